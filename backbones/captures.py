@@ -1,0 +1,254 @@
+"""One U-Net pass over rows that ask for different things, by hooks and attention processors on stock networks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from backbones.errors import InvalidInput
+from backbones.rows import Captures, KeysValues, UNetRow
+
+
+class _EverythingCaptured(Exception):
+    """Raised from the last hook that anybody waits for: what the network would still compute is not needed."""
+
+
+def forward_rows(
+    network: nn.Module, rows: Sequence[UNetRow], input_convolutions: Mapping[str, nn.Conv2d]
+) -> list[Captures]:
+    """What each row asked for, from one pass of `network`; `noise_pred` is left to whoever knows the prediction type.
+
+    network: a stock diffusers `UNet2DConditionModel` or `UNet2DModel`, in eval mode.
+    rows: latents of one height and width; timesteps, contexts, labels, input convolutions and banks may differ.
+    input_convolutions: further `conv_in` layers by the name that rows use; their input channels may differ.
+    Returns one `Captures` a row, in order. Fast attention stays on: maps are computed beside it, for asking rows alone.
+    """
+    weight = next(network.parameters())
+    latents = _stack_padded([row.latents for row in rows], dimension=0).to(weight.device, weight.dtype)
+    timesteps = torch.tensor([row.timestep for row in rows], device=weight.device)
+    arguments: dict[str, Tensor] = {}
+    if rows[0].class_label is not None:
+        arguments["class_labels"] = torch.tensor([row.class_label for row in rows], device=weight.device)
+    text_lengths = [0 if row.encoder_hidden_states is None else len(row.encoder_hidden_states) for row in rows]
+    if any(text_lengths):
+        contexts = [row.encoder_hidden_states for row in rows if row.encoder_hidden_states is not None]
+        arguments["encoder_hidden_states"] = _stack_padded(contexts, dimension=0).to(weight.device, weight.dtype)
+        if len(set(text_lengths)) > 1:
+            arguments["encoder_attention_mask"] = _length_mask(text_lengths, weight.device)
+
+    collected = _Collected(rows, text_lengths)
+    with collected.hooks_on(network), _input_convolutions(network, rows, input_convolutions), _banks(network, rows):
+        try:
+            output = network(latents, timesteps, return_dict=False, **arguments)[0]
+        except _EverythingCaptured:
+            output = None
+    return collected.by_row(output)
+
+
+class _Collected:
+    """What the hooks of one pass bring in, sorted by what was asked and by whom."""
+
+    def __init__(self, rows: Sequence[UNetRow], text_lengths: Sequence[int]) -> None:
+        self.rows = rows
+        self.text_lengths = text_lengths
+        self.features = _askers(rows, lambda row: row.capture.features)
+        self.maps = _askers(rows, lambda row: row.capture.attention_maps)
+        self.banks = _askers(rows, lambda row: row.capture.keys_values)
+        self.found: dict[tuple[str, str], list[Tensor]] = {}
+        self.wanted = {("features", name) for name in self.features} | {("maps", name) for name in self.maps}
+        self.wanted |= {(kind, name) for name in self.banks for kind in ("keys", "values")}
+        self.needs_output = any(row.capture.output or row.capture.noise_pred for row in rows)
+        self.queries: dict[str, Tensor] = {}
+
+    @contextmanager
+    def hooks_on(self, network: nn.Module) -> Iterator[None]:
+        handles = []
+
+        def hook(module: str, function: Callable[[Any], None]) -> None:
+            handles.append(network.get_submodule(module).register_forward_hook(lambda _, __, output: function(output)))
+
+        try:
+            for name in self.features:
+                hook(name, lambda output, name=name: self._keep("features", name, self.features[name], _sample(output)))  # type: ignore[misc]
+            for name in self.maps:
+                attention = network.get_submodule(name)
+                hook(f"{name}.to_q", lambda query, name=name: self.queries.update({name: query}))  # type: ignore[misc]
+                hook(f"{name}.to_k", lambda key, name=name, attn=attention: self._keep_map(name, attn, key))  # type: ignore[misc]
+            for name in self.banks:
+                hook(f"{name}.to_k", lambda keys, name=name: self._keep("keys", name, self.banks[name], keys))  # type: ignore[misc]
+                hook(f"{name}.to_v", lambda values, name=name: self._keep("values", name, self.banks[name], values))  # type: ignore[misc]
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _keep(self, kind: str, name: str, askers: Sequence[int], tensor: Tensor) -> None:
+        # Rows that did not ask must not be kept alive by a view of the whole batch.
+        chosen = tensor if len(askers) == len(self.rows) else tensor[list(askers)]
+        self._found(kind, name, list(chosen.unbind()))
+
+    def _keep_map(self, name: str, attention: Any, key: Tensor) -> None:
+        """Head-averaged softmax(q k^T * scale) of the asking rows, computed by the attention module's own methods."""
+        maps = []
+        query = self.queries.pop(name)
+        for index in self.maps[name]:
+            q = attention.head_to_batch_dim(query[index : index + 1])
+            k = attention.head_to_batch_dim(key[index : index + 1, : self.text_lengths[index]])
+            probabilities = attention.get_attention_scores(q, k).mean(dim=0)
+            height, width = _spatial_size(self.rows[index].latents.shape[-2:], len(probabilities))
+            maps.append(probabilities.T.reshape(-1, height, width))
+        self._found("maps", name, maps)
+
+    def _found(self, kind: str, name: str, tensors: list[Tensor]) -> None:
+        self.found[kind, name] = tensors
+        self.wanted.discard((kind, name))
+        if not self.wanted and not self.needs_output:
+            raise _EverythingCaptured
+
+    def by_row(self, output: Tensor | None) -> list[Captures]:
+        features: list[dict[str, Tensor]] = [{} for _ in self.rows]
+        maps: list[dict[str, Tensor]] = [{} for _ in self.rows]
+        banks: list[dict[str, KeysValues]] = [{} for _ in self.rows]
+        for name, askers in self.features.items():
+            for index, feature in zip(askers, self.found["features", name], strict=True):
+                features[index][name] = feature
+        for name, askers in self.maps.items():
+            for index, attention_map in zip(askers, self.found["maps", name], strict=True):
+                maps[index][name] = attention_map
+        for name, askers in self.banks.items():
+            pairs = zip(self.found["keys", name], self.found["values", name], strict=True)
+            for index, (keys, values) in zip(askers, pairs, strict=True):
+                banks[index][name] = KeysValues(keys, values)
+        wants = [row.capture.output or row.capture.noise_pred for row in self.rows]
+        outputs = [output[i] if output is not None and wants[i] else None for i in range(len(self.rows))]
+        return [Captures(*got) for got in zip(outputs, [None] * len(outputs), features, maps, banks, strict=True)]
+
+
+def _askers(rows: Sequence[UNetRow], names: Callable[[UNetRow], Sequence[str]]) -> dict[str, list[int]]:
+    """Row indices by the name they ask for."""
+    found: dict[str, list[int]] = {}
+    for index, row in enumerate(rows):
+        for name in names(row):
+            found.setdefault(name, []).append(index)
+    return found
+
+
+@contextmanager
+def _input_convolutions(
+    network: nn.Module, rows: Sequence[UNetRow], convolutions: Mapping[str, nn.Conv2d]
+) -> Iterator[None]:
+    """Let each row enter by the input convolution that it names; the network's own sees only its own channels."""
+    named = _askers(rows, lambda row: (row.input_convolution,))
+    if set(named) == {""}:
+        yield
+        return
+    own = network.get_submodule("conv_in")
+    received: list[Tensor] = []
+
+    def before(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        received.append(inputs[0])
+        return (inputs[0][:, : own.in_channels],)
+
+    def after(module: nn.Module, inputs: object, output: Tensor) -> Tensor:
+        entered = output.clone()
+        for name, indices in named.items():
+            if name:
+                convolution = convolutions[name]
+                entered[indices] = convolution(received[0][indices, : convolution.in_channels])
+        return entered
+
+    # Prepended, so that a capture of conv_in sees what the row really entered with.
+    handles = [own.register_forward_pre_hook(before), own.register_forward_hook(after, prepend=True)]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def _banks(network: nn.Module, rows: Sequence[UNetRow]) -> Iterator[None]:
+    """Give each banked self-attention layer a processor that reads the rows' banks, for this one pass."""
+    layers = _askers(rows, lambda row: tuple(row.bank or ()))
+    stock: dict[str, Any] = {}
+    try:
+        for name in layers:
+            attention: Any = network.get_submodule(name)
+            stock[name] = attention.processor
+            attention.set_processor(_BankedAttention([(row.bank or {}).get(name) for row in rows]))
+        yield
+    finally:
+        for name, processor in stock.items():
+            network.get_submodule(name).set_processor(processor)  # type: ignore[operator]
+
+
+class _BankedAttention:
+    """Self-attention over `[own tokens, bank tokens]`, each row with a bank of its own length, or none.
+
+    Source: key/value fusion of DiffewS (arXiv:2410.02369), section 3.3: own tokens first, then the shots in order.
+    """
+
+    def __init__(self, banks: Sequence[KeysValues | None]) -> None:
+        self.lengths = [0 if bank is None else len(bank.keys) for bank in banks]
+        some = next(bank for bank in banks if bank is not None)
+        empty = some.keys.new_zeros((0, some.keys.shape[1]))
+        self.keys = _stack_padded([empty if bank is None else bank.keys for bank in banks], dimension=0)
+        self.values = _stack_padded([empty if bank is None else bank.values for bank in banks], dimension=0)
+
+    def __call__(
+        self, attn: Any, hidden_states: Tensor, encoder_hidden_states: None = None, attention_mask: None = None
+    ) -> Tensor:
+        batch, own_length, _ = hidden_states.shape
+        query = attn.to_q(hidden_states)
+        keys = torch.cat([attn.to_k(hidden_states), self.keys.to(query)], dim=1)
+        values = torch.cat([attn.to_v(hidden_states), self.values.to(query)], dim=1)
+        mask = None
+        if len(set(self.lengths)) > 1:
+            mask = _length_mask([own_length + length for length in self.lengths], query.device)[:, None, None]
+        query, keys, values = (
+            tensor.unflatten(-1, (attn.heads, -1)).transpose(1, 2) for tensor in (query, keys, values)
+        )
+        attended = functional.scaled_dot_product_attention(query, keys, values, attn_mask=mask, scale=attn.scale)
+        joined = attended.transpose(1, 2).reshape(batch, own_length, -1)
+        return attn.to_out[1](attn.to_out[0](joined))  # type: ignore[no-any-return]
+
+
+def _sample(output: Any) -> Tensor:
+    """The feature map in a module's output: the tensor, the first of a tuple, or the object's `.sample`."""
+    if isinstance(output, Tensor):
+        return output
+    return output[0] if isinstance(output, tuple) else output.sample  # type: ignore[no-any-return]
+
+
+def _stack_padded(tensors: Sequence[Tensor], dimension: int) -> Tensor:
+    """A batch of tensors that differ in one dimension at most, the shorter ones followed by zeros."""
+    longest = max(tensor.shape[dimension] for tensor in tensors)
+    if all(tensor.shape[dimension] == longest for tensor in tensors):
+        return torch.stack(tuple(tensors))
+    batch = tensors[0].new_zeros((len(tensors), *tensors[0].shape))
+    shape = list(tensors[0].shape)
+    shape[dimension] = longest
+    batch = tensors[0].new_zeros((len(tensors), *shape))
+    for place, tensor in zip(batch, tensors, strict=True):
+        place.narrow(dimension, 0, tensor.shape[dimension]).copy_(tensor)
+    return batch
+
+
+def _length_mask(lengths: Sequence[int], device: torch.device) -> Tensor:
+    """(B, longest) bool: True where a row has a token of its own."""
+    return torch.arange(max(lengths), device=device) < torch.tensor(lengths, device=device)[:, None]
+
+
+def _spatial_size(latent_size: Sequence[int], tokens: int) -> tuple[int, int]:
+    """Height and width of the level that has `tokens` positions; each level halves, rounding up."""
+    height, width = latent_size
+    while height * width > tokens:
+        height, width = (height + 1) // 2, (width + 1) // 2
+    if height * width != tokens:
+        raise InvalidInput("attention_maps", f"{tokens} positions fit no level of a {tuple(latent_size)} latent")
+    return height, width

@@ -1,0 +1,109 @@
+"""What heads speak to: the Engine protocol, and the direct engine that answers at once on the calling thread."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Protocol, TypeVar
+
+from torch import Tensor
+
+from backbones.rows import Captures, UNetRow
+from backbones.stable_diffusion import Backbone, Description
+
+Result = TypeVar("Result")
+
+
+class Engine(Protocol):
+    """A backbone as a head sees it. A head is an async procedure over these calls, and runs on any engine.
+
+    All results are in the order of what was asked, on the backbone's device and in its number type.
+    Every call raises `InvalidInput` for what the backbone can not take; the batching engine also raises `Overloaded`,
+    `DeadlinePassed`, `Cancelled`, and `NotANumber` for rows whose own result is not finite.
+    """
+
+    @property
+    def backbone(self) -> Description:
+        """Sizes, scales and the noise schedule of the backbone behind this engine."""
+
+    def tokenize(self, texts: Sequence[str]) -> list[tuple[int, ...]]:
+        """Token ids of each text with start and end, neither padded nor cut. Two texts with equal ids are one text."""
+
+    async def encode(self, pixel_values: Sequence[Tensor]) -> list[Tensor]:
+        """Mean latents, unscaled: (3, H, W) float in [-1, 1], H and W multiples of 8 -> (C, H/8, W/8)."""
+
+    async def embed(self, texts: Sequence[str]) -> list[Tensor]:
+        """Text contexts, (T, D) each: the text encoder's last hidden state over the padded prompt."""
+
+    async def unet(self, rows: Sequence[UNetRow]) -> list[Captures]:
+        """What each row asked for, from U-Net batches that other callers' rows may share."""
+
+    async def decode(self, latents: Sequence[Tensor]) -> list[Tensor]:
+        """Images from unscaled latents: (C, h, w) -> (3, 8h, 8w) float, about [-1, 1]."""
+
+    async def run(self, function: Callable[..., Result], *arguments: Any) -> Result:
+        """`function(*arguments)` where the device's memory may be touched: a head's own small module, a reduction."""
+
+    async def run_on_host(self, function: Callable[..., Result], *arguments: Any) -> Result:
+        """`function(*arguments)` away from the device: decoding, resizing, drawing."""
+
+
+class DirectEngine:
+    """The engine for library use, training and conformance: one caller, no queue, answers before it returns.
+
+    max_rows: the largest U-Net batch; longer askings are cut into such batches.
+    """
+
+    def __init__(self, model: Backbone, *, max_rows: int = 32) -> None:
+        self.model = model
+        self.max_rows = max_rows
+
+    @property
+    def backbone(self) -> Description:
+        return self.model.description
+
+    def tokenize(self, texts: Sequence[str]) -> list[tuple[int, ...]]:
+        return self.model.tokenize(texts)
+
+    async def encode(self, pixel_values: Sequence[Tensor]) -> list[Tensor]:
+        return self._batched(self.model.encode, pixel_values)
+
+    async def embed(self, texts: Sequence[str]) -> list[Tensor]:
+        return self._batched(self.model.embed, texts)
+
+    async def unet(self, rows: Sequence[UNetRow]) -> list[Captures]:
+        for row in rows:
+            self.model.check(row)
+        return self._batched(self.model.forward, rows)
+
+    async def decode(self, latents: Sequence[Tensor]) -> list[Tensor]:
+        return self._batched(self.model.decode, latents)
+
+    async def run(self, function: Callable[..., Result], *arguments: Any) -> Result:
+        return function(*arguments)
+
+    async def run_on_host(self, function: Callable[..., Result], *arguments: Any) -> Result:
+        return function(*arguments)
+
+    def _batched(self, function: Callable[[Sequence[Any]], list[Result]], items: Sequence[Any]) -> list[Result]:
+        """`function` over `items` in order, cut where the batch is full or the next item can not share it."""
+        results: list[Result] = []
+        batch: list[Any] = []
+        for item in items:
+            if batch and (len(batch) == self.max_rows or batch_key(item) != batch_key(batch[0])):
+                results += function(batch)
+                batch = []
+            batch.append(item)
+        return results + (function(batch) if batch else [])
+
+
+def batch_key(item: UNetRow | Tensor | str) -> object:
+    """What two items must have in common to share one batch of the same function."""
+    if isinstance(item, UNetRow):
+        return item.variant, item.latents.shape[1:], item.encoder_hidden_states is None, item.class_label is None
+    return tuple(item.shape) if isinstance(item, Tensor) else None
+
+
+def complete(procedure: Coroutine[Any, Any, Result]) -> Result:
+    """Run a head's procedure to its end and return its result, from code that is not async itself."""
+    return asyncio.run(procedure)

@@ -1,0 +1,84 @@
+"""What can go wrong below the service, each with the next step. No HTTP status here: `service/problems.py` has those.
+
+DiffsightError
+├── InvalidInput        the caller's value: which field, what is wrong with it, what to send instead
+├── CheckpointError     a weight file: what is missing, unexpected or mis-shaped
+├── ModelNotFound       a folder, hub id or variant that is not there: which setting to change
+├── NotANumber          a row whose result is not finite: that request fails, its batch mates do not
+├── Overloaded          the waiting line is full: when to come again
+├── DeadlinePassed      the request's own time limit passed while its work waited
+└── Cancelled           the client went away, or the server is stopping
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class DiffsightError(Exception):
+    """Anything that diffsight raises on purpose. `hint` says what to do next, and may be empty."""
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(f"{message}: {hint}" if hint else message)
+        self.message = message
+        self.hint = hint
+
+
+class InvalidInput(DiffsightError):
+    """The value of `field` can not be used; `message` names the value and the bound, `hint` what to send instead."""
+
+    def __init__(self, field: str, message: str, *, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.field = field
+
+
+class CheckpointError(DiffsightError):
+    """A weight file does not fit the network it was opened for.
+
+    missing, unexpected: key names. mis_shaped: "key: (file shape) where (network shape) belongs".
+    """
+
+    def __init__(
+        self,
+        source: object,
+        message: str,
+        *,
+        missing: Sequence[str] = (),
+        unexpected: Sequence[str] = (),
+        mis_shaped: Sequence[str] = (),
+        hint: str = "",
+    ) -> None:
+        lists = [("missing", missing), ("unexpected", unexpected), ("mis-shaped", mis_shaped)]
+        text = "; ".join(f"{len(keys)} {what} ({_shortened(keys)})" for what, keys in lists if keys)
+        super().__init__(f"{source}: {message}" + (f" [{text}]" if text else ""), hint=hint)
+        self.missing = tuple(missing)
+        self.unexpected = tuple(unexpected)
+        self.mis_shaped = tuple(mis_shaped)
+
+
+class ModelNotFound(DiffsightError):
+    """A model that was asked for is not where it was looked for."""
+
+
+class NotANumber(DiffsightError):
+    """A result holds NaN or infinity."""
+
+
+class Overloaded(DiffsightError):
+    """The waiting line is full. retry_after_seconds: when it will have drained, by the measured rate."""
+
+    def __init__(self, message: str, *, retry_after_seconds: float, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class DeadlinePassed(DiffsightError):
+    """The request's deadline passed before its work was done."""
+
+
+class Cancelled(DiffsightError):
+    """The work was dropped: nobody waits for it any more."""
+
+
+def _shortened(keys: Sequence[str], most: int = 8) -> str:
+    return ", ".join(keys[:most]) + (f", and {len(keys) - most} more" if len(keys) > most else "")

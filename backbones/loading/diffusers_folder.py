@@ -1,0 +1,119 @@
+"""Load a Stable Diffusion folder in the diffusers layout: unet/, vae/, text_encoder/, tokenizer/, scheduler/."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
+from torch import Tensor, nn
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from backbones.errors import CheckpointError, ModelNotFound
+from backbones.stable_diffusion import PredictionType, StableDiffusion, Variant
+
+# Old text encoders carry their position indices as a buffer, which is a constant today.
+_HARMLESS = ("text_model.embeddings.position_ids", "embeddings.position_ids")
+
+
+def load_diffusers_folder(
+    folder: Path, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu", name: str = ""
+) -> StableDiffusion:
+    """A Stable Diffusion 1.x or 2.x backbone from a diffusers folder, without the network.
+
+    Weights are safetensors, or `.bin` files read with `weights_only=True`.
+    Raises ModelNotFound where the folder or a part of it is missing, CheckpointError where weights do not fit.
+    """
+    if not (folder / "model_index.json").is_file():
+        raise ModelNotFound(
+            f"{folder} holds no model_index.json, so it is not a diffusers folder",
+            hint="give the folder that holds unet/, vae/, text_encoder/, tokenizer/ and scheduler/",
+        )
+    alphas_cumprod, prediction_type = read_schedule(folder / "scheduler")
+    unet = load_part(UNet2DConditionModel, folder / "unet", dtype)
+    vae = load_part(AutoencoderKL, folder / "vae", dtype)
+    text_encoder = load_part(CLIPTextModel, folder / "text_encoder", dtype)
+    return StableDiffusion(
+        name=name or folder.name,
+        vae=vae.to(device),
+        text_encoder=text_encoder.to(device),
+        tokenizer=load_tokenizer(folder / "tokenizer"),
+        variants={"": Variant(unet.to(device), prediction_type, folder_digest(folder))},
+        alphas_cumprod=alphas_cumprod,
+    )
+
+
+def load_part(kind: Any, folder: Path, dtype: torch.dtype) -> nn.Module:
+    """One network of a diffusers folder by its stock class, every weight accounted for.
+
+    Raises ModelNotFound where the folder has no config, CheckpointError for missing, unexpected or mis-shaped weights.
+    """
+    if not (folder / "config.json").is_file():
+        raise ModelNotFound(
+            f"{folder} holds no config.json", hint="the folder is incomplete: copy or download it again"
+        )
+    try:
+        network, info = kind.from_pretrained(
+            folder, torch_dtype=dtype, output_loading_info=True, local_files_only=True, low_cpu_mem_usage=False
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise CheckpointError(folder, str(error).splitlines()[0], hint="copy or download the folder again") from error
+    missing = sorted(info["missing_keys"])
+    unexpected = sorted(key for key in info["unexpected_keys"] if key not in _HARMLESS)
+    mis_shaped = [f"{key}: {tuple(found)} where {tuple(own)} belongs" for key, found, own in info["mismatched_keys"]]
+    if missing or unexpected or mis_shaped:
+        raise CheckpointError(
+            folder,
+            f"the weights do not fit {kind.__name__} as config.json describes it",
+            missing=missing,
+            unexpected=unexpected,
+            mis_shaped=mis_shaped,
+        )
+    loaded: nn.Module = network
+    return loaded
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """The folder's CLIP tokenizer. Raises ModelNotFound where its files are missing."""
+    if not (folder / "vocab.json").is_file() and not (folder / "tokenizer.json").is_file():
+        raise ModelNotFound(
+            f"{folder} holds neither vocab.json nor tokenizer.json", hint="copy the folder again, whole"
+        )
+    return CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+
+
+def read_schedule(folder: Path) -> tuple[Tensor, PredictionType]:
+    """Share of signal (steps,) float32, and prediction type, as the folder's scheduler_config.json gives them.
+
+    The scheduler's class does not matter: only its betas do.
+    Raises ModelNotFound where the file is missing, CheckpointError for prediction types other than epsilon and v.
+    """
+    file = folder / "scheduler_config.json"
+    if not file.is_file():
+        raise ModelNotFound(f"{file} is missing", hint="copy the folder again, whole")
+    config = json.loads(file.read_text())
+    prediction_type = config.get("prediction_type", "epsilon")
+    if prediction_type not in ("epsilon", "v_prediction"):
+        raise CheckpointError(file, f"prediction_type {prediction_type!r} is neither 'epsilon' nor 'v_prediction'")
+    betas = {key: config[key] for key in _BETA_KEYS if key in config}
+    scheduler: Any = DDPMScheduler(**betas)  # type: ignore[no-untyped-call]
+    return scheduler.alphas_cumprod, prediction_type
+
+
+_BETA_KEYS = (
+    "num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas", "rescale_betas_zero_snr",
+)  # fmt: skip
+
+
+def folder_digest(folder: Path) -> str:
+    """Digest of all that decides an answer: weights, configs and vocabularies of a model folder, in name order."""
+    digest = hashlib.sha256()
+    for file in sorted(folder.rglob("*")):
+        if file.suffix in (".safetensors", ".bin", ".ckpt", ".pt", ".json", ".txt"):
+            digest.update(str(file.relative_to(folder)).encode())
+            with file.open("rb") as opened:
+                digest.update(hashlib.file_digest(opened, "sha256").digest())
+    return digest.hexdigest()[:16]

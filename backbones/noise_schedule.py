@@ -1,0 +1,66 @@
+"""Noise levels, noising, and noise that depends on nothing but content and position."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def linear_alphas_cumprod(beta_start: float = 1e-4, beta_end: float = 0.02, steps: int = 1000) -> Tensor:
+    """Share of signal left at each step of the linear schedule of DDPM and guided-diffusion.
+
+    Returns (steps,) float64: that code computes in float64 and rounds only when it reads a coefficient.
+    Source: Ho et al. (arXiv:2006.11239), section 4; guided-diffusion's `get_named_beta_schedule("linear")`.
+    """
+    betas = np.linspace(beta_start, beta_end, steps, dtype=np.float64)
+    return torch.from_numpy(np.cumprod(1.0 - betas))
+
+
+def add_noise(clean: Tensor, noise: Tensor, alphas_cumprod: Tensor, timestep: int) -> Tensor:
+    """The noised sample x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) n.
+
+    clean, noise: same shape, same number type. alphas_cumprod: (steps,).
+    Returns a tensor shaped like `clean`. The two roots are taken in the number type of `alphas_cumprod`.
+    Source: DDPM (arXiv:2006.11239), equation 4.
+    """
+    alpha = alphas_cumprod[timestep]
+    signal, spread = alpha**0.5, (1.0 - alpha) ** 0.5
+    return clean * signal.to(clean) + noise * spread.to(clean)
+
+
+def noise_from_velocity(velocity: Tensor, noised: Tensor, alphas_cumprod: Tensor, timesteps: Tensor) -> Tensor:
+    """The noise that a v-prediction implies: eps = sqrt(abar_t) v + sqrt(1 - abar_t) x_t, in float32.
+
+    velocity, noised: (B, C, h, w). alphas_cumprod: (steps,). timesteps: (B,) int64.
+    Returns (B, C, h, w) in the number type of `velocity`.
+    Source: Salimans and Ho, Progressive Distillation (arXiv:2202.00512), appendix D.
+    """
+    alpha = alphas_cumprod.to(velocity.device, torch.float32)[timesteps.to(velocity.device)].view(-1, 1, 1, 1)
+    noise = alpha.sqrt() * velocity.float() + (1.0 - alpha).sqrt() * noised.float()
+    return noise.to(velocity.dtype)
+
+
+def content_key(array: Tensor) -> bytes:
+    """What two arrays share exactly when they hold the same numbers in the same shape: the key of caches and noise.
+
+    array: any shape and number type, on any device.
+    Returns 16 bytes.
+    """
+    host = array.detach().cpu().contiguous()
+    digest = hashlib.blake2b(f"{host.dtype}{tuple(host.shape)}".encode(), digest_size=16)
+    digest.update(host.view(torch.uint8).numpy().data if host.numel() else b"")
+    return digest.digest()
+
+
+def seeded_noise(content: bytes, index: int, shape: Sequence[int]) -> Tensor:
+    """Standard normal noise that only `content` and `index` decide: not the device, the batch, or the order of asking.
+
+    Returns `shape` float32 on the CPU.
+    """
+    seed = hashlib.blake2b(content + index.to_bytes(8, "little"), digest_size=8).digest()
+    generator = torch.Generator().manual_seed(int.from_bytes(seed, "little") >> 1)
+    return torch.randn(tuple(shape), generator=generator, dtype=torch.float32)

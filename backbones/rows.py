@@ -1,0 +1,85 @@
+"""The unit of work: one row of a U-Net batch, what it asks to bring back, and what it got."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class KeysValues:
+    """Keys and values of one self-attention layer, after their projections and before the split into heads.
+
+    keys, values: (L, C) in the U-Net's number type, L tokens (h * w for one image; several images concatenate).
+    """
+
+    keys: Tensor
+    values: Tensor
+
+
+Bank = Mapping[str, KeysValues]
+"""Keys and values by the diffusers name of their self-attention layer (`...attn1`), of one image or of a set."""
+
+
+@dataclass(frozen=True, slots=True)
+class Capture:
+    """What a row asks for. Layers and blocks go by their diffusers module names, as in `unet.named_modules()`.
+
+    output: the U-Net's raw output (what diffusers calls `sample`).
+    noise_pred: the predicted noise; equal to `output` for epsilon models, converted from v for v-prediction.
+    features: modules whose output feature map is wanted ("mid_block", "up_blocks.1.attentions.1", "conv_in", ...).
+    attention_maps: cross-attention layers ("...attn2") whose head-averaged maps are wanted.
+    keys_values: self-attention layers ("...attn1") whose keys and values are wanted.
+
+    The pass stops after the last module that any row of the batch needs, so a row that asks for early features only
+    does not pay for the rest when its batch mates agree.
+    """
+
+    output: bool = False
+    noise_pred: bool = False
+    features: tuple[str, ...] = ()
+    attention_maps: tuple[str, ...] = ()
+    keys_values: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class UNetRow:
+    """One U-Net evaluation.
+
+    latents: (C, h, w), already noised and scaled as the task wants them; the engine moves and casts them.
+    timestep: 0-based index into the training schedule.
+    encoder_hidden_states: (T, D) text context; rows of one batch may differ in T. None for networks without text.
+    capture: what to bring back.
+    class_label: index into the U-Net's class embedding, where it has one.
+    input_convolution: "" for the U-Net's own `conv_in`, else the name of another one that the variant carries.
+    bank: keys and values that every self-attention layer named in it reads behind the row's own.
+    variant: which U-Net; "" is the backbone's own.
+    """
+
+    latents: Tensor
+    timestep: int
+    encoder_hidden_states: Tensor | None
+    capture: Capture
+    class_label: int | None = None
+    input_convolution: str = ""
+    bank: Bank | None = None
+    variant: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Captures:
+    """What one row got, on the device, in the U-Net's number type; empty where nothing was asked.
+
+    output, noise_pred: (C, h, w).
+    features: name -> (C, h, w).
+    attention_maps: layer -> (T, h, w), probabilities over the T tokens, averaged over heads.
+    keys_values: layer -> keys and values, (h * w, C) each.
+    """
+
+    output: Tensor | None = None
+    noise_pred: Tensor | None = None
+    features: Mapping[str, Tensor] = field(default_factory=dict)
+    attention_maps: Mapping[str, Tensor] = field(default_factory=dict)
+    keys_values: Bank = field(default_factory=dict)

@@ -1,0 +1,234 @@
+"""Stable Diffusion as a perception backbone: stock diffusers and transformers parts, kept frozen on one device."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from backbones.captures import forward_rows
+from backbones.errors import InvalidInput, ModelNotFound
+from backbones.noise_schedule import noise_from_velocity
+from backbones.rows import Captures, UNetRow
+
+PredictionType = Literal["epsilon", "v_prediction"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Description:
+    """What a head may know of a backbone.
+
+    revision: digest of the weights; changes when any answer could.
+    image_size: native height and width in pixels. latent_channels, downscale: latents are (C, H / downscale, ...).
+    scaling_factor: what unscaled latents are multiplied by before the U-Net sees them (0.18215 in SD).
+    prediction_type: of the backbone's own U-Net. alphas_cumprod: (steps,), share of signal at each training timestep.
+    max_tokens: length that prompts are padded and cut to, start and end included; 0 for a network without text.
+    num_class_labels: size of the U-Net's class embedding, 0 where it has none.
+    variants: names that rows may give beside "", the backbone's own U-Net.
+    """
+
+    name: str
+    revision: str
+    image_size: int
+    latent_channels: int
+    downscale: int
+    scaling_factor: float
+    prediction_type: PredictionType
+    alphas_cumprod: Tensor
+    max_tokens: int
+    num_class_labels: int
+    variants: tuple[str, ...]
+    dtype: torch.dtype
+    device: torch.device
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Variant:
+    """One U-Net's weights: the backbone's own, or a fine-tuned one over the same VAE and text encoder.
+
+    input_convolutions: further `conv_in` layers by the name that rows use.
+    """
+
+    unet: nn.Module
+    prediction_type: PredictionType
+    revision: str
+    input_convolutions: Mapping[str, nn.Conv2d] = field(default_factory=dict)
+
+
+class Backbone(Protocol):
+    """What an engine drives: batches in, results in order out. All items of a call share one `batch_key`."""
+
+    @property
+    def description(self) -> Description: ...
+    def tokenize(self, texts: Sequence[str]) -> list[tuple[int, ...]]: ...
+    def check(self, row: UNetRow) -> None: ...
+    def encode(self, pixel_values: Sequence[Tensor]) -> list[Tensor]: ...
+    def embed(self, texts: Sequence[str]) -> list[Tensor]: ...
+    def forward(self, rows: Sequence[UNetRow]) -> list[Captures]: ...
+    def decode(self, latents: Sequence[Tensor]) -> list[Tensor]: ...
+
+
+class StableDiffusion:
+    """The three frozen parts and any number of U-Net variants over them. Reads no files: `backbones/loading/` does."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        vae: nn.Module,
+        text_encoder: nn.Module,
+        tokenizer: Any,
+        variants: Mapping[str, Variant],
+        alphas_cumprod: Tensor,
+    ) -> None:
+        self.name = name
+        self.vae: Any = vae.eval().requires_grad_(False)
+        self.text_encoder: Any = text_encoder.eval().requires_grad_(False)
+        self.tokenizer = tokenizer
+        self.variants: dict[str, Variant] = {}
+        self.alphas_cumprod = alphas_cumprod
+        for variant_name, variant in variants.items():
+            self.add_variant(variant_name, variant)
+
+    def add_variant(self, name: str, variant: Variant) -> None:
+        """Make another U-Net available to rows. Tensors that equal the backbone's own are held once."""
+        variant.unet.eval().requires_grad_(False)
+        if name and "" in self.variants:
+            _share_equal_parameters(self.variants[""].unet, variant.unet)
+        self.variants[name] = variant
+        self.__dict__.pop("description", None)
+        self.__dict__.pop("_module_names", None)
+
+    @cached_property
+    def description(self) -> Description:
+        own = self.variants[""]
+        unet: Any = own.unet
+        downscale = 2 ** (len(self.vae.config.block_out_channels) - 1)
+        return Description(
+            name=self.name,
+            revision=own.revision,
+            image_size=unet.config.sample_size * downscale,
+            latent_channels=self.vae.config.latent_channels,
+            downscale=downscale,
+            scaling_factor=self.vae.config.scaling_factor,
+            prediction_type=own.prediction_type,
+            alphas_cumprod=self.alphas_cumprod,
+            max_tokens=min(self.tokenizer.model_max_length, self.text_encoder.config.max_position_embeddings),
+            num_class_labels=unet.config.num_class_embeds or 0,
+            variants=tuple(name for name in self.variants if name),
+            dtype=unet.dtype,
+            device=unet.device,
+        )
+
+    def tokenize(self, texts: Sequence[str]) -> list[tuple[int, ...]]:
+        """Token ids of each text with start and end, neither padded nor cut."""
+        return [tuple(ids) for ids in self.tokenizer(list(texts)).input_ids]
+
+    def check(self, row: UNetRow) -> None:
+        """Raises InvalidInput for a row that can not run here, ModelNotFound for a variant that is not here."""
+        if row.variant not in self.variants:
+            known = ", ".join(self.description.variants) or "none"
+            raise ModelNotFound(f"the backbone {self.name!r} has no variant {row.variant!r}", hint=f"it has: {known}")
+        variant = self.variants[row.variant]
+        if row.input_convolution and row.input_convolution not in variant.input_convolutions:
+            raise InvalidInput("input_convolution", f"{row.input_convolution!r} is not one of the variant's")
+        if not 0 <= row.timestep < len(self.alphas_cumprod):
+            raise InvalidInput("timestep", f"{row.timestep} is outside 0..{len(self.alphas_cumprod) - 1}")
+        if (row.class_label is None) != (self.description.num_class_labels == 0):
+            raise InvalidInput("class_label", "goes with networks that have a class embedding, only and always")
+        check_names(row, self._module_names[row.variant])
+
+    @torch.no_grad()
+    def encode(self, pixel_values: Sequence[Tensor]) -> list[Tensor]:
+        """Mean of the VAE's posterior, unscaled and not sampled, so that every task can cache it.
+
+        pixel_values: (3, H, W) float in [-1, 1], all of one size, a multiple of the downscale factor.
+        Returns (C, H/8, W/8) each.
+        """
+        return list(self.vae.encode(self._batch(pixel_values)).latent_dist.mean.unbind())
+
+    @torch.no_grad()
+    def decode(self, latents: Sequence[Tensor]) -> list[Tensor]:
+        """Images from unscaled latents: (C, h, w), all of one size -> (3, 8h, 8w), about [-1, 1]."""
+        return list(self.vae.decode(self._batch(latents), return_dict=False)[0].unbind())
+
+    @torch.no_grad()
+    def embed(self, texts: Sequence[str]) -> list[Tensor]:
+        """Last hidden state of the text encoder, after its final norm, (max_tokens, D) each.
+
+        Prompts are padded with the folder's own pad token, and cut at `max_tokens`; no attention mask is passed, so the
+        U-Net attends to the padding too, as it was trained to (Stable Diffusion's own text conditioning).
+        """
+        padding = {"padding": "max_length", "max_length": self.description.max_tokens, "truncation": True}
+        ids = self.tokenizer(list(texts), return_tensors="pt", **padding).input_ids
+        return list(self.text_encoder(ids.to(self.text_encoder.device))[0].unbind())
+
+    @torch.no_grad()
+    def forward(self, rows: Sequence[UNetRow]) -> list[Captures]:
+        """What each row asked for, from one U-Net pass over rows of one variant and one latent height and width.
+
+        They may differ in timestep, context, context length, label, input convolution, bank, and in what they capture.
+        """
+        variant = self.variants[rows[0].variant]
+        captured = forward_rows(variant.unet, rows, variant.input_convolutions)
+        return with_noise_pred(rows, captured, variant.prediction_type, self.alphas_cumprod)
+
+    def _batch(self, tensors: Sequence[Tensor]) -> Tensor:
+        return torch.stack(tuple(tensors)).to(self.vae.device, self.vae.dtype)
+
+    @cached_property
+    def _module_names(self) -> dict[str, frozenset[str]]:
+        return {name: frozenset(dict(variant.unet.named_modules())) for name, variant in self.variants.items()}
+
+
+def with_noise_pred(
+    rows: Sequence[UNetRow], captured: Sequence[Captures], prediction_type: PredictionType, alphas_cumprod: Tensor
+) -> list[Captures]:
+    """`captured` with the predicted noise filled in for the rows that asked, and outputs kept only where asked.
+
+    rows: what was asked; their `output` (C, h, w) is read. alphas_cumprod: (steps,).
+    """
+    asking = [index for index, row in enumerate(rows) if row.capture.noise_pred]
+    noise = {index: captured[index].output for index in asking}
+    if asking and prediction_type == "v_prediction":
+        velocity = torch.stack([tensor for tensor in noise.values() if tensor is not None])
+        noised = torch.stack([rows[index].latents for index in asking]).to(velocity.device)
+        timesteps = torch.tensor([rows[index].timestep for index in asking])
+        noise = dict(
+            zip(asking, noise_from_velocity(velocity, noised, alphas_cumprod, timesteps).unbind(), strict=True)
+        )
+    return [
+        replace(got, noise_pred=noise.get(index), output=got.output if row.capture.output else None)
+        for index, (row, got) in enumerate(zip(rows, captured, strict=True))
+    ]
+
+
+def check_names(row: UNetRow, modules: frozenset[str]) -> None:
+    """Raises InvalidInput where a row names a module that its network does not have."""
+    asked = row.capture
+    for field_name, names in (
+        ("features", asked.features),
+        ("attention_maps", asked.attention_maps),
+        ("keys_values", asked.keys_values),
+        ("bank", tuple(row.bank or ())),
+    ):
+        unknown = [name for name in names if name not in modules]
+        if unknown:
+            raise InvalidInput(
+                field_name,
+                f"the U-Net has no module {unknown[0]!r}",
+                hint="use diffusers names such as 'mid_block' or 'up_blocks.1.attentions.1'",
+            )
+
+
+def _share_equal_parameters(own: nn.Module, other: nn.Module) -> None:
+    """Point the parameters of `other` that equal those of `own` at the same memory."""
+    known = dict(own.named_parameters())
+    for name, parameter in other.named_parameters():
+        twin = known.get(name)
+        if twin is not None and twin.shape == parameter.shape and torch.equal(twin.data, parameter.data):
+            parameter.data = twin.data

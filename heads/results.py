@@ -1,0 +1,42 @@
+"""What heads return: typed, in the original image's coordinates, on the host. Encoding to JSON or PNG is the service's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Posterior:
+    """A distribution over the caller's labels, in the caller's order.
+
+    labels: as given. probabilities: sum to 1. calibrated: False while the temperature was not fitted to labelled data.
+    mean_errors: each label's mean denoising error over the rows it got before it was dropped; comparable only between
+    labels that were dropped in the same round. rounds_survived: rounds each label took part in and outlived; the answer
+    outlives all. rows: U-Net rows spent. label: the answer.
+    """
+
+    labels: tuple[str, ...]
+    probabilities: tuple[float, ...]
+    calibrated: bool
+    mean_errors: tuple[float, ...]
+    rounds_survived: tuple[int, ...]
+    rows: int
+    label: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Embeddings:
+    """Pooled features, one vector an image.
+
+    vectors: (N, D) float32. blocks: diffusers module names in the order in which their values follow each other.
+    timesteps: in their order; the vectors of all blocks of the first step come before those of the second.
+    pool_size: each block's map was averaged to pool_size x pool_size and flattened channel-major.
+    """
+
+    vectors: NDArray[np.float32]
+    blocks: tuple[str, ...]
+    timesteps: tuple[int, ...]
+    pool_size: int

@@ -1,0 +1,150 @@
+"""Handwritten digits from scikit-learn's `load_digits`, drawn at 64 x 64 pixels, with captions and a fixed split.
+
+The 1,797 originals (8 x 8 pixels, 17 grey levels, 43 writers) are the test part of "Optical Recognition of Handwritten
+Digits" (Alpaydin and Kaynak, UCI Machine Learning Repository, CC BY 4.0), which scikit-learn ships: no network is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+
+from training.datasets.captioned import Image
+
+IMAGE_SIZE = 64
+DIGIT_NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+CLASS_PROMPTS = tuple(f"a handwritten {name}" for name in DIGIT_NAMES)
+HELD_OUT = 360
+
+_SPLIT_SEED = 20260
+_MARGIN = 1  # source pixels of empty paper around the 8 x 8 digit, so that a shifted one is not cut off
+_INK, _PAPER = 32.0, 240.0  # grey levels, 0..255
+
+
+class Digits:
+    """Some of the handwritten digits, as dark ink on light paper.
+
+    originals: (N, 8, 8) uint8, 0 (paper) to 16 (full ink).
+    labels: (N,) int64, 0..9.
+    source_indices: (N,) int64, position of each in `load_digits`.
+    """
+
+    def __init__(
+        self, name: str, originals: NDArray[np.uint8], labels: NDArray[np.int64], source_indices: NDArray[np.int64]
+    ) -> None:
+        self.name = name
+        self.labels = labels
+        self.source_indices = source_indices
+        self._ink = np.pad(originals.astype(np.float32) / 16.0, ((0, 0), (_MARGIN, _MARGIN), (_MARGIN, _MARGIN)))
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def image(self, index: int) -> Image:
+        """The digit upright and centred, (64, 64, 3) uint8 RGB."""
+        rows, columns = _sampling_grid(np.eye(2), np.zeros(2), np.zeros((2, 4, 4)))
+        return _drawn(self._ink[index], rows, columns, weight=0.0, ink=_INK, paper=_PAPER)
+
+    def augmented(self, index: int, generator: np.random.Generator) -> Image:
+        """The digit turned, scaled, slanted, shifted and bent a little, with other ink, (64, 64, 3) uint8 RGB.
+
+        One in four is light ink on dark paper.
+        """
+        angle = np.deg2rad(generator.uniform(-12.0, 12.0))
+        slant = generator.uniform(-0.15, 0.15)
+        scale = generator.uniform(0.82, 1.12, size=2)
+        turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+        matrix = turn @ np.array([[1.0, slant], [0.0, 1.0]]) @ np.diag(1.0 / scale)
+        shift = generator.uniform(-0.07, 0.07, size=2)
+        bend = generator.normal(0.0, 0.018, size=(2, 4, 4))
+        weight = generator.uniform(-0.12, 0.12)
+        ink, paper = generator.uniform(8.0, 80.0), generator.uniform(190.0, 250.0)
+        if generator.random() < 0.25:
+            ink, paper = paper, ink
+        rows, columns = _sampling_grid(matrix, shift, bend)
+        return _drawn(self._ink[index], rows, columns, weight=weight, ink=ink, paper=paper)
+
+    def captions(self, index: int) -> Sequence[str]:
+        """The sentences that fit the digit; the first is the one that zero-shot classification asks with."""
+        digit = int(self.labels[index])
+        name = DIGIT_NAMES[digit]
+        return (
+            CLASS_PROMPTS[digit],
+            f"a photo of a handwritten {name}",
+            f"the digit {name}",
+            f"a handwritten {digit}",
+            name,
+        )
+
+
+def training_digits() -> Digits:
+    """The 1,437 digits that training may see."""
+    return _part("training", _split()[0])
+
+
+def held_out_digits() -> Digits:
+    """The 360 digits that no part of training ever sees, 35 to 37 of each."""
+    return _part("held-out", _split()[1])
+
+
+@cache
+def _split() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    labels = load_digits().target
+    training, held_out = train_test_split(
+        np.arange(len(labels)), test_size=HELD_OUT, random_state=_SPLIT_SEED, stratify=labels
+    )
+    return np.sort(training).astype(np.int64), np.sort(held_out).astype(np.int64)
+
+
+def _part(name: str, indices: NDArray[np.int64]) -> Digits:
+    source = load_digits()
+    return Digits(name, source.images[indices].astype(np.uint8), source.target[indices].astype(np.int64), indices)
+
+
+def _sampling_grid(
+    matrix: NDArray[np.float64], shift: NDArray[np.float64], bend: NDArray[np.float64]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Where in the source each output pixel looks.
+
+    matrix: (2, 2), acts on (column, row) offsets from the centre. shift: (2,), share of the side.
+    bend: (2, 4, 4), displacements at a coarse grid, share of the side, interpolated smoothly.
+    Returns rows and columns, (64, 64) float32 each, in source pixels.
+    """
+    centred = (np.arange(IMAGE_SIZE) + 0.5) / IMAGE_SIZE - 0.5
+    x, y = np.meshgrid(centred, centred)
+    across, down = (
+        cv2.resize(displacement, (IMAGE_SIZE, IMAGE_SIZE), interpolation=cv2.INTER_CUBIC) for displacement in bend
+    )
+    side = 8 + 2 * _MARGIN
+    columns = (matrix[0, 0] * x + matrix[0, 1] * y + shift[0] + across + 0.5) * side - 0.5
+    rows = (matrix[1, 0] * x + matrix[1, 1] * y + shift[1] + down + 0.5) * side - 0.5
+    return rows.astype(np.float32), columns.astype(np.float32)
+
+
+def _drawn(
+    ink_share: NDArray[np.float32],
+    rows: NDArray[np.float32],
+    columns: NDArray[np.float32],
+    *,
+    weight: float,
+    ink: float,
+    paper: float,
+) -> Image:
+    """The ink mask looked up at the grid, with strokes sharpened, painted in two grey levels.
+
+    ink_share: (10, 10) float32, 0..1. rows, columns: (64, 64) float32. weight: more than 0 is a broader pen.
+    Returns (64, 64, 3) uint8.
+    """
+    smooth = cv2.remap(
+        ink_share, columns, rows, interpolation=cv2.INTER_CUBIC, borderMode=cv2.BORDER_CONSTANT, borderValue=0.0
+    )
+    # Bicubic enlargement leaves soft blobs; a steep curve around half coverage turns them into pen strokes.
+    stroke = 1.0 / (1.0 + np.exp(-10.0 * (smooth + weight - 0.45)))
+    grey = np.clip(np.rint(paper + (ink - paper) * stroke), 0, 255).astype(np.uint8)
+    return np.repeat(grey[:, :, None], 3, axis=2)
