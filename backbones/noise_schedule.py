@@ -20,15 +20,23 @@ def linear_alphas_cumprod(beta_start: float = 1e-4, beta_end: float = 0.02, step
     return torch.from_numpy(np.cumprod(1.0 - betas))
 
 
+def signal_and_noise_levels(alphas_cumprod: Tensor) -> tuple[Tensor, Tensor]:
+    """What clean sample and noise are multiplied by at each timestep: sqrt(abar) and sqrt(1 - abar).
+
+    alphas_cumprod: any shape. Returns two tensors of that shape, their roots taken in its number type.
+    Source: DDPM (arXiv:2006.11239), equation 4.
+    """
+    return alphas_cumprod**0.5, (1.0 - alphas_cumprod) ** 0.5
+
+
 def add_noise(clean: Tensor, noise: Tensor, alphas_cumprod: Tensor, timestep: int) -> Tensor:
     """The noised sample x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) n.
 
     clean, noise: same shape, same number type. alphas_cumprod: (steps,).
-    Returns a tensor shaped like `clean`. The two roots are taken in the number type of `alphas_cumprod`.
+    Returns a tensor shaped like `clean`.
     Source: DDPM (arXiv:2006.11239), equation 4.
     """
-    alpha = alphas_cumprod[timestep]
-    signal, spread = alpha**0.5, (1.0 - alpha) ** 0.5
+    signal, spread = signal_and_noise_levels(alphas_cumprod[timestep])
     return clean * signal.to(clean) + noise * spread.to(clean)
 
 

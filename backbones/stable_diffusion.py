@@ -156,16 +156,22 @@ class StableDiffusion:
         """Images from unscaled latents: (C, h, w), all of one size -> (3, 8h, 8w), about [-1, 1]."""
         return list(self.vae.decode(self._batch(latents), return_dict=False)[0].unbind())
 
+    def prompt_ids(self, texts: Sequence[str]) -> Tensor:
+        """Token ids as the text encoder gets them: (len(texts), max_tokens) int64, padded with the folder's pad token.
+
+        Longer prompts are cut, their end token kept.
+        """
+        padding = {"padding": "max_length", "max_length": self.description.max_tokens, "truncation": True}
+        ids: Tensor = self.tokenizer(list(texts), return_tensors="pt", **padding).input_ids
+        return ids
+
     @torch.no_grad()
     def embed(self, texts: Sequence[str]) -> list[Tensor]:
         """Last hidden state of the text encoder, after its final norm, (max_tokens, D) each.
 
-        Prompts are padded with the folder's own pad token, and cut at `max_tokens`; no attention mask is passed, so the
-        U-Net attends to the padding too, as it was trained to (Stable Diffusion's own text conditioning).
+        No attention mask is passed, so the U-Net attends to the padding too, as it was trained to.
         """
-        padding = {"padding": "max_length", "max_length": self.description.max_tokens, "truncation": True}
-        ids = self.tokenizer(list(texts), return_tensors="pt", **padding).input_ids
-        return list(self.text_encoder(ids.to(self.text_encoder.device))[0].unbind())
+        return list(self.text_encoder(self.prompt_ids(texts).to(self.text_encoder.device))[0].unbind())
 
     @torch.no_grad()
     def forward(self, rows: Sequence[UNetRow]) -> list[Captures]:

@@ -1,4 +1,4 @@
-"""What heads return: typed, in the original image's coordinates, on the host. Encoding to JSON or PNG is the service's."""
+"""What heads return: typed, in the original image's coordinates, on the host. The service encodes it."""
 
 from __future__ import annotations
 

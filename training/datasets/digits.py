@@ -1,7 +1,7 @@
 """Handwritten digits from scikit-learn's `load_digits`, drawn at 64 x 64 pixels, with captions and a fixed split.
 
-The 1,797 originals (8 x 8 pixels, 17 grey levels, 43 writers) are the test part of "Optical Recognition of Handwritten
-Digits" (Alpaydin and Kaynak, UCI Machine Learning Repository, CC BY 4.0), which scikit-learn ships: no network is needed.
+The 1,797 originals (8 x 8 pixels, 17 grey levels) are the test part of "Optical Recognition of Handwritten Digits"
+(E. Alpaydin and C. Kaynak, UCI Machine Learning Repository, CC BY 4.0). scikit-learn ships them: no network is needed.
 """
 
 from __future__ import annotations
@@ -85,12 +85,12 @@ class Digits:
 
 def training_digits() -> Digits:
     """The 1,437 digits that training may see."""
-    return _part("training", _split()[0])
+    return _part("digits", _split()[0])
 
 
 def held_out_digits() -> Digits:
     """The 360 digits that no part of training ever sees, 35 to 37 of each."""
-    return _part("held-out", _split()[1])
+    return _part("digits-held-out", _split()[1])
 
 
 @cache
@@ -145,6 +145,6 @@ def _drawn(
         ink_share, columns, rows, interpolation=cv2.INTER_CUBIC, borderMode=cv2.BORDER_CONSTANT, borderValue=0.0
     )
     # Bicubic enlargement leaves soft blobs; a steep curve around half coverage turns them into pen strokes.
-    stroke = 1.0 / (1.0 + np.exp(-10.0 * (smooth + weight - 0.45)))
+    stroke = 1.0 / (1.0 + np.exp(-10.0 * (smooth + weight - 0.5)))
     grey = np.clip(np.rint(paper + (ink - paper) * stroke), 0, 255).astype(np.uint8)
     return np.repeat(grey[:, :, None], 3, axis=2)

@@ -1,0 +1,143 @@
+"""The published adaptive race: rounds of shared timesteps and noise, each of which drops the worst hypotheses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from backbones.engine import Engine
+from backbones.errors import NotANumber
+from backbones.noise_schedule import add_noise
+from backbones.rows import Capture, UNetRow
+from heads.diffusion_classifier.losses import Loss, error_matrix
+from heads.diffusion_classifier.schedule import Schedule, new_timesteps
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Round:
+    """One round. candidates: hypotheses that took part, best first after the first round. kept: those that stay.
+
+    timesteps: those that the round added. errors: (candidates, len(timesteps) * trials) float32, trials innermost.
+    mean_errors: (candidates,) float32, over all rows that each has had so far.
+    """
+
+    candidates: tuple[int, ...]
+    timesteps: tuple[int, ...]
+    errors: Tensor
+    mean_errors: Tensor
+    kept: tuple[int, ...]
+
+
+async def race(
+    engine: Engine,
+    latents: Tensor,
+    contexts: Sequence[Tensor],
+    noise: Callable[[int], Tensor],
+    schedule: Schedule,
+    *,
+    loss: Loss = "l2",
+    trials: int = 1,
+    alphas_cumprod: Tensor | None = None,
+    raw_output: bool = False,
+) -> list[Round]:
+    """Every round of the published algorithm; the last one keeps exactly one hypothesis.
+
+    latents: (C, h, w), the scaled clean latent. contexts: (T, D) a hypothesis.
+    noise: index -> (C, h, w); trial r of the i-th timestep ever visited uses index trials * i + r, for all hypotheses.
+    alphas_cumprod: (steps,) instead of the backbone's own; in float16 the roots are taken in float16, as the original
+    did by default. raw_output: compare the U-Net's output with the noise whatever it predicts, as the original does
+    even for v-prediction networks.
+    Raises NotANumber for an error that is not finite, which the original would let win.
+    Source: Diffusion Classifier (arXiv:2303.16203), algorithm 2; `eval_prob_adaptive`.
+    """
+    candidates = tuple(range(len(contexts)))
+    errors: dict[int, Tensor] = {index: torch.empty(0) for index in candidates}
+    visited = 0
+    rounds = []
+    steps = len(engine.backbone.alphas_cumprod)
+    for timesteps, keep in zip(new_timesteps(schedule, steps), schedule.to_keep, strict=True):
+        units = [timestep for timestep in timesteps for _ in range(trials)]
+        racing = [contexts[index] for index in candidates]
+        drawn = partial(_drawn, noise, trials * visited)
+        added = await denoising_errors(
+            engine, latents, racing, units, drawn, loss=loss, alphas_cumprod=alphas_cumprod, raw_output=raw_output
+        )
+        visited += len(timesteps)
+        for index, new in zip(candidates, added, strict=True):
+            errors[index] = torch.cat([errors[index], new])
+        means = torch.stack([errors[index].mean() for index in candidates])
+        if not means.isfinite().all():
+            raise NotANumber("a denoising error is not finite", hint="try dtype=float32, or check the weights")
+        kept = tuple(candidates[at] for at in means.sort(stable=True).indices[:keep].tolist())
+        rounds.append(Round(candidates, tuple(timesteps), added, means, kept))
+        candidates = kept
+    return rounds
+
+
+async def denoising_errors(
+    engine: Engine,
+    latents: Tensor,
+    contexts: Sequence[Tensor],
+    timesteps: Sequence[int],
+    noise: Callable[[int], Tensor],
+    *,
+    loss: Loss = "l2",
+    alphas_cumprod: Tensor | None = None,
+    raw_output: bool = False,
+) -> Tensor:
+    """Errors of every context on every unit (timestep, noise): the evidence that all comparisons of labels rest on.
+
+    latents: (C, h, w), scaled and clean. contexts: (T, D) each. noise: place of a unit -> (C, h, w), for all contexts.
+    alphas_cumprod, raw_output: as in `race`.
+    Returns (len(contexts), len(timesteps)) float32 on the host; nothing is asked of the device for an empty one.
+    """
+    if not timesteps:
+        return torch.empty(len(contexts), 0)
+    table = engine.backbone.alphas_cumprod if alphas_cumprod is None else alphas_cumprod
+    capture = Capture(output=True) if raw_output else Capture(noise_pred=True)
+    drawn = await engine.run_on_host(_stacked, noise, len(timesteps))
+    # Noised once and shared by all contexts: what differs between them is the text alone.
+    noised, drawn = await engine.run(_noised, latents, drawn, table, timesteps)
+    rows = [
+        UNetRow(unit, timestep, context, capture)
+        for context in contexts
+        for unit, timestep in zip(noised, timesteps, strict=True)
+    ]
+    captures = await engine.unet(rows)
+    predicted = [got.output if raw_output else got.noise_pred for got in captures]
+    return await engine.run(error_matrix, predicted, drawn, loss)
+
+
+def paired_gaps(rounds: Sequence[Round]) -> dict[int, float]:
+    """How much worse each hypothesis is than the winner, over just the rows that both have had; never below 0.
+
+    Errors vary far more between timesteps than between hypotheses, so means over different rows can not be compared. A
+    hypothesis dropped early by another may beat the final winner on those few rows: its gap is put to 0, as the answer
+    stays the race's.
+    """
+    winner = rounds[-1].kept[0]
+    gaps: dict[int, list[Tensor]] = {index: [] for index in rounds[0].candidates}
+    for one in rounds:
+        best = one.errors[one.candidates.index(winner)]
+        for index, own in zip(one.candidates, one.errors, strict=True):
+            gaps[index].append(own - best)
+    return {index: max(0.0, torch.cat(parts).mean().item()) for index, parts in gaps.items()}
+
+
+def _drawn(noise: Callable[[int], Tensor], first: int, place: int) -> Tensor:
+    return noise(first + place)
+
+
+def _stacked(noise: Callable[[int], Tensor], count: int) -> Tensor:
+    return torch.stack([noise(place) for place in range(count)])
+
+
+def _noised(latents: Tensor, drawn: Tensor, table: Tensor, timesteps: Sequence[int]) -> tuple[list[Tensor], Tensor]:
+    """The clean latent noised to each unit's timestep, (C, h, w) each, and the noise as it was added, (N, C, h, w)."""
+    drawn = drawn.to(latents)
+    noised = [add_noise(latents, own, table, timestep) for own, timestep in zip(drawn, timesteps, strict=True)]
+    return noised, drawn

@@ -1,0 +1,222 @@
+"""Errors to RFC 9457 `application/problem+json`: the one table of statuses, and what the service itself can refuse.
+
+DiffsightError          (backbones/errors.py)
+├── MalformedBody       the body is not what its content type says
+├── UnsupportedBody     a content type or encoding that no route reads
+├── BodyTooLarge        more bytes than one request may send
+├── NotReady            the backbone is still loading, could not be loaded, or the server is stopping
+└── ClientGone          the caller hung up; nobody reads this answer
+"""
+
+from __future__ import annotations
+
+import http
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from backbones.errors import (
+    Cancelled,
+    DeadlinePassed,
+    DiffsightError,
+    InvalidInput,
+    ModelNotFound,
+    NotANumber,
+    Overloaded,
+)
+
+MEDIA_TYPE = "application/problem+json"
+MOST_ERRORS = 20
+
+
+class MalformedBody(DiffsightError):
+    """The body can not be read as what its content type says."""
+
+
+class UnsupportedBody(DiffsightError):
+    """The body has a content type or encoding that the route does not read."""
+
+
+class BodyTooLarge(DiffsightError):
+    """The body has more bytes than the settings allow."""
+
+
+class NotReady(DiffsightError):
+    """There is no backbone to ask: not yet, or not any more."""
+
+
+class ClientGone(DiffsightError):
+    """The client hung up before it was answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of problem: its status, the last part of its `type`, its title, and what it means for docs/errors.md."""
+
+    status: int
+    slug: str
+    title: str
+    meaning: str
+
+
+PROBLEMS: Mapping[type[Exception], Kind] = {
+    MalformedBody: Kind(400, "malformed-body", "The body can not be read", "JSON or multipart with a broken syntax."),
+    ModelNotFound: Kind(404, "model-not-found", "No such model", "A model was named that is not loaded here."),
+    BodyTooLarge: Kind(413, "body-too-large", "The body is too large", "More bytes than `limits.max_upload_bytes`."),
+    UnsupportedBody: Kind(
+        415, "unsupported-body", "No route reads this content type", "Neither multipart, JSON nor `image/*`."
+    ),
+    InvalidInput: Kind(
+        422, "invalid-input", "A value can not be used", "`field` names it, `detail` its bound, `hint` what to send."
+    ),
+    Overloaded: Kind(
+        429, "overloaded", "Too much is waiting", "Ask again after the seconds that the header `Retry-After` gives."
+    ),
+    ClientGone: Kind(499, "client-gone", "The client hung up", "In logs and metrics only: its waiting rows were dropped."),
+    NotANumber: Kind(
+        500, "not-a-number", "The network gave no number", "This request's own result held NaN or infinity."
+    ),
+    Exception: Kind(500, "internal-error", "Something went wrong here", "A fault of the server; its log has more."),
+    NotReady: Kind(503, "not-ready", "The server is not ready", "The backbone is being loaded, or could not be."),
+    Cancelled: Kind(503, "stopping", "The server is stopping", "The request was dropped while it waited."),
+    DeadlinePassed: Kind(
+        504, "deadline-passed", "The deadline passed", "The work was not done within `deadline_seconds`."
+    ),
+}
+_HTTP_HINTS = {
+    404: "GET /docs lists the routes",
+    405: "the header Allow lists the methods of this route",
+}
+
+
+class FieldError(BaseModel):
+    """One value that can not be used."""
+
+    loc: list[str | int] = Field(description="Where it stands: the field, then the place inside it.")
+    msg: str
+    type: str
+
+
+class Problem(BaseModel):
+    """RFC 9457 problem details."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "type": "/problems/invalid-input",
+                    "title": "A value can not be used",
+                    "status": 422,
+                    "detail": "612 labels; one request takes 500",
+                    "hint": "send fewer labels",
+                    "field": "labels",
+                    "errors": [{"loc": ["labels"], "msg": "612 labels; one request takes 500", "type": "invalid_input"}],
+                    "request_id": "5f0c1b6e0a7d4c52a9f0f7f2f1f4a9d3",
+                    "instance": "/v1/classify/zero-shot",
+                }
+            ]
+        }
+    )
+
+    type: str = Field(description="Which kind of problem; docs/errors.md lists them.")
+    title: str = Field(description="The kind in a few words, always the same for one `type`.")
+    status: int
+    detail: str = Field(description="What happened this time.")
+    hint: str = Field("", description="What to do or send instead.")
+    field: str = Field("", description="The first field at fault, dotted; empty where none is.")
+    errors: list[FieldError] = Field([], description=f"The values at fault, the first {MOST_ERRORS} of them.")
+    request_id: str = Field("", description="As in the header X-Request-ID and in the server's log.")
+    instance: str = Field("", description="The path that was asked.")
+
+
+def kind_of(error: Exception) -> Kind:
+    """The table's entry for an error, by its class or the nearest base that has one."""
+    return next(PROBLEMS[base] for base in type(error).__mro__ if base in PROBLEMS)
+
+
+def problem_of(error: Exception) -> tuple[Problem, dict[str, str]]:
+    """The problem that tells a caller of `error`, and the headers that go with it. Of a fault it tells nothing."""
+    if isinstance(error, HTTPException):
+        return _http_problem(error), dict(error.headers or {})
+    if isinstance(error, RequestValidationError):
+        return _validation_problem(error.errors()), {}
+    kind = kind_of(error)
+    problem = Problem(
+        type=f"/problems/{kind.slug}", title=kind.title, status=kind.status, detail="see the server's log"
+    )
+    if kind is PROBLEMS[Exception] or not isinstance(error, DiffsightError):
+        return problem.model_copy(update={"hint": "give the request_id to who runs this server"}), {}
+    problem = problem.model_copy(update={"detail": error.message, "hint": error.hint})
+    if isinstance(error, InvalidInput):
+        at_fault = FieldError(loc=[error.field], msg=error.message, type="invalid_input")
+        problem = problem.model_copy(update={"field": error.field, "errors": [at_fault]})
+    if isinstance(error, Overloaded):
+        return problem, {"Retry-After": str(max(1, math.ceil(error.retry_after_seconds)))}
+    return problem, {"Retry-After": "5"} if kind.status == 503 else {}
+
+
+def problem_response(error: Exception, *, request_id: str = "", instance: str = "") -> Response:
+    """The HTTP answer for `error`."""
+    problem, headers = problem_of(error)
+    content = problem.model_copy(update={"request_id": request_id, "instance": instance}).model_dump()
+    # A caller's text may hold half of a surrogate pair, which has no UTF-8: the escape that takes its place is JSON too.
+    body = json.dumps(content, ensure_ascii=False).encode("utf-8", "backslashreplace")
+    return Response(body, problem.status, headers, media_type=MEDIA_TYPE)
+
+
+def handle_problems(app: FastAPI) -> None:
+    """Answer every error of the routes as a problem. Faults (any other exception) are answered in observe.py."""
+
+    async def answer(request: Request, error: Exception) -> Response:
+        request.state.problem = kind_of(error).slug
+        return problem_response(
+            error, request_id=getattr(request.state, "request_id", ""), instance=request.url.path
+        )
+
+    for handled in (DiffsightError, RequestValidationError, HTTPException):
+        app.add_exception_handler(handled, answer)
+
+
+def problems_table() -> str:
+    """Markdown table of all kinds, for docs/errors.md."""
+    rows = sorted(PROBLEMS.values(), key=lambda kind: (kind.status, kind.slug))
+    lines = [f"| {kind.status} | `/problems/{kind.slug}` | {kind.title} | {kind.meaning} |" for kind in rows]
+    return "\n".join(["| status | type | title | meaning |", "|---|---|---|---|", *lines])
+
+
+def _http_problem(error: HTTPException) -> Problem:
+    """What starlette refuses by itself: no such route, or not by this method."""
+    title = http.HTTPStatus(error.status_code).phrase
+    return Problem(
+        type=f"/problems/{title.lower().replace(' ', '-')}",
+        title=title,
+        status=error.status_code,
+        detail=str(error.detail),
+        hint=_HTTP_HINTS.get(error.status_code, ""),
+    )
+
+
+def _validation_problem(errors: Sequence[Any]) -> Problem:
+    """What pydantic found, without the caller's input and without documentation links."""
+    kind = PROBLEMS[InvalidInput]
+    listed = [FieldError(loc=list(e["loc"]), msg=e["msg"], type=e["type"]) for e in errors[:MOST_ERRORS]]
+    first = errors[0]
+    field = ".".join(str(part) for part in first["loc"])
+    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+    return Problem(
+        type=f"/problems/{kind.slug}",
+        title=kind.title,
+        status=kind.status,
+        detail=f"{field}: {first['msg']}{more}",
+        hint=first.get("ctx", {}).get("hint", "") or f"/docs and /openapi.json show what {field} takes",
+        field=field,
+        errors=listed,
+    )

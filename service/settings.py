@@ -1,0 +1,259 @@
+"""The one Settings class: environment variables DIFFSIGHT_..., an optional TOML file, and defaults that work with neither."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+    TomlConfigSettingsSource,
+)
+
+from backbones.errors import InvalidInput
+
+PREFIX = "DIFFSIGHT_"
+CONFIG = f"{PREFIX}CONFIG"
+MIB = 1024 * 1024
+
+DType = Literal["float32", "bfloat16", "float16"]
+
+
+class LimitSettings(BaseModel):
+    """What one request may ask for. Past a limit the answer is a 4xx that names it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    max_upload_bytes: int = Field(
+        64 * MIB,
+        ge=1024,
+        le=4096 * MIB,
+        description="Bytes of one request body, all its images and their base64 included; past it the answer is 413.",
+    )
+    max_image_pixels: int = Field(
+        50_000_000,
+        ge=1,
+        le=89_000_000,
+        description="Width times height of one image, checked in its header before anything is decoded. "
+        "Decoding takes up to 20 bytes of memory a pixel.",
+    )
+    max_aspect_ratio: float = Field(
+        100.0,
+        ge=1,
+        le=10_000,
+        description="Longer side over shorter side of one image. Heads scale the shorter side, so a thin strip would "
+        "grow to an enormous picture.",
+    )
+    max_images: int = Field(64, ge=1, le=4096, description="Images of one /v1/features request.")
+    max_labels: int = Field(500, ge=1, le=10_000, description="Labels of one zero-shot request.")
+    max_prompts: int = Field(
+        2_000,
+        ge=1,
+        le=100_000,
+        description="Prompts of one zero-shot request: labels times templates. Each is embedded once and then cached.",
+    )
+    max_rows_per_request: int = Field(
+        500_000,
+        ge=1,
+        description="U-Net rows that one request may need at most, estimated before it starts. "
+        "A request over it is refused at once instead of after minutes of work.",
+    )
+    deadline_seconds: float = Field(
+        300.0,
+        gt=0,
+        le=86_400,
+        description="Seconds after which a request is answered 504 and its waiting work dropped. "
+        "A request may ask for less, never for more.",
+    )
+
+
+class EngineSettings(BaseModel):
+    """How the device is shared."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    max_batch_rows: int = Field(
+        32,
+        ge=1,
+        le=4096,
+        description="Rows of the largest U-Net batch. More rows use the device better until memory runs out; a batch "
+        "that does not fit is halved and tried again.",
+    )
+    max_waiting_rows: int = Field(
+        100_000,
+        ge=1,
+        description="Rows that may wait for the device, all requests together. Past it requests are answered 429 with "
+        "a Retry-After.",
+    )
+    context_cache_bytes: int = Field(
+        256 * MIB, ge=0, description="Bytes of text contexts kept by prompt, on the device; 0 keeps none."
+    )
+    latent_cache_bytes: int = Field(
+        256 * MIB, ge=0, description="Bytes of image latents kept by pixels, on the device; 0 keeps none."
+    )
+    torch_threads: int = Field(
+        0, ge=0, le=1024, description="CPU threads of one torch operation; 0 leaves torch's own choice, all cores."
+    )
+
+
+class Settings(BaseSettings):
+    """Everything that can be set. It is passed to `create_app(settings)`; nothing else reads the environment."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True, env_ignore_empty=True
+    )
+
+    backbone: str = Field(
+        "pocket",
+        min_length=1,
+        description="The Stable Diffusion to serve: `pocket` (embedded), a diffusers folder, a single checkpoint file, "
+        "or a hub id such as `stabilityai/stable-diffusion-2-base`.",
+    )
+    device: str = Field(
+        "auto",
+        pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$",
+        description="`auto` (cuda where there is one, else cpu), `cpu`, `cuda`, `cuda:1`, `mps`.",
+    )
+    dtype: DType = Field(
+        "float32",
+        description="Number type of the weights and of the U-Net's work. `bfloat16` and `float16` halve memory and are "
+        "faster on a GPU; answers then differ in their last digits.",
+    )
+    cache_folder: Path | None = Field(
+        None, description="Folder for weights downloaded from the hub; unset uses the hub library's own."
+    )
+    offline: bool = Field(
+        False, description="Never reach for the network: a backbone that is not here already is an error at start-up."
+    )
+    host: str = Field(
+        "127.0.0.1", min_length=1, description="Address to listen on. `0.0.0.0` serves other machines too."
+    )
+    port: int = Field(8000, ge=0, le=65_535, description="TCP port to listen on; 0 takes a free one and prints it.")
+    shutdown_seconds: int = Field(
+        30, ge=0, le=3600, description="Seconds that open requests get to finish once the server was told to stop."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Lowest level that is logged. `info` writes one JSON line a request."
+    )
+    zero_shot_template: str = Field(
+        "a photo of a {}.",
+        pattern=r"^[^{}]*\{\}[^{}]*$",
+        description="Prompt of zero-shot requests that give no templates; {} is the label.",
+    )
+    zero_shot_temperature: float = Field(
+        1.0,
+        gt=0,
+        le=1_000_000,
+        description="Temperature of the zero-shot posterior where a request gives none. Lower is more confident; it is "
+        "not calibrated on labelled data.",
+    )
+    limits: LimitSettings = Field(default_factory=LimitSettings, description="Bounds of one request.")
+    engine: EngineSettings = Field(default_factory=EngineSettings, description="The row engine.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What is given in code or on the command line, then the environment, then the TOML file."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+
+def load_settings(config: Path | None = None, **given: Any) -> Settings:
+    """The settings: `given` before the environment before the TOML file `config` (or DIFFSIGHT_CONFIG) before defaults.
+
+    Raises InvalidInput for a value out of bounds, an unknown name in any of them, and a file that can not be read.
+    """
+    refuse_unknown_names(os.environ)
+    if config is None and os.environ.get(CONFIG):
+        config = Path(os.environ[CONFIG])
+    if config is not None:
+        check_file(config)
+
+    class SettingsFromFile(Settings):
+        model_config = SettingsConfigDict(toml_file=config)
+
+    try:
+        return SettingsFromFile(**{name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        raise _invalid(error) from error
+    except SettingsError as error:
+        raise InvalidInput("settings", str(error), hint="a group is set by one JSON object, or name by name") from error
+
+
+def refuse_unknown_names(environment: Mapping[str, str]) -> None:
+    """Raises InvalidInput for the first DIFFSIGHT_ variable that is no setting, with the nearest one that is."""
+    known = {CONFIG, *(name for name, _ in variables()), *(PREFIX + group.upper() for group in ("limits", "engine"))}
+    for name in environment:
+        if name.upper().startswith(PREFIX) and name.upper() not in known:
+            near = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.0)
+            raise InvalidInput(name, f"{name} is not a setting", hint=f"did you mean {near[0]}? docs/settings.md has all")
+
+
+def check_file(config: Path) -> None:
+    """Raises InvalidInput where the TOML file is not there or is no TOML."""
+    try:
+        tomllib.loads(config.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InvalidInput(
+            "config", f"{config} can not be read as TOML: {error}", hint="name a TOML file with --config or " + CONFIG
+        ) from error
+
+
+def variables() -> Iterator[tuple[str, Any]]:
+    """(environment variable, pydantic field) of every setting, in the order of the class."""
+    for name, field in Settings.model_fields.items():
+        group = field.annotation
+        if isinstance(group, type) and issubclass(group, BaseModel):
+            for inner_name, inner in group.model_fields.items():
+                yield f"{PREFIX}{name}__{inner_name}".upper(), inner
+        else:
+            yield f"{PREFIX}{name}".upper(), field
+
+
+def settings_table() -> str:
+    """Markdown table of all settings, for docs/settings.md."""
+    lines = ["| variable | default | bounds | meaning |", "|---|---|---|---|"]
+    for name, field in variables():
+        default = field.get_default(call_default_factory=True)
+        shown = "unset" if default is None else f"`{str(default).lower() if isinstance(default, bool) else default}`"
+        lines.append(f"| `{name}` | {shown} | {_bounds(field)} | {field.description} |")
+    return "\n".join(lines)
+
+
+def _bounds(field: Any) -> str:
+    """What a value must be, as one short phrase."""
+    choices = getattr(field.annotation, "__args__", ())
+    if choices and all(isinstance(choice, str) for choice in choices):
+        return ", ".join(f"`{choice}`" for choice in choices)
+    signs = (("gt", ">"), ("ge", "≥"), ("lt", "<"), ("le", "≤"))
+    parts = [
+        f"{sign} {getattr(rule, key):,}" for key, sign in signs for rule in field.metadata if hasattr(rule, key)
+    ]
+    return ", ".join(parts) or {bool: "`true`, `false`", int: "integer"}.get(field.annotation, "text")
+
+
+def _invalid(error: ValidationError) -> InvalidInput:
+    """The first thing that is wrong with the settings, under the name to change, with all others behind it."""
+    first = error.errors(include_url=False)[0]
+    name = PREFIX + "__".join(str(part) for part in first["loc"]).upper()
+    given = "" if first["type"] in ("missing", "extra_forbidden") else f", not {first['input']!r}"
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    if first["type"] == "extra_forbidden":
+        known = [variable for variable, _ in variables()]
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
+        key = near.removeprefix(PREFIX).lower().replace("__", ".")
+        return InvalidInput(name, f"{name} is not a setting{more}", hint=f"did you mean {near} ({key} in TOML)?")
+    return InvalidInput(name, f"{name}: {first['msg']}{given}{more}", hint="docs/settings.md lists the bounds")

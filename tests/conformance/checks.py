@@ -1,0 +1,116 @@
+"""What a replay of a conformance folder reports: a check for each stored quantity, with the bound it was held to."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One comparison of ours with the original's.
+
+    case: folder name of the case. quantity: tensor or value compared.
+    error: largest absolute difference, or the number of mismatches for exact quantities; infinite where not comparable.
+    tolerance: the bound at the place of the largest violation. rule: the bound in words.
+    """
+
+    case: str
+    quantity: str
+    error: float
+    tolerance: float
+    ok: bool
+    rule: str = ""
+
+
+def compare(case: str, quantity: str, found: Tensor, expected: Tensor, atol: float, rtol: float = 0.0) -> Check:
+    """|found - expected| <= atol + rtol |expected| everywhere; fails for other shapes, for NaN and for infinities.
+
+    found, expected: any one shape, any number types; compared in float64.
+    """
+    rule = f"atol {atol:g}" + (f" + rtol {rtol:g}" if rtol else "")
+    refused = _incomparable(case, quantity, found, expected)
+    if refused is not None:
+        return refused
+    ours, theirs = found.detach().cpu().double(), expected.detach().cpu().double()
+    if not (ours.isfinite().all() and theirs.isfinite().all()):
+        return Check(case, quantity, float("inf"), atol, False, "not finite")
+    if not ours.numel():
+        return Check(case, quantity, 0.0, atol, True, rule)
+    error = (ours - theirs).abs()
+    bound = atol + rtol * theirs.abs()
+    worst = int((error - bound).argmax())
+    return Check(case, quantity, float(error.max()), float(bound.flatten()[worst]), bool((error <= bound).all()), rule)
+
+
+def exact(case: str, quantity: str, found: object, expected: object) -> Check:
+    """Equality: of tensors element by element (same shape and number type), of anything else by `==`.
+
+    found, expected: tensors of any shape, or plain values.
+    """
+    if isinstance(found, Tensor) and isinstance(expected, Tensor):
+        refused = _incomparable(case, quantity, found, expected)
+        if refused is not None:
+            return refused
+        if found.dtype != expected.dtype:
+            return Check(case, quantity, float("inf"), 0.0, False, f"{found.dtype} where {expected.dtype} belongs")
+        # NaN differs from itself here, as it must.
+        mismatches = int((found.detach().cpu() != expected.detach().cpu()).sum())
+        return Check(case, quantity, float(mismatches), 0.0, mismatches == 0, "equal")
+    same = bool(found == expected)
+    return Check(case, quantity, 0.0 if same else 1.0, 0.0, same, "equal")
+
+
+def unchecked(case: str, what: str) -> Check:
+    """A check that fails because nothing was compared: stored data, or a case, that no replay knows."""
+    return Check(case, what, float("inf"), 0.0, False, "not checked")
+
+
+def read_json(file: Path) -> Any:
+    """The parsed content of a JSON file."""
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+def read_tensors(file: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file by name, in their stored shapes and number types."""
+    return dict(load_file(file))
+
+
+class TrackedTensors(Mapping[str, Tensor]):
+    """Tensors of one file that remember who asked for them by name, so that a replay can not overlook one."""
+
+    def __init__(self, file: Path) -> None:
+        self._tensors = read_tensors(file)
+        self._unread = set(self._tensors)
+
+    def __getitem__(self, name: str) -> Tensor:
+        tensor = self._tensors[name]
+        self._unread.discard(name)
+        return tensor
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._tensors
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tensors)
+
+    def __len__(self) -> int:
+        return len(self._tensors)
+
+    def unread(self, case: str) -> Iterator[Check]:
+        """An `unchecked` for each tensor that was never asked for by name."""
+        for name in sorted(self._unread):
+            yield unchecked(case, name)
+
+
+def _incomparable(case: str, quantity: str, found: Tensor, expected: Tensor) -> Check | None:
+    if found.shape == expected.shape:
+        return None
+    rule = f"shape {tuple(found.shape)} where {tuple(expected.shape)} belongs"
+    return Check(case, quantity, float("inf"), 0.0, False, rule)

@@ -1,0 +1,240 @@
+"""Training of the pocket on tiny sizes: it runs through, goes on as if never stopped, and leaves a stock folder."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from training.autoencoder import mean_latents, rebuilt_images
+from training.card import model_card
+from training.curves import draw_losses, read_losses
+from training.datasets.captioned import Image
+from training.datasets.digits import held_out_digits
+from training.evaluate import Evaluation, ZeroShot
+from training.export import folder_bytes, read_folder, write_folder
+from training.loop import Fitted, Pace, draw_for
+from training.pocket import train, trained_parts
+from training.recipe import Recipe
+from training.samples import sampled_images
+from training.stock import AutoencoderKL, CLIPTextModel, CLIPTokenizer, DDIMScheduler, UNet2DConditionModel
+from training.tokenizer import load_tokenizer, train_merges, write_tokenizer
+from training.zero_shot import accuracy, evenly_spaced_timesteps, label_errors
+
+POCKET = Path(__file__).parents[2] / "backbones" / "pocket"
+TINY = Recipe(
+    image_size=32,
+    autoencoder_widths=(4, 4, 8, 8),
+    autoencoder_pace=Pace(steps=4, batch=2, learning_rate=1e-3, warm_up=2, average_decay=0.9),
+    tokens=8,
+    text_width=8,
+    text_layers=1,
+    unet_widths=(8, 8, 8, 8),
+    views=2,
+    denoiser_pace=Pace(steps=6, batch=4, learning_rate=1e-3, warm_up=2, average_decay=0.9),
+)
+
+
+class Squares:
+    """A data set of another kind than the digits: coloured squares. Training must not tell the difference."""
+
+    name = "squares"
+    colours = ((255, 0, 0), (0, 255, 0), (0, 0, 255))
+
+    def __len__(self) -> int:
+        return len(self.colours)
+
+    def image(self, index: int) -> Image:
+        canvas = np.full((32, 32, 3), 255, dtype=np.uint8)
+        canvas[8:24, 8:24] = self.colours[index]
+        return canvas
+
+    def augmented(self, index: int, generator: np.random.Generator) -> Image:
+        return np.roll(self.image(index), int(generator.integers(-4, 5)), axis=1)
+
+    def captions(self, index: int) -> tuple[str, ...]:
+        return (("a red square", "a green square", "a blue square")[index],)
+
+
+@pytest.fixture(scope="module")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny training that nothing interrupted."""
+    run = tmp_path_factory.mktemp("uninterrupted")
+    train(Squares(), TINY, run)
+    return run
+
+
+@pytest.mark.parametrize("stop", [1, 3])
+def test_an_interrupted_training_ends_with_the_very_same_weights(tiny_run: Path, tmp_path: Path, stop: int) -> None:
+    train(Squares(), TINY, tmp_path, stop_after=stop)  # cut short in the VAE
+    train(Squares(), replace(TINY, denoiser_pace=replace(TINY.denoiser_pace, steps=stop)), tmp_path)  # in the U-Net
+    train(Squares(), TINY, tmp_path)
+    whole, resumed = (trained_parts(Squares(), TINY, run)[0] for run in (tiny_run, tmp_path))
+    assert _same_weights(whole.autoencoder, resumed.autoencoder)
+    assert _same_weights(whole.denoiser, resumed.denoiser)
+    assert _same_losses(tiny_run, tmp_path)
+
+
+def test_a_kill_between_checkpoints_costs_only_the_steps_since_the_last(tiny_run: Path, tmp_path: Path) -> None:
+    class Killed(BaseException):
+        pass
+
+    class KilledAtStepThree(Squares):
+        draws = 0
+
+        def augmented(self, index: int, generator: np.random.Generator) -> Image:
+            self.draws += 1
+            if self.draws > 3 * TINY.autoencoder_pace.batch:
+                raise Killed
+            return super().augmented(index, generator)
+
+    with pytest.raises(Killed):
+        train(KilledAtStepThree(), TINY, tmp_path, save_every=2)
+    assert torch.load(tmp_path / "autoencoder.pt", weights_only=True)["step"] == 2
+    train(Squares(), TINY, tmp_path)
+    assert _same_losses(tiny_run, tmp_path)
+
+
+def test_a_finished_training_is_not_trained_again(tiny_run: Path) -> None:
+    before = {path.name: path.read_bytes() for path in tiny_run.glob("*.pt")}
+    train(Squares(), TINY, tiny_run)
+    assert {path.name: path.read_bytes() for path in tiny_run.glob("*.pt")} == before
+
+
+def test_another_recipe_is_refused_with_what_differs(tiny_run: Path) -> None:
+    with pytest.raises(ValueError, match=r"another recipe \(seed 0 -> 1\).*another run folder"):
+        train(Squares(), replace(TINY, seed=1), tiny_run)
+
+
+def test_the_randomness_of_a_step_depends_on_seed_stage_and_number_alone() -> None:
+    draws = [draw_for(*key) for key in ((0, "a", 1), (0, "a", 1), (1, "a", 1), (0, "b", 1), (0, "a", 2))]
+    numbers = [(draw.numpy.random(), float(torch.rand((), generator=draw.torch))) for draw in draws]
+    assert numbers[0] == numbers[1]
+    assert len(set(numbers)) == 4
+
+
+def test_loss_logs_and_curves_are_written(tiny_run: Path, tmp_path: Path) -> None:
+    steps, losses = read_losses(tiny_run / "denoiser.csv")
+    assert steps.tolist() == list(range(6))
+    assert np.isfinite(losses).all()
+    draw_losses({"VAE": tiny_run / "autoencoder.csv", "U-Net": tiny_run / "denoiser.csv"}, tmp_path / "loss.png")
+    assert (tmp_path / "loss.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_an_exported_folder_loads_by_the_stock_classes_and_computes_the_same(tiny_run: Path, tmp_path: Path) -> None:
+    parts, _ = trained_parts(Squares(), TINY, tiny_run)
+    write_folder(parts, tiny_run / "tokenizer", tmp_path)
+    loaded = read_folder(tmp_path)
+    images = [Squares().image(index) for index in range(3)]
+    latents = mean_latents(loaded.autoencoder, images)
+    assert latents.shape == (3, 4, 4, 4)
+    torch.testing.assert_close(latents, mean_latents(parts.autoencoder, images), atol=2e-2, rtol=2e-2)
+    texts = ["a red square", ""]
+    with torch.no_grad():
+        contexts = loaded.denoiser.contexts(loaded.tokenizer, texts)
+        torch.testing.assert_close(contexts, parts.denoiser.contexts(parts.tokenizer, texts), atol=1e-2, rtol=1e-2)
+    drawn = sampled_images(
+        loaded.autoencoder, loaded.denoiser, loaded.scheduler, contexts, contexts[1:], guidance=2.0, steps=3, seed=0
+    )
+    assert drawn.shape == (2, 32, 32, 3)
+
+
+def test_merges_join_what_is_seen_most_and_stop_at_what_is_seen_once() -> None:
+    merges = train_merges(["ab ab ab", "abc", "xy"])
+    assert merges == [("a", "b</w>"), ("a", "b")] or merges[0] == ("a", "b</w>")
+    assert all("x" not in pair for merge in merges for pair in merge)
+
+
+@pytest.mark.parametrize("text", ["a handwritten seven", "the digit 7", "Grüße, 世界! a surfboard", "", "naïve 😀"])
+def test_any_text_survives_the_tokenizer(text: str, tmp_path: Path) -> None:
+    write_tokenizer(tmp_path, train_merges(["a handwritten seven"] * 2), tokens=64)
+    tokenizer = load_tokenizer(tmp_path)
+    ids = tokenizer(text).input_ids
+    assert ids[0] == tokenizer.bos_token_id
+    assert ids[-1] == tokenizer.eos_token_id
+    assert tokenizer.eos_token_id not in ids[:-1]
+    backend = tokenizer.backend_tokenizer
+    letters = "".join(backend.id_to_token(number) for number in ids[1:-1]).replace("</w>", "")
+    words = backend.pre_tokenizer.pre_tokenize_str(backend.normalizer.normalize_str(text))
+    assert letters == "".join(word for word, _ in words)
+
+
+@pytest.mark.parametrize(("count", "expected"), [(4, [125, 375, 625, 875]), (500, list(range(1, 1000, 2)))])
+def test_timesteps_are_the_middles_of_equal_parts(count: int, expected: list[int]) -> None:
+    assert evenly_spaced_timesteps(count).tolist() == expected
+
+
+def test_accuracy_takes_the_label_with_the_smallest_mean_error() -> None:
+    errors = np.array([[[1.0, 1.0], [0.0, 1.5]], [[0.0, 0.0], [1.0, 1.0]]], dtype=np.float32)
+    assert accuracy(errors, np.array([1, 1])) == 0.5
+
+
+def test_the_model_card_tells_the_measured_figures() -> None:
+    measured = Evaluation(360, 31.25, 0.1234, (ZeroShot(50, 500, 0.95, 12.0),), _COUNTS, 9_876_543, 2)
+    card = model_card(
+        measured, {"autoencoder": Fitted(3000, 600.0), "denoiser": Fitted(6000, 1800.0)}, Recipe(), training_images=1437
+    )
+    for figure in ("31.2 dB", "0.1234", "95.0 % (342 of 360)", "9.9 MB", "6,000", "30 min", "1,437", "no model for photo"):
+        assert figure in card
+
+
+_COUNTS = {"vae": 1, "text_encoder": 2, "unet": 3}
+
+
+def test_the_committed_pocket_names_stock_classes_and_its_parts_load_by_them() -> None:
+    index = json.loads((POCKET / "model_index.json").read_text(encoding="utf-8"))
+    named = {name: value for name, value in index.items() if isinstance(value, list) and value[0]}
+    assert index["_class_name"] == "StableDiffusionPipeline"
+    parts = read_folder(POCKET)
+    loaded = {
+        "vae": (parts.autoencoder, AutoencoderKL),
+        "text_encoder": (parts.denoiser.text_encoder, CLIPTextModel),
+        "tokenizer": (parts.tokenizer, CLIPTokenizer),
+        "unet": (parts.denoiser.unet, UNet2DConditionModel),
+        "scheduler": (parts.scheduler, DDIMScheduler),
+    }
+    assert set(named) == set(loaded)
+    for name, (part, stock_class) in loaded.items():
+        assert type(part) is stock_class
+        assert named[name][1] == stock_class.__name__
+    assert parts.denoiser.unet.get_submodule("up_blocks.1.attentions.1") is not None
+    assert parts.denoiser.unet.config.cross_attention_dim == parts.denoiser.text_encoder.config.hidden_size
+
+
+def test_the_committed_pocket_is_small_and_half_precision_safetensors() -> None:
+    assert folder_bytes(POCKET) < 12_000_000
+    assert not [path for path in POCKET.rglob("*") if path.suffix in {".bin", ".pt", ".ckpt", ".pkl"}]
+    assert json.loads((POCKET / "unet" / "config.json").read_text(encoding="utf-8"))["sample_size"] == 8
+
+
+def test_the_committed_pocket_rebuilds_and_recognises_held_out_digits() -> None:
+    """A small check that the weights in the package are the trained ones; the card has the full measurement."""
+    parts, digits = read_folder(POCKET), held_out_digits()
+    images = [digits.image(index) for index in range(20)]
+    assert np.abs(rebuilt_images(parts.autoencoder, images).astype(int) - np.stack(images)).mean() < 6
+    latents = mean_latents(parts.autoencoder, images) * parts.autoencoder.config.scaling_factor
+    with torch.no_grad():
+        contexts = parts.denoiser.contexts(parts.tokenizer, [digits.captions(index)[0] for index in range(20)])
+    prompts = sorted({digits.captions(index)[0] for index in range(len(digits))})
+    with torch.no_grad():
+        contexts = parts.denoiser.contexts(parts.tokenizer, prompts)
+    errors = label_errors(parts.denoiser.unet, parts.scheduler, latents, contexts, evenly_spaced_timesteps(10))
+    labels = np.array([prompts.index(digits.captions(index)[0]) for index in range(20)])
+    assert accuracy(errors, labels) >= 0.8
+
+
+def _same_weights(first: nn.Module, second: nn.Module) -> bool:
+    pairs = zip(first.state_dict().values(), second.state_dict().values(), strict=True)
+    return all(torch.equal(one, other) for one, other in pairs)
+
+
+def _same_losses(first: Path, second: Path) -> bool:
+    return all(
+        (first / f"{stage}.csv").read_text() == (second / f"{stage}.csv").read_text()
+        for stage in ("autoencoder", "denoiser")
+    )

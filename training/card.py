@@ -1,0 +1,48 @@
+"""The pocket's model card, written from measured figures."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from training.evaluate import Evaluation
+from training.loop import Fitted
+from training.recipe import Recipe
+
+_TEMPLATE = Path(__file__).with_name("pocket_card.md")
+
+
+def model_card(measured: Evaluation, fitted: Mapping[str, Fitted], recipe: Recipe, *, training_images: int) -> str:
+    """The card as Markdown. Every figure comes from the arguments; `fitted` tells of "autoencoder" and "denoiser"."""
+    vae, denoiser = fitted["autoencoder"], fitted["denoiser"]
+    accuracies = "\n".join(
+        f"| {run.timesteps} | {100 * run.accuracy:.1f} % ({round(run.accuracy * measured.images)} of {measured.images})"
+        f" | {run.rows_per_image:,} | {run.milliseconds_per_image:.0f} ms |"
+        for run in measured.zero_shot
+    )
+    return _TEMPLATE.read_text(encoding="utf-8").format(
+        recipe=recipe,
+        size=recipe.image_size,
+        latent_size=recipe.image_size // 8,
+        vae_widths="/".join(map(str, recipe.autoencoder_widths)),
+        unet_widths="/".join(map(str, recipe.unet_widths)),
+        parameters=measured.parameters,
+        millions=sum(measured.parameters.values()) / 1e6,
+        megabytes=measured.size_bytes / 1e6,
+        training_images=training_images,
+        held_out=measured.images,
+        empty_percent=100 * recipe.empty_prompts,
+        cores=os.cpu_count(),
+        vae_steps=vae.steps,
+        vae_batch=recipe.autoencoder_pace.batch,
+        vae_minutes=vae.seconds / 60,
+        unet_steps=denoiser.steps,
+        unet_batch=recipe.denoiser_pace.batch,
+        unet_minutes=denoiser.seconds / 60,
+        psnr=measured.psnr,
+        most_timesteps=measured.zero_shot[-1].timesteps,
+        noise_error=measured.noise_error,
+        threads=measured.threads,
+        accuracies=accuracies,
+    )
