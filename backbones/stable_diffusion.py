@@ -14,6 +14,7 @@ from backbones.captures import forward_rows
 from backbones.errors import InvalidInput, ModelNotFound
 from backbones.noise_schedule import noise_from_velocity
 from backbones.rows import Captures, UNetRow
+from backbones.sub_blocks import sub_block_names
 
 PredictionType = Literal["epsilon", "v_prediction"]
 
@@ -29,6 +30,7 @@ class Description:
     max_tokens: length that prompts are padded and cut to, start and end included; 0 for a network without text.
     num_class_labels: size of the U-Net's class embedding, 0 where it has none.
     variants: names that rows may give beside "", the backbone's own U-Net.
+    sub_blocks: feature maps that rows may capture, by diffusers name, in the order in which the U-Net computes them.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Description:
     variants: tuple[str, ...]
     dtype: torch.dtype
     device: torch.device
+    sub_blocks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -122,6 +125,7 @@ class StableDiffusion:
             variants=tuple(name for name in self.variants if name),
             dtype=unet.dtype,
             device=unet.device,
+            sub_blocks=sub_block_names(unet),
         )
 
     def tokenize(self, texts: Sequence[str]) -> list[tuple[int, ...]]:

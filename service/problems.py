@@ -22,6 +22,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.types import Scope
 
 from backbones.errors import (
     Cancelled,
@@ -91,9 +92,13 @@ PROBLEMS: Mapping[type[Exception], Kind] = {
         504, "deadline-passed", "The deadline passed", "The work was not done within `deadline_seconds`."
     ),
 }
-_HTTP_HINTS = {
-    404: "GET /docs lists the routes",
-    405: "the header Allow lists the methods of this route",
+# What starlette refuses by itself, with the hint for each.
+HTTP_PROBLEMS = {
+    404: (Kind(404, "not-found", "No such route", "The path is none of the server's."), "/docs lists the routes"),
+    405: (
+        Kind(405, "method-not-allowed", "Not by this method", "The header `Allow` lists the route's methods."),
+        "use a method that the header Allow lists",
+    ),
 }
 
 
@@ -163,12 +168,16 @@ def problem_of(error: Exception) -> tuple[Problem, dict[str, str]]:
     return problem, {"Retry-After": "5"} if kind.status == 503 else {}
 
 
-def problem_response(error: Exception, *, request_id: str = "", instance: str = "") -> Response:
-    """The HTTP answer for `error`."""
+def problem_response(error: Exception, scope: Scope) -> Response:
+    """The HTTP answer for `error` to the request of `scope`, in which the problem's kind is noted for the metrics."""
     problem, headers = problem_of(error)
-    content = problem.model_copy(update={"request_id": request_id, "instance": instance}).model_dump()
+    state = scope.setdefault("state", {})
+    state["problem"] = problem.type.removeprefix("/problems/")
+    told = {"request_id": state.get("request_id", ""), "instance": scope.get("path", "")}
     # A caller's text may hold half of a surrogate pair, which has no UTF-8: the escape that takes its place is JSON too.
-    body = json.dumps(content, ensure_ascii=False).encode("utf-8", "backslashreplace")
+    body = json.dumps(problem.model_copy(update=told).model_dump(), ensure_ascii=False).encode(
+        "utf-8", "backslashreplace"
+    )
     return Response(body, problem.status, headers, media_type=MEDIA_TYPE)
 
 
@@ -176,10 +185,7 @@ def handle_problems(app: FastAPI) -> None:
     """Answer every error of the routes as a problem. Faults (any other exception) are answered in observe.py."""
 
     async def answer(request: Request, error: Exception) -> Response:
-        request.state.problem = kind_of(error).slug
-        return problem_response(
-            error, request_id=getattr(request.state, "request_id", ""), instance=request.url.path
-        )
+        return problem_response(error, request.scope)
 
     for handled in (DiffsightError, RequestValidationError, HTTPException):
         app.add_exception_handler(handled, answer)
@@ -187,20 +193,19 @@ def handle_problems(app: FastAPI) -> None:
 
 def problems_table() -> str:
     """Markdown table of all kinds, for docs/errors.md."""
-    rows = sorted(PROBLEMS.values(), key=lambda kind: (kind.status, kind.slug))
+    kinds = [*PROBLEMS.values(), *(kind for kind, _ in HTTP_PROBLEMS.values())]
+    rows = sorted(kinds, key=lambda kind: (kind.status, kind.slug))
     lines = [f"| {kind.status} | `/problems/{kind.slug}` | {kind.title} | {kind.meaning} |" for kind in rows]
     return "\n".join(["| status | type | title | meaning |", "|---|---|---|---|", *lines])
 
 
 def _http_problem(error: HTTPException) -> Problem:
-    """What starlette refuses by itself: no such route, or not by this method."""
-    title = http.HTTPStatus(error.status_code).phrase
+    """The problem for what starlette refuses by itself."""
+    phrase = http.HTTPStatus(error.status_code).phrase
+    other = Kind(error.status_code, phrase.lower().replace(" ", "-"), phrase, "")
+    kind, hint = HTTP_PROBLEMS.get(error.status_code, (other, ""))
     return Problem(
-        type=f"/problems/{title.lower().replace(' ', '-')}",
-        title=title,
-        status=error.status_code,
-        detail=str(error.detail),
-        hint=_HTTP_HINTS.get(error.status_code, ""),
+        type=f"/problems/{kind.slug}", title=kind.title, status=kind.status, detail=str(error.detail), hint=hint
     )
 
 

@@ -1,6 +1,6 @@
 """Replay conformance folders: `python -m tests.conformance DIR [DIR ...]`.
 
-Each DIR holds the cases of one system, a folder each with an info.json, laid out like tests/conformance/fixtures/SYSTEM.
+Each DIR holds the cases of one system, a folder each with an info.json, laid out like the folders under `fixtures/`.
 Prints tensor, largest error, tolerance and ok; exits with 1 when anything is beyond its tolerance or was not checked.
 """
 

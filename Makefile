@@ -1,0 +1,71 @@
+# Two commands from a bare clone: `make demo` and `make test`. `make` alone prints this list.
+PYTHON ?= python3
+TORCH_VERSION := 2.13.0
+# PyPI's wheel for Linux x86-64 brings several GB of CUDA: take the CPU build where no NVIDIA driver is found.
+ifeq ($(shell uname -sm)$(shell command -v nvidia-smi 2>/dev/null),Linux x86_64)
+TORCH ?= --retries 1 --extra-index-url https://download.pytorch.org/whl/cpu torch==$(TORCH_VERSION)+cpu
+else
+TORCH ?= torch==$(TORCH_VERSION)
+endif
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check -q
+export OMP_NUM_THREADS ?= $(shell nproc 2>/dev/null || sysctl -n hw.physicalcpu)
+
+.PHONY: help env demo test test-slow conformance serve lint format openapi docs bench pocket wheel clean
+
+help:  ## print this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+env: .venv/.installed  ## create .venv with tested versions of everything, torch first
+
+.venv/.installed: pyproject.toml constraints.txt
+	@sh docker/system-packages.sh $(PYTHON)
+	$(PYTHON) -m venv .venv
+	$(PIP) install --upgrade pip
+	$(PIP) install $(TORCH)
+	$(PIP) install -c constraints.txt -e '.[training]' --group dev
+	@touch $@
+
+demo: env  ## start the server, send real files through every route, print the accuracy, write pictures to out/
+	$(BIN)/diffsight demo --out out
+
+test: env  ## all tests but the slow ones
+	$(BIN)/python -m pytest -m 'not slow and not gpu'
+
+test-slow: env  ## the tests that take minutes
+	$(BIN)/python -m pytest -m slow
+
+conformance: env  ## replay fixtures of the original systems: make conformance DIR="folder ..."
+	$(BIN)/python -m tests.conformance $(or $(DIR),$(wildcard tests/conformance/fixtures/*))
+
+serve: env  ## serve the embedded backbone on http://127.0.0.1:8000
+	$(BIN)/diffsight serve
+
+lint: env  ## ruff, mypy, import contracts, generated documentation
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m cogapp -P --check docs/*.md
+
+format: env  ## let ruff format and fix what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+openapi: env  ## write openapi/openapi.json from the application
+	$(BIN)/python -m service.openapi
+
+docs: env  ## rewrite the generated blocks of docs/
+	$(BIN)/python -m cogapp -P -r docs/*.md
+
+bench: env  ## every benchmark, figures as JSON in out/bench/
+	$(BIN)/diffsight bench --out out/bench
+
+pocket: env  ## train the embedded backbone from nothing; resumes where it was stopped
+	$(BIN)/python -m training.pocket train
+
+wheel: env  ## build the source distribution and the wheel into dist/
+	$(BIN)/python -m build
+
+clean:  ## remove the environment and everything generated
+	rm -rf .venv build dist out *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,108 @@
+"""A pixel-space diffusion U-Net without text (guided-diffusion's) as a backbone: same rows, no VAE, no text encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from backbones.captures import forward_rows
+from backbones.errors import InvalidInput, ModelNotFound
+from backbones.noise_schedule import linear_alphas_cumprod
+from backbones.rows import Captures, UNetRow
+from backbones.stable_diffusion import Description, check_names, with_noise_pred
+from backbones.sub_blocks import sub_block_names
+
+
+class PixelDiffusion:
+    """A frozen stock `UNet2DModel` over images in [-1, 1]; `backbones/loading/guided_diffusion.py` loads it.
+
+    Where the network predicts a variance too (6 output channels for 3 of image), `noise_pred` is the first half.
+    """
+
+    def __init__(self, *, name: str, unet: nn.Module, revision: str, alphas_cumprod: Tensor | None = None) -> None:
+        self.name = name
+        self.unet: Any = unet.eval().requires_grad_(False)
+        self.revision = revision
+        self.alphas_cumprod = linear_alphas_cumprod() if alphas_cumprod is None else alphas_cumprod
+
+    @cached_property
+    def description(self) -> Description:
+        config = self.unet.config
+        return Description(
+            name=self.name,
+            revision=self.revision,
+            image_size=config.sample_size,
+            latent_channels=config.in_channels,
+            downscale=1,
+            scaling_factor=1.0,
+            prediction_type="epsilon",
+            alphas_cumprod=self.alphas_cumprod,
+            max_tokens=0,
+            num_class_labels=config.num_class_embeds or 0,
+            variants=(),
+            dtype=self.unet.dtype,
+            device=self.unet.device,
+            sub_blocks=sub_block_names(self.unet),
+        )
+
+    def tokenize(self, texts: Sequence[str]) -> list[tuple[int, ...]]:
+        """Raises InvalidInput: there is no text encoder."""
+        raise self._no_text()
+
+    def embed(self, texts: Sequence[str]) -> list[Tensor]:
+        """Raises InvalidInput: there is no text encoder, and rows carry no context, (T, D) or other."""
+        raise self._no_text()
+
+    def check(self, row: UNetRow) -> None:
+        """Raises InvalidInput for a row that can not run here, ModelNotFound for any variant."""
+        if row.variant:
+            raise ModelNotFound(f"the backbone {self.name!r} has no variant {row.variant!r}", hint="it has none")
+        if row.encoder_hidden_states is not None:
+            raise self._no_text()
+        for field, value in (
+            ("input_convolution", row.input_convolution),
+            ("bank", row.bank),
+            ("attention_maps", row.capture.attention_maps),
+            ("keys_values", row.capture.keys_values),
+        ):
+            if value:
+                raise InvalidInput(field, "a pixel-space network takes and gives none", hint="leave it out")
+        if not 0 <= row.timestep < len(self.alphas_cumprod):
+            raise InvalidInput("timestep", f"{row.timestep} is outside 0..{len(self.alphas_cumprod) - 1}")
+        labels = self.description.num_class_labels
+        if (row.class_label is None) != (labels == 0):
+            raise InvalidInput("class_label", "goes with networks that have a class embedding, only and always")
+        if row.class_label is not None and not 0 <= row.class_label < labels:
+            raise InvalidInput("class_label", f"{row.class_label} is outside 0..{labels - 1}")
+        check_names(row, self._module_names)
+
+    def encode(self, pixel_values: Sequence[Tensor]) -> list[Tensor]:
+        """The images themselves, (3, H, W) in [-1, 1], on the network's device and in its number type."""
+        return [pixels.to(self.unet.device, self.unet.dtype) for pixels in pixel_values]
+
+    def decode(self, latents: Sequence[Tensor]) -> list[Tensor]:
+        """The images themselves, (3, H, W)."""
+        return list(latents)
+
+    @torch.no_grad()
+    def forward(self, rows: Sequence[UNetRow]) -> list[Captures]:
+        """What each row asked for, from one pass over rows of one height and width."""
+        captured = with_noise_pred(rows, forward_rows(self.unet, rows, {}), "epsilon", self.alphas_cumprod)
+        channels = self.description.latent_channels
+        return [
+            got if got.noise_pred is None else replace(got, noise_pred=got.noise_pred[:channels]) for got in captured
+        ]
+
+    def _no_text(self) -> InvalidInput:
+        return InvalidInput(
+            "texts", f"the backbone {self.name!r} has no text encoder", hint="choose a Stable Diffusion"
+        )
+
+    @cached_property
+    def _module_names(self) -> frozenset[str]:
+        return frozenset(dict(self.unet.named_modules()))

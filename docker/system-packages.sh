@@ -1,0 +1,32 @@
+#!/bin/sh
+# Bring the system libraries that the Python packages link to. On Debian as root it installs what is missing;
+# anywhere else it stops with the one line to run. Safe to run again: with everything there it does nothing.
+#   sh docker/system-packages.sh [PYTHON]
+set -eu
+python=${1:-python3}
+
+needs=""
+has_library() { { ldconfig -p 2>/dev/null || /sbin/ldconfig -p; } | grep -q "$1"; }
+has_library 'libGL\.so\.1' || needs="$needs libgl1"
+has_library 'libgthread-2\.0\.so\.0' || needs="$needs libglib2.0-0"
+"$python" -c 'import ensurepip, venv' 2>/dev/null || needs="$needs python3 python3-venv"
+
+[ -z "$needs" ] && exit 0
+[ "$(uname -s)" = Linux ] || exit 0 # macOS and Windows wheels of OpenCV bring their own libraries.
+
+if command -v apt-get >/dev/null 2>&1; then
+    if [ "$(id -u)" = 0 ]; then
+        echo "Installing system packages:$needs"
+        export DEBIAN_FRONTEND=noninteractive
+        apt-get update -qq
+        # shellcheck disable=SC2086 # one word a package
+        apt-get install -y -qq --no-install-recommends $needs
+        exit 0
+    fi
+    echo "System packages are missing. Run this once, then again what you ran:" >&2
+    echo "    sudo apt-get install --no-install-recommends$needs" >&2
+    exit 1
+fi
+echo "System libraries are missing (Debian's names:$needs). Install what your system calls them, then run this again," >&2
+echo "for example: sudo dnf install mesa-libGL glib2 python3" >&2
+exit 1

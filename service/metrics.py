@@ -1,0 +1,108 @@
+"""Prometheus metrics of one app, on a registry of its own: counters and histograms in seconds, labels instead of names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+if TYPE_CHECKING:
+    from service.engine.worker import EngineFigures
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
+_ITEMS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+
+# Problems that turn work away, as opposed to those that say what is wrong with it.
+REJECTIONS = frozenset({"overloaded", "body-too-large", "not-ready", "stopping", "deadline-passed"})
+
+
+class Metrics:
+    """The metrics that the service counts itself; those of the engine are read from its figures at each scrape."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "diffsight_requests_total", "Requests answered.", ["task", "code"], registry=self.registry
+        )
+        self.request_seconds = Histogram(
+            "diffsight_request_seconds",
+            "Seconds from the request's head to the end of its answer.",
+            ["task"],
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.queue_seconds = Histogram(
+            "diffsight_queue_seconds",
+            "Seconds that a request's work waited for the device.",
+            ["task"],
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.rejected = Counter(
+            "diffsight_rejected_total", "Requests turned away.", ["reason"], registry=self.registry
+        )
+        self.batch_rows = Histogram(
+            "diffsight_batch_rows", "Rows of each U-Net batch.", buckets=_ITEMS, registry=self.registry
+        )
+        self.batch_seconds = Histogram(
+            "diffsight_batch_seconds",
+            "Device seconds of each batch, by what it was asked for.",
+            ["kind"],
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+
+    def count_request(self, task: str, status: int, seconds: float, problem: str) -> None:
+        """Count one answered request. problem: the slug of its problem, empty for an answer."""
+        self.requests.labels(task, str(status)).inc()
+        self.request_seconds.labels(task).observe(seconds)
+        if problem in REJECTIONS:
+            self.rejected.labels(problem).inc()
+
+    def count_batch(self, kind: str, size: int, seconds: float) -> None:
+        """Count one batch of the device; called from its thread."""
+        self.batch_seconds.labels(kind).observe(seconds)
+        if kind == "unet":
+            self.batch_rows.observe(size)
+
+    def watch(self, figures: Callable[[], EngineFigures]) -> None:
+        """Report an engine's figures from now on."""
+        self.registry.register(_EngineCollector(figures))
+
+
+class _EngineCollector(Collector):
+    def __init__(self, figures: Callable[[], EngineFigures]) -> None:
+        self.figures = figures
+
+    def describe(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
+        """Nothing: the names are known without a scrape."""
+        return iter(())
+
+    def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
+        """All engine metrics from one consistent reading."""
+        now = self.figures()
+        rows = CounterMetricFamily("diffsight_rows", "U-Net rows done.", labels=["task"])
+        for task, count in now.rows_by_task.items():
+            rows.add_metric([task], count)
+        yield rows
+        yield GaugeMetricFamily("diffsight_queue_rows", "Rows that wait for the device.", now.waiting_rows)
+        yield GaugeMetricFamily("diffsight_running_rows", "Rows on the device.", now.running_rows)
+        yield GaugeMetricFamily("diffsight_open_requests", "Requests that hold the engine.", now.requests_open)
+        yield CounterMetricFamily("diffsight_batches", "U-Net batches done.", now.batches_total)
+        yield CounterMetricFamily("diffsight_cancelled", "Rows dropped unrun.", now.cancelled_rows_total)
+        yield CounterMetricFamily("diffsight_device_seconds", "Seconds the device worked.", now.device_seconds_total)
+        yield CounterMetricFamily("diffsight_out_of_memory", "Batches that were halved.", now.out_of_memory_total)
+        caches = {"contexts": now.contexts_cache, "latents": now.latents_cache}
+        entries = GaugeMetricFamily("diffsight_cache_entries", "Entries held.", labels=["cache"])
+        size = GaugeMetricFamily("diffsight_cache_bytes", "Bytes held.", labels=["cache"])
+        hits = CounterMetricFamily("diffsight_cache_hits", "Found.", labels=["cache"])
+        misses = CounterMetricFamily("diffsight_cache_misses", "Not found.", labels=["cache"])
+        for name, cache in caches.items():
+            entries.add_metric([name], cache.entries)
+            size.add_metric([name], cache.bytes)
+            hits.add_metric([name], cache.hits)
+            misses.add_metric([name], cache.misses)
+        yield from (entries, size, hits, misses)

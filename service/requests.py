@@ -1,0 +1,88 @@
+"""How a route asks the engine: one place for readiness, decoding, the deadline, the hung-up client and the timings."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from starlette.requests import Request
+
+from backbones.errors import DeadlinePassed
+from service.images import DecodedImage, decode_image
+from service.problems import ClientGone
+from service.startup import service_of
+
+if TYPE_CHECKING:
+    from service.engine.worker import RequestEngine
+
+Result = TypeVar("Result")
+
+
+async def ask(
+    request: Request,
+    task: str,
+    images: Sequence[bytes],
+    procedure: Callable[[RequestEngine, Sequence[DecodedImage]], Awaitable[Result]],
+    *,
+    bulk: bool = False,
+    deadline_seconds: float | None = None,
+) -> Result:
+    """The result of `procedure` over the decoded images, with an engine of its own that forgets its rows at the end.
+
+    task: what its rows are counted under. deadline_seconds: at most the settings' own, which holds where none is given.
+    Raises NotReady without a warm engine, InvalidInput for an image, DeadlinePassed, and ClientGone when the client
+    hangs up: its waiting rows are dropped then.
+    """
+    service = service_of(request)
+    limits = service.settings.limits
+    seconds = min(deadline_seconds or limits.deadline_seconds, limits.deadline_seconds)
+    timings: dict[str, float] = {}
+    request.state.timings = timings
+
+    async def work() -> Result:
+        started = time.perf_counter()
+        names = ["image"] if len(images) == 1 else [f"images.{index}" for index in range(len(images))]
+        decoded = [
+            await asyncio.to_thread(decode_image, data, limits, field=name)
+            for data, name in zip(images, names, strict=True)
+        ]
+        timings["decode"] = time.perf_counter() - started
+        with service.engine.request(task, bulk=bulk, deadline_seconds=seconds - timings["decode"]) as engine:
+            try:
+                return await procedure(engine, decoded)
+            finally:
+                timings.update(engine.timings)
+                request.state.rows = engine.rows
+
+    try:
+        async with asyncio.timeout(seconds):
+            return await while_connected(request, work())
+    except TimeoutError as error:
+        raise DeadlinePassed(
+            f"not done within {seconds:g} seconds", hint="ask for less work, or for a later deadline_seconds"
+        ) from error
+
+
+async def while_connected(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
+    """The result of `work`, which is cancelled when the client hangs up. Raises ClientGone then.
+
+    The request's body must have been read: the next message is the end of the connection.
+    """
+    task = asyncio.create_task(work)
+    hung_up = asyncio.create_task(_hung_up(request))
+    try:
+        await asyncio.wait({task, hung_up}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        raise ClientGone("the client hung up")
+    finally:
+        task.cancel()
+        hung_up.cancel()
+        await asyncio.gather(task, hung_up, return_exceptions=True)
+
+
+async def _hung_up(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

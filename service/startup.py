@@ -1,0 +1,164 @@
+"""From settings to a warm engine: the backbone is opened on a thread of its own, while the server already answers."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+
+import structlog
+import torch
+from starlette.requests import Request
+
+from backbones.errors import InvalidInput
+from backbones.loading.source import open_backbone
+from backbones.rows import Capture, UNetRow
+from backbones.stable_diffusion import StableDiffusion
+from service.engine.worker import RowEngine
+from service.metrics import Metrics
+from service.problems import NotReady
+from service.settings import Settings
+
+log = structlog.get_logger("diffsight")
+
+Started = Callable[[BaseException | None], None]
+"""Told once when start-up ends: None when the service is ready, else why it never will be."""
+
+
+class Service:
+    """What the routes of one app share: its settings, its metrics, and its engine once that is warm."""
+
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+        self.settings = settings
+        self.metrics = metrics
+        self.failure: BaseException | None = None
+        self._engine: RowEngine | None = None
+        self._ready = False
+
+    @property
+    def engine(self) -> RowEngine:
+        """The warm engine. Raises NotReady before that, after a failed start, and once its device thread has died."""
+        if self.failure is not None:
+            raise NotReady("the backbone could not be loaded", hint="the server's log says why")
+        if self._engine is None or not self._ready:
+            raise NotReady("the backbone is being loaded", hint="ask again when /health/ready answers 200")
+        if not self._engine.alive:
+            raise NotReady("the device's worker has stopped", hint="restart the server; its log says why")
+        return self._engine
+
+    async def start(self, on_started: Started | None = None) -> None:
+        """Open the backbone, start the engine and warm it up. A failure is kept and told, not raised."""
+        try:
+            model = await _on_own_thread(lambda: open_model(self.settings))
+            self._engine = build_engine(model, self.settings)
+            self._engine.on_batch = self.metrics.count_batch
+            self.metrics.watch(self._engine.figures)
+            self._engine.start()
+            await warm_up(self._engine)
+        except Exception as error:
+            log.exception("start-up failed", backbone=self.settings.backbone)
+            self.failure = error
+        else:
+            self._ready = True
+            log.info("ready", backbone=model.name, device=str(model.description.device))
+        if on_started is not None:
+            on_started(self.failure)
+
+    def stop(self) -> None:
+        """End the engine; what waits in it is answered with Cancelled."""
+        self._ready = False
+        if self._engine is not None:
+            self._engine.stop()
+
+
+def service_of(request: Request) -> Service:
+    """The service behind the app that got this request."""
+    service: Service = request.app.state.service
+    return service
+
+
+def open_model(settings: Settings) -> StableDiffusion:
+    """The backbone that the settings name, on their device. Raises InvalidInput for a device that is not here."""
+    if settings.engine.torch_threads:
+        torch.set_num_threads(settings.engine.torch_threads)
+    return open_backbone(
+        settings.backbone,
+        dtype=getattr(torch, settings.dtype),
+        device=choose_device(settings.device),
+        cache_folder=settings.cache_folder,
+        offline=settings.offline,
+    )
+
+
+def choose_device(asked: str) -> str:
+    """The device by torch's name: `auto` is cuda where there is one, else cpu. Raises InvalidInput where it is not here."""
+    if asked == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    kind, _, index = asked.partition(":")
+    here = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available() and int(index or 0) < torch.cuda.device_count(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if not here.get(kind):
+        raise InvalidInput("device", f"{asked} is not on this machine", hint="use device=auto or device=cpu")
+    return asked
+
+
+def build_engine(model: StableDiffusion, settings: Settings) -> RowEngine:
+    """The engine over `model`, not yet started."""
+    return RowEngine(
+        model,
+        max_batch_rows=settings.engine.max_batch_rows,
+        max_waiting_rows=settings.engine.max_waiting_rows,
+        context_cache_bytes=settings.engine.context_cache_bytes,
+        latent_cache_bytes=settings.engine.latent_cache_bytes,
+    )
+
+
+async def warm_up(engine: RowEngine) -> None:
+    """One encode, one embed and U-Net batches, so that the first caller does not pay for what only happens once."""
+    model = engine.model.description
+    side = model.image_size // model.downscale
+    with engine.request("warm_up") as request:
+        await request.encode([torch.zeros(3, model.image_size, model.image_size)])
+        context = (await request.embed([""]))[0] if model.max_tokens else None
+        row = UNetRow(
+            latents=torch.zeros(model.latent_channels, side, side, dtype=model.dtype, device=model.device),
+            timestep=0,
+            encoder_hidden_states=context,
+            capture=Capture(noise_pred=True),
+            class_label=0 if model.num_class_labels else None,
+        )
+        # Every size of batch has kernels of its own to be chosen on a GPU; on a CPU one row shows that it works.
+        largest = 32 if model.device.type == "cuda" else 1
+        size = 1
+        while size <= largest:
+            await request.unet([row] * size)
+            size *= 2
+
+
+async def _on_own_thread(work: Callable[[], StableDiffusion]) -> StableDiffusion:
+    """`work()` on a daemon thread, so that a server told to stop does not wait for a download to end."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[StableDiffusion] = loop.create_future()
+
+    def settle(result: StableDiffusion | None, error: Exception | None) -> None:
+        if future.cancelled():
+            return
+        if result is not None:
+            future.set_result(result)
+        elif error is not None:
+            future.set_exception(error)
+
+    def run() -> None:
+        result, failure = None, None
+        try:
+            result = work()
+        except Exception as error:
+            failure = error
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(settle, result, failure)
+
+    threading.Thread(target=run, name="open backbone", daemon=True).start()
+    return await future
