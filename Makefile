@@ -9,7 +9,6 @@ TORCH ?= torch==$(TORCH_VERSION)
 endif
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
-export OMP_NUM_THREADS ?= $(shell nproc 2>/dev/null || sysctl -n hw.physicalcpu)
 
 .PHONY: help env demo test test-slow conformance serve lint format openapi docs bench pocket wheel clean
 
@@ -59,7 +58,7 @@ docs: env  ## rewrite the generated blocks of docs/
 	$(BIN)/python -m cogapp -P -r docs/*.md
 
 bench: env  ## every benchmark, figures as JSON in out/bench/
-	$(BIN)/diffsight bench --out out/bench
+	$(BIN)/python -m benchmarks --out out/bench
 
 pocket: env  ## train the embedded backbone from nothing; resumes where it was stopped
 	$(BIN)/python -m training.pocket train

@@ -98,7 +98,7 @@ class DirectEngine:
 
 
 def batch_key(item: UNetRow | Tensor | str) -> object:
-    """What two items must have in common to share one batch of the same function."""
+    """What two items must have in common to share one batch of the same function: tensors of any shape, rows, texts."""
     if isinstance(item, UNetRow):
         return item.variant, item.latents.shape[1:], item.encoder_hidden_states is None, item.class_label is None
     return tuple(item.shape) if isinstance(item, Tensor) else None

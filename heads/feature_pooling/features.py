@@ -70,7 +70,9 @@ async def pooled_features(
     rows = []
     for index, (latent, (_, key)) in enumerate(zip(latents, prepared, strict=True)):
         label = None if class_labels is None else class_labels[index]
-        noises = [noise(key, sample, latent.shape).to(latent) for sample in range(noise_samples)] or [None]
+        noises: list[Tensor | None] = [None]
+        if noise_samples:
+            noises = [noise(key, sample, latent.shape).to(latent) for sample in range(noise_samples)]
         rows += [
             noised_row(backbone, latent, drawn, timestep, context, capture, class_label=label, variant=variant)
             for timestep in timesteps
@@ -110,12 +112,13 @@ def _prepared(image: NDArray[np.uint8], size: int, fit: Fit) -> tuple[Tensor, by
 def _vectors(
     captures: Sequence[Captures], names: Sequence[str], images: int, timesteps: int, pool_size: int, normalise: bool
 ) -> NDArray[np.float32]:
-    """(images, timesteps x blocks x C x pool_size^2) float32 from one capture an image, timestep and noise, in order."""
+    """(images, timesteps x blocks x C x pool_size^2) float32 from captures ordered by image, timestep, then noise."""
     pooled = torch.stack([torch.cat([pool(got.features[name], pool_size) for name in names]) for got in captures])
-    vectors = pooled.unflatten(0, (images, timesteps, -1)).mean(dim=2).flatten(1)
+    vectors = pooled.view(images, timesteps, -1, pooled.shape[1]).mean(dim=2).flatten(1)
     if normalise:
         vectors = functional.normalize(vectors, dim=1)
-    return vectors.cpu().numpy()
+    array: NDArray[np.float32] = vectors.cpu().numpy()
+    return array
 
 
 def _check(

@@ -27,7 +27,7 @@ _SMALLEST_SHARE = 0.8
 
 @dataclass(frozen=True, slots=True)
 class CropDraw:
-    """What is random in one training crop, in pixels. shorter_side: length after scaling. y, x: origin of the square."""
+    """What is random in a training crop, in pixels. shorter_side: length after scaling. y, x: origin of the square."""
 
     shorter_side: int
     y: int
@@ -36,7 +36,7 @@ class CropDraw:
 
 
 def fit_image(image: NDArray[np.uint8], size: int, fit: Fit = "crop") -> NDArray[np.uint8]:
-    """A square of the image: its middle ("crop"), all of it between grey bars ("pad"), or all of it distorted ("squash").
+    """A square of the image: its middle ("crop"), all, between grey bars ("pad"), or all, distorted ("squash").
 
     image: (H, W, 3) uint8 RGB. Returns (size, size, 3) uint8.
     Raises InvalidInput for another shape or number type, and for an unknown `fit`.

@@ -73,4 +73,6 @@ if __name__ == "__main__":
     # TF32 would move results on a GPU by more than the tolerances allow.
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
+    # The networks are tiny: a second thread costs more than it brings.
+    torch.set_num_threads(1)
     sys.exit(main())

@@ -1,0 +1,42 @@
+"""What every benchmark prints and writes: one table, and figures as JSON."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+
+def arguments(description: str) -> argparse.ArgumentParser:
+    """A parser with the options that all benchmarks share."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path, metavar="FILE", help='write {"figures": {name: number}, ...} here')
+    return parser
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], notes: Sequence[str] = ()) -> None:
+    """Print one table, first column left, the others right, and its notes below."""
+    table = Table(title=title, title_justify="left")
+    for place, column in enumerate(columns):
+        table.add_column(column, justify="right" if place else "left")
+    for row in rows:
+        table.add_row(*row)
+    console = Console(width=110)
+    console.print(table)
+    for note in notes:
+        console.print(note, highlight=False)
+
+
+def write_figures(file: Path | None, figures: Mapping[str, float], **more: object) -> None:
+    """Write figures beside and rename, so that a reader never sees half a file; nothing without a file."""
+    if file is None:
+        return
+    file.parent.mkdir(parents=True, exist_ok=True)
+    beside = file.with_suffix(f"{file.suffix}.{os.getpid()}.part")
+    beside.write_text(json.dumps({"figures": dict(figures), **more}, indent=2) + "\n")
+    beside.replace(file)

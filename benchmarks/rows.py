@@ -1,0 +1,151 @@
+"""U-Net rows a second, three ways, in one run on one backbone:
+
+- one at a time: the bare diffusers U-Net, a row a call, as a service without batching would;
+- ideal: the bare U-Net on fixed full batches that lie ready, which no server can beat;
+- engine: 32 concurrent clients of the batching engine, every row with a timestep and a prompt of its own.
+
+The three take turns, several rounds of each, so that a noisy machine disturbs them alike; ratios are of medians.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from backbones.loading.source import open_backbone
+from backbones.rows import Capture, UNetRow
+from backbones.stable_diffusion import StableDiffusion
+from benchmarks._table import arguments, print_table, write_figures
+from service.engine.worker import RowEngine
+
+CLIENTS = 32
+PROMPTS = [f"a handwritten {word}" for word in ("zero", "one", "two", "three", "four", "five", "six", "seven")]
+
+
+def make_rows(model: StableDiffusion, count: int) -> list[UNetRow]:
+    """Rows whose timesteps and prompts all differ, latents standard normal."""
+    described = model.description
+    size = described.image_size // described.downscale
+    generator = torch.Generator().manual_seed(0)
+    latents = torch.randn(count, described.latent_channels, size, size, generator=generator)
+    latents = latents.to(described.device, described.dtype)
+    contexts = model.embed(PROMPTS)
+    capture = Capture(noise_pred=True)
+    return [
+        UNetRow(own, (37 * place) % 1000, contexts[place % len(contexts)], capture)
+        for place, own in enumerate(latents.unbind())
+    ]
+
+
+def stacked(rows: list[UNetRow], size: int) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """Batches as the bare U-Net takes them: latents (B, C, h, w), timesteps (B,), contexts (B, T, D)."""
+    groups = [rows[at : at + size] for at in range(0, len(rows), size)]
+    return [
+        (
+            torch.stack([row.latents for row in group]),
+            torch.tensor([row.timestep for row in group], device=group[0].latents.device),
+            torch.stack([row.encoder_hidden_states for row in group if row.encoder_hidden_states is not None]),
+        )
+        for group in groups
+    ]
+
+
+def bare(model: StableDiffusion, batches: list[tuple[Tensor, Tensor, Tensor]]) -> float:
+    """Rows a second of plain diffusers calls on batches that lie ready."""
+    unet: Any = model.variants[""].unet
+    started = time.perf_counter()
+    with torch.no_grad():
+        for latents, timesteps, contexts in batches:
+            unet(latents, timesteps, contexts, return_dict=False)
+    _wait(model)
+    return sum(len(latents) for latents, _, _ in batches) / (time.perf_counter() - started)
+
+
+def under_clients(engine: RowEngine, rows: list[UNetRow], sizes: Callable[[], int]) -> float:
+    """Rows a second that 32 clients get together, each asking again as soon as it is answered."""
+    left = iter(rows)
+
+    async def client() -> None:
+        while batch := [row for _, row in zip(range(sizes()), left, strict=False)]:
+            with engine.request("benchmark") as request:
+                await request.unet(batch)
+
+    async def everybody() -> None:
+        await asyncio.gather(*[client() for _ in range(CLIENTS)])
+
+    started = time.perf_counter()
+    asyncio.run(everybody())
+    return len(rows) / (time.perf_counter() - started)
+
+
+def _wait(model: StableDiffusion) -> None:
+    if model.description.device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def main() -> int:
+    parser = arguments(__doc__ or "")
+    parser.add_argument("--backbone", default="pocket")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16", "float16"])
+    parser.add_argument("--batch", type=int, default=32, help="rows in a full batch")
+    parser.add_argument("--rows", type=int, default=1024, help="rows a round")
+    parser.add_argument("--rounds", type=int, default=7)
+    chosen = parser.parse_args()
+
+    model = open_backbone(chosen.backbone, dtype=getattr(torch, chosen.dtype), device=chosen.device)
+    rows = make_rows(model, chosen.rows)
+    single, full = stacked(rows[: chosen.rows // 8], 1), stacked(rows, chosen.batch)
+    engine = RowEngine(model, max_batch_rows=chosen.batch)
+    engine.start()
+    dice = random.Random(0)
+    ways: dict[str, Callable[[], float]] = {
+        "one at a time": lambda: bare(model, single),
+        "ideal": lambda: bare(model, full),
+        "engine, 1 to 16 rows a request": lambda: under_clients(engine, rows, lambda: dice.randint(1, 16)),
+        "engine, 1 row a request": lambda: under_clients(engine, rows, lambda: 1),
+    }
+    rates: dict[str, list[float]] = {way: [] for way in ways}
+    before = engine.figures()
+    for round_number in range(-1, chosen.rounds):
+        for way, measure in ways.items():
+            rate = measure()
+            if round_number >= 0:  # the first round warms up
+                rates[way].append(rate)
+    after = engine.figures()
+    engine.stop()
+
+    medians = {way: statistics.median(found) for way, found in rates.items()}
+    ratios = {way: statistics.median(a / b for a, b in zip(rates[way], rates["ideal"], strict=True)) for way in ways}
+    mean_batch = (after.rows_total - before.rows_total) / (after.batches_total - before.batches_total)
+    print_table(
+        f"U-Net rows a second: {chosen.backbone}, {chosen.device}, {chosen.dtype}, batches of {chosen.batch}, "
+        f"{CLIENTS} clients, {torch.get_num_threads()} threads",
+        ["way", "rows/s, median", "worst", "best", "of ideal"],
+        [
+            [way, f"{medians[way]:.0f}", f"{min(found):.0f}", f"{max(found):.0f}", f"{ratios[way]:.2f}"]
+            for way, found in rates.items()
+        ],
+        [f"mean batch of the engine: {mean_batch:.1f} rows; {chosen.rounds} rounds of {chosen.rows} rows"],
+    )
+    figures = {
+        "engine_over_ideal": ratios["engine, 1 to 16 rows a request"],
+        "engine_over_ideal_single_rows": ratios["engine, 1 row a request"],
+        "engine_over_one_at_a_time": medians["engine, 1 to 16 rows a request"] / medians["one at a time"],
+        "ideal_rows_per_second": medians["ideal"],
+        "engine_mean_batch_rows": mean_batch,
+    }
+    write_figures(chosen.json, figures, rates=rates, backbone=chosen.backbone, device=chosen.device)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
