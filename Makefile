@@ -45,7 +45,7 @@ lint: env  ## ruff, mypy, import contracts, generated documentation
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m cogapp -P --check docs/*.md
+	$(BIN)/python -m cogapp --check docs/*.md
 
 format: env  ## let ruff format and fix what it can
 	$(BIN)/ruff check --fix .
@@ -55,7 +55,7 @@ openapi: env  ## write openapi/openapi.json from the application
 	$(BIN)/python -m service.openapi
 
 docs: env  ## rewrite the generated blocks of docs/
-	$(BIN)/python -m cogapp -P -r docs/*.md
+	$(BIN)/python -m cogapp -r docs/*.md
 
 bench: env  ## every benchmark, figures as JSON in out/bench/
 	$(BIN)/python -m benchmarks --out out/bench

@@ -12,7 +12,7 @@ from service.access import LimitBody
 from service.api.routers import ROUTERS
 from service.metrics import Metrics
 from service.observe import ObserveRequests
-from service.openapi import describe
+from service.openapi import complete, describe
 from service.problems import handle_problems
 from service.settings import Settings, load_settings
 from service.startup import Service, Started
@@ -43,6 +43,7 @@ def create_app(settings: Settings | None = None, *, on_started: Started | None =
     for router in ROUTERS:
         app.include_router(router)
     handle_problems(app)
+    complete(app)
     app.add_middleware(LimitBody, max_bytes=settings.limits.max_upload_bytes)
     app.add_middleware(ObserveRequests, metrics=metrics)
     return app

@@ -115,7 +115,9 @@ def _rgb(image: Image.Image, orientation: int, field: str) -> NDArray[np.uint8]:
         image = _eight_bits(image)
     if image.mode in ("I", "F"):
         raise InvalidInput(
-            field, f"the image has 32-bit pixels (mode {image.mode}), whose range is not known", hint="send 8 or 16 bits"
+            field,
+            f"the image has 32-bit pixels (mode {image.mode}), whose range is not known",
+            hint="send 8 or 16 bits",
         )
     if image.has_transparency_data:
         layered = image.convert("RGBA")

@@ -41,9 +41,7 @@ class Metrics:
             buckets=_SECONDS,
             registry=self.registry,
         )
-        self.rejected = Counter(
-            "diffsight_rejected_total", "Requests turned away.", ["reason"], registry=self.registry
-        )
+        self.rejected = Counter("diffsight_rejected_total", "Requests turned away.", ["reason"], registry=self.registry)
         self.batch_rows = Histogram(
             "diffsight_batch_rows", "Rows of each U-Net batch.", buckets=_ITEMS, registry=self.registry
         )

@@ -81,7 +81,9 @@ PROBLEMS: Mapping[type[Exception], Kind] = {
     Overloaded: Kind(
         429, "overloaded", "Too much is waiting", "Ask again after the seconds that the header `Retry-After` gives."
     ),
-    ClientGone: Kind(499, "client-gone", "The client hung up", "In logs and metrics only: its waiting rows were dropped."),
+    ClientGone: Kind(
+        499, "client-gone", "The client hung up", "In logs and metrics only: its waiting rows were dropped."
+    ),
     NotANumber: Kind(
         500, "not-a-number", "The network gave no number", "This request's own result held NaN or infinity."
     ),
@@ -123,7 +125,9 @@ class Problem(BaseModel):
                     "detail": "612 labels; one request takes 500",
                     "hint": "send fewer labels",
                     "field": "labels",
-                    "errors": [{"loc": ["labels"], "msg": "612 labels; one request takes 500", "type": "invalid_input"}],
+                    "errors": [
+                        {"loc": ["labels"], "msg": "612 labels; one request takes 500", "type": "invalid_input"}
+                    ],
                     "request_id": "5f0c1b6e0a7d4c52a9f0f7f2f1f4a9d3",
                     "instance": "/v1/classify/zero-shot",
                 }

@@ -199,7 +199,9 @@ def refuse_unknown_names(environment: Mapping[str, str]) -> None:
     for name in environment:
         if name.upper().startswith(PREFIX) and name.upper() not in known:
             near = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.0)
-            raise InvalidInput(name, f"{name} is not a setting", hint=f"did you mean {near[0]}? docs/settings.md has all")
+            raise InvalidInput(
+                name, f"{name} is not a setting", hint=f"did you mean {near[0]}? docs/settings.md has all"
+            )
 
 
 def check_file(config: Path) -> None:
@@ -239,9 +241,7 @@ def _bounds(field: Any) -> str:
     if choices and all(isinstance(choice, str) for choice in choices):
         return ", ".join(f"`{choice}`" for choice in choices)
     signs = (("gt", ">"), ("ge", "≥"), ("lt", "<"), ("le", "≤"))
-    parts = [
-        f"{sign} {getattr(rule, key):,}" for key, sign in signs for rule in field.metadata if hasattr(rule, key)
-    ]
+    parts = [f"{sign} {getattr(rule, key):,}" for key, sign in signs for rule in field.metadata if hasattr(rule, key)]
     return ", ".join(parts) or {bool: "`true`, `false`", int: "integer"}.get(field.annotation, "text")
 
 

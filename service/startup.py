@@ -46,6 +46,11 @@ class Service:
             raise NotReady("the device's worker has stopped", hint="restart the server; its log says why")
         return self._engine
 
+    def check_live(self) -> None:
+        """Raises NotReady where only a restart can help: a failed start, or a dead device thread."""
+        if self.failure is not None or self._ready:
+            _ = self.engine
+
     async def start(self, on_started: Started | None = None) -> None:
         """Open the backbone, start the engine and warm it up. A failure is kept and told, not raised."""
         try:

@@ -79,7 +79,7 @@ def draw_pictures(parts: Parts, digits: Digits, folder: Path) -> None:
         contexts = parts.denoiser.contexts(parts.tokenizer, CLASS_PROMPTS * 6)
         empty = parts.denoiser.contexts(parts.tokenizer, [""])
     drawn = sampled_images(
-        parts.autoencoder, parts.denoiser, parts.scheduler, contexts, empty, guidance=2.0, steps=50, seed=0
+        parts.autoencoder, parts.denoiser, parts.scheduler, contexts, empty, guidance=3.0, steps=50, seed=0
     )
     save_grid(drawn, len(DIGIT_NAMES), folder / "samples.png")
     shown = np.stack([digits.image(index) for index in range(20)])

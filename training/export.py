@@ -48,6 +48,9 @@ def write_folder(parts: Parts, tokenizer_folder: Path, folder: Path) -> None:
     for name, network in networks.items():
         half = deepcopy(network).to(memory_format=torch.contiguous_format).half()
         half.save_pretrained(folder / name, safe_serialization=True)
+    # transformers loads in the number type that the config names, diffusers in float32: here both agree.
+    text_config = folder / "text_encoder" / "config.json"
+    _write_json(text_config, {**json.loads(text_config.read_text(encoding="utf-8")), "dtype": "float32"})
     parts.scheduler.save_pretrained(folder / "scheduler")
     shutil.copytree(tokenizer_folder, folder / "tokenizer", dirs_exist_ok=True)
     index = {
@@ -56,13 +59,15 @@ def write_folder(parts: Parts, tokenizer_folder: Path, folder: Path) -> None:
         **{name: list(classes) for name, classes in _PARTS.items()},
         "requires_safety_checker": False,
     }
-    (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+    _write_json(folder / "model_index.json", index)
+    for path in folder.rglob("*.safetensors"):
+        path.chmod(0o644)  # safetensors writes for the owner alone; an installed package is read by others
 
 
 def read_folder(folder: Path) -> Parts:
     """The parts of an exported folder, by their stock loaders, in float32 and eval mode."""
     autoencoder = AutoencoderKL.from_pretrained(folder, subfolder="vae", local_files_only=True)
-    text_encoder = CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=torch.float32, local_files_only=True)
+    text_encoder = CLIPTextModel.from_pretrained(folder / "text_encoder", local_files_only=True)
     unet = UNet2DConditionModel.from_pretrained(folder, subfolder="unet", local_files_only=True)
     scheduler = DDIMScheduler.from_pretrained(folder, subfolder="scheduler", local_files_only=True)
     denoiser = Denoiser(text_encoder, unet)
@@ -72,3 +77,7 @@ def read_folder(folder: Path) -> Parts:
 def folder_bytes(folder: Path) -> int:
     """Size of all files below `folder`."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _write_json(path: Path, content: object) -> None:
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

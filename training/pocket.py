@@ -33,7 +33,14 @@ app = typer.Typer(help=__doc__, no_args_is_help=True, rich_markup_mode=None)
 
 Run = Annotated[Path, typer.Option(help="Folder of checkpoints, loss logs and the tokenizer.")]
 Folder = Annotated[Path, typer.Option(help="The diffusers folder.")]
-Threads = Annotated[int, typer.Option(min=1, help="Processor threads. Another number may change the last digits.")]
+Threads = Annotated[
+    int,
+    typer.Option(
+        min=1,
+        help="Processor threads. Beside other work one is faster than many: they wait for each other. "
+        "Another number may change the last digits.",
+    ),
+]
 
 
 def train(

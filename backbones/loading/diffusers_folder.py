@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
+from transformers.utils import logging as transformers_logging
 
 from backbones.errors import CheckpointError, ModelNotFound
 from backbones.stable_diffusion import PredictionType, StableDiffusion, Variant
@@ -20,11 +25,17 @@ _HARMLESS = ("text_model.embeddings.position_ids", "embeddings.position_ids")
 
 
 def load_diffusers_folder(
-    folder: Path, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu", name: str = ""
+    folder: Path,
+    *,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+    name: str = "",
+    file_variant: str = "",
 ) -> StableDiffusion:
     """A Stable Diffusion 1.x or 2.x backbone from a diffusers folder, without the network.
 
     Weights are safetensors, or `.bin` files read with `weights_only=True`.
+    file_variant: "fp16" reads `diffusion_pytorch_model.fp16.safetensors` and the like; "" the plain files.
     Raises ModelNotFound where the folder or a part of it is missing, CheckpointError where weights do not fit.
     """
     if not (folder / "model_index.json").is_file():
@@ -33,9 +44,10 @@ def load_diffusers_folder(
             hint="give the folder that holds unet/, vae/, text_encoder/, tokenizer/ and scheduler/",
         )
     alphas_cumprod, prediction_type = read_schedule(folder / "scheduler")
-    unet = load_part(UNet2DConditionModel, folder / "unet", dtype)
-    vae = load_part(AutoencoderKL, folder / "vae", dtype)
-    text_encoder = load_part(CLIPTextModel, folder / "text_encoder", dtype)
+    unet = load_part(UNet2DConditionModel, folder / "unet", dtype, file_variant)
+    vae = load_part(AutoencoderKL, folder / "vae", dtype, file_variant)
+    text_encoder = load_part(CLIPTextModel, folder / "text_encoder", dtype, file_variant)
+    check_latent_channels(unet, vae, folder)
     return StableDiffusion(
         name=name or folder.name,
         vae=vae.to(device),
@@ -46,7 +58,7 @@ def load_diffusers_folder(
     )
 
 
-def load_part(kind: Any, folder: Path, dtype: torch.dtype) -> nn.Module:
+def load_part(kind: Any, folder: Path, dtype: torch.dtype, file_variant: str = "") -> nn.Module:
     """One network of a diffusers folder by its stock class, every weight accounted for.
 
     Raises ModelNotFound where the folder has no config, CheckpointError for missing, unexpected or mis-shaped weights.
@@ -56,11 +68,18 @@ def load_part(kind: Any, folder: Path, dtype: torch.dtype) -> nn.Module:
             f"{folder} holds no config.json", hint="the folder is incomplete: copy or download it again"
         )
     try:
-        network, info = kind.from_pretrained(
-            folder, torch_dtype=dtype, output_loading_info=True, local_files_only=True, low_cpu_mem_usage=False
-        )
-    except (OSError, ValueError, RuntimeError) as error:
-        raise CheckpointError(folder, str(error).splitlines()[0], hint="copy or download the folder again") from error
+        with _no_progress_bars():
+            network, info = kind.from_pretrained(
+                folder,
+                torch_dtype=dtype,
+                output_loading_info=True,
+                local_files_only=True,
+                low_cpu_mem_usage=False,
+                variant=file_variant or None,
+            )
+    except (OSError, ValueError, RuntimeError, SafetensorError, UnpicklingError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(folder, reason, hint="copy or download the folder again") from error
     missing = sorted(info["missing_keys"])
     unexpected = sorted(key for key in info["unexpected_keys"] if key not in _HARMLESS)
     mis_shaped = [f"{key}: {tuple(found)} where {tuple(own)} belongs" for key, found, own in info["mismatched_keys"]]
@@ -74,6 +93,29 @@ def load_part(kind: Any, folder: Path, dtype: torch.dtype) -> nn.Module:
         )
     loaded: nn.Module = network
     return loaded
+
+
+@contextmanager
+def _no_progress_bars() -> Iterator[None]:
+    """Reading from a local disk takes seconds: no bars on the error stream; those of downloads stay as they are."""
+    if not transformers_logging.is_progress_bar_enabled():
+        yield
+        return
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.enable_progress_bar()
+
+
+def check_latent_channels(unet: Any, vae: Any, source: object) -> None:
+    """Raises CheckpointError where the U-Net takes other input than the VAE's latents, as inpainting networks do."""
+    if unet.config.in_channels != vae.config.latent_channels:
+        raise CheckpointError(
+            source,
+            f"the U-Net takes {unet.config.in_channels} channels, the VAE's latents have {vae.config.latent_channels}",
+            hint="networks for inpainting, editing or upscaling are no backbones: give a plain text-to-image one",
+        )
 
 
 def load_tokenizer(folder: Path) -> Any:

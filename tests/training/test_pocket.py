@@ -130,6 +130,7 @@ def test_an_exported_folder_loads_by_the_stock_classes_and_computes_the_same(tin
     parts, _ = trained_parts(Squares(), TINY, tiny_run)
     write_folder(parts, tiny_run / "tokenizer", tmp_path)
     loaded = read_folder(tmp_path)
+    assert {weight.dtype for weight in loaded.denoiser.parameters()} == {torch.float32}
     images = [Squares().image(index) for index in range(3)]
     latents = mean_latents(loaded.autoencoder, images)
     assert latents.shape == (3, 4, 4, 4)

@@ -1,0 +1,109 @@
+"""Tensors out of weight files, without ever running what a file says, and into networks, with every key accounted for."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from backbones.errors import CheckpointError, ModelNotFound
+
+# Training programs put the network's weights under one of these names, beside their optimizer's.
+_NESTED_UNDER = ("state_dict", "model")
+
+
+def read_tensors(file: Path) -> dict[str, Tensor]:
+    """Tensors of any shape by key, on the CPU: a `.safetensors` file, or a torch file read with `weights_only=True`.
+
+    What lies under "state_dict" or "model" is taken out; what is no tensor (step counters and the like) is left out.
+    Raises ModelNotFound where there is no such file, CheckpointError where it is damaged or would have to run code.
+    """
+    if not file.is_file():
+        raise ModelNotFound(f"{file} is not there", hint="give the path of a .safetensors, .ckpt, .pt or .bin file")
+    content: Any
+    try:
+        if file.suffix == ".safetensors":
+            content = load_file(file)
+        else:
+            content = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
+    except UnpicklingError as error:
+        foreign = re.search(r"GLOBAL (\S+)", str(error))
+        if foreign is None:
+            raise _damaged(file, error) from error
+        raise CheckpointError(
+            file,
+            f"it holds Python objects ({foreign[1]}) and not tensors alone; unpickling those could run any code, so it "
+            "is refused",
+            hint="use the model's .safetensors file, or convert this one to safetensors on a machine where you trust it",
+        ) from error
+    except (SafetensorError, RuntimeError, EOFError, ValueError, OSError, KeyError) as error:
+        raise _damaged(file, error) from error
+    for key in _NESTED_UNDER:
+        if isinstance(content, dict) and isinstance(content.get(key), Mapping):
+            content = content[key]
+    tensors = {str(key): value for key, value in content.items() if isinstance(value, Tensor)} if content else {}
+    if not tensors:
+        raise CheckpointError(file, "it holds no tensors", hint="give a file of weights")
+    return tensors
+
+
+def _damaged(file: Path, error: Exception) -> CheckpointError:
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    return CheckpointError(
+        file, f"it is damaged, incomplete, or no weight file ({reason})", hint="download or copy it again"
+    )
+
+
+def fill(
+    network: nn.Module,
+    tensors: Mapping[str, Tensor],
+    source: object,
+    dtype: torch.dtype,
+    *,
+    unexpected: tuple[str, ...] = (),
+    hint: str = "",
+) -> None:
+    """Put `tensors` in the place of the network's parameters, cast to `dtype`; the network may be on the meta device.
+
+    tensors: key -> tensor in the parameter's shape. unexpected: keys already known to have no place here.
+    Raises CheckpointError with the missing, unexpected and mis-shaped keys, if there is any.
+    """
+    own = network.state_dict()
+    missing = sorted(own.keys() - tensors.keys())
+    unexpected = tuple(sorted({*unexpected, *(tensors.keys() - own.keys())}))
+    mis_shaped = [
+        f"{key}: {tuple(tensors[key].shape)} where {tuple(own[key].shape)} belongs"
+        for key in sorted(own.keys() & tensors.keys())
+        if own[key].shape != tensors[key].shape
+    ]
+    if missing or unexpected or mis_shaped:
+        raise CheckpointError(
+            source,
+            f"the weights do not fit {type(network).__name__} (keys as diffusers and transformers name them)",
+            missing=missing,
+            unexpected=unexpected,
+            mis_shaped=mis_shaped,
+            hint=hint,
+        )
+    network.load_state_dict({key: tensor.to(dtype) for key, tensor in tensors.items()}, strict=True, assign=True)
+
+
+def digest_of(*parts: Path | str) -> str:
+    """16 hexadecimal digits that change when a file or a text among `parts` does."""
+    digest = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, Path):
+            with part.open("rb") as opened:
+                digest.update(hashlib.file_digest(opened, "sha256").digest())
+        else:
+            digest.update(part.encode())
+    return digest.hexdigest()[:16]

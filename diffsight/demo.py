@@ -1,0 +1,256 @@
+"""The demonstration behind `diffsight demo`: a real server, real files, every route, and what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from backbones.errors import DiffsightError
+from diffsight import pictures
+from training.datasets.digits import DIGIT_NAMES, Digits, held_out_digits, training_digits
+
+TEMPLATE = "a handwritten {}"
+CLIENTS = 8
+START_SECONDS = 180.0
+
+
+@dataclass
+class Outcome:
+    """What the demonstration measured. labels: (N,), the truth. posteriors: (N, 10), rows summing to 1. times: seconds."""
+
+    labels: NDArray[np.int64]
+    posteriors: NDArray[np.float64]
+    feature_accuracy: float = 0.0
+    pixel_accuracy: float = 0.0
+    zero_shot_seconds: float = 0.0
+    rows: int = 0
+    times: dict[str, list[float]] = field(default_factory=dict)
+
+    @property
+    def accuracy(self) -> float:
+        return float((self.posteriors.argmax(axis=1) == self.labels).mean())
+
+
+def demonstrate(out: Path, images: int, fitted_on: int) -> Outcome:
+    """Run the whole demonstration and write its pictures and inputs to `out`.
+
+    images: how many held-out digits to classify. fitted_on: how many training digits the classifier on features sees.
+    Raises DiffsightError where the server does not start or answers with an error.
+    """
+    console = Console()
+    digits = held_out_digits()
+    chosen = np.random.default_rng(0).permutation(len(digits))[:images]
+    files = write_files(digits, chosen, out / "images")
+    console.print(f"{len(files)} handwritten digits that training never saw lie in [bold]{out / 'images'}[/]")
+    with server(out / "server.log", console) as address:
+        console.print(f"the server answers on {address}: its own documentation is at {address}/docs")
+        outcome = asyncio.run(_conversation(address, digits, chosen, files, fitted_on, console))
+    pictures.posteriors(out / "zero_shot.png", [digits.image(int(index)) for index in chosen], outcome, DIGIT_NAMES)
+    pictures.confusion(out / "confusion.png", outcome.labels, outcome.posteriors.argmax(axis=1), DIGIT_NAMES)
+    report(outcome, out, console, fitted_on)
+    return outcome
+
+
+def write_files(digits: Digits, chosen: NDArray[np.int64], folder: Path) -> list[Path]:
+    """One picture file a digit, PNG and JPEG in turn; `chosen` are (N,) indices."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = []
+    for place, index in enumerate(chosen.tolist()):
+        name = f"{digits.source_indices[index]:04d}_{DIGIT_NAMES[digits.labels[index]]}"
+        file = folder / f"{name}{'.jpg' if place % 2 else '.png'}"
+        Image.fromarray(digits.image(index)).save(file, quality=95)
+        files.append(file)
+    return files
+
+
+@contextmanager
+def server(log: Path, console: Console) -> Iterator[str]:
+    """The address of a server that was started for us and is stopped afterwards, as Ctrl-C would."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    address = f"http://127.0.0.1:{port}"
+    with log.open("w") as written:
+        command = [sys.executable, "-m", "diffsight", "serve", "--port", str(port)]
+        process = subprocess.Popen(command, stdout=written, stderr=subprocess.STDOUT)
+        try:
+            with console.status("starting the server: loading weights, warming up"):
+                _wait_until_ready(process, address, log)
+            yield address
+        finally:
+            process.send_signal(signal.SIGINT)
+            try:
+                process.wait(timeout=30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _wait_until_ready(process: subprocess.Popen[bytes], address: str, log: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    with httpx2.Client() as client:
+        while time.monotonic() < deadline:
+            if process.poll() is not None:
+                tail = "\n".join(log.read_text().splitlines()[-5:])
+                raise DiffsightError(f"the server stopped with {process.returncode}:\n{tail}", hint=f"see {log}")
+            try:
+                if client.get(f"{address}/health/ready").status_code == 200:
+                    return
+            except httpx2.TransportError:
+                pass
+            time.sleep(0.2)
+    raise DiffsightError(f"the server was not ready after {START_SECONDS:.0f} s", hint=f"see {log}")
+
+
+async def _conversation(
+    address: str, digits: Digits, chosen: NDArray[np.int64], files: Sequence[Path], fitted_on: int, console: Console
+) -> Outcome:
+    outcome = Outcome(digits.labels[chosen], np.zeros((len(files), len(DIGIT_NAMES))))
+    async with httpx2.AsyncClient(base_url=address, timeout=300) as client:
+        caller = _Caller(client, outcome.times)
+        for route in ("/health/live", "/health/ready", "/v1/models", "/openapi.json"):
+            await caller.get(route)
+        with Progress(console=console) as progress:
+            await _zero_shot(caller, files, outcome, progress)
+            await _features(caller, digits, chosen, files, fitted_on, outcome, progress)
+        refused = await caller.post("/v1/classify/zero-shot", expect=422, content=b"no picture", **_raw(["a", "b"]))
+        console.print(f"a text file is refused with {refused['status']}: {refused['detail']}")
+        await caller.get("/metrics")
+    return outcome
+
+
+class _Caller:
+    """A client that times its calls by route, and raises what the server complains of."""
+
+    def __init__(self, client: httpx2.AsyncClient, times: dict[str, list[float]]) -> None:
+        self.client = client
+        self.times = times
+
+    async def get(self, route: str) -> None:
+        await self._call("GET", route, 200)
+
+    async def post(self, route: str, *, expect: int = 200, **arguments: Any) -> Any:
+        return (await self._call("POST", route, expect, **arguments)).json()
+
+    async def _call(self, method: str, route: str, expect: int, **arguments: Any) -> httpx2.Response:
+        started = time.perf_counter()
+        response = await self.client.request(method, route, **arguments)
+        if response.status_code != expect:
+            raise DiffsightError(f"{method} {route} answered {response.status_code}: {response.text[:500]}")
+        self.times.setdefault(f"{method} {route}", []).append(time.perf_counter() - started)
+        return response
+
+
+async def _zero_shot(caller: _Caller, files: Sequence[Path], outcome: Outcome, progress: Progress) -> None:
+    """Every file over HTTP, in the three forms that the route takes, several clients at once."""
+    task = progress.add_task("zero-shot classification", total=len(files))
+    waiting = asyncio.Queue[tuple[int, Path]]()
+    for item in enumerate(files):
+        waiting.put_nowait(item)
+
+    async def client() -> None:
+        while not waiting.empty():
+            place, file = waiting.get_nowait()
+            form = (_multipart, _json, lambda file: {"content": file.read_bytes(), **_raw(DIGIT_NAMES)})[place % 3]
+            answer = await caller.post("/v1/classify/zero-shot", **form(file))
+            by_label = {one["label"]: one["probability"] for one in answer["posterior"]}
+            outcome.posteriors[place] = [by_label[name] for name in DIGIT_NAMES]
+            outcome.rows += answer["rows"]
+            progress.advance(task)
+
+    started = time.perf_counter()
+    await asyncio.gather(*[client() for _ in range(CLIENTS)])
+    outcome.zero_shot_seconds = time.perf_counter() - started
+
+
+def _multipart(file: Path) -> dict[str, Any]:
+    return {"files": {"image": file.read_bytes()}, "data": {"labels": list(DIGIT_NAMES), "templates": [TEMPLATE]}}
+
+
+def _json(file: Path) -> dict[str, Any]:
+    image = base64.b64encode(file.read_bytes()).decode()
+    return {"json": {"image": image, "labels": list(DIGIT_NAMES), "templates": [TEMPLATE]}}
+
+
+def _raw(labels: Sequence[str]) -> dict[str, Any]:
+    return {"params": {"labels": list(labels), "templates": [TEMPLATE]}, "headers": {"Content-Type": "image/png"}}
+
+
+async def _features(
+    caller: _Caller,
+    digits: Digits,
+    chosen: NDArray[np.int64],
+    files: Sequence[Path],
+    fitted_on: int,
+    outcome: Outcome,
+    progress: Progress,
+) -> None:
+    """Vectors of training and held-out digits over HTTP; a linear classifier on them, and one on raw pixels."""
+    training = training_digits()
+    seen = np.random.default_rng(1).permutation(len(training))[:fitted_on]
+    encoded = [_png(training.image(int(index))) for index in seen] + [file.read_bytes() for file in files]
+    task = progress.add_task("features", total=len(encoded))
+    vectors: list[list[float]] = []
+    for at in range(0, len(encoded), 16):
+        part = [("image", content) for content in encoded[at : at + 16]]
+        vectors += (await caller.post("/v1/features", files=part))["vectors"]
+        progress.advance(task, len(part))
+    pixels = np.stack(
+        [training.image(int(index)) for index in seen] + [digits.image(int(index)) for index in chosen]
+    ).reshape(len(encoded), -1)
+    for name, inputs in (("feature_accuracy", np.array(vectors)), ("pixel_accuracy", pixels.astype(np.float64))):
+        classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
+        classifier.fit(inputs[:fitted_on], training.labels[seen])
+        setattr(outcome, name, float(classifier.score(inputs[fitted_on:], digits.labels[chosen])))
+
+
+def _png(image: NDArray[np.uint8]) -> bytes:
+    written = io.BytesIO()
+    Image.fromarray(image).save(written, "PNG")
+    return written.getvalue()
+
+
+def report(outcome: Outcome, out: Path, console: Console, fitted_on: int) -> None:
+    """Print the routes that answered, where the pictures are, and, last, the accuracy."""
+    table = Table(title="what was asked over HTTP", title_justify="left")
+    for column in ("route", "answers", "median", "slowest"):
+        table.add_column(column, justify="left" if column == "route" else "right")
+    for route, times in outcome.times.items():
+        table.add_row(route, str(len(times)), f"{np.median(times) * 1000:.0f} ms", f"{max(times) * 1000:.0f} ms")
+    console.print(table)
+    console.print(
+        f"{outcome.rows} U-Net rows for {len(outcome.labels)} zero-shot answers in {outcome.zero_shot_seconds:.1f} s: "
+        f"{outcome.rows / outcome.zero_shot_seconds:.0f} rows/s, {CLIENTS} clients at once"
+    )
+    console.print(f"pictures: {out / 'zero_shot.png'}, {out / 'confusion.png'}")
+    accuracy = Table(title=f"accuracy on {len(outcome.labels)} held-out digits, ten classes", title_justify="left")
+    accuracy.add_column("method")
+    accuracy.add_column("labelled images", justify="right")
+    accuracy.add_column("accuracy", justify="right")
+    accuracy.add_row("zero-shot, /v1/classify/zero-shot", "none", f"{outcome.accuracy:.3f}")
+    accuracy.add_row("linear on /v1/features", str(fitted_on), f"{outcome.feature_accuracy:.3f}")
+    accuracy.add_row("linear on raw pixels, for comparison", str(fitted_on), f"{outcome.pixel_accuracy:.3f}")
+    console.print(accuracy)
+    console.print(f"zero-shot accuracy: {outcome.accuracy:.4f}")

@@ -1,0 +1,72 @@
+"""Checkpoints of the published heads (`latest.pth`): `model_head` and, with feedback, `model_feedback`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from pickle import UnpicklingError
+
+import torch
+from torch import Tensor, nn
+
+from backbones.errors import CheckpointError, ModelNotFound
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HeadFile:
+    """The weights in a head file by parameter name. feedback: empty where the head was trained without."""
+
+    head: Mapping[str, Tensor]
+    feedback: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+def read_head_file(file: Path) -> HeadFile:
+    """The weights of a file that the released training code wrote; its optimizer's state is left.
+
+    Raises ModelNotFound where there is no such file, CheckpointError where it is no such checkpoint.
+    """
+    if not file.is_file():
+        raise ModelNotFound(f"{file} is not there", hint="give the path of a latest.pth")
+    try:
+        content = torch.load(file, map_location="cpu", weights_only=True)
+    except (UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        raise CheckpointError(file, str(error).splitlines()[0], hint="copy the file again") from error
+    if not isinstance(content, dict) or not _is_state(content.get("model_head")):
+        raise CheckpointError(file, "it holds no model_head", hint="give a file written by the released training code")
+    feedback = content.get("model_feedback") or {}
+    if not _is_state(feedback):
+        raise CheckpointError(file, "its model_feedback is no dictionary of tensors")
+    return HeadFile(content["model_head"], feedback)
+
+
+def load_weights(module: nn.Module, state: Mapping[str, Tensor], source: object) -> None:
+    """Fill a head, or feedback layers, from weights under the original's names; `source` is named in errors.
+
+    state: parameter name -> tensor of the parameter's shape. Every parameter must be there and every tensor have its
+    place, but for a class token that the original made by mistake and never used: it reads the first word of a layer
+    text as the class token's, whatever the word is.
+    Raises CheckpointError with the missing, unexpected and mis-shaped keys.
+    """
+    own = module.state_dict()
+    missing = sorted(own.keys() - state.keys())
+    unexpected = sorted(key for key in state.keys() - own.keys() if key != "cls_token")
+    mis_shaped = [
+        f"{key}: {tuple(state[key].shape)} where {tuple(own[key].shape)} belongs"
+        for key in sorted(own.keys() & state.keys())
+        if state[key].shape != own[key].shape
+    ]
+    if missing or unexpected or mis_shaped:
+        raise CheckpointError(
+            source,
+            f"the weights do not fit {type(module).__name__} as it was described",
+            missing=missing,
+            unexpected=unexpected,
+            mis_shaped=mis_shaped,
+            hint="describe the head with the settings that it was trained with",
+        )
+    module.load_state_dict({key: state[key] for key in own})
+
+
+def _is_state(content: object) -> bool:
+    return isinstance(content, dict) and all(isinstance(tensor, Tensor) for tensor in content.values())

@@ -1,0 +1,70 @@
+"""The three request bodies of a task route, as its OpenAPI entry describes them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel
+
+from service.openapi import REFERENCE
+
+# A white stroke on black, 16 x 16: small enough to read, and a real PNG, so that examples can be sent as they stand.
+EXAMPLE_IMAGE = (
+    "iVBORw0KGgoAAAANSUhEUgAAABAAAAAQCAAAAAA6mKC9AAAAF0lEQVR42mNgIBv8/w9lMKHLDBYBMgAAsgYCEQornuUAAAAASUVORK5CYII="
+)
+
+_FILE = {"type": "string", "contentMediaType": "application/octet-stream", "description": "An image file."}
+_IMAGES = ("image", "images")
+
+
+def request_bodies(model: type[BaseModel], *, curl: str) -> dict[str, Any]:
+    """`openapi_extra` of a route that reads `model` in all three forms. curl: the options of a multipart example."""
+    schema = advertised(model.model_json_schema(ref_template=REFERENCE))
+    options = {name: one for name, one in schema["properties"].items() if name not in _IMAGES}
+    required = [name for name in schema.get("required", []) if name not in _IMAGES]
+    several = "images" in schema["properties"]
+    form = {
+        "type": "object",
+        "properties": {"image": {"type": "array", "items": _FILE, "minItems": 1} if several else _FILE, **options},
+        "required": ["image", *required],
+        "additionalProperties": False,
+    }
+    example = schema.get("examples", [None])[0]
+    return {
+        "requestBody": {
+            "required": True,
+            "description": f"An image and options: a form (`curl {curl} ...`), JSON with base64, or the image itself "
+            "with the options in the query.",
+            "content": {
+                "multipart/form-data": {"schema": form},
+                "application/json": {"schema": {"$ref": REFERENCE.format(model=model.__name__)}, "example": example},
+                "image/*": {"schema": _FILE},
+            },
+        },
+        "parameters": [_parameter(name, one) for name, one in options.items()],
+        "x-schemas": {model.__name__: schema},
+    }
+
+
+def advertised(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema without null: an option is left out, not sent as null (which is read all the same)."""
+    for one in schema["properties"].values():
+        if one.get("default", ...) is None:
+            del one["default"]
+        kinds = [kind for kind in one.get("anyOf", ()) if kind != {"type": "null"}]
+        if len(kinds) == 1:
+            del one["anyOf"]
+            one.update({**kinds[0], **one})
+        elif kinds:
+            one["anyOf"] = kinds
+    return schema
+
+
+def _parameter(name: str, schema: dict[str, Any]) -> dict[str, Any]:
+    """An option as a query parameter, for requests whose body is the image (forms may use it too)."""
+    inner = {key: value for key, value in schema.items() if key not in ("description", "title")}
+    text = schema.get("description", "")
+    if any("$ref" in kind for kind in inner.get("anyOf", ())):
+        inner = {"type": "string", "default": inner["default"]}
+        text += " In the query an object is written as JSON."
+    return {"name": name, "in": "query", "required": False, "schema": inner, "description": text}

@@ -1,0 +1,231 @@
+"""The three forms of a request (multipart, JSON with base64, the image itself) to one pydantic model."""
+
+from __future__ import annotations
+
+import asyncio
+import binascii
+import difflib
+import json
+import re
+import typing
+from collections.abc import Iterable, Mapping, Sequence
+from email.message import Message
+from typing import Annotated, Any, Literal, TypeVar
+
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
+from pydantic_core import PydanticCustomError, from_json
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from backbones.errors import InvalidInput
+from service.problems import MalformedBody, UnsupportedBody
+from service.settings import LimitSettings
+
+Model = TypeVar("Model", bound=BaseModel)
+
+# Names that a file part may have; all files of a request are its images, in order.
+FILE_PARTS = ("image", "images", "images[]", "file")
+_URL_FIELDS = ("url", "image_url", "urls", "image_urls")
+_URLS_ARE_OFF = "URL inputs are off on this server: it fetches nothing"
+
+
+def decode_base64(value: object) -> object:
+    """The bytes of a base64 text, with or without `data:...;base64,` before it; bytes stay as they are."""
+    if isinstance(value, bytes):
+        return value
+    if not isinstance(value, str):
+        raise PydanticCustomError("image_type", "An image is a base64 text here, or a file part of a form")
+    if re.match(r"(https?|ftp|file|s3|gs)://", value):
+        raise PydanticCustomError("url_input", _URLS_ARE_OFF + "; send the image's bytes")
+    if value.startswith("data:"):
+        head, comma, value = value.partition(",")
+        if not comma or not head.endswith(";base64"):
+            raise PydanticCustomError("data_uri", "A data URI must read data:image/...;base64,...")
+    packed = re.sub(r"\s+", "", value).translate(str.maketrans("-_", "+/")).rstrip("=")
+    try:
+        return binascii.a2b_base64(packed + "=" * (-len(packed) % 4), strict_mode=True)
+    except (binascii.Error, ValueError) as error:
+        raise PydanticCustomError("base64", "The text is not base64 of an image file") from error
+
+
+ImageBytes = Annotated[
+    bytes,
+    BeforeValidator(decode_base64),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "contentEncoding": "base64",
+            "contentMediaType": "image/*",
+            "description": "An image file in base64, with or without `data:...;base64,` before it.",
+        }
+    ),
+]
+
+
+class TaskRequest(BaseModel):
+    """What a request of every task may say."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    priority: Literal["interactive", "bulk"] = Field(
+        "interactive", description="Bulk work yields to interactive work, and still always moves on."
+    )
+    deadline_seconds: float | None = Field(
+        None,
+        gt=0,
+        description="Seconds after which the answer is 504 and waiting work is dropped; at most the server's own limit, "
+        "which holds where none is given.",
+    )
+
+
+async def read_request(request: Request, model: type[Model], limits: LimitSettings) -> Model:
+    """The request as `model`, whichever of the three forms it came in.
+
+    Raises UnsupportedBody, MalformedBody, InvalidInput, and RequestValidationError with the nearest known field.
+    """
+    encoding = request.headers.get("content-encoding", "identity")
+    if encoding != "identity":
+        raise UnsupportedBody(f"Content-Encoding {encoding!r} is not read", hint="send the body uncompressed")
+    media_type = _media_type(request.headers.get("content-type", ""))
+    options = list(request.query_params.multi_items())
+    if media_type == "application/json":
+        if options:
+            raise InvalidInput(
+                options[0][0], "query parameters do not go with a JSON body", hint="put them into the JSON object"
+            )
+        # Base64 of large images takes long enough to hold up everybody else.
+        return await asyncio.to_thread(validated, model, await request.body())
+    if media_type == "multipart/form-data":
+        texts, files = await _read_form(request, limits)
+        return validated(model, {**_fields(model, options + texts), **_image_field(model, files)})
+    if media_type.startswith("image/"):
+        return validated(model, {**_fields(model, options), **_image_field(model, [await request.body()])})
+    raise UnsupportedBody(
+        f"the Content-Type {media_type!r} is not read" if media_type else "the request has no Content-Type",
+        hint="send one of: multipart/form-data (curl -F image=@cat.jpg -F labels=cat -F labels=dog URL); "
+        'application/json ({"image": "<base64>", "labels": ["cat", "dog"]}); or the image itself with '
+        "Content-Type: image/jpeg and its options in the query (URL?labels=cat&labels=dog)",
+    )
+
+
+def validated(model: type[Model], given: bytes | Mapping[str, Any]) -> Model:
+    """`given` (JSON, or fields of a form as texts and bytes) as `model`.
+
+    Raises MalformedBody for what is no JSON, and RequestValidationError with what is wrong about its fields.
+    """
+    try:
+        if isinstance(given, bytes):
+            return model.model_validate_json(given, strict=True)
+        return model.model_validate(given)
+    except ValidationError as error:
+        errors = error.errors(include_url=False, include_context=False, include_input=False)
+        if errors[0]["type"] == "json_invalid":
+            raise MalformedBody(
+                errors[0]["msg"] if given else "the body is empty",
+                hint='send a JSON object such as {"image": "<base64>", ...}',
+            ) from error
+        raise RequestValidationError([_with_hint(dict(one), model) for one in errors]) from error
+
+
+def _with_hint(error: dict[str, Any], model: type[BaseModel]) -> dict[str, Any]:
+    """The error with the nearest known field in its message, where it is about an unknown one."""
+    if error["type"] != "extra_forbidden":
+        return error
+    name = str(error["loc"][-1])
+    if name in _URL_FIELDS:
+        return {**error, "type": "url_input", "msg": _URLS_ARE_OFF, "ctx": {"hint": "send the image's bytes"}}
+    if len(error["loc"]) > 1:
+        return {**error, "msg": "Unknown field"}
+    known = list(model.model_fields)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]}?" if near else f"the fields are {', '.join(known)}"
+    return {**error, "msg": f"Unknown field; {hint}", "ctx": {"hint": hint}}
+
+
+async def _read_form(request: Request, limits: LimitSettings) -> tuple[list[tuple[str, str]], list[bytes]]:
+    """(name, text) of the form's fields, and the bytes of its images."""
+    reading = request.form(
+        max_files=limits.max_images + 1, max_fields=4 * limits.max_prompts, max_part_size=limits.max_upload_bytes
+    )
+    texts: list[tuple[str, str]] = []
+    files: list[bytes] = []
+    try:
+        async with reading as form:
+            for name, value in form.multi_items():
+                if isinstance(value, str):
+                    texts.append((name, value))
+                elif name in FILE_PARTS:
+                    files.append(await value.read())
+                else:
+                    raise InvalidInput(
+                        name,
+                        f"the part {name!r} is a file ({value.filename!r})",
+                        hint="send images as parts named 'image', and everything else as texts",
+                    )
+    except HTTPException as error:
+        raise MalformedBody(
+            f"the form can not be read: {error.detail}",
+            hint="let the HTTP client write the multipart body and its boundary: curl -F image=@cat.jpg ...",
+        ) from error
+    return texts, files
+
+
+def _image_field(model: type[BaseModel], files: Sequence[bytes]) -> dict[str, Any]:
+    """The files as the model's own field for images."""
+    if not files:
+        return {}
+    if "images" in model.model_fields:
+        return {"images": list(files)}
+    if len(files) > 1:
+        raise InvalidInput("image", f"{len(files)} images; this route takes one", hint="send one request for each")
+    return {"image": files[0]}
+
+
+def _fields(model: type[BaseModel], texts: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    """Fields by name from (name, text) pairs: repeated names make a list, texts in JSON brackets are read as JSON."""
+    by_name: dict[str, list[str]] = {}
+    for name, text in texts:
+        by_name.setdefault(name, []).append(text)
+    fields: dict[str, Any] = {}
+    for name, given in by_name.items():
+        if _takes_list(model, name):
+            fields[name] = _bracketed(name, given[0], "[]") if len(given) == 1 else given
+            if isinstance(fields[name], str):
+                fields[name] = given
+        elif len(given) > 1:
+            raise InvalidInput(name, f"given {len(given)} times", hint="give it once")
+        else:
+            fields[name] = _bracketed(name, given[0], "{}")
+    return fields
+
+
+def _bracketed(name: str, text: str, brackets: str) -> Any:
+    """The JSON value of a text that begins and ends with these brackets, else the text itself."""
+    stripped = text.strip()
+    if not (stripped.startswith(brackets[0]) and stripped.endswith(brackets[1])):
+        return text
+    try:
+        return from_json(stripped)
+    except ValueError as error:
+        example = json.dumps(["cat", "dog"]) if brackets == "[]" else '{"n_samples": [10, 50], "to_keep": [4, 1]}'
+        raise InvalidInput(
+            name, f"stands in {brackets} but is no JSON: {error}", hint=f"write it like {example}"
+        ) from error
+
+
+def _takes_list(model: type[BaseModel], name: str) -> bool:
+    field = model.model_fields.get(name)
+    if field is None:
+        return False
+    annotation = field.annotation
+    return any(typing.get_origin(part) is list for part in (annotation, *typing.get_args(annotation)))
+
+
+def _media_type(content_type: str) -> str:
+    """The bare media type, lower case, empty where the header is missing."""
+    if not content_type:
+        return ""
+    message = Message()
+    message["content-type"] = content_type
+    return message.get_content_type() if "/" in content_type else content_type[:100]

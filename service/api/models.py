@@ -1,0 +1,109 @@
+"""GET /v1/models: which network answers, on what, and how busy it is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, Field
+
+from service.startup import service_of
+
+router = APIRouter(tags=["server"])
+
+
+class BackboneDescription(BaseModel):
+    """The Stable Diffusion that is loaded."""
+
+    name: str
+    source: str = Field(description="What the setting `backbone` says.")
+    revision: str = Field(description="Digest of the weights: it changes when any answer could.")
+    image_size: int = Field(description="Native height and width in pixels.")
+    latent_size: int = Field(description="Height and width of its latents.")
+    latent_channels: int
+    prediction_type: str
+    training_steps: int = Field(description="Timesteps are 0 to one less.")
+    max_tokens: int = Field(description="Longest prompt in tokens, start and end included; 0 without text.")
+    num_class_labels: int = Field(description="Size of its class embedding, 0 without one.")
+    variants: list[str] = Field(description="Fine-tuned U-Nets beside its own.")
+    dtype: str
+    device: str
+
+
+class TaskDescription(BaseModel):
+    """One task and what it does where a request leaves it open."""
+
+    task: str
+    route: str
+    defaults: dict[str, Any]
+
+
+class EngineState(BaseModel):
+    """How busy the device is now."""
+
+    queue_fraction: float = Field(description="Waiting rows over the bound past which requests are refused.")
+    waiting_rows: int
+    running_rows: int
+    open_requests: int
+    max_waiting_rows: int
+    max_batch_rows: int
+
+
+class ModelsAnswer(BaseModel):
+    """What this server serves."""
+
+    backbone: BackboneDescription
+    tasks: list[TaskDescription]
+    engine: EngineState
+
+
+@router.get("/v1/models", summary="What is loaded, and how busy it is")
+async def models(request: Request) -> ModelsAnswer:
+    """The backbone, each task's defaults, and the engine's state."""
+    service = service_of(request)
+    settings = service.settings
+    now = service.engine.figures()
+    model = service.engine.model.description
+    return ModelsAnswer(
+        backbone=BackboneDescription(
+            name=model.name,
+            source=settings.backbone,
+            revision=model.revision,
+            image_size=model.image_size,
+            latent_size=model.image_size // model.downscale,
+            latent_channels=model.latent_channels,
+            prediction_type=model.prediction_type,
+            training_steps=len(model.alphas_cumprod),
+            max_tokens=model.max_tokens,
+            num_class_labels=model.num_class_labels,
+            variants=list(model.variants),
+            dtype=str(model.dtype).removeprefix("torch."),
+            device=str(model.device),
+        ),
+        tasks=[
+            TaskDescription(
+                task="zero_shot",
+                route="/v1/classify/zero-shot",
+                defaults={
+                    "templates": [settings.zero_shot_template],
+                    "schedule": "default",
+                    "loss": "l2",
+                    "temperature": settings.zero_shot_temperature,
+                    "trials": 1,
+                },
+            ),
+            TaskDescription(
+                task="features",
+                route="/v1/features",
+                defaults={"timesteps": [100], "pool_size": 1, "noise_samples": 1, "normalise": False, "fit": "crop"},
+            ),
+        ],
+        engine=EngineState(
+            queue_fraction=round(now.waiting_rows / settings.engine.max_waiting_rows, 6),
+            waiting_rows=now.waiting_rows,
+            running_rows=now.running_rows,
+            open_requests=now.requests_open,
+            max_waiting_rows=settings.engine.max_waiting_rows,
+            max_batch_rows=settings.engine.max_batch_rows,
+        ),
+    )

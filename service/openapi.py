@@ -1,0 +1,114 @@
+"""The OpenAPI document: what FastAPI writes, plus the problems and bodies that it can not see. `python -m service.openapi`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+
+from service.problems import MEDIA_TYPE, Problem
+
+COMMITTED = Path(__file__).parents[1] / "openapi" / "openapi.json"
+REFERENCE = "#/components/schemas/{model}"
+
+_SUMMARY = "Perception on frozen Stable Diffusion backbones: everybody's work shares U-Net batches."
+_DESCRIPTION = """Every task route reads three forms of a request: `multipart/form-data` with file parts, JSON with base64,
+and the image itself as the body with its options in the query.
+Errors are RFC 9457 `application/problem+json` with a `hint` of what to send instead."""
+_PROBLEMS: dict[int | str, str] = {
+    413: "The body is too large.",
+    415: "The body is in none of the three forms.",
+    422: "A value can not be used; `field` and `hint` say which and what to send.",
+    429: "Too much is waiting: ask again after `Retry-After` seconds.",
+    503: "The backbone is not loaded yet, or could not be.",
+    504: "The deadline passed before the work was done.",
+    "default": "Any other problem.",
+}
+# Routes that ask the device for nothing can not be overloaded or late.
+_FOR_ALL = (422, 503, "default")
+
+
+def describe() -> dict[str, Any]:
+    """What the app is told about itself."""
+    return {
+        "title": "diffsight",
+        "version": installed_version(),
+        "summary": _SUMMARY,
+        "description": _DESCRIPTION,
+        "generate_unique_id_function": operation_id,
+        # FastAPI's own 422 would promise another shape; `default` keeps it away.
+        "responses": {status: problem_response_entry(status) for status in _FOR_ALL},
+    }
+
+
+def installed_version() -> str:
+    """The package's version, or 0.0.0 where it runs without having been installed."""
+    try:
+        return version("diffsight")
+    except PackageNotFoundError:
+        return "0.0.0"
+
+
+def operation_id(route: APIRoute) -> str:
+    """The endpoint's name: stable, and what generated clients call the method."""
+    return route.name
+
+
+def problem_response_entry(status: int | str) -> dict[str, Any]:
+    """The entry of a problem under a route's `responses`."""
+    entry: dict[str, Any] = {
+        "description": _PROBLEMS[status],
+        "content": {MEDIA_TYPE: {"schema": {"$ref": REFERENCE.format(model="Problem")}}},
+    }
+    if status == 429:
+        entry["headers"] = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds to wait."}}
+    return entry
+
+
+def task_problems() -> dict[int | str, dict[str, Any]]:
+    """The problems of a route that reads a body and asks the device, for its `responses`."""
+    return {status: problem_response_entry(status) for status in _PROBLEMS}
+
+
+def complete(app: FastAPI) -> None:
+    """Let the app's document hold the schemas that only bodies and problems refer to."""
+    written: Callable[[], dict[str, Any]] = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        first = app.openapi_schema is None
+        document = written()
+        if first:
+            schemas = document.setdefault("components", {}).setdefault("schemas", {})
+            schemas.update(_with_definitions("Problem", Problem.model_json_schema(ref_template=REFERENCE)))
+            for path in document["paths"].values():
+                for operation in path.values():
+                    for name, schema in operation.pop("x-schemas", {}).items():
+                        schemas.update(_with_definitions(name, schema))
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _with_definitions(name: str, schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema and those it defines inside, side by side, by name."""
+    own = {key: value for key, value in schema.items() if key != "$defs"}
+    return {name: own, **schema.get("$defs", {})}
+
+
+def document() -> str:
+    """The document of an app with default settings, as the text that is committed. No model is loaded."""
+    from service.app import create_app
+    from service.settings import load_settings
+
+    return json.dumps(create_app(load_settings()).openapi(), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+if __name__ == "__main__":
+    COMMITTED.parent.mkdir(exist_ok=True)
+    COMMITTED.write_text(document(), encoding="utf-8")
+    print(f"wrote {COMMITTED}")
