@@ -29,7 +29,8 @@ def forward_rows(
     Returns one `Captures` a row, in order. Fast attention stays on: maps are computed beside it, for asking rows alone.
     """
     weight = next(network.parameters())
-    latents = _stack_padded([row.latents for row in rows], dimension=0).to(weight.device, weight.dtype)
+    own_channels: int = network.get_submodule("conv_in").in_channels  # type: ignore[assignment]
+    latents = _stack_padded([row.latents for row in rows], weight, at_least=own_channels)
     timesteps = torch.tensor([row.timestep for row in rows], device=weight.device)
     arguments: dict[str, Tensor] = {}
     if rows[0].class_label is not None:
@@ -37,7 +38,7 @@ def forward_rows(
     text_lengths = [0 if row.encoder_hidden_states is None else len(row.encoder_hidden_states) for row in rows]
     if any(text_lengths):
         contexts = [row.encoder_hidden_states for row in rows if row.encoder_hidden_states is not None]
-        arguments["encoder_hidden_states"] = _stack_padded(contexts, dimension=0).to(weight.device, weight.dtype)
+        arguments["encoder_hidden_states"] = _stack_padded(contexts, weight)
         if len(set(text_lengths)) > 1:
             arguments["encoder_attention_mask"] = _length_mask(text_lengths, weight.device)
 
@@ -105,12 +106,15 @@ class _Collected:
         self._found("maps", name, maps)
 
     def _found(self, kind: str, name: str, tensors: list[Tensor]) -> None:
-        self.found[kind, name] = tensors
+        # A module that runs twice in a pass gives its first output, whether or not the pass goes on after it.
+        self.found.setdefault((kind, name), tensors)
         self.wanted.discard((kind, name))
         if not self.wanted and not self.needs_output:
             raise _EverythingCaptured
 
     def by_row(self, output: Tensor | None) -> list[Captures]:
+        if self.wanted:
+            raise InvalidInput("capture", f"the pass never ran {sorted(name for _, name in self.wanted)}")
         features: list[dict[str, Tensor]] = [{} for _ in self.rows]
         maps: list[dict[str, Tensor]] = [{} for _ in self.rows]
         banks: list[dict[str, KeysValues]] = [{} for _ in self.rows]
@@ -130,10 +134,10 @@ class _Collected:
 
 
 def _askers(rows: Sequence[UNetRow], names: Callable[[UNetRow], Sequence[str]]) -> dict[str, list[int]]:
-    """Row indices by the name they ask for."""
+    """Row indices by the name they ask for; a row that names a thing twice asks for it once."""
     found: dict[str, list[int]] = {}
     for index, row in enumerate(rows):
-        for name in names(row):
+        for name in dict.fromkeys(names(row)):
             found.setdefault(name, []).append(index)
     return found
 
@@ -197,16 +201,16 @@ class _BankedAttention:
         self.lengths = [0 if bank is None else len(bank.keys) for bank in banks]
         some = next(bank for bank in banks if bank is not None)
         empty = some.keys.new_zeros((0, some.keys.shape[1]))
-        self.keys = _stack_padded([empty if bank is None else bank.keys for bank in banks], dimension=0)
-        self.values = _stack_padded([empty if bank is None else bank.values for bank in banks], dimension=0)
+        self.keys = [empty if bank is None else bank.keys for bank in banks]
+        self.values = [empty if bank is None else bank.values for bank in banks]
 
     def __call__(
         self, attn: Any, hidden_states: Tensor, encoder_hidden_states: None = None, attention_mask: None = None
     ) -> Tensor:
         batch, own_length, _ = hidden_states.shape
         query = attn.to_q(hidden_states)
-        keys = torch.cat([attn.to_k(hidden_states), self.keys.to(query)], dim=1)
-        values = torch.cat([attn.to_v(hidden_states), self.values.to(query)], dim=1)
+        keys = torch.cat([attn.to_k(hidden_states), _stack_padded(self.keys, query)], dim=1)
+        values = torch.cat([attn.to_v(hidden_states), _stack_padded(self.values, query)], dim=1)
         mask = None
         if len(set(self.lengths)) > 1:
             mask = _length_mask([own_length + length for length in self.lengths], query.device)[:, None, None]
@@ -225,17 +229,19 @@ def _sample(output: Any) -> Tensor:
     return output[0] if isinstance(output, tuple) else output.sample  # type: ignore[no-any-return]
 
 
-def _stack_padded(tensors: Sequence[Tensor], dimension: int) -> Tensor:
-    """A batch of tensors that differ in one dimension at most, the shorter ones followed by zeros."""
-    longest = max(tensor.shape[dimension] for tensor in tensors)
-    if all(tensor.shape[dimension] == longest for tensor in tensors):
-        return torch.stack(tuple(tensors))
-    batch = tensors[0].new_zeros((len(tensors), *tensors[0].shape))
-    shape = list(tensors[0].shape)
-    shape[dimension] = longest
-    batch = tensors[0].new_zeros((len(tensors), *shape))
-    for place, tensor in zip(batch, tensors, strict=True):
-        place.narrow(dimension, 0, tensor.shape[dimension]).copy_(tensor)
+def _stack_padded(tensors: Sequence[Tensor], like: Tensor, at_least: int = 0) -> Tensor:
+    """A batch of tensors that differ in their first dimension at most, the shorter ones followed by zeros.
+
+    tensors: (n, ...) each. Returns (B, longest or `at_least`, ...) on the device and in the number type of `like`, to
+    which each is cast alone: in a common type first, a row's result would depend on its batch mates.
+    """
+    longest = max(at_least, *(len(tensor) for tensor in tensors))
+    cast = [tensor.to(like.device, like.dtype) for tensor in tensors]
+    if all(len(tensor) == longest for tensor in cast):
+        return torch.stack(cast)
+    batch = like.new_zeros((len(cast), longest, *cast[0].shape[1:]))
+    for place, tensor in zip(batch, cast, strict=True):
+        place[: len(tensor)] = tensor
     return batch
 
 

@@ -60,7 +60,7 @@ def content_key(array: Tensor) -> bytes:
     """
     host = array.detach().cpu().contiguous()
     digest = hashlib.blake2b(f"{host.dtype}{tuple(host.shape)}".encode(), digest_size=16)
-    digest.update(host.view(torch.uint8).numpy().data if host.numel() else b"")
+    digest.update(host.reshape(-1).view(torch.uint8).numpy().data if host.numel() else b"")
     return digest.digest()
 
 

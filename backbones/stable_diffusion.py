@@ -145,6 +145,8 @@ class StableDiffusion:
         if (row.class_label is None) != (self.description.num_class_labels == 0):
             raise InvalidInput("class_label", "goes with networks that have a class embedding, only and always")
         check_names(row, self._module_names[row.variant])
+        _check_shapes(row, variant)
+        _check_attention(row, variant.unet)
 
     @torch.no_grad()
     def encode(self, pixel_values: Sequence[Tensor]) -> list[Tensor]:
@@ -192,7 +194,7 @@ class StableDiffusion:
 
     @cached_property
     def _module_names(self) -> dict[str, frozenset[str]]:
-        return {name: frozenset(dict(variant.unet.named_modules())) for name, variant in self.variants.items()}
+        return {name: module_names(variant.unet) for name, variant in self.variants.items()}
 
 
 def with_noise_pred(
@@ -206,7 +208,7 @@ def with_noise_pred(
     noise = {index: captured[index].output for index in asking}
     if asking and prediction_type == "v_prediction":
         velocity = torch.stack([tensor for tensor in noise.values() if tensor is not None])
-        noised = torch.stack([rows[index].latents for index in asking]).to(velocity.device)
+        noised = torch.stack([rows[index].latents.to(velocity.device) for index in asking])
         timesteps = torch.tensor([rows[index].timestep for index in asking])
         noise = dict(
             zip(asking, noise_from_velocity(velocity, noised, alphas_cumprod, timesteps).unbind(), strict=True)
@@ -215,6 +217,11 @@ def with_noise_pred(
         replace(got, noise_pred=noise.get(index), output=got.output if row.capture.output else None)
         for index, (row, got) in enumerate(zip(rows, captured, strict=True))
     ]
+
+
+def module_names(unet: nn.Module) -> frozenset[str]:
+    """What rows may name in a U-Net: its modules, but for itself and for lists of modules, which never run."""
+    return frozenset(name for name, module in unet.named_modules() if name and not isinstance(module, nn.ModuleList))
 
 
 def check_names(row: UNetRow, modules: frozenset[str]) -> None:
@@ -235,10 +242,47 @@ def check_names(row: UNetRow, modules: frozenset[str]) -> None:
             )
 
 
+def _check_shapes(row: UNetRow, variant: Variant) -> None:
+    """Raises InvalidInput where the row's latents or context do not fit, which would fail its whole batch."""
+    unet: Any = variant.unet
+    entry = variant.input_convolutions[row.input_convolution] if row.input_convolution else unet.conv_in
+    if row.latents.ndim != 3 or len(row.latents) != entry.in_channels:
+        raise InvalidInput("latents", f"{tuple(row.latents.shape)} where ({entry.in_channels}, h, w) belongs")
+    context, width = row.encoder_hidden_states, unet.config.cross_attention_dim
+    if context is None or context.ndim != 2 or len(context) == 0 or context.shape[1] != width:
+        given = None if context is None else tuple(context.shape)
+        raise InvalidInput("encoder_hidden_states", f"{given} where (T, {width}) belongs, T at least 1")
+    if row.capture.noise_pred and row.input_convolution and variant.prediction_type == "v_prediction":
+        raise InvalidInput("noise_pred", "v gives no noise where the input is not the noised latents alone")
+
+
+def _check_attention(row: UNetRow, unet: nn.Module) -> None:
+    """Raises InvalidInput where an attention layer of the other kind is named, or a bank does not fit its layer."""
+    asked = row.capture
+    for field_name, names, crosses in (
+        ("attention_maps", asked.attention_maps, True),
+        ("keys_values", asked.keys_values, False),
+        ("bank", tuple(row.bank or ()), False),
+    ):
+        for name in names:
+            if getattr(unet.get_submodule(name), "is_cross_attention", None) is not crosses:
+                kind, ending = ("cross", "attn2") if crosses else ("self", "attn1")
+                raise InvalidInput(
+                    field_name, f"{name!r} is no {kind}-attention layer", hint=f"use names that end in '{ending}'"
+                )
+    for name, entry in (row.bank or {}).items():
+        width = unet.get_submodule(name).to_k.out_features  # type: ignore[union-attr]
+        if entry.keys.ndim != 2 or entry.keys.shape != entry.values.shape or entry.keys.shape[1] != width:
+            shapes = f"{tuple(entry.keys.shape)} and {tuple(entry.values.shape)}"
+            raise InvalidInput("bank", f"keys and values of {name!r} are {shapes} where (L, {width}) belongs")
+
+
 def _share_equal_parameters(own: nn.Module, other: nn.Module) -> None:
     """Point the parameters of `other` that equal those of `own` at the same memory."""
     known = dict(own.named_parameters())
     for name, parameter in other.named_parameters():
         twin = known.get(name)
-        if twin is not None and twin.shape == parameter.shape and torch.equal(twin.data, parameter.data):
+        if twin is None or (twin.dtype, twin.device) != (parameter.dtype, parameter.device):
+            continue
+        if twin.shape == parameter.shape and torch.equal(twin.data, parameter.data):
             parameter.data = twin.data

@@ -11,6 +11,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+# As `diffsight` itself does; a benchmark imports this module before it imports torch.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 
 def arguments(description: str) -> argparse.ArgumentParser:
     """A parser with the options that all benchmarks share."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from backbones.errors import InvalidInput
 from service.settings import LimitSettings
@@ -67,7 +67,7 @@ def decode_image(data: bytes, limits: LimitSettings, *, field: str = "image") ->
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise _too_large("more pixels than any setting allows", limits, field) from error
-    except Image.UnidentifiedImageError as error:
+    except UnidentifiedImageError as error:
         raise InvalidInput(field, f"{len(data)} bytes that are no image of a known format", hint=_SEND) from error
     except Exception as error:
         # Decoders meet hostile bytes with many kinds of exception, of which none is a fault of this program.

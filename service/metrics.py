@@ -1,4 +1,4 @@
-"""Prometheus metrics of one app, on a registry of its own: counters and histograms in seconds, labels instead of names."""
+"""Prometheus metrics of one app, on a registry of its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The OpenAPI document: what FastAPI writes, plus the problems and bodies that it can not see. `python -m service.openapi`."""
+"""The OpenAPI document: what FastAPI writes, and the problems and bodies that it can not see.
+
+`python -m service.openapi` writes it to openapi/openapi.json.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +20,8 @@ COMMITTED = Path(__file__).parents[1] / "openapi" / "openapi.json"
 REFERENCE = "#/components/schemas/{model}"
 
 _SUMMARY = "Perception on frozen Stable Diffusion backbones: everybody's work shares U-Net batches."
-_DESCRIPTION = """Every task route reads three forms of a request: `multipart/form-data` with file parts, JSON with base64,
-and the image itself as the body with its options in the query.
+_DESCRIPTION = """Every task route reads three forms of a request: `multipart/form-data` with file parts, JSON with
+base64, and the image itself as the body with its options in the query.
 Errors are RFC 9457 `application/problem+json` with a `hint` of what to send instead."""
 _PROBLEMS: dict[int | str, str] = {
     413: "The body is too large.",
@@ -29,8 +32,6 @@ _PROBLEMS: dict[int | str, str] = {
     504: "The deadline passed before the work was done.",
     "default": "Any other problem.",
 }
-# Routes that ask the device for nothing can not be overloaded or late.
-_FOR_ALL = (422, 503, "default")
 
 
 def describe() -> dict[str, Any]:
@@ -42,7 +43,7 @@ def describe() -> dict[str, Any]:
         "description": _DESCRIPTION,
         "generate_unique_id_function": operation_id,
         # FastAPI's own 422 would promise another shape; `default` keeps it away.
-        "responses": {status: problem_response_entry(status) for status in _FOR_ALL},
+        "responses": {"default": problem_response_entry("default")},
     }
 
 
@@ -68,6 +69,11 @@ def problem_response_entry(status: int | str) -> dict[str, Any]:
     if status == 429:
         entry["headers"] = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds to wait."}}
     return entry
+
+
+def not_ready() -> dict[int | str, dict[str, Any]]:
+    """The problem of a route that needs the backbone and reads no body, for its `responses`."""
+    return {503: problem_response_entry(503)}
 
 
 def task_problems() -> dict[int | str, dict[str, Any]]:

@@ -139,11 +139,11 @@ class Problem(BaseModel):
     title: str = Field(description="The kind in a few words, always the same for one `type`.")
     status: int
     detail: str = Field(description="What happened this time.")
-    hint: str = Field("", description="What to do or send instead.")
-    field: str = Field("", description="The first field at fault, dotted; empty where none is.")
-    errors: list[FieldError] = Field([], description=f"The values at fault, the first {MOST_ERRORS} of them.")
-    request_id: str = Field("", description="As in the header X-Request-ID and in the server's log.")
-    instance: str = Field("", description="The path that was asked.")
+    hint: str = Field(default="", description="What to do or send instead.")
+    field: str = Field(default="", description="The first field at fault, dotted; empty where none is.")
+    errors: list[FieldError] = Field(default=[], description=f"The values at fault, the first {MOST_ERRORS} of them.")
+    request_id: str = Field(default="", description="As in the header X-Request-ID and in the server's log.")
+    instance: str = Field(default="", description="The path that was asked.")
 
 
 def kind_of(error: Exception) -> Kind:
@@ -178,7 +178,7 @@ def problem_response(error: Exception, scope: Scope) -> Response:
     state = scope.setdefault("state", {})
     state["problem"] = problem.type.removeprefix("/problems/")
     told = {"request_id": state.get("request_id", ""), "instance": scope.get("path", "")}
-    # A caller's text may hold half of a surrogate pair, which has no UTF-8: the escape that takes its place is JSON too.
+    # A caller's text may hold half of a surrogate pair, which has no UTF-8; the escape in its place is JSON too.
     body = json.dumps(problem.model_copy(update=told).model_dump(), ensure_ascii=False).encode(
         "utf-8", "backslashreplace"
     )

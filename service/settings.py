@@ -1,4 +1,4 @@
-"""The one Settings class: environment variables DIFFSIGHT_..., an optional TOML file, and defaults that work with neither."""
+"""The one Settings class: DIFFSIGHT_ variables, an optional TOML file, and defaults that work with neither."""
 
 from __future__ import annotations
 
@@ -33,41 +33,41 @@ class LimitSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     max_upload_bytes: int = Field(
-        64 * MIB,
+        default=64 * MIB,
         ge=1024,
         le=4096 * MIB,
         description="Bytes of one request body, all its images and their base64 included; past it the answer is 413.",
     )
     max_image_pixels: int = Field(
-        50_000_000,
+        default=50_000_000,
         ge=1,
         le=89_000_000,
         description="Width times height of one image, checked in its header before anything is decoded. "
         "Decoding takes up to 20 bytes of memory a pixel.",
     )
     max_aspect_ratio: float = Field(
-        100.0,
+        default=100.0,
         ge=1,
         le=10_000,
         description="Longer side over shorter side of one image. Heads scale the shorter side, so a thin strip would "
         "grow to an enormous picture.",
     )
-    max_images: int = Field(64, ge=1, le=4096, description="Images of one /v1/features request.")
-    max_labels: int = Field(500, ge=1, le=10_000, description="Labels of one zero-shot request.")
+    max_images: int = Field(default=64, ge=1, le=4096, description="Images of one /v1/features request.")
+    max_labels: int = Field(default=500, ge=1, le=10_000, description="Labels of one zero-shot request.")
     max_prompts: int = Field(
-        2_000,
+        default=2_000,
         ge=1,
         le=100_000,
         description="Prompts of one zero-shot request: labels times templates. Each is embedded once and then cached.",
     )
     max_rows_per_request: int = Field(
-        500_000,
+        default=500_000,
         ge=1,
         description="U-Net rows that one request may need at most, estimated before it starts. "
         "A request over it is refused at once instead of after minutes of work.",
     )
     deadline_seconds: float = Field(
-        300.0,
+        default=300.0,
         gt=0,
         le=86_400,
         description="Seconds after which a request is answered 504 and its waiting work dropped. "
@@ -81,26 +81,29 @@ class EngineSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     max_batch_rows: int = Field(
-        32,
+        default=32,
         ge=1,
         le=4096,
         description="Rows of the largest U-Net batch. More rows use the device better until memory runs out; a batch "
         "that does not fit is halved and tried again.",
     )
     max_waiting_rows: int = Field(
-        100_000,
+        default=100_000,
         ge=1,
         description="Rows that may wait for the device, all requests together. Past it requests are answered 429 with "
         "a Retry-After.",
     )
     context_cache_bytes: int = Field(
-        256 * MIB, ge=0, description="Bytes of text contexts kept by prompt, on the device; 0 keeps none."
+        default=256 * MIB, ge=0, description="Bytes of text contexts kept by prompt, on the device; 0 keeps none."
     )
     latent_cache_bytes: int = Field(
-        256 * MIB, ge=0, description="Bytes of image latents kept by pixels, on the device; 0 keeps none."
+        default=256 * MIB, ge=0, description="Bytes of image latents kept by pixels, on the device; 0 keeps none."
     )
     torch_threads: int = Field(
-        0, ge=0, le=1024, description="CPU threads of one torch operation; 0 leaves torch's own choice, all cores."
+        default=0,
+        ge=0,
+        le=1024,
+        description="CPU threads of one torch operation; 0 leaves torch's own choice, all cores.",
     )
 
 
@@ -112,51 +115,57 @@ class Settings(BaseSettings):
     )
 
     backbone: str = Field(
-        "pocket",
+        default="pocket",
         min_length=1,
         description="The Stable Diffusion to serve: `pocket` (embedded), a diffusers folder, a single checkpoint file, "
         "or a hub id such as `stabilityai/stable-diffusion-2-base`.",
     )
     device: str = Field(
-        "auto",
+        default="auto",
         pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$",
         description="`auto` (cuda where there is one, else cpu), `cpu`, `cuda`, `cuda:1`, `mps`.",
     )
     dtype: DType = Field(
-        "float32",
+        default="float32",
         description="Number type of the weights and of the U-Net's work. `bfloat16` and `float16` halve memory and are "
         "faster on a GPU; answers then differ in their last digits.",
     )
     cache_folder: Path | None = Field(
-        None, description="Folder for weights downloaded from the hub; unset uses the hub library's own."
+        default=None, description="Folder for weights downloaded from the hub; unset uses the hub library's own."
     )
     offline: bool = Field(
-        False, description="Never reach for the network: a backbone that is not here already is an error at start-up."
+        default=False,
+        description="Never reach for the network: a backbone that is not here already is an error at start-up.",
     )
     host: str = Field(
-        "127.0.0.1", min_length=1, description="Address to listen on. `0.0.0.0` serves other machines too."
+        default="127.0.0.1", min_length=1, description="Address to listen on. `0.0.0.0` serves other machines too."
     )
-    port: int = Field(8000, ge=0, le=65_535, description="TCP port to listen on; 0 takes a free one and prints it.")
+    port: int = Field(
+        default=8000, ge=0, le=65_535, description="TCP port to listen on; 0 takes a free one and prints it."
+    )
     shutdown_seconds: int = Field(
-        30, ge=0, le=3600, description="Seconds that open requests get to finish once the server was told to stop."
+        default=30,
+        ge=0,
+        le=3600,
+        description="Seconds that open requests get to finish once the server was told to stop.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="Lowest level that is logged. `info` writes one JSON line a request."
+        default="info", description="Lowest level that is logged. `info` writes one JSON line a request."
     )
     zero_shot_template: str = Field(
-        "a photo of a {}.",
+        default="a photo of a {}.",
         pattern=r"^[^{}]*\{\}[^{}]*$",
         description="Prompt of zero-shot requests that give no templates; {} is the label.",
     )
     zero_shot_temperature: float = Field(
-        1.0,
+        default=1.0,
         gt=0,
         le=1_000_000,
         description="Temperature of the zero-shot posterior where a request gives none. Lower is more confident; it is "
         "not calibrated on labelled data.",
     )
-    limits: LimitSettings = Field(default_factory=LimitSettings, description="Bounds of one request.")
-    engine: EngineSettings = Field(default_factory=EngineSettings, description="The row engine.")
+    limits: LimitSettings = Field(default=LimitSettings(), description="Bounds of one request.")
+    engine: EngineSettings = Field(default=EngineSettings(), description="The row engine.")
 
     @classmethod
     def settings_customise_sources(

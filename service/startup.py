@@ -10,7 +10,7 @@ import structlog
 import torch
 from starlette.requests import Request
 
-from backbones.errors import InvalidInput
+from backbones.errors import DiffsightError
 from backbones.loading.source import open_backbone
 from backbones.rows import Capture, UNetRow
 from backbones.stable_diffusion import StableDiffusion
@@ -34,12 +34,15 @@ class Service:
         self.failure: BaseException | None = None
         self._engine: RowEngine | None = None
         self._ready = False
+        self._stopped = False
 
     @property
     def engine(self) -> RowEngine:
         """The warm engine. Raises NotReady before that, after a failed start, and once its device thread has died."""
         if self.failure is not None:
             raise NotReady("the backbone could not be loaded", hint="the server's log says why")
+        if self._stopped:
+            raise NotReady("the server is stopping", hint="ask again when it is back")
         if self._engine is None or not self._ready:
             raise NotReady("the backbone is being loaded", hint="ask again when /health/ready answers 200")
         if not self._engine.alive:
@@ -61,8 +64,9 @@ class Service:
             self._engine.start()
             await warm_up(self._engine)
         except Exception as error:
-            log.exception("start-up failed", backbone=self.settings.backbone)
             self.failure = error
+            told = {"exc_info": error} if not isinstance(error, DiffsightError) else {"error": str(error)}
+            log.error("start-up failed", backbone=self.settings.backbone, **told)
         else:
             self._ready = True
             log.info("ready", backbone=model.name, device=str(model.description.device))
@@ -71,7 +75,7 @@ class Service:
 
     def stop(self) -> None:
         """End the engine; what waits in it is answered with Cancelled."""
-        self._ready = False
+        self._stopped = True
         if self._engine is not None:
             self._engine.stop()
 
@@ -83,7 +87,7 @@ def service_of(request: Request) -> Service:
 
 
 def open_model(settings: Settings) -> StableDiffusion:
-    """The backbone that the settings name, on their device. Raises InvalidInput for a device that is not here."""
+    """The backbone that the settings name, on their device. Raises what `open_backbone` raises."""
     if settings.engine.torch_threads:
         torch.set_num_threads(settings.engine.torch_threads)
     return open_backbone(
@@ -96,18 +100,10 @@ def open_model(settings: Settings) -> StableDiffusion:
 
 
 def choose_device(asked: str) -> str:
-    """The device by torch's name: `auto` is cuda where there is one, else cpu. Raises InvalidInput where it is not here."""
-    if asked == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    kind, _, index = asked.partition(":")
-    here = {
-        "cpu": True,
-        "cuda": torch.cuda.is_available() and int(index or 0) < torch.cuda.device_count(),
-        "mps": torch.backends.mps.is_available(),
-    }
-    if not here.get(kind):
-        raise InvalidInput("device", f"{asked} is not on this machine", hint="use device=auto or device=cpu")
-    return asked
+    """The device by torch's name; `auto` is cuda where there is one, else cpu."""
+    if asked != "auto":
+        return asked
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def build_engine(model: StableDiffusion, settings: Settings) -> RowEngine:

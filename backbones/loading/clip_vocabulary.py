@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import importlib.util
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from transformers import CLIPTokenizer
 
@@ -24,7 +24,9 @@ def clip_tokenizer(pad_token: str = END) -> Any:
     Raises ModelNotFound where the vocabulary is not installed.
     """
     merges = _read_merges(vocabulary_file())
-    return CLIPTokenizer(vocab=_number(merges), merges=merges, pad_token=pad_token, model_max_length=MAX_TOKENS)
+    return CLIPTokenizer(
+        vocab=_number(merges), merges=cast(Any, merges), pad_token=pad_token, model_max_length=MAX_TOKENS
+    )
 
 
 def vocabulary_file() -> Path:
@@ -50,7 +52,7 @@ def _read_merges(file: Path) -> list[tuple[str, str]]:
     merges = [tuple(line.split()) for line in lines]
     if len(merges) != _MERGES or any(len(pair) != 2 for pair in merges):
         raise CheckpointError(file, f"it does not hold {_MERGES} merges", hint="install onedl-mmsegmentation again")
-    return merges  # type: ignore[return-value]
+    return cast("list[tuple[str, str]]", merges)
 
 
 def _number(merges: list[tuple[str, str]]) -> dict[str, int]:

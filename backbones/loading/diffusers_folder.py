@@ -75,6 +75,7 @@ def load_part(kind: Any, folder: Path, dtype: torch.dtype, file_variant: str = "
                 output_loading_info=True,
                 local_files_only=True,
                 low_cpu_mem_usage=False,
+                ignore_mismatched_sizes=True,  # they are listed below
                 variant=file_variant or None,
             )
     except (OSError, ValueError, RuntimeError, SafetensorError, UnpicklingError) as error:
@@ -101,11 +102,11 @@ def _no_progress_bars() -> Iterator[None]:
     if not transformers_logging.is_progress_bar_enabled():
         yield
         return
-    transformers_logging.disable_progress_bar()
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         yield
     finally:
-        transformers_logging.enable_progress_bar()
+        transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def check_latent_channels(unet: Any, vae: Any, source: object) -> None:

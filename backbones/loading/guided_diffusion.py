@@ -6,21 +6,18 @@ stock one compute the same thing; names, and the order of the rows of the attent
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from diffusers import UNet2DModel
 from diffusers.models.embeddings import TimestepEmbedding, Timesteps
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from backbones.errors import CheckpointError, InvalidInput, ModelNotFound
+from backbones.errors import InvalidInput
+from backbones.loading.weight_files import digest_of, fill, read_tensors
 from backbones.pixel_diffusion import PixelDiffusion
 
 
@@ -102,43 +99,10 @@ def load_guided_diffusion(
 
     Raises ModelNotFound where there is no such file, CheckpointError where it is damaged or does not fit the flags.
     """
-    state = _read(file)
-    network = load_state(build_network(flags, torch.device("meta")), state, flags, file)
-    with file.open("rb") as opened:
-        digest = hashlib.file_digest(opened, "sha256")
-    digest.update(repr(flags).encode())
-    return PixelDiffusion(
-        name=name or file.stem, unet=network.to(device=device, dtype=dtype), revision=digest.hexdigest()[:16]
-    )
-
-
-def load_state(
-    network: nn.Module, state: Mapping[str, Tensor], flags: GuidedDiffusionFlags, source: object
-) -> nn.Module:
-    """`network`, as `build_network` made it, holding the original's weights in float32; `source` is named in errors.
-
-    Raises CheckpointError with the missing, unexpected and mis-shaped keys.
-    """
-    renamed = stock_state(state, flags)
-    own = network.state_dict()
-    missing = sorted(own.keys() - renamed.keys())
-    unexpected = sorted(renamed.keys() - own.keys())
-    mis_shaped = [
-        f"{key}: {tuple(renamed[key].shape)} where {tuple(own[key].shape)} belongs"
-        for key in sorted(own.keys() & renamed.keys())
-        if own[key].shape != renamed[key].shape
-    ]
-    if missing or unexpected or mis_shaped:
-        raise CheckpointError(
-            source,
-            "the weights do not fit the network that the flags describe (keys as diffusers names them)",
-            missing=missing,
-            unexpected=unexpected,
-            mis_shaped=mis_shaped,
-            hint="give the flags that the checkpoint was trained with",
-        )
-    network.load_state_dict({key: tensor.float() for key, tensor in renamed.items()}, assign=True)
-    return network
+    network = build_network(flags, torch.device("meta"))
+    hint = "give the flags that the checkpoint was trained with"
+    fill(network, stock_state(read_tensors(file), flags), file, dtype, hint=hint)
+    return PixelDiffusion(name=name or file.stem, unet=network.to(device), revision=digest_of(file, repr(flags)))
 
 
 def build_network(flags: GuidedDiffusionFlags, device: torch.device) -> nn.Module:
@@ -282,17 +246,3 @@ def _modules(flags: GuidedDiffusionFlags) -> Iterator[tuple[str, str]]:
 
 def _pairs(original: str, stock: str, parts: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     yield from ((f"{original}.{key}", f"{stock}.{value}") for key, value in parts.items())
-
-
-def _read(file: Path) -> dict[str, Tensor]:
-    if not file.is_file():
-        raise ModelNotFound(f"{file} is not there", hint="give the path of a guided-diffusion .pt or .safetensors file")
-    try:
-        if file.suffix == ".safetensors":
-            return dict(load_file(file))
-        state = torch.load(file, map_location="cpu", weights_only=True)
-    except (SafetensorError, UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        raise CheckpointError(file, str(error).splitlines()[0], hint="download or copy the file again") from error
-    if not isinstance(state, dict) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
-        raise CheckpointError(file, "it is no flat dictionary of tensors, as guided-diffusion writes")
-    return state

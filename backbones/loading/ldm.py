@@ -57,9 +57,13 @@ class Unrecorded:
     scaling_factor: float = 0.18215
 
 
+PUBLISHED = Unrecorded()
+"""SD 1.x and 2.x as they were published."""
+
+
 def load_single_file(
     file: Path,
-    unrecorded: Unrecorded = Unrecorded(),  # noqa: B008 (frozen)
+    unrecorded: Unrecorded = PUBLISHED,
     *,
     tokenizer: Path | None = None,
     dtype: torch.dtype = torch.float32,
@@ -119,7 +123,7 @@ class Parts:
 
 
 def split_parts(tensors: Mapping[str, Tensor], source: object) -> Parts:
-    """The three networks' tensors out of a whole checkpoint, key -> tensor of any shape; the trainer's own are left out.
+    """The three networks' tensors out of a whole checkpoint: key -> tensor of any shape, without the trainer's own.
 
     Raises CheckpointError where one of the three is not there.
     """
@@ -149,7 +153,7 @@ def split_parts(tensors: Mapping[str, Tensor], source: object) -> Parts:
 
 
 def unet_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The U-Net's tensors of any shape by their names inside the original network; the averaged ones if they are alone."""
+    """The U-Net's tensors, of any shape, by their names inside the network; the averaged ones if they are alone."""
     plain = _below(UNET, tensors)
     return plain or {_undo_flattening(key): tensor for key, tensor in _below(_EMA, tensors).items()}
 
@@ -197,19 +201,20 @@ def unet_config(
     depth = len(levels[0])
     if depth == 0 or any(len(level) != depth or len(set(level)) != 1 for level in levels):
         raise CheckpointError(source, f"the U-Net's blocks (channels, attention) {levels} are not laid out as in SD")
-    channels, attends = zip(*(level[0] for level in levels), strict=True)
+    widths = tuple(width for width, _ in (level[0] for level in levels))
+    attends = [attend for _, attend in (level[0] for level in levels)]
 
     blocks = [key.removesuffix("attn2.to_k.weight") for key in tensors if key.endswith("attn2.to_k.weight")]
     if not blocks:
         raise CheckpointError(source, "the U-Net has no attention to text", missing=["*.attn2.to_k.weight"])
     context = _shape(tensors, f"{blocks[0]}attn2.to_k.weight", source)[1]
     is_linear = len(_shape(tensors, f"{blocks[0].split('.transformer_blocks')[0]}.proj_in.weight", source)) == 2
-    heads = unrecorded.attention_heads or (tuple(max(width // 64, 1) for width in channels) if is_linear else 8)
+    heads = unrecorded.attention_heads or (tuple(max(width // 64, 1) for width in widths) if is_linear else 8)
     return {
         "sample_size": sample_size,
         "in_channels": _shape(tensors, "input_blocks.0.0.weight", source)[1],
         "out_channels": tensors["out.2.weight"].shape[0] if "out.2.weight" in tensors else 4,
-        "block_out_channels": channels,
+        "block_out_channels": widths,
         "layers_per_block": depth,
         "down_block_types": tuple("CrossAttnDownBlock2D" if attend else "DownBlock2D" for attend in attends),
         "up_block_types": tuple("CrossAttnUpBlock2D" if attend else "UpBlock2D" for attend in reversed(attends)),

@@ -1,4 +1,4 @@
-"""Tensors out of weight files, without ever running what a file says, and into networks, with every key accounted for."""
+"""Tensors out of weight files without running what a file says, and into networks with every key accounted for."""
 
 from __future__ import annotations
 
@@ -43,14 +43,16 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
             file,
             f"it holds Python objects ({foreign[1]}) and not tensors alone; unpickling those could run any code, so it "
             "is refused",
-            hint="use the model's .safetensors file, or convert this one to safetensors on a machine where you trust it",
+            hint="use the model's .safetensors file, or convert this one to safetensors where you trust it",
         ) from error
     except (SafetensorError, RuntimeError, EOFError, ValueError, OSError, KeyError) as error:
         raise _damaged(file, error) from error
     for key in _NESTED_UNDER:
         if isinstance(content, dict) and isinstance(content.get(key), Mapping):
             content = content[key]
-    tensors = {str(key): value for key, value in content.items() if isinstance(value, Tensor)} if content else {}
+    if not isinstance(content, Mapping):
+        content = {}
+    tensors = {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
     if not tensors:
         raise CheckpointError(file, "it holds no tensors", hint="give a file of weights")
     return tensors
@@ -94,7 +96,11 @@ def fill(
             mis_shaped=mis_shaped,
             hint=hint,
         )
-    network.load_state_dict({key: tensor.to(dtype) for key, tensor in tensors.items()}, strict=True, assign=True)
+    # Copies, since tensors of a mapped file start anywhere: the CPU's kernels are slower there and round otherwise, and
+    # a file that is replaced would change the network under way.
+    whole = torch.contiguous_format
+    copies = {key: tensor.to(dtype, copy=True, memory_format=whole) for key, tensor in tensors.items()}
+    network.load_state_dict(copies, strict=True, assign=True)
 
 
 def digest_of(*parts: Path | str) -> str:

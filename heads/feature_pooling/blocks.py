@@ -37,12 +37,12 @@ def numbered_blocks(sub_blocks: Sequence[str]) -> tuple[str, ...]:
 
 
 def default_blocks(sub_blocks: Sequence[str]) -> tuple[str, ...]:
-    """The middle, and the second block of the decoder's second level: 13 and 18 in Stable Diffusion.
+    """The middle, and the second sub-block of the decoder's second level: 13 and 18 in Stable Diffusion.
 
     The second is block 24 of the published 256x256 network, its best one. Networks with one level have the middle only.
     """
-    second = [name for name in numbered_blocks(sub_blocks) if name.startswith("up_blocks.1.")]
-    return ("mid_block", *second[1:2])
+    second = [name for name in ("up_blocks.1.attentions.1", "up_blocks.1.resnets.1") if name in sub_blocks]
+    return ("mid_block", *second[:1])
 
 
 def resolve_blocks(blocks: Sequence[int | str] | None, sub_blocks: Sequence[str]) -> tuple[str, ...]:

@@ -63,21 +63,27 @@ async def pooled_features(
         *(engine.run_on_host(_prepared, image, backbone.image_size, fit) for image in images)
     )
     encoded = await engine.encode([pixels for pixels, _ in prepared])
-    latents = [latent * backbone.scaling_factor for latent in encoded]
     context = (await engine.embed([""]))[0] if backbone.max_tokens else None
 
-    capture = Capture(features=names)
-    rows = []
-    for index, (latent, (_, key)) in enumerate(zip(latents, prepared, strict=True)):
-        label = None if class_labels is None else class_labels[index]
-        noises: list[Tensor | None] = [None]
-        if noise_samples:
-            noises = [noise(key, sample, latent.shape).to(latent) for sample in range(noise_samples)]
-        rows += [
-            noised_row(backbone, latent, drawn, timestep, context, capture, class_label=label, variant=variant)
+    noises = await asyncio.gather(
+        *(
+            engine.run_on_host(_noises, noise, key, noise_samples, latent.shape)
+            for latent, (_, key) in zip(encoded, prepared, strict=True)
+        )
+    )
+    labels = [None] * len(images) if class_labels is None else class_labels
+
+    def noised_rows() -> list[UNetRow]:
+        capture = Capture(features=names)
+        return [
+            noised_row(backbone, scaled, drawn, timestep, context, capture, class_label=label, variant=variant)
+            for latent, draws, label in zip(encoded, noises, labels, strict=True)
+            for scaled in [latent * backbone.scaling_factor]
             for timestep in timesteps
-            for drawn in noises
+            for drawn in draws
         ]
+
+    rows = await engine.run(noised_rows)
     captures = await engine.unet(rows)
     vectors = await engine.run(_vectors, captures, names, len(images), len(timesteps), pool_size, normalise)
     return Embeddings(vectors, names, tuple(timesteps), pool_size)
@@ -96,9 +102,9 @@ def noised_row(
 ) -> UNetRow:
     """The row of one image, timestep and noise; without noise, of the clean latents.
 
-    latents: (C, h, w), scaled. noise: (C, h, w). context: (T, D) text context, None for networks without text.
+    latents: (C, h, w), scaled. noise: (C, h, w), on any device. context: (T, D), None for networks without text.
     """
-    noised = latents if noise is None else add_noise(latents, noise, backbone.alphas_cumprod, timestep)
+    noised = latents if noise is None else add_noise(latents, noise.to(latents), backbone.alphas_cumprod, timestep)
     return UNetRow(noised, timestep, context, capture, class_label=class_label, variant=variant)
 
 
@@ -106,6 +112,12 @@ def _prepared(image: NDArray[np.uint8], size: int, fit: Fit) -> tuple[Tensor, by
     """What the network sees of an image, (3, size, size) float32, and its content key."""
     pixels = pixel_values(fit_image(image, size, fit))
     return pixels, content_key(pixels)
+
+
+def _noises(noise: NoiseSource, key: bytes, samples: int, shape: Sequence[int]) -> list[Tensor | None]:
+    """An image's noises, or one None where its latents stay clean."""
+    drawn: list[Tensor | None] = [noise(key, index, shape) for index in range(samples)]
+    return drawn or [None]
 
 
 @torch.no_grad()

@@ -61,27 +61,30 @@ class FeaturesRequest(TaskRequest):
         json_schema_extra={"examples": [{"images": [EXAMPLE_IMAGE, EXAMPLE_IMAGE], "timesteps": [100]}]}
     )
 
-    image: ImageBytes | None = Field(None, description="One image; `images` takes several.")
-    images: list[ImageBytes] | None = Field(None, min_length=1)
+    image: ImageBytes | None = Field(default=None, description="One image; `images` takes several.")
+    images: list[ImageBytes] | None = Field(default=None, min_length=1)
     blocks: list[Block] | None = Field(
-        None,
+        default=None,
         min_length=1,
         max_length=64,
         description="Numbers of the network's blocks from 1, or their diffusers names such as `mid_block`; unset takes "
         "the middle and one of the decoder.",
     )
     timesteps: list[Annotated[int, Field(ge=0, le=100_000)]] = Field(
-        [100],
+        default=[100],
         min_length=1,
         max_length=64,
         description="Noise levels to look at. Each costs one row an image and noise.",
     )
-    pool_size: int = Field(1, ge=1, le=64, description="Maps are averaged over a grid of so many cells a side.")
-    noise_samples: int = Field(1, ge=0, le=64, description="Noises to average over; 0 leaves the image clean.")
-    normalise: bool = Field(False, description="Scale each vector to length 1.")
-    fit: Literal["crop", "pad", "squash"] = Field("crop", description="How an image that is not square is fitted.")
+    pool_size: int = Field(default=1, ge=1, le=64, description="Maps are averaged over a grid of so many cells a side.")
+    noise_samples: int = Field(default=1, ge=0, le=64, description="Noises to average over; 0 leaves the image clean.")
+    normalise: bool = Field(default=False, description="Scale each vector to length 1.")
+    fit: Literal["crop", "pad", "squash"] = Field(
+        default="crop", description="How an image that is not square is fitted."
+    )
     format: Literal["json", "npy"] | None = Field(
-        None, description=f"`npy` answers a float32 array file, as the header `Accept: {NPY}` does. Default: json."
+        default=None,
+        description=f"`npy` answers a float32 array file, as the header `Accept: {NPY}` does. Default: json.",
     )
 
     @model_validator(mode="after")
@@ -103,7 +106,7 @@ class FeaturesAnswer(BaseModel):
     blocks: list[str]
     timesteps: list[int]
     pool_size: int
-    order: str = Field(ORDER, description="How a vector is laid out.")
+    order: str = Field(default=ORDER, description="How a vector is laid out.")
     rows: int = Field(description="U-Net rows spent.")
     images: list[ImageAnswer]
     backbone: BackboneAnswer

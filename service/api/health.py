@@ -9,6 +9,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel
 from starlette.responses import Response
 
+from service.openapi import not_ready
 from service.startup import service_of
 
 router = APIRouter(tags=["server"])
@@ -26,14 +27,14 @@ class ReadyAnswer(BaseModel):
     status: Literal["ready"] = "ready"
 
 
-@router.get("/health/live", summary="Is the process alive?")
+@router.get("/health/live", summary="Is the process alive?", responses=not_ready())
 async def live(request: Request) -> LiveAnswer:
     """200 while a restart would not help; 503 once the backbone could not be loaded or its worker died."""
     service_of(request).check_live()
     return LiveAnswer()
 
 
-@router.get("/health/ready", summary="Can it take requests?")
+@router.get("/health/ready", summary="Can it take requests?", responses=not_ready())
 async def ready(request: Request) -> ReadyAnswer:
     """200 once the backbone is loaded and warm, 503 before."""
     _ = service_of(request).engine

@@ -69,12 +69,12 @@ class TaskRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     priority: Literal["interactive", "bulk"] = Field(
-        "interactive", description="Bulk work yields to interactive work, and still always moves on."
+        default="interactive", description="Bulk work yields to interactive work, and still always moves on."
     )
     deadline_seconds: float | None = Field(
-        None,
+        default=None,
         gt=0,
-        description="Seconds after which the answer is 504 and waiting work is dropped; at most the server's own limit, "
+        description="Seconds after which the answer is 504 and waiting work is dropped; at most the server's limit, "
         "which holds where none is given.",
     )
 

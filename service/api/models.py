@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
+from service.openapi import not_ready
 from service.startup import service_of
 
 router = APIRouter(tags=["server"])
@@ -57,7 +58,7 @@ class ModelsAnswer(BaseModel):
     engine: EngineState
 
 
-@router.get("/v1/models", summary="What is loaded, and how busy it is")
+@router.get("/v1/models", summary="What is loaded, and how busy it is", responses=not_ready())
 async def models(request: Request) -> ModelsAnswer:
     """The backbone, each task's defaults, and the engine's state."""
     service = service_of(request)

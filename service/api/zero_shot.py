@@ -60,21 +60,26 @@ class ZeroShotRequest(TaskRequest):
         min_length=1, description="Texts to choose from, each once. A single label has probability 1."
     )
     templates: list[Template] | None = Field(
-        None,
+        default=None,
         min_length=1,
         max_length=100,
         description="Prompts with {} for the label. Each label in each template is a hypothesis; the label of the best "
         "one wins. Unset: the server's own, `a photo of a {}.` unless it was changed.",
     )
     schedule: Literal["default", "published"] | RoundsRequest = Field(
-        "default",
+        default="default",
         description="`default` spends about a tenth of `published`, which is the paper's; or rounds of one's own.",
     )
-    loss: Literal["l2", "l1", "huber"] = Field("l2", description="How the error of the predicted noise is measured.")
-    temperature: float | None = Field(
-        None, gt=0, le=1_000_000, description="What the posterior's logits are divided by. Unset: the server's own."
+    loss: Literal["l2", "l1", "huber"] = Field(
+        default="l2", description="How the error of the predicted noise is measured."
     )
-    trials: int = Field(1, ge=1, le=64, description="Noises for each timestep.")
+    temperature: float | None = Field(
+        default=None,
+        gt=0,
+        le=1_000_000,
+        description="What the posterior's logits are divided by. Unset: the server's own.",
+    )
+    trials: int = Field(default=1, ge=1, le=64, description="Noises for each timestep.")
 
 
 class LabelAnswer(BaseModel):

@@ -15,11 +15,12 @@ from pathlib import Path
 
 import torch
 
-from tests.conformance import diffusion_classifier
+from tests.conformance import diffusion_classifier, feature_pooling
 from tests.conformance.checks import Check, read_json, unchecked
 
 REPLAYS = {
     "diffusion_classifier": diffusion_classifier.replay,
+    "feature_pooling": feature_pooling.replay,
 }
 
 

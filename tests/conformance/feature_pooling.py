@@ -21,10 +21,10 @@ from backbones.loading.guided_diffusion import (
     PUBLISHED_256,
     GuidedDiffusionFlags,
     build_network,
-    load_state,
     sinusoid,
     stock_state,
 )
+from backbones.loading.weight_files import fill
 from backbones.noise_schedule import content_key, linear_alphas_cumprod, signal_and_noise_levels
 from backbones.pixel_diffusion import PixelDiffusion
 from backbones.rows import Capture, Captures
@@ -112,12 +112,12 @@ def _replay_unet_features(case: _Case) -> Iterator[Check]:
     pixels = _cropped(images, info["preprocess"])
     yield case.compare("x_start", torch.stack(pixels))
     labels = io["y"].tolist() if "y" in io else [None] * len(images)
-    context = {"context": None, "capture": Capture(output=True, features=numbered)}
+    capture = Capture(output=True, features=numbered)
     shapes: dict[str, list[int]] = {}
     for timestep in info["timesteps"]:
         noise = io[f"noise.t{timestep}"]
         rows = [
-            noised_row(engine.backbone, latents, drawn, timestep, class_label=label, **context)
+            noised_row(engine.backbone, latents, drawn, timestep, None, capture, class_label=label)
             for latents, drawn, label in zip(pixels, noise, labels, strict=True)
         ]
         captures = complete(engine.unet(rows))
@@ -388,7 +388,8 @@ def _pixel_backbone(case: _Case) -> PixelDiffusion:
         use_scale_shift_norm=settings["use_scale_shift_norm"],
         use_new_attention_order=settings["use_new_attention_order"],
     )
-    network = load_state(build_network(flags, torch.device("meta")), case.weights(), flags, case.name)
+    network = build_network(flags, torch.device("meta"))
+    fill(network, stock_state(case.weights(), flags), case.name, torch.float32)
     alphas_cumprod = _alphas_cumprod(case.info["diffusion"])
     return PixelDiffusion(name=case.name, unet=network, revision=case.name, alphas_cumprod=alphas_cumprod)
 

@@ -1,0 +1,170 @@
+"""Download a Stable Diffusion from a Hugging Face hub, only the files that are needed, and load it as a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import httpx2
+import torch
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+from backbones.errors import ModelNotFound
+from backbones.loading.diffusers_folder import load_diffusers_folder
+from backbones.stable_diffusion import StableDiffusion
+
+_WEIGHTS = {
+    "unet": "diffusion_pytorch_model",
+    "vae": "diffusion_pytorch_model",
+    "text_encoder": "model",
+}
+# Before safetensors, transformers called its file otherwise than diffusers.
+_OLD_WEIGHTS = _WEIGHTS | {"text_encoder": "pytorch_model"}
+_SMALL_FILES = ["model_index.json", "scheduler/*.json", *(f"{part}/config.json" for part in _WEIGHTS)]
+_SMALL_FILES += [f"tokenizer/{file}" for file in ("*.json", "merges.txt")]
+
+LOCAL_INSTEAD = (
+    "set DIFFSIGHT_BACKBONE to a folder in the diffusers layout or a single .safetensors file on this machine, or to "
+    '"pocket", which needs no download'
+)
+
+
+def load_hub(
+    repo_id: str,
+    *,
+    revision: str = "main",
+    cache_folder: Path | None = None,
+    offline: bool = False,
+    file_variant: str = "",
+    endpoint: str | None = None,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+    name: str = "",
+) -> StableDiffusion:
+    """A Stable Diffusion 1.x or 2.x backbone by its hub id, downloaded once and kept in the cache folder.
+
+    Raises ModelNotFound where it can not be had, CheckpointError where its weights do not fit. See `download`.
+    """
+    folder = download(
+        repo_id,
+        revision=revision,
+        cache_folder=cache_folder,
+        offline=offline,
+        file_variant=file_variant,
+        endpoint=endpoint,
+    )
+    return load_diffusers_folder(folder, dtype=dtype, device=device, name=name or repo_id, file_variant=file_variant)
+
+
+def download(
+    repo_id: str,
+    *,
+    revision: str = "main",
+    cache_folder: Path | None = None,
+    offline: bool = False,
+    file_variant: str = "",
+    endpoint: str | None = None,
+) -> Path:
+    """The local folder of a repository's U-Net, VAE, text encoder, tokenizer and scheduler, with progress bars.
+
+    revision: branch, tag or commit. cache_folder: where downloads are kept; None is the hub library's own (HF_HOME).
+    offline: take what the cache holds and ask nobody, as HF_HUB_OFFLINE=1 does too. file_variant: "fp16" for the files
+    in half precision, a smaller download. endpoint: another hub; None is HF_ENDPOINT or the public one.
+    Safetensors are preferred; `.bin` files come only for parts that have no others. Safety checkers, Flax and ONNX
+    weights and sample pictures do not come at all. When the hub can not be reached, a complete earlier download serves.
+    Raises ModelNotFound where there is no such repository, revision or file, no access, or no way to the hub.
+    """
+    marks = f".{file_variant}" if file_variant else ""
+    safe = [
+        f"{part}/{stem}{ending}"
+        for part, stem in _WEIGHTS.items()
+        for ending in (f"{marks}.safetensors", f"{marks}-0*.safetensors", f".safetensors.index{marks}.json")
+    ]
+    fetch = _Fetch(repo_id, revision, cache_folder, offline, endpoint)
+    folder = fetch([*_SMALL_FILES, *safe])
+    unsafe = [
+        f"{part}/{_OLD_WEIGHTS[part]}{ending}"
+        for part in _WEIGHTS
+        if not _has_weights(folder / part, f"{_WEIGHTS[part]}{marks}", "safetensors")
+        for ending in (f"{marks}.bin", f"{marks}-0*.bin", f".bin.index{marks}.json")
+    ]
+    if unsafe and (folder / "model_index.json").is_file():
+        folder = fetch([*_SMALL_FILES, *safe, *unsafe])
+    absent = [
+        part
+        for part in _WEIGHTS
+        if not _has_weights(folder / part, f"{_WEIGHTS[part]}{marks}", "safetensors")
+        and not _has_weights(folder / part, f"{_OLD_WEIGHTS[part]}{marks}", "bin")
+    ]
+    if absent:
+        kind = f"{file_variant} weights" if file_variant else "weights in the diffusers layout"
+        raise ModelNotFound(
+            f"{repo_id} at {revision} holds no {kind} for {', '.join(absent)}",
+            hint="leave the file variant out" if file_variant else f"choose another repository, or {LOCAL_INSTEAD}",
+        )
+    return folder
+
+
+def _has_weights(folder: Path, stem: str, ending: str) -> bool:
+    """Whether there is the one file, or a first one of several."""
+    return (folder / f"{stem}.{ending}").is_file() or any(folder.glob(f"{stem}-0*.{ending}"))
+
+
+class _Fetch:
+    """Downloads of one revision of one repository, with the hub's errors turned into the next step."""
+
+    def __init__(
+        self, repo_id: str, revision: str, cache_folder: Path | None, offline: bool, endpoint: str | None
+    ) -> None:
+        self.repo_id = repo_id
+        self.revision = revision
+        self.cache_folder = cache_folder
+        self.offline = offline
+        self.endpoint = endpoint
+
+    def __call__(self, patterns: list[str]) -> Path:
+        asked = f"{self.repo_id}@{self.revision}"
+        try:
+            return Path(
+                snapshot_download(
+                    self.repo_id,
+                    revision=self.revision,
+                    cache_dir=self.cache_folder,
+                    local_files_only=self.offline,
+                    allow_patterns=patterns,
+                    endpoint=self.endpoint,
+                )
+            )
+        except GatedRepoError as error:
+            raise ModelNotFound(
+                f"{asked} is open only to those who accepted its terms",
+                hint=f"accept them on the model's page and set HF_TOKEN, or {LOCAL_INSTEAD}",
+            ) from error
+        except RevisionNotFoundError as error:
+            raise ModelNotFound(
+                f"{self.repo_id} has no revision {self.revision!r}", hint="give a branch, a tag or a commit after the @"
+            ) from error
+        except RepositoryNotFoundError as error:
+            raise ModelNotFound(
+                f"the hub has no {self.repo_id}, or does not show it",
+                hint=f"check the spelling, set HF_TOKEN for a private one, or {LOCAL_INSTEAD}",
+            ) from error
+        except HFValidationError as error:
+            raise ModelNotFound(
+                f"{self.repo_id!r} is no hub id", hint=f"a hub id is owner/name; or {LOCAL_INSTEAD}"
+            ) from error
+        except LocalEntryNotFoundError as error:
+            raise ModelNotFound(
+                f"{asked} is not downloaded yet, and the hub is switched off or out of reach",
+                hint=f"unset DIFFSIGHT_OFFLINE and HF_HUB_OFFLINE and connect to the hub once, or {LOCAL_INSTEAD}",
+            ) from error
+        except (HfHubHTTPError, httpx2.HTTPError, OSError) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise ModelNotFound(f"{asked} could not be downloaded ({reason})", hint=LOCAL_INSTEAD) from error

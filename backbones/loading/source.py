@@ -1,0 +1,86 @@
+"""One word for a backbone, wherever it lies: "pocket", a folder, a single file, or a hub id."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import torch
+
+from backbones.errors import InvalidInput, ModelNotFound
+from backbones.loading.diffusers_folder import load_diffusers_folder
+from backbones.loading.hub import load_hub
+from backbones.loading.ldm import PUBLISHED, Unrecorded, load_single_file
+from backbones.stable_diffusion import StableDiffusion
+
+POCKET = Path(__file__).parents[1] / "pocket"
+_HUB_ID = re.compile(r"(?P<repo_id>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
+_SINGLE_FILES = (".safetensors", ".ckpt")
+
+
+def open_backbone(
+    source: str,
+    *,
+    dtype: torch.dtype = torch.float32,
+    device: str = "cpu",
+    unrecorded: Unrecorded = PUBLISHED,
+    tokenizer: Path | None = None,
+    cache_folder: Path | None = None,
+    offline: bool = False,
+    file_variant: str = "",
+) -> StableDiffusion:
+    """A backbone from "pocket" (the embedded one), a diffusers folder, a single file, or "owner/name[@revision]".
+
+    What exists on the disk goes before a hub id of the same spelling.
+    device: "cpu", "cuda", "cuda:1", "mps". unrecorded, tokenizer: for single files. cache_folder, offline: for hub ids.
+    file_variant: "fp16" or "", for folders and hub ids.
+    Raises ModelNotFound where there is none, CheckpointError where it does not load, InvalidInput for a device that
+    this machine does not have.
+    """
+    target = check_device(device)
+    if source == "pocket":
+        return load_diffusers_folder(POCKET, dtype=dtype, device=target, name="pocket")
+    path = Path(os.path.expanduser(source))
+    if source and path.is_dir():
+        return load_diffusers_folder(path, dtype=dtype, device=target, file_variant=file_variant)
+    if path.is_file() and path.suffix in _SINGLE_FILES:
+        return load_single_file(path, unrecorded, tokenizer=tokenizer, dtype=dtype, device=target)
+    hub_id = _HUB_ID.fullmatch(source)
+    if hub_id is None or path.suffix in _SINGLE_FILES:
+        raise ModelNotFound(
+            f"there is no backbone {source!r}",
+            hint='give "pocket", a folder in the diffusers layout, a .safetensors or .ckpt file, or a hub id '
+            "owner/name or owner/name@revision, in DIFFSIGHT_BACKBONE",
+        )
+    return load_hub(
+        hub_id["repo_id"],
+        revision=hub_id["revision"] or "main",
+        cache_folder=cache_folder,
+        offline=offline,
+        file_variant=file_variant,
+        dtype=dtype,
+        device=target,
+    )
+
+
+def check_device(device: str) -> torch.device:
+    """The device by its name. Raises InvalidInput where this machine, or this build of torch, does not have it."""
+    try:
+        asked = torch.device(device)
+    except RuntimeError as error:
+        raise InvalidInput("device", f"{device!r} is no device", hint='use "cpu", "cuda", "cuda:1" or "mps"') from error
+    if asked.type == "cuda" and (asked.index or 0) >= torch.cuda.device_count():
+        build = "" if torch.version.cuda else ", and this torch is built for the CPU alone"
+        raise InvalidInput(
+            "device",
+            f"{device!r} was asked for, but torch sees {torch.cuda.device_count()} CUDA devices{build}",
+            hint='use "cpu", or install a CUDA build of torch and NVIDIA\'s driver',
+        )
+    if asked.type == "mps" and not torch.backends.mps.is_available():
+        raise InvalidInput("device", "'mps' was asked for, but torch sees no Apple GPU", hint='use "cpu"')
+    if asked.type not in ("cpu", "cuda", "mps"):
+        raise InvalidInput(
+            "device", f"a backbone can not run on the device {device!r}", hint='use "cpu", "cuda", "cuda:1" or "mps"'
+        )
+    return asked

@@ -1,0 +1,177 @@
+"""Load another U-Net's weights over the VAE and the text encoder of a backbone that is there already."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from diffusers import UNet2DConditionModel
+from torch import Tensor, nn
+from torch.nn import functional
+
+from backbones.errors import CheckpointError, ModelNotFound
+from backbones.loading.ldm import UNET, build_unet, convert_unet, lost
+from backbones.loading.weight_files import digest_of, fill, read_tensors
+from backbones.stable_diffusion import PredictionType, StableDiffusion, Variant
+
+_STEM = "diffusion_pytorch_model"
+_NONE: Mapping[str, str] = MappingProxyType({})
+
+
+def load_variant(
+    backbone: StableDiffusion,
+    name: str,
+    source: Path,
+    *,
+    prediction_type: PredictionType | None = None,
+    input_convolutions: Mapping[str, str] = _NONE,
+    from_backbone: Sequence[str] = (),
+    constant_class_labels: Tensor | None = None,
+) -> None:
+    """Make the U-Net in `source` available to rows as the variant `name`; tensors equal to the backbone's are shared.
+
+    source: a `unet/` folder, a folder that holds one (twice over, too), or one file with diffusers' key names or with
+    LDM's (`model.diffusion_model.*`; other networks in the file are not read).
+    The other arguments are those of `build_variant`.
+    Raises ModelNotFound where nothing is there, CheckpointError where it does not fit the backbone.
+    """
+    config: dict[str, Any] | None = None
+    file = source
+    if source.is_dir():
+        folders = (source, source / "unet", source / "unet" / "unet")
+        folder = next((one for one in folders if (one / "config.json").is_file()), None)
+        if folder is None:
+            raise ModelNotFound(
+                f"{source} holds no U-Net", hint="give a folder with config.json and weights, or with unet/ inside"
+            )
+        config = json.loads((folder / "config.json").read_text())
+        file = folder / f"{_STEM}.safetensors"
+        if not file.is_file():
+            file = folder / f"{_STEM}.bin"
+    backbone.add_variant(
+        name,
+        build_variant(
+            backbone,
+            read_tensors(file),
+            source=source,
+            revision=digest_of(file, json.dumps(config, sort_keys=True), repr(constant_class_labels)),
+            config=config,
+            prediction_type=prediction_type,
+            input_convolutions=input_convolutions,
+            from_backbone=from_backbone,
+            constant_class_labels=constant_class_labels,
+        ),
+    )
+
+
+def build_variant(
+    backbone: StableDiffusion,
+    tensors: Mapping[str, Tensor],
+    *,
+    source: object,
+    revision: str,
+    prefix: str = "",
+    config: Mapping[str, Any] | None = None,
+    prediction_type: PredictionType | None = None,
+    input_convolutions: Mapping[str, str] = _NONE,
+    from_backbone: Sequence[str] = (),
+    constant_class_labels: Tensor | None = None,
+) -> Variant:
+    """A U-Net from tensors in memory, on the device and in the number type of the backbone's own.
+
+    tensors: key -> tensor of any shape, by diffusers' names or LDM's. source: what errors name.
+    prefix: of the U-Net's keys, where the file holds other networks too; `model.diffusion_model.` is found by itself.
+    config: of the stock `UNet2DConditionModel`, entries of others ignored; None is the backbone's own.
+    prediction_type: None is the backbone's own.
+    input_convolutions: name for rows -> name of the module in the file (DiffewS: {"support": "conv_in_ref"}).
+    from_backbone: beginnings of diffusers' names that the file may lack; the backbone's own weights stand there
+    (VPD's depth network has no "conv_norm_out.", "conv_out.").
+    constant_class_labels: (F,), what a network with a class embedding always gets. Its embedding is then a constant too
+    and goes into the bias of the time embedding that it is added to (SDPose's task vector), so rows need no labels.
+    Raises CheckpointError with the missing, unexpected and mis-shaped keys where the weights do not fit.
+    """
+    own = backbone.variants[""]
+    own_unet: Any = own.unet
+    known = set(inspect.signature(UNet2DConditionModel.__init__).parameters) - {"self"}
+    config = {key: value for key, value in (config or dict(own_unet.config)).items() if key in known}
+    if not prefix and any(key.startswith(UNET) for key in tensors):
+        prefix = UNET
+    state = {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
+
+    convolutions = {
+        name: _take_convolution(state, module, own_unet, source) for name, module in input_convolutions.items()
+    }
+    class_embedding = _take(state, "class_embedding.") if constant_class_labels is not None else {}
+    unexpected: tuple[str, ...] = ()
+    if any(key.startswith("input_blocks.") for key in state):
+        converted = convert_unet(state, config)
+        unexpected = lost(state, converted)
+        state = converted
+    if constant_class_labels is not None:
+        config |= {"class_embed_type": None, "num_class_embeds": None}
+        _fold_class_embedding(state, class_embedding, constant_class_labels, source)
+    beginnings = tuple(from_backbone)
+    lent = {key: tensor for key, tensor in own_unet.state_dict().items() if beginnings and key.startswith(beginnings)}
+
+    unet = build_unet(config)
+    fill(unet, {**lent, **state}, source, own_unet.dtype, unexpected=unexpected, hint=_HINT)
+    for field in ("in_channels", "cross_attention_dim"):
+        if unet.config[field] != own_unet.config[field]:
+            raise CheckpointError(
+                source,
+                f"its {field} is {unet.config[field]}, that of the backbone {backbone.name!r} {own_unet.config[field]}",
+                hint=_HINT,
+            )
+    return Variant(unet.to(own_unet.device), prediction_type or own.prediction_type, revision, convolutions)
+
+
+_HINT = "a variant needs the architecture of its backbone: SD 1.x weights over an SD 1.x, SD 2.x over an SD 2.x"
+
+
+def _take(state: dict[str, Tensor], beginning: str) -> dict[str, Tensor]:
+    return {key.removeprefix(beginning): state.pop(key) for key in list(state) if key.startswith(beginning)}
+
+
+def _take_convolution(state: dict[str, Tensor], module: str, own_unet: Any, source: object) -> nn.Conv2d:
+    """A further `conv_in` out of `state`: weight (C, channels, k, k), bias (C,)."""
+    found = _take(state, f"{module}.")
+    weight, own = found.get("weight"), own_unet.conv_in.weight
+    if weight is None:
+        raise CheckpointError(source, "an input convolution is not there", missing=[f"{module}.weight"])
+    if weight.ndim != 4 or weight.shape[0] != own.shape[0] or weight.shape[2] % 2 == 0:
+        belongs = f"{module}.weight: {tuple(weight.shape)} where ({own.shape[0]}, channels, 3, 3) belongs"
+        raise CheckpointError(source, "an input convolution does not fit the U-Net", mis_shaped=[belongs])
+    with torch.device("meta"):
+        convolution = nn.Conv2d(weight.shape[1], weight.shape[0], weight.shape[2], padding=weight.shape[2] // 2)
+    fill(convolution, found, f"{source}, {module}", own.dtype)
+    return convolution.eval().requires_grad_(False).to(own.device)
+
+
+def _fold_class_embedding(
+    state: dict[str, Tensor], embedding: Mapping[str, Tensor], labels: Tensor, source: object
+) -> None:
+    """Add `class_embedding(labels)`, (D,), to the last bias of the time embedding, in float32.
+
+    labels: (F,). Source: diffusers' `UNet2DConditionModel.forward` adds the two embeddings, each of which is
+    `TimestepEmbedding`: linear, SiLU, linear.
+    """
+    needed = [f"linear_{index}.{kind}" for index in (1, 2) for kind in ("weight", "bias")]
+    missing = [f"class_embedding.{key}" for key in needed if key not in embedding]
+    missing += [key for key in (_TIME_BIAS,) if key not in state]
+    if missing:
+        raise CheckpointError(source, "the class embedding is not there", missing=missing)
+    first_weight, first_bias, second_weight, second_bias = (embedding[key].float() for key in needed)
+    if first_weight.shape[1] != len(labels):
+        shape = f"class_embedding.linear_1.weight: {tuple(first_weight.shape)} where (.., {len(labels)}) belongs"
+        raise CheckpointError(source, "the class embedding is of another width", mis_shaped=[shape])
+    hidden = functional.silu(functional.linear(labels.float(), first_weight, first_bias))
+    constant = functional.linear(hidden, second_weight, second_bias)
+    state[_TIME_BIAS] = state[_TIME_BIAS].float() + constant
+
+
+_TIME_BIAS = "time_embedding.linear_2.bias"

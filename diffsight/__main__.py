@@ -1,0 +1,5 @@
+"""`python -m diffsight`."""
+
+from diffsight.cli import main
+
+main()

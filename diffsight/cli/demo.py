@@ -1,0 +1,34 @@
+"""`diffsight demo`: the whole service, tried once on real files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from backbones.errors import InvalidInput
+
+HELD_OUT = 360
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for pictures, inputs and the server's log.")] = Path("out"),
+    images: Annotated[int, typer.Option(help=f"Held-out digits to classify, 10 to {HELD_OUT}.")] = 120,
+    fitted_on: Annotated[int, typer.Option(help="Training digits for the classifier on features, 50 or more.")] = 200,
+) -> None:
+    """
+    \b
+    diffsight demo
+    diffsight demo --images 360 --out /tmp/demo
+
+    Start a server on the embedded backbone, send handwritten digits that it never saw through every route, and tell how
+    many it knew.
+    """
+    if not 10 <= images <= HELD_OUT:
+        raise InvalidInput("images", f"{images}", hint=f"give 10 to {HELD_OUT}")
+    if not 50 <= fitted_on <= 1437:
+        raise InvalidInput("fitted-on", f"{fitted_on}", hint="give 50 to 1437")
+    from diffsight.demo import demonstrate
+
+    demonstrate(out, images, fitted_on)

@@ -1,0 +1,232 @@
+"""`diffsight predict ...`: ask a backbone in this process, without a server."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from backbones.errors import InvalidInput
+from diffsight.cli.options import AsJson, Backbone, Config, Device, DType
+from service.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from backbones.engine import DirectEngine
+    from heads.results import Posterior
+    from service.images import DecodedImage
+
+predict = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    short_help="Ask a backbone here, without a server.",
+    help="\b\ndiffsight predict zero-shot cat.jpg --labels cat,dog\n\nAsk a backbone here, without a server.",
+)
+
+Images = Annotated[list[Path], typer.Argument(help="Image files.", metavar="IMAGE", show_default=False)]
+
+
+@predict.command("zero-shot", short_help="Which of your labels fits each image.")
+def zero_shot(
+    images: Images,
+    labels: Annotated[str | None, typer.Option(help="Labels to choose from, with commas.", metavar="A,B,...")] = None,
+    label: Annotated[
+        list[str] | None, typer.Option(help="One label; repeat it. For labels that hold a comma.", metavar="TEXT")
+    ] = None,
+    template: Annotated[
+        list[str] | None, typer.Option(help="Prompt with {} for the label; may be repeated.", metavar="TEXT")
+    ] = None,
+    schedule: Annotated[
+        Literal["default", "published"], typer.Option(help="How much work: the paper's is about ten times ours.")
+    ] = "default",
+    loss: Annotated[Literal["l2", "l1", "huber"], typer.Option(help="How the noise error is measured.")] = "l2",
+    temperature: Annotated[float | None, typer.Option(help="What the logits are divided by.")] = None,
+    backbone: Backbone = None,
+    device: Device = None,
+    dtype: DType = None,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """
+    \b
+    diffsight predict zero-shot seven.png --labels zero,one,seven --template "a handwritten {}"
+
+    Which label fits each image. With --json one JSON object a line and image. An image that can not be read is told
+    on standard error, the others are still answered, and the exit status is 2.
+    """
+    names = [*(part.strip() for part in (labels or "").split(",") if part.strip()), *(label or [])]
+    if not names:
+        raise InvalidInput("--labels", "no labels", hint="give them with commas: --labels cat,dog")
+    settings = load_settings(config, backbone=backbone, device=device, dtype=dtype)
+    engine = open_engine(settings)
+
+    from backbones.engine import complete
+    from heads.diffusion_classifier.classify import classify
+    from heads.diffusion_classifier.schedule import default_schedule, published_schedule
+
+    templates = template or [settings.zero_shot_template]
+    choose = published_schedule if schedule == "published" else default_schedule
+    failed = 0
+    rows: list[tuple[str, Posterior]] = []
+    for path in progress(images):
+        started = time.perf_counter()
+        try:
+            picture = read_image(path, settings)
+        except InvalidInput as error:
+            typer.echo(f"diffsight: {path}: {error}", err=True)
+            failed += 1
+            continue
+        posterior = complete(
+            classify(
+                engine,
+                picture.array,
+                names,
+                templates=templates,
+                schedule=choose(len(names) * len(templates)),
+                loss=loss,
+                temperature=temperature or settings.zero_shot_temperature,
+            )
+        )
+        if as_json:
+            typer.echo(json.dumps(answer(path, posterior, time.perf_counter() - started), ensure_ascii=False))
+        rows.append((str(path), posterior))
+    if not as_json and rows:
+        print_posteriors(rows)
+    if failed:
+        raise typer.Exit(2)
+
+
+@predict.command(short_help="Write one feature vector an image to a .npy file.")
+def features(
+    images: Images,
+    out: Annotated[Path, typer.Option(help="File to write, .npy, (images, D) float32.", metavar="FILE")],
+    block: Annotated[
+        list[str] | None,
+        typer.Option(help="Number from 1 or diffusers name; may be repeated.", metavar="BLOCK"),
+    ] = None,
+    timestep: Annotated[list[int] | None, typer.Option(help="Noise level; may be repeated. Default: 100.")] = None,
+    pool_size: Annotated[int, typer.Option(help="Cells a side that maps are averaged over.")] = 1,
+    noise_samples: Annotated[int, typer.Option(help="Noises to average over; 0 for none.")] = 1,
+    normalise: Annotated[bool, typer.Option("--normalise", help="Scale each vector to length 1.")] = False,
+    fit: Annotated[Literal["crop", "pad", "squash"], typer.Option(help="How images are made square.")] = "crop",
+    backbone: Backbone = None,
+    device: Device = None,
+    dtype: DType = None,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """
+    \b
+    diffsight predict features *.jpg --out features.npy
+
+    One vector an image, in the order given.
+    """
+    settings = load_settings(config, backbone=backbone, device=device, dtype=dtype)
+    if not out.parent.is_dir():
+        raise InvalidInput("--out", f"there is no folder {out.parent}", hint="create it, or name another file")
+    pictures = [read_image(path, settings) for path in images]
+    engine = open_engine(settings)
+
+    import numpy as np
+
+    from backbones.engine import complete
+    from heads.feature_pooling.features import pooled_features
+
+    vectors = []
+    for picture in progress(pictures):
+        got = complete(
+            pooled_features(
+                engine,
+                [picture.array],
+                blocks=[int(one) if one.isdigit() else one for one in block] if block else None,
+                timesteps=timestep or (100,),
+                pool_size=pool_size,
+                noise_samples=noise_samples,
+                normalise=normalise,
+                fit=fit,
+            )
+        )
+        vectors.append(got.vectors)
+    array = np.concatenate(vectors)
+    try:
+        with out.open("wb") as file:
+            np.save(file, array, allow_pickle=False)
+    except OSError as error:
+        raise InvalidInput("--out", f"{out} can not be written: {error.strerror}", hint="name another file") from error
+    summary = {
+        "out": str(out),
+        "shape": list(array.shape),
+        "blocks": list(got.blocks),
+        "timesteps": list(got.timesteps),
+        "pool_size": got.pool_size,
+    }
+    if as_json:
+        typer.echo(json.dumps(summary))
+        return
+    typer.echo(f"wrote {out}: {array.shape[0]} x {array.shape[1]} float32, blocks {', '.join(got.blocks)}")
+
+
+def open_engine(settings: Settings) -> DirectEngine:
+    """The settings' backbone behind the engine that answers at once. Imports torch."""
+    from backbones.engine import DirectEngine
+    from service.startup import open_model
+
+    return DirectEngine(open_model(settings), max_rows=settings.engine.max_batch_rows)
+
+
+def read_image(path: Path, settings: Settings) -> DecodedImage:
+    """The picture in a file. Raises InvalidInput for one that can not be read or decoded."""
+    from service.images import decode_image
+
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InvalidInput(
+            str(path), f"can not be read: {error.strerror}", hint="check the path of the image"
+        ) from error
+    return decode_image(data, settings.limits, field=str(path))
+
+
+def progress(items: Sequence[Any]) -> Iterable[Any]:
+    """The items, behind a progress bar on standard error where a person watches more than one."""
+    if len(items) < 2 or not sys.stderr.isatty():
+        return items
+    from rich.console import Console
+    from rich.progress import track
+
+    return track(items, "images", console=Console(stderr=True), transient=True)
+
+
+def answer(path: Path, posterior: Posterior, seconds: float) -> dict[str, Any]:
+    """One image's answer as plain values, best label first."""
+    from service.api.zero_shot import ranked
+
+    return {
+        "image": str(path),
+        "label": posterior.label,
+        "posterior": [one.model_dump() for one in ranked(posterior)],
+        "calibrated": posterior.calibrated,
+        "rows": posterior.rows,
+        "seconds": round(seconds, 3),
+    }
+
+
+def print_posteriors(rows: Sequence[tuple[str, Posterior]], most: int = 3) -> None:
+    """A table with each image's best labels."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from service.api.zero_shot import ranked
+
+    table = Table(box=None, pad_edge=False)
+    for name in ("image", "label", "probability", "next", "rows"):
+        table.add_column(name, justify="right" if name in ("probability", "rows") else "left", overflow="fold")
+    for path, posterior in rows:
+        first, *others = ranked(posterior)
+        runners_up = ", ".join(f"{one.label} {one.probability:.1%}" for one in others[: most - 1])
+        table.add_row(path, first.label, f"{first.probability:.1%}", runners_up, str(posterior.rows), style=None)
+    Console(highlight=False, markup=False).print(table)

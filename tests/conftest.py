@@ -1,0 +1,105 @@
+"""The real server: the app under uvicorn on a free port, with the embedded backbone and the batching engine."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+import httpx2
+import numpy as np
+import pytest
+from PIL import Image
+
+if TYPE_CHECKING:
+    from service.startup import Service
+
+# As `diffsight` itself does, and before torch is loaded: threads that spin make a busy machine crawl.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+START_SECONDS = 120.0
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running server: where it listens, a client for it, and the service behind it."""
+
+    url: str
+    client: httpx2.Client
+    service: Service
+
+
+StartServer = Callable[..., Server]
+
+
+@contextmanager
+def running_server(**given: Any) -> Iterator[Server]:
+    """A server with `given` settings, warm, stopped at the end."""
+    import uvicorn
+
+    from service.app import create_app
+    from service.settings import load_settings
+
+    ready = threading.Event()
+    # One thread: where cores are shared, torch's threads wait for each other longer than they compute.
+    engine = {"torch_threads": 1, **given.pop("engine", {})}
+    settings = load_settings(**{"device": "cpu", "engine": engine, **given})
+    app = create_app(settings, on_started=lambda _: ready.set())
+    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, timeout_graceful_shutdown=5)
+    server = uvicorn.Server(config)
+    listening = config.bind_socket()
+    thread = threading.Thread(target=asyncio.run, args=(server.serve(sockets=[listening]),))
+    thread.start()
+    url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+    try:
+        assert ready.wait(START_SECONDS), "the server did not get ready"
+        with httpx2.Client(base_url=url, timeout=60) as client:
+            yield Server(url, client, app.state.service)
+    finally:
+        server.should_exit = True
+        thread.join(START_SECONDS)
+        listening.close()
+    assert not thread.is_alive()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_settings_from_outside() -> None:
+    for name in [name for name in os.environ if name.startswith("DIFFSIGHT_")]:
+        del os.environ[name]
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    """One server with default settings for the whole run."""
+    with running_server() as running:
+        assert running.service.failure is None
+        yield running
+
+
+@pytest.fixture(scope="module")
+def start_server() -> Iterator[StartServer]:
+    """Starts servers with settings of their own: `start_server(engine={"max_waiting_rows": 10})`."""
+    with ExitStack() as stack:
+        yield lambda **given: stack.enter_context(running_server(**given))
+
+
+@pytest.fixture(scope="session")
+def picture() -> Image.Image:
+    """A picture with a bright slanted stroke and some noise, 40 wide and 30 high."""
+    pixels = np.random.default_rng(7).integers(0, 60, (30, 40, 3), dtype=np.uint8)
+    for y in range(5, 25):
+        pixels[y, 10 + y // 2 : 14 + y // 2] = 250
+    return Image.fromarray(pixels)
+
+
+@pytest.fixture(scope="session")
+def png(picture: Image.Image) -> bytes:
+    """The picture as a PNG file."""
+    file = BytesIO()
+    picture.save(file, "PNG")
+    return file.getvalue()

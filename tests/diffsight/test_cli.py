@@ -1,0 +1,179 @@
+"""The command as it is installed: help, predictions in process, errors as one line, a server that stops on Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx2
+import numpy as np
+import pytest
+
+from diffsight.cli.predict import print_posteriors
+from diffsight.cli.reference import COMMANDS
+from heads.results import Posterior
+
+SCRIPT = Path(sys.executable).with_name("diffsight")
+# One thread: where cores are shared, torch's threads wait for each other longer than they compute.
+ENVIRONMENT = {**os.environ, "COLUMNS": "100", "TERM": "dumb", "DIFFSIGHT_ENGINE__TORCH_THREADS": "1"}
+SECONDS = 180
+
+
+def diffsight(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(SCRIPT), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env={**ENVIRONMENT, **environment},
+        timeout=SECONDS,
+    )
+
+
+def assert_one_line_error(done: subprocess.CompletedProcess[str], *told: str) -> None:
+    assert done.returncode == 2
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("diffsight: ")
+    assert all(one in line for one in told), line
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory, png: bytes) -> list[Path]:
+    """Two files with a picture each."""
+    folder = tmp_path_factory.mktemp("pictures")
+    files = [folder / "one.png", folder / "two.png"]
+    for file in files:
+        file.write_bytes(png)
+    return files
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: " ".join(command) or "diffsight")
+def test_help_opens_with_an_example_to_copy(command: tuple[str, ...]) -> None:
+    done = diffsight(*command, "--help")
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[2].startswith("  diffsight " + " ".join(command))
+
+
+def test_help_does_not_wait_for_torch() -> None:
+    code = (
+        "import sys\n"
+        "from diffsight.cli import app\n"
+        "sys.argv = ['diffsight', 'predict', 'zero-shot', '--help']\n"
+        "try:\n    app()\nexcept SystemExit:\n    pass\n"
+        "print(sorted({'torch', 'diffusers', 'transformers', 'fastapi', 'uvicorn'} & sys.modules.keys()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=ENVIRONMENT)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_zero_shot_prints_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+    posterior = Posterior(
+        ("a", "b", "c", "d"), (0.1, 0.2, 0.65, 0.05), False, (0.4, 0.3, 0.2, 0.5), (0, 0, 1, 0), 80, "c"
+    )
+    print_posteriors([("one.png", posterior)])
+    header, row = capsys.readouterr().out.splitlines()
+    assert header.split() == ["image", "label", "probability", "next", "rows"]
+    assert row.split() == ["one.png", "c", "65.0%", "b", "20.0%,", "a", "10.0%", "80"]
+
+
+def test_zero_shot_json_is_an_object_a_line_and_a_bad_file_stops_nothing(pictures: list[Path], tmp_path: Path) -> None:
+    bad = tmp_path / "bad.png"
+    bad.write_text("no picture")
+    options = ["--labels", "zero, one", "--template", "a handwritten {}", "--json"]
+    done = diffsight("predict", "zero-shot", pictures[0], bad, tmp_path / "missing.png", pictures[1], *options)
+    assert done.returncode == 2
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [answer["image"] for answer in answers] == [str(file) for file in pictures]
+    assert answers[0]["posterior"] == answers[1]["posterior"]
+    assert answers[0]["posterior"][0]["label"] == answers[0]["label"]
+    errors = done.stderr.splitlines()
+    assert len(errors) == 2
+    assert "bad.png" in errors[0]
+    assert "missing.png: can not be read" in errors[1]
+
+
+def test_features_writes_one_row_an_image(pictures: list[Path], tmp_path: Path) -> None:
+    out = tmp_path / "features.npy"
+    done = diffsight("predict", "features", *pictures, "--out", out, "--block", "mid_block", "--json")
+    assert done.returncode == 0, done.stderr
+    vectors = np.load(out)
+    assert json.loads(done.stdout)["shape"] == list(vectors.shape)
+    assert vectors.dtype == np.float32
+    np.testing.assert_array_equal(vectors[0], vectors[1])
+
+
+def test_models_lists_the_embedded_backbone_and_the_chosen_one(tmp_path: Path) -> None:
+    done = diffsight("models", "--backbone", tmp_path, "--json")
+    pocket, chosen = json.loads(done.stdout)
+    assert (pocket["backbone"], pocket["served"]) == ("pocket", False)
+    assert "diffusers folder" in pocket["found"]
+    assert (chosen["backbone"], chosen["served"]) == (str(tmp_path), True)
+    assert "no diffusers folder" in chosen["found"]
+    assert "what the settings serve" in diffsight("models").stdout
+
+
+def test_mistakes_are_one_line_with_the_next_step(pictures: list[Path], tmp_path: Path) -> None:
+    zero_shot = ("predict", "zero-shot", pictures[0])
+    assert_one_line_error(diffsight(*zero_shot), "no labels", "--labels cat,dog")
+    assert_one_line_error(diffsight(*zero_shot, "--labels", "a,a"), "labels", "same text")
+    assert_one_line_error(diffsight(*zero_shot, "--labels", "a", "--dtype", "int8"), "DIFFSIGHT_DTYPE")
+    assert_one_line_error(diffsight(*zero_shot, "--labels", "a", "--config", "/no.toml"), "/no.toml", "--config")
+    out = tmp_path / "no" / "folder.npy"
+    assert_one_line_error(diffsight("predict", "features", pictures[0], "--out", out), "--out", str(out.parent))
+    assert_one_line_error(diffsight("models", DIFFSIGHT_BACKBON="x"), "did you mean DIFFSIGHT_BACKBONE?")
+
+
+def test_serve_prints_its_address_logs_json_and_stops_on_ctrl_c(png: bytes, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with log.open("w") as written:
+        process = subprocess.Popen(
+            [str(SCRIPT), "serve", "--port", "0"], stdout=subprocess.PIPE, stderr=written, text=True, env=ENVIRONMENT
+        )
+        assert process.stdout is not None
+        try:
+            address = re.search(r"http://127\.0\.0\.1:\d+", process.stdout.readline())
+            assert address is not None
+            assert "ready" in process.stdout.readline()
+            curl = process.stdout.readline()
+            assert f"{address[0]}/v1/classify/zero-shot" in curl
+            assert httpx2.get(f"{address[0]}/health/ready").status_code == 200
+            answer = httpx2.get(f"{address[0]}/v1/nowhere", headers={"X-Request-ID": "mine"})
+            assert answer.status_code == 404
+        finally:
+            process.send_signal(signal.SIGINT)
+            rest = process.communicate(timeout=SECONDS)[0]
+    assert process.returncode == 0
+    assert rest == "diffsight: stopped\n"
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    (request,) = [line for line in lines if line.get("request_id") == "mine"]
+    assert (request["event"], request["status"], request["path"]) == ("request", 404, "/v1/nowhere")
+    assert request["level"] == "info"
+
+
+def test_serve_says_that_the_port_is_taken() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert_one_line_error(diffsight("serve", "--port", str(port)), f"127.0.0.1:{port}", "choose another --port")
+
+
+def test_serve_without_its_backbone_says_so_and_stops(tmp_path: Path) -> None:
+    missing = diffsight("serve", "--port", "0", "--backbone", tmp_path)
+    assert missing.returncode == 2
+    *logged, last = missing.stderr.splitlines()
+    assert [json.loads(line)["event"] for line in logged] == ["start-up failed"]
+    assert last.startswith("diffsight: ")
+    assert str(tmp_path) in last
+    assert "Traceback" not in missing.stderr
+
+
+def test_the_module_runs_as_the_script_does() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "diffsight", "--version"], capture_output=True, text=True, check=True, env=ENVIRONMENT
+    )
+    assert done.stdout == diffsight("--version").stdout

@@ -1,0 +1,104 @@
+"""Pictures of every odd kind, and what all problems have in common."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+if TYPE_CHECKING:
+    import httpx2
+
+
+def encoded(image: Image.Image, form: str, **options: Any) -> bytes:
+    file = BytesIO()
+    image.save(file, form, **options)
+    return file.getvalue()
+
+
+def giant_header(width: int, height: int) -> bytes:
+    """A PNG of a few bytes whose header promises width x height pixels."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b"")
+    )
+
+
+@pytest.fixture(scope="session")
+def odd_images(picture: Image.Image) -> dict[str, bytes]:
+    """Files that must be read: name -> bytes."""
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    palette = picture.convert("P", palette=Image.Palette.ADAPTIVE, colors=16)
+    grey16 = Image.fromarray(np.linspace(0, 65535, 1200).astype(np.uint16).reshape(30, 40))
+    flipped = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    return {
+        "cmyk.jpg": encoded(picture.convert("CMYK"), "JPEG"),
+        "grey16.png": encoded(grey16, "PNG"),
+        "grey16.tif": encoded(grey16, "TIFF"),
+        "grey.png": encoded(picture.convert("L"), "PNG"),
+        "bilevel.png": encoded(picture.convert("1"), "PNG"),
+        "grey_alpha.png": encoded(picture.convert("LA"), "PNG"),
+        "rgba.png": encoded(picture.convert("RGBA"), "PNG"),
+        "palette_transparent.png": encoded(palette, "PNG", transparency=3),
+        "turned.jpg": encoded(picture, "JPEG", exif=turned),
+        "turned.tif": encoded(picture, "TIFF", exif=turned),
+        "turned.webp": encoded(picture, "WEBP", exif=turned),
+        "animated.gif": encoded(picture, "GIF", save_all=True, append_images=[flipped]),
+        "animated.webp": encoded(picture, "WEBP", save_all=True, append_images=[flipped]),
+        "pages.tif": encoded(picture, "TIFF", save_all=True, append_images=[flipped]),
+        "plain.bmp": encoded(picture, "BMP"),
+        "progressive.jpg": encoded(picture, "JPEG", progressive=True),
+        "one_pixel.png": encoded(Image.new("RGB", (1, 1), "red"), "PNG"),
+    }
+
+
+@pytest.fixture(scope="session")
+def bad_images(picture: Image.Image, png: bytes) -> dict[str, bytes]:
+    """Files that must be refused: name -> bytes."""
+    jpeg = encoded(picture, "JPEG")
+    return {
+        "empty.png": b"",
+        "text.png": b"this is no image\n" * 20,
+        "truncated.jpg": jpeg[: len(jpeg) // 2],
+        "truncated.png": png[: len(png) // 2],
+        "header_only.png": png[:20],
+        "drawing.svg": b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>',
+        "page.pdf": encoded(picture, "PDF"),
+        "other.ppm": encoded(picture, "PPM"),
+        "float.tif": encoded(Image.fromarray(np.ones((4, 4), np.float32)), "TIFF"),
+        "bomb.png": giant_header(40_000, 40_000),
+        "larger_than_the_setting.png": giant_header(8_000, 8_000),
+        "no_pixels.png": giant_header(0, 0),
+        "strip.png": giant_header(20_000, 1),
+    }
+
+
+def assert_problem(response: httpx2.Response, status: int, slug: str) -> dict[str, Any]:
+    """The response is such a problem, whole and readable; returns it."""
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    problem: dict[str, Any] = response.json()
+    assert problem["type"] == f"/problems/{slug}"
+    assert problem["status"] == status
+    assert problem["title"]
+    assert problem["detail"]
+    assert problem["hint"]
+    assert problem["request_id"] == response.headers["x-request-id"]
+    assert problem["instance"] == response.request.url.path
+    return problem
+
+
+@pytest.fixture(scope="session")
+def check_problem() -> Any:
+    """`assert_problem`, for tests to call: check_problem(response, 422, "invalid-input")."""
+    return assert_problem
