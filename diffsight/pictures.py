@@ -53,10 +53,10 @@ def confusion(file: Path, labels: NDArray[np.int64], answers: NDArray[np.int64],
     """
     counts = np.zeros((len(names), len(names)), dtype=int)
     np.add.at(counts, (labels, answers), 1)
-    cell, left, top = 46, 70, 40
+    cell, left, top = 46, 96, 40
     sheet = Image.new("RGB", (left + cell * len(names) + 10, top + cell * len(names) + 10), _PAPER)
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=13)
-    draw.text((8, 10), "true \\ answer", fill=_INK, font=font)
+    draw.text((8, 20), "true \\ answer", fill=_INK, font=font)
     for row, name in enumerate(names):
         draw.text((8, top + row * cell + 14), name, fill=_INK, font=font)
         draw.text((left + row * cell + 4, top - 18), name, fill=_INK, font=font)

@@ -159,7 +159,7 @@ class Settings(BaseSettings):
     )
     zero_shot_temperature: float = Field(
         default=1.0,
-        gt=0,
+        ge=1e-6,
         le=1_000_000,
         description="Temperature of the zero-shot posterior where a request gives none. Lower is more confident; it is "
         "not calibrated on labelled data.",

@@ -41,10 +41,10 @@ def zero_shot(
         list[str] | None, typer.Option(help="Prompt with {} for the label; may be repeated.", metavar="TEXT")
     ] = None,
     schedule: Annotated[
-        Literal["default", "published"], typer.Option(help="How much work: the paper's is about ten times ours.")
+        Literal["default", "published"], typer.Option(help="How much work: the paper's is up to ten times ours.")
     ] = "default",
     loss: Annotated[Literal["l2", "l1", "huber"], typer.Option(help="How the noise error is measured.")] = "l2",
-    temperature: Annotated[float | None, typer.Option(help="What the logits are divided by.")] = None,
+    temperature: Annotated[float | None, typer.Option(help="What the logits are divided by.", min=1e-6)] = None,
     backbone: Backbone = None,
     device: Device = None,
     dtype: DType = None,

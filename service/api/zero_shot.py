@@ -68,14 +68,15 @@ class ZeroShotRequest(TaskRequest):
     )
     schedule: Literal["default", "published"] | RoundsRequest = Field(
         default="default",
-        description="`default` spends about a tenth of `published`, which is the paper's; or rounds of one's own.",
+        description="`default` spends a tenth to two fifths of the rows of `published`, which is the paper's; or "
+        "rounds of one's own.",
     )
     loss: Literal["l2", "l1", "huber"] = Field(
         default="l2", description="How the error of the predicted noise is measured."
     )
     temperature: float | None = Field(
         default=None,
-        gt=0,
+        ge=1e-6,
         le=1_000_000,
         description="What the posterior's logits are divided by. Unset: the server's own.",
     )

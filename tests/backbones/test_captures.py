@@ -280,7 +280,7 @@ def batches(draw: st.DrawFn) -> tuple[str, list[UNetRow]]:
     return name, rows
 
 
-@settings(deadline=None, max_examples=100, derandomize=True, database=None)
+@settings(deadline=None, max_examples=60, derandomize=True, database=None)
 @given(batches())
 def test_a_row_does_not_depend_on_its_batch_mates(batch: tuple[str, list[UNetRow]]) -> None:
     name, rows = batch

@@ -49,6 +49,24 @@ def test_bin_files_load_as_safetensors_do(folder: Path) -> None:
     torch.testing.assert_close(answer(folder), expected, rtol=0, atol=1e-5)
 
 
+def test_the_key_names_of_the_published_folders_load(folder: Path) -> None:
+    """As SD 1.5 was published: a wrapper's name and the positions in the text encoder, the VAE's older attention."""
+    model = load_diffusers_folder(folder)
+    text, vae = folder / "text_encoder/model.safetensors", folder / "vae/diffusion_pytorch_model.safetensors"
+    tensors = {f"text_model.{key}": tensor for key, tensor in load_file(text).items()}
+    save_file(tensors | {"text_model.embeddings.position_ids": torch.arange(77)[None]}, text, {"format": "pt"})
+    older = {".to_q.": ".query.", ".to_k.": ".key.", ".to_v.": ".value.", ".to_out.0.": ".proj_attn."}
+    tensors = load_file(vae)
+    for new, old in older.items():
+        tensors = {key.replace(new, old): tensor for key, tensor in tensors.items()}
+    save_file(tensors, vae, {"format": "pt"})
+
+    again = load_diffusers_folder(folder)
+    pixels = torch.linspace(-1, 1, 3 * 64 * 64).reshape(3, 64, 64)
+    torch.testing.assert_close(again.encode([pixels])[0], model.encode([pixels])[0], rtol=0, atol=1e-5)
+    torch.testing.assert_close(again.embed(["a cat"])[0], model.embed(["a cat"])[0], rtol=0, atol=1e-5)
+
+
 def test_a_file_variant_is_read_where_asked(folder: Path) -> None:
     for file in folder.glob("*/*.safetensors"):
         halves = {key: tensor.half() for key, tensor in load_file(file).items()}

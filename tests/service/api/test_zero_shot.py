@@ -148,7 +148,7 @@ def test_every_bad_image_is_refused_in_each_form(
             "templates",
             "2100 prompts",
         ),
-        ({"temperature": 0}, "temperature", "greater than 0"),
+        ({"temperature": 0}, "temperature", "greater than or equal to 0.000001"),
         ({"temperature": "warm"}, "temperature", "number"),
         ({"temperature": "1.0"}, "temperature", "number"),
         ({"trials": 0}, "trials", "greater than or equal to 1"),
