@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from threading import Lock
 from typing import Any, Literal, Protocol
 
 import torch
@@ -92,6 +93,8 @@ class StableDiffusion:
         self.vae: Any = vae.eval().requires_grad_(False)
         self.text_encoder: Any = text_encoder.eval().requires_grad_(False)
         self.tokenizer = tokenizer
+        # Padding and cutting are state of the tokenizer, and callers come from the device's thread and from others.
+        self._tokenizing = Lock()
         self.variants: dict[str, Variant] = {}
         self.alphas_cumprod = alphas_cumprod
         for variant_name, variant in variants.items():
@@ -130,7 +133,8 @@ class StableDiffusion:
 
     def tokenize(self, texts: Sequence[str]) -> list[tuple[int, ...]]:
         """Token ids of each text with start and end, neither padded nor cut."""
-        return [tuple(ids) for ids in self.tokenizer(list(texts)).input_ids]
+        with self._tokenizing:
+            return [tuple(ids) for ids in self.tokenizer(list(texts)).input_ids]
 
     def check(self, row: UNetRow) -> None:
         """Raises InvalidInput for a row that can not run here, ModelNotFound for a variant that is not here."""
@@ -168,7 +172,8 @@ class StableDiffusion:
         Longer prompts are cut, their end token kept.
         """
         padding = {"padding": "max_length", "max_length": self.description.max_tokens, "truncation": True}
-        ids: Tensor = self.tokenizer(list(texts), return_tensors="pt", **padding).input_ids
+        with self._tokenizing:
+            ids: Tensor = self.tokenizer(list(texts), return_tensors="pt", **padding).input_ids
         return ids
 
     @torch.no_grad()

@@ -41,7 +41,7 @@ async def classify(
     The noise depends on the picture's pixels and its position alone: the same request always gets the same answer.
     Raises InvalidInput for labels, templates or a schedule that can not be used.
     """
-    prompts = check_prompts(engine, labels, templates)
+    prompts = await engine.run_on_host(check_prompts, engine, labels, templates)
     chosen = schedule or default_schedule(len(prompts))
     check_schedule(chosen, len(prompts), len(engine.backbone.alphas_cumprod))
     if trials < 1:

@@ -19,13 +19,14 @@ class Asking:
     """One call of a request: its items, and the way back to the caller.
 
     answer: called once, with all results in order or with the error that ended the asking.
-    taken: items that were handed to the device so far, in order.
+    taken: items that were handed to the device so far, in order. taken_at: when the first was, by the worker's clock.
     """
 
     kind: Kind
     items: Sequence[Any]
     answer: Callable[[list[Any] | BaseException], None]
     taken: int = 0
+    taken_at: float | None = None
     results: list[Any] = field(default_factory=list)
     unanswered: int = 0
 

@@ -133,8 +133,11 @@ class RowEngine:
             batch = choose_batch(self._line.in_line(), self._limits, bulk_first=bulk_first)
             if not batch:
                 return 0
+            chosen_at = time.perf_counter()
             for entry in batch:
                 self._line.take(entry.request, entry.asking)
+                if entry.asking.taken_at is None:
+                    entry.asking.taken_at = chosen_at
             self._batches_since_bulk = 0 if any(e.request.bulk for e in batch) else self._batches_since_bulk + 1
             self._running = len(batch)
         kind = batch[0].asking.kind
@@ -281,7 +284,8 @@ class RowEngine:
 class RequestEngine:
     """The Engine that one request's head speaks to: its work shares batches with everybody else's.
 
-    timings: wall seconds that the head has waited, by stage ("encode", "embed", "unet", "decode", "run", "host").
+    timings: wall seconds that the head has waited, by stage ("encode", "embed", "unet", "decode", "run", "host"); of
+    those, "queue" are the ones before the device took up the first item of what was asked.
     rows: U-Net rows that were done for this request.
     """
 
@@ -358,6 +362,7 @@ class RequestEngine:
             if not future.done() or future.cancelled():
                 self._engine._drop(self._request, asking)
             self._spent(kind, started)
+            self.timings["queue"] = self.timings.get("queue", 0.0) + (asking.taken_at or time.perf_counter()) - started
 
     def _spent(self, stage: str, started: float) -> None:
         self.timings[stage] = self.timings.get(stage, 0.0) + time.perf_counter() - started

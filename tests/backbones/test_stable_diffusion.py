@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -85,6 +86,20 @@ def test_tokenize_neither_pads_nor_cuts(backbone: StableDiffusion) -> None:
     assert len(ids[2]) > 77
     assert all(one[0] == start and one[-1] == end for one in ids)
     assert backbone.tokenize(["A  cat"]) == backbone.tokenize(["a cat"])
+
+
+def test_threads_may_tokenize_while_others_pad(backbone: StableDiffusion) -> None:
+    texts = [f"a handwritten seven number {index}" for index in range(200)]
+    alone = backbone.tokenize(texts)
+
+    def tokenized(_: int) -> bool:
+        return backbone.tokenize(texts) == alone
+
+    def padded(_: int) -> bool:
+        return backbone.prompt_ids(texts).shape == (len(texts), backbone.description.max_tokens)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(lambda turn: (padded if turn % 2 else tokenized)(turn), range(80)))
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

@@ -244,6 +244,14 @@ def test_the_same_text_and_the_same_image_are_done_once(small_backbone: StableDi
     assert figures.contexts_cache.hits >= 2
 
 
+def test_the_wait_for_the_device_is_told_apart_from_its_work(small_backbone: StableDiffusion) -> None:
+    engine = RowEngine(small_backbone, max_batch_rows=1)
+    request = engine.request("task")
+    asyncio.run(stepping(engine, asked(request, rows(small_backbone, 3))))
+    assert 0 < request.timings["queue"] < request.timings["unet"]
+    assert request.rows == 3
+
+
 def test_stopping_answers_what_waits(small_backbone: StableDiffusion) -> None:
     engine = RowEngine(small_backbone)
 
