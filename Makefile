@@ -10,7 +10,7 @@ endif
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
-.PHONY: help env demo test test-slow conformance serve lint format openapi docs bench pocket wheel clean
+.PHONY: help env demo test test-slow conformance serve lint format openapi docs bench pocket wheel image-check clean
 
 help:  ## print this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -65,6 +65,9 @@ pocket: env  ## train the embedded backbone from nothing; resumes where it was s
 
 wheel: env  ## build the source distribution and the wheel into dist/
 	$(BIN)/python -m build
+
+image-check:  ## build the CPU image without a container engine, start it, ask it something (Debian, as root)
+	$(PYTHON) docker/image_check.py $(ARGS)
 
 clean:  ## remove the environment and everything generated
 	rm -rf .venv build dist out *.egg-info .pytest_cache .mypy_cache .ruff_cache

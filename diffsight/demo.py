@@ -38,7 +38,7 @@ START_SECONDS = 180.0
 
 @dataclass
 class Outcome:
-    """What the demonstration measured. labels: (N,), the truth. posteriors: (N, 10), rows summing to 1. times: seconds."""
+    """What was measured. labels: (N,), the truth. posteriors: (N, 10), rows summing to 1. times: seconds by route."""
 
     labels: NDArray[np.int64]
     posteriors: NDArray[np.float64]

@@ -6,14 +6,14 @@ import re
 from pathlib import Path
 from typing import Any
 
-import yaml
+import yaml  # type: ignore[import-untyped]
 
 DOCKER = Path(__file__).parents[2] / "docker"
 STACKS = ("compose.yaml", "compose.cpu.yaml")
 
 
 def read(name: str) -> dict[str, Any]:
-    """One compose file as it stands."""
+    """One YAML file as it stands."""
     content: dict[str, Any] = yaml.safe_load((DOCKER / name).read_text())
     return content
 

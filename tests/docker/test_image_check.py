@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -84,8 +85,7 @@ def test_the_image_is_built_as_compose_would() -> None:
 
 
 @pytest.mark.parametrize("read", [cpu_torch, base_image])
-def test_a_file_that_does_not_say_it_is_named(read: object) -> None:
-    assert callable(read)
+def test_a_file_that_does_not_say_it_is_named(read: Callable[[str], str]) -> None:
     with pytest.raises(Failed, match="docker/"):
         read("")
 
@@ -98,9 +98,7 @@ def test_a_failed_command_shows_its_last_lines(tmp_path: Path) -> None:
         run(sys.executable, "-c", script, log=log)
 
 
-def test_traces_of_the_servers_user_are_found_outside_the_places_for_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_traces_of_the_server_are_found_outside_the_places_for_it(tmp_path: Path) -> None:
     for folder in ("tmp", "models", "venv"):
         (tmp_path / folder).mkdir()
     since = (tmp_path / "venv").stat().st_mtime - 1
