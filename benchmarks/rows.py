@@ -20,11 +20,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from backbones.loading.source import open_backbone
 from backbones.rows import Capture, UNetRow
 from backbones.stable_diffusion import StableDiffusion
 from benchmarks._table import arguments, print_table, write_figures
 from service.engine.worker import RowEngine
+from service.settings import load_settings
+from service.startup import open_model
 
 CLIENTS = 32
 PROMPTS = [f"a handwritten {word}" for word in ("zero", "one", "two", "three", "four", "five", "six", "seven")]
@@ -94,14 +95,14 @@ def _wait(model: StableDiffusion) -> None:
 def main() -> int:
     parser = arguments(__doc__ or "")
     parser.add_argument("--backbone", default="pocket")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--device", default="auto")
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16", "float16"])
     parser.add_argument("--batch", type=int, default=32, help="rows in a full batch")
     parser.add_argument("--rows", type=int, default=1024, help="rows a round")
     parser.add_argument("--rounds", type=int, default=7)
     chosen = parser.parse_args()
 
-    model = open_backbone(chosen.backbone, dtype=getattr(torch, chosen.dtype), device=chosen.device)
+    model = open_model(load_settings(backbone=chosen.backbone, device=chosen.device, dtype=chosen.dtype))
     rows = make_rows(model, chosen.rows)
     single, full = stacked(rows[: chosen.rows // 8], 1), stacked(rows, chosen.batch)
     engine = RowEngine(model, max_batch_rows=chosen.batch)
@@ -127,14 +128,16 @@ def main() -> int:
     ratios = {way: statistics.median(a / b for a, b in zip(rates[way], rates["ideal"], strict=True)) for way in ways}
     mean_batch = (after.rows_total - before.rows_total) / (after.batches_total - before.batches_total)
     print_table(
-        f"U-Net rows a second: {chosen.backbone}, {chosen.device}, {chosen.dtype}, batches of {chosen.batch}, "
-        f"{CLIENTS} clients, {torch.get_num_threads()} threads",
+        f"U-Net rows a second: {chosen.backbone}, {model.description.device}, {chosen.dtype}",
         ["way", "rows/s, median", "worst", "best", "of ideal"],
         [
             [way, f"{medians[way]:.0f}", f"{min(found):.0f}", f"{max(found):.0f}", f"{ratios[way]:.2f}"]
             for way, found in rates.items()
         ],
-        [f"mean batch of the engine: {mean_batch:.1f} rows; {chosen.rounds} rounds of {chosen.rows} rows"],
+        [
+            f"batches of {chosen.batch}, {CLIENTS} clients, torch threads: {torch.get_num_threads()}",
+            f"mean batch of the engine: {mean_batch:.1f} rows; {chosen.rounds} rounds of {chosen.rows} rows",
+        ],
     )
     figures = {
         "engine_over_ideal": ratios["engine, 1 to 16 rows a request"],
@@ -143,7 +146,7 @@ def main() -> int:
         "ideal_rows_per_second": medians["ideal"],
         "engine_mean_batch_rows": mean_batch,
     }
-    write_figures(chosen.json, figures, rates=rates, backbone=chosen.backbone, device=chosen.device)
+    write_figures(chosen.json, figures, rates=rates, backbone=chosen.backbone, device=str(model.description.device))
     return 0
 
 

@@ -103,7 +103,28 @@ class EngineSettings(BaseModel):
         default=0,
         ge=0,
         le=1024,
-        description="CPU threads of one torch operation; 0 leaves torch's own choice, all cores.",
+        description="CPU threads of one torch operation; 0 takes one for small networks such as `pocket`, which more "
+        "would slow down, and all cores for others.",
+    )
+
+
+class TelemetrySettings(BaseModel):
+    """Traces by OpenTelemetry. They need the extra: `pip install 'diffsight[otel]'`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    otlp_endpoint: str = Field(
+        default="",
+        pattern=r"^(https?://\S+)?$",
+        description="Base URL of an OpenTelemetry collector that takes OTLP over HTTP, such as "
+        "`http://collector:4318`; empty sends no traces. Headers for it come from OTEL_EXPORTER_OTLP_HEADERS.",
+    )
+    service_name: str = Field(default="diffsight", min_length=1, description="Name of this server in traces.")
+    sample_ratio: float = Field(
+        default=1.0,
+        ge=0,
+        le=1,
+        description="Share of requests that are traced. A caller that sends a `traceparent` decides for its own.",
     )
 
 
@@ -166,6 +187,7 @@ class Settings(BaseSettings):
     )
     limits: LimitSettings = Field(default=LimitSettings(), description="Bounds of one request.")
     engine: EngineSettings = Field(default=EngineSettings(), description="The row engine.")
+    telemetry: TelemetrySettings = Field(default=TelemetrySettings(), description="Traces.")
 
     @classmethod
     def settings_customise_sources(

@@ -21,6 +21,8 @@ from service.settings import Settings
 
 log = structlog.get_logger("diffsight")
 
+SMALL_NETWORK_PARAMETERS = 50_000_000
+
 Started = Callable[[BaseException | None], None]
 """Told once when start-up ends: None when the service is ready, else why it never will be."""
 
@@ -88,15 +90,18 @@ def service_of(request: Request) -> Service:
 
 def open_model(settings: Settings) -> StableDiffusion:
     """The backbone that the settings name, on their device. Raises what `open_backbone` raises."""
-    if settings.engine.torch_threads:
-        torch.set_num_threads(settings.engine.torch_threads)
-    return open_backbone(
+    model = open_backbone(
         settings.backbone,
         dtype=getattr(torch, settings.dtype),
         device=choose_device(settings.device),
         cache_folder=settings.cache_folder,
         offline=settings.offline,
     )
+    # torch's operations on a small network are too short to be shared out: one thread is faster than two.
+    small = sum(parameter.numel() for parameter in model.variants[""].unet.parameters()) < SMALL_NETWORK_PARAMETERS
+    if threads := settings.engine.torch_threads or int(small):
+        torch.set_num_threads(threads)
+    return model
 
 
 def choose_device(asked: str) -> str:
