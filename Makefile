@@ -8,7 +8,7 @@ else
 TORCH ?= torch==$(TORCH_VERSION)
 endif
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check -q
+PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 
 .PHONY: help env demo test test-slow conformance serve lint format openapi docs bench pocket wheel image-check clean
 
