@@ -53,8 +53,9 @@ EXPECTED = "seven"
 READY_SECONDS = 300.0
 STOP_SECONDS = 40.0
 COMPILERS = ("gcc", "g++", "cc", "c++", "clang", "clang++", "tcc", "ld", "as", "rustc", "nvcc")
-# Places that any Debian leaves open to everybody; a read-only root closes all but those mounted over it.
-SHARED_PLACES = ("/tmp", "/var/tmp", "/run/lock", "/models")
+# Where the server may write, and what else any Debian leaves open to everybody: a read-only root closes the latter.
+WRITABLE = ("/tmp", "/models")
+OPEN = (*WRITABLE, "/var/tmp", "/run/lock")
 
 # What pip has to be told inside as it was outside; everything else of its configuration is a matter of taste.
 PIP_OPTIONS = ("index-url", "extra-index-url", "find-links", "no-index", "trusted-host", "proxy", "timeout", "retries")
@@ -338,11 +339,11 @@ def check_contents(manifest: Manifest) -> None:
     compilers = run(*inside("sh", "-c", f"for name in {looked_for}; do command -v $name || true; done")).split()
     if compilers:
         raise Failed(f"the image holds compilers: {' '.join(compilers)}")
-    away = " ".join(f"-path {place} -prune -o" for place in ("/proc", "/sys", "/dev", *SHARED_PLACES))
+    away = " ".join(f"-path {place} -prune -o" for place in ("/proc", "/sys", "/dev", *OPEN))
     writable = run(*inside("sh", "-c", f"find / {away} ! -type l -writable -print 2>/dev/null || true")).split()
     if writable:
-        raise Failed(f"uid {UID} can write outside {', '.join(SHARED_PLACES)}: {' '.join(writable[:10])}")
-    say(f"uid {user.split(':')[0]}, no compiler, nothing writable but {', '.join(SHARED_PLACES)}")
+        raise Failed(f"uid {UID} can write outside {', '.join(OPEN)}: {' '.join(writable[:10])}")
+    say(f"uid {user.split(':')[0]}, no compiler, nothing writable but {', '.join(OPEN)}")
 
 
 @contextmanager
@@ -487,9 +488,7 @@ def check_traces(tree: Path, since: float) -> None:
     traces = []
     for folder, folders, files in os.walk(tree):
         inner = "/" + str(Path(folder).relative_to(tree)).removeprefix(".")
-        folders[:] = [
-            name for name in folders if os.path.join(inner, name) not in ("/proc", "/sys", "/dev", *SHARED_PLACES)
-        ]
+        folders[:] = [name for name in folders if os.path.join(inner, name) not in ("/proc", "/sys", "/dev", *WRITABLE)]
         for name in (*folders, *files):
             status = os.lstat(os.path.join(folder, name))
             if status.st_uid == UID or (status.st_mtime > since and name.endswith(".pyc")):

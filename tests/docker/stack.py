@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-import yaml  # type: ignore[import-untyped]
+import yaml
 
 DOCKER = Path(__file__).parents[2] / "docker"
 STACKS = ("compose.yaml", "compose.cpu.yaml")
