@@ -1,0 +1,67 @@
+"""`make fuzz`: generated requests and damaged images against a real server. The last line gives the counts.
+
+python -m tests.fuzz --cases 2000 --images 2000 --uploads 200 --seed 0
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+import warnings
+from collections.abc import Mapping
+
+import structlog
+from tqdm import tqdm
+
+from tests.fuzz.api import fuzz_api, fuzz_uploads, fuzzed_server
+from tests.fuzz.images import crash, damaged_images
+
+
+def main() -> int:
+    """1 where anything was found, else 0."""
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description="Fuzz the API and the image decoder.")
+    parser.add_argument("--cases", type=int, default=2000, help="generated requests, at least")
+    parser.add_argument("--images", type=int, default=2000, help="damaged images for the decoder")
+    parser.add_argument("--uploads", type=int, default=200, help="damaged images sent over HTTP")
+    parser.add_argument("--seed", type=int, default=0, help="another seed, other cases")
+    given = parser.parse_args()
+    for name in [name for name in os.environ if name.startswith("DIFFSIGHT_")]:
+        del os.environ[name]
+    # Decoders complain of nearly every file.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger("error"))
+    started = time.monotonic()
+
+    with tqdm(damaged_images(given.images, given.seed), "decoder", total=given.images, mininterval=2) as bar:
+        crashes = {name: wrong for name, data in bar if (wrong := crash(data))}
+    with fuzzed_server() as server:
+        with tqdm(desc="uploads", total=given.uploads, mininterval=2) as bar:
+            crashes |= fuzz_uploads(server, count=given.uploads, seed=given.seed + 1, on_case=bar.update)
+        with tqdm(desc="API", total=given.cases, mininterval=2) as bar:
+            found = fuzz_api(server, cases=given.cases, seed=given.seed, systematic=True, on_case=bar.update)
+
+    for (operation, media_type, status), count in sorted(found.cases.items()):
+        print(f"{count:6}  {operation}  {media_type}  {status}")
+    print(f"{time.monotonic() - started:.0f} s, {len(found.not_http)} requests that were no HTTP")
+    print("\n".join(one[:300] for one in found.not_http))
+    tell("server error", found.server_errors)
+    tell("contradiction", found.contradictions)
+    tell("damaged image", crashes)
+    print(
+        f"fuzz: {found.asked} API cases, {len(found.server_errors)} server errors, "
+        f"{len(found.contradictions)} contradictions; {given.images + given.uploads} damaged images, "
+        f"{len(crashes)} crashes"
+    )
+    return 1 if found.server_errors or found.contradictions or crashes else 0
+
+
+def tell(what: str, found: Mapping[str, str]) -> None:
+    """Print what was found, each with what reproduces it."""
+    for name, text in found.items():
+        print(f"\n{what}: {name}\n    " + text[:2000].replace("\n", "\n    "))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

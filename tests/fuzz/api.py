@@ -1,0 +1,240 @@
+"""Generated requests against the document that a real server serves, and what it answers wrongly."""
+
+from __future__ import annotations
+
+import base64
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx2
+import schemathesis
+from hypothesis import strategies as st
+from schemathesis.engine import events, from_schema
+
+from tests.conftest import Server, running_server
+from tests.fuzz.images import damaged_images, kind, seed_images
+
+# So little that a request which can be answered is answered in a fraction of a second.
+LIMITS = {
+    "max_rows_per_request": 60,
+    "max_labels": 8,
+    "max_prompts": 16,
+    "max_images": 4,
+    "max_image_pixels": 1_000_000,
+    "max_upload_bytes": 1_000_000,
+    "deadline_seconds": 10.0,
+}
+KINDS = ("image/png", "image/jpeg", "image/webp", "image/gif", "image/bmp", "image/tiff")
+# A request may ask for a deadline that nothing could meet: 504 is the right answer then.
+STATUSES = {
+    "not_a_server_error": ["2xx", "3xx", "4xx", 504],
+    "positive_data_acceptance": ["2xx", 401, 413, 422, 429, 504],
+}
+# uvicorn itself answers what is no HTTP; nothing of it reaches the service.
+NO_HTTP = b"Invalid HTTP request received."
+
+
+@dataclass
+class Findings:
+    """What was asked and what was wrong with the answers.
+
+    cases: how many requests, by operation, media type and status. server_errors, contradictions: texts by what they are
+    about, so that one fault met a hundred times is told once. not_http: requests that never reached the service.
+    """
+
+    cases: Counter[tuple[str, str, int]] = field(default_factory=Counter)
+    server_errors: dict[str, str] = field(default_factory=dict)
+    contradictions: dict[str, str] = field(default_factory=dict)
+    not_http: list[str] = field(default_factory=list)
+
+    @property
+    def asked(self) -> int:
+        return sum(self.cases.values())
+
+
+@contextmanager
+def fuzzed_server() -> Iterator[Server]:
+    """A real server with the embedded backbone and small limits."""
+    with running_server(limits=LIMITS) as server:
+        assert server.service.failure is None
+        yield server
+
+
+def fuzz_api(server: Server, *, cases: int, seed: int, systematic: bool, on_case: Callable[[], object]) -> Findings:
+    """What `cases` requests or more find, generated from the server's own document; the same for the same seed.
+
+    systematic: begin with the document's examples and with the bounds of every value. on_case: called after each.
+    """
+    findings = Findings()
+    whole = list(seed_images().values())
+    pictures = st.sampled_from(whole) | st.binary(max_size=200)
+    schemathesis.openapi.media_type(KINDS[0], pictures, aliases=KINDS[1:])
+    rounds = 0
+    while findings.asked < cases:
+        asked = findings.asked
+        # Operations without parameters have one case each: most of a round is the two or three others.
+        begin = systematic and not rounds
+        share = 10 if begin else max(10, (cases - asked) // 2)
+        schema = schemathesis.openapi.from_url(
+            f"{server.url}/openapi.json",
+            config=_config(seed + rounds, share, systematic=begin),
+        )
+        _hook(schema, findings, whole, on_case)
+        for event in from_schema(schema).execute():
+            _note(event, findings)
+        rounds += 1
+        if findings.asked == asked:
+            findings.contradictions["no progress"] = "the document leads to no further requests"
+            break
+    return findings
+
+
+def fuzz_uploads(server: Server, *, count: int, seed: int, on_case: Callable[[], object]) -> dict[str, str]:
+    """What is wrong with the answers to damaged images sent as bodies: name -> text."""
+    wrong: dict[str, str] = {}
+    for name, data in damaged_images(count, seed):
+        response = server.client.post(
+            "/v1/features", params={"timesteps": 10}, content=data, headers={"Content-Type": kind(name.split()[1])}
+        )
+        told = response.headers["content-type"]
+        expected = {200: "application/json", 422: "application/problem+json"}.get(response.status_code)
+        if told != expected:
+            wrong[name] = f"{response.status_code} {told}: {response.text[:500]}"
+        on_case()
+    return wrong
+
+
+def _config(seed: int, examples: int, *, systematic: bool) -> schemathesis.Config:
+    return schemathesis.Config.from_dict(
+        {
+            "seed": seed,
+            # One: the order of requests, and with it every answer, is then the same each time.
+            "workers": 1,
+            "continue-on-failure": True,
+            "request-timeout": 60,
+            "generation": {"max-examples": examples, "no-shrink": True, "database": "none"},
+            "checks": {name: {"expected-statuses": statuses} for name, statuses in STATUSES.items()},
+            "phases": {
+                "examples": {"enabled": systematic},
+                "coverage": {"enabled": systematic},
+                "stateful": {"enabled": False},
+            },
+        }
+    )
+
+
+def _hook(schema: Any, findings: Findings, whole: list[bytes], on_case: Callable[[], object]) -> None:
+    """Let real pictures stand where generated texts would be refused at once, and count what is answered."""
+
+    def before_call(context: Any, case: Any, kwargs: Any) -> None:
+        chance = zlib.crc32(repr((case.body, case.query)).encode("utf-8", "backslashreplace"))
+        if case.media_type == "application/json" and chance % 16:
+            # With JSON all options stand in the body; a query is refused before anything else is looked at.
+            case.query.clear()
+        if isinstance(case.body, dict) and chance % 8:
+            case.body = _with_pictures(case.body, whole, chance, as_text=case.media_type == "application/json")
+            if chance % 2:
+                case.body = _within_bounds(case.body)
+        elif isinstance(case.body, bytes) and chance % 2:
+            labels = {"labels": ["a zero", "a one"]} if "zero-shot" in case.path else {}
+            case.query = _within_bounds({**labels, **(case.query or {})})
+
+    def after_call(context: Any, case: Any, response: Any) -> None:
+        if response.status_code == 400 and response.content == NO_HTTP:
+            findings.not_http.append(case.as_curl_command())
+            return
+        findings.cases[case.operation.label, case.media_type or "no body", response.status_code] += 1
+        if wrong := wrong_problem(response.status_code, response.headers, response.content, case.formatted_path):
+            findings.contradictions.setdefault(f"{case.operation.label}: {wrong}", case.as_curl_command())
+        on_case()
+
+    schemathesis.hook(before_call)
+    schema.hook(after_call)
+
+
+def _with_pictures(body: dict[str, Any], whole: list[bytes], chance: int, *, as_text: bool) -> dict[str, Any]:
+    """The body with whole files where it has texts for images; what is no text is left as wrong as it is."""
+
+    def picture(index: int) -> str | bytes:
+        data = whole[(chance + index) % len(whole)]
+        return base64.b64encode(data).decode() if as_text else data
+
+    changed = dict(body)
+    for name in ("image", "images"):
+        value = changed.get(name)
+        if isinstance(value, str | bytes):
+            changed[name] = picture(0)
+        elif isinstance(value, list) and all(isinstance(one, str | bytes) for one in value):
+            changed[name] = [picture(index) for index in range(len(value))]
+    return changed
+
+
+def _within_bounds(given: dict[str, Any]) -> dict[str, Any]:
+    """The options with those changed that only a server's limits forbid, so that the device gets something to do."""
+    changed = {name: value for name, value in given.items() if name not in ("deadline_seconds", "templates", "trials")}
+    if isinstance(labels := changed.get("labels"), list):
+        changed["labels"] = list({repr(label): label for label in labels[:4]}.values())
+        changed["schedule"] = "default"
+    for name, most in (("timesteps", 3), ("blocks", 1), ("images", 2)):
+        if isinstance(value := changed.get(name), list):
+            changed[name] = value[:most]
+    if isinstance(changed.get("noise_samples"), int):
+        changed["noise_samples"] = min(2, changed["noise_samples"])
+    return changed
+
+
+def wrong_problem(status: int, headers: Any, content: bytes, path: str) -> str:
+    """How an answer is not the problem that docs/errors.md promises for its status; empty where it is or is none."""
+    if status < 400:
+        return ""
+    told = {name.lower(): value if isinstance(value, str) else value[0] for name, value in headers.items()}
+    if told.get("content-type") != "application/problem+json":
+        return f"{status} as {told.get('content-type')}"
+    if "x-request-id" not in told:
+        return f"{status} without X-Request-ID"
+    if status in (429, 503) and not told.get("retry-after", "").isdigit():
+        return f"{status} without Retry-After"
+    if status == 405 and not told.get("allow"):
+        return "405 without Allow"
+    if not content:  # HEAD
+        return ""
+    problem = httpx2.Response(status, content=content).json()
+    if problem["status"] != status:
+        return f"{status} whose problem says {problem['status']}"
+    if problem["request_id"] != told["x-request-id"]:
+        return f"{status} with two request ids"
+    if not problem["hint"]:
+        return f"{status} without a hint"
+    return ""
+
+
+def _note(event: Any, findings: Findings) -> None:
+    """Keep what a part of the run found wrong."""
+    if isinstance(event, events.FatalError):
+        raise event.exception
+    if isinstance(event, events.NonFatalError):
+        findings.contradictions.setdefault(f"{event.label}: {event.info.title}", str(event.value))
+    if not isinstance(event, events.ScenarioFinished):
+        return
+    for identity, checks in event.recorder.checks.items():
+        interaction = event.recorder.interactions.get(identity)
+        response = interaction.response if interaction is not None else None
+        if response is not None and response.content == NO_HTTP:
+            continue
+        case = event.recorder.cases[identity].value
+        for check in checks:
+            if check.failure_info is None:
+                continue
+            # Every value of a form is a text, and any bytes may be an image: what is wrong there can become right.
+            if check.name == "negative_data_rejection" and case.media_type != "application/json":
+                continue
+            failure = check.failure_info.failure
+            about = f"{event.recorder.label}: {check.name}: {failure.title}"
+            answer = "" if response is None else f"{response.status_code} {response.text[:1000]}"
+            text = f"{failure.message}\n{answer}\n{check.failure_info.code_sample}"
+            kept = findings.server_errors if check.name == "not_a_server_error" else findings.contradictions
+            kept.setdefault(about, text)
