@@ -10,7 +10,7 @@ endif
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 
-.PHONY: help env demo test test-slow conformance serve lint format openapi docs bench pocket wheel image-check clean
+.PHONY: help env demo test test-slow conformance serve lint format openapi docs bench fuzz pocket wheel image-check clean
 
 help:  ## print this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -59,6 +59,9 @@ docs: env  ## rewrite the generated blocks of docs/
 
 bench: env  ## every benchmark, figures as JSON in out/bench/
 	$(BIN)/python -m benchmarks --out out/bench
+
+fuzz: env  ## generated requests and damaged images against a real server; the last line counts what they found
+	$(BIN)/python -m tests.fuzz $(FUZZ)
 
 pocket: env  ## train the embedded backbone from nothing; resumes where it was stopped
 	$(BIN)/python -m training.pocket train

@@ -1,10 +1,234 @@
-"""What is refused before a route sees it: bodies larger than the settings allow."""
+"""What is refused before a route sees it: callers without a key or who ask too much, and bodies that are too large."""
 
 from __future__ import annotations
 
+import ipaddress
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+from fastapi import FastAPI
+from starlette.datastructures import Headers
+from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.problems import BodyTooLarge, problem_response
+from backbones.errors import InvalidInput
+from service.keys import Key, KeyStore
+from service.problems import BodyTooLarge, KeyNeeded, RateExceeded, TooManyAtOnce, problem_response
+from service.settings import AccessSettings, Settings
+
+# What a supervisor asks, and the documentation, which is the same for everybody who can read this repository.
+OPEN_PATHS = frozenset({"/health/live", "/health/ready", "/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json"})
+METRICS_PATH = "/metrics"
+_HEADERS = ("Authorization", "X-API-Key", "Content-Type", "X-Request-ID", "traceparent")
+_EXPOSED = ("X-Request-ID", "Server-Timing", "Retry-After")
+
+
+def guard(app: FastAPI, settings: Settings) -> None:
+    """Let the app refuse what the settings do not allow. What is added last sees a request first."""
+    access = settings.access
+    app.add_middleware(LimitBody, max_bytes=settings.limits.max_upload_bytes)
+    app.add_middleware(ControlAccess, settings=access, store=KeyStore(access.keys_path()))
+    if access.cors_origins:
+        # Before the keys: a browser sends its preflight without one, and a page may read why it was refused.
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=access.cors_origins,
+            allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
+            allow_headers=_HEADERS,
+            expose_headers=_EXPOSED,
+        )
+
+
+def check_exposure(settings: Settings, host: str | None = None) -> None:
+    """Raises InvalidInput where the server would answer other machines and nobody has said who may ask.
+
+    host: what it listens on, the settings' own where none is given.
+    """
+    host = settings.host if host is None else host
+    if settings.access.allow_anonymous or is_loopback(host):
+        return
+    store = KeyStore(settings.access.keys_path())
+    if not store.in_use:
+        raise InvalidInput(
+            "host",
+            f"{host} lets other machines ask, and there is no API key",
+            hint="create one with `diffsight keys create NAME`, or set DIFFSIGHT_ACCESS__ALLOW_ANONYMOUS=true to "
+            "answer everybody",
+        )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address to listen on reaches no further than this machine. Names but `localhost` count as reaching."""
+    try:
+        address = ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        return host.lower() == "localhost"
+    mapped = getattr(address, "ipv4_mapped", None)
+    return (mapped or address).is_loopback
+
+
+class ControlAccess:
+    """ASGI middleware: 401 without a valid key where one is needed, 429 past the caller's rate or concurrency.
+
+    A key is needed as soon as there is one, and by whoever comes from beyond loopback, unless the settings allow
+    anonymous requests. The key's name is noted in the request's state under `key`.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        settings: AccessSettings,
+        store: KeyStore,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.app = app
+        self.settings = settings
+        self.store = store
+        self.limiter = Limiter(clock)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or self._is_open(scope["path"]):
+            await self.app(scope, receive, send)
+            return
+        try:
+            key = self._key(scope)
+            with self._admitted(key, scope):
+                await self.app(scope, receive, send)
+        except (KeyNeeded, RateExceeded, TooManyAtOnce) as error:
+            await problem_response(error, scope)(scope, receive, send)
+
+    def _is_open(self, path: str) -> bool:
+        return path in OPEN_PATHS or (path == METRICS_PATH and self.settings.metrics_open)
+
+    def _key(self, scope: Scope) -> Key | None:
+        """The caller's key; None for a caller who needs none. Raises KeyNeeded, which never tells what was wrong."""
+        in_use = self.store.in_use
+        presented = presented_key(Headers(scope=scope))
+        if in_use and presented is not None:
+            key = self.store.find(presented, datetime.now(UTC))
+            if key is not None:
+                scope.setdefault("state", {})["key"] = key.name
+                return key
+            raise _key_needed()
+        if not self.settings.allow_anonymous and (in_use or _reached_from_beyond(scope)):
+            raise _key_needed()
+        return None
+
+    @contextmanager
+    def _admitted(self, key: Key | None, scope: Scope) -> Iterator[None]:
+        own = self.settings
+        if key is not None:
+            rate = key.rate_per_minute or own.rate_per_minute
+            with self.limiter.admitted(f"key {key.id}", rate, key.concurrency or own.concurrency):
+                yield
+        else:
+            caller = client_network((scope.get("client") or ("",))[0])
+            with self.limiter.admitted(caller, own.client_rate_per_minute, own.client_concurrency):
+                yield
+
+
+class Caller:
+    """How much one caller has used: the tokens left in its bucket, and the requests that run."""
+
+    __slots__ = ("running", "seen", "tokens")
+
+    def __init__(self, tokens: float, seen: float) -> None:
+        self.tokens = tokens
+        self.seen = seen
+        self.running = 0
+
+
+class Limiter:
+    """A token bucket and a count of running requests for each caller, of whom the latest `most_callers` are known.
+
+    Who is forgotten begins anew: many addresses can not fill the memory, and lock nobody out.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic, most_callers: int = 10_000) -> None:
+        self.clock = clock
+        self.most_callers = most_callers
+        self.callers: OrderedDict[str, Caller] = OrderedDict()
+
+    @contextmanager
+    def admitted(self, name: str, rate_per_minute: int, concurrency: int) -> Iterator[None]:
+        """Hold one of the caller's places. Raises TooManyAtOnce or RateExceeded; a limit of 0 is none."""
+        if not rate_per_minute and not concurrency:
+            yield
+            return
+        caller = self._caller(name, rate_per_minute)
+        if concurrency and caller.running >= concurrency:
+            raise TooManyAtOnce(
+                f"{caller.running} requests of yours are being answered; {concurrency} may be at a time",
+                retry_after_seconds=1,
+                hint="send the next one when one is answered",
+            )
+        if rate_per_minute:
+            if caller.tokens < 1:
+                raise RateExceeded(
+                    f"{rate_per_minute} requests a minute are allowed",
+                    retry_after_seconds=(1 - caller.tokens) * 60 / rate_per_minute,
+                    hint="ask again after the seconds that Retry-After gives",
+                )
+            caller.tokens -= 1
+        caller.running += 1
+        try:
+            yield
+        finally:
+            caller.running -= 1
+
+    def _caller(self, name: str, rate_per_minute: int) -> Caller:
+        """The caller, its bucket filled up to now."""
+        now = self.clock()
+        caller = self.callers.setdefault(name, Caller(rate_per_minute, now))
+        self.callers.move_to_end(name)
+        if len(self.callers) > self.most_callers:
+            self.callers.popitem(last=False)
+        caller.tokens = min(rate_per_minute, caller.tokens + (now - caller.seen) * rate_per_minute / 60)
+        caller.seen = now
+        return caller
+
+
+def presented_key(headers: Headers) -> str | None:
+    """The key in `Authorization: Bearer KEY`, else in `X-API-Key: KEY`, else None."""
+    scheme, _, credentials = headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        return credentials.strip()
+    return headers.get("x-api-key")
+
+
+def client_network(address: str) -> str:
+    """What an address is limited by: itself, or its /64 network in IPv6, of which one household has all addresses."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(parsed, ipaddress.IPv6Address):
+        if parsed.ipv4_mapped is not None:
+            return str(parsed.ipv4_mapped)
+        return str(ipaddress.IPv6Network((int(parsed), 64), strict=False))
+    return address
+
+
+def _reached_from_beyond(scope: Scope) -> bool:
+    """Whether the request came in on an address beyond loopback, however the server was started."""
+    host = (scope.get("server") or ("",))[0] or ""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False  # called in process, or through a socket file
+    return not is_loopback(host)
+
+
+def _key_needed() -> KeyNeeded:
+    return KeyNeeded(
+        "this needs a valid API key",
+        hint="send it as `Authorization: Bearer KEY` or `X-API-Key: KEY`; who runs this server makes keys with "
+        "`diffsight keys create NAME`",
+    )
 
 
 class LimitBody:

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, suppress
 
 from fastapi import FastAPI
 
-from service.access import LimitBody
+from service.access import check_exposure, guard
 from service.api.routers import ROUTERS
 from service.metrics import Metrics
 from service.observe import ObserveRequests
@@ -16,19 +16,26 @@ from service.openapi import complete, describe
 from service.problems import handle_problems
 from service.settings import Settings, load_settings
 from service.startup import Service, Started
+from service.telemetry import open_tracing
+from service.urls import UrlFetcher
 
 
-def create_app(settings: Settings | None = None, *, on_started: Started | None = None) -> FastAPI:
+def create_app(
+    settings: Settings | None = None, *, on_started: Started | None = None, fetcher: UrlFetcher | None = None
+) -> FastAPI:
     """The app for `settings` (those of the environment where none are given); it loads nothing before its lifespan.
 
-    on_started: told once when the backbone is warm, or why it never will be.
+    on_started: told once when the backbone is warm, or why it never will be. fetcher: what fetches images by address,
+    where it is to differ from the settings' own.
     """
     settings = settings or load_settings()
     metrics = Metrics()
     service = Service(settings, metrics)
+    tracing = open_tracing(settings.telemetry)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        check_exposure(settings)
         starting = asyncio.create_task(service.start(on_started))
         try:
             yield
@@ -37,13 +44,17 @@ def create_app(settings: Settings | None = None, *, on_started: Started | None =
             with suppress(asyncio.CancelledError):
                 await starting
             await asyncio.to_thread(service.stop)
+            if tracing is not None:
+                await asyncio.to_thread(tracing.stop)
 
-    app = FastAPI(lifespan=lifespan, **describe())
+    # FastAPI's own spans would stand beside ours, and hold the query.
+    app = FastAPI(lifespan=lifespan, telemetry={"tracing": False}, **describe())
     app.state.service = service
+    app.state.fetcher = fetcher or UrlFetcher(settings.urls)
     for router in ROUTERS:
         app.include_router(router)
     handle_problems(app)
     complete(app)
-    app.add_middleware(LimitBody, max_bytes=settings.limits.max_upload_bytes)
-    app.add_middleware(ObserveRequests, metrics=metrics)
+    guard(app, settings)
+    app.add_middleware(ObserveRequests, metrics=metrics, tracing=tracing)
     return app

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -12,11 +13,21 @@ from prometheus_client.registry import Collector
 if TYPE_CHECKING:
     from service.engine.worker import EngineFigures
 
-_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
+# From a batch on a GPU to a long race on a CPU.
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 _ITEMS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 # Problems that turn work away, as opposed to those that say what is wrong with it.
-REJECTIONS = frozenset({"overloaded", "body-too-large", "not-ready", "stopping", "deadline-passed"})
+REJECTIONS = (
+    "body-too-large",
+    "deadline-passed",
+    "key-needed",
+    "not-ready",
+    "overloaded",
+    "rate-exceeded",
+    "stopping",
+    "too-many-at-once",
+)
 
 
 class Metrics:
@@ -42,6 +53,9 @@ class Metrics:
             registry=self.registry,
         )
         self.rejected = Counter("diffsight_rejected_total", "Requests turned away.", ["reason"], registry=self.registry)
+        for reason in REJECTIONS:
+            # There from the start, so that the first one is an increase.
+            self.rejected.labels(reason)
         self.batch_rows = Histogram(
             "diffsight_batch_rows", "Rows of each U-Net batch.", buckets=_ITEMS, registry=self.registry
         )
@@ -54,7 +68,11 @@ class Metrics:
         )
 
     def count_request(self, task: str, status: int, seconds: float, problem: str) -> None:
-        """Count one answered request. problem: the slug of its problem, empty for an answer."""
+        """Count one answered request.
+
+        task: the name of its route, of which there are few, never a text of the caller's. problem: the slug of its
+        problem, empty for an answer.
+        """
         self.requests.labels(task, str(status)).inc()
         self.request_seconds.labels(task).observe(seconds)
         if problem in REJECTIONS:
@@ -69,6 +87,30 @@ class Metrics:
     def watch(self, figures: Callable[[], EngineFigures]) -> None:
         """Report an engine's figures from now on."""
         self.registry.register(_EngineCollector(figures))
+
+
+def metrics_table() -> str:
+    """Markdown table of all metrics, for docs/observability.md."""
+    from service.engine.caches import CacheFigures
+    from service.engine.worker import EngineFigures
+
+    nothing: dict[str, Any] = {"int": 0, "float": 0.0, "dict[str, int]": {}}
+    nothing["CacheFigures"] = CacheFigures(**{one.name: nothing[str(one.type)] for one in fields(CacheFigures)})
+    figures = EngineFigures(**{one.name: nothing[str(one.type)] for one in fields(EngineFigures)})
+    metrics = Metrics()
+    metrics.watch(lambda: figures)
+    # A metric without labels has samples at once; the others get one of each for the table.
+    metrics.count_request("", 0, 0.0, REJECTIONS[0])
+    metrics.queue_seconds.labels("").observe(0.0)
+    metrics.count_batch("", 0, 0.0)
+    lines = ["| metric | kind | labels | meaning |", "|---|---|---|---|"]
+    for family in metrics.registry.collect():
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        names = {label for sample in family.samples for label in sample.labels} - {"le"}
+        names |= set(getattr(family, "_labelnames", ()))
+        labels = ", ".join(f"`{label}`" for label in sorted(names))
+        lines.append(f"| `{name}` | {family.type} | {labels} | {family.documentation} |")
+    return "\n".join(lines)
 
 
 class _EngineCollector(Collector):

@@ -4,8 +4,12 @@ DiffsightError          (backbones/errors.py)
 ├── MalformedBody       the body is not what its content type says
 ├── UnsupportedBody     a content type or encoding that no route reads
 ├── BodyTooLarge        more bytes than one request may send
+├── KeyNeeded           no valid API key, for whatever reason
 ├── NotReady            the backbone is still loading, could not be loaded, or the server is stopping
-└── ClientGone          the caller hung up; nobody reads this answer
+├── ClientGone          the caller hung up; nobody reads this answer
+└── Overloaded          (backbones/errors.py)
+    ├── RateExceeded    more requests a minute than the caller may send
+    └── TooManyAtOnce   more requests at a time than the caller may have
 """
 
 from __future__ import annotations
@@ -50,6 +54,18 @@ class BodyTooLarge(DiffsightError):
     """The body has more bytes than the settings allow."""
 
 
+class KeyNeeded(DiffsightError):
+    """No valid API key came with the request. Whether it was missing, wrong, expired or revoked is not told."""
+
+
+class RateExceeded(Overloaded):
+    """The caller sent more requests a minute than it may."""
+
+
+class TooManyAtOnce(Overloaded):
+    """The caller has more requests at a time than it may."""
+
+
 class NotReady(DiffsightError):
     """There is no backbone to ask: not yet, or not any more."""
 
@@ -70,10 +86,16 @@ class Kind:
 
 PROBLEMS: Mapping[type[Exception], Kind] = {
     MalformedBody: Kind(400, "malformed-body", "The body can not be read", "JSON or multipart with a broken syntax."),
+    KeyNeeded: Kind(
+        401, "key-needed", "A valid API key is needed", "None came, or one that is not, or no longer, valid."
+    ),
     ModelNotFound: Kind(404, "model-not-found", "No such model", "A model was named that is not loaded here."),
     BodyTooLarge: Kind(413, "body-too-large", "The body is too large", "More bytes than `limits.max_upload_bytes`."),
     UnsupportedBody: Kind(
-        415, "unsupported-body", "No route reads this content type", "Neither multipart, JSON nor `image/*`."
+        415,
+        "unsupported-body",
+        "No route reads this content type",
+        "Neither multipart, JSON nor `image/*`, nor a zip where several images go.",
     ),
     InvalidInput: Kind(
         422, "invalid-input", "A value can not be used", "`field` names it, `detail` its bound, `hint` what to send."
@@ -81,6 +103,10 @@ PROBLEMS: Mapping[type[Exception], Kind] = {
     Overloaded: Kind(
         429, "overloaded", "Too much is waiting", "Ask again after the seconds that the header `Retry-After` gives."
     ),
+    RateExceeded: Kind(
+        429, "rate-exceeded", "Too many requests a minute", "This key's, or address's, own limit; see `Retry-After`."
+    ),
+    TooManyAtOnce: Kind(429, "too-many-at-once", "Too many requests at a time", "This key's, or address's, own limit."),
     ClientGone: Kind(
         499, "client-gone", "The client hung up", "In logs and metrics only: its waiting rows were dropped."
     ),
@@ -169,6 +195,8 @@ def problem_of(error: Exception) -> tuple[Problem, dict[str, str]]:
         problem = problem.model_copy(update={"field": error.field, "errors": [at_fault]})
     if isinstance(error, Overloaded):
         return problem, {"Retry-After": str(max(1, math.ceil(error.retry_after_seconds)))}
+    if isinstance(error, KeyNeeded):
+        return problem, {"WWW-Authenticate": 'Bearer realm="diffsight"'}
     return problem, {"Retry-After": "5"} if kind.status == 503 else {}
 
 

@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from starlette.requests import Request
 
 from backbones.errors import DeadlinePassed
+from service.archives import ArchivedFile
 from service.images import DecodedImage, decode_image
 from service.problems import ClientGone
 from service.startup import service_of
+from service.telemetry import admitted, stage, watched
+from service.urls import ImageUrl
 
 if TYPE_CHECKING:
     from service.engine.worker import RequestEngine
@@ -23,7 +26,7 @@ Result = TypeVar("Result")
 async def ask(
     request: Request,
     task: str,
-    images: Sequence[bytes],
+    images: Sequence[bytes | ImageUrl | ArchivedFile],
     procedure: Callable[[RequestEngine, Sequence[DecodedImage]], Awaitable[Result]],
     *,
     bulk: bool = False,
@@ -31,7 +34,8 @@ async def ask(
 ) -> Result:
     """The result of `procedure` over the decoded images, with an engine of its own that forgets its rows at the end.
 
-    task: what its rows are counted under. deadline_seconds: at most the settings' own, which holds where none is given.
+    images: files, or addresses to fetch them from first. task: what its rows are counted under. deadline_seconds: at
+    most the settings' own, which holds where none is given.
     Raises NotReady without a warm engine, InvalidInput for an image, DeadlinePassed, and ClientGone when the client
     hangs up: its waiting rows are dropped then.
     """
@@ -40,18 +44,24 @@ async def ask(
     seconds = min(deadline_seconds or limits.deadline_seconds, limits.deadline_seconds)
     timings: dict[str, float] = {}
     request.state.timings = timings
+    trace = admitted(request, task)
 
     async def work() -> Result:
         started = time.perf_counter()
-        names = ["image"] if len(images) == 1 else [f"images.{index}" for index in range(len(images))]
-        decoded = [
-            await asyncio.to_thread(decode_image, data, limits, field=name)
-            for data, name in zip(images, names, strict=True)
-        ]
+        names = image_names(images)
+        files = await fetched(request, images, names)
+        if any(isinstance(image, ImageUrl) for image in images):
+            timings["fetch"] = time.perf_counter() - started
+            started = time.perf_counter()
+        with stage(trace, "decode", images=len(images)):
+            decoded = [
+                await asyncio.to_thread(decode_image, data, limits, field=name)
+                for data, name in zip(files, names, strict=True)
+            ]
         timings["decode"] = time.perf_counter() - started
-        with service.engine.request(task, bulk=bulk, deadline_seconds=seconds - timings["decode"]) as engine:
+        with service.engine.request(task, bulk=bulk, deadline_seconds=seconds - sum(timings.values())) as engine:
             try:
-                return await procedure(engine, decoded)
+                return await procedure(watched(engine, trace), decoded)
             finally:
                 timings.update(engine.timings)
                 request.state.rows = engine.rows
@@ -63,6 +73,31 @@ async def ask(
         raise DeadlinePassed(
             f"not done within {seconds:g} seconds", hint="ask for less work, or for a later deadline_seconds"
         ) from error
+
+
+def image_names(images: Sequence[bytes | ImageUrl | ArchivedFile]) -> list[str]:
+    """What each image is called in a problem: its field, and inside an archive its path."""
+    if len(images) == 1 and not isinstance(images[0], ArchivedFile):
+        return ["image"]
+    return [image.name if isinstance(image, ArchivedFile) else f"images.{index}" for index, image in enumerate(images)]
+
+
+async def fetched(
+    request: Request, images: Sequence[bytes | ImageUrl | ArchivedFile], names: Sequence[str]
+) -> list[bytes]:
+    """The files themselves. Addresses are fetched in order, and have the bytes of one upload between them.
+
+    Raises InvalidInput for one that could not be fetched.
+    """
+    left: int = service_of(request).settings.limits.max_upload_bytes
+    files: list[bytes] = []
+    for image, name in zip(images, names, strict=True):
+        if isinstance(image, ImageUrl):
+            files.append(await request.app.state.fetcher.fetch(image, field=name, most_bytes=left))
+            left -= len(files[-1])
+        else:
+            files.append(image.data if isinstance(image, ArchivedFile) else image)
+    return files
 
 
 async def while_connected(request: Request, work: Coroutine[Any, Any, Result]) -> Result:

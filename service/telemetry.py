@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from threading import Thread
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from opentelemetry import trace
@@ -33,7 +34,7 @@ Result = TypeVar("Result")
 UNTRACED = ("/health/", "/metrics")
 # Any other method is a caller's own text, of which there is no end.
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-_STOP_MILLISECONDS = 5_000
+_STOP_SECONDS = 2.0
 
 
 class Tracing:
@@ -59,8 +60,9 @@ class Tracing:
             resource=Resource.create(named),
             shutdown_on_exit=False,
         )
-        endpoint = f"{settings.otlp_endpoint.rstrip('/')}/v1/traces"
-        self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=endpoint)))
+        endpoint = f"{(settings.otlp_endpoint or '').rstrip('/')}/v1/traces"
+        self._exporter = OTLPSpanExporter(endpoint=endpoint)
+        self._provider.add_span_processor(BatchSpanProcessor(self._exporter))
         self._tracer = self._provider.get_tracer("diffsight", installed_version())
 
     def request(self, scope: Scope) -> RequestTrace | None:
@@ -71,7 +73,12 @@ class Tracing:
 
     def stop(self) -> None:
         """Send what is left, for some seconds at most, and end the exporter's thread."""
-        self._provider.force_flush(_STOP_MILLISECONDS)
+        # It keeps no time limit of its own while a collector that is down is asked again and again.
+        flushing = Thread(target=self._provider.force_flush, name="last spans", daemon=True)
+        flushing.start()
+        flushing.join(_STOP_SECONDS)
+        if flushing.is_alive():
+            self._exporter.shutdown()  # type: ignore[no-untyped-call]
         self._provider.shutdown()
 
 
@@ -122,7 +129,7 @@ class RequestTrace:
             span.end()
 
     def past(self, name: str, started: int, ended: int, *, within: Span | None = None) -> None:
-        """A span that is over, from and to nanoseconds of the clock of `time.time_ns`, below `within` or the request."""
+        """A span that is over, in nanoseconds of `time.time_ns`, below `within` or the request's own."""
         below = self._below if within is None else trace.set_span_in_context(within)
         self._tracer.start_span(name, below, attributes=self._shared, start_time=started).end(ended)
 
@@ -165,17 +172,23 @@ class _TracedEngine:
         return getattr(self._engine, name)
 
     async def encode(self, pixel_values: Sequence[Tensor]) -> list[Tensor]:
-        return await self._told("encode", "encode", {"diffsight.images": len(pixel_values)}, pixel_values)
+        latents: list[Tensor] = await self._told(
+            "encode", "encode", {"diffsight.images": len(pixel_values)}, pixel_values
+        )
+        return latents
 
     async def embed(self, texts: Sequence[str]) -> list[Tensor]:
-        return await self._told("embed", "embed", {"diffsight.texts": len(texts)}, texts)
+        contexts: list[Tensor] = await self._told("embed", "embed", {"diffsight.texts": len(texts)}, texts)
+        return contexts
 
     async def unet(self, rows: Sequence[UNetRow]) -> list[Captures]:
-        return await self._told("step", "unet", {"diffsight.rows": len(rows)}, rows)
+        captures: list[Captures] = await self._told("step", "unet", {"diffsight.rows": len(rows)}, rows)
+        return captures
 
     async def decode(self, latents: Sequence[Tensor]) -> list[Tensor]:
         # The stage `decode` is that of the image file.
-        return await self._told("vae_decode", "decode", {"diffsight.images": len(latents)}, latents)
+        images: list[Tensor] = await self._told("vae_decode", "decode", {"diffsight.images": len(latents)}, latents)
+        return images
 
     async def run(self, function: Callable[..., Result], *arguments: Any) -> Result:
         result: Result = await self._told("head", "run", {}, function, *arguments)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -18,9 +19,12 @@ from PIL import Image
 
 if TYPE_CHECKING:
     from service.startup import Service
+    from service.urls import UrlFetcher
 
 # As `diffsight` itself does, and before torch is loaded: threads that spin make a busy machine crawl.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# API keys of who runs the tests are none of the tests' business, here and in the commands that they start.
+os.environ["XDG_CONFIG_HOME"] = os.path.join(tempfile.gettempdir(), "diffsight-tests-without-configuration")
 
 START_SECONDS = 120.0
 
@@ -38,8 +42,8 @@ StartServer = Callable[..., Server]
 
 
 @contextmanager
-def running_server(**given: Any) -> Iterator[Server]:
-    """A server with `given` settings, warm, stopped at the end."""
+def running_server(*, fetcher: UrlFetcher | None = None, **given: Any) -> Iterator[Server]:
+    """A server with `given` settings, warm, stopped at the end. fetcher: as for `create_app`."""
     import uvicorn
 
     from service.app import create_app
@@ -49,7 +53,7 @@ def running_server(**given: Any) -> Iterator[Server]:
     # One thread: where cores are shared, torch's threads wait for each other longer than they compute.
     engine = {"torch_threads": 1, **given.pop("engine", {})}
     settings = load_settings(**{"device": "cpu", "engine": engine, **given})
-    app = create_app(settings, on_started=lambda _: ready.set())
+    app = create_app(settings, on_started=lambda _: ready.set(), fetcher=fetcher)
     config = uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, timeout_graceful_shutdown=5)
     server = uvicorn.Server(config)
     listening = config.bind_socket()

@@ -4,20 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import httpx2
 import torch
 from huggingface_hub import snapshot_download
-from huggingface_hub.errors import (
-    GatedRepoError,
-    HfHubHTTPError,
-    HFValidationError,
-    LocalEntryNotFoundError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
 
 from backbones.errors import ModelNotFound
 from backbones.loading.diffusers_folder import load_diffusers_folder
+from backbones.loading.hub_errors import told_by_the_hub
 from backbones.stable_diffusion import StableDiffusion
 
 _WEIGHTS = {
@@ -130,8 +122,7 @@ class _Fetch:
         self.endpoint = endpoint
 
     def __call__(self, patterns: list[str]) -> Path:
-        asked = f"{self.repo_id}@{self.revision}"
-        try:
+        with told_by_the_hub(self.repo_id, self.revision, LOCAL_INSTEAD):
             return Path(
                 snapshot_download(
                     self.repo_id,
@@ -142,29 +133,3 @@ class _Fetch:
                     endpoint=self.endpoint,
                 )
             )
-        except GatedRepoError as error:
-            raise ModelNotFound(
-                f"{asked} is open only to those who accepted its terms",
-                hint=f"accept them on the model's page and set HF_TOKEN, or {LOCAL_INSTEAD}",
-            ) from error
-        except RevisionNotFoundError as error:
-            raise ModelNotFound(
-                f"{self.repo_id} has no revision {self.revision!r}", hint="give a branch, a tag or a commit after the @"
-            ) from error
-        except RepositoryNotFoundError as error:
-            raise ModelNotFound(
-                f"the hub has no {self.repo_id}, or does not show it",
-                hint=f"check the spelling, set HF_TOKEN for a private one, or {LOCAL_INSTEAD}",
-            ) from error
-        except HFValidationError as error:
-            raise ModelNotFound(
-                f"{self.repo_id!r} is no hub id", hint=f"a hub id is owner/name; or {LOCAL_INSTEAD}"
-            ) from error
-        except LocalEntryNotFoundError as error:
-            raise ModelNotFound(
-                f"{asked} is not downloaded yet, and the hub is switched off or out of reach",
-                hint=f"unset DIFFSIGHT_OFFLINE and HF_HUB_OFFLINE and connect to the hub once, or {LOCAL_INSTEAD}",
-            ) from error
-        except (HfHubHTTPError, httpx2.HTTPError, OSError) as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise ModelNotFound(f"{asked} could not be downloaded ({reason})", hint=LOCAL_INSTEAD) from error

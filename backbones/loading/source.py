@@ -9,9 +9,11 @@ from pathlib import Path
 import torch
 
 from backbones.errors import InvalidInput, ModelNotFound
+from backbones.loading.added import load_added
 from backbones.loading.diffusers_folder import load_diffusers_folder
 from backbones.loading.hub import load_hub
 from backbones.loading.ldm import PUBLISHED, Unrecorded, load_single_file
+from backbones.loading.registry import default_folder, find_entry
 from backbones.stable_diffusion import StableDiffusion
 
 POCKET = Path(__file__).parents[1] / "pocket"
@@ -29,10 +31,12 @@ def open_backbone(
     cache_folder: Path | None = None,
     offline: bool = False,
     file_variant: str = "",
+    models_folder: Path | None = None,
 ) -> StableDiffusion:
-    """A backbone from "pocket" (the embedded one), a diffusers folder, a single file, or "owner/name[@revision]".
+    """A backbone from "pocket" (the embedded one), the name of one that was added with `diffsight models add`, a
+    diffusers folder, a single file, or "owner/name[@revision]".
 
-    What exists on the disk goes before a hub id of the same spelling.
+    They are looked for in this order. models_folder: where models were added; None is the default folder.
     device: "cpu", "cuda", "cuda:1", "mps". unrecorded, tokenizer: for single files. cache_folder, offline: for hub ids.
     file_variant: "fp16" or "", for folders and hub ids.
     Raises ModelNotFound where there is none, CheckpointError where it does not load, InvalidInput for a device that
@@ -41,6 +45,8 @@ def open_backbone(
     target = check_device(device)
     if source == "pocket":
         return load_diffusers_folder(POCKET, dtype=dtype, device=target, name="pocket")
+    if (added := find_entry(models_folder or default_folder(), source)) is not None:
+        return load_added(added, dtype=dtype, device=target)
     path = Path(os.path.expanduser(source))
     if source and path.is_dir():
         return load_diffusers_folder(path, dtype=dtype, device=target, file_variant=file_variant)
@@ -50,8 +56,8 @@ def open_backbone(
     if hub_id is None or path.suffix in _SINGLE_FILES:
         raise ModelNotFound(
             f"there is no backbone {source!r}",
-            hint='give "pocket", a folder in the diffusers layout, a .safetensors or .ckpt file, or a hub id '
-            "owner/name or owner/name@revision, in DIFFSIGHT_BACKBONE",
+            hint='give "pocket", a name of `diffsight models list`, a folder in the diffusers layout, '
+            "a .safetensors or .ckpt file, or a hub id owner/name or owner/name@revision, in DIFFSIGHT_BACKBONE",
         )
     return load_hub(
         hub_id["repo_id"],

@@ -10,6 +10,7 @@ import typer
 import diffsight
 from backbones.errors import DiffsightError, InvalidInput
 from diffsight.cli.demo import demo
+from diffsight.cli.keys import keys
 from diffsight.cli.models import models
 from diffsight.cli.predict import predict
 from diffsight.cli.serve import serve
@@ -24,7 +25,8 @@ app = typer.Typer(
 )
 app.command(short_help="Serve the REST API.")(serve)
 app.add_typer(predict, name="predict")
-app.command(short_help="List the backbones there are.")(models)
+app.add_typer(models, name="models")
+app.add_typer(keys, name="keys")
 app.command(short_help="Try the whole service once, on real files.")(demo)
 
 

@@ -1,40 +1,217 @@
-"""`diffsight models`: what there is to serve."""
+"""`diffsight models`: what there is to serve, and the published models that were added on this machine."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
 import backbones.errors
+from backbones.errors import InvalidInput, ModelNotFound
+from backbones.loading.published import PUBLISHED
+from backbones.loading.registry import Entry, default_folder, entries, find_entry, remove_entry
 from diffsight.cli.options import AsJson, Backbone, Config
-from service.settings import load_settings
+from service.settings import Settings, load_settings
 
 POCKET = Path(backbones.errors.__file__).parent / "pocket"
 
+ModelsFolder = Annotated[
+    Path | None, typer.Option(help="Where models are kept; see DIFFSIGHT_MODELS_FOLDER.", metavar="FOLDER")
+]
+Name = Annotated[str, typer.Argument(help="Name that `diffsight models list` shows.", show_default=False)]
 
-def models(backbone: Backbone = None, config: Config = None, as_json: AsJson = False) -> None:
+models = typer.Typer(
+    rich_markup_mode=None,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@models.callback()
+def _models(context: typer.Context, backbone: Backbone = None, config: Config = None, as_json: AsJson = False) -> None:
     """
     \b
     diffsight models
+    diffsight models add sd15
 
-    List the embedded backbone and the one that the settings name. Nothing is loaded.
+    Fetch, verify, list and remove models. Without a command: list them.
+    """
+    if context.invoked_subcommand is None:
+        list_models(backbone=backbone, config=config, as_json=as_json)
+
+
+@models.command(short_help="Fetch or copy a published model, verify and convert it.")
+def add(
+    kind: Annotated[str, typer.Argument(help=f"One of: {', '.join(PUBLISHED)}.", show_default=False)],
+    source: Annotated[
+        str,
+        typer.Option("--from", help="File, folder or hub id; default: where its authors publish it.", metavar="PLACE"),
+    ] = "",
+    revision: Annotated[str, typer.Option(help="Branch, tag or commit on the hub.")] = "main",
+    name: Annotated[str, typer.Option(help="Name here; default: the kind.", show_default=False)] = "",
+    any_size: Annotated[
+        bool,
+        typer.Option("--any-size", help="Take networks of other sizes than the published ones, names being equal."),
+    ] = False,
+    models_folder: ModelsFolder = None,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """
+    \b
+    diffsight models add sd15
+    diffsight models add vpd-depth --from Downloads/vpd_depth_480x480.pth
+
+    Fetch or copy a published model, verify every key and shape, and keep it as safetensors. An interrupted download
+    goes on where it stopped. Adding what is there verifies it again.
+    """
+    settings = load_settings(config)
+    from backbones.loading.add import add_model
+
+    entry = add_model(
+        kind,
+        folder=folder_of(settings, models_folder),
+        source=source,
+        revision=revision,
+        name=name,
+        any_size=any_size,
+        offline=settings.offline,
+        say=lambda line: typer.echo(line, err=as_json),
+    )
+    if as_json:
+        typer.echo(json.dumps(shown(entry), ensure_ascii=False))
+    elif not PUBLISHED[entry.kind].base:
+        typer.echo(f"serve it: diffsight serve --backbone {entry.name}")
+
+
+@models.command("list", short_help="List the models there are.")
+def list_models(
+    models_folder: ModelsFolder = None, backbone: Backbone = None, config: Config = None, as_json: AsJson = False
+) -> None:
+    """
+    \b
+    diffsight models list
+
+    List the embedded backbone, the models that were added, and what the settings name. Nothing is loaded.
     """
     settings = load_settings(config, backbone=backbone)
     chosen = settings.backbone
-    sources = [("pocket", POCKET), *([(chosen, Path(chosen))] if chosen != "pocket" else [])]
-    listed = [
-        {"backbone": name, "served": name == chosen, "found": where(folder), "about": card_summary(folder)}
-        for name, folder in sources
+    added = entries(folder_of(settings, models_folder))
+    listed: list[dict[str, Any]] = [
+        {"backbone": "pocket", "served": chosen == "pocket", "found": where(POCKET), "about": card_summary(POCKET)}
     ]
+    listed += [{"backbone": one.name, "served": one.name == chosen, **shown(one)} for one in added]
+    if all(one["backbone"] != chosen for one in listed):
+        listed.append(
+            {"backbone": chosen, "served": True, "found": where(Path(chosen)), "about": card_summary(Path(chosen))}
+        )
     if as_json:
         typer.echo(json.dumps(listed, ensure_ascii=False))
         return
-    for one in listed:
-        typer.echo(f"{one['backbone']}{'  (what the settings serve)' if one['served'] else ''}\n  {one['found']}")
-        if one["about"]:
-            typer.echo(f"  {one['about']}")
+    for line in listed:
+        typer.echo(f"{line['backbone']}{'  (what the settings serve)' if line['served'] else ''}\n  {line['found']}")
+        if line["about"]:
+            typer.echo(f"  {line['about']}")
+
+
+@models.command(short_help="Hash and verify what was added again.")
+def check(
+    name: Annotated[str | None, typer.Argument(help="One model; default: all.", show_default=False)] = None,
+    models_folder: ModelsFolder = None,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """
+    \b
+    diffsight models check
+    diffsight models check sd15
+
+    Hash every file and verify every key and shape again. Exit status 1 where something is wrong.
+    """
+    folder = folder_of(load_settings(config), models_folder)
+    from backbones.loading.add import problems
+
+    chosen = entries(folder) if name is None else [added(folder, name)]
+    found = {entry.name: problems(entry) for entry in chosen}
+    if as_json:
+        typer.echo(json.dumps(found, ensure_ascii=False))
+    else:
+        for one, wrong in found.items():
+            typer.echo(f"{one}: {'verified' if not wrong else ''}".rstrip())
+            for line in wrong:
+                typer.echo(f"  {line}")
+        if not found:
+            typer.echo(f"no models were added in {folder}")
+    if any(found.values()):
+        raise typer.Exit(1)
+
+
+@models.command(short_help="Delete a model that was added.")
+def remove(
+    name: Name,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Even where the settings serve it.")] = False,
+    models_folder: ModelsFolder = None,
+    config: Config = None,
+) -> None:
+    """
+    \b
+    diffsight models remove sd15
+
+    Delete a model that was added, after asking. What the settings serve stays, unless --force says otherwise.
+    """
+    if name == "pocket":
+        raise InvalidInput("name", "pocket is part of the package and can not be removed")
+    settings = load_settings(config)
+    folder = folder_of(settings, models_folder)
+    try:
+        size = f"{added(folder, name).bytes / 1e9:.2f} GB"
+    except backbones.errors.CheckpointError:
+        size = "its entry can not be read"  # which is a good reason to remove it
+    if settings.backbone == name and not force:
+        raise InvalidInput(
+            "name", f"the settings serve {name!r}", hint="change DIFFSIGHT_BACKBONE first, or give --force"
+        )
+    if not yes:
+        typer.confirm(f"Delete {name} ({size}) in {folder / name}?", abort=True)
+    remove_entry(folder, name)
+    typer.echo(f"{name} is removed")
+
+
+def folder_of(settings: Settings, given: Path | None) -> Path:
+    """Where models are kept: as given, else as set, else the default."""
+    return (given or settings.models_folder or default_folder()).expanduser()
+
+
+def added(folder: Path, name: str) -> Entry:
+    """The entry of a name. Raises ModelNotFound where there is none."""
+    entry = find_entry(folder, name)
+    if entry is None:
+        names = ", ".join(file.parent.name for file in sorted(folder.glob("*/model.json"))) or "none"
+        raise ModelNotFound(f"no model {name!r} was added in {folder}", hint=f"there are: {names}")
+    return entry
+
+
+def shown(entry: Entry) -> dict[str, Any]:
+    """An entry as JSON and tables show it."""
+    kind = PUBLISHED.get(entry.kind)
+    base = f", over {kind.base}" if kind and kind.base else ""
+    return {
+        "name": entry.name,
+        "kind": entry.kind,
+        "found": f"added in {entry.folder}",
+        "about": f"{entry.kind}{base}, {entry.dtype}, {entry.bytes / 1e9:.2f} GB, from {entry.source}; {entry.licence}",
+        "source": entry.source,
+        "revision": entry.revision,
+        "commit": entry.commit,
+        "dtype": entry.dtype,
+        "bytes": entry.bytes,
+        "added": entry.added,
+        "licence": entry.licence,
+        "files": {path: {"bytes": file.bytes, "sha256": file.sha256} for path, file in entry.files.items()},
+    }
 
 
 def where(source: Path) -> str:

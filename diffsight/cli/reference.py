@@ -6,7 +6,23 @@ import os
 import subprocess
 import sys
 
-COMMANDS = ((), ("serve",), ("predict",), ("predict", "zero-shot"), ("predict", "features"), ("models",), ("demo",))
+COMMANDS = (
+    (),
+    ("serve",),
+    ("predict",),
+    ("predict", "zero-shot"),
+    ("predict", "features"),
+    ("models",),
+    ("models", "add"),
+    ("models", "list"),
+    ("models", "check"),
+    ("models", "remove"),
+    ("keys",),
+    ("keys", "create"),
+    ("keys", "list"),
+    ("keys", "revoke"),
+    ("demo",),
+)
 
 
 def reference() -> str:

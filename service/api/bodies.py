@@ -1,4 +1,4 @@
-"""The three request bodies of a task route, as its OpenAPI entry describes them."""
+"""The request bodies of a task route, as its OpenAPI entry describes them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from service.archives import MEDIA_TYPES
 from service.openapi import REFERENCE
 
 # A white stroke on black, 16 x 16: small enough to read, and a real PNG, so that examples can be sent as they stand.
@@ -14,11 +15,16 @@ EXAMPLE_IMAGE = (
 )
 
 _FILE = {"type": "string", "contentMediaType": "application/octet-stream", "description": "An image file."}
+_ZIP = {
+    "type": "string",
+    "contentMediaType": "application/zip",
+    "description": "A zip of image files, which are taken by name. It goes as a file part of a form as well.",
+}
 _IMAGES = ("image", "images")
 
 
 def request_bodies(model: type[BaseModel], *, curl: str) -> dict[str, Any]:
-    """`openapi_extra` of a route that reads `model` in all three forms. curl: the options of a multipart example."""
+    """`openapi_extra` of a route that reads `model` in all forms. curl: the options of a multipart example."""
     schema = advertised(model.model_json_schema(ref_template=REFERENCE))
     options = {name: one for name, one in schema["properties"].items() if name not in _IMAGES}
     required = [name for name in schema.get("required", []) if name not in _IMAGES]
@@ -29,6 +35,7 @@ def request_bodies(model: type[BaseModel], *, curl: str) -> dict[str, Any]:
         "required": ["image", *required],
         "additionalProperties": False,
     }
+    zipped = {media_type: {"schema": _ZIP} for media_type in MEDIA_TYPES[:1] if several}
     example = schema.get("examples", [None])[0]
     return {
         "requestBody": {
@@ -39,6 +46,7 @@ def request_bodies(model: type[BaseModel], *, curl: str) -> dict[str, Any]:
                 "multipart/form-data": {"schema": form},
                 "application/json": {"schema": {"$ref": REFERENCE.format(model=model.__name__)}, "example": example},
                 "image/*": {"schema": _FILE},
+                **zipped,
             },
         },
         "parameters": [_parameter(name, one) for name, one in options.items()],

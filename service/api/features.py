@@ -23,7 +23,8 @@ from service.api.answers import (
     timing_answer,
 )
 from service.api.bodies import EXAMPLE_IMAGE, request_bodies
-from service.api.inputs import ImageBytes, TaskRequest, read_request
+from service.api.inputs import ImageBytes, ImageSource, TaskRequest, read_request
+from service.archives import ArchivedFile
 from service.images import DecodedImage
 from service.openapi import task_problems
 from service.requests import ask
@@ -93,7 +94,7 @@ class FeaturesRequest(TaskRequest):
             raise PydanticCustomError("one_of", "Send either `image` or `images`")
         return self
 
-    def files(self) -> list[bytes]:
+    def files(self) -> list[ImageSource]:
         """All images, in the order sent."""
         return self.images or ([] if self.image is None else [self.image])
 
@@ -109,6 +110,11 @@ class FeaturesAnswer(BaseModel):
     order: str = Field(default=ORDER, description="How a vector is laid out.")
     rows: int = Field(description="U-Net rows spent.")
     images: list[ImageAnswer]
+    names: list[str] = Field(
+        default=[],
+        description="Path of each image in the zip that was sent, in the order of the vectors: by name. Empty where "
+        "none was sent; an empty name is that of an image beside the zip.",
+    )
     backbone: BackboneAnswer
     timing: TimingAnswer
 
@@ -152,6 +158,7 @@ async def features(request: Request) -> Response:
             order=ORDER,
             rows=engine.rows,
             images=[image_answer(image) for image in images],
+            names=names_of(files),
             backbone=backbone_answer(engine.backbone),
             timing=TimingAnswer(seconds={}),
         )
@@ -170,6 +177,12 @@ async def features(request: Request) -> Response:
     answer = answer.model_copy(update={"timing": timing_answer(request)})
     # Millions of numbers as text take seconds: not on the event loop.
     return Response(await asyncio.to_thread(as_json, got, answer), media_type="application/json")
+
+
+def names_of(images: Sequence[ImageSource]) -> list[str]:
+    """The images' paths in archives; empty where no image came in one."""
+    names = [image.name if isinstance(image, ArchivedFile) else "" for image in images]
+    return names if any(names) else []
 
 
 def check_counts(asked: FeaturesRequest, images: int, limits: LimitSettings) -> None:

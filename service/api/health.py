@@ -9,7 +9,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from service.openapi import not_ready
+from service.openapi import keyed, not_ready
 from service.startup import service_of
 
 router = APIRouter(tags=["server"])
@@ -45,7 +45,7 @@ async def ready(request: Request) -> ReadyAnswer:
     "/metrics",
     summary="Prometheus metrics",
     response_class=Response,
-    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **keyed()},
 )
 async def metrics(request: Request) -> Response:
     """Counters and histograms in seconds, in the Prometheus text format."""

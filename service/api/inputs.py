@@ -13,31 +13,53 @@ from email.message import Message
 from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    ValidationError,
+    ValidationInfo,
+    WithJsonSchema,
+)
 from pydantic_core import PydanticCustomError, from_json
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from backbones.errors import InvalidInput
+from service.archives import MEDIA_TYPES, ArchivedFile, is_archive, read_archive
 from service.problems import MalformedBody, UnsupportedBody
 from service.settings import LimitSettings
+from service.startup import service_of
+from service.urls import ImageUrl
 
 Model = TypeVar("Model", bound=BaseModel)
 
 # Names that a file part may have; all files of a request are its images, in order.
 FILE_PARTS = ("image", "images", "images[]", "file")
 _URL_FIELDS = ("url", "image_url", "urls", "image_urls")
-_URLS_ARE_OFF = "URL inputs are off on this server: it fetches nothing"
+_URLS_ARE_OFF = "URL inputs are off on this server (its setting urls.enabled): it fetches nothing"
+_FETCH = "fetch_urls"
 
 
-def decode_base64(value: object) -> object:
-    """The bytes of a base64 text, with or without `data:...;base64,` before it; bytes stay as they are."""
-    if isinstance(value, bytes):
+def read_image(value: object, info: ValidationInfo) -> ImageSource:
+    """The bytes of a base64 text, or the address to fetch where the validation's context allows that.
+
+    Bytes and files of archives, which forms bring, stay as they are.
+    """
+    if isinstance(value, bytes | ArchivedFile):
         return value
     if not isinstance(value, str):
         raise PydanticCustomError("image_type", "An image is a base64 text here, or a file part of a form")
-    if re.match(r"(https?|ftp|file|s3|gs)://", value):
-        raise PydanticCustomError("url_input", _URLS_ARE_OFF + "; send the image's bytes")
+    if re.match(r"(?i)(https?|ftp|file|s3|gs)://", value):
+        if not (info.context or {}).get(_FETCH):
+            raise PydanticCustomError("url_input", _URLS_ARE_OFF + "; send the image's bytes")
+        return ImageUrl(value)
+    return decode_base64(value)
+
+
+def decode_base64(value: str) -> bytes:
+    """The bytes of a base64 text, with or without `data:...;base64,` before it."""
     if value.startswith("data:"):
         head, comma, value = value.partition(",")
         if not comma or not head.endswith(";base64"):
@@ -49,15 +71,18 @@ def decode_base64(value: object) -> object:
         raise PydanticCustomError("base64", "The text is not base64 of an image file") from error
 
 
+ImageSource = bytes | ImageUrl | ArchivedFile
+
 ImageBytes = Annotated[
-    bytes,
-    BeforeValidator(decode_base64),
+    ImageSource,
+    PlainValidator(read_image),
     WithJsonSchema(
         {
             "type": "string",
             "contentEncoding": "base64",
             "contentMediaType": "image/*",
-            "description": "An image file in base64, with or without `data:...;base64,` before it.",
+            "description": "An image file in base64, with or without `data:...;base64,` before it; or, where the "
+            "server's setting `urls.enabled` is on, its https:// address.",
         }
     ),
 ]
@@ -80,7 +105,7 @@ class TaskRequest(BaseModel):
 
 
 async def read_request(request: Request, model: type[Model], limits: LimitSettings) -> Model:
-    """The request as `model`, whichever of the three forms it came in.
+    """The request as `model`, whichever of the three forms it came in. Where several images go, a zip of them goes too.
 
     Raises UnsupportedBody, MalformedBody, InvalidInput, and RequestValidationError with the nearest known field.
     """
@@ -88,6 +113,8 @@ async def read_request(request: Request, model: type[Model], limits: LimitSettin
     if encoding != "identity":
         raise UnsupportedBody(f"Content-Encoding {encoding!r} is not read", hint="send the body uncompressed")
     media_type = _media_type(request.headers.get("content-type", ""))
+    fetch_urls = service_of(request).settings.urls.enabled
+    takes_several = "images" in model.model_fields
     options = list(request.query_params.multi_items())
     if media_type == "application/json":
         if options:
@@ -95,12 +122,18 @@ async def read_request(request: Request, model: type[Model], limits: LimitSettin
                 options[0][0], "query parameters do not go with a JSON body", hint="put them into the JSON object"
             )
         # Base64 of large images takes long enough to hold up everybody else.
-        return await asyncio.to_thread(validated, model, await request.body())
+        return await asyncio.to_thread(validated, model, await request.body(), fetch_urls=fetch_urls)
     if media_type == "multipart/form-data":
         texts, files = await _read_form(request, limits)
-        return validated(model, {**_fields(model, options + texts), **_image_field(model, files)})
+        if takes_several:
+            files = await asyncio.to_thread(unpacked, files, limits)
+        given = {**_fields(model, options + texts), **_image_field(model, files)}
+        return validated(model, given, fetch_urls=fetch_urls)
     if media_type.startswith("image/"):
         return validated(model, {**_fields(model, options), **_image_field(model, [await request.body()])})
+    if media_type in MEDIA_TYPES and takes_several:
+        archived = await asyncio.to_thread(read_archive, await request.body(), limits)
+        return validated(model, {**_fields(model, options), **_image_field(model, archived)})
     raise UnsupportedBody(
         f"the Content-Type {media_type!r} is not read" if media_type else "the request has no Content-Type",
         hint="send one of: multipart/form-data (curl -F image=@cat.jpg -F labels=cat -F labels=dog URL); "
@@ -109,15 +142,33 @@ async def read_request(request: Request, model: type[Model], limits: LimitSettin
     )
 
 
-def validated(model: type[Model], given: bytes | Mapping[str, Any]) -> Model:
-    """`given` (JSON, or fields of a form as texts and bytes) as `model`.
+def unpacked(files: Sequence[ImageSource], limits: LimitSettings) -> list[ImageSource]:
+    """The files, and in the place of each zip the files in it. Raises InvalidInput for a zip that is refused.
+
+    The bounds of one archive hold for all of a request together.
+    """
+    images: list[ImageSource] = []
+    left = limits
+    for file in files:
+        if not (isinstance(file, bytes) and is_archive(file)):
+            images.append(file)
+            continue
+        archived = read_archive(file, left)
+        images.extend(archived)
+        held = sum(len(one.data) for one in archived)
+        left = left.model_copy(update={"max_archive_bytes": left.max_archive_bytes - held})
+    return images
+
+
+def validated(model: type[Model], given: bytes | Mapping[str, Any], *, fetch_urls: bool = False) -> Model:
+    """`given` (JSON, or fields of a form as texts and bytes) as `model`. fetch_urls: whether images may be addresses.
 
     Raises MalformedBody for what is no JSON, and RequestValidationError with what is wrong about its fields.
     """
     try:
         if isinstance(given, bytes):
-            return model.model_validate_json(given, strict=True)
-        return model.model_validate(given)
+            return model.model_validate_json(given, strict=True, context={_FETCH: fetch_urls})
+        return model.model_validate(given, context={_FETCH: fetch_urls})
     except ValidationError as error:
         errors = error.errors(include_url=False, include_context=False, include_input=False)
         if errors[0]["type"] == "json_invalid":
@@ -125,16 +176,19 @@ def validated(model: type[Model], given: bytes | Mapping[str, Any]) -> Model:
                 errors[0]["msg"] if given else "the body is empty",
                 hint='send a JSON object such as {"image": "<base64>", ...}',
             ) from error
-        raise RequestValidationError([_with_hint(dict(one), model) for one in errors]) from error
+        raise RequestValidationError([_with_hint(dict(one), model, fetch_urls) for one in errors]) from error
 
 
-def _with_hint(error: dict[str, Any], model: type[BaseModel]) -> dict[str, Any]:
+def _with_hint(error: dict[str, Any], model: type[BaseModel], fetch_urls: bool) -> dict[str, Any]:
     """The error with the nearest known field in its message, where it is about an unknown one."""
     if error["type"] != "extra_forbidden":
         return error
     name = str(error["loc"][-1])
-    if name in _URL_FIELDS:
+    if name in _URL_FIELDS and not fetch_urls:
         return {**error, "type": "url_input", "msg": _URLS_ARE_OFF, "ctx": {"hint": "send the image's bytes"}}
+    if name in _URL_FIELDS:
+        hint = "send the https:// address as `image`"
+        return {**error, "msg": f"Unknown field; {hint}", "ctx": {"hint": hint}}
     if len(error["loc"]) > 1:
         return {**error, "msg": "Unknown field"}
     known = list(model.model_fields)
@@ -143,13 +197,15 @@ def _with_hint(error: dict[str, Any], model: type[BaseModel]) -> dict[str, Any]:
     return {**error, "msg": f"Unknown field; {hint}", "ctx": {"hint": hint}}
 
 
-async def _read_form(request: Request, limits: LimitSettings) -> tuple[list[tuple[str, str]], list[bytes]]:
+async def _read_form(request: Request, limits: LimitSettings) -> tuple[list[tuple[str, str]], list[ImageSource]]:
     """(name, text) of the form's fields, and the bytes of its images."""
+    # Room for all labels and templates of one route, and for the longest lists of numbers that another takes.
+    most_fields = 4 * limits.max_prompts + 256
     reading = request.form(
-        max_files=limits.max_images + 1, max_fields=4 * limits.max_prompts, max_part_size=limits.max_upload_bytes
+        max_files=limits.max_images + 1, max_fields=most_fields, max_part_size=limits.max_upload_bytes
     )
     texts: list[tuple[str, str]] = []
-    files: list[bytes] = []
+    files: list[ImageSource] = []
     try:
         async with reading as form:
             for name, value in form.multi_items():
@@ -164,6 +220,14 @@ async def _read_form(request: Request, limits: LimitSettings) -> tuple[list[tupl
                         hint="send images as parts named 'image', and everything else as texts",
                     )
     except HTTPException as error:
+        if str(error.detail).startswith("Too many files"):
+            raise InvalidInput(
+                "images", f"too many files; one request takes {limits.max_images}", hint="send fewer"
+            ) from error
+        if str(error.detail).startswith("Too many fields"):
+            raise InvalidInput(
+                "form", f"too many fields; one form takes {most_fields:,}", hint="send a list as one field of JSON"
+            ) from error
         raise MalformedBody(
             f"the form can not be read: {error.detail}",
             hint="let the HTTP client write the multipart body and its boundary: curl -F image=@cat.jpg ...",
@@ -171,7 +235,7 @@ async def _read_form(request: Request, limits: LimitSettings) -> tuple[list[tupl
     return texts, files
 
 
-def _image_field(model: type[BaseModel], files: Sequence[bytes]) -> dict[str, Any]:
+def _image_field(model: type[BaseModel], files: Sequence[ImageSource]) -> dict[str, Any]:
     """The files as the model's own field for images."""
     if not files:
         return {}

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
-from service.openapi import not_ready
+from service.openapi import keyed, not_ready
 from service.startup import service_of
 
 router = APIRouter(tags=["server"])
@@ -58,7 +58,7 @@ class ModelsAnswer(BaseModel):
     engine: EngineState
 
 
-@router.get("/v1/models", summary="What is loaded, and how busy it is", responses=not_ready())
+@router.get("/v1/models", summary="What is loaded, and how busy it is", responses={**keyed(), **not_ready()})
 async def models(request: Request) -> ModelsAnswer:
     """The backbone, each task's defaults, and the engine's state."""
     service = service_of(request)

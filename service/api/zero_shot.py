@@ -128,6 +128,7 @@ async def zero_shot(request: Request) -> ZeroShotAnswer:
     engine = service.engine
     limits = service.settings.limits
     asked = await read_request(request, ZeroShotRequest, limits)
+    request.state.labels = len(asked.labels)
     templates = asked.templates or [service.settings.zero_shot_template]
     hypotheses = check_counts(asked.labels, templates, limits)
     schedule = choose_schedule(asked, hypotheses, len(engine.model.description.alphas_cumprod), limits)

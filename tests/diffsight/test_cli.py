@@ -129,7 +129,8 @@ def test_mistakes_are_one_line_with_the_next_step(pictures: list[Path], tmp_path
     assert_one_line_error(diffsight("models", DIFFSIGHT_BACKBON="x"), "did you mean DIFFSIGHT_BACKBONE?")
 
 
-def test_serve_prints_its_address_logs_json_and_stops_on_ctrl_c(png: bytes, tmp_path: Path) -> None:
+@pytest.mark.parametrize("told_to_stop", [signal.SIGINT, signal.SIGTERM])
+def test_serve_prints_its_address_logs_json_and_stops_when_told(told_to_stop: signal.Signals, tmp_path: Path) -> None:
     log = tmp_path / "log"
     with log.open("w") as written:
         process = subprocess.Popen(
@@ -146,7 +147,7 @@ def test_serve_prints_its_address_logs_json_and_stops_on_ctrl_c(png: bytes, tmp_
             answer = httpx2.get(f"{address[0]}/v1/nowhere", headers={"X-Request-ID": "mine"})
             assert answer.status_code == 404
         finally:
-            process.send_signal(signal.SIGINT)
+            process.send_signal(told_to_stop)
             rest = process.communicate(timeout=SECONDS)[0]
     assert process.returncode == 0
     assert rest == "diffsight: stopped\n"

@@ -44,7 +44,7 @@ def main() -> int:
 
     for (operation, media_type, status), count in sorted(found.cases.items()):
         print(f"{count:6}  {operation}  {media_type}  {status}")
-    print(f"{time.monotonic() - started:.0f} s, {len(found.not_http)} requests that were no HTTP")
+    print(f"{time.monotonic() - started:.0f} s, {len(found.not_http)} requests that the HTTP parser refused")
     print("\n".join(one[:300] for one in found.not_http))
     tell("server error", found.server_errors)
     tell("contradiction", found.contradictions)

@@ -38,8 +38,10 @@ def test_operation_ids_are_the_names_of_the_endpoints() -> None:
 @pytest.mark.parametrize("route", TASKS)
 def test_a_task_route_shows_three_bodies_and_its_problems(route: str) -> None:
     operation = DOCUMENT["paths"][route]["post"]
-    assert operation["requestBody"]["content"].keys() == {"multipart/form-data", "application/json", "image/*"}
-    assert operation["responses"].keys() == {"200", "413", "415", "422", "429", "503", "504", "default"}
+    bodies = {"multipart/form-data", "application/json", "image/*"}
+    zipped = {"application/zip"} if route == "/v1/features" else set()
+    assert operation["requestBody"]["content"].keys() == bodies | zipped
+    assert operation["responses"].keys() == {"200", "401", "413", "415", "422", "429", "503", "504", "default"}
     for status, response in operation["responses"].items():
         if status != "200":
             assert list(response["content"]) == ["application/problem+json"]
@@ -63,6 +65,18 @@ def test_form_and_query_take_the_options_of_the_json_body(route: str) -> None:
     options = DOCUMENT["components"]["schemas"][name]["properties"].keys() - {"image", "images"}
     assert {parameter["name"] for parameter in operation["parameters"]} == options
     assert content["multipart/form-data"]["schema"]["properties"].keys() == options | {"image"}
+
+
+def test_the_document_tells_how_keys_are_sent_and_where_none_is_needed() -> None:
+    schemes = DOCUMENT["components"]["securitySchemes"]
+    assert {(one["type"], one.get("name", one.get("scheme"))) for one in schemes.values()} == {
+        ("http", "bearer"),
+        ("apiKey", "X-API-Key"),
+    }
+    open_routes = {
+        path for path, methods in DOCUMENT["paths"].items() for one in methods.values() if "security" not in one
+    }
+    assert open_routes == {"/health/live", "/health/ready"}
 
 
 def test_a_problem_has_the_documented_fields(server: Server) -> None:

@@ -22,7 +22,7 @@ from backbones.stable_diffusion import StableDiffusion
 from tests.backbones.original_layout import averaged_only, renamed, single_file_tensors, unet_modules, vae_tensors
 from tests.backbones.small_models import NAMES, UNRECORDED, WEIGHTS
 
-FULL_SIZE_KEYS = Path(__file__).with_name("full_size_keys.json")
+FULL_SIZE_KEYS = Path(ldm.__file__).with_name("published_keys.json")
 
 
 def write(tensors: dict[str, Tensor], file: Path) -> Path:

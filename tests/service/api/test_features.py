@@ -115,4 +115,4 @@ def test_a_bad_value_is_refused_by_name(
 
 def test_too_many_images_are_refused(server: Server, png: bytes, check_problem: Any) -> None:
     check_problem(server.client.post(ROUTE, files=[("image", png)] * 65), 422, "invalid-input")
-    check_problem(server.client.post(ROUTE, files=[("image", png)] * 66), 400, "malformed-body")
+    check_problem(server.client.post(ROUTE, files=[("image", png)] * 66), 422, "invalid-input")

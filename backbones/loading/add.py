@@ -1,0 +1,185 @@
+"""Fetch or copy a published model, verify and convert it once, and enter it in the registry; verify it again later."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+from backbones.errors import DiffsightError, InvalidInput, ModelNotFound
+from backbones.loading.fetch import FreeBytes, RemoteFile, check_space, fetch_files, free_bytes, gigabytes, list_files
+from backbones.loading.published import Published, needed_files, published
+from backbones.loading.registry import (
+    INCOMING,
+    WEIGHTS,
+    Entry,
+    check_name,
+    describe_files,
+    find_entry,
+    write_entry,
+    wrong_files,
+)
+
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+def add_model(
+    kind: str,
+    *,
+    folder: Path,
+    source: str = "",
+    revision: str = "main",
+    name: str = "",
+    any_size: bool = False,
+    offline: bool = False,
+    endpoint: str | None = None,
+    say: Callable[[str], None] = lambda line: None,
+    free: FreeBytes = free_bytes,
+) -> Entry:
+    """Add a model to the registry in `folder`; one that is there already is verified again and returned.
+
+    source: a path, a hub id, or "" for where its authors publish it. name: in the registry; "" is the kind.
+    any_size: networks of other sizes than the published ones, with the same names. endpoint: another hub.
+    say: gets one line for each step. free: bytes left on a folder's disk.
+    Raises ModelNotFound where it can not be had, CheckpointError where it is not the model or is damaged, InvalidInput
+    for arguments that do not go together and for a full disk. Nothing is entered then; finished downloads stay for the
+    next try.
+    """
+    model = published(kind)
+    name = name or kind
+    check_name(name)
+    if (present := find_entry(folder, name)) is not None:
+        return _verified_again(present, kind, source, say)
+
+    path, hub_id = _located(model, source)
+    if path is not None:
+        root, files = _local(kind, path)
+        return _enter(model, name, root, files, str(path), "", "", folder, any_size=any_size, say=say, free=free)
+
+    if offline:
+        raise ModelNotFound(f"{hub_id} is on the hub, and DIFFSIGHT_OFFLINE is set", hint=_instead(kind))
+    say(f"asking the hub for {hub_id}@{revision}")
+    commit, remote = list_files(hub_id, revision, endpoint=endpoint, instead=_instead(kind))
+    files = needed_files(kind, remote.keys(), hub_id)
+    wanted: Mapping[str, RemoteFile] = {one: remote[one] for one in files}
+    download = folder / INCOMING / f"{hub_id.replace('/', '--')}@{commit}"
+    # The download and its conversion are on the disk at the same time.
+    check_space(2 * sum(file.bytes for file in wanted.values()) - _size(download), folder, free)
+    say(f"fetching {len(files)} files, {gigabytes(sum(file.bytes for file in wanted.values()))}")
+    fetch_files(hub_id, commit, wanted, download, endpoint=endpoint, instead=_instead(kind), free=free)
+    entry = _enter(
+        model, name, download, files, hub_id, revision, commit, folder, any_size=any_size, say=say, free=free
+    )
+    shutil.rmtree(download)
+    return entry
+
+
+def problems(entry: Entry) -> list[str]:
+    """What is wrong with a model, one line each: its files hashed again, and every key and shape verified again."""
+    from backbones.loading.layouts import verify
+
+    wrong = wrong_files(entry)
+    try:
+        verify(entry.kind, entry.weights, any_size=entry.any_size)
+    except DiffsightError as error:
+        wrong.append(str(error))
+    return wrong
+
+
+def _verified_again(entry: Entry, kind: str, source: str, say: Callable[[str], None]) -> Entry:
+    same_source = source in ("", entry.source) or str(Path(source).expanduser().resolve()) == entry.source
+    if entry.kind != kind or not same_source:
+        raise InvalidInput(
+            "name",
+            f"{entry.name!r} is there already: {entry.kind} from {entry.source}",
+            hint=f"choose another --name, or `diffsight models remove {entry.name}` first",
+        )
+    if wrong := problems(entry):
+        raise InvalidInput(
+            "name",
+            f"{entry.name!r} is there, but damaged: {'; '.join(wrong)}",
+            hint=f"`diffsight models remove {entry.name}`, then add it again",
+        )
+    say(f"{entry.name} is there already, and verified")
+    return entry
+
+
+def _located(model: Published, source: str) -> tuple[Path | None, str]:
+    """Where to take it from: a path, or a hub id."""
+    if not source and not model.hub_id:
+        raise ModelNotFound(
+            f"the authors of {model.kind} publish it on no hub, but at {model.where}",
+            hint=f"download it there, then: diffsight models add {model.kind} --from PATH",
+        )
+    path = Path(source).expanduser()
+    if source and path.exists():
+        return path.resolve(), ""
+    hub_id = source or model.hub_id
+    if not _HUB_ID.fullmatch(hub_id):
+        raise ModelNotFound(
+            f"{source} is not there, and is no hub id", hint="give --from a file, a folder, or owner/name"
+        )
+    return None, hub_id
+
+
+def _instead(kind: str) -> str:
+    return f"bring its files to this machine, then: diffsight models add {kind} --from PATH"
+
+
+def _local(kind: str, path: Path) -> tuple[Path, list[str]]:
+    """The folder and the files in it that make up the model."""
+    if path.is_dir():
+        names = [file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file()]
+        return path, needed_files(kind, names, path)
+    return path.parent, needed_files(kind, [path.name], path)
+
+
+def _size(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+def _enter(
+    model: Published,
+    name: str,
+    root: Path,
+    files: list[str],
+    source: str,
+    revision: str,
+    commit: str,
+    folder: Path,
+    *,
+    any_size: bool,
+    say: Callable[[str], None],
+    free: FreeBytes,
+) -> Entry:
+    """Convert into a folder beside the target, verify, and rename. The folder is gone where that fails."""
+    from backbones.loading.layouts import convert
+
+    check_space(sum((root / one).stat().st_size for one in files), folder, free)
+    (folder / INCOMING).mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f"{name}-", dir=folder / INCOMING) as beside:
+        made = Path(beside) / name
+        say("verifying and converting")
+        dtype = convert(model.kind, root, files, made / WEIGHTS, any_size=any_size)
+        entry = Entry(
+            folder=made,
+            name=name,
+            kind=model.kind,
+            source=source,
+            revision=revision,
+            commit=commit,
+            dtype=dtype,
+            added=datetime.now(UTC).isoformat(timespec="seconds"),
+            licence=model.licence,
+            any_size=any_size,
+            files=describe_files(made / WEIGHTS),
+        )
+        write_entry(entry)
+        made.rename(folder / name)
+    say(f"{name} is ready: {gigabytes(entry.bytes)} in {folder / name}")
+    stored = find_entry(folder, name)
+    assert stored is not None
+    return stored

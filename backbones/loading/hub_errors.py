@@ -1,0 +1,51 @@
+"""What a hub refuses, or that it is not there, as ModelNotFound with the next step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx2
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+from backbones.errors import ModelNotFound
+
+
+@contextmanager
+def told_by_the_hub(repo_id: str, revision: str, instead: str) -> Iterator[None]:
+    """Turns the hub library's errors about a repository into ModelNotFound. instead: what else one can do."""
+    asked = f"{repo_id}@{revision}"
+    try:
+        yield
+    except GatedRepoError as error:
+        raise ModelNotFound(
+            f"{asked} is open only to those who accepted its terms",
+            hint=f"accept them on the model's page and set HF_TOKEN, or {instead}",
+        ) from error
+    except RevisionNotFoundError as error:
+        raise ModelNotFound(
+            f"{repo_id} has no revision {revision!r}", hint="give a branch, a tag or a commit after the @"
+        ) from error
+    except RepositoryNotFoundError as error:
+        raise ModelNotFound(
+            f"the hub has no {repo_id}, or does not show it",
+            hint=f"check the spelling, set HF_TOKEN for a private one, or {instead}",
+        ) from error
+    except HFValidationError as error:
+        raise ModelNotFound(f"{repo_id!r} is no hub id", hint=f"a hub id is owner/name; or {instead}") from error
+    except (LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
+        raise ModelNotFound(
+            f"{asked} is not downloaded yet, and the hub is switched off or out of reach",
+            hint=f"unset DIFFSIGHT_OFFLINE and HF_HUB_OFFLINE and connect to the hub once, or {instead}",
+        ) from error
+    except (HfHubHTTPError, httpx2.HTTPError, OSError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ModelNotFound(f"{asked} could not be downloaded ({reason})", hint=instead) from error

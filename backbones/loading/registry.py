@@ -1,0 +1,157 @@
+"""The models that were added on this machine: one folder each, with an entry that says what its files must be.
+
+    MODELS_FOLDER/NAME/model.json    the entry
+    MODELS_FOLDER/NAME/weights/...   the files
+    MODELS_FOLDER/.incoming/         downloads and conversions under way
+
+A model appears and disappears by one rename, so there is never half of one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from backbones.errors import CheckpointError, InvalidInput, ModelNotFound
+
+ENTRY, WEIGHTS, INCOMING = "model.json", "weights", ".incoming"
+_FORMAT = 1
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """One file of a model: its size in bytes and its SHA-256 in hexadecimal."""
+
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What is known of a model that was added.
+
+    folder: where it lies. source: hub id or path that it came from. revision: as asked; commit: what the hub took it
+    for, "" for local copies. dtype: of the U-Net's weights. added: time, ISO 8601, UTC.
+    any_size: sizes other than the published ones were allowed. files: path below `weights` -> what it must be.
+    """
+
+    folder: Path
+    name: str
+    kind: str
+    source: str
+    revision: str
+    commit: str
+    dtype: str
+    added: str
+    licence: str
+    any_size: bool
+    files: dict[str, StoredFile]
+
+    @property
+    def weights(self) -> Path:
+        """The folder of its files."""
+        return self.folder / WEIGHTS
+
+    @property
+    def bytes(self) -> int:
+        """Size of all its files."""
+        return sum(file.bytes for file in self.files.values())
+
+
+def default_folder() -> Path:
+    """Where models are kept unless a setting says otherwise."""
+    return Path("~/.local/share/diffsight/models").expanduser()
+
+
+def check_name(name: str) -> None:
+    """Raises InvalidInput for a name that can not be a folder of the registry, or means something else."""
+    if not _NAME.fullmatch(name) or name == "pocket":
+        raise InvalidInput(
+            "name",
+            f"{name!r} can not be a model's name",
+            hint="letters, digits, dots, dashes and underscores, up to 100; `pocket` is the embedded backbone",
+        )
+
+
+def find_entry(folder: Path, name: str) -> Entry | None:
+    """The entry of a name, None where there is none. Raises CheckpointError where its JSON can not be read."""
+    if not _NAME.fullmatch(name) or not (folder / name / ENTRY).is_file():
+        return None
+    return read_entry(folder / name)
+
+
+def read_entry(folder: Path) -> Entry:
+    """The entry of one model's folder. Raises CheckpointError where its JSON can not be read."""
+    try:
+        content: dict[str, Any] = json.loads((folder / ENTRY).read_text(encoding="utf-8"))
+        if content.pop("format") != _FORMAT:
+            raise ValueError("another format")
+        content.pop("bytes", None)
+        files = {path: StoredFile(**told) for path, told in content.pop("files").items()}
+        return Entry(folder=folder, **{**content, "name": folder.name}, files=files)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(
+            folder / ENTRY, f"this entry can not be read ({error})", hint="remove the model and add it again"
+        ) from error
+
+
+def entries(folder: Path) -> list[Entry]:
+    """All models of the folder, by name. Raises CheckpointError where one entry can not be read."""
+    return [read_entry(file.parent) for file in sorted(folder.glob(f"*/{ENTRY}")) if _NAME.fullmatch(file.parent.name)]
+
+
+def write_entry(entry: Entry) -> None:
+    """Write the entry into its folder, which is not in its place yet."""
+    content = asdict(entry)
+    del content["folder"]
+    text = json.dumps({"format": _FORMAT, **content, "bytes": entry.bytes}, indent=2, ensure_ascii=False)
+    (entry.folder / ENTRY).write_text(text + "\n", encoding="utf-8")
+
+
+def describe_files(weights: Path) -> dict[str, StoredFile]:
+    """Size and hash of every file below a folder, by its path in it."""
+    return {
+        file.relative_to(weights).as_posix(): StoredFile(file.stat().st_size, sha256_of(file))
+        for file in sorted(weights.rglob("*"))
+        if file.is_file()
+    }
+
+
+def wrong_files(entry: Entry) -> list[str]:
+    """What is wrong with a model's files, one line each: missing, changed since it was added, or not its own."""
+    wrong = []
+    for path, told in entry.files.items():
+        file = entry.weights / path
+        if not file.is_file():
+            wrong.append(f"{path}: missing")
+        elif file.stat().st_size != told.bytes:
+            wrong.append(f"{path}: {file.stat().st_size} bytes where {told.bytes} belong")
+        elif sha256_of(file) != told.sha256:
+            wrong.append(f"{path}: other content than when it was added (SHA-256)")
+    found = {file.relative_to(entry.weights).as_posix() for file in entry.weights.rglob("*") if file.is_file()}
+    return wrong + [f"{path}: not a file of this model" for path in sorted(found - entry.files.keys())]
+
+
+def remove_entry(folder: Path, name: str) -> None:
+    """Delete a model: at once out of sight, then its files. Raises ModelNotFound where there is none of that name."""
+    check_name(name)
+    if not (folder / name / ENTRY).is_file():
+        raise ModelNotFound(f"no model {name!r} was added in {folder}", hint="`diffsight models list` tells the names")
+    incoming = folder / INCOMING
+    incoming.mkdir(exist_ok=True)
+    away = Path(tempfile.mkdtemp(prefix=f"{name}-removed-", dir=incoming))
+    (folder / name).rename(away / name)
+    shutil.rmtree(away)
+
+
+def sha256_of(file: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()

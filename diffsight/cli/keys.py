@@ -1,0 +1,136 @@
+"""`diffsight keys ...`: make, list and revoke the API keys that a server accepts."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC, date, datetime, time, timedelta
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from backbones.errors import InvalidInput
+from diffsight.cli.options import AsJson, Config
+from service.settings import load_settings
+
+if TYPE_CHECKING:
+    from service.keys import Key
+
+keys = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    short_help="Make, list and revoke API keys.",
+    help="\b\ndiffsight keys create alice\n\nMake, list and revoke the API keys that a server accepts. A running "
+    "server notices at once.",
+)
+
+
+@keys.command(short_help="Make a key and print it, once.")
+def create(
+    name: Annotated[str, typer.Argument(help="Whose key it is, for lists and logs.", show_default=False)],
+    rate: Annotated[str | None, typer.Option(help="Requests a minute, such as 60/minute.", metavar="N/minute")] = None,
+    concurrency: Annotated[int | None, typer.Option(help="Requests at a time.", min=1, max=100_000)] = None,
+    expires: Annotated[
+        str | None, typer.Option(help="Last day that it is valid (UTC), such as 2030-12-31.", metavar="DATE")
+    ] = None,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """
+    \b
+    diffsight keys create alice
+    diffsight keys create batch-jobs --rate 600/minute --concurrency 4 --expires 2030-12-31
+
+    Make a key and print it. It is shown this once: only a hash of it is kept. Limits that are not given are the
+    server's settings.
+    """
+    from service.keys import create_key
+
+    path = load_settings(config).access.keys_path()
+    key, text = create_key(
+        path,
+        name,
+        now=datetime.now(UTC),
+        expires=end_of_day(expires) if expires is not None else None,
+        rate_per_minute=per_minute(rate) if rate is not None else None,
+        concurrency=concurrency,
+    )
+    if as_json:
+        typer.echo(json.dumps({**shown(key), "key": text}, ensure_ascii=False))
+        return
+    typer.echo(f"diffsight: key {key.id} for {key.name!r}, kept as a hash in {path}. Copy it now:", err=True)
+    typer.echo(text)
+
+
+@keys.command("list", short_help="List keys, without their secrets.")
+def list_keys(config: Config = None, as_json: AsJson = False) -> None:
+    """
+    \b
+    diffsight keys list
+
+    List all keys that were made, with their limits and whether they are valid. Secrets are nowhere to be listed.
+    """
+    from service.keys import read_keys
+
+    path = load_settings(config).access.keys_path()
+    listed = [shown(key) for key in read_keys(path)]
+    if as_json:
+        typer.echo(json.dumps(listed, ensure_ascii=False))
+        return
+    if not listed:
+        typer.echo(f"no keys in {path}")
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for name in ("id", "name", "state", "created", "expires", "a minute", "at a time"):
+        table.add_column(name, overflow="fold")
+    for one in listed:
+        day = {name: (one[name] or "never")[:10] for name in ("created", "expires")}
+        limits = [str(one[name] or "default") for name in ("rate_per_minute", "concurrency")]
+        table.add_row(one["id"], one["name"], one["state"], day["created"], day["expires"], *limits)
+    Console(highlight=False, markup=False).print(table)
+
+
+@keys.command(short_help="Make a key invalid, at once.")
+def revoke(
+    name_or_id: Annotated[str, typer.Argument(help="Name or id, as listed.", show_default=False)],
+    config: Config = None,
+) -> None:
+    """
+    \b
+    diffsight keys revoke alice
+
+    Make a key invalid, at once. It stays in the list; a server whose last key was revoked answers nobody.
+    """
+    from service.keys import revoke_key
+
+    key = revoke_key(load_settings(config).access.keys_path(), name_or_id, now=datetime.now(UTC))
+    typer.echo(f"diffsight: revoked {key.id} ({key.name})")
+
+
+def per_minute(text: str) -> int:
+    """The number in `60/minute`. Raises InvalidInput for another form."""
+    match = re.fullmatch(r"([1-9][0-9]{0,6})/min(?:ute)?", text, re.ASCII)
+    if match is None or int(match[1]) > 1_000_000:
+        raise InvalidInput("--rate", f"{text!r}", hint="write it like 60/minute, from 1 to 1000000")
+    return int(match[1])
+
+
+def end_of_day(text: str) -> datetime:
+    """The first moment (UTC) after a day such as 2030-12-31. Raises InvalidInput for another form."""
+    try:
+        return datetime.combine(date.fromisoformat(text) + timedelta(days=1), time.min, UTC)
+    except (ValueError, OverflowError) as error:
+        raise InvalidInput("--expires", f"{text!r}", hint="write a date like 2030-12-31") from error
+
+
+def shown(key: Key) -> dict[str, Any]:
+    """What may be told of a key."""
+    return {
+        **key.model_dump(mode="json", exclude={"digest", "expires"}),
+        # The last day, as it was given.
+        "expires": None if key.expires is None else (key.expires - timedelta(days=1)).date().isoformat(),
+        "state": key.state(datetime.now(UTC)),
+    }

@@ -1,0 +1,124 @@
+"""A short `make fuzz` in every run of the tests, and that it finds what is wrong."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator
+
+import pytest
+
+from service.images import decode_image
+from tests.conftest import Server
+from tests.fuzz.api import Findings, fuzz_api, fuzz_uploads, fuzzed_server, wrong_problem
+from tests.fuzz.images import LIMITS, crash, damaged_images, seed_images
+
+pytestmark = pytest.mark.fuzz
+
+
+@pytest.fixture(scope="module")
+def fuzzed() -> Iterator[Server]:
+    with fuzzed_server() as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def _decoders_may_complain() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        yield
+
+
+def test_every_seed_is_an_image_that_is_read() -> None:
+    for name, data in seed_images().items():
+        assert decode_image(data, LIMITS).array.size, name
+
+
+def test_the_same_seed_damages_in_the_same_way() -> None:
+    first, again, other = (list(damaged_images(60, seed)) for seed in (5, 5, 6))
+    assert first == again
+    assert first != other
+
+
+def test_damaged_images_are_read_or_refused() -> None:
+    wrong = {name: told for name, data in damaged_images(600, 1) if (told := crash(data))}
+    assert not wrong
+
+
+def test_damaged_uploads_are_read_or_refused(fuzzed: Server) -> None:
+    assert not fuzz_uploads(fuzzed, count=40, seed=2, on_case=lambda: None)
+
+
+def test_generated_requests_are_answered_as_documented(fuzzed: Server) -> None:
+    found = fuzz_api(fuzzed, cases=100, seed=3, systematic=False, on_case=lambda: None)
+    assert found.asked >= 100
+    assert not found.server_errors
+    assert not found.contradictions
+    assert {status for _, _, status in found.cases} >= {200, 422}
+
+
+def test_findings_count_each_case() -> None:
+    found = Findings()
+    found.cases["GET /", "no body", 200] += 2
+    found.cases["GET /", "no body", 405] += 1
+    assert found.asked == 3
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "content", "told"),
+    [
+        (200, {}, b"", ""),
+        (404, {"content-type": "text/plain"}, b"", "404 as text/plain"),
+        (429, {"content-type": "application/problem+json", "x-request-id": "1"}, b"", "429 without Retry-After"),
+        (405, {"content-type": "application/problem+json", "x-request-id": "1"}, b"", "405 without Allow"),
+        (
+            422,
+            {"content-type": "application/problem+json", "x-request-id": "1"},
+            b'{"status": 422, "request_id": "2", "hint": "x"}',
+            "422 with two request ids",
+        ),
+        (
+            422,
+            {"content-type": "application/problem+json", "x-request-id": "1"},
+            b'{"status": 422, "request_id": "1", "hint": "x"}',
+            "",
+        ),
+    ],
+)
+def test_an_answer_that_is_not_the_promised_problem_is_seen(
+    status: int, headers: dict[str, str], content: bytes, told: str
+) -> None:
+    assert wrong_problem(status, headers, content) == told
+
+
+def test_the_command_ends_with_its_counts() -> None:
+    command = [sys.executable, "-m", "tests.fuzz", "--cases", "0", "--images", "30", "--uploads", "3"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    last = done.stdout.rstrip().splitlines()[-1]
+    assert last == "fuzz: 0 API cases, 0 server errors, 0 contradictions; 33 damaged images, 0 crashes"
+
+
+# What fuzzing found, each as it was met.
+
+
+def test_more_files_than_a_form_takes_are_refused_as_too_many(fuzzed: Server, png: bytes) -> None:
+    response = fuzzed.client.post("/v1/features", files=[("image", png)] * 9)
+    assert (response.status_code, response.json()["field"]) == (422, "images")
+    assert "one request takes 4" in response.json()["detail"]
+
+
+def test_the_longest_lists_of_one_route_fit_into_a_form_whatever_another_routes_limits(
+    fuzzed: Server, png: bytes
+) -> None:
+    lists = {"timesteps": ["10"] * 64, "blocks": ["5"] * 64}
+    response = fuzzed.client.post("/v1/features", files={"image": png}, data=lists)
+    assert response.status_code == 200
+    assert response.json()["rows"] == 64
+
+
+def test_more_fields_than_a_form_takes_are_refused_as_too_many(fuzzed: Server, png: bytes) -> None:
+    response = fuzzed.client.post("/v1/features", files={"image": png}, data={"timesteps": ["10"] * 1000})
+    assert (response.status_code, response.json()["field"]) == (422, "form")
+    assert "JSON" in response.json()["hint"]
