@@ -79,6 +79,35 @@ def fill(
     tensors: key -> tensor in the parameter's shape. unexpected: keys already known to have no place here.
     Raises CheckpointError with the missing, unexpected and mis-shaped keys, if there is any.
     """
+    check_fit(
+        network,
+        tensors,
+        source,
+        f"the weights do not fit {type(network).__name__} (keys as diffusers and transformers name them)",
+        unexpected=unexpected,
+        hint=hint,
+    )
+    # Copies, since tensors of a mapped file start anywhere: the CPU's kernels are slower there and round otherwise, and
+    # a file that is replaced would change the network under way.
+    whole = torch.contiguous_format
+    copies = {key: tensor.to(dtype, copy=True, memory_format=whole) for key, tensor in tensors.items()}
+    network.load_state_dict(copies, strict=True, assign=True)
+
+
+def check_fit(
+    network: nn.Module,
+    tensors: Mapping[str, Tensor],
+    source: object,
+    message: str,
+    *,
+    unexpected: tuple[str, ...] = (),
+    hint: str = "",
+) -> None:
+    """Raises CheckpointError with `message` and the missing, unexpected and mis-shaped keys, if there is any.
+
+    tensors: key -> tensor, which belongs in the shape of the network's own. unexpected: keys already known to have no
+    place here.
+    """
     own = network.state_dict()
     missing = sorted(own.keys() - tensors.keys())
     unexpected = tuple(sorted({*unexpected, *(tensors.keys() - own.keys())}))
@@ -88,19 +117,7 @@ def fill(
         if own[key].shape != tensors[key].shape
     ]
     if missing or unexpected or mis_shaped:
-        raise CheckpointError(
-            source,
-            f"the weights do not fit {type(network).__name__} (keys as diffusers and transformers name them)",
-            missing=missing,
-            unexpected=unexpected,
-            mis_shaped=mis_shaped,
-            hint=hint,
-        )
-    # Copies, since tensors of a mapped file start anywhere: the CPU's kernels are slower there and round otherwise, and
-    # a file that is replaced would change the network under way.
-    whole = torch.contiguous_format
-    copies = {key: tensor.to(dtype, copy=True, memory_format=whole) for key, tensor in tensors.items()}
-    network.load_state_dict(copies, strict=True, assign=True)
+        raise CheckpointError(source, message, missing=missing, unexpected=unexpected, mis_shaped=mis_shaped, hint=hint)
 
 
 def digest_of(*parts: Path | str) -> str:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from backbones.errors import CheckpointError, ModelNotFound
+from backbones.loading.weight_files import check_fit
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,23 +50,15 @@ def load_weights(module: nn.Module, state: Mapping[str, Tensor], source: object)
     Raises CheckpointError with the missing, unexpected and mis-shaped keys.
     """
     own = module.state_dict()
-    missing = sorted(own.keys() - state.keys())
-    unexpected = sorted(key for key in state.keys() - own.keys() if key != "cls_token")
-    mis_shaped = [
-        f"{key}: {tuple(state[key].shape)} where {tuple(own[key].shape)} belongs"
-        for key in sorted(own.keys() & state.keys())
-        if state[key].shape != own[key].shape
-    ]
-    if missing or unexpected or mis_shaped:
-        raise CheckpointError(
-            source,
-            f"the weights do not fit {type(module).__name__} as it was described",
-            missing=missing,
-            unexpected=unexpected,
-            mis_shaped=mis_shaped,
-            hint="describe the head with the settings that it was trained with",
-        )
-    module.load_state_dict({key: state[key] for key in own})
+    weights = {key: tensor for key, tensor in state.items() if key in own or key != "cls_token"}
+    check_fit(
+        module,
+        weights,
+        source,
+        f"the weights do not fit {type(module).__name__} as it was described",
+        hint="describe the head with the settings that it was trained with",
+    )
+    module.load_state_dict(weights)
 
 
 def _is_state(content: object) -> bool:
