@@ -5,6 +5,8 @@ DiffsightError          (backbones/errors.py)
 ├── UnsupportedBody     a content type or encoding that no route reads
 ├── BodyTooLarge        more bytes than one request may send
 ├── KeyNeeded           no valid API key, for whatever reason
+├── NothingStored       nothing that callers made has this id
+├── ChangedMeanwhile    what was to be changed is not what it was when the change began
 ├── NotReady            the backbone is still loading, could not be loaded, or the server is stopping
 ├── ClientGone          the caller hung up; nobody reads this answer
 └── Overloaded          (backbones/errors.py)
@@ -58,6 +60,14 @@ class KeyNeeded(DiffsightError):
     """No valid API key came with the request. Whether it was missing, wrong, expired or revoked is not told."""
 
 
+class NothingStored(DiffsightError):
+    """Nothing that callers made over REST has this id: it was deleted, or there never was any."""
+
+
+class ChangedMeanwhile(DiffsightError):
+    """Somebody else changed a thing while a change of it was worked out."""
+
+
 class RateExceeded(Overloaded):
     """The caller sent more requests a minute than it may."""
 
@@ -90,6 +100,8 @@ PROBLEMS: Mapping[type[Exception], Kind] = {
         401, "key-needed", "A valid API key is needed", "None came, or one that is not, or no longer, valid."
     ),
     ModelNotFound: Kind(404, "model-not-found", "No such model", "A model was named that is not loaded here."),
+    NothingStored: Kind(404, "nothing-stored", "Nothing with this id", "It was deleted, or was never made here."),
+    ChangedMeanwhile: Kind(409, "changed-meanwhile", "Changed by somebody else", "Look at it again, then repeat."),
     BodyTooLarge: Kind(413, "body-too-large", "The body is too large", "More bytes than `limits.max_upload_bytes`."),
     UnsupportedBody: Kind(
         415,

@@ -281,6 +281,16 @@ class Settings(BaseSettings):
         description="Folder of the models that `diffsight models add` stores; unset is "
         "`~/.local/share/diffsight/models`.",
     )
+    data_folder: Path | None = Field(
+        default=None,
+        description="Folder of what callers make over REST, such as classifiers; unset is "
+        "`diffsight/data` in the user's folder for data. It outlives the server: back it up.",
+    )
+    data_bytes: int = Field(
+        default=10 * 1024 * MIB,
+        ge=0,
+        description="Bytes that callers may keep there of each kind of thing. What does not fit is refused with 422.",
+    )
     offline: bool = Field(
         default=False,
         description="Never reach for the network: a backbone that is not here already is an error at start-up.",
@@ -317,6 +327,13 @@ class Settings(BaseSettings):
     urls: UrlSettings = Field(default=UrlSettings(), description="Images named by their address.")
     engine: EngineSettings = Field(default=EngineSettings(), description="The row engine.")
     telemetry: TelemetrySettings = Field(default=TelemetrySettings(), description="Traces.")
+
+    def data_path(self) -> Path:
+        """Where things that callers made are kept: as set, else in the user's folder for data."""
+        if self.data_folder is not None:
+            return self.data_folder
+        folder = os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")
+        return Path(folder) / "diffsight" / "data"
 
     @classmethod
     def settings_customise_sources(

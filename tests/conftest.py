@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # API keys of who runs the tests are none of the tests' business, here and in the commands that they start.
 os.environ["XDG_CONFIG_HOME"] = os.path.join(tempfile.gettempdir(), "diffsight-tests-without-configuration")
+# What the servers of one run keep for callers is nobody else's.
+_DATA = tempfile.TemporaryDirectory(prefix="diffsight-tests-data-")
+os.environ["XDG_DATA_HOME"] = _DATA.name
 
 START_SECONDS = 120.0
 
