@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from backbones.errors import InvalidInput
-from backbones.rows import Captures, KeysValues, UNetRow
+from backbones.rows import Captures, HiddenStates, KeysValues, UNetRow
 
 
 class _EverythingCaptured(Exception):
@@ -197,20 +197,20 @@ class _BankedAttention:
     Source: key/value fusion of DiffewS (arXiv:2410.02369), section 3.3: own tokens first, then the shots in order.
     """
 
-    def __init__(self, banks: Sequence[KeysValues | None]) -> None:
-        self.lengths = [0 if bank is None else len(bank.keys) for bank in banks]
-        some = next(bank for bank in banks if bank is not None)
-        empty = some.keys.new_zeros((0, some.keys.shape[1]))
-        self.keys = [empty if bank is None else bank.keys for bank in banks]
-        self.values = [empty if bank is None else bank.values for bank in banks]
+    def __init__(self, banks: Sequence[KeysValues | HiddenStates | None]) -> None:
+        self.banks = banks
+        self.lengths = [_bank_length(bank) for bank in banks]
 
     def __call__(
         self, attn: Any, hidden_states: Tensor, encoder_hidden_states: None = None, attention_mask: None = None
     ) -> Tensor:
         batch, own_length, _ = hidden_states.shape
         query = attn.to_q(hidden_states)
-        keys = torch.cat([attn.to_k(hidden_states), _stack_padded(self.keys, query)], dim=1)
-        values = torch.cat([attn.to_v(hidden_states), _stack_padded(self.values, query)], dim=1)
+        # The own tokens first: hooks keep what a projection gave first.
+        own_keys, own_values = attn.to_k(hidden_states), attn.to_v(hidden_states)
+        read = [_keys_values(attn, bank, own_keys) for bank in self.banks]
+        keys = torch.cat([own_keys, _stack_padded([one.keys for one in read], query)], dim=1)
+        values = torch.cat([own_values, _stack_padded([one.values for one in read], query)], dim=1)
         mask = None
         if len(set(self.lengths)) > 1:
             mask = _length_mask([own_length + length for length in self.lengths], query.device)[:, None, None]
@@ -220,6 +220,21 @@ class _BankedAttention:
         attended = functional.scaled_dot_product_attention(query, keys, values, attn_mask=mask, scale=attn.scale)
         joined = attended.transpose(1, 2).reshape(batch, own_length, -1)
         return attn.to_out[1](attn.to_out[0](joined))  # type: ignore[no-any-return]
+
+
+def _bank_length(bank: KeysValues | HiddenStates | None) -> int:
+    if bank is None:
+        return 0
+    return len(bank.states if isinstance(bank, HiddenStates) else bank.keys)
+
+
+def _keys_values(attn: Any, bank: KeysValues | HiddenStates | None, like: Tensor) -> KeysValues:
+    """What a row reads beside its own tokens; without a bank, nothing."""
+    if isinstance(bank, HiddenStates):
+        states = bank.states.to(like.device, like.dtype)
+        return KeysValues(attn.to_k(states), attn.to_v(states))
+    empty = like.new_zeros((0, like.shape[-1]))
+    return bank or KeysValues(empty, empty)
 
 
 def _sample(output: Any) -> Tensor:

@@ -19,8 +19,19 @@ class KeysValues:
     values: Tensor
 
 
-Bank = Mapping[str, KeysValues]
-"""Keys and values by the diffusers name of their self-attention layer (`...attn1`), of one image or of a set."""
+@dataclass(frozen=True, slots=True, eq=False)
+class HiddenStates:
+    """What the keys and values of one self-attention layer are projected from: half their bytes, the same result.
+
+    states: (L, C) in the U-Net's number type, the layer's input, which its block's first norm gives.
+    """
+
+    states: Tensor
+
+
+Bank = Mapping[str, KeysValues | HiddenStates]
+"""What to read beside a row's own tokens, by the diffusers name of the self-attention layer (`...attn1`) that reads it,
+of one image or of a set. Hidden states are projected anew in every pass that reads them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,4 +93,4 @@ class Captures:
     noise_pred: Tensor | None = None
     features: Mapping[str, Tensor] = field(default_factory=dict)
     attention_maps: Mapping[str, Tensor] = field(default_factory=dict)
-    keys_values: Bank = field(default_factory=dict)
+    keys_values: Mapping[str, KeysValues] = field(default_factory=dict)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from backbones.captures import forward_rows
 from backbones.errors import InvalidInput, ModelNotFound
 from backbones.noise_schedule import noise_from_velocity
-from backbones.rows import Captures, UNetRow
+from backbones.rows import Captures, HiddenStates, UNetRow
 from backbones.sub_blocks import sub_block_names
 
 PredictionType = Literal["epsilon", "v_prediction"]
@@ -32,6 +32,8 @@ class Description:
     num_class_labels: size of the U-Net's class embedding, 0 where it has none.
     variants: names that rows may give beside "", the backbone's own U-Net.
     sub_blocks: feature maps that rows may capture, by diffusers name, in the order in which the U-Net computes them.
+    self_attentions: layers whose keys and values rows may capture and read from a bank, by diffusers name.
+    variant_revisions: digest of each variant's own weights, by its name; "" is the backbone's own U-Net.
     """
 
     name: str
@@ -48,6 +50,8 @@ class Description:
     dtype: torch.dtype
     device: torch.device
     sub_blocks: tuple[str, ...] = ()
+    self_attentions: tuple[str, ...] = ()
+    variant_revisions: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -129,6 +133,8 @@ class StableDiffusion:
             dtype=unet.dtype,
             device=unet.device,
             sub_blocks=sub_block_names(unet),
+            self_attentions=tuple(name for name, module in unet.named_modules() if _is_self_attention(module)),
+            variant_revisions={name: variant.revision for name, variant in self.variants.items()},
         )
 
     def tokenize(self, texts: Sequence[str]) -> list[tuple[int, ...]]:
@@ -276,10 +282,18 @@ def _check_attention(row: UNetRow, unet: nn.Module) -> None:
                     field_name, f"{name!r} is no {kind}-attention layer", hint=f"use names that end in '{ending}'"
                 )
     for name, entry in (row.bank or {}).items():
-        width = unet.get_submodule(name).to_k.out_features  # type: ignore[union-attr]
-        if entry.keys.ndim != 2 or entry.keys.shape != entry.values.shape or entry.keys.shape[1] != width:
-            shapes = f"{tuple(entry.keys.shape)} and {tuple(entry.values.shape)}"
-            raise InvalidInput("bank", f"keys and values of {name!r} are {shapes} where (L, {width}) belongs")
+        layer: Any = unet.get_submodule(name)
+        if isinstance(entry, HiddenStates):
+            tensors, width = [entry.states], layer.to_k.in_features
+        else:
+            tensors, width = [entry.keys, entry.values], layer.to_k.out_features
+        if any(one.ndim != 2 or one.shape != tensors[0].shape or one.shape[1] != width for one in tensors):
+            shapes = " and ".join(str(tuple(one.shape)) for one in tensors)
+            raise InvalidInput("bank", f"the entry of {name!r} has {shapes} where (L, {width}) belongs")
+
+
+def _is_self_attention(module: nn.Module) -> bool:
+    return getattr(module, "is_cross_attention", None) is False
 
 
 def _share_equal_parameters(own: nn.Module, other: nn.Module) -> None:

@@ -40,3 +40,18 @@ class Embeddings:
     blocks: tuple[str, ...]
     timesteps: tuple[int, ...]
     pool_size: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ConceptMask:
+    """Where a concept that was shown by examples is in an image.
+
+    mask: (H, W) bool, in the original image's pixels. strength: (H, W) float32, 0..1, what the network painted there.
+    presence: 0..1, the largest strength before resizing: small where the concept is likely not in the image.
+    cut: 0..1, what a pixel's strength has to be above to be in the mask.
+    """
+
+    mask: NDArray[np.bool_]
+    strength: NDArray[np.float32]
+    presence: float
+    cut: float

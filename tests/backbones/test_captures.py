@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from backbones.captures import forward_rows
 from backbones.errors import InvalidInput
 from backbones.loading.diffusers_folder import load_diffusers_folder
-from backbones.rows import Bank, Capture, Captures, KeysValues, UNetRow
+from backbones.rows import Bank, Capture, Captures, HiddenStates, KeysValues, UNetRow
 from backbones.stable_diffusion import StableDiffusion
 from tests.backbones.small_models import NAMES, WEIGHTS
 
@@ -394,6 +394,23 @@ def test_a_bank_is_read_as_concatenated_tokens(shots: int, backbone: StableDiffu
     close(together[0].output, expected)
     close(together[2].output, plainly(unet, query))
     assert not torch.allclose(expected, plainly(unet, query), atol=1e-3)
+
+
+def test_hidden_states_are_read_as_the_keys_and_values_that_they_give(backbone: StableDiffusion, unet: Any) -> None:
+    layers = every_own_attention(unet)
+    norms = tuple(name.removesuffix("attn1") + "norm1" for name in layers)
+    capture = Capture(features=norms, keys_values=layers)
+    support = random_row(10, channels=8, input_convolution="support", capture=capture)
+    captured = backbone.forward([support])[0]
+    states = {name: HiddenStates(captured.features[norm]) for name, norm in zip(layers, norms, strict=True)}
+    query = random_row(20, tokens=2, bank=captured.keys_values)
+    shorter = {name: HiddenStates(one.states[:5]) for name, one in states.items()}
+    expected = alone(backbone, query)
+    got = backbone.forward([replace(query, bank=states), replace(query, bank=shorter)])
+    all_close(got[0], expected)
+    assert got[1].output is not None
+    assert expected.output is not None
+    assert not torch.allclose(got[1].output, expected.output, atol=1e-3)
 
 
 def test_a_row_with_a_bank_still_captures_its_own_keys(backbone: StableDiffusion, unet: Any) -> None:

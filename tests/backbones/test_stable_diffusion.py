@@ -14,7 +14,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from backbones.errors import InvalidInput, ModelNotFound
 from backbones.loading.diffusers_folder import load_diffusers_folder
-from backbones.rows import Capture, Captures, KeysValues, UNetRow
+from backbones.rows import Capture, Captures, HiddenStates, KeysValues, UNetRow
 from backbones.stable_diffusion import StableDiffusion, with_noise_pred
 from tests.backbones.small_models import NAMES, WEIGHTS
 
@@ -149,6 +149,7 @@ def test_half_precision_is_near_to_full(name: str, dtype: torch.dtype) -> None:
         ({"bank": {CROSS: KeysValues(torch.zeros(3, 32), torch.zeros(3, 32))}}, "bank"),
         ({"bank": {OWN: KeysValues(torch.zeros(3, 7), torch.zeros(3, 7))}}, "bank"),
         ({"bank": {OWN: KeysValues(torch.zeros(3, 32), torch.zeros(2, 32))}}, "bank"),
+        ({"bank": {OWN: HiddenStates(torch.zeros(3, 7))}}, "bank"),
     ],
 )
 def test_a_row_that_can_not_run_is_refused_by_field(changes: Any, field: str, backbone: StableDiffusion) -> None:

@@ -1,0 +1,69 @@
+"""DiffewS checkpoints: the published layout, and fine-tuned parts over a backbone that has the rest."""
+
+from __future__ import annotations
+
+import json
+from copy import deepcopy
+from pathlib import Path
+
+import torch
+
+from backbones.errors import CheckpointError
+from backbones.loading.variants import load_variant
+from backbones.stable_diffusion import StableDiffusion, Variant
+from heads.diffews.bank import SUPPORT, VARIANT
+
+SUPPORT_CONVOLUTION = "conv_in_ref"
+BASE_REVISION = "base_revision"
+"""Entry of config.json where the weights are those that differ from a backbone's: the revision of that backbone."""
+
+
+def load_few_shot(backbone: StableDiffusion, source: Path, *, variant: str = VARIANT) -> None:
+    """Make the fine-tuned U-Net in `source` available to rows as `variant`.
+
+    source: `weight/coco_fold0/unet` as published, or a folder that holds such a `unet/`, once or twice over; or one
+    that `diffsight fit few-shot` wrote, which may hold fine-tuned parts alone.
+    Raises ModelNotFound where nothing is there, CheckpointError where it does not fit the backbone, with the missing,
+    unexpected and mis-shaped keys.
+    """
+    parts_of = base_revision(source)
+    if parts_of and parts_of != backbone.description.revision:
+        raise CheckpointError(
+            source,
+            f"it holds fine-tuned parts over a backbone of revision {parts_of}; {backbone.name!r} is of revision "
+            f"{backbone.description.revision}",
+            hint="serve the backbone that it was fitted on, or fit again",
+        )
+    load_variant(
+        backbone,
+        variant,
+        source,
+        input_convolutions={SUPPORT: SUPPORT_CONVOLUTION},
+        from_backbone=("",) if parts_of else (),
+    )
+
+
+def base_revision(source: Path) -> str:
+    """Revision of the backbone that a folder of fine-tuned parts goes with; empty for whole networks."""
+    for folder in (source, source / "unet", source / "unet" / "unet"):
+        if (folder / "config.json").is_file():
+            return str(json.loads((folder / "config.json").read_text(encoding="utf-8")).get(BASE_REVISION, ""))
+    return ""
+
+
+def fresh_variant(backbone: StableDiffusion) -> Variant:
+    """A start for training: the backbone's own U-Net, its second input convolution half of the first for each input.
+
+    Source: `train_tools/load_ckpt_and_modify_ref8in_tag4in.py`.
+    """
+    own = backbone.variants[""]
+    unet = deepcopy(own.unet)
+    convolution = unet.get_submodule("conv_in")
+    assert isinstance(convolution, torch.nn.Conv2d)
+    support = torch.nn.Conv2d(2 * convolution.in_channels, convolution.out_channels, 3, padding=1)
+    with torch.no_grad():
+        support.weight.copy_(torch.cat([convolution.weight, convolution.weight], dim=1) / 2)
+        if support.bias is not None and convolution.bias is not None:
+            support.bias.copy_(convolution.bias)
+    support = support.to(convolution.weight.device, convolution.weight.dtype)
+    return Variant(unet, own.prediction_type, f"{own.revision}-few-shot-start", {SUPPORT: support})

@@ -1,0 +1,332 @@
+"""Replay of DiffewS cases through heads/diffews on the direct engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from torch import Tensor
+from transformers import CLIPTextModel
+
+from backbones.engine import DirectEngine, complete
+from backbones.loading.diffusers_folder import load_part, load_tokenizer, read_schedule
+from backbones.loading.ldm import build_unet
+from backbones.loading.published import unet_keys
+from backbones.loading.weight_files import fill
+from backbones.loading.weight_files import read_tensors as read_weights
+from backbones.rows import Bank, Capture, KeysValues
+from backbones.stable_diffusion import StableDiffusion, Variant
+from heads.diffews.bank import TIMESTEP, VARIANT, bank_capture, bank_tensors, concatenated, prompt_context, support_row
+from heads.diffews.checkpoint import load_few_shot
+from heads.diffews.episodes import Episode, drawn_episodes, listed_episodes
+from heads.diffews.evaluate import Labelled, run_episodes, scores_of
+from heads.diffews.metrics import areas, scores
+from heads.diffews.preprocess import mask_pixel_values, pixel_values, resize_labels
+from heads.diffews.segment import mask_latents, query_row
+from heads.diffews.threshold import Threshold, cut, levels
+from tests.conformance.checks import Check, TrackedTensors, compare, exact, read_json, unchecked
+from training.few_shot import episode_loss
+
+
+def replay(folder: Path) -> Iterator[Check]:
+    """Every case in a folder laid out like the shared one, each case naming its own weights."""
+    for file in sorted(folder.glob("*/info.json")):
+        case, info = file.parent, read_json(file)
+        kind = _KINDS.get(info["kind"])
+        if kind is None:
+            yield unchecked(case.name, f"kind {info['kind']}")
+            continue
+        stored = [case / f"{which}.safetensors" for which in ("inputs", "expected")]
+        inputs, expected = (TrackedTensors(one) if one.is_file() else None for one in stored)
+        yield from kind(case, info, inputs, expected)
+        for tensors in (inputs, expected):
+            yield from tensors.unread(case.name) if tensors is not None else ()
+
+
+def _preprocess(case: Path, info: Any, inputs: TrackedTensors, expected: TrackedTensors) -> Iterator[Check]:
+    size, tolerance = info["image_size"], info["tolerance"]
+    for number, class_id in info["class_id"].items():
+        image = pixel_values(inputs[f"image.{number}"].numpy(), size)
+        yield compare(case.name, f"image.{number}", image, expected[f"image.{number}"], *tolerance["image"])
+        labels = torch.from_numpy(resize_labels(inputs[f"label.{number}"].numpy(), size))
+        mask = (labels == class_id + 1).to(torch.uint8)
+        yield exact(case.name, f"mask.{number}", mask, expected[f"mask.{number}"])
+        ignored = (labels == 255).to(torch.uint8)
+        yield exact(case.name, f"ignore.{number}", ignored, expected[f"ignore.{number}"])
+        name = f"support_mask_rgb.{number}"
+        if name in expected:
+            yield exact(case.name, name, mask_pixel_values(mask.numpy()).to(torch.int8), expected[name])
+
+
+def _segment(case: Path, info: Any, inputs: TrackedTensors, expected: TrackedTensors) -> Iterator[Check]:
+    """Queries that share one support set, or (`segment_batch`) have their own, in one batch."""
+    engine, tolerance = _engine(case, info), info["tolerance"]
+    own_supports = info["kind"] == "segment_batch"
+    scale = engine.backbone.scaling_factor
+    yield exact(case.name, "latent_scale", scale, info["latent_scale"])
+    yield exact(case.name, "timestep", TIMESTEP, info["timestep"])
+    context = complete(prompt_context(engine))
+    if "text_embeds" in expected:
+        yield exact(case.name, "prompt_token_ids", list(engine.tokenize([""])[0]), info["prompt_token_ids"])
+        yield _compared(case, "text_embeds", context[None], expected, tolerance)
+
+    size = info["image_size"]
+    support_images = [pixel_values(one.numpy(), size) for one in inputs["support_images"]]
+    support_masks = [mask_pixel_values(one.numpy()) for one in inputs["support_masks"]]
+    query_images = [pixel_values(one.numpy(), size) for one in inputs["query_images"]]
+    image_latents, painted, query_latents = (
+        [one * scale for one in complete(engine.encode(pixels))]
+        for pixels in (support_images, support_masks, query_images)
+    )
+    yield _compared(case, "query_latents", torch.stack(query_latents), expected, tolerance)
+    for name, latents in (("support_image_latents", image_latents), ("support_mask_latents", painted)):
+        if name in expected:
+            yield _compared(case, name, torch.stack(latents), expected, tolerance)
+
+    layers = engine.backbone.self_attentions
+    capture = Capture(output=True, keys_values=bank_capture(layers).keys_values)
+    rows = [support_row(*pair, context, capture) for pair in zip(image_latents, painted, strict=True)]
+    supports = complete(engine.unet(rows))
+    if not own_supports:
+        outputs = torch.stack([one.output for one in supports if one.output is not None])
+        yield _compared(case, "support_unet_output", outputs, expected, tolerance)
+        yield from _bank(case, [one.keys_values for one in supports], expected, tolerance["bank"])
+    shots = info["shots"]
+    banks = [
+        concatenated([one.keys_values for one in (supports[q * shots : (q + 1) * shots] if own_supports else supports)])
+        for q in range(info["queries"])
+    ]
+    # A row that stops at its last self-attention gives the same bank.
+    early = complete(engine.unet([support_row(image_latents[0], painted[0], context, bank_capture(layers))]))[0]
+    yield from _same_bank(case, early.keys_values, supports[0].keys_values)
+
+    queries = [query_row(latents, context, bank) for latents, bank in zip(query_latents, banks, strict=True)]
+    captures = complete(engine.unet(queries))
+    output = torch.stack([one.output for one in captures if one.output is not None])
+    yield _compared(case, "unet_output", output, expected, tolerance)
+    yield _compared(case, "x0_latents", torch.stack(mask_latents(captures, 1.0)), expected, tolerance)
+    decoded = torch.stack(complete(engine.decode(mask_latents(captures, scale))))
+    every = decoded.shape[-1] // expected["decoded"].shape[-1]  # the fixtures keep every second pixel
+    yield _compared(case, "decoded", decoded[:, :, ::every, ::every], expected, tolerance)
+    rgb = levels(decoded)
+    yield from _levels(case, rgb.permute(0, 2, 3, 1), expected["rgb_uint8"], tolerance["rgb_uint8"])
+    for name, threshold in (
+        ("mask", Threshold("relative", info["r_threshold"]) if "mask" in expected else None),
+        ("mask_absolute", Threshold("absolute", info["absolute_threshold"]) if "mask_absolute" in expected else None),
+    ):
+        if threshold is not None:
+            found = torch.stack([cut(one, threshold) for one in rgb])
+            most = tolerance["mask"]["max_fraction_of_pixels"]
+            yield _fraction(case, name, found, expected[name], most)
+    _ = inputs["query_masks"]  # scored in `evaluation`; here they only say what the pictures show
+
+
+def _bank(case: Path, banks: list[Any], expected: TrackedTensors, tolerance: Any) -> Iterator[Check]:
+    stored = {name.removeprefix("bank.") for name in expected if name.startswith("bank.")}
+    found = [bank_tensors(bank) for bank in banks]
+    yield exact(case.name, "bank layers", set(found[0]), stored)
+    for name in sorted(stored & set(found[0])):
+        ours = torch.stack([one[name] for one in found])
+        yield compare(case.name, f"bank.{name}", ours, expected[f"bank.{name}"], *tolerance)
+
+
+def _same_bank(case: Path, early: Mapping[str, KeysValues], whole: Bank) -> Iterator[Check]:
+    pairs = bank_tensors(early), bank_tensors(whole)
+    worst = max(float((one - pairs[1][name]).abs().max()) for name, one in pairs[0].items())
+    yield compare(case.name, "bank of a row that stops early", torch.tensor(worst), torch.tensor(0.0), 3e-3)
+
+
+def _threshold(case: Path, info: Any, inputs: TrackedTensors, expected: TrackedTensors) -> Iterator[Check]:
+    for name in inputs:
+        rgb = inputs[name].permute(2, 0, 1)
+        kinds: tuple[Literal["relative"], Literal["absolute"]] = ("relative", "absolute")
+        for kind in kinds:
+            for value in info[kind]:
+                stored = f"mask_{kind}_{value:g}.{name.removeprefix('rgb.')}"
+                mask = cut(rgb, Threshold(kind, value)).to(torch.uint8)
+                yield exact(case.name, stored, mask, expected[stored])
+
+
+def _metrics(case: Path, info: Any, inputs: TrackedTensors, expected: TrackedTensors) -> Iterator[Check]:
+    tolerance = info["tolerance"]
+    for name, told in info["expected"].items():
+        truth, found, ignored, classes = (
+            inputs[f"{name}.{part}"].numpy() for part in ("ground_truth", "prediction", "ignore", "class_id")
+        )
+        pairs = [areas(*one) for one in zip(found, truth, ignored, strict=True)]
+        inner, outer = zip(*pairs, strict=True)
+        for part, ours in (("area_intersection", inner), ("area_union", outer)):
+            array = torch.from_numpy(np.stack(ours)).float()
+            yield exact(case.name, f"{name}.{part}", array, expected[f"{name}.{part}"])
+        result = scores(told["class_ids"], classes.tolist(), inner, outer)
+        yield from _percent(case, name, result, told, tolerance)
+        stored = f"{name}.class_iou_foreground"
+        ours_iou = torch.tensor(result.class_iou)
+        yield compare(case.name, stored, ours_iou, expected[stored], tolerance["class_iou_foreground"])
+
+
+def _episodes(case: Path, info: Any, inputs: None, expected: None) -> Iterator[Check]:
+    names = {int(class_id): files for class_id, files in info["files_by_class"].items()}
+    for run, told in info["expected_episodes"].items():
+        shots = int(run.partition("_")[0])
+        random = np.random.RandomState(info["numpy_seed"])
+        ours = drawn_episodes(names, info["class_ids"], shots, len(told), random)
+        yield exact(case.name, f"{run}.episodes", [_plain(one) for one in ours], told)
+
+
+def _evaluation(case: Path, info: Any, inputs: TrackedTensors, expected: TrackedTensors) -> Iterator[Check]:
+    engine, size, tolerance = _engine(case, info), info["image_size"], info["tolerance"]
+    pairs = [(line.split("__")[0], int(line.split("__")[1]) - 1) for line in info["split_file_lines"]]
+
+    def read(name: str, class_id: int) -> Labelled:
+        labels = inputs[f"label.{name}"].numpy()
+        own = np.where(labels == 255, 255, labels == class_id + 1).astype(np.uint8)
+        return inputs[f"image.{name}"].numpy(), own
+
+    for shots in info["shots"]:
+        run = f"{shots}_shot"
+        told = info["expected"][run]
+        random = np.random.RandomState(info["numpy_seed"])
+        episodes = listed_episodes(pairs, shots, len(told["episodes"]), random)
+        yield exact(case.name, f"{run}.episodes", [_plain(one) for one in episodes], told["episodes"])
+
+        async def all_results(episodes: list[Episode] = episodes) -> list[Any]:
+            threshold = Threshold("relative", info["r_threshold"])
+            return [one async for one in run_episodes(engine, episodes, read, size=size, threshold=threshold)]
+
+        results = complete(all_results())
+        masks = torch.from_numpy(np.stack([one.mask for one in results]))
+        most = tolerance["mask"]["max_fraction_of_pixels"]
+        yield _fraction(case, f"{run}.mask", masks, expected[f"{run}.mask"], most)
+        ignored = torch.tensor([one.ignored for one in results], dtype=torch.int32)
+        yield exact(case.name, f"{run}.ignored", ignored, expected[f"{run}.ignored"])
+        for name, ours in (
+            ("area_intersection", [one.intersection for one in results]),
+            ("area_union", [one.union for one in results]),
+        ):
+            bound = tolerance["area"]["max_fraction_of_image"] * size * size
+            array = torch.from_numpy(np.stack(ours)).float()
+            yield compare(case.name, f"{run}.{name}", array, expected[f"{run}.{name}"], bound)
+        yield from _percent(case, run, scores_of(results, info["class_ids"]), told, tolerance)
+    _ = [inputs[name] for name in inputs]  # pictures of the split that no episode drew
+
+
+def _training_step(case: Path, info: Any, inputs: TrackedTensors, expected: TrackedTensors) -> Iterator[Check]:
+    engine, tolerance = _engine(case, info), info["tolerance"]
+    model = engine.model
+    assert info["timestep"] == TIMESTEP
+    ids = inputs["text_ids"]
+    context = model.text_encoder(ids)[0]  # type: ignore[attr-defined]
+    yield compare(case.name, "text_embeds", context, inputs["text_embeds"], 1e-4, 1e-4)
+    variant = model.variants[VARIANT]  # type: ignore[attr-defined]
+    convolution = variant.input_convolutions["support"]
+    for module in (variant.unet, convolution):
+        module.requires_grad_(True)
+    try:
+        supports = list(zip(inputs["support_image_latents"], inputs["support_mask_latents"], strict=True))
+        query = (inputs["query_latents"][0], inputs["query_mask_latents"][0])
+        loss, prediction = episode_loss(variant, [supports], [query], inputs["text_embeds"][0])
+        loss.backward()  # type: ignore[no-untyped-call]
+        parameters = dict(variant.unet.named_parameters())
+        parameters |= {f"conv_in_ref.{name}": one for name, one in convolution.named_parameters()}
+        gradients = {name: one.grad for name, one in parameters.items() if one.grad is not None}
+        yield _compared(case, "prediction", prediction, expected, tolerance)
+        yield compare(case.name, "target", -inputs["query_mask_latents"], expected["target"], 1e-6)
+        yield _compared(case, "loss", loss[None], expected, tolerance)
+        norm = torch.stack([one.norm() for one in gradients.values()]).norm()
+        yield _compared(case, "gradient_norm", norm[None], expected, tolerance)
+        for name in expected:
+            if name.startswith("gradient."):
+                most = tolerance["gradient"]["max_error_over_max_abs_expected"]
+                found = gradients[name.removeprefix("gradient.")]
+                yield compare(case.name, name, found, expected[name], most * float(expected[name].abs().max()))
+    finally:
+        for module in (variant.unet, convolution):
+            module.requires_grad_(False)
+            module.zero_grad()
+
+
+def _manifest(case: Path, info: Any, inputs: None, expected: None) -> Iterator[Check]:
+    keys = {name: tuple(shape) for name, shape in read_json(case / info["file"]).items()}
+    ours = unet_keys("diffews")
+    yield exact(case.name, "keys", ours, keys)
+    yield exact(case.name, "number of keys", len(ours), info["keys"])
+    yield exact(case.name, "values", sum(int(np.prod(shape)) for shape in ours.values()), info["values"])
+    stock = unet_keys("sdpose-body")
+    extra = {name: list(shape) for name, shape in ours.items() if name not in stock}
+    yield exact(case.name, "extra over stock", extra, info["extra_over_stock"])
+
+
+_KINDS: Mapping[str, Callable[..., Iterator[Check]]] = {
+    "preprocess": _preprocess,
+    "segment": _segment,
+    "segment_batch": _segment,
+    "threshold": _threshold,
+    "metrics": _metrics,
+    "episodes": _episodes,
+    "evaluation": _evaluation,
+    "training_step": _training_step,
+    "manifest": _manifest,
+}
+
+
+def _compared(case: Path, name: str, found: Tensor, expected: TrackedTensors, tolerance: Any) -> Check:
+    return compare(case.name, name, found, expected[name], *tolerance[name])
+
+
+def _levels(case: Path, found: Tensor, expected: Tensor, tolerance: Any) -> Iterator[Check]:
+    difference = (found.int() - expected.int()).abs().float()
+    most = tolerance["max_level_difference"]
+    yield compare(case.name, "rgb_uint8, levels", difference.max(), torch.tensor(0.0), most)
+    share = (difference > 0).float().mean()
+    yield compare(case.name, "rgb_uint8, share", share, torch.tensor(0.0), tolerance["max_fraction_of_values"])
+
+
+def _fraction(case: Path, name: str, found: Tensor, expected: Tensor, most: float) -> Check:
+    if found.shape != expected.shape:
+        return exact(case.name, f"{name}, shape", tuple(found.shape), tuple(expected.shape))
+    share = (found.bool() != expected.bool()).float().mean()
+    return compare(case.name, f"{name}, share", share, torch.tensor(0.0), most)
+
+
+def _percent(case: Path, name: str, found: Any, told: Any, tolerance: Any) -> Iterator[Check]:
+    for key, ours in (("miou_percent", found.mean_iou), ("fb_iou_percent", found.fb_iou)):
+        yield compare(case.name, f"{name}.{key}", torch.tensor(ours), torch.tensor(told[key]), tolerance[key])
+
+
+def _plain(episode: Episode) -> dict[str, Any]:
+    return {"query": episode.query, "supports": list(episode.supports), "class_id": episode.class_id}
+
+
+def _engine(case: Path, info: Any) -> DirectEngine:
+    weights = {name: (case / path).resolve() for name, path in info["weights"].items()}
+    return _loaded(weights["base"], weights["unet"])
+
+
+@cache
+def _loaded(base: Path, unet: Path) -> DirectEngine:
+    """The base folder, whose own U-Net is left out of the fixtures, with the fine-tuned one over it.
+
+    The stock part of the fine-tuned U-Net stands for the backbone's own, which nothing here reads.
+    """
+    tensors = read_weights(unet / "diffusion_pytorch_model.safetensors")
+    stock = {name: one for name, one in tensors.items() if not name.startswith("conv_in_ref.")}
+    config = {name: one for name, one in read_json(unet / "config.json").items() if name != "in_channels_ref"}
+    own = build_unet({name: one for name, one in config.items() if not name.startswith("_")})
+    fill(own, stock, unet, torch.float32)
+    alphas_cumprod, _ = read_schedule(base / "scheduler")
+    model = StableDiffusion(
+        name=base.name,
+        vae=load_part(AutoencoderKL, base / "vae", torch.float32),
+        text_encoder=load_part(CLIPTextModel, base / "text_encoder", torch.float32),
+        tokenizer=load_tokenizer(base / "tokenizer"),
+        variants={"": Variant(own, "epsilon", "stock")},
+        alphas_cumprod=alphas_cumprod,
+    )
+    load_few_shot(model, unet)
+    return DirectEngine(model)

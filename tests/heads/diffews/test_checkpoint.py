@@ -1,0 +1,101 @@
+"""The published layout in each of its nestings, fine-tuned parts, and the start of training."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from backbones.errors import CheckpointError, ModelNotFound
+from backbones.loading.diffusers_folder import load_diffusers_folder
+from backbones.stable_diffusion import StableDiffusion
+from heads.diffews.bank import SUPPORT, VARIANT
+from heads.diffews.checkpoint import BASE_REVISION, load_few_shot
+from tests.heads.diffews.conftest import WEIGHTS
+
+FILE = "diffusion_pytorch_model.safetensors"
+
+
+@pytest.fixture
+def plain() -> StableDiffusion:
+    return load_diffusers_folder(WEIGHTS / "sd2")
+
+
+@pytest.fixture
+def published(backbone: StableDiffusion, tmp_path: Path) -> Path:
+    """A folder as DiffewS publishes it: the U-Net, `conv_in_ref` in the same file, the original class in its config."""
+    folder = tmp_path / "coco_fold0/unet"
+    folder.mkdir(parents=True)
+    variant = backbone.variants[VARIANT]
+    tensors = {name: one.clone() + 0.01 for name, one in variant.unet.state_dict().items()}
+    convolution = variant.input_convolutions[SUPPORT].state_dict()
+    tensors |= {f"conv_in_ref.{name}": one + 0.02 for name, one in convolution.items()}
+    save_file(tensors, folder / FILE)
+    config = json.loads((WEIGHTS / "sd2/unet/config.json").read_text())
+    config |= {"_class_name": "MyUNet2DConditionModel", "in_channels_ref": 8}
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+@pytest.mark.parametrize("nesting", [".", "..", "twice"])
+def test_the_published_layout_loads_in_every_nesting(nesting: str, plain: StableDiffusion, published: Path) -> None:
+    source = published / nesting
+    if nesting == "twice":
+        source = published.parent / "more"
+        shutil.copytree(published.parent, source / "unet")
+    load_few_shot(plain, source)
+    loaded, stored = plain.variants[VARIANT], load_file(published / FILE)
+    assert torch.equal(loaded.input_convolutions[SUPPORT].weight, stored["conv_in_ref.weight"])
+    assert torch.equal(loaded.unet.state_dict()["conv_in.weight"], stored["conv_in.weight"])
+
+
+@pytest.mark.parametrize("missing", ["conv_in_ref.weight", "conv_in_ref.bias", "conv_out.bias"])
+def test_a_missing_tensor_is_named(missing: str, plain: StableDiffusion, published: Path) -> None:
+    tensors = load_file(published / FILE)
+    del tensors[missing]
+    save_file(tensors, published / FILE)
+    with pytest.raises(CheckpointError) as refused:
+        load_few_shot(plain, published)
+    assert missing.removeprefix("conv_in_ref.") in str(refused.value)
+
+
+def test_a_folder_without_a_network_is_not_found(plain: StableDiffusion, tmp_path: Path) -> None:
+    with pytest.raises(ModelNotFound):
+        load_few_shot(plain, tmp_path)
+
+
+def parts_only(published: Path, revision: str) -> None:
+    """Leave the fine-tuned parts alone in the folder."""
+    tensors = load_file(published / FILE)
+    kept = {name: one for name, one in tensors.items() if "attn1" in name or name.startswith("conv_")}
+    save_file(kept, published / FILE)
+    config = json.loads((published / "config.json").read_text())
+    (published / "config.json").write_text(json.dumps(config | {BASE_REVISION: revision}))
+
+
+def test_parts_take_the_rest_from_their_backbone(plain: StableDiffusion, published: Path) -> None:
+    parts_only(published, plain.description.revision)
+    load_few_shot(plain, published)
+    weights, own = plain.variants[VARIANT].unet.state_dict(), plain.variants[""].unet.state_dict()
+    fitted = "mid_block.attentions.0.transformer_blocks.0.attn1.to_k.weight"
+    lent = "mid_block.attentions.0.transformer_blocks.0.attn2.to_k.weight"
+    assert not torch.equal(weights[fitted], own[fitted])
+    assert torch.equal(weights[lent], own[lent])
+
+
+def test_parts_of_another_backbone_are_refused(plain: StableDiffusion, published: Path) -> None:
+    parts_only(published, "0123456789abcdef")
+    with pytest.raises(CheckpointError, match="revision 0123456789abcdef"):
+        load_few_shot(plain, published)
+
+
+def test_the_start_of_training_is_half_the_first_convolution_for_each_input(backbone: StableDiffusion) -> None:
+    variant = backbone.variants[VARIANT]
+    own = variant.unet.get_submodule("conv_in")
+    start = variant.input_convolutions[SUPPORT]
+    inputs = torch.randn(1, 4, 8, 8)
+    torch.testing.assert_close(start(torch.cat([inputs, inputs], dim=1)), own(inputs), atol=1e-5, rtol=1e-5)
