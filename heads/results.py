@@ -55,3 +55,43 @@ class ConceptMask:
     strength: NDArray[np.float32]
     presence: float
     cut: float
+
+
+class DepthMap:
+    """Distance to the camera plane at every pixel.
+
+    metres: (H, W) float32, positive. max_metres: the largest value that the head can give.
+    scene: the scene class that the head was told, "" where it knows none, and "mean" for the mean of all.
+    scene_given: whether the caller named it, not the head.
+    """
+
+    metres: NDArray[np.float32]
+    max_metres: float
+    scene: str = ""
+    scene_given: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ClassMap:
+    """One class for every pixel.
+
+    class_map: (H, W) uint16, indices into `classes`. classes: names. palette: (K, 3) uint8 RGB, a colour a class.
+    probabilities: (H, W) float32, of the class that was chosen.
+    """
+
+    class_map: NDArray[np.uint16]
+    classes: tuple[str, ...]
+    palette: NDArray[np.uint8]
+    probabilities: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Masks:
+    """Any number of masks over one image; they may overlap, and be empty.
+
+    masks: (N, H, W) bool. names: what each shows. scores: mean probability inside each mask, 0 where it is empty.
+    """
+
+    masks: NDArray[np.bool_]
+    names: tuple[str, ...]
+    scores: tuple[float, ...]

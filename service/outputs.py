@@ -1,0 +1,321 @@
+"""Dense results to what callers read: 16-bit PNG, .npy, class-map PNG, COCO RLE, polygons, overlays, colours."""
+
+from __future__ import annotations
+
+import colorsys
+from collections.abc import Mapping
+from io import BytesIO
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
+from pycocotools import mask as coco_mask
+from pydantic import BaseModel, Field
+
+from backbones.errors import InvalidInput
+from heads.results import ClassMap, DepthMap, Masks
+
+JSON, PNG, NPY = "application/json", "image/png", "application/x-npy"
+
+METRES_PER_UNIT = 0.001
+"""Scale of depth in 16-bit PNG: millimetres, as NYUv2 has it, up to 65.535 m; 0 is never written."""
+
+_LABEL_FROM_PIXELS = 160
+
+
+class Rle(BaseModel):
+    """A mask as COCO's compressed run-length encoding, which pycocotools decodes."""
+
+    size: list[int] = Field(description="Height and width.")
+    counts: str
+
+
+class MaskAnswer(BaseModel):
+    """One mask in the original image's pixels."""
+
+    name: str
+    score: float = Field(description="Mean probability inside the mask; 0 where it is empty.")
+    area: int = Field(description="Pixels.")
+    share: float = Field(description="Of the image's pixels.")
+    bbox: list[int] = Field(description="x, y, width, height of the smallest box around it; zeros where it is empty.")
+    rle: Rle | None = None
+    polygons: list[list[float]] | None = Field(
+        default=None, description="Outlines along pixel edges, x and y in turn, one a part; holes are filled."
+    )
+
+
+class DepthStatistics(BaseModel):
+    """Metres over all pixels."""
+
+    minimum: float
+    maximum: float
+    mean: float
+    median: float
+    percentile_5: float
+    percentile_95: float
+
+
+def choose_format(asked: str | None, accept: str, offered: Mapping[str, str]) -> str:
+    """The name of the form to answer in: as asked, else by the header `Accept`, else the first that is offered.
+
+    offered: name -> media type; of names with one media type the first stands for it.
+    Raises InvalidInput for a name that is not offered.
+    """
+    if asked is not None:
+        if asked not in offered:
+            raise InvalidInput("format", f"{asked!r}", hint=f"send one of {', '.join(offered)}")
+        return asked
+    by_type: dict[str, str] = {}
+    for name, media_type in offered.items():
+        by_type.setdefault(media_type, name)
+    for media_type in _accepted(accept):
+        kind = media_type.removesuffix("/*")
+        for one, name in by_type.items():
+            if media_type in ("*/*", one) or (kind != media_type and one.startswith(f"{kind}/")):
+                return name
+    return next(iter(offered))
+
+
+def _accepted(accept: str) -> list[str]:
+    """The media types of an Accept header, most wanted first."""
+    wanted: list[tuple[float, str]] = []
+    for part in accept.split(","):
+        media_type, _, rest = part.strip().lower().partition(";")
+        quality = rest.partition("q=")[2].partition(";")[0].strip() or "1"
+        try:
+            wanted.append((float(quality), media_type.strip()))
+        except ValueError:
+            wanted.append((1.0, media_type.strip()))
+    return [media_type for quality, media_type in sorted(wanted, key=lambda one: -one[0]) if quality > 0]
+
+
+def npy_file(array: NDArray[Any]) -> bytes:
+    """A .npy file of an array of any shape and number type."""
+    file = BytesIO()
+    np.save(file, array, allow_pickle=False)
+    return file.getvalue()
+
+
+def png_file(image: Image.Image, texts: Mapping[str, str] | None = None) -> bytes:
+    """A PNG file, with text entries in its header."""
+    info = PngInfo()
+    for key, text in (texts or {}).items():
+        info.add_text(key, text)
+    file = BytesIO()
+    image.save(file, "PNG", pnginfo=info)
+    return file.getvalue()
+
+
+def depth_statistics(depth: DepthMap) -> DepthStatistics:
+    """Minimum, maximum, mean and percentiles of the metres."""
+    low, middle, high = np.percentile(depth.metres, (5, 50, 95)).tolist()
+    return DepthStatistics(
+        minimum=float(depth.metres.min()),
+        maximum=float(depth.metres.max()),
+        mean=float(depth.metres.mean(dtype=np.float64)),
+        median=middle,
+        percentile_5=low,
+        percentile_95=high,
+    )
+
+
+def depth_png(depth: DepthMap) -> bytes:
+    """A 16-bit grey PNG: value times `METRES_PER_UNIT` is metres. The scale stands in the file's texts too."""
+    units = np.clip(np.rint(depth.metres / METRES_PER_UNIT), 1, 65535).astype(np.uint16)
+    return png_file(Image.fromarray(units), {"metres_per_unit": str(METRES_PER_UNIT)})
+
+
+def depth_colours(depth: DepthMap) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8 RGB: near is bright and warm, far is dark; the range is the picture's own."""
+    low, high = np.percentile(depth.metres, (1, 99)).tolist()
+    near = 1 - np.clip((depth.metres - low) / max(high - low, 1e-6), 0, 1)
+    coloured = cv2.applyColorMap(np.rint(near * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)
+    colours: NDArray[np.uint8] = np.ascontiguousarray(coloured[..., ::-1])
+    return colours
+
+
+def depth_picture(depth: DepthMap) -> bytes:
+    """The colours of `depth_colours` as a PNG file."""
+    return png_file(Image.fromarray(depth_colours(depth)))
+
+
+def depth_overlay(image: NDArray[np.uint8], depth: DepthMap) -> bytes:
+    """The image (H, W, 3) uint8 under half-transparent depth colours, as a PNG file."""
+    return png_file(Image.fromarray(_blend(image, depth_colours(depth), 0.65)))
+
+
+def class_map_png(found: ClassMap) -> bytes:
+    """Class indices as a PNG file in the palette's colours; past 256 classes as 16-bit grey."""
+    if len(found.classes) > 256:
+        return png_file(Image.fromarray(found.class_map))
+    image = Image.fromarray(found.class_map.astype(np.uint8)).convert("P")
+    image.putpalette(found.palette.tobytes())
+    return png_file(image)
+
+
+def class_overlay(image: NDArray[np.uint8], found: ClassMap) -> bytes:
+    """The image (H, W, 3) uint8 under the classes' colours and names, as a PNG file."""
+    picture = Image.fromarray(_blend(image, found.palette[found.class_map], 0.55))
+    for index in np.unique(found.class_map).tolist():
+        _write_name(picture, found.class_map == index, found.classes[index])
+    return png_file(picture)
+
+
+def class_masks(found: ClassMap) -> Masks:
+    """The classes that the image has, as masks: largest first."""
+    indices, areas = np.unique(found.class_map, return_counts=True)
+    present = indices[np.argsort(-areas, kind="stable")]
+    masks = found.class_map[None] == present[:, None, None]
+    scores = tuple(float(found.probabilities[mask].mean(dtype=np.float64)) for mask in masks)
+    return Masks(masks, tuple(found.classes[index] for index in present.tolist()), scores)
+
+
+def mask_png(mask: NDArray[np.bool_]) -> bytes:
+    """A mask (H, W) bool as an 8-bit grey PNG file, 255 inside."""
+    return png_file(Image.fromarray(mask.astype(np.uint8) * 255))
+
+
+def masks_overlay(image: NDArray[np.uint8], found: Masks, colours: NDArray[np.uint8] | None = None) -> bytes:
+    """The image (H, W, 3) uint8 with each mask filled, outlined and named, as a PNG file.
+
+    colours: (N, 3) uint8, one a mask; `distinct_colours` where none are given.
+    """
+    colours = distinct_colours(len(found.names)) if colours is None else colours
+    painted = image.copy()
+    for mask, colour in zip(found.masks, colours, strict=True):
+        painted[mask] = _blend(painted[mask], np.broadcast_to(colour, (int(mask.sum()), 3)), 0.5)
+        inside = cv2.erode(mask.astype(np.uint8), np.ones((3, 3), np.uint8), borderValue=0).astype(bool)
+        if min(mask.shape) >= _LABEL_FROM_PIXELS:
+            painted[mask & ~inside] = colour
+    picture = Image.fromarray(painted)
+    for mask, name in zip(found.masks, found.names, strict=True):
+        _write_name(picture, mask, name)
+    return png_file(picture)
+
+
+def mask_answers(found: Masks, *, form: str = "rle") -> list[MaskAnswer]:
+    """Each mask with its name, score, area and box, and its shape as "rle" or "polygons"."""
+    return [
+        mask_answer(mask, name, score, form=form)
+        for mask, name, score in zip(found.masks, found.names, found.scores, strict=True)
+    ]
+
+
+def mask_answer(mask: NDArray[np.bool_], name: str, score: float, *, form: str = "rle") -> MaskAnswer:
+    """One mask (H, W) bool as an answer, its shape as "rle" or "polygons"."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    box = [0, 0, 0, 0]
+    if len(rows):
+        box = [int(columns[0]), int(rows[0]), int(columns[-1] - columns[0] + 1), int(rows[-1] - rows[0] + 1)]
+    area = int(mask.sum())
+    return MaskAnswer(
+        name=name,
+        score=score,
+        area=area,
+        share=area / mask.size,
+        bbox=box,
+        rle=encode_rle(mask) if form == "rle" else None,
+        polygons=polygons(mask) if form == "polygons" else None,
+    )
+
+
+def encode_rle(mask: NDArray[np.bool_]) -> Rle:
+    """COCO's compressed run-length encoding of a mask (H, W) bool."""
+    encoded = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
+    return Rle(size=list(encoded["size"]), counts=encoded["counts"].decode("ascii"))
+
+
+def decode_rle(rle: Rle, *, field: str = "mask") -> NDArray[np.bool_]:
+    """The mask, (H, W) bool. Raises InvalidInput, about `field`, where the runs do not fill the size that is told."""
+    if len(rle.size) != 2 or min(rle.size) < 1:
+        raise InvalidInput(field, f"an RLE of size {rle.size}", hint="size is [height, width]")
+    height, width = rle.size
+    runs = _runs(rle.counts)
+    if runs is None or sum(runs) != height * width:
+        told = "are none" if runs is None else f"cover {sum(runs)} pixels"
+        raise InvalidInput(
+            field,
+            f"an RLE whose counts {told} where {height} x {width} belong",
+            hint="send size and counts as pycocotools writes them",
+        )
+    values = np.arange(len(runs)) % 2 == 1
+    return np.repeat(values, runs).reshape(width, height).T
+
+
+def _runs(counts: str) -> list[int] | None:
+    """Run lengths of compressed counts, None where they are damaged: pycocotools would read past its memory then.
+
+    Source: `rleFrString` of COCO's maskApi.c: five bits a character, lowest first, sign by bit 4 of the last; from the
+    third on each run is the difference to the one before the last.
+    """
+    runs: list[int] = []
+    value = shift = 0
+    for letter in counts.encode("utf-8", "replace"):
+        bits = letter - 48
+        if not 0 <= bits < 64 or shift > 40:
+            return None
+        value |= (bits & 0x1F) << shift
+        shift += 5
+        if not bits & 0x20:
+            if bits & 0x10:
+                value -= 1 << shift
+            if len(runs) > 2:
+                value += runs[-2]
+            if value < 0:
+                return None
+            runs.append(value)
+            value = shift = 0
+    return runs if shift == 0 else None
+
+
+def polygons(mask: NDArray[np.bool_]) -> list[list[float]]:
+    """Outlines of the parts of a mask (H, W) bool along the edges of its pixels, as COCO writes them: x, y in turn.
+
+    Parts that only touch at corners are one. Holes are filled: COCO's polygons can not say them.
+    """
+    # OpenCV traces centres of pixels. On a doubled picture each pixel has four, one towards each of its corners.
+    doubled = np.repeat(np.repeat(mask.astype(np.uint8), 2, axis=0), 2, axis=1)
+    contours, _ = cv2.findContours(doubled, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    outlines = []
+    for contour in contours:
+        corners = (contour[:, 0].astype(np.int64) + 1) // 2
+        # Corners that come twice are kept once, and straight runs lose their inner points.
+        corners = corners[(corners != np.roll(corners, 1, axis=0)).any(axis=1)]
+        before, after = corners - np.roll(corners, 1, axis=0), np.roll(corners, -1, axis=0) - corners
+        turns = (before[:, 0] * after[:, 1] != before[:, 1] * after[:, 0]) | ((before * after).sum(axis=1) < 0)
+        outlines.append(corners[turns].astype(float).ravel().tolist())
+    return outlines
+
+
+def distinct_colours(count: int) -> NDArray[np.uint8]:
+    """(count, 3) uint8 RGB: hues a golden section apart, so that neighbours in the list differ most."""
+    hues = [(0.02 + 0.61803398875 * index) % 1 for index in range(count)]
+    colours = [colorsys.hsv_to_rgb(hue, 0.75 if index % 2 else 0.95, 0.95) for index, hue in enumerate(hues)]
+    return np.rint(np.array(colours, dtype=np.float64).reshape(-1, 3) * 255).astype(np.uint8)
+
+
+def _blend(under: NDArray[np.uint8], over: NDArray[np.uint8], share: float) -> NDArray[np.uint8]:
+    return np.rint(under * (1.0 - share) + over * share).astype(np.uint8)
+
+
+def _write_name(picture: Image.Image, mask: NDArray[np.bool_], name: str) -> None:
+    """The name where the mask is widest, in pictures and masks that are large enough to hold it."""
+    if min(picture.size) < _LABEL_FROM_PIXELS or not name:
+        return
+    distances = cv2.distanceTransform(np.pad(mask.astype(np.uint8), 1), cv2.DIST_L2, 3)[1:-1, 1:-1]
+    y, x = np.unravel_index(int(distances.argmax()), mask.shape)
+    if distances[y, x] < 8:
+        return
+    size = int(np.clip(min(picture.size) / 28, 11, 32))
+    ImageDraw.Draw(picture).text(
+        (int(x), int(y)),
+        name if len(name) <= 40 else f"{name[:39]}…",
+        fill="white",
+        font=ImageFont.load_default(size=size),
+        anchor="mm",
+        stroke_width=2,
+        stroke_fill="black",
+    )
