@@ -83,8 +83,7 @@ def resize_sharp(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.
     """Bilinear without antialias, as OpenCV does it: (H, W, 3) uint8 -> (height, width, 3) uint8."""
     if image.shape[:2] == size:
         return image
-    resized: NDArray[np.uint8] = cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR)
-    return resized
+    return np.asarray(cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
 
 
 def resize_maps(maps: Tensor, size: tuple[int, int], *, align_corners: bool = False) -> Tensor:
