@@ -57,6 +57,7 @@ class ConceptMask:
     cut: float
 
 
+@dataclass(frozen=True, slots=True, eq=False)
 class DepthMap:
     """Distance to the camera plane at every pixel.
 
