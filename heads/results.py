@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+BoxesFrom = Literal["caller", "detector", "whole_image"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,3 +99,22 @@ class Masks:
     masks: NDArray[np.bool_]
     names: tuple[str, ...]
     scores: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Keypoints:
+    """The points of N persons, in the order of their boxes.
+
+    points: (N, K, 2) float64, x and y in pixels of the image, unclipped. scores: (N, K) float32, maxima of heat maps:
+    about 0 to 1, but they may pass 1 or be negative. boxes: (N, 4) float64, x, y, width, height in pixels.
+    box_scores: (N,) float64, 1 where nobody gave one. boxes_from: who found the persons.
+    names: one a point; left and right are the person's own. links: pairs of points that a drawing joins.
+    """
+
+    points: NDArray[np.float64]
+    scores: NDArray[np.float32]
+    boxes: NDArray[np.float64]
+    box_scores: NDArray[np.float64]
+    boxes_from: BoxesFrom
+    names: tuple[str, ...]
+    links: tuple[tuple[int, int], ...]

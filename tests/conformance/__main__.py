@@ -15,13 +15,14 @@ from pathlib import Path
 
 import torch
 
-from tests.conformance import diffews, diffusion_classifier, feature_pooling
+from tests.conformance import diffews, diffusion_classifier, feature_pooling, sdpose
 from tests.conformance.checks import Check, read_json, unchecked
 
 REPLAYS = {
     "diffews": diffews.replay,
     "diffusion_classifier": diffusion_classifier.replay,
     "feature_pooling": feature_pooling.replay,
+    "sdpose": sdpose.replay,
 }
 
 

@@ -1,0 +1,221 @@
+"""Pose networks from files: the published folders by their own layout, and heads that `diffsight fit pose` wrote.
+
+A published folder has `unet/` and `decoder/decoder.safetensors` (`head.safetensors` where `diffsight models add`
+stored it); a whole one has `vae/`, `text_encoder/`, `tokenizer/` and `scheduler/` too, and can stand alone.
+A fitted folder has `pose.json` and `head.safetensors`, for the frozen features of the backbone it names.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, DDPMScheduler
+from safetensors.torch import save_file
+from torch import Tensor
+from transformers import CLIPTextModel
+
+from backbones.errors import CheckpointError, ModelNotFound
+from backbones.loading.added import POSE_CLASS
+from backbones.loading.diffusers_folder import load_part, load_tokenizer
+from backbones.loading.layouts import HEAD_FILE
+from backbones.loading.ldm import build_unet
+from backbones.loading.variants import load_variant
+from backbones.loading.weight_files import digest_of, fill, read_tensors
+from backbones.stable_diffusion import StableDiffusion, Variant
+from heads.sdpose.head import HeatmapHead
+from heads.sdpose.pose import PoseModel
+from heads.sdpose.skeletons import COCO_17, COCO_WHOLEBODY_133, Skeleton
+
+PUBLISHED_SIZE = (768, 1024)
+TIMESTEP = 999
+LATENT_SCALE = 0.18215
+"""The published code multiplies by this constant, whatever the VAE's config says."""
+
+DECODER_FILE, POSE_FILE = "decoder/decoder.safetensors", "pose.json"
+_FORMAT = 1
+_FROM_END = {17: 1, 133: 2}
+_SKELETONS = {17: COCO_17, 133: COCO_WHOLEBODY_133}
+
+
+def open_pose(
+    backbone: StableDiffusion, source: Path, name: str = "pose", *, size: tuple[int, int] = PUBLISHED_SIZE
+) -> PoseModel:
+    """The pose network in `source` over `backbone`, of which a published one becomes the variant `name`.
+
+    size: (width, height) of a published network's crops; fitted ones tell their own.
+    Raises ModelNotFound where there is none, CheckpointError where it is damaged, incomplete or of another backbone.
+    """
+    if (source / POSE_FILE).is_file():
+        return _open_fitted(backbone, source)
+    head_file = _head_file(source)
+    check_scheduler(source)
+    load_variant(backbone, name, source, constant_class_labels=torch.tensor(POSE_CLASS))
+    variant: Any = backbone.variants[name]
+    state = read_tensors(head_file)
+    keypoints = len(state.get("final_layer.bias", ()))
+    if keypoints not in _FROM_END:
+        raise CheckpointError(
+            head_file, f"a head of {keypoints} keypoints", hint="give SDPose's for 17 keypoints, or that for 133"
+        )
+    # COCO-17 reads the last block of the decoder, whole body the last but one.
+    block = len(variant.unet.up_blocks) - _FROM_END[keypoints]
+    channels = variant.unet.config.block_out_channels[::-1][block]
+    return PoseModel(
+        name=source.name,
+        head=_filled_head(backbone, state, channels, keypoints, head_file),
+        skeleton=_SKELETONS[keypoints],
+        size=size,
+        variant=name,
+        timestep=TIMESTEP,
+        features=(f"up_blocks.{block}",),
+        latent_scale=LATENT_SCALE,
+        revision=digest_of(head_file, variant.revision, repr(size)),
+    )
+
+
+def open_published(
+    folder: Path,
+    *,
+    size: tuple[int, int] = PUBLISHED_SIZE,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+) -> tuple[StableDiffusion, PoseModel]:
+    """A whole published folder by itself: its own VAE, text encoder and U-Net, without another backbone.
+
+    size: (width, height) of its crops. The backbone's own U-Net is SDPose's less its class embedding, and shares its
+    memory; it is of use for poses alone.
+    Raises ModelNotFound where a part is missing, CheckpointError where one does not fit.
+    """
+    file = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    if not (folder / "unet" / "config.json").is_file():
+        raise ModelNotFound(f"{folder} holds no unet/", hint="give the whole folder that SDPose publishes")
+    config = json.loads((folder / "unet" / "config.json").read_text(encoding="utf-8"))
+    config = {key: value for key, value in config.items() if not key.startswith("_")}
+    state = {key: value for key, value in read_tensors(file).items() if not key.startswith("class_embedding.")}
+    unet = build_unet(config | {"class_embed_type": None, "projection_class_embeddings_input_dim": None})
+    fill(unet, state, file, dtype)
+    backbone = StableDiffusion(
+        name=folder.name,
+        vae=load_part(AutoencoderKL, folder / "vae", dtype).to(device),
+        text_encoder=load_part(CLIPTextModel, folder / "text_encoder", dtype).to(device),
+        tokenizer=load_tokenizer(folder / "tokenizer"),
+        variants={"": Variant(unet.to(device), "epsilon", digest_of(file))},
+        alphas_cumprod=_alphas_cumprod(folder),
+    )
+    return backbone, open_pose(backbone, folder, size=size)
+
+
+def check_scheduler(folder: Path) -> None:
+    """Raises CheckpointError where a published folder's scheduler is not of SDPose's kind, as the original checks."""
+    file = folder / "scheduler" / "scheduler_config.json"
+    if not file.is_file():
+        return
+    kind = json.loads(file.read_text(encoding="utf-8")).get("prediction_type")
+    if kind != "sample":
+        raise CheckpointError(
+            file, f"prediction_type {kind!r} where SDPose has 'sample'", hint="give a folder that SDPose publishes"
+        )
+
+
+def _alphas_cumprod(folder: Path) -> Tensor:
+    file = folder / "scheduler" / "scheduler_config.json"
+    if not file.is_file():
+        raise ModelNotFound(f"{file} is missing", hint="copy the folder again, whole")
+    config = json.loads(file.read_text(encoding="utf-8"))
+    betas = {key: config[key] for key in ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule")}
+    scheduler: Any = DDPMScheduler(**betas)  # type: ignore[no-untyped-call]
+    alphas: Tensor = scheduler.alphas_cumprod
+    return alphas
+
+
+def _head_file(source: Path) -> Path:
+    """Where the head lies. The original goes on with a random head where it is missing: here that is an error."""
+    if not source.is_dir():
+        raise ModelNotFound(
+            f"{source} is no folder", hint="give SDPose's folder, or one that `diffsight fit pose` wrote"
+        )
+    for name in (DECODER_FILE, HEAD_FILE):
+        if (source / name).is_file():
+            return source / name
+    raise ModelNotFound(
+        f"{source} holds neither {POSE_FILE} nor {DECODER_FILE}",
+        hint="copy or download it again, whole: without its head the network knows no keypoints",
+    )
+
+
+def _filled_head(
+    backbone: StableDiffusion, state: dict[str, Tensor], channels: int, keypoints: int, file: Path
+) -> HeatmapHead:
+    own: Any = backbone.variants[""].unet
+    with torch.device("meta"):
+        head = HeatmapHead(channels, keypoints)
+    fill(head, state, file, own.dtype)
+    return head.to(own.device).eval().requires_grad_(False)
+
+
+def save_fitted(folder: Path, model: PoseModel, backbone: StableDiffusion, told: dict[str, Any]) -> None:
+    """Write a head that was fitted on frozen features: beside and renamed. `told` is kept in `pose.json` as it is."""
+    folder.mkdir(parents=True, exist_ok=True)
+    content = {
+        "format": _FORMAT,
+        "backbone": {"name": backbone.name, "revision": backbone.description.revision},
+        "size": list(model.size),
+        "timestep": model.timestep,
+        "features": list(model.features),
+        "channels": model.head.final_layer.in_channels,
+        "skeleton": asdict(model.skeleton),
+        "told": told,
+    }
+    state = {key: value.detach().cpu().float().contiguous() for key, value in model.head.state_dict().items()}
+    save_file(state, folder / "head.part.safetensors")
+    (folder / "head.part.safetensors").replace(folder / HEAD_FILE)
+    (folder / "pose.part.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    (folder / "pose.part.json").replace(folder / POSE_FILE)
+
+
+def _open_fitted(backbone: StableDiffusion, source: Path) -> PoseModel:
+    """A head that `save_fitted` wrote. Raises CheckpointError where it is for another backbone's features."""
+    file = source / POSE_FILE
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        if content["format"] != _FORMAT:
+            raise ValueError(f"format {content['format']}")
+        parts = content["skeleton"]
+        skeleton = Skeleton(
+            names=tuple(parts["names"]),
+            links=tuple((int(a), int(b)) for a, b in parts["links"]),
+            flip_indices=tuple(parts["flip_indices"]),
+            sigmas=tuple(parts["sigmas"]),
+            upper=tuple(parts["upper"]),
+            lower=tuple(parts["lower"]),
+        )
+        width, height = (int(side) for side in content["size"])
+        timestep, features, channels = int(content["timestep"]), tuple(content["features"]), int(content["channels"])
+        fitted_on = content["backbone"]
+        named, revision = str(fitted_on["name"]), str(fitted_on["revision"])
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise CheckpointError(file, f"this description can not be read ({error!r})", hint="fit it again") from error
+    own = backbone.description
+    if revision != own.revision:
+        raise CheckpointError(
+            source,
+            f"this head was fitted on the backbone {named!r} ({revision}); served is {own.name!r} ({own.revision})",
+            hint="serve that backbone, or fit a head on this one: diffsight fit pose --help",
+        )
+    if not (source / HEAD_FILE).is_file():
+        raise ModelNotFound(f"{source / HEAD_FILE} is missing", hint="fit it again")
+    return PoseModel(
+        name=source.name,
+        head=_filled_head(backbone, read_tensors(source / HEAD_FILE), channels, len(skeleton), source / HEAD_FILE),
+        skeleton=skeleton,
+        size=(width, height),
+        variant="",
+        timestep=timestep,
+        features=features,
+        latent_scale=own.scaling_factor,
+        revision=digest_of(source / HEAD_FILE, file, own.revision),
+    )
