@@ -230,6 +230,50 @@ class EngineSettings(BaseModel):
     )
 
 
+class PoseSettings(BaseModel):
+    """Keypoints of persons."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    checkpoint: str = Field(
+        default="",
+        description="The pose network: a folder of SDPose, the name of one that `diffsight models add` stored, or a "
+        "folder that `diffsight fit pose` wrote. Published ones need the Stable Diffusion 2.x that they were trained "
+        "from as the backbone; a whole folder of SDPose also serves as `backbone` by itself. Empty: what fits the "
+        "backbone, if anything does.",
+    )
+    detector: str = Field(
+        default="",
+        description="What finds persons where a request sends no boxes: folder or hub id of an object-detection model "
+        "of transformers (such as `PekingU/rtdetr_r50vd`), or an `.onnx` file of one, or of a YOLO. Empty: the whole "
+        "image is taken as one person.",
+    )
+    detector_threshold: float = Field(
+        default=0.3, ge=0, le=1, description="Lowest score of a detected person where a request gives none."
+    )
+    keypoint_threshold: float = Field(
+        default=0.3,
+        ge=0,
+        le=10,
+        description="Lowest score of a point that is drawn, and visible in COCO's form, where a request gives none.",
+    )
+    max_persons: int = Field(
+        default=200,
+        ge=1,
+        le=10_000,
+        description="Boxes of one request, and the most that a detector's result is looked at.",
+    )
+    crop_width: int = Field(
+        default=768,
+        ge=64,
+        le=2048,
+        multiple_of=32,
+        description="Width in pixels at which a published network sees a person. It was trained at 768 x 1024; smaller "
+        "is faster and less exact.",
+    )
+    crop_height: int = Field(default=1024, ge=64, le=2048, multiple_of=32, description="Its height, likewise.")
+
+
 class TelemetrySettings(BaseModel):
     """Traces by OpenTelemetry. They need the extra: `pip install 'diffsight[otel]'`."""
 
@@ -326,6 +370,7 @@ class Settings(BaseSettings):
     access: AccessSettings = Field(default=AccessSettings(), description="Who may ask, and how much.")
     urls: UrlSettings = Field(default=UrlSettings(), description="Images named by their address.")
     engine: EngineSettings = Field(default=EngineSettings(), description="The row engine.")
+    pose: PoseSettings = Field(default=PoseSettings(), description="Keypoints of persons.")
     telemetry: TelemetrySettings = Field(default=TelemetrySettings(), description="Traces.")
 
     def data_path(self) -> Path:

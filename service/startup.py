@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import structlog
 import torch
 from starlette.requests import Request
 
 from backbones.errors import DiffsightError
-from backbones.loading.source import open_backbone
+from backbones.loading.source import check_device, open_backbone
 from backbones.rows import Capture, UNetRow
 from backbones.stable_diffusion import StableDiffusion
+from heads.sdpose.checkpoint import is_whole_folder, open_whole_folder
 from service.engine.worker import RowEngine
 from service.metrics import Metrics
+from service.pose import PoseService, open_pose_service
 from service.problems import NotReady
 from service.settings import Settings
 
@@ -34,6 +37,7 @@ class Service:
         self.settings = settings
         self.metrics = metrics
         self.failure: BaseException | None = None
+        self.poses = PoseService()
         self._engine: RowEngine | None = None
         self._ready = False
         self._stopped = False
@@ -59,7 +63,7 @@ class Service:
     async def start(self, on_started: Started | None = None) -> None:
         """Open the backbone, start the engine and warm it up. A failure is kept and told, not raised."""
         try:
-            model = await _on_own_thread(lambda: open_model(self.settings))
+            model = await _on_own_thread(self._open)
             self._engine = build_engine(model, self.settings)
             self._engine.on_batch = self.metrics.count_batch
             self.metrics.watch(self._engine.figures)
@@ -74,6 +78,12 @@ class Service:
             log.info("ready", backbone=model.name, device=str(model.description.device))
         if on_started is not None:
             on_started(self.failure)
+
+    def _open(self) -> StableDiffusion:
+        """The backbone, and what heads of its own the settings name."""
+        model = open_model(self.settings)
+        self.poses = open_pose_service(self.settings, model)
+        return model
 
     def stop(self) -> None:
         """End the engine; what waits in it is answered with Cancelled."""
@@ -90,14 +100,23 @@ def service_of(request: Request) -> Service:
 
 def open_model(settings: Settings) -> StableDiffusion:
     """The backbone that the settings name, on their device. Raises what `open_backbone` raises."""
+    dtype, device = getattr(torch, settings.dtype), choose_device(settings.device)
+    if is_whole_folder(Path(settings.backbone).expanduser()):
+        whole = Path(settings.backbone).expanduser()
+        return _with_threads(open_whole_folder(whole, dtype=dtype, device=check_device(device)), settings)
     model = open_backbone(
         settings.backbone,
-        dtype=getattr(torch, settings.dtype),
-        device=choose_device(settings.device),
+        dtype=dtype,
+        device=device,
         cache_folder=settings.cache_folder,
         offline=settings.offline,
         models_folder=settings.models_folder,
     )
+    return _with_threads(model, settings)
+
+
+def _with_threads(model: StableDiffusion, settings: Settings) -> StableDiffusion:
+    """The model, after telling torch how many threads one of its operations gets."""
     # torch's operations on a small network are too short to be shared out: one thread is faster than two.
     small = sum(parameter.numel() for parameter in model.variants[""].unet.parameters()) < SMALL_NETWORK_PARAMETERS
     if threads := settings.engine.torch_threads or int(small):

@@ -13,6 +13,7 @@ from diffsight.cli.demo import demo
 from diffsight.cli.keys import keys
 from diffsight.cli.models import models
 from diffsight.cli.predict import predict
+from diffsight.cli.predict_pose import pose
 from diffsight.cli.serve import serve
 
 app = typer.Typer(
@@ -24,6 +25,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command(short_help="Serve the REST API.")(serve)
+predict.command(short_help="Keypoints of the persons in each image.")(pose)
 app.add_typer(predict, name="predict")
 app.add_typer(models, name="models")
 app.add_typer(keys, name="keys")

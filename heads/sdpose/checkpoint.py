@@ -84,10 +84,21 @@ def open_published(
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
 ) -> tuple[StableDiffusion, PoseModel]:
-    """A whole published folder by itself: its own VAE, text encoder and U-Net, without another backbone.
+    """A whole published folder by itself, and its pose network with crops of `size` (width, height).
 
-    size: (width, height) of its crops. The backbone's own U-Net is SDPose's less its class embedding, and shares its
-    memory; it is of use for poses alone.
+    Raises what `open_whole_folder` and `open_pose` raise.
+    """
+    backbone = open_whole_folder(folder, dtype=dtype, device=device)
+    return backbone, open_pose(backbone, folder, size=size)
+
+
+def open_whole_folder(
+    folder: Path, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+) -> StableDiffusion:
+    """A whole published folder as a backbone: its own VAE, text encoder and U-Net, without another Stable Diffusion.
+
+    The backbone's own U-Net is SDPose's less its class embedding, and the pose network shares its memory; it is of use
+    for poses alone.
     Raises ModelNotFound where a part is missing, CheckpointError where one does not fit.
     """
     file = folder / "unet" / "diffusion_pytorch_model.safetensors"
@@ -98,7 +109,7 @@ def open_published(
     state = {key: value for key, value in read_tensors(file).items() if not key.startswith("class_embedding.")}
     unet = build_unet(config | {"class_embed_type": None, "projection_class_embeddings_input_dim": None})
     fill(unet, state, file, dtype)
-    backbone = StableDiffusion(
+    return StableDiffusion(
         name=folder.name,
         vae=load_part(AutoencoderKL, folder / "vae", dtype).to(device),
         text_encoder=load_part(CLIPTextModel, folder / "text_encoder", dtype).to(device),
@@ -106,7 +117,24 @@ def open_published(
         variants={"": Variant(unet.to(device), "epsilon", digest_of(file))},
         alphas_cumprod=_alphas_cumprod(folder),
     )
-    return backbone, open_pose(backbone, folder, size=size)
+
+
+def is_whole_folder(folder: Path) -> bool:
+    """Whether a folder is one of SDPose with all of its networks, and no ordinary diffusers folder."""
+    return (
+        (folder / DECODER_FILE).is_file()
+        and not (folder / "model_index.json").is_file()
+        and all((folder / part).is_dir() for part in ("unet", "vae", "text_encoder", "tokenizer", "scheduler"))
+    )
+
+
+def is_fitted_for(folder: Path, backbone: StableDiffusion) -> bool:
+    """Whether a folder holds a fitted head for this very backbone."""
+    file = folder / POSE_FILE
+    if not file.is_file():
+        return False
+    revision: Any = json.loads(file.read_text(encoding="utf-8"))["backbone"]["revision"]
+    return bool(revision == backbone.description.revision)
 
 
 def check_scheduler(folder: Path) -> None:

@@ -144,6 +144,8 @@ def openpose_json(found: Keypoints, height: int, width: int) -> dict[str, Any]:
     """
     people = []
     for points, scores in zip(found.points, found.scores, strict=True):
+        if not np.isfinite(points).all():
+            continue  # a box that was not looked at
         mapped, mapped_scores = openpose_points(points, scores)
         whole = len(mapped) == _END
         triplets = np.concatenate([mapped, mapped_scores[:, None].astype(np.float64)], axis=1)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
 from service.openapi import keyed, not_ready
+from service.settings import Settings
 from service.startup import service_of
+
+if TYPE_CHECKING:
+    from service.pose import PoseService
 
 router = APIRouter(tags=["server"])
 
@@ -98,6 +102,7 @@ async def models(request: Request) -> ModelsAnswer:
                 route="/v1/features",
                 defaults={"timesteps": [100], "pool_size": 1, "noise_samples": 1, "normalise": False, "fit": "crop"},
             ),
+            *([pose_task(service.poses, settings)] if service.poses.model is not None else []),
         ],
         engine=EngineState(
             queue_fraction=round(now.waiting_rows / settings.engine.max_waiting_rows, 6),
@@ -107,4 +112,23 @@ async def models(request: Request) -> ModelsAnswer:
             max_waiting_rows=settings.engine.max_waiting_rows,
             max_batch_rows=settings.engine.max_batch_rows,
         ),
+    )
+
+
+def pose_task(poses: PoseService, settings: Settings) -> TaskDescription:
+    """What is told of keypoints where a network for them is loaded."""
+    network = poses.network()
+    return TaskDescription(
+        task="pose",
+        route="/v1/pose",
+        defaults={
+            "network": network.name,
+            "revision": network.revision,
+            "points": len(network.skeleton),
+            "detector": poses.detector.name if poses.detector is not None else "",
+            "detector_threshold": settings.pose.detector_threshold,
+            "keypoint_threshold": settings.pose.keypoint_threshold,
+            "crop": "affine",
+            "flip_test": False,
+        },
     )

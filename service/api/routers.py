@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from service.api import features, health, models, zero_shot
+from service.api import features, health, models, pose, zero_shot
 
-ROUTERS = (zero_shot.router, features.router, models.router, health.router)
+ROUTERS = (zero_shot.router, features.router, pose.router, models.router, health.router)
