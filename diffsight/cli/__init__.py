@@ -10,6 +10,8 @@ import typer
 import diffsight
 from backbones.errors import DiffsightError, InvalidInput
 from diffsight.cli.demo import demo
+from diffsight.cli.evaluate import evaluate
+from diffsight.cli.fit import fit
 from diffsight.cli.keys import keys
 from diffsight.cli.models import models
 from diffsight.cli.predict import predict
@@ -27,6 +29,8 @@ app = typer.Typer(
 app.command(short_help="Serve the REST API.")(serve)
 predict.command(short_help="Keypoints of the persons in each image.")(pose)
 app.add_typer(predict, name="predict")
+app.add_typer(fit, name="fit")
+app.add_typer(evaluate, name="evaluate")
 app.add_typer(models, name="models")
 app.add_typer(keys, name="keys")
 app.command(short_help="Try the whole service once, on real files.")(demo)

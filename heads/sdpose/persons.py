@@ -54,7 +54,7 @@ def annotated_persons(content: Mapping[str, Any]) -> list[Person]:
             if annotation.get("iscrowd") or not annotation.get("bbox") or not annotation.get("keypoints"):
                 continue
             points = np.array(annotation["keypoints"], dtype=np.float32).reshape(-1, 3)
-            labelled = annotation.get("num_keypoints", np.count_nonzero(points.max(axis=1)))
+            labelled = annotation.get("num_keypoints", np.count_nonzero(points[:, :2].max(axis=1)))
             x, y, width, height = annotation["bbox"]
             xyxy = np.clip(np.array([x, y, x + width, y + height], dtype=np.float64), 0, limit).astype(np.float32)
             if not labelled or (xyxy[2:] <= xyxy[:2]).any() or points[:, :2].max() <= 0:

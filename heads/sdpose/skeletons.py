@@ -35,11 +35,11 @@ class Skeleton:
         return np.array(self.sigmas)
 
 
-def _mirrored(names: tuple[str, ...]) -> tuple[int, ...]:
+def mirrored_indices(names: tuple[str, ...]) -> tuple[int, ...]:
     """Where each point's twin of the other side stands; points without one stay."""
     swapped = str.maketrans({"<": "right", ">": "left"})
     twins = [name.replace("left", "<").replace("right", ">").translate(swapped) for name in names]
-    return tuple(names.index(twin) for twin in twins)
+    return tuple(names.index(twin) if twin in names else index for index, twin in enumerate(twins))
 
 
 _BODY = (
@@ -57,7 +57,7 @@ _BODY_SIGMAS = (
 )  # fmt: skip
 
 COCO_17 = Skeleton(
-    _BODY, _BODY_LINKS, _mirrored(_BODY), _BODY_SIGMAS, upper=tuple(range(11)), lower=tuple(range(11, 17))
+    _BODY, _BODY_LINKS, mirrored_indices(_BODY), _BODY_SIGMAS, upper=tuple(range(11)), lower=tuple(range(11, 17))
 )
 
 _FEET = tuple(f"{side}_{part}" for side in ("left", "right") for part in ("big_toe", "small_toe", "heel"))
@@ -100,7 +100,7 @@ _THOUSANDTHS = (
 
 def _whole_body() -> Skeleton:
     names = (*_BODY, *_FEET, *_FACE, *_HANDS)
-    flip = list(_mirrored(names))
+    flip = list(mirrored_indices(names))
     for one, other in _FACE_PAIRS:
         flip[one], flip[other] = other, one
     sigmas = (*_BODY_SIGMAS, *(value / 1000 for value in _THOUSANDTHS))

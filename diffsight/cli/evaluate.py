@@ -1,0 +1,22 @@
+"""`diffsight evaluate ...`: published measures on local data sets."""
+
+from __future__ import annotations
+
+import typer
+
+from diffsight.cli.evaluate_pose import pose
+
+evaluate = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    short_help="Measure a head on a local data set.",
+    help="\b\ndiffsight evaluate pose val.json --images val\n\nMeasure a head on a local data set.",
+)
+
+
+@evaluate.callback()
+def _evaluates() -> None:
+    """One command a head."""
+
+
+evaluate.command("pose", short_help="COCO AP of keypoints.")(pose)

@@ -1,0 +1,22 @@
+"""`diffsight fit ...`: heads on the backbone's frozen features, from your own labelled data."""
+
+from __future__ import annotations
+
+import typer
+
+from diffsight.cli.fit_pose import pose
+
+fit = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    short_help="Fit a head to your own labelled data.",
+    help="\b\ndiffsight fit pose train.json --images train --out mypose\n\nFit a head to your own labelled data.",
+)
+
+
+@fit.callback()
+def _fits() -> None:
+    """One command a head."""
+
+
+fit.command("pose", short_help="Keypoints, from a COCO keypoint file.")(pose)

@@ -1,0 +1,136 @@
+"""`diffsight fit pose`: a heat-map head for your own keypoints on the backbone's frozen features."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from backbones.errors import InvalidInput
+from diffsight.cli.options import AsJson, Backbone, Config, Device
+from diffsight.cli.predict import open_engine
+from service.settings import load_settings
+
+Annotations = Annotated[Path, typer.Argument(help="COCO keypoint file.", metavar="ANNOTATIONS", show_default=False)]
+ImagesFolder = Annotated[Path, typer.Option("--images", help="Folder of the images it names.", metavar="FOLDER")]
+
+
+def pose(
+    annotations: Annotations,
+    images: ImagesFolder,
+    out: Annotated[Path, typer.Option(help="Folder to write the head to.", metavar="FOLDER")],
+    held_out: Annotated[
+        Path | None, typer.Option(help="COCO keypoint file to measure on afterwards.", metavar="ANNOTATIONS")
+    ] = None,
+    held_out_images: Annotated[
+        Path | None, typer.Option(help="Folder of its images; default: the same.", metavar="FOLDER")
+    ] = None,
+    steps: Annotated[int, typer.Option(help="Steps of the optimiser.", min=1)] = 2000,
+    batch: Annotated[int, typer.Option(help="Persons a step.", min=1)] = 16,
+    learning_rate: Annotated[float, typer.Option(help="Highest learning rate.", min=1e-8)] = 5e-4,
+    feature: Annotated[
+        list[str] | None,
+        typer.Option(help="Module whose output is read; may be repeated. Default: the decoder's last two blocks."),
+    ] = None,
+    timestep: Annotated[int, typer.Option(help="Of the clean latents.", min=0)] = 50,
+    width: Annotated[int | None, typer.Option(help="Of crops; default: three quarters of the height.", min=16)] = None,
+    height: Annotated[int | None, typer.Option(help="Of crops; default: the backbone's.", min=16)] = None,
+    seed: Annotated[int, typer.Option(help="Of everything drawn.")] = 0,
+    backbone: Backbone = None,
+    device: Device = None,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """
+    \b
+    diffsight fit pose train.json --images train --out mypose --held-out val.json --held-out-images val
+
+    Fit a keypoint head to any data set in COCO's keypoint layout: persons, animals or things, with any named points.
+    The backbone stays as it is. Serve it with DIFFSIGHT_POSE__CHECKPOINT=mypose.
+    """
+    settings = load_settings(config, backbone=backbone, device=device)
+    from training.pose_data import read_pose_data
+
+    data = read_pose_data(annotations, images)
+    measured = None if held_out is None else read_pose_data(held_out, held_out_images or images)
+    if measured is not None and measured.skeleton.names != data.skeleton.names:
+        raise InvalidInput(
+            "--held-out", "its keypoints are not those of the training data", hint="give one of the same"
+        )
+    engine = open_engine(settings)
+
+    from backbones.stable_diffusion import StableDiffusion
+    from heads.sdpose.checkpoint import save_fitted
+    from training.pose import PoseRecipe, default_size, fit_pose
+
+    size = default_size(engine.backbone)
+    recipe = PoseRecipe(
+        steps=steps,
+        batch=batch,
+        learning_rate=learning_rate,
+        features=tuple(feature or ()),
+        timestep=timestep,
+        size=(width or size[0], height or size[1]),
+        seed=seed,
+    )
+    typer.echo(f"{len(data.persons)} persons, {len(data.skeleton)} keypoints, crops {recipe.size}", err=True)
+    losses: list[float] = []
+    with step_bar("steps", steps) as advance:
+
+        def told_step(step: int, loss: float) -> None:
+            losses.append(loss)
+            advance()
+
+        model = fit_pose(engine, data, recipe, told_step)
+    told: dict[str, Any] = {
+        "persons": len(data.persons),
+        "steps": steps,
+        "batch": batch,
+        "learning_rate": learning_rate,
+        "seed": seed,
+        "loss": sum(losses[-50:]) / len(losses[-50:]),
+    }
+    if measured is not None:
+        told["held_out"] = _measured(engine, model, data, measured)
+    assert isinstance(engine.model, StableDiffusion)
+    save_fitted(out, model, engine.model, told)
+    if as_json:
+        typer.echo(json.dumps({"out": str(out), **told}))
+        return
+    for name, value in told.get("held_out", {}).items():
+        typer.echo(f"{name}: {value:.4f}")
+    typer.echo(f"wrote {out}: serve it with DIFFSIGHT_POSE__CHECKPOINT={out}")
+
+
+@contextmanager
+def step_bar(what: str, total: int) -> Iterator[Callable[[], None]]:
+    """A progress bar on standard error, where a person watches; what it yields is called once a step."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
+        task = progress.add_task(what, total=total)
+        yield lambda: progress.advance(task)
+
+
+def _measured(engine: Any, model: Any, data: Any, measured: Any) -> dict[str, float]:
+    """PCK and AP on the held-out persons, beside the mean pose of the training data."""
+    from training.pose import mean_pose, mean_pose_points
+    from training.pose_evaluation import evaluated, predict_persons, share_found
+
+    predictions = predict_persons(engine, model, measured, measured.persons)
+    figures, _ = evaluated(measured, predictions)
+    baseline = mean_pose_points(mean_pose(data), measured.persons)
+    named = {one.id: points for one, points in zip(measured.persons, baseline, strict=True)}
+    return {
+        "pck_0_1": share_found(measured, {one.id: one.points for one in predictions})["all"],
+        "mean_pose_pck_0_1": share_found(measured, named)["all"],
+        "ap": next(reversed(figures.values()))["AP"],
+        "persons": float(len(measured.persons)),
+    }

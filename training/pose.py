@@ -1,0 +1,195 @@
+"""Fits a heat-map head on a backbone's frozen features, from any data set in COCO's keypoint layout.
+
+The targets, loss and optimiser are SDPose's (arXiv:2509.24980, section 3.3 and supplement); its U-Net is trained too
+and in-paints beside, where this one stays as it is. Boxes are shifted, scaled, turned and mirrored anew at every visit,
+so features are computed again each time: it costs the frozen pass, and no memory.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from backbones.engine import DirectEngine, complete
+from backbones.errors import InvalidInput
+from backbones.stable_diffusion import Description
+from heads.sdpose import codec, crops
+from heads.sdpose.head import HeatmapHead
+from heads.sdpose.losses import heatmap_loss
+from heads.sdpose.persons import Person
+from heads.sdpose.pose import PoseModel, empty_context, pose_rows, stacked_features
+from training.pose_data import PoseData
+
+
+@dataclass(frozen=True, slots=True)
+class PoseRecipe:
+    """How a head is fitted.
+
+    features: modules to read; empty for the decoder's last two blocks. timestep: of the clean latents. size: (width,
+    height) of crops in pixels; None for the backbone's height and three quarters of it. sigma: of the targets, as a
+    share of the map's width; SDPose has 6 of 192. shift, scale, degrees: the most that a box is moved, as a share of
+    its sides, resized and turned; each drawn from a normal with half of that as its deviation.
+    """
+
+    steps: int = 2000
+    batch: int = 16
+    learning_rate: float = 5e-4
+    weight_decay: float = 0.01
+    features: tuple[str, ...] = ()
+    timestep: int = 50
+    size: tuple[int, int] | None = None
+    sigma: float = 6 / 192
+    shift: float = 0.1
+    scale: float = 0.25
+    degrees: float = 30.0
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class View:
+    """One look at a person. pixels: (3, H, W) float32. points: (K, 2) float32, pixels of the crop. visible: (K,)."""
+
+    pixels: Tensor
+    points: Tensor
+    visible: Tensor
+
+
+def fit_pose(
+    engine: DirectEngine,
+    data: PoseData,
+    recipe: PoseRecipe,
+    on_step: Callable[[int, float], None] = lambda step, loss: None,
+) -> PoseModel:
+    """The fitted network over the engine's backbone. on_step: told of each step and its loss, over the targets' own.
+
+    Raises InvalidInput for features that the backbone does not have.
+    """
+    backbone = engine.backbone
+    model = untrained(engine, data, recipe)
+    generator = np.random.default_rng(recipe.seed)
+    head = model.head.float().train().requires_grad_(True)
+    optimiser = torch.optim.AdamW(head.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _learning_rate_share(step, recipe.steps))
+    context = complete(empty_context(engine))
+    order: list[int] = []
+    for step in range(recipe.steps):
+        while len(order) < recipe.batch:
+            order += generator.permutation(len(data.persons)).tolist()
+        chosen, order = order[: recipe.batch], order[recipe.batch :]
+        views = [random_view(data, data.persons[index], model.size, recipe, generator) for index in chosen]
+        latents = complete(engine.encode([view.pixels for view in views]))
+        captures = complete(engine.unet(pose_rows(model, latents, context)))
+        predicted = head(stacked_features(model, captures).float())
+        maps = (predicted.shape[3], predicted.shape[2])
+        target, weights = codec.encode(
+            torch.stack([view.points for view in views]),
+            torch.stack([view.visible for view in views]),
+            model.size,
+            maps,
+            max(recipe.sigma * maps[0], 1.0),
+        )
+        target, weights = target.to(predicted), weights.to(predicted)
+        # Over the targets' own mean square, so that learning rates suit maps of any size.
+        loss = heatmap_loss(predicted, target, weights) / target.square().mean().clamp_min(1e-6)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        schedule.step()
+        on_step(step + 1, float(loss.detach()))
+    head.eval().requires_grad_(False)
+    return _with_head(model, head.to(backbone.dtype))
+
+
+def _learning_rate_share(step: int, steps: int) -> float:
+    """Up for a tenth of the steps, then down to zero along a cosine."""
+    rising = max(1, steps // 10)
+    return min((step + 1) / rising, 0.5 * (1 + math.cos(math.pi * step / steps)))
+
+
+def untrained(engine: DirectEngine, data: PoseData, recipe: PoseRecipe) -> PoseModel:
+    """The network as the recipe describes it, its head as training begins."""
+    backbone = engine.backbone
+    size = recipe.size or default_size(backbone)
+    features = recipe.features or default_features(backbone)
+    probe = PoseModel(
+        "", HeatmapHead(1, 1), data.skeleton, size, "", recipe.timestep, features, backbone.scaling_factor, ""
+    )
+    context = complete(empty_context(engine))
+    black = torch.zeros(3, size[1], size[0])
+    captures = complete(engine.unet(pose_rows(probe, complete(engine.encode([black])), context)))
+    channels = stacked_features(probe, captures).shape[1]
+    torch.manual_seed(recipe.seed)
+    head = HeatmapHead(channels, len(data.skeleton)).initialise()
+    return _with_head(probe, head.to(backbone.device))
+
+
+def default_size(backbone: Description) -> tuple[int, int]:
+    """Width and height of crops: the backbone's height and three quarters of it, in steps of two latents."""
+    step = 2 * backbone.downscale
+    return round(0.75 * backbone.image_size / step) * step, backbone.image_size
+
+
+def default_features(backbone: Description) -> tuple[str, ...]:
+    """The decoder's last two blocks. Raises InvalidInput where it has none."""
+    blocks = sorted({name.split(".")[1] for name in backbone.sub_blocks if name.startswith("up_blocks.")}, key=int)
+    if not blocks:
+        raise InvalidInput("features", f"{backbone.name!r} has no decoder blocks", hint="name modules with --feature")
+    return tuple(f"up_blocks.{block}" for block in blocks[-2:])
+
+
+def random_view(
+    data: PoseData, person: Person, size: tuple[int, int], recipe: PoseRecipe, generator: np.random.Generator
+) -> View:
+    """A crop of a person whose box was shifted, scaled and turned, mirrored in half of the cases."""
+    image = data.image(person.image_id)
+    points = data.points[person.id]
+    center, padded = crops.centers_and_scales(person.xyxy[None])
+    scale = crops.fixed_scales(padded, size)[0]
+
+    def drawn(most: float, count: int) -> NDArray[np.float32]:
+        return (generator.normal(0, 0.5, count).clip(-1, 1) * most).astype(np.float32)
+
+    moved = center[0] + drawn(recipe.shift, 2) * scale
+    resized = scale * (1 + drawn(recipe.scale, 1)[0])
+    matrix = crops.warp_matrix(moved, resized, size, float(drawn(recipe.degrees, 1)[0]))
+    crop = np.asarray(cv2.warpAffine(image, matrix, size, flags=cv2.INTER_LINEAR), dtype=np.uint8)
+    placed = points[:, :2] @ matrix[:, :2].T.astype(np.float64) + matrix[:, 2]
+    visible = (points[:, 2] > 0).astype(np.float32)
+    if generator.random() < 0.5:
+        crop = crop[:, ::-1]
+        flip = list(data.skeleton.flip_indices)
+        placed, visible = np.stack([size[0] - 1 - placed[:, 0], placed[:, 1]], axis=1)[flip], visible[flip]
+    return View(crops.pixel_values(crop), torch.from_numpy(placed).float(), torch.from_numpy(visible))
+
+
+def _with_head(model: PoseModel, head: HeatmapHead) -> PoseModel:
+    return PoseModel(
+        model.name, head, model.skeleton, model.size, model.variant, model.timestep, model.features,
+        model.latent_scale, model.revision,
+    )  # fmt: skip
+
+
+def mean_pose(data: PoseData) -> NDArray[np.float64]:
+    """Where each point lies in a box on average, (K, 2), shares of the box's width and height: the baseline."""
+    total, count = np.zeros((len(data.skeleton), 2)), np.zeros((len(data.skeleton), 1))
+    for person in data.persons:
+        points = data.points[person.id]
+        low, high = person.xyxy[:2].astype(np.float64), person.xyxy[2:].astype(np.float64)
+        labelled = points[:, 2:] > 0
+        total += np.where(labelled, (points[:, :2] - low) / (high - low), 0.0)
+        count += labelled
+    return np.where(count > 0, total / np.maximum(count, 1), 0.5)
+
+
+def mean_pose_points(mean: NDArray[np.float64], persons: Sequence[Person]) -> list[NDArray[np.float64]]:
+    """The mean pose, (K, 2), set into each person's box: (K, 2) in image pixels each."""
+    return [
+        one.xyxy[:2].astype(np.float64) + mean * (one.xyxy[2:] - one.xyxy[:2]).astype(np.float64) for one in persons
+    ]

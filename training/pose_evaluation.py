@@ -1,0 +1,131 @@
+"""How good a pose network is on a local data set in COCO's keypoint layout: COCO AP, and the share of points found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backbones.engine import DirectEngine, complete
+from heads.sdpose import crops
+from heads.sdpose.crops import Crop
+from heads.sdpose.detectors import Detector
+from heads.sdpose.metrics import Prediction, coco_figures, result_rows, wholebody_figures
+from heads.sdpose.persons import PERSON, Person
+from heads.sdpose.pose import PoseModel, estimate_poses
+from training.pose_data import PoseData
+
+Figures = tuple[dict[str, dict[str, float]], list[dict[str, Any]]]
+
+
+def predict_persons(
+    engine: DirectEngine,
+    model: PoseModel,
+    data: PoseData,
+    persons: Sequence[Person],
+    *,
+    crop: Crop = "affine",
+    flip_test: bool = False,
+    on_image: Callable[[], None] = lambda: None,
+) -> list[Prediction]:
+    """What the network says of each person, in their order. on_image: called after each image."""
+    predictions = []
+    for image_id, group in groupby(persons, key=lambda one: one.image_id):
+        of_image = list(group)
+        xyxy = np.stack([one.xyxy for one in of_image])
+        boxes = np.concatenate([xyxy[:, :2], xyxy[:, 2:] - xyxy[:, :2]], axis=1).astype(np.float64)
+        good: NDArray[np.bool_] = np.all(boxes[:, 2:] > 0, axis=1)
+        kept = [one for one, ok in zip(of_image, good.tolist(), strict=True) if ok]
+        found = complete(
+            estimate_poses(engine, model, data.image(image_id), boxes[good], crop=crop, flip_test=flip_test)
+        )
+        _, padded = crops.centers_and_scales(xyxy[good])
+        areas = crops.fixed_scales(padded, model.size).astype(np.float64).prod(axis=1)
+        predictions += [
+            Prediction(one.id, image_id, points, scores, one.score, float(area))
+            for one, points, scores, area in zip(kept, found.points, found.scores, areas, strict=True)
+        ]
+        on_image()
+    return predictions
+
+
+def detect_persons(detector: Detector, data: PoseData, threshold: float) -> list[Person]:
+    """What a detector finds in every image of the data, numbered in order."""
+    persons: list[Person] = []
+    for image in data.content["images"]:
+        boxes, scores = detector.find(data.image(int(image["id"])), threshold)
+        for corners, score in zip(crops.corners(boxes), scores, strict=True):
+            persons.append(Person(len(persons), int(image["id"]), corners, float(score)))
+    return persons
+
+
+def evaluated(data: PoseData, predictions: Sequence[Prediction], image_ids: Sequence[int] | None = None) -> Figures:
+    """COCO's ten figures, for 133 points those of every part, over all images or those named; and the result rows."""
+    sigmas = data.skeleton.sigma_array()
+    rows = result_rows(predictions, sigmas) if predictions else []
+    truth = {
+        "images": data.content["images"],
+        "annotations": [_for_coco(one) for one in data.content["annotations"]],
+        "categories": [{"id": PERSON, "name": "person"}],
+    }
+    if image_ids is not None:
+        chosen = set(image_ids)
+        truth["images"] = [one for one in truth["images"] if one["id"] in chosen]
+        truth["annotations"] = [one for one in truth["annotations"] if one["image_id"] in chosen]
+    if len(data.skeleton) == 133:
+        return wholebody_figures(truth, rows), rows
+    return {"keypoints": coco_figures(truth, rows, sigmas)}, rows
+
+
+def _for_coco(annotation: Mapping[str, Any]) -> dict[str, Any]:
+    """An annotation with what COCO's evaluation needs, where a data set left it out; its category is COCO's."""
+    width, height = annotation["bbox"][2:]
+    labelled = sum(value > 0 for value in annotation.get("keypoints", [])[2::3])
+    defaults = {"area": float(width * height), "iscrowd": 0, "num_keypoints": labelled}
+    return {**defaults, **annotation, "category_id": PERSON}
+
+
+def share_found(data: PoseData, points: Mapping[int, NDArray[np.float64]], threshold: float = 0.1) -> dict[str, float]:
+    """PCK: the share of labelled points that lie within `threshold` of the box's longer side, by name and in "all".
+
+    points: annotation id -> (K, 2) image pixels.
+    """
+    hits, counts = np.zeros(len(data.skeleton)), np.zeros(len(data.skeleton))
+    for person in data.persons:
+        if person.id not in points:
+            continue
+        truth = data.points[person.id]
+        side = float((person.xyxy[2:] - person.xyxy[:2]).max())
+        near = np.linalg.norm(points[person.id] - truth[:, :2], axis=1) <= threshold * side
+        labelled = truth[:, 2] > 0
+        hits += near & labelled
+        counts += labelled
+    shares = {
+        name: float(hit / count) for name, hit, count in zip(data.skeleton.names, hits, counts, strict=True) if count
+    }
+    return {"all": float(hits.sum() / max(counts.sum(), 1)), **shares}
+
+
+def point_errors(
+    predictions: Sequence[Prediction], reference: Sequence[Prediction], threshold: float = 0.3
+) -> dict[str, float]:
+    """How far points moved against a reference, in image pixels, over its points that score above `threshold`."""
+    known = {(one.image_id, one.id): one for one in reference}
+    moved = [
+        np.linalg.norm(one.points - known[one.image_id, one.id].points, axis=1)[
+            known[one.image_id, one.id].scores > threshold
+        ]
+        for one in predictions
+    ]
+    distances = np.concatenate(moved) if moved else np.zeros(0)
+    if not len(distances):
+        return {"points": 0.0, "mean": 0.0, "95 %": 0.0, "largest": 0.0}
+    return {
+        "points": float(len(distances)),
+        "mean": float(distances.mean()),
+        "95 %": float(np.percentile(distances, 95)),
+        "largest": float(distances.max()),
+    }
