@@ -178,6 +178,15 @@ def mask_png(mask: NDArray[np.bool_]) -> bytes:
     return png_file(Image.fromarray(mask.astype(np.uint8) * 255))
 
 
+def number_map_png(numbers: NDArray[np.int32]) -> bytes:
+    """Numbers (H, W) as a PNG file in distinct colours, 0 black; past 255 as 16-bit grey."""
+    if numbers.max() > 255:
+        return png_file(Image.fromarray(numbers.astype(np.uint16)))
+    image = Image.fromarray(numbers.astype(np.uint8)).convert("P")
+    image.putpalette(np.concatenate([np.zeros((1, 3), np.uint8), distinct_colours(255)]).tobytes())
+    return png_file(image)
+
+
 def masks_overlay(image: NDArray[np.uint8], found: Masks, colours: NDArray[np.uint8] | None = None) -> bytes:
     """The image (H, W, 3) uint8 with each mask filled, outlined and named, as a PNG file.
 

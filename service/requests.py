@@ -29,12 +29,14 @@ async def ask(
     images: Sequence[bytes | ImageUrl | ArchivedFile],
     procedure: Callable[[RequestEngine, Sequence[DecodedImage]], Awaitable[Result]],
     *,
+    names: Sequence[str] | None = None,
     bulk: bool = False,
     deadline_seconds: float | None = None,
 ) -> Result:
     """The result of `procedure` over the decoded images, with an engine of its own that forgets its rows at the end.
 
-    images: files, or addresses to fetch them from first. task: what its rows are counted under. deadline_seconds: at
+    images: files, or addresses to fetch them from first. task: what its rows are counted under. names: what
+    each image is called in a problem, where `image` and `images.N` do not tell. deadline_seconds: at
     most the settings' own, which holds where none is given.
     Raises NotReady without a warm engine, InvalidInput for an image, DeadlinePassed, and ClientGone when the client
     hangs up: its waiting rows are dropped then.
@@ -48,15 +50,15 @@ async def ask(
 
     async def work() -> Result:
         started = time.perf_counter()
-        names = image_names(images)
-        files = await fetched(request, images, names)
+        called = names or image_names(images)
+        files = await fetched(request, images, called)
         if any(isinstance(image, ImageUrl) for image in images):
             timings["fetch"] = time.perf_counter() - started
             started = time.perf_counter()
         with stage(trace, "decode", images=len(images)):
             decoded = [
                 await asyncio.to_thread(decode_image, data, limits, field=name)
-                for data, name in zip(files, names, strict=True)
+                for data, name in zip(files, called, strict=True)
             ]
         timings["decode"] = time.perf_counter() - started
         with service.engine.request(task, bulk=bulk, deadline_seconds=seconds - sum(timings.values())) as engine:

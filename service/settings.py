@@ -67,6 +67,12 @@ class LimitSettings(BaseModel):
         "grow to an enormous picture.",
     )
     max_images: int = Field(default=64, ge=1, le=4096, description="Images of one /v1/features request.")
+    max_shots: int = Field(
+        default=64,
+        ge=1,
+        le=1024,
+        description="Supports of one few-shot concept, and of one request. Each adds its tokens to every query.",
+    )
     max_labels: int = Field(default=500, ge=1, le=10_000, description="Labels of one zero-shot request.")
     max_prompts: int = Field(
         default=2_000,
@@ -274,6 +280,41 @@ class PoseSettings(BaseModel):
     crop_height: int = Field(default=1024, ge=64, le=2048, multiple_of=32, description="Its height, likewise.")
 
 
+class FewShotSettings(BaseModel):
+    """Few-shot segmentation, and the banks of supports that it keeps."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    weights: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Fine-tuned U-Net: a folder in DiffewS's own layout, one that `diffsight fit few-shot` wrote, or a "
+        "name that `diffsight models add diffews` gave. Unset: none, but for `pocket`, which brings its own.",
+    )
+    image_size: int | None = Field(
+        default=None,
+        ge=64,
+        le=2048,
+        multiple_of=64,
+        description="Side in pixels that pictures are squashed to; unset is the published 512, or a small backbone's "
+        "own size.",
+    )
+    bank_form: Literal["keys_values", "hidden_states"] = Field(
+        default="keys_values",
+        description="What is kept of a support. `hidden_states` takes half the memory and gives the same masks, for "
+        "some 3 % more work a query and support.",
+    )
+    device_cache_bytes: int = Field(
+        default=1024 * MIB, ge=0, description="Bytes of banks kept on the device; 0 keeps none there."
+    )
+    host_cache_bytes: int = Field(
+        default=2048 * MIB, ge=0, description="Bytes of banks kept in the host's memory, once the device's are full."
+    )
+    disk_cache_bytes: int = Field(
+        default=8192 * MIB, ge=0, description="Bytes of the banks of concepts kept in `data_folder`, for restarts."
+    )
+
+
 class TelemetrySettings(BaseModel):
     """Traces by OpenTelemetry. They need the extra: `pip install 'diffsight[otel]'`."""
 
@@ -371,6 +412,7 @@ class Settings(BaseSettings):
     urls: UrlSettings = Field(default=UrlSettings(), description="Images named by their address.")
     engine: EngineSettings = Field(default=EngineSettings(), description="The row engine.")
     pose: PoseSettings = Field(default=PoseSettings(), description="Keypoints of persons.")
+    few_shot: FewShotSettings = Field(default=FewShotSettings(), description="Few-shot segmentation.")
     telemetry: TelemetrySettings = Field(default=TelemetrySettings(), description="Traces.")
 
     def data_path(self) -> Path:

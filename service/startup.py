@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 import torch
 from starlette.requests import Request
 
 from backbones.errors import DiffsightError
+from backbones.loading.registry import default_folder, find_entry
 from backbones.loading.source import check_device, open_backbone
 from backbones.rows import Capture, UNetRow
 from backbones.stable_diffusion import StableDiffusion
@@ -21,6 +24,9 @@ from service.metrics import Metrics
 from service.pose import PoseService, open_pose_service
 from service.problems import NotReady
 from service.settings import Settings
+
+if TYPE_CHECKING:
+    from service.banks import BankCache
 
 log = structlog.get_logger("diffsight")
 
@@ -54,6 +60,19 @@ class Service:
         if not self._engine.alive:
             raise NotReady("the device's worker has stopped", hint="restart the server; its log says why")
         return self._engine
+
+    @cached_property
+    def banks(self) -> BankCache:
+        """The banks of supports that few-shot requests share."""
+        from service.banks import BankCache
+
+        few_shot = self.settings.few_shot
+        return BankCache(
+            self.settings.data_path() / "bank",
+            device_bytes=few_shot.device_cache_bytes,
+            host_bytes=few_shot.host_cache_bytes,
+            disk_bytes=few_shot.disk_cache_bytes,
+        )
 
     def check_live(self) -> None:
         """Raises NotReady where only a restart can help: a failed start, or a dead device thread."""
@@ -112,6 +131,7 @@ def open_model(settings: Settings) -> StableDiffusion:
         offline=settings.offline,
         models_folder=settings.models_folder,
     )
+    open_few_shot(model, settings)
     return _with_threads(model, settings)
 
 
@@ -122,6 +142,21 @@ def _with_threads(model: StableDiffusion, settings: Settings) -> StableDiffusion
     if threads := settings.engine.torch_threads or int(small):
         torch.set_num_threads(threads)
     return model
+
+
+def open_few_shot(model: StableDiffusion, settings: Settings) -> None:
+    """Load the few-shot U-Net that the settings name, or the one that ships with `pocket`; without one, nothing.
+
+    Raises ModelNotFound and CheckpointError where it does not load.
+    """
+    from heads.diffews.checkpoint import POCKET, load_few_shot
+
+    weights = settings.few_shot.weights
+    if weights is not None:
+        entry = find_entry(settings.models_folder or default_folder(), weights)
+        load_few_shot(model, entry.weights if entry is not None else Path(weights).expanduser())
+    elif settings.backbone == "pocket" and POCKET.is_dir():
+        load_few_shot(model, POCKET)
 
 
 def choose_device(asked: str) -> str:

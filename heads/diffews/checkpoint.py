@@ -13,6 +13,8 @@ from backbones.loading.variants import load_variant
 from backbones.stable_diffusion import StableDiffusion, Variant
 from heads.diffews.bank import SUPPORT, VARIANT
 
+POCKET = Path(__file__).parent / "pocket"
+"""The variant that ships with the embedded backbone."""
 SUPPORT_CONVOLUTION = "conv_in_ref"
 BASE_REVISION = "base_revision"
 """Entry of config.json where the weights are those that differ from a backbone's: the revision of that backbone."""

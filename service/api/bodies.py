@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from service.api.inputs import FILE_LISTS
 from service.archives import MEDIA_TYPES
 from service.openapi import REFERENCE
 
@@ -23,35 +24,45 @@ _ZIP = {
 _IMAGES = ("image", "images")
 
 
-def request_bodies(model: type[BaseModel], *, curl: str) -> dict[str, Any]:
-    """`openapi_extra` of a route that reads `model` in all forms. curl: the options of a multipart example."""
+def request_bodies(model: type[BaseModel], *, curl: str, raw: bool = True) -> dict[str, Any]:
+    """`openapi_extra` of a route that reads `model` in all forms. curl: the options of a multipart example.
+
+    raw: False where an image, or a zip of images, by itself is no request.
+    """
     schema = advertised(model.model_json_schema(ref_template=REFERENCE))
     options = {name: one for name, one in schema["properties"].items() if name not in _IMAGES}
     required = [name for name in schema.get("required", []) if name not in _IMAGES]
     several = "images" in schema["properties"]
+    shown = {name: _file_list(one) if name in FILE_LISTS else one for name, one in options.items()}
     form = {
         "type": "object",
-        "properties": {"image": {"type": "array", "items": _FILE, "minItems": 1} if several else _FILE, **options},
-        "required": ["image", *required],
+        "properties": {"image": {"type": "array", "items": _FILE, "minItems": 1} if several else _FILE, **shown},
+        "required": [*(["image"] if raw or set(_IMAGES) & set(schema.get("required", [])) else []), *required],
         "additionalProperties": False,
     }
-    zipped = {media_type: {"schema": _ZIP} for media_type in MEDIA_TYPES[:1] if several}
+    alone = {"image/*": {"schema": _FILE}} if raw else {}
+    if raw and several:
+        alone[MEDIA_TYPES[0]] = {"schema": _ZIP}
     example = schema.get("examples", [None])[0]
     return {
         "requestBody": {
             "required": True,
-            "description": f"An image and options: a form (`curl {curl} ...`), JSON with base64, or the image itself "
-            "with the options in the query.",
+            "description": f"An image and options: a form (`curl {curl} ...`), JSON with base64"
+            + (", or the image itself with the options in the query." if raw else "."),
             "content": {
                 "multipart/form-data": {"schema": form},
                 "application/json": {"schema": {"$ref": REFERENCE.format(model=model.__name__)}, "example": example},
-                "image/*": {"schema": _FILE},
-                **zipped,
+                **alone,
             },
         },
-        "parameters": [_parameter(name, one) for name, one in options.items()],
+        "parameters": [_parameter(name, one) for name, one in options.items() if raw and name not in FILE_LISTS],
         "x-schemas": {model.__name__: schema},
     }
+
+
+def _file_list(schema: dict[str, Any]) -> dict[str, Any]:
+    """A list of images as the file parts of a form."""
+    return {**{key: value for key, value in schema.items() if key != "items"}, "items": _FILE}
 
 
 def advertised(schema: dict[str, Any]) -> dict[str, Any]:

@@ -37,6 +37,8 @@ Model = TypeVar("Model", bound=BaseModel)
 
 # Names that a file part may have; all files of a request are its images, in order.
 FILE_PARTS = ("image", "images", "images[]", "file")
+# Further lists of images that some tasks take, and the name that one of them has in a form.
+FILE_LISTS = {"masks": "mask", "support_images": "support_image", "support_masks": "support_mask"}
 _URL_FIELDS = ("url", "image_url", "urls", "image_urls")
 _URLS_ARE_OFF = "URL inputs are off on this server (its setting urls.enabled): it fetches nothing"
 _FETCH = "fetch_urls"
@@ -124,10 +126,10 @@ async def read_request(request: Request, model: type[Model], limits: LimitSettin
         # Base64 of large images takes long enough to hold up everybody else.
         return await asyncio.to_thread(validated, model, await request.body(), fetch_urls=fetch_urls)
     if media_type == "multipart/form-data":
-        texts, files = await _read_form(request, limits)
+        texts, files, lists = await _read_form(request, model, limits)
         if takes_several:
             files = await asyncio.to_thread(unpacked, files, limits)
-        given = {**_fields(model, options + texts), **_image_field(model, files)}
+        given = {**_fields(model, options + texts), **_image_field(model, files), **lists}
         return validated(model, given, fetch_urls=fetch_urls)
     if media_type.startswith("image/"):
         return validated(model, {**_fields(model, options), **_image_field(model, [await request.body()])})
@@ -197,15 +199,21 @@ def _with_hint(error: dict[str, Any], model: type[BaseModel], fetch_urls: bool) 
     return {**error, "msg": f"Unknown field; {hint}", "ctx": {"hint": hint}}
 
 
-async def _read_form(request: Request, limits: LimitSettings) -> tuple[list[tuple[str, str]], list[ImageSource]]:
-    """(name, text) of the form's fields, and the bytes of its images."""
+async def _read_form(
+    request: Request, model: type[BaseModel], limits: LimitSettings
+) -> tuple[list[tuple[str, str]], list[ImageSource], dict[str, list[bytes]]]:
+    """(name, text) of the form's fields, the bytes of its images, and those of the model's further lists of images."""
+    listed = {part: name for name, one in FILE_LISTS.items() if name in model.model_fields for part in (name, one)}
     # Room for all labels and templates of one route, and for the longest lists of numbers that another takes.
     most_fields = 4 * limits.max_prompts + 256
     reading = request.form(
-        max_files=limits.max_images + 1, max_fields=most_fields, max_part_size=limits.max_upload_bytes
+        max_files=limits.max_images + 1 + len(listed) * limits.max_shots,
+        max_fields=most_fields,
+        max_part_size=limits.max_upload_bytes,
     )
     texts: list[tuple[str, str]] = []
     files: list[ImageSource] = []
+    lists: dict[str, list[bytes]] = {}
     try:
         async with reading as form:
             for name, value in form.multi_items():
@@ -213,6 +221,8 @@ async def _read_form(request: Request, limits: LimitSettings) -> tuple[list[tupl
                     texts.append((name, value))
                 elif name in FILE_PARTS:
                     files.append(await value.read())
+                elif (listed_as := listed.get(name.removesuffix("[]"))) is not None:
+                    lists.setdefault(listed_as, []).append(await value.read())
                 else:
                     raise InvalidInput(
                         name,
@@ -232,7 +242,7 @@ async def _read_form(request: Request, limits: LimitSettings) -> tuple[list[tupl
             f"the form can not be read: {error.detail}",
             hint="let the HTTP client write the multipart body and its boundary: curl -F image=@cat.jpg ...",
         ) from error
-    return texts, files
+    return texts, files, lists
 
 
 def _image_field(model: type[BaseModel], files: Sequence[ImageSource]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Request
@@ -62,6 +63,15 @@ class ModelsAnswer(BaseModel):
     engine: EngineState
 
 
+def few_shot_task(variants: Sequence[str]) -> list[TaskDescription]:
+    """The few-shot task, where its weights are loaded."""
+    from heads.diffews.bank import VARIANT
+
+    defaults = {"threshold": "relative", "threshold_value": 0.25, "support_sampling": False}
+    route = "/v1/segmentation/few-shot"
+    return [TaskDescription(task="few_shot", route=route, defaults=defaults)] if VARIANT in variants else []
+
+
 @router.get("/v1/models", summary="What is loaded, and how busy it is", responses={**keyed(), **not_ready()})
 async def models(request: Request) -> ModelsAnswer:
     """The backbone, each task's defaults, and the engine's state."""
@@ -102,6 +112,7 @@ async def models(request: Request) -> ModelsAnswer:
                 route="/v1/features",
                 defaults={"timesteps": [100], "pool_size": 1, "noise_samples": 1, "normalise": False, "fit": "crop"},
             ),
+            *few_shot_task(model.variants),
             *([pose_task(service.poses, settings)] if service.poses.model is not None else []),
         ],
         engine=EngineState(

@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
-from service.api import features, health, models, pose, zero_shot
+from service.api import concepts, features, few_shot, health, models, pose, zero_shot
 
-ROUTERS = (zero_shot.router, features.router, pose.router, models.router, health.router)
+ROUTERS = (
+    zero_shot.router,
+    features.router,
+    few_shot.router,
+    concepts.router,
+    pose.router,
+    models.router,
+    health.router,
+)

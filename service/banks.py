@@ -1,0 +1,219 @@
+"""Banks of supports, kept where there is room: on the device, then in the host's memory, then on disk.
+
+A bank depends on the fine-tuned weights, the picture, its mask and the size alone, so a kept one is exact to reuse.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from heads.diffews.bank import (
+    VARIANT,
+    BankForm,
+    bank_bytes,
+    bank_from_tensors,
+    bank_tensors,
+    support_banks,
+)
+
+if TYPE_CHECKING:
+    import torch
+
+    from backbones.engine import Engine
+    from backbones.rows import Bank
+    from backbones.stable_diffusion import Description
+
+Pair = tuple[NDArray[np.uint8], NDArray[np.uint8]]
+"""A picture (H, W, 3) uint8 RGB and its mask (H, W) of 0 and 1."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shot:
+    """One support. id: decided by its picture and mask. pair: gives both, when its bank has to be computed."""
+
+    id: str
+    pair: Callable[[], Pair]
+
+
+def shot_id(image: NDArray[np.uint8], mask: NDArray[np.uint8]) -> str:
+    """16 hexadecimal digits that two supports share exactly when picture and mask are equal.
+
+    image: (H, W, 3) uint8. mask: (H, W) of 0 and 1.
+    """
+    digest = hashlib.blake2b(f"{image.shape}".encode(), digest_size=8)
+    digest.update(np.ascontiguousarray(image).data)
+    digest.update(np.packbits(mask != 0).data)
+    return digest.hexdigest()
+
+
+@dataclass(slots=True)
+class BankFigures:
+    """Banks found on the device, in the host's memory and on disk, and those that were computed, since the start."""
+
+    device: int = 0
+    host: int = 0
+    disk: int = 0
+    computed: int = 0
+
+
+class BankCache:
+    """Banks by what decides them. The least recently used moves down: from the device to the host, then it is dropped;
+    those of concepts also lie on disk.
+
+    device_bytes, host_bytes, disk_bytes: what each place may hold; 0 keeps nothing there. folder: that of the files.
+    """
+
+    def __init__(self, folder: Path, *, device_bytes: int, host_bytes: int, disk_bytes: int) -> None:
+        self.folder = folder
+        self.disk_bytes = disk_bytes
+        self.figures = BankFigures()
+        self._device = _Place(device_bytes)
+        self._host = _Place(host_bytes)
+        self._lock = Lock()
+
+    async def banks(
+        self,
+        engine: Engine,
+        shots: Sequence[Shot],
+        *,
+        size: int,
+        form: BankForm = "keys_values",
+        on_disk: bool = False,
+    ) -> list[Bank]:
+        """The bank of each shot, from the nearest place that has it; the rest are computed in one asking.
+
+        on_disk: also write what is computed to the folder, and look for it there.
+        """
+        on_disk = on_disk and self.disk_bytes > 0
+        keys = [bank_key(engine.backbone, shot.id, size, form) for shot in shots]
+        found: dict[str, Bank] = {}
+        for key in dict.fromkeys(keys):
+            bank = await self._found(engine, key, on_disk)
+            if bank is not None:
+                found[key] = bank
+        missing = {key: shot for key, shot in zip(keys, shots, strict=True) if key not in found}
+        if missing:
+            pairs = await engine.run_on_host(lambda: [shot.pair() for shot in missing.values()])
+            images, masks = [image for image, _ in pairs], [mask for _, mask in pairs]
+            computed = await support_banks(engine, images, masks, size=size, form=form)
+            # What was captured are views of a whole batch, which would all stay in memory.
+            own = await engine.run(lambda: [_copied(bank) for bank in computed])
+            self.figures.computed += len(own)
+            for key, bank in zip(missing, own, strict=True):
+                found[key] = bank
+                await self._keep(engine, key, bank)
+                if on_disk:
+                    await engine.run_on_host(self._write, key, bank)
+        return [found[key] for key in keys]
+
+    async def _found(self, engine: Engine, key: str, on_disk: bool) -> Bank | None:
+        if (bank := self._device.get(key)) is not None:
+            self.figures.device += 1
+            return bank
+        if (bank := self._host.get(key)) is not None:
+            self.figures.host += 1
+        elif on_disk and (bank := await engine.run_on_host(self._read, key)) is not None:
+            self.figures.disk += 1
+        if bank is None:
+            return None
+        bank = await engine.run(_moved, bank, engine.backbone.device)
+        await self._keep(engine, key, bank)
+        return bank
+
+    async def _keep(self, engine: Engine, key: str, bank: Bank) -> None:
+        for old, down in self._device.put(key, bank):
+            on_host = await engine.run(_moved, down, "cpu")
+            self._host.put(old, on_host)
+
+    def _path(self, key: str) -> Path:
+        return self.folder / f"{key}.safetensors"
+
+    def _read(self, key: str) -> Bank | None:
+        """A file's bank; None where there is none, or none that can be read."""
+        path = self._path(key)
+        try:
+            bank = bank_from_tensors(load_file(path))
+            os.utime(path)
+        except (OSError, SafetensorError, KeyError):
+            return None
+        return bank
+
+    def _write(self, key: str, bank: Bank) -> None:
+        """Beside and renamed; the least recently used files go. A full disk costs no answer, only the file."""
+        if bank_bytes(bank) > self.disk_bytes:
+            return
+        beside = self.folder / f".{key}.{secrets.token_hex(6)}"
+        with suppress(OSError, SafetensorError), self._lock:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            try:
+                save_file({name: tensor.cpu() for name, tensor in bank_tensors(bank).items()}, beside)
+                beside.replace(self._path(key))
+            finally:
+                beside.unlink(missing_ok=True)
+            files = [(file.stat(), file) for file in self.folder.glob("*.safetensors")]
+            left = sum(stat.st_size for stat, _ in files)
+            for stat, file in sorted(files, key=lambda one: one[0].st_mtime_ns):
+                if left <= self.disk_bytes:
+                    return
+                file.unlink(missing_ok=True)
+                left -= stat.st_size
+
+
+def bank_key(backbone: Description, shot: str, size: int, form: BankForm) -> str:
+    """What two equal banks share: a file's name, 32 hexadecimal digits."""
+    revisions = backbone.revision, backbone.variant_revisions.get(VARIANT, "")
+    told = repr((*revisions, str(backbone.dtype), shot, size, form))
+    return hashlib.blake2b(told.encode(), digest_size=16).hexdigest()
+
+
+class _Place:
+    """Banks within a budget of bytes; what has to go is handed to the caller."""
+
+    def __init__(self, budget_bytes: int) -> None:
+        self.budget_bytes = budget_bytes
+        self._held: OrderedDict[str, Bank] = OrderedDict()
+        self._bytes = 0
+        self._lock = Lock()
+
+    def get(self, key: str) -> Bank | None:
+        with self._lock:
+            if key in self._held:
+                self._held.move_to_end(key)
+            return self._held.get(key)
+
+    def put(self, key: str, bank: Bank) -> list[tuple[str, Bank]]:
+        """Keep a bank; returns what had to go for it, itself where it is larger than the budget."""
+        with self._lock:
+            if key in self._held:
+                return []
+            if bank_bytes(bank) > self.budget_bytes:
+                return [(key, bank)]
+            self._held[key] = bank
+            self._bytes += bank_bytes(bank)
+            gone = []
+            while self._bytes > self.budget_bytes:
+                gone.append(self._held.popitem(last=False))
+                self._bytes -= bank_bytes(gone[-1][1])
+            return gone
+
+
+def _copied(bank: Bank) -> Bank:
+    return bank_from_tensors({name: tensor.clone() for name, tensor in bank_tensors(bank).items()})
+
+
+def _moved(bank: Bank, device: torch.device | str) -> Bank:
+    return bank_from_tensors({name: tensor.to(device) for name, tensor in bank_tensors(bank).items()})
