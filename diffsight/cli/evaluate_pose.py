@@ -67,7 +67,8 @@ def pose(
     image_ids = [int(one["id"]) for one in data.content["images"]][:most]
     columns: dict[str, dict[str, float]] = {}
     first: list[Prediction] | None = None
-    for name in dtype or [None]:
+    names: list[str | None] = [*dtype] if dtype else [None]
+    for name in names:
         settings = with_pose(load_settings(config, backbone=backbone, device=device, dtype=name), checkpoint, detector)
         engine, poses = open_poses(settings)
         network = poses.network()

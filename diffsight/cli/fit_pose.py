@@ -66,7 +66,7 @@ def pose(
 
     from backbones.stable_diffusion import StableDiffusion
     from heads.sdpose.checkpoint import save_fitted
-    from training.pose import PoseRecipe, default_size, fit_pose
+    from training.pose import PoseRecipe, default_size, fit_pose, mean_pose
 
     size = default_size(engine.backbone)
     recipe = PoseRecipe(
@@ -93,6 +93,7 @@ def pose(
         "batch": batch,
         "learning_rate": learning_rate,
         "seed": seed,
+        "mean_pose": mean_pose(data).round(5).tolist(),
         "loss": sum(losses[-50:]) / len(losses[-50:]),
     }
     if measured is not None:
