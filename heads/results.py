@@ -11,14 +11,26 @@ from numpy.typing import NDArray
 BoxesFrom = Literal["caller", "detector", "whole_image"]
 
 
+@dataclass(frozen=True, slots=True)
+class DroppedLabel:
+    """A label that left a race. by: the one that led then. units: timesteps it was tried on. rows: spent until then."""
+
+    label: str
+    by: str
+    units: int
+    rows: int
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Posterior:
     """A distribution over the caller's labels, in the caller's order.
 
     labels: as given. probabilities: sum to 1. calibrated: False while the temperature was not fitted to labelled data.
     mean_errors: each label's mean denoising error over the rows it got before it was dropped; comparable only between
-    labels that were dropped in the same round. rounds_survived: rounds each label took part in and outlived; the answer
-    outlives all. rows: U-Net rows spent. label: the answer.
+    labels that were dropped in the same round. rounds_survived: rounds or looks each label took part in and outlived;
+    the answer outlives all. rows: U-Net rows spent. label: the answer.
+    confidence: 1 minus the probability with which more rows would have changed the answer, None where nobody knows.
+    tied: labels that count as equal to the answer. dropped: in the order in which they left. stopped: why work ended.
     """
 
     labels: tuple[str, ...]
@@ -28,6 +40,10 @@ class Posterior:
     rounds_survived: tuple[int, ...]
     rows: int
     label: str
+    confidence: float | None = None
+    tied: tuple[str, ...] = ()
+    dropped: tuple[DroppedLabel, ...] = ()
+    stopped: Literal["schedule", "decided", "indifferent", "budget", "complete"] = "schedule"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -40,9 +41,20 @@ def zero_shot(
     template: Annotated[
         list[str] | None, typer.Option(help="Prompt with {} for the label; may be repeated.", metavar="TEXT")
     ] = None,
+    scheme: Annotated[
+        Literal["schedule", "race"] | None,
+        typer.Option(help="Fixed rounds, or a race that stops when it is sure. Default: by the other options."),
+    ] = None,
+    confidence: Annotated[
+        float | None, typer.Option(help="Race: how sure to be, up to 1. Default: 0.95.", min=0, max=1)
+    ] = None,
+    budget: Annotated[
+        str | None, typer.Option(help="Race: U-Net rows or time an image: 500, '250 ms', '2 s'.", metavar="BUDGET")
+    ] = None,
     schedule: Annotated[
-        Literal["default", "published"], typer.Option(help="How much work: the paper's is up to ten times ours.")
-    ] = "default",
+        Literal["default", "published"] | None,
+        typer.Option(help="Schedule: how much work. The paper's is up to ten times ours."),
+    ] = None,
     loss: Annotated[Literal["l2", "l1", "huber"], typer.Option(help="How the noise error is measured.")] = "l2",
     temperature: Annotated[float | None, typer.Option(help="What the logits are divided by.", min=1e-6)] = None,
     backbone: Backbone = None,
@@ -54,6 +66,7 @@ def zero_shot(
     """
     \b
     diffsight predict zero-shot seven.png --labels zero,one,seven --template "a handwritten {}"
+    diffsight predict zero-shot seven.png --labels one,seven --template "a handwritten {}" --confidence 0.99
 
     Which label fits each image. With --json one JSON object a line and image. An image that can not be read is told
     on standard error, the others are still answered, and the exit status is 2.
@@ -61,15 +74,13 @@ def zero_shot(
     names = [*(part.strip() for part in (labels or "").split(",") if part.strip()), *(label or [])]
     if not names:
         raise InvalidInput("--labels", "no labels", hint="give them with commas: --labels cat,dog")
+    plan = zero_shot_plan(len(names) * len(template or [""]), scheme, confidence, budget, schedule)
     settings = load_settings(config, backbone=backbone, device=device, dtype=dtype)
     engine = open_engine(settings)
 
     from backbones.engine import complete
-    from heads.diffusion_classifier.classify import classify
-    from heads.diffusion_classifier.schedule import default_schedule, published_schedule
 
     templates = template or [settings.zero_shot_template]
-    choose = published_schedule if schedule == "published" else default_schedule
     failed = 0
     rows: list[tuple[str, Posterior]] = []
     for path in progress(images):
@@ -81,12 +92,11 @@ def zero_shot(
             failed += 1
             continue
         posterior = complete(
-            classify(
+            plan(
                 engine,
                 picture.array,
                 names,
                 templates=templates,
-                schedule=choose(len(names) * len(templates)),
                 loss=loss,
                 temperature=temperature or settings.zero_shot_temperature,
             )
@@ -170,6 +180,27 @@ def features(
     typer.echo(f"wrote {out}: {array.shape[0]} x {array.shape[1]} float32, blocks {', '.join(got.blocks)}")
 
 
+def zero_shot_plan(
+    hypotheses: int, scheme: str | None, confidence: float | None, budget: str | None, schedule: str | None
+) -> Callable[..., Coroutine[Any, Any, Posterior]]:
+    """How to classify. Raises InvalidInput for options of both schemes and for a budget that is none. Imports torch."""
+    from heads.diffusion_classifier.anytime import parse_budget
+    from heads.diffusion_classifier.classify import classify, classify_anytime
+    from heads.diffusion_classifier.schedule import default_schedule, published_schedule
+
+    racing = {"--confidence": confidence is not None, "--budget": budget is not None}
+    if scheme == "race" or (scheme is None and any(racing.values())):
+        if schedule is not None:
+            raise InvalidInput("--schedule", "goes with --scheme schedule, not with a race", hint="leave out one")
+        limit = None if budget is None else parse_budget(budget)
+        return partial(classify_anytime, confidence=0.95 if confidence is None else confidence, budget=limit)
+    for name, given in racing.items():
+        if given:
+            raise InvalidInput(name, "goes with --scheme race, not with a schedule", hint="leave out one")
+    choose = published_schedule if schedule == "published" else default_schedule
+    return partial(classify, schedule=choose(hypotheses))
+
+
 def open_engine(settings: Settings) -> DirectEngine:
     """The settings' backbone behind the engine that answers at once. Imports torch."""
     from backbones.engine import DirectEngine
@@ -203,16 +234,10 @@ def progress(items: Sequence[Any]) -> Iterable[Any]:
 
 def answer(path: Path, posterior: Posterior, seconds: float) -> dict[str, Any]:
     """One image's answer as plain values, best label first."""
-    from service.api.zero_shot import ranked
+    from service.api.posteriors import PosteriorAnswer, posterior_fields
 
-    return {
-        "image": str(path),
-        "label": posterior.label,
-        "posterior": [one.model_dump() for one in ranked(posterior)],
-        "calibrated": posterior.calibrated,
-        "rows": posterior.rows,
-        "seconds": round(seconds, 3),
-    }
+    told = PosteriorAnswer(**posterior_fields(posterior)).model_dump()
+    return {"image": str(path), **told, "seconds": round(seconds, 3)}
 
 
 def print_posteriors(rows: Sequence[tuple[str, Posterior]], most: int = 3) -> None:
@@ -220,13 +245,15 @@ def print_posteriors(rows: Sequence[tuple[str, Posterior]], most: int = 3) -> No
     from rich.console import Console
     from rich.table import Table
 
-    from service.api.zero_shot import ranked
+    from service.api.posteriors import ranked
 
     table = Table(box=None, pad_edge=False)
-    for name in ("image", "label", "probability", "next", "rows"):
-        table.add_column(name, justify="right" if name in ("probability", "rows") else "left", overflow="fold")
+    numbers = ("probability", "confidence", "rows")
+    for name in ("image", "label", "probability", "next", "confidence", "rows"):
+        table.add_column(name, justify="right" if name in numbers else "left", overflow="fold")
     for path, posterior in rows:
         first, *others = ranked(posterior)
         runners_up = ", ".join(f"{one.label} {one.probability:.1%}" for one in others[: most - 1])
-        table.add_row(path, first.label, f"{first.probability:.1%}", runners_up, str(posterior.rows), style=None)
+        sure = "-" if posterior.confidence is None else f"{posterior.confidence:.1%}"
+        table.add_row(path, first.label, f"{first.probability:.1%}", runners_up, sure, str(posterior.rows))
     Console(highlight=False, markup=False).print(table)

@@ -1,12 +1,12 @@
-"""Zero-shot classification over the caller's own labels, by the published adaptive algorithm."""
+"""Zero-shot classification over the caller's own labels: by the published schedule, or by a race of known error."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
@@ -14,10 +14,14 @@ from torch import Tensor
 from backbones.engine import Engine
 from backbones.errors import InvalidInput
 from backbones.noise_schedule import content_key, seeded_noise
+from heads.diffusion_classifier.anytime import Budget, ErrorsOf, Race, anytime_race
+from heads.diffusion_classifier.hypotheses import Combine, make_hypotheses
 from heads.diffusion_classifier.losses import Loss
+from heads.diffusion_classifier.posterior import raced_posterior, scheduled_posterior
 from heads.diffusion_classifier.preprocess import Interpolation, pixel_values, square
-from heads.diffusion_classifier.race import Round, paired_gaps, race
-from heads.diffusion_classifier.schedule import Schedule, check_schedule, default_schedule
+from heads.diffusion_classifier.race import Condition, denoising_errors, race
+from heads.diffusion_classifier.schedule import Schedule, check_schedule, default_schedule, fitted
+from heads.diffusion_classifier.units import Layout, check_layout, default_layout, timestep_of, visiting_order
 from heads.results import Posterior
 
 
@@ -33,92 +37,128 @@ async def classify(
     temperature: float = 1.0,
     interpolation: Interpolation = "bicubic",
 ) -> Posterior:
-    """Which label's prompt lets the network predict the noise best.
+    """Which label's prompt lets the network predict the noise best, by the published adaptive algorithm.
 
-    image: (H, W, 3) uint8 RGB; its middle square is looked at. labels: distinct texts. templates: each holds "{}" once;
-    every label in every template is a hypothesis of its own, and the label of the best one wins.
+    image: (H, W, 3) uint8 RGB; its middle square is looked at. labels: texts; those that are one text to the network
+    are merged and tie. templates: each holds "{}" once; every label in every template is a hypothesis of its own, and
+    the label of the best one wins.
     schedule: None for `default_schedule`. temperature: what the posterior's logits are divided by.
     The noise depends on the picture's pixels and its position alone: the same request always gets the same answer.
     Raises InvalidInput for labels, templates or a schedule that can not be used.
     """
-    prompts = await engine.run_on_host(check_prompts, engine, labels, templates)
-    chosen = schedule or default_schedule(len(prompts))
-    check_schedule(chosen, len(prompts), len(engine.backbone.alphas_cumprod))
+    check_numbers(temperature)
     if trials < 1:
         raise InvalidInput("trials", f"{trials}", hint="send 1 or more")
+    hypotheses = await engine.run_on_host(make_hypotheses, engine, labels, templates)
+    written = len(labels) * len(templates)
+    chosen = schedule or default_schedule(written)
+    check_schedule(chosen, written, len(engine.backbone.alphas_cumprod))
+    latents, key = await clean_latents(engine, image, interpolation)
+    rounds = await race(
+        engine,
+        latents,
+        await engine.embed(hypotheses.prompts),
+        lambda index: seeded_noise(key, index, latents.shape),
+        fitted(chosen, len(hypotheses.prompts)),
+        loss=loss,
+        trials=trials,
+    )
+    return scheduled_posterior(rounds, hypotheses, labels, latents.numel() / temperature)
+
+
+async def classify_anytime(
+    engine: Engine,
+    image: NDArray[np.uint8],
+    labels: Sequence[str],
+    *,
+    templates: Sequence[str] = ("a photo of a {}.",),
+    combine: Combine = "mean",
+    confidence: float = 0.95,
+    budget: Budget | None = None,
+    indifference: float = 0.0,
+    layout: Layout | None = None,
+    loss: Loss = "l2",
+    temperature: float = 1.0,
+    interpolation: Interpolation = "bicubic",
+    on_progress: Callable[[Posterior], None] | None = None,
+) -> Posterior:
+    """The label with the smallest mean error over all units, found with as few rows as the labels allow.
+
+    image, labels, templates, temperature: as in `classify`. combine: how a label's templates are put together.
+    confidence: about the probability, over the order of units, that the answer is the one of all labels on all units;
+    1 evaluates all of them. budget: where to stop before. indifference: a mean error by which the answer may be worse
+    than the best. layout: None for `default_layout`. on_progress: told the posterior after each look.
+    Without a limit of time the same request always gets the same answer.
+    Raises InvalidInput for labels, templates or numbers that can not be used.
+    """
+    started = time.perf_counter()
+    check_numbers(temperature)
+    if not 0 < confidence <= 1:
+        raise InvalidInput("confidence", f"{confidence}", hint="send a number above 0 and up to 1")
+    if indifference < 0:
+        raise InvalidInput("indifference", f"{indifference}", hint="send 0 or more")
+    hypotheses = await engine.run_on_host(partial(make_hypotheses, combine=combine), engine, labels, templates)
+    steps = len(engine.backbone.alphas_cumprod)
+    layout = layout or default_layout(len(hypotheses.members), steps)
+    check_layout(layout, steps)
+    latents, key = await clean_latents(engine, image, interpolation)
+    sharpness = latents.numel() / temperature
+
+    def told(race: Race) -> None:
+        if on_progress is not None:
+            on_progress(raced_posterior(race, hypotheses, labels, sharpness))
+
+    raced = await anytime_race(
+        evidence(engine, latents, await engine.embed(hypotheses.prompts), key, layout.units, loss),
+        hypotheses.members,
+        layout,
+        visiting_order(key, layout.blocks),
+        error_rate=1 - confidence,
+        budget=budget,
+        started=started,
+        indifference=indifference,
+        answers=hypotheses.answers,
+        on_look=told,
+    )
+    return raced_posterior(raced, hypotheses, labels, sharpness)
+
+
+def evidence(
+    engine: Engine, latents: Tensor, conditions: Sequence[Condition], key: bytes, units: int, loss: Loss = "l2"
+) -> ErrorsOf:
+    """Where a race over `units` gets its errors from: rows of the network, noise seeded by `key` and the unit.
+
+    latents: (C, h, w), scaled and clean. conditions: text contexts (T, D), or class labels.
+    """
+    steps = len(engine.backbone.alphas_cumprod)
+
+    async def errors_of(asked: Sequence[int], of_units: Sequence[int]) -> Tensor:
+        return await denoising_errors(
+            engine,
+            latents,
+            [conditions[one] for one in asked],
+            [timestep_of(unit, units, steps) for unit in of_units],
+            lambda place: seeded_noise(key, of_units[place], latents.shape),
+            loss=loss,
+        )
+
+    return errors_of
+
+
+async def clean_latents(engine: Engine, image: NDArray[np.uint8], interpolation: Interpolation) -> tuple[Tensor, bytes]:
+    """The scaled latents (C, h, w) of the image's middle square, and the key of its pixels that seeds all noise.
+
+    image: (H, W, 3) uint8 RGB.
+    """
+    pixels = await engine.run_on_host(_prepared, image, engine.backbone.image_size, interpolation)
+    key = await engine.run_on_host(content_key, pixels)
+    return (await engine.encode([pixels]))[0] * engine.backbone.scaling_factor, key
+
+
+def check_numbers(temperature: float) -> None:
+    """Raises InvalidInput for a temperature that is not above 0."""
     if temperature <= 0:
         raise InvalidInput("temperature", f"{temperature}", hint="send a number above 0")
-    pixels = await engine.run_on_host(_prepared, image, engine.backbone.image_size, interpolation)
-    noise = partial(seeded_noise, await engine.run_on_host(content_key, pixels))
-    latents = (await engine.encode([pixels]))[0] * engine.backbone.scaling_factor
-    contexts = await engine.embed(prompts)
-    rounds = await race(
-        engine, latents, contexts, lambda index: noise(index, latents.shape), chosen, loss=loss, trials=trials
-    )
-    return posterior(rounds, labels, len(templates), latents.numel() / temperature)
-
-
-def check_prompts(engine: Engine, labels: Sequence[str], templates: Sequence[str]) -> list[str]:
-    """The prompts of all hypotheses, label-major. Raises InvalidInput where two are one text, or one is too long."""
-    if not labels:
-        raise InvalidInput("labels", "no labels", hint="send one text for each class, such as ['cat', 'dog']")
-    if not templates:
-        raise InvalidInput("templates", "no templates", hint="send one at least, such as 'a photo of a {}.'")
-    for template in templates:
-        if template.count("{}") != 1:
-            raise InvalidInput("templates", f"{template!r} does not hold {{}} once", hint="such as 'a photo of a {}.'")
-    for label in labels:
-        if not label.strip():
-            raise InvalidInput("labels", f"label {label!r} is empty", hint="send a word or a phrase for each class")
-    prompts = [template.replace("{}", label) for label in labels for template in templates]
-    known: dict[tuple[int, ...], int] = {}
-    for index, ids in enumerate(engine.tokenize(prompts)):
-        label = labels[index // len(templates)]
-        most = engine.backbone.max_tokens
-        if len(ids) > most:
-            raise InvalidInput(
-                "labels",
-                f"the prompt of label {label[:60]!r} has {len(ids)} tokens and the text encoder takes {most}",
-                hint="shorten the label or the template",
-            )
-        twin = known.setdefault(ids, index)
-        if twin != index:
-            other = labels[twin // len(templates)]
-            raise InvalidInput(
-                "labels" if label != other or labels.count(label) > 1 else "templates",
-                f"{prompts[twin]!r} and {prompts[index]!r} are the same text to the network and would tie",
-                hint="send each label and each template once",
-            )
-    return prompts
-
-
-def posterior(rounds: Sequence[Round], labels: Sequence[str], templates: int, sharpness: float) -> Posterior:
-    """The race's outcome as a distribution: softmax of minus `sharpness` times each label's paired gap to the winner.
-
-    A label's gap is that of its best prompt. sharpness: the number of latent elements over the temperature, so that a
-    gap counts as the difference of summed squared errors that the evidence lower bound is made of.
-    """
-    gaps = paired_gaps(rounds)
-    survived = [sum(index in one.kept for one in rounds) for index in gaps]
-    last_means = {
-        index: mean for one in rounds for index, mean in zip(one.candidates, one.mean_errors.tolist(), strict=True)
-    }
-    # The prompt that stands for a label: the one that lasted longest, and of those the closest to the winner.
-    best = [
-        min(range(at * templates, (at + 1) * templates), key=lambda index: (-survived[index], gaps[index]))
-        for at in range(len(labels))
-    ]
-    winner = rounds[-1].kept[0] // templates
-    logits = torch.tensor([-sharpness * gaps[index] for index in best], dtype=torch.float64)
-    return Posterior(
-        labels=tuple(labels),
-        probabilities=tuple(torch.softmax(logits, dim=0).tolist()),
-        calibrated=False,
-        mean_errors=tuple(last_means[index] for index in best),
-        rounds_survived=tuple(survived[index] for index in best),
-        rows=sum(one.errors.numel() for one in rounds),
-        label=labels[winner],
-    )
 
 
 def _prepared(image: NDArray[np.uint8], size: int, interpolation: Interpolation) -> Tensor:

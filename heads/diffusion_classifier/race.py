@@ -16,6 +16,12 @@ from backbones.rows import Capture, UNetRow
 from heads.diffusion_classifier.losses import Loss, error_matrix
 from heads.diffusion_classifier.schedule import Schedule, new_timesteps
 
+Condition = Tensor | int
+"""What the network predicts noise under: a text context (T, D), or an index into its class embedding."""
+
+# Rows of one asking. All their predictions are held until their errors are known.
+ASKED_ROWS = 1024
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Round:
@@ -35,7 +41,7 @@ class Round:
 async def race(
     engine: Engine,
     latents: Tensor,
-    contexts: Sequence[Tensor],
+    conditions: Sequence[Condition],
     noise: Callable[[int], Tensor],
     schedule: Schedule,
     *,
@@ -46,7 +52,8 @@ async def race(
 ) -> list[Round]:
     """Every round of the published algorithm; the last one keeps exactly one hypothesis.
 
-    latents: (C, h, w), the scaled clean latent. contexts: (T, D) a hypothesis.
+    latents: (C, h, w), the scaled clean latent. conditions: text context (T, D) or class
+    label, one a hypothesis.
     noise: index -> (C, h, w); trial r of the i-th timestep ever visited uses index trials * i + r, for all hypotheses.
     alphas_cumprod: (steps,) instead of the backbone's own; in float16 the roots are taken in float16, as the original
     did by default. raw_output: compare the U-Net's output with the noise whatever it predicts, as the original does
@@ -54,14 +61,14 @@ async def race(
     Raises NotANumber for an error that is not finite, which the original would let win.
     Source: Diffusion Classifier (arXiv:2303.16203), algorithm 2; `eval_prob_adaptive`.
     """
-    candidates = tuple(range(len(contexts)))
+    candidates = tuple(range(len(conditions)))
     errors: dict[int, Tensor] = {index: torch.empty(0) for index in candidates}
     visited = 0
     rounds = []
     steps = len(engine.backbone.alphas_cumprod)
     for timesteps, keep in zip(new_timesteps(schedule, steps), schedule.to_keep, strict=True):
         units = [timestep for timestep in timesteps for _ in range(trials)]
-        racing = [contexts[index] for index in candidates]
+        racing = [conditions[index] for index in candidates]
         drawn = partial(_drawn, noise, trials * visited)
         added = await denoising_errors(
             engine, latents, racing, units, drawn, loss=loss, alphas_cumprod=alphas_cumprod, raw_output=raw_output
@@ -81,7 +88,7 @@ async def race(
 async def denoising_errors(
     engine: Engine,
     latents: Tensor,
-    contexts: Sequence[Tensor],
+    conditions: Sequence[Condition],
     timesteps: Sequence[int],
     noise: Callable[[int], Tensor],
     *,
@@ -89,27 +96,32 @@ async def denoising_errors(
     alphas_cumprod: Tensor | None = None,
     raw_output: bool = False,
 ) -> Tensor:
-    """Errors of every context on every unit (timestep, noise): the evidence that all comparisons of labels rest on.
+    """Errors of every condition on every unit (timestep, noise): the evidence that all comparisons of labels rest on.
 
-    latents: (C, h, w), scaled and clean. contexts: (T, D) each. noise: place of a unit -> (C, h, w), for all contexts.
-    alphas_cumprod, raw_output: as in `race`.
-    Returns (len(contexts), len(timesteps)) float32 on the host; nothing is asked of the device for an empty one.
+    latents: (C, h, w), scaled and clean. conditions: text contexts (T, D) each, or class labels. noise: place of a unit
+    -> (C, h, w), for all conditions. alphas_cumprod, raw_output: as in `race`.
+    Returns (len(conditions), len(timesteps)) float32 on the host; nothing is asked of the device for an empty one.
     """
     if not timesteps:
-        return torch.empty(len(contexts), 0)
+        return torch.empty(len(conditions), 0)
     table = engine.backbone.alphas_cumprod if alphas_cumprod is None else alphas_cumprod
     capture = Capture(output=True) if raw_output else Capture(noise_pred=True)
-    drawn = await engine.run_on_host(_stacked, noise, len(timesteps))
-    # Noised once and shared by all contexts: what differs between them is the text alone.
-    noised, drawn = await engine.run(_noised, latents, drawn, table, timesteps)
-    rows = [
-        UNetRow(unit, timestep, context, capture)
-        for context in contexts
-        for unit, timestep in zip(noised, timesteps, strict=True)
-    ]
-    captures = await engine.unet(rows)
-    predicted = [got.output if raw_output else got.noise_pred for got in captures]
-    return await engine.run(error_matrix, predicted, drawn, loss)
+    units = max(1, min(len(timesteps), ASKED_ROWS // max(1, len(conditions))))
+    parts = []
+    for at in range(0, len(timesteps), units):
+        some = timesteps[at : at + units]
+        drawn = await engine.run_on_host(_stacked, partial(_drawn, noise, at), len(some))
+        # Noised once and shared by all conditions: what differs between them is the text alone.
+        noised, drawn = await engine.run(_noised, latents, drawn, table, some)
+        rows = [
+            _row(unit, timestep, condition, capture)
+            for condition in conditions
+            for unit, timestep in zip(noised, some, strict=True)
+        ]
+        captures = await engine.unet(rows)
+        predicted = [got.output if raw_output else got.noise_pred for got in captures]
+        parts.append(await engine.run(error_matrix, predicted, drawn, loss))
+    return torch.cat(parts, dim=1)
 
 
 def paired_gaps(rounds: Sequence[Round]) -> dict[int, float]:
@@ -126,6 +138,12 @@ def paired_gaps(rounds: Sequence[Round]) -> dict[int, float]:
         for index, own in zip(one.candidates, one.errors, strict=True):
             gaps[index].append(own - best)
     return {index: max(0.0, torch.cat(parts).mean().item()) for index, parts in gaps.items()}
+
+
+def _row(noised: Tensor, timestep: int, condition: Condition, capture: Capture) -> UNetRow:
+    if isinstance(condition, int):
+        return UNetRow(noised, timestep, None, capture, class_label=condition)
+    return UNetRow(noised, timestep, condition, capture)
 
 
 def _drawn(noise: Callable[[int], Tensor], first: int, place: int) -> Tensor:

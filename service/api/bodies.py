@@ -84,6 +84,6 @@ def _parameter(name: str, schema: dict[str, Any]) -> dict[str, Any]:
     inner = {key: value for key, value in schema.items() if key not in ("description", "title")}
     text = schema.get("description", "")
     if any("$ref" in kind for kind in inner.get("anyOf", ())):
-        inner = {"type": "string", "default": inner["default"]}
+        inner = {"type": "string", **({"default": inner["default"]} if "default" in inner else {})}
         text += " In the query an object is written as JSON."
     return {"name": name, "in": "query", "required": False, "schema": inner, "description": text}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Literal
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
@@ -19,6 +21,7 @@ from service.api.answers import (
 )
 from service.api.bodies import EXAMPLE_IMAGE, request_bodies
 from service.api.inputs import ImageBytes, TaskRequest, read_request
+from service.api.posteriors import PosteriorAnswer, posterior_fields
 from service.images import DecodedImage
 from service.openapi import task_problems
 from service.requests import ask
@@ -26,6 +29,7 @@ from service.settings import LimitSettings
 from service.startup import service_of
 
 if TYPE_CHECKING:
+    from heads.diffusion_classifier.anytime import Budget
     from heads.diffusion_classifier.schedule import Schedule
     from heads.results import Posterior
     from service.engine.worker import RequestEngine
@@ -34,6 +38,9 @@ router = APIRouter(tags=["classification"])
 
 Label = Annotated[str, StringConstraints(min_length=1, max_length=1000)]
 Template = Annotated[str, StringConstraints(pattern=r"^[^{}]*\{\}[^{}]*$", max_length=1000)]
+BudgetText = Annotated[
+    str, StringConstraints(pattern=r"^ *[0-9]+(\.[0-9]+)? *(rows|ms|milliseconds|s)? *$", max_length=40)
+]
 Count = Annotated[int, Field(ge=1, le=100_000)]
 
 
@@ -66,10 +73,41 @@ class ZeroShotRequest(TaskRequest):
         description="Prompts with {} for the label. Each label in each template is a hypothesis; the label of the best "
         "one wins. Unset: the server's own, `a photo of a {}.` unless it was changed.",
     )
-    schedule: Literal["default", "published"] | RoundsRequest = Field(
-        default="default",
-        description="`default` spends a tenth to two fifths of the rows of `published`, which is the paper's; or "
-        "rounds of one's own.",
+    scheme: Literal["schedule", "race"] | None = Field(
+        default=None,
+        description="`schedule` drops labels in fixed rounds, as the paper does, and knows no confidence. `race` drops "
+        "a label once a paired test says so, and spends more rows only while labels are close. Unset: `race` where "
+        "`confidence`, `budget`, `indifference` or `combine` is given, else `schedule`.",
+    )
+    confidence: float | None = Field(
+        default=None,
+        gt=0,
+        le=1,
+        description="Race: about the probability that the answer is that of all labels on all timesteps. 0.95 where "
+        "none is given; 1 evaluates them all.",
+    )
+    budget: Annotated[int, Field(ge=1, le=1_000_000_000)] | BudgetText | None = Field(
+        default=None,
+        description="Race: where to stop before it is sure: a number of U-Net rows, or a time such as `250 ms` or "
+        "`2 s`. The answer then is the leader, with the confidence it has reached. With a time the answer depends on "
+        "how busy the server is.",
+    )
+    indifference: float | None = Field(
+        default=None,
+        ge=0,
+        le=1_000_000,
+        description="Race: a mean error by which the answer may be worse than the best one; labels that are closer "
+        "count as tied.",
+    )
+    combine: Literal["mean", "best_prompt"] | None = Field(
+        default=None,
+        description="Race with several templates: `mean` races labels by the mean over their prompts; `best_prompt` "
+        "races prompts, as the schedule does. Unset: `mean`.",
+    )
+    schedule: Literal["default", "published"] | RoundsRequest | None = Field(
+        default=None,
+        description="Schedule: `default` spends a tenth to two fifths of the rows of `published`, which is the "
+        "paper's; or rounds of one's own. Unset: `default`.",
     )
     loss: Literal["l2", "l1", "huber"] = Field(
         default="l2", description="How the error of the predicted noise is measured."
@@ -80,19 +118,7 @@ class ZeroShotRequest(TaskRequest):
         le=1_000_000,
         description="What the posterior's logits are divided by. Unset: the server's own.",
     )
-    trials: int = Field(default=1, ge=1, le=64, description="Noises for each timestep.")
-
-
-class LabelAnswer(BaseModel):
-    """One label's part of the posterior."""
-
-    label: str
-    probability: float
-    mean_error: float = Field(
-        description="Mean error of the predicted noise over the rows it got before it was dropped; comparable only "
-        "between labels that were dropped in the same round."
-    )
-    rounds_survived: int
+    trials: int = Field(default=1, ge=1, le=64, description="Schedule: noises for each timestep.")
 
 
 class ScheduleAnswer(BaseModel):
@@ -102,14 +128,11 @@ class ScheduleAnswer(BaseModel):
     to_keep: list[int]
 
 
-class ZeroShotAnswer(BaseModel):
-    """The posterior over the labels, best first."""
+class ZeroShotAnswer(PosteriorAnswer):
+    """The posterior over the labels, best first, and how it was found."""
 
-    label: str = Field(description="The answer: the label that outlived all rounds.")
-    posterior: list[LabelAnswer]
-    calibrated: bool = Field(description="False while the temperature was not fitted to labelled data.")
-    rows: int = Field(description="U-Net rows spent.")
-    schedule: ScheduleAnswer
+    scheme: Literal["schedule", "race"]
+    schedule: ScheduleAnswer | None = Field(description="The rounds; null with a race.")
     templates: list[str]
     image: ImageAnswer
     backbone: BackboneAnswer
@@ -131,27 +154,22 @@ async def zero_shot(request: Request) -> ZeroShotAnswer:
     request.state.labels = len(asked.labels)
     templates = asked.templates or [service.settings.zero_shot_template]
     hypotheses = check_counts(asked.labels, templates, limits)
-    schedule = choose_schedule(asked, hypotheses, len(engine.model.description.alphas_cumprod), limits)
+    scheme = choose_scheme(asked)
+    plan = choose_plan(asked, scheme, hypotheses, len(engine.model.description.alphas_cumprod), limits)
 
     async def classified(engine: RequestEngine, images: Sequence[DecodedImage]) -> ZeroShotAnswer:
-        from heads.diffusion_classifier.classify import classify
-
-        posterior = await classify(
+        posterior = await plan.classify(
             engine,
             images[0].array,
             asked.labels,
             templates=templates,
-            schedule=schedule,
             loss=asked.loss,
-            trials=asked.trials,
             temperature=asked.temperature or service.settings.zero_shot_temperature,
         )
         return ZeroShotAnswer(
-            label=posterior.label,
-            posterior=ranked(posterior),
-            calibrated=posterior.calibrated,
-            rows=posterior.rows,
-            schedule=ScheduleAnswer(n_samples=list(schedule.n_samples), to_keep=list(schedule.to_keep)),
+            **posterior_fields(posterior),
+            scheme=scheme,
+            schedule=plan.schedule,
             templates=templates,
             image=image_answer(images[0]),
             backbone=backbone_answer(engine.backbone),
@@ -169,6 +187,17 @@ async def zero_shot(request: Request) -> ZeroShotAnswer:
     return answer.model_copy(update={"timing": timing_answer(request)})
 
 
+def choose_scheme(asked: ZeroShotRequest) -> Literal["schedule", "race"]:
+    """The scheme that was asked for, by name or by an option that only one has. Raises InvalidInput for both."""
+    racing = [name for name in ("confidence", "budget", "indifference", "combine") if getattr(asked, name) is not None]
+    scheduled = [name for name, given in (("schedule", asked.schedule), ("trials", asked.trials > 1)) if given]
+    scheme = asked.scheme or ("race" if racing else "schedule")
+    for name in scheduled if scheme == "race" else racing:
+        other = "schedule" if scheme == "race" else "race"
+        raise InvalidInput(name, f"goes with scheme={other}, not with a {scheme}", hint="leave out one of the two")
+    return scheme
+
+
 def check_counts(labels: Sequence[str], templates: Sequence[str], limits: LimitSettings) -> int:
     """How many hypotheses there are. Raises InvalidInput where they are more than the settings allow."""
     if len(labels) > limits.max_labels:
@@ -184,6 +213,43 @@ def check_counts(labels: Sequence[str], templates: Sequence[str], limits: LimitS
             hint="send fewer templates",
         )
     return hypotheses
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How to classify: an async procedure of engine, image and labels; and the rounds, where there are any."""
+
+    classify: Callable[..., Awaitable[Posterior]]
+    schedule: ScheduleAnswer | None = None
+
+
+def choose_plan(
+    asked: ZeroShotRequest,
+    scheme: Literal["schedule", "race"],
+    hypotheses: int,
+    training_steps: int,
+    limits: LimitSettings,
+) -> Plan:
+    """The procedure that was asked for. Raises InvalidInput for one that can not end, or would take too many rows."""
+    from heads.diffusion_classifier.classify import classify, classify_anytime
+
+    if scheme == "schedule":
+        schedule = choose_schedule(asked, hypotheses, training_steps, limits)
+        rounds = ScheduleAnswer(n_samples=list(schedule.n_samples), to_keep=list(schedule.to_keep))
+        return Plan(partial(classify, schedule=schedule, trials=asked.trials), rounds)
+    options: dict[str, Any] = {
+        name: value for name in ("confidence", "indifference", "combine") if (value := getattr(asked, name)) is not None
+    }
+    return Plan(partial(classify_anytime, budget=choose_budget(asked, limits), **options))
+
+
+def choose_budget(asked: ZeroShotRequest, limits: LimitSettings) -> Budget:
+    """What was asked for, within the rows of one request: a race needs no refusal, it ends with what it knows."""
+    from heads.diffusion_classifier.anytime import Budget, parse_budget
+
+    budget = Budget() if asked.budget is None else parse_budget(asked.budget)
+    most = limits.max_rows_per_request
+    return replace(budget, rows=most if budget.rows is None else min(budget.rows, most))
 
 
 def choose_schedule(asked: ZeroShotRequest, hypotheses: int, training_steps: int, limits: LimitSettings) -> Schedule:
@@ -212,18 +278,3 @@ def choose_schedule(asked: ZeroShotRequest, hypotheses: int, training_steps: int
             hint="send fewer labels, templates or trials, or schedule=default",
         )
     return chosen
-
-
-def ranked(posterior: Posterior) -> list[LabelAnswer]:
-    """The labels, most probable first; the answer leads those that tie with it."""
-    answers = [
-        LabelAnswer(label=label, probability=probability, mean_error=error, rounds_survived=rounds)
-        for label, probability, error, rounds in zip(
-            posterior.labels,
-            posterior.probabilities,
-            posterior.mean_errors,
-            posterior.rounds_survived,
-            strict=True,
-        )
-    ]
-    return sorted(answers, key=lambda one: (one.label != posterior.label, -one.probability, one.mean_error))

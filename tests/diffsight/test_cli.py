@@ -78,8 +78,8 @@ def test_zero_shot_prints_a_table(capsys: pytest.CaptureFixture[str]) -> None:
     )
     print_posteriors([("one.png", posterior)])
     header, row = capsys.readouterr().out.splitlines()
-    assert header.split() == ["image", "label", "probability", "next", "rows"]
-    assert row.split() == ["one.png", "c", "65.0%", "b", "20.0%,", "a", "10.0%", "80"]
+    assert header.split() == ["image", "label", "probability", "next", "confidence", "rows"]
+    assert row.split() == ["one.png", "c", "65.0%", "b", "20.0%,", "a", "10.0%", "-", "80"]
 
 
 def test_zero_shot_json_is_an_object_a_line_and_a_bad_file_stops_nothing(pictures: list[Path], tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def test_models_lists_the_embedded_backbone_and_the_chosen_one(tmp_path: Path) -
 def test_mistakes_are_one_line_with_the_next_step(pictures: list[Path], tmp_path: Path) -> None:
     zero_shot = ("predict", "zero-shot", pictures[0])
     assert_one_line_error(diffsight(*zero_shot), "no labels", "--labels cat,dog")
-    assert_one_line_error(diffsight(*zero_shot, "--labels", "a,a"), "labels", "same text")
+    assert_one_line_error(diffsight(*zero_shot, "--labels", "a,b", "--budget", "soon"), "budget", "250 ms")
     assert_one_line_error(diffsight(*zero_shot, "--labels", "a", "--dtype", "int8"), "DIFFSIGHT_DTYPE")
     assert_one_line_error(diffsight(*zero_shot, "--labels", "a", "--config", "/no.toml"), "/no.toml", "--config")
     out = tmp_path / "no" / "folder.npy"

@@ -9,8 +9,11 @@ import pytest
 
 from backbones.engine import DirectEngine, complete
 from backbones.errors import InvalidInput
-from heads.diffusion_classifier.classify import classify
+from heads.diffusion_classifier.anytime import Budget, parse_budget
+from heads.diffusion_classifier.classify import classify, classify_anytime
 from heads.diffusion_classifier.schedule import Schedule
+from heads.diffusion_classifier.units import Layout
+from heads.results import Posterior
 
 IMAGE = np.random.default_rng(3).integers(0, 255, (40, 90, 3), dtype=np.uint8)
 QUICK = Schedule((3, 6), (2, 1))
@@ -65,8 +68,6 @@ def test_the_best_of_several_templates_speaks_for_a_label(engine: DirectEngine) 
     [
         ({"labels": []}, "labels", "no labels"),
         ({"labels": ["cat", " "]}, "labels", "is empty"),
-        ({"labels": ["cat", "cat"]}, "labels", "same text"),
-        ({"labels": ["cat", "CAT"]}, "labels", "same text"),
         ({"labels": ["cat", "dog " * 100]}, "labels", "tokens"),
         ({"templates": []}, "templates", "no templates"),
         ({"templates": ["a photo"]}, "templates", "does not hold"),
@@ -84,3 +85,98 @@ def test_what_can_not_be_answered_is_refused_with_the_field(
     with pytest.raises(InvalidInput, match=part) as refused:
         complete(classify(engine, IMAGE, **asked))
     assert refused.value.field == field
+
+
+FEW = Layout(40, 20, (4, 8))
+
+
+def test_the_race_in_full_is_the_schedule_of_one_round(engine: DirectEngine) -> None:
+    labels = ["cat", "dog", "horse"]
+    seen: list[Posterior] = []
+    raced = complete(classify_anytime(engine, IMAGE, labels, confidence=1, layout=FEW, on_progress=seen.append))
+    assert (raced.stopped, raced.confidence, raced.rows) == ("complete", 1.0, 3 * 40)
+    assert [one.rows for one in seen] == [3 * 8, 3 * 16, 3 * 40]
+    assert seen[-1].probabilities == raced.probabilities
+    # The published grid of 40 timesteps has the same timesteps in the same order, and so the same noise.
+    scheduled = complete(classify(engine, IMAGE, labels, schedule=Schedule((40,), (1,))))
+    assert raced.label == scheduled.label
+    np.testing.assert_allclose(raced.mean_errors, scheduled.mean_errors, atol=1e-5)
+    np.testing.assert_allclose(raced.probabilities, scheduled.probabilities, atol=1e-4)
+
+
+def test_the_race_tells_who_was_dropped_when(engine: DirectEngine) -> None:
+    labels = ["cat", "dog", "horse", "tree"]
+    found = complete(classify_anytime(engine, IMAGE, labels, confidence=0.6))
+    again = complete(classify_anytime(engine, IMAGE, labels, confidence=0.6))
+    assert (found.label, found.rows, found.probabilities) == (again.label, again.rows, again.probabilities)
+    assert {one.label for one in found.dropped} | {found.label} | set(found.tied) == set(labels)
+    assert [one.rows for one in found.dropped] == sorted(one.rows for one in found.dropped)
+    assert found.dropped[-1].rows == found.rows
+    assert found.confidence is not None
+    assert found.confidence >= 0.6
+    assert found.probabilities[labels.index(found.label)] == max(found.probabilities)
+
+
+def test_a_budget_ends_the_race_with_what_it_knows(engine: DirectEngine) -> None:
+    labels = ["cat", "dog", "horse"]
+    capped = complete(classify_anytime(engine, IMAGE, labels, confidence=1, budget=Budget(rows=50)))
+    assert (capped.stopped, capped.rows) == ("budget", 48)
+    assert capped.confidence is not None
+    assert capped.confidence < 1
+    hurried = complete(classify_anytime(engine, IMAGE, labels, confidence=1, budget=Budget(seconds=1e-9)))
+    assert (hurried.stopped, hurried.rows, hurried.confidence) == ("budget", 6, 0.0)
+    with pytest.raises(InvalidInput, match="one block of 6"):
+        complete(classify_anytime(engine, IMAGE, labels, budget=Budget(rows=5)))
+
+
+@pytest.mark.parametrize("procedure", [classify, classify_anytime])
+def test_labels_with_the_same_tokens_cost_nothing_and_tie(engine: DirectEngine, procedure: Any) -> None:
+    options = {"schedule": QUICK} if procedure is classify else {"layout": FEW}
+    alone = complete(procedure(engine, IMAGE, ["cat", "dog"], **options))
+    found = complete(procedure(engine, IMAGE, ["cat", "dog", "CAT", "Dog"], **options))
+    assert (found.rows, found.label) == (alone.rows, alone.label)
+    assert found.tied == (found.label.upper() if found.label == "cat" else "Dog",)
+    assert found.probabilities[:2] == found.probabilities[2:]
+    assert sum(found.probabilities) == pytest.approx(1)
+
+
+def test_a_label_alone_costs_one_block(engine: DirectEngine) -> None:
+    found = complete(classify_anytime(engine, IMAGE, ["cat", "CAT"]))
+    assert (found.label, found.confidence, found.rows, found.stopped) == ("cat", 1.0, 2, "decided")
+    assert found.tied == ("CAT",)
+
+
+def test_templates_are_averaged_or_race_for_themselves(engine: DirectEngine) -> None:
+    labels, templates = ["cat", "dog"], ("a photo of a {}.", "a sketch of the {}.")
+    alone = [
+        complete(classify_anytime(engine, IMAGE, labels, templates=(one,), confidence=1, layout=FEW))
+        for one in templates
+    ]
+    pairs = list(zip(*[one.mean_errors for one in alone], strict=True))
+    for combine, put_together in (("mean", np.mean), ("best_prompt", np.min)):
+        options: dict[str, Any] = {"templates": templates, "combine": combine, "confidence": 1, "layout": FEW}
+        found = complete(classify_anytime(engine, IMAGE, labels, **options))
+        np.testing.assert_allclose(found.mean_errors, [put_together(one) for one in pairs], atol=1e-5)
+        assert found.rows == 2 * 2 * 40
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"confidence": 0.0}, "confidence"),
+        ({"confidence": 1.1}, "confidence"),
+        ({"indifference": -1.0}, "indifference"),
+    ],
+)
+def test_numbers_of_a_race_are_checked(engine: DirectEngine, changes: dict[str, Any], field: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        complete(classify_anytime(engine, IMAGE, ["cat", "dog"], **changes))
+    assert refused.value.field == field
+
+
+def test_budgets_are_read_as_people_write_them() -> None:
+    assert parse_budget(500) == parse_budget("500") == parse_budget(" 500 rows") == Budget(rows=500)
+    assert parse_budget("250ms") == parse_budget("0.25 s") == parse_budget("250 milliseconds") == Budget(seconds=0.25)
+    for text in ("", "0", "-5", "fast", "5 h", "nan s", "1.5 rows", "inf ms"):
+        with pytest.raises(InvalidInput, match="no budget"):
+            parse_budget(text)

@@ -11,7 +11,7 @@ import httpx2
 import pytest
 
 if TYPE_CHECKING:
-    from tests.conftest import Server
+    from tests.conftest import Server, StartServer
 
 ROUTE = "/v1/classify/zero-shot"
 QUICK = {"n_samples": [2], "to_keep": [1]}
@@ -47,6 +47,10 @@ def test_the_answer_says_all_that_was_promised(server: Server, png: bytes) -> No
     assert answer["calibrated"] is False
     assert answer["rows"] == 4
     assert answer["schedule"] == QUICK
+    assert (answer["scheme"], answer["stopped"], answer["confidence"]) == ("schedule", "schedule", None)
+    assert answer["tied"] == []
+    loser = answer["posterior"][1]["label"]
+    assert answer["dropped"] == [{"label": loser, "by": answer["label"], "units": 2, "rows": 4}]
     assert answer["templates"] == ["a photo of a {}."]
     assert answer["backbone"]["name"] == "pocket"
     assert answer["timing"]["seconds"].keys() >= {"decode", "unet"}
@@ -90,6 +94,37 @@ def test_templates_loss_and_trials_are_used(server: Server, png: bytes) -> None:
     assert answer["rows"] == 2 * 2 * 2 * 2
 
 
+def test_a_race_tells_how_sure_it_is(server: Server, png: bytes) -> None:
+    labels = ["zero", "one", "Zero"]
+    body = asked(png, labels=labels, templates=["a handwritten {}"], schedule=None, confidence=0.9)
+    answer = server.client.post(ROUTE, json=body).json()
+    assert (answer["scheme"], answer["schedule"]) == ("race", None)
+    assert answer["confidence"] >= 0.9
+    assert answer["stopped"] in ("decided", "complete")
+    twins = {"zero", "Zero"}
+    assert set(answer["tied"]) == (twins - {answer["label"]} if answer["label"] in twins else set())
+    assert {one["label"] for one in answer["dropped"]} == set(labels) - {answer["label"], *answer["tied"]}
+    form = {"labels": json.dumps(labels), "templates": "a handwritten {}", "confidence": "0.9"}
+    same = server.client.post(ROUTE, files={"image": png}, data=form).json()
+    assert without_times(same) == without_times(answer)
+
+
+@pytest.mark.parametrize(("budget", "rows"), [(40, 40), ("40 rows", 40), ("0.001 ms", 4)])
+def test_a_budget_ends_a_race(server: Server, png: bytes, budget: int | str, rows: int) -> None:
+    body = asked(png, schedule=None, confidence=1, budget=budget)
+    answer = server.client.post(ROUTE, json=body).json()
+    assert (answer["stopped"], answer["rows"]) == ("budget", rows)
+    assert answer["confidence"] < 1
+    form = {"labels": body["labels"], "confidence": "1", "budget": str(budget)}
+    assert server.client.post(ROUTE, files={"image": png}, data=form).json()["rows"] == rows
+
+
+def test_the_rows_of_one_request_are_a_race_s_last_budget(start_server: StartServer, png: bytes) -> None:
+    small = start_server(limits={"max_rows_per_request": 100})
+    answer = small.client.post(ROUTE, json=asked(png, schedule=None, confidence=1)).json()
+    assert (answer["stopped"], answer["rows"]) == ("budget", 100)
+
+
 def test_every_odd_image_is_answered(server: Server, odd_images: dict[str, bytes]) -> None:
     bodies = [asked(data, labels=["a zero"]) for data in odd_images.values()]
     with ThreadPoolExecutor(8) as pool:
@@ -126,7 +161,6 @@ def test_every_bad_image_is_refused_in_each_form(
     [
         ({"labels": []}, "labels", "at least 1 item"),
         ({"labels": None}, "labels", "required"),
-        ({"labels": ["cat", "cat"]}, "labels", "same text"),
         ({"labels": ["cat", ""]}, "labels.1", "at least 1 character"),
         ({"labels": ["cat", "  "]}, "labels", "empty"),
         ({"labels": [f"label {index}" for index in range(501)]}, "labels", "501 labels; one request takes 500"),
@@ -158,6 +192,19 @@ def test_every_bad_image_is_refused_in_each_form(
         ({"priority": "first"}, "priority", "'interactive' or 'bulk'"),
         ({"deadline_seconds": -1}, "deadline_seconds", "greater than 0"),
         ({"schedule": "fast"}, "schedule", "'default' or 'published'"),
+        ({"scheme": "lottery"}, "scheme", "'schedule' or 'race'"),
+        ({"scheme": "race"}, "schedule", "goes with scheme=schedule"),
+        ({"confidence": 0.9}, "schedule", "goes with scheme=schedule"),
+        ({"scheme": "schedule", "confidence": 0.9}, "confidence", "goes with scheme=race"),
+        ({"schedule": None, "scheme": "race", "trials": 2}, "trials", "goes with scheme=schedule"),
+        ({"schedule": None, "confidence": 0}, "confidence", "greater than 0"),
+        ({"schedule": None, "confidence": 1.5}, "confidence", "less than or equal to 1"),
+        ({"schedule": None, "budget": 0}, "budget", "greater than or equal to 1"),
+        ({"schedule": None, "budget": 3}, "budget", "one block of 4"),
+        ({"schedule": None, "budget": "0 ms"}, "budget", "no budget"),
+        ({"schedule": None, "budget": "soon"}, "budget", "pattern"),
+        ({"schedule": None, "indifference": -1}, "indifference", "greater than or equal to 0"),
+        ({"schedule": None, "combine": "median"}, "combine", "'mean' or 'best_prompt'"),
         ({"schedule": {"n_samples": [2], "to_keep": [2]}}, "schedule", "must keep 1"),
         ({"schedule": {"n_samples": [2, 4], "to_keep": [1]}}, "schedule", "same number of rounds"),
         ({"schedule": {"n_samples": [2000], "to_keep": [1]}}, "schedule", "1 to 1000"),

@@ -1,0 +1,232 @@
+"""Zero-shot classification four ways on one labelled set, in one run:
+
+- full grid: every label on every unit (timestep, noise), which the others try to find for less;
+- published schedule: the rounds of the paper's command for this number of labels;
+- race at 0.95: paired tests on blocks in random order;
+- race on a tenth: the same with a tenth of the published rows as its budget.
+
+The grid's errors are computed once and kept (--cache), one file an image; the others replay on them, so that the races
+can be run in 200 orders each. Labelled sets: handwritten digits that `pocket` never saw, or --folder FOLDER with one
+folder of images a label.
+"""
+
+from __future__ import annotations
+
+import functools
+import multiprocessing
+import os
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from backbones.engine import DirectEngine, complete
+from benchmarks._table import arguments, print_table, write_figures
+from heads.diffusion_classifier.anytime import Budget, Race, anytime_race
+from heads.diffusion_classifier.classify import clean_latents, evidence
+from heads.diffusion_classifier.schedule import Schedule, new_timesteps, published_schedule
+from heads.diffusion_classifier.units import Layout, default_layout, timestep_of
+from service.settings import load_settings
+from service.startup import open_model
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class LabelledSet:
+    """images: (H, W, 3) uint8 RGB each. labels: (N,) int, indices into `prompts`."""
+
+    name: str
+    images: list[NDArray[np.uint8]]
+    labels: NDArray[np.int64]
+    prompts: tuple[str, ...]
+
+
+def digits(count: int) -> LabelledSet:
+    """Handwritten digits that no training of `pocket` saw, in a fixed random order."""
+    from training.datasets.digits import CLASS_PROMPTS, held_out_digits
+
+    held_out = held_out_digits()
+    chosen = np.random.default_rng(0).permutation(len(held_out))[:count]
+    images = [held_out.image(int(index)) for index in chosen]
+    return LabelledSet("digits", images, held_out.labels[chosen], CLASS_PROMPTS)
+
+
+def from_folder(folder: Path, template: str, count: int) -> LabelledSet:
+    """Images of one folder a label, an even share of each, in a fixed random order."""
+    names = sorted(one.name for one in folder.iterdir() if one.is_dir())
+    files = [(file, label) for label, name in enumerate(names) for file in sorted((folder / name).iterdir())]
+    chosen = [files[index] for index in np.random.default_rng(0).permutation(len(files))[:count]]
+    images = [np.asarray(Image.open(file).convert("RGB")) for file, _ in chosen]
+    prompts = tuple(template.replace("{}", name) for name in names)
+    return LabelledSet(folder.name, images, np.array([label for _, label in chosen]), prompts)
+
+
+@functools.cache
+def engine_of(backbone: str, device: str) -> DirectEngine:
+    """The backbone, opened once a process."""
+    return DirectEngine(open_model(load_settings(backbone=backbone, device=device, engine={"torch_threads": 1})))
+
+
+def grid(backbone: str, device: str, image: NDArray[np.uint8], prompts: Sequence[str], units: int) -> Any:
+    """The errors of all prompts on all units, (prompts, units) float32.
+
+    image: (H, W, 3) uint8 RGB.
+    """
+
+    async def measured() -> Any:
+        engine = engine_of(backbone, device)
+        latents, key = await clean_latents(engine, image, "bicubic")
+        errors_of = evidence(engine, latents, await engine.embed(prompts), key, units)
+        return (await errors_of(range(len(prompts)), range(units))).numpy()
+
+    return complete(measured())
+
+
+def grids(chosen: LabelledSet, backbone: str, device: str, units: int, cache: Path) -> NDArray[np.float32]:
+    """The grids of all images, (images, prompts, units) float32, from the cache where they are there already."""
+    from rich.progress import Progress
+
+    described = engine_of(backbone, device).backbone
+    revision = described.revision[:16]
+    cores = (os.cpu_count() or 1) if described.device.type == "cpu" else 1
+    folder = cache / f"{chosen.name}-{len(chosen.prompts)}x{units}-{revision}"
+    folder.mkdir(parents=True, exist_ok=True)
+    files = [folder / f"{number:05}.npy" for number in range(len(chosen.images))]
+    missing = [number for number, file in enumerate(files) if not file.exists()]
+    if missing:
+        # Spawned, as torch's threads do not outlive a fork.
+        pool = ProcessPoolExecutor(min(cores, len(missing)), mp_context=multiprocessing.get_context("spawn"))
+        with pool, Progress(transient=True) as progress:
+            task = progress.add_task("errors of the full grid, images", total=len(missing))
+            images = [chosen.images[number] for number in missing]
+            work = functools.partial(grid, backbone, device, prompts=chosen.prompts, units=units)
+            for number, errors in zip(missing, pool.map(work, images), strict=True):
+                beside = files[number].with_suffix(f".{os.getpid()}.part")
+                with beside.open("wb") as file:
+                    np.save(file, errors)
+                beside.replace(files[number])
+                progress.advance(task)
+    return np.stack([np.load(file) for file in files])
+
+
+def scheduled(errors: NDArray[np.float32], schedule: Schedule) -> tuple[int, int]:
+    """The published algorithm on one image's grid: its answer and its rows. errors: (labels, units) float32.
+
+    A timestep's noise is here the grid's own, where the original numbers noises in the order of visiting.
+    """
+    place = {timestep_of(unit, errors.shape[1]): unit for unit in range(errors.shape[1])}
+    candidates, visited, rows = list(range(len(errors))), [], 0
+    for timesteps, keep in zip(new_timesteps(schedule), schedule.to_keep, strict=True):
+        visited += [place[timestep] for timestep in timesteps]
+        rows += len(candidates) * len(timesteps)
+        means = errors[candidates][:, visited].mean(axis=1)
+        candidates = [candidates[at] for at in means.argsort(kind="stable")[:keep]]
+    return candidates[0], rows
+
+
+def raced(errors: NDArray[np.float32], layout: Layout, orders: int, budget: Budget | None = None) -> list[Race]:
+    """A race on one image's grid in each of so many random orders. errors: (labels, units) float32."""
+    import torch
+
+    table = torch.from_numpy(errors)
+
+    async def errors_of(asked: Sequence[int], units: Sequence[int]) -> Any:
+        return table[list(asked)][:, list(units)]
+
+    async def run() -> list[Race]:
+        members = [(label,) for label in range(len(errors))]
+        found = []
+        for seed in range(orders):
+            order = np.random.default_rng(seed).permutation(layout.blocks).tolist()
+            rate = 1 - CONFIDENCE
+            found.append(await anytime_race(errors_of, members, layout, order, error_rate=rate, budget=budget))
+        return found
+
+    return complete(run())
+
+
+def main() -> int:
+    parser = arguments(__doc__ or "")
+    parser.add_argument("--backbone", default="pocket")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--images", type=int, default=40)
+    parser.add_argument("--orders", type=int, default=200, help="random orders of the blocks, each image")
+    parser.add_argument("--folder", type=Path, help="one folder of images a label, instead of the digits")
+    parser.add_argument("--template", default="a photo of a {}.", help="prompt of a folder's name")
+    parser.add_argument(
+        "--cache", type=Path, default=Path("out/bench/zero_shot"), help="where grids of errors are kept"
+    )
+    asked = parser.parse_args()
+
+    chosen = from_folder(asked.folder, asked.template, asked.images) if asked.folder else digits(asked.images)
+    count = len(chosen.prompts)
+    # The last round of the published schedules for up to 200 labels has the timesteps of this grid.
+    layout, schedule = default_layout(count), published_schedule(count)
+    errors = grids(chosen, asked.backbone, asked.device, layout.units, asked.cache)
+    best = errors.mean(axis=2, dtype=np.float64).argmin(axis=1)
+    published = np.array([scheduled(one, schedule) for one in errors])
+    tenth = Budget(rows=int(published[0, 1]) // 10)
+    races = [raced(one, layout, asked.orders) for one in errors]
+    capped = [raced(one, layout, asked.orders, tenth) for one in errors]
+
+    def facts(found: list[list[Race]]) -> tuple[NDArray[np.int64], float, float, float]:
+        answers = np.array([[race.elimination.leader for race in of_image] for of_image in found])
+        rows = float(np.mean([race.rows for of_image in found for race in of_image]))
+        sure = np.array([[race.elimination.confidence() >= CONFIDENCE for race in of_image] for of_image in found])
+        wrong = (answers != best[:, None]) & sure
+        return answers, rows, float(wrong.sum() / max(1, sure.sum())), float(sure.mean())
+
+    raced_answers, raced_rows, wrong_sure, raced_sure = facts(races)
+    tenth_answers, tenth_rows, tenth_wrong_sure, tenth_sure = facts(capped)
+    ways = {
+        "full grid": (best[:, None], float(errors[0].size), None),
+        "published schedule": (published[:, :1], float(published[:, 1].mean()), None),
+        "race at 0.95": (raced_answers, raced_rows, raced_sure),
+        "race on a tenth": (tenth_answers, tenth_rows, tenth_sure),
+    }
+    accuracy = {way: float((answers == chosen.labels[:, None]).mean()) for way, (answers, _, _) in ways.items()}
+    print_table(
+        f"Zero-shot: {asked.backbone}, {chosen.name}, {len(errors)} images, {count} labels",
+        ["way", "accuracy", "as the full grid", "rows an image", "claims 0.95"],
+        [
+            [
+                way,
+                f"{accuracy[way]:.3f}",
+                f"{(answers == best[:, None]).mean():.4f}",
+                f"{rows:,.0f}",
+                "-" if sure is None else f"{sure:.3f}",
+            ]
+            for way, (answers, rows, sure) in ways.items()
+        ],
+        [
+            f"races: {asked.orders} orders an image; of the answers that claim {CONFIDENCE}, {wrong_sure:.4f} differ "
+            f"from the full grid's (on a tenth: {tenth_wrong_sure:.4f})"
+        ],
+    )
+    figures = {
+        "racing_rows_over_published": raced_rows / float(published[:, 1].mean()),
+        "racing_accuracy_minus_full": accuracy["race at 0.95"] - accuracy["full grid"],
+        "wrong_at_confidence_95": wrong_sure,
+        "tenth_budget_accuracy_minus_full": accuracy["race on a tenth"] - accuracy["full grid"],
+        "published_accuracy_minus_full": accuracy["published schedule"] - accuracy["full grid"],
+        "full_accuracy": accuracy["full grid"],
+        "racing_agreement": float((raced_answers == best[:, None]).mean()),
+        "tenth_budget_agreement": float((tenth_answers == best[:, None]).mean()),
+        "full_rows": float(errors[0].size),
+        "published_rows": float(published[:, 1].mean()),
+        "racing_rows": raced_rows,
+        "tenth_budget_rows": tenth_rows,
+    }
+    write_figures(asked.json, figures, images=len(errors), orders=asked.orders, backbone=asked.backbone)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

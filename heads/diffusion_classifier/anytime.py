@@ -1,0 +1,146 @@
+"""The race with a known error rate: rows are spent only while labels can not be told apart, and any time will do."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from backbones.errors import InvalidInput, NotANumber
+from heads.diffusion_classifier.elimination import Elimination
+from heads.diffusion_classifier.units import Layout, units_of, within_rows
+
+# With a limit of time the rows of one asking, after which the clock is read.
+SLICE_ROWS = 64
+
+ErrorsOf = Callable[[Sequence[int], Sequence[int]], Awaitable[Tensor]]
+"""(prompts, units) -> (prompts, units) float32: the denoising error of each on each, in the order of asking."""
+
+Stop = Literal["decided", "indifferent", "budget", "complete"]
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What a race may cost. rows: U-Net rows. seconds: from when the classification began; one block is always done."""
+
+    rows: int | None = None
+    seconds: float | None = None
+
+
+@dataclass(slots=True)
+class Race:
+    """A race while it runs and when it is over. rows: spent so far. stopped: why it ended, None before that.
+
+    rows_at: rows that had been spent when so many blocks had been visited.
+    """
+
+    elimination: Elimination
+    rows: int
+    stopped: Stop | None
+    rows_at: dict[int, int]
+
+
+async def anytime_race(
+    errors_of: ErrorsOf,
+    hypotheses: Sequence[Sequence[int]],
+    layout: Layout,
+    order: Sequence[int],
+    *,
+    error_rate: float = 0.05,
+    budget: Budget | None = None,
+    started: float | None = None,
+    indifference: float = 0.0,
+    answers: Sequence[int] | None = None,
+    on_look: Callable[[Race], None] | None = None,
+) -> Race:
+    """Visit blocks in `order` until one answer is left, the budget is spent, or all blocks are visited.
+
+    errors_of: what the evidence comes from, a network or a table. hypotheses: each one's prompts; its error on a unit
+    is their mean. order: a permutation of the blocks. started: `time.perf_counter()` when the time of the budget began.
+    answers, error_rate, indifference: as in `Elimination`. on_look: told after every look.
+    Raises InvalidInput for a budget below one block, NotANumber for an error that is not finite.
+    """
+    budget = budget or Budget()
+    began = time.perf_counter() if started is None else started
+    if budget.rows is not None:
+        layout = within_rows(layout, budget.rows, len({one for members in hypotheses for one in members}))
+    elimination = Elimination(len(hypotheses), layout, error_rate, indifference=indifference, answers=answers)
+    race = Race(elimination, 0, None, {})
+    row_seconds = 0.0
+    while race.stopped is None:
+        candidates = elimination.candidates.tolist()
+        racing = sorted({one for hypothesis in candidates for one in hypotheses[hypothesis]})
+        block_rows = len(racing) * layout.block_units
+        blocks = _affordable(elimination, race.rows, block_rows, budget, time.perf_counter() - began, row_seconds)
+        if not blocks:
+            race.stopped = "budget"
+            break
+        visited = order[elimination.visited : elimination.visited + blocks]
+        units = [unit for block in visited for unit in units_of(layout, block)]
+        asked = time.perf_counter()
+        errors = await errors_of(racing, units)
+        if not errors.isfinite().all():
+            raise NotANumber("a denoising error is not finite", hint="try dtype=float32, or check the weights")
+        row_seconds = (time.perf_counter() - asked) / errors.numel()
+        race.rows += errors.numel()
+        place = {one: index for index, one in enumerate(racing)}
+        by_block: NDArray[np.float64] = errors.double().numpy().reshape(len(racing), blocks, -1).mean(axis=2)
+        members = [[place[one] for one in hypotheses[hypothesis]] for hypothesis in candidates]
+        elimination.extend(np.stack([by_block[own].mean(axis=0) for own in members]))
+        race.rows_at[elimination.visited] = race.rows
+        looks = elimination.visited in layout.looks or elimination.complete
+        elimination.look()
+        race.stopped = _stop(elimination)
+        if looks and on_look is not None:
+            on_look(race)
+    return race
+
+
+def parse_budget(text: str | int) -> Budget:
+    """A budget as people write it: 500 or "500 rows", "250 ms" or "2 s". Raises InvalidInput for anything else."""
+    number, unit = str(text).strip().lower(), "rows"
+    for ending in ("milliseconds", "rows", "ms", "s"):
+        if number.endswith(ending):
+            number, unit = number.removesuffix(ending).strip(), ending
+            break
+    try:
+        value = int(number) if unit == "rows" else float(number)
+    except ValueError:
+        value = 0
+    if not 0 < value < 1e12:
+        raise InvalidInput("budget", f"{text!r} is no budget", hint="such as 500 (rows), '500 rows', '250 ms' or '2 s'")
+    if unit == "rows":
+        return Budget(rows=int(value))
+    return Budget(seconds=value if unit == "s" else value / 1000)
+
+
+def _affordable(
+    elimination: Elimination, spent: int, block_rows: int, budget: Budget, elapsed: float, row_seconds: float
+) -> int:
+    """How many blocks to visit now: up to the next look, as far as rows and time reach."""
+    if elimination.decided:
+        # Nobody to compare with: one block, so that the label has an error to tell.
+        return 1
+    blocks = elimination.next_stop() - elimination.visited
+    if budget.rows is not None:
+        blocks = min(blocks, (budget.rows - spent) // block_rows)
+    if budget.seconds is not None:
+        if not row_seconds:
+            # One block whatever it takes: it tells how long a row takes.
+            return 1
+        in_time = int((budget.seconds - elapsed) / (row_seconds * block_rows))
+        blocks = min(blocks, max(1, SLICE_ROWS // block_rows), in_time)
+    return max(blocks, 0)
+
+
+def _stop(elimination: Elimination) -> Stop | None:
+    if elimination.complete:
+        return "complete"
+    if elimination.indifferent:
+        return "indifferent"
+    return "decided" if elimination.decided else None

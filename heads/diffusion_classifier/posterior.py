@@ -1,0 +1,128 @@
+"""The outcome of a race as a distribution over the caller's labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from heads.diffusion_classifier.anytime import Race
+from heads.diffusion_classifier.hypotheses import Hypotheses
+from heads.diffusion_classifier.race import Round, paired_gaps
+from heads.results import DroppedLabel, Posterior
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of each hypothesis, all in order of hypotheses.
+
+    winner: the hypothesis that leads. gaps: paired mean error above the winner's. survived: rounds or looks outlived.
+    mean_errors: over all rows that each had.
+    """
+
+    winner: int
+    gaps: Sequence[float]
+    survived: Sequence[int]
+    mean_errors: Sequence[float]
+
+
+@dataclass(frozen=True, slots=True)
+class Departure:
+    """A hypothesis that was dropped. units: timesteps it was tried on; rows: spent by all until then."""
+
+    hypothesis: int
+    by: int
+    units: int
+    rows: int
+
+
+def distribution(outcome: Outcome, hypotheses: Hypotheses, labels: Sequence[str], sharpness: float) -> Posterior:
+    """Softmax of minus `sharpness` times each label's paired gap to the winner, without rows and drops.
+
+    The hypothesis that stands for a label is the one that lasted longest, and of those the closest to the winner.
+    sharpness: the number of latent elements over the temperature, so that a gap counts as the difference of summed
+    squared errors that the evidence lower bound is made of.
+    """
+    best = [min(own, key=lambda one: (-outcome.survived[one], outcome.gaps[one])) for own in hypotheses.of_label]
+    logits = torch.tensor([-sharpness * outcome.gaps[one] for one in best], dtype=torch.float64)
+    winners = [label for label, own in zip(labels, hypotheses.of_label, strict=True) if outcome.winner in own]
+    return Posterior(
+        labels=tuple(labels),
+        probabilities=tuple(torch.softmax(logits, dim=0).tolist()),
+        calibrated=False,
+        mean_errors=tuple(outcome.mean_errors[one] for one in best),
+        rounds_survived=tuple(outcome.survived[one] for one in best),
+        rows=0,
+        label=winners[0],
+        tied=tuple(winners[1:]),
+    )
+
+
+def scheduled_posterior(
+    rounds: Sequence[Round], hypotheses: Hypotheses, labels: Sequence[str], sharpness: float
+) -> Posterior:
+    """The published race's outcome. It knows no confidence."""
+    gaps = paired_gaps(rounds)
+    last_means = {
+        index: mean for one in rounds for index, mean in zip(one.candidates, one.mean_errors.tolist(), strict=True)
+    }
+    outcome = Outcome(
+        winner=rounds[-1].kept[0],
+        gaps=[gaps[index] for index in range(len(gaps))],
+        survived=[sum(index in one.kept for one in rounds) for index in range(len(gaps))],
+        mean_errors=[last_means[index] for index in range(len(gaps))],
+    )
+    departures, rows, units = [], 0, 0
+    for one in rounds:
+        rows, units = rows + one.errors.numel(), units + one.errors.shape[1]
+        left = [index for index in one.candidates if index not in one.kept]
+        departures += [Departure(index, one.kept[0], units, rows) for index in left]
+    found = distribution(outcome, hypotheses, labels, sharpness)
+    return replace(found, rows=rows, dropped=dropped_labels(departures, hypotheses, labels))
+
+
+def raced_posterior(race: Race, hypotheses: Hypotheses, labels: Sequence[str], sharpness: float) -> Posterior:
+    """The outcome of the race with a known error rate, at its end or while it runs."""
+    elimination, layout = race.elimination, race.elimination.layout
+    dropped_at = {drop.hypothesis: drop.blocks for drop in elimination.drops}
+    looks = [*layout.looks, layout.blocks]
+    survived = [
+        sum(look <= elimination.visited and look < dropped_at.get(one, layout.blocks + 1) for look in looks)
+        for one in range(len(hypotheses.members))
+    ]
+    outcome = Outcome(
+        winner=elimination.leader,
+        gaps=elimination.gaps().tolist(),
+        survived=survived,
+        mean_errors=elimination.mean_errors().tolist(),
+    )
+    departures = [
+        Departure(drop.hypothesis, drop.by, drop.blocks * layout.block_units, race.rows_at[drop.blocks])
+        for drop in elimination.drops
+    ]
+    found = distribution(outcome, hypotheses, labels, sharpness)
+    equal = {elimination.leader, *elimination.tied()}
+    tied = [label for label, own in zip(labels, hypotheses.of_label, strict=True) if equal & set(own)]
+    return replace(
+        found,
+        rows=race.rows,
+        confidence=elimination.confidence(),
+        tied=tuple(label for label in tied if label != found.label),
+        dropped=dropped_labels(departures, hypotheses, labels),
+        stopped=race.stopped or "budget",
+    )
+
+
+def dropped_labels(
+    departures: Sequence[Departure], hypotheses: Hypotheses, labels: Sequence[str]
+) -> tuple[DroppedLabel, ...]:
+    """Labels that left, in order: a label leaves with the last of its hypotheses."""
+    gone = {departure.hypothesis: place for place, departure in enumerate(departures)}
+    names = {one: label for label, own in reversed(list(zip(labels, hypotheses.of_label, strict=True))) for one in own}
+    left = []
+    for label, own in zip(labels, hypotheses.of_label, strict=True):
+        if all(one in gone for one in own):
+            last = departures[max(gone[one] for one in own)]
+            left.append((gone[last.hypothesis], DroppedLabel(label, names[last.by], last.units, last.rows)))
+    return tuple(label for _, label in sorted(left, key=lambda pair: pair[0]))

@@ -1,0 +1,81 @@
+"""A posterior over labels as routes and commands tell it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, Field
+
+if TYPE_CHECKING:
+    from heads.results import Posterior
+
+
+class LabelAnswer(BaseModel):
+    """One label's part of the posterior."""
+
+    label: str
+    probability: float
+    mean_error: float = Field(
+        description="Mean error of the predicted noise over the rows it got before it was dropped; comparable only "
+        "between labels that were dropped in the same round."
+    )
+    rounds_survived: int
+
+
+class DroppedAnswer(BaseModel):
+    """A label that left."""
+
+    label: str
+    by: str = Field(description="The label that led then.")
+    units: int = Field(description="Timesteps that it was tried on.")
+    rows: int = Field(description="U-Net rows that all labels had taken until then.")
+
+
+class PosteriorAnswer(BaseModel):
+    """The posterior over the labels, best first, and what it rests on."""
+
+    label: str = Field(description="The answer: the label that outlived all others, or leads them.")
+    posterior: list[LabelAnswer]
+    calibrated: bool = Field(description="False while the temperature was not fitted to labelled data.")
+    confidence: float | None = Field(
+        description="About 1 minus the probability that all timesteps would have given another answer; null with a "
+        "schedule, which does not know it."
+    )
+    tied: list[str] = Field(description="Labels that count as equal to the answer.")
+    dropped: list[DroppedAnswer] = Field(description="Who was dropped when, in that order.")
+    stopped: Literal["schedule", "decided", "indifferent", "budget", "complete"] = Field(
+        description="Why the work ended: the schedule's end, one label left, those left close enough, the budget "
+        "spent, or every timestep visited."
+    )
+    rows: int = Field(description="U-Net rows spent.")
+
+
+def posterior_fields(posterior: Posterior) -> dict[str, Any]:
+    """The fields of a `PosteriorAnswer`."""
+    return {
+        "label": posterior.label,
+        "posterior": ranked(posterior),
+        "calibrated": posterior.calibrated,
+        "confidence": posterior.confidence,
+        "tied": list(posterior.tied),
+        "dropped": [
+            DroppedAnswer(label=one.label, by=one.by, units=one.units, rows=one.rows) for one in posterior.dropped
+        ],
+        "stopped": posterior.stopped,
+        "rows": posterior.rows,
+    }
+
+
+def ranked(posterior: Posterior) -> list[LabelAnswer]:
+    """The labels, most probable first; the answer leads those that tie with it."""
+    answers = [
+        LabelAnswer(label=label, probability=probability, mean_error=error, rounds_survived=rounds)
+        for label, probability, error, rounds in zip(
+            posterior.labels,
+            posterior.probabilities,
+            posterior.mean_errors,
+            posterior.rounds_survived,
+            strict=True,
+        )
+    ]
+    return sorted(answers, key=lambda one: (one.label != posterior.label, -one.probability, one.mean_error))
