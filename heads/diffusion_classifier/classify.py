@@ -19,7 +19,7 @@ from heads.diffusion_classifier.hypotheses import Combine, make_hypotheses
 from heads.diffusion_classifier.losses import Loss
 from heads.diffusion_classifier.posterior import raced_posterior, scheduled_posterior
 from heads.diffusion_classifier.preprocess import Interpolation, pixel_values, square
-from heads.diffusion_classifier.race import Condition, denoising_errors, race
+from heads.diffusion_classifier.race import Condition, Round, denoising_errors, race
 from heads.diffusion_classifier.schedule import Schedule, check_schedule, default_schedule, fitted
 from heads.diffusion_classifier.units import Layout, check_layout, default_layout, timestep_of, visiting_order
 from heads.results import Posterior
@@ -36,13 +36,15 @@ async def classify(
     trials: int = 1,
     temperature: float = 1.0,
     interpolation: Interpolation = "bicubic",
+    on_progress: Callable[[Posterior], None] | None = None,
 ) -> Posterior:
     """Which label's prompt lets the network predict the noise best, by the published adaptive algorithm.
 
     image: (H, W, 3) uint8 RGB; its middle square is looked at. labels: texts; those that are one text to the network
     are merged and tie. templates: each holds "{}" once; every label in every template is a hypothesis of its own, and
     the label of the best one wins.
-    schedule: None for `default_schedule`. temperature: what the posterior's logits are divided by.
+    schedule: None for `default_schedule`. temperature: what the posterior's logits are divided by. on_progress: told
+    the posterior after each round.
     The noise depends on the picture's pixels and its position alone: the same request always gets the same answer.
     Raises InvalidInput for labels, templates or a schedule that can not be used.
     """
@@ -54,6 +56,12 @@ async def classify(
     chosen = schedule or default_schedule(written)
     check_schedule(chosen, written, len(engine.backbone.alphas_cumprod))
     latents, key = await clean_latents(engine, image, interpolation)
+    sharpness = latents.numel() / temperature
+
+    def told(rounds: Sequence[Round]) -> None:
+        if on_progress is not None:
+            on_progress(scheduled_posterior(rounds, hypotheses, labels, sharpness))
+
     rounds = await race(
         engine,
         latents,
@@ -62,8 +70,9 @@ async def classify(
         fitted(chosen, len(hypotheses.prompts)),
         loss=loss,
         trials=trials,
+        on_round=told,
     )
-    return scheduled_posterior(rounds, hypotheses, labels, latents.numel() / temperature)
+    return scheduled_posterior(rounds, hypotheses, labels, sharpness)
 
 
 async def classify_anytime(

@@ -49,6 +49,7 @@ async def race(
     trials: int = 1,
     alphas_cumprod: Tensor | None = None,
     raw_output: bool = False,
+    on_round: Callable[[list[Round]], None] | None = None,
 ) -> list[Round]:
     """Every round of the published algorithm; the last one keeps exactly one hypothesis.
 
@@ -57,7 +58,7 @@ async def race(
     noise: index -> (C, h, w); trial r of the i-th timestep ever visited uses index trials * i + r, for all hypotheses.
     alphas_cumprod: (steps,) instead of the backbone's own; in float16 the roots are taken in float16, as the original
     did by default. raw_output: compare the U-Net's output with the noise whatever it predicts, as the original does
-    even for v-prediction networks.
+    even for v-prediction networks. on_round: told all rounds so far after each.
     Raises NotANumber for an error that is not finite, which the original would let win.
     Source: Diffusion Classifier (arXiv:2303.16203), algorithm 2; `eval_prob_adaptive`.
     """
@@ -81,6 +82,8 @@ async def race(
             raise NotANumber("a denoising error is not finite", hint="try dtype=float32, or check the weights")
         kept = tuple(candidates[at] for at in means.sort(stable=True).indices[:keep].tolist())
         rounds.append(Round(candidates, tuple(timesteps), added, means, kept))
+        if on_round is not None:
+            on_round(rounds)
         candidates = kept
     return rounds
 

@@ -31,8 +31,8 @@ class DroppedAnswer(BaseModel):
     rows: int = Field(description="U-Net rows that all labels had taken until then.")
 
 
-class PosteriorAnswer(BaseModel):
-    """The posterior over the labels, best first, and what it rests on."""
+class ProgressAnswer(BaseModel):
+    """The posterior over the labels, best first, as it stands."""
 
     label: str = Field(description="The answer: the label that outlived all others, or leads them.")
     posterior: list[LabelAnswer]
@@ -43,11 +43,16 @@ class PosteriorAnswer(BaseModel):
     )
     tied: list[str] = Field(description="Labels that count as equal to the answer.")
     dropped: list[DroppedAnswer] = Field(description="Who was dropped when, in that order.")
+    rows: int = Field(description="U-Net rows spent.")
+
+
+class PosteriorAnswer(ProgressAnswer):
+    """The posterior over the labels, best first, and what it rests on."""
+
     stopped: Literal["schedule", "decided", "indifferent", "budget", "complete"] = Field(
         description="Why the work ended: the schedule's end, one label left, those left close enough, the budget "
         "spent, or every timestep visited."
     )
-    rows: int = Field(description="U-Net rows spent.")
 
 
 def posterior_fields(posterior: Posterior) -> dict[str, Any]:
@@ -64,6 +69,12 @@ def posterior_fields(posterior: Posterior) -> dict[str, Any]:
         "stopped": posterior.stopped,
         "rows": posterior.rows,
     }
+
+
+def progress_answer(posterior: Posterior) -> ProgressAnswer:
+    """What is told of a posterior while the work goes on."""
+    fields = posterior_fields(posterior)
+    return ProgressAnswer(**{name: fields[name] for name in ProgressAnswer.model_fields})
 
 
 def ranked(posterior: Posterior) -> list[LabelAnswer]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from starlette.responses import Response
 
 from backbones.errors import InvalidInput
 from service.api.answers import (
@@ -21,7 +22,8 @@ from service.api.answers import (
 )
 from service.api.bodies import EXAMPLE_IMAGE, request_bodies
 from service.api.inputs import ImageBytes, TaskRequest, read_request
-from service.api.posteriors import PosteriorAnswer, posterior_fields
+from service.api.posteriors import PosteriorAnswer, posterior_fields, progress_answer
+from service.api.streams import Tell, event_stream, events_response, wants_events
 from service.images import DecodedImage
 from service.openapi import task_problems
 from service.requests import ask
@@ -139,14 +141,24 @@ class ZeroShotAnswer(PosteriorAnswer):
     timing: TimingAnswer
 
 
+_EVENTS = (
+    "After each look or round a `progress` event with the posterior so far (a ProgressAnswer), then one `answer` event "
+    "with what the JSON answer holds; or a `problem` event where it fails after the first of them."
+)
+
+
 @router.post(
     "/v1/classify/zero-shot",
     summary="Classify an image by labels of your own",
-    responses=task_problems(),
+    response_model=ZeroShotAnswer,
+    responses={**task_problems(), **events_response(_EVENTS)},
     openapi_extra=request_bodies(ZeroShotRequest, curl="-F image=@cat.jpg -F labels=cat -F labels=dog"),
 )
-async def zero_shot(request: Request) -> ZeroShotAnswer:
-    """Diffusion Classifier (arXiv:2303.16203): the label whose prompt lets the network predict the noise best."""
+async def zero_shot(request: Request) -> ZeroShotAnswer | Response:
+    """Diffusion Classifier (arXiv:2303.16203): the label whose prompt lets the network predict the noise best.
+
+    With `Accept: text/event-stream` the posterior is streamed as it sharpens.
+    """
     service = service_of(request)
     engine = service.engine
     limits = service.settings.limits
@@ -157,7 +169,7 @@ async def zero_shot(request: Request) -> ZeroShotAnswer:
     scheme = choose_scheme(asked)
     plan = choose_plan(asked, scheme, hypotheses, len(engine.model.description.alphas_cumprod), limits)
 
-    async def classified(engine: RequestEngine, images: Sequence[DecodedImage]) -> ZeroShotAnswer:
+    async def classified(engine: RequestEngine, images: Sequence[DecodedImage], tell: Tell | None) -> ZeroShotAnswer:
         posterior = await plan.classify(
             engine,
             images[0].array,
@@ -165,6 +177,7 @@ async def zero_shot(request: Request) -> ZeroShotAnswer:
             templates=templates,
             loss=asked.loss,
             temperature=asked.temperature or service.settings.zero_shot_temperature,
+            on_progress=None if tell is None else lambda found: tell(progress_answer(found)),
         )
         return ZeroShotAnswer(
             **posterior_fields(posterior),
@@ -176,15 +189,18 @@ async def zero_shot(request: Request) -> ZeroShotAnswer:
             timing=TimingAnswer(seconds={}),
         )
 
-    answer = await ask(
-        request,
-        "zero_shot",
-        [asked.image],
-        classified,
-        bulk=asked.priority == "bulk",
-        deadline_seconds=asked.deadline_seconds,
-    )
-    return answer.model_copy(update={"timing": timing_answer(request)})
+    async def answered(tell: Tell | None) -> ZeroShotAnswer:
+        answer = await ask(
+            request,
+            "zero_shot",
+            [asked.image],
+            partial(classified, tell=tell),
+            bulk=asked.priority == "bulk",
+            deadline_seconds=asked.deadline_seconds,
+        )
+        return answer.model_copy(update={"timing": timing_answer(request)})
+
+    return await (event_stream(request, answered) if wants_events(request) else answered(None))
 
 
 def choose_scheme(asked: ZeroShotRequest) -> Literal["schedule", "race"]:

@@ -109,6 +109,33 @@ def test_a_race_tells_how_sure_it_is(server: Server, png: bytes) -> None:
     assert without_times(same) == without_times(answer)
 
 
+def events(text: str) -> list[tuple[str, Any]]:
+    """(event, data) of a stream of server-sent events."""
+    parts = [part.split("\n") for part in text.strip().split("\n\n")]
+    return [(name.removeprefix("event: "), json.loads(data.removeprefix("data: "))) for name, data in parts]
+
+
+@pytest.mark.parametrize("options", [{"schedule": None, "confidence": 1, "budget": 200}, {"schedule": "default"}])
+def test_the_posterior_is_streamed_as_it_sharpens(server: Server, png: bytes, options: dict[str, Any]) -> None:
+    body = asked(png, labels=["zero", "one", "two", "three", "four", "five"], **options)
+    headers = {"Accept": "text/event-stream"}
+    response = server.client.post(ROUTE, json=body, headers=headers)
+    assert response.headers["content-type"].startswith("text/event-stream")
+    told = events(response.text)
+    assert [name for name, _ in told] == ["progress"] * (len(told) - 1) + ["answer"]
+    assert len(told) >= 3
+    rows = [data["rows"] for _, data in told]
+    assert rows == sorted(rows)
+    assert all(sum(one["probability"] for one in data["posterior"]) == pytest.approx(1) for _, data in told)
+    assert without_times(told[-1][1]) == without_times(server.client.post(ROUTE, json=body).json())
+
+
+def test_what_can_not_be_streamed_is_a_problem(server: Server, png: bytes, check_problem: Any) -> None:
+    headers = {"Accept": "text/event-stream"}
+    response = server.client.post(ROUTE, json=asked(b"no image"), headers=headers)
+    check_problem(response, 422, "invalid-input")
+
+
 @pytest.mark.parametrize(("budget", "rows"), [(40, 40), ("40 rows", 40), ("0.001 ms", 4)])
 def test_a_budget_ends_a_race(server: Server, png: bytes, budget: int | str, rows: int) -> None:
     body = asked(png, schedule=None, confidence=1, budget=budget)
