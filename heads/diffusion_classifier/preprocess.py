@@ -36,6 +36,21 @@ def square(image: Image.Image, size: int, interpolation: Interpolation = "bicubi
     return image.crop((left, top, left + size, top + size)).convert("RGB")
 
 
+def halved_square(image: Image.Image, size: int) -> Image.Image:
+    """The middle of the image as the class-conditional networks were trained on it, `size` x `size` RGB.
+
+    Halved with a box filter while that leaves the shorter side `size` or more, then scaled bicubically and cropped.
+    Source: `center_crop_arr` of guided-diffusion and DiT.
+    """
+    image = image.convert("RGB")
+    while min(image.size) >= 2 * size:
+        image = image.resize((image.width // 2, image.height // 2), Image.Resampling.BOX)
+    scale = size / min(image.size)
+    image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BICUBIC)
+    left, top = (image.width - size) // 2, (image.height - size) // 2
+    return image.crop((left, top, left + size, top + size))
+
+
 def pixel_values(image: Image.Image) -> Tensor:
     """(3, H, W) float32 in [-1, 1] from an RGB picture."""
     array = torch.from_numpy(np.array(image, dtype=np.uint8)).permute(2, 0, 1)

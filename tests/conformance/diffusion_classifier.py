@@ -13,10 +13,14 @@ from torch import Tensor
 
 from backbones.engine import DirectEngine, complete
 from backbones.loading.diffusers_folder import load_diffusers_folder
-from backbones.noise_schedule import signal_and_noise_levels
-from heads.diffusion_classifier.preprocess import pixel_values, square
+from backbones.loading.dit import load_dit
+from backbones.noise_schedule import add_noise, signal_and_noise_levels
+from backbones.rows import Capture, UNetRow
+from heads.diffusion_classifier.losses import noise_error
+from heads.diffusion_classifier.preprocess import halved_square, pixel_values, square
 from heads.diffusion_classifier.race import Round, denoising_errors, race
 from heads.diffusion_classifier.schedule import Schedule, new_timesteps
+from heads.diffusion_classifier.variational import posterior_log_variance, variational_terms
 from heads.diffusion_classifier.winoground import TAGS, caption_errors, report
 from tests.conformance.checks import Check, TrackedTensors, compare, exact, read_json, unchecked
 
@@ -272,12 +276,72 @@ def _winoground_metrics(folder: Path, case: str, info: Any, tensors: TrackedTens
     yield exact(case, "printed", report(scores, info["tags"]), info["printed"])
 
 
+def _dit(folder: Path, case: str, info: Any, tensors: TrackedTensors) -> Iterator[Check]:
+    """A class-conditional network: its outputs, and the four errors of every class with either way of sharing noise."""
+    settings, tolerance = info["settings"], info["tolerance"]
+    model = load_dit(folder / case / "dit.safetensors", heads=info["network"]["num_heads"])
+    engine = DirectEngine(model)
+    table = engine.backbone.alphas_cumprod
+    yield compare(case, "alphas_cumprod", table, tensors["alphas_cumprod"], 1e-9)
+    floor = posterior_log_variance(table)
+    yield compare(case, "posterior_log_variance_clipped", floor, tensors["posterior_log_variance_clipped"], 1e-9)
+    latents, noise, timesteps = tensors["latent"][0], tensors["noise"], settings["timesteps"]
+    for run, expected in info["results"].items():
+        places = settings["batch_size"] if run == "fixed" else len(noise)
+        drawn = [noise[row % places] for row in range(len(timesteps))]
+        noised = [add_noise(latents, own, table, t) for own, t in zip(drawn, timesteps, strict=True)]
+        by_class = []
+        for label in range(info["network"]["num_classes"]):
+            rows = [
+                UNetRow(own, t, None, Capture(output=True, noise_pred=True), class_label=label)
+                for own, t in zip(noised, timesteps, strict=True)
+            ]
+            captures = complete(engine.unet(rows))
+            output = torch.stack([got.output for got in captures if got.output is not None])
+            predicted = torch.stack([got.noise_pred for got in captures if got.noise_pred is not None])
+            if run == "randomize" and f"model_output.{label}" in tensors:
+                stored = tensors[f"model_output.{label}"]
+                yield compare(case, f"model_output.{label}", output, stored, tolerance["model_output"])
+            true = torch.stack(drawn)
+            terms = variational_terms(
+                output, latents.expand_as(true), torch.stack(noised), torch.tensor(timesteps), table
+            )
+            plain = noise_error(predicted, true, "l2")
+            by_class.append(torch.stack([plain, noise_error(predicted, true, "l1"), *terms], dim=-1))
+            shape = (-1, settings["n_trials"])
+            if run == "randomize" and f"plain_error.class{label}" in tensors:
+                stored = tensors[f"plain_error.class{label}"]
+                yield compare(case, f"plain_error.{label}", plain.reshape(shape), stored, tolerance["error_l2_l1"])
+                spatial = (true - predicted).square().mean(dim=1)
+                stored = tensors[f"spatial_error.class{label}"]
+                yield compare(case, f"spatial_error.{label}", spatial.reshape(stored.shape), stored, 5e-4)
+        own_errors = torch.stack(by_class)
+        stored = tensors[f"error.{run}"]
+        errors = own_errors.reshape(stored.shape)
+        yield compare(case, f"error.{run} l2, l1", errors[..., :2], stored[..., :2], tolerance["error_l2_l1"])
+        relative = tolerance["error_kl_nll_rel"]
+        yield compare(case, f"error.{run} kl, nll", errors[..., 2:], stored[..., 2:], 0.0, rtol=relative)
+        means = errors.mean(dim=(1, 2))
+        yield compare(case, f"{run}.mean", means, torch.tensor(expected["mean"]), 2e-5, rtol=relative)
+        chosen = {"l2": means[:, 0], "l1": means[:, 1], "vlb": means[:, 2], "l2_plus_vlb": means[:, 0] + means[:, 2]}
+        decided = {name: int(score.argmin()) for name, score in chosen.items()}
+        yield exact(case, f"{run}.decision", decided, expected["decision"])
+    crops = TrackedTensors(folder / case / "crop.safetensors")
+    for one in info["crop_cases"]:
+        name = one["index"]
+        found = halved_square(Image.fromarray(crops[f"{name}.image"].numpy()), one["size"])
+        levels = ((pixel_values(found) + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 0)
+        yield exact(case, f"{name}.expected_u8", levels.contiguous(), crops[f"{name}.expected_u8"])
+    yield from crops.unread(case)
+
+
 _KINDS: Mapping[str, Callable[..., Iterator[Check]]] = {
     "adaptive": _adaptive,
     "adaptive_float16": _adaptive,
     "adaptive_v_prediction": _adaptive,
     "full_matrix": _adaptive,
     "end_to_end": _end_to_end,
+    "dit": _dit,
     "preprocess": _preprocess,
     "text": _texts,
     "timesteps": _timesteps,

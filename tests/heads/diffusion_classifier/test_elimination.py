@@ -59,7 +59,7 @@ def test_many_equal_labels_with_heavy_tails() -> None:
 @pytest.fixture(scope="module")
 def close() -> NDArray[np.float64]:
     """The measured errors, every rival only a little above the best label."""
-    table = MATRIX - MATRIX.mean(axis=1, keepdims=True) + MATRIX.mean()
+    table: NDArray[np.float64] = MATRIX - MATRIX.mean(axis=1, keepdims=True) + MATRIX.mean()
     table[BEST] -= 2e-4
     return table
 

@@ -1,0 +1,131 @@
+"""A latent diffusion transformer with classes instead of text (DiT, arXiv:2212.09748) as a backbone: same rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from backbones.errors import InvalidInput, ModelNotFound
+from backbones.noise_schedule import linear_alphas_cumprod
+from backbones.rows import Captures, UNetRow
+from backbones.stable_diffusion import Description
+
+
+class DiffusionTransformer:
+    """A frozen stock `DiTTransformer2DModel` over a VAE's latents; `backbones/loading/dit.py` loads it.
+
+    class_names: what each class is called, where that is known. vae: None where images are never encoded here.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        transformer: nn.Module,
+        vae: nn.Module | None,
+        revision: str,
+        class_names: Sequence[str] = (),
+        alphas_cumprod: Tensor | None = None,
+    ) -> None:
+        self.name = name
+        self.transformer: Any = transformer.eval().requires_grad_(False)
+        self.vae: Any = None if vae is None else vae.eval().requires_grad_(False)
+        self.revision = revision
+        self.class_names = tuple(class_names)
+        self.alphas_cumprod = linear_alphas_cumprod() if alphas_cumprod is None else alphas_cumprod
+
+    @cached_property
+    def description(self) -> Description:
+        config = self.transformer.config
+        downscale = 8 if self.vae is None else 2 ** (len(self.vae.config.block_out_channels) - 1)
+        return Description(
+            name=self.name,
+            revision=self.revision,
+            image_size=config.sample_size * downscale,
+            latent_channels=config.in_channels,
+            downscale=downscale,
+            scaling_factor=0.18215 if self.vae is None else self.vae.config.scaling_factor,
+            prediction_type="epsilon",
+            alphas_cumprod=self.alphas_cumprod,
+            max_tokens=0,
+            num_class_labels=config.num_embeds_ada_norm,
+            variants=(),
+            dtype=self.transformer.dtype,
+            device=self.transformer.device,
+        )
+
+    def tokenize(self, texts: Sequence[str]) -> list[tuple[int, ...]]:
+        """Raises InvalidInput: there is no text encoder."""
+        raise self._no_text()
+
+    def embed(self, texts: Sequence[str]) -> list[Tensor]:
+        """Raises InvalidInput: there is no text encoder, and rows carry no context, (T, D) or other."""
+        raise self._no_text()
+
+    def check(self, row: UNetRow) -> None:
+        """Raises InvalidInput for a row that can not run here, ModelNotFound for any variant."""
+        if row.variant:
+            raise ModelNotFound(f"the backbone {self.name!r} has no variant {row.variant!r}", hint="it has none")
+        if row.encoder_hidden_states is not None:
+            raise self._no_text()
+        for field, value in (
+            ("input_convolution", row.input_convolution),
+            ("bank", row.bank),
+            ("features", row.capture.features),
+            ("attention_maps", row.capture.attention_maps),
+            ("keys_values", row.capture.keys_values),
+        ):
+            if value:
+                raise InvalidInput(field, "a diffusion transformer takes and gives none", hint="leave it out")
+        if not 0 <= row.timestep < len(self.alphas_cumprod):
+            raise InvalidInput("timestep", f"{row.timestep} is outside 0..{len(self.alphas_cumprod) - 1}")
+        labels, side = self.description.num_class_labels, self.transformer.config.sample_size
+        if row.class_label is None or not 0 <= row.class_label < labels:
+            raise InvalidInput("class_label", f"{row.class_label} is outside 0..{labels - 1}")
+        shape = (self.description.latent_channels, side, side)
+        if tuple(row.latents.shape) != shape:
+            raise InvalidInput("latents", f"{tuple(row.latents.shape)} where {shape} belongs")
+
+    @torch.no_grad()
+    def encode(self, pixel_values: Sequence[Tensor]) -> list[Tensor]:
+        """Mean latents, unscaled: (3, H, W) float in [-1, 1], all of one size -> (C, H/8, W/8)."""
+        batch = torch.stack(tuple(pixel_values)).to(self._own_vae.device, self._own_vae.dtype)
+        return list(self._own_vae.encode(batch).latent_dist.mean.unbind())
+
+    @torch.no_grad()
+    def decode(self, latents: Sequence[Tensor]) -> list[Tensor]:
+        """Images from unscaled latents: (C, h, w), all of one size -> (3, 8h, 8w), about [-1, 1]."""
+        batch = torch.stack(tuple(latents)).to(self._own_vae.device, self._own_vae.dtype)
+        return list(self._own_vae.decode(batch, return_dict=False)[0].unbind())
+
+    @torch.no_grad()
+    def forward(self, rows: Sequence[UNetRow]) -> list[Captures]:
+        """What each row asked for: `output` has all channels, a predicted variance behind the noise where there is one;
+        `noise_pred` is the noise alone, (C, h, w).
+        """
+        weight = next(self.transformer.parameters())
+        latents = torch.stack([row.latents.to(weight.device, weight.dtype) for row in rows])
+        timesteps = torch.tensor([row.timestep for row in rows], device=weight.device)
+        labels = torch.tensor([row.class_label for row in rows], device=weight.device)
+        outputs = self.transformer(latents, timestep=timesteps, class_labels=labels, return_dict=False)[0]
+        channels = self.description.latent_channels
+        return [
+            Captures(
+                output=output if row.capture.output else None,
+                noise_pred=output[:channels] if row.capture.noise_pred else None,
+            )
+            for row, output in zip(rows, outputs.unbind(), strict=True)
+        ]
+
+    @property
+    def _own_vae(self) -> Any:
+        if self.vae is None:
+            raise InvalidInput("image", f"the backbone {self.name!r} was loaded without a VAE", hint="load it with one")
+        return self.vae
+
+    def _no_text(self) -> InvalidInput:
+        return InvalidInput("texts", f"the backbone {self.name!r} has no text encoder", hint="choose among its classes")

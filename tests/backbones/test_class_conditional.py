@@ -1,0 +1,117 @@
+"""DiT as a backbone. Equality with the original's outputs is proved by the conformance case `dit`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, DiTTransformer2DModel
+from safetensors.torch import load_file, save_file
+
+from backbones.class_conditional import DiffusionTransformer
+from backbones.engine import DirectEngine, complete
+from backbones.errors import CheckpointError, InvalidInput
+from backbones.loading.dit import load_dit, load_dit_folder
+from backbones.rows import Capture, UNetRow
+from heads.diffusion_classifier.anytime import anytime_race
+from heads.diffusion_classifier.classify import evidence
+from heads.diffusion_classifier.units import Layout
+
+FILE = Path(__file__).parents[1] / "conformance/fixtures/diffusion_classifier/dit/dit.safetensors"
+LATENTS = torch.randn(4, 8, 8, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(scope="module")
+def model() -> DiffusionTransformer:
+    return load_dit(FILE, heads=4)
+
+
+def row(**changes: Any) -> UNetRow:
+    given: dict[str, Any] = {
+        "latents": LATENTS,
+        "timestep": 500,
+        "encoder_hidden_states": None,
+        "capture": Capture(output=True, noise_pred=True),
+        "class_label": 1,
+        **changes,
+    }
+    return UNetRow(**given)
+
+
+def test_a_row_does_not_depend_on_its_batch_mates(model: DiffusionTransformer) -> None:
+    rows = [row(class_label=label, timestep=200 * label) for label in range(5)]
+    together = model.forward(rows)
+    for one, got in zip(rows, together, strict=True):
+        (alone,) = model.forward([one])
+        assert got.output is not None
+        assert got.noise_pred is not None
+        assert alone.output is not None
+        torch.testing.assert_close(got.output, alone.output, atol=1e-5, rtol=0)
+        torch.testing.assert_close(got.noise_pred, got.output[:4], atol=0, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"class_label": None}, "class_label"),
+        ({"class_label": 5}, "class_label"),
+        ({"timestep": 1000}, "timestep"),
+        ({"latents": torch.zeros(4, 16, 16)}, "latents"),
+        ({"encoder_hidden_states": torch.zeros(3, 32)}, "texts"),
+        ({"capture": Capture(features=("pos_embed",))}, "features"),
+    ],
+)
+def test_a_row_that_can_not_run_is_refused(model: DiffusionTransformer, changes: dict[str, Any], field: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        model.check(row(**changes))
+    assert refused.value.field == field
+
+
+def test_classes_race_as_texts_do(model: DiffusionTransformer) -> None:
+    layout = Layout(40, 20, (8,))
+    errors_of = evidence(DirectEngine(model), LATENTS, range(5), b"key", layout.units)
+    members = [(label,) for label in range(5)]
+    whole = complete(anytime_race(errors_of, members, layout, range(20), error_rate=0))
+    errors = complete(errors_of(range(5), range(40)))
+    assert whole.elimination.leader == int(errors.mean(dim=1).argmin())
+    assert whole.rows == 5 * 40
+
+
+def test_other_files_are_refused(tmp_path: Path) -> None:
+    tensors = load_file(FILE)
+    save_file({"a": torch.zeros(1)}, tmp_path / "other.safetensors")
+    save_file({**tensors, "extra.weight": torch.zeros(1)}, tmp_path / "more.safetensors")
+    for file, heads in (("other.safetensors", 4), ("more.safetensors", 4)):
+        with pytest.raises(CheckpointError):
+            load_dit(tmp_path / file, heads=heads)
+    # The width of this network is none of the published ones, which would tell the number of heads.
+    with pytest.raises(CheckpointError, match="heads"):
+        load_dit(FILE)
+
+
+def test_a_pipeline_folder_loads_with_its_class_names(tmp_path: Path) -> None:
+    network: Any = DiTTransformer2DModel
+    transformer = network(
+        num_attention_heads=2, attention_head_dim=8, out_channels=8, num_layers=1, sample_size=4, num_embeds_ada_norm=3
+    )
+    transformer.save_pretrained(tmp_path / "transformer")
+    build: Any = AutoencoderKL
+    build(
+        block_out_channels=(8, 8),
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        norm_num_groups=4,
+    ).save_pretrained(tmp_path / "vae")
+    scheduler: Any = DDIMScheduler
+    scheduler().save_pretrained(tmp_path / "scheduler")
+    (tmp_path / "model_index.json").write_text('{"_class_name": "DiTPipeline", "id2label": {"0": "cat", "2": "dog"}}')
+    found = load_dit_folder(tmp_path)
+    assert found.class_names == ("cat", "1", "dog")
+    (latents,) = found.encode([torch.zeros(3, 8, 8)])
+    assert latents.shape == (4, 4, 4)
+    assert found.decode([latents])[0].shape == (3, 8, 8)
+    (got,) = found.forward([row(latents=latents, class_label=2)])
+    assert got.noise_pred is not None
+    assert got.noise_pred.isfinite().all()
