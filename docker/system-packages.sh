@@ -9,6 +9,7 @@ needs=""
 has_library() { { ldconfig -p 2>/dev/null || /sbin/ldconfig -p; } | grep -q "$1"; }
 has_library 'libGL\.so\.1' || needs="$needs libgl1"
 has_library 'libgthread-2\.0\.so\.0' || needs="$needs libglib2.0-0"
+has_library 'libEGL\.so\.1' || needs="$needs libegl1" # the rendered world, drawn without a screen
 command -v openssl >/dev/null 2>&1 || needs="$needs openssl" # certificates of the tests' own servers
 command -v curl >/dev/null 2>&1 || needs="$needs curl" # the README's commands, which run as tests
 "$python" -c 'import ensurepip, venv' 2>/dev/null || needs="$needs python3 python3-venv"
@@ -30,5 +31,5 @@ if command -v apt-get >/dev/null 2>&1; then
     exit 1
 fi
 echo "System libraries are missing (Debian's names:$needs). Install what your system calls them, then run this again," >&2
-echo "for example: sudo dnf install mesa-libGL glib2 python3" >&2
+echo "for example: sudo dnf install mesa-libGL mesa-libEGL glib2 python3" >&2
 exit 1

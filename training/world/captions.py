@@ -1,0 +1,105 @@
+"""What can truly be said of a scene, and expressions that name exactly one of its things."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import permutations
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A thing as it shows in the picture. u: its middle, as a share of the width. distance: metres from the camera."""
+
+    kind: str
+    colour: str
+    size: str
+    material: str
+    u: float
+    distance: float
+
+    @property
+    def coloured(self) -> str:
+        """The noun with its colour: "red cube", or "person in red"."""
+        return f"person in {self.colour}" if self.kind == "person" else f"{self.colour} {self.kind}"
+
+    @property
+    def described(self) -> str:
+        """The noun with all that is known of it."""
+        if self.kind == "person":
+            return f"{self.size} person in {self.colour}"
+        return f"{self.size} {self.material} {self.colour} {self.kind}"
+
+
+def captions(things: Sequence[Seen], floor: str) -> list[str]:
+    """True sentences about the scene, at least one; the first names all things in view.
+
+    "left of" and "right of" are said of two things when a fifth of the picture's width lies between their middles,
+    "in front of" and "behind" when a third of a metre does.
+    """
+    if not things:
+        return [f"an empty room with a {floor} floor"]
+    said = [_listed([one.coloured for one in things])]
+    if len(things) == 1:
+        (one,) = things
+        said += [_a(one.kind), f"a photo of {_a(one.kind)}", _a(one.described)]
+        said += [f"{_a(one.kind)} on a {floor} floor", f"{_a(one.coloured)} on a {floor} floor"]
+        return said
+    said.append(_listed([one.kind for one in things]))
+    for one, other in permutations(things, 2):
+        for words in _relations(one, other):
+            said += [f"{_a(one.coloured)} {words} {_a(other.coloured)}", f"{_a(one.kind)} {words} {_a(other.kind)}"]
+    return said
+
+
+def _relations(one: Seen, other: Seen) -> list[str]:
+    words = []
+    if other.u - one.u > 0.2:
+        words.append("left of")
+    if one.u - other.u > 0.2:
+        words.append("right of")
+    if other.distance - one.distance > 1 / 3:
+        words.append("in front of")
+    if one.distance - other.distance > 1 / 3:
+        words.append("behind")
+    return words
+
+
+def referring_expressions(things: Sequence[Seen]) -> list[list[str]]:
+    """For each thing, the expressions that fit it and no other thing of the scene."""
+    found = []
+    for one in things:
+        others = [other for other in things if other is not one]
+        said = []
+        if all(other.kind != one.kind for other in others):
+            said.append(f"the {one.kind}")
+        if all(other.coloured != one.coloured for other in others):
+            said.append(f"the {one.coloured}")
+        said += _by_place(one, others)
+        found.append(said)
+    return found
+
+
+def _by_place(one: Seen, others: Sequence[Seen]) -> list[str]:
+    """Expressions by where the thing is, among its like and beside others whose own kind is alone of its sort."""
+    said = []
+    alike = [other for other in others if other.kind == one.kind]
+    for among, noun in ((alike, one.kind), (others, "thing")):
+        if among and all(other.u - one.u > 0.2 for other in among):
+            said.append(f"the {noun} on the left")
+        if among and all(one.u - other.u > 0.2 for other in among):
+            said.append(f"the {noun} on the right")
+    if not alike:
+        for other in others:
+            if sum(third.kind == other.kind for third in others) == 1:
+                said += [f"the {one.kind} {words} the {other.kind}" for words in _relations(one, other)]
+    return said
+
+
+def _listed(nouns: Sequence[str]) -> str:
+    articled = [_a(noun) for noun in nouns]
+    return articled[0] if len(articled) == 1 else f"{', '.join(articled[:-1])} and {articled[-1]}"
+
+
+def _a(noun: str) -> str:
+    return f"{'an' if noun[0] in 'aeio' else 'a'} {noun}"
