@@ -73,7 +73,12 @@ class LimitSettings(BaseModel):
         le=1024,
         description="Supports of one few-shot concept, and of one request. Each adds its tokens to every query.",
     )
-    max_labels: int = Field(default=500, ge=1, le=10_000, description="Labels of one zero-shot request.")
+    max_training_images: int = Field(
+        default=20_000, ge=2, le=1_000_000, description="Images that one classifier is fitted on."
+    )
+    max_labels: int = Field(
+        default=500, ge=1, le=10_000, description="Labels of one zero-shot request, classes of one classifier."
+    )
     max_prompts: int = Field(
         default=2_000,
         ge=1,
@@ -94,7 +99,7 @@ class LimitSettings(BaseModel):
         "A request may ask for less, never for more.",
     )
     max_archive_entries: int = Field(
-        default=1_000,
+        default=20_000,
         ge=1,
         le=100_000,
         description="Entries of one zip of images, folders included, counted before its list of contents is read.",
@@ -226,6 +231,12 @@ class EngineSettings(BaseModel):
     )
     latent_cache_bytes: int = Field(
         default=256 * MIB, ge=0, description="Bytes of image latents kept by pixels, on the device; 0 keeps none."
+    )
+    vector_cache_bytes: int = Field(
+        default=64 * MIB,
+        ge=0,
+        description="Bytes of images' feature vectors kept by pixels for fitting again, in the host's memory; 0 keeps "
+        "none.",
     )
     torch_threads: int = Field(
         default=0,

@@ -19,6 +19,7 @@ from backbones.loading.source import check_device, open_backbone
 from backbones.rows import Capture, UNetRow
 from backbones.stable_diffusion import StableDiffusion
 from heads.sdpose.checkpoint import is_whole_folder, open_whole_folder
+from service.engine.caches import TensorCache
 from service.engine.worker import RowEngine
 from service.metrics import Metrics
 from service.pose import PoseService, open_pose_service
@@ -42,6 +43,7 @@ class Service:
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self.settings = settings
         self.metrics = metrics
+        self.vectors = TensorCache(settings.engine.vector_cache_bytes)
         self.failure: BaseException | None = None
         self.poses = PoseService()
         self._engine: RowEngine | None = None

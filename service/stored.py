@@ -39,14 +39,16 @@ Stamp = tuple[int, int, int]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Stored:
-    """One version of a thing. about: JSON values. stamp: which version. bytes: size of its file."""
+    """One version of a thing. about: JSON values. names: of its tensors. stamp: which version."""
 
     id: str
     about: Mapping[str, Any]
+    names: frozenset[str]
     stamp: Stamp
 
     @property
     def bytes(self) -> int:
+        """Size of its file."""
         return self.stamp[2]
 
 
@@ -77,13 +79,14 @@ class Store:
         with self._opened(thing) as (file, stamp):
             length = int.from_bytes(file.read(8), "little")
             header = file.read(min(length, _LONGEST_HEADER))
-        return Stored(thing, _about(header), stamp)
+        about = _about(header)
+        return Stored(thing, about, frozenset(json.loads(header)) - {"__metadata__"}, stamp)
 
     def read(self, thing: str) -> tuple[Stored, dict[str, NDArray[Any]]]:
         """The thing with this id and its tensors. Raises NothingStored where there is none."""
         data, stamp = self.file(thing)
         about, tensors = unpacked(data)
-        return Stored(thing, about, stamp), tensors
+        return Stored(thing, about, frozenset(tensors), stamp), tensors
 
     def file(self, thing: str) -> tuple[bytes, Stamp]:
         """The thing's file as it stands. Raises NothingStored where there is none."""
@@ -139,7 +142,7 @@ class Store:
                 f"the server can not write to its data folder: {error.strerror}",
                 hint="who runs it sets DIFFSIGHT_DATA_FOLDER to a folder that it may write",
             ) from error
-        return Stored(thing, about, (stat.st_ino, stat.st_mtime_ns, stat.st_size))
+        return Stored(thing, about, frozenset(tensors), (stat.st_ino, stat.st_mtime_ns, stat.st_size))
 
     def _check_room(self, more: int) -> None:
         taken = sum(file.stat().st_size for file in self.folder.glob(f"*{_SUFFIX}"))

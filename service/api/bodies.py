@@ -14,6 +14,10 @@ from service.openapi import REFERENCE
 EXAMPLE_IMAGE = (
     "iVBORw0KGgoAAAANSUhEUgAAABAAAAAQCAAAAAA6mKC9AAAAF0lEQVR42mNgIBv8/w9lMKHLDBYBMgAAsgYCEQornuUAAAAASUVORK5CYII="
 )
+# The same stroke, lying: an image of another class.
+OTHER_EXAMPLE_IMAGE = (
+    "iVBORw0KGgoAAAANSUhEUgAAABAAAAAQCAAAAAA6mKC9AAAAE0lEQVR42mNgGDDwHw5wCQwAAACXBhPtSmRznAAAAABJRU5ErkJggg=="
+)
 
 _FILE = {"type": "string", "contentMediaType": "application/octet-stream", "description": "An image file."}
 _ZIP = {

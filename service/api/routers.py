@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from service.api import concepts, features, few_shot, health, models, pose, zero_shot
+from service.api import classifiers, classify, concepts, features, few_shot, health, models, pose, zero_shot
 
 ROUTERS = (
     zero_shot.router,
+    classifiers.router,
+    classify.router,
     features.router,
     few_shot.router,
     concepts.router,

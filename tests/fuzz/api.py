@@ -24,6 +24,7 @@ LIMITS = {
     "max_labels": 8,
     "max_prompts": 16,
     "max_images": 4,
+    "max_training_images": 4,
     "max_image_pixels": 1_000_000,
     "max_upload_bytes": 1_000_000,
     "deadline_seconds": 10.0,
@@ -32,7 +33,8 @@ KINDS = ("image/png", "image/jpeg", "image/webp", "image/gif", "image/bmp", "ima
 # A request may ask for a deadline that nothing could meet: 504 is the right answer then.
 STATUSES = {
     "not_a_server_error": ["2xx", "3xx", "4xx", 504],
-    "positive_data_acceptance": ["2xx", 401, 413, 422, 429, 504],
+    # No id that a generator makes up is one that was given.
+    "positive_data_acceptance": ["2xx", 401, 404, 413, 422, 429, 504],
 }
 # uvicorn itself refuses what is no HTTP, and a URL over 64 KiB; nothing of it reaches the service.
 NO_HTTP = b"Invalid HTTP request received."

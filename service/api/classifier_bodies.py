@@ -1,0 +1,201 @@
+"""Bodies of /v1/classifiers: what is asked, and what is told of a classifier."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from backbones.errors import InvalidInput
+from service.api.answers import TimingAnswer
+from service.api.bodies import EXAMPLE_IMAGE, OTHER_EXAMPLE_IMAGE
+from service.api.features import Block
+from service.api.inputs import ImageBytes, ImageSource, TaskRequest
+from service.archives import ArchivedFile
+from service.settings import LimitSettings
+from service.stored import Stored
+
+Label = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+_LABELS = (
+    "One label for each image that is sent on its own, in the same order. Images in a zip are labelled by the folder "
+    "they are in: `cat/1.jpg` is a cat."
+)
+
+
+class ExamplesRequest(TaskRequest):
+    """Labelled images."""
+
+    image: ImageBytes | None = Field(default=None, description="One image; `images` takes several.")
+    images: list[ImageBytes] | None = Field(default=None, min_length=1)
+    labels: list[Label] | None = Field(default=None, description=_LABELS)
+    priority: Literal["interactive", "bulk"] = Field(
+        default="bulk", description="Bulk work yields to interactive work, and still always moves on."
+    )
+
+    def labelled(self, limits: LimitSettings) -> tuple[list[ImageSource], list[str]]:
+        """Images and the label of each. Raises InvalidInput where they do not match or are too many."""
+        images = [*([] if self.image is None else [self.image]), *(self.images or [])]
+        if len(images) > limits.max_training_images:
+            raise InvalidInput(
+                "images",
+                f"{len(images):,} images; one classifier takes {limits.max_training_images:,}",
+                hint="send fewer, or raise the server's limits.max_training_images",
+            )
+        given = list(self.labels or [])
+        alone = sum(not isinstance(image, ArchivedFile) for image in images)
+        if len(given) != alone:
+            raise InvalidInput(
+                "labels",
+                f"{len(given)} labels for {alone} images outside of a zip",
+                hint="send `labels` once for each image, in the order of the images; or a zip with a folder a class",
+            )
+        rest = iter(given)
+        return images, [folder_of(image) if isinstance(image, ArchivedFile) else next(rest) for image in images]
+
+
+class ClassifierRequest(ExamplesRequest):
+    """Labelled images, and what to read of them."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"images": [EXAMPLE_IMAGE, OTHER_EXAMPLE_IMAGE], "labels": ["one", "dash"], "name": "strokes"}]
+        }
+    )
+
+    name: str = Field(default="", max_length=200, description="For people; ids are the server's.")
+    blocks: list[Block] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=64,
+        description="As for /v1/features; unset takes what suits most images.",
+    )
+    timesteps: list[Annotated[int, Field(ge=0, le=100_000)]] = Field(
+        default=[100], min_length=1, max_length=64, description="Noise levels. Each costs one row an image and noise."
+    )
+    pool_size: int = Field(default=1, ge=1, le=64, description="Maps are averaged over a grid of so many cells a side.")
+    noise_samples: int = Field(default=1, ge=0, le=64, description="Noises to average over; 0 leaves images clean.")
+    fit: Literal["crop", "pad", "squash"] = Field(default="crop", description="How images are made square.")
+
+
+class GrowRequest(ExamplesRequest):
+    """Labelled images to add, of known classes or new ones; classes to leave out."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"images": [EXAMPLE_IMAGE], "labels": ["one"]}]})
+
+    remove_classes: list[Label] | None = Field(default=None, description="Classes to forget, with their images.")
+    name: str | None = Field(default=None, max_length=200, description="A new name.")
+
+
+class ClassAnswer(BaseModel):
+    """One class and what cross-validation says of it."""
+
+    label: str
+    images: int = Field(description="Different images it was fitted on.")
+    recall: float | None = Field(
+        description="Share of its held-out images that were answered right; null with a single image."
+    )
+
+
+class ClassifierAnswer(BaseModel):
+    """A classifier. Its figures are of images that were held out in turn from the model that answered them."""
+
+    id: str
+    name: str
+    created: str
+    changed: str
+    classes: list[ClassAnswer]
+    accuracy: float | None = Field(description="Cross-validated; null where no class has two images.")
+    balanced_accuracy: float | None = Field(description="Mean of the classes' recalls.")
+    confusion: list[list[int]] = Field(
+        description="Rows are the truth, columns the answer, both in the order of `classes`."
+    )
+    log_loss: float | None = Field(description="Cross-validated, classes weighing alike.")
+    validated: int = Field(description="Images that were held out once.")
+    folds: int
+    strength: float = Field(description="Chosen inverse strength of the L2 penalty (C).")
+    tried: list[dict[str, float]] = Field(description="Every strength that was tried, on the same folds.")
+    temperature: float = Field(description="What logits are divided by, fitted on held-out images.")
+    calibrated: bool
+    threshold: float | None = Field(
+        description="An image of more novelty is of none of the classes: 5 % of held-out images are above it. null "
+        "where too few images say how far apart those of one class may be."
+    )
+    blocks: list[str]
+    timesteps: list[int]
+    pool_size: int
+    noise_samples: int
+    fit: str
+    backbone: str
+    revision: str
+    usable: bool = Field(description="Whether this server has the backbone that it was fitted on.")
+    can_grow: bool = Field(description="Whether images can be added: its file has the vectors it was fitted on.")
+    bytes: int
+
+
+class FittedAnswer(ClassifierAnswer):
+    """A classifier that was fitted just now, and what that took."""
+
+    duplicates: int = Field(description="Images sent that were there already under the same label.")
+    rows: int = Field(description="U-Net rows spent; images that were seen lately cost none.")
+    timing: TimingAnswer
+
+
+class ClassifiersAnswer(BaseModel):
+    """All classifiers of this server, oldest first."""
+
+    classifiers: list[ClassifierAnswer]
+
+
+def classifier_answer(stored: Stored, revision: str) -> ClassifierAnswer:
+    """What is told of a stored classifier. revision: of this server's backbone.
+
+    Raises InvalidInput where what is stored is no classifier.
+    """
+    from service.classifiers import read_about
+
+    about = read_about(stored.about)
+    features = about.features
+    return ClassifierAnswer(
+        id=stored.id,
+        name=about.name,
+        created=about.created.isoformat(timespec="seconds"),
+        changed=about.changed.isoformat(timespec="seconds"),
+        classes=[
+            ClassAnswer(label=label, images=images, recall=recall)
+            for label, images, recall in zip(about.classes, about.images, about.recall, strict=True)
+        ],
+        accuracy=about.accuracy,
+        balanced_accuracy=about.balanced_accuracy,
+        confusion=[list(row) for row in about.confusion],
+        log_loss=about.log_loss,
+        validated=about.validated,
+        folds=about.folds,
+        strength=about.strength,
+        tried=[one.model_dump() for one in about.tried],
+        temperature=about.temperature,
+        calibrated=about.calibrated,
+        threshold=about.threshold,
+        blocks=list(features.blocks),
+        timesteps=list(features.timesteps),
+        pool_size=features.pool_size,
+        noise_samples=features.noise_samples,
+        fit=features.fit,
+        backbone=about.backbone,
+        revision=about.revision,
+        usable=about.revision == revision,
+        can_grow="examples.vectors" in stored.names,
+        bytes=stored.bytes,
+    )
+
+
+def folder_of(file: ArchivedFile) -> str:
+    """The class of a file in a zip: the name of the folder it is in. Raises InvalidInput for one in none."""
+    parts = file.name.replace("\\", "/").split("/")
+    if len(parts) < 2 or not parts[-2].strip():
+        raise InvalidInput(
+            file.name, "it lies in no folder", hint="zip one folder a class, with its images inside: cat/1.jpg"
+        )
+    name = parts[-2].strip()
+    if len(name) > 200:
+        raise InvalidInput(file.name, "the folder's name has more than 200 characters", hint="give it a shorter one")
+    return name
