@@ -12,11 +12,13 @@ from backbones.errors import DiffsightError, InvalidInput
 from diffsight.cli.demo import demo
 from diffsight.cli.evaluate import evaluate
 from diffsight.cli.fit import fit
+from diffsight.cli.fit_classifier import predict_classifier
 from diffsight.cli.keys import keys
 from diffsight.cli.models import models
 from diffsight.cli.predict import predict
 from diffsight.cli.predict_pose import pose
 from diffsight.cli.serve import serve
+from diffsight.cli.sweep import sweep
 
 app = typer.Typer(
     name="diffsight",
@@ -28,9 +30,11 @@ app = typer.Typer(
 )
 app.command(short_help="Serve the REST API.")(serve)
 predict.command(short_help="Keypoints of the persons in each image.")(pose)
+predict.command("classifier", short_help="Which class of a classifier of yours.")(predict_classifier)
 app.add_typer(predict, name="predict")
 app.add_typer(fit, name="fit")
 app.add_typer(evaluate, name="evaluate")
+app.add_typer(sweep, name="sweep")
 app.add_typer(models, name="models")
 app.add_typer(keys, name="keys")
 app.command(short_help="Try the whole service once, on real files.")(demo)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from diffsight.cli.fit_classifier import classifier
 from diffsight.cli.fit_pose import pose
 
 fit = typer.Typer(
@@ -20,3 +21,4 @@ def _fits() -> None:
 
 
 fit.command("pose", short_help="Keypoints, from a COCO keypoint file.")(pose)
+fit.command("classifier", short_help="Tell classes apart, from a folder of images for each.")(classifier)

@@ -1,0 +1,192 @@
+"""`diffsight fit classifier` and `diffsight predict classifier`: what /v1/classifiers does, without a server."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from backbones.errors import InvalidInput
+from diffsight.cli.options import AsJson, Backbone, Config, Device, DType
+from diffsight.cli.predict import Images, open_engine, progress, read_image
+from service.settings import load_settings
+
+if TYPE_CHECKING:
+    from service.classifiers import About
+
+Blocks = Annotated[
+    list[str] | None, typer.Option(help="Number from 1 or diffusers name; may be repeated.", metavar="BLOCK")
+]
+Timesteps = Annotated[list[int] | None, typer.Option(help="Noise level; may be repeated. Default: 100.")]
+
+
+def classifier(
+    folder: Annotated[Path, typer.Argument(help="Folder with one folder of images a class.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="File to write, .safetensors.", metavar="FILE")],
+    name: Annotated[str, typer.Option(help="A name for people. Default: the folder's.")] = "",
+    block: Blocks = None,
+    timestep: Timesteps = None,
+    pool_size: Annotated[int, typer.Option(help="Cells a side that maps are averaged over.")] = 1,
+    noise_samples: Annotated[int, typer.Option(help="Noises to average over; 0 for none.")] = 1,
+    crop: Annotated[
+        Literal["crop", "pad", "squash"], typer.Option("--fit", help="How images are made square.")
+    ] = "crop",
+    confusion: Annotated[
+        Path | None, typer.Option(help="Picture of who is taken for whom.", metavar="PNG", show_default=False)
+    ] = None,
+    backbone: Backbone = None,
+    device: Device = None,
+    dtype: DType = None,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """
+    \b
+    diffsight fit classifier pets --out pets.safetensors --confusion confusion.png
+    diffsight predict classifier new.jpg --classifier pets.safetensors
+
+    Fit a classifier to FOLDER/cat/1.jpg, FOLDER/dog/2.jpg, ... Its figures are of images that were held out in turn.
+    A server takes the file at POST /v1/classifiers/import.
+    """
+    from diffsight.cli.labelled_folder import examples_of, labelled_files
+
+    files = labelled_files(folder)
+    settings = load_settings(config, backbone=backbone, device=device, dtype=dtype)
+    if not out.parent.is_dir():
+        raise InvalidInput("--out", f"there is no folder {out.parent}", hint="create it, or name another file")
+    engine = open_engine(settings)
+
+    from heads.feature_pooling.blocks import resolve_blocks
+    from service.classifiers import FeatureOptions, as_tensors, fitted, joined
+    from service.stored import packed
+
+    options = FeatureOptions(
+        blocks=resolve_blocks(
+            [int(one) if one.isdigit() else one for one in block] if block else None, engine.backbone.sub_blocks
+        ),
+        timesteps=tuple(timestep or (100,)),
+        pool_size=pool_size,
+        noise_samples=noise_samples,
+        fit=crop,
+    )
+    examples, duplicates = joined(None, examples_of(engine, files, options, settings))
+    made = fitted(examples, options, engine.backbone, name=name or folder.resolve().name)
+    write(out, packed(made.about.model_dump(mode="json"), as_tensors(made)))
+    if confusion is not None:
+        draw_confusion(confusion, made.about)
+    if as_json:
+        typer.echo(json.dumps(summary(out, made.about, duplicates), ensure_ascii=False))
+        return
+    print_classes(made.about)
+    if duplicates:
+        typer.echo(f"{duplicates} images stand there twice and count once")
+    typer.echo(f"wrote {out}")
+
+
+def predict_classifier(
+    images: Images,
+    file: Annotated[
+        Path, typer.Option("--classifier", help="What `diffsight fit classifier` or a server's export wrote.")
+    ],
+    top: Annotated[int, typer.Option(help="Classes told of each image, likeliest first.", min=1)] = 3,
+    backbone: Backbone = None,
+    device: Device = None,
+    dtype: DType = None,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """
+    \b
+    diffsight predict classifier new.jpg --classifier pets.safetensors
+
+    Which of a fitted classifier's classes each image is of, or "unknown" where it is unlike them all. Images that can
+    not be read are told on standard error, the others are still answered, and the exit status is 2.
+    """
+    settings = load_settings(config, backbone=backbone, device=device, dtype=dtype)
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise InvalidInput(
+            "--classifier", f"{file} can not be read: {error.strerror}", hint="check its path"
+        ) from error
+
+    from service.classifiers import check_usable, from_file
+    from service.stored import unpacked
+
+    made = from_file(*unpacked(data, field="--classifier"), field="--classifier")
+    engine = open_engine(settings)
+    check_usable(made.about, engine.backbone)
+
+    from backbones.engine import complete
+    from service.api.classify import image_classes
+    from service.engine.caches import TensorCache
+    from service.vectors import vectors_of_images
+
+    failed = 0
+    for path in progress(images):
+        try:
+            picture = read_image(path, settings)
+        except InvalidInput as error:
+            typer.echo(f"diffsight: {path}: {error}", err=True)
+            failed += 1
+            continue
+        vectors, _ = complete(vectors_of_images(engine, TensorCache(0), [picture], made.about.features))
+        (answer,) = image_classes(made, vectors, [picture], top)
+        if as_json:
+            typer.echo(json.dumps({"file": str(path), **answer.model_dump()}, ensure_ascii=False))
+        else:
+            label = "unknown" if answer.known is False else answer.label
+            scores = ", ".join(f"{one.label} {one.probability:.1%}" for one in answer.scores)
+            typer.echo(f"{path}  {label}  ({scores})")
+    if failed:
+        raise typer.Exit(2)
+
+
+def summary(out: Path, about: About, duplicates: int) -> dict[str, Any]:
+    """What was fitted, as plain values."""
+    told = about.model_dump(mode="json", exclude={"version", "created", "changed", "tried"})
+    return {"out": str(out), **told, "duplicates": duplicates}
+
+
+def print_classes(about: About) -> None:
+    """A table of the classes, and the accuracy below."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for column in ("class", "images", "recall"):
+        table.add_column(column, justify="left" if column == "class" else "right")
+    for label, images, recall in zip(about.classes, about.images, about.recall, strict=True):
+        table.add_row(label, str(images), "" if recall is None else f"{recall:.1%}")
+    Console(highlight=False, markup=False).print(table)
+    if about.accuracy is None:
+        typer.echo("no class has two images, so nothing is known of how well it answers")
+    else:
+        typer.echo(f"accuracy {about.accuracy:.1%} on {about.validated} images held out in {about.folds} folds")
+
+
+def draw_confusion(file: Path, about: About) -> None:
+    """A picture of the confusion matrix."""
+    import numpy as np
+
+    from diffsight.pictures import confusion
+
+    counts = np.array(about.confusion)
+    truth, answers = (np.repeat(places.ravel(), counts.ravel()) for places in np.indices(counts.shape))
+    confusion(file, truth, answers, about.classes)
+
+
+def write(file: Path, data: bytes) -> None:
+    """Write beside and rename. Raises InvalidInput where that can not be."""
+    beside = file.with_name(f".{file.name}.{os.getpid()}.part")
+    try:
+        try:
+            beside.write_bytes(data)
+            beside.replace(file)
+        finally:
+            beside.unlink(missing_ok=True)
+    except OSError as error:
+        raise InvalidInput("--out", f"{file} can not be written: {error.strerror}", hint="name another file") from error

@@ -1,0 +1,55 @@
+"""Labelled images on this machine: a folder with one folder a class, and their vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from backbones.errors import InvalidInput
+from diffsight.cli.predict import progress, read_image
+from service.settings import Settings
+
+if TYPE_CHECKING:
+    from backbones.engine import DirectEngine
+    from service.classifiers import Examples, FeatureOptions
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
+
+
+def labelled_files(folder: Path) -> list[tuple[Path, str]]:
+    """Image files by name, each with its label: the name of the folder it is in.
+
+    Raises InvalidInput for no such folder, and for fewer than two classes.
+    """
+    if not folder.is_dir():
+        raise InvalidInput("FOLDER", f"there is no folder {folder}", hint="name one that has a folder for each class")
+    found = sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES and file.parent != folder)
+    classes = {file.parent.name for file in found}
+    if len(classes) < 2:
+        raise InvalidInput(
+            "FOLDER",
+            f"{folder} has images of {len(classes)} classes",
+            hint="put images into one folder a class: FOLDER/cat/1.jpg, FOLDER/dog/2.jpg",
+        )
+    return [(file, file.parent.name) for file in found]
+
+
+def examples_of(
+    engine: DirectEngine, files: Sequence[tuple[Path, str]], options: FeatureOptions, settings: Settings
+) -> Examples:
+    """The files' vectors and labels, behind a progress bar. Raises InvalidInput for one that can not be read."""
+    import numpy as np
+
+    from backbones.engine import complete
+    from service.classifiers import Examples
+    from service.engine.caches import TensorCache
+    from service.vectors import AT_ONCE, vectors_of_images
+
+    parts = [files[at : at + AT_ONCE] for at in range(0, len(files), AT_ONCE)]
+    got = []
+    for part in progress(parts):
+        images = [read_image(path, settings) for path, _ in part]
+        got.append(complete(vectors_of_images(engine, TensorCache(0), images, options)))
+    vectors, keys = zip(*got, strict=True)
+    return Examples(np.concatenate(vectors), tuple(label for _, label in files), np.concatenate(keys))

@@ -1,0 +1,74 @@
+"""`diffsight sweep ...`: measure which settings suit images of your own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from diffsight.cli.options import AsJson, Backbone, Config, Device, DType
+from diffsight.cli.predict import open_engine, progress
+from service.settings import load_settings
+
+sweep = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    short_help="Measure which settings suit your images.",
+    help="\b\ndiffsight sweep features pets --out sweep.png\n\nMeasure which settings suit your images.",
+)
+
+
+@sweep.callback()
+def _sweeps() -> None:
+    """One command a thing to sweep."""
+
+
+@sweep.command("features", short_help="Block, timestep and pooling for a classifier.")
+def features(
+    folder: Annotated[Path, typer.Argument(help="Folder with one folder of images a class.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Picture to write.", metavar="PNG")] = Path("sweep.png"),
+    block: Annotated[
+        list[str] | None,
+        typer.Option(help="Number or diffusers name; repeat it. Default: the middle and the decoder.", metavar="BLOCK"),
+    ] = None,
+    timestep: Annotated[
+        list[int] | None, typer.Option(help="Noise level; repeat it. Default: 20, 50, 100 and 200.")
+    ] = None,
+    pool_size: Annotated[list[int] | None, typer.Option(help="Cells a side; repeat it. Default: 1 and 2.")] = None,
+    backbone: Backbone = None,
+    device: Device = None,
+    dtype: DType = None,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """
+    \b
+    diffsight sweep features pets --out sweep.png
+
+    Fit a classifier at every block, timestep and pooling, and tell which is best on images held out in turn, alone and
+    with other blocks of the same pass. A pass an image, timestep and pooling; blocks cost nothing more.
+    """
+    from diffsight.cli.labelled_folder import labelled_files
+
+    files = labelled_files(folder)
+    settings = load_settings(config, backbone=backbone, device=device, dtype=dtype)
+    engine = open_engine(settings)
+
+    from diffsight.sweep import draw, measured, recommended, sweep_blocks
+
+    names = sweep_blocks(block, engine.backbone.sub_blocks)
+    sizes = [(step, size) for size in pool_size or (1, 2) for step in timestep or (20, 50, 100, 200)]
+    points = [point for step, size in progress(sizes) for point in measured(engine, files, names, step, size, settings)]
+    best = recommended(points)
+    draw(out, points, best)
+    if as_json:
+        typer.echo(json.dumps({"out": str(out), "best": best.told(), "points": [one.told() for one in points]}))
+        return
+    typer.echo(f"best: accuracy {best.accuracy:.1%} on held-out images, log loss {best.log_loss:.3f}")
+    options = "".join(f" --block {name}" for name in best.blocks)
+    typer.echo(
+        f"diffsight fit classifier {folder}{options} --timestep {best.timestep} --pool-size {best.pool_size} ..."
+    )
+    typer.echo(f"wrote {out}")

@@ -1,0 +1,151 @@
+"""Which block, timestep and pooling suit labelled images: measured on held-out folds, and drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from backbones.engine import DirectEngine
+from backbones.errors import InvalidInput
+from diffsight.cli.labelled_folder import examples_of
+from heads.feature_pooling.blocks import resolve_blocks
+from heads.feature_pooling.logistic import fit_logistic
+from service.classifiers import Examples, FeatureOptions, joined
+from service.settings import Settings
+
+# Fewer than a fit tries: neighbours among them hardly differ, and a sweep fits at many places.
+STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0)
+MOST_BLOCKS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One setting and its cross-validated figures."""
+
+    blocks: tuple[str, ...]
+    timestep: int
+    pool_size: int
+    accuracy: float
+    log_loss: float
+
+    def told(self) -> dict[str, Any]:
+        """As plain values."""
+        return asdict(self)
+
+
+def sweep_blocks(asked: Sequence[str] | None, sub_blocks: Sequence[str]) -> tuple[str, ...]:
+    """The blocks to measure, in order of depth: those asked for, else the middle and each of the decoder's."""
+    if asked:
+        return resolve_blocks([int(one) if one.isdigit() else one for one in asked], sub_blocks)
+    decoder = [name for name in sub_blocks if name.startswith("up_blocks.") and name.count(".") == 3]
+    attended = [name for name in decoder if ".attentions." in name]
+    plain = [name for name in decoder if ".resnets." in name and name.replace("resnets", "attentions") not in attended]
+    return resolve_blocks(["mid_block", *plain, *attended], sub_blocks)
+
+
+def measured(
+    engine: DirectEngine,
+    files: Sequence[tuple[Path, str]],
+    blocks: Sequence[str],
+    timestep: int,
+    pool_size: int,
+    settings: Settings,
+) -> list[Point]:
+    """A point for each block alone, and for the best ones together while that lowers the log loss; one pass an image.
+
+    Raises InvalidInput for images that can not be read, and where no class has two images.
+    """
+    options = FeatureOptions(
+        blocks=tuple(blocks), timesteps=(timestep,), pool_size=pool_size, noise_samples=1, fit="crop"
+    )
+    examples, _ = joined(None, examples_of(engine, files, options, settings))
+    parts = _by_block(engine, files, options, examples, settings)
+    points = [_point(parts, examples, (name,), options) for name in blocks]
+    best = min(points, key=lambda point: point.log_loss)
+    for _ in range(MOST_BLOCKS - 1):
+        others = [name for name in blocks if name not in best.blocks]
+        nexts = [
+            _point(parts, examples, tuple(name for name in blocks if name in (*best.blocks, other)), options)
+            for other in others
+        ]
+        if not nexts or min(point.log_loss for point in nexts) >= best.log_loss:
+            break
+        best = min(nexts, key=lambda point: point.log_loss)
+        points.append(best)
+    return points
+
+
+def recommended(points: Sequence[Point]) -> Point:
+    """The point of least log loss, which many images decide where accuracies are equal."""
+    return min(points, key=lambda point: point.log_loss)
+
+
+def draw(file: Path, points: Sequence[Point], best: Point) -> None:
+    """A table of accuracies a pooling, blocks down and timesteps across, the best setting framed and told below."""
+    alone = [point for point in points if len(point.blocks) == 1]
+    blocks = list(dict.fromkeys(point.blocks[0] for point in alone))
+    steps = sorted({point.timestep for point in alone})
+    sizes = sorted({point.pool_size for point in alone})
+    lowest, highest = min(point.accuracy for point in alone), max(point.accuracy for point in alone)
+    cell, row, left, top = 64, 26, 210, 48
+    panel = left + cell * len(steps) + 20
+    sheet = Image.new("RGB", (max(panel * len(sizes), 640), top + row * len(blocks) + 46), "white")
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=13)
+    for place, size in enumerate(sizes):
+        x = place * panel
+        pen.text((x + 8, 8), f"held-out accuracy, pool_size {size}", fill="black", font=font)
+        for column, step in enumerate(steps):
+            pen.text((x + left + column * cell + 8, top - 20), f"t {step}", fill="black", font=font)
+        for line, block in enumerate(blocks):
+            pen.text((x + 8, top + line * row + 4), block, fill="black", font=font)
+    for point in alone:
+        x = sizes.index(point.pool_size) * panel + left + steps.index(point.timestep) * cell
+        y = top + blocks.index(point.blocks[0]) * row
+        share = (point.accuracy - lowest) / max(highest - lowest, 1e-9)
+        chosen = (point.timestep, point.pool_size) == (best.timestep, best.pool_size) and point.blocks[0] in best.blocks
+        colour = (round(255 - 175 * share), round(255 - 95 * share), round(255 - 155 * share))
+        edge = (200, 40, 40) if chosen else (220, 220, 220)
+        pen.rectangle((x, y, x + cell - 3, y + row - 3), fill=colour, outline=edge, width=3 if chosen else 1)
+        pen.text((x + 14, y + 4), f"{point.accuracy:.3f}", fill="black", font=font)
+    told = f"best: {', '.join(best.blocks)}, t {best.timestep}, pool_size {best.pool_size}: {best.accuracy:.3f}"
+    pen.text((8, sheet.height - 28), told, fill=(200, 40, 40), font=font)
+    beside = file.with_suffix(".part.png")
+    try:
+        sheet.save(beside)
+        beside.replace(file)
+    except OSError as error:
+        raise InvalidInput("--out", f"{file} can not be written: {error.strerror}", hint="name another file") from error
+
+
+def _by_block(
+    engine: DirectEngine,
+    files: Sequence[tuple[Path, str]],
+    options: FeatureOptions,
+    examples: Examples,
+    settings: Settings,
+) -> dict[str, NDArray[np.float32]]:
+    """The columns of each block: one image, looked at block by block, tells how many each has."""
+    widths = [
+        examples_of(engine, files[:1], options.model_copy(update={"blocks": (name,)}), settings).vectors.shape[1]
+        for name in options.blocks
+    ]
+    columns = np.split(examples.vectors, np.cumsum(widths)[:-1], axis=1)
+    return dict(zip(options.blocks, columns, strict=True))
+
+
+def _point(
+    parts: dict[str, NDArray[np.float32]], examples: Examples, blocks: tuple[str, ...], options: FeatureOptions
+) -> Point:
+    classes = sorted(set(examples.labels))
+    labels = np.array([classes.index(label) for label in examples.labels], dtype=np.int64)
+    vectors = np.concatenate([parts[name] for name in blocks], axis=1)
+    _, report = fit_logistic(vectors, labels, classes, strengths=STRENGTHS)
+    if report.accuracy is None or report.log_loss is None:
+        raise InvalidInput("FOLDER", "no class has two images", hint="a sweep needs images to hold out: add some")
+    return Point(blocks, options.timesteps[0], options.pool_size, report.accuracy, report.log_loss)
