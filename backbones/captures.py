@@ -254,10 +254,9 @@ def _stack_padded(tensors: Sequence[Tensor], like: Tensor, at_least: int = 0) ->
     cast = [tensor.to(like.device, like.dtype) for tensor in tensors]
     if all(len(tensor) == longest for tensor in cast):
         return torch.stack(cast)
-    batch = like.new_zeros((len(cast), longest, *cast[0].shape[1:]))
-    for place, tensor in zip(batch, cast, strict=True):
-        place[: len(tensor)] = tensor
-    return batch
+    # Not in place: training goes back through the padding.
+    behind = [(0, 0) * (tensor.ndim - 1) + (0, longest - len(tensor)) for tensor in cast]
+    return torch.stack([functional.pad(tensor, room) for tensor, room in zip(cast, behind, strict=True)])
 
 
 def _length_mask(lengths: Sequence[int], device: torch.device) -> Tensor:

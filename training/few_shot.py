@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
+from PIL import Image
+from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional
 
 from backbones.captures import forward_rows
+from backbones.engine import DirectEngine, complete
+from backbones.errors import InvalidInput, ModelNotFound
 from backbones.rows import Bank
-from backbones.stable_diffusion import Variant
-from heads.diffews.bank import bank_capture, bank_of, concatenated, support_row
+from backbones.stable_diffusion import StableDiffusion, Variant
+from heads.diffews.bank import SUPPORT, bank_capture, bank_of, concatenated, prompt_context, support_row
+from heads.diffews.checkpoint import BASE_REVISION, fresh_variant
+from heads.diffews.preprocess import mask_pixel_values, pixel_values, resize_labels
 from heads.diffews.segment import query_row
 
 LatentPair = tuple[Tensor, Tensor]
@@ -44,3 +57,131 @@ def self_attentions(variant: Variant) -> list[str]:
     """Names of the layers whose keys and values queries read."""
     modules = variant.unet.named_modules()
     return [name for name, module in modules if getattr(module, "is_cross_attention", None) is False]
+
+
+@dataclass(frozen=True, slots=True)
+class FewShotRecipe:
+    """Numbers of a fine-tuning. parts: beginnings or parts of parameter names that learn; empty for all, as published.
+
+    batch: episodes a step. shots: supports an episode, of which each step keeps a random number.
+    """
+
+    steps: int = 10_000
+    batch: int = 4
+    shots: int = 2
+    learning_rate: float = 1e-5
+    weight_decay: float = 0.01
+    parts: tuple[str, ...] = ()
+    seed: int = 0
+
+
+def read_labelled_folder(images: Path, masks: Path) -> dict[int, list[tuple[Path, Path]]]:
+    """Pairs of files by class: images/NAME.jpg or .png with masks/NAME.png of class indices, 0 background, 255 ignored.
+
+    Raises ModelNotFound for an image without a mask, InvalidInput where no class has two images.
+    """
+    by_class: dict[int, list[tuple[Path, Path]]] = {}
+    files = sorted(file for file in images.iterdir() if file.suffix.lower() in (".jpg", ".jpeg", ".png"))
+    for file in files:
+        mask = masks / f"{file.stem}.png"
+        if not mask.is_file():
+            raise ModelNotFound(f"{mask} is missing", hint="give a mask of class indices for every image")
+        for class_id in np.unique(np.array(Image.open(mask))).tolist():
+            if class_id not in (0, 255):
+                by_class.setdefault(class_id, []).append((file, mask))
+    usable = {class_id: pairs for class_id, pairs in by_class.items() if len(pairs) > 1}
+    if not usable:
+        raise InvalidInput("masks", "no class is on two images", hint="an episode needs a query and a support")
+    return usable
+
+
+def fine_tune(
+    model: StableDiffusion,
+    pairs: Mapping[int, Sequence[tuple[Path, Path]]],
+    recipe: FewShotRecipe,
+    *,
+    size: int,
+    tell: Callable[[int, float], None] = lambda step, loss: None,
+) -> Variant:
+    """A few-shot variant fine-tuned on episodes of `pairs`; VAE and text encoder stay as they are.
+
+    AdamW, its rate falling to nothing, gradient norm clipped at 1. Latents are the posterior's means and the context is
+    that of inference, where the original samples and pads: training then sees what serving does.
+    tell: called with the step and its loss.
+    Source: `train_tools/train_icl_multitask_nocrop_nearest_nshot_v3.py`.
+    """
+    variant = fresh_variant(model)
+    convolution = variant.input_convolutions[SUPPORT]
+    own = {name: one for name, one in variant.unet.named_parameters() if _learns(name, recipe.parts)}
+    learning = [*own.values(), *convolution.parameters()]
+    for parameter in learning:
+        parameter.requires_grad_(True)
+    engine = DirectEngine(model)
+    context = complete(prompt_context(engine)).clone()
+    latents = _latents(engine, size)
+    optimizer = torch.optim.AdamW(learning, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+    falling = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 1e-3, total_iters=recipe.steps)
+    random = np.random.default_rng(recipe.seed)
+    classes = sorted(pairs)
+    variant.unet.train()
+    for step in range(recipe.steps):
+        supports, queries = [], []
+        for _ in range(recipe.batch):
+            class_id = classes[random.integers(len(classes))]
+            members = pairs[class_id]
+            kept = int(random.integers(1, recipe.shots + 1))
+            drawn = random.permutation(len(members))[: kept + 1]
+            query, *rest = [latents(members[place], class_id) for place in drawn.tolist()]
+            queries.append(query)
+            supports.append(rest)
+        loss, _ = episode_loss(variant, supports, queries, context)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(learning, 1.0)
+        optimizer.step()
+        falling.step()
+        tell(step, float(loss.detach()))
+    for parameter in learning:
+        parameter.requires_grad_(False)
+    variant.unet.eval()
+    return variant
+
+
+def save_few_shot(variant: Variant, model: StableDiffusion, folder: Path, parts: Sequence[str] = ()) -> None:
+    """Write the variant in DiffewS's layout: all of it, or with `parts` those that learned, for this backbone alone.
+
+    Written beside and renamed: the folder is whole or not there.
+    """
+    unet: Any = variant.unet
+    state = {name: one for name, one in unet.state_dict().items() if _learns(name, parts)}
+    state |= {f"conv_in_ref.{name}": one for name, one in variant.input_convolutions[SUPPORT].state_dict().items()}
+    config = {name: one for name, one in dict(unet.config).items() if not name.startswith("_")} | {"in_channels_ref": 8}
+    if parts:
+        config[BASE_REVISION] = model.description.revision
+    beside = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(beside, ignore_errors=True)
+    (beside / "unet").mkdir(parents=True)
+    tensors = {name: one.contiguous() for name, one in state.items()}
+    save_file(tensors, beside / "unet/diffusion_pytorch_model.safetensors", metadata={"format": "pt"})
+    (beside / "unet/config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    shutil.rmtree(folder, ignore_errors=True)
+    beside.replace(folder)
+
+
+def _learns(name: str, parts: Sequence[str]) -> bool:
+    return not parts or any(part in name for part in parts)
+
+
+def _latents(engine: DirectEngine, size: int) -> Callable[[tuple[Path, Path], int], LatentPair]:
+    """Scaled latents of a picture and of its class's mask, (C, h, w) each; those of pictures are kept."""
+
+    def encoded(pixels: Tensor) -> Tensor:
+        return complete(engine.encode([pixels]))[0].clone() * engine.backbone.scaling_factor
+
+    @lru_cache(maxsize=4096)
+    def of(image: Path, mask: Path, class_id: int) -> LatentPair:
+        picture = np.array(Image.open(image).convert("RGB"), dtype=np.uint8)
+        labels = resize_labels(np.array(Image.open(mask)) == class_id, size)
+        return encoded(pixel_values(picture, size)), encoded(mask_pixel_values(labels))
+
+    return lambda pair, class_id: of(*pair, class_id)

@@ -16,6 +16,7 @@ from diffsight.cli.fit_classifier import predict_classifier
 from diffsight.cli.keys import keys
 from diffsight.cli.models import models
 from diffsight.cli.predict import predict
+from diffsight.cli.predict_few_shot import few_shot
 from diffsight.cli.predict_pose import pose
 from diffsight.cli.serve import serve
 from diffsight.cli.sweep import sweep
@@ -29,6 +30,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command(short_help="Serve the REST API.")(serve)
+predict.command("few-shot", short_help="Masks of what other pictures show.")(few_shot)
 predict.command(short_help="Keypoints of the persons in each image.")(pose)
 predict.command("classifier", short_help="Which class of a classifier of yours.")(predict_classifier)
 app.add_typer(predict, name="predict")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from diffsight.cli.evaluate_few_shot import few_shot
 from diffsight.cli.evaluate_pose import pose
 
 evaluate = typer.Typer(
@@ -19,4 +20,5 @@ def _evaluates() -> None:
     """One command a head."""
 
 
+evaluate.command("few-shot", short_help="mIoU of segmentation by examples.")(few_shot)
 evaluate.command("pose", short_help="COCO AP of keypoints.")(pose)

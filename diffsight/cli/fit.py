@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from diffsight.cli.fit_classifier import classifier
+from diffsight.cli.fit_few_shot import few_shot
 from diffsight.cli.fit_pose import pose
 
 fit = typer.Typer(
@@ -20,5 +21,6 @@ def _fits() -> None:
     """One command a head."""
 
 
+fit.command("few-shot", short_help="A U-Net for segmentation by examples.")(few_shot)
 fit.command("pose", short_help="Keypoints, from a COCO keypoint file.")(pose)
 fit.command("classifier", short_help="Tell classes apart, from a folder of images for each.")(classifier)

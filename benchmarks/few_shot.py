@@ -1,0 +1,170 @@
+"""What keeping the supports' banks saves: a few-shot request with its bank cached against one that computes it anew.
+
+Both ways answer the same whole request (encode, U-Net, decode, mask) on the batching engine, in turn, each time with a
+picture that was not seen before. Beside the measured speed-up stands that which the counted operations of the same two
+requests on the same network predict. No trained weights are needed: what a pass costs does not depend on them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
+
+from backbones.engine import DirectEngine, Engine, complete
+from backbones.stable_diffusion import StableDiffusion
+from benchmarks._table import arguments, print_table, write_figures
+from heads.diffews.bank import VARIANT, concatenated, support_banks
+from heads.diffews.checkpoint import fresh_variant
+from heads.diffews.preprocess import input_size
+from heads.diffews.segment import segment, segment_concepts
+from heads.diffews.threshold import PUBLISHED
+from service.banks import BankCache, Shot, shot_id
+from service.engine.worker import RowEngine
+from service.settings import load_settings
+from service.startup import open_model
+
+Picture = NDArray[np.uint8]
+
+
+def picture(seed: int, side: int) -> Picture:
+    """Noise with a bright square, (side, side, 3) uint8."""
+    pixels = np.random.default_rng(seed).integers(0, 99, (side, side, 3), dtype=np.uint8)
+    pixels[side // 4 : side // 2, side // 4 : side // 2] = 230
+    return pixels
+
+
+def object_of(side: int) -> Picture:
+    """The square's mask, (side, side) of 0 and 1."""
+    mask = np.zeros((side, side), np.uint8)
+    mask[side // 4 : side // 2, side // 4 : side // 2] = 1
+    return mask
+
+
+async def recomputed(engine: Engine, query: Picture, supports: list[Picture]) -> None:
+    """A request that brings its supports along."""
+    await segment(engine, query, supports, [object_of(len(one)) for one in supports])
+
+
+async def cached(engine: Engine, query: Picture, shots: list[Shot], banks: BankCache) -> None:
+    """A request for a concept whose banks lie ready."""
+    members = await banks.banks(engine, shots, size=input_size(engine.backbone))
+    bank = await engine.run(concatenated, members)
+    await segment_concepts(engine, query, [bank], thresholds=[PUBLISHED])
+
+
+def operations(work: Callable[[], Awaitable[object]]) -> int:
+    """Floating-point operations of `work`, 2 for each multiply-add, of convolutions, matrix products and attention."""
+
+    def cpu_attention(query: torch.Size, key: torch.Size, value: torch.Size, *_: object, **__: object) -> int:
+        return int(sdpa_flop_count(query, key, value))
+
+    # torch counts the attention kernels of GPUs, and leaves out the CPU's.
+    more = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: cpu_attention}
+    with FlopCounterMode(display=False, custom_mapping=more) as counter:  # type: ignore[no-untyped-call]
+
+        async def run() -> None:
+            await work()
+
+        asyncio.run(run())
+    return int(counter.get_total_flops())
+
+
+def predicted(model: StableDiffusion, shots: int, side: int) -> tuple[int, int]:
+    """Operations of a request that computes its bank, and of one that has it."""
+    engine = DirectEngine(model)
+    query, supports = picture(0, side), [picture(1 + index, side) for index in range(shots)]
+    masks = [object_of(side)] * shots
+    bank = concatenated(complete(support_banks(engine, supports, masks, size=input_size(engine.backbone))))
+    whole = operations(lambda: recomputed(engine, query, supports))
+    ready = operations(lambda: segment_concepts(engine, query, [bank], thresholds=[PUBLISHED]))
+    return whole, ready
+
+
+def measured(engine: RowEngine, shots: int, side: int, rounds: int) -> tuple[list[float], list[float]]:
+    """Seconds of each way, round by round; they take turns."""
+    supports = [picture(1 + index, side) for index in range(shots)]
+    mask = object_of(side)
+    ids = [Shot(shot_id(one, mask), lambda one=one: (one, mask)) for one in supports]  # type: ignore[misc]
+    slow, fast = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        banks = BankCache(Path(folder), device_bytes=16 << 30, host_bytes=0, disk_bytes=0)
+
+        async def one(way: Callable[[Engine], Awaitable[None]]) -> float:
+            started = time.perf_counter()
+            with engine.request("few_shot") as request:
+                await way(request)
+            return time.perf_counter() - started
+
+        async def all_rounds() -> None:
+            for number in range(rounds + 1):
+                query = picture(1000 + number, side)
+                first = await one(lambda request, query=query: recomputed(request, query, supports))  # type: ignore[misc]
+                second = await one(lambda request, query=query: cached(request, query, ids, banks))  # type: ignore[misc]
+                if number:  # the first round warms up, and fills the cache
+                    slow.append(first)
+                    fast.append(second)
+
+        asyncio.run(all_rounds())
+    return slow, fast
+
+
+def main() -> int:
+    parser = arguments(__doc__ or "")
+    parser.add_argument("--backbone", default="pocket")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--rounds", type=int, default=15)
+    chosen = parser.parse_args()
+
+    model = open_model(load_settings(backbone=chosen.backbone, device=chosen.device, dtype=chosen.dtype))
+    if VARIANT not in model.variants:
+        model.add_variant(VARIANT, fresh_variant(model))
+    side = input_size(model.description)
+    # Without a cache of latents: every query is new, and a request that recomputes encodes its supports again.
+    engine = RowEngine(model, latent_cache_bytes=0)
+    engine.start()
+    figures: dict[str, float] = {}
+    rows, notes = [], []
+    for shots in (1, 5):
+        whole, ready = predicted(model, shots, side)
+        slow, fast = measured(engine, shots, side, chosen.rounds)
+        speedup = statistics.median(one / other for one, other in zip(slow, fast, strict=True))
+        figures[f"cached_speedup_{shots}shot"] = speedup
+        figures[f"cached_{shots}shot_over_predicted"] = speedup / (whole / ready)
+        figures[f"predicted_speedup_{shots}shot"] = whole / ready
+        figures[f"cached_seconds_{shots}shot"] = statistics.median(fast)
+        figures[f"recomputed_seconds_{shots}shot"] = statistics.median(slow)
+        rows.append(
+            [
+                f"{shots}",
+                f"{1000 * statistics.median(slow):.1f}",
+                f"{1000 * statistics.median(fast):.1f}",
+                f"{speedup:.2f}",
+                f"{whole / ready:.2f}",
+                f"{speedup * ready / whole:.2f}",
+            ]
+        )
+        notes.append(f"{shots} shots: {whole / 1e9:.2f} GFLOP recomputed, {ready / 1e9:.2f} with the bank cached")
+    engine.stop()
+    print_table(
+        f"A few-shot request: {chosen.backbone}, {side} x {side} pixels, {model.description.device}, {chosen.dtype}",
+        ["shots", "recomputed, ms", "cached, ms", "speed-up", "by operations", "measured / predicted"],
+        rows,
+        [*notes, f"medians of {chosen.rounds} rounds; every query is new"],
+    )
+    write_figures(chosen.json, figures)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,82 @@
+"""`diffsight fit few-shot`: a U-Net of one's own for segmentation by examples."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from backbones.errors import InvalidInput
+from diffsight.cli.options import AsJson, Backbone, Config, Device
+from diffsight.cli.predict import open_engine
+from service.settings import load_settings
+
+
+def few_shot(
+    images: Annotated[Path, typer.Argument(help="Folder of images.", metavar="IMAGES", show_default=False)],
+    masks: Annotated[
+        Path,
+        typer.Argument(help="Folder of NAME.png with class indices, 0 none, 255 ignored.", metavar="MASKS"),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder to write the U-Net to.", metavar="FOLDER")],
+    hold_out: Annotated[list[int] | None, typer.Option(help="Class to leave out; repeat it.", metavar="CLASS")] = None,
+    steps: Annotated[int, typer.Option(help="Steps of the optimiser.", min=1)] = 10_000,
+    batch: Annotated[int, typer.Option(help="Episodes a step.", min=1)] = 4,
+    shots: Annotated[int, typer.Option(help="Most supports of an episode.", min=1)] = 2,
+    learning_rate: Annotated[float, typer.Option(help="At the start; it falls to nothing.", min=1e-9)] = 1e-5,
+    part: Annotated[
+        list[str] | None,
+        typer.Option(help="Part of the names of the parameters that learn, such as attn1; repeat it. Default: all."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the episodes.")] = 0,
+    backbone: Backbone = None,
+    device: Device = None,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """
+    \b
+    diffsight fit few-shot images masks --out myfewshot --hold-out 4
+
+    Fine-tune the backbone's U-Net as DiffewS did, on episodes of one query and some supports of the same class. With
+    --part the file holds those parts alone and goes with this backbone. Serve it with
+    DIFFSIGHT_FEW_SHOT__WEIGHTS=myfewshot.
+    """
+    settings = load_settings(config, backbone=backbone, device=device)
+    for folder in (images, masks):
+        if not folder.is_dir():
+            raise InvalidInput(str(folder), "there is no such folder", hint="give IMAGES and MASKS")
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from backbones.stable_diffusion import StableDiffusion
+    from heads.diffews.preprocess import input_size
+    from training.few_shot import FewShotRecipe, fine_tune, read_labelled_folder, save_few_shot
+
+    pairs = {key: one for key, one in read_labelled_folder(images, masks).items() if key not in (hold_out or ())}
+    if not pairs:
+        raise InvalidInput("--hold-out", "no class is left to learn from", hint="hold out fewer")
+    engine = open_engine(settings)
+    model = engine.model
+    assert isinstance(model, StableDiffusion)
+    recipe = FewShotRecipe(steps, batch, shots, learning_rate, parts=tuple(part or ()), seed=seed)
+    losses: list[float] = []
+    with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True) as bar:
+        task = bar.add_task("fine-tuning", total=steps)
+
+        def tell(step: int, loss: float) -> None:
+            losses.append(loss)
+            bar.update(task, completed=step + 1, description=f"fine-tuning, loss {loss:.4f}")
+
+        size = settings.few_shot.image_size or input_size(engine.backbone)
+        variant = fine_tune(model, pairs, recipe, size=size, tell=tell)
+    save_few_shot(variant, model, out, recipe.parts)
+    tenth = max(1, len(losses) // 10)
+    first, last = sum(losses[:tenth]) / tenth, sum(losses[-tenth:]) / tenth
+    if as_json:
+        typer.echo(json.dumps({"out": str(out), "classes": sorted(pairs), "first_loss": first, "last_loss": last}))
+    else:
+        typer.echo(f"wrote {out}: {len(pairs)} classes, loss {first:.4f} to {last:.4f}")
