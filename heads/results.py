@@ -47,6 +47,20 @@ class Posterior:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Matching:
+    """How well captions fit images, higher is better.
+
+    scores: (captions, images) float64, comparable within an image. baselines: (images,), the score of the empty prompt;
+    scores less these can be compared between images too. timesteps: visited by each. rows: U-Net rows spent.
+    """
+
+    scores: NDArray[np.float64]
+    baselines: NDArray[np.float64]
+    timesteps: int
+    rows: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Embeddings:
     """Pooled features, one vector an image.
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from service.api import classifiers, classify, concepts, features, few_shot, health, models, pose, zero_shot
+from service.api import classifiers, classify, concepts, features, few_shot, health, matching, models, pose, zero_shot
 
 ROUTERS = (
     zero_shot.router,
+    matching.router,
     classifiers.router,
     classify.router,
     features.router,
