@@ -18,7 +18,7 @@ help:  ## print this list
 env: .venv/.installed  ## create .venv with tested versions of everything, torch first
 
 .venv/.installed: pyproject.toml constraints.txt
-	@sh docker/system-packages.sh $(PYTHON)
+	@sh docker/system-packages.sh $(PYTHON) tests
 	$(PYTHON) -m venv .venv
 	$(PIP) install --upgrade pip
 	$(PIP) install $(TORCH)

@@ -12,6 +12,8 @@ has_library 'libgthread-2\.0\.so\.0' || needs="$needs libglib2.0-0"
 has_library 'libEGL\.so\.1' || needs="$needs libegl1" # the rendered world, drawn without a screen
 command -v openssl >/dev/null 2>&1 || needs="$needs openssl" # certificates of the tests' own servers
 command -v curl >/dev/null 2>&1 || needs="$needs curl" # the README's commands, which run as tests
+# Jobs are tested on it; the image, which has no tests, does not get it.
+[ "${2:-}" != tests ] || [ -n "$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null)" ] || needs="$needs postgresql"
 "$python" -c 'import ensurepip, venv' 2>/dev/null || needs="$needs python3 python3-venv"
 
 [ -z "$needs" ] && exit 0

@@ -38,6 +38,7 @@ Origin = Annotated[str, StringConstraints(pattern=r"^(\*|https?://[A-Za-z0-9.:\[
 HostPattern = Annotated[str, StringConstraints(to_lower=True, pattern=r"^(\*\.)?[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+$")]
 Origins = Annotated[tuple[Origin, ...], NoDecode, BeforeValidator(_separated)]
 HostPatterns = Annotated[tuple[HostPattern, ...], NoDecode, BeforeValidator(_separated)]
+Texts = Annotated[tuple[Annotated[str, StringConstraints(min_length=1)], ...], NoDecode, BeforeValidator(_separated)]
 Ports = Annotated[tuple[Annotated[int, Field(ge=1, le=65_535)], ...], NoDecode, BeforeValidator(_separated)]
 
 
@@ -326,6 +327,39 @@ class FewShotSettings(BaseModel):
     )
 
 
+class JobSettings(BaseModel):
+    """Batch jobs. docs/jobs.md tells of them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    database: str | None = Field(
+        default=None,
+        pattern=r"^(sqlite|postgresql)(\+\w+)?://",
+        description="SQLAlchemy URL of the database of jobs, `sqlite:////folder/jobs.db` or "
+        "`postgresql+psycopg://user:password@host/name` (needs `pip install 'diffsight[postgres]'`); unset is the file "
+        "`jobs.db` in `data_folder`.",
+    )
+    sources: Texts = Field(
+        default=(),
+        description="Folders, or addresses such as `s3://bucket/folder`, below which jobs over REST may read. Empty: "
+        "none, so that jobs take uploads only, and addresses where `urls.enabled` is on.",
+    )
+    images_at_once: int = Field(
+        default=32, ge=1, le=1024, description="Images of one job under way together. Their rows share batches."
+    )
+    jobs_at_once: int = Field(default=2, ge=1, le=64, description="Jobs that one server runs together.")
+    max_items: int = Field(default=5_000_000, ge=1, description="Images of one job.")
+    lease_seconds: float = Field(
+        default=10.0,
+        gt=0.1,
+        le=3600,
+        description="Seconds after which the job of a server that died is taken up by another, or by its next start.",
+    )
+    poll_seconds: float = Field(
+        default=1.0, gt=0, le=60, description="Seconds between looks for jobs that other servers were given."
+    )
+
+
 class TelemetrySettings(BaseModel):
     """Traces by OpenTelemetry. They need the extra: `pip install 'diffsight[otel]'`."""
 
@@ -424,6 +458,7 @@ class Settings(BaseSettings):
     engine: EngineSettings = Field(default=EngineSettings(), description="The row engine.")
     pose: PoseSettings = Field(default=PoseSettings(), description="Keypoints of persons.")
     few_shot: FewShotSettings = Field(default=FewShotSettings(), description="Few-shot segmentation.")
+    jobs: JobSettings = Field(default=JobSettings(), description="Batch jobs.")
     telemetry: TelemetrySettings = Field(default=TelemetrySettings(), description="Traces.")
 
     def data_path(self) -> Path:

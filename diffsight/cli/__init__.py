@@ -9,6 +9,7 @@ import typer
 
 import diffsight
 from backbones.errors import DiffsightError, InvalidInput
+from diffsight.cli.annotate import annotate
 from diffsight.cli.demo import demo
 from diffsight.cli.evaluate import evaluate
 from diffsight.cli.fit import fit
@@ -37,6 +38,7 @@ app.add_typer(predict, name="predict")
 app.add_typer(fit, name="fit")
 app.add_typer(evaluate, name="evaluate")
 app.add_typer(sweep, name="sweep")
+app.command(short_help="Results for every image of a folder, in one durable job.")(annotate)
 app.add_typer(models, name="models")
 app.add_typer(keys, name="keys")
 app.command(short_help="Try the whole service once, on real files.")(demo)

@@ -24,6 +24,7 @@ COMMANDS = (
     ("evaluate", "pose"),
     ("sweep",),
     ("sweep", "features"),
+    ("annotate",),
     ("models",),
     ("models", "add"),
     ("models", "list"),

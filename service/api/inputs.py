@@ -129,13 +129,13 @@ async def read_request(request: Request, model: type[Model], limits: LimitSettin
         texts, files, lists = await _read_form(request, model, limits)
         if takes_several:
             files = await asyncio.to_thread(unpacked, files, limits)
-        given = {**_fields(model, options + texts), **_image_field(model, files), **lists}
+        given = {**fields_of(model, options + texts), **_image_field(model, files), **lists}
         return validated(model, given, fetch_urls=fetch_urls)
     if media_type.startswith("image/"):
-        return validated(model, {**_fields(model, options), **_image_field(model, [await request.body()])})
+        return validated(model, {**fields_of(model, options), **_image_field(model, [await request.body()])})
     if media_type in MEDIA_TYPES and takes_several:
         archived = await asyncio.to_thread(read_archive, await request.body(), limits)
-        return validated(model, {**_fields(model, options), **_image_field(model, archived)})
+        return validated(model, {**fields_of(model, options), **_image_field(model, archived)})
     raise UnsupportedBody(
         f"the Content-Type {media_type!r} is not read" if media_type else "the request has no Content-Type",
         hint="send one of: multipart/form-data (curl -F image=@cat.jpg -F labels=cat -F labels=dog URL); "
@@ -256,7 +256,7 @@ def _image_field(model: type[BaseModel], files: Sequence[ImageSource]) -> dict[s
     return {"image": files[0]}
 
 
-def _fields(model: type[BaseModel], texts: Iterable[tuple[str, str]]) -> dict[str, Any]:
+def fields_of(model: type[BaseModel], texts: Iterable[tuple[str, str]]) -> dict[str, Any]:
     """Fields by name from (name, text) pairs: repeated names make a list, texts in JSON brackets are read as JSON."""
     by_name: dict[str, list[str]] = {}
     for name, text in texts:

@@ -1,0 +1,169 @@
+"""`diffsight annotate`: results for every image of a folder, bucket, archive, list or video, in one durable job."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from backbones.errors import InvalidInput
+from diffsight.cli.options import Backbone, Config, Device, DType
+from service.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from service.jobs.store import Job, JobStore
+
+_BY_SUFFIX = {".jsonl": "jsonl", ".xml": "cvat", ".json": "coco"}
+
+
+def annotate(
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="Folder, pattern, image, .zip, COCO .json with boxes, .txt of addresses, video, or what fsspec opens.",
+            metavar="SOURCE",
+            show_default=False,
+        ),
+    ],
+    task: Annotated[str, typer.Option(help="pose, zero-shot or features.", metavar="NAME")],
+    out: Annotated[Path, typer.Option(help="File to write; of yolo and openpose a folder, or a .zip.", metavar="PATH")],
+    form: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            help="jsonl, coco, label-studio, cvat, yolo, openpose. Default: by the file's suffix.",
+            metavar="NAME",
+        ),
+    ] = None,
+    labels: Annotated[str | None, typer.Option(help="Of zero-shot: labels, with commas.", metavar="A,B,...")] = None,
+    options: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", help="A parameter of the task as its route calls it: NAME=VALUE. Repeat it.", metavar="NAME=VALUE"
+        ),
+    ] = None,
+    images: Annotated[str, typer.Option(help="Folder of a COCO file's images.", metavar="FOLDER")] = "",
+    stride: Annotated[int, typer.Option(help="Every so many frames of a video.", min=1)] = 1,
+    backbone: Backbone = None,
+    device: Device = None,
+    dtype: DType = None,
+    config: Config = None,
+) -> None:
+    """
+    \b
+    diffsight annotate photos/ --task pose --out coco.json
+    diffsight annotate 'shots/*.png' --task zero-shot --labels cat,dog --out labels.jsonl
+
+    Results for every image. Stop it at any moment, even by kill -9, and give the same command again: it goes on where
+    it was, and nothing is done twice. An image that can not be read is one failed item; all others are written, the
+    failed ones are told on standard error, and the exit status is 2.
+    """
+    from service.jobs.formats.written import check_format
+    from service.jobs.sources import guess
+    from service.jobs.tasks import task_parameters
+
+    settings = load_settings(config, backbone=backbone, device=device, dtype=dtype)
+    given = [tuple(option.split("=", 1)) for option in options or ()]
+    if wrong := [one for one in given if len(one) != 2]:
+        raise InvalidInput("--set", f"{wrong[0][0]!r} has no value", hint="write it as NAME=VALUE")
+    texts = [(one[0], one[1]) for one in given]
+    texts += [("labels", part.strip()) for part in (labels or "").split(",") if part.strip()]
+    parameters = task_parameters(task, texts, settings)
+    form = form or _BY_SUFFIX.get(out.suffix, "jsonl")
+    check_format(form, task)
+    if not out.absolute().parent.is_dir():
+        raise InvalidInput("--out", f"there is no folder {out.parent}", hint="create it, or name another file")
+    found = guess(source if "://" in source else str(Path(source).absolute()), images=images, stride=stride)
+
+    from service.jobs.store import JobStore, default_url
+
+    store = JobStore(settings.jobs.database or default_url(settings.data_path()))
+    about = found.model_dump()
+    known = store.find_local(task, parameters, about)
+    job = store.begin_again(known.id) if known else store.add(task, parameters, about, local=True)
+    job = asyncio.run(_run(store, job, settings))
+    if job.status != "done":
+        raise InvalidInput("job", job.error or f"the job is {job.status}", hint="give the same command again")
+    _write(store, job, form, out)
+    again = f", {job.reused} of them known already" if job.reused else ""
+    typer.echo(f"wrote {out}: {job.done} images{again}, {job.failed} failed")
+    if job.failed:
+        for record in store.records(job.id, status="failed"):
+            typer.echo(f"diffsight: {record.name}: {record.error}", err=True)
+        raise typer.Exit(2)
+
+
+async def _run(store: JobStore, job: Job, settings: Settings) -> Job:
+    """The job when it has ended, or could not go on."""
+    from service.jobs.runner import Runner
+    from service.metrics import Metrics
+    from service.observe import configure_logging
+    from service.startup import Service
+    from service.urls import UrlFetcher
+
+    configure_logging("error")
+    service = Service(settings, Metrics())
+    await service.start()
+    try:
+        if service.failure is not None:
+            raise service.failure
+        runner = Runner(store, service, UrlFetcher(settings.urls))
+        claimed = store.claim(runner.owner, settings.jobs.lease_seconds, job_id=job.id)
+        if claimed is None:
+            raise InvalidInput("job", "another process runs this job", hint="end that one, or wait for it")
+        running = asyncio.create_task(runner.run(claimed))
+        await _watch(store, job.id, running)
+        await running
+    finally:
+        service.stop()
+    return store.get(job.id)
+
+
+async def _watch(store: JobStore, job_id: str, running: asyncio.Task[None]) -> None:
+    """A bar with rate and time left while the job runs, where a person watches."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from service.jobs.runner import pace
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
+    console = Console(stderr=True)
+    shown = sys.stderr.isatty()
+    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=not shown) as progress:
+        bar = progress.add_task("images", total=None, rate="")
+        while not running.done():
+            await asyncio.wait({running}, timeout=0.5)
+            now = await asyncio.to_thread(store.get, job_id)
+            rate = f"{pace(now).images_per_second:.1f}/s"
+            progress.update(bar, total=now.total or None, completed=now.finished, rate=rate)
+
+
+def _write(store: JobStore, job: Job, form: str, out: Path) -> None:
+    """The results in their form, written beside and renamed; of many files, each by itself, or a zip."""
+    from service.jobs.formats.written import FOLDERS, text_pieces
+
+    try:
+        if form in FOLDERS and out.suffix != ".zip":
+            for path, text in FOLDERS[form](job, lambda: store.records(job.id)):
+                file = out / path
+                file.parent.mkdir(parents=True, exist_ok=True)
+                _replace(file, iter([text.encode()]))
+        else:
+            _replace(out, text_pieces(form, job, lambda: store.records(job.id)))
+    except OSError as error:
+        raise InvalidInput("--out", f"{out} can not be written: {error.strerror}", hint="name another file") from error
+
+
+def _replace(file: Path, pieces: Iterator[bytes]) -> None:
+    beside = file.with_name(f".{file.name}.{os.getpid()}.part")
+    try:
+        with beside.open("wb") as opened:
+            opened.writelines(pieces)
+        beside.replace(file)
+    finally:
+        beside.unlink(missing_ok=True)

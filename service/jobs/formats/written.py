@@ -1,0 +1,90 @@
+"""A job's results in the forms that annotation tools read, streamed: the memory does not grow with the job.
+
+A form is a function from a job and its records (which may be read several times) to pieces of one text, or to the
+files of a folder, (path, text). COCO's visibility is by rule: v = 2 where a point's score is at least the job's
+`keypoint_threshold`, else 0; the scores stand beside it.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from io import RawIOBase
+from typing import TYPE_CHECKING
+
+from backbones.errors import InvalidInput
+from service.jobs.formats import coco, cvat, label_studio, openpose, yolo
+from service.jobs.store import Job, Record, canonical
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+Records = Callable[[], Iterable[Record]]
+
+
+def jsonl(job: Job, records: Records) -> Iterator[str]:
+    """One JSON object a line and image: its name, what the source said of it, and the result."""
+    for record in records():
+        yield canonical({"image_name": record.name, **record.given, **(record.result or {})}) + "\n"
+
+
+TEXTS: Mapping[str, tuple[str, Callable[[Job, Records], Iterator[str]]]] = {
+    "jsonl": ("application/x-ndjson", jsonl),
+    "coco": ("application/json", coco.coco),
+    "label-studio": ("application/json", label_studio.label_studio),
+    "cvat": ("application/xml", cvat.cvat),
+}
+FOLDERS: Mapping[str, Callable[[Job, Records], Iterator[tuple[str, str]]]] = {
+    "yolo": yolo.yolo,
+    "openpose": openpose.openpose,
+}
+FORMATS = (*TEXTS, *FOLDERS)
+_TASKS = {"coco": ("pose",), "yolo": ("pose",), "openpose": ("pose",), "label-studio": ("pose", "zero-shot")}
+_TASKS["cvat"] = _TASKS["label-studio"]
+
+
+def check_format(form: str, task: str) -> None:
+    """Raises InvalidInput for a form that does not exist, or that has no place for the task's results."""
+    if form not in FORMATS:
+        raise InvalidInput("format", f"{form!r} is no form of results", hint=f"one of {', '.join(FORMATS)}")
+    if task not in _TASKS.get(form, (task,)):
+        able = [one for one in FORMATS if task in _TASKS.get(one, (task,))]
+        raise InvalidInput("format", f"{form} has no place for results of {task}", hint=f"use {', '.join(able)}")
+
+
+def text_pieces(form: str, job: Job, records: Records) -> Iterator[bytes]:
+    """The results as one file, in pieces; of a form of many files, a zip of them."""
+    if form in TEXTS:
+        for piece in TEXTS[form][1](job, records):
+            yield piece.encode()
+        return
+    sink = _Sink()
+    with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path, text in FOLDERS[form](job, records):
+            archive.writestr(zipfile.ZipInfo(path), text, zipfile.ZIP_DEFLATED)
+            yield sink.taken()
+    yield sink.taken()
+
+
+def media_type(form: str) -> str:
+    """Of what `text_pieces` gives."""
+    return TEXTS[form][0] if form in TEXTS else "application/zip"
+
+
+class _Sink(RawIOBase):
+    """A file that can only be written, and hands out what was written since."""
+
+    def __init__(self) -> None:
+        self._written = bytearray()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: WriteableBuffer) -> int:
+        self._written += data
+        return len(memoryview(data))
+
+    def taken(self) -> bytes:
+        data = bytes(self._written)
+        self._written.clear()
+        return data

@@ -1,0 +1,308 @@
+"""Runs jobs on the engine: many images at a time, so that their rows fill batches, as bulk beside everybody else's."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import secrets
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from backbones.errors import Cancelled, DiffsightError, InvalidInput, Overloaded
+from service.images import DecodedImage, decode_image
+from service.jobs.sources import Reader, Source, listed
+from service.jobs.store import Item, Job, JobStore, Outcome, canonical
+from service.jobs.tasks import TASKS
+from service.settings import Settings
+from service.urls import ImageUrl, UrlFetcher
+
+if TYPE_CHECKING:
+    from service.startup import Service
+
+log = structlog.get_logger("diffsight")
+
+_LISTED_AT_ONCE = 1000
+# A network that stumbles is asked again after so many seconds.
+_PAUSES = (1.0, 5.0)
+
+
+class _JobFailed(Exception):
+    """What is wrong with a job as a whole."""
+
+
+class _LeftAlone(Exception):
+    """The job was paused, deleted or taken over while it ran."""
+
+
+class Runner:
+    """Claims jobs from the store and runs them, one owner a job.
+
+    service: has the warm engine, or raises NotReady. A runner that dies leaves leases that end by themselves.
+    """
+
+    def __init__(self, store: JobStore, service: Service, fetcher: UrlFetcher) -> None:
+        self.store = store
+        self.service = service
+        self.settings = service.settings
+        self.fetcher = fetcher
+        self.owner = secrets.token_hex(8)
+        self._news = asyncio.Event()
+
+    def notify(self) -> None:
+        """Look for work now."""
+        self._news.set()
+
+    async def serve(self) -> None:
+        """Run whatever jobs there are, so many at a time, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for _ in range(self.settings.jobs.jobs_at_once):
+                group.create_task(self._repeat())
+
+    async def _repeat(self) -> None:
+        while True:
+            job = None
+            try:
+                _ = self.service.engine
+                job = await asyncio.to_thread(self.store.claim, f"{self.owner}{secrets.token_hex(4)}", self._lease)
+            except DiffsightError:
+                pass  # not ready yet, or not any more
+            except Exception:
+                log.exception("jobs can not be read")
+            if job is not None:
+                await self.run(job)
+                continue
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._news.wait(), self.settings.jobs.poll_seconds)
+            self._news.clear()
+
+    @property
+    def _lease(self) -> float:
+        return self.settings.jobs.lease_seconds
+
+    async def run(self, job: Job) -> None:
+        """Run a claimed job to its end, or until it is paused, deleted or taken over. What goes wrong is stored."""
+        status, error = None, ""
+        try:
+            await _Run(self, job).all()
+            status = "done"
+        except* _LeftAlone:
+            pass
+        except* _JobFailed as group:
+            status, error = "failed", str(_first(group))
+        except* Cancelled:
+            pass  # the server stops: whoever starts next goes on
+        except* Exception as group:
+            log.error("a job failed", job=job.id, exc_info=_first(group))
+            status, error = "failed", f"a fault of the server, see its log: {type(_first(group)).__name__}"
+        finally:
+            with suppress(Exception):
+                await asyncio.shield(
+                    asyncio.to_thread(self.store.release, job.id, job.owner, status=status, error=error)
+                )
+
+
+class _Run:
+    """One run of one job: readers and workers before, one writer behind."""
+
+    def __init__(self, runner: Runner, job: Job) -> None:
+        self.runner = runner
+        self.store = runner.store
+        self.settings = runner.settings
+        self.job = job
+        self.task = TASKS[job.task]
+        try:
+            self.asked = self.task.parameters.model_validate(job.parameters)
+            self.source = Source.model_validate(job.source)
+        except ValueError as error:
+            raise _JobFailed(f"this version can not read the job: {error}") from error
+        self.reader = Reader(self.source)
+        self.reading = asyncio.Lock()
+        self.revision = ""
+        self.under_way: dict[str, asyncio.Event] = {}
+        at_once = runner.settings.jobs.images_at_once
+        self.waiting: asyncio.Queue[Item | None] = asyncio.Queue(at_once)
+        self.outcomes: asyncio.Queue[Outcome | None] = asyncio.Queue(4 * at_once)
+
+    async def all(self) -> None:
+        """List what is not listed, then do what is not done. Raises an ExceptionGroup."""
+        async with asyncio.TaskGroup() as group:
+            renewing = group.create_task(self._renew())
+            await self._begin()
+            if not self.job.listed:
+                await self._list()
+            writer = group.create_task(self._write())
+            async with asyncio.TaskGroup() as inner:
+                inner.create_task(self._page())
+                for _ in range(self.settings.jobs.images_at_once):
+                    inner.create_task(self._work())
+            await self.outcomes.put(None)
+            await writer
+            renewing.cancel()
+
+    async def _renew(self) -> None:
+        lease = self.settings.jobs.lease_seconds
+        while True:
+            if not await asyncio.to_thread(self.store.renew, self.job.id, self.job.owner, lease):
+                raise _LeftAlone
+            await asyncio.sleep(min(1.0, lease / 3))
+
+    async def _begin(self) -> None:
+        """Hold the job to the weights that it began with: half a job by other weights would be no job."""
+        self.revision = self.task.revision(self.runner.service)
+        if not self.job.revision:
+            await asyncio.to_thread(self.store.set_revision, self.job.id, self.revision)
+        elif self.job.revision != self.revision:
+            raise _JobFailed(
+                f"the job began with the weights {self.job.revision} and this server has {self.revision}: start a "
+                "server with those, or begin a new job"
+            )
+
+    async def _list(self) -> None:
+        await asyncio.to_thread(self.store.clear_items, self.job.id)
+        found = listed(self.source)
+        total = 0
+        while True:
+            try:
+                some = await asyncio.to_thread(_take, found, _LISTED_AT_ONCE)
+            except InvalidInput as error:
+                raise _JobFailed(str(error)) from error
+            if not some:
+                break
+            total += len(some)
+            if total > self.settings.jobs.max_items:
+                raise _JobFailed(f"the source has more than {self.settings.jobs.max_items:,} images: take it in parts")
+            await asyncio.to_thread(self.store.add_items, self.job.id, some)
+        await asyncio.to_thread(self.store.set_listed, self.job.id, total)
+
+    async def _page(self) -> None:
+        """Feed the workers, a page of unfinished items at a time."""
+        after = -1
+        while items := await asyncio.to_thread(self.store.pending, self.job.id, after=after, limit=_LISTED_AT_ONCE):
+            for item in items:
+                await self.waiting.put(item)
+            after = items[-1].position
+        for _ in range(self.settings.jobs.images_at_once):
+            await self.waiting.put(None)
+
+    async def _write(self) -> None:
+        """Store what is finished: as much as there is in one transaction, and never waiting for more."""
+        ended = False
+        while not ended:
+            some = [await self.outcomes.get()]
+            while not self.outcomes.empty():
+                some.append(self.outcomes.get_nowait())
+            ended = None in some
+            if done := [one for one in some if one is not None]:
+                await asyncio.to_thread(self.store.finish, self.job.id, done)
+                for one in done:
+                    if event := self.under_way.pop(one.key, None):
+                        event.set()
+
+    async def _work(self) -> None:
+        while (item := await self.waiting.get()) is not None:
+            await self.outcomes.put(await self._outcome(item))
+
+    async def _outcome(self, item: Item) -> Outcome:
+        """The item's end, whatever happens: only what concerns the whole job is raised."""
+        for pause in (*_PAUSES, None):
+            try:
+                return await self._attempt(item)
+            except (Cancelled, _JobFailed):
+                raise
+            except Overloaded as error:
+                await asyncio.sleep(error.retry_after_seconds)
+                return await self._outcome(item)
+            except (FileNotFoundError, PermissionError, KeyError) as error:
+                return Outcome(item.position, error=f"can not be read: {error}")
+            except DiffsightError as error:
+                if isinstance(error, InvalidInput) and error.field in self.task.parameters.model_fields:
+                    raise _JobFailed(f"{error.field}: {error}") from error
+                return Outcome(item.position, error=str(error))
+            except OSError as error:
+                if pause is None:
+                    return Outcome(item.position, error=f"can not be read: {error}")
+                await asyncio.sleep(pause)
+            except Exception as error:
+                log.exception("an item failed", job=self.job.id, item=item.name)
+                return Outcome(item.position, error=f"a fault of the server, see its log: {type(error).__name__}")
+        raise AssertionError("the last attempt returns")
+
+    async def _attempt(self, item: Item) -> Outcome:
+        read = await self._read(item)
+        key = await asyncio.to_thread(item_key, read, self.job, self.revision, item)
+        while (event := self.under_way.get(key)) is not None:
+            await event.wait()  # another item with the same bytes is being done
+        if await asyncio.to_thread(self.store.has_result, key):
+            return Outcome(item.position, key)
+        if key in self.under_way:
+            return await self._attempt(item)
+        event = self.under_way[key] = asyncio.Event()
+        try:
+            image = await asyncio.to_thread(partial(_decoded, read, self.settings, item.name))
+            with self.runner.service.engine.request(self.job.task, bulk=True) as engine:
+                result = await self.task.run(engine, image, self.asked, item.given, self.runner.service)
+        except BaseException:
+            self.under_way.pop(key, None)
+            event.set()
+            raise
+        sized = {"image": {"width": image.width, "height": image.height}, **result}
+        return Outcome(item.position, key, await asyncio.to_thread(canonical, sized))
+
+    async def _read(self, item: Item) -> bytes | NDArray[np.uint8]:
+        if self.source.kind == "urls":
+            most = self.settings.urls.max_bytes
+            return await self.runner.fetcher.fetch(ImageUrl(item.address), field="image", most_bytes=most)
+        if self.reader.in_order:
+            async with self.reading:  # asyncio's lock is handed on in the order of asking
+                return await asyncio.to_thread(self.reader.read, item)
+        return await asyncio.to_thread(self.reader.read, item)
+
+
+def item_key(read: bytes | NDArray[np.uint8], job: Job, revision: str, item: Item) -> str:
+    """SHA-256 of everything that decides a result: the image, the task, the weights, the parameters, given boxes."""
+    content = hashlib.sha256(read if isinstance(read, bytes) else np.ascontiguousarray(read)).hexdigest()
+    boxes = [one["bbox"] for one in item.given.get("boxes", ())] if "boxes" in item.given else None
+    size = None if isinstance(read, bytes) else read.shape
+    told = [content, size, job.task, revision, job.parameters, boxes]
+    return hashlib.sha256(canonical(told).encode()).hexdigest()
+
+
+def _decoded(read: bytes | NDArray[np.uint8], settings: Settings, name: str) -> DecodedImage:
+    if isinstance(read, bytes):
+        return decode_image(read, settings.limits, field="image")
+    height, width = read.shape[:2]
+    return DecodedImage(read, width, height, 1, False, "frame")
+
+
+def _take(found: Any, count: int) -> list[Item]:
+    return [item for _, item in zip(range(count), found, strict=False)]
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How fast a job goes. images_per_second: of the present run. seconds_left: None where nothing tells."""
+
+    images_per_second: float
+    seconds_left: float | None
+
+
+def pace(job: Job, now: float | None = None) -> Pace:
+    """The pace of the job's present run, up to its last change."""
+    until = (now or time.time()) if job.status == "running" else job.updated
+    rate = (job.finished - job.resumed_finished) / max(until - job.resumed, 1e-3)
+    left = job.total - job.finished
+    return Pace(rate, left / rate if job.status == "running" and rate > 0 and job.listed else None)

@@ -1,0 +1,439 @@
+"""Where batch jobs live: SQLite by default, PostgreSQL by URL. Every method is one transaction, and blocks.
+
+An item is finished in the same transaction that stores its result, so that a kill at any moment leaves it either done
+or not begun. A result is stored once under its key; every item of every job with the same key shares it.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, delete, event, exists, func, insert, or_, select, text, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+from backbones.errors import InvalidInput
+from service.jobs.tables import items, jobs, results
+from service.problems import ChangedMeanwhile, NothingStored
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+# Any number will do: it stands for "the tables of diffsight are being made".
+_MIGRATION_LOCK = 0x64696666
+_SECONDS_TO_WAIT_FOR_A_LOCK = 60
+
+UNFINISHED = ("queued", "running")
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One job as it stands. status: queued, running, paused, done or failed. Times are seconds since 1970."""
+
+    id: str
+    task: str
+    parameters: Mapping[str, Any]
+    source: Mapping[str, Any]
+    local: bool
+    status: str
+    error: str
+    revision: str
+    listed: bool
+    total: int
+    done: int
+    failed: int
+    reused: int
+    created: float
+    updated: float
+    resumed: float
+    resumed_finished: int
+    owner: str
+    leased_until: float
+
+    @property
+    def finished(self) -> int:
+        return self.done + self.failed
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One picture of a job. name: what results call it. given: what its source says of it, such as boxes."""
+
+    position: int
+    name: str
+    address: str
+    given: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an item ended: under `key` with a result (None where the key has one already), or with the reason why not."""
+
+    position: int
+    key: str = ""
+    result: str | None = None
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A finished item, for readers. result: None where it failed, and `error` says why."""
+
+    position: int
+    name: str
+    given: Mapping[str, Any]
+    key: str
+    result: Mapping[str, Any] | None
+    error: str
+
+
+def default_url(data_folder: Path) -> str:
+    """The SQLite file in the folder of what callers make, which is created."""
+    data_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return f"sqlite:///{data_folder / 'jobs.db'}"
+
+
+class JobStore:
+    """The jobs of one database, whose tables are brought up to date when it is opened."""
+
+    def __init__(self, url: str) -> None:
+        try:
+            self._engine = _open(url)
+            with self._writing() as connection:
+                _migrate(connection)
+        except ImportError as error:
+            raise InvalidInput(
+                "jobs.database",
+                f"the driver of {url.partition(':')[0]} is not installed",
+                hint="pip install 'diffsight[postgres]', and begin the URL with postgresql+psycopg://",
+            ) from error
+        except (SQLAlchemyError, ArgumentError) as error:
+            told = str(getattr(error, "orig", error)).splitlines()[0]
+            raise InvalidInput(
+                "jobs.database",
+                f"the database of jobs can not be opened: {told}",
+                hint="set DIFFSIGHT_JOBS__DATABASE to an SQLAlchemy URL of SQLite or PostgreSQL that may be written",
+            ) from error
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._engine.dispose()
+
+    # Jobs
+
+    def add(
+        self, task: str, parameters: Mapping[str, Any], source: Mapping[str, Any], *, local: bool = False, id: str = ""
+    ) -> Job:
+        """A new job, queued."""
+        now = time.time()
+        job = Job(
+            id=id or new_id(),
+            task=task,
+            parameters=parameters,
+            source=source,
+            local=local,
+            status="queued",
+            error="",
+            revision="",
+            listed=False,
+            total=0,
+            done=0,
+            failed=0,
+            reused=0,
+            created=now,
+            updated=now,
+            resumed=now,
+            resumed_finished=0,
+            owner="",
+            leased_until=0.0,
+        )
+        row = {one.name: getattr(job, one.name) for one in fields(job)}
+        row |= {"parameters": canonical(parameters), "source": canonical(source)}
+        with self._writing() as connection:
+            connection.execute(insert(jobs).values(row))
+        return job
+
+    def latest(self, *, limit: int = 100, before: float | None = None) -> list[Job]:
+        """Jobs, newest first; those made before `before` where it is given."""
+        query = select(jobs).order_by(jobs.c.created.desc(), jobs.c.id).limit(limit)
+        if before is not None:
+            query = query.where(jobs.c.created < before)
+        with self._engine.connect() as connection:
+            return [_job(row) for row in connection.execute(query)]
+
+    def get(self, job_id: str) -> Job:
+        """The job as it stands. Raises NothingStored where there is none."""
+        with self._engine.connect() as connection:
+            return _get(connection, job_id)
+
+    def find_local(self, task: str, parameters: Mapping[str, Any], source: Mapping[str, Any]) -> Job | None:
+        """The job that the same command began before."""
+        query = select(jobs).where(
+            jobs.c.local,
+            jobs.c.task == task,
+            jobs.c.parameters == canonical(parameters),
+            jobs.c.source == canonical(source),
+        )
+        with self._engine.connect() as connection:
+            row = connection.execute(query.limit(1)).first()
+        return None if row is None else _job(row)
+
+    def pause(self, job_id: str) -> Job:
+        """Let the job rest: what is under way is finished. Raises ChangedMeanwhile for one that has ended."""
+        return self._move(job_id, (*UNFINISHED, "paused"), "paused")
+
+    def resume(self, job_id: str) -> Job:
+        """Let a paused job go on. Raises ChangedMeanwhile for one that has ended."""
+        return self._move(job_id, (*UNFINISHED, "paused"), "queued")
+
+    def retry(self, job_id: str) -> Job:
+        """Queue the failed items again; of a job that failed as a whole, everything that has no result.
+
+        Raises ChangedMeanwhile for a job that has not ended.
+        """
+        with self._writing() as connection:
+            job = _get(connection, job_id)
+            if job.status not in ("done", "failed"):
+                raise _wrong_state(job, "retried", "wait for its end, or pause it")
+            again = (items.c.job_id == job_id) & (items.c.status == "failed")
+            connection.execute(update(items).where(again).values(status="pending", error="", key=""))
+            values: dict[str, Any] = {"status": "queued", "failed": 0, "error": ""}
+            connection.execute(update(jobs).where(jobs.c.id == job_id).values(updated=time.time(), **values))
+            return _get(connection, job_id)
+
+    def begin_again(self, job_id: str) -> Job:
+        """Forget the list of items, so that it is made anew, and keep all results: what has a key is done at once."""
+        with self._writing() as connection:
+            if (job := _get(connection, job_id)).leased_until > time.time():
+                raise _wrong_state(job, "begun again", "another process runs it; end that one, or wait for it")
+            connection.execute(delete(items).where(items.c.job_id == job_id))
+            nothing = {"total": 0, "done": 0, "failed": 0, "reused": 0, "listed": False, "revision": "", "error": ""}
+            values = {"status": "queued", "owner": "", "updated": time.time(), **nothing}
+            connection.execute(update(jobs).where(jobs.c.id == job_id).values(**values))
+            return _get(connection, job_id)
+
+    def delete(self, job_id: str) -> None:
+        """Forget a job, its items, and the results that no other job shares. Raises NothingStored."""
+        with self._writing() as connection:
+            _get(connection, job_id)
+            own = select(items.c.key).where(items.c.job_id == job_id)
+            other = items.alias()
+            shared = exists().where((other.c.key == results.c.key) & (other.c.job_id != job_id))
+            connection.execute(delete(results).where(results.c.key.in_(own), ~shared))
+            connection.execute(delete(items).where(items.c.job_id == job_id))
+            connection.execute(delete(jobs).where(jobs.c.id == job_id))
+
+    # What a runner does
+
+    def claim(self, owner: str, seconds: float, *, job_id: str | None = None) -> Job | None:
+        """The oldest job that nobody runs, now leased to `owner`; or just the one with the id, if nobody runs that."""
+        now = time.time()
+        free = or_(jobs.c.owner == "", jobs.c.owner == owner, jobs.c.leased_until < now)
+        which = ~jobs.c.local if job_id is None else jobs.c.id == job_id
+        query = select(jobs).where(jobs.c.status.in_(UNFINISHED), free, which).order_by(jobs.c.created).limit(1)
+        with self._writing() as connection:
+            row = connection.execute(query.with_for_update(skip_locked=True)).first()
+            if row is None:
+                return None
+            leased = {"owner": owner, "leased_until": now + seconds, "status": "running", "updated": now}
+            run = {"resumed": now, "resumed_finished": row.done + row.failed}
+            connection.execute(update(jobs).where(jobs.c.id == row.id).values(**leased, **run))
+            return _get(connection, row.id)
+
+    def renew(self, job_id: str, owner: str, seconds: float) -> bool:
+        """Lease the job on. False where it was paused, deleted or taken over: then it is to be left alone."""
+        held = (jobs.c.id == job_id) & (jobs.c.owner == owner) & (jobs.c.status == "running")
+        with self._writing() as connection:
+            lease = update(jobs).where(held).values(leased_until=time.time() + seconds)
+            return connection.execute(lease).rowcount == 1
+
+    def release(self, job_id: str, owner: str, *, status: str | None = None, error: str = "") -> None:
+        """End the lease; with a status, and where the job is still running, the job."""
+        mine = (jobs.c.id == job_id) & (jobs.c.owner == owner)
+        with self._writing() as connection:
+            if status is not None:
+                ended = {"status": status, "error": error, "updated": time.time()}
+                connection.execute(update(jobs).where(mine, jobs.c.status == "running").values(**ended))
+            connection.execute(update(jobs).where(mine).values(owner="", leased_until=0.0))
+
+    def clear_items(self, job_id: str) -> None:
+        """Forget a list of items that was not finished."""
+        with self._writing() as connection:
+            connection.execute(delete(items).where(items.c.job_id == job_id))
+
+    def add_items(self, job_id: str, more: Sequence[Item]) -> None:
+        """Add to the list of items."""
+        rows = [
+            {
+                "job_id": job_id,
+                "position": item.position,
+                "name": item.name,
+                "address": item.address,
+                "given": canonical(item.given),
+                "status": "pending",
+                "key": "",
+                "error": "",
+            }
+            for item in more
+        ]
+        with self._writing() as connection:
+            connection.execute(insert(items), rows)
+
+    def set_listed(self, job_id: str, total: int) -> None:
+        """Say that the list is whole."""
+        with self._writing() as connection:
+            connection.execute(update(jobs).where(jobs.c.id == job_id).values(listed=True, total=total))
+
+    def set_revision(self, job_id: str, revision: str) -> None:
+        """Note which weights the job's results come from."""
+        with self._writing() as connection:
+            connection.execute(update(jobs).where(jobs.c.id == job_id).values(revision=revision))
+
+    def pending(self, job_id: str, *, after: int, limit: int) -> list[Item]:
+        """Items that are not finished, in order, from behind position `after`."""
+        query = (
+            select(items.c.position, items.c.name, items.c.address, items.c.given)
+            .where(items.c.job_id == job_id, items.c.status == "pending", items.c.position > after)
+            .order_by(items.c.position)
+            .limit(limit)
+        )
+        with self._engine.connect() as connection:
+            rows = connection.execute(query).all()
+        return [Item(row.position, row.name, row.address, json.loads(row.given)) for row in rows]
+
+    def has_result(self, key: str) -> bool:
+        """Whether a result is stored under the key."""
+        with self._engine.connect() as connection:
+            return connection.execute(select(results.c.key).where(results.c.key == key)).first() is not None
+
+    def finish(self, job_id: str, outcomes: Sequence[Outcome]) -> None:
+        """Store results and finish their items, all or none. Of an item that is finished already nothing changes."""
+        now = time.time()
+        counts = {"done": 0, "failed": 0, "reused": 0}
+        with self._writing() as connection:
+            if connection.execute(select(jobs.c.id).where(jobs.c.id == job_id).with_for_update()).first() is None:
+                return
+            fresh = [{"key": one.key, "result": one.result, "created": now} for one in outcomes if one.result]
+            if fresh:
+                connection.execute(self._insert_results(), fresh)
+            for one in outcomes:
+                status = "failed" if one.error else "done"
+                at = (items.c.job_id == job_id) & (items.c.position == one.position) & (items.c.status == "pending")
+                ended = update(items).where(at).values(status=status, key=one.key, error=one.error)
+                if connection.execute(ended).rowcount:
+                    counts[status] += 1
+                    counts["reused"] += status == "done" and one.result is None
+            grown = {name: jobs.c[name] + count for name, count in counts.items()}
+            connection.execute(update(jobs).where(jobs.c.id == job_id).values(updated=now, **grown))
+
+    # What readers do
+
+    def records(self, job_id: str, *, status: str = "done", page: int = 500) -> Iterator[Record]:
+        """The finished items in order, read a page at a time: the memory does not grow with the job."""
+        after = -1
+        while True:
+            query = (
+                select(items, results.c.result)
+                .outerjoin(results, results.c.key == items.c.key)
+                .where(items.c.job_id == job_id, items.c.status == status, items.c.position > after)
+                .order_by(items.c.position)
+                .limit(page)
+            )
+            with self._engine.connect() as connection:
+                rows = connection.execute(query).all()
+            for row in rows:
+                result = json.loads(row.result) if row.result else None
+                yield Record(row.position, row.name, json.loads(row.given), row.key, result, row.error)
+            if len(rows) < page:
+                return
+            after = rows[-1].position
+
+    def count_results(self) -> int:
+        """How many results are stored, all jobs together."""
+        with self._engine.connect() as connection:
+            return int(connection.execute(select(func.count()).select_from(results)).scalar_one())
+
+    def _move(self, job_id: str, from_: Sequence[str], to: str) -> Job:
+        with self._writing() as connection:
+            job = _get(connection, job_id)
+            if job.status not in from_:
+                raise _wrong_state(job, to, "it has ended; POST .../retry runs its failed items again")
+            if to != "queued" or job.status == "paused":
+                moved = update(jobs).where(jobs.c.id == job_id, jobs.c.status.in_(from_))
+                connection.execute(moved.values(status=to, updated=time.time()))
+            return _get(connection, job_id)
+
+    def _insert_results(self) -> Any:
+        dialect = postgresql if self._engine.dialect.name == "postgresql" else sqlite
+        return dialect.insert(results).on_conflict_do_nothing(index_elements=["key"])
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        with self._engine.connect().execution_options(writing=True) as connection, connection.begin():
+            yield connection
+
+
+def new_id() -> str:
+    """An id for a job; ids sort by the second in which they were given."""
+    return f"{int(time.time()):08x}{secrets.token_hex(4)}"
+
+
+def canonical(value: Any) -> str:
+    """JSON that is the same text for the same value."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def _open(url: str) -> Engine:
+    parsed = make_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        return create_engine(parsed, pool_pre_ping=True)
+    engine = create_engine(parsed, connect_args={"timeout": _SECONDS_TO_WAIT_FOR_A_LOCK})
+
+    @event.listens_for(engine, "connect")
+    def _(connection: Any, __: Any) -> None:
+        # Transactions are begun below: the driver's own way would take the write lock too late and fail for it.
+        connection.isolation_level = None
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+
+    @event.listens_for(engine, "begin")
+    def _(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.get_execution_options().get("writing") else "BEGIN")
+
+    return engine
+
+
+def _migrate(connection: Connection) -> None:
+    """Bring the tables up to date; of several processes that start together, one does it and the others wait."""
+    from alembic import command
+    from alembic.config import Config
+
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK})
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+def _job(row: Any) -> Job:
+    values = {one.name: getattr(row, one.name) for one in fields(Job)}
+    return Job(**{**values, "parameters": json.loads(row.parameters), "source": json.loads(row.source)})
+
+
+def _get(connection: Connection, job_id: str) -> Job:
+    row = connection.execute(select(jobs).where(jobs.c.id == job_id)).first()
+    if row is None:
+        raise NothingStored(f"there is no job {job_id[:100]!r}", hint="GET /v1/jobs lists those here")
+    return _job(row)
+
+
+def _wrong_state(job: Job, what: str, hint: str) -> ChangedMeanwhile:
+    return ChangedMeanwhile(f"the job {job.id} is {job.status} and can not be {what}", hint=hint)

@@ -1,0 +1,153 @@
+"""Jobs in SQLite and in PostgreSQL: one owner each, all or nothing, one result a key, whatever is repeated."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, inspect
+
+from backbones.errors import InvalidInput
+from service.jobs.store import Item, Job, JobStore, Outcome
+from service.jobs.tables import metadata
+from service.problems import ChangedMeanwhile, NothingStored
+
+FOREVER = 1000.0
+
+
+def listed(store: JobStore, count: int = 3) -> Job:
+    job = store.add("features", {"pool_size": 1}, {"kind": "folder", "address": "/a"})
+    store.add_items(job.id, [Item(n, f"{n}.png", f"/a/{n}.png", {"image_id": n}) for n in range(count)])
+    store.set_listed(job.id, count)
+    return store.get(job.id)
+
+
+def test_the_migrations_make_the_tables_that_the_code_names(store: JobStore, database: str) -> None:
+    engine = create_engine(database)
+    found = inspect(engine)
+    for table in metadata.sorted_tables:
+        assert [c["name"] for c in found.get_columns(table.name)] == [c.name for c in table.columns]
+        assert {i["name"] for i in found.get_indexes(table.name)} == {i.name for i in table.indexes}
+    engine.dispose()
+
+
+def test_opening_twice_changes_nothing(store: JobStore, database: str) -> None:
+    job = listed(store)
+    again = JobStore(database)
+    assert again.get(job.id) == job
+    again.close()
+
+
+def test_a_job_has_one_owner_until_its_lease_ends(store: JobStore) -> None:
+    job = listed(store)
+    claimed = store.claim("one", FOREVER)
+    assert claimed is not None
+    assert (claimed.id, claimed.status, claimed.owner) == (job.id, "running", "one")
+    assert store.claim("two", FOREVER) is None
+    assert store.renew(job.id, "one", -1.0)
+    taken = store.claim("two", FOREVER)
+    assert taken is not None
+    assert taken.owner == "two"
+    assert not store.renew(job.id, "one", FOREVER)
+    store.release(job.id, "one", status="done")
+    assert store.get(job.id).status == "running"
+    store.release(job.id, "two", status="done")
+    assert store.get(job.id).status == "done"
+
+
+def test_the_oldest_job_goes_first_and_a_local_one_only_by_its_id(store: JobStore) -> None:
+    local = store.add("features", {}, {}, local=True)
+    old, new = listed(store), listed(store)
+    assert [job.id for job in store.latest()] == [new.id, old.id, local.id]
+    claims = [store.claim("one", FOREVER), store.claim("two", FOREVER), store.claim("three", FOREVER)]
+    assert [claim and claim.id for claim in claims] == [old.id, new.id, None]
+    mine = store.claim("four", FOREVER, job_id=local.id)
+    assert mine is not None
+    assert mine.id == local.id
+
+
+def test_an_item_is_finished_once_and_a_key_has_one_result(store: JobStore) -> None:
+    job = listed(store)
+    store.finish(job.id, [Outcome(0, "k", '{"a":1}'), Outcome(1, "k"), Outcome(2, error="broken")])
+    store.finish(job.id, [Outcome(0, "k", '{"a":2}'), Outcome(2, "x", '{"a":3}')])
+    now = store.get(job.id)
+    assert (now.done, now.failed, now.reused) == (2, 1, 1)
+    assert [(one.name, one.given, one.result) for one in store.records(job.id, page=1)] == [
+        ("0.png", {"image_id": 0}, {"a": 1}),
+        ("1.png", {"image_id": 1}, {"a": 1}),
+    ]
+    assert [(one.name, one.error) for one in store.records(job.id, status="failed")] == [("2.png", "broken")]
+    assert store.pending(job.id, after=-1, limit=9) == []
+
+
+def test_pages_of_pending_items_follow_each_other(store: JobStore) -> None:
+    job = listed(store, 5)
+    store.finish(job.id, [Outcome(1, "k", "{}")])
+    first = store.pending(job.id, after=-1, limit=2)
+    assert [item.position for item in first] == [0, 2]
+    assert [item.position for item in store.pending(job.id, after=2, limit=9)] == [3, 4]
+
+
+def test_a_paused_job_is_nobodys_until_it_is_resumed(store: JobStore) -> None:
+    job = listed(store)
+    store.claim("one", FOREVER)
+    assert store.pause(job.id).status == "paused"
+    assert not store.renew(job.id, "one", FOREVER)
+    store.release(job.id, "one", status="done")
+    assert store.get(job.id).status == "paused"
+    assert store.claim("two", FOREVER) is None
+    assert store.resume(job.id).status == "queued"
+    assert store.claim("two", FOREVER) is not None
+
+
+def test_only_an_ended_job_is_retried_and_then_its_failed_items_only(store: JobStore) -> None:
+    job = listed(store)
+    with pytest.raises(ChangedMeanwhile):
+        store.retry(job.id)
+    store.claim("one", FOREVER)
+    store.finish(job.id, [Outcome(0, "k", "{}"), Outcome(1, error="broken"), Outcome(2, "l", "{}")])
+    store.release(job.id, "one", status="done")
+    with pytest.raises(ChangedMeanwhile):
+        store.pause(job.id)
+    again = store.retry(job.id)
+    assert (again.status, again.done, again.failed) == ("queued", 2, 0)
+    assert [item.position for item in store.pending(job.id, after=-1, limit=9)] == [1]
+
+
+def test_deleting_a_job_keeps_the_results_that_others_share(store: JobStore) -> None:
+    one, two = listed(store), listed(store)
+    store.finish(one.id, [Outcome(0, "shared", "{}"), Outcome(1, "own", "{}")])
+    store.finish(two.id, [Outcome(0, "shared")])
+    store.delete(one.id)
+    assert store.has_result("shared")
+    assert not store.has_result("own")
+    with pytest.raises(NothingStored):
+        store.get(one.id)
+    # What its runner finishes late leaves nothing behind.
+    store.finish(one.id, [Outcome(2, "late", "{}")])
+    assert not store.has_result("late")
+
+
+def test_beginning_again_keeps_results_and_is_refused_while_somebody_runs_it(store: JobStore) -> None:
+    job = listed(store)
+    store.finish(job.id, [Outcome(0, "k", "{}")])
+    store.claim("one", FOREVER)
+    with pytest.raises(ChangedMeanwhile):
+        store.begin_again(job.id)
+    store.release(job.id, "one")
+    assert not store.begin_again(job.id).listed
+    assert store.has_result("k")
+
+
+@pytest.mark.parametrize("url", ["sqlite:////nowhere/at/all/jobs.db", "postgresql+psycopg://t@/x?host=/nowhere"])
+def test_a_database_that_can_not_be_opened_is_told_with_the_setting(url: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        JobStore(url)
+    assert "DIFFSIGHT_JOBS__DATABASE" in caught.value.hint
+
+
+def test_the_default_is_a_file_in_the_data_folder(tmp_path: Path) -> None:
+    from service.jobs.store import default_url
+
+    JobStore(default_url(tmp_path / "data")).close()
+    assert (tmp_path / "data" / "jobs.db").is_file()
