@@ -173,7 +173,7 @@ def _unet_config(tensors: Mapping[str, Tensor], source: object) -> dict[str, Any
 
 
 def _convert_vpd(kind: str, file: Path, target: Path, *, any_size: bool) -> None:
-    tensors = _read_torch_file(file)
+    tensors = read_torch_file(file)
     if all(key.startswith("module.") for key in tensors):
         tensors = {key.removeprefix("module."): tensor for key, tensor in tensors.items()}
     prefix = VPD_PREFIXES[kind]
@@ -201,7 +201,11 @@ def _convert_vpd(kind: str, file: Path, target: Path, *, any_size: bool) -> None
     _save(head, target / HEAD_FILE)
 
 
-def _read_torch_file(file: Path) -> dict[str, Tensor]:
+def read_torch_file(file: Path) -> dict[str, Tensor]:
+    """Tensors of any shape by key, of a file that may hold what these systems' trainers leave beside them.
+
+    Raises ModelNotFound, and CheckpointError for a file that is damaged or holds anything else.
+    """
     with torch.serialization.safe_globals(_HARMLESS):
         return read_tensors(file)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from tests.conformance import diffews, diffusion_classifier, feature_pooling, sdpose
+from tests.conformance import diffews, diffusion_classifier, feature_pooling, sdpose, vpd
 from tests.conformance.checks import Check, read_json, unchecked
 
 REPLAYS = {
@@ -23,6 +23,7 @@ REPLAYS = {
     "diffusion_classifier": diffusion_classifier.replay,
     "feature_pooling": feature_pooling.replay,
     "sdpose": sdpose.replay,
+    "vpd": vpd.replay,
 }
 
 

@@ -1,0 +1,319 @@
+"""Heads from files: the published checkpoints under their own key names, models that were added, and fitted heads."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from backbones.errors import CheckpointError, InvalidInput, ModelNotFound
+from backbones.loading import ldm
+from backbones.loading.added import load_added_variant
+from backbones.loading.layouts import HEAD_FILE, VAE_FILE, read_torch_file
+from backbones.loading.published import VPD_PREFIXES, head_keys
+from backbones.loading.registry import Entry
+from backbones.loading.variants import build_variant
+from backbones.loading.weight_files import check_fit, digest_of, read_tensors
+from backbones.stable_diffusion import StableDiffusion
+from heads.vpd.depth_network import depth_network
+from heads.vpd.features import find_taps
+from heads.vpd.heads import NYU_SCENES, DepthHead, Head, ReferringHead, SegmentationHead, Task
+from heads.vpd.referring_network import referring_network, token_length
+from heads.vpd.segmentation_network import segmentation_network
+
+FITTED = "diffsight"
+"""Entry of a safetensors file's metadata that makes it a fitted head: a JSON object, `FittedAs`."""
+
+_UNET, _VAE, _SCHEDULE = "unet.unet.diffusion_model.", "encoder_vq.", "sd_model."
+_OUTPUT = ("conv_norm_out.", "conv_out.")
+NETWORKS: dict[str, Any] = {
+    "depth": depth_network,
+    "segmentation": segmentation_network,
+    "referring": referring_network,
+}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OriginalParts:
+    """A published checkpoint, taken apart: key -> tensor of the original's shape.
+
+    unet, vae: less their prefixes, under LDM's names. head: all else, under its own names.
+    """
+
+    unet: Mapping[str, Tensor]
+    vae: Mapping[str, Tensor]
+    head: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class FittedAs:
+    """What a fitted head's file tells beside its weights.
+
+    revision: of the backbone's weights. size: shorter side in pixels. classes: names, for segmentation.
+    palette: (r, g, b) a class. tokens: of the text, for referring. maps: whether depth reads attention maps.
+    """
+
+    task: Task
+    backbone: str
+    revision: str
+    size: int
+    max_metres: float = 10.0
+    classes: tuple[str, ...] = ()
+    palette: tuple[tuple[int, int, int], ...] = ()
+    tokens: int = 0
+    maps: bool = False
+
+
+def split_original(tensors: Mapping[str, Tensor], task: Task, source: object) -> OriginalParts:
+    """The parts of a published checkpoint: key -> tensor of any shape, with or without `module.` before every key.
+
+    Raises CheckpointError where the head's names are not those of the task's network, or a part is not there.
+    """
+    if tensors and all(key.startswith("module.") for key in tensors):
+        tensors = {key.removeprefix("module."): tensor for key, tensor in tensors.items()}
+    prefix = VPD_PREFIXES[f"vpd-{task}"]
+    below = {
+        part: {key.removeprefix(start): tensor for key, tensor in tensors.items() if key.startswith(start)}
+        for part, start in (("unet", prefix + _UNET), ("vae", prefix + _VAE))
+    }
+    skipped = (prefix + _UNET, prefix + _VAE, _SCHEDULE)
+    head = {key: tensor for key, tensor in tensors.items() if not key.startswith(skipped)}
+    check_names(head, task, source, missing=[f"{prefix + start}*" for start, part in
+                                             ((_UNET, below["unet"]), (_VAE, below["vae"])) if not part])  # fmt: skip
+    return OriginalParts(below["unet"], below["vae"], head)
+
+
+def check_names(head: Mapping[str, Tensor], task: Task, source: object, *, missing: Sequence[str] = ()) -> None:
+    """Raises CheckpointError with the names that a head lacks or should not have; `head`: name -> tensor of any shape.
+
+    missing: what is known to be missing already.
+    """
+    known = head_keys(f"vpd-{task}").keys()
+    lacking = [*missing, *sorted(known - head.keys())]
+    unexpected = sorted(head.keys() - known)
+    if lacking or unexpected:
+        raise CheckpointError(
+            source,
+            f"this is no VPD {task} checkpoint",
+            missing=lacking,
+            unexpected=unexpected,
+            hint="give the file of this task, whole",
+        )
+
+
+def load_network(head: Mapping[str, Tensor], task: Task, source: object, device: torch.device | str) -> Any:
+    """The task's network with these weights, float32, in eval mode: name -> tensor in the original's shape.
+
+    Raises CheckpointError with the missing, unexpected and mis-shaped keys.
+    """
+    check_names(head, task, source)
+    network: nn.Module = NETWORKS[task](head, source)
+    check_fit(network, head, source, f"the weights do not fit VPD's {task} network")
+    state = {
+        key: tensor.to(torch.float32 if tensor.is_floating_point() else tensor.dtype, copy=True)
+        for key, tensor in head.items()
+    }
+    network.load_state_dict(state, assign=True)
+    return network.eval().requires_grad_(False).to(device)
+
+
+def open_original(backbone: StableDiffusion, task: Task, file: Path, *, name: str = "", size: int = 0) -> Head:
+    """A published checkpoint: its U-Net becomes the variant `name` (its task's name by default), its head is returned.
+
+    size: other pixels than the published ones. Raises ModelNotFound, and CheckpointError for a file that is damaged,
+    another task's or another backbone's, with the keys that are missing, unexpected or mis-shaped.
+    """
+    parts = split_original(read_torch_file(file), task, file)
+    check_vae(backbone, parts.vae, file)
+    name = name or f"vpd-{task}"
+    variant = build_variant(
+        backbone,
+        parts.unet,
+        source=file,
+        revision=digest_of(file),
+        from_backbone=_OUTPUT if task == "depth" else (),
+    )
+    backbone.add_variant(name, variant)
+    return published_head(backbone, task, parts.head, file, variant=name, size=size)
+
+
+def open_entry(backbone: StableDiffusion, task: Task, entry: Entry) -> Head:
+    """A published checkpoint that `diffsight models add` has stored. Raises as `open_original` does."""
+    if entry.kind != f"vpd-{task}":
+        raise InvalidInput(f"heads.{task}", f"{entry.name!r} is {entry.kind}", hint=f"name a model of kind vpd-{task}")
+    head = read_tensors(entry.weights / HEAD_FILE)
+    check_vae(backbone, read_tensors(entry.weights / VAE_FILE), entry.weights / VAE_FILE)
+    load_added_variant(backbone, entry)
+    return published_head(backbone, task, head, entry.weights / HEAD_FILE, variant=entry.name)
+
+
+def check_vae(backbone: StableDiffusion, vae: Mapping[str, Tensor], source: object) -> None:
+    """Raises CheckpointError where a file's VAE encoder, under LDM's names, is not the backbone's, which is used.
+
+    vae: name -> tensor of the original's shape. What lower precision rounds away is no difference.
+    """
+    config = backbone.vae.config
+    converted = ldm.convert_vae(vae, config)
+    own = backbone.vae.state_dict()
+    differing = [
+        key
+        for key, tensor in converted.items()
+        if not key.startswith("decoder.")
+        and not (
+            key in own
+            and own[key].shape == tensor.shape
+            and torch.allclose(own[key].float().cpu(), tensor.float(), rtol=2e-2, atol=2e-3)
+        )
+    ]
+    if differing:
+        raise CheckpointError(
+            source,
+            f"its VAE is not that of the backbone {backbone.name!r} ({len(differing)} tensors differ, {differing[0]} "
+            "is the first)",
+            hint="serve the backbone that it was trained over, Stable Diffusion 1.5 for the published ones",
+        )
+
+
+def published_head(
+    backbone: StableDiffusion,
+    task: Task,
+    weights: Mapping[str, Tensor],
+    source: object,
+    *,
+    variant: str,
+    size: int = 0,
+) -> Head:
+    """A head with the published settings, from weights by their original names and shapes."""
+    described = backbone.description
+    taps = find_taps(described)
+    network = load_network(weights, task, source, described.device)
+    named: dict[str, Any] = {"network": network, "taps": taps, "variant": variant, "name": f"vpd-{task}"}
+    if size:
+        named["size"] = size
+    with torch.no_grad():
+        if task == "depth":
+            contexts = network.contexts()
+            scenes = NYU_SCENES if len(contexts) == len(NYU_SCENES) else numbered("scene", len(contexts))
+            return DepthHead(contexts=contexts, scenes=scenes, **named)
+        if task == "segmentation":
+            contexts = network.contexts()
+            classes, palette = ade_classes(len(contexts))
+            return SegmentationHead(contexts=contexts, classes=classes, palette=palette, **named)
+    return ReferringHead(tokens=token_length(network, tapped_channels(backbone, variant)), **named)
+
+
+def ade_classes(count: int) -> tuple[tuple[str, ...], NDArray[np.uint8]]:
+    """Names and palette (K, 3) uint8 of ADE20K by mmsegmentation; of another number of classes, numbers and colours."""
+    if count == 150:
+        from mmseg.utils import ade_classes as names
+        from mmseg.utils import ade_palette as colours
+
+        return tuple(names()), np.array(colours(), dtype=np.uint8)
+    levels = np.array(
+        [[(37 * index) % 256, (91 * index + 85) % 256, (151 * index + 170) % 256] for index in range(count)]
+    )
+    return numbered("class", count), levels.astype(np.uint8)
+
+
+def numbered(word: str, count: int) -> tuple[str, ...]:
+    """`count` names such as "class 3"."""
+    return tuple(f"{word} {index}" for index in range(count))
+
+
+def tapped_channels(backbone: StableDiffusion, variant: str = "") -> list[int]:
+    """Channels of the four tapped maps of a variant, finest first."""
+    unet: Any = backbone.variants[variant].unet
+    channels = []
+    for name in find_taps(backbone.description).features:
+        block, kind, place = name.rsplit(".", 2)
+        # A transformer's output is as wide as that of the residual block before it.
+        channels.append(unet.get_submodule(f"{block}.resnets.{place}").out_channels)
+        assert kind in ("attentions", "resnets")
+    return channels
+
+
+def save_fitted(file: Path, network: nn.Module, fitted: FittedAs, *, half: bool = True) -> None:
+    """Write a fitted head beside and rename it: a safetensors file, in half precision unless told otherwise."""
+    told = {name: getattr(fitted, name) for name in FittedAs.__dataclass_fields__}
+    tensors = {
+        key: (tensor.half() if half and tensor.is_floating_point() else tensor).detach().cpu().contiguous()
+        for key, tensor in network.state_dict().items()
+    }
+    file.parent.mkdir(parents=True, exist_ok=True)
+    beside = file.with_name(f".{file.name}.part")
+    save_file(tensors, beside, metadata={"format": "pt", FITTED: json.dumps(told)})
+    beside.replace(file)
+
+
+def read_fitted(file: Path) -> FittedAs | None:
+    """What a fitted head's file tells, None for any other file. Raises CheckpointError where it is damaged."""
+    if file.suffix != ".safetensors":
+        return None
+    try:
+        with safe_open(file, "pt") as opened:
+            told = (opened.metadata() or {}).get(FITTED)
+        if told is None:
+            return None
+        content = json.loads(told)
+        content["classes"] = tuple(content.get("classes", ()))
+        content["palette"] = tuple(tuple(colour) for colour in content.get("palette", ()))
+        return FittedAs(**content)
+    except Exception as error:
+        raise CheckpointError(
+            file, f"this head can not be read ({error})", hint="fit it again, or copy it again"
+        ) from error
+
+
+def open_fitted(backbone: StableDiffusion, task: Task, file: Path) -> Head:
+    """A head that `diffsight fit` made. Raises CheckpointError where it is another task's or another backbone's."""
+    fitted = read_fitted(file)
+    if fitted is None or fitted.task != task:
+        made = "no fitted head" if fitted is None else f"a fitted head for {fitted.task}"
+        raise CheckpointError(file, f"this is {made}", hint=f"give one for {task}")
+    described = backbone.description
+    if fitted.revision != described.revision:
+        raise CheckpointError(
+            file,
+            f"this head was fitted on {fitted.backbone} ({fitted.revision}), not on {described.name} "
+            f"({described.revision})",
+            hint=f"fit it again: diffsight fit {task} --backbone {described.name} ...",
+        )
+    network = load_network(read_tensors(file), task, file, described.device)
+    named: dict[str, Any] = {
+        "network": network, "taps": find_taps(described), "size": fitted.size, "name": file.stem,
+    }  # fmt: skip
+    with torch.no_grad():
+        if task == "depth":
+            return DepthHead(
+                contexts=network.contexts(), scenes=(), max_metres=fitted.max_metres, maps=fitted.maps, **named
+            )
+        if task == "segmentation":
+            palette = np.array(fitted.palette, dtype=np.uint8)
+            return SegmentationHead(contexts=network.contexts(), classes=fitted.classes, palette=palette, **named)
+    return ReferringHead(tokens=fitted.tokens, squash=False, **named)
+
+
+def open_head(backbone: StableDiffusion, task: Task, path: Path, *, size: int = 0) -> Head:
+    """A head from a file of either kind, or from a folder that `diffsight fit` wrote.
+
+    Raises ModelNotFound where nothing is there, and what `open_fitted` and `open_original` raise.
+    """
+    if path.is_dir():
+        path = path / f"{task}.safetensors"
+    if not path.is_file():
+        raise ModelNotFound(
+            f"there is no head {path}",
+            hint=f"give a file that `diffsight fit {task}` wrote, a published checkpoint, or an added model's name",
+        )
+    if read_fitted(path) is not None:
+        return open_fitted(backbone, task, path)
+    return open_original(backbone, task, path, size=size)

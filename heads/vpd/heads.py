@@ -1,0 +1,94 @@
+"""Heads ready to be asked: a network, its U-Net variant, and what its checkpoint tells or leaves to its task."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from heads.vpd.depth_network import DepthNetwork
+from heads.vpd.features import Taps
+from heads.vpd.referring_network import ReferringNetwork
+from heads.vpd.segmentation_network import SegmentationNetwork
+
+Task = Literal["depth", "segmentation", "referring"]
+
+# The order is that of the rows of the published embeddings; the spelling is the data set's.
+NYU_SCENES = (
+    "printer_room", "bathroom", "living_room", "study", "conference_room", "study_room", "kitchen", "home_office",
+    "bedroom", "dinette", "playroom", "indoor_balcony", "laundry_room", "basement", "excercise_room", "foyer",
+    "home_storage", "cafe", "furniture_store", "office_kitchen", "student_lounge", "dining_room", "reception_room",
+    "computer_lab", "classroom", "office", "bookstore",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DepthHead:
+    """Metric depth.
+
+    contexts: (S, D), adapted. scenes: names of its rows, of which the U-Net gets one; empty where it always gets all.
+    size: pixels of the shorter side that the network was made for. maps: whether attention maps are channels.
+    """
+
+    network: DepthNetwork
+    taps: Taps
+    contexts: Tensor
+    scenes: tuple[str, ...] = NYU_SCENES
+    max_metres: float = 10.0
+    size: int = 480
+    maps: bool = False
+    variant: str = ""
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SegmentationHead:
+    """Semantic segmentation.
+
+    contexts: (K, D), adapted, a token a class. palette: (K, 3) uint8 RGB. size: side of the published crop.
+    """
+
+    network: SegmentationNetwork
+    taps: Taps
+    contexts: Tensor
+    classes: tuple[str, ...]
+    palette: NDArray[np.uint8]
+    size: int = 512
+    variant: str = ""
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ReferringHead:
+    """Referring segmentation.
+
+    tokens: how many of the text context the network was made for, start and end included.
+    squash: whether images are distorted to a square, as published, and not scaled to their shorter side.
+    """
+
+    network: ReferringNetwork
+    taps: Taps
+    tokens: int
+    size: int = 512
+    squash: bool = True
+    variant: str = ""
+    name: str = ""
+
+
+Head = DepthHead | SegmentationHead | ReferringHead
+
+
+@torch.no_grad()
+def in_chunks(network: Any, pyramids: Sequence[Sequence[Tensor]], *arguments: Any, most: int = 8) -> list[Tensor]:
+    """The network's output for each pyramid of (C, h, w) maps, computed in batches of `most`; one tensor a pyramid."""
+    from heads.vpd.features import stacked
+
+    results: list[Tensor] = []
+    for start in range(0, len(pyramids), most):
+        results += list(network(stacked(pyramids[start : start + most]), *arguments).unbind())
+    return results
