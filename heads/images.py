@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import colorsys
 from dataclasses import dataclass
 
 import cv2
@@ -108,6 +109,13 @@ def to_pixel_values(image: NDArray[np.uint8]) -> Tensor:
     """What an encoder takes: (H, W, 3) uint8 -> (3, H, W) float32 in [-1, 1], as 2 * (x / 255) - 1."""
     scaled = torch.from_numpy(np.array(image.transpose(2, 0, 1), dtype=np.float32, order="C"))
     return 2 * (scaled / 255) - 1
+
+
+def distinct_colours(count: int) -> NDArray[np.uint8]:
+    """(count, 3) uint8 RGB: hues a golden section apart, so that neighbours in the list differ most."""
+    hues = [(0.02 + 0.61803398875 * index) % 1 for index in range(count)]
+    colours = [colorsys.hsv_to_rgb(hue, 0.75 if index % 2 else 0.95, 0.95) for index, hue in enumerate(hues)]
+    return np.rint(np.array(colours, dtype=np.float64).reshape(-1, 3) * 255).astype(np.uint8)
 
 
 def check_image(image: NDArray[np.uint8]) -> None:

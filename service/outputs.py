@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import colorsys
 from collections.abc import Mapping
 from io import BytesIO
 from typing import Any
@@ -16,6 +15,7 @@ from pycocotools import mask as coco_mask
 from pydantic import BaseModel, Field
 
 from backbones.errors import InvalidInput
+from heads.images import distinct_colours
 from heads.results import ClassMap, DepthMap, Masks
 
 JSON, PNG, NPY = "application/json", "image/png", "application/x-npy"
@@ -297,13 +297,6 @@ def polygons(mask: NDArray[np.bool_]) -> list[list[float]]:
         turns = (before[:, 0] * after[:, 1] != before[:, 1] * after[:, 0]) | ((before * after).sum(axis=1) < 0)
         outlines.append(corners[turns].astype(float).ravel().tolist())
     return outlines
-
-
-def distinct_colours(count: int) -> NDArray[np.uint8]:
-    """(count, 3) uint8 RGB: hues a golden section apart, so that neighbours in the list differ most."""
-    hues = [(0.02 + 0.61803398875 * index) % 1 for index in range(count)]
-    colours = [colorsys.hsv_to_rgb(hue, 0.75 if index % 2 else 0.95, 0.95) for index, hue in enumerate(hues)]
-    return np.rint(np.array(colours, dtype=np.float64).reshape(-1, 3) * 255).astype(np.uint8)
 
 
 def _blend(under: NDArray[np.uint8], over: NDArray[np.uint8], share: float) -> NDArray[np.uint8]:

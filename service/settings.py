@@ -358,6 +358,18 @@ class JobSettings(BaseModel):
     poll_seconds: float = Field(
         default=1.0, gt=0, le=60, description="Seconds between looks for jobs that other servers were given."
     )
+class HeadSettings(BaseModel):
+    """Depth, segmentation and referring. docs/heads.md tells how to come by a head."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    depth: str = Field(
+        default="",
+        description="The depth head: a file that `diffsight fit depth` wrote, VPD's published checkpoint, or the name "
+        "of one that `diffsight models add` stored. Empty: the one shipped for the backbone, where there is one.",
+    )
+    segmentation: str = Field(default="", description="The segmentation head, likewise.")
+    referring: str = Field(default="", description="The referring head, likewise.")
 
 
 class TelemetrySettings(BaseModel):
@@ -459,6 +471,7 @@ class Settings(BaseSettings):
     pose: PoseSettings = Field(default=PoseSettings(), description="Keypoints of persons.")
     few_shot: FewShotSettings = Field(default=FewShotSettings(), description="Few-shot segmentation.")
     jobs: JobSettings = Field(default=JobSettings(), description="Batch jobs.")
+    heads: HeadSettings = Field(default=HeadSettings(), description="Depth, segmentation, referring.")
     telemetry: TelemetrySettings = Field(default=TelemetrySettings(), description="Traces.")
 
     def data_path(self) -> Path:

@@ -19,6 +19,7 @@ from backbones.loading.source import check_device, open_backbone
 from backbones.rows import Capture, UNetRow
 from backbones.stable_diffusion import StableDiffusion
 from heads.sdpose.checkpoint import is_whole_folder, open_whole_folder
+from service.dense import DenseHeads, open_dense_heads
 from service.engine.caches import TensorCache
 from service.engine.worker import RowEngine
 from service.metrics import Metrics
@@ -46,6 +47,7 @@ class Service:
         self.vectors = TensorCache(settings.engine.vector_cache_bytes)
         self.failure: BaseException | None = None
         self.poses = PoseService()
+        self.dense = DenseHeads()
         self._engine: RowEngine | None = None
         self._ready = False
         self._stopped = False
@@ -104,6 +106,7 @@ class Service:
         """The backbone, and what heads of its own the settings name."""
         model = open_model(self.settings)
         self.poses = open_pose_service(self.settings, model)
+        self.dense = open_dense_heads(self.settings, model)
         return model
 
     def stop(self) -> None:

@@ -17,6 +17,7 @@ from diffsight.cli.fit_classifier import predict_classifier
 from diffsight.cli.keys import keys
 from diffsight.cli.models import models
 from diffsight.cli.predict import predict
+from diffsight.cli.predict_dense import depth, referring, segmentation
 from diffsight.cli.predict_few_shot import few_shot
 from diffsight.cli.predict_pose import pose
 from diffsight.cli.serve import serve
@@ -34,6 +35,9 @@ app.command(short_help="Serve the REST API.")(serve)
 predict.command("few-shot", short_help="Masks of what other pictures show.")(few_shot)
 predict.command(short_help="Keypoints of the persons in each image.")(pose)
 predict.command("classifier", short_help="Which class of a classifier of yours.")(predict_classifier)
+predict.command(short_help="Metres at every pixel.")(depth)
+predict.command(short_help="The class of every pixel.")(segmentation)
+predict.command(short_help="The masks that expressions name.")(referring)
 app.add_typer(predict, name="predict")
 app.add_typer(fit, name="fit")
 app.add_typer(evaluate, name="evaluate")

@@ -24,6 +24,7 @@ from backbones.loading.registry import Entry
 from backbones.loading.variants import build_variant
 from backbones.loading.weight_files import check_fit, digest_of, read_tensors
 from backbones.stable_diffusion import StableDiffusion
+from heads.images import distinct_colours
 from heads.vpd.depth_network import depth_network
 from heads.vpd.features import find_taps
 from heads.vpd.heads import NYU_SCENES, DepthHead, Head, ReferringHead, SegmentationHead, Task
@@ -218,10 +219,7 @@ def ade_classes(count: int) -> tuple[tuple[str, ...], NDArray[np.uint8]]:
         from mmseg.utils import ade_palette as colours
 
         return tuple(names()), np.array(colours(), dtype=np.uint8)
-    levels = np.array(
-        [[(37 * index) % 256, (91 * index + 85) % 256, (151 * index + 170) % 256] for index in range(count)]
-    )
-    return numbered("class", count), levels.astype(np.uint8)
+    return numbered("class", count), distinct_colours(count)
 
 
 def numbered(word: str, count: int) -> tuple[str, ...]:

@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
-from service.api import classifiers, classify, concepts, features, few_shot, health, matching, models, pose, zero_shot
+from service.api import (
+    classifiers,
+    classify,
+    concepts,
+    depth,
+    features,
+    few_shot,
+    health,
+    matching,
+    models,
+    perceive,
+    pose,
+    segmentation,
+    zero_shot,
+)
 
 ROUTERS = (
     zero_shot.router,
@@ -12,7 +26,10 @@ ROUTERS = (
     features.router,
     few_shot.router,
     concepts.router,
+    depth.router,
+    segmentation.router,
     pose.router,
+    perceive.router,
     models.router,
     health.router,
 )

@@ -17,6 +17,7 @@ from pycocotools import mask as coco_mask
 from scipy.ndimage import binary_fill_holes
 
 from backbones.errors import InvalidInput
+from heads.images import distinct_colours
 from heads.results import ClassMap, DepthMap, Masks
 from service.outputs import (
     METRES_PER_UNIT,
@@ -30,7 +31,6 @@ from service.outputs import (
     depth_picture,
     depth_png,
     depth_statistics,
-    distinct_colours,
     encode_rle,
     mask_answer,
     mask_png,

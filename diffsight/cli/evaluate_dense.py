@@ -1,0 +1,136 @@
+"""`diffsight evaluate depth|segmentation|referring`: published figures over a data set on this machine."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from backbones.errors import InvalidInput
+from diffsight.cli.options import AsJson, Backbone, Config, Device, DType
+from diffsight.cli.predict_dense import HeadFile, opened, with_head
+from service.settings import load_settings
+
+if TYPE_CHECKING:
+    from heads.vpd.heads import Task
+
+Folder = Annotated[Path, typer.Argument(help="The data set; docs/heads.md shows its layout.", show_default=False)]
+Most = Annotated[int, typer.Option(help="Samples to measure at most; 0 for all.", min=0)]
+
+
+def depth(
+    folder: Folder,
+    layout: Annotated[Literal["nyu", "world"], typer.Option(help="How the folder is laid out.")] = "nyu",
+    protocol: Annotated[Literal["fast", "published"], typer.Option(help="One pass, or windows and mirrors.")] = "fast",
+    most: Most = 0,
+    head: HeadFile = None,
+    backbone: Backbone = None,
+    device: Device = None,
+    dtype: DType = None,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """
+    \b
+    diffsight evaluate depth nyu_depth_v2/official_splits/test --protocol published
+
+    The published depth figures, in the Eigen crop.
+    """
+    engine, heads = _opened("depth", head, config, backbone=backbone, device=device, dtype=dtype)
+    from training.datasets.public_dense import nyu_samples
+    from training.evaluate_dense import evaluate_depth
+
+    samples = nyu_samples(folder) if layout == "nyu" else _world(folder, "depth")
+    told = evaluate_depth(engine, heads.depth_head(), _first(samples, most), protocol=protocol, eigen=layout == "nyu")
+    _tell(told, as_json)
+
+
+def segmentation(
+    folder: Folder,
+    layout: Annotated[Literal["ade20k", "world"], typer.Option(help="How the folder is laid out.")] = "ade20k",
+    protocol: Annotated[
+        Literal["fast", "slide", "multiscale"], typer.Option(help="One pass, windows, or five scales of them.")
+    ] = "slide",
+    most: Most = 0,
+    head: HeadFile = None,
+    backbone: Backbone = None,
+    device: Device = None,
+    dtype: DType = None,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """
+    \b
+    diffsight evaluate segmentation ADEChallengeData2016
+
+    mIoU as mmsegmentation counts it.
+    """
+    engine, heads = _opened("segmentation", head, config, backbone=backbone, device=device, dtype=dtype)
+    from training.datasets.public_dense import ade_samples
+    from training.evaluate_dense import evaluate_segmentation
+
+    samples = ade_samples(folder) if layout == "ade20k" else _world(folder, "segmentation")
+    told = evaluate_segmentation(engine, heads.segmentation_head(), _first(samples, most), protocol=protocol)
+    _tell(told, as_json)
+
+
+def referring(
+    folder: Folder,
+    images: Annotated[
+        Path | None, typer.Option(help="Folder of COCO's train2014; unset for a world.", show_default=False)
+    ] = None,
+    split_by: Annotated[str, typer.Option(help="unc for RefCOCO and RefCOCO+, umd for RefCOCOg.")] = "unc",
+    split: Annotated[str, typer.Option(help="val, testA, testB or test.")] = "val",
+    most: Most = 0,
+    head: HeadFile = None,
+    backbone: Backbone = None,
+    device: Device = None,
+    dtype: DType = None,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """
+    \b
+    diffsight evaluate referring refcoco --images coco/train2014 --split testA
+
+    oIoU, mean IoU and precisions. The pickle of references is read with plain values only.
+    """
+    engine, heads = _opened("referring", head, config, backbone=backbone, device=device, dtype=dtype)
+    from training.datasets.public_dense import refcoco_samples
+    from training.evaluate_dense import evaluate_referring
+
+    samples = (
+        _world(folder, "referring")
+        if images is None
+        else refcoco_samples(folder, images, split_by=split_by, split=split)
+    )
+    _tell(evaluate_referring(engine, heads.referring_head(), _first(samples, most)), as_json)
+
+
+def _opened(task: Task, head: str | None, config: Path | None, **given: str | None) -> tuple[Any, Any]:
+    return opened(with_head(load_settings(config, **given), task, head), task)
+
+
+def _world(folder: Path, task: Task) -> Any:
+    from training.datasets.dense_folder import DenseFolder
+    from training.evaluate_dense import world_samples
+
+    return world_samples(DenseFolder(folder, task))
+
+
+def _first(samples: Any, most: int) -> Any:
+    from itertools import islice
+
+    return islice(samples, most) if most else samples
+
+
+def _tell(figures: dict[str, float], as_json: bool) -> None:
+    if not figures:
+        raise InvalidInput("folder", "no sample could be measured", hint="look at docs/heads.md for the layout")
+    if as_json:
+        typer.echo(json.dumps(figures))
+        return
+    for name, value in figures.items():
+        typer.echo(f"{name:<12} {value:.4f}")

@@ -1,0 +1,127 @@
+"""`diffsight fit depth|segmentation|referring`: heads of your own on the frozen backbone, from a folder of examples."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from backbones.errors import InvalidInput
+from diffsight.cli.options import AsJson, Backbone, Config, Device, DType
+from service.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from heads.vpd.heads import Task
+
+Folder = Annotated[
+    Path, typer.Argument(help="Examples: images/ with depth/, semantic/ or JSON files beside it.", show_default=False)
+]
+Out = Annotated[Path, typer.Option(help="Folder to write the head, its card and its curves to.", show_default=False)]
+Epochs = Annotated[int, typer.Option(help="Times that every example is seen.", min=1)]
+Examples = Annotated[int, typer.Option(help="Examples to use at most; 0 for all.", min=0)]
+Width = Annotated[int, typer.Option(help="Channels inside the head.", min=16)]
+Size = Annotated[int, typer.Option(help="Side at which images are looked at; 0 is the backbone's own.", min=0)]
+Batch = Annotated[int, typer.Option(help="Examples of one step.", min=2)]
+
+
+def depth(
+    folder: Folder,
+    out: Out,
+    epochs: Epochs = 12,
+    examples: Examples = 0,
+    width: Width = 64,
+    size: Size = 0,
+    batch: Batch = 32,
+    backbone: Backbone = None,
+    device: Device = None,
+    dtype: DType = None,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """
+    \b
+    diffsight fit depth runs/world/training --out runs/heads
+    DIFFSIGHT_HEADS__DEPTH=runs/heads/depth.safetensors diffsight serve
+
+    Fit a depth head. Stopped at any time, the same command goes on where it was.
+    """
+    settings = load_settings(config, backbone=backbone, device=device, dtype=dtype)
+    _fit("depth", folder, out, epochs, examples, width, size, batch, as_json, settings)
+
+
+def segmentation(
+    folder: Folder,
+    out: Out,
+    epochs: Epochs = 12,
+    examples: Examples = 0,
+    width: Width = 64,
+    size: Size = 0,
+    batch: Batch = 32,
+    backbone: Backbone = None,
+    device: Device = None,
+    dtype: DType = None,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """
+    \b
+    diffsight fit segmentation runs/world/training --out runs/heads
+
+    Fit a segmentation head. Classes are named in instances.json. Stopped at any time, it goes on where it was.
+    """
+    settings = load_settings(config, backbone=backbone, device=device, dtype=dtype)
+    _fit("segmentation", folder, out, epochs, examples, width, size, batch, as_json, settings)
+
+
+def referring(
+    folder: Folder,
+    out: Out,
+    epochs: Epochs = 12,
+    examples: Examples = 0,
+    width: Width = 64,
+    size: Size = 0,
+    batch: Batch = 32,
+    backbone: Backbone = None,
+    device: Device = None,
+    dtype: DType = None,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """
+    \b
+    diffsight fit referring runs/world/training --out runs/heads
+
+    Fit a referring head. Stopped at any time, the same command goes on where it was.
+    """
+    settings = load_settings(config, backbone=backbone, device=device, dtype=dtype)
+    _fit("referring", folder, out, epochs, examples, width, size, batch, as_json, settings)
+
+
+def _fit(
+    task: Task,
+    folder: Path,
+    out: Path,
+    epochs: int,
+    examples: int,
+    width: int,
+    size: int,
+    batch: int,
+    as_json: bool,
+    settings: Settings,
+) -> None:
+    if width % 16:
+        raise InvalidInput("--width", f"{width}", hint="give a multiple of 16")
+    from service.startup import open_model
+    from training.dense import DenseRecipe, fit_dense
+
+    recipe = DenseRecipe(epochs=epochs, width=width, size=size, batch=batch)
+    figures = fit_dense(open_model(settings), task, folder, out, recipe, most=examples)
+    written = out / f"{task}.safetensors"
+    if as_json:
+        typer.echo(json.dumps({"head": str(written), "figures": figures}))
+        return
+    for name, value in figures.items():
+        typer.echo(f"{name:<28} {value:.4g}")
+    typer.echo(f"wrote {written}; serve it: DIFFSIGHT_HEADS__{task.upper()}={written} diffsight serve")

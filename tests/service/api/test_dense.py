@@ -1,0 +1,190 @@
+"""Depth, segmentation, referring and perceive on a real server, with small heads whose weights are random."""
+
+from __future__ import annotations
+
+import base64
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from backbones.loading.source import open_backbone
+from heads.vpd.checkpoint import FittedAs, save_fitted
+from service.outputs import Rle, decode_rle
+from tests.conftest import Server, StartServer
+from tests.heads.vpd.conftest import CLASSES, TOKENS, random_network
+
+NAMES = tuple(f"thing {index}" for index in range(CLASSES))
+FOUR = {"tasks": ["depth", "segmentation", "referring", "features"], "expressions": ["a two"]}
+
+
+@pytest.fixture(scope="session")
+def heads_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The three heads as `diffsight fit` leaves them."""
+    folder = tmp_path_factory.mktemp("heads")
+    backbone = open_backbone("pocket")
+    told = backbone.description
+    palette = tuple((40 * index, 250 - 40 * index, 90) for index in range(CLASSES))
+    for task in ("depth", "segmentation", "referring"):
+        fitted = FittedAs(task, "pocket", told.revision, told.image_size, 8.0, NAMES, palette, TOKENS)
+        save_fitted(folder / f"{task}.safetensors", random_network(backbone, task), fitted)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def dense(heads_folder: Path, start_server: StartServer) -> Server:
+    names = ("depth", "segmentation", "referring")
+    running = start_server(heads={name: str(heads_folder / f"{name}.safetensors") for name in names})
+    assert running.service.failure is None
+    return running
+
+
+def post(server: Server, path: str, png: bytes, data: dict[str, Any] | None = None, **headers: str) -> Any:
+    return server.client.post(path, files={"image": png}, data=data or {}, headers=headers)
+
+
+def opened(content: bytes) -> Any:
+    return np.asarray(Image.open(BytesIO(content)))
+
+
+def test_depth_in_every_form(dense: Server, png: bytes) -> None:
+    got = post(dense, "/v1/depth", png).json()
+    units = opened(base64.b64decode(got["png16"]))
+    assert units.shape == (30, 40)
+    assert got["statistics"]["minimum"] == pytest.approx(units.min() * got["metres_per_unit"], abs=0.001)
+    assert 0 < got["statistics"]["minimum"] <= got["statistics"]["maximum"] <= got["max_metres"] == 8.0
+    npy = post(dense, "/v1/depth", png, accept="application/x-npy")
+    assert np.abs(np.load(BytesIO(npy.content)) - units / 1000).max() < 0.001
+    file = post(dense, "/v1/depth", png, {"format": "png16"})
+    assert (opened(file.content) == units).all()
+    assert file.headers["x-depth-metres-per-unit"] == "0.001"
+    for form in ("colour", "overlay"):
+        assert opened(post(dense, "/v1/depth", png, {"format": form}).content).shape == (30, 40, 3)
+
+
+def test_the_published_protocol_differs_from_one_pass(dense: Server, png: bytes) -> None:
+    fast = post(dense, "/v1/depth", png).json()
+    slow = post(dense, "/v1/depth", png, {"protocol": "published"}).json()
+    assert slow["rows"] == 4
+    assert fast["rows"] == 1
+    assert slow["statistics"] != fast["statistics"]
+
+
+def test_segmentation_in_every_form(dense: Server, png: bytes) -> None:
+    got = post(dense, "/v1/segmentation", png).json()
+    indices = opened(post(dense, "/v1/segmentation", png, {"format": "png"}).content)
+    assert indices.shape == (30, 40)
+    assert sum(one["area"] for one in got["segments"]) == 1200
+    for one in got["segments"]:
+        assert (decode_rle(Rle(**one["rle"])) == (indices == got["classes"].index(one["name"]))).all()
+    array = np.load(BytesIO(post(dense, "/v1/segmentation", png, accept="application/x-npy").content))
+    assert (array == indices).all()
+    outlines = post(dense, "/v1/segmentation", png, {"format": "polygons"}).json()["segments"]
+    assert all(one["polygons"] and "rle" not in one for one in outlines)
+    assert opened(post(dense, "/v1/segmentation", png, accept="image/png").content).shape == (30, 40)
+    assert opened(post(dense, "/v1/segmentation", png, {"format": "overlay"}).content).shape == (30, 40, 3)
+
+
+def test_referring_in_every_form(dense: Server, png: bytes) -> None:
+    path, asked = "/v1/segmentation/referring", {"expressions": ["a two", "the digit three"]}
+    got = post(dense, path, png, asked).json()
+    assert [one["name"] for one in got["masks"]] == asked["expressions"]
+    assert got["rows"] == 2
+    array = np.load(BytesIO(post(dense, path, png, {**asked, "format": "npy"}).content))
+    for one, mask in zip(got["masks"], array, strict=True):
+        assert (decode_rle(Rle(**one["rle"])) == mask).all()
+    alone = post(dense, path, png, {"expression": "a two", "format": "png"})
+    assert ((opened(alone.content) > 0) == array[0]).mean() > 0.99
+    assert opened(post(dense, path, png, {**asked, "format": "overlay"}).content).shape == (30, 40, 3)
+
+
+def test_two_hundred_words_are_cut_and_it_is_told(dense: Server, png: bytes) -> None:
+    (one,) = post(dense, "/v1/segmentation/referring", png, {"expression": "the two " * 100}).json()["masks"]
+    assert one["cut"]
+    assert 0 < len(one["read"].split()) < 200
+
+
+@pytest.mark.parametrize(
+    ("path", "data"),
+    [
+        ("/v1/depth", {"scene": "kitchen"}),
+        ("/v1/depth", {"format": "tiff"}),
+        ("/v1/depth", {"windows": 0}),
+        ("/v1/segmentation", {"protocol": "guess"}),
+        ("/v1/segmentation/referring", {}),
+        ("/v1/segmentation/referring", {"expression": " "}),
+        ("/v1/segmentation/referring", {"expression": "a", "expressions": ["b"]}),
+        ("/v1/segmentation/referring", {"expressions": ["a", "b"], "format": "png"}),
+        ("/v1/perceive", {"tasks": ["depth", "depth"]}),
+        ("/v1/perceive", {"tasks": ["referring"]}),
+        ("/v1/perceive", {"tasks": ["depth"], "expressions": ["a"]}),
+        ("/v1/perceive", {"tasks": ["zero_shot"]}),
+        ("/v1/perceive", {}),
+    ],
+)
+def test_what_can_not_be_answered_is_refused(
+    dense: Server, png: bytes, check_problem: Any, path: str, data: dict[str, Any]
+) -> None:
+    check_problem(post(dense, path, png, data), 422, "invalid-input")
+
+
+@pytest.mark.parametrize("name", ["one_pixel.png", "grey.png", "grey16.png", "bilevel.png", "turned.jpg"])
+def test_odd_images_are_answered_in_their_own_size(dense: Server, odd_images: dict[str, bytes], name: str) -> None:
+    got = post(dense, "/v1/perceive", odd_images[name], FOUR).json()
+    shape = opened(base64.b64decode(got["depth"]["png16"])).shape
+    assert shape == (got["image"]["height"], got["image"]["width"])
+    assert got["referring"]["masks"][0]["rle"]["size"] == list(shape)
+    assert sum(one["area"] for one in got["segmentation"]["segments"]) == shape[0] * shape[1]
+
+
+def test_a_panorama_is_answered_in_its_own_size(dense: Server) -> None:
+    file = BytesIO()
+    Image.new("RGB", (400, 20), "blue").save(file, "PNG")
+    units = opened(base64.b64decode(post(dense, "/v1/depth", file.getvalue()).json()["png16"]))
+    assert units.shape == (20, 400)
+
+
+def test_tasks_together_answer_what_they_answer_apart_with_fewer_rows(dense: Server, png: bytes) -> None:
+    together = post(dense, "/v1/perceive", png, FOUR).json()
+    depth = post(dense, "/v1/depth", png).json()
+    segmentation = post(dense, "/v1/segmentation", png).json()
+    referring = post(dense, "/v1/segmentation/referring", png, {"expression": "a two"}).json()
+    features = post(dense, "/v1/features", png).json()
+    for name in depth["statistics"]:
+        assert together["depth"]["statistics"][name] == pytest.approx(depth["statistics"][name], abs=1e-3)
+    assert [one["name"] for one in together["segmentation"]["segments"]] == [
+        one["name"] for one in segmentation["segments"]
+    ]
+    assert together["referring"]["masks"][0]["area"] == pytest.approx(referring["masks"][0]["area"], abs=12)
+    assert together["features"]["vector"] == pytest.approx(features["vectors"][0], abs=1e-3)
+    apart = depth["rows"] + segmentation["rows"] + referring["rows"] + features["rows"]
+    assert together["rows"] <= apart
+
+
+def test_zero_shot_goes_with_the_others(dense: Server, png: bytes) -> None:
+    asked = {"tasks": ["zero_shot", "depth"], "labels": ["a zero", "a one"]}
+    got = post(dense, "/v1/perceive", png, asked).json()
+    assert got["zero_shot"]["label"] in asked["labels"]
+    assert sum(got["zero_shot"]["probabilities"]) == pytest.approx(1)
+    assert "segmentation" not in got
+
+
+def test_without_a_head_the_answer_names_the_setting(
+    heads_folder: Path, start_server: StartServer, png: bytes, check_problem: Any
+) -> None:
+    running = start_server(heads={"depth": str(heads_folder / "depth.safetensors")})
+    assert running.service.failure is None
+    if running.service.dense.referring is None:
+        problem = check_problem(
+            post(running, "/v1/segmentation/referring", png, {"expression": "a"}), 404, "model-not-found"
+        )
+        assert "DIFFSIGHT_HEADS__REFERRING" in problem["hint"]
+    assert post(running, "/v1/depth", png).status_code == 200
+
+
+def test_a_head_that_is_not_there_fails_the_start(start_server: StartServer, tmp_path: Path) -> None:
+    running = start_server(heads={"depth": str(tmp_path / "nothing.safetensors")})
+    assert "diffsight fit depth" in str(running.service.failure)

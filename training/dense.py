@@ -1,0 +1,428 @@
+"""Fits a depth, segmentation or referring head to cached features of the frozen backbone.
+
+The U-Net and the text encoder stay as they are, and so does the text (the adapter's gain is 0): each example is one
+pass, computed once and kept on disk. Source of losses and of the networks: VPD (arXiv:2303.02153).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional
+from tqdm import tqdm
+
+from backbones.engine import DirectEngine, complete
+from backbones.errors import InvalidInput
+from backbones.stable_diffusion import StableDiffusion
+from heads.images import distinct_colours, pad_to_multiple, resize, resize_maps, to_pixel_values
+from heads.vpd.checkpoint import FittedAs, save_fitted, tapped_channels
+from heads.vpd.depth_network import DepthNetwork
+from heads.vpd.features import Taps, find_taps, make_row, pyramid, stacked
+from heads.vpd.metrics import IGNORED, IoUCounts, depth_figures, mean_figures, referring_figures, silog_loss
+from heads.vpd.referring import enlarged as referring_enlarged
+from heads.vpd.referring import read_expression
+from heads.vpd.referring_network import ReferringNetwork
+from heads.vpd.segmentation import enlarged as classes_enlarged
+from heads.vpd.segmentation_network import SegmentationNetwork
+from training import checkpoints
+from training.datasets.dense_folder import DenseFolder, Sample, Task
+
+TEMPLATE = "a photo of a {}"
+MASK_WEIGHTS = (0.9, 1.1)
+_CHUNK = 32
+
+
+@dataclass(frozen=True, slots=True)
+class DenseRecipe:
+    """How a head is fitted. width: channels inside it. size: shorter side of images; 0 is the backbone's own.
+
+    held_out: share of the examples that the figures of every epoch are measured on; the last ones in the folder.
+    """
+
+    epochs: int = 12
+    batch: int = 32
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.01
+    width: int = 64
+    size: int = 0
+    held_out: float = 0.1
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Setup:
+    """What all of a fit needs to know."""
+
+    folder: DenseFolder
+    task: Task
+    backbone: StableDiffusion
+    taps: Taps
+    size: tuple[int, int]
+    recipe: DenseRecipe
+    context: Tensor
+    classes: tuple[str, ...]
+
+    @property
+    def maps(self) -> bool:
+        return self.task != "depth"
+
+
+def fit_dense(
+    backbone: StableDiffusion, task: Task, source: Path, out: Path, recipe: DenseRecipe, *, most: int = 0
+) -> dict[str, float]:
+    """Fit a head on the examples in `source` and write it into `out`; a run that was stopped goes on where it was.
+
+    most: examples that are used at most, 0 for all. Returns the figures on the held-out examples.
+    Writes TASK.safetensors, TASK.md (the card), curves-TASK.png and cache/, which may be deleted.
+    Raises InvalidInput where the folder does not hold what the task needs.
+    """
+    setup = prepare(backbone, task, DenseFolder(source, task, most=most), recipe)
+    out.mkdir(parents=True, exist_ok=True)
+    features = list(cached_features(setup, out / "cache" / task))
+    truths = [truth_at(setup, sample) for sample in tqdm(setup.folder.samples, desc="truth", leave=False)]
+    first = max(1, math.floor(len(features) * (1 - recipe.held_out)))
+    if first == len(features):
+        raise InvalidInput("folder", "too few examples to hold some out", hint="give at least two")
+    max_metres = float(math.ceil(max(float(one.max()) for one in truths))) if task == "depth" else 10.0
+    network = build_network(setup)
+    history = train(setup, network, features, truths, first, max_metres, out)
+    figures = evaluate(setup, network, features[first:], truths[first:], max_metres)
+    baselines = baseline_figures(setup, truths, first)
+    fitted = FittedAs(
+        task=task,
+        backbone=backbone.name,
+        revision=backbone.description.revision,
+        size=setup.size[0],
+        max_metres=max_metres,
+        classes=setup.classes if task == "segmentation" else (),
+        palette=tuple(map(tuple, distinct_colours(len(setup.classes)).tolist())) if task == "segmentation" else (),
+        tokens=len(setup.context) if task == "referring" else 0,
+    )
+    save_fitted(out / f"{task}.safetensors", network, fitted)
+    (out / f"{task}.md").write_text(card(setup, fitted, figures, baselines, first), encoding="utf-8")
+    draw_curves(out / f"curves-{task}.png", history)
+    return {**figures, **baselines}
+
+
+def prepare(backbone: StableDiffusion, task: Task, folder: DenseFolder, recipe: DenseRecipe) -> Setup:
+    """The text and the sizes of a fit."""
+    described = backbone.description
+    side = recipe.size or described.image_size
+    engine = DirectEngine(backbone)
+    classes: tuple[str, ...] = ()
+    if task != "referring":
+        try:
+            classes = folder.class_names()
+        except InvalidInput:
+            if task == "segmentation":
+                raise
+    # As depth reads the same text as segmentation, one pass serves both.
+    states = [end_state(engine, name) for name in classes]
+    context = torch.stack(states) if states else complete(engine.embed([""]))[0]
+    return Setup(folder, task, backbone, find_taps(described), (side, side), recipe, context.float(), classes)
+
+
+def end_state(engine: DirectEngine, name: str) -> Tensor:
+    """(D,) state at the end of a class's prompt: what CLIP pools."""
+    text = TEMPLATE.format(name.replace("_", " "))
+    (states,) = complete(engine.embed([text]))
+    return states[min(len(engine.tokenize([text])[0]), len(states)) - 1]
+
+
+def cached_features(setup: Setup, folder: Path) -> Iterator[list[Tensor]]:
+    """Four maps (C, h, w) float16 of each example, computed once: files of `_CHUNK` examples, written and renamed."""
+    samples = setup.folder.samples
+    told = {
+        "revision": setup.backbone.description.revision,
+        "size": setup.size,
+        "context": list(setup.context.shape),
+        "samples": [[one.image.name, one.sentence] for one in samples],
+    }
+    claim = folder / "features.json"
+    text = json.dumps(told)
+    if claim.is_file() and claim.read_text(encoding="utf-8") != text:
+        for file in folder.glob("*.safetensors"):
+            file.unlink()
+    folder.mkdir(parents=True, exist_ok=True)
+    claim.write_text(text, encoding="utf-8")
+    engine = DirectEngine(setup.backbone)
+    starts = range(0, len(samples), _CHUNK)
+    for start in tqdm(starts, desc="features"):
+        file = folder / f"{start:07d}.safetensors"
+        if not file.is_file():
+            chunk = samples[start : start + _CHUNK]
+            maps = features_of(setup, engine, chunk)
+            tensors = {f"{place}.{level}": one for place, found in enumerate(maps) for level, one in enumerate(found)}
+            beside = file.with_suffix(".part")
+            save_file(tensors, beside)
+            beside.replace(file)
+        stored = load_file(file)
+        for place in range(len(stored) // 4):
+            yield [stored[f"{place}.{level}"] for level in range(4)]
+
+
+def features_of(setup: Setup, engine: DirectEngine, samples: Sequence[Sample]) -> list[list[Tensor]]:
+    """Four maps (C, h, w) float16 of each example."""
+    pictures = [to_pixel_values(resize(setup.folder.image(one), setup.size)) for one in samples]
+    latents = complete(engine.encode([pad_to_multiple(one, setup.taps.stride) for one in pictures]))
+    contexts = [setup.context] * len(samples)
+    if setup.task == "referring":
+        tokens = len(setup.context)
+        read = [read_expression(engine, one.sentence, tokens).read for one in samples]
+        contexts = [one[:tokens] for one in complete(engine.embed(read))]
+    capture = setup.taps.capture(maps=setup.maps)
+    rows = [make_row(one, context, capture, "") for one, context in zip(latents, contexts, strict=True)]
+    found = complete(engine.unet(rows))
+    return [[level.half().cpu().contiguous() for level in pyramid(one, setup.taps, maps=setup.maps)] for one in found]
+
+
+def truth_at(setup: Setup, sample: Sample) -> Tensor:
+    """(H, W) at the size that the network sees, nearest: metres float32, or classes uint8."""
+    truth = torch.from_numpy(np.ascontiguousarray(setup.folder.truth(sample)))
+    resized = functional.interpolate(truth[None, None].float(), setup.size, mode="nearest")[0, 0]
+    return resized if setup.task == "depth" else resized.to(torch.uint8)
+
+
+def build_network(setup: Setup) -> Any:
+    """The task's network for this backbone's channels, seeded, its adapter's gain 0."""
+    torch.manual_seed(setup.recipe.seed)
+    width, text_width = setup.recipe.width, setup.context.shape[1]
+    channels = tapped_channels(setup.backbone)
+    tokens = len(setup.context) if setup.maps else 0
+    read = [channels[0], channels[1] + tokens, channels[2] + tokens, channels[3]]
+    network: Any
+    if setup.task == "depth":
+        network = DepthNetwork(
+            read,
+            encoder_channels=4 * width,
+            deconv_channels=(width, width, width),
+            deconv_kernels=(2, 2, 2),
+            decoder_channels=width,
+            scenes=len(setup.context),
+            text_width=text_width,
+        )
+        part = network.encoder
+    elif setup.task == "segmentation":
+        network = part = SegmentationNetwork(
+            read, neck_channels=width, head_channels=width, classes=len(setup.classes), text_width=text_width
+        )
+    else:
+        network = part = ReferringNetwork(read, hidden=width, text_width=text_width)
+    with torch.no_grad():
+        part.gamma.zero_()
+        if setup.task != "referring":
+            part.class_embeddings.copy_(setup.context)
+    return network.to(setup.backbone.description.device)
+
+
+def loss_of(setup: Setup, network: Any, features: list[Tensor], truth: Tensor, max_metres: float) -> Tensor:
+    """The task's published loss. features: four of (B, C, h, w) float32. truth: (B, H, W)."""
+    size = (truth.shape[-2], truth.shape[-1])
+    if setup.task == "depth":
+        return silog_loss(network(features, size, max_metres).clamp_min(1e-3), truth)
+    logits = resize_maps(network(features), size, align_corners=setup.task == "referring")
+    if setup.task == "referring":
+        return functional.cross_entropy(logits, truth.long(), weight=torch.tensor(MASK_WEIGHTS, device=logits.device))
+    return functional.cross_entropy(logits, truth.long(), ignore_index=IGNORED)
+
+
+def train(
+    setup: Setup,
+    network: Any,
+    features: Sequence[list[Tensor]],
+    truths: Sequence[Tensor],
+    first: int,
+    max_metres: float,
+    out: Path,
+) -> list[dict[str, float]]:
+    """Train on the examples before `first`; returns one line an epoch. Goes on from out/TASK.checkpoint if there."""
+    recipe, device = setup.recipe, setup.backbone.description.device
+    trained = [one for name, one in network.named_parameters() if "text_adapter" not in name and "gamma" not in name]
+    optimizer = torch.optim.AdamW(trained, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+    steps = max(1, math.ceil(first / recipe.batch)) * recipe.epochs
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.learning_rate, total_steps=steps + 1)
+    history: list[dict[str, float]] = []
+    file = out / f"{setup.task}.checkpoint"
+    told = {**asdict(recipe), "examples": len(features), "revision": setup.backbone.description.revision}
+    if file.is_file():
+        state = checkpoints.load_checkpoint(file)
+        if state["told"] == told:
+            network.load_state_dict(state["network"])
+            optimizer.load_state_dict(state["optimizer"])
+            schedule.load_state_dict(state["schedule"])
+            history = state["history"]
+    for epoch in range(len(history), recipe.epochs):
+        network.train()
+        order = torch.randperm(first, generator=torch.Generator().manual_seed(recipe.seed * 1000 + epoch)).tolist()
+        losses = []
+        for start in tqdm(range(0, first, recipe.batch), desc=f"epoch {epoch + 1}/{recipe.epochs}", leave=False):
+            chosen = order[start : start + recipe.batch]
+            if len(chosen) < 2:  # batch norm needs two
+                continue
+            batch = [one.float().to(device) for one in stacked(features[i] for i in chosen)]
+            truth = torch.stack([truths[i] for i in chosen]).to(device)
+            if start // recipe.batch % 2 and setup.task != "referring":  # left and right may be said there
+                batch, truth = [one.flip(-1) for one in batch], truth.flip(-1)
+            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
+                loss = loss_of(setup, network, batch, truth, max_metres)
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(trained, 1.0)
+            optimizer.step()
+            schedule.step()
+            losses.append(float(loss.detach()))
+        figures = evaluate(setup, network, features[first:], truths[first:], max_metres)
+        history.append({"epoch": epoch + 1, "loss": float(np.mean(losses or [0.0])), **figures})
+        tqdm.write(f"epoch {epoch + 1}: " + ", ".join(f"{key} {value:.4g}" for key, value in history[-1].items()))
+        checkpoints.save_checkpoint(
+            file,
+            {
+                "told": told,
+                "network": network.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "schedule": schedule.state_dict(),
+                "history": history,
+            },
+        )
+    network.eval()
+    return history
+
+
+@torch.no_grad()
+def evaluate(
+    setup: Setup, network: Any, features: Sequence[list[Tensor]], truths: Sequence[Tensor], max_metres: float
+) -> dict[str, float]:
+    """The published figures over some examples, at the size that the network sees."""
+    device = setup.backbone.description.device
+    network.eval()
+    depths, counts, pairs = [], IoUCounts.zeros(max(1, len(setup.classes))), []
+    for found, truth in zip(features, truths, strict=True):
+        batch = [level[None].float().to(device) for level in found]
+        size = (truth.shape[-2], truth.shape[-1])
+        if setup.task == "depth":
+            metres = network(batch, size, max_metres)[0].cpu()
+            depths.append(depth_figures(metres, truth, truth > 0))
+        elif setup.task == "segmentation":
+            counts.add(classes_enlarged(network(batch)[0], size).argmax(dim=0).cpu().numpy(), truth.numpy())
+        else:
+            mask, object_ = referring_enlarged(network(batch)[0], size).argmax(dim=0).cpu().bool(), truth.bool()
+            pairs.append((int((mask & object_).sum()), int((mask | object_).sum())))
+    if setup.task == "depth":
+        return mean_figures(depths)
+    return counts.figures() if setup.task == "segmentation" else referring_figures(pairs)
+
+
+def baseline_figures(setup: Setup, truths: Sequence[Tensor], first: int) -> dict[str, float]:
+    """Two honest baselines on the held-out examples: the training mean at each pixel, and a linear model.
+
+    The linear model knows a pixel's colour and place. For expressions the mean mask is the only one: it reads no text.
+    """
+    known, held = truths[:first], truths[first:]
+    samples = setup.folder.samples
+    if setup.task == "referring":
+        mean = torch.stack([one.float() for one in known]).mean(dim=0)
+        guess = mean >= mean.flatten().kthvalue(int(mean.numel() * 0.9)).values
+        pairs = [(int((guess & one.bool()).sum()), int((guess | one.bool()).sum())) for one in held]
+        return {f"mean_baseline_{key}": value for key, value in referring_figures(pairs).items()}
+    inputs = [pixel_inputs(resize(setup.folder.image(one), setup.size)) for one in samples]
+    names = setup.classes or ("",)
+    weights = linear_fit(inputs[:first], known, 0 if setup.task == "depth" else len(names))
+    if setup.task == "depth":
+        total = torch.stack([one for one in known]).sum(dim=0)
+        number = torch.stack([(one > 0).float() for one in known]).sum(dim=0)
+        mean = total / number.clamp_min(1)
+        mean = torch.where(number > 0, mean, mean[number > 0].mean())
+        linear = [(one @ weights)[:, 0].reshape(setup.size).clamp_min(0.01) for one in inputs[first:]]
+        found = {"mean": [mean] * len(held), "linear": linear}
+        return {
+            f"{name}_baseline_{key}": value
+            for name, maps in found.items()
+            for key, value in mean_figures(
+                [depth_figures(one, truth, truth > 0) for one, truth in zip(maps, held, strict=True)]
+            ).items()
+            if key in ("abs_rel", "rmse", "d1")
+        }
+    votes = torch.stack([functional.one_hot(one.long().clamp_max(len(names)), len(names) + 1) for one in known])
+    commonest = votes[..., : len(names)].sum(dim=0).argmax(dim=-1)
+    linear_maps = [(one @ weights).argmax(dim=-1).reshape(setup.size) for one in inputs[first:]]
+    result = {}
+    for name, maps in (("mean", [commonest] * len(held)), ("linear", linear_maps)):
+        counts = IoUCounts.zeros(len(names))
+        for one, truth in zip(maps, held, strict=True):
+            counts.add(one.numpy(), truth.numpy())
+        result[f"{name}_baseline_miou"] = counts.figures()["miou"]
+    return result
+
+
+def pixel_inputs(image: NDArray[np.uint8]) -> Tensor:
+    """(H * W, 8) float32: red, green, blue, x, y, their squares' sum, and 1, of an image (H, W, 3) uint8."""
+    height, width = image.shape[:2]
+    y, x = np.mgrid[:height, :width] / max(height, width)
+    planes = [*(image[..., channel] / 255 for channel in range(3)), x, y, x * x, y * y, np.ones_like(x)]
+    return torch.from_numpy(np.stack(planes, axis=-1).reshape(-1, 8).astype(np.float32))
+
+
+def linear_fit(inputs: Sequence[Tensor], truths: Sequence[Tensor], classes: int) -> Tensor:
+    """Least squares, (8, max(1, classes)): to metres, or to indicators of classes. inputs: (P, 8), truths: (H, W)."""
+    gram, target = torch.zeros(8, 8, dtype=torch.float64), torch.zeros(8, max(1, classes), dtype=torch.float64)
+    for one, truth in zip(inputs, truths, strict=True):
+        flat = truth.flatten()
+        valid = (flat > 0) if not classes else (flat < classes)
+        rows = one[valid].double()
+        wanted = functional.one_hot(flat[valid].long(), classes) if classes else flat[valid, None]
+        gram += rows.T @ rows
+        target += rows.T @ wanted.double()
+    weights: Tensor = torch.linalg.solve(gram + 1e-6 * torch.eye(8, dtype=torch.float64), target)
+    return weights.float()
+
+
+def draw_curves(file: Path, history: Sequence[Mapping[str, float]]) -> None:
+    """Loss and the main figure by epoch, as a picture."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    main = next((name for name in ("abs_rel", "oiou", "miou") if name in history[0]), "loss")
+    figure, axes = pyplot.subplots(1, 2, figsize=(8, 3), constrained_layout=True)
+    for axis, name in zip(axes, ("loss", main), strict=True):
+        axis.plot([one["epoch"] for one in history], [one[name] for one in history], marker=".")
+        axis.set(xlabel="epoch", title=name)
+        axis.grid(alpha=0.3)
+    figure.savefig(file, dpi=110)
+    pyplot.close(figure)
+
+
+def card(
+    setup: Setup, fitted: FittedAs, figures: Mapping[str, float], baselines: Mapping[str, float], first: int
+) -> str:
+    """The model card, Markdown."""
+    lines = [f"| {name} | {value:.4g} |" for name, value in {**figures, **baselines}.items()]
+    return "\n".join(
+        [
+            f"# A {fitted.task} head on {fitted.backbone}",
+            "",
+            f"VPD's {fitted.task} network on features of the frozen backbone {fitted.backbone} (revision "
+            f"{fitted.revision}); U-Net and text encoder are as they were. Fitted by `diffsight fit {fitted.task}` on "
+            f"{first} examples, measured on the {len(setup.folder.samples) - first} that were held out. It knows "
+            "pictures like those it was fitted on, and no others.",
+            "",
+            f"Settings: {json.dumps(asdict(setup.recipe))}",
+            *(["", f"Classes: {', '.join(fitted.classes)}"] if fitted.classes else []),
+            "",
+            "| figure on held-out examples | value |",
+            "|---|---|",
+            *lines,
+            "",
+        ]
+    )

@@ -1,0 +1,75 @@
+"""The published figures of the three dense heads, over data sets in their official layouts and over worlds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from tqdm import tqdm
+
+from backbones.engine import Engine, complete
+from heads.vpd.depth import Protocol as DepthProtocol
+from heads.vpd.depth import predict_depth
+from heads.vpd.heads import DepthHead, ReferringHead, SegmentationHead
+from heads.vpd.metrics import IoUCounts, depth_figures, mean_figures, referring_figures, valid_depth
+from heads.vpd.referring import predict_referring
+from heads.vpd.segmentation import Protocol as SegmentationProtocol
+from heads.vpd.segmentation import predict_segmentation
+from training.datasets.dense_folder import DenseFolder
+from training.datasets.public_dense import NYU_SIZE, Truth
+
+
+def evaluate_depth(
+    engine: Engine, head: DepthHead, samples: Iterable[Truth], *, protocol: DepthProtocol = "fast", eigen: bool = True
+) -> dict[str, float]:
+    """Means over images of their own figures. eigen: count the Eigen crop alone, of 480 x 640 pictures.
+
+    The scene class of the data set is told to networks that know it, as in the published protocol.
+    """
+    found = []
+    for one in tqdm(samples, desc="depth"):
+        scene = one.scene if one.scene in head.scenes else None
+        got = complete(predict_depth(engine, one.image, head, scene=scene, protocol=protocol))
+        truth = torch.from_numpy(one.truth)
+        crop = eigen and tuple(truth.shape) == NYU_SIZE
+        found.append(depth_figures(torch.from_numpy(got.metres), truth, valid_depth(truth, eigen=crop, high=10.0)))
+    return mean_figures(found)
+
+
+def evaluate_segmentation(
+    engine: Engine, head: SegmentationHead, samples: Iterable[Truth], *, protocol: SegmentationProtocol = "fast"
+) -> dict[str, float]:
+    """mIoU, mean and pixel accuracy from pixels summed over all images."""
+    counts = IoUCounts.zeros(len(head.classes))
+    for one in tqdm(samples, desc="segmentation"):
+        counts.add(complete(predict_segmentation(engine, one.image, head, protocol=protocol)).class_map, one.truth)
+    return counts.figures()
+
+
+def evaluate_referring(engine: Engine, head: ReferringHead, samples: Iterable[Truth]) -> dict[str, float]:
+    """oIoU, mean IoU and precisions. Masks are compared at the square that a published network sees, else as they are.
+
+    Truth is resized to the square with nearest; pixels count where the truth is exactly 1.
+    Source: `refer/test.py` of wl-zhao/VPD.
+    """
+    pairs = []
+    for one in tqdm(samples, desc="referring"):
+        image, truth = one.image, one.truth
+        if head.squash:
+            square = (head.size, head.size)
+            image = np.asarray(Image.fromarray(image).resize(square, Image.Resampling.BILINEAR))
+            truth = np.asarray(Image.fromarray(truth).resize(square, Image.Resampling.NEAREST))
+        masks, _ = complete(predict_referring(engine, image, head, [one.sentence]))
+        mask, object_ = masks.masks[0], truth == 1
+        pairs.append((int((mask & object_).sum()), int((mask | object_).sum())))
+    return referring_figures(pairs)
+
+
+def world_samples(folder: DenseFolder) -> Iterator[Truth]:
+    """The examples of a folder in the layout of the rendered world."""
+    for sample in folder.samples:
+        truth: Any = folder.truth(sample)
+        yield Truth(folder.image(sample), truth, sentence=sample.sentence)
