@@ -49,7 +49,8 @@ def test_depth_writes_its_picture_and_its_map(head: Path, photo: Path, tmp_path:
     metres = np.load(out)
     assert metres.shape == (30, 40)
     assert told["minimum"] == pytest.approx(float(metres.min()), abs=1e-4)
-    assert Image.open(overlay).size == (40, 30)
+    with Image.open(overlay) as opened:
+        assert opened.size == (40, 30)
     assert "m, median" in run("predict", "depth", str(photo), "--head", str(head), *CPU)
 
 
