@@ -1,0 +1,149 @@
+"""What four tasks on one image cost together, as `/v1/perceive` asks them, beside the same four asked one by one.
+
+Depth, segmentation, referring and features, by the batching engine, on images that it has not seen; both ways take
+turns. Where no heads are shipped for the backbone, heads of the same size with untrained weights stand in: they
+compute the same. HTTP is not in it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import time
+from typing import Any
+
+import numpy as np
+
+from backbones.engine import Engine
+from backbones.stable_diffusion import StableDiffusion
+from benchmarks._table import arguments, print_table, write_figures
+from service.dense import DenseHeads, open_dense_heads
+from service.engine.worker import RowEngine
+from service.perceive import Procedure, perceive
+from service.settings import load_settings
+from service.startup import build_engine, open_model
+
+CLASSES, WIDTH, EXPRESSION = 18, 64, "a two"
+
+
+def untrained_heads(model: StableDiffusion) -> DenseHeads:
+    """Heads of the size that `diffsight fit` makes, over the backbone's own U-Net, with fresh weights."""
+    import torch
+
+    from heads.images import distinct_colours
+    from heads.vpd.checkpoint import numbered, tapped_channels
+    from heads.vpd.depth_network import DepthNetwork
+    from heads.vpd.features import find_taps
+    from heads.vpd.heads import DepthHead, ReferringHead, SegmentationHead
+    from heads.vpd.referring_network import ReferringNetwork
+    from heads.vpd.segmentation_network import SegmentationNetwork
+
+    described, taps = model.description, find_taps(model.description)
+    unet: Any = model.variants[""].unet
+    text_width = unet.config.cross_attention_dim
+    fine, middle, coarse, coarsest = tapped_channels(model)
+    contexts = torch.randn(CLASSES, text_width, device=described.device)
+    size, tokens = described.image_size, described.max_tokens
+    depth = DepthNetwork(
+        (fine, middle, coarse, coarsest),
+        encoder_channels=4 * WIDTH,
+        deconv_channels=(WIDTH,) * 3,
+        deconv_kernels=(2, 2, 2),
+        decoder_channels=WIDTH,
+        scenes=CLASSES,
+        text_width=text_width,
+    )
+    segmentation = SegmentationNetwork(
+        (fine, middle + CLASSES, coarse + CLASSES, coarsest),
+        neck_channels=WIDTH,
+        head_channels=WIDTH,
+        classes=CLASSES,
+        text_width=text_width,
+    )
+    referring = ReferringNetwork(
+        (fine, middle + tokens, coarse + tokens, coarsest), hidden=WIDTH, text_width=text_width
+    )
+    for network in (depth, segmentation, referring):
+        network.eval().requires_grad_(False).to(described.device)
+    palette = distinct_colours(CLASSES)
+    return DenseHeads(
+        DepthHead(depth, taps, contexts, scenes=(), size=size),
+        SegmentationHead(segmentation, taps, contexts, numbered("class", CLASSES), palette, size=size),
+        ReferringHead(referring, taps, tokens, size=size, squash=False),
+    )
+
+
+def procedures(heads: DenseHeads, image: np.ndarray[Any, np.dtype[np.uint8]]) -> dict[str, Procedure]:
+    """The four tasks on one image, (H, W, 3) uint8."""
+    from heads.feature_pooling.features import pooled_features
+    from heads.vpd.depth import predict_depth
+    from heads.vpd.referring import predict_referring
+    from heads.vpd.segmentation import predict_segmentation
+
+    async def depth(engine: Engine) -> Any:
+        return await predict_depth(engine, image, heads.depth_head())
+
+    async def segmentation(engine: Engine) -> Any:
+        return await predict_segmentation(engine, image, heads.segmentation_head())
+
+    async def referring(engine: Engine) -> Any:
+        return await predict_referring(engine, image, heads.referring_head(), [EXPRESSION])
+
+    async def features(engine: Engine) -> Any:
+        return await pooled_features(engine, [image])
+
+    return {"depth": depth, "segmentation": segmentation, "referring": referring, "features": features}
+
+
+async def measure(engine: RowEngine, heads: DenseHeads, rounds: int) -> tuple[list[float], list[float]]:
+    """Seconds of each round together, and one by one."""
+    side = engine.model.description.image_size
+    random = np.random.default_rng(0)
+    together, apart = [], []
+    for turn in range(rounds + 1):
+        images = [random.integers(0, 256, (side, side, 3), dtype=np.uint8) for _ in range(5)]
+        started = time.perf_counter()
+        with engine.request("perceive") as request:
+            await perceive(request, procedures(heads, images[0]))
+        fused = time.perf_counter() - started
+        started = time.perf_counter()
+        # Each on an image of its own: a cached latent would make the calls look cheaper than they are to strangers.
+        for image, name in zip(images[1:], procedures(heads, images[1]), strict=True):
+            with engine.request(name) as request:
+                await procedures(heads, image)[name](request)
+        separate = time.perf_counter() - started
+        if turn:  # the first one warms up
+            together.append(fused)
+            apart.append(separate)
+    return together, apart
+
+
+def main() -> None:
+    parser = arguments(__doc__ or "")
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--backbone", default="pocket")
+    chosen = parser.parse_args()
+    settings = load_settings(backbone=chosen.backbone)
+    model = open_model(settings)
+    shipped = open_dense_heads(settings, model)
+    whole = shipped.depth is not None and shipped.segmentation is not None and shipped.referring is not None
+    heads = shipped if whole else untrained_heads(model)
+    engine = build_engine(model, settings)
+    engine.start()
+    try:
+        together, apart = asyncio.run(measure(engine, heads, chosen.rounds))
+    finally:
+        engine.stop()
+    ratio = statistics.median(one / other for one, other in zip(together, apart, strict=True))
+    rows = [
+        ["together", f"{1000 * statistics.median(together):.1f}"],
+        ["one by one", f"{1000 * statistics.median(apart):.1f}"],
+    ]
+    print_table(
+        f"four tasks on one image, {model.name}", ["way", "ms, median"], rows, [f"together / apart: {ratio:.2f}"]
+    )
+    write_figures(chosen.json, {"fused_over_separate": ratio}, heads="shipped" if whole else "untrained")
+
+
+if __name__ == "__main__":
+    main()
