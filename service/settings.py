@@ -358,6 +358,8 @@ class JobSettings(BaseModel):
     poll_seconds: float = Field(
         default=1.0, gt=0, le=60, description="Seconds between looks for jobs that other servers were given."
     )
+
+
 class HeadSettings(BaseModel):
     """Depth, segmentation and referring. docs/heads.md tells how to come by a head."""
 
