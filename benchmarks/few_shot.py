@@ -66,11 +66,11 @@ def operations(work: Callable[[], Awaitable[object]]) -> int:
     """Floating-point operations of `work`, 2 for each multiply-add, of convolutions, matrix products and attention."""
 
     def cpu_attention(query: torch.Size, key: torch.Size, value: torch.Size, *_: object, **__: object) -> int:
-        return int(sdpa_flop_count(query, key, value))
+        return int(sdpa_flop_count(query, key, value))  # type: ignore[no-untyped-call]
 
     # torch counts the attention kernels of GPUs, and leaves out the CPU's.
     more = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: cpu_attention}
-    with FlopCounterMode(display=False, custom_mapping=more) as counter:  # type: ignore[no-untyped-call]
+    with FlopCounterMode(display=False, custom_mapping=more) as counter:
 
         async def run() -> None:
             await work()
