@@ -1,4 +1,4 @@
-"""The pocket's VAE: what it is made of, its loss, and how well it gives images back."""
+"""The pocket's VAE: its encoder computed, its decoder trained, and how well it gives images back."""
 
 from __future__ import annotations
 
@@ -10,25 +10,32 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from training.datasets.captioned import CaptionedImages, Image
+from training.datasets.captioned import Image, Source
 from training.loop import Draw
+from training.principal import Components, patch_latents, set_decoder_start, set_encoder
 from training.stock import AutoencoderKL
 
 
-def build_autoencoder(widths: Sequence[int], image_size: int) -> AutoencoderKL:
-    """A fresh Stable Diffusion VAE: four levels, so 8 pixels a latent element, and 4 latent channels."""
+def build_autoencoder(widths: Sequence[int], image_size: int, components: Components) -> AutoencoderKL:
+    """A Stable Diffusion VAE of four levels, 8 pixels a latent element, whose encoder computes `components`.
+
+    The decoder begins with the colour of each patch.
+    """
     levels = len(widths)
-    return AutoencoderKL(
+    autoencoder = AutoencoderKL(
         in_channels=3,
         out_channels=3,
         block_out_channels=tuple(widths),
         down_block_types=("DownEncoderBlock2D",) * levels,
         up_block_types=("UpDecoderBlock2D",) * levels,
         layers_per_block=1,
-        latent_channels=4,
-        norm_num_groups=min(8, *widths),
+        latent_channels=len(components.weights),
+        norm_num_groups=4,
         sample_size=image_size,
     )
+    set_encoder(autoencoder, components)
+    set_decoder_start(autoencoder, components)
+    return autoencoder
 
 
 def pixel_values(images: Sequence[Image]) -> Tensor:
@@ -43,34 +50,41 @@ def images_of(pixels: Tensor) -> NDArray[np.uint8]:
     return np.ascontiguousarray(levels.permute(0, 2, 3, 1).numpy())
 
 
-def autoencoder_losses(
-    autoencoder: AutoencoderKL, images: CaptionedImages, *, batch: int, divergence_weight: float
+def decoder_losses(
+    autoencoder: AutoencoderKL,
+    components: Components,
+    sources: Sequence[Source],
+    *,
+    batch: int,
+    noise: float,
 ) -> Callable[[Draw], dict[str, Tensor]]:
-    """A function that draws a batch of augmented images and gives the VAE's loss on it.
+    """A function that draws a batch of images and gives the decoder's loss on it.
 
-    The loss is mean absolute error plus mean squared error in -1..1 units, plus `divergence_weight` times the mean
-    Kullback-Leibler divergence of a latent element from the standard normal.
+    noise: standard deviation of what is added to the latents, so that the decoder forgives what a U-Net does not hit
+    exactly. Half of the images are mirrored: a decoder reads no sentences. The loss is mean absolute error plus mean
+    squared error, in -1..1 units.
     """
+    shares = np.array([source.share for source in sources])
 
     def losses(draw: Draw) -> dict[str, Tensor]:
-        chosen = draw.numpy.integers(len(images), size=batch)
-        pixels = pixel_values([images.augmented(int(index), draw.numpy) for index in chosen])
-        posterior = autoencoder.encode(pixels).latent_dist
-        rebuilt = autoencoder.decode(posterior.sample(draw.torch)).sample
+        chosen = [
+            sources[which].images for which in draw.numpy.choice(len(sources), size=batch, p=shares / shares.sum())
+        ]
+        shown = [images.augmented(int(draw.numpy.integers(len(images))), draw.numpy) for images in chosen]
+        mirrored = [image[:, ::-1] if draw.numpy.random() < 0.5 else image for image in shown]
+        pixels = pixel_values(mirrored)
+        latents = patch_latents(components, pixels)
+        latents = latents + noise * torch.randn(latents.shape, generator=draw.torch)
+        rebuilt = autoencoder.decode(latents.contiguous(memory_format=torch.channels_last)).sample
         absolute, squared = functional.l1_loss(rebuilt, pixels), functional.mse_loss(rebuilt, pixels)
-        divergence = posterior.kl().mean() / posterior.mean[0].numel()
-        return {
-            "loss": absolute + squared + divergence_weight * divergence,
-            "squared": squared,
-            "divergence": divergence,
-        }
+        return {"loss": absolute + squared, "squared": squared}
 
     return losses
 
 
 @torch.no_grad()
 def mean_latents(autoencoder: AutoencoderKL, images: Sequence[Image]) -> Tensor:
-    """The mean of the VAE's posterior, unscaled: (B, 4, H / 8, W / 8) float32."""
+    """The mean of the VAE's posterior, unscaled: (B, C, H / 8, W / 8) float32."""
     mean: Tensor = autoencoder.encode(pixel_values(images)).latent_dist.mean
     return mean
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,13 +12,15 @@ from training.recipe import Recipe
 _TEMPLATE = Path(__file__).with_name("pocket_card.md")
 
 
-def model_card(measured: Evaluation, fitted: Mapping[str, Fitted], recipe: Recipe, *, training_images: int) -> str:
+def model_card(measured: Evaluation, fitted: Mapping[str, Fitted], recipe: Recipe) -> str:
     """The card as Markdown. Every figure comes from the arguments; `fitted` tells of "autoencoder" and "denoiser"."""
     vae, denoiser = fitted["autoencoder"], fitted["denoiser"]
+    asked = [("which of ten things", run) for run in measured.question]
+    asked += [("which digit", run) for run in measured.digit_question]
     accuracies = "\n".join(
-        f"| {run.timesteps} | {100 * run.accuracy:.1f} % ({round(run.accuracy * measured.images)} of {measured.images})"
+        f"| {name} | {run.timesteps} | {100 * run.accuracy:.1f} % ({round(run.accuracy * run.images)} of {run.images})"
         f" | {run.rows_per_image:,} | {run.milliseconds_per_image:.0f} ms |"
-        for run in measured.zero_shot
+        for name, run in asked
     )
     return _TEMPLATE.read_text(encoding="utf-8").format(
         recipe=recipe,
@@ -30,10 +31,9 @@ def model_card(measured: Evaluation, fitted: Mapping[str, Fitted], recipe: Recip
         parameters=measured.parameters,
         millions=sum(measured.parameters.values()) / 1e6,
         megabytes=measured.size_bytes / 1e6,
-        training_images=training_images,
-        held_out=measured.images,
+        scenes=measured.scenes,
+        digits=measured.digits,
         empty_percent=100 * recipe.empty_prompts,
-        cores=os.cpu_count(),
         vae_steps=vae.steps,
         vae_batch=recipe.autoencoder_pace.batch,
         vae_minutes=vae.seconds / 60,
@@ -41,8 +41,10 @@ def model_card(measured: Evaluation, fitted: Mapping[str, Fitted], recipe: Recip
         unet_batch=recipe.denoiser_pace.batch,
         unet_minutes=denoiser.seconds / 60,
         psnr=measured.psnr,
-        most_timesteps=measured.zero_shot[-1].timesteps,
+        digits_psnr=measured.digits_psnr,
         noise_error=measured.noise_error,
+        relations=measured.relations,
+        related=measured.related,
         threads=measured.threads,
         accuracies=accuracies,
     )

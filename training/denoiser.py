@@ -8,10 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training.datasets.captioned import CaptionedImages
-from training.latents import LatentViews
+from training.contradictions import contradiction
+from training.examples import NO_LABEL, Batch, Examples, Labels, draw_batch
 from training.loop import Draw
 from training.stock import CLIPTextConfig, CLIPTextModel, CLIPTokenizer, DDIMScheduler, UNet2DConditionModel
+from training.world.mannequin import KEYPOINTS
+from training.world.vocabulary import SEMANTIC_NAMES
 
 
 class Denoiser(nn.Module):
@@ -34,17 +36,23 @@ class Denoiser(nn.Module):
     def noise_pred(self, latents: Tensor, timesteps: Tensor, encoder_hidden_states: Tensor) -> Tensor:
         """The noise seen in scaled, noised latents.
 
-        latents: (B, 4, h, w). timesteps: (B,) int64. encoder_hidden_states: (B, T, D).
-        Returns (B, 4, h, w).
+        latents: (B, C, h, w). timesteps: (B,) int64. encoder_hidden_states: (B, T, D).
+        Returns (B, C, h, w).
         """
         noise: Tensor = self.unet(latents, timesteps, encoder_hidden_states).sample
         return noise
 
 
 def build_denoiser(
-    tokenizer: CLIPTokenizer, *, text_width: int, text_layers: int, widths: Sequence[int], latent_size: int
+    tokenizer: CLIPTokenizer,
+    *,
+    text_width: int,
+    text_layers: int,
+    widths: Sequence[int],
+    latent_size: int,
+    latent_channels: int,
 ) -> Denoiser:
-    """A fresh text encoder and U-Net with the blocks of SD 1.x: three levels with attention, one without."""
+    """A fresh text encoder and U-Net with the blocks of SD 1.x: four levels, attention in the two middle ones."""
     text_encoder = CLIPTextModel(
         CLIPTextConfig(
             vocab_size=len(tokenizer),
@@ -61,12 +69,12 @@ def build_denoiser(
     )
     unet = UNet2DConditionModel(
         sample_size=latent_size,
-        in_channels=4,
-        out_channels=4,
+        in_channels=latent_channels,
+        out_channels=latent_channels,
         block_out_channels=tuple(widths),
-        down_block_types=("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",),
-        up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3,
-        layers_per_block=2,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        layers_per_block=1,
         cross_attention_dim=text_width,
         attention_head_dim=4,
         norm_num_groups=min(16, *widths),
@@ -88,46 +96,136 @@ def build_scheduler() -> DDIMScheduler:
     )
 
 
+class Supervision(nn.Module):
+    """Maps from the U-Net's last two levels to exact labels. It shapes the features in training and is then dropped.
+
+    Source of the idea that a denoiser learns faster when its features are held to something: REPA (arXiv:2410.06940).
+    """
+
+    def __init__(self, unet: UNet2DConditionModel) -> None:
+        super().__init__()
+        self._levels = [unet.up_blocks[-2], unet.up_blocks[-1]]
+        widths = list(unet.config.block_out_channels)
+        self.classify = nn.Conv2d(widths[0] + widths[1], len(SEMANTIC_NAMES) + 1 + len(KEYPOINTS), 1)
+        self._seen: list[Tensor] = []
+        for level in self._levels:
+            level.register_forward_hook(lambda module, inputs, output: self._seen.append(output))
+
+    def losses(self, labels: Labels, weights: Tensor) -> dict[str, Tensor]:
+        """Errors of what the last pass's first rows show of their labels: cross-entropy, log depth, heatmaps.
+
+        weights: (B,), how much each row counts: what is buried in noise can not be told.
+        """
+        rows = len(weights)
+        features = torch.cat([seen[:rows].float() for seen in self._seen], dim=1)
+        self._seen.clear()
+        semantic, depth, heatmaps = self.classify(features).split([len(SEMANTIC_NAMES), 1, len(KEYPOINTS)], dim=1)
+        known = labels.depth > 0
+        world = (labels.semantic != NO_LABEL).any(dim=(1, 2)).float() * weights
+        most = world.sum().clamp(min=1e-6)
+        entropy = functional.cross_entropy(semantic, labels.semantic.long(), ignore_index=NO_LABEL, reduction="none")
+        off = (depth[:, 0] - labels.depth.clamp(min=1e-3).log()).abs() * known
+        points = functional.binary_cross_entropy_with_logits(heatmaps, labels.heatmaps.float() / 255, reduction="none")
+        return {
+            "semantic": (entropy.mean(dim=(1, 2)) * world).sum() / most,
+            "depth": (off.mean(dim=(1, 2)) * world).sum() / most,
+            "heatmaps": (points.mean(dim=(1, 2, 3)) * world).sum() / most,
+        }
+
+
+class Learner(nn.Module):
+    """What is optimised: the denoiser and the supervision that is dropped afterwards."""
+
+    def __init__(self, denoiser: Denoiser) -> None:
+        super().__init__()
+        self.denoiser = denoiser
+        self.supervision = Supervision(denoiser.unet)
+
+
 def denoiser_losses(
-    denoiser: Denoiser,
+    learner: Learner,
     tokenizer: CLIPTokenizer,
     scheduler: DDIMScheduler,
-    images: CaptionedImages,
-    latents: LatentViews,
+    sets: Sequence[Examples],
     *,
     batch: int,
     scaling_factor: float,
     empty_prompts: float,
+    contradicted: float,
+    contradiction_weight: float,
+    supervision: float,
+    half: bool,
 ) -> Callable[[Draw], dict[str, Tensor]]:
-    """A function that draws images, views, captions, timesteps and noise, and gives the mean squared noise error.
+    """A function that draws one step's rows and gives its loss, the sum of three terms.
 
-    Timesteps are stratified: one from each of `batch` equal parts of the schedule. A share `empty_prompts` of the
-    captions is replaced by "", which trains the unconditional branch.
+    1. The squared noise error, things weighing three times what background does. Timesteps are stratified: one from
+       each of `batch` equal parts of the schedule. A share `empty_prompts` of the sentences is replaced by "".
+    2. `contradiction_weight` times: for a share `contradicted` of the rows, the same noised latents under a false
+       sentence. Its error must come out larger than the true one's by a twentieth, or the sentence was not read. Both
+       errors are moved: if only the false one were, a network that reads nothing would raise both.
+    3. `supervision` times the errors of labels told from the features.
     Source: DDPM (arXiv:2006.11239), equation 14; classifier-free guidance (arXiv:2207.12598), algorithm 1.
     """
     steps = int(scheduler.config.num_train_timesteps)
-    views = latents.mean.shape[1]
+    denoiser = learner.denoiser
 
     def losses(draw: Draw) -> dict[str, Tensor]:
-        chosen = draw.numpy.integers(len(images), size=batch)
-        view = torch.from_numpy(draw.numpy.integers(views, size=batch))
-        texts = [_drawn_caption(images, int(index), draw, empty_prompts) for index in chosen]
-        index = torch.from_numpy(chosen)
-        spread = latents.spread[index, view]
-        clean = latents.mean[index, view] + spread * torch.randn(spread.shape, generator=draw.torch)
-        clean = clean * scaling_factor
+        rows = draw_batch(sets, draw, batch)
+        true = [said[int(draw.numpy.integers(len(said)))] for said in rows.captions]
+        false = _false_sentences(true, rows, draw, round(batch * contradicted))
+        shown = [
+            "" if place not in false and draw.numpy.random() < empty_prompts else text
+            for place, text in enumerate(true)
+        ]
+        clean = rows.latents * scaling_factor
         timesteps = ((torch.arange(batch) + torch.rand(batch, generator=draw.torch)) * (steps / batch)).long()
-        timesteps.clamp_(max=steps - 1)
+        timesteps = timesteps.clamp_(max=steps - 1)[torch.randperm(batch, generator=draw.torch)]
         noise = torch.randn(clean.shape, generator=draw.torch)
         noised = scheduler.add_noise(clean, noise, timesteps)
+        again = torch.tensor(list(false), dtype=torch.long)
+        texts = [*shown, *false.values()]
         different = sorted(set(texts))
         contexts = denoiser.contexts(tokenizer, different)[[different.index(text) for text in texts]]
-        return {"loss": functional.mse_loss(denoiser.noise_pred(noised, timesteps, contexts), noise)}
+        every = torch.cat([torch.arange(batch), again])
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            noise_pred = denoiser.noise_pred(noised[every], timesteps[every], contexts)
+        squared = (noise_pred.float() - noise[every]).square().mean(dim=1)
+        weights = _thing_weights(rows.labels)
+        errors = (squared[:batch] * weights).mean(dim=(1, 2))
+        terms = {"denoising": errors.mean(), "squared": squared[:batch].mean()}
+        if len(again):
+            wrong = (squared[batch:] * weights[again]).mean(dim=(1, 2))
+            lead = (wrong - errors[again]) / errors[again].detach()
+            terms["contradicted"] = functional.softplus(_SHARPNESS * (_MARGIN - lead)).mean() / _SHARPNESS
+        levels = scheduler.alphas_cumprod[timesteps]
+        told = learner.supervision.losses(rows.labels, levels)
+        loss = (
+            terms["denoising"]
+            + contradiction_weight * terms.get("contradicted", 0.0)
+            + supervision * sum(told.values())
+        )
+        return {"loss": loss, **terms, **told}
 
     return losses
 
 
-def _drawn_caption(images: CaptionedImages, index: int, draw: Draw, empty_prompts: float) -> str:
-    captions = images.captions(index)
-    caption = captions[int(draw.numpy.integers(len(captions)))]
-    return "" if draw.numpy.random() < empty_prompts else caption
+_MARGIN, _SHARPNESS = 0.05, 40.0
+
+
+def _thing_weights(labels: Labels) -> Tensor:
+    """(B, h, w): 1 on average, three times as large on things as on floor and walls."""
+    things = (labels.semantic > 1) & (labels.semantic != NO_LABEL)
+    weights = 1.0 + 2.0 * things.float()
+    return weights / weights.mean(dim=(1, 2), keepdim=True)
+
+
+def _false_sentences(true: Sequence[str], rows: Batch, draw: Draw, most: int) -> dict[int, str]:
+    """False sentences by the row whose true one they contradict, `most` at most."""
+    false: dict[int, str] = {}
+    for place in draw.numpy.permutation(len(true)).tolist():
+        if len(false) == most:
+            break
+        said = contradiction(true[place], rows.captions[place], draw.numpy)
+        if said is not None:
+            false[place] = said
+    return false

@@ -1,4 +1,4 @@
-"""What an exported pocket can do, measured on digits that its training never saw."""
+"""What an exported pocket can do, measured on scenes and digits that its training never saw."""
 
 from __future__ import annotations
 
@@ -9,12 +9,37 @@ from time import monotonic
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from training.autoencoder import mean_latents, peak_signal_to_noise, rebuilt_images
-from training.datasets.digits import CLASS_PROMPTS, DIGIT_NAMES, Digits
+from training.datasets.captioned import Image
+from training.datasets.digits import CLASS_PROMPTS, Digits, held_out_digits
+from training.datasets.world import WorldImages
 from training.export import Parts, folder_bytes
 from training.samples import sampled_images, save_grid
+from training.world import vocabulary
+from training.world.vocabulary import QUESTION, QUESTION_TEMPLATE
 from training.zero_shot import accuracy, evenly_spaced_timesteps, label_errors
+
+DIGITS = 120
+"""How many of the held-out digits a card's figures come from: the first ones, a hundred rows each."""
+
+QUESTION_PROMPTS = tuple(QUESTION_TEMPLATE.format(kind) for kind in QUESTION)
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """What is asked: scenes of kinds that training saw, and digits."""
+
+    scenes: WorldImages
+    digits: Digits
+
+
+def held_out() -> HeldOut:
+    """The 200 scenes and 360 digits of the package."""
+    folder = Path(vocabulary.__file__).parent / "held_out" / "scenes"
+    return HeldOut(WorldImages(folder, name="held-out"), held_out_digits(128))
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +49,7 @@ class ZeroShot:
     timesteps: int
     rows_per_image: int
     accuracy: float
+    images: int
     milliseconds_per_image: float
 
 
@@ -31,57 +57,131 @@ class ZeroShot:
 class Evaluation:
     """The measured figures of a model card.
 
-    psnr: dB, of the VAE's reconstructions, 8-bit.
-    noise_error: mean squared noise error under each image's own prompt, over the timesteps of the longest run.
-    parameters: by part. size_bytes: of the folder without its README.md.
+    scenes, digits: how many were held out. psnr, digits_psnr: dB, of the VAE's reconstructions, 8-bit.
+    noise_error: mean squared noise error of scenes under their first sentence, 10 evenly spaced timesteps.
+    question: "which thing is this", ten labels, on scenes with one thing. relations: share of the scenes with a plain
+    left and right, `related` of them, in which the true sentence has the smaller error of the two.
+    digit_question: the ten digits. parameters: by part. size_bytes: of the folder without its README.md.
     """
 
-    images: int
+    scenes: int
+    digits: int
     psnr: float
+    digits_psnr: float
     noise_error: float
-    zero_shot: tuple[ZeroShot, ...]
+    question: tuple[ZeroShot, ...]
+    relations: float
+    related: int
+    digit_question: tuple[ZeroShot, ...]
     parameters: dict[str, int]
     size_bytes: int
     threads: int
 
 
-def evaluate(parts: Parts, folder: Path, digits: Digits, timestep_counts: Sequence[int]) -> Evaluation:
-    """Measures the parts that were read from `folder` on all of `digits`."""
-    images = [digits.image(index) for index in range(len(digits))]
-    rebuilt = rebuilt_images(parts.autoencoder, images)
-    latents = mean_latents(parts.autoencoder, images) * parts.autoencoder.config.scaling_factor
-    unet = parts.denoiser.unet
-    with torch.no_grad():
-        contexts = parts.denoiser.contexts(parts.tokenizer, CLASS_PROMPTS)
-    zero_shot, noise_error = [], float("nan")
-    for count in sorted(timestep_counts):
-        began = monotonic()
-        errors = label_errors(unet, parts.scheduler, latents, contexts, evenly_spaced_timesteps(count))
-        cost = 1000.0 * (monotonic() - began) / len(images)
-        zero_shot.append(ZeroShot(count, count * len(contexts), accuracy(errors, digits.labels), cost))
-        noise_error = float(errors[np.arange(len(images)), digits.labels].mean())
-    counted = {"vae": parts.autoencoder, "text_encoder": parts.denoiser.text_encoder, "unet": unet}
+def evaluate(parts: Parts, folder: Path, asked: HeldOut, timestep_counts: Sequence[int]) -> Evaluation:
+    """Measures the parts that were read from `folder` on all that was held out."""
+    scenes = [asked.scenes.image(index) for index in range(len(asked.scenes))]
+    digits = [asked.digits.image(index) for index in range(DIGITS)]
+    chosen, kinds = asked.scenes.questions()
+    relations = relation_verdicts(parts, asked.scenes)
+    counted = {"vae": parts.autoencoder, "text_encoder": parts.denoiser.text_encoder, "unet": parts.denoiser.unet}
     card = folder / "README.md"
     return Evaluation(
-        images=len(images),
-        psnr=peak_signal_to_noise(np.stack(images), rebuilt),
-        noise_error=noise_error,
-        zero_shot=tuple(zero_shot),
+        scenes=len(scenes),
+        digits=len(digits),
+        psnr=reconstruction_psnr(parts, scenes),
+        digits_psnr=reconstruction_psnr(parts, digits),
+        noise_error=_noise_error(parts, asked.scenes),
+        question=zero_shot(parts, [scenes[index] for index in chosen], kinds, QUESTION_PROMPTS, timestep_counts),
+        relations=float(np.mean(relations)),
+        related=len(relations),
+        digit_question=zero_shot(parts, digits, asked.digits.labels[:DIGITS], CLASS_PROMPTS, timestep_counts[:1]),
         parameters={name: sum(weight.numel() for weight in part.parameters()) for name, part in counted.items()},
         size_bytes=folder_bytes(folder) - (card.stat().st_size if card.exists() else 0),
         threads=torch.get_num_threads(),
     )
 
 
-def draw_pictures(parts: Parts, digits: Digits, folder: Path) -> None:
-    """Writes samples.png (six of each digit, one column a digit) and reconstructions.png (originals over rebuilt)."""
+def reconstruction_psnr(parts: Parts, images: Sequence[Image]) -> float:
+    """dB of the images after the way through the latents, from the mean squared error over all of them."""
+    rebuilt = [rebuilt_images(parts.autoencoder, images[at : at + 20]) for at in range(0, len(images), 20)]
+    return peak_signal_to_noise(np.stack(images), np.concatenate(rebuilt))
+
+
+def zero_shot(
+    parts: Parts,
+    images: Sequence[Image],
+    labels: NDArray[np.int64],
+    prompts: Sequence[str],
+    timestep_counts: Sequence[int],
+) -> tuple[ZeroShot, ...]:
+    """Accuracy of Diffusion Classifier with `prompts`, one a label, for each number of evenly spaced timesteps."""
+    latents = _scaled_latents(parts, images)
     with torch.no_grad():
-        contexts = parts.denoiser.contexts(parts.tokenizer, CLASS_PROMPTS * 6)
+        contexts = parts.denoiser.contexts(parts.tokenizer, prompts)
+    found = []
+    for count in sorted(timestep_counts):
+        began = monotonic()
+        errors = label_errors(parts.denoiser.unet, parts.scheduler, latents, contexts, evenly_spaced_timesteps(count))
+        cost = 1000.0 * (monotonic() - began) / len(images)
+        found.append(ZeroShot(count, count * len(prompts), accuracy(errors, labels), len(images), cost))
+    return tuple(found)
+
+
+def relation_verdicts(parts: Parts, scenes: WorldImages, timesteps: int = 10) -> list[bool]:
+    """For each scene with a plain left and right: whether "left of" and "right of" are told apart.
+
+    The first such sentence about kinds alone is compared with itself after the exchange of left and right.
+    """
+    verdicts = []
+    for index in range(len(scenes)):
+        kinds = set(scenes.kinds(index))
+        said = [
+            sentence
+            for sentence in scenes.captions(index)
+            if " of " in sentence and len(kinds) > 1 and set(sentence.split()) <= kinds | {"a", "left", "right", "of"}
+        ]
+        if not said:
+            continue
+        true = said[0]
+        false = true.replace("left", "?").replace("right", "left").replace("?", "right")
+        with torch.no_grad():
+            contexts = parts.denoiser.contexts(parts.tokenizer, [true, false])
+        latents = _scaled_latents(parts, [scenes.image(index)])
+        steps = evenly_spaced_timesteps(timesteps)
+        errors = label_errors(parts.denoiser.unet, parts.scheduler, latents, contexts, steps)
+        verdicts.append(bool(errors.mean(axis=2).argmin(axis=1)[0] == 0))
+    return verdicts
+
+
+def draw_pictures(parts: Parts, asked: HeldOut, folder: Path) -> None:
+    """Writes samples.png (five of each thing and one row of digits) and reconstructions.png (originals, rebuilt)."""
+    prompts = [*QUESTION_PROMPTS * 5, *CLASS_PROMPTS]
+    with torch.no_grad():
+        contexts = parts.denoiser.contexts(parts.tokenizer, prompts)
         empty = parts.denoiser.contexts(parts.tokenizer, [""])
     drawn = sampled_images(
         parts.autoencoder, parts.denoiser, parts.scheduler, contexts, empty, guidance=3.0, steps=50, seed=0
     )
-    save_grid(drawn, len(DIGIT_NAMES), folder / "samples.png")
-    shown = np.stack([digits.image(index) for index in range(20)])
-    rebuilt = rebuilt_images(parts.autoencoder, list(shown))
-    save_grid(np.concatenate([shown[:10], rebuilt[:10], shown[10:], rebuilt[10:]]), 10, folder / "reconstructions.png")
+    save_grid(drawn, len(QUESTION), folder / "samples.png")
+    shown = [asked.scenes.image(index) for index in range(16)] + [asked.digits.image(index) for index in range(4)]
+    rebuilt = rebuilt_images(parts.autoencoder, shown)
+    originals = np.stack(shown)
+    rows = [originals[:10], rebuilt[:10], originals[10:], rebuilt[10:]]
+    save_grid(np.concatenate(rows), 10, folder / "reconstructions.png")
+
+
+def _noise_error(parts: Parts, scenes: WorldImages) -> float:
+    errors = []
+    for index in range(len(scenes)):
+        with torch.no_grad():
+            context = parts.denoiser.contexts(parts.tokenizer, [scenes.captions(index)[0]])
+        latents = _scaled_latents(parts, [scenes.image(index)])
+        steps = evenly_spaced_timesteps(10)
+        errors.append(label_errors(parts.denoiser.unet, parts.scheduler, latents, context, steps).mean())
+    return float(np.mean(errors))
+
+
+def _scaled_latents(parts: Parts, images: Sequence[Image]) -> Tensor:
+    parted = [mean_latents(parts.autoencoder, images[at : at + 20]) for at in range(0, len(images), 20)]
+    return torch.cat(parted) * float(parts.autoencoder.config.scaling_factor)

@@ -1,13 +1,17 @@
 """Training of `pocket`, the embedded backbone: a Stable Diffusion of a few million parameters that fits in the package.
 
-`python -m training.pocket train` learns tokenizer, VAE, then text encoder and U-Net, and goes on where it stopped;
-`export` writes what has been learnt so far to backbones/pocket; `evaluate` measures that folder, draws the pictures of
-docs/pocket and writes the model card.
+    python -m training.world runs/world/training --scenes 14000 --seed 1
+    python -m training.pocket train
+
+computes the encoder, learns the decoder, then text encoder and U-Net, and goes on where it stopped; `export` writes
+what has been learnt so far to backbones/pocket; `evaluate` measures that folder on held-out scenes and digits, draws
+the pictures of docs/pocket and writes the model card.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,16 +19,18 @@ from typing import Annotated, Any
 import torch
 import typer
 
-from training.autoencoder import autoencoder_losses, build_autoencoder
+from training.autoencoder import build_autoencoder, decoder_losses
 from training.card import model_card
 from training.curves import draw_losses
-from training.datasets.captioned import CaptionedImages
-from training.datasets.digits import held_out_digits, training_digits
-from training.denoiser import Denoiser, build_denoiser, build_scheduler, denoiser_losses
-from training.evaluate import draw_pictures, evaluate
+from training.datasets.captioned import Source
+from training.datasets.digits import training_digits
+from training.datasets.world import WorldImages
+from training.denoiser import Learner, build_denoiser, build_scheduler, denoiser_losses
+from training.evaluate import draw_pictures, evaluate, held_out
+from training.examples import Examples, encoded_examples, scaling_factor
 from training.export import Parts, read_folder, write_folder
-from training.latents import LatentViews, encoded_views
 from training.loop import Fitted, fit, load_average
+from training.principal import Components, load_components, principal_components, save_components
 from training.recipe import Recipe
 from training.stock import AutoencoderKL
 from training.tokenizer import load_tokenizer, train_merges, write_tokenizer
@@ -33,6 +39,7 @@ app = typer.Typer(help=__doc__, no_args_is_help=True, rich_markup_mode=None)
 
 Run = Annotated[Path, typer.Option(help="Folder of checkpoints, loss logs and the tokenizer.")]
 Folder = Annotated[Path, typer.Option(help="The diffusers folder.")]
+World = Annotated[Path, typer.Option(help="Folder of a rendered world: python -m training.world writes one.")]
 Threads = Annotated[
     int,
     typer.Option(
@@ -44,95 +51,105 @@ Threads = Annotated[
 
 
 def train(
-    images: CaptionedImages, recipe: Recipe, run: Path, *, stop_after: int | None = None, save_every: int = 200
+    sources: Sequence[Source], recipe: Recipe, run: Path, *, stop_after: int | None = None, save_every: int = 100
 ) -> None:
-    """Trains every part on `images`, from what `run` already holds; the same images and recipe give the same weights.
+    """Trains every part on `sources`, from what `run` already holds; the same images and recipe give the same weights.
 
     stop_after: stop the stage at hand at this step, as a kill would; for tests.
     Raises ValueError when `run` was begun with another recipe.
     """
     run.mkdir(parents=True, exist_ok=True)
-    merges = train_merges(caption for index in range(len(images)) for caption in images.captions(index))
-    write_tokenizer(run / "tokenizer", merges, recipe.tokens)
+    sentences = (
+        said for source in sources for index in range(len(source.images)) for said in source.images.captions(index)
+    )
+    write_tokenizer(run / "tokenizer", train_merges(sentences), recipe.tokens)
+    components = _components(sources, recipe, run)
+    names = [source.images.name for source in sources]
 
-    autoencoder = _fresh_autoencoder(recipe)
+    autoencoder = _fresh_autoencoder(recipe, components)
     pace = recipe.autoencoder_pace
     fitted = fit(
         "autoencoder",
         autoencoder,
-        autoencoder_losses(autoencoder, images, batch=pace.batch, divergence_weight=recipe.divergence_weight),
+        decoder_losses(autoencoder, components, sources, batch=pace.batch, noise=recipe.latent_noise),
         run,
         pace=pace,
         seed=recipe.seed,
-        recipe={"images": images.name, **_chosen(recipe, "image_size", "autoencoder_widths", "divergence_weight")},
+        recipe={"images": names, **_chosen(recipe, "image_size", "latent_channels", "autoencoder_widths")},
         stop_after=stop_after,
         save_every=save_every,
     )
     if fitted.steps < pace.steps:
         return
 
-    latents = _latent_views(autoencoder, fitted.steps, images, recipe, run)
-    denoiser = _fresh_denoiser(recipe, run)
-    pace = recipe.denoiser_pace
+    learner, pace = _fresh_learner(recipe, run), recipe.denoiser_pace
+    sets = _examples(components, sources, recipe, run)
+    factor = scaling_factor(sets)
     losses = denoiser_losses(
-        denoiser,
+        learner,
         load_tokenizer(run / "tokenizer"),
         build_scheduler(),
-        images,
-        latents,
+        sets,
         batch=pace.batch,
-        scaling_factor=latents.scaling_factor(),
-        empty_prompts=recipe.empty_prompts,
+        scaling_factor=factor,
+        **_chosen(recipe, "empty_prompts", "contradicted", "contradiction_weight", "supervision", "half"),
     )
+    shaping = ("tokens", "text_width", "text_layers", "unet_widths", "empty_prompts", "contradicted")
     fit(
         "denoiser",
-        denoiser,
+        learner,
         losses,
         run,
         pace=pace,
         seed=recipe.seed,
         recipe={
-            "images": images.name,
-            "autoencoder_steps": fitted.steps,
-            **_chosen(recipe, "tokens", "text_width", "text_layers", "unet_widths", "views", "empty_prompts"),
+            "images": names,
+            "scaling_factor": factor,
+            **_chosen(recipe, *shaping, "contradiction_weight", "supervision", "half"),
         },
         stop_after=stop_after,
         save_every=save_every,
     )
 
 
-def trained_parts(images: CaptionedImages, recipe: Recipe, run: Path) -> tuple[Parts, dict[str, Fitted]]:
+def trained_parts(sources: Sequence[Source], recipe: Recipe, run: Path) -> tuple[Parts, dict[str, Fitted]]:
     """The averaged weights of both stages as they stand in `run`, also while training goes on, and what they cost.
 
     Raises FileNotFoundError when a stage has not begun.
     """
-    autoencoder, denoiser = _fresh_autoencoder(recipe), _fresh_denoiser(recipe, run)
+    components = load_components(run / "components.safetensors")
+    autoencoder, learner = _fresh_autoencoder(recipe, components), _fresh_learner(recipe, run)
     fitted = {
         "autoencoder": load_average(run / "autoencoder.pt", autoencoder),
-        "denoiser": load_average(run / "denoiser.pt", denoiser),
+        "denoiser": load_average(run / "denoiser.pt", learner),
     }
-    latents = _latent_views(autoencoder, fitted["autoencoder"].steps, images, recipe, run)
-    autoencoder.register_to_config(scaling_factor=latents.scaling_factor())
-    return Parts(autoencoder, denoiser, load_tokenizer(run / "tokenizer"), build_scheduler()), fitted
+    factor = scaling_factor(_examples(components, sources, recipe, run))
+    autoencoder.register_to_config(scaling_factor=factor)
+    return Parts(autoencoder, learner.denoiser, load_tokenizer(run / "tokenizer"), build_scheduler()), fitted
 
 
 @app.command("train")
 def train_command(
     run: Run = Path("runs/pocket"),
+    world: World = Path("runs/world/training"),
     autoencoder_steps: Annotated[int, typer.Option(min=1)] = Recipe().autoencoder_pace.steps,
     denoiser_steps: Annotated[int, typer.Option(min=1, help="May be raised later.")] = Recipe().denoiser_pace.steps,
     seed: Annotated[int, typer.Option(min=0)] = Recipe().seed,
     threads: Threads = 1,
 ) -> None:
-    """Learns all parts on the training digits. Stopped at any time, the same command goes on where it was."""
+    """Learns all parts on a rendered world and the training digits. Stopped at any time, it goes on where it was."""
     torch.set_num_threads(threads)
-    train(training_digits(), _recipe(autoencoder_steps, denoiser_steps, seed), run)
+    train(_sources(world), _recipe(autoencoder_steps, denoiser_steps, seed), run)
 
 
 @app.command("export")
-def export_command(run: Run = Path("runs/pocket"), folder: Folder = Path("backbones/pocket")) -> None:
+def export_command(
+    run: Run = Path("runs/pocket"),
+    world: World = Path("runs/world/training"),
+    folder: Folder = Path("backbones/pocket"),
+) -> None:
     """Writes the averaged weights of a run, finished or not, as a diffusers folder in float16."""
-    parts, fitted = trained_parts(training_digits(), Recipe(), run)
+    parts, fitted = trained_parts(_sources(world), Recipe(), run)
     write_folder(parts, run / "tokenizer", folder)
     exported = {name: asdict(stage) for name, stage in fitted.items()}
     (run / "exported.json").write_text(json.dumps(exported, indent=2) + "\n", encoding="utf-8")
@@ -148,18 +165,27 @@ def evaluate_command(
     timesteps: Annotated[list[int] | None, typer.Option(help="For zero-shot; may be given several times.")] = None,
     threads: Threads = 1,
 ) -> None:
-    """Measures an exported folder on the held-out digits, draws pictures, and writes the folder's README.md."""
+    """Measures an exported folder on held-out scenes and digits, draws pictures, and writes the folder's README.md."""
     torch.set_num_threads(threads)
-    digits, parts = held_out_digits(), read_folder(folder)
-    draw_pictures(parts, digits, pictures)
+    parts, asked = read_folder(folder), held_out()
+    draw_pictures(parts, asked, pictures)
     draw_losses({"VAE": run / "autoencoder.csv", "text encoder and U-Net": run / "denoiser.csv"}, pictures / "loss.png")
-    measured = evaluate(parts, folder, digits, timesteps or [10, 20, 50, 100])
+    measured = evaluate(parts, folder, asked, timesteps or [10])
     (run / "evaluation.json").write_text(json.dumps(asdict(measured), indent=2) + "\n", encoding="utf-8")
     exported = json.loads((run / "exported.json").read_text(encoding="utf-8"))
     fitted = {name: Fitted(**stage) for name, stage in exported.items()}
-    card = model_card(measured, fitted, Recipe(), training_images=len(training_digits()))
-    (folder / "README.md").write_text(card, encoding="utf-8")
+    (folder / "README.md").write_text(model_card(measured, fitted, Recipe()), encoding="utf-8")
     typer.echo(json.dumps(asdict(measured), indent=2))
+
+
+def _sources(world: Path) -> list[Source]:
+    """What pocket learns from: scenes as they are, digits in sixteen variations each."""
+    if not (world / "instances.json").exists():
+        raise typer.BadParameter(f"{world} holds no world: python -m training.world {world} --scenes 14000 --seed 1")
+    return [
+        Source(WorldImages(world), share=0.85, views=1),
+        Source(training_digits(Recipe().image_size), share=0.15, views=16),
+    ]
 
 
 def _recipe(autoencoder_steps: int, denoiser_steps: int, seed: int) -> Recipe:
@@ -171,29 +197,45 @@ def _recipe(autoencoder_steps: int, denoiser_steps: int, seed: int) -> Recipe:
     )
 
 
-def _fresh_autoencoder(recipe: Recipe) -> AutoencoderKL:
-    torch.manual_seed(recipe.seed)
-    # Channels last: a quarter faster on the processors this was trained on.
-    return build_autoencoder(recipe.autoencoder_widths, recipe.image_size).to(memory_format=torch.channels_last)
+def _components(sources: Sequence[Source], recipe: Recipe, run: Path) -> Components:
+    """Read from the run if they are there, else computed from images evenly spread over each data set."""
+    path = run / "components.safetensors"
+    if not path.exists():
+        chosen = (
+            source.images.image(index)
+            for source in sources
+            for index in range(0, len(source.images), -(-len(source.images) // recipe.component_images))
+        )
+        save_components(principal_components(chosen, recipe.latent_channels), path)
+    return load_components(path)
 
 
-def _fresh_denoiser(recipe: Recipe, run: Path) -> Denoiser:
+def _fresh_autoencoder(recipe: Recipe, components: Components) -> AutoencoderKL:
     torch.manual_seed(recipe.seed)
-    return build_denoiser(
+    autoencoder = build_autoencoder(recipe.autoencoder_widths, recipe.image_size, components)
+    # Channels last: a tenth to a quarter faster on the processors this was trained on.
+    return autoencoder.to(memory_format=torch.channels_last)
+
+
+def _fresh_learner(recipe: Recipe, run: Path) -> Learner:
+    torch.manual_seed(recipe.seed)
+    denoiser = build_denoiser(
         load_tokenizer(run / "tokenizer"),
         text_width=recipe.text_width,
         text_layers=recipe.text_layers,
         widths=recipe.unet_widths,
         latent_size=recipe.image_size // 8,
+        latent_channels=recipe.latent_channels,
     )
+    denoiser.unet.to(memory_format=torch.channels_last)
+    return Learner(denoiser)
 
 
-def _latent_views(
-    autoencoder: AutoencoderKL, autoencoder_steps: int, images: CaptionedImages, recipe: Recipe, run: Path
-) -> LatentViews:
-    # Named by what they come from: a VAE that was trained on has its latents computed anew.
-    path = run / f"latents-{autoencoder_steps}-{recipe.views}.safetensors"
-    return encoded_views(autoencoder, images, path, views=recipe.views, seed=recipe.seed)
+def _examples(components: Components, sources: Sequence[Source], recipe: Recipe, run: Path) -> list[Examples]:
+    return [
+        encoded_examples(components, source, run / f"latents-{source.images.name}.pt", seed=recipe.seed)
+        for source in sources
+    ]
 
 
 def _chosen(recipe: Recipe, *names: str) -> dict[str, Any]:

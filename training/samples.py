@@ -34,7 +34,8 @@ def sampled_images(
     Source: DDIM (arXiv:2010.02502), equation 12; classifier-free guidance (arXiv:2207.12598), equation 6.
     """
     size = int(denoiser.unet.config.sample_size)
-    latents = torch.randn((len(contexts), 4, size, size), generator=torch.Generator().manual_seed(seed))
+    shape = (len(contexts), int(denoiser.unet.config.in_channels), size, size)
+    latents = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
     both = torch.cat([empty_context.expand_as(contexts), contexts])
     scheduler.set_timesteps(steps)
     for timestep in scheduler.timesteps:

@@ -27,13 +27,15 @@ def label_errors(
 ) -> NDArray[np.float32]:
     """Mean squared noise error of every image under every label at every timestep, with the same noise for all labels.
 
-    latents: (N, 4, h, w) float32, scaled. contexts: (L, T, D) float32, one a label. timesteps: (M,) int64.
+    latents: (N, C, h, w) float32, scaled. contexts: (L, T, D) float32, one a label. timesteps: (M,) int64.
     Returns (N, L, M) float32.
     Source: Diffusion Classifier (arXiv:2303.16203), algorithm 1.
     """
     labels, count = len(contexts), len(timesteps)
     errors = np.empty((len(latents), labels, count), dtype=np.float32)
-    for number, clean in enumerate(tqdm(latents, desc=f"zero-shot, {count} timesteps", mininterval=5.0)):
+    for number, clean in enumerate(
+        tqdm(latents, desc=f"zero-shot, {count} timesteps", mininterval=5.0, disable=len(latents) < 10)
+    ):
         key = content_key(clean)
         noise = torch.stack([seeded_noise(key, int(timestep), clean.shape) for timestep in timesteps])
         noised = scheduler.add_noise(clean.expand_as(noise), noise, timesteps)

@@ -93,10 +93,10 @@ async def classify_anytime(
 ) -> Posterior:
     """The label with the smallest mean error over all units, found with as few rows as the labels allow.
 
-    image, labels, templates, temperature: as in `classify`. combine: how a label's templates are put together.
-    confidence: about the probability, over the order of units, that the answer is the one of all labels on all units;
-    1 evaluates all of them. budget: where to stop before. indifference: a mean error by which the answer may be worse
-    than the best. layout: None for `default_layout`. on_progress: told the posterior after each look.
+    image: (H, W, 3) uint8 RGB. labels, templates, temperature: as in `classify`. combine: how a label's templates are
+    put together. confidence: about the probability, over the order of units, that the answer is the one of all labels
+    on all units; 1 evaluates all of them. budget: where to stop before. indifference: a mean error by which the answer
+    may be worse than the best. layout: None for `default_layout`. on_progress: told the posterior after each look.
     Without a limit of time the same request always gets the same answer.
     Raises InvalidInput for labels, templates or numbers that can not be used.
     """

@@ -267,7 +267,7 @@ class _Run:
 
 def item_key(read: bytes | NDArray[np.uint8], job: Job, revision: str, item: Item) -> str:
     """SHA-256 of everything that decides a result: the image, the task, the weights, the parameters, given boxes."""
-    content = hashlib.sha256(read if isinstance(read, bytes) else np.ascontiguousarray(read)).hexdigest()
+    content = hashlib.sha256(read if isinstance(read, bytes) else np.ascontiguousarray(read).data).hexdigest()
     boxes = [one["bbox"] for one in item.given.get("boxes", ())] if "boxes" in item.given else None
     size = None if isinstance(read, bytes) else read.shape
     told = [content, size, job.task, revision, job.parameters, boxes]

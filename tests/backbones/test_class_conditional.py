@@ -9,6 +9,7 @@ import pytest
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, DiTTransformer2DModel
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from backbones.class_conditional import DiffusionTransformer
 from backbones.engine import DirectEngine, complete
@@ -74,7 +75,11 @@ def test_classes_race_as_texts_do(model: DiffusionTransformer) -> None:
     errors_of = evidence(DirectEngine(model), LATENTS, range(5), b"key", layout.units)
     members = [(label,) for label in range(5)]
     whole = complete(anytime_race(errors_of, members, layout, range(20), error_rate=0))
-    errors = complete(errors_of(range(5), range(40)))
+
+    async def every_error() -> Tensor:
+        return await errors_of(range(5), range(40))
+
+    errors = complete(every_error())
     assert whole.elimination.leader == int(errors.mean(dim=1).argmin())
     assert whole.rows == 5 * 40
 

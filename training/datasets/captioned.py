@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -38,3 +39,13 @@ class CaptionedImages(Protocol):
     def captions(self, index: int) -> Sequence[str]:
         """Every sentence that training may show with the image; at least one."""
         ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Source:
+    """A data set and its part in training. share: of the rows of a step. views: variations of each image, the first of
+    which is the image as it is."""
+
+    images: CaptionedImages
+    share: float
+    views: int

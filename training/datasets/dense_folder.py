@@ -85,7 +85,8 @@ class DenseFolder:
         if sample.truth is None:
             told = self._annotations[sample.annotation]["segmentation"]
             height, width = self.image(sample).shape[:2]
-            return decode_parts(told, height, width).max(axis=2)
+            mask: NDArray[Any] = decode_parts(told, height, width).max(axis=2)
+            return mask
         with Image.open(sample.truth) as opened:
             values = np.array(opened)
         return values.astype(np.float32) / 1000 if self.task == "depth" else values.astype(np.uint8)

@@ -36,23 +36,29 @@ class Digits:
     """
 
     def __init__(
-        self, name: str, originals: NDArray[np.uint8], labels: NDArray[np.int64], source_indices: NDArray[np.int64]
+        self,
+        name: str,
+        originals: NDArray[np.uint8],
+        labels: NDArray[np.int64],
+        source_indices: NDArray[np.int64],
+        image_size: int = IMAGE_SIZE,
     ) -> None:
         self.name = name
         self.labels = labels
         self.source_indices = source_indices
+        self._size = image_size
         self._ink = np.pad(originals.astype(np.float32) / 16.0, ((0, 0), (_MARGIN, _MARGIN), (_MARGIN, _MARGIN)))
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def image(self, index: int) -> Image:
-        """The digit upright and centred, (64, 64, 3) uint8 RGB."""
-        rows, columns = _sampling_grid(np.eye(2), np.zeros(2), np.zeros((2, 4, 4)))
+        """The digit upright and centred, (S, S, 3) uint8 RGB."""
+        rows, columns = _sampling_grid(self._size, np.eye(2), np.zeros(2), np.zeros((2, 4, 4)))
         return _drawn(self._ink[index], rows, columns, weight=0.0, ink=_INK, paper=_PAPER)
 
     def augmented(self, index: int, generator: np.random.Generator) -> Image:
-        """The digit turned, scaled, slanted, shifted and bent a little, with other ink, (64, 64, 3) uint8 RGB.
+        """The digit turned, scaled, slanted, shifted and bent a little, with other ink, (S, S, 3) uint8 RGB.
 
         One in four is light ink on dark paper.
         """
@@ -67,7 +73,7 @@ class Digits:
         ink, paper = generator.uniform(8.0, 80.0), generator.uniform(190.0, 250.0)
         if generator.random() < 0.25:
             ink, paper = paper, ink
-        rows, columns = _sampling_grid(matrix, shift, bend)
+        rows, columns = _sampling_grid(self._size, matrix, shift, bend)
         return _drawn(self._ink[index], rows, columns, weight=weight, ink=ink, paper=paper)
 
     def captions(self, index: int) -> Sequence[str]:
@@ -83,14 +89,14 @@ class Digits:
         )
 
 
-def training_digits() -> Digits:
-    """The 1,437 digits that training may see."""
-    return _part("digits", _split()[0])
+def training_digits(image_size: int = IMAGE_SIZE) -> Digits:
+    """The 1,437 digits that training may see, drawn at `image_size` pixels a side."""
+    return _part("digits", _split()[0], image_size)
 
 
-def held_out_digits() -> Digits:
-    """The 360 digits that no part of training ever sees, 35 to 37 of each."""
-    return _part("digits-held-out", _split()[1])
+def held_out_digits(image_size: int = IMAGE_SIZE) -> Digits:
+    """The 360 digits that no part of training ever sees, 35 to 37 of each, drawn at `image_size` pixels a side."""
+    return _part("digits-held-out", _split()[1], image_size)
 
 
 @cache
@@ -102,25 +108,24 @@ def _split() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     return np.sort(training).astype(np.int64), np.sort(held_out).astype(np.int64)
 
 
-def _part(name: str, indices: NDArray[np.int64]) -> Digits:
+def _part(name: str, indices: NDArray[np.int64], image_size: int) -> Digits:
     source = load_digits()
-    return Digits(name, source.images[indices].astype(np.uint8), source.target[indices].astype(np.int64), indices)
+    labels = source.target[indices].astype(np.int64)
+    return Digits(name, source.images[indices].astype(np.uint8), labels, indices, image_size)
 
 
 def _sampling_grid(
-    matrix: NDArray[np.float64], shift: NDArray[np.float64], bend: NDArray[np.float64]
+    size: int, matrix: NDArray[np.float64], shift: NDArray[np.float64], bend: NDArray[np.float64]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Where in the source each output pixel looks.
 
     matrix: (2, 2), acts on (column, row) offsets from the centre. shift: (2,), share of the side.
     bend: (2, 4, 4), displacements at a coarse grid, share of the side, interpolated smoothly.
-    Returns rows and columns, (64, 64) float32 each, in source pixels.
+    Returns rows and columns, (size, size) float32 each, in source pixels.
     """
-    centred = (np.arange(IMAGE_SIZE) + 0.5) / IMAGE_SIZE - 0.5
+    centred = (np.arange(size) + 0.5) / size - 0.5
     x, y = np.meshgrid(centred, centred)
-    across, down = (
-        cv2.resize(displacement, (IMAGE_SIZE, IMAGE_SIZE), interpolation=cv2.INTER_CUBIC) for displacement in bend
-    )
+    across, down = (cv2.resize(displacement, (size, size), interpolation=cv2.INTER_CUBIC) for displacement in bend)
     side = 8 + 2 * _MARGIN
     columns = (matrix[0, 0] * x + matrix[0, 1] * y + shift[0] + across + 0.5) * side - 0.5
     rows = (matrix[1, 0] * x + matrix[1, 1] * y + shift[1] + down + 0.5) * side - 0.5
@@ -139,7 +144,7 @@ def _drawn(
     """The ink mask looked up at the grid, with strokes sharpened, painted in two grey levels.
 
     ink_share: (10, 10) float32, 0..1. rows, columns: (64, 64) float32. weight: more than 0 is a broader pen.
-    Returns (64, 64, 3) uint8.
+    Returns (S, S, 3) uint8.
     """
     smooth = cv2.remap(
         ink_share, columns, rows, interpolation=cv2.INTER_CUBIC, borderMode=cv2.BORDER_CONSTANT, borderValue=0.0

@@ -1,0 +1,38 @@
+"""Sentences that are false of an image but nearly true: one word of a true one is exchanged."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+
+from training.datasets.digits import DIGIT_NAMES
+from training.world.vocabulary import COLOURS, TRAINING_CLASSES
+
+_OPPOSITES = {"left of": "right of", "right of": "left of", "in front of": "behind", "behind": "in front of"}
+_FAMILIES: tuple[tuple[str, ...], ...] = (TRAINING_CLASSES, tuple(COLOURS), DIGIT_NAMES, tuple("0123456789"))
+
+
+def contradiction(sentence: str, true: Sequence[str], draw: np.random.Generator) -> str | None:
+    """`sentence` with a noun, colour, digit or relation exchanged so that it is false, or None where nothing can be.
+
+    true: all that is known to be true of the image; what it mentions is not put in another's place.
+    """
+    choices: list[tuple[str, tuple[str, ...]]] = [
+        (words, (other,)) for words, other in _OPPOSITES.items() if words in sentence
+    ]
+    words = sentence.split()
+    said = set(" ".join(true).replace(",", "").split())
+    for family in _FAMILIES:
+        others = tuple(word for word in family if word not in said)
+        for word in (word.strip(",") for word in words):
+            if word in family and others:
+                # A noun says most: it is exchanged eight times as often as a colour.
+                choices += [(word, others)] * (8 if family is TRAINING_CLASSES else 1)
+    if not choices:
+        return None
+    old, others = choices[int(draw.integers(len(choices)))]
+    changed = re.sub(rf"\b{old}\b", others[int(draw.integers(len(others)))], sentence, count=1)
+    changed = re.sub(r"\ba (?=[aeio])", "an ", re.sub(r"\ban (?=[^aeio])", "a ", changed))
+    return None if changed in true else changed

@@ -1,0 +1,141 @@
+"""What the denoiser learns from, ready in memory: latents of every view, true sentences, exact labels on their grid."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm import tqdm
+
+from training.autoencoder import pixel_values
+from training.datasets.captioned import CaptionedImages, Source
+from training.datasets.world import WorldImages
+from training.loop import Draw, draw_for
+from training.principal import PATCH, Components, patch_latents
+from training.world.mannequin import KEYPOINTS
+
+NO_LABEL = 255
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Labels:
+    """Exact labels on the latents' grid, of a world's scenes; a data set without such labels has NO_LABEL and 0.
+
+    semantic: (M, h, w) uint8, the value that most pixels of a patch have. depth: (M, h, w) float32, metres, mean of the
+    patch, 0 where unknown. heatmaps: (M, 17, h, w) uint8, 255 where a person's keypoint shows, falling off around it.
+    """
+
+    semantic: Tensor
+    depth: Tensor
+    heatmaps: Tensor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Examples:
+    """A data set's views. latents: (M, C, h, w) float32, unscaled. captions: M lists of true sentences.
+
+    share: of the training steps' rows that are drawn from here, 0..1.
+    """
+
+    latents: Tensor
+    captions: Sequence[Sequence[str]]
+    labels: Labels
+    share: float
+
+
+def encoded_examples(components: Components, source: Source, path: Path, *, seed: int) -> Examples:
+    """The examples of a data set, latents read from `path` if it is there, else computed and kept there."""
+    images, views = source.images, source.views
+    if not path.exists():
+        latents = []
+        for index in tqdm(range(len(images)), desc=f"latents of {images.name}", mininterval=5.0):
+            generator = draw_for(seed, images.name, index).numpy
+            shown = [images.image(index), *(images.augmented(index, generator) for _ in range(views - 1))]
+            latents.append(patch_latents(components, pixel_values(shown)))
+        beside = path.with_name(path.name + ".new")
+        torch.save(torch.cat(latents), beside)
+        beside.replace(path)
+    read: Tensor = torch.load(path, weights_only=True)
+    captions = [images.captions(index) for index in range(len(images)) for _ in range(views)]
+    return Examples(read, captions, labels_of(images, len(read), read.shape[-1]), source.share)
+
+
+def labels_of(images: CaptionedImages, count: int, size: int) -> Labels:
+    """Labels on a grid of `size` for `count` examples."""
+    semantic = np.full((count, size, size), NO_LABEL, dtype=np.uint8)
+    depth = np.zeros((count, size, size), dtype=np.float32)
+    heatmaps = np.zeros((count, len(KEYPOINTS), size, size), dtype=np.uint8)
+    if isinstance(images, WorldImages):
+        for index in tqdm(range(count), desc="labels", mininterval=5.0):
+            semantic[index] = _majority(images.semantic(index))
+            metres = images.depth(index)
+            depth[index] = cv2.resize(metres, (size, size), interpolation=cv2.INTER_AREA) * (metres.min() > 0)
+            for annotation in images.annotations[index]:
+                if "keypoints" in annotation:
+                    points = np.array(annotation["keypoints"], dtype=np.float64).reshape(-1, 3)
+                    np.maximum(heatmaps[index], _heatmaps(points, size), out=heatmaps[index])
+    return Labels(torch.from_numpy(semantic), torch.from_numpy(depth), torch.from_numpy(heatmaps))
+
+
+def _majority(semantic: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The commonest value of each patch. semantic: (S, S). Returns (S / 8, S / 8)."""
+    size = len(semantic) // PATCH
+    patches = semantic.reshape(size, PATCH, size, PATCH).transpose(0, 2, 1, 3).reshape(size, size, -1)
+    counts = np.zeros((size, size, int(semantic.max()) + 1), dtype=np.int64)
+    for value in np.unique(semantic):
+        counts[..., value] = (patches == value).sum(axis=-1)
+    commonest: NDArray[np.uint8] = counts.argmax(axis=-1).astype(np.uint8)
+    return commonest
+
+
+def _heatmaps(points: NDArray[np.float64], size: int) -> NDArray[np.uint8]:
+    """points: (17, 3) u, v, visibility in pixels. Returns (17, size, size), a bell of one patch's width at each."""
+    centres = (np.arange(size) + 0.5) * PATCH
+    across = np.exp(-0.5 * ((centres[None] - points[:, :1]) / PATCH) ** 2)
+    down = np.exp(-0.5 * ((centres[None] - points[:, 1:2]) / PATCH) ** 2)
+    seen = (points[:, 2] > 0)[:, None, None]
+    bells: NDArray[np.uint8] = np.rint(255 * down[:, :, None] * across[:, None, :] * seen).astype(np.uint8)
+    return bells
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """Examples of one step, of all data sets: what Labels and Examples hold, B of each."""
+
+    latents: Tensor
+    captions: list[Sequence[str]]
+    labels: Labels
+
+
+def draw_batch(sets: Sequence[Examples], draw: Draw, size: int) -> Batch:
+    """`size` examples, each from a data set drawn by its share."""
+    shares = np.array([examples.share for examples in sets])
+    counts = draw.numpy.multinomial(size, shares / shares.sum())
+    picked = [
+        (examples, draw.numpy.integers(len(examples.latents), size=count))
+        for examples, count in zip(sets, counts, strict=True)
+    ]
+    rows = [(examples, torch.from_numpy(index)) for examples, index in picked]
+    latents = torch.cat([examples.latents[index] for examples, index in rows])
+    labels = Labels(
+        torch.cat([examples.labels.semantic[index] for examples, index in rows]),
+        torch.cat([examples.labels.depth[index] for examples, index in rows]),
+        torch.cat([examples.labels.heatmaps[index] for examples, index in rows]),
+    )
+    captions = [examples.captions[i] for examples, index in picked for i in index.tolist()]
+    return Batch(latents, captions, labels)
+
+
+def scaling_factor(sets: Sequence[Examples]) -> float:
+    """One over the standard deviation of all latents, data sets weighed by their shares."""
+    shares = np.array([examples.share for examples in sets])
+    squares = np.array([float(examples.latents.square().mean()) for examples in sets])
+    means = np.array([float(examples.latents.mean()) for examples in sets])
+    shares = shares / shares.sum()
+    return round(float((shares @ squares - (shares @ means) ** 2) ** -0.5), 5)
