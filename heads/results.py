@@ -31,6 +31,7 @@ class Posterior:
     the answer outlives all. rows: U-Net rows spent. label: the answer.
     confidence: 1 minus the probability with which more rows would have changed the answer, None where nobody knows.
     tied: labels that count as equal to the answer. dropped: in the order in which they left. stopped: why work ended.
+    temperature: what the logits were divided by. logits: before that, 0 for the answer and for no label above it.
     """
 
     labels: tuple[str, ...]
@@ -44,6 +45,8 @@ class Posterior:
     tied: tuple[str, ...] = ()
     dropped: tuple[DroppedLabel, ...] = ()
     stopped: Literal["schedule", "decided", "indifferent", "budget", "complete"] = "schedule"
+    temperature: float = 1.0
+    logits: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

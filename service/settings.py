@@ -463,8 +463,13 @@ class Settings(BaseSettings):
         default=1.0,
         ge=1e-6,
         le=1_000_000,
-        description="Temperature of the zero-shot posterior where a request gives none. Lower is more confident; it is "
-        "not calibrated on labelled data.",
+        description="Temperature of the zero-shot posterior where a request gives none and no fitted one holds. Lower "
+        "is more confident; it is not calibrated on labelled data.",
+    )
+    zero_shot_calibration: Path | None = Field(
+        default=None,
+        description="JSON file that `diffsight fit zero-shot` wrote: temperatures fitted to labelled images. Answers "
+        "found as those were use them and say `calibrated`. One fitted on another backbone is an error at start-up.",
     )
     limits: LimitSettings = Field(default=LimitSettings(), description="Bounds of one request.")
     access: AccessSettings = Field(default=AccessSettings(), description="Who may ask, and how much.")

@@ -19,6 +19,7 @@ from backbones.loading.source import check_device, open_backbone
 from backbones.rows import Capture, UNetRow
 from backbones.stable_diffusion import StableDiffusion
 from heads.sdpose.checkpoint import is_whole_folder, open_whole_folder
+from service.calibration import Calibration, open_calibration
 from service.dense import DenseHeads, open_dense_heads
 from service.engine.caches import TensorCache
 from service.engine.worker import RowEngine
@@ -48,6 +49,7 @@ class Service:
         self.failure: BaseException | None = None
         self.poses = PoseService()
         self.dense = DenseHeads()
+        self.calibration: Calibration | None = None
         self._engine: RowEngine | None = None
         self._ready = False
         self._stopped = False
@@ -107,6 +109,7 @@ class Service:
         model = open_model(self.settings)
         self.poses = open_pose_service(self.settings, model)
         self.dense = open_dense_heads(self.settings, model)
+        self.calibration = open_calibration(self.settings, model.description)
         return model
 
     def stop(self) -> None:

@@ -19,6 +19,7 @@ from service.settings import Settings, load_settings
 if TYPE_CHECKING:
     from backbones.engine import DirectEngine
     from heads.results import Posterior
+    from service.calibration import Way
     from service.images import DecodedImage
 
 predict = typer.Typer(
@@ -74,12 +75,15 @@ def zero_shot(
     names = [*(part.strip() for part in (labels or "").split(",") if part.strip()), *(label or [])]
     if not names:
         raise InvalidInput("--labels", "no labels", hint="give them with commas: --labels cat,dog")
-    plan = zero_shot_plan(len(names) * len(template or [""]), scheme, confidence, budget, schedule)
+    plan, way = zero_shot_plan(len(names) * len(template or [""]), scheme, confidence, budget, schedule, loss)
     settings = load_settings(config, backbone=backbone, device=device, dtype=dtype)
     engine = open_engine(settings)
 
     from backbones.engine import complete
+    from service.calibration import choose_temperature, open_calibration
 
+    calibration = open_calibration(settings, engine.backbone)
+    chosen, calibrated = choose_temperature(settings, calibration, way, temperature)
     templates = template or [settings.zero_shot_template]
     failed = 0
     rows: list[tuple[str, Posterior]] = []
@@ -97,8 +101,8 @@ def zero_shot(
                 picture.array,
                 names,
                 templates=templates,
-                loss=loss,
-                temperature=temperature or settings.zero_shot_temperature,
+                temperature=chosen,
+                calibrated=calibrated,
             )
         )
         if as_json:
@@ -181,24 +185,36 @@ def features(
 
 
 def zero_shot_plan(
-    hypotheses: int, scheme: str | None, confidence: float | None, budget: str | None, schedule: str | None
-) -> Callable[..., Coroutine[Any, Any, Posterior]]:
-    """How to classify. Raises InvalidInput for options of both schemes and for a budget that is none. Imports torch."""
+    hypotheses: int,
+    scheme: str | None,
+    confidence: float | None,
+    budget: str | None,
+    schedule: Literal["default", "published"] | None,
+    loss: Literal["l2", "l1", "huber"],
+) -> tuple[Callable[..., Coroutine[Any, Any, Posterior]], Way]:
+    """How to classify, as a procedure and as temperatures are fitted for it. Imports torch.
+
+    Raises InvalidInput for options of both schemes and for a budget that is none.
+    """
     from heads.diffusion_classifier.anytime import parse_budget
     from heads.diffusion_classifier.classify import classify, classify_anytime
     from heads.diffusion_classifier.schedule import default_schedule, published_schedule
+    from service.calibration import Way
 
     racing = {"--confidence": confidence is not None, "--budget": budget is not None}
     if scheme == "race" or (scheme is None and any(racing.values())):
         if schedule is not None:
             raise InvalidInput("--schedule", "goes with --scheme schedule, not with a race", hint="leave out one")
         limit = None if budget is None else parse_budget(budget)
-        return partial(classify_anytime, confidence=0.95 if confidence is None else confidence, budget=limit)
+        sure = 0.95 if confidence is None else confidence
+        way = Way(scheme="race", loss=loss, confidence=sure, combine="mean")
+        return partial(classify_anytime, confidence=sure, budget=limit, loss=loss), way
     for name, given in racing.items():
         if given:
             raise InvalidInput(name, "goes with --scheme race, not with a schedule", hint="leave out one")
     choose = published_schedule if schedule == "published" else default_schedule
-    return partial(classify, schedule=choose(hypotheses))
+    way = Way(scheme="schedule", loss=loss, schedule=schedule or "default")
+    return partial(classify, schedule=choose(hypotheses), loss=loss), way
 
 
 def open_engine(settings: Settings) -> DirectEngine:

@@ -17,7 +17,7 @@ from backbones.noise_schedule import content_key, seeded_noise
 from heads.diffusion_classifier.anytime import Budget, ErrorsOf, Race, anytime_race
 from heads.diffusion_classifier.hypotheses import Combine, make_hypotheses
 from heads.diffusion_classifier.losses import Loss
-from heads.diffusion_classifier.posterior import raced_posterior, scheduled_posterior
+from heads.diffusion_classifier.posterior import Scale, raced_posterior, scheduled_posterior
 from heads.diffusion_classifier.preprocess import Interpolation, pixel_values, square
 from heads.diffusion_classifier.race import Condition, Round, denoising_errors, race
 from heads.diffusion_classifier.schedule import Schedule, check_schedule, default_schedule, fitted
@@ -35,6 +35,7 @@ async def classify(
     loss: Loss = "l2",
     trials: int = 1,
     temperature: float = 1.0,
+    calibrated: bool = False,
     interpolation: Interpolation = "bicubic",
     on_progress: Callable[[Posterior], None] | None = None,
 ) -> Posterior:
@@ -43,8 +44,8 @@ async def classify(
     image: (H, W, 3) uint8 RGB; its middle square is looked at. labels: texts; those that are one text to the network
     are merged and tie. templates: each holds "{}" once; every label in every template is a hypothesis of its own, and
     the label of the best one wins.
-    schedule: None for `default_schedule`. temperature: what the posterior's logits are divided by. on_progress: told
-    the posterior after each round.
+    schedule: None for `default_schedule`. temperature: what the posterior's logits are divided by. calibrated: whether
+    that was fitted to labelled data. on_progress: told the posterior after each round.
     The noise depends on the picture's pixels and its position alone: the same request always gets the same answer.
     Raises InvalidInput for labels, templates or a schedule that can not be used.
     """
@@ -56,11 +57,11 @@ async def classify(
     chosen = schedule or default_schedule(written)
     check_schedule(chosen, written, len(engine.backbone.alphas_cumprod))
     latents, key = await clean_latents(engine, image, interpolation)
-    sharpness = latents.numel() / temperature
+    scale = Scale(latents.numel(), temperature, calibrated)
 
     def told(rounds: Sequence[Round]) -> None:
         if on_progress is not None:
-            on_progress(scheduled_posterior(rounds, hypotheses, labels, sharpness))
+            on_progress(scheduled_posterior(rounds, hypotheses, labels, scale))
 
     rounds = await race(
         engine,
@@ -72,7 +73,7 @@ async def classify(
         trials=trials,
         on_round=told,
     )
-    return scheduled_posterior(rounds, hypotheses, labels, sharpness)
+    return scheduled_posterior(rounds, hypotheses, labels, scale)
 
 
 async def classify_anytime(
@@ -88,15 +89,17 @@ async def classify_anytime(
     layout: Layout | None = None,
     loss: Loss = "l2",
     temperature: float = 1.0,
+    calibrated: bool = False,
     interpolation: Interpolation = "bicubic",
     on_progress: Callable[[Posterior], None] | None = None,
 ) -> Posterior:
     """The label with the smallest mean error over all units, found with as few rows as the labels allow.
 
-    image: (H, W, 3) uint8 RGB. labels, templates, temperature: as in `classify`. combine: how a label's templates are
-    put together. confidence: about the probability, over the order of units, that the answer is the one of all labels
-    on all units; 1 evaluates all of them. budget: where to stop before. indifference: a mean error by which the answer
-    may be worse than the best. layout: None for `default_layout`. on_progress: told the posterior after each look.
+    image: (H, W, 3) uint8 RGB. labels, templates, temperature, calibrated: as in `classify`. combine: how a label's
+    templates are put together. confidence: about the probability, over the order of units, that the answer is the one
+    of all labels on all units; 1 evaluates all of them. budget: where to stop before. indifference: a mean error by
+    which the answer may be worse than the best. layout: None for `default_layout`. on_progress: told the posterior
+    after each look.
     Without a limit of time the same request always gets the same answer.
     Raises InvalidInput for labels, templates or numbers that can not be used.
     """
@@ -111,11 +114,11 @@ async def classify_anytime(
     layout = layout or default_layout(len(hypotheses.members), steps)
     check_layout(layout, steps)
     latents, key = await clean_latents(engine, image, interpolation)
-    sharpness = latents.numel() / temperature
+    scale = Scale(latents.numel(), temperature, calibrated)
 
     def told(race: Race) -> None:
         if on_progress is not None:
-            on_progress(raced_posterior(race, hypotheses, labels, sharpness))
+            on_progress(raced_posterior(race, hypotheses, labels, scale))
 
     raced = await anytime_race(
         evidence(engine, latents, await engine.embed(hypotheses.prompts), key, layout.units, loss),
@@ -129,7 +132,7 @@ async def classify_anytime(
         answers=hypotheses.answers,
         on_look=told,
     )
-    return raced_posterior(raced, hypotheses, labels, sharpness)
+    return raced_posterior(raced, hypotheses, labels, scale)
 
 
 def evidence(

@@ -28,6 +28,19 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
+class Scale:
+    """What turns gaps into logits. elements: of the latent. temperature: above 0. calibrated: fitted to labelled data.
+
+    With the number of elements a gap counts as the difference of summed squared errors that the evidence lower bound is
+    made of.
+    """
+
+    elements: int
+    temperature: float = 1.0
+    calibrated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Departure:
     """A hypothesis that was dropped. units: timesteps it was tried on; rows: spent by all until then."""
 
@@ -37,30 +50,30 @@ class Departure:
     rows: int
 
 
-def distribution(outcome: Outcome, hypotheses: Hypotheses, labels: Sequence[str], sharpness: float) -> Posterior:
-    """Softmax of minus `sharpness` times each label's paired gap to the winner, without rows and drops.
+def distribution(outcome: Outcome, hypotheses: Hypotheses, labels: Sequence[str], scale: Scale) -> Posterior:
+    """Softmax of minus each label's scaled paired gap to the winner, without rows and drops.
 
     The hypothesis that stands for a label is the one that lasted longest, and of those the closest to the winner.
-    sharpness: the number of latent elements over the temperature, so that a gap counts as the difference of summed
-    squared errors that the evidence lower bound is made of.
     """
     best = [min(own, key=lambda one: (-outcome.survived[one], outcome.gaps[one])) for own in hypotheses.of_label]
-    logits = torch.tensor([-sharpness * outcome.gaps[one] for one in best], dtype=torch.float64)
+    logits = torch.tensor([-scale.elements * outcome.gaps[one] for one in best], dtype=torch.float64)
     winners = [label for label, own in zip(labels, hypotheses.of_label, strict=True) if outcome.winner in own]
     return Posterior(
         labels=tuple(labels),
-        probabilities=tuple(torch.softmax(logits, dim=0).tolist()),
-        calibrated=False,
+        probabilities=tuple(torch.softmax(logits / scale.temperature, dim=0).tolist()),
+        calibrated=scale.calibrated,
         mean_errors=tuple(outcome.mean_errors[one] for one in best),
         rounds_survived=tuple(outcome.survived[one] for one in best),
         rows=0,
         label=winners[0],
         tied=tuple(winners[1:]),
+        temperature=scale.temperature,
+        logits=tuple(logits.tolist()),
     )
 
 
 def scheduled_posterior(
-    rounds: Sequence[Round], hypotheses: Hypotheses, labels: Sequence[str], sharpness: float
+    rounds: Sequence[Round], hypotheses: Hypotheses, labels: Sequence[str], scale: Scale
 ) -> Posterior:
     """The published race's outcome. It knows no confidence."""
     gaps = paired_gaps(rounds)
@@ -78,12 +91,15 @@ def scheduled_posterior(
         rows, units = rows + one.errors.numel(), units + one.errors.shape[1]
         left = [index for index in one.candidates if index not in one.kept]
         departures += [Departure(index, one.kept[0], units, rows) for index in left]
-    found = distribution(outcome, hypotheses, labels, sharpness)
+    found = distribution(outcome, hypotheses, labels, scale)
     return replace(found, rows=rows, dropped=dropped_labels(departures, hypotheses, labels))
 
 
-def raced_posterior(race: Race, hypotheses: Hypotheses, labels: Sequence[str], sharpness: float) -> Posterior:
-    """The outcome of the race with a known error rate, at its end or while it runs."""
+def raced_posterior(race: Race, hypotheses: Hypotheses, labels: Sequence[str], scale: Scale) -> Posterior:
+    """The outcome of the race with a known error rate, at its end or while it runs.
+
+    One that was cut by its budget, or still runs, is not what a temperature was fitted on: it is not calibrated.
+    """
     elimination, layout = race.elimination, race.elimination.layout
     dropped_at = {drop.hypothesis: drop.blocks for drop in elimination.drops}
     looks = [*layout.looks, layout.blocks]
@@ -101,16 +117,18 @@ def raced_posterior(race: Race, hypotheses: Hypotheses, labels: Sequence[str], s
         Departure(drop.hypothesis, drop.by, drop.blocks * layout.block_units, race.rows_at[drop.blocks])
         for drop in elimination.drops
     ]
-    found = distribution(outcome, hypotheses, labels, sharpness)
+    found = distribution(outcome, hypotheses, labels, scale)
     equal = {elimination.leader, *elimination.tied()}
     tied = [label for label, own in zip(labels, hypotheses.of_label, strict=True) if equal & set(own)]
+    stopped = race.stopped or "budget"
     return replace(
         found,
+        calibrated=scale.calibrated and stopped != "budget",
         rows=race.rows,
         confidence=elimination.confidence(),
         tied=tuple(label for label in tied if label != found.label),
         dropped=dropped_labels(departures, hypotheses, labels),
-        stopped=race.stopped or "budget",
+        stopped=stopped,
     )
 
 

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax, softmax
+from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
 
 from backbones.errors import InvalidInput
+from heads.calibration import fit_temperature
 from heads.feature_pooling.novelty import ClassGaussians, fit_gaussians
 
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
@@ -24,7 +24,6 @@ STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 DEFAULT_STRENGTH = 0.01
 MOST_FOLDS = 5
 KNOWN_SHARE = 0.95
-_TEMPERATURES = (-4.0, 4.0)  # logarithms
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -250,7 +249,8 @@ def _report(
         chosen = min(strengths, key=lambda one: abs(np.log(one / DEFAULT_STRENGTH)))
         return FitReport(images, 0, 0, None, None, confusion, nothing, None, chosen, ()), 1.0
     known = logits[:, validated]
-    fits = [_fitted_temperature(one, truth, counts) for one in known]
+    # Classes weigh alike.
+    fits = [fit_temperature(one, truth, weights=1.0 / counts[truth]) for one in known]
     losses = [loss for _, loss in fits]
     tried = tuple(
         Strength(strength, loss, _mean_recall(one.argmax(axis=1), truth))
@@ -278,27 +278,3 @@ def _report(
 
 def _mean_recall(answers: NDArray[np.int64], truth: NDArray[np.int64]) -> float:
     return float(np.mean([(answers[truth == index] == index).mean() for index in np.unique(truth)]))
-
-
-def _fitted_temperature(
-    logits: NDArray[np.float64], truth: NDArray[np.int64], counts: NDArray[np.int64]
-) -> tuple[float, float]:
-    """The temperature that makes the truth likeliest, and the log loss there; classes weigh alike.
-
-    logits: (N, K) float64. truth: (N,) int64.
-    As though each class had been met once more (Laplace's rule): a hundred right answers are no proof of certainty, and
-    without it perfect folds would ask for a temperature of zero.
-    Source: Guo et al., On Calibration of Modern Neural Networks (arXiv:1706.04599); Platt (1999) for the targets.
-    """
-    count, classes = logits.shape
-    weights = 1.0 / counts[truth]
-    weights /= weights.sum()
-    doubt = classes / (count + classes)
-
-    def loss(logarithm: float) -> float:
-        logs = log_softmax(logits / np.exp(logarithm), axis=1)
-        right = logs[np.arange(count), truth]
-        return float(-(weights * ((1 - doubt) * right + doubt * logs.mean(axis=1))).sum())
-
-    found = minimize_scalar(loss, bounds=_TEMPERATURES, method="bounded", options={"xatol": 1e-4})
-    return float(np.exp(found.x)), float(found.fun)

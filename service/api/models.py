@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
+from service.calibration import Way, choose_temperature
 from service.openapi import keyed, not_ready
 from service.settings import Settings
 from service.startup import service_of
@@ -79,6 +80,9 @@ async def models(request: Request) -> ModelsAnswer:
     settings = service.settings
     now = service.engine.figures()
     model = service.engine.model.description
+    temperature, calibrated = choose_temperature(
+        settings, service.calibration, Way(scheme="schedule", schedule="default"), None
+    )
     return ModelsAnswer(
         backbone=BackboneDescription(
             name=model.name,
@@ -103,7 +107,8 @@ async def models(request: Request) -> ModelsAnswer:
                     "templates": [settings.zero_shot_template],
                     "schedule": "default",
                     "loss": "l2",
-                    "temperature": settings.zero_shot_temperature,
+                    "temperature": temperature,
+                    "calibrated": calibrated,
                     "trials": 1,
                 },
             ),

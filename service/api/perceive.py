@@ -29,6 +29,7 @@ from service.api.segmentation import (
     referring_result,
     segmentation_result,
 )
+from service.calibration import Way, choose_temperature
 from service.images import DecodedImage
 from service.openapi import task_problems
 from service.requests import ask
@@ -83,6 +84,7 @@ class ZeroShotResult(BaseModel):
     label: str
     labels: list[str]
     probabilities: list[float] = Field(description="In the order of `labels`.")
+    calibrated: bool = Field(description="Whether the temperature was fitted to labelled images.")
 
 
 class PerceiveAnswer(BaseModel):
@@ -190,12 +192,15 @@ def procedure(task: str, asked: PerceiveRequest, service: Service, image: Decode
         from heads.diffusion_classifier.classify import classify
 
         settings = service.settings
+        way = Way(scheme="schedule", schedule="default")
+        temperature, calibrated = choose_temperature(settings, service.calibration, way, None)
         return await classify(
             engine,
             image.array,
             asked.labels or [],
             templates=[settings.zero_shot_template],
-            temperature=settings.zero_shot_temperature,
+            temperature=temperature,
+            calibrated=calibrated,
         )
 
     return {
@@ -215,4 +220,9 @@ def result(task: str, asked: PerceiveRequest, service: Service, got: Any) -> Bas
         return referring_result(masks, read, service.dense.referring_head().name, asked.mask_format)
     if task == "features":
         return FeaturesResult(vector=got.vectors[0].tolist(), blocks=list(got.blocks), timesteps=list(got.timesteps))
-    return ZeroShotResult(label=got.label, labels=list(got.labels), probabilities=list(got.probabilities))
+    return ZeroShotResult(
+        label=got.label,
+        labels=list(got.labels),
+        probabilities=list(got.probabilities),
+        calibrated=got.calibrated,
+    )

@@ -36,7 +36,11 @@ class ProgressAnswer(BaseModel):
 
     label: str = Field(description="The answer: the label that outlived all others, or leads them.")
     posterior: list[LabelAnswer]
-    calibrated: bool = Field(description="False while the temperature was not fitted to labelled data.")
+    temperature: float = Field(description="What the logits were divided by.")
+    calibrated: bool = Field(
+        description="Whether that was fitted to labelled images, for answers found as this one was. False where a "
+        "budget cut the race, and while a race goes on."
+    )
     confidence: float | None = Field(
         description="About 1 minus the probability that all timesteps would have given another answer; null with a "
         "schedule, which does not know it."
@@ -60,6 +64,7 @@ def posterior_fields(posterior: Posterior) -> dict[str, Any]:
     return {
         "label": posterior.label,
         "posterior": ranked(posterior),
+        "temperature": posterior.temperature,
         "calibrated": posterior.calibrated,
         "confidence": posterior.confidence,
         "tied": list(posterior.tied),

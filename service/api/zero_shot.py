@@ -24,6 +24,7 @@ from service.api.bodies import EXAMPLE_IMAGE, request_bodies
 from service.api.inputs import ImageBytes, TaskRequest, read_request
 from service.api.posteriors import PosteriorAnswer, posterior_fields, progress_answer
 from service.api.streams import Tell, event_stream, events_response, wants_events
+from service.calibration import Way, choose_temperature
 from service.images import DecodedImage
 from service.openapi import task_problems
 from service.requests import ask
@@ -118,7 +119,8 @@ class ZeroShotRequest(TaskRequest):
         default=None,
         ge=1e-6,
         le=1_000_000,
-        description="What the posterior's logits are divided by. Unset: the server's own.",
+        description="What the posterior's logits are divided by. Unset: the one fitted to labelled images where the "
+        "server has one for this way of finding the answer, else the server's own.",
     )
     trials: int = Field(default=1, ge=1, le=64, description="Schedule: noises for each timestep.")
 
@@ -168,6 +170,9 @@ async def zero_shot(request: Request) -> ZeroShotAnswer | Response:
     hypotheses = check_counts(asked.labels, templates, limits)
     scheme = choose_scheme(asked)
     plan = choose_plan(asked, scheme, hypotheses, len(engine.model.description.alphas_cumprod), limits)
+    temperature, calibrated = choose_temperature(
+        service.settings, service.calibration, way_of(asked, scheme), asked.temperature
+    )
 
     async def classified(engine: RequestEngine, images: Sequence[DecodedImage], tell: Tell | None) -> ZeroShotAnswer:
         posterior = await plan.classify(
@@ -176,7 +181,8 @@ async def zero_shot(request: Request) -> ZeroShotAnswer | Response:
             asked.labels,
             templates=templates,
             loss=asked.loss,
-            temperature=asked.temperature or service.settings.zero_shot_temperature,
+            temperature=temperature,
+            calibrated=calibrated,
             on_progress=None if tell is None else lambda found: tell(progress_answer(found)),
         )
         return ZeroShotAnswer(
@@ -229,6 +235,16 @@ def check_counts(labels: Sequence[str], templates: Sequence[str], limits: LimitS
             hint="send fewer templates",
         )
     return hypotheses
+
+
+def way_of(asked: ZeroShotRequest, scheme: Literal["schedule", "race"]) -> Way | None:
+    """How the answer is found, as temperatures are fitted for it; None for a way that none is fitted for."""
+    if asked.indifference or asked.trials > 1 or isinstance(asked.schedule, RoundsRequest):
+        return None
+    if scheme == "schedule":
+        return Way(scheme=scheme, loss=asked.loss, schedule=asked.schedule or "default")
+    confidence = 0.95 if asked.confidence is None else asked.confidence
+    return Way(scheme=scheme, loss=asked.loss, confidence=confidence, combine=asked.combine or "mean")
 
 
 @dataclass(frozen=True, slots=True)

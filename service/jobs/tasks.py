@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
@@ -13,7 +13,8 @@ from service.api.features import FeaturesRequest
 from service.api.inputs import fields_of
 from service.api.pose import PoseRequest, body_only, person_answers
 from service.api.posteriors import PosteriorAnswer, posterior_fields
-from service.api.zero_shot import ZeroShotRequest, check_counts, choose_plan, choose_scheme
+from service.api.zero_shot import ZeroShotRequest, check_counts, choose_plan, choose_scheme, way_of
+from service.calibration import choose_temperature, read_calibration
 from service.images import DecodedImage
 from service.settings import Settings
 
@@ -54,7 +55,9 @@ def with_defaults(task: str, parameters: BaseModel, settings: Settings) -> dict[
     given = parameters.model_dump(mode="json")
     if task == "zero-shot":
         given["templates"] = given["templates"] or [settings.zero_shot_template]
-        given["temperature"] = given["temperature"] or settings.zero_shot_temperature
+        asked = cast(ZeroShotRequest, parameters)
+        way = way_of(asked, choose_scheme(asked))
+        given["temperature"], _ = choose_temperature(settings, read_calibration(settings), way, asked.temperature)
     if task == "pose":
         for name in ("detector_threshold", "keypoint_threshold"):
             given[name] = getattr(settings.pose, name) if given[name] is None else given[name]
@@ -84,14 +87,18 @@ async def zero_shot(
     """The posterior over the labels, best first."""
     hypotheses = check_counts(asked.labels, asked.templates, service.settings.limits)
     steps = len(engine.backbone.alphas_cumprod)
-    plan = choose_plan(asked, choose_scheme(asked), hypotheses, steps, service.settings.limits)
+    scheme = choose_scheme(asked)
+    plan = choose_plan(asked, scheme, hypotheses, steps, service.settings.limits)
+    way = way_of(asked, scheme)
+    temperature, calibrated = choose_temperature(service.settings, service.calibration, way, asked.temperature)
     posterior = await plan.classify(
         engine,
         image.array,
         asked.labels,
         templates=asked.templates,
         loss=asked.loss,
-        temperature=asked.temperature,
+        temperature=temperature,
+        calibrated=calibrated,
         on_progress=None,
     )
     answer: dict[str, Any] = PosteriorAnswer(**posterior_fields(posterior)).model_dump(mode="json")
