@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
@@ -29,7 +29,8 @@ _EXPOSED = ("X-Request-ID", "Server-Timing", "Retry-After")
 def guard(app: FastAPI, settings: Settings) -> None:
     """Let the app refuse what the settings do not allow. What is added last sees a request first."""
     access = settings.access
-    app.add_middleware(LimitBody, max_bytes=settings.limits.max_upload_bytes)
+    jobs = {"/v1/jobs": settings.jobs.max_upload_bytes}
+    app.add_middleware(LimitBody, max_bytes=settings.limits.max_upload_bytes, by_path=jobs)
     app.add_middleware(ControlAccess, settings=access, store=KeyStore(access.keys_path()))
     if access.cors_origins:
         # Before the keys: a browser sends its preflight without one, and a page may read why it was refused.
@@ -234,20 +235,24 @@ def _key_needed() -> KeyNeeded:
 class LimitBody:
     """ASGI middleware that answers 413 to a body over `max_bytes`, by its Content-Length or as soon as it is read.
 
+    by_path: other bounds, of routes that do not hold their bodies in memory.
+
     What the client still sends afterwards is read and thrown away by the server, so that it sees the answer.
     """
 
-    def __init__(self, app: ASGIApp, *, max_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, *, max_bytes: int, by_path: Mapping[str, int] | None = None) -> None:
         self.app = app
         self.max_bytes = max_bytes
+        self.by_path = by_path or {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        most = self.by_path.get(scope["path"], self.max_bytes)
         announced = dict(scope["headers"]).get(b"content-length", b"")
-        if announced.isdigit() and int(announced) > self.max_bytes:
-            await problem_response(self._too_large(f"{int(announced):,} bytes"), scope)(scope, receive, send)
+        if announced.isdigit() and int(announced) > most:
+            await problem_response(_too_large(f"{int(announced):,} bytes", most), scope)(scope, receive, send)
             return
         read = 0
 
@@ -255,14 +260,15 @@ class LimitBody:
             nonlocal read
             message = await receive()
             read += len(message.get("body", b""))
-            if read > self.max_bytes:
-                raise self._too_large("the body goes on")
+            if read > most:
+                raise _too_large("the body goes on", most)
             return message
 
         await self.app(scope, counted, send)
 
-    def _too_large(self, what: str) -> BodyTooLarge:
-        return BodyTooLarge(
-            f"{what}; one request takes {self.max_bytes:,} bytes",
-            hint="scale the image down, send it as a file instead of base64, or send fewer images",
-        )
+
+def _too_large(what: str, most: int) -> BodyTooLarge:
+    return BodyTooLarge(
+        f"{what}; one request takes {most:,} bytes",
+        hint="scale the image down, send it as a file instead of base64, or send fewer images",
+    )

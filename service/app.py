@@ -10,6 +10,7 @@ from fastapi import FastAPI
 
 from service.access import check_exposure, guard
 from service.api.routers import ROUTERS
+from service.jobs.serving import Jobs
 from service.metrics import Metrics
 from service.observe import ObserveRequests
 from service.openapi import complete, describe
@@ -31,6 +32,8 @@ def create_app(
     settings = settings or load_settings()
     metrics = Metrics()
     service = Service(settings, metrics)
+    fetcher = fetcher or UrlFetcher(settings.urls)
+    jobs = Jobs(service, fetcher)
     tracing = open_tracing(settings.telemetry)
 
     @asynccontextmanager
@@ -38,7 +41,8 @@ def create_app(
         check_exposure(settings)
         starting = asyncio.create_task(service.start(on_started))
         try:
-            yield
+            async with jobs.running():
+                yield
         finally:
             starting.cancel()
             with suppress(asyncio.CancelledError):
@@ -50,7 +54,8 @@ def create_app(
     # FastAPI's own spans would stand beside ours, and hold the query.
     app = FastAPI(lifespan=lifespan, telemetry={"tracing": False}, **describe())
     app.state.service = service
-    app.state.fetcher = fetcher or UrlFetcher(settings.urls)
+    app.state.fetcher = fetcher
+    app.state.jobs = jobs
     for router in ROUTERS:
         app.include_router(router)
     handle_problems(app)

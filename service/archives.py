@@ -1,4 +1,4 @@
-"""Files of a zip that a stranger sent: read in memory, bounded before and while reading, never written to disk."""
+"""Zips that a stranger sent: bounded before and while they are read, and never unpacked to disk."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
+from typing import BinaryIO
 
 from backbones.errors import InvalidInput
 from service.settings import LimitSettings
@@ -43,15 +45,29 @@ def read_archive(data: bytes, limits: LimitSettings) -> list[ArchivedFile]:
     Raises InvalidInput for an empty, damaged or encrypted archive, a path that leads out of it, a link, a name that
     stands twice, and more entries, bytes or growth than the settings allow.
     """
-    _check_listing(data, limits)
+    with _opened(BytesIO(data), limits) as (archive, entries):
+        return list(_read(archive, entries, limits))
+
+
+def archive_names(file: BinaryIO, limits: LimitSettings) -> list[str]:
+    """The names of the files that `read_archive` would read, which are not read. Raises InvalidInput likewise."""
+    with _opened(file, limits) as (_, entries):
+        return [entry.filename for entry in entries]
+
+
+@contextmanager
+def _opened(file: BinaryIO, limits: LimitSettings) -> Iterator[tuple[zipfile.ZipFile, list[zipfile.ZipInfo]]]:
+    """The archive, whose list of contents is within bounds, and its files by name."""
+    size = file.seek(0, 2)
+    _check_listing(file, size, limits)
     try:
-        with zipfile.ZipFile(BytesIO(data)) as archive:
+        with zipfile.ZipFile(file) as archive:
             entries = archive.infolist()
-            _check_entries(entries, len(data), limits)
+            _check_entries(entries, size, limits)
             files = [entry for entry in entries if not entry.is_dir() and not _is_litter(entry.filename)]
             if not files:
                 raise InvalidInput(_FIELD, "the archive holds no file", hint="zip image files")
-            return list(_read(archive, sorted(files, key=lambda entry: entry.filename), limits))
+            yield archive, sorted(files, key=lambda entry: entry.filename)
     except InvalidInput:
         raise
     except (
@@ -66,8 +82,10 @@ def read_archive(data: bytes, limits: LimitSettings) -> list[ArchivedFile]:
         raise _damaged() from error
 
 
-def _check_listing(data: bytes, limits: LimitSettings) -> None:
+def _check_listing(file: BinaryIO, size: int, limits: LimitSettings) -> None:
     """Raises InvalidInput before a list of contents is read that would fill the memory by itself."""
+    file.seek(max(0, size - 42 - _LONGEST_COMMENT))
+    data = file.read()
     # Found as zipfile finds it: at the very end, else the last one that a comment may follow.
     at = len(data) - 22
     if at < 0 or not (data.startswith(_END, at) and data.endswith(b"\0\0")):
@@ -78,8 +96,8 @@ def _check_listing(data: bytes, limits: LimitSettings) -> None:
         raise InvalidInput(
             _FIELD, "the archive is a zip64, made for more than 65,535 files", hint="send a plain zip, or several"
         )
-    entries, size = struct.unpack_from("<HI", data, at + 10)
-    if entries > limits.max_archive_entries or size > limits.max_archive_entries * _LISTING_BYTES:
+    entries, listing_bytes = struct.unpack_from("<HI", data, at + 10)
+    if entries > limits.max_archive_entries or listing_bytes > limits.max_archive_entries * _LISTING_BYTES:
         raise _too_many(limits)
 
 

@@ -344,6 +344,13 @@ class JobSettings(BaseModel):
         description="Folders, or addresses such as `s3://bucket/folder`, below which jobs over REST may read. Empty: "
         "none, so that jobs take uploads only, and addresses where `urls.enabled` is on.",
     )
+    max_upload_bytes: int = Field(
+        default=2048 * MIB,
+        ge=1024,
+        le=65_536 * MIB,
+        description="Bytes of one request that brings images for a job. It is kept in `data_folder`, and counts "
+        "towards `data_bytes`, until the job is deleted.",
+    )
     images_at_once: int = Field(
         default=32, ge=1, le=1024, description="Images of one job under way together. Their rows share batches."
     )

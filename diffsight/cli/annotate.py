@@ -80,9 +80,9 @@ def annotate(
         raise InvalidInput("--out", f"there is no folder {out.parent}", hint="create it, or name another file")
     found = guess(source if "://" in source else str(Path(source).absolute()), images=images, stride=stride)
 
-    from service.jobs.store import JobStore, default_url
+    from service.jobs.serving import open_store
 
-    store = JobStore(settings.jobs.database or default_url(settings.data_path()))
+    store = open_store(settings)
     about = found.model_dump()
     known = store.find_local(task, parameters, about)
     job = store.begin_again(known.id) if known else store.add(task, parameters, about, local=True)

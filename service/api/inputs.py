@@ -111,10 +111,7 @@ async def read_request(request: Request, model: type[Model], limits: LimitSettin
 
     Raises UnsupportedBody, MalformedBody, InvalidInput, and RequestValidationError with the nearest known field.
     """
-    encoding = request.headers.get("content-encoding", "identity")
-    if encoding != "identity":
-        raise UnsupportedBody(f"Content-Encoding {encoding!r} is not read", hint="send the body uncompressed")
-    media_type = _media_type(request.headers.get("content-type", ""))
+    media_type = media_type_of(request)
     fetch_urls = service_of(request).settings.urls.enabled
     takes_several = "images" in model.model_fields
     options = list(request.query_params.multi_items())
@@ -296,8 +293,12 @@ def _takes_list(model: type[BaseModel], name: str) -> bool:
     return any(typing.get_origin(part) is list for part in (annotation, *typing.get_args(annotation)))
 
 
-def _media_type(content_type: str) -> str:
-    """The bare media type, lower case, empty where the header is missing."""
+def media_type_of(request: Request) -> str:
+    """The body's bare media type, lower case, empty where none is told. Raises UnsupportedBody for a packed body."""
+    encoding = request.headers.get("content-encoding", "identity")
+    if encoding != "identity":
+        raise UnsupportedBody(f"Content-Encoding {encoding!r} is not read", hint="send the body uncompressed")
+    content_type = request.headers.get("content-type", "")
     if not content_type:
         return ""
     message = Message()

@@ -10,6 +10,7 @@ from service.api import (
     features,
     few_shot,
     health,
+    jobs,
     matching,
     models,
     perceive,
@@ -30,6 +31,7 @@ ROUTERS = (
     segmentation.router,
     pose.router,
     perceive.router,
+    jobs.router,
     models.router,
     health.router,
 )

@@ -17,9 +17,12 @@ from numpy.typing import NDArray
 
 from backbones.errors import Cancelled, DiffsightError, InvalidInput, Overloaded
 from service.images import DecodedImage, decode_image
-from service.jobs.sources import Reader, Source, listed
+from service.jobs.places import check_item, check_place
+from service.jobs.sources import Reader, StoredSource, listed
 from service.jobs.store import Item, Job, JobStore, Outcome, canonical
 from service.jobs.tasks import TASKS
+from service.jobs.uploads import uploads_folder
+from service.problems import NotReady
 from service.settings import Settings
 from service.urls import ImageUrl, UrlFetcher
 
@@ -96,8 +99,10 @@ class Runner:
             pass
         except* _JobFailed as group:
             status, error = "failed", str(_first(group))
-        except* Cancelled:
-            pass  # the server stops: whoever starts next goes on
+        except* (Cancelled, NotReady):
+            pass  # the server stops, or its device has died: whoever starts next goes on
+        except* DiffsightError as group:
+            status, error = "failed", str(_first(group))
         except* Exception as group:
             log.error("a job failed", job=job.id, exc_info=_first(group))
             status, error = "failed", f"a fault of the server, see its log: {type(_first(group)).__name__}"
@@ -119,10 +124,13 @@ class _Run:
         self.task = TASKS[job.task]
         try:
             self.asked = self.task.parameters.model_validate(job.parameters)
-            self.source = Source.model_validate(job.source)
+            source = StoredSource.model_validate(job.source)
         except ValueError as error:
             raise _JobFailed(f"this version can not read the job: {error}") from error
-        self.reader = Reader(self.source)
+        self.source = source.located(uploads_folder(self.settings))
+        # A job over REST reads what a request could bring, and only where the settings let it.
+        self.places = None if job.local or source.uploaded else self.settings.jobs.sources
+        self.reader = Reader(self.source, most_bytes=None if job.local else self.settings.limits.max_upload_bytes)
         self.reading = asyncio.Lock()
         self.revision = ""
         self.under_way: dict[str, asyncio.Event] = {}
@@ -132,6 +140,12 @@ class _Run:
 
     async def all(self) -> None:
         """List what is not listed, then do what is not done. Raises an ExceptionGroup."""
+        try:
+            await self._all()
+        finally:
+            self.reader.close()
+
+    async def _all(self) -> None:
         async with asyncio.TaskGroup() as group:
             renewing = group.create_task(self._renew())
             await self._begin()
@@ -154,7 +168,12 @@ class _Run:
             await asyncio.sleep(min(1.0, lease / 3))
 
     async def _begin(self) -> None:
-        """Hold the job to the weights that it began with: half a job by other weights would be no job."""
+        """Hold the job to what it may read, and to its weights: half a job by others would be no job."""
+        if self.places is not None:
+            for address in filter(None, (self.source.address, self.source.images)):
+                check_place(address, self.places, field="source")
+        if self.source.kind == "urls" and not (self.job.local or self.settings.urls.enabled):
+            raise _JobFailed("this server fetches no images by address (its setting urls.enabled is off)")
         self.revision = self.task.revision(self.runner.service)
         if not self.job.revision:
             await asyncio.to_thread(self.store.set_revision, self.job.id, self.revision)
@@ -211,14 +230,14 @@ class _Run:
 
     async def _outcome(self, item: Item) -> Outcome:
         """The item's end, whatever happens: only what concerns the whole job is raised."""
-        for pause in (*_PAUSES, None):
+        pauses = iter(_PAUSES)
+        while True:
             try:
                 return await self._attempt(item)
-            except (Cancelled, _JobFailed):
+            except (Cancelled, NotReady, _JobFailed):
                 raise
             except Overloaded as error:
                 await asyncio.sleep(error.retry_after_seconds)
-                return await self._outcome(item)
             except (FileNotFoundError, PermissionError, KeyError) as error:
                 return Outcome(item.position, error=f"can not be read: {error}")
             except DiffsightError as error:
@@ -226,13 +245,12 @@ class _Run:
                     raise _JobFailed(f"{error.field}: {error}") from error
                 return Outcome(item.position, error=str(error))
             except OSError as error:
-                if pause is None:
+                if (pause := next(pauses, None)) is None:
                     return Outcome(item.position, error=f"can not be read: {error}")
                 await asyncio.sleep(pause)
             except Exception as error:
                 log.exception("an item failed", job=self.job.id, item=item.name)
                 return Outcome(item.position, error=f"a fault of the server, see its log: {type(error).__name__}")
-        raise AssertionError("the last attempt returns")
 
     async def _attempt(self, item: Item) -> Outcome:
         read = await self._read(item)
@@ -259,6 +277,8 @@ class _Run:
         if self.source.kind == "urls":
             most = self.settings.urls.max_bytes
             return await self.runner.fetcher.fetch(ImageUrl(item.address), field="image", most_bytes=most)
+        if self.places is not None and self.source.kind in ("folder", "glob", "coco"):
+            await asyncio.to_thread(check_item, item.address, self.reader.file_system, self.places)
         if self.reader.in_order:
             async with self.reading:  # asyncio's lock is handed on in the order of asking
                 return await asyncio.to_thread(self.reader.read, item)

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import json
+import threading
 import zipfile
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from functools import cached_property
+from math import isfinite
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -36,10 +42,20 @@ class Source(BaseModel):
     stride: int = Field(default=1, ge=1, le=1_000_000, description="Of `video`: every so many frames.")
 
 
+class StoredSource(Source):
+    """A source as a job keeps it. Of an upload the address is a file's name in the server's folder of uploads."""
+
+    uploaded: bool = False
+
+    def located(self, uploads: Path) -> StoredSource:
+        """The same with an address that can be opened. uploads: the folder of uploads."""
+        return self.model_copy(update={"address": str(uploads / self.address)}) if self.uploaded else self
+
+
 def guess(address: str, *, images: str = "", stride: int = 1) -> Source:
     """The source that a person means by an address. Raises InvalidInput where nothing fits."""
     lower = address.lower()
-    fs, path = _opened(address)
+    fs, path = opened(address)
     kind: Kind
     if any(letter in address for letter in "*?["):
         kind = "glob"
@@ -75,38 +91,79 @@ def listed(source: Source) -> Iterator[Item]:
 
 
 class Reader:
-    """Reads the images of one source. A video is decoded once, forwards: its frames are to be asked for in order."""
+    """Reads the images of one source. A video is decoded once, forwards: its frames are to be asked for in order.
 
-    def __init__(self, source: Source) -> None:
+    most_bytes: of one image's file.
+    """
+
+    def __init__(self, source: Source, *, most_bytes: int | None = None) -> None:
         self.source = source
+        self.most_bytes = most_bytes
         self.in_order = source.kind == "video"
         self._frames: Iterator[tuple[int, NDArray[np.uint8]]] = iter(())
         self._next = -1
+        self._lock = threading.Lock()
+        self._archive: zipfile.ZipFile | None = None
 
     def read(self, item: Item) -> bytes | NDArray[np.uint8]:
         """The image's file; of a video its frame, (H, W, 3) uint8 RGB. Blocks. Raises OSError and InvalidInput."""
         if self.source.kind == "zip":
-            with _opened(self.source.address)[0].open(self.source.address) as file, zipfile.ZipFile(file) as archive:
-                return archive.read(item.address)
+            return self._unpacked(item.address)
         if self.source.kind == "video":
             return self._frame(int(item.address))
-        fs, path = _opened(item.address)
-        data: bytes = fs.cat_file(path)
+        end = None if self.most_bytes is None else self.most_bytes + 1
+        return self._checked(self.file_system.cat_file(item.address, end=end))
+
+    @cached_property
+    def file_system(self) -> Any:
+        """That of the images, on which an item's address is a path."""
+        return opened(self.source.images or self.source.address)[0]
+
+    def close(self) -> None:
+        """Close what is open."""
+        with self._lock:
+            if self._archive is not None:
+                self._archive.close()
+                if self._archive.fp is not None:
+                    self._archive.fp.close()
+                self._archive = None
+        self._frames = iter(())
+
+    def _unpacked(self, name: str) -> bytes:
+        with self._lock:
+            if self._archive is None:
+                # Opened once: with every image the whole list of contents would be read again.
+                self._archive = zipfile.ZipFile(opened(self.source.address)[0].open(self.source.address))
+        try:
+            with self._archive.open(name) as file:
+                return self._checked(file.read() if self.most_bytes is None else file.read(self.most_bytes + 1))
+        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:  # encrypted is a RuntimeError
+            raise InvalidInput("image", f"damaged inside the archive: {error}", hint="zip it again") from error
+
+    def _checked(self, data: bytes) -> bytes:
+        if self.most_bytes is not None and len(data) > self.most_bytes:
+            raise InvalidInput("image", f"the file has more than {self.most_bytes:,} bytes", hint="scale it down")
         return data
 
     def _frame(self, wanted: int) -> NDArray[np.uint8]:
+        import av
+
         if self._next < 0 or wanted < self._next:
             self._frames = _frames(self.source.address)
-        for index, frame in self._frames:
-            self._next = index + 1
-            if index == wanted:
-                return frame
+        try:
+            for index, frame in self._frames:
+                self._next = index + 1
+                if index == wanted:
+                    return frame
+        except av.FFmpegError as error:
+            raise InvalidInput("image", f"frame {wanted} can not be decoded: {error}", hint="convert it") from error
         raise InvalidInput("image", f"the video ends before frame {wanted}", hint="the file may be cut short")
 
 
-def _opened(address: str) -> tuple[Any, str]:
+def opened(address: str) -> tuple[Any, str]:
     from fsspec.core import url_to_fs
 
+    """The fsspec file system of an address, and the path there. Raises InvalidInput where its package is missing."""
     try:
         fs, path = url_to_fs(address)
     except (ImportError, ValueError) as error:
@@ -114,10 +171,6 @@ def _opened(address: str) -> tuple[Any, str]:
             "source", f"{address!r}: {error}", hint="install fsspec's package for this kind of address, such as s3fs"
         ) from error
     return fs, path
-
-
-def _address(fs: Any, path: str) -> str:
-    return path if "file" in fs.protocol else str(fs.unstrip_protocol(path))
 
 
 def _some(items: Iterator[Item], source: Source) -> Iterator[Item]:
@@ -130,59 +183,77 @@ def _some(items: Iterator[Item], source: Source) -> Iterator[Item]:
 
 
 def _folder(source: Source) -> Iterator[Item]:
-    fs, root = _opened(source.address)
+    fs, root = opened(source.address)
     if not fs.isdir(root):
         raise InvalidInput("source", f"there is no folder {source.address!r}", hint="check its path")
     paths = sorted(path for path in fs.find(root) if path.lower().endswith(IMAGES))
     prefix = root.rstrip("/") + "/"
-    found = (Item(n, path.removeprefix(prefix), _address(fs, path), {}) for n, path in enumerate(paths))
+    found = (Item(n, path.removeprefix(prefix), path, {}) for n, path in enumerate(paths))
     yield from _some(found, source)
 
 
 def _glob(source: Source) -> Iterator[Item]:
-    fs, pattern = _opened(source.address)
+    fs, pattern = opened(source.address)
     paths = sorted(path for path in fs.glob(pattern) if path.lower().endswith(IMAGES))
     # Names are told from the last folder that the pattern names as it is, so that no two are the same.
     plain = pattern[: min((pattern.find(letter) for letter in "*?[" if letter in pattern), default=len(pattern))]
     prefix = plain[: plain.rfind("/") + 1]
-    found = (Item(n, path.removeprefix(prefix), _address(fs, path), {}) for n, path in enumerate(paths))
+    found = (Item(n, path.removeprefix(prefix), path, {}) for n, path in enumerate(paths))
     yield from _some(found, source)
 
 
+def images_among(names: Iterable[str]) -> list[str]:
+    """The names of an archive that are images, sorted, without what operating systems leave beside them."""
+    return sorted(
+        name
+        for name in names
+        if name.lower().endswith(IMAGES) and "__MACOSX" not in name and not name.rpartition("/")[2].startswith(".")
+    )
+
+
 def _zip(source: Source) -> Iterator[Item]:
-    with _opened(source.address)[0].open(source.address) as file, zipfile.ZipFile(file) as archive:
-        names = sorted(
-            one.filename
-            for one in archive.infolist()
-            if one.filename.lower().endswith(IMAGES)
-            and "__MACOSX" not in one.filename
-            and not one.filename.rpartition("/")[2].startswith(".")
-        )
-    yield from _some((Item(n, name, name, {}) for n, name in enumerate(names)), source)
+    with opened(source.address)[0].open(source.address) as file, zipfile.ZipFile(file) as archive:
+        names = images_among(archive.namelist())
+        files = [one for one in archive.infolist() if one.filename.endswith(".json") and "__MACOSX" not in one.filename]
+        # A data set in COCO's layout brings its own order, ids and boxes.
+        document = json.loads(archive.read(files[0])) if len(files) == 1 else None
+    if not (isinstance(document, dict) and isinstance(document.get("images"), list)):
+        yield from _some((Item(n, name, name, {}) for n, name in enumerate(names)), source)
+        return
+    by_name: dict[str, str] = {}
+    for name in names:
+        by_name.setdefault(name.rpartition("/")[2], name)
+        by_name[name] = name
+    for item in _described(document):
+        at = by_name.get(item.name) or by_name.get(item.name.rpartition("/")[2], item.name)
+        yield replace(item, address=at)
 
 
 def _coco(source: Source) -> Iterator[Item]:
-    fs, path = _opened(source.address)
-    document = json.loads(fs.cat_file(path))
+    fs, path = opened(source.address)
+    root = (opened(source.images)[1] if source.images else path.rpartition("/")[0]).rstrip("/")
+    items = _described(json.loads(fs.cat_file(path)))
+    yield from _some((replace(item, address=f"{root}/{item.name}") for item in items), source)
+
+
+def _described(document: Mapping[str, Any]) -> Iterator[Item]:
+    """The images of a COCO file in its order, with their ids and boxes. Their addresses are their names."""
     boxes: dict[Any, list[dict[str, Any]]] = {}
     for one in document.get("annotations", ()):
         if "bbox" in one:
             told = {name: one[name] for name in ("id", "category_id", "bbox", "score") if name in one}
+            if len(one["bbox"]) != 4 or not all(isfinite(number) for number in one["bbox"]):
+                raise ValueError(f"annotation {one.get('id')}: bbox is x, y, width, height")
             boxes.setdefault(one["image_id"], []).append(told)
-    root = (source.images or _address(fs, path.rpartition("/")[0])).rstrip("/")
-
-    def found() -> Iterator[Item]:
-        for n, image in enumerate(document["images"]):
-            given: dict[str, Any] = {"image_id": image["id"]}
-            if image["id"] in boxes:
-                given["boxes"] = boxes[image["id"]]
-            yield Item(n, image["file_name"], f"{root}/{image['file_name']}", given)
-
-    yield from _some(found(), source)
+    for n, image in enumerate(document["images"]):
+        given: dict[str, Any] = {"image_id": image["id"]}
+        if image["id"] in boxes:
+            given["boxes"] = boxes[image["id"]]
+        yield Item(n, str(image["file_name"]), str(image["file_name"]), given)
 
 
 def _urls(source: Source) -> Iterator[Item]:
-    fs, path = _opened(source.address)
+    fs, path = opened(source.address)
     lines = fs.cat_file(path).decode().splitlines()
     urls = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
     yield from _some((Item(n, url, url, {}) for n, url in enumerate(urls)), source)
@@ -191,7 +262,7 @@ def _urls(source: Source) -> Iterator[Item]:
 def _video(source: Source) -> Iterator[Item]:
     import av
 
-    with _opened(source.address)[0].open(source.address) as file, av.open(file) as video:
+    with opened(source.address)[0].open(source.address) as file, av.open(file) as video:
         count = sum(1 for packet in video.demux(video=0) if packet.size)
     stem = source.address.rpartition("/")[2]
     frames = range(0, count, source.stride)
@@ -203,7 +274,7 @@ def _video(source: Source) -> Iterator[Item]:
 def _frames(address: str) -> Iterator[tuple[int, NDArray[np.uint8]]]:
     import av
 
-    with _opened(address)[0].open(address) as file, av.open(file) as video:
+    with opened(address)[0].open(address) as file, av.open(file) as video:
         for index, frame in enumerate(video.decode(video=0)):
             yield index, frame.to_ndarray(format="rgb24")
 

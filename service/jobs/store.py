@@ -283,7 +283,9 @@ class JobStore:
             for item in more
         ]
         with self._writing() as connection:
-            connection.execute(insert(items), rows)
+            # Of a job that was deleted while its source was read nothing is to stay.
+            if connection.execute(select(jobs.c.id).where(jobs.c.id == job_id).with_for_update()).first() is not None:
+                connection.execute(insert(items), rows)
 
     def set_listed(self, job_id: str, total: int) -> None:
         """Say that the list is whole."""
@@ -334,8 +336,13 @@ class JobStore:
 
     # What readers do
 
-    def records(self, job_id: str, *, status: str = "done", page: int = 500) -> Iterator[Record]:
-        """The finished items in order, read a page at a time: the memory does not grow with the job."""
+    def records(
+        self, job_id: str, *, status: str = "done", before: int | None = None, page: int = 500
+    ) -> Iterator[Record]:
+        """The finished items in order, read a page at a time: the memory does not grow with the job.
+
+        before: the position to stop at.
+        """
         after = -1
         while True:
             query = (
@@ -345,6 +352,8 @@ class JobStore:
                 .order_by(items.c.position)
                 .limit(page)
             )
+            if before is not None:
+                query = query.where(items.c.position < before)
             with self._engine.connect() as connection:
                 rows = connection.execute(query).all()
             for row in rows:
@@ -353,6 +362,13 @@ class JobStore:
             if len(rows) < page:
                 return
             after = rows[-1].position
+
+    def first_pending(self, job_id: str) -> int | None:
+        """The position of the first item that is not finished; None where there is none."""
+        pending = (items.c.job_id == job_id) & (items.c.status == "pending")
+        with self._engine.connect() as connection:
+            found: int | None = connection.execute(select(func.min(items.c.position)).where(pending)).scalar_one()
+            return found
 
     def count_results(self) -> int:
         """How many results are stored, all jobs together."""
@@ -429,7 +445,9 @@ def _job(row: Any) -> Job:
 
 
 def _get(connection: Connection, job_id: str) -> Job:
-    row = connection.execute(select(jobs).where(jobs.c.id == job_id)).first()
+    # Anything may be asked for; PostgreSQL refuses texts with a zero in them.
+    known = job_id.isascii() and job_id.isalnum()
+    row = connection.execute(select(jobs).where(jobs.c.id == job_id)).first() if known else None
     if row is None:
         raise NothingStored(f"there is no job {job_id[:100]!r}", hint="GET /v1/jobs lists those here")
     return _job(row)

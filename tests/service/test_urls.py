@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import ssl
 import subprocess
 import threading
@@ -519,6 +520,34 @@ def test_the_server_fetches_where_it_is_set_to(
     problem = check_problem(bad, 422, "invalid-input")
     assert problem["field"] == "images.1"
     assert "10.0.0.7" not in bad.text
+
+
+def test_a_job_fetches_its_addresses_and_one_that_fails_fails_alone(
+    start_server: StartServer, site: Site, tmp_path: Path, check_problem: Any
+) -> None:
+    urls = UrlSettings(enabled=True, ports=(site.port,))
+    fetcher = UrlFetcher(urls, resolve=Names(), is_allowed=loopback_is_public, tls=site.trusted)
+    listed = tmp_path / "allowed" / "addresses.txt"
+    listed.parent.mkdir()
+    addresses = [site.url("/picture.png"), site.url("/missing"), site.url("/hop/1"), "https://10.0.0.7/a.png"]
+    listed.write_text("# what to look at\n" + "\n".join(addresses))
+    given: dict[str, Any] = {"urls": urls, "data_folder": tmp_path, "jobs": {"sources": (str(listed.parent),)}}
+    server = start_server(fetcher=fetcher, **given)
+    for sent in ({"urls": addresses}, {"source": str(listed)}):
+        job = server.client.post("/v1/jobs", json={"task": "features", **sent})
+        assert job.status_code == 201, job.text
+        with server.client.stream("GET", f"{job.headers['location']}/events") as events:
+            end = [line for line in events.iter_lines() if line.startswith("data: ")][-1]
+        told = json.loads(end.removeprefix("data: "))
+        assert (told["source"]["kind"], told["status"], told["done"], told["failed"]) == ("urls", "done", 2, 2)
+        assert [one["image_name"] for one in told["failures"]] == [addresses[1], addresses[3]]
+        assert "the secret of the inside" not in end
+    without = start_server(data_folder=tmp_path, jobs=given["jobs"])
+    site.asked.clear()
+    for sent in ({"urls": addresses}, {"source": str(listed)}):
+        refused = without.client.post("/v1/jobs", json={"task": "features", **sent})
+        assert "urls.enabled" in check_problem(refused, 422, "invalid-input")["detail"]
+    assert site.asked == []
 
 
 def test_a_server_that_was_not_set_to_fetches_nothing(server: Any, site: Site, check_problem: Any) -> None:

@@ -28,6 +28,12 @@ def jsonl(job: Job, records: Records) -> Iterator[str]:
         yield canonical({"image_name": record.name, **record.given, **(record.result or {})}) + "\n"
 
 
+def failures(records: Iterable[Record]) -> Iterator[bytes]:
+    """One JSON object a line for each image that failed: its name and the reason."""
+    for record in records:
+        yield (canonical({"image_name": record.name, "error": record.error}) + "\n").encode()
+
+
 TEXTS: Mapping[str, tuple[str, Callable[[Job, Records], Iterator[str]]]] = {
     "jsonl": ("application/x-ndjson", jsonl),
     "coco": ("application/json", coco.coco),
@@ -43,12 +49,16 @@ _TASKS = {"coco": ("pose",), "yolo": ("pose",), "openpose": ("pose",), "label-st
 _TASKS["cvat"] = _TASKS["label-studio"]
 
 
+def able_formats(task: str) -> list[str]:
+    """The forms that have a place for the task's results."""
+    return [form for form in FORMATS if task in _TASKS.get(form, (task,))]
+
+
 def check_format(form: str, task: str) -> None:
     """Raises InvalidInput for a form that does not exist, or that has no place for the task's results."""
     if form not in FORMATS:
         raise InvalidInput("format", f"{form!r} is no form of results", hint=f"one of {', '.join(FORMATS)}")
-    if task not in _TASKS.get(form, (task,)):
-        able = [one for one in FORMATS if task in _TASKS.get(one, (task,))]
+    if form not in (able := able_formats(task)):
         raise InvalidInput("format", f"{form} has no place for results of {task}", hint=f"use {', '.join(able)}")
 
 

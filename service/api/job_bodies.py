@@ -1,0 +1,274 @@
+"""What a caller sends to begin a job, and what is told of one."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Any, BinaryIO, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from backbones.errors import InvalidInput
+from service.api.inputs import FILE_PARTS, fields_of, media_type_of, validated
+from service.archives import MEDIA_TYPES
+from service.jobs.formats.written import able_formats
+from service.jobs.places import check_place
+from service.jobs.runner import pace
+from service.jobs.sources import StoredSource, guess
+from service.jobs.store import Job, Record
+from service.jobs.uploads import keep_files, keep_urls, keep_zip, receiving
+from service.openapi import REFERENCE
+from service.problems import BodyTooLarge, MalformedBody, UnsupportedBody
+from service.settings import Settings
+
+_WHERE = "send one of: a zip, a video or images as file parts, `urls`, or `source`, a place on the server's side"
+_PARTS = ("archive", *FILE_PARTS)
+
+Url = Annotated[str, StringConstraints(pattern=r"^[Hh][Tt][Tt][Pp][Ss]://[^\s\x00]+$", max_length=4096)]
+
+
+class JobRequest(BaseModel):
+    """A task, and the images to do it with."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        allow_inf_nan=False,
+        json_schema_extra={
+            "examples": [
+                {"task": "features", "parameters": {"timesteps": [100]}, "urls": ["https://example.org/a.jpg"]}
+            ]
+        },
+    )
+
+    task: str = Field(min_length=1, max_length=64, description="What to do with each image; docs/jobs.md lists tasks.")
+    parameters: dict[str, Any] = Field(
+        default={}, description="Options of the task, as its own route calls them. What is left out gets its default."
+    )
+    urls: list[Url] | None = Field(
+        default=None, min_length=1, description="https:// addresses of images, where the setting `urls.enabled` is on."
+    )
+    source: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=4096,
+        description="A place on the server's side, where its setting `jobs.sources` allows it: folder, pattern with *, "
+        ".zip, COCO .json, .txt of addresses, video; a path, or what fsspec opens.",
+    )
+    images: str = Field(default="", max_length=4096, description="Of a COCO file as `source`: its images' folder.")
+    stride: int = Field(default=1, ge=1, le=1_000_000, description="Of a video: every so many frames.")
+
+
+class JobSource(BaseModel):
+    """Where a job's images come from."""
+
+    kind: Literal["folder", "glob", "zip", "coco", "urls", "video"]
+    uploaded: bool = Field(description="Whether they came with the request.")
+    address: str = Field(description="Of what was not uploaded.")
+    images: str
+    stride: int
+
+
+class FailedImage(BaseModel):
+    """An image without a result."""
+
+    image_name: str
+    error: str
+
+
+class JobAnswer(BaseModel):
+    """A job as it stands."""
+
+    id: str
+    task: str
+    status: Literal["queued", "running", "paused", "done", "failed"] = Field(
+        description="`done` is also a job with failed images; `failed` is one that is wrong as a whole, see `error`."
+    )
+    error: str = Field(description="What is wrong with the job as a whole.")
+    total: int | None = Field(description="Images; null until they are listed.")
+    done: int
+    failed: int = Field(description="Images that gave no result; GET .../results?status=failed tells why.")
+    reused: int = Field(description="Of those done: whose result was there already.")
+    images_per_second: float = Field(description="In the present run, or the last one.")
+    seconds_left: float | None = Field(description="Estimated; null where nothing tells.")
+    parameters: dict[str, Any] = Field(description="All of them, with the defaults that were filled in.")
+    source: JobSource
+    revision: str = Field(description="Of the weights; empty before the first run.")
+    local: bool = Field(description="Whether `diffsight annotate` runs it, and no server.")
+    formats: list[str] = Field(description="Forms that its results can be had in.")
+    created: str = Field(description="ISO 8601, UTC.")
+    updated: str
+
+
+class JobDetails(JobAnswer):
+    """A job as it stands, with its first failures."""
+
+    failures: list[FailedImage] = Field(description="The first five images that failed.")
+
+
+class JobsAnswer(BaseModel):
+    """Jobs, newest first."""
+
+    jobs: list[JobAnswer]
+    before: float | None = Field(description="Ask with `before` set to this for older ones; null where there are none.")
+
+
+def job_fields(job: Job) -> dict[str, Any]:
+    """What is told of a job, without its failures."""
+    source = StoredSource.model_validate(job.source)
+    now = pace(job, time.time())
+    return {
+        "id": job.id,
+        "task": job.task,
+        "status": job.status,
+        "error": job.error,
+        "total": job.total if job.listed else None,
+        "done": job.done,
+        "failed": job.failed,
+        "reused": job.reused,
+        "images_per_second": round(now.images_per_second, 3),
+        "seconds_left": None if now.seconds_left is None else round(now.seconds_left, 1),
+        "parameters": dict(job.parameters),
+        "source": JobSource(
+            kind=source.kind,
+            uploaded=source.uploaded,
+            address="" if source.uploaded else source.address,
+            images=source.images,
+            stride=source.stride,
+        ),
+        "revision": job.revision,
+        "local": job.local,
+        "formats": able_formats(job.task),
+        "created": datetime.fromtimestamp(job.created, UTC).isoformat(),
+        "updated": datetime.fromtimestamp(job.updated, UTC).isoformat(),
+    }
+
+
+def job_details(job: Job, failures: Sequence[Record]) -> JobDetails:
+    """What is told of one job."""
+    told = [FailedImage(image_name=one.name, error=one.error) for one in failures]
+    return JobDetails(**job_fields(job), failures=told)
+
+
+async def read_job(request: Request, settings: Settings, job_id: str) -> tuple[JobRequest, StoredSource]:
+    """What is asked, and its source, an upload being kept under the job's id. Nothing is held in memory but lists.
+
+    Raises UnsupportedBody, MalformedBody, InvalidInput, RequestValidationError.
+    """
+    kind = media_type_of(request)
+    if kind == "application/json":
+        body = await _small_body(request, settings.limits.max_upload_bytes)
+        asked = await asyncio.to_thread(validated, JobRequest, body)
+        return asked, await asyncio.to_thread(_source, asked, settings, job_id, [])
+    if kind in MEDIA_TYPES:
+        asked = validated(JobRequest, fields_of(JobRequest, request.query_params.multi_items()))
+        if asked.urls or asked.source:
+            raise InvalidInput("source", "the body is a zip already", hint=_WHERE)
+        with receiving(settings, job_id) as file:
+            async for chunk in request.stream():
+                await asyncio.to_thread(file.write, chunk)
+            return asked, await asyncio.to_thread(keep_zip, settings, job_id, file)
+    if kind == "multipart/form-data":
+        return await _read_form(request, settings, job_id)
+    raise UnsupportedBody(
+        f"the Content-Type {kind!r} is not read" if kind else "the request has no Content-Type",
+        hint="send a form (curl -F task=features -F file=@photos.zip URL), JSON, or a zip as the body with its options "
+        "in the query",
+    )
+
+
+async def _small_body(request: Request, most: int) -> bytes:
+    """A body that is held in memory. Raises BodyTooLarge past `most` bytes, however much an upload may have."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > most:
+            raise BodyTooLarge(f"the JSON has more than {most:,} bytes", hint="send several jobs")
+    return bytes(body)
+
+
+async def _read_form(request: Request, settings: Settings, job_id: str) -> tuple[JobRequest, StoredSource]:
+    limits = settings.limits
+    reading = request.form(max_files=limits.max_images, max_fields=1000, max_part_size=limits.max_upload_bytes)
+    try:
+        async with reading as form:
+            texts = [(name, value) for name, value in form.multi_items() if isinstance(value, str)]
+            files = [(name, value) for name, value in form.multi_items() if not isinstance(value, str)]
+            if wrong := [name for name, _ in files if name not in _PARTS]:
+                raise InvalidInput(wrong[0], f"the part {wrong[0]!r} is a file", hint="name file parts 'file'")
+            asked = validated(JobRequest, fields_of(JobRequest, [*request.query_params.multi_items(), *texts]))
+            named = [(one.filename or "", one.file) for _, one in files]
+            return asked, await asyncio.to_thread(_source, asked, settings, job_id, named)
+    except HTTPException as error:
+        if str(error.detail).startswith("Too many files"):
+            told = f"too many files; one form takes {limits.max_images}"
+            raise InvalidInput("file", told, hint="send them as one zip") from error
+        raise MalformedBody(
+            f"the form can not be read: {error.detail}",
+            hint="let the HTTP client write the form: curl -F task=features -F file=@photos.zip ...",
+        ) from error
+
+
+def _source(asked: JobRequest, settings: Settings, job_id: str, files: Sequence[tuple[str, BinaryIO]]) -> StoredSource:
+    """The source that a request names, or brings. Raises InvalidInput."""
+    if sum(map(bool, (asked.urls, asked.source, files))) != 1:
+        raise InvalidInput("source", "no images, or from several sides", hint=_WHERE)
+    if asked.source:
+        for field, address in (("source", asked.source), ("images", asked.images)):
+            if address:
+                check_place(address, settings.jobs.sources, field=field)
+        found = guess(asked.source, images=asked.images, stride=asked.stride)
+        if found.kind == "urls":
+            _check_urls(settings)
+        return StoredSource(**found.model_dump())
+    with receiving(settings, job_id) as file:
+        if asked.urls:
+            _check_urls(settings)
+            return keep_urls(settings, job_id, file, asked.urls)
+        return keep_files(settings, job_id, file, files, stride=asked.stride)
+
+
+def _check_urls(settings: Settings) -> None:
+    if not settings.urls.enabled:
+        raise InvalidInput("urls", "this server fetches nothing (its setting urls.enabled is off)", hint="send a zip")
+
+
+def job_request_bodies() -> dict[str, Any]:
+    """`openapi_extra` of the route that begins jobs."""
+    schema = JobRequest.model_json_schema(ref_template=REFERENCE)
+    file = {"type": "string", "contentMediaType": "application/octet-stream"}
+    texts = {
+        "task": schema["properties"]["task"],
+        "parameters": {"type": "string", "contentMediaType": "application/json", "description": "A JSON object."},
+        "stride": schema["properties"]["stride"],
+    }
+    parts = {"type": "array", "items": file, "minItems": 1, "description": "One zip, one video, or some images."}
+    form = {
+        "type": "object",
+        "properties": {"file": parts, **texts},
+        "required": ["file", "task"],
+        "additionalProperties": False,
+    }
+    return {
+        "requestBody": {
+            "required": True,
+            "description": "`curl -F task=features -F file=@photos.zip ...`; JSON that says where the images are; or a "
+            "zip by itself with `task` and `parameters` in the query.",
+            "content": {
+                "multipart/form-data": {"schema": form},
+                "application/json": {
+                    "schema": {"$ref": REFERENCE.format(model=JobRequest.__name__)},
+                    "example": schema["examples"][0],
+                },
+                MEDIA_TYPES[0]: {"schema": {"type": "string", "contentMediaType": MEDIA_TYPES[0]}},
+            },
+        },
+        "parameters": [
+            {"name": name, "in": "query", "required": False, "schema": one, "description": one.get("description", "")}
+            for name, one in texts.items()
+        ],
+        "x-schemas": {JobRequest.__name__: schema},
+    }

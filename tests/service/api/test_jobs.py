@@ -1,0 +1,353 @@
+"""/v1/jobs over the real server: every source and control, what is refused, and a restart on the way."""
+
+from __future__ import annotations
+
+import json
+import time
+import zipfile
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from tests.conftest import Server, running_server
+from tests.service.jobs.conftest import write_pictures
+
+ROUTE = "/v1/jobs"
+QUICK = {"lease_seconds": 1.0, "poll_seconds": 0.1, "images_at_once": 4}
+FEATURES = {"task": "features", "parameters": '{"timesteps": [100]}'}
+IMAGES = 6
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("allowed")
+    write_pictures(folder, IMAGES)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(scope="module")
+def jobs(data: Path, pictures: Path) -> Iterator[Server]:
+    given = {**QUICK, "sources": (str(pictures), "memory://shared/pictures")}
+    with running_server(data_folder=data, jobs=given, data_bytes=200_000) as running:
+        assert running.service.failure is None
+        yield running
+
+
+def zipped(files: dict[str, bytes]) -> bytes:
+    file = BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return file.getvalue()
+
+
+@pytest.fixture(scope="module")
+def archive(pictures: Path) -> bytes:
+    return zipped({str(path.relative_to(pictures)): path.read_bytes() for path in sorted(pictures.rglob("*.png"))})
+
+
+def begin(server: Server, **request: Any) -> dict[str, Any]:
+    response = server.client.post(ROUTE, **request)
+    assert response.status_code == 201, response.text
+    answer: dict[str, Any] = response.json()
+    assert response.headers["location"] == f"{ROUTE}/{answer['id']}"
+    return answer
+
+
+def ended(server: Server, job: str) -> dict[str, Any]:
+    """The job at its end."""
+    for _ in range(2400):
+        answer: dict[str, Any] = server.client.get(f"{ROUTE}/{job}").json()
+        if answer["status"] in ("done", "failed"):
+            return answer
+        time.sleep(0.05)
+    raise AssertionError(f"the job does not end: {answer}")
+
+
+def results(server: Server, job: str, **query: Any) -> list[dict[str, Any]]:
+    response = server.client.get(f"{ROUTE}/{job}/results", params=query)
+    assert response.status_code == 200, response.text
+    return [json.loads(line) for line in response.text.splitlines()]
+
+
+def test_a_zip_gives_what_the_route_gives(jobs: Server, archive: bytes, pictures: Path, data: Path) -> None:
+    job = begin(jobs, data=FEATURES, files={"file": ("photos.zip", archive)})
+    assert job["source"] == {"kind": "zip", "uploaded": True, "address": "", "images": "", "stride": 1}
+    assert job["parameters"]["pool_size"] == 1
+    end = ended(jobs, job["id"])
+    assert (end["status"], end["total"], end["done"], end["failed"]) == ("done", IMAGES, IMAGES, 0)
+    lines = results(jobs, job["id"])
+    names = [str(path.relative_to(pictures)) for path in sorted(pictures.rglob("*.png"))]
+    assert [line["image_name"] for line in lines] == names
+    alone = jobs.client.post("/v1/features", files={"image": (pictures / names[1]).read_bytes()}).json()
+    assert lines[1]["vector"] == pytest.approx(alone["vectors"][0], rel=1e-3, abs=1e-4)
+    # The same images again, as the body itself: every result is there already.
+    sent = {"content": archive, "headers": {"Content-Type": "application/zip"}, "params": FEATURES}
+    again = ended(jobs, begin(jobs, **sent)["id"])
+    assert (again["done"], again["reused"]) == (IMAGES, IMAGES)
+    assert len(list((data / "jobs").iterdir())) == 2
+    for one in (job, again):
+        assert jobs.client.delete(f"{ROUTE}/{one['id']}").status_code == 204
+    assert list((data / "jobs").iterdir()) == []
+
+
+def test_files_of_a_form_are_a_job_and_a_broken_one_fails_alone(jobs: Server, pictures: Path) -> None:
+    good = (pictures / "even" / "00000.png").read_bytes()
+    files = [("file", ("a.png", good)), ("file", ("a.png", b"no image")), ("file", ("b.PNG", good + b"\0"))]
+    job = begin(jobs, data=FEATURES, files=files)
+    end = ended(jobs, job["id"])
+    assert (end["status"], end["done"], end["failed"]) == ("done", 2, 1)
+    assert [one["image_name"] for one in end["failures"]] == ["1-a.png"]
+    assert [line["image_name"] for line in results(jobs, job["id"])] == ["a.png", "b.PNG"]
+    (failed,) = results(jobs, job["id"], status="failed")
+    assert failed == end["failures"][0]
+    assert failed["error"]
+    again = jobs.client.post(f"{ROUTE}/{job['id']}/retry").json()
+    assert (again["status"], again["done"], again["failed"]) in (("queued", 2, 0), ("running", 2, 0), ("done", 2, 1))
+    assert ended(jobs, job["id"])["failed"] == 1
+
+
+def test_a_data_set_in_a_zip_brings_its_order_and_ids(jobs: Server, pictures: Path) -> None:
+    names = ["odd/00001.png", "even/00000.png"]
+    document = {
+        "images": [{"id": 70 + index, "file_name": name.rpartition("/")[2]} for index, name in enumerate(names)],
+        "annotations": [{"id": 1, "image_id": 71, "bbox": [1, 2, 3, 4], "category_id": 1}],
+    }
+    files = {f"images/{name}": (pictures / name).read_bytes() for name in names}
+    whole = zipped({**files, "annotations/instances.json": json.dumps(document).encode()})
+    job = begin(jobs, data=FEATURES, files={"file": ("coco.zip", whole)})
+    assert ended(jobs, job["id"])["status"] == "done"
+    lines = results(jobs, job["id"])
+    assert [(line["image_name"], line["image_id"]) for line in lines] == [("00001.png", 70), ("00000.png", 71)]
+    assert "boxes" not in lines[0]
+    assert lines[1]["boxes"] == [{"id": 1, "bbox": [1, 2, 3, 4], "category_id": 1}]
+
+
+@pytest.mark.parametrize("tail", ["", "/*/*.png", "/even/00000.png"])
+def test_a_folder_that_the_settings_allow_is_read(jobs: Server, pictures: Path, tail: str) -> None:
+    body = {"task": "features", "parameters": {"timesteps": [100]}, "source": f"{pictures}{tail}"}
+    job = begin(jobs, json=body)
+    assert job["source"]["address"] == body["source"]
+    end = ended(jobs, job["id"])
+    assert (end["status"], end["done"]) == ("done", 1 if tail.endswith("00000.png") else IMAGES)
+
+
+def test_an_address_that_fsspec_opens_is_read_where_the_settings_allow_it(jobs: Server, png: bytes) -> None:
+    import fsspec
+
+    memory = fsspec.filesystem("memory")
+    memory.pipe("/shared/pictures/one.png", png)
+    memory.pipe("/shared/other/one.png", png)
+    job = begin(jobs, json={"task": "features", "source": "memory://shared/pictures"})
+    assert ended(jobs, job["id"])["done"] == 1
+    refused = jobs.client.post(ROUTE, json={"task": "features", "source": "memory://shared/other"})
+    assert refused.status_code == 422
+
+
+def test_a_link_out_of_an_allowed_folder_is_not_followed(jobs: Server, pictures: Path, tmp_path: Path) -> None:
+    folder = pictures / "linked"
+    folder.mkdir()
+    outside = tmp_path / "outside.png"
+    outside.write_bytes((pictures / "even" / "00000.png").read_bytes())
+    (folder / "link.png").symlink_to(outside)
+    try:
+        end = ended(jobs, begin(jobs, json={"task": "features", "source": str(folder)})["id"])
+        assert (end["done"], end["failed"]) == (0, 1)
+        assert "may not read" in end["failures"][0]["error"]
+        assert jobs.client.post(ROUTE, json={"task": "features", "source": f"{folder}/link.png"}).status_code == 422
+    finally:
+        (folder / "link.png").unlink()
+        folder.rmdir()
+
+
+@pytest.mark.parametrize(
+    "place",
+    ["/", "/etc", "{allowed}/../x", "{allowed}2", "~", "file:///etc", "memory://shared", "s3://bucket", "a\0b"],
+)
+@pytest.mark.parametrize("field", ["source", "images"])
+def test_other_places_are_refused_without_a_look(
+    jobs: Server, pictures: Path, check_problem: Any, place: str, field: str
+) -> None:
+    body = {"task": "features", "source": str(pictures), field: place.format(allowed=pictures)}
+    problem = check_problem(jobs.client.post(ROUTE, json=body), 422, "invalid-input")
+    assert problem["field"] == field
+    assert "may not read there" in problem["detail"]
+
+
+@pytest.mark.parametrize(
+    ("request_", "field"),
+    [
+        ({"json": {"task": "nothing", "urls": ["https://a.example/b.png"]}}, "urls"),
+        ({"json": {"task": "features"}}, "source"),
+        ({"json": {"task": "features", "sources": "x"}}, "sources"),
+        ({"json": {"task": "features", "urls": ["ftp://x"]}}, "urls.0"),
+        ({"data": {"task": "nothing"}, "files": {"file": ("a.png", b"x")}}, "task"),
+        ({"data": {"task": "features", "parameters": '{"pool": 1}'}, "files": {"file": ("a.png", b"x")}}, "pool"),
+        ({"data": {"task": "features", "parameters": "{1}"}, "files": {"file": ("a.png", b"x")}}, "parameters"),
+        ({"data": FEATURES, "files": {"file": ("a.zip", b"")}}, "archive"),
+        ({"data": FEATURES, "files": {"file": ("a.zip", b"PK\5\6" + bytes(18))}}, "archive"),
+        ({"data": FEATURES, "files": {"file": ("a.zip", zipped({"a.txt": b"x"}))}}, "archive"),
+        ({"data": FEATURES, "files": {"file": ("a.txt", b"hello")}}, "file"),
+        ({"data": FEATURES, "files": [("file", ("a.png", b"x"))] * 65}, "file"),
+        ({"data": FEATURES, "files": {"other": ("a.png", b"x")}}, "other"),
+        ({"data": FEATURES, "files": {"file": ("big.png", bytes(250_000))}}, "archive"),
+        (
+            {"content": zipped({"a.png": b"x"}), "headers": {"Content-Type": "application/zip"}, "params": {"x": "1"}},
+            "task",
+        ),
+    ],
+)
+def test_what_can_not_be_a_job_is_refused_and_leaves_nothing(
+    jobs: Server, data: Path, check_problem: Any, request_: dict[str, Any], field: str
+) -> None:
+    before = len(jobs.client.get(ROUTE).json()["jobs"])
+    kept = {path.name for path in (data / "jobs").iterdir()} if (data / "jobs").is_dir() else set()
+    problem = check_problem(jobs.client.post(ROUTE, **request_), 422, "invalid-input")
+    assert problem["field"] == field
+    assert len(jobs.client.get(ROUTE).json()["jobs"]) == before
+    assert {path.name for path in (data / "jobs").iterdir()} == kept
+
+
+def test_a_task_without_weights_is_told_at_once(jobs: Server, png: bytes, check_problem: Any) -> None:
+    if jobs.service.poses.model is not None:
+        pytest.skip("this backbone has a pose network")
+    response = jobs.client.post(ROUTE, data={"task": "pose"}, files={"file": ("a.png", png)})
+    check_problem(response, 404, "model-not-found")
+
+
+def test_other_bodies_are_refused(jobs: Server, png: bytes, check_problem: Any) -> None:
+    check_problem(jobs.client.post(ROUTE, content=png, headers={"Content-Type": "image/png"}), 415, "unsupported-body")
+    check_problem(
+        jobs.client.post(ROUTE, content=b"{", headers={"Content-Type": "application/json"}), 400, "malformed-body"
+    )
+
+
+@pytest.mark.parametrize("job", ["0123456789abcdef", "nothing", "%00", "a" * 300, "..%2F.."])
+def test_a_job_that_is_not_there_is_404_everywhere(jobs: Server, job: str) -> None:
+    url = f"{ROUTE}/{job}"
+    asked = [jobs.client.get(url + tail) for tail in ("", "/events", "/results")]
+    asked += [jobs.client.post(url + tail) for tail in ("/pause", "/resume", "/retry")]
+    asked.append(jobs.client.delete(url))
+    assert {response.status_code for response in asked} == {404}
+
+
+def test_a_form_that_does_not_fit_is_refused(jobs: Server, archive: bytes, check_problem: Any) -> None:
+    job = begin(jobs, data=FEATURES, files={"file": ("photos.zip", archive)})
+    ended(jobs, job["id"])
+    assert job["formats"] == ["jsonl"]
+    for form in ("coco", "nothing"):
+        refused = jobs.client.get(f"{ROUTE}/{job['id']}/results", params={"format": form})
+        assert check_problem(refused, 422, "invalid-input")["field"] == "format"
+
+
+def test_an_ended_job_is_neither_paused_nor_resumed(jobs: Server, archive: bytes, check_problem: Any) -> None:
+    job = begin(jobs, data=FEATURES, files={"file": ("photos.zip", archive)})["id"]
+    ended(jobs, job)
+    for change in ("pause", "resume"):
+        check_problem(jobs.client.post(f"{ROUTE}/{job}/{change}"), 409, "changed-meanwhile")
+
+
+def test_pages_of_jobs_follow_each_other(jobs: Server, archive: bytes) -> None:
+    made = [begin(jobs, data=FEATURES, files={"file": ("photos.zip", archive)})["id"] for _ in range(2)]
+    first = jobs.client.get(ROUTE, params={"limit": 1}).json()
+    second = jobs.client.get(ROUTE, params={"limit": 1, "before": first["before"]}).json()
+    assert [page["jobs"][0]["id"] for page in (first, second)] == made[::-1]
+
+
+def test_parameters_that_no_image_can_have_fail_the_job(jobs: Server, archive: bytes) -> None:
+    asked = {"task": "features", "parameters": '{"blocks": ["no_such_block"]}'}
+    job = begin(jobs, data=asked, files={"file": ("photos.zip", archive)})["id"]
+    end = ended(jobs, job)
+    assert end["status"] == "failed"
+    assert "no_such_block" in end["error"]
+
+
+# What takes long enough to be met on the way.
+
+MANY = 24
+SLOW = {"task": "features", "parameters": json.dumps({"timesteps": list(range(0, 240, 8))})}
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> bytes:
+    write_pictures(tmp_path / "many", MANY, seed=9)
+    found = sorted((tmp_path / "many").rglob("*.png"))
+    return zipped({str(path.relative_to(tmp_path / "many")): path.read_bytes() for path in found})
+
+
+def wait_for(server: Server, job: str, done: int) -> None:
+    while server.client.get(f"{ROUTE}/{job}").json()["done"] < done:
+        time.sleep(0.02)
+
+
+def events_of(response: httpx2.Response) -> Iterator[tuple[str, dict[str, Any]]]:
+    name = ""
+    for line in response.iter_lines():
+        if line.startswith("event: "):
+            name = line.removeprefix("event: ")
+        elif line.startswith("data: "):
+            yield name, json.loads(line.removeprefix("data: "))
+
+
+def test_progress_is_streamed_through_a_pause_to_the_end(jobs: Server, many: bytes, check_problem: Any) -> None:
+    job = begin(jobs, data=SLOW, files={"file": ("many.zip", many)})["id"]
+    wait_for(jobs, job, 1)
+    assert jobs.client.post(f"{ROUTE}/{job}/pause").json()["status"] == "paused"
+    check_problem(jobs.client.get(f"{ROUTE}/{job}/results"), 409, "changed-meanwhile")
+    part = results(jobs, job, partial=True)
+    assert len(part) < MANY
+    with jobs.client.stream("GET", f"{ROUTE}/{job}/events") as response:
+        assert response.headers["content-type"].startswith("text/event-stream")
+        events = events_of(response)
+        name, first = next(events)
+        assert (name, first["status"]) == ("progress", "paused")
+        assert jobs.client.post(f"{ROUTE}/{job}/resume").json()["status"] in ("queued", "running")
+        *others, (last, end) = events
+    assert {name for name, _ in others} <= {"progress"}
+    assert (last, end["status"], end["done"]) == ("answer", "done", MANY)
+    counts = [event["done"] for _, event in others]
+    assert counts == sorted(counts)
+    assert results(jobs, job)[: len(part)] == part
+
+
+def test_a_job_is_deleted_while_it_runs(jobs: Server, many: bytes, data: Path) -> None:
+    job = begin(jobs, data=SLOW, files={"file": ("many.zip", many)})["id"]
+    wait_for(jobs, job, 1)
+    with jobs.client.stream("GET", f"{ROUTE}/{job}/events") as response:
+        events = events_of(response)
+        next(events)
+        assert jobs.client.delete(f"{ROUTE}/{job}").status_code == 204
+        name, problem = list(events)[-1]
+    assert (name, problem["status"]) == ("problem", 404)
+    assert jobs.client.get(f"{ROUTE}/{job}").status_code == 404
+    assert not [path for path in (data / "jobs").iterdir() if job in path.name]
+    # The runner has let go of it, and takes the next one.
+    again = begin(jobs, data=FEATURES, files={"file": ("many.zip", many)})
+    assert ended(jobs, again["id"])["status"] == "done"
+
+
+def test_a_restart_goes_on_where_the_server_stopped(tmp_path: Path, many: bytes) -> None:
+    given: dict[str, Any] = {"data_folder": tmp_path / "data", "jobs": QUICK}
+    with running_server(**given) as first:
+        job = begin(first, data=SLOW, files={"file": ("many.zip", many)})["id"]
+        wait_for(first, job, 2)
+    with running_server(**given) as second:
+        end = ended(second, job)
+        assert (end["status"], end["total"], end["done"], end["failed"]) == ("done", MANY, MANY, 0)
+        assert len(results(second, job)) == MANY
+        assert end["reused"] == 0
+
+
+def test_without_a_database_the_rest_of_the_server_works(tmp_path: Path, png: bytes, check_problem: Any) -> None:
+    with running_server(jobs={"database": "sqlite:////nowhere/at/all/jobs.db"}) as server:
+        check_problem(server.client.get(ROUTE), 503, "not-ready")
+        assert server.client.post("/v1/features", files={"image": png}).status_code == 200
