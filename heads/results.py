@@ -50,6 +50,33 @@ class Posterior:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class TreeLevel:
+    """One choice on the way down a tree of labels. under: the labels chosen before. posterior: over the next ones."""
+
+    under: tuple[str, ...]
+    posterior: Posterior
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LabelPath:
+    """A way down a tree of labels.
+
+    path: labels from the root's children down. complete: whether it ends in a leaf; False where the budget was spent.
+    levels: the races, in order; a label without siblings is none. rows: U-Net rows of all of them.
+    probability: product of the chosen labels' probabilities. confidence: 1 minus the probability with which
+    evaluating every label on the way in full would have led elsewhere. stopped: why work ended.
+    """
+
+    path: tuple[str, ...]
+    complete: bool
+    levels: tuple[TreeLevel, ...]
+    rows: int
+    probability: float
+    confidence: float
+    stopped: Literal["decided", "budget"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Matching:
     """How well captions fit images, higher is better.
 

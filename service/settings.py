@@ -86,6 +86,12 @@ class LimitSettings(BaseModel):
         le=100_000,
         description="Prompts of one zero-shot request: labels times templates. Each is embedded once and then cached.",
     )
+    max_tree_labels: int = Field(
+        default=20_000,
+        ge=1,
+        le=1_000_000,
+        description="Labels of one label tree, all its levels together. Siblings are bound by `max_labels`.",
+    )
     max_rows_per_request: int = Field(
         default=500_000,
         ge=1,

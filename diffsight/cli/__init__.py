@@ -19,6 +19,7 @@ from diffsight.cli.models import models
 from diffsight.cli.predict import predict
 from diffsight.cli.predict_dense import depth, referring, segmentation
 from diffsight.cli.predict_few_shot import few_shot
+from diffsight.cli.predict_label_tree import label_tree
 from diffsight.cli.predict_pose import pose
 from diffsight.cli.serve import serve
 from diffsight.cli.sweep import sweep
@@ -32,6 +33,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command(short_help="Serve the REST API.")(serve)
+predict.command("label-tree", short_help="The way down a tree of thousands of labels.")(label_tree)
 predict.command("few-shot", short_help="Masks of what other pictures show.")(few_shot)
 predict.command(short_help="Keypoints of the persons in each image.")(pose)
 predict.command("classifier", short_help="Which class of a classifier of yours.")(predict_classifier)

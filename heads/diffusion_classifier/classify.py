@@ -15,7 +15,7 @@ from backbones.engine import Engine
 from backbones.errors import InvalidInput
 from backbones.noise_schedule import content_key, seeded_noise
 from heads.diffusion_classifier.anytime import Budget, ErrorsOf, Race, anytime_race
-from heads.diffusion_classifier.hypotheses import Combine, make_hypotheses
+from heads.diffusion_classifier.hypotheses import Combine, Hypotheses, make_hypotheses
 from heads.diffusion_classifier.losses import Loss
 from heads.diffusion_classifier.posterior import Scale, raced_posterior, scheduled_posterior
 from heads.diffusion_classifier.preprocess import Interpolation, pixel_values, square
@@ -104,35 +104,68 @@ async def classify_anytime(
     Raises InvalidInput for labels, templates or numbers that can not be used.
     """
     started = time.perf_counter()
-    check_numbers(temperature)
-    if not 0 < confidence <= 1:
-        raise InvalidInput("confidence", f"{confidence}", hint="send a number above 0 and up to 1")
-    if indifference < 0:
-        raise InvalidInput("indifference", f"{indifference}", hint="send 0 or more")
+    check_numbers(temperature, confidence, indifference)
     hypotheses = await engine.run_on_host(partial(make_hypotheses, combine=combine), engine, labels, templates)
+    latents, key = await clean_latents(engine, image, interpolation)
+    return await raced(
+        engine,
+        latents,
+        key,
+        hypotheses,
+        labels,
+        error_rate=1 - confidence,
+        budget=budget,
+        started=started,
+        indifference=indifference,
+        layout=layout,
+        loss=loss,
+        scale=Scale(latents.numel(), temperature, calibrated),
+        on_progress=on_progress,
+    )
+
+
+async def raced(
+    engine: Engine,
+    latents: Tensor,
+    key: bytes,
+    hypotheses: Hypotheses,
+    labels: Sequence[str],
+    *,
+    error_rate: float,
+    budget: Budget | None = None,
+    started: float | None = None,
+    indifference: float = 0.0,
+    layout: Layout | None = None,
+    loss: Loss = "l2",
+    scale: Scale,
+    on_progress: Callable[[Posterior], None] | None = None,
+) -> Posterior:
+    """One race among the hypotheses of `labels`, on an image that has been encoded.
+
+    latents, key: (C, h, w) and what seeds all noise, from `clean_latents`. error_rate, started: as in `anytime_race`.
+    The rest as in `classify_anytime`. Raises InvalidInput for a layout, and for a budget below one block.
+    """
     steps = len(engine.backbone.alphas_cumprod)
     layout = layout or default_layout(len(hypotheses.members), steps)
     check_layout(layout, steps)
-    latents, key = await clean_latents(engine, image, interpolation)
-    scale = Scale(latents.numel(), temperature, calibrated)
 
     def told(race: Race) -> None:
         if on_progress is not None:
             on_progress(raced_posterior(race, hypotheses, labels, scale))
 
-    raced = await anytime_race(
+    race = await anytime_race(
         evidence(engine, latents, await engine.embed(hypotheses.prompts), key, layout.units, loss),
         hypotheses.members,
         layout,
         visiting_order(key, layout.blocks),
-        error_rate=1 - confidence,
+        error_rate=error_rate,
         budget=budget,
         started=started,
         indifference=indifference,
         answers=hypotheses.answers,
         on_look=told,
     )
-    return raced_posterior(raced, hypotheses, labels, scale)
+    return raced_posterior(race, hypotheses, labels, scale)
 
 
 def evidence(
@@ -167,10 +200,14 @@ async def clean_latents(engine: Engine, image: NDArray[np.uint8], interpolation:
     return (await engine.encode([pixels]))[0] * engine.backbone.scaling_factor, key
 
 
-def check_numbers(temperature: float) -> None:
-    """Raises InvalidInput for a temperature that is not above 0."""
+def check_numbers(temperature: float, confidence: float = 1.0, indifference: float = 0.0) -> None:
+    """Raises InvalidInput for a temperature that is not above 0, and for numbers of a race that it can not use."""
     if temperature <= 0:
         raise InvalidInput("temperature", f"{temperature}", hint="send a number above 0")
+    if not 0 < confidence <= 1:
+        raise InvalidInput("confidence", f"{confidence}", hint="send a number above 0 and up to 1")
+    if indifference < 0:
+        raise InvalidInput("indifference", f"{indifference}", hint="send 0 or more")
 
 
 def _prepared(image: NDArray[np.uint8], size: int, interpolation: Interpolation) -> Tensor:

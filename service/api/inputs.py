@@ -260,8 +260,10 @@ def fields_of(model: type[BaseModel], texts: Iterable[tuple[str, str]]) -> dict[
         by_name.setdefault(name, []).append(text)
     fields: dict[str, Any] = {}
     for name, given in by_name.items():
-        if _takes_list(model, name):
+        if _takes(model, name, list):
             fields[name] = _bracketed(name, given[0], "[]") if len(given) == 1 else given
+            if isinstance(fields[name], str) and _takes(model, name, dict):
+                fields[name] = _bracketed(name, given[0], "{}")
             if isinstance(fields[name], str):
                 fields[name] = given
         elif len(given) > 1:
@@ -285,12 +287,12 @@ def _bracketed(name: str, text: str, brackets: str) -> Any:
         ) from error
 
 
-def _takes_list(model: type[BaseModel], name: str) -> bool:
+def _takes(model: type[BaseModel], name: str, kind: type) -> bool:
     field = model.model_fields.get(name)
     if field is None:
         return False
     annotation = field.annotation
-    return any(typing.get_origin(part) is list for part in (annotation, *typing.get_args(annotation)))
+    return any(typing.get_origin(part) is kind for part in (annotation, *typing.get_args(annotation)))
 
 
 def media_type_of(request: Request) -> str:

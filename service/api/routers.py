@@ -11,6 +11,7 @@ from service.api import (
     few_shot,
     health,
     jobs,
+    label_tree,
     matching,
     models,
     perceive,
@@ -21,6 +22,7 @@ from service.api import (
 
 ROUTERS = (
     zero_shot.router,
+    label_tree.router,
     matching.router,
     classifiers.router,
     classify.router,

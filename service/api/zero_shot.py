@@ -272,14 +272,14 @@ def choose_plan(
     options: dict[str, Any] = {
         name: value for name in ("confidence", "indifference", "combine") if (value := getattr(asked, name)) is not None
     }
-    return Plan(partial(classify_anytime, budget=choose_budget(asked, limits), **options))
+    return Plan(partial(classify_anytime, budget=choose_budget(asked.budget, limits), **options))
 
 
-def choose_budget(asked: ZeroShotRequest, limits: LimitSettings) -> Budget:
+def choose_budget(asked: str | int | None, limits: LimitSettings) -> Budget:
     """What was asked for, within the rows of one request: a race needs no refusal, it ends with what it knows."""
     from heads.diffusion_classifier.anytime import Budget, parse_budget
 
-    budget = Budget() if asked.budget is None else parse_budget(asked.budget)
+    budget = Budget() if asked is None else parse_budget(asked)
     most = limits.max_rows_per_request
     return replace(budget, rows=most if budget.rows is None else min(budget.rows, most))
 

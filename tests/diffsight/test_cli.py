@@ -178,3 +178,22 @@ def test_the_module_runs_as_the_script_does() -> None:
         [sys.executable, "-m", "diffsight", "--version"], capture_output=True, text=True, check=True, env=ENVIRONMENT
     )
     assert done.stdout == diffsight("--version").stdout
+
+
+def test_a_label_tree_is_descended(pictures: list[Path], tmp_path: Path) -> None:
+    tree = tmp_path / "labels.json"
+    tree.write_text(json.dumps({"small": ["zero", "one"], "large": ["eight", "nine"]}))
+    options = ["--tree", tree, "--template", "a handwritten {}", "--confidence", "0.6", "--budget", "60"]
+    done = diffsight("predict", "label-tree", pictures[0], *options)
+    assert done.returncode == 0, done.stderr
+    header, row = done.stdout.splitlines()
+    assert header.split() == ["image", "path", "probability", "confidence", "rows"]
+    assert "small" in row or "large" in row
+    told = json.loads(diffsight("predict", "label-tree", pictures[0], *options, "--json").stdout)
+    assert told["path"][0] in ("small", "large")
+    assert told["rows"] <= 60
+
+    tree.write_text('{"small": 3}')
+    refused = diffsight("predict", "label-tree", pictures[0], *options)
+    assert refused.returncode == 2
+    assert "small has '3' below it" in refused.stderr
