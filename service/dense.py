@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast, get_args
@@ -87,6 +88,21 @@ def _open(settings: Settings, backbone: StableDiffusion, task: Task) -> Head | N
     if fitted is None or fitted.revision != backbone.description.revision:
         return None
     return open_head(backbone, task, shipped)
+
+
+def head_revision(backbone: StableDiffusion, head: Head) -> str:
+    """Digest of all that decides the head's answers: it changes when any could. Blocks while the weights are read."""
+    described = backbone.description
+    told = [described.revision, described.variant_revisions[head.variant], repr(head.taps), head.size]
+    told += [getattr(head, name, None) for name in ("scenes", "classes", "max_metres", "maps", "tokens", "squash")]
+    digest = hashlib.sha256(repr(told).encode())
+    tensors = dict(head.network.state_dict())
+    if not isinstance(head, ReferringHead):
+        tensors["contexts"] = head.contexts
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()[:32]
 
 
 def _equal(first: torch.Tensor, second: torch.Tensor) -> bool:

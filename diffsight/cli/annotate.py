@@ -30,13 +30,20 @@ def annotate(
             show_default=False,
         ),
     ],
-    task: Annotated[str, typer.Option(help="pose, zero-shot or features.", metavar="NAME")],
-    out: Annotated[Path, typer.Option(help="File to write; of yolo and openpose a folder, or a .zip.", metavar="PATH")],
+    task: Annotated[
+        str,
+        typer.Option(
+            help="pose, zero-shot, features, depth, segmentation, referring, few-shot or classifier.", metavar="NAME"
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option(help="File to write; of yolo, openpose and png a folder, or a .zip.", metavar="PATH")
+    ],
     form: Annotated[
         str | None,
         typer.Option(
             "--format",
-            help="jsonl, coco, label-studio, cvat, yolo, openpose. Default: by the file's suffix.",
+            help="jsonl, coco, label-studio, cvat, yolo, openpose, png. Default: by the file's suffix.",
             metavar="NAME",
         ),
     ] = None,
@@ -152,7 +159,7 @@ def _write(store: JobStore, job: Job, form: str, out: Path) -> None:
             for path, text in FOLDERS[form](job, lambda: store.records(job.id)):
                 file = out / path
                 file.parent.mkdir(parents=True, exist_ok=True)
-                _replace(file, iter([text.encode()]))
+                _replace(file, iter([text if isinstance(text, bytes) else text.encode()]))
         else:
             _replace(out, text_pieces(form, job, lambda: store.records(job.id)))
     except OSError as error:

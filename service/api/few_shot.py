@@ -30,6 +30,9 @@ from service.requests import ask
 from service.startup import Service, service_of
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from backbones.rows import Bank
     from heads.results import ConceptMask
     from service.banks import Shot
@@ -137,8 +140,8 @@ async def few_shot_segmentation(request: Request) -> Response:
 
     async def found(engine: RequestEngine, decoded: Sequence[DecodedImage]) -> tuple[FewShotAnswer, bytes]:
         query, *supports = decoded
-        names, ids, shots, notes = await _shown(service, engine, asked, supports)
-        results = await _masks(service, engine, asked, query, shots)
+        names, ids, shots, notes = await shown_concepts(service, engine, asked, supports)
+        results = await concept_masks(service, engine, asked, query, shots)
         return await asyncio.to_thread(_encoded, engine, form, query, results, names, ids, shots, notes)
 
     answer, data = await ask(
@@ -160,7 +163,7 @@ async def few_shot_segmentation(request: Request) -> Response:
     return Response(timed.model_dump_json(), media_type=JSON)
 
 
-async def _shown(
+async def shown_concepts(
     service: Service, engine: RequestEngine, asked: FewShotRequest, supports: Sequence[DecodedImage]
 ) -> tuple[list[str], list[str], list[list[Shot]], list[str]]:
     """Name, id and shots of each concept, and notes. Raises NothingStored for an id that is not there."""
@@ -176,7 +179,7 @@ async def _shown(
     return [about.name for about, _ in read], ids, [shots for _, shots in read], []
 
 
-async def _masks(
+async def concept_masks(
     service: Service, engine: RequestEngine, asked: FewShotRequest, query: DecodedImage, concepts: list[list[Shot]]
 ) -> list[ConceptMask]:
     """Each concept's mask: banks from the cache, then all queries in one asking."""
@@ -210,15 +213,10 @@ def _encoded(
     notes: list[str],
 ) -> tuple[FewShotAnswer, bytes]:
     """The answer, and the bytes of the forms that are no JSON."""
-    import numpy as np
-
-    from heads.diffews.segment import label_map
     from heads.results import Masks
-    from service.outputs import mask_answer, mask_png, masks_overlay, npy_file, number_map_png
+    from service.outputs import mask_png, masks_overlay, npy_file, number_map_png
 
-    labels = label_map(results)
-    masks = labels[None] == np.arange(1, len(results) + 1)[:, None, None]
-    scores = [float(one.strength[mask].mean()) if mask.any() else 0.0 for one, mask in zip(results, masks, strict=True)]
+    labels, masks, scores = told_apart(results)
     data = b""
     if form == "png":
         data = mask_png(masks[0]) if len(results) == 1 else number_map_png(labels)
@@ -226,18 +224,7 @@ def _encoded(
         data = masks_overlay(query.array, Masks(masks, tuple(names), tuple(scores)))
     elif form == "npy":
         data = npy_file(labels)
-    shape = "polygons" if form == "polygons" else "rle"
-    concepts = [
-        FoundConcept(
-            label=place + 1,
-            id=ids[place],
-            shots=len(shots[place]),
-            presence=round(one.presence, 6),
-            cut=round(one.cut, 6),
-            mask=mask_answer(masks[place], names[place], scores[place], form=shape),
-        )
-        for place, one in enumerate(results)
-    ]
+    concepts = found_concepts(results, names, ids, shots, form=form)
     answer = FewShotAnswer(
         concepts=concepts,
         notes=notes,
@@ -247,3 +234,42 @@ def _encoded(
         timing=TimingAnswer(seconds={}),
     )
     return answer, data
+
+
+def told_apart(results: Sequence[ConceptMask]) -> tuple[NDArray[np.int32], NDArray[np.bool_], list[float]]:
+    """Concepts that share no pixel: the map of their numbers (H, W), masks (N, H, W) bool, mean strengths inside."""
+    import numpy as np
+
+    from heads.diffews.segment import label_map
+
+    labels = label_map(results)
+    masks = labels[None] == np.arange(1, len(results) + 1)[:, None, None]
+    scores = [float(one.strength[mask].mean()) if mask.any() else 0.0 for one, mask in zip(results, masks, strict=True)]
+    return labels, masks, scores
+
+
+def found_concepts(
+    results: Sequence[ConceptMask],
+    names: Sequence[str],
+    ids: Sequence[str],
+    shots: Sequence[Sequence[Shot]],
+    *,
+    form: str = "json",
+) -> list[FoundConcept]:
+    """What is told of each concept, masks as COCO RLE, or with the form `polygons` as outlines."""
+    from service.outputs import mask_answer
+
+    _, masks, scores = told_apart(results)
+    return [
+        FoundConcept(
+            label=place + 1,
+            id=ids[place],
+            shots=len(shots[place]),
+            presence=round(one.presence, 6),
+            cut=round(one.cut, 6),
+            mask=mask_answer(
+                masks[place], names[place], scores[place], form="polygons" if form == "polygons" else "rle"
+            ),
+        )
+        for place, one in enumerate(results)
+    ]

@@ -59,7 +59,9 @@ async def begin_job(request: Request, response: Response) -> JobDetails:
     asked, source = await read_job(request, service.settings, job_id)
     try:
         parameters = task_parameters(asked.task, asked.parameters, service.settings)
-        TASKS[asked.task].revision(service)  # what this server has no weights for is said now
+        task = TASKS[asked.task]
+        # What this server has no weights for is said now.
+        await asyncio.to_thread(task.open, service, task.parameters.model_validate(parameters))
         about = source.model_dump()
         job = await asyncio.to_thread(store.add, asked.task, parameters, about, id=job_id)
     except BaseException:

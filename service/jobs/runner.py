@@ -133,6 +133,7 @@ class _Run:
         self.reader = Reader(self.source, most_bytes=None if job.local else self.settings.limits.max_upload_bytes)
         self.reading = asyncio.Lock()
         self.revision = ""
+        self.opened: Any = None
         self.under_way: dict[str, asyncio.Event] = {}
         at_once = runner.settings.jobs.images_at_once
         self.waiting: asyncio.Queue[Item | None] = asyncio.Queue(at_once)
@@ -174,13 +175,13 @@ class _Run:
                 check_place(address, self.places, field="source")
         if self.source.kind == "urls" and not (self.job.local or self.settings.urls.enabled):
             raise _JobFailed("this server fetches no images by address (its setting urls.enabled is off)")
-        self.revision = self.task.revision(self.runner.service)
+        self.revision, self.opened = await asyncio.to_thread(self.task.open, self.runner.service, self.asked)
         if not self.job.revision:
             await asyncio.to_thread(self.store.set_revision, self.job.id, self.revision)
         elif self.job.revision != self.revision:
             raise _JobFailed(
-                f"the job began with the weights {self.job.revision} and this server has {self.revision}: start a "
-                "server with those, or begin a new job"
+                f"the job began with the weights, concepts and classifiers {self.job.revision}, and this server has "
+                f"{self.revision}: start a server with those, or begin a new job"
             )
 
     async def _list(self) -> None:
@@ -265,7 +266,7 @@ class _Run:
         try:
             image = await asyncio.to_thread(partial(_decoded, read, self.settings, item.name))
             with self.runner.service.engine.request(self.job.task, bulk=True) as engine:
-                result = await self.task.run(engine, image, self.asked, item.given, self.runner.service)
+                result = await self.task.run(engine, image, self.asked, item.given, self.opened)
         except BaseException:
             self.under_way.pop(key, None)
             event.set()

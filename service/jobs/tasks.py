@@ -6,39 +6,48 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from backbones.errors import InvalidInput
+from service.api.classify import ClassifyRequest
+from service.api.depth import DepthRequest
 from service.api.features import FeaturesRequest
+from service.api.few_shot import FewShotRequest
 from service.api.inputs import fields_of
 from service.api.pose import PoseRequest, body_only, person_answers
 from service.api.posteriors import PosteriorAnswer, posterior_fields
+from service.api.segmentation import ReferringRequest, SegmentationRequest
 from service.api.zero_shot import ZeroShotRequest, check_counts, choose_plan, choose_scheme, way_of
 from service.calibration import choose_temperature, read_calibration
 from service.images import DecodedImage
+from service.jobs import dense_tasks
 from service.settings import Settings
 
 if TYPE_CHECKING:
     from service.engine.worker import RequestEngine
     from service.startup import Service
 
-Run = Callable[["RequestEngine", DecodedImage, Any, Mapping[str, Any], "Service"], Awaitable[dict[str, Any]]]
-"""(engine, image, parameters, what the source says of the image, service) to a result of JSON values."""
+Run = Callable[["RequestEngine", DecodedImage, Any, Mapping[str, Any], Any], Awaitable[dict[str, Any]]]
+"""(engine, image, parameters, what the source says of the image, what was opened) to a result of JSON values."""
 
 # Of a route's request, what belongs to the request and not to the task.
-_NOT_OF_THE_TASK = ("image", "images", "priority", "deadline_seconds", "format", "boxes", "box_scores", "coordinates")
+_NOT_OF_THE_TASK = {
+    *("image", "images", "priority", "deadline_seconds", "format", "boxes", "box_scores", "coordinates"),
+    *("support_images", "support_masks", "name", "expression"),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
     """One task as a job. parameters: what a job may set, with the route's names, bounds and defaults.
 
-    revision: of all weights that decide a result. Raises where the server has none for the task.
+    open: (service, parameters) to the revision of all weights, and of all that callers made, which decide a result, and
+    to what `run` needs of them, as they are now. Blocks. Raises where the server has no weights for the task.
     """
 
     parameters: type[BaseModel]
     run: Run
-    revision: Callable[[Service], str] = lambda service: service.engine.model.description.revision
+    open: Callable[[Service, Any], tuple[str, Any]]
 
 
 def parameters_of(request: type[BaseModel]) -> type[BaseModel]:
@@ -48,6 +57,20 @@ def parameters_of(request: type[BaseModel]) -> type[BaseModel]:
     }
     name = request.__name__.replace("Request", "Parameters")
     return create_model(name, __config__=ConfigDict(extra="forbid", allow_inf_nan=False), **fields)
+
+
+class DepthParameters(parameters_of(DepthRequest)):  # type: ignore[misc]
+    """Those of depth."""
+
+    maps: bool = Field(
+        default=True, description="Keep the map of each image, some bytes a pixel; else its figures only."
+    )
+
+
+class ClassifierParameters(parameters_of(ClassifyRequest)):  # type: ignore[misc]
+    """Those of a fitted classifier."""
+
+    classifier: str = Field(min_length=1, max_length=64, description="Its id, from POST /v1/classifiers.")
 
 
 def with_defaults(task: str, parameters: BaseModel, settings: Settings) -> dict[str, Any]:
@@ -61,6 +84,9 @@ def with_defaults(task: str, parameters: BaseModel, settings: Settings) -> dict[
     if task == "pose":
         for name in ("detector_threshold", "keypoint_threshold"):
             given[name] = getattr(settings.pose, name) if given[name] is None else given[name]
+    for name in _NEEDED.get(task, ()):
+        if not given[name]:
+            raise InvalidInput(name, f"{task} needs {name}", hint=f"send `{name}` among the parameters")
     return given
 
 
@@ -155,15 +181,27 @@ async def pose(
     }
 
 
-def pose_revision(service: Service) -> str:
-    """The backbone's and the pose network's, and the detector's name."""
+def open_backbone(service: Service, asked: Any) -> tuple[str, Service]:
+    """The backbone's revision, and the service."""
+    return service.engine.model.description.revision, service
+
+
+def open_pose(service: Service, asked: Any) -> tuple[str, Service]:
+    """The revisions of backbone and pose network with the detector's name, and the service."""
     detector = service.poses.detector
     told = [service.engine.model.description.revision, service.poses.network().revision]
-    return "+".join([*told, detector.name] if detector is not None else told)
+    return "+".join([*told, detector.name] if detector is not None else told), service
 
 
 TASKS: Mapping[str, Task] = {
-    "zero-shot": Task(parameters_of(ZeroShotRequest), zero_shot),
-    "features": Task(parameters_of(FeaturesRequest), features),
-    "pose": Task(parameters_of(PoseRequest), pose, pose_revision),
+    "zero-shot": Task(parameters_of(ZeroShotRequest), zero_shot, open_backbone),
+    "features": Task(parameters_of(FeaturesRequest), features, open_backbone),
+    "pose": Task(parameters_of(PoseRequest), pose, open_pose),
+    "depth": Task(DepthParameters, dense_tasks.depth, dense_tasks.open_depth),
+    "segmentation": Task(parameters_of(SegmentationRequest), dense_tasks.segmentation, dense_tasks.open_segmentation),
+    "referring": Task(parameters_of(ReferringRequest), dense_tasks.referring, dense_tasks.open_referring),
+    "few-shot": Task(parameters_of(FewShotRequest), dense_tasks.few_shot, dense_tasks.open_few_shot),
+    "classifier": Task(ClassifierParameters, dense_tasks.classifier, dense_tasks.open_classifier),
 }
+# What a route's request may say in two ways, and a job in one only.
+_NEEDED = {"referring": ("expressions",), "few-shot": ("concepts",)}

@@ -1,4 +1,4 @@
-"""COCO keypoints: what pycocotools, supervision, CVAT and most trainers load."""
+"""COCO's JSON, keypoints or masks: what pycocotools, supervision, CVAT and most trainers load."""
 
 from __future__ import annotations
 
@@ -16,6 +16,11 @@ def image_id(record: Record) -> Any:
 
 
 def coco(job: Job, records: Callable[[], Iterable[Record]]) -> Iterator[str]:
+    """The results of any task that has persons or masks."""
+    return coco_persons(job, records) if job.task == "pose" else coco_masks(job, records)
+
+
+def coco_persons(job: Job, records: Callable[[], Iterable[Record]]) -> Iterator[str]:
     """`images`, then `annotations`, each in the job's order, in two readings; `categories` from the first image."""
     from heads.sdpose.coco import coco_annotations, coco_category
 
@@ -36,3 +41,25 @@ def coco(job: Job, records: Callable[[], Iterable[Record]]) -> Iterator[str]:
             yield ("" if first else ",") + canonical({**one, "id": next(ids)})
             first = False
     yield f'],"categories":[{category}]}}\n'
+
+
+def coco_masks(job: Job, records: Callable[[], Iterable[Record]]) -> Iterator[str]:
+    """The same of masks: an annotation with its RLE for each that is not empty; categories are those that occur."""
+    yield '{"info":{"description":"diffsight"},"licenses":[],"images":['
+    for index, record in enumerate(records()):
+        size = (record.result or {})["image"]
+        yield ("," if index else "") + canonical({"id": image_id(record), "file_name": record.name, **size})
+    yield '],"annotations":['
+    names: dict[int, str] = {}
+    ids = itertools.count(1)
+    for record in records():
+        for mask in (record.result or {})["masks"]:
+            names[mask["category_id"]] = mask["name"]
+            if not mask["area"]:
+                continue
+            at = next(ids)
+            told = {name: mask[name] for name in ("category_id", "area", "bbox", "score")}
+            whole = {"id": at, "image_id": image_id(record), "segmentation": mask["rle"], "iscrowd": 0, **told}
+            yield ("," if at > 1 else "") + canonical(whole)
+    categories = [{"id": at, "name": names[at], "supercategory": ""} for at in sorted(names)]
+    yield f'],"categories":{canonical(categories)}}}\n'

@@ -1,8 +1,8 @@
 """A job's results in the forms that annotation tools read, streamed: the memory does not grow with the job.
 
 A form is a function from a job and its records (which may be read several times) to pieces of one text, or to the
-files of a folder, (path, text). COCO's visibility is by rule: v = 2 where a point's score is at least the job's
-`keypoint_threshold`, else 0; the scores stand beside it.
+files of a folder, (path, text or bytes). COCO's visibility is by rule: v = 2 where a point's score is at least the
+job's `keypoint_threshold`, else 0; the scores stand beside it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from io import RawIOBase
 from typing import TYPE_CHECKING
 
 from backbones.errors import InvalidInput
-from service.jobs.formats import coco, cvat, label_studio, openpose, yolo
+from service.jobs.formats import coco, cvat, label_studio, openpose, png, yolo
 from service.jobs.store import Job, Record, canonical
 
 if TYPE_CHECKING:
@@ -40,13 +40,21 @@ TEXTS: Mapping[str, tuple[str, Callable[[Job, Records], Iterator[str]]]] = {
     "label-studio": ("application/json", label_studio.label_studio),
     "cvat": ("application/xml", cvat.cvat),
 }
-FOLDERS: Mapping[str, Callable[[Job, Records], Iterator[tuple[str, str]]]] = {
+FOLDERS: Mapping[str, Callable[[Job, Records], Iterator[tuple[str, str]] | Iterator[tuple[str, bytes]]]] = {
     "yolo": yolo.yolo,
     "openpose": openpose.openpose,
+    "png": png.png,
 }
 FORMATS = (*TEXTS, *FOLDERS)
-_TASKS = {"coco": ("pose",), "yolo": ("pose",), "openpose": ("pose",), "label-studio": ("pose", "zero-shot")}
-_TASKS["cvat"] = _TASKS["label-studio"]
+MASKS = ("segmentation", "referring", "few-shot")
+_TASKS = {
+    "coco": ("pose", *MASKS),
+    "label-studio": ("pose", "zero-shot"),
+    "cvat": ("pose", "zero-shot"),
+    "yolo": ("pose",),
+    "openpose": ("pose",),
+    "png": ("depth",),
+}
 
 
 def able_formats(task: str) -> list[str]:
