@@ -1,0 +1,183 @@
+"""What a job does an image, against the same model asked for one image at a time.
+
+Both ways end with every person's keypoints in every image, in a file that survives the process: the job through its
+store, the plain loop as a JSON line an image. The images are held in files, several persons each, their boxes given.
+The ways take turns over the same images, every round with weights warm and nothing computed before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from backbones.engine import DirectEngine
+from backbones.errors import DiffsightError
+from benchmarks._table import arguments, print_table, write_figures
+from heads.sdpose.pose import estimate_poses
+from service.images import decode_image
+from service.jobs.runner import Runner
+from service.jobs.sources import Source
+from service.jobs.store import Job, JobStore
+from service.jobs.tasks import task_parameters
+from service.metrics import Metrics
+from service.observe import configure_logging
+from service.settings import Settings, load_settings
+from service.startup import Service
+from service.urls import UrlFetcher
+
+
+def write_data_set(folder: Path, images: int, persons: int, side: int, seed: int) -> Path:
+    """Pictures of noise, which no cache has seen, and the COCO file of their boxes."""
+    drawn = np.random.default_rng(seed)
+    folder.mkdir()
+    told: dict[str, list[Any]] = {"images": [], "annotations": []}
+    for index in range(images):
+        pixels: NDArray[np.uint8] = drawn.integers(0, 255, (side, side, 3), dtype=np.uint8)
+        name = f"{index:05d}.png"
+        Image.fromarray(pixels).save(folder / name, compress_level=1)
+        told["images"].append({"id": index, "file_name": name})
+        for _ in range(persons):
+            corner = drawn.uniform(0, side / 2, 2)
+            box = [*corner.tolist(), *drawn.uniform(side / 4, side / 2, 2).tolist()]
+            told["annotations"].append({"image_id": index, "category_id": 1, "bbox": box})
+    file = folder / "boxes.json"
+    file.write_text(json.dumps(told))
+    return file
+
+
+def plain_loop(service: Service, file: Path, out: Path, settings: Settings) -> float:
+    """Seconds of one image at a time through the same model, a JSON line an image."""
+    engine = DirectEngine(service.engine.model)
+    network = service.poses.network()
+    told = json.loads(file.read_text())
+    boxes: dict[int, list[list[float]]] = {}
+    for one in told["annotations"]:
+        boxes.setdefault(one["image_id"], []).append(one["bbox"])
+
+    async def run() -> float:
+        started = time.perf_counter()
+        with out.open("w") as lines:
+            for image in told["images"]:
+                read = decode_image((file.parent / image["file_name"]).read_bytes(), settings.limits, field="image")
+                found = await estimate_poses(engine, network, read.array, np.array(boxes[image["id"]]))
+                points, scores = found.points.tolist(), found.scores.tolist()
+                lines.write(json.dumps({"image": image["file_name"], "points": points, "scores": scores}) + "\n")
+        return time.perf_counter() - started
+
+    return asyncio.run(run())
+
+
+async def as_job(service: Service, store: JobStore, file: Path, settings: Settings) -> float:
+    """Seconds of the job."""
+    runner = Runner(store, service, UrlFetcher(settings.urls))
+    source = Source(kind="coco", address=str(file)).model_dump()
+    job = store.add("pose", task_parameters("pose", {}, settings), source, local=True)
+    started = time.perf_counter()
+    claimed = store.claim(runner.owner, settings.jobs.lease_seconds, job_id=job.id)
+    assert claimed is not None
+    await runner.run(claimed)
+    took = time.perf_counter() - started
+    check(store.get(job.id))
+    return took
+
+
+def check(job: Job) -> None:
+    """Raises RuntimeError where a job did not do all its images."""
+    if (job.status, job.failed, job.reused) != ("done", 0, 0):
+        raise RuntimeError(f"the job is {job.status} with {job.failed} failed, {job.reused} reused: {job.error}")
+
+
+async def measured(
+    settings: Settings, folder: Path, *, images: int, persons: int, side: int, rounds: int
+) -> tuple[list[float], list[float]]:
+    """Seconds of each way, round by round."""
+    service = Service(settings, Metrics())
+    await service.start()
+    try:
+        if service.failure is not None:
+            raise service.failure
+        service.poses.network()
+        store = JobStore(f"sqlite:///{folder / 'jobs.db'}")
+        plain, job = [], []
+        for number in range(rounds + 1):
+            few = images if number else min(images, 8)  # the first round warms up
+            file = write_data_set(folder / f"round{number}", few, persons, side, number)
+            out = folder / f"{number}.jsonl"
+            # On a thread of its own: its engine is synchronous, and the runner's loop is this one.
+            first = await asyncio.to_thread(plain_loop, service, file, out, settings)
+            second = await as_job(service, store, file, settings)
+            if number:
+                plain.append(first)
+                job.append(second)
+        store.close()
+        return plain, job
+    finally:
+        service.stop()
+
+
+def main() -> int:
+    parser = arguments(__doc__ or "")
+    parser.add_argument("--backbone", default="pocket", help="one with a pose network")
+    parser.add_argument("--checkpoint", default="", help="the pose network, where the backbone brings none")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--images", type=int, default=200)
+    parser.add_argument("--persons", type=int, default=4, help="in each image")
+    parser.add_argument("--side", type=int, default=256, help="pixels of an image")
+    parser.add_argument("--crop", type=int, nargs=2, metavar=("WIDTH", "HEIGHT"), help="of a person, where it is free")
+    parser.add_argument("--rounds", type=int, default=3)
+    chosen = parser.parse_args()
+
+    configure_logging("error")
+    pose: dict[str, Any] = {"checkpoint": chosen.checkpoint}
+    if chosen.crop:
+        pose |= {"crop_width": chosen.crop[0], "crop_height": chosen.crop[1]}
+    given = {name: getattr(chosen, name) for name in ("backbone", "device", "dtype")}
+    settings = load_settings(None, **given, pose=pose)
+    try:
+        with tempfile.TemporaryDirectory(prefix="diffsight-bench-") as folder:
+            plain, job = asyncio.run(
+                measured(
+                    settings,
+                    Path(folder),
+                    images=chosen.images,
+                    persons=chosen.persons,
+                    side=chosen.side,
+                    rounds=chosen.rounds,
+                )
+            )
+    except DiffsightError as error:
+        print(f"benchmarks.jobs: {error}", file=sys.stderr)
+        return 2
+    ratio = statistics.median(one / other for one, other in zip(plain, job, strict=True))
+    rates = {name: chosen.images / statistics.median(took) for name, took in (("plain", plain), ("job", job))}
+    figures = {
+        "job_over_plain_loop": ratio,
+        "job_images_per_second": rates["job"],
+        "plain_loop_images_per_second": rates["plain"],
+    }
+    print_table(
+        f"Keypoints of {chosen.persons} persons an image",
+        ["way", "images/s", "of the plain loop"],
+        [
+            ["one image at a time, the same model", f"{rates['plain']:.1f}", "1.00"],
+            ["job", f"{rates['job']:.1f}", f"{ratio:.2f}"],
+        ],
+        [f"{chosen.images} images, {chosen.rounds} rounds, {chosen.backbone}; every image is new"],
+    )
+    write_figures(chosen.json, figures)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,235 @@
+"""`make soak-jobs`: a job on a real server that is killed hard again and again, against one that runs undisturbed.
+
+python -m tests.soak.jobs --images 2000 --kills 5 --seed 0
+
+Each picture has drawn persons whose boxes a COCO file tells. The last line says what was found; the status is 1 where
+a result is missing, was computed again after it was stored, or differs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import re
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import numpy as np
+from PIL import Image, ImageDraw
+from tqdm import tqdm
+
+# A small network of SDPose's own layout, for backbones that come without a pose network.
+PUBLISHED = Path(__file__).parents[1] / "conformance/fixtures/sdpose/wholebody/checkpoint"
+TOLERANCE_PIXELS = 0.01
+_START_SECONDS = 600.0
+
+
+def write_data_set(folder: Path, count: int, seed: int) -> Path:
+    """Pictures with drawn persons, and the COCO file of their boxes, whose order is not that of the names."""
+    drawn = np.random.default_rng(seed)
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for index in tqdm(drawn.permutation(count), "pictures", mininterval=2):
+        pixels = drawn.integers(0, 90, (60, 80, 3), dtype=np.uint8)
+        picture = Image.fromarray(pixels)
+        pen = ImageDraw.Draw(picture)
+        for _ in range(int(drawn.integers(1, 4))):
+            x, y, height = drawn.uniform(2, 50), drawn.uniform(2, 20), drawn.uniform(25, 38)
+            colour = tuple(int(value) for value in drawn.integers(120, 255, 3))
+            pen.ellipse((x + height / 6, y, x + height / 3, y + height / 6), fill=colour)
+            pen.rectangle((x + height / 8, y + height / 6, x + height * 3 / 8, y + height * 0.6), fill=colour)
+            pen.line((x + height / 5, y + height * 0.6, x, y + height), fill=colour, width=3)
+            pen.line((x + height / 3, y + height * 0.6, x + height / 2, y + height), fill=colour, width=3)
+            bbox = [round(float(value), 2) for value in (x, y, height / 2, height)]
+            told = {"id": len(annotations) + 1, "image_id": len(images) + 100, "category_id": 1, "bbox": bbox}
+            annotations.append({**told, "area": bbox[2] * bbox[3], "iscrowd": 0})
+        name = f"{index:06d}.png"
+        picture.save(folder / name, compress_level=1)
+        images.append({"id": len(images) + 100, "file_name": name, "width": 80, "height": 60})
+    file = folder / "persons.json"
+    categories = [{"id": 1, "name": "person"}]
+    file.write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories}))
+    return file
+
+
+class Server:
+    """`diffsight serve` as a process of its own, over one data folder, as often as it takes."""
+
+    def __init__(self, data: Path, pictures: Path, backbone: str) -> None:
+        self.database = data / "jobs.db"
+        self.environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("DIFFSIGHT_")},
+            "DIFFSIGHT_DATA_FOLDER": str(data),
+            "DIFFSIGHT_BACKBONE": backbone,
+            "DIFFSIGHT_JOBS__SOURCES": str(pictures),
+            "DIFFSIGHT_JOBS__LEASE_SECONDS": "1",
+            "DIFFSIGHT_JOBS__POLL_SECONDS": "0.2",
+            "DIFFSIGHT_LOG_LEVEL": "error",
+        }
+        if backbone == str(PUBLISHED):
+            self.environment |= {"DIFFSIGHT_POSE__CROP_WIDTH": "96", "DIFFSIGHT_POSE__CROP_HEIGHT": "128"}
+
+    @contextmanager
+    def running(self) -> Iterator[httpx2.Client]:
+        """A client of the server when it is ready. It is killed at the end, hard."""
+        command = [sys.executable, "-m", "diffsight", "serve", "--port", "0"]
+        process = subprocess.Popen(command, env=self.environment, stdout=subprocess.PIPE, text=True)
+        try:
+            assert process.stdout is not None
+            found = re.search(r"http://\S+", process.stdout.readline())
+            assert found is not None, "the server did not start"
+            with httpx2.Client(base_url=found[0], timeout=60) as client:
+                started = time.monotonic()
+                while not is_ready(client):
+                    assert process.poll() is None, "the server ended"
+                    assert time.monotonic() - started < _START_SECONDS, "the server does not get ready"
+                    time.sleep(0.1)
+                yield client
+        finally:
+            process.kill()
+            process.wait()
+            if process.stdout is not None:
+                process.stdout.close()
+
+    def stored(self) -> dict[str, float]:
+        """When each result was stored, by its key, read beside the server."""
+        with sqlite3.connect(f"file:{self.database}?mode=ro", uri=True, timeout=60) as connection:
+            found = dict(connection.execute("SELECT key, created FROM results"))
+        connection.close()
+        return found
+
+
+def is_ready(client: httpx2.Client) -> bool:
+    """Whether the server listens and its backbone is warm."""
+    try:
+        return client.get("/health/ready").status_code == 200
+    except httpx2.ConnectError:
+        return False
+
+
+def begin(client: httpx2.Client, file: Path) -> str:
+    response = client.post("/v1/jobs", json={"task": "pose", "source": str(file)})
+    assert response.status_code == 201, response.text
+    job: str = response.json()["id"]
+    return job
+
+
+def watch(client: httpx2.Client, job: str, bar: tqdm[Any], until: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    """The job as soon as `until` says so, or it has ended."""
+    while True:
+        now: dict[str, Any] = client.get(f"/v1/jobs/{job}").json()
+        bar.update(now["done"] - bar.n)
+        if until(now) or now["status"] in ("done", "failed"):
+            return now
+        time.sleep(0.05)
+
+
+def disturbed(server: Server, file: Path, images: int, kills: int, seed: int) -> tuple[dict[str, Any], list[Any], Any]:
+    """The job at its end, its results and COCO file, after so many kills; nothing stored before one changes after."""
+    drawn = random.Random(seed)
+    job = ""
+    seen: dict[str, float] = {}
+    with tqdm(total=images, desc=f"killed {kills} times", mininterval=2) as bar:
+        for at in sorted(drawn.randrange(images) for _ in range(kills)):
+            with server.running() as client:
+                job = job or begin(client, file)
+                now = watch(client, job, bar, lambda now, at=at: now["done"] >= at)  # type: ignore[misc]
+                assert now["status"] != "failed", now["error"]
+                time.sleep(drawn.uniform(0, 0.3))  # anywhere within a transaction or a batch
+            after = server.stored()
+            again = [key for key, when in seen.items() if after.get(key) != when]
+            assert not again, f"{len(again)} results were lost or stored again"
+            seen = after
+        with server.running() as client:
+            job = job or begin(client, file)
+            end = watch(client, job, bar, lambda _: False)
+            lines, coco = results(client, job)
+    after = server.stored()
+    again = [key for key, when in seen.items() if after.get(key) != when]
+    assert not again, f"{len(again)} results were lost or stored again"
+    assert len(after) == images, f"{len(after)} results are stored for {images} images"
+    return end, lines, coco
+
+
+def undisturbed(server: Server, file: Path, images: int) -> tuple[dict[str, Any], list[Any], Any]:
+    """The same of a job that nobody disturbs."""
+    with server.running() as client, tqdm(total=images, desc="undisturbed", mininterval=2) as bar:
+        job = begin(client, file)
+        end = watch(client, job, bar, lambda _: False)
+        return end, *results(client, job)
+
+
+def results(client: httpx2.Client, job: str) -> tuple[list[Any], Any]:
+    """The lines, and the COCO file."""
+    url = f"/v1/jobs/{job}/results"
+    lines = [json.loads(line) for line in client.get(url).text.splitlines()]
+    return lines, client.get(url, params={"format": "coco"}).json()
+
+
+def largest_difference(first: list[Any], other: list[Any]) -> float:
+    """In pixels, over all points of all persons. Raises AssertionError where there are others than in the other run."""
+    largest = 0.0
+    for one, two in zip(first, other, strict=True):
+        assert one["image_name"] == two["image_name"]
+        for person, same in zip(one["persons"], two["persons"], strict=True):
+            assert person["bbox"] == same["bbox"]
+            points = np.array([person["keypoints"], same["keypoints"]], dtype=np.float64)
+            largest = max(largest, float(np.abs(points[0] - points[1]).max()))
+    return largest
+
+
+def soak(folder: Path, *, images: int, kills: int, seed: int, backbone: str) -> str:
+    """What was found, in one line. Raises AssertionError where something is wrong."""
+    pictures = folder / "pictures"
+    pictures.mkdir()
+    file = write_data_set(pictures, images, seed)
+    (end, lines, coco), (end_, lines_, coco_) = (
+        disturbed(Server(folder / "killed", pictures, backbone), file, images, kills, seed),
+        undisturbed(Server(folder / "alone", pictures, backbone), file, images),
+    )
+    for told in (end, end_):
+        counts = told["status"], told["total"], told["done"], told["failed"], told["reused"]
+        assert counts == ("done", images, images, 0, 0), (counts, told["error"], told["failures"])
+    assert len(lines) == images
+    names = [image["file_name"] for image in json.loads(file.read_text())["images"]]
+    assert [line["image_name"] for line in lines] == names
+    assert [image["file_name"] for image in coco["images"]] == names
+    order = [[(one["id"], one["image_id"], one["bbox"]) for one in got["annotations"]] for got in (coco, coco_)]
+    assert order[0] == order[1]
+    largest = largest_difference(lines, lines_)
+    assert largest <= TOLERANCE_PIXELS, f"points differ by {largest:.4f} pixels"
+    return (
+        f"soak-jobs: {images} images, {kills} kills: {images} results, none twice, COCO in the same order, "
+        f"largest difference {largest:.6f} pixels"
+    )
+
+
+def main() -> int:
+    """0 where all is as it must be."""
+    parser = argparse.ArgumentParser(prog="python -m tests.soak.jobs", description=(__doc__ or "").split("\n\n")[0])
+    parser.add_argument("--images", type=int, default=2000, help="pictures of the job")
+    parser.add_argument("--kills", type=int, default=5, help="how often the server is killed")
+    parser.add_argument("--seed", type=int, default=0, help="other pictures, killed elsewhere")
+    parser.add_argument("--backbone", default=str(PUBLISHED), help="one that has a pose network")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="diffsight-soak-") as folder, suppress(KeyboardInterrupt):
+        try:
+            print(soak(Path(folder), images=given.images, kills=given.kills, seed=given.seed, backbone=given.backbone))
+            return 0
+        except AssertionError as error:
+            print(f"soak-jobs: {error}")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
