@@ -56,6 +56,7 @@ class DiffusionTransformer:
             variants=(),
             dtype=self.transformer.dtype,
             device=self.transformer.device,
+            class_names=self.class_names,
         )
 
     def tokenize(self, texts: Sequence[str]) -> list[tuple[int, ...]]:

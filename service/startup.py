@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING
 import structlog
 import torch
 from starlette.requests import Request
+from torch import nn
 
-from backbones.errors import DiffsightError
+from backbones.errors import DiffsightError, InvalidInput
+from backbones.loading.dit import is_dit_folder, load_dit_folder
 from backbones.loading.registry import default_folder, find_entry
 from backbones.loading.source import check_device, open_backbone
 from backbones.rows import Capture, UNetRow
-from backbones.stable_diffusion import StableDiffusion
+from backbones.stable_diffusion import Backbone, StableDiffusion
 from heads.sdpose.checkpoint import is_whole_folder, open_whole_folder
 from service.calibration import Calibration, open_calibration
 from service.dense import DenseHeads, open_dense_heads
@@ -100,15 +102,16 @@ class Service:
             log.error("start-up failed", backbone=self.settings.backbone, **told)
         else:
             self._ready = True
-            log.info("ready", backbone=model.name, device=str(model.description.device))
+            log.info("ready", backbone=model.description.name, device=str(model.description.device))
         if on_started is not None:
             on_started(self.failure)
 
-    def _open(self) -> StableDiffusion:
+    def _open(self) -> Backbone:
         """The backbone, and what heads of its own the settings name."""
-        model = open_model(self.settings)
-        self.poses = open_pose_service(self.settings, model)
-        self.dense = open_dense_heads(self.settings, model)
+        model = open_served(self.settings)
+        if isinstance(model, StableDiffusion):
+            self.poses = open_pose_service(self.settings, model)
+            self.dense = open_dense_heads(self.settings, model)
         self.calibration = open_calibration(self.settings, model.description)
         return model
 
@@ -125,9 +128,43 @@ def service_of(request: Request) -> Service:
     return service
 
 
-def open_model(settings: Settings) -> StableDiffusion:
-    """The backbone that the settings name, on their device. Raises what `open_backbone` raises."""
+def open_served(settings: Settings) -> Backbone:
+    """The backbone that the settings name, on their device, class-conditional ones too.
+
+    Raises what `open_backbone` raises, and InvalidInput for heads of a U-Net over a network that is none.
+    """
+    folder = Path(settings.backbone).expanduser()
+    if not is_dit_folder(folder):
+        return open_model(settings)
+    named = {
+        "pose.checkpoint": settings.pose.checkpoint,
+        "few_shot.weights": settings.few_shot.weights,
+        **{f"heads.{task}": getattr(settings.heads, task) for task in type(settings.heads).model_fields},
+    }
+    for setting, value in named.items():
+        if value:
+            told = f"{value!r} reads a U-Net, and the backbone {folder.name!r} is a class-conditional transformer"
+            raise InvalidInput(setting, told, hint="unset it, or serve a Stable Diffusion")
     dtype, device = getattr(torch, settings.dtype), choose_device(settings.device)
+    model = load_dit_folder(folder, dtype=dtype, device=check_device(device))
+    _choose_threads(model.transformer, settings)
+    return model
+
+
+def default_templates(settings: Settings) -> list[str]:
+    """Prompts of zero-shot requests that give none; a class-conditional network takes a label as it stands."""
+    return ["{}"] if is_dit_folder(Path(settings.backbone).expanduser()) else [settings.zero_shot_template]
+
+
+def open_model(settings: Settings) -> StableDiffusion:
+    """The Stable Diffusion that the settings name, on their device.
+
+    Raises what `open_backbone` raises, and InvalidInput for a class-conditional network.
+    """
+    dtype, device = getattr(torch, settings.dtype), choose_device(settings.device)
+    if is_dit_folder(Path(settings.backbone).expanduser()):
+        told = f"{settings.backbone} is a class-conditional transformer, which only classifies by its own classes"
+        raise InvalidInput("backbone", told, hint="name a Stable Diffusion for this")
     if is_whole_folder(Path(settings.backbone).expanduser()):
         whole = Path(settings.backbone).expanduser()
         return _with_threads(open_whole_folder(whole, dtype=dtype, device=check_device(device)), settings)
@@ -144,12 +181,16 @@ def open_model(settings: Settings) -> StableDiffusion:
 
 
 def _with_threads(model: StableDiffusion, settings: Settings) -> StableDiffusion:
-    """The model, after telling torch how many threads one of its operations gets."""
+    _choose_threads(model.variants[""].unet, settings)
+    return model
+
+
+def _choose_threads(network: nn.Module, settings: Settings) -> None:
+    """Tell torch how many threads one of its operations gets."""
     # torch's operations on a small network are too short to be shared out: one thread is faster than two.
-    small = sum(parameter.numel() for parameter in model.variants[""].unet.parameters()) < SMALL_NETWORK_PARAMETERS
+    small = sum(parameter.numel() for parameter in network.parameters()) < SMALL_NETWORK_PARAMETERS
     if threads := settings.engine.torch_threads or int(small):
         torch.set_num_threads(threads)
-    return model
 
 
 def open_few_shot(model: StableDiffusion, settings: Settings) -> None:
@@ -174,7 +215,7 @@ def choose_device(asked: str) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def build_engine(model: StableDiffusion, settings: Settings) -> RowEngine:
+def build_engine(model: Backbone, settings: Settings) -> RowEngine:
     """The engine over `model`, not yet started."""
     return RowEngine(
         model,
@@ -207,12 +248,12 @@ async def warm_up(engine: RowEngine) -> None:
             size *= 2
 
 
-async def _on_own_thread(work: Callable[[], StableDiffusion]) -> StableDiffusion:
+async def _on_own_thread(work: Callable[[], Backbone]) -> Backbone:
     """`work()` on a daemon thread, so that a server told to stop does not wait for a download to end."""
     loop = asyncio.get_running_loop()
-    future: asyncio.Future[StableDiffusion] = loop.create_future()
+    future: asyncio.Future[Backbone] = loop.create_future()
 
-    def settle(result: StableDiffusion | None, error: Exception | None) -> None:
+    def settle(result: Backbone | None, error: Exception | None) -> None:
         if future.cancelled():
             return
         if result is not None:

@@ -71,7 +71,7 @@ def load_dit_folder(
 
     Raises ModelNotFound where a part is missing, CheckpointError where weights do not fit.
     """
-    index = json.loads((folder / "model_index.json").read_text())
+    index = _index(folder)
     transformer = load_part(DiTTransformer2DModel, folder / "transformer", dtype)
     names = {int(number): str(label) for number, label in (index.get("id2label") or {}).items()}
     count: int = transformer.config.num_embeds_ada_norm  # type: ignore[union-attr, assignment]
@@ -83,6 +83,14 @@ def load_dit_folder(
         class_names=tuple(names.get(number, str(number)) for number in range(count)),
         alphas_cumprod=read_schedule(folder / "scheduler")[0],
     )
+
+
+def is_dit_folder(folder: Path) -> bool:
+    """Whether a folder is a `DiTPipeline`, by what its model_index.json says."""
+    try:
+        return _index(folder).get("_class_name") == "DiTPipeline"
+    except CheckpointError:
+        return False
 
 
 def transformer_from(
@@ -146,6 +154,17 @@ def diffusers_keys(tensors: Mapping[str, Tensor], layers: int) -> tuple[dict[str
         elif key != "pos_embed":
             unexpected.append(key)
     return renamed, tuple(unexpected)
+
+
+def _index(folder: Path) -> dict[str, Any]:
+    file = folder / "model_index.json"
+    try:
+        index = json.loads(file.read_text())
+    except (OSError, ValueError) as error:
+        raise CheckpointError(file, f"it can not be read ({error})", hint="give a DiTPipeline folder") from error
+    if not isinstance(index, dict):
+        raise CheckpointError(file, "it is no object", hint="give a DiTPipeline folder")
+    return index
 
 
 def as_trained(transformer: nn.Module) -> nn.Module:

@@ -55,8 +55,11 @@ def zero_shot(
     settings = load_settings(config, backbone=backbone, device=device, dtype=dtype)
     if not out.parent.is_dir():
         raise InvalidInput("--out", f"there is no folder {out.parent}", hint="create it, or name another file")
-    engine = open_engine(settings)
-    templates = tuple(template or [settings.zero_shot_template])
+    engine = open_engine(settings, classes=True)
+
+    from service.startup import default_templates
+
+    templates = tuple(template or default_templates(settings))
     labels = tuple(sorted({label for _, label in files}))
     hypotheses = len(labels) * len(templates)
     plans = []

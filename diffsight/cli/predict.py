@@ -77,14 +77,15 @@ def zero_shot(
         raise InvalidInput("--labels", "no labels", hint="give them with commas: --labels cat,dog")
     plan, way = zero_shot_plan(len(names) * len(template or [""]), scheme, confidence, budget, schedule, loss)
     settings = load_settings(config, backbone=backbone, device=device, dtype=dtype)
-    engine = open_engine(settings)
+    engine = open_engine(settings, classes=True)
 
     from backbones.engine import complete
     from service.calibration import choose_temperature, open_calibration
+    from service.startup import default_templates
 
     calibration = open_calibration(settings, engine.backbone)
     chosen, calibrated = choose_temperature(settings, calibration, way, temperature)
-    templates = template or [settings.zero_shot_template]
+    templates = template or default_templates(settings)
     failed = 0
     rows: list[tuple[str, Posterior]] = []
     for path in progress(images):
@@ -217,12 +218,16 @@ def zero_shot_plan(
     return partial(classify, schedule=choose(hypotheses), loss=loss), way
 
 
-def open_engine(settings: Settings) -> DirectEngine:
-    """The settings' backbone behind the engine that answers at once. Imports torch."""
-    from backbones.engine import DirectEngine
-    from service.startup import open_model
+def open_engine(settings: Settings, *, classes: bool = False) -> DirectEngine:
+    """The settings' backbone behind the engine that answers at once. Imports torch.
 
-    return DirectEngine(open_model(settings), max_rows=settings.engine.max_batch_rows)
+    classes: whether a network with classes instead of text will do. Raises InvalidInput for one that will not.
+    """
+    from backbones.engine import DirectEngine
+    from service.startup import open_model, open_served
+
+    model = open_served(settings) if classes else open_model(settings)
+    return DirectEngine(model, max_rows=settings.engine.max_batch_rows)
 
 
 def read_image(path: Path, settings: Settings) -> DecodedImage:

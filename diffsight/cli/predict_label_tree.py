@@ -48,15 +48,16 @@ def label_tree(
     read is told on standard error, the others are still answered, and the exit status is 2.
     """
     settings = load_settings(config, backbone=backbone, device=device, dtype=dtype)
-    templates = template or [settings.zero_shot_template]
     nested = read_json(tree)
 
     from heads.diffusion_classifier.anytime import parse_budget
     from service.api.label_tree import path_fields, read_tree
+    from service.startup import default_templates
 
+    templates = template or default_templates(settings)
     root = read_tree(nested, len(templates), settings.limits)
     limit = None if budget is None else parse_budget(budget)
-    engine = open_engine(settings)
+    engine = open_engine(settings, classes=True)
 
     from backbones.engine import complete
     from heads.diffusion_classifier.label_tree import classify_tree

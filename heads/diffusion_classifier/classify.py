@@ -15,10 +15,10 @@ from backbones.engine import Engine
 from backbones.errors import InvalidInput
 from backbones.noise_schedule import content_key, seeded_noise
 from heads.diffusion_classifier.anytime import Budget, ErrorsOf, Race, anytime_race
-from heads.diffusion_classifier.hypotheses import Combine, Hypotheses, make_hypotheses
+from heads.diffusion_classifier.hypotheses import Combine, Hypotheses, conditions, make_hypotheses
 from heads.diffusion_classifier.losses import Loss
 from heads.diffusion_classifier.posterior import Scale, raced_posterior, scheduled_posterior
-from heads.diffusion_classifier.preprocess import Interpolation, pixel_values, square
+from heads.diffusion_classifier.preprocess import Interpolation, halved_square, pixel_values, square
 from heads.diffusion_classifier.race import Condition, Round, denoising_errors, race
 from heads.diffusion_classifier.schedule import Schedule, check_schedule, default_schedule, fitted
 from heads.diffusion_classifier.units import Layout, check_layout, default_layout, timestep_of, visiting_order
@@ -43,7 +43,7 @@ async def classify(
 
     image: (H, W, 3) uint8 RGB; its middle square is looked at. labels: texts; those that are one text to the network
     are merged and tie. templates: each holds "{}" once; every label in every template is a hypothesis of its own, and
-    the label of the best one wins.
+    the label of the best one wins. For a class-conditional network: names or numbers of its classes, and ("{}",).
     schedule: None for `default_schedule`. temperature: what the posterior's logits are divided by. calibrated: whether
     that was fitted to labelled data. on_progress: told the posterior after each round.
     The noise depends on the picture's pixels and its position alone: the same request always gets the same answer.
@@ -66,7 +66,7 @@ async def classify(
     rounds = await race(
         engine,
         latents,
-        await engine.embed(hypotheses.prompts),
+        await conditions(engine, hypotheses),
         lambda index: seeded_noise(key, index, latents.shape),
         fitted(chosen, len(hypotheses.prompts)),
         loss=loss,
@@ -154,7 +154,7 @@ async def raced(
             on_progress(raced_posterior(race, hypotheses, labels, scale))
 
     race = await anytime_race(
-        evidence(engine, latents, await engine.embed(hypotheses.prompts), key, layout.units, loss),
+        evidence(engine, latents, await conditions(engine, hypotheses), key, layout.units, loss),
         hypotheses.members,
         layout,
         visiting_order(key, layout.blocks),
@@ -193,11 +193,14 @@ def evidence(
 async def clean_latents(engine: Engine, image: NDArray[np.uint8], interpolation: Interpolation) -> tuple[Tensor, bytes]:
     """The scaled latents (C, h, w) of the image's middle square, and the key of its pixels that seeds all noise.
 
-    image: (H, W, 3) uint8 RGB.
+    image: (H, W, 3) uint8 RGB. A class-conditional network gets the crop that it was trained on, whatever
+    the interpolation.
     """
-    pixels = await engine.run_on_host(_prepared, image, engine.backbone.image_size, interpolation)
+    backbone = engine.backbone
+    crop = halved_square if backbone.class_conditional else partial(square, interpolation=interpolation)
+    pixels = await engine.run_on_host(_prepared, image, backbone.image_size, crop)
     key = await engine.run_on_host(content_key, pixels)
-    return (await engine.encode([pixels]))[0] * engine.backbone.scaling_factor, key
+    return (await engine.encode([pixels]))[0] * backbone.scaling_factor, key
 
 
 def check_numbers(temperature: float, confidence: float = 1.0, indifference: float = 0.0) -> None:
@@ -210,5 +213,5 @@ def check_numbers(temperature: float, confidence: float = 1.0, indifference: flo
         raise InvalidInput("indifference", f"{indifference}", hint="send 0 or more")
 
 
-def _prepared(image: NDArray[np.uint8], size: int, interpolation: Interpolation) -> Tensor:
-    return pixel_values(square(Image.fromarray(image), size, interpolation))
+def _prepared(image: NDArray[np.uint8], size: int, crop: Callable[[Image.Image, int], Image.Image]) -> Tensor:
+    return pixel_values(crop(Image.fromarray(image), size))

@@ -1,25 +1,30 @@
-"""From the caller's labels and templates to what races: distinct prompts, and the labels that each stands for."""
+"""From the caller's labels to what races: distinct prompts or classes, and the labels that each stands for."""
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 from backbones.engine import Engine
 from backbones.errors import InvalidInput
+from backbones.stable_diffusion import Description
+from heads.diffusion_classifier.race import Condition
 
 Combine = Literal["mean", "best_prompt"]
 
 
 @dataclass(frozen=True, slots=True)
 class Hypotheses:
-    """What races. prompts: texts that differ to the network. members: each hypothesis's prompts, as indices.
+    """What races. prompts: what differs to the network: texts, or classes of a class-conditional one by number.
+
+    members: each hypothesis's prompts, as indices.
 
     of_label: each label's hypotheses. Labels with the same ones are one label to the network, and tie.
     """
 
-    prompts: tuple[str, ...]
+    prompts: tuple[str, ...] | tuple[int, ...]
     members: tuple[tuple[int, ...], ...]
     of_label: tuple[tuple[int, ...], ...]
 
@@ -38,10 +43,13 @@ def make_hypotheses(
     """The hypotheses of `labels` in `templates`, prompts with equal token ids merged.
 
     combine: "mean" makes one hypothesis of all prompts of a label; "best_prompt" lets every prompt race for itself and
-    its label win with it, as the original does.
+    its label win with it, as the original does. For a class-conditional network a label is one of its classes, by its
+    name or its number, and the one template is "{}".
     Raises InvalidInput for empty lists and texts, a template without its {}, two templates that give one text, and a
-    prompt that is too long.
+    prompt that is too long; for a label that is no class, or the name of several.
     """
+    if engine.backbone.class_conditional:
+        return _classes(engine.backbone, labels, templates)
     prompts, of_prompt = _distinct(engine, labels, templates)
     by_label = [
         tuple(of_prompt[at : at + len(templates)]) for at in range(0, len(labels) * len(templates), len(templates))
@@ -51,6 +59,51 @@ def make_hypotheses(
     groups: dict[tuple[int, ...], int] = {}
     of_label = [(groups.setdefault(tuple(sorted(own)), len(groups)),) for own in by_label]
     return Hypotheses(tuple(prompts), tuple(groups), tuple(of_label))
+
+
+async def conditions(engine: Engine, hypotheses: Hypotheses) -> list[Condition]:
+    """What the network predicts noise under, one a prompt: a context (T, D), or a class."""
+    if engine.backbone.class_conditional:
+        return list(cast(tuple[int, ...], hypotheses.prompts))
+    return list(await engine.embed(cast(tuple[str, ...], hypotheses.prompts)))
+
+
+def class_number(backbone: Description, label: str) -> int:
+    """The class that a label names: a whole name, one of the names that commas part, or else a number.
+
+    Case does not matter. Raises InvalidInput where it names none, or several.
+    """
+    count = backbone.num_class_labels
+    wanted = label.strip().casefold()
+    # A class without a name is called its number.
+    names = {number: name for number, name in enumerate(backbone.class_names) if name != str(number)}
+    parts = {number: [part.strip() for part in name.split(",")] for number, name in names.items()}
+    whole = [number for number, name in names.items() if name.strip().casefold() == wanted]
+    named = whole or [number for number, several in parts.items() if wanted in [part.casefold() for part in several]]
+    if len(named) == 1:
+        return named[0]
+    if named:
+        told = ", ".join(f"{number} ({names[number]})" for number in named[:5])
+        raise InvalidInput("labels", f"{label[:60]!r} is the name of the classes {told}", hint="send its number")
+    if wanted.isdecimal() and len(wanted) < 10 and int(wanted) < count:
+        return int(wanted)
+    near = difflib.get_close_matches(label, [part for several in parts.values() for part in several], n=3)
+    instead = f"did you mean {', '.join(near)}?" if near else f"send a class's name, or a number up to {count - 1}"
+    told = f"{label[:60]!r} is no class of the network {backbone.name!r}, which knows no other words"
+    raise InvalidInput("labels", told, hint=instead)
+
+
+def _classes(backbone: Description, labels: Sequence[str], templates: Sequence[str]) -> Hypotheses:
+    """The hypotheses of a class-conditional network; labels of one class are merged."""
+    if not labels:
+        raise InvalidInput("labels", "no labels", hint="send the names or numbers of classes")
+    if tuple(templates) != ("{}",):
+        raise InvalidInput(
+            "templates", f"the network {backbone.name!r} knows classes and no text", hint="leave templates out"
+        )
+    known: dict[int, int] = {}
+    of_label = [(known.setdefault(class_number(backbone, label), len(known)),) for label in labels]
+    return Hypotheses(tuple(known), tuple((one,) for one in range(len(known))), tuple(of_label))
 
 
 def _distinct(engine: Engine, labels: Sequence[str], templates: Sequence[str]) -> tuple[list[str], list[int]]:

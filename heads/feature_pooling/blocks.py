@@ -50,8 +50,11 @@ def resolve_blocks(blocks: Sequence[int | str] | None, sub_blocks: Sequence[str]
 
     The order of asking does not matter, and what is asked for twice comes once, as in the original: features come out
     in the order of depth. None stands for `default_blocks`.
-    Raises InvalidInput for a block that the network does not have, and for none at all.
+    Raises InvalidInput for a block that the network does not have, for none at all, and for a network without any.
     """
+    if not sub_blocks:
+        told = "the backbone is no U-Net: it has no blocks whose features could be read"
+        raise InvalidInput("blocks", told, hint="ask a server with a Stable Diffusion backbone")
     if blocks is None:
         return default_blocks(sub_blocks)
     if not blocks:

@@ -27,7 +27,7 @@ from service.images import DecodedImage
 from service.openapi import task_problems
 from service.requests import ask
 from service.settings import LimitSettings
-from service.startup import service_of
+from service.startup import default_templates, service_of
 
 if TYPE_CHECKING:
     from heads.diffusion_classifier.label_tree import Label
@@ -135,7 +135,7 @@ async def label_tree(request: Request) -> LabelTreeAnswer | Response:
     _ = service.engine  # not ready is said before the body is read
     settings = service.settings
     asked = await read_request(request, LabelTreeRequest, settings.limits)
-    templates = asked.templates or [settings.zero_shot_template]
+    templates = asked.templates or default_templates(settings)
     root = read_tree(asked.tree, len(templates), settings.limits)
     budget = choose_budget(asked.budget, settings.limits)
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from service.calibration import Way, choose_temperature
 from service.openapi import keyed, not_ready
 from service.settings import Settings
-from service.startup import service_of
+from service.startup import default_templates, service_of
 
 if TYPE_CHECKING:
     from service.pose import PoseService
@@ -20,7 +20,7 @@ router = APIRouter(tags=["server"])
 
 
 class BackboneDescription(BaseModel):
-    """The Stable Diffusion that is loaded."""
+    """The Stable Diffusion, or class-conditional transformer, that is loaded."""
 
     name: str
     source: str = Field(description="What the setting `backbone` says.")
@@ -32,6 +32,7 @@ class BackboneDescription(BaseModel):
     training_steps: int = Field(description="Timesteps are 0 to one less.")
     max_tokens: int = Field(description="Longest prompt in tokens, start and end included; 0 without text.")
     num_class_labels: int = Field(description="Size of its class embedding, 0 without one.")
+    class_names: list[str] = Field(description="What its classes are called, by number; empty without classes.")
     variants: list[str] = Field(description="Fine-tuned U-Nets beside its own.")
     dtype: str
     device: str
@@ -73,6 +74,13 @@ def few_shot_task(variants: Sequence[str]) -> list[TaskDescription]:
     return [TaskDescription(task="few_shot", route=route, defaults=defaults)] if VARIANT in variants else []
 
 
+FEATURES = TaskDescription(
+    task="features",
+    route="/v1/features",
+    defaults={"timesteps": [100], "pool_size": 1, "noise_samples": 1, "normalise": False, "fit": "crop"},
+)
+
+
 @router.get("/v1/models", summary="What is loaded, and how busy it is", responses={**keyed(), **not_ready()})
 async def models(request: Request) -> ModelsAnswer:
     """The backbone, each task's defaults, and the engine's state."""
@@ -95,6 +103,7 @@ async def models(request: Request) -> ModelsAnswer:
             training_steps=len(model.alphas_cumprod),
             max_tokens=model.max_tokens,
             num_class_labels=model.num_class_labels,
+            class_names=list(model.class_names),
             variants=list(model.variants),
             dtype=str(model.dtype).removeprefix("torch."),
             device=str(model.device),
@@ -104,7 +113,7 @@ async def models(request: Request) -> ModelsAnswer:
                 task="zero_shot",
                 route="/v1/classify/zero-shot",
                 defaults={
-                    "templates": [settings.zero_shot_template],
+                    "templates": default_templates(settings),
                     "schedule": "default",
                     "loss": "l2",
                     "temperature": temperature,
@@ -112,11 +121,7 @@ async def models(request: Request) -> ModelsAnswer:
                     "trials": 1,
                 },
             ),
-            TaskDescription(
-                task="features",
-                route="/v1/features",
-                defaults={"timesteps": [100], "pool_size": 1, "noise_samples": 1, "normalise": False, "fit": "crop"},
-            ),
+            *([FEATURES] if model.sub_blocks else []),
             *few_shot_task(model.variants),
             *([pose_task(service.poses, settings)] if service.poses.model is not None else []),
         ],

@@ -33,7 +33,7 @@ from service.calibration import Way, choose_temperature
 from service.images import DecodedImage
 from service.openapi import task_problems
 from service.requests import ask
-from service.startup import service_of
+from service.startup import default_templates, service_of
 
 if TYPE_CHECKING:
     from backbones.engine import Engine
@@ -198,7 +198,7 @@ def procedure(task: str, asked: PerceiveRequest, service: Service, image: Decode
             engine,
             image.array,
             asked.labels or [],
-            templates=[settings.zero_shot_template],
+            templates=default_templates(settings),
             temperature=temperature,
             calibrated=calibrated,
         )

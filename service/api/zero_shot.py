@@ -29,7 +29,7 @@ from service.images import DecodedImage
 from service.openapi import task_problems
 from service.requests import ask
 from service.settings import LimitSettings
-from service.startup import service_of
+from service.startup import default_templates, service_of
 
 if TYPE_CHECKING:
     from heads.diffusion_classifier.anytime import Budget
@@ -166,7 +166,7 @@ async def zero_shot(request: Request) -> ZeroShotAnswer | Response:
     limits = service.settings.limits
     asked = await read_request(request, ZeroShotRequest, limits)
     request.state.labels = len(asked.labels)
-    templates = asked.templates or [service.settings.zero_shot_template]
+    templates = asked.templates or default_templates(service.settings)
     hypotheses = check_counts(asked.labels, templates, limits)
     scheme = choose_scheme(asked)
     plan = choose_plan(asked, scheme, hypotheses, len(engine.model.description.alphas_cumprod), limits)

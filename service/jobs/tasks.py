@@ -22,6 +22,7 @@ from service.calibration import choose_temperature, read_calibration
 from service.images import DecodedImage
 from service.jobs import dense_tasks
 from service.settings import Settings
+from service.startup import default_templates
 
 if TYPE_CHECKING:
     from service.engine.worker import RequestEngine
@@ -77,7 +78,7 @@ def with_defaults(task: str, parameters: BaseModel, settings: Settings) -> dict[
     """The parameters as JSON values, what the server decides filled in: a job's results do not change with it."""
     given = parameters.model_dump(mode="json")
     if task == "zero-shot":
-        given["templates"] = given["templates"] or [settings.zero_shot_template]
+        given["templates"] = given["templates"] or default_templates(settings)
         asked = cast(ZeroShotRequest, parameters)
         way = way_of(asked, choose_scheme(asked))
         given["temperature"], _ = choose_temperature(settings, read_calibration(settings), way, asked.temperature)

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, DiTTransformer2DModel
 
 from backbones.loading.ldm import Unrecorded
 
@@ -28,3 +34,27 @@ UNRECORDED = {
         image_size=64,
     ),
 }
+
+
+def save_small_dit(folder: Path, *, names: Mapping[str, str], classes: int = 3) -> None:
+    """A random class-conditional transformer over 8 x 8 pixels, as a `DiTPipeline` folder. names: id2label."""
+    torch.manual_seed(0)
+    network: Any = DiTTransformer2DModel
+    network(
+        num_attention_heads=2,
+        attention_head_dim=8,
+        out_channels=8,
+        num_layers=1,
+        sample_size=4,
+        num_embeds_ada_norm=classes,
+    ).save_pretrained(folder / "transformer")
+    build: Any = AutoencoderKL
+    build(
+        block_out_channels=(8, 8),
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        norm_num_groups=4,
+    ).save_pretrained(folder / "vae")
+    scheduler: Any = DDIMScheduler
+    scheduler().save_pretrained(folder / "scheduler")
+    (folder / "model_index.json").write_text(json.dumps({"_class_name": "DiTPipeline", "id2label": dict(names)}))

@@ -1,0 +1,162 @@
+"""A class-conditional network as the served backbone: a label is a class of it, and every other task says why not."""
+
+from __future__ import annotations
+
+import base64
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from backbones.engine import DirectEngine, complete
+from backbones.errors import InvalidInput
+from backbones.loading.dit import load_dit_folder
+from heads.diffusion_classifier.anytime import Budget
+from heads.diffusion_classifier.classify import classify_anytime
+from service.jobs.tasks import task_parameters
+from tests.backbones.small_models import save_small_dit
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from tests.conftest import Server, StartServer
+
+ROUTE = "/v1/classify/zero-shot"
+NAMES = {"0": "tench, Tinca tinca", "1": "crane", "2": "goldfish", "3": "crane", "4": "7"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small network of eight classes, five of them with names."""
+    root = tmp_path_factory.mktemp("dit")
+    save_small_dit(root, names=NAMES, classes=8)
+    return root
+
+
+@pytest.fixture(scope="module")
+def by_class(start_server: StartServer, folder: Path) -> Server:
+    server = start_server(backbone=str(folder))
+    assert server.service.failure is None
+    return server
+
+
+def asked(png: bytes, **options: Any) -> dict[str, Any]:
+    return {"image": base64.b64encode(png).decode(), "labels": ["goldfish", "tench", "5"], **options}
+
+
+def test_classes_race_by_name_and_number(by_class: Server, folder: Path, png: bytes, picture: Image.Image) -> None:
+    answer = by_class.client.post(ROUTE, json=asked(png, confidence=1, budget=90)).json()
+    engine = DirectEngine(load_dit_folder(folder))
+    image = np.asarray(picture.convert("RGB"))
+    assert {one["label"] for one in answer["posterior"]} == {"goldfish", "tench", "5"}
+    assert (answer["templates"], answer["rows"], answer["backbone"]["name"]) == (["{}"], 90, folder.name)
+    labels = ["GOLDFISH", "tinca TINCA", "5"]
+    same = complete(classify_anytime(engine, image, labels, templates=("{}",), confidence=1, budget=Budget(rows=90)))
+    errors = {one["label"]: one["mean_error"] for one in answer["posterior"]}
+    np.testing.assert_allclose(same.mean_errors, [errors[name] for name in ("goldfish", "tench", "5")], atol=1e-5)
+    assert labels.index(same.label) == ["goldfish", "tench", "5"].index(answer["label"])
+
+
+def test_labels_of_one_class_tie(by_class: Server, png: bytes) -> None:
+    body = asked(png, labels=["2", "goldfish", "tench"], schedule={"n_samples": [4], "to_keep": [1]})
+    answer = by_class.client.post(ROUTE, json=body).json()
+    assert answer["rows"] == 2 * 4
+    probabilities = {one["label"]: one["probability"] for one in answer["posterior"]}
+    assert probabilities["2"] == probabilities["goldfish"]
+
+
+def test_a_name_comes_before_a_number(by_class: Server, png: bytes) -> None:
+    def error(label: str) -> float:
+        body = asked(png, labels=[label], schedule={"n_samples": [4], "to_keep": [1]})
+        found: float = by_class.client.post(ROUTE, json=body).json()["posterior"][0]["mean_error"]
+        return found
+
+    # Class 4 is called 7.
+    assert error("7") == error("4") != error("6")
+
+
+@pytest.mark.parametrize(
+    ("options", "field", "told"),
+    [
+        ({"labels": ["goldfisch"]}, "labels", "did you mean goldfish?"),
+        ({"labels": ["8"]}, "labels", "no class of the network"),
+        ({"labels": ["crane", "goldfish"]}, "labels", "classes 1 (crane), 3 (crane)"),
+        ({"labels": ["-1"]}, "labels", "no class of the network"),
+        ({"templates": ["a photo of a {}."]}, "templates", "classes and no text"),
+    ],
+)
+def test_what_is_no_class_is_told(
+    by_class: Server, png: bytes, check_problem: Any, options: dict[str, Any], field: str, told: str
+) -> None:
+    problem = check_problem(by_class.client.post(ROUTE, json=asked(png, **options)), 422, "invalid-input")
+    assert problem["field"] == field
+    assert told in f"{problem['detail']} {problem['hint']}"
+
+
+def test_the_models_route_lists_its_classes_and_what_it_can_do(by_class: Server, folder: Path) -> None:
+    told = by_class.client.get("/v1/models").json()
+    backbone = told["backbone"]
+    assert backbone["class_names"] == [NAMES.get(str(number), str(number)) for number in range(8)]
+    assert (backbone["name"], backbone["num_class_labels"], backbone["max_tokens"]) == (folder.name, 8, 0)
+    assert [task["task"] for task in told["tasks"]] == ["zero_shot"]
+    assert told["tasks"][0]["defaults"]["templates"] == ["{}"]
+
+
+@pytest.mark.parametrize(
+    ("route", "body"),
+    [
+        ("/v1/features", {"images": True}),
+        ("/v1/match/image-text", {"images": True, "captions": ["a"]}),
+        ("/v1/depth", {}),
+        ("/v1/segmentation", {}),
+        ("/v1/segmentation/referring", {"expressions": ["a"]}),
+        ("/v1/pose", {}),
+        ("/v1/perceive", {"tasks": ["features"]}),
+        ("/v1/perceive", {"tasks": ["depth"]}),
+        ("/v1/classify/label-tree", {"tree": {"animal": ["tench", "goldfish"], "thing": []}}),
+    ],
+)
+def test_every_other_task_says_why_not(by_class: Server, png: bytes, route: str, body: dict[str, Any]) -> None:
+    image = base64.b64encode(png).decode()
+    sent = {**body, "images": [image]} if body.get("images") else {**body, "image": image}
+    response = by_class.client.post(route, json=sent)
+    assert 400 <= response.status_code < 500 or response.status_code == 503, response.text
+    assert response.json()["hint"]
+
+
+def test_classes_without_words_above_them_make_a_tree(by_class: Server, png: bytes) -> None:
+    body = {"image": base64.b64encode(png).decode(), "tree": ["tench", "goldfish"], "budget": 20}
+    answer = by_class.client.post("/v1/classify/label-tree", json=body).json()
+    assert answer["path"][0] in ("tench", "goldfish")
+
+
+def test_a_job_takes_labels_as_they_stand(by_class: Server) -> None:
+    assert task_parameters("zero-shot", {"labels": ["tench"]}, by_class.service.settings)["templates"] == ["{}"]
+
+
+def test_heads_of_a_u_net_do_not_go_with_it(start_server: StartServer, folder: Path) -> None:
+    failed = start_server(backbone=str(folder), heads={"depth": "some head"}).service.failure
+    assert isinstance(failed, InvalidInput)
+    assert failed.field == "heads.depth"
+
+
+def test_the_command_line_asks_it(folder: Path, png: bytes, tmp_path: Path) -> None:
+    image = tmp_path / "one.png"
+    image.write_bytes(png)
+    script = Path(sys.executable).with_name("diffsight")
+
+    def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+        command = [str(script), *map(str, arguments), "--backbone", str(folder)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=300)
+
+    done = run("predict", "zero-shot", image, "--labels", "tench,goldfish", "--budget", "20", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["label"] in ("tench", "goldfish")
+    refused = run("predict", "features", image, "--out", tmp_path / "x.npy")
+    assert refused.returncode == 2
+    (line,) = refused.stderr.splitlines()
+    assert "name a Stable Diffusion" in line
