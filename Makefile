@@ -10,7 +10,7 @@ endif
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 
-.PHONY: help env demo test test-slow conformance serve lint format openapi docs bench fuzz pocket wheel image-check clean
+.PHONY: help env demo test test-slow conformance serve lint format openapi docs bench fuzz soak-jobs pocket wheel image-check clean
 
 help:  ## print this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -62,6 +62,9 @@ bench: env  ## every benchmark, figures as JSON in out/bench/
 
 fuzz: env  ## generated requests and damaged images against a real server; the last line counts what they found
 	$(BIN)/python -m tests.fuzz $(FUZZ)
+
+soak-jobs: env  ## a job of 2,000 images on a server that is killed hard five times: make soak-jobs SOAK="--images 200"
+	$(BIN)/python -m tests.soak.jobs $(SOAK)
 
 pocket: env  ## train the embedded backbone from nothing; resumes where it was stopped
 	$(BIN)/python -m training.pocket train

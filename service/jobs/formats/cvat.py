@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from xml.sax.saxutils import quoteattr
+from xml.sax.saxutils import escape, quoteattr
 
+from service.jobs.formats.masks import mask_of, row_runs
 from service.jobs.store import Job, Record
 
 
 def cvat(job: Job, records: Callable[[], Iterable[Record]]) -> Iterator[str]:
-    """An `<image>` each: skeletons with a `<points>` for each point (outside where its score is low), or a `<tag>`."""
+    """An `<image>` each: skeletons with a `<points>` a point (outside where its score is low), masks, or a `<tag>`."""
     yield '<?xml version="1.0" encoding="utf-8"?>\n<annotations>\n  <version>1.1</version>\n'
+    yield "  <meta>\n    <task>\n      <labels>\n"
+    for name, kind, parent in _labels(records()):
+        above = f"<parent>{escape(parent)}</parent>" if parent else ""
+        yield f"        <label><name>{escape(name)}</name><type>{kind}</type><attributes></attributes>{above}</label>\n"
+    yield "      </labels>\n    </task>\n  </meta>\n"
     for record in records():
         result = record.result or {}
         size = f'width="{result["image"]["width"]}" height="{result["image"]["height"]}"'
         yield f'  <image id="{record.position}" name={quoteattr(record.name)} {size}>\n'
-        if job.task == "zero-shot":
+        if "label" in result:
             yield f'    <tag label={quoteattr(result["label"])} source="auto"></tag>\n'
+        for mask in result.get("masks", ()):
+            if mask["area"]:
+                x, y, w, h = mask["bbox"]
+                runs = ", ".join(map(str, row_runs(mask_of(mask)[y : y + h, x : x + w])))
+                box = f'left="{x}" top="{y}" width="{w}" height="{h}"'
+                yield f'    <mask label={quoteattr(mask["name"])} source="auto" occluded="0" rle="{runs}" {box} '
+                yield 'z_order="0"></mask>\n'
         for person in result.get("persons", ()):
             if person["problem"]:
                 continue
@@ -29,3 +42,18 @@ def cvat(job: Job, records: Callable[[], Iterable[Record]]) -> Iterator[str]:
             yield "    </skeleton>\n"
         yield "  </image>\n"
     yield "</annotations>\n"
+
+
+def _labels(records: Iterable[Record]) -> list[tuple[str, str, str]]:
+    """(name, type, label that it belongs to) of all labels of a job."""
+    found: dict[tuple[str, str, str], None] = {}
+    for record in records:
+        result = record.result or {}
+        if "names" in result:
+            found[("person", "skeleton", "")] = None
+            found |= dict.fromkeys((name, "points", "person") for name in result["names"])
+            break  # one network, the same points in every image
+        if "label" in result:
+            found[(result["label"], "tag", "")] = None
+        found |= dict.fromkeys((mask["name"], "mask", "") for mask in result.get("masks", ()))
+    return list(found)

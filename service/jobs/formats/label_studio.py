@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+from service.jobs.formats.masks import brush_rle, mask_of
 from service.jobs.store import Job, Record, canonical
 
 Result = Mapping[str, Any]
@@ -15,7 +16,7 @@ def label_studio(job: Job, records: Callable[[], Iterable[Record]]) -> Iterator[
     yield "["
     for index, record in enumerate(records()):
         result = record.result or {}
-        regions = pose_regions(result) if job.task == "pose" else choice_regions(result)
+        regions = regions_of(result)
         prediction = {"model_version": version(job), "score": score(result), "result": regions}
         yield ("," if index else "") + canonical({"data": {"image": record.name}, "predictions": [prediction]})
     yield "]\n"
@@ -27,18 +28,42 @@ def version(job: Job) -> str:
 
 
 def score(result: Result) -> float:
-    """One number for the whole prediction: the probability of the label, or the mean of the persons' scores."""
-    if "posterior" in result:
-        return float(result["posterior"][0]["probability"])
-    scores = [person["score"] for person in result["persons"]]
+    """One number for the whole prediction: the label's probability, or the mean score of the persons or masks."""
+    if "label" in result:
+        return probability(result)
+    scores = [one["score"] for one in result.get("persons", result.get("masks", ()))]
     return sum(scores) / len(scores) if scores else 0.0
+
+
+def probability(result: Result) -> float:
+    """Of the label, by zero-shot or by a fitted classifier."""
+    return float(result["posterior"][0]["probability"] if "posterior" in result else result["probability"])
+
+
+def regions_of(result: Result) -> list[dict[str, Any]]:
+    """What is found, under the usual names of controls: `kp` and `kp_bbox`, `tag`, `choice`."""
+    if "label" in result:
+        return choice_regions(result)
+    return pose_regions(result) if "persons" in result else mask_regions(result)
 
 
 def choice_regions(result: Result, *, from_name: str = "choice", to_name: str = "image") -> list[dict[str, Any]]:
     """The label as a choice."""
     value = {"choices": [result["label"]]}
-    probability = result["posterior"][0]["probability"]
-    return [{"from_name": from_name, "to_name": to_name, "type": "choices", "score": probability, "value": value}]
+    about = {"from_name": from_name, "to_name": to_name, "type": "choices"}
+    return [{**about, "score": probability(result), "value": value}]
+
+
+def mask_regions(result: Result, *, from_name: str = "tag", to_name: str = "image") -> list[dict[str, Any]]:
+    """A brush each for the masks that are not empty."""
+    size = {"original_width": result["image"]["width"], "original_height": result["image"]["height"]}
+    regions = []
+    for index, mask in enumerate(result["masks"]):
+        if mask["area"]:
+            value = {"format": "rle", "rle": brush_rle(mask_of(mask)), "brushlabels": [mask["name"]]}
+            about = {"id": f"mask-{index}", "from_name": from_name, "to_name": to_name, "type": "brushlabels", **size}
+            regions.append({**about, "image_rotation": 0, "readonly": False, "score": mask["score"], "value": value})
+    return regions
 
 
 def pose_regions(
@@ -57,6 +82,8 @@ def pose_regions(
     size = {"original_width": width, "original_height": height, "image_rotation": 0}
     regions = []
     for index, person in enumerate(result["persons"]):
+        if person["problem"]:
+            continue
         box = f"bbox-{index}"
         x, y, w, h = person["bbox"]
         if box_name:

@@ -49,8 +49,8 @@ FORMATS = (*TEXTS, *FOLDERS)
 MASKS = ("segmentation", "referring", "few-shot")
 _TASKS = {
     "coco": ("pose", *MASKS),
-    "label-studio": ("pose", "zero-shot"),
-    "cvat": ("pose", "zero-shot"),
+    "label-studio": ("pose", "zero-shot", "classifier", *MASKS),
+    "cvat": ("pose", "zero-shot", "classifier", *MASKS),
     "yolo": ("pose",),
     "openpose": ("pose",),
     "png": ("depth",),

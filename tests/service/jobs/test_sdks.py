@@ -1,0 +1,67 @@
+"""The files for Label Studio and CVAT, read by their own converters in an environment of their own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from service.jobs.store import JobStore
+from tests.service.jobs.test_formats import SIZES, masks, persons, stores, written  # noqa: F401
+
+# They lower numpy and bring a second OpenCV.
+PACKAGES = ["label-studio-sdk==2.1.2", "datumaro==1.13.12"]
+SCRIPT = Path(__file__).with_name("read_by_sdks.py")
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def other_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Python of an environment with the SDKs."""
+    folder = tmp_path_factory.mktemp("sdks")
+    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True, capture_output=True)
+    python = folder / "bin" / "python"
+    pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--retries", "1", *PACKAGES]
+    done = subprocess.run(pip, capture_output=True, text=True, timeout=1500)
+    if done.returncode:
+        pytest.skip(f"{' and '.join(PACKAGES)} can not be installed here: {done.stderr.splitlines()[-1:]}")
+    return python
+
+
+@pytest.fixture
+def told(other_python: Path, stores: JobStore, tmp_path: Path) -> dict[str, Any]:  # noqa: F811
+    """What they make of all our files."""
+    for name, task in (("pose", "pose"), ("masks", "few-shot"), ("choices", "zero-shot")):
+        (tmp_path / f"{name}-label-studio.json").write_bytes(written(stores, task, "label-studio"))
+        (tmp_path / f"{name}-cvat.xml").write_bytes(written(stores, task, "cvat"))
+    done = subprocess.run([str(other_python), str(SCRIPT), str(tmp_path)], capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads((tmp_path / "told.json").read_text())
+    return found
+
+
+def test_they_read_what_we_meant(told: dict[str, Any]) -> None:
+    studio, cvat = told["label_studio"], told["datumaro"]
+    assert studio["errors"] == []
+    whole = [mask for found in masks().values() for mask in found if mask.any()]
+    expected = [[*mask.shape, int(mask.sum()), np.flatnonzero(mask)[:5].tolist()] for mask in whole]
+    assert studio["brushes"] == expected
+    assert len(studio["coco"]["images"]) == len(SIZES)
+    boxes = [one["bbox"] for one in studio["coco"]["annotations"] if one["image_id"] == 0 and "segmentation" in one]
+    good = [one["bbox"] for one in persons("a/one.png")["persons"] if not one["problem"]]
+    assert boxes == [pytest.approx(box, abs=0.1) for box in good]
+
+    points = [one for one in next(iter(cvat["pose"].values())) if one[0] == "points"]
+    assert {one[1] for one in points} <= set(persons("a/one.png")["names"])
+    first = next(one for one in points if one[1] == "nose")
+    assert first[2] == pytest.approx(persons("a/one.png")["persons"][0]["keypoints"][0], abs=0.006)
+    assert [one[1] for found in cvat["choices"].values() for one in found] == ["cat & <dog>"] * len(SIZES)
+    for name, found in masks().items():
+        areas = [int(mask.sum()) for mask in found if mask.any()]
+        assert [one[2] for one in cvat["masks"][name.removesuffix(".png")]] == areas
