@@ -131,7 +131,14 @@ def scheduled(errors: NDArray[np.float32], schedule: Schedule) -> tuple[int, int
     return candidates[0], rows
 
 
-def raced(errors: NDArray[np.float32], layout: Layout, orders: int, budget: Budget | None = None) -> list[Race]:
+def raced(
+    errors: NDArray[np.float32],
+    layout: Layout,
+    orders: int,
+    budget: Budget | None = None,
+    indifference: float = 0.0,
+    confidence: float = CONFIDENCE,
+) -> list[Race]:
     """A race on one image's grid in each of so many random orders. errors: (labels, units) float32."""
     import torch
 
@@ -145,8 +152,12 @@ def raced(errors: NDArray[np.float32], layout: Layout, orders: int, budget: Budg
         found = []
         for seed in range(orders):
             order = np.random.default_rng(seed).permutation(layout.blocks).tolist()
-            rate = 1 - CONFIDENCE
-            found.append(await anytime_race(errors_of, members, layout, order, error_rate=rate, budget=budget))
+            rate = 1 - confidence
+            found.append(
+                await anytime_race(
+                    errors_of, members, layout, order, error_rate=rate, budget=budget, indifference=indifference
+                )
+            )
         return found
 
     return complete(run())

@@ -32,6 +32,9 @@ def zero_shot(
         Literal["schedule", "race", "both"], typer.Option(help="Whose answers the temperature is for.")
     ] = "both",
     confidence: Annotated[float, typer.Option(help="Race: how sure to be, up to 1.", min=0, max=1)] = 0.95,
+    combine: Annotated[
+        Literal["mean", "best_prompt"], typer.Option(help="Race: how a label's templates are put together.")
+    ] = "mean",
     schedule: Annotated[Literal["default", "published"], typer.Option(help="Schedule: how much work.")] = "default",
     loss: Annotated[Literal["l2", "l1", "huber"], typer.Option(help="How the noise error is measured.")] = "l2",
     backbone: Backbone = None,
@@ -64,9 +67,9 @@ def zero_shot(
     hypotheses = len(labels) * len(templates)
     plans = []
     if scheme != "race":
-        plans.append(zero_shot_plan(hypotheses, "schedule", None, None, schedule, loss))
+        plans.append(zero_shot_plan(hypotheses, "schedule", schedule, loss))
     if scheme != "schedule":
-        plans.append(zero_shot_plan(hypotheses, "race", confidence, None, None, loss))
+        plans.append(zero_shot_plan(hypotheses, "race", None, loss, confidence=confidence, combine=combine))
 
     from datetime import UTC, datetime
 
@@ -91,6 +94,7 @@ def zero_shot(
                 float(np.mean([one.rows for one in of_way])),
             )
             for (_, way), of_way in zip(plans, zip(*found, strict=True), strict=True)
+            if way is not None
         ),
     )
     write(out, (made.model_dump_json(indent=1) + "\n").encode())

@@ -52,6 +52,14 @@ def zero_shot(
     budget: Annotated[
         str | None, typer.Option(help="Race: U-Net rows or time an image: 500, '250 ms', '2 s'.", metavar="BUDGET")
     ] = None,
+    indifference: Annotated[
+        float | None,
+        typer.Option(help="Race: a mean error by which the answer may be worse; closer labels tie.", min=0),
+    ] = None,
+    combine: Annotated[
+        Literal["mean", "best_prompt"] | None,
+        typer.Option(help="Race: how a label's templates are put together. Default: mean."),
+    ] = None,
     schedule: Annotated[
         Literal["default", "published"] | None,
         typer.Option(help="Schedule: how much work. The paper's is up to ten times ours."),
@@ -75,7 +83,16 @@ def zero_shot(
     names = [*(part.strip() for part in (labels or "").split(",") if part.strip()), *(label or [])]
     if not names:
         raise InvalidInput("--labels", "no labels", hint="give them with commas: --labels cat,dog")
-    plan, way = zero_shot_plan(len(names) * len(template or [""]), scheme, confidence, budget, schedule, loss)
+    plan, way = zero_shot_plan(
+        len(names) * len(template or [""]),
+        scheme,
+        schedule,
+        loss,
+        confidence=confidence,
+        budget=budget,
+        indifference=indifference,
+        combine=combine,
+    )
     settings = load_settings(config, backbone=backbone, device=device, dtype=dtype)
     engine = open_engine(settings, classes=True)
 
@@ -188,12 +205,15 @@ def features(
 def zero_shot_plan(
     hypotheses: int,
     scheme: str | None,
-    confidence: float | None,
-    budget: str | None,
     schedule: Literal["default", "published"] | None,
     loss: Literal["l2", "l1", "huber"],
-) -> tuple[Callable[..., Coroutine[Any, Any, Posterior]], Way]:
-    """How to classify, as a procedure and as temperatures are fitted for it. Imports torch.
+    *,
+    confidence: float | None = None,
+    budget: str | None = None,
+    indifference: float | None = None,
+    combine: Literal["mean", "best_prompt"] | None = None,
+) -> tuple[Callable[..., Coroutine[Any, Any, Posterior]], Way | None]:
+    """How to classify, as a procedure and as temperatures are fitted for it, where they are. Imports torch.
 
     Raises InvalidInput for options of both schemes and for a budget that is none.
     """
@@ -202,14 +222,21 @@ def zero_shot_plan(
     from heads.diffusion_classifier.schedule import default_schedule, published_schedule
     from service.calibration import Way
 
-    racing = {"--confidence": confidence is not None, "--budget": budget is not None}
+    racing = {
+        "--confidence": confidence is not None,
+        "--budget": budget is not None,
+        "--indifference": indifference is not None,
+        "--combine": combine is not None,
+    }
     if scheme == "race" or (scheme is None and any(racing.values())):
         if schedule is not None:
             raise InvalidInput("--schedule", "goes with --scheme schedule, not with a race", hint="leave out one")
         limit = None if budget is None else parse_budget(budget)
         sure = 0.95 if confidence is None else confidence
-        way = Way(scheme="race", loss=loss, confidence=sure, combine="mean")
-        return partial(classify_anytime, confidence=sure, budget=limit, loss=loss), way
+        together, near = combine or "mean", indifference or 0.0
+        way = None if near else Way(scheme="race", loss=loss, confidence=sure, combine=together)
+        plan = partial(classify_anytime, confidence=sure, budget=limit, loss=loss, indifference=near, combine=together)
+        return plan, way
     for name, given in racing.items():
         if given:
             raise InvalidInput(name, "goes with --scheme race, not with a schedule", hint="leave out one")

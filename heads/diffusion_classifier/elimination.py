@@ -145,7 +145,7 @@ class Elimination:
         if self.indifference > 0:
             rivals = ~beaten & (candidates != leader)
             bound = student.isf(self.error_rate / self._tests, count - 1) * error - mean
-            self.indifferent = bool((bound[rivals] <= self.indifference).all())
+            self.indifferent = bool(rivals.any() and (bound[rivals] <= self.indifference).all())
 
     def _look_at_all(self) -> None:
         means, leader = self._seen().mean(axis=1), self.leader

@@ -197,3 +197,16 @@ def test_a_label_tree_is_descended(pictures: list[Path], tmp_path: Path) -> None
     refused = diffsight("predict", "label-tree", pictures[0], *options)
     assert refused.returncode == 2
     assert "small has '3' below it" in refused.stderr
+
+
+def test_labels_that_are_close_enough_tie(pictures: list[Path]) -> None:
+    # So sure that eight blocks can drop nobody.
+    options = ["--labels", "zero,one", "--indifference", "10", "--confidence", "0.9999999", "--json"]
+    done = diffsight("predict", "zero-shot", pictures[0], *options)
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert answer["stopped"] == "indifferent"
+    assert {answer["label"], *answer["tied"]} == {"zero", "one"}
+    refused = diffsight("predict", "zero-shot", pictures[0], *options, "--scheme", "schedule")
+    assert refused.returncode == 2
+    assert "goes with --scheme race" in refused.stderr
