@@ -106,6 +106,18 @@ class Embeddings:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class SimilarPairs:
+    """Pairs of images that are alike, the most alike first.
+
+    first, second: (P,) int64, places of the images, first < second. similarity: (P,) float32, cosine, at most 1.
+    """
+
+    first: NDArray[np.int64]
+    second: NDArray[np.int64]
+    similarity: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class ConceptMask:
     """Where a concept that was shown by examples is in an image.
 

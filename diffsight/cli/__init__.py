@@ -11,6 +11,7 @@ import diffsight
 from backbones.errors import DiffsightError, InvalidInput
 from diffsight.cli.annotate import annotate
 from diffsight.cli.demo import demo
+from diffsight.cli.duplicates import duplicates
 from diffsight.cli.evaluate import evaluate
 from diffsight.cli.fit import fit
 from diffsight.cli.fit_classifier import predict_classifier
@@ -45,6 +46,7 @@ app.add_typer(fit, name="fit")
 app.add_typer(evaluate, name="evaluate")
 app.add_typer(sweep, name="sweep")
 app.command(short_help="Results for every image of a folder, in one durable job.")(annotate)
+app.command(short_help="Images that are copies of each other, or nearly.")(duplicates)
 app.add_typer(models, name="models")
 app.add_typer(keys, name="keys")
 app.command(short_help="Try the whole service once, on real files.")(demo)

@@ -7,6 +7,7 @@ from service.api import (
     classify,
     concepts,
     depth,
+    duplicates,
     features,
     few_shot,
     health,
@@ -34,6 +35,7 @@ ROUTERS = (
     pose.router,
     perceive.router,
     jobs.router,
+    duplicates.router,
     models.router,
     health.router,
 )

@@ -351,3 +351,17 @@ def test_without_a_database_the_rest_of_the_server_works(tmp_path: Path, png: by
     with running_server(jobs={"database": "sqlite:////nowhere/at/all/jobs.db"}) as server:
         check_problem(server.client.get(ROUTE), 503, "not-ready")
         assert server.client.post("/v1/features", files={"image": png}).status_code == 200
+
+
+def test_copies_among_a_job_s_images_are_told(jobs: Server, pictures: Path, check_problem: Any) -> None:
+    files = [path.read_bytes() for path in sorted(pictures.rglob("*.png"))[:3]]
+    named = {"a.png": files[0], "b.png": files[1], "copy of a.png": files[0]}
+    asked = {"task": "features", "parameters": '{"noise_samples": 0}'}
+    job = begin(jobs, files={"archive": zipped(named)}, data=asked)["id"]
+    assert ended(jobs, job)["done"] == 3
+    answer = jobs.client.get(f"{ROUTE}/{job}/duplicates", params={"similarity": 0.9999}).json()
+    assert answer["images"] == 3
+    assert ["a.png", "copy of a.png"] in [[one["image"] for one in group] for group in answer["groups"]]
+    check_problem(jobs.client.get(f"{ROUTE}/{job}/duplicates", params={"similarity": 2}), 422, "invalid-input")
+    missing = jobs.client.get(f"{ROUTE}/none/duplicates")
+    assert missing.status_code == 404

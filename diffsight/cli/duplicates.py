@@ -1,0 +1,119 @@
+"""`diffsight duplicates`: images that are copies of each other, or nearly."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from backbones.errors import InvalidInput
+from diffsight.cli.fit_classifier import Blocks
+from diffsight.cli.labelled_folder import SUFFIXES
+from diffsight.cli.options import AsJson, Backbone, Config, Device, DType
+from diffsight.cli.predict import open_engine, progress, read_image
+from service.settings import load_settings
+
+if TYPE_CHECKING:
+    from service.duplicates import Copy, StoredVectors
+    from service.settings import Settings
+
+
+def duplicates(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            help="Folder of images; or vectors: .npy of `predict features`, .jsonl of `annotate --task features`.",
+            show_default=False,
+        ),
+    ],
+    similarity: Annotated[
+        float, typer.Option(help="Cosine from which on two images count as one; at most 1.", min=-1, max=1)
+    ] = 0.99,
+    index: Annotated[
+        Literal["auto", "exact", "hnsw"],
+        typer.Option(help="Look at every pair, or at near ones alone. auto: every pair up to 30,000 images."),
+    ] = "auto",
+    block: Blocks = None,
+    timestep: Annotated[int, typer.Option(help="Folder: noise level that the network is told.")] = 100,
+    backbone: Backbone = None,
+    device: Device = None,
+    dtype: DType = None,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """
+    \b
+    diffsight duplicates photos
+    diffsight predict features *.jpg --noise-samples 0 --out photos.npy && diffsight duplicates photos.npy
+
+    Groups of images that are alike: re-encoded, resized, a little changed. Vectors of a folder are made without noise.
+    With --json one JSON array of groups. It deletes nothing.
+    """
+    settings = load_settings(config, backbone=backbone, device=device, dtype=dtype)
+
+    from service.duplicates import duplicate_groups, read_vectors
+
+    stored = vectors_of_folder(source, settings, block, timestep) if source.is_dir() else read_vectors(source)
+    found = duplicate_groups(stored, similarity, index)
+    if as_json:
+        told = [[{"image": one.name, "similarity": one.similarity} for one in group] for group in found]
+        typer.echo(json.dumps(told, ensure_ascii=False))
+        return
+    print_groups(found, len(stored.names))
+
+
+def vectors_of_folder(folder: Path, settings: Settings, block: list[str] | None, timestep: int) -> StoredVectors:
+    """The vectors of all images below a folder, behind a progress bar; what can not be read is told and left out.
+
+    The noise of a vector is seeded by its picture's pixels, which differ between copies: so there is none here.
+    """
+    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES)
+    if not files:
+        raise InvalidInput(
+            "SOURCE", f"{folder} has no images", hint=f"their names end in {', '.join(sorted(SUFFIXES))}"
+        )
+    engine = open_engine(settings)
+
+    import numpy as np
+
+    from backbones.engine import complete
+    from heads.feature_pooling.blocks import resolve_blocks
+    from service.classifiers import FeatureOptions
+    from service.duplicates import StoredVectors
+    from service.engine.caches import TensorCache
+    from service.vectors import AT_ONCE, vectors_of_images
+
+    asked = [int(one) if one.isdigit() else one for one in block] if block else None
+    options = FeatureOptions(
+        blocks=resolve_blocks(asked, engine.backbone.sub_blocks),
+        timesteps=(timestep,),
+        pool_size=1,
+        noise_samples=0,
+        fit="crop",
+    )
+    names, parts = [], []
+    for at in progress(range(0, len(files), AT_ONCE)):
+        pictures = []
+        for file in files[at : at + AT_ONCE]:
+            try:
+                pictures.append(read_image(file, settings))
+                names.append(str(file.relative_to(folder)))
+            except InvalidInput as error:
+                typer.echo(f"diffsight: {file}: {error}", err=True)
+        if pictures:
+            parts.append(complete(vectors_of_images(engine, TensorCache(0), pictures, options))[0])
+    if not parts:
+        raise InvalidInput("SOURCE", f"no image of {folder} can be read", hint="see above")
+    return StoredVectors(tuple(names), np.concatenate(parts))
+
+
+def print_groups(found: list[list[Copy]], count: int) -> None:
+    """Each group, its first image first, with the cosine of the others to it."""
+    for group in found:
+        typer.echo(group[0].name)
+        for one in group[1:]:
+            typer.echo(f"  {one.similarity:.4f}  {one.name}")
+    spare = sum(len(group) - 1 for group in found)
+    typer.echo(f"{count} images, {len(found)} groups of copies, {spare} images could go")

@@ -1,0 +1,72 @@
+"""GET /v1/jobs/{job}/duplicates: the near-duplicates among a job's images, by the vectors that it made."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel, Field
+
+from backbones.errors import InvalidInput
+from service.jobs.serving import jobs_of
+from service.jobs.store import UNFINISHED, JobStore
+from service.openapi import keyed, not_ready
+from service.problems import ChangedMeanwhile
+
+if TYPE_CHECKING:
+    from service.duplicates import Copy
+
+router = APIRouter(tags=["jobs"])
+
+MOST_VECTORS = 200_000
+
+
+class CopyAnswer(BaseModel):
+    """An image of a group."""
+
+    image: str
+    similarity: float = Field(description="Cosine to the group's first image.")
+
+
+class DuplicatesAnswer(BaseModel):
+    """Groups of images that are alike, the largest first. Within one, others may link two that are less alike."""
+
+    groups: list[list[CopyAnswer]]
+    images: int = Field(description="Images that were compared.")
+    similarity: float
+
+
+@router.get(
+    "/v1/jobs/{job}/duplicates", summary="Near-duplicates among a job's images", responses={**keyed(), **not_ready()}
+)
+async def job_duplicates(
+    request: Request,
+    job: str,
+    similarity: Annotated[float, Query(ge=-1, le=1, description="Cosine from which on two images are alike.")] = 0.99,
+    index: Annotated[
+        Literal["auto", "exact", "hnsw"],
+        Query(description="Look at every pair, or at near ones alone. `auto`: every pair up to 30,000 images."),
+    ] = "auto",
+) -> DuplicatesAnswer:
+    """Of a job whose results hold vectors; made with `noise_samples` 0, or copies are not alike. 409 before its end."""
+    store = await jobs_of(request).store()
+    groups, count = await asyncio.to_thread(found_in, store, job, similarity, index)
+    answers = [[CopyAnswer(image=one.name, similarity=one.similarity) for one in group] for group in groups]
+    return DuplicatesAnswer(groups=answers, images=count, similarity=similarity)
+
+
+def found_in(
+    store: JobStore, job_id: str, similarity: float, index: Literal["auto", "exact", "hnsw"]
+) -> tuple[list[list[Copy]], int]:
+    """The groups among a finished job's images, and how many images there are."""
+    from service.duplicates import duplicate_groups, from_records
+
+    job = store.get(job_id)
+    if job.status in (*UNFINISHED, "paused"):
+        raise ChangedMeanwhile(f"the job is {job.status}", hint="wait for its end")
+    if job.done > MOST_VECTORS:
+        told = f"{job.done:,} images; this route compares {MOST_VECTORS:,}"
+        raise InvalidInput("job", told, hint="fetch the results as jsonl, and give them to `diffsight duplicates`")
+    stored = from_records((record.name, record.result or {}) for record in store.records(job.id))
+    return duplicate_groups(stored, similarity, index), len(stored.names)
