@@ -6,14 +6,25 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
+from backbones.engine import Engine
 from backbones.errors import Cancelled, InvalidInput
 from backbones.stable_diffusion import Description
+from heads.feature_pooling.fitted_head import (
+    HeadClassifier,
+    HeadPlan,
+    check_plan,
+    fit_published,
+    head_from,
+    head_shapes,
+    map_shapes,
+)
 from heads.feature_pooling.logistic import FitReport, LogisticClassifier, fit_logistic
 from heads.feature_pooling.novelty import ClassGaussians
 from service.stored import Tensors
@@ -31,6 +42,26 @@ class FeatureOptions(BaseModel):
     pool_size: int = Field(ge=1, le=64)
     noise_samples: int = Field(ge=0, le=64)
     fit: Literal["crop", "pad", "squash"]
+
+
+class HeadOptions(BaseModel):
+    """One of the released heads instead of the logistic regression, trained by their recipe."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["linear", "mlp", "attention", "fusion"]
+    channels: tuple[Annotated[int, Field(ge=1, le=100_000)], ...] = Field(
+        min_length=1, max_length=64, description="Of each block's feature map."
+    )
+    hidden: tuple[Annotated[int, Field(ge=1, le=8192)], ...] = Field(min_length=1, max_length=4)
+    width: int = Field(ge=1, le=4096)
+    attention_heads: int = Field(ge=1, le=64)
+    depth: int = Field(ge=1, le=16)
+    epochs: int = Field(ge=1, le=1000)
+
+    def plan(self, features: FeatureOptions) -> HeadPlan:
+        """The head over maps that were read so."""
+        return HeadPlan(pool_size=features.pool_size, timesteps=len(features.timesteps), **self.model_dump())
 
 
 class StrengthTried(BaseModel):
@@ -64,8 +95,9 @@ class About(BaseModel):
     confusion: tuple[tuple[int, ...], ...]
     recall: tuple[float | None, ...]
     log_loss: float | None
-    strength: float
+    strength: float | None
     tried: tuple[StrengthTried, ...]
+    head: HeadOptions | None = Field(default=None, description="None for the logistic regression.")
     temperature: float = Field(gt=0)
     calibrated: bool
     threshold: float | None
@@ -85,7 +117,7 @@ class Classifier:
     """A classifier as it is used. examples: None where its file came without them; it can not grow then."""
 
     about: About
-    model: LogisticClassifier
+    model: LogisticClassifier | HeadClassifier
     examples: Examples | None
 
 
@@ -126,12 +158,14 @@ def fitted(
     backbone: Description,
     *,
     name: str,
+    head: HeadOptions | None = None,
     created: datetime | None = None,
     stopped: threading.Event | None = None,
 ) -> Classifier:
-    """A classifier fitted to the examples. stopped: set when nobody waits for it any more.
+    """A classifier fitted to the examples. head: None for the logistic regression.
 
-    Raises InvalidInput as `fit_logistic` does, and Cancelled.
+    stopped: set when nobody waits for it any more.
+    Raises InvalidInput as `fit_logistic` and `fit_published` do, and Cancelled.
     """
 
     def check() -> None:
@@ -141,7 +175,11 @@ def fitted(
     classes = tuple(sorted(set(examples.labels)))
     places = {label: place for place, label in enumerate(classes)}
     labels = np.array([places[label] for label in examples.labels], dtype=np.int64)
-    model, report = fit_logistic(examples.vectors, labels, classes, check=check)
+    model: LogisticClassifier | HeadClassifier
+    if head is None:
+        model, report = fit_logistic(examples.vectors, labels, classes, check=check)
+    else:
+        model, report = fit_published(examples.vectors, labels, classes, head.plan(features), check=check)
     now = datetime.now(UTC)
     about = About(
         name=name,
@@ -151,6 +189,7 @@ def fitted(
         revision=backbone.revision,
         features=features,
         classes=classes,
+        head=head,
         temperature=model.temperature,
         calibrated=model.calibrated,
         threshold=model.threshold,
@@ -159,15 +198,35 @@ def fitted(
     return Classifier(about, model, examples)
 
 
+async def released_head(
+    engine: Engine, kind: str, sizes: Mapping[str, Any], features: FeatureOptions
+) -> HeadOptions | None:
+    """The head of this kind over these features, checked; None for "logistic". sizes: hidden, width and the like.
+
+    Raises InvalidInput for a head that does not go with the blocks, timesteps or pooling.
+    """
+    if kind == "logistic":
+        return None
+    shapes = await map_shapes(engine, features.blocks)
+    channels = tuple(channels for channels, _ in shapes)
+    try:
+        head = HeadOptions.model_validate({"kind": kind, "channels": channels, **sizes})
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise InvalidInput("head_options", f"{place}: {first['msg']}", hint="see /docs for their bounds") from error
+    check_plan(head.plan(features), [side for _, side in shapes])
+    return head
+
+
 def as_tensors(classifier: Classifier, *, examples: bool = True) -> dict[str, NDArray[Any]]:
     """The numbers of a classifier by name; with the vectors it was fitted on, or without."""
     model = classifier.model
-    tensors: dict[str, NDArray[Any]] = {
-        "mean": model.mean,
-        "scale": model.scale,
-        "weights": model.weights,
-        "bias": model.bias,
-    }
+    tensors: dict[str, NDArray[Any]]
+    if isinstance(model, HeadClassifier):
+        tensors = {f"head.{name}": tensor.numpy() for name, tensor in model.head.state_dict().items()}
+    else:
+        tensors = {"mean": model.mean, "scale": model.scale, "weights": model.weights, "bias": model.bias}
     if model.gaussians is not None:
         gaussians = model.gaussians
         tensors |= {
@@ -190,6 +249,35 @@ def as_tensors(classifier: Classifier, *, examples: bool = True) -> dict[str, ND
 def from_file(about: Mapping[str, Any], tensors: Tensors, *, field: str = "file") -> Classifier:
     """The classifier that was kept, every number checked. Raises InvalidInput, about `field`, where one is off."""
     read = read_about(about, field=field)
+    model = _logistic(read, tensors, field) if read.head is None else _head(read, read.head, tensors, field)
+    dimension = len(model.mean) if isinstance(model, LogisticClassifier) else model.plan.dimension
+    if "examples.vectors" not in tensors:
+        return Classifier(read, model, None)
+    vectors = _shaped(tensors, "examples.vectors", np.float32, (-1, dimension), field)
+    labels = _shaped(tensors, "examples.labels", np.int64, (len(vectors),), field)
+    keys = _shaped(tensors, "examples.keys", np.uint8, (len(vectors), 16), field)
+    count = len(read.classes)
+    if ((labels < 0) | (labels >= count)).any() or set(labels.tolist()) != set(range(count)):
+        raise _refused(field, "its examples are not those of its classes")
+    names = tuple(read.classes[label] for label in labels)
+    return Classifier(read, model, Examples(vectors, names, keys))
+
+
+def _head(read: About, head: HeadOptions, tensors: Tensors, field: str) -> HeadClassifier:
+    plan = head.plan(read.features)
+    if plan.kind in ("attention", "fusion") and plan.width % plan.attention_heads:
+        raise _refused(field, "its head's width can not be shared out")
+    if read.threshold is not None:
+        raise _refused(field, "its head has a threshold")
+    state = {
+        name: torch.from_numpy(_shaped(tensors, f"head.{name}", np.float32, shape, field))
+        for name, shape in head_shapes(plan, len(read.classes)).items()
+    }
+    trained = head_from(plan, len(read.classes), state)
+    return HeadClassifier(read.classes, plan, trained, read.temperature, read.calibrated)
+
+
+def _logistic(read: About, tensors: Tensors, field: str) -> LogisticClassifier:
     count = len(read.classes)
     dimension = _shaped(tensors, "mean", np.float32, (-1,), field).shape[0]
     scale = _shaped(tensors, "scale", np.float32, (dimension,), field)
@@ -206,7 +294,7 @@ def from_file(about: Mapping[str, Any], tensors: Tensors, *, field: str = "file"
             raise _refused(field, "a variance is not above 0")
     if dimension < 1 or (scale <= 0).any():
         raise _refused(field, "a scale is not above 0")
-    model = LogisticClassifier(
+    return LogisticClassifier(
         read.classes,
         _shaped(tensors, "mean", np.float32, (dimension,), field),
         scale,
@@ -217,15 +305,6 @@ def from_file(about: Mapping[str, Any], tensors: Tensors, *, field: str = "file"
         gaussians,
         read.threshold,
     )
-    if "examples.vectors" not in tensors:
-        return Classifier(read, model, None)
-    vectors = _shaped(tensors, "examples.vectors", np.float32, (-1, dimension), field)
-    labels = _shaped(tensors, "examples.labels", np.int64, (len(vectors),), field)
-    keys = _shaped(tensors, "examples.keys", np.uint8, (len(vectors), 16), field)
-    if ((labels < 0) | (labels >= count)).any() or set(labels.tolist()) != set(range(count)):
-        raise _refused(field, "its examples are not those of its classes")
-    names = tuple(read.classes[label] for label in labels)
-    return Classifier(read, model, Examples(vectors, names, keys))
 
 
 def read_about(about: Mapping[str, Any], *, field: str = "file") -> About:

@@ -34,6 +34,15 @@ def classifier(
     crop: Annotated[
         Literal["crop", "pad", "squash"], typer.Option("--fit", help="How images are made square.")
     ] = "crop",
+    head: Annotated[
+        Literal["logistic", "linear", "mlp", "attention", "fusion"],
+        typer.Option(help="logistic, or a released head trained as published, for many images."),
+    ] = "logistic",
+    hidden: Annotated[list[int] | None, typer.Option(help="mlp: width of a hidden layer; may be repeated.")] = None,
+    width: Annotated[int, typer.Option(help="attention, fusion: width of a token.", min=1, max=4096)] = 1024,
+    attention_heads: Annotated[int, typer.Option(help="attention, fusion: heads.", min=1, max=64)] = 8,
+    depth: Annotated[int, typer.Option(help="attention, fusion: transformer blocks.", min=1, max=16)] = 2,
+    epochs: Annotated[int, typer.Option(help="Released heads: passes over the images.", min=1, max=1000)] = 28,
     confusion: Annotated[
         Path | None, typer.Option(help="Picture of who is taken for whom.", metavar="PNG", show_default=False)
     ] = None,
@@ -59,8 +68,9 @@ def classifier(
         raise InvalidInput("--out", f"there is no folder {out.parent}", hint="create it, or name another file")
     engine = open_engine(settings)
 
+    from backbones.engine import complete
     from heads.feature_pooling.blocks import resolve_blocks
-    from service.classifiers import FeatureOptions, as_tensors, fitted, joined
+    from service.classifiers import FeatureOptions, as_tensors, fitted, joined, released_head
     from service.stored import packed
 
     options = FeatureOptions(
@@ -72,8 +82,16 @@ def classifier(
         noise_samples=noise_samples,
         fit=crop,
     )
+    sizes = {
+        "hidden": tuple(hidden or (2048,)),
+        "width": width,
+        "attention_heads": attention_heads,
+        "depth": depth,
+        "epochs": epochs,
+    }
+    released = complete(released_head(engine, head, sizes, options))
     examples, duplicates = joined(None, examples_of(engine, files, options, settings))
-    made = fitted(examples, options, engine.backbone, name=name or folder.resolve().name)
+    made = fitted(examples, options, engine.backbone, name=name or folder.resolve().name, head=released)
     write(out, packed(made.about.model_dump(mode="json"), as_tensors(made)))
     if confusion is not None:
         draw_confusion(confusion, made.about)

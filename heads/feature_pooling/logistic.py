@@ -78,7 +78,8 @@ class FitReport:
     validated: images that were held out once. folds: 0 where nothing could be held out; figures are None then.
     accuracy: share of them answered right. balanced_accuracy: mean of the known recalls.
     confusion: (K, K) int64, rows the truth, columns the answer. recall: one a class, None where it was never held out.
-    log_loss: of the chosen strength at the fitted temperature. strength: the chosen one. tried: all of them.
+    log_loss: of the chosen strength at the fitted temperature. strength: the chosen one, None where a head has none.
+    tried: all of them.
     """
 
     images: tuple[int, ...]
@@ -89,7 +90,7 @@ class FitReport:
     confusion: NDArray[np.int64]
     recall: tuple[float | None, ...]
     log_loss: float | None
-    strength: float
+    strength: float | None
     tried: tuple[Strength, ...]
 
 
@@ -119,10 +120,10 @@ def fit_logistic(
         gaussians = fit_gaussians(inputs, labels[inside], len(classes))
         check()
         held_out.novelty[outside] = np.nan if gaussians is None else gaussians.novelty(others)
-    report, temperature = _report(held_out.logits, labels, folds, counts, strengths)
+    report, temperature = report_of(held_out.logits, labels, folds, counts, strengths)
     mean, scale = _moments(vectors)
     inputs = (vectors - mean) / scale
-    ((weights, bias),) = _path(inputs, labels, len(classes), (report.strength,), check)
+    ((weights, bias),) = _path(inputs, labels, len(classes), (report.strength or DEFAULT_STRENGTH,), check)
     gaussians = fit_gaussians(inputs, labels, len(classes))
     novelty = held_out.novelty[np.isfinite(held_out.novelty)]
     threshold = float(np.quantile(novelty, KNOWN_SHARE)) if gaussians is not None and len(novelty) else None
@@ -231,14 +232,17 @@ def _path(
     return fitted
 
 
-def _report(
+def report_of(
     logits: NDArray[np.float64],
     labels: NDArray[np.int64],
     folds: NDArray[np.int64],
     counts: NDArray[np.int64],
     strengths: Sequence[float],
 ) -> tuple[FitReport, float]:
-    """The report, and the temperature, from held-out logits (strengths, N, K)."""
+    """The report, and the temperature, from held-out logits (strengths, N, K).
+
+    labels, folds: (N,) int64, a fold of -1 held nothing out. counts: (K,) int64, images a class.
+    """
     classes = len(counts)
     validated = folds >= 0
     truth = labels[validated]

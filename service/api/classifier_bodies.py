@@ -53,6 +53,22 @@ class ExamplesRequest(TaskRequest):
         return images, [folder_of(image) if isinstance(image, ArchivedFile) else next(rest) for image in images]
 
 
+class HeadRequest(BaseModel):
+    """Sizes of a released head; unset, those of the release."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    hidden: list[Annotated[int, Field(ge=1, le=8192)]] = Field(
+        default=[2048], min_length=1, max_length=4, description="Of `mlp`: widths of its hidden layers."
+    )
+    width: int = Field(default=1024, ge=1, le=4096, description="Of `attention` and `fusion`: width of a token.")
+    attention_heads: int = Field(default=8, ge=1, le=64)
+    depth: int = Field(default=2, ge=1, le=16, description="Transformer blocks.")
+    epochs: int = Field(
+        default=28, ge=1, le=1000, description="Passes over the images; the rate falls to a tenth after each quarter."
+    )
+
+
 class ClassifierRequest(ExamplesRequest):
     """Labelled images, and what to read of them."""
 
@@ -75,6 +91,13 @@ class ClassifierRequest(ExamplesRequest):
     pool_size: int = Field(default=1, ge=1, le=64, description="Maps are averaged over a grid of so many cells a side.")
     noise_samples: int = Field(default=1, ge=0, le=64, description="Noises to average over; 0 leaves images clean.")
     fit: Literal["crop", "pad", "squash"] = Field(default="crop", description="How images are made square.")
+    head: Literal["logistic", "linear", "mlp", "attention", "fusion"] = Field(
+        default="logistic",
+        description="`logistic` suits a handful of images up to thousands. The others are the released heads, trained "
+        "as published: plain gradient descent, for many images. `attention` reads one block at one timestep as "
+        "`pool_size` x `pool_size` tokens, `fusion` several of either.",
+    )
+    head_options: HeadRequest | None = Field(default=None, description="Sizes of a released head.")
 
 
 class GrowRequest(ExamplesRequest):
@@ -112,7 +135,9 @@ class ClassifierAnswer(BaseModel):
     log_loss: float | None = Field(description="Cross-validated, classes weighing alike.")
     validated: int = Field(description="Images that were held out once.")
     folds: int
-    strength: float = Field(description="Chosen inverse strength of the L2 penalty (C).")
+    head: Literal["logistic", "linear", "mlp", "attention", "fusion"]
+    head_options: HeadRequest | None = Field(description="Of a released head; null for `logistic`.")
+    strength: float | None = Field(description="Chosen inverse strength of the L2 penalty (C); null for other heads.")
     tried: list[dict[str, float]] = Field(description="Every strength that was tried, on the same folds.")
     temperature: float = Field(description="What logits are divided by, fitted on held-out images.")
     calibrated: bool
@@ -170,6 +195,10 @@ def classifier_answer(stored: Stored, revision: str) -> ClassifierAnswer:
         log_loss=about.log_loss,
         validated=about.validated,
         folds=about.folds,
+        head="logistic" if about.head is None else about.head.kind,
+        head_options=None
+        if about.head is None
+        else HeadRequest(**about.head.model_dump(mode="json", exclude={"kind", "channels"})),
         strength=about.strength,
         tried=[one.model_dump() for one in about.tried],
         temperature=about.temperature,

@@ -22,6 +22,7 @@ from service.api.classifier_bodies import (
     ExamplesRequest,
     FittedAnswer,
     GrowRequest,
+    HeadRequest,
     classifier_answer,
 )
 from service.api.inputs import ImageSource, read_request
@@ -58,14 +59,17 @@ def _fitting_bodies(model: type[BaseModel], curl: str, *, raw: bool) -> dict[str
     openapi_extra=_fitting_bodies(ClassifierRequest, "-F image=@pets.zip -F name=pets", raw=False),
 )
 async def fit_classifier(request: Request) -> FittedAnswer:
-    """Logistic regression on pooled features, its strength, temperature and threshold by cross-validation."""
+    """Logistic regression on pooled features, its strength, temperature and threshold by cross-validation.
+
+    Or one of the released heads, trained as they were.
+    """
     service = service_of(request)
     backbone = service.engine.model.description
     asked = await read_request(request, ClassifierRequest, _limits(service))
     images, labels = asked.labelled(service.settings.limits)
 
     from heads.feature_pooling.blocks import resolve_blocks
-    from service.classifiers import FeatureOptions, as_tensors, fitted, joined
+    from service.classifiers import FeatureOptions, as_tensors, fitted, joined, released_head
 
     options = FeatureOptions(
         blocks=resolve_blocks(asked.blocks, backbone.sub_blocks),
@@ -75,12 +79,15 @@ async def fit_classifier(request: Request) -> FittedAnswer:
         fit=asked.fit,
     )
     check_classes(labels, service.settings.limits)
+    if asked.head == "logistic" and asked.head_options is not None:
+        raise InvalidInput("head_options", "they go with a released head", hint="send head too, or leave them out")
 
     async def fit(engine: RequestEngine, _: Sequence[object]) -> tuple[Stored, Classifier, int, int]:
+        head = await released_head(engine, asked.head, (asked.head_options or HeadRequest()).model_dump(), options)
         examples, duplicates = joined(None, await _examples(request, engine, images, labels, options))
         with _Stopped() as stopped:
             classifier = await asyncio.to_thread(
-                fitted, examples, options, engine.backbone, name=asked.name, stopped=stopped
+                fitted, examples, options, engine.backbone, name=asked.name, head=head, stopped=stopped
             )
         about = classifier.about.model_dump(mode="json")
         stored = await asyncio.to_thread(store_of(service).add, about, as_tensors(classifier))
@@ -126,6 +133,7 @@ async def grow_classifier(request: Request, classifier: str) -> FittedAnswer:
                     old.about.features,
                     engine.backbone,
                     name=old.about.name if asked.name is None else asked.name,
+                    head=old.about.head,
                     created=old.about.created,
                     stopped=stopped,
                 )

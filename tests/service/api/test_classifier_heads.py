@@ -1,0 +1,117 @@
+"""The released heads as classifiers over REST and on the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from service.classifiers import as_tensors, from_file
+from service.stored import packed, unpacked
+from tests.diffsight.test_fit_classifier import diffsight
+from tests.service.api.test_classifiers import PARTS, ROUTE, digits, fitted, form
+
+if TYPE_CHECKING:
+    from tests.conftest import Server
+
+SMALL = {"width": 16, "attention_heads": 2, "depth": 1, "epochs": 20}
+ATTENTION = {
+    "head": "attention",
+    "head_options": json.dumps(SMALL),
+    "blocks": "up_blocks.1.attentions.1",
+    "pool_size": "2",
+    "timesteps": "20",
+}
+
+
+@pytest.fixture(scope="module")
+def attention(server: Server) -> dict[str, Any]:
+    return fitted(server, digits(4, 2), **ATTENTION)
+
+
+def answers(server: Server, classifier: str) -> list[tuple[str, float]]:
+    files = [("image", data) for _, data in digits(2, 2, held_out=True)]
+    told = server.client.post(f"/v1/classify/{classifier}", files=files).json()["answers"]
+    assert all(one["known"] is None for one in told)
+    return [(one["label"], one["probability"]) for one in told]
+
+
+def test_a_released_head_is_fitted_told_and_asked(server: Server, attention: dict[str, Any]) -> None:
+    assert attention["head"] == "attention"
+    assert attention["head_options"] == {"hidden": [2048], **SMALL}
+    assert (attention["strength"], attention["tried"], attention["threshold"]) == (None, [], None)
+    assert attention["validated"] == 8
+    assert np.array(attention["confusion"]).sum() == 8
+    (listed,) = [one for one in server.client.get(ROUTE).json()["classifiers"] if one["id"] == attention["id"]]
+    assert listed["head"] == "attention"
+    assert {label for label, _ in answers(server, attention["id"])} <= {"zero", "one"}
+
+
+def test_it_travels_and_grows(server: Server, attention: dict[str, Any]) -> None:
+    file = server.client.get(f"{ROUTE}/{attention['id']}/export").content
+    taken = server.client.post(f"{ROUTE}/import", content=file, headers=PARTS)
+    assert taken.status_code == 201, taken.text
+    assert answers(server, taken.json()["id"]) == answers(server, attention["id"])
+    more = form(digits(5, 3)[8:])
+    grown = server.client.patch(f"{ROUTE}/{taken.json()['id']}", files=more["files"], data=more["data"]).json()
+    assert (grown["head"], len(grown["classes"])) == ("attention", 3)
+
+
+def test_a_file_with_another_head_inside_is_refused(
+    server: Server, attention: dict[str, Any], check_problem: Any
+) -> None:
+    about, tensors = unpacked(server.client.get(f"{ROUTE}/{attention['id']}/export").content)
+    classifier = from_file(about, tensors)
+    good = as_tensors(classifier, examples=False)
+    head = about["head"]
+    bad = [
+        ({**about, "head": {**head, "width": 4096}}, good),
+        ({**about, "head": {**head, "width": 10**9}}, good),
+        ({**about, "head": {**head, "attention_heads": 3}}, good),
+        ({**about, "head": {**head, "kind": "mlp"}}, good),
+        (about, {name: tensor for name, tensor in good.items() if name != "head.head.bias"}),
+        (about, {**good, "head.head.bias": np.full_like(good["head.head.bias"], np.nan)}),
+        ({**about, "head": None}, good),
+    ]
+    for told, numbers in bad:
+        response = server.client.post(f"{ROUTE}/import", content=packed(told, numbers), headers=PARTS)
+        check_problem(response, 422, "invalid-input")
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"head": "fusion"}, "fusion several of either"),
+        ({"blocks": ["mid_block", "up_blocks.1.attentions.1"]}, "attention reads one block"),
+        ({"pool_size": "64"}, "cells a side"),
+        ({"head_options": '{"width": 15, "attention_heads": 2}'}, "do not divide"),
+        ({"head_options": '{"width": 0}'}, "greater than or equal to 1"),
+        ({"head_options": '{"layers": 2}'}, "Unknown field"),
+        ({"head": "logistic"}, "released head"),
+        ({"head": "cnn"}, "Input should be"),
+    ],
+)
+def test_what_can_not_be_built_is_refused(
+    server: Server, check_problem: Any, options: dict[str, Any], told: str
+) -> None:
+    request = form(digits(1, 2))
+    data = {**request["data"], **ATTENTION, **options}
+    problem = check_problem(server.client.post(ROUTE, files=request["files"], data=data), 422, "invalid-input")
+    assert told in " ".join([problem["detail"], problem["hint"], *(error["msg"] for error in problem["errors"])])
+
+
+def test_the_command_line_fits_one_too(tmp_path: Path) -> None:
+    for place, (name, data) in enumerate(digits(2, 2)):
+        (tmp_path / "in" / name).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "in" / name / f"{place}.png").write_bytes(data)
+    out = tmp_path / "out.safetensors"
+    options = ["--head", "mlp", "--hidden", "8", "--epochs", "4", "--json"]
+    done = diffsight("fit", "classifier", tmp_path / "in", "--out", out, *options)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["head"]["kind"] == "mlp"
+    image = next((tmp_path / "in").rglob("*.png"))
+    asked = diffsight("predict", "classifier", image, "--classifier", out, "--json")
+    assert json.loads(asked.stdout)["label"] in ("zero", "one")
