@@ -82,7 +82,7 @@ def listed(source: Source) -> Iterator[Item]:
         yield from _LISTS[source.kind](source)
     except InvalidInput:
         raise
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile, ImportError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile, ImportError) as error:
         raise InvalidInput(
             "source",
             f"{source.address!r} can not be read as {source.kind}: {type(error).__name__}: {error}",

@@ -132,6 +132,26 @@ def test_a_data_set_in_a_zip_brings_its_order_and_ids(jobs: Server, pictures: Pa
     assert lines[1]["boxes"] == [{"id": 1, "bbox": [1, 2, 3, 4], "category_id": 1}]
 
 
+def test_frames_of_a_video_are_images(jobs: Server, tmp_path: Path) -> None:
+    import av
+    import numpy as np
+
+    with av.open(str(tmp_path / "clip.mp4"), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for index in range(5):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.full((48, 64, 3), 50 * index, np.uint8))))
+        container.mux(stream.encode())
+    clip = (tmp_path / "clip.mp4").read_bytes()
+    job = begin(jobs, data={**FEATURES, "stride": "2"}, files={"file": ("Clip.MP4", clip)})
+    assert (job["source"]["kind"], job["source"]["stride"]) == ("video", 2)
+    assert ended(jobs, job["id"])["status"] == "done"
+    lines = results(jobs, job["id"])
+    assert [(line["frame"], line["image"]) for line in lines] == [(n, {"width": 64, "height": 48}) for n in (0, 2, 4)]
+    wrong = begin(jobs, data=FEATURES, files={"file": ("clip.mp4", b"no video")})
+    assert "can not be read as video" in ended(jobs, wrong["id"])["error"]
+
+
 @pytest.mark.parametrize("tail", ["", "/*/*.png", "/even/00000.png"])
 def test_a_folder_that_the_settings_allow_is_read(jobs: Server, pictures: Path, tail: str) -> None:
     body = {"task": "features", "parameters": {"timesteps": [100]}, "source": f"{pictures}{tail}"}

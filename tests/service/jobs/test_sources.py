@@ -1,0 +1,220 @@
+"""Every kind of source: what it lists, in which order and under which names, and how it is read, or refused."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from backbones.errors import InvalidInput
+from service.jobs.places import check_place
+from service.jobs.sources import Reader, Source, guess, listed
+from tests.service.jobs.conftest import write_pictures
+
+FRAMES = 10
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    folder = tmp_path / "pictures"
+    write_pictures(folder, 4)
+    (folder / "notes.txt").write_text("no image")
+    return folder
+
+
+def names(source: Source) -> list[str]:
+    return [item.name for item in listed(source)]
+
+
+def test_a_folder_is_all_below_it_by_path(pictures: Path) -> None:
+    source = guess(str(pictures))
+    assert source.kind == "folder"
+    items = list(listed(source))
+    assert [item.name for item in items] == ["even/00000.png", "even/00001.png", "odd/00000.png", "odd/00001.png"]
+    assert [item.position for item in items] == [0, 1, 2, 3]
+    assert Reader(source).read(items[2]) == (pictures / "odd" / "00000.png").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("tail", "expected"),
+    [
+        ("*/00000.png", ["even/00000.png", "odd/00000.png"]),
+        ("odd/*.png", ["00000.png", "00001.png"]),
+        ("*/0000[1-9].*", ["even/00001.png", "odd/00001.png"]),
+        ("odd/00001.png", ["00001.png"]),
+    ],
+)
+def test_a_pattern_names_from_its_last_plain_folder(pictures: Path, tail: str, expected: list[str]) -> None:
+    source = guess(f"{pictures}/{tail}")
+    assert source.kind == "glob"
+    assert names(source) == expected
+
+
+def test_a_zip_is_its_images_by_path_without_litter(pictures: Path, tmp_path: Path) -> None:
+    file = tmp_path / "all.zip"
+    with zipfile.ZipFile(file, "w") as archive:
+        for name in ("b/1.PNG", "a/2.png", "__MACOSX/a/._2.png", "a/.hidden.png", "read.me"):
+            archive.writestr(name, (pictures / "even" / "00000.png").read_bytes() + name.encode())
+    source = guess(str(file))
+    assert source.kind == "zip"
+    items = list(listed(source))
+    assert [item.name for item in items] == ["a/2.png", "b/1.PNG"]
+    reader = Reader(source)
+    try:
+        assert bytes(reader.read(items[1])).endswith(b"b/1.PNG")
+        assert bytes(reader.read(items[0])).endswith(b"a/2.png")
+        with pytest.raises(InvalidInput, match="more than 10 bytes"):
+            Reader(source, most_bytes=10).read(items[0])
+    finally:
+        reader.close()
+
+
+def test_a_damaged_entry_of_a_zip_fails_alone(tmp_path: Path) -> None:
+    file = tmp_path / "all.zip"
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.png", bytes(1000))
+        archive.writestr("b.png", b"the other")
+    data = bytearray(file.read_bytes())
+    data[36:40] = b"\xff\xff\xff\xff"
+    file.write_bytes(data)
+    source = Source(kind="zip", address=str(file))
+    first, other = listed(source)
+    reader = Reader(source)
+    with pytest.raises(InvalidInput, match="damaged inside"):
+        reader.read(first)
+    assert reader.read(other) == b"the other"
+    reader.close()
+
+
+def test_a_coco_file_is_in_its_order_with_ids_and_boxes(pictures: Path, tmp_path: Path) -> None:
+    document: dict[str, Any] = {
+        "images": [{"id": 9, "file_name": "odd/00001.png"}, {"id": 3, "file_name": "even/00000.png"}],
+        "annotations": [
+            {"id": 1, "image_id": 9, "bbox": [1, 2, 3, 4], "category_id": 1, "area": 12},
+            {"id": 2, "image_id": 9, "bbox": [5, 6, 7, 8], "score": 0.5},
+            {"id": 3, "image_id": 9, "caption": "no box"},
+        ],
+    }
+    file = tmp_path / "boxes.json"
+    file.write_text(json.dumps(document))
+    source = guess(str(file), images=str(pictures))
+    first, other = listed(source)
+    assert (first.name, first.given["image_id"], other.given) == ("odd/00001.png", 9, {"image_id": 3})
+    assert [box["bbox"] for box in first.given["boxes"]] == [[1, 2, 3, 4], [5, 6, 7, 8]]
+    assert Reader(source).read(first) == (pictures / "odd" / "00001.png").read_bytes()
+
+
+def test_a_list_of_addresses_is_in_its_order_without_comments(tmp_path: Path) -> None:
+    file = tmp_path / "addresses.txt"
+    file.write_text("# two\nhttps://b.example/1.png\n\nhttps://a.example/2.png\n")
+    assert guess(str(file)).kind == "urls"
+    assert names(guess(str(file))) == ["https://b.example/1.png", "https://a.example/2.png"]
+
+
+@pytest.fixture
+def video(tmp_path: Path) -> Path:
+    """Ten frames, each brighter than the one before."""
+    import av
+
+    file = tmp_path / "clip.mp4"
+    with av.open(str(file), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for index in range(FRAMES):
+            pixels = np.full((48, 64, 3), 20 * index + 20, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode())
+    return file
+
+
+def test_a_video_is_every_so_many_of_its_frames(video: Path) -> None:
+    assert len(names(guess(str(video)))) == FRAMES
+    source = guess(str(video), stride=3)
+    items = list(listed(source))
+    assert [item.name for item in items] == [f"clip.mp4#{frame}" for frame in (0, 3, 6, 9)]
+    assert items[1].given == {"frame": 3}
+    reader = Reader(source)
+    for item in items:
+        frame = reader.read(item)
+        assert isinstance(frame, np.ndarray)
+        assert frame.shape == (48, 64, 3)
+        assert frame.mean() == pytest.approx(20 * item.given["frame"] + 20, abs=6)
+    # After a restart reading begins somewhere else, and a frame can be asked for again.
+    again = Reader(source)
+    for item in (items[2], items[1]):
+        frame = again.read(item)
+        assert isinstance(frame, np.ndarray)
+        assert frame.mean() == pytest.approx(20 * item.given["frame"] + 20, abs=6)
+    again.close()
+
+
+@pytest.mark.parametrize(
+    ("kind", "content"),
+    [
+        ("folder", None),
+        ("zip", None),
+        ("zip", b"no zip"),
+        ("coco", b"no JSON"),
+        ("coco", b"[]"),
+        ("coco", b'{"images": [{"file_name": "a.png"}]}'),
+        ("coco", b'{"images": []}'),
+        (
+            "coco",
+            b'{"images": [{"id": 1, "file_name": "a"}], "annotations": [{"image_id": 1, "bbox": [1, NaN, 3, 4]}]}',
+        ),
+        ("coco", b'{"images": [{"id": 1, "file_name": "a"}], "annotations": [{"image_id": 1, "bbox": [1, 2]}]}'),
+        ("urls", b"\xff\xfe"),
+        ("urls", b"# nothing\n"),
+        ("video", b"no video"),
+        ("glob", None),
+    ],
+)
+def test_what_is_not_what_it_says_is_refused(tmp_path: Path, kind: Any, content: bytes | None) -> None:
+    file = tmp_path / "thing"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(InvalidInput) as caught:
+        list(listed(Source(kind=kind, address=str(file))))
+    assert caught.value.field == "source"
+    assert caught.value.hint
+
+
+def test_a_guess_that_fits_nothing_says_what_does(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match=r"no folder.*\.zip"):
+        guess(str(tmp_path / "thing.doc"))
+
+
+@pytest.mark.parametrize(
+    ("address", "inside"),
+    [
+        ("{a}", True),
+        ("{a}/b/*.png", True),
+        ("file://{a}/b", True),
+        ("{a}*", False),
+        ("{a}/../c", False),
+        ("{a}/link/x.png", False),
+        ("{a}/link/*", False),
+        ("s3://bucket/allowed/x", True),
+        ("s3://bucket/allowed", True),
+        ("s3://bucket/allowed2/x", False),
+        ("s3://bucket/allowed/../x", False),
+        ("zip://x::s3://bucket/allowed/y.zip", False),
+        ("s3://bucket/allowed/y::file:///etc", False),
+        ("data:text/plain,x", False),
+        ("", False),
+    ],
+)
+def test_places_are_compared_as_they_will_be_opened(tmp_path: Path, address: str, inside: bool) -> None:
+    allowed = tmp_path / "allowed"
+    allowed.mkdir()
+    (allowed / "link").symlink_to(tmp_path)
+    places = (str(allowed), "s3://bucket/allowed/")
+    if inside:
+        check_place(address.format(a=allowed), places, field="source")
+        return
+    with pytest.raises(InvalidInput, match="may not read there"):
+        check_place(address.format(a=allowed), places, field="source")
