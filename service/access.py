@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 import time
+from base64 import b64decode
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 
 from fastapi import FastAPI
@@ -194,10 +195,16 @@ class Limiter:
 
 
 def presented_key(headers: Headers) -> str | None:
-    """The key in `Authorization: Bearer KEY`, else in `X-API-Key: KEY`, else None."""
+    """The key in `Authorization: Bearer KEY`, else in `X-API-Key: KEY`, else None.
+
+    Label Studio knows only user and password for a backend: of `Authorization: Basic` the password is the key.
+    """
     scheme, _, credentials = headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer":
         return credentials.strip()
+    if scheme.lower() == "basic":
+        with suppress(ValueError):  # no base64, or no UTF-8
+            return b64decode(credentials.strip(), validate=True).decode().partition(":")[2]
     return headers.get("x-api-key")
 
 

@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast, get_args
+from weakref import WeakKeyDictionary
 
 import torch
 
@@ -16,6 +17,9 @@ from backbones.stable_diffusion import StableDiffusion
 from heads.vpd.checkpoint import open_entry, open_head, read_fitted
 from heads.vpd.heads import DepthHead, Head, ReferringHead, SegmentationHead, Task
 from service.settings import Settings
+
+# Weights do not change once they are loaded.
+_REVISIONS: WeakKeyDictionary[torch.nn.Module, str] = WeakKeyDictionary()
 
 SHIPPED = Path(next(iter(heads.vpd.__path__))) / "pocket"
 
@@ -92,6 +96,13 @@ def _open(settings: Settings, backbone: StableDiffusion, task: Task) -> Head | N
 
 def head_revision(backbone: StableDiffusion, head: Head) -> str:
     """Digest of all that decides the head's answers: it changes when any could. Blocks while the weights are read."""
+    known = _REVISIONS.get(head.network)
+    if known is None:
+        known = _REVISIONS[head.network] = _digest(backbone, head)
+    return known
+
+
+def _digest(backbone: StableDiffusion, head: Head) -> str:
     described = backbone.description
     told = [described.revision, described.variant_revisions[head.variant], repr(head.taps), head.size]
     told += [getattr(head, name, None) for name in ("scenes", "classes", "max_metres", "maps", "tokens", "squash")]

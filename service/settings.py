@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, StringConstraints, ValidationError
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -373,6 +373,23 @@ class JobSettings(BaseModel):
     )
 
 
+class LabelStudioSettings(BaseModel):
+    """The Label Studio whose ML backend this server is. docs/annotation-tools.md tells of it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    url: str | None = Field(
+        default=None,
+        pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$",
+        description="Where it is, such as `http://label-studio:8080`; images of its projects are fetched from there. "
+        "Unset: only images that come as data, or by https where `urls.enabled` is on.",
+    )
+    api_key: SecretStr | None = Field(
+        default=None, description="A token of it, personal or legacy, with which images are fetched."
+    )
+    timeout_seconds: float = Field(default=30.0, gt=0, le=300, description="Seconds for one image.")
+
+
 class HeadSettings(BaseModel):
     """Depth, segmentation and referring. docs/heads.md tells how to come by a head."""
 
@@ -492,6 +509,7 @@ class Settings(BaseSettings):
     pose: PoseSettings = Field(default=PoseSettings(), description="Keypoints of persons.")
     few_shot: FewShotSettings = Field(default=FewShotSettings(), description="Few-shot segmentation.")
     jobs: JobSettings = Field(default=JobSettings(), description="Batch jobs.")
+    label_studio: LabelStudioSettings = Field(default=LabelStudioSettings(), description="Label Studio's ML backend.")
     heads: HeadSettings = Field(default=HeadSettings(), description="Depth, segmentation, referring.")
     telemetry: TelemetrySettings = Field(default=TelemetrySettings(), description="Traces.")
 

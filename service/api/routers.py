@@ -12,6 +12,7 @@ from service.api import (
     few_shot,
     health,
     jobs,
+    label_studio,
     label_tree,
     matching,
     models,
@@ -36,6 +37,7 @@ ROUTERS = (
     perceive.router,
     jobs.router,
     duplicates.router,
+    label_studio.router,
     models.router,
     health.router,
 )

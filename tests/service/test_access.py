@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from base64 import b64encode
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,6 +64,15 @@ def test_a_valid_key_is_let_in_by_either_header(path: Path, form: str) -> None:
     _, text = create_key(path, "alice", now=NOW)
     name, _, value = form.format(text).partition(": ")
     assert status({"keys_file": path}, {name: value}) == 503
+
+
+def test_a_key_may_be_the_password_of_basic_authentication(path: Path) -> None:
+    _, text = create_key(path, "label studio", now=NOW)
+    for told, expected in ((f"anybody:{text}", 503), (f"{text}:", 401), ("anybody:wrong", 401)):
+        header = f"Basic {b64encode(told.encode()).decode()}"
+        assert status({"keys_file": path}, {"Authorization": header}) == expected
+    for broken in ("Basic", "Basic !!!", f"Basic {b64encode(bytes([255])).decode()}"):
+        assert status({"keys_file": path}, {"Authorization": broken}) == 401
 
 
 def test_all_keys_that_are_not_valid_get_one_and_the_same_answer(path: Path, check_problem: Any) -> None:

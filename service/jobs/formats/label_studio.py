@@ -28,11 +28,14 @@ def version(job: Job) -> str:
 
 
 def score(result: Result) -> float:
-    """One number for the whole prediction: the label's probability, or the mean score of the persons or masks."""
+    """One number for the whole prediction: the label's probability, or the mean score of the persons or masks.
+
+    Within 0 and 1, as all scores here: Label Studio takes no others, and a heat map's peak may be above 1.
+    """
     if "label" in result:
         return probability(result)
     scores = [one["score"] for one in result.get("persons", result.get("masks", ()))]
-    return sum(scores) / len(scores) if scores else 0.0
+    return _bounded(sum(scores) / len(scores)) if scores else 0.0
 
 
 def probability(result: Result) -> float:
@@ -62,7 +65,9 @@ def mask_regions(result: Result, *, from_name: str = "tag", to_name: str = "imag
         if mask["area"]:
             value = {"format": "rle", "rle": brush_rle(mask_of(mask)), "brushlabels": [mask["name"]]}
             about = {"id": f"mask-{index}", "from_name": from_name, "to_name": to_name, "type": "brushlabels", **size}
-            regions.append({**about, "image_rotation": 0, "readonly": False, "score": mask["score"], "value": value})
+            regions.append(
+                {**about, "image_rotation": 0, "readonly": False, "score": _bounded(mask["score"]), "value": value}
+            )
     return regions
 
 
@@ -90,7 +95,7 @@ def pose_regions(
             value = _percent({"x": x, "width": w}, width) | _percent({"y": y, "height": h}, height)
             value |= {"rotation": 0, "rectanglelabels": [box_label]}
             about = {"id": box, "from_name": box_name, "to_name": to_name, "type": "rectanglelabels", **size}
-            regions.append({**about, "score": person["bbox_score"], "value": value})
+            regions.append({**about, "score": _bounded(person["bbox_score"]), "value": value})
         points = zip(result["names"], person["keypoints"], person["keypoint_scores"], strict=False)
         for at, (name, (px, py), point_score) in enumerate(points):
             if point_score < result["keypoint_threshold"] or not (0 <= px <= width and 0 <= py <= height):
@@ -98,8 +103,12 @@ def pose_regions(
             value = _percent({"x": px}, width) | _percent({"y": py}, height) | {"width": 0.3, "keypointlabels": [name]}
             about = {"id": f"kp-{index}-{at}", "from_name": from_name, "to_name": to_name, "type": "keypointlabels"}
             parent = {"parentID": box, "meta": {"text": [box]}} if box_name else {}
-            regions.append({**about, **size, **parent, "score": point_score, "value": value})
+            regions.append({**about, **size, **parent, "score": _bounded(point_score), "value": value})
     return regions
+
+
+def _bounded(score: float) -> float:
+    return min(1.0, max(0.0, score))
 
 
 def _percent(values: Mapping[str, float], whole: float) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Run by the Python of another environment: what Label Studio's SDK and Datumaro make of our files, as JSON.
 
-Arguments: a folder with `pose-label-studio.json`, `masks-label-studio.json`, `choices-label-studio.json`,
-`pose-cvat.xml`, `masks-cvat.xml`, `choices-cvat.xml`.
+Argument: a folder with `predicted.json`, a list of [labelling configuration, prediction]; or with
+`KIND-label-studio.json` and `KIND-cvat.xml` of pose, masks and choices.
 """
 
 from __future__ import annotations
@@ -93,7 +93,18 @@ def described(one: Any, labels: list[str]) -> list[Any]:
     return [one.type.name, labels[one.label] if one.label is not None else None, numbers]
 
 
+def predicted(folder: Path) -> dict[str, Any]:
+    """Errors of what the ML backend predicted."""
+    from label_studio_sdk.label_interface import LabelInterface
+
+    pairs = json.loads((folder / "predicted.json").read_text())
+    return {"errors": [LabelInterface(config).validate_prediction(one, return_errors=True) for config, one in pairs]}
+
+
 if __name__ == "__main__":
     where = Path(sys.argv[1])
+    if (where / "predicted.json").exists():
+        (where / "told.json").write_text(json.dumps(predicted(where)))
+        sys.exit()
     found = {"label_studio": label_studio(where), "datumaro": datumaro(where)}
     (where / "told.json").write_text(json.dumps(found))

@@ -1,0 +1,130 @@
+"""An auto-annotation function for CVAT that asks a diffsight server. It needs cvat-sdk and numpy alone.
+
+cvat-cli auto-annotate TASK --function-file cvat_function.py -p url=str:http://127.0.0.1:8000 -p task=str:pose
+docs/annotation-tools.md tells of its parameters.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import urlencode
+
+import cvat_sdk.auto_annotation as cvataa
+import numpy as np
+import PIL.Image
+from cvat_sdk.masks import encode_mask
+
+_ROUTES = {
+    "pose": "/v1/pose",
+    "segmentation": "/v1/segmentation",
+    "referring": "/v1/segmentation/referring",
+    "few-shot": "/v1/segmentation/few-shot",
+}
+
+
+class Function:
+    """A task of a server, as CVAT asks for it."""
+
+    def __init__(self, url: str, key: str, task: str, labels: Sequence[str], concepts: Sequence[str]) -> None:
+        if task not in _ROUTES:
+            raise cvataa.BadFunctionError(f"task {task!r} is none of {', '.join(_ROUTES)}")
+        self._url, self._key, self._task = url.rstrip("/"), key, task
+        self._options: dict[str, Any] = {"referring": {"expressions": labels}, "few-shot": {"concepts": concepts}}.get(
+            task, {}
+        )
+        names = self._names(labels, concepts)
+        if task == "pose":
+            points = [cvataa.keypoint_spec(name, at) for at, name in enumerate(names)]
+            specs = [cvataa.skeleton_label_spec("person", 0, points)]
+        else:
+            # "any" fits masks and the polygons that they may be turned into.
+            specs = [cvataa.label_spec(name, at) for at, name in enumerate(names)]
+        self.spec = cvataa.DetectionFunctionSpec(labels=specs)
+
+    def detect(
+        self, context: cvataa.DetectionFunctionContext, image: PIL.Image.Image
+    ) -> list[cvataa.DetectionAnnotation]:
+        """The annotations of one frame."""
+        file = io.BytesIO()
+        image.convert("RGB").save(file, "PNG", compress_level=1)
+        if self._task == "pose":
+            return self._skeletons(context, json.loads(self._ask(file.getvalue())))
+        if context.conv_mask_to_poly:
+            return self._polygons(json.loads(self._ask(file.getvalue(), format="polygons")))
+        found = np.load(io.BytesIO(self._ask(file.getvalue(), format="npy")), allow_pickle=False)
+        if found.ndim == 2:  # numbers of classes from 0, or of concepts from 1
+            first = 1 if self._task == "few-shot" else 0
+            numbers = [number for number in np.unique(found).tolist() if number >= first]
+            masks = [(number - first, found == number) for number in numbers]
+        else:
+            masks = [(at, mask) for at, mask in enumerate(found) if mask.any()]
+        return [cvataa.mask(at, encode_mask(mask)) for at, mask in masks]
+
+    def _names(self, labels: Sequence[str], concepts: Sequence[str]) -> list[str]:
+        """What the task finds, in the order of its numbers."""
+        if self._task in ("referring", "few-shot"):
+            given = labels if self._task == "referring" else concepts
+            if not given:
+                wanted = "labels" if self._task == "referring" else "concepts"
+                raise cvataa.BadFunctionError(f"{self._task} needs -p {wanted}=str:A,B")
+            if self._task == "referring":
+                return list(labels)
+            return [json.loads(self._request(f"/v1/concepts/{one}"))["name"] for one in concepts]
+        small = io.BytesIO()
+        PIL.Image.new("RGB", (16, 16)).save(small, "PNG")
+        if self._task == "pose":
+            return list(json.loads(self._ask(small.getvalue(), boxes="[]"))["names"])
+        return list(json.loads(self._ask(small.getvalue()))["classes"])
+
+    def _skeletons(self, context: cvataa.DetectionFunctionContext, answer: Any) -> list[cvataa.DetectionAnnotation]:
+        least = 0.3 if context.conf_threshold is None else context.conf_threshold
+        found = []
+        for person in answer["persons"]:
+            if person["problem"] or person["score"] < (context.conf_threshold or 0):
+                continue
+            points = enumerate(zip(person["keypoints"], person["keypoint_scores"], strict=True))
+            elements = [cvataa.keypoint(at, place, outside=bool(score < least)) for at, (place, score) in points]
+            if any(score >= least for score in person["keypoint_scores"]):
+                found.append(cvataa.skeleton(0, elements))
+        return found
+
+    def _polygons(self, answer: Any) -> list[cvataa.DetectionAnnotation]:
+        if self._task == "few-shot":
+            parts = [(one["label"] - 1, one["mask"]) for one in answer["concepts"]]
+        elif self._task == "segmentation":
+            parts = [(answer["classes"].index(one["name"]), one) for one in answer["segments"]]
+        else:
+            parts = list(enumerate(answer["masks"]))
+        return [cvataa.polygon(at, outline) for at, one in parts for outline in one["polygons"] if len(outline) >= 6]
+
+    def _ask(self, image: bytes, **options: str) -> bytes:
+        query = urlencode({**self._options, **options}, doseq=True)
+        return self._request(f"{_ROUTES[self._task]}?{query}", image)
+
+    def _request(self, path: str, image: bytes | None = None) -> bytes:
+        headers = {"Content-Type": "image/png"} if image is not None else {}
+        headers |= {"X-API-Key": self._key} if self._key else {}
+        asked = urllib.request.Request(self._url + path, data=image, headers=headers)
+        try:
+            with urllib.request.urlopen(asked, timeout=300) as response:
+                data: bytes = response.read()
+                return data
+        except urllib.error.HTTPError as error:
+            told = error.read().decode("utf-8", "replace")
+            raise RuntimeError(f"{self._url}{path.partition('?')[0]} answered {error.code}: {told[:500]}") from error
+
+
+def create(
+    url: str = "http://127.0.0.1:8000", key: str = "", task: str = "pose", labels: str = "", concepts: str = ""
+) -> Function:
+    """The function that CVAT calls. labels, concepts: lists with commas.
+
+    Raises BadFunctionError for a task that there is none of, and RuntimeError with what the server answered.
+    """
+    lists = [[part.strip() for part in text.split(",") if part.strip()] for text in (labels, concepts)]
+    return Function(url, key, task, *lists)

@@ -1,0 +1,152 @@
+"""The function file for CVAT, against real servers, its results judged by CVAT's own SDK."""
+
+from __future__ import annotations
+
+import io
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cvat_sdk.auto_annotation as cvataa
+import numpy as np
+import pytest
+from cvat_sdk import models
+from cvat_sdk.auto_annotation.driver import _AnnotationMapper
+from cvat_sdk.masks import decode_mask
+from PIL import Image
+
+from diffsight.cvat_function import create
+from service.outputs import Rle, decode_rle
+from tests.conftest import Server, StartServer, running_server
+from tests.service.api.test_dense import heads_folder  # noqa: F401
+from tests.service.api.test_few_shot import picture, supports, weights  # noqa: F401
+from tests.service.api.test_pose import POSE, PUBLISHED
+
+
+class Context(cvataa.DetectionFunctionContext):
+    """What CVAT tells of a frame."""
+
+    def __init__(self, conf_threshold: float | None = None, conv_mask_to_poly: bool = False) -> None:
+        self._conf_threshold, self._conv_mask_to_poly = conf_threshold, conv_mask_to_poly
+
+    @property
+    def frame_name(self) -> str:
+        return "a.png"
+
+    @property
+    def conf_threshold(self) -> float | None:
+        return self._conf_threshold
+
+    @property
+    def conv_mask_to_poly(self) -> bool:
+        return self._conv_mask_to_poly
+
+
+def judged(function: Any, annotations: list[Any], *, polygons: bool = False) -> list[Any]:
+    """The shapes as the SDK would send them to a CVAT task with the function's own labels. Raises BadFunctionError."""
+    labels = []
+    for label in function.spec.labels:
+        sublabels = [
+            models.Sublabel(id=100 + one.id, name=one.name, type="points", attributes=[])
+            for one in getattr(label, "sublabels", [])
+        ]
+        kind = "skeleton" if sublabels else "any"
+        labels.append(models.Label(id=10 + label.id, name=label.name, type=kind, sublabels=sublabels, attributes=[]))
+    mapper = _AnnotationMapper(
+        logging.getLogger("cvat"),
+        function.spec.labels,
+        labels,
+        allow_unmatched_labels=False,
+        conv_mask_to_poly=polygons,
+    )
+    tags, shapes = mapper.validate_and_remap(annotations, 5)
+    assert tags == []
+    assert {shape.frame for shape in shapes} <= {5}
+    return shapes
+
+
+@pytest.fixture(scope="module")
+def poses() -> Iterator[Server]:
+    with running_server(backbone=str(PUBLISHED), pose=POSE) as running:
+        assert running.service.failure is None
+        yield running
+
+
+def test_persons_are_skeletons(poses: Server, picture: Image.Image, png: bytes) -> None:
+    function = create(url=poses.url + "/", task="pose")
+    (label,) = function.spec.labels
+    alone = poses.client.post("/v1/pose", files={"image": png}).json()
+    assert [one.name for one in label.sublabels] == alone["names"]
+    (shape,) = judged(function, function.detect(Context(), picture))
+    assert shape.type.value == "skeleton"
+    scores = alone["persons"][0]["keypoint_scores"]
+    assert [one.outside for one in shape.elements] == [score < 0.3 for score in scores]
+    assert [one.label_id for one in shape.elements] == [100 + at for at in range(len(scores))]
+    near = np.abs(np.array([one.points for one in shape.elements]) - alone["persons"][0]["keypoints"]).max(axis=1) < 0.1
+    assert near.mean() > 0.9  # weights are random, and some peaks are none
+    assert function.detect(Context(conf_threshold=1000.0), picture) == []
+
+
+@pytest.fixture(scope="module")
+def masks(
+    start_server: StartServer,
+    heads_folder: Path,  # noqa: F811
+    weights: Path,  # noqa: F811
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Server:
+    return start_server(
+        heads={name: str(heads_folder / f"{name}.safetensors") for name in ("segmentation", "referring")},
+        few_shot={"weights": str(weights)},
+        data_folder=tmp_path_factory.mktemp("data"),
+    )
+
+
+def test_masks_of_every_task(masks: Server) -> None:
+    image = picture(3)
+    opened = Image.open(io.BytesIO(image))
+    made = masks.client.post("/v1/concepts", json={"name": "square", **supports(7)}).json()
+    post = masks.client.post
+    expected = {
+        "segmentation": post("/v1/segmentation", files={"image": image}).json()["segments"],
+        "referring": post(
+            "/v1/segmentation/referring", files={"image": image}, data={"expressions": ["a two", "a three"]}
+        ).json()["masks"],
+        "few-shot": [
+            one["mask"]
+            for one in post("/v1/segmentation/few-shot", files={"image": image}, data={"concepts": made["id"]}).json()[
+                "concepts"
+            ]
+        ],
+    }
+    assert expected["segmentation"]
+    for task, told in expected.items():
+        function = create(masks.url, task=task, labels="a two, a three", concepts=made["id"])
+        names = {10 + label.id: label.name for label in function.spec.labels}
+        by_name = {one["name"]: decode_rle(Rle(**one["rle"])) for one in told if one["area"]}
+        shapes = judged(function, function.detect(Context(), opened))
+        assert {names[shape.label_id] for shape in shapes} == by_name.keys()
+        for shape in shapes:
+            mask = decode_mask(shape.points, image_width=opened.width, image_height=opened.height)
+            assert (mask != by_name[names[shape.label_id]]).mean() < 0.005
+        outlines = judged(function, function.detect(Context(conv_mask_to_poly=True), opened), polygons=True)
+        assert {shape.type.value for shape in outlines} <= {"polygon"}
+        assert {names[shape.label_id] for shape in outlines} == by_name.keys()
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"task": "depth"}, "none of pose"),
+        ({"task": "referring"}, "labels=str"),
+        ({"task": "few-shot"}, "concepts=str"),
+    ],
+)
+def test_what_can_not_be_is_said(masks: Server, given: dict[str, str], told: str) -> None:
+    with pytest.raises(cvataa.BadFunctionError, match=told):
+        create(masks.url, **given)
+
+
+def test_what_the_server_refuses_is_told(masks: Server) -> None:
+    with pytest.raises(RuntimeError, match=r"404.*nothing-stored"):
+        create(masks.url, task="few-shot", concepts="nothing")
