@@ -74,7 +74,8 @@ def from_records(records: Iterable[tuple[str, Mapping[str, Any]]]) -> StoredVect
 
     Raises InvalidInput where there are none, or not of one size.
     """
-    names, vectors = [], []
+    names: list[str] = []
+    vectors: list[NDArray[np.float32]] = []
     for name, result in records:
         vector = result.get("vector")
         if not isinstance(vector, list) or (vectors and len(vector) != len(vectors[0])):

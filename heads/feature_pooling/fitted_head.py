@@ -177,7 +177,7 @@ def _maps(plan: HeadPlan, vectors: NDArray[np.float32]) -> list[Tensor]:
     if plan.kind in ("linear", "mlp"):
         return [tensor[:, :, None, None]]
     size = plan.pool_size
-    parts = tensor.split([channels * size**2 for channels in plan.channels] * plan.timesteps, dim=1)
+    parts = torch.split(tensor, [channels * size**2 for channels in plan.channels] * plan.timesteps, dim=1)
     return [part.unflatten(1, (-1, size, size)) for part in parts]
 
 

@@ -50,7 +50,7 @@ class ExamplesRequest(TaskRequest):
                 hint="send `labels` once for each image, in the order of the images; or a zip with a folder a class",
             )
         rest = iter(given)
-        return images, [folder_of(image) if isinstance(image, ArchivedFile) else next(rest) for image in images]
+        return images, [folder_of(image.name) if isinstance(image, ArchivedFile) else next(rest) for image in images]
 
 
 class HeadRequest(BaseModel):
@@ -79,6 +79,12 @@ class ClassifierRequest(ExamplesRequest):
     )
 
     name: str = Field(default="", max_length=200, description="For people; ids are the server's.")
+    job: str | None = Field(
+        default=None,
+        max_length=64,
+        description="A finished job of the task `features`, whose vectors are taken: images are labelled by the folder "
+        "that they are in, and read as the job did. Further images may go with it.",
+    )
     blocks: list[Block] | None = Field(
         default=None,
         min_length=1,
@@ -217,14 +223,14 @@ def classifier_answer(stored: Stored, revision: str) -> ClassifierAnswer:
     )
 
 
-def folder_of(file: ArchivedFile) -> str:
-    """The class of a file in a zip: the name of the folder it is in. Raises InvalidInput for one in none."""
-    parts = file.name.replace("\\", "/").split("/")
+def folder_of(name: str) -> str:
+    """The class of a file in a zip or a job: the name of the folder it is in. Raises InvalidInput for one in none."""
+    parts = name.replace("\\", "/").split("/")
     if len(parts) < 2 or not parts[-2].strip():
         raise InvalidInput(
-            file.name, "it lies in no folder", hint="zip one folder a class, with its images inside: cat/1.jpg"
+            name, "it lies in no folder", hint="zip one folder a class, with its images inside: cat/1.jpg"
         )
-    name = parts[-2].strip()
-    if len(name) > 200:
-        raise InvalidInput(file.name, "the folder's name has more than 200 characters", hint="give it a shorter one")
-    return name
+    folder = parts[-2].strip()
+    if len(folder) > 200:
+        raise InvalidInput(name, "the folder's name has more than 200 characters", hint="give it a shorter one")
+    return folder

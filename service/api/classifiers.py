@@ -25,6 +25,7 @@ from service.api.classifier_bodies import (
     HeadRequest,
     classifier_answer,
 )
+from service.api.classifier_jobs import READ_BY_THE_JOB, examples_of_job
 from service.api.inputs import ImageSource, read_request
 from service.openapi import keyed, not_ready, task_problems
 from service.problems import ChangedMeanwhile, UnsupportedBody
@@ -71,20 +72,34 @@ async def fit_classifier(request: Request) -> FittedAnswer:
     from heads.feature_pooling.blocks import resolve_blocks
     from service.classifiers import FeatureOptions, as_tensors, fitted, joined, released_head
 
-    options = FeatureOptions(
-        blocks=resolve_blocks(asked.blocks, backbone.sub_blocks),
-        timesteps=tuple(asked.timesteps),
-        pool_size=asked.pool_size,
-        noise_samples=asked.noise_samples,
-        fit=asked.fit,
-    )
-    check_classes(labels, service.settings.limits)
+    of_job: Examples | None = None
+    if asked.job is None:
+        options = FeatureOptions(
+            blocks=resolve_blocks(asked.blocks, backbone.sub_blocks),
+            timesteps=tuple(asked.timesteps),
+            pool_size=asked.pool_size,
+            noise_samples=asked.noise_samples,
+            fit=asked.fit,
+        )
+    else:
+        if given := [name for name in READ_BY_THE_JOB if name in asked.model_fields_set]:
+            raise InvalidInput(given[0], "images are read as the job read them", hint="leave it out")
+        # Jobs know this module: it is what one of their tasks asks.
+        from service.jobs.serving import jobs_of
+
+        store, most = await jobs_of(request).store(), service.settings.limits.max_training_images
+        of_job, options = await asyncio.to_thread(examples_of_job, store, asked.job, backbone, most)
+    check_classes([*(of_job.labels if of_job else ()), *labels], service.settings.limits)
     if asked.head == "logistic" and asked.head_options is not None:
         raise InvalidInput("head_options", "they go with a released head", hint="send head too, or leave them out")
 
     async def fit(engine: RequestEngine, _: Sequence[object]) -> tuple[Stored, Classifier, int, int]:
         head = await released_head(engine, asked.head, (asked.head_options or HeadRequest()).model_dump(), options)
-        examples, duplicates = joined(None, await _examples(request, engine, images, labels, options))
+        examples, duplicates = (None, 0) if of_job is None else joined(None, of_job)
+        if images or examples is None:
+            sent = await _examples(request, engine, images, labels, options)
+            examples, again = joined(examples, sent)
+            duplicates += again
         with _Stopped() as stopped:
             classifier = await asyncio.to_thread(
                 fitted, examples, options, engine.backbone, name=asked.name, head=head, stopped=stopped

@@ -183,7 +183,16 @@ def test_the_module_runs_as_the_script_does() -> None:
 def test_a_label_tree_is_descended(pictures: list[Path], tmp_path: Path) -> None:
     tree = tmp_path / "labels.json"
     tree.write_text(json.dumps({"small": ["zero", "one"], "large": ["eight", "nine"]}))
-    options = ["--tree", tree, "--template", "a handwritten {}", "--confidence", "0.6", "--budget", "60"]
+    options: list[str | Path] = [
+        "--tree",
+        tree,
+        "--template",
+        "a handwritten {}",
+        "--confidence",
+        "0.6",
+        "--budget",
+        "60",
+    ]
     done = diffsight("predict", "label-tree", pictures[0], *options)
     assert done.returncode == 0, done.stderr
     header, row = done.stdout.splitlines()

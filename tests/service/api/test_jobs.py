@@ -385,3 +385,32 @@ def test_copies_among_a_job_s_images_are_told(jobs: Server, pictures: Path, chec
     check_problem(jobs.client.get(f"{ROUTE}/{job}/duplicates", params={"similarity": 2}), 422, "invalid-input")
     missing = jobs.client.get(f"{ROUTE}/none/duplicates")
     assert missing.status_code == 404
+
+
+def test_a_classifier_is_fitted_to_a_job_s_vectors(jobs: Server, pictures: Path, check_problem: Any) -> None:
+    files = [path.read_bytes() for path in sorted(pictures.rglob("*.png"))[:4]]
+    named = dict(zip(("in/a/1.png", "in/a/2.png", "in/b/3.png", "in/b/4.png"), files, strict=True))
+    asked = {"task": "features", "parameters": '{"timesteps": [20], "blocks": ["mid_block"]}'}
+    job = begin(jobs, files={"archive": zipped(named)}, data=asked)["id"]
+    assert ended(jobs, job)["done"] == 4
+    fitted = jobs.client.post("/v1/classifiers", json={"job": job, "name": "of a job"})
+    assert fitted.status_code == 201, fitted.text
+    answer = fitted.json()
+    assert [(one["label"], one["images"]) for one in answer["classes"]] == [("a", 2), ("b", 2)]
+    assert (answer["blocks"], answer["timesteps"], answer["rows"]) == (["mid_block"], [20], 0)
+    told = jobs.client.post(f"/v1/classify/{answer['id']}", files={"image": files[0]}).json()
+    assert told["answers"][0]["label"] in ("a", "b")
+
+    def refused(told: str, **body: Any) -> None:
+        problem = check_problem(jobs.client.post("/v1/classifiers", json={"job": job, **body}), 422, "invalid-input")
+        assert told in problem["detail"]
+
+    refused("images are read as the job read them", pool_size=2)
+    assert jobs.client.post("/v1/classifiers", json={"job": "none"}).status_code == 404
+    flat = {"task": "features", "parameters": '{"normalise": true}'}
+    scaled = begin(jobs, files={"archive": zipped(named)}, data=flat)["id"]
+    ended(jobs, scaled)
+    refused("scaled to length 1", job=scaled)
+    loose = begin(jobs, files={"archive": zipped({"1.png": files[0]})}, data=asked)["id"]
+    ended(jobs, loose)
+    refused("lies in no folder", job=loose)
