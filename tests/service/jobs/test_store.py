@@ -151,3 +151,28 @@ def test_the_default_is_a_file_in_the_data_folder(tmp_path: Path) -> None:
 
     JobStore(default_url(tmp_path / "data")).close()
     assert (tmp_path / "data" / "jobs.db").is_file()
+
+
+def test_what_stands_before_the_first_unfinished_item_is_a_whole(store: JobStore) -> None:
+    job = listed(store, 4)
+    assert store.first_pending(job.id) == 0
+    store.finish(job.id, [Outcome(0, "a", "{}"), Outcome(1, error="broken"), Outcome(3, "d", "{}")])
+    assert store.first_pending(job.id) == 2
+    assert [one.position for one in store.records(job.id, before=2, page=1)] == [0]
+    assert [one.position for one in store.records(job.id, status="failed", before=2)] == [1]
+    store.finish(job.id, [Outcome(2, "c", "{}")])
+    assert store.first_pending(job.id) is None
+    assert [one.position for one in store.records(job.id)] == [0, 2, 3]
+
+
+def test_a_list_that_is_made_of_a_deleted_job_leaves_nothing(store: JobStore) -> None:
+    job = store.add("features", {}, {})
+    store.delete(job.id)
+    store.add_items(job.id, [Item(0, "a", "a", {})])
+    assert store.pending(job.id, after=-1, limit=9) == []
+
+
+@pytest.mark.parametrize("job", ["", "\0", "a\0b", "é", "0123456789abcdef"])
+def test_any_text_may_be_asked_for(store: JobStore, job: str) -> None:
+    with pytest.raises(NothingStored):
+        store.get(job)
