@@ -21,8 +21,7 @@ SMALL = {"width": 16, "attention_heads": 2, "depth": 1, "epochs": 20}
 ATTENTION = {
     "head": "attention",
     "head_options": json.dumps(SMALL),
-    "blocks": "up_blocks.1.attentions.1",
-    "pool_size": "2",
+    "blocks": "mid_block",
     "timesteps": "20",
 }
 
@@ -85,7 +84,7 @@ def test_a_file_with_another_head_inside_is_refused(
     ("options", "told"),
     [
         ({"head": "fusion"}, "fusion several of either"),
-        ({"blocks": ["mid_block", "up_blocks.1.attentions.1"]}, "attention reads one block"),
+        ({"blocks": ["1", "2"]}, "attention reads one block"),
         ({"pool_size": "64"}, "cells a side"),
         ({"head_options": '{"width": 15, "attention_heads": 2}'}, "do not divide"),
         ({"head_options": '{"width": 0}'}, "greater than or equal to 1"),

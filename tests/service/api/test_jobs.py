@@ -379,7 +379,7 @@ def test_copies_among_a_job_s_images_are_told(jobs: Server, pictures: Path, chec
     asked = {"task": "features", "parameters": '{"noise_samples": 0}'}
     job = begin(jobs, files={"archive": zipped(named)}, data=asked)["id"]
     assert ended(jobs, job)["done"] == 3
-    answer = jobs.client.get(f"{ROUTE}/{job}/duplicates", params={"similarity": 0.9999}).json()
+    answer = jobs.client.get(f"{ROUTE}/{job}/duplicates", params={"similarity": 0.999999}).json()
     assert answer["images"] == 3
     assert ["a.png", "copy of a.png"] in [[one["image"] for one in group] for group in answer["groups"]]
     check_problem(jobs.client.get(f"{ROUTE}/{job}/duplicates", params={"similarity": 2}), 422, "invalid-input")
