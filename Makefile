@@ -10,7 +10,8 @@ endif
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 
-.PHONY: help env demo test test-slow conformance serve lint format openapi docs bench fuzz soak-jobs pocket wheel image-check clean
+.PHONY: help env demo test test-slow conformance serve lint format openapi docs bench fuzz soak-jobs pocket pocket-heads wheel \
+  image-check clean
 
 help:  ## print this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -68,6 +69,19 @@ soak-jobs: env  ## a job of 2,000 images on a server that is killed hard five ti
 
 pocket: env  ## train the embedded backbone from nothing; resumes where it was stopped
 	$(BIN)/python -m training.pocket train
+
+FIT := $(BIN)/diffsight fit
+DENSE := --out heads/vpd/pocket --width 32 --held-out training/world/held_out/scenes
+pocket-heads: env  ## fit the heads of the embedded backbone to the rendered world (the better part of an hour on 2 cores)
+	test -d runs/world/training || $(BIN)/python -m training.world runs/world/training --scenes 14000 --seed 1
+	$(FIT) depth runs/world/training --examples 2500 --epochs 8 $(DENSE)
+	$(FIT) segmentation runs/world/training --examples 5000 --epochs 10 $(DENSE)
+	$(FIT) referring runs/world/training --examples 8000 --epochs 8 $(DENSE)
+	$(FIT) pose runs/world/training/instances.json --images runs/world/training/images \
+	  --out heads/sdpose/pocket --steps 1500 --held-out training/world/held_out/scenes/instances.json \
+	  --held-out-images training/world/held_out/scenes/images
+	$(FIT) few-shot runs/world/training/images runs/world/training/semantic --out heads/diffews/pocket \
+	  --hold-out 1 --examples 2000 --steps 1200 --batch 6 --shots 3 --learning-rate 3e-4 --part attn1 --part conv_out --half
 
 wheel: env  ## build the source distribution and the wheel into dist/
 	$(BIN)/python -m build

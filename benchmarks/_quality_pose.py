@@ -17,11 +17,11 @@ from training.pose import mean_pose_points
 from training.pose_data import read_pose_data
 from training.pose_evaluation import evaluated, predict_persons, share_found
 
-HELD_OUT = Path(__file__).parents[1] / "training" / "world" / "held_out" / "scenes"
 
+def measure_pose(folder: Path) -> dict[str, float]:
+    """Figures of annotated boxes: `pose_pck_0_1`, `pose_ap`, and the mean pose's.
 
-def measure_pose() -> dict[str, float]:
-    """Figures of annotated boxes: `pose_pck_0_1`, `pose_ap`, and both for the mean pose.
+    folder: a rendered world.
 
     Raises ModelNotFound where no head is shipped for the embedded backbone.
     """
@@ -31,7 +31,7 @@ def measure_pose() -> dict[str, float]:
             "no pose head is shipped for the embedded backbone",
             hint="fit one: docs/pose.md has the command, with --out heads/sdpose/pocket",
         )
-    data = read_pose_data(HELD_OUT / "instances.json", HELD_OUT / "images")
+    data = read_pose_data(folder / "instances.json", folder / "images")
     predictions = predict_persons(DirectEngine(backbone), open_pose(backbone, SHIPPED), data, data.persons)
     mean = np.array(json.loads((SHIPPED / POSE_FILE).read_text(encoding="utf-8"))["told"]["mean_pose"])
     baseline = dict(zip((one.id for one in data.persons), mean_pose_points(mean, data.persons), strict=True))

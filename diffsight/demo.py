@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import io
 import os
 import signal
 import socket
@@ -30,6 +29,7 @@ from sklearn.preprocessing import StandardScaler
 
 from backbones.errors import DiffsightError
 from diffsight import pictures
+from diffsight.demo_scenes import found_by_example, looked_at, png, which_thing
 from training.datasets.digits import DIGIT_NAMES, Digits, held_out_digits, training_digits
 
 TEMPLATE = "a handwritten {}"
@@ -45,12 +45,18 @@ START_SECONDS = 180.0
 
 @dataclass
 class Outcome:
-    """What was measured. labels: (N,), the truth. posteriors: (N, 10), rows summing to 1. times: seconds by route."""
+    """What was measured. labels: (N,), the truth. posteriors: (N, 10), rows summing to 1. times: seconds by route.
+
+    scenes_right, scenes: of the scenes with one thing. drawn: pictures with their captions, by file name, row by row.
+    """
 
     labels: NDArray[np.int64]
     posteriors: NDArray[np.float64]
     feature_accuracy: float = 0.0
     pixel_accuracy: float = 0.0
+    scenes_right: int = 0
+    scenes: int = 0
+    drawn: dict[str, list[list[tuple[str, NDArray[np.uint8]]]]] = field(default_factory=dict)
     zero_shot_seconds: float = 0.0
     rows: int = 0
     times: dict[str, list[float]] = field(default_factory=dict)
@@ -60,10 +66,11 @@ class Outcome:
         return float((self.posteriors.argmax(axis=1) == self.labels).mean())
 
 
-def demonstrate(out: Path, images: int, fitted_on: int) -> Outcome:
+def demonstrate(out: Path, images: int, fitted_on: int, scenes: int) -> Outcome:
     """Run the whole demonstration and write its pictures and inputs to `out`.
 
     images: how many held-out digits to classify. fitted_on: how many training digits the classifier on features sees.
+    scenes: how many held-out scenes are asked what stands there.
     Raises DiffsightError where the server does not start or answers with an error.
     """
     console = Console()
@@ -73,9 +80,11 @@ def demonstrate(out: Path, images: int, fitted_on: int) -> Outcome:
     console.print(f"{len(files)} handwritten digits that training never saw lie in [bold]{out / 'images'}[/]")
     with server(out / "server.log", console) as address:
         console.print(f"the server answers on {address}: its own documentation is at {address}/docs")
-        outcome = asyncio.run(_conversation(address, digits, chosen, files, fitted_on, console))
+        outcome = asyncio.run(_conversation(address, digits, chosen, files, fitted_on, scenes, console))
     pictures.posteriors(out / "zero_shot.png", [digits.image(int(index)) for index in chosen], outcome, DIGIT_NAMES)
     pictures.confusion(out / "confusion.png", outcome.labels, outcome.posteriors.argmax(axis=1), DIGIT_NAMES)
+    for name, rows in outcome.drawn.items():
+        pictures.captioned(out / name, rows)
     report(outcome, out, console, fitted_on)
     return outcome
 
@@ -134,7 +143,13 @@ def _wait_until_ready(process: subprocess.Popen[bytes], address: str, log: Path)
 
 
 async def _conversation(
-    address: str, digits: Digits, chosen: NDArray[np.int64], files: Sequence[Path], fitted_on: int, console: Console
+    address: str,
+    digits: Digits,
+    chosen: NDArray[np.int64],
+    files: Sequence[Path],
+    fitted_on: int,
+    scenes: int,
+    console: Console,
 ) -> Outcome:
     outcome = Outcome(digits.labels[chosen], np.zeros((len(files), len(DIGIT_NAMES))))
     async with httpx2.AsyncClient(base_url=address, timeout=300) as client:
@@ -144,6 +159,9 @@ async def _conversation(
         with Progress(console=console) as progress:
             await _zero_shot(caller, files, outcome, progress)
             await _features(caller, digits, chosen, files, fitted_on, outcome, progress)
+            outcome.scenes_right, outcome.scenes = await which_thing(caller, scenes, progress)
+            outcome.drawn["scenes.png"] = await looked_at(caller, progress)
+            outcome.drawn["by_example.png"] = await found_by_example(caller, progress)
         refused = await caller.post("/v1/classify/zero-shot", expect=422, content=b"no picture", **_raw(["a", "b"]))
         console.print(f"a text file is refused with {refused['status']}: {refused['detail']}")
         await caller.get("/metrics")
@@ -151,7 +169,7 @@ async def _conversation(
 
 
 class _Caller:
-    """A client that times its calls by route, and raises what the server complains of."""
+    """A client that times its calls by route, and raises what the server complains of: `demo_scenes.Caller`."""
 
     def __init__(self, client: httpx2.AsyncClient, times: dict[str, list[float]]) -> None:
         self.client = client
@@ -162,6 +180,9 @@ class _Caller:
 
     async def post(self, route: str, *, expect: int = 200, **arguments: Any) -> Any:
         return (await self._call("POST", route, expect, **arguments)).json()
+
+    async def picture(self, route: str, **arguments: Any) -> bytes:
+        return (await self._call("POST", route, 200, **arguments)).content
 
     async def _call(self, method: str, route: str, expect: int, **arguments: Any) -> httpx2.Response:
         started = time.perf_counter()
@@ -219,7 +240,7 @@ async def _features(
     """Vectors of training and held-out digits over HTTP; a linear classifier on them, and one on raw pixels."""
     training = training_digits()
     seen = np.random.default_rng(1).permutation(len(training))[:fitted_on]
-    encoded = [_png(training.image(int(index))) for index in seen] + [file.read_bytes() for file in files]
+    encoded = [png(training.image(int(index))) for index in seen] + [file.read_bytes() for file in files]
     task = progress.add_task("features", total=len(encoded))
     vectors: list[list[float]] = []
     for at in range(0, len(encoded), 16):
@@ -235,12 +256,6 @@ async def _features(
         setattr(outcome, name, float(classifier.score(inputs[fitted_on:], digits.labels[chosen])))
 
 
-def _png(image: NDArray[np.uint8]) -> bytes:
-    written = io.BytesIO()
-    Image.fromarray(image).save(written, "PNG")
-    return written.getvalue()
-
-
 def report(outcome: Outcome, out: Path, console: Console, fitted_on: int) -> None:
     """Print the routes that answered, where the pictures are, and, last, the accuracy."""
     table = Table(title="what was asked over HTTP", title_justify="left")
@@ -253,7 +268,8 @@ def report(outcome: Outcome, out: Path, console: Console, fitted_on: int) -> Non
         f"{outcome.rows} U-Net rows for {len(outcome.labels)} zero-shot answers in {outcome.zero_shot_seconds:.1f} s: "
         f"{outcome.rows / outcome.zero_shot_seconds:.0f} rows/s, {CLIENTS} clients at once"
     )
-    console.print(f"pictures: {out / 'zero_shot.png'}, {out / 'confusion.png'}")
+    drawn = ", ".join(str(out / name) for name in ("zero_shot.png", "confusion.png", *outcome.drawn))
+    console.print(f"pictures: {drawn}", soft_wrap=True)
     accuracy = Table(title=f"accuracy on {len(outcome.labels)} held-out digits, ten classes", title_justify="left")
     accuracy.add_column("method")
     accuracy.add_column("labelled images", justify="right")
@@ -262,4 +278,5 @@ def report(outcome: Outcome, out: Path, console: Console, fitted_on: int) -> Non
     accuracy.add_row("linear on /v1/features", str(fitted_on), f"{outcome.feature_accuracy:.3f}")
     accuracy.add_row("linear on raw pixels, for comparison", str(fitted_on), f"{outcome.pixel_accuracy:.3f}")
     console.print(accuracy)
+    console.print(f"which of ten things stands in a held-out scene: {outcome.scenes_right} of {outcome.scenes} right")
     console.print(f"zero-shot accuracy: {outcome.accuracy:.4f}")

@@ -72,6 +72,21 @@ def confusion(file: Path, labels: NDArray[np.int64], answers: NDArray[np.int64],
     _save(sheet, file)
 
 
+def captioned(file: Path, rows: Sequence[Sequence[tuple[str, NDArray[np.uint8]]]], side: int = 176) -> None:
+    """Images with captions above them. rows: captions and images (H, W, 3) uint8 RGB, which are shown `side` wide."""
+    columns, gap, line = max(len(row) for row in rows), 6, 18
+    sheet = Image.new("RGB", (columns * (side + gap) + gap, len(rows) * (side + line + gap) + gap), _PAPER)
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=12)
+    for down, row in enumerate(rows):
+        for across, (caption, image) in enumerate(row):
+            x, y = gap + across * (side + gap), gap + down * (side + line + gap)
+            while caption and font.getlength(caption) > side:
+                caption = caption[:-1]
+            draw.text((x, y), caption, fill=_INK, font=font)
+            sheet.paste(Image.fromarray(image).resize((side, side)), (x, y + line))
+    _save(sheet, file)
+
+
 def _save(sheet: Image.Image, file: Path) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     beside = file.with_suffix(".part.png")

@@ -269,8 +269,9 @@ class PoseSettings(BaseModel):
     detector: str = Field(
         default="",
         description="What finds persons where a request sends no boxes: folder or hub id of an object-detection model "
-        "of transformers (such as `PekingU/rtdetr_r50vd`), or an `.onnx` file of one, or of a YOLO. Empty: the whole "
-        "image is taken as one person.",
+        "of transformers (such as `PekingU/rtdetr_r50vd`), an `.onnx` file of one or of a YOLO, or `segmentation`: the "
+        "parts of the segmentation head's class `person`. Empty: the whole image is one person, but for the network "
+        "shipped for `pocket`, which has the segmentation head shipped beside.",
     )
     detector_threshold: float = Field(
         default=0.3, ge=0, le=1, description="Lowest score of a detected person where a request gives none."

@@ -110,8 +110,8 @@ class Service:
         """The backbone, and what heads of its own the settings name."""
         model = open_served(self.settings)
         if isinstance(model, StableDiffusion):
-            self.poses = open_pose_service(self.settings, model)
             self.dense = open_dense_heads(self.settings, model)
+            self.poses = open_pose_service(self.settings, model, self.dense)
         self.calibration = open_calibration(self.settings, model.description)
         return model
 

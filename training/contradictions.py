@@ -13,14 +13,19 @@ from training.world.vocabulary import COLOURS, TRAINING_CLASSES
 _OPPOSITES = {"left of": "right of", "right of": "left of", "in front of": "behind", "behind": "in front of"}
 _FAMILIES: tuple[tuple[str, ...], ...] = (TRAINING_CLASSES, tuple(COLOURS), DIGIT_NAMES, tuple("0123456789"))
 
+_NOUN_WEIGHT = 2
 
-def contradiction(sentence: str, true: Sequence[str], draw: np.random.Generator) -> str | None:
+
+def contradiction(
+    sentence: str, true: Sequence[str], draw: np.random.Generator, relation_weight: int = 3
+) -> str | None:
     """`sentence` with a noun, colour, digit or relation exchanged so that it is false, or None where nothing can be.
 
     true: all that is known to be true of the image; what it mentions is not put in another's place.
+    relation_weight: how much likelier than a colour a relation is exchanged; a noun is twice as likely.
     """
     choices: list[tuple[str, tuple[str, ...]]] = [
-        (words, (other,)) for words, other in _OPPOSITES.items() if words in sentence
+        (words, (other,)) for words, other in _OPPOSITES.items() if words in sentence for _ in range(relation_weight)
     ]
     words = sentence.split()
     said = set(" ".join(true).replace(",", "").split())
@@ -28,8 +33,7 @@ def contradiction(sentence: str, true: Sequence[str], draw: np.random.Generator)
         others = tuple(word for word in family if word not in said)
         for word in (word.strip(",") for word in words):
             if word in family and others:
-                # A noun says most: it is exchanged eight times as often as a colour.
-                choices += [(word, others)] * (8 if family is TRAINING_CLASSES else 1)
+                choices += [(word, others)] * (_NOUN_WEIGHT if family is TRAINING_CLASSES else 1)
     if not choices:
         return None
     old, others = choices[int(draw.integers(len(choices)))]

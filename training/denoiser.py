@@ -11,6 +11,7 @@ from torch.nn import functional
 from training.contradictions import contradiction
 from training.examples import NO_LABEL, Batch, Examples, Labels, draw_batch
 from training.loop import Draw
+from training.recipe import Emphasis
 from training.stock import CLIPTextConfig, CLIPTextModel, CLIPTokenizer, DDIMScheduler, UNet2DConditionModel
 from training.world.mannequin import KEYPOINTS
 from training.world.vocabulary import SEMANTIC_NAMES
@@ -33,14 +34,14 @@ class Denoiser(nn.Module):
         states: Tensor = self.text_encoder(tokens.input_ids).last_hidden_state
         return states
 
-    def noise_pred(self, latents: Tensor, timesteps: Tensor, encoder_hidden_states: Tensor) -> Tensor:
-        """The noise seen in scaled, noised latents.
+    def velocity(self, latents: Tensor, timesteps: Tensor, encoder_hidden_states: Tensor) -> Tensor:
+        """The velocity v = sqrt(abar) noise - sqrt(1 - abar) clean seen in scaled, noised latents.
 
         latents: (B, C, h, w). timesteps: (B,) int64. encoder_hidden_states: (B, T, D).
         Returns (B, C, h, w).
         """
-        noise: Tensor = self.unet(latents, timesteps, encoder_hidden_states).sample
-        return noise
+        velocity: Tensor = self.unet(latents, timesteps, encoder_hidden_states).sample
+        return velocity
 
 
 def build_denoiser(
@@ -83,13 +84,18 @@ def build_denoiser(
 
 
 def build_scheduler() -> DDIMScheduler:
-    """Stable Diffusion's noise schedule: 1000 steps, betas evenly spaced in their roots, epsilon prediction."""
+    """Stable Diffusion's noise schedule, 1000 steps with betas evenly spaced in their roots, and SD 2's v-prediction.
+
+    A small network learns images far sooner by their velocity: where nearly all is noise, a noise prediction that is
+    off by a hundredth says nothing of the image.
+    Source: Progressive Distillation (arXiv:2202.00512), section 4 and appendix D.
+    """
     return DDIMScheduler(
         num_train_timesteps=1000,
         beta_start=0.00085,
         beta_end=0.012,
         beta_schedule="scaled_linear",
-        prediction_type="epsilon",
+        prediction_type="v_prediction",
         clip_sample=False,
         set_alpha_to_one=False,
         steps_offset=1,
@@ -150,29 +156,32 @@ def denoiser_losses(
     *,
     batch: int,
     scaling_factor: float,
+    early: Emphasis,
+    late: Emphasis,
+    late_from: int,
     empty_prompts: float,
-    contradicted: float,
     contradiction_weight: float,
     supervision: float,
     half: bool,
 ) -> Callable[[Draw], dict[str, Tensor]]:
     """A function that draws one step's rows and gives its loss, the sum of three terms.
 
-    1. The squared noise error, things weighing three times what background does. Timesteps are stratified: one from
-       each of `batch` equal parts of the schedule. A share `empty_prompts` of the sentences is replaced by "".
-    2. `contradiction_weight` times: for a share `contradicted` of the rows, the same noised latents under a false
+    1. The squared error of the velocity, things weighing three times what background does. Timesteps are stratified:
+       one from each of `batch` equal parts of the schedule. A share `empty_prompts` of the sentences is replaced by "".
+    2. `contradiction_weight` times: for a share of the rows, the same noised latents under a false
        sentence. Its error must come out larger than the true one's by a twentieth, or the sentence was not read. Both
        errors are moved: if only the false one were, a network that reads nothing would raise both.
     3. `supervision` times the errors of labels told from the features.
-    Source: DDPM (arXiv:2006.11239), equation 14; classifier-free guidance (arXiv:2207.12598), algorithm 1.
+    Source: DDPM (arXiv:2006.11239), algorithm 1; classifier-free guidance (arXiv:2207.12598), algorithm 1.
     """
     steps = int(scheduler.config.num_train_timesteps)
     denoiser = learner.denoiser
 
     def losses(draw: Draw) -> dict[str, Tensor]:
-        rows = draw_batch(sets, draw, batch)
+        emphasis = late if draw.step >= late_from else early
+        rows = draw_batch(sets, emphasis.shares, draw, batch)
         true = [said[int(draw.numpy.integers(len(said)))] for said in rows.captions]
-        false = _false_sentences(true, rows, draw, round(batch * contradicted))
+        false = _false_sentences(true, rows, draw, round(batch * emphasis.contradicted), emphasis.relation_weight)
         shown = [
             "" if place not in false and draw.numpy.random() < empty_prompts else text
             for place, text in enumerate(true)
@@ -188,8 +197,9 @@ def denoiser_losses(
         contexts = denoiser.contexts(tokenizer, different)[[different.index(text) for text in texts]]
         every = torch.cat([torch.arange(batch), again])
         with torch.autocast("cpu", torch.bfloat16, enabled=half):
-            noise_pred = denoiser.noise_pred(noised[every], timesteps[every], contexts)
-        squared = (noise_pred.float() - noise[every]).square().mean(dim=1)
+            velocity = denoiser.velocity(noised[every], timesteps[every], contexts)
+        sought = scheduler.get_velocity(clean, noise, timesteps)[every]
+        squared = (velocity.float() - sought).square().mean(dim=1)
         weights = _thing_weights(rows.labels)
         errors = (squared[:batch] * weights).mean(dim=(1, 2))
         terms = {"denoising": errors.mean(), "squared": squared[:batch].mean()}
@@ -219,13 +229,13 @@ def _thing_weights(labels: Labels) -> Tensor:
     return weights / weights.mean(dim=(1, 2), keepdim=True)
 
 
-def _false_sentences(true: Sequence[str], rows: Batch, draw: Draw, most: int) -> dict[int, str]:
+def _false_sentences(true: Sequence[str], rows: Batch, draw: Draw, most: int, relation_weight: int) -> dict[int, str]:
     """False sentences by the row whose true one they contradict, `most` at most."""
     false: dict[int, str] = {}
     for place in draw.numpy.permutation(len(true)).tolist():
         if len(false) == most:
             break
-        said = contradiction(true[place], rows.captions[place], draw.numpy)
+        said = contradiction(true[place], rows.captions[place], draw.numpy, relation_weight)
         if said is not None:
             false[place] = said
     return false

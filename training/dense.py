@@ -25,7 +25,7 @@ from backbones.engine import DirectEngine, complete
 from backbones.errors import InvalidInput
 from backbones.stable_diffusion import StableDiffusion
 from heads.images import distinct_colours, pad_to_multiple, resize, resize_maps, to_pixel_values
-from heads.vpd.checkpoint import FittedAs, save_fitted, tapped_channels
+from heads.vpd.checkpoint import FittedAs, open_head, save_fitted, tapped_channels
 from heads.vpd.depth_network import DepthNetwork
 from heads.vpd.features import Taps, find_taps, make_row, pyramid, stacked
 from heads.vpd.metrics import IGNORED, IoUCounts, depth_figures, mean_figures, referring_figures, silog_loss
@@ -36,6 +36,8 @@ from heads.vpd.segmentation import enlarged as classes_enlarged
 from heads.vpd.segmentation_network import SegmentationNetwork
 from training import checkpoints
 from training.datasets.dense_folder import DenseFolder, Sample, Task
+from training.dense_baselines import baseline_figures, fit_baselines, save_baselines
+from training.evaluate_dense import world_figures
 
 TEMPLATE = "a photo of a {}"
 MASK_WEIGHTS = (0.9, 1.1)
@@ -78,12 +80,21 @@ class Setup:
 
 
 def fit_dense(
-    backbone: StableDiffusion, task: Task, source: Path, out: Path, recipe: DenseRecipe, *, most: int = 0
+    backbone: StableDiffusion,
+    task: Task,
+    source: Path,
+    out: Path,
+    recipe: DenseRecipe,
+    *,
+    most: int = 0,
+    measured: Path | None = None,
 ) -> dict[str, float]:
     """Fit a head on the examples in `source` and write it into `out`; a run that was stopped goes on where it was.
 
-    most: examples that are used at most, 0 for all. Returns the figures on the held-out examples.
-    Writes TASK.safetensors, TASK.md (the card), curves-TASK.png and cache/, which may be deleted.
+    most: examples that are used at most, 0 for all. measured: another folder that the card's figures come from, through
+    the head as it will be served; without one they come from the examples held out of `source`. Returns the figures.
+    Writes TASK.safetensors, TASK-baselines.safetensors, TASK.md (the card), curves-TASK.png and cache/, which may be
+    deleted.
     Raises InvalidInput where the folder does not hold what the task needs.
     """
     setup = prepare(backbone, task, DenseFolder(source, task, most=most), recipe)
@@ -97,7 +108,8 @@ def fit_dense(
     network = build_network(setup)
     history = train(setup, network, features, truths, first, max_metres, out)
     figures = evaluate(setup, network, features[first:], truths[first:], max_metres)
-    baselines = baseline_figures(setup, truths, first)
+    baselines = fit_baselines(task, images_of(setup, 0, first), truths[:first], len(setup.classes) * setup.maps)
+    guessed = baseline_figures(task, baselines, list(images_of(setup, first)), [one.numpy() for one in truths[first:]])
     fitted = FittedAs(
         task=task,
         backbone=backbone.name,
@@ -109,9 +121,16 @@ def fit_dense(
         tokens=len(setup.context) if task == "referring" else 0,
     )
     save_fitted(out / f"{task}.safetensors", network, fitted)
-    (out / f"{task}.md").write_text(card(setup, fitted, figures, baselines, first), encoding="utf-8")
+    save_baselines(out / f"{task}-baselines.safetensors", baselines)
     draw_curves(out / f"curves-{task}.png", history)
-    return {**figures, **baselines}
+    told, where = {**figures, **guessed}, f"the {len(truths) - first} examples that were held out"
+    if measured is not None:
+        others = DenseFolder(measured, task)
+        head = open_head(backbone, task, out / f"{task}.safetensors")
+        told = world_figures(DirectEngine(backbone), head, others, baselines)
+        where = f"{len(others.samples)} examples of another folder, none of them seen in fitting"
+    (out / f"{task}.md").write_text(card(setup, fitted, told, first, where), encoding="utf-8")
+    return told
 
 
 def prepare(backbone: StableDiffusion, task: Task, folder: DenseFolder, recipe: DenseRecipe) -> Setup:
@@ -184,6 +203,11 @@ def features_of(setup: Setup, engine: DirectEngine, samples: Sequence[Sample]) -
     rows = [make_row(one, context, capture, "") for one, context in zip(latents, contexts, strict=True)]
     found = complete(engine.unet(rows))
     return [[level.half().cpu().contiguous() for level in pyramid(one, setup.taps, maps=setup.maps)] for one in found]
+
+
+def images_of(setup: Setup, start: int, stop: int | None = None) -> Iterator[NDArray[np.uint8]]:
+    """(H, W, 3) uint8 RGB of some examples, at the size that the network sees."""
+    return (resize(setup.folder.image(one), setup.size) for one in setup.folder.samples[start:stop])
 
 
 def truth_at(setup: Setup, sample: Sample) -> Tensor:
@@ -322,70 +346,6 @@ def evaluate(
     return counts.figures() if setup.task == "segmentation" else referring_figures(pairs)
 
 
-def baseline_figures(setup: Setup, truths: Sequence[Tensor], first: int) -> dict[str, float]:
-    """Two honest baselines on the held-out examples: the training mean at each pixel, and a linear model.
-
-    The linear model knows a pixel's colour and place. For expressions the mean mask is the only one: it reads no text.
-    """
-    known, held = truths[:first], truths[first:]
-    samples = setup.folder.samples
-    if setup.task == "referring":
-        mean = torch.stack([one.float() for one in known]).mean(dim=0)
-        guess = mean >= mean.flatten().kthvalue(int(mean.numel() * 0.9)).values
-        pairs = [(int((guess & one.bool()).sum()), int((guess | one.bool()).sum())) for one in held]
-        return {f"mean_baseline_{key}": value for key, value in referring_figures(pairs).items()}
-    inputs = [pixel_inputs(resize(setup.folder.image(one), setup.size)) for one in samples]
-    names = setup.classes or ("",)
-    weights = linear_fit(inputs[:first], known, 0 if setup.task == "depth" else len(names))
-    if setup.task == "depth":
-        total = torch.stack([one for one in known]).sum(dim=0)
-        number = torch.stack([(one > 0).float() for one in known]).sum(dim=0)
-        mean = total / number.clamp_min(1)
-        mean = torch.where(number > 0, mean, mean[number > 0].mean())
-        linear = [(one @ weights)[:, 0].reshape(setup.size).clamp_min(0.01) for one in inputs[first:]]
-        found = {"mean": [mean] * len(held), "linear": linear}
-        return {
-            f"{name}_baseline_{key}": value
-            for name, maps in found.items()
-            for key, value in mean_figures(
-                [depth_figures(one, truth, truth > 0) for one, truth in zip(maps, held, strict=True)]
-            ).items()
-            if key in ("abs_rel", "rmse", "d1")
-        }
-    votes = torch.stack([functional.one_hot(one.long().clamp_max(len(names)), len(names) + 1) for one in known])
-    commonest = votes[..., : len(names)].sum(dim=0).argmax(dim=-1)
-    linear_maps = [(one @ weights).argmax(dim=-1).reshape(setup.size) for one in inputs[first:]]
-    result = {}
-    for name, maps in (("mean", [commonest] * len(held)), ("linear", linear_maps)):
-        counts = IoUCounts.zeros(len(names))
-        for one, truth in zip(maps, held, strict=True):
-            counts.add(one.numpy(), truth.numpy())
-        result[f"{name}_baseline_miou"] = counts.figures()["miou"]
-    return result
-
-
-def pixel_inputs(image: NDArray[np.uint8]) -> Tensor:
-    """(H * W, 8) float32: red, green, blue, x, y, their squares' sum, and 1, of an image (H, W, 3) uint8."""
-    height, width = image.shape[:2]
-    y, x = np.mgrid[:height, :width] / max(height, width)
-    planes = [*(image[..., channel] / 255 for channel in range(3)), x, y, x * x, y * y, np.ones_like(x)]
-    return torch.from_numpy(np.stack(planes, axis=-1).reshape(-1, 8).astype(np.float32))
-
-
-def linear_fit(inputs: Sequence[Tensor], truths: Sequence[Tensor], classes: int) -> Tensor:
-    """Least squares, (8, max(1, classes)): to metres, or to indicators of classes. inputs: (P, 8), truths: (H, W)."""
-    gram, target = torch.zeros(8, 8, dtype=torch.float64), torch.zeros(8, max(1, classes), dtype=torch.float64)
-    for one, truth in zip(inputs, truths, strict=True):
-        flat = truth.flatten()
-        valid = (flat > 0) if not classes else (flat < classes)
-        rows = one[valid].double()
-        wanted = functional.one_hot(flat[valid].long(), classes) if classes else flat[valid, None]
-        gram += rows.T @ rows
-        target += rows.T @ wanted.double()
-    weights: Tensor = torch.linalg.solve(gram + 1e-6 * torch.eye(8, dtype=torch.float64), target)
-    return weights.float()
-
-
 def draw_curves(file: Path, history: Sequence[Mapping[str, float]]) -> None:
     """Loss and the main figure by epoch, as a picture."""
     import matplotlib
@@ -403,26 +363,22 @@ def draw_curves(file: Path, history: Sequence[Mapping[str, float]]) -> None:
     pyplot.close(figure)
 
 
-def card(
-    setup: Setup, fitted: FittedAs, figures: Mapping[str, float], baselines: Mapping[str, float], first: int
-) -> str:
-    """The model card, Markdown."""
-    lines = [f"| {name} | {value:.4g} |" for name, value in {**figures, **baselines}.items()]
+def card(setup: Setup, fitted: FittedAs, figures: Mapping[str, float], first: int, where: str) -> str:
+    """The model card, Markdown. figures: of the head and of its baselines. where: what they were measured on."""
     return "\n".join(
         [
             f"# A {fitted.task} head on {fitted.backbone}",
             "",
             f"VPD's {fitted.task} network on features of the frozen backbone {fitted.backbone} (revision "
             f"{fitted.revision}); U-Net and text encoder are as they were. Fitted by `diffsight fit {fitted.task}` on "
-            f"{first} examples, measured on the {len(setup.folder.samples) - first} that were held out. It knows "
-            "pictures like those it was fitted on, and no others.",
+            f"{first} examples, measured on {where}. It knows pictures like those it was fitted on, and no others.",
             "",
             f"Settings: {json.dumps(asdict(setup.recipe))}",
             *(["", f"Classes: {', '.join(fitted.classes)}"] if fitted.classes else []),
             "",
-            "| figure on held-out examples | value |",
+            "| figure | value |",
             "|---|---|",
-            *lines,
+            *(f"| {name} | {value:.4g} |" for name, value in figures.items()),
             "",
         ]
     )

@@ -25,6 +25,9 @@ from training.zero_shot import accuracy, evenly_spaced_timesteps, label_errors
 DIGITS = 120
 """How many of the held-out digits a card's figures come from: the first ones, a hundred rows each."""
 
+GUIDANCE = 2.0
+"""Of the samples that are drawn."""
+
 QUESTION_PROMPTS = tuple(QUESTION_TEMPLATE.format(kind) for kind in QUESTION)
 
 
@@ -39,7 +42,7 @@ class HeldOut:
 def held_out() -> HeldOut:
     """The 200 scenes and 360 digits of the package."""
     folder = Path(vocabulary.__file__).parent / "held_out" / "scenes"
-    return HeldOut(WorldImages(folder, name="held-out"), held_out_digits(128))
+    return HeldOut(WorldImages(folder, name="held-out"), held_out_digits())
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +164,7 @@ def draw_pictures(parts: Parts, asked: HeldOut, folder: Path) -> None:
         contexts = parts.denoiser.contexts(parts.tokenizer, prompts)
         empty = parts.denoiser.contexts(parts.tokenizer, [""])
     drawn = sampled_images(
-        parts.autoencoder, parts.denoiser, parts.scheduler, contexts, empty, guidance=3.0, steps=50, seed=0
+        parts.autoencoder, parts.denoiser, parts.scheduler, contexts, empty, guidance=GUIDANCE, steps=50, seed=0
     )
     save_grid(drawn, len(QUESTION), folder / "samples.png")
     shown = [asked.scenes.image(index) for index in range(16)] + [asked.digits.image(index) for index in range(4)]

@@ -13,13 +13,14 @@ from tqdm import tqdm
 from backbones.engine import Engine, complete
 from heads.vpd.depth import Protocol as DepthProtocol
 from heads.vpd.depth import predict_depth
-from heads.vpd.heads import DepthHead, ReferringHead, SegmentationHead
+from heads.vpd.heads import DepthHead, Head, ReferringHead, SegmentationHead
 from heads.vpd.metrics import IoUCounts, depth_figures, mean_figures, referring_figures, valid_depth
 from heads.vpd.referring import predict_referring
 from heads.vpd.segmentation import Protocol as SegmentationProtocol
 from heads.vpd.segmentation import predict_segmentation
 from training.datasets.dense_folder import DenseFolder
 from training.datasets.public_dense import NYU_SIZE, Truth
+from training.dense_baselines import Baselines, baseline_figures
 
 
 def evaluate_depth(
@@ -66,6 +67,19 @@ def evaluate_referring(engine: Engine, head: ReferringHead, samples: Iterable[Tr
         mask, object_ = masks.masks[0], truth == 1
         pairs.append((int((mask & object_).sum()), int((mask | object_).sum())))
     return referring_figures(pairs)
+
+
+def world_figures(engine: Engine, head: Head, folder: DenseFolder, baselines: Baselines) -> dict[str, float]:
+    """A head's figures over a folder in the layout of the rendered world, and those of the guesses it has to beat."""
+    samples = list(world_samples(folder))
+    if isinstance(head, DepthHead):
+        figures = evaluate_depth(engine, head, samples, eigen=False)
+    elif isinstance(head, SegmentationHead):
+        figures = evaluate_segmentation(engine, head, samples)
+    else:
+        figures = evaluate_referring(engine, head, samples)
+    images, truths = [one.image for one in samples], [one.truth for one in samples]
+    return {**figures, **baseline_figures(folder.task, baselines, images, truths)}
 
 
 def world_samples(folder: DenseFolder) -> Iterator[Truth]:

@@ -38,15 +38,11 @@ class Labels:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Examples:
-    """A data set's views. latents: (M, C, h, w) float32, unscaled. captions: M lists of true sentences.
-
-    share: of the training steps' rows that are drawn from here, 0..1.
-    """
+    """A data set's views. latents: (M, C, h, w) float32, unscaled. captions: M lists of true sentences."""
 
     latents: Tensor
     captions: Sequence[Sequence[str]]
     labels: Labels
-    share: float
 
 
 def encoded_examples(components: Components, source: Source, path: Path, *, seed: int) -> Examples:
@@ -63,7 +59,7 @@ def encoded_examples(components: Components, source: Source, path: Path, *, seed
         beside.replace(path)
     read: Tensor = torch.load(path, weights_only=True)
     captions = [images.captions(index) for index in range(len(images)) for _ in range(views)]
-    return Examples(read, captions, labels_of(images, len(read), read.shape[-1]), source.share)
+    return Examples(read, captions, labels_of(images, len(read), read.shape[-1]))
 
 
 def labels_of(images: CaptionedImages, count: int, size: int) -> Labels:
@@ -113,10 +109,9 @@ class Batch:
     labels: Labels
 
 
-def draw_batch(sets: Sequence[Examples], draw: Draw, size: int) -> Batch:
+def draw_batch(sets: Sequence[Examples], shares: Sequence[float], draw: Draw, size: int) -> Batch:
     """`size` examples, each from a data set drawn by its share."""
-    shares = np.array([examples.share for examples in sets])
-    counts = draw.numpy.multinomial(size, shares / shares.sum())
+    counts = draw.numpy.multinomial(size, np.array(shares) / np.sum(shares))
     picked = [
         (examples, draw.numpy.integers(len(examples.latents), size=count))
         for examples, count in zip(sets, counts, strict=True)
@@ -132,9 +127,9 @@ def draw_batch(sets: Sequence[Examples], draw: Draw, size: int) -> Batch:
     return Batch(latents, captions, labels)
 
 
-def scaling_factor(sets: Sequence[Examples]) -> float:
+def scaling_factor(sets: Sequence[Examples], chosen: Sequence[float]) -> float:
     """One over the standard deviation of all latents, data sets weighed by their shares."""
-    shares = np.array([examples.share for examples in sets])
+    shares = np.array(chosen)
     squares = np.array([float(examples.latents.square().mean()) for examples in sets])
     means = np.array([float(examples.latents.mean()) for examples in sets])
     shares = shares / shares.sum()

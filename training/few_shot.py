@@ -75,14 +75,15 @@ class FewShotRecipe:
     seed: int = 0
 
 
-def read_labelled_folder(images: Path, masks: Path) -> dict[int, list[tuple[Path, Path]]]:
+def read_labelled_folder(images: Path, masks: Path, most: int = 0) -> dict[int, list[tuple[Path, Path]]]:
     """Pairs of files by class: images/NAME.jpg or .png with masks/NAME.png of class indices, 0 background, 255 ignored.
 
+    most: images that are used at most, 0 for all.
     Raises ModelNotFound for an image without a mask, InvalidInput where no class has two images.
     """
     by_class: dict[int, list[tuple[Path, Path]]] = {}
     files = sorted(file for file in images.iterdir() if file.suffix.lower() in (".jpg", ".jpeg", ".png"))
-    for file in files:
+    for file in files[: most or None]:
         mask = masks / f"{file.stem}.png"
         if not mask.is_file():
             raise ModelNotFound(f"{mask} is missing", hint="give a mask of class indices for every image")
@@ -147,21 +148,24 @@ def fine_tune(
     return variant
 
 
-def save_few_shot(variant: Variant, model: StableDiffusion, folder: Path, parts: Sequence[str] = ()) -> None:
+def save_few_shot(
+    variant: Variant, model: StableDiffusion, folder: Path, parts: Sequence[str] = (), *, half: bool = False
+) -> None:
     """Write the variant in DiffewS's layout: all of it, or with `parts` those that learned, for this backbone alone.
 
-    Written beside and renamed: the folder is whole or not there.
+    half: as float16. Written beside and renamed: the folder is whole or not there.
     """
     unet: Any = variant.unet
     state = {name: one for name, one in unet.state_dict().items() if _learns(name, parts)}
     state |= {f"conv_in_ref.{name}": one for name, one in variant.input_convolutions[SUPPORT].state_dict().items()}
-    config = {name: one for name, one in dict(unet.config).items() if not name.startswith("_")} | {"in_channels_ref": 8}
+    config = {name: one for name, one in dict(unet.config).items() if not name.startswith("_")}
+    config["in_channels_ref"] = 2 * int(config["in_channels"])
     if parts:
         config[BASE_REVISION] = model.description.revision
     beside = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(beside, ignore_errors=True)
     (beside / "unet").mkdir(parents=True)
-    tensors = {name: one.contiguous() for name, one in state.items()}
+    tensors = {name: (one.half() if half else one).contiguous() for name, one in state.items()}
     save_file(tensors, beside / "unet/diffusion_pytorch_model.safetensors", metadata={"format": "pt"})
     (beside / "unet/config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     shutil.rmtree(folder, ignore_errors=True)
@@ -178,7 +182,7 @@ def _latents(engine: DirectEngine, size: int) -> Callable[[tuple[Path, Path], in
     def encoded(pixels: Tensor) -> Tensor:
         return complete(engine.encode([pixels]))[0].clone() * engine.backbone.scaling_factor
 
-    @lru_cache(maxsize=4096)
+    @lru_cache(maxsize=8192)
     def of(image: Path, mask: Path, class_id: int) -> LatentPair:
         picture = np.array(Image.open(image).convert("RGB"), dtype=np.uint8)
         labels = resize_labels(np.array(Image.open(mask)) == class_id, size)

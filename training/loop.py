@@ -38,6 +38,7 @@ class Pace:
 class Draw:
     """The randomness of one step: decided by the seed, the stage's name and the step's number, by nothing else."""
 
+    step: int
     numpy: np.random.Generator
     torch: torch.Generator
 
@@ -46,7 +47,7 @@ def draw_for(seed: int, stage: str, step: int) -> Draw:
     """Fresh generators for one step of one stage."""
     sequence = np.random.SeedSequence([seed, step, *stage.encode()])
     torch_seed = int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))
-    return Draw(np.random.default_rng(sequence), torch.Generator().manual_seed(torch_seed))
+    return Draw(step, np.random.default_rng(sequence), torch.Generator().manual_seed(torch_seed))
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, astuple, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import torch
 import typer
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from training.autoencoder import build_autoencoder, decoder_losses
 from training.card import model_card
@@ -84,7 +85,7 @@ def train(
 
     learner, pace = _fresh_learner(recipe, run), recipe.denoiser_pace
     sets = _examples(components, sources, recipe, run)
-    factor = scaling_factor(sets)
+    factor = scaling_factor(sets, recipe.early.shares)
     losses = denoiser_losses(
         learner,
         load_tokenizer(run / "tokenizer"),
@@ -92,24 +93,27 @@ def train(
         sets,
         batch=pace.batch,
         scaling_factor=factor,
-        **_chosen(recipe, "empty_prompts", "contradicted", "contradiction_weight", "supervision", "half"),
+        **_chosen(recipe, "early", "late", "late_from", "empty_prompts", "contradiction_weight", "supervision", "half"),
     )
-    shaping = ("tokens", "text_width", "text_layers", "unet_widths", "empty_prompts", "contradicted")
-    fit(
-        "denoiser",
-        learner,
-        losses,
-        run,
-        pace=pace,
-        seed=recipe.seed,
-        recipe={
-            "images": names,
-            "scaling_factor": factor,
-            **_chosen(recipe, *shaping, "contradiction_weight", "supervision", "half"),
-        },
-        stop_after=stop_after,
-        save_every=save_every,
-    )
+    shaping = ("tokens", "text_width", "text_layers", "unet_widths", "empty_prompts", "late_from")
+    # The plain products: on processors the backward pass of the fused attention is several times slower.
+    with sdpa_kernel(SDPBackend.MATH):
+        fit(
+            "denoiser",
+            learner,
+            losses,
+            run,
+            pace=pace,
+            seed=recipe.seed,
+            recipe={
+                "images": names,
+                **{when: list(astuple(getattr(recipe, when))) for when in ("early", "late")},
+                "scaling_factor": factor,
+                **_chosen(recipe, *shaping, "contradiction_weight", "supervision", "half"),
+            },
+            stop_after=stop_after,
+            save_every=save_every,
+        )
 
 
 def trained_parts(sources: Sequence[Source], recipe: Recipe, run: Path) -> tuple[Parts, dict[str, Fitted]]:
@@ -123,7 +127,7 @@ def trained_parts(sources: Sequence[Source], recipe: Recipe, run: Path) -> tuple
         "autoencoder": load_average(run / "autoencoder.pt", autoencoder),
         "denoiser": load_average(run / "denoiser.pt", learner),
     }
-    factor = scaling_factor(_examples(components, sources, recipe, run))
+    factor = scaling_factor(_examples(components, sources, recipe, run), recipe.early.shares)
     autoencoder.register_to_config(scaling_factor=factor)
     return Parts(autoencoder, learner.denoiser, load_tokenizer(run / "tokenizer"), build_scheduler()), fitted
 
@@ -184,7 +188,7 @@ def _sources(world: Path) -> list[Source]:
         raise typer.BadParameter(f"{world} holds no world: python -m training.world {world} --scenes 14000 --seed 1")
     return [
         Source(WorldImages(world), share=0.85, views=1),
-        Source(training_digits(Recipe().image_size), share=0.15, views=16),
+        Source(training_digits(), share=0.15, views=16),
     ]
 
 
@@ -203,8 +207,8 @@ def _components(sources: Sequence[Source], recipe: Recipe, run: Path) -> Compone
     if not path.exists():
         chosen = (
             source.images.image(index)
-            for source in sources
-            for index in range(0, len(source.images), -(-len(source.images) // recipe.component_images))
+            for source, most in zip(sources, recipe.component_images, strict=True)
+            for index in range(0, len(source.images), -(-len(source.images) // most))
         )
         save_components(principal_components(chosen, recipe.latent_channels), path)
     return load_components(path)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from backbones.engine import DirectEngine, complete
 from heads.sdpose import crops
 from heads.sdpose.crops import Crop
-from heads.sdpose.detectors import Detector
+from heads.sdpose.detectors import Find
 from heads.sdpose.metrics import Prediction, coco_figures, result_rows, wholebody_figures
 from heads.sdpose.persons import PERSON, Person
 from heads.sdpose.pose import PoseModel, estimate_poses
@@ -52,11 +52,11 @@ def predict_persons(
     return predictions
 
 
-def detect_persons(detector: Detector, data: PoseData, threshold: float) -> list[Person]:
-    """What a detector finds in every image of the data, numbered in order."""
+def detect_persons(find: Find, data: PoseData, threshold: float) -> list[Person]:
+    """What a detector's `find` sees in every image of the data, numbered in order."""
     persons: list[Person] = []
     for image in data.content["images"]:
-        boxes, scores = detector.find(data.image(int(image["id"])), threshold)
+        boxes, scores = find(data.image(int(image["id"])), threshold)
         for corners, score in zip(crops.corners(boxes), scores, strict=True):
             persons.append(Person(len(persons), int(image["id"]), corners, float(score)))
     return persons

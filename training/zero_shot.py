@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from backbones.noise_schedule import content_key, seeded_noise
+from backbones.noise_schedule import content_key, noise_from_velocity, seeded_noise
 from training.stock import DDIMScheduler, UNet2DConditionModel
 
 
@@ -27,7 +27,8 @@ def label_errors(
 ) -> NDArray[np.float32]:
     """Mean squared noise error of every image under every label at every timestep, with the same noise for all labels.
 
-    latents: (N, C, h, w) float32, scaled. contexts: (L, T, D) float32, one a label. timesteps: (M,) int64.
+    unet: one that predicts velocity. latents: (N, C, h, w) float32, scaled. contexts: (L, T, D) float32, one a label.
+    timesteps: (M,) int64.
     Returns (N, L, M) float32.
     Source: Diffusion Classifier (arXiv:2303.16203), algorithm 1.
     """
@@ -43,7 +44,9 @@ def label_errors(
         for part in torch.split(torch.arange(count), max(1, 256 // labels)):
             rows = noised[part].repeat_interleave(labels, dim=0)
             context = contexts.repeat(len(part), 1, 1)
-            noise_pred = unet(rows, timesteps[part].repeat_interleave(labels), context).sample
+            at = timesteps[part].repeat_interleave(labels)
+            velocity = unet(rows, at, context).sample
+            noise_pred = noise_from_velocity(velocity, rows, scheduler.alphas_cumprod, at)
             squared = (noise_pred - noise[part].repeat_interleave(labels, dim=0)).square().mean(dim=(1, 2, 3))
             errors[number][:, part.numpy()] = squared.view(len(part), labels).T.numpy()
     return errors

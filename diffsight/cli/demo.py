@@ -10,11 +10,13 @@ import typer
 from backbones.errors import InvalidInput
 
 HELD_OUT = 360
+SCENES = 93
 
 
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for pictures, inputs and the server's log.")] = Path("out"),
     images: Annotated[int, typer.Option(help=f"Held-out digits to classify, 10 to {HELD_OUT}.")] = 120,
+    scenes: Annotated[int, typer.Option(help=f"Held-out scenes to ask about, 1 to {SCENES}.")] = 20,
     fitted_on: Annotated[int, typer.Option(help="Training digits for the classifier on features, 50 or more.")] = 200,
 ) -> None:
     """
@@ -22,13 +24,15 @@ def demo(
     diffsight demo
     diffsight demo --images 360 --out /tmp/demo
 
-    Start a server on the embedded backbone, send handwritten digits that it never saw through every route, and tell how
-    many it knew.
+    Start a server on the embedded backbone, send digits and scenes that it never saw through its routes, draw what came
+    back, and tell how much of it was right.
     """
     if not 10 <= images <= HELD_OUT:
         raise InvalidInput("images", f"{images}", hint=f"give 10 to {HELD_OUT}")
     if not 50 <= fitted_on <= 1437:
         raise InvalidInput("fitted-on", f"{fitted_on}", hint="give 50 to 1437")
+    if not 1 <= scenes <= SCENES:
+        raise InvalidInput("scenes", f"{scenes}", hint=f"give 1 to {SCENES}")
     from diffsight.demo import demonstrate
 
-    demonstrate(out, images, fitted_on)
+    demonstrate(out, images, fitted_on, scenes)

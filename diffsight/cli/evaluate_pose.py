@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -72,6 +73,7 @@ def pose(
         settings = with_pose(load_settings(config, backbone=backbone, device=device, dtype=name), checkpoint, detector)
         engine, poses = open_poses(settings)
         network = poses.network()
+        from service.pose import found_persons
         from training.pose_evaluation import detect_persons, evaluated, point_errors, predict_persons, share_found
 
         if network.skeleton.names != data.skeleton.names:
@@ -84,8 +86,8 @@ def pose(
         if detections is not None:
             persons = read_detections(detections)
         elif detector is not None:
-            assert poses.detector is not None
-            persons = detect_persons(poses.detector, data, settings.pose.detector_threshold)
+            threshold = settings.pose.detector_threshold
+            persons = detect_persons(partial(found_persons, poses, engine), data, threshold)
         chosen = set(image_ids)
         persons = [one for one in persons if one.image_id in chosen]
         with step_bar("images", len({one.image_id for one in persons})) as advance:

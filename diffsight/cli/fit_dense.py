@@ -19,6 +19,9 @@ Folder = Annotated[
     Path, typer.Argument(help="Examples: images/ with depth/, semantic/ or JSON files beside it.", show_default=False)
 ]
 Out = Annotated[Path, typer.Option(help="Folder to write the head, its card and its curves to.", show_default=False)]
+Measured = Annotated[
+    Path | None, typer.Option("--held-out", help="Another such folder that the card's figures are measured on.")
+]
 Epochs = Annotated[int, typer.Option(help="Times that every example is seen.", min=1)]
 Examples = Annotated[int, typer.Option(help="Examples to use at most; 0 for all.", min=0)]
 Width = Annotated[int, typer.Option(help="Channels inside the head.", min=16)]
@@ -29,6 +32,7 @@ Batch = Annotated[int, typer.Option(help="Examples of one step.", min=2)]
 def depth(
     folder: Folder,
     out: Out,
+    held_out: Measured = None,
     epochs: Epochs = 12,
     examples: Examples = 0,
     width: Width = 64,
@@ -48,12 +52,13 @@ def depth(
     Fit a depth head. Stopped at any time, the same command goes on where it was.
     """
     settings = load_settings(config, backbone=backbone, device=device, dtype=dtype)
-    _fit("depth", folder, out, epochs, examples, width, size, batch, as_json, settings)
+    _fit("depth", folder, out, held_out, epochs, examples, width, size, batch, as_json, settings)
 
 
 def segmentation(
     folder: Folder,
     out: Out,
+    held_out: Measured = None,
     epochs: Epochs = 12,
     examples: Examples = 0,
     width: Width = 64,
@@ -72,12 +77,13 @@ def segmentation(
     Fit a segmentation head. Classes are named in instances.json. Stopped at any time, it goes on where it was.
     """
     settings = load_settings(config, backbone=backbone, device=device, dtype=dtype)
-    _fit("segmentation", folder, out, epochs, examples, width, size, batch, as_json, settings)
+    _fit("segmentation", folder, out, held_out, epochs, examples, width, size, batch, as_json, settings)
 
 
 def referring(
     folder: Folder,
     out: Out,
+    held_out: Measured = None,
     epochs: Epochs = 12,
     examples: Examples = 0,
     width: Width = 64,
@@ -96,13 +102,14 @@ def referring(
     Fit a referring head. Stopped at any time, the same command goes on where it was.
     """
     settings = load_settings(config, backbone=backbone, device=device, dtype=dtype)
-    _fit("referring", folder, out, epochs, examples, width, size, batch, as_json, settings)
+    _fit("referring", folder, out, held_out, epochs, examples, width, size, batch, as_json, settings)
 
 
 def _fit(
     task: Task,
     folder: Path,
     out: Path,
+    held_out: Path | None,
     epochs: int,
     examples: int,
     width: int,
@@ -117,7 +124,7 @@ def _fit(
     from training.dense import DenseRecipe, fit_dense
 
     recipe = DenseRecipe(epochs=epochs, width=width, size=size, batch=batch)
-    figures = fit_dense(open_model(settings), task, folder, out, recipe, most=examples)
+    figures = fit_dense(open_model(settings), task, folder, out, recipe, most=examples, measured=held_out)
     written = out / f"{task}.safetensors"
     if as_json:
         typer.echo(json.dumps({"head": str(written), "figures": figures}))

@@ -31,6 +31,8 @@ def few_shot(
         list[str] | None,
         typer.Option(help="Part of the names of the parameters that learn, such as attn1; repeat it. Default: all."),
     ] = None,
+    examples: Annotated[int, typer.Option(help="Images to use at most; 0 for all.", min=0)] = 0,
+    half: Annotated[bool, typer.Option("--half", help="Write float16: half the size.")] = False,
     seed: Annotated[int, typer.Option(help="Of the episodes.")] = 0,
     backbone: Backbone = None,
     device: Device = None,
@@ -56,7 +58,8 @@ def few_shot(
     from heads.diffews.preprocess import input_size
     from training.few_shot import FewShotRecipe, fine_tune, read_labelled_folder, save_few_shot
 
-    pairs = {key: one for key, one in read_labelled_folder(images, masks).items() if key not in (hold_out or ())}
+    found = read_labelled_folder(images, masks, examples)
+    pairs = {key: one for key, one in found.items() if key not in (hold_out or ())}
     if not pairs:
         raise InvalidInput("--hold-out", "no class is left to learn from", hint="hold out fewer")
     engine = open_engine(settings)
@@ -73,7 +76,7 @@ def few_shot(
 
         size = settings.few_shot.image_size or input_size(engine.backbone)
         variant = fine_tune(model, pairs, recipe, size=size, tell=tell)
-    save_few_shot(variant, model, out, recipe.parts)
+    save_few_shot(variant, model, out, recipe.parts, half=half)
     tenth = max(1, len(losses) // 10)
     first, last = sum(losses[:tenth]) / tenth, sum(losses[-tenth:]) / tenth
     if as_json:

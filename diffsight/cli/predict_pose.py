@@ -117,11 +117,13 @@ def with_pose(settings: Settings, checkpoint: str | None, detector: str | None) 
 def open_poses(settings: Settings) -> tuple[DirectEngine, PoseService]:
     """The settings' backbone behind the direct engine, with its pose network and detector. Imports torch."""
     from backbones.stable_diffusion import StableDiffusion
+    from service.dense import open_dense_heads
     from service.pose import open_pose_service
 
     engine = open_engine(settings)
     assert isinstance(engine.model, StableDiffusion)
-    return engine, open_pose_service(settings, engine.model)
+    dense = open_dense_heads(settings, engine.model, ("segmentation",))
+    return engine, open_pose_service(settings, engine.model, dense)
 
 
 def answer(path: Path, found: FoundPoses, picture: DecodedImage) -> dict[str, Any]:

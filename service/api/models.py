@@ -14,6 +14,7 @@ from service.settings import Settings
 from service.startup import default_templates, service_of
 
 if TYPE_CHECKING:
+    from service.dense import DenseHeads
     from service.pose import PoseService
 
 router = APIRouter(tags=["server"])
@@ -81,6 +82,21 @@ FEATURES = TaskDescription(
 )
 
 
+def dense_tasks(heads: DenseHeads) -> list[TaskDescription]:
+    """Depth, segmentation and referring, as far as there are heads for them."""
+    tasks = []
+    if (depth := heads.depth) is not None:
+        told = {"head": depth.name, "size": depth.size, "max_metres": depth.max_metres, "protocol": "fast"}
+        tasks.append(TaskDescription(task="depth", route="/v1/depth", defaults=told))
+    if (classes := heads.segmentation) is not None:
+        told = {"head": classes.name, "size": classes.size, "classes": list(classes.classes), "protocol": "fast"}
+        tasks.append(TaskDescription(task="segmentation", route="/v1/segmentation", defaults=told))
+    if (masks := heads.referring) is not None:
+        told = {"head": masks.name, "size": masks.size, "tokens": masks.tokens}
+        tasks.append(TaskDescription(task="referring", route="/v1/segmentation/referring", defaults=told))
+    return tasks
+
+
 @router.get("/v1/models", summary="What is loaded, and how busy it is", responses={**keyed(), **not_ready()})
 async def models(request: Request) -> ModelsAnswer:
     """The backbone, each task's defaults, and the engine's state."""
@@ -122,6 +138,7 @@ async def models(request: Request) -> ModelsAnswer:
                 },
             ),
             *([FEATURES] if model.sub_blocks else []),
+            *dense_tasks(service.dense),
             *few_shot_task(model.variants),
             *([pose_task(service.poses, settings)] if service.poses.model is not None else []),
         ],
@@ -146,7 +163,7 @@ def pose_task(poses: PoseService, settings: Settings) -> TaskDescription:
             "network": network.name,
             "revision": network.revision,
             "points": len(network.skeleton),
-            "detector": poses.detector.name if poses.detector is not None else "",
+            "detector": poses.finder,
             "detector_threshold": settings.pose.detector_threshold,
             "keypoint_threshold": settings.pose.keypoint_threshold,
             "crop": "affine",

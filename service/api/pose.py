@@ -166,11 +166,10 @@ async def pose(request: Request) -> Response:
     )
     keypoints = body_only(got.keypoints) if asked.points == "body" else got.keypoints
     if form == "json":
-        detector = service.poses.detector
         answer = PoseAnswer(
             persons=person_answers(keypoints, got.problems, image, normalised=asked.coordinates == "normalised"),
             boxes_from=keypoints.boxes_from,
-            detector=detector.name if detector is not None and keypoints.boxes_from == "detector" else "",
+            detector=service.poses.finder if keypoints.boxes_from == "detector" else "",
             names=list(keypoints.names),
             links=[list(link) for link in keypoints.links],
             network=network.name,

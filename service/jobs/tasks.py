@@ -188,10 +188,9 @@ def open_backbone(service: Service, asked: Any) -> tuple[str, Service]:
 
 
 def open_pose(service: Service, asked: Any) -> tuple[str, Service]:
-    """The revisions of backbone and pose network with the detector's name, and the service."""
-    detector = service.poses.detector
+    """The revisions of backbone and pose network with the name of what finds persons, and the service."""
     told = [service.engine.model.description.revision, service.poses.network().revision]
-    return "+".join([*told, detector.name] if detector is not None else told), service
+    return "+".join([*told, service.poses.finder] if service.poses.finder else told), service
 
 
 TASKS: Mapping[str, Task] = {

@@ -84,7 +84,15 @@ def test_models_describes_the_backbone_and_the_engine(server: Server) -> None:
     assert answer["backbone"]["name"] == "pocket"
     assert answer["backbone"]["device"] == "cpu"
     assert answer["backbone"]["training_steps"] == 1000
-    assert {task["task"] for task in answer["tasks"]} == {"zero_shot", "features"}
+    assert {task["task"] for task in answer["tasks"]} == {
+        "zero_shot",
+        "features",
+        "depth",
+        "segmentation",
+        "referring",
+        "few_shot",
+        "pose",
+    }
     assert answer["engine"]["max_waiting_rows"] == server.service.settings.engine.max_waiting_rows
 
 

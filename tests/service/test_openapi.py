@@ -15,7 +15,14 @@ if TYPE_CHECKING:
     from tests.conftest import Server
 
 DOCUMENT: dict[str, Any] = json.loads(Path(COMMITTED).read_text(encoding="utf-8"))
-TASKS = ("/v1/classify/zero-shot", "/v1/features")
+TASKS = (
+    "/v1/classify/zero-shot",
+    "/v1/features",
+    "/v1/depth",
+    "/v1/segmentation",
+    "/v1/segmentation/referring",
+    "/v1/pose",
+)
 
 
 def test_the_committed_document_is_that_of_the_app() -> None:

@@ -43,8 +43,11 @@ class CaptionedImages(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Source:
-    """A data set and its part in training. share: of the rows of a step. views: variations of each image, the first of
-    which is the image as it is."""
+    """A data set and its part in training.
+
+    share: of the images of a step in which the decoder learns. views: variations of each image, the first of which is
+    the image as it is.
+    """
 
     images: CaptionedImages
     share: float

@@ -1,4 +1,4 @@
-"""Handwritten digits from scikit-learn's `load_digits`, drawn at 64 x 64 pixels, with captions and a fixed split.
+"""Handwritten digits from scikit-learn's `load_digits`, drawn at 128 x 128 pixels, with captions and a fixed split.
 
 The 1,797 originals (8 x 8 pixels, 17 grey levels) are the test part of "Optical Recognition of Handwritten Digits"
 (E. Alpaydin and C. Kaynak, UCI Machine Learning Repository, CC BY 4.0). scikit-learn ships them: no network is needed.
@@ -17,7 +17,7 @@ from sklearn.model_selection import train_test_split
 
 from training.datasets.captioned import Image
 
-IMAGE_SIZE = 64
+IMAGE_SIZE = 128
 DIGIT_NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 CLASS_PROMPTS = tuple(f"a handwritten {name}" for name in DIGIT_NAMES)
 HELD_OUT = 360
@@ -143,7 +143,7 @@ def _drawn(
 ) -> Image:
     """The ink mask looked up at the grid, with strokes sharpened, painted in two grey levels.
 
-    ink_share: (10, 10) float32, 0..1. rows, columns: (64, 64) float32. weight: more than 0 is a broader pen.
+    ink_share: (10, 10) float32, 0..1. rows, columns: (S, S) float32. weight: more than 0 is a broader pen.
     Returns (S, S, 3) uint8.
     """
     smooth = cv2.remap(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from safetensors.torch import save_file
 
+from backbones.loading.source import POCKET
 from heads.diffews.bank import SUPPORT
 from heads.diffews.checkpoint import BASE_REVISION, fresh_variant
 from service.outputs import Rle, decode_rle
@@ -315,12 +317,10 @@ def test_a_concept_deleted_while_in_use_answers_or_is_gone(few_shot: Server) -> 
     assert statuses <= {200, 404}
 
 
-def test_a_server_without_weights_says_so(server: Server, check_problem: Any) -> None:
-    from heads.diffews.checkpoint import POCKET
-
-    if POCKET.is_dir():
-        pytest.skip("pocket brings its few-shot weights")
-    problem = check_problem(asked(server, concepts=["0123456789abcdef"]), 404, "model-not-found")
+def test_a_server_without_weights_says_so(start_server: StartServer, tmp_path: Path, check_problem: Any) -> None:
+    # A copy is a folder like any other: what ships for `pocket` goes with that name alone.
+    bare = start_server(backbone=str(shutil.copytree(POCKET, tmp_path / "copy")))
+    problem = check_problem(asked(bare, concepts=["0123456789abcdef"]), 404, "model-not-found")
     assert "DIFFSIGHT_FEW_SHOT__WEIGHTS" in problem["hint"]
 
 

@@ -1,0 +1,54 @@
+"""Depth, segmentation and referring on held-out scenes, beside guesses from the training mean and from pixels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from backbones.engine import DirectEngine
+from backbones.errors import ModelNotFound
+from benchmarks._table import print_table
+from service.dense import SHIPPED, open_dense_heads
+from service.settings import load_settings
+from service.startup import open_model
+
+if TYPE_CHECKING:
+    from heads.vpd.heads import Head, Task
+
+MAIN = {"depth": "abs_rel", "segmentation": "miou", "referring": "oiou"}
+
+
+def measure_dense(task: Task, data: Path) -> dict[str, float]:
+    """Figures of the head that the settings name, over a world in `data`, each as TASK_FIGURE.
+
+    Raises ModelNotFound where no head is shipped for the backbone and none is named.
+    """
+    from training.datasets.dense_folder import DenseFolder
+    from training.dense_baselines import load_baselines
+    from training.evaluate_dense import world_figures
+
+    settings = load_settings()
+    model = open_model(settings)
+    heads = open_dense_heads(settings, model, (task,))
+    head: Head
+    if task == "depth":
+        head = heads.depth_head()
+    elif task == "segmentation":
+        head = heads.segmentation_head()
+    else:
+        head = heads.referring_head()
+    file = Path(getattr(settings.heads, task) or SHIPPED / f"{task}.safetensors")
+    guesses = file.with_name(f"{task}-baselines.safetensors")
+    if not guesses.is_file():
+        raise ModelNotFound(f"{guesses} is missing", hint=f"`diffsight fit {task}` writes it beside its head")
+    found = world_figures(DirectEngine(model), head, DenseFolder(data, task), load_baselines(guesses))
+    told = {f"{task}_{name}": value for name, value in found.items()}
+    if task == "depth":
+        told["depth_absrel_over_mean_baseline"] = found["abs_rel"] / found["mean_baseline_abs_rel"]
+    rows = [["the head", f"{found[MAIN[task]]:.4f}"]]
+    for name in ("mean", "linear"):
+        if f"{name}_baseline_{MAIN[task]}" in found:
+            rows.append([f"guessed from the {name} of training", f"{found[f'{name}_baseline_{MAIN[task]}']:.4f}"])
+    rows[-1][0] = rows[-1][0].replace("the linear of training", "colour and place, linearly")
+    print_table(f"{task} on {data}", ["what answers", MAIN[task]], rows)
+    return told

@@ -1,0 +1,123 @@
+"""The demonstration's second half: rendered scenes that training never saw, through every dense route, as pictures."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections import defaultdict
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from pycocotools import mask as coco_mask
+from rich.progress import Progress
+
+from training.datasets.world import WorldImages
+from training.world import vocabulary
+from training.world.vocabulary import QUESTION, QUESTION_TEMPLATE
+
+HELD_OUT = Path(vocabulary.__file__).parent / "held_out"
+DRAWN = 8
+"""Scenes that are drawn with their answers."""
+
+
+class Caller(Protocol):
+    """Asks a server, timing the calls."""
+
+    async def post(self, route: str, *, expect: int = 200, **arguments: Any) -> Any:
+        """The answer as JSON."""
+
+    async def picture(self, route: str, **arguments: Any) -> bytes:
+        """The answer as it came."""
+
+
+async def which_thing(caller: Caller, count: int, progress: Progress) -> tuple[int, int]:
+    """How many of the first `count` scenes with one thing are named rightly among ten kinds, and of how many."""
+    scenes = WorldImages(HELD_OUT / "scenes")
+    indices, labels = (found[:count] for found in scenes.questions())
+    right = 0
+    task = progress.add_task("which of ten things", total=len(indices))
+    for index, label in zip(indices.tolist(), labels.tolist(), strict=True):
+        data = {"labels": list(QUESTION), "templates": [QUESTION_TEMPLATE], "confidence": "0.95"}
+        answer = await caller.post("/v1/classify/zero-shot", files={"image": png(scenes.image(index))}, data=data)
+        best = max(answer["posterior"], key=lambda one: float(one["probability"]))
+        right += best["label"] == QUESTION[label]
+        progress.advance(task)
+    return right, len(indices)
+
+
+async def looked_at(caller: Caller, progress: Progress) -> list[list[tuple[str, NDArray[np.uint8]]]]:
+    """One row a scene: the image and what each dense route draws of it, with a caption each."""
+    scenes = WorldImages(HELD_OUT / "scenes")
+    said = _expressions(scenes)
+    chosen = [index for index in said if "person" in scenes.kinds(index) and len(scenes.kinds(index)) > 1][:DRAWN]
+    task = progress.add_task("depth, segmentation, referring, pose", total=len(chosen))
+    rows = []
+    for index in chosen:
+        image = {"image": png(scenes.image(index))}
+        boxes = [one["bbox"] for one in scenes.annotations[index] if "keypoints" in one]
+        expression = said[index]
+        asked: dict[str, tuple[str, dict[str, str]]] = {
+            "depth, near is bright": ("/v1/depth", {"format": "colour"}),
+            "kinds": ("/v1/segmentation", {"format": "overlay"}),
+            expression: ("/v1/segmentation/referring", {"expression": expression, "format": "overlay"}),
+            "keypoints": ("/v1/pose", {"boxes": json.dumps(boxes), "format": "overlay"}),
+        }
+        row = [("the scene", scenes.image(index))]
+        for caption, (route, data) in asked.items():
+            row.append((caption, _read(await caller.picture(route, files=image, data=data))))
+        rows.append(row)
+        progress.advance(task)
+    return rows
+
+
+async def found_by_example(caller: Caller, progress: Progress) -> list[list[tuple[str, NDArray[np.uint8]]]]:
+    """One row a kind that no training saw: an example with its mask, and where the like is in three other scenes."""
+    scenes = WorldImages(HELD_OUT / "few_shot")
+    largest: dict[str, list[tuple[float, int, Any]]] = defaultdict(list)
+    for index, seen in scenes.annotations.items():
+        for kind, one in zip(scenes.kinds(index), seen, strict=True):
+            largest[kind].append((float(str(one["area"])), index, one["segmentation"]))
+    task = progress.add_task("segmentation by example", total=len(largest))
+    rows = []
+    for kind, found in sorted(largest.items()):
+        _, support, segmentation = max(found, key=lambda one: one[0])
+        mask = coco_mask.decode(segmentation).astype(np.uint8)
+        queries = [index for _, index, _ in sorted(found, key=lambda one: -one[0]) if index != support][:3]
+        shown = scenes.image(support).copy()
+        shown[mask == 0] //= 3
+        row = [(f"example: {kind}", shown)]
+        for index in dict.fromkeys(queries):
+            files = [
+                ("image", png(scenes.image(index))),
+                ("support_images", png(scenes.image(support))),
+                ("support_masks", png(mask * 255)),
+            ]
+            data = {"format": "overlay", "name": kind}
+            row.append((kind, _read(await caller.picture("/v1/segmentation/few-shot", files=files, data=data))))
+        rows.append(row)
+        progress.advance(task)
+    return rows
+
+
+def png(image: NDArray[np.uint8]) -> bytes:
+    """A PNG file of an image (H, W, 3) or (H, W) uint8."""
+    written = io.BytesIO()
+    Image.fromarray(image).save(written, "PNG")
+    return written.getvalue()
+
+
+def _expressions(scenes: WorldImages) -> dict[int, str]:
+    """For each scene its longest expression: the one that says most."""
+    told = json.loads((scenes.folder / "referring.json").read_text(encoding="utf-8"))["refs"]
+    longest: dict[int, str] = {}
+    for one in told:
+        index = int(one["image_id"])
+        longest[index] = max(longest.get(index, ""), str(one["sentence"]), key=len)
+    return longest
+
+
+def _read(content: bytes) -> NDArray[np.uint8]:
+    return np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))

@@ -1,0 +1,115 @@
+"""What a dense head has to beat: guesses from a training set's mean, or from a pixel's colour and place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.nn import functional
+
+from heads.vpd.metrics import IoUCounts, depth_figures, mean_figures, referring_figures
+from training.datasets.dense_folder import Task
+
+Baselines = Mapping[str, Tensor]
+"""By name. mean: (H, W), metres, commonest class, or 1 where objects are most often. linear: (8, max(1, classes))."""
+
+_MASKED_SHARE = 0.1
+
+
+def fit_baselines(
+    task: Task, images: Iterator[NDArray[np.uint8]], truths: Sequence[Tensor], classes: int = 0
+) -> Baselines:
+    """Both guesses from training examples; expressions have the mean alone, as a linear model would read no text.
+
+    images: (H, W, 3) uint8 RGB, as large as the truths; not read for referring. truths: (H, W) each, metres with 0
+    where unknown, classes, or 0 and 1. classes: how many, for segmentation.
+    """
+    if task == "referring":
+        mean = torch.stack([one.float() for one in truths]).mean(dim=0)
+        least = mean.flatten().kthvalue(max(1, int(mean.numel() * (1 - _MASKED_SHARE)))).values
+        return {"mean": (mean >= least).to(torch.uint8)}
+    linear = linear_fit((pixel_inputs(image) for image in images), truths, classes)
+    if task == "depth":
+        known = torch.stack([(one > 0).float() for one in truths]).sum(dim=0)
+        mean = torch.stack(list(truths)).sum(dim=0) / known.clamp_min(1)
+        return {"mean": torch.where(known > 0, mean, mean[known > 0].mean()), "linear": linear}
+    votes = torch.zeros(*truths[0].shape, classes)
+    for one in truths:
+        votes += functional.one_hot(one.long().clamp_max(classes), classes + 1)[..., :classes]
+    return {"mean": votes.argmax(dim=-1).to(torch.uint8), "linear": linear}
+
+
+def baseline_figures(
+    task: Task,
+    baselines: Baselines,
+    images: Sequence[NDArray[np.uint8]],
+    truths: Sequence[NDArray[np.generic]],
+) -> dict[str, float]:
+    """The main figures of the guesses, as `NAME_baseline_FIGURE`. images: (H, W, 3) uint8 RGB, truths: (H, W) each."""
+    found: dict[str, float] = {}
+    for name in baselines:
+        guesses = [_guess(task, baselines, name, image) for image in images]
+        pairs = [(one, torch.from_numpy(np.array(truth))) for one, truth in zip(guesses, truths, strict=True)]
+        figures: Mapping[str, float]
+        if task == "depth":
+            figures = mean_figures([depth_figures(one, truth, truth > 0) for one, truth in pairs])
+        elif task == "segmentation":
+            counts = IoUCounts.zeros(baselines["linear"].shape[1])
+            for one, truth in pairs:
+                counts.add(one.numpy(), truth.numpy())
+            figures = counts.figures()
+        else:
+            masks = [(one == 1, truth == 1) for one, truth in pairs]
+            figures = referring_figures([(int((a & b).sum()), int((a | b).sum())) for a, b in masks])
+        kept = {"depth": ("abs_rel", "rmse", "d1"), "segmentation": ("miou",), "referring": ("oiou", "miou")}[task]
+        found |= {f"{name}_baseline_{figure}": figures[figure] for figure in kept}
+    return found
+
+
+def _guess(task: Task, baselines: Baselines, name: str, image: NDArray[np.uint8]) -> Tensor:
+    """(H, W) for an image (H, W, 3)."""
+    size = (image.shape[0], image.shape[1])
+    if name == "mean":
+        resized = functional.interpolate(baselines["mean"][None, None].float(), size, mode="nearest")[0, 0]
+        return resized if task == "depth" else resized.to(torch.uint8)
+    told = pixel_inputs(image) @ baselines["linear"]
+    return (told[:, 0].clamp_min(0.01) if task == "depth" else told.argmax(dim=-1)).reshape(size)
+
+
+def pixel_inputs(image: NDArray[np.uint8]) -> Tensor:
+    """(H * W, 8) float32: red, green, blue, x, y, their squares, and 1, of an image (H, W, 3) uint8."""
+    height, width = image.shape[:2]
+    y, x = np.mgrid[:height, :width] / max(height, width)
+    planes = [*(image[..., channel] / 255 for channel in range(3)), x, y, x * x, y * y, np.ones_like(x)]
+    return torch.from_numpy(np.stack(planes, axis=-1).reshape(-1, 8).astype(np.float32))
+
+
+def linear_fit(inputs: Iterator[Tensor], truths: Sequence[Tensor], classes: int) -> Tensor:
+    """Least squares, (8, max(1, classes)): to metres, or to indicators of classes. inputs: (P, 8), truths: (H, W)."""
+    gram, target = torch.zeros(8, 8, dtype=torch.float64), torch.zeros(8, max(1, classes), dtype=torch.float64)
+    for one, truth in zip(inputs, truths, strict=True):
+        flat = truth.flatten()
+        valid = (flat > 0) if not classes else (flat < classes)
+        rows = one[valid].double()
+        wanted = functional.one_hot(flat[valid].long(), classes) if classes else flat[valid, None]
+        gram += rows.T @ rows
+        target += rows.T @ wanted.double()
+    weights: Tensor = torch.linalg.solve(gram + 1e-6 * torch.eye(8, dtype=torch.float64), target)
+    return weights.float()
+
+
+def save_baselines(file: Path, baselines: Baselines) -> None:
+    """Writes them as safetensors, beside and renamed."""
+    beside = file.with_suffix(".part")
+    save_file({name: one.contiguous() for name, one in baselines.items()}, beside)
+    beside.replace(file)
+
+
+def load_baselines(file: Path) -> Baselines:
+    """What `save_baselines` wrote. Raises FileNotFoundError where there is none."""
+    return load_file(file)
