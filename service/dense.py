@@ -13,7 +13,7 @@ import torch
 import heads.vpd
 from backbones.errors import ModelNotFound
 from backbones.loading.registry import default_folder, find_entry
-from backbones.stable_diffusion import StableDiffusion
+from backbones.stable_diffusion import Backbone, StableDiffusion
 from heads.vpd.checkpoint import open_entry, open_head, read_fitted
 from heads.vpd.heads import DepthHead, Head, ReferringHead, SegmentationHead, Task
 from service.settings import Settings
@@ -94,7 +94,7 @@ def _open(settings: Settings, backbone: StableDiffusion, task: Task) -> Head | N
     return open_head(backbone, task, shipped)
 
 
-def head_revision(backbone: StableDiffusion, head: Head) -> str:
+def head_revision(backbone: Backbone, head: Head) -> str:
     """Digest of all that decides the head's answers: it changes when any could. Blocks while the weights are read."""
     known = _REVISIONS.get(head.network)
     if known is None:
@@ -102,7 +102,7 @@ def head_revision(backbone: StableDiffusion, head: Head) -> str:
     return known
 
 
-def _digest(backbone: StableDiffusion, head: Head) -> str:
+def _digest(backbone: Backbone, head: Head) -> str:
     described = backbone.description
     told = [described.revision, described.variant_revisions[head.variant], repr(head.taps), head.size]
     told += [getattr(head, name, None) for name in ("scenes", "classes", "max_metres", "maps", "tokens", "squash")]

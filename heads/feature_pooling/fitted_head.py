@@ -178,7 +178,7 @@ def _maps(plan: HeadPlan, vectors: NDArray[np.float32]) -> list[Tensor]:
         return [tensor[:, :, None, None]]
     size = plan.pool_size
     parts = torch.split(tensor, [channels * size**2 for channels in plan.channels] * plan.timesteps, dim=1)
-    return [part.unflatten(1, (-1, size, size)) for part in parts]
+    return [part.reshape(len(part), -1, size, size) for part in parts]
 
 
 def _trained(vectors: NDArray[np.float32], labels: NDArray[np.int64], classes: int, plan: HeadPlan) -> nn.Module:

@@ -96,7 +96,7 @@ def open_few_shot(service: Service, asked: Any) -> tuple[str, Concepts]:
     ids = list(dict.fromkeys(asked.concepts))
     read = [read_concept(concepts_of(service), concept) for concept in ids]
     names, shots = [about.name for about, _ in read], [one for _, one in read]
-    told = [backbone.revision, backbone.variant_revisions[VARIANT], settings.image_size, names]
+    told: list[Any] = [backbone.revision, backbone.variant_revisions[VARIANT], settings.image_size, names]
     told.append([[shot.id for shot in one] for one in shots])
     return hashlib.sha256(repr(told).encode()).hexdigest()[:32], (service, names, ids, shots)
 

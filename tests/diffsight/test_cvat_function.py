@@ -24,7 +24,7 @@ from tests.service.api.test_few_shot import picture, supports, weights  # noqa: 
 from tests.service.api.test_pose import POSE, PUBLISHED
 
 
-class Context(cvataa.DetectionFunctionContext):
+class Context(cvataa.DetectionFunctionContext):  # type: ignore[misc]
     """What CVAT tells of a frame."""
 
     def __init__(self, conf_threshold: float | None = None, conv_mask_to_poly: bool = False) -> None:
@@ -63,7 +63,7 @@ def judged(function: Any, annotations: list[Any], *, polygons: bool = False) -> 
     tags, shapes = mapper.validate_and_remap(annotations, 5)
     assert tags == []
     assert {shape.frame for shape in shapes} <= {5}
-    return shapes
+    return list(shapes)
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import SecretStr
 
 from service.outputs import Rle, decode_rle
 from tests.conftest import Server, StartServer, running_server
@@ -159,7 +160,7 @@ def test_images_lie_in_label_studio(poses: Server, studio: str, png: bytes, chec
     for address in ("/data/upload/1/a.png", f"{studio}/data/upload/1/a.png"):
         (answer,) = predict(poses, NAMED, address).json()["results"]
         assert [one["id"] for one in answer["result"]] == [one["id"] for one in sent["result"]]
-    for address in (
+    wrong: tuple[Any, ...] = (
         "/nothing",
         "//nothing",
         "/a b",
@@ -169,8 +170,9 @@ def test_images_lie_in_label_studio(poses: Server, studio: str, png: bytes, chec
         None,
         "",
         "x",
-    ):
-        problem = check_problem(predict(poses, NAMED, address), 422, "invalid-input")
+    )
+    for other in wrong:
+        problem = check_problem(predict(poses, NAMED, other), 422, "invalid-input")
         assert problem["field"] == "tasks"
         assert "the inside" not in str(problem)
 
@@ -188,7 +190,7 @@ def test_a_personal_token_is_changed_for_a_short_lived_one(studio: str) -> None:
     from service.label_studio import _of_label_studio
     from service.settings import LabelStudioSettings
 
-    settings = LabelStudioSettings(url=studio, api_key=JWT)
+    settings = LabelStudioSettings(url=studio, api_key=SecretStr(JWT))
     assert asyncio.run(_of_label_studio("/data/upload/1/a.png", settings, 10**6)).startswith(b"\x89PNG")
 
 

@@ -113,7 +113,8 @@ def test_segmentation(everything: Server, tmp_path: Path) -> None:
 
 
 def test_referring(everything: Server, tmp_path: Path) -> None:
-    asked = {"expressions": ["a two", "the digit three"], "threshold": 0.4}
+    expressions = ["a two", "the digit three"]
+    asked = {"expressions": expressions, "threshold": 0.4}
     job, lines = done(everything, "referring", asked)
     path = "/v1/segmentation/referring"
     alone = everything.client.post(path, files={"image": PICTURES["c.png"]}, data=asked).json()
@@ -121,7 +122,7 @@ def test_referring(everything: Server, tmp_path: Path) -> None:
         same_masks(mine, route)
         assert mine["read"] == route["read"]
     coco = opened(form(everything, job, "coco"), tmp_path)
-    assert {one["name"] for one in coco.loadCats(coco.getCatIds())} == set(asked["expressions"])
+    assert {one["name"] for one in coco.loadCats(coco.getCatIds())} == set(expressions)
 
 
 def test_a_concept_over_a_folder(everything: Server, tmp_path: Path, check_problem: Any) -> None:
