@@ -31,6 +31,7 @@ from training.evaluate_dense import world_figures
 from training.pose_data import read_pose_data
 from training.pose_evaluation import predict_persons, share_found
 
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 ROOT = Path(__file__).parents[2]
 
 
