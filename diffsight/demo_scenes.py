@@ -110,13 +110,18 @@ def png(image: NDArray[np.uint8]) -> bytes:
 
 
 def _expressions(scenes: WorldImages) -> dict[int, str]:
-    """For each scene its longest expression: the one that says most."""
+    """For each scene the expression that names its largest thing by kind, and by colour where the kind alone does not.
+
+    Those that tell where a thing stands beside others are left out: this backbone hardly reads relations.
+    """
     told = json.loads((scenes.folder / "referring.json").read_text(encoding="utf-8"))["refs"]
-    longest: dict[int, str] = {}
+    areas = {one["id"]: float(str(one["area"])) for seen in scenes.annotations.values() for one in seen}
+    largest: dict[int, tuple[float, str]] = {}
     for one in told:
-        index = int(one["image_id"])
-        longest[index] = max(longest.get(index, ""), str(one["sentence"]), key=len)
-    return longest
+        index, sentence = int(one["image_id"]), str(one["sentence"])
+        if len(sentence.split()) <= 3:
+            largest[index] = max(largest.get(index, (0.0, "")), (areas[one["annotation_id"]], sentence))
+    return {index: sentence for index, (_, sentence) in largest.items()}
 
 
 def _read(content: bytes) -> NDArray[np.uint8]:

@@ -15,8 +15,8 @@ SCENES = 93
 
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for pictures, inputs and the server's log.")] = Path("out"),
-    images: Annotated[int, typer.Option(help=f"Held-out digits to classify, 10 to {HELD_OUT}.")] = 120,
-    scenes: Annotated[int, typer.Option(help=f"Held-out scenes to ask about, 1 to {SCENES}.")] = 20,
+    images: Annotated[int, typer.Option(help=f"Held-out digits to classify, 10 to {HELD_OUT}.")] = 30,
+    scenes: Annotated[int, typer.Option(help=f"Held-out scenes to ask about, 1 to {SCENES}.")] = 12,
     fitted_on: Annotated[int, typer.Option(help="Training digits for the classifier on features, 50 or more.")] = 200,
 ) -> None:
     """
