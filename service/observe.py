@@ -160,7 +160,17 @@ def configure_logging(level: str) -> None:
     )
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
     # Their every request at level info would drown ours.
-    for chatty in ("httpx", "httpx2", "httpcore2", "urllib3", "filelock", "huggingface_hub", "PIL", "asyncio"):
+    for chatty in (
+        "httpx",
+        "httpx2",
+        "httpcore2",
+        "urllib3",
+        "filelock",
+        "huggingface_hub",
+        "PIL",
+        "asyncio",
+        "alembic",
+    ):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     # Of a damaged file or form the answer tells; here it would only let callers fill the log.
     logging.getLogger("python_multipart").setLevel(logging.CRITICAL)

@@ -87,6 +87,6 @@ def test_captions_name_the_digit_and_the_first_is_the_prompt_of_its_class() -> N
 
 
 def test_digits_can_be_drawn_larger() -> None:
-    small, large = held_out_digits(), held_out_digits(128)
+    small, large = held_out_digits(64), held_out_digits(128)
     assert large.image(3).shape == large.augmented(3, np.random.default_rng(0)).shape == (128, 128, 3)
     assert np.abs(large.image(3)[::2, ::2].astype(int) - small.image(3)).mean() < 12
