@@ -104,13 +104,17 @@ def check_boxes(boxes: Boxes) -> None:
             raise InvalidInput("boxes", f"box {index}: {problem}", hint="send x, y, width, height in pixels")
 
 
+_LEAST_SIDE = 0.001
+"""Pixels. Below, the scale from box to crop leaves what floats can hold."""
+
+
 def box_problem(box: NDArray[np.float64]) -> str:
     """What is wrong with a box (4,) of x, y, width, height; empty where nothing is."""
     x, y, width, height = (float(value) for value in box)
     if not np.isfinite(box).all() or max(abs(float(value)) for value in box) > 1e6:
         return f"{[x, y, width, height]} holds what is no pixel coordinate"
-    if width <= 0 or height <= 0:
-        return f"its width and height are {width:g} and {height:g}; both must be above 0"
+    if width < _LEAST_SIDE or height < _LEAST_SIDE:
+        return f"its width and height are {width:g} and {height:g}; both must be above 0, by {_LEAST_SIDE} at least"
     return ""
 
 
