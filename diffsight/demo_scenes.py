@@ -21,6 +21,8 @@ from training.world.vocabulary import QUESTION, QUESTION_TEMPLATE
 HELD_OUT = Path(vocabulary.__file__).parent / "held_out"
 DRAWN = 8
 """Scenes that are drawn with their answers."""
+LEAST_AREA = 700
+"""Pixels that the named thing covers: of much smaller ones a backbone of 128 x 128 pixels sees a few latents."""
 
 
 class Caller(Protocol):
@@ -110,7 +112,7 @@ def png(image: NDArray[np.uint8]) -> bytes:
 
 
 def _expressions(scenes: WorldImages) -> dict[int, str]:
-    """For each scene the expression that names its largest thing by kind, and by colour where the kind alone does not.
+    """For scenes with a thing that is large enough, what names it by kind, and by colour where the kind alone does not.
 
     Those that tell where a thing stands beside others are left out: this backbone hardly reads relations.
     """
@@ -121,7 +123,7 @@ def _expressions(scenes: WorldImages) -> dict[int, str]:
         index, sentence = int(one["image_id"]), str(one["sentence"])
         if len(sentence.split()) <= 3:
             largest[index] = max(largest.get(index, (0.0, "")), (areas[one["annotation_id"]], sentence))
-    return {index: sentence for index, (_, sentence) in largest.items()}
+    return {index: sentence for index, (area, sentence) in largest.items() if area >= LEAST_AREA}
 
 
 def _read(content: bytes) -> NDArray[np.uint8]:
