@@ -45,8 +45,9 @@ def sampled_images(
 
 
 def save_grid(images: NDArray[np.uint8], columns: int, path: Path) -> None:
-    """A PNG with the images row by row. images: (B, H, W, 3) uint8 RGB, B a multiple of `columns`."""
+    """A PNG of 256 colours with the images row by row. images: (B, H, W, 3) uint8 RGB, B a multiple of `columns`."""
     _, height, width, _ = images.shape
     rows = images.reshape(-1, columns, height, width, 3).transpose(0, 2, 1, 3, 4)
     path.parent.mkdir(parents=True, exist_ok=True)
-    PillowImage.fromarray(rows.reshape(-1, columns * width, 3)).save(path, optimize=True)
+    # 256 colours are a third of the bytes, and hardly to be told apart here.
+    PillowImage.fromarray(rows.reshape(-1, columns * width, 3)).quantize(256).save(path, optimize=True)
