@@ -120,10 +120,26 @@ class PoseAnswer(BaseModel):
     timing: TimingAnswer
 
 
+class CocoPoses(BaseModel):
+    """The answer as `format=coco`: one image with its persons in COCO's keypoint layout."""
+
+    images: list[dict[str, Any]]
+    annotations: list[dict[str, Any]] = Field(description="Of 133 points in COCO-WholeBody's five lists.")
+    categories: list[dict[str, Any]]
+
+
+class OpenPosePeople(BaseModel):
+    """The answer as `format=openpose_json`."""
+
+    people: list[dict[str, list[float]]] = Field(description="x, y and score of each point, a flat list a part.")
+    canvas_width: int
+    canvas_height: int
+
+
 @router.post(
     "/v1/pose",
     summary="Keypoints of the persons in an image",
-    response_model=PoseAnswer,
+    response_model=PoseAnswer | CocoPoses | OpenPosePeople,
     responses={200: {"content": {PNG: {"schema": {"type": "string", "contentMediaType": PNG}}}}, **task_problems()},
     openapi_extra=request_bodies(PoseRequest, curl="-F image=@team.jpg -F 'boxes=[[10,20,80,200],[90,25,70,190]]'"),
 )

@@ -50,7 +50,6 @@ def test_damaged_uploads_are_read_or_refused(fuzzed: Server) -> None:
     assert not fuzz_uploads(fuzzed, count=40, seed=2, on_case=lambda: None)
 
 
-@pytest.mark.slow  # what it finds depends on the load of the machine: `make fuzz` tells whole findings
 def test_generated_requests_are_answered_as_documented(fuzzed: Server) -> None:
     found = fuzz_api(fuzzed, cases=100, seed=3, systematic=False, on_case=lambda: None)
     assert found.asked >= 100

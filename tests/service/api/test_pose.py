@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from service.api.pose import CocoPoses, OpenPosePeople, PoseAnswer
 from tests.conftest import Server, running_server
 
 PUBLISHED = Path(__file__).parents[2] / "conformance/fixtures/sdpose/wholebody/checkpoint"
@@ -105,6 +106,25 @@ def test_pictures_have_the_images_size(poses: Server, png: bytes, form: str, poi
 def test_accept_chooses_the_picture(poses: Server, png: bytes) -> None:
     headers = {"Content-Type": "image/png", "Accept": "image/png"}
     assert poses.client.post(ROUTE, content=png, headers=headers).headers["content-type"] == "image/png"
+
+
+@pytest.mark.parametrize(
+    ("form", "model"), [("json", PoseAnswer), ("coco", CocoPoses), ("openpose_json", OpenPosePeople)]
+)
+def test_every_json_form_is_one_of_the_document(
+    poses: Server, png: bytes, form: str, model: type[PoseAnswer | CocoPoses | OpenPosePeople]
+) -> None:
+    answer = ask(poses, png, boxes=BOXES, format=form).json()
+    assert model.model_validate(answer).model_dump().keys() == answer.keys()
+    schema = poses.client.get("/openapi.json").json()["paths"]["/v1/pose"]["post"]["responses"]["200"]
+    offered = schema["content"]["application/json"]["schema"]["anyOf"]
+    assert {"$ref": f"#/components/schemas/{model.__name__}"} in offered
+
+
+def test_a_box_too_small_to_scale_fails_alone(poses: Server, png: bytes) -> None:
+    good, tiny = ask(poses, png, boxes=[BOXES[0], [0, 0, 1e-300, 1e-300]]).json()["persons"]
+    assert good["problem"] == ""
+    assert "both must be above 0" in tiny["problem"]
 
 
 def test_openpose_json_has_openposes_lists(poses: Server, png: bytes) -> None:
