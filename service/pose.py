@@ -2,56 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 import heads.sdpose
-from backbones.engine import Engine, complete
+from backbones.engine import Engine
 from backbones.errors import InvalidInput, ModelNotFound
 from backbones.loading.registry import default_folder, find_entry
 from backbones.stable_diffusion import StableDiffusion
-from heads.results import ClassMap, Keypoints
+from heads.results import Keypoints
 from heads.sdpose.checkpoint import is_fitted_for, is_whole_folder, open_pose
 from heads.sdpose.crops import Crop
-from heads.sdpose.detectors import PERSON, Detector, open_detector
+from heads.sdpose.detectors import PERSON, open_detector
 from heads.sdpose.pose import PoseModel, box_problem, estimate_poses
 from heads.vpd.heads import SegmentationHead
-from heads.vpd.segmentation import predict_segmentation
-from service.dense import DenseHeads
+from service.persons import PersonFinder, by_detector, by_segmentation
 from service.settings import Settings
 
 SHIPPED = Path(next(iter(heads.sdpose.__path__))) / "pocket"
 
 SEGMENTATION = "segmentation"
 """Name of a detector that is no model of its own: parts of the segmentation head's class `person`."""
-_LEAST_SHARE = 0.002
 
 Persons = Literal["auto", "detector", "whole_image"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PoseService:
-    """What there is to answer pose requests with; any of them may be missing.
-
-    segmentation: finds persons by their class where no detector is named.
-    """
+    """What there is to answer pose requests with; either may be missing."""
 
     model: PoseModel | None = None
-    detector: Detector | None = None
-    segmentation: SegmentationHead | None = None
-
-    @property
-    def finder(self) -> str:
-        """Name of what finds persons where a request sends no boxes; empty where nothing does."""
-        if self.detector is not None:
-            return self.detector.name
-        return self.segmentation.name if self.segmentation is not None else ""
+    finder: PersonFinder | None = None
 
     def network(self) -> PoseModel:
         """The pose network. Raises ModelNotFound where this server has none."""
@@ -71,11 +57,13 @@ class FoundPoses:
     problems: tuple[str, ...]
 
 
-def open_pose_service(settings: Settings, backbone: StableDiffusion, dense: DenseHeads | None = None) -> PoseService:
+def open_pose_service(
+    settings: Settings, backbone: StableDiffusion, segmentation: Callable[[], SegmentationHead | None]
+) -> PoseService:
     """The network and the detector that the settings name, over the backbone that is served.
 
-    dense: the heads that are served beside; the detector "segmentation" is the segmentation head among them, and so is
-    that of the shipped network where none is named.
+    segmentation: gives the head that is served beside. It is asked for where the detector is "segmentation", and for
+    the shipped network where none is named.
 
     Without a name, the network is the backbone's own where it is a whole folder of SDPose, else the shipped head where
     it was fitted on this backbone. Raises ModelNotFound and CheckpointError as their loaders do.
@@ -86,30 +74,21 @@ def open_pose_service(settings: Settings, backbone: StableDiffusion, dense: Dens
     if source is None and is_fitted_for(SHIPPED, backbone):
         source = SHIPPED
     model = None if source is None else open_pose(backbone, source, size=size)
-    detector, segmentation = None, None
+    finder = None
     if pose.detector == SEGMENTATION or (source == SHIPPED and not pose.detector):
-        segmentation = _finds_persons(dense, named=bool(pose.detector))
+        head = segmentation()
+        if head is not None and PERSON in head.classes:
+            finder = by_segmentation(head, backbone)
+        elif pose.detector:
+            raise ModelNotFound(
+                "this server has no segmentation head with a class 'person'",
+                hint="set DIFFSIGHT_HEADS__SEGMENTATION to one, or DIFFSIGHT_POSE__DETECTOR to a detector",
+            )
     elif pose.detector:
-        detector = open_detector(
-            pose.detector,
-            device=backbone.description.device,
-            cache_folder=settings.cache_folder,
-            offline=settings.offline,
-        )
-    return PoseService(model, detector, segmentation)
-
-
-def _finds_persons(dense: DenseHeads | None, *, named: bool) -> SegmentationHead | None:
-    """The segmentation head, where it knows persons. Raises ModelNotFound where it was named and does not."""
-    head = dense.segmentation if dense is not None else None
-    if head is not None and PERSON in head.classes:
-        return head
-    if named:
-        raise ModelNotFound(
-            "this server has no segmentation head with a class 'person'",
-            hint="set DIFFSIGHT_HEADS__SEGMENTATION to one, or DIFFSIGHT_POSE__DETECTOR to a detector",
-        )
-    return None
+        device, cache = backbone.description.device, settings.cache_folder
+        opened = open_detector(pose.detector, device=device, cache_folder=cache, offline=settings.offline)
+        finder = by_detector(opened)
+    return PoseService(model, finder)
 
 
 def pose_source(settings: Settings) -> Path | None:
@@ -120,45 +99,6 @@ def pose_source(settings: Settings) -> Path | None:
         return whole if is_whole_folder(whole) else None
     entry = find_entry(settings.models_folder or default_folder(), named)
     return entry.weights if entry is not None else Path(named).expanduser()
-
-
-async def detected_persons(
-    poses: PoseService, engine: Engine, image: NDArray[np.uint8], threshold: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Boxes (N, 4) of persons, x, y, width, height in pixels, and scores (N,) of at least `threshold`, best first.
-
-    image: (H, W, 3) uint8 RGB. Only for a service that has a `finder`.
-    """
-    if poses.detector is not None:
-        run = engine.run if poses.detector.on_device else engine.run_on_host
-        return await run(poses.detector.find, image, threshold)
-    assert poses.segmentation is not None
-    classes = await predict_segmentation(engine, image, poses.segmentation)
-    return await engine.run_on_host(boxes_of_parts, classes, PERSON, threshold)
-
-
-def found_persons(
-    poses: PoseService, engine: Engine, image: NDArray[np.uint8], threshold: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """`detected_persons` for callers without a loop; on the direct engine."""
-    return complete(detected_persons(poses, engine, image, threshold))
-
-
-def boxes_of_parts(classes: ClassMap, name: str, threshold: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Boxes (N, 4) around the connected parts of a class, and their mean probabilities (N,), best first.
-
-    Parts of less than `_LEAST_SHARE` of the image are left out; things of one class that touch are one part.
-    """
-    mask = (classes.class_map == classes.classes.index(name)).astype(np.uint8)
-    _, parts, statistics, _ = cv2.connectedComponentsWithStats(mask)
-    found = []
-    for part, (x, y, width, height, area) in enumerate(statistics.tolist()):
-        score = float(classes.probabilities[parts == part].mean())
-        if part and area >= _LEAST_SHARE * mask.size and score >= threshold:  # part 0 is all else
-            found.append((score, [x, y, width, height]))
-    found.sort(key=lambda one: -one[0])
-    boxes = np.array([box for _, box in found], dtype=np.float64).reshape(-1, 4)
-    return boxes, np.array([score for score, _ in found])
 
 
 async def find_poses(
@@ -198,15 +138,15 @@ async def find_poses(
             **told,  # type: ignore[arg-type]
         )
         return FoundPoses(_with_gaps(found, given, scores, good), problems)
-    if persons == "detector" and not poses.finder:
+    if persons == "detector" and poses.finder is None:
         raise ModelNotFound(
             "this server has no person detector",
             hint="set DIFFSIGHT_POSE__DETECTOR, or send `boxes`, or persons=whole_image",
         )
-    if persons == "whole_image" or not poses.finder:
+    if persons == "whole_image" or poses.finder is None:
         found = await estimate_poses(engine, network, image, **told)  # type: ignore[arg-type]
         return FoundPoses(found, ("",))
-    detected, detected_scores = await detected_persons(poses, engine, image, detector_threshold)
+    detected, detected_scores = await poses.finder.find(engine, image, detector_threshold)
     found = await estimate_poses(
         engine, network, image, detected[:max_persons], box_scores=detected_scores[:max_persons].tolist(),
         boxes_from="detector", **told,  # type: ignore[arg-type]

@@ -111,7 +111,7 @@ class Service:
         model = open_served(self.settings)
         if isinstance(model, StableDiffusion):
             self.dense = open_dense_heads(self.settings, model)
-            self.poses = open_pose_service(self.settings, model, self.dense)
+            self.poses = open_pose_service(self.settings, model, lambda: self.dense.segmentation)
         self.calibration = open_calibration(self.settings, model.description)
         return model
 

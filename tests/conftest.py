@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from io import BytesIO
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx2
@@ -30,6 +31,8 @@ _DATA = tempfile.TemporaryDirectory(prefix="diffsight-tests-data-")
 os.environ["XDG_DATA_HOME"] = _DATA.name
 
 START_SECONDS = 120.0
+WITHOUT_HEADS = Path(__file__).parent / "conformance/fixtures/diffusion_classifier/weights/sd1"
+"""A small Stable Diffusion that, unlike `pocket`, nothing was fitted to."""
 
 
 @dataclass(frozen=True)

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from backbones.engine import DirectEngine, complete
+from backbones.engine import DirectEngine, Engine, complete
 from heads.sdpose import crops
 from heads.sdpose.crops import Crop
-from heads.sdpose.detectors import Find
+from heads.sdpose.detectors import Boxes
 from heads.sdpose.metrics import Prediction, coco_figures, result_rows, wholebody_figures
 from heads.sdpose.persons import PERSON, Person
-from heads.sdpose.pose import PoseModel, estimate_poses
+from heads.sdpose.pose import PoseModel, box_problem, estimate_poses
 from training.pose_data import PoseData
+
+Find = Callable[[Engine, NDArray[np.uint8], float], Coroutine[Any, Any, Boxes]]
+"""An engine, an image (H, W, 3) uint8 RGB and a threshold -> the boxes of at least that score."""
 
 Figures = tuple[dict[str, dict[str, float]], list[dict[str, Any]]]
 
@@ -37,7 +40,7 @@ def predict_persons(
         of_image = list(group)
         xyxy = np.stack([one.xyxy for one in of_image])
         boxes = np.concatenate([xyxy[:, :2], xyxy[:, 2:] - xyxy[:, :2]], axis=1).astype(np.float64)
-        good: NDArray[np.bool_] = np.all(boxes[:, 2:] > 0, axis=1)
+        good = np.array([not box_problem(box) for box in boxes], dtype=bool)
         kept = [one for one, ok in zip(of_image, good.tolist(), strict=True) if ok]
         found = complete(
             estimate_poses(engine, model, data.image(image_id), boxes[good], crop=crop, flip_test=flip_test)
@@ -52,11 +55,11 @@ def predict_persons(
     return predictions
 
 
-def detect_persons(find: Find, data: PoseData, threshold: float) -> list[Person]:
-    """What a detector's `find` sees in every image of the data, numbered in order."""
+def detect_persons(engine: DirectEngine, find: Find, data: PoseData, threshold: float) -> list[Person]:
+    """The persons that `find` sees in every image of the data, numbered in order."""
     persons: list[Person] = []
     for image in data.content["images"]:
-        boxes, scores = find(data.image(int(image["id"])), threshold)
+        boxes, scores = complete(find(engine, data.image(int(image["id"])), threshold))
         for corners, score in zip(crops.corners(boxes), scores, strict=True):
             persons.append(Person(len(persons), int(image["id"]), corners, float(score)))
     return persons

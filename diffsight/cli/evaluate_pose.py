@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -73,7 +72,6 @@ def pose(
         settings = with_pose(load_settings(config, backbone=backbone, device=device, dtype=name), checkpoint, detector)
         engine, poses = open_poses(settings)
         network = poses.network()
-        from service.pose import found_persons
         from training.pose_evaluation import detect_persons, evaluated, point_errors, predict_persons, share_found
 
         if network.skeleton.names != data.skeleton.names:
@@ -87,7 +85,8 @@ def pose(
             persons = read_detections(detections)
         elif detector is not None:
             threshold = settings.pose.detector_threshold
-            persons = detect_persons(partial(found_persons, poses, engine), data, threshold)
+            assert poses.finder is not None  # one that is named opens, or says why not
+            persons = detect_persons(engine, poses.finder.find, data, threshold)
         chosen = set(image_ids)
         persons = [one for one in persons if one.image_id in chosen]
         with step_bar("images", len({one.image_id for one in persons})) as advance:

@@ -122,8 +122,10 @@ def open_poses(settings: Settings) -> tuple[DirectEngine, PoseService]:
 
     engine = open_engine(settings)
     assert isinstance(engine.model, StableDiffusion)
-    dense = open_dense_heads(settings, engine.model, ("segmentation",))
-    return engine, open_pose_service(settings, engine.model, dense)
+    model = engine.model
+    return engine, open_pose_service(
+        settings, model, lambda: open_dense_heads(settings, model, ("segmentation",)).segmentation
+    )
 
 
 def answer(path: Path, found: FoundPoses, picture: DecodedImage) -> dict[str, Any]:

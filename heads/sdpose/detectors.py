@@ -27,8 +27,10 @@ _GREY = 114
 _NEEDS_PERSON = "give a detector with a class 'person'"
 _DEFAULT_SIDE = 640
 
-Find = Callable[[NDArray[np.uint8], float], tuple[NDArray[np.float64], NDArray[np.float64]]]
-"""An image (H, W, 3) uint8 RGB and a threshold -> boxes (N, 4) and scores (N,), best first."""
+Boxes = tuple[NDArray[np.float64], NDArray[np.float64]]
+"""(N, 4) x, y, width, height in pixels, and scores (N,), best first."""
+Find = Callable[[NDArray[np.uint8], float], Boxes]
+"""An image (H, W, 3) uint8 RGB and a threshold -> the boxes of at least that score."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

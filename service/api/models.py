@@ -163,7 +163,7 @@ def pose_task(poses: PoseService, settings: Settings) -> TaskDescription:
             "network": network.name,
             "revision": network.revision,
             "points": len(network.skeleton),
-            "detector": poses.finder,
+            "detector": poses.finder.name if poses.finder is not None else "",
             "detector_threshold": settings.pose.detector_threshold,
             "keypoint_threshold": settings.pose.keypoint_threshold,
             "crop": "affine",

@@ -182,10 +182,11 @@ async def pose(request: Request) -> Response:
     )
     keypoints = body_only(got.keypoints) if asked.points == "body" else got.keypoints
     if form == "json":
+        finder = service.poses.finder
         answer = PoseAnswer(
             persons=person_answers(keypoints, got.problems, image, normalised=asked.coordinates == "normalised"),
             boxes_from=keypoints.boxes_from,
-            detector=service.poses.finder if keypoints.boxes_from == "detector" else "",
+            detector=finder.name if finder is not None and keypoints.boxes_from == "detector" else "",
             names=list(keypoints.names),
             links=[list(link) for link in keypoints.links],
             network=network.name,

@@ -188,9 +188,10 @@ def open_backbone(service: Service, asked: Any) -> tuple[str, Service]:
 
 
 def open_pose(service: Service, asked: Any) -> tuple[str, Service]:
-    """The revisions of backbone and pose network with the name of what finds persons, and the service."""
+    """The revisions of backbone, pose network and what finds persons, and the service."""
+    finder = service.poses.finder
     told = [service.engine.model.description.revision, service.poses.network().revision]
-    return "+".join([*told, service.poses.finder] if service.poses.finder else told), service
+    return "+".join([*told, finder.revision] if finder is not None else told), service
 
 
 TASKS: Mapping[str, Task] = {

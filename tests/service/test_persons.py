@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from heads.results import ClassMap
-from service.pose import boxes_of_parts
+from service.persons import boxes_of_parts
 
 
 def test_each_connected_part_of_the_class_is_a_box_and_the_surest_is_first() -> None:

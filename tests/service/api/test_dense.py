@@ -14,7 +14,7 @@ from PIL import Image
 from backbones.loading.source import open_backbone
 from heads.vpd.checkpoint import FittedAs, save_fitted
 from service.outputs import Rle, decode_rle
-from tests.conftest import Server, StartServer
+from tests.conftest import WITHOUT_HEADS, Server, StartServer
 from tests.heads.vpd.conftest import CLASSES, TOKENS, random_network
 
 NAMES = tuple(f"thing {index}" for index in range(CLASSES))
@@ -177,11 +177,9 @@ def test_without_a_head_the_answer_names_the_setting(
 ) -> None:
     running = start_server(heads={"depth": str(heads_folder / "depth.safetensors")})
     assert running.service.failure is None
-    if running.service.dense.referring is None:
-        problem = check_problem(
-            post(running, "/v1/segmentation/referring", png, {"expression": "a"}), 404, "model-not-found"
-        )
-        assert "DIFFSIGHT_HEADS__REFERRING" in problem["hint"]
+    bare = start_server(backbone=str(WITHOUT_HEADS))
+    problem = check_problem(post(bare, "/v1/segmentation/referring", png, {"expression": "a"}), 404, "model-not-found")
+    assert "DIFFSIGHT_HEADS__REFERRING" in problem["hint"]
     assert post(running, "/v1/depth", png).status_code == 200
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import shutil
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
@@ -17,11 +16,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from safetensors.torch import save_file
 
-from backbones.loading.source import POCKET
 from heads.diffews.bank import SUPPORT
 from heads.diffews.checkpoint import BASE_REVISION, fresh_variant
 from service.outputs import Rle, decode_rle
-from tests.conftest import Server, StartServer
+from tests.conftest import WITHOUT_HEADS, Server, StartServer
 
 ROUTE = "/v1/segmentation/few-shot"
 
@@ -317,9 +315,8 @@ def test_a_concept_deleted_while_in_use_answers_or_is_gone(few_shot: Server) -> 
     assert statuses <= {200, 404}
 
 
-def test_a_server_without_weights_says_so(start_server: StartServer, tmp_path: Path, check_problem: Any) -> None:
-    # A copy is a folder like any other: what ships for `pocket` goes with that name alone.
-    bare = start_server(backbone=str(shutil.copytree(POCKET, tmp_path / "copy")))
+def test_a_server_without_weights_says_so(start_server: StartServer, check_problem: Any) -> None:
+    bare = start_server(backbone=str(WITHOUT_HEADS))
     problem = check_problem(asked(bare, concepts=["0123456789abcdef"]), 404, "model-not-found")
     assert "DIFFSIGHT_FEW_SHOT__WEIGHTS" in problem["hint"]
 

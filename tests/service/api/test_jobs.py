@@ -13,7 +13,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.conftest import Server, running_server
+from tests.conftest import WITHOUT_HEADS, Server, StartServer, running_server
 from tests.service.jobs.conftest import write_pictures
 
 ROUTE = "/v1/jobs"
@@ -237,10 +237,11 @@ def test_what_can_not_be_a_job_is_refused_and_leaves_nothing(
     assert {path.name for path in (data / "jobs").iterdir()} == kept
 
 
-def test_a_task_without_weights_is_told_at_once(jobs: Server, png: bytes, check_problem: Any) -> None:
-    if jobs.service.poses.model is not None:
-        pytest.skip("this backbone has a pose network")
-    response = jobs.client.post(ROUTE, data={"task": "pose"}, files={"file": ("a.png", png)})
+def test_a_task_without_weights_is_told_at_once(
+    start_server: StartServer, tmp_path: Path, png: bytes, check_problem: Any
+) -> None:
+    bare = start_server(backbone=str(WITHOUT_HEADS), data_folder=tmp_path)
+    response = bare.client.post(ROUTE, data={"task": "pose"}, files={"file": ("a.png", png)})
     check_problem(response, 404, "model-not-found")
 
 

@@ -15,7 +15,7 @@ import pytest
 from pydantic import SecretStr
 
 from service.outputs import Rle, decode_rle
-from tests.conftest import Server, StartServer, running_server
+from tests.conftest import WITHOUT_HEADS, Server, StartServer, running_server
 from tests.service.api.test_dense import heads_folder  # noqa: F401
 from tests.service.api.test_few_shot import picture, supports, weights  # noqa: F401
 from tests.service.api.test_pose import BOXES, POSE, PUBLISHED
@@ -215,9 +215,8 @@ def test_a_project_that_can_not_be_filled_is_refused(
         assert check_problem(response, 422, "invalid-input")["field"] == "label_config"
 
 
-def test_a_server_without_the_weights_says_so(server: Server, check_problem: Any) -> None:
-    if server.service.poses.model is not None:
-        pytest.skip("this backbone has a pose network")
+def test_a_server_without_the_weights_says_so(start_server: StartServer, check_problem: Any) -> None:
+    server = start_server(backbone=str(WITHOUT_HEADS))
     check_problem(server.client.post("/label-studio/setup", json={"schema": NAMED}), 404, "model-not-found")
 
 
