@@ -100,7 +100,10 @@ def draw(
     right.plot(differences, [one.rows_indifferent for one in found], "s--", label="with indifference")
     right.axhline(most, color="grey", linewidth=0.8, label="every row")
     right.set(
-        xlabel="difference of mean errors / 1000", ylabel="rows", title="Two labels, brought closer", yscale="log"
+        xlabel="difference of mean errors (thousandths)",
+        ylabel="rows",
+        title="Two labels, brought closer",
+        yscale="log",
     )
     right.legend(fontsize=8)
     file.parent.mkdir(parents=True, exist_ok=True)

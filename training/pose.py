@@ -1,15 +1,15 @@
-"""Fits a heat-map head on a backbone's frozen features, from any data set in COCO's keypoint layout.
+"""Fits a heat-map head from any data set in COCO's keypoint layout: on frozen features, or with the U-Net fine-tuned.
 
-The targets, loss and optimiser are SDPose's (arXiv:2509.24980, section 3.3 and supplement); its U-Net is trained too
-and in-paints beside, where this one stays as it is. Boxes are shifted, scaled, turned and mirrored anew at every visit,
-so features are computed again each time: it costs the frozen pass, and no memory.
+The targets, loss and optimiser are SDPose's (arXiv:2509.24980, section 3.3 and supplement); so is the fine-tuning, in
+which the U-Net in-paints beside (`training/pose_unet.py`). Boxes are shifted, scaled, turned and mirrored anew at every
+visit, so features are computed again each time: it costs a pass, and no memory.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -26,6 +26,7 @@ from heads.sdpose.losses import heatmap_loss
 from heads.sdpose.persons import Person
 from heads.sdpose.pose import PoseModel, empty_context, pose_rows, stacked_features
 from training.pose_data import PoseData
+from training.pose_unet import VARIANT, TunedUNet
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,8 @@ class PoseRecipe:
     height) of crops in pixels; None for the backbone's height and three quarters of it. sigma: of the targets, as a
     share of the map's width; SDPose has 6 of 192. shift, scale, degrees: the most that a box is moved, as a share of
     its sides, resized and turned; each drawn from a normal with half of that as its deviation.
+    unet_learning_rate: 0 leaves the U-Net as it is; SDPose has 3e-5. parts: beginnings or parts of the names of its
+    parameters that learn; empty for all, as published.
     """
 
     steps: int = 2000
@@ -49,6 +52,8 @@ class PoseRecipe:
     shift: float = 0.1
     scale: float = 0.25
     degrees: float = 30.0
+    unet_learning_rate: float = 0.0
+    parts: tuple[str, ...] = ()
     seed: int = 0
 
 
@@ -69,13 +74,19 @@ def fit_pose(
 ) -> PoseModel:
     """The fitted network over the engine's backbone. on_step: told of each step and its loss, over the targets' own.
 
-    Raises InvalidInput for features that the backbone does not have.
+    With `unet_learning_rate` the fine-tuned U-Net becomes the backbone's variant "pose".
+    Raises InvalidInput for features that the backbone does not have, and parts that name no parameter.
     """
     backbone = engine.backbone
     model = untrained(engine, data, recipe)
     generator = np.random.default_rng(recipe.seed)
     head = model.head.float().train().requires_grad_(True)
-    optimiser = torch.optim.AdamW(head.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+    learning = [{"params": list(head.parameters()), "lr": recipe.learning_rate}]
+    tuned = None
+    if recipe.unet_learning_rate:
+        tuned = TunedUNet(engine, model, recipe.parts)
+        learning.append({"params": tuned.learning, "lr": recipe.unet_learning_rate})
+    optimiser = torch.optim.AdamW(learning, weight_decay=recipe.weight_decay)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _learning_rate_share(step, recipe.steps))
     context = complete(empty_context(engine))
     order: list[int] = []
@@ -84,9 +95,13 @@ def fit_pose(
             order += generator.permutation(len(data.persons)).tolist()
         chosen, order = order[: recipe.batch], order[recipe.batch :]
         views = [random_view(data, data.persons[index], model.size, recipe, generator) for index in chosen]
-        latents = complete(engine.encode([view.pixels for view in views]))
-        captures = complete(engine.unet(pose_rows(model, latents, context)))
-        predicted = head(stacked_features(model, captures).float())
+        pixels = [view.pixels for view in views]
+        if tuned is None:
+            captures = complete(engine.unet(pose_rows(model, complete(engine.encode(pixels)), context)))
+            features, restored = stacked_features(model, captures).float(), torch.zeros(())
+        else:
+            features, restored = tuned.look(pixels, generator)
+        predicted = head(features)
         maps = (predicted.shape[3], predicted.shape[2])
         target, weights = codec.encode(
             torch.stack([view.points for view in views]),
@@ -99,12 +114,15 @@ def fit_pose(
         # Over the targets' own mean square, so that learning rates suit maps of any size.
         loss = heatmap_loss(predicted, target, weights) / target.square().mean().clamp_min(1e-6)
         optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        (loss + restored.to(loss.device)).backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         schedule.step()
         on_step(step + 1, float(loss.detach()))
     head.eval().requires_grad_(False)
-    return _with_head(model, head.to(backbone.dtype))
+    if tuned is not None:
+        tuned.register(engine)
+        model = replace(model, variant=VARIANT)
+    return replace(model, head=head.to(backbone.dtype))
 
 
 def _learning_rate_share(step: int, steps: int) -> float:
@@ -127,7 +145,7 @@ def untrained(engine: DirectEngine, data: PoseData, recipe: PoseRecipe) -> PoseM
     channels = stacked_features(probe, captures).shape[1]
     torch.manual_seed(recipe.seed)
     head = HeatmapHead(channels, len(data.skeleton)).initialise()
-    return _with_head(probe, head.to(backbone.device))
+    return replace(probe, head=head.to(backbone.device))
 
 
 def default_size(backbone: Description) -> tuple[int, int]:
@@ -167,13 +185,6 @@ def random_view(
         flip = list(data.skeleton.flip_indices)
         placed, visible = np.stack([size[0] - 1 - placed[:, 0], placed[:, 1]], axis=1)[flip], visible[flip]
     return View(crops.pixel_values(crop), torch.from_numpy(placed).float(), torch.from_numpy(visible))
-
-
-def _with_head(model: PoseModel, head: HeatmapHead) -> PoseModel:
-    return PoseModel(
-        model.name, head, model.skeleton, model.size, model.variant, model.timestep, model.features,
-        model.latent_scale, model.revision,
-    )  # fmt: skip
 
 
 def mean_pose(data: PoseData) -> NDArray[np.float64]:

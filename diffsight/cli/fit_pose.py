@@ -1,4 +1,4 @@
-"""`diffsight fit pose`: a heat-map head for your own keypoints on the backbone's frozen features."""
+"""`diffsight fit pose`: a heat-map head for your own keypoints, on frozen features or with the U-Net fine-tuned."""
 
 from __future__ import annotations
 
@@ -40,6 +40,14 @@ def pose(
     timestep: Annotated[int, typer.Option(help="Of the clean latents.", min=0)] = 50,
     width: Annotated[int | None, typer.Option(help="Of crops; default: three quarters of the height.", min=16)] = None,
     height: Annotated[int | None, typer.Option(help="Of crops; default: the backbone's.", min=16)] = None,
+    unet_learning_rate: Annotated[
+        float, typer.Option(help="Above 0 the U-Net is fine-tuned too, in-painting beside; SDPose has 3e-5.", min=0)
+    ] = 0.0,
+    part: Annotated[
+        list[str] | None,
+        typer.Option(help="Part of the names of U-Net parameters that learn; may be repeated. Default: all."),
+    ] = None,
+    half: Annotated[bool, typer.Option("--half", help="Write weights as float16.")] = False,
     seed: Annotated[int, typer.Option(help="Of everything drawn.")] = 0,
     backbone: Backbone = None,
     device: Device = None,
@@ -51,7 +59,8 @@ def pose(
     diffsight fit pose train.json --images train --out mypose --held-out val.json --held-out-images val
 
     Fit a keypoint head to any data set in COCO's keypoint layout: persons, animals or things, with any named points.
-    The backbone stays as it is. Serve it with DIFFSIGHT_POSE__CHECKPOINT=mypose.
+    The backbone stays as it is; --unet-learning-rate fine-tunes a copy of its U-Net as well.
+    Serve it with DIFFSIGHT_POSE__CHECKPOINT=mypose.
     """
     settings = load_settings(config, backbone=backbone, device=device)
     from training.pose_data import read_pose_data
@@ -76,6 +85,8 @@ def pose(
         features=tuple(feature or ()),
         timestep=timestep,
         size=(width or size[0], height or size[1]),
+        unet_learning_rate=unet_learning_rate,
+        parts=tuple(part or ()),
         seed=seed,
     )
     typer.echo(f"{len(data.persons)} persons, {len(data.skeleton)} keypoints, crops {recipe.size}", err=True)
@@ -92,6 +103,8 @@ def pose(
         "steps": steps,
         "batch": batch,
         "learning_rate": learning_rate,
+        "unet_learning_rate": unet_learning_rate,
+        "parts": part or [],
         "seed": seed,
         "mean_pose": mean_pose(data).round(5).tolist(),
         "loss": sum(losses[-50:]) / len(losses[-50:]),
@@ -99,7 +112,7 @@ def pose(
     if measured is not None:
         told["held_out"] = _measured(engine, model, data, measured)
     assert isinstance(engine.model, StableDiffusion)
-    save_fitted(out, model, engine.model, told)
+    save_fitted(out, model, engine.model, told, half=half)
     if as_json:
         typer.echo(json.dumps({"out": str(out), **told}))
         return

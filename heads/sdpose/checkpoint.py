@@ -2,12 +2,14 @@
 
 A published folder has `unet/` and `decoder/decoder.safetensors` (`head.safetensors` where `diffsight models add`
 stored it); a whole one has `vae/`, `text_encoder/`, `tokenizer/` and `scheduler/` too, and can stand alone.
-A fitted folder has `pose.json` and `head.safetensors`, for the frozen features of the backbone it names.
+A fitted folder has `pose.json` and `head.safetensors`, for the features of the backbone it names; with a fine-tuned
+U-Net also `unet/`, with those of its tensors that are not the backbone's.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -35,7 +37,7 @@ TIMESTEP = 999
 LATENT_SCALE = 0.18215
 """The published code multiplies by this constant, whatever the VAE's config says."""
 
-DECODER_FILE, POSE_FILE = "decoder/decoder.safetensors", "pose.json"
+DECODER_FILE, POSE_FILE, _UNET = "decoder/decoder.safetensors", "pose.json", "unet"
 _FORMAT = 1
 _FROM_END = {17: 1, 133: 2}
 _SKELETONS = {17: COCO_17, 133: COCO_WHOLEBODY_133}
@@ -50,7 +52,7 @@ def open_pose(
     Raises ModelNotFound where there is none, CheckpointError where it is damaged, incomplete or of another backbone.
     """
     if (source / POSE_FILE).is_file():
-        return _open_fitted(backbone, source)
+        return _open_fitted(backbone, source, name)
     head_file = _head_file(source)
     check_scheduler(source)
     load_variant(backbone, name, source, constant_class_labels=torch.tensor(POSE_CLASS))
@@ -185,9 +187,18 @@ def _filled_head(
     return head.to(own.device).eval().requires_grad_(False)
 
 
-def save_fitted(folder: Path, model: PoseModel, backbone: StableDiffusion, told: dict[str, Any]) -> None:
-    """Write a head that was fitted on frozen features: beside and renamed. `told` is kept in `pose.json` as it is."""
+def save_fitted(
+    folder: Path, model: PoseModel, backbone: StableDiffusion, told: dict[str, Any], *, half: bool = False
+) -> None:
+    """Write a fitted head, and what fine-tuning changed of the U-Net: beside and renamed.
+
+    told: kept in `pose.json` as it is. half: weights as float16.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    dtype = torch.float16 if half else torch.float32
+    shutil.rmtree(folder / _UNET, ignore_errors=True)
+    if model.variant:
+        _save_changes(folder, backbone, model.variant, dtype)
     content = {
         "format": _FORMAT,
         "backbone": {"name": backbone.name, "revision": backbone.description.revision},
@@ -198,14 +209,29 @@ def save_fitted(folder: Path, model: PoseModel, backbone: StableDiffusion, told:
         "skeleton": asdict(model.skeleton),
         "told": told,
     }
-    state = {key: value.detach().cpu().float().contiguous() for key, value in model.head.state_dict().items()}
+    state = {key: value.detach().cpu().to(dtype).contiguous() for key, value in model.head.state_dict().items()}
     save_file(state, folder / "head.part.safetensors")
     (folder / "head.part.safetensors").replace(folder / HEAD_FILE)
     (folder / "pose.part.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     (folder / "pose.part.json").replace(folder / POSE_FILE)
 
 
-def _open_fitted(backbone: StableDiffusion, source: Path) -> PoseModel:
+def _save_changes(folder: Path, backbone: StableDiffusion, variant: str, dtype: torch.dtype) -> None:
+    """The tensors of a variant that are not the backbone's own, in the layout of diffusers."""
+    tuned: Any = backbone.variants[variant].unet
+    own = backbone.variants[""].unet.state_dict()
+    changed = {key: value for key, value in tuned.state_dict().items() if not torch.equal(value, own[key])}
+    config = {key: value for key, value in dict(tuned.config).items() if not key.startswith("_")}
+    beside = folder / f"{_UNET}.part"
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir()
+    tensors = {key: value.detach().cpu().to(dtype).contiguous() for key, value in changed.items()}
+    save_file(tensors, beside / "diffusion_pytorch_model.safetensors", metadata={"format": "pt"})
+    (beside / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    beside.replace(folder / _UNET)
+
+
+def _open_fitted(backbone: StableDiffusion, source: Path, name: str) -> PoseModel:
     """A head that `save_fitted` wrote. Raises CheckpointError where it is for another backbone's features."""
     file = source / POSE_FILE
     try:
@@ -236,14 +262,17 @@ def _open_fitted(backbone: StableDiffusion, source: Path) -> PoseModel:
         )
     if not (source / HEAD_FILE).is_file():
         raise ModelNotFound(f"{source / HEAD_FILE} is missing", hint="fit it again")
+    tuned = (source / _UNET).is_dir()
+    if tuned:
+        load_variant(backbone, name, source / _UNET, from_backbone=("",))
     return PoseModel(
         name=source.name,
         head=_filled_head(backbone, read_tensors(source / HEAD_FILE), channels, len(skeleton), source / HEAD_FILE),
         skeleton=skeleton,
         size=(width, height),
-        variant="",
+        variant=name if tuned else "",
         timestep=timestep,
         features=features,
         latent_scale=own.scaling_factor,
-        revision=digest_of(source / HEAD_FILE, file, own.revision),
+        revision=digest_of(source / HEAD_FILE, file, backbone.variants[name].revision if tuned else own.revision),
     )

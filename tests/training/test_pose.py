@@ -14,11 +14,13 @@ import torch
 from backbones.engine import DirectEngine
 from backbones.errors import InvalidInput
 from backbones.loading.source import open_backbone
+from backbones.loading.weight_files import read_tensors
 from heads.sdpose.skeletons import COCO_17
 from tests.diffsight.test_cli import assert_one_line_error, diffsight
-from training.pose import PoseRecipe, fit_pose, mean_pose, mean_pose_points, random_view
+from training.pose import PoseRecipe, fit_pose, mean_pose, mean_pose_points, random_view, untrained
 from training.pose_data import read_pose_data
 from training.pose_evaluation import point_errors, share_found
+from training.pose_unet import TunedUNet, with_hole
 
 NAMES = ("head", "left_hand", "right_hand")
 COLOURS = ((250, 250, 250), (250, 40, 40), (40, 40, 250))
@@ -147,6 +149,64 @@ def test_fit_evaluate_and_predict(figures: tuple[Path, Path], tmp_path: Path) ->
     assert "2 images, 3 keypoints" in done.stdout
     done = diffsight("predict", "pose", held_out.parent / "images/0.png", *of_head[:2], "--json")
     assert json.loads(done.stdout)["names"] == list(NAMES)
+
+
+def test_the_unet_is_fine_tuned_and_only_what_changed_is_kept(figures: tuple[Path, Path], tmp_path: Path) -> None:
+    train, held_out = figures
+    told: list[str | Path] = ["--images", train.parent / "images", "--out", tmp_path / "tuned"]
+    told += ["--steps", "4", "--batch", "4", "--width", "48", "--height", "64"]
+    told += ["--unet-learning-rate", "1e-3", "--part", "up_blocks.3.resnets"]
+    measured: list[str | Path] = ["--held-out", held_out, "--held-out-images", held_out.parent / "images"]
+    done = diffsight("fit", "pose", train, *told, *measured, "--json")
+    assert done.returncode == 0, done.stderr
+    fitted = json.loads(done.stdout)
+    kept = read_tensors(tmp_path / "tuned/unet/diffusion_pytorch_model.safetensors")
+    # The pose's class code lies in the bias of the time embedding.
+    assert {name for name in kept if "up_blocks.3.resnets" not in name} == {"time_embedding.linear_2.bias"}
+    assert len(kept) > 10
+    where: list[str | Path] = ["--images", held_out.parent / "images", "--checkpoint", tmp_path / "tuned"]
+    done = diffsight("evaluate", "pose", held_out, *where, "--no-flip-test", "--json")
+    assert done.returncode == 0, done.stderr
+    columns = json.loads(done.stdout)
+    assert columns["float32"]["PCK 0.1"] == pytest.approx(fitted["held_out"]["pck_0_1"])
+    # A later fit on frozen features into the same folder leaves no U-Net behind.
+    done = diffsight("fit", "pose", train, *told[:8], "--half")
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "tuned/unet").exists()
+    assert read_tensors(tmp_path / "tuned/head.safetensors")["final_layer.bias"].dtype == torch.float16
+
+
+def test_the_picture_is_restored_beside(figures: tuple[Path, Path]) -> None:
+    engine = DirectEngine(open_backbone("pocket"))
+    data = read_pose_data(figures[0], figures[0].parent / "images")
+    recipe = PoseRecipe(size=(48, 64))
+    model = untrained(engine, data, recipe)
+    with pytest.raises(InvalidInput, match="no parameter is named by nothing"):
+        TunedUNet(engine, model, ("nothing",))
+    tuned = TunedUNet(engine, model, ())
+    pixels = [random_view(data, one, (48, 64), recipe, np.random.default_rng(0)).pixels for one in data.persons[:4]]
+    optimiser = torch.optim.AdamW(tuned.learning, lr=1e-3)
+    errors = []
+    for _ in range(12):
+        features, restored = tuned.look(pixels, np.random.default_rng(0))
+        assert features.shape[0] == 4
+        optimiser.zero_grad()
+        restored.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        errors.append(float(restored.detach()))
+    assert errors[-1] < 0.7 * errors[0]
+
+
+def test_the_hole_is_black_and_of_the_published_size() -> None:
+    generator = np.random.default_rng(0)
+    shares = []
+    for _ in range(50):
+        black = (with_hole(torch.ones(3, 100, 50), generator) == -1)[0]
+        rows, columns = black.any(1).sum() / 100, black.any(0).sum() / 50
+        assert black.sum() == black.any(1).sum() * black.any(0).sum()
+        shares += [float(rows), float(columns)]
+    assert 0.19 < min(shares) < 0.25
+    assert 0.35 < max(shares) < 0.41
 
 
 def test_what_is_no_data_set_is_refused(figures: tuple[Path, Path], tmp_path: Path) -> None:
