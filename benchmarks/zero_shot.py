@@ -13,6 +13,7 @@ folder of images a label.
 from __future__ import annotations
 
 import functools
+import itertools
 import multiprocessing
 import os
 import sys
@@ -163,6 +164,29 @@ def raced(
     return complete(run())
 
 
+def compare_layouts(errors: NDArray[np.float32], orders: int, images: int) -> dict[str, float]:
+    """Rows of races by other blocks and first looks; prints them. errors: (images, labels, units) float32."""
+    units = errors.shape[2]
+    best = errors.mean(axis=2, dtype=np.float64).argmin(axis=1)
+    figures, lines = {}, []
+    for size, first in ((10, 5), (5, 5), (5, 8), (2, 5), (2, 8), (2, 16), (1, 8), (1, 16), (1, 32)):
+        blocks = units // size
+        looks = tuple(itertools.takewhile(lambda look: 5 * look <= 3 * blocks, (first << n for n in range(12))))  # noqa: B023
+        races = [raced(one, Layout(units, blocks, looks), orders) for one in errors]
+        rows = float(np.mean([race.rows for of_image in races for race in of_image]))
+        other = [
+            race.elimination.leader != answer
+            for of_image, answer in zip(races, best, strict=True)
+            for race in of_image
+            if race.elimination.confidence() >= CONFIDENCE
+        ]
+        figures[f"layout_{size}_units_first_{first}_rows"] = rows
+        lines.append([f"{size}", f"{first}", f"{rows:,.0f}", f"{np.mean(other):.4f}"])
+    note = f"{images} images, {orders} orders; looks double from the first one to three fifths of the blocks"
+    print_table("Layouts of the race", ["units of a block", "first look", "rows an image", "wrong"], lines, [note])
+    return figures
+
+
 def main() -> int:
     parser = arguments(__doc__ or "")
     parser.add_argument("--backbone", default="pocket")
@@ -174,6 +198,7 @@ def main() -> int:
     parser.add_argument(
         "--cache", type=Path, default=Path("out/bench/zero_shot"), help="where grids of errors are kept"
     )
+    parser.add_argument("--layouts", action="store_true", help="also race by other blocks and looks")
     asked = parser.parse_args()
 
     chosen = from_folder(asked.folder, asked.template, asked.images) if asked.folder else digits(asked.images)
@@ -235,6 +260,8 @@ def main() -> int:
         "racing_rows": raced_rows,
         "tenth_budget_rows": tenth_rows,
     }
+    if asked.layouts:
+        figures |= compare_layouts(errors, asked.orders, len(errors))
     write_figures(asked.json, figures, images=len(errors), orders=asked.orders, backbone=asked.backbone)
     return 0
 

@@ -30,7 +30,7 @@ def duplicates(
     ],
     similarity: Annotated[
         float, typer.Option(help="Cosine from which on two images count as one; at most 1.", min=-1, max=1)
-    ] = 0.99,
+    ] = 0.998,
     index: Annotated[
         Literal["auto", "exact", "hnsw"],
         typer.Option(help="Look at every pair, or at near ones alone. auto: every pair up to 30,000 images."),

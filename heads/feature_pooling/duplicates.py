@@ -23,7 +23,7 @@ _ROUNDING = 1e-5
 
 
 def near_duplicates(
-    vectors: NDArray[np.float32], similarity: float = 0.99, *, index: Index = "auto", neighbours: int = 32
+    vectors: NDArray[np.float32], similarity: float = 0.998, *, index: Index = "auto", neighbours: int = 32
 ) -> SimilarPairs:
     """All pairs of vectors whose cosine is `similarity` or more, the most alike first.
 
@@ -36,7 +36,7 @@ def near_duplicates(
     if vectors.ndim != 2 or not vectors.size:
         raise InvalidInput("vectors", f"{vectors.shape} values", hint="give one vector an image, (N, D)")
     if not -1 <= similarity <= 1:
-        raise InvalidInput("similarity", f"{similarity}", hint="give a cosine, such as 0.99; at most 1")
+        raise InvalidInput("similarity", f"{similarity}", hint="give a cosine, such as 0.998; at most 1")
     unit = np.ascontiguousarray(vectors, dtype=np.float32)
     lengths = np.linalg.norm(unit, axis=1, keepdims=True)
     sick = np.flatnonzero(~np.isfinite(lengths[:, 0]) | (lengths[:, 0] == 0))

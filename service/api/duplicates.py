@@ -43,7 +43,7 @@ class DuplicatesAnswer(BaseModel):
 async def job_duplicates(
     request: Request,
     job: str,
-    similarity: Annotated[float, Query(ge=-1, le=1, description="Cosine from which on two images are alike.")] = 0.99,
+    similarity: Annotated[float, Query(ge=-1, le=1, description="Cosine from which on two images are alike.")] = 0.998,
     index: Annotated[
         Literal["auto", "exact", "hnsw"],
         Query(description="Look at every pair, or at near ones alone. `auto`: every pair up to 30,000 images."),
