@@ -102,9 +102,6 @@ class StableDiffusion:
     ) -> None:
         self.name = name
         self.vae: Any = vae.eval().requires_grad_(False)
-        if next(vae.parameters()).device.type == "cpu":
-            # The CPU's convolutions of large pictures with few channels take two thirds of the time in this order.
-            vae.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.text_encoder: Any = text_encoder.eval().requires_grad_(False)
         self.tokenizer = tokenizer
         # Padding and cutting are state of the tokenizer, and callers come from the device's thread and from others.
