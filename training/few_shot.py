@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,19 +12,20 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional
 
 from backbones.captures import forward_rows
 from backbones.engine import DirectEngine, complete
 from backbones.errors import InvalidInput, ModelNotFound
+from backbones.loading.variants import save_unet
 from backbones.rows import Bank
 from backbones.stable_diffusion import StableDiffusion, Variant
 from heads.diffews.bank import SUPPORT, bank_capture, bank_of, concatenated, prompt_context, support_row
 from heads.diffews.checkpoint import BASE_REVISION, fresh_variant
 from heads.diffews.preprocess import mask_pixel_values, pixel_values, resize_labels
 from heads.diffews.segment import query_row
+from training.parts import learns
 
 LatentPair = tuple[Tensor, Tensor]
 """Scaled latents of a picture and of its mask, (C, h, w) each."""
@@ -113,7 +113,7 @@ def fine_tune(
     """
     variant = fresh_variant(model)
     convolution = variant.input_convolutions[SUPPORT]
-    own = {name: one for name, one in variant.unet.named_parameters() if _learns(name, recipe.parts)}
+    own = {name: one for name, one in variant.unet.named_parameters() if learns(name, recipe.parts)}
     learning = [*own.values(), *convolution.parameters()]
     for parameter in learning:
         parameter.requires_grad_(True)
@@ -156,24 +156,18 @@ def save_few_shot(
     half: as float16. Written beside and renamed: the folder is whole or not there.
     """
     unet: Any = variant.unet
-    state = {name: one for name, one in unet.state_dict().items() if _learns(name, parts)}
+    state = {name: one for name, one in unet.state_dict().items() if learns(name, parts)}
     state |= {f"conv_in_ref.{name}": one for name, one in variant.input_convolutions[SUPPORT].state_dict().items()}
-    config = {name: one for name, one in dict(unet.config).items() if not name.startswith("_")}
+    config = dict(unet.config)
     config["in_channels_ref"] = 2 * int(config["in_channels"])
     if parts:
         config[BASE_REVISION] = model.description.revision
     beside = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(beside, ignore_errors=True)
     (beside / "unet").mkdir(parents=True)
-    tensors = {name: (one.half() if half else one).contiguous() for name, one in state.items()}
-    save_file(tensors, beside / "unet/diffusion_pytorch_model.safetensors", metadata={"format": "pt"})
-    (beside / "unet/config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    save_unet(beside / "unet", state, config, half=half)
     shutil.rmtree(folder, ignore_errors=True)
     beside.replace(folder)
-
-
-def _learns(name: str, parts: Sequence[str]) -> bool:
-    return not parts or any(part in name for part in parts)
 
 
 def _latents(engine: DirectEngine, size: int) -> Callable[[tuple[Path, Path], int], LatentPair]:

@@ -82,13 +82,13 @@ def fit_pose(
     generator = np.random.default_rng(recipe.seed)
     head = model.head.float().train().requires_grad_(True)
     learning = [{"params": list(head.parameters()), "lr": recipe.learning_rate}]
+    context = complete(empty_context(engine))
     tuned = None
     if recipe.unet_learning_rate:
-        tuned = TunedUNet(engine, model, recipe.parts)
+        tuned = TunedUNet(engine, model, context, recipe.parts)
         learning.append({"params": tuned.learning, "lr": recipe.unet_learning_rate})
     optimiser = torch.optim.AdamW(learning, weight_decay=recipe.weight_decay)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _learning_rate_share(step, recipe.steps))
-    context = complete(empty_context(engine))
     order: list[int] = []
     for step in range(recipe.steps):
         while len(order) < recipe.batch:
@@ -120,7 +120,7 @@ def fit_pose(
         on_step(step + 1, float(loss.detach()))
     head.eval().requires_grad_(False)
     if tuned is not None:
-        tuned.register(engine)
+        tuned.register()
         model = replace(model, variant=VARIANT)
     return replace(model, head=head.to(backbone.dtype))
 

@@ -17,13 +17,15 @@ from diffusers.models.embeddings import TimestepEmbedding
 from torch import Tensor
 from torch.nn import functional
 
+from backbones.captures import forward_rows
 from backbones.engine import DirectEngine, complete
 from backbones.errors import InvalidInput
 from backbones.loading.added import POSE_CLASS
 from backbones.loading.variants import build_variant
-from backbones.loading.weight_files import digest_of
+from backbones.rows import Capture, UNetRow
 from backbones.stable_diffusion import StableDiffusion
-from heads.sdpose.pose import PoseModel, empty_context, joined_features
+from heads.sdpose.pose import PoseModel, stacked_features
+from training.parts import learns
 
 VARIANT = "pose"
 RESTORING_CLASS = (math.sin(0), math.sin(1), math.cos(0), math.cos(1))
@@ -35,71 +37,57 @@ _HOLE = (0.2, 0.4)
 class TunedUNet:
     """A U-Net that learns, float32, from the backbone's own, with a class embedding that adds nothing at first.
 
-    learning: its parameters that learn.
+    context: (T, D), what its cross-attention reads. parts: see `PoseRecipe`. learning: its parameters that learn.
+    Raises InvalidInput where `parts` name no parameter.
     """
 
-    def __init__(self, engine: DirectEngine, model: PoseModel, parts: Sequence[str]) -> None:
+    def __init__(self, engine: DirectEngine, model: PoseModel, context: Tensor, parts: Sequence[str]) -> None:
         assert isinstance(engine.model, StableDiffusion)
-        self._engine, self._model = engine, model
+        self._engine, self._backbone, self._model, self._context = engine, engine.model, model, context
         unet: Any = deepcopy(engine.model.variants[""].unet).float().train()
-        self._unet = unet
+        named = [one for name, one in unet.named_parameters() if learns(name, parts)]
+        if not named:
+            raise InvalidInput("parts", f"no parameter is named by {', '.join(parts)}", hint="such as up_blocks.3")
         embedding = TimestepEmbedding(len(POSE_CLASS), unet.time_embedding.linear_2.out_features)
         torch.nn.init.zeros_(embedding.linear_2.weight)
         torch.nn.init.zeros_(embedding.linear_2.bias)
-        unet.class_embedding = embedding.to(engine.backbone.device)
-        named = {
-            name: one
-            for name, one in unet.named_parameters()
-            if not parts or any(part in name for part in (*parts, "class_embedding."))
-        }
-        if parts and all(name.startswith("class_embedding.") for name in named):
-            raise InvalidInput("parts", f"no parameter is named by {', '.join(parts)}", hint="such as up_blocks.3")
-        self.learning = [one.requires_grad_(True) for one in named.values()]
-        self._context = complete(empty_context(engine)).float().clone()
+        self._unet, self._embedding = unet, embedding.to(engine.backbone.device)
+        # Rows name their class by its number.
+        codes = torch.nn.Embedding(2, len(POSE_CLASS), _weight=torch.tensor([POSE_CLASS, RESTORING_CLASS]))
+        unet.class_embedding = torch.nn.Sequential(
+            codes.to(engine.backbone.device).requires_grad_(False), self._embedding
+        )
+        self.learning = [one.requires_grad_(True) for one in (*named, *self._embedding.parameters())]
 
     def look(self, pixels: Sequence[Tensor], generator: np.random.Generator) -> tuple[Tensor, Tensor]:
         """What the head reads of crops (3, H, W), (B, C, h, w), and the mean squared error of the restored latents."""
         holed = [with_hole(one, generator) for one in pixels]
-        both = torch.stack([one.float().clone() for one in complete(self._engine.encode([*holed, *pixels]))])
-        latents, whole = (both * self._model.latent_scale).chunk(2)
+        latents = [one * self._model.latent_scale for one in complete(self._engine.encode([*holed, *pixels]))]
         count = len(pixels)
-        codes = latents.new_tensor([POSE_CLASS, RESTORING_CLASS]).repeat_interleave(count, 0)
-        found: dict[str, Tensor] = {}
-        hooks = [
-            self._unet.get_submodule(name).register_forward_hook(
-                lambda _, __, output, name=name: found.update({name: _first(output)[:count]})
-            )
-            for name in self._model.features
-        ]
-        try:
-            output = self._unet(
-                latents.repeat(2, 1, 1, 1),
-                self._model.timestep,
-                encoder_hidden_states=self._context.expand(2 * count, -1, -1),
-                class_labels=codes,
-                return_dict=False,
-            )[0]
-        finally:
-            for hook in hooks:
-                hook.remove()
-        restored = functional.mse_loss(output[count:], whole)
-        return joined_features([found[name] for name in self._model.features]), restored
 
-    def register(self, engine: DirectEngine) -> None:
-        """Make the network the variant "pose" of the engine's backbone, the pose's class code folded into it."""
-        assert isinstance(engine.model, StableDiffusion)
+        def rows(label: int, capture: Capture) -> list[UNetRow]:
+            given = self._model.timestep, self._context, capture, label
+            return [UNetRow(one, *given) for one in latents[:count]]
+
+        asked = rows(0, Capture(features=self._model.features)) + rows(1, Capture(output=True))
+        captures = forward_rows(self._unet, asked, {})
+        outputs = torch.stack([got.output for got in captures[count:] if got.output is not None])
+        restored = functional.mse_loss(outputs, torch.stack(latents[count:]).to(outputs))
+        return stacked_features(self._model, captures[:count]), restored
+
+    def register(self) -> None:
+        """Make the network the variant "pose" of the backbone, the pose's class code folded into it."""
         self._unet.requires_grad_(False)
-        state = {name: one.detach() for name, one in self._unet.state_dict().items()}
-        engine.model.add_variant(
-            VARIANT,
-            build_variant(
-                engine.model,
-                state,
-                source="the fine-tuned U-Net",
-                revision=digest_of(*(repr(float(one.float().sum())) for one in state.values())),
-                constant_class_labels=torch.tensor(POSE_CLASS),
-            ),
+        self._unet.class_embedding = None
+        state = {**self._unet.state_dict(), **self._embedding.state_dict(prefix="class_embedding.")}
+        tuned = build_variant(
+            self._backbone,
+            {name: one.detach() for name, one in state.items()},
+            source="the fine-tuned U-Net",
+            revision=f"{self._backbone.description.revision}-pose",
+            constant_class_labels=torch.tensor(POSE_CLASS),
         )
+        self._backbone.add_variant(VARIANT, tuned)
 
 
 def with_hole(pixels: Tensor, generator: np.random.Generator) -> Tensor:
@@ -110,8 +98,3 @@ def with_hole(pixels: Tensor, generator: np.random.Generator) -> Tensor:
     holed = pixels.clone()
     holed[:, top : top + rows, left : left + columns] = -1
     return holed
-
-
-def _first(output: Any) -> Tensor:
-    tensor: Tensor = output[0] if isinstance(output, tuple) else output
-    return tensor

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from diffusers import UNet2DConditionModel
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -67,6 +68,18 @@ def load_variant(
             constant_class_labels=constant_class_labels,
         ),
     )
+
+
+def save_unet(folder: Path, tensors: Mapping[str, Tensor], config: Mapping[str, Any], *, half: bool = False) -> None:
+    """Write config and weights of a U-Net, or of a part of one, into an existing folder as `load_variant` reads them.
+
+    tensors: key -> tensor of any shape, by diffusers' names. config: of the stock `UNet2DConditionModel`.
+    half: weights as float16, else as they are. Writes in place: give a folder that is renamed afterwards.
+    """
+    stored = {key: (one.half() if half else one).detach().cpu().contiguous() for key, one in tensors.items()}
+    save_file(stored, folder / f"{_STEM}.safetensors", metadata={"format": "pt"})
+    told = {key: value for key, value in config.items() if not key.startswith("_")}
+    (folder / "config.json").write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
 
 
 def build_variant(

@@ -39,11 +39,16 @@ def default_layout(hypotheses: int, training_steps: int = 1000) -> Layout:
     units = min(1000 if many else 500, training_steps)
     blocks = max(1, units // 2)
     size = units // blocks
-    looks, visited = [], 16 if many else 8
-    while 5 * visited <= 3 * blocks:
-        looks.append(visited)
-        visited *= 2
-    return Layout(blocks * size, blocks, tuple(looks))
+    return Layout(blocks * size, blocks, doubling_looks(16 if many else 8, blocks))
+
+
+def doubling_looks(first: int, blocks: int) -> tuple[int, ...]:
+    """Looks after `first` blocks, twice as many, and so on, up to three fifths of all blocks."""
+    looks = []
+    while 5 * first <= 3 * blocks:
+        looks.append(first)
+        first *= 2
+    return tuple(looks)
 
 
 def check_layout(layout: Layout, training_steps: int) -> None:

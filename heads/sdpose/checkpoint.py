@@ -25,7 +25,7 @@ from backbones.loading.added import POSE_CLASS
 from backbones.loading.diffusers_folder import load_part, load_tokenizer
 from backbones.loading.layouts import HEAD_FILE
 from backbones.loading.ldm import build_unet
-from backbones.loading.variants import load_variant
+from backbones.loading.variants import load_variant, save_unet
 from backbones.loading.weight_files import digest_of, fill, read_tensors
 from backbones.stable_diffusion import StableDiffusion, Variant
 from heads.sdpose.head import HeatmapHead
@@ -192,13 +192,15 @@ def save_fitted(
 ) -> None:
     """Write a fitted head, and what fine-tuning changed of the U-Net: beside and renamed.
 
+    `pose.json` goes first and comes last: where the writing ends early, the folder holds no network rather than a mix.
     told: kept in `pose.json` as it is. half: weights as float16.
     """
     folder.mkdir(parents=True, exist_ok=True)
     dtype = torch.float16 if half else torch.float32
+    (folder / POSE_FILE).unlink(missing_ok=True)
     shutil.rmtree(folder / _UNET, ignore_errors=True)
     if model.variant:
-        _save_changes(folder, backbone, model.variant, dtype)
+        _save_changes(folder, backbone, model.variant, half=half)
     content = {
         "format": _FORMAT,
         "backbone": {"name": backbone.name, "revision": backbone.description.revision},
@@ -216,18 +218,15 @@ def save_fitted(
     (folder / "pose.part.json").replace(folder / POSE_FILE)
 
 
-def _save_changes(folder: Path, backbone: StableDiffusion, variant: str, dtype: torch.dtype) -> None:
+def _save_changes(folder: Path, backbone: StableDiffusion, variant: str, *, half: bool) -> None:
     """The tensors of a variant that are not the backbone's own, in the layout of diffusers."""
     tuned: Any = backbone.variants[variant].unet
     own = backbone.variants[""].unet.state_dict()
     changed = {key: value for key, value in tuned.state_dict().items() if not torch.equal(value, own[key])}
-    config = {key: value for key, value in dict(tuned.config).items() if not key.startswith("_")}
     beside = folder / f"{_UNET}.part"
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir()
-    tensors = {key: value.detach().cpu().to(dtype).contiguous() for key, value in changed.items()}
-    save_file(tensors, beside / "diffusion_pytorch_model.safetensors", metadata={"format": "pt"})
-    (beside / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    save_unet(beside, changed, tuned.config, half=half)
     beside.replace(folder / _UNET)
 
 

@@ -149,11 +149,7 @@ def pose_rows(model: PoseModel, latents: Sequence[Tensor], context: Tensor | Non
 
 def stacked_features(model: PoseModel, captures: Sequence[Captures]) -> Tensor:
     """What the head reads of the rows: (B, C, h, w), several feature maps at the size of the largest one."""
-    return joined_features([torch.stack([got.features[name] for got in captures]) for name in model.features])
-
-
-def joined_features(maps: Sequence[Tensor]) -> Tensor:
-    """Feature maps (B, C_i, h_i, w_i) at the size of the largest one and behind each other, (B, sum of C_i, h, w)."""
+    maps = [torch.stack([got.features[name] for got in captures]) for name in model.features]
     largest = max((tuple(one.shape[-2:]) for one in maps), key=lambda shape: shape[0] * shape[1])
     same = [
         one

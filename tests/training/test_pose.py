@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from backbones.engine import DirectEngine
+from backbones.engine import DirectEngine, complete
 from backbones.errors import InvalidInput
 from backbones.loading.source import open_backbone
 from backbones.loading.weight_files import read_tensors
+from heads.sdpose.pose import empty_context
 from heads.sdpose.skeletons import COCO_17
 from tests.diffsight.test_cli import assert_one_line_error, diffsight
 from training.pose import PoseRecipe, fit_pose, mean_pose, mean_pose_points, random_view, untrained
@@ -181,9 +182,10 @@ def test_the_picture_is_restored_beside(figures: tuple[Path, Path]) -> None:
     data = read_pose_data(figures[0], figures[0].parent / "images")
     recipe = PoseRecipe(size=(48, 64))
     model = untrained(engine, data, recipe)
+    context = complete(empty_context(engine))
     with pytest.raises(InvalidInput, match="no parameter is named by nothing"):
-        TunedUNet(engine, model, ("nothing",))
-    tuned = TunedUNet(engine, model, ())
+        TunedUNet(engine, model, context, ("nothing",))
+    tuned = TunedUNet(engine, model, context, ())
     pixels = [random_view(data, one, (48, 64), recipe, np.random.default_rng(0)).pixels for one in data.persons[:4]]
     optimiser = torch.optim.AdamW(tuned.learning, lr=1e-3)
     errors = []
