@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import structlog
 import torch
 from starlette.requests import Request
-from torch import nn
 
 from backbones.errors import DiffsightError, InvalidInput
 from backbones.loading.dit import is_dit_folder, load_dit_folder
@@ -28,14 +27,13 @@ from service.engine.worker import RowEngine
 from service.metrics import Metrics
 from service.pose import PoseService, open_pose_service
 from service.problems import NotReady
+from service.processor import prepare_host
 from service.settings import Settings
 
 if TYPE_CHECKING:
     from service.banks import BankCache
 
 log = structlog.get_logger("diffsight")
-
-SMALL_NETWORK_PARAMETERS = 50_000_000
 
 Started = Callable[[BaseException | None], None]
 """Told once when start-up ends: None when the service is ready, else why it never will be."""
@@ -147,7 +145,7 @@ def open_served(settings: Settings) -> Backbone:
             raise InvalidInput(setting, told, hint="unset it, or serve a Stable Diffusion")
     dtype, device = getattr(torch, settings.dtype), choose_device(settings.device)
     model = load_dit_folder(folder, dtype=dtype, device=check_device(device))
-    _choose_threads(model.transformer, settings)
+    prepare_host(model.transformer, settings)
     return model
 
 
@@ -167,30 +165,19 @@ def open_model(settings: Settings) -> StableDiffusion:
         raise InvalidInput("backbone", told, hint="name a Stable Diffusion for this")
     if is_whole_folder(Path(settings.backbone).expanduser()):
         whole = Path(settings.backbone).expanduser()
-        return _with_threads(open_whole_folder(whole, dtype=dtype, device=check_device(device)), settings)
-    model = open_backbone(
-        settings.backbone,
-        dtype=dtype,
-        device=device,
-        cache_folder=settings.cache_folder,
-        offline=settings.offline,
-        models_folder=settings.models_folder,
-    )
-    open_few_shot(model, settings)
-    return _with_threads(model, settings)
-
-
-def _with_threads(model: StableDiffusion, settings: Settings) -> StableDiffusion:
-    _choose_threads(model.variants[""].unet, settings)
+        model = open_whole_folder(whole, dtype=dtype, device=check_device(device))
+    else:
+        model = open_backbone(
+            settings.backbone,
+            dtype=dtype,
+            device=device,
+            cache_folder=settings.cache_folder,
+            offline=settings.offline,
+            models_folder=settings.models_folder,
+        )
+        open_few_shot(model, settings)
+    prepare_host(model.variants[""].unet, settings)
     return model
-
-
-def _choose_threads(network: nn.Module, settings: Settings) -> None:
-    """Tell torch how many threads one of its operations gets."""
-    # torch's operations on a small network are too short to be shared out: one thread is faster than two.
-    small = sum(parameter.numel() for parameter in network.parameters()) < SMALL_NETWORK_PARAMETERS
-    if threads := settings.engine.torch_threads or int(small):
-        torch.set_num_threads(threads)
 
 
 def open_few_shot(model: StableDiffusion, settings: Settings) -> None:
