@@ -101,9 +101,6 @@ class StableDiffusion:
         alphas_cumprod: Tensor,
     ) -> None:
         self.name = name
-        if next(vae.parameters()).device.type == "cpu":
-            # oneDNN then need not reorder the large maps before and after its convolutions.
-            vae.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.vae: Any = vae.eval().requires_grad_(False)
         self.text_encoder: Any = text_encoder.eval().requires_grad_(False)
         self.tokenizer = tokenizer
