@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from backbones.errors import InvalidInput, ModelNotFound
+from backbones.frozen import frozen
 from backbones.noise_schedule import linear_alphas_cumprod
 from backbones.rows import Captures, UNetRow
 from backbones.stable_diffusion import Description
@@ -91,19 +92,19 @@ class DiffusionTransformer:
         if tuple(row.latents.shape) != shape:
             raise InvalidInput("latents", f"{tuple(row.latents.shape)} where {shape} belongs")
 
-    @torch.no_grad()
+    @frozen
     def encode(self, pixel_values: Sequence[Tensor]) -> list[Tensor]:
         """Mean latents, unscaled: (3, H, W) float in [-1, 1], all of one size -> (C, H/8, W/8)."""
         batch = torch.stack(tuple(pixel_values)).to(self._own_vae.device, self._own_vae.dtype)
         return list(self._own_vae.encode(batch).latent_dist.mean.unbind())
 
-    @torch.no_grad()
+    @frozen
     def decode(self, latents: Sequence[Tensor]) -> list[Tensor]:
         """Images from unscaled latents: (C, h, w), all of one size -> (3, 8h, 8w), about [-1, 1]."""
         batch = torch.stack(tuple(latents)).to(self._own_vae.device, self._own_vae.dtype)
         return list(self._own_vae.decode(batch, return_dict=False)[0].unbind())
 
-    @torch.no_grad()
+    @frozen
     def forward(self, rows: Sequence[UNetRow]) -> list[Captures]:
         """What each row asked for: `output` has all channels, a predicted variance behind the noise where there is one;
         `noise_pred` is the noise alone, (C, h, w).

@@ -7,11 +7,11 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from backbones.captures import forward_rows
 from backbones.errors import InvalidInput, ModelNotFound
+from backbones.frozen import frozen
 from backbones.noise_schedule import linear_alphas_cumprod
 from backbones.rows import Captures, UNetRow
 from backbones.stable_diffusion import Description, check_names, with_noise_pred
@@ -89,7 +89,7 @@ class PixelDiffusion:
         """The images themselves, (3, H, W)."""
         return list(latents)
 
-    @torch.no_grad()
+    @frozen
     def forward(self, rows: Sequence[UNetRow]) -> list[Captures]:
         """What each row asked for, from one pass over rows of one height and width."""
         captured = with_noise_pred(rows, forward_rows(self.unet, rows, {}), "epsilon", self.alphas_cumprod)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from backbones.captures import forward_rows
 from backbones.errors import InvalidInput, ModelNotFound
+from backbones.frozen import frozen
 from backbones.noise_schedule import noise_from_velocity
 from backbones.rows import Captures, HiddenStates, UNetRow
 from backbones.sub_blocks import sub_block_names
@@ -165,7 +166,7 @@ class StableDiffusion:
         _check_shapes(row, variant)
         _check_attention(row, variant.unet)
 
-    @torch.no_grad()
+    @frozen
     def encode(self, pixel_values: Sequence[Tensor]) -> list[Tensor]:
         """Mean of the VAE's posterior, unscaled and not sampled, so that every task can cache it.
 
@@ -174,7 +175,7 @@ class StableDiffusion:
         """
         return list(self.vae.encode(self._batch(pixel_values)).latent_dist.mean.unbind())
 
-    @torch.no_grad()
+    @frozen
     def decode(self, latents: Sequence[Tensor]) -> list[Tensor]:
         """Images from unscaled latents: (C, h, w), all of one size -> (3, 8h, 8w), about [-1, 1]."""
         return list(self.vae.decode(self._batch(latents), return_dict=False)[0].unbind())
@@ -189,7 +190,7 @@ class StableDiffusion:
             ids: Tensor = self.tokenizer(list(texts), return_tensors="pt", **padding).input_ids
         return ids
 
-    @torch.no_grad()
+    @frozen
     def embed(self, texts: Sequence[str]) -> list[Tensor]:
         """Last hidden state of the text encoder, after its final norm, (max_tokens, D) each.
 
@@ -197,7 +198,7 @@ class StableDiffusion:
         """
         return list(self.text_encoder(self.prompt_ids(texts).to(self.text_encoder.device))[0].unbind())
 
-    @torch.no_grad()
+    @frozen
     def forward(self, rows: Sequence[UNetRow]) -> list[Captures]:
         """What each row asked for, from one U-Net pass over rows of one variant and one latent height and width.
 

@@ -120,6 +120,24 @@ def test_half_precision_is_near_to_full(name: str, dtype: torch.dtype) -> None:
     assert half.decode(half.encode([torch.zeros(3, 64, 64)]))[0].isfinite().all()
 
 
+def test_float16_on_a_cpu_gives_the_same_numbers_whatever_the_processor_multiplies(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    half = load_diffusers_folder(WEIGHTS / "sd1", dtype=torch.float16)
+    pixels = torch.rand(3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
+
+    def numbers() -> list[torch.Tensor]:
+        output = half.forward([row(encoder_hidden_states=half.embed(["a cat"])[0])])[0].output
+        assert output is not None
+        return [*half.encode([pixels]), output]
+
+    enabled = torch.backends.mkldnn.enabled
+    own = numbers()
+    assert torch.backends.mkldnn.enabled == enabled
+    monkeypatch.setattr(torch.backends.mkldnn, "enabled", False)
+    assert all(map(torch.equal, own, numbers()))
+
+
 # ---- rows that can not run ----
 
 

@@ -1,0 +1,47 @@
+"""How a frozen network computes: without gradients, and with the same numbers on every processor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+
+import torch
+
+if TYPE_CHECKING:
+    from backbones.stable_diffusion import Backbone
+
+Model = TypeVar("Model", bound="Backbone")
+Arguments = ParamSpec("Arguments")
+Returned = TypeVar("Returned")
+
+
+def frozen(
+    method: Callable[Concatenate[Model, Arguments], Returned],
+) -> Callable[Concatenate[Model, Arguments], Returned]:
+    """Makes a backbone's method run its networks frozen.
+
+    In float16 on a CPU oneDNN is left out: where a processor multiplies float16 itself (AVX512-FP16), it also adds up
+    in float16, and latents end up several roundings from those of any other processor.
+    """
+
+    @wraps(method)
+    def run(model: Model, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Returned:
+        told = model.description
+        half = told.dtype == torch.float16 and told.device.type == "cpu"
+        with torch.no_grad(), _without_onednn() if half else nullcontext():
+            return method(model, *args, **kwargs)
+
+    return run
+
+
+@contextmanager
+def _without_onednn() -> Iterator[None]:
+    onednn: Any = torch.backends.mkldnn
+    before = onednn.enabled
+    onednn.enabled = False
+    try:
+        yield
+    finally:
+        onednn.enabled = before
