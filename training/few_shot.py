@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,9 @@ from heads.diffews.checkpoint import BASE_REVISION, fresh_variant
 from heads.diffews.preprocess import mask_pixel_values, pixel_values, resize_labels
 from heads.diffews.segment import query_row
 from training.parts import learns
+
+_SUPPORT_CHANNELS = "in_channels_ref"
+"""Key of DiffewS's configurations, which no other U-Net has."""
 
 LatentPair = tuple[Tensor, Tensor]
 """Scaled latents of a picture and of its mask, (C, h, w) each."""
@@ -148,26 +152,35 @@ def fine_tune(
     return variant
 
 
+def check_folder_for_few_shot(folder: Path) -> None:
+    """Raises InvalidInput where `save_few_shot` would replace a U-Net that it has not written."""
+    config = folder / "unet" / "config.json"
+    if (folder / "unet").exists() and not (config.is_file() and _SUPPORT_CHANNELS in json.loads(config.read_bytes())):
+        raise InvalidInput("out", f"{folder} holds another network's unet/", hint="name a folder of its own")
+
+
 def save_few_shot(
     variant: Variant, model: StableDiffusion, folder: Path, parts: Sequence[str] = (), *, half: bool = False
 ) -> None:
     """Write the variant in DiffewS's layout: all of it, or with `parts` those that learned, for this backbone alone.
 
-    half: as float16. Written beside and renamed: the folder is whole or not there.
+    half: as float16. Written beside and renamed: `folder/unet` is whole or not there; other files in `folder` stay.
+    Raises what `check_folder_for_few_shot` raises.
     """
+    check_folder_for_few_shot(folder)
     unet: Any = variant.unet
     state = {name: one for name, one in unet.state_dict().items() if learns(name, parts)}
     state |= {f"conv_in_ref.{name}": one for name, one in variant.input_convolutions[SUPPORT].state_dict().items()}
     config = dict(unet.config)
-    config["in_channels_ref"] = 2 * int(config["in_channels"])
+    config[_SUPPORT_CHANNELS] = 2 * int(config["in_channels"])
     if parts:
         config[BASE_REVISION] = model.description.revision
-    beside = folder.with_name(f".{folder.name}.part")
+    beside = folder / ".unet.part"
     shutil.rmtree(beside, ignore_errors=True)
-    (beside / "unet").mkdir(parents=True)
-    save_unet(beside / "unet", state, config, half=half)
-    shutil.rmtree(folder, ignore_errors=True)
-    beside.replace(folder)
+    beside.mkdir(parents=True)
+    save_unet(beside, state, config, half=half)
+    shutil.rmtree(folder / "unet", ignore_errors=True)
+    beside.replace(folder / "unet")
 
 
 def _latents(engine: DirectEngine, size: int) -> Callable[[tuple[Path, Path], int], LatentPair]:

@@ -56,8 +56,15 @@ def few_shot(
 
     from backbones.stable_diffusion import StableDiffusion
     from heads.diffews.preprocess import input_size
-    from training.few_shot import FewShotRecipe, fine_tune, read_labelled_folder, save_few_shot
+    from training.few_shot import (
+        FewShotRecipe,
+        check_folder_for_few_shot,
+        fine_tune,
+        read_labelled_folder,
+        save_few_shot,
+    )
 
+    check_folder_for_few_shot(out)
     found = read_labelled_folder(images, masks, examples)
     pairs = {key: one for key, one in found.items() if key not in (hold_out or ())}
     if not pairs:

@@ -63,8 +63,10 @@ def pose(
     Serve it with DIFFSIGHT_POSE__CHECKPOINT=mypose.
     """
     settings = load_settings(config, backbone=backbone, device=device)
+    from heads.sdpose.checkpoint import check_folder_for_fitted, save_fitted
     from training.pose_data import read_pose_data
 
+    check_folder_for_fitted(out)
     data = read_pose_data(annotations, images)
     measured = None if held_out is None else read_pose_data(held_out, held_out_images or images)
     if measured is not None and measured.skeleton.names != data.skeleton.names:
@@ -74,7 +76,6 @@ def pose(
     engine = open_engine(settings)
 
     from backbones.stable_diffusion import StableDiffusion
-    from heads.sdpose.checkpoint import save_fitted
     from training.pose import PoseRecipe, default_size, fit_pose, mean_pose
 
     size = default_size(engine.backbone)

@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import CLIPTextModel
 
-from backbones.errors import CheckpointError, ModelNotFound
+from backbones.errors import CheckpointError, InvalidInput, ModelNotFound
 from backbones.loading.added import POSE_CLASS
 from backbones.loading.diffusers_folder import load_part, load_tokenizer
 from backbones.loading.layouts import HEAD_FILE
@@ -187,6 +187,12 @@ def _filled_head(
     return head.to(own.device).eval().requires_grad_(False)
 
 
+def check_folder_for_fitted(folder: Path) -> None:
+    """Raises InvalidInput where `save_fitted` would replace a U-Net that it has not written."""
+    if (folder / _UNET).exists() and not (folder / POSE_FILE).is_file():
+        raise InvalidInput("out", f"{folder} holds another network's {_UNET}/", hint="name a folder of its own")
+
+
 def save_fitted(
     folder: Path, model: PoseModel, backbone: StableDiffusion, told: dict[str, Any], *, half: bool = False
 ) -> None:
@@ -194,7 +200,9 @@ def save_fitted(
 
     `pose.json` goes first and comes last: where the writing ends early, the folder holds no network rather than a mix.
     told: kept in `pose.json` as it is. half: weights as float16.
+    Raises what `check_folder_for_fitted` raises.
     """
+    check_folder_for_fitted(folder)
     folder.mkdir(parents=True, exist_ok=True)
     dtype = torch.float16 if half else torch.float32
     (folder / POSE_FILE).unlink(missing_ok=True)

@@ -83,6 +83,18 @@ def fitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_fitting_again_leaves_other_files_and_refuses_another_networks_folder(fitted: Path, tmp_path: Path) -> None:
+    (fitted / "out/README.md").write_text("mine")
+    data = (fitted / "images", fitted / "masks")
+    run("fit", "few-shot", *data, "--out", fitted / "out", "--steps", 1, "--batch", 1, "--part", "attn1")
+    assert sorted(file.name for file in (fitted / "out").iterdir()) == ["README.md", "unet"]
+    (tmp_path / "unet").mkdir()
+    (tmp_path / "unet/config.json").write_text("{}")
+    with pytest.raises(InvalidInput, match="another network's unet"):
+        run("fit", "few-shot", *data, "--out", tmp_path, "--steps", 1)
+    assert (tmp_path / "unet/config.json").read_text() == "{}"
+
+
 @pytest.mark.parametrize("benchmark", MAKERS)
 def test_each_benchmark_is_measured_in_its_layout(benchmark: str, fitted: Path, tmp_path: Path) -> None:
     MAKERS[benchmark](tmp_path)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
 from backbones.engine import DirectEngine, complete
-from backbones.errors import CheckpointError, ModelNotFound
+from backbones.errors import CheckpointError, InvalidInput, ModelNotFound
 from backbones.loading.diffusers_folder import load_diffusers_folder
 from heads.sdpose.checkpoint import open_pose, open_published, save_fitted
 from heads.sdpose.head import HeatmapHead
@@ -119,6 +119,15 @@ def test_a_fitted_head_comes_back_as_it_was(
     before, after = (complete(estimate_poses(engine, one, image)) for one in (model, opened))
     np.testing.assert_array_equal(before.points, after.points)
     assert sorted(file.name for file in (tmp_path / "mine").iterdir()) == ["head.safetensors", "pose.json"]
+
+
+def test_a_folder_with_another_networks_unet_is_not_written_to(
+    fitted: tuple[DirectEngine, PoseModel], tmp_path: Path
+) -> None:
+    (tmp_path / "unet").mkdir()
+    with pytest.raises(InvalidInput, match="another network's unet"):
+        save_fitted(tmp_path, fitted[1], fitted[0].model, {})  # type: ignore[arg-type]
+    assert [file.name for file in tmp_path.iterdir()] == ["unet"]
 
 
 def test_a_fitted_head_is_refused_by_another_backbone(fitted: tuple[DirectEngine, PoseModel], tmp_path: Path) -> None:
