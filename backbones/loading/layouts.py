@@ -25,7 +25,6 @@ import numpy as np
 import torch
 from numpy._core.multiarray import scalar
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from backbones.errors import CheckpointError
@@ -45,7 +44,7 @@ from backbones.loading.published import (
     unet_keys,
     vae_keys,
 )
-from backbones.loading.weight_files import fill, read_tensors
+from backbones.loading.weight_files import fill, read_tensors, write_tensors
 
 UNET_FILE, HEAD_FILE, VAE_FILE = f"unet/{UNET_STEM}.safetensors", "head.safetensors", "vae.safetensors"
 _VPD_UNET, _VPD_VAE = "unet.unet.diffusion_model.", "encoder_vq."
@@ -302,8 +301,7 @@ def _copy_weights(files: Sequence[Path], target: Path) -> None:
 
 def _save(tensors: Mapping[str, Tensor], file: Path) -> None:
     file.parent.mkdir(exist_ok=True)
-    # transformers refuses a file that does not say who wrote it.
-    save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, file, metadata={"format": "pt"})
+    write_tensors(tensors, file)
 
 
 def _verify_backbone(kind: str, weights: Path, *, any_size: bool) -> str:

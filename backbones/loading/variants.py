@@ -11,13 +11,12 @@ from typing import Any
 
 import torch
 from diffusers import UNet2DConditionModel
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
 from backbones.errors import CheckpointError, ModelNotFound
 from backbones.loading.ldm import UNET, build_unet, convert_unet, lost
-from backbones.loading.weight_files import digest_of, fill, read_tensors
+from backbones.loading.weight_files import digest_of, fill, read_tensors, write_tensors
 from backbones.stable_diffusion import PredictionType, StableDiffusion, Variant
 
 _STEM = "diffusion_pytorch_model"
@@ -76,8 +75,8 @@ def save_unet(folder: Path, tensors: Mapping[str, Tensor], config: Mapping[str, 
     tensors: key -> tensor of any shape, by diffusers' names. config: of the stock `UNet2DConditionModel`.
     half: weights as float16, else as they are. Writes in place: give a folder that is renamed afterwards.
     """
-    stored = {key: (one.half() if half else one).detach().cpu().contiguous() for key, one in tensors.items()}
-    save_file(stored, folder / f"{_STEM}.safetensors", metadata={"format": "pt"})
+    stored = {key: one.half() if half else one for key, one in tensors.items()}
+    write_tensors(stored, folder / f"{_STEM}.safetensors")
     told = {key: value for key, value in config.items() if not key.startswith("_")}
     (folder / "config.json").write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
 

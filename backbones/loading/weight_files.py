@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from backbones.errors import CheckpointError, ModelNotFound
@@ -56,6 +56,23 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
     if not tensors:
         raise CheckpointError(file, "it holds no tensors", hint="give a file of weights")
     return tensors
+
+
+def write_tensors(tensors: Mapping[str, Tensor], file: Path, told: Mapping[str, str] | None = None) -> None:
+    """Write a safetensors file beside and rename it, for everybody who may read what this process writes.
+
+    tensors: key -> tensor of any shape, on any device. told: strings that the file keeps beside them.
+    """
+    beside = file.with_name(f".{file.name}.part")
+    beside.unlink(missing_ok=True)
+    beside.touch()
+    # safetensors lets none but the owner read, and what one user has fitted another user's server often serves.
+    mode = beside.stat().st_mode
+    stored = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
+    # transformers refuses a file that does not name its format.
+    save_file(stored, beside, metadata={"format": "pt", **(told or {})})
+    beside.chmod(mode)
+    beside.replace(file)
 
 
 def _damaged(file: Path, error: Exception) -> CheckpointError:

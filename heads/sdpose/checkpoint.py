@@ -16,7 +16,6 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, DDPMScheduler
-from safetensors.torch import save_file
 from torch import Tensor
 from transformers import CLIPTextModel
 
@@ -26,7 +25,7 @@ from backbones.loading.diffusers_folder import load_part, load_tokenizer
 from backbones.loading.layouts import HEAD_FILE
 from backbones.loading.ldm import build_unet
 from backbones.loading.variants import load_variant, save_unet
-from backbones.loading.weight_files import digest_of, fill, read_tensors
+from backbones.loading.weight_files import digest_of, fill, read_tensors, write_tensors
 from backbones.stable_diffusion import StableDiffusion, Variant
 from heads.sdpose.head import HeatmapHead
 from heads.sdpose.pose import PoseModel
@@ -219,9 +218,7 @@ def save_fitted(
         "skeleton": asdict(model.skeleton),
         "told": told,
     }
-    state = {key: value.detach().cpu().to(dtype).contiguous() for key, value in model.head.state_dict().items()}
-    save_file(state, folder / "head.part.safetensors")
-    (folder / "head.part.safetensors").replace(folder / HEAD_FILE)
+    write_tensors({key: value.to(dtype) for key, value in model.head.state_dict().items()}, folder / HEAD_FILE)
     (folder / "pose.part.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     (folder / "pose.part.json").replace(folder / POSE_FILE)
 

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from backbones.errors import CheckpointError, InvalidInput, ModelNotFound
@@ -22,7 +21,7 @@ from backbones.loading.layouts import HEAD_FILE, VAE_FILE, read_torch_file
 from backbones.loading.published import VPD_PREFIXES, head_keys
 from backbones.loading.registry import Entry
 from backbones.loading.variants import build_variant
-from backbones.loading.weight_files import check_fit, digest_of, read_tensors
+from backbones.loading.weight_files import check_fit, digest_of, read_tensors, write_tensors
 from backbones.stable_diffusion import StableDiffusion
 from heads.images import distinct_colours
 from heads.vpd.depth_network import depth_network
@@ -243,13 +242,11 @@ def save_fitted(file: Path, network: nn.Module, fitted: FittedAs, *, half: bool 
     """Write a fitted head beside and rename it: a safetensors file, in half precision unless told otherwise."""
     told = {name: getattr(fitted, name) for name in FittedAs.__dataclass_fields__}
     tensors = {
-        key: (tensor.half() if half and tensor.is_floating_point() else tensor).detach().cpu().contiguous()
+        key: tensor.half() if half and tensor.is_floating_point() else tensor
         for key, tensor in network.state_dict().items()
     }
     file.parent.mkdir(parents=True, exist_ok=True)
-    beside = file.with_name(f".{file.name}.part")
-    save_file(tensors, beside, metadata={"format": "pt", FITTED: json.dumps(told)})
-    beside.replace(file)
+    write_tensors(tensors, file, {FITTED: json.dumps(told)})
 
 
 def read_fitted(file: Path) -> FittedAs | None:

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from backbones.errors import CheckpointError, ModelNotFound
-from backbones.loading.weight_files import digest_of, fill, read_tensors
+from backbones.loading.weight_files import digest_of, fill, read_tensors, write_tensors
 
 TENSORS = {"weight": torch.arange(6.0).reshape(2, 3), "bias": torch.ones(2)}
 
@@ -126,3 +126,13 @@ def test_the_digest_follows_files_and_texts(tmp_path: Path) -> None:
     assert first != digest_of(file, "y")
     file.write_bytes(b"2")
     assert first != digest_of(file, "x")
+
+
+def test_what_is_written_may_be_read_by_whoever_may_read_a_new_file(tmp_path: Path) -> None:
+    plain = tmp_path / "plain"
+    plain.touch()
+    tensors = {"a": torch.arange(6.0).reshape(2, 3).T}
+    write_tensors(tensors, tmp_path / "weights.safetensors", {"told": "so"})
+    assert (tmp_path / "weights.safetensors").stat().st_mode == plain.stat().st_mode
+    assert torch.equal(read_tensors(tmp_path / "weights.safetensors")["a"], tensors["a"])
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["plain", "weights.safetensors"]
