@@ -81,7 +81,7 @@ pocket-heads: env  ## fit the heads of the embedded backbone to the rendered wor
 	  --out heads/sdpose/pocket --steps 1500 --held-out training/world/held_out/scenes/instances.json \
 	  --held-out-images training/world/held_out/scenes/images
 	$(FIT) few-shot runs/world/training/images runs/world/training/semantic --out heads/diffews/pocket \
-	  --hold-out 1 --examples 2000 --steps 1200 --batch 6 --shots 3 --learning-rate 3e-4 --part attn1 --part conv_out --half
+	  --hold-out 1 --examples 2600 --steps 3500 --batch 6 --shots 5 --learning-rate 3e-4 --part attn1 --part conv_out --half
 
 wheel: env  ## build the source distribution and the wheel into dist/
 	$(BIN)/python -m build
