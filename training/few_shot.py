@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -155,7 +154,8 @@ def fine_tune(
 def check_folder_for_few_shot(folder: Path) -> None:
     """Raises InvalidInput where `save_few_shot` would replace a U-Net that it has not written."""
     config = folder / "unet" / "config.json"
-    if (folder / "unet").exists() and not (config.is_file() and _SUPPORT_CHANNELS in json.loads(config.read_bytes())):
+    own = config.is_file() and f'"{_SUPPORT_CHANNELS}"'.encode() in config.read_bytes()
+    if (folder / "unet").exists() and not own:
         raise InvalidInput("out", f"{folder} holds another network's unet/", hint="name a folder of its own")
 
 
