@@ -28,6 +28,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import compile_path
 from starlette.types import Scope
 
 from backbones.errors import (
@@ -229,10 +230,20 @@ def handle_problems(app: FastAPI) -> None:
     """Answer every error of the routes as a problem. Faults (any other exception) are answered in observe.py."""
 
     async def answer(request: Request, error: Exception) -> Response:
-        return problem_response(error, request.scope)
+        response = problem_response(error, request.scope)
+        if response.status_code == 405 and (methods := _methods(app, request.scope["path"])):
+            response.headers["Allow"] = ", ".join(methods)
+        return response
 
     for handled in (DiffsightError, RequestValidationError, HTTPException):
         app.add_exception_handler(handled, answer)
+
+
+def _methods(app: FastAPI, path: str) -> list[str]:
+    """The documented methods of a path; starlette names those of the first route alone that has it."""
+    paths = app.openapi()["paths"]
+    of_pattern = (told for pattern, told in paths.items() if compile_path(pattern)[0].match(path))
+    return sorted(method.upper() for method in paths.get(path) or next(of_pattern, {}))
 
 
 def problems_table() -> str:

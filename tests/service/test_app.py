@@ -36,9 +36,16 @@ def test_an_unknown_route_is_a_problem(server: Server, check_problem: Any) -> No
 
 
 def test_a_wrong_method_is_a_problem_with_the_right_ones(server: Server, check_problem: Any) -> None:
-    response = server.client.get("/v1/features")
-    check_problem(response, 405, "method-not-allowed")
-    assert response.headers["allow"] == "POST"
+    for path, allowed in (
+        ("/v1/features", "POST"),
+        ("/v1/jobs", "GET, POST"),
+        ("/v1/jobs/mine", "DELETE, GET"),
+        ("/v1/classifiers/import", "POST"),
+        ("/v1/concepts/mine", "DELETE, GET, PATCH"),
+    ):
+        response = server.client.put(path)
+        check_problem(response, 405, "method-not-allowed")
+        assert response.headers["allow"] == allowed
 
 
 def test_a_fault_tells_only_its_id(check_problem: Any) -> None:
