@@ -16,13 +16,14 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
 from backbones.engine import DirectEngine, complete
 from backbones.errors import InvalidInput
+from backbones.loading.weight_files import write_tensors
 from backbones.stable_diffusion import StableDiffusion
 from heads.images import distinct_colours, pad_to_multiple, resize, resize_maps, to_pixel_values
 from heads.vpd.checkpoint import FittedAs, open_head, save_fitted, tapped_channels
@@ -182,9 +183,7 @@ def cached_features(setup: Setup, folder: Path) -> Iterator[list[Tensor]]:
             chunk = samples[start : start + _CHUNK]
             maps = features_of(setup, engine, chunk)
             tensors = {f"{place}.{level}": one for place, found in enumerate(maps) for level, one in enumerate(found)}
-            beside = file.with_suffix(".part")
-            save_file(tensors, beside)
-            beside.replace(file)
+            write_tensors(tensors, file)
         stored = load_file(file)
         for place in range(len(stored) // 4):
             yield [stored[f"{place}.{level}"] for level in range(4)]

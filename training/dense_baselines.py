@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional
 
+from backbones.loading.weight_files import write_tensors
 from heads.vpd.metrics import IoUCounts, depth_figures, mean_figures, referring_figures
 from training.datasets.dense_folder import Task
 
@@ -105,9 +106,7 @@ def linear_fit(inputs: Iterator[Tensor], truths: Sequence[Tensor], classes: int)
 
 def save_baselines(file: Path, baselines: Baselines) -> None:
     """Writes them as safetensors, beside and renamed."""
-    beside = file.with_suffix(".part")
-    save_file({name: one.contiguous() for name, one in baselines.items()}, beside)
-    beside.replace(file)
+    write_tensors(baselines, file)
 
 
 def load_baselines(file: Path) -> Baselines:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -175,12 +174,7 @@ def save_few_shot(
     config[_SUPPORT_CHANNELS] = 2 * int(config["in_channels"])
     if parts:
         config[BASE_REVISION] = model.description.revision
-    beside = folder / ".unet.part"
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir(parents=True)
-    save_unet(beside, state, config, half=half)
-    shutil.rmtree(folder / "unet", ignore_errors=True)
-    beside.replace(folder / "unet")
+    save_unet(folder, state, config, half=half)
 
 
 def _latents(engine: DirectEngine, size: int) -> Callable[[tuple[Path, Path], int], LatentPair]:

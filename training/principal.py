@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from backbones.loading.weight_files import write_tensors
 from training.datasets.captioned import Image
 from training.stock import AutoencoderKL
 
@@ -66,10 +67,8 @@ def principal_components(images: Iterable[Image], count: int) -> Components:
 
 def save_components(components: Components, path: Path) -> None:
     """Writes them as float64 safetensors, beside and renamed."""
-    beside = path.with_name(path.name + ".new")
     tensors = {"mean": components.mean, "weights": components.weights, "spread": components.spread}
-    save_file({name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in tensors.items()}, beside)
-    beside.replace(path)
+    write_tensors({name: torch.from_numpy(array) for name, array in tensors.items()}, path)
 
 
 def load_components(path: Path) -> Components:

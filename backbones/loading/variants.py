@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -70,15 +71,20 @@ def load_variant(
 
 
 def save_unet(folder: Path, tensors: Mapping[str, Tensor], config: Mapping[str, Any], *, half: bool = False) -> None:
-    """Write config and weights of a U-Net, or of a part of one, into an existing folder as `load_variant` reads them.
+    """Write config and weights of a U-Net, or of a part of one, to `folder/unet` as `load_variant` reads them.
 
     tensors: key -> tensor of any shape, by diffusers' names. config: of the stock `UNet2DConditionModel`.
-    half: weights as float16, else as they are. Writes in place: give a folder that is renamed afterwards.
+    half: weights as float16, else as they are. Written beside and renamed, in the place of what is there.
     """
+    beside = folder / ".unet.part"
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir(parents=True)
     stored = {key: one.half() if half else one for key, one in tensors.items()}
-    write_tensors(stored, folder / f"{_STEM}.safetensors")
+    write_tensors(stored, beside / f"{_STEM}.safetensors")
     told = {key: value for key, value in config.items() if not key.startswith("_")}
-    (folder / "config.json").write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+    (beside / "config.json").write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+    shutil.rmtree(folder / "unet", ignore_errors=True)
+    beside.replace(folder / "unet")
 
 
 def build_variant(

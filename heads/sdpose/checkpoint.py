@@ -228,11 +228,7 @@ def _save_changes(folder: Path, backbone: StableDiffusion, variant: str, *, half
     tuned: Any = backbone.variants[variant].unet
     own = backbone.variants[""].unet.state_dict()
     changed = {key: value for key, value in tuned.state_dict().items() if not torch.equal(value, own[key])}
-    beside = folder / f"{_UNET}.part"
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir()
-    save_unet(beside, changed, tuned.config, half=half)
-    beside.replace(folder / _UNET)
+    save_unet(folder, changed, tuned.config, half=half)
 
 
 def _open_fitted(backbone: StableDiffusion, source: Path, name: str) -> PoseModel:
