@@ -53,7 +53,7 @@ format: env  ## let ruff format and fix what it can
 	$(BIN)/ruff format .
 
 openapi: env  ## write openapi/openapi.json from the application
-	$(BIN)/python -m service.openapi
+	$(BIN)/python -m diffsight.openapi_document
 
 docs: env  ## rewrite the generated blocks of docs/
 	$(BIN)/python -m cogapp -r docs/*.md

@@ -1,4 +1,4 @@
-"""What can go wrong below the service, each with the next step. No HTTP status here: `service/problems.py` has those.
+"""What can go wrong below the service, each with the next step. `service/http/problems.py` maps each to an HTTP status.
 
 DiffsightError
 ├── InvalidInput        the caller's value: which field, what is wrong with it, what to send instead

@@ -9,8 +9,8 @@ from backbones.engine import DirectEngine
 from backbones.errors import ModelNotFound
 from benchmarks._table import print_table
 from service.dense import SHIPPED, open_dense_heads
-from service.settings import load_settings
-from service.startup import open_model
+from service.models.loading import open_model
+from service.settings.loader import load_settings
 
 if TYPE_CHECKING:
     from heads.vpd.heads import Head, Task

@@ -23,8 +23,8 @@ from heads.diffews.episodes import Episode, drawn_episodes
 from heads.diffews.evaluate import Labelled, run_episodes, scores_of
 from heads.diffews.metrics import areas, scores
 from heads.diffews.preprocess import input_size, pixel_values
-from service.settings import load_settings
-from service.startup import open_model
+from service.models.loading import open_model
+from service.settings.loader import load_settings
 
 HELD_OUT = Path(__file__).parents[1] / "training" / "world" / "held_out" / "few_shot"
 EPISODES = 200

@@ -18,8 +18,8 @@ from backbones.rows import UNetRow
 from benchmarks._table import arguments, print_table, write_figures
 from benchmarks.rows import make_rows
 from service.engine.worker import RowEngine
-from service.settings import load_settings
-from service.startup import open_model
+from service.models.loading import open_model
+from service.settings.loader import load_settings
 
 LARGE = 1000
 

@@ -30,10 +30,10 @@ from heads.diffews.checkpoint import fresh_variant
 from heads.diffews.preprocess import input_size
 from heads.diffews.segment import segment, segment_concepts
 from heads.diffews.threshold import PUBLISHED
-from service.banks import BankCache, Shot, shot_id
 from service.engine.worker import RowEngine
-from service.settings import load_settings
-from service.startup import open_model
+from service.library.banks import BankCache, Shot, shot_id
+from service.models.loading import open_model
+from service.settings.loader import load_settings
 
 Picture = NDArray[np.uint8]
 

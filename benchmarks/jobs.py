@@ -28,17 +28,17 @@ from backbones.errors import DiffsightError
 from benchmarks._table import arguments, print_table, write_figures
 from heads.sdpose.pose import PoseModel, estimate_poses
 from heads.sdpose.skeletons import COCO_17
-from service.images import decode_image
+from service.inputs.images import decode_image
+from service.inputs.urls import UrlFetcher
 from service.jobs.runner import Runner
 from service.jobs.sources import Source
 from service.jobs.store import Job, JobStore
 from service.jobs.tasks import task_parameters
-from service.metrics import Metrics
-from service.observe import configure_logging
+from service.models.loading import Service
 from service.pose import PoseService
-from service.settings import Settings, load_settings
-from service.startup import Service
-from service.urls import UrlFetcher
+from service.settings.loader import Settings, load_settings
+from service.telemetry.logging import configure_logging
+from service.telemetry.metrics import Metrics
 from training.pose import PoseRecipe, untrained
 from training.pose_data import PoseData
 

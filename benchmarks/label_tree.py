@@ -19,8 +19,8 @@ from benchmarks._table import arguments, print_table, write_figures
 from heads.diffusion_classifier.anytime import Budget
 from heads.diffusion_classifier.classify import classify_anytime
 from heads.diffusion_classifier.label_tree import Label, classify_tree, parse_tree
-from service.settings import load_settings
-from service.startup import open_model
+from service.models.loading import open_model
+from service.settings.loader import load_settings
 
 THINGS = ("ball", "box", "table", "lamp", "tree", "person")
 COLOURS = ("red", "green", "blue", "yellow", "white", "black")

@@ -18,10 +18,10 @@ from backbones.engine import Engine
 from backbones.stable_diffusion import StableDiffusion
 from benchmarks._table import arguments, print_table, write_figures
 from service.dense import DenseHeads, open_dense_heads
+from service.engine.shared_rows import Procedure, perceive
 from service.engine.worker import RowEngine
-from service.perceive import Procedure, perceive
-from service.settings import load_settings
-from service.startup import build_engine, open_model
+from service.models.loading import build_engine, open_model
+from service.settings.loader import load_settings
 
 CLASSES, WIDTH, EXPRESSION = 18, 64, "a two"
 

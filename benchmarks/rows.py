@@ -24,8 +24,8 @@ from backbones.rows import Capture, UNetRow
 from backbones.stable_diffusion import StableDiffusion
 from benchmarks._table import arguments, print_table, write_figures
 from service.engine.worker import RowEngine
-from service.settings import load_settings
-from service.startup import open_model
+from service.models.loading import open_model
+from service.settings.loader import load_settings
 
 CLIENTS = 32
 PROMPTS = [f"a handwritten {word}" for word in ("zero", "one", "two", "three", "four", "five", "six", "seven")]

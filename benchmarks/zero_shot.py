@@ -32,8 +32,8 @@ from heads.diffusion_classifier.anytime import Budget, Race, anytime_race
 from heads.diffusion_classifier.classify import clean_latents, evidence
 from heads.diffusion_classifier.schedule import Schedule, new_timesteps, published_schedule
 from heads.diffusion_classifier.units import Layout, default_layout, doubling_looks, timestep_of
-from service.settings import load_settings
-from service.startup import open_model
+from service.models.loading import open_model
+from service.settings.loader import load_settings
 
 CONFIDENCE = 0.95
 

@@ -16,8 +16,8 @@ from backbones.errors import InvalidInput
 from diffsight.cli.labelled_folder import examples_of
 from heads.feature_pooling.blocks import resolve_blocks
 from heads.feature_pooling.logistic import fit_logistic
-from service.classifiers import Examples, FeatureOptions, joined
-from service.settings import Settings
+from service.library.classifiers import Examples, FeatureOptions, joined
+from service.settings.loader import Settings
 
 # Fewer than a fit tries: neighbours among them hardly differ, and a sweep fits at many places.
 STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0)

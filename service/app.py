@@ -8,17 +8,17 @@ from contextlib import asynccontextmanager, suppress
 
 from fastapi import FastAPI
 
-from service.access import check_exposure, guard
 from service.api.routers import ROUTERS
+from service.http.access import check_exposure, guard
+from service.http.openapi import complete, describe
+from service.http.problems import handle_problems
+from service.http.request_log import ObserveRequests
+from service.inputs.urls import UrlFetcher
 from service.jobs.serving import Jobs
-from service.metrics import Metrics
-from service.observe import ObserveRequests
-from service.openapi import complete, describe
-from service.problems import handle_problems
-from service.settings import Settings, load_settings
-from service.startup import Service, Started
-from service.telemetry import open_tracing
-from service.urls import UrlFetcher
+from service.models.loading import Service, Started
+from service.settings.loader import Settings, load_settings
+from service.telemetry.metrics import Metrics
+from service.telemetry.tracing import open_tracing
 
 
 def create_app(

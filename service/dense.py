@@ -16,7 +16,7 @@ from backbones.loading.registry import default_folder, find_entry
 from backbones.stable_diffusion import Backbone, StableDiffusion
 from heads.vpd.checkpoint import open_entry, open_head, read_fitted
 from heads.vpd.heads import DepthHead, Head, ReferringHead, SegmentationHead, Task
-from service.settings import Settings
+from service.settings.loader import Settings
 
 # Weights do not change once they are loaded.
 _REVISIONS: WeakKeyDictionary[torch.nn.Module, str] = WeakKeyDictionary()

@@ -21,8 +21,8 @@ from heads.sdpose.crops import Crop
 from heads.sdpose.detectors import PERSON, open_detector
 from heads.sdpose.pose import PoseModel, box_problem, estimate_poses
 from heads.vpd.heads import SegmentationHead
-from service.persons import PersonFinder, by_detector, by_segmentation
-from service.settings import Settings
+from service.models.person_finder import PersonFinder, by_detector, by_segmentation
+from service.settings.loader import Settings
 
 SHIPPED = Path(next(iter(heads.sdpose.__path__))) / "pocket"
 

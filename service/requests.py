@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from starlette.requests import Request
 
 from backbones.errors import DeadlinePassed
-from service.archives import ArchivedFile
-from service.images import DecodedImage, decode_image
-from service.problems import ClientGone
-from service.startup import service_of
-from service.telemetry import admitted, stage, watched
-from service.urls import ImageUrl
+from service.errors import ClientGone
+from service.inputs.archives import ArchivedFile
+from service.inputs.images import DecodedImage, decode_image
+from service.inputs.urls import ImageUrl
+from service.models.loading import service_of
+from service.telemetry.tracing import admitted, stage, watched
 
 if TYPE_CHECKING:
     from service.engine.worker import RequestEngine

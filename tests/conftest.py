@@ -19,8 +19,8 @@ import pytest
 from PIL import Image
 
 if TYPE_CHECKING:
-    from service.startup import Service
-    from service.urls import UrlFetcher
+    from service.inputs.urls import UrlFetcher
+    from service.models.loading import Service
 
 # As `diffsight` itself does, and before torch is loaded: threads that spin make a busy machine crawl.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -53,7 +53,7 @@ def running_server(*, fetcher: UrlFetcher | None = None, **given: Any) -> Iterat
     import uvicorn
 
     from service.app import create_app
-    from service.settings import load_settings
+    from service.settings.loader import load_settings
 
     ready = threading.Event()
     # One thread: where cores are shared, torch's threads wait for each other longer than they compute.

@@ -13,7 +13,7 @@ import typer
 
 from backbones.errors import InvalidInput
 from diffsight.cli.options import Backbone, Config, Device, DType
-from service.settings import Settings, load_settings
+from service.settings.loader import Settings, load_settings
 
 if TYPE_CHECKING:
     from service.jobs.store import Job, JobStore
@@ -107,11 +107,11 @@ def annotate(
 
 async def _run(store: JobStore, job: Job, settings: Settings) -> Job:
     """The job when it has ended, or could not go on."""
+    from service.inputs.urls import UrlFetcher
     from service.jobs.runner import Runner
-    from service.metrics import Metrics
-    from service.observe import configure_logging
-    from service.startup import Service
-    from service.urls import UrlFetcher
+    from service.models.loading import Service
+    from service.telemetry.logging import configure_logging
+    from service.telemetry.metrics import Metrics
 
     configure_logging("error")
     service = Service(settings, Metrics())

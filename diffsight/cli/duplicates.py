@@ -13,11 +13,11 @@ from diffsight.cli.fit_classifier import Blocks
 from diffsight.cli.labelled_folder import SUFFIXES
 from diffsight.cli.options import AsJson, Backbone, Config, Device, DType
 from diffsight.cli.predict import open_engine, progress, read_image
-from service.settings import load_settings
+from service.settings.loader import load_settings
 
 if TYPE_CHECKING:
-    from service.duplicates import Copy, StoredVectors
-    from service.settings import Settings
+    from service.library.duplicates import Copy, StoredVectors
+    from service.settings.loader import Settings
 
 
 def duplicates(
@@ -53,7 +53,7 @@ def duplicates(
     """
     settings = load_settings(config, backbone=backbone, device=device, dtype=dtype)
 
-    from service.duplicates import duplicate_groups, read_vectors
+    from service.library.duplicates import duplicate_groups, read_vectors
 
     stored = vectors_of_folder(source, settings, block, timestep) if source.is_dir() else read_vectors(source)
     found = duplicate_groups(stored, similarity, index)
@@ -80,10 +80,10 @@ def vectors_of_folder(folder: Path, settings: Settings, block: list[str] | None,
 
     from backbones.engine import complete
     from heads.feature_pooling.blocks import resolve_blocks
-    from service.classifiers import FeatureOptions
-    from service.duplicates import StoredVectors
     from service.engine.caches import TensorCache
-    from service.vectors import AT_ONCE, vectors_of_images
+    from service.library.classifiers import FeatureOptions
+    from service.library.duplicates import StoredVectors
+    from service.library.vectors import AT_ONCE, vectors_of_images
 
     asked = [int(one) if one.isdigit() else one for one in block] if block else None
     options = FeatureOptions(

@@ -11,7 +11,7 @@ import typer
 from backbones.errors import InvalidInput
 from diffsight.cli.options import AsJson, Backbone, Config, Device, DType
 from diffsight.cli.predict_dense import HeadFile, opened, with_head
-from service.settings import load_settings
+from service.settings.loader import load_settings
 
 if TYPE_CHECKING:
     from heads.vpd.heads import Task

@@ -13,7 +13,7 @@ from backbones.errors import InvalidInput
 from diffsight.cli.fit_pose import Annotations, ImagesFolder, step_bar
 from diffsight.cli.options import AsJson, Backbone, Config, Device
 from diffsight.cli.predict_pose import Checkpoint, DetectorName, open_poses, with_pose
-from service.settings import load_settings
+from service.settings.loader import load_settings
 
 if TYPE_CHECKING:
     from heads.sdpose.metrics import Prediction

@@ -12,10 +12,10 @@ import typer
 from backbones.errors import InvalidInput
 from diffsight.cli.options import AsJson, Backbone, Config, Device, DType
 from diffsight.cli.predict import Images, open_engine, progress, read_image
-from service.settings import load_settings
+from service.settings.loader import load_settings
 
 if TYPE_CHECKING:
-    from service.classifiers import About
+    from service.library.classifiers import About
 
 Blocks = Annotated[
     list[str] | None, typer.Option(help="Number from 1 or diffusers name; may be repeated.", metavar="BLOCK")
@@ -70,8 +70,8 @@ def classifier(
 
     from backbones.engine import complete
     from heads.feature_pooling.blocks import resolve_blocks
-    from service.classifiers import FeatureOptions, as_tensors, fitted, joined, released_head
-    from service.stored import packed
+    from service.library.classifiers import FeatureOptions, as_tensors, fitted, joined, released_head
+    from service.library.store import packed
 
     options = FeatureOptions(
         blocks=resolve_blocks(
@@ -131,8 +131,8 @@ def predict_classifier(
             "--classifier", f"{file} can not be read: {error.strerror}", hint="check its path"
         ) from error
 
-    from service.classifiers import check_usable, from_file
-    from service.stored import unpacked
+    from service.library.classifiers import check_usable, from_file
+    from service.library.store import unpacked
 
     made = from_file(*unpacked(data, field="--classifier"), field="--classifier")
     engine = open_engine(settings)
@@ -141,7 +141,7 @@ def predict_classifier(
     from backbones.engine import complete
     from service.api.classify import image_classes
     from service.engine.caches import TensorCache
-    from service.vectors import vectors_of_images
+    from service.library.vectors import vectors_of_images
 
     failed = 0
     for path in progress(images):

@@ -10,7 +10,7 @@ import typer
 
 from backbones.errors import InvalidInput
 from diffsight.cli.options import AsJson, Backbone, Config, Device, DType
-from service.settings import Settings, load_settings
+from service.settings.loader import Settings, load_settings
 
 if TYPE_CHECKING:
     from heads.vpd.heads import Task
@@ -120,7 +120,7 @@ def _fit(
 ) -> None:
     if width % 16:
         raise InvalidInput("--width", f"{width}", hint="give a multiple of 16")
-    from service.startup import open_model
+    from service.models.loading import open_model
     from training.dense import DenseRecipe, fit_dense
 
     recipe = DenseRecipe(epochs=epochs, width=width, size=size, batch=batch)

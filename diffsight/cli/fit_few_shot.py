@@ -12,7 +12,7 @@ import typer
 from backbones.errors import InvalidInput
 from diffsight.cli.options import AsJson, Backbone, Config, Device
 from diffsight.cli.predict import open_engine
-from service.settings import load_settings
+from service.settings.loader import load_settings
 
 
 def few_shot(

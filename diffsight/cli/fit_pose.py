@@ -14,7 +14,7 @@ import typer
 from backbones.errors import InvalidInput
 from diffsight.cli.options import AsJson, Backbone, Config, Device
 from diffsight.cli.predict import open_engine
-from service.settings import load_settings
+from service.settings.loader import load_settings
 
 Annotations = Annotated[Path, typer.Argument(help="COCO keypoint file.", metavar="ANNOTATIONS", show_default=False)]
 ImagesFolder = Annotated[Path, typer.Option("--images", help="Folder of the images it names.", metavar="FOLDER")]

@@ -11,13 +11,13 @@ import typer
 from backbones.errors import InvalidInput
 from diffsight.cli.options import AsJson, Backbone, Config, Device, DType
 from diffsight.cli.predict import open_engine, progress, read_image, zero_shot_plan
-from service.settings import load_settings
+from service.settings.loader import load_settings
 
 if TYPE_CHECKING:
     from backbones.engine import DirectEngine
     from heads.results import Posterior
-    from service.calibration import Calibration
-    from service.settings import Settings
+    from service.library.calibration import Calibration
+    from service.settings.loader import Settings
 
 
 def zero_shot(
@@ -60,7 +60,7 @@ def zero_shot(
         raise InvalidInput("--out", f"there is no folder {out.parent}", hint="create it, or name another file")
     engine = open_engine(settings, classes=True)
 
-    from service.startup import default_templates
+    from service.models.loading import default_templates
 
     templates = tuple(template or default_templates(settings))
     labels = tuple(sorted({label for _, label in files}))
@@ -75,7 +75,7 @@ def zero_shot(
 
     import numpy as np
 
-    from service.calibration import Calibration, fitted
+    from service.library.calibration import Calibration, fitted
 
     truth = np.array([labels.index(label) for _, label in files], dtype=np.int64)
     found = answers(engine, settings, files, labels, templates, [plan for plan, _ in plans])

@@ -11,10 +11,10 @@ import typer
 
 from backbones.errors import InvalidInput
 from diffsight.cli.options import AsJson, Config
-from service.settings import load_settings
+from service.settings.loader import load_settings
 
 if TYPE_CHECKING:
-    from service.keys import Key
+    from service.http.keys import Key
 
 keys = typer.Typer(
     no_args_is_help=True,
@@ -44,7 +44,7 @@ def create(
     Make a key and print it. It is shown this once: only a hash of it is kept. Limits that are not given are the
     server's settings.
     """
-    from service.keys import create_key
+    from service.http.keys import create_key
 
     path = load_settings(config).access.keys_path()
     key, text = create_key(
@@ -70,7 +70,7 @@ def list_keys(config: Config = None, as_json: AsJson = False) -> None:
 
     List all keys that were made, with their limits and whether they are valid. Secrets are nowhere to be listed.
     """
-    from service.keys import read_keys
+    from service.http.keys import read_keys
 
     path = load_settings(config).access.keys_path()
     listed = [shown(key) for key in read_keys(path)]
@@ -104,7 +104,7 @@ def revoke(
 
     Make a key invalid, at once. It stays in the list; a server whose last key was revoked answers nobody.
     """
-    from service.keys import revoke_key
+    from service.http.keys import revoke_key
 
     key = revoke_key(load_settings(config).access.keys_path(), name_or_id, now=datetime.now(UTC))
     typer.echo(f"diffsight: revoked {key.id} ({key.name})")

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from backbones.errors import InvalidInput
 from diffsight.cli.predict import progress, read_image
-from service.settings import Settings
+from service.settings.loader import Settings
 
 if TYPE_CHECKING:
     from backbones.engine import DirectEngine
-    from service.classifiers import Examples, FeatureOptions
+    from service.library.classifiers import Examples, FeatureOptions
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
 
@@ -42,9 +42,9 @@ def examples_of(
     import numpy as np
 
     from backbones.engine import complete
-    from service.classifiers import Examples
     from service.engine.caches import TensorCache
-    from service.vectors import AT_ONCE, vectors_of_images
+    from service.library.classifiers import Examples
+    from service.library.vectors import AT_ONCE, vectors_of_images
 
     parts = [files[at : at + AT_ONCE] for at in range(0, len(files), AT_ONCE)]
     got = []

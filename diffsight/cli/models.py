@@ -13,7 +13,7 @@ from backbones.errors import InvalidInput, ModelNotFound
 from backbones.loading.published import PUBLISHED
 from backbones.loading.registry import Entry, default_folder, entries, find_entry, remove_entry
 from diffsight.cli.options import AsJson, Backbone, Config
-from service.settings import Settings, load_settings
+from service.settings.loader import Settings, load_settings
 
 POCKET = Path(backbones.errors.__file__).parent / "pocket"
 

@@ -14,13 +14,13 @@ import typer
 
 from backbones.errors import InvalidInput
 from diffsight.cli.options import AsJson, Backbone, Config, Device, DType
-from service.settings import Settings, load_settings
+from service.settings.loader import Settings, load_settings
 
 if TYPE_CHECKING:
     from backbones.engine import DirectEngine
     from heads.results import Posterior
-    from service.calibration import Way
-    from service.images import DecodedImage
+    from service.inputs.images import DecodedImage
+    from service.library.calibration import Way
 
 predict = typer.Typer(
     no_args_is_help=True,
@@ -97,8 +97,8 @@ def zero_shot(
     engine = open_engine(settings, classes=True)
 
     from backbones.engine import complete
-    from service.calibration import choose_temperature, open_calibration
-    from service.startup import default_templates
+    from service.library.calibration import choose_temperature, open_calibration
+    from service.models.loading import default_templates
 
     calibration = open_calibration(settings, engine.backbone)
     chosen, calibrated = choose_temperature(settings, calibration, way, temperature)
@@ -220,7 +220,7 @@ def zero_shot_plan(
     from heads.diffusion_classifier.anytime import parse_budget
     from heads.diffusion_classifier.classify import classify, classify_anytime
     from heads.diffusion_classifier.schedule import default_schedule, published_schedule
-    from service.calibration import Way
+    from service.library.calibration import Way
 
     racing = {
         "--confidence": confidence is not None,
@@ -251,7 +251,7 @@ def open_engine(settings: Settings, *, classes: bool = False) -> DirectEngine:
     classes: whether a network with classes instead of text will do. Raises InvalidInput for one that will not.
     """
     from backbones.engine import DirectEngine
-    from service.startup import open_model, open_served
+    from service.models.loading import open_model, open_served
 
     model = open_served(settings) if classes else open_model(settings)
     return DirectEngine(model, max_rows=settings.engine.max_batch_rows)
@@ -259,7 +259,7 @@ def open_engine(settings: Settings, *, classes: bool = False) -> DirectEngine:
 
 def read_image(path: Path, settings: Settings) -> DecodedImage:
     """The picture in a file. Raises InvalidInput for one that can not be read or decoded."""
-    from service.images import decode_image
+    from service.inputs.images import decode_image
 
     try:
         data = path.read_bytes()

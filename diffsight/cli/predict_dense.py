@@ -12,12 +12,12 @@ import typer
 from backbones.errors import InvalidInput
 from diffsight.cli.options import AsJson, Backbone, Config, Device, DType
 from diffsight.cli.predict import Images, open_engine, progress, read_image
-from service.settings import Settings, load_settings
+from service.settings.loader import Settings, load_settings
 
 if TYPE_CHECKING:
     from heads.vpd.heads import Task
     from service.dense import DenseHeads
-    from service.images import DecodedImage
+    from service.inputs.images import DecodedImage
 
 HeadFile = Annotated[
     str | None,
@@ -58,8 +58,8 @@ def depth(
     chosen = heads.depth_head()
 
     from backbones.engine import complete
+    from heads.outputs import depth_overlay, depth_png, depth_statistics, npy_file
     from heads.vpd.depth import predict_depth
-    from service.outputs import depth_overlay, depth_png, depth_statistics, npy_file
 
     def answer(path: Path, picture: DecodedImage) -> tuple[dict[str, Any], str, dict[Path, bytes]]:
         got = complete(predict_depth(engine, picture.array, chosen, scene=scene, protocol=protocol))
@@ -100,8 +100,8 @@ def segmentation(
     chosen = heads.segmentation_head()
 
     from backbones.engine import complete
+    from heads.outputs import class_map_png, class_masks, class_overlay, mask_answers, npy_file
     from heads.vpd.segmentation import predict_segmentation
-    from service.outputs import class_map_png, class_masks, class_overlay, mask_answers, npy_file
 
     def answer(path: Path, picture: DecodedImage) -> tuple[dict[str, Any], str, dict[Path, bytes]]:
         got = complete(predict_segmentation(engine, picture.array, chosen, protocol=protocol))
@@ -143,8 +143,8 @@ def referring(
     chosen = heads.referring_head()
 
     from backbones.engine import complete
+    from heads.outputs import mask_answers, mask_png, masks_overlay, npy_file
     from heads.vpd.referring import predict_referring
-    from service.outputs import mask_answers, mask_png, masks_overlay, npy_file
 
     def answer(path: Path, picture: DecodedImage) -> tuple[dict[str, Any], str, dict[Path, bytes]]:
         got, read = complete(predict_referring(engine, picture.array, chosen, expression))

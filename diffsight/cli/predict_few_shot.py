@@ -11,7 +11,7 @@ import typer
 from backbones.errors import InvalidInput
 from diffsight.cli.options import AsJson, Backbone, Config, Device, DType
 from diffsight.cli.predict import Images, open_engine, progress, read_image
-from service.settings import Settings, load_settings
+from service.settings.loader import Settings, load_settings
 
 Weights = Annotated[
     str | None,
@@ -58,9 +58,9 @@ def few_shot(
     from heads.diffews.preprocess import input_size
     from heads.diffews.segment import segment_concepts
     from heads.diffews.threshold import Threshold
+    from heads.outputs import mask_png, masks_overlay
     from heads.results import Masks
-    from service.concepts import checked_pairs
-    from service.outputs import mask_png, masks_overlay
+    from service.library.concepts import checked_pairs
 
     if VARIANT not in engine.backbone.variants:
         raise InvalidInput("--weights", "no few-shot weights", hint="give a DiffewS folder that fits the backbone")

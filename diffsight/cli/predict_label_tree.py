@@ -12,7 +12,7 @@ import typer
 from backbones.errors import InvalidInput
 from diffsight.cli.options import AsJson, Backbone, Config, Device, DType
 from diffsight.cli.predict import Images, open_engine, progress, read_image
-from service.settings import load_settings
+from service.settings.loader import load_settings
 
 if TYPE_CHECKING:
     from heads.results import LabelPath
@@ -52,7 +52,7 @@ def label_tree(
 
     from heads.diffusion_classifier.anytime import parse_budget
     from service.api.label_tree import path_fields, read_tree
-    from service.startup import default_templates
+    from service.models.loading import default_templates
 
     templates = template or default_templates(settings)
     root = read_tree(nested, len(templates), settings.limits)

@@ -11,11 +11,11 @@ import typer
 from backbones.errors import InvalidInput
 from diffsight.cli.options import AsJson, Backbone, Config, Device, DType
 from diffsight.cli.predict import Images, open_engine, progress, read_image
-from service.settings import Settings, load_settings
+from service.settings.loader import Settings, load_settings
 
 if TYPE_CHECKING:
     from backbones.engine import DirectEngine
-    from service.images import DecodedImage
+    from service.inputs.images import DecodedImage
     from service.pose import FoundPoses, PoseService
 
 Checkpoint = Annotated[
@@ -162,9 +162,9 @@ def write_pictures(
         return
     from PIL import Image
 
+    from heads.outputs import png_file
     from heads.sdpose.openpose import overlay as laid_over
     from heads.sdpose.openpose import skeleton_picture
-    from service.outputs import png_file
 
     canvas = skeleton_picture(
         found.keypoints, picture.height, picture.width, threshold=settings.pose.keypoint_threshold

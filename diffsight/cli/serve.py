@@ -10,7 +10,7 @@ import typer
 
 from backbones.errors import DiffsightError, InvalidInput
 from diffsight.cli.options import Backbone, Config, Device, DType
-from service.settings import Settings, load_settings
+from service.settings.loader import Settings, load_settings
 
 if TYPE_CHECKING:
     import uvicorn
@@ -33,7 +33,7 @@ def serve(
     Other machines are served only with an API key (`diffsight keys create NAME`), or where a setting lets anybody ask.
     """
     settings = load_settings(config, host=host, port=port, backbone=backbone, device=device, dtype=dtype)
-    from service.access import check_exposure
+    from service.http.access import check_exposure
 
     check_exposure(settings)
     listening = listen(settings)
@@ -68,7 +68,7 @@ def run(settings: Settings, listening: socket.socket, address: str) -> BaseExcep
     import uvicorn
 
     from service.app import create_app
-    from service.observe import configure_logging
+    from service.telemetry.logging import configure_logging
 
     configure_logging(settings.log_level)
     failures: list[BaseException] = []

@@ -10,7 +10,7 @@ import typer
 
 from diffsight.cli.options import AsJson, Backbone, Config, Device, DType
 from diffsight.cli.predict import open_engine, progress
-from service.settings import load_settings
+from service.settings.loader import load_settings
 
 sweep = typer.Typer(
     no_args_is_help=True,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, Field
 from starlette.requests import Request
 
-from service.images import DecodedImage
+from service.inputs.images import DecodedImage
 
 if TYPE_CHECKING:
     from backbones.stable_diffusion import Description

@@ -6,9 +6,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from service.api.inputs import FILE_LISTS
-from service.archives import MEDIA_TYPES
-from service.openapi import REFERENCE
+from service.http.openapi import REFERENCE
+from service.inputs.archives import MEDIA_TYPES
+from service.inputs.request_body import FILE_LISTS
 
 # A white stroke on black, 16 x 16: small enough to read, and a real PNG, so that examples can be sent as they stand.
 EXAMPLE_IMAGE = (

@@ -10,10 +10,10 @@ from backbones.errors import InvalidInput
 from service.api.answers import TimingAnswer
 from service.api.bodies import EXAMPLE_IMAGE, OTHER_EXAMPLE_IMAGE
 from service.api.features import Block
-from service.api.inputs import ImageBytes, ImageSource, TaskRequest
-from service.archives import ArchivedFile
-from service.settings import LimitSettings
-from service.stored import Stored
+from service.inputs.archives import ArchivedFile
+from service.inputs.request_body import ImageBytes, ImageSource, TaskRequest
+from service.library.store import Stored
+from service.settings.groups import LimitSettings
 
 Label = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
 _LABELS = (
@@ -182,7 +182,7 @@ def classifier_answer(stored: Stored, revision: str) -> ClassifierAnswer:
 
     Raises InvalidInput where what is stored is no classifier.
     """
-    from service.classifiers import read_about
+    from service.library.classifiers import read_about
 
     about = read_about(stored.about)
     features = about.features

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from backbones.errors import InvalidInput
 from service.api.classifier_bodies import folder_of
+from service.errors import ChangedMeanwhile
 from service.jobs.store import JobStore
-from service.problems import ChangedMeanwhile
 
 if TYPE_CHECKING:
     from backbones.stable_diffusion import Description
-    from service.classifiers import Examples, FeatureOptions
+    from service.library.classifiers import Examples, FeatureOptions
 
 # What is read of an image, as the job's own parameters have it.
 READ_BY_THE_JOB = ("blocks", "timesteps", "pool_size", "noise_samples", "fit")
@@ -28,8 +28,8 @@ def examples_of_job(
     """
     import numpy as np
 
-    from service.classifiers import Examples, FeatureOptions
-    from service.duplicates import from_records
+    from service.library.classifiers import Examples, FeatureOptions
+    from service.library.duplicates import from_records
 
     job = store.get(job_id)
     if job.task != "features":

@@ -26,17 +26,17 @@ from service.api.classifier_bodies import (
     classifier_answer,
 )
 from service.api.classifier_jobs import READ_BY_THE_JOB, examples_of_job
-from service.api.inputs import ImageSource, read_request
-from service.openapi import keyed, not_ready, task_problems
-from service.problems import ChangedMeanwhile, UnsupportedBody
+from service.errors import ChangedMeanwhile, UnsupportedBody
+from service.http.openapi import keyed, not_ready, task_problems
+from service.inputs.request_body import ImageSource, read_request
+from service.library.store import MEDIA_TYPE, Store, Stored, packed, unpacked
+from service.models.loading import Service, service_of
 from service.requests import ask, fetched, image_names
-from service.settings import LimitSettings
-from service.startup import Service, service_of
-from service.stored import MEDIA_TYPE, Store, Stored, packed, unpacked
+from service.settings.groups import LimitSettings
 
 if TYPE_CHECKING:
-    from service.classifiers import Classifier, Examples, FeatureOptions
     from service.engine.worker import RequestEngine
+    from service.library.classifiers import Classifier, Examples, FeatureOptions
 
 router = APIRouter(tags=["classification"])
 
@@ -70,7 +70,7 @@ async def fit_classifier(request: Request) -> FittedAnswer:
     images, labels = asked.labelled(service.settings.limits)
 
     from heads.feature_pooling.blocks import resolve_blocks
-    from service.classifiers import FeatureOptions, as_tensors, fitted, joined, released_head
+    from service.library.classifiers import FeatureOptions, as_tensors, fitted, joined, released_head
 
     of_job: Examples | None = None
     if asked.job is None:
@@ -127,7 +127,7 @@ async def grow_classifier(request: Request, classifier: str) -> FittedAnswer:
     if not images and not asked.remove_classes and asked.name is None:
         raise InvalidInput("images", "nothing to change", hint="send images with labels, remove_classes, or a name")
 
-    from service.classifiers import as_tensors, check_usable, fitted, joined
+    from service.library.classifiers import as_tensors, check_usable, fitted, joined
 
     async def grow(engine: RequestEngine, _: Sequence[object]) -> tuple[Stored, Classifier, int, int]:
         for tries_left in reversed(range(_MOST_TRIES)):
@@ -207,7 +207,7 @@ async def export_classifier(request: Request, classifier: str, vectors: bool = T
 
     Without them it can not grow, and nothing of single images is in the file.
     """
-    from service.classifiers import as_tensors, from_file
+    from service.library.classifiers import as_tensors, from_file
 
     def file() -> bytes:
         data, _ = store_of(service_of(request)).file(classifier)
@@ -247,7 +247,7 @@ async def import_classifier(request: Request) -> ClassifierAnswer:
         )
     data = await request.body()
 
-    from service.classifiers import as_tensors, check_usable, from_file
+    from service.library.classifiers import as_tensors, check_usable, from_file
 
     def keep() -> Stored:
         about, tensors = unpacked(data)
@@ -302,7 +302,7 @@ def store_of(service: Service) -> Store:
 
 async def read_classifier(service: Service, classifier: str) -> tuple[Stored, Classifier]:
     """The classifier with this id, every number of it checked. Raises NothingStored."""
-    from service.classifiers import from_file
+    from service.library.classifiers import from_file
 
     def read() -> tuple[Stored, Classifier]:
         stored, tensors = store_of(service).read(classifier)
@@ -321,8 +321,8 @@ async def _examples(
     """Vectors of the request's images. Raises InvalidInput for an image, and for too many rows."""
     import numpy as np
 
-    from service.classifiers import Examples
-    from service.vectors import vectors_of_files
+    from service.library.classifiers import Examples
+    from service.library.vectors import vectors_of_files
 
     service = service_of(request)
     limits = service.settings.limits

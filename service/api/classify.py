@@ -23,15 +23,15 @@ from service.api.answers import (
 from service.api.bodies import EXAMPLE_IMAGE, request_bodies
 from service.api.classifiers import read_classifier
 from service.api.features import names_of
-from service.api.inputs import ImageBytes, ImageSource, TaskRequest, read_request
-from service.images import DecodedImage
-from service.openapi import task_problems
+from service.http.openapi import task_problems
+from service.inputs.images import DecodedImage
+from service.inputs.request_body import ImageBytes, ImageSource, TaskRequest, read_request
+from service.models.loading import service_of
 from service.requests import ask
-from service.startup import service_of
 
 if TYPE_CHECKING:
-    from service.classifiers import Classifier
     from service.engine.worker import RequestEngine
+    from service.library.classifiers import Classifier
 
 router = APIRouter(tags=["classification"])
 
@@ -108,8 +108,8 @@ async def classify_fitted(request: Request, classifier: str) -> ClassifyAnswer:
         raise InvalidInput("images", f"{len(files)} images; one request takes {limits.max_images}", hint="send fewer")
     stored, read = await read_classifier(service, classifier)
 
-    from service.classifiers import check_usable
-    from service.vectors import vectors_of_images
+    from service.library.classifiers import check_usable
+    from service.library.vectors import vectors_of_images
 
     # From here on the classifier is in memory: who deletes or changes it now does not disturb this request.
     check_usable(read.about, backbone)

@@ -13,17 +13,17 @@ from starlette.responses import Response
 from backbones.errors import InvalidInput, ModelNotFound
 from service.api.answers import TimingAnswer, timing_answer
 from service.api.bodies import EXAMPLE_IMAGE, request_bodies
-from service.api.inputs import ImageBytes, ImageSource, TaskRequest, read_request
-from service.images import DecodedImage
-from service.openapi import keyed, not_ready, task_problems
+from service.http.openapi import keyed, not_ready, task_problems
+from service.inputs.images import DecodedImage
+from service.inputs.request_body import ImageBytes, ImageSource, TaskRequest, read_request
+from service.library.store import Store
+from service.models.loading import Service, service_of
 from service.requests import ask
-from service.startup import Service, service_of
-from service.stored import Store
 
 if TYPE_CHECKING:
-    from service.banks import Pair, Shot
-    from service.concepts import ConceptAbout
     from service.engine.worker import RequestEngine
+    from service.library.banks import Pair, Shot
+    from service.library.concepts import ConceptAbout
 
 router = APIRouter(tags=["few-shot segmentation"])
 
@@ -105,7 +105,7 @@ async def make_concept(request: Request) -> ConceptAnswer:
     check_pairs(asked.images, asked.masks, service, "masks")
 
     async def make(engine: RequestEngine, decoded: Sequence[DecodedImage]) -> ConceptAnswer:
-        from service.concepts import described
+        from service.library.concepts import described
 
         pairs, notes = await read_pairs(service, engine, decoded)
         about, tensors = await asyncio.to_thread(described, asked.name, pairs)
@@ -136,7 +136,7 @@ async def change_concept(request: Request, concept: str) -> ConceptAnswer:
     store = store_of(service)
 
     async def change(engine: RequestEngine, decoded: Sequence[DecodedImage]) -> ConceptAnswer:
-        from service.concepts import ConceptAbout, changed
+        from service.library.concepts import ConceptAbout, changed
 
         old, tensors = await asyncio.to_thread(store.read, concept)
         pairs, notes = await read_pairs(service, engine, decoded)
@@ -161,7 +161,7 @@ async def list_concepts(request: Request) -> ConceptsAnswer:
     """Without their pictures."""
     service = service_of(request)
     check_loaded(service)
-    from service.concepts import ConceptAbout
+    from service.library.concepts import ConceptAbout
 
     found = await asyncio.to_thread(store_of(service).list)
     return ConceptsAnswer(
@@ -172,7 +172,7 @@ async def list_concepts(request: Request) -> ConceptsAnswer:
 @router.get("/v1/concepts/{concept}", summary="One concept", responses=task_problems())
 async def get_concept(request: Request, concept: str) -> ConceptAnswer:
     """Its name and its shots, without their pictures."""
-    from service.concepts import ConceptAbout
+    from service.library.concepts import ConceptAbout
 
     found = await asyncio.to_thread(store_of(service_of(request)).look, concept)
     return concept_answer(found.id, ConceptAbout.model_validate(found.about), found.bytes)
@@ -204,7 +204,7 @@ def check_loaded(service: Service) -> None:
 
 def check_pairs(images: Sequence[object], masks: Sequence[object], service: Service, field: str) -> None:
     """Raises InvalidInput where there is not one mask an image, or where there are too many."""
-    from service.concepts import check_shots
+    from service.library.concepts import check_shots
 
     if len(images) != len(masks):
         raise InvalidInput(
@@ -217,7 +217,7 @@ async def read_pairs(
     service: Service, engine: RequestEngine, decoded: Sequence[DecodedImage]
 ) -> tuple[list[Pair], list[str]]:
     """The supports in a request's pictures, of which the first half are images and the second their masks."""
-    from service.concepts import checked_pairs
+    from service.library.concepts import checked_pairs
 
     half = len(decoded) // 2
     arrays = [one.array for one in decoded]
@@ -233,7 +233,7 @@ def image_size(service: Service, engine: RequestEngine) -> int:
 
 async def warm(service: Service, engine: RequestEngine, about: ConceptAbout, tensors: object) -> None:
     """Compute the banks of a concept that are not there yet, and keep them."""
-    from service.concepts import shots_of
+    from service.library.concepts import shots_of
 
     shots: list[Shot] = shots_of(about, tensors)  # type: ignore[arg-type]
     form = service.settings.few_shot.bank_form

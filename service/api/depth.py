@@ -11,19 +11,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import JSONResponse, Response
 
-from service.api.answers import (
-    BackboneAnswer,
-    ImageAnswer,
-    TimingAnswer,
-    backbone_answer,
-    image_answer,
-    timing_answer,
-)
-from service.api.bodies import EXAMPLE_IMAGE, request_bodies
-from service.api.inputs import ImageBytes, TaskRequest, read_request
-from service.images import DecodedImage
-from service.openapi import task_problems
-from service.outputs import (
+from heads.outputs import (
     JSON,
     METRES_PER_UNIT,
     NPY,
@@ -36,8 +24,20 @@ from service.outputs import (
     depth_statistics,
     npy_file,
 )
+from service.api.answers import (
+    BackboneAnswer,
+    ImageAnswer,
+    TimingAnswer,
+    backbone_answer,
+    image_answer,
+    timing_answer,
+)
+from service.api.bodies import EXAMPLE_IMAGE, request_bodies
+from service.http.openapi import task_problems
+from service.inputs.images import DecodedImage
+from service.inputs.request_body import ImageBytes, TaskRequest, read_request
+from service.models.loading import service_of
 from service.requests import ask
-from service.startup import service_of
 
 if TYPE_CHECKING:
     from heads.results import DepthMap

@@ -9,13 +9,13 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 
 from backbones.errors import InvalidInput
+from service.errors import ChangedMeanwhile
+from service.http.openapi import keyed, not_ready
 from service.jobs.serving import jobs_of
 from service.jobs.store import UNFINISHED, JobStore
-from service.openapi import keyed, not_ready
-from service.problems import ChangedMeanwhile
 
 if TYPE_CHECKING:
-    from service.duplicates import Copy
+    from service.library.duplicates import Copy
 
 router = APIRouter(tags=["jobs"])
 
@@ -60,7 +60,7 @@ def found_in(
     store: JobStore, job_id: str, similarity: float, index: Literal["auto", "exact", "hnsw"]
 ) -> tuple[list[list[Copy]], int]:
     """The groups among a finished job's images, and how many images there are."""
-    from service.duplicates import duplicate_groups, from_records
+    from service.library.duplicates import duplicate_groups, from_records
 
     job = store.get(job_id)
     if job.status in (*UNFINISHED, "paused"):

@@ -23,13 +23,13 @@ from service.api.answers import (
     timing_answer,
 )
 from service.api.bodies import EXAMPLE_IMAGE, request_bodies
-from service.api.inputs import ImageBytes, ImageSource, TaskRequest, read_request
-from service.archives import ArchivedFile
-from service.images import DecodedImage
-from service.openapi import task_problems
+from service.http.openapi import task_problems
+from service.inputs.archives import ArchivedFile
+from service.inputs.images import DecodedImage
+from service.inputs.request_body import ImageBytes, ImageSource, TaskRequest, read_request
+from service.models.loading import service_of
 from service.requests import ask
-from service.settings import LimitSettings
-from service.startup import service_of
+from service.settings.groups import LimitSettings
 
 if TYPE_CHECKING:
     from heads.results import Embeddings

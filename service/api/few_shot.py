@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from starlette.responses import Response
 
 from backbones.errors import InvalidInput
+from heads.outputs import JSON, NPY, PNG, MaskAnswer, choose_format
 from service.api.answers import (
     BackboneAnswer,
     ImageAnswer,
@@ -22,12 +23,11 @@ from service.api.answers import (
 )
 from service.api.bodies import EXAMPLE_IMAGE, request_bodies
 from service.api.concepts import MASKS, Name, check_loaded, check_pairs, image_size, read_pairs, store_of
-from service.api.inputs import ImageBytes, TaskRequest, read_request
-from service.images import DecodedImage
-from service.openapi import task_problems
-from service.outputs import JSON, NPY, PNG, MaskAnswer, choose_format
+from service.http.openapi import task_problems
+from service.inputs.images import DecodedImage
+from service.inputs.request_body import ImageBytes, TaskRequest, read_request
+from service.models.loading import Service, service_of
 from service.requests import ask
-from service.startup import Service, service_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
     from backbones.rows import Bank
     from heads.results import ConceptMask
-    from service.banks import Shot
     from service.engine.worker import RequestEngine
+    from service.library.banks import Shot
 
 router = APIRouter(tags=["few-shot segmentation"])
 
@@ -167,8 +167,8 @@ async def shown_concepts(
     service: Service, engine: RequestEngine, asked: FewShotRequest, supports: Sequence[DecodedImage]
 ) -> tuple[list[str], list[str], list[list[Shot]], list[str]]:
     """Name, id and shots of each concept, and notes. Raises NothingStored for an id that is not there."""
-    from service.banks import Shot, shot_id
-    from service.concepts import read_concept
+    from service.library.banks import Shot, shot_id
+    from service.library.concepts import read_concept
 
     if asked.concepts is None:
         pairs, notes = await read_pairs(service, engine, supports)
@@ -213,8 +213,8 @@ def _encoded(
     notes: list[str],
 ) -> tuple[FewShotAnswer, bytes]:
     """The answer, and the bytes of the forms that are no JSON."""
+    from heads.outputs import mask_png, masks_overlay, npy_file, number_map_png
     from heads.results import Masks
-    from service.outputs import mask_png, masks_overlay, npy_file, number_map_png
 
     labels, masks, scores = told_apart(results)
     data = b""
@@ -257,7 +257,7 @@ def found_concepts(
     form: str = "json",
 ) -> list[FoundConcept]:
     """What is told of each concept, masks as COCO RLE, or with the form `polygons` as outlines."""
-    from service.outputs import mask_answer
+    from heads.outputs import mask_answer
 
     _, masks, scores = told_apart(results)
     return [

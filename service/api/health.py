@@ -9,8 +9,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from service.openapi import keyed, not_ready
-from service.startup import service_of
+from service.http.openapi import keyed, not_ready
+from service.models.loading import service_of
 
 router = APIRouter(tags=["server"])
 

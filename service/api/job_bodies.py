@@ -13,17 +13,17 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from backbones.errors import InvalidInput
-from service.api.inputs import FILE_PARTS, fields_of, media_type_of, validated
-from service.archives import MEDIA_TYPES
+from service.errors import BodyTooLarge, MalformedBody, UnsupportedBody
+from service.http.openapi import REFERENCE
+from service.inputs.archives import MEDIA_TYPES
+from service.inputs.request_body import FILE_PARTS, fields_of, media_type_of, validated
 from service.jobs.formats.written import able_formats
 from service.jobs.places import check_place
 from service.jobs.runner import pace
 from service.jobs.sources import StoredSource, guess
 from service.jobs.store import Job, Record
 from service.jobs.uploads import keep_files, keep_urls, keep_zip, receiving
-from service.openapi import REFERENCE
-from service.problems import BodyTooLarge, MalformedBody, UnsupportedBody
-from service.settings import Settings
+from service.settings.loader import Settings
 
 _WHERE = "send one of: a zip, a video or images as file parts, `urls`, or `source`, a place on the server's side"
 _PARTS = ("archive", *FILE_PARTS)

@@ -21,15 +21,15 @@ from service.api.job_bodies import (
     read_job,
 )
 from service.api.streams import Tell, event_stream, events_response
+from service.errors import ChangedMeanwhile
+from service.http.openapi import keyed, not_ready, task_problems
 from service.jobs.formats.written import FORMATS, check_format, failures, media_type, text_pieces
 from service.jobs.serving import jobs_of
 from service.jobs.sources import StoredSource
 from service.jobs.store import UNFINISHED, Job, JobStore, new_id
 from service.jobs.tasks import TASKS, task_parameters
 from service.jobs.uploads import forget
-from service.openapi import keyed, not_ready, task_problems
-from service.problems import ChangedMeanwhile
-from service.startup import service_of
+from service.models.loading import service_of
 
 router = APIRouter(tags=["jobs"])
 

@@ -18,11 +18,11 @@ from service.api.answers import (
     timing_answer,
 )
 from service.api.bodies import EXAMPLE_IMAGE, request_bodies
-from service.api.inputs import ImageBytes, TaskRequest, read_request
-from service.images import DecodedImage
-from service.openapi import task_problems
+from service.http.openapi import task_problems
+from service.inputs.images import DecodedImage
+from service.inputs.request_body import ImageBytes, TaskRequest, read_request
+from service.models.loading import service_of
 from service.requests import ask
-from service.startup import service_of
 
 if TYPE_CHECKING:
     from service.engine.worker import RequestEngine

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
-from service.calibration import Way, choose_temperature
-from service.openapi import keyed, not_ready
-from service.settings import Settings
-from service.startup import default_templates, service_of
+from service.http.openapi import keyed, not_ready
+from service.library.calibration import Way, choose_temperature
+from service.models.loading import default_templates, service_of
+from service.settings.loader import Settings
 
 if TYPE_CHECKING:
     from service.dense import DenseHeads

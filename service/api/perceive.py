@@ -21,7 +21,6 @@ from service.api.answers import (
 )
 from service.api.bodies import EXAMPLE_IMAGE, request_bodies
 from service.api.depth import DepthResult, depth_result
-from service.api.inputs import ImageBytes, TaskRequest, read_request
 from service.api.segmentation import (
     ReferringResult,
     SegmentationResult,
@@ -29,17 +28,18 @@ from service.api.segmentation import (
     referring_result,
     segmentation_result,
 )
-from service.calibration import Way, choose_temperature
-from service.images import DecodedImage
-from service.openapi import task_problems
+from service.http.openapi import task_problems
+from service.inputs.images import DecodedImage
+from service.inputs.request_body import ImageBytes, TaskRequest, read_request
+from service.library.calibration import Way, choose_temperature
+from service.models.loading import default_templates, service_of
 from service.requests import ask
-from service.startup import default_templates, service_of
 
 if TYPE_CHECKING:
     from backbones.engine import Engine
+    from service.engine.shared_rows import Procedure
     from service.engine.worker import RequestEngine
-    from service.perceive import Procedure
-    from service.startup import Service
+    from service.models.loading import Service
 
 router = APIRouter(tags=["perceive"])
 
@@ -116,7 +116,7 @@ async def perceive(request: Request) -> Response:
     check(asked, service)
 
     async def found(engine: RequestEngine, images: Sequence[DecodedImage]) -> tuple[dict[str, Any], DecodedImage, int]:
-        from service.perceive import perceive as run_together
+        from service.engine.shared_rows import perceive as run_together
 
         procedures: dict[str, Procedure] = {task: procedure(task, asked, service, images[0]) for task in asked.tasks}
         return await run_together(engine, procedures), images[0], engine.rows

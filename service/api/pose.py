@@ -20,12 +20,12 @@ from service.api.answers import (
     timing_answer,
 )
 from service.api.bodies import EXAMPLE_IMAGE, request_bodies
-from service.api.inputs import ImageBytes, TaskRequest, read_request
-from service.images import DecodedImage
-from service.openapi import task_problems
+from service.http.openapi import task_problems
+from service.inputs.images import DecodedImage
+from service.inputs.request_body import ImageBytes, TaskRequest, read_request
+from service.models.loading import service_of
 from service.requests import ask
-from service.settings import PoseSettings
-from service.startup import service_of
+from service.settings.groups import PoseSettings
 
 if TYPE_CHECKING:
     from heads.results import Keypoints
@@ -145,7 +145,7 @@ class OpenPosePeople(BaseModel):
 )
 async def pose(request: Request) -> Response:
     """SDPose (arXiv:2509.24980): 17 points of the body, or 133 with feet, face and hands, by the network served."""
-    from service.outputs import choose_format
+    from heads.outputs import choose_format
 
     service = service_of(request)
     _ = service.engine  # not ready is said before the body is read
@@ -246,9 +246,9 @@ def written(form: str, found: Keypoints, image: DecodedImage, threshold: float) 
     """The answer in one of the other forms."""
     from PIL import Image
 
+    from heads.outputs import png_file
     from heads.sdpose import openpose
     from heads.sdpose.coco import coco_annotations, coco_category
-    from service.outputs import png_file
 
     if form == "coco":
         picture: dict[str, Any] = {"id": 1, "width": image.width, "height": image.height, "file_name": ""}

@@ -12,7 +12,6 @@ from service.api import (
     few_shot,
     health,
     jobs,
-    label_studio,
     label_tree,
     matching,
     models,
@@ -21,6 +20,7 @@ from service.api import (
     segmentation,
     zero_shot,
 )
+from service.protocols import label_studio
 
 ROUTERS = (
     zero_shot.router,

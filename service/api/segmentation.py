@@ -12,19 +12,7 @@ from pydantic_core import PydanticCustomError
 from starlette.responses import JSONResponse, Response
 
 from backbones.errors import InvalidInput
-from service.api.answers import (
-    BackboneAnswer,
-    ImageAnswer,
-    TimingAnswer,
-    backbone_answer,
-    image_answer,
-    timing_answer,
-)
-from service.api.bodies import EXAMPLE_IMAGE, request_bodies
-from service.api.inputs import ImageBytes, TaskRequest, read_request
-from service.images import DecodedImage
-from service.openapi import task_problems
-from service.outputs import (
+from heads.outputs import (
     JSON,
     NPY,
     PNG,
@@ -38,8 +26,20 @@ from service.outputs import (
     masks_overlay,
     npy_file,
 )
+from service.api.answers import (
+    BackboneAnswer,
+    ImageAnswer,
+    TimingAnswer,
+    backbone_answer,
+    image_answer,
+    timing_answer,
+)
+from service.api.bodies import EXAMPLE_IMAGE, request_bodies
+from service.http.openapi import task_problems
+from service.inputs.images import DecodedImage
+from service.inputs.request_body import ImageBytes, TaskRequest, read_request
+from service.models.loading import service_of
 from service.requests import ask
-from service.startup import service_of
 
 if TYPE_CHECKING:
     from heads.results import ClassMap, Masks

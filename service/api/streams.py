@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from backbones.errors import DiffsightError
-from service.problems import problem_response
+from service.http.problems import problem_response
 
 MEDIA_TYPE = "text/event-stream"
 

@@ -21,15 +21,15 @@ from service.api.answers import (
     timing_answer,
 )
 from service.api.bodies import EXAMPLE_IMAGE, request_bodies
-from service.api.inputs import ImageBytes, TaskRequest, read_request
 from service.api.posteriors import PosteriorAnswer, posterior_fields, progress_answer
 from service.api.streams import Tell, event_stream, events_response, wants_events
-from service.calibration import Way, choose_temperature
-from service.images import DecodedImage
-from service.openapi import task_problems
+from service.http.openapi import task_problems
+from service.inputs.images import DecodedImage
+from service.inputs.request_body import ImageBytes, TaskRequest, read_request
+from service.library.calibration import Way, choose_temperature
+from service.models.loading import default_templates, service_of
 from service.requests import ask
-from service.settings import LimitSettings
-from service.startup import default_templates, service_of
+from service.settings.groups import LimitSettings
 
 if TYPE_CHECKING:
     from heads.diffusion_classifier.anytime import Budget

@@ -14,15 +14,15 @@ from service.api.depth import depth_result
 from service.api.few_shot import concept_masks, found_concepts
 from service.api.segmentation import referring_result, segmentation_result
 from service.dense import head_revision
-from service.images import DecodedImage
-from service.stored import unpacked
+from service.inputs.images import DecodedImage
+from service.library.store import unpacked
 
 if TYPE_CHECKING:
     from heads.vpd.heads import DepthHead, ReferringHead, SegmentationHead
-    from service.banks import Shot
-    from service.classifiers import Classifier
     from service.engine.worker import RequestEngine
-    from service.startup import Service
+    from service.library.banks import Shot
+    from service.library.classifiers import Classifier
+    from service.models.loading import Service
 
 Given = Mapping[str, Any]
 Result = dict[str, Any]
@@ -89,7 +89,7 @@ Concepts = tuple["Service", list[str], list[str], list[list["Shot"]]]
 def open_few_shot(service: Service, asked: Any) -> tuple[str, Concepts]:
     """The revision of backbone, few-shot network and concepts, and the concepts. Raises NothingStored."""
     from heads.diffews.bank import VARIANT
-    from service.concepts import read_concept
+    from service.library.concepts import read_concept
 
     check_loaded(service)
     backbone, settings = service.engine.model.description, service.settings.few_shot
@@ -119,7 +119,7 @@ async def few_shot(engine: RequestEngine, image: DecodedImage, asked: Any, given
 
 def open_classifier(service: Service, asked: Any) -> tuple[str, tuple[Service, Classifier]]:
     """A digest of the classifier, and it. Raises NothingStored, and InvalidInput for one of another backbone."""
-    from service.classifiers import check_usable, from_file
+    from service.library.classifiers import check_usable, from_file
 
     data, _ = classifiers_of(service).file(asked.classifier)
     read = from_file(*unpacked(data))
@@ -131,7 +131,7 @@ async def classifier(
     engine: RequestEngine, image: DecodedImage, asked: Any, given: Given, opened: tuple[Service, Classifier]
 ) -> Result:
     """What the image is by a fitted classifier."""
-    from service.vectors import vectors_of_images
+    from service.library.vectors import vectors_of_images
 
     service, read = opened
     vectors, _ = await vectors_of_images(engine, service.vectors, [image], read.about.features)

@@ -16,18 +16,18 @@ import structlog
 from numpy.typing import NDArray
 
 from backbones.errors import Cancelled, DiffsightError, InvalidInput, Overloaded
-from service.images import DecodedImage, decode_image
+from service.errors import NotReady
+from service.inputs.images import DecodedImage, decode_image
+from service.inputs.urls import ImageUrl, UrlFetcher
 from service.jobs.places import check_item, check_place
 from service.jobs.sources import Reader, StoredSource, listed
 from service.jobs.store import Item, Job, JobStore, Outcome, canonical
 from service.jobs.tasks import TASKS
 from service.jobs.uploads import uploads_folder
-from service.problems import NotReady
-from service.settings import Settings
-from service.urls import ImageUrl, UrlFetcher
+from service.settings.loader import Settings
 
 if TYPE_CHECKING:
-    from service.startup import Service
+    from service.models.loading import Service
 
 log = structlog.get_logger("diffsight")
 

@@ -10,12 +10,12 @@ import structlog
 from starlette.requests import Request
 
 from backbones.errors import DiffsightError
+from service.errors import NotReady
+from service.inputs.urls import UrlFetcher
 from service.jobs.runner import Runner
 from service.jobs.store import JobStore, default_url
-from service.problems import NotReady
-from service.settings import Settings
-from service.startup import Service
-from service.urls import UrlFetcher
+from service.models.loading import Service
+from service.settings.loader import Settings
 
 log = structlog.get_logger("diffsight")
 

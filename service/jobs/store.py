@@ -21,8 +21,8 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from backbones.errors import InvalidInput
+from service.errors import ChangedMeanwhile, NothingStored
 from service.jobs.tables import items, jobs, results
-from service.problems import ChangedMeanwhile, NothingStored
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 # Any number will do: it stands for "the tables of diffsight are being made".

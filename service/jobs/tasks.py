@@ -13,20 +13,20 @@ from service.api.classify import ClassifyRequest
 from service.api.depth import DepthRequest
 from service.api.features import FeaturesRequest
 from service.api.few_shot import FewShotRequest
-from service.api.inputs import fields_of
 from service.api.pose import PoseRequest, body_only, person_answers
 from service.api.posteriors import PosteriorAnswer, posterior_fields
 from service.api.segmentation import ReferringRequest, SegmentationRequest
 from service.api.zero_shot import ZeroShotRequest, check_counts, choose_plan, choose_scheme, way_of
-from service.calibration import choose_temperature, read_calibration
-from service.images import DecodedImage
+from service.inputs.images import DecodedImage
+from service.inputs.request_body import fields_of
 from service.jobs import dense_tasks
-from service.settings import Settings
-from service.startup import default_templates
+from service.library.calibration import choose_temperature, read_calibration
+from service.models.loading import default_templates
+from service.settings.loader import Settings
 
 if TYPE_CHECKING:
     from service.engine.worker import RequestEngine
-    from service.startup import Service
+    from service.models.loading import Service
 
 Run = Callable[["RequestEngine", DecodedImage, Any, Mapping[str, Any], Any], Awaitable[dict[str, Any]]]
 """(engine, image, parameters, what the source says of the image, what was opened) to a result of JSON values."""

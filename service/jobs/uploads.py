@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from backbones.errors import InvalidInput
-from service.archives import archive_names
+from service.inputs.archives import archive_names
 from service.jobs.sources import IMAGES, VIDEOS, StoredSource, images_among
-from service.settings import LimitSettings, Settings
+from service.settings.groups import LimitSettings
+from service.settings.loader import Settings
 
 _CHUNK = 1024 * 1024
 _HINT = f"send one .zip, one video, or images; images end in {', '.join(IMAGES)}"

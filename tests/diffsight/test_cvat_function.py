@@ -17,7 +17,7 @@ from cvat_sdk.masks import decode_mask
 from PIL import Image
 
 from diffsight.cvat_function import create
-from service.outputs import Rle, decode_rle
+from heads.outputs import Rle, decode_rle
 from tests.conftest import Server, StartServer, running_server
 from tests.service.api.test_dense import heads_folder  # noqa: F401
 from tests.service.api.test_few_shot import picture, supports, weights  # noqa: F401

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from backbones.errors import InvalidInput
-from service.duplicates import duplicate_groups, read_vectors
+from service.library.duplicates import duplicate_groups, read_vectors
 from tests.diffsight.test_fit_classifier import diffsight
 from training.datasets.digits import training_digits
 

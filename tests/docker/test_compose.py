@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from service.settings import LimitSettings, Settings, variables
+from service.settings.groups import LimitSettings
+from service.settings.loader import Settings, variables
 from tests.docker.stack import DOCKER, STACKS, example_variables, interpolated, read, stack, with_defaults
 
 TEXTS = {path.name: path.read_text() for path in sorted(DOCKER.glob("compose*.yaml"))}

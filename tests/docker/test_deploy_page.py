@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from service.settings import variables
+from service.settings.loader import variables
 from tests.docker.stack import DOCKER, example_variables, stack
 
 PAGE = (DOCKER.parent / "docs/deploy.md").read_text()

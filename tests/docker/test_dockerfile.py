@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from service.settings import variables
+from service.settings.loader import variables
 from tests.docker.stack import DOCKER, read
 
 ROOT = DOCKER.parent

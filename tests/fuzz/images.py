@@ -13,8 +13,8 @@ import numpy as np
 from PIL import Image
 
 from backbones.errors import InvalidInput
-from service.images import decode_image
-from service.settings import LimitSettings
+from service.inputs.images import decode_image
+from service.settings.groups import LimitSettings
 
 Mutation = Callable[[bytes, random.Random], bytes]
 

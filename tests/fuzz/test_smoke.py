@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from service.images import decode_image
+from service.inputs.images import decode_image
 from tests.conftest import Server
 from tests.fuzz.api import Findings, fuzz_api, fuzz_uploads, fuzzed_server, wrong_problem
 from tests.fuzz.images import LIMITS, crash, damaged_images, seed_images

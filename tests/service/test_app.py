@@ -13,7 +13,7 @@ import pytest
 from fastapi import FastAPI
 
 from service.app import create_app
-from service.settings import load_settings
+from service.settings.loader import load_settings
 
 if TYPE_CHECKING:
     from tests.conftest import Server, StartServer

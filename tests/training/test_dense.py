@@ -16,10 +16,10 @@ from backbones.engine import DirectEngine, complete
 from backbones.errors import InvalidInput
 from backbones.loading.source import open_backbone
 from backbones.stable_diffusion import StableDiffusion
+from heads.outputs import encode_rle
 from heads.vpd.checkpoint import open_head
 from heads.vpd.heads import DepthHead, ReferringHead, SegmentationHead
 from heads.vpd.segmentation import predict_segmentation
-from service.outputs import encode_rle
 from training import checkpoints
 from training.datasets.dense_folder import DenseFolder
 from training.datasets.public_dense import ade_samples, nyu_samples, read_refs, refcoco_samples

@@ -24,7 +24,7 @@ from heads.diffews.evaluate import run_episodes, scores_of
 from heads.sdpose.checkpoint import open_pose
 from service.dense import SHIPPED, open_dense_heads
 from service.pose import SHIPPED as POSE
-from service.settings import Settings
+from service.settings.loader import Settings
 from training.datasets.dense_folder import DenseFolder, Task
 from training.dense_baselines import load_baselines
 from training.evaluate_dense import world_figures

@@ -15,7 +15,7 @@ _SIZES = (3, 4, 8, 16)
 
 def mask_of(told: Mapping[str, Any]) -> NDArray[np.bool_]:
     """The mask of a result, (H, W) bool."""
-    from service.outputs import Rle, decode_rle
+    from heads.outputs import Rle, decode_rle
 
     return decode_rle(Rle(**told["rle"]))
 

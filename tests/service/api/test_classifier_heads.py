@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from service.classifiers import as_tensors, from_file
-from service.stored import packed, unpacked
+from service.library.classifiers import as_tensors, from_file
+from service.library.store import packed, unpacked
 from tests.diffsight.test_fit_classifier import diffsight
 from tests.service.api.test_classifiers import PARTS, ROUTE, digits, fitted, form
 

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service.classifiers import as_tensors, from_file
-from service.stored import Store, packed, unpacked
+from service.library.classifiers import as_tensors, from_file
+from service.library.store import Store, packed, unpacked
 from training.datasets.digits import DIGIT_NAMES, held_out_digits, training_digits
 
 if TYPE_CHECKING:

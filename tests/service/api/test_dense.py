@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from backbones.loading.source import open_backbone
+from heads.outputs import Rle, decode_rle
 from heads.vpd.checkpoint import FittedAs, save_fitted
-from service.outputs import Rle, decode_rle
 from tests.conftest import WITHOUT_HEADS, Server, StartServer
 from tests.heads.vpd.conftest import CLASSES, TOKENS, random_network
 

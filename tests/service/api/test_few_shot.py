@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 
 from heads.diffews.bank import SUPPORT
 from heads.diffews.checkpoint import BASE_REVISION, fresh_variant
-from service.outputs import Rle, decode_rle
+from heads.outputs import Rle, decode_rle
 from tests.conftest import WITHOUT_HEADS, Server, StartServer
 
 ROUTE = "/v1/segmentation/few-shot"

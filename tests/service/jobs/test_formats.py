@@ -18,11 +18,11 @@ from PIL import Image
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from heads.outputs import mask_answer
 from heads.sdpose.skeletons import COCO_17
 from service.jobs.formats.masks import brush_rle, mask_of, row_runs
 from service.jobs.formats.written import able_formats, text_pieces
 from service.jobs.store import Item, Job, JobStore, Outcome, Record, canonical
-from service.outputs import mask_answer
 
 # What pycocotools does with numpy 2.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

@@ -13,8 +13,8 @@ import pytest
 
 from service.jobs.store import JobStore
 from tests.conftest import Server
-from tests.service.api.test_label_studio import INDEXED, NAMED, poses, predict, studio, uri  # noqa: F401
 from tests.service.jobs.test_formats import SIZES, masks, persons, stores, written  # noqa: F401
+from tests.service.protocols.test_label_studio import INDEXED, NAMED, poses, predict, studio, uri  # noqa: F401
 
 # They lower numpy and bring a second OpenCV.
 PACKAGES = ["label-studio-sdk==2.1.2", "datumaro==1.13.12"]

@@ -8,9 +8,9 @@ import pytest
 from sqlalchemy import create_engine, inspect
 
 from backbones.errors import InvalidInput
+from service.errors import ChangedMeanwhile, NothingStored
 from service.jobs.store import Item, Job, JobStore, Outcome
 from service.jobs.tables import metadata
-from service.problems import ChangedMeanwhile, NothingStored
 
 FOREVER = 1000.0
 

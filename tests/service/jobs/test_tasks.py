@@ -72,7 +72,7 @@ def opened(job: bytes, folder: Path) -> COCO:
 
 
 def same_masks(mine: dict[str, Any], route: dict[str, Any]) -> None:
-    from service.outputs import Rle, decode_rle
+    from heads.outputs import Rle, decode_rle
 
     assert mine["name"] == route["name"]
     # A pixel on the very edge may fall to the other side in another batch.

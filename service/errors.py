@@ -1,0 +1,59 @@
+"""What the service itself can refuse, without a word of HTTP: `service/http/problems.py` has the statuses.
+
+DiffsightError          (backbones/errors.py)
+├── MalformedBody       the body is not what its content type says
+├── UnsupportedBody     a content type or encoding that no route reads
+├── BodyTooLarge        more bytes than one request may send
+├── KeyNeeded           no valid API key, for whatever reason
+├── NothingStored       nothing that callers made has this id
+├── ChangedMeanwhile    what was to be changed is not what it was when the change began
+├── NotReady            the backbone is still loading, could not be loaded, or the server is stopping
+├── ClientGone          the caller hung up; nobody reads this answer
+└── Overloaded          (backbones/errors.py)
+    ├── RateExceeded    more requests a minute than the caller may send
+    └── TooManyAtOnce   more requests at a time than the caller may have
+"""
+
+from __future__ import annotations
+
+from backbones.errors import DiffsightError, Overloaded
+
+
+class MalformedBody(DiffsightError):
+    """The body can not be read as what its content type says."""
+
+
+class UnsupportedBody(DiffsightError):
+    """The body has a content type or encoding that the route does not read."""
+
+
+class BodyTooLarge(DiffsightError):
+    """The body has more bytes than the settings allow."""
+
+
+class KeyNeeded(DiffsightError):
+    """No valid API key came with the request. Whether it was missing, wrong, expired or revoked is not told."""
+
+
+class NothingStored(DiffsightError):
+    """Nothing that callers made over REST has this id: it was deleted, or there never was any."""
+
+
+class ChangedMeanwhile(DiffsightError):
+    """Somebody else changed a thing while a change of it was worked out."""
+
+
+class RateExceeded(Overloaded):
+    """The caller sent more requests a minute than it may."""
+
+
+class TooManyAtOnce(Overloaded):
+    """The caller has more requests at a time than it may."""
+
+
+class NotReady(DiffsightError):
+    """There is no backbone to ask: not yet, or not any more."""
+
+
+class ClientGone(DiffsightError):
+    """The client hung up before it was answered."""

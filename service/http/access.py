@@ -1,0 +1,181 @@
+"""What is refused before a route sees it: callers without a key or who ask too much, and bodies that are too large."""
+
+from __future__ import annotations
+
+import ipaddress
+import time
+from base64 import b64decode
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+
+from fastapi import FastAPI
+from starlette.datastructures import Headers
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from backbones.errors import InvalidInput
+from service.errors import KeyNeeded, RateExceeded, TooManyAtOnce
+from service.http.body_limit import LimitBody
+from service.http.keys import Key, KeyStore
+from service.http.problems import problem_response
+from service.http.rate_limit import Limiter
+from service.settings.groups import AccessSettings
+from service.settings.loader import Settings
+
+# What a supervisor asks, and the documentation, which is the same for everybody who can read this repository.
+OPEN_PATHS = frozenset({"/health/live", "/health/ready", "/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json"})
+METRICS_PATH = "/metrics"
+_HEADERS = ("Authorization", "X-API-Key", "Content-Type", "X-Request-ID", "traceparent")
+_EXPOSED = ("X-Request-ID", "Server-Timing", "Retry-After")
+
+
+def guard(app: FastAPI, settings: Settings) -> None:
+    """Let the app refuse what the settings do not allow. What is added last sees a request first."""
+    access = settings.access
+    jobs = {"/v1/jobs": settings.jobs.max_upload_bytes}
+    app.add_middleware(LimitBody, max_bytes=settings.limits.max_upload_bytes, by_path=jobs)
+    app.add_middleware(ControlAccess, settings=access, store=KeyStore(access.keys_path()))
+    if access.cors_origins:
+        # Before the keys: a browser sends its preflight without one, and a page may read why it was refused.
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=access.cors_origins,
+            allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
+            allow_headers=_HEADERS,
+            expose_headers=_EXPOSED,
+        )
+
+
+def check_exposure(settings: Settings, host: str | None = None) -> None:
+    """Raises InvalidInput where the server would answer other machines and nobody has said who may ask.
+
+    host: what it listens on, the settings' own where none is given.
+    """
+    host = settings.host if host is None else host
+    if settings.access.allow_anonymous or is_loopback(host):
+        return
+    store = KeyStore(settings.access.keys_path())
+    if not store.in_use:
+        raise InvalidInput(
+            "host",
+            f"{host} lets other machines ask, and there is no API key",
+            hint="create one with `diffsight keys create NAME`, or set DIFFSIGHT_ACCESS__ALLOW_ANONYMOUS=true to "
+            "answer everybody",
+        )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address to listen on reaches no further than this machine. Names but `localhost` count as reaching."""
+    try:
+        address = ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        return host.lower() == "localhost"
+    mapped = getattr(address, "ipv4_mapped", None)
+    return (mapped or address).is_loopback
+
+
+class ControlAccess:
+    """ASGI middleware: 401 without a valid key where one is needed, 429 past the caller's rate or concurrency.
+
+    A key is needed as soon as there is one, and by whoever comes from beyond loopback, unless the settings allow
+    anonymous requests. The key's name is noted in the request's state under `key`.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        settings: AccessSettings,
+        store: KeyStore,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.app = app
+        self.settings = settings
+        self.store = store
+        self.limiter = Limiter(clock)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or self._is_open(scope["path"]):
+            await self.app(scope, receive, send)
+            return
+        try:
+            key = self._key(scope)
+            with self._admitted(key, scope):
+                await self.app(scope, receive, send)
+        except (KeyNeeded, RateExceeded, TooManyAtOnce) as error:
+            await problem_response(error, scope)(scope, receive, send)
+
+    def _is_open(self, path: str) -> bool:
+        return path in OPEN_PATHS or (path == METRICS_PATH and self.settings.metrics_open)
+
+    def _key(self, scope: Scope) -> Key | None:
+        """The caller's key; None for a caller who needs none. Raises KeyNeeded, which never tells what was wrong."""
+        in_use = self.store.in_use
+        presented = presented_key(Headers(scope=scope))
+        if in_use and presented is not None:
+            key = self.store.find(presented, datetime.now(UTC))
+            if key is not None:
+                scope.setdefault("state", {})["key"] = key.name
+                return key
+            raise _key_needed()
+        if not self.settings.allow_anonymous and (in_use or _reached_from_beyond(scope)):
+            raise _key_needed()
+        return None
+
+    @contextmanager
+    def _admitted(self, key: Key | None, scope: Scope) -> Iterator[None]:
+        own = self.settings
+        if key is not None:
+            rate = key.rate_per_minute or own.rate_per_minute
+            with self.limiter.admitted(f"key {key.id}", rate, key.concurrency or own.concurrency):
+                yield
+        else:
+            caller = client_network((scope.get("client") or ("",))[0])
+            with self.limiter.admitted(caller, own.client_rate_per_minute, own.client_concurrency):
+                yield
+
+
+def presented_key(headers: Headers) -> str | None:
+    """The key in `Authorization: Bearer KEY`, else in `X-API-Key: KEY`, else None.
+
+    Label Studio knows only user and password for a backend: of `Authorization: Basic` the password is the key.
+    """
+    scheme, _, credentials = headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        return credentials.strip()
+    if scheme.lower() == "basic":
+        with suppress(ValueError):  # no base64, or no UTF-8
+            return b64decode(credentials.strip(), validate=True).decode().partition(":")[2]
+    return headers.get("x-api-key")
+
+
+def client_network(address: str) -> str:
+    """What an address is limited by: itself, or its /64 network in IPv6, of which one household has all addresses."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(parsed, ipaddress.IPv6Address):
+        if parsed.ipv4_mapped is not None:
+            return str(parsed.ipv4_mapped)
+        return str(ipaddress.IPv6Network((int(parsed), 64), strict=False))
+    return address
+
+
+def _reached_from_beyond(scope: Scope) -> bool:
+    """Whether the request came in on an address beyond loopback, however the server was started."""
+    host = (scope.get("server") or ("",))[0] or ""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False  # called in process, or through a socket file
+    return not is_loopback(host)
+
+
+def _key_needed() -> KeyNeeded:
+    return KeyNeeded(
+        "this needs a valid API key",
+        hint="send it as `Authorization: Bearer KEY` or `X-API-Key: KEY`; who runs this server makes keys with "
+        "`diffsight keys create NAME`",
+    )

@@ -1,0 +1,114 @@
+"""The OpenAPI document: what FastAPI writes, and the problems and bodies that it can not see."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+
+from service.http.problems import MEDIA_TYPE, Problem
+from service.version import installed_version
+
+REFERENCE = "#/components/schemas/{model}"
+
+_SUMMARY = "Perception on frozen Stable Diffusion backbones: everybody's work shares U-Net batches."
+_DESCRIPTION = """Every task route reads three forms of a request: `multipart/form-data` with file parts, JSON with
+base64, and the image itself as the body with its options in the query.
+A server that has API keys wants one with every request but those for health and this document, as
+`Authorization: Bearer KEY` or `X-API-Key: KEY`.
+Errors are RFC 9457 `application/problem+json` with a `hint` of what to send instead."""
+_PROBLEMS: dict[int | str, str] = {
+    401: "A valid API key is needed.",
+    413: "The body is too large.",
+    415: "The body is in none of the three forms.",
+    422: "A value can not be used; `field` and `hint` say which and what to send.",
+    429: "Too much is waiting, or the key's own limit is reached: ask again after `Retry-After` seconds.",
+    503: "The backbone is not loaded yet, or could not be.",
+    504: "The deadline passed before the work was done.",
+    "default": "Any other problem.",
+}
+
+
+# By either header, or by none where the server has no keys.
+_SECURITY_SCHEMES = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "An API key, made with `diffsight keys create`."},
+    "header": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "The same keys."},
+}
+_SECURITY: list[dict[str, list[str]]] = [{"bearer": []}, {"header": []}, {}]
+
+
+def describe() -> dict[str, Any]:
+    """What the app is told about itself."""
+    return {
+        "title": "diffsight",
+        "version": installed_version(),
+        "summary": _SUMMARY,
+        "description": _DESCRIPTION,
+        "generate_unique_id_function": operation_id,
+        # FastAPI's own 422 would promise another shape; `default` keeps it away.
+        "responses": {"default": problem_response_entry("default")},
+    }
+
+
+def operation_id(route: APIRoute) -> str:
+    """The endpoint's name: stable, and what generated clients call the method."""
+    return route.name
+
+
+def problem_response_entry(status: int | str) -> dict[str, Any]:
+    """The entry of a problem under a route's `responses`."""
+    entry: dict[str, Any] = {
+        "description": _PROBLEMS[status],
+        "content": {MEDIA_TYPE: {"schema": {"$ref": REFERENCE.format(model="Problem")}}},
+    }
+    if status == 401:
+        entry["headers"] = {"WWW-Authenticate": {"schema": {"type": "string"}, "description": "How to send a key."}}
+    if status == 429:
+        entry["headers"] = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds to wait."}}
+    return entry
+
+
+def not_ready() -> dict[int | str, dict[str, Any]]:
+    """The problem of a route that needs the backbone and reads no body, for its `responses`."""
+    return {503: problem_response_entry(503)}
+
+
+def keyed() -> dict[int | str, dict[str, Any]]:
+    """The problems of a route that may need a key and reads no body, for its `responses`."""
+    return {status: problem_response_entry(status) for status in (401, 429)}
+
+
+def task_problems() -> dict[int | str, dict[str, Any]]:
+    """The problems of a route that reads a body and asks the device, for its `responses`."""
+    return {status: problem_response_entry(status) for status in _PROBLEMS}
+
+
+def complete(app: FastAPI) -> None:
+    """Let the app's document hold the schemas that only bodies and problems refer to, and how keys are sent."""
+    written: Callable[[], dict[str, Any]] = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        first = app.openapi_schema is None
+        document = written()
+        if first:
+            components = document.setdefault("components", {})
+            components["securitySchemes"] = _SECURITY_SCHEMES
+            schemas = components.setdefault("schemas", {})
+            schemas.update(_with_definitions("Problem", Problem.model_json_schema(ref_template=REFERENCE)))
+            for path in document["paths"].values():
+                for operation in path.values():
+                    if "401" in operation["responses"]:
+                        operation["security"] = _SECURITY
+                    for name, schema in operation.pop("x-schemas", {}).items():
+                        schemas.update(_with_definitions(name, schema))
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _with_definitions(name: str, schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema and those it defines inside, side by side, by name."""
+    own = {key: value for key, value in schema.items() if key != "$defs"}
+    return {name: own, **schema.get("$defs", {})}

@@ -1,0 +1,240 @@
+"""Errors to RFC 9457 `application/problem+json`: the one table of statuses, and the one writer."""
+
+from __future__ import annotations
+
+import http
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.routing import compile_path
+from starlette.types import Scope
+
+from backbones.errors import (
+    Cancelled,
+    DeadlinePassed,
+    DiffsightError,
+    InvalidInput,
+    ModelNotFound,
+    NotANumber,
+    Overloaded,
+)
+from service.errors import (
+    BodyTooLarge,
+    ChangedMeanwhile,
+    ClientGone,
+    KeyNeeded,
+    MalformedBody,
+    NothingStored,
+    NotReady,
+    RateExceeded,
+    TooManyAtOnce,
+    UnsupportedBody,
+)
+
+MEDIA_TYPE = "application/problem+json"
+MOST_ERRORS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of problem: its status, the last part of its `type`, its title, and what it means for docs/errors.md."""
+
+    status: int
+    slug: str
+    title: str
+    meaning: str
+
+
+PROBLEMS: Mapping[type[Exception], Kind] = {
+    MalformedBody: Kind(400, "malformed-body", "The body can not be read", "JSON or multipart with a broken syntax."),
+    KeyNeeded: Kind(
+        401, "key-needed", "A valid API key is needed", "None came, or one that is not, or no longer, valid."
+    ),
+    ModelNotFound: Kind(404, "model-not-found", "No such model", "A model was named that is not loaded here."),
+    NothingStored: Kind(404, "nothing-stored", "Nothing with this id", "It was deleted, or was never made here."),
+    ChangedMeanwhile: Kind(409, "changed-meanwhile", "Changed by somebody else", "Look at it again, then repeat."),
+    BodyTooLarge: Kind(413, "body-too-large", "The body is too large", "More bytes than `limits.max_upload_bytes`."),
+    UnsupportedBody: Kind(
+        415,
+        "unsupported-body",
+        "No route reads this content type",
+        "Neither multipart, JSON nor `image/*`, nor a zip where several images go.",
+    ),
+    InvalidInput: Kind(
+        422, "invalid-input", "A value can not be used", "`field` names it, `detail` its bound, `hint` what to send."
+    ),
+    Overloaded: Kind(
+        429, "overloaded", "Too much is waiting", "Ask again after the seconds that the header `Retry-After` gives."
+    ),
+    RateExceeded: Kind(
+        429, "rate-exceeded", "Too many requests a minute", "This key's, or address's, own limit; see `Retry-After`."
+    ),
+    TooManyAtOnce: Kind(429, "too-many-at-once", "Too many requests at a time", "This key's, or address's, own limit."),
+    ClientGone: Kind(
+        499, "client-gone", "The client hung up", "In logs and metrics only: its waiting rows were dropped."
+    ),
+    NotANumber: Kind(
+        500, "not-a-number", "The network gave no number", "This request's own result held NaN or infinity."
+    ),
+    Exception: Kind(500, "internal-error", "Something went wrong here", "A fault of the server; its log has more."),
+    NotReady: Kind(503, "not-ready", "The server is not ready", "The backbone is being loaded, or could not be."),
+    Cancelled: Kind(503, "stopping", "The server is stopping", "The request was dropped while it waited."),
+    DeadlinePassed: Kind(
+        504, "deadline-passed", "The deadline passed", "The work was not done within `deadline_seconds`."
+    ),
+}
+# What starlette refuses by itself, with the hint for each.
+HTTP_PROBLEMS = {
+    404: (Kind(404, "not-found", "No such route", "The path is none of the server's."), "/docs lists the routes"),
+    405: (
+        Kind(405, "method-not-allowed", "Not by this method", "The header `Allow` lists the route's methods."),
+        "use a method that the header Allow lists",
+    ),
+}
+
+
+class FieldError(BaseModel):
+    """One value that can not be used."""
+
+    loc: list[str | int] = Field(description="Where it stands: the field, then the place inside it.")
+    msg: str
+    type: str
+
+
+class Problem(BaseModel):
+    """RFC 9457 problem details."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "type": "/problems/invalid-input",
+                    "title": "A value can not be used",
+                    "status": 422,
+                    "detail": "612 labels; one request takes 500",
+                    "hint": "send fewer labels",
+                    "field": "labels",
+                    "errors": [
+                        {"loc": ["labels"], "msg": "612 labels; one request takes 500", "type": "invalid_input"}
+                    ],
+                    "request_id": "5f0c1b6e0a7d4c52a9f0f7f2f1f4a9d3",
+                    "instance": "/v1/classify/zero-shot",
+                }
+            ]
+        }
+    )
+
+    type: str = Field(description="Which kind of problem; docs/errors.md lists them.")
+    title: str = Field(description="The kind in a few words, always the same for one `type`.")
+    status: int
+    detail: str = Field(description="What happened this time.")
+    hint: str = Field(default="", description="What to do or send instead.")
+    field: str = Field(default="", description="The first field at fault, dotted; empty where none is.")
+    errors: list[FieldError] = Field(default=[], description=f"The values at fault, the first {MOST_ERRORS} of them.")
+    request_id: str = Field(default="", description="As in the header X-Request-ID and in the server's log.")
+    instance: str = Field(default="", description="The path that was asked.")
+
+
+def kind_of(error: Exception) -> Kind:
+    """The table's entry for an error, by its class or the nearest base that has one."""
+    return next(PROBLEMS[base] for base in type(error).__mro__ if base in PROBLEMS)
+
+
+def problem_of(error: Exception) -> tuple[Problem, dict[str, str]]:
+    """The problem that tells a caller of `error`, and the headers that go with it. Of a fault it tells nothing."""
+    if isinstance(error, HTTPException):
+        return _http_problem(error), dict(error.headers or {})
+    if isinstance(error, RequestValidationError):
+        return _validation_problem(error.errors()), {}
+    kind = kind_of(error)
+    problem = Problem(
+        type=f"/problems/{kind.slug}", title=kind.title, status=kind.status, detail="see the server's log"
+    )
+    if kind is PROBLEMS[Exception] or not isinstance(error, DiffsightError):
+        return problem.model_copy(update={"hint": "give the request_id to who runs this server"}), {}
+    problem = problem.model_copy(update={"detail": error.message, "hint": error.hint})
+    if isinstance(error, InvalidInput):
+        at_fault = FieldError(loc=[error.field], msg=error.message, type="invalid_input")
+        problem = problem.model_copy(update={"field": error.field, "errors": [at_fault]})
+    if isinstance(error, Overloaded):
+        return problem, {"Retry-After": str(max(1, math.ceil(error.retry_after_seconds)))}
+    if isinstance(error, KeyNeeded):
+        return problem, {"WWW-Authenticate": 'Bearer realm="diffsight"'}
+    return problem, {"Retry-After": "5"} if kind.status == 503 else {}
+
+
+def problem_response(error: Exception, scope: Scope) -> Response:
+    """The HTTP answer for `error` to the request of `scope`, in which the problem's kind is noted for the metrics."""
+    problem, headers = problem_of(error)
+    state = scope.setdefault("state", {})
+    state["problem"] = problem.type.removeprefix("/problems/")
+    told = {"request_id": state.get("request_id", ""), "instance": scope.get("path", "")}
+    # A caller's text may hold half of a surrogate pair, which has no UTF-8; the escape in its place is JSON too.
+    body = json.dumps(problem.model_copy(update=told).model_dump(), ensure_ascii=False).encode(
+        "utf-8", "backslashreplace"
+    )
+    return Response(body, problem.status, headers, media_type=MEDIA_TYPE)
+
+
+def handle_problems(app: FastAPI) -> None:
+    """Answer every error of the routes as a problem. Faults (any other exception) are answered in observe.py."""
+
+    async def answer(request: Request, error: Exception) -> Response:
+        response = problem_response(error, request.scope)
+        if response.status_code == 405 and (methods := _methods(app, request.scope["path"])):
+            response.headers["Allow"] = ", ".join(methods)
+        return response
+
+    for handled in (DiffsightError, RequestValidationError, HTTPException):
+        app.add_exception_handler(handled, answer)
+
+
+def _methods(app: FastAPI, path: str) -> list[str]:
+    """The documented methods of a path; starlette names those of the first route alone that has it."""
+    paths = app.openapi()["paths"]
+    of_pattern = (told for pattern, told in paths.items() if compile_path(pattern)[0].match(path))
+    return sorted(method.upper() for method in paths.get(path) or next(of_pattern, {}))
+
+
+def problems_table() -> str:
+    """Markdown table of all kinds, for docs/errors.md."""
+    kinds = [*PROBLEMS.values(), *(kind for kind, _ in HTTP_PROBLEMS.values())]
+    rows = sorted(kinds, key=lambda kind: (kind.status, kind.slug))
+    lines = [f"| {kind.status} | `/problems/{kind.slug}` | {kind.title} | {kind.meaning} |" for kind in rows]
+    return "\n".join(["| status | type | title | meaning |", "|---|---|---|---|", *lines])
+
+
+def _http_problem(error: HTTPException) -> Problem:
+    """The problem for what starlette refuses by itself."""
+    phrase = http.HTTPStatus(error.status_code).phrase
+    other = Kind(error.status_code, phrase.lower().replace(" ", "-"), phrase, "")
+    kind, hint = HTTP_PROBLEMS.get(error.status_code, (other, ""))
+    return Problem(
+        type=f"/problems/{kind.slug}", title=kind.title, status=kind.status, detail=str(error.detail), hint=hint
+    )
+
+
+def _validation_problem(errors: Sequence[Any]) -> Problem:
+    """What pydantic found, without the caller's input and without documentation links."""
+    kind = PROBLEMS[InvalidInput]
+    listed = [FieldError(loc=list(e["loc"]), msg=e["msg"], type=e["type"]) for e in errors[:MOST_ERRORS]]
+    first = errors[0]
+    field = ".".join(str(part) for part in first["loc"])
+    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+    return Problem(
+        type=f"/problems/{kind.slug}",
+        title=kind.title,
+        status=kind.status,
+        detail=f"{field}: {first['msg']}{more}",
+        hint=first.get("ctx", {}).get("hint", "") or f"/docs and /openapi.json show what {field} takes",
+        field=field,
+        errors=listed,
+    )

@@ -1,0 +1,71 @@
+"""How much one caller may ask: a token bucket and a number of requests at a time."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from service.errors import RateExceeded, TooManyAtOnce
+
+
+class Caller:
+    """How much one caller has used: the tokens left in its bucket, and the requests that run."""
+
+    __slots__ = ("running", "seen", "tokens")
+
+    def __init__(self, tokens: float, seen: float) -> None:
+        self.tokens = tokens
+        self.seen = seen
+        self.running = 0
+
+
+class Limiter:
+    """A token bucket and a count of running requests for each caller, of whom the latest `most_callers` are known.
+
+    Who is forgotten begins anew: many addresses can not fill the memory, and lock nobody out.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic, most_callers: int = 10_000) -> None:
+        self.clock = clock
+        self.most_callers = most_callers
+        self.callers: OrderedDict[str, Caller] = OrderedDict()
+
+    @contextmanager
+    def admitted(self, name: str, rate_per_minute: int, concurrency: int) -> Iterator[None]:
+        """Hold one of the caller's places. Raises TooManyAtOnce or RateExceeded; a limit of 0 is none."""
+        if not rate_per_minute and not concurrency:
+            yield
+            return
+        caller = self._caller(name, rate_per_minute)
+        if concurrency and caller.running >= concurrency:
+            raise TooManyAtOnce(
+                f"{caller.running} requests of yours are being answered; {concurrency} may be at a time",
+                retry_after_seconds=1,
+                hint="send the next one when one is answered",
+            )
+        if rate_per_minute:
+            if caller.tokens < 1:
+                raise RateExceeded(
+                    f"{rate_per_minute} requests a minute are allowed",
+                    retry_after_seconds=(1 - caller.tokens) * 60 / rate_per_minute,
+                    hint="ask again after the seconds that Retry-After gives",
+                )
+            caller.tokens -= 1
+        caller.running += 1
+        try:
+            yield
+        finally:
+            caller.running -= 1
+
+    def _caller(self, name: str, rate_per_minute: int) -> Caller:
+        """The caller, its bucket filled up to now."""
+        now = self.clock()
+        caller = self.callers.setdefault(name, Caller(rate_per_minute, now))
+        self.callers.move_to_end(name)
+        if len(self.callers) > self.most_callers:
+            self.callers.popitem(last=False)
+        caller.tokens = min(rate_per_minute, caller.tokens + (now - caller.seen) * rate_per_minute / 60)
+        caller.seen = now
+        return caller

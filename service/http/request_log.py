@@ -1,0 +1,106 @@
+"""What is told of every request: its id, its log line, its metrics and its Server-Timing."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+import uuid
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import structlog
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.http.problems import problem_response
+from service.telemetry.metrics import Metrics
+
+if TYPE_CHECKING:
+    from service.telemetry.tracing import Tracing
+
+log = structlog.get_logger("diffsight")
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+
+
+class ObserveRequests:
+    """The outermost ASGI middleware. It answers faults too, so that even a 500 has its id, its log line and its count.
+
+    A route notes in the request's state: `timings` (seconds by stage), `rows` and `labels`. `trace` it finds there.
+    Whatever is logged while a request is answered carries its id.
+    """
+
+    def __init__(self, app: ASGIApp, *, metrics: Metrics, tracing: Tracing | None = None) -> None:
+        self.app = app
+        self.metrics = metrics
+        self.tracing = tracing
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        state = scope.setdefault("state", {})
+        state["request_id"] = request_id(scope)
+        trace = state["trace"] = self.tracing.request(scope) if self.tracing is not None else None
+        traced = {"trace_id": trace.trace_id} if trace is not None else {}
+        status = 0
+
+        async def told(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                timings = {**state.get("timings", {}), "total": time.perf_counter() - started}
+                message["headers"] = [
+                    *message.get("headers", ()),
+                    (b"x-request-id", state["request_id"].encode()),
+                    (b"server-timing", server_timing(timings).encode()),
+                ]
+                if trace is not None:
+                    message["headers"].append((b"traceparent", trace.traceparent.encode()))
+            await send(message)
+
+        with structlog.contextvars.bound_contextvars(request_id=state["request_id"], **traced):
+            try:
+                await self.app(scope, receive, told)
+            except Exception as error:
+                log.exception("fault", path=scope["path"])
+                if trace is not None:
+                    trace.fault(error)
+                if not status:
+                    await problem_response(error, scope)(scope, receive, told)
+            finally:
+                self._note(scope, status, time.perf_counter() - started)
+                if trace is not None:
+                    trace.end(scope, status)
+
+    def _note(self, scope: Scope, status: int, seconds: float) -> None:
+        """One line in the log and one count in the metrics."""
+        state = scope["state"]
+        task = getattr(scope.get("route"), "name", None) or "none"
+        self.metrics.count_request(task, status, seconds, state.get("problem", ""))
+        if (waited := state.get("timings", {}).get("queue")) is not None:
+            self.metrics.queue_seconds.labels(task).observe(waited)
+        log.log(
+            logging.WARNING if status >= 500 else logging.INFO,
+            "request",
+            method=scope["method"],
+            path=scope["path"],
+            task=task,
+            status=status,
+            seconds=round(seconds, 6),
+            rows=state.get("rows", 0),
+            problem=state.get("problem", ""),
+            client=(scope.get("client") or ("",))[0],
+        )
+
+
+def request_id(scope: Scope) -> str:
+    """The caller's own X-Request-ID where it is short and plain, else a new one."""
+    given = dict(scope["headers"]).get(b"x-request-id", b"").decode("latin-1")
+    return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+
+
+def server_timing(timings: Mapping[str, float]) -> str:
+    """The Server-Timing header: each stage with its milliseconds."""
+    return ", ".join(f"{stage};dur={seconds * 1000:.2f}" for stage, seconds in timings.items())

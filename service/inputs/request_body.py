@@ -1,0 +1,308 @@
+"""The three forms of a request (multipart, JSON with base64, the image itself) to one pydantic model."""
+
+from __future__ import annotations
+
+import asyncio
+import binascii
+import difflib
+import json
+import re
+import typing
+from collections.abc import Iterable, Mapping, Sequence
+from email.message import Message
+from typing import Annotated, Any, Literal, TypeVar
+
+from fastapi.exceptions import RequestValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    ValidationError,
+    ValidationInfo,
+    WithJsonSchema,
+)
+from pydantic_core import PydanticCustomError, from_json
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from backbones.errors import InvalidInput
+from service.errors import MalformedBody, UnsupportedBody
+from service.inputs.archives import MEDIA_TYPES, ArchivedFile, is_archive, read_archive
+from service.inputs.urls import ImageUrl
+from service.models.loading import service_of
+from service.settings.groups import LimitSettings
+
+Model = TypeVar("Model", bound=BaseModel)
+
+# Names that a file part may have; all files of a request are its images, in order.
+FILE_PARTS = ("image", "images", "images[]", "file")
+# Further lists of images that some tasks take, and the name that one of them has in a form.
+FILE_LISTS = {"masks": "mask", "support_images": "support_image", "support_masks": "support_mask"}
+_URL_FIELDS = ("url", "image_url", "urls", "image_urls")
+_URLS_ARE_OFF = "URL inputs are off on this server (its setting urls.enabled): it fetches nothing"
+_FETCH = "fetch_urls"
+
+
+def read_image(value: object, info: ValidationInfo) -> ImageSource:
+    """The bytes of a base64 text, or the address to fetch where the validation's context allows that.
+
+    Bytes and files of archives, which forms bring, stay as they are.
+    """
+    if isinstance(value, bytes | ArchivedFile):
+        return value
+    if not isinstance(value, str):
+        raise PydanticCustomError("image_type", "An image is a base64 text here, or a file part of a form")
+    if re.match(r"(?i)(https?|ftp|file|s3|gs)://", value):
+        if not (info.context or {}).get(_FETCH):
+            raise PydanticCustomError("url_input", _URLS_ARE_OFF + "; send the image's bytes")
+        return ImageUrl(value)
+    return decode_base64(value)
+
+
+def decode_base64(value: str) -> bytes:
+    """The bytes of a base64 text, with or without `data:...;base64,` before it."""
+    if value.startswith("data:"):
+        head, comma, value = value.partition(",")
+        if not comma or not head.endswith(";base64"):
+            raise PydanticCustomError("data_uri", "A data URI must read data:image/...;base64,...")
+    packed = re.sub(r"\s+", "", value).translate(str.maketrans("-_", "+/")).rstrip("=")
+    try:
+        return binascii.a2b_base64(packed + "=" * (-len(packed) % 4), strict_mode=True)
+    except (binascii.Error, ValueError) as error:
+        raise PydanticCustomError("base64", "The text is not base64 of an image file") from error
+
+
+ImageSource = bytes | ImageUrl | ArchivedFile
+
+ImageBytes = Annotated[
+    ImageSource,
+    PlainValidator(read_image),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "contentEncoding": "base64",
+            "contentMediaType": "image/*",
+            "description": "An image file in base64, with or without `data:...;base64,` before it; or, where the "
+            "server's setting `urls.enabled` is on, its https:// address.",
+        }
+    ),
+]
+
+
+class TaskRequest(BaseModel):
+    """What a request of every task may say."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    priority: Literal["interactive", "bulk"] = Field(
+        default="interactive", description="Bulk work yields to interactive work, and still always moves on."
+    )
+    deadline_seconds: float | None = Field(
+        default=None,
+        gt=0,
+        description="Seconds after which the answer is 504 and waiting work is dropped; at most the server's limit, "
+        "which holds where none is given.",
+    )
+
+
+async def read_request(request: Request, model: type[Model], limits: LimitSettings) -> Model:
+    """The request as `model`, whichever of the three forms it came in. Where several images go, a zip of them goes too.
+
+    Raises UnsupportedBody, MalformedBody, InvalidInput, and RequestValidationError with the nearest known field.
+    """
+    media_type = media_type_of(request)
+    fetch_urls = service_of(request).settings.urls.enabled
+    takes_several = "images" in model.model_fields
+    options = list(request.query_params.multi_items())
+    if media_type == "application/json":
+        if options:
+            raise InvalidInput(
+                options[0][0], "query parameters do not go with a JSON body", hint="put them into the JSON object"
+            )
+        # Base64 of large images takes long enough to hold up everybody else.
+        return await asyncio.to_thread(validated, model, await request.body(), fetch_urls=fetch_urls)
+    if media_type == "multipart/form-data":
+        texts, files, lists = await _read_form(request, model, limits)
+        if takes_several:
+            files = await asyncio.to_thread(unpacked, files, limits)
+        given = {**fields_of(model, options + texts), **_image_field(model, files), **lists}
+        return validated(model, given, fetch_urls=fetch_urls)
+    if media_type.startswith("image/"):
+        return validated(model, {**fields_of(model, options), **_image_field(model, [await request.body()])})
+    if media_type in MEDIA_TYPES and takes_several:
+        archived = await asyncio.to_thread(read_archive, await request.body(), limits)
+        return validated(model, {**fields_of(model, options), **_image_field(model, archived)})
+    raise UnsupportedBody(
+        f"the Content-Type {media_type!r} is not read" if media_type else "the request has no Content-Type",
+        hint="send one of: multipart/form-data (curl -F image=@cat.jpg -F labels=cat -F labels=dog URL); "
+        'application/json ({"image": "<base64>", "labels": ["cat", "dog"]}); or the image itself with '
+        "Content-Type: image/jpeg and its options in the query (URL?labels=cat&labels=dog)",
+    )
+
+
+def unpacked(files: Sequence[ImageSource], limits: LimitSettings) -> list[ImageSource]:
+    """The files, and in the place of each zip the files in it. Raises InvalidInput for a zip that is refused.
+
+    The bounds of one archive hold for all of a request together.
+    """
+    images: list[ImageSource] = []
+    left = limits
+    for file in files:
+        if not (isinstance(file, bytes) and is_archive(file)):
+            images.append(file)
+            continue
+        archived = read_archive(file, left)
+        images.extend(archived)
+        held = sum(len(one.data) for one in archived)
+        left = left.model_copy(update={"max_archive_bytes": left.max_archive_bytes - held})
+    return images
+
+
+def validated(model: type[Model], given: bytes | Mapping[str, Any], *, fetch_urls: bool = False) -> Model:
+    """`given` (JSON, or fields of a form as texts and bytes) as `model`. fetch_urls: whether images may be addresses.
+
+    Raises MalformedBody for what is no JSON, and RequestValidationError with what is wrong about its fields.
+    """
+    try:
+        if isinstance(given, bytes):
+            return model.model_validate_json(given, strict=True, context={_FETCH: fetch_urls})
+        return model.model_validate(given, context={_FETCH: fetch_urls})
+    except ValidationError as error:
+        errors = error.errors(include_url=False, include_context=False, include_input=False)
+        if errors[0]["type"] == "json_invalid":
+            raise MalformedBody(
+                errors[0]["msg"] if given else "the body is empty",
+                hint='send a JSON object such as {"image": "<base64>", ...}',
+            ) from error
+        raise RequestValidationError([_with_hint(dict(one), model, fetch_urls) for one in errors]) from error
+
+
+def _with_hint(error: dict[str, Any], model: type[BaseModel], fetch_urls: bool) -> dict[str, Any]:
+    """The error with the nearest known field in its message, where it is about an unknown one."""
+    if error["type"] != "extra_forbidden":
+        return error
+    name = str(error["loc"][-1])
+    if name in _URL_FIELDS and not fetch_urls:
+        return {**error, "type": "url_input", "msg": _URLS_ARE_OFF, "ctx": {"hint": "send the image's bytes"}}
+    if name in _URL_FIELDS:
+        hint = "send the https:// address as `image`"
+        return {**error, "msg": f"Unknown field; {hint}", "ctx": {"hint": hint}}
+    if len(error["loc"]) > 1:
+        return {**error, "msg": "Unknown field"}
+    known = list(model.model_fields)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]}?" if near else f"the fields are {', '.join(known)}"
+    return {**error, "msg": f"Unknown field; {hint}", "ctx": {"hint": hint}}
+
+
+async def _read_form(
+    request: Request, model: type[BaseModel], limits: LimitSettings
+) -> tuple[list[tuple[str, str]], list[ImageSource], dict[str, list[bytes]]]:
+    """(name, text) of the form's fields, the bytes of its images, and those of the model's further lists of images."""
+    listed = {part: name for name, one in FILE_LISTS.items() if name in model.model_fields for part in (name, one)}
+    # Room for all labels and templates of one route, and for the longest lists of numbers that another takes.
+    most_fields = 4 * limits.max_prompts + 256
+    reading = request.form(
+        max_files=limits.max_images + 1 + len(listed) * limits.max_shots,
+        max_fields=most_fields,
+        max_part_size=limits.max_upload_bytes,
+    )
+    texts: list[tuple[str, str]] = []
+    files: list[ImageSource] = []
+    lists: dict[str, list[bytes]] = {}
+    try:
+        async with reading as form:
+            for name, value in form.multi_items():
+                if isinstance(value, str):
+                    texts.append((name, value))
+                elif name in FILE_PARTS:
+                    files.append(await value.read())
+                elif (listed_as := listed.get(name.removesuffix("[]"))) is not None:
+                    lists.setdefault(listed_as, []).append(await value.read())
+                else:
+                    raise InvalidInput(
+                        name,
+                        f"the part {name!r} is a file ({value.filename!r})",
+                        hint="send images as parts named 'image', and everything else as texts",
+                    )
+    except HTTPException as error:
+        if str(error.detail).startswith("Too many files"):
+            raise InvalidInput(
+                "images", f"too many files; one request takes {limits.max_images}", hint="send fewer"
+            ) from error
+        if str(error.detail).startswith("Too many fields"):
+            raise InvalidInput(
+                "form", f"too many fields; one form takes {most_fields:,}", hint="send a list as one field of JSON"
+            ) from error
+        raise MalformedBody(
+            f"the form can not be read: {error.detail}",
+            hint="let the HTTP client write the multipart body and its boundary: curl -F image=@cat.jpg ...",
+        ) from error
+    return texts, files, lists
+
+
+def _image_field(model: type[BaseModel], files: Sequence[ImageSource]) -> dict[str, Any]:
+    """The files as the model's own field for images."""
+    if not files:
+        return {}
+    if "images" in model.model_fields:
+        return {"images": list(files)}
+    if len(files) > 1:
+        raise InvalidInput("image", f"{len(files)} images; this route takes one", hint="send one request for each")
+    return {"image": files[0]}
+
+
+def fields_of(model: type[BaseModel], texts: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    """Fields by name from (name, text) pairs: repeated names make a list, texts in JSON brackets are read as JSON."""
+    by_name: dict[str, list[str]] = {}
+    for name, text in texts:
+        by_name.setdefault(name, []).append(text)
+    fields: dict[str, Any] = {}
+    for name, given in by_name.items():
+        if _takes(model, name, list):
+            fields[name] = _bracketed(name, given[0], "[]") if len(given) == 1 else given
+            if isinstance(fields[name], str) and _takes(model, name, dict):
+                fields[name] = _bracketed(name, given[0], "{}")
+            if isinstance(fields[name], str):
+                fields[name] = given
+        elif len(given) > 1:
+            raise InvalidInput(name, f"given {len(given)} times", hint="give it once")
+        else:
+            fields[name] = _bracketed(name, given[0], "{}")
+    return fields
+
+
+def _bracketed(name: str, text: str, brackets: str) -> Any:
+    """The JSON value of a text that begins and ends with these brackets, else the text itself."""
+    stripped = text.strip()
+    if not (stripped.startswith(brackets[0]) and stripped.endswith(brackets[1])):
+        return text
+    try:
+        return from_json(stripped)
+    except ValueError as error:
+        example = json.dumps(["cat", "dog"]) if brackets == "[]" else '{"n_samples": [10, 50], "to_keep": [4, 1]}'
+        raise InvalidInput(
+            name, f"stands in {brackets} but is no JSON: {error}", hint=f"write it like {example}"
+        ) from error
+
+
+def _takes(model: type[BaseModel], name: str, kind: type) -> bool:
+    field = model.model_fields.get(name)
+    if field is None:
+        return False
+    annotation = field.annotation
+    return any(typing.get_origin(part) is kind for part in (annotation, *typing.get_args(annotation)))
+
+
+def media_type_of(request: Request) -> str:
+    """The body's bare media type, lower case, empty where none is told. Raises UnsupportedBody for a packed body."""
+    encoding = request.headers.get("content-encoding", "identity")
+    if encoding != "identity":
+        raise UnsupportedBody(f"Content-Encoding {encoding!r} is not read", hint="send the body uncompressed")
+    content_type = request.headers.get("content-type", "")
+    if not content_type:
+        return ""
+    message = Message()
+    message["content-type"] = content_type
+    return message.get_content_type() if "/" in content_type else content_type[:100]

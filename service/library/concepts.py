@@ -1,0 +1,164 @@
+"""Concepts that callers made: a name, and pictures with masks that show it, kept by `service/library/store.py`.
+
+A file holds each picture and mask as a PNG, so that a concept outlives its banks, the weights and the server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from pydantic import BaseModel, Field
+
+from backbones.errors import InvalidInput
+from heads.diffews.preprocess import check_mask
+from service.library.banks import Pair, Shot, shot_id
+from service.library.store import Store, Tensors
+
+
+class ShotAbout(BaseModel):
+    """What is said of one support."""
+
+    id: str = Field(description="Decided by picture and mask: sending the pair again gives the same.")
+    width: int
+    height: int
+    share: float = Field(description="Of the picture that the mask covers.")
+
+
+class ConceptAbout(BaseModel):
+    """What is said of a concept."""
+
+    name: str
+    created: str = Field(description="ISO 8601, UTC.")
+    changed: str
+    shots: list[ShotAbout]
+
+
+NOTE_REPEATED = "supports.{}: the same picture and mask as an earlier one; it was left out"
+NOTE_ALL = "supports.{}: the mask covers the whole picture, so it shows no background"
+
+
+def object_mask(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(H, W) uint8 of 0 and 1 from a mask that was sent as a picture, (H, W, 3) uint8 RGB.
+
+    1 where the brightest channel is at least half of the brightest in the whole mask: 0/255, 0/1 and coloured masks
+    and the noise of JPEG are all read so.
+    """
+    brightest = picture.max(axis=2).astype(np.int32)
+    mask: NDArray[np.uint8] = ((2 * brightest >= brightest.max()) & (brightest > 0)).astype(np.uint8)
+    return mask
+
+
+def checked_pairs(
+    images: Sequence[NDArray[np.uint8]], masks: Sequence[NDArray[np.uint8]], size: int
+) -> tuple[list[Pair], list[str]]:
+    """Pictures with masks, each pair once, and notes of what a caller should know of them.
+
+    images, masks: (H, W, 3) uint8 RGB each, as sent.
+    Raises InvalidInput for a mask that is empty, vanishes at the network's size, or is not its picture's own size.
+    """
+    pairs: dict[str, Pair] = {}
+    notes = []
+    for place, (image, sent) in enumerate(zip(images, masks, strict=True)):
+        mask = object_mask(sent)
+        check_mask(mask, image, size, f"masks.{place}")
+        if mask.all():
+            notes.append(NOTE_ALL.format(place))
+        key = shot_id(image, mask)
+        if key in pairs:
+            notes.append(NOTE_REPEATED.format(place))
+        pairs.setdefault(key, (image, mask))
+    return list(pairs.values()), notes
+
+
+def described(name: str, pairs: Sequence[Pair]) -> tuple[ConceptAbout, dict[str, NDArray[Any]]]:
+    """A new concept's description, and the tensors of its file: (N,) uint8 bytes of PNG files.
+
+    pairs: (H, W, 3) uint8 and (H, W) each.
+    """
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    shots, tensors = [], {}
+    for image, mask in pairs:
+        key = shot_id(image, mask)
+        height, width = mask.shape
+        shots.append(ShotAbout(id=key, width=width, height=height, share=round(float(mask.mean()), 6)))
+        tensors[f"image.{key}"] = _png(Image.fromarray(image))
+        tensors[f"mask.{key}"] = _png(Image.fromarray(mask * np.uint8(255)))
+    return ConceptAbout(name=name, created=now, changed=now, shots=shots), tensors
+
+
+def changed(
+    about: ConceptAbout,
+    tensors: Tensors,
+    *,
+    name: str | None,
+    add: Sequence[Pair],
+    remove: Sequence[str],
+    most_shots: int,
+) -> tuple[ConceptAbout, dict[str, NDArray[Any]], list[str]]:
+    """A concept with shots added and removed, the tensors of its file (any shape), and notes.
+
+    Raises InvalidInput for a shot that is not there, and where none or too many would be left.
+    """
+    unknown = [one for one in remove if all(one != shot.id for shot in about.shots)]
+    if unknown:
+        raise InvalidInput("remove_shots", f"the concept has no shot {unknown[0]!r}", hint="GET it to see its shots")
+    kept = [shot for shot in about.shots if shot.id not in remove]
+    held = {shot.id for shot in kept}
+    fresh, fresh_tensors = described(name or about.name, add)
+    new = [shot for shot in fresh.shots if shot.id not in held]
+    notes = [f"shot {shot.id} was there already" for shot in fresh.shots if shot.id in held]
+    shots = [*kept, *new]
+    check_shots(len(shots), most_shots, "remove_shots" if not shots else "images")
+    wanted = {f"{kind}.{shot.id}" for shot in shots for kind in ("image", "mask")}
+    merged = {key: tensor for key, tensor in {**fresh_tensors, **tensors}.items() if key in wanted}
+    about = about.model_copy(update={"name": fresh.name, "changed": fresh.changed, "shots": shots})
+    return about, merged, notes
+
+
+def check_shots(count: int, most: int, field: str) -> None:
+    """Raises InvalidInput for no shots, and for more than the settings allow."""
+    if count < 1:
+        raise InvalidInput(field, "no supports", hint="a concept needs one picture with its mask at least")
+    if count > most:
+        raise InvalidInput(
+            field,
+            f"{count} supports; a concept takes {most}",
+            hint="send fewer: past five they seldom help; or raise the server's setting limits.max_shots",
+        )
+
+
+def shots_of(about: ConceptAbout, tensors: Tensors) -> list[Shot]:
+    """The concept's supports, whose pictures (any shape) are only decoded where a bank has to be computed."""
+
+    def pair(key: str) -> Pair:
+        image = np.array(_opened(tensors[f"image.{key}"]).convert("RGB"), dtype=np.uint8)
+        mask = np.array(_opened(tensors[f"mask.{key}"]).convert("L"), dtype=np.uint8)
+        return image, (mask > 127).astype(np.uint8)
+
+    return [Shot(shot.id, lambda key=shot.id: pair(key)) for shot in about.shots]  # type: ignore[misc]
+
+
+def read_concept(store: Store, concept: str) -> tuple[ConceptAbout, list[Shot]]:
+    """A concept as it is now; who has read it goes on with it after it was changed or deleted.
+
+    Raises NothingStored where there is none.
+    """
+    stored, tensors = store.read(concept)
+    about = ConceptAbout.model_validate(stored.about)
+    return about, shots_of(about, tensors)
+
+
+def _png(image: Image.Image) -> NDArray[np.uint8]:
+    file = BytesIO()
+    image.save(file, "PNG", compress_level=3)
+    return np.frombuffer(file.getvalue(), np.uint8)
+
+
+def _opened(data: NDArray[Any]) -> Image.Image:
+    return Image.open(BytesIO(data.tobytes()))

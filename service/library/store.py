@@ -1,0 +1,219 @@
+"""What callers made over REST and want to find again after a restart: one safetensors file for each thing.
+
+    DATA_FOLDER/KIND/ID.safetensors     tensors, and in the file's header what is said of them, as JSON
+
+A thing appears, changes and disappears by one rename or unlink, so there is never half of one; readers need no lock.
+The file is also the form in which things travel between servers: what comes from outside is read by the same function.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import secrets
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load, save
+
+from backbones.errors import DiffsightError, InvalidInput
+from service.errors import ChangedMeanwhile, NothingStored
+
+MEDIA_TYPE = "application/octet-stream"
+_SUFFIX = ".safetensors"
+_KEY = "diffsight"
+_LONGEST_HEADER = 64 << 20
+
+Tensors = Mapping[str, NDArray[Any]]
+Stamp = tuple[int, int, int]
+"""What tells one version of a file from every other: inode, time of change, size."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stored:
+    """One version of a thing. about: JSON values. names: of its tensors. stamp: which version."""
+
+    id: str
+    about: Mapping[str, Any]
+    names: frozenset[str]
+    stamp: Stamp
+
+    @property
+    def bytes(self) -> int:
+        """Size of its file."""
+        return self.stamp[2]
+
+
+class Store:
+    """The things of one kind, such as "classifier", in a folder that several server processes may share.
+
+    most_bytes: what all files of the kind may take together. Every method touches the disk: call it off the event loop.
+    """
+
+    def __init__(self, data_folder: Path, kind: str, *, most_bytes: int) -> None:
+        self.folder = data_folder / kind
+        self.kind = kind
+        self.most_bytes = most_bytes
+
+    def list(self) -> list[Stored]:
+        """What is said of all things, without their tensors, oldest id first. A file that is no such thing is left out.
+
+        Ids begin with the time at which they were given.
+        """
+        found = []
+        for file in sorted(self.folder.glob(f"*{_SUFFIX}")):
+            with suppress(DiffsightError):
+                found.append(self.look(file.name.removesuffix(_SUFFIX)))
+        return found
+
+    def look(self, thing: str) -> Stored:
+        """What is said of the thing with this id. Raises NothingStored where there is none."""
+        with self._opened(thing) as (file, stamp):
+            length = int.from_bytes(file.read(8), "little")
+            header = file.read(min(length, _LONGEST_HEADER))
+        about = _about(header)
+        return Stored(thing, about, frozenset(json.loads(header)) - {"__metadata__"}, stamp)
+
+    def read(self, thing: str) -> tuple[Stored, dict[str, NDArray[Any]]]:
+        """The thing with this id and its tensors. Raises NothingStored where there is none."""
+        data, stamp = self.file(thing)
+        about, tensors = unpacked(data)
+        return Stored(thing, about, frozenset(tensors), stamp), tensors
+
+    def file(self, thing: str) -> tuple[bytes, Stamp]:
+        """The thing's file as it stands. Raises NothingStored where there is none."""
+        with self._opened(thing) as (file, stamp):
+            return file.read(), stamp
+
+    def add(self, about: Mapping[str, Any], tensors: Tensors) -> Stored:
+        """Keep a new thing under an id of its own. Raises InvalidInput where there is no room for it."""
+        thing = f"{int(time.time()):08x}{secrets.token_hex(4)}"
+        return self._write(thing, about, tensors, None)
+
+    def replace(self, old: Stored, about: Mapping[str, Any], tensors: Tensors) -> Stored:
+        """Put a new version in the place of `old`.
+
+        Raises ChangedMeanwhile where that is not the newest one any more, NothingStored where it was deleted, and
+        InvalidInput where there is no room.
+        """
+        return self._write(old.id, about, tensors, old.stamp)
+
+    def delete(self, thing: str) -> None:
+        """Forget a thing; who has read it already goes on with it. Raises NothingStored where there is none."""
+        try:
+            self._path(thing).unlink()
+        except FileNotFoundError as error:
+            raise self._nothing(thing) from error
+
+    def _write(self, thing: str, about: Mapping[str, Any], tensors: Tensors, expected: Stamp | None) -> Stored:
+        data = packed(about, tensors)
+        path = self._path(thing)
+        beside = path.with_name(f".{thing}.{secrets.token_hex(6)}")
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with self._locked():
+                if expected is not None:
+                    with self._opened(thing) as (_, stamp):
+                        if stamp != expected:
+                            raise ChangedMeanwhile(
+                                f"the {self.kind} {thing} was changed meanwhile", hint="look at it again and repeat"
+                            )
+                self._check_room(len(data) - (expected[2] if expected else 0))
+                try:
+                    with beside.open("xb") as file:
+                        file.write(data)
+                        file.flush()
+                        os.fsync(file.fileno())
+                    beside.replace(path)
+                    stat = path.stat()
+                finally:
+                    beside.unlink(missing_ok=True)
+        except OSError as error:
+            raise InvalidInput(
+                "data_folder",
+                f"the server can not write to its data folder: {error.strerror}",
+                hint="who runs it sets DIFFSIGHT_DATA_FOLDER to a folder that it may write",
+            ) from error
+        return Stored(thing, about, frozenset(tensors), (stat.st_ino, stat.st_mtime_ns, stat.st_size))
+
+    def _check_room(self, more: int) -> None:
+        taken = sum(file.stat().st_size for file in self.folder.glob(f"*{_SUFFIX}"))
+        if taken + more > self.most_bytes:
+            raise InvalidInput(
+                self.kind,
+                f"{taken + more:,} bytes of {self.kind}s; this server keeps {self.most_bytes:,}",
+                hint=f"delete a {self.kind} that nobody uses any more, or raise the server's setting data_bytes",
+            )
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Only one thread of one process at a time writes."""
+        lock = os.open(self.folder / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(lock)
+
+    @contextmanager
+    def _opened(self, thing: str) -> Iterator[tuple[Any, Stamp]]:
+        try:
+            with self._path(thing).open("rb") as file:
+                stat = os.fstat(file.fileno())
+                yield file, (stat.st_ino, stat.st_mtime_ns, stat.st_size)
+        except FileNotFoundError as error:
+            raise self._nothing(thing) from error
+
+    def _path(self, thing: str) -> Path:
+        # An id is part of a path: nothing but what `add` writes gets there.
+        if not re.fullmatch(r"[0-9a-f]{16}", thing):
+            raise self._nothing(thing)
+        return self.folder / f"{thing}{_SUFFIX}"
+
+    def _nothing(self, thing: str) -> NothingStored:
+        return NothingStored(f"there is no {self.kind} {thing[:100]!r}", hint=f"GET /v1/{self.kind}s lists those here")
+
+
+def packed(about: Mapping[str, Any], tensors: Tensors) -> bytes:
+    """A thing as its file's bytes."""
+    contiguous = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+    data: bytes = save(contiguous, metadata={_KEY: json.dumps(about, allow_nan=False)})
+    return data
+
+
+def unpacked(data: bytes, *, field: str = "file") -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """What is said of a thing, and its tensors, from its file's bytes, wherever they come from.
+
+    field: what the file is called in a problem. Raises InvalidInput for what is no such file.
+    """
+    try:
+        tensors = load(data)
+        length = int.from_bytes(data[:8], "little")
+        return _about(data[8 : 8 + length]), tensors
+    except DiffsightError as error:
+        raise InvalidInput(field, error.message, hint=error.hint) from error
+    except Exception as error:  # bytes from outside meet the reader with many kinds of exception
+        raise InvalidInput(
+            field, "the bytes are no safetensors file, or cut short", hint="send the file as it was exported"
+        ) from error
+
+
+def _about(header: bytes) -> dict[str, Any]:
+    """What the header of a safetensors file says in our place. Raises InvalidInput where it says nothing."""
+    try:
+        about = json.loads(json.loads(header)["__metadata__"][_KEY])
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise InvalidInput(
+            "file", f"the file's metadata has no {_KEY!r}", hint="send the file as it was exported"
+        ) from error
+    if not isinstance(about, dict):
+        raise InvalidInput("file", f"{_KEY!r} in the file's metadata is no object", hint="send the file as exported")
+    return about

@@ -1,0 +1,87 @@
+"""Vectors of many images: decoded a few at a time, and each image's vector kept for the next request that needs it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from backbones.engine import Engine
+from backbones.noise_schedule import content_key
+from heads.feature_pooling.features import pooled_features
+from service.engine.caches import TensorCache
+from service.inputs.images import DecodedImage, decode_image
+from service.library.classifiers import FeatureOptions
+from service.settings.groups import LimitSettings
+
+AT_ONCE = 32
+_PARTS_AT_ONCE = 2
+
+Vectors = tuple[NDArray[np.float32], NDArray[np.uint8]]
+"""Vectors (N, D) float32, and keys of the pixels (N, 16) uint8."""
+
+
+async def vectors_of_files(
+    engine: Engine,
+    cache: TensorCache,
+    files: Sequence[bytes],
+    names: Sequence[str],
+    options: FeatureOptions,
+    limits: LimitSettings,
+) -> Vectors:
+    """Vectors of image files, in order. names: what each file is called in a problem.
+
+    While one part is on the device the next one is decoded; no more pictures than that are in memory.
+    Raises InvalidInput for a file that can not be decoded, and whatever the engine raises.
+    """
+    slots = asyncio.Semaphore(_PARTS_AT_ONCE)
+
+    async def part(at: int) -> Vectors:
+        async with slots:
+            decoded = [
+                await asyncio.to_thread(decode_image, data, limits, field=name)
+                for data, name in zip(files[at : at + AT_ONCE], names[at : at + AT_ONCE], strict=True)
+            ]
+            return await vectors_of_images(engine, cache, decoded, options)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            parts = [group.create_task(part(at)) for at in range(0, len(files), AT_ONCE)]
+    except BaseExceptionGroup as failed:
+        # What is wrong with one image is told as such; the other parts were given up.
+        raise failed.exceptions[0] from None
+    vectors, keys = zip(*(task.result() for task in parts), strict=True)
+    return np.concatenate(vectors), np.concatenate(keys)
+
+
+async def vectors_of_images(
+    engine: Engine, cache: TensorCache, images: Sequence[DecodedImage], options: FeatureOptions
+) -> Vectors:
+    """Vectors of decoded images, in order; those that the cache holds cost nothing."""
+    keys = [await engine.run_on_host(_key, image.array) for image in images]
+    places = [(engine.backbone.revision, key, options.model_dump_json()) for key in keys]
+    found = {place: vector for place in places if (vector := cache.get(place)) is not None}
+    missing = {place: image for place, image in zip(places, images, strict=True) if place not in found}
+    if missing:
+        got = await pooled_features(
+            engine,
+            [image.array for image in missing.values()],
+            blocks=options.blocks,
+            timesteps=options.timesteps,
+            pool_size=options.pool_size,
+            noise_samples=options.noise_samples,
+            fit=options.fit,
+        )
+        for place, vector in zip(missing, torch.from_numpy(got.vectors), strict=True):
+            found[place] = vector
+            cache.put(place, vector)
+    vectors = torch.stack([found[place] for place in places]).numpy()
+    return vectors, np.frombuffer(b"".join(keys), dtype=np.uint8).reshape(-1, 16)
+
+
+def _key(image: NDArray[np.uint8]) -> bytes:
+    """The key of a picture's pixels, (H, W, 3) uint8."""
+    return content_key(torch.from_numpy(image))

@@ -1,0 +1,263 @@
+"""/label-studio: this server as an ML backend of Label Studio, for keypoints and masks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, ConfigDict, Field
+
+from backbones.errors import InvalidInput
+from service.http.openapi import REFERENCE, keyed, not_ready, task_problems
+from service.inputs.images import DecodedImage, decode_image
+from service.inputs.request_body import validated
+from service.jobs.formats.label_studio import mask_regions, pose_regions, score
+from service.jobs.tasks import TASKS
+from service.models.loading import Service, service_of
+from service.protocols.label_studio_project import Control, Work, image_file, read_controls, works_of
+from service.requests import ask
+from service.version import installed_version
+
+if TYPE_CHECKING:
+    from service.engine.worker import RequestEngine
+
+router = APIRouter(prefix="/label-studio", tags=["Label Studio"])
+
+# Whose images are in memory together.
+_TASKS_AT_ONCE = 8
+
+_CONFIG = (
+    '<View><Image name="image" value="$image"/><KeyPointLabels name="kp" toName="image"><Label value="nose"/>'
+    "</KeyPointLabels></View>"
+)
+
+
+class UpAnswer(BaseModel):
+    """The backend answers."""
+
+    status: Literal["UP"] = "UP"
+    model_class: Literal["diffsight"] = "diffsight"
+
+
+class SetupRequest(BaseModel):
+    """A project, as Label Studio tells of it. What is not listed is not looked at."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"project": "1.1700000000", "schema": _CONFIG}]})
+
+    project: str = ""
+    config: str = Field(alias="schema", max_length=200_000, description="The labelling configuration.")
+
+
+class SetupAnswer(BaseModel):
+    """What Label Studio will call the predictions."""
+
+    model_version: str
+
+
+class StudioTask(BaseModel):
+    """One task."""
+
+    id: int | str | None = None
+    data: dict[str, Any]
+
+
+class StudioContext(BaseModel):
+    """What the annotator has drawn already."""
+
+    result: list[dict[str, Any]] = []
+
+
+class StudioParams(BaseModel):
+    """Options of a call."""
+
+    context: StudioContext | None = None
+
+
+class PredictRequest(BaseModel):
+    """Tasks to predict. What is not listed is not looked at."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"tasks": [{"id": 1, "data": {"image": "/data/1.jpg"}}], "label_config": _CONFIG}]
+        }
+    )
+
+    tasks: list[StudioTask] = Field(max_length=1000)
+    label_config: str = Field(max_length=200_000)
+    params: StudioParams | None = None
+
+
+class StudioPrediction(BaseModel):
+    """One task's prediction."""
+
+    model_version: str
+    score: float
+    result: list[dict[str, Any]] = Field(description="Regions, coordinates in percent of the image.")
+    error: str = Field(default="", description="Why there is none, where other tasks have theirs.")
+
+
+class PredictAnswer(BaseModel):
+    """One prediction a task, in their order."""
+
+    results: list[StudioPrediction]
+
+
+def _body(model: type[BaseModel]) -> dict[str, Any]:
+    schema = model.model_json_schema(ref_template=REFERENCE)
+    content = {"schema": {"$ref": REFERENCE.format(model=model.__name__)}, "example": schema["examples"][0]}
+    return {
+        "requestBody": {"required": True, "content": {"application/json": content}},
+        "x-schemas": {model.__name__: schema},
+    }
+
+
+@router.get("/", summary="Is the ML backend up?", responses={**keyed(), **not_ready()})
+@router.get("/health", summary="Is the ML backend up?", responses={**keyed(), **not_ready()}, include_in_schema=False)
+async def label_studio_health(request: Request) -> UpAnswer:
+    """200 once the backbone is warm."""
+    _ = service_of(request).engine
+    return UpAnswer()
+
+
+@router.get("/metrics", include_in_schema=False)
+async def label_studio_metrics() -> dict[str, Any]:
+    """Nothing: the server's own are at /metrics."""
+    return {}
+
+
+@router.post(
+    "/setup",
+    summary="Connect a project",
+    response_model=SetupAnswer,
+    responses=task_problems(),
+    openapi_extra=_body(SetupRequest),
+)
+async def label_studio_setup(request: Request) -> SetupAnswer:
+    """Whether this server can fill a project's controls."""
+    service = service_of(request)
+    _ = service.engine
+    asked = await asyncio.to_thread(validated, SetupRequest, await request.body())
+    works = await asyncio.to_thread(_works, asked.config, service)
+    return SetupAnswer(model_version=_version(works))
+
+
+@router.post(
+    "/predict",
+    summary="Predict tasks",
+    response_model=PredictAnswer,
+    responses=task_problems(),
+    openapi_extra=_body(PredictRequest),
+)
+async def label_studio_predict(request: Request) -> PredictAnswer:
+    """Keypoints in the rectangles that the annotator has drawn, else of all persons; masks by the names of brushes.
+
+    An image that can not be read is a prediction without regions, and a problem where there is no other task.
+    """
+    service = service_of(request)
+    _ = service.engine
+    asked = await asyncio.to_thread(validated, PredictRequest, await request.body())
+    works = await asyncio.to_thread(_works, asked.label_config, service)
+    drawn = asked.params.context.result if asked.params is not None and asked.params.context is not None else []
+    version = _version(works)
+
+    async def one(engine: RequestEngine, task: StudioTask) -> StudioPrediction:
+        try:
+            address = task.data.get(works[0].control.image)
+            file = await image_file(address, service.settings.label_studio, service, request.app.state.fetcher)
+            image = await asyncio.to_thread(decode_image, file, service.settings.limits, field="tasks")
+            found = [await _predicted(engine, work, image, drawn) for work in works]
+        except InvalidInput as error:
+            if len(asked.tasks) == 1:
+                raise
+            return StudioPrediction(model_version=version, score=0.0, result=[], error=str(error))
+        return StudioPrediction(
+            model_version=version,
+            score=sum(score(result) for result, _ in found) / len(found),
+            result=[region for _, regions in found for region in regions],
+        )
+
+    async def predicted(engine: RequestEngine, _: Sequence[DecodedImage]) -> list[StudioPrediction]:
+        places = asyncio.Semaphore(_TASKS_AT_ONCE)
+
+        async def placed(task: StudioTask) -> StudioPrediction:
+            async with places:
+                return await one(engine, task)
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(placed(task)) for task in asked.tasks]
+        except BaseExceptionGroup as failed:
+            raise failed.exceptions[0] from None
+        return [task.result() for task in tasks]
+
+    return PredictAnswer(results=await ask(request, "label_studio", [], predicted))
+
+
+@router.post("/webhook", status_code=201, summary="What Label Studio tells", responses=keyed())
+async def label_studio_webhook() -> dict[str, Any]:
+    """It is heard, and nothing is done: heads are fitted with `diffsight fit`, concepts kept with /v1/concepts."""
+    return {}
+
+
+def _works(config: str, service: Service) -> list[Work]:
+    return [work for control in read_controls(config) for work in works_of(control, service)]
+
+
+def _version(works: Sequence[Work]) -> str:
+    tasks = "+".join(dict.fromkeys(work.task for work in works))
+    return f"diffsight {installed_version()} {tasks} {works[0].revision[:12]}"
+
+
+async def _predicted(
+    engine: RequestEngine, work: Work, image: DecodedImage, drawn: Sequence[dict[str, Any]]
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """A task's result and its regions, under the project's own names."""
+    control = work.control
+    boxes = _boxes(drawn, image) if control.kind == "keypoints" else []
+    given = {"boxes": [{"bbox": box} for box in boxes]} if boxes else {}
+    result = await TASKS[work.task].run(engine, image, work.asked, given, work.opened)
+    sized = {"image": {"width": image.width, "height": image.height}, **result}
+    if control.kind == "masks":
+        sized["masks"] = [mask for mask in result["masks"] if mask["name"] in control.labels]
+        return sized, mask_regions(sized, from_name=control.name, to_name=control.to_name)
+    # Who has drawn boxes keeps them; their points stand beside them.
+    regions = pose_regions(
+        sized,
+        from_name=control.name,
+        box_name="" if boxes else control.boxes,
+        to_name=control.to_name,
+        box_label=control.box_label,
+    )
+    return sized, _renamed(regions, control, result["names"])
+
+
+def _renamed(regions: Sequence[dict[str, Any]], control: Control, names: Sequence[str]) -> list[dict[str, Any]]:
+    """The regions with the project's labels; points that it has no label for are left out."""
+    places = {name: place for place, name in enumerate(names)}
+    kept = []
+    for region in regions:
+        if region["type"] == "keypointlabels":
+            (name,) = region["value"]["keypointlabels"]
+            label = control.label_of(name, places[name])
+            if label is None:
+                continue
+            region["value"]["keypointlabels"] = [label]
+        kept.append(region)
+    return kept
+
+
+def _boxes(drawn: Sequence[dict[str, Any]], image: DecodedImage) -> list[list[float]]:
+    """Rectangles that were drawn, in pixels. Raises InvalidInput for one that is none."""
+    found = []
+    for region in drawn:
+        if region.get("type") != "rectanglelabels":
+            continue
+        try:
+            x, y, width, height = (float(region["value"][name]) for name in ("x", "y", "width", "height"))
+        except (KeyError, TypeError, ValueError) as error:
+            raise InvalidInput("params", f"a rectangle without {error}", hint="send x, y, width, height") from error
+        scale = [image.width / 100, image.height / 100]
+        found.append([x * scale[0], y * scale[1], width * scale[0], height * scale[1]])
+    return found

@@ -1,0 +1,193 @@
+"""Label Studio's side of its ML backend: what a project's controls ask for, and where its images are."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+from xml.etree import ElementTree
+
+import httpx2
+
+from backbones.errors import DiffsightError, InvalidInput
+from service.inputs.request_body import decode_base64
+from service.inputs.urls import ImageUrl, UrlFetcher
+from service.jobs.tasks import TASKS
+from service.models.loading import Service
+from service.settings.groups import LabelStudioSettings
+
+_HINT = "a project needs an <Image> with <KeyPointLabels> for poses, or <BrushLabels> for masks, that name it"
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """One control of a project that can be filled.
+
+    kind: keypoints or masks. labels: what the project calls a point or mask, by our name of it. by_index: the same by a
+    point's place. image: the key of the image's address in a task's data. boxes: the control of rectangles that belongs
+    to points, empty where there is none; box_label: its label.
+    """
+
+    kind: str
+    name: str
+    to_name: str
+    image: str
+    labels: Mapping[str, str]
+    by_index: Mapping[int, str]
+    boxes: str = ""
+    box_label: str = "person"
+
+    def label_of(self, name: str, place: int) -> str | None:
+        """What the project calls a point; None where it has none for it."""
+        return self.by_index.get(place) if self.by_index else self.labels.get(name)
+
+
+def read_controls(config: str) -> list[Control]:
+    """The controls of a labelling configuration that can be filled. Raises InvalidInput where there are none."""
+    if "<!" in config.replace("<!--", ""):
+        raise InvalidInput("label_config", "it declares entities", hint="send the configuration as Label Studio has it")
+    try:
+        root = ElementTree.fromstring(config)
+    except (ElementTree.ParseError, ValueError) as error:
+        raise InvalidInput("label_config", f"it is no XML: {error}", hint=_HINT) from error
+    images = {one.get("name", ""): one.get("value", "").lstrip("$") for one in root.iter("Image")}
+    rectangles = [one for one in root.iter("RectangleLabels") if one.get("name")]
+    found = []
+    for element in root.iter():
+        kind = {"KeyPointLabels": "keypoints", "BrushLabels": "masks"}.get(str(element.tag))
+        name, to_name = element.get("name", ""), element.get("toName", "")
+        if kind is None or not name or not images.get(to_name):
+            continue
+        labels = {label.get("value", ""): label for label in element.iter("Label") if label.get("value")}
+        indices = {int(str(one.get("model_index"))): name for name, one in labels.items() if _is_index(one)}
+        own = [one for one in rectangles if one.get("toName") == to_name and kind == "keypoints"]
+        # Label Studio's own examples call the boxes of points `kp` by the name `kp_bbox`.
+        own.sort(key=lambda one: one.get("name") != f"{name}_bbox")
+        first = next((label.get("value", "") for one in own[:1] for label in one.iter("Label")), "person")
+        boxes = own[0].get("name", "") if own else ""
+        same = {label: label for label in labels}
+        found.append(Control(kind, name, to_name, images[to_name], same, indices, boxes, first))
+    if not found:
+        raise InvalidInput("label_config", "nothing in it can be filled", hint=_HINT)
+    # Of a project with several images the first is looked at.
+    return [control for control in found if control.image == found[0].image]
+
+
+def _is_index(label: ElementTree.Element) -> bool:
+    text = label.get("model_index", "")
+    return text.isascii() and text.isdigit() and len(text) < 6
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One task of ours that fills a control."""
+
+    control: Control
+    task: str
+    asked: Any
+    opened: Any
+    revision: str
+
+
+def works_of(control: Control, service: Service) -> Iterator[Work]:
+    """What fills a control. Blocks. Raises ModelNotFound where this server can not.
+
+    A brush's labels are taken for concepts of that name, then for classes of the segmentation head; what is left is
+    looked for as expressions.
+    """
+    if control.kind == "keypoints":
+        yield _work(control, "pose", {}, service)
+        return
+    left = list(control.labels)
+    if concepts := _concepts_named(left, service):
+        yield _work(control, "few-shot", {"concepts": list(concepts.values())}, service)
+        left = [name for name in left if name not in concepts]
+    head = service.dense.segmentation
+    if head is not None and any(name in head.classes for name in left):
+        yield _work(control, "segmentation", {}, service)
+        left = [name for name in left if name not in head.classes]
+    if left:
+        yield _work(control, "referring", {"expressions": left[:64]}, service)
+
+
+def _work(control: Control, task: str, parameters: Mapping[str, Any], service: Service) -> Work:
+    from service.jobs.tasks import task_parameters
+
+    asked = TASKS[task].parameters.model_validate(task_parameters(task, parameters, service.settings))
+    revision, opened = TASKS[task].open(service, asked)
+    return Work(control, task, asked, opened, revision)
+
+
+def _concepts_named(names: list[str], service: Service) -> dict[str, str]:
+    """The newest concept of each name, where this server can find concepts."""
+    from heads.diffews.bank import VARIANT
+    from service.api.concepts import store_of
+
+    if VARIANT not in service.engine.model.description.variants:
+        return {}
+    by_name = {str(one.about.get("name")): one.id for one in store_of(service).list()}
+    return {name: by_name[name] for name in names if name in by_name}
+
+
+async def image_file(address: object, settings: LabelStudioSettings, service: Service, fetcher: UrlFetcher) -> bytes:
+    """The image that a task names: data in base64, a path of Label Studio's, or an address. Raises InvalidInput."""
+    most = service.settings.limits.max_upload_bytes
+    if not isinstance(address, str) or not address:
+        raise InvalidInput("tasks", "a task has no image", hint="its data needs the key that <Image value=...> names")
+    if address.startswith("data:"):
+        try:
+            return decode_base64(address)
+        except ValueError as error:
+            raise InvalidInput(
+                "tasks", f"the image is no base64: {error}", hint="send data:image/png;base64,..."
+            ) from error
+    base = (settings.url or "").rstrip("/")
+    if base and address.startswith(f"{base}/"):
+        address = address.removeprefix(base)
+    if address.startswith("/"):
+        return await _of_label_studio(address, settings, most)
+    if not service.settings.urls.enabled:
+        raise InvalidInput(
+            "tasks",
+            "the image's address is neither below Label Studio's nor allowed",
+            hint="set DIFFSIGHT_URLS__ENABLED",
+        )
+    return await fetcher.fetch(ImageUrl(address), field="tasks", most_bytes=most)
+
+
+async def _of_label_studio(path: str, settings: LabelStudioSettings, most: int) -> bytes:
+    if settings.url is None or not re.fullmatch(r"/[^\x00-\x20\x7f\\]*", path):
+        raise InvalidInput(
+            "tasks",
+            "the image lies in Label Studio, and this server does not know where that is",
+            hint="set DIFFSIGHT_LABEL_STUDIO__URL and DIFFSIGHT_LABEL_STUDIO__API_KEY",
+        )
+    base = settings.url.rstrip("/")
+    try:
+        async with httpx2.AsyncClient(timeout=settings.timeout_seconds, trust_env=False) as client:
+            headers = await _authorisation(client, base, settings)
+            async with client.stream("GET", base + path, headers=headers) as response:
+                if response.status_code != 200:
+                    raise _not_read(f"it answered {response.status_code}")
+                body = bytearray()
+                async for chunk in response.aiter_bytes():
+                    body += chunk
+                    if len(body) > most:
+                        raise _not_read(f"the image has more than {most:,} bytes")
+                return bytes(body)
+    except (httpx2.HTTPError, httpx2.InvalidURL, ValueError, KeyError) as error:
+        raise _not_read(type(error).__name__) from error
+
+
+async def _authorisation(client: httpx2.AsyncClient, base: str, settings: LabelStudioSettings) -> dict[str, str]:
+    """The header of a legacy token; a personal access token, which is a JWT, is changed for one that lives shortly."""
+    key = "" if settings.api_key is None else settings.api_key.get_secret_value()
+    if key.count(".") == 2:
+        answer = await client.post(f"{base}/api/token/refresh", json={"refresh": key})
+        return {"Authorization": f"Bearer {answer.json()['access']}"}
+    return {"Authorization": f"Token {key}"} if key else {}
+
+
+def _not_read(why: str) -> DiffsightError:
+    return InvalidInput("tasks", f"Label Studio did not give the image: {why}", hint="check its URL and API key here")

@@ -1,0 +1,410 @@
+"""The groups of settings: what each may be, and what follows from it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, StringConstraints
+from pydantic_settings import NoDecode
+
+MIB = 1024 * 1024
+
+DType = Literal["float32", "bfloat16", "float16"]
+
+
+def _separated(value: Any) -> Any:
+    # An environment variable is one text; a TOML file and code give lists.
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+Origin = Annotated[str, StringConstraints(pattern=r"^(\*|https?://[A-Za-z0-9.:\[\]-]+)$")]
+HostPattern = Annotated[str, StringConstraints(to_lower=True, pattern=r"^(\*\.)?[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+$")]
+Origins = Annotated[tuple[Origin, ...], NoDecode, BeforeValidator(_separated)]
+HostPatterns = Annotated[tuple[HostPattern, ...], NoDecode, BeforeValidator(_separated)]
+Texts = Annotated[tuple[Annotated[str, StringConstraints(min_length=1)], ...], NoDecode, BeforeValidator(_separated)]
+Ports = Annotated[tuple[Annotated[int, Field(ge=1, le=65_535)], ...], NoDecode, BeforeValidator(_separated)]
+
+
+class LimitSettings(BaseModel):
+    """What one request may ask for. Past a limit the answer is a 4xx that names it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    max_upload_bytes: int = Field(
+        default=64 * MIB,
+        ge=1024,
+        le=4096 * MIB,
+        description="Bytes of one request body, all its images and their base64 included; past it the answer is 413.",
+    )
+    max_image_pixels: int = Field(
+        default=50_000_000,
+        ge=1,
+        le=89_000_000,
+        description="Width times height of one image, checked in its header before anything is decoded. "
+        "Decoding takes up to 20 bytes of memory a pixel.",
+    )
+    max_aspect_ratio: float = Field(
+        default=100.0,
+        ge=1,
+        le=10_000,
+        description="Longer side over shorter side of one image. Heads scale the shorter side, so a thin strip would "
+        "grow to an enormous picture.",
+    )
+    max_images: int = Field(default=64, ge=1, le=4096, description="Images of one /v1/features request.")
+    max_shots: int = Field(
+        default=64,
+        ge=1,
+        le=1024,
+        description="Supports of one few-shot concept, and of one request. Each adds its tokens to every query.",
+    )
+    max_training_images: int = Field(
+        default=20_000, ge=2, le=1_000_000, description="Images that one classifier is fitted on."
+    )
+    max_labels: int = Field(
+        default=500, ge=1, le=10_000, description="Labels of one zero-shot request, classes of one classifier."
+    )
+    max_prompts: int = Field(
+        default=2_000,
+        ge=1,
+        le=100_000,
+        description="Prompts of one zero-shot request: labels times templates. Each is embedded once and then cached.",
+    )
+    max_tree_labels: int = Field(
+        default=20_000,
+        ge=1,
+        le=1_000_000,
+        description="Labels of one label tree, all its levels together. Siblings are bound by `max_labels`.",
+    )
+    max_rows_per_request: int = Field(
+        default=500_000,
+        ge=1,
+        description="U-Net rows that one request may need at most, estimated before it starts. "
+        "A request over it is refused at once instead of after minutes of work.",
+    )
+    deadline_seconds: float = Field(
+        default=300.0,
+        gt=0,
+        le=86_400,
+        description="Seconds after which a request is answered 504 and its waiting work dropped. "
+        "A request may ask for less, never for more.",
+    )
+    max_archive_entries: int = Field(
+        default=20_000,
+        ge=1,
+        le=100_000,
+        description="Entries of one zip of images, folders included, counted before its list of contents is read.",
+    )
+    max_archive_bytes: int = Field(
+        default=256 * MIB,
+        ge=1024,
+        le=65_536 * MIB,
+        description="Bytes of all files of one zip, unpacked, both as it announces them and as they are read. They are "
+        "in memory until the request is answered.",
+    )
+    max_archive_ratio: float = Field(
+        default=100.0,
+        ge=1,
+        le=1_032,
+        description="Bytes unpacked for each byte of a zip. Photographs hardly shrink; a zip that grows further was "
+        "made to fill the memory.",
+    )
+
+
+class AccessSettings(BaseModel):
+    """Who may ask, and how much. docs/access.md tells how to make keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    keys_file: Path | None = Field(
+        default=None,
+        description="File of the API keys that `diffsight keys` writes and the server reads; unset is "
+        "`diffsight/keys.json` in the user's configuration folder. As soon as it holds a key, requests need one.",
+    )
+    allow_anonymous: bool = Field(
+        default=False,
+        description="Answer requests without a key, to whoever can reach the server, even where there are keys. "
+        "Without it a server that has no keys answers this machine only, and does not start on any other address.",
+    )
+    metrics_open: bool = Field(
+        default=False, description="Answer /metrics without a key. Health and the API's documentation always do."
+    )
+    rate_per_minute: int = Field(
+        default=0,
+        ge=0,
+        le=1_000_000,
+        description="Requests a minute of a key without a rate of its own, which may come at once; past it the answer "
+        "is 429. 0 sets no limit.",
+    )
+    concurrency: int = Field(
+        default=0,
+        ge=0,
+        le=100_000,
+        description="Requests at a time of a key without a number of its own; 0 sets no limit.",
+    )
+    client_rate_per_minute: int = Field(
+        default=0,
+        ge=0,
+        le=1_000_000,
+        description="Requests a minute without a key from one address (IPv6: one /64 network); 0 sets no limit.",
+    )
+    client_concurrency: int = Field(
+        default=0, ge=0, le=100_000, description="Requests at a time without a key from one address; 0 sets no limit."
+    )
+    cors_origins: Origins = Field(
+        default=(),
+        description="Origins such as `https://app.example.org` whose pages may ask from a browser, with commas between "
+        "them; `*` for all. Empty: none.",
+    )
+
+    def keys_path(self) -> Path:
+        """Where the keys are: as set, else in the user's configuration folder."""
+        if self.keys_file is not None:
+            return self.keys_file
+        folder = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+        return Path(folder) / "diffsight" / "keys.json"
+
+
+class UrlSettings(BaseModel):
+    """Images that callers name by an address instead of sending them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    enabled: bool = Field(
+        default=False,
+        description="Fetch images from https:// addresses that stand where base64 would. Off, the server opens no "
+        "connection for a caller.",
+    )
+    allow_hosts: HostPatterns = Field(
+        default=(),
+        description="The only hosts to fetch from, with commas between them; `*.example.org` is every name below "
+        "example.org. Empty: every public host.",
+    )
+    deny_hosts: HostPatterns = Field(
+        default=(), description="Hosts never to fetch from, in the same form. It goes before `allow_hosts`."
+    )
+    ports: Ports = Field(default=(443,), min_length=1, description="Ports to fetch from, with commas between them.")
+    max_bytes: int = Field(
+        default=20 * MIB,
+        ge=1024,
+        le=1024 * MIB,
+        description="Bytes of one fetched image. All images of a request together have `limits.max_upload_bytes`.",
+    )
+    timeout_seconds: float = Field(
+        default=10.0,
+        gt=0,
+        le=300,
+        description="Seconds for one image, from looking up its host to its last byte, redirects included.",
+    )
+    max_concurrent: int = Field(default=8, ge=1, le=1_000, description="Images fetched at a time, all requests.")
+
+
+class EngineSettings(BaseModel):
+    """How the device is shared."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    max_batch_rows: int = Field(
+        default=32,
+        ge=1,
+        le=4096,
+        description="Rows of the largest U-Net batch. More rows use the device better until memory runs out; a batch "
+        "that does not fit is halved and tried again.",
+    )
+    max_waiting_rows: int = Field(
+        default=100_000,
+        ge=1,
+        description="Rows that may wait for the device, all requests together. Past it requests are answered 429 with "
+        "a Retry-After.",
+    )
+    context_cache_bytes: int = Field(
+        default=256 * MIB, ge=0, description="Bytes of text contexts kept by prompt, on the device; 0 keeps none."
+    )
+    latent_cache_bytes: int = Field(
+        default=256 * MIB, ge=0, description="Bytes of image latents kept by pixels, on the device; 0 keeps none."
+    )
+    vector_cache_bytes: int = Field(
+        default=64 * MIB,
+        ge=0,
+        description="Bytes of images' feature vectors kept by pixels for fitting again, in the host's memory; 0 keeps "
+        "none.",
+    )
+    torch_threads: int = Field(
+        default=0,
+        ge=0,
+        le=1024,
+        description="CPU threads of one torch operation; 0 takes one for small networks such as `pocket`, which more "
+        "would slow down, and all cores for others.",
+    )
+
+
+class PoseSettings(BaseModel):
+    """Keypoints of persons."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    checkpoint: str = Field(
+        default="",
+        description="The pose network: a folder of SDPose, the name of one that `diffsight models add` stored, or a "
+        "folder that `diffsight fit pose` wrote. Published ones need the Stable Diffusion 2.x that they were trained "
+        "from as the backbone; a whole folder of SDPose also serves as `backbone` by itself. Empty: what fits the "
+        "backbone, if anything does.",
+    )
+    detector: str = Field(
+        default="",
+        description="What finds persons where a request sends no boxes: folder or hub id of an object-detection model "
+        "of transformers (such as `PekingU/rtdetr_r50vd`), an `.onnx` file of one or of a YOLO, or `segmentation`: the "
+        "parts of the segmentation head's class `person`. Empty: the whole image is one person, but for the network "
+        "shipped for `pocket`, which has the segmentation head shipped beside.",
+    )
+    detector_threshold: float = Field(
+        default=0.3, ge=0, le=1, description="Lowest score of a detected person where a request gives none."
+    )
+    keypoint_threshold: float = Field(
+        default=0.3,
+        ge=0,
+        le=10,
+        description="Lowest score of a point that is drawn, and visible in COCO's form, where a request gives none.",
+    )
+    max_persons: int = Field(
+        default=200,
+        ge=1,
+        le=10_000,
+        description="Boxes of one request, and the most that a detector's result is looked at.",
+    )
+    crop_width: int = Field(
+        default=768,
+        ge=64,
+        le=2048,
+        multiple_of=32,
+        description="Width in pixels at which a published network sees a person. It was trained at 768 x 1024; smaller "
+        "is faster and less exact.",
+    )
+    crop_height: int = Field(default=1024, ge=64, le=2048, multiple_of=32, description="Its height, likewise.")
+
+
+class FewShotSettings(BaseModel):
+    """Few-shot segmentation, and the banks of supports that it keeps."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    weights: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Fine-tuned U-Net: a folder in DiffewS's own layout, one that `diffsight fit few-shot` wrote, or a "
+        "name that `diffsight models add diffews` gave. Unset: none, but for `pocket`, which brings its own.",
+    )
+    image_size: int | None = Field(
+        default=None,
+        ge=64,
+        le=2048,
+        multiple_of=64,
+        description="Side in pixels that pictures are squashed to; unset is the published 512, or a small backbone's "
+        "own size.",
+    )
+    bank_form: Literal["keys_values", "hidden_states"] = Field(
+        default="keys_values",
+        description="What is kept of a support. `hidden_states` takes half the memory and gives the same masks, for "
+        "some 3 % more work a query and support.",
+    )
+    device_cache_bytes: int = Field(
+        default=1024 * MIB, ge=0, description="Bytes of banks kept on the device; 0 keeps none there."
+    )
+    host_cache_bytes: int = Field(
+        default=2048 * MIB, ge=0, description="Bytes of banks kept in the host's memory, once the device's are full."
+    )
+    disk_cache_bytes: int = Field(
+        default=8192 * MIB, ge=0, description="Bytes of the banks of concepts kept in `data_folder`, for restarts."
+    )
+
+
+class JobSettings(BaseModel):
+    """Batch jobs. docs/jobs.md tells of them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    database: str | None = Field(
+        default=None,
+        pattern=r"^(sqlite|postgresql)(\+\w+)?://",
+        description="SQLAlchemy URL of the database of jobs, `sqlite:////folder/jobs.db` or "
+        "`postgresql+psycopg://user:password@host/name` (needs `pip install 'diffsight[postgres]'`); unset is the file "
+        "`jobs.db` in `data_folder`.",
+    )
+    sources: Texts = Field(
+        default=(),
+        description="Folders, or addresses such as `s3://bucket/folder`, below which jobs over REST may read. Empty: "
+        "none, so that jobs take uploads only, and addresses where `urls.enabled` is on.",
+    )
+    max_upload_bytes: int = Field(
+        default=2048 * MIB,
+        ge=1024,
+        le=65_536 * MIB,
+        description="Bytes of one request that brings images for a job. It is kept in `data_folder`, and counts "
+        "towards `data_bytes`, until the job is deleted.",
+    )
+    images_at_once: int = Field(
+        default=32, ge=1, le=1024, description="Images of one job under way together. Their rows share batches."
+    )
+    jobs_at_once: int = Field(default=2, ge=1, le=64, description="Jobs that one server runs together.")
+    max_items: int = Field(default=5_000_000, ge=1, description="Images of one job.")
+    lease_seconds: float = Field(
+        default=10.0,
+        gt=0.1,
+        le=3600,
+        description="Seconds after which the job of a server that died is taken up by another, or by its next start.",
+    )
+    poll_seconds: float = Field(
+        default=1.0, gt=0, le=60, description="Seconds between looks for jobs that other servers were given."
+    )
+
+
+class LabelStudioSettings(BaseModel):
+    """The Label Studio whose ML backend this server is. docs/annotation-tools.md tells of it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    url: str | None = Field(
+        default=None,
+        pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$",
+        description="Where it is, such as `http://label-studio:8080`; images of its projects are fetched from there. "
+        "Unset: only images that come as data, or by https where `urls.enabled` is on.",
+    )
+    api_key: SecretStr | None = Field(
+        default=None, description="A token of it, personal or legacy, with which images are fetched."
+    )
+    timeout_seconds: float = Field(default=30.0, gt=0, le=300, description="Seconds for one image.")
+
+
+class HeadSettings(BaseModel):
+    """Depth, segmentation and referring. docs/heads.md tells how to come by a head."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    depth: str = Field(
+        default="",
+        description="The depth head: a file that `diffsight fit depth` wrote, VPD's published checkpoint, or the name "
+        "of one that `diffsight models add` stored. Empty: the one shipped for the backbone, where there is one.",
+    )
+    segmentation: str = Field(default="", description="The segmentation head, likewise.")
+    referring: str = Field(default="", description="The referring head, likewise.")
+
+
+class TelemetrySettings(BaseModel):
+    """Traces by OpenTelemetry. They need the extra: `pip install 'diffsight[otel]'`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    otlp_endpoint: str | None = Field(
+        default=None,
+        pattern=r"^https?://\S+$",
+        description="Base URL of an OpenTelemetry collector that takes OTLP over HTTP, such as "
+        "`http://collector:4318`; unset sends no traces. Headers for it come from OTEL_EXPORTER_OTLP_HEADERS.",
+    )
+    service_name: str = Field(default="diffsight", min_length=1, description="Name of this server in traces.")
+    sample_ratio: float = Field(
+        default=1.0,
+        ge=0,
+        le=1,
+        description="Share of requests that are traced. A caller that sends a `traceparent` decides for its own.",
+    )

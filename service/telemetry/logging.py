@@ -1,0 +1,132 @@
+"""The shape of the logs: one JSON line an event, from this program and from the libraries that it uses."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import sys
+import threading
+import warnings
+from collections.abc import MutableMapping
+from importlib import import_module
+from typing import Any
+
+import structlog
+
+log = structlog.get_logger("diffsight")
+
+# What a library or an error's text may quote of a request, though our own lines hold none of it.
+_SECRETS = (
+    (
+        re.compile(r"(?i)\b((?:proxy-)?authorization|x-api-key|(?:set-)?cookie)\b['\"]*\s*[:=,]\s*[^\r\n})\]]+"),
+        r"\1: [removed]",
+    ),
+    (re.compile(r"(?i)\bbearer\s+[\w.~+/=-]+"), "Bearer [removed]"),
+    (re.compile(r"\bdiffsight_[0-9a-f]{12}_[\w-]+"), "[removed]"),
+    (re.compile(r"://[^/\s@'\"]+@"), "://[removed]@"),
+    (re.compile(r"\?[^\s?'\"=]*=[^\s'\"]*"), "?[removed]"),
+)
+
+
+def without_secrets(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """The event with credentials and queries taken out of its texts, tracebacks included."""
+    for key, value in event.items():
+        if isinstance(value, str):
+            for pattern, instead in _SECRETS:
+                value = pattern.sub(instead, value)
+            event[key] = value
+    return event
+
+
+def configure_logging(level: str) -> None:
+    """One JSON line an event on standard error, from this program and from the libraries it uses."""
+    _log_what_native_code_prints()
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+        without_secrets,
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.processors.JSONRenderer()],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.JSONRenderer(),
+            ],
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
+    # Their every request at level info would drown ours.
+    for chatty in (
+        "httpx",
+        "httpx2",
+        "httpcore2",
+        "urllib3",
+        "filelock",
+        "huggingface_hub",
+        "PIL",
+        "asyncio",
+        "alembic",
+    ):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    # Of a damaged file or form the answer tells; here it would only let callers fill the log.
+    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    logging.captureWarnings(True)
+    _log_what_nobody_caught()
+    _adopt_libraries()
+
+
+def _log_what_native_code_prints() -> None:
+    """Let the lines that C libraries write to file descriptor 2 (libtiff, of damaged files) be lines of the log.
+
+    Python's own standard error stays what it was, under another number.
+    """
+    try:
+        if sys.stderr.fileno() != 2:
+            return
+    except (OSError, ValueError):  # not a file, or closed: nobody reads what is printed there
+        return
+    sys.stderr.flush()
+    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, encoding="utf-8", errors="backslashreplace")
+    reading, writing = os.pipe()
+    os.dup2(writing, 2)
+    os.close(writing)
+
+    def read() -> None:
+        with os.fdopen(reading, encoding="utf-8", errors="replace") as lines:
+            for line in lines:
+                log.info("native code printed", text=line.rstrip()[:1000])
+
+    threading.Thread(target=read, name="native stderr", daemon=True).start()
+
+
+def _log_what_nobody_caught() -> None:
+    """Let errors that end a thread, or the program, be lines of the log too."""
+
+    def of_thread(told: threading.ExceptHookArgs) -> None:
+        error = told.exc_value or told.exc_type()
+        log.error("a thread died", thread=told.thread.name if told.thread else "", exc_info=error)
+
+    threading.excepthook = of_thread
+
+
+def _adopt_libraries() -> None:
+    """Take away the handlers and progress bars that libraries write to standard error with."""
+    for library in ("transformers", "diffusers"):
+        own = import_module(f"{library}.utils.logging")
+        own.disable_default_handler()
+        own.enable_propagation()
+        if not sys.stderr.isatty():
+            own.disable_progress_bar()
+    if not sys.stderr.isatty():
+        import_module("huggingface_hub.utils").disable_progress_bars()

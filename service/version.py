@@ -1,0 +1,13 @@
+"""The version of the installed package."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+
+
+def installed_version() -> str:
+    """The package's version, or 0.0.0 where it runs without having been installed."""
+    try:
+        return version("diffsight")
+    except PackageNotFoundError:
+        return "0.0.0"

@@ -1,0 +1,94 @@
+"""The committed document is that of the app, is valid, and tells the truth."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from openapi_spec_validator import validate
+
+from diffsight.openapi_document import COMMITTED, document
+
+if TYPE_CHECKING:
+    from tests.conftest import Server
+
+DOCUMENT: dict[str, Any] = json.loads(Path(COMMITTED).read_text(encoding="utf-8"))
+TASKS = (
+    "/v1/classify/zero-shot",
+    "/v1/features",
+    "/v1/depth",
+    "/v1/segmentation",
+    "/v1/segmentation/referring",
+    "/v1/pose",
+)
+
+
+def test_the_committed_document_is_that_of_the_app() -> None:
+    assert COMMITTED.read_text(encoding="utf-8") == document(), "run `make openapi`"
+
+
+def test_the_document_is_valid() -> None:
+    validate(DOCUMENT)
+
+
+def test_the_server_serves_the_same_document(server: Server) -> None:
+    assert server.client.get("/openapi.json").json() == DOCUMENT
+
+
+def test_operation_ids_are_the_names_of_the_endpoints() -> None:
+    ids = [operation["operationId"] for path in DOCUMENT["paths"].values() for operation in path.values()]
+    assert len(set(ids)) == len(ids)
+    assert all(one.isidentifier() for one in ids)
+    assert {"features", "few_shot_segmentation", "make_concept", "models", "pose", "ready", "zero_shot"} <= set(ids)
+
+
+@pytest.mark.parametrize("route", TASKS)
+def test_a_task_route_shows_three_bodies_and_its_problems(route: str) -> None:
+    operation = DOCUMENT["paths"][route]["post"]
+    bodies = {"multipart/form-data", "application/json", "image/*"}
+    zipped = {"application/zip"} if route == "/v1/features" else set()
+    assert operation["requestBody"]["content"].keys() == bodies | zipped
+    assert operation["responses"].keys() == {"200", "401", "413", "415", "422", "429", "503", "504", "default"}
+    for status, response in operation["responses"].items():
+        if status != "200":
+            assert list(response["content"]) == ["application/problem+json"]
+
+
+@pytest.mark.parametrize("route", TASKS)
+def test_the_examples_can_be_sent_as_they_stand(server: Server, route: str) -> None:
+    body = DOCUMENT["paths"][route]["post"]["requestBody"]["content"]["application/json"]["example"]
+    answer = server.client.post(route, json=body)
+    assert answer.status_code == 200, answer.text
+    schema = DOCUMENT["paths"][route]["post"]["responses"]["200"]["content"]["application/json"]["schema"]
+    # Of several forms the first is the one that is answered unless another is asked for.
+    name = schema.get("anyOf", [schema])[0]["$ref"].rpartition("/")[2]
+    assert set(DOCUMENT["components"]["schemas"][name]["required"]) <= answer.json().keys()
+
+
+@pytest.mark.parametrize("route", TASKS)
+def test_form_and_query_take_the_options_of_the_json_body(route: str) -> None:
+    operation = DOCUMENT["paths"][route]["post"]
+    content = operation["requestBody"]["content"]
+    name = content["application/json"]["schema"]["$ref"].rpartition("/")[2]
+    options = DOCUMENT["components"]["schemas"][name]["properties"].keys() - {"image", "images"}
+    assert {parameter["name"] for parameter in operation["parameters"]} == options
+    assert content["multipart/form-data"]["schema"]["properties"].keys() == options | {"image"}
+
+
+def test_the_document_tells_how_keys_are_sent_and_where_none_is_needed() -> None:
+    schemes = DOCUMENT["components"]["securitySchemes"]
+    assert {(one["type"], one.get("name", one.get("scheme"))) for one in schemes.values()} == {
+        ("http", "bearer"),
+        ("apiKey", "X-API-Key"),
+    }
+    open_routes = {
+        path for path, methods in DOCUMENT["paths"].items() for one in methods.values() if "security" not in one
+    }
+    assert open_routes == {"/health/live", "/health/ready"}
+
+
+def test_a_problem_has_the_documented_fields(server: Server) -> None:
+    documented = DOCUMENT["components"]["schemas"]["Problem"]["properties"].keys()
+    assert server.client.get("/nowhere").json().keys() == documented

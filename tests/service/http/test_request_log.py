@@ -1,0 +1,187 @@
+"""service/http/request_log.py: what a real server writes to standard error, and what it keeps to itself."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from service.http.problems import HTTP_PROBLEMS, PROBLEMS
+from service.telemetry.logging import without_secrets
+from service.telemetry.metrics import REJECTIONS, metrics_table
+from tests.fuzz.images import seed_images
+
+KEY = "diffsight_0123456789ab_verysecretvalue"
+SECRETS = ("hunter2", "verysecretvalue", "sessionvalue")
+
+# A server with a route that fails, one that prints as C libraries do, one whose thread dies, and one that warns.
+SERVE = """
+import os, sys, threading, warnings
+from service import app as app_module
+created = app_module.create_app
+def create_app(*given, **named):
+    app = created(*given, **named)
+    @app.get("/fault")
+    def fault(): raise RuntimeError("https://me:hunter2@files.example/a.png?sig=hunter2 Authorization: Bearer hunter2")
+    @app.get("/native")
+    def native(): os.write(2, b"libfoo: bad strip\\n")
+    @app.get("/thread")
+    def thread():
+        dying = threading.Thread(target=lambda: 1 / 0)
+        dying.start()
+        dying.join()
+    @app.get("/warn")
+    def warn(): warnings.warn("mind the gap")
+    return app
+app_module.create_app = create_app
+sys.argv = ["diffsight", "serve", "--port", "0", "--device", "cpu"]
+from diffsight.cli import main
+main()
+"""
+
+
+@pytest.fixture(scope="module")
+def logged(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """All lines that a server wrote to standard error while it answered all kinds of requests."""
+    file = tmp_path_factory.mktemp("log") / "stderr"
+    with file.open("wb") as stderr:
+        process = subprocess.Popen([sys.executable, "-c", SERVE], stdout=subprocess.PIPE, stderr=stderr, text=True)
+    assert process.stdout is not None
+    watchdog = threading.Timer(120, process.kill)
+    watchdog.start()
+    try:
+        told = ""
+        for line in process.stdout:
+            told += line
+            if "ready" in line:
+                break
+        found = re.search(r"http://127\.0\.0\.1:\d+", told)
+        assert found, (told, file.read_text())
+        ask_everything(found[0])
+    finally:
+        process.terminate()
+        process.communicate(timeout=60)
+        watchdog.cancel()
+    return file.read_text().splitlines()
+
+
+def ask_everything(url: str) -> None:
+    headers = {"Authorization": f"Bearer {KEY}", "X-API-Key": KEY, "Cookie": "session=sessionvalue"}
+    with httpx2.Client(base_url=url, headers=headers, timeout=60) as client:
+        for path in ("/fault", "/native", "/thread", "/warn", "/v1/models?api_key=hunter2", "/nowhere?token=hunter2"):
+            client.get(path, headers={"X-Request-ID": f"id-of-{path.strip('/').partition('?')[0].replace('/', '.')}"})
+        damaged = seed_images()["fax.tif"]
+        damaged = damaged[:120] + bytes(60) + damaged[180:]
+        client.post("/v1/features", content=damaged, headers={"Content-Type": "image/tiff"})
+        client.post(
+            "/v1/features", content=b"--x\r\nbad[]header", headers={"Content-Type": "multipart/form-data; boundary=x"}
+        )
+        host, port = url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port))) as connection:
+            connection.sendall(b"GET /?key=hunter2 NOT HTTP\r\n\r\n")
+            assert connection.recv(100).startswith(b"HTTP/1.1 400")
+
+
+def events(logged: list[str], name: str) -> list[dict[str, Any]]:
+    return [one for one in map(json.loads, logged) if one["event"] == name]
+
+
+def test_every_line_is_json_with_level_and_time(logged: list[str]) -> None:
+    for line in logged:
+        event = json.loads(line)
+        assert {"event", "level", "timestamp"} <= event.keys()
+
+
+def test_uvicorn_writes_json_too(logged: list[str]) -> None:
+    (event,) = events(logged, "Invalid HTTP request received.")
+    assert event["logger"] == "uvicorn.error"
+
+
+def test_no_secret_is_logged(logged: list[str]) -> None:
+    text = "\n".join(logged)
+    assert not [secret for secret in SECRETS if secret in text]
+
+
+def test_a_fault_has_its_request_and_its_traceback(logged: list[str]) -> None:
+    (event,) = events(logged, "fault")
+    assert event["request_id"] == "id-of-fault"
+    assert event["level"] == "error"
+    assert "Traceback" in event["exception"]
+    assert "RuntimeError" in event["exception"]
+    assert "files.example" in event["exception"]
+
+
+def test_every_request_has_one_line(logged: list[str]) -> None:
+    by_id = {event["request_id"]: event for event in events(logged, "request")}
+    models = by_id["id-of-v1.models"]
+    assert (models["method"], models["path"], models["status"], models["task"]) == ("GET", "/v1/models", 200, "models")
+    assert models.keys() >= {"seconds", "rows", "problem", "client"}
+    assert by_id["id-of-nowhere"]["task"] == "none"
+    assert by_id["id-of-fault"]["status"] == 500
+    assert by_id["id-of-fault"]["level"] == "warning"
+
+
+def test_what_native_code_prints_is_an_event(logged: list[str]) -> None:
+    assert "libfoo: bad strip" in [event["text"] for event in events(logged, "native code printed")]
+
+
+def test_a_thread_that_dies_and_a_warning_are_events(logged: list[str]) -> None:
+    (died,) = events(logged, "a thread died")
+    assert "ZeroDivisionError" in died["exception"]
+    assert any("mind the gap" in line for line in logged)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Authorization: Bearer hunter2",
+        "{'authorization': 'Basic hunter2', 'accept': 'x'}",
+        "X-API-Key: hunter2",
+        "cookie: a=hunter2; b=hunter2",
+        "GET https://host/path?labels=cat&token=hunter2 HTTP/1.1",
+        "/v1/models?api_key=hunter2",
+        "postgresql://me:hunter2@host/name",
+        "(b'authorization', b'Bearer hunter2')",
+        f"the key {KEY}",
+    ],
+)
+def test_credentials_and_queries_are_taken_out(text: str) -> None:
+    told = str(without_secrets(None, "", {"event": text, "exception": text, "seconds": 1.5}))
+    assert "hunter2" not in told
+    assert "verysecretvalue" not in told
+    assert "1.5" in told
+
+
+def test_plain_texts_are_left_as_they_are() -> None:
+    event = {"event": "is it ready? no: 3 = 4 / 2", "path": "/v1/models"}
+    assert without_secrets(None, "", dict(event)) == event
+
+
+def test_reasons_are_problems() -> None:
+    slugs = {kind.slug for kind in PROBLEMS.values()} | {kind.slug for kind, _ in HTTP_PROBLEMS.values()}
+    assert set(REJECTIONS) <= slugs
+
+
+def test_texts_of_callers_make_no_series(logged: list[str]) -> None:
+    assert {event["task"] for event in events(logged, "request")} <= {
+        *("fault", "native", "thread", "warn", "models", "features", "none")
+    }
+
+
+def test_the_table_of_metrics_is_whole() -> None:
+    table = metrics_table()
+    for name in ("requests_total", "request_seconds", "queue_seconds", "rows_total", "batch_rows", "queue_rows"):
+        assert f"`diffsight_{name}`" in table
+    for name in ("cancelled_total", "rejected_total", "device_seconds_total"):
+        assert f"`diffsight_{name}`" in table
+    dashboard = Path(__file__).parents[2] / "docker/grafana/dashboards/engine.json"
+    used = set(re.findall(r"\bdiffsight_\w+", dashboard.read_text()))
+    assert all(re.sub(r"_(bucket|sum|count)$", "", name) in table for name in used)

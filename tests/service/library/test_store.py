@@ -1,0 +1,139 @@
+"""Things that callers made: whole or not there, never overwritten unseen, and read from hostile bytes without harm."""
+
+from __future__ import annotations
+
+import struct
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from safetensors.numpy import save
+
+from backbones.errors import InvalidInput
+from service.errors import ChangedMeanwhile, NothingStored
+from service.library.store import Store, packed, unpacked
+
+TENSORS: dict[str, NDArray[Any]] = {
+    "weights": np.arange(6, dtype=np.float32).reshape(2, 3),
+    "labels": np.array([0, 1], np.int64),
+}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "data", "thing", most_bytes=10_000)
+
+
+def test_what_was_added_is_read_by_another_store_on_the_same_folder(store: Store, tmp_path: Path) -> None:
+    added = store.add({"name": "Straße", "numbers": [1, 2]}, TENSORS)
+    found, tensors = Store(tmp_path / "data", "thing", most_bytes=0).read(added.id)
+    assert (found.id, found.about, found.stamp) == (added.id, added.about, added.stamp)
+    for name, tensor in TENSORS.items():
+        np.testing.assert_array_equal(tensors[name], tensor)
+    assert [(one.id, one.about) for one in store.list()] == [(added.id, added.about)]
+
+
+def test_the_exported_file_is_what_unpacked_reads(store: Store) -> None:
+    added = store.add({"name": "a"}, TENSORS)
+    data, stamp = store.file(added.id)
+    about, tensors = unpacked(data)
+    assert about == {"name": "a"}
+    assert tensors.keys() == TENSORS.keys()
+    assert stamp == added.stamp
+    assert len(data) == added.bytes
+
+
+def test_a_thing_that_was_deleted_is_gone_for_everything(store: Store) -> None:
+    added = store.add({}, TENSORS)
+    store.delete(added.id)
+    for gone in (store.look, store.read, store.file, store.delete):
+        with pytest.raises(NothingStored, match=added.id):
+            gone(added.id)
+    with pytest.raises(NothingStored):
+        store.replace(added, {}, TENSORS)
+    assert store.list() == []
+
+
+@pytest.mark.parametrize("thing", ["", "../../etc/passwd", "0" * 15, "0" * 17, "G" * 16, "0" * 16 + "\n", ".lock"])
+def test_an_id_that_nobody_was_given_is_nothing(store: Store, thing: str) -> None:
+    with pytest.raises(NothingStored):
+        store.look(thing)
+
+
+def test_of_two_changes_that_began_alike_the_second_is_told(store: Store) -> None:
+    added = store.add({"round": 0}, TENSORS)
+    changed = store.replace(added, {"round": 1}, TENSORS)
+    with pytest.raises(ChangedMeanwhile):
+        store.replace(added, {"round": 2}, TENSORS)
+    assert store.look(added.id).about == {"round": 1}
+    store.replace(changed, {"round": 2}, TENSORS)
+
+
+def test_many_changes_at_once_leave_one_winner_each_time(store: Store) -> None:
+    added = store.add({"round": 0}, TENSORS)
+    outcomes = []
+
+    def change(number: int) -> None:
+        try:
+            store.replace(added, {"round": number}, TENSORS)
+            outcomes.append(number)
+        except ChangedMeanwhile:
+            pass
+
+    threads = [threading.Thread(target=change, args=(number,)) for number in range(1, 9)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(outcomes) == 1
+    assert store.look(added.id).about == {"round": outcomes[0]}
+
+
+def test_more_bytes_than_allowed_are_refused_and_leave_nothing_behind(store: Store) -> None:
+    store.add({}, {"big": np.zeros(2000, np.float32)})
+    with pytest.raises(InvalidInput, match="10,000"):
+        store.add({}, {"big": np.zeros(2000, np.float32)})
+    assert len(store.list()) == 1
+    assert {file.suffix for file in store.folder.iterdir()} == {".safetensors", ""}
+
+
+def test_a_folder_that_can_not_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InvalidInput, match="DIFFSIGHT_DATA_FOLDER"):
+        Store(tmp_path / "file", "thing", most_bytes=1000).add({}, {})
+
+
+def test_foreign_files_in_the_folder_are_passed_over(store: Store) -> None:
+    added = store.add({}, TENSORS)
+    (store.folder / ("f" * 16 + ".safetensors")).write_bytes(b"no tensors")
+    (store.folder / "notes.safetensors").write_bytes(save(TENSORS))
+    assert [one.id for one in store.list()] == [added.id]
+
+
+GOOD = packed({"name": "a"}, TENSORS)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"PK\x03\x04",
+        GOOD[:-1],
+        GOOD[:40],
+        GOOD + b"\0",
+        struct.pack("<Q", 1 << 62) + GOOD[8:],
+        save(TENSORS),
+        save(TENSORS, metadata={"diffsight": "[1, 2]"}),
+        save(TENSORS, metadata={"diffsight": "{"}),
+        save(TENSORS, metadata={"diffsight": "[" * 100_000}),
+    ],
+    ids=["empty", "zip", "short", "header", "long", "giant header", "no words", "list", "no JSON", "deep JSON"],
+)
+def test_bytes_that_are_no_such_file_are_refused(data: bytes) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        unpacked(data, field="classifier")
+    assert refused.value.field == "classifier"
+    assert refused.value.hint

@@ -1,0 +1,252 @@
+"""The ML backend of Label Studio on real servers: what a project may ask for, and where its images come from."""
+
+from __future__ import annotations
+
+import base64
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pydantic import SecretStr
+
+from heads.outputs import Rle, decode_rle
+from tests.conftest import WITHOUT_HEADS, Server, StartServer, running_server
+from tests.service.api.test_dense import heads_folder  # noqa: F401
+from tests.service.api.test_few_shot import picture, supports, weights  # noqa: F401
+from tests.service.api.test_pose import BOXES, POSE, PUBLISHED
+from tests.service.jobs.test_formats import unpacked_brush
+
+TOKEN = "legacy-token"
+JWT = "a.personal.token"
+KEYPOINTS = """<View><Image name="picture" value="$photo"/>
+<RectangleLabels name="other" toName="picture"><Label value="car"/></RectangleLabels>
+<RectangleLabels name="points_bbox" toName="picture"><Label value="human"/></RectangleLabels>
+<KeyPointLabels name="points" toName="picture">{labels}</KeyPointLabels></View>"""
+NAMED = KEYPOINTS.format(labels='<Label value="nose"/><Label value="left_wrist"/><Label value="tail"/>')
+INDEXED = KEYPOINTS.format(labels='<Label value="Nase" model_index="0"/><Label value="Hand" model_index="9"/>')
+
+
+@contextmanager
+def label_studio(png: bytes) -> Iterator[str]:
+    """A server that gives one picture as Label Studio does: to its tokens only."""
+
+    class Pages(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            allowed = self.headers["Authorization"] in (f"Token {TOKEN}", "Bearer short-lived")
+            if not allowed:
+                return self.answer(401, b"who are you?")
+            return self.answer(200, png) if self.path == "/data/upload/1/a.png" else self.answer(404, b"the inside")
+
+        def do_POST(self) -> None:
+            sent = self.rfile.read(int(self.headers["Content-Length"]))
+            fits = self.path == "/api/token/refresh" and JWT.encode() in sent
+            self.answer(200 if fits else 401, b'{"access": "short-lived"}' if fits else b"{}")
+
+        def answer(self, status: int, body: bytes) -> None:
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Pages)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.fixture(scope="module")
+def studio(png: bytes) -> Iterator[str]:
+    with label_studio(png) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def poses(studio: str) -> Iterator[Server]:
+    given: dict[str, Any] = {"label_studio": {"url": studio, "api_key": TOKEN}}
+    with running_server(backbone=str(PUBLISHED), pose=POSE, **given) as running:
+        assert running.service.failure is None
+        yield running
+
+
+def uri(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+
+
+def predict(server: Server, config: str, *images: Any, **more: Any) -> Any:
+    tasks = [{"id": at, "data": {"photo": image, "image": image}} for at, image in enumerate(images)]
+    return server.client.post("/label-studio/predict", json={"tasks": tasks, "label_config": config, **more})
+
+
+def test_it_is_up_and_takes_a_project(poses: Server) -> None:
+    for path in ("/label-studio/health", "/label-studio/"):
+        assert poses.client.get(path).json() == {"status": "UP", "model_class": "diffsight"}
+    sent = {"project": "12.17", "schema": NAMED, "hostname": "http://x", "access_token": "t", "extra_params": None}
+    answer = poses.client.post("/label-studio/setup", json=sent)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["model_version"].split()[2] == "pose"
+    assert poses.client.post("/label-studio/webhook", json={"action": "ANNOTATION_CREATED"}).status_code == 201
+    assert poses.client.get("/label-studio/metrics").json() == {}
+
+
+def test_points_come_under_the_projects_names(poses: Server, png: bytes) -> None:
+    pose = poses.client.post("/v1/pose", files={"image": png}).json()
+    person = pose["persons"][0]
+    expected = {
+        pose["names"][at]: (100 * x / 40, 100 * y / 30)
+        for at, (x, y) in enumerate(person["keypoints"])
+        if person["keypoint_scores"][at] >= 0.3 and 0 <= x <= 40 and 0 <= y <= 30
+    }
+    everything = "".join(f'<Label value="{name}"/>' for name in pose["names"])
+    (answer,) = predict(poses, KEYPOINTS.format(labels=everything), uri(png)).json()["results"]
+    box, *points = answer["result"]
+    assert (box["from_name"], box["to_name"], box["type"]) == ("points_bbox", "picture", "rectanglelabels")
+    assert box["value"]["rectanglelabels"] == ["human"]
+    assert {"x": 0.0, "y": 0.0, "width": 100.0, "height": 100.0}.items() <= box["value"].items()
+    assert {point["from_name"] for point in points} == {"points"}
+    assert {point["parentID"] for point in points} == {box["id"]}
+    assert {point["value"]["keypointlabels"][0] for point in points} == expected.keys()
+    # Weights are random: a point may sit on a peak that is no peak, so most are compared, not all.
+    near = [
+        (point["value"]["x"], point["value"]["y"])
+        == pytest.approx(expected[point["value"]["keypointlabels"][0]], abs=0.1)
+        for point in points
+    ]
+    assert sum(near) >= 0.9 * len(near)
+
+
+def test_labels_choose_points_by_name_or_by_index(poses: Server, png: bytes) -> None:
+    for config, labels in ((NAMED, {"nose", "left_wrist"}), (INDEXED, {"Nase", "Hand"})):
+        (answer,) = predict(poses, config, uri(png)).json()["results"]
+        points = [one for one in answer["result"] if one["type"] == "keypointlabels"]
+        assert {point["value"]["keypointlabels"][0] for point in points} <= labels
+
+
+def test_drawn_rectangles_are_the_persons(poses: Server, png: bytes) -> None:
+    x, y, width, height = BOXES[0]
+    value = {"x": x / 0.4, "y": y / 0.3, "width": width / 0.4, "height": height / 0.3, "rectanglelabels": ["human"]}
+    drawn = [{"type": "rectanglelabels", "value": value, "original_width": 40, "original_height": 30}]
+    params = {"login": None, "password": None, "context": {"result": drawn}}
+    (answer,) = predict(poses, NAMED, uri(png), params=params).json()["results"]
+    assert {one["type"] for one in answer["result"]} <= {"keypointlabels"}
+    assert not any("parentID" in one for one in answer["result"])
+    alone = poses.client.post("/v1/pose", json={"image": uri(png), "boxes": [BOXES[0]]}).json()
+    points = dict(zip(alone["names"], alone["persons"][0]["keypoints"], strict=True))
+    seen = dict(zip(alone["names"], alone["persons"][0]["keypoint_scores"], strict=True))
+    inside = {name for name, (px, py) in points.items() if seen[name] >= 0.3 and 0 <= px <= 40 and 0 <= py <= 30} & {
+        "nose",
+        "left_wrist",
+    }
+    assert {one["value"]["keypointlabels"][0] for one in answer["result"]} == inside
+    assert 0 <= answer["score"] <= 1
+    broken = {"context": {"result": [{"type": "rectanglelabels", "value": {"x": 1}}]}}
+    assert predict(poses, NAMED, uri(png), params=broken).json()["field"] == "params"
+
+
+def test_images_lie_in_label_studio(poses: Server, studio: str, png: bytes, check_problem: Any) -> None:
+    (sent,) = predict(poses, NAMED, uri(png)).json()["results"]
+    for address in ("/data/upload/1/a.png", f"{studio}/data/upload/1/a.png"):
+        (answer,) = predict(poses, NAMED, address).json()["results"]
+        assert [one["id"] for one in answer["result"]] == [one["id"] for one in sent["result"]]
+    wrong: tuple[Any, ...] = (
+        "/nothing",
+        "//nothing",
+        "/a b",
+        "s3://bucket/a.png",
+        "https://example.org/a.png",
+        7,
+        None,
+        "",
+        "x",
+    )
+    for other in wrong:
+        problem = check_problem(predict(poses, NAMED, other), 422, "invalid-input")
+        assert problem["field"] == "tasks"
+        assert "the inside" not in str(problem)
+
+
+def test_one_broken_image_fails_alone_among_others(poses: Server, png: bytes) -> None:
+    good, broken = predict(poses, NAMED, uri(png), uri(b"no image")).json()["results"]
+    assert good["result"]
+    assert (broken["result"], broken["score"]) == ([], 0.0)
+    assert broken["error"]
+
+
+def test_a_personal_token_is_changed_for_a_short_lived_one(studio: str) -> None:
+    import asyncio
+
+    from service.protocols.label_studio_project import _of_label_studio
+    from service.settings.groups import LabelStudioSettings
+
+    settings = LabelStudioSettings(url=studio, api_key=SecretStr(JWT))
+    assert asyncio.run(_of_label_studio("/data/upload/1/a.png", settings, 10**6)).startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        "",
+        "<View",
+        "<View/>",
+        '<View><Image name="i" value="$i"/><Choices name="c" toName="i"><Choice value="a"/></Choices></View>',
+        '<View><KeyPointLabels name="k" toName="i"><Label value="nose"/></KeyPointLabels></View>',
+        '<!DOCTYPE x [<!ENTITY a "b">]><View/>',
+    ],
+)
+def test_a_project_that_can_not_be_filled_is_refused(
+    poses: Server, png: bytes, config: str, check_problem: Any
+) -> None:
+    for response in (
+        poses.client.post("/label-studio/setup", json={"schema": config}),
+        predict(poses, config, uri(png)),
+    ):
+        assert check_problem(response, 422, "invalid-input")["field"] == "label_config"
+
+
+def test_a_server_without_the_weights_says_so(start_server: StartServer, check_problem: Any) -> None:
+    server = start_server(backbone=str(WITHOUT_HEADS))
+    check_problem(server.client.post("/label-studio/setup", json={"schema": NAMED}), 404, "model-not-found")
+
+
+def test_brushes_are_concepts_classes_and_expressions(
+    start_server: StartServer,
+    heads_folder: Path,  # noqa: F811
+    weights: Path,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    server = start_server(
+        heads={name: str(heads_folder / f"{name}.safetensors") for name in ("segmentation", "referring")},
+        few_shot={"weights": str(weights)},
+        data_folder=tmp_path,
+    )
+    made = server.client.post("/v1/concepts", json={"name": "square", **supports(7)}).json()
+    image = picture(3)
+    classes = server.client.post("/v1/segmentation", files={"image": image}).json()
+    present = max(classes["segments"], key=lambda one: one["area"])
+    labels = ["square", present["name"], "a two"]
+    inside = "".join(f'<Label value="{label}"/>' for label in labels)
+    config = f'<View><Image name="i" value="$image"/><BrushLabels name="b" toName="i">{inside}</BrushLabels></View>'
+    setup = server.client.post("/label-studio/setup", json={"schema": config}).json()
+    assert setup["model_version"].split()[2] == "few-shot+segmentation+referring"
+    (answer,) = predict(server, config, uri(image)).json()["results"]
+    found = {one["value"]["brushlabels"][0]: one for one in answer["result"]}
+    assert {"square", present["name"]} <= found.keys() <= set(labels)
+    route = "/v1/segmentation/few-shot"
+    alone = server.client.post(route, files={"image": image}, data={"concepts": made["id"]}).json()
+    for name, told in (("square", alone["concepts"][0]["mask"]), (present["name"], present)):
+        expected = decode_rle(Rle(**told["rle"]))
+        pixels = unpacked_brush(found[name]["value"]["rle"]).reshape(*expected.shape, 4)[..., 3] > 0
+        assert (pixels != expected).mean() < 0.005
+        assert np.array_equal(pixels.shape, (found[name]["original_height"], found[name]["original_width"]))

@@ -1,0 +1,96 @@
+"""service/settings/loader.py: where settings come from, and that no name is ignored."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backbones.errors import InvalidInput
+from service.settings.loader import Settings, load_settings, variables
+from service.settings.reference import settings_table
+
+
+def test_defaults_need_nothing() -> None:
+    settings = load_settings()
+    assert (settings.backbone, settings.host, settings.port) == ("pocket", "127.0.0.1", 8000)
+
+
+def test_the_environment_sets_plain_and_nested_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DIFFSIGHT_PORT", "9000")
+    monkeypatch.setenv("DIFFSIGHT_LIMITS__MAX_LABELS", "7")
+    settings = load_settings()
+    assert (settings.port, settings.limits.max_labels) == (9000, 7)
+    assert settings.limits.max_images == Settings().limits.max_images
+
+
+def test_code_goes_before_environment_before_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "diffsight.toml"
+    file.write_text('host = "file"\nport = 1\nbackbone = "file"\n[limits]\nmax_labels = 1\nmax_images = 1\n')
+    monkeypatch.setenv("DIFFSIGHT_CONFIG", str(file))
+    monkeypatch.setenv("DIFFSIGHT_PORT", "2")
+    monkeypatch.setenv("DIFFSIGHT_LIMITS__MAX_LABELS", "2")
+    settings = load_settings(backbone="code")
+    assert (settings.host, settings.port, settings.backbone) == ("file", 2, "code")
+    assert (settings.limits.max_labels, settings.limits.max_images) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("DIFFSIGHT_BACKBON", "DIFFSIGHT_BACKBONE"),
+        ("DIFFSIGHT_LIMITS__MAX_LABLES", "DIFFSIGHT_LIMITS__MAX_LABELS"),
+        ("DIFFSIGHT_MAX_BATCH_ROWS", "DIFFSIGHT_ENGINE__MAX_BATCH_ROWS"),
+    ],
+)
+def test_an_unknown_variable_is_refused_with_the_nearest(
+    monkeypatch: pytest.MonkeyPatch, name: str, nearest: str
+) -> None:
+    monkeypatch.setenv(name, "1")
+    with pytest.raises(InvalidInput, match=f"did you mean {nearest}\\?"):
+        load_settings()
+
+
+@pytest.mark.parametrize("text", ["backbon = 'x'", "[limits]\nmax_label = 3", "[engine]\nthreads = 3"])
+def test_an_unknown_name_in_the_file_is_refused_with_the_nearest(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "diffsight.toml"
+    file.write_text(text)
+    with pytest.raises(InvalidInput, match=r"is not a setting.*did you mean"):
+        load_settings(file)
+
+
+@pytest.mark.parametrize("text", ["port = ", "\x00", None])
+def test_a_file_that_is_no_toml_is_refused(tmp_path: Path, text: str | None) -> None:
+    file = tmp_path / "diffsight.toml"
+    if text is not None:
+        file.write_text(text)
+    with pytest.raises(InvalidInput, match="can not be read as TOML"):
+        load_settings(file)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"port": 70_000}, "DIFFSIGHT_PORT.*65535, not 70000"),
+        ({"dtype": "int8"}, "DIFFSIGHT_DTYPE.*'float32'"),
+        ({"device": "gpu"}, "DIFFSIGHT_DEVICE"),
+        ({"limits": {"max_labels": 0}}, "DIFFSIGHT_LIMITS__MAX_LABELS"),
+        ({"zero_shot_template": "no place"}, "DIFFSIGHT_ZERO_SHOT_TEMPLATE"),
+    ],
+)
+def test_a_value_out_of_bounds_is_refused_by_name(given: dict[str, Any], told: str) -> None:
+    with pytest.raises(InvalidInput, match=told):
+        load_settings(**given)
+
+
+def test_a_group_that_is_no_json_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DIFFSIGHT_LIMITS", "{")
+    with pytest.raises(InvalidInput, match="limits"):
+        load_settings()
+
+
+def test_every_setting_says_what_it_means() -> None:
+    for name, field in variables():
+        assert field.description, name
+        assert f"`{name}`" in settings_table()
