@@ -26,7 +26,7 @@ from PIL import Image
 from backbones.engine import DirectEngine
 from backbones.errors import DiffsightError
 from benchmarks._table import arguments, print_table, write_figures
-from heads.sdpose.pose import PoseModel, estimate_poses
+from heads.sdpose.estimation import PoseModel, estimate_poses
 from heads.sdpose.skeletons import COCO_17
 from service.inputs.images import decode_image
 from service.inputs.urls import UrlFetcher

@@ -18,7 +18,7 @@ from backbones.engine import DirectEngine, complete
 from benchmarks._table import arguments, print_table, write_figures
 from heads.diffusion_classifier.anytime import Budget
 from heads.diffusion_classifier.classify import classify_anytime
-from heads.diffusion_classifier.label_tree import Label, classify_tree, parse_tree
+from heads.diffusion_classifier.tree_descent import Label, classify_tree, parse_tree
 from service.models.loading import open_model
 from service.settings.loader import load_settings
 

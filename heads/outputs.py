@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from io import BytesIO
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -17,13 +17,17 @@ from pydantic import BaseModel, Field
 from backbones.errors import InvalidInput
 from heads.images import distinct_colours
 from heads.results import ClassMap, DepthMap, Masks
-
-JSON, PNG, NPY = "application/json", "image/png", "application/x-npy"
+from heads.task import is_none
 
 METRES_PER_UNIT = 0.001
 """Scale of depth in 16-bit PNG: millimetres, as NYUv2 has it, up to 65.535 m; 0 is never written."""
 
 _LABEL_FROM_PIXELS = 160
+
+MaskForm = Literal["rle", "polygons"]
+
+MASK_EXPORTS = frozenset({"coco", "label-studio", "cvat"})
+"""Job formats that have a place for masks."""
 
 
 class Rle(BaseModel):
@@ -41,9 +45,11 @@ class MaskAnswer(BaseModel):
     area: int = Field(description="Pixels.")
     share: float = Field(description="Of the image's pixels.")
     bbox: list[int] = Field(description="x, y, width, height of the smallest box around it; zeros where it is empty.")
-    rle: Rle | None = None
+    rle: Rle | None = Field(default=None, exclude_if=is_none)
     polygons: list[list[float]] | None = Field(
-        default=None, description="Outlines along pixel edges, x and y in turn, one a part; holes are filled."
+        default=None,
+        exclude_if=is_none,
+        description="Outlines along pixel edges, x and y in turn, one a part; holes are filled.",
     )
 
 
@@ -56,40 +62,6 @@ class DepthStatistics(BaseModel):
     median: float
     percentile_5: float
     percentile_95: float
-
-
-def choose_format(asked: str | None, accept: str, offered: Mapping[str, str]) -> str:
-    """The name of the form to answer in: as asked, else by the header `Accept`, else the first that is offered.
-
-    offered: name -> media type; of names with one media type the first stands for it.
-    Raises InvalidInput for a name that is not offered.
-    """
-    if asked is not None:
-        if asked not in offered:
-            raise InvalidInput("format", f"{asked!r}", hint=f"send one of {', '.join(offered)}")
-        return asked
-    by_type: dict[str, str] = {}
-    for name, media_type in offered.items():
-        by_type.setdefault(media_type, name)
-    for media_type in _accepted(accept):
-        kind = media_type.removesuffix("/*")
-        for one, name in by_type.items():
-            if media_type in ("*/*", one) or (kind != media_type and one.startswith(f"{kind}/")):
-                return name
-    return next(iter(offered))
-
-
-def _accepted(accept: str) -> list[str]:
-    """The media types of an Accept header, most wanted first."""
-    wanted: list[tuple[float, str]] = []
-    for part in accept.split(","):
-        media_type, _, rest = part.strip().lower().partition(";")
-        quality = rest.partition("q=")[2].partition(";")[0].strip() or "1"
-        try:
-            wanted.append((float(quality), media_type.strip()))
-        except ValueError:
-            wanted.append((1.0, media_type.strip()))
-    return [media_type for quality, media_type in sorted(wanted, key=lambda one: -one[0]) if quality > 0]
 
 
 def npy_file(array: NDArray[Any]) -> bytes:
@@ -205,7 +177,7 @@ def masks_overlay(image: NDArray[np.uint8], found: Masks, colours: NDArray[np.ui
     return png_file(picture)
 
 
-def mask_answers(found: Masks, *, form: str = "rle") -> list[MaskAnswer]:
+def mask_answers(found: Masks, *, form: MaskForm = "rle") -> list[MaskAnswer]:
     """Each mask with its name, score, area and box, and its shape as "rle" or "polygons"."""
     return [
         mask_answer(mask, name, score, form=form)
@@ -213,7 +185,7 @@ def mask_answers(found: Masks, *, form: str = "rle") -> list[MaskAnswer]:
     ]
 
 
-def mask_answer(mask: NDArray[np.bool_], name: str, score: float, *, form: str = "rle") -> MaskAnswer:
+def mask_answer(mask: NDArray[np.bool_], name: str, score: float, *, form: MaskForm = "rle") -> MaskAnswer:
     """One mask (H, W) bool as an answer, its shape as "rle" or "polygons"."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     box = [0, 0, 0, 0]

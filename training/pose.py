@@ -24,7 +24,7 @@ from heads.sdpose import codec, crops
 from heads.sdpose.head import HeatmapHead
 from heads.sdpose.losses import heatmap_loss
 from heads.sdpose.persons import Person
-from heads.sdpose.pose import PoseModel, empty_context, pose_rows, stacked_features
+from heads.sdpose.estimation import PoseModel, empty_context, pose_rows, stacked_features
 from training.pose_data import PoseData
 from training.pose_unet import VARIANT, TunedUNet
 

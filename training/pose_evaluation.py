@@ -15,7 +15,7 @@ from heads.sdpose.crops import Crop
 from heads.sdpose.detectors import Boxes
 from heads.sdpose.metrics import Prediction, coco_figures, result_rows, wholebody_figures
 from heads.sdpose.persons import PERSON, Person
-from heads.sdpose.pose import PoseModel, box_problem, estimate_poses
+from heads.sdpose.estimation import PoseModel, box_problem, estimate_poses
 from training.pose_data import PoseData
 
 Find = Callable[[Engine, NDArray[np.uint8], float], Coroutine[Any, Any, Boxes]]

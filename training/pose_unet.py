@@ -24,7 +24,7 @@ from backbones.loading.added import POSE_CLASS
 from backbones.loading.variants import build_variant
 from backbones.rows import Capture, UNetRow
 from backbones.stable_diffusion import StableDiffusion
-from heads.sdpose.pose import PoseModel, stacked_features
+from heads.sdpose.estimation import PoseModel, stacked_features
 from training.parts import learns
 
 VARIANT = "pose"

@@ -70,7 +70,7 @@ def annotate(
     it was, and nothing is done twice. An image that can not be read is one failed item; all others are written, the
     failed ones are told on standard error, and the exit status is 2.
     """
-    from service.jobs.formats.written import check_format
+    from service.jobs.formats.export import check_format
     from service.jobs.sources import guess
     from service.jobs.tasks import task_parameters
 
@@ -152,7 +152,7 @@ async def _watch(store: JobStore, job_id: str, running: asyncio.Task[None]) -> N
 
 def _write(store: JobStore, job: Job, form: str, out: Path) -> None:
     """The results in their form, written beside and renamed; of many files, each by itself, or a zip."""
-    from service.jobs.formats.written import FOLDERS, text_pieces
+    from service.jobs.formats.export import FOLDERS, text_pieces
 
     try:
         if form in FOLDERS and out.suffix != ".zip":

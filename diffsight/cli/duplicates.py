@@ -12,7 +12,7 @@ from backbones.errors import InvalidInput
 from diffsight.cli.fit_classifier import Blocks
 from diffsight.cli.labelled_folder import SUFFIXES
 from diffsight.cli.options import AsJson, Backbone, Config, Device, DType
-from diffsight.cli.predict import open_engine, progress, read_image
+from diffsight.cli.local import open_engine, progress, read_image
 from service.settings.loader import load_settings
 
 if TYPE_CHECKING:

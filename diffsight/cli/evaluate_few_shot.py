@@ -10,7 +10,7 @@ import typer
 
 from backbones.errors import InvalidInput
 from diffsight.cli.options import AsJson, Backbone, Config, Device, DType
-from diffsight.cli.predict import open_engine, progress
+from diffsight.cli.local import open_engine, progress
 from diffsight.cli.predict_few_shot import Weights, with_weights
 from service.settings.loader import load_settings
 

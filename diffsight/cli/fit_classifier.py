@@ -11,7 +11,8 @@ import typer
 
 from backbones.errors import InvalidInput
 from diffsight.cli.options import AsJson, Backbone, Config, Device, DType
-from diffsight.cli.predict import Images, open_engine, progress, read_image
+from diffsight.cli.local import open_engine, progress, read_image
+from diffsight.cli.predict import Images
 from service.settings.loader import load_settings
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import typer
 
 from backbones.errors import InvalidInput
 from diffsight.cli.options import AsJson, Backbone, Config, Device
-from diffsight.cli.predict import open_engine
+from diffsight.cli.local import open_engine
 from service.settings.loader import load_settings
 
 

@@ -10,13 +10,14 @@ import typer
 
 from backbones.errors import InvalidInput
 from diffsight.cli.options import AsJson, Backbone, Config, Device, DType
-from diffsight.cli.predict import open_engine, progress, read_image, zero_shot_plan
+from diffsight.cli.local import open_engine, progress, read_image
+from diffsight.cli.predict import zero_shot_plan
 from service.settings.loader import load_settings
 
 if TYPE_CHECKING:
     from backbones.engine import DirectEngine
     from heads.results import Posterior
-    from service.library.calibration import Calibration
+    from heads.diffusion_classifier.calibration import Calibration
     from service.settings.loader import Settings
 
 
@@ -75,7 +76,7 @@ def zero_shot(
 
     import numpy as np
 
-    from service.library.calibration import Calibration, fitted
+    from heads.diffusion_classifier.calibration import Calibration, fit_way
 
     truth = np.array([labels.index(label) for _, label in files], dtype=np.int64)
     found = answers(engine, settings, files, labels, templates, [plan for plan, _ in plans])
@@ -87,7 +88,7 @@ def zero_shot(
         templates=templates,
         images=len(files),
         fits=tuple(
-            fitted(
+            fit_way(
                 way,
                 np.array([one.logits for one in of_way]),
                 truth,

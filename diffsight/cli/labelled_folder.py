@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backbones.errors import InvalidInput
-from diffsight.cli.predict import progress, read_image
+from diffsight.cli.local import progress, read_image
 from service.settings.loader import Settings
 
 if TYPE_CHECKING:

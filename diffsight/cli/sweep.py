@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from diffsight.cli.options import AsJson, Backbone, Config, Device, DType
-from diffsight.cli.predict import open_engine, progress
+from diffsight.cli.local import open_engine, progress
 from service.settings.loader import load_settings
 
 sweep = typer.Typer(

@@ -1,232 +1,175 @@
-"""Thousands of labels by a tree of them: a race among the children of each label on the way down."""
+"""The task `label-tree`: the way down a tree of thousands of the caller's own labels."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
-from math import prod
-from typing import Any
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
+from pydantic import BaseModel, Field
 
 from backbones.engine import Engine
-from backbones.errors import InvalidInput
-from heads.diffusion_classifier.anytime import Budget
-from heads.diffusion_classifier.classify import check_numbers, clean_latents, raced
-from heads.diffusion_classifier.hypotheses import Combine, Hypotheses, make_hypotheses
-from heads.diffusion_classifier.losses import Loss
-from heads.diffusion_classifier.posterior import Scale
-from heads.diffusion_classifier.preprocess import Interpolation
-from heads.diffusion_classifier.units import default_layout
-from heads.results import LabelPath, TreeLevel
-
-DEEPEST = 32
+from heads.diffusion_classifier import tree_descent
+from heads.diffusion_classifier.answers import PosteriorAnswer, posterior_fields
+from heads.diffusion_classifier.model import BudgetText, Loss, Template, ZeroShotModel, open_zero_shot
+from heads.diffusion_classifier.tree_descent import classify_tree, parse_tree
+from heads.inputs import InputCounts, Inputs
+from heads.results import LabelPath
+from heads.task import Limits, Options, Task
 
 
-@dataclass(frozen=True)
-class Label:
-    """A label, and the labels below it; none below a leaf."""
+class LabelTreeOptions(Options):
+    """The tree to descend, and how sure to be."""
 
-    text: str
-    children: tuple[Label, ...] = ()
-
-    @cached_property
-    def races(self) -> int:
-        """The most races on a way down from here. One child alone needs none."""
-        return max((child.races for child in self.children), default=0) + (len(self.children) > 1)
-
-
-def parse_tree(tree: object, *, most_labels: int = 100_000, most_children: int = 500) -> Label:
-    """The root of a tree that people wrote as nested JSON values; the root itself has no text.
-
-    tree: an object of labels and what is below each, as in {"animal": ["cat", "dog"], "vehicle": {"boat": []}}, or a
-    list of labels and of such objects. Nothing, null or an empty list is below a leaf.
-    Raises InvalidInput, about `tree`, with the place of what is wrong: no label, an empty one, one that stands twice
-    beside itself, what is neither text nor list nor object, too many labels, too deep.
-    """
-    counted = 0
-
-    def below(value: object, path: tuple[str, ...]) -> tuple[Label, ...]:
-        nonlocal counted
-        if len(path) > DEEPEST:
-            raise _refused(path[:3], f"is more than {DEEPEST} labels deep", "leave out levels")
-        pairs = list(_pairs(value, path))
-        counted += len(pairs)
-        if counted > most_labels:
-            raise InvalidInput("tree", f"more than {most_labels:,} labels", hint="send a smaller tree")
-        if len(pairs) > most_children:
-            told = f"has {len(pairs):,} labels right below it; a race takes {most_children:,}"
-            raise _refused(path, told, "put a level between")
-        seen: set[str] = set()
-        for text, _ in pairs:
-            if not text.strip():
-                raise _refused(path, f"has the empty label {text!r}", "write a word or a phrase")
-            if text in seen:
-                raise _refused(path, f"has the label {text!r} twice", "write it once")
-            seen.add(text)
-        return tuple(Label(text, below(under, (*path, text))) for text, under in pairs)
-
-    root = Label("", below(tree, ()))
-    if not root.children:
-        raise InvalidInput("tree", "it has no labels", hint='such as {"animal": ["cat", "dog"], "vehicle": ["car"]}')
-    return root
-
-
-def error_share(here: Label, left: float) -> float:
-    """The share of the allowed error that the race below `here` gets, of what the races above it left.
-
-    It is fixed by the tree alone, and the shares on any way down add up to the whole. For a wrong answer the race at
-    one of the right way's forks must have gone wrong, each with its own share at most.
-    """
-    return left / here.races
-
-
-async def classify_tree(
-    engine: Engine,
-    image: NDArray[np.uint8],
-    root: Label,
-    *,
-    templates: Sequence[str] = ("a photo of a {}.",),
-    combine: Combine = "mean",
-    confidence: float = 0.95,
-    budget: Budget | None = None,
-    loss: Loss = "l2",
-    temperature: float = 1.0,
-    interpolation: Interpolation = "bicubic",
-    on_progress: Callable[[LabelPath], None] | None = None,
-) -> LabelPath:
-    """The way down from the root on which each label beats its siblings, a race at every fork.
-
-    image: (H, W, 3) uint8 RGB. confidence: about the probability, over the order of units, that this is the way which
-    evaluating all siblings on all units leads; the error that this leaves is shared out among the forks. It says
-    nothing of whether a leaf elsewhere fits better than the one found. budget: of all races together; where it is
-    spent the way ends. The rest as in `classify_anytime`. on_progress: told the way so far after each look.
-    Raises InvalidInput for a tree whose labels can not be used, or that the network can not tell apart above the
-    leaves, and for a budget below one block of the first race.
-    """
-    started = time.perf_counter()
-    check_numbers(temperature, confidence)
-    forks = await engine.run_on_host(_forks, engine, root, templates, combine)
-    latents, key = await clean_latents(engine, image, interpolation)
-    scale = Scale(latents.numel(), temperature)
-    levels: list[TreeLevel] = []
-    shares: list[float] = []
-    path: tuple[str, ...] = ()
-    here, left, rest = root, 1.0, budget or Budget()
-    while here.children:
-        if len(here.children) == 1:
-            here = here.children[0]
-            path = (*path, here.text)
-            continue
-        hypotheses = forks[path]
-        layout = default_layout(len(hypotheses.members), len(engine.backbone.alphas_cumprod))
-        if levels and _spent(rest, started, layout.block_units * len(hypotheses.prompts)):
-            break
-        share = error_share(here, left)
-        shares.append(share)
-
-        def told(found: Any, under: tuple[str, ...] = path) -> None:
-            if on_progress is not None:
-                on_progress(_way((*under, found.label), [*levels, TreeLevel(under, found)], shares, complete=False))
-
-        posterior = await raced(
-            engine,
-            latents,
-            key,
-            hypotheses,
-            [child.text for child in here.children],
-            error_rate=(1 - confidence) * share,
-            budget=rest,
-            started=started,
-            layout=layout,
-            loss=loss,
-            scale=scale,
-            on_progress=told,
-        )
-        levels.append(TreeLevel(path, posterior))
-        here = next(child for child in here.children if child.text == posterior.label)
-        path, left = (*path, here.text), left - share
-        if rest.rows is not None:
-            rest = replace(rest, rows=rest.rows - posterior.rows)
-        if posterior.stopped == "budget":
-            break
-    return _way(path, levels, shares, complete=not here.children)
-
-
-def _way(path: tuple[str, ...], levels: Sequence[TreeLevel], shares: Sequence[float], *, complete: bool) -> LabelPath:
-    """shares: of the error, each race's own, fixed by the tree before anything was raced.
-
-    A wrong way leaves the right one at some fork, whose race had the level share * (1 - confidence): the confidence at
-    which every race could have stopped where it did is 1 minus the largest of the levels over their shares.
-    """
-    doubts = [(1 - (level.posterior.confidence or 0.0)) / share for level, share in zip(levels, shares, strict=True)]
-    return LabelPath(
-        path=path,
-        complete=complete,
-        levels=tuple(levels),
-        rows=sum(level.posterior.rows for level in levels),
-        probability=prod(max(level.posterior.probabilities) for level in levels),
-        confidence=1 - min(1.0, max(doubts, default=0.0)),
-        stopped="decided" if complete and (not levels or levels[-1].posterior.stopped != "budget") else "budget",
+    tree: dict[str, Any] | list[Any] = Field(
+        description='Labels by what is below them: `{"animal": ["cat", "dog"], "vehicle": {"boat": ["ferry"]}}`. A '
+        "list holds labels and such objects."
+    )
+    templates: list[Template] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=100,
+        description="Prompts with {} for the label. Unset: the server's own.",
+    )
+    confidence: float = Field(
+        default=0.95,
+        gt=0,
+        le=1,
+        description="About the probability that the way is the one that evaluating all siblings on all timesteps "
+        "leads. What may be wrong is shared out among the levels.",
+    )
+    budget: Annotated[int, Field(ge=1, le=1_000_000_000)] | BudgetText | None = Field(
+        default=None,
+        description="Of all levels together: a number of U-Net rows, or a time such as `250 ms`. Where it is spent the "
+        "way ends, `complete` or not.",
+    )
+    combine: Literal["mean", "best_prompt"] = Field(
+        default="mean",
+        description="With several templates: race labels by the mean over their prompts, or prompts by themselves.",
+    )
+    loss: Loss = Field(default="l2", description="How the error of the predicted noise is measured.")
+    temperature: float | None = Field(
+        default=None, ge=1e-6, le=1_000_000, description="What logits are divided by. Unset: the server's own."
     )
 
 
-def _spent(budget: Budget, started: float, block_rows: int) -> bool:
-    """Whether too little is left for one block of the next race."""
-    if budget.rows is not None and budget.rows < block_rows:
-        return True
-    return budget.seconds is not None and time.perf_counter() - started >= budget.seconds
+class LevelAnswer(PosteriorAnswer):
+    """One race on the way down."""
+
+    under: list[str] = Field(description="The labels chosen before it.")
 
 
-def _pairs(value: object, path: tuple[str, ...]) -> Iterator[tuple[str, object]]:
-    """Each label right below `path`, and what is below it."""
-    if value is None:
-        return
-    if isinstance(value, dict):
-        for text, under in value.items():
-            yield str(text), under
-    elif isinstance(value, list | tuple):
-        for one in value:
-            if isinstance(one, str):
-                yield one, None
-            elif isinstance(one, dict):
-                yield from _pairs(one, path)
-            else:
-                raise _refused(path, f"has {str(one)[:40]!r} in its list", "a list holds labels, or objects of labels")
-    else:
-        raise _refused(path, f"has {str(value)[:40]!r} below it", "a list or an object of labels belongs there")
+class PathAnswer(BaseModel):
+    """The way so far."""
+
+    label: str = Field(description="The last label of the path.")
+    path: list[str] = Field(description="Labels from the top of the tree down.")
+    complete: bool = Field(description="Whether the path ends in a leaf; false where the budget was spent before.")
+    probability: float = Field(description="Product of the probabilities of the labels on the path; not calibrated.")
+    confidence: float = Field(
+        description="About 1 minus the probability that all siblings on all timesteps would have led elsewhere."
+    )
+    rows: int = Field(description="U-Net rows spent.")
+    levels: list[LevelAnswer] = Field(description="The races, from the top down. A label without siblings is none.")
 
 
-def _forks(
-    engine: Engine, root: Label, templates: Sequence[str], combine: Combine
-) -> dict[tuple[str, ...], Hypotheses]:
-    """The hypotheses of every fork by the path to it: a label that can not be used is told before any row is spent."""
-    forks: dict[tuple[str, ...], Hypotheses] = {}
-    waiting: list[tuple[tuple[str, ...], Label]] = [((), root)]
-    while waiting:
-        path, here = waiting.pop()
-        waiting += [((*path, child.text), child) for child in here.children]
-        if not here.children:
-            continue
-        try:
-            hypotheses = make_hypotheses(engine, [child.text for child in here.children], templates, combine)
-        except InvalidInput as error:
-            if error.field != "labels":
-                raise
-            raise _refused(path, f"has a label that can not be used: {error.message}", error.hint) from error
-        by_text: dict[tuple[int, ...], Label] = {}
-        for child, own in zip(here.children, hypotheses.of_label, strict=True):
-            twin = by_text.setdefault(own, child)
-            if twin is not child and (twin.children or child.children):
-                told = f"has {twin.text!r} and {child.text!r}, which are one text to the network"
-                raise _refused(path, told, "only leaves may be, and then tie; merge the two")
-        forks[path] = hypotheses
-    return forks
+class LabelTreeResult(PathAnswer):
+    """The way down, and how it was reached."""
+
+    stopped: Literal["decided", "budget"]
+    templates: list[str]
 
 
-def _refused(path: tuple[str, ...], told: str, hint: str) -> InvalidInput:
-    place = " > ".join(one[:40] for one in path) if path else "the root"
-    return InvalidInput("tree", f"{place} {told}", hint=hint)
+async def run_label_tree(
+    engine: Engine,
+    model: ZeroShotModel,
+    inputs: Inputs,
+    options: LabelTreeOptions,
+    on_progress: Callable[[LabelPath], None] | None = None,
+) -> LabelPath:
+    """From the top of the tree down, each time to the label that wins a race among its siblings."""
+    return await classify_tree(
+        engine,
+        inputs.image,
+        parse_tree(options.tree),
+        templates=options.templates or model.templates,
+        combine=options.combine,
+        confidence=options.confidence,
+        budget=model.limit_budget(options.budget),
+        loss=options.loss,
+        temperature=options.temperature or model.temperature,
+        on_progress=on_progress,
+    )
+
+
+def complete_label_tree(
+    options: LabelTreeOptions, model: ZeroShotModel, counts: InputCounts, limits: Limits
+) -> LabelTreeOptions:
+    """The options with the model's templates and temperature.
+
+    Raises InvalidInput, with the place of what is wrong, for a tree that cannot be used or is beyond the limits.
+    """
+    templates = options.templates or list(model.templates)
+    read_tree(options.tree, len(templates), limits)
+    model.limit_budget(options.budget)
+    return options.model_copy(update={"templates": templates, "temperature": options.temperature or model.temperature})
+
+
+def read_tree(tree: object, templates: int, limits: Limits) -> tree_descent.Label:
+    """The root of a tree within the limits of one request. Raises InvalidInput with the place of what is wrong."""
+    most = max(1, min(limits.max_labels, limits.max_prompts // templates))
+    return parse_tree(tree, most_labels=limits.max_tree_labels, most_children=most)
+
+
+def path_fields(path: LabelPath) -> dict[str, Any]:
+    """The fields of a `PathAnswer`."""
+    return {
+        "label": path.path[-1],
+        "path": list(path.path),
+        "complete": path.complete,
+        "probability": path.probability,
+        "confidence": path.confidence,
+        "rows": path.rows,
+        "levels": [LevelAnswer(**posterior_fields(level.posterior), under=list(level.under)) for level in path.levels],
+    }
+
+
+def answer_label_tree(path: LabelPath, model: ZeroShotModel, options: LabelTreeOptions) -> LabelTreeResult:
+    """The way with its races."""
+    templates = list(options.templates or model.templates)
+    return LabelTreeResult(**path_fields(path), stopped=path.stopped, templates=templates)
+
+
+def progress_label_tree(path: LabelPath, model: ZeroShotModel, options: LabelTreeOptions) -> PathAnswer:
+    """The way so far."""
+    return PathAnswer(**path_fields(path))
+
+
+def label_tree_line(path: LabelPath) -> str:
+    """The way, for people; one that the budget ended above a leaf ends in dots."""
+    way = " > ".join(path.path) + ("" if path.complete else " > ...")
+    return f"{way}  {path.probability:.1%}, confidence {path.confidence:.1%} ({path.rows} rows)"
+
+
+def describe_label_tree(model: ZeroShotModel) -> dict[str, Any]:
+    """The templates and temperature of a request that gives none."""
+    return {"templates": list(model.templates), "temperature": model.temperature}
+
+
+TASK = Task(
+    name="label-tree",
+    summary="Classify an image by a tree of labels",
+    source="Diffusion Classifier (arXiv:2303.16203)",
+    inputs="image_texts",
+    options=LabelTreeOptions,
+    answer=LabelTreeResult,
+    open=open_zero_shot,
+    run=run_label_tree,
+    to_answer=answer_label_tree,
+    to_text=label_tree_line,
+    to_progress=progress_label_tree,
+    group="classify",
+    complete=complete_label_tree,
+    describe=describe_label_tree,
+    example={"tree": {"number": ["zero", "one"], "letter": ["a", "b"]}},
+    curl="""-F image=@cat.jpg -F 'tree={"animal": ["cat", "dog"], "vehicle": ["car", "boat"]}'""",
+)

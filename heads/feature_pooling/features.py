@@ -1,25 +1,31 @@
-"""Pooled features of a frozen diffusion network: one vector an image."""
+"""The task `features`: pooled features of a frozen diffusion network, one vector an image."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import BaseModel, BeforeValidator, Field
 from torch import Tensor
 from torch.nn import functional
 
 from backbones.engine import Engine
-from backbones.errors import InvalidInput
+from backbones.errors import InvalidInput, ModelNotFound
 from backbones.noise_schedule import add_noise, content_key, seeded_noise
 from backbones.rows import Capture, Captures, UNetRow
-from backbones.stable_diffusion import Description
+from backbones.stable_diffusion import Backbone, Description
 from heads.feature_pooling.blocks import resolve_blocks
 from heads.feature_pooling.pooling import pool
 from heads.feature_pooling.preprocess import Fit, check_image, fit_image, pixel_values
+from heads.inputs import InputCounts, Inputs
+from heads.outputs import npy_file
 from heads.results import Embeddings
+from heads.task import NPY, Form, Limits, Options, Task
 
 NoiseSource = Callable[[bytes, int, Sequence[int]], Tensor]
 """Noise (C, h, w) float32 for an image's content key, a noise index and a shape; the same for the same arguments."""
@@ -164,3 +170,167 @@ def _check(
         )
     if class_labels is not None and len(class_labels) != len(images):
         raise InvalidInput("class_labels", f"{len(class_labels)} labels for {len(images)} images", hint="one each")
+
+
+ORDER = (
+    "One vector an image, in the order sent. In a vector the timesteps follow each other as listed; within a timestep "
+    "the blocks as listed; within a block its channels, each with its pool_size x pool_size averages row by row."
+)
+
+
+def _number_if_digits(value: Any) -> Any:
+    # Forms and queries bring texts only, and no block's name is a number.
+    return int(value) if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10 else value
+
+
+Block = Annotated[
+    Annotated[int, Field(ge=1, le=1000)] | Annotated[str, Field(min_length=1, max_length=200)],
+    BeforeValidator(_number_if_digits),
+]
+
+
+class FeaturesOptions(Options):
+    """What to read of each image."""
+
+    blocks: list[Block] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=64,
+        description="Numbers of the network's blocks from 1, or their diffusers names such as `mid_block`; unset takes "
+        "the middle and one of the decoder.",
+    )
+    timesteps: list[Annotated[int, Field(ge=0, le=100_000)]] = Field(
+        default=[100],
+        min_length=1,
+        max_length=64,
+        description="Noise levels to look at. Each costs one row an image and noise.",
+    )
+    pool_size: int = Field(default=1, ge=1, le=64, description="Maps are averaged over a grid of so many cells a side.")
+    noise_samples: int = Field(default=1, ge=0, le=64, description="Noises to average over; 0 leaves the image clean.")
+    normalise: bool = Field(default=False, description="Scale each vector to length 1.")
+    fit: Fit = Field(default="crop", description="How an image that is not square is fitted.")
+
+
+class FeaturesResult(BaseModel):
+    """Vectors, and what stands where in them."""
+
+    vectors: list[list[float]] = Field(description=ORDER)
+    dimension: int
+    blocks: list[str]
+    timesteps: list[int]
+    pool_size: int
+    order: str = Field(default=ORDER, description="How a vector is laid out.")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FeatureModel:
+    """The backbone itself, as pooled features and fitted classifiers use it."""
+
+    backbone: Description
+
+    @property
+    def name(self) -> str:
+        """The backbone's name."""
+        return self.backbone.name
+
+    @property
+    def revision(self) -> str:
+        """The backbone's revision."""
+        return self.backbone.revision
+
+
+def open_features(backbone: Backbone, weights: object = None) -> FeatureModel:
+    """The backbone's own features. Raises ModelNotFound for a network whose blocks cannot be captured."""
+    if not backbone.description.sub_blocks:
+        raise ModelNotFound(
+            f"the network {backbone.description.name!r} has no feature maps to pool", hint="serve a Stable Diffusion"
+        )
+    return FeatureModel(backbone.description)
+
+
+async def run_features(
+    engine: Engine, head: FeatureModel, inputs: Inputs, options: FeaturesOptions, on_progress: object = None
+) -> Embeddings:
+    """One vector an image."""
+    return await pooled_features(
+        engine,
+        inputs.arrays,
+        blocks=options.blocks,
+        timesteps=options.timesteps,
+        pool_size=options.pool_size,
+        noise_samples=options.noise_samples,
+        normalise=options.normalise,
+        fit=options.fit,
+    )
+
+
+def feature_rows(options: FeaturesOptions, head: FeatureModel) -> int:
+    """U-Net rows an image."""
+    return len(options.timesteps) * max(1, options.noise_samples)
+
+
+def complete_features(
+    options: FeaturesOptions, head: FeatureModel, counts: InputCounts, limits: Limits
+) -> FeaturesOptions:
+    """The options as they are. Raises InvalidInput for more rows than the limits allow."""
+    rows = feature_rows(options, head) * counts.images
+    if rows > limits.max_rows_per_request:
+        raise InvalidInput(
+            "timesteps",
+            f"images, timesteps and noise_samples make {rows:,} U-Net rows; one request takes "
+            f"{limits.max_rows_per_request:,}",
+            hint="send fewer of them",
+        )
+    return options
+
+
+def answer_features(embeddings: Embeddings, head: FeatureModel, options: FeaturesOptions) -> FeaturesResult:
+    """The vectors as plain numbers."""
+    return FeaturesResult(
+        vectors=embeddings.vectors.tolist(),
+        dimension=embeddings.vectors.shape[1],
+        blocks=list(embeddings.blocks),
+        timesteps=list(embeddings.timesteps),
+        pool_size=embeddings.pool_size,
+    )
+
+
+def features_item(embeddings: Embeddings, head: FeatureModel, options: FeaturesOptions) -> dict[str, Any]:
+    """A job's vector of one image."""
+    return {
+        "vector": embeddings.vectors[0].tolist(),
+        "blocks": list(embeddings.blocks),
+        "timesteps": list(embeddings.timesteps),
+    }
+
+
+def features_line(embeddings: Embeddings) -> str:
+    """The size of a vector, for people."""
+    return f"{embeddings.vectors.shape[1]} numbers of {', '.join(embeddings.blocks)}"
+
+
+TASK = Task(
+    name="features",
+    summary="Feature vectors of images",
+    source="Diffusion Models Beat GANs on Image Classification (arXiv:2307.08702)",
+    inputs="images",
+    options=FeaturesOptions,
+    answer=FeaturesResult,
+    open=open_features,
+    run=run_features,
+    to_answer=answer_features,
+    to_text=features_line,
+    to_item=features_item,
+    forms={
+        "npy": Form(
+            NPY,
+            "the vectors as a float32 array file, (images, dimension)",
+            write=lambda embeddings, inputs, options: npy_file(embeddings.vectors),
+            file_name="features.npy",
+        )
+    },
+    complete=complete_features,
+    estimate_rows=feature_rows,
+    example={"timesteps": [100]},
+    curl="-F image=@cat.jpg -F image=@dog.jpg -F pool_size=2",
+)

@@ -27,8 +27,8 @@ from backbones.loading.ldm import build_unet
 from backbones.loading.variants import load_variant, save_unet
 from backbones.loading.weight_files import digest_of, fill, read_tensors, write_tensors
 from backbones.stable_diffusion import StableDiffusion, Variant
+from heads.sdpose.estimation import PoseModel
 from heads.sdpose.head import HeatmapHead
-from heads.sdpose.pose import PoseModel
 from heads.sdpose.skeletons import COCO_17, COCO_WHOLEBODY_133, Skeleton
 
 PUBLISHED_SIZE = (768, 1024)

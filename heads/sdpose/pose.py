@@ -1,177 +1,424 @@
-"""Keypoints of persons: boxes to crops, crops to U-Net rows, features to heat maps, heat maps to points."""
+"""The task `pose`: the keypoints of each person in an image."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn import functional
+from PIL import Image
+from pydantic import BaseModel, Field
 
 from backbones.engine import Engine
-from backbones.errors import InvalidInput
-from backbones.rows import Capture, Captures, UNetRow
-from heads.results import BoxesFrom, Keypoints
-from heads.sdpose import codec, crops
-from heads.sdpose.crops import Crop, Region
-from heads.sdpose.head import HeatmapHead
-from heads.sdpose.skeletons import Skeleton
+from backbones.errors import InvalidInput, ModelNotFound
+from backbones.loading.registry import Entry
+from backbones.stable_diffusion import Backbone, StableDiffusion
+from heads.inputs import InputCounts, Inputs
+from heads.outputs import png_file
+from heads.results import Keypoints
+from heads.sdpose import openpose
+from heads.sdpose.checkpoint import PUBLISHED_SIZE, is_fitted_for, open_pose
+from heads.sdpose.coco import coco_annotations, coco_category
+from heads.sdpose.crops import Crop
+from heads.sdpose.detectors import Boxes
+from heads.sdpose.estimation import PoseModel, box_problem, estimate_poses
+from heads.sdpose.metrics import person_score
+from heads.task import JSON, PNG, Form, Limits, Options, Task
 
-Boxes = NDArray[np.float64]
+POCKET = Path(__file__).parent / "pocket"
+"""The network that ships for the embedded backbone."""
+BODY_POINTS = 17
 
-# Persons whose features are held at a time: at full size one has 30 MB of them, and 120 MB of maps inside the head.
-_PERSONS_AT_ONCE = 16
+Box = Annotated[list[float], Field(min_length=4, max_length=4)]
+Persons = Literal["auto", "detector", "whole_image"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class PoseModel:
-    """A pose network: which rows to ask for, and the head that reads what they captured.
+class PersonFinder:
+    """What finds persons where a request sends no boxes.
 
-    head: on the backbone's device, in its number type. skeleton: what its maps stand for, in order.
-    size: (width, height) of the crops in pixels. variant: the U-Net that rows go through. timestep: of the rows.
-    features: modules whose outputs are read; several are brought to the largest one's size and put behind each other.
-    latent_scale: what unscaled latents are multiplied by. revision: changes when any answer could.
+    name: for answers. revision: of its weights as far as they are known, else its name.
+    find: (engine, image (H, W, 3) uint8 RGB, threshold) to the boxes whose score is the threshold at least.
     """
 
     name: str
-    head: HeatmapHead
-    skeleton: Skeleton
-    size: tuple[int, int]
-    variant: str
-    timestep: int
-    features: tuple[str, ...]
-    latent_scale: float
     revision: str
+    find: Callable[[Engine, NDArray[np.uint8], float], Coroutine[Any, Any, Boxes]]
 
 
-async def estimate_poses(
-    engine: Engine,
-    model: PoseModel,
-    image: NDArray[np.uint8],
-    boxes: Boxes | None = None,
+@dataclass(frozen=True, slots=True, eq=False)
+class PoseHead:
+    """A pose network with the server's defaults.
+
+    finder: None where the server has none; the whole image is one person then.
+    detector_threshold, keypoint_threshold: for requests that give none. max_persons: boxes of one request.
+    """
+
+    model: PoseModel
+    finder: PersonFinder | None = None
+    detector_threshold: float = 0.3
+    keypoint_threshold: float = 0.3
+    max_persons: int = 200
+    backbone_revision: str = ""
+
+    @property
+    def name(self) -> str:
+        """The network's name."""
+        return self.model.name
+
+    @property
+    def revision(self) -> str:
+        """Changes when any answer could: of the backbone, the network and what finds persons."""
+        revisions = [self.backbone_revision, self.model.revision]
+        return "+".join([*revisions, self.finder.revision] if self.finder is not None else revisions)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Poses:
+    """Keypoints, and what is wrong with each box: empty texts for good ones. Points of bad boxes are NaN."""
+
+    keypoints: Keypoints
+    problems: tuple[str, ...]
+    size: tuple[int, int]
+    detector: str = ""
+
+
+class PoseOptions(Options):
+    """Where persons are, and how they are looked at."""
+
+    boxes: list[Box] | None = Field(
+        default=None,
+        description="A box for each person: x, y, width, height in pixels of the upright image. The answer keeps their "
+        "order. A box may reach outside the image; one without width or height fails alone. An empty list means no "
+        "persons.",
+    )
+    box_scores: list[Annotated[float, Field(ge=0, le=1)]] | None = Field(
+        default=None, description="Scores of the boxes, one each, which come back and enter each person's score."
+    )
+    persons: Persons = Field(
+        default="auto",
+        description="Where boxes come from when none are sent: the server's detector, the whole image as one person, "
+        "or the detector if there is one and else the whole image.",
+    )
+    detector_threshold: float | None = Field(
+        default=None, ge=0, le=1, description="Lowest score of a detected person. Unset: the server's own."
+    )
+    keypoint_threshold: float | None = Field(
+        default=None,
+        ge=0,
+        le=10,
+        description="Lowest score of a point that is drawn, or visible in COCO's form. Unset: the server's own.",
+    )
+    points: Literal["all", "body"] = Field(
+        default="all", description="`body` answers the 17 of COCO alone, of a network with 133."
+    )
+    coordinates: Literal["pixels", "normalised"] = Field(
+        default="pixels", description="`normalised` divides x and y of `json` by the image's width and height."
+    )
+    crop: Crop = Field(
+        default="affine",
+        description="`affine` widens a box by a quarter and keeps its shape, as the published figures do; `stretch` is "
+        "what the published demo and the ComfyUI nodes do.",
+    )
+    flip_test: bool = Field(
+        default=False, description="Also look at the mirrored person: a little more exact at twice the cost."
+    )
+
+
+class PersonAnswer(BaseModel):
+    """One person."""
+
+    bbox: list[float] = Field(description="x, y, width, height in pixels.")
+    bbox_score: float = Field(description="1 for boxes without a score.")
+    score: float = Field(description="The box's score times the mean of the point scores above 0.2.")
+    keypoints: list[list[float]] = Field(description="x and y of each point, unclipped, in the order of `names`.")
+    keypoint_scores: list[float] = Field(
+        description="Maxima of heat maps: about 0 to 1, but they may pass 1 or be negative."
+    )
+    problem: str = Field(default="", description="Why this box was not looked at; its lists are empty then.")
+
+
+class PoseResult(BaseModel):
+    """The persons, in the order of their boxes, and what their points are."""
+
+    persons: list[PersonAnswer]
+    boxes_from: Literal["caller", "detector", "whole_image"]
+    detector: str = Field(description="Name of the detector that found them; empty where none did.")
+    names: list[str] = Field(description="One a point; left and right are the person's own.")
+    links: list[list[int]] = Field(description="Pairs of points, counted from 0, that a drawing joins.")
+    network: str
+    network_revision: str = Field(description="Changes when any answer could.")
+
+
+def open_pose_head(
+    backbone: Backbone,
+    weights: Path | Entry | None = None,
     *,
-    box_scores: Sequence[float] | None = None,
-    boxes_from: BoxesFrom = "caller",
-    crop: Crop = "affine",
-    flip_test: bool = False,
-) -> Keypoints:
-    """The keypoints of each box's person, in the order of the boxes.
+    crop_size: tuple[int, int] = PUBLISHED_SIZE,
+    finder: PersonFinder | None = None,
+    detector_threshold: float = 0.3,
+    keypoint_threshold: float = 0.3,
+    max_persons: int = 200,
+) -> PoseHead:
+    """The pose network in `weights`. crop_size: (width, height) of a published network's crops.
 
-    image: (H, W, 3) uint8 RGB. boxes: (N, 4) float, x, y, width, height in image pixels, which may reach outside; None
-    takes the whole image as one box. box_scores: (N,), 1 where none are given. boxes_from: what the result tells.
-    crop: how a box becomes the network's input; see `heads.sdpose.crops`. flip_test: also look at the mirrored crop and
-    average the maps: a little more accurate at twice the cost.
-    Returns `Keypoints`; for no boxes, of nobody.
-    Raises InvalidInput for boxes that are not (N, 4), not finite, or without width or height.
-    Source: arXiv:2509.24980, sections 3 and 4; SDPose's eval/SDPose_Evaluator.py. The latents are the VAE's mean, where
-    the original draws a sample, so that an image always gets the same answer.
+    Raises ModelNotFound without weights, and ModelNotFound and CheckpointError as `open_pose` does.
     """
+    if weights is None or not isinstance(backbone, StableDiffusion):
+        raise ModelNotFound(
+            "this server has no pose network for its backbone",
+            hint="set DIFFSIGHT_POSE__CHECKPOINT to a folder of SDPose, or to one that `diffsight fit pose` wrote",
+        )
+    folder = weights.weights if isinstance(weights, Entry) else weights
+    model = open_pose(backbone, folder, size=crop_size)
+    revision = backbone.description.revision
+    return PoseHead(model, finder, detector_threshold, keypoint_threshold, max_persons, revision)
+
+
+def shipped_pose(backbone: Backbone) -> Path | None:
+    """The folder of the network that ships for this backbone; None where none was fitted to it."""
+    return POCKET if isinstance(backbone, StableDiffusion) and is_fitted_for(POCKET, backbone) else None
+
+
+async def run_pose(
+    engine: Engine, head: PoseHead, inputs: Inputs, options: PoseOptions, on_progress: object = None
+) -> Poses:
+    """Keypoints of persons: of the request's boxes, else of the detector's, else of the whole image as one.
+
+    Raises ModelNotFound where a detector is wanted and the server has none, and InvalidInput for scores without boxes.
+    """
+    image = inputs.image
     height, width = image.shape[:2]
-    if boxes is None:
-        boxes, boxes_from = np.array([[0.0, 0.0, width, height]]), "whole_image"
-    check_boxes(boxes)
-    scores = np.ones(len(boxes)) if box_scores is None else np.asarray(box_scores, dtype=np.float64)
-    points = np.zeros((len(boxes), len(model.skeleton), 2))
+    estimate = partial(estimate_poses, engine, head.model, image, crop=options.crop, flip_test=options.flip_test)
+    detector = ""
+    if options.boxes is not None:
+        keypoints, problems = await _estimate_boxes(estimate, options.boxes, options.box_scores)
+    elif options.persons == "whole_image" or (options.persons == "auto" and head.finder is None):
+        keypoints, problems = await estimate(), ("",)
+    else:
+        finder = _require_finder(head)
+        threshold = head.detector_threshold if options.detector_threshold is None else options.detector_threshold
+        boxes, scores = await finder.find(engine, image, threshold)
+        most = head.max_persons
+        keypoints = await estimate(boxes[:most], box_scores=scores[:most].tolist(), boxes_from="detector")
+        problems, detector = ("",) * len(keypoints.boxes), finder.name
+    if options.points == "body":
+        keypoints = keep_body(keypoints)
+    return Poses(keypoints, problems, (width, height), detector)
+
+
+def _require_finder(head: PoseHead) -> PersonFinder:
+    if head.finder is None:
+        raise ModelNotFound(
+            "this server has no person detector",
+            hint="set DIFFSIGHT_POSE__DETECTOR, or send `boxes`, or persons=whole_image",
+        )
+    return head.finder
+
+
+async def _estimate_boxes(
+    estimate: Callable[..., Coroutine[Any, Any, Keypoints]],
+    boxes: Sequence[Sequence[float]],
+    box_scores: Sequence[float] | None,
+) -> tuple[Keypoints, tuple[str, ...]]:
+    """Keypoints of the request's boxes, and the problem of each; bad boxes are left out of the network's work."""
+    corners = np.array(boxes, dtype=np.float64).reshape(-1, 4)
+    scores = np.ones(len(corners)) if box_scores is None else np.array(box_scores, dtype=np.float64)
+    if len(scores) != len(corners):
+        raise InvalidInput("box_scores", f"{len(scores)} scores for {len(corners)} boxes", hint="send one a box")
+    problems = tuple(box_problem(box) for box in corners)
+    good = np.array([not problem for problem in problems], dtype=bool)
+    keypoints = await estimate(corners[good], box_scores=scores[good].tolist())
+    return _with_gaps(keypoints, corners, scores, good), problems
+
+
+def _with_gaps(
+    keypoints: Keypoints, boxes: NDArray[np.float64], scores: NDArray[np.float64], good: NDArray[np.bool_]
+) -> Keypoints:
+    """Keypoints of all boxes (N, 4) with scores (N,), in their order: NaN and 0 for those that were left out."""
+    points = np.full((len(boxes), len(keypoints.names), 2), np.nan)
     point_scores = np.zeros(points.shape[:2], dtype=np.float32)
-    context = (await empty_context(engine)) if len(boxes) else None
-    for start in range(0, len(boxes), _PERSONS_AT_ONCE):
-        chosen = slice(start, start + _PERSONS_AT_ONCE)
-        xyxy = crops.corners(boxes[chosen])
-        cut, regions = await engine.run_on_host(cut_crops, image, xyxy, model.size, crop)
-        pixels = await engine.run_on_host(lambda cut=cut: [crops.pixel_values(one) for one in cut])
-        mirrored = [one.flip(-1) for one in pixels] if flip_test else []
-        latents = await engine.encode([*pixels, *mirrored])
-        rows = await engine.run(pose_rows, model, latents, context)
-        captures = await engine.unet(rows)
-        found, found_scores = await engine.run(_decoded, model, captures, flip_test)
-        points[chosen] = [crops.to_image(one, region, model.size) for one, region in zip(found, regions, strict=True)]
-        point_scores[chosen] = found_scores
-    return Keypoints(
-        points, point_scores, np.asarray(boxes, dtype=np.float64), scores, boxes_from,
-        model.skeleton.names, model.skeleton.links,
-    )  # fmt: skip
+    points[good], point_scores[good] = keypoints.points, keypoints.scores
+    return Keypoints(points, point_scores, boxes, scores, "caller", keypoints.names, keypoints.links)
 
 
-def check_boxes(boxes: Boxes) -> None:
-    """Raises InvalidInput unless boxes are (N, 4) x, y, width, height: finite numbers, width and height above 0."""
-    if boxes.ndim != 2 or boxes.shape[1] != 4:
-        raise InvalidInput("boxes", f"an array of shape {boxes.shape}", hint="send [x, y, width, height] for each box")
-    for index, box in enumerate(boxes):
-        if problem := box_problem(box):
-            raise InvalidInput("boxes", f"box {index}: {problem}", hint="send x, y, width, height in pixels")
+def keep_body(keypoints: Keypoints) -> Keypoints:
+    """The 17 points of the body, of 17 or 133."""
+    return replace(
+        keypoints,
+        points=keypoints.points[:, :BODY_POINTS],
+        scores=keypoints.scores[:, :BODY_POINTS],
+        names=keypoints.names[:BODY_POINTS],
+        links=tuple(link for link in keypoints.links if max(link) < BODY_POINTS),
+    )
 
 
-_LEAST_SIDE = 0.001
-"""Pixels. Below, the scale from box to crop leaves what floats can hold."""
+def complete_pose(options: PoseOptions, head: PoseHead, counts: InputCounts, limits: Limits) -> PoseOptions:
+    """The options with the server's thresholds. Raises InvalidInput for boxes that one request cannot send."""
+    count = len(options.boxes or ())
+    if count > head.max_persons:
+        raise InvalidInput("boxes", f"{count} boxes; one request takes {head.max_persons}", hint="send fewer")
+    if options.box_scores is not None and len(options.box_scores) != count:
+        raise InvalidInput("box_scores", f"{len(options.box_scores)} scores for {count} boxes", hint="send one a box")
+    if options.boxes is not None and options.persons != "auto":
+        raise InvalidInput("persons", f"{options.persons!r} beside boxes", hint="send boxes, or persons, not both")
+    defaults = {
+        name: getattr(head, name)
+        for name in ("detector_threshold", "keypoint_threshold")
+        if getattr(options, name) is None
+    }
+    return options.model_copy(update=defaults)
 
 
-def box_problem(box: NDArray[np.float64]) -> str:
-    """What is wrong with a box (4,) of x, y, width, height; empty where nothing is."""
-    x, y, width, height = (float(value) for value in box)
-    if not np.isfinite(box).all() or max(abs(float(value)) for value in box) > 1e6:
-        return f"{[x, y, width, height]} holds what is no pixel coordinate"
-    if width < _LEAST_SIDE or height < _LEAST_SIDE:
-        return f"its width and height are {width:g} and {height:g}; both must be above 0, by {_LEAST_SIDE} at least"
-    return ""
-
-
-async def empty_context(engine: Engine) -> Tensor:
-    """The text encoder's states of the empty prompt without padding, (2, D): what SDPose's U-Net attends to.
-
-    The encoder is causal, so the padding behind the two tokens changes nothing about them.
-    """
-    length = len(engine.tokenize([""])[0])
-    return (await engine.embed([""]))[0][:length]
-
-
-def cut_crops(
-    image: NDArray[np.uint8], xyxy: NDArray[np.float32], size: tuple[int, int], crop: Crop
-) -> tuple[list[NDArray[np.uint8]], list[Region]]:
-    """The crop of each box and the region that it shows.
-
-    image: (H, W, 3) uint8. xyxy: (N, 4) float32 corners. size: (width, height). Returns N crops (height, width, 3).
-    """
-    cut = crops.affine_crop if crop == "affine" else crops.stretch_crop
-    pairs = [cut(image, corners, size) for corners in xyxy]
-    return [one for one, _ in pairs], [region for _, region in pairs]
-
-
-def pose_rows(model: PoseModel, latents: Sequence[Tensor], context: Tensor | None) -> list[UNetRow]:
-    """One row a crop. latents: (C, h, w) each, unscaled and clean: no noise is added. context: (T, D)."""
-    capture = Capture(features=model.features)
+def answer_persons(poses: Poses, *, normalised: bool = False) -> list[PersonAnswer]:
+    """Each person as plain numbers; coordinates to a thousandth of a pixel."""
+    keypoints = poses.keypoints
+    scale, digits = (list(poses.size), 6) if normalised else ([1, 1], 3)
     return [
-        UNetRow(one * model.latent_scale, model.timestep, context, capture, variant=model.variant) for one in latents
+        PersonAnswer(
+            bbox=keypoints.boxes[index].tolist(),
+            bbox_score=float(keypoints.box_scores[index]),
+            score=round(person_score(keypoints.scores[index], float(keypoints.box_scores[index])), 6),
+            keypoints=[] if problem else (keypoints.points[index] / scale).round(digits).tolist(),
+            keypoint_scores=[] if problem else [round(float(score), 6) for score in keypoints.scores[index]],
+            problem=problem,
+        )
+        for index, problem in enumerate(poses.problems)
     ]
 
 
-def stacked_features(model: PoseModel, captures: Sequence[Captures]) -> Tensor:
-    """What the head reads of the rows: (B, C, h, w), several feature maps at the size of the largest one."""
-    maps = [torch.stack([got.features[name] for got in captures]) for name in model.features]
-    largest = max((tuple(one.shape[-2:]) for one in maps), key=lambda shape: shape[0] * shape[1])
-    same = [
-        one
-        if tuple(one.shape[-2:]) == largest
-        else functional.interpolate(one, largest, mode="bilinear", align_corners=False)
-        for one in maps
-    ]
-    return same[0] if len(same) == 1 else torch.cat(same, dim=1)
+def answer_pose(poses: Poses, head: PoseHead, options: PoseOptions) -> PoseResult:
+    """The persons, and what their points are."""
+    return PoseResult(
+        persons=answer_persons(poses, normalised=options.coordinates == "normalised"),
+        boxes_from=poses.keypoints.boxes_from,
+        detector=poses.detector,
+        names=list(poses.keypoints.names),
+        links=[list(link) for link in poses.keypoints.links],
+        network=head.model.name,
+        network_revision=head.model.revision,
+    )
 
 
-@torch.no_grad()
-def heatmaps(model: PoseModel, captures: Sequence[Captures]) -> Tensor:
-    """Heat maps of rows, (B, K, H, W) float32, on the device. A row alone gives what it gives in a batch."""
-    return torch.cat([model.head(stacked_features(model, [got])).float() for got in captures])
+def pose_item(poses: Poses, head: PoseHead, options: PoseOptions) -> dict[str, Any]:
+    """A job's persons of one image."""
+    return {
+        "persons": [person.model_dump() for person in answer_persons(poses)],
+        "boxes_from": poses.keypoints.boxes_from,
+        "names": list(poses.keypoints.names),
+        "links": [list(link) for link in poses.keypoints.links],
+        "keypoint_threshold": options.keypoint_threshold,
+    }
 
 
-def _decoded(
-    model: PoseModel, captures: Sequence[Captures], flip_test: bool
-) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
-    """Points (N, K, 2) in crop pixels and scores (N, K); of the flip test's rows the second half are mirrored."""
-    maps = heatmaps(model, captures)
-    if flip_test:
-        maps, of_mirrored = maps.chunk(2)
-        maps = codec.merge_flipped(maps, of_mirrored, model.skeleton.flip_indices)
-    return codec.decode(maps, model.size)
+def pose_line(poses: Poses) -> str:
+    """How many persons, for people."""
+    scores = ", ".join(f"{float(person.mean()):.2f}" for person in poses.keypoints.scores)
+    count = len(poses.keypoints.scores)
+    persons = f"{count} person{'s' if count != 1 else ''} by {poses.keypoints.boxes_from}"
+    return persons + (f", mean point scores {scores}" if count else "")
+
+
+def describe_pose(head: PoseHead) -> dict[str, Any]:
+    """The network, its points and the server's thresholds."""
+    return {
+        "network": head.model.name,
+        "revision": head.model.revision,
+        "points": len(head.model.skeleton),
+        "detector": head.finder.name if head.finder is not None else "",
+        "detector_threshold": head.detector_threshold,
+        "keypoint_threshold": head.keypoint_threshold,
+    }
+
+
+class CocoPoses(BaseModel):
+    """The answer as `format=coco`: one image with its persons in COCO's keypoint layout."""
+
+    images: list[dict[str, Any]]
+    annotations: list[dict[str, Any]] = Field(description="Of 133 points in COCO-WholeBody's five lists.")
+    categories: list[dict[str, Any]]
+
+
+def write_coco(poses: Poses, inputs: Inputs, options: PoseOptions) -> bytes:
+    """One image with its persons in COCO's keypoint layout, as JSON."""
+    width, height = poses.size
+    image: dict[str, Any] = {"id": 1, "width": width, "height": height, "file_name": ""}
+    annotations = coco_annotations(poses.keypoints, threshold=options.keypoint_threshold or 0.0)
+    categories = [coco_category(poses.keypoints)]
+    return CocoPoses(images=[image], annotations=annotations, categories=categories).model_dump_json().encode()
+
+
+class OpenPosePeople(BaseModel):
+    """The answer as `format=openpose_json`."""
+
+    people: list[dict[str, list[float]]] = Field(description="x, y and score of each point, a flat list a part.")
+    canvas_width: int
+    canvas_height: int
+
+
+def write_openpose_json(poses: Poses, inputs: Inputs, options: PoseOptions) -> bytes:
+    """The persons as OpenPose and ControlNet's tools write them."""
+    width, height = poses.size
+    return OpenPosePeople(**openpose.openpose_json(poses.keypoints, height, width)).model_dump_json().encode()
+
+
+def write_skeletons(poses: Poses, inputs: Inputs, options: PoseOptions, *, over_image: bool) -> bytes:
+    """Skeletons over the image, or on black as ControlNet takes them, as a PNG file."""
+    width, height = poses.size
+    threshold = options.keypoint_threshold or 0.0
+    canvas = openpose.skeleton_picture(poses.keypoints, height, width, threshold=threshold)
+    return png_file(Image.fromarray(openpose.overlay(inputs.image, canvas) if over_image else canvas))
+
+
+def check_drawable(form: str, options: PoseOptions, head: PoseHead) -> None:
+    """Raises InvalidInput for a network whose points no skeleton is known for."""
+    if len(head.model.skeleton) not in (17, 133):
+        raise InvalidInput("format", f"{form!r} needs COCO's 17 points or the 133", hint="send format=json")
+
+
+TASK = Task(
+    name="pose",
+    summary="Keypoints of the persons in an image",
+    source="SDPose (arXiv:2509.24980)",
+    inputs="image",
+    options=PoseOptions,
+    answer=PoseResult,
+    open=open_pose_head,
+    run=run_pose,
+    to_answer=answer_pose,
+    to_text=pose_line,
+    to_item=pose_item,
+    forms={
+        "coco": Form(JSON, "COCO annotations", write=write_coco, answer=CocoPoses),
+        "openpose_json": Form(
+            JSON,
+            "OpenPose's JSON",
+            write=write_openpose_json,
+            answer=OpenPosePeople,
+            check=partial(check_drawable, "openpose_json"),
+        ),
+        "overlay": Form(
+            PNG,
+            "the image with skeletons",
+            write=partial(write_skeletons, over_image=True),
+            check=partial(check_drawable, "overlay"),
+        ),
+        "openpose": Form(
+            PNG,
+            "skeletons on black, as ControlNet takes them",
+            write=partial(write_skeletons, over_image=False),
+            check=partial(check_drawable, "openpose"),
+        ),
+    },
+    exports=frozenset({"coco", "label-studio", "cvat", "yolo", "openpose"}),
+    complete=complete_pose,
+    describe=describe_pose,
+    request_only=frozenset({"coordinates"}),
+    example={"boxes": [[2, 0, 12, 16]], "flip_test": False},
+    curl="-F image=@team.jpg -F 'boxes=[[10,20,80,200],[90,25,70,190]]'",
+    shipped=shipped_pose,
+)

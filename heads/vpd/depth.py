@@ -1,20 +1,35 @@
-"""Metric depth of an image of any size, in one pass or by the published protocol."""
+"""The task `depth`: metres at every pixel of an image of any size, in one pass or by the published protocol."""
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Sequence
-from typing import Literal
+from functools import partial
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, Field
 from torch import Tensor
 
 from backbones.engine import Engine
 from backbones.errors import InvalidInput
 from heads.images import check_image, pad_to_multiple, resize, resize_maps, to_pixel_values
+from heads.inputs import InputCounts, Inputs
+from heads.outputs import (
+    METRES_PER_UNIT,
+    DepthStatistics,
+    depth_overlay,
+    depth_picture,
+    depth_png,
+    depth_statistics,
+    npy_file,
+)
 from heads.results import DepthMap
+from heads.task import NPY, PNG, Form, Limits, Options, Task, is_none
 from heads.vpd.features import make_row, pyramid
 from heads.vpd.heads import DepthHead, in_chunks
+from heads.vpd.opening import open_task_head, shipped_head
 from heads.vpd.preprocess import shorter_side
 from heads.vpd.windows import even_starts, flipped, merged
 
@@ -113,3 +128,129 @@ async def _windowed(
 
 def _scaled(image: NDArray[np.uint8], size: tuple[int, int]) -> Tensor:
     return to_pixel_values(resize(image, size))
+
+
+class DepthOptions(Options):
+    """How depth is computed."""
+
+    scene: str | None = Field(
+        default=None,
+        max_length=100,
+        description="Scene class of the published network, by name such as `kitchen` or by row. Unset: the mean of all "
+        "classes. Fitted heads have none.",
+    )
+    protocol: Protocol = Field(
+        default="fast",
+        description="`published` averages square windows and their mirror images; `fast` runs one pass.",
+    )
+    windows: int = Field(default=2, ge=1, le=64, description="Windows along the longer side, for `published`.")
+    flip: bool = Field(default=True, description="Also run each window's mirror image, for `published`.")
+    maps: bool = Field(
+        default=True, description="Include the depth map in the JSON answer, some bytes a pixel; else its figures only."
+    )
+
+
+class DepthResult(BaseModel):
+    """Depth of one image."""
+
+    statistics: DepthStatistics
+    unit: Literal["metre"] = "metre"
+    metres_per_unit: float = Field(default=METRES_PER_UNIT, description="Scale of `png16`.")
+    png16: str | None = Field(
+        default=None, exclude_if=is_none, description="The depth map, a 16-bit grey PNG file in base64."
+    )
+    max_metres: float = Field(description="The largest depth that the network can give.")
+    scene: str = Field(description="The scene class in use; `mean` for the mean of all, empty where the head has none.")
+    scene_given: bool = Field(description="Whether the request named the scene class.")
+    head: str
+
+
+async def run_depth(
+    engine: Engine, head: DepthHead, inputs: Inputs, options: DepthOptions, on_progress: object = None
+) -> DepthMap:
+    """Metres at every pixel of the image."""
+    return await predict_depth(
+        engine,
+        inputs.image,
+        head,
+        scene=options.scene,
+        protocol=options.protocol,
+        windows=options.windows,
+        flip=options.flip,
+    )
+
+
+def answer_depth(depth: DepthMap, head: DepthHead, options: DepthOptions) -> DepthResult:
+    """The figures of a depth map, and the map as a file."""
+    return DepthResult(
+        statistics=depth_statistics(depth),
+        png16=base64.b64encode(depth_png(depth)).decode() if options.maps else None,
+        max_metres=depth.max_metres,
+        scene=depth.scene,
+        scene_given=depth.scene_given,
+        head=head.name,
+    )
+
+
+def complete_depth(options: DepthOptions, head: DepthHead, counts: InputCounts, limits: Limits) -> DepthOptions:
+    """The options as they are. Raises InvalidInput for a scene that the head does not know."""
+    choose_context(head, options.scene)
+    return options
+
+
+def depth_line(depth: DepthMap) -> str:
+    """The range of a depth map, for people."""
+    figures = depth_statistics(depth)
+    return f"{figures.minimum:.2f} to {figures.maximum:.2f} m, median {figures.median:.2f} m"
+
+
+def describe_depth(head: DepthHead) -> dict[str, Any]:
+    """What a caller may want to know of the head."""
+    return {"head": head.name, "size": head.size, "max_metres": head.max_metres, "scenes": list(head.scenes)}
+
+
+TASK = Task(
+    name="depth",
+    summary="Metric depth of an image",
+    source="VPD (arXiv:2303.02153)",
+    inputs="image",
+    options=DepthOptions,
+    answer=DepthResult,
+    open=partial(open_task_head, "depth"),
+    run=run_depth,
+    to_answer=answer_depth,
+    to_text=depth_line,
+    forms={
+        "png16": Form(
+            PNG,
+            f"grey, value times {METRES_PER_UNIT} is metres",
+            write=lambda depth, inputs, options: depth_png(depth),
+            headers=lambda depth: {"X-Depth-Metres-Per-Unit": str(METRES_PER_UNIT), "X-Depth-Scene": depth.scene},
+        ),
+        "npy": Form(
+            NPY,
+            "float32 metres",
+            write=lambda depth, inputs, options: npy_file(depth.metres),
+            file_name="depth.npy",
+            headers=lambda depth: {"X-Depth-Metres-Per-Unit": "1", "X-Depth-Scene": depth.scene},
+        ),
+        "colour": Form(
+            PNG,
+            "a picture, near is bright",
+            write=lambda depth, inputs, options: depth_picture(depth),
+            headers=lambda depth: {"X-Depth-Scene": depth.scene},
+        ),
+        "overlay": Form(
+            PNG,
+            "the same over the image",
+            write=lambda depth, inputs, options: depth_overlay(inputs.image, depth),
+            headers=lambda depth: {"X-Depth-Scene": depth.scene},
+        ),
+    },
+    exports=frozenset({"png"}),
+    complete=complete_depth,
+    describe=describe_depth,
+    example={"protocol": "fast"},
+    curl="-F image=@room.jpg -F format=colour -o depth.png",
+    shipped=partial(shipped_head, "depth"),
+)

@@ -44,6 +44,7 @@ class DepthHead:
     maps: bool = False
     variant: str = ""
     name: str = ""
+    revision: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,6 +62,7 @@ class SegmentationHead:
     size: int = 512
     variant: str = ""
     name: str = ""
+    revision: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,6 +80,7 @@ class ReferringHead:
     squash: bool = True
     variant: str = ""
     name: str = ""
+    revision: str = ""
 
 
 Head = DepthHead | SegmentationHead | ReferringHead

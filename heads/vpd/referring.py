@@ -1,21 +1,29 @@
-"""Referring segmentation: the mask that an expression names."""
+"""The task `referring`: the mask that an expression names."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import BaseModel, Field, StringConstraints, model_validator
+from pydantic_core import PydanticCustomError
 from torch import Tensor
 
 from backbones.engine import Engine
 from backbones.errors import InvalidInput
 from heads.images import check_image, pad_to_multiple, resize, resize_maps, to_pixel_values
+from heads.inputs import Inputs
+from heads.outputs import MASK_EXPORTS, MaskAnswer, MaskForm, mask_answers, mask_png, masks_overlay, npy_file
 from heads.results import Masks
+from heads.task import JSON, NPY, PNG, Form, Options, Task
 from heads.vpd.features import make_row, pyramid
 from heads.vpd.heads import ReferringHead, in_chunks
+from heads.vpd.opening import open_task_head, shipped_head
 from heads.vpd.preprocess import shorter_side
 
 CELL = 8
@@ -28,6 +36,14 @@ class Expression:
     given: str
     read: str
     cut: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ExpressionMasks:
+    """The masks of several expressions, and how each was read."""
+
+    masks: Masks
+    expressions: tuple[Expression, ...]
 
 
 async def predict_referring(
@@ -116,3 +132,132 @@ def read_expression(engine: Engine, text: str, tokens: int) -> Expression:
 @torch.no_grad()
 def _adapted(head: ReferringHead, texts: Sequence[Tensor]) -> list[Tensor]:
     return [head.network.context(text) for text in texts]
+
+
+Text = Annotated[str, StringConstraints(max_length=10_000)]
+
+
+class ReferringOptions(Options):
+    """What to find in an image."""
+
+    expression: Text | None = Field(default=None, description="What to find; `expressions` takes several.")
+    expressions: list[Text] | None = Field(
+        default=None, min_length=1, max_length=64, description="What to find, a mask for each."
+    )
+    threshold: float = Field(default=0.5, gt=0, lt=1, description="Probability from which a pixel is in the mask.")
+
+    @model_validator(mode="after")
+    def _one_or_several(self) -> ReferringOptions:
+        if (self.expression is None) == (self.expressions is None):
+            raise PydanticCustomError("one_of", "Send either `expression` or `expressions`", {"field": "expressions"})
+        return self
+
+    def texts(self) -> list[str]:
+        """All expressions, in the order sent."""
+        return self.expressions or ([] if self.expression is None else [self.expression])
+
+
+class ExpressionAnswer(MaskAnswer):
+    """The mask of one expression."""
+
+    read: str = Field(description="The words that the network read.")
+    cut: bool = Field(description="Whether the expression was too long and its end was left out.")
+
+
+class ReferringResult(BaseModel):
+    """Masks in the order of the expressions."""
+
+    masks: list[ExpressionAnswer]
+    head: str
+
+
+async def run_referring(
+    engine: Engine, head: ReferringHead, inputs: Inputs, options: ReferringOptions, on_progress: object = None
+) -> ExpressionMasks:
+    """A mask for each expression."""
+    masks, expressions = await predict_referring(
+        engine, inputs.image, head, options.texts(), threshold=options.threshold
+    )
+    return ExpressionMasks(masks, tuple(expressions))
+
+
+def answer_referring(
+    result: ExpressionMasks, head: ReferringHead, options: ReferringOptions, *, form: MaskForm = "rle"
+) -> ReferringResult:
+    """The masks with how each expression was read, their shapes as `form` says."""
+    masks = mask_answers(result.masks, form=form)
+    return ReferringResult(
+        masks=[
+            ExpressionAnswer(**mask.model_dump(), read=expression.read, cut=expression.cut)
+            for mask, expression in zip(masks, result.expressions, strict=True)
+        ],
+        head=head.name,
+    )
+
+
+def referring_item(result: ExpressionMasks, head: ReferringHead, options: ReferringOptions) -> dict[str, Any]:
+    """A job's masks: the category of each is its expression's place, from 1."""
+    answer = answer_referring(result, head, options)
+    masks = [{"category_id": place, **mask.model_dump(mode="json")} for place, mask in enumerate(answer.masks, 1)]
+    return {"masks": masks, "head": head.name}
+
+
+def referring_line(result: ExpressionMasks) -> str:
+    """The share of each mask, for people."""
+    names, masks = result.masks.names, result.masks.masks
+    return ", ".join(f"{name}: {mask.mean():.1%}" for name, mask in zip(names, masks, strict=True))
+
+
+def describe_referring(head: ReferringHead) -> dict[str, Any]:
+    """What a caller may want to know of the head."""
+    return {"head": head.name, "size": head.size, "tokens": head.tokens}
+
+
+def check_one_expression(options: ReferringOptions, head: ReferringHead) -> None:
+    """Raises InvalidInput for several expressions, whose masks one PNG cannot hold."""
+    if len(options.texts()) > 1:
+        raise InvalidInput(
+            "format", "one PNG holds the mask of one expression", hint="send format=npy, or one expression"
+        )
+
+
+TASK = Task(
+    name="referring",
+    summary="The mask that an expression names",
+    source="VPD (arXiv:2303.02153)",
+    inputs="image_texts",
+    options=ReferringOptions,
+    answer=ReferringResult,
+    open=partial(open_task_head, "referring"),
+    run=run_referring,
+    to_answer=answer_referring,
+    to_text=referring_line,
+    to_item=referring_item,
+    group="segmentation",
+    forms={
+        "rle": Form(JSON, "masks as COCO RLE, as `json` has them", to_answer=answer_referring),
+        "polygons": Form(JSON, "masks as outlines", to_answer=partial(answer_referring, form="polygons")),
+        "png": Form(
+            PNG,
+            "the mask of one expression, 255 inside",
+            write=lambda result, inputs, options: mask_png(result.masks.masks[0]),
+            check=check_one_expression,
+        ),
+        "npy": Form(
+            NPY,
+            "bool, (expressions, height, width)",
+            write=lambda result, inputs, options: npy_file(result.masks.masks),
+            file_name="masks.npy",
+        ),
+        "overlay": Form(
+            PNG,
+            "the image with the masks",
+            write=lambda result, inputs, options: masks_overlay(inputs.image, result.masks),
+        ),
+    },
+    exports=MASK_EXPORTS,
+    describe=describe_referring,
+    example={"expression": "the white stroke"},
+    curl="-F image=@table.jpg -F 'expression=the red cup'",
+    shipped=partial(shipped_head, "referring"),
+)

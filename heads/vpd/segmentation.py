@@ -1,20 +1,35 @@
-"""Semantic segmentation of an image of any size: one pass, sliding windows, or several scales and mirror images."""
+"""The task `segmentation`: the class of every pixel, by one pass, sliding windows, or several scales of them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from functools import partial
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import BaseModel, Field
 from torch import Tensor
 
 from backbones.engine import Engine
 from heads.images import check_image, pad_to_multiple, resize, resize_maps, resize_sharp, to_pixel_values
+from heads.inputs import Inputs
+from heads.outputs import (
+    MASK_EXPORTS,
+    MaskAnswer,
+    MaskForm,
+    class_map_png,
+    class_masks,
+    class_overlay,
+    mask_answers,
+    npy_file,
+)
 from heads.results import ClassMap
+from heads.task import JSON, NPY, PNG, Form, Options, Task
 from heads.vpd.features import make_row, pyramid
 from heads.vpd.heads import SegmentationHead, in_chunks
+from heads.vpd.opening import open_task_head, shipped_head
 from heads.vpd.preprocess import ade_size, shorter_side
 from heads.vpd.windows import flipped, grid_starts, merged
 
@@ -105,3 +120,102 @@ def enlarged(logits: Tensor, size: tuple[int, int]) -> Tensor:
     whole = (logits.shape[-2] * CELL, logits.shape[-1] * CELL)
     with torch.no_grad():
         return resize_maps(logits, whole)[..., : size[0], : size[1]]
+
+
+class SegmentationOptions(Options):
+    """How classes are found."""
+
+    protocol: Protocol = Field(
+        default="fast",
+        description="`slide` and `multiscale` are the published ones: overlapping windows, and five scales of them "
+        "with mirror images. `fast` runs one pass.",
+    )
+
+
+class SegmentationResult(BaseModel):
+    """The classes of one image."""
+
+    segments: list[MaskAnswer] = Field(description="Classes that the image has, largest first.")
+    classes: list[str] = Field(description="All classes of the head, in the order of indices.")
+    palette: list[list[int]] = Field(description="Red, green and blue of each class.")
+    head: str
+
+
+async def run_segmentation(
+    engine: Engine, head: SegmentationHead, inputs: Inputs, options: SegmentationOptions, on_progress: object = None
+) -> ClassMap:
+    """The class of every pixel of the image."""
+    return await predict_segmentation(engine, inputs.image, head, protocol=options.protocol)
+
+
+def answer_segmentation(
+    classes: ClassMap, head: SegmentationHead, options: SegmentationOptions, *, form: MaskForm = "rle"
+) -> SegmentationResult:
+    """A mask for each class that the image has, its shape as `form` says."""
+    return SegmentationResult(
+        segments=mask_answers(class_masks(classes), form=form),
+        classes=list(classes.classes),
+        palette=classes.palette.tolist(),
+        head=head.name,
+    )
+
+
+def segmentation_item(classes: ClassMap, head: SegmentationHead, options: SegmentationOptions) -> dict[str, Any]:
+    """A job's masks: the category of each is its class's index plus 1."""
+    masks = [
+        {"category_id": head.classes.index(mask.name) + 1, **mask.model_dump(mode="json")}
+        for mask in mask_answers(class_masks(classes))
+    ]
+    return {"masks": masks, "head": head.name}
+
+
+def segmentation_line(classes: ClassMap) -> str:
+    """The largest classes of an image, for people."""
+    masks = class_masks(classes)
+    shares = [f"{name} {mask.mean():.0%}" for name, mask in zip(masks.names[:6], masks.masks[:6], strict=True)]
+    return ", ".join(shares)
+
+
+def describe_segmentation(head: SegmentationHead) -> dict[str, Any]:
+    """What a caller may want to know of the head."""
+    return {"head": head.name, "size": head.size, "classes": list(head.classes)}
+
+
+TASK = Task(
+    name="segmentation",
+    summary="The class of every pixel",
+    source="VPD (arXiv:2303.02153)",
+    inputs="image",
+    options=SegmentationOptions,
+    answer=SegmentationResult,
+    open=partial(open_task_head, "segmentation"),
+    run=run_segmentation,
+    to_answer=answer_segmentation,
+    to_text=segmentation_line,
+    to_item=segmentation_item,
+    forms={
+        "rle": Form(JSON, "masks as COCO RLE, as `json` has them", to_answer=answer_segmentation),
+        "polygons": Form(JSON, "masks as outlines", to_answer=partial(answer_segmentation, form="polygons")),
+        "png": Form(
+            PNG,
+            "class indices in the palette's colours",
+            write=lambda classes, inputs, options: class_map_png(classes),
+        ),
+        "npy": Form(
+            NPY,
+            "uint16 indices",
+            write=lambda classes, inputs, options: npy_file(classes.class_map),
+            file_name="classes.npy",
+        ),
+        "overlay": Form(
+            PNG,
+            "the image under the classes' colours and names",
+            write=lambda classes, inputs, options: class_overlay(inputs.image, classes),
+        ),
+    },
+    exports=MASK_EXPORTS,
+    describe=describe_segmentation,
+    example={"protocol": "fast"},
+    curl="-F image=@street.jpg -F format=overlay -o classes.png",
+    shipped=partial(shipped_head, "segmentation"),
+)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from pydantic import BaseModel
@@ -9,15 +10,6 @@ from pydantic import BaseModel
 from service.http.openapi import REFERENCE
 from service.inputs.archives import MEDIA_TYPES
 from service.inputs.request_body import FILE_LISTS
-
-# A white stroke on black, 16 x 16: small enough to read, and a real PNG, so that examples can be sent as they stand.
-EXAMPLE_IMAGE = (
-    "iVBORw0KGgoAAAANSUhEUgAAABAAAAAQCAAAAAA6mKC9AAAAF0lEQVR42mNgIBv8/w9lMKHLDBYBMgAAsgYCEQornuUAAAAASUVORK5CYII="
-)
-# The same stroke, lying: an image of another class.
-OTHER_EXAMPLE_IMAGE = (
-    "iVBORw0KGgoAAAANSUhEUgAAABAAAAAQCAAAAAA6mKC9AAAAE0lEQVR42mNgGDDwHw5wCQwAAACXBhPtSmRznAAAAABJRU5ErkJggg=="
-)
 
 _FILE = {"type": "string", "contentMediaType": "application/octet-stream", "description": "An image file."}
 _ZIP = {
@@ -28,13 +20,17 @@ _ZIP = {
 _IMAGES = ("image", "images")
 
 
-def request_bodies(model: type[BaseModel], *, curl: str, raw: bool = True) -> dict[str, Any]:
+def request_bodies(
+    model: type[BaseModel], *, curl: str, raw: bool = True, hidden: Collection[str] = ()
+) -> dict[str, Any]:
     """`openapi_extra` of a route that reads `model` in all forms. curl: the options of a multipart example.
 
-    raw: False where an image, or a zip of images, by itself is no request.
+    raw: False where an image, or a zip of images, by itself is no request. hidden: fields that the path gives.
     """
     schema = advertised(model.model_json_schema(ref_template=REFERENCE))
-    options = {name: one for name, one in schema["properties"].items() if name not in _IMAGES}
+    for name in hidden:
+        schema["properties"].pop(name, None)
+    options = {name: entry for name, entry in schema["properties"].items() if name not in (*_IMAGES, *hidden)}
     required = [name for name in schema.get("required", []) if name not in _IMAGES]
     several = "images" in schema["properties"]
     shown = {name: _file_list(one) if name in FILE_LISTS else one for name, one in options.items()}

@@ -1,4 +1,4 @@
-"""Bodies of /v1/classifiers: what is asked, and what is told of a classifier."""
+"""Bodies of /v1/classifiers: labelled images, and what an answer says of a classifier."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from backbones.errors import InvalidInput
-from service.api.answers import TimingAnswer
-from service.api.bodies import EXAMPLE_IMAGE, OTHER_EXAMPLE_IMAGE
-from service.api.features import Block
+from heads.feature_pooling.features import Block
+from service.api.schemas import EXAMPLE_IMAGE, OTHER_EXAMPLE_IMAGE, TaskRequest, TimingAnswer
 from service.inputs.archives import ArchivedFile
-from service.inputs.request_body import ImageBytes, ImageSource, TaskRequest
+from service.inputs.files import ImageSource
+from service.inputs.request_body import ImageBytes
+from service.library.classifiers import read_about
 from service.library.store import Stored
 from service.settings.groups import LimitSettings
 
@@ -41,15 +42,15 @@ class ExamplesRequest(TaskRequest):
                 f"{len(images):,} images; one classifier takes {limits.max_training_images:,}",
                 hint="send fewer, or raise the server's limits.max_training_images",
             )
-        given = list(self.labels or [])
+        labels = list(self.labels or [])
         alone = sum(not isinstance(image, ArchivedFile) for image in images)
-        if len(given) != alone:
+        if len(labels) != alone:
             raise InvalidInput(
                 "labels",
-                f"{len(given)} labels for {alone} images outside of a zip",
+                f"{len(labels)} labels for {alone} images outside of a zip",
                 hint="send `labels` once for each image, in the order of the images; or a zip with a folder a class",
             )
-        rest = iter(given)
+        rest = iter(labels)
         return images, [folder_of(image.name) if isinstance(image, ArchivedFile) else next(rest) for image in images]
 
 
@@ -178,12 +179,10 @@ class ClassifiersAnswer(BaseModel):
 
 
 def classifier_answer(stored: Stored, revision: str) -> ClassifierAnswer:
-    """What is told of a stored classifier. revision: of this server's backbone.
+    """The answer about a stored classifier. revision: of this server's backbone.
 
     Raises InvalidInput where what is stored is no classifier.
     """
-    from service.library.classifiers import read_about
-
     about = read_about(stored.about)
     features = about.features
     return ClassifierAnswer(
@@ -206,7 +205,7 @@ def classifier_answer(stored: Stored, revision: str) -> ClassifierAnswer:
         if about.head is None
         else HeadRequest(**about.head.model_dump(mode="json", exclude={"kind", "channels"})),
         strength=about.strength,
-        tried=[one.model_dump() for one in about.tried],
+        tried=[strength.model_dump() for strength in about.tried],
         temperature=about.temperature,
         calibrated=about.calibrated,
         threshold=about.threshold,

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request
+import numpy as np
+from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel
 from starlette.responses import Response
 
+from backbones.engine import Engine
 from backbones.errors import InvalidInput
-from service.api.answers import timing_answer
+from backbones.stable_diffusion import Description
+from heads.feature_pooling.blocks import resolve_blocks
 from service.api.bodies import request_bodies
 from service.api.classifier_bodies import (
     ClassifierAnswer,
@@ -24,23 +27,40 @@ from service.api.classifier_bodies import (
     GrowRequest,
     HeadRequest,
     classifier_answer,
+    folder_of,
 )
-from service.api.classifier_jobs import READ_BY_THE_JOB, examples_of_job
-from service.errors import ChangedMeanwhile, UnsupportedBody
+from service.api.dependencies import RequestUsage, ServerJobs, State, body_as, while_connected
+from service.api.schemas import TimingAnswer
+from service.errors import UnsupportedBody
 from service.http.openapi import keyed, not_ready, task_problems
-from service.inputs.request_body import ImageSource, read_request
-from service.library.store import MEDIA_TYPE, Store, Stored, packed, unpacked
-from service.models.loading import Service, service_of
-from service.requests import ask, fetched, image_names
+from service.inputs.files import ImageSource, InputFiles, fetch_files, name_images
+from service.jobs.serving import Jobs
+from service.library.classifier_fitting import (
+    READ_BY_THE_JOB,
+    Fitted,
+    JobVectors,
+    check_classes,
+    examples_of_job,
+    fit_again,
+    fit_new,
+)
+from service.library.classifiers import Examples, FeatureOptions, as_tensors, check_usable, from_file
+from service.library.store import MEDIA_TYPE, Stored, packed, unpacked
+from service.library.vectors import vectors_of_files
+from service.run_task import run_procedure
 from service.settings.groups import LimitSettings
-
-if TYPE_CHECKING:
-    from service.engine.worker import RequestEngine
-    from service.library.classifiers import Classifier, Examples, FeatureOptions
+from service.state import AppState
+from service.telemetry.usage import Usage
 
 router = APIRouter(tags=["classification"])
 
-_MOST_TRIES = 5
+LABEL = "classifier"
+"""Metric label of the rows that fits take."""
+
+
+def raise_image_limit(limits: LimitSettings) -> LimitSettings:
+    """The limits of a request that brings images to fit on: as many as one classifier takes."""
+    return limits.model_copy(update={"max_images": limits.max_training_images})
 
 
 def _fitting_bodies(model: type[BaseModel], curl: str, *, raw: bool) -> dict[str, Any]:
@@ -59,56 +79,38 @@ def _fitting_bodies(model: type[BaseModel], curl: str, *, raw: bool) -> dict[str
     responses=task_problems(),
     openapi_extra=_fitting_bodies(ClassifierRequest, "-F image=@pets.zip -F name=pets", raw=False),
 )
-async def fit_classifier(request: Request) -> FittedAnswer:
+async def fit_classifier(
+    request: Request,
+    state: State,
+    jobs: ServerJobs,
+    usage: RequestUsage,
+    body: Annotated[ClassifierRequest, Depends(body_as(ClassifierRequest, raise_image_limit))],
+) -> FittedAnswer:
     """Logistic regression on pooled features, its strength, temperature and threshold by cross-validation.
 
     Or one of the released heads, trained as they were.
     """
-    service = service_of(request)
-    backbone = service.engine.model.description
-    asked = await read_request(request, ClassifierRequest, _limits(service))
-    images, labels = asked.labelled(service.settings.limits)
-
-    from heads.feature_pooling.blocks import resolve_blocks
-    from service.library.classifiers import FeatureOptions, as_tensors, fitted, joined, released_head
-
-    of_job: Examples | None = None
-    if asked.job is None:
-        options = FeatureOptions(
-            blocks=resolve_blocks(asked.blocks, backbone.sub_blocks),
-            timesteps=tuple(asked.timesteps),
-            pool_size=asked.pool_size,
-            noise_samples=asked.noise_samples,
-            fit=asked.fit,
-        )
-    else:
-        if given := [name for name in READ_BY_THE_JOB if name in asked.model_fields_set]:
-            raise InvalidInput(given[0], "images are read as the job read them", hint="leave it out")
-        # Jobs know this module: it is what one of their tasks asks.
-        from service.jobs.serving import jobs_of
-
-        store, most = await jobs_of(request).store(), service.settings.limits.max_training_images
-        of_job, options = await asyncio.to_thread(examples_of_job, store, asked.job, backbone, most)
-    check_classes([*(of_job.labels if of_job else ()), *labels], service.settings.limits)
-    if asked.head == "logistic" and asked.head_options is not None:
+    backbone, limits = state.models.backbone, state.settings.limits
+    images, labels = body.labelled(limits)
+    of_job, options = await _feature_options(body, backbone, jobs, limits)
+    check_classes([*(of_job.labels if of_job else ()), *labels], limits)
+    if body.head == "logistic" and body.head_options is not None:
         raise InvalidInput("head_options", "they go with a released head", hint="send head too, or leave them out")
 
-    async def fit(engine: RequestEngine, _: Sequence[object]) -> tuple[Stored, Classifier, int, int]:
-        head = await released_head(engine, asked.head, (asked.head_options or HeadRequest()).model_dump(), options)
-        examples, duplicates = (None, 0) if of_job is None else joined(None, of_job)
-        if images or examples is None:
-            sent = await _examples(request, engine, images, labels, options)
-            examples, again = joined(examples, sent)
-            duplicates += again
-        with _Stopped() as stopped:
-            classifier = await asyncio.to_thread(
-                fitted, examples, options, engine.backbone, name=asked.name, head=head, stopped=stopped
-            )
-        about = classifier.about.model_dump(mode="json")
-        stored = await asyncio.to_thread(store_of(service).add, about, as_tensors(classifier))
-        return stored, classifier, duplicates, engine.rows
+    async def fit(engine: Engine, _: object) -> Fitted:
+        sent = partial(_read_examples, state, engine, images, labels)
+        return await fit_new(
+            engine,
+            state.library.classifiers,
+            options,
+            name=body.name,
+            head=body.head,
+            head_sizes=(body.head_options or HeadRequest()).model_dump(),
+            of_job=of_job,
+            read_sent=sent if images or of_job is None else None,
+        )
 
-    return await _fitted_answer(request, asked, fit)
+    return await _answer(request, state, usage, body, fit)
 
 
 @router.patch(
@@ -118,60 +120,39 @@ async def fit_classifier(request: Request) -> FittedAnswer:
     responses=task_problems(),
     openapi_extra=_fitting_bodies(GrowRequest, "-F image=@cat.jpg -F labels=cat", raw=True),
 )
-async def grow_classifier(request: Request, classifier: str) -> FittedAnswer:
+async def grow_classifier(
+    request: Request,
+    state: State,
+    usage: RequestUsage,
+    classifier: str,
+    body: Annotated[GrowRequest, Depends(body_as(GrowRequest, raise_image_limit))],
+) -> FittedAnswer:
     """Only new images are looked at; the classifier is then fitted again to all of them, under the same id."""
-    service = service_of(request)
-    _ = service.engine
-    asked = await read_request(request, GrowRequest, _limits(service))
-    images, labels = asked.labelled(service.settings.limits)
-    if not images and not asked.remove_classes and asked.name is None:
+    limits = state.settings.limits
+    images, labels = body.labelled(limits)
+    if not images and not body.remove_classes and body.name is None:
         raise InvalidInput("images", "nothing to change", hint="send images with labels, remove_classes, or a name")
 
-    from service.library.classifiers import as_tensors, check_usable, fitted, joined
+    async def grow(engine: Engine, _: object) -> Fitted:
+        return await fit_again(
+            engine,
+            state.library.classifiers,
+            classifier,
+            limits,
+            read_sent=partial(_read_examples, state, engine, images, labels),
+            remove_classes=body.remove_classes or (),
+            name=body.name,
+        )
 
-    async def grow(engine: RequestEngine, _: Sequence[object]) -> tuple[Stored, Classifier, int, int]:
-        for tries_left in reversed(range(_MOST_TRIES)):
-            stored, old = await read_classifier(service, classifier)
-            check_usable(old.about, engine.backbone)
-            if old.examples is None:
-                raise InvalidInput(
-                    "classifier", "it came without the vectors it was fitted on", hint="fit a new one with all images"
-                )
-            # The second time round, after somebody else's change, the vectors lie in the cache.
-            new = await _examples(request, engine, images, labels, old.about.features)
-            examples, duplicates = joined(old.examples, new, without=asked.remove_classes or ())
-            check_classes(examples.labels, service.settings.limits)
-            with _Stopped() as stopped:
-                grown = await asyncio.to_thread(
-                    fitted,
-                    examples,
-                    old.about.features,
-                    engine.backbone,
-                    name=old.about.name if asked.name is None else asked.name,
-                    head=old.about.head,
-                    created=old.about.created,
-                    stopped=stopped,
-                )
-            about = grown.about.model_dump(mode="json")
-            try:
-                written = await asyncio.to_thread(store_of(service).replace, stored, about, as_tensors(grown))
-            except ChangedMeanwhile:
-                if not tries_left:
-                    raise
-            else:
-                return written, grown, duplicates, engine.rows
-        raise AssertionError
-
-    return await _fitted_answer(request, asked, grow)
+    return await _answer(request, state, usage, body, grow)
 
 
 @router.get("/v1/classifiers", summary="All classifiers", responses={**keyed(), **not_ready()})
-async def list_classifiers(request: Request) -> ClassifiersAnswer:
+async def list_classifiers(state: State) -> ClassifiersAnswer:
     """Without their numbers."""
-    service = service_of(request)
-    revision = service.engine.model.description.revision
+    revision = state.models.backbone.revision
     answers = []
-    for stored in await asyncio.to_thread(store_of(service).list):
+    for stored in await asyncio.to_thread(state.library.classifiers.list):
         with suppress(InvalidInput):  # what a newer server left in the folder
             answers.append(classifier_answer(stored, revision))
     return ClassifiersAnswer(classifiers=answers)
@@ -180,17 +161,16 @@ async def list_classifiers(request: Request) -> ClassifiersAnswer:
 @router.get(
     "/v1/classifiers/{classifier}", summary="One classifier and its figures", responses={**keyed(), **not_ready()}
 )
-async def get_classifier(request: Request, classifier: str) -> ClassifierAnswer:
+async def get_classifier(state: State, classifier: str) -> ClassifierAnswer:
     """As it was answered when it was fitted."""
-    service = service_of(request)
-    revision = service.engine.model.description.revision
-    return classifier_answer(await asyncio.to_thread(store_of(service).look, classifier), revision)
+    revision = state.models.backbone.revision
+    return classifier_answer(await asyncio.to_thread(state.library.classifiers.look, classifier), revision)
 
 
 @router.delete("/v1/classifiers/{classifier}", status_code=204, summary="Forget a classifier", responses=keyed())
-async def delete_classifier(request: Request, classifier: str) -> None:
+async def delete_classifier(state: State, classifier: str) -> None:
     """Requests that have begun to use it are still answered."""
-    await asyncio.to_thread(store_of(service_of(request)).delete, classifier)
+    await asyncio.to_thread(state.library.classifiers.delete, classifier)
 
 
 @router.get(
@@ -202,22 +182,21 @@ async def delete_classifier(request: Request, classifier: str) -> None:
         **keyed(),
     },
 )
-async def export_classifier(request: Request, classifier: str, vectors: bool = True) -> Response:
+async def export_classifier(state: State, classifier: str, vectors: bool = True) -> Response:
     """Its numbers as tensors, the rest as JSON in the file's header; `vectors=false` leaves out those it was fitted on.
 
     Without them it can not grow, and nothing of single images is in the file.
     """
-    from service.library.classifiers import as_tensors, from_file
 
-    def file() -> bytes:
-        data, _ = store_of(service_of(request)).file(classifier)
+    def read_file() -> bytes:
+        data, _ = state.library.classifiers.file(classifier)
         if vectors:
             return data
         about, tensors = unpacked(data)
         return packed(about, as_tensors(from_file(about, tensors), examples=False))
 
     named = {"Content-Disposition": f'attachment; filename="classifier-{classifier}.safetensors"'}
-    return Response(await asyncio.to_thread(file), media_type=MEDIA_TYPE, headers=named)
+    return Response(await asyncio.to_thread(read_file), media_type=MEDIA_TYPE, headers=named)
 
 
 @router.post(
@@ -235,10 +214,9 @@ async def export_classifier(request: Request, classifier: str, vectors: bool = T
         "x-schemas": {},
     },
 )
-async def import_classifier(request: Request) -> ClassifierAnswer:
+async def import_classifier(request: Request, state: State) -> ClassifierAnswer:
     """It gets an id of its own. Only a server with the same backbone takes it."""
-    service = service_of(request)
-    backbone = service.engine.model.description
+    backbone = state.models.backbone
     media_type = request.headers.get("content-type", MEDIA_TYPE).split(";")[0].strip().lower()
     if media_type != MEDIA_TYPE:
         raise UnsupportedBody(
@@ -247,85 +225,50 @@ async def import_classifier(request: Request) -> ClassifierAnswer:
         )
     data = await request.body()
 
-    from service.library.classifiers import as_tensors, check_usable, from_file
-
     def keep() -> Stored:
         about, tensors = unpacked(data)
         classifier = from_file(about, tensors)
         check_usable(classifier.about, backbone)
         # Written again from what was checked, so that nothing else of the file stays.
-        return store_of(service).add(classifier.about.model_dump(mode="json"), as_tensors(classifier))
+        return state.library.classifiers.add(classifier.about.model_dump(mode="json"), as_tensors(classifier))
 
     return classifier_answer(await asyncio.to_thread(keep), backbone.revision)
 
 
-def check_classes(labels: Sequence[str], limits: LimitSettings) -> None:
-    """Raises InvalidInput, before any work, for labels that no classifier can be fitted to."""
-    classes = sorted(set(labels))
-    if len(classes) < 2:
-        told = f"only the class {classes[0]!r}" if classes else "no images"
-        raise InvalidInput("labels", told, hint="a classifier tells classes apart: send images of two at least")
-    if len(classes) > limits.max_labels:
-        raise InvalidInput(
-            "labels", f"{len(classes)} classes; one classifier takes {limits.max_labels}", hint="send fewer classes"
+async def _feature_options(
+    body: ClassifierRequest, backbone: Description, jobs: Jobs, limits: LimitSettings
+) -> tuple[Examples | None, FeatureOptions]:
+    """What is read of each image; with a job, its examples and what it has read."""
+    if body.job is None:
+        return None, FeatureOptions(
+            blocks=resolve_blocks(body.blocks, backbone.sub_blocks),
+            timesteps=tuple(body.timesteps),
+            pool_size=body.pool_size,
+            noise_samples=body.noise_samples,
+            fit=body.fit,
         )
-    if len(labels) > limits.max_training_images:
-        raise InvalidInput(
-            "images",
-            f"{len(labels):,} images with those already there; one classifier takes {limits.max_training_images:,}",
-            hint="leave classes out with remove_classes, or begin a new classifier",
-        )
+    if sent := [name for name in READ_BY_THE_JOB if name in body.model_fields_set]:
+        raise InvalidInput(sent[0], "images are read as the job read them", hint="leave it out")
+    store, most, job_id = await jobs.store(), limits.max_training_images, body.job
 
-
-class _Stopped:
-    """An event that is set when the block is left, so that a fit on a thread ends when nobody waits for it."""
-
-    def __enter__(self) -> threading.Event:
-        self.event = threading.Event()
-        return self.event
-
-    def __exit__(self, *_: object) -> None:
-        self.event.set()
-
-
-def _limits(service: Service) -> LimitSettings:
-    """The limits of a request that brings images to fit on: as many as one classifier takes."""
-    limits = service.settings.limits
-    return limits.model_copy(update={"max_images": limits.max_training_images})
-
-
-def store_of(service: Service) -> Store:
-    """Where this server keeps classifiers."""
-    settings = service.settings
-    return Store(settings.data_path(), "classifier", most_bytes=settings.data_bytes)
-
-
-async def read_classifier(service: Service, classifier: str) -> tuple[Stored, Classifier]:
-    """The classifier with this id, every number of it checked. Raises NothingStored."""
-    from service.library.classifiers import from_file
-
-    def read() -> tuple[Stored, Classifier]:
-        stored, tensors = store_of(service).read(classifier)
-        return stored, from_file(stored.about, tensors)
+    def read() -> tuple[Examples, FeatureOptions]:
+        job = store.get(job_id)
+        if job.done > most:
+            message = f"{job.done:,} images; one classifier takes {most:,}"
+            raise InvalidInput("job", message, hint="raise the server's limits.max_training_images")
+        usable = job.task == "features" and job.status == "done"
+        records = [(one.name, one.key, one.result or {}) for one in store.records(job.id)] if usable else []
+        vectors = JobVectors(job.task, job.status, job.revision, job.parameters, records)
+        return examples_of_job(vectors, backbone, folder_of)
 
     return await asyncio.to_thread(read)
 
 
-async def _examples(
-    request: Request,
-    engine: RequestEngine,
-    images: Sequence[ImageSource],
-    labels: Sequence[str],
-    options: FeatureOptions,
+async def _read_examples(
+    state: AppState, engine: Engine, images: Sequence[ImageSource], labels: Sequence[str], options: FeatureOptions
 ) -> Examples:
     """Vectors of the request's images. Raises InvalidInput for an image, and for too many rows."""
-    import numpy as np
-
-    from service.library.classifiers import Examples
-    from service.library.vectors import vectors_of_files
-
-    service = service_of(request)
-    limits = service.settings.limits
+    limits = state.settings.limits
     if not images:
         return Examples(np.zeros((0, 0), np.float32), (), np.zeros((0, 16), np.uint8))
     rows = len(images) * len(options.timesteps) * max(1, options.noise_samples)
@@ -336,20 +279,25 @@ async def _examples(
             f"{limits.max_rows_per_request:,}",
             hint="send fewer of them",
         )
-    names = image_names(images)
-    files = await fetched(request, images, names)
-    vectors, keys = await vectors_of_files(engine, service.vectors, files, names, options, limits)
-    return Examples(vectors, tuple(labels), keys)
+    names = name_images(images)
+    contents = await fetch_files(state.fetcher, images, names, most_bytes=limits.max_upload_bytes)
+    vectors = await vectors_of_files(engine, state.library.vectors, contents, names, options, limits)
+    return Examples(vectors.vectors, tuple(labels), vectors.keys)
 
 
-async def _fitted_answer(request: Request, asked: ExamplesRequest, procedure: Any) -> FittedAnswer:
-    stored, _, duplicates, rows = await ask(
-        request,
-        "classifiers",
-        [],
+async def _answer(
+    request: Request, state: AppState, usage: Usage, body: ExamplesRequest, procedure: Any
+) -> FittedAnswer:
+    work = run_procedure(
+        state,
+        LABEL,
+        InputFiles(),
         procedure,
-        bulk=asked.priority == "bulk",
-        deadline_seconds=asked.deadline_seconds,
+        bulk=body.bulk,
+        deadline_seconds=body.deadline_seconds,
+        usage=usage,
     )
-    answer = classifier_answer(stored, service_of(request).engine.model.description.revision)
-    return FittedAnswer(**dict(answer), duplicates=duplicates, rows=rows, timing=timing_answer(request))
+    fitted: Fitted = await while_connected(request, work)
+    answer = classifier_answer(fitted.stored, state.models.backbone.revision)
+    timing = TimingAnswer(seconds=usage.rounded())
+    return FittedAnswer(**dict(answer), duplicates=fitted.duplicates, rows=usage.rows, timing=timing)

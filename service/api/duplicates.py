@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
 from backbones.errors import InvalidInput
+from service.api.dependencies import ServerJobs
 from service.errors import ChangedMeanwhile
 from service.http.openapi import keyed, not_ready
-from service.jobs.serving import jobs_of
 from service.jobs.store import UNFINISHED, JobStore
-
-if TYPE_CHECKING:
-    from service.library.duplicates import Copy
+from service.library.duplicates import Copy, duplicate_groups, from_records
 
 router = APIRouter(tags=["jobs"])
 
@@ -41,7 +39,7 @@ class DuplicatesAnswer(BaseModel):
     "/v1/jobs/{job}/duplicates", summary="Near-duplicates among a job's images", responses={**keyed(), **not_ready()}
 )
 async def job_duplicates(
-    request: Request,
+    jobs: ServerJobs,
     job: str,
     similarity: Annotated[float, Query(ge=-1, le=1, description="Cosine from which on two images are alike.")] = 0.998,
     index: Annotated[
@@ -50,7 +48,7 @@ async def job_duplicates(
     ] = "auto",
 ) -> DuplicatesAnswer:
     """Of a job whose results hold vectors; made with `noise_samples` 0, or copies are not alike. 409 before its end."""
-    store = await jobs_of(request).store()
+    store = await jobs.store()
     groups, count = await asyncio.to_thread(found_in, store, job, similarity, index)
     answers = [[CopyAnswer(image=one.name, similarity=one.similarity) for one in group] for group in groups]
     return DuplicatesAnswer(groups=answers, images=count, similarity=similarity)
@@ -60,8 +58,6 @@ def found_in(
     store: JobStore, job_id: str, similarity: float, index: Literal["auto", "exact", "hnsw"]
 ) -> tuple[list[list[Copy]], int]:
     """The groups among a finished job's images, and how many images there are."""
-    from service.library.duplicates import duplicate_groups, from_records
-
     job = store.get(job_id)
     if job.status in (*UNFINISHED, "paused"):
         raise ChangedMeanwhile(f"the job is {job.status}", hint="wait for its end")

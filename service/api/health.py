@@ -1,16 +1,16 @@
-"""Liveness, readiness and metrics: what supervisors and Prometheus ask."""
+"""Liveness, readiness and metrics: for supervisors and Prometheus."""
 
 from __future__ import annotations
 
 from typing import Literal
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel
 from starlette.responses import Response
 
+from service.api.dependencies import State
 from service.http.openapi import keyed, not_ready
-from service.models.loading import service_of
 
 router = APIRouter(tags=["server"])
 
@@ -28,16 +28,16 @@ class ReadyAnswer(BaseModel):
 
 
 @router.get("/health/live", summary="Is the process alive?", responses=not_ready())
-async def live(request: Request) -> LiveAnswer:
+async def live(state: State) -> LiveAnswer:
     """200 while a restart would not help; 503 once the backbone could not be loaded or its worker died."""
-    service_of(request).check_live()
+    state.models.check_live()
     return LiveAnswer()
 
 
 @router.get("/health/ready", summary="Can it take requests?", responses=not_ready())
-async def ready(request: Request) -> ReadyAnswer:
+async def ready(state: State) -> ReadyAnswer:
     """200 once the backbone is loaded and warm, 503 before."""
-    _ = service_of(request).engine
+    _ = state.models.worker
     return ReadyAnswer()
 
 
@@ -47,6 +47,6 @@ async def ready(request: Request) -> ReadyAnswer:
     response_class=Response,
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **keyed()},
 )
-async def metrics(request: Request) -> Response:
+async def metrics(state: State) -> Response:
     """Counters and histograms in seconds, in the Prometheus text format."""
-    return Response(generate_latest(service_of(request).metrics.registry), media_type=CONTENT_TYPE_LATEST)
+    return Response(generate_latest(state.metrics.registry), media_type=CONTENT_TYPE_LATEST)

@@ -1,4 +1,4 @@
-"""What a caller sends to begin a job, and what is told of one."""
+"""The body that begins a job, and the answer about one."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ from service.errors import BodyTooLarge, MalformedBody, UnsupportedBody
 from service.http.openapi import REFERENCE
 from service.inputs.archives import MEDIA_TYPES
 from service.inputs.request_body import FILE_PARTS, fields_of, media_type_of, validated
-from service.jobs.formats.written import able_formats
+from service.jobs.formats.export import able_formats, exports_of
 from service.jobs.places import check_place
 from service.jobs.runner import pace
 from service.jobs.sources import StoredSource, guess
 from service.jobs.store import Job, Record
 from service.jobs.uploads import keep_files, keep_urls, keep_zip, receiving
 from service.settings.loader import Settings
+from service.tasks import AnyTask
 
 _WHERE = "send one of: a zip, a video or images as file parts, `urls`, or `source`, a place on the server's side"
 _PARTS = ("archive", *FILE_PARTS)
@@ -116,8 +117,8 @@ class JobsAnswer(BaseModel):
     before: float | None = Field(description="Ask with `before` set to this for older ones; null where there are none.")
 
 
-def job_fields(job: Job) -> dict[str, Any]:
-    """What is told of a job, without its failures."""
+def job_fields(job: Job, tasks: tuple[AnyTask, ...]) -> dict[str, Any]:
+    """The answer about a job, without its failures."""
     source = StoredSource.model_validate(job.source)
     now = pace(job, time.time())
     return {
@@ -141,16 +142,16 @@ def job_fields(job: Job) -> dict[str, Any]:
         ),
         "revision": job.revision,
         "local": job.local,
-        "formats": able_formats(job.task),
+        "formats": able_formats(exports_of(tasks, job.task)),
         "created": datetime.fromtimestamp(job.created, UTC).isoformat(),
         "updated": datetime.fromtimestamp(job.updated, UTC).isoformat(),
     }
 
 
-def job_details(job: Job, failures: Sequence[Record]) -> JobDetails:
-    """What is told of one job."""
-    told = [FailedImage(image_name=one.name, error=one.error) for one in failures]
-    return JobDetails(**job_fields(job), failures=told)
+def job_details(job: Job, failures: Sequence[Record], tasks: tuple[AnyTask, ...]) -> JobDetails:
+    """The answer about one job."""
+    failed = [FailedImage(image_name=record.name, error=record.error) for record in failures]
+    return JobDetails(**job_fields(job, tasks), failures=failed)
 
 
 async def read_job(request: Request, settings: Settings, job_id: str) -> tuple[JobRequest, StoredSource]:

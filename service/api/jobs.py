@@ -11,6 +11,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel
 from starlette.responses import Response, StreamingResponse
 
+from service.api.dependencies import ServerJobs, State
 from service.api.job_bodies import (
     JobAnswer,
     JobDetails,
@@ -20,16 +21,17 @@ from service.api.job_bodies import (
     job_request_bodies,
     read_job,
 )
-from service.api.streams import Tell, event_stream, events_response
+from service.api.streams import Report, event_stream, events_response
 from service.errors import ChangedMeanwhile
 from service.http.openapi import keyed, not_ready, task_problems
-from service.jobs.formats.written import FORMATS, check_format, failures, media_type, text_pieces
-from service.jobs.serving import jobs_of
+from service.jobs.formats.export import FORMATS, check_format, exports_of, failures, media_type, text_pieces
+from service.jobs.parameters import prepare_job
+from service.jobs.serving import Jobs
 from service.jobs.sources import StoredSource
 from service.jobs.store import UNFINISHED, Job, JobStore, new_id
-from service.jobs.tasks import TASKS, task_parameters
 from service.jobs.uploads import forget
-from service.models.loading import service_of
+from service.state import AppState
+from service.tasks import AnyTask
 
 router = APIRouter(tags=["jobs"])
 
@@ -50,45 +52,43 @@ _SUFFIXES = {"application/x-ndjson": "jsonl", "application/json": "json", "appli
     responses=task_problems(),
     openapi_extra=job_request_bodies(),
 )
-async def begin_job(request: Request, response: Response) -> JobDetails:
+async def begin_job(request: Request, response: Response, state: State, jobs: ServerJobs) -> JobDetails:
     """It is durable: it outlives a restart of the server, and does nothing twice. Its rows fill what others leave."""
-    service, jobs = service_of(request), jobs_of(request)
-    _ = service.engine
+    _ = state.models.worker
     store = await jobs.store()
     job_id = new_id()
-    asked, source = await read_job(request, service.settings, job_id)
+    body, source = await read_job(request, state.settings, job_id)
     try:
-        parameters = task_parameters(asked.task, asked.parameters, service.settings)
-        task = TASKS[asked.task]
-        # What this server has no weights for is said now.
-        await asyncio.to_thread(task.open, service, task.parameters.model_validate(parameters))
+        # What this server has no weights for, or no concept, is said now.
+        _, parameters = await prepare_job(state, body.task, body.parameters)
         about = source.model_dump()
-        job = await asyncio.to_thread(store.add, asked.task, parameters, about, id=job_id)
+        job = await asyncio.to_thread(store.add, body.task, parameters, about, id=job_id)
     except BaseException:
-        await asyncio.to_thread(forget, service.settings, source)
+        await asyncio.to_thread(forget, state.settings, source)
         raise
     jobs.notify()
     response.headers["Location"] = f"/v1/jobs/{job.id}"
-    return job_details(job, ())
+    return job_details(job, (), state.tasks)
 
 
 @router.get("/v1/jobs", summary="Jobs, newest first", responses=_PROBLEMS)
 async def list_jobs(
-    request: Request,
+    state: State,
+    jobs: ServerJobs,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     before: Annotated[float | None, Query(description="Only those made before; as the last answer has it.")] = None,
 ) -> JobsAnswer:
     """Those of `diffsight annotate` on the same database are among them."""
-    store = await jobs_of(request).store()
+    store = await jobs.store()
     found = await asyncio.to_thread(store.latest, limit=limit, before=before)
     last = found[-1].created if len(found) == limit else None
-    return JobsAnswer(jobs=[JobAnswer(**job_fields(job)) for job in found], before=last)
+    return JobsAnswer(jobs=[JobAnswer(**job_fields(job, state.tasks)) for job in found], before=last)
 
 
 @router.get("/v1/jobs/{job}", summary="One job", responses=_PROBLEMS)
-async def get_job(request: Request, job: str) -> JobDetails:
+async def get_job(state: State, jobs: ServerJobs, job: str) -> JobDetails:
     """How far it is, and the first images that failed."""
-    return await asyncio.to_thread(_details, await jobs_of(request).store(), job)
+    return await asyncio.to_thread(_details, await jobs.store(), job, state.tasks)
 
 
 @router.get(
@@ -97,21 +97,21 @@ async def get_job(request: Request, job: str) -> JobDetails:
     response_class=Response,
     responses={**events_response("`progress` events, then one `answer` at its end."), **_PROBLEMS},
 )
-async def job_events(request: Request, job: str) -> Response:
+async def job_events(request: Request, state: State, jobs: ServerJobs, job: str) -> Response:
     """An event with each change, twice a second at most, until the job is done or failed."""
-    store = await jobs_of(request).store()
+    store = await jobs.store()
 
-    async def watch(tell: Tell) -> BaseModel:
-        told: Job | None = None
+    async def watch(report: Report) -> BaseModel:
+        last: Job | None = None
         for look in itertools.count():
             now = await asyncio.to_thread(store.get, job)
             if now.status in ("done", "failed"):
                 break
-            if now != told or look % _LOOKS_BETWEEN_EVENTS == 0:
-                tell(JobAnswer(**job_fields(now)))
-                told = now
+            if now != last or look % _LOOKS_BETWEEN_EVENTS == 0:
+                report(JobAnswer(**job_fields(now, state.tasks)))
+                last = now
             await asyncio.sleep(_SECONDS_BETWEEN_LOOKS)
-        return await asyncio.to_thread(_details, store, job)
+        return await asyncio.to_thread(_details, store, job, state.tasks)
 
     return await event_stream(request, watch)
 
@@ -123,7 +123,8 @@ async def job_events(request: Request, job: str) -> Response:
     responses={200: {"content": {kind: {"schema": {"type": "string"}} for kind in _KINDS}}, **_PROBLEMS},
 )
 async def job_results(
-    request: Request,
+    state: State,
+    jobs: ServerJobs,
     job: str,
     format: Annotated[str, Query(description=f"One of {', '.join(FORMATS)}, as far as the task allows.")] = "jsonl",
     status: Annotated[
@@ -134,10 +135,10 @@ async def job_results(
     ] = False,
 ) -> Response:
     """In the source's order, streamed: the memory does not grow with the job. Any form, as often as you like."""
-    store = await jobs_of(request).store()
+    store = await jobs.store()
     found = await asyncio.to_thread(store.get, job)
     form = "jsonl" if status == "failed" else format
-    check_format(form, found.task)
+    check_format(form, found.task, exports_of(state.tasks, found.task))
     if found.status in (*UNFINISHED, "paused") and not partial:
         raise ChangedMeanwhile(
             f"the job is {found.status}: {found.finished:,} of {found.total:,} images are finished",
@@ -151,56 +152,55 @@ async def job_results(
     kind = media_type(form)
     name = f"{found.id}-{'failed' if status == 'failed' else form}.{_SUFFIXES.get(kind, 'zip')}"
     named = {"Content-Disposition": f'attachment; filename="{name}"'}
-    return StreamingResponse(_joined(pieces), media_type=kind, headers=named)
+    return StreamingResponse(_join_pieces(pieces), media_type=kind, headers=named)
 
 
 @router.post("/v1/jobs/{job}/pause", summary="Let a job rest", responses=_PROBLEMS)
-async def pause_job(request: Request, job: str) -> JobDetails:
+async def pause_job(state: State, jobs: ServerJobs, job: str) -> JobDetails:
     """What it has done is kept. 409 for one that has ended."""
-    return await _changed(request, job, JobStore.pause)
+    return await _change(state, jobs, job, JobStore.pause)
 
 
 @router.post("/v1/jobs/{job}/resume", summary="Let a paused job go on", responses=_PROBLEMS)
-async def resume_job(request: Request, job: str) -> JobDetails:
+async def resume_job(state: State, jobs: ServerJobs, job: str) -> JobDetails:
     """It begins where it was. 409 for one that has ended."""
-    return await _changed(request, job, JobStore.resume)
+    return await _change(state, jobs, job, JobStore.resume)
 
 
 @router.post("/v1/jobs/{job}/retry", summary="Try a job's failed images again", responses=_PROBLEMS)
-async def retry_job(request: Request, job: str) -> JobDetails:
+async def retry_job(state: State, jobs: ServerJobs, job: str) -> JobDetails:
     """And all that has no result, of a job that failed as a whole. 409 for one that has not ended."""
-    return await _changed(request, job, JobStore.retry)
+    return await _change(state, jobs, job, JobStore.retry)
 
 
 @router.delete("/v1/jobs/{job}", status_code=204, summary="Stop a job and forget it", responses=_PROBLEMS)
-async def delete_job(request: Request, job: str) -> Response:
+async def delete_job(state: State, jobs: ServerJobs, job: str) -> Response:
     """With its upload, and with the results that no other job shares."""
-    store = await jobs_of(request).store()
+    store = await jobs.store()
 
     def delete() -> None:
         source = StoredSource.model_validate(store.get(job).source)
         store.delete(job)
-        forget(service_of(request).settings, source)
+        forget(state.settings, source)
 
     await asyncio.to_thread(delete)
     return Response(status_code=204)
 
 
-async def _changed(request: Request, job: str, change: Callable[[JobStore, str], Job]) -> JobDetails:
-    jobs = jobs_of(request)
+async def _change(state: AppState, jobs: Jobs, job: str, change: Callable[[JobStore, str], Job]) -> JobDetails:
     store = await jobs.store()
     await asyncio.to_thread(change, store, job)
     jobs.notify()
-    return await asyncio.to_thread(_details, store, job)
+    return await asyncio.to_thread(_details, store, job, state.tasks)
 
 
-def _details(store: JobStore, job_id: str) -> JobDetails:
+def _details(store: JobStore, job_id: str, tasks: tuple[AnyTask, ...]) -> JobDetails:
     job = store.get(job_id)
     failed = list(itertools.islice(store.records(job.id, status="failed", page=5), 5)) if job.failed else []
-    return job_details(job, failed)
+    return job_details(job, failed, tasks)
 
 
-def _joined(pieces: Iterable[bytes]) -> Iterator[bytes]:
+def _join_pieces(pieces: Iterable[bytes]) -> Iterator[bytes]:
     """The same bytes in fewer pieces: each is a step on a thread and a write to the network."""
     gathered = bytearray()
     for piece in pieces:

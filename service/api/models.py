@@ -1,21 +1,15 @@
-"""GET /v1/models: which network answers, on what, and how busy it is."""
+"""GET /v1/models: which network answers, which tasks it serves, and how busy it is."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
+from service.api.dependencies import State
 from service.http.openapi import keyed, not_ready
-from service.library.calibration import Way, choose_temperature
-from service.models.loading import default_templates, service_of
-from service.settings.loader import Settings
-
-if TYPE_CHECKING:
-    from service.dense import DenseHeads
-    from service.pose import PoseService
+from service.models.store import Loaded
 
 router = APIRouter(tags=["server"])
 
@@ -42,8 +36,14 @@ class BackboneDescription(BaseModel):
 class TaskDescription(BaseModel):
     """One task and what it does where a request leaves it open."""
 
-    task: str
+    task: str = Field(description="Its one name, in routes, jobs, metrics and commands.")
     route: str
+    summary: str
+    source: str = Field(description="The system that it reproduces.")
+    inputs: str = Field(description="`image`, `images`, `image_supports` or `image_texts`.")
+    formats: list[str] = Field(description="Forms of the route's answer.")
+    exports: list[str] = Field(description="Forms of a job's results, beside `jsonl`.")
+    revision: str = Field(description="Digest of all weights that decide its answers.")
     defaults: dict[str, Any]
 
 
@@ -66,82 +66,29 @@ class ModelsAnswer(BaseModel):
     engine: EngineState
 
 
-def few_shot_task(variants: Sequence[str]) -> list[TaskDescription]:
-    """The few-shot task, where its weights are loaded."""
-    from heads.diffews.bank import VARIANT
-
-    defaults = {"threshold": "relative", "threshold_value": 0.25, "support_sampling": False}
-    route = "/v1/segmentation/few-shot"
-    return [TaskDescription(task="few_shot", route=route, defaults=defaults)] if VARIANT in variants else []
-
-
-FEATURES = TaskDescription(
-    task="features",
-    route="/v1/features",
-    defaults={"timesteps": [100], "pool_size": 1, "noise_samples": 1, "normalise": False, "fit": "crop"},
-)
-
-
-def dense_tasks(heads: DenseHeads) -> list[TaskDescription]:
-    """Depth, segmentation and referring, as far as there are heads for them."""
-    tasks = []
-    if (depth := heads.depth) is not None:
-        told = {"head": depth.name, "size": depth.size, "max_metres": depth.max_metres, "protocol": "fast"}
-        tasks.append(TaskDescription(task="depth", route="/v1/depth", defaults=told))
-    if (classes := heads.segmentation) is not None:
-        told = {"head": classes.name, "size": classes.size, "classes": list(classes.classes), "protocol": "fast"}
-        tasks.append(TaskDescription(task="segmentation", route="/v1/segmentation", defaults=told))
-    if (masks := heads.referring) is not None:
-        told = {"head": masks.name, "size": masks.size, "tokens": masks.tokens}
-        tasks.append(TaskDescription(task="referring", route="/v1/segmentation/referring", defaults=told))
-    return tasks
-
-
 @router.get("/v1/models", summary="What is loaded, and how busy it is", responses={**keyed(), **not_ready()})
-async def models(request: Request) -> ModelsAnswer:
+async def models(state: State) -> ModelsAnswer:
     """The backbone, each task's defaults, and the engine's state."""
-    service = service_of(request)
-    settings = service.settings
-    now = service.engine.figures()
-    model = service.engine.model.description
-    temperature, calibrated = choose_temperature(
-        settings, service.calibration, Way(scheme="schedule", schedule="default"), None
-    )
+    settings, backbone = state.settings, state.models.backbone
+    now = state.models.worker.figures()
     return ModelsAnswer(
         backbone=BackboneDescription(
-            name=model.name,
+            name=backbone.name,
             source=settings.backbone,
-            revision=model.revision,
-            image_size=model.image_size,
-            latent_size=model.image_size // model.downscale,
-            latent_channels=model.latent_channels,
-            prediction_type=model.prediction_type,
-            training_steps=len(model.alphas_cumprod),
-            max_tokens=model.max_tokens,
-            num_class_labels=model.num_class_labels,
-            class_names=list(model.class_names),
-            variants=list(model.variants),
-            dtype=str(model.dtype).removeprefix("torch."),
-            device=str(model.device),
+            revision=backbone.revision,
+            image_size=backbone.image_size,
+            latent_size=backbone.image_size // backbone.downscale,
+            latent_channels=backbone.latent_channels,
+            prediction_type=backbone.prediction_type,
+            training_steps=len(backbone.alphas_cumprod),
+            max_tokens=backbone.max_tokens,
+            num_class_labels=backbone.num_class_labels,
+            class_names=list(backbone.class_names),
+            variants=list(backbone.variants),
+            dtype=str(backbone.dtype).removeprefix("torch."),
+            device=str(backbone.device),
         ),
-        tasks=[
-            TaskDescription(
-                task="zero_shot",
-                route="/v1/classify/zero-shot",
-                defaults={
-                    "templates": default_templates(settings),
-                    "schedule": "default",
-                    "loss": "l2",
-                    "temperature": temperature,
-                    "calibrated": calibrated,
-                    "trials": 1,
-                },
-            ),
-            *([FEATURES] if model.sub_blocks else []),
-            *dense_tasks(service.dense),
-            *few_shot_task(model.variants),
-            *([pose_task(service.poses, settings)] if service.poses.model is not None else []),
-        ],
+        tasks=[describe_task(loaded) for loaded in state.models.loaded()],
         engine=EngineState(
             queue_fraction=round(now.waiting_rows / settings.engine.max_waiting_rows, 6),
             waiting_rows=now.waiting_rows,
@@ -153,20 +100,20 @@ async def models(request: Request) -> ModelsAnswer:
     )
 
 
-def pose_task(poses: PoseService, settings: Settings) -> TaskDescription:
-    """What is told of keypoints where a network for them is loaded."""
-    network = poses.network()
+def describe_task(loaded: Loaded) -> TaskDescription:
+    """A task with its model, and the options of a request that gives none."""
+    task = loaded.task
+    fields = task.options.model_fields.items()
+    defaults = {name: field.get_default() for name, field in fields if not field.is_required()}
     return TaskDescription(
-        task="pose",
-        route="/v1/pose",
-        defaults={
-            "network": network.name,
-            "revision": network.revision,
-            "points": len(network.skeleton),
-            "detector": poses.finder.name if poses.finder is not None else "",
-            "detector_threshold": settings.pose.detector_threshold,
-            "keypoint_threshold": settings.pose.keypoint_threshold,
-            "crop": "affine",
-            "flip_test": False,
-        },
+        task=task.name,
+        route=task.route,
+        summary=task.summary,
+        source=task.source,
+        inputs=task.inputs,
+        formats=["json", *task.forms],
+        exports=sorted(task.exports),
+        revision=loaded.head.revision,
+        defaults={name: value for name, value in defaults.items() if value is not None}
+        | dict(task.describe(loaded.head)),
     )

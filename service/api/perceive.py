@@ -1,228 +1,227 @@
-"""POST /v1/perceive: several tasks on one image, which is read and encoded once."""
+"""POST /v1/perceive: several tasks on one image, which is decoded and encoded once."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
-from starlette.responses import JSONResponse, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, create_model
+from starlette.responses import Response
 
 from backbones.errors import InvalidInput
-from service.api.answers import (
+from heads.inputs import ImageAnswer, describe_image
+from heads.task import JSON, Form
+from service.api.bodies import request_bodies
+from service.api.dependencies import RequestUsage, State, while_connected
+from service.api.schemas import (
+    EXAMPLE_IMAGE,
     BackboneAnswer,
-    ImageAnswer,
+    TaskRequest,
     TimingAnswer,
-    backbone_answer,
-    image_answer,
-    timing_answer,
+    describe_backbone,
+    title_of,
 )
-from service.api.bodies import EXAMPLE_IMAGE, request_bodies
-from service.api.depth import DepthResult, depth_result
-from service.api.segmentation import (
-    ReferringResult,
-    SegmentationResult,
-    Text,
-    referring_result,
-    segmentation_result,
-)
-from service.http.openapi import task_problems
-from service.inputs.images import DecodedImage
-from service.inputs.request_body import ImageBytes, TaskRequest, read_request
-from service.library.calibration import Way, choose_temperature
-from service.models.loading import default_templates, service_of
-from service.requests import ask
+from service.http.openapi import REFERENCE, task_problems
+from service.inputs.files import InputFiles
+from service.inputs.request_body import ImageBytes, read_request
+from service.run_task import Done, Work, prepare, run_together
+from service.state import AppState
+from service.tasks import AnyTask, find_task
 
-if TYPE_CHECKING:
-    from backbones.engine import Engine
-    from service.engine.shared_rows import Procedure
-    from service.engine.worker import RequestEngine
-    from service.models.loading import Service
-
-router = APIRouter(tags=["perceive"])
-
-TaskName = Literal["depth", "segmentation", "referring", "features", "zero_shot"]
+# How version 0.1 spelt a task, which a list of tasks may still do.
+_OLD_NAMES = {"zero_shot": "zero-shot", "few_shot": "few-shot"}
+# Options that stand beside a list of tasks, and the task of each.
+_FLAT = {"scene": "depth", "expressions": "referring", "labels": "zero-shot", "timesteps": "features"}
+_NEEDED = {"expressions": "referring", "labels": "zero-shot"}
 
 
 class PerceiveRequest(TaskRequest):
-    """An image, and what to find out about it. Each task runs with its own route's defaults."""
+    """An image, and the tasks to run on it, each with its own route's options and defaults."""
 
     model_config = ConfigDict(
-        json_schema_extra={"examples": [{"image": EXAMPLE_IMAGE, "tasks": ["features"], "timesteps": [100]}]}
+        json_schema_extra={"examples": [{"image": EXAMPLE_IMAGE, "tasks": {"features": {"timesteps": [100]}}}]}
     )
 
     image: ImageBytes
-    tasks: list[TaskName] = Field(min_length=1, max_length=5, description="What to do, each once.")
-    scene: Annotated[str, StringConstraints(max_length=100)] | None = Field(
-        default=None, description="Of `depth`: scene class of the published network."
+    tasks: dict[str, dict[str, Any]] | list[str] = Field(
+        min_length=1,
+        description='Options by the task\'s name: `{"depth": {}, "referring": {"expressions": ["the cup"]}}`; `format` '
+        "among them may be a form of the task that is JSON, such as `polygons`. Or a list of names, with options of "
+        "four tasks beside it.",
     )
-    expressions: list[Text] | None = Field(
-        default=None, min_length=1, max_length=64, description="Of `referring`: what to find."
+    scene: Annotated[str, StringConstraints(max_length=100)] | None = Field(
+        default=None, description="With a list: of `depth`, scene class of the published network."
+    )
+    expressions: list[Annotated[str, StringConstraints(max_length=10_000)]] | None = Field(
+        default=None, min_length=1, max_length=64, description="With a list: of `referring`, what to find."
     )
     labels: list[Annotated[str, StringConstraints(min_length=1, max_length=1000)]] | None = Field(
-        default=None, min_length=1, description="Of `zero_shot`: texts to choose from."
+        default=None, min_length=1, description="With a list: of `zero-shot`, texts to choose from."
     )
-    timesteps: list[Annotated[int, Field(ge=0, le=100_000)]] = Field(
-        default=[100], min_length=1, max_length=64, description="Of `features`: noise levels to look at."
+    timesteps: list[Annotated[int, Field(ge=0, le=100_000)]] | None = Field(
+        default=None, min_length=1, max_length=64, description="With a list: of `features`, noise levels to look at."
     )
-    mask_format: Literal["rle", "polygons"] = Field(default="rle", description="How masks are written.")
-
-
-class FeaturesResult(BaseModel):
-    """Pooled features of one image, as `/v1/features` lays them out."""
-
-    vector: list[float]
-    blocks: list[str]
-    timesteps: list[int]
-
-
-class ZeroShotResult(BaseModel):
-    """The label that fits best."""
-
-    label: str
-    labels: list[str]
-    probabilities: list[float] = Field(description="In the order of `labels`.")
-    calibrated: bool = Field(description="Whether the temperature was fitted to labelled images.")
-
-
-class PerceiveAnswer(BaseModel):
-    """The result of each task that was asked for."""
-
-    depth: DepthResult | None = None
-    segmentation: SegmentationResult | None = None
-    referring: ReferringResult | None = None
-    features: FeaturesResult | None = None
-    zero_shot: ZeroShotResult | None = None
-    rows: int = Field(description="U-Net rows spent, all tasks together.")
-    image: ImageAnswer
-    backbone: BackboneAnswer
-    timing: TimingAnswer
-
-
-@router.post(
-    "/v1/perceive",
-    summary="Several tasks on one image",
-    response_model=PerceiveAnswer,
-    responses=task_problems(),
-    openapi_extra=request_bodies(PerceiveRequest, curl="-F image=@room.jpg -F tasks=depth -F tasks=segmentation"),
-)
-async def perceive(request: Request) -> Response:
-    """The image is decoded once, equal encodes and equal U-Net rows of the tasks are computed once."""
-    service = service_of(request)
-    _ = service.engine  # not ready is said before the body is read
-    asked = await read_request(request, PerceiveRequest, service.settings.limits)
-    check(asked, service)
-
-    async def found(engine: RequestEngine, images: Sequence[DecodedImage]) -> tuple[dict[str, Any], DecodedImage, int]:
-        from service.engine.shared_rows import perceive as run_together
-
-        procedures: dict[str, Procedure] = {task: procedure(task, asked, service, images[0]) for task in asked.tasks}
-        return await run_together(engine, procedures), images[0], engine.rows
-
-    got, image, rows = await ask(
-        request,
-        "perceive",
-        [asked.image],
-        found,
-        bulk=asked.priority == "bulk",
-        deadline_seconds=asked.deadline_seconds,
+    mask_format: Literal["rle", "polygons"] | None = Field(
+        default=None, description="With a list: how masks are written; `rle` unless it is given."
     )
-    results: dict[str, Any] = await asyncio.to_thread(
-        lambda: {task: result(task, asked, service, one) for task, one in got.items()}
+
+
+class Part:
+    """One task of a request. key: its name as the request spells it. old: whether it stands in a list."""
+
+    def __init__(self, key: str, work: Work, form: Form | None, *, old: bool) -> None:
+        self.key = key
+        self.work = work
+        self.form = form
+        self.old = old
+
+
+def perceive_route(tasks: tuple[AnyTask, ...]) -> APIRouter:
+    """The router of /v1/perceive over these tasks."""
+    router = APIRouter(tags=["perceive"])
+    answer_type = _answer_model(tasks)
+
+    @router.post(
+        "/v1/perceive",
+        summary="Several tasks on one image",
+        response_model=answer_type,
+        responses=task_problems(),
+        openapi_extra=_document(tasks),
     )
-    answer = PerceiveAnswer(
-        **results,
-        rows=rows,
-        image=image_answer(image),
-        backbone=backbone_answer(service.engine.model.description),
-        timing=timing_answer(request),
-    )
-    return JSONResponse(answer.model_dump(mode="json", exclude_none=True))
-
-
-def check(asked: PerceiveRequest, service: Service) -> None:
-    """Raises InvalidInput for tasks that lack their options, ModelNotFound for those that lack their head."""
-    if len(set(asked.tasks)) < len(asked.tasks):
-        raise InvalidInput("tasks", "a task stands twice", hint="send each once")
-    for task, option, given in (
-        ("referring", "expressions", asked.expressions),
-        ("zero_shot", "labels", asked.labels),
-    ):
-        if (given is None) == (task in asked.tasks):
-            hint = f"send {option} and the task {task}, or neither"
-            raise InvalidInput(option, f"{option} and the task {task!r} go together", hint=hint)
-    if len(asked.labels or ()) > service.settings.limits.max_labels:
-        raise InvalidInput("labels", f"one request takes {service.settings.limits.max_labels}", hint="send fewer")
-    for task, head in (
-        ("depth", service.dense.depth_head),
-        ("segmentation", service.dense.segmentation_head),
-        ("referring", service.dense.referring_head),
-    ):
-        if task in asked.tasks:
-            head()
-
-
-def procedure(task: str, asked: PerceiveRequest, service: Service, image: DecodedImage) -> Procedure:
-    """What one task does, given an engine."""
-    dense = service.dense
-
-    async def depth(engine: Engine) -> Any:
-        from heads.vpd.depth import predict_depth
-
-        return await predict_depth(engine, image.array, dense.depth_head(), scene=asked.scene)
-
-    async def segmentation(engine: Engine) -> Any:
-        from heads.vpd.segmentation import predict_segmentation
-
-        return await predict_segmentation(engine, image.array, dense.segmentation_head())
-
-    async def referring(engine: Engine) -> Any:
-        from heads.vpd.referring import predict_referring
-
-        return await predict_referring(engine, image.array, dense.referring_head(), asked.expressions or [])
-
-    async def features(engine: Engine) -> Any:
-        from heads.feature_pooling.features import pooled_features
-
-        return await pooled_features(engine, [image.array], timesteps=asked.timesteps)
-
-    async def zero_shot(engine: Engine) -> Any:
-        from heads.diffusion_classifier.classify import classify
-
-        settings = service.settings
-        way = Way(scheme="schedule", schedule="default")
-        temperature, calibrated = choose_temperature(settings, service.calibration, way, None)
-        return await classify(
-            engine,
-            image.array,
-            asked.labels or [],
-            templates=default_templates(settings),
-            temperature=temperature,
-            calibrated=calibrated,
+    async def perceive(request: Request, state: State, usage: RequestUsage) -> Response:
+        """The image is decoded once; equal encodes and equal U-Net rows of the tasks are computed once."""
+        _ = state.models.worker  # not ready is said before the body is read
+        settings = state.settings
+        body = await read_request(request, PerceiveRequest, settings.limits, fetch_urls=settings.urls.enabled)
+        parts = [await _prepare_part(state, key, values, old=old) for key, values, old in read_parts(body, tasks)]
+        work = run_together(
+            state,
+            [part.work for part in parts],
+            InputFiles([body.image]),
+            bulk=body.bulk,
+            deadline_seconds=body.deadline_seconds,
+            usage=usage,
         )
+        done = await while_connected(request, work)
+        envelope = {
+            "rows": usage.rows,
+            "image": describe_image(done[0].inputs.images[0]).model_dump(),
+            "backbone": describe_backbone(state.models.backbone).model_dump(),
+            "timing": TimingAnswer(seconds=usage.rounded()).model_dump(),
+        }
+        content = await asyncio.to_thread(lambda: json.dumps(_answer_parts(parts, done) | envelope, ensure_ascii=False))
+        return Response(content, media_type=JSON)
 
-    return {
-        "depth": depth, "segmentation": segmentation, "referring": referring, "features": features,
-        "zero_shot": zero_shot,
-    }[task]  # fmt: skip
+    return router
 
 
-def result(task: str, asked: PerceiveRequest, service: Service, got: Any) -> BaseModel:
-    """One task's result as its part of the answer."""
-    if task == "depth":
-        return depth_result(got, service.dense.depth_head().name)
-    if task == "segmentation":
-        return segmentation_result(got, service.dense.segmentation_head().name, asked.mask_format)
-    if task == "referring":
-        masks, read = got
-        return referring_result(masks, read, service.dense.referring_head().name, asked.mask_format)
+def read_parts(body: PerceiveRequest, tasks: tuple[AnyTask, ...]) -> list[tuple[str, dict[str, Any], bool]]:
+    """The name of each task as it is spelt, its options as they were sent, and whether it stood in a list.
+
+    Raises InvalidInput for names that are no task, that stand twice, or that lack an option beside a list.
+    """
+    flat = {name: value for name in (*_FLAT, "mask_format") if (value := getattr(body, name)) is not None}
+    if isinstance(body.tasks, dict):
+        if flat:
+            name = min(flat)
+            hint = f'put it into the task\'s own options: {{"tasks": {{"{_FLAT.get(name, "segmentation")}": {{...}}}}}}'
+            raise InvalidInput(name, "it goes with a list of tasks alone", hint=hint)
+        parts = [(key, dict(values), False) for key, values in body.tasks.items()]
+    else:
+        if len(set(body.tasks)) < len(body.tasks):
+            raise InvalidInput("tasks", "a task stands twice", hint="send each once")
+        names = [_OLD_NAMES.get(key, key) for key in body.tasks]
+        for option, name in _NEEDED.items():
+            if (option in flat) is not (name in names):
+                hint = f"send {option} and the task {name}, or neither"
+                raise InvalidInput(option, f"{option} and the task {name!r} go together", hint=hint)
+        parts = [(key, _flat_options(name, flat), True) for key, name in zip(body.tasks, names, strict=True)]
+    for key, _, _ in parts:
+        if find_task(tasks, _OLD_NAMES.get(key, key)) is None:
+            known = ", ".join(task.name for task in tasks)
+            raise InvalidInput("tasks", f"{key[:100]!r} is no task", hint=f"send some of {known}")
+    return parts
+
+
+def _flat_options(task: str, flat: Mapping[str, Any]) -> dict[str, Any]:
+    options = {name: value for name, value in flat.items() if _FLAT.get(name) == task}
+    if flat.get("mask_format") == "polygons" and task in ("segmentation", "referring"):
+        options["format"] = "polygons"
+    return options
+
+
+async def _prepare_part(state: AppState, key: str, values: dict[str, Any], *, old: bool) -> Part:
+    """One task's work. Raises RequestValidationError with the place of what is wrong in its options."""
+    task = find_task(state.tasks, _OLD_NAMES.get(key, key))
+    assert task is not None
+    name = values.pop("format", "json")
+    form = task.forms.get(name) if isinstance(name, str) else None
+    if name != "json" and (form is None or form.to_answer is None):
+        able = ["json", *(name for name, form in task.forms.items() if form.to_answer is not None)]
+        raise InvalidInput(f"tasks.{key}.format", f"{name!r}"[:100], hint=f"send one of {', '.join(able)}")
+    try:
+        options = task.options.model_validate(values)
+    except ValidationError as error:
+        errors = error.errors(include_url=False, include_context=False, include_input=False)
+        raise RequestValidationError([{**one, "loc": ("tasks", key, *one["loc"])} for one in errors]) from error
+    return Part(key, await prepare(state, task, options), form, old=old)
+
+
+def _answer_parts(parts: list[Part], done: list[Done]) -> dict[str, Any]:
+    """Each task's answer under its name as the request spells it."""
+    answers: dict[str, Any] = {}
+    for part, end in zip(parts, done, strict=True):
+        to_answer = part.work.task.to_answer if part.form is None else part.form.to_answer
+        assert to_answer is not None
+        answer = to_answer(end.result, part.work.head, part.work.options)
+        answers[part.key] = answer.model_dump(mode="json") | (
+            _old_fields(part.work.task.name, answer) if part.old else {}
+        )
+    return answers
+
+
+def _old_fields(task: str, answer: Any) -> dict[str, Any]:
+    """The fields that version 0.1 gave beside to requests with a list of tasks."""
     if task == "features":
-        return FeaturesResult(vector=got.vectors[0].tolist(), blocks=list(got.blocks), timesteps=list(got.timesteps))
-    return ZeroShotResult(
-        label=got.label,
-        labels=list(got.labels),
-        probabilities=list(got.probabilities),
-        calibrated=got.calibrated,
+        return {"vector": answer.vectors[0]}
+    if task == "zero-shot":
+        ranked = {label.label: label.probability for label in answer.posterior}
+        return {"labels": list(ranked), "probabilities": list(ranked.values())}
+    return {}
+
+
+def _answer_model(tasks: tuple[AnyTask, ...]) -> type[BaseModel]:
+    fields: dict[str, Any] = {
+        task.name.replace("-", "_"): (task.answer | None, Field(default=None, alias=task.name)) for task in tasks
+    }
+    return create_model(
+        "PerceiveAnswer",
+        __doc__="The result of each task, under its name.",
+        __config__=ConfigDict(extra="allow"),
+        **fields,
+        rows=(int, Field(description="U-Net rows spent, all tasks together.")),
+        image=(ImageAnswer, ...),
+        backbone=(BackboneAnswer, ...),
+        timing=(TimingAnswer, ...),
     )
+
+
+def _document(tasks: tuple[AnyTask, ...]) -> dict[str, Any]:
+    """The body's entry, with every task's options as a schema of its own."""
+    properties = {task.name: {"$ref": REFERENCE.format(model=f"{title_of(task)}Options")} for task in tasks}
+    either = [
+        {"type": "object", "properties": properties, "additionalProperties": False, "minProperties": 1},
+        {"type": "array", "items": {"type": "string"}, "minItems": 1},
+    ]
+    document = request_bodies(PerceiveRequest, curl='-F image=@room.jpg -F \'tasks={"depth": {}, "pose": {}}\'')
+    in_json = document["x-schemas"]["PerceiveRequest"]["properties"]
+    in_form = document["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"]
+    for place in (in_json, in_form):
+        place["tasks"] = {"anyOf": either, "description": PerceiveRequest.model_fields["tasks"].description}
+    for task in tasks:
+        document["x-schemas"][f"{title_of(task)}Options"] = task.options.model_json_schema(ref_template=REFERENCE)
+    return document

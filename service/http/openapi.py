@@ -54,7 +54,7 @@ def describe() -> dict[str, Any]:
 
 def operation_id(route: APIRoute) -> str:
     """The endpoint's name: stable, and what generated clients call the method."""
-    return route.name
+    return route.name.replace("-", "_")
 
 
 def problem_response_entry(status: int | str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What is told of every request: its id, its log line, its metrics and its Server-Timing."""
+"""What every request leaves: its id, its log line, its metrics and its Server-Timing."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.http.problems import problem_response
 from service.telemetry.metrics import Metrics
+from service.telemetry.usage import Usage
 
 if TYPE_CHECKING:
     from service.telemetry.tracing import Tracing
@@ -26,7 +27,7 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 class ObserveRequests:
     """The outermost ASGI middleware. It answers faults too, so that even a 500 has its id, its log line and its count.
 
-    A route notes in the request's state: `timings` (seconds by stage), `rows` and `labels`. `trace` it finds there.
+    The request's state holds its `usage`, which a route fills with seconds by stage and rows.
     Whatever is logged while a request is answered carries its id.
     """
 
@@ -42,15 +43,17 @@ class ObserveRequests:
         started = time.perf_counter()
         state = scope.setdefault("state", {})
         state["request_id"] = request_id(scope)
-        trace = state["trace"] = self.tracing.request(scope) if self.tracing is not None else None
+        trace = self.tracing.request(scope) if self.tracing is not None else None
+        recorded = trace is not None and trace.span.is_recording()
+        usage = state["usage"] = Usage(trace=trace if recorded else None)
         traced = {"trace_id": trace.trace_id} if trace is not None else {}
         status = 0
 
-        async def told(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                timings = {**state.get("timings", {}), "total": time.perf_counter() - started}
+                timings = {**usage.timings, "total": time.perf_counter() - started}
                 message["headers"] = [
                     *message.get("headers", ()),
                     (b"x-request-id", state["request_id"].encode()),
@@ -62,13 +65,13 @@ class ObserveRequests:
 
         with structlog.contextvars.bound_contextvars(request_id=state["request_id"], **traced):
             try:
-                await self.app(scope, receive, told)
+                await self.app(scope, receive, send_with_headers)
             except Exception as error:
                 log.exception("fault", path=scope["path"])
                 if trace is not None:
                     trace.fault(error)
                 if not status:
-                    await problem_response(error, scope)(scope, receive, told)
+                    await problem_response(error, scope)(scope, receive, send_with_headers)
             finally:
                 self._note(scope, status, time.perf_counter() - started)
                 if trace is not None:
@@ -77,9 +80,10 @@ class ObserveRequests:
     def _note(self, scope: Scope, status: int, seconds: float) -> None:
         """One line in the log and one count in the metrics."""
         state = scope["state"]
+        usage: Usage = state["usage"]
         task = getattr(scope.get("route"), "name", None) or "none"
         self.metrics.count_request(task, status, seconds, state.get("problem", ""))
-        if (waited := state.get("timings", {}).get("queue")) is not None:
+        if (waited := usage.timings.get("queue")) is not None:
             self.metrics.queue_seconds.labels(task).observe(waited)
         log.log(
             logging.WARNING if status >= 500 else logging.INFO,
@@ -89,16 +93,16 @@ class ObserveRequests:
             task=task,
             status=status,
             seconds=round(seconds, 6),
-            rows=state.get("rows", 0),
+            rows=usage.rows,
             problem=state.get("problem", ""),
             client=(scope.get("client") or ("",))[0],
         )
 
 
 def request_id(scope: Scope) -> str:
-    """The caller's own X-Request-ID where it is short and plain, else a new one."""
-    given = dict(scope["headers"]).get(b"x-request-id", b"").decode("latin-1")
-    return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+    """The client's own X-Request-ID if it is short and plain, else a new one."""
+    sent = dict(scope["headers"]).get(b"x-request-id", b"").decode("latin-1")
+    return sent if _REQUEST_ID.fullmatch(sent) else uuid.uuid4().hex
 
 
 def server_timing(timings: Mapping[str, float]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
 
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from backbones.errors import InvalidInput
+from heads.inputs import DecodedImage
 from service.settings.groups import LimitSettings
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
@@ -26,23 +26,6 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 _SEND = "send a JPEG, PNG, WebP, BMP, TIFF or GIF file"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class DecodedImage:
-    """A picture as every head gets it.
-
-    array: (H, W, 3) uint8 RGB. width, height: of the array, so after orientation. exif_orientation: what the file
-    asked for, 1..8; it has been applied. more_frames: the file holds further frames or pages, which were not read.
-    format: of the file, one of FORMATS.
-    """
-
-    array: NDArray[np.uint8]
-    width: int
-    height: int
-    exif_orientation: int
-    more_frames: bool
-    format: str
 
 
 def decode_image(data: bytes, limits: LimitSettings, *, field: str = "image") -> DecodedImage:
@@ -74,8 +57,7 @@ def decode_image(data: bytes, limits: LimitSettings, *, field: str = "image") ->
         raise InvalidInput(
             field, "the image is damaged or cut short and can not be decoded", hint="send the whole file again"
         ) from error
-    height, width = array.shape[:2]
-    return DecodedImage(array, width, height, orientation, more_frames, name)
+    return DecodedImage(array, orientation, more_frames, name)
 
 
 def _check_size(size: tuple[int, int], limits: LimitSettings, field: str) -> None:

@@ -10,13 +10,11 @@ import re
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 from email.message import Message
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from fastapi.exceptions import RequestValidationError
 from pydantic import (
     BaseModel,
-    ConfigDict,
-    Field,
     PlainValidator,
     ValidationError,
     ValidationInfo,
@@ -29,8 +27,8 @@ from starlette.requests import Request
 from backbones.errors import InvalidInput
 from service.errors import MalformedBody, UnsupportedBody
 from service.inputs.archives import MEDIA_TYPES, ArchivedFile, is_archive, read_archive
+from service.inputs.files import ImageSource
 from service.inputs.urls import ImageUrl
-from service.models.loading import service_of
 from service.settings.groups import LimitSettings
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -73,8 +71,6 @@ def decode_base64(value: str) -> bytes:
         raise PydanticCustomError("base64", "The text is not base64 of an image file") from error
 
 
-ImageSource = bytes | ImageUrl | ArchivedFile
-
 ImageBytes = Annotated[
     ImageSource,
     PlainValidator(read_image),
@@ -90,29 +86,14 @@ ImageBytes = Annotated[
 ]
 
 
-class TaskRequest(BaseModel):
-    """What a request of every task may say."""
-
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
-
-    priority: Literal["interactive", "bulk"] = Field(
-        default="interactive", description="Bulk work yields to interactive work, and still always moves on."
-    )
-    deadline_seconds: float | None = Field(
-        default=None,
-        gt=0,
-        description="Seconds after which the answer is 504 and waiting work is dropped; at most the server's limit, "
-        "which holds where none is given.",
-    )
-
-
-async def read_request(request: Request, model: type[Model], limits: LimitSettings) -> Model:
+async def read_request(request: Request, model: type[Model], limits: LimitSettings, *, fetch_urls: bool) -> Model:
     """The request as `model`, whichever of the three forms it came in. Where several images go, a zip of them goes too.
+
+    fetch_urls: whether an image may be an address.
 
     Raises UnsupportedBody, MalformedBody, InvalidInput, and RequestValidationError with the nearest known field.
     """
     media_type = media_type_of(request)
-    fetch_urls = service_of(request).settings.urls.enabled
     takes_several = "images" in model.model_fields
     options = list(request.query_params.multi_items())
     if media_type == "application/json":

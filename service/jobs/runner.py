@@ -3,31 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import secrets
 import time
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import structlog
 from numpy.typing import NDArray
 
 from backbones.errors import Cancelled, DiffsightError, InvalidInput, Overloaded
+from heads.inputs import DecodedImage
 from service.errors import NotReady
-from service.inputs.images import DecodedImage, decode_image
-from service.inputs.urls import ImageUrl, UrlFetcher
+from service.inputs.images import decode_image
+from service.inputs.urls import ImageUrl
+from service.jobs.item import item_key, run_item
+from service.jobs.parameters import read_options, require_task
 from service.jobs.places import check_item, check_place
 from service.jobs.sources import Reader, StoredSource, listed
 from service.jobs.store import Item, Job, JobStore, Outcome, canonical
-from service.jobs.tasks import TASKS
 from service.jobs.uploads import uploads_folder
+from service.run_task import Work, prepare
 from service.settings.loader import Settings
-
-if TYPE_CHECKING:
-    from service.models.loading import Service
+from service.state import AppState
 
 log = structlog.get_logger("diffsight")
 
@@ -47,14 +47,13 @@ class _LeftAlone(Exception):
 class Runner:
     """Claims jobs from the store and runs them, one owner a job.
 
-    service: has the warm engine, or raises NotReady. A runner that dies leaves leases that end by themselves.
+    A runner that dies leaves leases that end by themselves.
     """
 
-    def __init__(self, store: JobStore, service: Service, fetcher: UrlFetcher) -> None:
+    def __init__(self, store: JobStore, state: AppState) -> None:
         self.store = store
-        self.service = service
-        self.settings = service.settings
-        self.fetcher = fetcher
+        self.state = state
+        self.settings = state.settings
         self.owner = secrets.token_hex(8)
         self._news = asyncio.Event()
 
@@ -72,7 +71,7 @@ class Runner:
         while True:
             job = None
             try:
-                _ = self.service.engine
+                _ = self.state.models.worker
                 job = await asyncio.to_thread(self.store.claim, f"{self.owner}{secrets.token_hex(4)}", self._lease)
             except DiffsightError:
                 pass  # not ready yet, or not any more
@@ -121,19 +120,19 @@ class _Run:
         self.store = runner.store
         self.settings = runner.settings
         self.job = job
-        self.task = TASKS[job.task]
+        self.state = runner.state
         try:
-            self.asked = self.task.parameters.model_validate(job.parameters)
+            self.task = require_task(runner.state, job.task)
+            self.options = read_options(self.task, job.parameters)
             source = StoredSource.model_validate(job.source)
-        except ValueError as error:
-            raise _JobFailed(f"this version can not read the job: {error}") from error
+        except (ValueError, InvalidInput) as error:
+            raise _JobFailed(f"this version cannot read the job: {error}") from error
         self.source = source.located(uploads_folder(self.settings))
         # A job over REST reads what a request could bring, and only where the settings let it.
         self.places = None if job.local or source.uploaded else self.settings.jobs.sources
         self.reader = Reader(self.source, most_bytes=None if job.local else self.settings.limits.max_upload_bytes)
         self.reading = asyncio.Lock()
-        self.revision = ""
-        self.opened: Any = None
+        self.prepared: Work | None = None
         self.under_way: dict[str, asyncio.Event] = {}
         at_once = runner.settings.jobs.images_at_once
         self.waiting: asyncio.Queue[Item | None] = asyncio.Queue(at_once)
@@ -175,14 +174,21 @@ class _Run:
                 check_place(address, self.places, field="source")
         if self.source.kind == "urls" and not (self.job.local or self.settings.urls.enabled):
             raise _JobFailed("this server fetches no images by address (its setting urls.enabled is off)")
-        self.revision, self.opened = await asyncio.to_thread(self.task.open, self.runner.service, self.asked)
+        self.prepared = await prepare(self.state, self.task, self.options)
+        revision = self.prepared.revision
         if not self.job.revision:
-            await asyncio.to_thread(self.store.set_revision, self.job.id, self.revision)
-        elif self.job.revision != self.revision:
+            await asyncio.to_thread(self.store.set_revision, self.job.id, revision)
+        elif self.job.revision != revision:
             raise _JobFailed(
                 f"the job began with the weights, concepts and classifiers {self.job.revision}, and this server has "
-                f"{self.revision}: start a server with those, or begin a new job"
+                f"{revision}: start a server with those, or begin a new job"
             )
+
+    @property
+    def work(self) -> Work:
+        """The prepared work on each image."""
+        assert self.prepared is not None
+        return self.prepared
 
     async def _list(self) -> None:
         await asyncio.to_thread(self.store.clear_items, self.job.id)
@@ -242,7 +248,7 @@ class _Run:
             except (FileNotFoundError, PermissionError, KeyError) as error:
                 return Outcome(item.position, error=f"can not be read: {error}")
             except DiffsightError as error:
-                if isinstance(error, InvalidInput) and error.field in self.task.parameters.model_fields:
+                if isinstance(error, InvalidInput) and error.field in self.task.options.model_fields:
                     raise _JobFailed(f"{error.field}: {error}") from error
                 return Outcome(item.position, error=str(error))
             except OSError as error:
@@ -255,7 +261,8 @@ class _Run:
 
     async def _attempt(self, item: Item) -> Outcome:
         read = await self._read(item)
-        key = await asyncio.to_thread(item_key, read, self.job, self.revision, item)
+        facts = (self.job.task, self.work.revision, self.job.parameters, item.given)
+        key = await asyncio.to_thread(item_key, read, *facts)
         while (event := self.under_way.get(key)) is not None:
             await event.wait()  # another item with the same bytes is being done
         if await asyncio.to_thread(self.store.has_result, key):
@@ -265,19 +272,17 @@ class _Run:
         event = self.under_way[key] = asyncio.Event()
         try:
             image = await asyncio.to_thread(partial(_decoded, read, self.settings, item.name))
-            with self.runner.service.engine.request(self.job.task, bulk=True) as engine:
-                result = await self.task.run(engine, image, self.asked, item.given, self.opened)
+            result = await run_item(self.state, self.work, image, item.given)
         except BaseException:
             self.under_way.pop(key, None)
             event.set()
             raise
-        sized = {"image": {"width": image.width, "height": image.height}, **result}
-        return Outcome(item.position, key, await asyncio.to_thread(canonical, sized))
+        return Outcome(item.position, key, await asyncio.to_thread(canonical, result))
 
     async def _read(self, item: Item) -> bytes | NDArray[np.uint8]:
         if self.source.kind == "urls":
             most = self.settings.urls.max_bytes
-            return await self.runner.fetcher.fetch(ImageUrl(item.address), field="image", most_bytes=most)
+            return await self.state.fetcher.fetch(ImageUrl(item.address), field="image", most_bytes=most)
         if self.places is not None and self.source.kind in ("folder", "glob", "coco"):
             await asyncio.to_thread(check_item, item.address, self.reader.file_system, self.places)
         if self.reader.in_order:
@@ -286,20 +291,10 @@ class _Run:
         return await asyncio.to_thread(self.reader.read, item)
 
 
-def item_key(read: bytes | NDArray[np.uint8], job: Job, revision: str, item: Item) -> str:
-    """SHA-256 of everything that decides a result: the image, the task, the weights, the parameters, given boxes."""
-    content = hashlib.sha256(read if isinstance(read, bytes) else np.ascontiguousarray(read).data).hexdigest()
-    boxes = [one["bbox"] for one in item.given.get("boxes", ())] if "boxes" in item.given else None
-    size = None if isinstance(read, bytes) else read.shape
-    told = [content, size, job.task, revision, job.parameters, boxes]
-    return hashlib.sha256(canonical(told).encode()).hexdigest()
-
-
 def _decoded(read: bytes | NDArray[np.uint8], settings: Settings, name: str) -> DecodedImage:
     if isinstance(read, bytes):
         return decode_image(read, settings.limits, field="image")
-    height, width = read.shape[:2]
-    return DecodedImage(read, width, height, 1, False, "frame")
+    return DecodedImage(read, format="frame")
 
 
 def _take(found: Any, count: int) -> list[Item]:

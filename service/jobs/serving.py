@@ -7,37 +7,34 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 import structlog
-from starlette.requests import Request
 
 from backbones.errors import DiffsightError
 from service.errors import NotReady
-from service.inputs.urls import UrlFetcher
 from service.jobs.runner import Runner
 from service.jobs.store import JobStore, default_url
-from service.models.loading import Service
 from service.settings.loader import Settings
+from service.state import AppState
 
 log = structlog.get_logger("diffsight")
 
 
 def open_store(settings: Settings) -> JobStore:
-    """The store that the settings name. Blocks. Raises InvalidInput where it can not be opened."""
+    """The store that the settings name. Blocks. Raises InvalidInput where it cannot be opened."""
     return JobStore(settings.jobs.database or default_url(settings.data_path()))
 
 
 class Jobs:
     """What the routes of one app need of its jobs."""
 
-    def __init__(self, service: Service, fetcher: UrlFetcher) -> None:
-        self.service = service
-        self.fetcher = fetcher
+    def __init__(self, state: AppState) -> None:
+        self.state = state
         self._opening: asyncio.Task[JobStore] | None = None
         self._runner: Runner | None = None
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Run jobs inside. Who leaves gives them back, so that the next start, or another server, goes on at once."""
-        self._opening = asyncio.create_task(asyncio.to_thread(open_store, self.service.settings))
+        """Run jobs inside. On leaving they are released, so that the next start, or another server, goes on at once."""
+        self._opening = asyncio.create_task(asyncio.to_thread(open_store, self.state.settings))
         serving = asyncio.create_task(self._serve(self._opening))
         try:
             yield
@@ -68,11 +65,5 @@ class Jobs:
         except (DiffsightError, OSError) as error:
             log.error("no jobs: their database could not be opened", error=str(error))
             return
-        self._runner = Runner(store, self.service, self.fetcher)
+        self._runner = Runner(store, self.state)
         await self._runner.serve()
-
-
-def jobs_of(request: Request) -> Jobs:
-    """The jobs of the app that got this request."""
-    jobs: Jobs = request.app.state.jobs
-    return jobs

@@ -16,6 +16,7 @@ from PIL import Image
 from pydantic import BaseModel, Field
 
 from backbones.errors import InvalidInput
+from heads.diffews.few_shot import check_counts
 from heads.diffews.preprocess import check_mask
 from service.library.banks import Pair, Shot, shot_id
 from service.library.store import Store, Tensors
@@ -39,8 +40,8 @@ class ConceptAbout(BaseModel):
     shots: list[ShotAbout]
 
 
-NOTE_REPEATED = "supports.{}: the same picture and mask as an earlier one; it was left out"
-NOTE_ALL = "supports.{}: the mask covers the whole picture, so it shows no background"
+NOTE_REPEATED = "{}.{}: the same picture and mask as an earlier one; it was left out"
+NOTE_ALL = "{}.{}: the mask covers the whole picture, so it shows no background"
 
 
 def object_mask(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -54,29 +55,29 @@ def object_mask(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return mask
 
 
-def checked_pairs(
-    images: Sequence[NDArray[np.uint8]], masks: Sequence[NDArray[np.uint8]], size: int
+def check_pairs(
+    images: Sequence[NDArray[np.uint8]], masks: Sequence[NDArray[np.uint8]], size: int, field: str = "masks"
 ) -> tuple[list[Pair], list[str]]:
-    """Pictures with masks, each pair once, and notes of what a caller should know of them.
+    """Images with masks, each pair once, and notes that a caller should read.
 
-    images, masks: (H, W, 3) uint8 RGB each, as sent.
-    Raises InvalidInput for a mask that is empty, vanishes at the network's size, or is not its picture's own size.
+    images, masks: (H, W, 3) uint8 RGB each, as sent. field: the masks' name in a problem and in notes.
+    Raises InvalidInput for a mask that is empty, vanishes at the network's size, or has another size than its image.
     """
     pairs: dict[str, Pair] = {}
     notes = []
     for place, (image, sent) in enumerate(zip(images, masks, strict=True)):
         mask = object_mask(sent)
-        check_mask(mask, image, size, f"masks.{place}")
+        check_mask(mask, image, size, f"{field}.{place}")
         if mask.all():
-            notes.append(NOTE_ALL.format(place))
+            notes.append(NOTE_ALL.format(field, place))
         key = shot_id(image, mask)
         if key in pairs:
-            notes.append(NOTE_REPEATED.format(place))
+            notes.append(NOTE_REPEATED.format(field, place))
         pairs.setdefault(key, (image, mask))
     return list(pairs.values()), notes
 
 
-def described(name: str, pairs: Sequence[Pair]) -> tuple[ConceptAbout, dict[str, NDArray[Any]]]:
+def describe_concept(name: str, pairs: Sequence[Pair]) -> tuple[ConceptAbout, dict[str, NDArray[Any]]]:
     """A new concept's description, and the tensors of its file: (N,) uint8 bytes of PNG files.
 
     pairs: (H, W, 3) uint8 and (H, W) each.
@@ -92,7 +93,7 @@ def described(name: str, pairs: Sequence[Pair]) -> tuple[ConceptAbout, dict[str,
     return ConceptAbout(name=name, created=now, changed=now, shots=shots), tensors
 
 
-def changed(
+def change_concept(
     about: ConceptAbout,
     tensors: Tensors,
     *,
@@ -110,27 +111,15 @@ def changed(
         raise InvalidInput("remove_shots", f"the concept has no shot {unknown[0]!r}", hint="GET it to see its shots")
     kept = [shot for shot in about.shots if shot.id not in remove]
     held = {shot.id for shot in kept}
-    fresh, fresh_tensors = described(name or about.name, add)
+    fresh, fresh_tensors = describe_concept(name or about.name, add)
     new = [shot for shot in fresh.shots if shot.id not in held]
     notes = [f"shot {shot.id} was there already" for shot in fresh.shots if shot.id in held]
     shots = [*kept, *new]
-    check_shots(len(shots), most_shots, "remove_shots" if not shots else "images")
+    check_counts(len(shots), len(shots), most_shots, "remove_shots" if not shots else "images")
     wanted = {f"{kind}.{shot.id}" for shot in shots for kind in ("image", "mask")}
     merged = {key: tensor for key, tensor in {**fresh_tensors, **tensors}.items() if key in wanted}
     about = about.model_copy(update={"name": fresh.name, "changed": fresh.changed, "shots": shots})
     return about, merged, notes
-
-
-def check_shots(count: int, most: int, field: str) -> None:
-    """Raises InvalidInput for no shots, and for more than the settings allow."""
-    if count < 1:
-        raise InvalidInput(field, "no supports", hint="a concept needs one picture with its mask at least")
-    if count > most:
-        raise InvalidInput(
-            field,
-            f"{count} supports; a concept takes {most}",
-            hint="send fewer: past five they seldom help; or raise the server's setting limits.max_shots",
-        )
 
 
 def shots_of(about: ConceptAbout, tensors: Tensors) -> list[Shot]:
@@ -145,7 +134,7 @@ def shots_of(about: ConceptAbout, tensors: Tensors) -> list[Shot]:
 
 
 def read_concept(store: Store, concept: str) -> tuple[ConceptAbout, list[Shot]]:
-    """A concept as it is now; who has read it goes on with it after it was changed or deleted.
+    """A concept as it is now; a later change or deletion does not touch what was read.
 
     Raises NothingStored where there is none.
     """

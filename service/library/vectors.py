@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -12,16 +13,22 @@ from numpy.typing import NDArray
 from backbones.engine import Engine
 from backbones.noise_schedule import content_key
 from heads.feature_pooling.features import pooled_features
+from heads.inputs import DecodedImage
 from service.engine.caches import TensorCache
-from service.inputs.images import DecodedImage, decode_image
+from service.inputs.images import decode_image
 from service.library.classifiers import FeatureOptions
 from service.settings.groups import LimitSettings
 
 AT_ONCE = 32
 _PARTS_AT_ONCE = 2
 
-Vectors = tuple[NDArray[np.float32], NDArray[np.uint8]]
-"""Vectors (N, D) float32, and keys of the pixels (N, 16) uint8."""
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Vectors:
+    """vectors: (N, D) float32. keys: (N, 16) uint8, of the pixels."""
+
+    vectors: NDArray[np.float32]
+    keys: NDArray[np.uint8]
 
 
 async def vectors_of_files(
@@ -53,8 +60,8 @@ async def vectors_of_files(
     except BaseExceptionGroup as failed:
         # What is wrong with one image is told as such; the other parts were given up.
         raise failed.exceptions[0] from None
-    vectors, keys = zip(*(task.result() for task in parts), strict=True)
-    return np.concatenate(vectors), np.concatenate(keys)
+    results = [task.result() for task in parts]
+    return Vectors(np.concatenate([part.vectors for part in results]), np.concatenate([part.keys for part in results]))
 
 
 async def vectors_of_images(
@@ -79,7 +86,7 @@ async def vectors_of_images(
             found[place] = vector
             cache.put(place, vector)
     vectors = torch.stack([found[place] for place in places]).numpy()
-    return vectors, np.frombuffer(b"".join(keys), dtype=np.uint8).reshape(-1, 16)
+    return Vectors(vectors, np.frombuffer(b"".join(keys), dtype=np.uint8).reshape(-1, 16))
 
 
 def _key(image: NDArray[np.uint8]) -> bytes:

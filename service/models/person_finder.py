@@ -2,38 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from backbones.engine import Engine
+from backbones.errors import ModelNotFound
 from backbones.stable_diffusion import Backbone
 from heads.results import ClassMap
-from heads.sdpose.detectors import PERSON, Boxes, Detector
+from heads.sdpose.detectors import PERSON, Boxes, Detector, open_detector
+from heads.sdpose.pose import PersonFinder
 from heads.vpd.heads import SegmentationHead
 from heads.vpd.segmentation import predict_segmentation
-from service.dense import head_revision
+from service.settings.loader import Settings
+
+SEGMENTATION = "segmentation"
+"""Name of a detector that is no model of its own: connected parts of the segmentation head's class `person`."""
 
 _LEAST_SHARE = 0.002
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class PersonFinder:
-    """name: what answers tell. revision: of its weights, as far as they are known; else its name.
+def open_person_finder(
+    settings: Settings, backbone: Backbone, *, shipped: bool, segmentation: Callable[[], SegmentationHead | None]
+) -> PersonFinder | None:
+    """The detector that the settings name; for the shipped pose network, the shipped segmentation head.
 
-    find: the persons in an image (H, W, 3) uint8 RGB whose score is the threshold at least.
+    shipped: whether the pose network is the shipped one. segmentation: gives the head beside it, if there is one.
+    Raises ModelNotFound and CheckpointError where a named detector does not open.
     """
+    named = settings.pose.detector
+    if named == SEGMENTATION or (shipped and not named):
+        head = segmentation()
+        if head is not None and PERSON in head.classes:
+            return find_by_segmentation(head)
+        if not named:
+            return None
+        raise ModelNotFound(
+            "this server has no segmentation head with a class 'person'",
+            hint="set DIFFSIGHT_HEADS__SEGMENTATION to one, or DIFFSIGHT_POSE__DETECTOR to a detector",
+        )
+    if not named:
+        return None
+    device = backbone.description.device
+    detector = open_detector(named, device=device, cache_folder=settings.cache_folder, offline=settings.offline)
+    return find_by_detector(detector)
 
-    name: str
-    revision: str
-    find: Callable[[Engine, NDArray[np.uint8], float], Coroutine[Any, Any, Boxes]]
 
-
-def by_detector(detector: Detector) -> PersonFinder:
+def find_by_detector(detector: Detector) -> PersonFinder:
     """Persons as a detector finds them."""
 
     async def find(engine: Engine, image: NDArray[np.uint8], threshold: float) -> Boxes:
@@ -43,14 +60,14 @@ def by_detector(detector: Detector) -> PersonFinder:
     return PersonFinder(detector.name, detector.name, find)
 
 
-def by_segmentation(head: SegmentationHead, backbone: Backbone) -> PersonFinder:
+def find_by_segmentation(head: SegmentationHead) -> PersonFinder:
     """Persons as the parts of the class `person`, which the head must know."""
 
     async def find(engine: Engine, image: NDArray[np.uint8], threshold: float) -> Boxes:
         classes = await predict_segmentation(engine, image, head)
         return await engine.run_on_host(boxes_of_parts, classes, PERSON, threshold)
 
-    return PersonFinder(head.name, head_revision(backbone, head), find)
+    return PersonFinder(head.name, head.revision, find)
 
 
 def boxes_of_parts(classes: ClassMap, name: str, threshold: float) -> Boxes:
@@ -62,7 +79,7 @@ def boxes_of_parts(classes: ClassMap, name: str, threshold: float) -> Boxes:
     _, parts, statistics, _ = cv2.connectedComponentsWithStats(mask)
     boxes, areas = statistics[:, :4].astype(np.float64), statistics[:, cv2.CC_STAT_AREA]
     scores = np.bincount(parts.ravel(), weights=classes.probabilities.ravel()) / areas.clip(min=1)
-    found = (areas >= _LEAST_SHARE * mask.size) & (scores >= threshold)
-    found[0] = False  # all that is of no part
-    best_first = np.flatnonzero(found)[np.argsort(-scores[found], kind="stable")]
+    large = (areas >= _LEAST_SHARE * mask.size) & (scores >= threshold)
+    large[0] = False  # all that is of no part
+    best_first = np.flatnonzero(large)[np.argsort(-scores[large], kind="stable")]
     return boxes[best_first], scores[best_first]

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 
+from backbones.engine import Engine
 from backbones.errors import InvalidInput
+from heads.inputs import DecodedImage, Inputs
+from service.api.dependencies import RequestUsage, State, while_connected
 from service.http.openapi import REFERENCE, keyed, not_ready, task_problems
-from service.inputs.images import DecodedImage, decode_image
+from service.inputs.files import InputFiles
+from service.inputs.images import decode_image
 from service.inputs.request_body import validated
 from service.jobs.formats.label_studio import mask_regions, pose_regions, score
-from service.jobs.tasks import TASKS
-from service.models.loading import Service, service_of
-from service.protocols.label_studio_project import Control, Work, image_file, read_controls, works_of
-from service.requests import ask
+from service.protocols.label_studio_project import Control, Filling, image_file, prepare_controls, read_controls
+from service.run_task import run_procedure
 from service.version import installed_version
-
-if TYPE_CHECKING:
-    from service.engine.worker import RequestEngine
 
 router = APIRouter(prefix="/label-studio", tags=["Label Studio"])
 
@@ -115,9 +114,9 @@ def _body(model: type[BaseModel]) -> dict[str, Any]:
 
 @router.get("/", summary="Is the ML backend up?", responses={**keyed(), **not_ready()})
 @router.get("/health", summary="Is the ML backend up?", responses={**keyed(), **not_ready()}, include_in_schema=False)
-async def label_studio_health(request: Request) -> UpAnswer:
+async def label_studio_health(state: State) -> UpAnswer:
     """200 once the backbone is warm."""
-    _ = service_of(request).engine
+    _ = state.models.worker
     return UpAnswer()
 
 
@@ -134,13 +133,12 @@ async def label_studio_metrics() -> dict[str, Any]:
     responses=task_problems(),
     openapi_extra=_body(SetupRequest),
 )
-async def label_studio_setup(request: Request) -> SetupAnswer:
+async def label_studio_setup(request: Request, state: State) -> SetupAnswer:
     """Whether this server can fill a project's controls."""
-    service = service_of(request)
-    _ = service.engine
-    asked = await asyncio.to_thread(validated, SetupRequest, await request.body())
-    works = await asyncio.to_thread(_works, asked.config, service)
-    return SetupAnswer(model_version=_version(works))
+    _ = state.models.worker
+    body = await asyncio.to_thread(validated, SetupRequest, await request.body())
+    fillings = await prepare_controls(await asyncio.to_thread(read_controls, body.config), state)
+    return SetupAnswer(model_version=_version(fillings))
 
 
 @router.post(
@@ -150,49 +148,48 @@ async def label_studio_setup(request: Request) -> SetupAnswer:
     responses=task_problems(),
     openapi_extra=_body(PredictRequest),
 )
-async def label_studio_predict(request: Request) -> PredictAnswer:
+async def label_studio_predict(request: Request, state: State, usage: RequestUsage) -> PredictAnswer:
     """Keypoints in the rectangles that the annotator has drawn, else of all persons; masks by the names of brushes.
 
     An image that can not be read is a prediction without regions, and a problem where there is no other task.
     """
-    service = service_of(request)
-    _ = service.engine
-    asked = await asyncio.to_thread(validated, PredictRequest, await request.body())
-    works = await asyncio.to_thread(_works, asked.label_config, service)
-    drawn = asked.params.context.result if asked.params is not None and asked.params.context is not None else []
-    version = _version(works)
+    _ = state.models.worker
+    body = await asyncio.to_thread(validated, PredictRequest, await request.body())
+    fillings = await prepare_controls(await asyncio.to_thread(read_controls, body.label_config), state)
+    drawn = body.params.context.result if body.params is not None and body.params.context is not None else []
+    version = _version(fillings)
 
-    async def one(engine: RequestEngine, task: StudioTask) -> StudioPrediction:
+    async def predict(engine: Engine, task: StudioTask) -> StudioPrediction:
         try:
-            address = task.data.get(works[0].control.image)
-            file = await image_file(address, service.settings.label_studio, service, request.app.state.fetcher)
-            image = await asyncio.to_thread(decode_image, file, service.settings.limits, field="tasks")
-            found = [await _predicted(engine, work, image, drawn) for work in works]
+            file = await image_file(task.data.get(fillings[0].control.image), state)
+            image = await asyncio.to_thread(decode_image, file, state.settings.limits, field="tasks")
+            results = [await _fill_image(engine, filling, image, drawn) for filling in fillings]
         except InvalidInput as error:
-            if len(asked.tasks) == 1:
+            if len(body.tasks) == 1:
                 raise
             return StudioPrediction(model_version=version, score=0.0, result=[], error=str(error))
         return StudioPrediction(
             model_version=version,
-            score=sum(score(result) for result, _ in found) / len(found),
-            result=[region for _, regions in found for region in regions],
+            score=sum(score(result) for result, _ in results) / len(results),
+            result=[region for _, regions in results for region in regions],
         )
 
-    async def predicted(engine: RequestEngine, _: Sequence[DecodedImage]) -> list[StudioPrediction]:
+    async def predict_all(engine: Engine, _: object) -> list[StudioPrediction]:
         places = asyncio.Semaphore(_TASKS_AT_ONCE)
 
-        async def placed(task: StudioTask) -> StudioPrediction:
+        async def predict_in_turn(task: StudioTask) -> StudioPrediction:
             async with places:
-                return await one(engine, task)
+                return await predict(engine, task)
 
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(placed(task)) for task in asked.tasks]
+                tasks = [group.create_task(predict_in_turn(task)) for task in body.tasks]
         except BaseExceptionGroup as failed:
             raise failed.exceptions[0] from None
         return [task.result() for task in tasks]
 
-    return PredictAnswer(results=await ask(request, "label_studio", [], predicted))
+    work = run_procedure(state, "label-studio", InputFiles(), predict_all, usage=usage)
+    return PredictAnswer(results=await while_connected(request, work))
 
 
 @router.post("/webhook", status_code=201, summary="What Label Studio tells", responses=keyed())
@@ -201,39 +198,36 @@ async def label_studio_webhook() -> dict[str, Any]:
     return {}
 
 
-def _works(config: str, service: Service) -> list[Work]:
-    return [work for control in read_controls(config) for work in works_of(control, service)]
+def _version(fillings: Sequence[Filling]) -> str:
+    tasks = "+".join(dict.fromkeys(filling.work.task.name for filling in fillings))
+    return f"diffsight {installed_version()} {tasks} {fillings[0].work.revision[:12]}"
 
 
-def _version(works: Sequence[Work]) -> str:
-    tasks = "+".join(dict.fromkeys(work.task for work in works))
-    return f"diffsight {installed_version()} {tasks} {works[0].revision[:12]}"
-
-
-async def _predicted(
-    engine: RequestEngine, work: Work, image: DecodedImage, drawn: Sequence[dict[str, Any]]
+async def _fill_image(
+    engine: Engine, filling: Filling, image: DecodedImage, drawn: Sequence[dict[str, Any]]
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """A task's result and its regions, under the project's own names."""
-    control = work.control
+    """A task's result on one image and its regions, under the project's own names."""
+    control, work = filling.control, filling.work
     boxes = _boxes(drawn, image) if control.kind == "keypoints" else []
-    given = {"boxes": [{"bbox": box} for box in boxes]} if boxes else {}
-    result = await TASKS[work.task].run(engine, image, work.asked, given, work.opened)
-    sized = {"image": {"width": image.width, "height": image.height}, **result}
+    options = work.options.model_copy(update={"boxes": boxes}) if boxes else work.options
+    result = await work.task.run(engine, work.head, Inputs([image]), options, None)
+    item = await engine.run_on_host(work.task.write_item, result, work.head, options)
+    item["image"] = {"width": image.width, "height": image.height}
     if control.kind == "masks":
-        sized["masks"] = [mask for mask in result["masks"] if mask["name"] in control.labels]
-        return sized, mask_regions(sized, from_name=control.name, to_name=control.to_name)
-    # Who has drawn boxes keeps them; their points stand beside them.
+        item["masks"] = [mask for mask in item["masks"] if mask["name"] in control.labels]
+        return item, mask_regions(item, from_name=control.name, to_name=control.to_name)
+    # Boxes that the annotator has drawn stay; their points stand beside them.
     regions = pose_regions(
-        sized,
+        item,
         from_name=control.name,
         box_name="" if boxes else control.boxes,
         to_name=control.to_name,
         box_label=control.box_label,
     )
-    return sized, _renamed(regions, control, result["names"])
+    return item, _rename_regions(regions, control, item["names"])
 
 
-def _renamed(regions: Sequence[dict[str, Any]], control: Control, names: Sequence[str]) -> list[dict[str, Any]]:
+def _rename_regions(regions: Sequence[dict[str, Any]], control: Control, names: Sequence[str]) -> list[dict[str, Any]]:
     """The regions with the project's labels; points that it has no label for are left out."""
     places = {name: place for place, name in enumerate(names)}
     kept = []
@@ -250,7 +244,7 @@ def _renamed(regions: Sequence[dict[str, Any]], control: Control, names: Sequenc
 
 def _boxes(drawn: Sequence[dict[str, Any]], image: DecodedImage) -> list[list[float]]:
     """Rectangles that were drawn, in pixels. Raises InvalidInput for one that is none."""
-    found = []
+    boxes = []
     for region in drawn:
         if region.get("type") != "rectanglelabels":
             continue
@@ -259,5 +253,5 @@ def _boxes(drawn: Sequence[dict[str, Any]], image: DecodedImage) -> list[list[fl
         except (KeyError, TypeError, ValueError) as error:
             raise InvalidInput("params", f"a rectangle without {error}", hint="send x, y, width, height") from error
         scale = [image.width / 100, image.height / 100]
-        found.append([x * scale[0], y * scale[1], width * scale[0], height * scale[1]])
-    return found
+        boxes.append([x * scale[0], y * scale[1], width * scale[0], height * scale[1]])
+    return boxes

@@ -1,9 +1,10 @@
-"""Label Studio's side of its ML backend: what a project's controls ask for, and where its images are."""
+"""Label Studio's side of its ML backend: what fills a project's controls, and where its images are."""
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from xml.etree import ElementTree
@@ -11,11 +12,14 @@ from xml.etree import ElementTree
 import httpx2
 
 from backbones.errors import DiffsightError, InvalidInput
+from heads.vpd import segmentation
 from service.inputs.request_body import decode_base64
-from service.inputs.urls import ImageUrl, UrlFetcher
-from service.jobs.tasks import TASKS
-from service.models.loading import Service
+from service.inputs.urls import ImageUrl
+from service.jobs.parameters import read_options, require_task
+from service.library import few_shot
+from service.run_task import Work, prepare
 from service.settings.groups import LabelStudioSettings
+from service.state import AppState
 
 _HINT = "a project needs an <Image> with <KeyPointLabels> for poses, or <BrushLabels> for masks, that name it"
 
@@ -80,59 +84,53 @@ def _is_index(label: ElementTree.Element) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
-    """One task of ours that fills a control."""
+class Filling:
+    """What fills a control: the work to do on each image."""
 
     control: Control
-    task: str
-    asked: Any
-    opened: Any
-    revision: str
+    work: Work
 
 
-def works_of(control: Control, service: Service) -> Iterator[Work]:
-    """What fills a control. Blocks. Raises ModelNotFound where this server can not.
+async def prepare_controls(controls: Sequence[Control], state: AppState) -> list[Filling]:
+    """What fills the controls of a project. Raises ModelNotFound where this server cannot."""
+    return [filling for control in controls for filling in await _prepare_control(control, state)]
 
-    A brush's labels are taken for concepts of that name, then for classes of the segmentation head; what is left is
+
+async def _prepare_control(control: Control, state: AppState) -> list[Filling]:
+    """A brush's labels are taken for concepts of that name, then for classes of the segmentation head; what is left is
     looked for as expressions.
     """
     if control.kind == "keypoints":
-        yield _work(control, "pose", {}, service)
-        return
+        return [await _fill(control, "pose", {}, state)]
+    fillings = []
     left = list(control.labels)
-    if concepts := _concepts_named(left, service):
-        yield _work(control, "few-shot", {"concepts": list(concepts.values())}, service)
+    models = {loaded.task.name: loaded for loaded in state.models.loaded()}
+    if few_shot.TASK.name in models and (concepts := await asyncio.to_thread(_concepts_named, left, state)):
+        fillings.append(await _fill(control, "few-shot", {"concepts": list(concepts.values())}, state))
         left = [name for name in left if name not in concepts]
-    head = service.dense.segmentation
-    if head is not None and any(name in head.classes for name in left):
-        yield _work(control, "segmentation", {}, service)
-        left = [name for name in left if name not in head.classes]
+    classes = models[segmentation.TASK.name].head.classes if segmentation.TASK.name in models else ()
+    if any(name in classes for name in left):
+        fillings.append(await _fill(control, "segmentation", {}, state))
+        left = [name for name in left if name not in classes]
     if left:
-        yield _work(control, "referring", {"expressions": left[:64]}, service)
+        fillings.append(await _fill(control, "referring", {"expressions": left[:64]}, state))
+    return fillings
 
 
-def _work(control: Control, task: str, parameters: Mapping[str, Any], service: Service) -> Work:
-    from service.jobs.tasks import task_parameters
-
-    asked = TASKS[task].parameters.model_validate(task_parameters(task, parameters, service.settings))
-    revision, opened = TASKS[task].open(service, asked)
-    return Work(control, task, asked, opened, revision)
+async def _fill(control: Control, name: str, values: Mapping[str, Any], state: AppState) -> Filling:
+    task = require_task(state, name)
+    return Filling(control, await prepare(state, task, read_options(task, values)))
 
 
-def _concepts_named(names: list[str], service: Service) -> dict[str, str]:
-    """The newest concept of each name, where this server can find concepts."""
-    from heads.diffews.bank import VARIANT
-    from service.api.concepts import store_of
-
-    if VARIANT not in service.engine.model.description.variants:
-        return {}
-    by_name = {str(one.about.get("name")): one.id for one in store_of(service).list()}
+def _concepts_named(names: list[str], state: AppState) -> dict[str, str]:
+    """The newest concept of each name."""
+    by_name = {str(stored.about.get("name")): stored.id for stored in state.library.concepts.list()}
     return {name: by_name[name] for name in names if name in by_name}
 
 
-async def image_file(address: object, settings: LabelStudioSettings, service: Service, fetcher: UrlFetcher) -> bytes:
+async def image_file(address: object, state: AppState) -> bytes:
     """The image that a task names: data in base64, a path of Label Studio's, or an address. Raises InvalidInput."""
-    most = service.settings.limits.max_upload_bytes
+    settings, most = state.settings.label_studio, state.settings.limits.max_upload_bytes
     if not isinstance(address, str) or not address:
         raise InvalidInput("tasks", "a task has no image", hint="its data needs the key that <Image value=...> names")
     if address.startswith("data:"):
@@ -147,13 +145,13 @@ async def image_file(address: object, settings: LabelStudioSettings, service: Se
         address = address.removeprefix(base)
     if address.startswith("/"):
         return await _of_label_studio(address, settings, most)
-    if not service.settings.urls.enabled:
+    if not state.settings.urls.enabled:
         raise InvalidInput(
             "tasks",
             "the image's address is neither below Label Studio's nor allowed",
             hint="set DIFFSIGHT_URLS__ENABLED",
         )
-    return await fetcher.fetch(ImageUrl(address), field="tasks", most_bytes=most)
+    return await state.fetcher.fetch(ImageUrl(address), field="tasks", most_bytes=most)
 
 
 async def _of_label_studio(path: str, settings: LabelStudioSettings, most: int) -> bytes:

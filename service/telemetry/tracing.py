@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from opentelemetry import trace
 from opentelemetry.trace import Span, SpanKind, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
-from starlette.requests import Request
 from starlette.types import Scope
 
 from backbones.errors import InvalidInput
@@ -151,7 +150,7 @@ class RequestTrace:
             self.span.set_attribute("http.route", route)
         self.span.set_attribute("http.response.status_code", status)
         self.span.set_attribute("diffsight.request_id", state["request_id"])
-        self.span.set_attribute("diffsight.rows", state.get("rows", 0))
+        self.span.set_attribute("diffsight.rows", state["usage"].rows)
         if problem := state.get("problem"):
             self.span.set_attribute("error.type", problem)
         if status >= 500 or not status:
@@ -221,15 +220,6 @@ class _TracedEngine:
 def open_tracing(settings: TelemetrySettings) -> Tracing | None:
     """The tracing that the settings ask for, or None. Raises InvalidInput where the extra is not installed."""
     return Tracing(settings) if settings.otlp_endpoint else None
-
-
-def admitted(request: Request, task: str) -> RequestTrace | None:
-    """The trace of a request that was read and found fit, or None where it is not told."""
-    trace: RequestTrace | None = getattr(request.state, "trace", None)
-    if trace is None or not trace.span.is_recording():
-        return None
-    trace.admitted(task, getattr(request.state, "labels", 0))
-    return trace
 
 
 def stage(trace: RequestTrace | None, name: str, **attributes: int) -> AbstractContextManager[object]:

@@ -21,7 +21,7 @@ from heads.sdpose.crops import Region
 from heads.sdpose.head import HeatmapHead
 from heads.sdpose.losses import heatmap_loss, pck
 from heads.sdpose.persons import Person, annotated_persons, detected_persons
-from heads.sdpose.pose import PoseModel, empty_context, estimate_poses, heatmaps, pose_rows, stacked_features
+from heads.sdpose.estimation import PoseModel, empty_context, estimate_poses, heatmaps, pose_rows, stacked_features
 from tests.conformance.checks import Check, TrackedTensors, compare, exact, read_json, unchecked
 
 

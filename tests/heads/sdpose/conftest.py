@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from backbones.engine import DirectEngine
 from heads.sdpose.checkpoint import open_published
-from heads.sdpose.pose import PoseModel
+from heads.sdpose.estimation import PoseModel
 
 PUBLISHED = Path(__file__).parents[2] / "conformance/fixtures/sdpose/wholebody/checkpoint"
 SIZE = (96, 128)

@@ -21,7 +21,7 @@ from pycocotools.cocoeval import COCOeval
 from heads.outputs import mask_answer
 from heads.sdpose.skeletons import COCO_17
 from service.jobs.formats.masks import brush_rle, mask_of, row_runs
-from service.jobs.formats.written import able_formats, text_pieces
+from service.jobs.formats.export import able_formats, text_pieces
 from service.jobs.store import Item, Job, JobStore, Outcome, Record, canonical
 
 # What pycocotools does with numpy 2.

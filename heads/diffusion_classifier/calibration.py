@@ -1,4 +1,4 @@
-"""Temperatures of zero-shot posteriors that were fitted to labelled images, and which answers they hold for."""
+"""Temperatures of zero-shot posteriors, fitted to labelled images, and the answers that each holds for."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from scipy.special import log_softmax
 
 from backbones.errors import InvalidInput
 from backbones.stable_diffusion import Description
-from service.settings.loader import Settings
+from heads.calibration import fit_temperature
 
 FIELD = "zero_shot_calibration"
 # Logarithms: summed squared errors of a whole latent may ask for a temperature of many thousands.
@@ -19,7 +20,7 @@ _BOUNDS = (-7.0, 14.0)
 
 
 class Way(BaseModel):
-    """How a label was found. A temperature fitted to answers found in one way says nothing of those of another."""
+    """How an answer is reached. A temperature fitted to answers of one way says nothing of those of another."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -63,15 +64,11 @@ class Calibration(BaseModel):
     fits: tuple[TemperatureFit, ...] = Field(min_length=1)
 
 
-def fitted(way: Way, logits: NDArray[np.float64], truth: NDArray[np.int64], rows: float) -> TemperatureFit:
-    """The temperature for answers found in one way.
+def fit_way(way: Way, logits: NDArray[np.float64], truth: NDArray[np.int64], rows: float) -> TemperatureFit:
+    """The temperature for answers of one way.
 
     logits: (N, K) float64, of a posterior at temperature 1. truth: (N,) int64. rows: mean of an image.
     """
-    from scipy.special import log_softmax
-
-    from heads.calibration import fit_temperature
-
     temperature, _ = fit_temperature(logits, truth, bounds=_BOUNDS)
 
     def figures(divided_by: float) -> tuple[float, float]:
@@ -91,47 +88,32 @@ def fitted(way: Way, logits: NDArray[np.float64], truth: NDArray[np.int64], rows
     )
 
 
-def read_calibration(settings: Settings) -> Calibration | None:
-    """The file that the settings name; None where they name none. Raises InvalidInput for one that is no such file."""
-    file = settings.zero_shot_calibration
-    if file is None:
-        return None
-    return _read(file.expanduser())
-
-
-def open_calibration(settings: Settings, backbone: Description) -> Calibration | None:
-    """As `read_calibration`, and checked to have been fitted on this backbone. Raises InvalidInput where it was not."""
-    found = read_calibration(settings)
-    if found is not None and found.revision != backbone.revision:
-        raise InvalidInput(
-            FIELD,
-            f"{settings.zero_shot_calibration} was fitted on {found.backbone!r} with weights {found.revision}; this is "
-            f"{backbone.name!r} with {backbone.revision}",
-            hint="fit it again with `diffsight fit zero-shot`, or unset it",
-        )
-    return found
-
-
-def choose_temperature(
-    settings: Settings, calibration: Calibration | None, way: Way | None, asked: float | None
-) -> tuple[float, bool]:
-    """The temperature of an answer found in this way, and whether it is the fitted one.
-
-    asked: by the request. way: None for one that no temperature is fitted to.
-    """
-    fits = calibration.fits if calibration is not None else ()
-    fit = next((one.temperature for one in fits if one.way == way), None)
-    temperature = asked or fit or settings.zero_shot_temperature
-    return temperature, temperature == fit
-
-
-def _read(file: Path) -> Calibration:
+def read_calibration(file: Path) -> Calibration:
+    """The calibration in a file. Raises InvalidInput for one that cannot be read or holds something else."""
     hint = "name a file that `diffsight fit zero-shot` wrote"
     try:
-        return Calibration.model_validate_json(file.read_bytes())
+        return Calibration.model_validate_json(file.expanduser().read_bytes())
     except OSError as error:
-        raise InvalidInput(FIELD, f"{file} can not be read: {error.strerror}", hint=hint) from error
+        raise InvalidInput(FIELD, f"{file} cannot be read: {error.strerror}", hint=hint) from error
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"]) or "it"
         raise InvalidInput(FIELD, f"{file} is no calibration: {place}: {first['msg']}", hint=hint) from error
+
+
+def open_calibration(file: Path | None, backbone: Description) -> Calibration | None:
+    """The calibration in a file, which was fitted on this backbone; None without a file.
+
+    Raises what `read_calibration` raises, and InvalidInput for one that was fitted on other weights.
+    """
+    if file is None:
+        return None
+    calibration = read_calibration(file)
+    if calibration.revision != backbone.revision:
+        raise InvalidInput(
+            FIELD,
+            f"{file} was fitted on {calibration.backbone!r} with weights {calibration.revision}; this is "
+            f"{backbone.name!r} with {backbone.revision}",
+            hint="fit it again with `diffsight fit zero-shot`, or unset it",
+        )
+    return calibration

@@ -12,7 +12,7 @@ from backbones.engine import DirectEngine, complete
 from backbones.errors import InvalidInput
 from heads.diffusion_classifier.anytime import Budget
 from heads.diffusion_classifier.classify import classify_anytime
-from heads.diffusion_classifier.label_tree import Label, classify_tree, error_share, parse_tree
+from heads.diffusion_classifier.tree_descent import Label, classify_tree, error_share, parse_tree
 from heads.results import LabelPath
 
 IMAGE = np.random.default_rng(3).integers(0, 255, (40, 90, 3), dtype=np.uint8)

@@ -1,13 +1,12 @@
-"""A posterior over labels as routes and commands tell it."""
+"""A posterior over labels as an answer."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-if TYPE_CHECKING:
-    from heads.results import Posterior
+from heads.results import Posterior
 
 
 class LabelAnswer(BaseModel):
@@ -38,7 +37,7 @@ class ProgressAnswer(BaseModel):
     posterior: list[LabelAnswer]
     temperature: float = Field(description="What the logits were divided by.")
     calibrated: bool = Field(
-        description="Whether that was fitted to labelled images, for answers found as this one was. False where a "
+        description="Whether the temperature was fitted to labelled images, for answers of this kind. False where a "
         "budget cut the race, and while a race goes on."
     )
     confidence: float | None = Field(
@@ -46,7 +45,7 @@ class ProgressAnswer(BaseModel):
         "schedule, which does not know it."
     )
     tied: list[str] = Field(description="Labels that count as equal to the answer.")
-    dropped: list[DroppedAnswer] = Field(description="Who was dropped when, in that order.")
+    dropped: list[DroppedAnswer] = Field(description="The labels that were dropped, in that order.")
     rows: int = Field(description="U-Net rows spent.")
 
 
@@ -63,26 +62,27 @@ def posterior_fields(posterior: Posterior) -> dict[str, Any]:
     """The fields of a `PosteriorAnswer`."""
     return {
         "label": posterior.label,
-        "posterior": ranked(posterior),
+        "posterior": rank_labels(posterior),
         "temperature": posterior.temperature,
         "calibrated": posterior.calibrated,
         "confidence": posterior.confidence,
         "tied": list(posterior.tied),
         "dropped": [
-            DroppedAnswer(label=one.label, by=one.by, units=one.units, rows=one.rows) for one in posterior.dropped
+            DroppedAnswer(label=label.label, by=label.by, units=label.units, rows=label.rows)
+            for label in posterior.dropped
         ],
         "stopped": posterior.stopped,
         "rows": posterior.rows,
     }
 
 
-def progress_answer(posterior: Posterior) -> ProgressAnswer:
-    """What is told of a posterior while the work goes on."""
+def answer_progress(posterior: Posterior) -> ProgressAnswer:
+    """A posterior as it stands while the work goes on."""
     fields = posterior_fields(posterior)
     return ProgressAnswer(**{name: fields[name] for name in ProgressAnswer.model_fields})
 
 
-def ranked(posterior: Posterior) -> list[LabelAnswer]:
+def rank_labels(posterior: Posterior) -> list[LabelAnswer]:
     """The labels, most probable first; the answer leads those that tie with it."""
     answers = [
         LabelAnswer(label=label, probability=probability, mean_error=error, rounds_survived=rounds)
@@ -94,4 +94,4 @@ def ranked(posterior: Posterior) -> list[LabelAnswer]:
             strict=True,
         )
     ]
-    return sorted(answers, key=lambda one: (one.label != posterior.label, -one.probability, one.mean_error))
+    return sorted(answers, key=lambda answer: (answer.label != posterior.label, -answer.probability, answer.mean_error))

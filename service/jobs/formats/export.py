@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from backbones.errors import InvalidInput
 from service.jobs.formats import coco, cvat, label_studio, openpose, png, yolo
 from service.jobs.store import Job, Record, canonical
+from service.tasks import AnyTask, find_task
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -46,27 +47,24 @@ FOLDERS: Mapping[str, Callable[[Job, Records], Iterator[tuple[str, str]] | Itera
     "png": png.png,
 }
 FORMATS = (*TEXTS, *FOLDERS)
-MASKS = ("segmentation", "referring", "few-shot")
-_TASKS = {
-    "coco": ("pose", *MASKS),
-    "label-studio": ("pose", "zero-shot", "classifier", *MASKS),
-    "cvat": ("pose", "zero-shot", "classifier", *MASKS),
-    "yolo": ("pose",),
-    "openpose": ("pose",),
-    "png": ("depth",),
-}
 
 
-def able_formats(task: str) -> list[str]:
-    """The forms that have a place for the task's results."""
-    return [form for form in FORMATS if task in _TASKS.get(form, (task,))]
+def exports_of(tasks: tuple[AnyTask, ...], name: str) -> frozenset[str]:
+    """The forms that a task has a place in, beside `jsonl`; none for a task that is not known any more."""
+    task = find_task(tasks, name)
+    return frozenset() if task is None else task.exports
 
 
-def check_format(form: str, task: str) -> None:
+def able_formats(exports: frozenset[str]) -> list[str]:
+    """The forms that results can be had in."""
+    return [form for form in FORMATS if form == "jsonl" or form in exports]
+
+
+def check_format(form: str, task: str, exports: frozenset[str]) -> None:
     """Raises InvalidInput for a form that does not exist, or that has no place for the task's results."""
     if form not in FORMATS:
         raise InvalidInput("format", f"{form!r} is no form of results", hint=f"one of {', '.join(FORMATS)}")
-    if form not in (able := able_formats(task)):
+    if form not in (able := able_formats(exports)):
         raise InvalidInput("format", f"{form} has no place for results of {task}", hint=f"use {', '.join(able)}")
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from backbones.errors import InvalidInput
 from service.jobs.tasks import task_parameters
-from service.library.calibration import Calibration, Way, fitted, read_calibration
+from heads.diffusion_classifier.calibration import Calibration, Way, fit_way, read_calibration
 from service.settings.loader import load_settings
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def calibration(revision: str) -> Calibration:
         labels=("zero", "one"),
         templates=("a handwritten {}",),
         images=4,
-        fits=(fitted(SCHEDULE, logits, truth, 100.0), fitted(RACE, logits / 2, truth, 50.0)),
+        fits=(fit_way(SCHEDULE, logits, truth, 100.0), fit_way(RACE, logits / 2, truth, 50.0)),
     )
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from backbones.engine import DirectEngine, complete
 from backbones.errors import InvalidInput
-from heads.sdpose.pose import PoseModel, empty_context, estimate_poses
+from heads.sdpose.estimation import PoseModel, empty_context, estimate_poses
 
 Image = NDArray[np.uint8]
 Published = tuple[DirectEngine, PoseModel]

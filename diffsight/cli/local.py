@@ -1,0 +1,64 @@
+"""A backbone in this process, and the images that a command reads."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from backbones.errors import InvalidInput
+from service.settings.loader import Settings
+
+if TYPE_CHECKING:
+    from backbones.engine import DirectEngine
+    from heads.inputs import DecodedImage
+    from heads.task import Task
+
+Item = TypeVar("Item")
+
+
+def open_engine(settings: Settings, *, classes: bool = False) -> DirectEngine:
+    """The settings' backbone behind the engine that answers at once. Imports torch.
+
+    classes: whether a network with classes instead of text will do. Raises InvalidInput for one that will not.
+    """
+    from backbones.engine import DirectEngine
+    from service.models.loading import open_model, open_served
+
+    model = open_served(settings) if classes else open_model(settings)
+    return DirectEngine(model, max_rows=settings.engine.max_batch_rows)
+
+
+def open_head(settings: Settings, engine: DirectEngine, task: Task[Any, Any, Any], weights: str | None = None) -> Any:
+    """The head of a task over the engine's backbone. weights: a path or a model's name, instead of the settings' own.
+
+    Raises ModelNotFound where there is none.
+    """
+    from service.models.loading import OpenHeads
+    from service.tasks import TASKS
+
+    tasks = (*(other for other in TASKS if other.name != task.name), task)
+    named = {} if weights is None else {task.name: weights}
+    return OpenHeads(settings, engine.model, tasks, named).require(task)
+
+
+def read_image(path: Path, settings: Settings) -> DecodedImage:
+    """The image in a file. Raises InvalidInput for one that cannot be read or decoded."""
+    from service.inputs.images import decode_image
+
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InvalidInput(str(path), f"cannot be read: {error.strerror}", hint="check the path of the image") from error
+    return decode_image(data, settings.limits, field=str(path))
+
+
+def progress(items: Sequence[Item]) -> Iterable[Item]:
+    """The items, behind a progress bar on standard error where a person watches more than one."""
+    if len(items) < 2 or not sys.stderr.isatty():
+        return items
+    from rich.console import Console
+    from rich.progress import track
+
+    return track(items, "images", console=Console(stderr=True), transient=True)

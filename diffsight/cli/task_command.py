@@ -1,0 +1,332 @@
+"""A task as a command: its options out of the task's own model, its forms as files to write."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import types
+import typing
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+import click
+import typer
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+
+from backbones.engine import complete
+from backbones.errors import InvalidInput
+from backbones.files import write_file
+from diffsight.cli.local import open_engine, open_head, progress, read_image
+from diffsight.cli.options import AsJson, Backbone, Config, Device, DType
+from heads.inputs import DecodedImage, InputCounts, Inputs
+from heads.task import CommaSeparated
+from service.inputs.request_body import fields_of
+from service.library.library import Library
+from service.library.store import Stamp, Store
+from service.settings.loader import Settings, load_settings
+from service.tasks import AnyTask
+
+_SUFFIXES = {"image/png": ".png", "application/x-npy": ".npy", "application/json": ".json"}
+
+
+class LocalClassifiers(Store):
+    """The classifiers of this machine, and any file that a server exported or `diffsight fit classifier` wrote."""
+
+    def file(self, thing: str) -> tuple[bytes, Stamp]:
+        """The file at a path, else the one that is kept under an id. Raises NothingStored where there is none."""
+        path = Path(thing)
+        return (path.read_bytes(), (0, 0, 0)) if path.is_file() else super().file(thing)
+
+
+def make_group(tasks: tuple[AnyTask, ...]) -> click.Group:
+    """The commands of the tasks, in their order."""
+    app = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
+    app.callback()(lambda: None)
+    for task in tasks:
+        app.command(task.name, short_help=f"{task.summary}.", help=_help(task))(make_command(task))
+    group = typer.main.get_command(app)
+    assert isinstance(group, click.Group)
+    return group
+
+
+def _help(task: AnyTask) -> str:
+    example = f"diffsight predict {task.name} photo.jpg"
+    if task.inputs == "image_supports":
+        example += " --support cup.jpg --mask cup.png"
+    example += "".join(f" {_example_flag(task, name)}" for name, field in task.options.model_fields.items()
+                       if field.is_required())  # fmt: skip
+    pictures = [name for name, form in task.forms.items() if form.media_type == "image/png"]
+    example += f" --{_dashed(pictures[-1])} out.png" if pictures else ""
+    return (
+        f"\b\n{example}\n\n{task.summary}: {task.source}. An image that cannot be read is named on standard error, the "
+        "others are still answered, and the exit status is 2."
+    )
+
+
+def _example_flag(task: AnyTask, name: str) -> str:
+    value = task.example.get(name, "...")
+    text = ",".join(value) if isinstance(value, list) else json.dumps(value) if isinstance(value, dict) else str(value)
+    return f"--{_dashed(name)} '{text}'"
+
+
+def make_command(task: AnyTask) -> Callable[..., None]:
+    """A function with an option for each field of the task's options, and one for each file that it can write."""
+    flags = _option_parameters(task)
+    writers = {name: form for name, form in task.forms.items() if form.write is not None}
+    supports = task.inputs == "image_supports"
+
+    def command(**values: Any) -> None:
+        settings = load_settings(
+            values["config"], backbone=values["backbone"], device=values["device"], dtype=values["dtype"]
+        )
+        options = _read_options(task, {flag: values[parameter.name] for flag, parameter in flags.items()})
+        wanted = {name: values[f"form_{name}"] for name in writers if values[f"form_{name}"] is not None}
+        run_command(
+            task,
+            values["images"],
+            options,
+            settings,
+            supports=(values["support"], values["mask"]) if supports else ((), ()),
+            files=wanted,
+            weights=values["weights"],
+            as_json=values["as_json"],
+        )
+
+    images = Annotated[list[Path], typer.Argument(help="Image files.", metavar="IMAGE", show_default=False)]
+    shown = [
+        _parameter("support", Annotated[list[Path], typer.Option(help="Image that shows it; repeat it.")], ()),
+        _parameter("mask", Annotated[list[Path], typer.Option(help="Its mask, object white; one a support.")], ()),
+    ]
+    written = [
+        _parameter(
+            f"form_{name}",
+            Annotated[
+                Path | None,
+                typer.Option(f"--{_dashed(name)}", help=f"File or folder to write: {form.about}.", metavar="PATH"),
+            ],
+            None,
+        )
+        for name, form in writers.items()
+    ]
+    weights = Annotated[
+        str | None, typer.Option(help="The task's weights: a path, or a name of `diffsight models list`.")
+    ]
+    parameters = [
+        _parameter("images", images),
+        *(shown if supports else ()),
+        *flags.values(),
+        *written,
+        _parameter("weights", weights, None),
+        _parameter("backbone", Backbone, None),
+        _parameter("device", Device, None),
+        _parameter("dtype", DType, None),
+        _parameter("config", Config, None),
+        _parameter("as_json", AsJson, False),
+    ]
+    # typer reads both: the signature for defaults, the annotations for types.
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {one.name: one.annotation for one in parameters}
+    return command
+
+
+def run_command(
+    task: AnyTask,
+    paths: Sequence[Path],
+    options: Any,
+    settings: Settings,
+    *,
+    supports: tuple[Sequence[Path], Sequence[Path]] = ((), ()),
+    files: dict[str, Path] | None = None,
+    weights: str | None = None,
+    as_json: bool = False,
+) -> None:
+    """Run the task on each image: a line each, and the files that are wanted. files: form -> file or folder.
+
+    Tasks that take several images get all of them at once. Exits with status 2 if an image could not be read.
+    """
+    support_images = [read_image(path, settings) for path in supports[0]]
+    support_masks = [read_image(path, settings) for path in supports[1]]
+    pictures, failed = _read_images(paths, settings)
+    if not pictures:
+        raise typer.Exit(2)
+    engine = open_engine(settings, classes=task.name in ("zero-shot", "label-tree"))
+    head = open_head(settings, engine, task, weights)
+    groups = [pictures] if task.inputs == "images" else [[picture] for picture in pictures]
+    counts = InputCounts(len(groups[0]), len(support_images), len(support_masks))
+    options = task.complete(options, head, counts, settings.limits)
+    if task.prepare is not None:
+        library = Library(settings)
+        library.classifiers = LocalClassifiers(settings.data_path(), "classifier", most_bytes=settings.data_bytes)
+        head = task.prepare(head, options, library)
+    for name in files or {}:
+        if (check := task.forms[name].check) is not None:
+            check(options, head)
+    for group in progress(groups):
+        inputs = Inputs([image for _, image in group], support_images, support_masks)
+        result = complete(task.run(engine, head, inputs, options, None))
+        written = _write_files(task, result, inputs, options, files or {}, group[0][0], several=len(groups) > 1)
+        _print_result(task, result, head, options, [path for path, _ in group], written, as_json=as_json)
+    if failed:
+        raise typer.Exit(2)
+
+
+def _read_images(paths: Sequence[Path], settings: Settings) -> tuple[list[tuple[Path, DecodedImage]], int]:
+    """The images that can be read, and how many cannot, which are named on standard error."""
+    pictures, failed = [], 0
+    for path in paths:
+        try:
+            pictures.append((path, read_image(path, settings)))
+        except InvalidInput as error:
+            typer.echo(f"diffsight: {path}: {error}", err=True)
+            failed += 1
+    return pictures, failed
+
+
+def _write_files(
+    task: AnyTask, result: Any, inputs: Inputs, options: Any, files: dict[str, Path], image: Path, *, several: bool
+) -> list[Path]:
+    """Write each wanted form: to the path as it stands, or below it where there are several images."""
+    written = []
+    for name, place in files.items():
+        form = task.forms[name]
+        assert form.write is not None
+        inside = several or place.is_dir() or not place.suffix
+        file = place / f"{image.stem}{_SUFFIXES.get(form.media_type, '')}" if inside else place
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_file(file, form.write(result, inputs, options))
+        except OSError as error:
+            flag = f"--{_dashed(name)}"
+            raise InvalidInput(flag, f"{file} cannot be written: {error.strerror}", hint="name another file") from error
+        written.append(file)
+    return written
+
+
+def _print_result(
+    task: AnyTask, result: Any, head: Any, options: Any, paths: list[Path], written: list[Path], *, as_json: bool
+) -> None:
+    names = [str(path) for path in paths]
+    if as_json:
+        answer = task.to_answer(result, head, options).model_dump(mode="json")
+        shown = {"images": names} if task.inputs == "images" else {"image": names[0]}
+        typer.echo(json.dumps({**shown, **answer, "files": [str(file) for file in written]}, ensure_ascii=False))
+        return
+    arrow = f"  -> {', '.join(map(str, written))}" if written else ""
+    typer.echo(f"{', '.join(names[:3])}{' ...' if len(names) > 3 else ''}: {task.to_text(result)}{arrow}")
+
+
+def _read_options(task: AnyTask, values: dict[str, Any]) -> Any:
+    """The task's options from the command's values. Raises InvalidInput, about the flag, for one that is wrong."""
+    pairs: list[tuple[str, str]] = []
+    fields: dict[str, Any] = {}
+    for name, value in values.items():
+        if value is None or value == []:
+            continue
+        if isinstance(value, bool | int | float):
+            fields[name] = value
+        elif isinstance(value, list):
+            pairs += [(name, text) for text in value]
+        else:
+            pairs.append((name, _read_text(value)))
+    try:
+        return task.options.model_validate(fields | _split_commas(task, fields_of(task.options, pairs)))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"])) or first.get("ctx", {}).get("field", "")
+        flag = f"--{_dashed(place)}" if place else task.name
+        raise InvalidInput(flag, f"{first['msg']}", hint=f"see diffsight predict {task.name} --help") from error
+
+
+def _read_text(text: str) -> str:
+    """The text itself, or what is in the JSON file that it names."""
+    path = Path(text)
+    if path.suffix == ".json" and path.is_file():
+        return path.read_text(encoding="utf-8")
+    return text
+
+
+def _split_commas(task: AnyTask, fields: dict[str, Any]) -> dict[str, Any]:
+    """Lists that stand in one value with commas between, for the options that say so."""
+    for name, value in fields.items():
+        field = task.options.model_fields[name]
+        if any(isinstance(mark, CommaSeparated) or mark is CommaSeparated for mark in field.metadata):
+            if isinstance(value, list) and len(value) == 1 and isinstance(value[0], str):
+                fields[name] = [part.strip() for part in value[0].split(",") if part.strip()]
+        elif isinstance(value, list) and _is_list_of_lists(field) and all(isinstance(one, str) for one in value):
+            fields[name] = [one.split(",") for one in value]
+    return fields
+
+
+def _option_parameters(task: AnyTask) -> dict[str, inspect.Parameter]:
+    """The command's parameter of each field, by the field's name; one that a plural field covers is left out."""
+    fields = task.options.model_fields
+    parameters = {}
+    for name, field in fields.items():
+        if f"{name}s" in fields:
+            continue
+        kind, repeated = _kind_of(field)
+        flags = [f"--{_dashed(name)}"]
+        if repeated and (singular := _singular(name)) not in fields and singular != name:
+            flags.append(f"--{_dashed(singular)}")
+        if kind is bool:
+            flags = [f"--{_dashed(name)}/--no-{_dashed(name)}"]
+        default = field.default if kind is bool or kind in (int, float) and not field.is_required() else None
+        annotation = Annotated[
+            list[str] | None if repeated else kind | None,  # type: ignore[valid-type]
+            typer.Option(*flags, help=_describe(field), show_default=False),
+        ]
+        parameters[name] = _parameter(f"option_{name}", annotation, default)
+    return parameters
+
+
+def _kind_of(field: FieldInfo) -> tuple[Any, bool]:
+    """The type of an option's value on a command line, and whether it may be repeated."""
+    kinds = [kind for kind in _members(field.annotation) if kind is not types.NoneType]
+    if any(get_origin(kind) is list for kind in kinds) and not any(get_origin(kind) is dict for kind in kinds):
+        return str, True
+    if len(kinds) == 1 and (kinds[0] in (bool, int, float) or get_origin(kinds[0]) is Literal):
+        return kinds[0], False
+    return str, False
+
+
+def _is_list_of_lists(field: FieldInfo) -> bool:
+    lists = [kind for kind in _members(field.annotation) if get_origin(kind) is list]
+    return bool(lists) and get_origin(_bare(get_args(lists[0])[0])) is list
+
+
+def _members(annotation: Any) -> list[Any]:
+    """The types of a union, bare of what annotates them."""
+    bare = _bare(annotation)
+    if get_origin(bare) in (typing.Union, types.UnionType):
+        return [member for part in get_args(bare) for member in _members(part)]
+    return [bare]
+
+
+def _bare(annotation: Any) -> Any:
+    while get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    return annotation
+
+
+def _describe(field: FieldInfo) -> str:
+    text = (field.description or "").replace("`", "")
+    if field.default is None or field.is_required() or isinstance(field.default, bool):
+        return text
+    default = field.get_default()
+    return f"{text} Default: {', '.join(map(str, default)) if isinstance(default, list) else default}."
+
+
+def _parameter(name: str, annotation: Any, default: Any = inspect.Parameter.empty) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
+
+
+def _dashed(name: str) -> str:
+    return name.replace("_", "-")
+
+
+def _singular(name: str) -> str:
+    return name.removesuffix("es") if name.endswith("xes") else name.removesuffix("s")
+
+

@@ -1,0 +1,184 @@
+"""What the task `few-shot` needs of DiffewS: its weights, its options, and the answer about each concept.
+
+The task itself stands in `service/library/few_shot.py`, as it also finds concepts that callers keep.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, Field, StringConstraints
+
+from backbones.engine import Engine
+from backbones.errors import InvalidInput, ModelNotFound
+from backbones.loading.registry import Entry
+from backbones.rows import Bank
+from backbones.stable_diffusion import Backbone, Description, StableDiffusion
+from heads.diffews.bank import VARIANT, BankForm, concatenated, sampled
+from heads.diffews.checkpoint import POCKET, base_revision, load_few_shot
+from heads.diffews.preprocess import input_size
+from heads.diffews.segment import label_map, segment_concepts
+from heads.diffews.threshold import Threshold
+from heads.outputs import MaskAnswer, MaskForm, mask_answer
+from heads.results import ConceptMask
+from heads.task import Options
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True)]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FewShotModel:
+    """The fine-tuned few-shot network over its backbone.
+
+    image_size: side in pixels of the squares that images are squashed to. bank_form: what is kept of a support.
+    """
+
+    backbone: Description
+    image_size: int
+    bank_form: BankForm = "keys_values"
+    name: str = "diffews"
+
+    @property
+    def revision(self) -> str:
+        """Changes when any answer could."""
+        return f"{self.backbone.revision}+{self.backbone.variant_revisions[VARIANT]}+{self.image_size}"
+
+
+class ThresholdOptions(Options):
+    """Where the object begins, and how supports are used."""
+
+    threshold: Literal["relative", "absolute"] = Field(
+        default="relative",
+        description="`relative`, as published, cuts at a share of the strongest value: it always gives a mask, also "
+        "where nothing is. `absolute` can leave the mask empty; use it to ask whether, or with several concepts.",
+    )
+    threshold_value: float | None = Field(
+        default=None, gt=0, lt=1, description="Unset: 0.25 relative, as published; 0.15 absolute."
+    )
+    support_sampling: bool = Field(
+        default=False,
+        description="Draw the tokens of a concept's supports down to those of one. Its cost no longer grows with its "
+        "shots, and weights trained on one shot are reported to score better so.",
+    )
+
+    def cut(self) -> Threshold:
+        """Where a mask begins."""
+        default = 0.25 if self.threshold == "relative" else 0.15
+        return Threshold(self.threshold, self.threshold_value or default)
+
+
+class ConceptResult(BaseModel):
+    """One concept's part of the answer."""
+
+    label: int = Field(description="Its number in label maps, from 1; 0 is none.")
+    id: str = Field(description="Of the concept; empty for supports in the request.")
+    shots: int
+    presence: float = Field(
+        description="0 to 1, the strongest value of its map: low where it is likely not in the image. Not calibrated."
+    )
+    cut: float = Field(description="What a pixel's strength had to be above.")
+    mask: MaskAnswer = Field(description="Its pixels; one that several concepts want goes to the strongest.")
+
+
+def open_few_shot(
+    backbone: Backbone,
+    weights: Path | Entry | None = None,
+    *,
+    image_size: int | None = None,
+    bank_form: BankForm = "keys_values",
+) -> FewShotModel:
+    """The few-shot network in `weights`, as a variant of the backbone.
+
+    Raises ModelNotFound without weights, and ModelNotFound and CheckpointError as `load_few_shot` does.
+    """
+    if weights is None or not isinstance(backbone, StableDiffusion):
+        raise ModelNotFound(
+            "this server has no few-shot weights",
+            hint="set DIFFSIGHT_FEW_SHOT__WEIGHTS to a DiffewS folder that fits the backbone, or to what "
+            "`diffsight fit few-shot` wrote",
+        )
+    load_few_shot(backbone, weights.weights if isinstance(weights, Entry) else weights)
+    return FewShotModel(backbone.description, image_size or input_size(backbone.description), bank_form)
+
+
+def shipped_few_shot(backbone: Backbone) -> Path | None:
+    """The folder of the network that ships for this backbone; None where none was fitted to it."""
+    fits = POCKET.is_dir() and base_revision(POCKET) == backbone.description.revision
+    return POCKET if fits else None
+
+
+async def segment_by_banks(
+    engine: Engine,
+    model: FewShotModel,
+    image: NDArray[np.uint8],
+    banks: Sequence[Sequence[Bank]],
+    seeds: Sequence[bytes],
+    options: ThresholdOptions,
+) -> list[ConceptMask]:
+    """Each concept's mask in an image, (H, W, 3) uint8 RGB, from the banks of its supports.
+
+    seeds: one a concept, for the draw of `support_sampling`.
+    """
+    joined: list[Bank] = []
+    for members, seed in zip(banks, seeds, strict=True):
+        if options.support_sampling:
+            joined.append(await engine.run(sampled, members, seed))
+        else:
+            joined.append(await engine.run(concatenated, members))
+    thresholds = [options.cut()] * len(joined)
+    return await segment_concepts(engine, image, joined, thresholds=thresholds, size=model.image_size)
+
+
+def separate_masks(
+    concepts: Sequence[ConceptMask],
+) -> tuple[NDArray[np.int32], NDArray[np.bool_], list[float]]:
+    """Concepts that share no pixel: the map of their numbers (H, W), masks (N, H, W) bool, mean strengths inside."""
+    labels = label_map(concepts)
+    masks = labels[None] == np.arange(1, len(concepts) + 1)[:, None, None]
+    scores = [
+        float(concept.strength[mask].mean()) if mask.any() else 0.0
+        for concept, mask in zip(concepts, masks, strict=True)
+    ]
+    return labels, masks, scores
+
+
+def answer_concepts(
+    concepts: Sequence[ConceptMask],
+    names: Sequence[str],
+    ids: Sequence[str],
+    shots: Sequence[int],
+    *,
+    form: MaskForm = "rle",
+) -> list[ConceptResult]:
+    """Each concept's answer, masks as COCO RLE or as outlines. names, ids, shots: one a concept."""
+    _, masks, scores = separate_masks(concepts)
+    return [
+        ConceptResult(
+            label=place + 1,
+            id=ids[place],
+            shots=shots[place],
+            presence=round(concept.presence, 6),
+            cut=round(concept.cut, 6),
+            mask=mask_answer(masks[place], names[place], scores[place], form=form),
+        )
+        for place, concept in enumerate(concepts)
+    ]
+
+
+def check_counts(images: int, masks: int, most: int, field: str) -> None:
+    """Raises InvalidInput where there is not one mask an image, no support, or more of them than `most`."""
+    if images != masks:
+        raise InvalidInput(field, f"{masks} masks for {images} images", hint="send one mask for each image, in order")
+    if images < 1:
+        raise InvalidInput(field, "no supports", hint="a concept needs one picture with its mask at least")
+    if images > most:
+        raise InvalidInput(
+            field,
+            f"{images} supports; a concept takes {most}",
+            hint="send fewer: past five they seldom help; or raise the server's setting limits.max_shots",
+        )

@@ -1,0 +1,232 @@
+"""Thousands of labels by a tree of them: a race among the children of each label on the way down."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backbones.engine import Engine
+from backbones.errors import InvalidInput
+from heads.diffusion_classifier.anytime import Budget
+from heads.diffusion_classifier.classify import check_numbers, clean_latents, raced
+from heads.diffusion_classifier.hypotheses import Combine, Hypotheses, make_hypotheses
+from heads.diffusion_classifier.losses import Loss
+from heads.diffusion_classifier.posterior import Scale
+from heads.diffusion_classifier.preprocess import Interpolation
+from heads.diffusion_classifier.units import default_layout
+from heads.results import LabelPath, TreeLevel
+
+DEEPEST = 32
+
+
+@dataclass(frozen=True)
+class Label:
+    """A label, and the labels below it; none below a leaf."""
+
+    text: str
+    children: tuple[Label, ...] = ()
+
+    @cached_property
+    def races(self) -> int:
+        """The most races on a way down from here. One child alone needs none."""
+        return max((child.races for child in self.children), default=0) + (len(self.children) > 1)
+
+
+def parse_tree(tree: object, *, most_labels: int = 100_000, most_children: int = 500) -> Label:
+    """The root of a tree that people wrote as nested JSON values; the root itself has no text.
+
+    tree: an object of labels and what is below each, as in {"animal": ["cat", "dog"], "vehicle": {"boat": []}}, or a
+    list of labels and of such objects. Nothing, null or an empty list is below a leaf.
+    Raises InvalidInput, about `tree`, with the place of what is wrong: no label, an empty one, one that stands twice
+    beside itself, what is neither text nor list nor object, too many labels, too deep.
+    """
+    counted = 0
+
+    def below(value: object, path: tuple[str, ...]) -> tuple[Label, ...]:
+        nonlocal counted
+        if len(path) > DEEPEST:
+            raise _refused(path[:3], f"is more than {DEEPEST} labels deep", "leave out levels")
+        pairs = list(_pairs(value, path))
+        counted += len(pairs)
+        if counted > most_labels:
+            raise InvalidInput("tree", f"more than {most_labels:,} labels", hint="send a smaller tree")
+        if len(pairs) > most_children:
+            told = f"has {len(pairs):,} labels right below it; a race takes {most_children:,}"
+            raise _refused(path, told, "put a level between")
+        seen: set[str] = set()
+        for text, _ in pairs:
+            if not text.strip():
+                raise _refused(path, f"has the empty label {text!r}", "write a word or a phrase")
+            if text in seen:
+                raise _refused(path, f"has the label {text!r} twice", "write it once")
+            seen.add(text)
+        return tuple(Label(text, below(under, (*path, text))) for text, under in pairs)
+
+    root = Label("", below(tree, ()))
+    if not root.children:
+        raise InvalidInput("tree", "it has no labels", hint='such as {"animal": ["cat", "dog"], "vehicle": ["car"]}')
+    return root
+
+
+def error_share(here: Label, left: float) -> float:
+    """The share of the allowed error that the race below `here` gets, of what the races above it left.
+
+    It is fixed by the tree alone, and the shares on any way down add up to the whole. For a wrong answer the race at
+    one of the right way's forks must have gone wrong, each with its own share at most.
+    """
+    return left / here.races
+
+
+async def classify_tree(
+    engine: Engine,
+    image: NDArray[np.uint8],
+    root: Label,
+    *,
+    templates: Sequence[str] = ("a photo of a {}.",),
+    combine: Combine = "mean",
+    confidence: float = 0.95,
+    budget: Budget | None = None,
+    loss: Loss = "l2",
+    temperature: float = 1.0,
+    interpolation: Interpolation = "bicubic",
+    on_progress: Callable[[LabelPath], None] | None = None,
+) -> LabelPath:
+    """The way down from the root on which each label beats its siblings, a race at every fork.
+
+    image: (H, W, 3) uint8 RGB. confidence: about the probability, over the order of units, that this is the way which
+    evaluating all siblings on all units leads; the error that this leaves is shared out among the forks. It says
+    nothing of whether a leaf elsewhere fits better than the one found. budget: of all races together; where it is
+    spent the way ends. The rest as in `classify_anytime`. on_progress: told the way so far after each look.
+    Raises InvalidInput for a tree whose labels can not be used, or that the network can not tell apart above the
+    leaves, and for a budget below one block of the first race.
+    """
+    started = time.perf_counter()
+    check_numbers(temperature, confidence)
+    forks = await engine.run_on_host(_forks, engine, root, templates, combine)
+    latents, key = await clean_latents(engine, image, interpolation)
+    scale = Scale(latents.numel(), temperature)
+    levels: list[TreeLevel] = []
+    shares: list[float] = []
+    path: tuple[str, ...] = ()
+    here, left, rest = root, 1.0, budget or Budget()
+    while here.children:
+        if len(here.children) == 1:
+            here = here.children[0]
+            path = (*path, here.text)
+            continue
+        hypotheses = forks[path]
+        layout = default_layout(len(hypotheses.members), len(engine.backbone.alphas_cumprod))
+        if levels and _spent(rest, started, layout.block_units * len(hypotheses.prompts)):
+            break
+        share = error_share(here, left)
+        shares.append(share)
+
+        def told(found: Any, under: tuple[str, ...] = path) -> None:
+            if on_progress is not None:
+                on_progress(_way((*under, found.label), [*levels, TreeLevel(under, found)], shares, complete=False))
+
+        posterior = await raced(
+            engine,
+            latents,
+            key,
+            hypotheses,
+            [child.text for child in here.children],
+            error_rate=(1 - confidence) * share,
+            budget=rest,
+            started=started,
+            layout=layout,
+            loss=loss,
+            scale=scale,
+            on_progress=told,
+        )
+        levels.append(TreeLevel(path, posterior))
+        here = next(child for child in here.children if child.text == posterior.label)
+        path, left = (*path, here.text), left - share
+        if rest.rows is not None:
+            rest = replace(rest, rows=rest.rows - posterior.rows)
+        if posterior.stopped == "budget":
+            break
+    return _way(path, levels, shares, complete=not here.children)
+
+
+def _way(path: tuple[str, ...], levels: Sequence[TreeLevel], shares: Sequence[float], *, complete: bool) -> LabelPath:
+    """shares: of the error, each race's own, fixed by the tree before anything was raced.
+
+    A wrong way leaves the right one at some fork, whose race had the level share * (1 - confidence): the confidence at
+    which every race could have stopped where it did is 1 minus the largest of the levels over their shares.
+    """
+    doubts = [(1 - (level.posterior.confidence or 0.0)) / share for level, share in zip(levels, shares, strict=True)]
+    return LabelPath(
+        path=path,
+        complete=complete,
+        levels=tuple(levels),
+        rows=sum(level.posterior.rows for level in levels),
+        probability=prod(max(level.posterior.probabilities) for level in levels),
+        confidence=1 - min(1.0, max(doubts, default=0.0)),
+        stopped="decided" if complete and (not levels or levels[-1].posterior.stopped != "budget") else "budget",
+    )
+
+
+def _spent(budget: Budget, started: float, block_rows: int) -> bool:
+    """Whether too little is left for one block of the next race."""
+    if budget.rows is not None and budget.rows < block_rows:
+        return True
+    return budget.seconds is not None and time.perf_counter() - started >= budget.seconds
+
+
+def _pairs(value: object, path: tuple[str, ...]) -> Iterator[tuple[str, object]]:
+    """Each label right below `path`, and what is below it."""
+    if value is None:
+        return
+    if isinstance(value, dict):
+        for text, under in value.items():
+            yield str(text), under
+    elif isinstance(value, list | tuple):
+        for one in value:
+            if isinstance(one, str):
+                yield one, None
+            elif isinstance(one, dict):
+                yield from _pairs(one, path)
+            else:
+                raise _refused(path, f"has {str(one)[:40]!r} in its list", "a list holds labels, or objects of labels")
+    else:
+        raise _refused(path, f"has {str(value)[:40]!r} below it", "a list or an object of labels belongs there")
+
+
+def _forks(
+    engine: Engine, root: Label, templates: Sequence[str], combine: Combine
+) -> dict[tuple[str, ...], Hypotheses]:
+    """The hypotheses of every fork by the path to it: a label that can not be used is told before any row is spent."""
+    forks: dict[tuple[str, ...], Hypotheses] = {}
+    waiting: list[tuple[tuple[str, ...], Label]] = [((), root)]
+    while waiting:
+        path, here = waiting.pop()
+        waiting += [((*path, child.text), child) for child in here.children]
+        if not here.children:
+            continue
+        try:
+            hypotheses = make_hypotheses(engine, [child.text for child in here.children], templates, combine)
+        except InvalidInput as error:
+            if error.field != "labels":
+                raise
+            raise _refused(path, f"has a label that can not be used: {error.message}", error.hint) from error
+        by_text: dict[tuple[int, ...], Label] = {}
+        for child, own in zip(here.children, hypotheses.of_label, strict=True):
+            twin = by_text.setdefault(own, child)
+            if twin is not child and (twin.children or child.children):
+                told = f"has {twin.text!r} and {child.text!r}, which are one text to the network"
+                raise _refused(path, told, "only leaves may be, and then tie; merge the two")
+        forks[path] = hypotheses
+    return forks
+
+
+def _refused(path: tuple[str, ...], told: str, hint: str) -> InvalidInput:
+    place = " > ".join(one[:40] for one in path) if path else "the root"
+    return InvalidInput("tree", f"{place} {told}", hint=hint)

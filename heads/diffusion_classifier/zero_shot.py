@@ -1,0 +1,284 @@
+"""The task `zero-shot`: the caller's own label that fits an image best."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from backbones.engine import Engine
+from backbones.errors import InvalidInput
+from heads.diffusion_classifier.answers import PosteriorAnswer, ProgressAnswer, answer_progress, posterior_fields
+from heads.diffusion_classifier.calibration import Way
+from heads.diffusion_classifier.classify import classify, classify_anytime
+from heads.diffusion_classifier.model import (
+    BudgetText,
+    Label,
+    Loss,
+    Template,
+    ZeroShotModel,
+    check_label_counts,
+    open_zero_shot,
+)
+from heads.diffusion_classifier.schedule import (
+    Schedule,
+    check_schedule,
+    default_schedule,
+    new_timesteps,
+    published_schedule,
+)
+from heads.inputs import InputCounts, Inputs
+from heads.results import Posterior
+from heads.task import CommaSeparated, Limits, Options, Task
+
+Scheme = Literal["schedule", "race"]
+Count = Annotated[int, Field(ge=1, le=100_000)]
+
+DEFAULT_CONFIDENCE = 0.95
+
+
+class RoundsRequest(BaseModel):
+    """A schedule of one's own: after each round only the best hypotheses go on."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    n_samples: list[Count] = Field(min_length=1, max_length=32, description="Timesteps each round visits.")
+    to_keep: list[Count] = Field(
+        min_length=1, max_length=32, description="Hypotheses that each round keeps; it falls, and ends in 1."
+    )
+
+
+class ZeroShotOptions(Options):
+    """The labels to choose from, and how much work to spend."""
+
+    labels: Annotated[list[Label], CommaSeparated()] = Field(
+        min_length=1, description="Texts to choose from, each once. A single label has probability 1."
+    )
+    templates: list[Template] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=100,
+        description="Prompts with {} for the label. Each label in each template is a hypothesis; the label of the best "
+        "one wins. Unset: the server's own, `a photo of a {}.` unless it was changed.",
+    )
+    scheme: Scheme | None = Field(
+        default=None,
+        description="`schedule` drops labels in fixed rounds, as the paper does, and knows no confidence. `race` drops "
+        "a label once a paired test says so, and spends more rows only while labels are close. Unset: `race` where "
+        "`confidence`, `budget`, `indifference` or `combine` is given, else `schedule`.",
+    )
+    confidence: float | None = Field(
+        default=None,
+        gt=0,
+        le=1,
+        description="Race: about the probability that the answer is that of all labels on all timesteps. 0.95 where "
+        "none is given; 1 evaluates them all.",
+    )
+    budget: Annotated[int, Field(ge=1, le=1_000_000_000)] | BudgetText | None = Field(
+        default=None,
+        description="Race: where to stop before it is sure: a number of U-Net rows, or a time such as `250 ms` or "
+        "`2 s`. The answer then is the leader, with the confidence it has reached. With a time the answer depends on "
+        "how busy the server is.",
+    )
+    indifference: float | None = Field(
+        default=None,
+        ge=0,
+        le=1_000_000,
+        description="Race: a mean error by which the answer may be worse than the best one; labels that are closer "
+        "count as tied.",
+    )
+    combine: Literal["mean", "best_prompt"] | None = Field(
+        default=None,
+        description="Race with several templates: `mean` races labels by the mean over their prompts; `best_prompt` "
+        "races prompts, as the schedule does. Unset: `mean`.",
+    )
+    schedule: Literal["default", "published"] | RoundsRequest | None = Field(
+        default=None,
+        description="Schedule: `default` spends a tenth to two fifths of the rows of `published`, which is the "
+        "paper's; or rounds of one's own. Unset: `default`.",
+    )
+    loss: Loss = Field(default="l2", description="How the error of the predicted noise is measured.")
+    temperature: float | None = Field(
+        default=None,
+        ge=1e-6,
+        le=1_000_000,
+        description="What the posterior's logits are divided by. Unset: the one fitted to labelled images where the "
+        "server has one for this way of reaching the answer, else the server's own.",
+    )
+    trials: int = Field(default=1, ge=1, le=64, description="Schedule: noises for each timestep.")
+
+
+class ScheduleAnswer(BaseModel):
+    """The rounds that were run."""
+
+    n_samples: list[int]
+    to_keep: list[int]
+
+
+class ZeroShotResult(PosteriorAnswer):
+    """The posterior over the labels, best first, and how it was reached."""
+
+    scheme: Scheme
+    schedule: ScheduleAnswer | None = Field(description="The rounds; null with a race.")
+    templates: list[str]
+
+
+async def run_zero_shot(
+    engine: Engine,
+    model: ZeroShotModel,
+    inputs: Inputs,
+    options: ZeroShotOptions,
+    on_progress: Callable[[Posterior], None] | None = None,
+) -> Posterior:
+    """The posterior over the labels, by the scheme that the options name; `on_progress` gets it as it sharpens."""
+    temperature, calibrated = model.choose_temperature(describe_way(options), options.temperature)
+    common: dict[str, Any] = {
+        "templates": options.templates or model.templates,
+        "loss": options.loss,
+        "temperature": temperature,
+        "calibrated": calibrated,
+        "on_progress": on_progress,
+    }
+    if choose_scheme(options) == "schedule":
+        schedule = choose_schedule(options, model)
+        return await classify(engine, inputs.image, options.labels, schedule=schedule, trials=options.trials, **common)
+    return await classify_anytime(
+        engine,
+        inputs.image,
+        options.labels,
+        confidence=DEFAULT_CONFIDENCE if options.confidence is None else options.confidence,
+        budget=model.limit_budget(options.budget),
+        indifference=options.indifference or 0.0,
+        combine=options.combine or "mean",
+        **common,
+    )
+
+
+def choose_scheme(options: ZeroShotOptions) -> Scheme:
+    """The scheme, by name or by an option that only one has. Raises InvalidInput for options of both."""
+    racing = [
+        name for name in ("confidence", "budget", "indifference", "combine") if getattr(options, name) is not None
+    ]
+    scheduled = [name for name, used in (("schedule", options.schedule), ("trials", options.trials > 1)) if used]
+    scheme = options.scheme or ("race" if racing else "schedule")
+    for name in scheduled if scheme == "race" else racing:
+        other = "schedule" if scheme == "race" else "race"
+        raise InvalidInput(name, f"goes with scheme={other}, not with a {scheme}", hint="leave out one of the two")
+    return scheme
+
+
+def describe_way(options: ZeroShotOptions) -> Way | None:
+    """How the answer is reached, as temperatures are fitted for it; None for a way that none is fitted for."""
+    if options.indifference or options.trials > 1 or isinstance(options.schedule, RoundsRequest):
+        return None
+    if choose_scheme(options) == "schedule":
+        return Way(scheme="schedule", loss=options.loss, schedule=options.schedule or "default")
+    confidence = DEFAULT_CONFIDENCE if options.confidence is None else options.confidence
+    return Way(scheme="race", loss=options.loss, confidence=confidence, combine=options.combine or "mean")
+
+
+def choose_schedule(options: ZeroShotOptions, model: ZeroShotModel) -> Schedule:
+    """The schedule to run. Raises InvalidInput for one that cannot end."""
+    hypotheses = len(options.labels) * len(options.templates or model.templates)
+    if isinstance(options.schedule, RoundsRequest):
+        schedule = Schedule(tuple(options.schedule.n_samples), tuple(options.schedule.to_keep))
+    else:
+        choose = published_schedule if options.schedule == "published" else default_schedule
+        schedule = choose(hypotheses)
+    check_schedule(schedule, hypotheses, len(model.backbone.alphas_cumprod))
+    return schedule
+
+
+def complete_zero_shot(
+    options: ZeroShotOptions, model: ZeroShotModel, counts: InputCounts, limits: Limits
+) -> ZeroShotOptions:
+    """The options with the model's templates and temperature. Raises InvalidInput for what cannot be run."""
+    templates = options.templates or list(model.templates)
+    check_label_counts(options.labels, templates, limits)
+    temperature, _ = model.choose_temperature(describe_way(options), options.temperature)
+    complete = options.model_copy(update={"templates": templates, "temperature": temperature})
+    if choose_scheme(complete) == "race":
+        model.limit_budget(complete.budget)
+        return complete
+    rows = zero_shot_rows(complete, model)
+    if rows > limits.max_rows_per_request:
+        raise InvalidInput(
+            "schedule",
+            f"needs {rows:,} U-Net rows; one request takes {limits.max_rows_per_request:,}",
+            hint="send fewer labels, templates or trials, or schedule=default",
+        )
+    return complete
+
+
+def zero_shot_rows(options: ZeroShotOptions, model: ZeroShotModel) -> int:
+    """U-Net rows of the schedule; of a race, which ends where it is sure, what its budget allows at most."""
+    if choose_scheme(options) == "race":
+        return model.limit_budget(options.budget).rows or 0
+    schedule = choose_schedule(options, model)
+    survivors = (len(options.labels) * len(options.templates or model.templates), *schedule.to_keep)
+    steps = new_timesteps(schedule, len(model.backbone.alphas_cumprod))
+    return options.trials * sum(kept * len(added) for kept, added in zip(survivors, steps, strict=False))
+
+
+def answer_zero_shot(posterior: Posterior, model: ZeroShotModel, options: ZeroShotOptions) -> ZeroShotResult:
+    """The posterior with the rounds and templates that led to it."""
+    scheme = choose_scheme(options)
+    rounds = None
+    if scheme == "schedule":
+        schedule = choose_schedule(options, model)
+        rounds = ScheduleAnswer(n_samples=list(schedule.n_samples), to_keep=list(schedule.to_keep))
+    templates = list(options.templates or model.templates)
+    return ZeroShotResult(**posterior_fields(posterior), scheme=scheme, schedule=rounds, templates=templates)
+
+
+def progress_zero_shot(posterior: Posterior, model: ZeroShotModel, options: ZeroShotOptions) -> ProgressAnswer:
+    """The posterior as it stands."""
+    return answer_progress(posterior)
+
+
+def zero_shot_item(posterior: Posterior, model: ZeroShotModel, options: ZeroShotOptions) -> dict[str, Any]:
+    """A job's posterior of one image."""
+    return PosteriorAnswer(**posterior_fields(posterior)).model_dump(mode="json")
+
+
+def zero_shot_line(posterior: Posterior) -> str:
+    """The labels with their probabilities, for people."""
+    ranked = sorted(zip(posterior.labels, posterior.probabilities, strict=True), key=lambda pair: -pair[1])
+    others = ", ".join(f"{label} {probability:.1%}" for label, probability in ranked if label != posterior.label)
+    best = dict(zip(posterior.labels, posterior.probabilities, strict=True))[posterior.label]
+    return f"{posterior.label} {best:.1%} ({posterior.rows} rows)" + (f"; {others}" if others else "")
+
+
+def describe_zero_shot(model: ZeroShotModel) -> dict[str, Any]:
+    """The templates and temperature of a request that gives none."""
+    temperature, calibrated = model.choose_temperature(Way(scheme="schedule", schedule="default"), None)
+    return {
+        "templates": list(model.templates),
+        "schedule": "default",
+        "temperature": temperature,
+        "calibrated": calibrated,
+    }
+
+
+TASK = Task(
+    name="zero-shot",
+    summary="Classify an image by labels of your own",
+    source="Diffusion Classifier (arXiv:2303.16203)",
+    inputs="image_texts",
+    options=ZeroShotOptions,
+    answer=ZeroShotResult,
+    open=open_zero_shot,
+    run=run_zero_shot,
+    to_answer=answer_zero_shot,
+    to_text=zero_shot_line,
+    to_item=zero_shot_item,
+    to_progress=progress_zero_shot,
+    group="classify",
+    exports=frozenset({"label-studio", "cvat"}),
+    complete=complete_zero_shot,
+    estimate_rows=zero_shot_rows,
+    describe=describe_zero_shot,
+    example={"labels": ["a zero", "a one"], "loss": "l2"},
+    curl="-F image=@cat.jpg -F labels=cat -F labels=dog",
+)

@@ -1,0 +1,87 @@
+"""What a task looks at: decoded images, and how many of each kind a request holds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, Field
+
+InputKind = Literal["image", "images", "image_supports", "image_texts"]
+"""One image; several; one with support images and their masks; one with texts, which stand among the options."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DecodedImage:
+    """An image as every head gets it.
+
+    array: (H, W, 3) uint8 RGB, upright. exif_orientation: what the file says, 1 to 8; it has been applied.
+    more_frames: whether the file holds further frames or pages, which are not read. format: of the file.
+    """
+
+    array: NDArray[np.uint8]
+    exif_orientation: int = 1
+    more_frames: bool = False
+    format: str = ""
+
+    @property
+    def width(self) -> int:
+        """Pixels, after orientation."""
+        return int(self.array.shape[1])
+
+    @property
+    def height(self) -> int:
+        """Pixels, after orientation."""
+        return int(self.array.shape[0])
+
+
+class ImageAnswer(BaseModel):
+    """The image as it was read."""
+
+    width: int = Field(description="Pixels, after orientation.")
+    height: int = Field(description="Pixels, after orientation.")
+    exif_orientation: int = Field(description="The orientation that the file names, 1 to 8. It has been applied.")
+    more_frames: bool = Field(description="The file holds further frames or pages; only the first was read.")
+    format: str
+
+
+def describe_image(image: DecodedImage) -> ImageAnswer:
+    """An image's part of an answer."""
+    return ImageAnswer(
+        width=image.width,
+        height=image.height,
+        exif_orientation=image.exif_orientation,
+        more_frames=image.more_frames,
+        format=image.format,
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Inputs:
+    """The decoded images of one piece of work."""
+
+    images: Sequence[DecodedImage]
+    support_images: Sequence[DecodedImage] = ()
+    support_masks: Sequence[DecodedImage] = ()
+
+    @property
+    def image(self) -> NDArray[np.uint8]:
+        """The first image, (H, W, 3) uint8 RGB: the only one of tasks that take one."""
+        return self.images[0].array
+
+    @property
+    def arrays(self) -> list[NDArray[np.uint8]]:
+        """Every image, (H, W, 3) uint8 RGB each."""
+        return [image.array for image in self.images]
+
+
+@dataclass(frozen=True, slots=True)
+class InputCounts:
+    """How many images of each kind a request holds, known before any is decoded."""
+
+    images: int = 1
+    support_images: int = 0
+    support_masks: int = 0

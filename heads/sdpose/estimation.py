@@ -1,0 +1,177 @@
+"""Keypoints of persons: boxes to crops, crops to U-Net rows, features to heat maps, heat maps to points."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from backbones.engine import Engine
+from backbones.errors import InvalidInput
+from backbones.rows import Capture, Captures, UNetRow
+from heads.results import BoxesFrom, Keypoints
+from heads.sdpose import codec, crops
+from heads.sdpose.crops import Crop, Region
+from heads.sdpose.head import HeatmapHead
+from heads.sdpose.skeletons import Skeleton
+
+Boxes = NDArray[np.float64]
+
+# Persons whose features are held at a time: at full size one has 30 MB of them, and 120 MB of maps inside the head.
+_PERSONS_AT_ONCE = 16
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PoseModel:
+    """A pose network: which rows to ask for, and the head that reads what they captured.
+
+    head: on the backbone's device, in its number type. skeleton: what its maps stand for, in order.
+    size: (width, height) of the crops in pixels. variant: the U-Net that rows go through. timestep: of the rows.
+    features: modules whose outputs are read; several are brought to the largest one's size and put behind each other.
+    latent_scale: what unscaled latents are multiplied by. revision: changes when any answer could.
+    """
+
+    name: str
+    head: HeatmapHead
+    skeleton: Skeleton
+    size: tuple[int, int]
+    variant: str
+    timestep: int
+    features: tuple[str, ...]
+    latent_scale: float
+    revision: str
+
+
+async def estimate_poses(
+    engine: Engine,
+    model: PoseModel,
+    image: NDArray[np.uint8],
+    boxes: Boxes | None = None,
+    *,
+    box_scores: Sequence[float] | None = None,
+    boxes_from: BoxesFrom = "caller",
+    crop: Crop = "affine",
+    flip_test: bool = False,
+) -> Keypoints:
+    """The keypoints of each box's person, in the order of the boxes.
+
+    image: (H, W, 3) uint8 RGB. boxes: (N, 4) float, x, y, width, height in image pixels, which may reach outside; None
+    takes the whole image as one box. box_scores: (N,), 1 where none are given. boxes_from: what the result tells.
+    crop: how a box becomes the network's input; see `heads.sdpose.crops`. flip_test: also look at the mirrored crop and
+    average the maps: a little more accurate at twice the cost.
+    Returns `Keypoints`; for no boxes, of nobody.
+    Raises InvalidInput for boxes that are not (N, 4), not finite, or without width or height.
+    Source: arXiv:2509.24980, sections 3 and 4; SDPose's eval/SDPose_Evaluator.py. The latents are the VAE's mean, where
+    the original draws a sample, so that an image always gets the same answer.
+    """
+    height, width = image.shape[:2]
+    if boxes is None:
+        boxes, boxes_from = np.array([[0.0, 0.0, width, height]]), "whole_image"
+    check_boxes(boxes)
+    scores = np.ones(len(boxes)) if box_scores is None else np.asarray(box_scores, dtype=np.float64)
+    points = np.zeros((len(boxes), len(model.skeleton), 2))
+    point_scores = np.zeros(points.shape[:2], dtype=np.float32)
+    context = (await empty_context(engine)) if len(boxes) else None
+    for start in range(0, len(boxes), _PERSONS_AT_ONCE):
+        chosen = slice(start, start + _PERSONS_AT_ONCE)
+        xyxy = crops.corners(boxes[chosen])
+        cut, regions = await engine.run_on_host(cut_crops, image, xyxy, model.size, crop)
+        pixels = await engine.run_on_host(lambda cut=cut: [crops.pixel_values(one) for one in cut])
+        mirrored = [one.flip(-1) for one in pixels] if flip_test else []
+        latents = await engine.encode([*pixels, *mirrored])
+        rows = await engine.run(pose_rows, model, latents, context)
+        captures = await engine.unet(rows)
+        found, found_scores = await engine.run(_decoded, model, captures, flip_test)
+        points[chosen] = [crops.to_image(one, region, model.size) for one, region in zip(found, regions, strict=True)]
+        point_scores[chosen] = found_scores
+    return Keypoints(
+        points, point_scores, np.asarray(boxes, dtype=np.float64), scores, boxes_from,
+        model.skeleton.names, model.skeleton.links,
+    )  # fmt: skip
+
+
+def check_boxes(boxes: Boxes) -> None:
+    """Raises InvalidInput unless boxes are (N, 4) x, y, width, height: finite numbers, width and height above 0."""
+    if boxes.ndim != 2 or boxes.shape[1] != 4:
+        raise InvalidInput("boxes", f"an array of shape {boxes.shape}", hint="send [x, y, width, height] for each box")
+    for index, box in enumerate(boxes):
+        if problem := box_problem(box):
+            raise InvalidInput("boxes", f"box {index}: {problem}", hint="send x, y, width, height in pixels")
+
+
+_LEAST_SIDE = 0.001
+"""Pixels. Below, the scale from box to crop leaves what floats can hold."""
+
+
+def box_problem(box: NDArray[np.float64]) -> str:
+    """What is wrong with a box (4,) of x, y, width, height; empty where nothing is."""
+    x, y, width, height = (float(value) for value in box)
+    if not np.isfinite(box).all() or max(abs(float(value)) for value in box) > 1e6:
+        return f"{[x, y, width, height]} holds what is no pixel coordinate"
+    if width < _LEAST_SIDE or height < _LEAST_SIDE:
+        return f"its width and height are {width:g} and {height:g}; both must be above 0, by {_LEAST_SIDE} at least"
+    return ""
+
+
+async def empty_context(engine: Engine) -> Tensor:
+    """The text encoder's states of the empty prompt without padding, (2, D): what SDPose's U-Net attends to.
+
+    The encoder is causal, so the padding behind the two tokens changes nothing about them.
+    """
+    length = len(engine.tokenize([""])[0])
+    return (await engine.embed([""]))[0][:length]
+
+
+def cut_crops(
+    image: NDArray[np.uint8], xyxy: NDArray[np.float32], size: tuple[int, int], crop: Crop
+) -> tuple[list[NDArray[np.uint8]], list[Region]]:
+    """The crop of each box and the region that it shows.
+
+    image: (H, W, 3) uint8. xyxy: (N, 4) float32 corners. size: (width, height). Returns N crops (height, width, 3).
+    """
+    cut = crops.affine_crop if crop == "affine" else crops.stretch_crop
+    pairs = [cut(image, corners, size) for corners in xyxy]
+    return [one for one, _ in pairs], [region for _, region in pairs]
+
+
+def pose_rows(model: PoseModel, latents: Sequence[Tensor], context: Tensor | None) -> list[UNetRow]:
+    """One row a crop. latents: (C, h, w) each, unscaled and clean: no noise is added. context: (T, D)."""
+    capture = Capture(features=model.features)
+    return [
+        UNetRow(one * model.latent_scale, model.timestep, context, capture, variant=model.variant) for one in latents
+    ]
+
+
+def stacked_features(model: PoseModel, captures: Sequence[Captures]) -> Tensor:
+    """What the head reads of the rows: (B, C, h, w), several feature maps at the size of the largest one."""
+    maps = [torch.stack([got.features[name] for got in captures]) for name in model.features]
+    largest = max((tuple(one.shape[-2:]) for one in maps), key=lambda shape: shape[0] * shape[1])
+    same = [
+        one
+        if tuple(one.shape[-2:]) == largest
+        else functional.interpolate(one, largest, mode="bilinear", align_corners=False)
+        for one in maps
+    ]
+    return same[0] if len(same) == 1 else torch.cat(same, dim=1)
+
+
+@torch.no_grad()
+def heatmaps(model: PoseModel, captures: Sequence[Captures]) -> Tensor:
+    """Heat maps of rows, (B, K, H, W) float32, on the device. A row alone gives what it gives in a batch."""
+    return torch.cat([model.head(stacked_features(model, [got])).float() for got in captures])
+
+
+def _decoded(
+    model: PoseModel, captures: Sequence[Captures], flip_test: bool
+) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+    """Points (N, K, 2) in crop pixels and scores (N, K); of the flip test's rows the second half are mirrored."""
+    maps = heatmaps(model, captures)
+    if flip_test:
+        maps, of_mirrored = maps.chunk(2)
+        maps = codec.merge_flipped(maps, of_mirrored, model.skeleton.flip_indices)
+    return codec.decode(maps, model.size)

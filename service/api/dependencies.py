@@ -1,0 +1,87 @@
+"""What routes ask FastAPI for: the server's state, its jobs, and a request's body as a model."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Annotated, Any, TypeVar
+
+from fastapi import Depends, Request
+from pydantic import BaseModel
+
+from service.errors import ClientGone
+from service.inputs.request_body import read_request
+from service.jobs.serving import Jobs
+from service.settings.groups import LimitSettings
+from service.state import AppState
+from service.telemetry.usage import Usage
+
+Model = TypeVar("Model", bound=BaseModel)
+Result = TypeVar("Result")
+
+
+def get_state(request: Request) -> AppState:
+    """The state of the app that got this request."""
+    state: AppState = request.app.state.server
+    return state
+
+
+def get_jobs(request: Request) -> Jobs:
+    """The jobs of the app that got this request."""
+    jobs: Jobs = request.app.state.jobs
+    return jobs
+
+
+def get_usage(request: Request) -> Usage:
+    """What this request uses; the request's log line and metrics read the same object."""
+    usage: Usage = request.state.usage
+    return usage
+
+
+State = Annotated[AppState, Depends(get_state)]
+ServerJobs = Annotated[Jobs, Depends(get_jobs)]
+RequestUsage = Annotated[Usage, Depends(get_usage)]
+
+
+def keep_limits(limits: LimitSettings) -> LimitSettings:
+    """The limits of an ordinary request."""
+    return limits
+
+
+def body_as(
+    model: type[Model], limits: Callable[[LimitSettings], LimitSettings] = keep_limits
+) -> Callable[..., Awaitable[Model]]:
+    """A dependency that gives the request's body as `model`, once the server is ready.
+
+    Not ready is said before the body is read. limits: what the route takes, from the settings' own.
+    """
+
+    async def read(request: Request, state: State) -> Model:
+        _ = state.models.worker
+        settings = state.settings
+        return await read_request(request, model, limits(settings.limits), fetch_urls=settings.urls.enabled)
+
+    return read
+
+
+async def while_connected(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
+    """The result of `work`, which is cancelled when the client hangs up. Raises ClientGone then.
+
+    The request's body must have been read: the next message is the end of the connection.
+    """
+    task = asyncio.create_task(work)
+    hung_up = asyncio.create_task(_wait_for_disconnect(request))
+    try:
+        await asyncio.wait({task, hung_up}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        raise ClientGone("the client hung up")
+    finally:
+        task.cancel()
+        hung_up.cancel()
+        await asyncio.gather(task, hung_up, return_exceptions=True)
+
+
+async def _wait_for_disconnect(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

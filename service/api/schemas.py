@@ -1,0 +1,154 @@
+"""The request and the answer of each task's route, built from the task; and the parts that all answers share."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
+from pydantic_core import PydanticCustomError
+
+from backbones.stable_diffusion import Description
+from heads.inputs import ImageAnswer
+from service.inputs.files import ImageSource, InputFiles
+from service.inputs.request_body import ImageBytes
+from service.tasks import AnyTask
+
+MASKS = (
+    "One mask for each image, in the same order and of its image's size: object white, the rest black. A pixel counts "
+    "where its brightest channel is at least half of the mask's brightest."
+)
+# A white stroke on black, 16 x 16: small enough to read, and a real PNG, so that examples can be sent as they stand.
+EXAMPLE_IMAGE = (
+    "iVBORw0KGgoAAAANSUhEUgAAABAAAAAQCAAAAAA6mKC9AAAAF0lEQVR42mNgIBv8/w9lMKHLDBYBMgAAsgYCEQornuUAAAAASUVORK5CYII="
+)
+# The same stroke, lying: an image of another class.
+OTHER_EXAMPLE_IMAGE = (
+    "iVBORw0KGgoAAAANSUhEUgAAABAAAAAQCAAAAAA6mKC9AAAAE0lEQVR42mNgGDDwHw5wCQwAAACXBhPtSmRznAAAAABJRU5ErkJggg=="
+)
+
+
+class TaskRequest(BaseModel):
+    """What a request of every task may say."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    priority: Literal["interactive", "bulk"] = Field(
+        default="interactive", description="Bulk work yields to interactive work, and still always moves on."
+    )
+    deadline_seconds: float | None = Field(
+        default=None,
+        gt=0,
+        description="Seconds after which the answer is 504 and waiting work is dropped; at most the server's limit, "
+        "which holds where none is given.",
+    )
+
+    @property
+    def bulk(self) -> bool:
+        """Whether interactive requests go first."""
+        return self.priority == "bulk"
+
+
+class BackboneAnswer(BaseModel):
+    """Which network answered."""
+
+    name: str
+    revision: str = Field(description="Digest of the weights: it changes when any answer could.")
+
+
+class TimingAnswer(BaseModel):
+    """Where the time went. Stages of one request may overlap with other requests' work in the same batches."""
+
+    seconds: dict[str, float] = Field(
+        description="Wall seconds by stage: `decode` of the image, then `host`, `encode`, `embed`, `unet`, `run`, each "
+        "with its wait for the device."
+    )
+
+
+def describe_backbone(backbone: Description) -> BackboneAnswer:
+    """The network's part of an answer."""
+    return BackboneAnswer(name=backbone.name, revision=backbone.revision)
+
+
+def title_of(task: AnyTask) -> str:
+    """What the models of a task are called in the API's document: `ZeroShot` of `ZeroShotOptions`."""
+    return task.options.__name__.removesuffix("Options")
+
+
+def _image_or_images(self: Any) -> Any:
+    if (self.image is None) == (self.images is None):
+        raise PydanticCustomError("one_of", "Send either `image` or `images`", {"field": "image"})
+    return self
+
+
+def request_model(task: AnyTask) -> type[BaseModel]:
+    """The request of a task's route: its images, its options, the form of the answer, priority and deadline."""
+    images: dict[str, Any] = {"image": (ImageBytes, ...)}
+    example: dict[str, Any] = {"image": EXAMPLE_IMAGE}
+    validators: dict[str, Any] = {}
+    if task.inputs == "images":
+        several = Annotated[list[ImageBytes] | None, Field(min_length=1, description="Several images.")]
+        one = Annotated[ImageBytes | None, Field(description="One image; `images` takes several.")]
+        images = {"image": (one, None), "images": (several, None)}
+        example = {"images": [EXAMPLE_IMAGE, EXAMPLE_IMAGE]}
+        validators = {"_image_or_images": model_validator(mode="after")(_image_or_images)}
+    if task.inputs == "image_supports":
+        supports = Annotated[list[ImageBytes] | None, Field(min_length=1, description="Images that show one thing.")]
+        masks = Annotated[list[ImageBytes] | None, Field(min_length=1, description=MASKS)]
+        images |= {"support_images": (supports, None), "support_masks": (masks, None)}
+        example |= {"support_images": [EXAMPLE_IMAGE], "support_masks": [EXAMPLE_IMAGE]}
+    if task.forms:
+        names = Literal[("json", *task.forms)]  # type: ignore[valid-type]
+        lines = "; ".join(f"`{name}`: {form.about}" for name, form in task.forms.items())
+        about = f"`json` is the default, unless the header `Accept` says otherwise; {lines}."
+        images["format"] = (Annotated[names | None, Field(description=about)], None)
+    model = create_model(
+        f"{title_of(task)}Request",
+        __base__=(TaskRequest, task.options),
+        __doc__=task.options.__doc__,
+        __validators__=validators,
+        __module__=__name__,
+        **images,
+    )
+    model.model_config["json_schema_extra"] = {"examples": [example | dict(task.example)]}
+    return model
+
+
+def answer_model(task: AnyTask) -> type[BaseModel]:
+    """The answer of a task's route: the task's own part, and how it was made."""
+    fields: dict[str, Any] = {
+        "rows": (int, Field(description="U-Net rows spent.")),
+        "backbone": (BackboneAnswer, ...),
+        "timing": (TimingAnswer, ...),
+    }
+    if task.inputs == "images":
+        fields["images"] = (list[ImageAnswer], ...)
+        fields["names"] = (list[str], Field(default=[], description=_NAMES))
+    else:
+        fields["image"] = (ImageAnswer, ...)
+    name = f"{title_of(task)}Answer"
+    return create_model(name, __base__=task.answer, __doc__=task.answer.__doc__, __module__=__name__, **fields)
+
+
+_NAMES = (
+    "Path of each image in the zip that was sent, in the order of the answers: by name. Empty where none was sent; an "
+    "empty name is that of an image beside the zip."
+)
+
+
+def options_of(task: AnyTask, request: Any) -> Any:
+    """The task's options out of a request, those that the request gives marked as such."""
+    sent = {name: getattr(request, name) for name in request.model_fields_set if name in task.options.model_fields}
+    return task.options.model_validate(sent)
+
+
+def files_of(task: AnyTask, request: Any) -> InputFiles:
+    """The image files out of a request."""
+    if task.inputs == "images":
+        images: list[ImageSource] = request.images or [request.image]
+        return InputFiles(images)
+    supports = task.inputs == "image_supports"
+    return InputFiles(
+        [request.image],
+        (request.support_images or ()) if supports else (),
+        (request.support_masks or ()) if supports else (),
+    )

@@ -1,0 +1,66 @@
+"""The image files of a request before they are decoded: bytes, members of an archive, or addresses to fetch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from heads.inputs import InputCounts
+from service.inputs.archives import ArchivedFile
+from service.inputs.urls import ImageUrl, UrlFetcher
+
+ImageSource = bytes | ImageUrl | ArchivedFile
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class InputFiles:
+    """The files of each kind that one request brings. support_names: what problems call the two kinds of supports."""
+
+    images: Sequence[ImageSource] = ()
+    support_images: Sequence[ImageSource] = ()
+    support_masks: Sequence[ImageSource] = ()
+    support_names: tuple[str, str] = ("support_images", "support_masks")
+
+    def all(self) -> list[ImageSource]:
+        """Every file: images, support images, support masks."""
+        return [*self.images, *self.support_images, *self.support_masks]
+
+    def names(self) -> list[str]:
+        """What each file is called in a problem, in the order of `all`."""
+        kinds = zip(self.support_names, (self.support_images, self.support_masks), strict=True)
+        return name_images(self.images) + [f"{kind}.{place}" for kind, files in kinds for place in range(len(files))]
+
+    def counts(self) -> InputCounts:
+        """How many there are of each kind."""
+        return InputCounts(len(self.images), len(self.support_images), len(self.support_masks))
+
+
+def name_images(images: Sequence[ImageSource], field: str = "images") -> list[str]:
+    """What each image is called in a problem: its field, and inside an archive its path."""
+    if field == "images" and len(images) == 1 and not isinstance(images[0], ArchivedFile):
+        return ["image"]
+    return [image.name if isinstance(image, ArchivedFile) else f"{field}.{index}" for index, image in enumerate(images)]
+
+
+def archive_paths(images: Sequence[ImageSource]) -> list[str]:
+    """The images' paths in archives; empty where no image came in one."""
+    names = [image.name if isinstance(image, ArchivedFile) else "" for image in images]
+    return names if any(names) else []
+
+
+async def fetch_files(
+    fetcher: UrlFetcher, images: Sequence[ImageSource], names: Sequence[str], *, most_bytes: int
+) -> list[bytes]:
+    """The contents of the files. Addresses are fetched in order, and have `most_bytes` between them.
+
+    Raises InvalidInput for one that could not be fetched.
+    """
+    left = most_bytes
+    contents: list[bytes] = []
+    for image, name in zip(images, names, strict=True):
+        if isinstance(image, ImageUrl):
+            contents.append(await fetcher.fetch(image, field=name, most_bytes=left))
+            left -= len(contents[-1])
+        else:
+            contents.append(image.data if isinstance(image, ArchivedFile) else image)
+    return contents

@@ -1,0 +1,49 @@
+"""One image of a job to its result. Whatever runs many images calls this: the runner of this server, or a cluster."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heads.inputs import DecodedImage, Inputs
+from service.jobs.store import canonical
+from service.run_task import Work
+from service.state import AppState
+
+
+async def run_item(state: AppState, work: Work, image: DecodedImage, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The result of one image as JSON values, its size among them. The rows yield to interactive work.
+
+    given: what the source says of the image; boxes go before those of the options.
+    """
+    options = work.options
+    if "boxes" in given and "boxes" in type(options).model_fields:
+        boxes = [box["bbox"] for box in given["boxes"]]
+        options = options.model_copy(update={"boxes": boxes, "box_scores": None, "persons": "auto"})
+    task = work.task
+    with state.models.worker.request(task.name, bulk=True) as session:
+        result = await task.run(session, work.head, Inputs([image]), options, None)
+        item = await session.run_on_host(task.write_item, result, work.head, options)
+    return {"image": {"width": image.width, "height": image.height}, **item}
+
+
+def item_key(
+    content: bytes | NDArray[np.uint8],
+    task: str,
+    revision: str,
+    parameters: Mapping[str, Any],
+    given: Mapping[str, Any],
+) -> str:
+    """SHA-256 of everything that decides a result: image, task, weights, parameters, the source's boxes.
+
+    content: the image's file, or a decoded frame (H, W, 3) uint8.
+    """
+    digest = hashlib.sha256(content if isinstance(content, bytes) else np.ascontiguousarray(content).data).hexdigest()
+    boxes = [box["bbox"] for box in given["boxes"]] if "boxes" in given else None
+    size = None if isinstance(content, bytes) else content.shape
+    facts = [digest, size, task, revision, parameters, boxes]
+    return hashlib.sha256(canonical(facts).encode()).hexdigest()

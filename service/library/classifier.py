@@ -1,0 +1,167 @@
+"""The task `classifier`: which of a fitted classifier's classes each image is of, if any."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from backbones.engine import Engine
+from backbones.errors import InvalidInput
+from heads.feature_pooling.features import FeatureModel, open_features
+from heads.inputs import DecodedImage, ImageAnswer, InputCounts, Inputs, describe_image
+from heads.task import Limits, Options, Task
+from service.engine.caches import TensorCache
+from service.library.classifiers import Classifier, check_usable, from_file
+from service.library.library import Library
+from service.library.store import unpacked
+from service.library.vectors import Vectors, vectors_of_images
+
+
+class ClassifyOptions(Options):
+    """The classifier, and how many classes to name."""
+
+    classifier: str = Field(default="", max_length=64, description="Its id, from POST /v1/classifiers.")
+    top: int = Field(default=5, ge=1, le=10_000, description="Classes named for each image, likeliest first.")
+
+
+class Score(BaseModel):
+    """One class and its probability."""
+
+    label: str
+    probability: float
+
+
+class ImageClass(BaseModel):
+    """What one image is."""
+
+    label: str = Field(description="The likeliest class.")
+    probability: float = Field(description="Classes count as equally likely beforehand.")
+    known: bool | None = Field(
+        description="false: the image is unlike those of every class. null: nothing is known of that."
+    )
+    novelty: float | None = Field(description="How unlike them: about 1 for images like those fitted on.")
+    scores: list[Score]
+    image: ImageAnswer
+
+
+class ClassifyResult(BaseModel):
+    """One answer an image, in the order sent."""
+
+    answers: list[ImageClass]
+    classifier: str
+    name: str
+    calibrated: bool = Field(description="Whether probabilities were fitted to held-out images.")
+    threshold: float | None = Field(description="Novelty above which an image is not known.")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ClassifierHead:
+    """A fitted classifier as it was when the work began. id: of the classifier. revision: of its file."""
+
+    id: str
+    classifier: Classifier
+    vectors: TensorCache
+    revision: str
+
+    @property
+    def name(self) -> str:
+        """The classifier's name."""
+        return self.classifier.about.name
+
+
+def prepare_classifier(model: FeatureModel, options: ClassifyOptions, library: Library) -> ClassifierHead:
+    """The classifier that the options name. Raises NothingStored, and InvalidInput for one of another backbone."""
+    data, _ = library.classifiers.file(options.classifier)
+    classifier = from_file(*unpacked(data))
+    check_usable(classifier.about, model.backbone)
+    revision = hashlib.sha256(data).hexdigest()[:32]
+    return ClassifierHead(options.classifier, classifier, library.vectors, revision)
+
+
+def complete_classifier(
+    options: ClassifyOptions, model: FeatureModel, counts: InputCounts, limits: Limits
+) -> ClassifyOptions:
+    """The options as they are. Raises InvalidInput where no classifier is named."""
+    if not options.classifier:
+        raise InvalidInput("classifier", "none is named", hint="send the id that POST /v1/classifiers gave")
+    return options
+
+
+async def run_classifier(
+    engine: Engine, head: ClassifierHead, inputs: Inputs, options: ClassifyOptions, on_progress: object = None
+) -> list[ImageClass]:
+    """What each image is; vectors that the cache holds cost nothing."""
+    features = head.classifier.about.features
+    vectors = await vectors_of_images(engine, head.vectors, inputs.images, features)
+    return await engine.run_on_host(classify_vectors, head.classifier, vectors, inputs.images, options.top)
+
+
+def classify_vectors(
+    classifier: Classifier, vectors: Vectors, images: Sequence[DecodedImage], top: int
+) -> list[ImageClass]:
+    """What each image is, from its vector. top: classes named for each."""
+    model = classifier.model
+    probabilities = model.probabilities(vectors.vectors)
+    novelty = model.novelty(vectors.vectors)
+    answers = []
+    for place, (row, image) in enumerate(zip(probabilities, images, strict=True)):
+        order = (-row).argsort(kind="stable")[:top].tolist()
+        scores = [Score(label=model.classes[index], probability=float(row[index])) for index in order]
+        measured = None if novelty is None else float(novelty[place])
+        answers.append(
+            ImageClass(
+                label=scores[0].label,
+                probability=scores[0].probability,
+                known=None if measured is None or model.threshold is None else measured <= model.threshold,
+                novelty=measured,
+                scores=scores,
+                image=describe_image(image),
+            )
+        )
+    return answers
+
+
+def answer_classifier(answers: list[ImageClass], head: ClassifierHead, options: ClassifyOptions) -> ClassifyResult:
+    """The answers with what is known of the classifier."""
+    about = head.classifier.about
+    return ClassifyResult(
+        answers=answers, classifier=head.id, name=about.name, calibrated=about.calibrated, threshold=about.threshold
+    )
+
+
+def classifier_item(answers: list[ImageClass], head: ClassifierHead, options: ClassifyOptions) -> dict[str, Any]:
+    """A job's answer about one image."""
+    return answers[0].model_dump(mode="json", exclude={"image"})
+
+
+def classifier_line(answers: list[ImageClass]) -> str:
+    """The class of each image, for people."""
+    return ", ".join(
+        f"{answer.label} {answer.probability:.1%}" + ("" if answer.known is not False else " (unlike every class)")
+        for answer in answers
+    )
+
+
+TASK = Task(
+    name="classifier",
+    summary="Which of a fitted classifier's classes",
+    source="Diffusion Models Beat GANs on Image Classification (arXiv:2307.08702)",
+    inputs="images",
+    options=ClassifyOptions,
+    answer=ClassifyResult,
+    open=open_features,
+    prepare=prepare_classifier,
+    run=run_classifier,
+    to_answer=answer_classifier,
+    to_text=classifier_line,
+    to_item=classifier_item,
+    path="classify/{classifier}",
+    exports=frozenset({"label-studio", "cvat"}),
+    complete=complete_classifier,
+    example={"top": 3},
+    curl="-F image=@cat.jpg",
+)

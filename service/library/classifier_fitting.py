@@ -1,0 +1,199 @@
+"""Fitting classifiers to labelled images: new ones, and larger ones out of those that are kept."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from backbones.engine import Engine
+from backbones.errors import InvalidInput
+from backbones.stable_diffusion import Description
+from service.errors import ChangedMeanwhile
+from service.library.classifiers import (
+    Classifier,
+    Examples,
+    FeatureOptions,
+    as_tensors,
+    check_usable,
+    fitted,
+    from_file,
+    joined,
+    released_head,
+)
+from service.library.duplicates import from_records
+from service.library.store import Store, Stored
+from service.settings.groups import LimitSettings
+
+# What is read of an image, as the job's own parameters have it.
+READ_BY_THE_JOB = ("blocks", "timesteps", "pool_size", "noise_samples", "fit")
+_MOST_TRIES = 5
+
+ReadExamples = Callable[[FeatureOptions], Awaitable[Examples]]
+"""The examples that a request brings, read with these options."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fitted:
+    """A classifier that was fitted and stored. duplicates: images that were there already under the same label."""
+
+    stored: Stored
+    duplicates: int
+
+
+async def fit_new(
+    engine: Engine,
+    store: Store,
+    options: FeatureOptions,
+    *,
+    name: str,
+    head: str,
+    head_sizes: Mapping[str, Any],
+    of_job: Examples | None,
+    read_sent: ReadExamples | None,
+) -> Fitted:
+    """Fit a new classifier to the vectors of a job, to images that are sent, or to both.
+
+    Raises InvalidInput for examples and heads that cannot be used, and where there is no room.
+    """
+    plan = await released_head(engine, head, head_sizes, options)
+    examples, duplicates = (None, 0) if of_job is None else joined(None, of_job)
+    if read_sent is not None:
+        examples, again = joined(examples, await read_sent(options))
+        duplicates += again
+    assert examples is not None
+    classifier = await _fit(examples, options, engine.backbone, name=name, head=plan)
+    about = classifier.about.model_dump(mode="json")
+    stored = await asyncio.to_thread(store.add, about, as_tensors(classifier))
+    return Fitted(stored, duplicates)
+
+
+async def fit_again(
+    engine: Engine,
+    store: Store,
+    classifier: str,
+    limits: LimitSettings,
+    *,
+    read_sent: ReadExamples,
+    remove_classes: Sequence[str],
+    name: str | None,
+) -> Fitted:
+    """Fit a kept classifier again, with more examples or fewer classes, under the same id.
+
+    Somebody else's change meanwhile is taken in by reading it again.
+    Raises NothingStored, ChangedMeanwhile after several tries, and InvalidInput for what cannot be fitted.
+    """
+    tries_left = _MOST_TRIES
+    while True:
+        tries_left -= 1
+        stored, old = await asyncio.to_thread(read_classifier, store, classifier)
+        check_usable(old.about, engine.backbone)
+        if old.examples is None:
+            raise InvalidInput(
+                "classifier", "it came without the vectors it was fitted on", hint="fit a new one with all images"
+            )
+        # The second time round, after somebody else's change, the vectors lie in the cache.
+        sent = await read_sent(old.about.features)
+        examples, duplicates = joined(old.examples, sent, without=remove_classes)
+        check_classes(examples.labels, limits)
+        grown = await _fit(
+            examples,
+            old.about.features,
+            engine.backbone,
+            name=old.about.name if name is None else name,
+            head=old.about.head,
+            created=old.about.created,
+        )
+        about = grown.about.model_dump(mode="json")
+        try:
+            written = await asyncio.to_thread(store.replace, stored, about, as_tensors(grown))
+        except ChangedMeanwhile:
+            if not tries_left:
+                raise
+        else:
+            return Fitted(written, duplicates)
+
+
+def read_classifier(store: Store, classifier: str) -> tuple[Stored, Classifier]:
+    """The classifier with this id, every number of it checked. Raises NothingStored."""
+    stored, tensors = store.read(classifier)
+    return stored, from_file(stored.about, tensors)
+
+
+def check_classes(labels: Sequence[str], limits: LimitSettings) -> None:
+    """Raises InvalidInput, before any work, for labels that no classifier can be fitted to."""
+    classes = sorted(set(labels))
+    if len(classes) < 2:
+        message = f"only the class {classes[0]!r}" if classes else "no images"
+        raise InvalidInput("labels", message, hint="a classifier tells classes apart: send images of two at least")
+    if len(classes) > limits.max_labels:
+        raise InvalidInput(
+            "labels", f"{len(classes)} classes; one classifier takes {limits.max_labels}", hint="send fewer classes"
+        )
+    if len(labels) > limits.max_training_images:
+        raise InvalidInput(
+            "images",
+            f"{len(labels):,} images with those already there; one classifier takes {limits.max_training_images:,}",
+            hint="leave classes out with remove_classes, or begin a new classifier",
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class JobVectors:
+    """What a finished job of the task `features` leaves: parameters, and (name, key, result) of each image."""
+
+    task: str
+    status: str
+    revision: str
+    parameters: Mapping[str, Any]
+    records: Sequence[tuple[str, str, Mapping[str, Any]]]
+
+
+def examples_of_job(
+    job: JobVectors, backbone: Description, label_of: Callable[[str], str]
+) -> tuple[Examples, FeatureOptions]:
+    """The examples of a job, and how it read them. label_of: (image name) to the image's class.
+
+    An image's key is that of its result: the same file twice in one job counts once, one that is sent again does not.
+    Raises ChangedMeanwhile before the job's end, and InvalidInput for one that no classifier can use.
+    """
+    if job.task != "features":
+        raise InvalidInput("job", f"its task is {job.task}", hint="give one of the task features")
+    if job.status != "done":
+        raise ChangedMeanwhile(f"the job is {job.status}", hint="wait for its end, or retry it")
+    if job.revision != backbone.revision:
+        message = f"its vectors are of the weights {job.revision}, and this server has {backbone.revision}"
+        raise InvalidInput("job", message, hint="run it again here")
+    if job.parameters["normalise"]:
+        raise InvalidInput("job", "its vectors are scaled to length 1", hint="run it with normalise=false")
+    labels = tuple(label_of(name) for name, _, _ in job.records)
+    stored = from_records((name, result) for name, _, result in job.records)
+    keys = [hashlib.blake2b(key.encode(), digest_size=16).digest() for _, key, _ in job.records]
+    options = FeatureOptions(
+        blocks=tuple(job.records[0][2]["blocks"]),
+        **{name: job.parameters[name] for name in READ_BY_THE_JOB if name != "blocks"},
+    )
+    return Examples(stored.vectors, labels, np.frombuffer(b"".join(keys), np.uint8).reshape(-1, 16)), options
+
+
+async def _fit(
+    examples: Examples, options: FeatureOptions, backbone: Description, *, name: str, **more: Any
+) -> Classifier:
+    async with _stopped_on_leaving() as stopped:
+        return await asyncio.to_thread(fitted, examples, options, backbone, name=name, stopped=stopped, **more)
+
+
+@asynccontextmanager
+async def _stopped_on_leaving() -> AsyncIterator[threading.Event]:
+    """An event that is set when the block is left, so that a fit on a thread ends when nobody waits for it."""
+    event = threading.Event()
+    try:
+        yield event
+    finally:
+        event.set()

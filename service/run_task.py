@@ -1,0 +1,181 @@
+"""From a task and its files to a result: one place for readiness, limits, decoding, the deadline and the timings."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+
+from backbones.errors import DeadlinePassed, InvalidInput
+from heads.inputs import DecodedImage, InputCounts, Inputs
+from service.engine.shared_rows import Procedure, perceive
+from service.engine.worker import RequestEngine
+from service.inputs.files import InputFiles, fetch_files
+from service.inputs.images import decode_image
+from service.inputs.urls import ImageUrl
+from service.models.store import Loaded
+from service.state import AppState
+from service.tasks import AnyTask
+from service.telemetry.tracing import stage, watched
+from service.telemetry.usage import Usage
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Work:
+    """A task with complete options and the head to run it on; everything is checked that can be before the images.
+
+    head: what `run` gets, with what callers made, as it was when this was prepared. loaded: the task's model.
+    """
+
+    task: AnyTask
+    options: Any
+    head: Any
+    loaded: Loaded
+
+    @property
+    def revision(self) -> str:
+        """Changes when any answer to these options could."""
+        return str(self.head.revision)
+
+    def procedure(self, inputs: Inputs, on_progress: Callable[[Any], None] | None = None) -> Procedure:
+        """What the task does, given an engine."""
+        return lambda engine: self.task.run(engine, self.head, inputs, self.options, on_progress)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Done:
+    """The end of a piece of work. result: typed, in the image's own pixels. inputs: the decoded images."""
+
+    work: Work
+    result: Any
+    inputs: Inputs
+
+
+async def prepare(state: AppState, task: AnyTask, options: Any, counts: InputCounts | None = None) -> Work:
+    """The work of a task with these options, complete and checked. counts: of the images that will come; one image.
+
+    Raises NotReady and ModelNotFound without a model, InvalidInput for options that cannot be run or take more rows
+    than one request may, and NothingStored for what callers no longer keep.
+    """
+    counts = counts or InputCounts()
+    limits = state.settings.limits
+    loaded = state.models.for_task(task)
+    complete = await asyncio.to_thread(task.complete, options, loaded.head, counts, limits)
+    if task.estimate_rows is not None:
+        rows = task.estimate_rows(complete, loaded.head) * counts.images
+        if rows > limits.max_rows_per_request:
+            raise InvalidInput(
+                "options",
+                f"{counts.images} images with these options make {rows:,} U-Net rows; one request takes "
+                f"{limits.max_rows_per_request:,}",
+                hint="send fewer images, or ask for less work an image",
+            )
+    head = loaded.head
+    if task.prepare is not None:
+        head = await asyncio.to_thread(task.prepare, loaded.head, complete, state.library)
+    return Work(task, complete, head, loaded)
+
+
+async def run_task(
+    state: AppState,
+    work: Work,
+    files: InputFiles,
+    *,
+    bulk: bool = False,
+    deadline_seconds: float | None = None,
+    on_progress: Callable[[Any], None] | None = None,
+    usage: Usage | None = None,
+) -> Done:
+    """The result of prepared work over the files of a request. Raises what `run_procedure` and the task raise."""
+
+    async def procedure(session: RequestEngine, inputs: Inputs) -> Done:
+        return Done(work, await work.procedure(inputs, on_progress)(session), inputs)
+
+    return await run_procedure(
+        state, work.task.name, files, procedure, bulk=bulk, deadline_seconds=deadline_seconds, usage=usage
+    )
+
+
+async def run_together(
+    state: AppState,
+    parts: Sequence[Work],
+    files: InputFiles,
+    *,
+    bulk: bool = False,
+    deadline_seconds: float | None = None,
+    usage: Usage | None = None,
+) -> list[Done]:
+    """The results of several pieces of work over one image, which is decoded once; equal rows are computed once."""
+
+    async def procedure(session: RequestEngine, inputs: Inputs) -> list[Done]:
+        procedures = {str(place): part.procedure(inputs) for place, part in enumerate(parts)}
+        results = await perceive(session, procedures)
+        return [Done(part, results[str(place)], inputs) for place, part in enumerate(parts)]
+
+    return await run_procedure(
+        state, "perceive", files, procedure, bulk=bulk, deadline_seconds=deadline_seconds, usage=usage
+    )
+
+
+async def run_procedure(
+    state: AppState,
+    label: str,
+    files: InputFiles,
+    procedure: Callable[[RequestEngine, Inputs], Awaitable[Result]],
+    *,
+    bulk: bool = False,
+    deadline_seconds: float | None = None,
+    usage: Usage | None = None,
+) -> Result:
+    """The result of `procedure` over the decoded images, with a session of its own that drops its rows at the end.
+
+    label: the metric label of its rows. deadline_seconds: at most the settings' own, which holds where it is None.
+    Raises NotReady without a warm worker, InvalidInput for an image, and DeadlinePassed.
+    """
+    limits = state.settings.limits
+    seconds = min(deadline_seconds or limits.deadline_seconds, limits.deadline_seconds)
+    usage = usage or Usage()
+    if usage.trace is not None:
+        usage.trace.admitted(label, usage.labels)
+
+    async def work() -> Result:
+        inputs = await decode_inputs(state, files, usage)
+        left = seconds - sum(usage.timings.values())
+        with state.models.worker.request(label, bulk=bulk, deadline_seconds=left) as session:
+            try:
+                return await procedure(watched(session, usage.trace), inputs)
+            finally:
+                usage.timings.update(session.timings)
+                usage.rows = session.rows
+
+    try:
+        async with asyncio.timeout(seconds):
+            return await work()
+    except TimeoutError as error:
+        raise DeadlinePassed(
+            f"not done within {seconds:g} seconds", hint="ask for less work, or for a later deadline_seconds"
+        ) from error
+
+
+async def decode_inputs(state: AppState, files: InputFiles, usage: Usage) -> Inputs:
+    """The decoded images of a request; those named by an address are fetched first. Raises InvalidInput."""
+    sources, names = files.all(), files.names()
+    started = time.perf_counter()
+    most = state.settings.limits.max_upload_bytes
+    contents = await fetch_files(state.fetcher, sources, names, most_bytes=most)
+    if any(isinstance(source, ImageUrl) for source in sources):
+        usage.timings["fetch"] = time.perf_counter() - started
+        started = time.perf_counter()
+    decode = partial(decode_image, limits=state.settings.limits)
+    with stage(usage.trace, "decode", images=len(sources)):
+        images: list[DecodedImage] = [
+            await asyncio.to_thread(decode, data, field=name) for data, name in zip(contents, names, strict=True)
+        ]
+    usage.timings["decode"] = time.perf_counter() - started
+    first, second = len(files.images), len(files.images) + len(files.support_images)
+    return Inputs(images[:first], images[first:second], images[second:])

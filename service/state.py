@@ -1,0 +1,37 @@
+"""What everything above reads of one server: passed from the app, never looked up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from service.inputs.urls import UrlFetcher
+from service.library.library import Library
+from service.models.store import ModelStore
+from service.settings.loader import Settings
+from service.tasks import AnyTask
+from service.telemetry.metrics import Metrics
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AppState:
+    """One server: its settings, tasks, models, what callers made, and what fetches images by address."""
+
+    settings: Settings
+    tasks: tuple[AnyTask, ...]
+    models: ModelStore
+    library: Library
+    fetcher: UrlFetcher
+    metrics: Metrics
+
+
+def open_state(settings: Settings, tasks: tuple[AnyTask, ...], fetcher: UrlFetcher | None = None) -> AppState:
+    """The state of a server that has not started yet: nothing is loaded."""
+    metrics = Metrics()
+    return AppState(
+        settings,
+        tasks,
+        ModelStore(settings, tasks, metrics),
+        Library(settings),
+        fetcher or UrlFetcher(settings.urls),
+        metrics,
+    )
