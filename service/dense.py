@@ -11,9 +11,10 @@ from weakref import WeakKeyDictionary
 import torch
 
 import heads.vpd
+from backbones.backbone import Backbone
 from backbones.errors import ModelNotFound
 from backbones.loading.registry import default_folder, find_entry
-from backbones.stable_diffusion import Backbone, StableDiffusion
+from backbones.stable_diffusion import StableDiffusion
 from heads.vpd.checkpoint import open_entry, open_head, read_fitted
 from heads.vpd.heads import DepthHead, Head, ReferringHead, SegmentationHead, Task
 from service.settings.loader import Settings

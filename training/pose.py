@@ -17,9 +17,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from backbones.backbone import Description
 from backbones.engine import DirectEngine, complete
 from backbones.errors import InvalidInput
-from backbones.stable_diffusion import Description
 from heads.sdpose import codec, crops
 from heads.sdpose.head import HeatmapHead
 from heads.sdpose.losses import heatmap_loss

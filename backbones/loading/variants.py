@@ -15,10 +15,11 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 from torch.nn import functional
 
+from backbones.backbone import PredictionType
 from backbones.errors import CheckpointError, ModelNotFound
 from backbones.loading.ldm import UNET, build_unet, convert_unet, lost
 from backbones.loading.weight_files import digest_of, fill, read_tensors, write_tensors
-from backbones.stable_diffusion import PredictionType, StableDiffusion, Variant
+from backbones.stable_diffusion import StableDiffusion, Variant
 
 _STEM = "diffusion_pytorch_model"
 _NONE: Mapping[str, str] = MappingProxyType({})

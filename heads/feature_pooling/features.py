@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from backbones.backbone import Description
 from backbones.engine import Engine
 from backbones.errors import InvalidInput
 from backbones.noise_schedule import add_noise, content_key, seeded_noise
 from backbones.rows import Capture, Captures, UNetRow
-from backbones.stable_diffusion import Description
 from heads.feature_pooling.blocks import resolve_blocks
 from heads.feature_pooling.pooling import pool
 from heads.feature_pooling.preprocess import Fit, check_image, fit_image, pixel_values

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from service.inputs.images import DecodedImage
 
 if TYPE_CHECKING:
-    from backbones.stable_diffusion import Description
+    from backbones.backbone import Description
 
 
 class ImageAnswer(BaseModel):

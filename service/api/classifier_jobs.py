@@ -11,7 +11,7 @@ from service.errors import ChangedMeanwhile
 from service.jobs.store import JobStore
 
 if TYPE_CHECKING:
-    from backbones.stable_diffusion import Description
+    from backbones.backbone import Description
     from service.library.classifiers import Examples, FeatureOptions
 
 # What is read of an image, as the job's own parameters have it.

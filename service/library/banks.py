@@ -33,9 +33,9 @@ from heads.diffews.bank import (
 if TYPE_CHECKING:
     import torch
 
+    from backbones.backbone import Description
     from backbones.engine import Engine
     from backbones.rows import Bank
-    from backbones.stable_diffusion import Description
 
 Pair = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 """A picture (H, W, 3) uint8 RGB and its mask (H, W) of 0 and 1."""

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
+from backbones.backbone import Description
 from backbones.errors import InvalidInput
-from backbones.stable_diffusion import Description
 from service.settings.loader import Settings
 
 FIELD = "zero_shot_calibration"

@@ -13,12 +13,13 @@ import structlog
 import torch
 from starlette.requests import Request
 
+from backbones.backbone import Backbone
 from backbones.errors import DiffsightError, InvalidInput
 from backbones.loading.dit import is_dit_folder, load_dit_folder
 from backbones.loading.registry import default_folder, find_entry
 from backbones.loading.source import check_device, open_backbone
 from backbones.rows import Capture, UNetRow
-from backbones.stable_diffusion import Backbone, StableDiffusion
+from backbones.stable_diffusion import StableDiffusion
 from heads.sdpose.checkpoint import is_whole_folder, open_whole_folder
 from service.dense import DenseHeads, open_dense_heads
 from service.engine.caches import TensorCache

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from backbones.backbone import Backbone
 from backbones.engine import Engine
-from backbones.stable_diffusion import Backbone
 from heads.results import ClassMap
 from heads.sdpose.detectors import PERSON, Boxes, Detector
 from heads.vpd.heads import SegmentationHead
