@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from backbones.errors import InvalidInput
+from backbones.files import write_file
 from diffsight.cli.options import Backbone, Config, Device, DType
 from service.settings.loader import Settings, load_settings
 
@@ -151,7 +150,7 @@ async def _watch(store: JobStore, job_id: str, running: asyncio.Task[None]) -> N
 
 
 def _write(store: JobStore, job: Job, form: str, out: Path) -> None:
-    """The results in their form, written beside and renamed; of many files, each by itself, or a zip."""
+    """The results in their form, each file whole; of many files, each by itself, or a zip."""
     from service.jobs.formats.written import FOLDERS, text_pieces
 
     try:
@@ -159,18 +158,8 @@ def _write(store: JobStore, job: Job, form: str, out: Path) -> None:
             for path, text in FOLDERS[form](job, lambda: store.records(job.id)):
                 file = out / path
                 file.parent.mkdir(parents=True, exist_ok=True)
-                _replace(file, iter([text if isinstance(text, bytes) else text.encode()]))
+                write_file(file, text if isinstance(text, bytes) else text.encode())
         else:
-            _replace(out, text_pieces(form, job, lambda: store.records(job.id)))
+            write_file(out, text_pieces(form, job, lambda: store.records(job.id)))
     except OSError as error:
         raise InvalidInput("--out", f"{out} can not be written: {error.strerror}", hint="name another file") from error
-
-
-def _replace(file: Path, pieces: Iterator[bytes]) -> None:
-    beside = file.with_name(f".{file.name}.{os.getpid()}.part")
-    try:
-        with beside.open("wb") as opened:
-            opened.writelines(pieces)
-        beside.replace(file)
-    finally:
-        beside.unlink(missing_ok=True)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from backbones.errors import InvalidInput
+from backbones.files import write_file
 from diffsight.cli.fit_pose import Annotations, ImagesFolder, step_bar
 from diffsight.cli.options import AsJson, Backbone, Config, Device
 from diffsight.cli.predict_pose import Checkpoint, DetectorName, open_poses, with_pose
@@ -114,11 +115,9 @@ def pose(
 
 
 def _write_results(file: Path, rows: list[dict[str, Any]]) -> None:
-    """The result file, beside and renamed."""
-    beside = file.with_suffix(".part")
+    """Write the result file. Raises InvalidInput if it cannot be written."""
     try:
-        beside.write_text(json.dumps(rows), encoding="utf-8")
-        beside.replace(file)
+        write_file(file, json.dumps(rows).encode())
     except OSError as error:
         raise InvalidInput("--results", f"{file} can not be written: {error.strerror}", hint="name another") from error
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from backbones.errors import InvalidInput
+from backbones.files import write_file
 from diffsight.cli.options import AsJson, Backbone, Config, Device, DType
 from diffsight.cli.predict import Images, open_engine, progress, read_image
 from service.settings.loader import load_settings
@@ -198,13 +198,8 @@ def draw_confusion(file: Path, about: About) -> None:
 
 
 def write(file: Path, data: bytes) -> None:
-    """Write beside and rename. Raises InvalidInput where that can not be."""
-    beside = file.with_name(f".{file.name}.{os.getpid()}.part")
+    """Write the file. Raises InvalidInput if it cannot be written."""
     try:
-        try:
-            beside.write_bytes(data)
-            beside.replace(file)
-        finally:
-            beside.unlink(missing_ok=True)
+        write_file(file, data)
     except OSError as error:
         raise InvalidInput("--out", f"{file} can not be written: {error.strerror}", hint="name another file") from error
