@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from backbones.backbone import Description
 from backbones.errors import InvalidInput, ModelNotFound
 from backbones.frozen import frozen
 from backbones.noise_schedule import linear_alphas_cumprod
 from backbones.rows import Captures, UNetRow
-from backbones.stable_diffusion import Description
 
 
 class DiffusionTransformer:

@@ -8,8 +8,8 @@ from typing import Any, Protocol, TypeVar
 
 from torch import Tensor
 
+from backbones.backbone import Backbone, Description
 from backbones.rows import Captures, UNetRow
-from backbones.stable_diffusion import Backbone, Description
 
 Result = TypeVar("Result")
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import wraps
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import torch
 
-if TYPE_CHECKING:
-    from backbones.stable_diffusion import Backbone
+from backbones.backbone import Backbone
 
-Model = TypeVar("Model", bound="Backbone")
+Model = TypeVar("Model", bound=Backbone)
 Arguments = ParamSpec("Arguments")
 Returned = TypeVar("Returned")
 
@@ -28,8 +27,8 @@ def frozen(
 
     @wraps(method)
     def run(model: Model, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Returned:
-        told = model.description
-        half = told.dtype == torch.float16 and told.device.type == "cpu"
+        description = model.description
+        half = description.dtype == torch.float16 and description.device.type == "cpu"
         with torch.no_grad(), _without_onednn() if half else nullcontext():
             return method(model, *args, **kwargs)
 

@@ -9,12 +9,13 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from backbones.backbone import Description
 from backbones.captures import forward_rows
 from backbones.errors import InvalidInput, ModelNotFound
 from backbones.frozen import frozen
 from backbones.noise_schedule import linear_alphas_cumprod
 from backbones.rows import Captures, UNetRow
-from backbones.stable_diffusion import Description, check_names, with_noise_pred
+from backbones.stable_diffusion import check_names, with_noise_pred
 from backbones.sub_blocks import sub_block_names
 
 

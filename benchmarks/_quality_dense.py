@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from backbones.engine import DirectEngine
 from backbones.errors import ModelNotFound
 from benchmarks._table import print_table
-from service.dense import SHIPPED, open_dense_heads
-from service.models.loading import open_model
+from heads.vpd.opening import POCKET as SHIPPED
+from service.models.loading import OpenHeads, open_model
 from service.settings.loader import load_settings
+from service.tasks import TASKS, find_task
 
 if TYPE_CHECKING:
     from heads.vpd.heads import Head, Task
@@ -29,14 +30,9 @@ def measure_dense(task: Task, data: Path) -> dict[str, float]:
 
     settings = load_settings()
     model = open_model(settings)
-    heads = open_dense_heads(settings, model, (task,))
-    head: Head
-    if task == "depth":
-        head = heads.depth_head()
-    elif task == "segmentation":
-        head = heads.segmentation_head()
-    else:
-        head = heads.referring_head()
+    chosen = find_task(TASKS, task)
+    assert chosen is not None
+    head: Head = OpenHeads(settings, model, TASKS).require(chosen)
     file = Path(getattr(settings.heads, task) or SHIPPED / f"{task}.safetensors")
     guesses = file.with_name(f"{task}-baselines.safetensors")
     if not guesses.is_file():

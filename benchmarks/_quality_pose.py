@@ -12,7 +12,7 @@ from backbones.errors import ModelNotFound
 from backbones.loading.source import open_backbone
 from benchmarks._table import print_table
 from heads.sdpose.checkpoint import POSE_FILE, is_fitted_for, open_pose
-from service.pose import SHIPPED
+from heads.sdpose.pose import POCKET as SHIPPED
 from training.pose import mean_pose_points
 from training.pose_data import read_pose_data
 from training.pose_evaluation import evaluated, predict_persons, share_found

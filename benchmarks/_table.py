@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+
+from backbones.files import write_json
 
 # As `diffsight` itself does; a benchmark imports this module before it imports torch.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -36,10 +37,8 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
 
 
 def write_figures(file: Path | None, figures: Mapping[str, float], **more: object) -> None:
-    """Write figures beside and rename, so that a reader never sees half a file; nothing without a file."""
+    """Write figures whole as JSON; nothing without a file."""
     if file is None:
         return
     file.parent.mkdir(parents=True, exist_ok=True)
-    beside = file.with_suffix(f"{file.suffix}.{os.getpid()}.part")
-    beside.write_text(json.dumps({"figures": dict(figures), **more}, indent=2) + "\n")
-    beside.replace(file)
+    write_json(file, {"figures": dict(figures), **more})

@@ -23,22 +23,22 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from backbones.backbone import Backbone
 from backbones.engine import DirectEngine
-from backbones.errors import DiffsightError
+from backbones.errors import DiffsightError, ModelNotFound
 from benchmarks._table import arguments, print_table, write_figures
+from heads.sdpose import pose
 from heads.sdpose.estimation import PoseModel, estimate_poses
 from heads.sdpose.skeletons import COCO_17
 from service.inputs.images import decode_image
-from service.inputs.urls import UrlFetcher
+from service.jobs.parameters import prepare_job
 from service.jobs.runner import Runner
 from service.jobs.sources import Source
 from service.jobs.store import Job, JobStore
-from service.jobs.tasks import task_parameters
-from service.models.loading import Service
-from service.pose import PoseService
 from service.settings.loader import Settings, load_settings
+from service.state import AppState, open_state
+from service.tasks import TASKS, AnyTask
 from service.telemetry.logging import configure_logging
-from service.telemetry.metrics import Metrics
 from training.pose import PoseRecipe, untrained
 from training.pose_data import PoseData
 
@@ -62,10 +62,10 @@ def write_data_set(folder: Path, images: int, persons: int, side: int, seed: int
     return file
 
 
-def loop(service: Service, file: Path, out: Path, settings: Settings, at_once: int) -> float:
+def loop(state: AppState, file: Path, out: Path, settings: Settings, at_once: int) -> float:
     """Seconds of one image at a time through the same model, so many of its persons at once; a JSON line an image."""
-    engine = DirectEngine(service.engine.model)
-    network = service.poses.network()
+    engine = DirectEngine(state.models.worker.model)
+    network = state.models.for_task(POSE).head.model
     told = json.loads(file.read_text())
     boxes: dict[int, list[list[float]]] = {}
     for one in told["annotations"]:
@@ -89,18 +89,29 @@ def loop(service: Service, file: Path, out: Path, settings: Settings, at_once: i
     return asyncio.run(run())
 
 
-def fresh_network(service: Service) -> PoseModel:
+def fresh_network(backbone: Backbone) -> PoseModel:
     """A pose network as training begins, for a backbone without one: a pass costs the same."""
     nothing = PoseData({}, Path(), COCO_17, (), {})
-    model = untrained(DirectEngine(service.engine.model), nothing, PoseRecipe())
-    return replace(model, revision="untrained")
+    return replace(untrained(DirectEngine(backbone), nothing, PoseRecipe()), revision="untrained")
 
 
-async def as_job(service: Service, store: JobStore, file: Path, settings: Settings) -> float:
+def open_or_fresh(backbone: Backbone, weights: Any = None, **options: Any) -> pose.PoseHead:
+    """The pose head, with a fresh network where there are no weights."""
+    try:
+        return pose.open_pose_head(backbone, weights, **options)
+    except ModelNotFound:
+        return pose.PoseHead(fresh_network(backbone))
+
+
+POSE: AnyTask = replace(pose.TASK, open=open_or_fresh)
+
+
+async def as_job(state: AppState, store: JobStore, file: Path, settings: Settings) -> float:
     """Seconds of the job."""
-    runner = Runner(store, service, UrlFetcher(settings.urls))
+    runner = Runner(store, state)
     source = Source(kind="coco", address=str(file)).model_dump()
-    job = store.add("pose", task_parameters("pose", {}, settings), source, local=True)
+    _, parameters = await prepare_job(state, "pose", {})
+    job = store.add("pose", parameters, source, local=True)
     started = time.perf_counter()
     claimed = store.claim(runner.owner, settings.jobs.lease_seconds, job_id=job.id)
     assert claimed is not None
@@ -120,13 +131,11 @@ async def measured(
     settings: Settings, folder: Path, *, images: int, persons: int, side: int, rounds: int
 ) -> dict[str, list[float]]:
     """Seconds of each way, round by round."""
-    service = Service(settings, Metrics())
-    await service.start()
+    state = open_state(settings, (*(task for task in TASKS if task.name != POSE.name), POSE))
+    await state.models.start()
     try:
-        if service.failure is not None:
-            raise service.failure
-        if service.poses.model is None:
-            service.poses = PoseService(await asyncio.to_thread(fresh_network, service))
+        if state.models.failure is not None:
+            raise state.models.failure
         store = JobStore(f"sqlite:///{folder / 'jobs.db'}")
         took: dict[str, list[float]] = {"plain": [], "batched": [], "job": []}
         for number in range(rounds + 1):
@@ -135,9 +144,9 @@ async def measured(
             out = folder / f"{number}.jsonl"
             # On a thread of their own: their engine is synchronous, and the runner's loop is this one.
             now = {
-                "plain": await asyncio.to_thread(loop, service, file, out, settings, 1),
-                "batched": await asyncio.to_thread(loop, service, file, out, settings, persons),
-                "job": await as_job(service, store, file, settings),
+                "plain": await asyncio.to_thread(loop, state, file, out, settings, 1),
+                "batched": await asyncio.to_thread(loop, state, file, out, settings, persons),
+                "job": await as_job(state, store, file, settings),
             }
             if number:
                 for way, seconds in now.items():
@@ -145,7 +154,7 @@ async def measured(
         store.close()
         return took
     finally:
-        service.stop()
+        state.models.stop()
 
 
 def main() -> int:
@@ -162,11 +171,11 @@ def main() -> int:
     chosen = parser.parse_args()
 
     configure_logging("error")
-    pose: dict[str, Any] = {"checkpoint": chosen.checkpoint}
+    of_pose: dict[str, Any] = {"checkpoint": chosen.checkpoint}
     if chosen.crop:
-        pose |= {"crop_width": chosen.crop[0], "crop_height": chosen.crop[1]}
+        of_pose |= {"crop_width": chosen.crop[0], "crop_height": chosen.crop[1]}
     given = {name: getattr(chosen, name) for name in ("backbone", "device", "dtype")}
-    settings = load_settings(None, **given, pose=pose)
+    settings = load_settings(None, **given, pose=of_pose)
     try:
         with tempfile.TemporaryDirectory(prefix="diffsight-bench-") as folder:
             took = asyncio.run(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import statistics
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -17,16 +18,17 @@ import numpy as np
 from backbones.engine import Engine
 from backbones.stable_diffusion import StableDiffusion
 from benchmarks._table import arguments, print_table, write_figures
-from service.dense import DenseHeads, open_dense_heads
 from service.engine.shared_rows import Procedure, perceive
 from service.engine.worker import RowEngine
-from service.models.loading import build_engine, open_model
+from service.models.loading import OpenHeads, open_model
+from service.models.store import build_worker
 from service.settings.loader import load_settings
+from service.tasks import TASKS
 
 CLASSES, WIDTH, EXPRESSION = 18, 64, "a two"
 
 
-def untrained_heads(model: StableDiffusion) -> DenseHeads:
+def untrained_heads(model: StableDiffusion) -> dict[str, Any]:
     """Heads of the size that `diffsight fit` makes, over the backbone's own U-Net, with fresh weights."""
     import torch
 
@@ -66,14 +68,15 @@ def untrained_heads(model: StableDiffusion) -> DenseHeads:
     for network in (depth, segmentation, referring):
         network.eval().requires_grad_(False).to(described.device)
     palette = distinct_colours(CLASSES)
-    return DenseHeads(
-        DepthHead(depth, taps, contexts, scenes=(), size=size),
-        SegmentationHead(segmentation, taps, contexts, numbered("class", CLASSES), palette, size=size),
-        ReferringHead(referring, taps, tokens, size=size, squash=False),
-    )
+    names = numbered("class", CLASSES)
+    return {
+        "depth": DepthHead(depth, taps, contexts, scenes=(), size=size),
+        "segmentation": SegmentationHead(segmentation, taps, contexts, names, palette, size=size),
+        "referring": ReferringHead(referring, taps, tokens, size=size, squash=False),
+    }
 
 
-def procedures(heads: DenseHeads, image: np.ndarray[Any, np.dtype[np.uint8]]) -> dict[str, Procedure]:
+def procedures(heads: Mapping[str, Any], image: np.ndarray[Any, np.dtype[np.uint8]]) -> dict[str, Procedure]:
     """The four tasks on one image, (H, W, 3) uint8."""
     from heads.feature_pooling.features import pooled_features
     from heads.vpd.depth import predict_depth
@@ -81,13 +84,13 @@ def procedures(heads: DenseHeads, image: np.ndarray[Any, np.dtype[np.uint8]]) ->
     from heads.vpd.segmentation import predict_segmentation
 
     async def depth(engine: Engine) -> Any:
-        return await predict_depth(engine, image, heads.depth_head())
+        return await predict_depth(engine, image, heads["depth"])
 
     async def segmentation(engine: Engine) -> Any:
-        return await predict_segmentation(engine, image, heads.segmentation_head())
+        return await predict_segmentation(engine, image, heads["segmentation"])
 
     async def referring(engine: Engine) -> Any:
-        return await predict_referring(engine, image, heads.referring_head(), [EXPRESSION])
+        return await predict_referring(engine, image, heads["referring"], [EXPRESSION])
 
     async def features(engine: Engine) -> Any:
         return await pooled_features(engine, [image])
@@ -95,7 +98,7 @@ def procedures(heads: DenseHeads, image: np.ndarray[Any, np.dtype[np.uint8]]) ->
     return {"depth": depth, "segmentation": segmentation, "referring": referring, "features": features}
 
 
-async def measure(engine: RowEngine, heads: DenseHeads, rounds: int) -> tuple[list[float], list[float]]:
+async def measure(engine: RowEngine, heads: Mapping[str, Any], rounds: int) -> tuple[list[float], list[float]]:
     """Seconds of each round together, and one by one."""
     side = engine.model.description.image_size
     random = np.random.default_rng(0)
@@ -125,10 +128,12 @@ def main() -> None:
     chosen = parser.parse_args()
     settings = load_settings(backbone=chosen.backbone)
     model = open_model(settings)
-    shipped = open_dense_heads(settings, model)
-    whole = shipped.depth is not None and shipped.segmentation is not None and shipped.referring is not None
+    opened = OpenHeads(settings, model, TASKS)
+    dense = [task for task in TASKS if task.name in ("depth", "segmentation", "referring")]
+    shipped = {task.name: head for task in dense if (head := opened.find(task)) is not None}
+    whole = len(shipped) == len(dense)
     heads = shipped if whole else untrained_heads(model)
-    engine = build_engine(model, settings)
+    engine = build_worker(model, settings)
     engine.start()
     try:
         together, apart = asyncio.run(measure(engine, heads, chosen.rounds))

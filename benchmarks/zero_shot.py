@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from backbones.engine import DirectEngine, complete
+from backbones.files import replacing
 from benchmarks._table import arguments, print_table, write_figures
 from heads.diffusion_classifier.anytime import Budget, Race, anytime_race
 from heads.diffusion_classifier.classify import clean_latents, evidence
@@ -108,10 +109,8 @@ def grids(chosen: LabelledSet, backbone: str, device: str, units: int, cache: Pa
             images = [chosen.images[number] for number in missing]
             work = functools.partial(grid, backbone, device, prompts=chosen.prompts, units=units)
             for number, errors in zip(missing, pool.map(work, images), strict=True):
-                beside = files[number].with_suffix(f".{os.getpid()}.part")
-                with beside.open("wb") as file:
+                with replacing(files[number]) as file:
                     np.save(file, errors)
-                beside.replace(files[number])
                 progress.advance(task)
     return np.stack([np.load(file) for file in files])
 

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from backbones.files import replacing
+
 _INK, _PAPER, _GOOD, _BAD, _BAR = (30, 30, 30), (255, 255, 255), (30, 130, 60), (200, 40, 40), (90, 130, 200)
 
 
@@ -89,6 +91,5 @@ def captioned(file: Path, rows: Sequence[Sequence[tuple[str, NDArray[np.uint8]]]
 
 def _save(sheet: Image.Image, file: Path) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    beside = file.with_suffix(".part.png")
-    sheet.save(beside)
-    beside.replace(file)
+    with replacing(file) as opened:
+        sheet.save(opened, "PNG")

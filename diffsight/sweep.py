@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from backbones.engine import DirectEngine
 from backbones.errors import InvalidInput
+from backbones.files import replacing
 from diffsight.cli.labelled_folder import examples_of
 from heads.feature_pooling.blocks import resolve_blocks
 from heads.feature_pooling.logistic import fit_logistic
@@ -115,10 +116,9 @@ def draw(file: Path, points: Sequence[Point], best: Point) -> None:
         pen.text((x + 14, y + 4), f"{point.accuracy:.3f}", fill="black", font=font)
     told = f"best: {', '.join(best.blocks)}, t {best.timestep}, pool_size {best.pool_size}: {best.accuracy:.3f}"
     pen.text((8, sheet.height - 28), told, fill=(200, 40, 40), font=font)
-    beside = file.with_suffix(".part.png")
     try:
-        sheet.save(beside)
-        beside.replace(file)
+        with replacing(file) as opened:
+            sheet.save(opened, "PNG")
     except OSError as error:
         raise InvalidInput("--out", f"{file} can not be written: {error.strerror}", hint="name another file") from error
 

@@ -20,7 +20,7 @@ from PIL import Image
 
 if TYPE_CHECKING:
     from service.inputs.urls import UrlFetcher
-    from service.models.loading import Service
+    from service.state import AppState
 
 # As `diffsight` itself does, and before torch is loaded: threads that spin make a busy machine crawl.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -37,11 +37,11 @@ WITHOUT_HEADS = Path(__file__).parent / "conformance/fixtures/diffusion_classifi
 
 @dataclass(frozen=True)
 class Server:
-    """A running server: where it listens, a client for it, and the service behind it."""
+    """A running server: where it listens, a client for it, and the state behind it."""
 
     url: str
     client: httpx2.Client
-    service: Service
+    state: AppState
 
 
 StartServer = Callable[..., Server]
@@ -69,7 +69,7 @@ def running_server(*, fetcher: UrlFetcher | None = None, **given: Any) -> Iterat
     try:
         assert ready.wait(START_SECONDS), "the server did not get ready"
         with httpx2.Client(base_url=url, timeout=60) as client:
-            yield Server(url, client, app.state.service)
+            yield Server(url, client, app.state.server)
     finally:
         server.should_exit = True
         thread.join(START_SECONDS)
@@ -87,7 +87,7 @@ def _no_settings_from_outside() -> None:
 def server() -> Iterator[Server]:
     """One server with default settings for the whole run."""
     with running_server() as running:
-        assert running.service.failure is None
+        assert running.state.models.failure is None
         yield running
 
 

@@ -1,22 +1,19 @@
-"""Checkpoints that survive a kill: written beside, then renamed, and read back without unpickling."""
+"""Checkpoints that survive a kill: the old one or the new one, whole, and read back without unpickling."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from backbones.files import replacing
+
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Writes `state` (tensors, numbers, strings, lists and dictionaries of them) so that `path` is always whole."""
-    beside = path.with_name(path.name + ".new")
-    with beside.open("wb") as file:
+    with replacing(path) as file:
         torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

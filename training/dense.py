@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from backbones.engine import DirectEngine, complete
 from backbones.errors import InvalidInput
+from backbones.files import write_file
 from backbones.loading.weight_files import write_tensors
 from backbones.stable_diffusion import StableDiffusion
 from heads.images import distinct_colours, pad_to_multiple, resize, resize_maps, to_pixel_values
@@ -130,7 +131,7 @@ def fit_dense(
         head = open_head(backbone, task, out / f"{task}.safetensors")
         told = world_figures(DirectEngine(backbone), head, others, baselines)
         where = f"{len(others.samples)} examples of another folder, none of them seen in fitting"
-    (out / f"{task}.md").write_text(card(setup, fitted, told, first, where), encoding="utf-8")
+    write_file(out / f"{task}.md", card(setup, fitted, told, first, where).encode())
     return told
 
 
@@ -174,7 +175,7 @@ def cached_features(setup: Setup, folder: Path) -> Iterator[list[Tensor]]:
         for file in folder.glob("*.safetensors"):
             file.unlink()
     folder.mkdir(parents=True, exist_ok=True)
-    claim.write_text(text, encoding="utf-8")
+    write_file(claim, text.encode())
     engine = DirectEngine(setup.backbone)
     starts = range(0, len(samples), _CHUNK)
     for start in tqdm(starts, desc="features"):

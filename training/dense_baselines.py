@@ -105,7 +105,7 @@ def linear_fit(inputs: Iterator[Tensor], truths: Sequence[Tensor], classes: int)
 
 
 def save_baselines(file: Path, baselines: Baselines) -> None:
-    """Writes them as safetensors, beside and renamed."""
+    """Writes them as safetensors."""
     write_tensors(baselines, file)
 
 

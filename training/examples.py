@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
+from backbones.files import replacing
 from training.autoencoder import pixel_values
 from training.datasets.captioned import CaptionedImages, Source
 from training.datasets.world import WorldImages
@@ -54,9 +55,8 @@ def encoded_examples(components: Components, source: Source, path: Path, *, seed
             generator = draw_for(seed, images.name, index).numpy
             shown = [images.image(index), *(images.augmented(index, generator) for _ in range(views - 1))]
             latents.append(patch_latents(components, pixel_values(shown)))
-        beside = path.with_name(path.name + ".new")
-        torch.save(torch.cat(latents), beside)
-        beside.replace(path)
+        with replacing(path) as file:
+            torch.save(torch.cat(latents), file)
     read: Tensor = torch.load(path, weights_only=True)
     captions = [images.captions(index) for index in range(len(images)) for _ in range(views)]
     return Examples(read, captions, labels_of(images, len(read), read.shape[-1]))

@@ -12,6 +12,7 @@ from typing import Any
 import diffusers
 import torch
 
+from backbones.files import write_json
 from training.denoiser import Denoiser
 from training.stock import AutoencoderKL, CLIPTextModel, CLIPTokenizer, DDIMScheduler, UNet2DConditionModel
 from training.tokenizer import load_tokenizer
@@ -50,7 +51,7 @@ def write_folder(parts: Parts, tokenizer_folder: Path, folder: Path) -> None:
         half.save_pretrained(folder / name, safe_serialization=True)
     # transformers loads in the number type that the config names, diffusers in float32: here both agree.
     text_config = folder / "text_encoder" / "config.json"
-    _write_json(text_config, {**json.loads(text_config.read_text(encoding="utf-8")), "dtype": "float32"})
+    write_json(text_config, {**json.loads(text_config.read_text(encoding="utf-8")), "dtype": "float32"})
     parts.scheduler.save_pretrained(folder / "scheduler")
     shutil.copytree(tokenizer_folder, folder / "tokenizer", dirs_exist_ok=True)
     index = {
@@ -59,7 +60,7 @@ def write_folder(parts: Parts, tokenizer_folder: Path, folder: Path) -> None:
         **{name: list(classes) for name, classes in _PARTS.items()},
         "requires_safety_checker": False,
     }
-    _write_json(folder / "model_index.json", index)
+    write_json(folder / "model_index.json", index)
     for path in folder.rglob("*.safetensors"):
         path.chmod(0o644)  # safetensors writes for the owner alone; an installed package is read by others
 
@@ -77,7 +78,3 @@ def read_folder(folder: Path) -> Parts:
 def folder_bytes(folder: Path) -> int:
     """Size of all files below `folder`."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-
-
-def _write_json(path: Path, content: object) -> None:
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -163,7 +163,7 @@ def save_few_shot(
 ) -> None:
     """Write the variant in DiffewS's layout: all of it, or with `parts` those that learned, for this backbone alone.
 
-    half: as float16. Written beside and renamed: `folder/unet` is whole or not there; other files in `folder` stay.
+    half: as float16. `folder/unet` is whole or not there; other files in `folder` stay.
     Raises what `check_folder_for_few_shot` raises.
     """
     check_folder_for_few_shot(folder)

@@ -20,6 +20,7 @@ import torch
 import typer
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from backbones.files import write_file, write_json
 from training.autoencoder import build_autoencoder, decoder_losses
 from training.card import model_card
 from training.curves import draw_losses
@@ -156,7 +157,7 @@ def export_command(
     parts, fitted = trained_parts(_sources(world), Recipe(), run)
     write_folder(parts, run / "tokenizer", folder)
     exported = {name: asdict(stage) for name, stage in fitted.items()}
-    (run / "exported.json").write_text(json.dumps(exported, indent=2) + "\n", encoding="utf-8")
+    write_json(run / "exported.json", exported)
 
 
 @app.command("evaluate")
@@ -175,10 +176,10 @@ def evaluate_command(
     draw_pictures(parts, asked, pictures)
     draw_losses({"VAE": run / "autoencoder.csv", "text encoder and U-Net": run / "denoiser.csv"}, pictures / "loss.png")
     measured = evaluate(parts, folder, asked, timesteps or [10])
-    (run / "evaluation.json").write_text(json.dumps(asdict(measured), indent=2) + "\n", encoding="utf-8")
+    write_json(run / "evaluation.json", asdict(measured))
     exported = json.loads((run / "exported.json").read_text(encoding="utf-8"))
     fitted = {name: Fitted(**stage) for name, stage in exported.items()}
-    (folder / "README.md").write_text(model_card(measured, fitted, Recipe()), encoding="utf-8")
+    write_file(folder / "README.md", model_card(measured, fitted, Recipe()).encode())
     typer.echo(json.dumps(asdict(measured), indent=2))
 
 

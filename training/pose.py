@@ -17,14 +17,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from backbones.backbone import Description
 from backbones.engine import DirectEngine, complete
 from backbones.errors import InvalidInput
-from backbones.stable_diffusion import Description
 from heads.sdpose import codec, crops
+from heads.sdpose.estimation import PoseModel, empty_context, pose_rows, stacked_features
 from heads.sdpose.head import HeatmapHead
 from heads.sdpose.losses import heatmap_loss
 from heads.sdpose.persons import Person
-from heads.sdpose.estimation import PoseModel, empty_context, pose_rows, stacked_features
 from training.pose_data import PoseData
 from training.pose_unet import VARIANT, TunedUNet
 

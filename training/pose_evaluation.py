@@ -13,9 +13,9 @@ from backbones.engine import DirectEngine, Engine, complete
 from heads.sdpose import crops
 from heads.sdpose.crops import Crop
 from heads.sdpose.detectors import Boxes
+from heads.sdpose.estimation import PoseModel, box_problem, estimate_poses
 from heads.sdpose.metrics import Prediction, coco_figures, result_rows, wholebody_figures
 from heads.sdpose.persons import PERSON, Person
-from heads.sdpose.estimation import PoseModel, box_problem, estimate_poses
 from training.pose_data import PoseData
 
 Find = Callable[[Engine, NDArray[np.uint8], float], Coroutine[Any, Any, Boxes]]

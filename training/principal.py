@@ -66,7 +66,7 @@ def principal_components(images: Iterable[Image], count: int) -> Components:
 
 
 def save_components(components: Components, path: Path) -> None:
-    """Writes them as float64 safetensors, beside and renamed."""
+    """Writes them as float64 safetensors."""
     tensors = {"mean": components.mean, "weights": components.weights, "spread": components.spread}
     write_tensors({name: torch.from_numpy(array) for name, array in tensors.items()}, path)
 

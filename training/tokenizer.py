@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable
 from itertools import pairwise
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from tokenizers.pre_tokenizers import ByteLevel
 
+from backbones.files import write_file, write_json
 from training.stock import CLIPTokenizer
 
 START, END = "<|startoftext|>", "<|endoftext|>"
@@ -58,11 +58,11 @@ def write_tokenizer(folder: Path, merges: list[tuple[str, str]], tokens: int) ->
         "add_prefix_space": False,
         "errors": "replace",
     }
-    _write_json(folder / "vocab.json", _vocabulary(merges))
+    write_json(folder / "vocab.json", _vocabulary(merges))
     lines = ["#version: 0.2", *(" ".join(pair) for pair in merges)]
-    (folder / "merges.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    _write_json(folder / "tokenizer_config.json", settings)
-    _write_json(folder / "special_tokens_map.json", special)
+    write_file(folder / "merges.txt", "".join(f"{line}\n" for line in lines).encode())
+    write_json(folder / "tokenizer_config.json", settings)
+    write_json(folder / "special_tokens_map.json", special)
 
 
 def load_tokenizer(folder: Path) -> CLIPTokenizer:
@@ -96,7 +96,3 @@ def _joined(word: tuple[str, ...], pair: tuple[str, str]) -> tuple[str, ...]:
         else:
             tokens.append(token)
     return tuple(tokens)
-
-
-def _write_json(path: Path, content: object) -> None:
-    path.write_text(json.dumps(content, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
 from backbones.errors import DiffsightError, InvalidInput, ModelNotFound
+from backbones.files import remove_leftovers, replacing_folder
 from backbones.loading.fetch import FreeBytes, RemoteFile, check_space, fetch_files, free_bytes, gigabytes, list_files
 from backbones.loading.published import Published, needed_files, published
 from backbones.loading.registry import (
@@ -23,6 +23,7 @@ from backbones.loading.registry import (
     wrong_files,
 )
 
+_DAY = 24 * 3600
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -51,6 +52,7 @@ def add_model(
     model = published(kind)
     name = name or kind
     check_name(name)
+    remove_leftovers(folder, older_than_seconds=_DAY)
     if (present := find_entry(folder, name)) is not None:
         return _verified_again(present, kind, source, say)
 
@@ -159,13 +161,11 @@ def _enter(
     from backbones.loading.layouts import convert
 
     check_space(sum((root / one).stat().st_size for one in files), folder, free)
-    (folder / INCOMING).mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f"{name}-", dir=folder / INCOMING) as beside:
-        made = Path(beside) / name
+    with replacing_folder(folder / name) as beside:
         say("verifying and converting")
-        dtype = convert(model.kind, root, files, made / WEIGHTS, any_size=any_size)
+        dtype = convert(model.kind, root, files, beside / WEIGHTS, any_size=any_size)
         entry = Entry(
-            folder=made,
+            folder=beside,
             name=name,
             kind=model.kind,
             source=source,
@@ -175,10 +175,9 @@ def _enter(
             added=datetime.now(UTC).isoformat(timespec="seconds"),
             licence=model.licence,
             any_size=any_size,
-            files=describe_files(made / WEIGHTS),
+            files=describe_files(beside / WEIGHTS),
         )
         write_entry(entry)
-        made.rename(folder / name)
     say(f"{name} is ready: {gigabytes(entry.bytes)} in {folder / name}")
     stored = find_entry(folder, name)
     assert stored is not None

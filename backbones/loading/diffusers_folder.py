@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
+from backbones.backbone import PredictionType
 from backbones.errors import CheckpointError, ModelNotFound
-from backbones.stable_diffusion import PredictionType, StableDiffusion, Variant
+from backbones.stable_diffusion import StableDiffusion, Variant
 
 # Old text encoders carry their position indices as a buffer, which is a constant today.
 _HARMLESS = ("text_model.embeddings.position_ids", "embeddings.position_ids")

@@ -22,11 +22,12 @@ from diffusers.loaders.single_file_utils import (
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
+from backbones.backbone import PredictionType
 from backbones.errors import CheckpointError
 from backbones.loading.clip_vocabulary import END, clip_tokenizer
 from backbones.loading.diffusers_folder import check_latent_channels, folder_digest, load_tokenizer
 from backbones.loading.weight_files import digest_of, fill, read_tensors
-from backbones.stable_diffusion import PredictionType, StableDiffusion, Variant
+from backbones.stable_diffusion import StableDiffusion, Variant
 
 UNET, VAE = "model.diffusion_model.", "first_stage_model."
 _EMA = "model_ema.diffusion_model"

@@ -2,7 +2,8 @@
 
     MODELS_FOLDER/NAME/model.json    the entry
     MODELS_FOLDER/NAME/weights/...   the files
-    MODELS_FOLDER/.incoming/         downloads and conversions under way
+    MODELS_FOLDER/.incoming/         downloads under way
+    MODELS_FOLDER/.NAME.*.part/      a conversion or removal under way, see `backbones/files.py`
 
 A model appears and disappears by one rename, so there is never half of one.
 """
@@ -12,13 +13,12 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import shutil
-import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from backbones.errors import CheckpointError, InvalidInput, ModelNotFound
+from backbones.files import remove_folder, write_json
 
 ENTRY, WEIGHTS, INCOMING = "model.json", "weights", ".incoming"
 _FORMAT = 1
@@ -111,8 +111,7 @@ def write_entry(entry: Entry) -> None:
     """Write the entry into its folder, which is not in its place yet."""
     content = asdict(entry)
     del content["folder"]
-    text = json.dumps({"format": _FORMAT, **content, "bytes": entry.bytes}, indent=2, ensure_ascii=False)
-    (entry.folder / ENTRY).write_text(text + "\n", encoding="utf-8")
+    write_json(entry.folder / ENTRY, {"format": _FORMAT, **content, "bytes": entry.bytes})
 
 
 def describe_files(weights: Path) -> dict[str, StoredFile]:
@@ -144,11 +143,7 @@ def remove_entry(folder: Path, name: str) -> None:
     check_name(name)
     if not (folder / name / ENTRY).is_file():
         raise ModelNotFound(f"no model {name!r} was added in {folder}", hint="`diffsight models list` tells the names")
-    incoming = folder / INCOMING
-    incoming.mkdir(exist_ok=True)
-    away = Path(tempfile.mkdtemp(prefix=f"{name}-removed-", dir=incoming))
-    (folder / name).rename(away / name)
-    shutil.rmtree(away)
+    remove_folder(folder / name)
 
 
 def sha256_of(file: Path) -> str:

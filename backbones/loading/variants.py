@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -15,10 +14,12 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 from torch.nn import functional
 
+from backbones.backbone import PredictionType
 from backbones.errors import CheckpointError, ModelNotFound
+from backbones.files import replacing_folder, write_json
 from backbones.loading.ldm import UNET, build_unet, convert_unet, lost
 from backbones.loading.weight_files import digest_of, fill, read_tensors, write_tensors
-from backbones.stable_diffusion import PredictionType, StableDiffusion, Variant
+from backbones.stable_diffusion import StableDiffusion, Variant
 
 _STEM = "diffusion_pytorch_model"
 _NONE: Mapping[str, str] = MappingProxyType({})
@@ -74,17 +75,13 @@ def save_unet(folder: Path, tensors: Mapping[str, Tensor], config: Mapping[str, 
     """Write config and weights of a U-Net, or of a part of one, to `folder/unet` as `load_variant` reads them.
 
     tensors: key -> tensor of any shape, by diffusers' names. config: of the stock `UNet2DConditionModel`.
-    half: weights as float16, else as they are. Written beside and renamed, in the place of what is there.
+    half: weights as float16, else as they are. A `unet` that is there is replaced when the new one is whole.
     """
-    beside = folder / ".unet.part"
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir(parents=True)
-    stored = {key: one.half() if half else one for key, one in tensors.items()}
-    write_tensors(stored, beside / f"{_STEM}.safetensors")
-    told = {key: value for key, value in config.items() if not key.startswith("_")}
-    (beside / "config.json").write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
-    shutil.rmtree(folder / "unet", ignore_errors=True)
-    beside.replace(folder / "unet")
+    weights = {key: tensor.half() if half else tensor for key, tensor in tensors.items()}
+    public = {key: value for key, value in config.items() if not key.startswith("_")}
+    with replacing_folder(folder / "unet") as beside:
+        write_tensors(weights, beside / f"{_STEM}.safetensors")
+        write_json(beside / "config.json", public)
 
 
 def build_variant(

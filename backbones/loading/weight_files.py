@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from backbones.errors import CheckpointError, ModelNotFound
+from backbones.files import replacing_path
 
 # Training programs put the network's weights under one of these names, beside their optimizer's.
 _NESTED_UNDER = ("state_dict", "model")
@@ -58,21 +59,15 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def write_tensors(tensors: Mapping[str, Tensor], file: Path, told: Mapping[str, str] | None = None) -> None:
-    """Write a safetensors file beside and rename it, for everybody who may read what this process writes.
+def write_tensors(tensors: Mapping[str, Tensor], file: Path, metadata: Mapping[str, str] | None = None) -> None:
+    """Write a safetensors file whole, with the permissions of a new file: another user's server often serves it.
 
-    tensors: key -> tensor of any shape, on any device. told: strings that the file keeps beside them.
+    tensors: key -> tensor of any shape, on any device. metadata: strings that the file keeps with them.
     """
-    beside = file.with_name(f".{file.name}.part")
-    beside.unlink(missing_ok=True)
-    beside.touch()
-    # safetensors lets none but the owner read, and what one user has fitted another user's server often serves.
-    mode = beside.stat().st_mode
-    stored = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
-    # transformers refuses a file that does not name its format.
-    save_file(stored, beside, metadata={"format": "pt", **(told or {})})
-    beside.chmod(mode)
-    beside.replace(file)
+    contiguous = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
+    with replacing_path(file) as beside:
+        # transformers refuses a file that does not name its format.
+        save_file(contiguous, beside, metadata={"format": "pt", **(metadata or {})})
 
 
 def _damaged(file: Path, error: Exception) -> CheckpointError:

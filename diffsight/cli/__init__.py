@@ -1,4 +1,4 @@
-"""The command line: one file a command. Nothing here imports torch before a command needs it."""
+"""The command line: one file a command, imported when the command is wanted, so that `--help` waits for none."""
 
 from __future__ import annotations
 
@@ -9,51 +9,34 @@ import typer
 
 import diffsight
 from backbones.errors import DiffsightError, InvalidInput
-from diffsight.cli.annotate import annotate
-from diffsight.cli.demo import demo
-from diffsight.cli.duplicates import duplicates
-from diffsight.cli.evaluate import evaluate
-from diffsight.cli.fit import fit
-from diffsight.cli.fit_classifier import predict_classifier
-from diffsight.cli.keys import keys
-from diffsight.cli.models import models
-from diffsight.cli.predict import predict
-from diffsight.cli.predict_dense import depth, referring, segmentation
-from diffsight.cli.predict_few_shot import few_shot
-from diffsight.cli.predict_label_tree import label_tree
-from diffsight.cli.predict_pose import pose
-from diffsight.cli.serve import serve
-from diffsight.cli.sweep import sweep
+from diffsight.cli.lazy_group import lazy_group
+
+COMMANDS = {
+    "serve": ("diffsight.cli.serve:serve", "Serve the REST API."),
+    "predict": ("diffsight.cli.predict:predict", "Run a task here, without a server."),
+    "fit": ("diffsight.cli.fit:fit", "Fit a head to your own labelled data."),
+    "evaluate": ("diffsight.cli.evaluate:evaluate", "Measure a head on a local data set."),
+    "sweep": ("diffsight.cli.sweep:sweep", "Measure which settings suit your images."),
+    "annotate": ("diffsight.cli.annotate:annotate", "Results for every image of a folder, in one durable job."),
+    "duplicates": ("diffsight.cli.duplicates:duplicates", "Images that are copies of each other, or nearly."),
+    "models": ("diffsight.cli.models:models", "Add, list, check and remove published models."),
+    "keys": ("diffsight.cli.keys:keys", "Create, list and revoke API keys."),
+    "demo": ("diffsight.cli.demo:demo", "Try the whole service once, on real files."),
+}
 
 app = typer.Typer(
     name="diffsight",
+    cls=lazy_group(COMMANDS),
     add_completion=False,
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command(short_help="Serve the REST API.")(serve)
-predict.command("label-tree", short_help="The way down a tree of thousands of labels.")(label_tree)
-predict.command("few-shot", short_help="Masks of what other pictures show.")(few_shot)
-predict.command(short_help="Keypoints of the persons in each image.")(pose)
-predict.command("classifier", short_help="Which class of a classifier of yours.")(predict_classifier)
-predict.command(short_help="Metres at every pixel.")(depth)
-predict.command(short_help="The class of every pixel.")(segmentation)
-predict.command(short_help="The masks that expressions name.")(referring)
-app.add_typer(predict, name="predict")
-app.add_typer(fit, name="fit")
-app.add_typer(evaluate, name="evaluate")
-app.add_typer(sweep, name="sweep")
-app.command(short_help="Results for every image of a folder, in one durable job.")(annotate)
-app.command(short_help="Images that are copies of each other, or nearly.")(duplicates)
-app.add_typer(models, name="models")
-app.add_typer(keys, name="keys")
-app.command(short_help="Try the whole service once, on real files.")(demo)
 
 
-def _print_version(asked: bool) -> None:
-    if asked:
+def _print_version(value: bool) -> None:
+    if value:
         typer.echo(f"diffsight {diffsight.__version__}")
         raise typer.Exit
 
@@ -81,11 +64,11 @@ def main() -> None:
     try:
         app()
     except DiffsightError as error:
-        typer.echo(f"diffsight: {told(error)}", err=True)
+        typer.echo(f"diffsight: {describe_error(error)}", err=True)
         raise SystemExit(2) from None
 
 
-def told(error: DiffsightError) -> str:
+def describe_error(error: DiffsightError) -> str:
     """The error as one line, with the name of what it is about in front."""
     text = " ".join(str(error).split())
     return f"{error.field}: {text}" if isinstance(error, InvalidInput) and error.field not in text else text

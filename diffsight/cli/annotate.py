@@ -7,16 +7,24 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from backbones.errors import InvalidInput
 from diffsight.cli.options import Backbone, Config, Device, DType
-from service.settings.loader import Settings, load_settings
-
-if TYPE_CHECKING:
-    from service.jobs.store import Job, JobStore
+from service.jobs.formats.export import FOLDERS, check_format, text_pieces
+from service.jobs.parameters import prepare_job, read_options, require_task
+from service.jobs.runner import Runner, pace
+from service.jobs.serving import open_store
+from service.jobs.sources import guess
+from service.jobs.store import Job, JobStore
+from service.settings.loader import load_settings
+from service.state import AppState, open_state
+from service.tasks import TASKS
+from service.telemetry.logging import configure_logging
 
 _BY_SUFFIX = {".jsonl": "jsonl", ".xml": "cvat", ".json": "coco"}
 
@@ -67,33 +75,25 @@ def annotate(
     diffsight annotate 'shots/*.png' --task zero-shot --labels cat,dog --out labels.jsonl
 
     Results for every image. Stop it at any moment, even by kill -9, and give the same command again: it goes on where
-    it was, and nothing is done twice. An image that can not be read is one failed item; all others are written, the
-    failed ones are told on standard error, and the exit status is 2.
+    it was, and nothing is done twice. An image that cannot be read is one failed item; all others are written, the
+    failed ones are named on standard error, and the exit status is 2.
     """
-    from service.jobs.formats.export import check_format
-    from service.jobs.sources import guess
-    from service.jobs.tasks import task_parameters
-
     settings = load_settings(config, backbone=backbone, device=device, dtype=dtype)
-    given = [tuple(option.split("=", 1)) for option in options or ()]
-    if wrong := [one for one in given if len(one) != 2]:
+    pairs = [option.split("=", 1) for option in options or ()]
+    if wrong := [pair for pair in pairs if len(pair) != 2]:
         raise InvalidInput("--set", f"{wrong[0][0]!r} has no value", hint="write it as NAME=VALUE")
-    texts = [(one[0], one[1]) for one in given]
+    texts = [(name, value) for name, value in pairs]
     texts += [("labels", part.strip()) for part in (labels or "").split(",") if part.strip()]
-    parameters = task_parameters(task, texts, settings)
+    state = open_state(settings, TASKS)
     form = form or _BY_SUFFIX.get(out.suffix, "jsonl")
-    check_format(form, task)
+    exports = require_task(state, task).exports
+    read_options(require_task(state, task), texts)
+    check_format(form, task, exports)
     if not out.absolute().parent.is_dir():
         raise InvalidInput("--out", f"there is no folder {out.parent}", hint="create it, or name another file")
-    found = guess(source if "://" in source else str(Path(source).absolute()), images=images, stride=stride)
-
-    from service.jobs.serving import open_store
-
+    source_of_images = guess(source if "://" in source else str(Path(source).absolute()), images=images, stride=stride)
     store = open_store(settings)
-    about = found.model_dump()
-    known = store.find_local(task, parameters, about)
-    job = store.begin_again(known.id) if known else store.add(task, parameters, about, local=True)
-    job = asyncio.run(_run(store, job, settings))
+    job = asyncio.run(_run(state, store, task, texts, source_of_images.model_dump()))
     if job.status != "done":
         raise InvalidInput("job", job.error or f"the job is {job.status}", hint="give the same command again")
     _write(store, job, form, out)
@@ -105,38 +105,32 @@ def annotate(
         raise typer.Exit(2)
 
 
-async def _run(store: JobStore, job: Job, settings: Settings) -> Job:
-    """The job when it has ended, or could not go on."""
-    from service.inputs.urls import UrlFetcher
-    from service.jobs.runner import Runner
-    from service.models.loading import Service
-    from service.telemetry.logging import configure_logging
-    from service.telemetry.metrics import Metrics
-
+async def _run(
+    state: AppState, store: JobStore, task: str, values: list[tuple[str, str]], source: dict[str, Any]
+) -> Job:
+    """The job, begun or taken up again, when it has ended or could not go on."""
     configure_logging("error")
-    service = Service(settings, Metrics())
-    await service.start()
+    await state.models.start()
     try:
-        if service.failure is not None:
-            raise service.failure
-        runner = Runner(store, service, UrlFetcher(settings.urls))
-        claimed = store.claim(runner.owner, settings.jobs.lease_seconds, job_id=job.id)
+        if state.models.failure is not None:
+            raise state.models.failure
+        _, parameters = await prepare_job(state, task, values)
+        known = store.find_local(task, parameters, source)
+        job = store.begin_again(known.id) if known else store.add(task, parameters, source, local=True)
+        runner = Runner(store, state)
+        claimed = store.claim(runner.owner, state.settings.jobs.lease_seconds, job_id=job.id)
         if claimed is None:
             raise InvalidInput("job", "another process runs this job", hint="end that one, or wait for it")
         running = asyncio.create_task(runner.run(claimed))
         await _watch(store, job.id, running)
         await running
     finally:
-        service.stop()
+        state.models.stop()
     return store.get(job.id)
 
 
 async def _watch(store: JobStore, job_id: str, running: asyncio.Task[None]) -> None:
     """A bar with rate and time left while the job runs, where a person watches."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    from service.jobs.runner import pace
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
     console = Console(stderr=True)
@@ -151,8 +145,7 @@ async def _watch(store: JobStore, job_id: str, running: asyncio.Task[None]) -> N
 
 
 def _write(store: JobStore, job: Job, form: str, out: Path) -> None:
-    """The results in their form, written beside and renamed; of many files, each by itself, or a zip."""
-    from service.jobs.formats.export import FOLDERS, text_pieces
+    """The results in their form, each file whole; of many files, each by itself, or a zip."""
 
     try:
         if form in FOLDERS and out.suffix != ".zip":

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from backbones.errors import InvalidInput
+from diffsight.demo import demonstrate
 
 HELD_OUT = 360
 SCENES = 93
@@ -33,6 +34,5 @@ def demo(
         raise InvalidInput("fitted-on", f"{fitted_on}", hint="give 50 to 1437")
     if not 1 <= scenes <= SCENES:
         raise InvalidInput("scenes", f"{scenes}", hint=f"give 1 to {SCENES}")
-    from diffsight.demo import demonstrate
 
     demonstrate(out, images, fitted_on, scenes)

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
+import numpy as np
 import typer
 
+from backbones.engine import complete
 from backbones.errors import InvalidInput
 from diffsight.cli.fit_classifier import Blocks
 from diffsight.cli.labelled_folder import SUFFIXES
-from diffsight.cli.options import AsJson, Backbone, Config, Device, DType
 from diffsight.cli.local import open_engine, progress, read_image
-from service.settings.loader import load_settings
-
-if TYPE_CHECKING:
-    from service.library.duplicates import Copy, StoredVectors
-    from service.settings.loader import Settings
+from diffsight.cli.options import AsJson, Backbone, Config, Device, DType
+from heads.feature_pooling.blocks import resolve_blocks
+from service.engine.caches import TensorCache
+from service.library.classifiers import FeatureOptions
+from service.library.duplicates import Copy, StoredVectors, duplicate_groups, read_vectors
+from service.library.vectors import AT_ONCE, vectors_of_images
+from service.settings.loader import Settings, load_settings
 
 
 def duplicates(
@@ -53,8 +56,6 @@ def duplicates(
     """
     settings = load_settings(config, backbone=backbone, device=device, dtype=dtype)
 
-    from service.library.duplicates import duplicate_groups, read_vectors
-
     stored = vectors_of_folder(source, settings, block, timestep) if source.is_dir() else read_vectors(source)
     found = duplicate_groups(stored, similarity, index)
     if as_json:
@@ -76,15 +77,6 @@ def vectors_of_folder(folder: Path, settings: Settings, block: list[str] | None,
         )
     engine = open_engine(settings)
 
-    import numpy as np
-
-    from backbones.engine import complete
-    from heads.feature_pooling.blocks import resolve_blocks
-    from service.engine.caches import TensorCache
-    from service.library.classifiers import FeatureOptions
-    from service.library.duplicates import StoredVectors
-    from service.library.vectors import AT_ONCE, vectors_of_images
-
     asked = [int(one) if one.isdigit() else one for one in block] if block else None
     options = FeatureOptions(
         blocks=resolve_blocks(asked, engine.backbone.sub_blocks),
@@ -103,7 +95,7 @@ def vectors_of_folder(folder: Path, settings: Settings, block: list[str] | None,
             except InvalidInput as error:
                 typer.echo(f"diffsight: {file}: {error}", err=True)
         if pictures:
-            parts.append(complete(vectors_of_images(engine, TensorCache(0), pictures, options))[0])
+            parts.append(complete(vectors_of_images(engine, TensorCache(0), pictures, options)).vectors)
     if not parts:
         raise InvalidInput("SOURCE", f"no image of {folder} can be read", hint="see above")
     return StoredVectors(tuple(names), np.concatenate(parts))

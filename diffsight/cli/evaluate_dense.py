@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import json
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
+from backbones.engine import DirectEngine
 from backbones.errors import InvalidInput
+from diffsight.cli.local import open_engine, open_head
 from diffsight.cli.options import AsJson, Backbone, Config, Device, DType
-from diffsight.cli.predict_dense import HeadFile, opened, with_head
+from heads.vpd.heads import Task
 from service.settings.loader import load_settings
-
-if TYPE_CHECKING:
-    from heads.vpd.heads import Task
+from service.tasks import TASKS, find_task
+from training.datasets.dense_folder import DenseFolder
+from training.datasets.public_dense import ade_samples, nyu_samples, refcoco_samples
+from training.evaluate_dense import evaluate_depth, evaluate_referring, evaluate_segmentation, world_samples
 
 Folder = Annotated[Path, typer.Argument(help="The data set; docs/heads.md shows its layout.", show_default=False)]
+HeadFile = Annotated[
+    str | None,
+    typer.Option("--head", help="A fitted head, a published checkpoint, or a name of `diffsight models list`."),
+]
 Most = Annotated[int, typer.Option(help="Samples to measure at most; 0 for all.", min=0)]
 
 
@@ -38,13 +46,11 @@ def depth(
 
     The published depth figures, in the Eigen crop.
     """
-    engine, heads = _opened("depth", head, config, backbone=backbone, device=device, dtype=dtype)
-    from training.datasets.public_dense import nyu_samples
-    from training.evaluate_dense import evaluate_depth
+    engine, chosen = _open("depth", head, config, backbone=backbone, device=device, dtype=dtype)
 
     samples = nyu_samples(folder) if layout == "nyu" else _world(folder, "depth")
-    told = evaluate_depth(engine, heads.depth_head(), _first(samples, most), protocol=protocol, eigen=layout == "nyu")
-    _tell(told, as_json)
+    figures = evaluate_depth(engine, chosen, _first(samples, most), protocol=protocol, eigen=layout == "nyu")
+    _print_figures(figures, as_json)
 
 
 def segmentation(
@@ -67,13 +73,11 @@ def segmentation(
 
     mIoU as mmsegmentation counts it.
     """
-    engine, heads = _opened("segmentation", head, config, backbone=backbone, device=device, dtype=dtype)
-    from training.datasets.public_dense import ade_samples
-    from training.evaluate_dense import evaluate_segmentation
+    engine, chosen = _open("segmentation", head, config, backbone=backbone, device=device, dtype=dtype)
 
     samples = ade_samples(folder) if layout == "ade20k" else _world(folder, "segmentation")
-    told = evaluate_segmentation(engine, heads.segmentation_head(), _first(samples, most), protocol=protocol)
-    _tell(told, as_json)
+    figures = evaluate_segmentation(engine, chosen, _first(samples, most), protocol=protocol)
+    _print_figures(figures, as_json)
 
 
 def referring(
@@ -97,36 +101,36 @@ def referring(
 
     oIoU, mean IoU and precisions. The pickle of references is read with plain values only.
     """
-    engine, heads = _opened("referring", head, config, backbone=backbone, device=device, dtype=dtype)
-    from training.datasets.public_dense import refcoco_samples
-    from training.evaluate_dense import evaluate_referring
+    engine, chosen = _open("referring", head, config, backbone=backbone, device=device, dtype=dtype)
 
     samples = (
         _world(folder, "referring")
         if images is None
         else refcoco_samples(folder, images, split_by=split_by, split=split)
     )
-    _tell(evaluate_referring(engine, heads.referring_head(), _first(samples, most)), as_json)
+    _print_figures(evaluate_referring(engine, chosen, _first(samples, most)), as_json)
 
 
-def _opened(task: Task, head: str | None, config: Path | None, **given: str | None) -> tuple[Any, Any]:
-    return opened(with_head(load_settings(config, **given), task, head), task)
+def _open(name: str, weights: str | None, config: Path | None, **options: str | None) -> tuple[DirectEngine, Any]:
+    """The settings' backbone, and the head of a task over it."""
+    settings = load_settings(config, **options)
+    engine = open_engine(settings)
+    task = find_task(TASKS, name)
+    assert task is not None
+    return engine, open_head(settings, engine, task, weights)
 
 
 def _world(folder: Path, task: Task) -> Any:
-    from training.datasets.dense_folder import DenseFolder
-    from training.evaluate_dense import world_samples
 
     return world_samples(DenseFolder(folder, task))
 
 
 def _first(samples: Any, most: int) -> Any:
-    from itertools import islice
 
     return islice(samples, most) if most else samples
 
 
-def _tell(figures: dict[str, float], as_json: bool) -> None:
+def _print_figures(figures: dict[str, float], as_json: bool) -> None:
     if not figures:
         raise InvalidInput("folder", "no sample could be measured", hint="look at docs/heads.md for the layout")
     if as_json:

@@ -8,11 +8,19 @@ from typing import Annotated, Literal
 
 import typer
 
-from backbones.errors import InvalidInput
+from backbones.engine import complete
+from diffsight.cli.local import open_engine, open_head, progress
 from diffsight.cli.options import AsJson, Backbone, Config, Device, DType
-from diffsight.cli.local import open_engine, progress
-from diffsight.cli.predict_few_shot import Weights, with_weights
+from heads.diffews.episodes import Episode
+from heads.diffews.evaluate import EpisodeResult, run_episodes, scores_of
+from service.library.few_shot import TASK
 from service.settings.loader import load_settings
+from training.few_shot_benchmarks import open_fold
+
+Weights = Annotated[
+    str | None,
+    typer.Option(help="Folder of DiffewS, a name of `diffsight models list`, or what `fit few-shot` wrote."),
+]
 
 
 def few_shot(
@@ -35,21 +43,12 @@ def few_shot(
 
     The published episodes, from seed 0, scored at the network's own size with the relative threshold 0.25.
     """
-    settings = with_weights(load_settings(config, backbone=backbone, device=device, dtype=dtype), weights)
-    from training.few_shot_benchmarks import open_fold
+    settings = load_settings(config, backbone=backbone, device=device, dtype=dtype)
 
     opened = open_fold(benchmark, root, fold, shots, episodes=episodes)
     engine = open_engine(settings)
 
-    from backbones.engine import complete
-    from heads.diffews.bank import VARIANT
-    from heads.diffews.episodes import Episode
-    from heads.diffews.evaluate import EpisodeResult, run_episodes, scores_of
-    from heads.diffews.preprocess import input_size
-
-    if VARIANT not in engine.backbone.variants:
-        raise InvalidInput("--weights", "no few-shot weights", hint="give a DiffewS folder that fits the backbone")
-    size = settings.few_shot.image_size or input_size(engine.backbone)
+    size = open_head(settings, engine, TASK, weights).image_size
 
     async def one(episode: Episode) -> list[EpisodeResult]:
         return [got async for got in run_episodes(engine, [episode], opened.read, size=size, sampling=sampling)]

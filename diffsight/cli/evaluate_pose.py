@@ -5,20 +5,31 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
+from rich.console import Console
+from rich.table import Table
 
 from backbones.errors import InvalidInput
+from backbones.files import write_file
 from diffsight.cli.fit_pose import Annotations, ImagesFolder, step_bar
+from diffsight.cli.local import open_engine, open_head
 from diffsight.cli.options import AsJson, Backbone, Config, Device
-from diffsight.cli.predict_pose import Checkpoint, DetectorName, open_poses, with_pose
+from heads.sdpose.metrics import Prediction
+from heads.sdpose.persons import Person
+from heads.sdpose.pose import TASK
 from service.settings.loader import load_settings
+from training.pose_data import PoseData, read_detections, read_pose_data
+from training.pose_evaluation import detect_persons, evaluated, point_errors, predict_persons, share_found
 
-if TYPE_CHECKING:
-    from heads.sdpose.metrics import Prediction
-    from heads.sdpose.persons import Person
-    from training.pose_data import PoseData
+Checkpoint = Annotated[
+    str | None,
+    typer.Option(help="Folder of SDPose, a name of `diffsight models list`, or what `diffsight fit pose` wrote."),
+]
+DetectorName = Annotated[
+    str | None, typer.Option("--detector", help="Object-detection model of transformers, or an .onnx file.")
+]
 
 
 def pose(
@@ -61,7 +72,6 @@ def pose(
     """
     if detections is not None and detector is not None:
         raise InvalidInput("--detector", "beside --detections", hint="give one of them")
-    from training.pose_data import read_detections, read_pose_data
 
     data = read_pose_data(annotations, images)
     image_ids = [int(one["id"]) for one in data.content["images"]][:most]
@@ -69,10 +79,12 @@ def pose(
     first: list[Prediction] | None = None
     names: list[str | None] = [*dtype] if dtype else [None]
     for name in names:
-        settings = with_pose(load_settings(config, backbone=backbone, device=device, dtype=name), checkpoint, detector)
-        engine, poses = open_poses(settings)
-        network = poses.network()
-        from training.pose_evaluation import detect_persons, evaluated, point_errors, predict_persons, share_found
+        settings = load_settings(config, backbone=backbone, device=device, dtype=name)
+        if detector is not None:
+            settings = settings.model_copy(update={"pose": settings.pose.model_copy(update={"detector": detector})})
+        engine = open_engine(settings)
+        head = open_head(settings, engine, TASK, checkpoint)
+        network = head.model
 
         if network.skeleton.names != data.skeleton.names:
             raise InvalidInput(
@@ -85,8 +97,8 @@ def pose(
             persons = read_detections(detections)
         elif detector is not None:
             threshold = settings.pose.detector_threshold
-            assert poses.finder is not None  # one that is named opens, or says why not
-            persons = detect_persons(engine, poses.finder.find, data, threshold)
+            assert head.finder is not None  # one that is named opens, or says why not
+            persons = detect_persons(engine, head.finder.find, data, threshold)
         chosen = set(image_ids)
         persons = [one for one in persons if one.image_id in chosen]
         with step_bar("images", len({one.image_id for one in persons})) as advance:
@@ -114,18 +126,14 @@ def pose(
 
 
 def _write_results(file: Path, rows: list[dict[str, Any]]) -> None:
-    """The result file, beside and renamed."""
-    beside = file.with_suffix(".part")
+    """Write the result file. Raises InvalidInput if it cannot be written."""
     try:
-        beside.write_text(json.dumps(rows), encoding="utf-8")
-        beside.replace(file)
+        write_file(file, json.dumps(rows).encode())
     except OSError as error:
         raise InvalidInput("--results", f"{file} can not be written: {error.strerror}", hint="name another") from error
 
 
 def _print_columns(columns: dict[str, dict[str, float]], data: PoseData, images: int) -> None:
-    from rich.console import Console
-    from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
     table.add_column(f"{images} images, {len(data.skeleton)} keypoints")

@@ -1,22 +1,27 @@
-"""`diffsight fit classifier` and `diffsight predict classifier`: what /v1/classifiers does, without a server."""
+"""`diffsight fit classifier`: what POST /v1/classifiers does, without a server."""
 
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
+import numpy as np
 import typer
+from rich.console import Console
+from rich.table import Table
 
+from backbones.engine import complete
 from backbones.errors import InvalidInput
+from backbones.files import write_file
+from diffsight.cli.labelled_folder import examples_of, labelled_files
+from diffsight.cli.local import open_engine
 from diffsight.cli.options import AsJson, Backbone, Config, Device, DType
-from diffsight.cli.local import open_engine, progress, read_image
-from diffsight.cli.predict import Images
+from diffsight.pictures import confusion
+from heads.feature_pooling.blocks import resolve_blocks
+from service.library.classifiers import About, FeatureOptions, as_tensors, fitted, joined, released_head
+from service.library.store import packed
 from service.settings.loader import load_settings
-
-if TYPE_CHECKING:
-    from service.library.classifiers import About
 
 Blocks = Annotated[
     list[str] | None, typer.Option(help="Number from 1 or diffusers name; may be repeated.", metavar="BLOCK")
@@ -61,18 +66,12 @@ def classifier(
     Fit a classifier to FOLDER/cat/1.jpg, FOLDER/dog/2.jpg, ... Its figures are of images that were held out in turn.
     A server takes the file at POST /v1/classifiers/import.
     """
-    from diffsight.cli.labelled_folder import examples_of, labelled_files
 
     files = labelled_files(folder)
     settings = load_settings(config, backbone=backbone, device=device, dtype=dtype)
     if not out.parent.is_dir():
         raise InvalidInput("--out", f"there is no folder {out.parent}", hint="create it, or name another file")
     engine = open_engine(settings)
-
-    from backbones.engine import complete
-    from heads.feature_pooling.blocks import resolve_blocks
-    from service.library.classifiers import FeatureOptions, as_tensors, fitted, joined, released_head
-    from service.library.store import packed
 
     options = FeatureOptions(
         blocks=resolve_blocks(
@@ -105,65 +104,6 @@ def classifier(
     typer.echo(f"wrote {out}")
 
 
-def predict_classifier(
-    images: Images,
-    file: Annotated[
-        Path, typer.Option("--classifier", help="What `diffsight fit classifier` or a server's export wrote.")
-    ],
-    top: Annotated[int, typer.Option(help="Classes told of each image, likeliest first.", min=1)] = 3,
-    backbone: Backbone = None,
-    device: Device = None,
-    dtype: DType = None,
-    config: Config = None,
-    as_json: AsJson = False,
-) -> None:
-    """
-    \b
-    diffsight predict classifier new.jpg --classifier pets.safetensors
-
-    Which of a fitted classifier's classes each image is of, or "unknown" where it is unlike them all. Images that can
-    not be read are told on standard error, the others are still answered, and the exit status is 2.
-    """
-    settings = load_settings(config, backbone=backbone, device=device, dtype=dtype)
-    try:
-        data = file.read_bytes()
-    except OSError as error:
-        raise InvalidInput(
-            "--classifier", f"{file} can not be read: {error.strerror}", hint="check its path"
-        ) from error
-
-    from service.library.classifiers import check_usable, from_file
-    from service.library.store import unpacked
-
-    made = from_file(*unpacked(data, field="--classifier"), field="--classifier")
-    engine = open_engine(settings)
-    check_usable(made.about, engine.backbone)
-
-    from backbones.engine import complete
-    from service.api.classify import image_classes
-    from service.engine.caches import TensorCache
-    from service.library.vectors import vectors_of_images
-
-    failed = 0
-    for path in progress(images):
-        try:
-            picture = read_image(path, settings)
-        except InvalidInput as error:
-            typer.echo(f"diffsight: {path}: {error}", err=True)
-            failed += 1
-            continue
-        vectors, _ = complete(vectors_of_images(engine, TensorCache(0), [picture], made.about.features))
-        (answer,) = image_classes(made, vectors, [picture], top)
-        if as_json:
-            typer.echo(json.dumps({"file": str(path), **answer.model_dump()}, ensure_ascii=False))
-        else:
-            label = "unknown" if answer.known is False else answer.label
-            scores = ", ".join(f"{one.label} {one.probability:.1%}" for one in answer.scores)
-            typer.echo(f"{path}  {label}  ({scores})")
-    if failed:
-        raise typer.Exit(2)
-
-
 def summary(out: Path, about: About, duplicates: int) -> dict[str, Any]:
     """What was fitted, as plain values."""
     told = about.model_dump(mode="json", exclude={"version", "created", "changed", "tried"})
@@ -172,8 +112,6 @@ def summary(out: Path, about: About, duplicates: int) -> dict[str, Any]:
 
 def print_classes(about: About) -> None:
     """A table of the classes, and the accuracy below."""
-    from rich.console import Console
-    from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
     for column in ("class", "images", "recall"):
@@ -189,9 +127,6 @@ def print_classes(about: About) -> None:
 
 def draw_confusion(file: Path, about: About) -> None:
     """A picture of the confusion matrix."""
-    import numpy as np
-
-    from diffsight.pictures import confusion
 
     counts = np.array(about.confusion)
     truth, answers = (np.repeat(places.ravel(), counts.ravel()) for places in np.indices(counts.shape))
@@ -199,13 +134,8 @@ def draw_confusion(file: Path, about: About) -> None:
 
 
 def write(file: Path, data: bytes) -> None:
-    """Write beside and rename. Raises InvalidInput where that can not be."""
-    beside = file.with_name(f".{file.name}.{os.getpid()}.part")
+    """Write the file. Raises InvalidInput if it cannot be written."""
     try:
-        try:
-            beside.write_bytes(data)
-            beside.replace(file)
-        finally:
-            beside.unlink(missing_ok=True)
+        write_file(file, data)
     except OSError as error:
         raise InvalidInput("--out", f"{file} can not be written: {error.strerror}", hint="name another file") from error

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from backbones.errors import InvalidInput
 from diffsight.cli.options import AsJson, Backbone, Config, Device, DType
+from heads.vpd.heads import Task
+from service.models.loading import open_model
 from service.settings.loader import Settings, load_settings
-
-if TYPE_CHECKING:
-    from heads.vpd.heads import Task
+from training.dense import DenseRecipe, fit_dense
 
 Folder = Annotated[
     Path, typer.Argument(help="Examples: images/ with depth/, semantic/ or JSON files beside it.", show_default=False)
@@ -120,8 +120,6 @@ def _fit(
 ) -> None:
     if width % 16:
         raise InvalidInput("--width", f"{width}", hint="give a multiple of 16")
-    from service.models.loading import open_model
-    from training.dense import DenseRecipe, fit_dense
 
     recipe = DenseRecipe(epochs=epochs, width=width, size=size, batch=batch)
     figures = fit_dense(open_model(settings), task, folder, out, recipe, most=examples, measured=held_out)

@@ -8,11 +8,16 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
+from rich.progress import Progress
 
 from backbones.errors import InvalidInput
-from diffsight.cli.options import AsJson, Backbone, Config, Device
+from backbones.stable_diffusion import StableDiffusion
 from diffsight.cli.local import open_engine
+from diffsight.cli.options import AsJson, Backbone, Config, Device
+from heads.diffews.preprocess import input_size
 from service.settings.loader import load_settings
+from training.few_shot import FewShotRecipe, check_folder_for_few_shot, fine_tune, read_labelled_folder, save_few_shot
 
 
 def few_shot(
@@ -51,18 +56,6 @@ def few_shot(
     for folder in (images, masks):
         if not folder.is_dir():
             raise InvalidInput(str(folder), "there is no such folder", hint="give IMAGES and MASKS")
-    from rich.console import Console
-    from rich.progress import Progress
-
-    from backbones.stable_diffusion import StableDiffusion
-    from heads.diffews.preprocess import input_size
-    from training.few_shot import (
-        FewShotRecipe,
-        check_folder_for_few_shot,
-        fine_tune,
-        read_labelled_folder,
-        save_few_shot,
-    )
 
     check_folder_for_few_shot(out)
     found = read_labelled_folder(images, masks, examples)

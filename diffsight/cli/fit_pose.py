@@ -10,11 +10,18 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from backbones.errors import InvalidInput
-from diffsight.cli.options import AsJson, Backbone, Config, Device
+from backbones.stable_diffusion import StableDiffusion
 from diffsight.cli.local import open_engine
+from diffsight.cli.options import AsJson, Backbone, Config, Device
+from heads.sdpose.checkpoint import check_folder_for_fitted, save_fitted
 from service.settings.loader import load_settings
+from training.pose import PoseRecipe, default_size, fit_pose, mean_pose, mean_pose_points
+from training.pose_data import read_pose_data
+from training.pose_evaluation import evaluated, predict_persons, share_found
 
 Annotations = Annotated[Path, typer.Argument(help="COCO keypoint file.", metavar="ANNOTATIONS", show_default=False)]
 ImagesFolder = Annotated[Path, typer.Option("--images", help="Folder of the images it names.", metavar="FOLDER")]
@@ -63,8 +70,6 @@ def pose(
     Serve it with DIFFSIGHT_POSE__CHECKPOINT=mypose.
     """
     settings = load_settings(config, backbone=backbone, device=device)
-    from heads.sdpose.checkpoint import check_folder_for_fitted, save_fitted
-    from training.pose_data import read_pose_data
 
     check_folder_for_fitted(out)
     data = read_pose_data(annotations, images)
@@ -74,9 +79,6 @@ def pose(
             "--held-out", "its keypoints are not those of the training data", hint="give one of the same"
         )
     engine = open_engine(settings)
-
-    from backbones.stable_diffusion import StableDiffusion
-    from training.pose import PoseRecipe, default_size, fit_pose, mean_pose
 
     size = default_size(engine.backbone)
     recipe = PoseRecipe(
@@ -125,8 +127,6 @@ def pose(
 @contextmanager
 def step_bar(what: str, total: int) -> Iterator[Callable[[], None]]:
     """A progress bar on standard error, where a person watches; what it yields is called once a step."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
@@ -136,8 +136,6 @@ def step_bar(what: str, total: int) -> Iterator[Callable[[], None]]:
 
 def _measured(engine: Any, model: Any, data: Any, measured: Any) -> dict[str, float]:
     """PCK and AP on the held-out persons, beside the mean pose of the training data."""
-    from training.pose import mean_pose, mean_pose_points
-    from training.pose_evaluation import evaluated, predict_persons, share_found
 
     predictions = predict_persons(engine, model, measured, measured.persons)
     figures, _ = evaluated(measured, predictions)

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
+import numpy as np
 import typer
+from rich.console import Console
+from rich.table import Table
 
+from backbones.engine import DirectEngine, complete
 from backbones.errors import InvalidInput
-from diffsight.cli.options import AsJson, Backbone, Config, Device, DType
+from diffsight.cli.fit_classifier import write
+from diffsight.cli.labelled_folder import labelled_files
 from diffsight.cli.local import open_engine, progress, read_image
-from diffsight.cli.predict import zero_shot_plan
-from service.settings.loader import load_settings
-
-if TYPE_CHECKING:
-    from backbones.engine import DirectEngine
-    from heads.results import Posterior
-    from heads.diffusion_classifier.calibration import Calibration
-    from service.settings.loader import Settings
+from diffsight.cli.options import AsJson, Backbone, Config, Device, DType
+from heads.diffusion_classifier.calibration import Calibration, fit_way
+from heads.diffusion_classifier.model import ZeroShotModel, open_zero_shot
+from heads.diffusion_classifier.zero_shot import ZeroShotOptions, describe_way, run_zero_shot
+from heads.inputs import Inputs
+from heads.results import Posterior
+from service.settings.loader import Settings, load_settings
 
 
 def zero_shot(
@@ -50,10 +55,8 @@ def zero_shot(
     DIFFSIGHT_ZERO_SHOT_CALIBRATION=pets.json diffsight serve
 
     Classify FOLDER/cat/1.jpg, FOLDER/dog/2.jpg, ... by the names of the folders, and find the temperature at which the
-    probabilities fit the truth. It holds for answers found in the same way: scheme, confidence or schedule, and loss.
+    probabilities fit the truth. It holds for answers reached in the same way: scheme, confidence or schedule, and loss.
     """
-    from diffsight.cli.fit_classifier import write
-    from diffsight.cli.labelled_folder import labelled_files
 
     files = labelled_files(folder)
     settings = load_settings(config, backbone=backbone, device=device, dtype=dtype)
@@ -61,41 +64,34 @@ def zero_shot(
         raise InvalidInput("--out", f"there is no folder {out.parent}", hint="create it, or name another file")
     engine = open_engine(settings, classes=True)
 
-    from service.models.loading import default_templates
-
-    templates = tuple(template or default_templates(settings))
-    labels = tuple(sorted({label for _, label in files}))
-    hypotheses = len(labels) * len(templates)
-    plans = []
+    model = open_zero_shot(engine.model, template=settings.zero_shot_template)
+    labels = sorted({label for _, label in files})
+    common: dict[str, Any] = {
+        "labels": labels, "templates": template or list(model.templates), "loss": loss, "temperature": 1.0,
+    }  # fmt: skip
+    ways = []
     if scheme != "race":
-        plans.append(zero_shot_plan(hypotheses, "schedule", schedule, loss))
+        ways.append(ZeroShotOptions(scheme="schedule", schedule=schedule, **common))
     if scheme != "schedule":
-        plans.append(zero_shot_plan(hypotheses, "race", None, loss, confidence=confidence, combine=combine))
-
-    from datetime import UTC, datetime
-
-    import numpy as np
-
-    from heads.diffusion_classifier.calibration import Calibration, fit_way
-
+        ways.append(ZeroShotOptions(scheme="race", confidence=confidence, combine=combine, **common))
     truth = np.array([labels.index(label) for _, label in files], dtype=np.int64)
-    found = answers(engine, settings, files, labels, templates, [plan for plan, _ in plans])
+    posteriors = classify_files(engine, model, settings, files, ways)
     made = Calibration(
         created=datetime.now(UTC),
         backbone=engine.backbone.name,
         revision=engine.backbone.revision,
-        labels=labels,
-        templates=templates,
+        labels=tuple(labels),
+        templates=tuple(ways[0].templates or ()),
         images=len(files),
         fits=tuple(
             fit_way(
                 way,
-                np.array([one.logits for one in of_way]),
+                np.array([posterior.logits for posterior in of_way]),
                 truth,
-                float(np.mean([one.rows for one in of_way])),
+                float(np.mean([posterior.rows for posterior in of_way])),
             )
-            for (_, way), of_way in zip(plans, zip(*found, strict=True), strict=True)
-            if way is not None
+            for options, of_way in zip(ways, zip(*posteriors, strict=True), strict=True)
+            if (way := describe_way(options)) is not None
         ),
     )
     write(out, (made.model_dump_json(indent=1) + "\n").encode())
@@ -106,37 +102,32 @@ def zero_shot(
     typer.echo(f"wrote {out}")
 
 
-def answers(
+def classify_files(
     engine: DirectEngine,
+    model: ZeroShotModel,
     settings: Settings,
     files: Sequence[tuple[Path, str]],
-    labels: Sequence[str],
-    templates: Sequence[str],
-    plans: Sequence[Callable[..., Coroutine[Any, Any, Posterior]]],
+    ways: Sequence[ZeroShotOptions],
 ) -> list[list[Posterior]]:
-    """Each file's posterior by each plan, behind a progress bar. Raises InvalidInput for one that can not be read."""
-    from backbones.engine import complete
-
-    found = []
+    """Each file's posterior by each way, behind a progress bar. Raises InvalidInput for one that cannot be read."""
+    posteriors = []
     for path, _ in progress(files):
-        picture = read_image(path, settings)
-        found.append([complete(plan(engine, picture.array, labels, templates=templates)) for plan in plans])
-    return found
+        inputs = Inputs([read_image(path, settings)])
+        posteriors.append([complete(run_zero_shot(engine, model, inputs, options)) for options in ways])
+    return posteriors
 
 
 def print_fits(made: Calibration) -> None:
     """A table: what probabilities claimed before and after, and how often answers were right."""
-    from rich.console import Console
-    from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
     for name in ("answers of", "temperature", "right", "claimed", "claimed at 1", "rows"):
         table.add_column(name, justify="left" if name == "answers of" else "right", no_wrap=True)
     for fit in made.fits:
         way = fit.way
-        told = f"race at {way.confidence:g}" if way.scheme == "race" else f"schedule {way.schedule}"
+        name = f"race at {way.confidence:g}" if way.scheme == "race" else f"schedule {way.schedule}"
         table.add_row(
-            told,
+            name,
             f"{fit.temperature:.3g}",
             f"{fit.accuracy:.1%}",
             f"{fit.claimed:.1%}",

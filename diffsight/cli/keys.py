@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 import re
 from datetime import UTC, date, datetime, time, timedelta
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
+from rich.console import Console
+from rich.table import Table
 
 from backbones.errors import InvalidInput
 from diffsight.cli.options import AsJson, Config
+from service.http.keys import Key, create_key, read_keys, revoke_key
 from service.settings.loader import load_settings
-
-if TYPE_CHECKING:
-    from service.http.keys import Key
 
 keys = typer.Typer(
     no_args_is_help=True,
@@ -44,7 +44,6 @@ def create(
     Make a key and print it. It is shown this once: only a hash of it is kept. Limits that are not given are the
     server's settings.
     """
-    from service.http.keys import create_key
 
     path = load_settings(config).access.keys_path()
     key, text = create_key(
@@ -70,7 +69,6 @@ def list_keys(config: Config = None, as_json: AsJson = False) -> None:
 
     List all keys that were made, with their limits and whether they are valid. Secrets are nowhere to be listed.
     """
-    from service.http.keys import read_keys
 
     path = load_settings(config).access.keys_path()
     listed = [shown(key) for key in read_keys(path)]
@@ -80,8 +78,6 @@ def list_keys(config: Config = None, as_json: AsJson = False) -> None:
     if not listed:
         typer.echo(f"no keys in {path}")
         return
-    from rich.console import Console
-    from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
     for name in ("id", "name", "state", "created", "expires", "a minute", "at a time"):
@@ -104,7 +100,6 @@ def revoke(
 
     Make a key invalid, at once. It stays in the list; a server whose last key was revoked answers nobody.
     """
-    from service.http.keys import revoke_key
 
     key = revoke_key(load_settings(config).access.keys_path(), name_or_id, now=datetime.now(UTC))
     typer.echo(f"diffsight: revoked {key.id} ({key.name})")

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import numpy as np
+
+from backbones.engine import DirectEngine, complete
 from backbones.errors import InvalidInput
 from diffsight.cli.local import progress, read_image
+from service.engine.caches import TensorCache
+from service.library.classifiers import Examples, FeatureOptions
+from service.library.vectors import AT_ONCE, vectors_of_images
 from service.settings.loader import Settings
-
-if TYPE_CHECKING:
-    from backbones.engine import DirectEngine
-    from service.library.classifiers import Examples, FeatureOptions
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
 
@@ -39,12 +40,6 @@ def examples_of(
     engine: DirectEngine, files: Sequence[tuple[Path, str]], options: FeatureOptions, settings: Settings
 ) -> Examples:
     """The files' vectors and labels, behind a progress bar. Raises InvalidInput for one that can not be read."""
-    import numpy as np
-
-    from backbones.engine import complete
-    from service.engine.caches import TensorCache
-    from service.library.classifiers import Examples
-    from service.library.vectors import AT_ONCE, vectors_of_images
 
     parts = [files[at : at + AT_ONCE] for at in range(0, len(files), AT_ONCE)]
     got = []

@@ -5,15 +5,19 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
+from rich.console import Console
+from rich.progress import track
+
+from backbones.engine import DirectEngine
 from backbones.errors import InvalidInput
+from heads.inputs import DecodedImage
+from heads.task import Task
+from service.inputs.images import decode_image
+from service.models.loading import OpenHeads, open_model, open_served
 from service.settings.loader import Settings
-
-if TYPE_CHECKING:
-    from backbones.engine import DirectEngine
-    from heads.inputs import DecodedImage
-    from heads.task import Task
+from service.tasks import TASKS
 
 Item = TypeVar("Item")
 
@@ -23,8 +27,6 @@ def open_engine(settings: Settings, *, classes: bool = False) -> DirectEngine:
 
     classes: whether a network with classes instead of text will do. Raises InvalidInput for one that will not.
     """
-    from backbones.engine import DirectEngine
-    from service.models.loading import open_model, open_served
 
     model = open_served(settings) if classes else open_model(settings)
     return DirectEngine(model, max_rows=settings.engine.max_batch_rows)
@@ -35,8 +37,6 @@ def open_head(settings: Settings, engine: DirectEngine, task: Task[Any, Any, Any
 
     Raises ModelNotFound where there is none.
     """
-    from service.models.loading import OpenHeads
-    from service.tasks import TASKS
 
     tasks = (*(other for other in TASKS if other.name != task.name), task)
     named = {} if weights is None else {task.name: weights}
@@ -45,12 +45,13 @@ def open_head(settings: Settings, engine: DirectEngine, task: Task[Any, Any, Any
 
 def read_image(path: Path, settings: Settings) -> DecodedImage:
     """The image in a file. Raises InvalidInput for one that cannot be read or decoded."""
-    from service.inputs.images import decode_image
 
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise InvalidInput(str(path), f"cannot be read: {error.strerror}", hint="check the path of the image") from error
+        raise InvalidInput(
+            str(path), f"cannot be read: {error.strerror}", hint="check the path of the image"
+        ) from error
     return decode_image(data, settings.limits, field=str(path))
 
 
@@ -58,7 +59,5 @@ def progress(items: Sequence[Item]) -> Iterable[Item]:
     """The items, behind a progress bar on standard error where a person watches more than one."""
     if len(items) < 2 or not sys.stderr.isatty():
         return items
-    from rich.console import Console
-    from rich.progress import track
 
     return track(items, "images", console=Console(stderr=True), transient=True)

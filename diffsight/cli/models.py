@@ -10,6 +10,7 @@ import typer
 
 import backbones.errors
 from backbones.errors import InvalidInput, ModelNotFound
+from backbones.loading.add import add_model, problems
 from backbones.loading.published import PUBLISHED
 from backbones.loading.registry import Entry, default_folder, entries, find_entry, remove_entry
 from diffsight.cli.options import AsJson, Backbone, Config
@@ -68,7 +69,6 @@ def add(
     goes on where it stopped. Adding what is there verifies it again.
     """
     settings = load_settings(config)
-    from backbones.loading.add import add_model
 
     entry = add_model(
         kind,
@@ -131,7 +131,6 @@ def check(
     Hash every file and verify every key and shape again. Exit status 1 where something is wrong.
     """
     folder = folder_of(load_settings(config), models_folder)
-    from backbones.loading.add import problems
 
     chosen = entries(folder) if name is None else [added(folder, name)]
     found = {entry.name: problems(entry) for entry in chosen}

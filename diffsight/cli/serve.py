@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import signal
 import socket
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
+import uvicorn
 
 from backbones.errors import DiffsightError, InvalidInput
 from diffsight.cli.options import Backbone, Config, Device, DType
+from service.app import create_app
+from service.http.access import check_exposure
 from service.settings.loader import Settings, load_settings
-
-if TYPE_CHECKING:
-    import uvicorn
+from service.telemetry.logging import configure_logging
 
 
 def serve(
@@ -33,7 +34,6 @@ def serve(
     Other machines are served only with an API key (`diffsight keys create NAME`), or where a setting lets anybody ask.
     """
     settings = load_settings(config, host=host, port=port, backbone=backbone, device=device, dtype=dtype)
-    from service.http.access import check_exposure
 
     check_exposure(settings)
     listening = listen(settings)
@@ -65,10 +65,6 @@ def listen(settings: Settings) -> socket.socket:
 
 def run(settings: Settings, listening: socket.socket, address: str) -> BaseException | None:
     """Serve until a signal; returns why the backbone could not be opened, or None."""
-    import uvicorn
-
-    from service.app import create_app
-    from service.telemetry.logging import configure_logging
 
     configure_logging(settings.log_level)
     failures: list[BaseException] = []

@@ -8,8 +8,10 @@ from typing import Annotated
 
 import typer
 
-from diffsight.cli.options import AsJson, Backbone, Config, Device, DType
+from diffsight.cli.labelled_folder import labelled_files
 from diffsight.cli.local import open_engine, progress
+from diffsight.cli.options import AsJson, Backbone, Config, Device, DType
+from diffsight.sweep import draw, measured, recommended, sweep_blocks
 from service.settings.loader import load_settings
 
 sweep = typer.Typer(
@@ -50,13 +52,10 @@ def features(
     Fit a classifier at every block, timestep and pooling, and tell which is best on images held out in turn, alone and
     with other blocks of the same pass. A pass an image, timestep and pooling; blocks cost nothing more.
     """
-    from diffsight.cli.labelled_folder import labelled_files
 
     files = labelled_files(folder)
     settings = load_settings(config, backbone=backbone, device=device, dtype=dtype)
     engine = open_engine(settings)
-
-    from diffsight.sweep import draw, measured, recommended, sweep_blocks
 
     names = sweep_blocks(block, engine.backbone.sub_blocks)
     sizes = [(step, size) for size in pool_size or (1, 2) for step in timestep or (20, 50, 100, 200)]

@@ -10,12 +10,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
-import click
 import typer
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from backbones.engine import complete
+from backbones.engine import DirectEngine, complete
 from backbones.errors import InvalidInput
 from backbones.files import write_file
 from diffsight.cli.local import open_engine, open_head, progress, read_image
@@ -40,14 +39,13 @@ class LocalClassifiers(Store):
         return (path.read_bytes(), (0, 0, 0)) if path.is_file() else super().file(thing)
 
 
-def make_group(tasks: tuple[AnyTask, ...]) -> click.Group:
+def make_group(tasks: tuple[AnyTask, ...]) -> typer.Typer:
     """The commands of the tasks, in their order."""
-    app = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
-    app.callback()(lambda: None)
+    help_text = "\b\ndiffsight predict zero-shot cat.jpg --labels cat,dog\n\nRun a task here, without a server."
+    group = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help=help_text)
+    group.callback()(lambda: None)
     for task in tasks:
-        app.command(task.name, short_help=f"{task.summary}.", help=_help(task))(make_command(task))
-    group = typer.main.get_command(app)
-    assert isinstance(group, click.Group)
+        group.command(task.name, short_help=f"{task.summary}.", help=_help(task))(make_command(task))
     return group
 
 
@@ -165,11 +163,15 @@ def run_command(
             check(options, head)
     for group in progress(groups):
         inputs = Inputs([image for _, image in group], support_images, support_masks)
-        result = complete(task.run(engine, head, inputs, options, None))
+        result: Any = complete(_run(task, engine, head, inputs, options))
         written = _write_files(task, result, inputs, options, files or {}, group[0][0], several=len(groups) > 1)
         _print_result(task, result, head, options, [path for path, _ in group], written, as_json=as_json)
     if failed:
         raise typer.Exit(2)
+
+
+async def _run(task: AnyTask, engine: DirectEngine, head: Any, inputs: Inputs, options: Any) -> Any:
+    return await task.run(engine, head, inputs, options, None)
 
 
 def _read_images(paths: Sequence[Path], settings: Settings) -> tuple[list[tuple[Path, DecodedImage]], int]:
@@ -272,11 +274,10 @@ def _option_parameters(task: AnyTask) -> dict[str, inspect.Parameter]:
             flags.append(f"--{_dashed(singular)}")
         if kind is bool:
             flags = [f"--{_dashed(name)}/--no-{_dashed(name)}"]
-        default = field.default if kind is bool or kind in (int, float) and not field.is_required() else None
-        annotation = Annotated[
-            list[str] | None if repeated else kind | None,  # type: ignore[valid-type]
-            typer.Option(*flags, help=_describe(field), show_default=False),
-        ]
+        default = field.default if kind is bool or (kind in (int, float) and not field.is_required()) else None
+        kind = list[str] if repeated else kind
+        option = typer.Option(*flags, help=_describe(field), show_default=False)
+        annotation = Annotated[kind | None, option]  # type: ignore[valid-type]
         parameters[name] = _parameter(f"option_{name}", annotation, default)
     return parameters
 
@@ -328,5 +329,3 @@ def _dashed(name: str) -> str:
 
 def _singular(name: str) -> str:
     return name.removesuffix("es") if name.endswith("xes") else name.removesuffix("s")
-
-

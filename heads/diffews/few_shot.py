@@ -14,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field, StringConstraints
 
+from backbones.backbone import Backbone, Description
 from backbones.engine import Engine
 from backbones.errors import InvalidInput, ModelNotFound
 from backbones.loading.registry import Entry
 from backbones.rows import Bank
-from backbones.stable_diffusion import Backbone, Description, StableDiffusion
+from backbones.stable_diffusion import StableDiffusion
 from heads.diffews.bank import VARIANT, BankForm, concatenated, sampled
 from heads.diffews.checkpoint import POCKET, base_revision, load_few_shot
 from heads.diffews.preprocess import input_size

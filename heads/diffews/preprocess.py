@@ -9,8 +9,8 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
+from backbones.backbone import Description
 from backbones.errors import InvalidInput
-from backbones.stable_diffusion import Description
 
 IMAGE_SIZE = 512
 """Side in pixels of the published networks, whatever the native size of their backbone."""

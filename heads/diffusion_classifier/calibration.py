@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 from scipy.special import log_softmax
 
+from backbones.backbone import Description
 from backbones.errors import InvalidInput
-from backbones.stable_diffusion import Description
 from heads.calibration import fit_temperature
 
 FIELD = "zero_shot_calibration"

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, cast
 
+from backbones.backbone import Description
 from backbones.engine import Engine
 from backbones.errors import InvalidInput
-from backbones.stable_diffusion import Description
 from heads.diffusion_classifier.race import Condition
 
 Combine = Literal["mean", "best_prompt"]

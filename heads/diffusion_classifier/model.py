@@ -9,8 +9,8 @@ from typing import Annotated, Literal
 
 from pydantic import StringConstraints
 
+from backbones.backbone import Backbone, Description
 from backbones.errors import InvalidInput
-from backbones.stable_diffusion import Backbone, Description
 from heads.diffusion_classifier.anytime import Budget, parse_budget
 from heads.diffusion_classifier.calibration import Calibration, Way, open_calibration
 from heads.task import Limits

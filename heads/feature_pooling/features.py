@@ -14,11 +14,11 @@ from pydantic import BaseModel, BeforeValidator, Field
 from torch import Tensor
 from torch.nn import functional
 
+from backbones.backbone import Backbone, Description
 from backbones.engine import Engine
 from backbones.errors import InvalidInput, ModelNotFound
 from backbones.noise_schedule import add_noise, content_key, seeded_noise
 from backbones.rows import Capture, Captures, UNetRow
-from backbones.stable_diffusion import Backbone, Description
 from heads.feature_pooling.blocks import resolve_blocks
 from heads.feature_pooling.pooling import pool
 from heads.feature_pooling.preprocess import Fit, check_image, fit_image, pixel_values

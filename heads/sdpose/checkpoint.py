@@ -20,6 +20,7 @@ from torch import Tensor
 from transformers import CLIPTextModel
 
 from backbones.errors import CheckpointError, InvalidInput, ModelNotFound
+from backbones.files import write_json
 from backbones.loading.added import POSE_CLASS
 from backbones.loading.diffusers_folder import load_part, load_tokenizer
 from backbones.loading.layouts import HEAD_FILE
@@ -195,7 +196,7 @@ def check_folder_for_fitted(folder: Path) -> None:
 def save_fitted(
     folder: Path, model: PoseModel, backbone: StableDiffusion, told: dict[str, Any], *, half: bool = False
 ) -> None:
-    """Write a fitted head, and what fine-tuning changed of the U-Net: beside and renamed.
+    """Write a fitted head, and what fine-tuning changed of the U-Net.
 
     `pose.json` goes first and comes last: where the writing ends early, the folder holds no network rather than a mix.
     told: kept in `pose.json` as it is. half: weights as float16.
@@ -219,8 +220,7 @@ def save_fitted(
         "told": told,
     }
     write_tensors({key: value.to(dtype) for key, value in model.head.state_dict().items()}, folder / HEAD_FILE)
-    (folder / "pose.part.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    (folder / "pose.part.json").replace(folder / POSE_FILE)
+    write_json(folder / POSE_FILE, content)
 
 
 def _save_changes(folder: Path, backbone: StableDiffusion, variant: str, *, half: bool) -> None:

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import BaseModel, Field
 
+from backbones.backbone import Backbone
 from backbones.engine import Engine
 from backbones.errors import InvalidInput, ModelNotFound
 from backbones.loading.registry import Entry
-from backbones.stable_diffusion import Backbone, StableDiffusion
+from backbones.stable_diffusion import StableDiffusion
 from heads.inputs import InputCounts, Inputs
 from heads.outputs import png_file
 from heads.results import Keypoints

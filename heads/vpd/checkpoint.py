@@ -239,7 +239,7 @@ def tapped_channels(backbone: StableDiffusion, variant: str = "") -> list[int]:
 
 
 def save_fitted(file: Path, network: nn.Module, fitted: FittedAs, *, half: bool = True) -> None:
-    """Write a fitted head beside and rename it: a safetensors file, in half precision unless told otherwise."""
+    """Write a fitted head as a safetensors file; half: in half precision."""
     told = {name: getattr(fitted, name) for name in FittedAs.__dataclass_fields__}
     tensors = {
         key: tensor.half() if half and tensor.is_floating_point() else tensor

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from backbones.backbone import Description
 from backbones.errors import InvalidInput
 from backbones.rows import Capture, Captures, UNetRow
-from backbones.stable_diffusion import Description
 
 TIMESTEP = 1
 LEVELS = 4

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from heads.vpd.depth_network import DepthNetwork
-from heads.vpd.features import Taps
+from heads.vpd.features import Taps, stacked
 from heads.vpd.referring_network import ReferringNetwork
 from heads.vpd.segmentation_network import SegmentationNetwork
 
@@ -89,7 +89,6 @@ Head = DepthHead | SegmentationHead | ReferringHead
 @torch.no_grad()
 def in_chunks(network: Any, pyramids: Sequence[Sequence[Tensor]], *arguments: Any, most: int = 8) -> list[Tensor]:
     """The network's output for each pyramid of (C, h, w) maps, computed in batches of `most`; one tensor a pyramid."""
-    from heads.vpd.features import stacked
 
     results: list[Tensor] = []
     for start in range(0, len(pyramids), most):

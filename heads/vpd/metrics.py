@@ -5,6 +5,7 @@ Source: `depth/utils_depth/metrics.py`, `refer/test.py` of wl-zhao/VPD; mmsegmen
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -116,7 +117,6 @@ class IoUCounts:
 
 
 def _iou_metric() -> Any:
-    import warnings
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -11,9 +11,10 @@ from weakref import WeakValueDictionary
 import torch
 from torch import Tensor
 
+from backbones.backbone import Backbone
 from backbones.errors import ModelNotFound
 from backbones.loading.registry import Entry
-from backbones.stable_diffusion import Backbone, StableDiffusion
+from backbones.stable_diffusion import StableDiffusion
 from heads.vpd.checkpoint import open_entry, open_head, read_fitted
 from heads.vpd.heads import DepthHead, Head, ReferringHead, SegmentationHead, Task
 

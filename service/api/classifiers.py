@@ -13,9 +13,9 @@ from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel
 from starlette.responses import Response
 
+from backbones.backbone import Description
 from backbones.engine import Engine
 from backbones.errors import InvalidInput
-from backbones.stable_diffusion import Description
 from heads.feature_pooling.blocks import resolve_blocks
 from service.api.bodies import request_bodies
 from service.api.classifier_bodies import (

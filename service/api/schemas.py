@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
 from pydantic_core import PydanticCustomError
 
-from backbones.stable_diffusion import Description
+from backbones.backbone import Description
 from heads.inputs import ImageAnswer
 from service.inputs.files import ImageSource, InputFiles
 from service.inputs.request_body import ImageBytes

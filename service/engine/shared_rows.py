@@ -9,10 +9,10 @@ from typing import Any
 
 from torch import Tensor
 
+from backbones.backbone import Description
 from backbones.engine import Engine, Result
 from backbones.noise_schedule import content_key
 from backbones.rows import Capture, Captures, UNetRow
-from backbones.stable_diffusion import Description
 
 Procedure = Callable[[Engine], Awaitable[Any]]
 

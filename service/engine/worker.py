@@ -17,11 +17,11 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from backbones.backbone import Backbone, Description
 from backbones.engine import Result
 from backbones.errors import Cancelled, DeadlinePassed, NotANumber
 from backbones.noise_schedule import content_key
 from backbones.rows import Captures, UNetRow
-from backbones.stable_diffusion import Backbone, Description
 from service.engine.batching import Entry, choose_batch
 from service.engine.caches import CacheFigures, TensorCache
 from service.engine.waiting import Asking, Kind, Request, WaitingLine

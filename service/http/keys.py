@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import hmac
 import json
@@ -191,7 +192,6 @@ def _parts(presented: str) -> tuple[str, str]:
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """Only one command at a time changes the file. Raises InvalidInput where its folder can not be written."""
-    import fcntl
 
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -7,17 +7,14 @@ import re
 import time
 import uuid
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.http.problems import problem_response
 from service.telemetry.metrics import Metrics
+from service.telemetry.tracing import Tracing
 from service.telemetry.usage import Usage
-
-if TYPE_CHECKING:
-    from service.telemetry.tracing import Tracing
 
 log = structlog.get_logger("diffsight")
 

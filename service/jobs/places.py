@@ -7,6 +7,9 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from fsspec.core import split_protocol
+from fsspec.implementations.local import LocalFileSystem
+
 from backbones.errors import InvalidInput
 
 _LOCAL = (None, "file", "local")
@@ -41,8 +44,6 @@ def check_item(path: str, file_system: Any, allowed: Sequence[str]) -> None:
 
 
 def _is_below(address: str, place: str) -> bool:
-    from fsspec.core import split_protocol
-    from fsspec.implementations.local import LocalFileSystem
 
     # A chain such as zip://a::https://b would open something else than it begins with.
     if "::" in address or ".." in re.split(r"[/\\]", address):

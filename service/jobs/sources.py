@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from fsspec.core import url_to_fs
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -161,8 +162,6 @@ class Reader:
 
 
 def opened(address: str) -> tuple[Any, str]:
-    from fsspec.core import url_to_fs
-
     """The fsspec file system of an address, and the path there. Raises InvalidInput where its package is missing."""
     try:
         fs, path = url_to_fs(address)

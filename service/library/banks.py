@@ -14,13 +14,16 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from backbones.backbone import Description
+from backbones.engine import Engine
+from backbones.rows import Bank
 from heads.diffews.bank import (
     VARIANT,
     BankForm,
@@ -29,13 +32,6 @@ from heads.diffews.bank import (
     bank_tensors,
     support_banks,
 )
-
-if TYPE_CHECKING:
-    import torch
-
-    from backbones.engine import Engine
-    from backbones.rows import Bank
-    from backbones.stable_diffusion import Description
 
 Pair = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 """A picture (H, W, 3) uint8 RGB and its mask (H, W) of 0 and 1."""

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from backbones.backbone import Description
 from backbones.engine import Engine
 from backbones.errors import InvalidInput
-from backbones.stable_diffusion import Description
 from service.errors import ChangedMeanwhile
 from service.library.classifiers import (
     Classifier,

@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
+from backbones.backbone import Description
 from backbones.engine import Engine
 from backbones.errors import Cancelled, InvalidInput
-from backbones.stable_diffusion import Description
 from heads.feature_pooling.fitted_head import (
     HeadClassifier,
     HeadPlan,

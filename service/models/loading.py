@@ -8,11 +8,12 @@ from typing import Any
 
 import torch
 
+from backbones.backbone import Backbone
 from backbones.errors import InvalidInput, ModelNotFound
 from backbones.loading.dit import is_dit_folder, load_dit_folder
 from backbones.loading.registry import Entry, default_folder, find_entry
 from backbones.loading.source import check_device, open_backbone
-from backbones.stable_diffusion import Backbone, StableDiffusion
+from backbones.stable_diffusion import StableDiffusion
 from heads.sdpose.checkpoint import is_whole_folder, open_whole_folder
 from heads.task import Task
 from service.engine.host_cpu import prepare_host

@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from backbones.backbone import Backbone
 from backbones.engine import Engine
 from backbones.errors import ModelNotFound
-from backbones.stable_diffusion import Backbone
 from heads.results import ClassMap
 from heads.sdpose.detectors import PERSON, Boxes, Detector, open_detector
 from heads.sdpose.pose import PersonFinder

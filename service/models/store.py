@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 import structlog
 import torch
 
+from backbones.backbone import Backbone, Description
 from backbones.errors import DiffsightError
 from backbones.rows import Capture, UNetRow
-from backbones.stable_diffusion import Backbone, Description
 from heads.task import Task
 from service.engine.worker import RowEngine
 from service.errors import NotReady

@@ -10,22 +10,19 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from threading import Thread
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from opentelemetry import trace
 from opentelemetry.trace import Span, SpanKind, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from starlette.types import Scope
+from torch import Tensor
 
 from backbones.errors import InvalidInput
+from backbones.rows import Captures, UNetRow
+from service.engine.worker import RequestEngine
 from service.settings.groups import TelemetrySettings
 from service.version import installed_version
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from backbones.rows import Captures, UNetRow
-    from service.engine.worker import RequestEngine
 
 Result = TypeVar("Result")
 

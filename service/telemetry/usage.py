@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from service.telemetry.tracing import RequestTrace
+from service.telemetry.tracing import RequestTrace
 
 
 @dataclass(slots=True)

@@ -18,10 +18,10 @@ from heads.results import Keypoints
 from heads.sdpose import codec, crops, metrics, openpose, skeletons
 from heads.sdpose.checkpoint import open_published
 from heads.sdpose.crops import Region
+from heads.sdpose.estimation import PoseModel, empty_context, estimate_poses, heatmaps, pose_rows, stacked_features
 from heads.sdpose.head import HeatmapHead
 from heads.sdpose.losses import heatmap_loss, pck
 from heads.sdpose.persons import Person, annotated_persons, detected_persons
-from heads.sdpose.estimation import PoseModel, empty_context, estimate_poses, heatmaps, pose_rows, stacked_features
 from tests.conformance.checks import Check, TrackedTensors, compare, exact, read_json, unchecked
 
 

@@ -69,7 +69,7 @@ def judged(function: Any, annotations: list[Any], *, polygons: bool = False) -> 
 @pytest.fixture(scope="module")
 def poses() -> Iterator[Server]:
     with running_server(backbone=str(PUBLISHED), pose=POSE) as running:
-        assert running.service.failure is None
+        assert running.state.models.failure is None
         yield running
 
 

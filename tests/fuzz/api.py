@@ -64,7 +64,7 @@ class Findings:
 def fuzzed_server() -> Iterator[Server]:
     """A real server with the embedded backbone and small limits."""
     with running_server(limits=LIMITS) as server:
-        assert server.service.failure is None
+        assert server.state.models.failure is None
         yield server
 
 

@@ -21,7 +21,6 @@ from heads.images import distinct_colours
 from heads.outputs import (
     METRES_PER_UNIT,
     Rle,
-    choose_format,
     class_map_png,
     class_masks,
     class_overlay,
@@ -43,7 +42,6 @@ from heads.results import ClassMap, DepthMap, Masks
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 MASKS = arrays(bool, st.tuples(st.integers(1, 24), st.integers(1, 24)))
-OFFERED = {"json": "application/json", "png16": "image/png", "npy": "application/x-npy", "colour": "image/png"}
 
 
 def opened(file: bytes) -> NDArray[Any]:
@@ -179,27 +177,6 @@ def test_a_box_has_four_corners() -> None:
     assert mask_answer(mask & ~mask, "", 0.0).bbox == [0, 0, 0, 0]
 
 
-@pytest.mark.parametrize(
-    ("asked", "accept", "expected"),
-    [
-        (None, "", "json"),
-        (None, "*/*", "json"),
-        (None, "text/html", "json"),
-        (None, "image/png", "png16"),
-        (None, "image/*;q=0.5, application/json;q=0.4", "png16"),
-        (None, "application/x-npy, application/json;q=0.9", "npy"),
-        (None, "image/png;q=0, application/json", "json"),
-        (None, "image/png;q=high", "png16"),
-        ("colour", "application/json", "colour"),
-    ],
-)
-def test_the_form_is_what_was_asked_or_accepted(asked: str | None, accept: str, expected: str) -> None:
-    assert choose_format(asked, accept, OFFERED) == expected
-
-
-def test_a_form_that_is_not_offered_is_refused() -> None:
-    with pytest.raises(InvalidInput, match="png16"):
-        choose_format("tiff", "", OFFERED)
 
 
 def test_arrays_read_back() -> None:

@@ -78,7 +78,7 @@ def test_a_backbone_that_is_not_there_is_told_and_kept(
     for path in ("/health/live", "/health/ready", "/v1/models"):
         problem = check_problem(server.client.get(path), 503, "not-ready")
         assert str(tmp_path) not in str(problem)
-    assert server.service.failure is not None
+    assert server.state.models.failure is not None
 
 
 def test_a_ready_server_says_so(server: Server) -> None:
@@ -100,7 +100,7 @@ def test_models_describes_the_backbone_and_the_engine(server: Server) -> None:
         "few_shot",
         "pose",
     }
-    assert answer["engine"]["max_waiting_rows"] == server.service.settings.engine.max_waiting_rows
+    assert answer["engine"]["max_waiting_rows"] == server.state.settings.engine.max_waiting_rows
 
 
 @pytest.fixture(scope="module")
@@ -178,4 +178,4 @@ def test_two_apps_in_one_process_do_not_share_metrics(server: Server) -> None:
 
 def test_a_caller_with_settings_of_the_environment_gets_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DIFFSIGHT_LIMITS__MAX_LABELS", "3")
-    assert create_app().state.service.settings.limits.max_labels == 3
+    assert create_app().state.state.settings.limits.max_labels == 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import subprocess
@@ -17,7 +18,7 @@ from backbones.errors import InvalidInput
 from backbones.loading.dit import load_dit_folder
 from heads.diffusion_classifier.anytime import Budget
 from heads.diffusion_classifier.classify import classify_anytime
-from service.jobs.tasks import task_parameters
+from service.jobs.parameters import prepare_job
 from tests.backbones.small_models import save_small_dit
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def by_class(start_server: StartServer, folder: Path) -> Server:
     server = start_server(backbone=str(folder))
-    assert server.service.failure is None
+    assert server.state.models.failure is None
     return server
 
 
@@ -135,11 +136,12 @@ def test_classes_without_words_above_them_make_a_tree(by_class: Server, png: byt
 
 
 def test_a_job_takes_labels_as_they_stand(by_class: Server) -> None:
-    assert task_parameters("zero-shot", {"labels": ["tench"]}, by_class.service.settings)["templates"] == ["{}"]
+    _, parameters = asyncio.run(prepare_job(by_class.state, "zero-shot", {"labels": ["tench"]}))
+    assert parameters["templates"] == ["{}"]
 
 
 def test_heads_of_a_u_net_do_not_go_with_it(start_server: StartServer, folder: Path) -> None:
-    failed = start_server(backbone=str(folder), heads={"depth": "some head"}).service.failure
+    failed = start_server(backbone=str(folder), heads={"depth": "some head"}).state.models.failure
     assert isinstance(failed, InvalidInput)
     assert failed.field == "heads.depth"
 

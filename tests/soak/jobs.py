@@ -232,7 +232,7 @@ def soak(folder: Path, *, images: int, kills: int, seed: int, backbone: str) -> 
 
 def default_backbone() -> str:
     """The embedded one where a pose network ships for it, else the small one of random weights."""
-    from service.pose import SHIPPED
+    from heads.sdpose.pose import POCKET as SHIPPED
 
     return "pocket" if SHIPPED.is_dir() else str(RANDOM)
 

@@ -22,9 +22,9 @@ from heads.diffews.checkpoint import load_few_shot
 from heads.diffews.episodes import drawn_episodes
 from heads.diffews.evaluate import run_episodes, scores_of
 from heads.sdpose.checkpoint import open_pose
-from service.dense import SHIPPED, open_dense_heads
-from service.pose import SHIPPED as POSE
-from service.settings.loader import Settings
+from heads.sdpose.pose import POCKET as POSE
+from heads.vpd.opening import POCKET as SHIPPED
+from heads.vpd.opening import open_task_head, shipped_head
 from training.datasets.dense_folder import DenseFolder, Task
 from training.dense_baselines import load_baselines
 from training.evaluate_dense import world_figures
@@ -54,9 +54,9 @@ def few_scenes(task: Task) -> DenseFolder:
 def test_a_shipped_dense_head_beats_its_guesses_by_far(
     backbone: StableDiffusion, task: Task, figure: str, better: int
 ) -> None:
-    heads = open_dense_heads(Settings(), backbone, (task,))
-    head = {"depth": heads.depth, "segmentation": heads.segmentation, "referring": heads.referring}[task]
-    assert head is not None, "fitted on another backbone than the one in the package: make pocket-heads"
+    file = shipped_head(task, backbone)
+    assert file is not None, "fitted on another backbone than the one in the package: make pocket-heads"
+    head = open_task_head(task, backbone, file)
     baselines = load_baselines(SHIPPED / f"{task}-baselines.safetensors")
     found = world_figures(DirectEngine(backbone), head, few_scenes(task), baselines)
     guess = found[f"mean_baseline_{figure}"]

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from backbones.files import write_file
 from training.world.captions import Seen, captions, referring_expressions
 from training.world.mannequin import KEYPOINTS, SKELETON
 from training.world.rendering import Keypoint, Renderer, Rendering
@@ -203,9 +204,7 @@ def _shard_file(folder: Path, index: int) -> Path:
 
 
 def _write_json(path: Path, content: object) -> None:
-    beside = path.with_name(path.name + ".new")
-    beside.write_text(json.dumps(content, separators=(",", ":")) + "\n", encoding="utf-8")
-    beside.replace(path)
+    write_file(path, f"{json.dumps(content, separators=(',', ':'))}\n".encode())
 
 
 def _write_picture(path: Path, picture: NDArray[Any]) -> None:

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from heads.sdpose.coco import coco_annotations, coco_category
 from service.jobs.formats.people import keypoints_of
 from service.jobs.store import Job, Record, canonical
 
@@ -17,12 +18,13 @@ def image_id(record: Record) -> Any:
 
 def coco(job: Job, records: Callable[[], Iterable[Record]]) -> Iterator[str]:
     """The results of any task that has persons or masks."""
-    return coco_persons(job, records) if job.task == "pose" else coco_masks(job, records)
+    first = next(iter(records()), None)
+    has_persons = first is not None and "persons" in (first.result or {})
+    return coco_persons(job, records) if has_persons else coco_masks(job, records)
 
 
 def coco_persons(job: Job, records: Callable[[], Iterable[Record]]) -> Iterator[str]:
     """`images`, then `annotations`, each in the job's order, in two readings; `categories` from the first image."""
-    from heads.sdpose.coco import coco_annotations, coco_category
 
     yield '{"info":{"description":"diffsight"},"licenses":[],"images":['
     category = ""

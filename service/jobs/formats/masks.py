@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+import numpy as np
+from numpy.typing import NDArray
+
+from heads.outputs import Rle, decode_rle
 
 # Bits in which Label Studio's stream tells lengths of runs.
 _SIZES = (3, 4, 8, 16)
@@ -15,14 +16,12 @@ _SIZES = (3, 4, 8, 16)
 
 def mask_of(told: Mapping[str, Any]) -> NDArray[np.bool_]:
     """The mask of a result, (H, W) bool."""
-    from heads.outputs import Rle, decode_rle
 
     return decode_rle(Rle(**told["rle"]))
 
 
 def row_runs(mask: NDArray[np.bool_]) -> list[int]:
     """Lengths of runs of a mask (H, W) bool row by row, of 0 and 1 in turn; the first is of 0, and may be 0."""
-    import numpy as np
 
     flat = mask.ravel()
     ends = np.flatnonzero(np.diff(flat, prepend=False, append=not flat[-1]))

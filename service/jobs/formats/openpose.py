@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
+from heads.sdpose.openpose import openpose_json
 from service.jobs.formats.people import keypoints_of
 from service.jobs.store import Job, Record, canonical
 
 
 def openpose(job: Job, records: Callable[[], Iterable[Record]]) -> Iterator[tuple[str, str]]:
     """`NAME_keypoints.json` a picture, below its own folder."""
-    from heads.sdpose.openpose import openpose_json
 
     for record in records():
         result = record.result or {}

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from heads.results import Keypoints
+import numpy as np
+
+from heads.results import Keypoints
 
 
 def keypoints_of(result: Mapping[str, Any]) -> Keypoints:
     """The result's persons; those whose box could not be looked at are left out."""
-    import numpy as np
-
-    from heads.results import Keypoints
 
     persons = [person for person in result["persons"] if not person["problem"]]
     names = tuple(result["names"])

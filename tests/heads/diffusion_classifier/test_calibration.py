@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 from datetime import UTC, datetime
@@ -12,9 +13,9 @@ import numpy as np
 import pytest
 
 from backbones.errors import InvalidInput
-from service.jobs.tasks import task_parameters
 from heads.diffusion_classifier.calibration import Calibration, Way, fit_way, read_calibration
-from service.settings.loader import load_settings
+from heads.diffusion_classifier.zero_shot import TASK
+from service.jobs.parameters import prepare_job
 
 if TYPE_CHECKING:
     from tests.conftest import Server, StartServer
@@ -43,8 +44,14 @@ def calibration(revision: str) -> Calibration:
 def calibrated(server: Server, start_server: StartServer, tmp_path_factory: pytest.TempPathFactory) -> Server:
     """A server with temperatures for its own weights."""
     file = tmp_path_factory.mktemp("calibration") / "zero-shot.json"
-    file.write_text(calibration(server.service.engine.model.description.revision).model_dump_json())
+    file.write_text(calibration(server.state.models.worker.model.description.revision).model_dump_json())
     return start_server(zero_shot_calibration=file)
+
+
+def calibration_of(server: Server) -> Calibration | None:
+    """The calibration that a server answers with."""
+    calibration: Calibration | None = server.state.models.for_task(TASK).head.calibration
+    return calibration
 
 
 def asked(png: bytes, **options: Any) -> dict[str, Any]:
@@ -81,7 +88,7 @@ def test_an_answer_is_calibrated_where_it_was_found_as_the_fit_was(
     calibrated: Server, png: bytes, options: dict[str, Any], fit: int | None, holds: bool
 ) -> None:
     answer = calibrated.client.post(ROUTE, json=asked(png, **options)).json()
-    fits = calibrated.service.calibration
+    fits = calibration_of(calibrated)
     assert fits is not None
     assert answer["temperature"] == (1.0 if fit is None else fits.fits[fit].temperature)
     assert answer["calibrated"] is holds
@@ -95,19 +102,19 @@ def test_a_temperature_of_one_s_own_comes_first(calibrated: Server, png: bytes) 
 def test_every_place_that_answers_zero_shot_says_so(calibrated: Server, png: bytes) -> None:
     seen = calibrated.client.post("/v1/perceive", json={**asked(png), "tasks": ["zero_shot"]}).json()
     assert seen["zero_shot"]["calibrated"] is True
-    (task,) = [one for one in calibrated.client.get("/v1/models").json()["tasks"] if one["task"] == "zero_shot"]
-    fits = calibrated.service.calibration
+    (task,) = [one for one in calibrated.client.get("/v1/models").json()["tasks"] if one["task"] == "zero-shot"]
+    fits = calibration_of(calibrated)
     assert fits is not None
     assert (task["defaults"]["calibrated"], task["defaults"]["temperature"]) == (True, fits.fits[0].temperature)
-    settings = calibrated.service.settings
-    assert task_parameters("zero-shot", {"labels": ["a"]}, settings)["temperature"] == fits.fits[0].temperature
-    assert task_parameters("zero-shot", {"labels": ["a"], "loss": "l1"}, settings)["temperature"] == 1.0
+    for options, temperature in (({}, fits.fits[0].temperature), ({"loss": "l1"}, 1.0)):
+        _, parameters = asyncio.run(prepare_job(calibrated.state, "zero-shot", {"labels": ["a"], **options}))
+        assert parameters["temperature"] == temperature
 
 
 def test_temperatures_of_other_weights_are_an_error_at_start_up(start_server: StartServer, tmp_path: Path) -> None:
     file = tmp_path / "other.json"
     file.write_text(calibration("other weights").model_dump_json())
-    failed = start_server(zero_shot_calibration=file).service.failure
+    failed = start_server(zero_shot_calibration=file).state.models.failure
     assert isinstance(failed, InvalidInput)
     assert "fit it again" in str(failed)
 
@@ -129,5 +136,4 @@ def test_what_is_no_calibration_is_told_by_place(tmp_path: Path) -> None:
         if text is not None:
             file.write_text(text)
         with pytest.raises(InvalidInput, match=name):
-            read_calibration(load_settings(zero_shot_calibration=file))
-    assert read_calibration(load_settings()) is None
+            read_calibration(file)

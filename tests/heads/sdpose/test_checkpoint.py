@@ -16,8 +16,8 @@ from backbones.engine import DirectEngine, complete
 from backbones.errors import CheckpointError, InvalidInput, ModelNotFound
 from backbones.loading.diffusers_folder import load_diffusers_folder
 from heads.sdpose.checkpoint import open_pose, open_published, save_fitted
-from heads.sdpose.head import HeatmapHead
 from heads.sdpose.estimation import PoseModel, estimate_poses
+from heads.sdpose.head import HeatmapHead
 from heads.sdpose.skeletons import COCO_17
 from tests.heads.sdpose.conftest import PUBLISHED, SIZE
 

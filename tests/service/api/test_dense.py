@@ -38,7 +38,7 @@ def heads_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def dense(heads_folder: Path, start_server: StartServer) -> Server:
     names = ("depth", "segmentation", "referring")
     running = start_server(heads={name: str(heads_folder / f"{name}.safetensors") for name in names})
-    assert running.service.failure is None
+    assert running.state.models.failure is None
     return running
 
 
@@ -176,7 +176,7 @@ def test_without_a_head_the_answer_names_the_setting(
     heads_folder: Path, start_server: StartServer, png: bytes, check_problem: Any
 ) -> None:
     running = start_server(heads={"depth": str(heads_folder / "depth.safetensors")})
-    assert running.service.failure is None
+    assert running.state.models.failure is None
     bare = start_server(backbone=str(WITHOUT_HEADS))
     problem = check_problem(post(bare, "/v1/segmentation/referring", png, {"expression": "a"}), 404, "model-not-found")
     assert "DIFFSIGHT_HEADS__REFERRING" in problem["hint"]
@@ -185,4 +185,4 @@ def test_without_a_head_the_answer_names_the_setting(
 
 def test_a_head_that_is_not_there_fails_the_start(start_server: StartServer, tmp_path: Path) -> None:
     running = start_server(heads={"depth": str(tmp_path / "nothing.safetensors")})
-    assert "diffsight fit depth" in str(running.service.failure)
+    assert "diffsight fit depth" in str(running.state.models.failure)

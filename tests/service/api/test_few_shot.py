@@ -114,9 +114,9 @@ def test_a_concept_answers_as_its_pictures_do(few_shot: Server) -> None:
 
 def test_only_new_shots_are_encoded(few_shot: Server) -> None:
     concept = made(few_shot, 3, 4)
-    computed = few_shot.service.banks.figures.computed
+    computed = few_shot.state.library.banks.figures.computed
     changed = few_shot.client.patch(f"/v1/concepts/{concept['id']}", json={**supports(4, 5), "name": "box"}).json()
-    assert few_shot.service.banks.figures.computed == computed + 1
+    assert few_shot.state.library.banks.figures.computed == computed + 1
     assert len(changed["shots"]) == 3
     assert changed["name"] == "box"
     assert "was there already" in changed["notes"][0]
@@ -124,7 +124,7 @@ def test_only_new_shots_are_encoded(few_shot: Server) -> None:
     fewer = few_shot.client.patch(f"/v1/concepts/{concept['id']}", json={"remove_shots": [first]}).json()
     assert [shot["id"] for shot in fewer["shots"]] == [shot["id"] for shot in changed["shots"][1:]]
     assert few_shot.client.get(f"/v1/concepts/{concept['id']}").json()["shots"] == fewer["shots"]
-    assert few_shot.service.banks.figures.computed == computed + 1
+    assert few_shot.state.library.banks.figures.computed == computed + 1
 
 
 def test_concepts_and_their_banks_survive_a_restart(
@@ -136,8 +136,8 @@ def test_concepts_and_their_banks_survive_a_restart(
     assert concept["id"] in [one["id"] for one in again.client.get("/v1/concepts").json()["concepts"]]
     after = asked(again, concepts=[concept["id"]]).json()
     assert (decoded(after) == decoded(before)).all()
-    assert again.service.banks.figures.disk == 1
-    assert again.service.banks.figures.computed == 0
+    assert again.state.library.banks.figures.disk == 1
+    assert again.state.library.banks.figures.computed == 0
 
 
 def test_banks_without_room_are_computed_again(
@@ -149,7 +149,7 @@ def test_banks_without_room_are_computed_again(
     for _ in range(2):
         answer = asked(poor, concepts=[concept["id"]]).json()
         assert answer["rows"] == 3
-    assert poor.service.banks.figures.computed == 4
+    assert poor.state.library.banks.figures.computed == 4
     # The hidden states give what keys and values give.
     assert (decoded(answer) == decoded(asked(few_shot, concepts=[concept["id"]]).json())).mean() > 0.99
 
@@ -163,7 +163,7 @@ def test_a_full_device_hands_banks_down_to_the_host(
     server = start_server(few_shot={"weights": str(weights), **small}, data_folder=data_folder)
     asked(server, concepts=[concept["id"]])
     asked(server, concepts=[concept["id"]])
-    figures = server.service.banks.figures
+    figures = server.state.library.banks.figures
     assert figures.computed == 3
     assert figures.host >= 2
 
@@ -323,4 +323,4 @@ def test_a_server_without_weights_says_so(start_server: StartServer, check_probl
 
 def test_weights_that_do_not_fit_stop_the_start(start_server: StartServer, tmp_path: Path) -> None:
     broken = start_server(few_shot={"weights": str(tmp_path)})
-    assert "holds no U-Net" in str(broken.service.failure)
+    assert "holds no U-Net" in str(broken.state.models.failure)

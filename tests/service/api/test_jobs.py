@@ -38,7 +38,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def jobs(data: Path, pictures: Path) -> Iterator[Server]:
     given = {**QUICK, "sources": (str(pictures), "memory://shared/pictures")}
     with running_server(data_folder=data, jobs=given, data_bytes=200_000) as running:
-        assert running.service.failure is None
+        assert running.state.models.failure is None
         yield running
 
 

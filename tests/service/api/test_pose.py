@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from pydantic import BaseModel
 
-from service.api.pose import CocoPoses, OpenPosePeople, PoseAnswer
+from heads.sdpose.pose import CocoPoses, OpenPosePeople
 from tests.conftest import Server, running_server
 
 PUBLISHED = Path(__file__).parents[2] / "conformance/fixtures/sdpose/wholebody/checkpoint"
@@ -25,7 +26,7 @@ BOXES = [[2.0, 1.0, 20.0, 25.0], [15.5, -4.0, 30.0, 40.0]]
 @pytest.fixture(scope="module")
 def poses() -> Iterator[Server]:
     with running_server(backbone=str(PUBLISHED), pose=POSE) as running:
-        assert running.service.failure is None
+        assert running.state.models.failure is None
         yield running
 
 
@@ -109,10 +110,10 @@ def test_accept_chooses_the_picture(poses: Server, png: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("form", "model"), [("json", PoseAnswer), ("coco", CocoPoses), ("openpose_json", OpenPosePeople)]
+    ("form", "model"), [("json", answer_model(TASK)), ("coco", CocoPoses), ("openpose_json", OpenPosePeople)]
 )
 def test_every_json_form_is_one_of_the_document(
-    poses: Server, png: bytes, form: str, model: type[PoseAnswer | CocoPoses | OpenPosePeople]
+    poses: Server, png: bytes, form: str, model: type[BaseModel]
 ) -> None:
     answer = ask(poses, png, boxes=BOXES, format=form).json()
     assert model.model_validate(answer).model_dump().keys() == answer.keys()
@@ -188,4 +189,4 @@ def test_bad_images_are_refused(poses: Server, bad_images: dict[str, bytes], che
 
 def test_a_checkpoint_that_is_not_there_fails_the_start() -> None:
     with running_server(pose={"checkpoint": "/nowhere/SDPose"}) as running:
-        assert "/nowhere/SDPose" in str(running.service.failure)
+        assert "/nowhere/SDPose" in str(running.state.models.failure)

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
 from backbones.errors import DeadlinePassed, InvalidInput
-from service.api.streams import Tell, event_stream, wants_events
+from service.api.streams import Report, event_stream, wants_events
 
 
 class Told(BaseModel):
@@ -29,10 +29,10 @@ async def streamed(work: object) -> str:
 
 
 def test_progress_comes_before_the_answer() -> None:
-    async def work(tell: Tell) -> BaseModel:
-        tell(Told(number=1))
+    async def work(report: Report) -> BaseModel:
+        report(Told(number=1))
         await asyncio.sleep(0)
-        tell(Told(number=2))
+        report(Told(number=2))
         return Told(number=3)
 
     assert asyncio.run(streamed(work)) == (
@@ -43,8 +43,8 @@ def test_progress_comes_before_the_answer() -> None:
 
 
 def test_an_error_after_the_first_event_is_the_last_event() -> None:
-    async def work(tell: Tell) -> BaseModel:
-        tell(Told(number=1))
+    async def work(report: Report) -> BaseModel:
+        report(Told(number=1))
         raise DeadlinePassed("too late", hint="be quick")
 
     first, last = asyncio.run(streamed(work)).strip().split("\n\n")
@@ -54,7 +54,7 @@ def test_an_error_after_the_first_event_is_the_last_event() -> None:
 
 
 def test_an_error_before_the_first_event_keeps_its_own_status() -> None:
-    async def work(tell: Tell) -> BaseModel:
+    async def work(report: Report) -> BaseModel:
         raise InvalidInput("labels", "none")
 
     with pytest.raises(InvalidInput):
@@ -64,8 +64,8 @@ def test_an_error_before_the_first_event_keeps_its_own_status() -> None:
 def test_a_reader_that_leaves_ends_the_work() -> None:
     ended = []
 
-    async def work(tell: Tell) -> BaseModel:
-        tell(Told(number=1))
+    async def work(report: Report) -> BaseModel:
+        report(Told(number=1))
         try:
             await asyncio.Event().wait()
         finally:

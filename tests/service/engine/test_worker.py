@@ -12,10 +12,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from backbones.backbone import Description
 from backbones.engine import DirectEngine, Result, complete
 from backbones.errors import Cancelled, DeadlinePassed, InvalidInput, NotANumber, Overloaded
 from backbones.rows import Capture, Captures, UNetRow
-from backbones.stable_diffusion import Description, StableDiffusion
+from backbones.stable_diffusion import StableDiffusion
 from heads.diffusion_classifier.classify import classify
 from heads.diffusion_classifier.schedule import Schedule
 from service.engine.worker import BULK_TURN, RequestEngine, RowEngine

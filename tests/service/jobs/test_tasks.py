@@ -38,7 +38,7 @@ def everything(
         data_folder=tmp_path_factory.mktemp("data"),
         jobs={"poll_seconds": 0.1},
     )
-    assert running.service.failure is None
+    assert running.state.models.failure is None
     return running
 
 

@@ -77,7 +77,7 @@ def studio(png: bytes) -> Iterator[str]:
 def poses(studio: str) -> Iterator[Server]:
     given: dict[str, Any] = {"label_studio": {"url": studio, "api_key": TOKEN}}
     with running_server(backbone=str(PUBLISHED), pose=POSE, **given) as running:
-        assert running.service.failure is None
+        assert running.state.models.failure is None
         yield running
 
 

@@ -1,4 +1,4 @@
-"""service/requests.py on real servers: many at once, hung-up clients, overload, deadlines."""
+"""service/run_task.py on real servers: many at once, hung-up clients, overload, deadlines."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
 @contextmanager
 def hanging_request(server: Server, png: bytes) -> Iterator[socket.socket]:
     """A long request that was sent and is being worked on; the socket is the client's end."""
-    rows = sum(server.service.engine.figures().rows_by_task.values())
+    rows = sum(server.state.models.worker.figures().rows_by_task.values())
     query = urlencode(LONG, doseq=True)
     host, port = server.url.removeprefix("http://").split(":")
     head = f"POST {ROUTE}?{query} HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: {len(png)}\r\n\r\n"
     with closing(socket.create_connection((host, int(port)))) as connection:
         connection.sendall(head.encode() + png)
-        until(lambda: server.service.engine.figures().rows_total > rows)
+        until(lambda: server.state.models.worker.figures().rows_total > rows)
         yield connection
 
 
@@ -71,11 +71,11 @@ def test_sixteen_at_once_answer_as_each_alone(server: Server, png: bytes, odd_im
 
 
 def test_a_hung_up_client_has_its_rows_dropped(server: Server, png: bytes) -> None:
-    before = server.service.engine.figures()
+    before = server.state.models.worker.figures()
     with hanging_request(server, png):
-        assert server.service.engine.figures().waiting_rows > 0
-    until(lambda: server.service.engine.figures().requests_open == 0)
-    after = server.service.engine.figures()
+        assert server.state.models.worker.figures().waiting_rows > 0
+    until(lambda: server.state.models.worker.figures().requests_open == 0)
+    after = server.state.models.worker.figures()
     assert after.waiting_rows == 0
     assert after.cancelled_rows_total > before.cancelled_rows_total
     assert after.rows_total - before.rows_total < 1000
@@ -86,8 +86,8 @@ def test_others_are_answered_while_a_long_request_runs(server: Server, png: byte
     with hanging_request(server, png):
         answer = server.client.post("/v1/features", content=png, headers=PICTURE)
         assert answer.status_code == 200
-        assert server.service.engine.figures().waiting_rows > 0
-    until(lambda: server.service.engine.figures().requests_open == 0)
+        assert server.state.models.worker.figures().waiting_rows > 0
+    until(lambda: server.state.models.worker.figures().requests_open == 0)
 
 
 def test_a_full_line_is_answered_429_with_when_to_come_again(
@@ -99,7 +99,7 @@ def test_a_full_line_is_answered_429_with_when_to_come_again(
         check_problem(response, 429, "overloaded")
         assert int(response.headers["retry-after"]) >= 1
         assert server.client.get("/v1/models").json()["engine"]["queue_fraction"] > 0
-    until(lambda: server.service.engine.figures().requests_open == 0)
+    until(lambda: server.state.models.worker.figures().requests_open == 0)
     assert server.client.post("/v1/features", content=png, headers=PICTURE).status_code == 200
     assert 'diffsight_rejected_total{reason="overloaded"} 1.0' in server.client.get("/metrics").text
 
@@ -112,8 +112,8 @@ def test_the_servers_own_deadline_holds_where_none_or_a_later_one_is_given(
         response = server.client.post(ROUTE, content=png, params={**LONG, **options}, headers=PICTURE)
         problem = check_problem(response, 504, "deadline-passed")
         assert "0.3" in problem["detail"] or "deadline" in problem["detail"]
-    until(lambda: server.service.engine.figures().requests_open == 0)
-    assert server.service.engine.figures().waiting_rows == 0
+    until(lambda: server.state.models.worker.figures().requests_open == 0)
+    assert server.state.models.worker.figures().waiting_rows == 0
 
 
 def test_a_server_that_stops_tells_who_waits(start_server: StartServer, png: bytes, check_problem: Any) -> None:
@@ -121,7 +121,7 @@ def test_a_server_that_stops_tells_who_waits(start_server: StartServer, png: byt
     body = {"image": base64.b64encode(png).decode(), **LONG}
     with ThreadPoolExecutor(1) as pool, httpx2.Client(base_url=server.url, timeout=60) as client:
         waiting = pool.submit(client.post, ROUTE, json=body)
-        until(lambda: server.service.engine.figures().waiting_rows > 0)
-        server.service.stop()
+        until(lambda: server.state.models.worker.figures().waiting_rows > 0)
+        server.state.models.stop()
         check_problem(waiting.result(), 503, "stopping")
     check_problem(server.client.post("/v1/features", content=png, headers=PICTURE), 503, "not-ready")

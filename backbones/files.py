@@ -1,0 +1,136 @@
+"""Files and folders that are whole or not there: written beside their place, forced to the disk, and renamed.
+
+What lies beside is hidden and named `.NAME.RANDOM.part`. A writer that fails removes it. A process that is killed
+leaves it there, and `remove_leftovers` deletes it later.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import shutil
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+_LEFTOVER = re.compile(r"\..+\.[0-9a-f]{12}\.part")
+_NAME_LENGTH = 40  # 160 bytes at most, so that long names stay within the 255 bytes of a file system
+
+
+def write_file(path: Path, content: bytes | Iterable[bytes], *, mode: int = 0o666) -> None:
+    """Write a file whole: its bytes, or the pieces of it in order. Creates no folder.
+
+    mode: permissions of the file, of which the umask takes its part, as for any new file.
+    Raises OSError if it cannot be written; the old file then stays. What `content` raises passes through, too.
+    """
+    with replacing(path, mode=mode) as file:
+        file.writelines([content] if isinstance(content, bytes) else content)
+
+
+def write_json(path: Path, content: object, *, mode: int = 0o666) -> None:
+    """Write a JSON file whole, indented by two. Raises what `write_file` raises."""
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    write_file(path, text.encode(), mode=mode)
+
+
+@contextmanager
+def replacing(path: Path, *, mode: int = 0o666) -> Iterator[BinaryIO]:
+    """An open binary file, which takes the place of `path` when the block ends, and disappears if the block raises."""
+    with replacing_path(path, mode=mode) as beside, beside.open("r+b") as file:
+        yield file
+
+
+@contextmanager
+def replacing_path(path: Path, *, mode: int = 0o666) -> Iterator[Path]:
+    """The path of an empty file for a library that wants a path. It ends as in `replacing`.
+
+    The path ends in `.part`: name the format to a library that reads it from the ending.
+    """
+    beside = name_beside(path)
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    try:
+        permissions = os.fstat(descriptor).st_mode & 0o777
+        os.close(descriptor)
+        yield beside
+        # safetensors puts a new file here, which only its owner may read.
+        if beside.stat().st_mode & 0o777 != permissions:
+            beside.chmod(permissions)
+        _force_to_disk(beside)
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+    _force_folder_to_disk(path.parent)
+
+
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """An empty folder, which takes the place of `path` with all its files when the block ends.
+
+    It disappears if the block raises. The folder above is created if it is missing. Where a folder is replaced, there
+    is a moment with neither of the two.
+    """
+    beside, old = name_beside(path), name_beside(path)
+    beside.mkdir(parents=True)
+    try:
+        yield beside
+        for file in beside.rglob("*"):
+            _force_folder_to_disk(file) if file.is_dir() else _force_to_disk(file)
+        _force_folder_to_disk(beside)
+        with suppress(FileNotFoundError):
+            path.rename(old)
+        try:
+            beside.rename(path)
+        except OSError:
+            with suppress(FileNotFoundError):
+                old.rename(path)
+            raise
+    finally:
+        for folder in (beside, old):
+            shutil.rmtree(folder, ignore_errors=True)
+    _force_folder_to_disk(path.parent)
+
+
+def remove_folder(path: Path) -> None:
+    """Delete a folder with all its files: at once out of sight, then file by file.
+
+    Raises OSError if it is not there, or cannot be renamed.
+    """
+    beside = name_beside(path)
+    path.rename(beside)
+    shutil.rmtree(beside)
+
+
+def remove_leftovers(folder: Path, older_than_seconds: float) -> None:
+    """Delete what killed writers left directly in a folder. Younger files may be of a writer that is still running."""
+    latest = time.time() - older_than_seconds
+    for path in folder.glob(".*.part"):
+        with suppress(OSError):
+            if not _LEFTOVER.fullmatch(path.name) or path.stat().st_mtime > latest:
+                continue
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+
+
+def name_beside(path: Path) -> Path:
+    """A new hidden name in the folder of `path`, for what will take its place."""
+    return path.with_name(f".{path.name[:_NAME_LENGTH]}.{secrets.token_hex(6)}.part")
+
+
+def _force_to_disk(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _force_folder_to_disk(folder: Path) -> None:
+    # Some file systems refuse, and a folder may be writable and not readable: its files are safe already.
+    with suppress(OSError):
+        _force_to_disk(folder)
