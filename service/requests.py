@@ -18,7 +18,7 @@ from service.models.loading import service_of
 from service.telemetry.tracing import admitted, stage, watched
 
 if TYPE_CHECKING:
-    from service.engine.worker import RequestEngine
+    from service.engine.session import Session
 
 Result = TypeVar("Result")
 
@@ -27,7 +27,7 @@ async def ask(
     request: Request,
     task: str,
     images: Sequence[bytes | ImageUrl | ArchivedFile],
-    procedure: Callable[[RequestEngine, Sequence[DecodedImage]], Awaitable[Result]],
+    procedure: Callable[[Session, Sequence[DecodedImage]], Awaitable[Result]],
     *,
     names: Sequence[str] | None = None,
     bulk: bool = False,
@@ -61,7 +61,7 @@ async def ask(
                 for data, name in zip(files, called, strict=True)
             ]
         timings["decode"] = time.perf_counter() - started
-        with service.engine.request(task, bulk=bulk, deadline_seconds=seconds - sum(timings.values())) as engine:
+        with service.engine.session(task, bulk=bulk, deadline_seconds=seconds - sum(timings.values())) as engine:
             try:
                 return await procedure(watched(engine, trace), decoded)
             finally:

@@ -35,7 +35,7 @@ from service.requests import ask, fetched, image_names
 from service.settings.groups import LimitSettings
 
 if TYPE_CHECKING:
-    from service.engine.worker import RequestEngine
+    from service.engine.session import Session
     from service.library.classifiers import Classifier, Examples, FeatureOptions
 
 router = APIRouter(tags=["classification"])
@@ -93,7 +93,7 @@ async def fit_classifier(request: Request) -> FittedAnswer:
     if asked.head == "logistic" and asked.head_options is not None:
         raise InvalidInput("head_options", "they go with a released head", hint="send head too, or leave them out")
 
-    async def fit(engine: RequestEngine, _: Sequence[object]) -> tuple[Stored, Classifier, int, int]:
+    async def fit(engine: Session, _: Sequence[object]) -> tuple[Stored, Classifier, int, int]:
         head = await released_head(engine, asked.head, (asked.head_options or HeadRequest()).model_dump(), options)
         examples, duplicates = (None, 0) if of_job is None else joined(None, of_job)
         if images or examples is None:
@@ -129,7 +129,7 @@ async def grow_classifier(request: Request, classifier: str) -> FittedAnswer:
 
     from service.library.classifiers import as_tensors, check_usable, fitted, joined
 
-    async def grow(engine: RequestEngine, _: Sequence[object]) -> tuple[Stored, Classifier, int, int]:
+    async def grow(engine: Session, _: Sequence[object]) -> tuple[Stored, Classifier, int, int]:
         for tries_left in reversed(range(_MOST_TRIES)):
             stored, old = await read_classifier(service, classifier)
             check_usable(old.about, engine.backbone)
@@ -313,7 +313,7 @@ async def read_classifier(service: Service, classifier: str) -> tuple[Stored, Cl
 
 async def _examples(
     request: Request,
-    engine: RequestEngine,
+    engine: Session,
     images: Sequence[ImageSource],
     labels: Sequence[str],
     options: FeatureOptions,

@@ -30,7 +30,7 @@ from service.models.loading import service_of
 from service.requests import ask
 
 if TYPE_CHECKING:
-    from service.engine.worker import RequestEngine
+    from service.engine.session import Session
     from service.library.classifiers import Classifier
 
 router = APIRouter(tags=["classification"])
@@ -114,7 +114,7 @@ async def classify_fitted(request: Request, classifier: str) -> ClassifyAnswer:
     # From here on the classifier is in memory: who deletes or changes it now does not disturb this request.
     check_usable(read.about, backbone)
 
-    async def classified(engine: RequestEngine, images: Sequence[DecodedImage]) -> tuple[list[ImageClass], int]:
+    async def classified(engine: Session, images: Sequence[DecodedImage]) -> tuple[list[ImageClass], int]:
         vectors, _ = await vectors_of_images(engine, service.vectors, images, read.about.features)
         answers = await engine.run_on_host(image_classes, read, vectors, images, asked.top)
         return answers, engine.rows

@@ -21,7 +21,7 @@ from service.models.loading import Service, service_of
 from service.requests import ask
 
 if TYPE_CHECKING:
-    from service.engine.worker import RequestEngine
+    from service.engine.session import Session
     from service.library.banks import Pair, Shot
     from service.library.concepts import ConceptAbout
 
@@ -104,7 +104,7 @@ async def make_concept(request: Request) -> ConceptAnswer:
     asked = await read_request(request, ConceptRequest, service.settings.limits)
     check_pairs(asked.images, asked.masks, service, "masks")
 
-    async def make(engine: RequestEngine, decoded: Sequence[DecodedImage]) -> ConceptAnswer:
+    async def make(engine: Session, decoded: Sequence[DecodedImage]) -> ConceptAnswer:
         from service.library.concepts import described
 
         pairs, notes = await read_pairs(service, engine, decoded)
@@ -135,7 +135,7 @@ async def change_concept(request: Request, concept: str) -> ConceptAnswer:
         raise InvalidInput("images", "nothing to change", hint="send images with masks, remove_shots, or a name")
     store = store_of(service)
 
-    async def change(engine: RequestEngine, decoded: Sequence[DecodedImage]) -> ConceptAnswer:
+    async def change(engine: Session, decoded: Sequence[DecodedImage]) -> ConceptAnswer:
         from service.library.concepts import ConceptAbout, changed
 
         old, tensors = await asyncio.to_thread(store.read, concept)
@@ -214,7 +214,7 @@ def check_pairs(images: Sequence[object], masks: Sequence[object], service: Serv
 
 
 async def read_pairs(
-    service: Service, engine: RequestEngine, decoded: Sequence[DecodedImage]
+    service: Service, engine: Session, decoded: Sequence[DecodedImage]
 ) -> tuple[list[Pair], list[str]]:
     """The supports in a request's pictures, of which the first half are images and the second their masks."""
     from service.library.concepts import checked_pairs
@@ -224,14 +224,14 @@ async def read_pairs(
     return await asyncio.to_thread(checked_pairs, arrays[:half], arrays[half:], image_size(service, engine))
 
 
-def image_size(service: Service, engine: RequestEngine) -> int:
+def image_size(service: Service, engine: Session) -> int:
     """The side that pictures are squashed to."""
     from heads.diffews.preprocess import input_size
 
     return service.settings.few_shot.image_size or input_size(engine.backbone)
 
 
-async def warm(service: Service, engine: RequestEngine, about: ConceptAbout, tensors: object) -> None:
+async def warm(service: Service, engine: Session, about: ConceptAbout, tensors: object) -> None:
     """Compute the banks of a concept that are not there yet, and keep them."""
     from service.library.concepts import shots_of
 

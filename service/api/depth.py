@@ -41,7 +41,7 @@ from service.requests import ask
 
 if TYPE_CHECKING:
     from heads.results import DepthMap
-    from service.engine.worker import RequestEngine
+    from service.engine.session import Session
 
 router = APIRouter(tags=["depth"])
 
@@ -117,7 +117,7 @@ async def depth(request: Request) -> Response:
     asked = await read_request(request, DepthRequest, service.settings.limits)
     form = choose_format(asked.format, request.headers.get("accept", ""), FORMATS)
 
-    async def found(engine: RequestEngine, images: Sequence[DecodedImage]) -> tuple[DepthMap, DecodedImage, int]:
+    async def found(engine: Session, images: Sequence[DecodedImage]) -> tuple[DepthMap, DecodedImage, int]:
         from heads.vpd.depth import predict_depth
 
         got = await predict_depth(

@@ -33,7 +33,7 @@ from service.settings.groups import LimitSettings
 
 if TYPE_CHECKING:
     from heads.results import Embeddings
-    from service.engine.worker import RequestEngine
+    from service.engine.session import Session
 
 router = APIRouter(tags=["features"])
 
@@ -136,7 +136,7 @@ async def features(request: Request) -> Response:
     check_counts(asked, len(files), limits)
     as_npy = (asked.format or ("npy" if NPY in request.headers.get("accept", "") else "json")) == "npy"
 
-    async def pooled(engine: RequestEngine, images: Sequence[DecodedImage]) -> tuple[Embeddings, FeaturesAnswer]:
+    async def pooled(engine: Session, images: Sequence[DecodedImage]) -> tuple[Embeddings, FeaturesAnswer]:
         from heads.feature_pooling.features import pooled_features
 
         got = await pooled_features(

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from backbones.rows import Bank
     from heads.results import ConceptMask
-    from service.engine.worker import RequestEngine
+    from service.engine.session import Session
     from service.library.banks import Shot
 
 router = APIRouter(tags=["few-shot segmentation"])
@@ -138,7 +138,7 @@ async def few_shot_segmentation(request: Request) -> Response:
         check_pairs(images, masks, service, "support_masks")
     form = choose_format(asked.format, request.headers.get("accept", ""), FORMATS)
 
-    async def found(engine: RequestEngine, decoded: Sequence[DecodedImage]) -> tuple[FewShotAnswer, bytes]:
+    async def found(engine: Session, decoded: Sequence[DecodedImage]) -> tuple[FewShotAnswer, bytes]:
         query, *supports = decoded
         names, ids, shots, notes = await shown_concepts(service, engine, asked, supports)
         results = await concept_masks(service, engine, asked, query, shots)
@@ -164,7 +164,7 @@ async def few_shot_segmentation(request: Request) -> Response:
 
 
 async def shown_concepts(
-    service: Service, engine: RequestEngine, asked: FewShotRequest, supports: Sequence[DecodedImage]
+    service: Service, engine: Session, asked: FewShotRequest, supports: Sequence[DecodedImage]
 ) -> tuple[list[str], list[str], list[list[Shot]], list[str]]:
     """Name, id and shots of each concept, and notes. Raises NothingStored for an id that is not there."""
     from service.library.banks import Shot, shot_id
@@ -180,7 +180,7 @@ async def shown_concepts(
 
 
 async def concept_masks(
-    service: Service, engine: RequestEngine, asked: FewShotRequest, query: DecodedImage, concepts: list[list[Shot]]
+    service: Service, engine: Session, asked: FewShotRequest, query: DecodedImage, concepts: list[list[Shot]]
 ) -> list[ConceptMask]:
     """Each concept's mask: banks from the cache, then all queries in one asking."""
     from heads.diffews.bank import concatenated, sampled
@@ -203,7 +203,7 @@ async def concept_masks(
 
 
 def _encoded(
-    engine: RequestEngine,
+    engine: Session,
     form: str,
     query: DecodedImage,
     results: Sequence[ConceptMask],

@@ -32,7 +32,7 @@ from service.settings.groups import LimitSettings
 if TYPE_CHECKING:
     from heads.diffusion_classifier.label_tree import Label
     from heads.results import LabelPath
-    from service.engine.worker import RequestEngine
+    from service.engine.session import Session
 
 router = APIRouter(tags=["classification"])
 
@@ -139,7 +139,7 @@ async def label_tree(request: Request) -> LabelTreeAnswer | Response:
     root = read_tree(asked.tree, len(templates), settings.limits)
     budget = choose_budget(asked.budget, settings.limits)
 
-    async def classified(engine: RequestEngine, images: Sequence[DecodedImage], tell: Tell | None) -> LabelTreeAnswer:
+    async def classified(engine: Session, images: Sequence[DecodedImage], tell: Tell | None) -> LabelTreeAnswer:
         from heads.diffusion_classifier.label_tree import classify_tree
 
         found = await classify_tree(

@@ -25,7 +25,7 @@ from service.models.loading import service_of
 from service.requests import ask
 
 if TYPE_CHECKING:
-    from service.engine.worker import RequestEngine
+    from service.engine.session import Session
 
 router = APIRouter(tags=["classification"])
 
@@ -98,7 +98,7 @@ async def match_image_text(request: Request) -> MatchAnswer:
             hint="send a larger interval, or fewer captions or images",
         )
 
-    async def matched(engine: RequestEngine, images: Sequence[DecodedImage]) -> MatchAnswer:
+    async def matched(engine: Session, images: Sequence[DecodedImage]) -> MatchAnswer:
         found = await match(
             engine, [image.array for image in images], asked.captions, interval=asked.interval, loss=asked.loss
         )

@@ -37,8 +37,8 @@ from service.requests import ask
 
 if TYPE_CHECKING:
     from backbones.engine import Engine
+    from service.engine.session import Session
     from service.engine.shared_rows import Procedure
-    from service.engine.worker import RequestEngine
     from service.models.loading import Service
 
 router = APIRouter(tags=["perceive"])
@@ -115,7 +115,7 @@ async def perceive(request: Request) -> Response:
     asked = await read_request(request, PerceiveRequest, service.settings.limits)
     check(asked, service)
 
-    async def found(engine: RequestEngine, images: Sequence[DecodedImage]) -> tuple[dict[str, Any], DecodedImage, int]:
+    async def found(engine: Session, images: Sequence[DecodedImage]) -> tuple[dict[str, Any], DecodedImage, int]:
         from service.engine.shared_rows import perceive as run_together
 
         procedures: dict[str, Procedure] = {task: procedure(task, asked, service, images[0]) for task in asked.tasks}

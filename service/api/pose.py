@@ -29,7 +29,7 @@ from service.settings.groups import PoseSettings
 
 if TYPE_CHECKING:
     from heads.results import Keypoints
-    from service.engine.worker import RequestEngine
+    from service.engine.session import Session
     from service.pose import FoundPoses
 
 router = APIRouter(tags=["pose"])
@@ -159,7 +159,7 @@ async def pose(request: Request) -> Response:
     if form in ("overlay", "openpose", "openpose_json") and len(network.skeleton) not in (17, 133):
         raise InvalidInput("format", f"{form!r} needs COCO's 17 points or the 133", hint="send format=json")
 
-    async def found(engine: RequestEngine, images: Sequence[DecodedImage]) -> tuple[FoundPoses, DecodedImage, int]:
+    async def found(engine: Session, images: Sequence[DecodedImage]) -> tuple[FoundPoses, DecodedImage, int]:
         from service.pose import find_poses
 
         image = images[0]

@@ -44,7 +44,7 @@ from service.requests import ask
 if TYPE_CHECKING:
     from heads.results import ClassMap, Masks
     from heads.vpd.referring import Expression
-    from service.engine.worker import RequestEngine
+    from service.engine.session import Session
 
 router = APIRouter(tags=["segmentation"])
 
@@ -165,7 +165,7 @@ async def segmentation(request: Request) -> Response:
     asked = await read_request(request, SegmentationRequest, service.settings.limits)
     form = choose_format(asked.format, request.headers.get("accept", ""), FORMATS)
 
-    async def found(engine: RequestEngine, images: Sequence[DecodedImage]) -> tuple[ClassMap, DecodedImage, int]:
+    async def found(engine: Session, images: Sequence[DecodedImage]) -> tuple[ClassMap, DecodedImage, int]:
         from heads.vpd.segmentation import predict_segmentation
 
         got = await predict_segmentation(engine, images[0].array, head, protocol=asked.protocol)
@@ -230,7 +230,7 @@ async def referring(request: Request) -> Response:
         )
 
     async def found(
-        engine: RequestEngine, images: Sequence[DecodedImage]
+        engine: Session, images: Sequence[DecodedImage]
     ) -> tuple[Masks, list[Expression], DecodedImage, int]:
         from heads.vpd.referring import predict_referring
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from heads.diffusion_classifier.anytime import Budget
     from heads.diffusion_classifier.schedule import Schedule
     from heads.results import Posterior
-    from service.engine.worker import RequestEngine
+    from service.engine.session import Session
 
 router = APIRouter(tags=["classification"])
 
@@ -174,7 +174,7 @@ async def zero_shot(request: Request) -> ZeroShotAnswer | Response:
         service.settings, service.calibration, way_of(asked, scheme), asked.temperature
     )
 
-    async def classified(engine: RequestEngine, images: Sequence[DecodedImage], tell: Tell | None) -> ZeroShotAnswer:
+    async def classified(engine: Session, images: Sequence[DecodedImage], tell: Tell | None) -> ZeroShotAnswer:
         posterior = await plan.classify(
             engine,
             images[0].array,

@@ -19,7 +19,7 @@ from service.library.store import unpacked
 
 if TYPE_CHECKING:
     from heads.vpd.heads import DepthHead, ReferringHead, SegmentationHead
-    from service.engine.worker import RequestEngine
+    from service.engine.session import Session
     from service.library.banks import Shot
     from service.library.classifiers import Classifier
     from service.models.loading import Service
@@ -34,7 +34,7 @@ def open_depth(service: Service, asked: Any) -> tuple[str, DepthHead]:
     return head_revision(service.engine.model, head), head
 
 
-async def depth(engine: RequestEngine, image: DecodedImage, asked: Any, given: Given, head: DepthHead) -> Result:
+async def depth(engine: Session, image: DecodedImage, asked: Any, given: Given, head: DepthHead) -> Result:
     """Metres: figures, and the map as a 16-bit PNG in base64."""
     from heads.vpd.depth import predict_depth
 
@@ -51,7 +51,7 @@ def open_segmentation(service: Service, asked: Any) -> tuple[str, SegmentationHe
 
 
 async def segmentation(
-    engine: RequestEngine, image: DecodedImage, asked: Any, given: Given, head: SegmentationHead
+    engine: Session, image: DecodedImage, asked: Any, given: Given, head: SegmentationHead
 ) -> Result:
     """A mask for each class that the image has; its category is the class's index plus 1."""
     from heads.vpd.segmentation import predict_segmentation
@@ -70,9 +70,7 @@ def open_referring(service: Service, asked: Any) -> tuple[str, ReferringHead]:
     return head_revision(service.engine.model, head), head
 
 
-async def referring(
-    engine: RequestEngine, image: DecodedImage, asked: Any, given: Given, head: ReferringHead
-) -> Result:
+async def referring(engine: Session, image: DecodedImage, asked: Any, given: Given, head: ReferringHead) -> Result:
     """A mask for each expression; its category is the expression's place, from 1."""
     from heads.vpd.referring import predict_referring
 
@@ -101,7 +99,7 @@ def open_few_shot(service: Service, asked: Any) -> tuple[str, Concepts]:
     return hashlib.sha256(repr(told).encode()).hexdigest()[:32], (service, names, ids, shots)
 
 
-async def few_shot(engine: RequestEngine, image: DecodedImage, asked: Any, given: Given, concepts: Concepts) -> Result:
+async def few_shot(engine: Session, image: DecodedImage, asked: Any, given: Given, concepts: Concepts) -> Result:
     """A mask for each concept; its category is the concept's place, from 1."""
     service, names, ids, shots = concepts
     results = await concept_masks(service, engine, asked, image, shots)
@@ -128,7 +126,7 @@ def open_classifier(service: Service, asked: Any) -> tuple[str, tuple[Service, C
 
 
 async def classifier(
-    engine: RequestEngine, image: DecodedImage, asked: Any, given: Given, opened: tuple[Service, Classifier]
+    engine: Session, image: DecodedImage, asked: Any, given: Given, opened: tuple[Service, Classifier]
 ) -> Result:
     """What the image is by a fitted classifier."""
     from service.library.vectors import vectors_of_images

@@ -265,7 +265,7 @@ class _Run:
         event = self.under_way[key] = asyncio.Event()
         try:
             image = await asyncio.to_thread(partial(_decoded, read, self.settings, item.name))
-            with self.runner.service.engine.request(self.job.task, bulk=True) as engine:
+            with self.runner.service.engine.session(self.job.task, bulk=True) as engine:
                 result = await self.task.run(engine, image, self.asked, item.given, self.opened)
         except BaseException:
             self.under_way.pop(key, None)

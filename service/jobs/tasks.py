@@ -25,10 +25,10 @@ from service.models.loading import default_templates
 from service.settings.loader import Settings
 
 if TYPE_CHECKING:
-    from service.engine.worker import RequestEngine
+    from service.engine.session import Session
     from service.models.loading import Service
 
-Run = Callable[["RequestEngine", DecodedImage, Any, Mapping[str, Any], Any], Awaitable[dict[str, Any]]]
+Run = Callable[["Session", DecodedImage, Any, Mapping[str, Any], Any], Awaitable[dict[str, Any]]]
 """(engine, image, parameters, what the source says of the image, what was opened) to a result of JSON values."""
 
 # Of a route's request, what belongs to the request and not to the task.
@@ -109,7 +109,7 @@ def task_parameters(
 
 
 async def zero_shot(
-    engine: RequestEngine, image: DecodedImage, asked: Any, given: Mapping[str, Any], service: Service
+    engine: Session, image: DecodedImage, asked: Any, given: Mapping[str, Any], service: Service
 ) -> dict[str, Any]:
     """The posterior over the labels, best first."""
     hypotheses = check_counts(asked.labels, asked.templates, service.settings.limits)
@@ -133,7 +133,7 @@ async def zero_shot(
 
 
 async def features(
-    engine: RequestEngine, image: DecodedImage, asked: Any, given: Mapping[str, Any], service: Service
+    engine: Session, image: DecodedImage, asked: Any, given: Mapping[str, Any], service: Service
 ) -> dict[str, Any]:
     """The image's vector, and what stands where in it."""
     from heads.feature_pooling.features import pooled_features
@@ -152,7 +152,7 @@ async def features(
 
 
 async def pose(
-    engine: RequestEngine, image: DecodedImage, asked: Any, given: Mapping[str, Any], service: Service
+    engine: Session, image: DecodedImage, asked: Any, given: Mapping[str, Any], service: Service
 ) -> dict[str, Any]:
     """The persons, in the boxes that the source gives where it gives any."""
     from service.pose import find_poses

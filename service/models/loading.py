@@ -23,7 +23,7 @@ from heads.sdpose.checkpoint import is_whole_folder, open_whole_folder
 from service.dense import DenseHeads, open_dense_heads
 from service.engine.caches import TensorCache
 from service.engine.host_cpu import prepare_host
-from service.engine.worker import RowEngine
+from service.engine.worker import DeviceWorker
 from service.errors import NotReady
 from service.library.calibration import Calibration, open_calibration
 from service.pose import PoseService, open_pose_service
@@ -50,12 +50,12 @@ class Service:
         self.poses = PoseService()
         self.dense = DenseHeads()
         self.calibration: Calibration | None = None
-        self._engine: RowEngine | None = None
+        self._engine: DeviceWorker | None = None
         self._ready = False
         self._stopped = False
 
     @property
-    def engine(self) -> RowEngine:
+    def engine(self) -> DeviceWorker:
         """The warm engine. Raises NotReady before that, after a failed start, and once its device thread has died."""
         if self.failure is not None:
             raise NotReady("the backbone could not be loaded", hint="the server's log says why")
@@ -202,9 +202,9 @@ def choose_device(asked: str) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def build_engine(model: Backbone, settings: Settings) -> RowEngine:
+def build_engine(model: Backbone, settings: Settings) -> DeviceWorker:
     """The engine over `model`, not yet started."""
-    return RowEngine(
+    return DeviceWorker(
         model,
         max_batch_rows=settings.engine.max_batch_rows,
         max_waiting_rows=settings.engine.max_waiting_rows,
@@ -213,11 +213,11 @@ def build_engine(model: Backbone, settings: Settings) -> RowEngine:
     )
 
 
-async def warm_up(engine: RowEngine) -> None:
+async def warm_up(engine: DeviceWorker) -> None:
     """One encode, one embed and U-Net batches, so that the first caller does not pay for what only happens once."""
     model = engine.model.description
     side = model.image_size // model.downscale
-    with engine.request("warm_up") as request:
+    with engine.session("warm_up") as request:
         await request.encode([torch.zeros(3, model.image_size, model.image_size)])
         context = (await request.embed([""]))[0] if model.max_tokens else None
         row = UNetRow(

@@ -21,7 +21,7 @@ from service.requests import ask
 from service.version import installed_version
 
 if TYPE_CHECKING:
-    from service.engine.worker import RequestEngine
+    from service.engine.session import Session
 
 router = APIRouter(prefix="/label-studio", tags=["Label Studio"])
 
@@ -162,7 +162,7 @@ async def label_studio_predict(request: Request) -> PredictAnswer:
     drawn = asked.params.context.result if asked.params is not None and asked.params.context is not None else []
     version = _version(works)
 
-    async def one(engine: RequestEngine, task: StudioTask) -> StudioPrediction:
+    async def one(engine: Session, task: StudioTask) -> StudioPrediction:
         try:
             address = task.data.get(works[0].control.image)
             file = await image_file(address, service.settings.label_studio, service, request.app.state.fetcher)
@@ -178,7 +178,7 @@ async def label_studio_predict(request: Request) -> PredictAnswer:
             result=[region for _, regions in found for region in regions],
         )
 
-    async def predicted(engine: RequestEngine, _: Sequence[DecodedImage]) -> list[StudioPrediction]:
+    async def predicted(engine: Session, _: Sequence[DecodedImage]) -> list[StudioPrediction]:
         places = asyncio.Semaphore(_TASKS_AT_ONCE)
 
         async def placed(task: StudioTask) -> StudioPrediction:
@@ -211,7 +211,7 @@ def _version(works: Sequence[Work]) -> str:
 
 
 async def _predicted(
-    engine: RequestEngine, work: Work, image: DecodedImage, drawn: Sequence[dict[str, Any]]
+    engine: Session, work: Work, image: DecodedImage, drawn: Sequence[dict[str, Any]]
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """A task's result and its regions, under the project's own names."""
     control = work.control

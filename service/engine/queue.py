@@ -1,0 +1,128 @@
+"""What waits for the device: requests and their pending calls. Knows no threads, sockets or clocks."""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from backbones.errors import Overloaded
+
+Kind = Literal["unet", "encode", "embed", "decode", "run"]
+"""The device's operations. Only items of one kind share a batch."""
+
+
+@dataclass(eq=False, slots=True)
+class Call:
+    """One call of a request: its items, and the way back to the caller.
+
+    answer: called once, with all results in order, or with the error that ended the call.
+    taken: how many items the device has taken, in order. taken_at: when it took the first, by the worker's clock.
+    unanswered: how many results are missing; 0 also after an error.
+    """
+
+    kind: Kind
+    items: Sequence[Any]
+    answer: Callable[[list[Any] | BaseException], None]
+    taken: int = 0
+    taken_at: float | None = None
+    results: list[Any] = field(default_factory=list)
+    unanswered: int = 0
+
+    def __post_init__(self) -> None:
+        self.results = [None] * len(self.items)
+        self.unanswered = len(self.items)
+
+    @property
+    def waiting(self) -> int:
+        return len(self.items) - self.taken
+
+
+@dataclass(eq=False, slots=True)
+class Request:
+    """A request's place in the queue.
+
+    number: rises with arrival. bulk: whether interactive requests go first; bulk requests still make progress.
+    deadline: a time of `time.monotonic`, or None. served: the items taken for this request, plus the count at which it
+    joined the queue. done: items that the device has finished.
+    """
+
+    number: int
+    task: str
+    bulk: bool
+    deadline: float | None = None
+    served: float = 0.0
+    calls: deque[Call] = field(default_factory=deque)
+    done: int = 0
+
+    @property
+    def waiting(self) -> int:
+        return sum(call.waiting for call in self.calls)
+
+
+class RequestQueue:
+    """All requests and their pending calls, bounded: a full queue refuses a request's first call, never a later one.
+
+    An empty queue accepts a call of any length, so that a call longer than the bound is slow but not refused for ever.
+    """
+
+    def __init__(self, max_waiting: int) -> None:
+        self.max_waiting = max_waiting
+        self.waiting = 0
+        self.requests: dict[int, Request] = {}
+        self._numbers = itertools.count()
+
+    def open(self, task: str, *, bulk: bool, deadline: float | None) -> Request:
+        """Add a request that has no calls yet."""
+        request = Request(next(self._numbers), task, bulk, deadline)
+        self.requests[request.number] = request
+        return request
+
+    def submit(self, request: Request, call: Call, *, items_per_second: float) -> None:
+        """Add a call to its request. Raises Overloaded if it is the request's first and the queue is full."""
+        is_first = request.done == 0 and not request.calls
+        if is_first and self.waiting and self.waiting + len(call.items) > self.max_waiting:
+            seconds = max(1.0, self.waiting / max(items_per_second, 1e-3))
+            raise Overloaded(
+                f"{self.waiting} rows wait, and {len(call.items)} more would pass the bound of {self.max_waiting}",
+                retry_after_seconds=seconds,
+                hint=f"try again in about {seconds:.0f} s",
+            )
+        if not request.calls:
+            # A request that rejoins the queue starts at the lowest service count, so idle time earns no priority.
+            others = [other.served for other in self.requests.values() if other.calls]
+            request.served = max(request.served, min(others, default=0.0))
+        request.calls.append(call)
+        self.waiting += len(call.items)
+
+    def take(self, request: Request, call: Call) -> None:
+        """Count the call's next item as taken by the device."""
+        call.taken += 1
+        request.served += 1
+        self.waiting -= 1
+        if not call.waiting:
+            request.calls.remove(call)
+
+    def drop(self, request: Request, call: Call) -> int:
+        """Remove the items of a call that still wait. Returns how many these were."""
+        dropped = call.waiting
+        if dropped:
+            request.calls.remove(call)
+            self.waiting -= dropped
+            call.taken = len(call.items)
+        return dropped
+
+    def close(self, request: Request) -> int:
+        """Remove a request and all its items that still wait. Returns how many these were."""
+        self.requests.pop(request.number, None)
+        return sum(self.drop(request, call) for call in tuple(request.calls))
+
+    def find_late(self, now: float) -> list[Request]:
+        """Requests that wait and whose deadline has passed."""
+        return [r for r in self.requests.values() if r.deadline is not None and r.deadline <= now and r.calls]
+
+    def find_waiting(self) -> Iterable[Request]:
+        """Requests that have items waiting, oldest first."""
+        return (request for request in self.requests.values() if request.calls)
