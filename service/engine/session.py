@@ -65,12 +65,14 @@ class Session:
 
     async def encode(self, pixel_values: Sequence[Tensor]) -> list[Tensor]:
         """As `Engine.encode`, through the cache: (3, H, W) float in [-1, 1] each -> (C, H/8, W/8)."""
-        keys = await self.run_on_host(lambda: [content_key(pixels) for pixels in pixel_values])
+        revision = self.backbone.revision
+        keys = await self.run_on_host(lambda: [(revision, content_key(pixels)) for pixels in pixel_values])
         return await self._call_cached("encode", self._worker.latents, keys, pixel_values)
 
     async def embed(self, texts: Sequence[str]) -> list[Tensor]:
         """As `Engine.embed`, through the cache: (T, D) each."""
-        return await self._call_cached("embed", self._worker.contexts, texts, texts)
+        revision = self.backbone.revision
+        return await self._call_cached("embed", self._worker.contexts, [(revision, text) for text in texts], texts)
 
     async def unet(self, rows: Sequence[UNetRow]) -> list[Captures]:
         for row in rows:

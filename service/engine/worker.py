@@ -192,13 +192,14 @@ class DeviceWorker:
 
     def _embed_each_text_once(self, texts: Sequence[str]) -> list[Tensor]:
         """Contexts of a batch, (T, D) each. Several requests may wait for one text, or an earlier batch embedded it."""
-        cached = {text: self.contexts.get(text, counted=False) for text in texts}
+        revision = self.model.description.revision
+        cached = {text: self.contexts.get((revision, text), counted=False) for text in texts}
         contexts = {text: context for text, context in cached.items() if context is not None}
         missing = [text for text in cached if text not in contexts]
         if missing:
             contexts.update(zip(missing, self.model.embed(missing), strict=True))
             for text in missing:
-                self.contexts.put(text, contexts[text])
+                self.contexts.put((revision, text), contexts[text])
         return [contexts[text] for text in texts]
 
     def _run_halving(

@@ -14,12 +14,14 @@ from torch import Tensor
 
 from backbones.engine import DirectEngine, complete
 from backbones.errors import InvalidInput
+from backbones.loading.diffusers_folder import load_diffusers_folder
 from backbones.rows import UNetRow
 from backbones.stable_diffusion import StableDiffusion
 from heads.diffusion_classifier.classify import classify
 from heads.diffusion_classifier.schedule import Schedule
 from heads.results import Posterior
 from service.engine.worker import DeviceWorker
+from tests.backbones.small_models import WEIGHTS
 from tests.service.engine.hand_driven import (
     NOISE_PRED,
     let_requests_continue,
@@ -102,6 +104,23 @@ def test_the_same_text_and_the_same_image_are_computed_once(small_backbone: Stab
     figures = worker.figures()
     assert (figures.contexts_cache.entries, figures.latents_cache.entries) == (2, 1)
     assert figures.contexts_cache.hits >= 2
+
+
+def test_two_backbones_that_share_caches_keep_their_own_entries(small_backbone: StableDiffusion) -> None:
+    workers = [DeviceWorker(small_backbone), DeviceWorker(load_diffusers_folder(WEIGHTS / "sd1"))]
+    workers[1].contexts, workers[1].latents = workers[0].contexts, workers[0].latents
+    pixels = torch.zeros(3, 64, 64)
+
+    async def embed_and_encode(worker: DeviceWorker) -> tuple[Tensor, Tensor]:
+        with worker.session("task") as session:
+            return (await session.embed(["a cat"]))[0], (await session.encode([pixels]))[0]
+
+    for worker in workers:
+        with running(worker):
+            context, latents = asyncio.run(embed_and_encode(worker))
+        torch.testing.assert_close(context, worker.model.embed(["a cat"])[0])
+        torch.testing.assert_close(latents, worker.model.encode([pixels])[0])
+    assert workers[0].contexts.figures().entries == workers[0].latents.figures().entries == 2
 
 
 def test_the_wait_for_the_device_is_a_part_of_the_time_of_the_stage(small_backbone: StableDiffusion) -> None:
