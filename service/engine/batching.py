@@ -24,7 +24,7 @@ class Entry(NamedTuple):
 
 
 def choose_batch(requests: Iterable[Request], limits: Mapping[Kind, int], *, bulk_first: bool = False) -> list[Entry]:
-    """The next batch, or an empty list if nothing waits. Changes nothing.
+    """The next batch, or an empty list if nothing waits for one. Changes nothing. Functions are not batched.
 
     The leader is the request with the lowest service count in the first class (interactive, or bulk if `bulk_first`);
     the oldest of equals. The batch holds items that can share a batch with the leader's next item. Each request adds
@@ -35,7 +35,7 @@ def choose_batch(requests: Iterable[Request], limits: Mapping[Kind, int], *, bul
         return []
     leader = ordered[0]
     first = leader.calls[0]
-    kind, key = first.kind, _key(first, first.taken)
+    kind, key = first.kind, batch_key(first.items[first.taken])
     limit = limits[kind]
     batch: list[Entry] = []
     for leader_class in (True, False):
@@ -67,11 +67,6 @@ def _fitting_items(request: Request, kind: Kind, key: object) -> Iterator[Entry]
 
 def _fitting_items_of_call(request: Request, call: Call, key: object) -> Iterator[Entry]:
     for position in range(call.taken, len(call.items)):
-        if _key(call, position) != key:
+        if batch_key(call.items[position]) != key:
             return
         yield Entry(request, call, position)
-
-
-def _key(call: Call, position: int) -> object:
-    # A function call shares a batch with nothing but itself.
-    return (id(call), position) if call.kind == "run" else batch_key(call.items[position])

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from backbones.errors import Overloaded
 
 Kind = Literal["unet", "encode", "embed", "decode", "run"]
-"""The device's operations. Only items of one kind share a batch."""
+"""The device's operations. Items of one kind share batches, except those of "run": functions, which run one by one."""
 
 
 @dataclass(eq=False, slots=True)
@@ -46,7 +46,8 @@ class Request:
 
     number: rises with arrival. bulk: whether interactive requests go first; bulk requests still make progress.
     deadline: a time of `time.monotonic`, or None. served: the items taken for this request, plus the count at which it
-    joined the queue. done: items that the device has finished.
+    joined the queue. calls: those whose items wait for a batch, oldest first. functions: calls of kind "run" that wait.
+    done: items that the device has finished.
     """
 
     number: int
@@ -55,11 +56,17 @@ class Request:
     deadline: float | None = None
     served: float = 0.0
     calls: deque[Call] = field(default_factory=deque)
+    functions: deque[Call] = field(default_factory=deque)
     done: int = 0
 
     @property
+    def pending(self) -> list[Call]:
+        """All calls that wait."""
+        return [*self.functions, *self.calls]
+
+    @property
     def waiting(self) -> int:
-        return sum(call.waiting for call in self.calls)
+        return sum(call.waiting for call in self.pending)
 
 
 class RequestQueue:
@@ -73,6 +80,7 @@ class RequestQueue:
         self.waiting = 0
         self.requests: dict[int, Request] = {}
         self._numbers = itertools.count()
+        self._functions: dict[bool, dict[Call, Request]] = {False: {}, True: {}}  # by class, in order of arrival
 
     def open(self, task: str, *, bulk: bool, deadline: float | None) -> Request:
         """Add a request that has no calls yet."""
@@ -82,7 +90,7 @@ class RequestQueue:
 
     def submit(self, request: Request, call: Call, *, items_per_second: float) -> None:
         """Add a call to its request. Raises Overloaded if it is the request's first and the queue is full."""
-        is_first = request.done == 0 and not request.calls
+        is_first = request.done == 0 and not request.pending
         if is_first and self.waiting and self.waiting + len(call.items) > self.max_waiting:
             seconds = max(1.0, self.waiting / max(items_per_second, 1e-3))
             raise Overloaded(
@@ -90,12 +98,16 @@ class RequestQueue:
                 retry_after_seconds=seconds,
                 hint=f"try again in about {seconds:.0f} s",
             )
+        self.waiting += len(call.items)
+        if call.kind == "run":
+            request.functions.append(call)
+            self._functions[request.bulk][call] = request
+            return
         if not request.calls:
             # A request that rejoins the queue starts at the lowest service count, so idle time earns no priority.
             others = [other.served for other in self.requests.values() if other.calls]
             request.served = max(request.served, min(others, default=0.0))
         request.calls.append(call)
-        self.waiting += len(call.items)
 
     def take(self, request: Request, call: Call) -> None:
         """Count the call's next item as taken by the device."""
@@ -105,11 +117,25 @@ class RequestQueue:
         if not call.waiting:
             request.calls.remove(call)
 
+    def count_functions(self, *, bulk: bool) -> int:
+        """How many functions of bulk, or of interactive, requests wait."""
+        return len(self._functions[bulk])
+
+    def take_function(self, *, bulk: bool) -> tuple[Request, Call] | None:
+        """Remove the oldest waiting function of the class. It does not add to its request's service count."""
+        if not self._functions[bulk]:
+            return None
+        call, request = next(iter(self._functions[bulk].items()))
+        self._remove(request, call)
+        call.taken = 1
+        self.waiting -= 1
+        return request, call
+
     def drop(self, request: Request, call: Call) -> int:
         """Remove the items of a call that still wait. Returns how many these were."""
         dropped = call.waiting
         if dropped:
-            request.calls.remove(call)
+            self._remove(request, call)
             self.waiting -= dropped
             call.taken = len(call.items)
         return dropped
@@ -117,12 +143,23 @@ class RequestQueue:
     def close(self, request: Request) -> int:
         """Remove a request and all its items that still wait. Returns how many these were."""
         self.requests.pop(request.number, None)
-        return sum(self.drop(request, call) for call in tuple(request.calls))
+        return sum(self.drop(request, call) for call in request.pending)
 
     def find_late(self, now: float) -> list[Request]:
         """Requests that wait and whose deadline has passed."""
-        return [r for r in self.requests.values() if r.deadline is not None and r.deadline <= now and r.calls]
+        return [r for r in self.requests.values() if r.deadline is not None and r.deadline <= now and r.pending]
 
     def find_waiting(self) -> Iterable[Request]:
-        """Requests that have items waiting, oldest first."""
+        """Requests that have items waiting for a batch, oldest first."""
         return (request for request in self.requests.values() if request.calls)
+
+    def interactive_waits(self) -> bool:
+        """Whether an interactive request waits, for a batch or for a function."""
+        return bool(self._functions[False]) or any(not request.bulk for request in self.find_waiting())
+
+    def _remove(self, request: Request, call: Call) -> None:
+        if call.kind == "run":
+            request.functions.remove(call)
+            del self._functions[request.bulk][call]
+        else:
+            request.calls.remove(call)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from threading import Condition, Thread
 from typing import Any
@@ -93,22 +93,16 @@ class DeviceWorker:
         return Session(self, task, bulk=bulk, deadline_seconds=deadline_seconds)
 
     def step(self) -> int:
-        """One turn: choose a batch, run it, answer. Returns how many items it did, 0 if nothing waits."""
+        """One turn: the functions that wait, then one batch. Returns how many items it did, 0 if nothing waits."""
+        functions = 0
+        for entry in self._take_functions():
+            self._run([entry])
+            functions += 1
         with self._work_arrived:
             batch = self._take_batch()
-        if not batch:
-            return 0
-        kind = batch[0].call.kind
-        started = time.perf_counter()
-        outcomes = self._run_halving(self._function_of(kind), [entry.item for entry in batch], kind)
-        seconds = time.perf_counter() - started
-        with self._work_arrived:
-            self._counts.count_batch(kind, [entry.request.task for entry in batch], seconds)
-            for entry, outcome in zip(batch, outcomes, strict=True):
-                self._settle(entry, outcome)
-        if self.on_batch is not None:
-            self.on_batch(kind, len(batch), seconds)
-        return len(batch)
+        if batch:
+            self._run(batch)
+        return functions + len(batch)
 
     @property
     def alive(self) -> bool:
@@ -163,22 +157,62 @@ class DeviceWorker:
                     return
             self.step()
 
+    def _take_functions(self) -> Iterator[Entry]:
+        """The functions to run in this turn, each taken out of the queue when its turn comes.
+
+        A function belongs to the batch before it: it reduces results, makes the next rows or is a head's own network.
+        It never waits for a batch of its own, so a request ends soon after its last row, whatever its service count.
+        """
+        with self._work_arrived:
+            self._fail_late()
+            # Functions that arrive from now on wait for the next turn, so that they never keep a batch from running.
+            counts = {bulk: self._queue.count_functions(bulk=bulk) for bulk in (False, True)}
+        for bulk, count in counts.items():
+            for number in range(count):
+                with self._work_arrived:
+                    # A function may take as long as a batch. While interactive requests wait, one bulk function a turn
+                    # keeps the bulk requests moving and delays the others by about one batch at most.
+                    if bulk and number and self._queue.interactive_waits():
+                        return
+                    taken = self._queue.take_function(bulk=bulk)
+                    if taken is None:
+                        break
+                    entry = Entry(*taken, position=0)
+                    self._mark_taken([entry])
+                yield entry
+
     def _take_batch(self) -> list[Entry]:
         """The next batch, taken out of the queue."""
-        for request in self._queue.find_late(time.monotonic()):
-            self._fail(request, DeadlinePassed("the request's deadline passed while its work waited"))
+        self._fail_late()
         bulk_first = self._batches_since_bulk >= BULK_TURN and any(r.bulk for r in self._queue.find_waiting())
         batch = choose_batch(self._queue.find_waiting(), self._limits, bulk_first=bulk_first)
-        now = time.perf_counter()
-        for entry in batch:
-            self._queue.take(entry.request, entry.call)
-            if entry.call.taken_at is None:
-                entry.call.taken_at = now
         if batch:
+            for entry in batch:
+                self._queue.take(entry.request, entry.call)
+            self._mark_taken(batch)
             has_bulk = any(entry.request.bulk for entry in batch)
             self._batches_since_bulk = 0 if has_bulk else self._batches_since_bulk + 1
-            self._counts.running = len(batch)
         return batch
+
+    def _mark_taken(self, entries: Sequence[Entry]) -> None:
+        now = time.perf_counter()
+        for entry in entries:
+            if entry.call.taken_at is None:
+                entry.call.taken_at = now
+        self._counts.running = len(entries)
+
+    def _run(self, batch: Sequence[Entry]) -> None:
+        """Run a batch, or one function, and answer the calls that it completes."""
+        kind = batch[0].call.kind
+        started = time.perf_counter()
+        outcomes = self._run_halving(self._function_of(kind), [entry.item for entry in batch], kind)
+        seconds = time.perf_counter() - started
+        with self._work_arrived:
+            self._counts.count_batch(kind, [entry.request.task for entry in batch], seconds)
+            for entry, outcome in zip(batch, outcomes, strict=True):
+                self._settle(entry, outcome)
+        if self.on_batch is not None:
+            self.on_batch(kind, len(batch), seconds)
 
     def _function_of(self, kind: Kind) -> Callable[[Sequence[Any]], list[Any]]:
         functions: dict[Kind, Callable[[Sequence[Any]], list[Any]]] = {
@@ -239,9 +273,13 @@ class DeviceWorker:
         if not call.unanswered:
             call.answer(call.results)
 
+    def _fail_late(self) -> None:
+        for request in self._queue.find_late(time.monotonic()):
+            self._fail(request, DeadlinePassed("the request's deadline passed while its work waited"))
+
     def _fail(self, request: Request, error: BaseException) -> None:
         """Drop everything of a request that waits, and answer its calls with the error."""
-        for call in tuple(request.calls):
+        for call in request.pending:
             call.unanswered = 0
             self._counts.cancelled += self._queue.drop(request, call)
             call.answer(error)

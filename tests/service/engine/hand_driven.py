@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
@@ -49,6 +50,59 @@ class FaultyBackbone:
 
     def decode(self, latents: Sequence[Tensor]) -> list[Tensor]:
         return self.model.decode(latents)
+
+
+class InstantBackbone:
+    """A backbone that takes no time: each row's output is its own latents. For tests of order, not of numbers.
+
+    runs: how often each row was run, by the id of its latents.
+    """
+
+    description = Description(
+        name="instant",
+        revision="instant",
+        image_size=8,
+        latent_channels=1,
+        downscale=8,
+        scaling_factor=1.0,
+        prediction_type="epsilon",
+        alphas_cumprod=torch.ones(1000),
+        max_tokens=1,
+        num_class_labels=0,
+        variants=(),
+        dtype=torch.float32,
+        device=torch.device("cpu"),
+    )
+
+    def __init__(self) -> None:
+        self.runs: Counter[int] = Counter()
+
+    def tokenize(self, texts: Sequence[str]) -> list[tuple[int, ...]]:
+        return [(0,) for _ in texts]
+
+    def check(self, row: UNetRow) -> None:
+        pass
+
+    def encode(self, pixel_values: Sequence[Tensor]) -> list[Tensor]:
+        """(3, H, W) each -> (1, H, W)."""
+        return [pixels[:1] for pixels in pixel_values]
+
+    def embed(self, texts: Sequence[str]) -> list[Tensor]:
+        """(1, 1) each."""
+        return [torch.zeros(1, 1) for _ in texts]
+
+    def forward(self, rows: Sequence[UNetRow]) -> list[Captures]:
+        self.runs.update(id(row.latents) for row in rows)
+        return [Captures(output=row.latents) for row in rows]
+
+    def decode(self, latents: Sequence[Tensor]) -> list[Tensor]:
+        """(1, h, w) each, as they are."""
+        return list(latents)
+
+
+def make_instant_rows(count: int) -> list[UNetRow]:
+    """Rows for InstantBackbone, each with latents (1, 1, 1) of its own."""
+    return [UNetRow(torch.zeros(1, 1, 1), 0, None, Capture(output=True)) for _ in range(count)]
 
 
 def make_rows(model: StableDiffusion, count: int, *, timestep: int = 500) -> list[UNetRow]:

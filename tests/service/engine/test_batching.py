@@ -145,6 +145,9 @@ def test_rows_of_different_variants_do_not_share_a_batch() -> None:
     assert [len(batch) for batch in drain(queue)] == [1, 1]
 
 
-def test_a_function_call_runs_alone() -> None:
-    queue, _ = build_queue((False, [make_call("run", [print])]), (False, [make_call("run", [print])]))
-    assert [len(batch) for batch in drain(queue)] == [1, 1]
+def test_functions_are_no_part_of_a_batch() -> None:
+    queue, (waiting, _) = build_queue(
+        (False, [make_call("run", [print]), rows(2)]), (False, [make_call("run", [print])])
+    )
+    assert {entry.request for batch in drain(queue) for entry in batch} == {waiting}
+    assert queue.waiting == queue.count_functions(bulk=False) == 2

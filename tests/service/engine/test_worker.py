@@ -1,20 +1,30 @@
-"""The worker on a real backbone: shared batches, faults, bounds, deadlines. `step` is called by hand."""
+"""The worker's turns, taken by hand: shared batches, functions, faults, bounds, deadlines, and who waits how long."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
 
+from backbones.engine import Result
 from backbones.errors import Cancelled, DeadlinePassed, NotANumber, Overloaded
-from backbones.rows import UNetRow
+from backbones.rows import Captures, UNetRow
 from backbones.stable_diffusion import StableDiffusion
+from service.engine.queue import Call
 from service.engine.worker import BULK_TURN, DeviceWorker
 from tests.service.engine.hand_driven import (
     FaultyBackbone,
+    InstantBackbone,
     let_requests_continue,
+    make_instant_rows,
     make_rows,
     run_rows,
     step_until_done,
@@ -130,3 +140,230 @@ def test_stopping_answers_what_waits(small_backbone: StableDiffusion) -> None:
 
     asyncio.run(stop_while_waiting())
     assert not worker.alive
+
+
+# Functions: "run" calls, which follow the batch before them.
+
+
+@dataclass
+class Crowd:
+    """A worker beside whose requests 31 interactive clients always have rows waiting, each in sessions of 1 to 16 rows.
+
+    turn: how many steps have been taken.
+    """
+
+    worker: DeviceWorker = field(default_factory=lambda: DeviceWorker(InstantBackbone()))
+    turn: int = 0
+
+    async def _run_client(self, count: int) -> None:
+        while True:
+            with self.worker.session("client") as session:
+                await session.unet(await session.run(make_instant_rows, count))
+                await session.run(list)
+
+    async def step_until_done(self, request: Coroutine[Any, Any, Result], *, max_turns: int) -> Result:
+        clients = [asyncio.ensure_future(self._run_client(1 + 5 * number % 16)) for number in range(31)]
+        task = None
+        while task is None or not task.done():
+            assert self.turn <= max_turns
+            if self.turn == 10 and task is None:
+                task = asyncio.ensure_future(request)
+            await let_requests_continue()
+            self.worker.step()
+            self.turn += 1
+        for client in clients:
+            client.cancel()
+        await asyncio.gather(*clients, return_exceptions=True)
+        return task.result()
+
+
+@pytest.mark.parametrize("rounds", [[20], [1000], [250, 250, 250, 250]])
+def test_a_request_ends_soon_after_its_last_row_beside_31_clients(rounds: list[int]) -> None:
+    crowd = Crowd()
+
+    async def run_rounds() -> list[int]:
+        """Turns from the last row of each round to the end of the function that reduces it."""
+        turns = []
+        with crowd.worker.session("task") as session:
+            for count in rounds:
+                captures = await session.unet(await session.run(make_instant_rows, count))
+                last_row = crowd.turn
+                await session.run(len, captures)
+                turns.append(crowd.turn - last_row)
+        return turns
+
+    # With as many places as requests, an equal share is one row a turn.
+    turns = asyncio.run(crowd.step_until_done(run_rounds(), max_turns=20 + sum(rounds)))
+    assert turns == [1] * len(rounds)
+
+
+def test_a_bulk_request_ends_beside_31_interactive_clients() -> None:
+    crowd = Crowd()
+
+    async def run_bulk() -> int:
+        with crowd.worker.session("bulk", bulk=True) as session:
+            for _ in range(3):
+                captures = await session.unet(await session.run(make_instant_rows, 4))
+                await asyncio.gather(*[session.run(len, captures) for _ in range(5)])
+        return crowd.turn
+
+    # A round is at most one wait for bulk's turn, and a turn for each function.
+    asyncio.run(crowd.step_until_done(run_bulk(), max_turns=10 + 3 * (BULK_TURN + 2 + 6)))
+
+
+def test_one_row_waits_for_one_batch_of_a_thousand_row_request() -> None:
+    worker = DeviceWorker(InstantBackbone(), max_batch_rows=32)
+
+    async def run_small() -> int:
+        """Rows that the device runs from the request's arrival to the function that ends it."""
+        before = worker.figures().rows_total
+        with worker.session("small") as session:
+            await session.unet(make_instant_rows(1))
+            return await session.run(lambda: worker.figures().rows_total - before)
+
+    async def arrive_late() -> int:
+        large = asyncio.ensure_future(run_rows(worker.session("large"), make_instant_rows(1000)))
+        for _ in range(5):
+            await let_requests_continue()
+            worker.step()
+        (rows,) = await step_until_done(worker, run_small())
+        assert not large.done()
+        large.cancel()
+        assert isinstance(rows, int)
+        return rows
+
+    assert asyncio.run(arrive_late()) == 32
+
+
+Script = list[tuple[str, int]]
+
+scripts: st.SearchStrategy[Script] = st.lists(
+    st.tuples(st.sampled_from(["unet", "run", "decode"]), st.integers(1, 12)), min_size=1, max_size=5
+)
+
+
+@settings(deadline=None, derandomize=True)
+@given(st.lists(st.tuples(st.booleans(), scripts), min_size=1, max_size=8), st.integers(1, 8))
+def test_every_request_ends_and_no_item_is_lost_or_doubled(requests: list[tuple[bool, Script]], batch: int) -> None:
+    model = InstantBackbone()
+    worker = DeviceWorker(model, max_batch_rows=batch, max_batch_images=batch)
+    calls: Counter[tuple[int, int, int]] = Counter()
+    latents: list[Tensor] = []
+
+    async def follow(number: int, bulk: bool, script: Script) -> None:
+        with worker.session("task", bulk=bulk) as session:
+            for place, (kind, count) in enumerate(script):
+                if kind == "unet":
+                    rows = make_instant_rows(count)
+                    latents.extend(row.latents for row in rows)
+                    captures = await session.unet(rows)
+                    assert all(one.output is row.latents for one, row in zip(captures, rows, strict=True))
+                elif kind == "decode":
+                    tensors = [torch.zeros(1, 1, 1) for _ in range(count)]
+                    decoded = await session.decode(tensors)
+                    assert all(one is tensor for one, tensor in zip(decoded, tensors, strict=True))
+                else:
+                    keys = [(number, place, function) for function in range(count)]
+                    await asyncio.gather(*[session.run(calls.update, [key]) for key in keys])
+
+    # Each turn does one item at least, so there are no more turns than items.
+    items = sum(count for _, script in requests for _, count in script)
+    work = [follow(number, bulk, script) for number, (bulk, script) in enumerate(requests)]
+    results = asyncio.run(step_until_done(worker, *work, max_steps=items + 1))
+    assert results == [None] * len(requests)
+    assert all(model.runs[id(own)] == 1 for own in latents)
+    assert sum(model.runs.values()) == len(latents)
+    assert sum(calls.values()) == len(calls)
+    assert len(calls) == sum(count for _, script in requests for kind, count in script if kind == "run")
+    figures = worker.figures()
+    assert (figures.waiting_rows, figures.requests_open, figures.cancelled_rows_total) == (0, 0, 0)
+
+
+def test_functions_run_in_order_of_arrival_before_the_next_batch() -> None:
+    worker = DeviceWorker(InstantBackbone())
+    kinds: list[str] = []
+    order: list[int] = []
+    worker.on_batch = lambda kind, size, seconds: kinds.append(kind)
+
+    async def submit() -> None:
+        rows = asyncio.ensure_future(run_rows(worker.session("task"), make_instant_rows(3)))
+        functions = [asyncio.ensure_future(worker.session("task").run(order.append, n)) for n in range(3)]
+        await let_requests_continue()
+        assert worker.figures().waiting_rows == 6
+        assert worker.step() == 6
+        await asyncio.gather(rows, *functions)
+
+    asyncio.run(submit())
+    assert kinds == ["run", "run", "run", "unet"]
+    assert order == [0, 1, 2]
+
+
+@pytest.mark.parametrize(("interactive", "first_turn"), [(True, ["run", "unet"]), (False, ["run"] * 3 + ["unet"])])
+def test_one_bulk_function_runs_a_turn_while_interactive_requests_wait(
+    interactive: bool, first_turn: list[str]
+) -> None:
+    worker = DeviceWorker(InstantBackbone(), max_batch_rows=2)
+    kinds: list[str] = []
+    worker.on_batch = lambda kind, size, seconds: kinds.append(kind)
+
+    async def submit() -> None:
+        rows = asyncio.ensure_future(run_rows(worker.session("task", bulk=not interactive), make_instant_rows(20)))
+        functions = [asyncio.ensure_future(worker.session("task", bulk=True).run(sum, [n])) for n in range(3)]
+        await let_requests_continue()
+        worker.step()
+        assert kinds == first_turn
+        for _ in range(2):
+            worker.step()
+        await asyncio.gather(*functions)
+        rows.cancel()
+
+    asyncio.run(submit())
+
+
+def test_an_interactive_request_that_arrives_during_bulk_functions_is_next() -> None:
+    worker = DeviceWorker(InstantBackbone())
+    kinds: list[str] = []
+    worker.on_batch = lambda kind, size, seconds: kinds.append(kind)
+    request = worker.open_request("task", bulk=False, deadline=None)
+    arrival = Call("unet", make_instant_rows(1), lambda answer: None)
+
+    async def submit() -> None:
+        with worker.session("task", bulk=True) as session:
+            functions = [session.run(worker.submit, request, arrival), *(session.run(lambda: None) for _ in range(3))]
+            tasks = [asyncio.ensure_future(function) for function in functions]
+            await let_requests_continue()
+            worker.step()
+            assert kinds == ["run", "unet"]
+            worker.step()
+            await asyncio.gather(*tasks)
+
+    asyncio.run(submit())
+
+
+def test_a_function_that_raises_fails_its_own_request_only() -> None:
+    worker = DeviceWorker(InstantBackbone())
+    work = [worker.session("task").run(function) for function in (list, lambda: 1 // 0, dict)]
+    results = asyncio.run(step_until_done(worker, *work, run_rows(worker.session("task"), make_instant_rows(2))))
+    assert results[0] == []
+    assert isinstance(results[1], ZeroDivisionError)
+    assert results[2] == {}
+    assert len(cast("list[Captures]", results[3])) == 2
+
+
+def test_a_function_that_is_late_or_cancelled_does_not_run() -> None:
+    worker = DeviceWorker(InstantBackbone())
+    calls: list[str] = []
+
+    async def submit() -> None:
+        late = asyncio.ensure_future(worker.session("task", deadline_seconds=0).run(calls.append, "late"))
+        cancelled = asyncio.ensure_future(worker.session("task").run(calls.append, "cancelled"))
+        await let_requests_continue()
+        cancelled.cancel()
+        await let_requests_continue()
+        assert worker.step() == 0
+        with pytest.raises(DeadlinePassed):
+            await late
+
+    asyncio.run(submit())
+    assert calls == []
+    assert (worker.figures().waiting_rows, worker.figures().cancelled_rows_total) == (0, 2)
