@@ -5,22 +5,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
-from typing import Any, NamedTuple
 
 from backbones.engine import batch_key
-from service.engine.queue import Call, Kind, Request
-
-
-class Entry(NamedTuple):
-    """One item of a batch: `call.items[position]`."""
-
-    request: Request
-    call: Call
-    position: int
-
-    @property
-    def item(self) -> Any:
-        return self.call.items[self.position]
+from service.engine.queue import Call, Entry, Kind, Request
 
 
 def choose_batch(requests: Iterable[Request], limits: Mapping[Kind, int], *, bulk_first: bool = False) -> list[Entry]:

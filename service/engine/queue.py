@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from backbones.errors import Overloaded
 
@@ -45,8 +45,9 @@ class Request:
     """A request's place in the queue.
 
     number: rises with arrival. bulk: whether interactive requests go first; bulk requests still make progress.
-    deadline: a time of `time.monotonic`, or None. served: the items taken for this request, plus the count at which it
-    joined the queue. calls: those whose items wait for a batch, oldest first. functions: calls of kind "run" that wait.
+    deadline: a time of `time.monotonic`, or None. served: the service count: items that the device took for this
+    request while others wanted their places, plus the count at which it joined the queue.
+    calls: those whose items wait for a batch, oldest first. functions: calls of kind "run" that wait, oldest first.
     done: items that the device has finished.
     """
 
@@ -69,6 +70,18 @@ class Request:
         return sum(call.waiting for call in self.pending)
 
 
+class Entry(NamedTuple):
+    """One item of a batch: `call.items[position]`."""
+
+    request: Request
+    call: Call
+    position: int
+
+    @property
+    def item(self) -> Any:
+        return self.call.items[self.position]
+
+
 class RequestQueue:
     """All requests and their pending calls, bounded: a full queue refuses a request's first call, never a later one.
 
@@ -80,7 +93,8 @@ class RequestQueue:
         self.waiting = 0
         self.requests: dict[int, Request] = {}
         self._numbers = itertools.count()
-        self._functions: dict[bool, dict[Call, Request]] = {False: {}, True: {}}  # by class, in order of arrival
+        self._fair_counts = {False: 0.0, True: 0.0}  # by class, whether bulk
+        self._functions: dict[bool, dict[Call, Request]] = {False: {}, True: {}}  # by class, the oldest first
 
     def open(self, task: str, *, bulk: bool, deadline: float | None) -> Request:
         """Add a request that has no calls yet."""
@@ -104,32 +118,48 @@ class RequestQueue:
             self._functions[request.bulk][call] = request
             return
         if not request.calls:
-            # A request that rejoins the queue starts at the lowest service count, so idle time earns no priority.
-            others = [other.served for other in self.requests.values() if other.calls]
-            request.served = max(request.served, min(others, default=0.0))
+            # A request that joins starts at the count of a fair share, so idle time earns no priority.
+            request.served = max(request.served, self._fair_counts[request.bulk])
         request.calls.append(call)
 
-    def take(self, request: Request, call: Call) -> None:
-        """Count the call's next item as taken by the device."""
-        call.taken += 1
-        request.served += 1
-        self.waiting -= 1
-        if not call.waiting:
-            request.calls.remove(call)
+    def take(self, batch: Sequence[Entry]) -> None:
+        """Count the items of a batch as taken by the device."""
+        competing = Counter(request.bulk for request in self.find_waiting())
+        for request, call, _ in batch:
+            call.taken += 1
+            self.waiting -= 1
+            if not call.waiting:
+                request.calls.remove(call)
+        for bulk in (False, True):
+            taken = [entry.request for entry in batch if entry.request.bulk is bulk]
+            left = [request for request in self.find_waiting() if request.bulk is bulk]
+            # If only one request of this batch still waits, all others have what they wanted: no place was contended.
+            if taken and (len(left) > 1 or (len(left) == 1 and left[0] not in taken)):
+                self._charge(taken, competing[bulk])
+
+    def _charge(self, requests: Sequence[Request], competing: int) -> None:
+        """Add one item to the service count of each request (once for each item), and the mean to the fair count.
+
+        A request that joins later starts at the fair count, which rises with every batch. So the count of a request
+        that was served more than others is passed in time, and it is served again however many new requests arrive.
+        """
+        for request in requests:
+            request.served += 1
+        self._fair_counts[requests[0].bulk] += len(requests) / competing
 
     def count_functions(self, *, bulk: bool) -> int:
         """How many functions of bulk, or of interactive, requests wait."""
         return len(self._functions[bulk])
 
-    def take_function(self, *, bulk: bool) -> tuple[Request, Call] | None:
-        """Remove the oldest waiting function of the class. It does not add to its request's service count."""
+    def take_function(self, *, bulk: bool) -> Entry | None:
+        """Take the oldest waiting function of the class. It does not add to its request's service count."""
         if not self._functions[bulk]:
             return None
         call, request = next(iter(self._functions[bulk].items()))
         self._remove(request, call)
         call.taken = 1
         self.waiting -= 1
-        return request, call
+        return Entry(request, call, 0)
 
     def drop(self, request: Request, call: Call) -> int:
         """Remove the items of a call that still wait. Returns how many these were."""

@@ -15,10 +15,10 @@ from torch import Tensor
 from backbones.errors import Cancelled, DeadlinePassed, NotANumber
 from backbones.rows import Captures
 from backbones.stable_diffusion import Backbone
-from service.engine.batching import Entry, choose_batch
+from service.engine.batching import choose_batch
 from service.engine.caches import TensorCache
 from service.engine.figures import EngineCounts, EngineFigures
-from service.engine.queue import Call, Kind, Request, RequestQueue
+from service.engine.queue import Call, Entry, Kind, Request, RequestQueue
 from service.engine.session import Session
 
 # After this many batches in a row without a bulk item, bulk leads one.
@@ -174,10 +174,9 @@ class DeviceWorker:
                     # keeps the bulk requests moving and delays the others by about one batch at most.
                     if bulk and number and self._queue.interactive_waits():
                         return
-                    taken = self._queue.take_function(bulk=bulk)
-                    if taken is None:
+                    entry = self._queue.take_function(bulk=bulk)
+                    if entry is None:
                         break
-                    entry = Entry(*taken, position=0)
                     self._mark_taken([entry])
                 yield entry
 
@@ -187,8 +186,7 @@ class DeviceWorker:
         bulk_first = self._batches_since_bulk >= BULK_TURN and any(r.bulk for r in self._queue.find_waiting())
         batch = choose_batch(self._queue.find_waiting(), self._limits, bulk_first=bulk_first)
         if batch:
-            for entry in batch:
-                self._queue.take(entry.request, entry.call)
+            self._queue.take(batch)
             self._mark_taken(batch)
             has_bulk = any(entry.request.bulk for entry in batch)
             self._batches_since_bulk = 0 if has_bulk else self._batches_since_bulk + 1

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from backbones.rows import Capture, UNetRow
-from service.engine.batching import Entry, choose_batch
-from service.engine.queue import Call, Kind, Request, RequestQueue
+from service.engine.batching import choose_batch
+from service.engine.queue import Call, Entry, Kind, Request, RequestQueue
 
 LIMITS: dict[Kind, int] = {"unet": 8, "encode": 3, "decode": 3, "embed": 8, "run": 1}
 
@@ -41,15 +41,10 @@ def build_queue(*requests: tuple[bool, list[Call]]) -> tuple[RequestQueue, list[
     return queue, opened
 
 
-def take(queue: RequestQueue, batch: list[Entry]) -> None:
-    for entry in batch:
-        queue.take(entry.request, entry.call)
-
-
 def drain(queue: RequestQueue) -> list[list[Entry]]:
     batches = []
     while batch := choose_batch(queue.find_waiting(), LIMITS):
-        take(queue, batch)
+        queue.take(batch)
         batches.append(batch)
     return batches
 
@@ -104,7 +99,7 @@ def test_choosing_changes_nothing() -> None:
 
 def test_a_one_row_request_shares_the_next_batch_with_a_thousand_row_request() -> None:
     queue, (large,) = build_queue((False, [rows(1000)]))
-    take(queue, choose_batch(queue.find_waiting(), LIMITS))
+    queue.take(choose_batch(queue.find_waiting(), LIMITS))
     small = queue.open("task", bulk=False, deadline=None)
     queue.submit(small, rows(1), items_per_second=1.0)
     batch = choose_batch(queue.find_waiting(), LIMITS)
@@ -121,7 +116,7 @@ def test_requests_share_a_batch_evenly() -> None:
 def test_more_requests_than_places_all_get_their_turn() -> None:
     queue, opened = build_queue(*[(False, [rows(40)]) for _ in range(20)])
     for _ in range(10):
-        take(queue, choose_batch(queue.find_waiting(), LIMITS))
+        queue.take(choose_batch(queue.find_waiting(), LIMITS))
     assert {request.served for request in opened} == {4.0}
 
 

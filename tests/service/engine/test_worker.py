@@ -147,12 +147,13 @@ def test_stopping_answers_what_waits(small_backbone: StableDiffusion) -> None:
 
 @dataclass
 class Crowd:
-    """A worker beside whose requests 31 interactive clients always have rows waiting, each in sessions of 1 to 16 rows.
+    """A worker beside whose requests interactive clients always have rows waiting, each in sessions of 1 to 16 rows.
 
-    turn: how many steps have been taken.
+    size: how many clients there are. turn: how many steps have been taken.
     """
 
     worker: DeviceWorker = field(default_factory=lambda: DeviceWorker(InstantBackbone()))
+    size: int = 31
     turn: int = 0
 
     async def _run_client(self, count: int) -> None:
@@ -161,16 +162,20 @@ class Crowd:
                 await session.unet(await session.run(make_instant_rows, count))
                 await session.run(list)
 
+    async def step(self) -> None:
+        await let_requests_continue()
+        self.worker.step()
+        self.turn += 1
+
     async def step_until_done(self, request: Coroutine[Any, Any, Result], *, max_turns: int) -> Result:
-        clients = [asyncio.ensure_future(self._run_client(1 + 5 * number % 16)) for number in range(31)]
-        task = None
-        while task is None or not task.done():
-            assert self.turn <= max_turns
-            if self.turn == 10 and task is None:
-                task = asyncio.ensure_future(request)
-            await let_requests_continue()
-            self.worker.step()
-            self.turn += 1
+        """The result of a request that arrives at a crowd of clients, within `max_turns` of its arrival."""
+        clients = [asyncio.ensure_future(self._run_client(1 + 5 * number % 16)) for number in range(self.size)]
+        for _ in range(10):
+            await self.step()
+        task = asyncio.ensure_future(request)
+        while not task.done():
+            assert self.turn <= 10 + max_turns
+            await self.step()
         for client in clients:
             client.cancel()
         await asyncio.gather(*clients, return_exceptions=True)
@@ -193,8 +198,28 @@ def test_a_request_ends_soon_after_its_last_row_beside_31_clients(rounds: list[i
         return turns
 
     # With as many places as requests, an equal share is one row a turn.
-    turns = asyncio.run(crowd.step_until_done(run_rounds(), max_turns=20 + sum(rounds)))
+    turns = asyncio.run(crowd.step_until_done(run_rounds(), max_turns=10 + sum(rounds)))
     assert turns == [1] * len(rounds)
+
+
+def test_rows_that_a_request_had_while_it_was_alone_do_not_delay_it_in_a_crowd() -> None:
+    crowd = Crowd(size=60)
+    session = crowd.worker.session("task")
+
+    async def run_alone() -> None:
+        await step_until_done(crowd.worker, session.unet(make_instant_rows(1000)))
+
+    async def run_in_crowd() -> None:
+        with session:
+            await session.unet(make_instant_rows(50))
+            await session.decode([torch.zeros(1, 1, 1)])
+
+    async def run_both() -> None:
+        await run_alone()
+        # An equal share is a little more than one row in two turns.
+        await crowd.step_until_done(run_in_crowd(), max_turns=100)
+
+    asyncio.run(run_both())
 
 
 def test_a_bulk_request_ends_beside_31_interactive_clients() -> None:
@@ -208,7 +233,7 @@ def test_a_bulk_request_ends_beside_31_interactive_clients() -> None:
         return crowd.turn
 
     # A round is at most one wait for bulk's turn, and a turn for each function.
-    asyncio.run(crowd.step_until_done(run_bulk(), max_turns=10 + 3 * (BULK_TURN + 2 + 6)))
+    asyncio.run(crowd.step_until_done(run_bulk(), max_turns=3 * (BULK_TURN + 2 + 6)))
 
 
 def test_one_row_waits_for_one_batch_of_a_thousand_row_request() -> None:
