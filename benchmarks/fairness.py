@@ -17,27 +17,27 @@ import time
 from backbones.rows import UNetRow
 from benchmarks._table import arguments, print_table, write_figures
 from benchmarks.rows import make_rows
-from service.engine.worker import RowEngine
+from service.engine.worker import DeviceWorker
 from service.models.loading import open_model
 from service.settings.loader import load_settings
 
 LARGE = 1000
 
 
-async def one_row(engine: RowEngine, row: UNetRow) -> float:
+async def one_row(engine: DeviceWorker, row: UNetRow) -> float:
     """Seconds that a request of one row takes."""
     started = time.perf_counter()
-    with engine.request("small") as request:
+    with engine.session("small") as request:
         await request.unet([row])
     return time.perf_counter() - started
 
 
-async def beside_a_large_request(engine: RowEngine, rows: list[UNetRow]) -> tuple[float, float]:
+async def beside_a_large_request(engine: DeviceWorker, rows: list[UNetRow]) -> tuple[float, float]:
     """Seconds that one row takes once a large request is under way, and that the large one takes."""
 
     async def large() -> float:
         started = time.perf_counter()
-        with engine.request("large") as request:
+        with engine.session("large") as request:
             await request.unet(rows)
         return time.perf_counter() - started
 
@@ -58,7 +58,7 @@ def main() -> int:
 
     model = open_model(load_settings(backbone=chosen.backbone, device=chosen.device))
     rows = make_rows(model, LARGE)
-    engine = RowEngine(model, max_batch_rows=chosen.batch)
+    engine = DeviceWorker(model, max_batch_rows=chosen.batch)
     batch_seconds: list[float] = []
     engine.on_batch = lambda kind, size, seconds: batch_seconds.append(seconds) if size == chosen.batch else None
     engine.start()

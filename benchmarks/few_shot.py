@@ -30,7 +30,7 @@ from heads.diffews.checkpoint import fresh_variant
 from heads.diffews.preprocess import input_size
 from heads.diffews.segment import segment, segment_concepts
 from heads.diffews.threshold import PUBLISHED
-from service.engine.worker import RowEngine
+from service.engine.worker import DeviceWorker
 from service.library.banks import BankCache, Shot, shot_id
 from service.models.loading import open_model
 from service.settings.loader import load_settings
@@ -95,7 +95,9 @@ def predicted(model: StableDiffusion, shots: int, side: int) -> tuple[int, int]:
     return whole, ready
 
 
-def measured(engine: RowEngine, shots: int, side: int, *, at_once: int, rounds: int) -> tuple[list[float], list[float]]:
+def measured(
+    engine: DeviceWorker, shots: int, side: int, *, at_once: int, rounds: int
+) -> tuple[list[float], list[float]]:
     """Seconds a query of each way, round by round; they take turns. at_once: requests under way at a time."""
     supports = [picture(1 + index, side) for index in range(shots)]
     mask = object_of(side)
@@ -105,7 +107,7 @@ def measured(engine: RowEngine, shots: int, side: int, *, at_once: int, rounds: 
         banks = BankCache(Path(folder), device_bytes=16 << 30, host_bytes=0, disk_bytes=0)
 
         async def answer(way: Callable[[Engine], Awaitable[None]]) -> None:
-            with engine.request("few_shot") as request:
+            with engine.session("few_shot") as request:
                 await way(request)
 
         async def seconds(ways: Sequence[Callable[[Engine], Awaitable[None]]]) -> float:
@@ -139,7 +141,7 @@ def main() -> int:
         model.add_variant(VARIANT, fresh_variant(model))
     side = input_size(model.description)
     # Without a cache of latents: every query is new, and a request that recomputes encodes its supports again.
-    engine = RowEngine(model, latent_cache_bytes=0)
+    engine = DeviceWorker(model, latent_cache_bytes=0)
     engine.start()
     figures: dict[str, float] = {}
     rows, notes = [], []

@@ -19,7 +19,7 @@ from backbones.engine import Engine
 from backbones.stable_diffusion import StableDiffusion
 from benchmarks._table import arguments, print_table, write_figures
 from service.engine.shared_rows import Procedure, perceive
-from service.engine.worker import RowEngine
+from service.engine.worker import DeviceWorker
 from service.models.loading import OpenHeads, open_model
 from service.models.store import build_worker
 from service.settings.loader import load_settings
@@ -98,7 +98,7 @@ def procedures(heads: Mapping[str, Any], image: np.ndarray[Any, np.dtype[np.uint
     return {"depth": depth, "segmentation": segmentation, "referring": referring, "features": features}
 
 
-async def measure(engine: RowEngine, heads: Mapping[str, Any], rounds: int) -> tuple[list[float], list[float]]:
+async def measure(engine: DeviceWorker, heads: Mapping[str, Any], rounds: int) -> tuple[list[float], list[float]]:
     """Seconds of each round together, and one by one."""
     side = engine.model.description.image_size
     random = np.random.default_rng(0)
@@ -106,13 +106,13 @@ async def measure(engine: RowEngine, heads: Mapping[str, Any], rounds: int) -> t
     for turn in range(rounds + 1):
         images = [random.integers(0, 256, (side, side, 3), dtype=np.uint8) for _ in range(5)]
         started = time.perf_counter()
-        with engine.request("perceive") as request:
+        with engine.session("perceive") as request:
             await perceive(request, procedures(heads, images[0]))
         fused = time.perf_counter() - started
         started = time.perf_counter()
         # Each on an image of its own: a cached latent would make the calls look cheaper than they are to strangers.
         for image, name in zip(images[1:], procedures(heads, images[1]), strict=True):
-            with engine.request(name) as request:
+            with engine.session(name) as request:
                 await procedures(heads, image)[name](request)
         separate = time.perf_counter() - started
         if turn:  # the first one warms up

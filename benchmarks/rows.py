@@ -23,7 +23,7 @@ from torch import Tensor
 from backbones.rows import Capture, UNetRow
 from backbones.stable_diffusion import StableDiffusion
 from benchmarks._table import arguments, print_table, write_figures
-from service.engine.worker import RowEngine
+from service.engine.worker import DeviceWorker
 from service.models.loading import open_model
 from service.settings.loader import load_settings
 
@@ -70,13 +70,13 @@ def bare(model: StableDiffusion, batches: list[tuple[Tensor, Tensor, Tensor]]) -
     return sum(len(latents) for latents, _, _ in batches) / (time.perf_counter() - started)
 
 
-def under_clients(engine: RowEngine, rows: list[UNetRow], sizes: Callable[[], int]) -> float:
+def under_clients(engine: DeviceWorker, rows: list[UNetRow], sizes: Callable[[], int]) -> float:
     """Rows a second that 32 clients get together, each asking again as soon as it is answered."""
     left = iter(rows)
 
     async def client() -> None:
         while batch := [row for _, row in zip(range(sizes()), left, strict=False)]:
-            with engine.request("benchmark") as request:
+            with engine.session("benchmark") as request:
                 await request.unet(batch)
 
     async def everybody() -> None:
@@ -105,7 +105,7 @@ def main() -> int:
     model = open_model(load_settings(backbone=chosen.backbone, device=chosen.device, dtype=chosen.dtype))
     rows = make_rows(model, chosen.rows)
     single, full = stacked(rows[: chosen.rows // 8], 1), stacked(rows, chosen.batch)
-    engine = RowEngine(model, max_batch_rows=chosen.batch)
+    engine = DeviceWorker(model, max_batch_rows=chosen.batch)
     engine.start()
     dice = random.Random(0)
     ways: dict[str, Callable[[], float]] = {

@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 
 from backbones.errors import DeadlinePassed, InvalidInput
 from heads.inputs import DecodedImage, InputCounts, Inputs
+from service.engine.session import Session
 from service.engine.shared_rows import Procedure, perceive
-from service.engine.worker import RequestEngine
 from service.inputs.files import InputFiles, fetch_files
 from service.inputs.images import decode_image
 from service.inputs.urls import ImageUrl
@@ -93,7 +93,7 @@ async def run_task(
 ) -> Done:
     """The result of prepared work over the files of a request. Raises what `run_procedure` and the task raise."""
 
-    async def procedure(session: RequestEngine, inputs: Inputs) -> Done:
+    async def procedure(session: Session, inputs: Inputs) -> Done:
         return Done(work, await work.procedure(inputs, on_progress)(session), inputs)
 
     return await run_procedure(
@@ -112,7 +112,7 @@ async def run_together(
 ) -> list[Done]:
     """The results of several pieces of work over one image, which is decoded once; equal rows are computed once."""
 
-    async def procedure(session: RequestEngine, inputs: Inputs) -> list[Done]:
+    async def procedure(session: Session, inputs: Inputs) -> list[Done]:
         procedures = {str(place): part.procedure(inputs) for place, part in enumerate(parts)}
         results = await perceive(session, procedures)
         return [Done(part, results[str(place)], inputs) for place, part in enumerate(parts)]
@@ -126,7 +126,7 @@ async def run_procedure(
     state: AppState,
     label: str,
     files: InputFiles,
-    procedure: Callable[[RequestEngine, Inputs], Awaitable[Result]],
+    procedure: Callable[[Session, Inputs], Awaitable[Result]],
     *,
     bulk: bool = False,
     deadline_seconds: float | None = None,
@@ -146,7 +146,7 @@ async def run_procedure(
     async def work() -> Result:
         inputs = await decode_inputs(state, files, usage)
         left = seconds - sum(usage.timings.values())
-        with state.models.worker.request(label, bulk=bulk, deadline_seconds=left) as session:
+        with state.models.worker.session(label, bulk=bulk, deadline_seconds=left) as session:
             try:
                 return await procedure(watched(session, usage.trace), inputs)
             finally:

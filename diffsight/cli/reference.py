@@ -2,63 +2,42 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+import inspect
+from collections.abc import Iterator
+from typing import Any
 
-COMMANDS = (
-    (),
-    ("serve",),
-    ("predict",),
-    ("predict", "zero-shot"),
-    ("predict", "features"),
-    ("predict", "few-shot"),
-    ("predict", "pose"),
-    ("predict", "classifier"),
-    ("fit",),
-    ("fit", "few-shot"),
-    ("fit", "pose"),
-    ("fit", "classifier"),
-    ("evaluate",),
-    ("evaluate", "few-shot"),
-    ("evaluate", "pose"),
-    ("sweep",),
-    ("sweep", "features"),
-    ("annotate",),
-    ("predict", "depth"),
-    ("predict", "segmentation"),
-    ("predict", "referring"),
-    ("fit", "depth"),
-    ("evaluate", "depth"),
-    ("evaluate", "referring"),
-    ("models",),
-    ("models", "add"),
-    ("models", "list"),
-    ("models", "check"),
-    ("models", "remove"),
-    ("keys",),
-    ("keys", "create"),
-    ("keys", "list"),
-    ("keys", "revoke"),
-    ("demo",),
-)
+import typer
+
+from diffsight.cli import app
+
+WIDTH = 100
+
+
+def walk_commands() -> Iterator[tuple[tuple[str, ...], str]]:
+    """Every command by its words after `diffsight`, with its help as a terminal of 100 columns shows it."""
+    root = typer.main.get_command(app)
+    yield from _walk(root, (), typer.Context(root, info_name="diffsight", **_settings(root)))  # type: ignore[arg-type]
+
+
+def _walk(command: Any, words: tuple[str, ...], context: Any) -> Iterator[tuple[tuple[str, ...], str]]:
+    lines = command.get_help(context).splitlines()
+    yield words, "\n".join(line.rstrip() for line in lines).strip()
+    for name in getattr(command, "list_commands", lambda _: ())(context):
+        inner = command.get_command(context, name)
+        below = typer.Context(inner, info_name=name, parent=context, **_settings(inner))
+        yield from _walk(inner, (*words, name), below)
+
+
+def _settings(command: Any) -> dict[str, Any]:
+    return {
+        **inspect.getattr_static(command, "context_settings", {}),
+        "terminal_width": WIDTH,
+        "max_content_width": WIDTH,
+    }
 
 
 def reference() -> str:
-    """Markdown: each command with its help, as a terminal of 100 columns shows it."""
-    return "\n\n".join(f"## `{' '.join(('diffsight', *one))}`\n\n```text\n{help_of(*one)}\n```" for one in COMMANDS)
-
-
-def help_of(*command: str) -> str:
-    """What `diffsight COMMAND --help` prints."""
-    environment = {**os.environ, "COLUMNS": "100", "TERM": "dumb", "NO_COLOR": "1"}
-    run = subprocess.run(
-        [sys.executable, "-m", "diffsight", *command, "--help"],
-        env=environment,
-        check=True,
-        capture_output=True,
-        text=True,
+    """Markdown: each command with its help."""
+    return "\n\n".join(
+        f"## `{' '.join(('diffsight', *words))}`\n\n```text\n{text}\n```" for words, text in walk_commands()
     )
-    # Under `python -m` the program's name would be that of the interpreter.
-    lines = run.stdout.replace("python -m diffsight", "diffsight").splitlines()
-    return "\n".join(line.rstrip() for line in lines).strip()

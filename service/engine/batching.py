@@ -1,77 +1,59 @@
-"""Who goes into the next batch: a pure choice over what waits."""
+"""Which items form the next batch: a pure choice among what waits."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
-from typing import Any, NamedTuple
 
 from backbones.engine import batch_key
-from service.engine.waiting import Asking, Kind, Request
-
-
-class Entry(NamedTuple):
-    """One item of one asking, chosen for a batch: `asking.items[place]`."""
-
-    request: Request
-    asking: Asking
-    place: int
-
-    @property
-    def item(self) -> Any:
-        return self.asking.items[self.place]
+from service.engine.queue import Call, Entry, Kind, Request
 
 
 def choose_batch(requests: Iterable[Request], limits: Mapping[Kind, int], *, bulk_first: bool = False) -> list[Entry]:
-    """The next batch, or an empty list when nothing waits. Changes nothing.
+    """The next batch, or an empty list if nothing waits for one. Changes nothing. Functions are not batched.
 
-    The leader is the request of the first class (interactive, or bulk where `bulk_first`) that was served least, the
-    oldest of equals. The batch holds what can share a batch with the leader's next item: one item a request in turn,
-    until `limits[kind]` is reached; the other class fills only places that the first leaves free.
+    The leader is the request with the lowest service count in the first class (interactive, or bulk if `bulk_first`);
+    the oldest of equals. The batch holds items that can share a batch with the leader's next item. Each request adds
+    one item in turn until `limits[kind]` is reached. The other class fills only the places that the first leaves free.
     """
-    in_line = sorted(requests, key=lambda request: (request.bulk is not bulk_first, request.served, request.number))
-    if not in_line:
+    ordered = sorted(requests, key=lambda request: (request.bulk is not bulk_first, request.served, request.number))
+    if not ordered:
         return []
-    leader = in_line[0]
-    first = leader.askings[0]
-    kind, key = first.kind, _key(first, first.taken)
+    leader = ordered[0]
+    first = leader.calls[0]
+    kind, key = first.kind, batch_key(first.items[first.taken])
     limit = limits[kind]
     batch: list[Entry] = []
-    for of_leaders_class in (True, False):
-        members = [request for request in in_line if (request.bulk is leader.bulk) is of_leaders_class]
-        for entry in _in_turn(members, kind, key):
+    for leader_class in (True, False):
+        members = [request for request in ordered if (request.bulk is leader.bulk) is leader_class]
+        for entry in _take_turns(members, kind, key):
             batch.append(entry)
             if len(batch) == limit:
                 return batch
     return batch
 
 
-def _in_turn(requests: Iterable[Request], kind: Kind, key: object) -> Iterator[Entry]:
-    """Fitting items, one a request in turn until all are spent."""
-    waiting_turns = deque(_fitting(request, kind, key) for request in requests)
-    while waiting_turns:
-        turn = waiting_turns.popleft()
-        entry = next(turn, None)
+def _take_turns(requests: Iterable[Request], kind: Kind, key: object) -> Iterator[Entry]:
+    """The items that fit, one from each request in turn until all are used."""
+    sources = deque(_fitting_items(request, kind, key) for request in requests)
+    while sources:
+        source = sources.popleft()
+        entry = next(source, None)
         if entry is not None:
             yield entry
-            waiting_turns.append(turn)
+            sources.append(source)
 
 
-def _fitting(request: Request, kind: Kind, key: object) -> Iterator[Entry]:
-    """The request's next items of a batch key, in the order asked; an asking ends where its next item does not fit."""
+def _fitting_items(request: Request, kind: Kind, key: object) -> Iterator[Entry]:
+    """The request's next items with this batch key, in order; each call stops at its first item that does not fit."""
     return chain.from_iterable(
-        _fitting_run(request, asking, key) for asking in tuple(request.askings) if asking.kind == kind
+        _fitting_items_of_call(request, call, key) for call in tuple(request.calls) if call.kind == kind
     )
 
 
-def _fitting_run(request: Request, asking: Asking, key: object) -> Iterator[Entry]:
-    for place in range(asking.taken, len(asking.items)):
-        if _key(asking, place) != key:
+def _fitting_items_of_call(request: Request, call: Call, key: object) -> Iterator[Entry]:
+    for position in range(call.taken, len(call.items)):
+        if batch_key(call.items[position]) != key:
             return
-        yield Entry(request, asking, place)
-
-
-def _key(asking: Asking, place: int) -> object:
-    # A function call shares a batch with nothing but itself.
-    return (id(asking), place) if asking.kind == "run" else batch_key(asking.items[place])
+        yield Entry(request, call, position)

@@ -1,4 +1,4 @@
-"""Tensors worth keeping, within a budget of bytes: least recently used goes first."""
+"""Caches of tensors, each within a budget of bytes: the least recently used entry is evicted first."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True)
 class CacheFigures:
-    """Entries and bytes held now; hits and misses since the start."""
+    """Entries and bytes now; hits and misses since the start."""
 
     entries: int
     bytes: int
@@ -21,42 +21,43 @@ class CacheFigures:
 
 
 class TensorCache:
-    """A thread-safe mapping from a key to a tensor, of `budget_bytes` at most; 0 keeps nothing.
+    """A thread-safe mapping from keys to tensors that holds at most `budget_bytes`; 0 keeps nothing.
 
-    What is put in must not change afterwards: every reader gets the same tensor.
+    A key must hold all that changes the value, the revision of the weights included: several backbones may share a
+    cache. A tensor must not change once it is in the cache: all readers share it.
     """
 
     def __init__(self, budget_bytes: int) -> None:
         self.budget_bytes = budget_bytes
-        self._held: OrderedDict[Hashable, Tensor] = OrderedDict()
+        self._tensors: OrderedDict[Hashable, Tensor] = OrderedDict()
         self._bytes = 0
         self._hits = 0
         self._misses = 0
         self._lock = Lock()
 
     def get(self, key: Hashable, *, counted: bool = True) -> Tensor | None:
-        """The tensor under `key`, of the shape it was put in with, or None; `counted` makes it a hit or a miss."""
+        """The tensor (any shape) of `key`, or None. counted: whether the figures count it as a hit or a miss."""
         with self._lock:
-            found = self._held.get(key)
-            self._hits += counted and found is not None
-            self._misses += counted and found is None
-            if found is not None:
-                self._held.move_to_end(key)
-            return found
+            tensor = self._tensors.get(key)
+            self._hits += counted and tensor is not None
+            self._misses += counted and tensor is None
+            if tensor is not None:
+                self._tensors.move_to_end(key)
+            return tensor
 
     def put(self, key: Hashable, tensor: Tensor) -> None:
-        """Keep a tensor of any shape; one larger than the whole budget is not kept."""
-        # A view would keep its whole batch alive and make the count of bytes a lie.
-        kept = tensor.clone() if tensor.untyped_storage().nbytes() > tensor.nbytes else tensor
+        """Add a tensor (any shape), unless it is larger than the whole budget."""
+        # A view would keep the memory of its whole batch, which `nbytes` does not count.
+        own = tensor.clone() if tensor.untyped_storage().nbytes() > tensor.nbytes else tensor
         with self._lock:
-            if key in self._held or kept.nbytes > self.budget_bytes:
+            if key in self._tensors or own.nbytes > self.budget_bytes:
                 return
-            self._held[key] = kept
-            self._bytes += kept.nbytes
+            self._tensors[key] = own
+            self._bytes += own.nbytes
             while self._bytes > self.budget_bytes:
-                _, gone = self._held.popitem(last=False)
-                self._bytes -= gone.nbytes
+                _, evicted = self._tensors.popitem(last=False)
+                self._bytes -= evicted.nbytes
 
     def figures(self) -> CacheFigures:
         with self._lock:
-            return CacheFigures(len(self._held), self._bytes, self._hits, self._misses)
+            return CacheFigures(len(self._tensors), self._bytes, self._hits, self._misses)

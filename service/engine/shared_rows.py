@@ -1,4 +1,4 @@
-"""Several heads over one image at a time: what two of them ask for is computed once."""
+"""Several heads over one image, run together: what two of them need is computed once."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ Procedure = Callable[[Engine], Awaitable[Any]]
 
 
 class SharedEngine:
-    """The Engine that heads which run together speak to.
+    """The Engine of heads that run together.
 
-    Pictures with equal pixels are encoded once. Rows wait until every head that still runs waits for rows; then those
-    with the same latents, timestep, context and variant become one row that brings back what any of them asked for.
+    running: how many heads there are. Images with equal pixels are encoded once. Rows are held back until every head
+    that still runs waits for rows. Then rows with the same latents, timestep, context and variant become one row,
+    which captures what each of them needs.
     """
 
     def __init__(self, engine: Engine, running: int) -> None:
@@ -29,7 +30,7 @@ class SharedEngine:
         self._running = running
         self._latents: dict[bytes, asyncio.Future[Tensor]] = {}
         self._waiting: list[tuple[Sequence[UNetRow], asyncio.Future[list[Captures]]]] = []
-        self._asking: set[asyncio.Task[None]] = set()
+        self._passes: set[asyncio.Task[None]] = set()
 
     @property
     def backbone(self) -> Description:
@@ -39,16 +40,17 @@ class SharedEngine:
         return self._engine.tokenize(texts)
 
     async def encode(self, pixel_values: Sequence[Tensor]) -> list[Tensor]:
-        keys = [content_key(one) for one in pixel_values]
+        """As `Engine.encode`, each image once: (3, H, W) float in [-1, 1] each -> (C, H/8, W/8)."""
+        keys = [content_key(pixels) for pixels in pixel_values]
         new: dict[bytes, Tensor] = {}
-        for key, one in zip(keys, pixel_values, strict=True):
+        for key, pixels in zip(keys, pixel_values, strict=True):
             if key not in self._latents:
                 self._latents[key] = asyncio.get_running_loop().create_future()
-                new[key] = one
+                new[key] = pixels
         if new:
             try:
-                for key, found in zip(new, await self._engine.encode(list(new.values())), strict=True):
-                    self._latents[key].set_result(found)
+                for key, latents in zip(new, await self._engine.encode(list(new.values())), strict=True):
+                    self._latents[key].set_result(latents)
             except BaseException:
                 for key in new:
                     self._latents.pop(key).cancel()
@@ -56,15 +58,17 @@ class SharedEngine:
         return [await asyncio.shield(self._latents[key]) for key in keys]
 
     async def embed(self, texts: Sequence[str]) -> list[Tensor]:
+        """As `Engine.embed`: (T, D) each."""
         return await self._engine.embed(texts)
 
     async def unet(self, rows: Sequence[UNetRow]) -> list[Captures]:
-        answer: asyncio.Future[list[Captures]] = asyncio.get_running_loop().create_future()
-        self._waiting.append((rows, answer))
-        self._ask_if_all_wait()
-        return await answer
+        future: asyncio.Future[list[Captures]] = asyncio.get_running_loop().create_future()
+        self._waiting.append((rows, future))
+        self._start_pass_if_all_wait()
+        return await future
 
     async def decode(self, latents: Sequence[Tensor]) -> list[Tensor]:
+        """As `Engine.decode`: (C, h, w) each -> (3, 8h, 8w)."""
         return await self._engine.decode(latents)
 
     async def run(self, function: Callable[..., Result], *arguments: Any) -> Result:
@@ -73,46 +77,50 @@ class SharedEngine:
     async def run_on_host(self, function: Callable[..., Result], *arguments: Any) -> Result:
         return await self._engine.run_on_host(function, *arguments)
 
-    def ended(self) -> None:
-        """One head has ended: nobody waits for its rows any more."""
+    def remove_head(self) -> None:
+        """Stop waiting for the rows of a head that has ended."""
         self._running -= 1
-        self._ask_if_all_wait()
+        self._start_pass_if_all_wait()
 
-    def _ask_if_all_wait(self) -> None:
+    def _start_pass_if_all_wait(self) -> None:
         if self._waiting and len(self._waiting) >= self._running:
             waiting, self._waiting = self._waiting, []
-            task = asyncio.ensure_future(self._ask(waiting))
-            self._asking.add(task)
-            task.add_done_callback(self._asking.discard)
+            task = asyncio.ensure_future(self._run_pass(waiting))
+            self._passes.add(task)
+            task.add_done_callback(self._passes.discard)
 
-    async def _ask(self, waiting: Sequence[tuple[Sequence[UNetRow], asyncio.Future[list[Captures]]]]) -> None:
+    async def _run_pass(self, waiting: Sequence[tuple[Sequence[UNetRow], asyncio.Future[list[Captures]]]]) -> None:
         merged: dict[object, UNetRow] = {}
         for rows, _ in waiting:
             for row in rows:
                 key = sharing_key(row)
-                merged[key] = with_capture(merged[key], row.capture) if key in merged else row
+                merged[key] = add_capture(merged[key], row.capture) if key in merged else row
         try:
-            found = dict(zip(merged, await self._engine.unet(list(merged.values())), strict=True))
+            captures = dict(zip(merged, await self._engine.unet(list(merged.values())), strict=True))
         except Exception as error:
-            for _, answer in waiting:
-                if not answer.done():
-                    answer.set_exception(error)
+            for _, future in waiting:
+                if not future.done():
+                    future.set_exception(error)
             return
-        for rows, answer in waiting:
-            if not answer.done():
-                answer.set_result([found[sharing_key(row)] for row in rows])
+        for rows, future in waiting:
+            if not future.done():
+                future.set_result([captures[sharing_key(row)] for row in rows])
 
 
 def sharing_key(row: UNetRow) -> object:
-    """Equal for rows of which one pass serves both. Tensors count as equal where they are one and the same."""
+    """A key that is equal for rows that one pass can serve.
+
+    latents (C, h, w) and encoder_hidden_states (T, D) count as equal only if they are the same tensor: comparing their
+    values would make the host wait for the device.
+    """
     if row.bank is not None:
         return id(row)
     tensors = id(row.latents), id(row.encoder_hidden_states)
     return *tensors, row.timestep, row.class_label, row.input_convolution, row.variant
 
 
-def with_capture(row: UNetRow, other: Capture) -> UNetRow:
-    """The row, bringing back what `other` asks for too."""
+def add_capture(row: UNetRow, other: Capture) -> UNetRow:
+    """The row with what `other` captures added to its own capture."""
     own = row.capture
     joined = Capture(
         output=own.output or other.output,
@@ -125,16 +133,16 @@ def with_capture(row: UNetRow, other: Capture) -> UNetRow:
 
 
 async def perceive(engine: Engine, procedures: Mapping[str, Procedure]) -> dict[str, Any]:
-    """The result of each procedure, by name, all run together on one engine. The first error ends all of them."""
+    """The result of each procedure, by name. All run together on one engine; the first error ends all of them."""
     shared = SharedEngine(engine, len(procedures))
 
-    async def part(procedure: Procedure) -> Any:
+    async def run_head(procedure: Procedure) -> Any:
         try:
             return await procedure(shared)
         finally:
-            shared.ended()
+            shared.remove_head()
 
-    tasks = [asyncio.ensure_future(part(procedure)) for procedure in procedures.values()]
+    tasks = [asyncio.ensure_future(run_head(procedure)) for procedure in procedures.values()]
     try:
         return dict(zip(procedures, await asyncio.gather(*tasks), strict=True))
     finally:

@@ -25,7 +25,7 @@ async def run_item(state: AppState, work: Work, image: DecodedImage, given: Mapp
         boxes = [box["bbox"] for box in given["boxes"]]
         options = options.model_copy(update={"boxes": boxes, "box_scores": None, "persons": "auto"})
     task = work.task
-    with state.models.worker.request(task.name, bulk=True) as session:
+    with state.models.worker.session(task.name, bulk=True) as session:
         result = await task.run(session, work.head, Inputs([image]), options, None)
         item = await session.run_on_host(task.write_item, result, work.head, options)
     return {"image": {"width": image.width, "height": image.height}, **item}

@@ -15,7 +15,7 @@ from backbones.backbone import Backbone, Description
 from backbones.errors import DiffsightError
 from backbones.rows import Capture, UNetRow
 from heads.task import Task
-from service.engine.worker import RowEngine
+from service.engine.worker import DeviceWorker
 from service.errors import NotReady
 from service.models.loading import OpenHeads, open_served
 from service.settings.loader import Settings
@@ -46,12 +46,12 @@ class ModelStore:
         self.metrics = metrics
         self.failure: BaseException | None = None
         self._heads: OpenHeads | None = None
-        self._worker: RowEngine | None = None
+        self._worker: DeviceWorker | None = None
         self._ready = False
         self._stopped = False
 
     @property
-    def worker(self) -> RowEngine:
+    def worker(self) -> DeviceWorker:
         """The warm worker. Raises NotReady before that, after a failed start, and once its device thread has died."""
         if self.failure is not None:
             raise NotReady("the backbone could not be loaded", hint="the server's log says why")
@@ -118,10 +118,10 @@ class ModelStore:
             self._worker.stop()
 
 
-def build_worker(backbone: Backbone, settings: Settings) -> RowEngine:
+def build_worker(backbone: Backbone, settings: Settings) -> DeviceWorker:
     """The worker over a backbone, not yet started."""
     engine = settings.engine
-    return RowEngine(
+    return DeviceWorker(
         backbone,
         max_batch_rows=engine.max_batch_rows,
         max_waiting_rows=engine.max_waiting_rows,
@@ -130,11 +130,11 @@ def build_worker(backbone: Backbone, settings: Settings) -> RowEngine:
     )
 
 
-async def warm_up(worker: RowEngine) -> None:
+async def warm_up(worker: DeviceWorker) -> None:
     """One encode, one embed and U-Net batches, so that the first caller does not pay for what only happens once."""
     model = worker.model.description
     side = model.image_size // model.downscale
-    with worker.request("warm-up") as session:
+    with worker.session("warm-up") as session:
         await session.encode([torch.zeros(3, model.image_size, model.image_size)])
         context = (await session.embed([""]))[0] if model.max_tokens else None
         row = UNetRow(

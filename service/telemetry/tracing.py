@@ -20,7 +20,7 @@ from torch import Tensor
 
 from backbones.errors import InvalidInput
 from backbones.rows import Captures, UNetRow
-from service.engine.worker import RequestEngine
+from service.engine.session import Session
 from service.settings.groups import TelemetrySettings
 from service.version import installed_version
 
@@ -158,7 +158,7 @@ class RequestTrace:
 class _TracedEngine:
     """A request's engine of which every call is told as a stage; anything else is the engine's own."""
 
-    def __init__(self, engine: RequestEngine, trace: RequestTrace) -> None:
+    def __init__(self, engine: Session, trace: RequestTrace) -> None:
         self._engine = engine
         self._trace = trace
         self._begun = 0
@@ -226,12 +226,12 @@ def stage(trace: RequestTrace | None, name: str, **attributes: int) -> AbstractC
     return trace.stage(name, {f"diffsight.{key}": value for key, value in attributes.items()})
 
 
-def watched(engine: RequestEngine, trace: RequestTrace | None) -> RequestEngine:
+def watched(engine: Session, trace: RequestTrace | None) -> Session:
     """The engine, each of whose calls is a stage of the trace; the engine itself where there is none."""
     if trace is None:
         return engine
     trace.share({"diffsight.backbone": engine.backbone.name})
-    return cast("RequestEngine", _TracedEngine(engine, trace))
+    return cast("Session", _TracedEngine(engine, trace))
 
 
 def _nanoseconds(seconds: float) -> int:

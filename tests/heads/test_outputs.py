@@ -177,8 +177,6 @@ def test_a_box_has_four_corners() -> None:
     assert mask_answer(mask & ~mask, "", 0.0).bbox == [0, 0, 0, 0]
 
 
-
-
 def test_arrays_read_back() -> None:
     array = np.random.default_rng(0).random((3, 4)).astype(np.float32)
     assert (np.load(BytesIO(npy_file(array))) == array).all()

@@ -91,15 +91,15 @@ def test_the_context_is_that_of_two_tokens(published: Published) -> None:
 
 
 def test_rows_of_several_requests_share_batches(published: Published, image: Image) -> None:
-    from service.engine.worker import RowEngine
+    from service.engine.worker import DeviceWorker
 
     direct, model = published
-    engine = RowEngine(direct.model)
+    engine = DeviceWorker(direct.model)
     batches: list[tuple[str, int]] = []
     engine.on_batch = lambda kind, size, _: batches.append((kind, size))
 
     async def ask(boxes: NDArray[np.float64]) -> NDArray[np.float32]:
-        with engine.request("pose") as request:
+        with engine.session("pose") as request:
             return (await estimate_poses(request, model, image, boxes)).scores
 
     async def both() -> list[NDArray[np.float32]]:
@@ -107,7 +107,7 @@ def test_rows_of_several_requests_share_batches(published: Published, image: Ima
         while not all(task.done() for task in asking):
             await asyncio.sleep(0)
             # Steps are taken by hand, and only once every request that goes on waits for the device.
-            if all(one.askings for one in engine._line.requests.values()):
+            if all(one.waiting for one in engine._queue.requests.values()):
                 engine.step()
         return [task.result() for task in asking]
 

@@ -14,7 +14,8 @@ import pytest
 from PIL import Image
 from pydantic import BaseModel
 
-from heads.sdpose.pose import CocoPoses, OpenPosePeople
+from heads.sdpose.pose import TASK, CocoPoses, OpenPosePeople
+from service.api.schemas import answer_model
 from tests.conftest import Server, running_server
 
 PUBLISHED = Path(__file__).parents[2] / "conformance/fixtures/sdpose/wholebody/checkpoint"
@@ -112,9 +113,7 @@ def test_accept_chooses_the_picture(poses: Server, png: bytes) -> None:
 @pytest.mark.parametrize(
     ("form", "model"), [("json", answer_model(TASK)), ("coco", CocoPoses), ("openpose_json", OpenPosePeople)]
 )
-def test_every_json_form_is_one_of_the_document(
-    poses: Server, png: bytes, form: str, model: type[BaseModel]
-) -> None:
+def test_every_json_form_is_one_of_the_document(poses: Server, png: bytes, form: str, model: type[BaseModel]) -> None:
     answer = ask(poses, png, boxes=BOXES, format=form).json()
     assert model.model_validate(answer).model_dump().keys() == answer.keys()
     schema = poses.client.get("/openapi.json").json()["paths"]["/v1/pose"]["post"]["responses"]["200"]

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from backbones.loading.diffusers_folder import load_diffusers_folder
 from backbones.stable_diffusion import StableDiffusion
-
-WEIGHTS = Path(__file__).parents[2] / "conformance/fixtures/diffusion_classifier/weights"
+from tests.backbones.small_models import WEIGHTS
 
 
 @pytest.fixture(scope="package")

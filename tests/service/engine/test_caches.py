@@ -1,4 +1,4 @@
-"""What a cache holds, forgets and counts."""
+"""What a cache keeps, evicts and counts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from service.engine.caches import CacheFigures, TensorCache
 
 
-def test_the_least_recently_used_goes_first() -> None:
+def test_the_least_recently_used_entry_is_evicted_first() -> None:
     cache = TensorCache(budget_bytes=8)
     for key in "ab":
         cache.put(key, torch.zeros(1))
@@ -24,13 +24,13 @@ def test_a_view_does_not_keep_its_batch_alive() -> None:
     cache = TensorCache(budget_bytes=1000)
     batch = torch.arange(100.0)
     cache.put("row", batch[:2])
-    held = cache.get("row")
-    assert held is not None
-    assert held.untyped_storage().nbytes() == 8
-    assert held.tolist() == [0.0, 1.0]
+    cached = cache.get("row")
+    assert cached is not None
+    assert cached.untyped_storage().nbytes() == 8
+    assert cached.tolist() == [0.0, 1.0]
 
 
-def test_a_budget_of_nothing_keeps_nothing() -> None:
+def test_a_budget_of_zero_keeps_nothing() -> None:
     cache = TensorCache(budget_bytes=0)
     cache.put("a", torch.zeros(1))
     assert cache.get("a") is None
@@ -39,11 +39,11 @@ def test_a_budget_of_nothing_keeps_nothing() -> None:
 
 @settings(deadline=None, derandomize=True)
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 12))), st.integers(0, 100))
-def test_the_budget_holds_whatever_is_put_in(puts: list[tuple[int, int]], budget: int) -> None:
+def test_no_entries_exceed_the_budget(puts: list[tuple[int, int]], budget: int) -> None:
     cache = TensorCache(budget)
     for key, length in puts:
         cache.put(key, torch.zeros(length))
         figures = cache.figures()
         assert figures.bytes <= budget
-        held = [tensor for other in range(10) if (tensor := cache.get(other, counted=False)) is not None]
-        assert figures.bytes == sum(tensor.nbytes for tensor in held)
+        cached = [tensor for other in range(10) if (tensor := cache.get(other, counted=False)) is not None]
+        assert figures.bytes == sum(tensor.nbytes for tensor in cached)

@@ -1,4 +1,4 @@
-"""What is set up of the host: memory that one batch frees serves the next one."""
+"""What is set up on the host: the next batch uses the memory that a batch has freed."""
 
 import subprocess
 import sys
@@ -28,16 +28,16 @@ def run():
     work(10)
     print(faults() - before)
 
-thread = threading.Thread(target=run)  # as the device's worker is one
+thread = threading.Thread(target=run)  # as the worker is
 thread.start()
 thread.join()
 """
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="mallopt is glibc's")
-def test_freed_memory_is_used_again_without_faulting_anew() -> None:
-    def faults(how: str) -> int:
-        ran = subprocess.run([sys.executable, "-c", FAULTS, how], capture_output=True, text=True, check=True)
+def test_freed_memory_is_used_again_without_new_page_faults() -> None:
+    def faults(mode: str) -> int:
+        ran = subprocess.run([sys.executable, "-c", FAULTS, mode], capture_output=True, text=True, check=True)
         return int(ran.stdout)
 
     assert faults("keep") < faults("default") / 4

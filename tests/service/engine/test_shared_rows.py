@@ -1,4 +1,4 @@
-"""The engine that several heads share: equal work once, every answer in its place, errors to whoever asked."""
+"""Heads that run together: equal work is done once, each head gets its own results, an error ends all."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from service.engine.shared_rows import perceive
 
 
 class CountingEngine(DirectEngine):
-    """Notes what is really computed."""
+    """A direct engine that counts the rows and images it computes."""
 
     def __init__(self, model: StableDiffusion) -> None:
         super().__init__(model)
@@ -39,39 +39,39 @@ def engine() -> CountingEngine:
     return CountingEngine(open_backbone("pocket"))
 
 
-def reader(picture: Tensor, context: Tensor, capture: Capture, timestep: int = 1) -> Any:
+def make_reader(pixel_values: Tensor, context: Tensor, capture: Capture, timestep: int = 1) -> Any:
     async def read(engine: Engine) -> Captures:
-        (latents,) = await engine.encode([picture])
+        (latents,) = await engine.encode([pixel_values])
         (captures,) = await engine.unet([UNetRow(latents, timestep, context, capture)])
         return captures
 
     return read
 
 
-def test_equal_rows_are_computed_once_and_bring_both_captures(engine: CountingEngine) -> None:
+def test_equal_rows_are_computed_once_with_both_captures(engine: CountingEngine) -> None:
     side = engine.backbone.image_size
-    picture = torch.rand(3, side, side)
+    pixel_values = torch.rand(3, side, side)
     context = asyncio.run(engine.embed([""]))[0]
     first, second = Capture(features=("mid_block",)), Capture(output=True)
     together = {
-        "a": reader(picture, context, first),
-        "b": reader(picture.clone(), context, second),
-        "c": reader(picture, context, second, timestep=7),
+        "a": make_reader(pixel_values, context, first),
+        "b": make_reader(pixel_values.clone(), context, second),
+        "c": make_reader(pixel_values, context, second, timestep=7),
     }
-    got = asyncio.run(perceive(engine, together))
+    results = asyncio.run(perceive(engine, together))
     assert (engine.encodes, engine.rows) == (1, 2)
     for name, alone in together.items():
         expected = asyncio.run(alone(DirectEngine(engine.model)))
         for feature, tensor in expected.features.items():
-            assert torch.allclose(got[name].features[feature], tensor, atol=1e-4)
+            assert torch.allclose(results[name].features[feature], tensor, atol=1e-4)
         if expected.output is not None:
-            assert torch.allclose(got[name].output, expected.output, atol=1e-4)
+            assert torch.allclose(results[name].output, expected.output, atol=1e-4)
 
 
 def test_heads_of_different_lengths_all_end(engine: CountingEngine) -> None:
     side = engine.backbone.image_size
     context = asyncio.run(engine.embed([""]))[0]
-    once = reader(torch.rand(3, side, side), context, Capture(output=True))
+    once = make_reader(torch.rand(3, side, side), context, Capture(output=True))
 
     async def thrice(engine: Engine) -> int:
         for _ in range(3):
@@ -81,14 +81,14 @@ def test_heads_of_different_lengths_all_end(engine: CountingEngine) -> None:
     async def never(_: Engine) -> int:
         return 0
 
-    got = asyncio.run(perceive(engine, {"once": once, "thrice": thrice, "never": never}))
-    assert (got["thrice"], got["never"]) == (3, 0)
+    results = asyncio.run(perceive(engine, {"once": once, "thrice": thrice, "never": never}))
+    assert (results["thrice"], results["never"]) == (3, 0)
 
 
-def test_an_error_of_one_ends_all(engine: CountingEngine) -> None:
+def test_an_error_of_one_head_ends_all(engine: CountingEngine) -> None:
     side = engine.backbone.image_size
     context = asyncio.run(engine.embed([""]))[0]
-    good = reader(torch.rand(3, side, side), context, Capture(output=True))
+    good = make_reader(torch.rand(3, side, side), context, Capture(output=True))
 
     async def bad(_: Engine) -> None:
         raise ValueError("no")

@@ -1,225 +1,124 @@
-"""The engine on a real backbone: answers, faults, bounds, leaving. `step` is called by hand wherever order matters."""
+"""The worker's turns, taken by hand: shared batches, functions, faults, bounds, deadlines, and who waits how long."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections import Counter
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
 
-import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
-from backbones.backbone import Description
-from backbones.engine import DirectEngine, Result, complete
-from backbones.errors import Cancelled, DeadlinePassed, InvalidInput, NotANumber, Overloaded
-from backbones.rows import Capture, Captures, UNetRow
+from backbones.engine import Result
+from backbones.errors import Cancelled, DeadlinePassed, NotANumber, Overloaded
+from backbones.rows import Captures, UNetRow
 from backbones.stable_diffusion import StableDiffusion
-from heads.diffusion_classifier.classify import classify
-from heads.diffusion_classifier.schedule import Schedule
-from service.engine.worker import BULK_TURN, RequestEngine, RowEngine
-
-NOISE_PRED = Capture(noise_pred=True)
-
-
-class Faulty:
-    """A backbone with a fault let in before each U-Net batch: `fault(rows)` may raise, or change the result."""
-
-    def __init__(self, model: StableDiffusion, fault: Callable[[Sequence[UNetRow]], None]) -> None:
-        self.model = model
-        self.fault = fault
-        self.batch_sizes: list[int] = []
-
-    @property
-    def description(self) -> Description:
-        return self.model.description
-
-    def tokenize(self, texts: Sequence[str]) -> list[tuple[int, ...]]:
-        return self.model.tokenize(texts)
-
-    def check(self, row: UNetRow) -> None:
-        self.model.check(row)
-
-    def encode(self, pixel_values: Sequence[Tensor]) -> list[Tensor]:
-        return self.model.encode(pixel_values)
-
-    def embed(self, texts: Sequence[str]) -> list[Tensor]:
-        return self.model.embed(texts)
-
-    def forward(self, rows: Sequence[UNetRow]) -> list[Captures]:
-        self.batch_sizes.append(len(rows))
-        self.fault(rows)
-        return self.model.forward(rows)
-
-    def decode(self, latents: Sequence[Tensor]) -> list[Tensor]:
-        return self.model.decode(latents)
-
-
-def rows(model: StableDiffusion, count: int, *, timestep: int = 500) -> list[UNetRow]:
-    generator = torch.Generator().manual_seed(count)
-    (context,) = model.embed(["a cat"])
-    return [UNetRow(torch.randn(4, 8, 8, generator=generator), timestep, context, NOISE_PRED) for _ in range(count)]
-
-
-@contextmanager
-def running(engine: RowEngine) -> Iterator[RowEngine]:
-    engine.start()
-    try:
-        yield engine
-    finally:
-        engine.stop()
-
-
-async def stepping(engine: RowEngine, *work: Coroutine[Any, Any, Result]) -> list[Result | BaseException]:
-    """Results of `work`, with turns taken by hand between the loop's own."""
-    tasks = [asyncio.ensure_future(one) for one in work]
-    while not all(task.done() for task in tasks):
-        await asyncio.sleep(0)
-        engine.step()
-    return await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def asked(request: RequestEngine, items: Sequence[UNetRow]) -> list[Captures]:
-    with request:
-        return await request.unet(items)
-
-
-def test_a_head_answers_the_same_on_the_direct_and_the_batching_engine(small_backbone: StableDiffusion) -> None:
-    images = [np.random.default_rng(seed).integers(0, 255, (50, 70, 3), dtype=np.uint8) for seed in range(4)]
-    labels, schedule = ["cat", "dog", "horse"], Schedule((4, 8), (2, 1))
-    direct = DirectEngine(small_backbone)
-    alone = [complete(classify(direct, image, labels, schedule=schedule)) for image in images]
-
-    async def one(image: np.ndarray[Any, np.dtype[np.uint8]]) -> Any:
-        with engine.request("zero_shot") as request:
-            return await classify(request, image, labels, schedule=schedule)
-
-    async def together() -> list[Any]:
-        return await asyncio.gather(*[one(image) for image in images])
-
-    with running(RowEngine(small_backbone)) as engine:
-        batched = asyncio.run(together())
-    for expected, found in zip(alone, batched, strict=True):
-        assert found.label == expected.label
-        assert found.rows == expected.rows == 4 * 3 + 4 * 2
-        np.testing.assert_allclose(found.mean_errors, expected.mean_errors, atol=1e-5)
-        np.testing.assert_allclose(found.probabilities, expected.probabilities, atol=1e-3)
+from service.engine.queue import Call
+from service.engine.worker import BULK_TURN, DeviceWorker
+from tests.service.engine.hand_driven import (
+    FaultyBackbone,
+    InstantBackbone,
+    let_requests_continue,
+    make_instant_rows,
+    make_rows,
+    run_rows,
+    step_until_done,
+)
 
 
 def test_rows_of_several_requests_share_one_batch(small_backbone: StableDiffusion) -> None:
-    engine = RowEngine(small_backbone)
+    worker = DeviceWorker(small_backbone)
     sizes: list[tuple[str, int]] = []
-    engine.on_batch = lambda kind, size, seconds: sizes.append((kind, size))
-    work = [asked(engine.request("task"), rows(small_backbone, 1, timestep=t)) for t in (1, 500, 999)]
-    results = asyncio.run(stepping(engine, *work))
+    worker.on_batch = lambda kind, size, seconds: sizes.append((kind, size))
+    work = [run_rows(worker.session("task"), make_rows(small_backbone, 1, timestep=t)) for t in (1, 500, 999)]
+    results = asyncio.run(step_until_done(worker, *work))
     assert sizes == [("unet", 3)]
     for timestep, result in zip((1, 500, 999), results, strict=True):
-        (expected,) = small_backbone.forward(rows(small_backbone, 1, timestep=timestep))
+        (expected,) = small_backbone.forward(make_rows(small_backbone, 1, timestep=timestep))
         assert isinstance(result, list)
         torch.testing.assert_close(result[0].noise_pred, expected.noise_pred, atol=1e-5, rtol=1e-5)
 
 
-def test_out_of_memory_halves_the_batch_and_nobody_fails(small_backbone: StableDiffusion) -> None:
+def test_out_of_memory_halves_the_batch_and_no_request_fails(small_backbone: StableDiffusion) -> None:
     def fault(batch: Sequence[UNetRow]) -> None:
         if len(batch) > 4:
             raise torch.OutOfMemoryError("no memory for so many rows")
 
-    model = Faulty(small_backbone, fault)
-    engine = RowEngine(model, max_batch_rows=16)
-    (result,) = asyncio.run(stepping(engine, asked(engine.request("task"), rows(small_backbone, 32))))
+    model = FaultyBackbone(small_backbone, fault)
+    worker = DeviceWorker(model, max_batch_rows=16)
+    (result,) = asyncio.run(step_until_done(worker, run_rows(worker.session("task"), make_rows(small_backbone, 32))))
     assert isinstance(result, list)
     assert len(result) == 32
-    assert all(got.noise_pred is not None for got in result)
+    assert all(captures.noise_pred is not None for captures in result)
     # Once 16 and 8 have failed, no batch of more than 4 is tried again.
     assert [size for size in model.batch_sizes if size > 4] == [16, 8, 8]
-    assert engine.figures().out_of_memory_total == 3
+    assert worker.figures().out_of_memory_total == 3
 
 
 def test_a_row_that_raises_fails_its_own_request_only(small_backbone: StableDiffusion) -> None:
-    poison = rows(small_backbone, 1, timestep=666)
+    poison = make_rows(small_backbone, 1, timestep=666)
 
     def fault(batch: Sequence[UNetRow]) -> None:
         if any(row.timestep == 666 for row in batch):
             raise RuntimeError("a kernel failed")
 
-    engine = RowEngine(Faulty(small_backbone, fault))
-    work = [
-        asked(engine.request("task"), items) for items in (rows(small_backbone, 3), poison, rows(small_backbone, 2))
-    ]
-    well, sick, also_well = asyncio.run(stepping(engine, *work))
+    worker = DeviceWorker(FaultyBackbone(small_backbone, fault))
+    requests = (make_rows(small_backbone, 3), poison, make_rows(small_backbone, 2))
+    work = [run_rows(worker.session("task"), rows) for rows in requests]
+    well, sick, also_well = asyncio.run(step_until_done(worker, *work))
     assert isinstance(sick, RuntimeError)
     assert [len(result) for result in (well, also_well) if isinstance(result, list)] == [3, 2]
 
 
 def test_a_row_that_gives_nan_fails_its_own_request_only(small_backbone: StableDiffusion) -> None:
-    sick_row = rows(small_backbone, 1)[0]
+    sick_row = make_rows(small_backbone, 1)[0]
     sick_row.latents.fill_(float("nan"))
-    engine = RowEngine(small_backbone)
-    work = [asked(engine.request("task"), items) for items in (rows(small_backbone, 3), [sick_row])]
-    well, sick = asyncio.run(stepping(engine, *work))
+    worker = DeviceWorker(small_backbone)
+    work = [run_rows(worker.session("task"), rows) for rows in (make_rows(small_backbone, 3), [sick_row])]
+    well, sick = asyncio.run(step_until_done(worker, *work))
     assert isinstance(well, list)
     assert isinstance(sick, NotANumber)
 
 
-def test_a_bad_row_is_refused_before_it_waits(small_backbone: StableDiffusion) -> None:
-    engine = RowEngine(small_backbone)
-    bad = UNetRow(torch.zeros(4, 8, 8), 5000, torch.zeros(77, 32), NOISE_PRED)
-    (refused,) = asyncio.run(stepping(engine, asked(engine.request("task"), [bad])))
-    assert isinstance(refused, InvalidInput)
-    assert engine.figures().waiting_rows == 0
-
-
-def test_leaving_drops_the_rows_that_wait(small_backbone: StableDiffusion) -> None:
-    engine = RowEngine(small_backbone, max_batch_rows=4)
-
-    async def leave_early() -> None:
-        task = asyncio.ensure_future(asked(engine.request("task"), rows(small_backbone, 100)))
-        await asyncio.sleep(0)
-        assert engine.step() == 4
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-
-    asyncio.run(leave_early())
-    figures = engine.figures()
-    assert (figures.waiting_rows, figures.requests_open, figures.rows_total) == (0, 0, 4)
-    assert figures.cancelled_rows_total == 96
-    assert engine.step() == 0
-
-
-def test_a_full_line_refuses_a_newcomer(small_backbone: StableDiffusion) -> None:
-    engine = RowEngine(small_backbone, max_waiting_rows=10)
-    work = [asked(engine.request("task"), rows(small_backbone, 8)) for _ in range(2)]
-    served, refused = asyncio.run(stepping(engine, *work))
+def test_a_full_queue_refuses_a_new_request(small_backbone: StableDiffusion) -> None:
+    worker = DeviceWorker(small_backbone, max_waiting_rows=10)
+    work = [run_rows(worker.session("task"), make_rows(small_backbone, 8)) for _ in range(2)]
+    served, refused = asyncio.run(step_until_done(worker, *work))
     assert isinstance(served, list)
     assert isinstance(refused, Overloaded)
     assert refused.retry_after_seconds >= 1
-    assert engine.figures().rejected_total == 1
+    assert worker.figures().rejected_total == 1
 
 
-def test_a_request_whose_deadline_passes_while_it_waits_is_answered_so(small_backbone: StableDiffusion) -> None:
-    engine = RowEngine(small_backbone)
-    late = engine.request("task", deadline_seconds=0)
-    work = [asked(late, rows(small_backbone, 2)), asked(engine.request("task"), rows(small_backbone, 2))]
-    missed, served = asyncio.run(stepping(engine, *work))
+def test_a_request_whose_deadline_passes_while_it_waits_gets_deadline_passed(small_backbone: StableDiffusion) -> None:
+    worker = DeviceWorker(small_backbone)
+    late = worker.session("task", deadline_seconds=0)
+    work = [
+        run_rows(late, make_rows(small_backbone, 2)),
+        run_rows(worker.session("task"), make_rows(small_backbone, 2)),
+    ]
+    missed, served = asyncio.run(step_until_done(worker, *work))
     assert isinstance(missed, DeadlinePassed)
     assert isinstance(served, list)
 
 
-def test_bulk_is_never_starved_by_a_stream_of_interactive_rows(small_backbone: StableDiffusion) -> None:
-    engine = RowEngine(small_backbone, max_batch_rows=2)
+def test_a_stream_of_interactive_rows_does_not_starve_bulk(small_backbone: StableDiffusion) -> None:
+    worker = DeviceWorker(small_backbone, max_batch_rows=2)
     tasks: list[str] = []
 
     async def stream() -> None:
-        interactive = asyncio.ensure_future(asked(engine.request("interactive"), rows(small_backbone, 200)))
-        bulk = asyncio.ensure_future(asked(engine.request("bulk", bulk=True), rows(small_backbone, 4)))
-        await asyncio.sleep(0)
+        interactive = asyncio.ensure_future(run_rows(worker.session("interactive"), make_rows(small_backbone, 200)))
+        bulk = asyncio.ensure_future(run_rows(worker.session("bulk", bulk=True), make_rows(small_backbone, 4)))
+        await let_requests_continue()
         while not bulk.done():
-            engine.step()
-            tasks.append("bulk" if engine.figures().rows_by_task.get("bulk", 0) else "interactive")
-            await asyncio.sleep(0)
+            worker.step()
+            tasks.append("bulk" if worker.figures().rows_by_task.get("bulk", 0) else "interactive")
+            await let_requests_continue()
         interactive.cancel()
 
     asyncio.run(stream())
@@ -227,56 +126,269 @@ def test_bulk_is_never_starved_by_a_stream_of_interactive_rows(small_backbone: S
     assert len(tasks) <= 2 * (BULK_TURN + 1) + 1
 
 
-def test_the_same_text_and_the_same_image_are_done_once(small_backbone: StableDiffusion) -> None:
-    engine = RowEngine(small_backbone)
-    pixels = torch.zeros(3, 64, 64)
-
-    async def both() -> tuple[list[Tensor], list[Tensor]]:
-        with engine.request("task") as request:
-            return await request.embed(["a cat", "a dog", "a cat"]), await request.encode([pixels, pixels.clone()])
-
-    with running(engine):
-        (first, second), (again, _) = asyncio.run(both()), asyncio.run(both())
-    torch.testing.assert_close(first[0], first[2], rtol=0, atol=0)
-    torch.testing.assert_close(first[0], again[0], rtol=0, atol=0)
-    torch.testing.assert_close(second[0], second[1], rtol=0, atol=0)
-    figures = engine.figures()
-    assert (figures.contexts_cache.entries, figures.latents_cache.entries) == (2, 1)
-    assert figures.contexts_cache.hits >= 2
-
-
-def test_the_wait_for_the_device_is_told_apart_from_its_work(small_backbone: StableDiffusion) -> None:
-    engine = RowEngine(small_backbone, max_batch_rows=1)
-    request = engine.request("task")
-    asyncio.run(stepping(engine, asked(request, rows(small_backbone, 3))))
-    assert 0 < request.timings["queue"] < request.timings["unet"]
-    assert request.rows == 3
-
-
 def test_stopping_answers_what_waits(small_backbone: StableDiffusion) -> None:
-    engine = RowEngine(small_backbone)
+    worker = DeviceWorker(small_backbone)
 
     async def stop_while_waiting() -> None:
-        task = asyncio.ensure_future(asked(engine.request("task"), rows(small_backbone, 2)))
-        await asyncio.sleep(0)
-        engine.stop()
+        task = asyncio.ensure_future(run_rows(worker.session("task"), make_rows(small_backbone, 2)))
+        await let_requests_continue()
+        worker.stop()
         with pytest.raises(Cancelled):
             await task
         with pytest.raises(Cancelled):
-            await asked(engine.request("task"), rows(small_backbone, 2))
+            await run_rows(worker.session("task"), make_rows(small_backbone, 2))
 
     asyncio.run(stop_while_waiting())
-    assert not engine.alive
+    assert not worker.alive
 
 
-def test_a_head_gets_its_function_run_and_its_error_back(small_backbone: StableDiffusion) -> None:
-    async def ask() -> tuple[int, str]:
-        with engine.request("task") as request:
-            total = await request.run(sum, [1, 2, 3])
-            with pytest.raises(ZeroDivisionError):
-                await request.run(lambda: 1 // 0)
-            return total, await request.run_on_host(str.upper, "host")
+# Functions: "run" calls, which follow the batch before them.
 
-    with running(RowEngine(small_backbone)) as engine:
-        assert asyncio.run(ask()) == (6, "HOST")
-        assert engine.alive
+
+@dataclass
+class Crowd:
+    """A worker beside whose requests interactive clients always have rows waiting, each in sessions of 1 to 16 rows.
+
+    size: how many clients there are. turn: how many steps have been taken.
+    """
+
+    worker: DeviceWorker = field(default_factory=lambda: DeviceWorker(InstantBackbone()))
+    size: int = 31
+    turn: int = 0
+
+    async def _run_client(self, count: int) -> None:
+        while True:
+            with self.worker.session("client") as session:
+                await session.unet(await session.run(make_instant_rows, count))
+                await session.run(list)
+
+    async def step(self) -> None:
+        await let_requests_continue()
+        self.worker.step()
+        self.turn += 1
+
+    async def step_until_done(self, request: Coroutine[Any, Any, Result], *, max_turns: int) -> Result:
+        """The result of a request that arrives at a crowd of clients, within `max_turns` of its arrival."""
+        clients = [asyncio.ensure_future(self._run_client(1 + 5 * number % 16)) for number in range(self.size)]
+        for _ in range(10):
+            await self.step()
+        task = asyncio.ensure_future(request)
+        while not task.done():
+            assert self.turn <= 10 + max_turns
+            await self.step()
+        for client in clients:
+            client.cancel()
+        await asyncio.gather(*clients, return_exceptions=True)
+        return task.result()
+
+
+@pytest.mark.parametrize("rounds", [[20], [1000], [250, 250, 250, 250]])
+def test_a_request_ends_soon_after_its_last_row_beside_31_clients(rounds: list[int]) -> None:
+    crowd = Crowd()
+
+    async def run_rounds() -> list[int]:
+        """Turns from the last row of each round to the end of the function that reduces it."""
+        turns = []
+        with crowd.worker.session("task") as session:
+            for count in rounds:
+                captures = await session.unet(await session.run(make_instant_rows, count))
+                last_row = crowd.turn
+                await session.run(len, captures)
+                turns.append(crowd.turn - last_row)
+        return turns
+
+    # With as many places as requests, an equal share is one row a turn.
+    turns = asyncio.run(crowd.step_until_done(run_rounds(), max_turns=10 + sum(rounds)))
+    assert turns == [1] * len(rounds)
+
+
+def test_rows_that_a_request_had_while_it_was_alone_do_not_delay_it_in_a_crowd() -> None:
+    crowd = Crowd(size=60)
+    session = crowd.worker.session("task")
+
+    async def run_alone() -> None:
+        await step_until_done(crowd.worker, session.unet(make_instant_rows(1000)))
+
+    async def run_in_crowd() -> None:
+        with session:
+            await session.unet(make_instant_rows(50))
+            await session.decode([torch.zeros(1, 1, 1)])
+
+    async def run_both() -> None:
+        await run_alone()
+        # An equal share is a little more than one row in two turns.
+        await crowd.step_until_done(run_in_crowd(), max_turns=100)
+
+    asyncio.run(run_both())
+
+
+def test_a_bulk_request_ends_beside_31_interactive_clients() -> None:
+    crowd = Crowd()
+
+    async def run_bulk() -> int:
+        with crowd.worker.session("bulk", bulk=True) as session:
+            for _ in range(3):
+                captures = await session.unet(await session.run(make_instant_rows, 4))
+                await asyncio.gather(*[session.run(len, captures) for _ in range(5)])
+        return crowd.turn
+
+    # A round is at most one wait for bulk's turn, and a turn for each function.
+    asyncio.run(crowd.step_until_done(run_bulk(), max_turns=3 * (BULK_TURN + 2 + 6)))
+
+
+def test_one_row_waits_for_one_batch_of_a_thousand_row_request() -> None:
+    worker = DeviceWorker(InstantBackbone(), max_batch_rows=32)
+
+    async def run_small() -> int:
+        """Rows that the device runs from the request's arrival to the function that ends it."""
+        before = worker.figures().rows_total
+        with worker.session("small") as session:
+            await session.unet(make_instant_rows(1))
+            return await session.run(lambda: worker.figures().rows_total - before)
+
+    async def arrive_late() -> int:
+        large = asyncio.ensure_future(run_rows(worker.session("large"), make_instant_rows(1000)))
+        for _ in range(5):
+            await let_requests_continue()
+            worker.step()
+        (rows,) = await step_until_done(worker, run_small())
+        assert not large.done()
+        large.cancel()
+        assert isinstance(rows, int)
+        return rows
+
+    assert asyncio.run(arrive_late()) == 32
+
+
+Script = list[tuple[str, int]]
+
+scripts: st.SearchStrategy[Script] = st.lists(
+    st.tuples(st.sampled_from(["unet", "run", "decode"]), st.integers(1, 12)), min_size=1, max_size=5
+)
+
+
+@settings(deadline=None, derandomize=True)
+@given(st.lists(st.tuples(st.booleans(), scripts), min_size=1, max_size=8), st.integers(1, 8))
+def test_every_request_ends_and_no_item_is_lost_or_doubled(requests: list[tuple[bool, Script]], batch: int) -> None:
+    model = InstantBackbone()
+    worker = DeviceWorker(model, max_batch_rows=batch, max_batch_images=batch)
+    calls: Counter[tuple[int, int, int]] = Counter()
+    latents: list[Tensor] = []
+
+    async def follow(number: int, bulk: bool, script: Script) -> None:
+        with worker.session("task", bulk=bulk) as session:
+            for place, (kind, count) in enumerate(script):
+                if kind == "unet":
+                    rows = make_instant_rows(count)
+                    latents.extend(row.latents for row in rows)
+                    captures = await session.unet(rows)
+                    assert all(one.output is row.latents for one, row in zip(captures, rows, strict=True))
+                elif kind == "decode":
+                    tensors = [torch.zeros(1, 1, 1) for _ in range(count)]
+                    decoded = await session.decode(tensors)
+                    assert all(one is tensor for one, tensor in zip(decoded, tensors, strict=True))
+                else:
+                    keys = [(number, place, function) for function in range(count)]
+                    await asyncio.gather(*[session.run(calls.update, [key]) for key in keys])
+
+    # Each turn does one item at least, so there are no more turns than items.
+    items = sum(count for _, script in requests for _, count in script)
+    work = [follow(number, bulk, script) for number, (bulk, script) in enumerate(requests)]
+    results = asyncio.run(step_until_done(worker, *work, max_steps=items + 1))
+    assert results == [None] * len(requests)
+    assert all(model.runs[id(own)] == 1 for own in latents)
+    assert sum(model.runs.values()) == len(latents)
+    assert sum(calls.values()) == len(calls)
+    assert len(calls) == sum(count for _, script in requests for kind, count in script if kind == "run")
+    figures = worker.figures()
+    assert (figures.waiting_rows, figures.requests_open, figures.cancelled_rows_total) == (0, 0, 0)
+
+
+def test_functions_run_in_order_of_arrival_before_the_next_batch() -> None:
+    worker = DeviceWorker(InstantBackbone())
+    kinds: list[str] = []
+    order: list[int] = []
+    worker.on_batch = lambda kind, size, seconds: kinds.append(kind)
+
+    async def submit() -> None:
+        rows = asyncio.ensure_future(run_rows(worker.session("task"), make_instant_rows(3)))
+        functions = [asyncio.ensure_future(worker.session("task").run(order.append, n)) for n in range(3)]
+        await let_requests_continue()
+        assert worker.figures().waiting_rows == 6
+        assert worker.step() == 6
+        await asyncio.gather(rows, *functions)
+
+    asyncio.run(submit())
+    assert kinds == ["run", "run", "run", "unet"]
+    assert order == [0, 1, 2]
+
+
+@pytest.mark.parametrize(("interactive", "first_turn"), [(True, ["run", "unet"]), (False, ["run"] * 3 + ["unet"])])
+def test_one_bulk_function_runs_a_turn_while_interactive_requests_wait(
+    interactive: bool, first_turn: list[str]
+) -> None:
+    worker = DeviceWorker(InstantBackbone(), max_batch_rows=2)
+    kinds: list[str] = []
+    worker.on_batch = lambda kind, size, seconds: kinds.append(kind)
+
+    async def submit() -> None:
+        rows = asyncio.ensure_future(run_rows(worker.session("task", bulk=not interactive), make_instant_rows(20)))
+        functions = [asyncio.ensure_future(worker.session("task", bulk=True).run(sum, [n])) for n in range(3)]
+        await let_requests_continue()
+        worker.step()
+        assert kinds == first_turn
+        for _ in range(2):
+            worker.step()
+        await asyncio.gather(*functions)
+        rows.cancel()
+
+    asyncio.run(submit())
+
+
+def test_an_interactive_request_that_arrives_during_bulk_functions_is_next() -> None:
+    worker = DeviceWorker(InstantBackbone())
+    kinds: list[str] = []
+    worker.on_batch = lambda kind, size, seconds: kinds.append(kind)
+    request = worker.open_request("task", bulk=False, deadline=None)
+    arrival = Call("unet", make_instant_rows(1), lambda answer: None)
+
+    async def submit() -> None:
+        with worker.session("task", bulk=True) as session:
+            functions = [session.run(worker.submit, request, arrival), *(session.run(lambda: None) for _ in range(3))]
+            tasks = [asyncio.ensure_future(function) for function in functions]
+            await let_requests_continue()
+            worker.step()
+            assert kinds == ["run", "unet"]
+            worker.step()
+            await asyncio.gather(*tasks)
+
+    asyncio.run(submit())
+
+
+def test_a_function_that_raises_fails_its_own_request_only() -> None:
+    worker = DeviceWorker(InstantBackbone())
+    work = [worker.session("task").run(function) for function in (list, lambda: 1 // 0, dict)]
+    results = asyncio.run(step_until_done(worker, *work, run_rows(worker.session("task"), make_instant_rows(2))))
+    assert results[0] == []
+    assert isinstance(results[1], ZeroDivisionError)
+    assert results[2] == {}
+    assert len(cast("list[Captures]", results[3])) == 2
+
+
+def test_a_function_that_is_late_or_cancelled_does_not_run() -> None:
+    worker = DeviceWorker(InstantBackbone())
+    calls: list[str] = []
+
+    async def submit() -> None:
+        late = asyncio.ensure_future(worker.session("task", deadline_seconds=0).run(calls.append, "late"))
+        cancelled = asyncio.ensure_future(worker.session("task").run(calls.append, "cancelled"))
+        await let_requests_continue()
+        cancelled.cancel()
+        await let_requests_continue()
+        assert worker.step() == 0
+        with pytest.raises(DeadlinePassed):
+            await late
+
+    asyncio.run(submit())
+    assert calls == []
+    assert (worker.figures().waiting_rows, worker.figures().cancelled_rows_total) == (0, 2)

@@ -22,8 +22,8 @@ from heads.outputs import mask_answer
 from heads.sdpose.skeletons import COCO_17
 from service.jobs.formats.export import able_formats, exports_of, text_pieces
 from service.jobs.formats.masks import brush_rle, mask_of, row_runs
-from service.tasks import TASKS
 from service.jobs.store import Item, Job, JobStore, Outcome, Record, canonical
+from service.tasks import TASKS
 
 # What pycocotools does with numpy 2.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -278,7 +278,9 @@ def test_runs_and_masks_are_the_same(name: str) -> None:
         assert np.array_equal(np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(mask.shape), mask)
 
 
-@pytest.mark.parametrize(("task", "form"), [("pose", form) for form in able_formats(exports_of(TASKS, "pose"))] + [("referring", "coco")])
+@pytest.mark.parametrize(
+    ("task", "form"), [("pose", form) for form in able_formats(exports_of(TASKS, "pose"))] + [("referring", "coco")]
+)
 def test_every_form_is_written_while_it_is_read(task: str, form: str) -> None:
     job = Job("1", task, {}, {}, False, "done", "", "r", True, 3000, 3000, 0, 0, 0, 0, 0, 0, "", 0)
     name = "a/one.png"

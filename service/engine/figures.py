@@ -1,0 +1,73 @@
+"""What the engine counts, and one reading of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from service.engine.caches import CacheFigures
+from service.engine.queue import Kind
+
+
+@dataclass(frozen=True, slots=True)
+class EngineFigures:
+    """The engine's state now, and its counts since the start. Rows are U-Net rows; seconds are of the device."""
+
+    waiting_rows: int
+    running_rows: int
+    requests_open: int
+    batches_total: int
+    rows_total: int
+    rows_by_task: dict[str, int]
+    device_seconds_total: float
+    cancelled_rows_total: int
+    rejected_total: int
+    out_of_memory_total: int
+    contexts_cache: CacheFigures
+    latents_cache: CacheFigures
+
+
+@dataclass(slots=True)
+class EngineCounts:
+    """The worker's counters. items_per_second: the moving average of U-Net rows, which tells how long a queue takes."""
+
+    running: int = 0
+    batches: int = 0
+    rows_by_task: dict[str, int] = field(default_factory=dict)
+    device_seconds: float = 0.0
+    items_per_second: float = 100.0
+    cancelled: int = 0
+    rejected: int = 0
+    out_of_memory: int = 0
+
+    def count_batch(self, kind: Kind, tasks: Iterable[str], seconds: float) -> None:
+        """Count a finished batch. tasks: the task of each item."""
+        self.running = 0
+        self.device_seconds += seconds
+        if kind != "unet":
+            return
+        self.batches += 1
+        items = 0
+        for task in tasks:
+            self.rows_by_task[task] = self.rows_by_task.get(task, 0) + 1
+            items += 1
+        self.items_per_second += 0.1 * (items / max(seconds, 1e-6) - self.items_per_second)
+
+    def read(
+        self, *, waiting: int, requests_open: int, contexts_cache: CacheFigures, latents_cache: CacheFigures
+    ) -> EngineFigures:
+        """The counts together with the state of the queue and of the caches."""
+        return EngineFigures(
+            waiting_rows=waiting,
+            running_rows=self.running,
+            requests_open=requests_open,
+            batches_total=self.batches,
+            rows_total=sum(self.rows_by_task.values()),
+            rows_by_task=dict(self.rows_by_task),
+            device_seconds_total=self.device_seconds,
+            cancelled_rows_total=self.cancelled,
+            rejected_total=self.rejected,
+            out_of_memory_total=self.out_of_memory,
+            contexts_cache=contexts_cache,
+            latents_cache=latents_cache,
+        )

@@ -1,0 +1,146 @@
+"""A request's view of the device: the calls of a head, whose items share batches with those of other requests."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from types import TracebackType
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from backbones.backbone import Backbone, Description
+from backbones.engine import Result
+from backbones.noise_schedule import content_key
+from backbones.rows import Captures, UNetRow
+from service.engine.caches import TensorCache
+from service.engine.queue import Call, Kind, Request
+
+
+class Worker(Protocol):
+    """What a session needs of its worker. The methods are called on the event loop and return at once."""
+
+    model: Backbone
+    contexts: TensorCache
+    latents: TensorCache
+    host: ThreadPoolExecutor
+
+    def open_request(self, task: str, *, bulk: bool, deadline: float | None) -> Request: ...
+    def submit(self, request: Request, call: Call) -> None: ...
+    def withdraw(self, request: Request, call: Call) -> None: ...
+    def close_request(self, request: Request) -> None: ...
+
+
+class Session:
+    """The Engine that the head of one request uses. Leaving it as a context drops the items that still wait.
+
+    timings: wall seconds that the head waited, by stage: "encode", "embed", "unet", "decode", "run" and "host".
+    "queue" is the part of them before the device took a call's first item.
+    rows: U-Net rows that are done.
+    """
+
+    def __init__(self, worker: Worker, task: str, *, bulk: bool, deadline_seconds: float | None) -> None:
+        self._worker = worker
+        deadline = None if deadline_seconds is None else time.monotonic() + deadline_seconds
+        self._request = worker.open_request(task, bulk=bulk, deadline=deadline)
+        self.timings: dict[str, float] = {}
+        self.rows = 0
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._worker.close_request(self._request)
+
+    @property
+    def backbone(self) -> Description:
+        return self._worker.model.description
+
+    def tokenize(self, texts: Sequence[str]) -> list[tuple[int, ...]]:
+        return self._worker.model.tokenize(texts)
+
+    async def encode(self, pixel_values: Sequence[Tensor]) -> list[Tensor]:
+        """As `Engine.encode`, through the cache: (3, H, W) float in [-1, 1] each -> (C, H/8, W/8)."""
+        revision = self.backbone.revision
+        keys = await self.run_on_host(lambda: [(revision, content_key(pixels)) for pixels in pixel_values])
+        return await self._call_cached("encode", self._worker.latents, keys, pixel_values)
+
+    async def embed(self, texts: Sequence[str]) -> list[Tensor]:
+        """As `Engine.embed`, through the cache: (T, D) each."""
+        revision = self.backbone.revision
+        return await self._call_cached("embed", self._worker.contexts, [(revision, text) for text in texts], texts)
+
+    async def unet(self, rows: Sequence[UNetRow]) -> list[Captures]:
+        for row in rows:
+            self._worker.model.check(row)
+        captures: list[Captures] = await self._call("unet", rows)
+        self.rows += len(rows)
+        return captures
+
+    async def decode(self, latents: Sequence[Tensor]) -> list[Tensor]:
+        """As `Engine.decode`: (C, h, w) each -> (3, 8h, 8w)."""
+        return await self._call("decode", latents)
+
+    async def run(self, function: Callable[..., Result], *arguments: Any) -> Result:
+        results = await self._call("run", [partial(function, *arguments)])
+        result: Result = results[0]
+        return result
+
+    async def run_on_host(self, function: Callable[..., Result], *arguments: Any) -> Result:
+        started = time.perf_counter()
+        loop = asyncio.get_running_loop()
+        result = await loop.run_in_executor(self._worker.host, partial(function, *arguments))
+        self._add_time("host", started)
+        return result
+
+    async def _call_cached(
+        self, kind: Kind, cache: TensorCache, keys: Sequence[Any], items: Sequence[Any]
+    ) -> list[Tensor]:
+        """Results from the cache by key, the missing ones from one call with each key once."""
+        results = {key: result for key in keys if (result := cache.get(key)) is not None}
+        missing = {key: item for key, item in zip(keys, items, strict=True) if key not in results}
+        if missing:
+            results.update(zip(missing, await self._call(kind, list(missing.values())), strict=True))
+            for key in missing:
+                cache.put(key, results[key])
+        return [results[key] for key in keys]
+
+    async def _call(self, kind: Kind, items: Sequence[Any]) -> list[Any]:
+        if not items:
+            return []
+        started = time.perf_counter()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[list[Any]] = loop.create_future()
+        call = Call(kind, items, partial(_resolve_on_loop, loop, future))
+        self._worker.submit(self._request, call)
+        try:
+            return await future
+        finally:
+            if not future.done() or future.cancelled():
+                self._worker.withdraw(self._request, call)
+            self._add_time(kind, started)
+            self.timings["queue"] = self.timings.get("queue", 0.0) + (call.taken_at or time.perf_counter()) - started
+
+    def _add_time(self, stage: str, started: float) -> None:
+        self.timings[stage] = self.timings.get(stage, 0.0) + time.perf_counter() - started
+
+
+def _resolve_on_loop(
+    loop: asyncio.AbstractEventLoop, future: asyncio.Future[list[Any]], answer: list[Any] | BaseException
+) -> None:
+    """Carry an answer from the worker's thread to the caller's loop. Does nothing if the loop is closed."""
+
+    def resolve() -> None:
+        if future.cancelled():
+            return
+        if isinstance(answer, BaseException):
+            future.set_exception(answer)
+        else:
+            future.set_result(answer)
+
+    with suppress(RuntimeError):
+        loop.call_soon_threadsafe(resolve)
