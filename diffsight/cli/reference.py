@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,7 +15,7 @@ WIDTH = 100
 def walk_commands() -> Iterator[tuple[tuple[str, ...], str]]:
     """Every command by its words after `diffsight`, with its help as a terminal of 100 columns shows it."""
     root = typer.main.get_command(app)
-    yield from _walk(root, (), typer.Context(root, info_name="diffsight", **_settings(root)))  # type: ignore[arg-type]
+    yield from _walk(root, (), typer.Context(root, info_name="diffsight", **_settings(root)))
 
 
 def _walk(command: Any, words: tuple[str, ...], context: Any) -> Iterator[tuple[tuple[str, ...], str]]:
@@ -29,11 +28,8 @@ def _walk(command: Any, words: tuple[str, ...], context: Any) -> Iterator[tuple[
 
 
 def _settings(command: Any) -> dict[str, Any]:
-    return {
-        **inspect.getattr_static(command, "context_settings", {}),
-        "terminal_width": WIDTH,
-        "max_content_width": WIDTH,
-    }
+    own: dict[str, Any] = command.context_settings
+    return {**own, "terminal_width": WIDTH, "max_content_width": WIDTH}
 
 
 def reference() -> str:

@@ -27,6 +27,8 @@ from service.library.store import Stamp, Store
 from service.settings.loader import Settings, load_settings
 from service.tasks import AnyTask
 
+# Ends the name of an option whose list stands in one value with commas between.
+_IN_ONE = ","
 _SUFFIXES = {"image/png": ".png", "application/x-npy": ".npy", "application/json": ".json"}
 
 
@@ -230,10 +232,12 @@ def _read_options(task: AnyTask, values: dict[str, Any]) -> Any:
             fields[name] = value
         elif isinstance(value, list):
             pairs += [(name, text) for text in value]
+        elif name.endswith(_IN_ONE):
+            pairs += [(name.removesuffix(_IN_ONE), part.strip()) for part in value.split(",") if part.strip()]
         else:
             pairs.append((name, _read_text(value)))
     try:
-        return task.options.model_validate(fields | _split_commas(task, fields_of(task.options, pairs)))
+        return task.options.model_validate(fields | _split_boxes(task, fields_of(task.options, pairs)))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(map(str, first["loc"])) or first.get("ctx", {}).get("field", "")
@@ -249,15 +253,12 @@ def _read_text(text: str) -> str:
     return text
 
 
-def _split_commas(task: AnyTask, fields: dict[str, Any]) -> dict[str, Any]:
-    """Lists that stand in one value with commas between, for the options that say so."""
+def _split_boxes(task: AnyTask, fields: dict[str, Any]) -> dict[str, Any]:
+    """Lists of numbers that stand in one value with commas between: `--box 10,20,80,200`."""
     for name, value in fields.items():
-        field = task.options.model_fields[name]
-        if any(isinstance(mark, CommaSeparated) or mark is CommaSeparated for mark in field.metadata):
-            if isinstance(value, list) and len(value) == 1 and isinstance(value[0], str):
-                fields[name] = [part.strip() for part in value[0].split(",") if part.strip()]
-        elif isinstance(value, list) and _is_list_of_lists(field) and all(isinstance(one, str) for one in value):
-            fields[name] = [one.split(",") for one in value]
+        numbers = isinstance(value, list) and all(isinstance(text, str) for text in value)
+        if numbers and _is_list_of_lists(task.options.model_fields[name]):
+            fields[name] = [text.split(",") for text in value]
     return fields
 
 
@@ -270,13 +271,19 @@ def _option_parameters(task: AnyTask) -> dict[str, inspect.Parameter]:
             continue
         kind, repeated = _kind_of(field)
         flags = [f"--{_dashed(name)}"]
-        if repeated and (singular := _singular(name)) not in fields and singular != name:
-            flags.append(f"--{_dashed(singular)}")
+        singular = f"--{_dashed(_singular(name))}"
+        if CommaSeparated in field.metadata or any(isinstance(mark, CommaSeparated) for mark in field.metadata):
+            option = typer.Option(*flags, help=f"{_describe(field)} With commas between.", metavar="A,B,...")
+            parameters[f"{name}{_IN_ONE}"] = _parameter(f"option_{name}_in_one", Annotated[str | None, option], None)
+            flags, field = [singular], FieldInfo(description="One of them, which may hold a comma; repeat it.")
+        elif repeated and _singular(name) not in fields:
+            flags = list(dict.fromkeys([*flags, singular]))
         if kind is bool:
             flags = [f"--{_dashed(name)}/--no-{_dashed(name)}"]
         default = field.default if kind is bool or (kind in (int, float) and not field.is_required()) else None
         kind = list[str] if repeated else kind
-        option = typer.Option(*flags, help=_describe(field), show_default=False)
+        metavar = "TEXT" if repeated else None
+        option = typer.Option(*flags, help=_describe(field), show_default=False, metavar=metavar)
         annotation = Annotated[kind | None, option]  # type: ignore[valid-type]
         parameters[name] = _parameter(f"option_{name}", annotation, default)
     return parameters
