@@ -29,8 +29,8 @@ from service.api.classifier_bodies import (
     classifier_answer,
     folder_of,
 )
-from service.api.dependencies import RequestUsage, ServerJobs, State, body_as, while_connected
 from service.api.schemas import TimingAnswer
+from service.dependencies import RequestUsage, ServerJobs, State, body_as, while_connected
 from service.errors import UnsupportedBody
 from service.http.openapi import keyed, not_ready, task_problems
 from service.inputs.files import ImageSource, InputFiles, fetch_files, name_images

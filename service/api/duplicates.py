@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
 from backbones.errors import InvalidInput
-from service.api.dependencies import ServerJobs
+from service.dependencies import ServerJobs
 from service.errors import ChangedMeanwhile
 from service.http.openapi import keyed, not_ready
 from service.jobs.store import UNFINISHED, JobStore

@@ -9,7 +9,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from service.api.dependencies import State
+from service.dependencies import State
 from service.http.openapi import keyed, not_ready
 
 router = APIRouter(tags=["server"])

@@ -11,7 +11,6 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel
 from starlette.responses import Response, StreamingResponse
 
-from service.api.dependencies import ServerJobs, State
 from service.api.job_bodies import (
     JobAnswer,
     JobDetails,
@@ -22,6 +21,7 @@ from service.api.job_bodies import (
     read_job,
 )
 from service.api.streams import Report, event_stream, events_response
+from service.dependencies import ServerJobs, State
 from service.errors import ChangedMeanwhile
 from service.http.openapi import keyed, not_ready, task_problems
 from service.jobs.formats.export import FORMATS, check_format, exports_of, failures, media_type, text_pieces

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from service.api.dependencies import State
+from service.dependencies import State
 from service.http.openapi import keyed, not_ready
 from service.models.store import Loaded
 

@@ -16,7 +16,6 @@ from backbones.errors import InvalidInput
 from heads.inputs import ImageAnswer, describe_image
 from heads.task import JSON, Form
 from service.api.bodies import request_bodies
-from service.api.dependencies import RequestUsage, State, while_connected
 from service.api.schemas import (
     EXAMPLE_IMAGE,
     BackboneAnswer,
@@ -25,6 +24,7 @@ from service.api.schemas import (
     describe_backbone,
     title_of,
 )
+from service.dependencies import RequestUsage, State, while_connected
 from service.http.openapi import REFERENCE, task_problems
 from service.inputs.files import InputFiles
 from service.inputs.request_body import ImageBytes, read_request

@@ -15,7 +15,6 @@ from backbones.errors import InvalidInput
 from heads.inputs import describe_image
 from heads.task import JSON, Form
 from service.api.bodies import request_bodies
-from service.api.dependencies import RequestUsage, State, while_connected
 from service.api.formats import choose_format
 from service.api.schemas import (
     TimingAnswer,
@@ -26,6 +25,7 @@ from service.api.schemas import (
     request_model,
 )
 from service.api.streams import Report, event_stream, events_response, wants_events
+from service.dependencies import RequestUsage, State, while_connected
 from service.http.openapi import task_problems
 from service.inputs.files import InputFiles, archive_paths
 from service.inputs.request_body import read_request

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from backbones.engine import Engine
 from backbones.errors import InvalidInput
 from heads.inputs import DecodedImage, Inputs
-from service.api.dependencies import RequestUsage, State, while_connected
+from service.dependencies import RequestUsage, State, while_connected
 from service.http.openapi import REFERENCE, keyed, not_ready, task_problems
 from service.inputs.files import InputFiles
 from service.inputs.images import decode_image
