@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, create_model
+from pydantic_core import to_json
 from starlette.responses import Response
 
 from backbones.errors import InvalidInput
@@ -109,11 +109,11 @@ def perceive_route(tasks: tuple[AnyTask, ...]) -> APIRouter:
         done = await while_connected(request, work)
         envelope = {
             "rows": usage.rows,
-            "image": describe_image(done[0].inputs.images[0]).model_dump(),
-            "backbone": describe_backbone(state.models.backbone).model_dump(),
-            "timing": TimingAnswer(seconds=usage.rounded()).model_dump(),
+            "image": describe_image(done[0].inputs.images[0]),
+            "backbone": describe_backbone(state.models.backbone),
+            "timing": TimingAnswer(seconds=usage.rounded()),
         }
-        content = await asyncio.to_thread(lambda: json.dumps(_answer_parts(parts, done) | envelope, ensure_ascii=False))
+        content = await asyncio.to_thread(lambda: to_json(_answer_parts(parts, done) | envelope))
         return Response(content, media_type=JSON)
 
     return router
@@ -178,9 +178,8 @@ def _answer_parts(parts: list[Part], done: list[Done]) -> dict[str, Any]:
         to_answer = part.work.task.to_answer if part.form is None else part.form.to_answer
         assert to_answer is not None
         answer = to_answer(end.result, part.work.head, part.work.options)
-        answers[part.key] = answer.model_dump(mode="json") | (
-            _old_fields(part.work.task.name, answer) if part.old else {}
-        )
+        old_fields = _old_fields(part.work.task.name, answer) if part.old else {}
+        answers[part.key] = dict(answer) | old_fields if old_fields else answer
     return answers
 
 

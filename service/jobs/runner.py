@@ -248,7 +248,11 @@ class _Run:
             except (FileNotFoundError, PermissionError, KeyError) as error:
                 return Outcome(item.position, error=f"can not be read: {error}")
             except DiffsightError as error:
-                if isinstance(error, InvalidInput) and error.field in self.task.options.model_fields:
+                if (
+                    isinstance(error, InvalidInput)
+                    and error.field in self.task.options.model_fields
+                    and error.field not in item.given
+                ):
                     raise _JobFailed(f"{error.field}: {error}") from error
                 return Outcome(item.position, error=str(error))
             except OSError as error:
