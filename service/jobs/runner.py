@@ -263,6 +263,10 @@ class _Run:
                 log.exception("an item failed", job=self.job.id, item=item.name)
                 return Outcome(item.position, error=f"a fault of the server, see its log: {type(error).__name__}")
 
+    def _concerns_all(self, field: str, item: Item) -> bool:
+        """Whether a wrong value is one of the job's options, and not one that the source gives for this image."""
+        return field in self.task.options.model_fields and field not in item.given
+
     async def _attempt(self, item: Item) -> Outcome:
         read = await self._read(item)
         facts = (self.job.task, self.work.revision, self.job.parameters, item.given)
