@@ -9,11 +9,12 @@ import typer
 
 from diffsight.cli import app
 
-WIDTH = 100
+WIDTH = 78
+"""Columns of the text: what click takes of a terminal of 80 or more."""
 
 
 def walk_commands() -> Iterator[tuple[tuple[str, ...], str]]:
-    """Every command by its words after `diffsight`, with its help as a terminal of 100 columns shows it."""
+    """Every command by its words after `diffsight`, with its help as a terminal shows it."""
     root = typer.main.get_command(app)
     yield from _walk(root, (), typer.Context(root, info_name="diffsight", **_settings(root)))
 
@@ -29,7 +30,7 @@ def _walk(command: Any, words: tuple[str, ...], context: Any) -> Iterator[tuple[
 
 def _settings(command: Any) -> dict[str, Any]:
     own: dict[str, Any] = command.context_settings
-    return {**own, "terminal_width": WIDTH, "max_content_width": WIDTH}
+    return {**own, "terminal_width": WIDTH}
 
 
 def reference() -> str:

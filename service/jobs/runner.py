@@ -248,11 +248,7 @@ class _Run:
             except (FileNotFoundError, PermissionError, KeyError) as error:
                 return Outcome(item.position, error=f"can not be read: {error}")
             except DiffsightError as error:
-                if (
-                    isinstance(error, InvalidInput)
-                    and error.field in self.task.options.model_fields
-                    and error.field not in item.given
-                ):
+                if isinstance(error, InvalidInput) and self._concerns_all(error.field, item):
                     raise _JobFailed(f"{error.field}: {error}") from error
                 return Outcome(item.position, error=str(error))
             except OSError as error:
