@@ -17,7 +17,6 @@ from pydantic import BaseModel, Field
 from backbones.errors import InvalidInput
 from heads.images import distinct_colours
 from heads.results import ClassMap, DepthMap, Masks
-from heads.task import is_none
 
 METRES_PER_UNIT = 0.001
 """Scale of depth in 16-bit PNG: millimetres, as NYUv2 has it, up to 65.535 m; 0 is never written."""
@@ -45,10 +44,9 @@ class MaskAnswer(BaseModel):
     area: int = Field(description="Pixels.")
     share: float = Field(description="Of the image's pixels.")
     bbox: list[int] = Field(description="x, y, width, height of the smallest box around it; zeros where it is empty.")
-    rle: Rle | None = Field(default=None, exclude_if=is_none)
+    rle: Rle | None = None
     polygons: list[list[float]] | None = Field(
         default=None,
-        exclude_if=is_none,
         description="Outlines along pixel edges, x and y in turn, one a part; holes are filled.",
     )
 

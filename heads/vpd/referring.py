@@ -198,7 +198,10 @@ def answer_referring(
 def referring_item(result: ExpressionMasks, head: ReferringHead, options: ReferringOptions) -> dict[str, Any]:
     """A job's masks: the category of each is its expression's place, from 1."""
     answer = answer_referring(result, head, options)
-    masks = [{"category_id": place, **mask.model_dump(mode="json")} for place, mask in enumerate(answer.masks, 1)]
+    masks = [
+        {"category_id": place, **mask.model_dump(mode="json", exclude_none=True)}
+        for place, mask in enumerate(answer.masks, 1)
+    ]
     return {"masks": masks, "head": head.name}
 
 

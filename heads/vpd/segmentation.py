@@ -163,7 +163,7 @@ def answer_segmentation(
 def segmentation_item(classes: ClassMap, head: SegmentationHead, options: SegmentationOptions) -> dict[str, Any]:
     """A job's masks: the category of each is its class's index plus 1."""
     masks = [
-        {"category_id": head.classes.index(mask.name) + 1, **mask.model_dump(mode="json")}
+        {"category_id": head.classes.index(mask.name) + 1, **mask.model_dump(mode="json", exclude_none=True)}
         for mask in mask_answers(class_masks(classes))
     ]
     return {"masks": masks, "head": head.name}

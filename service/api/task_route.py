@@ -151,7 +151,8 @@ def write_response(
         return Response(content, media_type=JSON)
     headers = dict(form.headers(done.result)) if form.headers is not None else {}
     if form.file_name:
-        headers["Content-Disposition"] = f'attachment; filename="{form.file_name}"'
+        disposition = "inline" if form.media_type.startswith("image/") else "attachment"
+        headers["Content-Disposition"] = f'{disposition}; filename="{form.file_name}"'
     return Response(
         form.write(done.result, done.inputs, done.work.options), media_type=form.media_type, headers=headers
     )

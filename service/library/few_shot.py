@@ -149,7 +149,7 @@ def few_shot_item(masks: FewShotMasks, head: FewShotHead, options: FewShotOption
     items = [
         {
             "category_id": concept.label,
-            **concept.mask.model_dump(mode="json"),
+            **concept.mask.model_dump(mode="json", exclude_none=True),
             **concept.model_dump(include={"id", "presence", "cut"}),
         }
         for concept in concepts
@@ -163,6 +163,12 @@ def few_shot_line(masks: FewShotMasks) -> str:
     return ", ".join(
         f"{name}: {mask.mask.mean():.1%} of the image, presence {mask.presence:.2f}" for name, mask in pairs
     )
+
+
+def describe_few_shot(model: FewShotModel) -> dict[str, Any]:
+    """The network, and where it cuts unless a request says otherwise."""
+    cut = ThresholdOptions().cut()
+    return {"network": model.name, "image_size": model.image_size, "threshold_value": cut.value}
 
 
 def write_labels(masks: FewShotMasks, inputs: Inputs, options: FewShotOptions) -> bytes:
@@ -205,6 +211,7 @@ TASK = Task(
     },
     exports=MASK_EXPORTS,
     complete=complete_few_shot,
+    describe=describe_few_shot,
     curl="-F image=@kitchen.jpg -F support_image=@cup.jpg -F support_mask=@cup.png",
     shipped=shipped_few_shot,
 )
