@@ -9,17 +9,11 @@ from huggingface_hub import snapshot_download
 
 from backbones.errors import ModelNotFound
 from backbones.loading.diffusers_folder import load_diffusers_folder
+from backbones.loading.file_names import OLD_PARTS, PARTS
 from backbones.loading.hub_errors import told_by_the_hub
 from backbones.stable_diffusion import StableDiffusion
 
-_WEIGHTS = {
-    "unet": "diffusion_pytorch_model",
-    "vae": "diffusion_pytorch_model",
-    "text_encoder": "model",
-}
-# Before safetensors, transformers called its file otherwise than diffusers.
-_OLD_WEIGHTS = _WEIGHTS | {"text_encoder": "pytorch_model"}
-_SMALL_FILES = ["model_index.json", "scheduler/*.json", *(f"{part}/config.json" for part in _WEIGHTS)]
+_SMALL_FILES = ["model_index.json", "scheduler/*.json", *(f"{part}/config.json" for part in PARTS)]
 _SMALL_FILES += [f"tokenizer/{file}" for file in ("*.json", "merges.txt")]
 
 LOCAL_INSTEAD = (
@@ -76,24 +70,24 @@ def download(
     marks = f".{file_variant}" if file_variant else ""
     safe = [
         f"{part}/{stem}{ending}"
-        for part, stem in _WEIGHTS.items()
+        for part, stem in PARTS.items()
         for ending in (f"{marks}.safetensors", f"{marks}-0*.safetensors", f".safetensors.index{marks}.json")
     ]
     fetch = _Fetch(repo_id, revision, cache_folder, offline, endpoint)
     folder = fetch([*_SMALL_FILES, *safe])
     unsafe = [
-        f"{part}/{_OLD_WEIGHTS[part]}{ending}"
-        for part in _WEIGHTS
-        if not _has_weights(folder / part, f"{_WEIGHTS[part]}{marks}", "safetensors")
+        f"{part}/{OLD_PARTS[part]}{ending}"
+        for part in PARTS
+        if not _has_weights(folder / part, f"{PARTS[part]}{marks}", "safetensors")
         for ending in (f"{marks}.bin", f"{marks}-0*.bin", f".bin.index{marks}.json")
     ]
     if unsafe and (folder / "model_index.json").is_file():
         folder = fetch([*_SMALL_FILES, *safe, *unsafe])
     absent = [
         part
-        for part in _WEIGHTS
-        if not _has_weights(folder / part, f"{_WEIGHTS[part]}{marks}", "safetensors")
-        and not _has_weights(folder / part, f"{_OLD_WEIGHTS[part]}{marks}", "bin")
+        for part in PARTS
+        if not _has_weights(folder / part, f"{PARTS[part]}{marks}", "safetensors")
+        and not _has_weights(folder / part, f"{OLD_PARTS[part]}{marks}", "bin")
     ]
     if absent:
         kind = f"{file_variant} weights" if file_variant else "weights in the diffusers layout"

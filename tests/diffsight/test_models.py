@@ -8,23 +8,24 @@ from pathlib import Path
 import pytest
 
 from backbones.loading.add import add_model
-from tests.backbones.loading.test_layouts import write_original, write_vpd
+from service.models.known import PUBLISHED
 from tests.backbones.small_models import WEIGHTS
 from tests.diffsight.test_cli import assert_one_line_error, diffsight
+from tests.service.models.originals import write_original
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A models' folder with a small sd15 and a small diffews."""
     models = tmp_path / "models"
-    add_model("sd15", source=str(WEIGHTS / "sd1"), folder=models, any_size=True)
-    source, _ = write_original("diffews", tmp_path / "original")
-    add_model("diffews", source=str(source), folder=models, any_size=True)
+    add_model(PUBLISHED["sd15"], source=str(WEIGHTS / "sd1"), folder=models, any_size=True)
+    source = write_original("diffews", tmp_path / "original")
+    add_model(PUBLISHED["diffews"], source=str(source), folder=models, any_size=True)
     return models
 
 
 def test_a_model_is_added_by_the_command_and_added_twice(tmp_path: Path) -> None:
-    file = write_vpd("vpd-referring", tmp_path / "model_best_refcoco.pth")
+    file = write_original("vpd-referring", tmp_path / "original")
     command = ("models", "add", "vpd-referring", "--from", file, "--any-size", "--models-folder", tmp_path / "models")
     done = diffsight(*command)
     assert done.returncode == 0, done.stderr

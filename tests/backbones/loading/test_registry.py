@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,7 +30,7 @@ def entry(tmp_path: Path) -> Entry:
     written = Entry(
         folder=tmp_path / "mine",
         name="mine",
-        kind="sd15",
+        kind="some-head",
         source="owner/name",
         revision="main",
         commit="0123",
@@ -38,6 +39,7 @@ def entry(tmp_path: Path) -> Entry:
         licence="a licence",
         any_size=False,
         files=describe_files(weights),
+        base="sd15",
     )
     write_entry(written)
     return written
@@ -48,6 +50,13 @@ def test_an_entry_comes_back_as_it_was_written(entry: Entry, tmp_path: Path) -> 
     assert entries(tmp_path) == [entry]
     assert entry.bytes == 5
     assert wrong_files(entry) == []
+
+
+def test_an_entry_of_an_older_version_has_no_base(entry: Entry, tmp_path: Path) -> None:
+    content = json.loads((entry.folder / "model.json").read_text())
+    del content["base"]
+    (entry.folder / "model.json").write_text(json.dumps(content))
+    assert find_entry(tmp_path, "mine") == replace(entry, base="")
 
 
 @pytest.mark.parametrize("name", ["other", "", "../mine", "mine/", "/mine"])
