@@ -10,17 +10,8 @@ from pathlib import Path
 
 from backbones.errors import DiffsightError, InvalidInput, ModelNotFound
 from backbones.files import remove_leftovers, replacing_folder
-from backbones.loading.fetch import (
-    FreeBytes,
-    RemoteFile,
-    check_space,
-    fetch_files,
-    free_bytes,
-    gigabytes,
-    is_full,
-    list_files,
-    no_space,
-)
+from backbones.loading.disk_space import FreeBytes, check_space, free_bytes, gigabytes, is_full, no_space
+from backbones.loading.hub import RemoteFile, fetch_files, list_files
 from backbones.loading.published_model import PublishedModel, find_published
 from backbones.loading.registry import (
     INCOMING,
@@ -80,7 +71,7 @@ def add_model(
     # The download and its conversion are on the disk at the same time.
     check_space(2 * sum(file.bytes for file in wanted.values()) - _size(download), folder, free)
     say(f"fetching {len(files)} files, {gigabytes(sum(file.bytes for file in wanted.values()))}")
-    fetch_files(hub_id, commit, wanted, download, endpoint=endpoint, instead=_instead(model.kind), free=free)
+    fetch_files(hub_id, commit, wanted, download, endpoint=endpoint, instead=_instead(model.kind))
     entry = _enter(
         model, name, download, files, hub_id, revision, commit, folder, any_size=any_size, say=say, free=free
     )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -17,71 +15,12 @@ from backbones.loading.add import add_model, problems
 from backbones.loading.registry import Entry, entries
 from backbones.loading.source import open_backbone
 from service.models.known import PUBLISHED
-from tests.backbones.loading.test_hub import COMMIT, REPO, Answer, Hub, nowhere
+from tests.backbones.loading.test_hub import COMMIT, REPO, FileHub, nowhere
 from tests.backbones.small_models import WEIGHTS
 from tests.service.models.originals import write_original
 
 __all__ = ["nowhere"]  # a fixture
 UNET = "unet/diffusion_pytorch_model.safetensors"
-
-
-class FileHub(Hub):
-    """Also tells sizes and hashes, and answers from the middle of a file; can break off and change bytes on the way."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
-        self.RequestHandlerClass = FileAnswer
-        self.ranges: list[str] = []
-        self.break_off_after: list[int] = []
-        self.without_ranges = False
-        self.spoiled = ""
-        self.unpublished = ""
-
-    def blob(self, file: Path) -> str:
-        content = file.read_bytes()
-        return hashlib.sha1(f"blob {len(content)}\0".encode() + content).hexdigest()
-
-
-class FileAnswer(Answer):
-    server: FileHub
-
-    def answer_api(self, path: str) -> None:
-        if path not in ("/revision/main", "/revision/v1"):
-            super().answer_api(path)
-            return
-        siblings = []
-        for name, file in self.server.files().items():
-            told = {"rfilename": name, "size": file.stat().st_size, "blobId": self.server.blob(file)}
-            if name.endswith(".safetensors"):
-                digest = hashlib.sha256(file.read_bytes()).hexdigest()
-                told["lfs"] = {"sha256": digest, "size": file.stat().st_size, "pointerSize": 100}
-            siblings.append(told)
-        self.send_json({"id": REPO, "modelId": REPO, "sha": COMMIT, "siblings": siblings, "private": False, "tags": []})
-
-    def answer_file(self, name: str) -> None:
-        file = self.server.files().get(name)
-        if file is None or name == self.server.unpublished:
-            self.refuse(404, "EntryNotFound")
-            return
-        self.server.fetched.append(name)
-        body = file.read_bytes()
-        if name == self.server.spoiled:
-            body = body[:-1] + bytes([body[-1] ^ 1])
-        start = 0
-        asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
-        if asked is not None and not self.server.without_ranges:
-            start = int(asked[1])
-            self.server.ranges.append(asked[0])
-        self.send_response(206 if start else 200)
-        if start:
-            self.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
-        self.send_header("Content-Length", str(len(body) - start))
-        self.end_headers()
-        if name == UNET and self.server.break_off_after:
-            self.wfile.write(body[start : start + self.server.break_off_after.pop(0)])
-            self.close_connection = True
-        else:
-            self.wfile.write(body[start:])
 
 
 @pytest.fixture
@@ -148,30 +87,6 @@ def test_adding_again_verifies_what_is_there(add: Add, hub: FileHub) -> None:
     (first.weights / UNET).write_bytes(b"damaged")
     with pytest.raises(InvalidInput, match="there, but damaged"):
         add()
-
-
-def test_a_broken_off_download_goes_on_by_itself(add: Add, hub: FileHub) -> None:
-    hub.break_off_after = [200_000, 300_000]
-    assert problems(add(), PUBLISHED) == []
-    assert hub.ranges == ["bytes=200000-", "bytes=500000-"]
-
-
-def test_a_given_up_download_goes_on_in_the_next_run(add: Add, hub: FileHub, tmp_path: Path) -> None:
-    hub.break_off_after = [200_000, 0, 0, 0]
-    with pytest.raises(ModelNotFound, match=r"broke off at 200,000 bytes of .*: run the same command again"):
-        add()
-    assert left(tmp_path) == set()
-    hub.fetched.clear()
-    hub.ranges.clear()
-    assert problems(add(), PUBLISHED) == []
-    assert hub.ranges == ["bytes=200000-"]
-    assert "decoder/decoder.safetensors" in hub.fetched
-
-
-def test_a_hub_without_ranges_sends_the_whole_file_again(add: Add, hub: FileHub) -> None:
-    hub.break_off_after = [200_000]
-    hub.without_ranges = True
-    assert problems(add(), PUBLISHED) == []
 
 
 @pytest.mark.parametrize(("name", "told"), [(UNET, "SHA-256"), ("scheduler/scheduler_config.json", "git hash")])
