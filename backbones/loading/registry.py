@@ -19,6 +19,7 @@ from typing import Any
 
 from backbones.errors import CheckpointError, InvalidInput, ModelNotFound
 from backbones.files import remove_folder, write_json
+from backbones.user_folders import data_folder
 
 ENTRY, WEIGHTS, INCOMING = "model.json", "weights", ".incoming"
 _FORMAT = 1
@@ -69,7 +70,7 @@ class Entry:
 
 def default_folder() -> Path:
     """Where models are kept unless a setting says otherwise."""
-    return Path("~/.local/share/diffsight/models").expanduser()
+    return data_folder() / "models"
 
 
 def check_name(name: str) -> None:

@@ -81,14 +81,19 @@ def test_mistakes_of_add_are_one_line_with_the_next_step(tmp_path: Path) -> None
 
 
 def test_a_name_that_was_added_serves_as_backbone(folder: Path, tmp_path: Path, png: bytes) -> None:
-    home = tmp_path / "home"
-    default = home / ".local/share/diffsight"
-    default.mkdir(parents=True)
-    folder.rename(default / "models")
+    (tmp_path / "data/diffsight").mkdir(parents=True)
+    folder.rename(tmp_path / "data/diffsight/models")
     (tmp_path / "picture.png").write_bytes(png)
     out = tmp_path / "features.npy"
     done = diffsight(
-        "predict", "features", tmp_path / "picture.png", "--out", out, "--backbone", "sd15", HOME=str(home)
+        "predict",
+        "features",
+        tmp_path / "picture.png",
+        "--out",
+        out,
+        "--backbone",
+        "sd15",
+        XDG_DATA_HOME=str(tmp_path / "data"),
     )
     assert done.returncode == 0, done.stderr
     assert out.is_file()

@@ -12,6 +12,7 @@ from backbones.errors import CheckpointError, InvalidInput, ModelNotFound
 from backbones.loading.registry import (
     Entry,
     check_name,
+    default_folder,
     describe_files,
     entries,
     find_entry,
@@ -90,6 +91,11 @@ def test_a_removed_model_is_gone(entry: Entry, tmp_path: Path) -> None:
     assert [file for file in tmp_path.rglob("*") if file.is_file()] == []
     with pytest.raises(ModelNotFound):
         remove_entry(tmp_path, "mine")
+
+
+def test_models_are_kept_in_the_users_folder_for_data(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    assert default_folder() == tmp_path / "diffsight/models"
 
 
 @pytest.mark.parametrize("name", ["pocket", "", ".hidden", "a/b", "..", "a b", "x" * 101])
