@@ -24,6 +24,7 @@ from backbones.loading.variants import build_variant, load_variant
 from backbones.loading.weight_files import check_fit, digest_of, read_tensors, write_tensors
 from backbones.stable_diffusion import StableDiffusion
 from heads.images import distinct_colours
+from heads.vpd import ade20k
 from heads.vpd.depth_network import depth_network
 from heads.vpd.features import find_taps
 from heads.vpd.heads import NYU_SCENES, DepthHead, Head, ReferringHead, SegmentationHead, Task
@@ -232,12 +233,9 @@ def published_head(
 
 
 def ade_classes(count: int) -> tuple[tuple[str, ...], NDArray[np.uint8]]:
-    """Names and palette (K, 3) uint8 of ADE20K by mmsegmentation; of another number of classes, numbers and colours."""
-    if count == 150:
-        from mmseg.utils import ade_classes as names
-        from mmseg.utils import ade_palette as colours
-
-        return tuple(names()), np.array(colours(), dtype=np.uint8)
+    """Names and palette (K, 3) uint8 of ADE20K; for another number of classes, numbers and distinct colours."""
+    if count == ade20k.COUNT:
+        return ade20k.read_classes()
     return numbered("class", count), distinct_colours(count)
 
 
