@@ -194,7 +194,7 @@ def _banks(network: nn.Module, rows: Sequence[UNetRow]) -> Iterator[None]:
 class _BankedAttention:
     """Self-attention over `[own tokens, bank tokens]`, each row with a bank of its own length, or none.
 
-    Source: key/value fusion of DiffewS (arXiv:2410.02369), section 3.3: own tokens first, then the shots in order.
+    Source: key/value fusion, arXiv:2410.02369, section 3.3: own tokens first, then the shots in order.
     """
 
     def __init__(self, banks: Sequence[KeysValues | HiddenStates | None]) -> None:

@@ -1,4 +1,9 @@
-"""A pixel-space diffusion U-Net without text (guided-diffusion's) as a backbone: same rows, no VAE, no text encoder."""
+"""A pixel-space diffusion U-Net without text (guided-diffusion's) as a backbone: same rows, no VAE, no text encoder.
+
+For library use and conformance: `heads/feature_pooling` pools features of the network that its paper published, and
+`tests/conformance/feature_pooling.py` replays the original on it. The server does not open such backbones: the file
+does not hold the flags that shape the network, so no setting could name it by its path alone.
+"""
 
 from __future__ import annotations
 

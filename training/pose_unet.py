@@ -20,11 +20,11 @@ from torch.nn import functional
 from backbones.captures import forward_rows
 from backbones.engine import DirectEngine, complete
 from backbones.errors import InvalidInput
-from backbones.loading.added import POSE_CLASS
 from backbones.loading.variants import build_variant
 from backbones.rows import Capture, UNetRow
 from backbones.stable_diffusion import StableDiffusion
 from heads.sdpose.estimation import PoseModel, stacked_features
+from heads.sdpose.checkpoint import POSE_CLASS
 from training.parts import learns
 
 VARIANT = "pose"

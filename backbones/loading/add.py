@@ -10,8 +10,9 @@ from pathlib import Path
 
 from backbones.errors import DiffsightError, InvalidInput, ModelNotFound
 from backbones.files import remove_leftovers, replacing_folder
-from backbones.loading.fetch import FreeBytes, RemoteFile, check_space, fetch_files, free_bytes, gigabytes, list_files
-from backbones.loading.published import Published, needed_files, published
+from backbones.loading.disk_space import FreeBytes, check_space, free_bytes, gigabytes, is_full, no_space
+from backbones.loading.hub import RemoteFile, fetch_files, list_files
+from backbones.loading.published_model import PublishedModel, find_published
 from backbones.loading.registry import (
     INCOMING,
     WEIGHTS,
@@ -28,7 +29,7 @@ _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def add_model(
-    kind: str,
+    model: PublishedModel,
     *,
     folder: Path,
     source: str = "",
@@ -49,29 +50,28 @@ def add_model(
     for arguments that do not go together and for a full disk. Nothing is entered then; finished downloads stay for the
     next try.
     """
-    model = published(kind)
-    name = name or kind
+    name = name or model.kind
     check_name(name)
     remove_leftovers(folder, older_than_seconds=_DAY)
     if (present := find_entry(folder, name)) is not None:
-        return _verified_again(present, kind, source, say)
+        return _verified_again(present, model, source, say)
 
     path, hub_id = _located(model, source)
     if path is not None:
-        root, files = _local(kind, path)
+        root, files = _local(model, path)
         return _enter(model, name, root, files, str(path), "", "", folder, any_size=any_size, say=say, free=free)
 
     if offline:
-        raise ModelNotFound(f"{hub_id} is on the hub, and DIFFSIGHT_OFFLINE is set", hint=_instead(kind))
+        raise ModelNotFound(f"{hub_id} is on the hub, and DIFFSIGHT_OFFLINE is set", hint=_instead(model.kind))
     say(f"asking the hub for {hub_id}@{revision}")
-    commit, remote = list_files(hub_id, revision, endpoint=endpoint, instead=_instead(kind))
-    files = needed_files(kind, remote.keys(), hub_id)
+    commit, remote = list_files(hub_id, revision, endpoint=endpoint, instead=_instead(model.kind))
+    files = model.needed_files(remote.keys(), hub_id)
     wanted: Mapping[str, RemoteFile] = {one: remote[one] for one in files}
     download = folder / INCOMING / f"{hub_id.replace('/', '--')}@{commit}"
     # The download and its conversion are on the disk at the same time.
     check_space(2 * sum(file.bytes for file in wanted.values()) - _size(download), folder, free)
     say(f"fetching {len(files)} files, {gigabytes(sum(file.bytes for file in wanted.values()))}")
-    fetch_files(hub_id, commit, wanted, download, endpoint=endpoint, instead=_instead(kind), free=free)
+    fetch_files(hub_id, commit, wanted, download, endpoint=endpoint, instead=_instead(model.kind))
     entry = _enter(
         model, name, download, files, hub_id, revision, commit, folder, any_size=any_size, say=say, free=free
     )
@@ -79,27 +79,28 @@ def add_model(
     return entry
 
 
-def problems(entry: Entry) -> list[str]:
-    """What is wrong with a model, one line each: its files hashed again, and every key and shape verified again."""
-    from backbones.loading.layouts import verify
+def problems(entry: Entry, models: Mapping[str, PublishedModel]) -> list[str]:
+    """What is wrong with a model, one line each: its files hashed again, and every key and shape verified again.
 
+    models: by kind, among them the entry's.
+    """
     wrong = wrong_files(entry)
     try:
-        verify(entry.kind, entry.weights, any_size=entry.any_size)
+        find_published(models, entry.kind).verify(entry.weights, any_size=entry.any_size)
     except DiffsightError as error:
         wrong.append(str(error))
     return wrong
 
 
-def _verified_again(entry: Entry, kind: str, source: str, say: Callable[[str], None]) -> Entry:
+def _verified_again(entry: Entry, model: PublishedModel, source: str, say: Callable[[str], None]) -> Entry:
     same_source = source in ("", entry.source) or str(Path(source).expanduser().resolve()) == entry.source
-    if entry.kind != kind or not same_source:
+    if entry.kind != model.kind or not same_source:
         raise InvalidInput(
             "name",
             f"{entry.name!r} is there already: {entry.kind} from {entry.source}",
             hint=f"choose another --name, or `diffsight models remove {entry.name}` first",
         )
-    if wrong := problems(entry):
+    if wrong := problems(entry, {model.kind: model}):
         raise InvalidInput(
             "name",
             f"{entry.name!r} is there, but damaged: {'; '.join(wrong)}",
@@ -109,7 +110,7 @@ def _verified_again(entry: Entry, kind: str, source: str, say: Callable[[str], N
     return entry
 
 
-def _located(model: Published, source: str) -> tuple[Path | None, str]:
+def _located(model: PublishedModel, source: str) -> tuple[Path | None, str]:
     """Where to take it from: a path, or a hub id."""
     if not source and not model.hub_id:
         raise ModelNotFound(
@@ -131,12 +132,12 @@ def _instead(kind: str) -> str:
     return f"bring its files to this machine, then: diffsight models add {kind} --from PATH"
 
 
-def _local(kind: str, path: Path) -> tuple[Path, list[str]]:
+def _local(model: PublishedModel, path: Path) -> tuple[Path, list[str]]:
     """The folder and the files in it that make up the model."""
     if path.is_dir():
         names = [file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file()]
-        return path, needed_files(kind, names, path)
-    return path.parent, needed_files(kind, [path.name], path)
+        return path, model.needed_files(names, path)
+    return path.parent, model.needed_files([path.name], path)
 
 
 def _size(folder: Path) -> int:
@@ -144,7 +145,7 @@ def _size(folder: Path) -> int:
 
 
 def _enter(
-    model: Published,
+    model: PublishedModel,
     name: str,
     root: Path,
     files: list[str],
@@ -157,13 +158,17 @@ def _enter(
     say: Callable[[str], None],
     free: FreeBytes,
 ) -> Entry:
-    """Convert into a folder beside the target, verify, and rename. The folder is gone where that fails."""
-    from backbones.loading.layouts import convert
-
+    """Convert into a folder beside the target, verify, and rename. The folder is gone if that fails."""
     check_space(sum((root / one).stat().st_size for one in files), folder, free)
     with replacing_folder(folder / name) as beside:
         say("verifying and converting")
-        dtype = convert(model.kind, root, files, beside / WEIGHTS, any_size=any_size)
+        try:
+            model.convert(root, files, beside / WEIGHTS, any_size=any_size)
+        except Exception as error:
+            if is_full(error):
+                raise no_space(folder, "the disk filled up while converting") from error
+            raise
+        dtype = model.verify(beside / WEIGHTS, any_size=any_size)
         entry = Entry(
             folder=beside,
             name=name,
@@ -176,6 +181,7 @@ def _enter(
             licence=model.licence,
             any_size=any_size,
             files=describe_files(beside / WEIGHTS),
+            base=model.base,
         )
         write_entry(entry)
     say(f"{name} is ready: {gigabytes(entry.bytes)} in {folder / name}")

@@ -2,6 +2,9 @@
 
 guided-diffusion is the code of "Diffusion Models Beat GANs on Image Synthesis" (arXiv:2105.05233). Its networks and the
 stock one compute the same thing; names, and the order of the rows of the attention projections, differ.
+
+For library use and conformance: `heads/feature_pooling` was published on these networks; see
+`backbones/pixel_diffusion.py`.
 """
 
 from __future__ import annotations

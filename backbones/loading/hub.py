@@ -1,25 +1,31 @@
-"""Download a Stable Diffusion from a Hugging Face hub, only the files that are needed, and load it as a folder."""
+"""A Hugging Face hub: backbones into its library's cache, and single files into a folder, checked by their hashes.
+
+Backbones that are named by their hub id share the cache with other programs. What `diffsight models add` fetches is
+converted and then deleted, so it stays out of that cache.
+"""
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+import httpx2
 import torch
-from huggingface_hub import snapshot_download
+from huggingface_hub import HfApi, constants, hf_hub_url, snapshot_download
+from huggingface_hub.file_download import http_get
+from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
-from backbones.errors import ModelNotFound
+from backbones.errors import CheckpointError, ModelNotFound
 from backbones.loading.diffusers_folder import load_diffusers_folder
-from backbones.loading.hub_errors import told_by_the_hub
+from backbones.loading.disk_space import gigabytes, is_full, no_space
+from backbones.loading.file_names import OLD_PARTS, PARTS
+from backbones.loading.hub_errors import translate_hub_errors
 from backbones.stable_diffusion import StableDiffusion
 
-_WEIGHTS = {
-    "unet": "diffusion_pytorch_model",
-    "vae": "diffusion_pytorch_model",
-    "text_encoder": "model",
-}
-# Before safetensors, transformers called its file otherwise than diffusers.
-_OLD_WEIGHTS = _WEIGHTS | {"text_encoder": "pytorch_model"}
-_SMALL_FILES = ["model_index.json", "scheduler/*.json", *(f"{part}/config.json" for part in _WEIGHTS)]
+_SMALL_FILES = ["model_index.json", "scheduler/*.json", *(f"{part}/config.json" for part in PARTS)]
 _SMALL_FILES += [f"tokenizer/{file}" for file in ("*.json", "merges.txt")]
 
 LOCAL_INSTEAD = (
@@ -42,7 +48,7 @@ def load_hub(
 ) -> StableDiffusion:
     """A Stable Diffusion 1.x or 2.x backbone by its hub id, downloaded once and kept in the cache folder.
 
-    Raises ModelNotFound where it can not be had, CheckpointError where its weights do not fit. See `download`.
+    Raises ModelNotFound if it cannot be downloaded, CheckpointError if its weights do not fit. See `download`.
     """
     folder = download(
         repo_id,
@@ -67,33 +73,33 @@ def download(
     """The local folder of a repository's U-Net, VAE, text encoder, tokenizer and scheduler, with progress bars.
 
     revision: branch, tag or commit. cache_folder: where downloads are kept; None is the hub library's own (HF_HOME).
-    offline: take what the cache holds and ask nobody, as HF_HUB_OFFLINE=1 does too. file_variant: "fp16" for the files
-    in half precision, a smaller download. endpoint: another hub; None is HF_ENDPOINT or the public one.
+    offline: take what the cache holds without a connection, as HF_HUB_OFFLINE=1 does. file_variant: "fp16" for the
+    files in half precision, a smaller download. endpoint: another hub; None is HF_ENDPOINT or the public one.
     Safetensors are preferred; `.bin` files come only for parts that have no others. Safety checkers, Flax and ONNX
-    weights and sample pictures do not come at all. When the hub can not be reached, a complete earlier download serves.
-    Raises ModelNotFound where there is no such repository, revision or file, no access, or no way to the hub.
+    weights and sample pictures do not come at all. If the hub is out of reach, a complete earlier download serves.
+    Raises ModelNotFound if there is no such repository, revision or file, no access, or no way to the hub.
     """
     marks = f".{file_variant}" if file_variant else ""
     safe = [
         f"{part}/{stem}{ending}"
-        for part, stem in _WEIGHTS.items()
+        for part, stem in PARTS.items()
         for ending in (f"{marks}.safetensors", f"{marks}-0*.safetensors", f".safetensors.index{marks}.json")
     ]
-    fetch = _Fetch(repo_id, revision, cache_folder, offline, endpoint)
+    fetch = partial(_fetch_snapshot, repo_id, revision, cache_folder=cache_folder, offline=offline, endpoint=endpoint)
     folder = fetch([*_SMALL_FILES, *safe])
     unsafe = [
-        f"{part}/{_OLD_WEIGHTS[part]}{ending}"
-        for part in _WEIGHTS
-        if not _has_weights(folder / part, f"{_WEIGHTS[part]}{marks}", "safetensors")
+        f"{part}/{OLD_PARTS[part]}{ending}"
+        for part in PARTS
+        if not _has_weights(folder / part, f"{PARTS[part]}{marks}", "safetensors")
         for ending in (f"{marks}.bin", f"{marks}-0*.bin", f".bin.index{marks}.json")
     ]
     if unsafe and (folder / "model_index.json").is_file():
         folder = fetch([*_SMALL_FILES, *safe, *unsafe])
     absent = [
         part
-        for part in _WEIGHTS
-        if not _has_weights(folder / part, f"{_WEIGHTS[part]}{marks}", "safetensors")
-        and not _has_weights(folder / part, f"{_OLD_WEIGHTS[part]}{marks}", "bin")
+        for part in PARTS
+        if not _has_weights(folder / part, f"{PARTS[part]}{marks}", "safetensors")
+        and not _has_weights(folder / part, f"{OLD_PARTS[part]}{marks}", "bin")
     ]
     if absent:
         kind = f"{file_variant} weights" if file_variant else "weights in the diffusers layout"
@@ -109,27 +115,125 @@ def _has_weights(folder: Path, stem: str, ending: str) -> bool:
     return (folder / f"{stem}.{ending}").is_file() or any(folder.glob(f"{stem}-0*.{ending}"))
 
 
-class _Fetch:
-    """Downloads of one revision of one repository, with the hub's errors turned into the next step."""
+def _fetch_snapshot(
+    repo_id: str,
+    revision: str,
+    patterns: list[str],
+    *,
+    cache_folder: Path | None,
+    offline: bool,
+    endpoint: str | None,
+) -> Path:
+    with translate_hub_errors(repo_id, revision, LOCAL_INSTEAD):
+        folder = snapshot_download(
+            repo_id,
+            revision=revision,
+            cache_dir=cache_folder,
+            local_files_only=offline,
+            allow_patterns=patterns,
+            endpoint=endpoint,
+        )
+    return Path(folder)
 
-    def __init__(
-        self, repo_id: str, revision: str, cache_folder: Path | None, offline: bool, endpoint: str | None
-    ) -> None:
-        self.repo_id = repo_id
-        self.revision = revision
-        self.cache_folder = cache_folder
-        self.offline = offline
-        self.endpoint = endpoint
 
-    def __call__(self, patterns: list[str]) -> Path:
-        with told_by_the_hub(self.repo_id, self.revision, LOCAL_INSTEAD):
-            return Path(
-                snapshot_download(
-                    self.repo_id,
-                    revision=self.revision,
-                    cache_dir=self.cache_folder,
-                    local_files_only=self.offline,
-                    allow_patterns=patterns,
-                    endpoint=self.endpoint,
-                )
-            )
+@dataclass(frozen=True, slots=True)
+class RemoteFile:
+    """What the hub says of a file. sha256: of large files; blob: git's own hash, of the others. "" if it says none."""
+
+    bytes: int
+    sha256: str
+    blob: str
+
+
+def list_files(repo_id: str, revision: str, *, endpoint: str | None, instead: str) -> tuple[str, dict[str, RemoteFile]]:
+    """The commit that a revision stands for, and all its files by path.
+
+    endpoint: another hub; None is HF_ENDPOINT or the public one. instead: what the user can do without the hub.
+    Raises ModelNotFound if there is no such repository or revision, no access, or no way to the hub.
+    """
+    with translate_hub_errors(repo_id, revision, instead):
+        info = HfApi(endpoint=endpoint).model_info(repo_id, revision=revision, files_metadata=True)
+    files = {
+        file.rfilename: RemoteFile(
+            file.size or 0, file.lfs.sha256 if file.lfs else "", "" if file.lfs else file.blob_id or ""
+        )
+        for file in info.siblings or []
+    }
+    return info.sha or revision, files
+
+
+def fetch_files(
+    repo_id: str,
+    commit: str,
+    files: Mapping[str, RemoteFile],
+    target: Path,
+    *,
+    endpoint: str | None,
+    instead: str,
+) -> None:
+    """Put the files below `target`, with a progress bar each on a terminal. Complete files are not fetched again.
+
+    A file receives its name when it is complete and verified; until then it is NAME.partial, which the next call
+    continues. `hf_hub_download` would begin it anew, and a weight file has gigabytes.
+    Raises InvalidInput if the disk is full, CheckpointError for content with another hash than the hub's,
+    ModelNotFound if the connection breaks for good or the hub does not have a file.
+    """
+    for name, file in files.items():
+        if (target / name).is_file():
+            continue
+        url = hf_hub_url(repo_id, name, revision=commit, endpoint=endpoint or constants.ENDPOINT)
+        partial_file = target / f"{name}.partial"
+        try:
+            partial_file.parent.mkdir(parents=True, exist_ok=True)
+            with translate_hub_errors(f"{repo_id}/{name}", commit, instead):
+                _continue_download(url, partial_file, name, file.bytes)
+        except ModelNotFound as error:
+            if is_full(error.__cause__ or error):
+                raise no_space(target, f"the disk filled up at {name}") from error
+            raise
+        _check_content(partial_file, file, f"{repo_id}@{commit}, {name}")
+        partial_file.rename(target / name)
+
+
+def _continue_download(url: str, partial_file: Path, name: str, size: int) -> None:
+    """Append to the file what it lacks, and try again as long as that brings more."""
+    if partial_file.is_file() and partial_file.stat().st_size > size:
+        partial_file.unlink()
+    # Compressed on the way, the bytes could not be counted, nor continued.
+    headers = {**build_hf_headers(), "Accept-Encoding": "identity"}
+    with partial_file.open("ab") as opened:
+        while True:
+            start = opened.tell()
+            try:
+                http_get(url, opened, resume_size=start, headers=headers, expected_size=size, displayed_filename=name)
+            except httpx2.TransportError as error:
+                # The library itself retries the other kinds, until nothing comes for five times.
+                if isinstance(error, httpx2.ReadError) and opened.tell() > start:
+                    continue
+                raise ModelNotFound(
+                    f"the download of {name} broke off at {gigabytes(opened.tell())} of {gigabytes(size)}",
+                    hint="run the same command again: it goes on from there",
+                ) from error
+            return
+
+
+def _check_content(partial_file: Path, file: RemoteFile, source: str) -> None:
+    """Raises CheckpointError, and deletes the content, if it is not what the hub says."""
+    size, wrong = partial_file.stat().st_size, ""
+    if size != file.bytes:
+        wrong = f"it has {size} bytes, the hub says {file.bytes}"
+    elif file.sha256:
+        wrong = _difference(partial_file, hashlib.sha256(), "SHA-256", file.sha256)
+    elif file.blob:
+        digest = hashlib.sha1(f"blob {size}\0".encode(), usedforsecurity=False)
+        wrong = _difference(partial_file, digest, "git hash", file.blob)
+    if wrong:
+        partial_file.unlink()
+        raise CheckpointError(source, f"the checksum is wrong: {wrong}", hint="it was thrown away; fetch it again")
+
+
+def _difference(file: Path, digest: hashlib._Hash, name: str, expected: str) -> str:
+    """What differs between a file's hash and the expected one; "" if nothing does."""
+    with file.open("rb") as opened:
+        computed = hashlib.file_digest(opened, lambda: digest).hexdigest()
+    return "" if computed == expected else f"its {name} is {computed}, the hub says {expected}"

@@ -1,4 +1,4 @@
-"""What a hub refuses, or that it is not there, as ModelNotFound with the next step."""
+"""What a hub refuses, or that it is out of reach, as ModelNotFound with the next step."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from backbones.errors import ModelNotFound
 
 
 @contextmanager
-def told_by_the_hub(repo_id: str, revision: str, instead: str) -> Iterator[None]:
-    """Turns the hub library's errors about a repository into ModelNotFound. instead: what else one can do."""
-    asked = f"{repo_id}@{revision}"
+def translate_hub_errors(repo_id: str, revision: str, instead: str) -> Iterator[None]:
+    """Turns the hub library's errors about a repository into ModelNotFound. instead: what else the user can do."""
+    source = f"{repo_id}@{revision}"
     try:
         yield
     except GatedRepoError as error:
         raise ModelNotFound(
-            f"{asked} is open only to those who accepted its terms",
+            f"{source} is open only to those who accepted its terms",
             hint=f"accept them on the model's page and set HF_TOKEN, or {instead}",
         ) from error
     except RevisionNotFoundError as error:
@@ -43,9 +43,9 @@ def told_by_the_hub(repo_id: str, revision: str, instead: str) -> Iterator[None]
         raise ModelNotFound(f"{repo_id!r} is no hub id", hint=f"a hub id is owner/name; or {instead}") from error
     except (LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
         raise ModelNotFound(
-            f"{asked} is not downloaded yet, and the hub is switched off or out of reach",
+            f"{source} is not downloaded yet, and the hub is switched off or out of reach",
             hint=f"unset DIFFSIGHT_OFFLINE and HF_HUB_OFFLINE and connect to the hub once, or {instead}",
         ) from error
     except (HfHubHTTPError, httpx2.HTTPError, OSError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ModelNotFound(f"{asked} could not be downloaded ({reason})", hint=instead) from error
+        raise ModelNotFound(f"{source} could not be downloaded ({reason})", hint=instead) from error

@@ -58,13 +58,13 @@ class Unrecorded:
     scaling_factor: float = 0.18215
 
 
-PUBLISHED = Unrecorded()
+AS_PUBLISHED = Unrecorded()
 """SD 1.x and 2.x as they were published."""
 
 
 def load_single_file(
     file: Path,
-    unrecorded: Unrecorded = PUBLISHED,
+    unrecorded: Unrecorded = AS_PUBLISHED,
     *,
     tokenizer: Path | None = None,
     dtype: torch.dtype = torch.float32,

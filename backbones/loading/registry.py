@@ -19,6 +19,7 @@ from typing import Any
 
 from backbones.errors import CheckpointError, InvalidInput, ModelNotFound
 from backbones.files import remove_folder, write_json
+from backbones.user_folders import data_folder
 
 ENTRY, WEIGHTS, INCOMING = "model.json", "weights", ".incoming"
 _FORMAT = 1
@@ -37,9 +38,10 @@ class StoredFile:
 class Entry:
     """What is known of a model that was added.
 
-    folder: where it lies. source: hub id or path that it came from. revision: as asked; commit: what the hub took it
-    for, "" for local copies. dtype: of the U-Net's weights. added: time, ISO 8601, UTC.
+    folder: where it lies. source: hub id or path that it came from. revision: the branch, tag or commit in the command;
+    commit: what the hub resolved it to, "" for local copies. dtype: of the U-Net's weights. added: time, ISO 8601, UTC.
     any_size: sizes other than the published ones were allowed. files: path below `weights` -> what it must be.
+    base: kind of the backbone that it goes with; "" for a backbone, and in entries of older versions.
     """
 
     folder: Path
@@ -53,6 +55,7 @@ class Entry:
     licence: str
     any_size: bool
     files: dict[str, StoredFile]
+    base: str = ""
 
     @property
     def weights(self) -> Path:
@@ -67,7 +70,7 @@ class Entry:
 
 def default_folder() -> Path:
     """Where models are kept unless a setting says otherwise."""
-    return Path("~/.local/share/diffsight/models").expanduser()
+    return data_folder() / "models"
 
 
 def check_name(name: str) -> None:

@@ -12,7 +12,7 @@ from backbones.errors import InvalidInput, ModelNotFound
 from backbones.loading.added import load_added
 from backbones.loading.diffusers_folder import load_diffusers_folder
 from backbones.loading.hub import load_hub
-from backbones.loading.ldm import PUBLISHED, Unrecorded, load_single_file
+from backbones.loading.ldm import AS_PUBLISHED, Unrecorded, load_single_file
 from backbones.loading.registry import default_folder, find_entry
 from backbones.stable_diffusion import StableDiffusion
 
@@ -26,7 +26,7 @@ def open_backbone(
     *,
     dtype: torch.dtype = torch.float32,
     device: str = "cpu",
-    unrecorded: Unrecorded = PUBLISHED,
+    unrecorded: Unrecorded = AS_PUBLISHED,
     tokenizer: Path | None = None,
     cache_folder: Path | None = None,
     offline: bool = False,

@@ -17,11 +17,11 @@ from torch.nn import functional
 from backbones.backbone import PredictionType
 from backbones.errors import CheckpointError, ModelNotFound
 from backbones.files import replacing_folder, write_json
+from backbones.loading.file_names import UNET_STEM
 from backbones.loading.ldm import UNET, build_unet, convert_unet, lost
 from backbones.loading.weight_files import digest_of, fill, read_tensors, write_tensors
 from backbones.stable_diffusion import StableDiffusion, Variant
 
-_STEM = "diffusion_pytorch_model"
 _NONE: Mapping[str, str] = MappingProxyType({})
 
 
@@ -52,9 +52,9 @@ def load_variant(
                 f"{source} holds no U-Net", hint="give a folder with config.json and weights, or with unet/ inside"
             )
         config = json.loads((folder / "config.json").read_text())
-        file = folder / f"{_STEM}.safetensors"
+        file = folder / f"{UNET_STEM}.safetensors"
         if not file.is_file():
-            file = folder / f"{_STEM}.bin"
+            file = folder / f"{UNET_STEM}.bin"
     backbone.add_variant(
         name,
         build_variant(
@@ -80,7 +80,7 @@ def save_unet(folder: Path, tensors: Mapping[str, Tensor], config: Mapping[str, 
     weights = {key: tensor.half() if half else tensor for key, tensor in tensors.items()}
     public = {key: value for key, value in config.items() if not key.startswith("_")}
     with replacing_folder(folder / "unet") as beside:
-        write_tensors(weights, beside / f"{_STEM}.safetensors")
+        write_tensors(weights, beside / f"{UNET_STEM}.safetensors")
         write_json(beside / "config.json", public)
 
 
@@ -103,11 +103,11 @@ def build_variant(
     prefix: of the U-Net's keys, where the file holds other networks too; `model.diffusion_model.` is found by itself.
     config: of the stock `UNet2DConditionModel`, entries of others ignored; None is the backbone's own.
     prediction_type: None is the backbone's own.
-    input_convolutions: name for rows -> name of the module in the file (DiffewS: {"support": "conv_in_ref"}).
+    input_convolutions: name for rows -> name of the module in the file, such as {"support": "conv_in_ref"}.
     from_backbone: beginnings of diffusers' names that the file may lack; the backbone's own weights stand there
-    (VPD's depth network has no "conv_norm_out.", "conv_out.").
+    (a network that only gives features needs no "conv_norm_out.", "conv_out.").
     constant_class_labels: (F,), what a network with a class embedding always gets. Its embedding is then a constant too
-    and goes into the bias of the time embedding that it is added to (SDPose's task vector), so rows need no labels.
+    and goes into the bias of the time embedding that it is added to, so rows need no labels.
     Raises CheckpointError with the missing, unexpected and mis-shaped keys where the weights do not fit.
     """
     own = backbone.variants[""]

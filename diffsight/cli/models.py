@@ -11,9 +11,10 @@ import typer
 import backbones.errors
 from backbones.errors import InvalidInput, ModelNotFound
 from backbones.loading.add import add_model, problems
-from backbones.loading.published import PUBLISHED
+from backbones.loading.published_model import find_published
 from backbones.loading.registry import Entry, default_folder, entries, find_entry, remove_entry
 from diffsight.cli.options import AsJson, Backbone, Config
+from service.models.known import PUBLISHED
 from service.settings.loader import Settings, load_settings
 
 POCKET = Path(backbones.errors.__file__).parent / "pocket"
@@ -70,8 +71,9 @@ def add(
     """
     settings = load_settings(config)
 
+    model = find_published(PUBLISHED, kind)
     entry = add_model(
-        kind,
+        model,
         folder=folder_of(settings, models_folder),
         source=source,
         revision=revision,
@@ -82,7 +84,7 @@ def add(
     )
     if as_json:
         typer.echo(json.dumps(shown(entry), ensure_ascii=False))
-    elif not PUBLISHED[entry.kind].base:
+    elif not model.base:
         typer.echo(f"serve it: diffsight serve --backbone {entry.name}")
 
 
@@ -133,7 +135,7 @@ def check(
     folder = folder_of(load_settings(config), models_folder)
 
     chosen = entries(folder) if name is None else [added(folder, name)]
-    found = {entry.name: problems(entry) for entry in chosen}
+    found = {entry.name: problems(entry, PUBLISHED) for entry in chosen}
     if as_json:
         typer.echo(json.dumps(found, ensure_ascii=False))
     else:

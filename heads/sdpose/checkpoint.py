@@ -9,6 +9,7 @@ U-Net also `unet/`, with those of its tensors that are not the backbone's.
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from dataclasses import asdict
 from pathlib import Path
@@ -21,11 +22,11 @@ from transformers import CLIPTextModel
 
 from backbones.errors import CheckpointError, InvalidInput, ModelNotFound
 from backbones.files import write_json
-from backbones.loading.added import POSE_CLASS
 from backbones.loading.diffusers_folder import load_part, load_tokenizer
-from backbones.loading.layouts import HEAD_FILE
 from backbones.loading.ldm import build_unet
+from backbones.loading.published_model import HEAD_FILE
 from backbones.loading.variants import load_variant, save_unet
+from backbones.loading.verification import read_json
 from backbones.loading.weight_files import digest_of, fill, read_tensors, write_tensors
 from backbones.stable_diffusion import StableDiffusion, Variant
 from heads.sdpose.estimation import PoseModel
@@ -36,6 +37,9 @@ PUBLISHED_SIZE = (768, 1024)
 TIMESTEP = 999
 LATENT_SCALE = 0.18215
 """The published code multiplies by this constant, whatever the VAE's config says."""
+
+POSE_CLASS = (math.sin(1), math.sin(0), math.cos(1), math.cos(0))
+"""The task vector [1, 0] as the U-Net receives it."""
 
 DECODER_FILE, POSE_FILE, _UNET = "decoder/decoder.safetensors", "pose.json", "unet"
 _FORMAT = 1
@@ -55,7 +59,7 @@ def open_pose(
         return _open_fitted(backbone, source, name)
     head_file = _head_file(source)
     check_scheduler(source)
-    load_variant(backbone, name, source, constant_class_labels=torch.tensor(POSE_CLASS))
+    load_published_unet(backbone, source, name)
     variant: Any = backbone.variants[name]
     state = read_tensors(head_file)
     keypoints = len(state.get("final_layer.bias", ()))
@@ -77,6 +81,14 @@ def open_pose(
         latent_scale=LATENT_SCALE,
         revision=digest_of(head_file, variant.revision, repr(size)),
     )
+
+
+def load_published_unet(backbone: StableDiffusion, source: Path, name: str) -> None:
+    """Make the U-Net of a published folder, or of one that was added, available to rows as the variant `name`.
+
+    Raises what `load_variant` raises.
+    """
+    load_variant(backbone, name, source, constant_class_labels=torch.tensor(POSE_CLASS))
 
 
 def open_published(
@@ -140,14 +152,14 @@ def is_fitted_for(folder: Path, backbone: StableDiffusion) -> bool:
 
 
 def check_scheduler(folder: Path) -> None:
-    """Raises CheckpointError where a published folder's scheduler is not of SDPose's kind, as the original checks."""
+    """Raises CheckpointError if a published folder's scheduler is not of SDPose's kind, as the original checks."""
     file = folder / "scheduler" / "scheduler_config.json"
     if not file.is_file():
         return
-    kind = json.loads(file.read_text(encoding="utf-8")).get("prediction_type")
+    kind = read_json(file).get("prediction_type")
     if kind != "sample":
         raise CheckpointError(
-            file, f"prediction_type {kind!r} where SDPose has 'sample'", hint="give a folder that SDPose publishes"
+            file, f"prediction_type is {kind!r}, SDPose's is 'sample'", hint="give a folder that SDPose publishes"
         )
 
 

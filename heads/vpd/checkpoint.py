@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,31 +11,36 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy._core.multiarray import scalar
 from numpy.typing import NDArray
 from safetensors import safe_open
 from torch import Tensor, nn
 
 from backbones.errors import CheckpointError, InvalidInput, ModelNotFound
 from backbones.loading import ldm
-from backbones.loading.added import load_added_variant
-from backbones.loading.layouts import HEAD_FILE, VAE_FILE, read_torch_file
-from backbones.loading.published import VPD_PREFIXES, head_keys
+from backbones.loading.published_model import HEAD_FILE, UNET_FILE
 from backbones.loading.registry import Entry
-from backbones.loading.variants import build_variant
+from backbones.loading.variants import build_variant, load_variant
 from backbones.loading.weight_files import check_fit, digest_of, read_tensors, write_tensors
 from backbones.stable_diffusion import StableDiffusion
 from heads.images import distinct_colours
+from heads.vpd import ade20k
 from heads.vpd.depth_network import depth_network
 from heads.vpd.features import find_taps
 from heads.vpd.heads import NYU_SCENES, DepthHead, Head, ReferringHead, SegmentationHead, Task
+from heads.vpd.published_keys import PREFIXES, SCHEDULE, UNET, VAE, head_keys, missing_layers
 from heads.vpd.referring_network import referring_network, token_length
 from heads.vpd.segmentation_network import segmentation_network
 
 FITTED = "diffsight"
 """Entry of a safetensors file's metadata that makes it a fitted head: a JSON object, `FittedAs`."""
 
-_UNET, _VAE, _SCHEDULE = "unet.unet.diffusion_model.", "encoder_vq.", "sd_model."
-_OUTPUT = ("conv_norm_out.", "conv_out.")
+VAE_FILE = "vae.safetensors"
+"""The VAE encoder of a model that was added, under its original names."""
+
+_WRAPPER = "module."
+"""Before every key of a file that was trained on several devices."""
+
 NETWORKS: dict[str, Any] = {
     "depth": depth_network,
     "segmentation": segmentation_network,
@@ -73,31 +79,46 @@ class FittedAs:
     maps: bool = False
 
 
-def split_original(tensors: Mapping[str, Tensor], task: Task, source: object) -> OriginalParts:
-    """The parts of a published checkpoint: key -> tensor of any shape, with or without `module.` before every key.
+# What trainers leave beside the tensors, which only holds values: the referring files have the options of their
+# training in a Namespace, and mmcv notes numpy scalars, whose function older numpy had under another name.
+_HARMLESS: list[Any] = [argparse.Namespace, np.dtype, scalar, (scalar, "numpy.core.multiarray.scalar")]
+_HARMLESS += [type(np.dtype(kind)) for kind in ("float64", "float32", "int64", "int32", "bool")]
 
-    Raises CheckpointError where the head's names are not those of the task's network, or a part is not there.
+
+def read_original(file: Path) -> dict[str, Tensor]:
+    """Tensors of any shape by key, of a published checkpoint, which may hold what the trainers leave beside them.
+
+    Raises ModelNotFound, and CheckpointError for a file that is damaged or would have to run code.
     """
-    if tensors and all(key.startswith("module.") for key in tensors):
-        tensors = {key.removeprefix("module."): tensor for key, tensor in tensors.items()}
-    prefix = VPD_PREFIXES[f"vpd-{task}"]
-    below = {
+    with torch.serialization.safe_globals(_HARMLESS):
+        tensors = read_tensors(file)
+    if all(key.startswith(_WRAPPER) for key in tensors):
+        tensors = {key.removeprefix(_WRAPPER): tensor for key, tensor in tensors.items()}
+    return tensors
+
+
+def split_original(tensors: Mapping[str, Tensor], task: str, source: object) -> OriginalParts:
+    """The parts of a published checkpoint: key -> tensor of any shape.
+
+    Raises CheckpointError if the head's names are not those of the task's network, or if a part is missing.
+    """
+    beginnings = {"unet": PREFIXES[task] + UNET, "vae": PREFIXES[task] + VAE}
+    parts = {
         part: {key.removeprefix(start): tensor for key, tensor in tensors.items() if key.startswith(start)}
-        for part, start in (("unet", prefix + _UNET), ("vae", prefix + _VAE))
+        for part, start in beginnings.items()
     }
-    skipped = (prefix + _UNET, prefix + _VAE, _SCHEDULE)
+    skipped = (*beginnings.values(), SCHEDULE)
     head = {key: tensor for key, tensor in tensors.items() if not key.startswith(skipped)}
-    check_names(head, task, source, missing=[f"{prefix + start}*" for start, part in
-                                             ((_UNET, below["unet"]), (_VAE, below["vae"])) if not part])  # fmt: skip
-    return OriginalParts(below["unet"], below["vae"], head)
+    check_names(head, task, source, missing=[f"{start}*" for part, start in beginnings.items() if not parts[part]])
+    return OriginalParts(parts["unet"], parts["vae"], head)
 
 
-def check_names(head: Mapping[str, Tensor], task: Task, source: object, *, missing: Sequence[str] = ()) -> None:
+def check_names(head: Mapping[str, Tensor], task: str, source: object, *, missing: Sequence[str] = ()) -> None:
     """Raises CheckpointError with the names that a head lacks or should not have; `head`: name -> tensor of any shape.
 
     missing: what is known to be missing already.
     """
-    known = head_keys(f"vpd-{task}").keys()
+    known = head_keys(task).keys()
     lacking = [*missing, *sorted(known - head.keys())]
     unexpected = sorted(head.keys() - known)
     if lacking or unexpected:
@@ -132,7 +153,7 @@ def open_original(backbone: StableDiffusion, task: Task, file: Path, *, name: st
     size: other pixels than the published ones. Raises ModelNotFound, and CheckpointError for a file that is damaged,
     another task's or another backbone's, with the keys that are missing, unexpected or mis-shaped.
     """
-    parts = split_original(read_torch_file(file), task, file)
+    parts = split_original(read_original(file), task, file)
     check_vae(backbone, parts.vae, file)
     name = name or f"vpd-{task}"
     variant = build_variant(
@@ -140,7 +161,7 @@ def open_original(backbone: StableDiffusion, task: Task, file: Path, *, name: st
         parts.unet,
         source=file,
         revision=digest_of(file),
-        from_backbone=_OUTPUT if task == "depth" else (),
+        from_backbone=missing_layers(task),
     )
     backbone.add_variant(name, variant)
     return published_head(backbone, task, parts.head, file, variant=name, size=size)
@@ -152,7 +173,7 @@ def open_entry(backbone: StableDiffusion, task: Task, entry: Entry) -> Head:
         raise InvalidInput(f"heads.{task}", f"{entry.name!r} is {entry.kind}", hint=f"name a model of kind vpd-{task}")
     head = read_tensors(entry.weights / HEAD_FILE)
     check_vae(backbone, read_tensors(entry.weights / VAE_FILE), entry.weights / VAE_FILE)
-    load_added_variant(backbone, entry)
+    load_variant(backbone, entry.name, entry.weights / UNET_FILE, from_backbone=missing_layers(task))
     return published_head(backbone, task, head, entry.weights / HEAD_FILE, variant=entry.name)
 
 
@@ -212,12 +233,9 @@ def published_head(
 
 
 def ade_classes(count: int) -> tuple[tuple[str, ...], NDArray[np.uint8]]:
-    """Names and palette (K, 3) uint8 of ADE20K by mmsegmentation; of another number of classes, numbers and colours."""
-    if count == 150:
-        from mmseg.utils import ade_classes as names
-        from mmseg.utils import ade_palette as colours
-
-        return tuple(names()), np.array(colours(), dtype=np.uint8)
+    """Names and palette (K, 3) uint8 of ADE20K; for another number of classes, numbers and distinct colours."""
+    if count == ade20k.COUNT:
+        return ade20k.read_classes()
     return numbered("class", count), distinct_colours(count)
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, StringConstraints
 from pydantic_settings import NoDecode
+
+from backbones import user_folders
 
 MIB = 1024 * 1024
 
@@ -160,10 +161,7 @@ class AccessSettings(BaseModel):
 
     def keys_path(self) -> Path:
         """Where the keys are: as set, else in the user's configuration folder."""
-        if self.keys_file is not None:
-            return self.keys_file
-        folder = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
-        return Path(folder) / "diffsight" / "keys.json"
+        return self.keys_file or user_folders.configuration_folder() / "keys.json"
 
 
 class UrlSettings(BaseModel):

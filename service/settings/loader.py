@@ -18,6 +18,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from backbones import user_folders
 from backbones.errors import InvalidInput
 from service.settings.groups import (
     MIB,
@@ -129,10 +130,7 @@ class Settings(BaseSettings):
 
     def data_path(self) -> Path:
         """Where things that callers made are kept: as set, else in the user's folder for data."""
-        if self.data_folder is not None:
-            return self.data_folder
-        folder = os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")
-        return Path(folder) / "diffsight" / "data"
+        return self.data_folder or user_folders.data_folder() / "data"
 
     @classmethod
     def settings_customise_sources(

@@ -16,7 +16,7 @@ from transformers import CLIPTextModel
 from backbones.engine import DirectEngine, complete
 from backbones.loading.diffusers_folder import load_part, load_tokenizer, read_schedule
 from backbones.loading.ldm import build_unet
-from backbones.loading.published import unet_keys
+from backbones.loading.published_keys import sd2_unet_keys
 from backbones.loading.weight_files import fill
 from backbones.loading.weight_files import read_tensors as read_weights
 from backbones.rows import Bank, Capture, KeysValues
@@ -27,6 +27,7 @@ from heads.diffews.episodes import Episode, drawn_episodes, listed_episodes
 from heads.diffews.evaluate import Labelled, run_episodes, scores_of
 from heads.diffews.metrics import areas, scores
 from heads.diffews.preprocess import mask_pixel_values, pixel_values, resize_labels
+from heads.diffews.published_keys import unet_keys
 from heads.diffews.segment import mask_latents, query_row
 from heads.diffews.threshold import Threshold, cut, levels
 from tests.conformance.checks import Check, TrackedTensors, compare, exact, read_json, unchecked
@@ -253,11 +254,11 @@ def _training_step(case: Path, info: Any, inputs: TrackedTensors, expected: Trac
 
 def _manifest(case: Path, info: Any, inputs: None, expected: None) -> Iterator[Check]:
     keys = {name: tuple(shape) for name, shape in read_json(case / info["file"]).items()}
-    ours = unet_keys("diffews")
+    ours = unet_keys()
     yield exact(case.name, "keys", ours, keys)
     yield exact(case.name, "number of keys", len(ours), info["keys"])
     yield exact(case.name, "values", sum(int(np.prod(shape)) for shape in ours.values()), info["values"])
-    stock = unet_keys("sdpose-body")
+    stock = sd2_unet_keys()
     extra = {name: list(shape) for name, shape in ours.items() if name not in stock}
     yield exact(case.name, "extra over stock", extra, info["extra_over_stock"])
 

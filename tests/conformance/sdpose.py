@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from backbones.engine import DirectEngine, complete
-from backbones.loading.added import POSE_CLASS
 from heads.results import Keypoints
 from heads.sdpose import codec, crops, metrics, openpose, skeletons
-from heads.sdpose.checkpoint import open_published
+from heads.sdpose.checkpoint import POSE_CLASS, open_published
 from heads.sdpose.crops import Region
 from heads.sdpose.estimation import PoseModel, empty_context, estimate_poses, heatmaps, pose_rows, stacked_features
 from heads.sdpose.head import HeatmapHead

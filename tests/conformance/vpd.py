@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from backbones.engine import DirectEngine, complete
 from backbones.loading import ldm
-from backbones.loading.published import head_keys, unet_keys, vae_keys
+from backbones.loading.published_keys import vae_encoder_keys
 from backbones.loading.variants import build_variant
 from backbones.loading.weight_files import fill
 from backbones.noise_schedule import linear_alphas_cumprod
@@ -28,6 +28,7 @@ from heads.vpd.depth import choose_context, depth_of_pixels, predict_depth
 from heads.vpd.features import level_maps, make_row, pyramid, stacked
 from heads.vpd.heads import DepthHead, ReferringHead, SegmentationHead, Task
 from heads.vpd.metrics import depth_figures, silog_loss, valid_depth
+from heads.vpd.published_keys import head_keys, unet_keys
 from heads.vpd.referring import enlarged, referring_logits
 from heads.vpd.segmentation import slide_probabilities
 from heads.vpd.windows import flipped
@@ -263,11 +264,10 @@ def _replay_keys(folder: Path) -> Iterator[Check]:
         shapes = {key: tuple(shape) for key, shape in read_json(folder / f"{name}.json").items()}
         tensors = {key: torch.empty(shape, device="meta") for key, shape in shapes.items()}
         parts = split_original(tensors, task, name)
-        kind = f"vpd-{task}"
         for part, found, ours in (
-            ("unet", parts.unet, unet_keys(kind)),
-            ("vae", parts.vae, vae_keys()),
-            ("head", parts.head, head_keys(kind)),
+            ("unet", parts.unet, unet_keys(task)),
+            ("vae", parts.vae, vae_encoder_keys()),
+            ("head", parts.head, head_keys(task)),
         ):
             yield exact(folder.name, f"{name} {part}", {key: tuple(one.shape) for key, one in found.items()}, ours)
         network = NETWORKS[task](parts.head, name)

@@ -8,23 +8,24 @@ from pathlib import Path
 import pytest
 
 from backbones.loading.add import add_model
-from tests.backbones.loading.test_layouts import write_original, write_vpd
+from service.models.known import PUBLISHED
 from tests.backbones.small_models import WEIGHTS
 from tests.diffsight.test_cli import assert_one_line_error, diffsight
+from tests.service.models.originals import write_original
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A models' folder with a small sd15 and a small diffews."""
     models = tmp_path / "models"
-    add_model("sd15", source=str(WEIGHTS / "sd1"), folder=models, any_size=True)
-    source, _ = write_original("diffews", tmp_path / "original")
-    add_model("diffews", source=str(source), folder=models, any_size=True)
+    add_model(PUBLISHED["sd15"], source=str(WEIGHTS / "sd1"), folder=models, any_size=True)
+    source = write_original("diffews", tmp_path / "original")
+    add_model(PUBLISHED["diffews"], source=str(source), folder=models, any_size=True)
     return models
 
 
 def test_a_model_is_added_by_the_command_and_added_twice(tmp_path: Path) -> None:
-    file = write_vpd("vpd-referring", tmp_path / "model_best_refcoco.pth")
+    file = write_original("vpd-referring", tmp_path / "original")
     command = ("models", "add", "vpd-referring", "--from", file, "--any-size", "--models-folder", tmp_path / "models")
     done = diffsight(*command)
     assert done.returncode == 0, done.stderr
@@ -80,14 +81,19 @@ def test_mistakes_of_add_are_one_line_with_the_next_step(tmp_path: Path) -> None
 
 
 def test_a_name_that_was_added_serves_as_backbone(folder: Path, tmp_path: Path, png: bytes) -> None:
-    home = tmp_path / "home"
-    default = home / ".local/share/diffsight"
-    default.mkdir(parents=True)
-    folder.rename(default / "models")
+    (tmp_path / "data/diffsight").mkdir(parents=True)
+    folder.rename(tmp_path / "data/diffsight/models")
     (tmp_path / "picture.png").write_bytes(png)
     out = tmp_path / "features.npy"
     done = diffsight(
-        "predict", "features", tmp_path / "picture.png", "--out", out, "--backbone", "sd15", HOME=str(home)
+        "predict",
+        "features",
+        tmp_path / "picture.png",
+        "--out",
+        out,
+        "--backbone",
+        "sd15",
+        XDG_DATA_HOME=str(tmp_path / "data"),
     )
     assert done.returncode == 0, done.stderr
     assert out.is_file()

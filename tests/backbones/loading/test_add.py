@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 import shutil
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,76 +14,18 @@ from backbones.errors import CheckpointError, DiffsightError, InvalidInput, Mode
 from backbones.loading.add import add_model, problems
 from backbones.loading.registry import Entry, entries
 from backbones.loading.source import open_backbone
-from tests.backbones.loading.test_hub import COMMIT, REPO, Answer, Hub, nowhere
-from tests.backbones.loading.test_layouts import write_folder, write_original, write_vpd
+from service.models.known import PUBLISHED
+from tests.backbones.loading.test_hub import COMMIT, REPO, FileHub, nowhere
 from tests.backbones.small_models import WEIGHTS
+from tests.service.models.originals import write_original
 
 __all__ = ["nowhere"]  # a fixture
 UNET = "unet/diffusion_pytorch_model.safetensors"
 
 
-class FileHub(Hub):
-    """Also tells sizes and hashes, and answers from the middle of a file; can break off and change bytes on the way."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
-        self.RequestHandlerClass = FileAnswer
-        self.ranges: list[str] = []
-        self.break_off_after: list[int] = []
-        self.without_ranges = False
-        self.spoiled = ""
-        self.unpublished = ""
-
-    def blob(self, file: Path) -> str:
-        content = file.read_bytes()
-        return hashlib.sha1(f"blob {len(content)}\0".encode() + content).hexdigest()
-
-
-class FileAnswer(Answer):
-    server: FileHub
-
-    def answer_api(self, path: str) -> None:
-        if path not in ("/revision/main", "/revision/v1"):
-            super().answer_api(path)
-            return
-        siblings = []
-        for name, file in self.server.files().items():
-            told = {"rfilename": name, "size": file.stat().st_size, "blobId": self.server.blob(file)}
-            if name.endswith(".safetensors"):
-                digest = hashlib.sha256(file.read_bytes()).hexdigest()
-                told["lfs"] = {"sha256": digest, "size": file.stat().st_size, "pointerSize": 100}
-            siblings.append(told)
-        self.send_json({"id": REPO, "modelId": REPO, "sha": COMMIT, "siblings": siblings, "private": False, "tags": []})
-
-    def answer_file(self, name: str) -> None:
-        file = self.server.files().get(name)
-        if file is None or name == self.server.unpublished:
-            self.refuse(404, "EntryNotFound")
-            return
-        self.server.fetched.append(name)
-        body = file.read_bytes()
-        if name == self.server.spoiled:
-            body = body[:-1] + bytes([body[-1] ^ 1])
-        start = 0
-        asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
-        if asked is not None and not self.server.without_ranges:
-            start = int(asked[1])
-            self.server.ranges.append(asked[0])
-        self.send_response(206 if start else 200)
-        if start:
-            self.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
-        self.send_header("Content-Length", str(len(body) - start))
-        self.end_headers()
-        if name == UNET and self.server.break_off_after:
-            self.wfile.write(body[start : start + self.server.break_off_after.pop(0)])
-            self.close_connection = True
-        else:
-            self.wfile.write(body[start:])
-
-
 @pytest.fixture
 def hub(tmp_path: Path) -> Iterator[FileHub]:
-    folder = write_folder("sdpose-body", tmp_path / "published")
+    folder = write_original("sdpose-body", tmp_path / "published")
     (folder / "vae").mkdir()
     (folder / "vae/diffusion_pytorch_model.safetensors").write_bytes(b"not wanted")
     server = FileHub(folder)
@@ -101,9 +42,9 @@ Add = Callable[..., Entry]
 
 @pytest.fixture
 def add(hub: FileHub, tmp_path: Path) -> Add:
-    def added(**options: object) -> Entry:
-        given = {"kind": "sdpose-body", "source": REPO, "any_size": True, **options}
-        return add_model(folder=tmp_path / "models", endpoint=hub.url, **given)  # type: ignore[arg-type]
+    def added(kind: str = "sdpose-body", **options: object) -> Entry:
+        options = {"folder": tmp_path / "models", "source": REPO, "any_size": True, **options}
+        return add_model(PUBLISHED[kind], endpoint=hub.url, **options)  # type: ignore[arg-type]
 
     return added
 
@@ -127,7 +68,7 @@ def test_a_model_is_fetched_verified_and_entered(add: Add, hub: FileHub, tmp_pat
     assert entry.dtype == "float32"
     assert "MIT" in entry.licence
     assert entry.files.keys() == {"unet/config.json", UNET, "head.safetensors"}
-    assert problems(entry) == []
+    assert problems(entry, PUBLISHED) == []
     assert list((tmp_path / "models/.incoming").iterdir()) == []
     assert said[-1].startswith("sdpose-body is ready: ")
 
@@ -148,30 +89,6 @@ def test_adding_again_verifies_what_is_there(add: Add, hub: FileHub) -> None:
         add()
 
 
-def test_a_broken_off_download_goes_on_by_itself(add: Add, hub: FileHub) -> None:
-    hub.break_off_after = [200_000, 300_000]
-    assert problems(add()) == []
-    assert hub.ranges == ["bytes=200000-", "bytes=500000-"]
-
-
-def test_a_given_up_download_goes_on_in_the_next_run(add: Add, hub: FileHub, tmp_path: Path) -> None:
-    hub.break_off_after = [200_000, 0, 0, 0]
-    with pytest.raises(ModelNotFound, match=r"broke off at 200,000 bytes of .*: run the same command again"):
-        add()
-    assert left(tmp_path) == set()
-    hub.fetched.clear()
-    hub.ranges.clear()
-    assert problems(add()) == []
-    assert hub.ranges == ["bytes=200000-"]
-    assert "decoder/decoder.safetensors" in hub.fetched
-
-
-def test_a_hub_without_ranges_sends_the_whole_file_again(add: Add, hub: FileHub) -> None:
-    hub.break_off_after = [200_000]
-    hub.without_ranges = True
-    assert problems(add()) == []
-
-
 @pytest.mark.parametrize(("name", "told"), [(UNET, "SHA-256"), ("scheduler/scheduler_config.json", "git hash")])
 def test_a_wrong_checksum_is_refused_and_thrown_away(
     name: str, told: str, add: Add, hub: FileHub, tmp_path: Path
@@ -182,7 +99,7 @@ def test_a_wrong_checksum_is_refused_and_thrown_away(
     assert left(tmp_path) == set()
     assert not list((tmp_path / "models").rglob(f"{Path(name).name}*"))
     hub.spoiled = ""
-    assert problems(add()) == []
+    assert problems(add(), PUBLISHED) == []
 
 
 def test_a_file_that_the_repository_lacks_is_named(add: Add, hub: FileHub, tmp_path: Path) -> None:
@@ -217,13 +134,19 @@ def test_a_disk_that_fills_up_on_the_way_leaves_no_model(add: Add, hub: FileHub,
         add()
     assert left(tmp_path) == set()
     partial.unlink()
-    assert problems(add()) == []
+    assert problems(add(), PUBLISHED) == []
 
 
 def test_too_little_space_for_a_copy_is_told_before_it_begins(tmp_path: Path) -> None:
-    file = write_vpd("vpd-depth", tmp_path / "depth.ckpt")
+    file = write_original("vpd-depth", tmp_path / "original")
     with pytest.raises(InvalidInput, match="no space left"):
-        add_model("vpd-depth", source=str(file), folder=tmp_path / "models", any_size=True, free=lambda folder: 1000)
+        add_model(
+            PUBLISHED["vpd-depth"],
+            source=str(file),
+            folder=tmp_path / "models",
+            any_size=True,
+            free=lambda folder: 1000,
+        )
     assert not (tmp_path / "models").exists()
 
 
@@ -242,12 +165,11 @@ def test_a_model_of_another_size_is_not_entered(add: Add, tmp_path: Path) -> Non
         ({"offline": True}, "DIFFSIGHT_OFFLINE"),
         ({"kind": "vpd-depth", "source": ""}, r"on no hub, but at github\.com/wl-zhao/VPD.*--from PATH"),
         ({"kind": "diffews", "source": ""}, "on no hub, but at ModelScope"),
-        ({"kind": "sdxl"}, "no model that is known"),
         ({"name": "pocket"}, "embedded backbone"),
     ],
 )
 def test_what_can_not_be_had_is_told_with_the_next_step(
-    options: dict[str, object], message: str, add: Add, tmp_path: Path
+    options: dict[str, Any], message: str, add: Add, tmp_path: Path
 ) -> None:
     with pytest.raises(DiffsightError, match=message) as error:
         add(**options)
@@ -257,23 +179,23 @@ def test_what_can_not_be_had_is_told_with_the_next_step(
 
 def test_a_hub_that_is_away_is_told(nowhere: str, tmp_path: Path) -> None:
     with pytest.raises(ModelNotFound, match="--from PATH"):
-        add_model("sdpose-body", folder=tmp_path / "models", endpoint=nowhere)
+        add_model(PUBLISHED["sdpose-body"], folder=tmp_path / "models", endpoint=nowhere)
 
 
 @pytest.mark.parametrize("kind", ["vpd-referring", "diffews", "sdpose-wholebody"])
 def test_a_local_copy_is_added_without_a_network(kind: str, tmp_path: Path) -> None:
-    source, _ = write_original(kind, tmp_path / "original")
+    source = write_original(kind, tmp_path / "original")
     options = {"folder": tmp_path / "models", "offline": True, "any_size": True}
-    entry = add_model(kind, source=str(source), name="mine", **options)  # type: ignore[arg-type]
+    entry = add_model(PUBLISHED[kind], source=str(source), name="mine", **options)  # type: ignore[arg-type]
     assert (entry.name, entry.source, entry.commit) == ("mine", str(source), "")
-    assert problems(entry) == []
-    shutil.rmtree(source)
-    assert add_model(kind, source=str(source), name="mine", **options) == entry  # type: ignore[arg-type]
+    assert problems(entry, PUBLISHED) == []
+    shutil.rmtree(tmp_path / "original")
+    assert add_model(PUBLISHED[kind], source=str(source), name="mine", **options) == entry  # type: ignore[arg-type]
 
 
 def test_a_registered_backbone_opens_by_its_name(tmp_path: Path) -> None:
     models = tmp_path / "models"
-    add_model("sd15", source=str(WEIGHTS / "sd1"), folder=models, any_size=True)
+    add_model(PUBLISHED["sd15"], source=str(WEIGHTS / "sd1"), folder=models, any_size=True)
     opened = open_backbone("sd15", models_folder=models)
     again = open_backbone(str(models / "sd15/weights"))
     assert opened.description.name == "sd15"
@@ -281,7 +203,7 @@ def test_a_registered_backbone_opens_by_its_name(tmp_path: Path) -> None:
 
 
 def test_a_registered_variant_is_no_backbone(tmp_path: Path) -> None:
-    source, _ = write_original("diffews", tmp_path / "original")
-    add_model("diffews", source=str(source), folder=tmp_path / "models", any_size=True)
+    source = write_original("diffews", tmp_path / "original")
+    add_model(PUBLISHED["diffews"], source=str(source), folder=tmp_path / "models", any_size=True)
     with pytest.raises(InvalidInput, match=r"fine-tuned U-Net.*sd21"):
         open_backbone("diffews", models_folder=tmp_path / "models")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -18,8 +19,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from backbones.errors import ModelNotFound
-from backbones.loading.hub import download, load_hub
+from backbones.errors import CheckpointError, InvalidInput, ModelNotFound
+from backbones.loading.hub import RemoteFile, download, fetch_files, list_files, load_hub
 from tests.backbones.small_models import WEIGHTS
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -111,6 +112,66 @@ class Answer(BaseHTTPRequestHandler):
 
 def etag(file: Path) -> str:
     return hashlib.sha1(file.read_bytes()).hexdigest()
+
+
+class FileHub(Hub):
+    """Also tells sizes and hashes, and answers from the middle of a file; can break off and change bytes on the way."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.RequestHandlerClass = FileAnswer
+        self.ranges: list[str] = []
+        self.break_off_after: list[int] = []  # of the next answers with the file `broken`
+        self.broken = ""
+        self.without_ranges = False
+        self.spoiled = ""
+        self.unpublished = ""
+
+    def blob(self, file: Path) -> str:
+        content = file.read_bytes()
+        return hashlib.sha1(f"blob {len(content)}\0".encode() + content).hexdigest()
+
+
+class FileAnswer(Answer):
+    server: FileHub
+
+    def answer_api(self, path: str) -> None:
+        if path not in ("/revision/main", "/revision/v1"):
+            super().answer_api(path)
+            return
+        siblings = []
+        for name, file in self.server.files().items():
+            told = {"rfilename": name, "size": file.stat().st_size, "blobId": self.server.blob(file)}
+            if name.endswith(".safetensors"):
+                digest = hashlib.sha256(file.read_bytes()).hexdigest()
+                told["lfs"] = {"sha256": digest, "size": file.stat().st_size, "pointerSize": 100}
+            siblings.append(told)
+        self.send_json({"id": REPO, "modelId": REPO, "sha": COMMIT, "siblings": siblings, "private": False, "tags": []})
+
+    def answer_file(self, name: str) -> None:
+        file = self.server.files().get(name)
+        if file is None or name == self.server.unpublished:
+            self.refuse(404, "EntryNotFound")
+            return
+        self.server.fetched.append(name)
+        body = file.read_bytes()
+        if name == self.server.spoiled:
+            body = body[:-1] + bytes([body[-1] ^ 1])
+        start = 0
+        asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        if asked is not None and not self.server.without_ranges:
+            start = int(asked[1])
+            self.server.ranges.append(asked[0])
+        self.send_response(206 if start else 200)
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
+        self.send_header("Content-Length", str(len(body) - start))
+        self.end_headers()
+        if name == self.server.broken and self.server.break_off_after:
+            self.wfile.write(body[start : start + self.server.break_off_after.pop(0)])
+            self.close_connection = True
+        else:
+            self.wfile.write(body[start:])
 
 
 @pytest.fixture
@@ -283,3 +344,98 @@ def test_the_hub_libraries_own_variables_hold(is_offline: bool, hub: Hub, tmp_pa
     else:
         assert Path(done.stdout.strip()).is_relative_to(tmp_path / "home")
         assert "Fetching" in done.stderr or "Downloading" in done.stderr
+
+
+LARGE, SMALL = "weights/large.safetensors", "config.json"
+CHUNK = 10 * 1024 * 1024
+"""Bytes that the library gathers before it writes them: of what came before a break, at most so many are lost."""
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Iterator[FileHub]:
+    """A repository with a file of 25 MB and a small one."""
+    folder = tmp_path / "published"
+    (folder / "weights").mkdir(parents=True)
+    (folder / LARGE).write_bytes(os.urandom(25_000_000))
+    (folder / SMALL).write_bytes(b"{}")
+    server = FileHub(folder)
+    server.broken = LARGE
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def fetch(hub: FileHub, target: Path) -> None:
+    """All files of the repository."""
+    commit, listed = list_files(REPO, "main", endpoint=hub.url, instead="copy it")
+    fetch_files(REPO, commit, listed, target, endpoint=hub.url, instead="copy it")
+    for name, file in hub.files().items():
+        assert (target / name).read_bytes() == file.read_bytes()
+    assert {path.name for path in target.rglob("*") if path.is_file()} == {Path(name).name for name in hub.files()}
+
+
+def test_files_are_listed_with_their_hashes(files: FileHub) -> None:
+    commit, listed = list_files(REPO, "v1", endpoint=files.url, instead="copy it")
+    assert commit == COMMIT
+    digest = hashlib.sha256((files.folder / LARGE).read_bytes()).hexdigest()
+    # git's own hash of a file that holds {}
+    assert listed == {
+        LARGE: RemoteFile(25_000_000, digest, ""),
+        SMALL: RemoteFile(2, "", "9e26dfeeb6e641a33dae4961196235bdb965b21b"),
+    }
+
+
+def test_complete_files_are_not_fetched_again(files: FileHub, tmp_path: Path) -> None:
+    fetch(files, tmp_path / "target")
+    assert sorted(files.fetched) == [SMALL, LARGE]
+    fetch(files, tmp_path / "target")
+    assert sorted(files.fetched) == [SMALL, LARGE]
+
+
+def test_a_broken_off_download_continues_by_itself(files: FileHub, tmp_path: Path) -> None:
+    files.break_off_after = [CHUNK + 1, CHUNK + 1]
+    fetch(files, tmp_path / "target")
+    assert files.ranges == [f"bytes={CHUNK}-", f"bytes={2 * CHUNK}-"]
+
+
+def test_a_given_up_download_continues_in_the_next_run(files: FileHub, tmp_path: Path) -> None:
+    files.break_off_after = [CHUNK + 1, *[0] * 5]
+    with pytest.raises(ModelNotFound, match=r"broke off at 10\.5 MB of 25\.0 MB: run the same command again"):
+        fetch(files, tmp_path / "target")
+    files.ranges.clear()
+    fetch(files, tmp_path / "target")
+    assert files.ranges == [f"bytes={CHUNK}-"]
+
+
+def test_a_hub_without_ranges_sends_the_whole_file_again(files: FileHub, tmp_path: Path) -> None:
+    files.break_off_after = [CHUNK + 1]
+    files.without_ranges = True
+    fetch(files, tmp_path / "target")
+
+
+def test_a_partial_file_that_is_too_long_is_begun_anew(files: FileHub, tmp_path: Path) -> None:
+    (tmp_path / "target").mkdir()
+    (tmp_path / f"target/{SMALL}.partial").write_bytes(b"longer than the file")
+    fetch(files, tmp_path / "target")
+    assert files.ranges == []
+
+
+@pytest.mark.parametrize(("name", "hash_name"), [(LARGE, "SHA-256"), (SMALL, "git hash")])
+def test_a_wrong_checksum_is_refused_and_thrown_away(name: str, hash_name: str, files: FileHub, tmp_path: Path) -> None:
+    files.spoiled = name
+    with pytest.raises(CheckpointError, match=f"the checksum is wrong: its {hash_name} is"):
+        fetch(files, tmp_path / "target")
+    assert list((tmp_path / "target").rglob(f"{Path(name).name}*")) == []
+    files.spoiled = ""
+    fetch(files, tmp_path / "target")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
+def test_a_disk_that_fills_up_says_so(files: FileHub, tmp_path: Path) -> None:
+    (tmp_path / "target/weights").mkdir(parents=True)
+    (tmp_path / f"target/{LARGE}.partial").symlink_to("/dev/full")
+    with pytest.raises(InvalidInput, match=f"no space left.*filled up at {LARGE}"):
+        fetch(files, tmp_path / "target")

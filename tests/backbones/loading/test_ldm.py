@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +15,12 @@ from backbones.errors import CheckpointError, ModelNotFound
 from backbones.loading import ldm
 from backbones.loading.diffusers_folder import load_diffusers_folder
 from backbones.loading.ldm import Unrecorded, load_single_file
+from backbones.loading.published_keys import sd1_unet_keys, vae_encoder_keys
 from backbones.loading.weight_files import fill
 from backbones.rows import Capture, UNetRow
 from backbones.stable_diffusion import StableDiffusion
 from tests.backbones.original_layout import averaged_only, renamed, single_file_tensors, unet_modules, vae_tensors
 from tests.backbones.small_models import NAMES, UNRECORDED, WEIGHTS
-
-FULL_SIZE_KEYS = Path(ldm.__file__).with_name("published_keys.json")
 
 
 def write(tensors: dict[str, Tensor], file: Path) -> Path:
@@ -249,7 +247,7 @@ def test_full_size_unets_are_inferred_from_their_shapes(generation: str, size: i
     tensors = original_unet(generation)
     config = ldm.unet_config(
         tensors,
-        ldm.PUBLISHED,
+        ldm.AS_PUBLISHED,
         generation,
         sample_size=PUBLISHED_UNET[generation]["sample_size"],
     )
@@ -263,7 +261,7 @@ def test_full_size_unets_are_inferred_from_their_shapes(generation: str, size: i
 
 def test_the_full_size_vae_is_inferred_from_its_shapes() -> None:
     tensors = original_vae()
-    config = ldm.vae_config(tensors, ldm.PUBLISHED, "vae")
+    config = ldm.vae_config(tensors, ldm.AS_PUBLISHED, "vae")
     vae = ldm.build_vae(config)
     fill(vae, ldm.convert_vae(tensors, config), "vae", torch.float32)
     assert count(vae) == 83_653_863
@@ -274,7 +272,7 @@ def test_the_full_size_vae_is_inferred_from_its_shapes() -> None:
 def test_full_size_text_encoders_are_inferred_from_their_shapes(is_open_clip: bool, size: int, layers: int) -> None:
     width, heads, depth = (1024, 16, 24) if is_open_clip else (768, 12, 12)
     tensors = open_clip_shapes(width, depth) if is_open_clip else clip_shapes(width, depth)
-    config = ldm.text_config(tensors, is_open_clip, ldm.PUBLISHED, "text")
+    config = ldm.text_config(tensors, is_open_clip, ldm.AS_PUBLISHED, "text")
     text_encoder = ldm.build_text_encoder(config)
     fill(text_encoder, ldm.convert_text(tensors, is_open_clip, text_encoder), "text", torch.float32)
     assert count(text_encoder) == size
@@ -324,9 +322,8 @@ def open_clip_shapes(width: int, depth: int) -> dict[str, Tensor]:
 
 def test_names_and_shapes_of_a_published_unet_and_encoder_fit() -> None:
     """Names and shapes out of another system's original code: SD 1.x's U-Net without `out`, VAE without decoder."""
-    manifest = json.loads(FULL_SIZE_KEYS.read_text())
-    unet_part = {key: torch.empty(shape, device="meta") for key, shape in manifest["unet"].items()}
-    config = ldm.unet_config(unet_part, ldm.PUBLISHED, "manifest", sample_size=64)
+    unet_part = {key: torch.empty(shape, device="meta") for key, shape in sd1_unet_keys(output=False).items()}
+    config = ldm.unet_config(unet_part, ldm.AS_PUBLISHED, "manifest", sample_size=64)
     converted = ldm.convert_unet(unet_part, config)
     assert ldm.lost(unet_part, converted) == ()
     with pytest.raises(CheckpointError) as error:
@@ -334,8 +331,8 @@ def test_names_and_shapes_of_a_published_unet_and_encoder_fit() -> None:
     assert error.value.missing == ("conv_norm_out.bias", "conv_norm_out.weight", "conv_out.bias", "conv_out.weight")
     assert error.value.unexpected == error.value.mis_shaped == ()
 
-    vae_part = {key: torch.empty(shape, device="meta") for key, shape in manifest["vae"].items()}
-    config = ldm.vae_config(vae_part, ldm.PUBLISHED, "manifest")
+    vae_part = {key: torch.empty(shape, device="meta") for key, shape in vae_encoder_keys().items()}
+    config = ldm.vae_config(vae_part, ldm.AS_PUBLISHED, "manifest")
     converted = ldm.convert_vae(vae_part, config)
     assert ldm.lost(vae_part, converted) == ()
     with pytest.raises(CheckpointError) as error:
@@ -345,7 +342,7 @@ def test_names_and_shapes_of_a_published_unet_and_encoder_fit() -> None:
 
 
 def test_flattened_names_of_a_published_unet_get_their_dots_back() -> None:
-    names = list(json.loads(FULL_SIZE_KEYS.read_text())["unet"])
+    names = list(sd1_unet_keys(output=False))
     averages = {"model_ema.diffusion_model" + name.replace(".", ""): torch.zeros(()) for name in names}
     assert list(ldm.unet_tensors(averages)) == names
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from backbones.errors import CheckpointError, InvalidInput, ModelNotFound
 from backbones.loading.registry import (
     Entry,
     check_name,
+    default_folder,
     describe_files,
     entries,
     find_entry,
@@ -29,7 +31,7 @@ def entry(tmp_path: Path) -> Entry:
     written = Entry(
         folder=tmp_path / "mine",
         name="mine",
-        kind="sd15",
+        kind="some-head",
         source="owner/name",
         revision="main",
         commit="0123",
@@ -38,6 +40,7 @@ def entry(tmp_path: Path) -> Entry:
         licence="a licence",
         any_size=False,
         files=describe_files(weights),
+        base="sd15",
     )
     write_entry(written)
     return written
@@ -48,6 +51,13 @@ def test_an_entry_comes_back_as_it_was_written(entry: Entry, tmp_path: Path) -> 
     assert entries(tmp_path) == [entry]
     assert entry.bytes == 5
     assert wrong_files(entry) == []
+
+
+def test_an_entry_of_an_older_version_has_no_base(entry: Entry, tmp_path: Path) -> None:
+    content = json.loads((entry.folder / "model.json").read_text())
+    del content["base"]
+    (entry.folder / "model.json").write_text(json.dumps(content))
+    assert find_entry(tmp_path, "mine") == replace(entry, base="")
 
 
 @pytest.mark.parametrize("name", ["other", "", "../mine", "mine/", "/mine"])
@@ -81,6 +91,11 @@ def test_a_removed_model_is_gone(entry: Entry, tmp_path: Path) -> None:
     assert [file for file in tmp_path.rglob("*") if file.is_file()] == []
     with pytest.raises(ModelNotFound):
         remove_entry(tmp_path, "mine")
+
+
+def test_models_are_kept_in_the_users_folder_for_data(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    assert default_folder() == tmp_path / "diffsight/models"
 
 
 @pytest.mark.parametrize("name", ["pocket", "", ".hidden", "a/b", "..", "a b", "x" * 101])

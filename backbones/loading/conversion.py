@@ -1,0 +1,90 @@
+"""Published files into the registry's layout: safetensors out of any weight file, and whole backbones."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from backbones.errors import CheckpointError
+from backbones.files import write_json
+from backbones.loading.diffusers_folder import load_diffusers_folder
+from backbones.loading.file_names import OLD_PARTS, PARTS
+from backbones.loading.ldm import load_single_file
+from backbones.loading.published_model import CONFIG_FILE, UNET_FILE
+from backbones.loading.verification import HINT, number_type, shapes_of
+from backbones.loading.weight_files import read_tensors, write_tensors
+
+
+def copy_weights(files: Sequence[Path], target: Path) -> None:
+    """One safetensors file out of the pieces of a weight file; a single one that is safetensors stays as it is.
+
+    Raises CheckpointError for a file that is damaged, or that would have to run code.
+    """
+    if len(files) == 1 and files[0].suffix == ".safetensors":
+        shapes_of(files[0])
+        shutil.copyfile(files[0], target)
+    else:
+        write_tensors({key: tensor for file in files for key, tensor in read_tensors(file).items()}, target)
+
+
+def copy_unet(config: Mapping[str, Any], weights: Path, target: Path) -> None:
+    """Config and weights of a U-Net, to the places where the registry keeps them in the folder `target`."""
+    (target / UNET_FILE).parent.mkdir(parents=True)
+    write_json(target / CONFIG_FILE, config)
+    copy_weights([weights], target / UNET_FILE)
+
+
+def convert_backbone(source: Path, files: Sequence[str], target: Path) -> None:
+    """A diffusers folder, or one file, with its weights as safetensors. files: paths below `source`.
+
+    Raises CheckpointError for a file that is damaged, or that would have to run code.
+    """
+    target.mkdir(parents=True, exist_ok=True)
+    if "model_index.json" not in files:
+        (file,) = files
+        name = Path(file).with_suffix(".safetensors").name  # it tells SD 2.x's prediction type
+        copy_weights([source / file], target / name)
+        return
+    for part, stem in PARTS.items():
+        (target / part).mkdir()
+        weights = [name for name in files if name.startswith(f"{part}/") and name.endswith((".safetensors", ".bin"))]
+        if len(weights) == 1 or weights[0].endswith(".bin"):
+            copy_weights([source / name for name in weights], target / part / f"{stem}.safetensors")
+    old_indices = {f"{part}/{stem}.bin.index.json" for part, stem in OLD_PARTS.items()}
+    for name in files:
+        if (target / name).exists() or name.endswith(".bin") or name in old_indices:
+            continue
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source / name, target / name)
+
+
+def verify_backbone(kind: str, weights: Path, sizes: Mapping[str, int]) -> str:
+    """The number type of a backbone's U-Net, once all parts are loaded strictly into the stock classes.
+
+    sizes: values of each part as published; empty for any size. Raises CheckpointError if a part does not fit.
+    """
+    if (weights / "model_index.json").is_file():
+        # Half precision: the values are not looked at, and the memory is.
+        model = load_diffusers_folder(weights, dtype=torch.bfloat16)
+        files = sorted((weights / "unet").glob("*.safetensors"))
+    else:
+        files = [single_file(weights)]
+        model = load_single_file(files[0], dtype=torch.bfloat16)
+    parts: dict[str, Any] = {"unet": model.variants[""].unet, "vae": model.vae, "text_encoder": model.text_encoder}
+    loaded = {part: sum(values.numel() for values in network.parameters()) for part, network in parts.items()}
+    wrong = [f"{part} {loaded[part]:,} where {size:,} belong" for part, size in sizes.items() if loaded[part] != size]
+    if wrong:
+        raise CheckpointError(weights, f"this is not {kind}: values of {'; '.join(wrong)}", hint=HINT)
+    return number_type({key: tensor for file in files for key, tensor in shapes_of(file).items()})
+
+
+def single_file(weights: Path) -> Path:
+    """The weight file of a backbone that is no folder. Raises CheckpointError if it is not there."""
+    files = sorted(weights.glob("*.safetensors"))
+    if len(files) != 1:
+        raise CheckpointError(weights, f"{len(files)} weight files where one belongs", hint="add the model again")
+    return files[0]

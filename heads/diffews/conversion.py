@@ -1,0 +1,46 @@
+"""DiffewS's published folder into the registry's layout, with every key and shape accounted for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from backbones.errors import CheckpointError
+from backbones.loading.conversion import copy_unet
+from backbones.loading.published_model import CONFIG_FILE, UNET_FILE
+from backbones.loading.verification import HINT, check_keys, check_unet, number_type, read_json, shapes_of
+from heads.diffews.checkpoint import SUPPORT_CONVOLUTION
+from heads.diffews.published_keys import unet_keys
+
+_INPUT_CHANNELS = "in_channels_ref"
+"""Entry of the config for the second input convolution, which the stock class does not know."""
+
+
+def convert(source: Path, files: Sequence[str], target: Path) -> None:
+    """Write the U-Net of a published folder into the folder `target`. files: config and weights, below `source`.
+
+    Raises CheckpointError for a file that is damaged, or that would have to run code.
+    """
+    config, weights = files
+    copy_unet(read_json(source / config), source / weights, target)
+
+
+def verify(weights: Path, *, any_size: bool) -> str:
+    """Check every key and shape of the files that `convert` wrote. Returns the number type of the U-Net.
+
+    Raises CheckpointError with the missing, unexpected and mis-shaped keys.
+    """
+    unet = shapes_of(weights / UNET_FILE)
+    check_keys(weights / UNET_FILE, unet, unet_keys(), any_size=any_size)
+    config = {key: value for key, value in read_json(weights / CONFIG_FILE).items() if key != _INPUT_CHANNELS}
+    stock = {key: tensor for key, tensor in unet.items() if not key.startswith(f"{SUPPORT_CONVOLUTION}.")}
+    check_unet(config, stock, weights / CONFIG_FILE)
+    shape, own_shape = (unet[f"{module}.weight"].shape for module in (SUPPORT_CONVOLUTION, "conv_in"))
+    if shape[:2] != (own_shape[0], 2 * own_shape[1]):
+        raise CheckpointError(
+            weights / "unet",
+            "its second input convolution does not fit",
+            mis_shaped=[f"{SUPPORT_CONVOLUTION}.weight: {tuple(shape)}"],
+            hint=HINT,
+        )
+    return number_type(unet)

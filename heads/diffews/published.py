@@ -1,0 +1,38 @@
+"""The network that DiffewS publishes, as `diffsight models add` takes it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from backbones.loading.published_model import OPENRAIL, PublishedModel, unet_files
+
+# The original's loader takes a folder that already is the U-Net's, and its scripts name such paths.
+_FOLDERS = ("unet/", "", "unet/unet/")
+
+
+class PublishedNetwork(PublishedModel):
+    """DiffewS's U-Net. It has no head: masks come out of the VAE's decoder."""
+
+    def needed_files(self, names: Collection[str], source: object) -> list[str]:
+        return self.check_complete(unet_files(names, _FOLDERS), names, source)
+
+    def convert(self, source: Path, files: Sequence[str], target: Path, *, any_size: bool) -> None:
+        from heads.diffews.conversion import convert
+
+        convert(source, files, target)
+
+    def verify(self, weights: Path, *, any_size: bool) -> str:
+        from heads.diffews.conversion import verify
+
+        return verify(weights, any_size=any_size)
+
+
+PUBLISHED = (
+    PublishedNetwork(
+        "diffews",
+        "ModelScope, zzzmmz/Diffews, folder weight/",
+        f"2-clause BSD for academic use, commercial use on request; base weights {OPENRAIL}",
+        base="sd21",
+    ),
+)

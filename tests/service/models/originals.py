@@ -1,0 +1,25 @@
+"""A small checkpoint of every published kind, written as its authors write it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from tests.heads.diffews import original_files as diffews
+from tests.heads.sdpose import original_files as sdpose
+from tests.heads.vpd import original_files as vpd
+
+WRITERS: dict[str, Callable[[Path], Path]] = {
+    **{f"vpd-{task}": partial(vpd.write_original, task) for task in ("depth", "segmentation", "referring")},
+    **{f"sdpose-{skeleton}": partial(sdpose.write_original, skeleton) for skeleton in ("body", "wholebody")},
+    "diffews": diffews.write_original,
+}
+
+
+def write_original(kind: str, place: Path) -> Path:
+    """A small checkpoint in the new folder `place`: the folder itself, or a file in it."""
+    if not kind.startswith("vpd-"):
+        return WRITERS[kind](place)
+    place.mkdir(parents=True)
+    return WRITERS[kind](place / "model.pth")
