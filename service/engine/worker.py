@@ -73,7 +73,7 @@ class DeviceWorker:
         self._thread.start()
 
     def stop(self) -> None:
-        """Finish the current batch, answer everything that waits with Cancelled, and end the threads."""
+        """Finish the current batch or function, answer everything that waits with Cancelled, and end the threads."""
         with self._work_arrived:
             self._stopping = True
             self._work_arrived.notify()
@@ -99,7 +99,7 @@ class DeviceWorker:
             self._run([entry])
             functions += 1
         with self._work_arrived:
-            batch = self._take_batch()
+            batch = [] if self._stopping else self._take_batch()
         if batch:
             self._run(batch)
         return functions + len(batch)
@@ -170,6 +170,8 @@ class DeviceWorker:
         for bulk, count in counts.items():
             for number in range(count):
                 with self._work_arrived:
+                    if self._stopping:
+                        return
                     # A function may take as long as a batch. While interactive requests wait, one bulk function a turn
                     # keeps the bulk requests moving and delays the others by about one batch at most.
                     if bulk and number and self._queue.interactive_waits():

@@ -130,11 +130,13 @@ def test_stopping_answers_what_waits(small_backbone: StableDiffusion) -> None:
     worker = DeviceWorker(small_backbone)
 
     async def stop_while_waiting() -> None:
-        task = asyncio.ensure_future(run_rows(worker.session("task"), make_rows(small_backbone, 2)))
+        rows = asyncio.ensure_future(run_rows(worker.session("task"), make_rows(small_backbone, 2)))
+        function = asyncio.ensure_future(worker.session("task").run(sum, [1]))
         await let_requests_continue()
         worker.stop()
-        with pytest.raises(Cancelled):
-            await task
+        for task in (rows, function):
+            with pytest.raises(Cancelled):
+                await task
         with pytest.raises(Cancelled):
             await run_rows(worker.session("task"), make_rows(small_backbone, 2))
 
