@@ -7,18 +7,16 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from backbones.class_conditional import DiffusionTransformer
 from backbones.engine import DirectEngine, complete
-from backbones.errors import CheckpointError, InvalidInput, ModelNotFound
-from backbones.loading.dit import is_dit_folder, load_dit, load_dit_folder
+from backbones.errors import InvalidInput
+from backbones.loading.dit import load_dit
 from backbones.rows import Capture, UNetRow
 from heads.diffusion_classifier.anytime import anytime_race
 from heads.diffusion_classifier.classify import evidence
 from heads.diffusion_classifier.units import Layout
-from tests.backbones.small_models import save_small_dit
 
 FILE = Path(__file__).parents[1] / "conformance/fixtures/diffusion_classifier/dit/dit.safetensors"
 LATENTS = torch.randn(4, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -82,44 +80,3 @@ def test_classes_race_as_texts_do(model: DiffusionTransformer) -> None:
     errors = complete(every_error())
     assert whole.elimination.leader == int(errors.mean(dim=1).argmin())
     assert whole.rows == 5 * 40
-
-
-def test_other_files_are_refused(tmp_path: Path) -> None:
-    tensors = load_file(FILE)
-    save_file({"a": torch.zeros(1)}, tmp_path / "other.safetensors")
-    save_file({**tensors, "extra.weight": torch.zeros(1)}, tmp_path / "more.safetensors")
-    for file, heads in (("other.safetensors", 4), ("more.safetensors", 4)):
-        with pytest.raises(CheckpointError):
-            load_dit(tmp_path / file, heads=heads)
-    # The width of this network is none of the published ones, which would tell the number of heads.
-    with pytest.raises(CheckpointError, match="heads"):
-        load_dit(FILE)
-
-
-def test_a_pipeline_folder_loads_with_its_class_names(tmp_path: Path) -> None:
-    save_small_dit(tmp_path, names={"0": "cat", "2": "dog"})
-    found = load_dit_folder(tmp_path)
-    assert found.class_names == ("cat", "1", "dog")
-    assert found.description.class_names == found.class_names
-    assert found.description.class_conditional
-    (latents,) = found.encode([torch.zeros(3, 8, 8)])
-    assert latents.shape == (4, 4, 4)
-    assert found.decode([latents])[0].shape == (3, 8, 8)
-    (got,) = found.forward([row(latents=latents, class_label=2)])
-    assert got.noise_pred is not None
-    assert got.noise_pred.isfinite().all()
-
-
-def test_a_folder_is_told_by_its_index(tmp_path: Path) -> None:
-    assert not is_dit_folder(tmp_path)
-    index = tmp_path / "model_index.json"
-    for text, expected in (
-        ("no JSON", False),
-        ("[]", False),
-        ('{"_class_name": "StableDiffusionPipeline"}', False),
-        ('{"_class_name": "DiTPipeline"}', True),
-    ):
-        index.write_text(text)
-        assert is_dit_folder(tmp_path) is expected
-    with pytest.raises(ModelNotFound):
-        load_dit_folder(tmp_path)
