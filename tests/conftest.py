@@ -21,6 +21,7 @@ from PIL import Image
 if TYPE_CHECKING:
     from service.inputs.urls import UrlFetcher
     from service.state import AppState
+    from service.tasks import AnyTask
 
 # As `diffsight` itself does, and before torch is loaded: threads that spin make a busy machine crawl.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -48,18 +49,22 @@ StartServer = Callable[..., Server]
 
 
 @contextmanager
-def running_server(*, fetcher: UrlFetcher | None = None, **given: Any) -> Iterator[Server]:
-    """A server with `given` settings, warm, stopped at the end. fetcher: as for `create_app`."""
+def running_server(
+    *, fetcher: UrlFetcher | None = None, tasks: tuple[AnyTask, ...] | None = None, **given: Any
+) -> Iterator[Server]:
+    """A server with `given` settings, warm, stopped at the end. fetcher, tasks: as for `create_app`."""
     import uvicorn
 
     from service.app import create_app
     from service.settings.loader import load_settings
+    from service.tasks import TASKS
 
     ready = threading.Event()
     # One thread: where cores are shared, torch's threads wait for each other longer than they compute.
     engine = {"torch_threads": 1, **given.pop("engine", {})}
     settings = load_settings(**{"device": "cpu", "engine": engine, **given})
-    app = create_app(settings, on_started=lambda _: ready.set(), fetcher=fetcher)
+    served = TASKS if tasks is None else tasks
+    app = create_app(settings, tasks=served, on_started=lambda _: ready.set(), fetcher=fetcher)
     config = uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, timeout_graceful_shutdown=5)
     server = uvicorn.Server(config)
     listening = config.bind_socket()

@@ -329,7 +329,7 @@ def describe_pose(head: PoseHead) -> dict[str, Any]:
     return {
         "network": head.model.name,
         "revision": head.model.revision,
-        "points": len(head.model.skeleton),
+        "keypoints": len(head.model.skeleton),
         "detector": head.finder.name if head.finder is not None else "",
         "detector_threshold": head.detector_threshold,
         "keypoint_threshold": head.keypoint_threshold,
