@@ -23,8 +23,8 @@ from backbones.errors import InvalidInput
 from backbones.loading.variants import build_variant
 from backbones.rows import Capture, UNetRow
 from backbones.stable_diffusion import StableDiffusion
-from heads.sdpose.estimation import PoseModel, stacked_features
 from heads.sdpose.checkpoint import POSE_CLASS
+from heads.sdpose.estimation import PoseModel, stacked_features
 from training.parts import learns
 
 VARIANT = "pose"
