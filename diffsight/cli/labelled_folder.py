@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from backbones.engine import DirectEngine, complete
 from backbones.errors import InvalidInput
 from diffsight.cli.local import progress, read_image
 from service.engine.caches import TensorCache
 from service.library.classifiers import Examples, FeatureOptions
-from service.library.vectors import AT_ONCE, vectors_of_images
+from service.library.vectors import AT_ONCE, join_vectors, vectors_of_images
 from service.settings.loader import Settings
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
@@ -39,12 +37,11 @@ def labelled_files(folder: Path) -> list[tuple[Path, str]]:
 def examples_of(
     engine: DirectEngine, files: Sequence[tuple[Path, str]], options: FeatureOptions, settings: Settings
 ) -> Examples:
-    """The files' vectors and labels, behind a progress bar. Raises InvalidInput for one that can not be read."""
-
+    """The files' vectors and labels, behind a progress bar. Raises InvalidInput for one that cannot be read."""
     parts = [files[at : at + AT_ONCE] for at in range(0, len(files), AT_ONCE)]
-    got = []
+    vectors = []
     for part in progress(parts):
         images = [read_image(path, settings) for path, _ in part]
-        got.append(complete(vectors_of_images(engine, TensorCache(0), images, options)))
-    vectors, keys = zip(*got, strict=True)
-    return Examples(np.concatenate(vectors), tuple(label for _, label in files), np.concatenate(keys))
+        vectors.append(complete(vectors_of_images(engine, TensorCache(0), images, options)))
+    whole = join_vectors(vectors)
+    return Examples(whole.vectors, tuple(label for _, label in files), whole.keys)

@@ -60,8 +60,12 @@ async def vectors_of_files(
     except BaseExceptionGroup as failed:
         # What is wrong with one image is told as such; the other parts were given up.
         raise failed.exceptions[0] from None
-    results = [task.result() for task in parts]
-    return Vectors(np.concatenate([part.vectors for part in results]), np.concatenate([part.keys for part in results]))
+    return join_vectors([task.result() for task in parts])
+
+
+def join_vectors(parts: Sequence[Vectors]) -> Vectors:
+    """The vectors (N, D) and keys (N, 16) of several parts, in their order."""
+    return Vectors(np.concatenate([part.vectors for part in parts]), np.concatenate([part.keys for part in parts]))
 
 
 async def vectors_of_images(

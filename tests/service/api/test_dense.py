@@ -83,7 +83,7 @@ def test_segmentation_in_every_form(dense: Server, png: bytes) -> None:
     array = np.load(BytesIO(post(dense, "/v1/segmentation", png, accept="application/x-npy").content))
     assert (array == indices).all()
     outlines = post(dense, "/v1/segmentation", png, {"format": "polygons"}).json()["segments"]
-    assert all(one["polygons"] and "rle" not in one for one in outlines)
+    assert all(one["polygons"] and one["rle"] is None for one in outlines)
     assert opened(post(dense, "/v1/segmentation", png, accept="image/png").content).shape == (30, 40)
     assert opened(post(dense, "/v1/segmentation", png, {"format": "overlay"}).content).shape == (30, 40, 3)
 

@@ -41,9 +41,11 @@ from tests.conftest import Server
 RECORDED = json.loads((Path(__file__).parent / "recorded" / "requests_0_1.json").read_text(encoding="utf-8"))
 PICTURES: Mapping[str, bytes] = {name: base64.b64decode(text) for name, text in RECORDED["pictures"].items()}
 
-ALLOWED: Mapping[str, frozenset[str]] = {}
-"""Paths of fields and values that answers lost, or changed, on purpose: by the request's method and path as recorded,
-such as `GET /v1/models`. Empty: there are none."""
+ALLOWED: Mapping[str, frozenset[str]] = {
+    # Tasks are listed in another order, under the one name that their routes and jobs have.
+    "GET /v1/models": frozenset({"tasks.0.task", "tasks.0.route"}),
+}
+"""Paths of fields and values that answers lost, or changed, on purpose: by the request's method and path as recorded."""
 
 TOLERANCE = 1e-3
 _LOOKS, _SECONDS_BETWEEN_LOOKS = 1200, 0.05
