@@ -45,7 +45,7 @@ ALLOWED: Mapping[str, frozenset[str]] = {
     # Tasks are listed in another order, under the one name that their routes and jobs have.
     "GET /v1/models": frozenset({"tasks.0.task", "tasks.0.route"}),
 }
-"""Paths of fields and values that answers lost, or changed, on purpose: by the request's method and path as recorded."""
+"""Paths of fields and values that answers lost, or changed, on purpose, by the method and path of a request."""
 
 TOLERANCE = 1e-3
 _LOOKS, _SECONDS_BETWEEN_LOOKS = 1200, 0.05
