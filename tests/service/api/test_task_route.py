@@ -1,4 +1,4 @@
-"""Depth, segmentation, referring and perceive on a real server, with small heads whose weights are random."""
+"""The route of a task on a real server, by depth, segmentation and referring with small random heads."""
 
 from __future__ import annotations
 
@@ -11,35 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from backbones.loading.source import open_backbone
 from heads.outputs import Rle, decode_rle
-from heads.vpd.checkpoint import FittedAs, save_fitted
 from tests.conftest import WITHOUT_HEADS, Server, StartServer
-from tests.heads.vpd.conftest import CLASSES, TOKENS, random_network
 
-NAMES = tuple(f"thing {index}" for index in range(CLASSES))
 FOUR = {"tasks": ["depth", "segmentation", "referring", "features"], "expressions": ["a two"]}
-
-
-@pytest.fixture(scope="session")
-def heads_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The three heads as `diffsight fit` leaves them."""
-    folder = tmp_path_factory.mktemp("heads")
-    backbone = open_backbone("pocket")
-    told = backbone.description
-    palette = tuple((40 * index, 250 - 40 * index, 90) for index in range(CLASSES))
-    for task in ("depth", "segmentation", "referring"):
-        fitted = FittedAs(task, "pocket", told.revision, told.image_size, 8.0, NAMES, palette, TOKENS)
-        save_fitted(folder / f"{task}.safetensors", random_network(backbone, task), fitted)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def dense(heads_folder: Path, start_server: StartServer) -> Server:
-    names = ("depth", "segmentation", "referring")
-    running = start_server(heads={name: str(heads_folder / f"{name}.safetensors") for name in names})
-    assert running.state.models.failure is None
-    return running
 
 
 def post(server: Server, path: str, png: bytes, data: dict[str, Any] | None = None, **headers: str) -> Any:
@@ -145,31 +120,6 @@ def test_a_panorama_is_answered_in_its_own_size(dense: Server) -> None:
     Image.new("RGB", (400, 20), "blue").save(file, "PNG")
     units = opened(base64.b64decode(post(dense, "/v1/depth", file.getvalue()).json()["png16"]))
     assert units.shape == (20, 400)
-
-
-def test_tasks_together_answer_what_they_answer_apart_with_fewer_rows(dense: Server, png: bytes) -> None:
-    together = post(dense, "/v1/perceive", png, FOUR).json()
-    depth = post(dense, "/v1/depth", png).json()
-    segmentation = post(dense, "/v1/segmentation", png).json()
-    referring = post(dense, "/v1/segmentation/referring", png, {"expression": "a two"}).json()
-    features = post(dense, "/v1/features", png).json()
-    for name in depth["statistics"]:
-        assert together["depth"]["statistics"][name] == pytest.approx(depth["statistics"][name], abs=1e-3)
-    assert [one["name"] for one in together["segmentation"]["segments"]] == [
-        one["name"] for one in segmentation["segments"]
-    ]
-    assert together["referring"]["masks"][0]["area"] == pytest.approx(referring["masks"][0]["area"], abs=12)
-    assert together["features"]["vector"] == pytest.approx(features["vectors"][0], abs=1e-3)
-    apart = depth["rows"] + segmentation["rows"] + referring["rows"] + features["rows"]
-    assert together["rows"] <= apart
-
-
-def test_zero_shot_goes_with_the_others(dense: Server, png: bytes) -> None:
-    asked = {"tasks": ["zero_shot", "depth"], "labels": ["a zero", "a one"]}
-    got = post(dense, "/v1/perceive", png, asked).json()
-    assert got["zero_shot"]["label"] in asked["labels"]
-    assert sum(got["zero_shot"]["probabilities"]) == pytest.approx(1)
-    assert "segmentation" not in got
 
 
 def test_without_a_head_the_answer_names_the_setting(

@@ -10,7 +10,7 @@ import pytest
 from backbones.loading.add import add_model
 from tests.backbones.loading.test_layouts import write_original, write_vpd
 from tests.backbones.small_models import WEIGHTS
-from tests.diffsight.test_cli import assert_one_line_error, diffsight
+from tests.diffsight.command import assert_one_line_error, diffsight
 
 
 @pytest.fixture
@@ -91,3 +91,13 @@ def test_a_name_that_was_added_serves_as_backbone(folder: Path, tmp_path: Path, 
     )
     assert done.returncode == 0, done.stderr
     assert out.is_file()
+
+
+def test_models_lists_the_embedded_backbone_and_the_chosen_one(tmp_path: Path) -> None:
+    done = diffsight("models", "--backbone", tmp_path, "--json")
+    pocket, chosen = json.loads(done.stdout)
+    assert (pocket["backbone"], pocket["served"]) == ("pocket", False)
+    assert "diffusers folder" in pocket["found"]
+    assert (chosen["backbone"], chosen["served"]) == (str(tmp_path), True)
+    assert "no diffusers folder" in chosen["found"]
+    assert "what the settings serve" in diffsight("models").stdout

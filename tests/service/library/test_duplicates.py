@@ -1,4 +1,4 @@
-"""`diffsight duplicates`, and the same over a job's results."""
+"""service/library/duplicates.py: vectors out of files and jobs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from PIL import Image
 
 from backbones.errors import InvalidInput
 from service.library.duplicates import duplicate_groups, read_vectors
-from tests.diffsight.test_fit_classifier import diffsight
+from tests.diffsight.cli.test_fit_classifier import diffsight
 from training.datasets.digits import training_digits
 
 
@@ -30,18 +30,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(root / "0.png", root / "copies" / "same.png")
     (root / "broken.png").write_bytes(b"no picture")
     return root
-
-
-def test_copies_in_a_folder_are_told_in_groups(folder: Path) -> None:
-    done = diffsight("duplicates", folder, "--similarity=-1", "--json")
-    assert done.returncode == 0, done.stderr
-    assert "broken.png" in done.stderr
-    (group,) = json.loads(done.stdout)
-    assert group[0]["image"] == "0.png"
-    alike = {one["image"]: one["similarity"] for one in group}
-    assert len(alike) == 9
-    assert alike["copies/same.png"] == pytest.approx(1)
-    assert alike["copies/smaller.png"] > max(alike[f"{number}.png"] for number in range(1, 6))
 
 
 def test_stored_vectors_are_read_from_both_files(folder: Path, tmp_path: Path) -> None:

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from diffsight.sweep import Point, recommended, sweep_blocks
 from training.datasets.digits import DIGIT_NAMES, training_digits
 
 if TYPE_CHECKING:
@@ -73,16 +72,6 @@ def test_a_server_takes_the_fitted_file(server: Server, fitted: Path) -> None:
     assert [one["label"] for one in taken.json()["classes"]] == ["one", "two", "zero"]
 
 
-def test_a_sweep_ends_in_a_picture_and_a_command(folder: Path, tmp_path: Path) -> None:
-    out = tmp_path / "sweep.png"
-    chosen = ["--block", "mid_block", "--block", "up_blocks.1.attentions.1", "--timestep", "20", "--pool-size", "1"]
-    done = diffsight("sweep", "features", folder, "--out", out, *chosen)
-    assert done.returncode == 0, done.stderr
-    assert f"diffsight fit classifier {folder} --block" in done.stdout
-    with Image.open(out) as picture:
-        assert min(picture.size) > 100
-
-
 def test_what_is_no_folder_of_classes_is_one_line(tmp_path: Path, fitted: Path) -> None:
     (tmp_path / "cat").mkdir()
     for command in (("fit", "classifier", tmp_path, "--out", tmp_path / "x"), ("sweep", "features", tmp_path / "none")):
@@ -94,21 +83,3 @@ def test_what_is_no_folder_of_classes_is_one_line(tmp_path: Path, fitted: Path) 
     wrong = diffsight("predict", "classifier", tmp_path / "cat.png", "--classifier", tmp_path / "cat.png")
     assert wrong.returncode == 2
     assert "no safetensors" in wrong.stderr
-
-
-def test_the_swept_blocks_are_the_middle_and_the_decoder_in_order() -> None:
-    names = (
-        "down_blocks.0.attentions.0",
-        "mid_block",
-        "up_blocks.0.resnets.0",
-        "up_blocks.1.resnets.0",
-        "up_blocks.1.attentions.0",
-    )
-    expected = ("mid_block", "up_blocks.0.resnets.0", "up_blocks.1.attentions.0")
-    assert sweep_blocks(None, names) == expected
-    assert sweep_blocks(["up_blocks.1.resnets.0"], names) == ("up_blocks.1.resnets.0",)
-
-
-def test_the_least_log_loss_is_recommended() -> None:
-    points = [Point(("a",), 20, 1, 0.9, 0.5), Point(("b",), 20, 1, 0.9, 0.4), Point(("a", "b"), 50, 2, 0.91, 0.45)]
-    assert recommended(points) == points[1]

@@ -16,9 +16,8 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from tests.conftest import Server, StartServer
-from tests.service.api.test_dense import heads_folder  # noqa: F401
-from tests.service.api.test_few_shot import mask, picture, supports, weights  # noqa: F401
 from tests.service.api.test_jobs import begin, ended, results
+from tests.service.library.test_few_shot import mask, picture, supports
 
 PICTURES = {"a.png": picture(1), "b.png": picture(2, 50, 70), "c.png": picture(3)}
 
@@ -26,8 +25,8 @@ PICTURES = {"a.png": picture(1), "b.png": picture(2, 50, 70), "c.png": picture(3
 @pytest.fixture(scope="module")
 def everything(
     start_server: StartServer,
-    heads_folder: Path,  # noqa: F811
-    weights: Path,  # noqa: F811
+    heads_folder: Path,
+    weights: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Server:
     """A server with a head for each task but pose."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
@@ -14,10 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
-from safetensors.torch import save_file
 
-from heads.diffews.bank import SUPPORT
-from heads.diffews.checkpoint import BASE_REVISION, fresh_variant
 from heads.outputs import Rle, decode_rle
 from tests.conftest import WITHOUT_HEADS, Server, StartServer
 
@@ -50,24 +46,6 @@ def text(*files: bytes) -> list[str]:
 
 def supports(*seeds: int) -> dict[str, list[str]]:
     return {"images": text(*map(picture, seeds)), "masks": text(*[mask()] * len(seeds))}
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The start that training has, over pocket: untrained, but a few-shot network in all else."""
-    from backbones.loading.source import open_backbone
-
-    model = open_backbone("pocket")
-    folder = tmp_path_factory.mktemp("few-shot") / "unet"
-    folder.mkdir()
-    convolution = fresh_variant(model).input_convolutions[SUPPORT].state_dict()
-    save_file(
-        {f"conv_in_ref.{key}": one for key, one in convolution.items()}, folder / "diffusion_pytorch_model.safetensors"
-    )
-    unet: Any = model.variants[""].unet
-    config = dict(unet.config) | {BASE_REVISION: model.description.revision}
-    (folder / "config.json").write_text(json.dumps({k: v for k, v in config.items() if not k.startswith("_")}))
-    return folder
 
 
 @pytest.fixture(scope="module")
