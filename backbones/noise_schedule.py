@@ -67,7 +67,7 @@ def content_key(array: Tensor) -> bytes:
 def seeded_noise(content: bytes, index: int, shape: Sequence[int]) -> Tensor:
     """Standard normal noise that only `content` and `index` decide: not the device, the batch, or the order of asking.
 
-    Returns `shape` float32 on the CPU.
+    Returns float32 of `shape`, any shape, on the CPU.
     """
     seed = hashlib.blake2b(content + index.to_bytes(8, "little"), digest_size=8).digest()
     generator = torch.Generator().manual_seed(int.from_bytes(seed, "little") >> 1)

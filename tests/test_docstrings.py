@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,18 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 MODULES = sorted(file for folder in ("backbones", "heads") for file in (ROOT / folder).rglob("*.py"))
+
+# `(B, C, h, w)`, `(N,)`, `(H, W, 3)`, `(..., 2h, 2w)`, `(*size, C)`: sizes without a word of prose between them.
+_SIZE = r"(?:\.\.\.|\*?[\w.^]+(?:\(\w+\))?(?: ?[x*+/-] ?[\w.^]+)*)"
+_SHAPE = re.compile(rf"\(({_SIZE}(?:, {_SIZE})+|{_SIZE},)\)")
+# One of them at least is a letter that stands for a size, a number, or named as a side: `(name, text)` is no shape.
+_SYMBOL = re.compile(r"\b[A-Z]\b|\d|\.\.\.|\*|\b(?:h|w|height|width|size|steps|images|persons)\b|\blen\(|,$")
+
+
+def says_shape(docstring: str) -> bool:
+    """Whether a text names the shape of an array, or says that any will do."""
+    shapes = (found.group(1) for found in _SHAPE.finditer(" ".join(docstring.split())))
+    return "any shape" in docstring or any(_SYMBOL.search(shape) for shape in shapes)
 
 
 def public_functions(tree: ast.Module) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
@@ -36,7 +49,23 @@ def test_functions_with_arrays_say_shapes(module: Path) -> None:
         docstring = ast.get_docstring(function)
         # An undocumented method that implements a documented protocol takes its words from there.
         implements = docstring is None and function.name in {"encode", "embed", "decode", "forward", "unet"}
-        says = any(word in (docstring or "") for word in ("(", "shape"))
-        if mentions_arrays(function) and not implements and not says:
+        if mentions_arrays(function) and not implements and not says_shape(docstring or ""):
             silent.append(f"{function.name} (line {function.lineno})")
     assert not silent, f"no shape in the docstring of: {', '.join(silent)}"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("The features, (B, C, h, w) float32.", True),
+        ("Scores (N,) and boxes (N, 4).", True),
+        ("An image (H, W, 3) uint8.", True),
+        ("Vectors (images, timesteps x blocks x C).", True),
+        ("Tensors of any shape.", True),
+        ("The features (see above, or below) of each image (float32).", False),
+        ("Pairs (name, text), and the function f(x).", False),
+        ("The same shape as given.", False),
+    ],
+)
+def test_shapes_are_told_from_prose(text: str, says: bool) -> None:
+    assert says_shape(text) is says

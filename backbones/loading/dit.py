@@ -96,7 +96,7 @@ def is_dit_folder(folder: Path) -> bool:
 def transformer_from(
     tensors: Mapping[str, Tensor], source: object, *, heads: int | None, dtype: torch.dtype
 ) -> nn.Module:
-    """The stock network with the original's weights. tensors: by the original's keys, of any published shape."""
+    """The stock network with the original's weights. tensors: by the original's keys, of any shape it has."""
     try:
         width, channels, patch, _ = tensors["x_embedder.proj.weight"].shape
         classes = len(tensors["y_embedder.embedding_table.weight"]) - 1
@@ -132,7 +132,7 @@ def transformer_from(
 
 
 def diffusers_keys(tensors: Mapping[str, Tensor], layers: int) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """The original's tensors under diffusers' keys, same shapes but for q, k, v apart; and the keys left over.
+    """The original's tensors, of any shape, under diffusers' keys, q, k and v apart; and the keys left over.
 
     diffusers gives every block embeddings of timestep and class of its own; they hold the same tensors.
     """

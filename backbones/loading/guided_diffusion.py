@@ -168,7 +168,7 @@ def stock_config(flags: GuidedDiffusionFlags) -> dict[str, Any]:
 def stock_state(state: Mapping[str, Tensor], flags: GuidedDiffusionFlags) -> dict[str, Tensor]:
     """The original's state dict under the stock network's key names; keys that are not the original's stay as they are.
 
-    state: key -> tensor of the original's shape, on any device, also meta. Returns key -> tensor of the stock shape.
+    state: key -> tensor of any shape, the original's, on any device, also meta. Returns key -> tensor, stock shapes.
     """
     modules = dict(_modules(flags))
     renamed: dict[str, Tensor] = {}

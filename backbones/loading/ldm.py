@@ -188,7 +188,7 @@ def unet_config(
 ) -> dict[str, Any]:
     """Arguments of the stock `UNet2DConditionModel` whose weights these are.
 
-    tensors: original name inside the network -> tensor; shapes are read, also on the meta device.
+    tensors: original name inside the network -> tensor of any shape, also on the meta device.
     Raises CheckpointError where blocks are missing or are not laid out as in SD 1.x and 2.x.
     """
     levels: list[list[tuple[int, bool]]] = [[]]
@@ -232,7 +232,7 @@ def unet_config(
 def vae_config(tensors: Mapping[str, Tensor], unrecorded: Unrecorded, source: object) -> dict[str, Any]:
     """Arguments of the stock `AutoencoderKL` whose weights these are.
 
-    tensors: original name inside the network -> tensor; shapes are read, also on the meta device.
+    tensors: original name inside the network -> tensor of any shape, also on the meta device.
     Raises CheckpointError where blocks are missing.
     """
     found = {tuple(map(int, match.groups())) for key in tensors if (match := _VAE_BLOCK.match(key))}
@@ -262,7 +262,7 @@ def text_config(
 ) -> dict[str, Any]:
     """Arguments of the stock `CLIPTextConfig` of the text encoder whose weights these are.
 
-    tensors: original name inside the network -> tensor; shapes are read, also on the meta device.
+    tensors: original name inside the network -> tensor of any shape, also on the meta device.
     Raises CheckpointError where embeddings or layers are missing.
     """
     if is_open_clip:

@@ -39,7 +39,7 @@ def load_variant(
 
     source: a `unet/` folder, a folder that holds one (twice over, too), or one file with diffusers' key names or with
     LDM's (`model.diffusion_model.*`; other networks in the file are not read).
-    The other arguments are those of `build_variant`.
+    constant_class_labels: (F,); it and the other arguments are those of `build_variant`.
     Raises ModelNotFound where nothing is there, CheckpointError where it does not fit the backbone.
     """
     config: dict[str, Any] | None = None

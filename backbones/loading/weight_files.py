@@ -88,7 +88,7 @@ def fill(
 ) -> None:
     """Put `tensors` in the place of the network's parameters, cast to `dtype`; the network may be on the meta device.
 
-    tensors: key -> tensor in the parameter's shape. unexpected: keys already known to have no place here.
+    tensors: key -> tensor of any shape, the parameter's. unexpected: keys already known to have no place here.
     Raises CheckpointError with the missing, unexpected and mis-shaped keys, if there is any.
     """
     check_fit(
@@ -117,7 +117,7 @@ def check_fit(
 ) -> None:
     """Raises CheckpointError with `message` and the missing, unexpected and mis-shaped keys, if there is any.
 
-    tensors: key -> tensor, which belongs in the shape of the network's own. unexpected: keys already known to have no
+    tensors: key -> tensor of any shape, which should be the network's. unexpected: keys already known to have no
     place here.
     """
     own = network.state_dict()

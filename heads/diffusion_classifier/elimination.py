@@ -82,7 +82,7 @@ class Elimination:
         return next((look for look in self.layout.looks if look > self.visited), self.layout.blocks)
 
     def extend(self, means: NDArray[np.float64]) -> None:
-        """Add visited blocks. means: (candidates, new blocks), each candidate's mean error over a block's units."""
+        """Add visited blocks. means: (N, blocks) float64, each candidate's mean error over a block's units."""
         added = means.shape[1]
         self.block_means[self.candidates, self.visited : self.visited + added] = means
         self.visited += added

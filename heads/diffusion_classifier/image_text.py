@@ -6,8 +6,9 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, StringConstraints
 
+from backbones.backbone import Backbone
 from backbones.engine import Engine
-from backbones.errors import InvalidInput
+from backbones.errors import InvalidInput, ModelNotFound
 from heads.diffusion_classifier.matching import match, matching_rows, verdicts
 from heads.diffusion_classifier.model import Loss, ZeroShotModel, open_zero_shot
 from heads.inputs import InputCounts, Inputs
@@ -44,6 +45,14 @@ class MatchResult(BaseModel):
     best_image: list[int] = Field(description="For each caption, the image with the highest corrected score.")
     winoground: WinogroundAnswer | None = Field(description="With two captions and two images; else null.")
     timesteps: int
+
+
+def open_match(backbone: Backbone, weights: object = None, **options: Any) -> ZeroShotModel:
+    """The backbone as a judge of captions. Raises ModelNotFound for a network with classes instead of text."""
+    if backbone.description.class_conditional:
+        message = f"the network {backbone.description.name!r} takes classes, not captions"
+        raise ModelNotFound(message, hint="serve a Stable Diffusion")
+    return open_zero_shot(backbone, weights, **options)
 
 
 async def run_match(
@@ -102,7 +111,7 @@ TASK = Task(
     inputs="images",
     options=MatchOptions,
     answer=MatchResult,
-    open=open_zero_shot,
+    open=open_match,
     run=run_match,
     to_answer=answer_match,
     to_text=match_line,

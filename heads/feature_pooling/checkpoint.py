@@ -44,9 +44,9 @@ def read_head_file(file: Path) -> HeadFile:
 def load_weights(module: nn.Module, state: Mapping[str, Tensor], source: object) -> None:
     """Fill a head, or feedback layers, from weights under the original's names; `source` is named in errors.
 
-    state: parameter name -> tensor of the parameter's shape. Every parameter must be there and every tensor have its
-    place, but for a class token that the original made by mistake and never used: it reads the first word of a layer
-    text as the class token's, whatever the word is.
+    state: parameter name -> tensor of any shape, which must be the parameter's. Every parameter must be there and every
+    tensor have its place, but for a class token that the original made by mistake and never used: it reads the first
+    word of a layer text as the class token's, whatever the word is.
     Raises CheckpointError with the missing, unexpected and mis-shaped keys.
     """
     own = module.state_dict()

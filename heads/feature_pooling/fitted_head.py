@@ -149,7 +149,7 @@ def build_head(plan: HeadPlan, classes: int) -> nn.Module:
 
 
 def head_from(plan: HeadPlan, classes: int, state: Mapping[str, Tensor]) -> nn.Module:
-    """A trained head of tensors by parameter name, each of the parameter's shape: see `head_shapes`."""
+    """A trained head of tensors by parameter name, of any shape that `head_shapes` names."""
     with torch.device("meta"):
         head = build_head(plan, classes)
     head.load_state_dict(dict(state), assign=True)

@@ -43,8 +43,8 @@ def openpose_points(
 ) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
     """OpenPose's 18 points of COCO's 17, or its 134 of the 133: body 0-17, feet, face, left hand, right hand.
 
-    points: (17 or 133, 2), scores: (17 or 133,) float32. The neck is the middle of the shoulders with the lower of
-    their scores; of the 133 it scores 0 unless both are above 0.3, whatever is drawn.
+    points: (K, 2), scores: (K,) float32, K 17 or 133. The neck is the middle of the shoulders with the lower of their
+    scores; of the 133 it scores 0 unless both are above 0.3, whatever is drawn.
     """
     middle = (points[5] + points[6]) / 2
     lower = min(scores[5], scores[6])

@@ -132,9 +132,9 @@ def check_names(head: Mapping[str, Tensor], task: str, source: object, *, missin
 
 
 def load_network(head: Mapping[str, Tensor], task: Task, source: object, device: torch.device | str) -> Any:
-    """The task's network with these weights, float32, in eval mode: name -> tensor in the original's shape.
+    """The task's network with these weights, float32, in eval mode.
 
-    Raises CheckpointError with the missing, unexpected and mis-shaped keys.
+    head: original name -> tensor of any shape. Raises CheckpointError with the missing, unexpected and mis-shaped keys.
     """
     check_names(head, task, source)
     network: nn.Module = NETWORKS[task](head, source)
@@ -180,7 +180,7 @@ def open_entry(backbone: StableDiffusion, task: Task, entry: Entry) -> Head:
 def check_vae(backbone: StableDiffusion, vae: Mapping[str, Tensor], source: object) -> None:
     """Raises CheckpointError where a file's VAE encoder, under LDM's names, is not the backbone's, which is used.
 
-    vae: name -> tensor of the original's shape. What lower precision rounds away is no difference.
+    vae: name -> tensor of any shape, the original's. What lower precision rounds away is no difference.
     """
     config = backbone.vae.config
     converted = ldm.convert_vae(vae, config)
@@ -213,7 +213,7 @@ def published_head(
     variant: str,
     size: int = 0,
 ) -> Head:
-    """A head with the published settings, from weights by their original names and shapes."""
+    """A head with the published settings. weights: original name -> tensor of any shape, the original's."""
     described = backbone.description
     taps = find_taps(described)
     network = load_network(weights, task, source, described.device)

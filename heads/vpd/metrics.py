@@ -59,7 +59,7 @@ def depth_figures(predicted: Tensor, truth: Tensor, valid: Tensor) -> dict[str, 
 def silog_loss(predicted: Tensor, truth: Tensor, *, weight: float = 0.5) -> Tensor:
     """The training loss over all pixels with truth: sqrt(mean(e^2) - weight mean(e)^2), e = ln g - ln p; a scalar.
 
-    predicted, truth: any one shape, metres; truth 0 is no measurement.
+    predicted, truth: any shape, the same for both, metres; truth 0 is no measurement.
     """
     valid = truth > 0
     error = truth[valid].log() - predicted[valid].log()

@@ -65,7 +65,7 @@ class ReferringNetwork(nn.Module):
 
 
 def referring_network(shapes: Mapping[str, Tensor], source: object) -> ReferringNetwork:
-    """The network whose weights these are: original name -> tensor; only shapes are read.
+    """The network whose weights these are: original name -> tensor of any shape; nothing else of it is read.
 
     Raises CheckpointError where a tensor is missing that tells a size.
     """

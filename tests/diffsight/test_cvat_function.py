@@ -19,9 +19,8 @@ from PIL import Image
 from diffsight.cvat_function import create
 from heads.outputs import Rle, decode_rle
 from tests.conftest import Server, StartServer, running_server
-from tests.service.api.test_dense import heads_folder  # noqa: F401
-from tests.service.api.test_few_shot import picture, supports, weights  # noqa: F401
-from tests.service.api.test_pose import POSE, PUBLISHED
+from tests.heads.sdpose.test_pose import POSE, PUBLISHED
+from tests.service.library.test_few_shot import picture, supports
 
 
 class Context(cvataa.DetectionFunctionContext):  # type: ignore[misc]
@@ -91,8 +90,8 @@ def test_persons_are_skeletons(poses: Server, picture: Image.Image, png: bytes) 
 @pytest.fixture(scope="module")
 def masks(
     start_server: StartServer,
-    heads_folder: Path,  # noqa: F811
-    weights: Path,  # noqa: F811
+    heads_folder: Path,
+    weights: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Server:
     return start_server(

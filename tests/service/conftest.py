@@ -1,15 +1,25 @@
-"""Pictures of every odd kind, and what all problems have in common."""
+"""Pictures of every odd kind, small heads with random weights, and what all problems have in common."""
 
 from __future__ import annotations
 
+import json
 import struct
 import zlib
 from io import BytesIO
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.torch import save_file
+
+from backbones.loading.source import open_backbone
+from heads.diffews.bank import SUPPORT
+from heads.diffews.checkpoint import BASE_REVISION, fresh_variant
+from heads.vpd.checkpoint import FittedAs, save_fitted
+from tests.conftest import Server, StartServer
+from tests.heads.vpd.conftest import CLASSES, TOKENS, random_network
 
 if TYPE_CHECKING:
     import httpx2
@@ -102,3 +112,43 @@ def assert_problem(response: httpx2.Response, status: int, slug: str) -> dict[st
 def check_problem() -> Any:
     """`assert_problem`, for tests to call: check_problem(response, 422, "invalid-input")."""
     return assert_problem
+
+
+CLASS_NAMES = tuple(f"thing {index}" for index in range(CLASSES))
+
+
+@pytest.fixture(scope="session")
+def heads_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The three heads as `diffsight fit` leaves them."""
+    folder = tmp_path_factory.mktemp("heads")
+    backbone = open_backbone("pocket")
+    told = backbone.description
+    palette = tuple((40 * index, 250 - 40 * index, 90) for index in range(CLASSES))
+    for task in ("depth", "segmentation", "referring"):
+        fitted = FittedAs(task, "pocket", told.revision, told.image_size, 8.0, CLASS_NAMES, palette, TOKENS)
+        save_fitted(folder / f"{task}.safetensors", random_network(backbone, task), fitted)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def dense(heads_folder: Path, start_server: StartServer) -> Server:
+    names = ("depth", "segmentation", "referring")
+    running = start_server(heads={name: str(heads_folder / f"{name}.safetensors") for name in names})
+    assert running.state.models.failure is None
+    return running
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The start that training has, over pocket: untrained, but a few-shot network in all else."""
+    model = open_backbone("pocket")
+    folder = tmp_path_factory.mktemp("few-shot") / "unet"
+    folder.mkdir()
+    convolution = fresh_variant(model).input_convolutions[SUPPORT].state_dict()
+    save_file(
+        {f"conv_in_ref.{key}": one for key, one in convolution.items()}, folder / "diffusion_pytorch_model.safetensors"
+    )
+    unet: Any = model.variants[""].unet
+    config = dict(unet.config) | {BASE_REVISION: model.description.revision}
+    (folder / "config.json").write_text(json.dumps({k: v for k, v in config.items() if not k.startswith("_")}))
+    return folder

@@ -103,7 +103,7 @@ def test_the_models_route_lists_its_classes_and_what_it_can_do(by_class: Server,
     backbone = told["backbone"]
     assert backbone["class_names"] == [NAMES.get(str(number), str(number)) for number in range(8)]
     assert (backbone["name"], backbone["num_class_labels"], backbone["max_tokens"]) == (folder.name, 8, 0)
-    assert [task["task"] for task in told["tasks"]] == ["zero_shot"]
+    assert [task["task"] for task in told["tasks"]] == ["zero-shot", "label-tree"]
     assert told["tasks"][0]["defaults"]["templates"] == ["{}"]
 
 
@@ -158,7 +158,7 @@ def test_the_command_line_asks_it(folder: Path, png: bytes, tmp_path: Path) -> N
     done = run("predict", "zero-shot", image, "--labels", "tench,goldfish", "--budget", "20", "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["label"] in ("tench", "goldfish")
-    refused = run("predict", "features", image, "--out", tmp_path / "x.npy")
+    refused = run("predict", "features", image, "--npy", tmp_path / "x.npy")
     assert refused.returncode == 2
     (line,) = refused.stderr.splitlines()
     assert "name a Stable Diffusion" in line

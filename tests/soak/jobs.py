@@ -98,9 +98,10 @@ class Server:
             with httpx2.Client(base_url=found[0], timeout=60) as client:
                 started = time.monotonic()
                 while not is_ready(client):
-                    assert process.poll() is None, "the server ended"
                     assert time.monotonic() - started < _START_SECONDS, "the server does not get ready"
-                    time.sleep(0.1)
+                    with suppress(subprocess.TimeoutExpired):
+                        process.wait(0.1)
+                        raise AssertionError("the server ended")
                 yield client
         finally:
             process.kill()

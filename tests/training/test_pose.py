@@ -17,7 +17,7 @@ from backbones.loading.source import open_backbone
 from backbones.loading.weight_files import read_tensors
 from heads.sdpose.estimation import empty_context
 from heads.sdpose.skeletons import COCO_17
-from tests.diffsight.test_cli import assert_one_line_error, diffsight
+from tests.diffsight.command import assert_one_line_error, diffsight
 from training.pose import PoseRecipe, fit_pose, mean_pose, mean_pose_points, random_view, untrained
 from training.pose_data import read_pose_data
 from training.pose_evaluation import point_errors, share_found

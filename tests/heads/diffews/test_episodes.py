@@ -7,7 +7,6 @@ import pytest
 
 from backbones.errors import InvalidInput
 from heads.diffews.episodes import drawn_episodes, listed_episodes
-from heads.diffews.metrics import areas, scores
 
 
 def test_a_query_never_supports_itself() -> None:
@@ -32,14 +31,3 @@ def test_a_short_list_is_gone_through_again() -> None:
 def test_a_class_of_one_image_has_no_episode() -> None:
     with pytest.raises(InvalidInput, match="class 1 has 1 images"):
         listed_episodes([("a", 1), ("a", 1)], 1, 5, np.random.RandomState(0))
-
-
-def test_areas_are_summed_before_they_are_divided() -> None:
-    truth = np.array([[1, 1, 0, 0]])
-    pairs = [areas(np.array([mask]), truth, np.array([[0, 0, 0, 7]])) for mask in ([1, 0, 0, 1], [1, 1, 1, 1])]
-    assert [one[0].tolist() for one in pairs] == [[1, 1], [0, 2]]
-    assert [one[1].tolist() for one in pairs] == [[2, 2], [1, 3]]
-    found = scores([4, 9], [4, 4], *zip(*pairs, strict=True))
-    assert found.class_iou == (3 / 5, 0.0)
-    assert found.mean_iou == pytest.approx(30.0)
-    assert found.fb_iou == pytest.approx(50 * (1 / 3 + 3 / 5))

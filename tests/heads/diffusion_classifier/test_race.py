@@ -9,7 +9,6 @@ from torch import Tensor
 from backbones.engine import DirectEngine, complete
 from backbones.errors import NotANumber
 from backbones.noise_schedule import add_noise, seeded_noise
-from heads.diffusion_classifier.losses import noise_error
 from heads.diffusion_classifier.race import Round, denoising_errors, paired_gaps, race
 from heads.diffusion_classifier.schedule import Schedule
 
@@ -66,10 +65,3 @@ def test_gaps_compare_only_rows_that_both_have() -> None:
     second = Round((1, 2), (3,), torch.tensor([[9.0], [8.0]]), torch.zeros(2), (2,))
     # Label 0 and the winner share two rows: (5 - 3 + 5 - 3) / 2. Label 1 beats it on three: below 0, so put to 0.
     assert paired_gaps([first, second]) == {0: 2.0, 1: 0.0, 2: 0.0}
-
-
-def test_losses_are_means_over_each_row() -> None:
-    predicted, true = torch.zeros(2, 1, 1, 2), torch.tensor([[[[0.5, 2.0]]], [[[0.0, 0.0]]]])
-    assert noise_error(predicted, true, "l2").tolist() == [2.125, 0.0]
-    assert noise_error(predicted, true, "l1").tolist() == [1.25, 0.0]
-    assert noise_error(predicted, true, "huber").tolist() == [0.8125, 0.0]

@@ -5,12 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from sklearn.covariance import ledoit_wolf
 from sklearn.linear_model import LogisticRegression
 
 from backbones.errors import InvalidInput
 from heads.feature_pooling.logistic import STRENGTHS, LogisticClassifier, fit_logistic, fold_numbers
-from heads.feature_pooling.novelty import fit_gaussians
 
 NAMES = ("ant", "bee", "cat")
 
@@ -103,47 +101,6 @@ def test_a_value_that_never_changes_does_no_harm() -> None:
     vectors[:, 5] = 12345.678
     classifier, _ = fit_logistic(vectors, labels, NAMES[:2])
     assert np.isfinite(classifier.probabilities(vectors)).all()
-
-
-def test_what_is_like_no_class_is_novel() -> None:
-    vectors, labels = blobs(100, 100, 100)
-    classifier, _ = fit_logistic(vectors, labels, NAMES)
-    fresh, _ = blobs(300, 300, 300, seed=1)
-    assert classifier.threshold is not None
-    known = classifier.novelty(fresh)
-    far = classifier.novelty(fresh + np.float32(6))
-    assert known is not None
-    assert far is not None
-    assert (known <= classifier.threshold).mean() == pytest.approx(0.95, abs=0.04)
-    assert (far > classifier.threshold).all()
-    assert known.mean() == pytest.approx(1, abs=0.3)
-
-
-@pytest.mark.parametrize("dimension", [6, 200])
-def test_novelty_is_the_shrunk_mahalanobis_distance(dimension: int) -> None:
-    vectors, labels = blobs(20, 20, dimension=dimension)
-    classifier, _ = fit_logistic(vectors, labels, NAMES[:2])
-    gaussians = classifier.gaussians
-    assert gaussians is not None
-    inputs = classifier.standardised(vectors)
-    covariance = gaussians.axes.T @ np.diag(gaussians.variances - gaussians.rest[0]) @ gaussians.axes
-    precision = np.linalg.inv(covariance + gaussians.rest[0] * np.eye(dimension))
-    away = inputs[:, None] - gaussians.centres[None]
-    expected = np.einsum("nkd,de,nke->nk", away, precision, away).min(axis=1) / dimension
-    np.testing.assert_allclose(gaussians.novelty(inputs), expected, rtol=1e-3)
-
-
-@pytest.mark.parametrize("dimension", [6, 200])
-def test_the_covariance_is_that_of_ledoit_and_wolf(dimension: int) -> None:
-    vectors, labels = blobs(20, 25, dimension=dimension)
-    inputs = vectors.astype(np.float64)
-    gaussians = fit_gaussians(inputs, labels, 2, most_axes=dimension)
-    assert gaussians is not None
-    centres = np.stack([inputs[labels == index].mean(axis=0) for index in range(2)])
-    expected, _ = ledoit_wolf(inputs - centres[labels], assume_centered=True)
-    spread = np.diag(gaussians.variances - gaussians.rest[0])
-    covariance = gaussians.axes.T @ spread @ gaussians.axes + gaussians.rest[0] * np.eye(dimension)
-    np.testing.assert_allclose(covariance, expected, atol=1e-4 if dimension == 200 else 0.05)
 
 
 def test_the_same_images_give_the_same_classifier() -> None:

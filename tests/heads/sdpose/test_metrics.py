@@ -9,7 +9,6 @@ import pytest
 
 from heads.sdpose import metrics
 from heads.sdpose.metrics import Prediction
-from heads.sdpose.persons import annotated_persons
 from heads.sdpose.skeletons import COCO_17
 
 SIGMAS = COCO_17.sigma_array()
@@ -68,19 +67,3 @@ def test_at_most_twenty_detections_of_an_image_count() -> None:
     hit = prediction(20, score=0.3)
     assert metrics.coco_figures(truth(annotation()), metrics.result_rows([*many, hit], SIGMAS))["AR"] == 0.0
     assert metrics.coco_figures(truth(annotation()), metrics.result_rows([*many[1:], hit], SIGMAS))["AR"] == 1.0
-
-
-@pytest.mark.parametrize(
-    "changed",
-    [
-        {"iscrowd": 1},
-        {"num_keypoints": 0},
-        {"keypoints": [0.0, 0.0, 2.0] * 17},
-        {"keypoints": []},
-        {"bbox": []},
-        {"bbox": [120, 10, 30, 30]},
-    ],
-)
-def test_annotations_that_are_no_person_are_left_out(changed: dict[str, Any]) -> None:
-    assert len(annotated_persons(truth(annotation()))) == 1
-    assert annotated_persons(truth(annotation(**changed))) == []

@@ -81,3 +81,10 @@ def write_pictures(folder: Path, count: int, *, seed: int = 0) -> None:
         path = folder / ("odd" if index % 2 else "even") / f"{index // 2:05d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(file.getvalue())
+
+
+@pytest.fixture
+def stores(tmp_path: Path) -> Iterator[JobStore]:
+    store = JobStore(f"sqlite:///{tmp_path / 'jobs.db'}")
+    yield store
+    store.close()

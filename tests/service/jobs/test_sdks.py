@@ -13,7 +13,7 @@ import pytest
 
 from service.jobs.store import JobStore
 from tests.conftest import Server
-from tests.service.jobs.test_formats import SIZES, masks, persons, stores, written  # noqa: F401
+from tests.service.jobs.formats.finished_jobs import SIZES, masks, persons, written
 from tests.service.protocols.test_label_studio import INDEXED, NAMED, poses, predict, studio, uri  # noqa: F401
 
 # They lower numpy and bring a second OpenCV.
@@ -37,7 +37,7 @@ def other_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def told(other_python: Path, stores: JobStore, tmp_path: Path) -> dict[str, Any]:  # noqa: F811
+def told(other_python: Path, stores: JobStore, tmp_path: Path) -> dict[str, Any]:
     """What they make of all our files."""
     for name, task in (("pose", "pose"), ("masks", "few-shot"), ("choices", "zero-shot")):
         (tmp_path / f"{name}-label-studio.json").write_bytes(written(stores, task, "label-studio"))

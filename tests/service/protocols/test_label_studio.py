@@ -16,10 +16,9 @@ from pydantic import SecretStr
 
 from heads.outputs import Rle, decode_rle
 from tests.conftest import WITHOUT_HEADS, Server, StartServer, running_server
-from tests.service.api.test_dense import heads_folder  # noqa: F401
-from tests.service.api.test_few_shot import picture, supports, weights  # noqa: F401
-from tests.service.api.test_pose import BOXES, POSE, PUBLISHED
-from tests.service.jobs.test_formats import unpacked_brush
+from tests.heads.sdpose.test_pose import BOXES, POSE, PUBLISHED
+from tests.service.jobs.formats.finished_jobs import unpacked_brush
+from tests.service.library.test_few_shot import picture, supports
 
 TOKEN = "legacy-token"
 JWT = "a.personal.token"
@@ -222,8 +221,8 @@ def test_a_server_without_the_weights_says_so(start_server: StartServer, check_p
 
 def test_brushes_are_concepts_classes_and_expressions(
     start_server: StartServer,
-    heads_folder: Path,  # noqa: F811
-    weights: Path,  # noqa: F811
+    heads_folder: Path,
+    weights: Path,
     tmp_path: Path,
 ) -> None:
     server = start_server(

@@ -150,7 +150,7 @@ def test_spans_say_what_was_asked_of_what(told: dict[str, Any]) -> None:
     steps = [attributes(span) for span in spans if span.name == "step"]
     assert sum(int(step["diffsight.rows"]) for step in steps) == answer["rows"]
     for step in steps:
-        assert step["diffsight.task"] == "zero_shot"
+        assert step["diffsight.task"] == "zero-shot"
         assert step["diffsight.backbone"] == "pocket"
         assert step["diffsight.labels"] == 3
 

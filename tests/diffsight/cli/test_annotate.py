@@ -1,0 +1,122 @@
+"""`diffsight annotate` as a process of its own, killed hard on the way."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from service.jobs.store import JobStore
+from tests.service.jobs.conftest import write_pictures
+
+SCRIPT = Path(sys.executable).with_name("diffsight")
+IMAGES = 120
+
+
+class Command:
+    """The same command line, as often as it takes, on one database."""
+
+    def __init__(self, database: str, source: Path, out: Path, *more: str) -> None:
+        self.arguments = [str(SCRIPT), "annotate", str(source), "--task", "features", "--out", str(out), *more]
+        self.environment = {
+            **os.environ,
+            "DIFFSIGHT_JOBS__DATABASE": database,
+            "DIFFSIGHT_JOBS__LEASE_SECONDS": "0.5",
+            "DIFFSIGHT_JOBS__IMAGES_AT_ONCE": "2",
+            "DIFFSIGHT_ENGINE__TORCH_THREADS": "1",
+        }
+
+    def run(self) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(self.arguments, env=self.environment, capture_output=True, text=True, timeout=300)
+
+    def kill_when(self, store: JobStore, results: int) -> None:
+        """Start, and `kill -9` as soon as so many results are stored."""
+        process = subprocess.Popen(
+            self.arguments, env=self.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        while store.count_results() < results:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(0.005)
+                raise AssertionError("ended before it could be killed")
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+
+
+def test_killed_hard_it_goes_on_and_nothing_is_done_twice(database: str, store: JobStore, tmp_path: Path) -> None:
+    source = tmp_path / "pictures"
+    write_pictures(source, IMAGES)
+    command = Command(database, source, tmp_path / "out.jsonl")
+    command.kill_when(store, 10)
+    (job,) = store.latest()
+    while job.leased_until > time.time():  # the dead process's lease
+        job = store.get(job.id)
+    before = {record.name: record.key for record in store.records(job.id)}
+    counted = store.count_results()
+    assert 10 <= counted < IMAGES
+    assert len(before) == counted
+    done = command.run()
+    assert done.returncode == 0, done.stderr
+    (job,) = store.latest()
+    assert (job.status, job.total, job.done, job.failed) == ("done", IMAGES, IMAGES, 0)
+    assert job.reused == counted
+    assert store.count_results() == IMAGES
+    lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    names = [str(path.relative_to(source)) for path in sorted(source.rglob("*.png"))]
+    assert [line["image_name"] for line in lines] == names
+    # An undisturbed run of other jobs' tables gives the same vectors.
+    alone = Command(f"sqlite:///{tmp_path / 'alone.db'}", source, tmp_path / "alone.jsonl")
+    assert alone.run().returncode == 0
+    undisturbed = [json.loads(line) for line in (tmp_path / "alone.jsonl").read_text().splitlines()]
+    for one, other in zip(lines, undisturbed, strict=True):
+        assert one["vector"] == pytest.approx(other["vector"], rel=1e-3, abs=1e-4)
+
+
+def test_a_broken_image_fails_alone_and_equal_ones_are_done_once(tmp_path: Path) -> None:
+    source = tmp_path / "pictures"
+    write_pictures(source, 4)
+    (source / "twin.png").write_bytes((source / "even" / "00000.png").read_bytes())
+    (source / "broken.png").write_bytes(b"no image at all")
+    database = tmp_path / "jobs.db"
+    command = Command(f"sqlite:///{database}", source, tmp_path / "out.jsonl")
+    done = command.run()
+    assert done.returncode == 2
+    (told,) = done.stderr.splitlines()
+    assert told.startswith("diffsight: broken.png: ")
+    assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 5
+    with sqlite3.connect(database) as connection:
+        assert connection.execute("SELECT count(*) FROM results").fetchone() == (4,)
+    connection.close()
+
+
+def test_parameters_that_no_image_can_have_fail_the_job_at_once(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "pictures", 3)
+    more = ("--set", "blocks=no_such_block")
+    done = Command(f"sqlite:///{tmp_path / 'jobs.db'}", tmp_path / "pictures", tmp_path / "out.jsonl", *more).run()
+    assert done.returncode == 2
+    assert "no_such_block" in done.stderr
+    assert not (tmp_path / "out.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["nowhere", "--task", "features"], "nowhere"),
+        ([".", "--task", "nothing"], "one of zero-shot"),
+        ([".", "--task", "features", "--set", "pool=1"], "pool"),
+        ([".", "--task", "features", "--format", "coco"], "no place"),
+    ],
+)
+def test_what_can_not_be_is_told_in_one_line(arguments: list[str], told: str, tmp_path: Path) -> None:
+    whole = [str(SCRIPT), "annotate", *arguments, "--out", str(tmp_path / "out")]
+    done = subprocess.run(whole, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert told in line

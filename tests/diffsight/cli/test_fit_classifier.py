@@ -1,0 +1,85 @@
+"""Classifiers on the command line: fitted to a folder, asked, taken in by a server; and the sweep of settings."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from training.datasets.digits import DIGIT_NAMES, training_digits
+
+if TYPE_CHECKING:
+    from tests.conftest import Server
+
+SCRIPT = Path(sys.executable).with_name("diffsight")
+ENVIRONMENT = {**os.environ, "COLUMNS": "100", "TERM": "dumb", "DIFFSIGHT_ENGINE__TORCH_THREADS": "1"}
+
+
+def diffsight(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [str(SCRIPT), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=300)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four images of each of three digits, one folder a class."""
+    root = tmp_path_factory.mktemp("digits")
+    digits = training_digits()
+    for digit in range(3):
+        (root / DIGIT_NAMES[digit]).mkdir()
+        for index in np.flatnonzero(digits.labels == digit)[:4].tolist():
+            Image.fromarray(digits.image(index)).save(root / DIGIT_NAMES[digit] / f"{index}.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def fitted(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The classifier that the command fitted to them."""
+    file = tmp_path_factory.mktemp("fitted") / "digits.safetensors"
+    done = diffsight(
+        "fit", "classifier", folder, "--out", file, "--confusion", file.with_name("confusion.png"), "--json"
+    )
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert (told["classes"], told["images"], told["duplicates"]) == (["one", "two", "zero"], [4, 4, 4], 0)
+    assert np.array(told["confusion"]).sum() == told["validated"] == 12
+    with Image.open(file.with_name("confusion.png")) as picture:
+        assert min(picture.size) > 100
+    return file
+
+
+def test_a_fitted_file_answers_on_the_command_line(folder: Path, fitted: Path) -> None:
+    images = sorted(folder.rglob("*.png"))
+    done = diffsight("predict", "classifier", *images, "--classifier", fitted, "--json")
+    assert done.returncode == 0, done.stderr
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    right = [answer["label"] == Path(answer["file"]).parent.name for answer in answers]
+    assert len(right) == 12
+    assert np.mean(right) > 0.8
+
+
+def test_a_server_takes_the_fitted_file(server: Server, fitted: Path) -> None:
+    headers = {"Content-Type": "application/octet-stream"}
+    taken = server.client.post("/v1/classifiers/import", content=fitted.read_bytes(), headers=headers)
+    assert taken.status_code == 201, taken.text
+    assert [one["label"] for one in taken.json()["classes"]] == ["one", "two", "zero"]
+
+
+def test_what_is_no_folder_of_classes_is_one_line(tmp_path: Path, fitted: Path) -> None:
+    (tmp_path / "cat").mkdir()
+    for command in (("fit", "classifier", tmp_path, "--out", tmp_path / "x"), ("sweep", "features", tmp_path / "none")):
+        done = diffsight(*command)
+        assert done.returncode == 2
+        (line,) = done.stderr.splitlines()
+        assert "FOLDER" in line
+    (tmp_path / "cat.png").write_bytes(b"")
+    wrong = diffsight("predict", "classifier", tmp_path / "cat.png", "--classifier", tmp_path / "cat.png")
+    assert wrong.returncode == 2
+    assert "no safetensors" in wrong.stderr

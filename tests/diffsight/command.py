@@ -1,0 +1,31 @@
+"""The command as it is installed, for tests to call."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+SCRIPT = Path(sys.executable).with_name("diffsight")
+# One thread: where cores are shared, torch's threads wait for each other longer than they compute.
+ENVIRONMENT = {**os.environ, "COLUMNS": "100", "TERM": "dumb", "DIFFSIGHT_ENGINE__TORCH_THREADS": "1"}
+SECONDS = 180
+
+
+def diffsight(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(SCRIPT), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env={**ENVIRONMENT, **environment},
+        timeout=SECONDS,
+    )
+
+
+def assert_one_line_error(done: subprocess.CompletedProcess[str], *told: str) -> None:
+    assert done.returncode == 2
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("diffsight: ")
+    assert all(one in line for one in told), line

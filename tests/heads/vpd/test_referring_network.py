@@ -1,0 +1,51 @@
+"""The referring network: its output, and its sizes read back from its own weights."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from backbones.errors import CheckpointError
+from backbones.stable_diffusion import StableDiffusion
+from heads.vpd.checkpoint import tapped_channels
+from heads.vpd.referring_network import ReferringNetwork, referring_network, token_length
+from tests.heads.vpd.conftest import TOKENS, random_network
+
+
+@pytest.fixture(scope="module")
+def network(backbone: StableDiffusion) -> ReferringNetwork:
+    found = random_network(backbone, "referring")
+    assert isinstance(found, ReferringNetwork)
+    return found
+
+
+@pytest.fixture(scope="module")
+def features(backbone: StableDiffusion) -> list[torch.Tensor]:
+    """Four maps of a picture of 64 x 64 pixels, finest first."""
+    generator = torch.Generator().manual_seed(0)
+    fine, middle, coarse, coarsest = tapped_channels(backbone)
+    widths = (fine, middle + TOKENS, coarse + TOKENS, coarsest)
+    return [
+        torch.randn(1, width, side, side, generator=generator) for width, side in zip(widths, (8, 4, 2, 1), strict=True)
+    ]
+
+
+def test_logits_are_those_of_rest_and_object(features: list[torch.Tensor], network: ReferringNetwork) -> None:
+    with torch.no_grad():
+        logits = network(features)
+    assert logits.shape == (1, 2, 8, 8)
+
+
+def test_the_input_tells_how_many_tokens_there_were(backbone: StableDiffusion, network: ReferringNetwork) -> None:
+    assert token_length(network, tapped_channels(backbone)) == TOKENS
+
+
+def test_sizes_are_read_from_the_weights(network: ReferringNetwork) -> None:
+    state = network.state_dict()
+    again = referring_network(state, "memory").state_dict()
+    assert {key: one.shape for key, one in again.items()} == {key: one.shape for key, one in state.items()}
+
+
+def test_weights_of_something_else_are_refused() -> None:
+    with pytest.raises(CheckpointError, match="no VPD referring network"):
+        referring_network({"other": torch.zeros(1)}, "memory")

@@ -1,0 +1,72 @@
+"""Classes on the embedded backbone: any image, every protocol, in the original's pixels."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from backbones.engine import DirectEngine, complete
+from heads.images import to_pixel_values
+from heads.vpd.heads import Head, SegmentationHead
+from heads.vpd.segmentation import logits_of_pixels, predict_segmentation, slide_probabilities
+
+Image = NDArray[np.uint8]
+ODD = [(1, 1), (3, 60), (90, 120), (40, 7)]
+
+
+def black(height: int, width: int) -> Image:
+    return np.zeros((height, width, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def segmentation(heads: dict[str, Head]) -> SegmentationHead:
+    head = heads["segmentation"]
+    assert isinstance(head, SegmentationHead)
+    return head
+
+
+@pytest.mark.parametrize("size", ODD)
+@pytest.mark.parametrize("protocol", ["fast", "slide"])
+def test_every_size_gets_a_class_for_every_pixel(
+    engine: DirectEngine, segmentation: SegmentationHead, size: Any, protocol: Any
+) -> None:
+    found = complete(predict_segmentation(engine, black(*size), segmentation, protocol=protocol))
+    assert found.class_map.shape == found.probabilities.shape == size
+    assert int(found.class_map.max()) < len(found.classes) == len(found.palette)
+    assert (found.probabilities >= 1 / len(found.classes) - 1e-5).all()
+
+
+def test_several_scales_and_mirrors_are_averaged(
+    engine: DirectEngine, segmentation: SegmentationHead, photo: Image
+) -> None:
+    found = complete(predict_segmentation(engine, photo, segmentation, protocol="multiscale"))
+    mirror = complete(predict_segmentation(engine, photo[:, ::-1].copy(), segmentation, protocol="multiscale"))
+    assert np.allclose(found.probabilities, mirror.probabilities[:, ::-1], atol=2e-3)
+
+
+@pytest.mark.parametrize("size", [(64, 150), (100, 100), (64, 64)])
+def test_windows_at_once_are_mmsegmentations_own_loop(
+    engine: DirectEngine, segmentation: SegmentationHead, photo: Image, size: tuple[int, int]
+) -> None:
+    from mmseg.models.segmentors.encoder_decoder import EncoderDecoder
+
+    image = np.resize(photo, (*size, 3)).astype(np.uint8)
+    pixels = to_pixel_values(image)
+
+    def encode_decode(crop: torch.Tensor, _: object) -> torch.Tensor:
+        return torch.stack(complete(logits_of_pixels(engine, list(crop), segmentation)))
+
+    crop = segmentation.size
+    itself = SimpleNamespace(
+        test_cfg=SimpleNamespace(stride=(crop * 2 // 3,) * 2, crop_size=(crop, crop)),
+        out_channels=len(segmentation.classes),
+        encode_decode=encode_decode,
+    )
+    expected = EncoderDecoder.slide_inference(itself, pixels[None], [{}])[0].softmax(dim=0)
+    found = complete(slide_probabilities(engine, pixels, segmentation, size))
+    assert torch.allclose(found, expected, atol=1e-5)

@@ -1,0 +1,40 @@
+"""POST /v1/perceive: several tasks on one image answer what they answer apart."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.conftest import Server
+
+FOUR = {"tasks": ["depth", "segmentation", "referring", "features"], "expressions": ["a two"]}
+
+
+def post(server: Server, path: str, png: bytes, data: dict[str, Any] | None = None, **headers: str) -> Any:
+    return server.client.post(path, files={"image": png}, data=data or {}, headers=headers)
+
+
+def test_tasks_together_answer_what_they_answer_apart_with_fewer_rows(dense: Server, png: bytes) -> None:
+    together = post(dense, "/v1/perceive", png, FOUR).json()
+    depth = post(dense, "/v1/depth", png).json()
+    segmentation = post(dense, "/v1/segmentation", png).json()
+    referring = post(dense, "/v1/segmentation/referring", png, {"expression": "a two"}).json()
+    features = post(dense, "/v1/features", png).json()
+    for name in depth["statistics"]:
+        assert together["depth"]["statistics"][name] == pytest.approx(depth["statistics"][name], abs=1e-3)
+    assert [one["name"] for one in together["segmentation"]["segments"]] == [
+        one["name"] for one in segmentation["segments"]
+    ]
+    assert together["referring"]["masks"][0]["area"] == pytest.approx(referring["masks"][0]["area"], abs=12)
+    assert together["features"]["vector"] == pytest.approx(features["vectors"][0], abs=1e-3)
+    apart = depth["rows"] + segmentation["rows"] + referring["rows"] + features["rows"]
+    assert together["rows"] <= apart
+
+
+def test_zero_shot_goes_with_the_others(dense: Server, png: bytes) -> None:
+    asked = {"tasks": ["zero_shot", "depth"], "labels": ["a zero", "a one"]}
+    got = post(dense, "/v1/perceive", png, asked).json()
+    assert got["zero_shot"]["label"] in asked["labels"]
+    assert sum(got["zero_shot"]["probabilities"]) == pytest.approx(1)
+    assert "segmentation" not in got

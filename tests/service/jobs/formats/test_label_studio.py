@@ -1,0 +1,46 @@
+"""Label Studio's tasks and brushes, by its own rules."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from service.jobs.formats.masks import brush_rle
+from service.jobs.store import JobStore
+from tests.service.jobs.formats.finished_jobs import SIZES, masks, persons, unpacked_brush, written
+
+# What pycocotools does with numpy 2.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+
+def test_label_studio_has_percents_and_parents(stores: JobStore) -> None:
+    tasks = json.loads(written(stores, "pose", "label-studio"))
+    assert [task["data"]["image"] for task in tasks] == list(SIZES)
+    regions = tasks[0]["predictions"][0]["result"]
+    box, point = regions[0], regions[1]
+    assert box["value"].pop("rectanglelabels") == ["person"]
+    assert box["value"] == pytest.approx({"x": 3 / 0.8, "y": 2 / 0.6, "width": 50.0, "height": 80.0, "rotation": 0})
+    assert point["parentID"] == box["id"]
+    assert point["value"]["keypointlabels"] == ["nose"]
+    x, y = persons("a/one.png")["persons"][0]["keypoints"][0]
+    assert (point["value"]["x"], point["value"]["y"]) == pytest.approx((x / 0.8, y / 0.6))
+    # Points of low scores, and those outside the picture, are not drawn.
+    assert len([one for one in regions if one["type"] == "keypointlabels"]) == 2 * 12
+    choices = json.loads(written(stores, "zero-shot", "label-studio"))
+    assert choices[0]["predictions"][0]["result"][0]["value"] == {"choices": ["cat & <dog>"]}
+    assert choices[0]["predictions"][0]["score"] == 0.75
+
+
+def test_brushes_are_the_masks_four_times_a_pixel(stores: JobStore) -> None:
+    tasks = json.loads(written(stores, "segmentation", "label-studio"))
+    for task, expected in zip(tasks, masks().values(), strict=True):
+        whole = [mask for mask in expected if mask.any()]
+        for region, mask in zip(task["predictions"][0]["result"], whole, strict=True):
+            assert (region["original_height"], region["original_width"]) == mask.shape
+            pixels = unpacked_brush(region["value"]["rle"]).reshape(*mask.shape, 4)
+            assert np.array_equal(pixels, np.repeat(mask[..., None] * np.uint8(255), 4, axis=2))
+    large = np.zeros((300, 300), bool)
+    large[-1, -1] = True
+    assert unpacked_brush(brush_rle(large)).sum() == 4 * 255

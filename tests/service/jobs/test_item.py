@@ -1,0 +1,176 @@
+"""Every task as a job on the real server gives what its route gives, and masks load as COCO."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import io
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from pycocotools.coco import COCO
+
+from tests.conftest import Server, StartServer
+from tests.service.api.test_jobs import begin, ended, results
+from tests.service.library.test_few_shot import mask, picture, supports
+
+PICTURES = {"a.png": picture(1), "b.png": picture(2, 50, 70), "c.png": picture(3)}
+
+
+@pytest.fixture(scope="module")
+def everything(
+    start_server: StartServer,
+    heads_folder: Path,
+    weights: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Server:
+    """A server with a head for each task but pose."""
+    names = ("depth", "segmentation", "referring")
+    running = start_server(
+        heads={name: str(heads_folder / f"{name}.safetensors") for name in names},
+        few_shot={"weights": str(weights)},
+        data_folder=tmp_path_factory.mktemp("data"),
+        jobs={"poll_seconds": 0.1},
+    )
+    assert running.state.models.failure is None
+    return running
+
+
+def done(server: Server, task: str, parameters: dict[str, Any]) -> tuple[str, list[dict[str, Any]]]:
+    """The job's id and its lines, in the order of PICTURES."""
+    files = [("file", (name, data)) for name, data in PICTURES.items()]
+    job = begin(server, data={"task": task, "parameters": json.dumps(parameters)}, files=files)["id"]
+    end = ended(server, job)
+    assert (end["status"], end["done"], end["failed"]) == ("done", len(PICTURES), 0), end
+    lines = results(server, job)
+    assert [line["image_name"] for line in lines] == list(PICTURES)
+    return job, lines
+
+
+def form(server: Server, job: str, name: str) -> bytes:
+    response = server.client.get(f"/v1/jobs/{job}/results", params={"format": name})
+    assert response.status_code == 200, response.text
+    return response.content
+
+
+# What pycocotools does with numpy 2.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+
+def opened(job: bytes, folder: Path) -> COCO:
+    """The COCO file as pycocotools loads it."""
+    file = folder / "coco.json"
+    file.write_bytes(job)
+    with contextlib.redirect_stdout(io.StringIO()):
+        return COCO(str(file))
+
+
+def same_masks(mine: dict[str, Any], route: dict[str, Any]) -> None:
+    from heads.outputs import Rle, decode_rle
+
+    assert mine["name"] == route["name"]
+    # A pixel on the very edge may fall to the other side in another batch.
+    first, other = (decode_rle(Rle(**one["rle"])) for one in (mine, route))
+    assert (first != other).mean() < 0.005
+    assert mine["area"] == first.sum()
+
+
+def test_depth(everything: Server) -> None:
+    job, lines = done(everything, "depth", {"flip": False})
+    alone = everything.client.post("/v1/depth", files={"image": PICTURES["b.png"]}).json()
+    assert lines[1]["statistics"] == pytest.approx(alone["statistics"], rel=1e-3, abs=1e-3)
+    with zipfile.ZipFile(io.BytesIO(form(everything, job, "png"))) as archive:
+        assert archive.namelist() == ["a.png.png", "b.png.png", "c.png.png"]
+        units = np.asarray(Image.open(io.BytesIO(archive.read("b.png.png")))).astype(int)
+    expected = np.asarray(Image.open(io.BytesIO(base64.b64decode(alone["png16"])))).astype(int)
+    assert np.abs(units - expected).max() <= 2
+    _, without = done(everything, "depth", {"maps": False})
+    assert "png16" not in without[0]
+    assert without[1]["statistics"] == pytest.approx(alone["statistics"], rel=1e-3, abs=1e-3)
+
+
+def test_segmentation(everything: Server, tmp_path: Path) -> None:
+    job, lines = done(everything, "segmentation", {})
+    alone = everything.client.post("/v1/segmentation", files={"image": PICTURES["b.png"]}).json()
+    by_name = {one["name"]: one for one in alone["segments"]}
+    large = [one for one in lines[1]["masks"] if one["share"] > 0.05]
+    assert large
+    for one in large:
+        same_masks(one, by_name[one["name"]])
+        assert alone["classes"][one["category_id"] - 1] == one["name"]
+    coco = opened(form(everything, job, "coco"), tmp_path)
+    assert [image["file_name"] for image in coco.loadImgs(coco.getImgIds())] == list(PICTURES)
+    for image, line in zip(coco.loadImgs(coco.getImgIds()), lines, strict=True):
+        found = coco.loadAnns(coco.getAnnIds(image["id"]))
+        assert sum(coco.annToMask(one).sum() for one in found) == image["width"] * image["height"]
+        assert [one["category_id"] for one in found] == [one["category_id"] for one in line["masks"]]
+
+
+def test_referring(everything: Server, tmp_path: Path) -> None:
+    expressions = ["a two", "the digit three"]
+    asked = {"expressions": expressions, "threshold": 0.4}
+    job, lines = done(everything, "referring", asked)
+    path = "/v1/segmentation/referring"
+    alone = everything.client.post(path, files={"image": PICTURES["c.png"]}, data=asked).json()
+    for mine, route in zip(lines[2]["masks"], alone["masks"], strict=True):
+        same_masks(mine, route)
+        assert mine["read"] == route["read"]
+    coco = opened(form(everything, job, "coco"), tmp_path)
+    assert {one["name"] for one in coco.loadCats(coco.getCatIds())} == set(expressions)
+
+
+def test_a_concept_over_a_folder(everything: Server, tmp_path: Path, check_problem: Any) -> None:
+    made = everything.client.post("/v1/concepts", json={"name": "square", **supports(7)}).json()
+    asked = {"concepts": [made["id"]]}
+    job, lines = done(everything, "few-shot", asked)
+    route = "/v1/segmentation/few-shot"
+    alone = everything.client.post(route, files={"image": PICTURES["b.png"]}, data=asked).json()["concepts"][0]
+    (mine,) = lines[1]["masks"]
+    same_masks(mine, alone["mask"])
+    assert mine["presence"] == pytest.approx(alone["presence"], rel=1e-2)
+    coco = opened(form(everything, job, "coco"), tmp_path)
+    (category,) = coco.loadCats(coco.getCatIds())
+    assert (category["id"], category["name"]) == (1, "square")
+    # A concept that has changed is another thing to look for: what it found before is not taken for it.
+    assert everything.client.patch(f"/v1/concepts/{made['id']}", json=supports(8)).status_code == 200
+    one = {"file": ("a.png", PICTURES["a.png"])}
+    again = begin(everything, data={"task": "few-shot", "parameters": json.dumps(asked)}, files=one)
+    assert ended(everything, again["id"])["reused"] == 0
+    gone = {"task": "few-shot", "parameters": json.dumps({"concepts": ["nothing"]})}
+    refused = everything.client.post("/v1/jobs", data=gone, files={"file": ("a.png", PICTURES["a.png"])})
+    check_problem(refused, 404, "nothing-stored")
+
+
+def test_a_fitted_classifier(everything: Server) -> None:
+    images = [("image", picture(seed)) for seed in range(4)] + [("image", mask(40 + seed, 50)) for seed in range(4)]
+    labels = ["square"] * 4 + ["mask"] * 4
+    made = everything.client.post("/v1/classifiers", files=images, data={"labels": labels, "name": "two"}).json()
+    _, lines = done(everything, "classifier", {"classifier": made["id"], "top": 1})
+    alone = everything.client.post(f"/v1/classify/{made['id']}", files={"image": PICTURES["b.png"]}).json()
+    (expected,) = alone["answers"]
+    assert lines[1]["label"] == expected["label"]
+    assert lines[1]["probability"] == pytest.approx(expected["probability"], abs=1e-3)
+    assert len(lines[1]["scores"]) == 1
+
+
+def test_zero_shot(everything: Server) -> None:
+    asked = {"labels": ["a two", "a seven"]}
+    _, lines = done(everything, "zero-shot", asked)
+    alone = everything.client.post("/v1/classify/zero-shot", files={"image": PICTURES["b.png"]}, data=asked).json()
+    assert lines[1]["label"] == alone["label"]
+    first, other = ({one["label"]: one["probability"] for one in got["posterior"]} for got in (lines[1], alone))
+    assert first == pytest.approx(other, abs=1e-2)
+
+
+NEEDS = [("referring", "expressions"), ("few-shot", "concepts"), ("classifier", "classifier")]
+
+
+@pytest.mark.parametrize(("task", "field"), NEEDS)
+def test_what_a_task_needs_is_said(everything: Server, check_problem: Any, task: str, field: str) -> None:
+    response = everything.client.post("/v1/jobs", data={"task": task}, files={"file": ("a.png", PICTURES["a.png"])})
+    assert check_problem(response, 422, "invalid-input")["field"] == field
