@@ -58,8 +58,6 @@ SKELETON = (
 HEIGHT = 1.72
 """Metres from sole to crown of the upright figure at scale 1, whose pelvis is the origin."""
 
-_HIP_HEIGHT = 0.90
-
 
 @dataclass(frozen=True, slots=True)
 class Geom:
