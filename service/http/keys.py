@@ -192,7 +192,6 @@ def _parts(presented: str) -> tuple[str, str]:
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """Only one command at a time changes the file. Raises InvalidInput where its folder can not be written."""
-
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
