@@ -17,7 +17,7 @@ from backbones.files import replacing
 from diffsight.cli.labelled_folder import examples_of
 from heads.feature_pooling.blocks import resolve_blocks
 from heads.feature_pooling.logistic import fit_logistic
-from service.library.classifiers import Examples, FeatureOptions, joined
+from service.library.classifiers import Examples, FeatureOptions, join_examples
 from service.settings.loader import Settings
 
 # Fewer than a fit tries: neighbours among them hardly differ, and a sweep fits at many places.
@@ -65,7 +65,7 @@ def measured(
     options = FeatureOptions(
         blocks=tuple(blocks), timesteps=(timestep,), pool_size=pool_size, noise_samples=1, fit="crop"
     )
-    examples, _ = joined(None, examples_of(engine, files, options, settings))
+    examples, _ = join_examples(None, examples_of(engine, files, options, settings))
     parts = _by_block(engine, files, options, examples, settings)
     points = [_point(parts, examples, (name,), options) for name in blocks]
     best = min(points, key=lambda point: point.log_loss)

@@ -19,8 +19,8 @@ from diffsight.cli.local import open_engine
 from diffsight.cli.options import AsJson, Backbone, Config, Device, DType
 from diffsight.pictures import confusion
 from heads.feature_pooling.blocks import resolve_blocks
-from service.library.classifiers import About, FeatureOptions, as_tensors, fitted, joined, released_head
-from service.library.store import packed
+from service.library.classifiers import About, FeatureOptions, as_tensors, fit_classifier, join_examples, released_head
+from service.library.store import pack
 from service.settings.loader import load_settings
 
 Blocks = Annotated[
@@ -90,9 +90,9 @@ def classifier(
         "epochs": epochs,
     }
     released = complete(released_head(engine, head, sizes, options))
-    examples, duplicates = joined(None, examples_of(engine, files, options, settings))
-    made = fitted(examples, options, engine.backbone, name=name or folder.resolve().name, head=released)
-    write(out, packed(made.about.model_dump(mode="json"), as_tensors(made)))
+    examples, duplicates = join_examples(None, examples_of(engine, files, options, settings))
+    made = fit_classifier(examples, options, engine.backbone, name=name or folder.resolve().name, head=released)
+    write(out, pack(made.about.model_dump(mode="json"), as_tensors(made)))
     if confusion is not None:
         draw_confusion(confusion, made.about)
     if as_json:

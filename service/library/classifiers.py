@@ -121,7 +121,7 @@ class Classifier:
     examples: Examples | None
 
 
-def joined(old: Examples | None, new: Examples, *, without: Sequence[str] = ()) -> tuple[Examples, int]:
+def join_examples(old: Examples | None, new: Examples, *, without: Sequence[str] = ()) -> tuple[Examples, int]:
     """Old and new examples, each image once, and how many of the new ones were there already.
 
     without: classes to leave out of the old ones.
@@ -152,7 +152,7 @@ def joined(old: Examples | None, new: Examples, *, without: Sequence[str] = ()) 
     return examples, len(new.labels) - len(added)
 
 
-def fitted(
+def fit_classifier(
     examples: Examples,
     features: FeatureOptions,
     backbone: Description,

@@ -19,7 +19,7 @@ from service.inputs.images import decode_image
 from service.inputs.request_body import validated
 from service.jobs.formats.label_studio import mask_regions, pose_regions, score
 from service.protocols.label_studio_project import Control, Filling, image_file, prepare_controls, read_controls
-from service.run_task import run_procedure
+from service.run_task import Terms, run_procedure
 from service.version import installed_version
 
 router = APIRouter(prefix="/label-studio", tags=["Label Studio"])
@@ -188,7 +188,7 @@ async def label_studio_predict(request: Request, state: State, usage: RequestUsa
             raise failed.exceptions[0] from None
         return [task.result() for task in tasks]
 
-    work = run_procedure(state, "label-studio", InputFiles(), predict_all, usage=usage)
+    work = run_procedure(state, "label-studio", InputFiles(), predict_all, Terms(usage))
     return PredictAnswer(results=await while_connected(request, work))
 
 
