@@ -10,6 +10,7 @@ import numpy as np
 from backbones.engine import DirectEngine, complete
 from backbones.errors import InvalidInput
 from diffsight.cli.local import progress, read_image
+from heads.feature_pooling.blocks import resolve_blocks
 from service.engine.caches import TensorCache
 from service.library.classifiers import Examples, FeatureOptions
 from service.library.vectors import AT_ONCE, vectors_of_images
@@ -36,11 +37,15 @@ def labelled_files(folder: Path) -> list[tuple[Path, str]]:
     return [(file, file.parent.name) for file in found]
 
 
+def read_blocks(blocks: Sequence[str] | None, sub_blocks: Sequence[str]) -> tuple[str, ...]:
+    """The blocks that a command line names by numbers or diffusers names; without any, those that suit most images."""
+    return resolve_blocks([int(one) if one.isdigit() else one for one in blocks] if blocks else None, sub_blocks)
+
+
 def examples_of(
     engine: DirectEngine, files: Sequence[tuple[Path, str]], options: FeatureOptions, settings: Settings
 ) -> Examples:
     """The files' vectors and labels, behind a progress bar. Raises InvalidInput for one that can not be read."""
-
     parts = [files[at : at + AT_ONCE] for at in range(0, len(files), AT_ONCE)]
     got = []
     for part in progress(parts):
