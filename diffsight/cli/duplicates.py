@@ -12,10 +12,11 @@ import typer
 from backbones.engine import complete
 from backbones.errors import InvalidInput
 from diffsight.cli.fit_classifier import Blocks
-from diffsight.cli.labelled_folder import SUFFIXES, read_blocks
+from diffsight.cli.labelled_folder import read_blocks
 from diffsight.cli.local import open_engine, progress, read_image
 from diffsight.cli.options import AsJson, with_settings
 from service.engine.caches import TensorCache
+from service.jobs.sources import IMAGES
 from service.library.classifiers import FeatureOptions
 from service.library.duplicates import Copy, StoredVectors, duplicate_groups, read_vectors
 from service.library.vectors import AT_ONCE, vectors_of_images
@@ -66,11 +67,9 @@ def vectors_of_folder(folder: Path, settings: Settings, block: list[str] | None,
 
     The noise of a vector is seeded by its picture's pixels, which differ between copies: so there is none here.
     """
-    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES)
+    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in IMAGES)
     if not files:
-        raise InvalidInput(
-            "SOURCE", f"{folder} has no images", hint=f"their names end in {', '.join(sorted(SUFFIXES))}"
-        )
+        raise InvalidInput("SOURCE", f"{folder} has no images", hint=f"their names end in {', '.join(sorted(IMAGES))}")
     engine = open_engine(settings)
     options = FeatureOptions(
         blocks=read_blocks(block, engine.backbone.sub_blocks),

@@ -12,11 +12,10 @@ from backbones.errors import InvalidInput
 from diffsight.cli.local import progress, read_image
 from heads.feature_pooling.blocks import resolve_blocks
 from service.engine.caches import TensorCache
+from service.jobs.sources import IMAGES
 from service.library.classifiers import Examples, FeatureOptions
 from service.library.vectors import AT_ONCE, vectors_of_images
 from service.settings.loader import Settings
-
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
 
 
 def labelled_files(folder: Path) -> list[tuple[Path, str]]:
@@ -26,7 +25,7 @@ def labelled_files(folder: Path) -> list[tuple[Path, str]]:
     """
     if not folder.is_dir():
         raise InvalidInput("FOLDER", f"there is no folder {folder}", hint="name one that has a folder for each class")
-    found = sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES and file.parent != folder)
+    found = sorted(file for file in folder.rglob("*") if file.suffix.lower() in IMAGES and file.parent != folder)
     classes = {file.parent.name for file in found}
     if len(classes) < 2:
         raise InvalidInput(

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from backbones.engine import Engine
 from backbones.errors import InvalidInput
-from heads.diffusion_classifier.answers import PosteriorAnswer, ProgressAnswer, answer_progress, posterior_fields
+from heads.diffusion_classifier.answers import PosteriorAnswer, answer_progress, posterior_fields
 from heads.diffusion_classifier.calibration import Way
 from heads.diffusion_classifier.classify import classify, classify_anytime
 from heads.diffusion_classifier.model import (
@@ -224,11 +224,6 @@ def answer_zero_shot(posterior: Posterior, model: ZeroShotModel, options: ZeroSh
     return ZeroShotResult(**posterior_fields(posterior), scheme=scheme, schedule=rounds, templates=templates)
 
 
-def progress_zero_shot(posterior: Posterior, model: ZeroShotModel, options: ZeroShotOptions) -> ProgressAnswer:
-    """The posterior as it stands."""
-    return answer_progress(posterior)
-
-
 def zero_shot_item(posterior: Posterior, model: ZeroShotModel, options: ZeroShotOptions) -> dict[str, Any]:
     """A job's posterior of one image."""
     return PosteriorAnswer(**posterior_fields(posterior)).model_dump(mode="json")
@@ -265,7 +260,7 @@ TASK = Task(
     to_answer=answer_zero_shot,
     to_text=zero_shot_line,
     to_item=zero_shot_item,
-    to_progress=progress_zero_shot,
+    to_progress=answer_progress,
     group="classify",
     exports=frozenset({"label-studio", "cvat"}),
     complete=complete_zero_shot,
