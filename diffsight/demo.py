@@ -29,7 +29,7 @@ from sklearn.preprocessing import StandardScaler
 
 from backbones.errors import DiffsightError
 from diffsight import pictures
-from diffsight.demo_scenes import found_by_example, looked_at, png, which_thing
+from diffsight.demo_scenes import Caller, found_by_example, looked_at, png, which_thing
 from training.datasets.digits import DIGIT_NAMES, Digits, held_out_digits, training_digits
 
 TEMPLATE = "a handwritten {}"
@@ -153,7 +153,7 @@ async def _conversation(
 ) -> Outcome:
     outcome = Outcome(digits.labels[chosen], np.zeros((len(files), len(DIGIT_NAMES))))
     async with httpx2.AsyncClient(base_url=address, timeout=300) as client:
-        caller = _Caller(client, outcome.times)
+        caller = Caller(client, outcome.times)
         for route in ("/health/live", "/health/ready", "/v1/models", "/openapi.json"):
             await caller.get(route)
         with Progress(console=console) as progress:
@@ -168,32 +168,7 @@ async def _conversation(
     return outcome
 
 
-class _Caller:
-    """A client that times its calls by route, and raises what the server complains of: `demo_scenes.Caller`."""
-
-    def __init__(self, client: httpx2.AsyncClient, times: dict[str, list[float]]) -> None:
-        self.client = client
-        self.times = times
-
-    async def get(self, route: str) -> None:
-        await self._call("GET", route, 200)
-
-    async def post(self, route: str, *, expect: int = 200, **arguments: Any) -> Any:
-        return (await self._call("POST", route, expect, **arguments)).json()
-
-    async def picture(self, route: str, **arguments: Any) -> bytes:
-        return (await self._call("POST", route, 200, **arguments)).content
-
-    async def _call(self, method: str, route: str, expect: int, **arguments: Any) -> httpx2.Response:
-        started = time.perf_counter()
-        response = await self.client.request(method, route, **arguments)
-        if response.status_code != expect:
-            raise DiffsightError(f"{method} {route} answered {response.status_code}: {response.text[:500]}")
-        self.times.setdefault(f"{method} {route}", []).append(time.perf_counter() - started)
-        return response
-
-
-async def _zero_shot(caller: _Caller, files: Sequence[Path], outcome: Outcome, progress: Progress) -> None:
+async def _zero_shot(caller: Caller, files: Sequence[Path], outcome: Outcome, progress: Progress) -> None:
     """Every file over HTTP, in the three forms that the route takes, several clients at once."""
     task = progress.add_task("zero-shot classification", total=len(files))
     waiting = asyncio.Queue[tuple[int, Path]]()
@@ -229,7 +204,7 @@ def _raw(labels: Sequence[str]) -> dict[str, Any]:
 
 
 async def _features(
-    caller: _Caller,
+    caller: Caller,
     digits: Digits,
     chosen: NDArray[np.int64],
     files: Sequence[Path],

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import io
 import json
+import time
 from collections import defaultdict
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
+import httpx2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from pycocotools import mask as coco_mask
 from rich.progress import Progress
 
+from backbones.errors import DiffsightError
 from training.datasets.world import WorldImages
 from training.world import vocabulary
 from training.world.vocabulary import QUESTION, QUESTION_TEMPLATE
@@ -25,14 +28,32 @@ LEAST_AREA = 700
 """Pixels that the named thing covers: of much smaller ones a backbone of 128 x 128 pixels sees a few latents."""
 
 
-class Caller(Protocol):
-    """Asks a server, timing the calls."""
+class Caller:
+    """A client that times its calls by route, and raises what the server complains of."""
+
+    def __init__(self, client: httpx2.AsyncClient, times: dict[str, list[float]]) -> None:
+        self.client = client
+        self.times = times
+
+    async def get(self, route: str) -> None:
+        """Only time the call."""
+        await self._call("GET", route, 200)
 
     async def post(self, route: str, *, expect: int = 200, **arguments: Any) -> Any:
         """The answer as JSON."""
+        return (await self._call("POST", route, expect, **arguments)).json()
 
     async def picture(self, route: str, **arguments: Any) -> bytes:
         """The answer as it came."""
+        return (await self._call("POST", route, 200, **arguments)).content
+
+    async def _call(self, method: str, route: str, expect: int, **arguments: Any) -> httpx2.Response:
+        started = time.perf_counter()
+        response = await self.client.request(method, route, **arguments)
+        if response.status_code != expect:
+            raise DiffsightError(f"{method} {route} answered {response.status_code}: {response.text[:500]}")
+        self.times.setdefault(f"{method} {route}", []).append(time.perf_counter() - started)
+        return response
 
 
 async def which_thing(caller: Caller, count: int, progress: Progress) -> tuple[int, int]:

@@ -14,10 +14,10 @@ from PIL import Image, ImageDraw, ImageFont
 from backbones.engine import DirectEngine
 from backbones.errors import InvalidInput
 from backbones.files import replacing
-from diffsight.cli.labelled_folder import examples_of
+from diffsight.cli.labelled_folder import examples_of, read_blocks
 from heads.feature_pooling.blocks import resolve_blocks
 from heads.feature_pooling.logistic import fit_logistic
-from service.library.classifiers import Examples, FeatureOptions, joined
+from service.library.classifiers import Examples, FeatureOptions, join_examples
 from service.settings.loader import Settings
 
 # Fewer than a fit tries: neighbours among them hardly differ, and a sweep fits at many places.
@@ -43,7 +43,7 @@ class Point:
 def sweep_blocks(asked: Sequence[str] | None, sub_blocks: Sequence[str]) -> tuple[str, ...]:
     """The blocks to measure, in order of depth: those asked for, else the middle and each of the decoder's."""
     if asked:
-        return resolve_blocks([int(one) if one.isdigit() else one for one in asked], sub_blocks)
+        return read_blocks(asked, sub_blocks)
     decoder = [name for name in sub_blocks if name.startswith("up_blocks.") and name.count(".") == 3]
     attended = [name for name in decoder if ".attentions." in name]
     plain = [name for name in decoder if ".resnets." in name and name.replace("resnets", "attentions") not in attended]
@@ -65,7 +65,7 @@ def measured(
     options = FeatureOptions(
         blocks=tuple(blocks), timesteps=(timestep,), pool_size=pool_size, noise_samples=1, fit="crop"
     )
-    examples, _ = joined(None, examples_of(engine, files, options, settings))
+    examples, _ = join_examples(None, examples_of(engine, files, options, settings))
     parts = _by_block(engine, files, options, examples, settings)
     points = [_point(parts, examples, (name,), options) for name in blocks]
     best = min(points, key=lambda point: point.log_loss)

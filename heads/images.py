@@ -1,9 +1,8 @@
-"""Images to the sizes that networks take, and what they say back to the original pixels. Each with its inverse."""
+"""Images to the sizes that networks take, and what they say back to the original pixels."""
 
 from __future__ import annotations
 
 import colorsys
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -14,60 +13,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from backbones.errors import InvalidInput
-
-
-@dataclass(frozen=True, slots=True)
-class Letterbox:
-    """Where an image lies in a padded picture: scaled to `inner`, its top left at `top`, `left`.
-
-    outer, inner, original: (height, width) in pixels.
-    """
-
-    outer: tuple[int, int]
-    inner: tuple[int, int]
-    original: tuple[int, int]
-    top: int
-    left: int
-
-    def undo(self, maps: Tensor) -> Tensor:
-        """Maps over the padded picture, (C, H, W) float of any resolution, as (C, h, w) over the original pixels."""
-        height, width = maps.shape[-2:]
-        if (height, width) != self.outer:
-            maps = resize_maps(maps, self.outer)
-        inside = maps[..., self.top : self.top + self.inner[0], self.left : self.left + self.inner[1]]
-        return resize_maps(inside, self.original)
-
-    def points_to_original(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Points (..., 2) float as x, y in the padded picture -> the same in the original."""
-        return (points - (self.left, self.top)) / self._scale()
-
-    def points_from_original(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Points (..., 2) float as x, y in the original -> the same in the padded picture."""
-        return points * self._scale() + (self.left, self.top)
-
-    def _scale(self) -> NDArray[np.float64]:
-        return np.array([self.inner[1] / self.original[1], self.inner[0] / self.original[0]])
-
-
-def letterbox(
-    image: NDArray[np.uint8], size: tuple[int, int], *, fill: int = 127, centred: bool = False
-) -> tuple[NDArray[np.uint8], Letterbox]:
-    """The whole image in a picture of `size`, its shape kept, the rest `fill`: at the top left, or in the middle.
-
-    image: (H, W, 3) uint8. size: (height, width). Returns (height, width, 3) uint8, and where the image lies in it.
-    """
-    check_image(image)
-    inner = fitted(image.shape[:2], size)
-    top, left = ((size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2) if centred else (0, 0)
-    picture = np.full((*size, 3), fill, dtype=np.uint8)
-    picture[top : top + inner[0], left : left + inner[1]] = resize(image, inner)
-    return picture, Letterbox(size, inner, (image.shape[0], image.shape[1]), top, left)
-
-
-def fitted(shape: tuple[int, ...], size: tuple[int, int]) -> tuple[int, int]:
-    """The largest (height, width) of a picture's shape (height, width, ...) that fits into `size`; 1 at least."""
-    scale = min(size[0] / shape[0], size[1] / shape[1])
-    return max(1, min(size[0], round(shape[0] * scale))), max(1, min(size[1], round(shape[1] * scale)))
 
 
 def resize(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:

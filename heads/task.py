@@ -10,6 +10,8 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
+from backbones.backbone import Description
+from backbones.errors import InvalidInput
 from heads.inputs import InputCounts, InputKind, Inputs
 
 H = TypeVar("H")
@@ -23,6 +25,23 @@ class Options(BaseModel):
     """The options of a task: bounds, defaults and descriptions. No image and no priority stands among them."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BackboneHead:
+    """The backbone itself as the head of a task that needs no weights of its own."""
+
+    backbone: Description
+
+    @property
+    def name(self) -> str:
+        """The backbone's name."""
+        return self.backbone.name
+
+    @property
+    def revision(self) -> str:
+        """The backbone's revision."""
+        return self.backbone.revision
 
 
 def is_none(value: object) -> bool:
@@ -78,6 +97,13 @@ def keep_options(options: O, head: Any, counts: InputCounts, limits: Limits) -> 
 def no_weights(backbone: Any) -> Path | None:
     """For tasks that ship no weights."""
     return None
+
+
+def check_rows(rows: int, limits: Limits, field: str, what: str, hint: str) -> None:
+    """Raises InvalidInput for more U-Net rows than one request may take. what: how the message begins."""
+    if rows > limits.max_rows_per_request:
+        message = f"{what} {rows:,} U-Net rows; one request takes {limits.max_rows_per_request:,}"
+        raise InvalidInput(field, message, hint=hint)
 
 
 def describe_nothing(head: Any) -> Mapping[str, Any]:

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
-from backbones.errors import DeadlinePassed, InvalidInput
+from backbones.errors import DeadlinePassed
 from heads.inputs import DecodedImage, InputCounts, Inputs
+from heads.task import check_rows
 from service.engine.session import Session
 from service.engine.shared_rows import Procedure, perceive
 from service.inputs.files import InputFiles, fetch_files
@@ -48,6 +49,18 @@ class Work:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Terms:
+    """How a request is run. usage: what it uses, filled in on the way. bulk: whether interactive requests go first.
+
+    deadline_seconds: at most the settings' own, which holds where it is None.
+    """
+
+    usage: Usage
+    bulk: bool = False
+    deadline_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Done:
     """The end of a piece of work. result: typed, in the image's own pixels. inputs: the decoded images."""
 
@@ -68,13 +81,8 @@ async def prepare(state: AppState, task: AnyTask, options: Any, counts: InputCou
     complete = await asyncio.to_thread(task.complete, options, loaded.head, counts, limits)
     if task.estimate_rows is not None:
         rows = task.estimate_rows(complete, loaded.head) * counts.images
-        if rows > limits.max_rows_per_request:
-            raise InvalidInput(
-                "options",
-                f"{counts.images} images with these options make {rows:,} U-Net rows; one request takes "
-                f"{limits.max_rows_per_request:,}",
-                hint="send fewer images, or ask for less work an image",
-            )
+        what = f"{counts.images} images with these options make"
+        check_rows(rows, limits, "options", what, "send fewer images, or ask for less work an image")
     head = loaded.head
     if task.prepare is not None:
         head = await asyncio.to_thread(task.prepare, loaded.head, complete, state.library)
@@ -85,30 +93,22 @@ async def run_task(
     state: AppState,
     work: Work,
     files: InputFiles,
-    *,
-    bulk: bool = False,
-    deadline_seconds: float | None = None,
+    terms: Terms,
     on_progress: Callable[[Any], None] | None = None,
-    usage: Usage | None = None,
 ) -> Done:
     """The result of prepared work over the files of a request. Raises what `run_procedure` and the task raise."""
 
     async def procedure(session: Session, inputs: Inputs) -> Done:
         return Done(work, await work.procedure(inputs, on_progress)(session), inputs)
 
-    return await run_procedure(
-        state, work.task.name, files, procedure, bulk=bulk, deadline_seconds=deadline_seconds, usage=usage
-    )
+    return await run_procedure(state, work.task.name, files, procedure, terms)
 
 
 async def run_together(
     state: AppState,
     parts: Sequence[Work],
     files: InputFiles,
-    *,
-    bulk: bool = False,
-    deadline_seconds: float | None = None,
-    usage: Usage | None = None,
+    terms: Terms,
 ) -> list[Done]:
     """The results of several pieces of work over one image, which is decoded once; equal rows are computed once."""
 
@@ -117,9 +117,7 @@ async def run_together(
         results = await perceive(session, procedures)
         return [Done(part, results[str(place)], inputs) for place, part in enumerate(parts)]
 
-    return await run_procedure(
-        state, "perceive", files, procedure, bulk=bulk, deadline_seconds=deadline_seconds, usage=usage
-    )
+    return await run_procedure(state, "perceive", files, procedure, terms)
 
 
 async def run_procedure(
@@ -127,26 +125,22 @@ async def run_procedure(
     label: str,
     files: InputFiles,
     procedure: Callable[[Session, Inputs], Awaitable[Result]],
-    *,
-    bulk: bool = False,
-    deadline_seconds: float | None = None,
-    usage: Usage | None = None,
+    terms: Terms,
 ) -> Result:
     """The result of `procedure` over the decoded images, with a session of its own that drops its rows at the end.
 
-    label: the metric label of its rows. deadline_seconds: at most the settings' own, which holds where it is None.
+    label: the metric label of its rows.
     Raises NotReady without a warm worker, InvalidInput for an image, and DeadlinePassed.
     """
-    limits = state.settings.limits
-    seconds = min(deadline_seconds or limits.deadline_seconds, limits.deadline_seconds)
-    usage = usage or Usage()
+    most, usage = state.settings.limits.deadline_seconds, terms.usage
+    seconds = min(terms.deadline_seconds or most, most)
     if usage.trace is not None:
         usage.trace.admitted(label, usage.labels)
 
     async def work() -> Result:
         inputs = await decode_inputs(state, files, usage)
         left = seconds - sum(usage.timings.values())
-        with state.models.worker.session(label, bulk=bulk, deadline_seconds=left) as session:
+        with state.models.worker.session(label, bulk=terms.bulk, deadline_seconds=left) as session:
             try:
                 return await procedure(watched(session, usage.trace), inputs)
             finally:

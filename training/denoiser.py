@@ -180,21 +180,13 @@ def denoiser_losses(
     def losses(draw: Draw) -> dict[str, Tensor]:
         emphasis = late if draw.step >= late_from else early
         rows = draw_batch(sets, emphasis.shares, draw, batch)
-        true = [said[int(draw.numpy.integers(len(said)))] for said in rows.captions]
-        false = _false_sentences(true, rows, draw, round(batch * emphasis.contradicted), emphasis.relation_weight)
-        shown = [
-            "" if place not in false and draw.numpy.random() < empty_prompts else text
-            for place, text in enumerate(true)
-        ]
+        shown, false = _draw_sentences(rows, draw, emphasis, empty_prompts)
         clean = rows.latents * scaling_factor
-        timesteps = ((torch.arange(batch) + torch.rand(batch, generator=draw.torch)) * (steps / batch)).long()
-        timesteps = timesteps.clamp_(max=steps - 1)[torch.randperm(batch, generator=draw.torch)]
+        timesteps = _stratified_timesteps(batch, steps, draw)
         noise = torch.randn(clean.shape, generator=draw.torch)
         noised = scheduler.add_noise(clean, noise, timesteps)
         again = torch.tensor(list(false), dtype=torch.long)
-        texts = [*shown, *false.values()]
-        different = sorted(set(texts))
-        contexts = denoiser.contexts(tokenizer, different)[[different.index(text) for text in texts]]
+        contexts = _contexts_of(denoiser, tokenizer, [*shown, *false.values()])
         every = torch.cat([torch.arange(batch), again])
         with torch.autocast("cpu", torch.bfloat16, enabled=half):
             velocity = denoiser.velocity(noised[every], timesteps[every], contexts)
@@ -207,8 +199,7 @@ def denoiser_losses(
             wrong = (squared[batch:] * weights[again]).mean(dim=(1, 2))
             lead = (wrong - errors[again]) / errors[again].detach()
             terms["contradicted"] = functional.softplus(_SHARPNESS * (_MARGIN - lead)).mean() / _SHARPNESS
-        levels = scheduler.alphas_cumprod[timesteps]
-        told = learner.supervision.losses(rows.labels, levels)
+        told = learner.supervision.losses(rows.labels, scheduler.alphas_cumprod[timesteps])
         loss = (
             terms["denoising"]
             + contradiction_weight * terms.get("contradicted", 0.0)
@@ -220,6 +211,31 @@ def denoiser_losses(
 
 
 _MARGIN, _SHARPNESS = 0.05, 40.0
+
+
+def _stratified_timesteps(count: int, steps: int, draw: Draw) -> Tensor:
+    """(B,) int64 in random order: one from each of `count` equal parts of the schedule."""
+    timesteps = ((torch.arange(count) + torch.rand(count, generator=draw.torch)) * (steps / count)).long()
+    return timesteps.clamp_(max=steps - 1)[torch.randperm(count, generator=draw.torch)]
+
+
+def _contexts_of(denoiser: Denoiser, tokenizer: CLIPTokenizer, texts: Sequence[str]) -> Tensor:
+    """The context of each text, (B, T, D); equal texts are encoded once."""
+    different = sorted(set(texts))
+    return denoiser.contexts(tokenizer, different)[[different.index(text) for text in texts]]
+
+
+def _draw_sentences(
+    rows: Batch, draw: Draw, emphasis: Emphasis, empty_prompts: float
+) -> tuple[list[str], dict[int, str]]:
+    """A true sentence for each row, some of them replaced by "", and false ones by the row that they contradict."""
+    true = [said[int(draw.numpy.integers(len(said)))] for said in rows.captions]
+    most = round(len(true) * emphasis.contradicted)
+    false = _false_sentences(true, rows, draw, most, emphasis.relation_weight)
+    shown = [
+        "" if place not in false and draw.numpy.random() < empty_prompts else text for place, text in enumerate(true)
+    ]
+    return shown, false
 
 
 def _thing_weights(labels: Labels) -> Tensor:

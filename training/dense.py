@@ -30,6 +30,7 @@ from heads.images import distinct_colours, pad_to_multiple, resize, resize_maps,
 from heads.vpd.checkpoint import FittedAs, open_head, save_fitted, tapped_channels
 from heads.vpd.depth_network import DepthNetwork
 from heads.vpd.features import Taps, find_taps, make_row, pyramid, stacked
+from heads.vpd.heads import Task
 from heads.vpd.metrics import IGNORED, IoUCounts, depth_figures, mean_figures, referring_figures, silog_loss
 from heads.vpd.referring import enlarged as referring_enlarged
 from heads.vpd.referring import read_expression
@@ -37,7 +38,7 @@ from heads.vpd.referring_network import ReferringNetwork
 from heads.vpd.segmentation import enlarged as classes_enlarged
 from heads.vpd.segmentation_network import SegmentationNetwork
 from training import checkpoints
-from training.datasets.dense_folder import DenseFolder, Sample, Task
+from training.datasets.dense_folder import DenseFolder, Sample
 from training.dense_baselines import baseline_figures, fit_baselines, save_baselines
 from training.evaluate_dense import world_figures
 

@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from backbones.loading.weight_files import write_tensors
+from heads.vpd.heads import Task
 from heads.vpd.metrics import IoUCounts, depth_figures, mean_figures, referring_figures
-from training.datasets.dense_folder import Task
 
 Baselines = Mapping[str, Tensor]
 """By name. mean: (H, W), metres, commonest class, or 1 where objects are most often. linear: (8, max(1, classes))."""

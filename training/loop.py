@@ -84,14 +84,7 @@ def fit(
         module.parameters(), lr=pace.learning_rate, betas=(0.9, 0.99), weight_decay=pace.weight_decay
     )
     average = MovingAverage(module, pace.average_decay)
-    start, seconds = 0, 0.0
-    if path.exists():
-        state = load_checkpoint(path)
-        _check_recipe(path, state["recipe"], described)
-        module.load_state_dict(state["module"])
-        optimizer.load_state_dict(state["optimizer"])
-        average.load(state["average"])
-        start, seconds = state["step"], state["seconds"]
+    start, seconds = _resume(path, described, module, optimizer, average) if path.exists() else (0, 0.0)
     log = LossLog(folder / f"{stage}.csv", start)
     end = pace.steps if stop_after is None else min(pace.steps, stop_after)
 
@@ -100,12 +93,7 @@ def fit(
     bar = tqdm(range(start, end), initial=start, total=pace.steps, desc=stage, mininterval=5.0)
     for step in bar:
         terms = losses(draw_for(seed, stage, step))
-        for group in optimizer.param_groups:
-            group["lr"] = pace.learning_rate * min(1.0, (step + 1) / pace.warm_up)
-        optimizer.zero_grad(set_to_none=True)
-        terms["loss"].backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(module.parameters(), pace.largest_gradient)
-        optimizer.step()
+        _optimise(module, optimizer, terms["loss"], pace, step)
         average.update(step)
         log.add(step, {name: float(term.detach()) for name, term in terms.items()})
         if (step + 1) % save_every == 0 or step + 1 == end:
@@ -127,6 +115,32 @@ def fit(
     if end == pace.steps:
         average.copy_to_module()
     return Fitted(max(start, end), seconds + time.monotonic() - began if end > start else seconds)
+
+
+def _resume(
+    path: Path,
+    described: Mapping[str, Any],
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    average: MovingAverage,
+) -> tuple[int, float]:
+    """Load a checkpoint into all three: the steps done and the seconds they took."""
+    state = load_checkpoint(path)
+    _check_recipe(path, state["recipe"], described)
+    module.load_state_dict(state["module"])
+    optimizer.load_state_dict(state["optimizer"])
+    average.load(state["average"])
+    return state["step"], state["seconds"]
+
+
+def _optimise(module: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor, pace: Pace, step: int) -> None:
+    """One step down the gradient of a loss, a scalar."""
+    for group in optimizer.param_groups:
+        group["lr"] = pace.learning_rate * min(1.0, (step + 1) / pace.warm_up)
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    nn.utils.clip_grad_norm_(module.parameters(), pace.largest_gradient)
+    optimizer.step()
 
 
 def load_average(path: Path, module: nn.Module) -> Fitted:

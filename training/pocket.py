@@ -67,6 +67,7 @@ def train(
     write_tokenizer(run / "tokenizer", train_merges(sentences), recipe.tokens)
     components = _components(sources, recipe, run)
     names = [source.images.name for source in sources]
+    sitting: dict[str, Any] = {"seed": recipe.seed, "stop_after": stop_after, "save_every": save_every}
 
     autoencoder = _fresh_autoencoder(recipe, components)
     pace = recipe.autoencoder_pace
@@ -76,10 +77,8 @@ def train(
         decoder_losses(autoencoder, components, sources, batch=pace.batch, noise=recipe.latent_noise),
         run,
         pace=pace,
-        seed=recipe.seed,
         recipe={"images": names, **_chosen(recipe, "image_size", "latent_channels", "autoencoder_widths")},
-        stop_after=stop_after,
-        save_every=save_every,
+        **sitting,
     )
     if fitted.steps < pace.steps:
         return
@@ -105,15 +104,13 @@ def train(
             losses,
             run,
             pace=pace,
-            seed=recipe.seed,
             recipe={
                 "images": names,
                 **{when: list(astuple(getattr(recipe, when))) for when in ("early", "late")},
                 "scaling_factor": factor,
                 **_chosen(recipe, *shaping, "contradiction_weight", "supervision", "half"),
             },
-            stop_after=stop_after,
-            save_every=save_every,
+            **sitting,
         )
 
 

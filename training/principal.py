@@ -117,16 +117,7 @@ def set_encoder(autoencoder: AutoencoderKL, components: Components) -> None:
     parts = [(row, column) for row in range(2) for column in range(2)]
     # Pixels of a 2 x 2 patch side by side: channel = part * 3 + colour.
     _set(downs[0], {(part * 3 + c, c, *at): 1.0 for part, at in enumerate(parts) for c in range(3)})
-    # Each component's share in a 4 x 4 patch, once for each place that patch may have in the 8 x 8 one.
-    shares: dict[tuple[int, ...], float] = {}
-    for place, (down, right) in enumerate(parts):
-        for at in parts:
-            for inner, (row, column) in enumerate(parts):
-                y, x = 4 * down + 2 * at[0] + row, 4 * right + 2 * at[1] + column
-                for k in range(count):
-                    for c in range(3):
-                        shares[place * count + k, inner * 3 + c, *at] = float(components.weights[k, c, y, x])
-    _set(downs[1], shares)
+    _set(downs[1], _quarter_shares(components, parts))
     # The four shares are summed, each from its own place; every signal with its opposite, groups filled with constants.
     sums: dict[tuple[int, ...], float] = {}
     offsets = -(components.weights * components.mean).sum(axis=(1, 2, 3))
@@ -151,6 +142,23 @@ def set_encoder(autoencoder: AutoencoderKL, components: Components) -> None:
     _set(encoder.conv_out, ends, np.array([0.0] * count + [_LOG_VARIANCE] * count))
     _set(autoencoder.quant_conv, {(channel, channel): 1.0 for channel in range(2 * count)})
     autoencoder.quant_conv.requires_grad_(False)
+
+
+def _quarter_shares(components: Components, parts: list[tuple[int, int]]) -> dict[tuple[int, ...], float]:
+    """Each component's share in a 4 x 4 patch, once for each place that patch may have in the 8 x 8 one.
+
+    parts: (row, column) of the pixels of a 2 x 2 patch.
+    """
+    count = len(components.weights)
+    shares: dict[tuple[int, ...], float] = {}
+    for place, (down, right) in enumerate(parts):
+        for at in parts:
+            for inner, (row, column) in enumerate(parts):
+                y, x = 4 * down + 2 * at[0] + row, 4 * right + 2 * at[1] + column
+                for k in range(count):
+                    for c in range(3):
+                        shares[place * count + k, inner * 3 + c, *at] = float(components.weights[k, c, y, x])
+    return shares
 
 
 def _signal_channel(signal: int, signals: int, a_group: int) -> int:

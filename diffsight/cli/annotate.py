@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,47 +12,54 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from backbones.errors import InvalidInput
-from diffsight.cli.options import Backbone, Config, Device, DType
+from backbones.files import write_file
+from diffsight.cli.options import check_out, with_settings
 from service.jobs.formats.export import FOLDERS, check_format, text_pieces
 from service.jobs.parameters import prepare_job, read_options, require_task
 from service.jobs.runner import Runner, pace
 from service.jobs.serving import open_store
 from service.jobs.sources import guess
 from service.jobs.store import Job, JobStore
-from service.settings.loader import load_settings
+from service.settings.loader import Settings
 from service.state import AppState, open_state
 from service.tasks import TASKS
 from service.telemetry.logging import configure_logging
 
+Source = Annotated[
+    str,
+    typer.Argument(
+        help="Folder, pattern, image, .zip, COCO .json with boxes, .txt of addresses, video, or what fsspec opens.",
+        metavar="SOURCE",
+        show_default=False,
+    ),
+]
+TaskName = Annotated[
+    str,
+    typer.Option(
+        help="pose, zero-shot, features, depth, segmentation, referring, few-shot or classifier.", metavar="NAME"
+    ),
+]
+Format = Annotated[
+    str | None,
+    typer.Option(
+        "--format",
+        help="jsonl, coco, label-studio, cvat, yolo, openpose, png. Default: by the file's suffix.",
+        metavar="NAME",
+    ),
+]
+
 _BY_SUFFIX = {".jsonl": "jsonl", ".xml": "cvat", ".json": "coco"}
 
 
+@with_settings()
 def annotate(
-    source: Annotated[
-        str,
-        typer.Argument(
-            help="Folder, pattern, image, .zip, COCO .json with boxes, .txt of addresses, video, or what fsspec opens.",
-            metavar="SOURCE",
-            show_default=False,
-        ),
-    ],
-    task: Annotated[
-        str,
-        typer.Option(
-            help="pose, zero-shot, features, depth, segmentation, referring, few-shot or classifier.", metavar="NAME"
-        ),
-    ],
+    *,
+    source: Source,
+    task: TaskName,
     out: Annotated[
         Path, typer.Option(help="File to write; of yolo, openpose and png a folder, or a .zip.", metavar="PATH")
     ],
-    form: Annotated[
-        str | None,
-        typer.Option(
-            "--format",
-            help="jsonl, coco, label-studio, cvat, yolo, openpose, png. Default: by the file's suffix.",
-            metavar="NAME",
-        ),
-    ] = None,
+    form: Format = None,
     labels: Annotated[str | None, typer.Option(help="Of zero-shot: labels, with commas.", metavar="A,B,...")] = None,
     options: Annotated[
         list[str] | None,
@@ -64,10 +69,7 @@ def annotate(
     ] = None,
     images: Annotated[str, typer.Option(help="Folder of a COCO file's images.", metavar="FOLDER")] = "",
     stride: Annotated[int, typer.Option(help="Every so many frames of a video.", min=1)] = 1,
-    backbone: Backbone = None,
-    device: Device = None,
-    dtype: DType = None,
-    config: Config = None,
+    settings: Settings,
 ) -> None:
     """
     \b
@@ -78,7 +80,6 @@ def annotate(
     it was, and nothing is done twice. An image that cannot be read is one failed item; all others are written, the
     failed ones are named on standard error, and the exit status is 2.
     """
-    settings = load_settings(config, backbone=backbone, device=device, dtype=dtype)
     pairs = [option.split("=", 1) for option in options or ()]
     if wrong := [pair for pair in pairs if len(pair) != 2]:
         raise InvalidInput("--set", f"{wrong[0][0]!r} has no value", hint="write it as NAME=VALUE")
@@ -89,8 +90,7 @@ def annotate(
     exports = require_task(state, task).exports
     read_options(require_task(state, task), texts)
     check_format(form, task, exports)
-    if not out.absolute().parent.is_dir():
-        raise InvalidInput("--out", f"there is no folder {out.parent}", hint="create it, or name another file")
+    check_out(out)
     source_of_images = guess(source if "://" in source else str(Path(source).absolute()), images=images, stride=stride)
     store = open_store(settings)
     job = asyncio.run(_run(state, store, task, texts, source_of_images.model_dump()))
@@ -131,7 +131,6 @@ async def _run(
 
 async def _watch(store: JobStore, job_id: str, running: asyncio.Task[None]) -> None:
     """A bar with rate and time left while the job runs, where a person watches."""
-
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
     console = Console(stderr=True)
     shown = sys.stderr.isatty()
@@ -146,24 +145,13 @@ async def _watch(store: JobStore, job_id: str, running: asyncio.Task[None]) -> N
 
 def _write(store: JobStore, job: Job, form: str, out: Path) -> None:
     """The results in their form, each file whole; of many files, each by itself, or a zip."""
-
     try:
         if form in FOLDERS and out.suffix != ".zip":
             for path, text in FOLDERS[form](job, lambda: store.records(job.id)):
                 file = out / path
                 file.parent.mkdir(parents=True, exist_ok=True)
-                _replace(file, iter([text if isinstance(text, bytes) else text.encode()]))
+                write_file(file, text if isinstance(text, bytes) else text.encode())
         else:
-            _replace(out, text_pieces(form, job, lambda: store.records(job.id)))
+            write_file(out, text_pieces(form, job, lambda: store.records(job.id)))
     except OSError as error:
         raise InvalidInput("--out", f"{out} can not be written: {error.strerror}", hint="name another file") from error
-
-
-def _replace(file: Path, pieces: Iterator[bytes]) -> None:
-    beside = file.with_name(f".{file.name}.{os.getpid()}.part")
-    try:
-        with beside.open("wb") as opened:
-            opened.writelines(pieces)
-        beside.replace(file)
-    finally:
-        beside.unlink(missing_ok=True)

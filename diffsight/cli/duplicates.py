@@ -12,18 +12,20 @@ import typer
 from backbones.engine import complete
 from backbones.errors import InvalidInput
 from diffsight.cli.fit_classifier import Blocks
-from diffsight.cli.labelled_folder import SUFFIXES
+from diffsight.cli.labelled_folder import read_blocks
 from diffsight.cli.local import open_engine, progress, read_image
-from diffsight.cli.options import AsJson, Backbone, Config, Device, DType
-from heads.feature_pooling.blocks import resolve_blocks
+from diffsight.cli.options import AsJson, with_settings
 from service.engine.caches import TensorCache
+from service.jobs.sources import IMAGES
 from service.library.classifiers import FeatureOptions
 from service.library.duplicates import Copy, StoredVectors, duplicate_groups, read_vectors
 from service.library.vectors import AT_ONCE, vectors_of_images
-from service.settings.loader import Settings, load_settings
+from service.settings.loader import Settings
 
 
+@with_settings()
 def duplicates(
+    *,
     source: Annotated[
         Path,
         typer.Argument(
@@ -40,10 +42,7 @@ def duplicates(
     ] = "auto",
     block: Blocks = None,
     timestep: Annotated[int, typer.Option(help="Folder: noise level that the network is told.")] = 100,
-    backbone: Backbone = None,
-    device: Device = None,
-    dtype: DType = None,
-    config: Config = None,
+    settings: Settings,
     as_json: AsJson = False,
 ) -> None:
     """
@@ -54,8 +53,6 @@ def duplicates(
     Groups of images that are alike: re-encoded, resized, a little changed. Vectors of a folder are made without noise.
     With --json one JSON array of groups. It deletes nothing.
     """
-    settings = load_settings(config, backbone=backbone, device=device, dtype=dtype)
-
     stored = vectors_of_folder(source, settings, block, timestep) if source.is_dir() else read_vectors(source)
     found = duplicate_groups(stored, similarity, index)
     if as_json:
@@ -70,16 +67,12 @@ def vectors_of_folder(folder: Path, settings: Settings, block: list[str] | None,
 
     The noise of a vector is seeded by its picture's pixels, which differ between copies: so there is none here.
     """
-    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES)
+    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in IMAGES)
     if not files:
-        raise InvalidInput(
-            "SOURCE", f"{folder} has no images", hint=f"their names end in {', '.join(sorted(SUFFIXES))}"
-        )
+        raise InvalidInput("SOURCE", f"{folder} has no images", hint=f"their names end in {', '.join(sorted(IMAGES))}")
     engine = open_engine(settings)
-
-    asked = [int(one) if one.isdigit() else one for one in block] if block else None
     options = FeatureOptions(
-        blocks=resolve_blocks(asked, engine.backbone.sub_blocks),
+        blocks=read_blocks(block, engine.backbone.sub_blocks),
         timesteps=(timestep,),
         pool_size=1,
         noise_samples=0,

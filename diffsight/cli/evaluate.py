@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import typer
-
-from diffsight.cli.lazy_group import lazy_group
+from diffsight.cli.lazy_group import command_group
 
 COMMANDS = {
     "few-shot": ("diffsight.cli.evaluate_few_shot:few_shot", "mIoU of segmentation by examples."),
@@ -14,14 +12,6 @@ COMMANDS = {
     "referring": ("diffsight.cli.evaluate_dense:referring", "RefCOCO, RefCOCO+ or RefCOCOg, or a world."),
 }
 
-evaluate = typer.Typer(
-    cls=lazy_group(COMMANDS),
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    help="\b\ndiffsight evaluate pose val.json --images val\n\nMeasure a head on a local data set.",
+evaluate = command_group(
+    COMMANDS, "\b\ndiffsight evaluate pose val.json --images val\n\nMeasure a head on a local data set."
 )
-
-
-@evaluate.callback()
-def _evaluate() -> None:
-    """One command a head."""

@@ -12,9 +12,9 @@ import typer
 from backbones.engine import DirectEngine
 from backbones.errors import InvalidInput
 from diffsight.cli.local import open_engine, open_head
-from diffsight.cli.options import AsJson, Backbone, Config, Device, DType
+from diffsight.cli.options import AsJson, with_settings
 from heads.vpd.heads import Task
-from service.settings.loader import load_settings
+from service.settings.loader import Settings
 from service.tasks import TASKS, find_task
 from training.datasets.dense_folder import DenseFolder
 from training.datasets.public_dense import ade_samples, nyu_samples, refcoco_samples
@@ -28,16 +28,15 @@ HeadFile = Annotated[
 Most = Annotated[int, typer.Option(help="Samples to measure at most; 0 for all.", min=0)]
 
 
+@with_settings()
 def depth(
     folder: Folder,
+    *,
     layout: Annotated[Literal["nyu", "world"], typer.Option(help="How the folder is laid out.")] = "nyu",
     protocol: Annotated[Literal["fast", "published"], typer.Option(help="One pass, or windows and mirrors.")] = "fast",
     most: Most = 0,
     head: HeadFile = None,
-    backbone: Backbone = None,
-    device: Device = None,
-    dtype: DType = None,
-    config: Config = None,
+    settings: Settings,
     as_json: AsJson = False,
 ) -> None:
     """
@@ -46,25 +45,23 @@ def depth(
 
     The published depth figures, in the Eigen crop.
     """
-    engine, chosen = _open("depth", head, config, backbone=backbone, device=device, dtype=dtype)
-
+    engine, chosen = _open("depth", head, settings)
     samples = nyu_samples(folder) if layout == "nyu" else _world(folder, "depth")
     figures = evaluate_depth(engine, chosen, _first(samples, most), protocol=protocol, eigen=layout == "nyu")
     _print_figures(figures, as_json)
 
 
+@with_settings()
 def segmentation(
     folder: Folder,
+    *,
     layout: Annotated[Literal["ade20k", "world"], typer.Option(help="How the folder is laid out.")] = "ade20k",
     protocol: Annotated[
         Literal["fast", "slide", "multiscale"], typer.Option(help="One pass, windows, or five scales of them.")
     ] = "slide",
     most: Most = 0,
     head: HeadFile = None,
-    backbone: Backbone = None,
-    device: Device = None,
-    dtype: DType = None,
-    config: Config = None,
+    settings: Settings,
     as_json: AsJson = False,
 ) -> None:
     """
@@ -73,15 +70,16 @@ def segmentation(
 
     mIoU as mmsegmentation counts it.
     """
-    engine, chosen = _open("segmentation", head, config, backbone=backbone, device=device, dtype=dtype)
-
+    engine, chosen = _open("segmentation", head, settings)
     samples = ade_samples(folder) if layout == "ade20k" else _world(folder, "segmentation")
     figures = evaluate_segmentation(engine, chosen, _first(samples, most), protocol=protocol)
     _print_figures(figures, as_json)
 
 
+@with_settings()
 def referring(
     folder: Folder,
+    *,
     images: Annotated[
         Path | None, typer.Option(help="Folder of COCO's train2014; unset for a world.", show_default=False)
     ] = None,
@@ -89,10 +87,7 @@ def referring(
     split: Annotated[str, typer.Option(help="val, testA, testB or test.")] = "val",
     most: Most = 0,
     head: HeadFile = None,
-    backbone: Backbone = None,
-    device: Device = None,
-    dtype: DType = None,
-    config: Config = None,
+    settings: Settings,
     as_json: AsJson = False,
 ) -> None:
     """
@@ -101,8 +96,7 @@ def referring(
 
     oIoU, mean IoU and precisions. The pickle of references is read with plain values only.
     """
-    engine, chosen = _open("referring", head, config, backbone=backbone, device=device, dtype=dtype)
-
+    engine, chosen = _open("referring", head, settings)
     samples = (
         _world(folder, "referring")
         if images is None
@@ -111,9 +105,8 @@ def referring(
     _print_figures(evaluate_referring(engine, chosen, _first(samples, most)), as_json)
 
 
-def _open(name: str, weights: str | None, config: Path | None, **options: str | None) -> tuple[DirectEngine, Any]:
+def _open(name: Task, weights: str | None, settings: Settings) -> tuple[DirectEngine, Any]:
     """The settings' backbone, and the head of a task over it."""
-    settings = load_settings(config, **options)
     engine = open_engine(settings)
     task = find_task(TASKS, name)
     assert task is not None
@@ -121,12 +114,10 @@ def _open(name: str, weights: str | None, config: Path | None, **options: str | 
 
 
 def _world(folder: Path, task: Task) -> Any:
-
     return world_samples(DenseFolder(folder, task))
 
 
 def _first(samples: Any, most: int) -> Any:
-
     return islice(samples, most) if most else samples
 
 

@@ -10,11 +10,11 @@ import typer
 
 from backbones.engine import complete
 from diffsight.cli.local import open_engine, open_head, progress
-from diffsight.cli.options import AsJson, Backbone, Config, Device, DType
+from diffsight.cli.options import AsJson, with_settings
 from heads.diffews.episodes import Episode
 from heads.diffews.evaluate import EpisodeResult, run_episodes, scores_of
 from service.library.few_shot import TASK
-from service.settings.loader import load_settings
+from service.settings.loader import Settings
 from training.few_shot_benchmarks import open_fold
 
 Weights = Annotated[
@@ -23,7 +23,9 @@ Weights = Annotated[
 ]
 
 
+@with_settings()
 def few_shot(
+    *,
     root: Annotated[Path, typer.Argument(help="Folder that holds VOC2012, COCO2014 or LVIS.", metavar="FOLDER")],
     benchmark: Annotated[Literal["pascal", "coco", "lvis"], typer.Option(help="PASCAL-5i, COCO-20i or LVIS-92i.")],
     fold: Annotated[int, typer.Option(help="From 0; figures are given for each, and as their mean.", min=0)] = 0,
@@ -31,10 +33,7 @@ def few_shot(
     episodes: Annotated[int | None, typer.Option(help="Default: the protocol's 1000, for LVIS 2300.", min=1)] = None,
     sampling: Annotated[bool, typer.Option("--sampling", help="Draw supports down to one's size.")] = False,
     weights: Weights = None,
-    backbone: Backbone = None,
-    device: Device = None,
-    dtype: DType = None,
-    config: Config = None,
+    settings: Settings,
     as_json: AsJson = False,
 ) -> None:
     """
@@ -43,8 +42,6 @@ def few_shot(
 
     The published episodes, from seed 0, scored at the network's own size with the relative threshold 0.25.
     """
-    settings = load_settings(config, backbone=backbone, device=device, dtype=dtype)
-
     opened = open_fold(benchmark, root, fold, shots, episodes=episodes)
     engine = open_engine(settings)
 

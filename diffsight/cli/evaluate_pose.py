@@ -8,17 +8,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
+from backbones.engine import DirectEngine
 from backbones.errors import InvalidInput
-from backbones.files import write_file
-from diffsight.cli.fit_pose import Annotations, ImagesFolder, step_bar
-from diffsight.cli.local import open_engine, open_head
+from diffsight.cli.fit_pose import Annotations, ImagesFolder
+from diffsight.cli.local import open_engine, open_head, print_table, step_bar, write_out
 from diffsight.cli.options import AsJson, Backbone, Config, Device
 from heads.sdpose.metrics import Prediction
 from heads.sdpose.persons import Person
-from heads.sdpose.pose import TASK
+from heads.sdpose.pose import TASK, PoseHead
 from service.settings.loader import load_settings
 from training.pose_data import PoseData, read_detections, read_pose_data
 from training.pose_evaluation import detect_persons, evaluated, point_errors, predict_persons, share_found
@@ -26,6 +24,17 @@ from training.pose_evaluation import detect_persons, evaluated, point_errors, pr
 Checkpoint = Annotated[
     str | None,
     typer.Option(help="Folder of SDPose, a name of `diffsight models list`, or what `diffsight fit pose` wrote."),
+]
+Detections = Annotated[Path | None, typer.Option(help="COCO detection file whose boxes are looked at.", metavar="FILE")]
+Results = Annotated[
+    Path | None, typer.Option(help="Write COCO's result file here.", metavar="FILE", show_default=False)
+]
+DTypes = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="float32, bfloat16 or float16. Repeated: one column each, with what moves against the first.",
+        metavar="NAME",
+    ),
 ]
 DetectorName = Annotated[
     str | None, typer.Option("--detector", help="Object-detection model of transformers, or an .onnx file.")
@@ -36,9 +45,7 @@ def pose(
     annotations: Annotations,
     images: ImagesFolder,
     checkpoint: Checkpoint = None,
-    detections: Annotated[
-        Path | None, typer.Option(help="COCO detection file whose boxes are looked at.", metavar="FILE")
-    ] = None,
+    detections: Detections = None,
     detector: DetectorName = None,
     crop: Annotated[
         Literal["affine", "stretch"], typer.Option(help="The published evaluation's crop, or the demo's.")
@@ -47,16 +54,8 @@ def pose(
         bool, typer.Option("--flip-test/--no-flip-test", help="Look at mirrored persons too, as published figures do.")
     ] = True,
     most: Annotated[int | None, typer.Option(help="Only the first so many images.", min=1)] = None,
-    results: Annotated[
-        Path | None, typer.Option(help="Write COCO's result file here.", metavar="FILE", show_default=False)
-    ] = None,
-    dtype: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="float32, bfloat16 or float16. Repeated: one column each, with what moves against the first.",
-            metavar="NAME",
-        ),
-    ] = None,
+    results: Results = None,
+    dtype: DTypes = None,
     backbone: Backbone = None,
     device: Device = None,
     config: Config = None,
@@ -72,9 +71,8 @@ def pose(
     """
     if detections is not None and detector is not None:
         raise InvalidInput("--detector", "beside --detections", hint="give one of them")
-
     data = read_pose_data(annotations, images)
-    image_ids = [int(one["id"]) for one in data.content["images"]][:most]
+    image_ids = [int(image["id"]) for image in data.content["images"]][:most]
     columns: dict[str, dict[str, float]] = {}
     first: list[Prediction] | None = None
     names: list[str | None] = [*dtype] if dtype else [None]
@@ -84,61 +82,59 @@ def pose(
             settings = settings.model_copy(update={"pose": settings.pose.model_copy(update={"detector": detector})})
         engine = open_engine(settings)
         head = open_head(settings, engine, TASK, checkpoint)
-        network = head.model
-
-        if network.skeleton.names != data.skeleton.names:
-            raise InvalidInput(
-                "annotations",
-                f"its {len(data.skeleton)} keypoints are not the network's {len(network.skeleton)}",
-                hint="give annotations of the same points",
-            )
-        persons: Sequence[Person] = data.persons
-        if detections is not None:
-            persons = read_detections(detections)
-        elif detector is not None:
-            threshold = settings.pose.detector_threshold
-            assert head.finder is not None  # one that is named opens, or says why not
-            persons = detect_persons(engine, head.finder.find, data, threshold)
-        chosen = set(image_ids)
-        persons = [one for one in persons if one.image_id in chosen]
-        with step_bar("images", len({one.image_id for one in persons})) as advance:
+        persons = _persons(engine, head, data, detections, settings.pose.detector_threshold if detector else None)
+        chosen = [person for person in persons if person.image_id in set(image_ids)]
+        with step_bar("images", len({person.image_id for person in chosen})) as advance:
             predictions = predict_persons(
-                engine, network, data, persons, crop=crop, flip_test=flip_test, on_image=advance
+                engine, head.model, data, chosen, crop=crop, flip_test=flip_test, on_image=advance
             )
-        figures, rows = evaluated(data, predictions, image_ids)
-        column = {
-            key if part == "keypoints" else f"{part} {key}": value
-            for part, ten in figures.items()
-            for key, value in ten.items()
-        }
-        if detections is None and detector is None:
-            column["PCK 0.1"] = share_found(data, {one.id: one.points for one in predictions})["all"]
+        column, rows = _measure(data, predictions, image_ids, annotated=detections is None and detector is None)
         if first is not None:
             column |= {f"px moved, {key}": value for key, value in point_errors(predictions, first).items()}
         first = first or predictions
         columns[name or settings.dtype] = column
         if results is not None and len(columns) == 1:
-            _write_results(results, rows)
+            write_out(results, json.dumps(rows).encode(), "--results", "name another")
     if as_json:
         typer.echo(json.dumps(columns))
-    else:
-        _print_columns(columns, data, len(image_ids))
+        return
+    keys = dict.fromkeys(key for column in columns.values() for key in column)
+    table = [(key, *(f"{column[key]:.4f}" if key in column else "" for column in columns.values())) for key in keys]
+    print_table((f"{len(image_ids)} images, {len(data.skeleton)} keypoints", *columns), table)
 
 
-def _write_results(file: Path, rows: list[dict[str, Any]]) -> None:
-    """Write the result file. Raises InvalidInput if it cannot be written."""
-    try:
-        write_file(file, json.dumps(rows).encode())
-    except OSError as error:
-        raise InvalidInput("--results", f"{file} can not be written: {error.strerror}", hint="name another") from error
+def _persons(
+    engine: DirectEngine, head: PoseHead, data: PoseData, detections: Path | None, threshold: float | None
+) -> Sequence[Person]:
+    """Boxes of a file of detections, of the detector above the threshold, or else the annotated ones.
+
+    Raises InvalidInput where the data set's keypoints are not the network's.
+    """
+    skeleton = head.model.skeleton
+    if skeleton.names != data.skeleton.names:
+        raise InvalidInput(
+            "annotations",
+            f"its {len(data.skeleton)} keypoints are not the network's {len(skeleton)}",
+            hint="give annotations of the same points",
+        )
+    if detections is not None:
+        return read_detections(detections)
+    if threshold is None:
+        return data.persons
+    assert head.finder is not None  # one that is named opens, or says why not
+    return detect_persons(engine, head.finder.find, data, threshold)
 
 
-def _print_columns(columns: dict[str, dict[str, float]], data: PoseData, images: int) -> None:
-
-    table = Table(box=None, pad_edge=False)
-    table.add_column(f"{images} images, {len(data.skeleton)} keypoints")
-    for name in columns:
-        table.add_column(name, justify="right")
-    for key in dict.fromkeys(key for column in columns.values() for key in column):
-        table.add_row(key, *(f"{column[key]:.4f}" if key in column else "" for column in columns.values()))
-    Console(highlight=False, markup=False).print(table)
+def _measure(
+    data: PoseData, predictions: list[Prediction], image_ids: list[int], *, annotated: bool
+) -> tuple[dict[str, float], list[dict[str, Any]]]:
+    """The figures by name, and the rows of COCO's result file. annotated: whether the boxes are the data set's own."""
+    figures, rows = evaluated(data, predictions, image_ids)
+    column = {
+        key if part == "keypoints" else f"{part} {key}": value
+        for part, ten in figures.items()
+        for key, value in ten.items()
+    }
+    if annotated:
+        column["PCK 0.1"] = share_found(data, {person.id: person.points for person in predictions})["all"]
+    return column, rows

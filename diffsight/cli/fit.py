@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import typer
-
-from diffsight.cli.lazy_group import lazy_group
+from diffsight.cli.lazy_group import command_group
 
 COMMANDS = {
     "few-shot": ("diffsight.cli.fit_few_shot:few_shot", "A U-Net for segmentation by examples."),
@@ -16,14 +14,6 @@ COMMANDS = {
     "referring": ("diffsight.cli.fit_dense:referring", "Masks of expressions, from referring.json."),
 }
 
-fit = typer.Typer(
-    cls=lazy_group(COMMANDS),
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    help="\b\ndiffsight fit pose train.json --images train --out mypose\n\nFit a head to your own labelled data.",
+fit = command_group(
+    COMMANDS, "\b\ndiffsight fit pose train.json --images train --out mypose\n\nFit a head to your own labelled data."
 )
-
-
-@fit.callback()
-def _fit() -> None:
-    """One command a head."""

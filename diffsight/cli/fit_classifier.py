@@ -8,29 +8,31 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from backbones.engine import complete
-from backbones.errors import InvalidInput
-from backbones.files import write_file
-from diffsight.cli.labelled_folder import examples_of, labelled_files
-from diffsight.cli.local import open_engine
-from diffsight.cli.options import AsJson, Backbone, Config, Device, DType
+from diffsight.cli.labelled_folder import examples_of, labelled_files, read_blocks
+from diffsight.cli.local import open_engine, print_table, write_out
+from diffsight.cli.options import AsJson, LabelledFolder, check_out, with_settings
 from diffsight.pictures import confusion
-from heads.feature_pooling.blocks import resolve_blocks
-from service.library.classifiers import About, FeatureOptions, as_tensors, fitted, joined, released_head
-from service.library.store import packed
-from service.settings.loader import load_settings
+from service.library.classifiers import About, FeatureOptions, as_tensors, fit_classifier, join_examples, released_head
+from service.library.store import pack
+from service.settings.loader import Settings
 
 Blocks = Annotated[
     list[str] | None, typer.Option(help="Number from 1 or diffusers name; may be repeated.", metavar="BLOCK")
 ]
 Timesteps = Annotated[list[int] | None, typer.Option(help="Noise level; may be repeated. Default: 100.")]
+Head = Annotated[
+    Literal["logistic", "linear", "mlp", "attention", "fusion"],
+    typer.Option(help="logistic, or a released head trained as published, for many images."),
+]
+Hidden = Annotated[list[int] | None, typer.Option(help="mlp: width of a hidden layer; may be repeated.")]
 
 
+@with_settings()
 def classifier(
-    folder: Annotated[Path, typer.Argument(help="Folder with one folder of images a class.", show_default=False)],
+    *,
+    folder: LabelledFolder,
     out: Annotated[Path, typer.Option(help="File to write, .safetensors.", metavar="FILE")],
     name: Annotated[str, typer.Option(help="A name for people. Default: the folder's.")] = "",
     block: Blocks = None,
@@ -40,11 +42,8 @@ def classifier(
     crop: Annotated[
         Literal["crop", "pad", "squash"], typer.Option("--fit", help="How images are made square.")
     ] = "crop",
-    head: Annotated[
-        Literal["logistic", "linear", "mlp", "attention", "fusion"],
-        typer.Option(help="logistic, or a released head trained as published, for many images."),
-    ] = "logistic",
-    hidden: Annotated[list[int] | None, typer.Option(help="mlp: width of a hidden layer; may be repeated.")] = None,
+    head: Head = "logistic",
+    hidden: Hidden = None,
     width: Annotated[int, typer.Option(help="attention, fusion: width of a token.", min=1, max=4096)] = 1024,
     attention_heads: Annotated[int, typer.Option(help="attention, fusion: heads.", min=1, max=64)] = 8,
     depth: Annotated[int, typer.Option(help="attention, fusion: transformer blocks.", min=1, max=16)] = 2,
@@ -52,10 +51,7 @@ def classifier(
     confusion: Annotated[
         Path | None, typer.Option(help="Picture of who is taken for whom.", metavar="PNG", show_default=False)
     ] = None,
-    backbone: Backbone = None,
-    device: Device = None,
-    dtype: DType = None,
-    config: Config = None,
+    settings: Settings,
     as_json: AsJson = False,
 ) -> None:
     """
@@ -66,42 +62,30 @@ def classifier(
     Fit a classifier to FOLDER/cat/1.jpg, FOLDER/dog/2.jpg, ... Its figures are of images that were held out in turn.
     A server takes the file at POST /v1/classifiers/import.
     """
-
     files = labelled_files(folder)
-    settings = load_settings(config, backbone=backbone, device=device, dtype=dtype)
-    if not out.parent.is_dir():
-        raise InvalidInput("--out", f"there is no folder {out.parent}", hint="create it, or name another file")
+    check_out(out)
     engine = open_engine(settings)
-
     options = FeatureOptions(
-        blocks=resolve_blocks(
-            [int(one) if one.isdigit() else one for one in block] if block else None, engine.backbone.sub_blocks
-        ),
+        blocks=read_blocks(block, engine.backbone.sub_blocks),
         timesteps=tuple(timestep or (100,)),
         pool_size=pool_size,
         noise_samples=noise_samples,
         fit=crop,
     )
-    sizes = {
-        "hidden": tuple(hidden or (2048,)),
-        "width": width,
-        "attention_heads": attention_heads,
-        "depth": depth,
-        "epochs": epochs,
-    }
-    released = complete(released_head(engine, head, sizes, options))
-    examples, duplicates = joined(None, examples_of(engine, files, options, settings))
-    made = fitted(examples, options, engine.backbone, name=name or folder.resolve().name, head=released)
-    write(out, packed(made.about.model_dump(mode="json"), as_tensors(made)))
+    sizes = {"hidden": tuple(hidden or (2048,)), "width": width, "attention_heads": attention_heads, "depth": depth}
+    released = complete(released_head(engine, head, {**sizes, "epochs": epochs}, options))
+    examples, duplicates = join_examples(None, examples_of(engine, files, options, settings))
+    name = name or folder.resolve().name
+    fitted = fit_classifier(examples, options, engine.backbone, name=name, head=released)
+    write_out(out, pack(fitted.about.model_dump(mode="json"), as_tensors(fitted)))
     if confusion is not None:
-        draw_confusion(confusion, made.about)
+        draw_confusion(confusion, fitted.about)
     if as_json:
-        typer.echo(json.dumps(summary(out, made.about, duplicates), ensure_ascii=False))
-        return
-    print_classes(made.about)
-    if duplicates:
-        typer.echo(f"{duplicates} images stand there twice and count once")
-    typer.echo(f"wrote {out}")
+        typer.echo(json.dumps(summary(out, fitted.about, duplicates), ensure_ascii=False))
+    else:
+        print_classes(fitted.about)
+        again = f"{duplicates} images stand there twice and count once\n" if duplicates else ""
+        typer.echo(f"{again}wrote {out}")
 
 
 def summary(out: Path, about: About, duplicates: int) -> dict[str, Any]:
@@ -112,13 +96,9 @@ def summary(out: Path, about: About, duplicates: int) -> dict[str, Any]:
 
 def print_classes(about: About) -> None:
     """A table of the classes, and the accuracy below."""
-
-    table = Table(box=None, pad_edge=False)
-    for column in ("class", "images", "recall"):
-        table.add_column(column, justify="left" if column == "class" else "right")
-    for label, images, recall in zip(about.classes, about.images, about.recall, strict=True):
-        table.add_row(label, str(images), "" if recall is None else f"{recall:.1%}")
-    Console(highlight=False, markup=False).print(table)
+    triples = zip(about.classes, about.images, about.recall, strict=True)
+    rows = [(label, str(images), "" if recall is None else f"{recall:.1%}") for label, images, recall in triples]
+    print_table(("class", "images", "recall"), rows)
     if about.accuracy is None:
         typer.echo("no class has two images, so nothing is known of how well it answers")
     else:
@@ -127,15 +107,6 @@ def print_classes(about: About) -> None:
 
 def draw_confusion(file: Path, about: About) -> None:
     """A picture of the confusion matrix."""
-
     counts = np.array(about.confusion)
     truth, answers = (np.repeat(places.ravel(), counts.ravel()) for places in np.indices(counts.shape))
     confusion(file, truth, answers, about.classes)
-
-
-def write(file: Path, data: bytes) -> None:
-    """Write the file. Raises InvalidInput if it cannot be written."""
-    try:
-        write_file(file, data)
-    except OSError as error:
-        raise InvalidInput("--out", f"{file} can not be written: {error.strerror}", hint="name another file") from error

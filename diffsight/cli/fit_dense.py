@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from backbones.errors import InvalidInput
-from diffsight.cli.options import AsJson, Backbone, Config, Device, DType
+from diffsight.cli.options import AsJson, with_settings
 from heads.vpd.heads import Task
 from service.models.loading import open_model
-from service.settings.loader import Settings, load_settings
+from service.settings.loader import Settings
 from training.dense import DenseRecipe, fit_dense
 
 Folder = Annotated[
@@ -29,104 +30,65 @@ Size = Annotated[int, typer.Option(help="Side at which images are looked at; 0 i
 Batch = Annotated[int, typer.Option(help="Examples of one step.", min=2)]
 
 
-def depth(
-    folder: Folder,
-    out: Out,
-    held_out: Measured = None,
-    epochs: Epochs = 12,
-    examples: Examples = 0,
-    width: Width = 64,
-    size: Size = 0,
-    batch: Batch = 32,
-    backbone: Backbone = None,
-    device: Device = None,
-    dtype: DType = None,
-    config: Config = None,
-    as_json: AsJson = False,
-) -> None:
+def fit_command(task: Task, help_text: str) -> Callable[..., None]:
+    """The command that fits the head of one task."""
+
+    def command(
+        folder: Folder,
+        out: Out,
+        *,
+        held_out: Measured = None,
+        epochs: Epochs = 12,
+        examples: Examples = 0,
+        width: Width = 64,
+        size: Size = 0,
+        batch: Batch = 32,
+        settings: Settings,
+        as_json: AsJson = False,
+    ) -> None:
+        if width % 16:
+            raise InvalidInput("--width", f"{width}", hint="give a multiple of 16")
+        recipe = DenseRecipe(epochs=epochs, width=width, size=size, batch=batch)
+        figures = fit_dense(open_model(settings), task, folder, out, recipe, most=examples, measured=held_out)
+        written = out / f"{task}.safetensors"
+        if as_json:
+            typer.echo(json.dumps({"head": str(written), "figures": figures}))
+            return
+        for name, value in figures.items():
+            typer.echo(f"{name:<28} {value:.4g}")
+        typer.echo(f"wrote {written}; serve it: DIFFSIGHT_HEADS__{task.upper()}={written} diffsight serve")
+
+    command.__doc__ = help_text
+    return with_settings()(command)
+
+
+depth = fit_command(
+    "depth",
     """
     \b
     diffsight fit depth runs/world/training --out runs/heads
     DIFFSIGHT_HEADS__DEPTH=runs/heads/depth.safetensors diffsight serve
 
     Fit a depth head. Stopped at any time, the same command goes on where it was.
-    """
-    settings = load_settings(config, backbone=backbone, device=device, dtype=dtype)
-    _fit("depth", folder, out, held_out, epochs, examples, width, size, batch, as_json, settings)
+    """,
+)
 
-
-def segmentation(
-    folder: Folder,
-    out: Out,
-    held_out: Measured = None,
-    epochs: Epochs = 12,
-    examples: Examples = 0,
-    width: Width = 64,
-    size: Size = 0,
-    batch: Batch = 32,
-    backbone: Backbone = None,
-    device: Device = None,
-    dtype: DType = None,
-    config: Config = None,
-    as_json: AsJson = False,
-) -> None:
+segmentation = fit_command(
+    "segmentation",
     """
     \b
     diffsight fit segmentation runs/world/training --out runs/heads
 
     Fit a segmentation head. Classes are named in instances.json. Stopped at any time, it goes on where it was.
-    """
-    settings = load_settings(config, backbone=backbone, device=device, dtype=dtype)
-    _fit("segmentation", folder, out, held_out, epochs, examples, width, size, batch, as_json, settings)
+    """,
+)
 
-
-def referring(
-    folder: Folder,
-    out: Out,
-    held_out: Measured = None,
-    epochs: Epochs = 12,
-    examples: Examples = 0,
-    width: Width = 64,
-    size: Size = 0,
-    batch: Batch = 32,
-    backbone: Backbone = None,
-    device: Device = None,
-    dtype: DType = None,
-    config: Config = None,
-    as_json: AsJson = False,
-) -> None:
+referring = fit_command(
+    "referring",
     """
     \b
     diffsight fit referring runs/world/training --out runs/heads
 
     Fit a referring head. Stopped at any time, the same command goes on where it was.
-    """
-    settings = load_settings(config, backbone=backbone, device=device, dtype=dtype)
-    _fit("referring", folder, out, held_out, epochs, examples, width, size, batch, as_json, settings)
-
-
-def _fit(
-    task: Task,
-    folder: Path,
-    out: Path,
-    held_out: Path | None,
-    epochs: int,
-    examples: int,
-    width: int,
-    size: int,
-    batch: int,
-    as_json: bool,
-    settings: Settings,
-) -> None:
-    if width % 16:
-        raise InvalidInput("--width", f"{width}", hint="give a multiple of 16")
-
-    recipe = DenseRecipe(epochs=epochs, width=width, size=size, batch=batch)
-    figures = fit_dense(open_model(settings), task, folder, out, recipe, most=examples, measured=held_out)
-    written = out / f"{task}.safetensors"
-    if as_json:
-        typer.echo(json.dumps({"head": str(written), "figures": figures}))
-        return
-    for name, value in figures.items():
-        typer.echo(f"{name:<28} {value:.4g}")
-    typer.echo(f"wrote {written}; serve it: DIFFSIGHT_HEADS__{task.upper()}={written} diffsight serve")
+    """,
+)

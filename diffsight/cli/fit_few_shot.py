@@ -14,13 +14,20 @@ from rich.progress import Progress
 from backbones.errors import InvalidInput
 from backbones.stable_diffusion import StableDiffusion
 from diffsight.cli.local import open_engine
-from diffsight.cli.options import AsJson, Backbone, Config, Device
+from diffsight.cli.options import AsJson, with_settings
 from heads.diffews.preprocess import input_size
-from service.settings.loader import load_settings
+from service.settings.loader import Settings
 from training.few_shot import FewShotRecipe, check_folder_for_few_shot, fine_tune, read_labelled_folder, save_few_shot
 
+Parts = Annotated[
+    list[str] | None,
+    typer.Option(help="Part of the names of the parameters that learn, such as attn1; repeat it. Default: all."),
+]
 
+
+@with_settings(without=("dtype",))
 def few_shot(
+    *,
     images: Annotated[Path, typer.Argument(help="Folder of images.", metavar="IMAGES", show_default=False)],
     masks: Annotated[
         Path,
@@ -32,16 +39,11 @@ def few_shot(
     batch: Annotated[int, typer.Option(help="Episodes a step.", min=1)] = 4,
     shots: Annotated[int, typer.Option(help="Most supports of an episode.", min=1)] = 2,
     learning_rate: Annotated[float, typer.Option(help="At the start; it falls to nothing.", min=1e-9)] = 1e-5,
-    part: Annotated[
-        list[str] | None,
-        typer.Option(help="Part of the names of the parameters that learn, such as attn1; repeat it. Default: all."),
-    ] = None,
+    part: Parts = None,
     examples: Annotated[int, typer.Option(help="Images to use at most; 0 for all.", min=0)] = 0,
     half: Annotated[bool, typer.Option("--half", help="Write float16: half the size.")] = False,
     seed: Annotated[int, typer.Option(help="Of the episodes.")] = 0,
-    backbone: Backbone = None,
-    device: Device = None,
-    config: Config = None,
+    settings: Settings,
     as_json: AsJson = False,
 ) -> None:
     """
@@ -52,20 +54,20 @@ def few_shot(
     --part the file holds those parts alone and goes with this backbone. Serve it with
     DIFFSIGHT_FEW_SHOT__WEIGHTS=myfewshot.
     """
-    settings = load_settings(config, backbone=backbone, device=device)
     for folder in (images, masks):
         if not folder.is_dir():
             raise InvalidInput(str(folder), "there is no such folder", hint="give IMAGES and MASKS")
 
     check_folder_for_few_shot(out)
-    found = read_labelled_folder(images, masks, examples)
-    pairs = {key: one for key, one in found.items() if key not in (hold_out or ())}
+    classes = read_labelled_folder(images, masks, examples)
+    pairs = {key: files for key, files in classes.items() if key not in (hold_out or ())}
     if not pairs:
         raise InvalidInput("--hold-out", "no class is left to learn from", hint="hold out fewer")
     engine = open_engine(settings)
     model = engine.model
     assert isinstance(model, StableDiffusion)
     recipe = FewShotRecipe(steps, batch, shots, learning_rate, parts=tuple(part or ()), seed=seed)
+    size = settings.few_shot.image_size or input_size(engine.backbone)
     losses: list[float] = []
     with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True) as bar:
         task = bar.add_task("fine-tuning", total=steps)
@@ -74,7 +76,6 @@ def few_shot(
             losses.append(loss)
             bar.update(task, completed=step + 1, description=f"fine-tuning, loss {loss:.4f}")
 
-        size = settings.few_shot.image_size or input_size(engine.backbone)
         variant = fine_tune(model, pairs, recipe, size=size, tell=tell)
     save_few_shot(variant, model, out, recipe.parts, half=half)
     tenth = max(1, len(losses) // 10)

@@ -3,62 +3,61 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from backbones.engine import DirectEngine
 from backbones.errors import InvalidInput
 from backbones.stable_diffusion import StableDiffusion
-from diffsight.cli.local import open_engine
-from diffsight.cli.options import AsJson, Backbone, Config, Device
+from diffsight.cli.local import open_engine, step_bar
+from diffsight.cli.options import AsJson, with_settings
 from heads.sdpose.checkpoint import check_folder_for_fitted, save_fitted
-from service.settings.loader import load_settings
+from heads.sdpose.estimation import PoseModel
+from service.settings.loader import Settings
 from training.pose import PoseRecipe, default_size, fit_pose, mean_pose, mean_pose_points
-from training.pose_data import read_pose_data
+from training.pose_data import PoseData, read_pose_data
 from training.pose_evaluation import evaluated, predict_persons, share_found
 
 Annotations = Annotated[Path, typer.Argument(help="COCO keypoint file.", metavar="ANNOTATIONS", show_default=False)]
 ImagesFolder = Annotated[Path, typer.Option("--images", help="Folder of the images it names.", metavar="FOLDER")]
+HeldOut = Annotated[
+    Path | None, typer.Option(help="COCO keypoint file to measure on afterwards.", metavar="ANNOTATIONS")
+]
+HeldOutImages = Annotated[Path | None, typer.Option(help="Folder of its images; default: the same.", metavar="FOLDER")]
+Features = Annotated[
+    list[str] | None,
+    typer.Option(help="Module whose output is read; may be repeated. Default: the decoder's last two blocks."),
+]
+Parts = Annotated[
+    list[str] | None,
+    typer.Option(help="Part of the names of U-Net parameters that learn; may be repeated. Default: all."),
+]
 
 
+@with_settings(without=("dtype",))
 def pose(
+    *,
     annotations: Annotations,
     images: ImagesFolder,
     out: Annotated[Path, typer.Option(help="Folder to write the head to.", metavar="FOLDER")],
-    held_out: Annotated[
-        Path | None, typer.Option(help="COCO keypoint file to measure on afterwards.", metavar="ANNOTATIONS")
-    ] = None,
-    held_out_images: Annotated[
-        Path | None, typer.Option(help="Folder of its images; default: the same.", metavar="FOLDER")
-    ] = None,
+    held_out: HeldOut = None,
+    held_out_images: HeldOutImages = None,
     steps: Annotated[int, typer.Option(help="Steps of the optimiser.", min=1)] = 2000,
     batch: Annotated[int, typer.Option(help="Persons a step.", min=1)] = 16,
     learning_rate: Annotated[float, typer.Option(help="Highest learning rate.", min=1e-8)] = 5e-4,
-    feature: Annotated[
-        list[str] | None,
-        typer.Option(help="Module whose output is read; may be repeated. Default: the decoder's last two blocks."),
-    ] = None,
+    feature: Features = None,
     timestep: Annotated[int, typer.Option(help="Of the clean latents.", min=0)] = 50,
     width: Annotated[int | None, typer.Option(help="Of crops; default: three quarters of the height.", min=16)] = None,
     height: Annotated[int | None, typer.Option(help="Of crops; default: the backbone's.", min=16)] = None,
     unet_learning_rate: Annotated[
         float, typer.Option(help="Above 0 the U-Net is fine-tuned too, in-painting beside; SDPose has 3e-5.", min=0)
     ] = 0.0,
-    part: Annotated[
-        list[str] | None,
-        typer.Option(help="Part of the names of U-Net parameters that learn; may be repeated. Default: all."),
-    ] = None,
+    part: Parts = None,
     half: Annotated[bool, typer.Option("--half", help="Write weights as float16.")] = False,
     seed: Annotated[int, typer.Option(help="Of everything drawn.")] = 0,
-    backbone: Backbone = None,
-    device: Device = None,
-    config: Config = None,
+    settings: Settings,
     as_json: AsJson = False,
 ) -> None:
     """
@@ -69,8 +68,6 @@ def pose(
     The backbone stays as it is; --unet-learning-rate fine-tunes a copy of its U-Net as well.
     Serve it with DIFFSIGHT_POSE__CHECKPOINT=mypose.
     """
-    settings = load_settings(config, backbone=backbone, device=device)
-
     check_folder_for_fitted(out)
     data = read_pose_data(annotations, images)
     measured = None if held_out is None else read_pose_data(held_out, held_out_images or images)
@@ -79,7 +76,6 @@ def pose(
             "--held-out", "its keypoints are not those of the training data", hint="give one of the same"
         )
     engine = open_engine(settings)
-
     size = default_size(engine.backbone)
     recipe = PoseRecipe(
         steps=steps,
@@ -92,51 +88,48 @@ def pose(
         parts=tuple(part or ()),
         seed=seed,
     )
-    typer.echo(f"{len(data.persons)} persons, {len(data.skeleton)} keypoints, crops {recipe.size}", err=True)
-    losses: list[float] = []
-    with step_bar("steps", steps) as advance:
-
-        def told_step(step: int, loss: float) -> None:
-            losses.append(loss)
-            advance()
-
-        model = fit_pose(engine, data, recipe, told_step)
-    told: dict[str, Any] = {
-        "persons": len(data.persons),
-        "steps": steps,
-        "batch": batch,
-        "learning_rate": learning_rate,
-        "unet_learning_rate": unet_learning_rate,
-        "parts": part or [],
-        "seed": seed,
-        "mean_pose": mean_pose(data).round(5).tolist(),
-        "loss": sum(losses[-50:]) / len(losses[-50:]),
-    }
-    if measured is not None:
-        told["held_out"] = _measured(engine, model, data, measured)
-    assert isinstance(engine.model, StableDiffusion)
-    save_fitted(out, model, engine.model, told, half=half)
+    facts = fit_and_save(engine, data, recipe, measured, out, half=half)
     if as_json:
-        typer.echo(json.dumps({"out": str(out), **told}))
+        typer.echo(json.dumps({"out": str(out), **facts}))
         return
-    for name, value in told.get("held_out", {}).items():
+    for name, value in facts.get("held_out", {}).items():
         typer.echo(f"{name}: {value:.4f}")
     typer.echo(f"wrote {out}: serve it with DIFFSIGHT_POSE__CHECKPOINT={out}")
 
 
-@contextmanager
-def step_bar(what: str, total: int) -> Iterator[Callable[[], None]]:
-    """A progress bar on standard error, where a person watches; what it yields is called once a step."""
+def fit_and_save(
+    engine: DirectEngine, data: PoseData, recipe: PoseRecipe, measured: PoseData | None, out: Path, *, half: bool
+) -> dict[str, Any]:
+    """Fit a head behind a progress bar and write it. Returns what its file tells of the fit, JSON values."""
+    typer.echo(f"{len(data.persons)} persons, {len(data.skeleton)} keypoints, crops {recipe.size}", err=True)
+    losses: list[float] = []
+    with step_bar("steps", recipe.steps) as advance:
 
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
-        task = progress.add_task(what, total=total)
-        yield lambda: progress.advance(task)
+        def keep_loss(step: int, loss: float) -> None:
+            losses.append(loss)
+            advance()
+
+        model = fit_pose(engine, data, recipe, keep_loss)
+    facts: dict[str, Any] = {
+        "persons": len(data.persons),
+        "steps": recipe.steps,
+        "batch": recipe.batch,
+        "learning_rate": recipe.learning_rate,
+        "unet_learning_rate": recipe.unet_learning_rate,
+        "parts": list(recipe.parts),
+        "seed": recipe.seed,
+        "mean_pose": mean_pose(data).round(5).tolist(),
+        "loss": sum(losses[-50:]) / len(losses[-50:]),
+    }
+    if measured is not None:
+        facts["held_out"] = _measure(engine, model, data, measured)
+    assert isinstance(engine.model, StableDiffusion)
+    save_fitted(out, model, engine.model, facts, half=half)
+    return facts
 
 
-def _measured(engine: Any, model: Any, data: Any, measured: Any) -> dict[str, float]:
+def _measure(engine: DirectEngine, model: PoseModel, data: PoseData, measured: PoseData) -> dict[str, float]:
     """PCK and AP on the held-out persons, beside the mean pose of the training data."""
-
     predictions = predict_persons(engine, model, measured, measured.persons)
     figures, _ = evaluated(measured, predictions)
     baseline = mean_pose_points(mean_pose(data), measured.persons)

@@ -9,24 +9,22 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from backbones.engine import DirectEngine, complete
-from backbones.errors import InvalidInput
-from diffsight.cli.fit_classifier import write
 from diffsight.cli.labelled_folder import labelled_files
-from diffsight.cli.local import open_engine, progress, read_image
-from diffsight.cli.options import AsJson, Backbone, Config, Device, DType
+from diffsight.cli.local import open_engine, print_table, progress, read_image, write_out
+from diffsight.cli.options import AsJson, check_out, with_settings
 from heads.diffusion_classifier.calibration import Calibration, fit_way
 from heads.diffusion_classifier.model import ZeroShotModel, open_zero_shot
 from heads.diffusion_classifier.zero_shot import ZeroShotOptions, describe_way, run_zero_shot
 from heads.inputs import Inputs
 from heads.results import Posterior
-from service.settings.loader import Settings, load_settings
+from service.settings.loader import Settings
 
 
+@with_settings()
 def zero_shot(
+    *,
     folder: Annotated[
         Path, typer.Argument(help="Folder with one folder of images a label, named as the label.", show_default=False)
     ],
@@ -43,10 +41,7 @@ def zero_shot(
     ] = "mean",
     schedule: Annotated[Literal["default", "published"], typer.Option(help="Schedule: how much work.")] = "default",
     loss: Annotated[Literal["l2", "l1", "huber"], typer.Option(help="How the noise error is measured.")] = "l2",
-    backbone: Backbone = None,
-    device: Device = None,
-    dtype: DType = None,
-    config: Config = None,
+    settings: Settings,
     as_json: AsJson = False,
 ) -> None:
     """
@@ -57,49 +52,56 @@ def zero_shot(
     Classify FOLDER/cat/1.jpg, FOLDER/dog/2.jpg, ... by the names of the folders, and find the temperature at which the
     probabilities fit the truth. It holds for answers reached in the same way: scheme, confidence or schedule, and loss.
     """
-
     files = labelled_files(folder)
-    settings = load_settings(config, backbone=backbone, device=device, dtype=dtype)
-    if not out.parent.is_dir():
-        raise InvalidInput("--out", f"there is no folder {out.parent}", hint="create it, or name another file")
+    check_out(out)
     engine = open_engine(settings, classes=True)
-
     model = open_zero_shot(engine.model, template=settings.zero_shot_template)
-    labels = sorted({label for _, label in files})
     common: dict[str, Any] = {
-        "labels": labels, "templates": template or list(model.templates), "loss": loss, "temperature": 1.0,
-    }  # fmt: skip
+        "labels": sorted({label for _, label in files}),
+        "templates": template or list(model.templates),
+        "loss": loss,
+        "temperature": 1.0,
+    }
     ways = []
     if scheme != "race":
         ways.append(ZeroShotOptions(scheme="schedule", schedule=schedule, **common))
     if scheme != "schedule":
         ways.append(ZeroShotOptions(scheme="race", confidence=confidence, combine=combine, **common))
+    calibration = calibrate(engine, model, settings, files, ways)
+    write_out(out, (calibration.model_dump_json(indent=1) + "\n").encode())
+    if as_json:
+        typer.echo(calibration.model_dump_json())
+        return
+    print_fits(calibration)
+    typer.echo(f"wrote {out}")
+
+
+def calibrate(
+    engine: DirectEngine,
+    model: ZeroShotModel,
+    settings: Settings,
+    files: Sequence[tuple[Path, str]],
+    ways: Sequence[ZeroShotOptions],
+) -> Calibration:
+    """The temperature of each way, fitted to the files with their labels. Raises InvalidInput for unreadable ones."""
+    labels = ways[0].labels
     truth = np.array([labels.index(label) for _, label in files], dtype=np.int64)
-    posteriors = classify_files(engine, model, settings, files, ways)
-    made = Calibration(
+    fits = []
+    for options, posteriors in zip(
+        ways, zip(*classify_files(engine, model, settings, files, ways), strict=True), strict=True
+    ):
+        if (way := describe_way(options)) is not None:
+            logits = np.array([posterior.logits for posterior in posteriors])
+            fits.append(fit_way(way, logits, truth, float(np.mean([posterior.rows for posterior in posteriors]))))
+    return Calibration(
         created=datetime.now(UTC),
         backbone=engine.backbone.name,
         revision=engine.backbone.revision,
         labels=tuple(labels),
         templates=tuple(ways[0].templates or ()),
         images=len(files),
-        fits=tuple(
-            fit_way(
-                way,
-                np.array([posterior.logits for posterior in of_way]),
-                truth,
-                float(np.mean([posterior.rows for posterior in of_way])),
-            )
-            for options, of_way in zip(ways, zip(*posteriors, strict=True), strict=True)
-            if (way := describe_way(options)) is not None
-        ),
+        fits=tuple(fits),
     )
-    write(out, (made.model_dump_json(indent=1) + "\n").encode())
-    if as_json:
-        typer.echo(made.model_dump_json())
-        return
-    print_fits(made)
-    typer.echo(f"wrote {out}")
 
 
 def classify_files(
@@ -119,19 +121,15 @@ def classify_files(
 
 def print_fits(made: Calibration) -> None:
     """A table: what probabilities claimed before and after, and how often answers were right."""
-
-    table = Table(box=None, pad_edge=False)
-    for name in ("answers of", "temperature", "right", "claimed", "claimed at 1", "rows"):
-        table.add_column(name, justify="left" if name == "answers of" else "right", no_wrap=True)
-    for fit in made.fits:
-        way = fit.way
-        name = f"race at {way.confidence:g}" if way.scheme == "race" else f"schedule {way.schedule}"
-        table.add_row(
-            name,
+    rows = [
+        (
+            f"race at {fit.way.confidence:g}" if fit.way.scheme == "race" else f"schedule {fit.way.schedule}",
             f"{fit.temperature:.3g}",
             f"{fit.accuracy:.1%}",
             f"{fit.claimed:.1%}",
             f"{fit.claimed_before:.1%}",
             f"{fit.rows:,.0f}",
         )
-    Console(highlight=False, markup=False).print(table)
+        for fit in made.fits
+    ]
+    print_table(("answers of", "temperature", "right", "claimed", "claimed at 1", "rows"), rows, no_wrap=True)

@@ -44,7 +44,6 @@ def create(
     Make a key and print it. It is shown this once: only a hash of it is kept. Limits that are not given are the
     server's settings.
     """
-
     path = load_settings(config).access.keys_path()
     key, text = create_key(
         path,
@@ -69,7 +68,6 @@ def list_keys(config: Config = None, as_json: AsJson = False) -> None:
 
     List all keys that were made, with their limits and whether they are valid. Secrets are nowhere to be listed.
     """
-
     path = load_settings(config).access.keys_path()
     listed = [shown(key) for key in read_keys(path)]
     if as_json:
@@ -100,7 +98,6 @@ def revoke(
 
     Make a key invalid, at once. It stays in the list; a server whose last key was revoked answers nobody.
     """
-
     key = revoke_key(load_settings(config).access.keys_path(), name_or_id, now=datetime.now(UTC))
     typer.echo(f"diffsight: revoked {key.id} ({key.name})")
 

@@ -8,12 +8,12 @@ from pathlib import Path
 from backbones.engine import DirectEngine, complete
 from backbones.errors import InvalidInput
 from diffsight.cli.local import progress, read_image
+from heads.feature_pooling.blocks import resolve_blocks
 from service.engine.caches import TensorCache
+from service.jobs.sources import IMAGES
 from service.library.classifiers import Examples, FeatureOptions
 from service.library.vectors import AT_ONCE, join_vectors, vectors_of_images
 from service.settings.loader import Settings
-
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
 
 
 def labelled_files(folder: Path) -> list[tuple[Path, str]]:
@@ -23,7 +23,7 @@ def labelled_files(folder: Path) -> list[tuple[Path, str]]:
     """
     if not folder.is_dir():
         raise InvalidInput("FOLDER", f"there is no folder {folder}", hint="name one that has a folder for each class")
-    found = sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES and file.parent != folder)
+    found = sorted(file for file in folder.rglob("*") if file.suffix.lower() in IMAGES and file.parent != folder)
     classes = {file.parent.name for file in found}
     if len(classes) < 2:
         raise InvalidInput(
@@ -32,6 +32,11 @@ def labelled_files(folder: Path) -> list[tuple[Path, str]]:
             hint="put images into one folder a class: FOLDER/cat/1.jpg, FOLDER/dog/2.jpg",
         )
     return [(file, file.parent.name) for file in found]
+
+
+def read_blocks(blocks: Sequence[str] | None, sub_blocks: Sequence[str]) -> tuple[str, ...]:
+    """The blocks that a command line names by numbers or diffusers names; without any, those that suit most images."""
+    return resolve_blocks([int(one) if one.isdigit() else one for one in blocks] if blocks else None, sub_blocks)
 
 
 def examples_of(

@@ -30,6 +30,13 @@ def lazy_group(commands: Mapping[str, tuple[str, str]]) -> type[TyperGroup]:
     return LazyGroup
 
 
+def command_group(commands: Mapping[str, tuple[str, str]], help_text: str) -> typer.Typer:
+    """A group below a command, such as `diffsight fit`, whose commands are as in `lazy_group`."""
+    group = typer.Typer(cls=lazy_group(commands), no_args_is_help=True, rich_markup_mode=None, help=help_text)
+    group.callback()(lambda: None)
+    return group
+
+
 def load_command(name: str, place: str, help_line: str) -> Any:
     """The command at "module:attribute", which is a function or a group of typer's."""
     module, _, attribute = place.partition(":")

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 from rich.console import Console
-from rich.progress import track
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn, track
+from rich.table import Table
 
 from backbones.engine import DirectEngine
 from backbones.errors import InvalidInput
+from backbones.files import write_file
 from heads.inputs import DecodedImage
 from heads.task import Task
 from service.inputs.images import decode_image
@@ -27,7 +30,6 @@ def open_engine(settings: Settings, *, classes: bool = False) -> DirectEngine:
 
     classes: whether a network with classes instead of text will do. Raises InvalidInput for one that will not.
     """
-
     model = open_served(settings) if classes else open_model(settings)
     return DirectEngine(model, max_rows=settings.engine.max_batch_rows)
 
@@ -37,7 +39,6 @@ def open_head(settings: Settings, engine: DirectEngine, task: Task[Any, Any, Any
 
     Raises ModelNotFound where there is none.
     """
-
     tasks = (*(other for other in TASKS if other.name != task.name), task)
     named = {} if weights is None else {task.name: weights}
     return OpenHeads(settings, engine.model, tasks, named).require(task)
@@ -45,7 +46,6 @@ def open_head(settings: Settings, engine: DirectEngine, task: Task[Any, Any, Any
 
 def read_image(path: Path, settings: Settings) -> DecodedImage:
     """The image in a file. Raises InvalidInput for one that cannot be read or decoded."""
-
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -59,5 +59,31 @@ def progress(items: Sequence[Item]) -> Iterable[Item]:
     """The items, behind a progress bar on standard error where a person watches more than one."""
     if len(items) < 2 or not sys.stderr.isatty():
         return items
-
     return track(items, "images", console=Console(stderr=True), transient=True)
+
+
+@contextmanager
+def step_bar(what: str, total: int) -> Iterator[Callable[[], None]]:
+    """A progress bar on standard error, where a person watches; what it yields is called once a step."""
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda: bar.advance(task)
+
+
+def write_out(file: Path, data: bytes, option: str = "--out", hint: str = "name another file") -> None:
+    """Write the file that an option names. Raises InvalidInput, about the option, if it cannot be written."""
+    try:
+        write_file(file, data)
+    except OSError as error:
+        raise InvalidInput(option, f"{file} can not be written: {error.strerror}", hint=hint) from error
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, no_wrap: bool = False) -> None:
+    """A table on standard output: names in its first column, figures on the right of the others."""
+    table = Table(box=None, pad_edge=False)
+    for place, column in enumerate(columns):
+        table.add_column(column, justify="right" if place else "left", no_wrap=no_wrap)
+    for row in rows:
+        table.add_row(*row)
+    Console(highlight=False, markup=False).print(table)

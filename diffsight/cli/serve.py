@@ -65,7 +65,6 @@ def listen(settings: Settings) -> socket.socket:
 
 def run(settings: Settings, listening: socket.socket, address: str) -> BaseException | None:
     """Serve until a signal; returns why the backbone could not be opened, or None."""
-
     configure_logging(settings.log_level)
     failures: list[BaseException] = []
 

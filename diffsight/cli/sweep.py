@@ -10,9 +10,9 @@ import typer
 
 from diffsight.cli.labelled_folder import labelled_files
 from diffsight.cli.local import open_engine, progress
-from diffsight.cli.options import AsJson, Backbone, Config, Device, DType
+from diffsight.cli.options import AsJson, LabelledFolder, with_settings
 from diffsight.sweep import draw, measured, recommended, sweep_blocks
-from service.settings.loader import load_settings
+from service.settings.loader import Settings
 
 sweep = typer.Typer(
     no_args_is_help=True,
@@ -28,8 +28,10 @@ def _sweeps() -> None:
 
 
 @sweep.command("features", short_help="Block, timestep and pooling for a classifier.")
+@with_settings()
 def features(
-    folder: Annotated[Path, typer.Argument(help="Folder with one folder of images a class.", show_default=False)],
+    folder: LabelledFolder,
+    *,
     out: Annotated[Path, typer.Option(help="Picture to write.", metavar="PNG")] = Path("sweep.png"),
     block: Annotated[
         list[str] | None,
@@ -39,10 +41,7 @@ def features(
         list[int] | None, typer.Option(help="Noise level; repeat it. Default: 20, 50, 100 and 200.")
     ] = None,
     pool_size: Annotated[list[int] | None, typer.Option(help="Cells a side; repeat it. Default: 1 and 2.")] = None,
-    backbone: Backbone = None,
-    device: Device = None,
-    dtype: DType = None,
-    config: Config = None,
+    settings: Settings,
     as_json: AsJson = False,
 ) -> None:
     """
@@ -52,11 +51,8 @@ def features(
     Fit a classifier at every block, timestep and pooling, and tell which is best on images held out in turn, alone and
     with other blocks of the same pass. A pass an image, timestep and pooling; blocks cost nothing more.
     """
-
     files = labelled_files(folder)
-    settings = load_settings(config, backbone=backbone, device=device, dtype=dtype)
     engine = open_engine(settings)
-
     names = sweep_blocks(block, engine.backbone.sub_blocks)
     sizes = [(step, size) for size in pool_size or (1, 2) for step in timestep or (20, 50, 100, 200)]
     points = [point for step, size in progress(sizes) for point in measured(engine, files, names, step, size, settings)]

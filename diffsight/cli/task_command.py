@@ -18,7 +18,7 @@ from backbones.engine import DirectEngine, complete
 from backbones.errors import InvalidInput
 from backbones.files import write_file
 from diffsight.cli.local import open_engine, open_head, progress, read_image
-from diffsight.cli.options import AsJson, Backbone, Config, Device, DType
+from diffsight.cli.options import SETTINGS_OPTIONS, AsJson, keyword_option, set_parameters
 from heads.inputs import DecodedImage, InputCounts, Inputs
 from heads.task import CommaSeparated
 from service.inputs.request_body import fields_of
@@ -96,11 +96,11 @@ def make_command(task: AnyTask) -> Callable[..., None]:
 
     images = Annotated[list[Path], typer.Argument(help="Image files.", metavar="IMAGE", show_default=False)]
     shown = [
-        _parameter("support", Annotated[list[Path], typer.Option(help="Image that shows it; repeat it.")], ()),
-        _parameter("mask", Annotated[list[Path], typer.Option(help="Its mask, object white; one a support.")], ()),
+        keyword_option("support", Annotated[list[Path], typer.Option(help="Image that shows it; repeat it.")], ()),
+        keyword_option("mask", Annotated[list[Path], typer.Option(help="Its mask, object white; one a support.")], ()),
     ]
     written = [
-        _parameter(
+        keyword_option(
             f"form_{name}",
             Annotated[
                 Path | None,
@@ -114,21 +114,15 @@ def make_command(task: AnyTask) -> Callable[..., None]:
         str | None, typer.Option(help="The task's weights: a path, or a name of `diffsight models list`.")
     ]
     parameters = [
-        _parameter("images", images),
+        keyword_option("images", images),
         *(shown if supports else ()),
         *flags.values(),
         *written,
-        _parameter("weights", weights, None),
-        _parameter("backbone", Backbone, None),
-        _parameter("device", Device, None),
-        _parameter("dtype", DType, None),
-        _parameter("config", Config, None),
-        _parameter("as_json", AsJson, False),
+        keyword_option("weights", weights, None),
+        *(keyword_option(name, option, None) for name, option in SETTINGS_OPTIONS.items()),
+        keyword_option("as_json", AsJson, False),
     ]
-    # typer reads both: the signature for defaults, the annotations for types.
-    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    command.__annotations__ = {one.name: one.annotation for one in parameters}
-    return command
+    return set_parameters(command, parameters)
 
 
 def run_command(
@@ -274,7 +268,9 @@ def _option_parameters(task: AnyTask) -> dict[str, inspect.Parameter]:
         singular = f"--{_dashed(_singular(name))}"
         if CommaSeparated in field.metadata or any(isinstance(mark, CommaSeparated) for mark in field.metadata):
             option = typer.Option(*flags, help=f"{_describe(field)} With commas between.", metavar="A,B,...")
-            parameters[f"{name}{_IN_ONE}"] = _parameter(f"option_{name}_in_one", Annotated[str | None, option], None)
+            parameters[f"{name}{_IN_ONE}"] = keyword_option(
+                f"option_{name}_in_one", Annotated[str | None, option], None
+            )
             flags, field = [singular], FieldInfo(description="One of them, which may hold a comma; repeat it.")
         elif repeated and _singular(name) not in fields:
             flags = list(dict.fromkeys([*flags, singular]))
@@ -285,7 +281,7 @@ def _option_parameters(task: AnyTask) -> dict[str, inspect.Parameter]:
         metavar = "TEXT" if repeated else None
         option = typer.Option(*flags, help=_describe(field), show_default=False, metavar=metavar)
         annotation = Annotated[kind | None, option]  # type: ignore[valid-type]
-        parameters[name] = _parameter(f"option_{name}", annotation, default)
+        parameters[name] = keyword_option(f"option_{name}", annotation, default)
     return parameters
 
 
@@ -324,10 +320,6 @@ def _describe(field: FieldInfo) -> str:
         return text
     default = field.get_default()
     return f"{text} Default: {', '.join(map(str, default)) if isinstance(default, list) else default}."
-
-
-def _parameter(name: str, annotation: Any, default: Any = inspect.Parameter.empty) -> inspect.Parameter:
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
 
 
 def _dashed(name: str) -> str:

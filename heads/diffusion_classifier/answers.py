@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field
@@ -67,16 +68,13 @@ def posterior_fields(posterior: Posterior) -> dict[str, Any]:
         "calibrated": posterior.calibrated,
         "confidence": posterior.confidence,
         "tied": list(posterior.tied),
-        "dropped": [
-            DroppedAnswer(label=label.label, by=label.by, units=label.units, rows=label.rows)
-            for label in posterior.dropped
-        ],
+        "dropped": [DroppedAnswer(**asdict(label)) for label in posterior.dropped],
         "stopped": posterior.stopped,
         "rows": posterior.rows,
     }
 
 
-def answer_progress(posterior: Posterior) -> ProgressAnswer:
+def answer_progress(posterior: Posterior, head: object = None, options: object = None) -> ProgressAnswer:
     """A posterior as it stands while the work goes on."""
     fields = posterior_fields(posterior)
     return ProgressAnswer(**{name: fields[name] for name in ProgressAnswer.model_fields})

@@ -8,12 +8,12 @@ from pydantic import BaseModel, Field, StringConstraints
 
 from backbones.backbone import Backbone
 from backbones.engine import Engine
-from backbones.errors import InvalidInput, ModelNotFound
+from backbones.errors import ModelNotFound
 from heads.diffusion_classifier.matching import match, matching_rows, verdicts
 from heads.diffusion_classifier.model import Loss, ZeroShotModel, open_zero_shot
 from heads.inputs import InputCounts, Inputs
 from heads.results import Matching
-from heads.task import Limits, Options, Task
+from heads.task import Limits, Options, Task, check_rows
 
 Caption = Annotated[str, StringConstraints(min_length=1, max_length=1000)]
 
@@ -64,13 +64,8 @@ async def run_match(
 
 def complete_match(options: MatchOptions, model: ZeroShotModel, counts: InputCounts, limits: Limits) -> MatchOptions:
     """The options as they are. Raises InvalidInput for more rows than the limits allow."""
-    rows = match_rows(options, model) * counts.images
-    if rows > limits.max_rows_per_request:
-        raise InvalidInput(
-            "interval",
-            f"needs {rows:,} U-Net rows; one request takes {limits.max_rows_per_request:,}",
-            hint="send a larger interval, or fewer captions or images",
-        )
+    hint = "send a larger interval, or fewer captions or images"
+    check_rows(match_rows(options, model) * counts.images, limits, "interval", "needs", hint)
     return options
 
 

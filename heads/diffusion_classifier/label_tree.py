@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
 from backbones.engine import Engine
 from heads.diffusion_classifier import tree_descent
 from heads.diffusion_classifier.answers import PosteriorAnswer, posterior_fields
-from heads.diffusion_classifier.model import BudgetText, Loss, Template, ZeroShotModel, open_zero_shot
+from heads.diffusion_classifier.model import BudgetChoice, Loss, Temperature, Templates, ZeroShotModel, open_zero_shot
 from heads.diffusion_classifier.tree_descent import classify_tree, parse_tree
 from heads.inputs import InputCounts, Inputs
 from heads.results import LabelPath
@@ -24,10 +24,8 @@ class LabelTreeOptions(Options):
         description='Labels by what is below them: `{"animal": ["cat", "dog"], "vehicle": {"boat": ["ferry"]}}`. A '
         "list holds labels and such objects."
     )
-    templates: list[Template] | None = Field(
+    templates: Templates | None = Field(
         default=None,
-        min_length=1,
-        max_length=100,
         description="Prompts with {} for the label. Unset: the server's own.",
     )
     confidence: float = Field(
@@ -37,7 +35,7 @@ class LabelTreeOptions(Options):
         description="About the probability that the way is the one that evaluating all siblings on all timesteps "
         "leads. What may be wrong is shared out among the levels.",
     )
-    budget: Annotated[int, Field(ge=1, le=1_000_000_000)] | BudgetText | None = Field(
+    budget: BudgetChoice | None = Field(
         default=None,
         description="Of all levels together: a number of U-Net rows, or a time such as `250 ms`. Where it is spent the "
         "way ends, `complete` or not.",
@@ -47,8 +45,8 @@ class LabelTreeOptions(Options):
         description="With several templates: race labels by the mean over their prompts, or prompts by themselves.",
     )
     loss: Loss = Field(default="l2", description="How the error of the predicted noise is measured.")
-    temperature: float | None = Field(
-        default=None, ge=1e-6, le=1_000_000, description="What logits are divided by. Unset: the server's own."
+    temperature: Temperature | None = Field(
+        default=None, description="What logits are divided by. Unset: the server's own."
     )
 
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import StringConstraints
+from pydantic import Field, StringConstraints
 
-from backbones.backbone import Backbone, Description
+from backbones.backbone import Backbone
 from backbones.errors import InvalidInput
 from heads.diffusion_classifier.anytime import Budget, parse_budget
 from heads.diffusion_classifier.calibration import Calibration, Way, open_calibration
-from heads.task import Limits
+from heads.task import BackboneHead, Limits
 
 DEFAULT_TEMPLATE = "a photo of a {}."
 
@@ -22,32 +22,24 @@ Template = Annotated[str, StringConstraints(pattern=r"^[^{}]*\{\}[^{}]*$", max_l
 BudgetText = Annotated[
     str, StringConstraints(pattern=r"^ *[0-9]+(\.[0-9]+)? *(rows|ms|milliseconds|s)? *$", max_length=40)
 ]
+Templates = Annotated[list[Template], Field(min_length=1, max_length=100)]
+BudgetChoice = Annotated[int, Field(ge=1, le=1_000_000_000)] | BudgetText
+Temperature = Annotated[float, Field(ge=1e-6, le=1_000_000)]
 Loss = Literal["l2", "l1", "huber"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ZeroShotModel:
+class ZeroShotModel(BackboneHead):
     """A backbone that classifies without training.
 
     templates: prompts of requests that give none. temperature: of posteriors that no fitted one holds for.
     calibration: temperatures fitted to labelled images. max_rows: U-Net rows that one race may take.
     """
 
-    backbone: Description
     templates: tuple[str, ...] = (DEFAULT_TEMPLATE,)
     temperature: float = 1.0
     calibration: Calibration | None = None
     max_rows: int | None = None
-
-    @property
-    def name(self) -> str:
-        """The backbone's name."""
-        return self.backbone.name
-
-    @property
-    def revision(self) -> str:
-        """The backbone's revision."""
-        return self.backbone.revision
 
     def choose_temperature(self, way: Way | None, temperature: float | None) -> tuple[float, bool]:
         """The temperature of answers reached in this way, and whether it is the fitted one.

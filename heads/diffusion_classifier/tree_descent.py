@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from math import prod
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +20,7 @@ from heads.diffusion_classifier.losses import Loss
 from heads.diffusion_classifier.posterior import Scale
 from heads.diffusion_classifier.preprocess import Interpolation
 from heads.diffusion_classifier.units import default_layout
-from heads.results import LabelPath, TreeLevel
+from heads.results import LabelPath, Posterior, TreeLevel
 
 DEEPEST = 32
 
@@ -112,45 +111,51 @@ async def classify_tree(
     forks = await engine.run_on_host(_forks, engine, root, templates, combine)
     latents, key = await clean_latents(engine, image, interpolation)
     scale = Scale(latents.numel(), temperature)
+    race = partial(raced, engine, latents, key, started=started, loss=loss, scale=scale)
+    steps = len(engine.backbone.alphas_cumprod)
+    return await _descend(root, forks, race, steps, 1 - confidence, budget or Budget(), started, on_progress)
+
+
+async def _descend(
+    root: Label,
+    forks: Mapping[tuple[str, ...], Hypotheses],
+    race: Callable[..., Awaitable[Posterior]],
+    steps: int,
+    error_rate: float,
+    budget: Budget,
+    started: float,
+    on_progress: Callable[[LabelPath], None] | None,
+) -> LabelPath:
+    """The way down from the root. race: `raced` on the image. error_rate: what all races together may be wrong."""
     levels: list[TreeLevel] = []
     shares: list[float] = []
     path: tuple[str, ...] = ()
-    here, left, rest = root, 1.0, budget or Budget()
+    here, left = root, 1.0
     while here.children:
         if len(here.children) == 1:
             here = here.children[0]
             path = (*path, here.text)
             continue
         hypotheses = forks[path]
-        layout = default_layout(len(hypotheses.members), len(engine.backbone.alphas_cumprod))
-        if levels and _spent(rest, started, layout.block_units * len(hypotheses.prompts)):
+        layout = default_layout(len(hypotheses.members), steps)
+        if levels and _spent(budget, started, layout.block_units * len(hypotheses.prompts)):
             break
         share = error_share(here, left)
         shares.append(share)
 
-        def told(found: Any, under: tuple[str, ...] = path) -> None:
+        def report(found: Posterior, under: tuple[str, ...] = path) -> None:
             if on_progress is not None:
                 on_progress(_way((*under, found.label), [*levels, TreeLevel(under, found)], shares, complete=False))
 
-        posterior = await raced(
-            engine,
-            latents,
-            key,
-            hypotheses,
-            [child.text for child in here.children],
-            error_rate=(1 - confidence) * share,
-            budget=rest,
-            started=started,
-            layout=layout,
-            loss=loss,
-            scale=scale,
-            on_progress=told,
+        labels = [child.text for child in here.children]
+        posterior = await race(
+            hypotheses, labels, error_rate=error_rate * share, budget=budget, layout=layout, on_progress=report
         )
         levels.append(TreeLevel(path, posterior))
         here = next(child for child in here.children if child.text == posterior.label)
         path, left = (*path, here.text), left - share
-        if rest.rows is not None:
-            rest = replace(rest, rows=rest.rows - posterior.rows)
+        if budget.rows is not None:
+            budget = replace(budget, rows=budget.rows - posterior.rows)
         if posterior.stopped == "budget":
             break
     return _way(path, levels, shares, complete=not here.children)

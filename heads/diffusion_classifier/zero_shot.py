@@ -9,14 +9,15 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from backbones.engine import Engine
 from backbones.errors import InvalidInput
-from heads.diffusion_classifier.answers import PosteriorAnswer, ProgressAnswer, answer_progress, posterior_fields
+from heads.diffusion_classifier.answers import PosteriorAnswer, answer_progress, posterior_fields
 from heads.diffusion_classifier.calibration import Way
 from heads.diffusion_classifier.classify import classify, classify_anytime
 from heads.diffusion_classifier.model import (
-    BudgetText,
+    BudgetChoice,
     Label,
     Loss,
-    Template,
+    Temperature,
+    Templates,
     ZeroShotModel,
     check_label_counts,
     open_zero_shot,
@@ -30,7 +31,7 @@ from heads.diffusion_classifier.schedule import (
 )
 from heads.inputs import InputCounts, Inputs
 from heads.results import Posterior
-from heads.task import CommaSeparated, Limits, Options, Task
+from heads.task import CommaSeparated, Limits, Options, Task, check_rows
 
 Scheme = Literal["schedule", "race"]
 Count = Annotated[int, Field(ge=1, le=100_000)]
@@ -55,10 +56,8 @@ class ZeroShotOptions(Options):
     labels: Annotated[list[Label], CommaSeparated()] = Field(
         min_length=1, description="Texts to choose from, each once. A single label has probability 1."
     )
-    templates: list[Template] | None = Field(
+    templates: Templates | None = Field(
         default=None,
-        min_length=1,
-        max_length=100,
         description="Prompts with {} for the label. Each label in each template is a hypothesis; the label of the best "
         "one wins. Unset: the server's own, `a photo of a {}.` unless it was changed.",
     )
@@ -75,7 +74,7 @@ class ZeroShotOptions(Options):
         description="Race: about the probability that the answer is that of all labels on all timesteps. 0.95 where "
         "none is given; 1 evaluates them all.",
     )
-    budget: Annotated[int, Field(ge=1, le=1_000_000_000)] | BudgetText | None = Field(
+    budget: BudgetChoice | None = Field(
         default=None,
         description="Race: where to stop before it is sure: a number of U-Net rows, or a time such as `250 ms` or "
         "`2 s`. The answer then is the leader, with the confidence it has reached. With a time the answer depends on "
@@ -99,10 +98,8 @@ class ZeroShotOptions(Options):
         "paper's; or rounds of one's own. Unset: `default`.",
     )
     loss: Loss = Field(default="l2", description="How the error of the predicted noise is measured.")
-    temperature: float | None = Field(
+    temperature: Temperature | None = Field(
         default=None,
-        ge=1e-6,
-        le=1_000_000,
         description="What the posterior's logits are divided by. Unset: the one fitted to labelled images where the "
         "server has one for this way of reaching the answer, else the server's own.",
     )
@@ -201,13 +198,8 @@ def complete_zero_shot(
     if choose_scheme(complete) == "race":
         model.limit_budget(complete.budget)
         return complete
-    rows = zero_shot_rows(complete, model)
-    if rows > limits.max_rows_per_request:
-        raise InvalidInput(
-            "schedule",
-            f"needs {rows:,} U-Net rows; one request takes {limits.max_rows_per_request:,}",
-            hint="send fewer labels, templates or trials, or schedule=default",
-        )
+    hint = "send fewer labels, templates or trials, or schedule=default"
+    check_rows(zero_shot_rows(complete, model), limits, "schedule", "needs", hint)
     return complete
 
 
@@ -230,11 +222,6 @@ def answer_zero_shot(posterior: Posterior, model: ZeroShotModel, options: ZeroSh
         rounds = ScheduleAnswer(n_samples=list(schedule.n_samples), to_keep=list(schedule.to_keep))
     templates = list(options.templates or model.templates)
     return ZeroShotResult(**posterior_fields(posterior), scheme=scheme, schedule=rounds, templates=templates)
-
-
-def progress_zero_shot(posterior: Posterior, model: ZeroShotModel, options: ZeroShotOptions) -> ProgressAnswer:
-    """The posterior as it stands."""
-    return answer_progress(posterior)
 
 
 def zero_shot_item(posterior: Posterior, model: ZeroShotModel, options: ZeroShotOptions) -> dict[str, Any]:
@@ -273,7 +260,7 @@ TASK = Task(
     to_answer=answer_zero_shot,
     to_text=zero_shot_line,
     to_item=zero_shot_item,
-    to_progress=progress_zero_shot,
+    to_progress=answer_progress,
     group="classify",
     exports=frozenset({"label-studio", "cvat"}),
     complete=complete_zero_shot,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Annotated, Any
 
 import numpy as np
@@ -25,7 +24,7 @@ from heads.feature_pooling.preprocess import Fit, check_image, fit_image, pixel_
 from heads.inputs import InputCounts, Inputs
 from heads.outputs import npy_file
 from heads.results import Embeddings
-from heads.task import NPY, Form, Limits, Options, Task
+from heads.task import NPY, BackboneHead, Form, Limits, Options, Task, check_rows
 
 NoiseSource = Callable[[bytes, int, Sequence[int]], Tensor]
 """Noise (C, h, w) float32 for an image's content key, a noise index and a shape; the same for the same arguments."""
@@ -65,16 +64,13 @@ async def pooled_features(
     names = resolve_blocks(blocks, backbone.sub_blocks)
     _check(backbone, images, timesteps, pool_size, noise_samples, class_labels)
 
-    prepared = await asyncio.gather(
-        *(engine.run_on_host(_prepared, image, backbone.image_size, fit) for image in images)
-    )
-    encoded = await engine.encode([pixels for pixels, _ in prepared])
+    encoded, keys = await _encode(engine, images, fit)
     context = (await engine.embed([""]))[0] if backbone.max_tokens else None
 
     noises = await asyncio.gather(
         *(
             engine.run_on_host(_noises, noise, key, noise_samples, latent.shape)
-            for latent, (_, key) in zip(encoded, prepared, strict=True)
+            for latent, key in zip(encoded, keys, strict=True)
         )
     )
     labels = [None] * len(images) if class_labels is None else class_labels
@@ -112,6 +108,15 @@ def noised_row(
     """
     noised = latents if noise is None else add_noise(latents, noise.to(latents), backbone.alphas_cumprod, timestep)
     return UNetRow(noised, timestep, context, capture, class_label=class_label, variant=variant)
+
+
+async def _encode(
+    engine: Engine, images: Sequence[NDArray[np.uint8]], fit: Fit
+) -> tuple[Sequence[Tensor], list[bytes]]:
+    """Latents (C, h, w) of images (H, W, 3) uint8 RGB, not scaled, and the content key of each."""
+    size = engine.backbone.image_size
+    prepared = await asyncio.gather(*(engine.run_on_host(_prepared, image, size, fit) for image in images))
+    return await engine.encode([pixels for pixels, _ in prepared]), [key for _, key in prepared]
 
 
 def _prepared(image: NDArray[np.uint8], size: int, fit: Fit) -> tuple[Tensor, bytes]:
@@ -222,69 +227,42 @@ class FeaturesResult(BaseModel):
     order: str = Field(default=ORDER, description="How a vector is laid out.")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class FeatureModel:
-    """The backbone itself, as pooled features and fitted classifiers use it."""
-
-    backbone: Description
-
-    @property
-    def name(self) -> str:
-        """The backbone's name."""
-        return self.backbone.name
-
-    @property
-    def revision(self) -> str:
-        """The backbone's revision."""
-        return self.backbone.revision
-
-
-def open_features(backbone: Backbone, weights: object = None) -> FeatureModel:
+def open_features(backbone: Backbone, weights: object = None) -> BackboneHead:
     """The backbone's own features. Raises ModelNotFound for a network whose blocks cannot be captured."""
     if not backbone.description.sub_blocks:
         raise ModelNotFound(
             f"the network {backbone.description.name!r} has no feature maps to pool", hint="serve a Stable Diffusion"
         )
-    return FeatureModel(backbone.description)
+    return BackboneHead(backbone.description)
 
 
 async def run_features(
-    engine: Engine, head: FeatureModel, inputs: Inputs, options: FeaturesOptions, on_progress: object = None
+    engine: Engine, head: BackboneHead, inputs: Inputs, options: FeaturesOptions, on_progress: object = None
 ) -> Embeddings:
     """One vector an image."""
-    return await pooled_features(
-        engine,
-        inputs.arrays,
-        blocks=options.blocks,
-        timesteps=options.timesteps,
-        pool_size=options.pool_size,
-        noise_samples=options.noise_samples,
-        normalise=options.normalise,
-        fit=options.fit,
-    )
+    return await pooled_features(engine, inputs.arrays, **options.model_dump())
 
 
-def feature_rows(options: FeaturesOptions, head: FeatureModel) -> int:
+def feature_rows(options: FeaturesOptions, head: BackboneHead) -> int:
     """U-Net rows an image."""
     return len(options.timesteps) * max(1, options.noise_samples)
 
 
+def check_feature_rows(images: int, timesteps: int, noise_samples: int, limits: Limits) -> None:
+    """Raises InvalidInput for more U-Net rows than one request may take."""
+    rows = images * timesteps * max(1, noise_samples)
+    check_rows(rows, limits, "timesteps", "images, timesteps and noise_samples make", "send fewer of them")
+
+
 def complete_features(
-    options: FeaturesOptions, head: FeatureModel, counts: InputCounts, limits: Limits
+    options: FeaturesOptions, head: BackboneHead, counts: InputCounts, limits: Limits
 ) -> FeaturesOptions:
     """The options as they are. Raises InvalidInput for more rows than the limits allow."""
-    rows = feature_rows(options, head) * counts.images
-    if rows > limits.max_rows_per_request:
-        raise InvalidInput(
-            "timesteps",
-            f"images, timesteps and noise_samples make {rows:,} U-Net rows; one request takes "
-            f"{limits.max_rows_per_request:,}",
-            hint="send fewer of them",
-        )
+    check_feature_rows(counts.images, len(options.timesteps), options.noise_samples, limits)
     return options
 
 
-def answer_features(embeddings: Embeddings, head: FeatureModel, options: FeaturesOptions) -> FeaturesResult:
+def answer_features(embeddings: Embeddings, head: BackboneHead, options: FeaturesOptions) -> FeaturesResult:
     """The vectors as plain numbers."""
     return FeaturesResult(
         vectors=embeddings.vectors.tolist(),
@@ -295,7 +273,7 @@ def answer_features(embeddings: Embeddings, head: FeatureModel, options: Feature
     )
 
 
-def features_item(embeddings: Embeddings, head: FeatureModel, options: FeaturesOptions) -> dict[str, Any]:
+def features_item(embeddings: Embeddings, head: BackboneHead, options: FeaturesOptions) -> dict[str, Any]:
     """A job's vector of one image."""
     return {
         "vector": embeddings.vectors[0].tolist(),

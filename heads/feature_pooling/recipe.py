@@ -30,7 +30,6 @@ class Recipe:
 
 PUBLISHED_LINEAR = Recipe(learning_rate=1e-2, batch_size=128)
 PUBLISHED_ATTENTION = Recipe(learning_rate=5e-2, batch_size=128)
-PUBLISHED_FEEDBACK = Recipe(learning_rate=1e-2, batch_size=16)
 
 
 def fit_head(

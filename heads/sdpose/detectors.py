@@ -72,7 +72,7 @@ def _open_transformers(source: str, device: torch.device, cache_folder: Path | N
     network = network.to(device).eval().requires_grad_(False)
 
     @torch.no_grad()
-    def find(image: NDArray[np.uint8], threshold: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def find(image: NDArray[np.uint8], threshold: float) -> Boxes:
         prepared = processor(images=image, return_tensors="pt").to(device)
         outputs = network(**prepared)
         return _persons(processor, outputs, image.shape[:2], threshold, persons)
@@ -87,9 +87,7 @@ def _processor(source: str, **told: Any) -> Any:
     return AutoImageProcessor.from_pretrained(source, backend="pil", **told)  # type: ignore[no-untyped-call]
 
 
-def _persons(
-    processor: Any, outputs: Any, shape: tuple[int, ...], threshold: float, persons: list[int]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _persons(processor: Any, outputs: Any, shape: tuple[int, ...], threshold: float, persons: list[int]) -> Boxes:
     """Boxes (N, 4) and scores (N,) of the persons among a model's outputs, for an image of `shape` (H, W)."""
     found = processor.post_process_object_detection(outputs, threshold=threshold, target_sizes=[tuple(shape)])[0]
     chosen = torch.isin(found["labels"].cpu(), torch.tensor(persons))
@@ -98,9 +96,7 @@ def _persons(
     return _best_first(corners, scores)
 
 
-def _best_first(
-    corners: NDArray[np.float64], scores: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _best_first(corners: NDArray[np.float64], scores: NDArray[np.float64]) -> Boxes:
     """(N, 4) x1, y1, x2, y2 -> (N, 4) x, y, width, height with their scores, best first, without empty boxes."""
     boxes = np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1).reshape(-1, 4)
     order = np.argsort(-scores, kind="stable")
@@ -152,7 +148,7 @@ def _detr_onnx(session: Any, path: Path) -> Find:
         raise CheckpointError(path, "it finds no persons", hint=_NEEDS_PERSON)
     inputs = {one.name for one in session.get_inputs()}
 
-    def find(image: NDArray[np.uint8], threshold: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def find(image: NDArray[np.uint8], threshold: float) -> Boxes:
         prepared = {key: value.numpy() for key, value in processor(images=image, return_tensors="pt").items()}
         got = session.run(["logits", "pred_boxes"], {key: prepared[key] for key in prepared.keys() & inputs})
         outputs = SimpleNamespace(logits=torch.from_numpy(got[0]), pred_boxes=torch.from_numpy(got[1]))
@@ -169,7 +165,7 @@ def _yolo_onnx(session: Any) -> Find:
     classes: dict[int, str] = ast.literal_eval(names) if names else {0: PERSON}
     persons = [index for index, name in classes.items() if name.lower() == PERSON]
 
-    def find(image: NDArray[np.uint8], threshold: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def find(image: NDArray[np.uint8], threshold: float) -> Boxes:
         pixels, scale, offset = _letterboxed(image, width, height)
         output = np.asarray(session.run(None, {entry.name: pixels})[0][0], dtype=np.float64)
         if output.shape[1] == 6 and len(output) != 6:

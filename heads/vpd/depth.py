@@ -169,15 +169,7 @@ async def run_depth(
     engine: Engine, head: DepthHead, inputs: Inputs, options: DepthOptions, on_progress: object = None
 ) -> DepthMap:
     """Metres at every pixel of the image."""
-    return await predict_depth(
-        engine,
-        inputs.image,
-        head,
-        scene=options.scene,
-        protocol=options.protocol,
-        windows=options.windows,
-        flip=options.flip,
-    )
+    return await predict_depth(engine, inputs.image, head, **options.model_dump(exclude={"maps"}))
 
 
 def answer_depth(depth: DepthMap, head: DepthHead, options: DepthOptions) -> DepthResult:

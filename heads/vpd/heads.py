@@ -89,7 +89,6 @@ Head = DepthHead | SegmentationHead | ReferringHead
 @torch.no_grad()
 def in_chunks(network: Any, pyramids: Sequence[Sequence[Tensor]], *arguments: Any, most: int = 8) -> list[Tensor]:
     """The network's output for each pyramid of (C, h, w) maps, computed in batches of `most`; one tensor a pyramid."""
-
     results: list[Tensor] = []
     for start in range(0, len(pyramids), most):
         results += list(network(stacked(pyramids[start : start + most]), *arguments).unbind())

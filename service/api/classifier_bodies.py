@@ -178,44 +178,32 @@ class ClassifiersAnswer(BaseModel):
     classifiers: list[ClassifierAnswer]
 
 
+# What an answer says in another form than the classifier's file.
+_SAID_OTHERWISE = {"version", "created", "changed", "features", "classes", "images", "recall", "head"}
+
+
 def classifier_answer(stored: Stored, revision: str) -> ClassifierAnswer:
     """The answer about a stored classifier. revision: of this server's backbone.
 
     Raises InvalidInput where what is stored is no classifier.
     """
     about = read_about(stored.about)
-    features = about.features
+    as_kept = about.model_dump(
+        exclude={"version", "created", "changed", "features", "classes", "images", "recall", "head"}
+    )
+    sizes = None if about.head is None else about.head.model_dump(mode="json", exclude={"kind", "channels"})
     return ClassifierAnswer(
+        **as_kept,
+        **about.features.model_dump(),
         id=stored.id,
-        name=about.name,
         created=about.created.isoformat(timespec="seconds"),
         changed=about.changed.isoformat(timespec="seconds"),
         classes=[
             ClassAnswer(label=label, images=images, recall=recall)
             for label, images, recall in zip(about.classes, about.images, about.recall, strict=True)
         ],
-        accuracy=about.accuracy,
-        balanced_accuracy=about.balanced_accuracy,
-        confusion=[list(row) for row in about.confusion],
-        log_loss=about.log_loss,
-        validated=about.validated,
-        folds=about.folds,
         head="logistic" if about.head is None else about.head.kind,
-        head_options=None
-        if about.head is None
-        else HeadRequest(**about.head.model_dump(mode="json", exclude={"kind", "channels"})),
-        strength=about.strength,
-        tried=[strength.model_dump() for strength in about.tried],
-        temperature=about.temperature,
-        calibrated=about.calibrated,
-        threshold=about.threshold,
-        blocks=list(features.blocks),
-        timesteps=list(features.timesteps),
-        pool_size=features.pool_size,
-        noise_samples=features.noise_samples,
-        fit=features.fit,
-        backbone=about.backbone,
-        revision=about.revision,
+        head_options=None if sizes is None else HeadRequest(**sizes),
         usable=about.revision == revision,
         can_grow="examples.vectors" in stored.names,
         bytes=stored.bytes,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Annotated, Any
@@ -17,6 +17,7 @@ from backbones.backbone import Description
 from backbones.engine import Engine
 from backbones.errors import InvalidInput
 from heads.feature_pooling.blocks import resolve_blocks
+from heads.feature_pooling.features import check_feature_rows
 from service.api.bodies import request_bodies
 from service.api.classifier_bodies import (
     ClassifierAnswer,
@@ -45,7 +46,7 @@ from service.library.classifier_fitting import (
     fit_new,
 )
 from service.library.classifiers import Examples, FeatureOptions, as_tensors, check_usable, from_file
-from service.library.store import MEDIA_TYPE, Stored, packed, unpacked
+from service.library.store import MEDIA_TYPE, Stored, pack, unpack
 from service.library.vectors import vectors_of_files
 from service.run_task import run_procedure
 from service.settings.groups import LimitSettings
@@ -97,19 +98,16 @@ async def fit_classifier(
     if body.head == "logistic" and body.head_options is not None:
         raise InvalidInput("head_options", "they go with a released head", hint="send head too, or leave them out")
 
-    async def fit(engine: Engine, _: object) -> Fitted:
-        sent = partial(_read_examples, state, engine, images, labels)
-        return await fit_new(
-            engine,
-            state.library.classifiers,
-            options,
-            name=body.name,
-            head=body.head,
-            head_sizes=(body.head_options or HeadRequest()).model_dump(),
-            of_job=of_job,
-            read_sent=sent if images or of_job is None else None,
-        )
-
+    fit = partial(
+        fit_new,
+        store=state.library.classifiers,
+        options=options,
+        name=body.name,
+        head=body.head,
+        head_sizes=(body.head_options or HeadRequest()).model_dump(),
+        of_job=of_job,
+        read_sent=partial(_read_examples, state, images, labels) if images or of_job is None else None,
+    )
     return await _answer(request, state, usage, body, fit)
 
 
@@ -133,17 +131,15 @@ async def grow_classifier(
     if not images and not body.remove_classes and body.name is None:
         raise InvalidInput("images", "nothing to change", hint="send images with labels, remove_classes, or a name")
 
-    async def grow(engine: Engine, _: object) -> Fitted:
-        return await fit_again(
-            engine,
-            state.library.classifiers,
-            classifier,
-            limits,
-            read_sent=partial(_read_examples, state, engine, images, labels),
-            remove_classes=body.remove_classes or (),
-            name=body.name,
-        )
-
+    grow = partial(
+        fit_again,
+        store=state.library.classifiers,
+        classifier=classifier,
+        limits=limits,
+        read_sent=partial(_read_examples, state, images, labels),
+        remove_classes=body.remove_classes or (),
+        name=body.name,
+    )
     return await _answer(request, state, usage, body, grow)
 
 
@@ -192,8 +188,8 @@ async def export_classifier(state: State, classifier: str, vectors: bool = True)
         data, _ = state.library.classifiers.file(classifier)
         if vectors:
             return data
-        about, tensors = unpacked(data)
-        return packed(about, as_tensors(from_file(about, tensors), examples=False))
+        about, tensors = unpack(data)
+        return pack(about, as_tensors(from_file(about, tensors), examples=False))
 
     named = {"Content-Disposition": f'attachment; filename="classifier-{classifier}.safetensors"'}
     return Response(await asyncio.to_thread(read_file), media_type=MEDIA_TYPE, headers=named)
@@ -226,7 +222,7 @@ async def import_classifier(request: Request, state: State) -> ClassifierAnswer:
     data = await request.body()
 
     def keep() -> Stored:
-        about, tensors = unpacked(data)
+        about, tensors = unpack(data)
         classifier = from_file(about, tensors)
         check_usable(classifier.about, backbone)
         # Written again from what was checked, so that nothing else of the file stays.
@@ -240,13 +236,8 @@ async def _feature_options(
 ) -> tuple[Examples | None, FeatureOptions]:
     """What is read of each image; with a job, its examples and what it has read."""
     if body.job is None:
-        return None, FeatureOptions(
-            blocks=resolve_blocks(body.blocks, backbone.sub_blocks),
-            timesteps=tuple(body.timesteps),
-            pool_size=body.pool_size,
-            noise_samples=body.noise_samples,
-            fit=body.fit,
-        )
+        blocks = resolve_blocks(body.blocks, backbone.sub_blocks)
+        return None, FeatureOptions(**body.model_dump(include={*READ_BY_THE_JOB}) | {"blocks": blocks})
     if sent := [name for name in READ_BY_THE_JOB if name in body.model_fields_set]:
         raise InvalidInput(sent[0], "images are read as the job read them", hint="leave it out")
     store, most, job_id = await jobs.store(), limits.max_training_images, body.job
@@ -265,20 +256,13 @@ async def _feature_options(
 
 
 async def _read_examples(
-    state: AppState, engine: Engine, images: Sequence[ImageSource], labels: Sequence[str], options: FeatureOptions
+    state: AppState, images: Sequence[ImageSource], labels: Sequence[str], engine: Engine, options: FeatureOptions
 ) -> Examples:
     """Vectors of the request's images. Raises InvalidInput for an image, and for too many rows."""
     limits = state.settings.limits
     if not images:
         return Examples(np.zeros((0, 0), np.float32), (), np.zeros((0, 16), np.uint8))
-    rows = len(images) * len(options.timesteps) * max(1, options.noise_samples)
-    if rows > limits.max_rows_per_request:
-        raise InvalidInput(
-            "timesteps",
-            f"images, timesteps and noise_samples make {rows:,} U-Net rows; one request takes "
-            f"{limits.max_rows_per_request:,}",
-            hint="send fewer of them",
-        )
+    check_feature_rows(len(images), len(options.timesteps), options.noise_samples, limits)
     names = name_images(images)
     contents = await fetch_files(state.fetcher, images, names, most_bytes=limits.max_upload_bytes)
     vectors = await vectors_of_files(engine, state.library.vectors, contents, names, options, limits)
@@ -286,18 +270,15 @@ async def _read_examples(
 
 
 async def _answer(
-    request: Request, state: AppState, usage: Usage, body: ExamplesRequest, procedure: Any
+    request: Request,
+    state: AppState,
+    usage: Usage,
+    body: ExamplesRequest,
+    procedure: Callable[[Engine], Awaitable[Fitted]],
 ) -> FittedAnswer:
-    work = run_procedure(
-        state,
-        LABEL,
-        InputFiles(),
-        procedure,
-        bulk=body.bulk,
-        deadline_seconds=body.deadline_seconds,
-        usage=usage,
-    )
-    fitted: Fitted = await while_connected(request, work)
-    answer = classifier_answer(fitted.stored, state.models.backbone.revision)
+    """The answer about the classifier that `procedure` fits and stores."""
+    fit = run_procedure(state, LABEL, InputFiles(), lambda engine, _: procedure(engine), body.terms(usage))
+    done = await while_connected(request, fit)
+    answer = classifier_answer(done.stored, state.models.backbone.revision)
     timing = TimingAnswer(seconds=usage.rounded())
-    return FittedAnswer(**dict(answer), duplicates=fitted.duplicates, rows=usage.rows, timing=timing)
+    return FittedAnswer(**dict(answer), duplicates=done.duplicates, rows=usage.rows, timing=timing)

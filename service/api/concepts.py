@@ -22,15 +22,9 @@ from service.http.openapi import keyed, not_ready, task_problems
 from service.inputs.files import ImageSource, InputFiles
 from service.inputs.request_body import ImageBytes
 from service.library.banks import Pair
-from service.library.concepts import (
-    ConceptAbout,
-    change_concept,
-    check_pairs,
-    describe_concept,
-    shots_of,
-)
+from service.library.concepts import ConceptAbout, change_concept, check_pairs, describe_concept, shots_of
 from service.library.few_shot import TASK
-from service.library.store import Tensors
+from service.library.store import Stored, Tensors
 from service.run_task import run_procedure
 from service.state import AppState
 from service.telemetry.usage import Usage
@@ -65,23 +59,10 @@ class ConceptChange(TaskRequest):
     remove_shots: list[ShotId] | None = Field(default=None, min_length=1, description="Ids of shots to leave out.")
 
 
-class ShotAnswer(BaseModel):
-    """One support of a concept."""
-
-    id: str = Field(description="Decided by picture and mask: the same pair always has the same.")
-    width: int
-    height: int
-    share: float = Field(description="Of the picture that its mask covers.")
-
-
-class ConceptAnswer(BaseModel):
+class ConceptAnswer(ConceptAbout):
     """A concept, without its pictures."""
 
     id: str
-    name: str
-    created: str = Field(description="ISO 8601, UTC.")
-    changed: str
-    shots: list[ShotAnswer]
     bytes: int = Field(description="Size in the server's data folder, its banks not counted.")
     notes: list[str] = Field(default=[], description="What to know of the images that were sent.")
     timing: TimingAnswer | None = None
@@ -114,7 +95,7 @@ async def make_concept(
         about, tensors = await asyncio.to_thread(describe_concept, body.name, pairs)
         await _compute_banks(state, engine, model, about, tensors)
         stored = await asyncio.to_thread(state.library.concepts.add, about.model_dump(mode="json"), tensors)
-        return concept_answer(stored.id, about, stored.bytes, notes)
+        return concept_answer(stored, notes)
 
     return await _answer(request, state, usage, body, body.images, body.masks, make)
 
@@ -154,7 +135,7 @@ async def edit_concept(
         )
         await _compute_banks(state, engine, model, about, merged)
         stored = await asyncio.to_thread(store.replace, old, about.model_dump(mode="json"), merged)
-        return concept_answer(stored.id, about, stored.bytes, [*notes, *more])
+        return concept_answer(stored, [*notes, *more])
 
     return await _answer(request, state, usage, body, images, masks, change)
 
@@ -166,15 +147,14 @@ async def list_concepts(state: State) -> ConceptsAnswer:
     concepts = []
     for stored in await asyncio.to_thread(state.library.concepts.list):
         with suppress(ValidationError):  # what a newer server left in the folder
-            concepts.append(concept_answer(stored.id, ConceptAbout.model_validate(stored.about), stored.bytes))
+            concepts.append(concept_answer(stored))
     return ConceptsAnswer(concepts=concepts)
 
 
 @router.get("/v1/concepts/{concept}", summary="One concept", responses=task_problems())
 async def get_concept(state: State, concept: str) -> ConceptAnswer:
     """Its name and its shots, without their images."""
-    stored = await asyncio.to_thread(state.library.concepts.look, concept)
-    return concept_answer(stored.id, ConceptAbout.model_validate(stored.about), stored.bytes)
+    return concept_answer(await asyncio.to_thread(state.library.concepts.look, concept))
 
 
 @router.delete("/v1/concepts/{concept}", status_code=204, summary="Forget a concept", responses=task_problems())
@@ -184,9 +164,10 @@ async def delete_concept(state: State, concept: str) -> Response:
     return Response(status_code=204)
 
 
-def concept_answer(concept: str, about: ConceptAbout, stored_bytes: int, notes: Sequence[str] = ()) -> ConceptAnswer:
-    """The answer about a concept."""
-    return ConceptAnswer(id=concept, bytes=stored_bytes, notes=list(notes), **about.model_dump())
+def concept_answer(stored: Stored, notes: Sequence[str] = ()) -> ConceptAnswer:
+    """The answer about a concept. Raises ValidationError for what a newer server wrote."""
+    about = ConceptAbout.model_validate(stored.about)
+    return ConceptAnswer(**about.model_dump(), id=stored.id, bytes=stored.bytes, notes=list(notes))
 
 
 async def _compute_banks(
@@ -215,14 +196,7 @@ async def _answer(
         pairs, notes = await asyncio.to_thread(check_pairs, shown, painted, model.image_size)
         return await procedure(engine, model, pairs, notes)
 
-    run = run_procedure(
-        state,
-        TASK.name,
-        InputFiles(support_images=images, support_masks=masks, support_names=("images", "masks")),
-        work,
-        bulk=body.bulk,
-        deadline_seconds=body.deadline_seconds,
-        usage=usage,
-    )
+    files = InputFiles(support_images=images, support_masks=masks, support_names=("images", "masks"))
+    run = run_procedure(state, TASK.name, files, work, body.terms(usage))
     answer = await while_connected(request, run)
     return answer.model_copy(update={"timing": TimingAnswer(seconds=usage.rounded())})

@@ -121,27 +121,14 @@ def job_fields(job: Job, tasks: tuple[AnyTask, ...]) -> dict[str, Any]:
     """The answer about a job, without its failures."""
     source = StoredSource.model_validate(job.source)
     now = pace(job, time.time())
+    as_stored = ("id", "task", "status", "error", "done", "failed", "reused", "revision", "local")
     return {
-        "id": job.id,
-        "task": job.task,
-        "status": job.status,
-        "error": job.error,
+        **{name: getattr(job, name) for name in as_stored},
         "total": job.total if job.listed else None,
-        "done": job.done,
-        "failed": job.failed,
-        "reused": job.reused,
         "images_per_second": round(now.images_per_second, 3),
         "seconds_left": None if now.seconds_left is None else round(now.seconds_left, 1),
         "parameters": dict(job.parameters),
-        "source": JobSource(
-            kind=source.kind,
-            uploaded=source.uploaded,
-            address="" if source.uploaded else source.address,
-            images=source.images,
-            stride=source.stride,
-        ),
-        "revision": job.revision,
-        "local": job.local,
+        "source": JobSource(**source.model_dump() | {"address": "" if source.uploaded else source.address}),
         "formats": able_formats(exports_of(tasks, job.task)),
         "created": datetime.fromtimestamp(job.created, UTC).isoformat(),
         "updated": datetime.fromtimestamp(job.updated, UTC).isoformat(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request
@@ -70,14 +71,14 @@ class PerceiveRequest(TaskRequest):
     )
 
 
+@dataclass(frozen=True, slots=True, eq=False)
 class Part:
     """One task of a request. key: its name as the request spells it. old: whether it stands in a list."""
 
-    def __init__(self, key: str, work: Work, form: Form | None, *, old: bool) -> None:
-        self.key = key
-        self.work = work
-        self.form = form
-        self.old = old
+    key: str
+    work: Work
+    form: Form | None
+    old: bool
 
 
 def perceive_route(tasks: tuple[AnyTask, ...]) -> APIRouter:
@@ -98,14 +99,8 @@ def perceive_route(tasks: tuple[AnyTask, ...]) -> APIRouter:
         settings = state.settings
         body = await read_request(request, PerceiveRequest, settings.limits, fetch_urls=settings.urls.enabled)
         parts = [await _prepare_part(state, key, values, old=old) for key, values, old in read_parts(body, tasks)]
-        work = run_together(
-            state,
-            [part.work for part in parts],
-            InputFiles([body.image]),
-            bulk=body.bulk,
-            deadline_seconds=body.deadline_seconds,
-            usage=usage,
-        )
+        together = [part.work for part in parts]
+        work = run_together(state, together, InputFiles([body.image]), body.terms(usage))
         done = await while_connected(request, work)
         envelope = {
             "rows": usage.rows,
@@ -168,7 +163,7 @@ async def _prepare_part(state: AppState, key: str, values: dict[str, Any], *, ol
     except ValidationError as error:
         errors = error.errors(include_url=False, include_context=False, include_input=False)
         raise RequestValidationError([{**one, "loc": ("tasks", key, *one["loc"])} for one in errors]) from error
-    return Part(key, await prepare(state, task, options), form, old=old)
+    return Part(key, await prepare(state, task, options), form, old)
 
 
 def _answer_parts(parts: list[Part], done: list[Done]) -> dict[str, Any]:

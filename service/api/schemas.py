@@ -11,7 +11,9 @@ from backbones.backbone import Description
 from heads.inputs import ImageAnswer
 from service.inputs.files import ImageSource, InputFiles
 from service.inputs.request_body import ImageBytes
+from service.run_task import Terms
 from service.tasks import AnyTask
+from service.telemetry.usage import Usage
 
 MASKS = (
     "One mask for each image, in the same order and of its image's size: object white, the rest black. A pixel counts "
@@ -46,6 +48,10 @@ class TaskRequest(BaseModel):
     def bulk(self) -> bool:
         """Whether interactive requests go first."""
         return self.priority == "bulk"
+
+    def terms(self, usage: Usage) -> Terms:
+        """How the request is run."""
+        return Terms(usage, self.bulk, self.deadline_seconds)
 
 
 class BackboneAnswer(BaseModel):

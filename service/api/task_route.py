@@ -71,15 +71,8 @@ def add_task_route(router: APIRouter, task: AnyTask) -> None:
             form.check(work.options, work.head)
 
         async def run(report: Report | None = None) -> Done:
-            return await run_task(
-                state,
-                work,
-                files,
-                bulk=body.bulk,
-                deadline_seconds=body.deadline_seconds,
-                on_progress=None if report is None else progress_reporter(work, report),
-                usage=usage,
-            )
+            on_progress = None if report is None else progress_reporter(work, report)
+            return await run_task(state, work, files, body.terms(usage), on_progress)
 
         async def stream(report: Report) -> BaseModel:
             return build_answer(answer_type, await while_connected(request, run(report)), files, usage, None)

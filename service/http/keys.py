@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import hmac
-import json
 import os
 import secrets
 from collections.abc import Iterator, Mapping
@@ -17,6 +16,7 @@ import structlog
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from backbones.errors import InvalidInput
+from backbones.files import write_json
 
 log = structlog.get_logger("diffsight")
 
@@ -192,7 +192,6 @@ def _parts(presented: str) -> tuple[str, str]:
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """Only one command at a time changes the file. Raises InvalidInput where its folder can not be written."""
-
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
@@ -206,18 +205,9 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _write(path: Path, keys: tuple[Key, ...]) -> None:
-    """Write the file beside and rename it: a reader sees the old one or the new one, and only the owner sees any."""
-    text = json.dumps(_KeysFile(keys=keys).model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
+    """Write the file whole: a reader sees the old one or the new one, and only the owner sees any."""
     try:
-        try:
-            with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            beside.replace(path)
-        finally:
-            beside.unlink(missing_ok=True)
+        write_json(path, _KeysFile(keys=keys).model_dump(mode="json"), mode=0o600)
     except OSError as error:
         raise _not_written(path, error) from error
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from backbones.engine import Engine
 from heads.inputs import DecodedImage, Inputs
 from service.jobs.store import canonical
 from service.run_task import Work
@@ -24,10 +25,14 @@ async def run_item(state: AppState, work: Work, image: DecodedImage, given: Mapp
     if "boxes" in given and "boxes" in type(options).model_fields:
         boxes = [box["bbox"] for box in given["boxes"]]
         options = options.model_copy(update={"boxes": boxes, "box_scores": None, "persons": "auto"})
-    task = work.task
-    with state.models.worker.session(task.name, bulk=True) as session:
-        result = await task.run(session, work.head, Inputs([image]), options, None)
-        item = await session.run_on_host(task.write_item, result, work.head, options)
+    with state.models.worker.session(work.task.name, bulk=True) as session:
+        return await make_item(session, work, image, options)
+
+
+async def make_item(engine: Engine, work: Work, image: DecodedImage, options: Any) -> dict[str, Any]:
+    """The result of one image with these options instead of the work's own."""
+    result = await work.task.run(engine, work.head, Inputs([image]), options, None)
+    item = await engine.run_on_host(work.task.write_item, result, work.head, options)
     return {"image": {"width": image.width, "height": image.height}, **item}
 
 

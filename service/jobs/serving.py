@@ -10,8 +10,9 @@ import structlog
 
 from backbones.errors import DiffsightError
 from service.errors import NotReady
+from service.jobs.database import default_url
 from service.jobs.runner import Runner
-from service.jobs.store import JobStore, default_url
+from service.jobs.store import JobStore
 from service.settings.loader import Settings
 from service.state import AppState
 

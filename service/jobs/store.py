@@ -12,24 +12,16 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any
 
-from alembic import command
-from alembic.config import Config
-from sqlalchemy import Connection, Engine, create_engine, delete, event, exists, func, insert, or_, select, text, update
+from sqlalchemy import Connection, delete, exists, func, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from backbones.errors import InvalidInput
 from service.errors import ChangedMeanwhile, NothingStored
+from service.jobs.database import migrate, open_database
 from service.jobs.tables import items, jobs, results
-
-MIGRATIONS = Path(__file__).parent / "migrations"
-# Any number will do: it stands for "the tables of diffsight are being made".
-_MIGRATION_LOCK = 0x64696666
-_SECONDS_TO_WAIT_FOR_A_LOCK = 60
 
 UNFINISHED = ("queued", "running")
 
@@ -43,20 +35,20 @@ class Job:
     parameters: Mapping[str, Any]
     source: Mapping[str, Any]
     local: bool
-    status: str
-    error: str
-    revision: str
-    listed: bool
-    total: int
-    done: int
-    failed: int
-    reused: int
     created: float
     updated: float
     resumed: float
-    resumed_finished: int
-    owner: str
-    leased_until: float
+    status: str = "queued"
+    error: str = ""
+    revision: str = ""
+    listed: bool = False
+    total: int = 0
+    done: int = 0
+    failed: int = 0
+    reused: int = 0
+    resumed_finished: int = 0
+    owner: str = ""
+    leased_until: float = 0.0
 
     @property
     def finished(self) -> int:
@@ -95,20 +87,14 @@ class Record:
     error: str
 
 
-def default_url(data_folder: Path) -> str:
-    """The SQLite file in the folder of what callers make, which is created."""
-    data_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return f"sqlite:///{data_folder / 'jobs.db'}"
-
-
 class JobStore:
     """The jobs of one database, whose tables are brought up to date when it is opened."""
 
     def __init__(self, url: str) -> None:
         try:
-            self._engine = _open(url)
+            self._engine = open_database(url)
             with self._writing() as connection:
-                _migrate(connection)
+                migrate(connection)
         except ImportError as error:
             raise InvalidInput(
                 "jobs.database",
@@ -134,27 +120,7 @@ class JobStore:
     ) -> Job:
         """A new job, queued."""
         now = time.time()
-        job = Job(
-            id=id or new_id(),
-            task=task,
-            parameters=parameters,
-            source=source,
-            local=local,
-            status="queued",
-            error="",
-            revision="",
-            listed=False,
-            total=0,
-            done=0,
-            failed=0,
-            reused=0,
-            created=now,
-            updated=now,
-            resumed=now,
-            resumed_finished=0,
-            owner="",
-            leased_until=0.0,
-        )
+        job = Job(id or new_id(), task, parameters, source, local, created=now, updated=now, resumed=now)
         row = {one.name: getattr(job, one.name) for one in fields(job)}
         row |= {"parameters": canonical(parameters), "source": canonical(source)}
         with self._writing() as connection:
@@ -405,38 +371,6 @@ def new_id() -> str:
 def canonical(value: Any) -> str:
     """JSON that is the same text for the same value."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-
-
-def _open(url: str) -> Engine:
-    parsed = make_url(url)
-    if parsed.get_backend_name() != "sqlite":
-        return create_engine(parsed, pool_pre_ping=True)
-    engine = create_engine(parsed, connect_args={"timeout": _SECONDS_TO_WAIT_FOR_A_LOCK})
-
-    @event.listens_for(engine, "connect")
-    def _(connection: Any, __: Any) -> None:
-        # Transactions are begun below: the driver's own way would take the write lock too late and fail for it.
-        connection.isolation_level = None
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=FULL")
-
-    @event.listens_for(engine, "begin")
-    def _(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.get_execution_options().get("writing") else "BEGIN")
-
-    return engine
-
-
-def _migrate(connection: Connection) -> None:
-    """Bring the tables up to date; of several processes that start together, one does it and the others wait."""
-
-    if connection.dialect.name == "postgresql":
-        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK})
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
-    config.set_main_option("path_separator", "os")
-    config.attributes["connection"] = connection
-    command.upgrade(config, "head")
 
 
 def _job(row: Any) -> Job:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from backbones.errors import InvalidInput
+from backbones.files import name_beside
 from service.inputs.archives import archive_names
 from service.jobs.sources import IMAGES, VIDEOS, StoredSource, images_among
 from service.settings.groups import LimitSettings
@@ -30,7 +31,7 @@ def receiving(settings: Settings, job_id: str) -> Iterator[BinaryIO]:
     """A file to write an upload to, which is gone afterwards unless `keep` took it."""
     folder = uploads_folder(settings)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    beside = folder / f".{job_id}.{os.getpid()}.part"
+    beside = name_beside(folder / job_id)
     try:
         with beside.open("w+b") as file:
             yield file

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import secrets
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -23,6 +22,7 @@ from safetensors.torch import load_file, save_file
 
 from backbones.backbone import Description
 from backbones.engine import Engine
+from backbones.files import replacing_path
 from backbones.rows import Bank
 from heads.diffews.bank import (
     VARIANT,
@@ -149,17 +149,13 @@ class BankCache:
         return bank
 
     def _write(self, key: str, bank: Bank) -> None:
-        """Beside and renamed; the least recently used files go. A full disk costs no answer, only the file."""
+        """Write a bank's file whole; the least recently used files go. A full disk costs no answer, only the file."""
         if bank_bytes(bank) > self.disk_bytes:
             return
-        beside = self.folder / f".{key}.{secrets.token_hex(6)}"
         with suppress(OSError, SafetensorError), self._lock:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            try:
+            with replacing_path(self._path(key)) as beside:
                 save_file({name: tensor.cpu() for name, tensor in bank_tensors(bank).items()}, beside)
-                beside.replace(self._path(key))
-            finally:
-                beside.unlink(missing_ok=True)
             files = [(file.stat(), file) for file in self.folder.glob("*.safetensors")]
             left = sum(stat.st_size for stat, _ in files)
             for stat, file in sorted(files, key=lambda one: one[0].st_mtime_ns):

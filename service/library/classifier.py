@@ -11,13 +11,13 @@ from pydantic import BaseModel, Field
 
 from backbones.engine import Engine
 from backbones.errors import InvalidInput
-from heads.feature_pooling.features import FeatureModel, open_features
+from heads.feature_pooling.features import open_features
 from heads.inputs import DecodedImage, ImageAnswer, InputCounts, Inputs, describe_image
-from heads.task import Limits, Options, Task
+from heads.task import BackboneHead, Limits, Options, Task
 from service.engine.caches import TensorCache
 from service.library.classifiers import Classifier, check_usable, from_file
 from service.library.library import Library
-from service.library.store import unpacked
+from service.library.store import unpack
 from service.library.vectors import Vectors, vectors_of_images
 
 
@@ -73,17 +73,17 @@ class ClassifierHead:
         return self.classifier.about.name
 
 
-def prepare_classifier(model: FeatureModel, options: ClassifyOptions, library: Library) -> ClassifierHead:
+def prepare_classifier(model: BackboneHead, options: ClassifyOptions, library: Library) -> ClassifierHead:
     """The classifier that the options name. Raises NothingStored, and InvalidInput for one of another backbone."""
     data, _ = library.classifiers.file(options.classifier)
-    classifier = from_file(*unpacked(data))
+    classifier = from_file(*unpack(data))
     check_usable(classifier.about, model.backbone)
     revision = hashlib.sha256(data).hexdigest()[:32]
     return ClassifierHead(options.classifier, classifier, library.vectors, revision)
 
 
 def complete_classifier(
-    options: ClassifyOptions, model: FeatureModel, counts: InputCounts, limits: Limits
+    options: ClassifyOptions, model: BackboneHead, counts: InputCounts, limits: Limits
 ) -> ClassifyOptions:
     """The options as they are. Raises InvalidInput where no classifier is named."""
     if not options.classifier:

@@ -22,9 +22,9 @@ from service.library.classifiers import (
     FeatureOptions,
     as_tensors,
     check_usable,
-    fitted,
+    fit_classifier,
     from_file,
-    joined,
+    join_examples,
     released_head,
 )
 from service.library.duplicates import from_records
@@ -35,7 +35,7 @@ from service.settings.groups import LimitSettings
 READ_BY_THE_JOB = ("blocks", "timesteps", "pool_size", "noise_samples", "fit")
 _MOST_TRIES = 5
 
-ReadExamples = Callable[[FeatureOptions], Awaitable[Examples]]
+ReadExamples = Callable[[Engine, FeatureOptions], Awaitable[Examples]]
 """The examples that a request brings, read with these options."""
 
 
@@ -63,9 +63,9 @@ async def fit_new(
     Raises InvalidInput for examples and heads that cannot be used, and where there is no room.
     """
     plan = await released_head(engine, head, head_sizes, options)
-    examples, duplicates = (None, 0) if of_job is None else joined(None, of_job)
+    examples, duplicates = (None, 0) if of_job is None else join_examples(None, of_job)
     if read_sent is not None:
-        examples, again = joined(examples, await read_sent(options))
+        examples, again = join_examples(examples, await read_sent(engine, options))
         duplicates += again
     assert examples is not None
     classifier = await _fit(examples, options, engine.backbone, name=name, head=plan)
@@ -99,8 +99,8 @@ async def fit_again(
                 "classifier", "it came without the vectors it was fitted on", hint="fit a new one with all images"
             )
         # The second time round, after somebody else's change, the vectors lie in the cache.
-        sent = await read_sent(old.about.features)
-        examples, duplicates = joined(old.examples, sent, without=remove_classes)
+        sent = await read_sent(engine, old.about.features)
+        examples, duplicates = join_examples(old.examples, sent, without=remove_classes)
         check_classes(examples.labels, limits)
         grown = await _fit(
             examples,
@@ -186,7 +186,7 @@ async def _fit(
     examples: Examples, options: FeatureOptions, backbone: Description, *, name: str, **more: Any
 ) -> Classifier:
     async with _stopped_on_leaving() as stopped:
-        return await asyncio.to_thread(fitted, examples, options, backbone, name=name, stopped=stopped, **more)
+        return await asyncio.to_thread(fit_classifier, examples, options, backbone, name=name, stopped=stopped, **more)
 
 
 @asynccontextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -25,7 +25,7 @@ from heads.feature_pooling.fitted_head import (
     head_shapes,
     map_shapes,
 )
-from heads.feature_pooling.logistic import FitReport, LogisticClassifier, fit_logistic
+from heads.feature_pooling.logistic import LogisticClassifier, fit_logistic
 from heads.feature_pooling.novelty import ClassGaussians
 from service.library.store import Tensors
 
@@ -121,7 +121,7 @@ class Classifier:
     examples: Examples | None
 
 
-def joined(old: Examples | None, new: Examples, *, without: Sequence[str] = ()) -> tuple[Examples, int]:
+def join_examples(old: Examples | None, new: Examples, *, without: Sequence[str] = ()) -> tuple[Examples, int]:
     """Old and new examples, each image once, and how many of the new ones were there already.
 
     without: classes to leave out of the old ones.
@@ -152,7 +152,7 @@ def joined(old: Examples | None, new: Examples, *, without: Sequence[str] = ()) 
     return examples, len(new.labels) - len(added)
 
 
-def fitted(
+def fit_classifier(
     examples: Examples,
     features: FeatureOptions,
     backbone: Description,
@@ -193,7 +193,7 @@ def fitted(
         temperature=model.temperature,
         calibrated=model.calibrated,
         threshold=model.threshold,
-        **_reported(report),
+        **asdict(report) | {"confusion": tuple(map(tuple, report.confusion.tolist()))},
     )
     return Classifier(about, model, examples)
 
@@ -331,24 +331,6 @@ def check_usable(about: About, backbone: Description) -> None:
             f"with {backbone.revision}",
             hint="fit it again here, or ask a server with that backbone",
         )
-
-
-def _reported(report: FitReport) -> dict[str, Any]:
-    return {
-        "images": report.images,
-        "validated": report.validated,
-        "folds": report.folds,
-        "accuracy": report.accuracy,
-        "balanced_accuracy": report.balanced_accuracy,
-        "confusion": tuple(map(tuple, report.confusion.tolist())),
-        "recall": report.recall,
-        "log_loss": report.log_loss,
-        "strength": report.strength,
-        "tried": tuple(
-            StrengthTried(strength=one.strength, log_loss=one.log_loss, balanced_accuracy=one.balanced_accuracy)
-            for one in report.tried
-        ),
-    }
 
 
 def _shaped(tensors: Tensors, name: str, dtype: Any, shape: tuple[int, ...], field: str) -> NDArray[Any]:

@@ -22,13 +22,13 @@ from service.library.banks import Pair, Shot, shot_id
 from service.library.store import Store, Tensors
 
 
-class ShotAbout(BaseModel):
-    """What is said of one support."""
+class ShotAnswer(BaseModel):
+    """One support of a concept."""
 
-    id: str = Field(description="Decided by picture and mask: sending the pair again gives the same.")
+    id: str = Field(description="Decided by picture and mask: the same pair always has the same.")
     width: int
     height: int
-    share: float = Field(description="Of the picture that the mask covers.")
+    share: float = Field(description="Of the picture that its mask covers.")
 
 
 class ConceptAbout(BaseModel):
@@ -37,7 +37,7 @@ class ConceptAbout(BaseModel):
     name: str
     created: str = Field(description="ISO 8601, UTC.")
     changed: str
-    shots: list[ShotAbout]
+    shots: list[ShotAnswer]
 
 
 NOTE_REPEATED = "{}.{}: the same picture and mask as an earlier one; it was left out"
@@ -87,7 +87,7 @@ def describe_concept(name: str, pairs: Sequence[Pair]) -> tuple[ConceptAbout, di
     for image, mask in pairs:
         key = shot_id(image, mask)
         height, width = mask.shape
-        shots.append(ShotAbout(id=key, width=width, height=height, share=round(float(mask.mean()), 6)))
+        shots.append(ShotAnswer(id=key, width=width, height=height, share=round(float(mask.mean()), 6)))
         tensors[f"image.{key}"] = _png(Image.fromarray(image))
         tensors[f"mask.{key}"] = _png(Image.fromarray(mask * np.uint8(255)))
     return ConceptAbout(name=name, created=now, changed=now, shots=shots), tensors

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load, save
 
 from backbones.errors import DiffsightError, InvalidInput
+from backbones.files import write_file
 from service.errors import ChangedMeanwhile, NothingStored
 
 MEDIA_TYPE = "application/octet-stream"
@@ -85,7 +86,7 @@ class Store:
     def read(self, thing: str) -> tuple[Stored, dict[str, NDArray[Any]]]:
         """The thing with this id and its tensors. Raises NothingStored where there is none."""
         data, stamp = self.file(thing)
-        about, tensors = unpacked(data)
+        about, tensors = unpack(data)
         return Stored(thing, about, frozenset(tensors), stamp), tensors
 
     def file(self, thing: str) -> tuple[bytes, Stamp]:
@@ -114,9 +115,8 @@ class Store:
             raise self._nothing(thing) from error
 
     def _write(self, thing: str, about: Mapping[str, Any], tensors: Tensors, expected: Stamp | None) -> Stored:
-        data = packed(about, tensors)
+        data = pack(about, tensors)
         path = self._path(thing)
-        beside = path.with_name(f".{thing}.{secrets.token_hex(6)}")
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             with self._locked():
@@ -127,15 +127,8 @@ class Store:
                                 f"the {self.kind} {thing} was changed meanwhile", hint="look at it again and repeat"
                             )
                 self._check_room(len(data) - (expected[2] if expected else 0))
-                try:
-                    with beside.open("xb") as file:
-                        file.write(data)
-                        file.flush()
-                        os.fsync(file.fileno())
-                    beside.replace(path)
-                    stat = path.stat()
-                finally:
-                    beside.unlink(missing_ok=True)
+                write_file(path, data)
+                stat = path.stat()
         except OSError as error:
             raise InvalidInput(
                 "data_folder",
@@ -182,14 +175,14 @@ class Store:
         return NothingStored(f"there is no {self.kind} {thing[:100]!r}", hint=f"GET /v1/{self.kind}s lists those here")
 
 
-def packed(about: Mapping[str, Any], tensors: Tensors) -> bytes:
+def pack(about: Mapping[str, Any], tensors: Tensors) -> bytes:
     """A thing as its file's bytes."""
     contiguous = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
     data: bytes = save(contiguous, metadata={_KEY: json.dumps(about, allow_nan=False)})
     return data
 
 
-def unpacked(data: bytes, *, field: str = "file") -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+def unpack(data: bytes, *, field: str = "file") -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     """What is said of a thing, and its tensors, from its file's bytes, wherever they come from.
 
     field: what the file is called in a problem. Raises InvalidInput for what is no such file.

@@ -77,15 +77,7 @@ async def vectors_of_images(
     found = {place: vector for place in places if (vector := cache.get(place)) is not None}
     missing = {place: image for place, image in zip(places, images, strict=True) if place not in found}
     if missing:
-        got = await pooled_features(
-            engine,
-            [image.array for image in missing.values()],
-            blocks=options.blocks,
-            timesteps=options.timesteps,
-            pool_size=options.pool_size,
-            noise_samples=options.noise_samples,
-            fit=options.fit,
-        )
+        got = await pooled_features(engine, [image.array for image in missing.values()], **options.model_dump())
         for place, vector in zip(missing, torch.from_numpy(got.vectors), strict=True):
             found[place] = vector
             cache.put(place, vector)

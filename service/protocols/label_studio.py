@@ -11,15 +11,16 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from backbones.engine import Engine
 from backbones.errors import InvalidInput
-from heads.inputs import DecodedImage, Inputs
+from heads.inputs import DecodedImage
 from service.dependencies import RequestUsage, State, while_connected
 from service.http.openapi import REFERENCE, keyed, not_ready, task_problems
 from service.inputs.files import InputFiles
 from service.inputs.images import decode_image
 from service.inputs.request_body import validated
 from service.jobs.formats.label_studio import mask_regions, pose_regions, score
+from service.jobs.item import make_item
 from service.protocols.label_studio_project import Control, Filling, image_file, prepare_controls, read_controls
-from service.run_task import run_procedure
+from service.run_task import Terms, run_procedure
 from service.version import installed_version
 
 router = APIRouter(prefix="/label-studio", tags=["Label Studio"])
@@ -188,7 +189,7 @@ async def label_studio_predict(request: Request, state: State, usage: RequestUsa
             raise failed.exceptions[0] from None
         return [task.result() for task in tasks]
 
-    work = run_procedure(state, "label-studio", InputFiles(), predict_all, usage=usage)
+    work = run_procedure(state, "label-studio", InputFiles(), predict_all, Terms(usage))
     return PredictAnswer(results=await while_connected(request, work))
 
 
@@ -210,9 +211,7 @@ async def _fill_image(
     control, work = filling.control, filling.work
     boxes = _boxes(drawn, image) if control.kind == "keypoints" else []
     options = work.options.model_copy(update={"boxes": boxes}) if boxes else work.options
-    result = await work.task.run(engine, work.head, Inputs([image]), options, None)
-    item = await engine.run_on_host(work.task.write_item, result, work.head, options)
-    item["image"] = {"width": image.width, "height": image.height}
+    item = await make_item(engine, work, image, options)
     if control.kind == "masks":
         item["masks"] = [mask for mask in item["masks"] if mask["name"] in control.labels]
         return item, mask_regions(item, from_name=control.name, to_name=control.to_name)

@@ -28,10 +28,14 @@ Texts = Annotated[tuple[Annotated[str, StringConstraints(min_length=1)], ...], N
 Ports = Annotated[tuple[Annotated[int, Field(ge=1, le=65_535)], ...], NoDecode, BeforeValidator(_separated)]
 
 
-class LimitSettings(BaseModel):
-    """What one request may ask for. Past a limit the answer is a 4xx that names it."""
+class Group(BaseModel):
+    """Settings that belong together. A name that is no setting is refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class LimitSettings(Group):
+    """What one request may ask for. Past a limit the answer is a 4xx that names it."""
 
     max_upload_bytes: int = Field(
         default=64 * MIB,
@@ -113,10 +117,8 @@ class LimitSettings(BaseModel):
     )
 
 
-class AccessSettings(BaseModel):
+class AccessSettings(Group):
     """Who may ask, and how much. docs/access.md tells how to make keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     keys_file: Path | None = Field(
         default=None,
@@ -164,10 +166,8 @@ class AccessSettings(BaseModel):
         return self.keys_file or user_folders.configuration_folder() / "keys.json"
 
 
-class UrlSettings(BaseModel):
+class UrlSettings(Group):
     """Images that callers name by an address instead of sending them."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     enabled: bool = Field(
         default=False,
@@ -198,10 +198,8 @@ class UrlSettings(BaseModel):
     max_concurrent: int = Field(default=8, ge=1, le=1_000, description="Images fetched at a time, all requests.")
 
 
-class EngineSettings(BaseModel):
+class EngineSettings(Group):
     """How the device is shared."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     max_batch_rows: int = Field(
         default=32,
@@ -237,10 +235,8 @@ class EngineSettings(BaseModel):
     )
 
 
-class PoseSettings(BaseModel):
+class PoseSettings(Group):
     """Keypoints of persons."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     checkpoint: str = Field(
         default="",
@@ -282,10 +278,8 @@ class PoseSettings(BaseModel):
     crop_height: int = Field(default=1024, ge=64, le=2048, multiple_of=32, description="Its height, likewise.")
 
 
-class FewShotSettings(BaseModel):
+class FewShotSettings(Group):
     """Few-shot segmentation, and the banks of supports that it keeps."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     weights: str | None = Field(
         default=None,
@@ -317,10 +311,8 @@ class FewShotSettings(BaseModel):
     )
 
 
-class JobSettings(BaseModel):
+class JobSettings(Group):
     """Batch jobs. docs/jobs.md tells of them."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     database: str | None = Field(
         default=None,
@@ -357,10 +349,8 @@ class JobSettings(BaseModel):
     )
 
 
-class LabelStudioSettings(BaseModel):
+class LabelStudioSettings(Group):
     """The Label Studio whose ML backend this server is. docs/annotation-tools.md tells of it."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     url: str | None = Field(
         default=None,
@@ -374,10 +364,8 @@ class LabelStudioSettings(BaseModel):
     timeout_seconds: float = Field(default=30.0, gt=0, le=300, description="Seconds for one image.")
 
 
-class HeadSettings(BaseModel):
+class HeadSettings(Group):
     """Depth, segmentation and referring. docs/heads.md tells how to come by a head."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     depth: str = Field(
         default="",
@@ -388,10 +376,8 @@ class HeadSettings(BaseModel):
     referring: str = Field(default="", description="The referring head, likewise.")
 
 
-class TelemetrySettings(BaseModel):
+class TelemetrySettings(Group):
     """Traces by OpenTelemetry. They need the extra: `pip install 'diffsight[otel]'`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     otlp_endpoint: str | None = Field(
         default=None,

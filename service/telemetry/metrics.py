@@ -91,7 +91,6 @@ class Metrics:
 
 def metrics_table() -> str:
     """Markdown table of all metrics, for docs/observability.md."""
-
     nothing: dict[str, Any] = {"int": 0, "float": 0.0, "dict[str, int]": {}}
     nothing["CacheFigures"] = CacheFigures(**{one.name: nothing[str(one.type)] for one in fields(CacheFigures)})
     figures = EngineFigures(**{one.name: nothing[str(one.type)] for one in fields(EngineFigures)})

@@ -37,4 +37,4 @@ def test_server_timing_splits_the_time(server: Server, png: bytes) -> None:
 
 def test_a_caller_with_settings_of_the_environment_gets_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DIFFSIGHT_LIMITS__MAX_LABELS", "3")
-    assert create_app().state.state.settings.limits.max_labels == 3
+    assert create_app().state.server.settings.limits.max_labels == 3

@@ -23,9 +23,10 @@ from heads.diffews.episodes import drawn_episodes
 from heads.diffews.evaluate import run_episodes, scores_of
 from heads.sdpose.checkpoint import open_pose
 from heads.sdpose.pose import POCKET as POSE
+from heads.vpd.heads import Task
 from heads.vpd.opening import POCKET as SHIPPED
 from heads.vpd.opening import open_task_head, shipped_head
-from training.datasets.dense_folder import DenseFolder, Task
+from training.datasets.dense_folder import DenseFolder
 from training.dense_baselines import load_baselines
 from training.evaluate_dense import world_figures
 from training.pose_data import read_pose_data

@@ -15,15 +15,14 @@ import json
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from backbones.errors import InvalidInput
-
-Task = Literal["depth", "segmentation", "referring"]
+from heads.vpd.heads import Task
 
 IGNORED = 255
 _PICTURES = (".png", ".jpg", ".jpeg", ".webp")

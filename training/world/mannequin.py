@@ -8,57 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from heads.sdpose.skeletons import COCO_17
+
 Angles = tuple[float, float, float]
 """Degrees about x (bend forward and back), y (spread sideways) and z (twist), applied in the order z, y, x."""
 
-KEYPOINTS = (
-    "nose",
-    "left_eye",
-    "right_eye",
-    "left_ear",
-    "right_ear",
-    "left_shoulder",
-    "right_shoulder",
-    "left_elbow",
-    "right_elbow",
-    "left_wrist",
-    "right_wrist",
-    "left_hip",
-    "right_hip",
-    "left_knee",
-    "right_knee",
-    "left_ankle",
-    "right_ankle",
-)
-"""COCO's 17, in COCO's order."""
-
-SKELETON = (
-    (16, 14),
-    (14, 12),
-    (17, 15),
-    (15, 13),
-    (12, 13),
-    (6, 12),
-    (7, 13),
-    (6, 7),
-    (6, 8),
-    (7, 9),
-    (8, 10),
-    (9, 11),
-    (2, 3),
-    (1, 2),
-    (1, 3),
-    (2, 4),
-    (3, 5),
-    (4, 6),
-    (5, 7),
-)
+KEYPOINTS = COCO_17.names
+SKELETON = tuple((start + 1, end + 1) for start, end in COCO_17.links)
 """COCO's limbs, 1-based."""
 
 HEIGHT = 1.72
 """Metres from sole to crown of the upright figure at scale 1, whose pelvis is the origin."""
-
-_HIP_HEIGHT = 0.90
 
 
 @dataclass(frozen=True, slots=True)

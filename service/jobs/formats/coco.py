@@ -25,7 +25,6 @@ def coco(job: Job, records: Callable[[], Iterable[Record]]) -> Iterator[str]:
 
 def coco_persons(job: Job, records: Callable[[], Iterable[Record]]) -> Iterator[str]:
     """`images`, then `annotations`, each in the job's order, in two readings; `categories` from the first image."""
-
     yield '{"info":{"description":"diffsight"},"licenses":[],"images":['
     category = ""
     for index, record in enumerate(records()):

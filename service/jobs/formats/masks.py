@@ -16,13 +16,11 @@ _SIZES = (3, 4, 8, 16)
 
 def mask_of(told: Mapping[str, Any]) -> NDArray[np.bool_]:
     """The mask of a result, (H, W) bool."""
-
     return decode_rle(Rle(**told["rle"]))
 
 
 def row_runs(mask: NDArray[np.bool_]) -> list[int]:
     """Lengths of runs of a mask (H, W) bool row by row, of 0 and 1 in turn; the first is of 0, and may be 0."""
-
     flat = mask.ravel()
     ends = np.flatnonzero(np.diff(flat, prepend=False, append=not flat[-1]))
     return np.diff(ends, prepend=0).tolist()  # type: ignore[no-any-return]

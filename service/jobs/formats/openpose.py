@@ -11,7 +11,6 @@ from service.jobs.store import Job, Record, canonical
 
 def openpose(job: Job, records: Callable[[], Iterable[Record]]) -> Iterator[tuple[str, str]]:
     """`NAME_keypoints.json` a picture, below its own folder."""
-
     for record in records():
         result = record.result or {}
         size = result["image"]

@@ -12,7 +12,6 @@ from heads.results import Keypoints
 
 def keypoints_of(result: Mapping[str, Any]) -> Keypoints:
     """The result's persons; those whose box could not be looked at are left out."""
-
     persons = [person for person in result["persons"] if not person["problem"]]
     names = tuple(result["names"])
     return Keypoints(

@@ -14,7 +14,8 @@ import pytest
 from PIL import Image
 from pydantic import BaseModel
 
-from heads.sdpose.pose import TASK, CocoPoses, OpenPosePeople
+from heads.sdpose.pose import TASK
+from heads.sdpose.poses import CocoPoses, OpenPosePeople
 from service.api.schemas import answer_model
 from tests.conftest import Server, running_server
 

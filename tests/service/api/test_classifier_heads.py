@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from service.library.classifiers import as_tensors, from_file
-from service.library.store import packed, unpacked
+from service.library.store import pack, unpack
 from tests.diffsight.cli.test_fit_classifier import diffsight
 from tests.service.api.test_classifiers import PARTS, ROUTE, digits, fitted, form
 
@@ -62,7 +62,7 @@ def test_it_travels_and_grows(server: Server, attention: dict[str, Any]) -> None
 def test_a_file_with_another_head_inside_is_refused(
     server: Server, attention: dict[str, Any], check_problem: Any
 ) -> None:
-    about, tensors = unpacked(server.client.get(f"{ROUTE}/{attention['id']}/export").content)
+    about, tensors = unpack(server.client.get(f"{ROUTE}/{attention['id']}/export").content)
     classifier = from_file(about, tensors)
     good = as_tensors(classifier, examples=False)
     head = about["head"]
@@ -76,7 +76,7 @@ def test_a_file_with_another_head_inside_is_refused(
         ({**about, "head": None}, good),
     ]
     for told, numbers in bad:
-        response = server.client.post(f"{ROUTE}/import", content=packed(told, numbers), headers=PARTS)
+        response = server.client.post(f"{ROUTE}/import", content=pack(told, numbers), headers=PARTS)
         check_problem(response, 422, "invalid-input")
 
 

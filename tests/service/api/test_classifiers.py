@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from service.library.classifiers import as_tensors, from_file
-from service.library.store import Store, packed, unpacked
+from service.library.store import Store, pack, unpack
 from training.datasets.digits import DIGIT_NAMES, held_out_digits, training_digits
 
 if TYPE_CHECKING:
@@ -336,10 +336,10 @@ def test_ids_that_nobody_was_given_are_not_found(server: Server, check_problem: 
 
 def damaged(data: bytes) -> dict[str, tuple[bytes, str]]:
     """Files that are refused: name -> (bytes, words of the problem)."""
-    about, tensors = unpacked(data)
+    about, tensors = unpack(data)
 
     def changed(name: str, value: Any) -> bytes:
-        return packed(about, {**tensors, name: value})
+        return pack(about, {**tensors, name: value})
 
     weights, labels = tensors["weights"], tensors["examples.labels"]
     return {
@@ -350,12 +350,12 @@ def damaged(data: bytes) -> dict[str, tuple[bytes, str]]:
         "number type": (changed("bias", tensors["bias"].astype(np.float64)), "bias is float64"),
         "scale": (changed("scale", np.zeros_like(tensors["scale"])), "not above 0"),
         "labels": (changed("examples.labels", labels + 5), "not those of its classes"),
-        "missing": (packed(about, {"mean": tensors["mean"]}), "no tensor"),
-        "classes": (packed({**about, "classes": ["a", "a"]}, tensors), "figures"),
-        "one class": (packed({**about, "classes": ["a"]}, tensors), "classes"),
-        "temperature": (packed({**about, "temperature": 0}, tensors), "temperature"),
-        "words": (packed({**about, "more": 1}, tensors), "more"),
-        "other weights": (packed({**about, "revision": "0" * 8}, tensors), "fitted on"),
+        "missing": (pack(about, {"mean": tensors["mean"]}), "no tensor"),
+        "classes": (pack({**about, "classes": ["a", "a"]}, tensors), "figures"),
+        "one class": (pack({**about, "classes": ["a"]}, tensors), "classes"),
+        "temperature": (pack({**about, "temperature": 0}, tensors), "temperature"),
+        "words": (pack({**about, "more": 1}, tensors), "more"),
+        "other weights": (pack({**about, "revision": "0" * 8}, tensors), "fitted on"),
     }
 
 
@@ -379,7 +379,7 @@ def test_files_that_are_off_are_refused(server: Server, check_problem: Any) -> N
 
 def test_a_file_comes_back_as_it_was(server: Server) -> None:
     made = fitted(server, digits(4, 2))
-    about, tensors = unpacked(server.client.get(f"{ROUTE}/{made['id']}/export").content)
+    about, tensors = unpack(server.client.get(f"{ROUTE}/{made['id']}/export").content)
     again = as_tensors(from_file(about, tensors))
     assert again.keys() == tensors.keys()
     for name, tensor in tensors.items():

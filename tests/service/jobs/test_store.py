@@ -147,7 +147,7 @@ def test_a_database_that_can_not_be_opened_is_told_with_the_setting(url: str) ->
 
 
 def test_the_default_is_a_file_in_the_data_folder(tmp_path: Path) -> None:
-    from service.jobs.store import default_url
+    from service.jobs.database import default_url
 
     JobStore(default_url(tmp_path / "data")).close()
     assert (tmp_path / "data" / "jobs.db").is_file()

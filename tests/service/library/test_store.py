@@ -14,7 +14,7 @@ from safetensors.numpy import save
 
 from backbones.errors import InvalidInput
 from service.errors import ChangedMeanwhile, NothingStored
-from service.library.store import Store, packed, unpacked
+from service.library.store import Store, pack, unpack
 
 TENSORS: dict[str, NDArray[Any]] = {
     "weights": np.arange(6, dtype=np.float32).reshape(2, 3),
@@ -39,7 +39,7 @@ def test_what_was_added_is_read_by_another_store_on_the_same_folder(store: Store
 def test_the_exported_file_is_what_unpacked_reads(store: Store) -> None:
     added = store.add({"name": "a"}, TENSORS)
     data, stamp = store.file(added.id)
-    about, tensors = unpacked(data)
+    about, tensors = unpack(data)
     assert about == {"name": "a"}
     assert tensors.keys() == TENSORS.keys()
     assert stamp == added.stamp
@@ -113,7 +113,7 @@ def test_foreign_files_in_the_folder_are_passed_over(store: Store) -> None:
     assert [one.id for one in store.list()] == [added.id]
 
 
-GOOD = packed({"name": "a"}, TENSORS)
+GOOD = pack({"name": "a"}, TENSORS)
 
 
 @pytest.mark.parametrize(
@@ -134,6 +134,6 @@ GOOD = packed({"name": "a"}, TENSORS)
 )
 def test_bytes_that_are_no_such_file_are_refused(data: bytes) -> None:
     with pytest.raises(InvalidInput) as refused:
-        unpacked(data, field="classifier")
+        unpack(data, field="classifier")
     assert refused.value.field == "classifier"
     assert refused.value.hint

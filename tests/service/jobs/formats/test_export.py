@@ -19,7 +19,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
     ("task", "form"), [("pose", form) for form in able_formats(exports_of(TASKS, "pose"))] + [("referring", "coco")]
 )
 def test_every_form_is_written_while_it_is_read(task: str, form: str) -> None:
-    job = Job("1", task, {}, {}, False, "done", "", "r", True, 3000, 3000, 0, 0, 0, 0, 0, 0, "", 0)
+    job = Job("1", task, {}, {}, False, 0, 0, 0, status="done", revision="r", listed=True, total=3000, done=3000)
     name = "a/one.png"
     result = {"image": {"width": 80, "height": 60}, **results(task)[name]}
     read = 0
