@@ -12,7 +12,8 @@ from backbones.errors import InvalidInput, ModelNotFound
 from backbones.loading.added import load_added
 from backbones.loading.diffusers_folder import load_diffusers_folder
 from backbones.loading.hub import load_hub
-from backbones.loading.ldm import AS_PUBLISHED, Unrecorded, load_single_file
+from backbones.loading.ldm import load_single_file
+from backbones.loading.ldm_config import AS_PUBLISHED, Unrecorded
 from backbones.loading.registry import default_folder, find_entry
 from backbones.stable_diffusion import StableDiffusion
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from backbones.loading import ldm
+from backbones.loading import ldm, ldm_config
 from backbones.loading.published_keys import Shapes, vae_encoder_keys
 from backbones.loading.published_model import HEAD_FILE, UNET_FILE
 from backbones.loading.verification import check_keys, check_network, number_type, on_meta, shapes_of
@@ -39,7 +39,7 @@ def convert(task: str, file: Path, target: Path, *, any_size: bool) -> None:
     config = _unet_config(parts.unet, file)
     unet = ldm.convert_unet(parts.unet, config)
     check_network(ldm.build_unet(config), unet, file, may_lack=missing_layers(task))
-    vae_config = ldm.vae_config(parts.vae, ldm.Unrecorded(norm_groups=1), file)
+    vae_config = ldm_config.vae_config(parts.vae, ldm_config.Unrecorded(norm_groups=1), file)
     vae = ldm.convert_vae(on_meta(parts.vae), vae_config)
     check_network(ldm.build_vae(vae_config), vae, file, may_lack=("decoder.",))
 
@@ -76,4 +76,4 @@ def _converted_unet_keys(task: str) -> Shapes:
 
 def _unet_config(unet: Mapping[str, Tensor], source: object) -> dict[str, Any]:
     # Heads and groups change no shape: 1 fits every width.
-    return ldm.unet_config(unet, ldm.Unrecorded(attention_heads=1, norm_groups=1), source, sample_size=64)
+    return ldm_config.unet_config(unet, ldm_config.Unrecorded(attention_heads=1, norm_groups=1), source, sample_size=64)

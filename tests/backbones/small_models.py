@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, DiTTransformer2DModel
 
-from backbones.loading.ldm import Unrecorded
+from backbones.loading.ldm_config import Unrecorded
 
 WEIGHTS = Path(__file__).parents[1] / "conformance/fixtures/diffusion_classifier/weights"
 NAMES = ("sd1", "sd2", "sd2v")

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from backbones.engine import DirectEngine, complete
-from backbones.loading import ldm
+from backbones.loading import ldm, ldm_config
 from backbones.loading.published_keys import vae_encoder_keys
 from backbones.loading.variants import build_variant
 from backbones.loading.weight_files import fill
@@ -96,14 +96,14 @@ def _replay_case(folder: Path) -> Iterator[Check]:
 def _backbone(case: _Case, parts: OriginalParts, *, lent: tuple[str, ...] = ()) -> StableDiffusion:
     """The case's own U-Net and VAE as a backbone. Nothing of text is in these cases."""
     unet, vae = case.settings["unet"], case.settings["vae"]
-    unrecorded = ldm.Unrecorded(attention_heads=unet["num_attention_heads"], norm_groups=unet["norm_num_groups"])
-    config = ldm.unet_config(parts.unet, unrecorded, case.name, sample_size=64)
+    unrecorded = ldm_config.Unrecorded(attention_heads=unet["num_attention_heads"], norm_groups=unet["norm_num_groups"])
+    config = ldm_config.unet_config(parts.unet, unrecorded, case.name, sample_size=64)
     network: Any = ldm.build_unet(config)
     zeros = {key: torch.zeros(one.shape) for key, one in network.state_dict().items() if lent and key.startswith(lent)}
     fill(network, {**zeros, **ldm.convert_unet(parts.unet, config)}, case.name, torch.float32)
 
-    own_groups = ldm.Unrecorded(norm_groups=vae["norm_num_groups"], scaling_factor=1.0)
-    vae_config = ldm.vae_config(parts.vae, own_groups, case.name)
+    own_groups = ldm_config.Unrecorded(norm_groups=vae["norm_num_groups"], scaling_factor=1.0)
+    vae_config = ldm_config.vae_config(parts.vae, own_groups, case.name)
     encoder: Any = ldm.build_vae(vae_config)
     decoder = {key: torch.zeros(one.shape) for key, one in encoder.state_dict().items() if key.startswith("decoder.")}
     fill(encoder, {**decoder, **ldm.convert_vae(parts.vae, vae_config)}, case.name, torch.float32)

@@ -12,9 +12,10 @@ from torch import Tensor
 
 from backbones.captures import forward_rows
 from backbones.errors import CheckpointError, ModelNotFound
-from backbones.loading import ldm
+from backbones.loading import ldm, ldm_config
 from backbones.loading.diffusers_folder import load_diffusers_folder
-from backbones.loading.ldm import Unrecorded, load_single_file
+from backbones.loading.ldm import load_single_file
+from backbones.loading.ldm_config import Unrecorded
 from backbones.loading.published_keys import sd1_unet_keys, vae_encoder_keys
 from backbones.loading.weight_files import fill
 from backbones.rows import Capture, UNetRow
@@ -245,9 +246,9 @@ def count(network: Any) -> int:
 @pytest.mark.parametrize(("generation", "size"), [("sd1", 859_520_964), ("sd2", 865_910_724)])
 def test_full_size_unets_are_inferred_from_their_shapes(generation: str, size: int) -> None:
     tensors = original_unet(generation)
-    config = ldm.unet_config(
+    config = ldm_config.unet_config(
         tensors,
-        ldm.AS_PUBLISHED,
+        ldm_config.AS_PUBLISHED,
         generation,
         sample_size=PUBLISHED_UNET[generation]["sample_size"],
     )
@@ -261,7 +262,7 @@ def test_full_size_unets_are_inferred_from_their_shapes(generation: str, size: i
 
 def test_the_full_size_vae_is_inferred_from_its_shapes() -> None:
     tensors = original_vae()
-    config = ldm.vae_config(tensors, ldm.AS_PUBLISHED, "vae")
+    config = ldm_config.vae_config(tensors, ldm_config.AS_PUBLISHED, "vae")
     vae = ldm.build_vae(config)
     fill(vae, ldm.convert_vae(tensors, config), "vae", torch.float32)
     assert count(vae) == 83_653_863
@@ -272,7 +273,7 @@ def test_the_full_size_vae_is_inferred_from_its_shapes() -> None:
 def test_full_size_text_encoders_are_inferred_from_their_shapes(is_open_clip: bool, size: int, layers: int) -> None:
     width, heads, depth = (1024, 16, 24) if is_open_clip else (768, 12, 12)
     tensors = open_clip_shapes(width, depth) if is_open_clip else clip_shapes(width, depth)
-    config = ldm.text_config(tensors, is_open_clip, ldm.AS_PUBLISHED, "text")
+    config = ldm_config.text_config(tensors, is_open_clip, ldm_config.AS_PUBLISHED, "text")
     text_encoder = ldm.build_text_encoder(config)
     fill(text_encoder, ldm.convert_text(tensors, is_open_clip, text_encoder), "text", torch.float32)
     assert count(text_encoder) == size
@@ -323,7 +324,7 @@ def open_clip_shapes(width: int, depth: int) -> dict[str, Tensor]:
 def test_names_and_shapes_of_a_published_unet_and_encoder_fit() -> None:
     """Names and shapes out of another system's original code: SD 1.x's U-Net without `out`, VAE without decoder."""
     unet_part = {key: torch.empty(shape, device="meta") for key, shape in sd1_unet_keys(output=False).items()}
-    config = ldm.unet_config(unet_part, ldm.AS_PUBLISHED, "manifest", sample_size=64)
+    config = ldm_config.unet_config(unet_part, ldm_config.AS_PUBLISHED, "manifest", sample_size=64)
     converted = ldm.convert_unet(unet_part, config)
     assert ldm.lost(unet_part, converted) == ()
     with pytest.raises(CheckpointError) as error:
@@ -332,7 +333,7 @@ def test_names_and_shapes_of_a_published_unet_and_encoder_fit() -> None:
     assert error.value.unexpected == error.value.mis_shaped == ()
 
     vae_part = {key: torch.empty(shape, device="meta") for key, shape in vae_encoder_keys().items()}
-    config = ldm.vae_config(vae_part, ldm.AS_PUBLISHED, "manifest")
+    config = ldm_config.vae_config(vae_part, ldm_config.AS_PUBLISHED, "manifest")
     converted = ldm.convert_vae(vae_part, config)
     assert ldm.lost(vae_part, converted) == ()
     with pytest.raises(CheckpointError) as error:
