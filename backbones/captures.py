@@ -21,7 +21,7 @@ class _EverythingCaptured(Exception):
 def forward_rows(
     network: nn.Module, rows: Sequence[UNetRow], input_convolutions: Mapping[str, nn.Conv2d]
 ) -> list[Captures]:
-    """What each row asked for, from one pass of `network`; `noise_pred` is left to whoever knows the prediction type.
+    """The captures of each row, from one pass of `network`; `noise_pred` is left to whoever knows the prediction type.
 
     network: a stock diffusers `UNet2DConditionModel` or `UNet2DModel`, in eval mode.
     rows: latents of one height and width; timesteps, contexts, labels, input convolutions and banks may differ.
@@ -52,7 +52,7 @@ def forward_rows(
 
 
 class _Collected:
-    """What the hooks of one pass bring in, sorted by what was asked and by whom."""
+    """What the hooks of one pass bring in, by kind and module name, and which rows want it."""
 
     def __init__(self, rows: Sequence[UNetRow], text_lengths: Sequence[int]) -> None:
         self.rows = rows
@@ -60,7 +60,7 @@ class _Collected:
         self.features = _askers(rows, lambda row: row.capture.features)
         self.maps = _askers(rows, lambda row: row.capture.attention_maps)
         self.banks = _askers(rows, lambda row: row.capture.keys_values)
-        self.found: dict[tuple[str, str], list[Tensor]] = {}
+        self.tensors: dict[tuple[str, str], list[Tensor]] = {}
         self.wanted = {("features", name) for name in self.features} | {("maps", name) for name in self.maps}
         self.wanted |= {(kind, name) for name in self.banks for kind in ("keys", "values")}
         self.needs_output = any(row.capture.output or row.capture.noise_pred for row in rows)
@@ -91,7 +91,7 @@ class _Collected:
     def _keep(self, kind: str, name: str, askers: Sequence[int], tensor: Tensor) -> None:
         # Rows that did not ask must not be kept alive by a view of the whole batch.
         chosen = tensor if len(askers) == len(self.rows) else tensor[list(askers)]
-        self._found(kind, name, list(chosen.unbind()))
+        self._add(kind, name, list(chosen.unbind()))
 
     def _keep_map(self, name: str, attention: Any, key: Tensor) -> None:
         """Head-averaged softmax(q k^T * scale) of the asking rows, computed by the attention module's own methods."""
@@ -103,11 +103,11 @@ class _Collected:
             probabilities = attention.get_attention_scores(q, k).mean(dim=0)
             height, width = _spatial_size(self.rows[index].latents.shape[-2:], len(probabilities))
             maps.append(probabilities.T.reshape(-1, height, width))
-        self._found("maps", name, maps)
+        self._add("maps", name, maps)
 
-    def _found(self, kind: str, name: str, tensors: list[Tensor]) -> None:
+    def _add(self, kind: str, name: str, tensors: list[Tensor]) -> None:
         # A module that runs twice in a pass gives its first output, whether or not the pass goes on after it.
-        self.found.setdefault((kind, name), tensors)
+        self.tensors.setdefault((kind, name), tensors)
         self.wanted.discard((kind, name))
         if not self.wanted and not self.needs_output:
             raise _EverythingCaptured
@@ -119,27 +119,27 @@ class _Collected:
         maps: list[dict[str, Tensor]] = [{} for _ in self.rows]
         banks: list[dict[str, KeysValues]] = [{} for _ in self.rows]
         for name, askers in self.features.items():
-            for index, feature in zip(askers, self.found["features", name], strict=True):
+            for index, feature in zip(askers, self.tensors["features", name], strict=True):
                 features[index][name] = feature
         for name, askers in self.maps.items():
-            for index, attention_map in zip(askers, self.found["maps", name], strict=True):
+            for index, attention_map in zip(askers, self.tensors["maps", name], strict=True):
                 maps[index][name] = attention_map
         for name, askers in self.banks.items():
-            pairs = zip(self.found["keys", name], self.found["values", name], strict=True)
+            pairs = zip(self.tensors["keys", name], self.tensors["values", name], strict=True)
             for index, (keys, values) in zip(askers, pairs, strict=True):
                 banks[index][name] = KeysValues(keys, values)
         wants = [row.capture.output or row.capture.noise_pred for row in self.rows]
         outputs = [output[i] if output is not None and wants[i] else None for i in range(len(self.rows))]
-        return [Captures(*got) for got in zip(outputs, [None] * len(outputs), features, maps, banks, strict=True)]
+        return [Captures(*parts) for parts in zip(outputs, [None] * len(outputs), features, maps, banks, strict=True)]
 
 
 def _askers(rows: Sequence[UNetRow], names: Callable[[UNetRow], Sequence[str]]) -> dict[str, list[int]]:
     """Row indices by the name they ask for; a row that names a thing twice asks for it once."""
-    found: dict[str, list[int]] = {}
+    askers: dict[str, list[int]] = {}
     for index, row in enumerate(rows):
         for name in dict.fromkeys(names(row)):
-            found.setdefault(name, []).append(index)
-    return found
+            askers.setdefault(name, []).append(index)
+    return askers
 
 
 @contextmanager

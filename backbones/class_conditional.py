@@ -106,7 +106,7 @@ class DiffusionTransformer:
 
     @frozen
     def forward(self, rows: Sequence[UNetRow]) -> list[Captures]:
-        """What each row asked for: `output` has all channels, a predicted variance behind the noise where there is one;
+        """The captures of each row: `output` has all channels, a predicted variance behind the noise if there is one;
         `noise_pred` is the noise alone, (C, h, w).
         """
         weight = next(self.transformer.parameters())

@@ -17,7 +17,7 @@ Result = TypeVar("Result")
 class Engine(Protocol):
     """A backbone as a head sees it. A head is an async procedure over these calls, and runs on any engine.
 
-    All results are in the order of what was asked, on the backbone's device and in its number type.
+    All results are in the order of the arguments, on the backbone's device and in its number type.
     Every call raises `InvalidInput` for what the backbone can not take; the batching engine also raises `Overloaded`,
     `DeadlinePassed`, `Cancelled`, and `NotANumber` for rows whose own result is not finite.
     """
@@ -36,7 +36,7 @@ class Engine(Protocol):
         """Text contexts, (T, D) each: the text encoder's last hidden state over the padded prompt."""
 
     async def unet(self, rows: Sequence[UNetRow]) -> list[Captures]:
-        """What each row asked for, from U-Net batches that other callers' rows may share."""
+        """The captures of each row, from U-Net batches that other callers' rows may share."""
 
     async def decode(self, latents: Sequence[Tensor]) -> list[Tensor]:
         """Images from unscaled latents: (C, h, w) -> (3, 8h, 8w) float, about [-1, 1]."""
@@ -51,7 +51,7 @@ class Engine(Protocol):
 class DirectEngine:
     """The engine for library use, training and conformance: one caller, no queue, answers before it returns.
 
-    max_rows: the largest U-Net batch; longer askings are cut into such batches.
+    max_rows: the largest U-Net batch; longer sequences are cut into such batches.
     """
 
     def __init__(self, model: Backbone, *, max_rows: int = 32) -> None:

@@ -57,7 +57,7 @@ class CheckpointError(DiffsightError):
 
 
 class ModelNotFound(DiffsightError):
-    """A model that was asked for is not where it was looked for."""
+    """A model is not where it should be."""
 
 
 class NotANumber(DiffsightError):

@@ -97,11 +97,12 @@ class PixelDiffusion:
 
     @frozen
     def forward(self, rows: Sequence[UNetRow]) -> list[Captures]:
-        """What each row asked for, from one pass over rows of one height and width."""
+        """The captures of each row, from one pass over rows of one height and width."""
         captured = with_noise_pred(rows, forward_rows(self.unet, rows, {}), "epsilon", self.alphas_cumprod)
         channels = self.description.latent_channels
         return [
-            got if got.noise_pred is None else replace(got, noise_pred=got.noise_pred[:channels]) for got in captured
+            captures if captures.noise_pred is None else replace(captures, noise_pred=captures.noise_pred[:channels])
+            for captures in captured
         ]
 
     def _no_text(self) -> InvalidInput:

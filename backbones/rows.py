@@ -1,4 +1,4 @@
-"""The unit of work: one row of a U-Net batch, what it asks to bring back, and what it got."""
+"""The unit of work: one row of a U-Net batch, what to capture in its pass, and what was captured."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class UNetRow:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Captures:
-    """What one row got, on the device, in the U-Net's number type; empty where nothing was asked.
+    """What was captured for one row, on the device, in the U-Net's number type; empty without a request for it.
 
     output, noise_pred: (C, h, w).
     features: name -> (C, h, w).

@@ -145,7 +145,7 @@ class StableDiffusion:
 
     @frozen
     def forward(self, rows: Sequence[UNetRow]) -> list[Captures]:
-        """What each row asked for, from one U-Net pass over rows of one variant and one latent height and width.
+        """The captures of each row, from one U-Net pass over rows of one variant and one latent height and width.
 
         They may differ in timestep, context, context length, label, input convolution, bank, and in what they capture.
         """
@@ -164,9 +164,9 @@ class StableDiffusion:
 def with_noise_pred(
     rows: Sequence[UNetRow], captured: Sequence[Captures], prediction_type: PredictionType, alphas_cumprod: Tensor
 ) -> list[Captures]:
-    """`captured` with the predicted noise filled in for the rows that asked, and outputs kept only where asked.
+    """`captured` with the predicted noise of the rows that capture it, and without outputs that a row does not capture.
 
-    rows: what was asked; their `output` (C, h, w) is read. alphas_cumprod: (steps,).
+    captured: of each row; its `output` (C, h, w) is read. alphas_cumprod: (steps,).
     """
     asking = [index for index, row in enumerate(rows) if row.capture.noise_pred]
     noise = {index: captured[index].output for index in asking}
@@ -178,8 +178,8 @@ def with_noise_pred(
             zip(asking, noise_from_velocity(velocity, noised, alphas_cumprod, timesteps).unbind(), strict=True)
         )
     return [
-        replace(got, noise_pred=noise.get(index), output=got.output if row.capture.output else None)
-        for index, (row, got) in enumerate(zip(rows, captured, strict=True))
+        replace(captures, noise_pred=noise.get(index), output=captures.output if row.capture.output else None)
+        for index, (row, captures) in enumerate(zip(rows, captured, strict=True))
     ]
 
 
@@ -190,11 +190,11 @@ def module_names(unet: nn.Module) -> frozenset[str]:
 
 def check_names(row: UNetRow, modules: frozenset[str]) -> None:
     """Raises InvalidInput where a row names a module that its network does not have."""
-    asked = row.capture
+    capture = row.capture
     for field_name, names in (
-        ("features", asked.features),
-        ("attention_maps", asked.attention_maps),
-        ("keys_values", asked.keys_values),
+        ("features", capture.features),
+        ("attention_maps", capture.attention_maps),
+        ("keys_values", capture.keys_values),
         ("bank", tuple(row.bank or ())),
     ):
         unknown = [name for name in names if name not in modules]
@@ -214,18 +214,18 @@ def _check_shapes(row: UNetRow, variant: Variant) -> None:
         raise InvalidInput("latents", f"{tuple(row.latents.shape)} where ({entry.in_channels}, h, w) belongs")
     context, width = row.encoder_hidden_states, unet.config.cross_attention_dim
     if context is None or context.ndim != 2 or len(context) == 0 or context.shape[1] != width:
-        given = None if context is None else tuple(context.shape)
-        raise InvalidInput("encoder_hidden_states", f"{given} where (T, {width}) belongs, T at least 1")
+        shape = None if context is None else tuple(context.shape)
+        raise InvalidInput("encoder_hidden_states", f"{shape} where (T, {width}) belongs, T at least 1")
     if row.capture.noise_pred and row.input_convolution and variant.prediction_type == "v_prediction":
         raise InvalidInput("noise_pred", "v gives no noise where the input is not the noised latents alone")
 
 
 def _check_attention(row: UNetRow, unet: nn.Module) -> None:
     """Raises InvalidInput where an attention layer of the other kind is named, or a bank does not fit its layer."""
-    asked = row.capture
+    capture = row.capture
     for field_name, names, crosses in (
-        ("attention_maps", asked.attention_maps, True),
-        ("keys_values", asked.keys_values, False),
+        ("attention_maps", capture.attention_maps, True),
+        ("keys_values", capture.keys_values, False),
         ("bank", tuple(row.bank or ()), False),
     ):
         for name in names:

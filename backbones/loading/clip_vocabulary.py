@@ -34,8 +34,8 @@ def vocabulary_file() -> Path:
 
     Raises ModelNotFound where the package or its file is missing.
     """
-    found = importlib.util.find_spec("mmseg")
-    for folder in (found.submodule_search_locations or ()) if found else ():
+    package = importlib.util.find_spec("mmseg")
+    for folder in (package.submodule_search_locations or ()) if package else ():
         file = Path(folder) / "utils" / "bpe_simple_vocab_16e6.txt.gz"
         if file.is_file():
             return file

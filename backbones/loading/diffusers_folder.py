@@ -84,7 +84,7 @@ def load_part(kind: Any, folder: Path, dtype: torch.dtype, file_variant: str = "
         raise CheckpointError(folder, reason, hint="copy or download the folder again") from error
     missing = sorted(info["missing_keys"])
     unexpected = sorted(key for key in info["unexpected_keys"] if key not in _HARMLESS)
-    mis_shaped = [f"{key}: {tuple(found)} where {tuple(own)} belongs" for key, found, own in info["mismatched_keys"]]
+    mis_shaped = [f"{key}: {tuple(stored)} where {tuple(own)} belongs" for key, stored, own in info["mismatched_keys"]]
     if missing or unexpected or mis_shaped:
         raise CheckpointError(
             folder,

@@ -97,7 +97,7 @@ def read_entry(folder: Path) -> Entry:
         if content.pop("format") != _FORMAT:
             raise ValueError("another format")
         content.pop("bytes", None)
-        files = {path: StoredFile(**told) for path, told in content.pop("files").items()}
+        files = {path: StoredFile(**expected) for path, expected in content.pop("files").items()}
         return Entry(folder=folder, **{**content, "name": folder.name}, files=files)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(
@@ -129,16 +129,16 @@ def describe_files(weights: Path) -> dict[str, StoredFile]:
 def wrong_files(entry: Entry) -> list[str]:
     """What is wrong with a model's files, one line each: missing, changed since it was added, or not its own."""
     wrong = []
-    for path, told in entry.files.items():
+    for path, expected in entry.files.items():
         file = entry.weights / path
         if not file.is_file():
             wrong.append(f"{path}: missing")
-        elif file.stat().st_size != told.bytes:
-            wrong.append(f"{path}: {file.stat().st_size} bytes where {told.bytes} belong")
-        elif sha256_of(file) != told.sha256:
+        elif file.stat().st_size != expected.bytes:
+            wrong.append(f"{path}: {file.stat().st_size} bytes where {expected.bytes} belong")
+        elif sha256_of(file) != expected.sha256:
             wrong.append(f"{path}: other content than when it was added (SHA-256)")
-    found = {file.relative_to(entry.weights).as_posix() for file in entry.weights.rglob("*") if file.is_file()}
-    return wrong + [f"{path}: not a file of this model" for path in sorted(found - entry.files.keys())]
+    present = {file.relative_to(entry.weights).as_posix() for file in entry.weights.rglob("*") if file.is_file()}
+    return wrong + [f"{path}: not a file of this model" for path in sorted(present - entry.files.keys())]
 
 
 def remove_entry(folder: Path, name: str) -> None:

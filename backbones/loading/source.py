@@ -74,20 +74,20 @@ def open_backbone(
 def check_device(device: str) -> torch.device:
     """The device by its name. Raises InvalidInput where this machine, or this build of torch, does not have it."""
     try:
-        asked = torch.device(device)
+        target = torch.device(device)
     except RuntimeError as error:
         raise InvalidInput("device", f"{device!r} is no device", hint='use "cpu", "cuda", "cuda:1" or "mps"') from error
-    if asked.type == "cuda" and (asked.index or 0) >= torch.cuda.device_count():
+    if target.type == "cuda" and (target.index or 0) >= torch.cuda.device_count():
         build = "" if torch.version.cuda else ", and this torch is built for the CPU alone"
         raise InvalidInput(
             "device",
             f"{device!r} was asked for, but torch sees {torch.cuda.device_count()} CUDA devices{build}",
             hint='use "cpu", or install a CUDA build of torch and NVIDIA\'s driver',
         )
-    if asked.type == "mps" and not torch.backends.mps.is_available():
+    if target.type == "mps" and not torch.backends.mps.is_available():
         raise InvalidInput("device", "'mps' was asked for, but torch sees no Apple GPU", hint='use "cpu"')
-    if asked.type not in ("cpu", "cuda", "mps"):
+    if target.type not in ("cpu", "cuda", "mps"):
         raise InvalidInput(
             "device", f"a backbone can not run on the device {device!r}", hint='use "cpu", "cuda", "cuda:1" or "mps"'
         )
-    return asked
+    return target

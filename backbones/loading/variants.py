@@ -100,7 +100,7 @@ def build_variant(
     """A U-Net from tensors in memory, on the device and in the number type of the backbone's own.
 
     tensors: key -> tensor of any shape, by diffusers' names or LDM's. source: what errors name.
-    prefix: of the U-Net's keys, where the file holds other networks too; `model.diffusion_model.` is found by itself.
+    prefix: of the U-Net's keys, where the file holds other networks too; `model.diffusion_model.` is recognised.
     config: of the stock `UNet2DConditionModel`, entries of others ignored; None is the backbone's own.
     prediction_type: None is the backbone's own.
     input_convolutions: name for rows -> name of the module in the file, such as {"support": "conv_in_ref"}.
@@ -154,8 +154,8 @@ def _take(state: dict[str, Tensor], beginning: str) -> dict[str, Tensor]:
 
 def _take_convolution(state: dict[str, Tensor], module: str, own_unet: Any, source: object) -> nn.Conv2d:
     """A further `conv_in` out of `state`: weight (C, channels, k, k), bias (C,)."""
-    found = _take(state, f"{module}.")
-    weight, own = found.get("weight"), own_unet.conv_in.weight
+    parameters = _take(state, f"{module}.")
+    weight, own = parameters.get("weight"), own_unet.conv_in.weight
     if weight is None:
         raise CheckpointError(source, "an input convolution is not there", missing=[f"{module}.weight"])
     if weight.ndim != 4 or weight.shape[0] != own.shape[0] or weight.shape[2] % 2 == 0:
@@ -163,7 +163,7 @@ def _take_convolution(state: dict[str, Tensor], module: str, own_unet: Any, sour
         raise CheckpointError(source, "an input convolution does not fit the U-Net", mis_shaped=[belongs])
     with torch.device("meta"):
         convolution = nn.Conv2d(weight.shape[1], weight.shape[0], weight.shape[2], padding=weight.shape[2] // 2)
-    fill(convolution, found, f"{source}, {module}", own.dtype)
+    fill(convolution, parameters, f"{source}, {module}", own.dtype)
     return convolution.eval().requires_grad_(False).to(own.device)
 
 

@@ -135,17 +135,17 @@ def check(
     folder = folder_of(load_settings(config), models_folder)
 
     chosen = entries(folder) if name is None else [added(folder, name)]
-    found = {entry.name: problems(entry, PUBLISHED) for entry in chosen}
+    wrong_by_name = {entry.name: problems(entry, PUBLISHED) for entry in chosen}
     if as_json:
-        typer.echo(json.dumps(found, ensure_ascii=False))
+        typer.echo(json.dumps(wrong_by_name, ensure_ascii=False))
     else:
-        for one, wrong in found.items():
+        for one, wrong in wrong_by_name.items():
             typer.echo(f"{one}: {'verified' if not wrong else ''}".rstrip())
             for line in wrong:
                 typer.echo(f"  {line}")
-        if not found:
+        if not wrong_by_name:
             typer.echo(f"no models were added in {folder}")
-    if any(found.values()):
+    if any(wrong_by_name.values()):
         raise typer.Exit(1)
 
 
@@ -181,9 +181,9 @@ def remove(
     typer.echo(f"{name} is removed")
 
 
-def folder_of(settings: Settings, given: Path | None) -> Path:
-    """Where models are kept: as given, else as set, else the default."""
-    return (given or settings.models_folder or default_folder()).expanduser()
+def folder_of(settings: Settings, option: Path | None) -> Path:
+    """Where models are kept: as the option says, else as set, else the default."""
+    return (option or settings.models_folder or default_folder()).expanduser()
 
 
 def added(folder: Path, name: str) -> Entry:
@@ -216,7 +216,7 @@ def shown(entry: Entry) -> dict[str, Any]:
 
 
 def where(source: Path) -> str:
-    """What is found under a backbone's name."""
+    """What there is under a backbone's name."""
     if (source / "model_index.json").is_file():
         return f"diffusers folder {source}"
     if source.is_file():

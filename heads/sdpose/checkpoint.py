@@ -206,12 +206,12 @@ def check_folder_for_fitted(folder: Path) -> None:
 
 
 def save_fitted(
-    folder: Path, model: PoseModel, backbone: StableDiffusion, told: dict[str, Any], *, half: bool = False
+    folder: Path, model: PoseModel, backbone: StableDiffusion, fit: dict[str, Any], *, half: bool = False
 ) -> None:
     """Write a fitted head, and what fine-tuning changed of the U-Net.
 
     `pose.json` goes first and comes last: where the writing ends early, the folder holds no network rather than a mix.
-    told: kept in `pose.json` as it is. half: weights as float16.
+    fit: how it was fitted, kept in `pose.json` as it is. half: weights as float16.
     Raises what `check_folder_for_fitted` raises.
     """
     check_folder_for_fitted(folder)
@@ -229,7 +229,7 @@ def save_fitted(
         "features": list(model.features),
         "channels": model.head.final_layer.in_channels,
         "skeleton": asdict(model.skeleton),
-        "told": told,
+        "told": fit,
     }
     write_tensors({key: value.to(dtype) for key, value in model.head.state_dict().items()}, folder / HEAD_FILE)
     write_json(folder / POSE_FILE, content)

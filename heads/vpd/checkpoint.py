@@ -258,13 +258,13 @@ def tapped_channels(backbone: StableDiffusion, variant: str = "") -> list[int]:
 
 def save_fitted(file: Path, network: nn.Module, fitted: FittedAs, *, half: bool = True) -> None:
     """Write a fitted head as a safetensors file; half: in half precision."""
-    told = {name: getattr(fitted, name) for name in FittedAs.__dataclass_fields__}
+    content = {name: getattr(fitted, name) for name in FittedAs.__dataclass_fields__}
     tensors = {
         key: tensor.half() if half and tensor.is_floating_point() else tensor
         for key, tensor in network.state_dict().items()
     }
     file.parent.mkdir(parents=True, exist_ok=True)
-    write_tensors(tensors, file, {FITTED: json.dumps(told)})
+    write_tensors(tensors, file, {FITTED: json.dumps(content)})
 
 
 def read_fitted(file: Path) -> FittedAs | None:
@@ -273,10 +273,10 @@ def read_fitted(file: Path) -> FittedAs | None:
         return None
     try:
         with safe_open(file, "pt") as opened:
-            told = (opened.metadata() or {}).get(FITTED)
-        if told is None:
+            text = (opened.metadata() or {}).get(FITTED)
+        if text is None:
             return None
-        content = json.loads(told)
+        content = json.loads(text)
         content["classes"] = tuple(content.get("classes", ()))
         content["palette"] = tuple(tuple(colour) for colour in content.get("palette", ()))
         return FittedAs(**content)
