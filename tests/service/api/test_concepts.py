@@ -1,0 +1,61 @@
+"""/v1/concepts on the real server: made, listed, changed, and gone."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from PIL import Image
+
+from tests.service.conftest import encoded
+
+if TYPE_CHECKING:
+    from tests.conftest import Server
+
+ROUTE = "/v1/concepts"
+
+
+def shown(picture: Image.Image, turned: int = 0) -> dict[str, list[str]]:
+    """The picture and the mask of its bright stroke, turned by so many degrees."""
+    mask = picture.convert("L").point(lambda value: 255 if value > 200 else 0)
+    files = [encoded(image.rotate(turned), "PNG") for image in (picture, mask)]
+    image, mask_file = (base64.b64encode(file).decode() for file in files)
+    return {"images": [image], "masks": [mask_file]}
+
+
+@pytest.fixture
+def concept(server: Server, picture: Image.Image) -> Iterator[dict[str, Any]]:
+    response = server.client.post(ROUTE, json={"name": "stroke", **shown(picture)})
+    assert response.status_code == 201, response.text
+    made: dict[str, Any] = response.json()
+    yield made
+    server.client.delete(f"{ROUTE}/{made['id']}")
+
+
+def test_a_concept_is_listed_and_found_by_its_id(server: Server, concept: dict[str, Any]) -> None:
+    assert (concept["name"], len(concept["shots"])) == ("stroke", 1)
+    found = server.client.get(f"{ROUTE}/{concept['id']}").json()
+    assert found["shots"] == concept["shots"]
+    assert concept["id"] in [one["id"] for one in server.client.get(ROUTE).json()["concepts"]]
+
+
+def test_shots_come_and_go(server: Server, concept: dict[str, Any], picture: Image.Image) -> None:
+    address = f"{ROUTE}/{concept['id']}"
+    larger = server.client.patch(address, json=shown(picture, 180)).json()
+    assert [shot["id"] for shot in larger["shots"]][:1] == [concept["shots"][0]["id"]]
+    assert len(larger["shots"]) == 2
+    renamed = server.client.patch(address, json={"name": "line", "remove_shots": [concept["shots"][0]["id"]]}).json()
+    assert (renamed["name"], renamed["shots"]) == ("line", larger["shots"][1:])
+
+
+def test_a_change_of_nothing_is_refused(server: Server, concept: dict[str, Any], check_problem: Any) -> None:
+    check_problem(server.client.patch(f"{ROUTE}/{concept['id']}", json={}), 422, "invalid-input")
+
+
+def test_a_deleted_concept_is_gone(server: Server, concept: dict[str, Any], check_problem: Any) -> None:
+    address = f"{ROUTE}/{concept['id']}"
+    assert server.client.delete(address).status_code == 204
+    for response in (server.client.get(address), server.client.delete(address)):
+        check_problem(response, 404, "nothing-stored")

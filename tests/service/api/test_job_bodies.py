@@ -1,0 +1,29 @@
+"""What is said of a job."""
+
+from __future__ import annotations
+
+from service.api.job_bodies import JobRequest, job_details, job_request_bodies
+from service.jobs.store import Job, Record
+from service.tasks import TASKS
+
+SOURCE = {"kind": "zip", "address": "1.zip", "uploaded": True}
+JOB = Job("1", "depth", {"maps": True}, SOURCE, False, "done", "", "r", True, 3, 2, 1, 0, 0.0, 10.0, 0.0, 0, "", 0)
+
+
+def test_a_job_tells_its_forms_and_not_where_an_upload_lies() -> None:
+    answer = job_details(JOB, [Record(2, "c.png", {}, "", None, "no image")], TASKS)
+    assert answer.formats == ["jsonl", "png"]
+    assert (answer.source.uploaded, answer.source.address) == (True, "")
+    assert answer.created == "1970-01-01T00:00:00+00:00"
+    assert answer.images_per_second == 0.3
+    assert [(one.image_name, one.error) for one in answer.failures] == [("c.png", "no image")]
+
+
+def test_a_job_of_a_task_that_is_gone_is_still_told() -> None:
+    assert job_details(JOB, [], ()).formats == ["jsonl"]
+
+
+def test_the_example_of_a_job_is_one() -> None:
+    content = job_request_bodies()["requestBody"]["content"]
+    JobRequest.model_validate(content["application/json"]["example"])
+    assert content.keys() == {"multipart/form-data", "application/json", "application/zip"}

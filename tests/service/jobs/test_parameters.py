@@ -1,0 +1,45 @@
+"""A job's parameters: the task's options, whole, and without what only a request has."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from backbones.errors import InvalidInput
+from heads.sdpose import pose
+from service.jobs.parameters import prepare_job, read_options, require_task
+
+if TYPE_CHECKING:
+    from tests.conftest import Server
+
+
+def test_what_the_server_decides_is_filled_in(server: Server) -> None:
+    work, parameters = asyncio.run(prepare_job(server.state, "zero-shot", {"labels": ["cat", "dog"]}))
+    assert parameters["templates"] == list(work.head.templates)
+    assert parameters["temperature"] == work.options.temperature
+    again, _ = asyncio.run(prepare_job(server.state, "zero-shot", parameters))
+    assert again.options == work.options
+
+
+def test_texts_of_a_form_are_read_as_json_values_are() -> None:
+    from_texts = read_options(pose.TASK, [("boxes", "[[1, 2, 3, 4]]"), ("flip_test", "true")])
+    assert from_texts == read_options(pose.TASK, {"boxes": [[1, 2, 3, 4]], "flip_test": True})
+
+
+@pytest.mark.parametrize(
+    ("values", "field"),
+    [({"coordinates": "normalised"}, "coordinates"), ({"crops": "affine"}, "crops"), ({"crop": "round"}, "crop")],
+)
+def test_what_no_job_can_have_is_refused_with_the_known_ones(values: dict[str, Any], field: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        read_options(pose.TASK, values)
+    assert caught.value.field == field
+    assert "keypoint_threshold" in caught.value.hint
+    assert "coordinates" not in caught.value.hint
+
+
+def test_a_name_that_is_no_task_is_refused(server: Server) -> None:
+    with pytest.raises(InvalidInput, match="no task"):
+        require_task(server.state, "zero_shot")

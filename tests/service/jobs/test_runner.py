@@ -1,0 +1,29 @@
+"""How fast a job goes, at any state it may be in."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from service.jobs.runner import pace
+from service.jobs.store import Job
+
+RUNNING = Job("1", "features", {}, {}, False, "running", "", "r", True, 100, 38, 2, 0, 0.0, 50.0, 40.0, 20, "o", 99.0)
+
+
+def test_the_rate_is_that_of_the_present_run() -> None:
+    now = pace(RUNNING, 50.0)
+    assert now.images_per_second == pytest.approx(2.0)
+    assert now.seconds_left == pytest.approx(30.0)
+
+
+def test_nothing_is_promised_before_the_list_is_whole_or_anything_is_done() -> None:
+    assert pace(replace(RUNNING, listed=False), 50.0).seconds_left is None
+    assert pace(replace(RUNNING, done=18), 50.0).seconds_left is None
+
+
+def test_a_job_that_has_ended_keeps_the_rate_of_its_last_run() -> None:
+    ended = pace(replace(RUNNING, status="done"), 5000.0)
+    assert ended.images_per_second == pytest.approx(2.0)
+    assert ended.seconds_left is None

@@ -1,0 +1,42 @@
+"""The jobs of one server: a store that opens beside the backbone, and what is said where it can not."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from service.errors import NotReady
+from service.jobs.serving import Jobs
+from service.settings.loader import load_settings
+from service.state import open_state
+from service.tasks import TASKS
+
+
+def test_there_is_no_store_before_the_start_and_one_inside(tmp_path: Path) -> None:
+    jobs = Jobs(open_state(load_settings(data_folder=tmp_path), TASKS))
+
+    async def story() -> None:
+        jobs.notify()  # harmless without a runner
+        with pytest.raises(NotReady, match="not started"):
+            await jobs.store()
+        async with jobs.running():
+            store = await jobs.store()
+            assert await asyncio.to_thread(store.latest) == []
+
+    asyncio.run(story())
+    assert (tmp_path / "jobs.db").is_file()
+
+
+def test_a_database_that_can_not_be_opened_is_said_to_each_request(tmp_path: Path) -> None:
+    settings = load_settings(data_folder=tmp_path, jobs={"database": "sqlite:////nowhere/at/all/jobs.db"})
+    jobs = Jobs(open_state(settings, TASKS))
+
+    async def story() -> None:
+        async with jobs.running():
+            for _ in range(2):
+                with pytest.raises(NotReady, match="keeps no jobs"):
+                    await jobs.store()
+
+    asyncio.run(story())

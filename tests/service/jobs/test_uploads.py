@@ -1,0 +1,79 @@
+"""Uploads of jobs: kept whole under the job's id, refused where there is no room, forgotten with the job."""
+
+from __future__ import annotations
+
+import zipfile
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+
+from backbones.errors import InvalidInput
+from service.jobs.sources import StoredSource
+from service.jobs.uploads import forget, keep_files, keep_urls, keep_zip, receiving, uploads_folder
+from service.settings.loader import Settings, load_settings
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return load_settings(data_folder=tmp_path, data_bytes=10_000)
+
+
+def keep(settings: Settings, *files: tuple[str, bytes]) -> StoredSource:
+    with receiving(settings, "job") as file:
+        return keep_files(settings, "job", file, [(name, BytesIO(data)) for name, data in files])
+
+
+def zipped(name: str) -> bytes:
+    file = BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr(name, b"picture")
+    return file.getvalue()
+
+
+def held(settings: Settings) -> list[str]:
+    return sorted(file.name for file in uploads_folder(settings).iterdir())
+
+
+def test_images_of_one_name_are_packed_under_names_of_their_own(settings: Settings) -> None:
+    source = keep(settings, ("a.png", b"first"), ("C:\\x\\a.png", b"second"))
+    assert (source.kind, source.uploaded, held(settings)) == ("zip", True, ["job.zip"])
+    with zipfile.ZipFile(uploads_folder(settings) / source.address) as archive:
+        assert {name: archive.read(name) for name in archive.namelist()} == {"a.png": b"first", "1-a.png": b"second"}
+    forget(settings, source)
+    assert held(settings) == []
+
+
+def test_a_single_file_is_taken_for_what_it_is(settings: Settings) -> None:
+    assert keep(settings, ("clip.mp4", b"frames")).kind == "video"
+    assert keep(settings, ("without-suffix", zipped("a.png"))).kind == "zip"
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        [("notes.txt", b"text")],
+        [("a.png", b"1"), ("notes.txt", b"2")],
+        [("a.png", b"1"), (".png", b"2")],
+        [("large.png", b"0" * 20_000)],
+    ],
+)
+def test_what_is_refused_leaves_nothing_behind(settings: Settings, files: list[tuple[str, bytes]]) -> None:
+    with pytest.raises(InvalidInput):
+        keep(settings, *files)
+    assert held(settings) == []
+
+
+def test_a_zip_without_images_is_refused(settings: Settings) -> None:
+    with receiving(settings, "job") as file:
+        file.write(zipped("notes.txt"))
+        with pytest.raises(InvalidInput, match="no image"):
+            keep_zip(settings, "job", file)
+    assert held(settings) == []
+
+
+def test_addresses_are_kept_one_a_line(settings: Settings) -> None:
+    with receiving(settings, "job") as file:
+        source = keep_urls(settings, "job", file, ["https://example.org/a.jpg", "https://example.org/b.jpg"])
+    lines = Path(source.located(uploads_folder(settings)).address).read_text().splitlines()
+    assert (source.kind, len(lines)) == ("urls", 2)

@@ -1,0 +1,38 @@
+"""What a fitted classifier says of a vector."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from backbones.errors import InvalidInput
+from backbones.loading.source import open_backbone
+from heads.feature_pooling.features import open_features
+from heads.inputs import DecodedImage, InputCounts
+from service.library.classifier import ClassifyOptions, classify_vectors, complete_classifier
+from service.library.classifiers import Classifier, fitted
+from service.library.vectors import Vectors
+from service.settings.groups import LimitSettings
+from tests.service.library.test_classifiers import FEATURES, examples
+
+
+@pytest.fixture(scope="module")
+def classifier() -> Classifier:
+    return fitted(examples("aaaabbbbcccc"), FEATURES, open_backbone("pocket").description, name="letters")
+
+
+def test_classes_are_named_likeliest_first(classifier: Classifier) -> None:
+    held = examples("abc", first=20)
+    images = [DecodedImage(np.zeros((2, 3, 3), np.uint8))] * 3
+    answers = classify_vectors(classifier, Vectors(held.vectors, held.keys), images, 2)
+    assert [answer.label for answer in answers] == ["a", "b", "c"]
+    for answer in answers:
+        assert len(answer.scores) == 2
+        assert answer.probability == answer.scores[0].probability >= answer.scores[1].probability
+        assert (answer.image.width, answer.image.height) == (3, 2)
+
+
+def test_a_request_that_names_none_is_refused() -> None:
+    model = open_features(open_backbone("pocket"))
+    with pytest.raises(InvalidInput, match="none is named"):
+        complete_classifier(ClassifyOptions(), model, InputCounts(), LimitSettings())

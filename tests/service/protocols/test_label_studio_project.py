@@ -1,0 +1,50 @@
+"""What of a Label Studio project can be filled, by its configuration."""
+
+from __future__ import annotations
+
+import pytest
+
+from backbones.errors import InvalidInput
+from service.protocols.label_studio_project import read_controls
+
+TWO = """<View>
+  <Image name="picture" value="$photo"/><Image name="other" value="$second"/>
+  <KeyPointLabels name="kp" toName="picture">
+    <Label value="Nose" model_index="0"/><Label value="Eye" model_index="2"/>
+  </KeyPointLabels>
+  <RectangleLabels name="rest" toName="picture"><Label value="box"/></RectangleLabels>
+  <RectangleLabels name="kp_bbox" toName="picture"><Label value="human"/></RectangleLabels>
+  <BrushLabels name="brush" toName="other"><Label value="cup"/></BrushLabels>
+</View>"""
+
+
+def test_points_know_their_labels_their_boxes_and_their_image() -> None:
+    (control,) = read_controls(TWO)  # only the first image is looked at
+    assert (control.kind, control.name, control.image) == ("keypoints", "kp", "photo")
+    assert (control.boxes, control.box_label) == ("kp_bbox", "human")
+    assert [control.label_of("nose", place) for place in range(3)] == ["Nose", None, "Eye"]
+
+
+def test_labels_without_an_index_go_by_name() -> None:
+    config = (
+        '<View><Image name="a" value="$b"/><BrushLabels name="c" toName="a"><Label value="cup"/></BrushLabels></View>'
+    )
+    (control,) = read_controls(config)
+    assert (control.kind, control.label_of("cup", 5), control.label_of("dish", 0)) == ("masks", "cup", None)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        "",
+        "<View>",
+        "<View/>",
+        '<View><Image name="a" value="$b"/><Choices name="c" toName="a"/></View>',
+        '<View><BrushLabels name="c" toName="a"/></View>',
+        '<!DOCTYPE x [<!ENTITY e "x">]><View/>',
+    ],
+)
+def test_what_can_not_be_filled_is_refused(config: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        read_controls(config)
+    assert caught.value.field == "label_config"
