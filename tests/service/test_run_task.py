@@ -79,7 +79,7 @@ def test_a_hung_up_client_has_its_rows_dropped(server: Server, png: bytes) -> No
     assert after.waiting_rows == 0
     assert after.cancelled_rows_total > before.cancelled_rows_total
     assert after.rows_total - before.rows_total < 1000
-    until(lambda: 'diffsight_requests_total{code="499",task="zero_shot"}' in server.client.get("/metrics").text)
+    until(lambda: 'diffsight_requests_total{code="499",task="zero-shot"}' in server.client.get("/metrics").text)
 
 
 def test_others_are_answered_while_a_long_request_runs(server: Server, png: bytes) -> None:

@@ -7,7 +7,22 @@ from service.jobs.store import Job, Record
 from service.tasks import TASKS
 
 SOURCE = {"kind": "zip", "address": "1.zip", "uploaded": True}
-JOB = Job("1", "depth", {"maps": True}, SOURCE, False, "done", "", "r", True, 3, 2, 1, 0, 0.0, 10.0, 0.0, 0, "", 0)
+JOB = Job(
+    "1",
+    "depth",
+    {"maps": True},
+    SOURCE,
+    False,
+    0.0,
+    10.0,
+    0.0,
+    status="done",
+    revision="r",
+    listed=True,
+    total=3,
+    done=2,
+    failed=1,
+)
 
 
 def test_a_job_tells_its_forms_and_not_where_an_upload_lies() -> None:

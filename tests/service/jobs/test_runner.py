@@ -9,7 +9,25 @@ import pytest
 from service.jobs.runner import pace
 from service.jobs.store import Job
 
-RUNNING = Job("1", "features", {}, {}, False, "running", "", "r", True, 100, 38, 2, 0, 0.0, 50.0, 40.0, 20, "o", 99.0)
+RUNNING = Job(
+    "1",
+    "features",
+    {},
+    {},
+    False,
+    0.0,
+    50.0,
+    40.0,
+    status="running",
+    revision="r",
+    listed=True,
+    total=100,
+    done=38,
+    failed=2,
+    resumed_finished=20,
+    owner="o",
+    leased_until=99.0,
+)
 
 
 def test_the_rate_is_that_of_the_present_run() -> None:

@@ -10,7 +10,7 @@ from backbones.loading.source import open_backbone
 from heads.feature_pooling.features import open_features
 from heads.inputs import DecodedImage, InputCounts
 from service.library.classifier import ClassifyOptions, classify_vectors, complete_classifier
-from service.library.classifiers import Classifier, fitted
+from service.library.classifiers import Classifier, fit_classifier
 from service.library.vectors import Vectors
 from service.settings.groups import LimitSettings
 from tests.service.library.test_classifiers import FEATURES, examples
@@ -18,7 +18,7 @@ from tests.service.library.test_classifiers import FEATURES, examples
 
 @pytest.fixture(scope="module")
 def classifier() -> Classifier:
-    return fitted(examples("aaaabbbbcccc"), FEATURES, open_backbone("pocket").description, name="letters")
+    return fit_classifier(examples("aaaabbbbcccc"), FEATURES, open_backbone("pocket").description, name="letters")
 
 
 def test_classes_are_named_likeliest_first(classifier: Classifier) -> None:

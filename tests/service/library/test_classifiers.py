@@ -8,7 +8,15 @@ import pytest
 from backbones.backbone import Description
 from backbones.errors import Cancelled, InvalidInput
 from backbones.loading.source import open_backbone
-from service.library.classifiers import Classifier, Examples, FeatureOptions, as_tensors, fitted, from_file, joined
+from service.library.classifiers import (
+    Classifier,
+    Examples,
+    FeatureOptions,
+    as_tensors,
+    fit_classifier,
+    from_file,
+    join_examples,
+)
 
 FEATURES = FeatureOptions(blocks=("mid_block",), timesteps=(100,), pool_size=1, noise_samples=1, fit="crop")
 
@@ -29,19 +37,19 @@ def backbone() -> Description:
 
 @pytest.fixture(scope="module")
 def classifier(backbone: Description) -> Classifier:
-    return fitted(examples("aaaabbbb"), FEATURES, backbone, name="letters")
+    return fit_classifier(examples("aaaabbbb"), FEATURES, backbone, name="letters")
 
 
 def test_an_image_counts_once_under_one_label() -> None:
-    both, repeated = joined(examples("ab"), examples("bc", first=1))
+    both, repeated = join_examples(examples("ab"), examples("bc", first=1))
     assert (both.labels, repeated) == (("a", "b", "c"), 1)
     assert both.vectors.shape == (3, 6)
-    without, _ = joined(examples("ab"), examples("c", first=5), without=["a"])
+    without, _ = join_examples(examples("ab"), examples("c", first=5), without=["a"])
     assert without.labels == ("b", "c")
     with pytest.raises(InvalidInput, match="one image"):
-        joined(examples("ab"), examples("cc", first=1))
+        join_examples(examples("ab"), examples("cc", first=1))
     with pytest.raises(InvalidInput, match="no class"):
-        joined(examples("ab"), examples("c", first=5), without=["z"])
+        join_examples(examples("ab"), examples("c", first=5), without=["z"])
 
 
 def test_a_classifier_comes_back_from_its_file(classifier: Classifier) -> None:
@@ -79,4 +87,4 @@ def test_a_fit_that_nobody_waits_for_ends(backbone: Description) -> None:
     stopped = threading.Event()
     stopped.set()
     with pytest.raises(Cancelled):
-        fitted(examples("aaaabbbb"), FEATURES, backbone, name="", stopped=stopped)
+        fit_classifier(examples("aaaabbbb"), FEATURES, backbone, name="", stopped=stopped)

@@ -9,7 +9,7 @@ from service.jobs.store import Job, Record
 
 
 def test_a_map_goes_below_its_own_folder_and_results_without_one_are_left_out() -> None:
-    job = Job("1", "depth", {}, {}, False, "done", "", "r", True, 2, 2, 0, 0, 0, 0, 0, 0, "", 0)
+    job = Job("1", "depth", {}, {}, False, 0, 0, 0, status="done", revision="r", listed=True, total=2, done=2)
     maps = [base64.b64encode(b"first").decode(), None, base64.b64encode(b"third").decode()]
     names = ["a/one.png", "two.png", "../C:/three.jpg"]
     records = [
