@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import json
 import types
-import typing
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
@@ -21,7 +20,7 @@ from diffsight.cli.local import open_engine, open_head, progress, read_image
 from diffsight.cli.options import SETTINGS_OPTIONS, AsJson, keyword_option, set_parameters
 from heads.inputs import DecodedImage, InputCounts, Inputs
 from heads.task import CommaSeparated
-from service.inputs.request_body import fields_of
+from service.inputs.request_body import bare_type, fields_of, union_members
 from service.library.library import Library
 from service.library.store import Stamp, Store
 from service.settings.loader import Settings, load_settings
@@ -287,7 +286,7 @@ def _option_parameters(task: AnyTask) -> dict[str, inspect.Parameter]:
 
 def _kind_of(field: FieldInfo) -> tuple[Any, bool]:
     """The type of an option's value on a command line, and whether it may be repeated."""
-    kinds = [kind for kind in _members(field.annotation) if kind is not types.NoneType]
+    kinds = [kind for kind in union_members(field.annotation) if kind is not types.NoneType]
     if any(get_origin(kind) is list for kind in kinds) and not any(get_origin(kind) is dict for kind in kinds):
         return str, True
     if len(kinds) == 1 and (kinds[0] in (bool, int, float) or get_origin(kinds[0]) is Literal):
@@ -296,22 +295,8 @@ def _kind_of(field: FieldInfo) -> tuple[Any, bool]:
 
 
 def _is_list_of_lists(field: FieldInfo) -> bool:
-    lists = [kind for kind in _members(field.annotation) if get_origin(kind) is list]
-    return bool(lists) and get_origin(_bare(get_args(lists[0])[0])) is list
-
-
-def _members(annotation: Any) -> list[Any]:
-    """The types of a union, bare of what annotates them."""
-    bare = _bare(annotation)
-    if get_origin(bare) in (typing.Union, types.UnionType):
-        return [member for part in get_args(bare) for member in _members(part)]
-    return [bare]
-
-
-def _bare(annotation: Any) -> Any:
-    while get_origin(annotation) is Annotated:
-        annotation = get_args(annotation)[0]
-    return annotation
+    lists = [kind for kind in union_members(field.annotation) if get_origin(kind) is list]
+    return bool(lists) and get_origin(bare_type(get_args(lists[0])[0])) is list
 
 
 def _describe(field: FieldInfo) -> str:

@@ -7,6 +7,7 @@ import binascii
 import difflib
 import json
 import re
+import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 from email.message import Message
@@ -270,10 +271,22 @@ def _bracketed(name: str, text: str, brackets: str) -> Any:
 
 def _takes(model: type[BaseModel], name: str, kind: type) -> bool:
     field = model.model_fields.get(name)
-    if field is None:
-        return False
-    annotation = field.annotation
-    return any(typing.get_origin(part) is kind for part in (annotation, *typing.get_args(annotation)))
+    return field is not None and any(typing.get_origin(member) is kind for member in union_members(field.annotation))
+
+
+def union_members(annotation: Any) -> list[Any]:
+    """The types of a union, unions inside it opened, without what annotates them; of another type, itself."""
+    bare = bare_type(annotation)
+    if typing.get_origin(bare) in (typing.Union, types.UnionType):
+        return [member for part in typing.get_args(bare) for member in union_members(part)]
+    return [bare]
+
+
+def bare_type(annotation: Any) -> Any:
+    """A type without what annotates it."""
+    while typing.get_origin(annotation) is Annotated:
+        annotation = typing.get_args(annotation)[0]
+    return annotation
 
 
 def media_type_of(request: Request) -> str:

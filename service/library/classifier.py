@@ -24,7 +24,7 @@ from service.library.vectors import Vectors, vectors_of_images
 class ClassifyOptions(Options):
     """The classifier, and how many classes to name."""
 
-    classifier: str = Field(default="", max_length=64, description="Its id, from POST /v1/classifiers.")
+    classifier: str = Field(default="", max_length=4096, description="Its id, from POST /v1/classifiers.")
     top: int = Field(default=5, ge=1, le=10_000, description="Classes named for each image, likeliest first.")
 
 

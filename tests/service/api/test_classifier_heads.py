@@ -113,4 +113,4 @@ def test_the_command_line_fits_one_too(tmp_path: Path) -> None:
     assert json.loads(done.stdout)["head"]["kind"] == "mlp"
     image = next((tmp_path / "in").rglob("*.png"))
     asked = diffsight("predict", "classifier", image, "--classifier", out, "--json")
-    assert json.loads(asked.stdout)["label"] in ("zero", "one")
+    assert json.loads(asked.stdout)["answers"][0]["label"] in ("zero", "one")
