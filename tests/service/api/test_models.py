@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from service.tasks import TASKS
+from service.tasks import TASKS
 from tests.conftest import Server
 
 
