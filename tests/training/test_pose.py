@@ -148,7 +148,7 @@ def test_fit_evaluate_and_predict(figures: tuple[Path, Path], tmp_path: Path) ->
     done = diffsight("evaluate", "pose", held_out, *where[:2], *of_head, *detected)
     assert done.returncode == 0, done.stderr
     assert "2 images, 3 keypoints" in done.stdout
-    done = diffsight("predict", "pose", held_out.parent / "images/0.png", *of_head[:2], "--json")
+    done = diffsight("predict", "pose", held_out.parent / "images/0.png", "--weights", tmp_path / "mine", "--json")
     assert json.loads(done.stdout)["names"] == list(NAMES)
 
 
