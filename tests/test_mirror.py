@@ -1,17 +1,54 @@
-"""Tests stand where their subject stands: `tests/PACKAGE/test_NAME.py` for `PACKAGE/NAME.py`."""
+"""Tests lie at the path of what they test: `service/jobs/store.py` in `tests/service/jobs/test_store.py`."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parents[1]
-MIRRORED = ("backbones",)
+FOLDERS = ("backbones", "heads", "service", "diffsight", "training")
+LEAST_SHARE = 0.9
+
+DATA = "declarations alone"
+WIRING = "one line of wiring"
+EXEMPT = {
+    "diffsight/cli/evaluate.py": WIRING,
+    "diffsight/cli/fit.py": WIRING,
+    "diffsight/cli/options.py": DATA,
+    "diffsight/cli/predict.py": WIRING,
+    "heads/results.py": DATA,
+    "service/errors.py": DATA,
+    "service/jobs/migrations/env.py": "run by every test of the store",
+    "service/jobs/migrations/versions/jobs_0001.py": "run by every test of the store",
+    "service/jobs/tables.py": DATA,
+    "service/library/library.py": WIRING,
+    "service/state.py": WIRING,
+    "service/tasks.py": DATA,
+    "service/telemetry/usage.py": DATA,
+    "service/version.py": WIRING,
+}
 
 
-@pytest.mark.parametrize("package", MIRRORED)
-def test_every_module_has_its_tests_by_exact_path(package: str) -> None:
-    modules = {file.relative_to(ROOT) for file in (ROOT / package).rglob("*.py")}
-    tests = {file.relative_to(ROOT / "tests") for file in (ROOT / "tests" / package).rglob("test_*.py")}
-    assert {module.with_name(f"test_{module.name}") for module in modules} == tests
+def product_files() -> list[str]:
+    """Modules that want a test file, by their path."""
+    files = (file for folder in FOLDERS for file in (ROOT / folder).rglob("*.py") if not file.name.startswith("__"))
+    return sorted(path for file in files if (path := file.relative_to(ROOT).as_posix()) not in EXEMPT)
+
+
+def mirror_of(path: str) -> Path:
+    """Where the tests of a module are."""
+    folder, _, name = path.rpartition("/")
+    return ROOT / "tests" / folder / f"test_{name}"
+
+
+def test_nine_files_of_ten_have_their_tests_at_the_same_path() -> None:
+    files = product_files()
+    missing = [path for path in files if not mirror_of(path).is_file()]
+    share = 1 - len(missing) / len(files)
+    lines = "\n".join(missing)
+    assert share >= LEAST_SHARE, f"{share:.0%} of {len(files)} files have tests at their path; not:\n{lines}"
+
+
+def test_what_is_exempt_is_there_and_has_no_tests_of_its_own() -> None:
+    gone = [path for path in EXEMPT if not (ROOT / path).is_file()]
+    tested = [path for path in EXEMPT if mirror_of(path).is_file()]
+    assert not gone + tested, f"take out of EXEMPT: {', '.join(gone + tested)}"

@@ -12,19 +12,16 @@ import torch
 from torch import nn
 
 from training.autoencoder import mean_latents
-from training.card import model_card
 from training.curves import draw_losses, read_losses
 from training.datasets.captioned import Image, Source
 from training.datasets.digits import CLASS_PROMPTS, held_out_digits
-from training.evaluate import QUESTION_PROMPTS, Evaluation, ZeroShot, held_out, reconstruction_psnr, zero_shot
+from training.evaluate import QUESTION_PROMPTS, held_out, reconstruction_psnr, zero_shot
 from training.export import Parts, folder_bytes, read_folder, write_folder
-from training.loop import Fitted, Pace, draw_for
+from training.loop import Pace
 from training.pocket import train, trained_parts
 from training.recipe import Emphasis, Recipe
 from training.samples import sampled_images
 from training.stock import AutoencoderKL, CLIPTextModel, CLIPTokenizer, DDIMScheduler, UNet2DConditionModel
-from training.tokenizer import load_tokenizer, train_merges, write_tokenizer
-from training.zero_shot import accuracy, evenly_spaced_timesteps
 
 POCKET = Path(__file__).parents[2] / "backbones" / "pocket"
 TINY = Recipe(
@@ -119,13 +116,6 @@ def test_another_recipe_is_refused_with_what_differs(tiny_run: Path) -> None:
         train(SOURCES, replace(TINY, seed=1), tiny_run)
 
 
-def test_the_randomness_of_a_step_depends_on_seed_stage_and_number_alone() -> None:
-    draws = [draw_for(*key) for key in ((0, "a", 1), (0, "a", 1), (1, "a", 1), (0, "b", 1), (0, "a", 2))]
-    numbers = [(draw.numpy.random(), float(torch.rand((), generator=draw.torch))) for draw in draws]
-    assert numbers[0] == numbers[1]
-    assert len(set(numbers)) == 4
-
-
 def test_loss_logs_and_curves_are_written(tiny_run: Path, tmp_path: Path) -> None:
     steps, losses = read_losses(tiny_run / "denoiser.csv")
     assert steps.tolist() == list(range(6))
@@ -151,55 +141,6 @@ def test_an_exported_folder_loads_by_the_stock_classes_and_computes_the_same(tin
         loaded.autoencoder, loaded.denoiser, loaded.scheduler, contexts, contexts[1:], guidance=2.0, steps=3, seed=0
     )
     assert drawn.shape == (2, 32, 32, 3)
-
-
-def test_merges_join_what_is_seen_most_and_stop_at_what_is_seen_once() -> None:
-    assert train_merges(["ab ab ab", "abc abc", "xy"]) == [("a", "b</w>"), ("a", "b"), ("ab", "c</w>")]
-
-
-@pytest.mark.parametrize("text", ["a handwritten seven", "the digit 7", "Grüße, 世界! a surfboard", "", "naïve 😀"])
-def test_any_text_survives_the_tokenizer(text: str, tmp_path: Path) -> None:
-    write_tokenizer(tmp_path, train_merges(["a handwritten seven"] * 2), tokens=64)
-    tokenizer = load_tokenizer(tmp_path)
-    ids = tokenizer(text).input_ids
-    assert ids[0] == tokenizer.bos_token_id
-    assert ids[-1] == tokenizer.eos_token_id
-    assert tokenizer.eos_token_id not in ids[:-1]
-    backend = tokenizer.backend_tokenizer
-    letters = "".join(backend.id_to_token(number) for number in ids[1:-1]).replace("</w>", "")
-    words = backend.pre_tokenizer.pre_tokenize_str(backend.normalizer.normalize_str(text))
-    assert letters == "".join(word for word, _ in words)
-
-
-@pytest.mark.parametrize(("count", "expected"), [(4, [125, 375, 625, 875]), (500, list(range(1, 1000, 2)))])
-def test_timesteps_are_the_middles_of_equal_parts(count: int, expected: list[int]) -> None:
-    assert evenly_spaced_timesteps(count).tolist() == expected
-
-
-def test_accuracy_takes_the_label_with_the_smallest_mean_error() -> None:
-    errors = np.array([[[1.0, 1.0], [0.0, 1.5]], [[0.0, 0.0], [1.0, 1.0]]], dtype=np.float32)
-    assert accuracy(errors, np.array([1, 1])) == 0.5
-
-
-def test_the_model_card_tells_the_measured_figures() -> None:
-    asked = ZeroShot(timesteps=50, rows_per_image=500, accuracy=0.95, images=360, milliseconds_per_image=12.0)
-    measured = Evaluation(
-        scenes=200,
-        digits=360,
-        psnr=28.24,
-        digits_psnr=41.26,
-        noise_error=0.1234,
-        question=(asked,),
-        relations=0.875,
-        related=40,
-        digit_question=(asked,),
-        parameters={"vae": 1, "text_encoder": 2, "unet": 3},
-        size_bytes=9_876_543,
-        threads=2,
-    )
-    card = model_card(measured, {"autoencoder": Fitted(3000, 600.0), "denoiser": Fitted(6000, 1800.0)}, Recipe())
-    for figure in ("28.2 dB", "41.3 dB", "0.1234", "95.0 % (342 of 360)", "0.875 of 40", "9.9 MB", "6,000", "30 min"):
-        assert figure in card
 
 
 def test_the_committed_pocket_names_stock_classes_and_its_parts_load_by_them() -> None:

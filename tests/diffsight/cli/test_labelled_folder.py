@@ -1,0 +1,43 @@
+"""Folders of labelled images: a folder a class."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from backbones.errors import InvalidInput
+from diffsight.cli.labelled_folder import examples_of, labelled_files
+from diffsight.cli.local import open_engine
+from service.settings.loader import load_settings
+from tests.service.library.test_classifiers import FEATURES
+
+
+@pytest.fixture
+def folder(tmp_path: Path, picture: Image.Image) -> Path:
+    for name, turned in (("deep/cat/2.PNG", 0), ("cat/1.jpg", 90), ("dog/1.bmp", 180)):
+        file = tmp_path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        picture.rotate(turned).save(file)
+    (tmp_path / "cat/notes.txt").write_text("no image")
+    picture.save(tmp_path / "loose.png")
+    return tmp_path
+
+
+def test_images_are_labelled_by_the_folder_they_are_in(folder: Path) -> None:
+    files = [(str(file.relative_to(folder)), label) for file, label in labelled_files(folder)]
+    assert files == [("cat/1.jpg", "cat"), ("deep/cat/2.PNG", "cat"), ("dog/1.bmp", "dog")]
+
+
+def test_what_is_no_folder_of_classes_is_refused(folder: Path) -> None:
+    for place in (folder / "nowhere", folder / "deep"):
+        with pytest.raises(InvalidInput):
+            labelled_files(place)
+
+
+def test_examples_keep_the_order_of_the_files(folder: Path) -> None:
+    settings = load_settings(device="cpu")
+    examples = examples_of(open_engine(settings), labelled_files(folder), FEATURES, settings)
+    assert examples.labels == ("cat", "cat", "dog")
+    assert len(examples.vectors) == len({key.tobytes() for key in examples.keys}) == 3
