@@ -11,10 +11,10 @@ import numpy as np
 from PIL import Image
 from rich.progress import Progress
 
-from diffsight.demo_scenes import DRAWN, looked_at, png, which_thing
+from diffsight.demo_scenes import DRAWN, Caller, looked_at, png, which_thing
 
 
-class FirstLabel:
+class FirstLabel(Caller):
     """Answers every question with its first label, and every picture with a grey one. asked: routes, in order."""
 
     def __init__(self) -> None:
