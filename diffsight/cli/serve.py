@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import signal
 import socket
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-import uvicorn
 
 from backbones.errors import DiffsightError, InvalidInput
 from diffsight.cli.options import Backbone, Config, Device, DType
-from service.app import create_app
 from service.http.access import check_exposure
 from service.settings.loader import Settings, load_settings
 from service.telemetry.logging import configure_logging
+
+if TYPE_CHECKING:
+    import uvicorn
 
 
 def serve(
@@ -65,6 +66,11 @@ def listen(settings: Settings) -> socket.socket:
 
 def run(settings: Settings, listening: socket.socket, address: str) -> BaseException | None:
     """Serve until a signal; returns why the backbone could not be opened, or None."""
+    # The address is told before these load torch, diffusers and every task, which takes seconds.
+    import uvicorn
+
+    from service.app import create_app
+
     configure_logging(settings.log_level)
     failures: list[BaseException] = []
 
