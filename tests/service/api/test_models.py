@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from service.tasks import TASKS
+
 if TYPE_CHECKING:
     from tests.conftest import Server
 
@@ -13,13 +15,5 @@ def test_models_describes_the_backbone_and_the_engine(server: Server) -> None:
     assert answer["backbone"]["name"] == "pocket"
     assert answer["backbone"]["device"] == "cpu"
     assert answer["backbone"]["training_steps"] == 1000
-    assert {task["task"] for task in answer["tasks"]} == {
-        "zero_shot",
-        "features",
-        "depth",
-        "segmentation",
-        "referring",
-        "few_shot",
-        "pose",
-    }
+    assert [task["task"] for task in answer["tasks"]] == [task.name for task in TASKS]
     assert answer["engine"]["max_waiting_rows"] == server.state.settings.engine.max_waiting_rows

@@ -30,7 +30,7 @@ def test_the_table_of_metrics_is_whole() -> None:
         assert f"`diffsight_{name}`" in table
     for name in ("cancelled_total", "rejected_total", "device_seconds_total"):
         assert f"`diffsight_{name}`" in table
-    dashboard = Path(__file__).parents[2] / "docker/grafana/dashboards/engine.json"
+    dashboard = Path(__file__).parents[3] / "docker/grafana/dashboards/engine.json"
     used = set(re.findall(r"\bdiffsight_\w+", dashboard.read_text()))
     assert all(re.sub(r"_(bucket|sum|count)$", "", name) in table for name in used)
 
