@@ -236,7 +236,7 @@ def describe_pose(head: PoseHead) -> dict[str, Any]:
     return {
         "network": head.model.name,
         "revision": head.model.revision,
-        "keypoints": len(head.model.skeleton),
+        "points": len(head.model.skeleton),  # their number, where the option of this name takes "all": as in 0.1
         "detector": head.finder.name if head.finder is not None else "",
         "detector_threshold": head.detector_threshold,
         "keypoint_threshold": head.keypoint_threshold,

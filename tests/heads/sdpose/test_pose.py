@@ -150,7 +150,7 @@ def test_coco_loads_in_pycocotools(poses: Server, png: bytes, tmp_path: Path) ->
 
 def test_the_network_is_listed(poses: Server) -> None:
     tasks = {one["task"]: one for one in poses.client.get("/v1/models").json()["tasks"]}
-    assert tasks["pose"]["defaults"]["keypoints"] == 133
+    assert tasks["pose"]["defaults"]["points"] == 133
 
 
 @pytest.mark.parametrize(
