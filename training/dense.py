@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -308,7 +309,8 @@ def train(
             losses.append(float(loss.detach()))
         figures = evaluate(setup, network, features[first:], truths[first:], max_metres)
         history.append({"epoch": epoch + 1, "loss": float(np.mean(losses or [0.0])), **figures})
-        tqdm.write(f"epoch {epoch + 1}: " + ", ".join(f"{key} {value:.4g}" for key, value in history[-1].items()))
+        told = ", ".join(f"{key} {value:.4g}" for key, value in history[-1].items())
+        tqdm.write(f"epoch {epoch + 1}: {told}", file=sys.stderr)  # standard output may be read as JSON
         checkpoints.save_checkpoint(
             file,
             {

@@ -232,10 +232,21 @@ def _read_options(task: AnyTask, values: dict[str, Any]) -> Any:
     try:
         return task.options.model_validate(fields | _split_boxes(task, fields_of(task.options, pairs)))
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(map(str, first["loc"])) or first.get("ctx", {}).get("field", "")
-        flag = f"--{_dashed(place)}" if place else task.name
-        raise InvalidInput(flag, f"{first['msg']}", hint=f"see diffsight predict {task.name} --help") from error
+        raise _about_flag(error, task, pairs) from error
+
+
+def _about_flag(error: ValidationError, task: AnyTask, pairs: list[tuple[str, str]]) -> InvalidInput:
+    """What is wrong, under the flag it came by and with the value that was given there."""
+    first = error.errors(include_url=False)[0]
+    name, *place = first["loc"] or (first.get("ctx", {}).get("field", ""),)
+    texts = [text for field, text in pairs if field == name]
+    hint = f"see diffsight predict {task.name} --help"
+    if not name:
+        return InvalidInput(task.name, first["msg"], hint=hint)
+    item = place[0] if place and isinstance(place[0], int) and place[0] < len(texts) else None
+    flag = f"--{_dashed(str(name) if item is None else _singular(str(name)))}"
+    value = repr(texts[item]) if item is not None else repr(texts[0]) if len(texts) == 1 else None
+    return InvalidInput(flag, f"{value}: {first['msg']}" if value else first["msg"], hint=hint)
 
 
 def _read_text(text: str) -> str:

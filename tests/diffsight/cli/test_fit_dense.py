@@ -35,7 +35,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_a_fitted_head_is_written_with_its_figures(folder: Path, tmp_path: Path) -> None:
     options = ("--epochs", 1, "--batch", 2, "--width", 16, "--json")
-    answer = json.loads(fit("depth", folder, "--out", tmp_path / "heads", *options).splitlines()[-1])
+    answer = json.loads(fit("depth", folder, "--out", tmp_path / "heads", *options))
     assert Path(answer["head"]).is_file()
     assert answer["figures"]
 
