@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, create_model
 from pydantic_core import to_json
 from starlette.responses import Response
 
@@ -28,7 +28,7 @@ from service.api.schemas import (
 from service.dependencies import RequestUsage, State, while_connected
 from service.http.openapi import REFERENCE, task_problems
 from service.inputs.files import InputFiles
-from service.inputs.request_body import ImageBytes, read_request
+from service.inputs.request_body import ImageBytes, read_request, validated
 from service.run_task import Done, Work, prepare, run_together
 from service.state import AppState
 from service.tasks import AnyTask, find_task
@@ -159,10 +159,9 @@ async def _prepare_part(state: AppState, key: str, values: dict[str, Any], *, ol
         able = ["json", *(name for name, form in task.forms.items() if form.to_answer is not None)]
         raise InvalidInput(f"tasks.{key}.format", f"{name!r}"[:100], hint=f"send one of {', '.join(able)}")
     try:
-        options = task.options.model_validate(values)
-    except ValidationError as error:
-        errors = error.errors(include_url=False, include_context=False, include_input=False)
-        raise RequestValidationError([{**one, "loc": ("tasks", key, *one["loc"])} for one in errors]) from error
+        options = validated(task.options, values)
+    except RequestValidationError as error:
+        raise RequestValidationError([{**one, "loc": ("tasks", key, *one["loc"])} for one in error.errors()]) from error
     return Part(key, await prepare(state, task, options), form, old)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import pytest
@@ -38,3 +39,19 @@ def test_zero_shot_goes_with_the_others(dense: Server, png: bytes) -> None:
     assert got["zero_shot"]["label"] in asked["labels"]
     assert sum(got["zero_shot"]["probabilities"]) == pytest.approx(1)
     assert "segmentation" not in got
+
+
+@pytest.mark.parametrize(
+    ("tasks", "said"),
+    [
+        ({"zero-shot": {"labels": ["a", "b"], "trails": 2}}, ("tasks.zero-shot.trails", "trials")),
+        ({"zero-shot": {"labels": ["a", "b"], "format": "png"}}, ("tasks.zero-shot.format", "json")),
+        ({"colour": {}}, ("'colour' is no task", "depth")),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_place(
+    server: Server, png: bytes, tasks: dict[str, object], said: tuple[str, ...]
+) -> None:
+    response = server.client.post("/v1/perceive", json={"image": base64.b64encode(png).decode(), "tasks": tasks})
+    assert response.status_code == 422
+    assert all(part in response.text for part in said), response.text
