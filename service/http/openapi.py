@@ -52,9 +52,18 @@ def describe() -> dict[str, Any]:
     }
 
 
+# Generated clients call these methods as version 0.1 named them.
+_OPERATION_IDS = {
+    "classifier": "classify_fitted",
+    "edit_concept": "change_concept",
+    "few-shot": "few_shot_segmentation",
+    "image-text": "match_image_text",
+}
+
+
 def operation_id(route: APIRoute) -> str:
-    """The endpoint's name: stable, and what generated clients call the method."""
-    return route.name.replace("-", "_")
+    """What generated clients call the route's method: its endpoint's or task's name, stable over versions."""
+    return _OPERATION_IDS.get(route.name, route.name.replace("-", "_"))
 
 
 def problem_response_entry(status: int | str) -> dict[str, Any]:

@@ -109,7 +109,7 @@ def test_parameters_that_no_image_can_have_fail_the_job_at_once(tmp_path: Path) 
     ("arguments", "told"),
     [
         (["nowhere", "--task", "features"], "nowhere"),
-        ([".", "--task", "nothing"], "one of zero-shot"),
+        ([".", "--task", "nothing"], "one of depth"),
         ([".", "--task", "features", "--set", "pool=1"], "pool"),
         ([".", "--task", "features", "--format", "coco"], "no place"),
     ],

@@ -59,8 +59,9 @@ def test_a_fitted_file_answers_on_the_command_line(folder: Path, fitted: Path) -
     images = sorted(folder.rglob("*.png"))
     done = diffsight("predict", "classifier", *images, "--classifier", fitted, "--json")
     assert done.returncode == 0, done.stderr
-    answers = [json.loads(line) for line in done.stdout.splitlines()]
-    right = [answer["label"] == Path(answer["file"]).parent.name for answer in answers]
+    answer = json.loads(done.stdout)
+    pairs = zip(answer["images"], answer["answers"], strict=True)
+    right = [one["label"] == Path(image).parent.name for image, one in pairs]
     assert len(right) == 12
     assert np.mean(right) > 0.8
 
@@ -72,7 +73,7 @@ def test_a_server_takes_the_fitted_file(server: Server, fitted: Path) -> None:
     assert [one["label"] for one in taken.json()["classes"]] == ["one", "two", "zero"]
 
 
-def test_what_is_no_folder_of_classes_is_one_line(tmp_path: Path, fitted: Path) -> None:
+def test_what_is_no_folder_of_classes_is_one_line(tmp_path: Path, folder: Path) -> None:
     (tmp_path / "cat").mkdir()
     for command in (("fit", "classifier", tmp_path, "--out", tmp_path / "x"), ("sweep", "features", tmp_path / "none")):
         done = diffsight(*command)
@@ -80,6 +81,7 @@ def test_what_is_no_folder_of_classes_is_one_line(tmp_path: Path, fitted: Path) 
         (line,) = done.stderr.splitlines()
         assert "FOLDER" in line
     (tmp_path / "cat.png").write_bytes(b"")
-    wrong = diffsight("predict", "classifier", tmp_path / "cat.png", "--classifier", tmp_path / "cat.png")
+    image = next(folder.rglob("*.png"))
+    wrong = diffsight("predict", "classifier", image, "--classifier", tmp_path / "cat.png")
     assert wrong.returncode == 2
     assert "no safetensors" in wrong.stderr

@@ -243,7 +243,7 @@ def test_every_bad_image_is_refused_in_each_form(
         ({"image": ["a"]}, "image", "base64 text"),
         ({"image": None, "url": "https://example.org/cat.jpg"}, "url", "URL inputs are off"),
         ({"lables": ["cat"]}, "lables", "did you mean labels?"),
-        ({"zzzzz": 1}, "zzzzz", "the fields are priority"),
+        ({"zzzzz": 1}, "zzzzz", "the fields are labels"),
     ],
 )
 def test_a_bad_value_is_refused_by_name(

@@ -35,7 +35,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_stored_vectors_are_read_from_both_files(folder: Path, tmp_path: Path) -> None:
     out, job = tmp_path / "vectors.npy", tmp_path / "vectors.jsonl"
     images = [folder / "0.png", folder / "1.png", folder / "copies" / "same.png"]
-    made = diffsight("predict", "features", *images, "--noise-samples", "0", "--out", out)
+    made = diffsight("predict", "features", *images, "--noise-samples", "0", "--npy", out)
     assert made.returncode == 0, made.stderr
     done = diffsight("duplicates", out, "--similarity", "0.999999")
     assert done.returncode == 0, done.stderr
