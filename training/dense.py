@@ -309,8 +309,8 @@ def train(
             losses.append(float(loss.detach()))
         figures = evaluate(setup, network, features[first:], truths[first:], max_metres)
         history.append({"epoch": epoch + 1, "loss": float(np.mean(losses or [0.0])), **figures})
-        told = ", ".join(f"{key} {value:.4g}" for key, value in history[-1].items())
-        tqdm.write(f"epoch {epoch + 1}: {told}", file=sys.stderr)  # standard output may be read as JSON
+        line = ", ".join(f"{key} {value:.4g}" for key, value in history[-1].items())
+        tqdm.write(f"epoch {epoch + 1}: {line}", file=sys.stderr)  # standard output may be read as JSON
         checkpoints.save_checkpoint(
             file,
             {
