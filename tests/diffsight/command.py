@@ -7,6 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from typer.testing import CliRunner
+
+from diffsight.cli import app
+
 SCRIPT = Path(sys.executable).with_name("diffsight")
 # One thread: where cores are shared, torch's threads wait for each other longer than they compute.
 ENVIRONMENT = {**os.environ, "COLUMNS": "100", "TERM": "dumb", "DIFFSIGHT_ENGINE__TORCH_THREADS": "1"}
@@ -21,6 +25,13 @@ def diffsight(*arguments: str | Path, **environment: str) -> subprocess.Complete
         env={**ENVIRONMENT, **environment},
         timeout=SECONDS,
     )
+
+
+def invoke(*arguments: object) -> str:
+    """Standard output of the command, run in this process, where errors reach the test as they are."""
+    result = CliRunner().invoke(app, list(map(str, arguments)), catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.stdout
 
 
 def assert_one_line_error(done: subprocess.CompletedProcess[str], *told: str) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.diffsight.cli.test_fit_classifier import diffsight
+from tests.diffsight.command import diffsight
 from training.datasets.digits import training_digits
 
 

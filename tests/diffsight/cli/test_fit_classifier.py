@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,38 +10,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from training.datasets.digits import DIGIT_NAMES, training_digits
-
 if TYPE_CHECKING:
     from tests.conftest import Server
 
-SCRIPT = Path(sys.executable).with_name("diffsight")
-ENVIRONMENT = {**os.environ, "COLUMNS": "100", "TERM": "dumb", "DIFFSIGHT_ENGINE__TORCH_THREADS": "1"}
-
-
-def diffsight(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [str(SCRIPT), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=300)
+from tests.diffsight.command import diffsight
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four images of each of three digits, one folder a class."""
-    root = tmp_path_factory.mktemp("digits")
-    digits = training_digits()
-    for digit in range(3):
-        (root / DIGIT_NAMES[digit]).mkdir()
-        for index in np.flatnonzero(digits.labels == digit)[:4].tolist():
-            Image.fromarray(digits.image(index)).save(root / DIGIT_NAMES[digit] / f"{index}.png")
-    return root
-
-
-@pytest.fixture(scope="module")
-def fitted(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def fitted(digits_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The classifier that the command fitted to them."""
     file = tmp_path_factory.mktemp("fitted") / "digits.safetensors"
     done = diffsight(
-        "fit", "classifier", folder, "--out", file, "--confusion", file.with_name("confusion.png"), "--json"
+        "fit", "classifier", digits_folder, "--out", file, "--confusion", file.with_name("confusion.png"), "--json"
     )
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
@@ -55,8 +32,8 @@ def fitted(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-def test_a_fitted_file_answers_on_the_command_line(folder: Path, fitted: Path) -> None:
-    images = sorted(folder.rglob("*.png"))
+def test_a_fitted_file_answers_on_the_command_line(digits_folder: Path, fitted: Path) -> None:
+    images = sorted(digits_folder.rglob("*.png"))
     done = diffsight("predict", "classifier", *images, "--classifier", fitted, "--json")
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout)
@@ -73,7 +50,7 @@ def test_a_server_takes_the_fitted_file(server: Server, fitted: Path) -> None:
     assert [one["label"] for one in taken.json()["classes"]] == ["one", "two", "zero"]
 
 
-def test_what_is_no_folder_of_classes_is_one_line(tmp_path: Path, folder: Path) -> None:
+def test_what_is_no_folder_of_classes_is_one_line(tmp_path: Path, digits_folder: Path) -> None:
     (tmp_path / "cat").mkdir()
     for command in (("fit", "classifier", tmp_path, "--out", tmp_path / "x"), ("sweep", "features", tmp_path / "none")):
         done = diffsight(*command)
@@ -81,7 +58,7 @@ def test_what_is_no_folder_of_classes_is_one_line(tmp_path: Path, folder: Path) 
         (line,) = done.stderr.splitlines()
         assert "FOLDER" in line
     (tmp_path / "cat.png").write_bytes(b"")
-    image = next(folder.rglob("*.png"))
+    image = next(digits_folder.rglob("*.png"))
     wrong = diffsight("predict", "classifier", image, "--classifier", tmp_path / "cat.png")
     assert wrong.returncode == 2
     assert "no safetensors" in wrong.stderr

@@ -8,42 +8,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from typer.testing import CliRunner
 
 from backbones.errors import InvalidInput
-from diffsight.cli import app
-
-COLOURS = {1: (230, 40, 40), 2: (40, 230, 40), 3: (40, 40, 230)}
-
-
-def draw(image: Path, mask: Path, classes: tuple[int, ...], seed: int) -> None:
-    """Bright squares, one a class, on noise."""
-    random = np.random.default_rng(seed)
-    pixels = random.integers(0, 80, (48, 64, 3), dtype=np.uint8)
-    labels = np.zeros((48, 64), np.uint8)
-    for place, one in enumerate(classes):
-        top, left = int(random.integers(0, 24)), 2 + 30 * place
-        pixels[top : top + 20, left : left + 22] = COLOURS[(one - 1) % 3 + 1]
-        labels[top : top + 20, left : left + 22] = one
-    for file in (image, mask):
-        file.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(image, quality=95)
-    Image.fromarray(labels).save(mask)
-
-
-def run(*arguments: object) -> str:
-    result = CliRunner().invoke(app, list(map(str, arguments)), catch_exceptions=False)
-    assert result.exit_code == 0, result.output
-    return result.stdout
+from tests.diffsight.cli.few_shot_images import draw_classes
+from tests.diffsight.command import invoke
 
 
 @pytest.fixture(scope="module")
 def fitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("fit")
     for number in range(4):
-        draw(folder / f"images/{number}.png", folder / f"masks/{number}.png", (1, 2), number)
+        draw_classes(folder / f"images/{number}.png", folder / f"masks/{number}.png", (1, 2), number)
     options = ("--steps", 3, "--batch", 2, "--part", "attn1", "--learning-rate", 1e-3, "--json")
-    told = json.loads(run("fit", "few-shot", folder / "images", folder / "masks", "--out", folder / "out", *options))
+    told = json.loads(invoke("fit", "few-shot", folder / "images", folder / "masks", "--out", folder / "out", *options))
     assert told["classes"] == [1, 2]
     assert (folder / "out/unet/config.json").is_file()
     return folder
@@ -52,12 +29,12 @@ def fitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_fitting_again_leaves_other_files_and_refuses_another_networks_folder(fitted: Path, tmp_path: Path) -> None:
     (fitted / "out/README.md").write_text("mine")
     data = (fitted / "images", fitted / "masks")
-    run("fit", "few-shot", *data, "--out", fitted / "out", "--steps", 1, "--batch", 1, "--part", "attn1")
+    invoke("fit", "few-shot", *data, "--out", fitted / "out", "--steps", 1, "--batch", 1, "--part", "attn1")
     assert sorted(file.name for file in (fitted / "out").iterdir()) == ["README.md", "unet"]
     (tmp_path / "unet").mkdir()
     (tmp_path / "unet/config.json").write_text("{}")
     with pytest.raises(InvalidInput, match="another network's unet"):
-        run("fit", "few-shot", *data, "--out", tmp_path, "--steps", 1)
+        invoke("fit", "few-shot", *data, "--out", tmp_path, "--steps", 1)
     assert (tmp_path / "unet/config.json").read_text() == "{}"
 
 
@@ -68,7 +45,7 @@ def test_what_was_fitted_finds_masks(fitted: Path, tmp_path: Path) -> None:
     image = fitted / "images/0.png"
     files = ("--png", tmp_path / "mask_found.png", "--overlay", tmp_path / "overlay.png")
     options = ("--weights", fitted / "out", *files, "--json")
-    answer = json.loads(run("predict", "few-shot", image, *supports, *options))
+    answer = json.loads(invoke("predict", "few-shot", image, *supports, *options))
     assert 0 <= answer["concepts"][0]["mask"]["share"] <= 1
     assert np.array(Image.open(tmp_path / "mask_found.png")).shape == (48, 64)
     assert np.array(Image.open(tmp_path / "overlay.png")).shape == (48, 64, 3)

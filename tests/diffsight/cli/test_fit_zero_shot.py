@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.diffsight.cli.test_fit_classifier import ENVIRONMENT, diffsight
+from tests.diffsight.command import ENVIRONMENT, diffsight
 from training.datasets.digits import DIGIT_NAMES, training_digits
 
 TEMPLATE = ("--template", "a handwritten {}")

@@ -3,48 +3,27 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(sys.executable).with_name("diffsight")
-SECONDS = 180
-
-
-def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [str(SCRIPT), *arguments],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "COLUMNS": "120", "TERM": "dumb", **environment},
-        timeout=SECONDS,
-    )
-
-
-@pytest.fixture
-def keys_file(tmp_path: Path) -> dict[str, str]:
-    """The variable that puts this test's keys where nobody else's are."""
-    return {"DIFFSIGHT_ACCESS__KEYS_FILE": str(tmp_path / "keys.json")}
+from tests.diffsight.command import diffsight
 
 
 def test_a_key_is_printed_once_and_listed_without_its_secret(keys_file: dict[str, str]) -> None:
-    made = run("keys", "create", "alice", "--rate", "60/minute", "--concurrency", "2", **keys_file)
+    made = diffsight("keys", "create", "alice", "--rate", "60/minute", "--concurrency", "2", **keys_file)
     assert made.returncode == 0, made.stderr
     (text,) = made.stdout.splitlines()
     _, key_id, secret = text.split("_", 2)
-    listed = run("keys", "list", **keys_file).stdout
+    listed = diffsight("keys", "list", **keys_file).stdout
     assert key_id in listed
     assert "alice" in listed
     assert "valid" in listed
     assert secret not in listed
-    (one,) = json.loads(run("keys", "list", "--json", **keys_file).stdout)
+    (one,) = json.loads(diffsight("keys", "list", "--json", **keys_file).stdout)
     assert (one["rate_per_minute"], one["concurrency"], one["state"]) == (60, 2, "valid")
     assert "digest" not in one
-    assert run("keys", "revoke", "alice", **keys_file).returncode == 0
-    assert json.loads(run("keys", "list", "--json", **keys_file).stdout)[0]["state"] == "revoked"
+    assert diffsight("keys", "revoke", "alice", **keys_file).returncode == 0
+    assert json.loads(diffsight("keys", "list", "--json", **keys_file).stdout)[0]["state"] == "revoked"
 
 
 @pytest.mark.parametrize(
@@ -59,7 +38,7 @@ def test_a_key_is_printed_once_and_listed_without_its_secret(keys_file: dict[str
     ],
 )
 def test_a_bad_value_is_one_line_and_exit_2(keys_file: dict[str, str], arguments: list[str], told: str) -> None:
-    done = run("keys", *arguments, **keys_file)
+    done = diffsight("keys", *arguments, **keys_file)
     assert done.returncode == 2
     assert done.stdout == ""
     (line,) = done.stderr.splitlines()

@@ -16,25 +16,9 @@ import pytest
 from tests.diffsight.command import ENVIRONMENT, SCRIPT, SECONDS, assert_one_line_error, diffsight
 
 
-def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [str(SCRIPT), *arguments],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "COLUMNS": "120", "TERM": "dumb", **environment},
-        timeout=SECONDS,
-    )
-
-
-@pytest.fixture
-def keys_file(tmp_path: Path) -> dict[str, str]:
-    """The variable that puts this test's keys where nobody else's are."""
-    return {"DIFFSIGHT_ACCESS__KEYS_FILE": str(tmp_path / "keys.json")}
-
-
 @pytest.mark.parametrize("host", ["0.0.0.0", "::"])
 def test_serving_other_machines_without_a_key_is_refused(keys_file: dict[str, str], host: str) -> None:
-    done = run("serve", "--host", host, "--port", "0", **keys_file)
+    done = diffsight("serve", "--host", host, "--port", "0", **keys_file)
     assert done.returncode == 2
     assert done.stdout == ""
     (line,) = done.stderr.splitlines()
@@ -47,7 +31,7 @@ def test_each_way_out_lets_it_start(keys_file: dict[str, str], way_out: str) -> 
     headers = {}
     environment = {**os.environ, **keys_file, "DIFFSIGHT_ENGINE__TORCH_THREADS": "1"}
     if way_out == "a key":
-        headers = {"Authorization": f"Bearer {run('keys', 'create', 'alice', **keys_file).stdout.strip()}"}
+        headers = {"Authorization": f"Bearer {diffsight('keys', 'create', 'alice', **keys_file).stdout.strip()}"}
     else:
         environment["DIFFSIGHT_ACCESS__ALLOW_ANONYMOUS"] = "true"
     command = [str(SCRIPT), "serve", "--host", "0.0.0.0", "--port", "0", "--device", "cpu"]

@@ -11,11 +11,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from backbones.errors import DiffsightError
-from backbones.loading.source import open_backbone
 from diffsight.cli import app
-from heads.vpd.checkpoint import FittedAs, save_fitted
-from tests.diffsight.command import assert_one_line_error, diffsight
-from tests.heads.vpd.conftest import random_network
+from tests.diffsight.command import assert_one_line_error, diffsight, invoke
 
 PUBLISHED = Path(__file__).parents[2] / "conformance/fixtures/sdpose/wholebody/checkpoint"
 SMALL = {"DIFFSIGHT_POSE__CROP_WIDTH": "96", "DIFFSIGHT_POSE__CROP_HEIGHT": "128"}
@@ -141,21 +138,6 @@ def test_labels_that_are_close_enough_tie(pictures: list[Path]) -> None:
 CPU = ["--device", "cpu"]
 
 
-def run(*arguments: str) -> str:
-    result = CliRunner().invoke(app, list(arguments), catch_exceptions=False)
-    assert result.exit_code == 0, result.output
-    return result.stdout
-
-
-@pytest.fixture(scope="module")
-def head(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    file = tmp_path_factory.mktemp("heads") / "depth.safetensors"
-    backbone = open_backbone("pocket")
-    told = backbone.description
-    save_fitted(file, random_network(backbone, "depth"), FittedAs("depth", "pocket", told.revision, told.image_size))
-    return file
-
-
 @pytest.fixture
 def photo(tmp_path: Path, picture: Image.Image) -> Path:
     file = tmp_path / "photo.png"
@@ -163,28 +145,38 @@ def photo(tmp_path: Path, picture: Image.Image) -> Path:
     return file
 
 
-def test_depth_writes_its_picture_and_its_map(head: Path, photo: Path, tmp_path: Path) -> None:
+def test_depth_writes_its_picture_and_its_map(depth_head: Path, photo: Path, tmp_path: Path) -> None:
     overlay, out = tmp_path / "overlay.png", tmp_path / "depth.npy"
     files = ["--overlay", str(overlay), "--npy", str(out)]
-    answer = json.loads(run("predict", "depth", str(photo), "--weights", str(head), *files, "--json", *CPU))
+    answer = json.loads(invoke("predict", "depth", str(photo), "--weights", str(depth_head), *files, "--json", *CPU))
     metres = np.load(out)
     assert metres.shape == (30, 40)
     assert answer["statistics"]["minimum"] == pytest.approx(float(metres.min()), abs=1e-4)
     assert set(answer["files"]) == {str(overlay), str(out)}
     with Image.open(overlay) as opened:
         assert opened.size == (40, 30)
-    assert "m, median" in run("predict", "depth", str(photo), "--weights", str(head), *CPU)
+    assert "m, median" in invoke("predict", "depth", str(photo), "--weights", str(depth_head), *CPU)
 
 
-def test_several_images_go_to_a_folder(head: Path, photo: Path, tmp_path: Path) -> None:
+def test_several_images_go_to_a_folder(depth_head: Path, photo: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.png"
     Image.new("RGB", (9, 5)).save(other)
-    run("predict", "depth", str(photo), str(other), "--weights", str(head), "--png16", str(tmp_path / "maps"), *CPU)
+    invoke(
+        "predict",
+        "depth",
+        str(photo),
+        str(other),
+        "--weights",
+        str(depth_head),
+        "--png16",
+        str(tmp_path / "maps"),
+        *CPU,
+    )
     assert {path.name for path in (tmp_path / "maps").iterdir()} == {"photo.png", "other.png"}
 
 
-def test_a_head_of_another_task_says_so(head: Path, photo: Path) -> None:
+def test_a_head_of_another_task_says_so(depth_head: Path, photo: Path) -> None:
     with pytest.raises(DiffsightError, match="fitted head for depth"):
         CliRunner().invoke(
-            app, ["predict", "segmentation", str(photo), "--weights", str(head), *CPU], catch_exceptions=False
+            app, ["predict", "segmentation", str(photo), "--weights", str(depth_head), *CPU], catch_exceptions=False
         )

@@ -11,7 +11,7 @@ import pytest
 
 from service.library.classifiers import as_tensors, from_file
 from service.library.store import pack, unpack
-from tests.diffsight.cli.test_fit_classifier import diffsight
+from tests.diffsight.command import diffsight
 from tests.service.api.test_classifiers import PARTS, ROUTE, digits, fitted, form
 
 if TYPE_CHECKING:

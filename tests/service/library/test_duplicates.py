@@ -12,7 +12,7 @@ from PIL import Image
 
 from backbones.errors import InvalidInput
 from service.library.duplicates import duplicate_groups, read_vectors
-from tests.diffsight.cli.test_fit_classifier import diffsight
+from tests.diffsight.command import diffsight
 from training.datasets.digits import training_digits
 
 

@@ -1,0 +1,43 @@
+"""Folders of images, a fitted head and a file of keys, for commands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from backbones.loading.source import open_backbone
+from heads.vpd.checkpoint import FittedAs, save_fitted
+from tests.heads.vpd.conftest import random_network
+from training.datasets.digits import DIGIT_NAMES, training_digits
+
+
+@pytest.fixture(scope="module")
+def digits_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four images of each of three digits, one folder a class."""
+    root = tmp_path_factory.mktemp("digits")
+    digits = training_digits()
+    for digit in range(3):
+        (root / DIGIT_NAMES[digit]).mkdir()
+        for index in np.flatnonzero(digits.labels == digit)[:4].tolist():
+            Image.fromarray(digits.image(index)).save(root / DIGIT_NAMES[digit] / f"{index}.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def depth_head(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file of a depth head for `pocket`, its weights random."""
+    file = tmp_path_factory.mktemp("heads") / "depth.safetensors"
+    backbone = open_backbone("pocket")
+    described = backbone.description
+    fitted_as = FittedAs("depth", "pocket", described.revision, described.image_size)
+    save_fitted(file, random_network(backbone, "depth"), fitted_as)
+    return file
+
+
+@pytest.fixture
+def keys_file(tmp_path: Path) -> dict[str, str]:
+    """The variable that puts this test's keys where nobody else's are."""
+    return {"DIFFSIGHT_ACCESS__KEYS_FILE": str(tmp_path / "keys.json")}
