@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
 
@@ -23,6 +22,8 @@ def fit_temperature(
     without it perfect answers would ask for a temperature of zero.
     Source: Guo et al., On Calibration of Modern Neural Networks (arXiv:1706.04599); Platt (1999) for the targets.
     """
+    from scipy.optimize import minimize_scalar  # takes a second: only what is fitted pays for it
+
     count, classes = logits.shape
     shares = np.full(count, 1 / count) if weights is None else weights / weights.sum()
     doubt = classes / (count + classes)

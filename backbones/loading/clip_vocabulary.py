@@ -7,8 +7,6 @@ import importlib.util
 from pathlib import Path
 from typing import Any, cast
 
-from transformers import CLIPTokenizer
-
 from backbones.errors import CheckpointError, ModelNotFound
 
 START, END = "<|startoftext|>", "<|endoftext|>"
@@ -23,6 +21,8 @@ def clip_tokenizer(pad_token: str = END) -> Any:
     pad_token: the end token for SD 1.x, "!" (id 0) for SD 2.x, as their published folders say.
     Raises ModelNotFound where the vocabulary is not installed.
     """
+    from transformers import CLIPTokenizer  # takes a second: only what loads a model pays for it
+
     merges = _read_merges(vocabulary_file())
     return CLIPTokenizer(
         vocab=_number(merges), merges=cast(Any, merges), pad_token=pad_token, model_max_length=MAX_TOKENS

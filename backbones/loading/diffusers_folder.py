@@ -11,11 +11,8 @@ from pickle import UnpicklingError
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import CLIPTextModel, CLIPTokenizer
-from transformers.utils import logging as transformers_logging
 
 from backbones.backbone import PredictionType
 from backbones.errors import CheckpointError, ModelNotFound
@@ -39,6 +36,10 @@ def load_diffusers_folder(
     file_variant: "fp16" reads `diffusion_pytorch_model.fp16.safetensors` and the like; "" the plain files.
     Raises ModelNotFound where the folder or a part of it is missing, CheckpointError where weights do not fit.
     """
+    # These imports take ten seconds: only what loads a model pays for them.
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+    from transformers import CLIPTextModel
+
     if not (folder / "model_index.json").is_file():
         raise ModelNotFound(
             f"{folder} holds no model_index.json, so it is not a diffusers folder",
@@ -100,6 +101,8 @@ def load_part(kind: Any, folder: Path, dtype: torch.dtype, file_variant: str = "
 @contextmanager
 def _no_progress_bars() -> Iterator[None]:
     """Reading from a local disk takes seconds: no bars on the error stream; those of downloads stay as they are."""
+    from transformers.utils import logging as transformers_logging
+
     if not transformers_logging.is_progress_bar_enabled():
         yield
         return
@@ -126,6 +129,8 @@ def load_tokenizer(folder: Path) -> Any:
         raise ModelNotFound(
             f"{folder} holds neither vocab.json nor tokenizer.json", hint="copy the folder again, whole"
         )
+    from transformers import CLIPTokenizer
+
     return CLIPTokenizer.from_pretrained(folder, local_files_only=True)
 
 
@@ -135,6 +140,8 @@ def read_schedule(folder: Path) -> tuple[Tensor, PredictionType]:
     The scheduler's class does not matter: only its betas do.
     Raises ModelNotFound where the file is missing, CheckpointError for prediction types other than epsilon and v.
     """
+    from diffusers import DDPMScheduler
+
     file = folder / "scheduler_config.json"
     if not file.is_file():
         raise ModelNotFound(f"{file} is missing", hint="copy the folder again, whole")

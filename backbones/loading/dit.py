@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, DiTTransformer2DModel
 from torch import Tensor, nn
 
 from backbones.class_conditional import DiffusionTransformer
@@ -53,6 +52,8 @@ def load_dit(
     diffusers layout (the published networks use `sd-vae-ft-ema`); None leaves it out.
     Raises ModelNotFound where a file is missing, CheckpointError where weights do not fit.
     """
+    from diffusers import AutoencoderKL  # takes seconds: only what loads a model pays for it
+
     tensors = read_tensors(file)
     transformer = transformer_from(tensors, file, heads=heads, dtype=dtype)
     return DiffusionTransformer(
@@ -71,6 +72,8 @@ def load_dit_folder(
 
     Raises ModelNotFound where a part is missing, CheckpointError where weights do not fit.
     """
+    from diffusers import AutoencoderKL, DiTTransformer2DModel
+
     index = _index(folder)
     transformer = load_part(DiTTransformer2DModel, folder / "transformer", dtype)
     names = {int(number): str(label) for number, label in (index.get("id2label") or {}).items()}
@@ -97,6 +100,8 @@ def transformer_from(
     tensors: Mapping[str, Tensor], source: object, *, heads: int | None, dtype: torch.dtype
 ) -> nn.Module:
     """The stock network with the original's weights. tensors: by the original's keys, of any shape it has."""
+    from diffusers import DiTTransformer2DModel
+
     try:
         width, channels, patch, _ = tensors["x_embedder.proj.weight"].shape
         classes = len(tensors["y_embedder.embedding_table.weight"]) - 1

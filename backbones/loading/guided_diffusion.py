@@ -15,8 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import UNet2DModel
-from diffusers.models.embeddings import TimestepEmbedding, Timesteps
 from torch import Tensor, nn
 
 from backbones.errors import InvalidInput
@@ -113,6 +111,9 @@ def build_network(flags: GuidedDiffusionFlags, device: torch.device) -> nn.Modul
 
     Raises InvalidInput for flags that no network can have.
     """
+    from diffusers import UNet2DModel  # takes seconds: only what loads a model pays for it
+    from diffusers.models.embeddings import TimestepEmbedding
+
     wrong = [width for width in flags.widths if width % 32 or width % max(flags.num_head_channels, 1)]
     if flags.num_head_channels < 1 or wrong:
         raise InvalidInput(
@@ -131,6 +132,8 @@ def build_network(flags: GuidedDiffusionFlags, device: torch.device) -> nn.Modul
 
 def sinusoid(width: int) -> Any:
     """The module that turns timesteps (B,) into [cos(t f), sin(t f)] of (B, width), f from 1 down to nearly 1/10000."""
+    from diffusers.models.embeddings import Timesteps
+
     return Timesteps(width, flip_sin_to_cos=True, downscale_freq_shift=0)
 
 

@@ -13,14 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
-from diffusers.loaders.single_file_utils import (
-    convert_ldm_unet_checkpoint,
-    convert_ldm_vae_checkpoint,
-    convert_open_clip_checkpoint,
-)
 from torch import Tensor, nn
-from transformers import CLIPTextConfig, CLIPTextModel
 
 from backbones.backbone import PredictionType
 from backbones.errors import CheckpointError
@@ -158,18 +151,24 @@ def _undo_flattening(key: str) -> str:
 
 def build_unet(config: Mapping[str, Any]) -> Any:
     """The stock U-Net without memory for its weights, which `fill` gives it."""
+    from diffusers import UNet2DConditionModel  # takes seconds: only what loads a model pays for it
+
     with torch.device("meta"):
         return UNet2DConditionModel(**config)  # type: ignore[no-untyped-call]
 
 
 def build_vae(config: Mapping[str, Any]) -> Any:
     """The stock VAE without memory for its weights, which `fill` gives it."""
+    from diffusers import AutoencoderKL
+
     with torch.device("meta"):
         return AutoencoderKL(**config)  # type: ignore[no-untyped-call]
 
 
 def build_text_encoder(config: Mapping[str, Any]) -> Any:
     """The stock text encoder without memory for its weights, which `fill` gives it."""
+    from transformers import CLIPTextConfig, CLIPTextModel
+
     with torch.device("meta"):
         network = CLIPTextModel(CLIPTextConfig(**config))
     # The one buffer that is no weight: positions, in order.
@@ -183,6 +182,8 @@ def convert_unet(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> di
 
     tensors: original name inside the network -> tensor of any shape. Returns stock name -> the same tensors.
     """
+    from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
+
     converted: dict[str, Tensor] = convert_ldm_unet_checkpoint(  # type: ignore[no-untyped-call]
         {UNET + key: tensor for key, tensor in tensors.items()}, config
     )
@@ -195,6 +196,8 @@ def convert_vae(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> dic
     tensors: original name inside the network -> tensor of any shape; the attention's 1x1 convolutions (C, C, 1, 1)
     become the matrices (C, C) that diffusers holds. Returns stock name -> tensor.
     """
+    from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint
+
     converted: dict[str, Tensor] = convert_ldm_vae_checkpoint(  # type: ignore[no-untyped-call]
         {VAE + key: tensor for key, tensor in tensors.items()}, config
     )
@@ -207,6 +210,8 @@ def convert_text(tensors: Mapping[str, Tensor], is_open_clip: bool, text_encoder
     tensors: original name inside the network -> tensor of any shape; joint projections (3 C, C) are split in three.
     Layers that are not run, and what only CLIP's own training needs, are left out. Returns stock name -> tensor.
     """
+    from diffusers.loaders.single_file_utils import convert_open_clip_checkpoint
+
     if is_open_clip:
         run = getattr(text_encoder.config, "num_hidden_layers", 0)
         unused = ("logit_scale", "text_projection", "attn_mask")
@@ -271,6 +276,8 @@ def _prediction_type(unrecorded: Unrecorded, is_open_clip: bool, file: Path) -> 
 
 def _alphas_cumprod(tensors: Mapping[str, Tensor]) -> Tensor:
     """The published schedule, (1000,) float32, unless the file holds another one of its own."""
+    from diffusers import DDPMScheduler
+
     scheduler: Any = DDPMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")  # type: ignore[no-untyped-call]
     published: Tensor = scheduler.alphas_cumprod
     own = tensors.get("alphas_cumprod")

@@ -10,7 +10,6 @@ from types import MappingProxyType
 from typing import Any
 
 import torch
-from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -112,6 +111,8 @@ def build_variant(
     """
     own = backbone.variants[""]
     own_unet: Any = own.unet
+    from diffusers import UNet2DConditionModel  # takes seconds: only what loads a model pays for it
+
     known = set(inspect.signature(UNet2DConditionModel.__init__).parameters) - {"self"}
     config = {key: value for key, value in (config or dict(own_unet.config)).items() if key in known}
     if not prefix and any(key.startswith(UNET) for key in tensors):

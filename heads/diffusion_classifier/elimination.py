@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import t as student
+from scipy.special import stdtr, stdtrit
 
 from heads.diffusion_classifier.units import Layout
 
@@ -139,12 +139,12 @@ class Elimination:
             statistic = mean / error
         # The leader itself, and whoever equals it in every block, gives 0 / 0: not beaten at any level.
         statistic[np.isnan(statistic)] = -np.inf
-        p_values = student.sf(statistic, count - 1)
+        p_values = stdtr(count - 1, -statistic)  # the upper tail of Student's t
         beaten = (p_values <= self.error_rate / self._tests) & (candidates != leader) & (self.error_rate > 0)
         self._settle(p_values, beaten, leader)
-        if self.indifference > 0:
+        if self.indifference > 0 and self.error_rate > 0:
             rivals = ~beaten & (candidates != leader)
-            bound = student.isf(self.error_rate / self._tests, count - 1) * error - mean
+            bound = -stdtrit(count - 1, self.error_rate / self._tests) * error - mean
             self.indifferent = bool(rivals.any() and (bound[rivals] <= self.indifference).all())
 
     def _look_at_all(self) -> None:

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
-from sklearn.linear_model import LogisticRegression
 
 from backbones.errors import InvalidInput
 from heads.calibration import fit_temperature
@@ -214,6 +213,8 @@ def _path(
 
     inputs: (N, D) float64, standardised.
     """
+    from sklearn.linear_model import LogisticRegression  # takes a second: only what is fitted pays for it
+
     count, dimension = inputs.shape
     basis = None
     if count < dimension:

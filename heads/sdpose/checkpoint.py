@@ -16,9 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, DDPMScheduler
 from torch import Tensor
-from transformers import CLIPTextModel
 
 from backbones.errors import CheckpointError, InvalidInput, ModelNotFound
 from backbones.files import write_json
@@ -115,6 +113,9 @@ def open_whole_folder(
     for poses alone.
     Raises ModelNotFound where a part is missing, CheckpointError where one does not fit.
     """
+    from diffusers import AutoencoderKL  # these take seconds: only what loads a model pays for them
+    from transformers import CLIPTextModel
+
     file = folder / "unet" / "diffusion_pytorch_model.safetensors"
     if not (folder / "unet" / "config.json").is_file():
         raise ModelNotFound(f"{folder} holds no unet/", hint="give the whole folder that SDPose publishes")
@@ -164,6 +165,8 @@ def check_scheduler(folder: Path) -> None:
 
 
 def _alphas_cumprod(folder: Path) -> Tensor:
+    from diffusers import DDPMScheduler
+
     file = folder / "scheduler" / "scheduler_config.json"
     if not file.is_file():
         raise ModelNotFound(f"{file} is missing", hint="copy the folder again, whole")
