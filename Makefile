@@ -30,7 +30,7 @@ demo: env  ## start the server, send real files through every route, print the a
 	$(BIN)/diffsight demo --out out
 
 test: env  ## all tests but the slow ones
-	$(BIN)/python -m pytest -n auto -m 'not slow and not gpu'
+	$(BIN)/python -m pytest -n auto --dist worksteal -m 'not slow and not gpu'
 
 test-slow: env  ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow
