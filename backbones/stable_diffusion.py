@@ -61,8 +61,16 @@ class StableDiffusion:
         """Make another U-Net available to rows. Tensors that equal the backbone's own are held once."""
         variant.unet.eval().requires_grad_(False)
         if name and "" in self.variants:
-            _share_equal_parameters(self.variants[""].unet, variant.unet)
-        self.variants[name] = variant
+            share_equal_parameters(self.variants[""].unet, variant.unet)
+        # A new mapping: the device's thread may be reading the one that is there.
+        self._set_variants({**self.variants, name: variant})
+
+    def remove_variant(self, name: str) -> None:
+        """Let go of a fine-tuned U-Net; nothing may still run on it. Tensors that others share stay."""
+        self._set_variants({other: variant for other, variant in self.variants.items() if other != name})
+
+    def _set_variants(self, variants: dict[str, Variant]) -> None:
+        self.variants = variants
         self.__dict__.pop("description", None)
         self.__dict__.pop("_module_names", None)
 
@@ -249,7 +257,7 @@ def _is_self_attention(module: nn.Module) -> bool:
     return getattr(module, "is_cross_attention", None) is False
 
 
-def _share_equal_parameters(own: nn.Module, other: nn.Module) -> None:
+def share_equal_parameters(own: nn.Module, other: nn.Module) -> None:
     """Point the parameters of `other` that equal those of `own` at the same memory."""
     known = dict(own.named_parameters())
     for name, parameter in other.named_parameters():

@@ -31,7 +31,7 @@ from heads.sdpose import pose
 from heads.sdpose.estimation import PoseModel, estimate_poses
 from heads.sdpose.skeletons import COCO_17
 from service.inputs.images import decode_image
-from service.jobs.parameters import prepare_job
+from service.jobs.parameters import complete_parameters
 from service.jobs.runner import Runner
 from service.jobs.sources import Source
 from service.jobs.store import Job, JobStore
@@ -64,8 +64,8 @@ def write_data_set(folder: Path, images: int, persons: int, side: int, seed: int
 
 def loop(state: AppState, file: Path, out: Path, settings: Settings, at_once: int) -> float:
     """Seconds of one image at a time through the same model, so many of its persons at once; a JSON line an image."""
-    engine = DirectEngine(state.models.worker.model)
-    network = state.models.for_task(POSE).head.model
+    loaded = state.models.opened(POSE)
+    engine, network = DirectEngine(loaded.model), loaded.head.model
     told = json.loads(file.read_text())
     boxes: dict[int, list[list[float]]] = {}
     for one in told["annotations"]:
@@ -110,7 +110,7 @@ async def as_job(state: AppState, store: JobStore, file: Path, settings: Setting
     """Seconds of the job."""
     runner = Runner(store, state)
     source = Source(kind="coco", address=str(file)).model_dump()
-    _, parameters = await prepare_job(state, "pose", {})
+    parameters = await complete_parameters(state, "pose", {})
     job = store.add("pose", parameters, source, local=True)
     started = time.perf_counter()
     claimed = store.claim(runner.owner, settings.jobs.lease_seconds, job_id=job.id)

@@ -21,7 +21,7 @@ from benchmarks._table import arguments, print_table, write_figures
 from service.engine.shared_rows import Procedure, perceive
 from service.engine.worker import DeviceWorker
 from service.models.loading import OpenHeads, open_model
-from service.models.store import build_worker
+from service.models.start_up import build_worker
 from service.settings.loader import load_settings
 from service.tasks import TASKS
 
@@ -100,6 +100,7 @@ def procedures(heads: Mapping[str, Any], image: np.ndarray[Any, np.dtype[np.uint
 
 async def measure(engine: DeviceWorker, heads: Mapping[str, Any], rounds: int) -> tuple[list[float], list[float]]:
     """Seconds of each round together, and one by one."""
+    assert engine.model is not None
     side = engine.model.description.image_size
     random = np.random.default_rng(0)
     together, apart = [], []
@@ -133,7 +134,7 @@ def main() -> None:
     shipped = {task.name: head for task in dense if (head := opened.find(task)) is not None}
     whole = len(shipped) == len(dense)
     heads = shipped if whole else untrained_heads(model)
-    engine = build_worker(model, settings)
+    engine = build_worker(settings, model)
     engine.start()
     try:
         together, apart = asyncio.run(measure(engine, heads, chosen.rounds))

@@ -132,6 +132,8 @@ class Task(Generic[H, O, R]):
     estimate_rows: (options, head) to U-Net rows an image.
     prepare: (opened head, options, library) to the head that `run` gets, which also holds what callers made, such as
     the concepts that the options name. Reads files. Without it, `run` gets the opened head.
+    made_on: (options, library) to the revision of the backbone that what the options name was made on, which a request
+    that names no model then runs on; None for any.
     to_item: (result, head, options) to a job's result of one image; the answer itself where it is None.
     to_progress: (result so far, head, options) to what an event stream tells; None where the task has no progress.
     to_text: (result) to one line for people.
@@ -157,6 +159,7 @@ class Task(Generic[H, O, R]):
     complete: Callable[[O, Any, InputCounts, Limits], O] = keep_options
     estimate_rows: Callable[[O, Any], int] | None = None
     prepare: Callable[[Any, O, Any], H] | None = None
+    made_on: Callable[[O, Any], str | None] | None = None
     to_item: Callable[[R, H, O], Mapping[str, Any]] | None = None
     to_progress: Callable[[R, H, O], BaseModel] | None = None
     describe: Callable[[Any], Mapping[str, Any]] = describe_nothing

@@ -8,6 +8,7 @@ DiffsightError          (backbones/errors.py)
 ├── NothingStored       nothing that callers made has this id
 ├── ChangedMeanwhile    what was to be changed is not what it was when the change began
 ├── NotReady            the backbone is still loading, could not be loaded, or the server is stopping
+├── ModelInUse          a model is to leave that somebody uses
 ├── ClientGone          the caller hung up; nobody reads this answer
 └── Overloaded          (backbones/errors.py)
     ├── RateExceeded    more requests a minute than the caller may send
@@ -52,7 +53,15 @@ class TooManyAtOnce(Overloaded):
 
 
 class NotReady(DiffsightError):
-    """There is no backbone to ask: not yet, or not any more."""
+    """There is no model to ask: not yet, or not any more. retry_after_seconds: when it may be there; None: unknown."""
+
+    def __init__(self, message: str, *, hint: str = "", retry_after_seconds: float | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class ModelInUse(DiffsightError):
+    """A model is to leave that somebody uses, or that is pinned."""
 
 
 class ClientGone(DiffsightError):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
+from backbones.backbone import Backbone
 from backbones.errors import DeadlinePassed
 from heads.inputs import DecodedImage, InputCounts, Inputs
 from heads.task import check_rows
@@ -17,7 +19,7 @@ from service.engine.shared_rows import Procedure, perceive
 from service.inputs.files import InputFiles, fetch_files
 from service.inputs.images import decode_image
 from service.inputs.urls import ImageUrl
-from service.models.store import Loaded
+from service.models.slots import Loaded
 from service.state import AppState
 from service.tasks import AnyTask
 from service.telemetry.tracing import stage, watched
@@ -69,15 +71,34 @@ class Done:
     inputs: Inputs
 
 
-async def prepare(state: AppState, task: AnyTask, options: Any, counts: InputCounts | None = None) -> Work:
-    """The work of a task with these options, complete and checked. counts: of the images that will come; one image.
+@asynccontextmanager
+async def prepare(
+    state: AppState,
+    task: AnyTask,
+    options: Any,
+    counts: InputCounts | None = None,
+    *,
+    model: str | None = None,
+    seconds: float | None = None,
+    long: bool = False,
+) -> AsyncIterator[Work]:
+    """The work of a task with these options, complete and checked; its model stays loaded until the context is left.
 
+    counts: of the images that will come; one image. model: its id, the task's default where it is None. seconds: how
+    long loading it may take, the settings' deadline where it is None. long: whether the work takes minutes or more.
     Raises NotReady and ModelNotFound without a model, InvalidInput for options that cannot be run or take more rows
     than one request may, and NothingStored for what callers no longer keep.
     """
-    counts = counts or InputCounts()
-    limits = state.settings.limits
-    loaded = state.models.for_task(task)
+    seconds = seconds or state.settings.limits.deadline_seconds
+    if model is None and task.made_on is not None:
+        revision = await asyncio.to_thread(task.made_on, options, state.library)
+        model = None if revision is None else state.models.with_revision(revision)
+    async with state.models.use(task, model, seconds=None if long else seconds, long=long) as loaded:
+        yield await _prepare(state, loaded, options, counts or InputCounts())
+
+
+async def _prepare(state: AppState, loaded: Loaded, options: Any, counts: InputCounts) -> Work:
+    task, limits = loaded.task, state.settings.limits
     complete = await asyncio.to_thread(task.complete, options, loaded.head, counts, limits)
     if task.estimate_rows is not None:
         rows = task.estimate_rows(complete, loaded.head) * counts.images
@@ -101,7 +122,7 @@ async def run_task(
     async def procedure(session: Session, inputs: Inputs) -> Done:
         return Done(work, await work.procedure(inputs, on_progress)(session), inputs)
 
-    return await run_procedure(state, work.task.name, files, procedure, terms)
+    return await run_procedure(state, work.loaded.model, work.task.name, files, procedure, terms)
 
 
 async def run_together(
@@ -110,18 +131,19 @@ async def run_together(
     files: InputFiles,
     terms: Terms,
 ) -> list[Done]:
-    """The results of several pieces of work over one image, which is decoded once; equal rows are computed once."""
+    """The results of several pieces of work of one backbone over one image; equal rows are computed once."""
 
     async def procedure(session: Session, inputs: Inputs) -> list[Done]:
         procedures = {str(place): part.procedure(inputs) for place, part in enumerate(parts)}
         results = await perceive(session, procedures)
         return [Done(part, results[str(place)], inputs) for place, part in enumerate(parts)]
 
-    return await run_procedure(state, "perceive", files, procedure, terms)
+    return await run_procedure(state, parts[0].loaded.model, "perceive", files, procedure, terms)
 
 
 async def run_procedure(
     state: AppState,
+    backbone: Backbone,
     label: str,
     files: InputFiles,
     procedure: Callable[[Session, Inputs], Awaitable[Result]],
@@ -129,7 +151,7 @@ async def run_procedure(
 ) -> Result:
     """The result of `procedure` over the decoded images, with a session of its own that drops its rows at the end.
 
-    label: the metric label of its rows.
+    backbone: what its rows run on; the caller holds a lease on it. label: the metric label of its rows.
     Raises NotReady without a warm worker, InvalidInput for an image, and DeadlinePassed.
     """
     most, usage = state.settings.limits.deadline_seconds, terms.usage
@@ -140,12 +162,13 @@ async def run_procedure(
     async def work() -> Result:
         inputs = await decode_inputs(state, files, usage)
         left = seconds - sum(usage.timings.values())
-        with state.models.worker.session(label, bulk=terms.bulk, deadline_seconds=left) as session:
+        with state.models.worker.session(label, backbone=backbone, bulk=terms.bulk, deadline_seconds=left) as session:
             try:
                 return await procedure(watched(session, usage.trace), inputs)
             finally:
-                usage.timings.update(session.timings)
-                usage.rows = session.rows
+                for name, spent in session.timings.items():
+                    usage.timings[name] = usage.timings.get(name, 0.0) + spent
+                usage.rows += session.rows
 
     try:
         async with asyncio.timeout(seconds):
@@ -170,6 +193,6 @@ async def decode_inputs(state: AppState, files: InputFiles, usage: Usage) -> Inp
         images: list[DecodedImage] = [
             await asyncio.to_thread(decode, data, field=name) for data, name in zip(contents, names, strict=True)
         ]
-    usage.timings["decode"] = time.perf_counter() - started
+    usage.timings["decode"] = usage.timings.get("decode", 0.0) + time.perf_counter() - started
     first, second = len(files.images), len(files.images) + len(files.support_images)
     return Inputs(images[:first], images[first:second], images[second:])

@@ -31,6 +31,7 @@ class PublishedModel(ABC):
     kind: its name in commands. where: the authors' own page. licence: for people to read.
     hub_id: the repository to fetch it from by default; "" if its authors use no hub.
     base: kind of the backbone whose VAE and text encoder it needs; "" for a backbone.
+    task: name of the task that it was fine-tuned for; "" for a backbone.
 
     Modules that declare models do not import torch, so that `diffsight --help` starts fast: `convert` and `verify` do.
     """
@@ -40,6 +41,7 @@ class PublishedModel(ABC):
     licence: str
     hub_id: str = ""
     base: str = ""
+    task: str = ""
 
     @abstractmethod
     def needed_files(self, names: Collection[str], source: object) -> list[str]:

@@ -15,7 +15,7 @@ from backbones.errors import InvalidInput
 from backbones.files import write_file
 from diffsight.cli.options import check_out, with_settings
 from service.jobs.formats.export import FOLDERS, check_format, text_pieces
-from service.jobs.parameters import prepare_job, read_options, require_task
+from service.jobs.parameters import complete_parameters, read_options, require_task
 from service.jobs.runner import Runner, pace
 from service.jobs.serving import open_store
 from service.jobs.sources import guess
@@ -114,7 +114,7 @@ async def _run(
     try:
         if state.models.failure is not None:
             raise state.models.failure
-        _, parameters = await prepare_job(state, task, values)
+        parameters = await complete_parameters(state, task, values)
         known = store.find_local(task, parameters, source)
         job = store.begin_again(known.id) if known else store.add(task, parameters, source, local=True)
         runner = Runner(store, state)

@@ -25,12 +25,13 @@ from service.tasks import TASKS
 Item = TypeVar("Item")
 
 
-def open_engine(settings: Settings, *, classes: bool = False) -> DirectEngine:
-    """The settings' backbone behind the engine that answers at once. Imports torch.
+def open_engine(settings: Settings, source: str | None = None, *, classes: bool = False) -> DirectEngine:
+    """A backbone behind the engine that answers at once. Imports torch.
 
+    source: what opens it; None is the one that the settings name, or the first that is served.
     classes: whether a network with classes instead of text will do. Raises InvalidInput for one that will not.
     """
-    model = open_served(settings) if classes else open_model(settings)
+    model = open_served(settings, source) if classes else open_model(settings, source)
     return DirectEngine(model, max_rows=settings.engine.max_batch_rows)
 
 

@@ -14,6 +14,7 @@ from backbones.loading.add import add_model, problems
 from backbones.loading.published_model import find_published
 from backbones.loading.registry import Entry, default_folder, entries, find_entry, remove_entry
 from diffsight.cli.options import AsJson, Backbone, Config
+from service.models.catalogue import build_catalogue
 from service.models.known import PUBLISHED
 from service.settings.loader import Settings, load_settings
 
@@ -99,16 +100,15 @@ def list_models(
     List the embedded backbone, the models that were added, and what the settings name. Nothing is loaded.
     """
     settings = load_settings(config, backbone=backbone)
-    chosen = settings.backbone
     added = entries(folder_of(settings, models_folder))
+    served = {spec.source or spec.id for spec in build_catalogue(settings)}
     listed: list[dict[str, Any]] = [
-        {"backbone": "pocket", "served": chosen == "pocket", "found": where(POCKET), "about": card_summary(POCKET)}
+        {"backbone": "pocket", "served": "pocket" in served, "found": where(POCKET), "about": card_summary(POCKET)}
     ]
-    listed += [{"backbone": one.name, "served": one.name == chosen, **shown(one)} for one in added]
-    if all(one["backbone"] != chosen for one in listed):
-        listed.append(
-            {"backbone": chosen, "served": True, "found": where(Path(chosen)), "about": card_summary(Path(chosen))}
-        )
+    listed += [{"backbone": one.name, "served": one.name in served, **shown(one)} for one in added]
+    for other in sorted(served - {one["backbone"] for one in listed}):
+        found, about = where(Path(other)), card_summary(Path(other))
+        listed.append({"backbone": other, "served": True, "found": found, "about": about})
     if as_json:
         typer.echo(json.dumps(listed, ensure_ascii=False))
         return
@@ -171,10 +171,10 @@ def remove(
         size = f"{added(folder, name).bytes / 1e9:.2f} GB"
     except backbones.errors.CheckpointError:
         size = "its entry can not be read"  # which is a good reason to remove it
-    if settings.backbone == name and not force:
-        raise InvalidInput(
-            "name", f"the settings serve {name!r}", hint="change DIFFSIGHT_BACKBONE first, or give --force"
-        )
+    named = {settings.backbone, *settings.models, settings.pose.checkpoint, settings.few_shot.weights}
+    named |= {getattr(settings.heads, task) for task in type(settings.heads).model_fields}
+    if name in named and not force:
+        raise InvalidInput("name", f"the settings serve {name!r}", hint="change the settings first, or give --force")
     if not yes:
         typer.confirm(f"Delete {name} ({size}) in {folder / name}?", abort=True)
     remove_entry(folder, name)

@@ -11,6 +11,7 @@ import typer
 from backbones.errors import DiffsightError, InvalidInput
 from diffsight.cli.options import Backbone, Config, Device, DType
 from service.http.access import check_exposure
+from service.models.catalogue import build_catalogue
 from service.settings.loader import Settings, load_settings
 from service.telemetry.logging import configure_logging
 
@@ -24,6 +25,9 @@ def serve(
     backbone: Backbone = None,
     device: Device = None,
     dtype: DType = None,
+    models: Annotated[
+        str | None, typer.Option(help="Names of added models to serve, with commas between; default: all.")
+    ] = None,
     config: Config = None,
 ) -> None:
     """
@@ -34,12 +38,13 @@ def serve(
     Serve the REST API until Ctrl-C. It listens at once; /health/ready answers 200 when the backbone is warm.
     Other machines are served only with an API key (`diffsight keys create NAME`), or where a setting lets anybody ask.
     """
-    settings = load_settings(config, host=host, port=port, backbone=backbone, device=device, dtype=dtype)
+    settings = load_settings(config, host=host, port=port, backbone=backbone, device=device, dtype=dtype, models=models)
 
     check_exposure(settings)
     listening = listen(settings)
+    served = ", ".join(spec.id for spec in build_catalogue(settings))
     address = f"http://{settings.host}:{listening.getsockname()[1]}"
-    typer.echo(f"diffsight: {address} (API: {address}/docs), opening the backbone {settings.backbone!r} ...")
+    typer.echo(f"diffsight: {address} (API: {address}/docs), opening {served} ...")
     failure = run(settings, listening, address)
     if failure is not None:
         raise failure if isinstance(failure, DiffsightError) else typer.Exit(1)

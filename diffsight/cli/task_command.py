@@ -23,6 +23,7 @@ from heads.task import CommaSeparated
 from service.inputs.request_body import bare_type, fields_of, union_members
 from service.library.library import Library
 from service.library.store import Stamp, Store
+from service.models.catalogue import choose_for
 from service.settings.loader import Settings, load_settings
 from service.tasks import AnyTask
 
@@ -144,7 +145,10 @@ def run_command(
     pictures, failed = _read_images(paths, settings)
     if not pictures:
         raise typer.Exit(2)
-    engine = open_engine(settings, classes=task.name in ("zero-shot", "label-tree"))
+    source = None
+    if weights is None:
+        source, weights = choose_for(settings, task.name)
+    engine = open_engine(settings, source, classes=task.name in ("zero-shot", "label-tree"))
     head = open_head(settings, engine, task, weights)
     groups = [pictures] if task.inputs == "images" else [[picture] for picture in pictures]
     counts = InputCounts(len(groups[0]), len(support_images), len(support_masks))

@@ -37,17 +37,19 @@ class FewShotModel:
     """The fine-tuned few-shot network over its backbone.
 
     image_size: side in pixels of the squares that images are squashed to. bank_form: what is kept of a support.
+    variant: the backbone's U-Net that computes it.
     """
 
     backbone: Description
     image_size: int
     bank_form: BankForm = "keys_values"
     name: str = "diffews"
+    variant: str = VARIANT
 
     @property
     def revision(self) -> str:
         """Changes when any answer could."""
-        return f"{self.backbone.revision}+{self.backbone.variant_revisions[VARIANT]}+{self.image_size}"
+        return f"{self.backbone.revision}+{self.backbone.variant_revisions[self.variant]}+{self.image_size}"
 
 
 class ThresholdOptions(Options):
@@ -93,7 +95,7 @@ def open_few_shot(
     image_size: int | None = None,
     bank_form: BankForm = "keys_values",
 ) -> FewShotModel:
-    """The few-shot network in `weights`, as a variant of the backbone.
+    """The few-shot network in `weights`, as a variant of the backbone; an added model's under its own name.
 
     Raises ModelNotFound without weights, and ModelNotFound and CheckpointError as `load_few_shot` does.
     """
@@ -103,8 +105,12 @@ def open_few_shot(
             hint="set DIFFSIGHT_FEW_SHOT__WEIGHTS to a DiffewS folder that fits the backbone, or to what "
             "`diffsight fit few-shot` wrote",
         )
-    load_few_shot(backbone, weights.weights if isinstance(weights, Entry) else weights)
-    return FewShotModel(backbone.description, image_size or input_size(backbone.description), bank_form)
+    size = image_size or input_size(backbone.description)
+    if isinstance(weights, Entry):
+        load_few_shot(backbone, weights.weights, variant=weights.name)
+        return FewShotModel(backbone.description, size, bank_form, weights.name, weights.name)
+    load_few_shot(backbone, weights)
+    return FewShotModel(backbone.description, size, bank_form)
 
 
 def shipped_few_shot(backbone: Backbone) -> Path | None:
@@ -132,7 +138,9 @@ async def segment_by_banks(
         else:
             joined.append(await engine.run(concatenated, members))
     thresholds = [options.cut()] * len(joined)
-    return await segment_concepts(engine, image, joined, thresholds=thresholds, size=model.image_size)
+    return await segment_concepts(
+        engine, image, joined, thresholds=thresholds, size=model.image_size, variant=model.variant
+    )
 
 
 def separate_masks(

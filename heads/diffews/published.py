@@ -34,5 +34,6 @@ PUBLISHED = (
         "ModelScope, zzzmmz/Diffews, folder weight/",
         f"2-clause BSD for academic use, commercial use on request; base weights {OPENRAIL}",
         base="sd21",
+        task="few-shot",
     ),
 )

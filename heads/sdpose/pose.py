@@ -89,7 +89,9 @@ def open_pose_head(
     keypoint_threshold: float = 0.3,
     max_persons: int = 200,
 ) -> PoseHead:
-    """The pose network in `weights`. crop_size: (width, height) of a published network's crops.
+    """The pose network in `weights`, its U-Net as a variant of the backbone; an added model's under its own name.
+
+    crop_size: (width, height) of a published network's crops.
 
     Raises ModelNotFound without weights, and ModelNotFound and CheckpointError as `open_pose` does.
     """
@@ -98,8 +100,10 @@ def open_pose_head(
             "this server has no pose network for its backbone",
             hint="set DIFFSIGHT_POSE__CHECKPOINT to a folder of SDPose, or to one that `diffsight fit pose` wrote",
         )
-    folder = weights.weights if isinstance(weights, Entry) else weights
-    model = open_pose(backbone, folder, size=crop_size)
+    if isinstance(weights, Entry):
+        model = replace(open_pose(backbone, weights.weights, weights.name, size=crop_size), name=weights.name)
+    else:
+        model = open_pose(backbone, weights, size=crop_size)
     revision = backbone.description.revision
     return PoseHead(model, finder, detector_threshold, keypoint_threshold, max_persons, revision)
 

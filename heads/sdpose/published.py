@@ -34,7 +34,13 @@ class PublishedNetwork(PublishedModel):
 
 PUBLISHED = (
     PublishedNetwork(
-        "sdpose-body", "the hub", _LICENCE, hub_id="teemosliang/SDPose-Body", base="sd21", skeleton="body"
+        "sdpose-body",
+        "the hub",
+        _LICENCE,
+        hub_id="teemosliang/SDPose-Body",
+        base="sd21",
+        task="pose",
+        skeleton="body",
     ),
     PublishedNetwork(
         "sdpose-wholebody",
@@ -42,6 +48,7 @@ PUBLISHED = (
         _LICENCE,
         hub_id="teemosliang/SDPose-Wholebody",
         base="sd21",
+        task="pose",
         skeleton="wholebody",
     ),
 )

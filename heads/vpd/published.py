@@ -15,8 +15,6 @@ _LICENCE = f"code MIT (parts of the depth code, from GLPDepth, are non-commercia
 class PublishedNetwork(PublishedModel):
     """One of VPD's checkpoints. Beside its U-Net and its head the registry keeps its VAE encoder, `vae.safetensors`."""
 
-    task: str = ""
-
     def needed_files(self, names: Collection[str], source: object) -> list[str]:
         return only_weights(names, source)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
@@ -182,8 +183,8 @@ class ClassifiersAnswer(BaseModel):
 _SAID_OTHERWISE = {"version", "created", "changed", "features", "classes", "images", "recall", "head"}
 
 
-def classifier_answer(stored: Stored, revision: str) -> ClassifierAnswer:
-    """The answer about a stored classifier. revision: of this server's backbone.
+def classifier_answer(stored: Stored, revisions: Collection[str]) -> ClassifierAnswer:
+    """The answer about a stored classifier. revisions: of this server's backbones.
 
     Raises InvalidInput where what is stored is no classifier.
     """
@@ -204,7 +205,7 @@ def classifier_answer(stored: Stored, revision: str) -> ClassifierAnswer:
         ],
         head="logistic" if about.head is None else about.head.kind,
         head_options=None if sizes is None else HeadRequest(**sizes),
-        usable=about.revision == revision,
+        usable=about.revision in revisions,
         can_grow="examples.vectors" in stored.names,
         bytes=stored.bytes,
     )

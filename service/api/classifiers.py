@@ -13,10 +13,11 @@ from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel
 from starlette.responses import Response
 
-from backbones.backbone import Description
+from backbones.backbone import Backbone, Description
 from backbones.engine import Engine
 from backbones.errors import InvalidInput
 from heads.feature_pooling.blocks import resolve_blocks
+from heads.feature_pooling.features import TASK as FEATURES
 from heads.feature_pooling.features import check_feature_rows
 from service.api.bodies import request_bodies
 from service.api.classifier_bodies import (
@@ -45,7 +46,7 @@ from service.library.classifier_fitting import (
     fit_again,
     fit_new,
 )
-from service.library.classifiers import Examples, FeatureOptions, as_tensors, check_usable, from_file
+from service.library.classifiers import Examples, FeatureOptions, as_tensors, check_usable, from_file, read_about
 from service.library.store import MEDIA_TYPE, Stored, pack, unpack
 from service.library.vectors import vectors_of_files
 from service.run_task import run_procedure
@@ -91,24 +92,25 @@ async def fit_classifier(
 
     Or one of the released heads, trained as they were.
     """
-    backbone, limits = state.models.backbone, state.settings.limits
+    limits = state.settings.limits
     images, labels = body.labelled(limits)
-    of_job, options = await _feature_options(body, backbone, jobs, limits)
-    check_classes([*(of_job.labels if of_job else ()), *labels], limits)
     if body.head == "logistic" and body.head_options is not None:
         raise InvalidInput("head_options", "they go with a released head", hint="send head too, or leave them out")
-
-    fit = partial(
-        fit_new,
-        store=state.library.classifiers,
-        options=options,
-        name=body.name,
-        head=body.head,
-        head_sizes=(body.head_options or HeadRequest()).model_dump(),
-        of_job=of_job,
-        read_sent=partial(_read_examples, state, images, labels) if images or of_job is None else None,
-    )
-    return await _answer(request, state, usage, body, fit)
+    model = body.model or (None if body.job is None else await _model_of_job(state, jobs, body.job))
+    async with state.models.use(FEATURES, model, seconds=limits.deadline_seconds) as loaded:
+        of_job, options = await _feature_options(body, loaded.backbone, jobs, limits)
+        check_classes([*(of_job.labels if of_job else ()), *labels], limits)
+        fit = partial(
+            fit_new,
+            store=state.library.classifiers,
+            options=options,
+            name=body.name,
+            head=body.head,
+            head_sizes=(body.head_options or HeadRequest()).model_dump(),
+            of_job=of_job,
+            read_sent=partial(_read_examples, state, images, labels) if images or of_job is None else None,
+        )
+        return await _answer(request, state, loaded.model, usage, body, fit)
 
 
 @router.patch(
@@ -140,17 +142,20 @@ async def grow_classifier(
         remove_classes=body.remove_classes or (),
         name=body.name,
     )
-    return await _answer(request, state, usage, body, grow)
+    stored = await asyncio.to_thread(state.library.classifiers.look, classifier)
+    model = body.model or state.models.with_revision(read_about(stored.about).revision)
+    async with state.models.use(FEATURES, model, seconds=limits.deadline_seconds) as loaded:
+        return await _answer(request, state, loaded.model, usage, body, grow)
 
 
 @router.get("/v1/classifiers", summary="All classifiers", responses={**keyed(), **not_ready()})
 async def list_classifiers(state: State) -> ClassifiersAnswer:
     """Without their numbers."""
-    revision = state.models.backbone.revision
+    revisions = state.models.revisions()
     answers = []
     for stored in await asyncio.to_thread(state.library.classifiers.list):
         with suppress(InvalidInput):  # what a newer server left in the folder
-            answers.append(classifier_answer(stored, revision))
+            answers.append(classifier_answer(stored, revisions))
     return ClassifiersAnswer(classifiers=answers)
 
 
@@ -159,8 +164,8 @@ async def list_classifiers(state: State) -> ClassifiersAnswer:
 )
 async def get_classifier(state: State, classifier: str) -> ClassifierAnswer:
     """As it was answered when it was fitted."""
-    revision = state.models.backbone.revision
-    return classifier_answer(await asyncio.to_thread(state.library.classifiers.look, classifier), revision)
+    revisions = state.models.revisions()
+    return classifier_answer(await asyncio.to_thread(state.library.classifiers.look, classifier), revisions)
 
 
 @router.delete("/v1/classifiers/{classifier}", status_code=204, summary="Forget a classifier", responses=keyed())
@@ -212,7 +217,7 @@ async def export_classifier(state: State, classifier: str, vectors: bool = True)
 )
 async def import_classifier(request: Request, state: State) -> ClassifierAnswer:
     """It gets an id of its own. Only a server with the same backbone takes it."""
-    backbone = state.models.backbone
+    default, revisions = state.models.backbone, state.models.revisions()
     media_type = request.headers.get("content-type", MEDIA_TYPE).split(";")[0].strip().lower()
     if media_type != MEDIA_TYPE:
         raise UnsupportedBody(
@@ -224,11 +229,18 @@ async def import_classifier(request: Request, state: State) -> ClassifierAnswer:
     def keep() -> Stored:
         about, tensors = unpack(data)
         classifier = from_file(about, tensors)
-        check_usable(classifier.about, backbone)
+        if classifier.about.revision not in revisions:
+            check_usable(classifier.about, default)
         # Written again from what was checked, so that nothing else of the file stays.
         return state.library.classifiers.add(classifier.about.model_dump(mode="json"), as_tensors(classifier))
 
-    return classifier_answer(await asyncio.to_thread(keep), backbone.revision)
+    return classifier_answer(await asyncio.to_thread(keep), revisions)
+
+
+async def _model_of_job(state: AppState, jobs: Jobs, job_id: str) -> str | None:
+    """The backbone whose vectors a job holds; None where this server has none of its weights."""
+    job = await asyncio.to_thread((await jobs.store()).get, job_id)
+    return state.models.with_revision(job.revision) if job.revision else None
 
 
 async def _feature_options(
@@ -272,13 +284,14 @@ async def _read_examples(
 async def _answer(
     request: Request,
     state: AppState,
+    backbone: Backbone,
     usage: Usage,
     body: ExamplesRequest,
     procedure: Callable[[Engine], Awaitable[Fitted]],
 ) -> FittedAnswer:
     """The answer about the classifier that `procedure` fits and stores."""
-    fit = run_procedure(state, LABEL, InputFiles(), lambda engine, _: procedure(engine), body.terms(usage))
+    fit = run_procedure(state, backbone, LABEL, InputFiles(), lambda engine, _: procedure(engine), body.terms(usage))
     done = await while_connected(request, fit)
-    answer = classifier_answer(done.stored, state.models.backbone.revision)
+    answer = classifier_answer(done.stored, state.models.revisions())
     timing = TimingAnswer(seconds=usage.rounded())
     return FittedAnswer(**dict(answer), duplicates=done.duplicates, rows=usage.rows, timing=timing)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
@@ -175,7 +176,9 @@ async def _compute_banks(
 ) -> None:
     """Compute the banks of a concept that are not there yet, and keep them."""
     shots = shots_of(about, tensors)
-    await state.library.banks.banks(engine, shots, size=model.image_size, form=model.bank_form, on_disk=True)
+    await state.library.banks.banks(
+        engine, shots, size=model.image_size, form=model.bank_form, variant=model.variant, on_disk=True
+    )
 
 
 async def _answer(
@@ -188,15 +191,15 @@ async def _answer(
     procedure: Callable[[Engine, FewShotModel, Sequence[Pair], list[str]], Awaitable[ConceptAnswer]],
 ) -> ConceptAnswer:
     """The answer of `procedure` to the checked pairs of the request's images and masks."""
-    model: FewShotModel = state.models.for_task(TASK).head
 
-    async def work(engine: Engine, inputs: Inputs) -> ConceptAnswer:
+    async def work(model: FewShotModel, engine: Engine, inputs: Inputs) -> ConceptAnswer:
         shown = [image.array for image in inputs.support_images]
         painted = [mask.array for mask in inputs.support_masks]
         pairs, notes = await asyncio.to_thread(check_pairs, shown, painted, model.image_size)
         return await procedure(engine, model, pairs, notes)
 
     files = InputFiles(support_images=images, support_masks=masks, support_names=("images", "masks"))
-    run = run_procedure(state, TASK.name, files, work, body.terms(usage))
-    answer = await while_connected(request, run)
+    async with state.models.use(TASK, body.model, seconds=state.settings.limits.deadline_seconds) as loaded:
+        run = run_procedure(state, loaded.model, TASK.name, files, partial(work, loaded.head), body.terms(usage))
+        answer = await while_connected(request, run)
     return answer.model_copy(update={"timing": TimingAnswer(seconds=usage.rounded())})

@@ -25,7 +25,7 @@ from service.dependencies import ServerJobs, State
 from service.errors import ChangedMeanwhile
 from service.http.openapi import keyed, not_ready, task_problems
 from service.jobs.formats.export import FORMATS, check_format, exports_of, failures, media_type, text_pieces
-from service.jobs.parameters import prepare_job
+from service.jobs.parameters import complete_parameters
 from service.jobs.serving import Jobs
 from service.jobs.sources import StoredSource
 from service.jobs.store import UNFINISHED, Job, JobStore, new_id
@@ -60,7 +60,7 @@ async def begin_job(request: Request, response: Response, state: State, jobs: Se
     body, source = await read_job(request, state.settings, job_id)
     try:
         # What this server has no weights for, or no concept, is said now.
-        _, parameters = await prepare_job(state, body.task, body.parameters)
+        parameters = await complete_parameters(state, body.task, body.parameters)
         about = source.model_dump()
         job = await asyncio.to_thread(store.add, body.task, parameters, about, id=job_id)
     except BaseException:

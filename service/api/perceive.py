@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -29,9 +30,10 @@ from service.dependencies import RequestUsage, State, while_connected
 from service.http.openapi import REFERENCE, task_problems
 from service.inputs.files import InputFiles
 from service.inputs.request_body import ImageBytes, read_request, validated
-from service.run_task import Done, Work, prepare, run_together
+from service.run_task import Done, prepare, run_together
 from service.state import AppState
 from service.tasks import AnyTask, find_task
+from service.telemetry.usage import Usage
 
 # How version 0.1 spelt a task, which a list of tasks may still do.
 _OLD_NAMES = {"zero_shot": "zero-shot", "few_shot": "few-shot"}
@@ -73,11 +75,16 @@ class PerceiveRequest(TaskRequest):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Part:
-    """One task of a request. key: its name as the request spells it. old: whether it stands in a list."""
+    """One task of a request, its options checked.
+
+    key: its name as the request spells it. model: that it names. old: whether it stands in a list.
+    """
 
     key: str
-    work: Work
+    task: AnyTask
+    options: Any
     form: Form | None
+    model: str | None
     old: bool
 
 
@@ -98,14 +105,13 @@ def perceive_route(tasks: tuple[AnyTask, ...]) -> APIRouter:
         _ = state.models.worker  # not ready is said before the body is read
         settings = state.settings
         body = await read_request(request, PerceiveRequest, settings.limits, fetch_urls=settings.urls.enabled)
-        parts = [await _prepare_part(state, key, values, old=old) for key, values, old in read_parts(body, tasks)]
-        together = [part.work for part in parts]
-        work = run_together(state, together, InputFiles([body.image]), body.terms(usage))
-        done = await while_connected(request, work)
+        parts = [_read_part(tasks, body, key, values, old=old) for key, values, old in read_parts(body, tasks)]
+        done = await while_connected(request, _run_parts(state, parts, body, usage))
+        first = done[parts[0].key]
         envelope = {
             "rows": usage.rows,
-            "image": describe_image(done[0].inputs.images[0]),
-            "backbone": describe_backbone(state.models.backbone),
+            "image": describe_image(first.inputs.images[0]),
+            "backbone": describe_backbone(first.work.loaded.backbone),
             "timing": TimingAnswer(seconds=usage.rounded()),
         }
         content = await asyncio.to_thread(lambda: to_json(_answer_parts(parts, done) | envelope))
@@ -149,10 +155,38 @@ def _flat_options(task: str, flat: Mapping[str, Any]) -> dict[str, Any]:
     return options
 
 
-async def _prepare_part(state: AppState, key: str, values: dict[str, Any], *, old: bool) -> Part:
-    """One task's work. Raises RequestValidationError with the place of what is wrong in its options."""
-    task = find_task(state.tasks, _OLD_NAMES.get(key, key))
+async def _run_parts(state: AppState, parts: Sequence[Part], body: PerceiveRequest, usage: Usage) -> dict[str, Done]:
+    """The end of each part by its key: those of one backbone together, one backbone after the other.
+
+    So no request holds one backbone while it waits for the memory of another.
+    """
+    by_backbone: dict[str, list[Part]] = {}
+    for part in parts:
+        by_backbone.setdefault(state.models.for_task(part.task, part.model).backbone, []).append(part)
+    done: dict[str, Done] = {}
+    terms = body.terms(usage)
+    for members in by_backbone.values():
+        async with AsyncExitStack() as stack:
+            prepared = [
+                await stack.enter_async_context(
+                    prepare(state, part.task, part.options, model=part.model, seconds=terms.deadline_seconds)
+                )
+                for part in members
+            ]
+            ends = await run_together(state, prepared, InputFiles([body.image]), terms)
+            done |= {part.key: end for part, end in zip(members, ends, strict=True)}
+    return done
+
+
+def _read_part(
+    tasks: tuple[AnyTask, ...], body: PerceiveRequest, key: str, values: dict[str, Any], *, old: bool
+) -> Part:
+    """One task with its options. Raises RequestValidationError with the place of what is wrong in them."""
+    task = find_task(tasks, _OLD_NAMES.get(key, key))
     assert task is not None
+    model = values.pop("model", body.model)
+    if model is not None and not isinstance(model, str):
+        raise InvalidInput(f"tasks.{key}.model", "it is no text", hint="send the id of a model of GET /v1/models")
     name = values.pop("format", "json")
     form = task.forms.get(name) if isinstance(name, str) else None
     if name != "json" and (form is None or form.to_answer is None):
@@ -162,17 +196,18 @@ async def _prepare_part(state: AppState, key: str, values: dict[str, Any], *, ol
         options = validated(task.options, values)
     except RequestValidationError as error:
         raise RequestValidationError([{**one, "loc": ("tasks", key, *one["loc"])} for one in error.errors()]) from error
-    return Part(key, await prepare(state, task, options), form, old)
+    return Part(key, task, options, form, model, old)
 
 
-def _answer_parts(parts: list[Part], done: list[Done]) -> dict[str, Any]:
+def _answer_parts(parts: Sequence[Part], done: Mapping[str, Done]) -> dict[str, Any]:
     """Each task's answer under its name as the request spells it."""
     answers: dict[str, Any] = {}
-    for part, end in zip(parts, done, strict=True):
-        to_answer = part.work.task.to_answer if part.form is None else part.form.to_answer
+    for part in parts:
+        end = done[part.key]
+        to_answer = part.task.to_answer if part.form is None else part.form.to_answer
         assert to_answer is not None
-        answer = to_answer(end.result, part.work.head, part.work.options)
-        old_fields = _old_fields(part.work.task.name, answer) if part.old else {}
+        answer = to_answer(end.result, end.work.head, end.work.options)
+        old_fields = _old_fields(part.task.name, answer) if part.old else {}
         answers[part.key] = dict(answer) | old_fields if old_fields else answer
     return answers
 

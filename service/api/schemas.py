@@ -44,6 +44,12 @@ class TaskRequest(BaseModel):
         "which holds where none is given.",
     )
 
+    model: str | None = Field(
+        default=None,
+        max_length=200,
+        description="Id of the model to run on, as GET /v1/models lists them; the task's default where none is given.",
+    )
+
     @property
     def bulk(self) -> bool:
         """Whether interactive requests go first."""

@@ -64,15 +64,18 @@ def add_task_route(router: APIRouter, task: AnyTask) -> None:
         files = files_of(task, body)
         check_count(files, state)
         usage.labels = len(getattr(options, "labels", None) or ())
-        work = await prepare(state, task, options, files.counts())
         name = choose_format(getattr(body, "format", None), request.headers.get("accept", ""), offered)
         form = task.forms.get(name)
-        if form is not None and form.check is not None:
-            form.check(work.options, work.head)
+        terms = body.terms(usage)
 
         async def run(report: Report | None = None) -> Done:
-            on_progress = None if report is None else progress_reporter(work, report)
-            return await run_task(state, work, files, body.terms(usage), on_progress)
+            async with prepare(
+                state, task, options, files.counts(), model=body.model, seconds=terms.deadline_seconds
+            ) as work:
+                if form is not None and form.check is not None:
+                    form.check(work.options, work.head)
+                on_progress = None if report is None else progress_reporter(work, report)
+                return await run_task(state, work, files, terms, on_progress)
 
         async def stream(report: Report) -> BaseModel:
             return build_answer(answer_type, await while_connected(request, run(report)), files, usage, None)

@@ -14,8 +14,9 @@ def choose_batch(requests: Iterable[Request], limits: Mapping[Kind, int], *, bul
     """The next batch, or an empty list if nothing waits for one. Changes nothing. Functions are not batched.
 
     The leader is the request with the lowest service count in the first class (interactive, or bulk if `bulk_first`);
-    the oldest of equals. The batch holds items that can share a batch with the leader's next item. Each request adds
-    one item in turn until `limits[kind]` is reached. The other class fills only the places that the first leaves free.
+    the oldest of equals. The batch holds items of the leader's backbone that can share a batch with its next item. Each
+    request adds one item in turn until `limits[kind]` is reached. The other class fills only the places that the first
+    leaves free.
     """
     ordered = sorted(requests, key=lambda request: (request.bulk is not bulk_first, request.served, request.number))
     if not ordered:
@@ -26,7 +27,11 @@ def choose_batch(requests: Iterable[Request], limits: Mapping[Kind, int], *, bul
     limit = limits[kind]
     batch: list[Entry] = []
     for leader_class in (True, False):
-        members = [request for request in ordered if (request.bulk is leader.bulk) is leader_class]
+        members = [
+            request
+            for request in ordered
+            if request.backbone is leader.backbone and (request.bulk is leader.bulk) is leader_class
+        ]
         for entry in _take_turns(members, kind, key):
             batch.append(entry)
             if len(batch) == limit:

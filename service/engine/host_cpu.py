@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from collections.abc import Sequence
 
 import torch
 from torch import nn
@@ -12,25 +13,28 @@ from service.settings.loader import Settings
 
 SMALL_NETWORK_PARAMETERS = 50_000_000
 
+_ALL_THREADS = torch.get_num_threads()
+
 # mallopt's parameters, from glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 _KEPT_BYTES = 512 << 20
 _LARGEST_ON_HEAP_BYTES = 32 << 20  # the largest value that glibc accepts
 
 
-def prepare_host(network: nn.Module, settings: Settings) -> None:
-    """Set up this process for `network`: torch's threads and, if it runs on the CPU, the allocator."""
-    choose_threads(network, settings)
-    if next(network.parameters()).device.type == "cpu":
+def prepare_host(networks: Sequence[nn.Module], settings: Settings) -> None:
+    """Set up this process for all networks that it runs: torch's threads and, on the CPU, the allocator."""
+    choose_threads(networks, settings)
+    if networks and next(networks[0].parameters()).device.type == "cpu":
         keep_freed_memory()
 
 
-def choose_threads(network: nn.Module, settings: Settings) -> None:
+def choose_threads(networks: Sequence[nn.Module], settings: Settings) -> None:
     """Set how many threads one operation of torch uses."""
     # The operations of a small network are too short to be divided: one thread is faster than two.
-    small = sum(parameter.numel() for parameter in network.parameters()) < SMALL_NETWORK_PARAMETERS
-    if threads := settings.engine.torch_threads or int(small):
-        torch.set_num_threads(threads)
+    small = all(
+        sum(parameter.numel() for parameter in network.parameters()) < SMALL_NETWORK_PARAMETERS for network in networks
+    )
+    torch.set_num_threads(settings.engine.torch_threads or (1 if small else _ALL_THREADS))
 
 
 def keep_freed_memory() -> bool:

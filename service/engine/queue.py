@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
+from backbones.backbone import Backbone
 from backbones.errors import Overloaded
 
 Kind = Literal["unet", "encode", "embed", "decode", "run"]
@@ -44,7 +45,8 @@ class Call:
 class Request:
     """A request's place in the queue.
 
-    number: rises with arrival. bulk: whether interactive requests go first; bulk requests still make progress.
+    number: rises with arrival. backbone: what its items run on; only those of one backbone share a batch.
+    bulk: whether interactive requests go first; bulk requests still make progress.
     deadline: a time of `time.monotonic`, or None. served: the service count: items that the device took for this
     request while others wanted their places, plus the count at which it joined the queue.
     calls: those whose items wait for a batch, oldest first. functions: calls of kind "run" that wait, oldest first.
@@ -52,6 +54,7 @@ class Request:
     """
 
     number: int
+    backbone: Backbone
     task: str
     bulk: bool
     deadline: float | None = None
@@ -96,9 +99,9 @@ class RequestQueue:
         self._fair_counts = {False: 0.0, True: 0.0}  # by class, whether bulk
         self._functions: dict[bool, dict[Call, Request]] = {False: {}, True: {}}  # by class, the oldest first
 
-    def open(self, task: str, *, bulk: bool, deadline: float | None) -> Request:
+    def open(self, backbone: Backbone, task: str, *, bulk: bool, deadline: float | None) -> Request:
         """Add a request that has no calls yet."""
-        request = Request(next(self._numbers), task, bulk, deadline)
+        request = Request(next(self._numbers), backbone, task, bulk, deadline)
         self.requests[request.number] = request
         return request
 

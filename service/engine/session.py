@@ -24,12 +24,11 @@ from service.engine.queue import Call, Kind, Request
 class Worker(Protocol):
     """What a session needs of its worker. The methods are called on the event loop and return at once."""
 
-    model: Backbone
     contexts: TensorCache
     latents: TensorCache
     host: ThreadPoolExecutor
 
-    def open_request(self, task: str, *, bulk: bool, deadline: float | None) -> Request: ...
+    def open_request(self, backbone: Backbone, task: str, *, bulk: bool, deadline: float | None) -> Request: ...
     def submit(self, request: Request, call: Call) -> None: ...
     def withdraw(self, request: Request, call: Call) -> None: ...
     def close_request(self, request: Request) -> None: ...
@@ -43,10 +42,13 @@ class Session:
     rows: U-Net rows that are done.
     """
 
-    def __init__(self, worker: Worker, task: str, *, bulk: bool, deadline_seconds: float | None) -> None:
+    def __init__(
+        self, worker: Worker, backbone: Backbone, task: str, *, bulk: bool, deadline_seconds: float | None
+    ) -> None:
         self._worker = worker
+        self._backbone = backbone
         deadline = None if deadline_seconds is None else time.monotonic() + deadline_seconds
-        self._request = worker.open_request(task, bulk=bulk, deadline=deadline)
+        self._request = worker.open_request(backbone, task, bulk=bulk, deadline=deadline)
         self.timings: dict[str, float] = {}
         self.rows = 0
 
@@ -58,10 +60,10 @@ class Session:
 
     @property
     def backbone(self) -> Description:
-        return self._worker.model.description
+        return self._backbone.description
 
     def tokenize(self, texts: Sequence[str]) -> list[tuple[int, ...]]:
-        return self._worker.model.tokenize(texts)
+        return self._backbone.tokenize(texts)
 
     async def encode(self, pixel_values: Sequence[Tensor]) -> list[Tensor]:
         """As `Engine.encode`, through the cache: (3, H, W) float in [-1, 1] each -> (C, H/8, W/8)."""
@@ -76,7 +78,7 @@ class Session:
 
     async def unet(self, rows: Sequence[UNetRow]) -> list[Captures]:
         for row in rows:
-            self._worker.model.check(row)
+            self._backbone.check(row)
         captures: list[Captures] = await self._call("unet", rows)
         self.rows += len(rows)
         return captures

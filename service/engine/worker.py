@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from threading import Condition, Thread
 from typing import Any
 
@@ -26,9 +27,10 @@ BULK_TURN = 8
 
 
 class DeviceWorker:
-    """Batches the work of all requests on one backbone.
+    """Batches the work of all requests on one device, whichever of its backbones they run on.
 
-    model: what runs the batches. max_batch_rows: the largest U-Net batch; lowered for good when memory runs out.
+    model: the backbone of sessions that name none.
+    max_batch_rows: the largest U-Net batch; lowered for good when memory runs out.
     max_batch_images: the largest batch of encodes or decodes, which need far more memory per item.
     max_waiting_rows: a new request gets Overloaded if more items than this would wait.
     context_cache_bytes, latent_cache_bytes: how much device memory the caches of text contexts and of latents may use.
@@ -39,7 +41,7 @@ class DeviceWorker:
 
     def __init__(
         self,
-        model: Backbone,
+        model: Backbone | None = None,
         *,
         max_batch_rows: int = 32,
         max_batch_images: int = 8,
@@ -85,12 +87,22 @@ class DeviceWorker:
                 self._fail(request, Cancelled("the server is stopping", hint="ask again when it is back"))
         self.host.shutdown(cancel_futures=True)
 
-    def session(self, task: str, *, bulk: bool = False, deadline_seconds: float | None = None) -> Session:
+    def session(
+        self,
+        task: str,
+        *,
+        backbone: Backbone | None = None,
+        bulk: bool = False,
+        deadline_seconds: float | None = None,
+    ) -> Session:
         """The Engine for one request, to be used as a context: leaving it drops the items that still wait.
 
-        task: the name under which the request's rows are counted. bulk: whether interactive requests go first.
+        task: the name under which the request's rows are counted. backbone: what they run on.
+        bulk: whether interactive requests go first.
         """
-        return Session(self, task, bulk=bulk, deadline_seconds=deadline_seconds)
+        backbone = backbone or self.model
+        assert backbone is not None, "a session needs a backbone"
+        return Session(self, backbone, task, bulk=bulk, deadline_seconds=deadline_seconds)
 
     def step(self) -> int:
         """One turn: the functions that wait, then one batch. Returns how many items it did, 0 if nothing waits."""
@@ -121,10 +133,10 @@ class DeviceWorker:
 
     # The session calls these four on the event loop.
 
-    def open_request(self, task: str, *, bulk: bool, deadline: float | None) -> Request:
+    def open_request(self, backbone: Backbone, task: str, *, bulk: bool, deadline: float | None) -> Request:
         """Add a request to the queue."""
         with self._work_arrived:
-            return self._queue.open(task, bulk=bulk, deadline=deadline)
+            return self._queue.open(backbone, task, bulk=bulk, deadline=deadline)
 
     def submit(self, request: Request, call: Call) -> None:
         """Add a call to the queue. Raises Overloaded if the queue is full, and Cancelled when the worker stops."""
@@ -205,7 +217,7 @@ class DeviceWorker:
         """Run a batch, or one function, and answer the calls that it completes."""
         kind = batch[0].call.kind
         started = time.perf_counter()
-        outcomes = self._run_halving(self._function_of(kind), [entry.item for entry in batch], kind)
+        outcomes = self._run_halving(self._function_of(batch[0]), [entry.item for entry in batch], kind)
         seconds = time.perf_counter() - started
         with self._work_arrived:
             self._counts.count_batch(kind, [entry.request.task for entry in batch], seconds)
@@ -214,24 +226,25 @@ class DeviceWorker:
         if self.on_batch is not None:
             self.on_batch(kind, len(batch), seconds)
 
-    def _function_of(self, kind: Kind) -> Callable[[Sequence[Any]], list[Any]]:
+    def _function_of(self, entry: Entry) -> Callable[[Sequence[Any]], list[Any]]:
+        backbone = entry.request.backbone
         functions: dict[Kind, Callable[[Sequence[Any]], list[Any]]] = {
-            "unet": self.model.forward,
-            "encode": self.model.encode,
-            "embed": self._embed_each_text_once,
-            "decode": self.model.decode,
+            "unet": backbone.forward,
+            "encode": backbone.encode,
+            "embed": partial(self._embed_each_text_once, backbone),
+            "decode": backbone.decode,
             "run": lambda calls: [call() for call in calls],
         }
-        return functions[kind]
+        return functions[entry.call.kind]
 
-    def _embed_each_text_once(self, texts: Sequence[str]) -> list[Tensor]:
+    def _embed_each_text_once(self, backbone: Backbone, texts: Sequence[str]) -> list[Tensor]:
         """Contexts of a batch, (T, D) each. Several requests may wait for one text, or an earlier batch embedded it."""
-        revision = self.model.description.revision
+        revision = backbone.description.revision
         cached = {text: self.contexts.get((revision, text), counted=False) for text in texts}
         contexts = {text: context for text, context in cached.items() if context is not None}
         missing = [text for text in cached if text not in contexts]
         if missing:
-            contexts.update(zip(missing, self.model.embed(missing), strict=True))
+            contexts.update(zip(missing, backbone.embed(missing), strict=True))
             for text in missing:
                 self.contexts.put((revision, text), contexts[text])
         return [contexts[text] for text in texts]

@@ -32,6 +32,7 @@ from service.errors import (
     ClientGone,
     KeyNeeded,
     MalformedBody,
+    ModelInUse,
     NothingStored,
     NotReady,
     RateExceeded,
@@ -61,6 +62,7 @@ PROBLEMS: Mapping[type[Exception], Kind] = {
     ModelNotFound: Kind(404, "model-not-found", "No such model", "A model was named that is not loaded here."),
     NothingStored: Kind(404, "nothing-stored", "Nothing with this id", "It was deleted, or was never made here."),
     ChangedMeanwhile: Kind(409, "changed-meanwhile", "Changed by somebody else", "Look at it again, then repeat."),
+    ModelInUse: Kind(409, "model-in-use", "The model is in use", "Ask again when its requests have ended."),
     BodyTooLarge: Kind(413, "body-too-large", "The body is too large", "More bytes than `limits.max_upload_bytes`."),
     UnsupportedBody: Kind(
         415,
@@ -164,7 +166,7 @@ def problem_of(error: Exception) -> tuple[Problem, dict[str, str]]:
     if isinstance(error, InvalidInput):
         at_fault = FieldError(loc=[error.field], msg=error.message, type="invalid_input")
         problem = problem.model_copy(update={"field": error.field, "errors": [at_fault]})
-    if isinstance(error, Overloaded):
+    if isinstance(error, (Overloaded, NotReady)) and error.retry_after_seconds is not None:
         return problem, {"Retry-After": str(max(1, math.ceil(error.retry_after_seconds)))}
     if isinstance(error, KeyNeeded):
         return problem, {"WWW-Authenticate": 'Bearer realm="diffsight"'}

@@ -25,7 +25,7 @@ async def run_item(state: AppState, work: Work, image: DecodedImage, given: Mapp
     if "boxes" in given and "boxes" in type(options).model_fields:
         boxes = [box["bbox"] for box in given["boxes"]]
         options = options.model_copy(update={"boxes": boxes, "box_scores": None, "persons": "auto"})
-    with state.models.worker.session(work.task.name, bulk=True) as session:
+    with state.models.worker.session(work.task.name, backbone=work.loaded.model, bulk=True) as session:
         return await make_item(session, work, image, options)
 
 

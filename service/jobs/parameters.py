@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from backbones.errors import InvalidInput
 from service.inputs.request_body import fields_of
-from service.run_task import Work, prepare
+from service.run_task import prepare
 from service.state import AppState
 from service.tasks import AnyTask, find_task
 
@@ -40,14 +40,33 @@ def read_options(task: AnyTask, values: Mapping[str, Any] | Sequence[tuple[str, 
         raise InvalidInput(place, f"{place}: {first['msg']}", hint=hint) from error
 
 
-async def prepare_job(
+MODEL = "model"
+"""The parameter of every job that is no option of its task: the id of the model to run on."""
+
+
+def take_model(
+    values: Mapping[str, Any] | Sequence[tuple[str, str]],
+) -> tuple[str | None, Mapping[str, Any] | Sequence[tuple[str, str]]]:
+    """The model that a job's parameters name, and the others. Raises InvalidInput for one that is no text."""
+    pairs = dict(values)
+    model = pairs.get(MODEL)
+    if model is not None and not isinstance(model, str):
+        raise InvalidInput(MODEL, "it is no text", hint="send the id of a model of GET /v1/models")
+    if isinstance(values, Mapping):
+        return model, {name: value for name, value in values.items() if name != MODEL}
+    return model, [(name, value) for name, value in values if name != MODEL]
+
+
+async def complete_parameters(
     state: AppState, name: str, values: Mapping[str, Any] | Sequence[tuple[str, str]]
-) -> tuple[Work, dict[str, Any]]:
-    """The work on each image of a job, and its whole parameters as JSON values.
+) -> dict[str, Any]:
+    """A job's whole parameters as JSON values.
 
     What the server decides is filled in: a job's results do not change with its settings.
     Raises InvalidInput for parameters, and what `prepare` raises.
     """
     task = require_task(state, name)
-    work = await prepare(state, task, read_options(task, values))
-    return work, work.options.model_dump(mode="json", exclude=set(task.request_only))
+    model, options = take_model(values)
+    async with prepare(state, task, read_options(task, options), model=model) as work:
+        complete: dict[str, Any] = work.options.model_dump(mode="json", exclude=set(task.request_only))
+        return complete | ({} if model is None else {MODEL: model})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -20,7 +20,7 @@ from service.errors import NotReady
 from service.inputs.images import decode_image
 from service.inputs.urls import ImageUrl
 from service.jobs.item import item_key, run_item
-from service.jobs.parameters import read_options, require_task
+from service.jobs.parameters import read_options, require_task, take_model
 from service.jobs.places import check_item, check_place
 from service.jobs.sources import Reader, StoredSource, listed
 from service.jobs.store import Item, Job, JobStore, Outcome, canonical
@@ -123,7 +123,8 @@ class _Run:
         self.state = runner.state
         try:
             self.task = require_task(runner.state, job.task)
-            self.options = read_options(self.task, job.parameters)
+            self.model, parameters = take_model(job.parameters)
+            self.options = read_options(self.task, parameters)
             source = StoredSource.model_validate(job.source)
         except (ValueError, InvalidInput) as error:
             raise _JobFailed(f"this version cannot read the job: {error}") from error
@@ -141,14 +142,16 @@ class _Run:
     async def all(self) -> None:
         """List what is not listed, then do what is not done. Raises an ExceptionGroup."""
         try:
-            await self._all()
+            # The job's model stays loaded for the whole run.
+            async with AsyncExitStack() as leases:
+                await self._all(leases)
         finally:
             self.reader.close()
 
-    async def _all(self) -> None:
+    async def _all(self, leases: AsyncExitStack) -> None:
         async with asyncio.TaskGroup() as group:
             renewing = group.create_task(self._renew())
-            await self._begin()
+            await self._begin(leases)
             if not self.job.listed:
                 await self._list()
             writer = group.create_task(self._write())
@@ -167,14 +170,15 @@ class _Run:
                 raise _LeftAlone
             await asyncio.sleep(min(1.0, lease / 3))
 
-    async def _begin(self) -> None:
+    async def _begin(self, leases: AsyncExitStack) -> None:
         """Hold the job to what it may read, and to its weights: half a job by others would be no job."""
         if self.places is not None:
             for address in filter(None, (self.source.address, self.source.images)):
                 check_place(address, self.places, field="source")
         if self.source.kind == "urls" and not (self.job.local or self.settings.urls.enabled):
             raise _JobFailed("this server fetches no images by address (its setting urls.enabled is off)")
-        self.prepared = await prepare(self.state, self.task, self.options)
+        prepared = prepare(self.state, self.task, self.options, model=self.model, long=True)
+        self.prepared = await leases.enter_async_context(prepared)
         revision = self.prepared.revision
         if not self.job.revision:
             await asyncio.to_thread(self.store.set_revision, self.job.id, revision)

@@ -88,14 +88,16 @@ class BankCache:
         *,
         size: int,
         form: BankForm = "keys_values",
+        variant: str = VARIANT,
         on_disk: bool = False,
     ) -> list[Bank]:
-        """The bank of each shot, from the nearest place that has it; the rest are computed in one asking.
+        """The bank of each shot, from the nearest place that has it; the rest are computed in one call.
 
+        variant: the backbone's U-Net that computes them.
         on_disk: also write what is computed to the folder, and look for it there.
         """
         on_disk = on_disk and self.disk_bytes > 0
-        keys = [bank_key(engine.backbone, shot.id, size, form) for shot in shots]
+        keys = [bank_key(engine.backbone, shot.id, size, form, variant) for shot in shots]
         found: dict[str, Bank] = {}
         for key in dict.fromkeys(keys):
             bank = await self._found(engine, key, on_disk)
@@ -105,7 +107,7 @@ class BankCache:
         if missing:
             pairs = await engine.run_on_host(lambda: [shot.pair() for shot in missing.values()])
             images, masks = [image for image, _ in pairs], [mask for _, mask in pairs]
-            computed = await support_banks(engine, images, masks, size=size, form=form)
+            computed = await support_banks(engine, images, masks, size=size, form=form, variant=variant)
             # What was captured are views of a whole batch, which would all stay in memory.
             own = await engine.run(lambda: [_copied(bank) for bank in computed])
             self.figures.computed += len(own)
@@ -165,9 +167,9 @@ class BankCache:
                 left -= stat.st_size
 
 
-def bank_key(backbone: Description, shot: str, size: int, form: BankForm) -> str:
+def bank_key(backbone: Description, shot: str, size: int, form: BankForm, variant: str = VARIANT) -> str:
     """What two equal banks share: a file's name, 32 hexadecimal digits."""
-    revisions = backbone.revision, backbone.variant_revisions.get(VARIANT, "")
+    revisions = backbone.revision, backbone.variant_revisions.get(variant, "")
     told = repr((*revisions, str(backbone.dtype), shot, size, form))
     return hashlib.blake2b(told.encode(), digest_size=16).hexdigest()
 

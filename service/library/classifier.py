@@ -15,7 +15,7 @@ from heads.feature_pooling.features import open_features
 from heads.inputs import DecodedImage, ImageAnswer, InputCounts, Inputs, describe_image
 from heads.task import BackboneHead, Limits, Options, Task
 from service.engine.caches import TensorCache
-from service.library.classifiers import Classifier, check_usable, from_file
+from service.library.classifiers import Classifier, check_usable, from_file, read_about
 from service.library.library import Library
 from service.library.store import unpack
 from service.library.vectors import Vectors, vectors_of_images
@@ -91,6 +91,14 @@ def complete_classifier(
     return options
 
 
+def classifier_made_on(options: ClassifyOptions, library: Library) -> str | None:
+    """The revision of the backbone that the options' classifier was fitted on. Raises NothingStored."""
+    if not options.classifier:
+        return None
+    revision: str = read_about(library.classifiers.look(options.classifier).about).revision
+    return revision
+
+
 async def run_classifier(
     engine: Engine, head: ClassifierHead, inputs: Inputs, options: ClassifyOptions, on_progress: object = None
 ) -> list[ImageClass]:
@@ -155,6 +163,7 @@ TASK = Task(
     answer=ClassifyResult,
     open=open_features,
     prepare=prepare_classifier,
+    made_on=classifier_made_on,
     run=run_classifier,
     to_answer=answer_classifier,
     to_text=classifier_line,

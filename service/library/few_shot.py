@@ -123,7 +123,9 @@ async def run_few_shot(
         names, ids, shots = (options.name,), ("",), (supports,)
     kept = options.concepts is not None
     banks = [
-        await head.banks.banks(engine, concept, size=model.image_size, form=model.bank_form, on_disk=kept)
+        await head.banks.banks(
+            engine, concept, size=model.image_size, form=model.bank_form, variant=model.variant, on_disk=kept
+        )
         for concept in shots
     ]
     seeds = ["".join(sorted(shot.id for shot in concept)).encode() for concept in shots]

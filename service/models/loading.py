@@ -17,6 +17,7 @@ from backbones.stable_diffusion import StableDiffusion
 from heads.sdpose.checkpoint import is_whole_folder, open_whole_folder
 from heads.task import Task
 from service.engine.host_cpu import prepare_host
+from service.models.catalogue import EMBEDDED, default_backbone
 from service.models.person_finder import open_person_finder
 from service.settings.loader import Settings
 
@@ -51,7 +52,7 @@ class OpenHeads:
         if task.name not in self._heads and task.name not in self.missing:
             named = find_weights(self.settings, task.name, self.named.get(task.name))
             weights = named if named is not None else task.shipped(self.backbone)
-            options = self._model_options(task.name, shipped=named is None and weights is not None)
+            options = self.model_options(task.name, shipped=named is None and weights is not None)
             try:
                 self._heads[task.name] = task.open(self.backbone, weights, **options)
             except ModelNotFound as error:
@@ -67,7 +68,11 @@ class OpenHeads:
             raise self.missing[task.name]
         return head
 
-    def _model_options(self, name: str, *, shipped: bool) -> Mapping[str, Any]:
+    def open_added(self, task: Task[Any, Any, Any], entry: Entry) -> Any:
+        """The head of an added model, whose U-Net becomes a variant of its name. Raises what the head's `open` does."""
+        return task.open(self.backbone, entry, **self.model_options(task.name, shipped=False))
+
+    def model_options(self, name: str, *, shipped: bool) -> Mapping[str, Any]:
         """What the settings say of a task's model."""
         settings = self.settings
         pose, few_shot = settings.pose, settings.few_shot
@@ -99,7 +104,7 @@ class OpenHeads:
 
 def find_weights(settings: Settings, task: str, named: str | None = None) -> Path | Entry | None:
     """The weights that the settings name for a task; None where they name none. named: weights that go before."""
-    whole = Path(settings.backbone).expanduser()
+    whole = Path(settings.backbone or EMBEDDED).expanduser()
     if task == "pose" and not (named or settings.pose.checkpoint) and is_whole_folder(whole):
         return whole
     named = named or {
@@ -115,14 +120,15 @@ def find_weights(settings: Settings, task: str, named: str | None = None) -> Pat
     return entry if entry is not None else Path(named).expanduser()
 
 
-def open_served(settings: Settings) -> Backbone:
-    """The backbone that the settings name, on their device, class-conditional ones too.
+def open_served(settings: Settings, source: str | None = None) -> Backbone:
+    """The backbone `source`, or the one that commands open by default, on the settings' device; class-conditional too.
 
     Raises what `open_backbone` raises, and InvalidInput for heads of a U-Net over a network that is none.
     """
-    folder = Path(settings.backbone).expanduser()
+    source = source or default_backbone(settings)
+    folder = Path(source).expanduser()
     if not is_dit_folder(folder):
-        return open_model(settings)
+        return open_model(settings, source)
     named = {
         "pose.checkpoint": settings.pose.checkpoint,
         "few_shot.weights": settings.few_shot.weights,
@@ -134,32 +140,33 @@ def open_served(settings: Settings) -> Backbone:
             raise InvalidInput(setting, message, hint="unset it, or serve a Stable Diffusion")
     dtype, device = getattr(torch, settings.dtype), choose_device(settings.device)
     model = load_dit_folder(folder, dtype=dtype, device=check_device(device))
-    prepare_host(model.transformer, settings)
+    prepare_host([model.transformer], settings)
     return model
 
 
-def open_model(settings: Settings) -> StableDiffusion:
-    """The Stable Diffusion that the settings name, on their device.
+def open_model(settings: Settings, source: str | None = None) -> StableDiffusion:
+    """The Stable Diffusion `source`, or the one that commands open by default, on the settings' device.
 
     Raises what `open_backbone` raises, and InvalidInput for a class-conditional network.
     """
     dtype, device = getattr(torch, settings.dtype), choose_device(settings.device)
-    folder = Path(settings.backbone).expanduser()
+    source = source or default_backbone(settings)
+    folder = Path(source).expanduser()
     if is_dit_folder(folder):
-        message = f"{settings.backbone} is a class-conditional transformer, which only classifies by its own classes"
+        message = f"{source} is a class-conditional transformer, which only classifies by its own classes"
         raise InvalidInput("backbone", message, hint="name a Stable Diffusion for this")
     if is_whole_folder(folder):
         model = open_whole_folder(folder, dtype=dtype, device=check_device(device))
     else:
         model = open_backbone(
-            settings.backbone,
+            source,
             dtype=dtype,
             device=device,
             cache_folder=settings.cache_folder,
             offline=settings.offline,
             models_folder=settings.models_folder,
         )
-    prepare_host(model.variants[""].unet, settings)
+    prepare_host([model.variants[""].unet], settings)
     return model
 
 

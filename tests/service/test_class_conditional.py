@@ -18,7 +18,7 @@ from backbones.errors import InvalidInput
 from backbones.loading.dit import load_dit_folder
 from heads.diffusion_classifier.anytime import Budget
 from heads.diffusion_classifier.classify import classify_anytime
-from service.jobs.parameters import prepare_job
+from service.jobs.parameters import complete_parameters
 from tests.backbones.small_models import save_small_dit
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def test_classes_without_words_above_them_make_a_tree(by_class: Server, png: byt
 
 
 def test_a_job_takes_labels_as_they_stand(by_class: Server) -> None:
-    _, parameters = asyncio.run(prepare_job(by_class.state, "zero-shot", {"labels": ["tench"]}))
+    parameters = asyncio.run(complete_parameters(by_class.state, "zero-shot", {"labels": ["tench"]}))
     assert parameters["templates"] == ["{}"]
 
 

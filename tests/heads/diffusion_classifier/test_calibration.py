@@ -15,7 +15,7 @@ import pytest
 from backbones.errors import InvalidInput
 from heads.diffusion_classifier.calibration import Calibration, Way, fit_way, read_calibration
 from heads.diffusion_classifier.zero_shot import TASK
-from service.jobs.parameters import prepare_job
+from service.jobs.parameters import complete_parameters
 
 if TYPE_CHECKING:
     from tests.conftest import Server, StartServer
@@ -44,13 +44,13 @@ def calibration(revision: str) -> Calibration:
 def calibrated(server: Server, start_server: StartServer, tmp_path_factory: pytest.TempPathFactory) -> Server:
     """A server with temperatures for its own weights."""
     file = tmp_path_factory.mktemp("calibration") / "zero-shot.json"
-    file.write_text(calibration(server.state.models.worker.model.description.revision).model_dump_json())
+    file.write_text(calibration(server.state.models.backbone.revision).model_dump_json())
     return start_server(zero_shot_calibration=file)
 
 
 def calibration_of(server: Server) -> Calibration | None:
     """The calibration that a server answers with."""
-    calibration: Calibration | None = server.state.models.for_task(TASK).head.calibration
+    calibration: Calibration | None = server.state.models.opened(TASK).head.calibration
     return calibration
 
 
@@ -107,7 +107,7 @@ def test_every_place_that_answers_zero_shot_says_so(calibrated: Server, png: byt
     assert fits is not None
     assert (task["defaults"]["calibrated"], task["defaults"]["temperature"]) == (True, fits.fits[0].temperature)
     for options, temperature in (({}, fits.fits[0].temperature), ({"loss": "l1"}, 1.0)):
-        _, parameters = asyncio.run(prepare_job(calibrated.state, "zero-shot", {"labels": ["a"], **options}))
+        parameters = asyncio.run(complete_parameters(calibrated.state, "zero-shot", {"labels": ["a"], **options}))
         assert parameters["temperature"] == temperature
 
 

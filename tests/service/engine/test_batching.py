@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from backbones.backbone import Backbone
 from backbones.rows import Capture, UNetRow
 from service.engine.batching import choose_batch
 from service.engine.queue import Call, Entry, Kind, Request, RequestQueue
 
+BACKBONE: Backbone = cast(Any, object())
 LIMITS: dict[Kind, int] = {"unet": 8, "encode": 3, "decode": 3, "embed": 8, "run": 1}
 
 
@@ -34,7 +38,7 @@ def build_queue(*requests: tuple[bool, list[Call]]) -> tuple[RequestQueue, list[
     queue = RequestQueue(10**6)
     opened = []
     for bulk, calls in requests:
-        request = queue.open("task", bulk=bulk, deadline=None)
+        request = queue.open(BACKBONE, "task", bulk=bulk, deadline=None)
         for call in calls:
             queue.submit(request, call, items_per_second=1.0)
         opened.append(request)
@@ -100,7 +104,7 @@ def test_choosing_changes_nothing() -> None:
 def test_a_one_row_request_shares_the_next_batch_with_a_thousand_row_request() -> None:
     queue, (large,) = build_queue((False, [rows(1000)]))
     queue.take(choose_batch(queue.find_waiting(), LIMITS))
-    small = queue.open("task", bulk=False, deadline=None)
+    small = queue.open(BACKBONE, "task", bulk=False, deadline=None)
     queue.submit(small, rows(1), items_per_second=1.0)
     batch = choose_batch(queue.find_waiting(), LIMITS)
     assert [entry.request for entry in batch].count(small) == 1
@@ -146,3 +150,13 @@ def test_functions_are_no_part_of_a_batch() -> None:
     )
     assert {entry.request for batch in drain(queue) for entry in batch} == {waiting}
     assert queue.waiting == queue.count_functions(bulk=False) == 2
+
+
+def test_items_of_two_backbones_never_share_a_batch() -> None:
+    queue = RequestQueue(10**6)
+    others = [cast(Backbone, object()) for _ in range(2)]
+    for backbone in (*others, *others):
+        queue.submit(queue.open(backbone, "task", bulk=False, deadline=None), rows(2), items_per_second=1.0)
+    batches = drain(queue)
+    assert [len(batch) for batch in batches] == [4, 4]
+    assert all(len({entry.request.backbone for entry in batch}) == 1 for batch in batches)

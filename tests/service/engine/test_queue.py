@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import pytest
 
+from backbones.backbone import Backbone
 from backbones.errors import Overloaded
 from service.engine.queue import Call, Entry, Request, RequestQueue
+
+BACKBONE: Backbone = cast(Any, object())
 
 
 def ten_texts() -> Call:
@@ -21,7 +26,7 @@ def make_function() -> Call:
 
 
 def submit_texts(queue: RequestQueue, *, bulk: bool = False) -> Request:
-    request = queue.open("task", bulk=bulk, deadline=None)
+    request = queue.open(BACKBONE, "task", bulk=bulk, deadline=None)
     queue.submit(request, ten_texts(), items_per_second=1.0)
     return request
 
@@ -34,16 +39,16 @@ def take(queue: RequestQueue, counts: dict[Request, int]) -> None:
 
 def test_a_full_queue_refuses_a_new_request_and_says_when_to_retry() -> None:
     queue = RequestQueue(15)
-    queue.submit(queue.open("a", bulk=False, deadline=None), ten_texts(), items_per_second=2.0)
+    queue.submit(queue.open(BACKBONE, "a", bulk=False, deadline=None), ten_texts(), items_per_second=2.0)
     with pytest.raises(Overloaded) as refused:
-        queue.submit(queue.open("b", bulk=False, deadline=None), ten_texts(), items_per_second=2.0)
+        queue.submit(queue.open(BACKBONE, "b", bulk=False, deadline=None), ten_texts(), items_per_second=2.0)
     assert refused.value.retry_after_seconds == 5.0
     assert queue.waiting == 10
 
 
 def test_a_request_in_the_queue_may_pass_the_bound() -> None:
     queue = RequestQueue(15)
-    request = queue.open("a", bulk=False, deadline=None)
+    request = queue.open(BACKBONE, "a", bulk=False, deadline=None)
     queue.submit(request, ten_texts(), items_per_second=1.0)
     queue.submit(request, ten_texts(), items_per_second=1.0)
     assert queue.waiting == 20
@@ -51,13 +56,13 @@ def test_a_request_in_the_queue_may_pass_the_bound() -> None:
 
 def test_an_empty_queue_takes_more_than_its_bound() -> None:
     queue = RequestQueue(5)
-    queue.submit(queue.open("a", bulk=False, deadline=None), ten_texts(), items_per_second=1.0)
+    queue.submit(queue.open(BACKBONE, "a", bulk=False, deadline=None), ten_texts(), items_per_second=1.0)
     assert queue.waiting == 10
 
 
 def test_closing_a_request_drops_its_waiting_items() -> None:
     queue = RequestQueue(100)
-    request = queue.open("a", bulk=False, deadline=None)
+    request = queue.open(BACKBONE, "a", bulk=False, deadline=None)
     call = ten_texts()
     queue.submit(request, call, items_per_second=1.0)
     take(queue, {request: 1})
@@ -70,7 +75,7 @@ def test_places_that_no_other_request_wants_do_not_count() -> None:
     queue = RequestQueue(100)
     large = submit_texts(queue)
     take(queue, {large: 2})
-    small = queue.open("task", bulk=False, deadline=None)
+    small = queue.open(BACKBONE, "task", bulk=False, deadline=None)
     queue.submit(small, make_text(), items_per_second=1.0)
     take(queue, {large: 4, small: 1})
     assert (large.served, small.served) == (0, 0)
@@ -86,7 +91,7 @@ def test_places_that_other_requests_want_count() -> None:
 def test_a_request_that_joins_starts_at_a_fair_share() -> None:
     queue = RequestQueue(100)
     busy, other = (submit_texts(queue) for _ in range(2))
-    idle = queue.open("task", bulk=False, deadline=None)
+    idle = queue.open(BACKBONE, "task", bulk=False, deadline=None)
     take(queue, {busy: 4, other: 2})
     queue.submit(idle, ten_texts(), items_per_second=1.0)
     assert idle.served == 3.0
@@ -115,7 +120,7 @@ def test_bulk_and_interactive_requests_have_counts_of_their_own() -> None:
 
 def test_only_waiting_requests_can_be_late() -> None:
     queue = RequestQueue(100)
-    waiting, idle = (queue.open(name, bulk=False, deadline=10.0) for name in "ab")
+    waiting, idle = (queue.open(BACKBONE, name, bulk=False, deadline=10.0) for name in "ab")
     queue.submit(waiting, ten_texts(), items_per_second=1.0)
     assert queue.find_late(now=9.0) == []
     assert queue.find_late(now=10.0) == [waiting]
@@ -124,8 +129,8 @@ def test_only_waiting_requests_can_be_late() -> None:
 
 def test_functions_are_taken_in_order_of_arrival_within_their_class() -> None:
     queue = RequestQueue(100)
-    first, second = (queue.open(name, bulk=False, deadline=None) for name in "ab")
-    bulk = queue.open("c", bulk=True, deadline=None)
+    first, second = (queue.open(BACKBONE, name, bulk=False, deadline=None) for name in "ab")
+    bulk = queue.open(BACKBONE, "c", bulk=True, deadline=None)
     submitted = [(request, make_function()) for request in (bulk, second, first, second)]
     for request, call in submitted:
         queue.submit(request, call, items_per_second=1.0)
@@ -137,7 +142,7 @@ def test_functions_are_taken_in_order_of_arrival_within_their_class() -> None:
 
 def test_a_function_adds_nothing_to_the_service_count() -> None:
     queue = RequestQueue(100)
-    request = queue.open("a", bulk=False, deadline=None)
+    request = queue.open(BACKBONE, "a", bulk=False, deadline=None)
     queue.submit(request, make_function(), items_per_second=1.0)
     queue.take_function(bulk=False)
     assert request.served == 0
@@ -145,7 +150,7 @@ def test_a_function_adds_nothing_to_the_service_count() -> None:
 
 def test_a_dropped_function_is_not_taken() -> None:
     queue = RequestQueue(100)
-    left, closed = (queue.open(name, bulk=False, deadline=None) for name in "ab")
+    left, closed = (queue.open(BACKBONE, name, bulk=False, deadline=None) for name in "ab")
     calls = {request: make_function() for request in (left, closed)}
     for request, call in calls.items():
         queue.submit(request, call, items_per_second=1.0)
@@ -156,7 +161,7 @@ def test_a_dropped_function_is_not_taken() -> None:
 
 def test_a_request_whose_function_waits_can_be_late() -> None:
     queue = RequestQueue(100)
-    request = queue.open("a", bulk=False, deadline=10.0)
+    request = queue.open(BACKBONE, "a", bulk=False, deadline=10.0)
     queue.submit(request, make_function(), items_per_second=1.0)
     assert queue.find_late(now=10.0) == [request]
     assert not list(queue.find_waiting())

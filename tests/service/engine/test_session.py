@@ -106,21 +106,24 @@ def test_the_same_text_and_the_same_image_are_computed_once(small_backbone: Stab
     assert figures.contexts_cache.hits >= 2
 
 
-def test_two_backbones_that_share_caches_keep_their_own_entries(small_backbone: StableDiffusion) -> None:
-    workers = [DeviceWorker(small_backbone), DeviceWorker(load_diffusers_folder(WEIGHTS / "sd1"))]
-    workers[1].contexts, workers[1].latents = workers[0].contexts, workers[0].latents
+def test_two_backbones_of_one_worker_keep_their_own_entries(small_backbone: StableDiffusion) -> None:
+    backbones = [small_backbone, load_diffusers_folder(WEIGHTS / "sd1")]
     pixels = torch.zeros(3, 64, 64)
 
-    async def embed_and_encode(worker: DeviceWorker) -> tuple[Tensor, Tensor]:
-        with worker.session("task") as session:
+    async def embed_and_encode(backbone: StableDiffusion) -> tuple[Tensor, Tensor]:
+        with worker.session("task", backbone=backbone) as session:
+            assert session.backbone is backbone.description
             return (await session.embed(["a cat"]))[0], (await session.encode([pixels]))[0]
 
-    for worker in workers:
-        with running(worker):
-            context, latents = asyncio.run(embed_and_encode(worker))
-        torch.testing.assert_close(context, worker.model.embed(["a cat"])[0])
-        torch.testing.assert_close(latents, worker.model.encode([pixels])[0])
-    assert workers[0].contexts.figures().entries == workers[0].latents.figures().entries == 2
+    async def both() -> list[tuple[Tensor, Tensor]]:
+        return await asyncio.gather(*(embed_and_encode(backbone) for backbone in backbones))
+
+    with running(DeviceWorker()) as worker:
+        results = asyncio.run(both())
+    for backbone, (context, latents) in zip(backbones, results, strict=True):
+        torch.testing.assert_close(context, backbone.embed(["a cat"])[0])
+        torch.testing.assert_close(latents, backbone.encode([pixels])[0])
+    assert worker.contexts.figures().entries == worker.latents.figures().entries == 2
 
 
 def test_the_wait_for_the_device_is_a_part_of_the_time_of_the_stage(small_backbone: StableDiffusion) -> None:

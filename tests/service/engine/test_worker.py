@@ -348,10 +348,11 @@ def test_one_bulk_function_runs_a_turn_while_interactive_requests_wait(
 
 
 def test_an_interactive_request_that_arrives_during_bulk_functions_is_next() -> None:
-    worker = DeviceWorker(InstantBackbone())
+    backbone = InstantBackbone()
+    worker = DeviceWorker(backbone)
     kinds: list[str] = []
     worker.on_batch = lambda kind, size, seconds: kinds.append(kind)
-    request = worker.open_request("task", bulk=False, deadline=None)
+    request = worker.open_request(backbone, "task", bulk=False, deadline=None)
     arrival = Call("unet", make_instant_rows(1), lambda answer: None)
 
     async def submit() -> None:

@@ -7,20 +7,32 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from backbones.errors import InvalidInput
+from backbones.errors import InvalidInput, ModelNotFound
+from heads.diffusion_classifier import zero_shot
 from heads.sdpose import pose
-from service.jobs.parameters import prepare_job, read_options, require_task
+from service.jobs.parameters import complete_parameters, read_options, require_task, take_model
 
 if TYPE_CHECKING:
     from tests.conftest import Server
 
 
 def test_what_the_server_decides_is_filled_in(server: Server) -> None:
-    work, parameters = asyncio.run(prepare_job(server.state, "zero-shot", {"labels": ["cat", "dog"]}))
-    assert parameters["templates"] == list(work.head.templates)
-    assert parameters["temperature"] == work.options.temperature
-    again, _ = asyncio.run(prepare_job(server.state, "zero-shot", parameters))
-    assert again.options == work.options
+    parameters = asyncio.run(complete_parameters(server.state, "zero-shot", {"labels": ["cat", "dog"]}))
+    head = server.state.models.opened(zero_shot.TASK).head
+    assert parameters["templates"] == list(head.templates)
+    assert parameters["temperature"] == head.temperature
+    assert asyncio.run(complete_parameters(server.state, "zero-shot", parameters)) == parameters
+
+
+def test_a_job_names_its_model(server: Server) -> None:
+    values = {"labels": ["cat", "dog"], "model": "pocket"}
+    parameters = asyncio.run(complete_parameters(server.state, "zero-shot", values))
+    assert parameters["model"] == "pocket"
+    assert take_model(parameters)[0] == "pocket"
+    with pytest.raises(ModelNotFound, match="no model 'sd15'"):
+        asyncio.run(complete_parameters(server.state, "zero-shot", {**values, "model": "sd15"}))
+    with pytest.raises(InvalidInput, match="no text"):
+        asyncio.run(complete_parameters(server.state, "zero-shot", {**values, "model": 3}))
 
 
 def test_texts_of_a_form_are_read_as_json_values_are() -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 
 import pytest
 
 from heads.vpd import depth
 from service.errors import NotReady
-from service.models.store import ModelStore, run_on_own_thread
+from service.models.store import ModelStore
 from service.settings.loader import load_settings
 from service.telemetry.metrics import Metrics
 
@@ -22,7 +21,7 @@ def test_a_store_is_ready_from_its_start_to_its_end() -> None:
     reported: list[BaseException | None] = []
     asyncio.run(store.start(reported.append))
     assert reported == [None]
-    loaded = store.for_task(depth.TASK)
+    loaded = store.opened(depth.TASK)
     assert loaded.backbone.name == store.backbone.name
     assert [one.task.name for one in store.loaded()] == ["depth"]
     store.stop()
@@ -38,12 +37,3 @@ def test_a_start_that_fails_is_kept_and_reported() -> None:
     assert reported == [store.failure] != [None]
     with pytest.raises(NotReady, match="could not be loaded"):
         store.check_live()
-
-
-def test_work_on_its_own_thread_gives_back_results_and_errors() -> None:
-    def fail() -> None:
-        raise ValueError("wrong")
-
-    assert asyncio.run(run_on_own_thread(threading.current_thread)) is not threading.current_thread()
-    with pytest.raises(ValueError, match="wrong"):
-        asyncio.run(run_on_own_thread(fail))

@@ -1,0 +1,50 @@
+"""Which models leave the device's memory for another: a pure choice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Resident:
+    """One loaded model, as the choice sees it.
+
+    bytes: that leaving gives back. last_used: any rising clock. evictable: neither pinned nor needed to stay.
+    backbone: id of the backbone that it runs on; its own for a backbone.
+    """
+
+    id: str
+    backbone: str
+    bytes: int
+    last_used: float
+    evictable: bool
+
+
+def choose_evictions(loaded: Sequence[Resident], needed_bytes: int, budget_bytes: int) -> list[str] | None:
+    """Ids of what must leave so that `needed_bytes` fit beside the rest, in order; None where they cannot.
+
+    The least recently used goes first. A backbone goes with all that runs on it, and only where all of that may go, so
+    a model of a task goes before its backbone.
+    """
+    left = {model.id: model for model in loaded}
+    free = budget_bytes - sum(model.bytes for model in loaded)
+    evicted: list[str] = []
+    while free < needed_bytes:
+        candidates = [group for model in left.values() if (group := _going_with(model, left))]
+        if not candidates:
+            return None
+        chosen = min(candidates, key=lambda group: (max(model.last_used for model in group), len(group)))
+        for model in chosen:
+            free += model.bytes
+            evicted.append(model.id)
+            del left[model.id]
+    return evicted
+
+
+def _going_with(model: Resident, left: dict[str, Resident]) -> list[Resident]:
+    """The model and, for a backbone, all that runs on it, which comes first; empty where one of them must stay."""
+    group = [model]
+    if model.id == model.backbone:
+        group = [*(other for other in left.values() if other.backbone == model.id and other is not model), model]
+    return group if all(one.evictable for one in group) else []

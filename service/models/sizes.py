@@ -1,0 +1,93 @@
+"""How much memory models take: before they are read, from their files' headers; and once they are there."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from backbones.loading.registry import default_folder, find_entry
+from backbones.loading.source import POCKET
+from service.models.catalogue import EMBEDDED, ModelSpec
+from service.settings.loader import Settings
+
+# Kept free of the device's memory for batches, caches and what other programs take.
+_SHARE_FOR_WEIGHTS = 0.75
+_PARTS = ("unet", "vae", "text_encoder", "transformer")
+
+
+def expected_bytes(spec: ModelSpec, settings: Settings) -> int:
+    """Bytes that a model will take on the device, from its files' headers; 0 for what is not here yet."""
+    dtype: torch.dtype = getattr(torch, settings.dtype)
+    if spec.entry is not None:
+        return bytes_of_folder(spec.entry.weights, dtype)
+    if spec.source == EMBEDDED:
+        return bytes_of_folder(POCKET, dtype)
+    entry = find_entry((settings.models_folder or default_folder()).expanduser(), spec.source)
+    path = Path(spec.source).expanduser() if entry is None else entry.weights
+    if path.is_dir():
+        return bytes_of_folder(path, dtype)
+    return bytes_of_file(path, dtype) if path.is_file() else 0
+
+
+def bytes_of_folder(folder: Path, dtype: torch.dtype) -> int:
+    """Bytes of the weights below a model's folder once they are held in `dtype`. Only headers are read.
+
+    Of several files with one part's weights, as in a folder that has them also at half precision, the largest counts.
+    """
+    parts: dict[Path, int] = {}
+    for file in (*folder.rglob("*.safetensors"), *folder.rglob("*.bin"), *folder.rglob("*.ckpt")):
+        if len(file.relative_to(folder).parts) > 1 and not any(part in file.parts for part in _PARTS):
+            continue
+        parts[file.parent] = max(parts.get(file.parent, 0), bytes_of_file(file, dtype))
+    return sum(parts.values())
+
+
+def bytes_of_file(file: Path, dtype: torch.dtype) -> int:
+    """Bytes of a weight file's tensors in `dtype`; of a file without a header, its own size."""
+    if file.suffix != ".safetensors":
+        return file.stat().st_size
+    with file.open("rb") as opened:
+        length = int.from_bytes(opened.read(8), "little")
+        if not 0 < length <= min(100 << 20, file.stat().st_size):
+            return file.stat().st_size
+        try:
+            header = json.loads(opened.read(length))
+        except ValueError:
+            return file.stat().st_size
+    shapes = [entry["shape"] for name, entry in header.items() if name != "__metadata__"]
+    return int(sum(math.prod(shape) for shape in shapes)) * dtype.itemsize
+
+
+def bytes_by_owner(networks: Iterable[tuple[str, nn.Module]]) -> dict[str, int]:
+    """Bytes of each owner's parameters and buffers; memory that several share counts for the first of them."""
+    seen: set[int] = set()
+    sizes: dict[str, int] = {}
+    for owner, network in networks:
+        sizes.setdefault(owner, 0)
+        for tensor in (*network.parameters(), *network.buffers()):
+            storage = tensor.untyped_storage()
+            if storage.data_ptr() not in seen:
+                seen.add(storage.data_ptr())
+                sizes[owner] += storage.nbytes()
+    return sizes
+
+
+def default_budget(device: torch.device) -> int:
+    """Bytes that models may take on a device where no setting says: three quarters of what is free now."""
+    if device.type == "cuda":
+        return int(_SHARE_FOR_WEIGHTS * torch.cuda.mem_get_info(device)[0])
+    return int(_SHARE_FOR_WEIGHTS * _available_host_bytes())
+
+
+def _available_host_bytes() -> int:
+    information = Path("/proc/meminfo")
+    if information.is_file():
+        for line in information.read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) << 10
+    return 8 << 30

@@ -1,0 +1,166 @@
+"""One model of the catalogue and what there is of it: its state, who uses it, and how much memory it takes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from torch import nn
+
+from backbones.backbone import Backbone, Description
+from backbones.stable_diffusion import StableDiffusion
+from heads.task import Task, no_weights
+from service.models.catalogue import EMBEDDED, ModelSpec
+from service.models.loading import OpenHeads
+from service.models.residency import Resident
+from service.models.sizes import bytes_by_owner
+
+AnyTask = Task[Any, Any, Any]
+State = Literal["READY", "LOADING", "UNAVAILABLE"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Loaded:
+    """A task's model, open. head: what the task's `open` returned. model: the network that it runs on."""
+
+    task: AnyTask
+    id: str
+    head: Any
+    model: Backbone
+
+    @property
+    def backbone(self) -> Description:
+        """The network's description."""
+        return self.model.description
+
+
+@dataclass(slots=True, eq=False)
+class Slot:
+    """A model's place.
+
+    reason: why it is UNAVAILABLE. failure: of its last load. users: leases that are held on it. long: those of jobs.
+    bytes: device memory that it takes, or will take once it is loaded. last_used, loaded_at: of a monotonic clock.
+    load_seconds: how long its last load took. loads: how many there were.
+    heads: of an open backbone. head, variants: of an open model of a task, with the names of the U-Nets that it added.
+    description, serves: what is known of a backbone since its first load; it stays when the backbone leaves.
+    draining: it takes no new users, and leaves when the last one has gone. loading: its load, for all who wait for it.
+    reading: room was made for it, and its weights are being read.
+    """
+
+    spec: ModelSpec
+    state: State = "UNAVAILABLE"
+    reason: str = "not loaded yet"
+    failure: BaseException | None = None
+    users: int = 0
+    long: int = 0
+    bytes: int = 0
+    last_used: float = 0.0
+    loaded_at: float = 0.0
+    load_seconds: float = 0.0
+    loads: int = 0
+    heads: OpenHeads | None = None
+    head: Any = None
+    variants: tuple[str, ...] = ()
+    description: Description | None = None
+    serves: frozenset[str] | None = None
+    draining: bool = False
+    loading: asyncio.Task[None] | None = None
+    reading: bool = False
+
+    def may_serve(self, task: AnyTask) -> bool:
+        """Whether a request for the task can run on this model, as far as is known before it is loaded."""
+        if self.spec.task:
+            return self.spec.task == task.name
+        if self.serves is not None:
+            return task.name in self.serves
+        return task.shipped is no_weights or self.spec.source == EMBEDDED
+
+    def is_open(self) -> bool:
+        """Whether anything of it is in memory."""
+        return self.heads is not None or self.head is not None
+
+    def may_leave(self) -> bool:
+        """Whether it can leave now."""
+        return self.state == "READY" and not self.users and not self.spec.pinned
+
+    def may_drain(self) -> bool:
+        """Whether it can leave when those who use it now have ended: nobody waits for the end of a job."""
+        return self.state == "READY" and not self.long and not self.spec.pinned
+
+    def variant_names(self) -> tuple[str, ...]:
+        """Names of the U-Nets beside the backbone's own, of an open backbone."""
+        return () if self.heads is None else self.heads.backbone.description.variants
+
+    def open_for(self, task: AnyTask, backbone: Slot) -> Loaded:
+        """The open model for one of its tasks. Raises ModelNotFound where a backbone turns out to have none."""
+        assert backbone.heads is not None
+        head = self.head if self.spec.task else backbone.heads.require(task)
+        return Loaded(task, self.spec.id, head, backbone.heads.backbone)
+
+    def close(self, backbone: Slot, reason: str) -> None:
+        """Let go of everything that was loaded."""
+        if backbone is not self and backbone.heads is not None and isinstance(backbone.heads.backbone, StableDiffusion):
+            for name in self.variants:
+                backbone.heads.backbone.remove_variant(name)
+        self.heads, self.head, self.variants = None, None, ()
+        self.state, self.reason, self.draining = "UNAVAILABLE", reason, False
+
+    def resident(self, *, evictable: bool) -> Resident:
+        """The slot as the choice of what leaves sees it."""
+        return Resident(self.spec.id, self.spec.backbone, self.bytes, self.last_used, evictable)
+
+
+def networks_of(backbone: Backbone) -> dict[str, nn.Module]:
+    """Every network of a backbone: its parts, and each U-Net by the name of its variant behind a colon."""
+    parts = {name: part for name, part in vars(backbone).items() if isinstance(part, nn.Module)}
+    variants = backbone.variants if isinstance(backbone, StableDiffusion) else {}
+    return parts | {f":{name}": variant.unet for name, variant in variants.items()}
+
+
+def measure(slots: Iterable[Slot]) -> dict[str, int]:
+    """Device bytes of each open model by its id; memory that several share counts for the first of them."""
+    owned: list[tuple[str, nn.Module]] = []
+    models = list(slots)
+    for slot in models:
+        if slot.heads is not None:
+            added = {
+                f":{name}": other.spec.id
+                for other in models
+                if other.spec.backbone == slot.spec.id
+                for name in other.variants
+            }
+            networks = sorted(networks_of(slot.heads.backbone).items(), key=lambda named: named[0] in added)
+            owned += [(added.get(name, slot.spec.id), network) for name, network in networks]
+    for slot in models:
+        if isinstance(network := getattr(slot.head, "network", None), nn.Module):
+            owned.append((slot.spec.id, network))
+    return bytes_by_owner(owned)
+
+
+def read_model(slot: Slot, backbone: Slot, open_backbone: Callable[[str], OpenHeads], tasks: Iterable[AnyTask]) -> Any:
+    """Read a model's weights; blocks, on a thread of its own. Returns what `install` takes.
+
+    Raises what opening a backbone or a head raises.
+    """
+    if not slot.spec.task:
+        heads = open_backbone(slot.spec.source)
+        heads.open_all()
+        return heads
+    assert backbone.heads is not None
+    assert slot.spec.entry is not None
+    task = next(task for task in tasks if task.name == slot.spec.task)
+    return backbone.heads.open_added(task, slot.spec.entry)
+
+
+def install(slot: Slot, backbone: Slot, opened: Any, variants_before: Sequence[str]) -> None:
+    """Put what was read into its slot."""
+    if slot.spec.task:
+        assert backbone.heads is not None
+        slot.head = opened
+        slot.variants = tuple(set(backbone.heads.backbone.description.variants) - set(variants_before))
+        return
+    slot.heads = opened
+    slot.description = opened.backbone.description
+    slot.serves = frozenset(name for name, task in opened.tasks.items() if opened.find(task) is not None)

@@ -1,0 +1,77 @@
+"""What a server does once for each model that it loads: a thread to read it on, and a first batch of every kind."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+
+from backbones.backbone import Backbone
+from backbones.rows import Capture, UNetRow
+from service.engine.worker import DeviceWorker
+from service.settings.loader import Settings
+
+Result = TypeVar("Result")
+
+
+def build_worker(settings: Settings, backbone: Backbone | None = None) -> DeviceWorker:
+    """The worker of a device, not yet started. backbone: of sessions that name none."""
+    engine = settings.engine
+    return DeviceWorker(
+        backbone,
+        max_batch_rows=engine.max_batch_rows,
+        max_waiting_rows=engine.max_waiting_rows,
+        context_cache_bytes=engine.context_cache_bytes,
+        latent_cache_bytes=engine.latent_cache_bytes,
+    )
+
+
+async def warm_up(worker: DeviceWorker, backbone: Backbone) -> None:
+    """One encode, one embed and U-Net batches, so that the first caller does not pay for what only happens once."""
+    model = backbone.description
+    side = model.image_size // model.downscale
+    with worker.session("warm-up", backbone=backbone) as session:
+        await session.encode([torch.zeros(3, model.image_size, model.image_size)])
+        context = (await session.embed([""]))[0] if model.max_tokens else None
+        row = UNetRow(
+            latents=torch.zeros(model.latent_channels, side, side, dtype=model.dtype, device=model.device),
+            timestep=0,
+            encoder_hidden_states=context,
+            capture=Capture(noise_pred=True),
+            class_label=0 if model.num_class_labels else None,
+        )
+        # Every size of batch has kernels of its own to be chosen on a GPU; on a CPU one row shows that it works.
+        largest = 32 if model.device.type == "cuda" else 1
+        size = 1
+        while size <= largest:
+            await session.unet([row] * size)
+            size *= 2
+
+
+async def run_on_own_thread(work: Callable[[], Result]) -> Result:
+    """`work()` on a daemon thread, so that a server that is stopped does not wait for a download to end."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[Result] = loop.create_future()
+
+    def settle(result: Any, error: Exception | None) -> None:
+        if future.cancelled():
+            return
+        if error is None:
+            future.set_result(result)
+        else:
+            future.set_exception(error)
+
+    def run() -> None:
+        result, failure = None, None
+        try:
+            result = work()
+        except Exception as error:
+            failure = error
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(settle, result, failure)
+
+    threading.Thread(target=run, name="load a model", daemon=True).start()
+    return await future

@@ -1,0 +1,19 @@
+"""What a server does once for each model that it loads."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+
+from service.models.start_up import run_on_own_thread
+
+
+def test_work_on_its_own_thread_gives_back_results_and_errors() -> None:
+    def fail() -> None:
+        raise ValueError("wrong")
+
+    assert asyncio.run(run_on_own_thread(threading.current_thread)) is not threading.current_thread()
+    with pytest.raises(ValueError, match="wrong"):
+        asyncio.run(run_on_own_thread(fail))
