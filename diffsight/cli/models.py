@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -45,9 +46,16 @@ def _models(context: typer.Context, backbone: Backbone = None, config: Config = 
         list_models(backbone=backbone, config=config, as_json=as_json)
 
 
-@models.command(short_help="Fetch or copy a published model, verify and convert it.")
+@models.command(short_help="Fetch or copy published models, verify and convert them.")
 def add(
-    kind: Annotated[str, typer.Argument(help=f"One of: {', '.join(PUBLISHED)}.", show_default=False)],
+    kinds: Annotated[
+        list[str],
+        typer.Argument(
+            help=f"Some of: {', '.join(PUBLISHED)}; KIND=PLACE takes one from a place.",
+            metavar="KIND...",
+            show_default=False,
+        ),
+    ],
     source: Annotated[
         str,
         typer.Option("--from", help="File, folder or hub id; default: where its authors publish it.", metavar="PLACE"),
@@ -65,28 +73,52 @@ def add(
     """
     \b
     diffsight models add sd15
-    diffsight models add vpd-depth --from Downloads/vpd_depth_480x480.pth
+    diffsight models add sd15 vpd-depth=Downloads/vpd_depth_480x480.pth sd21 sdpose-body
+    diffsight models add vpd-depth --from Downloads/vpd_depth_480x480.pth --name mine
 
-    Fetch or copy a published model, verify every key and shape, and keep it as safetensors. An interrupted download
-    goes on where it stopped. Adding what is there verifies it again.
+    Fetch or copy published models, verify every key and shape, and keep them as safetensors. `diffsight serve` serves
+    them all. An interrupted download goes on where it stopped. Adding what is there verifies it again.
     """
     settings = load_settings(config)
-
-    model = find_published(PUBLISHED, kind)
-    entry = add_model(
-        model,
-        folder=folder_of(settings, models_folder),
-        source=source,
-        revision=revision,
-        name=name,
-        any_size=any_size,
-        offline=settings.offline,
-        say=lambda line: typer.echo(line, err=as_json),
-    )
+    places = read_places(kinds, source=source, name=name)
+    folder = folder_of(settings, models_folder)
+    added_entries = []
+    for number, (kind, place) in enumerate(places, start=1):
+        if len(places) > 1:
+            typer.echo(f"{number} of {len(places)}: {kind}", err=True)
+        entry = add_model(
+            find_published(PUBLISHED, kind),
+            folder=folder,
+            source=place,
+            revision=revision,
+            name=name,
+            any_size=any_size,
+            offline=settings.offline,
+            say=lambda line: typer.echo(line, err=as_json),
+        )
+        added_entries.append(entry)
     if as_json:
-        typer.echo(json.dumps(shown(entry), ensure_ascii=False))
-    elif not model.base:
-        typer.echo(f"serve it: diffsight serve --backbone {entry.name}")
+        answers = [shown(entry) for entry in added_entries]
+        typer.echo(json.dumps(answers if len(answers) > 1 else answers[0], ensure_ascii=False))
+        return
+    present = {entry.kind for entry in entries(folder)}
+    for entry in added_entries:
+        if entry.base and entry.base not in present:
+            typer.echo(f"{entry.name} needs {entry.base}: diffsight models add {entry.base}")
+    typer.echo("serve what was added: diffsight serve")
+
+
+def read_places(kinds: Sequence[str], *, source: str, name: str) -> list[tuple[str, str]]:
+    """Kind and place of each model to add. Raises InvalidInput for an unknown kind, before anything is fetched."""
+    places = []
+    for text in kinds:
+        kind, _, place = text.partition("=")
+        find_published(PUBLISHED, kind)
+        places.append((kind, place or source))
+    for option, value in (("--from", source), ("--name", name)):
+        if value and len(places) > 1:
+            raise InvalidInput(option, f"{option} goes with one model", hint="write KIND=PLACE for each")
+    return places
 
 
 @models.command("list", short_help="List the models there are.")

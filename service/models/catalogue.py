@@ -52,11 +52,11 @@ def build_catalogue(settings: Settings) -> tuple[ModelSpec, ...]:
         added = [_find(folder, name, added) for name in settings.models if name != EMBEDDED]
     shipped = EMBEDDED in settings.models or not any(is_backbone(entry) for entry in added)
     names = [entry.name for entry in added if is_backbone(entry)] + ([EMBEDDED] if shipped else [])
-    if settings.models:
-        names.sort(key=list(settings.models).index)
     pinned = frozenset(settings.pinned_models)
     backbones = [_backbone(name, name, pinned=name in pinned) for name in names]
     specs = [*backbones, *_models_of_tasks(added, settings.models, pinned)]
+    if settings.models:
+        specs.sort(key=lambda spec: settings.models.index(spec.id))
     if unknown := pinned - {spec.id for spec in specs}:
         raise InvalidInput("pinned_models", f"{min(unknown)!r} is not served", hint=_hint(spec.id for spec in specs))
     return tuple(specs)

@@ -158,6 +158,8 @@ class ModelStore:
         """Load a model now. Raises as `use` does."""
         slot = self.find(name)
         _ = self.worker
+        for member in (self.backbone_of(slot), slot):
+            member.failure = None  # who asks for it by name wants another try
         async with self._lease(slot, seconds):
             pass
 
@@ -253,16 +255,22 @@ class ModelStore:
             self._notify()
 
     async def _open(self, slot: Slot) -> None:
-        """Wait until a model is there and takes users; load it where it is not. Raises what its load raises."""
+        """Wait until a model is there and takes users; load it where it is not. Raises NotReady where that failed."""
         while slot.state != "READY" or slot.draining:
             if slot.draining:
                 await self._wait_for_change()
                 continue
+            if slot.failure is not None:
+                raise NotReady(
+                    f"the model {slot.spec.id!r} could not be loaded: {slot.reason}",
+                    hint=f"when that is mended: POST /v1/models/{slot.spec.id}/load",
+                )
             if slot.loading is None:
                 slot.loading = asyncio.create_task(self._load(slot))
                 # Whoever waited may have gone: a failure is kept in the slot, and is no task's last word.
                 slot.loading.add_done_callback(lambda task: task.cancelled() or task.exception())
-            await asyncio.shield(slot.loading)
+            with suppress(Exception):  # the slot tells what went wrong
+                await asyncio.shield(slot.loading)
 
     async def _load(self, slot: Slot) -> None:
         """Make room, read, warm up: once, for all who wait for it. Raises what opening raises."""
@@ -284,9 +292,10 @@ class ModelStore:
             if slot is backbone and slot.heads is not None:
                 await warm_up(self._worker, slot.heads.backbone)
         except BaseException as error:
-            slot.close(backbone, str(error) or type(error).__name__)
+            known = isinstance(error, DiffsightError)
+            slot.close(backbone, str(error) if known else "see the server's log")
             slot.failure = error if isinstance(error, Exception) else None
-            log.error("a model could not be loaded", model=slot.spec.id, error=slot.reason)
+            log.error("a model could not be loaded", model=slot.spec.id, error=str(error), exc_info=not known)
             raise
         else:
             slot.loaded_at = slot.last_used = time.monotonic()

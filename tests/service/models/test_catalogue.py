@@ -1,0 +1,91 @@
+"""What a server can serve: what was added, what the settings name, and what ships."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backbones.errors import InvalidInput, ModelNotFound
+from backbones.loading.registry import Entry, write_entry
+from service.models.catalogue import build_catalogue, choose_for, default_backbone, left_out, name_of_source
+from service.models.known import PUBLISHED
+from service.settings.loader import Settings, load_settings
+
+
+@pytest.fixture
+def models_folder(tmp_path: Path) -> Path:
+    """A folder with entries of several kinds, without their weights."""
+    for name, kind in (("sd15", "sd15"), ("vpd-depth", "vpd-depth"), ("body", "sdpose-body"), ("mine", "vpd-depth")):
+        folder = tmp_path / name
+        folder.mkdir()
+        base = PUBLISHED[kind].base
+        write_entry(Entry(folder, name, kind, "", "", "", "", "", "", True, {}, base))
+    return tmp_path
+
+
+def settings_of(folder: Path, **given: Any) -> Settings:
+    return load_settings(models_folder=folder, **given)
+
+
+def rows(settings: Settings) -> list[tuple[str, str, str]]:
+    return [(spec.id, spec.task, spec.backbone) for spec in build_catalogue(settings)]
+
+
+def test_pocket_is_served_where_nothing_was_added(tmp_path: Path) -> None:
+    assert rows(settings_of(tmp_path)) == [("pocket", "", "pocket")]
+    assert default_backbone(settings_of(tmp_path)) == "pocket"
+
+
+def test_everything_that_was_added_is_served_without_a_setting(models_folder: Path) -> None:
+    settings = settings_of(models_folder)
+    assert rows(settings) == [
+        ("sd15", "", "sd15"),
+        ("mine", "depth", "sd15"),
+        ("vpd-depth", "depth", "sd15"),
+    ]
+    assert left_out(settings) == ["body is not served: it needs sd21; `diffsight models add sd21` brings it"]
+    assert choose_for(settings, "depth") == ("sd15", "mine")
+    assert choose_for(settings, "features") == ("sd15", None)
+
+
+def test_names_narrow_and_order_it(models_folder: Path) -> None:
+    settings = settings_of(models_folder, models="vpd-depth,pocket,sd15", pinned_models=["sd15"])
+    assert [spec.id for spec in build_catalogue(settings)] == ["vpd-depth", "pocket", "sd15"]
+    assert [spec.pinned for spec in build_catalogue(settings)] == [False, False, True]
+    assert left_out(settings) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "words"),
+    [
+        ({"models": "sd99"}, ModelNotFound, "sd99"),
+        ({"models": "vpd-depth"}, InvalidInput, "needs a backbone of the kind sd15"),
+        ({"pinned_models": "other"}, InvalidInput, "is not served"),
+    ],
+)
+def test_names_that_cannot_be_served_are_refused(
+    models_folder: Path, given: dict[str, Any], error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        build_catalogue(settings_of(models_folder, **given))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"backbone": "pocket"},
+        {"heads": {"depth": "a.safetensors"}},
+        {"pose": {"checkpoint": "folder"}},
+        {"few_shot": {"weights": "folder"}},
+    ],
+)
+def test_settings_that_name_weights_serve_one_backbone(models_folder: Path, given: dict[str, Any]) -> None:
+    assert rows(settings_of(models_folder, **given)) == [("pocket", "", "pocket")]
+
+
+def test_a_backbone_is_called_after_its_source() -> None:
+    assert name_of_source("pocket") == "pocket"
+    assert name_of_source("/models/v1-5.safetensors") == "v1-5"
+    assert name_of_source("stabilityai/sd-2-1") == "sd-2-1"

@@ -1,0 +1,251 @@
+"""One server with everything that was added: every task by its own backbone, as servers with that backbone alone."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from heads.feature_pooling import features
+from heads.vpd import depth
+from tests.conftest import Server, StartServer
+from tests.service.conftest import encoded
+from tests.service.models.small_catalogue import add_all, write_originals
+
+TASKS = ("depth", "segmentation", "referring", "pose", "few-shot", "zero-shot", "features")
+SMALL: dict[str, Any] = {"pose": {"crop_width": 96, "crop_height": 128}, "few_shot": {"image_size": 64}}
+"""Pictures as small as settings allow: what is looked at is which network answers."""
+OF_SD15, OF_SD21 = TASKS[:3], TASKS[3:5]
+
+
+@pytest.fixture(scope="module")
+def models_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A models folder with one of each."""
+    folder = tmp_path_factory.mktemp("catalogue")
+    add_all(write_originals(folder / "originals"), folder / "models")
+    return folder / "models"
+
+
+@pytest.fixture(scope="module")
+def whole(start_server: StartServer, models_folder: Path) -> Server:
+    """A server without any setting but where models are."""
+    running = start_server(models_folder=models_folder, **SMALL)
+    assert running.state.models.failure is None
+    return running
+
+
+@pytest.fixture(scope="module")
+def bodies(png: bytes) -> dict[str, dict[str, Any]]:
+    image = base64.b64encode(png).decode()
+    return {
+        "depth": {"image": image},
+        "segmentation": {"image": image},
+        "referring": {"image": image, "expressions": ["the stroke"]},
+        "pose": {"image": image, "boxes": [[4, 2, 20, 24]]},
+        "few-shot": {"image": image, "support_images": [image], "support_masks": [image]},
+        "zero-shot": {"image": image, "labels": ["cat", "dog"], "schedule": {"n_samples": [2], "to_keep": [1]}},
+        "features": {"image": image, "timesteps": [100]},
+    }
+
+
+def route(server: Server, task: str) -> str:
+    return next(one.route for one in server.state.tasks if one.name == task)
+
+
+def ask(server: Server, task: str, body: dict[str, Any]) -> dict[str, Any]:
+    answer = server.client.post(route(server, task), json=body)
+    assert answer.status_code == 200, answer.text
+    content: dict[str, Any] = answer.json()
+    return content
+
+
+def assert_alike(one: Any, other: Any) -> None:
+    """Equal but for the last digits of numbers, and for how long it took."""
+    if isinstance(one, dict):
+        assert one.keys() == other.keys()
+        for key in one:
+            if key != "timing":
+                assert_alike(one[key], other[key])
+    elif isinstance(one, list):
+        assert len(one) == len(other)
+        for left, right in zip(one, other, strict=True):
+            assert_alike(left, right)
+    elif isinstance(one, float):
+        assert one == pytest.approx(other, rel=1e-3, abs=1e-4)
+    else:
+        assert one == other
+
+
+def test_every_task_is_answered_by_the_backbone_of_its_weights(whole: Server, bodies: dict[str, Any]) -> None:
+    backbones = {task: ask(whole, task, bodies[task])["backbone"]["name"] for task in TASKS}
+    assert {backbones[task] for task in OF_SD15} == {"sd15"}
+    assert {backbones[task] for task in OF_SD21} == {"sd21"}
+    listed = whole.client.get("/v1/models").json()
+    assert {model["id"]: model["state"] for model in listed["models"]} == dict.fromkeys(
+        ("sd15", "sd21", "vpd-depth", "vpd-segmentation", "vpd-referring", "sdpose-body", "diffews"), "READY"
+    )
+    by_task = {task["task"]: task for task in listed["tasks"]}
+    assert by_task["pose"]["model"] == "sdpose-body"
+    assert by_task["features"]["models"] == ["sd15", "sd21"]
+    assert by_task["features"]["model"] == "sd15"
+
+
+def test_answers_are_those_of_a_server_with_that_backbone_alone(
+    whole: Server, start_server: StartServer, models_folder: Path, bodies: dict[str, Any]
+) -> None:
+    alone = {
+        "sd15": start_server(
+            models_folder=models_folder,
+            backbone="sd15",
+            heads={task: f"vpd-{task}" for task in OF_SD15},
+        ),
+        "sd21": start_server(
+            models_folder=models_folder,
+            backbone="sd21",
+            pose={**SMALL["pose"], "checkpoint": "sdpose-body"},
+            few_shot={**SMALL["few_shot"], "weights": "diffews"},
+        ),
+    }
+    for name, server in alone.items():
+        assert server.state.models.failure is None
+        for task in TASKS:
+            if task not in (OF_SD21 if name == "sd15" else OF_SD15):
+                asked = {**bodies[task], "model": name} if task in ("zero-shot", "features") else bodies[task]
+                assert_alike(ask(whole, task, asked), ask(server, task, bodies[task]))
+
+
+def test_a_request_chooses_its_model(whole: Server, bodies: dict[str, Any], png: bytes) -> None:
+    for name in ("sd15", "sd21"):
+        assert ask(whole, "features", {**bodies["features"], "model": name})["backbone"]["name"] == name
+        form = whole.client.post("/v1/features", files={"image": png}, data={"model": name})
+        assert form.json()["backbone"]["name"] == name
+    for model, status, words in (("sd99", 404, "there are: sd15"), ("sdpose-body", 404, "these do: sd15, sd21")):
+        refused = whole.client.post("/v1/features", json={**bodies["features"], "model": model})
+        assert refused.status_code == status
+        assert words in refused.json()["hint"]
+
+
+def test_perceive_spans_backbones(whole: Server, bodies: dict[str, Any]) -> None:
+    body = {"image": bodies["depth"]["image"], "tasks": {"depth": {}, "pose": {}, "features": {"model": "sd21"}}}
+    together = whole.client.post("/v1/perceive", json=body).json()
+    pose = {**bodies["pose"]}
+    del pose["boxes"]
+    assert_alike(together["pose"]["persons"], ask(whole, "pose", pose)["persons"])
+    assert_alike(together["depth"]["statistics"], ask(whole, "depth", bodies["depth"])["statistics"])
+
+
+def test_sixty_four_clients_at_once_get_the_same_answers(whole: Server, bodies: dict[str, Any]) -> None:
+    expected = {task: ask(whole, task, bodies[task]) for task in TASKS}
+    order = [("pose", "few-shot", "zero-shot", "features")[number % 4] for number in range(60)]
+    order += ["depth", "segmentation", "referring", "depth"]
+    with ThreadPoolExecutor(64) as clients:
+        for task, answer in zip(order, clients.map(lambda task: ask(whole, task, bodies[task]), order), strict=True):
+            assert_alike(answer, expected[task])
+
+
+def budget_of_one_and_a_half(server: Server) -> int:
+    """Bytes that hold either backbone with its models, and half of the other."""
+    groups: dict[str, int] = {}
+    for slot in server.state.models.slots.values():
+        groups[slot.spec.backbone] = groups.get(slot.spec.backbone, 0) + slot.bytes
+    return int(max(groups.values()) + 0.5 * min(groups.values()))
+
+
+def test_two_backbones_share_a_budget_that_holds_one_and_a_half(
+    whole: Server, start_server: StartServer, models_folder: Path, bodies: dict[str, Any]
+) -> None:
+    budget = budget_of_one_and_a_half(whole)
+    small = start_server(models_folder=models_folder, engine={"memory_bytes": budget}, **SMALL)
+    assert small.state.models.failure is None
+
+    def loads() -> int:
+        return sum(slot.loads for slot in small.state.models.slots.values() if not slot.spec.task)
+
+    before, turns = loads(), ("depth", "pose", "depth", "depth", "pose")
+    for task in turns:
+        assert_alike(ask(small, task, bodies[task]), ask(whole, task, bodies[task]))
+        listed = small.client.get("/v1/models").json()
+        assert sum(model["bytes"] for model in listed["models"] if model["state"] == "READY") <= budget
+    assert loads() - before <= 4  # each change of backbone, and no more
+    with ThreadPoolExecutor(16) as clients:
+        order = [("pose", "few-shot", "features")[number % 3] for number in range(30)] + ["depth", "depth"]
+        for task, answer in zip(order, clients.map(lambda task: ask(small, task, bodies[task]), order), strict=True):
+            assert_alike(answer, ask(whole, task, bodies[task]))
+
+
+def test_a_model_is_loaded_and_unloaded_by_hand(
+    start_server: StartServer, models_folder: Path, bodies: dict[str, Any]
+) -> None:
+    server = start_server(models_folder=models_folder, models="sd15,vpd-depth,sd21", pinned_models="sd21")
+    gone = server.client.post("/v1/models/sd15/unload").json()
+    assert (gone["state"], gone["users"]) == ("UNAVAILABLE", 0)
+    assert {model["id"]: model["state"] for model in server.client.get("/v1/models").json()["models"]} == {
+        "sd15": "UNAVAILABLE", "vpd-depth": "UNAVAILABLE", "sd21": "READY",
+    }  # fmt: skip
+    assert server.client.post("/v1/models/vpd-depth/load").json()["state"] == "READY"
+    assert ask(server, "depth", bodies["depth"])["backbone"]["name"] == "sd15"
+    pinned = server.client.post("/v1/models/sd21/unload")
+    assert (pinned.status_code, pinned.json()["type"]) == (409, "/problems/model-in-use")
+    assert server.client.post("/v1/models/nothing/load").status_code == 404
+
+
+def test_requests_go_on_while_another_backbone_is_read(
+    start_server: StartServer, models_folder: Path, bodies: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = start_server(models_folder=models_folder, models="sd15,sd21")
+    server.client.post("/v1/models/sd21/unload")
+    store = server.state.models
+    reading, may_end, opened = threading.Event(), threading.Event(), store._open_backbone
+
+    def held_back(source: str) -> Any:
+        reading.set()
+        assert may_end.wait(60)
+        return opened(source)
+
+    monkeypatch.setattr(store, "_open_backbone", held_back)
+    with ThreadPoolExecutor(3) as clients:
+        cold = [clients.submit(ask, server, "features", {**bodies["features"], "model": "sd21"}) for _ in range(2)]
+        assert reading.wait(60)
+        assert ask(server, "features", {**bodies["features"], "model": "sd15"})["backbone"]["name"] == "sd15"
+        listed = {model["id"]: model["state"] for model in server.client.get("/v1/models").json()["models"]}
+        assert listed == {"sd15": "READY", "sd21": "LOADING"}
+        late = server.client.post(
+            "/v1/features", json={**bodies["features"], "model": "sd21", "deadline_seconds": 0.1}
+        )
+        assert (late.status_code, late.json()["type"]) == (503, "/problems/not-ready")
+        assert int(late.headers["Retry-After"]) >= 1
+        may_end.set()
+        assert [answer.result()["backbone"]["name"] for answer in cold] == ["sd21", "sd21"]
+    assert store.slots["sd21"].loads == 2  # at the start, and once for both
+
+
+def test_a_classifier_is_used_on_the_backbone_that_it_was_fitted_on(whole: Server, png: bytes) -> None:
+    other = np.zeros((20, 20, 3), np.uint8)
+    files = [("image", png), ("image", encoded(Image.fromarray(other), "PNG")), ("image", png)]
+    form = {"labels": ["stroke", "dark", "stroke"], "name": "on sd21", "model": "sd21"}
+    made = whole.client.post("/v1/classifiers", files=files, data=form)
+    assert made.status_code in (200, 201), made.text
+    answer = whole.client.post(f"/v1/classify/{made.json()['id']}", files={"image": png})
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["backbone"]["name"] == "sd21"
+
+
+def test_what_needs_a_model_while_none_is_open_says_so(whole: Server) -> None:
+    assert whole.state.models.opened(depth.TASK).id == "vpd-depth"
+    assert {loaded.task.name for loaded in whole.state.models.loaded()} >= set(TASKS)
+    assert asyncio.run(_use(whole)) == "sd21"
+
+
+async def _use(server: Server) -> str:
+    async with server.state.models.use(features.TASK, "sd21") as loaded:
+        assert server.state.models.slots["sd21"].users == 1
+        name = loaded.id
+    assert server.state.models.slots["sd21"].users == 0
+    return name
