@@ -67,11 +67,11 @@ def ask(server: Server, task: str, body: dict[str, Any]) -> dict[str, Any]:
 
 
 def assert_alike(one: Any, other: Any) -> None:
-    """Equal but for the last digits of numbers, and for how long it took."""
+    """Equal but for the last digits of numbers, how long it took, and rows that a cached bank saves."""
     if isinstance(one, dict):
         assert one.keys() == other.keys()
         for key in one:
-            if key != "timing":
+            if key not in ("timing", "rows"):
                 assert_alike(one[key], other[key])
     elif isinstance(one, list):
         assert len(one) == len(other)
@@ -216,9 +216,7 @@ def test_requests_go_on_while_another_backbone_is_read(
         assert ask(server, "features", {**bodies["features"], "model": "sd15"})["backbone"]["name"] == "sd15"
         listed = {model["id"]: model["state"] for model in server.client.get("/v1/models").json()["models"]}
         assert listed == {"sd15": "READY", "sd21": "LOADING"}
-        late = server.client.post(
-            "/v1/features", json={**bodies["features"], "model": "sd21", "deadline_seconds": 0.1}
-        )
+        late = server.client.post("/v1/features", json={**bodies["features"], "model": "sd21", "deadline_seconds": 0.1})
         assert (late.status_code, late.json()["type"]) == (503, "/problems/not-ready")
         assert int(late.headers["Retry-After"]) >= 1
         may_end.set()

@@ -16,9 +16,7 @@ def mixtures(draw: st.DrawFn) -> list[Resident]:
         for number in range(draw(st.integers(1, 3))):
             identity = name if number == 0 else f"{name}-{number}"
             models.append(
-                Resident(
-                    identity, name, draw(st.integers(0, 10)), draw(st.floats(0, 9, width=16)), draw(st.booleans())
-                )
+                Resident(identity, name, draw(st.integers(0, 10)), draw(st.floats(0, 9, width=16)), draw(st.booleans()))
             )
     return models
 
