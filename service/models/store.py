@@ -214,7 +214,8 @@ class ModelStore:
             slot.bytes = await asyncio.to_thread(expected_bytes, slot.spec, settings)
         for slot in sorted(self.slots.values(), key=lambda slot: bool(slot.spec.task)):
             free = self.budget_bytes - sum(other.bytes for other in self.slots.values() if other.is_open())
-            if slot.bytes > free or (slot.spec.task and not self.backbone_of(slot).is_open()):
+            fits = slot.bytes <= free or self._may_exceed()
+            if not fits or (slot.spec.task and not self.backbone_of(slot).is_open()):
                 continue
             try:
                 await self._load(slot)
@@ -332,6 +333,8 @@ class ModelStore:
 
     async def _make_room(self, slot: Slot) -> None:
         """Let others leave until the slot's bytes fit; wait for those in use. Raises InvalidInput if they never fit."""
+        if self._may_exceed():
+            return
         fixed = {other.spec.id: other for other in self.slots.values() if other.spec.pinned and other.is_open()}
         fixed[slot.spec.backbone] = self.backbone_of(slot)
         fixed[slot.spec.id] = slot
@@ -344,6 +347,10 @@ class ModelStore:
             )
         while not self._make_room_now(slot):
             await self._wait_for_change()
+
+    def _may_exceed(self) -> bool:
+        """Whether a model may be tried that does not fit: the first one, where no setting says what may be taken."""
+        return not self.settings.engine.memory_bytes and not any(slot.is_open() for slot in self.slots.values())
 
     def _make_room_now(self, slot: Slot) -> bool:
         """Whether the slot fits now, after idle models have left. Where it does not, busy ones take no new users."""
