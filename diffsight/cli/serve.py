@@ -70,6 +70,7 @@ def run(settings: Settings, listening: socket.socket, address: str) -> BaseExcep
     import uvicorn
 
     from service.app import create_app
+    from service.http.protocol import bounded_protocol
 
     configure_logging(settings.log_level)
     failures: list[BaseException] = []
@@ -88,6 +89,7 @@ def run(settings: Settings, listening: socket.socket, address: str) -> BaseExcep
             log_config=None,
             log_level="warning",
             access_log=False,
+            http=bounded_protocol(settings.limits.head_seconds),
             timeout_graceful_shutdown=settings.shutdown_seconds,
         )
     )
