@@ -21,7 +21,8 @@ log = structlog.get_logger("diffsight")
 
 def open_store(settings: Settings) -> JobStore:
     """The store that the settings name. Blocks. Raises InvalidInput where it cannot be opened."""
-    return JobStore(settings.jobs.database or default_url(settings.data_path()))
+    url = settings.jobs.database or default_url(settings.data_path())
+    return JobStore(url, most_bytes=settings.jobs.max_result_bytes)
 
 
 class Jobs:

@@ -348,6 +348,12 @@ class JobSettings(Group):
         description="Bytes of one request that brings images for a job. It is kept in `data_folder`, and counts "
         "towards `data_bytes`, until the job is deleted.",
     )
+    max_result_bytes: int = Field(
+        default=64 * 1024 * MIB,
+        ge=1024,
+        description="Bytes of the results of all jobs in the database. Past them a job fails; it goes on with what is "
+        "missing when others are deleted and it is retried.",
+    )
     images_at_once: int = Field(
         default=32, ge=1, le=1024, description="Images of one job under way together. Their rows share batches."
     )
