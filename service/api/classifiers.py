@@ -45,10 +45,11 @@ from service.library.classifier_fitting import (
     fit_again,
     fit_new,
 )
+from service.library.classifier_import import check_import
 from service.library.classifiers import Examples, FeatureOptions, as_tensors, check_usable, from_file
-from service.library.store import MEDIA_TYPE, Stored, pack, unpack
+from service.library.store import MEDIA_TYPE, pack, unpack
 from service.library.vectors import vectors_of_files
-from service.run_task import run_procedure
+from service.run_task import Terms, run_procedure
 from service.settings.groups import LimitSettings
 from service.state import AppState
 from service.telemetry.usage import Usage
@@ -210,7 +211,7 @@ async def export_classifier(state: State, classifier: str, vectors: bool = True)
         "x-schemas": {},
     },
 )
-async def import_classifier(request: Request, state: State) -> ClassifierAnswer:
+async def import_classifier(request: Request, state: State, usage: RequestUsage) -> ClassifierAnswer:
     """It gets an id of its own. Only a server with the same backbone takes it."""
     backbone = state.models.backbone
     media_type = request.headers.get("content-type", MEDIA_TYPE).split(";")[0].strip().lower()
@@ -221,14 +222,19 @@ async def import_classifier(request: Request, state: State) -> ClassifierAnswer:
         )
     data = await request.body()
 
-    def keep() -> Stored:
-        about, tensors = unpack(data)
-        classifier = from_file(about, tensors)
-        check_usable(classifier.about, backbone)
-        # Written again from what was checked, so that nothing else of the file stays.
-        return state.library.classifiers.add(classifier.about.model_dump(mode="json"), as_tensors(classifier))
+    classifier = await asyncio.to_thread(lambda: from_file(*unpack(data)))
 
-    return classifier_answer(await asyncio.to_thread(keep), backbone.revision)
+    async def check(engine: Engine) -> None:
+        await check_import(engine, classifier, state.settings.limits)
+
+    check_usable(classifier.about, backbone)
+    await while_connected(
+        request, run_procedure(state, LABEL, InputFiles(), lambda engine, _: check(engine), Terms(usage))
+    )
+    # Written again from what was checked, so that nothing else of the file stays.
+    about = classifier.about.model_dump(mode="json")
+    stored = await asyncio.to_thread(lambda: state.library.classifiers.add(about, as_tensors(classifier)))
+    return classifier_answer(stored, backbone.revision)
 
 
 async def _feature_options(

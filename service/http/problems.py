@@ -108,8 +108,8 @@ PROBLEMS: Mapping[type[Exception], Kind] = {
         "Its disk is full or not writable, or its database is away.",
     ),
 }
-# What a system call says where a disk takes nothing more.
-_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG})
+# What a system call says where a disk takes nothing, or nothing more.
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EACCES, errno.EPERM})
 # What starlette refuses by itself, with the hint for each.
 HTTP_PROBLEMS = {
     404: (Kind(404, "not-found", "No such route", "The path is none of the server's."), "/docs lists the routes"),

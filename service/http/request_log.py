@@ -69,7 +69,7 @@ class ObserveRequests:
             except Exception as raised:
                 error = known_error(raised)
                 if isinstance(error, DiffsightError):
-                    log.warning("answer not finished", path=scope["path"], reason=str(error))
+                    log.warning("answer not finished", path=scope["path"], reason=str(error), cause=str(raised))
                 else:
                     log.exception("fault", path=scope["path"])
                     if trace is not None:

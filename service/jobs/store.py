@@ -147,6 +147,11 @@ class JobStore:
         with self._reading() as connection:
             return _get(connection, job_id)
 
+    def has_job(self, job_id: str) -> bool:
+        """Whether there is a job with this id."""
+        with self._reading() as connection:
+            return connection.execute(select(jobs.c.id).where(jobs.c.id == job_id)).first() is not None
+
     def find_local(self, task: str, parameters: Mapping[str, Any], source: Mapping[str, Any]) -> Job | None:
         """The job that the same command began before."""
         query = select(jobs).where(

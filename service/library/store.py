@@ -8,7 +8,6 @@ The file is also the form in which things travel between servers: what comes fro
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
@@ -25,7 +24,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load, save
 
 from backbones.errors import DiffsightError, InvalidInput
-from backbones.files import write_file
+from backbones.files import locked_folder, remove_leftovers, write_file
 from service.errors import ChangedMeanwhile, NothingStored
 
 MEDIA_TYPE = "application/octet-stream"
@@ -114,12 +113,19 @@ class Store:
         except FileNotFoundError as error:
             raise self._nothing(thing) from error
 
+    def remove_leftovers(self) -> list[str]:
+        """Delete what processes that were killed left while they wrote; returns the names."""
+        if not self.folder.is_dir():
+            return []
+        with locked_folder(self.folder):  # so that nobody writes meanwhile
+            return remove_leftovers(self.folder, older_than_seconds=0)
+
     def _write(self, thing: str, about: Mapping[str, Any], tensors: Tensors, expected: Stamp | None) -> Stored:
         data = pack(about, tensors)
         path = self._path(thing)
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with self._locked():
+            with locked_folder(self.folder):
                 if expected is not None:
                     with self._opened(thing) as (_, stamp):
                         if stamp != expected:
@@ -145,16 +151,6 @@ class Store:
                 f"{taken + more:,} bytes of {self.kind}s; this server keeps {self.most_bytes:,}",
                 hint=f"delete a {self.kind} that nobody uses any more, or raise the server's setting data_bytes",
             )
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Only one thread of one process at a time writes."""
-        lock = os.open(self.folder / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(lock)
 
     @contextmanager
     def _opened(self, thing: str) -> Iterator[tuple[Any, Stamp]]:

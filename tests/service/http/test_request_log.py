@@ -183,6 +183,7 @@ def raising(error: Exception) -> Any:
         (ClientDisconnect(), 499),
         (OSError(errno.ENOSPC, "No space left on device"), 507),
         (OSError(errno.EROFS, "Read-only file system"), 507),
+        (PermissionError(errno.EACCES, "Permission denied"), 507),
         (OSError(errno.EBADF, "Bad file descriptor"), 500),
         (RuntimeError("a fault"), 500),
     ],
