@@ -175,7 +175,9 @@ async def delete_classifier(state: State, classifier: str) -> None:
     summary="A classifier as one safetensors file",
     response_class=Response,
     responses={
-        200: {"content": {MEDIA_TYPE: {"schema": {"type": "string", "contentMediaType": MEDIA_TYPE}}}},
+        200: {
+            "content": {MEDIA_TYPE: {"schema": {"type": "string", "format": "binary", "contentMediaType": MEDIA_TYPE}}}
+        },
         **keyed(),
     },
 )
@@ -206,7 +208,7 @@ async def export_classifier(state: State, classifier: str, vectors: bool = True)
         "requestBody": {
             "required": True,
             "description": "The file as it was exported.",
-            "content": {MEDIA_TYPE: {"schema": {"type": "string", "contentMediaType": MEDIA_TYPE}}},
+            "content": {MEDIA_TYPE: {"schema": {"type": "string", "format": "binary", "contentMediaType": MEDIA_TYPE}}},
         },
         "x-schemas": {},
     },

@@ -70,22 +70,28 @@ class Store:
         """
         found = []
         for file in sorted(self.folder.glob(f"*{_SUFFIX}")):
-            with suppress(DiffsightError):
+            with suppress(DiffsightError, OSError):
                 found.append(self.look(file.name.removesuffix(_SUFFIX)))
         return found
 
     def look(self, thing: str) -> Stored:
-        """What is said of the thing with this id. Raises NothingStored where there is none."""
+        """What is said of the thing with this id. Raises NothingStored, and InvalidInput for a damaged file."""
         with self._opened(thing) as (file, stamp):
             length = int.from_bytes(file.read(8), "little")
             header = file.read(min(length, _LONGEST_HEADER))
-        about = _about(header)
+        try:
+            about = _about(header)
+        except InvalidInput as error:
+            raise self._unreadable(thing) from error
         return Stored(thing, about, frozenset(json.loads(header)) - {"__metadata__"}, stamp)
 
     def read(self, thing: str) -> tuple[Stored, dict[str, NDArray[Any]]]:
-        """The thing with this id and its tensors. Raises NothingStored where there is none."""
+        """The thing with this id and its tensors. Raises NothingStored, and InvalidInput for a damaged file."""
         data, stamp = self.file(thing)
-        about, tensors = unpack(data)
+        try:
+            about, tensors = unpack(data)
+        except InvalidInput as error:
+            raise self._unreadable(thing) from error
         return Stored(thing, about, frozenset(tensors), stamp), tensors
 
     def file(self, thing: str) -> tuple[bytes, Stamp]:
@@ -158,7 +164,7 @@ class Store:
             with self._path(thing).open("rb") as file:
                 stat = os.fstat(file.fileno())
                 yield file, (stat.st_ino, stat.st_mtime_ns, stat.st_size)
-        except FileNotFoundError as error:
+        except (FileNotFoundError, IsADirectoryError) as error:
             raise self._nothing(thing) from error
 
     def _path(self, thing: str) -> Path:
@@ -166,6 +172,11 @@ class Store:
         if not re.fullmatch(r"[0-9a-f]{16}", thing):
             raise self._nothing(thing)
         return self.folder / f"{thing}{_SUFFIX}"
+
+    def _unreadable(self, thing: str) -> InvalidInput:
+        return InvalidInput(
+            self.kind, f"the file of the {self.kind} {thing} is damaged", hint="delete it, and make it again"
+        )
 
     def _nothing(self, thing: str) -> NothingStored:
         return NothingStored(f"there is no {self.kind} {thing[:100]!r}", hint=f"GET /v1/{self.kind}s lists those here")

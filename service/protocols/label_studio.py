@@ -162,7 +162,7 @@ async def label_studio_predict(request: Request, state: State, usage: RequestUsa
 
     async def predict(engine: Engine, task: StudioTask) -> StudioPrediction:
         try:
-            file = await image_file(task.data.get(fillings[0].control.image), state)
+            file = await image_file(task.data.get(fillings[0].control.image), state, task_id=task.id)
             image = await asyncio.to_thread(decode_image, file, state.settings.limits, field="tasks")
             results = [await _fill_image(engine, filling, image, drawn) for filling in fillings]
         except InvalidInput as error:
