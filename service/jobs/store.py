@@ -362,7 +362,7 @@ class JobStore:
             with self._reading() as connection:
                 rows = connection.execute(query).all()
                 # A list that ends because its job is gone would look whole.
-                if after >= 0 and not _get(connection, job_id).listed:
+                if not _get(connection, job_id).listed and after >= 0:
                     raise ChangedMeanwhile(f"the job {job_id} was begun again", hint="fetch its results at its end")
             for row in rows:
                 result = json.loads(row.result) if row.result else None
