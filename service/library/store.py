@@ -13,7 +13,7 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,7 +119,7 @@ class Store:
         except FileNotFoundError as error:
             raise self._nothing(thing) from error
 
-    def remove_leftovers(self) -> list[str]:
+    def remove_leftovers(self) -> Sequence[str]:
         """Delete what processes that were killed left while they wrote; returns the names."""
         if not self.folder.is_dir():
             return []

@@ -20,8 +20,7 @@ def test_a_released_head_over_other_maps_is_refused() -> None:
     engine = DirectEngine(open_backbone("pocket"))
     blocks = ("mid_block",)
     features = FeatureOptions(blocks=blocks, timesteps=(100,), pool_size=1, noise_samples=0, fit="crop")
-    sizes = {"hidden": (4,), "width": 8, "attention_heads": 2, "depth": 1, "epochs": 1}
-    head = HeadOptions(kind="linear", channels=(3,), **sizes)
+    head = HeadOptions(kind="linear", channels=(3,), hidden=(4,), width=8, attention_heads=2, depth=1, epochs=1)
     random = np.random.default_rng(0)
     examples = Examples(
         random.normal(size=(8, 3)).astype(np.float32), tuple("aaaabbbb"), random.integers(0, 256, (8, 16), np.uint8)
