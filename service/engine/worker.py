@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from backbones.backbone import Backbone
-from backbones.errors import Cancelled, DeadlinePassed, NotANumber
+from backbones.errors import Cancelled, DeadlinePassed, NotANumber, OutOfMemory
 from backbones.rows import Captures
 from service.engine.batching import choose_batch
 from service.engine.caches import TensorCache
@@ -303,7 +303,7 @@ class DeviceWorker:
                 torch.cuda.empty_cache()
                 self._limits[kind] = max(1, min(self._limits[kind], len(items) // 2))
             if len(items) == 1:
-                return [error]
+                return [_out_of_memory() if isinstance(error, torch.OutOfMemoryError) else error]
         half = len(items) // 2
         return self._run_halving(function, items[:half], kind) + self._run_halving(function, items[half:], kind)
 
@@ -345,6 +345,13 @@ class DeviceWorker:
             call.unanswered = 0
             self._counts.cancelled += self._queue.drop(request, call)
             call.answer(error)
+
+
+def _out_of_memory() -> OutOfMemory:
+    return OutOfMemory(
+        "the device's memory does not hold this request's work by itself",
+        hint="send a smaller image or less work, or ask again when the server is less busy",
+    )
 
 
 def _stopped_for_good() -> Cancelled:

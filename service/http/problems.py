@@ -26,6 +26,7 @@ from backbones.errors import (
     InvalidInput,
     ModelNotFound,
     NotANumber,
+    OutOfMemory,
     Overloaded,
 )
 from service.errors import (
@@ -97,6 +98,9 @@ PROBLEMS: Mapping[type[Exception], Kind] = {
     ),
     Exception: Kind(500, "internal-error", "Something went wrong here", "A fault of the server; its log has more."),
     NotReady: Kind(503, "not-ready", "The server is not ready", "The backbone is being loaded, or could not be."),
+    OutOfMemory: Kind(
+        503, "out-of-memory", "Not enough memory", "One piece of this request does not fit; others are answered."
+    ),
     Cancelled: Kind(503, "stopping", "The server is stopping", "The request was dropped while it waited."),
     DeadlinePassed: Kind(
         504, "deadline-passed", "The deadline passed", "The work was not done within `deadline_seconds`."
@@ -201,6 +205,8 @@ def known_error(error: Exception) -> Exception:
         return StorageFailed(
             f"the server's disk can not take it: {error.strerror}", hint="tell who runs this server; then send it again"
         )
+    if isinstance(error, MemoryError):
+        return OutOfMemory("the server's memory does not hold this request's work", hint="send smaller or fewer images")
     # Starlette's words for an error of ours that came after the answer had begun.
     if isinstance(error, RuntimeError) and isinstance(error.__cause__, DiffsightError):
         return error.__cause__

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from backbones.engine import Result
-from backbones.errors import Cancelled, DeadlinePassed, NotANumber, Overloaded
+from backbones.errors import Cancelled, DeadlinePassed, NotANumber, OutOfMemory, Overloaded
 from backbones.rows import Captures, UNetRow
 from backbones.stable_diffusion import StableDiffusion
 from service.engine import worker as worker_module
@@ -144,6 +144,21 @@ def test_stopping_answers_what_waits(small_backbone: StableDiffusion) -> None:
 
     asyncio.run(stop_while_waiting())
     assert not worker.alive
+
+
+def test_what_does_not_fit_by_itself_fails_alone(small_backbone: StableDiffusion) -> None:
+    heavy = make_rows(small_backbone, 1, timestep=999)
+
+    def fault(rows: Sequence[UNetRow]) -> None:
+        if any(row.timestep == 999 for row in rows):
+            raise torch.OutOfMemoryError("no memory for this row")
+
+    worker = DeviceWorker(FaultyBackbone(small_backbone, fault))
+    work = [run_rows(worker.session("task"), rows) for rows in (heavy, make_rows(small_backbone, 3))]
+    failed, served = asyncio.run(step_until_done(worker, *work))
+    assert isinstance(failed, OutOfMemory)
+    assert isinstance(served, list)
+    assert len(served) == 3
 
 
 # A worker that fails itself.

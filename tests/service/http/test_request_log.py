@@ -185,6 +185,7 @@ def raising(error: Exception) -> Any:
         (OSError(errno.EROFS, "Read-only file system"), 507),
         (PermissionError(errno.EACCES, "Permission denied"), 507),
         (OSError(errno.EBADF, "Bad file descriptor"), 500),
+        (MemoryError(), 503),
         (RuntimeError("a fault"), 500),
     ],
 )
