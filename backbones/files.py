@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 _LEFTOVER = re.compile(r"\..+\.[0-9a-f]{12}\.part")
-_DAY = 86_400.0
+DAY = 86_400.0
+"""Seconds after which what lies half written is of no process that still writes."""
 _NAME_LENGTH = 40  # 160 bytes at most, so that long names stay within the 255 bytes of a file system
 
 
@@ -77,7 +78,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     """
     beside, old = name_beside(path), name_beside(path)
     beside.mkdir(parents=True)
-    remove_leftovers(path.parent, older_than_seconds=_DAY)  # of a fit, say, that was killed
+    remove_leftovers(path.parent, older_than_seconds=DAY)  # of a fit, say, that was killed
     try:
         yield beside
         for file in beside.rglob("*"):

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from backbones.errors import InvalidInput
-from backbones.files import write_file
+from backbones.files import DAY, remove_leftovers, write_file
 from diffsight.cli.options import check_out, with_settings
 from service.errors import ChangedMeanwhile, StorageFailed
 from service.jobs.formats.export import FOLDERS, check_format, text_pieces
@@ -173,6 +173,7 @@ def _write(store: JobStore, job: Job, form: str, out: Path) -> None:
                 file.parent.mkdir(parents=True, exist_ok=True)
                 write_file(file, text if isinstance(text, bytes) else text.encode())
         else:
+            remove_leftovers(out.parent, older_than_seconds=DAY)
             write_file(out, text_pieces(form, job, lambda: store.records(job.id)))
     except OSError as error:
         raise InvalidInput("--out", f"{out} can not be written: {error.strerror}", hint="name another file") from error
