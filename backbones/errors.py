@@ -5,6 +5,7 @@ DiffsightError
 ├── CheckpointError     a weight file: what is missing, unexpected or mis-shaped
 ├── ModelNotFound       a folder, hub id or variant that is not there: which setting to change
 ├── NotANumber          a row whose result is not finite: that request fails, its batch mates do not
+├── OutOfMemory         one item alone needs more memory than there is: that request fails
 ├── Overloaded          the waiting line is full: when to come again
 ├── DeadlinePassed      the request's own time limit passed while its work waited
 └── Cancelled           the client went away, or the server is stopping
@@ -62,6 +63,10 @@ class ModelNotFound(DiffsightError):
 
 class NotANumber(DiffsightError):
     """A result holds NaN or infinity."""
+
+
+class OutOfMemory(DiffsightError):
+    """One item by itself does not fit into memory, so that no smaller batch helps."""
 
 
 class Overloaded(DiffsightError):

@@ -6,6 +6,7 @@ leaves it there, and `remove_leftovers` deletes it later.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -18,6 +19,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 _LEFTOVER = re.compile(r"\..+\.[0-9a-f]{12}\.part")
+DAY = 86_400.0
+"""Seconds after which what lies half written is of no process that still writes."""
 _NAME_LENGTH = 40  # 160 bytes at most, so that long names stay within the 255 bytes of a file system
 
 
@@ -75,6 +78,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     """
     beside, old = name_beside(path), name_beside(path)
     beside.mkdir(parents=True)
+    remove_leftovers(path.parent, older_than_seconds=DAY)  # of a fit, say, that was killed
     try:
         yield beside
         for file in beside.rglob("*"):
@@ -104,8 +108,12 @@ def remove_folder(path: Path) -> None:
     shutil.rmtree(beside)
 
 
-def remove_leftovers(folder: Path, older_than_seconds: float) -> None:
-    """Delete what killed writers left directly in a folder. Younger files may be of a writer that is still running."""
+def remove_leftovers(folder: Path, older_than_seconds: float) -> list[str]:
+    """Delete what killed writers left directly in a folder; returns the names.
+
+    Younger files may be of a writer that is still running: 0 is for a folder in which nobody writes now.
+    """
+    removed: list[str] = []
     latest = time.time() - older_than_seconds
     for path in folder.glob(".*.part"):
         with suppress(OSError):
@@ -115,6 +123,19 @@ def remove_leftovers(folder: Path, older_than_seconds: float) -> None:
                 shutil.rmtree(path)
             else:
                 path.unlink()
+            removed.append(path.name)
+    return removed
+
+
+@contextmanager
+def locked_folder(folder: Path) -> Iterator[None]:
+    """Only one thread of one process at a time is inside, for each folder. The lock ends with its process."""
+    lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
 
 
 def name_beside(path: Path) -> Path:

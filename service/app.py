@@ -7,11 +7,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
 
 from service.api import classifiers, concepts, duplicates, health, jobs, models
 from service.api.perceive import perceive_route
 from service.api.task_route import task_routes
-from service.http.access import check_exposure, guard
+from service.http.access import DOCS_FILES, check_exposure, guard
 from service.http.openapi import complete, describe
 from service.http.problems import handle_problems
 from service.http.request_log import ObserveRequests
@@ -68,7 +69,8 @@ def create_app(
                 await asyncio.to_thread(tracing.stop)
 
     # FastAPI's own spans would stand beside ours, and hold the query.
-    app = FastAPI(lifespan=lifespan, telemetry={"tracing": False}, **describe())
+    # Its pages of documentation load nothing from other hosts.
+    app = FastAPIOffline(lifespan=lifespan, telemetry={"tracing": False}, static_url=DOCS_FILES, **describe())
     app.state.server = state
     app.state.jobs = server_jobs
     for router in (task_routes(tasks), perceive_route(tasks), *ROUTERS):

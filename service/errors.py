@@ -4,12 +4,15 @@ DiffsightError          (backbones/errors.py)
 ├── MalformedBody       the body is not what its content type says
 ├── UnsupportedBody     a content type or encoding that no route reads
 ├── BodyTooLarge        more bytes than one request may send
+├── BodyTooSlow         the body did not arrive in the time that its bytes may take
 ├── KeyNeeded           no valid API key, for whatever reason
+├── ForeignCaller       without any key: a page of another origin, or a name that is not this machine's
 ├── NothingStored       nothing that callers made has this id
 ├── ChangedMeanwhile    what was to be changed is not what it was when the change began
 ├── NotReady            the backbone is still loading, could not be loaded, or the server is stopping
 ├── ModelInUse          a model is to leave that somebody uses
 ├── ClientGone          the caller hung up; nobody reads this answer
+├── StorageFailed       the disk or the database could not take what was to be kept
 └── Overloaded          (backbones/errors.py)
     ├── RateExceeded    more requests a minute than the caller may send
     └── TooManyAtOnce   more requests at a time than the caller may have
@@ -30,6 +33,14 @@ class UnsupportedBody(DiffsightError):
 
 class BodyTooLarge(DiffsightError):
     """The body has more bytes than the settings allow."""
+
+
+class BodyTooSlow(DiffsightError):
+    """The body did not arrive within its time."""
+
+
+class ForeignCaller(DiffsightError):
+    """A server without keys was asked by a page of another origin, or by a name that is not this machine's own."""
 
 
 class KeyNeeded(DiffsightError):
@@ -66,3 +77,7 @@ class ModelInUse(DiffsightError):
 
 class ClientGone(DiffsightError):
     """The client hung up before it was answered."""
+
+
+class StorageFailed(DiffsightError):
+    """A disk that is full or may not be written, or a database that does not answer. Trying again later may help."""

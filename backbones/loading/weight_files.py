@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from backbones.errors import CheckpointError, ModelNotFound
-from backbones.files import replacing_path
+from backbones.files import DAY, remove_leftovers, replacing_path
 
 # Training programs put the network's weights under one of these names, beside their optimizer's.
 _NESTED_UNDER = ("state_dict", "model")
@@ -65,6 +65,7 @@ def write_tensors(tensors: Mapping[str, Tensor], file: Path, metadata: Mapping[s
     tensors: key -> tensor of any shape, on any device. metadata: strings that the file keeps with them.
     """
     contiguous = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
+    remove_leftovers(file.parent, older_than_seconds=DAY)
     with replacing_path(file) as beside:
         # transformers refuses a file that does not name its format.
         save_file(contiguous, beside, metadata={"format": "pt", **(metadata or {})})

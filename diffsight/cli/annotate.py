@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,8 +13,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from backbones.errors import InvalidInput
-from backbones.files import write_file
+from backbones.files import DAY, remove_leftovers, write_file
 from diffsight.cli.options import check_out, with_settings
+from service.errors import ChangedMeanwhile, StorageFailed
 from service.jobs.formats.export import FOLDERS, check_format, text_pieces
 from service.jobs.parameters import complete_parameters, read_options, require_task
 from service.jobs.runner import Runner, pace
@@ -116,20 +118,39 @@ async def _run(
             raise state.models.failure
         parameters = await complete_parameters(state, task, values)
         known = store.find_local(task, parameters, source)
-        job = store.begin_again(known.id) if known else store.add(task, parameters, source, local=True)
+        job = known or store.add(task, parameters, source, local=True)
         runner = Runner(store, state)
-        claimed = store.claim(runner.owner, state.settings.jobs.lease_seconds, job_id=job.id)
-        if claimed is None:
-            raise InvalidInput("job", "another process runs this job", hint="end that one, or wait for it")
+        claimed = await _claim(store, job.id, runner.owner, state.settings.jobs.lease_seconds, again=known is not None)
         running = asyncio.create_task(runner.run(claimed))
         await _watch(store, job.id, running)
-        await running
+        if not await running:
+            message = "the disk or the database of jobs failed; what is done is kept"
+            raise StorageFailed(message, hint="repeat the command when they work again")
     finally:
         state.models.stop()
     return store.get(job.id)
 
 
-async def _watch(store: JobStore, job_id: str, running: asyncio.Task[None]) -> None:
+async def _claim(store: JobStore, job_id: str, owner: str, lease_seconds: float, *, again: bool) -> Job:
+    """The job, leased. The lease of a process that was killed is waited for. Raises ChangedMeanwhile and InvalidInput.
+
+    again: whether the job was begun before.
+    """
+    deadline = time.monotonic() + lease_seconds + 1.0
+    while True:
+        try:
+            if again:
+                store.begin_again(job_id, seconds=lease_seconds)
+            if (claimed := store.claim(owner, lease_seconds, job_id=job_id)) is not None:
+                return claimed
+            raise InvalidInput("job", "another process runs this job", hint="end that one, or wait for it")
+        except (ChangedMeanwhile, InvalidInput):
+            if time.monotonic() > deadline:
+                raise
+        await asyncio.sleep(0.25)
+
+
+async def _watch(store: JobStore, job_id: str, running: asyncio.Task[bool]) -> None:
     """A bar with rate and time left while the job runs, where a person watches."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
     console = Console(stderr=True)
@@ -152,6 +173,7 @@ def _write(store: JobStore, job: Job, form: str, out: Path) -> None:
                 file.parent.mkdir(parents=True, exist_ok=True)
                 write_file(file, text if isinstance(text, bytes) else text.encode())
         else:
+            remove_leftovers(out.parent, older_than_seconds=DAY)
             write_file(out, text_pieces(form, job, lambda: store.records(job.id)))
     except OSError as error:
         raise InvalidInput("--out", f"{out} can not be written: {error.strerror}", hint="name another file") from error

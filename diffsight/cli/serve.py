@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 import socket
+import tempfile
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -75,13 +77,16 @@ def run(settings: Settings, listening: socket.socket, address: str) -> BaseExcep
     import uvicorn
 
     from service.app import create_app
+    from service.http.protocol import bounded_protocol
 
     configure_logging(settings.log_level)
+    receive_beside_data(settings)
     failures: list[BaseException] = []
 
     def started(failure: BaseException | None) -> None:
         if failure is None:
-            typer.echo(f"diffsight: ready. Try:\n  {example(address)}")
+            with suppress(OSError):  # nobody has to read it, or there is no room where it goes
+                typer.echo(f"diffsight: ready. Try:\n  {example(address)}")
             return
         failures.append(failure)
         server.should_exit = True
@@ -93,6 +98,7 @@ def run(settings: Settings, listening: socket.socket, address: str) -> BaseExcep
             log_config=None,
             log_level="warning",
             access_log=False,
+            http=bounded_protocol(settings.limits.head_seconds),
             timeout_graceful_shutdown=settings.shutdown_seconds,
         )
     )
@@ -105,6 +111,18 @@ def run(settings: Settings, listening: socket.socket, address: str) -> BaseExcep
     finally:
         listening.close()
     return failures[0] if failures else None
+
+
+def receive_beside_data(settings: Settings) -> None:
+    """Let what callers upload lie on the disk of the data folder while it arrives: `/tmp` may be small, or memory.
+
+    The files have no name, so that a process that is killed leaves none. Without such a folder nothing changes.
+    """
+    folder = settings.data_path() / "incoming"
+    with suppress(OSError):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            tempfile.tempdir = str(folder)
 
 
 def example(address: str) -> str:

@@ -144,6 +144,17 @@ def _vectors(
     return array
 
 
+def check_reading(backbone: Description, timesteps: Sequence[int], pool_size: int) -> None:
+    """Raises InvalidInput for timesteps outside the backbone's schedule, and a grid finer than its largest map."""
+    last = len(backbone.alphas_cumprod) - 1
+    for timestep in timesteps:
+        if not 0 <= timestep <= last:
+            raise InvalidInput("timesteps", f"{timestep} is outside 0..{last}", hint="100 suits most images")
+    largest = backbone.image_size // backbone.downscale
+    if not 1 <= pool_size <= largest:
+        raise InvalidInput("pool_size", f"{pool_size} is outside 1..{largest}", hint="1 and 2 suit most data")
+
+
 def _check(
     backbone: Description,
     images: Sequence[NDArray[np.uint8]],
@@ -158,13 +169,7 @@ def _check(
         check_image(image)
     if not timesteps:
         raise InvalidInput("timesteps", "no timesteps", hint="send one at least, such as 100")
-    last = len(backbone.alphas_cumprod) - 1
-    for timestep in timesteps:
-        if not 0 <= timestep <= last:
-            raise InvalidInput("timesteps", f"{timestep} is outside 0..{last}", hint="100 suits most images")
-    largest = backbone.image_size // backbone.downscale
-    if not 1 <= pool_size <= largest:
-        raise InvalidInput("pool_size", f"{pool_size} is outside 1..{largest}", hint="1 and 2 suit most data")
+    check_reading(backbone, timesteps, pool_size)
     if noise_samples < 0:
         raise InvalidInput("noise_samples", f"{noise_samples}", hint="send 1 or more, or 0 for clean latents")
     if class_labels is None and backbone.num_class_labels:

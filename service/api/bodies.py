@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection
 from typing import Any
 
@@ -11,9 +12,16 @@ from service.http.openapi import REFERENCE
 from service.inputs.archives import MEDIA_TYPES
 from service.inputs.request_body import FILE_LISTS
 
-_FILE = {"type": "string", "contentMediaType": "application/octet-stream", "description": "An image file."}
+# `format: binary` is what generators of clients know a file by; `contentMediaType` is OpenAPI 3.1's own word for it.
+_FILE = {
+    "type": "string",
+    "format": "binary",
+    "contentMediaType": "application/octet-stream",
+    "description": "An image file.",
+}
 _ZIP = {
     "type": "string",
+    "format": "binary",
     "contentMediaType": "application/zip",
     "description": "A zip of image files, which are taken by name. It goes as a file part of a form as well.",
 }
@@ -55,7 +63,7 @@ def request_bodies(
                 **alone,
             },
         },
-        "parameters": [_parameter(name, one) for name, one in options.items() if raw and name not in FILE_LISTS],
+        "parameters": [query_parameter(name, one) for name, one in options.items() if raw and name not in FILE_LISTS],
         "x-schemas": {model.__name__: schema},
     }
 
@@ -79,11 +87,17 @@ def advertised(schema: dict[str, Any]) -> dict[str, Any]:
     return schema
 
 
-def _parameter(name: str, schema: dict[str, Any]) -> dict[str, Any]:
-    """An option as a query parameter, for requests whose body is the image (forms may use it too)."""
-    inner = {key: value for key, value in schema.items() if key not in ("description", "title")}
+def query_parameter(name: str, schema: dict[str, Any]) -> dict[str, Any]:
+    """An option as a query parameter, for requests whose body is the image (forms may use it too).
+
+    Its default stands in the description: generated clients send the defaults that a document declares, and with a
+    JSON body, which has the same option, a query is refused.
+    """
+    inner = {key: value for key, value in schema.items() if key not in ("description", "title", "default")}
     text = schema.get("description", "")
     if any("$ref" in kind for kind in inner.get("anyOf", ())):
-        inner = {"type": "string", **({"default": inner["default"]} if "default" in inner else {})}
+        inner = {"type": "string"}
         text += " In the query an object is written as JSON."
+    if "default" in schema:
+        text = f"{text} Default: `{json.dumps(schema['default'], ensure_ascii=False)}`.".lstrip()
     return {"name": name, "in": "query", "required": False, "schema": inner, "description": text}

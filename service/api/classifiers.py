@@ -46,10 +46,11 @@ from service.library.classifier_fitting import (
     fit_again,
     fit_new,
 )
+from service.library.classifier_import import check_import
 from service.library.classifiers import Examples, FeatureOptions, as_tensors, check_usable, from_file, read_about
-from service.library.store import MEDIA_TYPE, Stored, pack, unpack
+from service.library.store import MEDIA_TYPE, pack, unpack
 from service.library.vectors import vectors_of_files
-from service.run_task import run_procedure
+from service.run_task import Terms, run_procedure
 from service.settings.groups import LimitSettings
 from service.state import AppState
 from service.telemetry.usage import Usage
@@ -179,7 +180,9 @@ async def delete_classifier(state: State, classifier: str) -> None:
     summary="A classifier as one safetensors file",
     response_class=Response,
     responses={
-        200: {"content": {MEDIA_TYPE: {"schema": {"type": "string", "contentMediaType": MEDIA_TYPE}}}},
+        200: {
+            "content": {MEDIA_TYPE: {"schema": {"type": "string", "format": "binary", "contentMediaType": MEDIA_TYPE}}}
+        },
         **keyed(),
     },
 )
@@ -210,12 +213,12 @@ async def export_classifier(state: State, classifier: str, vectors: bool = True)
         "requestBody": {
             "required": True,
             "description": "The file as it was exported.",
-            "content": {MEDIA_TYPE: {"schema": {"type": "string", "contentMediaType": MEDIA_TYPE}}},
+            "content": {MEDIA_TYPE: {"schema": {"type": "string", "format": "binary", "contentMediaType": MEDIA_TYPE}}},
         },
         "x-schemas": {},
     },
 )
-async def import_classifier(request: Request, state: State) -> ClassifierAnswer:
+async def import_classifier(request: Request, state: State, usage: RequestUsage) -> ClassifierAnswer:
     """It gets an id of its own. Only a server with the same backbone takes it."""
     default, revisions = state.models.backbone, state.models.revisions()
     media_type = request.headers.get("content-type", MEDIA_TYPE).split(";")[0].strip().lower()
@@ -226,15 +229,23 @@ async def import_classifier(request: Request, state: State) -> ClassifierAnswer:
         )
     data = await request.body()
 
-    def keep() -> Stored:
-        about, tensors = unpack(data)
-        classifier = from_file(about, tensors)
-        if classifier.about.revision not in revisions:
-            check_usable(classifier.about, default)
-        # Written again from what was checked, so that nothing else of the file stays.
-        return state.library.classifiers.add(classifier.about.model_dump(mode="json"), as_tensors(classifier))
+    classifier = await asyncio.to_thread(lambda: from_file(*unpack(data)))
+    if classifier.about.revision not in revisions:
+        check_usable(classifier.about, default)
 
-    return classifier_answer(await asyncio.to_thread(keep), revisions)
+    async def check(engine: Engine) -> None:
+        await check_import(engine, classifier, state.settings.limits)
+
+    model = state.models.with_revision(classifier.about.revision)
+    async with state.models.use(FEATURES, model, seconds=state.settings.limits.deadline_seconds) as loaded:
+        checking = run_procedure(
+            state, loaded.model, LABEL, InputFiles(), lambda engine, _: check(engine), Terms(usage)
+        )
+        await while_connected(request, checking)
+    # Written again from what was checked, so that nothing else of the file stays.
+    about = classifier.about.model_dump(mode="json")
+    stored = await asyncio.to_thread(lambda: state.library.classifiers.add(about, as_tensors(classifier)))
+    return classifier_answer(stored, revisions)
 
 
 async def _model_of_job(state: AppState, jobs: Jobs, job_id: str) -> str | None:

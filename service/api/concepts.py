@@ -9,7 +9,7 @@ from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from starlette.responses import Response
 
 from backbones.engine import Engine
@@ -23,7 +23,14 @@ from service.http.openapi import keyed, not_ready, task_problems
 from service.inputs.files import ImageSource, InputFiles
 from service.inputs.request_body import ImageBytes
 from service.library.banks import Pair
-from service.library.concepts import ConceptAbout, change_concept, check_pairs, describe_concept, shots_of
+from service.library.concepts import (
+    ConceptAbout,
+    about_of,
+    change_concept,
+    check_pairs,
+    describe_concept,
+    shots_of,
+)
 from service.library.few_shot import TASK
 from service.library.store import Stored, Tensors
 from service.run_task import run_procedure
@@ -127,7 +134,7 @@ async def edit_concept(
         old, tensors = await asyncio.to_thread(store.read, concept)
         about, merged, more = await asyncio.to_thread(
             change_concept,
-            ConceptAbout.model_validate(old.about),
+            about_of(old),
             tensors,
             name=body.name,
             add=pairs,
@@ -147,7 +154,7 @@ async def list_concepts(state: State) -> ConceptsAnswer:
     _ = state.models.for_task(TASK)
     concepts = []
     for stored in await asyncio.to_thread(state.library.concepts.list):
-        with suppress(ValidationError):  # what a newer server left in the folder
+        with suppress(InvalidInput):  # what a newer server left in the folder
             concepts.append(concept_answer(stored))
     return ConceptsAnswer(concepts=concepts)
 
@@ -166,8 +173,8 @@ async def delete_concept(state: State, concept: str) -> Response:
 
 
 def concept_answer(stored: Stored, notes: Sequence[str] = ()) -> ConceptAnswer:
-    """The answer about a concept. Raises ValidationError for what a newer server wrote."""
-    about = ConceptAbout.model_validate(stored.about)
+    """The answer about a concept. Raises InvalidInput for what a newer server wrote."""
+    about = about_of(stored)
     return ConceptAnswer(**about.model_dump(), id=stored.id, bytes=stored.bytes, notes=list(notes))
 
 

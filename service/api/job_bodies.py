@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from backbones.errors import InvalidInput
+from service.api.bodies import query_parameter
 from service.errors import BodyTooLarge, MalformedBody, UnsupportedBody
 from service.http.openapi import REFERENCE
 from service.inputs.archives import MEDIA_TYPES
@@ -227,7 +228,7 @@ def _check_urls(settings: Settings) -> None:
 def job_request_bodies() -> dict[str, Any]:
     """`openapi_extra` of the route that begins jobs."""
     schema = JobRequest.model_json_schema(ref_template=REFERENCE)
-    file = {"type": "string", "contentMediaType": "application/octet-stream"}
+    file = {"type": "string", "format": "binary", "contentMediaType": "application/octet-stream"}
     texts = {
         "task": schema["properties"]["task"],
         "parameters": {"type": "string", "contentMediaType": "application/json", "description": "A JSON object."},
@@ -251,12 +252,9 @@ def job_request_bodies() -> dict[str, Any]:
                     "schema": {"$ref": REFERENCE.format(model=JobRequest.__name__)},
                     "example": schema["examples"][0],
                 },
-                MEDIA_TYPES[0]: {"schema": {"type": "string", "contentMediaType": MEDIA_TYPES[0]}},
+                MEDIA_TYPES[0]: {"schema": {"type": "string", "format": "binary", "contentMediaType": MEDIA_TYPES[0]}},
             },
         },
-        "parameters": [
-            {"name": name, "in": "query", "required": False, "schema": one, "description": one.get("description", "")}
-            for name, one in texts.items()
-        ],
+        "parameters": [query_parameter(name, one) for name, one in texts.items()],
         "x-schemas": {JobRequest.__name__: schema},
     }

@@ -25,11 +25,12 @@ from service.dependencies import ServerJobs, State
 from service.errors import ChangedMeanwhile
 from service.http.openapi import keyed, not_ready, task_problems
 from service.jobs.formats.export import FORMATS, check_format, exports_of, failures, media_type, text_pieces
+from service.jobs.leftovers import receiving_lock
 from service.jobs.parameters import complete_parameters
 from service.jobs.serving import Jobs
 from service.jobs.sources import StoredSource
 from service.jobs.store import UNFINISHED, Job, JobStore, new_id
-from service.jobs.uploads import forget
+from service.jobs.uploads import forget, uploads_folder
 from service.state import AppState
 from service.tasks import AnyTask
 
@@ -57,15 +58,16 @@ async def begin_job(request: Request, response: Response, state: State, jobs: Se
     _ = state.models.worker
     store = await jobs.store()
     job_id = new_id()
-    body, source = await read_job(request, state.settings, job_id)
-    try:
-        # What this server has no weights for, or no concept, is said now.
-        parameters = await complete_parameters(state, body.task, body.parameters)
-        about = source.model_dump()
-        job = await asyncio.to_thread(store.add, body.task, parameters, about, id=job_id)
-    except BaseException:
-        await asyncio.to_thread(forget, state.settings, source)
-        raise
+    with receiving_lock(uploads_folder(state.settings), job_id):
+        body, source = await read_job(request, state.settings, job_id)
+        try:
+            # What this server has no weights for, or no concept, is said now.
+            parameters = await complete_parameters(state, body.task, body.parameters)
+            about = source.model_dump()
+            job = await asyncio.to_thread(store.add, body.task, parameters, about, id=job_id)
+        except BaseException:
+            await asyncio.to_thread(forget, state.settings, source)
+            raise
     jobs.notify()
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     return job_details(job, (), state.tasks)
@@ -180,8 +182,9 @@ async def delete_job(state: State, jobs: ServerJobs, job: str) -> Response:
 
     def delete() -> None:
         source = StoredSource.model_validate(store.get(job).source)
-        store.delete(job)
+        # Whoever is killed between the two leaves a job, which can be deleted again, and no upload that nobody knows.
         forget(state.settings, source)
+        store.delete(job)
 
     await asyncio.to_thread(delete)
     return Response(status_code=204)

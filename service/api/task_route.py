@@ -161,7 +161,7 @@ def _response_model(task: AnyTask, answer_type: type[BaseModel]) -> Any:
 
 def _responses(task: AnyTask) -> dict[int | str, dict[str, Any]]:
     kinds = dict.fromkeys(form.media_type for form in task.forms.values() if form.media_type != JSON)
-    content = {kind: {"schema": {"type": "string", "contentMediaType": kind}} for kind in kinds}
+    content = {kind: {"schema": {"type": "string", "format": "binary", "contentMediaType": kind}} for kind in kinds}
     if task.to_progress is not None:
         content |= events_response(_EVENTS)[200]["content"]
     return {200: {"content": content}, **task_problems()} if content else task_problems()

@@ -10,11 +10,12 @@ from functools import partial
 from threading import Condition, Thread
 from typing import Any
 
+import structlog
 import torch
 from torch import Tensor
 
 from backbones.backbone import Backbone
-from backbones.errors import Cancelled, DeadlinePassed, NotANumber
+from backbones.errors import Cancelled, DeadlinePassed, NotANumber, OutOfMemory
 from backbones.rows import Captures
 from service.engine.batching import choose_batch
 from service.engine.caches import TensorCache
@@ -22,6 +23,12 @@ from service.engine.figures import EngineCounts, EngineFigures
 from service.engine.queue import Call, Entry, Kind, Request, RequestQueue
 from service.engine.session import Session
 
+log = structlog.get_logger("diffsight")
+
+# After so many failures of the worker itself, with no finished turn between them, it stops for good.
+MOST_FAILURES = 5
+# It starts again after this many seconds, and after as many more with each failure that follows.
+RESTART_SECONDS = 0.5
 # After this many batches in a row without a bulk item, bulk leads one.
 BULK_TURN = 8
 
@@ -66,11 +73,14 @@ class DeviceWorker:
         self._work_arrived = Condition()
         self._thread: Thread | None = None
         self._stopping = False
+        self._failures = 0
+        self._restarting = False
         self._batches_since_bulk = 0
 
     def start(self) -> None:
         """Start the worker's thread."""
         self._stopping = False
+        self._failures = 0
         self._thread = Thread(target=self._repeat_steps, name="device", daemon=True)
         self._thread.start()
 
@@ -82,9 +92,7 @@ class DeviceWorker:
         if self._thread is not None:
             self._thread.join()
             self._thread = None
-        with self._work_arrived:
-            for request in tuple(self._queue.requests.values()):
-                self._fail(request, Cancelled("the server is stopping", hint="ask again when it is back"))
+        self._fail_all(Cancelled("the server is stopping", hint="ask again when it is back"))
         self.host.shutdown(cancel_futures=True)
 
     def session(
@@ -118,8 +126,13 @@ class DeviceWorker:
 
     @property
     def alive(self) -> bool:
-        """Whether the worker's thread runs."""
-        return self._thread is not None and self._thread.is_alive()
+        """Whether the worker's thread runs. It ends after `MOST_FAILURES`."""
+        return self._thread is not None and self._thread.is_alive() and self._failures < MOST_FAILURES
+
+    @property
+    def restarting(self) -> bool:
+        """Whether the worker has failed and is about to start again. What waits is kept."""
+        return self._restarting
 
     def figures(self) -> EngineFigures:
         """A consistent reading of state and counts."""
@@ -143,6 +156,8 @@ class DeviceWorker:
         with self._work_arrived:
             if self._stopping:
                 raise Cancelled("the server is stopping", hint="ask again when it is back")
+            if self._failures >= MOST_FAILURES:
+                raise _stopped_for_good()
             try:
                 self._queue.submit(request, call, items_per_second=self._counts.items_per_second)
             except Exception:
@@ -167,7 +182,25 @@ class DeviceWorker:
                 self._work_arrived.wait_for(lambda: self._stopping or self._queue.waiting)
                 if self._stopping:
                     return
-            self.step()
+            try:
+                self.step()
+                self._failures = 0
+            except BaseException as error:  # what a batch held is answered, and what waits is kept
+                log.error("the device's worker failed", exc_info=error)
+                if not self._start_again():
+                    return
+
+    def _start_again(self) -> bool:
+        """Wait a little before the next turn. False after too many failures: then all that waits has been answered."""
+        with self._work_arrived:
+            self._failures += 1
+            self._restarting = True
+            self._work_arrived.wait_for(lambda: self._stopping, timeout=RESTART_SECONDS * self._failures)
+            self._restarting = False
+        if self._failures < MOST_FAILURES:
+            return True
+        self._fail_all(_stopped_for_good())
+        return False
 
     def _take_functions(self) -> Iterator[Entry]:
         """The functions to run in this turn, each taken out of the queue when its turn comes.
@@ -214,7 +247,21 @@ class DeviceWorker:
         self._counts.running = len(entries)
 
     def _run(self, batch: Sequence[Entry]) -> None:
-        """Run a batch, or one function, and answer the calls that it completes."""
+        """Run a batch, or one function, and answer the calls that it completes.
+
+        If the worker itself fails, its calls are answered with the error, which is then raised.
+        """
+        try:
+            self._run_and_settle(batch)
+        except BaseException as error:
+            # What ends a thread must not reach the event loop, which it would end.
+            told = error if isinstance(error, Exception) else RuntimeError(f"the device's worker failed: {error!r}")
+            with self._work_arrived:
+                for request, call, _ in batch:
+                    self._end_call(request, call, told)
+            raise
+
+    def _run_and_settle(self, batch: Sequence[Entry]) -> None:
         kind = batch[0].call.kind
         started = time.perf_counter()
         outcomes = self._run_halving(self._function_of(batch[0]), [entry.item for entry in batch], kind)
@@ -224,7 +271,10 @@ class DeviceWorker:
             for entry, outcome in zip(batch, outcomes, strict=True):
                 self._settle(entry, outcome)
         if self.on_batch is not None:
-            self.on_batch(kind, len(batch), seconds)
+            try:
+                self.on_batch(kind, len(batch), seconds)
+            except Exception as error:  # a reader of figures is no reason to stop
+                log.error("a batch could not be reported", exc_info=error)
 
     def _function_of(self, entry: Entry) -> Callable[[Sequence[Any]], list[Any]]:
         backbone = entry.request.backbone
@@ -266,7 +316,7 @@ class DeviceWorker:
                 torch.cuda.empty_cache()
                 self._limits[kind] = max(1, min(self._limits[kind], len(items) // 2))
             if len(items) == 1:
-                return [error]
+                return [_out_of_memory() if isinstance(error, torch.OutOfMemoryError) else error]
         half = len(items) // 2
         return self._run_halving(function, items[:half], kind) + self._run_halving(function, items[half:], kind)
 
@@ -277,14 +327,26 @@ class DeviceWorker:
         if not call.unanswered:
             return
         if isinstance(outcome, BaseException):
-            call.unanswered = 0
-            self._queue.drop(request, call)
-            call.answer(outcome)
+            self._end_call(request, call, outcome)
             return
         call.results[entry.position] = outcome
         call.unanswered -= 1
         if not call.unanswered:
             call.answer(call.results)
+
+    def _end_call(self, request: Request, call: Call, error: BaseException) -> None:
+        """Answer a call with an error, unless it is answered; drop its items that still wait."""
+        if not call.unanswered:
+            return
+        call.unanswered = 0
+        self._queue.drop(request, call)
+        call.answer(error)
+
+    def _fail_all(self, error: BaseException) -> None:
+        """Answer everything that waits with the error."""
+        with self._work_arrived:
+            for request in tuple(self._queue.requests.values()):
+                self._fail(request, error)
 
     def _fail_late(self) -> None:
         for request in self._queue.find_late(time.monotonic()):
@@ -296,6 +358,17 @@ class DeviceWorker:
             call.unanswered = 0
             self._counts.cancelled += self._queue.drop(request, call)
             call.answer(error)
+
+
+def _out_of_memory() -> OutOfMemory:
+    return OutOfMemory(
+        "the device's memory does not hold this request's work by itself",
+        hint="send a smaller image or less work, or ask again when the server is less busy",
+    )
+
+
+def _stopped_for_good() -> Cancelled:
+    return Cancelled("the device's worker has stopped", hint="who runs the server restarts it; its log says why")
 
 
 def _replace_not_finite(results: Sequence[Captures]) -> list[Captures | NotANumber]:

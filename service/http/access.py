@@ -1,13 +1,14 @@
-"""What is refused before a route sees it: callers without a key or who ask too much, and bodies that are too large."""
+"""What is refused before a route sees it: callers without a key or who ask too much, and bodies out of bounds."""
 
 from __future__ import annotations
 
 import ipaddress
 import time
 from base64 import b64decode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from urllib.parse import urlsplit
 
 from fastapi import FastAPI
 from starlette.datastructures import Headers
@@ -15,7 +16,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from backbones.errors import InvalidInput
-from service.errors import KeyNeeded, RateExceeded, TooManyAtOnce
+from service.errors import ForeignCaller, KeyNeeded, RateExceeded, TooManyAtOnce
 from service.http.body_limit import LimitBody
 from service.http.keys import Key, KeyStore
 from service.http.problems import problem_response
@@ -25,8 +26,11 @@ from service.settings.loader import Settings
 
 # What a supervisor asks, and the documentation, which is the same for everybody who can read this repository.
 OPEN_PATHS = frozenset({"/health/live", "/health/ready", "/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json"})
+# Below it lie the scripts and styles of the documentation's pages.
+DOCS_FILES = "/docs-files"
 METRICS_PATH = "/metrics"
 _HEADERS = ("Authorization", "X-API-Key", "Content-Type", "X-Request-ID", "traceparent")
+_OWN_SITES = ("same-origin", "none")
 _EXPOSED = ("X-Request-ID", "Server-Timing", "Retry-After")
 
 
@@ -34,7 +38,14 @@ def guard(app: FastAPI, settings: Settings) -> None:
     """Let the app refuse what the settings do not allow. What is added last sees a request first."""
     access = settings.access
     jobs = {"/v1/jobs": settings.jobs.max_upload_bytes}
-    app.add_middleware(LimitBody, max_bytes=settings.limits.max_upload_bytes, by_path=jobs)
+    limits = settings.limits
+    app.add_middleware(
+        LimitBody,
+        max_bytes=limits.max_upload_bytes,
+        by_path=jobs,
+        seconds=limits.deadline_seconds,
+        bytes_per_second=limits.min_bytes_per_second,
+    )
     app.add_middleware(ControlAccess, settings=access, store=KeyStore(access.keys_path()))
     if access.cors_origins:
         # Before the keys: a browser sends its preflight without one, and a page may read why it was refused.
@@ -80,6 +91,7 @@ class ControlAccess:
 
     A key is needed as soon as there is one, and by whoever comes from beyond loopback, unless the settings allow
     anonymous requests. The key's name is noted in the request's state under `key`.
+    While neither holds, 403 for what a page of another site makes a browser of this machine send.
     """
 
     def __init__(
@@ -103,11 +115,13 @@ class ControlAccess:
             key = self._key(scope)
             with self._admitted(key, scope):
                 await self.app(scope, receive, send)
-        except (KeyNeeded, RateExceeded, TooManyAtOnce) as error:
+        except (ForeignCaller, KeyNeeded, RateExceeded, TooManyAtOnce) as error:
             await problem_response(error, scope)(scope, receive, send)
 
     def _is_open(self, path: str) -> bool:
-        return path in OPEN_PATHS or (path == METRICS_PATH and self.settings.metrics_open)
+        if path in OPEN_PATHS or path.startswith(f"{DOCS_FILES}/"):
+            return True
+        return path == METRICS_PATH and self.settings.metrics_open
 
     def _key(self, scope: Scope) -> Key | None:
         """The caller's key; None for a caller who needs none. Raises KeyNeeded, which never tells what was wrong."""
@@ -121,6 +135,8 @@ class ControlAccess:
             raise _key_needed()
         if not self.settings.allow_anonymous and (in_use or _reached_from_beyond(scope)):
             raise _key_needed()
+        if not self.settings.allow_anonymous:
+            check_local(scope, self.settings.cors_origins)
         return None
 
     @contextmanager
@@ -134,6 +150,24 @@ class ControlAccess:
             caller = client_network((scope.get("client") or ("",))[0])
             with self.limiter.admitted(caller, own.client_rate_per_minute, own.client_concurrency):
                 yield
+
+
+def check_local(scope: Scope, origins: Sequence[str]) -> None:
+    """Raises ForeignCaller for a request that a program of this machine would not send, but a browser would for a page.
+
+    A name that leads to this machine reaches the server by any name (DNS rebinding), so `Host` must be one of loopback.
+    An `Origin` must be the server's own, or one of `origins`, in which `*` is all.
+    """
+    headers = Headers(scope=scope)
+    host = headers.get("host", "")
+    if _has_address(scope) and not is_loopback(_host_name(host)):
+        raise _foreign(f"the request is for the host {host[:200]!r}")
+    origin = headers.get("origin")
+    if origin is not None and scope["method"] != "OPTIONS":  # which changes nothing, and gets its 405
+        if origin not in origins and "*" not in origins and origin not in (f"http://{host}", f"https://{host}"):
+            raise _foreign(f"the request is sent by a page of {origin[:200]!r}")
+    elif scope["method"] not in ("GET", "HEAD", "OPTIONS") and headers.get("sec-fetch-site", "none") not in _OWN_SITES:
+        raise _foreign("the request is sent by a page of another site")
 
 
 def presented_key(headers: Headers) -> str | None:
@@ -165,12 +199,32 @@ def client_network(address: str) -> str:
 
 def _reached_from_beyond(scope: Scope) -> bool:
     """Whether the request came in on an address beyond loopback, however the server was started."""
-    host = (scope.get("server") or ("",))[0] or ""
+    return _has_address(scope) and not is_loopback(scope["server"][0])
+
+
+def _has_address(scope: Scope) -> bool:
+    """Whether the request came in on an IP address: not if it was sent in process, or through a socket file."""
     try:
-        ipaddress.ip_address(host)
+        ipaddress.ip_address((scope.get("server") or ("",))[0] or "")
     except ValueError:
-        return False  # called in process, or through a socket file
-    return not is_loopback(host)
+        return False
+    return True
+
+
+def _host_name(host: str) -> str:
+    """The name in a Host header, without its port; empty if the header is none."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _foreign(what: str) -> ForeignCaller:
+    return ForeignCaller(
+        f"{what}, and this server, which has no keys, answers programs of this machine only",
+        hint="ask http://127.0.0.1, or who runs this server makes a key with `diffsight keys create NAME` or lists the "
+        "page in DIFFSIGHT_ACCESS__CORS_ORIGINS",
+    )
 
 
 def _key_needed() -> KeyNeeded:

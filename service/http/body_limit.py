@@ -1,12 +1,13 @@
-"""Bodies that are too large are refused before a route sees them."""
+"""Bodies that are too large, come too slowly or are cut short never reach a route whole."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.errors import BodyTooLarge
+from service.errors import BodyTooLarge, BodyTooSlow, ClientGone
 from service.http.problems import problem_response
 
 
@@ -14,39 +15,70 @@ class LimitBody:
     """ASGI middleware that answers 413 to a body over `max_bytes`, by its Content-Length or as soon as it is read.
 
     by_path: other bounds, of routes that do not hold their bodies in memory.
+    seconds, bytes_per_second: a body has so many seconds, and one more for each so many bytes that have arrived; past
+    them the answer is 408. A client that hangs up before its body's end is told as such, and not as a fault.
 
-    What the client still sends afterwards is read and thrown away by the server, so that it sees the answer.
+    What the client still sends after a 413 is read and thrown away by the server, so that it sees the answer.
     """
 
-    def __init__(self, app: ASGIApp, *, max_bytes: int, by_path: Mapping[str, int] | None = None) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        max_bytes: int,
+        by_path: Mapping[str, int] | None = None,
+        seconds: float = 300.0,
+        bytes_per_second: int = 16_384,
+    ) -> None:
         self.app = app
         self.max_bytes = max_bytes
         self.by_path = by_path or {}
+        self.seconds = seconds
+        self.bytes_per_second = bytes_per_second
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         most = self.by_path.get(scope["path"], self.max_bytes)
-        announced = dict(scope["headers"]).get(b"content-length", b"")
+        headers = dict(scope["headers"])
+        announced = headers.get(b"content-length", b"")
         if announced.isdigit() and int(announced) > most:
             await problem_response(_too_large(f"{int(announced):,} bytes", most), scope)(scope, receive, send)
             return
+        started = asyncio.get_running_loop().time()
         read = 0
+        # Without a body, or past its end, the next message is the end of the connection, which may come at any time.
+        ended = b"transfer-encoding" not in headers and not (announced.isdigit() and int(announced))
 
-        async def counted() -> Message:
-            nonlocal read
-            message = await receive()
+        async def bounded() -> Message:
+            nonlocal read, ended
+            if ended:
+                return await receive()
+            try:
+                async with asyncio.timeout_at(started + self.seconds + read / self.bytes_per_second):
+                    message = await receive()
+            except TimeoutError as error:
+                raise _too_slow(read) from error
+            if message["type"] == "http.disconnect":
+                raise ClientGone("the client hung up before the end of its body")
             read += len(message.get("body", b""))
             if read > most:
                 raise _too_large("the body goes on", most)
+            ended = not message.get("more_body", False)
             return message
 
-        await self.app(scope, counted, send)
+        await self.app(scope, bounded, send)
 
 
 def _too_large(what: str, most: int) -> BodyTooLarge:
     return BodyTooLarge(
         f"{what}; one request takes {most:,} bytes",
         hint="scale the image down, send it as a file instead of base64, or send fewer images",
+    )
+
+
+def _too_slow(read: int) -> BodyTooSlow:
+    return BodyTooSlow(
+        f"{read:,} bytes of the body arrived in its time", hint="send it again over a faster connection, or send less"
     )

@@ -21,12 +21,15 @@ A server that has API keys wants one with every request but those for health and
 Errors are RFC 9457 `application/problem+json` with a `hint` of what to send instead."""
 _PROBLEMS: dict[int | str, str] = {
     401: "A valid API key is needed.",
+    403: "A server without keys answers no page of another site.",
+    408: "The body came too slowly.",
     413: "The body is too large.",
     415: "The body is in none of the three forms.",
     422: "A value can not be used; `field` and `hint` say which and what to send.",
     429: "Too much is waiting, or the key's own limit is reached: ask again after `Retry-After` seconds.",
     503: "The backbone is not loaded yet, or could not be.",
     504: "The deadline passed before the work was done.",
+    507: "The server's disk, or its database, could not take what was to be kept.",
     "default": "Any other problem.",
 }
 

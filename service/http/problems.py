@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import http
 import json
 import math
@@ -13,6 +14,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.routing import compile_path
 from starlette.types import Scope
@@ -24,18 +26,22 @@ from backbones.errors import (
     InvalidInput,
     ModelNotFound,
     NotANumber,
+    OutOfMemory,
     Overloaded,
 )
 from service.errors import (
     BodyTooLarge,
+    BodyTooSlow,
     ChangedMeanwhile,
     ClientGone,
+    ForeignCaller,
     KeyNeeded,
     MalformedBody,
     ModelInUse,
     NothingStored,
     NotReady,
     RateExceeded,
+    StorageFailed,
     TooManyAtOnce,
     UnsupportedBody,
 )
@@ -59,10 +65,16 @@ PROBLEMS: Mapping[type[Exception], Kind] = {
     KeyNeeded: Kind(
         401, "key-needed", "A valid API key is needed", "None came, or one that is not, or no longer, valid."
     ),
+    ForeignCaller: Kind(
+        403, "foreign-caller", "Not for pages of other sites", "A server without keys answers this machine only."
+    ),
     ModelNotFound: Kind(404, "model-not-found", "No such model", "A model was named that is not loaded here."),
     NothingStored: Kind(404, "nothing-stored", "Nothing with this id", "It was deleted, or was never made here."),
     ChangedMeanwhile: Kind(409, "changed-meanwhile", "Changed by somebody else", "Look at it again, then repeat."),
     ModelInUse: Kind(409, "model-in-use", "The model is in use", "Ask again when its requests have ended."),
+    BodyTooSlow: Kind(
+        408, "body-too-slow", "The body came too slowly", "It has `limits.deadline_seconds`, and more as bytes arrive."
+    ),
     BodyTooLarge: Kind(413, "body-too-large", "The body is too large", "More bytes than `limits.max_upload_bytes`."),
     UnsupportedBody: Kind(
         415,
@@ -88,11 +100,22 @@ PROBLEMS: Mapping[type[Exception], Kind] = {
     ),
     Exception: Kind(500, "internal-error", "Something went wrong here", "A fault of the server; its log has more."),
     NotReady: Kind(503, "not-ready", "The server is not ready", "The backbone is being loaded, or could not be."),
+    OutOfMemory: Kind(
+        503, "out-of-memory", "Not enough memory", "One piece of this request does not fit; others are answered."
+    ),
     Cancelled: Kind(503, "stopping", "The server is stopping", "The request was dropped while it waited."),
     DeadlinePassed: Kind(
         504, "deadline-passed", "The deadline passed", "The work was not done within `deadline_seconds`."
     ),
+    StorageFailed: Kind(
+        507,
+        "storage-failed",
+        "The server could not keep it",
+        "Its disk is full or not writable, or its database is away.",
+    ),
 }
+# What a system call says where a disk takes nothing, or nothing more.
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EACCES, errno.EPERM})
 # What starlette refuses by itself, with the hint for each.
 HTTP_PROBLEMS = {
     404: (Kind(404, "not-found", "No such route", "The path is none of the server's."), "/docs lists the routes"),
@@ -152,6 +175,7 @@ def kind_of(error: Exception) -> Kind:
 
 def problem_of(error: Exception) -> tuple[Problem, dict[str, str]]:
     """The problem that tells a caller of `error`, and the headers that go with it. Of a fault it tells nothing."""
+    error = known_error(error)
     if isinstance(error, HTTPException):
         return _http_problem(error), dict(error.headers or {})
     if isinstance(error, RequestValidationError):
@@ -170,7 +194,25 @@ def problem_of(error: Exception) -> tuple[Problem, dict[str, str]]:
         return problem, {"Retry-After": str(max(1, math.ceil(error.retry_after_seconds)))}
     if isinstance(error, KeyNeeded):
         return problem, {"WWW-Authenticate": 'Bearer realm="diffsight"'}
+    if isinstance(error, BodyTooSlow):
+        return problem, {"Connection": "close"}
     return problem, {"Retry-After": "5"} if kind.status == 503 else {}
+
+
+def known_error(error: Exception) -> Exception:
+    """The error of ours that a foreign one stands for: a client that hung up, or a full disk; else the error itself."""
+    if isinstance(error, ClientDisconnect):
+        return ClientGone("the client hung up")
+    if isinstance(error, OSError) and error.errno in _NO_ROOM:
+        return StorageFailed(
+            f"the server's disk can not take it: {error.strerror}", hint="tell who runs this server; then send it again"
+        )
+    if isinstance(error, MemoryError):
+        return OutOfMemory("the server's memory does not hold this request's work", hint="send smaller or fewer images")
+    # Starlette's words for an error of ours that came after the answer had begun.
+    if isinstance(error, RuntimeError) and isinstance(error.__cause__, DiffsightError):
+        return error.__cause__
+    return error
 
 
 def problem_response(error: Exception, scope: Scope) -> Response:
@@ -178,6 +220,7 @@ def problem_response(error: Exception, scope: Scope) -> Response:
     problem, headers = problem_of(error)
     state = scope.setdefault("state", {})
     state["problem"] = problem.type.removeprefix("/problems/")
+    state["problem_detail"], state["problem_field"] = problem.detail, problem.field
     told = {"request_id": state.get("request_id", ""), "instance": scope.get("path", "")}
     # A caller's text may hold half of a surrogate pair, which has no UTF-8; the escape in its place is JSON too.
     body = json.dumps(problem.model_copy(update=told).model_dump(), ensure_ascii=False).encode(

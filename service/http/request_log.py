@@ -11,13 +11,16 @@ from collections.abc import Mapping
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.http.problems import problem_response
+from backbones.errors import DiffsightError
+from service.http.problems import known_error, problem_response
 from service.telemetry.metrics import Metrics
 from service.telemetry.tracing import Tracing
 from service.telemetry.usage import Usage
 
 log = structlog.get_logger("diffsight")
 
+# Label Studio drops the body of a refusal.
+_SILENT_CLIENTS = "/label-studio/"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
@@ -63,10 +66,14 @@ class ObserveRequests:
         with structlog.contextvars.bound_contextvars(request_id=state["request_id"], **traced):
             try:
                 await self.app(scope, receive, send_with_headers)
-            except Exception as error:
-                log.exception("fault", path=scope["path"])
-                if trace is not None:
-                    trace.fault(error)
+            except Exception as raised:
+                error = known_error(raised)
+                if isinstance(error, DiffsightError):
+                    log.warning("answer not finished", path=scope["path"], reason=str(error), cause=str(raised))
+                else:
+                    log.exception("fault", path=scope["path"])
+                    if trace is not None:
+                        trace.fault(error)
                 if not status:
                     await problem_response(error, scope)(scope, receive, send_with_headers)
             finally:
@@ -93,7 +100,16 @@ class ObserveRequests:
             rows=usage.rows,
             problem=state.get("problem", ""),
             client=(scope.get("client") or ("",))[0],
+            **_told_nobody(scope),
         )
+
+
+def _told_nobody(scope: Scope) -> dict[str, str]:
+    """What was wrong, of a request whose client shows its user nothing of the answer, but sends him to this log."""
+    state = scope["state"]
+    if not state.get("problem") or not scope["path"].startswith(_SILENT_CLIENTS):
+        return {}
+    return {"detail": state["problem_detail"][:1000], "field": state["problem_field"][:200]}
 
 
 def request_id(scope: Scope) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +12,16 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import OperationalError
+
+from backbones.errors import InvalidInput
+from service.errors import StorageFailed
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 # Any number will do: it stands for "the tables of diffsight are being made".
 _MIGRATION_LOCK = 0x64696666
 _SECONDS_TO_WAIT_FOR_A_LOCK = 60
+_SECONDS_BETWEEN_COUNTS = 10.0
 
 
 def default_url(data_folder: Path) -> str:
@@ -41,6 +49,55 @@ def open_database(url: str) -> Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.get_execution_options().get("writing") else "BEGIN")
 
     return engine
+
+
+@contextmanager
+def storage_failures() -> Iterator[None]:
+    """Raise what keeps a database from working (a full disk, a lock, a server that is gone) as StorageFailed."""
+    try:
+        yield
+    except OperationalError as error:
+        raise StorageFailed(
+            f"the database of jobs does not take it: {str(error.orig).splitlines()[0]}",
+            hint="tell who runs this server; then try again",
+        ) from error
+
+
+class ResultRoom:
+    """The bytes that the results of all jobs may take. most_bytes: None sets no bound.
+
+    They are counted now and then, and what this process stores in between is added.
+    """
+
+    def __init__(self, most_bytes: int | None) -> None:
+        self.most_bytes = most_bytes
+        self._counted_at = -_SECONDS_BETWEEN_COUNTS
+        self._bytes = 0
+
+    def take(self, connection: Connection, more: int) -> None:
+        """Take room for so many bytes. Raises InvalidInput where there is none."""
+        if self.most_bytes is None or not more:
+            return
+        now = time.monotonic()
+        if now - self._counted_at >= _SECONDS_BETWEEN_COUNTS:
+            self._counted_at, self._bytes = now, stored_bytes(connection)
+        if self._bytes + more > self.most_bytes:
+            self._counted_at = -_SECONDS_BETWEEN_COUNTS
+            raise InvalidInput(
+                "max_result_bytes",
+                f"the results of all jobs would take {self._bytes + more:,} bytes; {self.most_bytes:,} may be kept",
+                hint="delete jobs whose results are fetched with DELETE /v1/jobs/{id}, then retry this one; or raise "
+                "the server's setting jobs.max_result_bytes",
+            )
+        self._bytes += more
+
+
+def stored_bytes(connection: Connection) -> int:
+    """What the results of all jobs take; of SQLite, what the whole file does, without its free pages."""
+    if connection.dialect.name == "sqlite":
+        pages = "SELECT (page_count - freelist_count) * page_size FROM pragma_page_count(), pragma_freelist_count(), "
+        return int(connection.execute(text(f"{pages} pragma_page_size()")).scalar_one())
+    return int(connection.execute(text("SELECT coalesce(sum(octet_length(result)), 0) FROM results")).scalar_one())
 
 
 def migrate(connection: Connection) -> None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from backbones.errors import Cancelled, DiffsightError, InvalidInput, Overloaded
 from heads.inputs import DecodedImage
-from service.errors import NotReady
+from service.errors import NotReady, StorageFailed
 from service.inputs.images import decode_image
 from service.inputs.urls import ImageUrl
 from service.jobs.item import item_key, run_item
@@ -77,8 +77,7 @@ class Runner:
                 pass  # not ready yet, or not any more
             except Exception:
                 log.exception("jobs can not be read")
-            if job is not None:
-                await self.run(job)
+            if job is not None and await self.run(job):
                 continue
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._news.wait(), self.settings.jobs.poll_seconds)
@@ -88,9 +87,12 @@ class Runner:
     def _lease(self) -> float:
         return self.settings.jobs.lease_seconds
 
-    async def run(self, job: Job) -> None:
-        """Run a claimed job to its end, or until it is paused, deleted or taken over. What goes wrong is stored."""
-        status, error = None, ""
+    async def run(self, job: Job) -> bool:
+        """Run a claimed job to its end, or until it is paused, deleted or taken over. What goes wrong is stored.
+
+        False where the disk or the database failed: the job is left as it is, and goes on when they work again.
+        """
+        status, error, stored = None, "", True
         try:
             await _Run(self, job).all()
             status = "done"
@@ -100,6 +102,9 @@ class Runner:
             status, error = "failed", str(_first(group))
         except* (Cancelled, NotReady):
             pass  # the server stops, or its device has died: whoever starts next goes on
+        except* StorageFailed as group:
+            log.error("a job waits for its disk or database", job=job.id, error=str(_first(group)))
+            stored = False
         except* DiffsightError as group:
             status, error = "failed", str(_first(group))
         except* Exception as group:
@@ -110,6 +115,7 @@ class Runner:
                 await asyncio.shield(
                     asyncio.to_thread(self.store.release, job.id, job.owner, status=status, error=error)
                 )
+        return stored
 
 
 class _Run:
@@ -245,7 +251,7 @@ class _Run:
         while True:
             try:
                 return await self._attempt(item)
-            except (Cancelled, NotReady, _JobFailed):
+            except (Cancelled, NotReady, StorageFailed, _JobFailed):
                 raise
             except Overloaded as error:
                 await asyncio.sleep(error.retry_after_seconds)

@@ -11,8 +11,10 @@ import structlog
 from backbones.errors import DiffsightError
 from service.errors import NotReady
 from service.jobs.database import default_url
+from service.jobs.leftovers import remove_upload_leftovers
 from service.jobs.runner import Runner
 from service.jobs.store import JobStore
+from service.jobs.uploads import uploads_folder
 from service.settings.loader import Settings
 from service.state import AppState
 
@@ -21,7 +23,8 @@ log = structlog.get_logger("diffsight")
 
 def open_store(settings: Settings) -> JobStore:
     """The store that the settings name. Blocks. Raises InvalidInput where it cannot be opened."""
-    return JobStore(settings.jobs.database or default_url(settings.data_path()))
+    url = settings.jobs.database or default_url(settings.data_path())
+    return JobStore(url, most_bytes=settings.jobs.max_result_bytes)
 
 
 class Jobs:
@@ -60,11 +63,26 @@ class Jobs:
         if self._runner is not None:
             self._runner.notify()
 
+    def _remove_leftovers(self, store: JobStore) -> None:
+        """Delete what earlier processes that were killed left in the data folder."""
+        settings = self.state.settings
+        # Of another database's jobs the uploads may lie here too: only the folder's own one knows all of them.
+        known = store.has_job if settings.jobs.database is None else lambda _: True
+        try:
+            removed = remove_upload_leftovers(uploads_folder(settings), known)
+            removed += self.state.library.remove_leftovers()
+        except (DiffsightError, OSError) as error:
+            log.warning("leftovers could not be deleted", error=str(error))
+        else:
+            if removed:
+                log.info("leftovers deleted", files=removed[:20], count=len(removed))
+
     async def _serve(self, opening: asyncio.Task[JobStore]) -> None:
         try:
             store = await asyncio.shield(opening)
         except (DiffsightError, OSError) as error:
             log.error("no jobs: their database could not be opened", error=str(error))
             return
+        await asyncio.to_thread(self._remove_leftovers, store)
         self._runner = Runner(store, self.state)
         await self._runner.serve()

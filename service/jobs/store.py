@@ -14,13 +14,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from typing import Any
 
-from sqlalchemy import Connection, delete, exists, func, insert, or_, select, update
+from sqlalchemy import Connection, delete, exists, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from backbones.errors import InvalidInput
 from service.errors import ChangedMeanwhile, NothingStored
-from service.jobs.database import migrate, open_database
+from service.jobs.database import ResultRoom, migrate, open_database, storage_failures
+from service.jobs.leases import Leases
 from service.jobs.tables import items, jobs, results
 
 UNFINISHED = ("queued", "running")
@@ -88,12 +89,18 @@ class Record:
 
 
 class JobStore:
-    """The jobs of one database, whose tables are brought up to date when it is opened."""
+    """The jobs of one database, whose tables are brought up to date when it is opened.
 
-    def __init__(self, url: str) -> None:
+    most_bytes: what its results may take; None sets no bound. leases: what this process knows of leases.
+    Every method raises StorageFailed where the database can not be reached, or its disk is full.
+    """
+
+    def __init__(self, url: str, *, most_bytes: int | None = None, leases: Leases | None = None) -> None:
+        self._leases = leases or Leases()
+        self._room = ResultRoom(most_bytes)
         try:
             self._engine = open_database(url)
-            with self._writing() as connection:
+            with self._engine.connect().execution_options(writing=True) as connection, connection.begin():
                 migrate(connection)
         except ImportError as error:
             raise InvalidInput(
@@ -132,13 +139,18 @@ class JobStore:
         query = select(jobs).order_by(jobs.c.created.desc(), jobs.c.id).limit(limit)
         if before is not None:
             query = query.where(jobs.c.created < before)
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             return [_job(row) for row in connection.execute(query)]
 
     def get(self, job_id: str) -> Job:
         """The job as it stands. Raises NothingStored where there is none."""
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             return _get(connection, job_id)
+
+    def has_job(self, job_id: str) -> bool:
+        """Whether there is a job with this id."""
+        with self._reading() as connection:
+            return connection.execute(select(jobs.c.id).where(jobs.c.id == job_id)).first() is not None
 
     def find_local(self, task: str, parameters: Mapping[str, Any], source: Mapping[str, Any]) -> Job | None:
         """The job that the same command began before."""
@@ -148,7 +160,7 @@ class JobStore:
             jobs.c.parameters == canonical(parameters),
             jobs.c.source == canonical(source),
         )
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             row = connection.execute(query.limit(1)).first()
         return None if row is None else _job(row)
 
@@ -175,10 +187,14 @@ class JobStore:
             connection.execute(update(jobs).where(jobs.c.id == job_id).values(updated=time.time(), **values))
             return _get(connection, job_id)
 
-    def begin_again(self, job_id: str) -> Job:
-        """Forget the list of items, so that it is made anew, and keep all results: what has a key is done at once."""
+    def begin_again(self, job_id: str, *, seconds: float = 10.0) -> Job:
+        """Forget the list of items, so that it is made anew, and keep all results: what has a key is done at once.
+
+        Raises ChangedMeanwhile while somebody runs it. seconds: of a lease, as for `claim`.
+        """
         with self._writing() as connection:
-            if (job := _get(connection, job_id)).leased_until > time.time():
+            job = _get(connection, job_id)
+            if not self._leases.has_ended(job.id, job.owner, job.leased_until, seconds):
                 raise _wrong_state(job, "begun again", "another process runs it; end that one, or wait for it")
             connection.execute(delete(items).where(items.c.job_id == job_id))
             nothing = {"total": 0, "done": 0, "failed": 0, "reused": 0, "listed": False, "revision": "", "error": ""}
@@ -201,25 +217,40 @@ class JobStore:
 
     def claim(self, owner: str, seconds: float, *, job_id: str | None = None) -> Job | None:
         """The oldest job that nobody runs, now leased to `owner`; or just the one with the id, if nobody runs that."""
-        now = time.time()
-        free = or_(jobs.c.owner == "", jobs.c.owner == owner, jobs.c.leased_until < now)
         which = ~jobs.c.local if job_id is None else jobs.c.id == job_id
-        query = select(jobs).where(jobs.c.status.in_(UNFINISHED), free, which).order_by(jobs.c.created).limit(1)
+        waiting = select(jobs.c.id, jobs.c.owner, jobs.c.leased_until).where(jobs.c.status.in_(UNFINISHED), which)
+        with self._reading() as connection:
+            rows = connection.execute(waiting.order_by(jobs.c.created)).all()
+        for row in rows:
+            ended = row.owner == owner or self._leases.has_ended(row.id, row.owner, row.leased_until, seconds)
+            if ended and (job := self._claim(row.id, row.owner, owner, seconds)) is not None:
+                return job
+        return None
+
+    def _claim(self, job_id: str, old_owner: str, owner: str, seconds: float) -> Job | None:
+        """The job, leased; None where another process was faster."""
+        now = time.time()
+        free = (jobs.c.id == job_id) & (jobs.c.owner == old_owner) & jobs.c.status.in_(UNFINISHED)
         with self._writing() as connection:
-            row = connection.execute(query.with_for_update(skip_locked=True)).first()
+            row = connection.execute(select(jobs).where(free).with_for_update(skip_locked=True)).first()
             if row is None:
                 return None
             leased = {"owner": owner, "leased_until": now + seconds, "status": "running", "updated": now}
             run = {"resumed": now, "resumed_finished": row.done + row.failed}
             connection.execute(update(jobs).where(jobs.c.id == row.id).values(**leased, **run))
-            return _get(connection, row.id)
+            job = _get(connection, row.id)
+        self._leases.hold(job_id, owner, seconds)
+        return job
 
     def renew(self, job_id: str, owner: str, seconds: float) -> bool:
         """Lease the job on. False where it was paused, deleted or taken over: then it is to be left alone."""
         held = (jobs.c.id == job_id) & (jobs.c.owner == owner) & (jobs.c.status == "running")
         with self._writing() as connection:
             lease = update(jobs).where(held).values(leased_until=time.time() + seconds)
-            return connection.execute(lease).rowcount == 1
+            renewed: bool = connection.execute(lease).rowcount == 1
+        if renewed:
+            self._leases.hold(job_id, owner, seconds)
+        return renewed
 
     def release(self, job_id: str, owner: str, *, status: str | None = None, error: str = "") -> None:
         """End the lease; with a status, and where the job is still running, the job."""
@@ -229,6 +260,7 @@ class JobStore:
                 ended = {"status": status, "error": error, "updated": time.time()}
                 connection.execute(update(jobs).where(mine, jobs.c.status == "running").values(**ended))
             connection.execute(update(jobs).where(mine).values(owner="", leased_until=0.0))
+        self._leases.let_go(job_id, owner)
 
     def clear_items(self, job_id: str) -> None:
         """Forget a list of items that was not finished."""
@@ -273,20 +305,24 @@ class JobStore:
             .order_by(items.c.position)
             .limit(limit)
         )
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             rows = connection.execute(query).all()
         return [Item(row.position, row.name, row.address, json.loads(row.given)) for row in rows]
 
     def has_result(self, key: str) -> bool:
         """Whether a result is stored under the key."""
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             return connection.execute(select(results.c.key).where(results.c.key == key)).first() is not None
 
     def finish(self, job_id: str, outcomes: Sequence[Outcome]) -> None:
-        """Store results and finish their items, all or none. Of an item that is finished already nothing changes."""
+        """Store results and finish their items, all or none. Of an item that is finished already nothing changes.
+
+        Raises InvalidInput where there is no room for the results.
+        """
         now = time.time()
         counts = {"done": 0, "failed": 0, "reused": 0}
         with self._writing() as connection:
+            self._room.take(connection, sum(len(one.result.encode()) for one in outcomes if one.result))
             if connection.execute(select(jobs.c.id).where(jobs.c.id == job_id).with_for_update()).first() is None:
                 return
             fresh = [{"key": one.key, "result": one.result, "created": now} for one in outcomes if one.result]
@@ -310,6 +346,7 @@ class JobStore:
         """The finished items in order, read a page at a time: the memory does not grow with the job.
 
         before: the position to stop at.
+        Raises NothingStored and ChangedMeanwhile between two pages if the job is deleted, or begun again, meanwhile.
         """
         after = -1
         while True:
@@ -322,8 +359,11 @@ class JobStore:
             )
             if before is not None:
                 query = query.where(items.c.position < before)
-            with self._engine.connect() as connection:
+            with self._reading() as connection:
                 rows = connection.execute(query).all()
+                # A list that ends because its job is gone would look whole.
+                if not _get(connection, job_id).listed and after >= 0:
+                    raise ChangedMeanwhile(f"the job {job_id} was begun again", hint="fetch its results at its end")
             for row in rows:
                 result = json.loads(row.result) if row.result else None
                 yield Record(row.position, row.name, json.loads(row.given), row.key, result, row.error)
@@ -334,13 +374,13 @@ class JobStore:
     def first_pending(self, job_id: str) -> int | None:
         """The position of the first item that is not finished; None where there is none."""
         pending = (items.c.job_id == job_id) & (items.c.status == "pending")
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             found: int | None = connection.execute(select(func.min(items.c.position)).where(pending)).scalar_one()
             return found
 
     def count_results(self) -> int:
         """How many results are stored, all jobs together."""
-        with self._engine.connect() as connection:
+        with self._reading() as connection:
             return int(connection.execute(select(func.count()).select_from(results)).scalar_one())
 
     def _move(self, job_id: str, from_: Sequence[str], to: str) -> Job:
@@ -359,7 +399,16 @@ class JobStore:
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
-        with self._engine.connect().execution_options(writing=True) as connection, connection.begin():
+        with (
+            storage_failures(),
+            self._engine.connect().execution_options(writing=True) as connection,
+            connection.begin(),
+        ):
+            yield connection
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        with storage_failures(), self._engine.connect() as connection:
             yield connection
 
 

@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save_file
 
 from backbones.backbone import Description
 from backbones.engine import Engine
-from backbones.files import replacing_path
+from backbones.files import remove_leftovers, replacing_path
 from backbones.rows import Bank
 from heads.diffews.bank import (
     VARIANT,
@@ -64,6 +64,10 @@ class BankFigures:
     host: int = 0
     disk: int = 0
     computed: int = 0
+
+
+_LONGEST_WRITE_SECONDS = 3600.0
+"""What lies half written for longer is of no process that still writes."""
 
 
 class BankCache:
@@ -149,6 +153,10 @@ class BankCache:
         except (OSError, SafetensorError, KeyError):
             return None
         return bank
+
+    def remove_leftovers(self) -> list[str]:
+        """Delete what processes that were killed left while they wrote; returns the names."""
+        return remove_leftovers(self.folder, older_than_seconds=_LONGEST_WRITE_SECONDS)
 
     def _write(self, key: str, bank: Bank) -> None:
         """Write a bank's file whole; the least recently used files go. A full disk costs no answer, only the file."""

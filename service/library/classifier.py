@@ -105,6 +105,11 @@ async def run_classifier(
     """What each image is; vectors that the cache holds cost nothing."""
     features = head.classifier.about.features
     vectors = await vectors_of_images(engine, head.vectors, inputs.images, features)
+    if vectors.vectors.shape[1] != head.classifier.dimension:
+        message = (
+            f"it takes vectors of {head.classifier.dimension} values, and its blocks give {vectors.vectors.shape[1]}"
+        )
+        raise InvalidInput("classifier", message, hint="import it again as it was exported, or fit it again here")
     return await engine.run_on_host(classify_vectors, head.classifier, vectors, inputs.images, options.top)
 
 

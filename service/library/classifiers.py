@@ -120,6 +120,11 @@ class Classifier:
     model: LogisticClassifier | HeadClassifier
     examples: Examples | None
 
+    @property
+    def dimension(self) -> int:
+        """Values of the vectors that it takes."""
+        return len(self.model.mean) if isinstance(self.model, LogisticClassifier) else self.model.plan.dimension
+
 
 def join_examples(old: Examples | None, new: Examples, *, without: Sequence[str] = ()) -> tuple[Examples, int]:
     """Old and new examples, each image once, and how many of the new ones were there already.

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, ValidationError
 
 from backbones.errors import InvalidInput
 from heads.diffews.few_shot import check_counts
 from heads.diffews.preprocess import check_mask
 from service.library.banks import Pair, Shot, shot_id
-from service.library.store import Store, Tensors
+from service.library.store import Store, Stored, Tensors
 
 
 class ShotAnswer(BaseModel):
@@ -123,24 +123,52 @@ def change_concept(
 
 
 def shots_of(about: ConceptAbout, tensors: Tensors) -> list[Shot]:
-    """The concept's supports, whose pictures (any shape) are only decoded where a bank has to be computed."""
+    """The concept's supports, whose pictures (any shape) are only decoded where a bank has to be computed.
+
+    Decoding raises InvalidInput for a picture that is damaged, missing, or not of its mask's size.
+    """
 
     def pair(key: str) -> Pair:
-        image = np.array(_opened(tensors[f"image.{key}"]).convert("RGB"), dtype=np.uint8)
-        mask = np.array(_opened(tensors[f"mask.{key}"]).convert("L"), dtype=np.uint8)
+        try:
+            image = np.array(_opened(tensors[f"image.{key}"]).convert("RGB"), dtype=np.uint8)
+            mask = np.array(_opened(tensors[f"mask.{key}"]).convert("L"), dtype=np.uint8)
+        except Exception as error:  # decoders meet damaged bytes with many kinds of exception
+            raise _damaged(about.name, key) from error
+        if mask.shape != image.shape[:2]:
+            raise _damaged(about.name, key)
         return image, (mask > 127).astype(np.uint8)
 
     return [Shot(shot.id, lambda key=shot.id: pair(key)) for shot in about.shots]  # type: ignore[misc]
 
 
+def about_of(stored: Stored) -> ConceptAbout:
+    """What is said of a kept concept. Raises InvalidInput for a file of another version, or of something else."""
+    try:
+        return ConceptAbout.model_validate(stored.about)
+    except ValidationError as error:
+        raise InvalidInput(
+            "concept",
+            f"the file of the concept {stored.id} is none of this version's",
+            hint="delete it, and make it again",
+        ) from error
+
+
 def read_concept(store: Store, concept: str) -> tuple[ConceptAbout, list[Shot]]:
     """A concept as it is now; a later change or deletion does not touch what was read.
 
-    Raises NothingStored where there is none.
+    Raises NothingStored where there is none, and InvalidInput where its file is damaged.
     """
     stored, tensors = store.read(concept)
-    about = ConceptAbout.model_validate(stored.about)
+    about = about_of(stored)
     return about, shots_of(about, tensors)
+
+
+def _damaged(name: str, key: str) -> InvalidInput:
+    return InvalidInput(
+        "concepts",
+        f"the shot {key} of the concept {name!r} is damaged",
+        hint="leave it out with remove_shots, or make the concept again",
+    )
 
 
 def _png(image: Image.Image) -> NDArray[np.uint8]:

@@ -25,3 +25,7 @@ class Library:
             host_bytes=few_shot.host_cache_bytes,
             disk_bytes=few_shot.disk_cache_bytes,
         )
+
+    def remove_leftovers(self) -> list[str]:
+        """Delete what processes that were killed left while they wrote; returns the names. Touches the disk."""
+        return [name for one in (self.concepts, self.classifiers, self.banks) for name in one.remove_leftovers()]

@@ -8,13 +8,12 @@ The file is also the form in which things travel between servers: what comes fro
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
 import secrets
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +24,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load, save
 
 from backbones.errors import DiffsightError, InvalidInput
-from backbones.files import write_file
+from backbones.files import locked_folder, remove_leftovers, write_file
 from service.errors import ChangedMeanwhile, NothingStored
 
 MEDIA_TYPE = "application/octet-stream"
@@ -71,22 +70,28 @@ class Store:
         """
         found = []
         for file in sorted(self.folder.glob(f"*{_SUFFIX}")):
-            with suppress(DiffsightError):
+            with suppress(DiffsightError, OSError):
                 found.append(self.look(file.name.removesuffix(_SUFFIX)))
         return found
 
     def look(self, thing: str) -> Stored:
-        """What is said of the thing with this id. Raises NothingStored where there is none."""
+        """What is said of the thing with this id. Raises NothingStored, and InvalidInput for a damaged file."""
         with self._opened(thing) as (file, stamp):
             length = int.from_bytes(file.read(8), "little")
             header = file.read(min(length, _LONGEST_HEADER))
-        about = _about(header)
+        try:
+            about = _about(header)
+        except InvalidInput as error:
+            raise self._unreadable(thing) from error
         return Stored(thing, about, frozenset(json.loads(header)) - {"__metadata__"}, stamp)
 
     def read(self, thing: str) -> tuple[Stored, dict[str, NDArray[Any]]]:
-        """The thing with this id and its tensors. Raises NothingStored where there is none."""
+        """The thing with this id and its tensors. Raises NothingStored, and InvalidInput for a damaged file."""
         data, stamp = self.file(thing)
-        about, tensors = unpack(data)
+        try:
+            about, tensors = unpack(data)
+        except InvalidInput as error:
+            raise self._unreadable(thing) from error
         return Stored(thing, about, frozenset(tensors), stamp), tensors
 
     def file(self, thing: str) -> tuple[bytes, Stamp]:
@@ -114,12 +119,19 @@ class Store:
         except FileNotFoundError as error:
             raise self._nothing(thing) from error
 
+    def remove_leftovers(self) -> Sequence[str]:
+        """Delete what processes that were killed left while they wrote; returns the names."""
+        if not self.folder.is_dir():
+            return []
+        with locked_folder(self.folder):  # so that nobody writes meanwhile
+            return remove_leftovers(self.folder, older_than_seconds=0)
+
     def _write(self, thing: str, about: Mapping[str, Any], tensors: Tensors, expected: Stamp | None) -> Stored:
         data = pack(about, tensors)
         path = self._path(thing)
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with self._locked():
+            with locked_folder(self.folder):
                 if expected is not None:
                     with self._opened(thing) as (_, stamp):
                         if stamp != expected:
@@ -147,22 +159,12 @@ class Store:
             )
 
     @contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Only one thread of one process at a time writes."""
-        lock = os.open(self.folder / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(lock)
-
-    @contextmanager
     def _opened(self, thing: str) -> Iterator[tuple[Any, Stamp]]:
         try:
             with self._path(thing).open("rb") as file:
                 stat = os.fstat(file.fileno())
                 yield file, (stat.st_ino, stat.st_mtime_ns, stat.st_size)
-        except FileNotFoundError as error:
+        except (FileNotFoundError, IsADirectoryError) as error:
             raise self._nothing(thing) from error
 
     def _path(self, thing: str) -> Path:
@@ -170,6 +172,11 @@ class Store:
         if not re.fullmatch(r"[0-9a-f]{16}", thing):
             raise self._nothing(thing)
         return self.folder / f"{thing}{_SUFFIX}"
+
+    def _unreadable(self, thing: str) -> InvalidInput:
+        return InvalidInput(
+            self.kind, f"the file of the {self.kind} {thing} is damaged", hint="delete it, and make it again"
+        )
 
     def _nothing(self, thing: str) -> NothingStored:
         return NothingStored(f"there is no {self.kind} {thing[:100]!r}", hint=f"GET /v1/{self.kind}s lists those here")

@@ -69,6 +69,8 @@ class ModelStore:
             raise NotReady(message, hint="ask again when /health/ready answers 200")
         if not self._worker.alive:
             raise NotReady("the device's worker has stopped", hint="restart the server; its log says why")
+        if self._worker.restarting:
+            raise NotReady("the device's worker failed and starts again", hint="ask again in a few seconds")
         return self._worker
 
     @property
@@ -134,7 +136,8 @@ class ModelStore:
 
     def check_live(self) -> None:
         """Raises NotReady where only a restart can help: a failed start, or a dead device thread."""
-        if self.failure is not None or self._ready:
+        restarting = self._worker is not None and self._worker.alive and self._worker.restarting
+        if (self.failure is not None or self._ready) and not restarting:
             _ = self.worker
 
     def backbone_of(self, slot: Slot) -> Slot:

@@ -177,7 +177,7 @@ async def _predict(
 
     async def predict(engines: Mapping[Backbone, Engine], task: StudioTask) -> StudioPrediction:
         try:
-            file = await image_file(task.data.get(fillings[0].control.image), state)
+            file = await image_file(task.data.get(fillings[0].control.image), state, task_id=task.id)
             image = await asyncio.to_thread(decode_image, file, state.settings.limits, field="tasks")
             results = [
                 await _fill_image(engines[filling.work.loaded.model], filling, image, drawn) for filling in fillings

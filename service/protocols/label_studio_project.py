@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import re
+from base64 import urlsafe_b64encode
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote, unquote, urljoin, urlsplit
 from xml.etree import ElementTree
 
 import httpx2
@@ -18,11 +20,19 @@ from service.inputs.request_body import decode_base64
 from service.inputs.urls import ImageUrl
 from service.jobs.parameters import read_options, require_task
 from service.library import few_shot
+from service.library.concepts import about_of
 from service.run_task import Work, prepare
 from service.settings.groups import LabelStudioSettings
 from service.state import AppState
 
 _HINT = "a project needs an <Image> with <KeyPointLabels> for poses, or <BrushLabels> for masks, that name it"
+
+
+# What Label Studio calls images: what was uploaded, what lies on its own disk, and what it opens in a storage.
+_IMAGE_PATHS = r"/(data|storage-data|(tasks|projects)/[0-9]+/(resolve|presign))/"
+# Storages that it opens for its users.
+_STORAGES = r"(?i)(s3|gs|azure-blob|azure-spi|azure_spi|dbfs)://"
+_MOST_REDIRECTS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,12 +139,19 @@ async def _fill(
 
 def _concepts_named(names: list[str], state: AppState) -> dict[str, str]:
     """The newest concept of each name."""
-    by_name = {str(stored.about.get("name")): stored.id for stored in state.library.concepts.list()}
+    by_name = {}
+    for stored in state.library.concepts.list():
+        with suppress(InvalidInput):  # of another version: a concept that nobody can look for
+            by_name[about_of(stored).name] = stored.id
     return {name: by_name[name] for name in names if name in by_name}
 
 
-async def image_file(address: object, state: AppState) -> bytes:
-    """The image that a task names: data in base64, a path of Label Studio's, or an address. Raises InvalidInput."""
+async def image_file(address: object, state: AppState, *, task_id: object = None) -> bytes:
+    """The image that a task names: data in base64, a path of Label Studio's, its storage's, or an address.
+
+    task_id: the task's own, by which Label Studio finds what lies in a storage that is connected to its project.
+    Raises InvalidInput.
+    """
     settings, most = state.settings.label_studio, state.settings.limits.max_upload_bytes
     if not isinstance(address, str) or not address:
         raise InvalidInput("tasks", "a task has no image", hint="its data needs the key that <Image value=...> names")
@@ -148,39 +165,88 @@ async def image_file(address: object, state: AppState) -> bytes:
     base = (settings.url or "").rstrip("/")
     if base and address.startswith(f"{base}/"):
         address = address.removeprefix(base)
-    if address.startswith("/"):
-        return await _of_label_studio(address, settings, most)
+    if re.match(_STORAGES, address):
+        address = _resolving(address, task_id)
+    if not address.startswith("/"):
+        return await _of_another_host(address, state)
+    image = await _of_label_studio(address, settings, most)
+    return image if isinstance(image, bytes) else await _of_another_host(image.text, state)
+
+
+async def _of_another_host(address: str, state: AppState) -> bytes:
+    """An image at an address, by the rules for addresses. Raises InvalidInput."""
+    most = state.settings.limits.max_upload_bytes
     if not state.settings.urls.enabled:
         raise InvalidInput(
             "tasks",
             "the image's address is neither below Label Studio's nor allowed",
-            hint="set DIFFSIGHT_URLS__ENABLED",
+            hint="set DIFFSIGHT_URLS__ENABLED for images at https addresses",
         )
     return await state.fetcher.fetch(ImageUrl(address), field="tasks", most_bytes=most)
 
 
-async def _of_label_studio(path: str, settings: LabelStudioSettings, most: int) -> bytes:
-    if settings.url is None or not re.fullmatch(r"/[^\x00-\x20\x7f\\]*", path):
+def _resolving(address: str, task_id: object) -> str:
+    """Label Studio's own path for what lies in a storage of a task's project. Raises InvalidInput without an id."""
+    if not re.fullmatch(r"[0-9]{1,18}", str(task_id)):
+        raise InvalidInput(
+            "tasks",
+            "the image lies in a cloud storage, which Label Studio opens by the task's id, and the task has none",
+            hint="let Label Studio send the task, or name the image by https",
+        )
+    encoded = urlsafe_b64encode(address.encode("utf-8", "surrogatepass")).decode()
+    return f"/tasks/{task_id}/resolve/?fileuri={encoded}"
+
+
+def check_path(path: str) -> str:
+    """The path as it is asked for, percent-encoded. Raises InvalidInput unless it is one of Label Studio's images.
+
+    Its token opens more than images, and the path is a caller's: nothing else is asked for with it.
+    """
+    plain = unquote(path)
+    if not re.match(_IMAGE_PATHS, plain) or ".." in re.split(r"[/\\]", plain) or not plain.isprintable():
+        raise InvalidInput(
+            "tasks",
+            f"{path[:200]!r} is no path of an image in Label Studio",
+            hint="images lie below /data/ there, or in a storage that is connected to the project",
+        )
+    return quote(path, safe="/?&=%:@!$'()*+,;~")
+
+
+async def _of_label_studio(path: str, settings: LabelStudioSettings, most: int) -> bytes | ImageUrl:
+    """An image that lies in Label Studio; where it sends on to another host, that address. Raises InvalidInput."""
+    if settings.url is None:
         raise InvalidInput(
             "tasks",
             "the image lies in Label Studio, and this server does not know where that is",
             hint="set DIFFSIGHT_LABEL_STUDIO__URL and DIFFSIGHT_LABEL_STUDIO__API_KEY",
         )
     base = settings.url.rstrip("/")
+    url = base + check_path(path.removeprefix(urlsplit(base).path))
     try:
         async with httpx2.AsyncClient(timeout=settings.timeout_seconds, trust_env=False) as client:
             headers = await _authorisation(client, base, settings)
-            async with client.stream("GET", base + path, headers=headers) as response:
-                if response.status_code != 200:
-                    raise _not_read(f"it answered {response.status_code}")
-                body = bytearray()
-                async for chunk in response.aiter_bytes():
-                    body += chunk
-                    if len(body) > most:
-                        raise _not_read(f"the image has more than {most:,} bytes")
-                return bytes(body)
+            for _ in range(_MOST_REDIRECTS):
+                async with client.stream("GET", url, headers=headers) as response:
+                    if not response.has_redirect_location:
+                        return await _body(response, most)
+                    url = urljoin(url, response.headers["location"])
+                if not url.startswith(f"{base}/"):
+                    return ImageUrl(url)  # without the token, and by the rules for any address
+                url = base + check_path(url.removeprefix(base))
     except (httpx2.HTTPError, httpx2.InvalidURL, ValueError, KeyError) as error:
         raise _not_read(type(error).__name__) from error
+    raise _not_read(f"it sent on more than {_MOST_REDIRECTS} times")
+
+
+async def _body(response: httpx2.Response, most: int) -> bytes:
+    if response.status_code != 200:
+        raise _not_read(f"it answered {response.status_code}")
+    body = bytearray()
+    async for chunk in response.aiter_bytes():
+        body += chunk
+        if len(body) > most:
+            raise _not_read(f"the image has more than {most:,} bytes")
+    return bytes(body)
 
 
 async def _authorisation(client: httpx2.AsyncClient, base: str, settings: LabelStudioSettings) -> dict[str, str]:

@@ -95,6 +95,20 @@ class LimitSettings(Group):
         description="Seconds after which a request is answered 504 and its waiting work dropped. "
         "A request may ask for less, never for more.",
     )
+    min_bytes_per_second: int = Field(
+        default=16 * 1024,
+        ge=1,
+        le=1024 * MIB,
+        description="Bytes a second that a body must bring once `deadline_seconds` have passed: each so many bytes "
+        "give it one second more. A slower body is answered 408.",
+    )
+    head_seconds: float = Field(
+        default=30.0,
+        gt=0,
+        le=3600,
+        description="Seconds for the head of a request, from its connection or its first byte on. Past them "
+        "`diffsight serve` closes the connection.",
+    )
     max_archive_entries: int = Field(
         default=20_000,
         ge=1,
@@ -128,7 +142,8 @@ class AccessSettings(Group):
     allow_anonymous: bool = Field(
         default=False,
         description="Answer requests without a key, to whoever can reach the server, even where there are keys. "
-        "Without it a server that has no keys answers this machine only, and does not start on any other address.",
+        "Without it a server that has no keys answers programs of this machine only, refuses pages of other sites, and "
+        "does not start on any other address.",
     )
     metrics_open: bool = Field(
         default=False, description="Answer /metrics without a key. Health and the API's documentation always do."
@@ -339,6 +354,12 @@ class JobSettings(Group):
         le=65_536 * MIB,
         description="Bytes of one request that brings images for a job. It is kept in `data_folder`, and counts "
         "towards `data_bytes`, until the job is deleted.",
+    )
+    max_result_bytes: int = Field(
+        default=64 * 1024 * MIB,
+        ge=1024,
+        description="Bytes of the results of all jobs in the database. Past them a job fails; it goes on with what is "
+        "missing when others are deleted and it is retried.",
     )
     images_at_once: int = Field(
         default=32, ge=1, le=1024, description="Images of one job under way together. Their rows share batches."

@@ -9,8 +9,9 @@ import sys
 import threading
 import warnings
 from collections.abc import MutableMapping
+from contextlib import suppress
 from importlib import import_module
-from typing import Any
+from typing import Any, TextIO
 
 import structlog
 
@@ -39,6 +40,27 @@ def without_secrets(_: object, __: str, event: MutableMapping[str, Any]) -> Muta
     return event
 
 
+class UnfailingStream:
+    """A text stream whose lines are lost where they can not be written: on a full disk, or to a reader that is gone.
+
+    Work never ends because nobody could be told of it.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write, or lose, a text."""
+        with suppress(OSError, ValueError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush, if that can be done."""
+        with suppress(OSError, ValueError):
+            self._stream.flush()
+
+
 def configure_logging(level: str) -> None:
     """One JSON line an event on standard error, from this program and from the libraries it uses."""
     _log_what_native_code_prints()
@@ -52,8 +74,10 @@ def configure_logging(level: str) -> None:
     structlog.configure(
         processors=[*shared, structlog.processors.JSONRenderer()],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(UnfailingStream(sys.stderr)),  # type: ignore[arg-type]
     )
+    # As in structlog's: a library's line that can not be written costs that line, and prints no traceback.
+    logging.raiseExceptions = False
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(

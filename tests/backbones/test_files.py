@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from backbones.files import (
+    locked_folder,
     name_beside,
     remove_folder,
     remove_leftovers,
@@ -168,3 +169,18 @@ def test_long_names_have_room_beside(tmp_path: Path) -> None:
     path = tmp_path / ("ü" * 120)
     write_file(path, b"new")
     assert contents(tmp_path) == {path.name: b"new"}
+
+
+def test_one_at_a_time_is_in_a_locked_folder(tmp_path: Path) -> None:
+    order: list[str] = []
+
+    def enter() -> None:
+        with locked_folder(tmp_path):
+            order.append("second")
+
+    with locked_folder(tmp_path):
+        waiting = threading.Thread(target=enter)
+        waiting.start()
+        order.append("first")
+    waiting.join()
+    assert order == ["first", "second"]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from service.settings.groups import LimitSettings
+from service.settings.groups import JobSettings, LimitSettings
 from service.settings.loader import Settings, variables
 from tests.docker.stack import DOCKER, STACKS, example_variables, interpolated, read, stack, with_defaults
 
@@ -160,7 +160,11 @@ def test_a_profile_that_nobody_asked_for_needs_no_variable() -> None:
 def test_the_proxy_and_the_service_refuse_the_same_body() -> None:
     default = LimitSettings().max_upload_bytes
     assert TAKEN["DIFFSIGHT_LIMITS__MAX_UPLOAD_BYTES"] == str(default)
-    assert f"max_size {{$MAX_UPLOAD_BYTES:{default}}}" in (DOCKER / "caddy/Caddyfile").read_text()
+    proxy = (DOCKER / "caddy/Caddyfile").read_text()
+    assert f"max_size {{$MAX_UPLOAD_BYTES:{default}}}" in proxy
+    of_jobs = JobSettings().max_upload_bytes
+    assert TAKEN["DIFFSIGHT_JOBS__MAX_UPLOAD_BYTES"] == str(of_jobs)
+    assert f"max_size {{$MAX_JOB_BYTES:{of_jobs}}}" in proxy
 
 
 def test_docker_waits_longer_than_the_server_finishes() -> None:

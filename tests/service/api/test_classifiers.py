@@ -341,6 +341,9 @@ def damaged(data: bytes) -> dict[str, tuple[bytes, str]]:
     def changed(name: str, value: Any) -> bytes:
         return pack(about, {**tensors, name: value})
 
+    def read(**values: Any) -> bytes:
+        return pack({**about, "features": {**about["features"], **values}}, tensors)
+
     weights, labels = tensors["weights"], tensors["examples.labels"]
     return {
         "no file": (b"x", "no safetensors"),
@@ -355,6 +358,14 @@ def damaged(data: bytes) -> dict[str, tuple[bytes, str]]:
         "one class": (pack({**about, "classes": ["a"]}, tensors), "classes"),
         "temperature": (pack({**about, "temperature": 0}, tensors), "temperature"),
         "words": (pack({**about, "more": 1}, tensors), "more"),
+        "pool size": (read(pool_size=2), "vectors of"),
+        "pool size of no map": (read(pool_size=64), "outside 1.."),
+        "unknown block": (read(blocks=["up_blocks.9.resnets.0"]), "no block"),
+        "a block by its number": (read(blocks=["3"]), "order"),
+        "blocks out of order": (read(blocks=about["features"]["blocks"][::-1]), "order"),
+        "timestep after the schedule": (read(timesteps=[10**9]), "outside 0.."),
+        "timestep before the schedule": (read(timesteps=[-5]), "outside 0.."),
+        "more timesteps": (read(timesteps=[100, 200]), "vectors of"),
         "other weights": (pack({**about, "revision": "0" * 8}, tensors), "fitted on"),
     }
 
@@ -431,3 +442,23 @@ def test_five_thousand_images(server: Server) -> None:
     assert response.status_code == 201, response.text
     assert sum(one["images"] for one in response.json()["classes"]) + response.json()["duplicates"] == 5000
     assert response.json()["accuracy"] > 0.7
+
+
+def test_a_file_that_needs_more_rows_an_image_than_a_request_may_take_is_refused(
+    server: Server, start_server: StartServer, check_problem: Any
+) -> None:
+    made = fitted(server, digits(4, 2))
+    about, tensors = unpack(server.client.get(f"{ROUTE}/{made['id']}/export").content)
+    hungry = pack({**about, "features": {**about["features"], "noise_samples": 64}}, tensors)
+    small = start_server(limits={"max_rows_per_request": 50})
+    problem = check_problem(small.client.post(f"{ROUTE}/import", content=hungry, headers=PARTS), 422, "invalid-input")
+    assert "64" in problem["detail"]
+
+
+def test_a_kept_file_that_goes_with_no_vectors_is_no_fault(server: Server, check_problem: Any, png: bytes) -> None:
+    made = fitted(server, digits(4, 2))
+    about, tensors = unpack(server.client.get(f"{ROUTE}/{made['id']}/export").content)
+    kept = server.state.library.classifiers.add({**about, "features": {**about["features"], "pool_size": 2}}, tensors)
+    answer = server.client.post(f"/v1/classify/{kept.id}", files={"image": png})
+    assert "vectors of" in check_problem(answer, 422, "invalid-input")["detail"]
+    server.state.library.classifiers.delete(kept.id)

@@ -6,6 +6,7 @@ import base64
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -59,3 +60,49 @@ def test_a_deleted_concept_is_gone(server: Server, concept: dict[str, Any], chec
     assert server.client.delete(address).status_code == 204
     for response in (server.client.get(address), server.client.delete(address)):
         check_problem(response, 404, "nothing-stored")
+
+
+@pytest.fixture
+def spoiled(server: Server, concept: dict[str, Any]) -> Iterator[dict[str, str]]:
+    """Ids of concepts whose files are damaged, by what is wrong with them."""
+    store = server.state.library.concepts
+    stored, tensors = store.read(concept["id"])
+    old, key = concept["shots"][0]["id"], "feedfacefeedface"  # whose bank is kept nowhere
+    about = {**stored.about, "shots": [{**concept["shots"][0], "id": key}]}
+    tensors = {name.replace(old, key): tensor for name, tensor in tensors.items()}
+    cut = {name: tensor[: len(tensor) // 2] for name, tensor in tensors.items()}
+    other = store.folder / "0123456789abcdef.safetensors"
+    folder = store.folder / "0123456789abcde0.safetensors"
+    other.write_bytes(b"no safetensors")
+    folder.mkdir()
+    made = {
+        "another version": store.add({"title": "cup"}, tensors).id,
+        "picture cut short": store.add(about, cut).id,
+        "no picture": store.add(about, {f"mask.{key}": tensors[f"mask.{key}"]}).id,
+        "mask of another size": store.add(about, {**tensors, f"mask.{key}": small_mask()}).id,
+        "no file of ours": other.name.partition(".")[0],
+    }
+    yield made
+    folder.rmdir()
+    for one in made.values():
+        store.delete(one)
+
+
+def small_mask() -> Any:
+    return np.frombuffer(encoded(Image.new("L", (3, 3), 255), "PNG"), np.uint8)
+
+
+def test_damaged_files_are_problems_of_those_who_name_them_alone(
+    server: Server, concept: dict[str, Any], spoiled: dict[str, str], check_problem: Any, png: bytes
+) -> None:
+    listed = server.client.get(ROUTE)
+    assert listed.status_code == 200
+    assert concept["id"] in [one["id"] for one in listed.json()["concepts"]]
+    for fault, name in spoiled.items():
+        asked = server.client.post("/v1/segmentation/few-shot", files={"image": png}, data={"concepts": name})
+        assert check_problem(asked, 422, "invalid-input")["hint"], fault
+        assert server.client.get(f"{ROUTE}/{name}").status_code in (200, 422), fault
+        assert server.client.patch(f"{ROUTE}/{name}", json={"name": "other"}).status_code in (200, 422), fault
+    control = '<BrushLabels name="b" toName="i"><Label value="stroke"/></BrushLabels>'
+    kinds = f'<View><Image name="i" value="$i"/>{control}</View>'
+    assert server.client.post("/label-studio/setup", json={"schema": kinds}).status_code == 200

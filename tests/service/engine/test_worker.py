@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -15,9 +16,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from backbones.engine import Result
-from backbones.errors import Cancelled, DeadlinePassed, NotANumber, Overloaded
+from backbones.errors import Cancelled, DeadlinePassed, NotANumber, OutOfMemory, Overloaded
 from backbones.rows import Captures, UNetRow
 from backbones.stable_diffusion import StableDiffusion
+from service.engine import worker as worker_module
 from service.engine.queue import Call
 from service.engine.worker import BULK_TURN, DeviceWorker
 from tests.service.engine.hand_driven import (
@@ -142,6 +144,83 @@ def test_stopping_answers_what_waits(small_backbone: StableDiffusion) -> None:
 
     asyncio.run(stop_while_waiting())
     assert not worker.alive
+
+
+def test_what_does_not_fit_by_itself_fails_alone(small_backbone: StableDiffusion) -> None:
+    heavy = make_rows(small_backbone, 1, timestep=999)
+
+    def fault(rows: Sequence[UNetRow]) -> None:
+        if any(row.timestep == 999 for row in rows):
+            raise torch.OutOfMemoryError("no memory for this row")
+
+    worker = DeviceWorker(FaultyBackbone(small_backbone, fault))
+    work = [run_rows(worker.session("task"), rows) for rows in (heavy, make_rows(small_backbone, 3))]
+    failed, served = asyncio.run(step_until_done(worker, *work))
+    assert isinstance(failed, OutOfMemory)
+    assert isinstance(served, list)
+    assert len(served) == 3
+
+
+# A worker that fails itself.
+
+
+@contextmanager
+def running(worker: DeviceWorker) -> Iterator[DeviceWorker]:
+    worker.start()
+    try:
+        yield worker
+    finally:
+        worker.stop()
+
+
+def test_a_reader_of_figures_that_fails_stops_nothing(small_backbone: StableDiffusion) -> None:
+    worker = DeviceWorker(small_backbone)
+    worker.on_batch = lambda *_: 1 / 0  # type: ignore[assignment]
+    with running(worker):
+        for _ in range(2):
+            assert len(asyncio.run(run_rows(worker.session("task"), make_rows(small_backbone, 2)))) == 2
+        assert worker.alive
+
+
+@pytest.mark.parametrize("error", [SystemExit("end"), KeyboardInterrupt()])
+def test_what_a_worker_held_when_it_failed_is_answered_and_the_queue_is_kept(
+    small_backbone: StableDiffusion, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    monkeypatch.setattr(worker_module, "RESTART_SECONDS", 0.0)
+    errors = [error]
+
+    def fault(rows: object) -> None:
+        if errors:
+            raise errors.pop()
+
+    async def ask(worker: DeviceWorker) -> list[Any]:
+        sessions = [worker.session(task) for task in ("held", "kept")]
+        work = [run_rows(session, make_rows(small_backbone, 1)) for session in sessions]
+        return await asyncio.gather(*work, return_exceptions=True)
+
+    with running(DeviceWorker(FaultyBackbone(small_backbone, fault), max_batch_rows=1)) as worker:
+        held, kept = asyncio.run(ask(worker))
+        assert isinstance(held, RuntimeError)
+        assert len(kept) == 1
+        assert worker.alive
+        assert not worker.restarting
+
+
+def test_a_worker_that_fails_again_and_again_answers_everybody_and_ends(
+    small_backbone: StableDiffusion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_module, "RESTART_SECONDS", 0.0)
+    monkeypatch.setattr(worker_module, "choose_batch", lambda *_, **__: 1 / 0)
+
+    async def ask() -> list[Any]:
+        rows = [run_rows(worker.session("task"), make_rows(small_backbone, 2)) for _ in range(3)]
+        return await asyncio.gather(*rows, return_exceptions=True)
+
+    with running(DeviceWorker(small_backbone)) as worker:
+        assert all(isinstance(answer, Cancelled) for answer in asyncio.run(ask()))
+        assert not worker.alive
+        (late,) = asyncio.run(ask())[:1]
+        assert isinstance(late, Cancelled)
 
 
 # Functions: "run" calls, which follow the batch before them.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from base64 import b64encode
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,7 +15,8 @@ from starlette.types import Receive, Scope, Send
 
 from backbones.errors import InvalidInput
 from service.app import create_app
-from service.http.access import ControlAccess, check_exposure, client_network, is_loopback
+from service.errors import ForeignCaller
+from service.http.access import ControlAccess, check_exposure, check_local, client_network, is_loopback
 from service.http.keys import KeyStore, create_key, revoke_key
 from service.settings.groups import AccessSettings
 from service.settings.loader import load_settings
@@ -266,3 +268,83 @@ def test_an_app_that_would_be_exposed_does_not_start(path: Path) -> None:
 
     with pytest.raises(InvalidInput, match="keys create"):
         asyncio.run(start())
+
+
+# Without a key: programs of this machine, and no page of another site.
+
+
+def is_foreign(headers: dict[str, str], method: str = "POST", origins: tuple[str, ...] = ()) -> bool:
+    """Whether a request that came in on loopback is refused."""
+    told = {"host": "127.0.0.1:8000", **{name.lower(): value for name, value in headers.items()}}
+    raw = [(name.encode(), value.encode()) for name, value in told.items()]
+    try:
+        check_local({"type": "http", "method": method, "server": ("127.0.0.1", 8000), "headers": raw}, origins)
+    except ForeignCaller:
+        return True
+    return False
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "0.0.0.0", "", "[::", "10.0.0.1"]
+)
+def test_another_host_name_is_foreign(host: str) -> None:
+    assert is_foreign({"Host": host}, "GET")
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "127.0.0.1:8000", "localhost:8000", "LOCALHOST", "[::1]:8000", "127.8.9.1"]
+)
+def test_names_of_loopback_are_not(host: str) -> None:
+    assert not is_foreign({"Host": host})
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Origin": "http://127.0.0.1:3000"},
+        {"Origin": "http://localhost"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+    ],
+)
+def test_a_page_of_another_site_is_foreign(headers: dict[str, str]) -> None:
+    assert is_foreign(headers)
+    assert is_foreign(headers, "DELETE")
+
+
+def test_the_own_page_and_listed_pages_are_not() -> None:
+    own = {"Host": "localhost:8000", "Origin": "http://localhost:8000", "Sec-Fetch-Site": "same-origin"}
+    assert not is_foreign(own)
+    listed = {"Origin": "https://app.example.org", "Sec-Fetch-Site": "cross-site"}
+    assert not is_foreign(listed, origins=("https://app.example.org",))
+    assert not is_foreign(listed, origins=("*",))
+    # A link that somebody follows reads nothing into the other page.
+    assert not is_foreign({"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}, "GET")
+
+
+FOREIGN = {"Host": "evil.example", "Origin": "https://evil.example"}
+
+
+def test_without_a_key_every_route_refuses_pages_of_other_sites(path: Path, check_problem: Any) -> None:
+    paths = ("/v1/concepts", "/v1/jobs", "/v1/features", "/label-studio/webhook", "/v1/nothing")
+    for answer in ask({"keys_file": path}, *[("POST", where, FOREIGN) for where in paths]):
+        check_problem(answer, 403, "foreign-caller")
+
+
+def test_with_a_key_or_for_everybody_any_host_name_and_page_is_answered(path: Path) -> None:
+    assert status({"keys_file": path, "allow_anonymous": True}, FOREIGN) == 503
+    _, text = create_key(path, "alice", now=NOW)
+    answers = ask({"keys_file": path}, ("GET", ROUTE, {**FOREIGN, "X-API-Key": text}), ("GET", ROUTE, FOREIGN))
+    assert [answer.status_code for answer in answers] == [503, 401]
+
+
+def test_the_documentation_loads_nothing_from_other_hosts(path: Path) -> None:
+    create_key(path, "alice", now=NOW)
+    pages = ask({"keys_file": path}, ("GET", "/docs", {}), ("GET", "/redoc", {}))
+    files = [file for page in pages for file in re.findall(r'(?:src|href)="([^"]+)"', page.text)]
+    assert files
+    assert all(file.startswith("/docs-files/") for file in files)
+    answers = ask({"keys_file": path}, *[("GET", file, {}) for file in (*files, "/docs-files/../v1/models")])
+    assert [answer.status_code for answer in answers] == [*[200] * len(files), 401]

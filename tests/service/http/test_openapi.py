@@ -46,7 +46,8 @@ def test_a_task_route_shows_three_bodies_and_its_problems(route: str) -> None:
     bodies = {"multipart/form-data", "application/json", "image/*"}
     zipped = {"application/zip"} if route == "/v1/features" else set()
     assert operation["requestBody"]["content"].keys() == bodies | zipped
-    assert operation["responses"].keys() == {"200", "401", "413", "415", "422", "429", "503", "504", "default"}
+    problems = {"401", "403", "408", "413", "415", "422", "429", "503", "504", "507"}
+    assert operation["responses"].keys() == {"200", "default"} | problems
     for status, response in operation["responses"].items():
         if status != "200":
             assert list(response["content"]) == ["application/problem+json"]
@@ -88,3 +89,38 @@ def test_the_document_tells_how_keys_are_sent_and_where_none_is_needed() -> None
 def test_a_problem_has_the_documented_fields(server: Server) -> None:
     documented = DOCUMENT["components"]["schemas"]["Problem"]["properties"].keys()
     assert server.client.get("/nowhere").json().keys() == documented
+
+
+OPERATIONS = [(path, operation) for path, methods in DOCUMENT["paths"].items() for operation in methods.values()]
+
+
+def test_what_a_body_has_too_declares_no_default_in_the_query() -> None:
+    """Generated clients send declared defaults with every request, and a JSON body takes no query."""
+    declared = [
+        (path, parameter["name"])
+        for path, operation in OPERATIONS
+        if "requestBody" in operation
+        for parameter in operation.get("parameters", ())
+        if parameter["in"] == "query" and "default" in parameter["schema"]
+    ]
+    assert declared == []
+
+
+def test_files_are_binary_wherever_they_go() -> None:
+    found = 0
+
+    def look(schema: Any) -> None:
+        nonlocal found
+        if isinstance(schema, dict):
+            kind = schema.get("contentMediaType")
+            if kind is not None and "contentEncoding" not in schema and kind != "application/json":
+                assert schema.get("format") == "binary", schema
+                found += 1
+            for inner in schema.values():
+                look(inner)
+        elif isinstance(schema, list):
+            for inner in schema:
+                look(inner)
+
+    look(DOCUMENT["paths"])
+    assert found > 20

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import json
 import re
 import socket
@@ -12,7 +14,15 @@ from typing import Any
 
 import httpx2
 import pytest
+import structlog
+from starlette.requests import ClientDisconnect
+from starlette.types import Message, Receive, Scope, Send
 
+from backbones.errors import DiffsightError, InvalidInput
+from service.errors import NothingStored
+from service.http.problems import problem_response
+from service.http.request_log import ObserveRequests
+from service.telemetry.metrics import Metrics
 from tests.fuzz.images import seed_images
 
 KEY = "diffsight_0123456789ab_verysecretvalue"
@@ -139,3 +149,72 @@ def test_texts_of_callers_make_no_series(logged: list[str]) -> None:
     assert {event["task"] for event in events(logged, "request")} <= {
         *("fault", "native", "thread", "warn", "models", "features", "none")
     }
+
+
+# In process: what an app raises.
+
+
+def observe(app: Any, path: str = "/v1/depth") -> tuple[int, list[dict[str, Any]]]:
+    """The status with which a request is answered whose app is this, and the events of the log."""
+    statuses = []
+
+    async def send(message: Message) -> None:
+        statuses.append(message.get("status", 0))
+
+    async def receive() -> Message:
+        return {"type": "http.disconnect"}
+
+    scope: Scope = {"type": "http", "method": "POST", "path": path, "headers": []}
+    with structlog.testing.capture_logs() as events:
+        asyncio.run(ObserveRequests(app, metrics=Metrics())(scope, receive, send))
+    return statuses[0], [dict(event) for event in events]
+
+
+def raising(error: Exception) -> Any:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        raise error
+
+    return app
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (ClientDisconnect(), 499),
+        (OSError(errno.ENOSPC, "No space left on device"), 507),
+        (OSError(errno.EROFS, "Read-only file system"), 507),
+        (PermissionError(errno.EACCES, "Permission denied"), 507),
+        (OSError(errno.EBADF, "Bad file descriptor"), 500),
+        (MemoryError(), 503),
+        (RuntimeError("a fault"), 500),
+    ],
+)
+def test_a_full_disk_and_a_client_that_left_are_no_faults(error: Exception, status: int) -> None:
+    answered, events = observe(raising(error))
+    assert answered == status
+    assert ("fault" in [event["event"] for event in events]) == (status == 500)
+
+
+def test_an_answer_that_can_not_be_finished_is_no_fault() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        try:
+            raise NothingStored("the job was deleted")
+        except DiffsightError as error:
+            raise RuntimeError("Caught handled exception, but response already started.") from error
+
+    answered, events = observe(app)
+    assert answered == 200
+    assert [event["event"] for event in events] == ["answer not finished", "request"]
+    assert "deleted" in events[0]["reason"]
+
+
+def test_what_label_studio_does_not_show_stands_in_the_log() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        error = InvalidInput("label_config", "nothing in it can be filled")
+        await problem_response(error, scope)(scope, receive, send)
+
+    (line,) = observe(app, "/label-studio/setup")[1]
+    assert (line["detail"], line["field"]) == ("nothing in it can be filled", "label_config")
+    (line,) = observe(app)[1]
+    assert "detail" not in line

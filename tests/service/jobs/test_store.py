@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import time
 from pathlib import Path
 
 import pytest
 from sqlalchemy import create_engine, inspect
 
 from backbones.errors import InvalidInput
-from service.errors import ChangedMeanwhile, NothingStored
+from service.errors import ChangedMeanwhile, NothingStored, StorageFailed
+from service.jobs.leases import Leases
 from service.jobs.store import Item, Job, JobStore, Outcome
 from service.jobs.tables import metadata
 
@@ -176,3 +179,65 @@ def test_a_list_that_is_made_of_a_deleted_job_leaves_nothing(store: JobStore) ->
 def test_any_text_may_be_asked_for(store: JobStore, job: str) -> None:
     with pytest.raises(NothingStored):
         store.get(job)
+
+
+def test_a_clock_that_jumps_takes_no_job_from_who_runs_it(store: JobStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = listed(store)
+    store.claim("one", 10.0)
+    wall = time.time()
+    for jump in (3600, -3600):
+        monkeypatch.setattr(time, "time", lambda jump=jump: wall + jump)
+        assert store.claim("two", 10.0) is None
+        with pytest.raises(ChangedMeanwhile):
+            store.begin_again(job.id)
+        assert store.renew(job.id, "one", 10.0)
+
+
+def test_a_lease_of_a_process_that_died_before_the_clock_went_back_ends(store: JobStore, database: str) -> None:
+    job = listed(store)
+    store.claim("dead", 3600.0)
+    now = 0.0
+    other = JobStore(database, leases=Leases(lambda: now))
+    assert other.claim("alive", 10.0) is None
+    now = 10.0
+    claimed = other.claim("alive", 10.0)
+    assert claimed is not None
+    assert claimed.id == job.id
+    other.close()
+
+
+def test_results_have_a_bound_and_room_comes_back_with_the_jobs_that_are_deleted(database: str) -> None:
+    store = JobStore(database, most_bytes=600_000)
+    old, new = listed(store), listed(store)
+    store.finish(old.id, [Outcome(0, "a", json.dumps("x" * 300_000))])
+    with pytest.raises(InvalidInput, match="may be kept"):
+        store.finish(new.id, [Outcome(0, "b", json.dumps("x" * 400_000))])
+    assert not store.has_result("b")
+    assert store.get(new.id).finished == 0
+    store.delete(old.id)
+    store.finish(new.id, [Outcome(0, "b", json.dumps("x" * 400_000))])
+    assert store.has_result("b")
+    store.close()
+
+
+@pytest.mark.parametrize("change", ["delete", "begin_again"])
+def test_records_of_a_job_that_changes_meanwhile_do_not_end_as_if_they_were_whole(store: JobStore, change: str) -> None:
+    job = listed(store)
+    store.finish(job.id, [Outcome(position, f"k{position}", "{}") for position in range(3)])
+    records = store.records(job.id, page=1)
+    next(records)
+    getattr(store, change)(job.id)
+    with pytest.raises((NothingStored, ChangedMeanwhile)):
+        list(records)
+
+
+def test_a_database_that_does_not_work_is_no_fault(tmp_path: Path) -> None:
+    file = tmp_path / "jobs.db"
+    store = JobStore(f"sqlite:///{file}")
+    job = listed(store)
+    store.close()
+    file.unlink()
+    file.mkdir()
+    for use in (store.latest, lambda: store.get(job.id), lambda: store.finish(job.id, [Outcome(0, "k", "{}")])):
+        with pytest.raises(StorageFailed):
+            use()

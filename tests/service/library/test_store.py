@@ -137,3 +137,13 @@ def test_bytes_that_are_no_such_file_are_refused(data: bytes) -> None:
         unpack(data, field="classifier")
     assert refused.value.field == "classifier"
     assert refused.value.hint
+
+
+def test_what_a_killed_writer_left_is_deleted(tmp_path: Path) -> None:
+    store = Store(tmp_path, "concept", most_bytes=1 << 20)
+    assert store.remove_leftovers() == []
+    kept = store.add({"name": "cup"}, {})
+    left = store.folder / ".0123456789abcdef.safetensors.0123456789ab.part"
+    left.write_bytes(b"half")
+    assert store.remove_leftovers() == [left.name]
+    assert [one.id for one in store.list()] == [kept.id]

@@ -190,7 +190,9 @@ def test_a_personal_token_is_changed_for_a_short_lived_one(studio: str) -> None:
     from service.settings.groups import LabelStudioSettings
 
     settings = LabelStudioSettings(url=studio, api_key=SecretStr(JWT))
-    assert asyncio.run(_of_label_studio("/data/upload/1/a.png", settings, 10**6)).startswith(b"\x89PNG")
+    image = asyncio.run(_of_label_studio("/data/upload/1/a.png", settings, 10**6))
+    assert isinstance(image, bytes)
+    assert image.startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
+import errno
+import io
 
-from service.telemetry.logging import without_secrets
+import pytest
+import structlog
+
+from service.telemetry.logging import UnfailingStream, without_secrets
 
 KEY = "diffsight_0123456789ab_verysecretvalue"
 
@@ -33,3 +37,32 @@ def test_credentials_and_queries_are_taken_out(text: str) -> None:
 def test_plain_texts_are_left_as_they_are() -> None:
     event = {"event": "is it ready? no: 3 = 4 / 2", "path": "/v1/models"}
     assert without_secrets(None, "", dict(event)) == event
+
+
+class FullDisk(io.StringIO):
+    """A file on a disk without room, which has some after a while."""
+
+    full = True
+
+    def write(self, text: str) -> int:
+        if self.full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().write(text)
+
+    def flush(self) -> None:
+        if self.full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_line_that_can_not_be_written_is_lost_and_the_next_one_is_not() -> None:
+    disk = FullDisk()
+    logger = structlog.PrintLoggerFactory(UnfailingStream(disk))()  # type: ignore[arg-type]
+    logger.msg("lost")
+    disk.full = False
+    logger.msg("written")
+    disk.close()
+    logger.msg("lost too")
+    disk = FullDisk()
+    disk.full = False
+    structlog.PrintLoggerFactory(UnfailingStream(disk))().msg("written")  # type: ignore[arg-type]
+    assert disk.getvalue() == "written\n"

@@ -1,0 +1,72 @@
+"""HTTP/1.1 of a connection, as uvicorn speaks it, with a deadline for what comes before a request is known.
+
+uvicorn waits without end for the head of a first request, and for the rest of a body that was answered early.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+
+def bounded_protocol(seconds: float) -> type[HttpToolsProtocol]:
+    """The protocol class for uvicorn's option `http`. seconds: as in `BoundedProtocol`."""
+    return type("Protocol", (BoundedProtocol,), {"head_seconds": seconds})
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """Closes a connection on which no head of a request is whole in `head_seconds`.
+
+    The time begins with the connection, or with the first byte after an answer. The rest of a body that was answered
+    before its end has the same time.
+    """
+
+    head_seconds = 30.0
+    _late: asyncio.TimerHandle | None = None
+    _in_head = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait for a head."""
+        super().connection_made(transport)
+        self._start()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait for nothing more."""
+        self._stop()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes between two requests begin a head, also blank lines, which the parser passes over."""
+        super().data_received(data)
+        if self._late is None and self._is_idle() and not self.transport.is_closing():
+            self._start()
+
+    def on_message_begin(self) -> None:
+        """The first byte of a request."""
+        self._in_head = True
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """A head is whole."""
+        self._in_head = False
+        self._stop()
+        super().on_headers_complete()
+
+    def on_response_complete(self) -> None:
+        """An answer is whole; its request's body may not be."""
+        super().on_response_complete()
+        if (self.cycle.more_body or self._in_head) and not self.transport.is_closing():
+            self._start()
+
+    def _is_idle(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
+
+    def _start(self) -> None:
+        self._stop()
+        self._late = self.loop.call_later(self.head_seconds, self.timeout_keep_alive_handler)
+
+    def _stop(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None

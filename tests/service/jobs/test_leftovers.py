@@ -1,0 +1,39 @@
+"""service/jobs/leftovers.py: what a killed process left is deleted, and what a living one receives is not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from service.jobs.leftovers import receiving_lock, remove_upload_leftovers
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_what_nobody_receives_and_no_job_needs_is_deleted(tmp_path: Path) -> None:
+    for name in (".a.0123456789ab.part", ".a.lock", "a.zip", "b.zip", "b.txt", "c.mp4", ".b.0123456789ab.part"):
+        (tmp_path / name).write_bytes(b"upload")
+    removed = remove_upload_leftovers(tmp_path, lambda job: job == "b")
+    assert names(tmp_path) == ["b.txt", "b.zip"]
+    assert len(removed) == 5
+    assert remove_upload_leftovers(tmp_path / "nowhere", lambda job: False) == []
+
+
+def test_what_is_being_received_stays(tmp_path: Path) -> None:
+    folder = tmp_path / "jobs"
+    with receiving_lock(folder, "a"):
+        (folder / ".a.0123456789ab.part").write_bytes(b"half")
+        (folder / "a.zip").write_bytes(b"whole, and not in the database yet")
+        assert remove_upload_leftovers(folder, lambda job: False) == []
+        assert names(folder) == [".a.0123456789ab.part", ".a.lock", "a.zip"]
+    assert names(folder) == [".a.0123456789ab.part", "a.zip"]
+    remove_upload_leftovers(folder, lambda job: False)
+    assert names(folder) == []
+
+
+def test_other_files_and_folders_stay(tmp_path: Path) -> None:
+    (tmp_path / ".hidden").write_bytes(b"")
+    (tmp_path / "folder").mkdir()
+    remove_upload_leftovers(tmp_path, lambda job: False)
+    assert names(tmp_path) == [".hidden", "folder"]
