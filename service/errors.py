@@ -4,6 +4,7 @@ DiffsightError          (backbones/errors.py)
 ├── MalformedBody       the body is not what its content type says
 ├── UnsupportedBody     a content type or encoding that no route reads
 ├── BodyTooLarge        more bytes than one request may send
+├── HeadTooLarge        a head, or trailers, of more bytes than are read
 ├── KeyNeeded           no valid API key, for whatever reason
 ├── NothingStored       nothing that callers made has this id
 ├── ChangedMeanwhile    what was to be changed is not what it was when the change began
@@ -29,6 +30,10 @@ class UnsupportedBody(DiffsightError):
 
 class BodyTooLarge(DiffsightError):
     """The body has more bytes than the settings allow."""
+
+
+class HeadTooLarge(DiffsightError):
+    """What a request sends beside its body has more bytes than the settings allow."""
 
 
 class KeyNeeded(DiffsightError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import socket
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -13,9 +13,6 @@ from diffsight.cli.options import Backbone, Config, Device, DType
 from service.http.access import check_exposure
 from service.settings.loader import Settings, load_settings
 from service.telemetry.logging import configure_logging
-
-if TYPE_CHECKING:
-    import uvicorn
 
 
 def serve(
@@ -68,8 +65,11 @@ def run(settings: Settings, listening: socket.socket, address: str) -> BaseExcep
     """Serve until a signal; returns why the backbone could not be opened, or None."""
     # The address is told before these load torch, diffusers and every task, which takes seconds.
     import uvicorn
+    from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
     from service.app import create_app
+    from service.http.head_limit import limit_head
+    from service.http.shutdown import BoundedServer
 
     configure_logging(settings.log_level)
     failures: list[BaseException] = []
@@ -82,12 +82,13 @@ def run(settings: Settings, listening: socket.socket, address: str) -> BaseExcep
         server.should_exit = True
 
     app = create_app(settings, on_started=started)
-    server: uvicorn.Server = uvicorn.Server(
+    server = BoundedServer(
         uvicorn.Config(
             app,
             log_config=None,
             log_level="warning",
             access_log=False,
+            http=limit_head(HttpToolsProtocol, settings.limits.max_header_bytes),
             timeout_graceful_shutdown=settings.shutdown_seconds,
         )
     )

@@ -94,7 +94,8 @@ async def fit_classifier(
     backbone, limits = state.models.backbone, state.settings.limits
     images, labels = body.labelled(limits)
     of_job, options = await _feature_options(body, backbone, jobs, limits)
-    check_classes([*(of_job.labels if of_job else ()), *labels], limits)
+    of_all = [*(of_job.labels if of_job else ()), *labels]
+    check_classes(of_all, limits)
     if body.head == "logistic" and body.head_options is not None:
         raise InvalidInput("head_options", "they go with a released head", hint="send head too, or leave them out")
 
@@ -105,6 +106,8 @@ async def fit_classifier(
         name=body.name,
         head=body.head,
         head_sizes=(body.head_options or HeadRequest()).model_dump(),
+        labels=of_all,
+        limits=limits,
         of_job=of_job,
         read_sent=partial(_read_examples, state, images, labels) if images or of_job is None else None,
     )
@@ -265,7 +268,7 @@ async def _read_examples(
     check_feature_rows(len(images), len(options.timesteps), options.noise_samples, limits)
     names = name_images(images)
     contents = await fetch_files(state.fetcher, images, names, most_bytes=limits.max_upload_bytes)
-    vectors = await vectors_of_files(engine, state.library.vectors, contents, names, options, limits)
+    vectors = await vectors_of_files(engine, state.library.vectors, contents, names, options, state.decoder)
     return Examples(vectors.vectors, tuple(labels), vectors.keys)
 
 

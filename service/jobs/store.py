@@ -24,6 +24,12 @@ from service.jobs.database import migrate, open_database
 from service.jobs.tables import items, jobs, results
 
 UNFINISHED = ("queued", "running")
+# After so many runs in a row that ended with their server and finished nothing, a job is given up.
+MOST_CRASHES = 3
+_GIVEN_UP = (
+    f"given up: its server ended {MOST_CRASHES} times while it ran and nothing of it was finished; take out the image, "
+    "pattern or file that it stops at, and retry it"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +55,7 @@ class Job:
     resumed_finished: int = 0
     owner: str = ""
     leased_until: float = 0.0
+    crashes: int = 0
 
     @property
     def finished(self) -> int:
@@ -171,7 +178,7 @@ class JobStore:
                 raise _wrong_state(job, "retried", "wait for its end, or pause it")
             again = (items.c.job_id == job_id) & (items.c.status == "failed")
             connection.execute(update(items).where(again).values(status="pending", error="", key=""))
-            values: dict[str, Any] = {"status": "queued", "failed": 0, "error": ""}
+            values: dict[str, Any] = {"status": "queued", "failed": 0, "error": "", "crashes": 0}
             connection.execute(update(jobs).where(jobs.c.id == job_id).values(updated=time.time(), **values))
             return _get(connection, job_id)
 
@@ -200,16 +207,27 @@ class JobStore:
     # What a runner does
 
     def claim(self, owner: str, seconds: float, *, job_id: str | None = None) -> Job | None:
-        """The oldest job that nobody runs, now leased to `owner`; or just the one with the id, if nobody runs that."""
+        """The oldest job that nobody runs, now leased to `owner`; or just the one with the id, if nobody runs that.
+
+        One that was never released ended with its server. After `MOST_CRASHES` of those in a row it fails instead.
+        """
         now = time.time()
         free = or_(jobs.c.owner == "", jobs.c.owner == owner, jobs.c.leased_until < now)
         which = ~jobs.c.local if job_id is None else jobs.c.id == job_id
         query = select(jobs).where(jobs.c.status.in_(UNFINISHED), free, which).order_by(jobs.c.created).limit(1)
         with self._writing() as connection:
-            row = connection.execute(query.with_for_update(skip_locked=True)).first()
+            while (row := connection.execute(query.with_for_update(skip_locked=True)).first()) is not None:
+                crashed = row.status == "running" and row.owner not in ("", owner)
+                progress = row.done + row.failed > row.resumed_finished
+                crashes = 0 if progress or row.local else row.crashes + crashed
+                if crashes < MOST_CRASHES:
+                    break
+                given_up = {"status": "failed", "error": _GIVEN_UP, "owner": "", "leased_until": 0.0, "updated": now}
+                connection.execute(update(jobs).where(jobs.c.id == row.id).values(crashes=crashes, **given_up))
             if row is None:
                 return None
             leased = {"owner": owner, "leased_until": now + seconds, "status": "running", "updated": now}
+            leased["crashes"] = crashes
             run = {"resumed": now, "resumed_finished": row.done + row.failed}
             connection.execute(update(jobs).where(jobs.c.id == row.id).values(**leased, **run))
             return _get(connection, row.id)
@@ -228,7 +246,7 @@ class JobStore:
             if status is not None:
                 ended = {"status": status, "error": error, "updated": time.time()}
                 connection.execute(update(jobs).where(mine, jobs.c.status == "running").values(**ended))
-            connection.execute(update(jobs).where(mine).values(owner="", leased_until=0.0))
+            connection.execute(update(jobs).where(mine).values(owner="", leased_until=0.0, crashes=0))
 
     def clear_items(self, job_id: str) -> None:
         """Forget a list of items that was not finished."""

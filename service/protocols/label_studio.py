@@ -15,12 +15,12 @@ from heads.inputs import DecodedImage
 from service.dependencies import RequestUsage, State, while_connected
 from service.http.openapi import REFERENCE, keyed, not_ready, task_problems
 from service.inputs.files import InputFiles
-from service.inputs.images import decode_image
 from service.inputs.request_body import validated
 from service.jobs.formats.label_studio import mask_regions, pose_regions, score
 from service.jobs.item import make_item
 from service.protocols.label_studio_project import Control, Filling, image_file, prepare_controls, read_controls
 from service.run_task import Terms, run_procedure
+from service.threads import BODIES, run_in
 from service.version import installed_version
 
 router = APIRouter(prefix="/label-studio", tags=["Label Studio"])
@@ -137,8 +137,8 @@ async def label_studio_metrics() -> dict[str, Any]:
 async def label_studio_setup(request: Request, state: State) -> SetupAnswer:
     """Whether this server can fill a project's controls."""
     _ = state.models.worker
-    body = await asyncio.to_thread(validated, SetupRequest, await request.body())
-    fillings = await prepare_controls(await asyncio.to_thread(read_controls, body.config), state)
+    body = await run_in(BODIES, validated, SetupRequest, await request.body(), state.settings.limits)
+    fillings = await prepare_controls(await run_in(BODIES, read_controls, body.config), state)
     return SetupAnswer(model_version=_version(fillings))
 
 
@@ -155,7 +155,7 @@ async def label_studio_predict(request: Request, state: State, usage: RequestUsa
     An image that can not be read is a prediction without regions, and a problem where there is no other task.
     """
     _ = state.models.worker
-    body = await asyncio.to_thread(validated, PredictRequest, await request.body())
+    body = await run_in(BODIES, validated, PredictRequest, await request.body(), state.settings.limits)
     fillings = await prepare_controls(await asyncio.to_thread(read_controls, body.label_config), state)
     drawn = body.params.context.result if body.params is not None and body.params.context is not None else []
     version = _version(fillings)
@@ -163,8 +163,8 @@ async def label_studio_predict(request: Request, state: State, usage: RequestUsa
     async def predict(engine: Engine, task: StudioTask) -> StudioPrediction:
         try:
             file = await image_file(task.data.get(fillings[0].control.image), state)
-            image = await asyncio.to_thread(decode_image, file, state.settings.limits, field="tasks")
-            results = [await _fill_image(engine, filling, image, drawn) for filling in fillings]
+            async with state.decoder.decoded([file], ["tasks"]) as (image,):
+                results = [await _fill_image(engine, filling, image, drawn) for filling in fillings]
         except InvalidInput as error:
             if len(body.tasks) == 1:
                 raise
