@@ -15,6 +15,7 @@ from backbones.errors import InvalidInput
 from service.errors import BodyTooLarge, MalformedBody, UnsupportedBody
 from service.http.openapi import REFERENCE
 from service.inputs.archives import MEDIA_TYPES
+from service.inputs.long_forms import read_long_form
 from service.inputs.request_body import FILE_PARTS, fields_of, media_type_of, validated
 from service.jobs.formats.export import able_formats, exports_of
 from service.jobs.places import check_place
@@ -180,14 +181,14 @@ async def _small_body(request: Request, most: int) -> bytes:
 
 async def _read_form(request: Request, settings: Settings, job_id: str) -> tuple[JobRequest, StoredSource]:
     limits = settings.limits
-    reading = request.form(max_files=limits.max_images, max_fields=1000, max_part_size=limits.max_upload_bytes)
     try:
-        async with reading as form:
+        async with read_long_form(request, max_files=limits.max_images, max_fields=1000) as form:
             texts = [(name, value) for name, value in form.multi_items() if isinstance(value, str)]
             files = [(name, value) for name, value in form.multi_items() if not isinstance(value, str)]
             if wrong := [name for name, _ in files if name not in _PARTS]:
                 raise InvalidInput(wrong[0], f"the part {wrong[0]!r} is a file", hint="name file parts 'file'")
-            asked = validated(JobRequest, fields_of(JobRequest, [*request.query_params.multi_items(), *texts]))
+            given = [*request.query_params.multi_items(), *texts]
+            asked = await run_in(BODIES, lambda: validated(JobRequest, fields_of(JobRequest, given, limits)))
             named = [(one.filename or "", one.file) for _, one in files]
             return asked, await run_in(UPLOADS if named else SOURCES, _source, asked, settings, job_id, named)
     except HTTPException as error:
