@@ -10,7 +10,7 @@ endif
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 
-.PHONY: help env demo test test-slow conformance serve lint format openapi docs bench fuzz soak-jobs pocket pocket-heads wheel \
+.PHONY: help env demo test test-slow conformance serve lint format openapi docs bench fuzz soak-jobs storm pocket pocket-heads wheel \
   image-check clean
 
 help:  ## print this list
@@ -66,6 +66,9 @@ fuzz: env  ## generated requests and damaged images against a real server; the l
 
 soak-jobs: env  ## a job of 2,000 images on a server that is killed hard five times: make soak-jobs SOAK="--images 200"
 	$(BIN)/python -m tests.soak.jobs $(SOAK)
+
+storm: env  ## 200 clients, a third vanishing, hostile ones among them, for five minutes: make storm STORM="--seconds 60"
+	$(BIN)/python -m tests.soak.storm $(STORM)
 
 pocket: env  ## train the embedded backbone from nothing; resumes where it was stopped
 	$(BIN)/python -m training.pocket train

@@ -5,6 +5,7 @@ DiffsightError          (backbones/errors.py)
 ├── UnsupportedBody     a content type or encoding that no route reads
 ├── BodyTooLarge        more bytes than one request may send
 ├── BodyTooSlow         the body did not arrive in the time that its bytes may take
+├── HeadTooLarge        a head, or trailers, of more bytes than are read
 ├── KeyNeeded           no valid API key, for whatever reason
 ├── ForeignCaller       without any key: a page of another origin, or a name that is not this machine's
 ├── NothingStored       nothing that callers made has this id
@@ -41,6 +42,10 @@ class BodyTooSlow(DiffsightError):
 
 class ForeignCaller(DiffsightError):
     """A server without keys was asked by a page of another origin, or by a name that is not this machine's own."""
+
+
+class HeadTooLarge(DiffsightError):
+    """What a request sends beside its body has more bytes than the settings allow."""
 
 
 class KeyNeeded(DiffsightError):

@@ -5,19 +5,17 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, TypeVar
 
 from backbones.backbone import Backbone
 from backbones.errors import DeadlinePassed
-from heads.inputs import DecodedImage, InputCounts, Inputs
+from heads.inputs import InputCounts, Inputs
 from heads.task import check_rows
 from service.engine.session import Session
 from service.engine.shared_rows import Procedure, perceive
 from service.inputs.files import InputFiles, fetch_files
-from service.inputs.images import decode_image
 from service.inputs.urls import ImageUrl
 from service.models.slots import Loaded
 from service.state import AppState
@@ -160,15 +158,17 @@ async def run_procedure(
         usage.trace.admitted(label, usage.labels)
 
     async def work() -> Result:
-        inputs = await decode_inputs(state, files, usage)
-        left = seconds - sum(usage.timings.values())
-        with state.models.worker.session(label, backbone=backbone, bulk=terms.bulk, deadline_seconds=left) as session:
-            try:
-                return await procedure(watched(session, usage.trace), inputs)
-            finally:
-                for name, spent in session.timings.items():
-                    usage.timings[name] = usage.timings.get(name, 0.0) + spent
-                usage.rows += session.rows
+        async with decoded_inputs(state, files, terms) as inputs:
+            left = seconds - sum(usage.timings.values())
+            with state.models.worker.session(
+                label, backbone=backbone, bulk=terms.bulk, deadline_seconds=left
+            ) as session:
+                try:
+                    return await procedure(watched(session, usage.trace), inputs)
+                finally:
+                    for name, spent in session.timings.items():
+                        usage.timings[name] = usage.timings.get(name, 0.0) + spent
+                    usage.rows += session.rows
 
     try:
         async with asyncio.timeout(seconds):
@@ -179,20 +179,22 @@ async def run_procedure(
         ) from error
 
 
-async def decode_inputs(state: AppState, files: InputFiles, usage: Usage) -> Inputs:
-    """The decoded images of a request; those named by an address are fetched first. Raises InvalidInput."""
-    sources, names = files.all(), files.names()
+@asynccontextmanager
+async def decoded_inputs(state: AppState, files: InputFiles, terms: Terms) -> AsyncIterator[Inputs]:
+    """The decoded images of a request, which count as in memory until this is left.
+
+    Those named by an address are fetched first. Raises InvalidInput.
+    """
+    sources, names, usage = files.all(), files.names(), terms.usage
     started = time.perf_counter()
     most = state.settings.limits.max_upload_bytes
     contents = await fetch_files(state.fetcher, sources, names, most_bytes=most)
     if any(isinstance(source, ImageUrl) for source in sources):
         usage.timings["fetch"] = time.perf_counter() - started
         started = time.perf_counter()
-    decode = partial(decode_image, limits=state.settings.limits)
-    with stage(usage.trace, "decode", images=len(sources)):
-        images: list[DecodedImage] = [
-            await asyncio.to_thread(decode, data, field=name) for data, name in zip(contents, names, strict=True)
-        ]
-    usage.timings["decode"] = usage.timings.get("decode", 0.0) + time.perf_counter() - started
-    first, second = len(files.images), len(files.images) + len(files.support_images)
-    return Inputs(images[:first], images[first:second], images[second:])
+    async with AsyncExitStack() as stack:
+        with stage(usage.trace, "decode", images=len(sources)):
+            images = await stack.enter_async_context(state.decoder.decoded(contents, names, bulk=terms.bulk))
+        usage.timings["decode"] = usage.timings.get("decode", 0.0) + time.perf_counter() - started
+        first, second = len(files.images), len(files.images) + len(files.support_images)
+        yield Inputs(images[:first], images[first:second], images[second:])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from service.inputs.decoding import Decoder, open_decoder
 from service.inputs.urls import UrlFetcher
 from service.library.library import Library
 from service.models.store import ModelStore
@@ -14,13 +15,14 @@ from service.telemetry.metrics import Metrics
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AppState:
-    """One server: its settings, tasks, models, what callers made, and what fetches images by address."""
+    """One server: its settings, tasks, models, what callers made, and what fetches and decodes images."""
 
     settings: Settings
     tasks: tuple[AnyTask, ...]
     models: ModelStore
     library: Library
     fetcher: UrlFetcher
+    decoder: Decoder
     metrics: Metrics
 
 
@@ -33,5 +35,6 @@ def open_state(settings: Settings, tasks: tuple[AnyTask, ...], fetcher: UrlFetch
         ModelStore(settings, tasks, metrics),
         Library(settings),
         fetcher or UrlFetcher(settings.urls),
+        open_decoder(settings.limits),
         metrics,
     )

@@ -21,6 +21,9 @@ from heads.feature_pooling.features import noised_row
 from heads.feature_pooling.logistic import FitReport, check_examples, fold_numbers, report_of
 from heads.feature_pooling.recipe import PUBLISHED_ATTENTION, PUBLISHED_LINEAR, fit_head
 
+# What one transformer block keeps of a token for the backward pass, in widths: norms, queries, keys, values, hidden.
+_KEPT_A_TOKEN = 16
+
 Kind = Literal["linear", "mlp", "attention", "fusion"]
 
 
@@ -110,7 +113,7 @@ def fit_published(
     """Train on all images, with figures and temperature from folds that were held out in turn.
 
     vectors: (N, D) float32, maps as `pooled_features` lays them out. labels: (N,) int64, indices into `classes`.
-    check: called between trainings; what it raises ends the fit.
+    check: called between steps; what it raises ends the fit.
     Raises InvalidInput as `fit_logistic` does, and where training diverges.
     """
     counts = check_examples(vectors, labels, classes)
@@ -118,11 +121,10 @@ def fit_published(
     held_out = np.full((1, len(labels), len(classes)), np.nan)
     for fold in range(int(folds.max()) + 1):
         inside, outside = folds != fold, folds == fold
-        head = _trained(vectors[inside], labels[inside], len(classes), plan)
+        head = _trained(vectors[inside], labels[inside], len(classes), plan, check)
         held_out[0, outside] = logits(head, plan, vectors[outside])
-        check()
     report, temperature = report_of(held_out, labels, folds, counts, (1.0,))
-    head = _trained(vectors, labels, len(classes), plan)
+    head = _trained(vectors, labels, len(classes), plan, check)
     classifier = HeadClassifier(tuple(classes), plan, head, temperature, report.folds > 0)
     return classifier, replace(report, strength=None, tried=())
 
@@ -163,6 +165,17 @@ def head_shapes(plan: HeadPlan, classes: int) -> dict[str, tuple[int, ...]]:
     return {name: tuple(tensor.shape) for name, tensor in head.state_dict().items()}
 
 
+def fit_bytes(plan: HeadPlan, classes: int, images: int) -> int:
+    """Bytes of memory that the training takes, about: each parameter with its gradient, and what a batch leaves."""
+    numbers = sum(math.prod(shape) for shape in head_shapes(plan, classes).values())
+    batch = min(images, PUBLISHED_ATTENTION.batch_size)
+    kept = batch * plan.dimension
+    if plan.kind in ("attention", "fusion"):
+        tokens = plan.pool_size**2 * len(plan.channels) + 1
+        kept += _KEPT_A_TOKEN * batch * tokens * plan.width * plan.depth * plan.timesteps
+    return 4 * (2 * numbers + kept)
+
+
 @torch.no_grad()
 def logits(head: nn.Module, plan: HeadPlan, vectors: NDArray[np.float32]) -> NDArray[np.float64]:
     """(N, K) float64 for vectors (N, D) float32."""
@@ -181,12 +194,18 @@ def _maps(plan: HeadPlan, vectors: NDArray[np.float32]) -> list[Tensor]:
     return [part.reshape(len(part), -1, size, size) for part in parts]
 
 
-def _trained(vectors: NDArray[np.float32], labels: NDArray[np.int64], classes: int, plan: HeadPlan) -> nn.Module:
+def _trained(
+    vectors: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    classes: int,
+    plan: HeadPlan,
+    check: Callable[[], None],
+) -> nn.Module:
     published = PUBLISHED_LINEAR if plan.kind in ("linear", "mlp") else PUBLISHED_ATTENTION
     recipe = replace(published, epochs=plan.epochs, step_epochs=max(1, plan.epochs // 4))
     head = build_head(plan, classes)
     _initialise(head)
-    losses = fit_head(head, _maps(plan, vectors), torch.from_numpy(labels), recipe)
+    losses = fit_head(head, _maps(plan, vectors), torch.from_numpy(labels), recipe, check=check)
     if not np.isfinite(losses).all():
         raise InvalidInput("head", "its training diverged", hint="take other blocks, or head=logistic")
     return head.requires_grad_(False)

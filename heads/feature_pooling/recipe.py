@@ -5,7 +5,7 @@ Source: diffssl's finetune.py and scripts/.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -40,12 +40,14 @@ def fit_head(
     *,
     sample_order: Tensor | None = None,
     seed: int = 0,
+    check: Callable[[], None] = lambda: None,
 ) -> list[float]:
     """Train `head` in place on stored features; it is left in eval mode.
 
     features: one (N, C, h, w) tensor for each argument of the head's `forward`. labels: (N,) int64 class indices.
     sample_order: (epochs, N) int64, which sample comes when; drawn from `seed` where it is not given. Batches are
     consecutive; an incomplete last one is left out, as in the original, unless it is the epoch's only one.
+    check: called before every step; what it raises ends the training.
     Returns the cross-entropy of every step.
     Raises InvalidInput where features and labels do not match, or there are none.
 
@@ -70,6 +72,7 @@ def fit_head(
     head.train()
     for order in sample_order.to(labels.device):
         for batch in order[: count - count % batch_size].split(batch_size):
+            check()
             loss = functional.cross_entropy(head(*(feature[batch] for feature in features)), labels[batch])
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]

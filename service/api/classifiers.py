@@ -100,7 +100,8 @@ async def fit_classifier(
     model = body.model or (None if body.job is None else await _model_of_job(state, jobs, body.job))
     async with state.models.use(FEATURES, model, seconds=limits.deadline_seconds) as loaded:
         of_job, options = await _feature_options(body, loaded.backbone, jobs, limits)
-        check_classes([*(of_job.labels if of_job else ()), *labels], limits)
+        of_all = [*(of_job.labels if of_job else ()), *labels]
+        check_classes(of_all, limits)
         fit = partial(
             fit_new,
             store=state.library.classifiers,
@@ -108,6 +109,8 @@ async def fit_classifier(
             name=body.name,
             head=body.head,
             head_sizes=(body.head_options or HeadRequest()).model_dump(),
+            labels=of_all,
+            limits=limits,
             of_job=of_job,
             read_sent=partial(_read_examples, state, images, labels) if images or of_job is None else None,
         )
@@ -288,7 +291,7 @@ async def _read_examples(
     check_feature_rows(len(images), len(options.timesteps), options.noise_samples, limits)
     names = name_images(images)
     contents = await fetch_files(state.fetcher, images, names, most_bytes=limits.max_upload_bytes)
-    vectors = await vectors_of_files(engine, state.library.vectors, contents, names, options, limits)
+    vectors = await vectors_of_files(engine, state.library.vectors, contents, names, options, state.decoder)
     return Examples(vectors.vectors, tuple(labels), vectors.keys)
 
 

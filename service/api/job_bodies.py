@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -17,6 +16,7 @@ from service.api.bodies import query_parameter
 from service.errors import BodyTooLarge, MalformedBody, UnsupportedBody
 from service.http.openapi import REFERENCE
 from service.inputs.archives import MEDIA_TYPES
+from service.inputs.long_forms import read_long_form
 from service.inputs.request_body import FILE_PARTS, fields_of, media_type_of, validated
 from service.jobs.formats.export import able_formats, exports_of
 from service.jobs.places import check_place
@@ -26,6 +26,7 @@ from service.jobs.store import Job, Record
 from service.jobs.uploads import keep_files, keep_urls, keep_zip, receiving
 from service.settings.loader import Settings
 from service.tasks import AnyTask
+from service.threads import BODIES, SOURCES, UPLOADS, run_in
 
 _WHERE = "send one of: a zip, a video or images as file parts, `urls`, or `source`, a place on the server's side"
 _PARTS = ("archive", *FILE_PARTS)
@@ -150,16 +151,16 @@ async def read_job(request: Request, settings: Settings, job_id: str) -> tuple[J
     kind = media_type_of(request)
     if kind == "application/json":
         body = await _small_body(request, settings.limits.max_upload_bytes)
-        asked = await asyncio.to_thread(validated, JobRequest, body)
-        return asked, await asyncio.to_thread(_source, asked, settings, job_id, [])
+        asked = await run_in(BODIES, validated, JobRequest, body, settings.limits)
+        return asked, await run_in(SOURCES, _source, asked, settings, job_id, [])
     if kind in MEDIA_TYPES:
         asked = validated(JobRequest, fields_of(JobRequest, request.query_params.multi_items()))
         if asked.urls or asked.source:
             raise InvalidInput("source", "the body is a zip already", hint=_WHERE)
         with receiving(settings, job_id) as file:
             async for chunk in request.stream():
-                await asyncio.to_thread(file.write, chunk)
-            return asked, await asyncio.to_thread(keep_zip, settings, job_id, file)
+                await run_in(UPLOADS, file.write, chunk)
+            return asked, await run_in(UPLOADS, keep_zip, settings, job_id, file)
     if kind == "multipart/form-data":
         return await _read_form(request, settings, job_id)
     raise UnsupportedBody(
@@ -181,16 +182,16 @@ async def _small_body(request: Request, most: int) -> bytes:
 
 async def _read_form(request: Request, settings: Settings, job_id: str) -> tuple[JobRequest, StoredSource]:
     limits = settings.limits
-    reading = request.form(max_files=limits.max_images, max_fields=1000, max_part_size=limits.max_upload_bytes)
     try:
-        async with reading as form:
+        async with read_long_form(request, max_files=limits.max_images, max_fields=1000) as form:
             texts = [(name, value) for name, value in form.multi_items() if isinstance(value, str)]
             files = [(name, value) for name, value in form.multi_items() if not isinstance(value, str)]
             if wrong := [name for name, _ in files if name not in _PARTS]:
                 raise InvalidInput(wrong[0], f"the part {wrong[0]!r} is a file", hint="name file parts 'file'")
-            asked = validated(JobRequest, fields_of(JobRequest, [*request.query_params.multi_items(), *texts]))
+            given = [*request.query_params.multi_items(), *texts]
+            asked = await run_in(BODIES, lambda: validated(JobRequest, fields_of(JobRequest, given, limits)))
             named = [(one.filename or "", one.file) for _, one in files]
-            return asked, await asyncio.to_thread(_source, asked, settings, job_id, named)
+            return asked, await run_in(UPLOADS if named else SOURCES, _source, asked, settings, job_id, named)
     except HTTPException as error:
         if str(error.detail).startswith("Too many files"):
             told = f"too many files; one form takes {limits.max_images}"

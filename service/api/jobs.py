@@ -33,6 +33,7 @@ from service.jobs.store import UNFINISHED, Job, JobStore, new_id
 from service.jobs.uploads import forget, uploads_folder
 from service.state import AppState
 from service.tasks import AnyTask
+from service.threads import DATABASE, UPLOADS, run_in
 
 router = APIRouter(tags=["jobs"])
 
@@ -64,9 +65,9 @@ async def begin_job(request: Request, response: Response, state: State, jobs: Se
             # What this server has no weights for, or no concept, is said now.
             parameters = await complete_parameters(state, body.task, body.parameters)
             about = source.model_dump()
-            job = await asyncio.to_thread(store.add, body.task, parameters, about, id=job_id)
+            job = await run_in(DATABASE, store.add, body.task, parameters, about, id=job_id)
         except BaseException:
-            await asyncio.to_thread(forget, state.settings, source)
+            await run_in(UPLOADS, forget, state.settings, source)
             raise
     jobs.notify()
     response.headers["Location"] = f"/v1/jobs/{job.id}"
@@ -82,7 +83,7 @@ async def list_jobs(
 ) -> JobsAnswer:
     """Those of `diffsight annotate` on the same database are among them."""
     store = await jobs.store()
-    found = await asyncio.to_thread(store.latest, limit=limit, before=before)
+    found = await run_in(DATABASE, store.latest, limit=limit, before=before)
     last = found[-1].created if len(found) == limit else None
     return JobsAnswer(jobs=[JobAnswer(**job_fields(job, state.tasks)) for job in found], before=last)
 
@@ -90,7 +91,7 @@ async def list_jobs(
 @router.get("/v1/jobs/{job}", summary="One job", responses=_PROBLEMS)
 async def get_job(state: State, jobs: ServerJobs, job: str) -> JobDetails:
     """How far it is, and the first images that failed."""
-    return await asyncio.to_thread(_details, await jobs.store(), job, state.tasks)
+    return await run_in(DATABASE, _details, await jobs.store(), job, state.tasks)
 
 
 @router.get(
@@ -106,14 +107,14 @@ async def job_events(request: Request, state: State, jobs: ServerJobs, job: str)
     async def watch(report: Report) -> BaseModel:
         last: Job | None = None
         for look in itertools.count():
-            now = await asyncio.to_thread(store.get, job)
+            now = await run_in(DATABASE, store.get, job)
             if now.status in ("done", "failed"):
                 break
             if now != last or look % _LOOKS_BETWEEN_EVENTS == 0:
                 report(JobAnswer(**job_fields(now, state.tasks)))
                 last = now
             await asyncio.sleep(_SECONDS_BETWEEN_LOOKS)
-        return await asyncio.to_thread(_details, store, job, state.tasks)
+        return await run_in(DATABASE, _details, store, job, state.tasks)
 
     return await event_stream(request, watch)
 
@@ -138,7 +139,7 @@ async def job_results(
 ) -> Response:
     """In the source's order, streamed: the memory does not grow with the job. Any form, as often as you like."""
     store = await jobs.store()
-    found = await asyncio.to_thread(store.get, job)
+    found = await run_in(DATABASE, store.get, job)
     form = "jsonl" if status == "failed" else format
     check_format(form, found.task, exports_of(state.tasks, found.task))
     if found.status in (*UNFINISHED, "paused") and not partial:
@@ -146,7 +147,7 @@ async def job_results(
             f"the job is {found.status}: {found.finished:,} of {found.total:,} images are finished",
             hint="wait for its end, or ask with partial=true",
         )
-    before = await asyncio.to_thread(store.first_pending, found.id)
+    before = await run_in(DATABASE, store.first_pending, found.id)
     if status == "failed":
         pieces = failures(store.records(found.id, status="failed", before=before))
     else:
@@ -186,15 +187,15 @@ async def delete_job(state: State, jobs: ServerJobs, job: str) -> Response:
         forget(state.settings, source)
         store.delete(job)
 
-    await asyncio.to_thread(delete)
+    await run_in(DATABASE, delete)
     return Response(status_code=204)
 
 
 async def _change(state: AppState, jobs: Jobs, job: str, change: Callable[[JobStore, str], Job]) -> JobDetails:
     store = await jobs.store()
-    await asyncio.to_thread(change, store, job)
+    await run_in(DATABASE, change, store, job)
     jobs.notify()
-    return await asyncio.to_thread(_details, store, job, state.tasks)
+    return await run_in(DATABASE, _details, store, job, state.tasks)
 
 
 def _details(store: JobStore, job_id: str, tasks: tuple[AnyTask, ...]) -> JobDetails:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ class Call:
 
     answer: called once, with all results in order, or with the error that ended the call.
     taken: how many items the device has taken, in order. taken_at: when it took the first, by the worker's clock.
-    unanswered: how many results are missing; 0 also after an error.
+    unanswered: how many results are missing; 0 also after an error. item_bytes: of memory, of one item on average.
     """
 
     kind: Kind
@@ -31,6 +32,7 @@ class Call:
     taken_at: float | None = None
     results: list[Any] = field(default_factory=list)
     unanswered: int = 0
+    item_bytes: float = 0.0
 
     def __post_init__(self) -> None:
         self.results = [None] * len(self.items)
@@ -86,14 +88,17 @@ class Entry(NamedTuple):
 
 
 class RequestQueue:
-    """All requests and their pending calls, bounded: a full queue refuses a request's first call, never a later one.
+    """All requests and their pending calls, bounded in items and in bytes: a full queue refuses a call, whoever asks.
 
-    An empty queue accepts a call of any length, so that a call longer than the bound is slow but not refused for ever.
+    A request's own items do not count against it where nobody else's wait, so that a call longer than the bound is slow
+    but not refused for ever. Functions are never refused: they are one a request, and end it.
     """
 
-    def __init__(self, max_waiting: int) -> None:
+    def __init__(self, max_waiting: int, max_bytes: float = math.inf) -> None:
         self.max_waiting = max_waiting
+        self.max_bytes = max_bytes
         self.waiting = 0
+        self.waiting_bytes = 0.0
         self.requests: dict[int, Request] = {}
         self._numbers = itertools.count()
         self._fair_counts = {False: 0.0, True: 0.0}  # by class, whether bulk
@@ -106,16 +111,18 @@ class RequestQueue:
         return request
 
     def submit(self, request: Request, call: Call, *, items_per_second: float) -> None:
-        """Add a call to its request. Raises Overloaded if it is the request's first and the queue is full."""
-        is_first = request.done == 0 and not request.pending
-        if is_first and self.waiting and self.waiting + len(call.items) > self.max_waiting:
+        """Add a call to its request. Raises Overloaded if the queue is full."""
+        call_bytes = call.item_bytes * len(call.items)
+        full = ""
+        if self.waiting + len(call.items) > self.max_waiting:
+            full = f"{self.waiting} rows wait, and {len(call.items)} more would pass the bound of {self.max_waiting}"
+        elif self.waiting_bytes + call_bytes > self.max_bytes:
+            full = f"{self.waiting_bytes:,.0f} bytes wait; {call_bytes:,.0f} more would pass {self.max_bytes:,.0f}"
+        if full and call.kind != "run" and self.waiting > request.waiting:
             seconds = max(1.0, self.waiting / max(items_per_second, 1e-3))
-            raise Overloaded(
-                f"{self.waiting} rows wait, and {len(call.items)} more would pass the bound of {self.max_waiting}",
-                retry_after_seconds=seconds,
-                hint=f"try again in about {seconds:.0f} s",
-            )
+            raise Overloaded(full, retry_after_seconds=seconds, hint=f"try again in about {seconds:.0f} s")
         self.waiting += len(call.items)
+        self.waiting_bytes += call_bytes
         if call.kind == "run":
             request.functions.append(call)
             self._functions[request.bulk][call] = request
@@ -130,7 +137,7 @@ class RequestQueue:
         competing = Counter(request.bulk for request in self.find_waiting())
         for request, call, _ in batch:
             call.taken += 1
-            self.waiting -= 1
+            self._count_out(call, 1)
             if not call.waiting:
                 request.calls.remove(call)
         for bulk in (False, True):
@@ -161,7 +168,7 @@ class RequestQueue:
         call, request = next(iter(self._functions[bulk].items()))
         self._remove(request, call)
         call.taken = 1
-        self.waiting -= 1
+        self._count_out(call, 1)
         return Entry(request, call, 0)
 
     def drop(self, request: Request, call: Call) -> int:
@@ -169,7 +176,7 @@ class RequestQueue:
         dropped = call.waiting
         if dropped:
             self._remove(request, call)
-            self.waiting -= dropped
+            self._count_out(call, dropped)
             call.taken = len(call.items)
         return dropped
 
@@ -189,6 +196,11 @@ class RequestQueue:
     def interactive_waits(self) -> bool:
         """Whether an interactive request waits, for a batch or for a function."""
         return bool(self._functions[False]) or any(not request.bulk for request in self.find_waiting())
+
+    def _count_out(self, call: Call, items: int) -> None:
+        self.waiting -= items
+        # What is left of rounding goes with the last item.
+        self.waiting_bytes = self.waiting_bytes - items * call.item_bytes if self.waiting else 0.0
 
     def _remove(self, request: Request, call: Call) -> None:
         if call.kind == "run":

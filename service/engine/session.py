@@ -19,6 +19,7 @@ from backbones.noise_schedule import content_key
 from backbones.rows import Captures, UNetRow
 from service.engine.caches import TensorCache
 from service.engine.queue import Call, Kind, Request
+from service.engine.sizes import count_bytes
 
 
 class Worker(Protocol):
@@ -117,7 +118,7 @@ class Session:
         started = time.perf_counter()
         loop = asyncio.get_running_loop()
         future: asyncio.Future[list[Any]] = loop.create_future()
-        call = Call(kind, items, partial(_resolve_on_loop, loop, future))
+        call = Call(kind, items, partial(_resolve_on_loop, loop, future), item_bytes=count_bytes(items) / len(items))
         self._worker.submit(self._request, call)
         try:
             return await future

@@ -39,7 +39,7 @@ class DeviceWorker:
     model: the backbone of sessions that name none.
     max_batch_rows: the largest U-Net batch; lowered for good when memory runs out.
     max_batch_images: the largest batch of encodes or decodes, which need far more memory per item.
-    max_waiting_rows: a new request gets Overloaded if more items than this would wait.
+    max_waiting_rows, max_waiting_bytes: a call gets Overloaded if more items, or more memory in them, would wait.
     context_cache_bytes, latent_cache_bytes: how much device memory the caches of text contexts and of latents may use.
 
     `step` takes one turn and knows no thread, so that a test can call it by hand; `start` starts a thread that repeats
@@ -53,6 +53,7 @@ class DeviceWorker:
         max_batch_rows: int = 32,
         max_batch_images: int = 8,
         max_waiting_rows: int = 65536,
+        max_waiting_bytes: int = 2 << 30,
         context_cache_bytes: int = 64 << 20,
         latent_cache_bytes: int = 64 << 20,
     ) -> None:
@@ -68,7 +69,7 @@ class DeviceWorker:
             "embed": max_batch_rows,
             "run": 1,
         }
-        self._queue = RequestQueue(max_waiting_rows)
+        self._queue = RequestQueue(max_waiting_rows, max_waiting_bytes)
         self._counts = EngineCounts()
         self._work_arrived = Condition()
         self._thread: Thread | None = None

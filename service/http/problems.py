@@ -35,6 +35,7 @@ from service.errors import (
     ChangedMeanwhile,
     ClientGone,
     ForeignCaller,
+    HeadTooLarge,
     KeyNeeded,
     MalformedBody,
     ModelInUse,
@@ -94,6 +95,9 @@ PROBLEMS: Mapping[type[Exception], Kind] = {
     TooManyAtOnce: Kind(429, "too-many-at-once", "Too many requests at a time", "This key's, or address's, own limit."),
     ClientGone: Kind(
         499, "client-gone", "The client hung up", "In logs and metrics only: its waiting rows were dropped."
+    ),
+    HeadTooLarge: Kind(
+        431, "head-too-large", "The request's head is too large", "More bytes than `limits.max_header_bytes`."
     ),
     NotANumber: Kind(
         500, "not-a-number", "The network gave no number", "This request's own result held NaN or infinity."

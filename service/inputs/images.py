@@ -11,6 +11,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from backbones.errors import InvalidInput
 from heads.inputs import DecodedImage
+from service.inputs.image_bounds import TimedFile, check_work
 from service.settings.groups import LimitSettings
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
@@ -38,8 +39,9 @@ def decode_image(data: bytes, limits: LimitSettings, *, field: str = "image") ->
     if not data:
         raise InvalidInput(field, "the image is empty, 0 bytes", hint=_SEND)
     try:
-        with Image.open(BytesIO(data), formats=FORMATS) as image:
+        with Image.open(TimedFile(data, limits.decode_seconds), formats=FORMATS) as image:
             _check_size(image.size, limits, field)
+            check_work(image, data, limits.max_image_pixels, field)
             orientation = _orientation(image)
             more_frames = image.format in ("GIF", "PNG", "WEBP", "TIFF") and bool(getattr(image, "is_animated", False))
             name = (image.format or "").replace("MPO", "JPEG")
@@ -48,6 +50,12 @@ def decode_image(data: bytes, limits: LimitSettings, *, field: str = "image") ->
             array = _rgb(image, _orientation(image), field)
     except InvalidInput:
         raise
+    except TimeoutError as error:
+        raise InvalidInput(
+            field,
+            f"the image takes longer than {limits.decode_seconds:g} seconds to decode",
+            hint="scale it down, or save it as a usual JPEG or PNG",
+        ) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise _too_large("more pixels than any setting allows", limits, field) from error
     except UnidentifiedImageError as error:
@@ -58,6 +66,15 @@ def decode_image(data: bytes, limits: LimitSettings, *, field: str = "image") ->
             field, "the image is damaged or cut short and can not be decoded", hint="send the whole file again"
         ) from error
     return DecodedImage(array, orientation, more_frames, name)
+
+
+def count_pixels(data: bytes) -> int:
+    """Width times height by the file's header; 0 for what `decode_image` will refuse anyway."""
+    try:
+        with Image.open(BytesIO(data), formats=FORMATS) as image:
+            return image.width * image.height
+    except Exception:  # hostile bytes, as below
+        return 0
 
 
 def _check_size(size: tuple[int, int], limits: LimitSettings, field: str) -> None:

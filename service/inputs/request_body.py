@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import binascii
 import difflib
 import json
 import re
@@ -21,16 +19,19 @@ from pydantic import (
     ValidationInfo,
     WithJsonSchema,
 )
-from pydantic_core import PydanticCustomError, from_json
+from pydantic_core import PydanticCustomError, from_json, to_json
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from backbones.errors import InvalidInput
 from service.errors import MalformedBody, UnsupportedBody
 from service.inputs.archives import MEDIA_TYPES, ArchivedFile, is_archive, read_archive
+from service.inputs.base64_text import decode_base64_text
 from service.inputs.files import ImageSource
+from service.inputs.json_values import check_values, shortened
 from service.inputs.urls import ImageUrl
 from service.settings.groups import LimitSettings
+from service.threads import BODIES, run_in
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -41,6 +42,9 @@ FILE_LISTS = {"masks": "mask", "support_images": "support_image", "support_masks
 _URL_FIELDS = ("url", "image_url", "urls", "image_urls")
 _URLS_ARE_OFF = "URL inputs are off on this server (its setting urls.enabled): it fetches nothing"
 _FETCH = "fetch_urls"
+# As many as an answer lists; and so many that listing them all takes noticeable time.
+_MOST_HINTED = 20
+_MOST_LISTED = 1000
 
 
 def read_image(value: object, info: ValidationInfo) -> ImageSource:
@@ -65,10 +69,9 @@ def decode_base64(value: str) -> bytes:
         head, comma, value = value.partition(",")
         if not comma or not head.endswith(";base64"):
             raise PydanticCustomError("data_uri", "A data URI must read data:image/...;base64,...")
-    packed = re.sub(r"\s+", "", value).translate(str.maketrans("-_", "+/")).rstrip("=")
     try:
-        return binascii.a2b_base64(packed + "=" * (-len(packed) % 4), strict_mode=True)
-    except (binascii.Error, ValueError) as error:
+        return decode_base64_text(value)
+    except ValueError as error:
         raise PydanticCustomError("base64", "The text is not base64 of an image file") from error
 
 
@@ -103,18 +106,25 @@ async def read_request(request: Request, model: type[Model], limits: LimitSettin
                 options[0][0], "query parameters do not go with a JSON body", hint="put them into the JSON object"
             )
         # Base64 of large images takes long enough to hold up everybody else.
-        return await asyncio.to_thread(validated, model, await request.body(), fetch_urls=fetch_urls)
+        return await run_in(BODIES, validated, model, await request.body(), limits, fetch_urls=fetch_urls)
     if media_type == "multipart/form-data":
         texts, files, lists = await _read_form(request, model, limits)
-        if takes_several:
-            files = await asyncio.to_thread(unpacked, files, limits)
-        given = {**fields_of(model, options + texts), **_image_field(model, files), **lists}
-        return validated(model, given, fetch_urls=fetch_urls)
-    if media_type.startswith("image/"):
-        return validated(model, {**fields_of(model, options), **_image_field(model, [await request.body()])})
-    if media_type in MEDIA_TYPES and takes_several:
-        archived = await asyncio.to_thread(read_archive, await request.body(), limits)
-        return validated(model, {**fields_of(model, options), **_image_field(model, archived)})
+
+        def read() -> Model:
+            images = unpacked(files, limits) if takes_several else files
+            given = {**fields_of(model, options + texts, limits), **_image_field(model, images), **lists}
+            return validated(model, given, limits, fetch_urls=fetch_urls)
+
+        return await run_in(BODIES, read)
+    zipped = media_type in MEDIA_TYPES and takes_several
+    if zipped or media_type.startswith("image/"):
+        body = await request.body()
+
+        def alone() -> Model:
+            images = read_archive(body, limits) if zipped else [body]
+            return validated(model, {**fields_of(model, options, limits), **_image_field(model, images)}, limits)
+
+        return await run_in(BODIES, alone)
     raise UnsupportedBody(
         f"the Content-Type {media_type!r} is not read" if media_type else "the request has no Content-Type",
         hint="send one of: multipart/form-data (curl -F image=@cat.jpg -F labels=cat -F labels=dog URL); "
@@ -141,23 +151,55 @@ def unpacked(files: Sequence[ImageSource], limits: LimitSettings) -> list[ImageS
     return images
 
 
-def validated(model: type[Model], given: bytes | Mapping[str, Any], *, fetch_urls: bool = False) -> Model:
+def validated(
+    model: type[Model],
+    given: bytes | Mapping[str, Any],
+    limits: LimitSettings | None = None,
+    *,
+    fetch_urls: bool = False,
+) -> Model:
     """`given` (JSON, or fields of a form as texts and bytes) as `model`. fetch_urls: whether images may be addresses.
 
-    Raises MalformedBody for what is no JSON, and RequestValidationError with what is wrong about its fields.
+    limits: what a stranger's JSON is held to; none for what was read before.
+    Raises MalformedBody for what is no JSON, InvalidInput for too many values, and RequestValidationError with what is
+    wrong about its fields.
     """
+    if isinstance(given, bytes) and limits is not None:
+        check_values(given, limits.max_json_values)
     try:
-        if isinstance(given, bytes):
-            return model.model_validate_json(given, strict=True, context={_FETCH: fetch_urls})
-        return model.model_validate(given, context={_FETCH: fetch_urls})
+        return _as_model(model, given, fetch_urls=fetch_urls)
     except ValidationError as error:
+        if (count := error.error_count()) > _MOST_LISTED:
+            error = _first_errors(model, given, count, fetch_urls=fetch_urls)
         errors = error.errors(include_url=False, include_context=False, include_input=False)
         if errors[0]["type"] == "json_invalid":
             raise MalformedBody(
                 errors[0]["msg"] if given else "the body is empty",
                 hint='send a JSON object such as {"image": "<base64>", ...}',
             ) from error
-        raise RequestValidationError([_with_hint(dict(one), model, fetch_urls) for one in errors]) from error
+        hinted = [_with_hint(dict(one), model, fetch_urls) for one in errors[:_MOST_HINTED]]
+        raise RequestValidationError([*hinted, *errors[_MOST_HINTED:]]) from error
+
+
+def _as_model(model: type[Model], given: bytes | Mapping[str, Any], *, fetch_urls: bool) -> Model:
+    if isinstance(given, bytes):
+        return model.model_validate_json(given, strict=True, context={_FETCH: fetch_urls})
+    return model.model_validate(given, context={_FETCH: fetch_urls})
+
+
+def _first_errors(
+    model: type[BaseModel], given: bytes | Mapping[str, Any], count: int, *, fetch_urls: bool
+) -> ValidationError:
+    """What is wrong with the beginning of each list and object of a body that has too many errors to list.
+
+    Raises InvalidInput where the beginnings are right.
+    """
+    cut = shortened(from_json(given) if isinstance(given, bytes) else dict(given))
+    try:
+        _as_model(model, to_json(cut) if isinstance(given, bytes) else cut, fetch_urls=fetch_urls)
+    except ValidationError as error:
+        return error
+    raise InvalidInput("body", f"{count:,} values of it can not be used", hint="send a part of it to learn which")
 
 
 def _with_hint(error: dict[str, Any], model: type[BaseModel], fetch_urls: bool) -> dict[str, Any]:
@@ -235,31 +277,39 @@ def _image_field(model: type[BaseModel], files: Sequence[ImageSource]) -> dict[s
     return {"image": files[0]}
 
 
-def fields_of(model: type[BaseModel], texts: Iterable[tuple[str, str]]) -> dict[str, Any]:
-    """Fields by name from (name, text) pairs: repeated names make a list, texts in JSON brackets are read as JSON."""
+def fields_of(
+    model: type[BaseModel], texts: Iterable[tuple[str, str]], limits: LimitSettings | None = None
+) -> dict[str, Any]:
+    """Fields by name from (name, text) pairs: repeated names make a list, texts in JSON brackets are read as JSON.
+
+    limits: what a stranger's texts are held to. Raises InvalidInput.
+    """
+    most = None if limits is None else limits.max_json_values
     by_name: dict[str, list[str]] = {}
     for name, text in texts:
         by_name.setdefault(name, []).append(text)
     fields: dict[str, Any] = {}
     for name, given in by_name.items():
         if _takes(model, name, list):
-            fields[name] = _bracketed(name, given[0], "[]") if len(given) == 1 else given
+            fields[name] = _bracketed(name, given[0], "[]", most) if len(given) == 1 else given
             if isinstance(fields[name], str) and _takes(model, name, dict):
-                fields[name] = _bracketed(name, given[0], "{}")
+                fields[name] = _bracketed(name, given[0], "{}", most)
             if isinstance(fields[name], str):
                 fields[name] = given
         elif len(given) > 1:
             raise InvalidInput(name, f"given {len(given)} times", hint="give it once")
         else:
-            fields[name] = _bracketed(name, given[0], "{}")
+            fields[name] = _bracketed(name, given[0], "{}", most)
     return fields
 
 
-def _bracketed(name: str, text: str, brackets: str) -> Any:
+def _bracketed(name: str, text: str, brackets: str, most: int | None) -> Any:
     """The JSON value of a text that begins and ends with these brackets, else the text itself."""
     stripped = text.strip()
     if not (stripped.startswith(brackets[0]) and stripped.endswith(brackets[1])):
         return text
+    if most is not None:
+        check_values(stripped, most, field=name)
     try:
         return from_json(stripped)
     except ValueError as error:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from contextlib import AsyncExitStack, suppress
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from backbones.errors import Cancelled, DiffsightError, InvalidInput, Overloaded
 from heads.inputs import DecodedImage
 from service.errors import NotReady, StorageFailed
-from service.inputs.images import decode_image
 from service.inputs.urls import ImageUrl
 from service.jobs.item import item_key, run_item
 from service.jobs.parameters import read_options, require_task, take_model
@@ -26,8 +25,8 @@ from service.jobs.sources import Reader, StoredSource, listed
 from service.jobs.store import Item, Job, JobStore, Outcome, canonical
 from service.jobs.uploads import uploads_folder
 from service.run_task import Work, prepare
-from service.settings.loader import Settings
 from service.state import AppState
+from service.threads import BULK_DECODING, DATABASE, SOURCES, run_in
 
 log = structlog.get_logger("diffsight")
 
@@ -72,7 +71,7 @@ class Runner:
             job = None
             try:
                 _ = self.state.models.worker
-                job = await asyncio.to_thread(self.store.claim, f"{self.owner}{secrets.token_hex(4)}", self._lease)
+                job = await run_in(DATABASE, self.store.claim, f"{self.owner}{secrets.token_hex(4)}", self._lease)
             except DiffsightError:
                 pass  # not ready yet, or not any more
             except Exception:
@@ -113,7 +112,7 @@ class Runner:
         finally:
             with suppress(Exception):
                 await asyncio.shield(
-                    asyncio.to_thread(self.store.release, job.id, job.owner, status=status, error=error)
+                    run_in(DATABASE, self.store.release, job.id, job.owner, status=status, error=error)
                 )
         return stored
 
@@ -137,7 +136,13 @@ class _Run:
         self.source = source.located(uploads_folder(self.settings))
         # A job over REST reads what a request could bring, and only where the settings let it.
         self.places = None if job.local or source.uploaded else self.settings.jobs.sources
-        self.reader = Reader(self.source, most_bytes=None if job.local else self.settings.limits.max_upload_bytes)
+        limits = self.settings.limits
+        self.most_listed = None if job.local else self.settings.jobs.max_document_bytes
+        self.reader = Reader(
+            self.source,
+            most_bytes=None if job.local else limits.max_upload_bytes,
+            most_pixels=limits.max_image_pixels,
+        )
         self.reading = asyncio.Lock()
         self.prepared: Work | None = None
         self.under_way: dict[str, asyncio.Event] = {}
@@ -172,7 +177,7 @@ class _Run:
     async def _renew(self) -> None:
         lease = self.settings.jobs.lease_seconds
         while True:
-            if not await asyncio.to_thread(self.store.renew, self.job.id, self.job.owner, lease):
+            if not await run_in(DATABASE, self.store.renew, self.job.id, self.job.owner, lease):
                 raise _LeftAlone
             await asyncio.sleep(min(1.0, lease / 3))
 
@@ -187,7 +192,7 @@ class _Run:
         self.prepared = await leases.enter_async_context(prepared)
         revision = self.prepared.revision
         if not self.job.revision:
-            await asyncio.to_thread(self.store.set_revision, self.job.id, revision)
+            await run_in(DATABASE, self.store.set_revision, self.job.id, revision)
         elif self.job.revision != revision:
             raise _JobFailed(
                 f"the job began with the weights, concepts and classifiers {self.job.revision}, and this server has "
@@ -201,12 +206,12 @@ class _Run:
         return self.prepared
 
     async def _list(self) -> None:
-        await asyncio.to_thread(self.store.clear_items, self.job.id)
-        found = listed(self.source)
+        await run_in(DATABASE, self.store.clear_items, self.job.id)
+        found = listed(self.source, most_bytes=self.most_listed)
         total = 0
         while True:
             try:
-                some = await asyncio.to_thread(_take, found, _LISTED_AT_ONCE)
+                some = await run_in(SOURCES, _take, found, _LISTED_AT_ONCE)
             except InvalidInput as error:
                 raise _JobFailed(str(error)) from error
             if not some:
@@ -214,13 +219,13 @@ class _Run:
             total += len(some)
             if total > self.settings.jobs.max_items:
                 raise _JobFailed(f"the source has more than {self.settings.jobs.max_items:,} images: take it in parts")
-            await asyncio.to_thread(self.store.add_items, self.job.id, some)
-        await asyncio.to_thread(self.store.set_listed, self.job.id, total)
+            await run_in(DATABASE, self.store.add_items, self.job.id, some)
+        await run_in(DATABASE, self.store.set_listed, self.job.id, total)
 
     async def _page(self) -> None:
         """Feed the workers, a page of unfinished items at a time."""
         after = -1
-        while items := await asyncio.to_thread(self.store.pending, self.job.id, after=after, limit=_LISTED_AT_ONCE):
+        while items := await run_in(DATABASE, self.store.pending, self.job.id, after=after, limit=_LISTED_AT_ONCE):
             for item in items:
                 await self.waiting.put(item)
             after = items[-1].position
@@ -236,7 +241,7 @@ class _Run:
                 some.append(self.outcomes.get_nowait())
             ended = None in some
             if done := [one for one in some if one is not None]:
-                await asyncio.to_thread(self.store.finish, self.job.id, done)
+                await run_in(DATABASE, self.store.finish, self.job.id, done)
                 for one in done:
                     if event := self.under_way.pop(one.key, None):
                         event.set()
@@ -276,39 +281,45 @@ class _Run:
     async def _attempt(self, item: Item) -> Outcome:
         read = await self._read(item)
         facts = (self.job.task, self.work.revision, self.job.parameters, item.given)
-        key = await asyncio.to_thread(item_key, read, *facts)
+        key = await run_in(BULK_DECODING, item_key, read, *facts)
         while (event := self.under_way.get(key)) is not None:
             await event.wait()  # another item with the same bytes is being done
-        if await asyncio.to_thread(self.store.has_result, key):
+        if await run_in(DATABASE, self.store.has_result, key):
             return Outcome(item.position, key)
         if key in self.under_way:
             return await self._attempt(item)
         event = self.under_way[key] = asyncio.Event()
         try:
-            image = await asyncio.to_thread(partial(_decoded, read, self.settings, item.name))
-            result = await run_item(self.state, self.work, image, item.given)
+            async with self._decoded(read) as image:
+                result = await run_item(self.state, self.work, image, item.given)
         except BaseException:
             self.under_way.pop(key, None)
             event.set()
             raise
-        return Outcome(item.position, key, await asyncio.to_thread(canonical, result))
+        return Outcome(item.position, key, await run_in(BULK_DECODING, canonical, result))
+
+    @asynccontextmanager
+    async def _decoded(self, read: bytes | NDArray[np.uint8]) -> AsyncIterator[DecodedImage]:
+        """The picture, which counts as in memory until this is left."""
+        decoder = self.state.decoder
+        if isinstance(read, bytes):
+            async with decoder.decoded([read], ["image"], bulk=True) as (image,):
+                yield image
+            return
+        frame = DecodedImage(read, format="frame")
+        async with decoder.budget.room(frame.width * frame.height):
+            yield frame
 
     async def _read(self, item: Item) -> bytes | NDArray[np.uint8]:
         if self.source.kind == "urls":
             most = self.settings.urls.max_bytes
             return await self.state.fetcher.fetch(ImageUrl(item.address), field="image", most_bytes=most)
         if self.places is not None and self.source.kind in ("folder", "glob", "coco"):
-            await asyncio.to_thread(check_item, item.address, self.reader.file_system, self.places)
+            await run_in(SOURCES, check_item, item.address, self.reader.file_system, self.places)
         if self.reader.in_order:
             async with self.reading:  # asyncio's lock is handed on in the order of asking
-                return await asyncio.to_thread(self.reader.read, item)
-        return await asyncio.to_thread(self.reader.read, item)
-
-
-def _decoded(read: bytes | NDArray[np.uint8], settings: Settings, name: str) -> DecodedImage:
-    if isinstance(read, bytes):
-        return decode_image(read, settings.limits, field="image")
-    return DecodedImage(read, format="frame")
+                return await run_in(SOURCES, self.reader.read, item)
+        return await run_in(SOURCES, self.reader.read, item)
 
 
 def _take(found: Any, count: int) -> list[Item]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import zipfile
 import zlib
@@ -19,6 +18,10 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from backbones.errors import InvalidInput
+from service.jobs.containers import ONLY_VIDEOS, bound_frames
+from service.jobs.long_json import parse_json
+from service.jobs.patterns import find_matching
+from service.jobs.regular_files import check_document, open_regular, read_document, read_regular
 from service.jobs.store import Item
 
 IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
@@ -77,10 +80,13 @@ def guess(address: str, *, images: str = "", stride: int = 1) -> Source:
     return Source(kind=kind, address=address, images=images, stride=stride)
 
 
-def listed(source: Source) -> Iterator[Item]:
-    """The source's images in order. Raises InvalidInput for a source that is not there, empty, or not what it says."""
+def listed(source: Source, *, most_bytes: int | None = None) -> Iterator[Item]:
+    """The source's images in order. most_bytes: of a file that lists them, such as COCO's.
+
+    Raises InvalidInput for a source that is not there, empty, or not what it says.
+    """
     try:
-        yield from _LISTS[source.kind](source)
+        yield from _LISTS[source.kind](source, most_bytes)
     except InvalidInput:
         raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile, ImportError) as error:
@@ -94,12 +100,13 @@ def listed(source: Source) -> Iterator[Item]:
 class Reader:
     """Reads the images of one source. A video is decoded once, forwards: its frames are to be asked for in order.
 
-    most_bytes: of one image's file.
+    most_bytes: of one image's file. most_pixels: of a video's frame.
     """
 
-    def __init__(self, source: Source, *, most_bytes: int | None = None) -> None:
+    def __init__(self, source: Source, *, most_bytes: int | None = None, most_pixels: int | None = None) -> None:
         self.source = source
         self.most_bytes = most_bytes
+        self.most_pixels = most_pixels
         self.in_order = source.kind == "video"
         self._frames: Iterator[tuple[int, NDArray[np.uint8]]] = iter(())
         self._next = -1
@@ -112,8 +119,7 @@ class Reader:
             return self._unpacked(item.address)
         if self.source.kind == "video":
             return self._frame(int(item.address))
-        end = None if self.most_bytes is None else self.most_bytes + 1
-        return self._checked(self.file_system.cat_file(item.address, end=end))
+        return self._checked(read_regular(self.file_system, item.address, self.most_bytes))
 
     @cached_property
     def file_system(self) -> Any:
@@ -124,9 +130,10 @@ class Reader:
         """Close what is open."""
         with self._lock:
             if self._archive is not None:
+                file = self._archive.fp  # which the archive did not open, and so does not close
                 self._archive.close()
-                if self._archive.fp is not None:
-                    self._archive.fp.close()
+                if file is not None:
+                    file.close()
                 self._archive = None
         self._frames = iter(())
 
@@ -134,7 +141,7 @@ class Reader:
         with self._lock:
             if self._archive is None:
                 # Opened once: with every image the whole list of contents would be read again.
-                self._archive = zipfile.ZipFile(opened(self.source.address)[0].open(self.source.address))
+                self._archive = zipfile.ZipFile(open_regular(*opened(self.source.address)))
         try:
             with self._archive.open(name) as file:
                 return self._checked(file.read() if self.most_bytes is None else file.read(self.most_bytes + 1))
@@ -150,7 +157,7 @@ class Reader:
         import av
 
         if self._next < 0 or wanted < self._next:
-            self._frames = _frames(self.source.address)
+            self._frames = _frames(self.source.address, self.most_pixels)
         try:
             for index, frame in self._frames:
                 self._next = index + 1
@@ -181,7 +188,7 @@ def _some(items: Iterator[Item], source: Source) -> Iterator[Item]:
         raise InvalidInput("source", f"{source.address!r} holds no image", hint=f"images end in {', '.join(IMAGES)}")
 
 
-def _folder(source: Source) -> Iterator[Item]:
+def _folder(source: Source, _: int | None) -> Iterator[Item]:
     fs, root = opened(source.address)
     if not fs.isdir(root):
         raise InvalidInput("source", f"there is no folder {source.address!r}", hint="check its path")
@@ -191,9 +198,9 @@ def _folder(source: Source) -> Iterator[Item]:
     yield from _some(found, source)
 
 
-def _glob(source: Source) -> Iterator[Item]:
+def _glob(source: Source, _: int | None) -> Iterator[Item]:
     fs, pattern = opened(source.address)
-    paths = sorted(path for path in fs.glob(pattern) if path.lower().endswith(IMAGES))
+    paths = sorted(path for path in find_matching(fs, pattern) if path.lower().endswith(IMAGES))
     # Names are told from the last folder that the pattern names as it is, so that no two are the same.
     plain = pattern[: min((pattern.find(letter) for letter in "*?[" if letter in pattern), default=len(pattern))]
     prefix = plain[: plain.rfind("/") + 1]
@@ -210,12 +217,14 @@ def images_among(names: Iterable[str]) -> list[str]:
     )
 
 
-def _zip(source: Source) -> Iterator[Item]:
-    with opened(source.address)[0].open(source.address) as file, zipfile.ZipFile(file) as archive:
+def _zip(source: Source, most_bytes: int | None) -> Iterator[Item]:
+    with open_regular(*opened(source.address)) as file, zipfile.ZipFile(file) as archive:
         names = images_among(archive.namelist())
         files = [one for one in archive.infolist() if one.filename.endswith(".json") and "__MACOSX" not in one.filename]
         # A data set in COCO's layout brings its own order, ids and boxes.
-        document = json.loads(archive.read(files[0])) if len(files) == 1 else None
+        for one in files:
+            check_document(one.file_size, most_bytes)
+        document = parse_json(archive.read(files[0])) if len(files) == 1 else None
     if not (isinstance(document, dict) and isinstance(document.get("images"), list)):
         yield from _some((Item(n, name, name, {}) for n, name in enumerate(names)), source)
         return
@@ -228,10 +237,10 @@ def _zip(source: Source) -> Iterator[Item]:
         yield replace(item, address=at)
 
 
-def _coco(source: Source) -> Iterator[Item]:
+def _coco(source: Source, most_bytes: int | None) -> Iterator[Item]:
     fs, path = opened(source.address)
     root = (opened(source.images)[1] if source.images else path.rpartition("/")[0]).rstrip("/")
-    items = _described(json.loads(fs.cat_file(path)))
+    items = _described(parse_json(read_document(fs, path, most_bytes)))
     yield from _some((replace(item, address=f"{root}/{item.name}") for item in items), source)
 
 
@@ -251,17 +260,17 @@ def _described(document: Mapping[str, Any]) -> Iterator[Item]:
         yield Item(n, str(image["file_name"]), str(image["file_name"]), given)
 
 
-def _urls(source: Source) -> Iterator[Item]:
+def _urls(source: Source, most_bytes: int | None) -> Iterator[Item]:
     fs, path = opened(source.address)
-    lines = fs.cat_file(path).decode().splitlines()
+    lines = read_document(fs, path, most_bytes).decode().splitlines()
     urls = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
     yield from _some((Item(n, url, url, {}) for n, url in enumerate(urls)), source)
 
 
-def _video(source: Source) -> Iterator[Item]:
+def _video(source: Source, _: int | None) -> Iterator[Item]:
     import av
 
-    with opened(source.address)[0].open(source.address) as file, av.open(file) as video:
+    with open_regular(*opened(source.address)) as file, av.open(file, **ONLY_VIDEOS) as video:
         count = sum(1 for packet in video.demux(video=0) if packet.size)
     stem = source.address.rpartition("/")[2]
     frames = range(0, count, source.stride)
@@ -270,10 +279,11 @@ def _video(source: Source) -> Iterator[Item]:
     )
 
 
-def _frames(address: str) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+def _frames(address: str, most_pixels: int | None) -> Iterator[tuple[int, NDArray[np.uint8]]]:
     import av
 
-    with opened(address)[0].open(address) as file, av.open(file) as video:
+    with open_regular(*opened(address)) as file, av.open(file, **ONLY_VIDEOS) as video:
+        bound_frames(video, most_pixels)
         for index, frame in enumerate(video.decode(video=0)):
             yield index, frame.to_ndarray(format="rgb24")
 

@@ -25,6 +25,12 @@ from service.jobs.leases import Leases
 from service.jobs.tables import items, jobs, results
 
 UNFINISHED = ("queued", "running")
+# After so many runs in a row that ended with their server and finished nothing, a job is given up.
+MOST_CRASHES = 3
+_GIVEN_UP = (
+    f"given up: its server ended {MOST_CRASHES} times while it ran and nothing of it was finished; take out the image, "
+    "pattern or file that it stops at, and retry it"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +56,7 @@ class Job:
     resumed_finished: int = 0
     owner: str = ""
     leased_until: float = 0.0
+    crashes: int = 0
 
     @property
     def finished(self) -> int:
@@ -183,7 +190,7 @@ class JobStore:
                 raise _wrong_state(job, "retried", "wait for its end, or pause it")
             again = (items.c.job_id == job_id) & (items.c.status == "failed")
             connection.execute(update(items).where(again).values(status="pending", error="", key=""))
-            values: dict[str, Any] = {"status": "queued", "failed": 0, "error": ""}
+            values: dict[str, Any] = {"status": "queued", "failed": 0, "error": "", "crashes": 0}
             connection.execute(update(jobs).where(jobs.c.id == job_id).values(updated=time.time(), **values))
             return _get(connection, job_id)
 
@@ -216,7 +223,10 @@ class JobStore:
     # What a runner does
 
     def claim(self, owner: str, seconds: float, *, job_id: str | None = None) -> Job | None:
-        """The oldest job that nobody runs, now leased to `owner`; or just the one with the id, if nobody runs that."""
+        """The oldest job that nobody runs, now leased to `owner`; or just the one with the id, if nobody runs that.
+
+        One that was never released ended with its server. After `MOST_CRASHES` of those in a row it fails instead.
+        """
         which = ~jobs.c.local if job_id is None else jobs.c.id == job_id
         waiting = select(jobs.c.id, jobs.c.owner, jobs.c.leased_until).where(jobs.c.status.in_(UNFINISHED), which)
         with self._reading() as connection:
@@ -228,14 +238,22 @@ class JobStore:
         return None
 
     def _claim(self, job_id: str, old_owner: str, owner: str, seconds: float) -> Job | None:
-        """The job, leased; None where another process was faster."""
+        """The job, leased; None where another process was faster, or where it is given up."""
         now = time.time()
         free = (jobs.c.id == job_id) & (jobs.c.owner == old_owner) & jobs.c.status.in_(UNFINISHED)
         with self._writing() as connection:
             row = connection.execute(select(jobs).where(free).with_for_update(skip_locked=True)).first()
             if row is None:
                 return None
+            crashed = row.status == "running" and row.owner not in ("", owner)
+            progress = row.done + row.failed > row.resumed_finished
+            crashes = 0 if progress or row.local else row.crashes + crashed
+            if crashes >= MOST_CRASHES:
+                given_up = {"status": "failed", "error": _GIVEN_UP, "owner": "", "leased_until": 0.0, "updated": now}
+                connection.execute(update(jobs).where(jobs.c.id == row.id).values(crashes=crashes, **given_up))
+                return None
             leased = {"owner": owner, "leased_until": now + seconds, "status": "running", "updated": now}
+            leased["crashes"] = crashes
             run = {"resumed": now, "resumed_finished": row.done + row.failed}
             connection.execute(update(jobs).where(jobs.c.id == row.id).values(**leased, **run))
             job = _get(connection, row.id)
@@ -259,7 +277,7 @@ class JobStore:
             if status is not None:
                 ended = {"status": status, "error": error, "updated": time.time()}
                 connection.execute(update(jobs).where(mine, jobs.c.status == "running").values(**ended))
-            connection.execute(update(jobs).where(mine).values(owner="", leased_until=0.0))
+            connection.execute(update(jobs).where(mine).values(owner="", leased_until=0.0, crashes=0))
         self._leases.let_go(job_id, owner)
 
     def clear_items(self, job_id: str) -> None:

@@ -34,6 +34,8 @@ jobs = Table(
     # Who runs it, and until when the others believe that.
     Column("owner", String(64), nullable=False),
     Column("leased_until", Float, nullable=False),
+    # Runs in a row that ended with their server, and without a single finished item.
+    Column("crashes", Integer, nullable=False, server_default="0"),
     Index("jobs_by_status", "status", "created"),
 )
 

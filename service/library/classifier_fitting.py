@@ -15,6 +15,7 @@ import numpy as np
 from backbones.backbone import Description
 from backbones.engine import Engine
 from backbones.errors import InvalidInput
+from heads.feature_pooling.fitted_head import HeadPlan, fit_bytes
 from service.errors import ChangedMeanwhile
 from service.library.classifiers import (
     Classifier,
@@ -30,6 +31,7 @@ from service.library.classifiers import (
 from service.library.duplicates import from_records
 from service.library.store import Store, Stored
 from service.settings.groups import LimitSettings
+from service.threads import FITTING, run_in
 
 # What is read of an image, as the job's own parameters have it.
 READ_BY_THE_JOB = ("blocks", "timesteps", "pool_size", "noise_samples", "fit")
@@ -55,14 +57,19 @@ async def fit_new(
     name: str,
     head: str,
     head_sizes: Mapping[str, Any],
+    labels: Sequence[str],
+    limits: LimitSettings,
     of_job: Examples | None,
     read_sent: ReadExamples | None,
 ) -> Fitted:
     """Fit a new classifier to the vectors of a job, to images that are sent, or to both.
 
+    labels: of all of them.
     Raises InvalidInput for examples and heads that cannot be used, and where there is no room.
     """
     plan = await released_head(engine, head, head_sizes, options)
+    if plan is not None:
+        check_memory(plan.plan(options), labels, limits)
     examples, duplicates = (None, 0) if of_job is None else join_examples(None, of_job)
     if read_sent is not None:
         examples, again = join_examples(examples, await read_sent(engine, options))
@@ -144,6 +151,17 @@ def check_classes(labels: Sequence[str], limits: LimitSettings) -> None:
         )
 
 
+def check_memory(plan: HeadPlan, labels: Sequence[str], limits: LimitSettings) -> None:
+    """Raises InvalidInput, before any work, for a head whose training would take more memory than allowed."""
+    needed = fit_bytes(plan, len(set(labels)), len(labels))
+    if needed > limits.max_fit_bytes:
+        raise InvalidInput(
+            "head_options",
+            f"to train this head takes about {needed:,} bytes of memory; one request has {limits.max_fit_bytes:,}",
+            hint="choose a smaller width, depth or pool_size, or raise the server's limits.max_fit_bytes",
+        )
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class JobVectors:
     """What a finished job of the task `features` leaves: parameters, and (name, key, result) of each image."""
@@ -186,7 +204,7 @@ async def _fit(
     examples: Examples, options: FeatureOptions, backbone: Description, *, name: str, **more: Any
 ) -> Classifier:
     async with _stopped_on_leaving() as stopped:
-        return await asyncio.to_thread(fit_classifier, examples, options, backbone, name=name, stopped=stopped, **more)
+        return await run_in(FITTING, fit_classifier, examples, options, backbone, name=name, stopped=stopped, **more)
 
 
 @asynccontextmanager

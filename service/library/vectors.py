@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,12 +15,14 @@ from backbones.noise_schedule import content_key
 from heads.feature_pooling.features import pooled_features
 from heads.inputs import DecodedImage
 from service.engine.caches import TensorCache
-from service.inputs.images import decode_image
+from service.inputs.decoding import Decoder
+from service.inputs.images import count_pixels
 from service.library.classifiers import FeatureOptions
-from service.settings.groups import LimitSettings
+from service.threads import BULK_DECODING, run_in
 
 AT_ONCE = 32
 _PARTS_AT_ONCE = 2
+_PART_PIXELS = 100_000_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,7 +39,7 @@ async def vectors_of_files(
     files: Sequence[bytes],
     names: Sequence[str],
     options: FeatureOptions,
-    limits: LimitSettings,
+    decoder: Decoder,
 ) -> Vectors:
     """Vectors of image files, in order. names: what each file is called in a problem.
 
@@ -46,21 +48,29 @@ async def vectors_of_files(
     """
     slots = asyncio.Semaphore(_PARTS_AT_ONCE)
 
-    async def part(at: int) -> Vectors:
-        async with slots:
-            decoded = [
-                await asyncio.to_thread(decode_image, data, limits, field=name)
-                for data, name in zip(files[at : at + AT_ONCE], names[at : at + AT_ONCE], strict=True)
-            ]
-            return await vectors_of_images(engine, cache, decoded, options)
+    async def part(at: slice) -> Vectors:
+        async with slots, decoder.decoded(files[at], names[at], bulk=True) as images:
+            return await vectors_of_images(engine, cache, images, options)
 
+    pixels = await run_in(BULK_DECODING, lambda: [count_pixels(data) for data in files])
     try:
         async with asyncio.TaskGroup() as group:
-            parts = [group.create_task(part(at)) for at in range(0, len(files), AT_ONCE)]
+            parts = [group.create_task(part(at)) for at in cut_parts(pixels)]
     except BaseExceptionGroup as failed:
         # What is wrong with one image is told as such; the other parts were given up.
         raise failed.exceptions[0] from None
     return join_vectors([task.result() for task in parts])
+
+
+def cut_parts(pixels: Sequence[int]) -> Iterator[slice]:
+    """The places of images that are decoded together: so many, and so large, that they fit into memory."""
+    start, held = 0, 0
+    for place, one in enumerate(pixels):
+        if place > start and (place - start == AT_ONCE or held + one > _PART_PIXELS):
+            yield slice(start, place)
+            start, held = place, 0
+        held += one
+    yield slice(start, len(pixels))
 
 
 def join_vectors(parts: Sequence[Vectors]) -> Vectors:

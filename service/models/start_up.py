@@ -24,6 +24,7 @@ def build_worker(settings: Settings, backbone: Backbone | None = None) -> Device
         backbone,
         max_batch_rows=engine.max_batch_rows,
         max_waiting_rows=engine.max_waiting_rows,
+        max_waiting_bytes=engine.max_waiting_bytes,
         context_cache_bytes=engine.context_cache_bytes,
         latent_cache_bytes=engine.latent_cache_bytes,
     )

@@ -18,7 +18,6 @@ from service.dependencies import RequestUsage, State, while_connected
 from service.engine.session import Session
 from service.http.openapi import REFERENCE, keyed, not_ready, task_problems
 from service.inputs.files import InputFiles
-from service.inputs.images import decode_image
 from service.inputs.request_body import validated
 from service.jobs.formats.label_studio import mask_regions, pose_regions, score
 from service.jobs.item import make_item
@@ -26,6 +25,7 @@ from service.protocols.label_studio_project import Control, Filling, image_file,
 from service.run_task import Terms, run_procedure
 from service.state import AppState
 from service.telemetry.usage import Usage
+from service.threads import BODIES, run_in
 from service.version import installed_version
 
 router = APIRouter(prefix="/label-studio", tags=["Label Studio"])
@@ -142,8 +142,8 @@ async def label_studio_metrics() -> dict[str, Any]:
 async def label_studio_setup(request: Request, state: State) -> SetupAnswer:
     """Whether this server can fill a project's controls."""
     _ = state.models.worker
-    body = await asyncio.to_thread(validated, SetupRequest, await request.body())
-    controls = await asyncio.to_thread(read_controls, body.config)
+    body = await run_in(BODIES, validated, SetupRequest, await request.body(), state.settings.limits)
+    controls = await run_in(BODIES, read_controls, body.config)
     async with prepare_controls(controls, state) as fillings:
         return SetupAnswer(model_version=_version(fillings))
 
@@ -161,8 +161,8 @@ async def label_studio_predict(request: Request, state: State, usage: RequestUsa
     An image that can not be read is a prediction without regions, and a problem where there is no other task.
     """
     _ = state.models.worker
-    body = await asyncio.to_thread(validated, PredictRequest, await request.body())
-    controls = await asyncio.to_thread(read_controls, body.label_config)
+    body = await run_in(BODIES, validated, PredictRequest, await request.body(), state.settings.limits)
+    controls = await run_in(BODIES, read_controls, body.label_config)
     async with prepare_controls(controls, state) as fillings:
         return await _predict(request, state, usage, body, fillings)
 
@@ -178,10 +178,10 @@ async def _predict(
     async def predict(engines: Mapping[Backbone, Engine], task: StudioTask) -> StudioPrediction:
         try:
             file = await image_file(task.data.get(fillings[0].control.image), state, task_id=task.id)
-            image = await asyncio.to_thread(decode_image, file, state.settings.limits, field="tasks")
-            results = [
-                await _fill_image(engines[filling.work.loaded.model], filling, image, drawn) for filling in fillings
-            ]
+            async with state.decoder.decoded([file], ["tasks"]) as (image,):
+                results = [
+                    await _fill_image(engines[filling.work.loaded.model], filling, image, drawn) for filling in fillings
+                ]
         except InvalidInput as error:
             if len(body.tasks) == 1:
                 raise

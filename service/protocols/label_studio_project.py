@@ -24,6 +24,7 @@ from service.library.concepts import about_of
 from service.run_task import Work, prepare
 from service.settings.groups import LabelStudioSettings
 from service.state import AppState
+from service.threads import BODIES, run_in
 
 _HINT = "a project needs an <Image> with <KeyPointLabels> for poses, or <BrushLabels> for masks, that name it"
 
@@ -157,7 +158,7 @@ async def image_file(address: object, state: AppState, *, task_id: object = None
         raise InvalidInput("tasks", "a task has no image", hint="its data needs the key that <Image value=...> names")
     if address.startswith("data:"):
         try:
-            return decode_base64(address)
+            return await run_in(BODIES, decode_base64, address)
         except ValueError as error:
             raise InvalidInput(
                 "tasks", f"the image is no base64: {error}", hint="send data:image/png;base64,..."

@@ -43,12 +43,40 @@ class LimitSettings(Group):
         le=4096 * MIB,
         description="Bytes of one request body, all its images and their base64 included; past it the answer is 413.",
     )
+    max_header_bytes: int = Field(
+        default=64 * 1024,
+        ge=4096,
+        le=16 * MIB,
+        description="Bytes of a request's address and headers together; past it the answer is 431, and the connection "
+        "is closed.",
+    )
     max_image_pixels: int = Field(
         default=50_000_000,
         ge=1,
         le=89_000_000,
         description="Width times height of one image, checked in its header before anything is decoded. "
         "Decoding takes up to 20 bytes of memory a pixel.",
+    )
+    max_request_pixels: int = Field(
+        default=400_000_000,
+        ge=1,
+        le=100_000_000_000,
+        description="Pixels of all images of one request together: decoded they are in memory, 3 bytes a pixel, until "
+        "it is answered. Images that a classifier is fitted on are decoded in parts, and are not counted.",
+    )
+    max_decoded_pixels: int = Field(
+        default=1_000_000_000,
+        ge=1,
+        le=100_000_000_000,
+        description="Pixels of decoded images in memory, all requests and jobs together. What would pass it waits, "
+        "within its deadline.",
+    )
+    decode_seconds: float = Field(
+        default=10.0,
+        gt=0,
+        le=600,
+        description="Seconds of work that the decoding of one JPEG, PNG, GIF or BMP may take; the other formats are "
+        "bound by their pixels alone. A JPEG of more than 100 scans, fewer where it is large, is refused at once.",
     )
     max_aspect_ratio: float = Field(
         default=100.0,
@@ -82,6 +110,13 @@ class LimitSettings(Group):
         le=1_000_000,
         description="Labels of one label tree, all its levels together. Siblings are bound by `max_labels`.",
     )
+    max_json_values: int = Field(
+        default=100_000,
+        ge=1_000,
+        le=10_000_000,
+        description="Values of one JSON body, or of one field of a form that is JSON, counted by their commas before "
+        "it is read. A megabyte holds half a million of them; an image in base64 is one.",
+    )
     max_rows_per_request: int = Field(
         default=500_000,
         ge=1,
@@ -108,6 +143,13 @@ class LimitSettings(Group):
         le=3600,
         description="Seconds for the head of a request, from its connection or its first byte on. Past them "
         "`diffsight serve` closes the connection.",
+    )
+    max_fit_bytes: int = Field(
+        default=1024 * MIB,
+        ge=MIB,
+        le=1024 * 1024 * MIB,
+        description="Bytes of memory that the training of a released head over REST may take, estimated from its "
+        "sizes before any work.",
     )
     max_archive_entries: int = Field(
         default=20_000,
@@ -235,6 +277,11 @@ class EngineSettings(Group):
         ge=1,
         description="Rows that may wait for the device, all requests together. Past it requests are answered 429 with "
         "a Retry-After.",
+    )
+    max_waiting_bytes: int = Field(
+        default=2048 * MIB,
+        ge=MIB,
+        description="Bytes of what waits for the device, pictures and latents, all requests together; likewise.",
     )
     context_cache_bytes: int = Field(
         default=256 * MIB, ge=0, description="Bytes of text contexts kept by prompt, on the device; 0 keeps none."
@@ -365,6 +412,13 @@ class JobSettings(Group):
         default=32, ge=1, le=1024, description="Images of one job under way together. Their rows share batches."
     )
     jobs_at_once: int = Field(default=2, ge=1, le=64, description="Jobs that one server runs together.")
+    max_document_bytes: int = Field(
+        default=128 * MIB,
+        ge=1024,
+        le=65_536 * MIB,
+        description="Bytes of a COCO file, in a zip or beside its images, or of a list of addresses. While it is read "
+        "it takes about eight times as much memory.",
+    )
     max_items: int = Field(default=5_000_000, ge=1, description="Images of one job.")
     lease_seconds: float = Field(
         default=10.0,

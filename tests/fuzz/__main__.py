@@ -1,6 +1,6 @@
 """`make fuzz`: generated requests and damaged images against a real server. The last line gives the counts.
 
-python -m tests.fuzz --cases 2000 --images 2000 --uploads 200 --seed 0
+python -m tests.fuzz --cases 2000 --images 2000 --uploads 200 --bodies 200 --seed 0
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import structlog
 from tqdm import tqdm
 
 from tests.fuzz.api import fuzz_api, fuzz_uploads, fuzzed_server
+from tests.fuzz.bodies import fuzz_bodies
 from tests.fuzz.images import crash, damaged_images
 
 
@@ -25,6 +26,7 @@ def main() -> int:
     parser.add_argument("--cases", type=int, default=2000, help="generated requests, at least")
     parser.add_argument("--images", type=int, default=2000, help="damaged images for the decoder")
     parser.add_argument("--uploads", type=int, default=200, help="damaged images sent over HTTP")
+    parser.add_argument("--bodies", type=int, default=200, help="bodies that are small to send and large to read")
     parser.add_argument("--seed", type=int, default=0, help="another seed, other cases")
     given = parser.parse_args()
     for name in [name for name in os.environ if name.startswith("DIFFSIGHT_")]:
@@ -39,6 +41,8 @@ def main() -> int:
     with fuzzed_server() as server:
         with tqdm(desc="uploads", total=given.uploads, mininterval=2) as bar:
             crashes |= fuzz_uploads(server, count=given.uploads, seed=given.seed + 1, on_case=bar.update)
+        with tqdm(desc="bodies", total=given.bodies, mininterval=2) as bar:
+            bodies = fuzz_bodies(server, count=given.bodies, seed=given.seed + 2, on_case=bar.update)
         with tqdm(desc="API", total=given.cases, mininterval=2) as bar:
             found = fuzz_api(server, cases=given.cases, seed=given.seed, systematic=True, on_case=bar.update)
 
@@ -49,12 +53,13 @@ def main() -> int:
     tell("server error", found.server_errors)
     tell("contradiction", found.contradictions)
     tell("damaged image", crashes)
+    tell("hostile body", bodies)
     print(
         f"fuzz: {found.asked} API cases, {len(found.server_errors)} server errors, "
         f"{len(found.contradictions)} contradictions; {given.images + given.uploads} damaged images, "
-        f"{len(crashes)} crashes"
+        f"{len(crashes)} crashes; {given.bodies} hostile bodies, {len(bodies)} faults"
     )
-    return 1 if found.server_errors or found.contradictions or crashes else 0
+    return 1 if found.server_errors or found.contradictions or crashes or bodies else 0
 
 
 def tell(what: str, found: Mapping[str, str]) -> None:

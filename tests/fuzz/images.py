@@ -169,6 +169,16 @@ def _interlaced() -> bytes:
     return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
+def many_scans(width: int, more: int, *, height: int | None = None) -> bytes:
+    """A blank progressive JPEG whose last scan stands there `more` times over: each is a pass over all pixels."""
+    file = BytesIO()
+    Image.new("L", (width, height or width), 128).save(file, "JPEG", progressive=True, quality=75)
+    data = file.getvalue()
+    last = data.rindex(b"\xff\xda")
+    scan = data[data.rindex(b"\xff\xc4", 0, last) : -2]
+    return data[:-2] + scan * more + data[-2:]
+
+
 def kind(name: str) -> str:
     """The media type of a seed by its ending."""
     ending = re.split(r"[. ]", name)[-1]

@@ -12,6 +12,7 @@ import pytest
 from service.inputs.images import decode_image
 from tests.conftest import Server
 from tests.fuzz.api import Findings, fuzz_api, fuzz_uploads, fuzzed_server, wrong_problem
+from tests.fuzz.bodies import fuzz_bodies
 from tests.fuzz.images import LIMITS, crash, damaged_images, seed_images
 
 pytestmark = pytest.mark.fuzz
@@ -48,6 +49,10 @@ def test_damaged_images_are_read_or_refused() -> None:
 
 def test_damaged_uploads_are_read_or_refused(fuzzed: Server) -> None:
     assert not fuzz_uploads(fuzzed, count=40, seed=2, on_case=lambda: None)
+
+
+def test_hostile_bodies_are_read_or_refused(fuzzed: Server) -> None:
+    assert not fuzz_bodies(fuzzed, count=40, seed=4, on_case=lambda: None)
 
 
 def test_generated_requests_are_answered_as_documented(fuzzed: Server) -> None:
@@ -93,11 +98,13 @@ def test_an_answer_that_is_not_the_promised_problem_is_seen(
 
 
 def test_the_command_ends_with_its_counts() -> None:
-    command = [sys.executable, "-m", "tests.fuzz", "--cases", "0", "--images", "30", "--uploads", "3"]
+    command = [sys.executable, "-m", "tests.fuzz", "--cases", "0", "--images", "30", "--uploads", "3", "--bodies", "2"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     last = done.stdout.rstrip().splitlines()[-1]
-    assert last == "fuzz: 0 API cases, 0 server errors, 0 contradictions; 33 damaged images, 0 crashes"
+    api, images, bodies = last.split("; ")
+    assert api == "fuzz: 0 API cases, 0 server errors, 0 contradictions"
+    assert (images, bodies) == ("33 damaged images, 0 crashes", "2 hostile bodies, 0 faults")
 
 
 # What fuzzing found, each as it was met.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,13 +10,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from backbones.errors import InvalidInput
+from backbones.errors import Cancelled, InvalidInput
 from heads.feature_pooling.classifier_heads import AttentionFusion, PooledHead
 from heads.feature_pooling.fitted_head import (
     HeadClassifier,
     HeadPlan,
     build_head,
     check_plan,
+    fit_bytes,
     fit_published,
     head_from,
     head_shapes,
@@ -120,3 +122,28 @@ def test_a_head_that_can_not_be_is_refused(changes: dict[str, Any], field: str) 
     with pytest.raises(InvalidInput) as refused:
         check_plan(HeadPlan(**given), [8] * len(given["channels"]))
     assert refused.value.field == field
+
+
+def test_what_a_training_takes_is_known_before_it_and_grows_with_every_size() -> None:
+    small = fit_bytes(PLANS["attention"], 3, 10)
+    for plan, classes, images in (
+        (replace(PLANS["attention"], width=64), 3, 10),
+        (replace(PLANS["attention"], depth=9), 3, 10),
+        (PLANS["attention"], 900, 10),
+        (PLANS["attention"], 3, 100),
+    ):
+        assert fit_bytes(plan, classes, images) > small
+    wide = HeadPlan("attention", (64,), 1, 1, width=4096)
+    assert fit_bytes(wide, 2, 4) > 3 * 10**9
+
+
+def test_a_training_ends_between_two_steps_when_told_to() -> None:
+    vectors, labels = examples(PLANS["linear"])
+    steps = iter(range(3))
+
+    def check() -> None:
+        if next(steps, None) is None:
+            raise Cancelled("nobody waits")
+
+    with pytest.raises(Cancelled):
+        fit_published(vectors, labels, ("a", "b", "c"), replace(PLANS["linear"], epochs=1000), check=check)

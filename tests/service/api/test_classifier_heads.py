@@ -49,6 +49,14 @@ def test_a_released_head_is_fitted_told_and_asked(server: Server, attention: dic
     assert {label for label, _ in answers(server, attention["id"])} <= {"zero", "one"}
 
 
+def test_a_head_whose_training_would_fill_the_memory_is_refused_before_any_work(server: Server) -> None:
+    sent = form(digits(2, 2))
+    wide = {**sent["data"], "head": "attention", "blocks": "mid_block", "head_options": '{"width": 4096}'}
+    refused = server.client.post(ROUTE, files=sent["files"], data=wide)
+    assert (refused.status_code, refused.json()["field"]) == (422, "head_options")
+    assert "max_fit_bytes" in refused.json()["hint"]
+
+
 def test_it_travels_and_grows(server: Server, attention: dict[str, Any]) -> None:
     file = server.client.get(f"{ROUTE}/{attention['id']}/export").content
     taken = server.client.post(f"{ROUTE}/import", content=file, headers=PARTS)

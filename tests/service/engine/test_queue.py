@@ -46,12 +46,39 @@ def test_a_full_queue_refuses_a_new_request_and_says_when_to_retry() -> None:
     assert queue.waiting == 10
 
 
-def test_a_request_in_the_queue_may_pass_the_bound() -> None:
+def test_a_request_that_is_alone_may_pass_the_bound() -> None:
     queue = RequestQueue(15)
     request = queue.open(BACKBONE, "a", bulk=False, deadline=None)
     queue.submit(request, ten_texts(), items_per_second=1.0)
     queue.submit(request, ten_texts(), items_per_second=1.0)
     assert queue.waiting == 20
+
+
+def test_a_later_call_is_refused_like_a_first_one_but_never_a_function() -> None:
+    queue = RequestQueue(15)
+    one, other = submit_texts(queue), queue.open("b", bulk=False, deadline=None)
+    take(queue, {one: 9})
+    for _ in range(14):
+        queue.submit(other, make_text(), items_per_second=1.0)
+    with pytest.raises(Overloaded, match="15 rows wait"):
+        queue.submit(other, make_text(), items_per_second=1.0)
+    queue.submit(other, make_function(), items_per_second=1.0)
+    assert queue.waiting == 16
+
+
+def test_bytes_are_bounded_as_rows_are() -> None:
+    queue = RequestQueue(100, max_bytes=50)
+    one, other = (queue.open(name, bulk=False, deadline=None) for name in "ab")
+    queue.submit(one, Call("embed", ["text"] * 4, lambda answer: None, item_bytes=10), items_per_second=1.0)
+    more = Call("embed", ["text"] * 2, lambda answer: None, item_bytes=10)
+    with pytest.raises(Overloaded, match="40 bytes wait"):
+        queue.submit(other, more, items_per_second=1.0)
+    take(queue, {one: 1})
+    queue.submit(other, more, items_per_second=1.0)
+    assert queue.waiting_bytes == 50
+    queue.close(one)
+    queue.close(other)
+    assert (queue.waiting, queue.waiting_bytes) == (0, 0)
 
 
 def test_an_empty_queue_takes_more_than_its_bound() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from pydantic_core import PydanticCustomError
 from backbones.errors import InvalidInput
 from service.errors import MalformedBody
 from service.inputs.request_body import ImageBytes, decode_base64, fields_of, validated
+from service.settings.groups import LimitSettings
 
 
 class Body(BaseModel):
@@ -76,3 +78,31 @@ def test_an_address_is_an_image_only_where_addresses_are_on() -> None:
     assert validated(Body, body, fetch_urls=True).image == validated(Body, body, fetch_urls=True).image
     with pytest.raises(RequestValidationError, match=r"urls\.enabled"):
         validated(Body, body)
+
+
+def test_of_a_body_full_of_errors_the_first_are_told() -> None:
+    wrong = b'{"count": "x", "labels": [' + b",".join([b"0"] * 5000) + b"]}"
+    with pytest.raises(RequestValidationError) as caught:
+        validated(Body, wrong, LimitSettings())
+    errors = caught.value.errors()
+    assert len(errors) <= 100
+    assert errors[0]["loc"] == ("labels", 0)
+    with pytest.raises(RequestValidationError) as unknown:
+        validated(Body, json.dumps({f"label{n}": n for n in range(3000)}).encode(), LimitSettings())
+    assert len(unknown.value.errors()) == 50
+
+
+def test_errors_beyond_the_beginnings_are_told_by_their_number() -> None:
+    late = {"labels": ["a"] * 60 + [0] * 2000}
+    with pytest.raises(InvalidInput, match="2,000 values"):
+        validated(Body, json.dumps(late).encode(), LimitSettings())
+
+
+def test_more_values_than_a_request_may_have_are_not_read() -> None:
+    limits = LimitSettings(max_json_values=1000)
+    text = "[" + ",".join(['"a"'] * 1002) + "]"
+    with pytest.raises(InvalidInput, match="more than 1,000 values") as in_form:
+        fields_of(Body, [("labels", text)], limits)
+    with pytest.raises(InvalidInput, match="more than 1,000 values") as in_body:
+        validated(Body, f'{{"labels": {text}}}'.encode(), limits)
+    assert (in_form.value.field, in_body.value.field) == ("labels", "body")

@@ -58,6 +58,36 @@ def test_a_job_has_one_owner_until_its_lease_ends(store: JobStore) -> None:
     assert store.get(job.id).status == "done"
 
 
+def test_a_job_that_ends_its_server_three_times_is_given_up_with_the_reason(store: JobStore) -> None:
+    job, other = listed(store), listed(store)
+    for server in ("one", "two", "three"):
+        claimed = store.claim(server, -1.0)
+        assert claimed is not None
+        assert claimed.id == job.id
+    following = store.claim("four", FOREVER)
+    assert following is not None
+    assert following.id == other.id
+    given_up = store.get(job.id)
+    assert (given_up.status, given_up.owner) == ("failed", "")
+    assert "its server ended 3 times" in given_up.error
+    store.retry(job.id)
+    again = store.claim("five", -1.0)
+    assert again is not None
+    assert (again.id, again.crashes) == (job.id, 0)
+
+
+def test_a_run_that_finished_something_or_was_released_is_no_crash_in_a_row(store: JobStore) -> None:
+    job = listed(store, 9)
+    for n in range(5):
+        assert store.claim(f"server {n}", -1.0) is not None
+        store.finish(job.id, [Outcome(n, "key", "{}")])
+    for n in range(5):
+        claimed = store.claim(f"again {n}", -1.0)
+        assert claimed is not None
+        store.release(job.id, claimed.owner)
+    assert store.get(job.id).status == "running"
+
+
 def test_the_oldest_job_goes_first_and_a_local_one_only_by_its_id(store: JobStore) -> None:
     local = store.add("features", {}, {}, local=True)
     old, new = listed(store), listed(store)

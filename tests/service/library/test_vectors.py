@@ -12,6 +12,7 @@ from backbones.engine import DirectEngine, complete
 from backbones.errors import InvalidInput
 from backbones.loading.source import open_backbone
 from service.engine.caches import TensorCache
+from service.inputs.decoding import open_decoder
 from service.library.vectors import Vectors, vectors_of_files
 from service.settings.groups import LimitSettings
 from tests.service.library.test_classifiers import FEATURES
@@ -30,7 +31,7 @@ def picture(seed: int) -> bytes:
 
 def read(engine: DirectEngine, cache: TensorCache, files: list[bytes]) -> Vectors:
     names = [f"images.{place}" for place in range(len(files))]
-    return complete(vectors_of_files(engine, cache, files, names, FEATURES, LimitSettings()))
+    return complete(vectors_of_files(engine, cache, files, names, FEATURES, open_decoder(LimitSettings())))
 
 
 def test_vectors_are_in_the_files_order_whatever_the_cache_holds(engine: DirectEngine) -> None:

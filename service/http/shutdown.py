@@ -1,0 +1,40 @@
+"""A server that ends when it was told to, whatever its threads hang on."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from types import FrameType
+
+import structlog
+import uvicorn
+
+log = structlog.get_logger("diffsight")
+
+# After the requests' own seconds: for the batch that runs, the database, and the interpreter's end.
+GRACE_SECONDS = 10.0
+
+
+class BoundedServer(uvicorn.Server):
+    """uvicorn's server, whose process is ended some seconds after its first signal, if it has not ended by then.
+
+    Python waits for its threads at the end, and one that reads from a network folder that hangs can not be stopped.
+    """
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Stop in order, and by force if that takes too long."""
+        if not self.should_exit:
+            seconds = (self.config.timeout_graceful_shutdown or 0) + GRACE_SECONDS
+            end = threading.Timer(seconds, _end_process)
+            end.daemon = True
+            end.start()
+        super().handle_exit(sig, frame)
+
+
+def _end_process() -> None:
+    running = [thread.name for thread in threading.enumerate() if not thread.daemon]
+    log.error("stopped by force: threads did not end", threads=running)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(1)

@@ -1,0 +1,47 @@
+"""Forms that bring gigabytes of files: those go to disk, and what stands beside them as text is bounded."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from starlette.datastructures import FormData
+from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import Request
+
+# Of all text fields of one form together. A hundred thousand addresses fit.
+MOST_TEXT_BYTES = 16 * 1024 * 1024
+
+
+class _BoundedTexts(MultiPartParser):
+    """starlette's parser, which holds texts whole in memory, and bounds each by itself alone."""
+
+    text_bytes = 0
+
+    def on_part_data(self, data: bytes, start: int, end: int) -> None:
+        if self._current_part.file is None:
+            self.text_bytes += end - start
+            if self.text_bytes > MOST_TEXT_BYTES:
+                raise MultiPartException(f"its texts have more than {MOST_TEXT_BYTES:,} bytes")
+        super().on_part_data(data, start, end)
+
+
+@asynccontextmanager
+async def read_long_form(request: Request, *, max_files: int, max_fields: int) -> AsyncIterator[FormData]:
+    """The form, whose files are open inside. Raises HTTPException, as starlette does, for one that can not be read."""
+    parser = _BoundedTexts(
+        request.headers,
+        request.stream(),
+        max_files=max_files,
+        max_fields=max_fields,
+        max_part_size=MOST_TEXT_BYTES,
+    )
+    try:
+        form = await parser.parse()
+    except MultiPartException as error:
+        raise HTTPException(400, error.message) from error
+    try:
+        yield form
+    finally:
+        await form.close()

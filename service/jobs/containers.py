@@ -1,0 +1,31 @@
+"""Which videos ffmpeg may open: it also reads lists and session descriptions, and opens what those name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from backbones.errors import InvalidInput
+
+# What the endings in `sources.VIDEOS` stand for, by ffmpeg's names. A file is looked into, however it is called.
+CONTAINERS = ("mov", "matroska", "avi")
+
+ONLY_VIDEOS: dict[str, Any] = {"options": {"format_whitelist": ",".join(CONTAINERS), "protocol_whitelist": "none"}}
+"""Further arguments of `av.open`."""
+
+
+def bound_frames(container: Any, most_pixels: int | None) -> None:
+    """Raises InvalidInput for a video of larger frames; None is no bound.
+
+    Those that grow on the way are refused by the decoder, before it takes memory for them.
+    """
+    if most_pixels is None:
+        return
+    context = container.streams.video[0].codec_context
+    if context.width * context.height > most_pixels:
+        raise InvalidInput(
+            "image",
+            f"the video has frames of {context.width} x {context.height}; the limit is {most_pixels:,} pixels",
+            hint="scale it down first: heads look at a few hundred pixels a side",
+        )
+    # The decoder counts the margins that it keeps around a frame.
+    context.options = {"max_pixels": str(2 * most_pixels + 1_000_000)}

@@ -1,0 +1,44 @@
+"""Paths that match a pattern, in time that grows with their length and the pattern's.
+
+fsspec's own `glob` makes one regular expression of the whole, which a dozen stars keep busy for ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import Any
+
+_MAGIC = frozenset("*?[")
+
+
+def find_matching(file_system: Any, pattern: str) -> Mapping[str, Any]:
+    """The files of an fsspec file system whose paths match, with what it says of each.
+
+    `*`, `?` and `[...]` stand for letters of one folder's or file's name, `**` for any folders between, or none.
+    """
+    parts = pattern.split("/")
+    plain = next((place for place, part in enumerate(parts) if _MAGIC & set(part)), len(parts))
+    if plain == len(parts):
+        return {pattern: file_system.info(pattern)} if file_system.isfile(pattern) else {}
+    root = "/".join(parts[:plain]) or ("/" if plain else "")
+    wanted = parts[plain:]
+    depth = None if "**" in wanted else len(wanted)
+    prefix = f"{root.rstrip('/')}/" if root else ""
+    found: Mapping[str, Any] = file_system.find(root, maxdepth=depth, detail=True)
+    return {path: about for path, about in found.items() if matches(path.removeprefix(prefix).split("/"), wanted)}
+
+
+def matches(names: Sequence[str], parts: Sequence[str]) -> bool:
+    """Whether the names of a path's folders and file match a pattern's parts, of which `**` is any number of names."""
+    # How many names each beginning of the pattern may have used up. A part's own stars do not backtrack in `fnmatch`.
+    used = {0}
+    for part in parts:
+        if part == "**":
+            used = set(range(min(used), len(names) + 1))
+        else:
+            used = {at + 1 for at in used if at < len(names) and fnmatchcase(names[at], part)}
+        if not used:
+            return False
+    # `**` at the end stands for files too.
+    return len(names) in used

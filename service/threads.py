@@ -1,0 +1,43 @@
+"""Threads for blocking work, a pool of its own for each kind: one kind that hangs or is flooded stops no other.
+
+asyncio's own pool is left with what is short. A name server has threads in `service.inputs.urls`, the device in
+`service.engine`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_CPUS = os.cpu_count() or 1
+
+# More threads than cores would only share them: decoding is work. What waits is dropped when its request ends.
+DECODING = ThreadPoolExecutor(_CPUS, "decode")
+# A job keeps many images under way, behind which nobody's single picture is to wait.
+BULK_DECODING = ThreadPoolExecutor(max(1, _CPUS - 1), "decode bulk")
+# Bodies to models: base64, JSON, archives.
+BODIES = ThreadPoolExecutor(max(2, _CPUS), "body")
+# Each ends soon after nobody waits for it any more.
+FITTING = ThreadPoolExecutor(_CPUS, "fit")
+# What lists and reads the sources of jobs. A network folder that hangs keeps a thread for as long.
+SOURCES = ThreadPoolExecutor(32, "source")
+DATABASE = ThreadPoolExecutor(8, "database")
+UPLOADS = ThreadPoolExecutor(8, "upload")
+
+
+async def run_in(pool: ThreadPoolExecutor, function: Callable[P, T], /, *arguments: P.args, **options: P.kwargs) -> T:
+    """What the function returns, called on a thread of the pool with the caller's context variables.
+
+    Cancelled while it waits for a thread, it is never called; while it runs, its end is not waited for.
+    """
+    context = contextvars.copy_context()
+    call = partial(context.run, partial(function, *arguments, **options))
+    return await asyncio.get_running_loop().run_in_executor(pool, call)

@@ -1,0 +1,28 @@
+"""Values are counted before anything is parsed, and a body is cut to what shows what is wrong with it."""
+
+from __future__ import annotations
+
+import pytest
+
+from backbones.errors import InvalidInput
+from service.inputs.json_values import check_values, shortened
+
+
+def test_more_values_than_allowed_are_refused_with_the_setting_to_change() -> None:
+    check_values(b"[" + b"0," * 100 + b"0]", 100)
+    with pytest.raises(InvalidInput, match="more than 99 values") as refused:
+        check_values("[" + "0," * 100 + "0]", 99, field="labels")
+    assert refused.value.field == "labels"
+    assert "max_json_values" in refused.value.hint
+
+
+def test_half_a_letter_is_counted_like_any_other() -> None:
+    check_values("[\ud800,1]", 1)
+
+
+def test_of_long_lists_and_objects_the_beginning_is_left() -> None:
+    value = {"images": [{"x": list(range(90))}] * 70, **{f"k{n}": n for n in range(200)}}
+    cut = shortened(value)
+    assert len(cut) == 50
+    assert len(cut["images"]) == 50
+    assert cut["images"][0]["x"] == list(range(50))
