@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from backbones.errors import InvalidInput
 from backbones.files import write_file
 from diffsight.cli.options import check_out, with_settings
+from service.inputs.names import terminal_text
 from service.jobs.formats.export import FOLDERS, check_format, text_pieces
 from service.jobs.parameters import prepare_job, read_options, require_task
 from service.jobs.runner import Runner, pace
@@ -101,7 +102,7 @@ def annotate(
     typer.echo(f"wrote {out}: {job.done} images{again}, {job.failed} failed")
     if job.failed:
         for record in store.records(job.id, status="failed"):
-            typer.echo(f"diffsight: {record.name}: {record.error}", err=True)
+            typer.echo(f"diffsight: {terminal_text(record.name)}: {terminal_text(record.error)}", err=True)
         raise typer.Exit(2)
 
 

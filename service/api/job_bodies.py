@@ -16,6 +16,8 @@ from backbones.errors import InvalidInput
 from service.errors import BodyTooLarge, MalformedBody, UnsupportedBody
 from service.http.openapi import REFERENCE
 from service.inputs.archives import MEDIA_TYPES
+from service.inputs.forms import open_form
+from service.inputs.names import sent_name
 from service.inputs.request_body import FILE_PARTS, fields_of, media_type_of, validated
 from service.jobs.formats.export import able_formats, exports_of
 from service.jobs.places import check_place
@@ -180,7 +182,7 @@ async def _small_body(request: Request, most: int) -> bytes:
 
 async def _read_form(request: Request, settings: Settings, job_id: str) -> tuple[JobRequest, StoredSource]:
     limits = settings.limits
-    reading = request.form(max_files=limits.max_images, max_fields=1000, max_part_size=limits.max_upload_bytes)
+    reading = open_form(request, max_files=limits.max_images, max_fields=1000, max_part_size=limits.max_upload_bytes)
     try:
         async with reading as form:
             texts = [(name, value) for name, value in form.multi_items() if isinstance(value, str)]
@@ -188,7 +190,10 @@ async def _read_form(request: Request, settings: Settings, job_id: str) -> tuple
             if wrong := [name for name, _ in files if name not in _PARTS]:
                 raise InvalidInput(wrong[0], f"the part {wrong[0]!r} is a file", hint="name file parts 'file'")
             asked = validated(JobRequest, fields_of(JobRequest, [*request.query_params.multi_items(), *texts]))
-            named = [(one.filename or "", one.file) for _, one in files]
+            named = [
+                (sent_name(one.filename or "", one.headers.get("content-disposition", "")), one.file)
+                for _, one in files
+            ]
             return asked, await asyncio.to_thread(_source, asked, settings, job_id, named)
     except HTTPException as error:
         if str(error.detail).startswith("Too many files"):
