@@ -81,6 +81,18 @@ def images_in(folder: Path) -> list[Path]:
     return sorted(folder / name for name in names if not is_litter(name) and _is_image_file(folder / name))
 
 
+def check_stems(files: list[Path]) -> list[Path]:
+    """The files. Raises InvalidInput if two differ in their suffix alone: both would have the same mask or map."""
+    stems: dict[str, Path] = {}
+    for file in files:
+        other = stems.setdefault(file.stem, file)
+        if other is not file:
+            raise InvalidInput(
+                str(file), f"has the name of {other.name} but for its suffix", hint="rename one of the two"
+            )
+    return files
+
+
 def _is_image_file(file: Path) -> bool:
     named = has_image_name(file.name)
     if named is False:
