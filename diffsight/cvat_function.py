@@ -119,13 +119,24 @@ class Function:
 
 
 def encode(image: PIL.Image.Image) -> bytes:
-    """The image as a file of its own pixels: the server reads 16 bits, palettes and transparency by its rules."""
+    """The frame as a file with the pixels that the server makes of an image itself.
+
+    16-bit grey is scaled to 8 bits and transparency laid over white. 32-bit pixels are sent as they are: the server
+    says that it cannot know their range.
+    """
     file = io.BytesIO()
-    try:
-        image.save(file, "PNG", compress_level=1)
-    except OSError:  # a mode that PNG has no place for, such as CMYK
-        file = io.BytesIO()
+    if image.mode == "F":
         image.save(file, "TIFF")
+        return file.getvalue()
+    if image.mode.startswith("I;16"):
+        grey = np.asarray(image).astype(np.uint32)
+        image = PIL.Image.fromarray(((grey * 255 + 32767) // 65535).astype(np.uint8))
+    if image.mode != "I":  # older versions of Pillow read 16 bits so, and write them again
+        if "A" in image.getbands() or "a" in image.getbands() or "transparency" in image.info:
+            layered = image.convert("RGBA")
+            image = PIL.Image.alpha_composite(PIL.Image.new("RGBA", layered.size, "white"), layered)
+        image = image.convert("RGB")
+    image.save(file, "PNG", compress_level=1)
     return file.getvalue()
 
 
