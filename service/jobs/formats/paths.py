@@ -8,6 +8,8 @@ import unicodedata
 
 _PART_BYTES = 255
 _PATH_BYTES = 1024
+# Bytes as `readable_name` writes them: no folder begins there.
+_ESCAPED = re.compile(r"\\(x[0-9a-f]{2}|u[0-9a-f]{4})")
 _CONTROLS = re.compile("[\x00-\x1f\x7f]")
 
 
@@ -17,7 +19,8 @@ def safe_path(name: str, ending: str = "") -> str:
     The name's own suffix stays. Folders that lead out are left out, and a part that is too long for a file system is
     cut, with some letters of its digest in place of the rest.
     """
-    parts = [part for part in _CONTROLS.sub("_", name).replace("\\", "/").split("/") if part not in ("", ".", "..")]
+    plain = _ESCAPED.sub(r"_\1", _CONTROLS.sub("_", name)).replace("\\", "/")
+    parts = [part for part in plain.split("/") if part not in ("", ".", "..")]
     parts = [f"{part[:-1]}_" if part.endswith(":") else part for part in parts] or ["image"]
     whole = [*map(_short_part, parts[:-1]), _short_part(parts[-1], ending)]
     path = "/".join(whole)

@@ -19,6 +19,8 @@ pytestmark = pytest.mark.field
         ("12:30 \u202fAM [1].png", "12:30 \u202fAM [1].png.txt"),
         ("a\nb\x07.png", "a_b_.png.txt"),
         ("..", "image.txt"),
+        ("caf\\xe9.png", "caf_xe9.png.txt"),
+        ("images\\1.png", "images/1.png.txt"),
     ],
 )
 def test_a_path_keeps_a_name_but_for_what_leads_out(name: str, path: str) -> None:
