@@ -10,7 +10,7 @@ endif
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 
-.PHONY: help env demo test test-slow conformance serve lint format openapi docs bench fuzz soak-jobs storm pocket pocket-heads wheel \
+.PHONY: help env demo test test-slow field conformance serve lint format openapi docs bench fuzz soak-jobs storm pocket pocket-heads wheel \
   image-check clean
 
 help:  ## print this list
@@ -34,6 +34,9 @@ test: env  ## all tests but the slow ones
 
 test-slow: env  ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow
+
+field: env  ## the tests of inputs that real programs and people send: odd names, layouts, formats and clients
+	$(BIN)/python -m pytest -n auto -m field
 
 conformance: env  ## replay fixtures of the original systems: make conformance DIR="folder ..."
 	$(BIN)/python -m tests.conformance $(or $(DIR),$(wildcard tests/conformance/fixtures/*))

@@ -50,13 +50,12 @@ class Function:
         self, context: cvataa.DetectionFunctionContext, image: PIL.Image.Image
     ) -> list[cvataa.DetectionAnnotation]:
         """The annotations of one frame."""
-        file = io.BytesIO()
-        image.convert("RGB").save(file, "PNG", compress_level=1)
+        file = encode(image)
         if self._task == "pose":
-            return self._skeletons(context, json.loads(self._ask(file.getvalue())))
+            return self._skeletons(context, json.loads(self._ask(file)))
         if context.conv_mask_to_poly:
-            return self._polygons(json.loads(self._ask(file.getvalue(), format="polygons")))
-        found = np.load(io.BytesIO(self._ask(file.getvalue(), format="npy")), allow_pickle=False)
+            return self._polygons(json.loads(self._ask(file, format="polygons")))
+        found = np.load(io.BytesIO(self._ask(file, format="npy")), allow_pickle=False)
         if found.ndim == 2:  # numbers of classes from 0, or of concepts from 1
             first = 1 if self._task == "few-shot" else 0
             numbers = [number for number in np.unique(found).tolist() if number >= first]
@@ -107,7 +106,7 @@ class Function:
         return self._request(f"{_ROUTES[self._task]}?{query}", image)
 
     def _request(self, path: str, image: bytes | None = None) -> bytes:
-        headers = {"Content-Type": "image/png"} if image is not None else {}
+        headers = {"Content-Type": "image/png" if image[:4] == b"\x89PNG" else "image/tiff"} if image else {}
         headers |= {"X-API-Key": self._key} if self._key else {}
         asked = urllib.request.Request(self._url + path, data=image, headers=headers)
         try:
@@ -117,6 +116,28 @@ class Function:
         except urllib.error.HTTPError as error:
             told = error.read().decode("utf-8", "replace")
             raise RuntimeError(f"{self._url}{path.partition('?')[0]} answered {error.code}: {told[:500]}") from error
+
+
+def encode(image: PIL.Image.Image) -> bytes:
+    """The frame as a file with the pixels that the server makes of an image itself.
+
+    16-bit grey is scaled to 8 bits and transparency laid over white. 32-bit pixels are sent as they are: the server
+    says that it cannot know their range.
+    """
+    file = io.BytesIO()
+    if image.mode == "F":
+        image.save(file, "TIFF")
+        return file.getvalue()
+    if image.mode.startswith("I;16"):
+        grey = np.asarray(image).astype(np.uint32)
+        image = PIL.Image.fromarray(((grey * 255 + 32767) // 65535).astype(np.uint8))
+    if image.mode != "I":  # older versions of Pillow read 16 bits so, and write them again
+        if "A" in image.getbands() or "a" in image.getbands() or "transparency" in image.info:
+            layered = image.convert("RGBA")
+            image = PIL.Image.alpha_composite(PIL.Image.new("RGBA", layered.size, "white"), layered)
+        image = image.convert("RGB")
+    image.save(file, "PNG", compress_level=1)
+    return file.getvalue()
 
 
 def create(

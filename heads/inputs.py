@@ -20,12 +20,27 @@ class DecodedImage:
 
     array: (H, W, 3) uint8 RGB, upright. exif_orientation: what the file says, 1 to 8; it has been applied.
     more_frames: whether the file holds further frames or pages, which are not read. format: of the file.
+    opacity: (H, W) uint8, 0 where the file shows nothing and `array` is white; None if all is opaque.
     """
 
     array: NDArray[np.uint8]
     exif_orientation: int = 1
     more_frames: bool = False
     format: str = ""
+    opacity: NDArray[np.uint8] | None = None
+
+    @property
+    def mask(self) -> NDArray[np.uint8]:
+        """The image as a painted mask, (H, W, 3) uint8 RGB: black where it shows nothing.
+
+        A mask that is black wherever it is opaque is painted by its opacity alone.
+        """
+        if self.opacity is None:
+            return self.array
+        missing = 255 - self.opacity.astype(np.int16)[:, :, None]
+        over_black = np.maximum(self.array - missing, 0).astype(np.uint8)
+        # Layers are rounded: a level or two is no paint.
+        return over_black if over_black.max() > 2 else np.repeat(self.opacity[:, :, None], 3, axis=2)
 
     @property
     def width(self) -> int:

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
@@ -24,6 +23,8 @@ from heads.diffews.bank import SUPPORT, bank_capture, bank_of, concatenated, pro
 from heads.diffews.checkpoint import BASE_REVISION, fresh_variant
 from heads.diffews.preprocess import mask_pixel_values, pixel_values, resize_labels
 from heads.diffews.segment import query_row
+from heads.image_files import check_stems, images_in
+from heads.pixels import read_class_map, read_picture
 from training.parts import learns
 
 _SUPPORT_CHANNELS = "in_channels_ref"
@@ -84,12 +85,11 @@ def read_labelled_folder(images: Path, masks: Path, most: int = 0) -> dict[int, 
     Raises ModelNotFound for an image without a mask, InvalidInput where no class has two images.
     """
     by_class: dict[int, list[tuple[Path, Path]]] = {}
-    files = sorted(file for file in images.iterdir() if file.suffix.lower() in (".jpg", ".jpeg", ".png"))
-    for file in files[: most or None]:
+    for file in check_stems(images_in(images))[: most or None]:
         mask = masks / f"{file.stem}.png"
         if not mask.is_file():
             raise ModelNotFound(f"{mask} is missing", hint="give a mask of class indices for every image")
-        for class_id in np.unique(np.array(Image.open(mask))).tolist():
+        for class_id in np.unique(read_class_map(mask)).tolist():
             if class_id not in (0, 255):
                 by_class.setdefault(class_id, []).append((file, mask))
     usable = {class_id: pairs for class_id, pairs in by_class.items() if len(pairs) > 1}
@@ -185,8 +185,11 @@ def _latents(engine: DirectEngine, size: int) -> Callable[[tuple[Path, Path], in
 
     @lru_cache(maxsize=8192)
     def of(image: Path, mask: Path, class_id: int) -> LatentPair:
-        picture = np.array(Image.open(image).convert("RGB"), dtype=np.uint8)
-        labels = resize_labels(np.array(Image.open(mask)) == class_id, size)
+        picture = read_picture(image)
+        classes = read_class_map(mask)
+        if classes.shape != picture.shape[:2]:
+            raise InvalidInput(str(mask), "has another size than its image", hint="save it in the upright image's size")
+        labels = resize_labels(classes == class_id, size)
         return encoded(pixel_values(picture, size)), encoded(mask_pixel_values(labels))
 
     return lambda pair, class_id: of(*pair, class_id)

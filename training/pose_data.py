@@ -40,12 +40,23 @@ class PoseData:
         return self.images / self._names()[image_id]
 
     def image(self, image_id: int) -> NDArray[np.uint8]:
-        """An image, (H, W, 3) uint8 RGB, upright. Raises InvalidInput where it can not be read."""
+        """An image, (H, W, 3) uint8 RGB: upright, or as it is stored where the file's width and height are of that.
+
+        Raises InvalidInput where it can not be read.
+        """
         file = self.file_of(image_id)
         read = cv2.imread(str(file), cv2.IMREAD_COLOR)
+        size = self._sizes()[image_id]
+        if read is not None and size != read.shape[:2] and size == read.shape[1::-1]:
+            # Annotated by a tool that ignores EXIF.
+            read = cv2.imread(str(file), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
         if read is None:
             raise InvalidInput("--images", f"{file} can not be read", hint="give the folder of the annotated images")
         return np.ascontiguousarray(read[..., ::-1], dtype=np.uint8)
+
+    def _sizes(self) -> dict[int, tuple[int | None, int | None]]:
+        """(height, width) of each image as its annotations have it."""
+        return {int(one["id"]): (one.get("height"), one.get("width")) for one in self.content["images"]}
 
     def _names(self) -> dict[int, str]:
         return {int(one["id"]): str(one["file_name"]) for one in self.content["images"]}

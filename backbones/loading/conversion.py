@@ -49,14 +49,16 @@ def convert_backbone(source: Path, files: Sequence[str], target: Path) -> None:
         name = Path(file).with_suffix(".safetensors").name  # it tells SD 2.x's prediction type
         copy_weights([source / file], target / name)
         return
+    converted: set[str] = set()
     for part, stem in PARTS.items():
         (target / part).mkdir()
         weights = [name for name in files if name.startswith(f"{part}/") and name.endswith((".safetensors", ".bin"))]
         if len(weights) == 1 or weights[0].endswith(".bin"):
             copy_weights([source / name for name in weights], target / part / f"{stem}.safetensors")
+            converted.update(weights)
     old_indices = {f"{part}/{stem}.bin.index.json" for part, stem in OLD_PARTS.items()}
     for name in files:
-        if (target / name).exists() or name.endswith(".bin") or name in old_indices:
+        if (target / name).exists() or name in converted or name.endswith(".bin") or name in old_indices:
             continue
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source / name, target / name)

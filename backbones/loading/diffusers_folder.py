@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from backbones.backbone import PredictionType
 from backbones.errors import CheckpointError, ModelNotFound
+from backbones.loading.file_names import find_file_variant
 from backbones.stable_diffusion import StableDiffusion, Variant
 
 # Old text encoders carry their position indices as a buffer, which is a constant today.
@@ -33,7 +34,8 @@ def load_diffusers_folder(
     """A Stable Diffusion 1.x or 2.x backbone from a diffusers folder, without the network.
 
     Weights are safetensors, or `.bin` files read with `weights_only=True`.
-    file_variant: "fp16" reads `diffusion_pytorch_model.fp16.safetensors` and the like; "" the plain files.
+    file_variant: "fp16" reads `diffusion_pytorch_model.fp16.safetensors` and the like; "" the plain files, or those of
+    a variant where a part has no others.
     Raises ModelNotFound where the folder or a part of it is missing, CheckpointError where weights do not fit.
     """
     # These imports take ten seconds: only what loads a model pays for them.
@@ -63,6 +65,7 @@ def load_diffusers_folder(
 def load_part(kind: Any, folder: Path, dtype: torch.dtype, file_variant: str = "") -> nn.Module:
     """One network of a diffusers folder by its stock class, every weight accounted for.
 
+    file_variant: as of `load_diffusers_folder`.
     Raises ModelNotFound where the folder has no config, CheckpointError for missing, unexpected or mis-shaped weights.
     """
     if not (folder / "config.json").is_file():
@@ -78,7 +81,7 @@ def load_part(kind: Any, folder: Path, dtype: torch.dtype, file_variant: str = "
                 local_files_only=True,
                 low_cpu_mem_usage=False,
                 ignore_mismatched_sizes=True,  # they are listed below
-                variant=file_variant or None,
+                variant=file_variant or find_file_variant(folder) or None,
             )
     except (OSError, ValueError, RuntimeError, SafetensorError, UnpicklingError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]

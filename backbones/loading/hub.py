@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -101,6 +102,17 @@ def download(
         if not _has_weights(folder / part, f"{PARTS[part]}{marks}", "safetensors")
         and not _has_weights(folder / part, f"{OLD_PARTS[part]}{marks}", "bin")
     ]
+    if absent and not file_variant:
+        # Some repositories hold half precision alone, which a folder without plain files is read from.
+        with suppress(ModelNotFound):
+            return download(
+                repo_id,
+                revision=revision,
+                cache_folder=cache_folder,
+                offline=offline,
+                file_variant="fp16",
+                endpoint=endpoint,
+            )
     if absent:
         kind = f"{file_variant} weights" if file_variant else "weights in the diffusers layout"
         raise ModelNotFound(

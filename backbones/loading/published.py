@@ -59,6 +59,8 @@ def _folder_files(names: Collection[str]) -> list[str]:
             _shards(names, f"{part}/{stem}-", ".safetensors", f"{part}/{stem}.safetensors.index.json"),
             _present(names, f"{part}/{old}.bin"),
             _shards(names, f"{part}/{old}-", ".bin", f"{part}/{old}.bin.index.json"),
+            _present(names, f"{part}/{stem}.fp16.safetensors"),
+            _present(names, f"{part}/{old}.fp16.bin"),
         )
         needed += next((weights for weights in candidates if weights), [f"{part}/{stem}.safetensors"])
     return needed

@@ -16,6 +16,7 @@ from backbones.errors import InvalidInput
 from backbones.files import DAY, remove_leftovers, write_file
 from diffsight.cli.options import check_out, with_settings
 from service.errors import ChangedMeanwhile, StorageFailed
+from service.inputs.names import terminal_text
 from service.jobs.formats.export import FOLDERS, check_format, text_pieces
 from service.jobs.parameters import complete_parameters, read_options, require_task
 from service.jobs.runner import Runner, pace
@@ -103,7 +104,7 @@ def annotate(
     typer.echo(f"wrote {out}: {job.done} images{again}, {job.failed} failed")
     if job.failed:
         for record in store.records(job.id, status="failed"):
-            typer.echo(f"diffsight: {record.name}: {record.error}", err=True)
+            typer.echo(f"diffsight: {terminal_text(record.name)}: {terminal_text(record.error)}", err=True)
         raise typer.Exit(2)
 
 

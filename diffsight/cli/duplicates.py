@@ -15,8 +15,9 @@ from diffsight.cli.fit_classifier import Blocks
 from diffsight.cli.labelled_folder import read_blocks
 from diffsight.cli.local import open_engine, progress, read_image
 from diffsight.cli.options import AsJson, with_settings
+from heads.image_files import FORMATS, image_files
 from service.engine.caches import TensorCache
-from service.jobs.sources import IMAGES
+from service.inputs.names import readable_name, terminal_text
 from service.library.classifiers import FeatureOptions
 from service.library.duplicates import Copy, StoredVectors, duplicate_groups, read_vectors
 from service.library.vectors import AT_ONCE, vectors_of_images
@@ -67,9 +68,9 @@ def vectors_of_folder(folder: Path, settings: Settings, block: list[str] | None,
 
     The noise of a vector is seeded by its picture's pixels, which differ between copies: so there is none here.
     """
-    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in IMAGES)
+    files = image_files(folder)
     if not files:
-        raise InvalidInput("SOURCE", f"{folder} has no images", hint=f"their names end in {', '.join(sorted(IMAGES))}")
+        raise InvalidInput("SOURCE", f"{folder} has no images", hint=f"images are {FORMATS} files")
     engine = open_engine(settings)
     options = FeatureOptions(
         blocks=read_blocks(block, engine.backbone.sub_blocks),
@@ -84,9 +85,9 @@ def vectors_of_folder(folder: Path, settings: Settings, block: list[str] | None,
         for file in files[at : at + AT_ONCE]:
             try:
                 pictures.append(read_image(file, settings))
-                names.append(str(file.relative_to(folder)))
+                names.append(readable_name(str(file.relative_to(folder))))
             except InvalidInput as error:
-                typer.echo(f"diffsight: {file}: {error}", err=True)
+                typer.echo(f"diffsight: {terminal_text(str(file))}: {error}", err=True)
         if pictures:
             parts.append(complete(vectors_of_images(engine, TensorCache(0), pictures, options)).vectors)
     if not parts:
@@ -97,8 +98,8 @@ def vectors_of_folder(folder: Path, settings: Settings, block: list[str] | None,
 def print_groups(found: list[list[Copy]], count: int) -> None:
     """Each group, its first image first, with the cosine of the others to it."""
     for group in found:
-        typer.echo(group[0].name)
+        typer.echo(terminal_text(group[0].name))
         for one in group[1:]:
-            typer.echo(f"  {one.similarity:.4f}  {one.name}")
+            typer.echo(f"  {one.similarity:.4f}  {terminal_text(one.name)}")
     spare = sum(len(group) - 1 for group in found)
     typer.echo(f"{count} images, {len(found)} groups of copies, {spare} images could go")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,8 +10,9 @@ from backbones.engine import DirectEngine, complete
 from backbones.errors import InvalidInput
 from diffsight.cli.local import progress, read_image
 from heads.feature_pooling.blocks import resolve_blocks
+from heads.image_files import image_files
 from service.engine.caches import TensorCache
-from service.jobs.sources import IMAGES
+from service.inputs.names import readable_name
 from service.library.classifiers import Examples, FeatureOptions
 from service.library.vectors import AT_ONCE, join_vectors, vectors_of_images
 from service.settings.loader import Settings
@@ -23,15 +25,20 @@ def labelled_files(folder: Path) -> list[tuple[Path, str]]:
     """
     if not folder.is_dir():
         raise InvalidInput("FOLDER", f"there is no folder {folder}", hint="name one that has a folder for each class")
-    found = sorted(file for file in folder.rglob("*") if file.suffix.lower() in IMAGES and file.parent != folder)
-    classes = {file.parent.name for file in found}
+    found = [(file, label_of(file.parent.name)) for file in image_files(folder) if file.parent != folder]
+    classes = {label for _, label in found}
     if len(classes) < 2:
         raise InvalidInput(
             "FOLDER",
             f"{folder} has images of {len(classes)} classes",
             hint="put images into one folder a class: FOLDER/cat/1.jpg, FOLDER/dog/2.jpg",
         )
-    return [(file, file.parent.name) for file in found]
+    return found
+
+
+def label_of(folder: str) -> str:
+    """The label that a folder's name is, in composed letters (NFC): as macOS and as Linux write it, it is one class."""
+    return unicodedata.normalize("NFC", readable_name(folder))
 
 
 def read_blocks(blocks: Sequence[str] | None, sub_blocks: Sequence[str]) -> tuple[str, ...]:

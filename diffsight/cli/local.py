@@ -18,6 +18,7 @@ from backbones.files import write_file
 from heads.inputs import DecodedImage
 from heads.task import Task
 from service.inputs.images import decode_image
+from service.inputs.names import readable_name
 from service.models.loading import OpenHeads, open_model, open_served
 from service.settings.loader import Settings
 from service.tasks import TASKS
@@ -51,9 +52,9 @@ def read_image(path: Path, settings: Settings) -> DecodedImage:
         data = path.read_bytes()
     except OSError as error:
         raise InvalidInput(
-            str(path), f"cannot be read: {error.strerror}", hint="check the path of the image"
+            readable_name(str(path)), f"cannot be read: {error.strerror}", hint="check the path of the image"
         ) from error
-    return decode_image(data, settings.limits, field=str(path))
+    return decode_image(data, settings.limits, field=readable_name(str(path)))
 
 
 def progress(items: Sequence[Item]) -> Iterable[Item]:

@@ -18,8 +18,10 @@ from backbones.errors import InvalidInput
 from backbones.files import write_file
 from diffsight.cli.local import open_engine, open_head, progress, read_image
 from diffsight.cli.options import SETTINGS_OPTIONS, AsJson, keyword_option, set_parameters
+from diffsight.cli.output_files import OutputFiles
 from heads.inputs import DecodedImage, InputCounts, Inputs
 from heads.task import CommaSeparated
+from service.inputs.names import readable_name, terminal_text
 from service.inputs.request_body import bare_type, fields_of, union_members
 from service.library.library import Library
 from service.library.store import Stamp, Store
@@ -160,10 +162,13 @@ def run_command(
     for name in files or {}:
         if (check := task.forms[name].check) is not None:
             check(options, head)
+    outputs = OutputFiles([path for path, _ in pictures])
     for group in progress(groups):
         inputs = Inputs([image for _, image in group], support_images, support_masks)
         result: Any = complete(_run(task, engine, head, inputs, options))
-        written = _write_files(task, result, inputs, options, files or {}, group[0][0], several=len(groups) > 1)
+        written = _write_files(
+            task, result, inputs, options, files or {}, group[0][0], outputs, several=len(groups) > 1
+        )
         _print_result(task, result, head, options, [path for path, _ in group], written, as_json=as_json)
     if failed:
         raise typer.Exit(2)
@@ -180,13 +185,21 @@ def _read_images(paths: Sequence[Path], settings: Settings) -> tuple[list[tuple[
         try:
             pictures.append((path, read_image(path, settings)))
         except InvalidInput as error:
-            typer.echo(f"diffsight: {path}: {error}", err=True)
+            typer.echo(terminal_text(f"diffsight: {path}: {error}"), err=True)
             failed += 1
     return pictures, failed
 
 
 def _write_files(
-    task: AnyTask, result: Any, inputs: Inputs, options: Any, files: dict[str, Path], image: Path, *, several: bool
+    task: AnyTask,
+    result: Any,
+    inputs: Inputs,
+    options: Any,
+    files: dict[str, Path],
+    image: Path,
+    outputs: OutputFiles,
+    *,
+    several: bool,
 ) -> list[Path]:
     """Write each wanted form: to the path as it stands, or below it where there are several images."""
     written = []
@@ -194,7 +207,7 @@ def _write_files(
         form = task.forms[name]
         assert form.write is not None
         inside = several or place.is_dir() or not place.suffix
-        file = place / f"{image.stem}{_SUFFIXES.get(form.media_type, '')}" if inside else place
+        file = outputs.choose(place, image, _SUFFIXES.get(form.media_type, "")) if inside else place
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
             write_file(file, form.write(result, inputs, options))
@@ -208,14 +221,17 @@ def _write_files(
 def _print_result(
     task: AnyTask, result: Any, head: Any, options: Any, paths: list[Path], written: list[Path], *, as_json: bool
 ) -> None:
-    names = [str(path) for path in paths]
+    names = [readable_name(str(path)) for path in paths]
     if as_json:
         answer = task.to_answer(result, head, options).model_dump(mode="json")
         shown = {"images": names} if task.inputs == "images" else {"image": names[0]}
-        typer.echo(json.dumps({**shown, **answer, "files": [str(file) for file in written]}, ensure_ascii=False))
+        typer.echo(
+            json.dumps({**shown, **answer, "files": [readable_name(str(file)) for file in written]}, ensure_ascii=False)
+        )
         return
     arrow = f"  -> {', '.join(map(str, written))}" if written else ""
-    typer.echo(f"{', '.join(names[:3])}{' ...' if len(names) > 3 else ''}: {task.to_text(result)}{arrow}")
+    line = f"{', '.join(names[:3])}{' ...' if len(names) > 3 else ''}: {task.to_text(result)}{arrow}"
+    typer.echo(terminal_text(line))
 
 
 def _read_options(task: AnyTask, values: dict[str, Any]) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -119,6 +119,15 @@ class ZeroShotResult(PosteriorAnswer):
     scheme: Scheme
     schedule: ScheduleAnswer | None = Field(description="The rounds; null with a race.")
     templates: list[str]
+    notes: list[str] = Field(default=[], description="What to know of the labels that were sent.")
+
+
+def note_labels(labels: Sequence[str]) -> list[str]:
+    """What a caller should know of labels: one alone is always certain."""
+    if len(labels) != 1:
+        return []
+    several = "; for several repeat the field (labels=cat&labels=dog) or send a JSON list" if "," in labels[0] else ""
+    return [f"{labels[0]!r} is one label, and one label alone is certain whatever the image shows{several}"]
 
 
 async def run_zero_shot(
@@ -221,12 +230,15 @@ def answer_zero_shot(posterior: Posterior, model: ZeroShotModel, options: ZeroSh
         schedule = choose_schedule(options, model)
         rounds = ScheduleAnswer(n_samples=list(schedule.n_samples), to_keep=list(schedule.to_keep))
     templates = list(options.templates or model.templates)
-    return ZeroShotResult(**posterior_fields(posterior), scheme=scheme, schedule=rounds, templates=templates)
+    notes = note_labels(options.labels)
+    fields = posterior_fields(posterior)
+    return ZeroShotResult(**fields, scheme=scheme, schedule=rounds, templates=templates, notes=notes)
 
 
 def zero_shot_item(posterior: Posterior, model: ZeroShotModel, options: ZeroShotOptions) -> dict[str, Any]:
     """A job's posterior of one image."""
-    return PosteriorAnswer(**posterior_fields(posterior)).model_dump(mode="json")
+    notes = note_labels(options.labels)
+    return PosteriorAnswer(**posterior_fields(posterior)).model_dump(mode="json") | ({"notes": notes} if notes else {})
 
 
 def zero_shot_line(posterior: Posterior) -> str:

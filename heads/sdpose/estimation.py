@@ -118,6 +118,14 @@ def box_problem(box: NDArray[np.float64]) -> str:
     return ""
 
 
+def outside_problem(box: NDArray[np.float64], size: tuple[int, int]) -> str:
+    """What is wrong with a sound box (4,) of an image of (width, height) pixels; empty if it touches the image."""
+    x, y, width, height = (float(value) for value in box)
+    if x < size[0] and y < size[1] and x + width > 0 and y + height > 0:
+        return ""
+    return f"{[x, y, width, height]} lies outside the image of {size[0]} x {size[1]} pixels"
+
+
 async def empty_context(engine: Engine) -> Tensor:
     """The text encoder's states of the empty prompt without padding, (2, D): what SDPose's U-Net attends to.
 

@@ -20,7 +20,7 @@ from heads.inputs import InputCounts, Inputs
 from heads.results import Keypoints
 from heads.sdpose.checkpoint import PUBLISHED_SIZE, is_fitted_for, open_pose
 from heads.sdpose.detectors import Boxes
-from heads.sdpose.estimation import PoseModel, box_problem, estimate_poses
+from heads.sdpose.estimation import PoseModel, box_problem, estimate_poses, outside_problem
 from heads.sdpose.poses import (
     CocoPoses,
     OpenPosePeople,
@@ -122,10 +122,11 @@ async def run_pose(
     """
     image = inputs.image
     height, width = image.shape[:2]
+    size = (width, height)
     estimate = partial(estimate_poses, engine, head.model, image, crop=options.crop, flip_test=options.flip_test)
     detector = ""
     if options.boxes is not None:
-        keypoints, problems = await _estimate_boxes(estimate, options.boxes, options.box_scores)
+        keypoints, problems = await _estimate_boxes(estimate, size, options.boxes, options.box_scores)
     elif options.persons == "whole_image" or (options.persons == "auto" and head.finder is None):
         keypoints, problems = await estimate(), ("",)
     else:
@@ -137,7 +138,7 @@ async def run_pose(
         problems, detector = ("",) * len(keypoints.boxes), finder.name
     if options.points == "body":
         keypoints = keep_body(keypoints)
-    return Poses(keypoints, problems, (width, height), detector)
+    return Poses(keypoints, problems, size, detector)
 
 
 def _require_finder(head: PoseHead) -> PersonFinder:
@@ -151,15 +152,19 @@ def _require_finder(head: PoseHead) -> PersonFinder:
 
 async def _estimate_boxes(
     estimate: Callable[..., Coroutine[Any, Any, Keypoints]],
+    size: tuple[int, int],
     boxes: Sequence[Sequence[float]],
     box_scores: Sequence[float] | None,
 ) -> tuple[Keypoints, tuple[str, ...]]:
-    """Keypoints of the request's boxes, and the problem of each; bad boxes are left out of the network's work."""
+    """Keypoints of the request's boxes, and the problem of each; bad boxes are left out of the network's work.
+
+    size: (width, height) of the image.
+    """
     corners = np.array(boxes, dtype=np.float64).reshape(-1, 4)
     scores = np.ones(len(corners)) if box_scores is None else np.array(box_scores, dtype=np.float64)
     if len(scores) != len(corners):
         raise InvalidInput("box_scores", f"{len(scores)} scores for {len(corners)} boxes", hint="send one a box")
-    problems = tuple(box_problem(box) for box in corners)
+    problems = tuple(box_problem(box) or outside_problem(box, size) for box in corners)
     good = np.array([not problem for problem in problems], dtype=bool)
     keypoints = await estimate(corners[good], box_scores=scores[good].tolist())
     return _with_gaps(keypoints, corners, scores, good), problems

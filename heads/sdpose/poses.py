@@ -37,8 +37,8 @@ class PoseOptions(Options):
     boxes: list[Box] | None = Field(
         default=None,
         description="A box for each person: x, y, width, height in pixels of the upright image. The answer keeps their "
-        "order. A box may reach outside the image; one without width or height fails alone. An empty list means no "
-        "persons.",
+        "order. A box may reach outside the image; one that lies outside, or has no width or height, fails alone. "
+        "An empty list means no persons.",
     )
     box_scores: list[Annotated[float, Field(ge=0, le=1)]] | None = Field(
         default=None, description="Scores of the boxes, one each, which come back and enter each person's score."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Collection
 from typing import Annotated, Literal
 
@@ -213,7 +214,8 @@ def classifier_answer(stored: Stored, revisions: Collection[str]) -> ClassifierA
 
 def folder_of(name: str) -> str:
     """The class of a file in a zip or a job: the name of the folder it is in. Raises InvalidInput for one in none."""
-    parts = name.replace("\\", "/").split("/")
+    # In composed letters (NFC): as macOS and as Linux write a folder, it is one class.
+    parts = unicodedata.normalize("NFC", name).replace("\\", "/").split("/")
     if len(parts) < 2 or not parts[-2].strip():
         raise InvalidInput(
             name, "it lies in no folder", hint="zip one folder a class, with its images inside: cat/1.jpg"

@@ -201,7 +201,7 @@ async def _answer(
 
     async def work(model: FewShotModel, engine: Engine, inputs: Inputs) -> ConceptAnswer:
         shown = [image.array for image in inputs.support_images]
-        painted = [mask.array for mask in inputs.support_masks]
+        painted = [mask.mask for mask in inputs.support_masks]
         pairs, notes = await asyncio.to_thread(check_pairs, shown, painted, model.image_size)
         return await procedure(engine, model, pairs, notes)
 

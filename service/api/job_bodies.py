@@ -17,6 +17,7 @@ from service.errors import BodyTooLarge, MalformedBody, UnsupportedBody
 from service.http.openapi import REFERENCE
 from service.inputs.archives import MEDIA_TYPES
 from service.inputs.long_forms import read_long_form
+from service.inputs.names import sent_name
 from service.inputs.request_body import FILE_PARTS, fields_of, media_type_of, validated
 from service.jobs.formats.export import able_formats, exports_of
 from service.jobs.places import check_place
@@ -190,7 +191,10 @@ async def _read_form(request: Request, settings: Settings, job_id: str) -> tuple
                 raise InvalidInput(wrong[0], f"the part {wrong[0]!r} is a file", hint="name file parts 'file'")
             given = [*request.query_params.multi_items(), *texts]
             asked = await run_in(BODIES, lambda: validated(JobRequest, fields_of(JobRequest, given, limits)))
-            named = [(one.filename or "", one.file) for _, one in files]
+            named = [
+                (sent_name(one.filename or "", one.headers.get("content-disposition", "")), one.file)
+                for _, one in files
+            ]
             return asked, await run_in(UPLOADS if named else SOURCES, _source, asked, settings, job_id, named)
     except HTTPException as error:
         if str(error.detail).startswith("Too many files"):

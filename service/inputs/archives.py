@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+import re
 import stat
 import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import BytesIO
 from typing import BinaryIO
 
 from backbones.errors import InvalidInput
+from heads.image_files import is_litter
+from service.inputs.names import readable_name
 from service.settings.groups import LimitSettings
 
 MEDIA_TYPES = ("application/zip", "application/x-zip-compressed")
 
 _END = b"PK\x05\x06"
-_END64_LOCATOR = b"PK\x06\x07"
+_END64_MARK, _LOCATOR64_MARK = b"PK\x06\x06", b"PK\x06\x07"
+# Signature, size, two versions, two disks, entries on this disk and in all, bytes of the list of contents, its place.
+_END64 = struct.Struct("<4sQ2H2L4Q")
+_LOCATOR64 = struct.Struct("<4sLQL")
 _LONGEST_COMMENT = 65_535
 # The list of contents takes 46 bytes and the name of each entry; nobody's names are longer than this on average.
 _LISTING_BYTES = 1024
+# A drive of Windows, `C:/a.png` or `C:a.png`; "12:30.png" is a name.
+_DRIVE = re.compile("[A-Za-z]:")
 _CHUNK = 1024 * 1024
 _FIELD = "archive"
 
@@ -49,10 +57,22 @@ def read_archive(data: bytes, limits: LimitSettings) -> list[ArchivedFile]:
         return list(_read(archive, entries, limits))
 
 
+def entry_path(entry: zipfile.ZipInfo) -> str:
+    """The path of an archive's file, with `/` between folders.
+
+    Many programs write UTF-8 without saying so, which `zipfile` reads as code page 437.
+    """
+    name = entry.filename
+    if not entry.flag_bits & 0x800:
+        with suppress(UnicodeError):
+            name = name.encode("cp437").decode("utf-8")
+    return name.replace("\\", "/")
+
+
 def archive_names(file: BinaryIO, limits: LimitSettings) -> list[str]:
     """The names of the files that `read_archive` would read, which are not read. Raises InvalidInput likewise."""
     with _opened(file, limits) as (_, entries):
-        return [entry.filename for entry in entries]
+        return [entry_path(entry) for entry in entries]
 
 
 @contextmanager
@@ -64,10 +84,10 @@ def _opened(file: BinaryIO, limits: LimitSettings) -> Iterator[tuple[zipfile.Zip
         with zipfile.ZipFile(file) as archive:
             entries = archive.infolist()
             _check_entries(entries, size, limits)
-            files = [entry for entry in entries if not entry.is_dir() and not _is_litter(entry.filename)]
+            files = [entry for entry in entries if not entry.is_dir() and not is_litter(entry_path(entry))]
             if not files:
                 raise InvalidInput(_FIELD, "the archive holds no file", hint="zip image files")
-            yield archive, sorted(files, key=lambda entry: entry.filename)
+            yield archive, sorted(files, key=entry_path)
     except InvalidInput:
         raise
     except (
@@ -84,7 +104,8 @@ def _opened(file: BinaryIO, limits: LimitSettings) -> Iterator[tuple[zipfile.Zip
 
 def _check_listing(file: BinaryIO, size: int, limits: LimitSettings) -> None:
     """Raises InvalidInput before a list of contents is read that would fill the memory by itself."""
-    file.seek(max(0, size - 42 - _LONGEST_COMMENT))
+    start = max(0, size - 22 - _LONGEST_COMMENT - _LOCATOR64.size - _END64.size)
+    file.seek(start)
     data = file.read()
     # Found as zipfile finds it: at the very end, else the last one that a comment may follow.
     at = len(data) - 22
@@ -92,13 +113,33 @@ def _check_listing(file: BinaryIO, size: int, limits: LimitSettings) -> None:
         at = data.rfind(_END, max(0, len(data) - 22 - _LONGEST_COMMENT))
     if at < 0 or len(data) < at + 22:
         raise _damaged()
-    if at >= 20 and data.startswith(_END64_LOCATOR, at - 20):
-        raise InvalidInput(
-            _FIELD, "the archive is a zip64, made for more than 65,535 files", hint="send a plain zip, or several"
-        )
-    entries, listing_bytes = struct.unpack_from("<HI", data, at + 10)
-    if entries > limits.max_archive_entries or listing_bytes > limits.max_archive_entries * _LISTING_BYTES:
+    announced = [struct.unpack_from("<HI", data, at + 10)]
+    if at >= _LOCATOR64.size and data.startswith(_LOCATOR64_MARK, at - _LOCATOR64.size):
+        announced = _read_end64(file, data, at - _LOCATOR64.size)
+    if any(entries > limits.max_archive_entries for entries, _ in announced) or any(
+        listing_bytes > limits.max_archive_entries * _LISTING_BYTES for _, listing_bytes in announced
+    ):
         raise _too_many(limits)
+
+
+def _read_end64(file: BinaryIO, data: bytes, locator: int) -> list[tuple[int, int]]:
+    """Entries and bytes of the list of contents of a zip64.
+
+    Its end record lies before the locator, at its place in `data`; and where the locator says. Versions of zipfile
+    differ in which they read, so both are returned where there are both. Raises InvalidInput where there is neither.
+    """
+    announced = []
+    records = [data[max(0, locator - _END64.size) : locator]]
+    with suppress(OSError, ValueError, OverflowError):
+        file.seek(_LOCATOR64.unpack_from(data, locator)[2])
+        records.append(file.read(_END64.size))
+    for record in records:
+        if len(record) == _END64.size and record.startswith(_END64_MARK):
+            values = _END64.unpack(record)
+            announced.append((values[7], values[8]))
+    if not announced:
+        raise _damaged()
+    return announced
 
 
 def _check_entries(entries: list[zipfile.ZipInfo], archive_bytes: int, limits: LimitSettings) -> None:
@@ -110,8 +151,9 @@ def _check_entries(entries: list[zipfile.ZipInfo], archive_bytes: int, limits: L
         name = entry.filename
         if not name:
             raise _damaged()
-        parts = name.replace("\\", "/").split("/")
-        if name.startswith(("/", "\\")) or ".." in parts or ":" in parts[0] or not name.isprintable():
+        # Nothing is unpacked to disk: letters of any kind may stand in a name, and what was made to lead out may not.
+        path = entry_path(entry)
+        if path.startswith("/") or ".." in path.split("/") or _DRIVE.match(path):
             raise InvalidInput(_FIELD, f"the path {name[:200]!r} leads out of the archive", hint="zip a folder")
         if name in names:
             raise InvalidInput(_FIELD, f"{name[:200]!r} stands in the archive twice", hint="give every file its name")
@@ -143,7 +185,7 @@ def _read(archive: zipfile.ZipFile, entries: list[zipfile.ZipInfo], limits: Limi
                 total += len(chunk)
                 _check_bytes(total, limits)
                 chunks.append(chunk)
-        yield ArchivedFile(entry.filename, b"".join(chunks))
+        yield ArchivedFile(readable_name(entry_path(entry)), b"".join(chunks))
 
 
 def _check_bytes(unpacked: int, limits: LimitSettings) -> None:
@@ -153,12 +195,6 @@ def _check_bytes(unpacked: int, limits: LimitSettings) -> None:
             f"the archive unpacks to more than {limits.max_archive_bytes:,} bytes",
             hint="send several smaller ones",
         )
-
-
-def _is_litter(name: str) -> bool:
-    """Whether a file is what an operating system left there: `__MACOSX/`, names with a dot first, Thumbs.db."""
-    parts = name.split("/")
-    return "__MACOSX" in parts or parts[-1].startswith(".") or parts[-1] in ("Thumbs.db", "desktop.ini")
 
 
 def _too_many(limits: LimitSettings) -> InvalidInput:

@@ -7,15 +7,17 @@ from contextlib import asynccontextmanager
 
 from starlette.datastructures import FormData
 from starlette.exceptions import HTTPException
-from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.formparsers import MultiPartException
 from starlette.requests import Request
+
+from service.inputs.forms import FormParser
 
 # Of all text fields of one form together. A hundred thousand addresses fit.
 MOST_TEXT_BYTES = 16 * 1024 * 1024
 
 
-class _BoundedTexts(MultiPartParser):
-    """starlette's parser, which holds texts whole in memory, and bounds each by itself alone."""
+class _BoundedTexts(FormParser):
+    """The parser of forms, which holds texts whole in memory, and bounds each by itself alone."""
 
     text_bytes = 0
 

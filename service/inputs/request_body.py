@@ -28,6 +28,7 @@ from service.errors import MalformedBody, UnsupportedBody
 from service.inputs.archives import MEDIA_TYPES, ArchivedFile, is_archive, read_archive
 from service.inputs.base64_text import decode_base64_text
 from service.inputs.files import ImageSource
+from service.inputs.forms import open_form
 from service.inputs.json_values import check_values, shortened
 from service.inputs.urls import ImageUrl
 from service.settings.groups import LimitSettings
@@ -227,7 +228,8 @@ async def _read_form(
     listed = {part: name for name, one in FILE_LISTS.items() if name in model.model_fields for part in (name, one)}
     # Room for all labels and templates of one route, and for the longest lists of numbers that another takes.
     most_fields = 4 * limits.max_prompts + 256
-    reading = request.form(
+    reading = open_form(
+        request,
         max_files=limits.max_images + 1 + len(listed) * limits.max_shots,
         max_fields=most_fields,
         max_part_size=limits.max_upload_bytes,

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from backbones.engine import Engine
 from heads.inputs import DecodedImage, Inputs
+from service.jobs.boxes import place_boxes
 from service.jobs.store import canonical
 from service.run_task import Work
 from service.state import AppState
@@ -21,12 +22,13 @@ async def run_item(state: AppState, work: Work, image: DecodedImage, given: Mapp
 
     given: what the source says of the image; boxes go before those of the options.
     """
-    options = work.options
+    options, note = work.options, ""
     if "boxes" in given and "boxes" in type(options).model_fields:
-        boxes = [box["bbox"] for box in given["boxes"]]
+        boxes, note = place_boxes(given, image)
         options = options.model_copy(update={"boxes": boxes, "box_scores": None, "persons": "auto"})
     with state.models.worker.session(work.task.name, backbone=work.loaded.model, bulk=True) as session:
-        return await make_item(session, work, image, options)
+        result = await make_item(session, work, image, options)
+    return {**result, "boxes_note": note} if note else result
 
 
 async def make_item(engine: Engine, work: Work, image: DecodedImage, options: Any) -> dict[str, Any]:
@@ -49,6 +51,8 @@ def item_key(
     """
     digest = hashlib.sha256(content if isinstance(content, bytes) else np.ascontiguousarray(content).data).hexdigest()
     boxes = [box["bbox"] for box in given["boxes"]] if "boxes" in given else None
+    if boxes and "source_size" in given:
+        boxes = [*boxes, given["source_size"]]
     size = None if isinstance(content, bytes) else content.shape
     facts = [digest, size, task, revision, parameters, boxes]
     return hashlib.sha256(canonical(facts).encode()).hexdigest()

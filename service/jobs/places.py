@@ -11,6 +11,7 @@ from fsspec.core import split_protocol
 from fsspec.implementations.local import LocalFileSystem
 
 from backbones.errors import InvalidInput
+from service.jobs.addresses import decode_address
 
 _LOCAL = (None, "file", "local")
 
@@ -44,16 +45,24 @@ def check_item(path: str, file_system: Any, allowed: Sequence[str]) -> None:
 
 
 def _is_below(address: str, place: str) -> bool:
-
-    # A chain such as zip://a::https://b would open something else than it begins with.
-    if "::" in address or ".." in re.split(r"[/\\]", address):
+    address = decode_address(address)
+    # A chain such as zip://a::https://b would open something else than it begins with; a local path is no chain.
+    if ("::" in address and not address.startswith("/")) or ".." in re.split(r"[/\\]", address):
         return False
     protocols = [split_protocol(one)[0] for one in (address, place)]
     if not all(protocol in _LOCAL for protocol in protocols):
         return f"{address.rstrip('/')}/".startswith(f"{place.rstrip('/')}/")
     # As fsspec will read it: with ~ for the home folder, and without file://.
-    path, root = (str(LocalFileSystem._strip_protocol(one)) for one in (address, place))
-    plain = re.split(r"[*?\[]", path, maxsplit=1)[0]
-    real = os.path.realpath(plain if plain == path else plain.rpartition("/")[0] or "/")
-    root = os.path.realpath(root)
+    path, named = (str(LocalFileSystem._strip_protocol(one)) for one in (address, place))
+    root = os.path.realpath(named)
+    if not _is_inside(os.path.realpath(path), root):
+        return False
+    # What is there by this very name is no pattern. A pattern's links before its first letter that stands for others
+    # are followed here, and those behind it with each image.
+    given = f"{named}/" if path.startswith(f"{named}/") else ""
+    plain = given + re.split(r"[*?\[]", path.removeprefix(given), maxsplit=1)[0]
+    return plain == path or os.path.lexists(path) or _is_inside(os.path.realpath(plain.rpartition("/")[0] or "/"), root)
+
+
+def _is_inside(real: str, root: str) -> bool:
     return real == root or real.startswith(root.rstrip("/") + "/")

@@ -314,12 +314,15 @@ class _Run:
         if self.source.kind == "urls":
             most = self.settings.urls.max_bytes
             return await self.state.fetcher.fetch(ImageUrl(item.address), field="image", most_bytes=most)
-        if self.places is not None and self.source.kind in ("folder", "glob", "coco"):
-            await run_in(SOURCES, check_item, item.address, self.reader.file_system, self.places)
         if self.reader.in_order:
             async with self.reading:  # asyncio's lock is handed on in the order of asking
                 return await run_in(SOURCES, self.reader.read, item)
-        return await run_in(SOURCES, self.reader.read, item)
+        if self.source.kind not in ("folder", "glob", "coco") or "problem" in item.given:
+            return await run_in(SOURCES, self.reader.read, item)
+        path = await run_in(SOURCES, self.reader.locate, item)
+        if self.places is not None:
+            await run_in(SOURCES, check_item, path, self.reader.file_system, self.places)
+        return await run_in(SOURCES, self.reader.read, item, path)
 
 
 def _take(found: Any, count: int) -> list[Item]:

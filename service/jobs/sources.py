@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
+import codecs
+import os
 import threading
+import unicodedata
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import cached_property
-from math import isfinite
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from fsspec.core import url_to_fs
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from backbones.errors import InvalidInput
-from service.jobs.containers import ONLY_VIDEOS, bound_frames
+from heads.image_files import FORMATS, HEAD_BYTES, IMAGES, VIDEOS, has_image_name, is_image, is_litter
+from service.inputs.names import readable_name
+from service.jobs.addresses import decode_address, encode_address, is_regular, open_address, open_file
+from service.jobs.coco_source import describe_images
 from service.jobs.long_json import parse_json
 from service.jobs.patterns import find_matching
-from service.jobs.regular_files import check_document, open_regular, read_document, read_regular
+from service.jobs.regular_files import read_document, read_regular
 from service.jobs.store import Item
-
-IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
-VIDEOS = (".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v")
+from service.jobs.video import Frames, frame_times
+from service.jobs.zip_source import list_zip
 
 Kind = Literal["folder", "glob", "zip", "coco", "urls", "video"]
 
@@ -57,27 +61,30 @@ class StoredSource(Source):
 
 
 def guess(address: str, *, images: str = "", stride: int = 1) -> Source:
-    """The source that a person means by an address. Raises InvalidInput where nothing fits."""
+    """The source that a person means by an address. Raises InvalidInput where nothing fits.
+
+    What is there by this very name is no pattern, whatever letters it has.
+    """
     lower = address.lower()
-    fs, path = opened(address)
+    fs, path = open_address(address)
     kind: Kind
-    if any(letter in address for letter in "*?["):
-        kind = "glob"
-    elif fs.isdir(path):
+    if fs.isdir(path):
         kind = "folder"
+    elif any(letter in address for letter in "*?[") and not fs.exists(path):
+        kind = "glob"
     elif lower.endswith(VIDEOS):
         kind = "video"
-    elif lower.endswith(IMAGES):
-        kind = "glob"
     elif lower.endswith((".zip", ".json", ".txt")):
         kind = {"zip": "zip", "json": "coco", "txt": "urls"}[lower.rpartition(".")[2]]  # type: ignore[assignment]
+    elif lower.endswith(IMAGES) or _is_image(fs, path):
+        kind = "glob"
     else:
         raise InvalidInput(
             "source",
             f"{address!r} is no folder, and its name ends like nothing that is read",
             hint="name a folder, a pattern with *, an image, a .zip, a COCO .json, a .txt of addresses or a video",
         )
-    return Source(kind=kind, address=address, images=images, stride=stride)
+    return Source(kind=kind, address=encode_address(address), images=encode_address(images), stride=stride)
 
 
 def listed(source: Source, *, most_bytes: int | None = None) -> Iterator[Item]:
@@ -89,7 +96,18 @@ def listed(source: Source, *, most_bytes: int | None = None) -> Iterator[Item]:
         yield from _LISTS[source.kind](source, most_bytes)
     except InvalidInput:
         raise
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile, ImportError) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        zipfile.BadZipFile,
+        zlib.error,
+        EOFError,
+        RuntimeError,  # an encrypted archive
+        ImportError,
+    ) as error:
         raise InvalidInput(
             "source",
             f"{source.address!r} can not be read as {source.kind}: {type(error).__name__}: {error}",
@@ -108,23 +126,48 @@ class Reader:
         self.most_bytes = most_bytes
         self.most_pixels = most_pixels
         self.in_order = source.kind == "video"
-        self._frames: Iterator[tuple[int, NDArray[np.uint8]]] = iter(())
-        self._next = -1
+        self._frames: Frames | None = None
+        self._times: list[int | None] | None = None
         self._lock = threading.Lock()
         self._archive: zipfile.ZipFile | None = None
+        self._open = ExitStack()
 
-    def read(self, item: Item) -> bytes | NDArray[np.uint8]:
-        """The image's file; of a video its frame, (H, W, 3) uint8 RGB. Blocks. Raises OSError and InvalidInput."""
+    def locate(self, item: Item) -> str:
+        """The path of an item on `file_system`. Blocks.
+
+        A name that another system wrote with decomposed letters, or with backslashes between folders, is found too.
+        """
+        path = decode_address(item.address)
+        if "file" not in self.file_system.protocol or os.path.lexists(path):
+            return path
+        for candidate in dict.fromkeys((path, path.replace("\\", "/"))):
+            folder, _, name = candidate.rpartition("/")
+            wanted = unicodedata.normalize("NFC", name)
+            try:
+                twins = [one for one in os.listdir(folder or "/") if unicodedata.normalize("NFC", one) == wanted]
+            except OSError:
+                continue
+            if len(twins) == 1:
+                return f"{folder}/{twins[0]}"
+        return path
+
+    def read(self, item: Item, path: str | None = None) -> bytes | NDArray[np.uint8]:
+        """The image's file; of a video its frame, (H, W, 3) uint8 RGB. Blocks. Raises OSError and InvalidInput.
+
+        path: of `locate`.
+        """
+        if problem := item.given.get("problem"):
+            raise InvalidInput("image", str(problem), hint="mend the file that lists the images")
         if self.source.kind == "zip":
             return self._unpacked(item.address)
         if self.source.kind == "video":
             return self._frame(int(item.address))
-        return self._checked(read_regular(self.file_system, item.address, self.most_bytes))
+        return self._checked(read_regular(self.file_system, path or self.locate(item), self.most_bytes))
 
     @cached_property
     def file_system(self) -> Any:
         """That of the images, on which an item's address is a path."""
-        return opened(self.source.images or self.source.address)[0]
+        return open_address(self.source.images or self.source.address)[0]
 
     def close(self) -> None:
         """Close what is open."""
@@ -135,13 +178,13 @@ class Reader:
                 if file is not None:
                     file.close()
                 self._archive = None
-        self._frames = iter(())
+            self._forget_frames()
 
     def _unpacked(self, name: str) -> bytes:
         with self._lock:
             if self._archive is None:
                 # Opened once: with every image the whole list of contents would be read again.
-                self._archive = zipfile.ZipFile(open_regular(*opened(self.source.address)))
+                self._archive = zipfile.ZipFile(open_file(self.source.address))
         try:
             with self._archive.open(name) as file:
                 return self._checked(file.read() if self.most_bytes is None else file.read(self.most_bytes + 1))
@@ -154,29 +197,23 @@ class Reader:
         return data
 
     def _frame(self, wanted: int) -> NDArray[np.uint8]:
-        import av
-
-        if self._next < 0 or wanted < self._next:
-            self._frames = _frames(self.source.address, self.most_pixels)
+        if self._frames is None or wanted < self._frames.next:
+            self._forget_frames()
+            if self._times is None:
+                with open_file(self.source.address) as file:
+                    self._times = frame_times(file)
+            file = self._open.enter_context(open_file(self.source.address))
+            self._frames = Frames(file, self._times, self.most_pixels)
         try:
-            for index, frame in self._frames:
-                self._next = index + 1
-                if index == wanted:
-                    return frame
-        except av.FFmpegError as error:
+            return self._frames.read(wanted)
+        except (OSError, ValueError) as error:
             raise InvalidInput("image", f"frame {wanted} can not be decoded: {error}", hint="convert it") from error
-        raise InvalidInput("image", f"the video ends before frame {wanted}", hint="the file may be cut short")
 
-
-def opened(address: str) -> tuple[Any, str]:
-    """The fsspec file system of an address, and the path there. Raises InvalidInput where its package is missing."""
-    try:
-        fs, path = url_to_fs(address)
-    except (ImportError, ValueError) as error:
-        raise InvalidInput(
-            "source", f"{address!r}: {error}", hint="install fsspec's package for this kind of address, such as s3fs"
-        ) from error
-    return fs, path
+    def _forget_frames(self) -> None:
+        if self._frames is not None:
+            self._frames.close()
+            self._frames = None
+        self._open.close()
 
 
 def _some(items: Iterator[Item], source: Source) -> Iterator[Item]:
@@ -185,107 +222,91 @@ def _some(items: Iterator[Item], source: Source) -> Iterator[Item]:
         position = item.position
         yield item
     if position < 0:
-        raise InvalidInput("source", f"{source.address!r} holds no image", hint=f"images end in {', '.join(IMAGES)}")
+        raise InvalidInput("source", f"{source.address!r} holds no image", hint=f"images are {FORMATS} files")
+
+
+def _file_items(fs: Any, paths: Mapping[str, Any], prefix: str, *, hidden: bool = False) -> Iterator[Item]:
+    """The images among paths, by path. prefix: what their names do not repeat. hidden: take those, too."""
+    images = sorted(
+        path
+        for path, about in paths.items()
+        if (hidden or not is_litter(path.removeprefix(prefix))) and is_regular(path, about) and _is_image(fs, path)
+    )
+    names = set(images)
+    for n, path in enumerate(images):
+        name = path.removeprefix(prefix)
+        shown = readable_name(name)
+        while shown != name and prefix + shown in names:  # a file that is called as another one is shown
+            shown += "_"
+        names.add(prefix + shown)
+        yield Item(n, shown, encode_address(path), {})
+
+
+def _is_image(fs: Any, path: str) -> bool:
+    named = has_image_name(path)
+    if named is not None:
+        return named
+    try:
+        return is_image(fs.cat_file(path, end=HEAD_BYTES))
+    except (OSError, ValueError):
+        return False
 
 
 def _folder(source: Source, _: int | None) -> Iterator[Item]:
-    fs, root = opened(source.address)
+    fs, root = open_address(source.address)
     if not fs.isdir(root):
         raise InvalidInput("source", f"there is no folder {source.address!r}", hint="check its path")
-    paths = sorted(path for path in fs.find(root) if path.lower().endswith(IMAGES))
-    prefix = root.rstrip("/") + "/"
-    found = (Item(n, path.removeprefix(prefix), path, {}) for n, path in enumerate(paths))
-    yield from _some(found, source)
+    yield from _some(_file_items(fs, fs.find(root, detail=True), root.rstrip("/") + "/"), source)
 
 
 def _glob(source: Source, _: int | None) -> Iterator[Item]:
-    fs, pattern = opened(source.address)
-    paths = sorted(path for path in find_matching(fs, pattern) if path.lower().endswith(IMAGES))
+    fs, pattern = open_address(source.address)
+    if fs.isfile(pattern):
+        paths, prefix = {pattern: fs.info(pattern)}, pattern.rpartition("/")[0] + "/"
+        yield from _some(_file_items(fs, paths, prefix, hidden=True), source)
+        return
     # Names are told from the last folder that the pattern names as it is, so that no two are the same.
     plain = pattern[: min((pattern.find(letter) for letter in "*?[" if letter in pattern), default=len(pattern))]
     prefix = plain[: plain.rfind("/") + 1]
-    found = (Item(n, path.removeprefix(prefix), path, {}) for n, path in enumerate(paths))
-    yield from _some(found, source)
-
-
-def images_among(names: Iterable[str]) -> list[str]:
-    """The names of an archive that are images, sorted, without what operating systems leave beside them."""
-    return sorted(
-        name
-        for name in names
-        if name.lower().endswith(IMAGES) and "__MACOSX" not in name and not name.rpartition("/")[2].startswith(".")
-    )
+    hidden = is_litter(pattern.removeprefix(prefix))
+    yield from _some(_file_items(fs, find_matching(fs, pattern), prefix, hidden=hidden), source)
 
 
 def _zip(source: Source, most_bytes: int | None) -> Iterator[Item]:
-    with open_regular(*opened(source.address)) as file, zipfile.ZipFile(file) as archive:
-        names = images_among(archive.namelist())
-        files = [one for one in archive.infolist() if one.filename.endswith(".json") and "__MACOSX" not in one.filename]
-        # A data set in COCO's layout brings its own order, ids and boxes.
-        for one in files:
-            check_document(one.file_size, most_bytes)
-        document = parse_json(archive.read(files[0])) if len(files) == 1 else None
-    if not (isinstance(document, dict) and isinstance(document.get("images"), list)):
-        yield from _some((Item(n, name, name, {}) for n, name in enumerate(names)), source)
-        return
-    by_name: dict[str, str] = {}
-    for name in names:
-        by_name.setdefault(name.rpartition("/")[2], name)
-        by_name[name] = name
-    for item in _described(document):
-        at = by_name.get(item.name) or by_name.get(item.name.rpartition("/")[2], item.name)
-        yield replace(item, address=at)
+    with open_file(source.address) as file:
+        yield from _some(list_zip(file, most_bytes), source)
 
 
 def _coco(source: Source, most_bytes: int | None) -> Iterator[Item]:
-    fs, path = opened(source.address)
-    root = (opened(source.images)[1] if source.images else path.rpartition("/")[0]).rstrip("/")
-    items = _described(parse_json(read_document(fs, path, most_bytes)))
-    yield from _some((replace(item, address=f"{root}/{item.name}") for item in items), source)
+    fs, path = open_address(source.address)
+    root = (open_address(source.images)[1] if source.images else path.rpartition("/")[0]).rstrip("/")
+    items = describe_images(parse_json(read_document(fs, path, most_bytes)))
+    yield from _some((replace(item, address=_address_below(root, item.address)) for item in items), source)
 
 
-def _described(document: Mapping[str, Any]) -> Iterator[Item]:
-    """The images of a COCO file in its order, with their ids and boxes. Their addresses are their names."""
-    boxes: dict[Any, list[dict[str, Any]]] = {}
-    for one in document.get("annotations", ()):
-        if "bbox" in one:
-            told = {name: one[name] for name in ("id", "category_id", "bbox", "score") if name in one}
-            if len(one["bbox"]) != 4 or not all(isfinite(number) for number in one["bbox"]):
-                raise ValueError(f"annotation {one.get('id')}: bbox is x, y, width, height")
-            boxes.setdefault(one["image_id"], []).append(told)
-    for n, image in enumerate(document["images"]):
-        given: dict[str, Any] = {"image_id": image["id"]}
-        if image["id"] in boxes:
-            given["boxes"] = boxes[image["id"]]
-        yield Item(n, str(image["file_name"]), str(image["file_name"]), given)
+def _address_below(root: str, name: str) -> str:
+    """The address of an image that a COCO file names; a name that begins with a slash is a path by itself."""
+    return encode_address(name if name.startswith("/") and root.startswith("/") else f"{root}/{name}")
 
 
 def _urls(source: Source, most_bytes: int | None) -> Iterator[Item]:
-    fs, path = opened(source.address)
-    lines = read_document(fs, path, most_bytes).decode().splitlines()
-    urls = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    fs, path = open_address(source.address)
+    data = read_document(fs, path, most_bytes)
+    # Editors of Windows put a mark before the text, and may write two bytes a letter.
+    wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    lines = (line.strip() for line in data.decode("utf-16" if wide else "utf-8-sig").splitlines())
+    urls = [line for line in lines if line and not line.startswith("#")]
     yield from _some((Item(n, url, url, {}) for n, url in enumerate(urls)), source)
 
 
 def _video(source: Source, _: int | None) -> Iterator[Item]:
-    import av
-
-    with open_regular(*opened(source.address)) as file, av.open(file, **ONLY_VIDEOS) as video:
-        count = sum(1 for packet in video.demux(video=0) if packet.size)
-    stem = source.address.rpartition("/")[2]
+    with open_file(source.address) as file:
+        count = len(frame_times(file))
+    stem = readable_name(decode_address(source.address).rpartition("/")[2])
     frames = range(0, count, source.stride)
     yield from _some(
         (Item(n, f"{stem}#{frame}", str(frame), {"frame": frame}) for n, frame in enumerate(frames)), source
     )
-
-
-def _frames(address: str, most_pixels: int | None) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    import av
-
-    with open_regular(*opened(address)) as file, av.open(file, **ONLY_VIDEOS) as video:
-        bound_frames(video, most_pixels)
-        for index, frame in enumerate(video.decode(video=0)):
-            yield index, frame.to_ndarray(format="rgb24")
 
 
 _LISTS = {"folder": _folder, "glob": _glob, "zip": _zip, "coco": _coco, "urls": _urls, "video": _video}

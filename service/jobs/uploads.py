@@ -12,13 +12,16 @@ from typing import BinaryIO
 
 from backbones.errors import InvalidInput
 from backbones.files import name_beside
-from service.inputs.archives import archive_names
-from service.jobs.sources import IMAGES, VIDEOS, StoredSource, images_among
+from heads.image_files import FORMATS, HEAD_BYTES, VIDEOS, has_image_name, is_image, is_litter, is_video
+from service.inputs.archives import archive_names, is_archive
+from service.inputs.names import readable_name, sent_name
+from service.jobs.sources import StoredSource
+from service.jobs.zip_source import images_of_zip
 from service.settings.groups import LimitSettings
 from service.settings.loader import Settings
 
 _CHUNK = 1024 * 1024
-_HINT = f"send one .zip, one video, or images; images end in {', '.join(IMAGES)}"
+_HINT = f"send one .zip, one video, or images, which are {FORMATS} files"
 
 
 def uploads_folder(settings: Settings) -> Path:
@@ -41,37 +44,61 @@ def receiving(settings: Settings, job_id: str) -> Iterator[BinaryIO]:
 
 def keep_zip(settings: Settings, job_id: str, file: BinaryIO) -> StoredSource:
     """Take the received file as a zip of images. Raises InvalidInput for what is empty, damaged or out of bounds."""
-    names = archive_names(file, _limits_of(settings))
-    if not images_among(names):
-        raise InvalidInput("archive", "the archive holds no image", hint=f"images end in {', '.join(IMAGES)}")
+    archive_names(file, _limits_of(settings))
+    with zipfile.ZipFile(file) as archive:
+        if not images_of_zip(archive):
+            raise InvalidInput("archive", "the archive holds no image", hint=f"images are {FORMATS} files")
     return _keep(settings, job_id, file, "zip")
 
 
 def keep_files(
     settings: Settings, job_id: str, file: BinaryIO, files: Sequence[tuple[str, BinaryIO]], *, stride: int = 1
 ) -> StoredSource:
-    """Take the files of a form, (name, file): one zip, one video, or images, which are packed. Raises InvalidInput."""
+    """Take the files of a form, (name, file): one zip, one video, or images, which are packed. Raises InvalidInput.
+
+    What a file is, its first bytes tell, whatever it is called. Images keep their names; those of one name get a
+    number before it.
+    """
     name, first = files[0]
     ends = os.path.splitext(name.lower())[1]
-    if len(files) == 1 and ends not in IMAGES:
+    head = _read_head(first)
+    if len(files) == 1 and (is_video(head) or (ends in VIDEOS and not is_image(head))):
         shutil.copyfileobj(first, file, _CHUNK)
-        if ends in VIDEOS:
-            return _keep(settings, job_id, file, "video", ends, stride=stride)
-        first.seek(0)
-        if ends == ".zip" or first.read(2) == b"PK":
-            return keep_zip(settings, job_id, file)
-        raise InvalidInput("file", f"{name[:200]!r} is nothing that a job reads", hint=_HINT)
+        return _keep(settings, job_id, file, "video", ends if ends in VIDEOS else ".mp4", stride=stride)
+    if len(files) == 1 and (is_archive(head) or ends == ".zip"):
+        shutil.copyfileobj(first, file, _CHUNK)
+        return keep_zip(settings, job_id, file)
     taken: set[str] = set()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         for index, (name, one) in enumerate(files):
-            plain = name.replace("\\", "/").rpartition("/")[2]
-            if not plain.lower().endswith(IMAGES) or not plain.isprintable() or plain.startswith("."):
-                raise InvalidInput(f"file.{index}", f"{name[:200]!r} is no image's name", hint=_HINT)
-            called = plain if plain not in taken else f"{index}-{plain}"
-            taken.add(called)
-            with archive.open(zipfile.ZipInfo(called), "w") as entry:
+            if not (has_image_name(name) or is_image(_read_head(one))):
+                if is_litter(name) and len(files) > 1:  # a browser sends a whole folder
+                    continue
+                field = f"file.{index}" if len(files) > 1 else "file"
+                raise InvalidInput(field, f"{name[:200]!r} is nothing that a job reads", hint=_HINT)
+            packed = _free_name(sent_name(name), index, taken)
+            with archive.open(zipfile.ZipInfo(packed), "w", force_zip64=True) as entry:
                 shutil.copyfileobj(one, entry, _CHUNK)
+    if not taken:
+        raise InvalidInput("file", "no file of the form is an image", hint=_HINT)
     return _keep(settings, job_id, file, "zip")
+
+
+def _read_head(file: BinaryIO) -> bytes:
+    head = file.read(HEAD_BYTES)
+    file.seek(0)
+    return head
+
+
+def _free_name(name: str, index: int, taken: set[str]) -> str:
+    """The name of an uploaded image, which no earlier one has, and which is not taken for litter."""
+    plain = readable_name(name)[:1000].lstrip(".") or "image"
+    free, number = plain, index
+    while free in taken or is_litter(free):
+        free = f"{number}-{plain}"
+        number += 1
+    taken.add(free)
+    return free
 
 
 def keep_urls(settings: Settings, job_id: str, file: BinaryIO, urls: Sequence[str]) -> StoredSource:

@@ -117,7 +117,7 @@ async def run_few_shot(
     notes: list[str] = []
     if options.concepts is None:
         images = [image.array for image in inputs.support_images]
-        masks = [mask.array for mask in inputs.support_masks]
+        masks = [mask.mask for mask in inputs.support_masks]
         pairs, notes = await engine.run_on_host(check_pairs, images, masks, model.image_size, "support_masks")
         supports = tuple(Shot(shot_id(*pair), partial(_same, pair)) for pair in pairs)
         names, ids, shots = (options.name,), ("",), (supports,)

@@ -16,8 +16,11 @@ from cvat_sdk.auto_annotation.driver import _AnnotationMapper
 from cvat_sdk.masks import decode_mask
 from PIL import Image
 
-from diffsight.cvat_function import create
+from backbones.errors import InvalidInput
+from diffsight.cvat_function import create, encode
 from heads.outputs import Rle, decode_rle
+from service.inputs.images import decode_image
+from service.settings.groups import LimitSettings
 from tests.conftest import Server, StartServer, running_server
 from tests.heads.sdpose.test_pose import POSE, PUBLISHED
 from tests.service.library.test_few_shot import picture, supports
@@ -149,3 +152,40 @@ def test_what_can_not_be_is_said(masks: Server, given: dict[str, str], told: str
 def test_what_the_server_refuses_is_told(masks: Server) -> None:
     with pytest.raises(RuntimeError, match=r"404.*nothing-stored"):
         create(masks.url, task="few-shot", concepts="nothing")
+
+
+def odd_frames() -> dict[str, Image.Image]:
+    """Frames of every mode, as CVAT's SDK hands them over."""
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 12, 4), dtype=np.uint8)
+    colours = Image.fromarray(pixels[..., :3])
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    file = io.BytesIO()
+    colours.save(file, "JPEG", exif=exif)
+    return {
+        "alpha": Image.fromarray(pixels),
+        "grey alpha": Image.fromarray(pixels[..., :2]),
+        "sixteen": Image.fromarray(pixels[..., 0].astype(np.uint16) * 257),
+        "palette": colours.quantize(8),
+        "bits": colours.convert("1"),
+        "cmyk": colours.convert("CMYK"),
+        "turned": Image.open(file),
+    }
+
+
+@pytest.mark.field
+@pytest.mark.parametrize("name", list(odd_frames()))
+def test_a_frame_is_looked_at_as_the_server_reads_its_file(name: str) -> None:
+    frame = odd_frames()[name]
+    file = io.BytesIO()
+    frame.save(file, "TIFF" if frame.mode == "CMYK" else "PNG")
+    own = decode_image(file.getvalue(), LimitSettings())
+    sent = decode_image(encode(frame), LimitSettings())
+    assert (sent.width, sent.height) == frame.size
+    np.testing.assert_array_equal(sent.array, own.array)
+
+
+@pytest.mark.field
+def test_a_frame_that_the_server_refuses_is_refused_and_not_changed() -> None:
+    with pytest.raises(InvalidInput, match="32-bit"):
+        decode_image(encode(Image.new("F", (4, 4))), LimitSettings())

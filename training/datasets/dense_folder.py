@@ -19,13 +19,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from backbones.errors import InvalidInput
+from heads.image_files import check_stems, images_in
+from heads.pixels import read_class_map, read_picture
 from heads.vpd.heads import Task
 
 IGNORED = 255
-_PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +76,7 @@ class DenseFolder:
 
     def image(self, sample: Sample) -> NDArray[np.uint8]:
         """(H, W, 3) uint8 RGB."""
-        with Image.open(sample.image) as opened:
-            return np.array(opened.convert("RGB"), dtype=np.uint8)
+        return read_picture(sample.image)
 
     def truth(self, sample: Sample) -> NDArray[Any]:
         """Depth in metres (H, W) float32, classes (H, W) uint8, or a mask (H, W) uint8 of 0 and 1."""
@@ -86,15 +85,14 @@ class DenseFolder:
             height, width = self.image(sample).shape[:2]
             mask: NDArray[Any] = decode_parts(told, height, width).max(axis=2)
             return mask
-        with Image.open(sample.truth) as opened:
-            values = np.array(opened)
+        values = read_class_map(sample.truth)
         return values.astype(np.float32) / 1000 if self.task == "depth" else values.astype(np.uint8)
 
     def _images(self) -> list[Path]:
         folder = self.folder / "images"
         if not folder.is_dir():
             raise InvalidInput("folder", f"there is no folder {folder}", hint="put the pictures into images/")
-        return sorted(path for path in folder.iterdir() if path.suffix.lower() in _PICTURES)
+        return check_stems(images_in(folder))
 
     def _expressions(self) -> list[Sample]:
         instances, referring = self._json("instances.json"), self._json("referring.json")

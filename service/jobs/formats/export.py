@@ -7,6 +7,7 @@ job's `keypoint_threshold`, else 0; the scores stand beside it.
 
 from __future__ import annotations
 
+import re
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from io import RawIOBase
@@ -22,11 +23,15 @@ if TYPE_CHECKING:
 
 Records = Callable[[], Iterable[Record]]
 
+# Letters that stand in JSON as they are, and at which programs split texts into lines.
+_LINE_ENDS = re.compile("[\x85\u2028\u2029]")
+
 
 def jsonl(job: Job, records: Records) -> Iterator[str]:
     """One JSON object a line and image: its name, what the source said of it, and the result."""
     for record in records():
-        yield canonical({"image_name": record.name, **record.given, **(record.result or {})}) + "\n"
+        line = canonical({"image_name": record.name, **record.given, **(record.result or {})})
+        yield _LINE_ENDS.sub(lambda match: f"\\u{ord(match[0]):04x}", line) + "\n"
 
 
 def failures(records: Iterable[Record]) -> Iterator[bytes]:

@@ -5,20 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from heads.sdpose.openpose import openpose_json
+from service.jobs.formats.paths import FreePaths
 from service.jobs.formats.people import keypoints_of
 from service.jobs.store import Job, Record, canonical
 
 
 def openpose(job: Job, records: Callable[[], Iterable[Record]]) -> Iterator[tuple[str, str]]:
     """`NAME_keypoints.json` a picture, below its own folder."""
+    paths = FreePaths()
     for record in records():
         result = record.result or {}
         size = result["image"]
         told = openpose_json(keypoints_of(result), size["height"], size["width"])
-        yield f"{relative(record.name)}_keypoints.json", canonical({"version": 1.1, **told}) + "\n"
-
-
-def relative(name: str) -> str:
-    """A picture's name as a path below a folder; its suffix stays, so that `a.png` and `a.jpg` do not meet."""
-    parts = [part for part in name.replace("\\", "/").replace(":", "_").split("/") if part not in ("", ".", "..")]
-    return "/".join(parts)
+        yield paths.take(record.name, "_keypoints.json"), canonical({"version": 1.1, **told}) + "\n"

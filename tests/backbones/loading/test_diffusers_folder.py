@@ -76,6 +76,28 @@ def test_a_file_variant_is_read_where_asked(folder: Path) -> None:
     torch.testing.assert_close(half, full, rtol=0, atol=0.05)
 
 
+@pytest.mark.field
+@pytest.mark.parametrize("ending", [".safetensors", ".bin"])
+def test_a_folder_of_half_precision_alone_is_read(folder: Path, ending: str) -> None:
+    expected = answer(folder)
+    for file in list(folder.glob("*/*.safetensors")):
+        halves = {key: tensor.half() for key, tensor in load_file(file).items()}
+        file.unlink()
+        if ending == ".safetensors":
+            save_file(halves, file.with_suffix(".fp16.safetensors"), {"format": "pt"})
+        else:
+            stem = "pytorch_model" if file.stem == "model" else file.stem
+            torch.save(halves, file.with_name(f"{stem}.fp16.bin"))
+    torch.testing.assert_close(answer(folder), expected, rtol=0, atol=0.05)
+
+
+@pytest.mark.field
+def test_a_part_without_plain_files_is_read_from_its_variant(folder: Path) -> None:
+    expected = answer(folder)
+    (folder / UNET).rename((folder / UNET).with_suffix(".fp16.safetensors"))
+    torch.testing.assert_close(answer(folder), expected, rtol=0, atol=0)
+
+
 def cut_short(folder: Path) -> None:
     content = (folder / UNET).read_bytes()
     (folder / UNET).write_bytes(content[: len(content) // 2])

@@ -264,6 +264,17 @@ def test_a_file_variant_comes_only_when_asked(hub: Hub, tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.field
+def test_a_repository_of_half_precision_alone_is_read(hub: Hub, tmp_path: Path) -> None:
+    for part in ("unet", "vae", "text_encoder"):
+        for file in (hub.folder / part).glob("*model.bin"):
+            file.unlink()
+        for file in (hub.folder / part).glob("*model.safetensors"):
+            file.rename(file.with_suffix(".fp16.safetensors"))
+    load_hub(REPO, cache_folder=tmp_path / "cache", endpoint=hub.url)
+    assert "unet/diffusion_pytorch_model.fp16.safetensors" in hub.fetched
+
+
 def test_a_file_variant_that_is_not_published_is_not_found(hub: Hub, tmp_path: Path) -> None:
     with pytest.raises(ModelNotFound, match="no bf16 weights for unet, vae, text_encoder: leave the file variant out"):
         download(REPO, cache_folder=tmp_path / "cache", endpoint=hub.url, file_variant="bf16")

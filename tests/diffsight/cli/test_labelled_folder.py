@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -41,3 +42,15 @@ def test_examples_keep_the_order_of_the_files(folder: Path) -> None:
     examples = examples_of(open_engine(settings), labelled_files(folder), FEATURES, settings)
     assert examples.labels == ("cat", "cat", "dog")
     assert len(examples.vectors) == len({key.tobytes() for key in examples.keys}) == 3
+
+
+@pytest.mark.field
+def test_litter_is_no_class_and_a_name_in_two_forms_is_one(tmp_path: Path) -> None:
+    image = BytesIO()
+    Image.new("RGB", (4, 4)).save(image, "JPEG")
+    seen = ("caf\u00e9/1.jpg", "cafe\u0301/2.jfif", "dog/3", "caf\udce9/6.jpg")
+    for name in (*seen, "dog/._3.jpg", ".ipynb_checkpoints/4.jpg", "@eaDir/5.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(image.getvalue())
+    labels = sorted(label for _, label in labelled_files(tmp_path))
+    assert labels == ["caf\\xe9", "caf\u00e9", "caf\u00e9", "dog"]

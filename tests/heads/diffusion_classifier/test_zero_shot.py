@@ -334,3 +334,15 @@ def test_query_options_beside_json_are_refused(server: Server, png: bytes, check
 def test_a_deadline_that_passes_is_told(server: Server, png: bytes, check_problem: Any) -> None:
     body = asked(png, schedule="published", labels=[f"label {index}" for index in range(20)], deadline_seconds=0.3)
     check_problem(server.client.post(ROUTE, json=body), 504, "deadline-passed")
+
+
+@pytest.mark.field
+def test_one_label_is_noted_and_commas_are_explained(server: Server, png: bytes) -> None:
+    answers = [
+        server.client.post(ROUTE, files={"image": png}, data={"labels": labels}).json()
+        for labels in ("cat,dog", "cat", ["cat, the animal", "dog"])
+    ]
+    assert "labels=cat&labels=dog" in answers[0]["notes"][0]
+    assert "one label alone is certain" in answers[1]["notes"][0]
+    assert "&" not in answers[1]["notes"][0]
+    assert answers[2]["notes"] == []

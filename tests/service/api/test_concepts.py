@@ -106,3 +106,16 @@ def test_damaged_files_are_problems_of_those_who_name_them_alone(
     control = '<BrushLabels name="b" toName="i"><Label value="stroke"/></BrushLabels>'
     kinds = f'<View><Image name="i" value="$i"/>{control}</View>'
     assert server.client.post("/label-studio/setup", json={"schema": kinds}).status_code == 200
+
+
+@pytest.mark.field
+def test_a_mask_with_transparency_covers_what_is_painted(server: Server, picture: Image.Image) -> None:
+    paint = Image.new("L", picture.size, 0)
+    paint.paste(255, (0, 0, picture.width // 2, picture.height))
+    mask = Image.merge("LA", (Image.new("L", picture.size, 255), paint))
+    files = [("image", encoded(picture, "PNG")), ("mask", encoded(mask, "PNG"))]
+    made = server.client.post(ROUTE, data={"name": "half"}, files=files).json()
+    assert made["shots"][0]["share"] == pytest.approx(0.5, abs=0.02)
+    server.client.delete(f"{ROUTE}/{made['id']}")
+    supports = [("image", files[0][1]), ("support_image", files[0][1]), ("support_mask", files[1][1])]
+    assert server.client.post("/v1/segmentation/few-shot", files=supports).json()["notes"] == []

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from backbones.errors import InvalidInput
 from service.inputs.images import decode_image
@@ -127,3 +127,34 @@ def test_damaged_files_are_decoded_or_refused_and_nothing_else(
         whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
     with suppress(InvalidInput):
         decode_image(bytes(whole), LIMITS)
+
+
+def with_text(kind: str) -> bytes:
+    """A PNG of one pixel with 1.5 MB of text or colour profile, which take a few kB."""
+    info = PngImagePlugin.PngInfo()
+    options: dict[str, Any] = {}
+    if kind == "iCCP":
+        options["icc_profile"] = bytes(1_500_000)
+    elif kind == "zTXt":
+        info.add_text("workflow", "node " * 300_000, zip=True)
+    elif kind == "tEXt":
+        info.add_text("workflow", "node " * 300_000)
+    else:
+        info.add_itxt("workflow", "node " * 300_000, zip=True)
+    return encoded(np.full((1, 1, 3), 7, np.uint8), pnginfo=info, **options)
+
+
+@pytest.mark.field
+@pytest.mark.parametrize("kind", ["zTXt", "iTXt", "tEXt", "iCCP"])
+def test_a_png_with_long_texts_is_read(kind: str) -> None:
+    assert decode_image(with_text(kind), LIMITS).array.tolist() == [[[7, 7, 7]]]
+
+
+@pytest.mark.field
+def test_opacity_is_kept_beside_the_pixels() -> None:
+    pixels = np.array([[[10, 20, 30, 255], [10, 20, 30, 0]]], np.uint8)
+    opacity = decode_image(encoded(pixels), LIMITS).opacity
+    assert opacity is not None
+    assert opacity.tolist() == [[255, 0]]
+    pixels[..., 3] = 255
+    assert decode_image(encoded(pixels), LIMITS).opacity is None

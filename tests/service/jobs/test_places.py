@@ -5,9 +5,26 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from fsspec.implementations.local import LocalFileSystem
 
 from backbones.errors import InvalidInput
-from service.jobs.places import check_place
+from service.jobs.places import check_item, check_place
+
+
+@pytest.mark.field
+def test_what_is_called_like_a_pattern_is_a_place_of_its_own(tmp_path: Path) -> None:
+    allowed = tmp_path / "shoot [2023]"
+    (allowed / "a*b").mkdir(parents=True)
+    (allowed / "a*b" / "link").symlink_to(tmp_path)
+    places = (str(allowed),)
+    for inside in (allowed, allowed / "x.png", allowed / "a*b" / "x.png"):
+        check_place(str(inside), places, field="source")
+        check_item(str(inside), LocalFileSystem(), places)
+    for outside in (tmp_path / "shoot [2023]b", allowed / "a*b" / "link" / "x.png"):
+        with pytest.raises(InvalidInput, match="may not read there"):
+            check_place(str(outside), places, field="source")
+        with pytest.raises(InvalidInput, match="may not read there"):
+            check_item(str(outside), LocalFileSystem(), places)
 
 
 @pytest.mark.parametrize(

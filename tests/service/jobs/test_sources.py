@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 
 from backbones.errors import InvalidInput
 from service.jobs.sources import Reader, Source, guess, listed
+from service.jobs.store import Item
 from tests.service.jobs.conftest import write_pictures
 
 FRAMES = 10
@@ -56,8 +58,9 @@ def test_a_pattern_names_from_its_last_plain_folder(pictures: Path, tail: str, e
 def test_a_zip_is_its_images_by_path_without_litter(pictures: Path, tmp_path: Path) -> None:
     file = tmp_path / "all.zip"
     with zipfile.ZipFile(file, "w") as archive:
-        for name in ("b/1.PNG", "a/2.png", "__MACOSX/a/._2.png", "a/.hidden.png", "read.me"):
+        for name in ("b/1.PNG", "a/2.png", "__MACOSX/a/._2.png", "a/.hidden.png"):
             archive.writestr(name, (pictures / "even" / "00000.png").read_bytes() + name.encode())
+        archive.writestr("read.me", b"no image")
     source = guess(str(file))
     assert source.kind == "zip"
     items = list(listed(source))
@@ -161,13 +164,8 @@ def test_a_video_is_every_so_many_of_its_frames(video: Path) -> None:
         ("zip", b"no zip"),
         ("coco", b"no JSON"),
         ("coco", b"[]"),
-        ("coco", b'{"images": [{"file_name": "a.png"}]}'),
         ("coco", b'{"images": []}'),
-        (
-            "coco",
-            b'{"images": [{"id": 1, "file_name": "a"}], "annotations": [{"image_id": 1, "bbox": [1, NaN, 3, 4]}]}',
-        ),
-        ("coco", b'{"images": [{"id": 1, "file_name": "a"}], "annotations": [{"image_id": 1, "bbox": [1, 2]}]}'),
+        ("coco", b'{"images": [{"id": 1, "file_name": "a"}], "annotations": [{"image_id": 2, "bbox": [1, 2, 3, 4]}]}'),
         ("urls", b"\xff\xfe"),
         ("urls", b"# nothing\n"),
         ("video", b"no video"),
@@ -187,3 +185,78 @@ def test_what_is_not_what_it_says_is_refused(tmp_path: Path, kind: Any, content:
 def test_a_guess_that_fits_nothing_says_what_does(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match=r"no folder.*\.zip"):
         guess(str(tmp_path / "thing.doc"))
+
+
+@pytest.mark.field
+@pytest.mark.parametrize(
+    "name", ["shoot [2023]", "a*b", "what?", "a::b", "caf\udce9", "x\\y", "cafe\u0301", "12:30\u202fAM"]
+)
+def test_a_folder_and_its_files_may_be_called_anything(pictures: Path, tmp_path: Path, name: str) -> None:
+    folder = tmp_path / name
+    folder.mkdir()
+    content = (pictures / "even" / "00000.png").read_bytes()
+    for file in (f"{name}.png", "b.jfif", "c", "._c.png"):
+        (folder / file).write_bytes(content)
+    for source in (guess(str(folder)), guess(f"{tmp_path}/*/*")):
+        reader = Reader(source)
+        items = [item for item in listed(source) if not item.name.startswith(("even", "odd"))]
+        assert len(items) == 3
+        for item in items:
+            item.name.encode()
+            assert reader.read(item) == content
+    (alone,) = listed(guess(str(folder / f"{name}.png")))
+    assert Reader(guess(str(folder / f"{name}.png"))).read(alone) == content
+
+
+@pytest.mark.field
+def test_hidden_folders_pipes_and_dead_links_are_passed_over(pictures: Path) -> None:
+    for name in (".ipynb_checkpoints/a.png", "@eaDir/a.png", "even/._00000.png", "__MACOSX/a.png"):
+        (pictures / name).parent.mkdir(exist_ok=True)
+        (pictures / name).write_bytes(b"x")
+    os.mkfifo(pictures / "pipe.png")
+    (pictures / "gone.png").symlink_to("nowhere")
+    assert len(names(guess(str(pictures)))) == 4
+    assert len(names(guess(f"{pictures}/**/*.png"))) == 4
+    assert names(guess(f"{pictures}/.ipynb_checkpoints/*")) == ["a.png"]
+
+
+@pytest.mark.field
+@pytest.mark.parametrize(
+    ("held", "named"),
+    [
+        ("cafe\u0301.png", "caf\u00e9.png"),
+        ("caf\u00e9.png", "cafe\u0301.png"),
+        ("even/a.png", "even\\a.png"),
+        ("x\\a.png", "x\\a.png"),
+    ],
+)
+def test_a_coco_file_finds_names_as_other_systems_write_them(pictures: Path, held: str, named: str) -> None:
+    (pictures / held).write_bytes(b"the image")
+    (pictures / "coco.json").write_text(json.dumps({"images": [{"id": 1, "file_name": named}]}))
+    source = guess(str(pictures / "coco.json"))
+    (item,) = listed(source)
+    assert Reader(source).read(item) == b"the image"
+
+
+@pytest.mark.field
+def test_a_coco_file_may_name_absolute_paths(pictures: Path, tmp_path: Path) -> None:
+    file = tmp_path / "coco.json"
+    file.write_text(json.dumps({"images": [{"id": 1, "file_name": str(pictures / "odd" / "00000.png")}]}))
+    source = guess(str(file))
+    (item,) = listed(source)
+    assert Reader(source).read(item) == (pictures / "odd" / "00000.png").read_bytes()
+
+
+@pytest.mark.field
+def test_an_item_with_a_problem_is_not_read(pictures: Path) -> None:
+    item = Item(0, "a", str(pictures / "odd" / "00000.png"), {"problem": "two of them"})
+    with pytest.raises(InvalidInput, match="two of them"):
+        Reader(guess(str(pictures))).read(item)
+
+
+@pytest.mark.field
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_list_of_addresses_may_have_a_mark_before_it(tmp_path: Path, encoding: str) -> None:
+    file = tmp_path / "addresses.txt"
+    file.write_text("https://a.example/1.png\r\n # none\r\n", encoding=encoding)
+    assert names(guess(str(file))) == ["https://a.example/1.png"]

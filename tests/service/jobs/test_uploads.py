@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from backbones.errors import InvalidInput
-from service.jobs.sources import StoredSource
+from service.jobs.sources import Reader, StoredSource, listed
 from service.jobs.uploads import forget, keep_files, keep_urls, keep_zip, receiving, uploads_folder
 from service.settings.loader import Settings, load_settings
 
@@ -44,6 +44,44 @@ def test_images_of_one_name_are_packed_under_names_of_their_own(settings: Settin
     assert held(settings) == []
 
 
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(30)
+
+
+@pytest.mark.field
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["2-a.png", "a.png", "a.png"],
+        ["a.png", "1-a.png", "a.png", "a.png"],
+        ["blob", "blob", "blob"],
+        ["._a.png", ".a.png", ""],
+        ["Thumbs.db", "12:30\u202fAM.png", "=?utf-8?B?Y2Fmw6kucG5n?="],
+        ["caf\udce9.png", "x/caf\udce9.png"],
+    ],
+)
+def test_every_uploaded_image_is_kept_and_listed(settings: Settings, names: list[str]) -> None:
+    source = keep(settings, *((name, PNG + bytes([n])) for n, name in enumerate(names))).located(
+        uploads_folder(settings)
+    )
+    reader = Reader(source)
+    items = list(listed(source))
+    assert len({item.name for item in items}) == len(names)
+    assert sorted(bytes(reader.read(item)) for item in items) == [PNG + bytes([n]) for n in range(len(names))]
+    reader.close()
+
+
+@pytest.mark.field
+def test_what_a_system_left_in_an_uploaded_folder_is_passed_over(settings: Settings) -> None:
+    source = keep(settings, ("d/.DS_Store", b"x"), ("d/a.png", PNG)).located(uploads_folder(settings))
+    assert [item.name for item in listed(source)] == ["a.png"]
+
+
+@pytest.mark.field
+@pytest.mark.parametrize("head", [b"\0\0\0\x18ftypmp42", b"\x1a\x45\xdf\xa3"])
+def test_a_video_of_any_name_is_a_video(settings: Settings, head: bytes) -> None:
+    assert keep(settings, ("blob", head)).kind == "video"
+
+
 def test_a_single_file_is_taken_for_what_it_is(settings: Settings) -> None:
     assert keep(settings, ("clip.mp4", b"frames")).kind == "video"
     assert keep(settings, ("without-suffix", zipped("a.png"))).kind == "zip"
@@ -54,7 +92,7 @@ def test_a_single_file_is_taken_for_what_it_is(settings: Settings) -> None:
     [
         [("notes.txt", b"text")],
         [("a.png", b"1"), ("notes.txt", b"2")],
-        [("a.png", b"1"), (".png", b"2")],
+        [(".DS_Store", b"1"), ("._a", b"2")],
         [("large.png", b"0" * 20_000)],
     ],
 )

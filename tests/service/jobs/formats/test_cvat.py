@@ -7,7 +7,8 @@ from xml.etree import ElementTree
 import pytest
 
 from heads.sdpose.skeletons import COCO_17
-from service.jobs.store import JobStore
+from service.jobs.formats.cvat import cvat
+from service.jobs.store import Job, JobStore, Record
 from tests.service.jobs.formats.finished_jobs import SIZES, masks, persons, written
 
 # What pycocotools does with numpy 2.
@@ -37,3 +38,22 @@ def test_cvat_has_skeletons_masks_and_tags(stores: JobStore) -> None:
             left, top, width, height = (int(str(told.get(name))) for name in ("left", "top", "width", "height"))
             # As CVAT's own SDK packs the same mask.
             assert [*runs, left, top, left + width - 1, top + height - 1] == masks_module.encode_mask(mask)
+
+
+@pytest.mark.field
+def test_names_that_xml_cannot_hold_and_frames_that_a_job_skips() -> None:
+    image = {"image": {"width": 8, "height": 8}}
+    labels = ["bell\x07", "half\ufffe", "<&>\t"]
+    records = [
+        Record(n, f"{label}.png", {"frame": 5 * n}, "k", {**image, "label": label}, "")
+        for n, label in enumerate(labels)
+    ]
+    job = Job("1", "zero-shot", {}, {}, False, 0, 0, 0, status="done", revision="r", listed=True)
+    root = ElementTree.fromstring("".join(cvat(job, lambda: records)).encode())
+    assert [image.get("id") for image in root.findall("image")] == ["0", "5", "10"]
+    assert [image.get("name") for image in root.findall("image")] == ["bell\\u0007.png", "half\\ufffe.png", "<&>\t.png"]
+    assert [name.text for name in root.findall("meta/task/labels/label/name")] == [
+        "bell\\u0007",
+        "half\\ufffe",
+        "<&>\t",
+    ]

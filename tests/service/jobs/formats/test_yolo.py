@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import zipfile
+from typing import Any
 
 import numpy as np
 import pytest
 
 from heads.sdpose.skeletons import COCO_17
-from service.jobs.store import JobStore
+from service.jobs.formats.yolo import yolo
+from service.jobs.store import Job, JobStore, Record
 from tests.service.jobs.formats.finished_jobs import persons, written
 
 # What pycocotools does with numpy 2.
@@ -40,3 +42,53 @@ def test_yolo_numbers_are_within_bounds_and_left_mirrors_right(stores: JobStore)
     first = np.array(texts["labels/a/one.txt"].splitlines()[0].split()[5:8], float)
     point = persons("a/one.png")["persons"][0]["keypoints"][0]
     assert first == pytest.approx([point[0] / 80, point[1] / 60, 2], abs=1e-5)
+
+
+def files_of(*names: str, given: dict[str, Any] | None = None) -> dict[str, str]:
+    """The files of a job over pictures of these names, in each of which nobody is."""
+    nobody = {"persons": [], "boxes_from": "caller", "names": ["nose"], "links": [], "keypoint_threshold": 0.3}
+    result = {"image": {"width": 8, "height": 8}, **nobody}
+    records = [Record(n, name, given or {}, "k", result, "") for n, name in enumerate(names)]
+    job = Job("1", "pose", {}, {}, False, 0, 0, 0, status="done", revision="r", listed=True)
+    pairs = list(yolo(job, lambda: records))
+    assert len({path.casefold() for path, _ in pairs}) == len(names) + 1
+    return dict(pairs)
+
+
+@pytest.mark.field
+def test_every_frame_of_a_video_has_a_file() -> None:
+    files = files_of("clip.mp4#0", "clip.mp4#5", given={"frame": 0})
+    assert list(files) == ["labels/clip.mp4#0.txt", "labels/clip.mp4#5.txt", "data.yaml"]
+
+
+@pytest.mark.field
+def test_pictures_that_differ_in_their_suffix_share_no_labels() -> None:
+    files = files_of("a.jpg", "b.png", "a.png", "A.webp", "blob", ".png")
+    assert list(files)[:3] == ["labels/a.jpg.txt", "labels/b.txt", "labels/a.png.txt"]
+    assert "call them a.jpg.jpg" in files["data.yaml"]
+
+
+@pytest.mark.field
+@pytest.mark.parametrize(
+    ("name", "label", "folder"),
+    [
+        ("images/train/1.png", "labels/train/1.txt", "images"),
+        ("set/images/1.png", "set/labels/1.txt", "set/images"),
+        ("images/x/images/1.png", "images/x/labels/1.txt", "images/x/images"),
+        ("train/images", "labels/train/images.txt", "images"),
+    ],
+)
+def test_labels_are_where_trainers_look_for_them(name: str, label: str, folder: str) -> None:
+    import yaml
+
+    files = files_of(name)
+    about = yaml.safe_load(files["data.yaml"])
+    assert (next(iter(files)), about["train"]) == (label, folder)
+    assert "path" not in about
+
+
+@pytest.mark.field
+def test_several_folders_of_images_are_all_named() -> None:
+    import yaml
+
+    assert yaml.safe_load(files_of("a/images/1.png", "b/images/1.png")["data.yaml"])["val"] == ["a/images", "b/images"]

@@ -1,0 +1,25 @@
+"""Where a command writes what it made of several images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from service.inputs.names import readable_name
+from service.jobs.formats.paths import FreePaths
+
+
+class OutputFiles:
+    """Gives each written file a path of its own: never one that it gave before, nor that of an image that was read."""
+
+    def __init__(self, images: Sequence[Path]) -> None:
+        self._images = {image.resolve() for image in images}
+        self._taken: dict[Path, FreePaths] = {}
+
+    def choose(self, folder: Path, image: Path, ending: str) -> Path:
+        """A path in a folder for what was made of an image: its name with another ending, and a number if needed."""
+        paths = self._taken.setdefault(folder.resolve(), FreePaths())
+        while True:
+            file = folder / paths.take(readable_name(image.stem), ending)
+            if file.resolve() not in self._images:
+                return file

@@ -1,0 +1,121 @@
+"""Images of any mode and turn as (H, W, 3) uint8 RGB: the one reading of pixels for server, commands and training."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image
+
+from backbones.errors import InvalidInput
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
+
+# What undoes each EXIF orientation (1 is upright).
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_PNG = b"\x89PNG\r\n\x1a\n"
+_TEXTS = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")
+# Texts in which some programs write the orientation.
+_KEPT = (b"XML:com.adobe.xmp", b"Raw profile type exif", b"Raw profile type APP1")
+_LONGEST_TEXT = 1 << 20
+
+
+def read_orientation(image: Image.Image) -> int:
+    """EXIF orientation 1..8; 1 where there is none or the block is damaged."""
+    try:
+        value = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # a damaged EXIF block is no reason to refuse a picture that decodes
+        return 1
+    return value if isinstance(value, int) and value in _UPRIGHT else 1
+
+
+def to_rgb(image: Image.Image, orientation: int, field: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
+    """A loaded image, turned upright: (H, W, 3) uint8 RGB, over white; and its opacity (H, W) uint8, None if opaque.
+
+    16-bit grey is scaled to 8 bits. Raises InvalidInput, naming `field`, for 32-bit pixels.
+    """
+    if image.mode.startswith("I;16"):
+        image = _to_eight_bits(image)
+    if image.mode in ("I", "F"):
+        raise InvalidInput(
+            field,
+            f"the image has 32-bit pixels (mode {image.mode}), whose range is not known",
+            hint="send 8 or 16 bits",
+        )
+    opacity: Image.Image | None = None
+    if image.has_transparency_data:
+        layered = image.convert("RGBA")
+        opacity = layered.getchannel("A")
+        image = Image.alpha_composite(Image.new("RGBA", layered.size, "white"), layered)
+    pixels = np.array(_turn(image.convert("RGB"), orientation), dtype=np.uint8)
+    if opacity is None or opacity.getextrema() == (255, 255):
+        return pixels, None
+    return pixels, np.array(_turn(opacity, orientation), dtype=np.uint8)
+
+
+def read_picture(file: Path) -> NDArray[np.uint8]:
+    """The picture in a file of one's own, (H, W, 3) uint8 RGB, upright. Raises InvalidInput where it cannot be read."""
+    try:
+        with Image.open(BytesIO(drop_texts(file.read_bytes())), formats=FORMATS) as image:
+            image.load()
+            return to_rgb(image, read_orientation(image), str(file))[0]
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise InvalidInput(str(file), f"cannot be read: {error}", hint="check the file, or leave it out") from error
+
+
+def read_class_map(file: Path) -> NDArray[Any]:
+    """A map of class indices in a file, (H, W) whole numbers, upright: grey or a palette, of which the index counts.
+
+    Raises InvalidInput for one in colours, and where it cannot be read.
+    """
+    try:
+        with Image.open(file, formats=FORMATS) as image:
+            image.load()
+            values = np.array(_turn(image, read_orientation(image)))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise InvalidInput(str(file), f"cannot be read: {error}", hint="check the file, or leave it out") from error
+    if values.ndim != 2:
+        raise InvalidInput(str(file), "has colours, where each pixel is the number of a class", hint="save it as grey")
+    return values
+
+
+def drop_texts(data: bytes) -> bytes:
+    """The file without texts and colour profile, if it is a PNG: they change no pixel, and Pillow refuses long ones.
+
+    Those that may hold the orientation stay.
+    """
+    if not data.startswith(_PNG):
+        return data
+    view = memoryview(data)
+    kept, start, at = [], 0, len(_PNG)
+    while at + 12 <= len(data):
+        length = int.from_bytes(view[at : at + 4], "big")
+        end = at + 12 + length
+        if bytes(view[at + 4 : at + 8]) in _TEXTS and end <= len(data):
+            keyword = bytes(view[at + 8 : at + 8 + min(length, 80)]).split(b"\0")[0]
+            if keyword not in _KEPT or length > _LONGEST_TEXT:
+                kept.append(view[start:at])
+                start = end
+        at = end
+    return b"".join([*kept, view[start:]]) if start else data
+
+
+def _turn(image: Image.Image, orientation: int) -> Image.Image:
+    return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
+
+
+def _to_eight_bits(image: Image.Image) -> Image.Image:
+    """16-bit grey as 8-bit grey, scaled by 255 / 65535; Pillow's own conversion would clip at 255."""
+    grey: NDArray[Any] = np.asarray(image).astype(np.uint32)
+    return Image.fromarray(((grey * 255 + 32767) // 65535).astype(np.uint8))

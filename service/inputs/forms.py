@@ -1,0 +1,40 @@
+"""Multipart forms as real clients write them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from starlette.datastructures import FormData
+from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import Request
+
+
+class FormParser(MultiPartParser):
+    """Takes a part with `filename*` alone, as older Python clients write it, for a file and not for a text."""
+
+    def on_headers_finished(self) -> None:
+        disposition = self._current_part.content_disposition or b""
+        lower = disposition.lower()
+        if b"filename*" in lower and b"filename=" not in lower.replace(b" ", b""):
+            self._current_part.content_disposition = disposition + b'; filename="file"'
+        super().on_headers_finished()
+
+
+@asynccontextmanager
+async def open_form(
+    request: Request, *, max_files: int, max_fields: int, max_part_size: int
+) -> AsyncIterator[FormData]:
+    """The request's form, whose files are closed at the end. Raises HTTPException for one that cannot be read."""
+    parser = FormParser(
+        request.headers, request.stream(), max_files=max_files, max_fields=max_fields, max_part_size=max_part_size
+    )
+    try:
+        form = await parser.parse()
+    except MultiPartException as error:
+        raise HTTPException(400, error.message) from error
+    try:
+        yield form
+    finally:
+        await form.close()

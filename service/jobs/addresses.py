@@ -1,0 +1,60 @@
+"""Addresses of files on this machine or behind fsspec, as text that a database holds."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import stat
+from collections.abc import Mapping
+from typing import Any, BinaryIO
+from urllib.parse import quote, unquote_to_bytes
+
+from fsspec.core import url_to_fs
+from fsspec.implementations.local import LocalFileSystem
+
+from backbones.errors import InvalidInput
+from service.inputs.names import readable_name
+from service.jobs.regular_files import open_regular
+
+# Stands before the address of a file whose name is no text; paths begin with a slash, or with a protocol.
+_BYTES = "bytes:"
+
+
+def open_address(address: str) -> tuple[Any, str]:
+    """The fsspec file system of an address, and the path there. Raises InvalidInput where its package is missing."""
+    address = decode_address(address)
+    if address.startswith("/"):
+        # Not taken apart: a local name may have "::" and "://" in it.
+        return LocalFileSystem(), posixpath.normpath(address)
+    try:
+        fs, path = url_to_fs(address)
+    except (ImportError, ValueError) as error:
+        raise InvalidInput(
+            "source", f"{address!r}: {error}", hint="install fsspec's package for this kind of address, such as s3fs"
+        ) from error
+    return fs, path
+
+
+def open_file(address: str) -> BinaryIO:
+    """The regular file at an address, open for reading. Raises OSError for what is none, and what `open_address` does."""
+    return open_regular(*open_address(address))
+
+
+def encode_address(path: str) -> str:
+    """A path as text that every database holds; a name that is no UTF-8 has its bytes in percent signs."""
+    return path if path == readable_name(path) else _BYTES + quote(os.fsencode(path))
+
+
+def decode_address(address: str) -> str:
+    """The path of an address of `encode_address`."""
+    return os.fsdecode(unquote_to_bytes(address.removeprefix(_BYTES))) if address.startswith(_BYTES) else address
+
+
+def is_regular(path: str, about: Mapping[str, Any]) -> bool:
+    """Whether an entry of a listing is a file, or a link to one: a pipe would never end."""
+    if about.get("type") != "other":
+        return about.get("type") == "file"
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode)
+    except OSError:
+        return False

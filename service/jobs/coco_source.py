@@ -1,0 +1,207 @@
+"""The images of a COCO file with their ids and the boxes of persons, and where in a folder or archive they are.
+
+An image that cannot be told from another, or that is not there, becomes an item with a `problem`: it fails alone.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import replace
+from math import isfinite
+from typing import Any
+
+from service.inputs.names import readable_name
+from service.jobs.store import Item
+
+_PERSONS = frozenset({"person", "people", "persons", "human", "pedestrian", "player"})
+_BOX_FIELDS = ("id", "category_id", "bbox", "score")
+
+
+def is_coco(document: Any) -> bool:
+    """Whether a JSON value lists images as COCO's files do."""
+    images = document.get("images") if isinstance(document, dict) else None
+    return isinstance(images, list) and all(isinstance(image, dict) and "file_name" in image for image in images[:10])
+
+
+def has_boxes(document: Mapping[str, Any]) -> bool:
+    """Whether any annotation has a box."""
+    return any(isinstance(one, dict) and one.get("bbox") for one in document.get("annotations") or ())
+
+
+def describe_images(document: Mapping[str, Any]) -> list[Item]:
+    """The images in the file's order. Their addresses are their names.
+
+    `given` has the image's id, the boxes of its persons, the size that the file says, and what is wrong.
+    Raises ValueError where the file lists no images, and where none of its boxes belongs to one of them.
+    """
+    if not isinstance(document, Mapping) or not isinstance(document.get("images"), list):
+        raise ValueError("it has no list of images")
+    images: list[Any] = document["images"]
+    counts = Counter(_key(image.get("id")) for image in images if isinstance(image, Mapping))
+    boxes, notes = _read_boxes(document)
+    if boxes and not any(key in counts for key in boxes):
+        raise ValueError("no box belongs to an image: the image_id of annotations and the id of images differ")
+    return [_describe_image(n, image, counts, boxes, notes) for n, image in enumerate(images)]
+
+
+def _describe_image(
+    n: int,
+    image: Any,
+    counts: Mapping[str, int],
+    boxes: Mapping[str, list[dict[str, Any]]],
+    notes: Mapping[str, list[str]],
+) -> Item:
+    if not isinstance(image, Mapping):
+        return Item(n, f"image {n + 1}", "", {"problem": "the COCO file says nothing of this image"})
+    file_name, id = image.get("file_name"), image.get("id")
+    name = file_name if isinstance(file_name, str) and file_name else f"image {n + 1}"
+    key = _key(id)
+    given: dict[str, Any] = {} if id is None else {"image_id": readable_name(id) if isinstance(id, str) else id}
+    if not isinstance(file_name, str) or not file_name:
+        given["problem"] = "the COCO file gives this image no file_name"
+    elif id is None:
+        given["problem"] = "the COCO file gives this image no id"
+    elif counts[key] > 1:
+        given["problem"] = f"the COCO file has {counts[key]} images of the id {id!r}: give each its own"
+    if key in boxes:
+        given["boxes"] = boxes[key]
+        size = [image.get("width"), image.get("height")]
+        if all(isinstance(side, int) and side > 0 for side in size):
+            given["source_size"] = size
+    if key in notes:
+        given["source_notes"] = notes[key]
+    return Item(n, readable_name(name), name, given)
+
+
+def _read_boxes(document: Mapping[str, Any]) -> tuple[dict[str, list[dict[str, Any]]], dict[str, list[str]]]:
+    """The boxes of persons, and notes on what was left out, by the key of the image's id.
+
+    Left out are crowds, other categories, and boxes that are not four finite numbers. An image with annotations, none
+    of which is a person's box, has an empty list: it was looked at, and shows nobody.
+    """
+    persons = _person_categories(document.get("categories"))
+    boxes: dict[str, list[dict[str, Any]]] = {}
+    notes: dict[str, list[str]] = {}
+    for annotation in document.get("annotations") or ():
+        if not isinstance(annotation, Mapping) or "bbox" not in annotation:
+            continue
+        key = _key(annotation.get("image_id"))
+        of_image = boxes.setdefault(key, [])
+        if annotation.get("iscrowd") or (persons is not None and annotation.get("category_id", 1) not in persons):
+            continue
+        if not _is_box(annotation["bbox"]):
+            note = f"annotation {annotation.get('id')}: bbox is no x, y, width, height; it was left out"
+            notes.setdefault(key, []).append(readable_name(note))
+            continue
+        of_image.append({name: annotation[name] for name in _BOX_FIELDS if name in annotation})
+    return boxes, notes
+
+
+def _person_categories(categories: Any) -> frozenset[Any] | None:
+    """The ids of categories of persons, by name or by their keypoints; None if every box is a person's.
+
+    Without a list of categories, COCO's number 1 is a person. A file's only category is what it is about.
+    """
+    known = [one for one in categories or () if isinstance(one, Mapping)] if isinstance(categories, list) else []
+    if not known:
+        return frozenset({1})
+    if len(known) == 1:
+        return None
+    persons = [one for one in known if str(one.get("name")).strip().casefold() in _PERSONS or one.get("keypoints")]
+    return frozenset(one.get("id") for one in persons if isinstance(one.get("id"), str | int))
+
+
+def _is_box(box: Any) -> bool:
+    if not isinstance(box, list) or len(box) != 4:
+        return False
+    return all(
+        isinstance(number, int | float) and not isinstance(number, bool) and abs(number) < 1e300 and isfinite(number)
+        for number in box
+    )
+
+
+def _key(id: Any) -> str:
+    """What ids are compared by: some programs write those of annotations as texts, and those of images as numbers."""
+    return str(int(id)) if isinstance(id, float) and id.is_integer() else str(id)
+
+
+def place_images(items: Sequence[Item], addresses: Mapping[str, str], file: str) -> Iterator[Item]:
+    """The items with the addresses of their files. One that is not there gets a problem.
+
+    addresses: path inside the archive -> address. file: the path of the COCO file in it.
+    All names are read from one folder: the COCO file's own, else one above it, else the only one in which there are
+    any. So no image takes the place of another with the same name.
+    """
+    known: dict[str, list[str]] = {}
+    for path, address in addresses.items():
+        known.setdefault(_plain(path), []).append(address)
+    names = [_plain(item.address) for item in items]
+    root, cut = _choose_root(names, known, _plain(file))
+    for item, name in zip(items, names, strict=True):
+        if "problem" in item.given:
+            yield item
+            continue
+        exact = addresses.get(f"{root}{item.address}")
+        found = [exact] if exact is not None else known.get(root + _without(name, cut), [])
+        if len(found) == 1:
+            yield replace(item, address=found[0])
+            continue
+        where = f"in {root!r}" if root else "where the COCO file says"
+        problem = f"the archive holds no such file {where}" if not found else "the archive holds several such files"
+        yield replace(item, given={**item.given, "problem": problem})
+
+
+def _choose_root(names: Sequence[str], known: Mapping[str, Any], file: str) -> tuple[str, int]:
+    """The folder, with its slash, that the names start from, and how many folders to cut from the names themselves.
+
+    Cut are those of absolute names alone, which come from another machine.
+    """
+    deepest = min((name.count("/") for name in names), default=0) if all(map(_is_absolute, names)) else 0
+    for cut in range(deepest + 1):
+        wanted = {_without(name, cut) for name in names}
+        parents = file.split("/")[:-1]
+        for root in ["".join(f"{part}/" for part in parents[:depth]) for depth in range(len(parents), -1, -1)]:
+            if any(root + name in known for name in wanted):
+                return root, cut
+        best = _count_elsewhere(wanted, known, file).most_common(2)
+        if best and (len(best) == 1 or best[0][1] == len(wanted) > best[1][1]):
+            return best[0][0], cut
+    return "", 0
+
+
+def _count_elsewhere(wanted: Set[str], known: Iterable[str], file: str) -> Counter[str]:
+    """How many of the names each folder, with its slash, holds; those of another split than the file's are left out."""
+    counts: Counter[str] = Counter()
+    split = _splits(file.rpartition("/")[2])
+    for path in known:
+        parts = path.split("/")
+        for at in range(1, len(parts)):
+            if "/".join(parts[at:]) not in wanted:
+                continue
+            root = "/".join(parts[:at]) + "/"
+            if not split or not _splits(root) or split & _splits(root):
+                counts[root] += 1
+    return counts
+
+
+def _splits(name: str) -> set[str]:
+    """Which parts of a data set a name speaks of."""
+    return set(re.findall("train|val|test", name.casefold()))
+
+
+def _is_absolute(name: str) -> bool:
+    return name.startswith("/") or name[1:3] == ":/"
+
+
+def _without(name: str, cut: int) -> str:
+    return name.split("/", cut)[-1] if cut else name
+
+
+def _plain(path: str) -> str:
+    """A path as it is compared: `/` between folders, no `./` before it, and letters composed (NFC)."""
+    parts = unicodedata.normalize("NFC", path).replace("\\", "/").split("/")
+    kept = [part for n, part in enumerate(parts) if part != "." and (part or n == 0)]
+    return "/".join(kept)

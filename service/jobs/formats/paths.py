@@ -1,0 +1,61 @@
+"""Paths of the files that results are written to: below one folder, short enough for a disk, and no two the same."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+
+_PART_BYTES = 255
+_PATH_BYTES = 1024
+# Bytes as `readable_name` writes them: no folder begins there.
+_ESCAPED = re.compile(r"\\(x[0-9a-f]{2}|u[0-9a-f]{4})")
+_CONTROLS = re.compile("[\x00-\x1f\x7f]")
+
+
+def safe_path(name: str, ending: str = "") -> str:
+    """An image's name with an ending, as a path below a folder.
+
+    The name's own suffix stays. Folders that lead out are left out, and a part that is too long for a file system is
+    cut, with some letters of its digest in place of the rest.
+    """
+    plain = _ESCAPED.sub(r"_\1", _CONTROLS.sub("_", name)).replace("\\", "/")
+    parts = [part for part in plain.split("/") if part not in ("", ".", "..")]
+    parts = [f"{part[:-1]}_" if part.endswith(":") else part for part in parts] or ["image"]
+    whole = [*map(_short_part, parts[:-1]), _short_part(parts[-1], ending)]
+    path = "/".join(whole)
+    return path if len(path.encode()) <= _PATH_BYTES else f"{_digest(name)}/{whole[-1]}"
+
+
+class FreePaths:
+    """Gives each result a path that no other one has, also where upper and lower case are the same."""
+
+    def __init__(self) -> None:
+        # Numbers take little memory. Two paths of one number cost the second its plain name, and nothing else.
+        self._taken: set[int] = set()
+
+    def take(self, name: str, ending: str = "") -> str:
+        """The path of `safe_path`, with a number before the ending if that is taken."""
+        path, number = safe_path(name, ending), 2
+        while (key := path_key(path)) in self._taken:
+            path = safe_path(name, f"-{number}{ending}")
+            number += 1
+        self._taken.add(key)
+        return path
+
+
+def path_key(path: str) -> int:
+    """The same number for paths that a file system may take for one: by case, or composed and decomposed letters."""
+    return hash(unicodedata.normalize("NFC", path).casefold())
+
+
+def _short_part(part: str, ending: str = "") -> str:
+    most = _PART_BYTES - len(ending.encode())
+    if len(part.encode()) <= most:
+        return part + ending
+    digest = f"-{_digest(part)}"
+    return part.encode()[: most - len(digest)].decode(errors="ignore") + digest + ending
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -1,0 +1,97 @@
+"""The images of a zip, and the COCO file in it that says more of them."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import Any, BinaryIO
+
+from backbones.errors import InvalidInput
+from heads.image_files import HEAD_BYTES, has_image_name, is_image, is_litter
+from service.inputs.archives import entry_path
+from service.inputs.names import readable_name
+from service.jobs.coco_source import describe_images, has_boxes, is_coco, place_images
+from service.jobs.long_json import parse_json
+from service.jobs.regular_files import check_document
+from service.jobs.store import Item
+
+_TWICE = "the archive holds several files of this name"
+
+
+def images_of_zip(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    """The images of an archive by path, sorted, without litter."""
+    entries: dict[str, zipfile.ZipInfo] = {}
+    for entry in archive.infolist():
+        path = entry_path(entry)
+        if entry.is_dir() or is_litter(path):
+            continue
+        while path in entries and entries[path].filename != entry.filename:  # a\b.png beside a/b.png
+            path += "_"
+        entries[path] = entry
+    return {path: entries[path] for path in sorted(entries) if _is_archived_image(archive, path, entries[path])}
+
+
+def _is_archived_image(archive: zipfile.ZipFile, path: str, entry: zipfile.ZipInfo) -> bool:
+    named = has_image_name(path)
+    if named is not None:
+        return named
+    try:
+        with archive.open(entry) as file:
+            return is_image(file.read(HEAD_BYTES))
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError):
+        return False
+
+
+def list_zip(file: BinaryIO, most_bytes: int | None = None) -> Iterator[Item]:
+    """The images of an archive, or what a COCO file in it says of them. most_bytes: of that file.
+
+    Raises what zipfile does, and InvalidInput.
+    """
+    with zipfile.ZipFile(file) as archive:
+        images = images_of_zip(archive)
+        entries = [entry for entry in archive.infolist() if not entry.is_dir()]
+        # A data set in COCO's layout brings its own order, ids and boxes.
+        document = _find_document(archive, most_bytes)
+    counts = Counter(entry.filename for entry in entries)
+    if document is None:
+        items: Iterable[Item] = (
+            Item(n, readable_name(path), entry.filename, {}) for n, (path, entry) in enumerate(images.items())
+        )
+    else:
+        addresses = {entry_path(entry): entry.filename for entry in entries}
+        items = place_images(describe_images(document[1]), addresses, document[0])
+    for item in items:
+        twice = counts[item.address] > 1
+        yield replace(item, given={**item.given, "problem": _TWICE}) if twice else item
+
+
+def _find_document(archive: zipfile.ZipFile, most_bytes: int | None) -> tuple[str, dict[str, Any]] | None:
+    """The COCO file of an archive and its path: of several the only one with boxes. Raises InvalidInput if in doubt."""
+    documents: dict[str, dict[str, Any]] = {}
+    for entry in archive.infolist():
+        path = entry_path(entry)
+        if not path.lower().endswith(".json") or is_litter(path) or entry.is_dir():
+            continue
+        check_document(entry.file_size, most_bytes)
+        text = archive.read(entry)
+        if b'"images"' not in text:
+            continue
+        try:
+            content = parse_json(text)
+        except ValueError:
+            continue
+        if is_coco(content):
+            documents[path] = content
+    candidates = {path: one for path, one in documents.items() if has_boxes(one)} or documents
+    alike = {json.dumps(one["images"], sort_keys=True) for one in candidates.values()}
+    if len(candidates) > 1 and (len(alike) > 1 or any(has_boxes(one) for one in candidates.values())):
+        raise InvalidInput(
+            "source",
+            f"the archive holds several COCO files: {', '.join(sorted(candidates))[:300]}",
+            hint="leave one in the archive, and send a job for each",
+        )
+    return next(iter(candidates.items()), None)

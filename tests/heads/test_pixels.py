@@ -1,0 +1,86 @@
+"""Pictures and maps from files of one's own, and what of a PNG is no pixel."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image, PngImagePlugin
+
+from backbones.errors import InvalidInput
+from heads.pixels import drop_texts, read_class_map, read_picture
+from service.inputs.images import decode_image
+from service.settings.groups import LimitSettings
+
+pytestmark = pytest.mark.field
+
+
+def save(image: Image.Image, **options: Any) -> bytes:
+    file = BytesIO()
+    image.save(file, "PNG", **options)
+    return file.getvalue()
+
+
+def odd_pictures() -> dict[str, bytes]:
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 9, 4), dtype=np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    info = PngImagePlugin.PngInfo()
+    info.add_text("a", "b" * 2_000_000, zip=True)
+    return {
+        "alpha": save(Image.fromarray(pixels)),
+        "sixteen": save(Image.fromarray(pixels[..., 0].astype(np.uint16) * 257)),
+        "turned": save(Image.fromarray(pixels[..., :3]), exif=exif),
+        "palette": save(Image.fromarray(pixels[..., :3]).quantize(8), transparency=0),
+        "texts": save(Image.fromarray(pixels[..., :3]), pnginfo=info),
+    }
+
+
+@pytest.mark.parametrize("name", list(odd_pictures()))
+def test_a_file_is_read_as_the_server_reads_it(tmp_path: Path, name: str) -> None:
+    data = odd_pictures()[name]
+    (tmp_path / "a.png").write_bytes(data)
+    np.testing.assert_array_equal(read_picture(tmp_path / "a.png"), decode_image(data, LimitSettings()).array)
+
+
+def test_a_class_map_is_indices(tmp_path: Path) -> None:
+    indices = np.arange(6, dtype=np.uint8).reshape(2, 3)
+    image = Image.fromarray(indices).convert("L")
+    image.save(tmp_path / "grey.png")
+    palette = Image.frombytes("P", (3, 2), indices.tobytes())
+    palette.putpalette([value for index in range(6) for value in (255 - index, 3, index)])
+    palette.save(tmp_path / "palette.png")
+    for name in ("grey.png", "palette.png"):
+        np.testing.assert_array_equal(read_class_map(tmp_path / name), indices)
+    Image.new("RGB", (3, 2)).save(tmp_path / "colours.png")
+    with pytest.raises(InvalidInput, match="has colours"):
+        read_class_map(tmp_path / "colours.png")
+
+
+def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"no image")
+    for read in (read_picture, read_class_map):
+        with pytest.raises(InvalidInput) as raised:
+            read(tmp_path / "a.png")
+        assert raised.value.field.endswith("a.png")
+
+
+def test_only_texts_and_profiles_are_dropped() -> None:
+    info = PngImagePlugin.PngInfo()
+    info.add_text("author", "somebody")
+    info.add_itxt("XML:com.adobe.xmp", "<x/>")
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    data = save(Image.new("RGBA", (3, 2), (1, 2, 3, 4)), pnginfo=info, icc_profile=b"profile", exif=exif)
+    dropped = drop_texts(data)
+    for chunk, stays in {b"tEXt": False, b"iCCP": False, b"iTXt": True, b"eXIf": True, b"IDAT": True}.items():
+        assert (chunk in data, chunk in dropped) == (True, stays)
+    assert Image.open(BytesIO(dropped)).getpixel((0, 0)) == (1, 2, 3, 4)
+
+
+@pytest.mark.parametrize("data", [b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"\x89PNG\r\n\x1a\n\xff\xff\xff\xfftEXt"])
+def test_other_bytes_stay_as_they_are(data: bytes) -> None:
+    assert drop_texts(data) == data

@@ -1,0 +1,140 @@
+"""COCO files as programs of all kinds write them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from service.jobs.coco_source import describe_images, is_coco, place_images
+from service.jobs.store import Item
+
+pytestmark = pytest.mark.field
+
+PERSON = {"id": 1, "name": "person"}
+DOG = {"id": 18, "name": "dog"}
+
+
+def images(*names: str) -> list[dict[str, Any]]:
+    return [{"id": n + 1, "file_name": name, "width": 64, "height": 48} for n, name in enumerate(names)]
+
+
+def person(image: Any, bbox: Any = (1, 2, 3, 4), **more: Any) -> dict[str, Any]:
+    return {"id": 1, "image_id": image, "category_id": 1, "bbox": list(bbox) if bbox else bbox, **more}
+
+
+def boxes_of(document: dict[str, Any]) -> list[Any]:
+    return [
+        [box["bbox"] for box in item.given["boxes"]] if "boxes" in item.given else None for item in described(document)
+    ]
+
+
+def described(document: dict[str, Any]) -> list[Item]:
+    return describe_images({"categories": [PERSON, DOG], **document})
+
+
+def placed(file: str, held: list[str], *names: str) -> list[tuple[str, str]]:
+    """(address, problem) of each image of a COCO file in an archive that holds these paths."""
+    items = place_images(described({"images": images(*names)}), {path: path for path in held}, file)
+    return [(item.address, item.given.get("problem", "")) for item in items]
+
+
+def test_only_persons_have_boxes() -> None:
+    annotations = [
+        person(1),
+        person(1, [5, 5, 9, 9], iscrowd=1),
+        person(1, [6, 6, 9, 9], category_id=18),
+        person(2, [6, 6, 9, 9], category_id=18),
+    ]
+    assert boxes_of({"images": images("a", "b", "c"), "annotations": annotations}) == [[[1, 2, 3, 4]], [], None]
+
+
+@pytest.mark.parametrize(
+    "categories",
+    [
+        None,
+        [],
+        [{"id": 1, "name": "Person"}, DOG],
+        [{"id": 1, "name": "wrestler"}],
+        [{"id": 1, "keypoints": ["a"]}, DOG],
+    ],
+)
+def test_persons_are_known_by_name_by_points_or_by_being_alone(categories: Any) -> None:
+    document = {"images": images("a"), "annotations": [person(1)], "categories": categories}
+    assert boxes_of(document) == [[[1, 2, 3, 4]]]
+
+
+@pytest.mark.parametrize(("id", "image_id"), [(1, "1"), ("1", 1), (1, 1.0), ("x", "x")])
+def test_ids_are_compared_as_what_they_mean(id: Any, image_id: Any) -> None:
+    document = {"images": [{"id": id, "file_name": "a"}], "annotations": [person(image_id)]}
+    assert boxes_of(document) == [[[1, 2, 3, 4]]]
+    assert described(document)[0].given["image_id"] == id
+
+
+@pytest.mark.parametrize(
+    "bbox", [None, [], [1, 2], [1, 2, 3, float("nan")], [1, 2, 3, "4"], [1, 2, 3, 10**400], "1234"]
+)
+def test_a_box_that_is_none_is_left_out_with_a_note(bbox: Any) -> None:
+    annotations = [{**person(1), "id": 7, "bbox": bbox}, person(1)]
+    item = described({"images": images("a", "b"), "annotations": annotations})[0]
+    assert [box["bbox"] for box in item.given["boxes"]] == [[1, 2, 3, 4]]
+    assert "annotation 7" in item.given["source_notes"][0]
+
+
+def test_images_that_cannot_be_told_apart_fail_alone() -> None:
+    listed = [
+        *images("a", "b"),
+        {"id": 2, "file_name": "c"},
+        {"file_name": "d"},
+        {"id": 9},
+        None,
+        {"id": 8, "file_name": ""},
+    ]
+    items = described({"images": listed})
+    assert ["problem" in item.given for item in items] == [False, True, True, True, True, True, True]
+    assert "2 images of the id 2" in items[1].given["problem"]
+
+
+def test_half_letters_become_readable() -> None:
+    item = described({"images": [{"id": "\ud800", "file_name": "a\ud800.png"}]})[0]
+    assert (item.name, item.given["image_id"]) == ("a\\ud800.png", "\\ud800")
+
+
+def test_boxes_of_no_image_are_refused() -> None:
+    with pytest.raises(ValueError, match="no box belongs to an image"):
+        described({"images": images("a"), "annotations": [person(99)]})
+    assert not is_coco([])
+    assert not is_coco({"images": ["a.png"]})
+
+
+@pytest.mark.parametrize(
+    ("file", "held", "name", "address"),
+    [
+        ("val.json", ["images/train/1.png"], "val/1.png", None),
+        ("val/ann.json", ["train/1.png", "val/1.png"], "1.png", "val/1.png"),
+        ("annotations/instances_val2017.json", ["val2017/1.png"], "1.png", "val2017/1.png"),
+        ("annotations/instances_val2017.json", ["train2017/1.png"], "1.png", None),
+        ("annotations/ann.json", ["a/1.png", "b/1.png"], "1.png", None),
+        ("set/annotations/ann.json", ["set/images/1.png"], "images/1.png", "set/images/1.png"),
+        ("ann.json", ["images\\1.png"], "images/1.png", "images\\1.png"),
+        ("ann.json", ["images/1.png"], "images\\1.png", "images/1.png"),
+        ("ann.json", ["./images/1.png"], "images/1.png", "./images/1.png"),
+        ("ann.json", ["cafe\u0301.png"], "caf\u00e9.png", "cafe\u0301.png"),
+        ("ann.json", ["images/1.png"], "/home/me/set/images/1.png", "images/1.png"),
+        ("ann.json", ["images/1.png"], "C:\\set\\images\\1.png", "images/1.png"),
+        ("ann.json", ["d/cafe\u0301.png", "d/caf\u00e9.png"], "d/caf\u00e9.png", "d/caf\u00e9.png"),
+    ],
+)
+def test_an_image_is_taken_from_where_the_file_says_or_not_at_all(
+    file: str, held: list[str], name: str, address: str | None
+) -> None:
+    ((found, problem),) = placed(file, held, name)
+    if address is None:
+        assert problem
+    else:
+        assert (found, problem) == (address, "")
+
+
+def test_a_missing_image_does_not_take_another_ones_place() -> None:
+    found = placed("ann.json", ["a/1.png", "b/2.png", "a/3.png"], "a/1.png", "a/2.png", "a/3.png")
+    assert [bool(problem) for _, problem in found] == [False, True, False]

@@ -1,0 +1,79 @@
+"""Archives as systems and programs pack them."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from io import BytesIO
+from typing import Any
+
+import pytest
+
+from backbones.errors import InvalidInput
+from service.jobs.store import Item
+from service.jobs.zip_source import list_zip
+
+pytestmark = pytest.mark.field
+
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(30)
+
+
+def zipped(*files: tuple[str, Any]) -> BytesIO:
+    file = BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, content in files:
+            archive.writestr(name, json.dumps(content) if isinstance(content, dict | list) else content)
+    return file
+
+
+def coco(name: str = "a.png", id: int = 77, *, boxes: bool = True) -> dict[str, Any]:
+    person = {"id": 1, "image_id": id, "category_id": 1, "bbox": [1, 2, 3, 4]}
+    caption = {"id": 1, "image_id": id, "caption": "a man"}
+    return {"images": [{"id": id, "file_name": name}], "annotations": [person if boxes else caption]}
+
+
+def listing(*files: tuple[str, Any]) -> list[Item]:
+    return list(list_zip(zipped(*files)))
+
+
+def test_images_are_known_by_content_and_litter_is_passed_over() -> None:
+    items = listing(
+        ("b.jfif", PNG), ("blob", PNG), ("notes", b"text"), (".ipynb_checkpoints/b.png", PNG), ("x/@eaDir/b.png", PNG),
+        ("__MACOSX/._b.jfif", PNG), ("x\\c.png", PNG), ("x/c.png", PNG),
+    )  # fmt: skip
+    assert [item.name for item in items] == ["b.jfif", "blob", "x/c.png", "x/c.png_"]
+    assert {item.address for item in items} == {"b.jfif", "blob", "x/c.png", "x\\c.png"}
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("._ann.json", b"\0\5\x16\7"),
+        (".x/ann.json", coco(id=1)),
+        ("captions.json", coco(boxes=False)),
+        ("labelme.json", {"shapes": [], "imagePath": "a.png"}),
+        ("list.json", ["a.png"]),
+        ("broken.json", b'{"images": ['),
+    ],
+)
+def test_another_json_does_not_hide_the_coco_file(name: str, content: Any) -> None:
+    (item,) = listing(("a.png", PNG), ("ANN.JSON", coco()), (name, content))
+    assert item.given["image_id"] == 77
+    assert item.given["boxes"][0]["bbox"] == [1, 2, 3, 4]
+
+
+def test_two_coco_files_are_refused_by_name() -> None:
+    with pytest.raises(InvalidInput, match=r"several COCO files: train\.json, val\.json"):
+        listing(("a.png", PNG), ("train.json", coco()), ("val.json", coco(id=3)))
+
+
+def test_a_coco_file_may_name_what_else_would_be_passed_over() -> None:
+    (item,) = listing((".a/x.bin", PNG), ("ann.json", coco(".a/x.bin")))
+    assert item.address == ".a/x.bin"
+
+
+def test_files_of_one_name_fail_alone() -> None:
+    with pytest.warns(UserWarning, match="Duplicate name"):
+        file = zipped(("a.png", PNG), ("a.png", PNG + b"2"), ("b.png", PNG))
+    items = list(list_zip(file))
+    assert [(item.name, "problem" in item.given) for item in items] == [("a.png", True), ("b.png", False)]
