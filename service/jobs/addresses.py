@@ -36,7 +36,7 @@ def open_address(address: str) -> tuple[Any, str]:
 
 
 def open_file(address: str) -> BinaryIO:
-    """The regular file at an address, open for reading. Raises OSError for what is none, and what `open_address` does."""
+    """The regular file at an address, open for reading. Raises OSError for what is none, as `open_address` does."""
     return open_regular(*open_address(address))
 
 
