@@ -8,11 +8,14 @@ import re
 import signal
 import socket
 import subprocess
+import tempfile
 from pathlib import Path
 
 import httpx2
 import pytest
 
+from diffsight.cli.serve import receive_beside_data
+from service.settings.loader import load_settings
 from tests.diffsight.command import ENVIRONMENT, SCRIPT, SECONDS, assert_one_line_error, diffsight
 
 
@@ -92,3 +95,16 @@ def test_serve_without_its_backbone_says_so_and_stops(tmp_path: Path) -> None:
     assert last.startswith("diffsight: ")
     assert str(tmp_path) in last
     assert "Traceback" not in missing.stderr
+
+
+def test_uploads_are_received_on_the_disk_of_the_data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", "unchanged")
+    (tmp_path / "file").write_text("no folder")
+    receive_beside_data(load_settings(data_folder=tmp_path / "file"))
+    assert tempfile.tempdir == "unchanged"
+    receive_beside_data(load_settings(data_folder=tmp_path / "data"))
+    assert tempfile.gettempdir() == str(tmp_path / "data" / "incoming")
+    with tempfile.SpooledTemporaryFile(max_size=1) as file:
+        file.write(b"past its size in memory")
+        # A process that is killed leaves no name behind.
+        assert list((tmp_path / "data" / "incoming").iterdir()) == []

@@ -1,12 +1,18 @@
-"""How fast a job goes, at any state it may be in."""
+"""How fast a job goes at any state it may be in, and what becomes of it when its run fails."""
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from service.jobs.runner import pace
+from backbones.errors import InvalidInput
+from service.errors import StorageFailed
+from service.jobs import runner as runner_module
+from service.jobs.runner import Runner, pace
 from service.jobs.store import Job
 
 RUNNING = Job(
@@ -45,3 +51,32 @@ def test_a_job_that_has_ended_keeps_the_rate_of_its_last_run() -> None:
     ended = pace(replace(RUNNING, status="done"), 5000.0)
     assert ended.images_per_second == pytest.approx(2.0)
     assert ended.seconds_left is None
+
+
+@pytest.mark.parametrize(
+    ("error", "goes_on", "status"),
+    [
+        (StorageFailed("the disk is full"), False, None),
+        (ExceptionGroup("of its tasks", [StorageFailed("the disk is full")]), False, None),
+        (InvalidInput("source", "it is not there"), True, "failed"),
+    ],
+)
+def test_a_job_whose_disk_is_full_waits_and_has_not_failed(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, goes_on: bool, status: str | None
+) -> None:
+    class Run:
+        def __init__(self, *_: Any) -> None: ...
+
+        async def all(self) -> None:
+            raise error
+
+    released: list[str | None] = []
+
+    def release(job_id: str, owner: str, *, status: str | None, error: str) -> None:
+        released.append(status)
+
+    monkeypatch.setattr(runner_module, "_Run", Run)
+    store: Any = SimpleNamespace(release=release)
+    state: Any = SimpleNamespace(settings=None)
+    assert asyncio.run(Runner(store, state).run(RUNNING)) is goes_on
+    assert released == [status]
