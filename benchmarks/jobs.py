@@ -32,9 +32,10 @@ from heads.sdpose.estimation import PoseModel, estimate_poses
 from heads.sdpose.skeletons import COCO_17
 from service.inputs.images import decode_image
 from service.jobs.parameters import complete_parameters
+from service.jobs.records import Job
 from service.jobs.runner import Runner
 from service.jobs.sources import Source
-from service.jobs.store import Job, JobStore
+from service.jobs.store import JobStore
 from service.settings.loader import Settings, load_settings
 from service.state import AppState, open_state
 from service.tasks import TASKS, AnyTask

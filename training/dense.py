@@ -275,14 +275,13 @@ def train(
     recipe, device = setup.recipe, setup.backbone.description.device
     trained = [one for name, one in network.named_parameters() if "text_adapter" not in name and "gamma" not in name]
     optimizer = torch.optim.AdamW(trained, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
-    steps = max(1, math.ceil(first / recipe.batch)) * recipe.epochs
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.learning_rate, total_steps=steps + 1)
+    steps = 1 + recipe.epochs * max(1, math.ceil(first / recipe.batch))
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.learning_rate, total_steps=steps)
     history: list[dict[str, float]] = []
     file = out / f"{setup.task}.checkpoint"
     told = {**asdict(recipe), "examples": len(features), "revision": setup.backbone.description.revision}
     if file.is_file():
-        state = checkpoints.load_checkpoint(file)
-        if state["told"] == told:
+        if (state := checkpoints.load_checkpoint(file))["told"] == told:
             network.load_state_dict(state["network"])
             optimizer.load_state_dict(state["optimizer"])
             schedule.load_state_dict(state["schedule"])
@@ -293,8 +292,8 @@ def train(
         losses = []
         for start in tqdm(range(0, first, recipe.batch), desc=f"epoch {epoch + 1}/{recipe.epochs}", leave=False):
             chosen = order[start : start + recipe.batch]
-            if len(chosen) < 2:  # batch norm needs two
-                continue
+            if len(chosen) < 2:
+                continue  # batch norm needs two
             batch = [one.float().to(device) for one in stacked(features[i] for i in chosen)]
             truth = torch.stack([truths[i] for i in chosen]).to(device)
             if start // recipe.batch % 2 and setup.task != "referring":  # left and right may be said there
@@ -307,8 +306,8 @@ def train(
             optimizer.step()
             schedule.step()
             losses.append(float(loss.detach()))
-        figures = evaluate(setup, network, features[first:], truths[first:], max_metres)
-        history.append({"epoch": epoch + 1, "loss": float(np.mean(losses or [0.0])), **figures})
+        history.append({"epoch": epoch + 1, "loss": float(np.mean(losses or [0.0]))})
+        history[-1] |= evaluate(setup, network, features[first:], truths[first:], max_metres)
         line = ", ".join(f"{key} {value:.4g}" for key, value in history[-1].items())
         tqdm.write(f"epoch {epoch + 1}: {line}", file=sys.stderr)  # standard output may be read as JSON
         checkpoints.save_checkpoint(

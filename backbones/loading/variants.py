@@ -111,10 +111,7 @@ def build_variant(
     """
     own = backbone.variants[""]
     own_unet: Any = own.unet
-    from diffusers import UNet2DConditionModel  # takes seconds: only what loads a model pays for it
-
-    known = set(inspect.signature(UNet2DConditionModel.__init__).parameters) - {"self"}
-    config = {key: value for key, value in (config or dict(own_unet.config)).items() if key in known}
+    config = _arguments(config or own_unet.config)
     if not prefix and any(key.startswith(UNET) for key in tensors):
         prefix = UNET
     state = {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
@@ -188,6 +185,14 @@ def _fold_class_embedding(
     hidden = functional.silu(functional.linear(labels.float(), first_weight, first_bias))
     constant = functional.linear(hidden, second_weight, second_bias)
     state[_TIME_BIAS] = state[_TIME_BIAS].float() + constant
+
+
+def _arguments(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The entries of a configuration that the stock U-Net takes."""
+    from diffusers import UNet2DConditionModel  # takes seconds: only what loads a model pays for it
+
+    known = set(inspect.signature(UNet2DConditionModel.__init__).parameters) - {"self"}
+    return {key: value for key, value in config.items() if key in known}
 
 
 _TIME_BIAS = "time_embedding.linear_2.bias"

@@ -19,10 +19,11 @@ from service.errors import ChangedMeanwhile, StorageFailed
 from service.inputs.names import terminal_text
 from service.jobs.formats.export import FOLDERS, check_format, text_pieces
 from service.jobs.parameters import complete_parameters, read_options, require_task
+from service.jobs.records import Job
 from service.jobs.runner import Runner, pace
 from service.jobs.serving import open_store
 from service.jobs.sources import guess
-from service.jobs.store import Job, JobStore
+from service.jobs.store import JobStore
 from service.settings.loader import Settings
 from service.state import AppState, open_state
 from service.tasks import TASKS

@@ -12,7 +12,8 @@ from backbones.errors import InvalidInput
 from service.dependencies import ServerJobs
 from service.errors import ChangedMeanwhile
 from service.http.openapi import keyed, not_ready
-from service.jobs.store import UNFINISHED, JobStore
+from service.jobs.records import UNFINISHED
+from service.jobs.store import JobStore
 from service.library.duplicates import Copy, duplicate_groups, from_records
 
 router = APIRouter(tags=["jobs"])

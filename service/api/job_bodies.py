@@ -21,9 +21,9 @@ from service.inputs.names import sent_name
 from service.inputs.request_body import FILE_PARTS, fields_of, media_type_of, validated
 from service.jobs.formats.export import able_formats, exports_of
 from service.jobs.places import check_place
+from service.jobs.records import Job, Record
 from service.jobs.runner import pace
 from service.jobs.sources import StoredSource, guess
-from service.jobs.store import Job, Record
 from service.jobs.uploads import keep_files, keep_urls, keep_zip, receiving
 from service.settings.loader import Settings
 from service.tasks import AnyTask

@@ -27,9 +27,10 @@ from service.http.openapi import keyed, not_ready, task_problems
 from service.jobs.formats.export import FORMATS, check_format, exports_of, failures, media_type, text_pieces
 from service.jobs.leftovers import receiving_lock
 from service.jobs.parameters import complete_parameters
+from service.jobs.records import UNFINISHED, Job
 from service.jobs.serving import Jobs
 from service.jobs.sources import StoredSource
-from service.jobs.store import UNFINISHED, Job, JobStore, new_id
+from service.jobs.store import JobStore, new_id
 from service.jobs.uploads import forget, uploads_folder
 from service.state import AppState
 from service.tasks import AnyTask

@@ -14,7 +14,7 @@ from math import isfinite
 from typing import Any
 
 from service.inputs.names import readable_name
-from service.jobs.store import Item
+from service.jobs.records import Item
 
 _PERSONS = frozenset({"person", "people", "persons", "human", "pedestrian", "player"})
 _BOX_FIELDS = ("id", "category_id", "bbox", "score")

@@ -21,8 +21,9 @@ from service.inputs.urls import ImageUrl
 from service.jobs.item import item_key, run_item
 from service.jobs.parameters import read_options, require_task, take_model
 from service.jobs.places import check_item, check_place
+from service.jobs.records import Item, Job, Outcome
 from service.jobs.sources import Reader, StoredSource, listed
-from service.jobs.store import Item, Job, JobStore, Outcome, canonical
+from service.jobs.store import JobStore, canonical
 from service.jobs.uploads import uploads_folder
 from service.run_task import Work, prepare
 from service.state import AppState

@@ -26,8 +26,8 @@ from service.jobs.addresses import decode_address, encode_address, is_regular, o
 from service.jobs.coco_source import describe_images
 from service.jobs.long_json import parse_json
 from service.jobs.patterns import find_matching
+from service.jobs.records import Item
 from service.jobs.regular_files import read_document, read_regular
-from service.jobs.store import Item
 from service.jobs.video import Frames, frame_times
 from service.jobs.zip_source import list_zip
 

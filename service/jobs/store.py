@@ -11,7 +11,7 @@ import secrets
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any
 
 from sqlalchemy import Connection, delete, exists, func, insert, select, update
@@ -22,77 +22,15 @@ from backbones.errors import InvalidInput
 from service.errors import ChangedMeanwhile, NothingStored
 from service.jobs.database import ResultRoom, migrate, open_database, storage_failures
 from service.jobs.leases import Leases
+from service.jobs.records import UNFINISHED, Item, Job, Outcome, Record
 from service.jobs.tables import items, jobs, results
 
-UNFINISHED = ("queued", "running")
 # After so many runs in a row that ended with their server and finished nothing, a job is given up.
 MOST_CRASHES = 3
 _GIVEN_UP = (
     f"given up: its server ended {MOST_CRASHES} times while it ran and nothing of it was finished; take out the image, "
     "pattern or file that it stops at, and retry it"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One job as it stands. status: queued, running, paused, done or failed. Times are seconds since 1970."""
-
-    id: str
-    task: str
-    parameters: Mapping[str, Any]
-    source: Mapping[str, Any]
-    local: bool
-    created: float
-    updated: float
-    resumed: float
-    status: str = "queued"
-    error: str = ""
-    revision: str = ""
-    listed: bool = False
-    total: int = 0
-    done: int = 0
-    failed: int = 0
-    reused: int = 0
-    resumed_finished: int = 0
-    owner: str = ""
-    leased_until: float = 0.0
-    crashes: int = 0
-
-    @property
-    def finished(self) -> int:
-        return self.done + self.failed
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One picture of a job. name: what results call it. given: what its source says of it, such as boxes."""
-
-    position: int
-    name: str
-    address: str
-    given: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How an item ended: under `key` with a result (None where the key has one already), or with the reason why not."""
-
-    position: int
-    key: str = ""
-    result: str | None = None
-    error: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """A finished item, for readers. result: None where it failed, and `error` says why."""
-
-    position: int
-    name: str
-    given: Mapping[str, Any]
-    key: str
-    result: Mapping[str, Any] | None
-    error: str
 
 
 class JobStore:

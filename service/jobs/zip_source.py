@@ -16,8 +16,8 @@ from service.inputs.archives import entry_path
 from service.inputs.names import readable_name
 from service.jobs.coco_source import describe_images, has_boxes, is_coco, place_images
 from service.jobs.long_json import parse_json
+from service.jobs.records import Item
 from service.jobs.regular_files import check_document
-from service.jobs.store import Item
 
 _TWICE = "the archive holds several files of this name"
 

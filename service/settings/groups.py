@@ -304,82 +304,6 @@ class EngineSettings(Group):
     )
 
 
-class PoseSettings(Group):
-    """Keypoints of persons."""
-
-    checkpoint: str = Field(
-        default="",
-        description="The pose network: a folder of SDPose, the name of one that `diffsight models add` stored, or a "
-        "folder that `diffsight fit pose` wrote. Published ones need the Stable Diffusion 2.x that they were trained "
-        "from as the backbone; a whole folder of SDPose also serves as `backbone` by itself. Empty: what fits the "
-        "backbone, if anything does.",
-    )
-    detector: str = Field(
-        default="",
-        description="What finds persons where a request sends no boxes: folder or hub id of an object-detection model "
-        "of transformers (such as `PekingU/rtdetr_r50vd`), an `.onnx` file of one or of a YOLO, or `segmentation`: the "
-        "parts of the segmentation head's class `person`. Empty: the whole image is one person, but for the network "
-        "shipped for `pocket`, which has the segmentation head shipped beside.",
-    )
-    detector_threshold: float = Field(
-        default=0.3, ge=0, le=1, description="Lowest score of a detected person where a request gives none."
-    )
-    keypoint_threshold: float = Field(
-        default=0.3,
-        ge=0,
-        le=10,
-        description="Lowest score of a point that is drawn, and visible in COCO's form, where a request gives none.",
-    )
-    max_persons: int = Field(
-        default=200,
-        ge=1,
-        le=10_000,
-        description="Boxes of one request, and the most that a detector's result is looked at.",
-    )
-    crop_width: int = Field(
-        default=768,
-        ge=64,
-        le=2048,
-        multiple_of=32,
-        description="Width in pixels at which a published network sees a person. It was trained at 768 x 1024; smaller "
-        "is faster and less exact.",
-    )
-    crop_height: int = Field(default=1024, ge=64, le=2048, multiple_of=32, description="Its height, likewise.")
-
-
-class FewShotSettings(Group):
-    """Few-shot segmentation, and the banks of supports that it keeps."""
-
-    weights: str | None = Field(
-        default=None,
-        min_length=1,
-        description="Fine-tuned U-Net: a folder in DiffewS's own layout, one that `diffsight fit few-shot` wrote, or a "
-        "name that `diffsight models add diffews` gave. Unset: none, but for `pocket`, which brings its own.",
-    )
-    image_size: int | None = Field(
-        default=None,
-        ge=64,
-        le=2048,
-        multiple_of=64,
-        description="Side in pixels that pictures are squashed to; unset is the published 512, or a small backbone's "
-        "own size.",
-    )
-    bank_form: Literal["keys_values", "hidden_states"] = Field(
-        default="keys_values",
-        description="What is kept of a support. `hidden_states` takes half the memory and gives the same masks, for "
-        "some 3 % more work a query and support.",
-    )
-    device_cache_bytes: int = Field(
-        default=1024 * MIB, ge=0, description="Bytes of banks kept on the device; 0 keeps none there."
-    )
-    host_cache_bytes: int = Field(
-        default=2048 * MIB, ge=0, description="Bytes of banks kept in the host's memory, once the device's are full."
-    )
-    disk_cache_bytes: int = Field(
-        default=8192 * MIB, ge=0, description="Bytes of the banks of concepts kept in `data_folder`, for restarts."
-    )
-
-
 class JobSettings(Group):
     """Batch jobs. docs/jobs.md tells of them."""
 
@@ -444,18 +368,6 @@ class LabelStudioSettings(Group):
         default=None, description="A token of it, personal or legacy, with which images are fetched."
     )
     timeout_seconds: float = Field(default=30.0, gt=0, le=300, description="Seconds for one image.")
-
-
-class HeadSettings(Group):
-    """Depth, segmentation and referring. docs/heads.md tells how to come by a head."""
-
-    depth: str = Field(
-        default="",
-        description="The depth head: a file that `diffsight fit depth` wrote, VPD's published checkpoint, or the name "
-        "of one that `diffsight models add` stored. Empty: the one shipped for the backbone, where there is one.",
-    )
-    segmentation: str = Field(default="", description="The segmentation head, likewise.")
-    referring: str = Field(default="", description="The referring head, likewise.")
 
 
 class TelemetrySettings(Group):

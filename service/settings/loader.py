@@ -25,16 +25,14 @@ from service.settings.groups import (
     AccessSettings,
     DType,
     EngineSettings,
-    FewShotSettings,
-    HeadSettings,
     JobSettings,
     LabelStudioSettings,
     LimitSettings,
-    PoseSettings,
     TelemetrySettings,
     Texts,
     UrlSettings,
 )
+from service.settings.model_groups import FewShotSettings, HeadSettings, PoseSettings
 
 PREFIX = "DIFFSIGHT_"
 CONFIG = f"{PREFIX}CONFIG"

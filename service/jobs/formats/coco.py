@@ -8,7 +8,8 @@ from typing import Any
 
 from heads.sdpose.coco import coco_annotations, coco_category
 from service.jobs.formats.people import keypoints_of
-from service.jobs.store import Job, Record, canonical
+from service.jobs.records import Job, Record
+from service.jobs.store import canonical
 
 
 def image_id(record: Record) -> Any:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from xml.sax.saxutils import escape, quoteattr
 
 from service.jobs.formats.masks import mask_of, row_runs
-from service.jobs.store import Job, Record
+from service.jobs.records import Job, Record
 
 _ILLEGAL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 from backbones.errors import InvalidInput
 from service.jobs.formats import coco, cvat, label_studio, openpose, png, yolo
-from service.jobs.store import Job, Record, canonical
+from service.jobs.records import Job, Record
+from service.jobs.store import canonical
 from service.tasks import AnyTask, find_task
 
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from service.jobs.formats.masks import brush_rle, mask_of
-from service.jobs.store import Job, Record, canonical
+from service.jobs.records import Job, Record
+from service.jobs.store import canonical
 
 Result = Mapping[str, Any]
 

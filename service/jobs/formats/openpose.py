@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 from heads.sdpose.openpose import openpose_json
 from service.jobs.formats.paths import FreePaths
 from service.jobs.formats.people import keypoints_of
-from service.jobs.store import Job, Record, canonical
+from service.jobs.records import Job, Record
+from service.jobs.store import canonical
 
 
 def openpose(job: Job, records: Callable[[], Iterable[Record]]) -> Iterator[tuple[str, str]]:

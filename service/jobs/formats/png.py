@@ -6,7 +6,7 @@ import base64
 from collections.abc import Callable, Iterable, Iterator
 
 from service.jobs.formats.paths import FreePaths
-from service.jobs.store import Job, Record
+from service.jobs.records import Job, Record
 
 
 def png(job: Job, records: Callable[[], Iterable[Record]]) -> Iterator[tuple[str, bytes]]:

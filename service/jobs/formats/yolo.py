@@ -10,7 +10,7 @@ from typing import Any
 from heads.results import Keypoints
 from service.jobs.formats.paths import FreePaths, path_key, safe_path
 from service.jobs.formats.people import keypoints_of
-from service.jobs.store import Job, Record
+from service.jobs.records import Job, Record
 
 
 def yolo(job: Job, records: Callable[[], Iterable[Record]]) -> Iterator[tuple[str, str]]:

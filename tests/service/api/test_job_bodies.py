@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from service.api.job_bodies import JobRequest, job_details, job_request_bodies
-from service.jobs.store import Job, Record
+from service.jobs.records import Job, Record
 from service.tasks import TASKS
 
 SOURCE = {"kind": "zip", "address": "1.zip", "uploaded": True}

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from service.jobs.coco_source import describe_images, is_coco, place_images
-from service.jobs.store import Item
+from service.jobs.records import Item
 
 pytestmark = pytest.mark.field
 

@@ -10,9 +10,9 @@ from fsspec.implementations.local import LocalFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 
 from backbones.errors import InvalidInput
+from service.jobs.records import Item
 from service.jobs.regular_files import open_regular, read_document, read_regular
 from service.jobs.sources import Reader, Source, listed
-from service.jobs.store import Item
 
 LOCAL = LocalFileSystem()
 

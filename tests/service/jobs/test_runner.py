@@ -12,8 +12,8 @@ import pytest
 from backbones.errors import InvalidInput
 from service.errors import StorageFailed
 from service.jobs import runner as runner_module
+from service.jobs.records import Job
 from service.jobs.runner import Runner, pace
-from service.jobs.store import Job
 
 RUNNING = Job(
     "1",

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from backbones.errors import InvalidInput
+from service.jobs.records import Item
 from service.jobs.sources import Reader, Source, guess, listed
-from service.jobs.store import Item
 from tests.service.jobs.conftest import write_pictures
 
 FRAMES = 10

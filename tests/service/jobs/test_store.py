@@ -12,7 +12,8 @@ from sqlalchemy import create_engine, inspect
 from backbones.errors import InvalidInput
 from service.errors import ChangedMeanwhile, NothingStored, StorageFailed
 from service.jobs.leases import Leases
-from service.jobs.store import Item, Job, JobStore, Outcome
+from service.jobs.records import Item, Job, Outcome
+from service.jobs.store import JobStore
 from service.jobs.tables import metadata
 
 FOREVER = 1000.0

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from backbones.errors import InvalidInput
-from service.jobs.store import Item
+from service.jobs.records import Item
 from service.jobs.zip_source import list_zip
 
 pytestmark = pytest.mark.field

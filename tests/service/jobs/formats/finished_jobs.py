@@ -14,7 +14,8 @@ from pycocotools.coco import COCO
 from heads.outputs import mask_answer
 from heads.sdpose.skeletons import COCO_17
 from service.jobs.formats.export import able_formats, exports_of, text_pieces
-from service.jobs.store import Item, JobStore, Outcome, canonical
+from service.jobs.records import Item, Outcome
+from service.jobs.store import JobStore, canonical
 from service.tasks import TASKS
 
 SIZES = {"a/one.png": (80, 60), "b/one.png": (40, 90), "b/two.png": (50, 50)}

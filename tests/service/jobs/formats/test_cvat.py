@@ -8,7 +8,8 @@ import pytest
 
 from heads.sdpose.skeletons import COCO_17
 from service.jobs.formats.cvat import cvat
-from service.jobs.store import Job, JobStore, Record
+from service.jobs.records import Job, Record
+from service.jobs.store import JobStore
 from tests.service.jobs.formats.finished_jobs import SIZES, masks, persons, written
 
 # What pycocotools does with numpy 2.

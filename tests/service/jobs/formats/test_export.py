@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from service.jobs.formats.export import able_formats, exports_of, text_pieces
-from service.jobs.store import Job, Record
+from service.jobs.records import Job, Record
 from service.tasks import TASKS
 from tests.service.jobs.formats.finished_jobs import results
 

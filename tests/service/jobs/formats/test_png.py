@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 
 from service.jobs.formats.png import png
-from service.jobs.store import Job, Record
+from service.jobs.records import Job, Record
 
 
 def test_a_map_goes_below_its_own_folder_and_results_without_one_are_left_out() -> None:

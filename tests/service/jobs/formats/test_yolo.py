@@ -11,7 +11,8 @@ import pytest
 
 from heads.sdpose.skeletons import COCO_17
 from service.jobs.formats.yolo import yolo
-from service.jobs.store import Job, JobStore, Record
+from service.jobs.records import Job, Record
+from service.jobs.store import JobStore
 from tests.service.jobs.formats.finished_jobs import persons, written
 
 # What pycocotools does with numpy 2.
