@@ -280,12 +280,11 @@ def train(
     history: list[dict[str, float]] = []
     file = out / f"{setup.task}.checkpoint"
     told = {**asdict(recipe), "examples": len(features), "revision": setup.backbone.description.revision}
-    if file.is_file():
-        if (state := checkpoints.load_checkpoint(file))["told"] == told:
-            network.load_state_dict(state["network"])
-            optimizer.load_state_dict(state["optimizer"])
-            schedule.load_state_dict(state["schedule"])
-            history = state["history"]
+    if file.is_file() and (state := checkpoints.load_checkpoint(file))["told"] == told:
+        network.load_state_dict(state["network"])
+        optimizer.load_state_dict(state["optimizer"])
+        schedule.load_state_dict(state["schedule"])
+        history = state["history"]
     for epoch in range(len(history), recipe.epochs):
         network.train()
         order = torch.randperm(first, generator=torch.Generator().manual_seed(recipe.seed * 1000 + epoch)).tolist()
