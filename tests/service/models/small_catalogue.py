@@ -34,7 +34,7 @@ BACKBONES = {"sd15": (SD1 | WIDTHS | {"sample_size": 16}, 1), "sd21": (SD2 | WID
 
 def write_originals(folder: Path) -> dict[str, Path]:
     """The files and folders by the kind of their model."""
-    places = {name: _write_backbone(folder / name, config, seed) for name, (config, seed) in BACKBONES.items()}
+    places = {name: write_backbone(folder / name, config, seed) for name, (config, seed) in BACKBONES.items()}
     vae = _build_vae(BACKBONES["sd15"][1]).state_dict()
     for task in ("depth", "segmentation", "referring"):
         places[f"vpd-{task}"] = _write_dense(task, folder / f"vpd-{task}.pth", vae)
@@ -63,7 +63,8 @@ def _build_vae(seed: int) -> nn.Module:
     return network
 
 
-def _write_backbone(folder: Path, config: dict[str, Any], seed: int) -> Path:
+def write_backbone(folder: Path, config: dict[str, Any], seed: int) -> Path:
+    """A whole diffusers folder with a random U-Net of this configuration."""
     shutil.copytree(WEIGHTS / "sd1", folder)
     for part in ("unet", "vae", "text_encoder"):
         shutil.rmtree(folder / part)

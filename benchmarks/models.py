@@ -1,0 +1,164 @@
+"""What loading a model costs: the memory that it takes on the way, and what requests for another model feel of it.
+
+A random Stable Diffusion of a few hundred MB is made, added as `diffsight models add` does, and loaded beside `pocket`:
+
+- load_peak_over_weights: the most memory that this process took while it loaded, over the bytes that it keeps;
+- requests_during_load_over_without: /v1/features requests a second on `pocket` while the other one loads again and
+  again, over those while nothing loads, in turns of one run.
+
+The first load of a process is not counted: it reads the libraries too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from backbones.loading.add import add_model
+from benchmarks._table import arguments, print_table, write_figures
+from heads.feature_pooling import features
+from heads.inputs import DecodedImage, Inputs
+from service.models.known import PUBLISHED
+from service.models.store import ModelStore
+from service.settings.loader import load_settings
+from service.tasks import TASKS
+from service.telemetry.metrics import Metrics
+from tests.service.models.small_catalogue import BACKBONES, write_backbone
+
+_PAGE = 4096
+_LOOK_SECONDS = 0.002
+
+
+def resident_bytes() -> int:
+    """What this process has in memory now."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE
+
+
+@contextmanager
+def peak_of() -> Iterator[list[int]]:
+    """Looks at this process's memory every two milliseconds; the list gets the most that was seen."""
+    peak, ended = [resident_bytes()], threading.Event()
+
+    def look() -> None:
+        while not ended.wait(_LOOK_SECONDS):
+            peak[0] = max(peak[0], resident_bytes())
+
+    looking = threading.Thread(target=look, daemon=True)
+    looking.start()
+    try:
+        yield peak
+    finally:
+        ended.set()
+        looking.join()
+
+
+def give_back_freed_memory() -> None:
+    """What was freed goes back to the system, so that the next peak is seen."""
+    ctypes.CDLL(None).malloc_trim(0)
+
+
+async def load_peak(store: ModelStore, name: str) -> float:
+    """The most that loading takes over what it keeps."""
+    store.unload(name)
+    give_back_freed_memory()
+    before = resident_bytes()
+    with peak_of() as peak:
+        await store.load(name)
+    return (peak[0] - before) / store.slots[name].bytes
+
+
+async def requests_a_second(store: ModelStore, seconds: float, random: np.random.Generator) -> float:
+    """Features requests a second of four clients on `pocket`, each on an image of its own."""
+    done = 0
+    ends = time.perf_counter() + seconds
+
+    async def client() -> None:
+        nonlocal done
+        while time.perf_counter() < ends:
+            image = random.integers(0, 256, (128, 128, 3), dtype=np.uint8)
+            async with store.use(features.TASK, "pocket") as loaded:
+                with store.worker.session("features", backbone=loaded.model) as session:
+                    options = features.TASK.options(timesteps=[100])
+                    inputs = Inputs([DecodedImage(image, format="frame")])
+                    await features.TASK.run(session, loaded.head, inputs, options, None)
+            done += 1
+
+    await asyncio.gather(*(client() for _ in range(4)))
+    return done / seconds
+
+
+async def keep_loading(store: ModelStore, name: str) -> None:
+    """Load and let go until cancelled."""
+    while True:
+        await store.load(name)
+        store.unload(name)
+
+
+async def measure(models_folder: Path, rounds: int, seconds: float) -> tuple[list[float], list[float]]:
+    """Peak over weights of each round, and requests during loads over those without."""
+    settings = load_settings(models_folder=models_folder, models="pocket,sd15", device="cpu")
+    store = ModelStore(settings, TASKS, Metrics())
+    await store.start()
+    if store.failure is not None:
+        raise store.failure
+    random = np.random.default_rng(0)
+    try:
+        peaks = [await load_peak(store, "sd15") for _ in range(rounds)]
+        store.unload("sd15")
+        ratios = []
+        await requests_a_second(store, 1.0, random)
+        for _ in range(rounds):
+            without = await requests_a_second(store, seconds, random)
+            loading = asyncio.create_task(keep_loading(store, "sd15"))
+            ratios.append(await requests_a_second(store, seconds, random) / without)
+            loading.cancel()
+            await asyncio.gather(loading, return_exceptions=True)
+            while any(slot.state == "LOADING" for slot in store.slots.values()):
+                await asyncio.sleep(0.05)
+            if store.slots["sd15"].state == "READY":
+                store.unload("sd15")
+        return peaks, ratios
+    finally:
+        store.stop()
+
+
+def main() -> None:
+    parser = arguments(__doc__ or "")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=4.0, help="of each turn")
+    parser.add_argument("--width", type=int, default=160, help="channels of the U-Net's finest level")
+    chosen = parser.parse_args()
+    config, seed = BACKBONES["sd15"]
+    width = chosen.width
+    config = config | {"block_out_channels": (width, 2 * width, 4 * width, 4 * width), "norm_num_groups": 16}
+    with tempfile.TemporaryDirectory() as folder:
+        source = write_backbone(Path(folder) / "sd15", config, seed)
+        add_model(
+            PUBLISHED["sd15"],
+            folder=Path(folder) / "models",
+            source=str(source),
+            any_size=True,
+            say=lambda line: None,
+        )
+        peaks, ratios = asyncio.run(measure(Path(folder) / "models", chosen.rounds, chosen.seconds))
+    figures = {
+        "load_peak_over_weights": statistics.median(peaks),
+        "requests_during_load_over_without": statistics.median(ratios),
+    }
+    rows = [[name, f"{value:.2f}", f"{min(all_of):.2f} to {max(all_of):.2f}"]
+            for (name, value), all_of in zip(figures.items(), (peaks, ratios), strict=True)]  # fmt: skip
+    print_table("Loading a model beside another one", ["figure", "median", "rounds"], rows)
+    write_figures(chosen.json, figures, rounds=chosen.rounds)
+
+
+if __name__ == "__main__":
+    main()
