@@ -125,7 +125,8 @@ def test_the_example_shows_the_defaults() -> None:
             assert shown == TAKEN[name], name
         elif name in SETTINGS:
             default = SETTINGS[name].get_default(call_default_factory=True)
-            assert shown == (str(default).lower() if isinstance(default, bool) else str(default)), name
+            written = str(default).lower() if isinstance(default, bool) else str(default)
+            assert shown == ("" if default is None else written), name
 
 
 def test_every_variable_of_the_example_is_explained() -> None:

@@ -38,7 +38,10 @@ def hanging_request(server: Server, png: bytes) -> Iterator[socket.socket]:
     rows = sum(server.state.models.worker.figures().rows_by_task.values())
     query = urlencode(LONG, doseq=True)
     host, port = server.url.removeprefix("http://").split(":")
-    head = f"POST {ROUTE}?{query} HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: {len(png)}\r\n\r\n"
+    head = (
+        f"POST {ROUTE}?{query} HTTP/1.1\r\nHost: {host}\r\nContent-Type: image/png\r\n"
+        f"Content-Length: {len(png)}\r\n\r\n"
+    )
     with closing(socket.create_connection((host, int(port)))) as connection:
         connection.sendall(head.encode() + png)
         until(lambda: server.state.models.worker.figures().rows_total > rows)

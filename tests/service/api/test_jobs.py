@@ -119,7 +119,7 @@ def test_a_data_set_in_a_zip_brings_its_order_and_ids(jobs: Server, pictures: Pa
         "images": [{"id": 70 + index, "file_name": name.rpartition("/")[2]} for index, name in enumerate(names)],
         "annotations": [{"id": 1, "image_id": 71, "bbox": [1, 2, 3, 4], "category_id": 1}],
     }
-    files = {f"images/{name}": (pictures / name).read_bytes() for name in names}
+    files = {f"images/{name.rpartition('/')[2]}": (pictures / name).read_bytes() for name in names}
     whole = zipped({**files, "annotations/instances.json": json.dumps(document).encode()})
     job = begin(jobs, data=FEATURES, files={"file": ("coco.zip", whole)})
     assert ended(jobs, job["id"])["status"] == "done"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from io import BytesIO
 from pathlib import Path
 
@@ -47,6 +48,7 @@ def test_frames_past_the_bound_are_refused_before_they_are_decoded(tmp_path: Pat
     (tmp_path / "a.mp4").write_bytes(video("mp4"))
     source = Source(kind="video", address=str(tmp_path / "a.mp4"))
     item = next(iter(listed(source)))
-    assert Reader(source, most_pixels=64 * 48).read(item).shape == (48, 64, 3)  # type: ignore[union-attr]
-    with pytest.raises(InvalidInput, match="frames of 64 x 48"):
-        Reader(source, most_pixels=64 * 47).read(item)
+    with closing(Reader(source, most_pixels=64 * 48)) as reader:
+        assert reader.read(item).shape == (48, 64, 3)  # type: ignore[union-attr]
+    with closing(Reader(source, most_pixels=64 * 47)) as reader, pytest.raises(InvalidInput, match="frames of 64 x 48"):
+        reader.read(item)

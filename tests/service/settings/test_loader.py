@@ -12,7 +12,7 @@ from service.settings.loader import Settings, load_settings
 
 def test_defaults_need_nothing() -> None:
     settings = load_settings()
-    assert (settings.backbone, settings.host, settings.port) == ("pocket", "127.0.0.1", 8000)
+    assert (settings.backbone, settings.host, settings.port) == (None, "127.0.0.1", 8000)
 
 
 def test_the_environment_sets_plain_and_nested_names(monkeypatch: pytest.MonkeyPatch) -> None:
