@@ -184,7 +184,12 @@ class Reader:
         with self._lock:
             if self._archive is None:
                 # Opened once: with every image the whole list of contents would be read again.
-                self._archive = zipfile.ZipFile(open_file(self.source.address))
+                file = open_file(self.source.address)
+                try:
+                    self._archive = zipfile.ZipFile(file)
+                except BaseException:
+                    file.close()
+                    raise
         try:
             with self._archive.open(name) as file:
                 return self._checked(file.read() if self.most_bytes is None else file.read(self.most_bytes + 1))

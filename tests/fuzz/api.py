@@ -34,7 +34,7 @@ KINDS = ("image/png", "image/jpeg", "image/webp", "image/gif", "image/bmp", "ima
 STATUSES = {
     "not_a_server_error": ["2xx", "3xx", "4xx", 504],
     # No id that a generator makes up is one that was given.
-    "positive_data_acceptance": ["2xx", 401, 404, 413, 422, 429, 504],
+    "positive_data_acceptance": ["2xx", 401, 404, 409, 413, 422, 429, 504],
     # A text that is longer than its bound may make a body that is longer than the server's.
     "negative_data_rejection": [400, 401, 404, 406, 413, 415, 422, 429, "5xx"],
 }

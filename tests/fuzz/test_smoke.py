@@ -55,6 +55,7 @@ def test_hostile_bodies_are_read_or_refused(fuzzed: Server) -> None:
     assert not fuzz_bodies(fuzzed, count=40, seed=4, on_case=lambda: None)
 
 
+@pytest.mark.slow
 def test_generated_requests_are_answered_as_documented(fuzzed: Server) -> None:
     found = fuzz_api(fuzzed, cases=100, seed=3, systematic=False, on_case=lambda: None)
     assert found.asked >= 100

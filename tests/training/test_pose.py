@@ -112,6 +112,7 @@ def test_the_mean_pose_is_measured_in_boxes(figures: tuple[Path, Path]) -> None:
     assert 0.3 < share_found(data, points)["all"] < 1.0
 
 
+@pytest.mark.slow
 def test_fit_evaluate_and_predict(figures: tuple[Path, Path], tmp_path: Path) -> None:
     train, held_out = figures
     told: list[str | Path] = [
@@ -151,6 +152,7 @@ def test_fit_evaluate_and_predict(figures: tuple[Path, Path], tmp_path: Path) ->
     assert json.loads(done.stdout)["names"] == list(NAMES)
 
 
+@pytest.mark.slow
 def test_the_unet_is_fine_tuned_and_only_what_changed_is_kept(figures: tuple[Path, Path], tmp_path: Path) -> None:
     train, held_out = figures
     told: list[str | Path] = ["--images", train.parent / "images", "--out", tmp_path / "tuned"]

@@ -27,6 +27,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.mark.slow
 def test_a_fitted_temperature_is_used_and_told(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "digits.json"
     done = diffsight("fit", "zero-shot", folder, "--out", out, *TEMPLATE, "--confidence", "0.6")

@@ -110,6 +110,7 @@ def test_what_can_not_be_built_is_refused(
     assert told in " ".join([problem["detail"], problem["hint"], *(error["msg"] for error in problem["errors"])])
 
 
+@pytest.mark.slow
 def test_the_command_line_fits_one_too(tmp_path: Path) -> None:
     for place, (name, data) in enumerate(digits(2, 2)):
         (tmp_path / "in" / name).mkdir(parents=True, exist_ok=True)

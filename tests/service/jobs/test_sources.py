@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,22 @@ from service.jobs.sources import Reader, Source, guess, listed
 from tests.service.jobs.conftest import write_pictures
 
 FRAMES = 10
+
+
+_READERS: list[Reader] = []
+
+
+def open_reader(source: Source, **bounds: Any) -> Reader:
+    """A reader that is closed when its test has ended."""
+    _READERS.append(Reader(source, **bounds))
+    return _READERS[-1]
+
+
+@pytest.fixture(autouse=True)
+def _close_readers() -> Iterator[None]:
+    yield
+    while _READERS:
+        _READERS.pop().close()
 
 
 @pytest.fixture
@@ -37,7 +54,7 @@ def test_a_folder_is_all_below_it_by_path(pictures: Path) -> None:
     items = list(listed(source))
     assert [item.name for item in items] == ["even/00000.png", "even/00001.png", "odd/00000.png", "odd/00001.png"]
     assert [item.position for item in items] == [0, 1, 2, 3]
-    assert Reader(source).read(items[2]) == (pictures / "odd" / "00000.png").read_bytes()
+    assert open_reader(source).read(items[2]) == (pictures / "odd" / "00000.png").read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -65,13 +82,13 @@ def test_a_zip_is_its_images_by_path_without_litter(pictures: Path, tmp_path: Pa
     assert source.kind == "zip"
     items = list(listed(source))
     assert [item.name for item in items] == ["a/2.png", "b/1.PNG"]
-    reader = Reader(source)
+    reader = open_reader(source)
     try:
         assert bytes(reader.read(items[1])).endswith(b"b/1.PNG")
         assert bytes(reader.read(items[0])).endswith(b"a/2.png")
     finally:
         reader.close()
-    strict = Reader(source, most_bytes=10)
+    strict = open_reader(source, most_bytes=10)
     with pytest.raises(InvalidInput, match="more than 10 bytes"):
         strict.read(items[0])
     strict.close()
@@ -87,7 +104,7 @@ def test_a_damaged_entry_of_a_zip_fails_alone(tmp_path: Path) -> None:
     file.write_bytes(data)
     source = Source(kind="zip", address=str(file))
     first, other = listed(source)
-    reader = Reader(source)
+    reader = open_reader(source)
     with pytest.raises(InvalidInput, match="damaged inside"):
         reader.read(first)
     assert reader.read(other) == b"the other"
@@ -109,7 +126,7 @@ def test_a_coco_file_is_in_its_order_with_ids_and_boxes(pictures: Path, tmp_path
     first, other = listed(source)
     assert (first.name, first.given["image_id"], other.given) == ("odd/00001.png", 9, {"image_id": 3})
     assert [box["bbox"] for box in first.given["boxes"]] == [[1, 2, 3, 4], [5, 6, 7, 8]]
-    assert Reader(source).read(first) == (pictures / "odd" / "00001.png").read_bytes()
+    assert open_reader(source).read(first) == (pictures / "odd" / "00001.png").read_bytes()
 
 
 def test_a_list_of_addresses_is_in_its_order_without_comments(tmp_path: Path) -> None:
@@ -141,14 +158,14 @@ def test_a_video_is_every_so_many_of_its_frames(video: Path) -> None:
     items = list(listed(source))
     assert [item.name for item in items] == [f"clip.mp4#{frame}" for frame in (0, 3, 6, 9)]
     assert items[1].given == {"frame": 3}
-    reader = Reader(source)
+    reader = open_reader(source)
     for item in items:
         frame = reader.read(item)
         assert isinstance(frame, np.ndarray)
         assert frame.shape == (48, 64, 3)
         assert frame.mean() == pytest.approx(20 * item.given["frame"] + 20, abs=6)
     # After a restart reading begins somewhere else, and a frame can be asked for again.
-    again = Reader(source)
+    again = open_reader(source)
     for item in (items[2], items[1]):
         frame = again.read(item)
         assert isinstance(frame, np.ndarray)
@@ -198,14 +215,14 @@ def test_a_folder_and_its_files_may_be_called_anything(pictures: Path, tmp_path:
     for file in (f"{name}.png", "b.jfif", "c", "._c.png"):
         (folder / file).write_bytes(content)
     for source in (guess(str(folder)), guess(f"{tmp_path}/*/*")):
-        reader = Reader(source)
+        reader = open_reader(source)
         items = [item for item in listed(source) if not item.name.startswith(("even", "odd"))]
         assert len(items) == 3
         for item in items:
             item.name.encode()
             assert reader.read(item) == content
     (alone,) = listed(guess(str(folder / f"{name}.png")))
-    assert Reader(guess(str(folder / f"{name}.png"))).read(alone) == content
+    assert open_reader(guess(str(folder / f"{name}.png"))).read(alone) == content
 
 
 @pytest.mark.field
@@ -235,7 +252,7 @@ def test_a_coco_file_finds_names_as_other_systems_write_them(pictures: Path, hel
     (pictures / "coco.json").write_text(json.dumps({"images": [{"id": 1, "file_name": named}]}))
     source = guess(str(pictures / "coco.json"))
     (item,) = listed(source)
-    assert Reader(source).read(item) == b"the image"
+    assert open_reader(source).read(item) == b"the image"
 
 
 @pytest.mark.field
@@ -244,14 +261,14 @@ def test_a_coco_file_may_name_absolute_paths(pictures: Path, tmp_path: Path) -> 
     file.write_text(json.dumps({"images": [{"id": 1, "file_name": str(pictures / "odd" / "00000.png")}]}))
     source = guess(str(file))
     (item,) = listed(source)
-    assert Reader(source).read(item) == (pictures / "odd" / "00000.png").read_bytes()
+    assert open_reader(source).read(item) == (pictures / "odd" / "00000.png").read_bytes()
 
 
 @pytest.mark.field
 def test_an_item_with_a_problem_is_not_read(pictures: Path) -> None:
     item = Item(0, "a", str(pictures / "odd" / "00000.png"), {"problem": "two of them"})
     with pytest.raises(InvalidInput, match="two of them"):
-        Reader(guess(str(pictures))).read(item)
+        open_reader(guess(str(pictures))).read(item)
 
 
 @pytest.mark.field
