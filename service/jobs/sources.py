@@ -184,11 +184,11 @@ class Reader:
         with self._lock:
             if self._archive is None:
                 # Opened once: with every image the whole list of contents would be read again.
-                file = open_file(self.source.address)
+                whole = open_file(self.source.address)
                 try:
-                    self._archive = zipfile.ZipFile(file)
+                    self._archive = zipfile.ZipFile(whole)
                 except BaseException:
-                    file.close()
+                    whole.close()
                     raise
         try:
             with self._archive.open(name) as file:
