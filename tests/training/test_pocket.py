@@ -187,6 +187,7 @@ def test_the_committed_pocket_recognises_held_out_digits(committed: Parts) -> No
     assert asked.accuracy >= 0.8
 
 
+@pytest.mark.slow
 def test_the_committed_pocket_recognises_things_in_held_out_scenes(committed: Parts) -> None:
     scenes = held_out().scenes
     indices, kinds = (found[:20] for found in scenes.questions())

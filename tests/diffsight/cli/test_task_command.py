@@ -96,6 +96,7 @@ def test_features_writes_one_row_an_image(pictures: list[Path], tmp_path: Path) 
     np.testing.assert_array_equal(vectors[0], vectors[1])
 
 
+@pytest.mark.slow
 def test_a_label_tree_is_descended(pictures: list[Path], tmp_path: Path) -> None:
     tree = tmp_path / "labels.json"
     tree.write_text(json.dumps({"small": ["zero", "one"], "large": ["eight", "nine"]}))
@@ -122,6 +123,7 @@ def test_a_label_tree_is_descended(pictures: list[Path], tmp_path: Path) -> None
     assert "small has '3' below it" in refused.stderr
 
 
+@pytest.mark.slow
 def test_labels_that_are_close_enough_tie(pictures: list[Path]) -> None:
     # So sure that eight blocks can drop nobody.
     options = ["--labels", "zero,one", "--indifference", "10", "--confidence", "0.9999999", "--json"]

@@ -94,6 +94,7 @@ def test_templates_loss_and_trials_are_used(server: Server, png: bytes) -> None:
     assert answer["rows"] == 2 * 2 * 2 * 2
 
 
+@pytest.mark.slow
 def test_a_race_tells_how_sure_it_is(server: Server, png: bytes) -> None:
     labels = ["zero", "one", "Zero"]
     body = asked(png, labels=labels, templates=["a handwritten {}"], schedule=None, confidence=0.9)
