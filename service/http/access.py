@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import time
 from base64 import b64decode
 from collections.abc import Callable, Iterator, Sequence
@@ -31,6 +32,7 @@ DOCS_FILES = "/docs-files"
 METRICS_PATH = "/metrics"
 _HEADERS = ("Authorization", "X-API-Key", "Content-Type", "X-Request-ID", "traceparent")
 _OWN_SITES = ("same-origin", "none")
+_PLAIN_NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]*(:\d+)?")
 _EXPOSED = ("X-Request-ID", "Server-Timing", "Retry-After")
 
 
@@ -155,12 +157,13 @@ class ControlAccess:
 def check_local(scope: Scope, origins: Sequence[str]) -> None:
     """Raises ForeignCaller for a request that a program of this machine would not send, but a browser would for a page.
 
-    A name that leads to this machine reaches the server by any name (DNS rebinding), so `Host` must be one of loopback.
+    A stranger's name may lead to this machine (DNS rebinding), so `Host` must be a name of loopback, or one without a
+    dot, such as this machine's own: nobody can register such a name on the internet.
     An `Origin` must be the server's own, or one of `origins`, in which `*` is all.
     """
     headers = Headers(scope=scope)
     host = headers.get("host", "")
-    if _has_address(scope) and not is_loopback(_host_name(host)):
+    if _has_address(scope) and not (is_loopback(_host_name(host)) or _PLAIN_NAME.fullmatch(host)):
         raise _foreign(f"the request is for the host {host[:200]!r}")
     origin = headers.get("origin")
     if origin is not None and scope["method"] != "OPTIONS":  # which changes nothing, and gets its 405

@@ -285,14 +285,26 @@ def is_foreign(headers: dict[str, str], method: str = "POST", origins: tuple[str
 
 
 @pytest.mark.parametrize(
-    "host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "0.0.0.0", "", "[::", "10.0.0.1"]
+    "host",
+    [
+        "evil.example",
+        "evil.example:80",
+        "evil.",
+        "127.0.0.1.evil.example",
+        "0.0.0.0",
+        "",
+        "[::",
+        "10.0.0.1",
+        "167772161",
+    ],
 )
 def test_another_host_name_is_foreign(host: str) -> None:
     assert is_foreign({"Host": host}, "GET")
 
 
 @pytest.mark.parametrize(
-    "host", ["127.0.0.1", "127.0.0.1:8000", "localhost:8000", "LOCALHOST", "[::1]:8000", "127.8.9.1"]
+    "host",
+    ["127.0.0.1", "127.0.0.1:8000", "localhost:8000", "LOCALHOST", "[::1]:8000", "127.8.9.1", "my-machine:8000"],
 )
 def test_names_of_loopback_are_not(host: str) -> None:
     assert not is_foreign({"Host": host})
