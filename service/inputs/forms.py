@@ -24,14 +24,17 @@ class FormParser(MultiPartParser):
 
 @asynccontextmanager
 async def open_form(
-    request: Request, *, max_files: int, max_fields: int, max_part_size: int
+    request: Request,
+    *,
+    max_files: int,
+    max_fields: int,
+    max_part_size: int,
+    parser: type[FormParser] = FormParser,
 ) -> AsyncIterator[FormData]:
     """The request's form, whose files are closed at the end. Raises HTTPException for one that cannot be read."""
-    parser = FormParser(
-        request.headers, request.stream(), max_files=max_files, max_fields=max_fields, max_part_size=max_part_size
-    )
+    bounds = {"max_files": max_files, "max_fields": max_fields, "max_part_size": max_part_size}
     try:
-        form = await parser.parse()
+        form = await parser(request.headers, request.stream(), **bounds).parse()
     except MultiPartException as error:
         raise HTTPException(400, error.message) from error
     try:

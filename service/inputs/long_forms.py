@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 
 from starlette.datastructures import FormData
-from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException
 from starlette.requests import Request
 
-from service.inputs.forms import FormParser
+from service.inputs.forms import FormParser, open_form
 
 # Of all text fields of one form together. A hundred thousand addresses fit.
 MOST_TEXT_BYTES = 16 * 1024 * 1024
@@ -29,21 +27,8 @@ class _BoundedTexts(FormParser):
         super().on_part_data(data, start, end)
 
 
-@asynccontextmanager
-async def read_long_form(request: Request, *, max_files: int, max_fields: int) -> AsyncIterator[FormData]:
-    """The form, whose files are open inside. Raises HTTPException, as starlette does, for one that can not be read."""
-    parser = _BoundedTexts(
-        request.headers,
-        request.stream(),
-        max_files=max_files,
-        max_fields=max_fields,
-        max_part_size=MOST_TEXT_BYTES,
+def read_long_form(request: Request, *, max_files: int, max_fields: int) -> AbstractAsyncContextManager[FormData]:
+    """As `open_form`, with the bound on all texts together."""
+    return open_form(
+        request, max_files=max_files, max_fields=max_fields, max_part_size=MOST_TEXT_BYTES, parser=_BoundedTexts
     )
-    try:
-        form = await parser.parse()
-    except MultiPartException as error:
-        raise HTTPException(400, error.message) from error
-    try:
-        yield form
-    finally:
-        await form.close()
