@@ -90,7 +90,7 @@ async def prepare(
     seconds = seconds or state.settings.limits.deadline_seconds
     if model is None and task.made_on is not None:
         revision = await asyncio.to_thread(task.made_on, options, state.library)
-        model = None if revision is None else state.models.with_revision(revision)
+        model = None if revision is None else state.models.revisions().get(revision)
     async with state.models.use(task, model, seconds=None if long else seconds, long=long) as loaded:
         yield await _prepare(state, loaded, options, counts or InputCounts())
 

@@ -147,7 +147,7 @@ async def grow_classifier(
         name=body.name,
     )
     stored = await asyncio.to_thread(state.library.classifiers.look, classifier)
-    model = body.model or state.models.with_revision(read_about(stored.about).revision)
+    model = body.model or state.models.revisions().get(read_about(stored.about).revision)
     async with state.models.use(FEATURES, model, seconds=limits.deadline_seconds) as loaded:
         return await _answer(request, state, loaded.model, usage, body, grow)
 
@@ -239,7 +239,7 @@ async def import_classifier(request: Request, state: State, usage: RequestUsage)
     async def check(engine: Engine) -> None:
         await check_import(engine, classifier, state.settings.limits)
 
-    model = state.models.with_revision(classifier.about.revision)
+    model = state.models.revisions().get(classifier.about.revision)
     async with state.models.use(FEATURES, model, seconds=state.settings.limits.deadline_seconds) as loaded:
         checking = run_procedure(
             state, loaded.model, LABEL, InputFiles(), lambda engine, _: check(engine), Terms(usage)
@@ -254,7 +254,7 @@ async def import_classifier(request: Request, state: State, usage: RequestUsage)
 async def _model_of_job(state: AppState, jobs: Jobs, job_id: str) -> str | None:
     """The backbone whose vectors a job holds; None where this server has none of its weights."""
     job = await asyncio.to_thread((await jobs.store()).get, job_id)
-    return state.models.with_revision(job.revision) if job.revision else None
+    return state.models.revisions().get(job.revision) if job.revision else None
 
 
 async def _feature_options(

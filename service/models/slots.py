@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, Literal
 
 from torch import nn
@@ -119,6 +119,15 @@ def networks_of(backbone: Backbone) -> dict[str, nn.Module]:
     return parts | {f":{name}": variant.unet for name, variant in variants.items()}
 
 
+def networks_in(head: Any) -> Iterator[nn.Module]:
+    """The networks that a task's head holds, also within what it holds."""
+    if isinstance(head, nn.Module):
+        yield head
+    elif is_dataclass(head):
+        for part in fields(head):
+            yield from networks_in(getattr(head, part.name))
+
+
 def measure(slots: Iterable[Slot]) -> dict[str, int]:
     """Device bytes of each open model by its id; memory that several share counts for the first of them."""
     owned: list[tuple[str, nn.Module]] = []
@@ -134,8 +143,7 @@ def measure(slots: Iterable[Slot]) -> dict[str, int]:
             networks = sorted(networks_of(slot.heads.backbone).items(), key=lambda named: named[0] in added)
             owned += [(added.get(name, slot.spec.id), network) for name, network in networks]
     for slot in models:
-        if isinstance(network := getattr(slot.head, "network", None), nn.Module):
-            owned.append((slot.spec.id, network))
+        owned += [(slot.spec.id, network) for network in networks_in(slot.head)]
     return bytes_by_owner(owned)
 
 

@@ -105,15 +105,11 @@ class ModelStore:
                 raise slot.heads.missing[task.name]
         raise ModelNotFound(f"no model here serves {task.name}", hint="`diffsight models add` brings more")
 
-    def with_revision(self, revision: str) -> str | None:
-        """The id of the backbone with these weights; None where none that was loaded has them."""
-        own = (slot for slot in self.slots.values() if slot.description is not None)
-        return next((slot.spec.id for slot in own if slot.description and slot.description.revision == revision), None)
-
-    def revisions(self) -> frozenset[str]:
-        """Revisions of all backbones that were loaded. Raises NotReady as `worker` does."""
+    def revisions(self) -> dict[str, str]:
+        """Ids of the backbones that were loaded, by the revision of their weights. Raises NotReady as `worker` does."""
         _ = self.worker
-        return frozenset(slot.description.revision for slot in self.slots.values() if slot.description is not None)
+        known = [(slot.description.revision, slot.spec.id) for slot in self.slots.values() if slot.description]
+        return dict(reversed(known))  # of two with the same weights the first
 
     def opened(self, task: AnyTask, model: str | None = None) -> Loaded:
         """A model of a task that is open now, without a lease. Raises as `for_task` does, and NotReady where it is not.
@@ -281,7 +277,7 @@ class ModelStore:
         assert self._worker is not None
         backbone = self.backbone_of(slot)
         slot.state, slot.reason, slot.failure = "LOADING", "it waits for room on the device", None
-        for member in {id(member): member for member in (backbone, slot)}.values():
+        for member in dict.fromkeys((backbone, slot)):
             member.users += 1
         try:
             await self._make_room(slot)
@@ -294,7 +290,7 @@ class ModelStore:
             install(slot, backbone, opened, before)
             self._account()
             if slot is backbone and slot.heads is not None:
-                await warm_up(self._worker, slot.heads.backbone)
+                await warm_up(self._worker, slot.heads.backbone, self._prepare_host)
         except BaseException as error:
             known = isinstance(error, DiffsightError)
             slot.close(backbone, str(error) if known else "see the server's log")
@@ -307,7 +303,7 @@ class ModelStore:
             slot.state, slot.reason = "READY", ""
             log.info("loaded", model=slot.spec.id, seconds=round(slot.load_seconds, 2), bytes=slot.bytes)
         finally:
-            for member in {id(member): member for member in (backbone, slot)}.values():
+            for member in dict.fromkeys((backbone, slot)):
                 member.users -= 1
             slot.loading, slot.reading = None, False
             if not any(other.state == "LOADING" for other in self.slots.values()):
@@ -326,11 +322,14 @@ class ModelStore:
         return OpenHeads(self.settings, model, self.tasks)
 
     def _account(self) -> None:
-        """Measure what every open model takes, and set up the host for all of them together."""
+        """Measure what every open model takes."""
         sizes = measure(self.slots.values())
         for slot in self.slots.values():
             if slot.is_open():
                 slot.bytes = sizes.get(slot.spec.id, 0)
+
+    def _prepare_host(self) -> None:
+        """Set up the calling thread, the device's own, for all open backbones together."""
         opened = [slot.heads.backbone for slot in self.slots.values() if slot.heads is not None]
         prepare_host([network for backbone in opened for network in networks_of(backbone).values()], self.settings)
 

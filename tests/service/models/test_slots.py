@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from backbones.loading.source import open_backbone
 from heads.feature_pooling import features
+from heads.sdpose import pose
 from heads.vpd import depth
 from service.models.catalogue import ModelSpec
 from service.models.loading import OpenHeads
-from service.models.slots import Slot, install, measure, networks_of
+from service.models.slots import Slot, install, measure, networks_in, networks_of
 from service.settings.loader import load_settings
 from service.tasks import TASKS
 from tests.conftest import WITHOUT_HEADS
@@ -62,3 +63,12 @@ def test_a_closed_slot_keeps_what_is_known_of_it_and_frees_the_rest() -> None:
     assert measure([slot]) == {}
     assert slot.description is not None
     assert slot.may_serve(features.TASK)
+
+
+def test_networks_are_found_wherever_a_head_holds_them() -> None:
+    slot = slot_of("pocket")
+    fill(slot, "pocket")
+    assert slot.heads is not None
+    for task in (depth.TASK, pose.TASK):
+        assert list(networks_in(slot.heads.require(task)))
+    assert list(networks_in(slot.heads.require(features.TASK))) == []
