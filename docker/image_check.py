@@ -474,8 +474,8 @@ def server_process(pid: int) -> int:
 
 
 def end(process: subprocess.Popen[str]) -> None:
-    """Nothing that this check started stays."""
-    for pid in [*reversed(descendants(process.pid)), process.pid]:
+    """Kills the process and all below it, the process first, so that it cannot react to the end of a child."""
+    for pid in [process.pid, *descendants(process.pid)]:
         try:
             os.kill(pid, signal.SIGKILL)
         except ProcessLookupError:

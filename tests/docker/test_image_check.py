@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -120,7 +121,7 @@ def test_whatever_was_started_is_ended() -> None:
         below = descendants(process.pid)
         assert len(below) == 1
         end(process)
-        assert process.returncode
+        assert process.returncode == -signal.SIGKILL
         # The pipe closes when the last process that held it is gone.
         assert process.stdout.read() == ""
 
