@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from io import BytesIO
 from typing import Any, Literal
 
@@ -129,18 +129,26 @@ def class_map_png(found: ClassMap) -> bytes:
 def class_overlay(image: NDArray[np.uint8], found: ClassMap) -> bytes:
     """The image (H, W, 3) uint8 under the classes' colours and names, as a PNG file."""
     picture = Image.fromarray(_blend(image, found.palette[found.class_map], 0.55))
-    for index in np.unique(found.class_map).tolist():
+    for index in sorted(index for index, _ in class_areas(found)):
         _write_name(picture, found.class_map == index, found.classes[index])
     return png_file(picture)
 
 
-def class_masks(found: ClassMap) -> Masks:
-    """The classes that the image has, as masks: largest first."""
-    indices, areas = np.unique(found.class_map, return_counts=True)
-    present = indices[np.argsort(-areas, kind="stable")]
-    masks = found.class_map[None] == present[:, None, None]
-    scores = tuple(float(found.probabilities[mask].mean(dtype=np.float64)) for mask in masks)
-    return Masks(masks, tuple(found.classes[index] for index in present.tolist()), scores)
+def class_areas(found: ClassMap) -> list[tuple[int, int]]:
+    """Index and pixels of each class that the image has, largest first."""
+    areas = np.zeros(len(found.classes), np.int64)
+    for row in found.class_map:
+        areas += np.bincount(row, minlength=len(areas))
+    order = np.argsort(-areas, kind="stable")
+    return [(int(index), int(areas[index])) for index in order if areas[index]]
+
+
+def class_answers(found: ClassMap, *, form: MaskForm = "rle") -> Iterator[MaskAnswer]:
+    """The classes that the image has, largest first, as answers: only one mask at a time is in memory."""
+    for index, _ in class_areas(found):
+        mask = found.class_map == index
+        score = float(found.probabilities.mean(dtype=np.float64, where=mask))
+        yield mask_answer(mask, found.classes[index], score, form=form)
 
 
 def mask_png(mask: NDArray[np.bool_]) -> bytes:
@@ -270,7 +278,11 @@ def polygons(mask: NDArray[np.bool_]) -> list[list[float]]:
 
 
 def _blend(under: NDArray[np.uint8], over: NDArray[np.uint8], share: float) -> NDArray[np.uint8]:
-    return np.rint(under * (1.0 - share) + over * share).astype(np.uint8)
+    mixed = np.empty_like(under)
+    # A row at a time: of a large picture the numbers between take sixteen times its memory.
+    for place, (below, above) in enumerate(zip(under, over, strict=True)):
+        mixed[place] = np.rint(below * (1.0 - share) + above * share)
+    return mixed
 
 
 def _write_name(picture: Image.Image, mask: NDArray[np.bool_], name: str) -> None:

@@ -32,7 +32,6 @@ ROUTERS = (
     duplicates.router,
     label_studio.router,
     models.router,
-    health.router,
 )
 
 
@@ -73,7 +72,7 @@ def create_app(
     app = FastAPIOffline(lifespan=lifespan, telemetry={"tracing": False}, static_url=DOCS_FILES, **describe())
     app.state.server = state
     app.state.jobs = server_jobs
-    for router in (task_routes(tasks), perceive_route(tasks), *ROUTERS):
+    for router in (health.router, task_routes(tasks), perceive_route(tasks), *ROUTERS):
         app.include_router(router)
     handle_problems(app)
     complete(app)

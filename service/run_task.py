@@ -22,6 +22,7 @@ from service.state import AppState
 from service.tasks import AnyTask
 from service.telemetry.tracing import stage, watched
 from service.telemetry.usage import Usage
+from service.threads import LIBRARY, run_in
 
 Result = TypeVar("Result")
 
@@ -89,7 +90,7 @@ async def prepare(
     """
     seconds = seconds or state.settings.limits.deadline_seconds
     if model is None and task.made_on is not None:
-        revision = await asyncio.to_thread(task.made_on, options, state.library)
+        revision = await run_in(LIBRARY, task.made_on, options, state.library)
         model = None if revision is None else state.models.revisions().get(revision)
     async with state.models.use(task, model, seconds=None if long else seconds, long=long) as loaded:
         yield await _prepare(state, loaded, options, counts or InputCounts())
@@ -104,7 +105,7 @@ async def _prepare(state: AppState, loaded: Loaded, options: Any, counts: InputC
         check_rows(rows, limits, "options", what, "send fewer images, or ask for less work an image")
     head = loaded.head
     if task.prepare is not None:
-        head = await asyncio.to_thread(task.prepare, loaded.head, complete, state.library)
+        head = await run_in(LIBRARY, task.prepare, loaded.head, complete, state.library)
     return Work(task, complete, head, loaded)
 
 

@@ -96,6 +96,7 @@ def run(settings: Settings, listening: socket.socket, address: str) -> BaseExcep
         server.should_exit = True
 
     app = create_app(settings, on_started=started)
+    app.openapi()  # once, before anybody waits: else the first who asks for it would hold up all others for a second
     server = BoundedServer(
         uvicorn.Config(
             app,

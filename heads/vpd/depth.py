@@ -93,7 +93,7 @@ async def depth_of_pixels(
 
     They are padded right and below with 0, which is grey: the original pads after scaling too.
     """
-    padded = [pad_to_multiple(one, head.taps.stride) for one in pixel_values]
+    padded = await engine.run_on_host(lambda: [pad_to_multiple(one, head.taps.stride) for one in pixel_values])
     capture = head.taps.capture(maps=head.maps)
     latents = await engine.encode(padded)
     captures = await engine.unet([make_row(one, context, capture, head.variant) for one in latents])

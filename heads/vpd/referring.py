@@ -88,7 +88,8 @@ async def referring_logits(
     size = (pixel_values.shape[-2], pixel_values.shape[-1])
     capture = head.taps.capture(maps=True)
     contexts = await engine.run(_adapted, head, texts)
-    (latents,) = await engine.encode([pad_to_multiple(pixel_values, head.taps.stride)])
+    padded = await engine.run_on_host(pad_to_multiple, pixel_values, head.taps.stride)
+    (latents,) = await engine.encode([padded])
     captures = await engine.unet([make_row(latents, context, capture, head.variant) for context in contexts])
 
     def decode() -> list[Tensor]:

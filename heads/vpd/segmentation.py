@@ -19,14 +19,15 @@ from heads.outputs import (
     MASK_EXPORTS,
     MaskAnswer,
     MaskForm,
+    class_answers,
+    class_areas,
     class_map_png,
-    class_masks,
     class_overlay,
-    mask_answers,
     npy_file,
 )
 from heads.results import ClassMap
 from heads.task import JSON, NPY, PNG, Form, Options, Task
+from heads.vpd.class_maps import likeliest_classes
 from heads.vpd.features import make_row, pyramid
 from heads.vpd.heads import SegmentationHead, in_chunks
 from heads.vpd.opening import open_task_head, shipped_head
@@ -53,28 +54,42 @@ async def predict_segmentation(
     if protocol == "fast":
         size = shorter_side(image.shape, head.size)
         pixels = await engine.run_on_host(lambda: to_pixel_values(resize(image, size)))
-        (logits,) = await logits_of_pixels(engine, [pixels], head)
-        probabilities = await engine.run(lambda: resize_maps(logits, original).softmax(dim=0))
-        return await engine.run(class_map, probabilities, head)
+        return await likeliest_classes(engine, await logits_of_pixels(engine, [pixels], head), head, original)
     ratios, mirror = (RATIOS, True) if protocol == "multiscale" else ((1.0,), False)
+    scales = [
+        (ade_size(image.shape, head.size, ratio), turned) for ratio in ratios for turned in (False, True)[: 1 + mirror]
+    ]
+    maps: list[Tensor] = []
     total: Tensor | None = None
-    for ratio in ratios:
-        size = ade_size(image.shape, head.size, ratio)
-        pixels = await engine.run_on_host(lambda size=size: to_pixel_values(resize_sharp(image, size)))
-        for turned in (False, True)[: 1 + mirror]:
-            given = flipped(pixels) if turned else pixels
-            found = await slide_probabilities(engine, given, head, original)
-            found = flipped(found) if turned else found
-            total = found if total is None else total + found
-    assert total is not None
-    return await engine.run(class_map, total / (len(ratios) * (1 + mirror)), head)
+    # Probabilities are added up at the image's size, unless it has more pixels than all scales together.
+    adds_up = original[0] * original[1] <= sum(height * width for (height, width), _ in scales)
+    for size, turned in scales:
+        pixels = await engine.run_on_host(_scaled, image, size, turned)
+        maps.append(await slide_logits(engine, pixels, head))
+        if adds_up:
+            total = await engine.run(_add, total, maps.pop(), turned, original)
+    if total is not None:
+        return await engine.run(class_map, total, head, len(scales))
+    return await likeliest_classes(engine, maps, head, original, mirrored=[turned for _, turned in scales])
 
 
-def class_map(probabilities: Tensor, head: SegmentationHead) -> ClassMap:
-    """The likeliest class of probabilities (K, H, W)."""
-    best, chosen = probabilities.max(dim=0)
+def class_map(total: Tensor, head: SegmentationHead, count: int) -> ClassMap:
+    """The likeliest class of `count` maps of probabilities, of which `total` (K, H, W) is the sum."""
+    best, chosen = (total / count).max(dim=0)
     indices = chosen.cpu().numpy().astype(np.uint16)
     return ClassMap(indices, head.classes, head.palette, best.float().cpu().numpy())
+
+
+def _scaled(image: NDArray[np.uint8], size: tuple[int, int], mirrored: bool) -> Tensor:
+    pixels = to_pixel_values(resize_sharp(image, size))
+    return flipped(pixels) if mirrored else pixels
+
+
+def _add(total: Tensor | None, logits: Tensor, mirrored: bool, size: tuple[int, int]) -> Tensor:
+    """Probabilities (K, *size) of logits (K, h, w), and those before, if any."""
+    found = resize_maps(logits, size).softmax(dim=0)
+    found = flipped(found) if mirrored else found
+    return found if total is None else total.add_(found)
 
 
 async def slide_probabilities(
@@ -85,7 +100,15 @@ async def slide_probabilities(
     *,
     stride: int | None = None,
 ) -> Tensor:
-    """Probabilities (K, *output) of a picture (3, H, W) in [-1, 1], by windows whose logits are averaged.
+    """Probabilities (K, *output) of a picture (3, H, W) in [-1, 1]: of `slide_logits`, at another size."""
+    logits = await slide_logits(engine, pixel_values, head, stride=stride)
+    return await engine.run(lambda: resize_maps(logits, output).softmax(dim=0))
+
+
+async def slide_logits(
+    engine: Engine, pixel_values: Tensor, head: SegmentationHead, *, stride: int | None = None
+) -> Tensor:
+    """Logits (K, H, W) of a picture (3, H, W) in [-1, 1], by windows whose logits are averaged.
 
     All windows are rows of one asking; mmsegmentation's own loop asks for one after the other.
     stride: pixels between windows; two thirds of the window where none is given (341 of 512).
@@ -97,13 +120,13 @@ async def slide_probabilities(
     starts = [(y, x) for y in grid_starts(height, crop, stride) for x in grid_starts(width, crop, stride)]
     windows = [pixel_values[:, y : y + crop, x : x + crop] for y, x in starts]
     found = await logits_of_pixels(engine, windows, head)
-    return await engine.run(lambda: resize_maps(merged(found, starts, (height, width)), output).softmax(dim=0))
+    return await engine.run(merged, found, starts, (height, width))
 
 
 async def logits_of_pixels(engine: Engine, pixel_values: Sequence[Tensor], head: SegmentationHead) -> list[Tensor]:
     """Logits (K, H, W) float32 of pictures that the encoder takes as they are: (3, H, W) in [-1, 1], one size."""
     height, width = pixel_values[0].shape[-2:]
-    padded = [pad_to_multiple(one, head.taps.stride) for one in pixel_values]
+    padded = await engine.run_on_host(lambda: [pad_to_multiple(one, head.taps.stride) for one in pixel_values])
     capture = head.taps.capture(maps=True)
     latents = await engine.encode(padded)
     captures = await engine.unet([make_row(one, head.contexts, capture, head.variant) for one in latents])
@@ -153,7 +176,7 @@ def answer_segmentation(
 ) -> SegmentationResult:
     """A mask for each class that the image has, its shape as `form` says."""
     return SegmentationResult(
-        segments=mask_answers(class_masks(classes), form=form),
+        segments=list(class_answers(classes, form=form)),
         classes=list(classes.classes),
         palette=classes.palette.tolist(),
         head=head.name,
@@ -164,16 +187,15 @@ def segmentation_item(classes: ClassMap, head: SegmentationHead, options: Segmen
     """A job's masks: the category of each is its class's index plus 1."""
     masks = [
         {"category_id": head.classes.index(mask.name) + 1, **mask.model_dump(mode="json", exclude_none=True)}
-        for mask in mask_answers(class_masks(classes))
+        for mask in class_answers(classes)
     ]
     return {"masks": masks, "head": head.name}
 
 
 def segmentation_line(classes: ClassMap) -> str:
     """The largest classes of an image, for people."""
-    masks = class_masks(classes)
-    shares = [f"{name} {mask.mean():.0%}" for name, mask in zip(masks.names[:6], masks.masks[:6], strict=True)]
-    return ", ".join(shares)
+    areas = class_areas(classes)[:6]
+    return ", ".join(f"{classes.classes[index]} {area / classes.class_map.size:.0%}" for index, area in areas)
 
 
 def describe_segmentation(head: SegmentationHead) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -36,6 +35,7 @@ from service.dependencies import RequestUsage, ServerJobs, State, body_as, while
 from service.errors import UnsupportedBody
 from service.http.openapi import keyed, not_ready, task_problems
 from service.inputs.files import ImageSource, InputFiles, fetch_files, name_images
+from service.inputs.request_body import read_body
 from service.jobs.serving import Jobs
 from service.library.classifier_fitting import (
     READ_BY_THE_JOB,
@@ -54,6 +54,7 @@ from service.run_task import Terms, run_procedure
 from service.settings.groups import LimitSettings
 from service.state import AppState
 from service.telemetry.usage import Usage
+from service.threads import BODIES, COMPARING, DATABASE, LIBRARY, run_in
 
 router = APIRouter(tags=["classification"])
 
@@ -146,7 +147,7 @@ async def grow_classifier(
         remove_classes=body.remove_classes or (),
         name=body.name,
     )
-    stored = await asyncio.to_thread(state.library.classifiers.look, classifier)
+    stored = await run_in(LIBRARY, state.library.classifiers.look, classifier)
     model = body.model or state.models.revisions().get(read_about(stored.about).revision)
     async with state.models.use(FEATURES, model, seconds=limits.deadline_seconds) as loaded:
         return await _answer(request, state, loaded.model, usage, body, grow)
@@ -157,7 +158,7 @@ async def list_classifiers(state: State) -> ClassifiersAnswer:
     """Without their numbers."""
     revisions = state.models.revisions()
     answers = []
-    for stored in await asyncio.to_thread(state.library.classifiers.list):
+    for stored in await run_in(LIBRARY, state.library.classifiers.list):
         with suppress(InvalidInput):  # what a newer server left in the folder
             answers.append(classifier_answer(stored, revisions))
     return ClassifiersAnswer(classifiers=answers)
@@ -169,13 +170,13 @@ async def list_classifiers(state: State) -> ClassifiersAnswer:
 async def get_classifier(state: State, classifier: str) -> ClassifierAnswer:
     """As it was answered when it was fitted."""
     revisions = state.models.revisions()
-    return classifier_answer(await asyncio.to_thread(state.library.classifiers.look, classifier), revisions)
+    return classifier_answer(await run_in(LIBRARY, state.library.classifiers.look, classifier), revisions)
 
 
 @router.delete("/v1/classifiers/{classifier}", status_code=204, summary="Forget a classifier", responses=keyed())
 async def delete_classifier(state: State, classifier: str) -> None:
     """Requests that have begun to use it are still answered."""
-    await asyncio.to_thread(state.library.classifiers.delete, classifier)
+    await run_in(LIBRARY, state.library.classifiers.delete, classifier)
 
 
 @router.get(
@@ -203,7 +204,7 @@ async def export_classifier(state: State, classifier: str, vectors: bool = True)
         return pack(about, as_tensors(from_file(about, tensors), examples=False))
 
     named = {"Content-Disposition": f'attachment; filename="classifier-{classifier}.safetensors"'}
-    return Response(await asyncio.to_thread(read_file), media_type=MEDIA_TYPE, headers=named)
+    return Response(await run_in(LIBRARY, read_file), media_type=MEDIA_TYPE, headers=named)
 
 
 @router.post(
@@ -230,9 +231,8 @@ async def import_classifier(request: Request, state: State, usage: RequestUsage)
             f"the Content-Type {media_type[:100]!r} is not read",
             hint=f"curl --data-binary @classifier.safetensors -H 'Content-Type: {MEDIA_TYPE}' URL",
         )
-    data = await request.body()
-
-    classifier = await asyncio.to_thread(lambda: from_file(*unpack(data)))
+    body = await read_body(request)
+    classifier = await run_in(BODIES, lambda: from_file(*unpack(bytes(body))))
     if classifier.about.revision not in revisions:
         check_usable(classifier.about, default)
 
@@ -247,13 +247,13 @@ async def import_classifier(request: Request, state: State, usage: RequestUsage)
         await while_connected(request, checking)
     # Written again from what was checked, so that nothing else of the file stays.
     about = classifier.about.model_dump(mode="json")
-    stored = await asyncio.to_thread(lambda: state.library.classifiers.add(about, as_tensors(classifier)))
+    stored = await run_in(LIBRARY, lambda: state.library.classifiers.add(about, as_tensors(classifier)))
     return classifier_answer(stored, revisions)
 
 
 async def _model_of_job(state: AppState, jobs: Jobs, job_id: str) -> str | None:
     """The backbone whose vectors a job holds; None where this server has none of its weights."""
-    job = await asyncio.to_thread((await jobs.store()).get, job_id)
+    job = await run_in(DATABASE, (await jobs.store()).get, job_id)
     return state.models.revisions().get(job.revision) if job.revision else None
 
 
@@ -278,7 +278,7 @@ async def _feature_options(
         vectors = JobVectors(job.task, job.status, job.revision, job.parameters, records)
         return examples_of_job(vectors, backbone, folder_of)
 
-    return await asyncio.to_thread(read)
+    return await run_in(COMPARING, read)
 
 
 async def _read_examples(

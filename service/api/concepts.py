@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -36,6 +35,7 @@ from service.library.store import Stored, Tensors
 from service.run_task import run_procedure
 from service.state import AppState
 from service.telemetry.usage import Usage
+from service.threads import DECODING, LIBRARY, run_in
 
 router = APIRouter(tags=["few-shot segmentation"])
 
@@ -100,9 +100,9 @@ async def make_concept(
     check_counts(len(body.images), len(body.masks), state.settings.limits.max_shots, "masks")
 
     async def make(engine: Engine, model: FewShotModel, pairs: Sequence[Pair], notes: list[str]) -> ConceptAnswer:
-        about, tensors = await asyncio.to_thread(describe_concept, body.name, pairs)
+        about, tensors = await run_in(DECODING, describe_concept, body.name, pairs)
         await _compute_banks(state, engine, model, about, tensors)
-        stored = await asyncio.to_thread(state.library.concepts.add, about.model_dump(mode="json"), tensors)
+        stored = await run_in(LIBRARY, state.library.concepts.add, about.model_dump(mode="json"), tensors)
         return concept_answer(stored, notes)
 
     return await _answer(request, state, usage, body, body.images, body.masks, make)
@@ -131,8 +131,9 @@ async def edit_concept(
         raise InvalidInput("images", "nothing to change", hint="send images with masks, remove_shots, or a name")
 
     async def change(engine: Engine, model: FewShotModel, pairs: Sequence[Pair], notes: list[str]) -> ConceptAnswer:
-        old, tensors = await asyncio.to_thread(store.read, concept)
-        about, merged, more = await asyncio.to_thread(
+        old, tensors = await run_in(LIBRARY, store.read, concept)
+        about, merged, more = await run_in(
+            DECODING,
             change_concept,
             about_of(old),
             tensors,
@@ -142,7 +143,7 @@ async def edit_concept(
             most_shots=most,
         )
         await _compute_banks(state, engine, model, about, merged)
-        stored = await asyncio.to_thread(store.replace, old, about.model_dump(mode="json"), merged)
+        stored = await run_in(LIBRARY, store.replace, old, about.model_dump(mode="json"), merged)
         return concept_answer(stored, [*notes, *more])
 
     return await _answer(request, state, usage, body, images, masks, change)
@@ -153,7 +154,7 @@ async def list_concepts(state: State) -> ConceptsAnswer:
     """Without their images."""
     _ = state.models.for_task(TASK)
     concepts = []
-    for stored in await asyncio.to_thread(state.library.concepts.list):
+    for stored in await run_in(LIBRARY, state.library.concepts.list):
         with suppress(InvalidInput):  # what a newer server left in the folder
             concepts.append(concept_answer(stored))
     return ConceptsAnswer(concepts=concepts)
@@ -162,13 +163,13 @@ async def list_concepts(state: State) -> ConceptsAnswer:
 @router.get("/v1/concepts/{concept}", summary="One concept", responses=task_problems())
 async def get_concept(state: State, concept: str) -> ConceptAnswer:
     """Its name and its shots, without their images."""
-    return concept_answer(await asyncio.to_thread(state.library.concepts.look, concept))
+    return concept_answer(await run_in(LIBRARY, state.library.concepts.look, concept))
 
 
 @router.delete("/v1/concepts/{concept}", status_code=204, summary="Forget a concept", responses=task_problems())
 async def delete_concept(state: State, concept: str) -> Response:
     """Requests that have read it already are still answered with it."""
-    await asyncio.to_thread(state.library.concepts.delete, concept)
+    await run_in(LIBRARY, state.library.concepts.delete, concept)
     return Response(status_code=204)
 
 
@@ -202,7 +203,7 @@ async def _answer(
     async def work(model: FewShotModel, engine: Engine, inputs: Inputs) -> ConceptAnswer:
         shown = [image.array for image in inputs.support_images]
         painted = [mask.mask for mask in inputs.support_masks]
-        pairs, notes = await asyncio.to_thread(check_pairs, shown, painted, model.image_size)
+        pairs, notes = await run_in(DECODING, check_pairs, shown, painted, model.image_size)
         return await procedure(engine, model, pairs, notes)
 
     files = InputFiles(support_images=images, support_masks=masks, support_names=("images", "masks"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
@@ -15,6 +14,7 @@ from service.http.openapi import keyed, not_ready
 from service.jobs.records import UNFINISHED
 from service.jobs.store import JobStore
 from service.library.duplicates import Copy, duplicate_groups, from_records
+from service.threads import COMPARING, run_in
 
 router = APIRouter(tags=["jobs"])
 
@@ -50,7 +50,7 @@ async def job_duplicates(
 ) -> DuplicatesAnswer:
     """Of a job whose results hold vectors; made with `noise_samples` 0, or copies are not alike. 409 before its end."""
     store = await jobs.store()
-    groups, count = await asyncio.to_thread(found_in, store, job, similarity, index)
+    groups, count = await run_in(COMPARING, found_in, store, job, similarity, index)
     answers = [[CopyAnswer(image=one.name, similarity=one.similarity) for one in group] for group in groups]
     return DuplicatesAnswer(groups=answers, images=count, similarity=similarity)
 

@@ -27,7 +27,7 @@ from service.jobs.sources import StoredSource, guess
 from service.jobs.uploads import keep_files, keep_urls, keep_zip, receiving
 from service.settings.loader import Settings
 from service.tasks import AnyTask
-from service.threads import BODIES, SOURCES, UPLOADS, run_in
+from service.threads import BODIES, SOURCES, UPLOADS, enter_in, run_in
 
 _WHERE = "send one of: a zip, a video or images as file parts, `urls`, or `source`, a place on the server's side"
 _PARTS = ("archive", *FILE_PARTS)
@@ -158,7 +158,7 @@ async def read_job(request: Request, settings: Settings, job_id: str) -> tuple[J
         asked = validated(JobRequest, fields_of(JobRequest, request.query_params.multi_items()))
         if asked.urls or asked.source:
             raise InvalidInput("source", "the body is a zip already", hint=_WHERE)
-        with receiving(settings, job_id) as file:
+        async with enter_in(UPLOADS, receiving(settings, job_id)) as file:
             async for chunk in request.stream():
                 await run_in(UPLOADS, file.write, chunk)
             return asked, await run_in(UPLOADS, keep_zip, settings, job_id, file)

@@ -34,7 +34,7 @@ from service.jobs.store import JobStore, new_id
 from service.jobs.uploads import forget, uploads_folder
 from service.state import AppState
 from service.tasks import AnyTask
-from service.threads import DATABASE, UPLOADS, run_in
+from service.threads import DATABASE, UPLOADS, enter_in, run_in
 
 router = APIRouter(tags=["jobs"])
 
@@ -60,7 +60,7 @@ async def begin_job(request: Request, response: Response, state: State, jobs: Se
     _ = state.models.worker
     store = await jobs.store()
     job_id = new_id()
-    with receiving_lock(uploads_folder(state.settings), job_id):
+    async with enter_in(UPLOADS, receiving_lock(uploads_folder(state.settings), job_id)):
         body, source = await read_job(request, state.settings, job_id)
         try:
             # What this server has no weights for, or no concept, is said now.

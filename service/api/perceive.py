@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -34,6 +33,7 @@ from service.run_task import Done, prepare, run_together
 from service.state import AppState
 from service.tasks import AnyTask, find_task
 from service.telemetry.usage import Usage
+from service.threads import ANSWERS, run_in
 
 # How version 0.1 spelt a task, which a list of tasks may still do.
 _OLD_NAMES = {"zero_shot": "zero-shot", "few_shot": "few-shot"}
@@ -114,7 +114,7 @@ def perceive_route(tasks: tuple[AnyTask, ...]) -> APIRouter:
             "backbone": describe_backbone(first.work.loaded.backbone),
             "timing": TimingAnswer(seconds=usage.rounded()),
         }
-        content = await asyncio.to_thread(lambda: to_json(_answer_parts(parts, done) | envelope))
+        content = await run_in(ANSWERS, lambda: to_json(_answer_parts(parts, done) | envelope))
         return Response(content, media_type=JSON)
 
     return router

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Callable
 from typing import Any, Union
@@ -33,6 +32,7 @@ from service.run_task import Done, Work, prepare, run_task
 from service.state import AppState
 from service.tasks import AnyTask
 from service.telemetry.usage import Usage
+from service.threads import ANSWERS, run_in
 
 _EVENTS = (
     "A `progress` event with the result so far each time it improves, then one `answer` event with what the JSON "
@@ -83,7 +83,7 @@ def add_task_route(router: APIRouter, task: AnyTask) -> None:
         if task.to_progress is not None and wants_events(request):
             return await event_stream(request, stream)
         done = await while_connected(request, run())
-        return await asyncio.to_thread(write_response, answer_type, done, files, usage, form)
+        return await run_in(ANSWERS, write_response, answer_type, done, files, usage, form)
 
     router.add_api_route(
         task.route,

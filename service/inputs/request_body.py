@@ -35,6 +35,7 @@ from service.settings.groups import LimitSettings
 from service.threads import BODIES, run_in
 
 Model = TypeVar("Model", bound=BaseModel)
+Json = bytes | bytearray
 
 # Names that a file part may have; all files of a request are its images, in order.
 FILE_PARTS = ("image", "images", "images[]", "file")
@@ -91,6 +92,14 @@ ImageBytes = Annotated[
 ]
 
 
+async def read_body(request: Request) -> bytearray:
+    """The request's whole body, which grows as it arrives: to join it at its end would hold up everybody else."""
+    body = bytearray()
+    async for piece in request.stream():
+        body += piece
+    return body
+
+
 async def read_request(request: Request, model: type[Model], limits: LimitSettings, *, fetch_urls: bool) -> Model:
     """The request as `model`, whichever of the three forms it came in. Where several images go, a zip of them goes too.
 
@@ -107,7 +116,7 @@ async def read_request(request: Request, model: type[Model], limits: LimitSettin
                 options[0][0], "query parameters do not go with a JSON body", hint="put them into the JSON object"
             )
         # Base64 of large images takes long enough to hold up everybody else.
-        return await run_in(BODIES, validated, model, await request.body(), limits, fetch_urls=fetch_urls)
+        return await run_in(BODIES, validated, model, await read_body(request), limits, fetch_urls=fetch_urls)
     if media_type == "multipart/form-data":
         texts, files, lists = await _read_form(request, model, limits)
 
@@ -119,10 +128,11 @@ async def read_request(request: Request, model: type[Model], limits: LimitSettin
         return await run_in(BODIES, read)
     zipped = media_type in MEDIA_TYPES and takes_several
     if zipped or media_type.startswith("image/"):
-        body = await request.body()
+        body = await read_body(request)
 
         def alone() -> Model:
-            images = read_archive(body, limits) if zipped else [body]
+            data = bytes(body)
+            images = read_archive(data, limits) if zipped else [data]
             return validated(model, {**fields_of(model, options, limits), **_image_field(model, images)}, limits)
 
         return await run_in(BODIES, alone)
@@ -154,7 +164,7 @@ def unpacked(files: Sequence[ImageSource], limits: LimitSettings) -> list[ImageS
 
 def validated(
     model: type[Model],
-    given: bytes | Mapping[str, Any],
+    given: Json | Mapping[str, Any],
     limits: LimitSettings | None = None,
     *,
     fetch_urls: bool = False,
@@ -165,7 +175,7 @@ def validated(
     Raises MalformedBody for what is no JSON, InvalidInput for too many values, and RequestValidationError with what is
     wrong about its fields.
     """
-    if isinstance(given, bytes) and limits is not None:
+    if isinstance(given, Json) and limits is not None:
         check_values(given, limits.max_json_values)
     try:
         return _as_model(model, given, fetch_urls=fetch_urls)
@@ -182,22 +192,22 @@ def validated(
         raise RequestValidationError([*hinted, *errors[_MOST_HINTED:]]) from error
 
 
-def _as_model(model: type[Model], given: bytes | Mapping[str, Any], *, fetch_urls: bool) -> Model:
-    if isinstance(given, bytes):
+def _as_model(model: type[Model], given: Json | Mapping[str, Any], *, fetch_urls: bool) -> Model:
+    if isinstance(given, Json):
         return model.model_validate_json(given, strict=True, context={_FETCH: fetch_urls})
     return model.model_validate(given, context={_FETCH: fetch_urls})
 
 
 def _first_errors(
-    model: type[BaseModel], given: bytes | Mapping[str, Any], count: int, *, fetch_urls: bool
+    model: type[BaseModel], given: Json | Mapping[str, Any], count: int, *, fetch_urls: bool
 ) -> ValidationError:
     """What is wrong with the beginning of each list and object of a body that has too many errors to list.
 
     Raises InvalidInput where the beginnings are right.
     """
-    cut = shortened(from_json(given) if isinstance(given, bytes) else dict(given))
+    cut = shortened(from_json(given) if isinstance(given, Json) else dict(given))
     try:
-        _as_model(model, to_json(cut) if isinstance(given, bytes) else cut, fetch_urls=fetch_urls)
+        _as_model(model, to_json(cut) if isinstance(given, Json) else cut, fetch_urls=fetch_urls)
     except ValidationError as error:
         return error
     raise InvalidInput("body", f"{count:,} values of it can not be used", hint="send a part of it to learn which")

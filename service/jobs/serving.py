@@ -17,6 +17,7 @@ from service.jobs.store import JobStore
 from service.jobs.uploads import uploads_folder
 from service.settings.loader import Settings
 from service.state import AppState
+from service.threads import DATABASE, LIBRARY, run_in
 
 log = structlog.get_logger("diffsight")
 
@@ -38,7 +39,7 @@ class Jobs:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Run jobs inside. On leaving they are released, so that the next start, or another server, goes on at once."""
-        self._opening = asyncio.create_task(asyncio.to_thread(open_store, self.state.settings))
+        self._opening = asyncio.create_task(run_in(DATABASE, open_store, self.state.settings))
         serving = asyncio.create_task(self._serve(self._opening))
         try:
             yield
@@ -83,6 +84,6 @@ class Jobs:
         except (DiffsightError, OSError) as error:
             log.error("no jobs: their database could not be opened", error=str(error))
             return
-        await asyncio.to_thread(self._remove_leftovers, store)
+        await run_in(LIBRARY, self._remove_leftovers, store)
         self._runner = Runner(store, self.state)
         await self._runner.serve()

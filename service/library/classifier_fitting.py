@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -31,7 +30,7 @@ from service.library.classifiers import (
 from service.library.duplicates import from_records
 from service.library.store import Store, Stored
 from service.settings.groups import LimitSettings
-from service.threads import FITTING, run_in
+from service.threads import FITTING, LIBRARY, run_in
 
 # What is read of an image, as the job's own parameters have it.
 READ_BY_THE_JOB = ("blocks", "timesteps", "pool_size", "noise_samples", "fit")
@@ -69,7 +68,7 @@ async def fit_new(
     """
     plan = await released_head(engine, head, head_sizes, options)
     if plan is not None:
-        check_memory(plan.plan(options), labels, limits)
+        await engine.run_on_host(check_memory, plan.plan(options), labels, limits)
     examples, duplicates = (None, 0) if of_job is None else join_examples(None, of_job)
     if read_sent is not None:
         examples, again = join_examples(examples, await read_sent(engine, options))
@@ -77,7 +76,7 @@ async def fit_new(
     assert examples is not None
     classifier = await _fit(examples, options, engine.backbone, name=name, head=plan)
     about = classifier.about.model_dump(mode="json")
-    stored = await asyncio.to_thread(store.add, about, as_tensors(classifier))
+    stored = await run_in(LIBRARY, store.add, about, as_tensors(classifier))
     return Fitted(stored, duplicates)
 
 
@@ -99,7 +98,7 @@ async def fit_again(
     tries_left = _MOST_TRIES
     while True:
         tries_left -= 1
-        stored, old = await asyncio.to_thread(read_classifier, store, classifier)
+        stored, old = await run_in(LIBRARY, read_classifier, store, classifier)
         check_usable(old.about, engine.backbone)
         if old.examples is None:
             raise InvalidInput(
@@ -119,7 +118,7 @@ async def fit_again(
         )
         about = grown.about.model_dump(mode="json")
         try:
-            written = await asyncio.to_thread(store.replace, stored, about, as_tensors(grown))
+            written = await run_in(LIBRARY, store.replace, stored, about, as_tensors(grown))
         except ChangedMeanwhile:
             if not tries_left:
                 raise

@@ -18,7 +18,7 @@ from service.dependencies import RequestUsage, State, while_connected
 from service.engine.session import Session
 from service.http.openapi import REFERENCE, keyed, not_ready, task_problems
 from service.inputs.files import InputFiles
-from service.inputs.request_body import validated
+from service.inputs.request_body import read_body, validated
 from service.jobs.formats.label_studio import mask_regions, pose_regions, score
 from service.jobs.item import make_item
 from service.protocols.label_studio_project import Control, Filling, image_file, prepare_controls, read_controls
@@ -142,7 +142,7 @@ async def label_studio_metrics() -> dict[str, Any]:
 async def label_studio_setup(request: Request, state: State) -> SetupAnswer:
     """Whether this server can fill a project's controls."""
     _ = state.models.worker
-    body = await run_in(BODIES, validated, SetupRequest, await request.body(), state.settings.limits)
+    body = await run_in(BODIES, validated, SetupRequest, await read_body(request), state.settings.limits)
     controls = await run_in(BODIES, read_controls, body.config)
     async with prepare_controls(controls, state) as fillings:
         return SetupAnswer(model_version=_version(fillings))
@@ -161,7 +161,7 @@ async def label_studio_predict(request: Request, state: State, usage: RequestUsa
     An image that can not be read is a prediction without regions, and a problem where there is no other task.
     """
     _ = state.models.worker
-    body = await run_in(BODIES, validated, PredictRequest, await request.body(), state.settings.limits)
+    body = await run_in(BODIES, validated, PredictRequest, await read_body(request), state.settings.limits)
     controls = await run_in(BODIES, read_controls, body.label_config)
     async with prepare_controls(controls, state) as fillings:
         return await _predict(request, state, usage, body, fillings)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from base64 import urlsafe_b64encode
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -24,7 +23,7 @@ from service.library.concepts import about_of
 from service.run_task import Work, prepare
 from service.settings.groups import LabelStudioSettings
 from service.state import AppState
-from service.threads import BODIES, run_in
+from service.threads import BODIES, LIBRARY, run_in
 
 _HINT = "a project needs an <Image> with <KeyPointLabels> for poses, or <BrushLabels> for masks, that name it"
 
@@ -119,7 +118,7 @@ async def _prepare_control(control: Control, state: AppState, leases: AsyncExitS
     fillings = []
     left = list(control.labels)
     models = {loaded.task.name: loaded for loaded in state.models.loaded()}
-    if few_shot.TASK.name in models and (concepts := await asyncio.to_thread(_concepts_named, left, state)):
+    if few_shot.TASK.name in models and (concepts := await run_in(LIBRARY, _concepts_named, left, state)):
         fillings.append(await _fill(control, "few-shot", {"concepts": list(concepts.values())}, state, leases))
         left = [name for name in left if name not in concepts]
     classes = models[segmentation.TASK.name].head.classes if segmentation.TASK.name in models else ()

@@ -21,8 +21,9 @@ from heads.images import distinct_colours
 from heads.outputs import (
     METRES_PER_UNIT,
     Rle,
+    class_answers,
+    class_areas,
     class_map_png,
-    class_masks,
     class_overlay,
     decode_rle,
     depth_overlay,
@@ -106,11 +107,12 @@ def test_more_than_256_classes_take_16_bits() -> None:
     assert (opened(class_map_png(found)) == class_map).all()
 
 
-def test_class_masks_are_those_present_largest_first(classes: ClassMap) -> None:
-    masks = class_masks(classes)
-    assert masks.names == ("floor", "window")
-    assert masks.masks.sum(axis=(1, 2)).tolist() == [40000, 20000]
-    assert masks.scores == (0.75, 0.75)
+def test_class_answers_are_those_present_largest_first(classes: ClassMap) -> None:
+    assert class_areas(classes) == [(0, 40000), (2, 20000)]
+    answers = list(class_answers(classes))
+    assert [(one.name, one.area, one.score) for one in answers] == [("floor", 40000, 0.75), ("window", 20000, 0.75)]
+    assert answers[1].rle is not None
+    assert (decode_rle(answers[1].rle) == (classes.class_map == 2)).all()
 
 
 def test_an_overlay_shows_colours_and_names(classes: ClassMap) -> None:

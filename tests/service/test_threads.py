@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from service.threads import BODIES, UPLOADS, run_in
+from service.threads import BODIES, UPLOADS, enter_in, run_in
 
 WHO = contextvars.ContextVar("who", default="nobody")
 
@@ -28,3 +30,49 @@ def test_a_full_pool_holds_up_no_other_and_forgets_who_left() -> None:
 
     asyncio.run(run())
     assert called == [2]
+
+
+def test_a_context_is_entered_and_left_on_the_pools_threads() -> None:
+    where: list[str] = []
+
+    @contextmanager
+    def context() -> Iterator[int]:
+        where.append(threading.current_thread().name)
+        yield 7
+        where.append(threading.current_thread().name)
+
+    async def run() -> None:
+        async with enter_in(UPLOADS, context()) as value:
+            assert value == 7
+            assert len(where) == 1
+
+    asyncio.run(run())
+    assert all(name.startswith("upload") for name in where)
+    assert len(where) == 2
+
+
+def test_a_context_whose_caller_leaves_while_it_is_entered_is_left_too() -> None:
+    entering, release, left = threading.Event(), threading.Event(), threading.Event()
+
+    @contextmanager
+    def context() -> Iterator[None]:
+        entering.set()
+        release.wait(60)
+        try:
+            yield
+        finally:
+            left.set()
+
+    async def use() -> None:
+        async with enter_in(UPLOADS, context()):
+            raise AssertionError("it was given up")
+
+    async def run() -> None:
+        using = asyncio.create_task(use())
+        await asyncio.to_thread(entering.wait, 60)
+        using.cancel()
+        await asyncio.gather(using, return_exceptions=True)
+        release.set()
+        assert await asyncio.to_thread(left.wait, 60)
+
+    asyncio.run(run())

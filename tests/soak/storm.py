@@ -39,6 +39,10 @@ from tests.soak.pinger import read_times, start_pinger
 TOLERANCE = 1e-4
 LIVE_P99_MS, LIVE_WORST_MS = 100.0, 1000.0
 _SETTLE_SECONDS = 15.0
+_WARM_UP_SECONDS = 20.0
+_IDLE_SECONDS = 5.0
+# So that what still waits at a storm's end, and at that of its warming up, is over soon.
+_DEADLINE_SECONDS = 30
 _REFUSED = (429, 503, 504)
 _ATTACKERS = 3
 
@@ -216,7 +220,11 @@ def served(folder: Path) -> Iterator[tuple[str, int]]:
     os.mkfifo(sources / "pipe.png")
     name = "IMG_20261128_103512_burst_cover_edited_final_version.png"
     (sources / name).write_bytes(pictures(1, 99)[0])
-    settings = {"DATA_FOLDER": str(folder / "data"), "JOBS__SOURCES": str(sources), "LIMITS__DEADLINE_SECONDS": "60"}
+    settings = {
+        "DATA_FOLDER": str(folder / "data"),
+        "JOBS__SOURCES": str(sources),
+        "LIMITS__DEADLINE_SECONDS": str(_DEADLINE_SECONDS),
+    }
     environment = {key: value for key, value in os.environ.items() if not key.startswith("DIFFSIGHT_")}
     environment |= {f"DIFFSIGHT_{key}": value for key, value in {**settings, "LOG_LEVEL": "error"}.items()}
     command = [sys.executable, "-m", "diffsight", "serve", "--port", "0"]
@@ -251,13 +259,19 @@ def ask_alone(url: str, requests: list[Usual]) -> list[Any]:
 def storm(folder: Path, *, seconds: float, clients: int, seed: int) -> tuple[str, list[str]]:
     """The figures in one line, and what is wrong."""
     requests, chance = usual_requests(seed), random.Random(seed)
+    _tell("the server starts")
     with served(folder) as (url, pid):
+        _tell("each request alone")
         references = ask_alone(url, requests)
+        with start_pinger(url, _IDLE_SECONDS) as pinger:
+            idle = read_times(pinger)
         hostile = attacks(pictures(1, seed)[0], str(folder / "pictures"))
+        _tell("the server warms up")
         # What a server keeps once it was busy, such as threads and freed memory, is part of what it is at rest.
-        asyncio.run(Storm(url, requests, references, chance).run(min(20.0, seconds), clients, hostile))
+        asyncio.run(Storm(url, requests, references, chance).run(min(_WARM_UP_SECONDS, seconds), clients, hostile))
         time.sleep(_SETTLE_SECONDS)
         before = use_of(pid)
+        _tell("the storm")
         one = Storm(url, requests, references, chance)
         with start_pinger(url, seconds) as pinger:
             asyncio.run(one.run(seconds, clients, hostile))
@@ -267,17 +281,33 @@ def storm(folder: Path, *, seconds: float, clients: int, seed: int) -> tuple[str
         unequal_after = sum(
             not is_equal(got, known) for got, known in zip(ask_alone(url, requests), references, strict=True)
         )
-    return judge(one.found, times, before, after, unequal_after, clients, seconds)
+    return judge(one.found, idle, times, before, after, unequal_after, clients, seconds)
+
+
+def _tell(stage: str) -> None:
+    """What begins now, for people who wait: load of the machine beside it."""
+    print(f"{time.strftime('%X')} load {os.getloadavg()[0]:.1f}: {stage}", file=sys.stderr, flush=True)
 
 
 def judge(
-    found: Found, times: list[float], before: Use, after: Use, unequal_after: int, clients: int, seconds: float
+    found: Found,
+    idle: list[float],
+    times: list[float],
+    before: Use,
+    after: Use,
+    unequal_after: int,
+    clients: int,
+    seconds: float,
 ) -> tuple[str, list[str]]:
-    """The line, and what of it is wrong. times: milliseconds of each answer of /health/live."""
+    """The line, and what of it is wrong.
+
+    idle, times: milliseconds of each answer of /health/live, before the storm and in it.
+    """
     p99, worst = float(np.percentile(times, 99)), max(times)
     growth = after.memory / before.memory - 1
     line = (
-        f"storm: {clients} clients, {seconds:.0f} s: /health/live p99 {p99:.0f} ms, worst {worst:.0f} ms; "
+        f"storm: {clients} clients, {seconds:.0f} s: /health/live p99 {p99:.0f} ms, worst {worst:.0f} ms "
+        f"(before it {np.percentile(idle, 99):.0f} and {max(idle):.0f}, median {np.median(idle):.1f}); "
         f"memory {before.memory >> 20} to {after.memory >> 20} MiB, descriptors {before.descriptors} to "
         f"{after.descriptors}, threads {before.threads} to {after.threads}; {found.answered} answers "
         f"{dict(sorted(found.statuses.items()))}, {found.lost} lost, {found.doubled} doubled, {found.unequal} unequal; "

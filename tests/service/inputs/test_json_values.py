@@ -26,3 +26,9 @@ def test_of_long_lists_and_objects_the_beginning_is_left() -> None:
     assert len(cut) == 50
     assert len(cut["images"]) == 50
     assert cut["images"][0]["x"] == list(range(50))
+
+
+def test_names_of_objects_have_a_quarter_of_the_values() -> None:
+    check_values(b'{"a":1,"b":1}', 8)
+    with pytest.raises(InvalidInput, match="more than 1 names"):
+        check_values(b'{"a":1,"b":1}', 7)

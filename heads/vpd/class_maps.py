@@ -1,0 +1,83 @@
+"""Logits of a network's size to the class of every pixel of an image, a strip of rows at a time.
+
+At the size of a photograph the probabilities of 150 classes take 600 bytes a pixel, of which two are kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from backbones.engine import Engine
+from heads.images import resize_maps
+from heads.results import ClassMap
+from heads.vpd.heads import SegmentationHead
+from heads.vpd.windows import flipped
+
+MOST_VALUES = 32 * 1024 * 1024
+"""Values of one strip, all classes and columns counted: 128 MiB in float32, and images up to there are one strip."""
+
+
+def strips(classes: int, size: tuple[int, int], most_values: int = MOST_VALUES) -> Iterator[tuple[int, int]]:
+    """First and past-the-end row of each strip of an image of `size` (height, width)."""
+    height, width = size
+    rows = max(1, most_values // (classes * width))
+    for top in range(0, height, rows):
+        yield top, min(top + rows, height)
+
+
+def resize_rows(maps: Tensor, size: tuple[int, int], top: int, bottom: int) -> Tensor:
+    """Rows top..bottom of `resize_maps(maps, size)`: maps (C, h, w) float -> (C, bottom - top, W).
+
+    Source: PyTorch's bilinear interpolation, `area_pixel_compute_source_index` with align_corners=False.
+    """
+    if (top, bottom) == (0, size[0]):
+        return resize_maps(maps, size)
+    height = maps.shape[-2]
+    scale = torch.tensor(height, dtype=torch.float32) / size[0]
+    # On the host: the gathering below is all that the device is asked for.
+    places = ((torch.arange(top, bottom, dtype=torch.float32) + 0.5) * scale - 0.5).clamp(min=0)
+    upper = places.long().clamp(max=height - 1)
+    lower = (upper + 1).clamp(max=height - 1)
+    share = (places - upper)[:, None].to(maps)
+    first, last = int(upper[0]), int(lower[-1]) + 1
+    # Only the rows of the network's map that this strip shows are made wider.
+    wide = resize_maps(maps[:, first:last], (last - first, size[1]))
+    upper, lower = (one.to(maps.device) - first for one in (upper, lower))
+    return torch.lerp(wide[:, upper], wide[:, lower], share)
+
+
+async def likeliest_classes(
+    engine: Engine,
+    logits: Sequence[Tensor],
+    head: SegmentationHead,
+    size: tuple[int, int],
+    *,
+    mirrored: Sequence[bool] = (False,),
+    most_values: int = MOST_VALUES,
+) -> ClassMap:
+    """The likeliest class of every pixel of an image of `size`, by the mean probability over several maps.
+
+    logits: (K, h, w) float each, of any size. mirrored: whether each is of the image's mirror image.
+    """
+    class_map = np.empty(size, np.uint16)
+    probabilities = np.empty(size, np.float32)
+
+    def look(top: int, bottom: int) -> None:
+        total: Tensor | None = None
+        for one, turned in zip(logits, mirrored, strict=True):
+            found = resize_rows(one, size, top, bottom).softmax(dim=0)
+            found = flipped(found) if turned else found
+            total = found if total is None else total.add_(found)
+        assert total is not None
+        best, chosen = (total.div_(len(logits)) if len(logits) > 1 else total).max(dim=0)
+        class_map[top:bottom] = chosen.cpu().numpy()
+        probabilities[top:bottom] = best.float().cpu().numpy()
+
+    # Each strip is an item of its own, so that others' come between.
+    for top, bottom in strips(len(head.classes), size, most_values):
+        await engine.run(look, top, bottom)
+    return ClassMap(class_map, head.classes, head.palette, probabilities)
