@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import socket
 import sys
@@ -89,6 +90,7 @@ def run(settings: Settings, listening: socket.socket, address: str) -> BaseExcep
 
     def started(failure: BaseException | None) -> None:
         if failure is None:
+            keep_for_good()
             with suppress(OSError):  # nobody has to read it, or there is no room where it goes
                 typer.echo(f"diffsight: ready. Try:\n  {example(address)}")
             return
@@ -97,6 +99,7 @@ def run(settings: Settings, listening: socket.socket, address: str) -> BaseExcep
 
     app = create_app(settings, on_started=started)
     app.openapi()  # once, before anybody waits: else the first who asks for it would hold up all others for a second
+    keep_for_good(collect=False)
     server = BoundedServer(
         uvicorn.Config(
             app,
@@ -116,6 +119,18 @@ def run(settings: Settings, listening: socket.socket, address: str) -> BaseExcep
     finally:
         listening.close()
     return failures[0] if failures else None
+
+
+def keep_for_good(*, collect: bool = True) -> None:
+    """Let Python's search for unreachable cycles pass over everything that is there now: code and models.
+
+    There are half a million such objects. To look at all of them, as it does now and then under load, holds up every
+    thread for half a second and more. What is freed by reference counts, as the weights of a model are, still is.
+    collect: look through them once before.
+    """
+    if collect:
+        gc.collect()
+    gc.freeze()
 
 
 def receive_beside_data(settings: Settings) -> None:
