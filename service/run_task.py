@@ -99,13 +99,13 @@ async def prepare(
 async def _prepare(state: AppState, loaded: Loaded, options: Any, counts: InputCounts) -> Work:
     task, limits = loaded.task, state.settings.limits
     complete = await asyncio.to_thread(task.complete, options, loaded.head, counts, limits)
-    if task.estimate_rows is not None:
-        rows = task.estimate_rows(complete, loaded.head) * counts.images
-        what = f"{counts.images} images with these options make"
-        check_rows(rows, limits, "options", what, "send fewer images, or ask for less work an image")
     head = loaded.head
     if task.prepare is not None:
         head = await run_in(LIBRARY, task.prepare, loaded.head, complete, state.library)
+    if task.estimate_rows is not None:
+        rows = task.estimate_rows(complete, head) * counts.images
+        what = f"{counts.images} images with these options make"
+        check_rows(rows, limits, "options", what, "send fewer images, or ask for less work an image")
     return Work(task, complete, head, loaded)
 
 

@@ -16,6 +16,7 @@ from typing import BinaryIO
 from backbones.errors import InvalidInput
 from heads.image_files import is_litter
 from service.inputs.names import readable_name
+from service.inputs.zip_files import open_zip
 from service.settings.groups import LimitSettings
 
 MEDIA_TYPES = ("application/zip", "application/x-zip-compressed")
@@ -54,6 +55,7 @@ def read_archive(data: bytes, limits: LimitSettings) -> list[ArchivedFile]:
     stands twice, and more entries, bytes or growth than the settings allow.
     """
     with _opened(BytesIO(data), limits) as (archive, entries):
+        _check_each(archive.infolist())
         return list(_read(archive, entries, limits))
 
 
@@ -69,10 +71,15 @@ def entry_path(entry: zipfile.ZipInfo) -> str:
     return name.replace("\\", "/")
 
 
-def archive_names(file: BinaryIO, limits: LimitSettings) -> list[str]:
-    """The names of the files that `read_archive` would read, which are not read. Raises InvalidInput likewise."""
-    with _opened(file, limits) as (_, entries):
-        return [entry_path(entry) for entry in entries]
+def is_file(entry: zipfile.ZipInfo) -> bool:
+    """Whether an entry is a file that has a name."""
+    return bool(entry.filename) and not entry.is_dir()
+
+
+def check_archive(file: BinaryIO, limits: LimitSettings) -> None:
+    """Raises InvalidInput for an archive that is empty, damaged or out of bounds, whatever its single files are."""
+    with _opened(file, limits):
+        pass
 
 
 @contextmanager
@@ -81,10 +88,10 @@ def _opened(file: BinaryIO, limits: LimitSettings) -> Iterator[tuple[zipfile.Zip
     size = file.seek(0, 2)
     _check_listing(file, size, limits)
     try:
-        with zipfile.ZipFile(file) as archive:
+        with open_zip(file) as archive:
             entries = archive.infolist()
             _check_entries(entries, size, limits)
-            files = [entry for entry in entries if not entry.is_dir() and not is_litter(entry_path(entry))]
+            files = [entry for entry in entries if is_file(entry) and not is_litter(entry_path(entry))]
             if not files:
                 raise InvalidInput(_FIELD, "the archive holds no file", hint="zip image files")
             yield archive, sorted(files, key=entry_path)
@@ -146,25 +153,6 @@ def _check_entries(entries: list[zipfile.ZipInfo], archive_bytes: int, limits: L
     """Raises InvalidInput for what the list of contents already tells."""
     if len(entries) > limits.max_archive_entries:
         raise _too_many(limits)
-    names: set[str] = set()
-    for entry in entries:
-        name = entry.filename
-        if not name:
-            raise _damaged()
-        # Nothing is unpacked to disk: letters of any kind may stand in a name, and what was made to lead out may not.
-        path = entry_path(entry)
-        if path.startswith("/") or ".." in path.split("/") or _DRIVE.match(path):
-            raise InvalidInput(_FIELD, f"the path {name[:200]!r} leads out of the archive", hint="zip a folder")
-        if name in names:
-            raise InvalidInput(_FIELD, f"{name[:200]!r} stands in the archive twice", hint="give every file its name")
-        names.add(name)
-        if entry.flag_bits & 0x2041:
-            raise InvalidInput(_FIELD, f"{name[:200]!r} is encrypted", hint="send a zip without a password")
-        kind = stat.S_IFMT(entry.external_attr >> 16)
-        if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-            raise InvalidInput(_FIELD, f"{name[:200]!r} is a link, not a file", hint="zip the files themselves")
-        if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise InvalidInput(_FIELD, f"{name[:200]!r} is packed by a method that is not read", hint="use deflate")
     unpacked = sum(entry.file_size for entry in entries)
     _check_bytes(unpacked, limits)
     if unpacked > limits.max_archive_ratio * archive_bytes:
@@ -173,6 +161,38 @@ def _check_entries(entries: list[zipfile.ZipInfo], archive_bytes: int, limits: L
             f"{archive_bytes:,} bytes unpack to {unpacked:,}; more than {limits.max_archive_ratio:g} times is refused",
             hint="send the pictures as JPEG or PNG",
         )
+
+
+def entry_problem(entry: zipfile.ZipInfo) -> InvalidInput | None:
+    """What keeps one file of an archive from being read, beside damage; None if nothing does."""
+    name = entry.filename
+    if not name:
+        return _damaged()
+    # Nothing is unpacked to disk: letters of any kind may stand in a name, and what was made to lead out may not.
+    path = entry_path(entry)
+    if path.startswith("/") or ".." in path.split("/") or _DRIVE.match(path):
+        return InvalidInput(_FIELD, f"the path {name[:200]!r} leads out of the archive", hint="zip a folder")
+    if entry.flag_bits & 0x2041:
+        return InvalidInput(_FIELD, f"{name[:200]!r} is encrypted", hint="send a zip without a password")
+    kind = stat.S_IFMT(entry.external_attr >> 16)
+    if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+        return InvalidInput(_FIELD, f"{name[:200]!r} is a link, not a file", hint="zip the files themselves")
+    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        return InvalidInput(_FIELD, f"{name[:200]!r} is packed by a method that is not read", hint="use deflate")
+    return None
+
+
+def _check_each(entries: list[zipfile.ZipInfo]) -> None:
+    """Raises InvalidInput for a file that cannot be read, or whose name stands twice."""
+    names: set[str] = set()
+    for entry in entries:
+        if problem := entry_problem(entry):
+            raise problem
+        if entry.filename in names:
+            raise InvalidInput(
+                _FIELD, f"{entry.filename[:200]!r} stands in the archive twice", hint="give every file its name"
+            )
+        names.add(entry.filename)
 
 
 def _read(archive: zipfile.ZipFile, entries: list[zipfile.ZipInfo], limits: LimitSettings) -> Iterator[ArchivedFile]:

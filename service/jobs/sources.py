@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from backbones.errors import InvalidInput
 from heads.image_files import FORMATS, HEAD_BYTES, IMAGES, VIDEOS, has_image_name, is_image, is_litter
 from service.inputs.names import readable_name
+from service.inputs.zip_files import open_zip
 from service.jobs.addresses import decode_address, encode_address, is_regular, open_address, open_file
 from service.jobs.coco_source import describe_images
 from service.jobs.long_json import parse_json
@@ -186,14 +187,20 @@ class Reader:
                 # Opened once: with every image the whole list of contents would be read again.
                 whole = open_file(self.source.address)
                 try:
-                    self._archive = zipfile.ZipFile(whole)
+                    self._archive = open_zip(whole)
                 except BaseException:
                     whole.close()
                     raise
         try:
             with self._archive.open(name) as file:
                 return self._checked(file.read() if self.most_bytes is None else file.read(self.most_bytes + 1))
-        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:  # encrypted is a RuntimeError
+        except (
+            zipfile.BadZipFile,
+            zlib.error,
+            EOFError,
+            RuntimeError,
+            UnicodeError,
+        ) as error:  # encrypted is a RuntimeError
             raise InvalidInput("image", f"damaged inside the archive: {error}", hint="zip it again") from error
 
     def _checked(self, data: bytes) -> bytes:

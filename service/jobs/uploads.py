@@ -13,8 +13,9 @@ from typing import BinaryIO
 from backbones.errors import InvalidInput
 from backbones.files import name_beside
 from heads.image_files import FORMATS, HEAD_BYTES, VIDEOS, has_image_name, is_image, is_litter, is_video
-from service.inputs.archives import archive_names, is_archive
+from service.inputs.archives import check_archive, is_archive
 from service.inputs.names import readable_name, sent_name
+from service.inputs.zip_files import open_zip
 from service.jobs.sources import StoredSource
 from service.jobs.zip_source import images_of_zip
 from service.settings.groups import LimitSettings
@@ -43,9 +44,12 @@ def receiving(settings: Settings, job_id: str) -> Iterator[BinaryIO]:
 
 
 def keep_zip(settings: Settings, job_id: str, file: BinaryIO) -> StoredSource:
-    """Take the received file as a zip of images. Raises InvalidInput for what is empty, damaged or out of bounds."""
-    archive_names(file, _limits_of(settings))
-    with zipfile.ZipFile(file) as archive:
+    """Take the received file as a zip of images. Raises InvalidInput for what is empty, damaged or out of bounds.
+
+    A file in it that can not be read fails later, by itself.
+    """
+    check_archive(file, _limits_of(settings))
+    with open_zip(file) as archive:
         if not images_of_zip(archive):
             raise InvalidInput("archive", "the archive holds no image", hint=f"images are {FORMATS} files")
     return _keep(settings, job_id, file, "zip")

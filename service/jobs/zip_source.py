@@ -12,8 +12,9 @@ from typing import Any, BinaryIO
 
 from backbones.errors import InvalidInput
 from heads.image_files import HEAD_BYTES, has_image_name, is_image, is_litter
-from service.inputs.archives import entry_path
+from service.inputs.archives import entry_path, entry_problem, is_file
 from service.inputs.names import readable_name
+from service.inputs.zip_files import open_zip
 from service.jobs.coco_source import describe_images, has_boxes, is_coco, place_images
 from service.jobs.long_json import parse_json
 from service.jobs.records import Item
@@ -27,7 +28,7 @@ def images_of_zip(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     entries: dict[str, zipfile.ZipInfo] = {}
     for entry in archive.infolist():
         path = entry_path(entry)
-        if entry.is_dir() or is_litter(path):
+        if not is_file(entry) or is_litter(path):
             continue
         while path in entries and entries[path].filename != entry.filename:  # a\b.png beside a/b.png
             path += "_"
@@ -51,9 +52,9 @@ def list_zip(file: BinaryIO, most_bytes: int | None = None) -> Iterator[Item]:
 
     Raises what zipfile does, and InvalidInput.
     """
-    with zipfile.ZipFile(file) as archive:
+    with open_zip(file) as archive:
         images = images_of_zip(archive)
-        entries = [entry for entry in archive.infolist() if not entry.is_dir()]
+        entries = [entry for entry in archive.infolist() if is_file(entry)]
         # A data set in COCO's layout brings its own order, ids and boxes.
         document = _find_document(archive, most_bytes)
     counts = Counter(entry.filename for entry in entries)
@@ -64,9 +65,11 @@ def list_zip(file: BinaryIO, most_bytes: int | None = None) -> Iterator[Item]:
     else:
         addresses = {entry_path(entry): entry.filename for entry in entries}
         items = place_images(describe_images(document[1]), addresses, document[0])
+    problems = {entry.filename: problem.message for entry in entries if (problem := entry_problem(entry))}
+    problems |= {name: _TWICE for name, count in counts.items() if count > 1}
     for item in items:
-        twice = counts[item.address] > 1
-        yield replace(item, given={**item.given, "problem": _TWICE}) if twice else item
+        problem = problems.get(item.address)
+        yield replace(item, given={**item.given, "problem": problem}) if problem else item
 
 
 def _find_document(archive: zipfile.ZipFile, most_bytes: int | None) -> tuple[str, dict[str, Any]] | None:
@@ -74,7 +77,7 @@ def _find_document(archive: zipfile.ZipFile, most_bytes: int | None) -> tuple[st
     documents: dict[str, dict[str, Any]] = {}
     for entry in archive.infolist():
         path = entry_path(entry)
-        if not path.lower().endswith(".json") or is_litter(path) or entry.is_dir():
+        if not path.lower().endswith(".json") or is_litter(path) or not is_file(entry):
             continue
         check_document(entry.file_size, most_bytes)
         text = archive.read(entry)

@@ -99,6 +99,12 @@ def classifier_made_on(options: ClassifyOptions, library: Library) -> str | None
     return revision
 
 
+def classifier_rows(options: ClassifyOptions, head: ClassifierHead) -> int:
+    """U-Net rows an image: those that the classifier was fitted on, as if no vector was cached."""
+    features = head.classifier.about.features
+    return len(features.timesteps) * max(1, features.noise_samples)
+
+
 async def run_classifier(
     engine: Engine, head: ClassifierHead, inputs: Inputs, options: ClassifyOptions, on_progress: object = None
 ) -> list[ImageClass]:
@@ -176,6 +182,7 @@ TASK = Task(
     path="classify/{classifier}",
     exports=frozenset({"label-studio", "cvat"}),
     complete=complete_classifier,
+    estimate_rows=classifier_rows,
     example={"top": 3},
     curl="-F image=@cat.jpg",
 )

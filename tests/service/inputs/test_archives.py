@@ -200,7 +200,7 @@ NAMELESS = zipped(("a", b"")).replace(b"a", b"\0")
 
 @pytest.mark.parametrize("data", [b"", b"PK\x03\x04", b"PK\x05\x06", b"PK\x03\x04" + b"\0" * 100, NAMELESS])
 def test_a_stump_is_refused(data: bytes) -> None:
-    with pytest.raises(InvalidInput, match="damaged or cut short"):
+    with pytest.raises(InvalidInput, match=r"damaged or cut short|holds no file"):
         read_archive(data, LIMITS)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 import zipfile
 from io import BytesIO
 from pathlib import Path
@@ -115,3 +116,15 @@ def test_addresses_are_kept_one_a_line(settings: Settings) -> None:
         source = keep_urls(settings, "job", file, ["https://example.org/a.jpg", "https://example.org/b.jpg"])
     lines = Path(source.located(uploads_folder(settings)).address).read_text().splitlines()
     assert (source.kind, len(lines)) == ("urls", 2)
+
+
+def test_a_zip_with_a_name_twice_is_kept_for_its_other_images(settings: Settings) -> None:
+    data = BytesIO()
+    with warnings.catch_warnings(action="ignore"), zipfile.ZipFile(data, "w") as archive:
+        for name in ("a.png", "a.png", "b.png"):
+            archive.writestr(name, b"x")
+    with receiving(settings, "job") as file:
+        file.write(data.getvalue())
+        source = keep_zip(settings, "job", file)
+    items = list(listed(source.located(uploads_folder(settings))))
+    assert [(item.name, "problem" in item.given) for item in items] == [("a.png", True), ("b.png", False)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import stat
 import zipfile
 from io import BytesIO
 from typing import Any
@@ -18,7 +19,7 @@ pytestmark = pytest.mark.field
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(30)
 
 
-def zipped(*files: tuple[str, Any]) -> BytesIO:
+def zipped(*files: tuple[Any, Any]) -> BytesIO:
     file = BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
         for name, content in files:
@@ -77,3 +78,19 @@ def test_files_of_one_name_fail_alone() -> None:
         file = zipped(("a.png", PNG), ("a.png", PNG + b"2"), ("b.png", PNG))
     items = list(list_zip(file))
     assert [(item.name, "problem" in item.given) for item in items] == [("a.png", True), ("b.png", False)]
+
+
+def test_a_file_that_can_not_be_read_fails_alone() -> None:
+    link = zipfile.ZipInfo("link.png")
+    link.create_system, link.external_attr = 3, (stat.S_IFLNK | 0o777) << 16
+    data = bytearray(
+        zipped(("locked.png", PNG), (link, b"/etc/passwd"), ("../out.png", PNG), ("a.png", PNG)).getvalue()
+    )
+    data[6] |= 1
+    data[data.index(b"PK\x01\x02") + 8] |= 1
+    problems = {item.name: item.given.get("problem", "") for item in list_zip(BytesIO(data))}
+    assert list(problems) == ["../out.png", "a.png", "link.png", "locked.png"]
+    assert "leads out" in problems["../out.png"]
+    assert problems["a.png"] == ""
+    assert "is a link" in problems["link.png"]
+    assert "encrypted" in problems["locked.png"]

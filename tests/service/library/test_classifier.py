@@ -9,7 +9,14 @@ from backbones.errors import InvalidInput
 from backbones.loading.source import open_backbone
 from heads.feature_pooling.features import open_features
 from heads.inputs import DecodedImage, InputCounts
-from service.library.classifier import ClassifyOptions, classify_vectors, complete_classifier
+from service.engine.caches import TensorCache
+from service.library.classifier import (
+    ClassifierHead,
+    ClassifyOptions,
+    classifier_rows,
+    classify_vectors,
+    complete_classifier,
+)
 from service.library.classifiers import Classifier, fit_classifier
 from service.library.vectors import Vectors
 from service.settings.groups import LimitSettings
@@ -30,6 +37,11 @@ def test_classes_are_named_likeliest_first(classifier: Classifier) -> None:
         assert len(answer.scores) == 2
         assert answer.probability == answer.scores[0].probability >= answer.scores[1].probability
         assert (answer.image.width, answer.image.height) == (3, 2)
+
+
+def test_rows_are_those_of_the_features_that_it_was_fitted_on(classifier: Classifier) -> None:
+    head = ClassifierHead("a", classifier, TensorCache(1), "revision")
+    assert classifier_rows(ClassifyOptions(), head) == len(FEATURES.timesteps) * max(1, FEATURES.noise_samples)
 
 
 def test_a_request_that_names_none_is_refused() -> None:
