@@ -106,7 +106,10 @@ def run(settings: Settings, listening: socket.socket, address: str) -> BaseExcep
             log_config=None,
             log_level="warning",
             access_log=False,
-            http=limit_head(bounded_protocol(settings.limits.head_seconds), settings.limits.max_header_bytes),
+            http=limit_head(
+                bounded_protocol(settings.limits.head_seconds, settings.limits.deadline_seconds),
+                settings.limits.max_header_bytes,
+            ),
             timeout_graceful_shutdown=settings.shutdown_seconds,
         )
     )

@@ -1,6 +1,7 @@
-"""HTTP/1.1 of a connection, as uvicorn speaks it, with a deadline for what comes before a request is known.
+"""HTTP/1.1 of a connection, as uvicorn speaks it, with deadlines for what comes before a request and after its answer.
 
-uvicorn waits without end for the head of a first request, and for the rest of a body that was answered early.
+uvicorn waits without end for the head of a first request, for the rest of a body that was answered early, and for a
+client that does not take its answer.
 """
 
 from __future__ import annotations
@@ -10,9 +11,9 @@ import asyncio
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 
-def bounded_protocol(seconds: float) -> type[HttpToolsProtocol]:
-    """The protocol class for uvicorn's option `http`. seconds: as in `BoundedProtocol`."""
-    return type("Protocol", (BoundedProtocol,), {"head_seconds": seconds})
+def bounded_protocol(head_seconds: float, answer_seconds: float) -> type[HttpToolsProtocol]:
+    """The protocol class for uvicorn's option `http`, with the seconds of a `BoundedProtocol`."""
+    return type("Protocol", (BoundedProtocol,), {"head_seconds": head_seconds, "answer_seconds": answer_seconds})
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -20,9 +21,13 @@ class BoundedProtocol(HttpToolsProtocol):
 
     The time begins with the connection, or with the first byte after an answer. The rest of a body that was answered
     before its end has the same time.
+    A connection of whose answer no byte is taken in `answer_seconds` is cut, and what waits to be sent is dropped.
     """
 
     head_seconds = 30.0
+    answer_seconds = 300.0
+    _unread: asyncio.TimerHandle | None = None
+    _unread_bytes = 0
     _late: asyncio.TimerHandle | None = None
     _in_head = False
 
@@ -34,6 +39,8 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait for nothing more."""
         self._stop()
+        if self._unread is not None:
+            self._unread.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -56,8 +63,27 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """An answer is whole; its request's body may not be."""
         super().on_response_complete()
+        self._watch_reader()
         if (self.cycle.more_body or self._in_head) and not self.transport.is_closing():
             self._start()
+
+    def pause_writing(self) -> None:
+        """More waits to be sent than the connection takes at once."""
+        super().pause_writing()
+        self._watch_reader()
+
+    def _watch_reader(self) -> None:
+        """Look after `answer_seconds` whether any of what waits to be sent was taken."""
+        if self._unread is None and (waits := self.transport.get_write_buffer_size()):
+            self._unread_bytes = waits
+            self._unread = self.loop.call_later(self.answer_seconds, self._look_at_reader)
+
+    def _look_at_reader(self) -> None:
+        self._unread = None
+        if self.transport.get_write_buffer_size() >= self._unread_bytes:
+            self.transport.abort()
+        else:
+            self._watch_reader()
 
     def _is_idle(self) -> bool:
         return self.cycle is None or self.cycle.response_complete

@@ -7,12 +7,15 @@ ends with the process, so that what stands beside a lock file that nobody holds,
 from __future__ import annotations
 
 import fcntl
+import hashlib
+import math
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _LOCK = ".lock"
+_DATABASE = ".database-"
 
 
 @contextmanager
@@ -28,16 +31,31 @@ def receiving_lock(folder: Path, job_id: str) -> Iterator[None]:
         os.close(descriptor)
 
 
-def remove_upload_leftovers(folder: Path, known: Callable[[str], bool]) -> list[str]:
+def sole_database_since(folder: Path, database: str) -> float:
+    """Since when no other database has jobs whose uploads lie in the folder, in seconds of the clock; else infinity.
+
+    Each leaves an empty file there when it is first used. database: its URL. Creates the folder.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    own = folder / f"{_DATABASE}{hashlib.sha256(database.encode()).hexdigest()[:16]}"
+    with suppress(FileExistsError):
+        own.touch(mode=0o600, exist_ok=False)
+    if any(path != own for path in folder.glob(f"{_DATABASE}*")):
+        return math.inf
+    return own.stat().st_mtime
+
+
+def remove_upload_leftovers(folder: Path, known: Callable[[str], bool], *, since: float = 0.0) -> list[str]:
     """Delete uploads that nobody receives and whose job is not `known`, and what was half received; returns names.
 
-    known: whether the database has a job with this id.
+    known: whether the database has a job with this id. since: whole uploads that are older may be another database's.
     """
     removed = []
     with suppress(OSError):
         for path in sorted(folder.iterdir()):
             with suppress(OSError):
-                if path.is_file() and _is_left(path, known):
+                whole = not path.name.startswith(".")
+                if path.is_file() and (not whole or path.stat().st_mtime >= since) and _is_left(path, known):
                     path.unlink()
                     removed.append(path.name)
     return removed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
@@ -11,7 +12,7 @@ import structlog
 from backbones.errors import DiffsightError
 from service.errors import NotReady
 from service.jobs.database import default_url
-from service.jobs.leftovers import remove_upload_leftovers
+from service.jobs.leftovers import remove_upload_leftovers, sole_database_since
 from service.jobs.runner import Runner
 from service.jobs.store import JobStore
 from service.jobs.uploads import uploads_folder
@@ -29,35 +30,45 @@ def open_store(settings: Settings) -> JobStore:
 
 
 class Jobs:
-    """What the routes of one app need of its jobs."""
+    """What the routes of one app need of its jobs. retry_seconds: until a database that did not open is tried again."""
 
-    def __init__(self, state: AppState) -> None:
+    def __init__(self, state: AppState, *, retry_seconds: float = 10.0) -> None:
         self.state = state
-        self._opening: asyncio.Task[JobStore] | None = None
+        self._retry_seconds = retry_seconds
+        self._opening: asyncio.Future[JobStore] | None = None
+        self._opened: JobStore | None = None
+        self._failure: Exception | None = None
         self._runner: Runner | None = None
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Run jobs inside. On leaving they are released, so that the next start, or another server, goes on at once."""
-        self._opening = asyncio.create_task(run_in(DATABASE, open_store, self.state.settings))
-        serving = asyncio.create_task(self._serve(self._opening))
+        self._opening = asyncio.ensure_future(run_in(DATABASE, open_store, self.state.settings))
+        serving = asyncio.create_task(self._serve())
         try:
             yield
         finally:
             serving.cancel()
             with suppress(asyncio.CancelledError):
                 await serving
-            with suppress(Exception):
-                (await self._opening).close()
+            if self._opened is not None:
+                self._opened.close()
+            else:
+                with suppress(Exception):
+                    (await self._opening).close()
 
     async def store(self) -> JobStore:
         """The open store. Raises NotReady where there is none."""
-        try:
-            if self._opening is not None:
+        if self._opening is None:
+            raise NotReady("the server has not started", hint="ask again when /health/ready answers 200")
+        if self._opened is None and self._failure is None:
+            with suppress(DiffsightError, OSError):
                 return await asyncio.shield(self._opening)
-        except (DiffsightError, OSError) as error:
-            raise NotReady("this server keeps no jobs: its database could not be opened", hint="see its log") from error
-        raise NotReady("the server has not started", hint="ask again when /health/ready answers 200")
+        if self._opened is not None:
+            return self._opened
+        raise NotReady(
+            "this server keeps no jobs now: its database can not be opened", hint="try again later, or see its log"
+        ) from self._failure
 
     def notify(self) -> None:
         """Let the runner look for work now."""
@@ -67,10 +78,13 @@ class Jobs:
     def _remove_leftovers(self, store: JobStore) -> None:
         """Delete what earlier processes that were killed left in the data folder."""
         settings = self.state.settings
-        # Of another database's jobs the uploads may lie here too: only the folder's own one knows all of them.
-        known = store.has_job if settings.jobs.database is None else lambda _: True
+        folder = uploads_folder(settings)
         try:
-            removed = remove_upload_leftovers(uploads_folder(settings), known)
+            since = sole_database_since(folder, settings.jobs.database or "")
+            # All jobs of the folder's own database are known, also of those before it was noted who uses the folder.
+            if settings.jobs.database is None and since < math.inf:
+                since = 0.0
+            removed = remove_upload_leftovers(folder, store.has_job, since=since)
             removed += self.state.library.remove_leftovers()
         except (DiffsightError, OSError) as error:
             log.warning("leftovers could not be deleted", error=str(error))
@@ -78,12 +92,17 @@ class Jobs:
             if removed:
                 log.info("leftovers deleted", files=removed[:20], count=len(removed))
 
-    async def _serve(self, opening: asyncio.Task[JobStore]) -> None:
-        try:
-            store = await asyncio.shield(opening)
-        except (DiffsightError, OSError) as error:
-            log.error("no jobs: their database could not be opened", error=str(error))
-            return
-        await run_in(LIBRARY, self._remove_leftovers, store)
-        self._runner = Runner(store, self.state)
+    async def _serve(self) -> None:
+        assert self._opening is not None
+        while self._opened is None:
+            try:
+                self._opened = await asyncio.shield(self._opening)
+            except (DiffsightError, OSError) as error:
+                if str(error) != str(self._failure):
+                    log.error("no jobs until their database can be opened", error=str(error))
+                self._failure = error
+                await asyncio.sleep(self._retry_seconds)
+                self._opening = asyncio.ensure_future(run_in(DATABASE, open_store, self.state.settings))
+        await run_in(LIBRARY, self._remove_leftovers, self._opened)
+        self._runner = Runner(self._opened, self.state)
         await self._runner.serve()

@@ -1,4 +1,4 @@
-"""service/http/protocol.py: a connection on which no whole head comes is closed, by a clock that the test moves."""
+"""service/http/protocol.py: connections without a whole head, and answers that nobody takes, by a clock of its own."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Timers:
 
     def ring(self, seconds: float) -> bool:
         """Let the timer of so many seconds ring; whether there was one."""
-        due = [function for after, function in list(self.set.values()) if after == seconds]
+        due = [self.set.pop(key)[1] for key, (after, _) in list(self.set.items()) if after == seconds]
         for function in due:
             function()
         return bool(due)
@@ -53,7 +53,14 @@ class Transport(asyncio.Transport):
     def __init__(self) -> None:
         super().__init__()
         self.written = b""
-        self.closed = False
+        self.closed = self.aborted = False
+        self.waiting = 0
+
+    def get_write_buffer_size(self) -> int:
+        return self.waiting
+
+    def abort(self) -> None:
+        self.aborted = True
 
     def write(self, data: bytes) -> None:  # type: ignore[override]
         self.written += data
@@ -83,7 +90,7 @@ def connect(run: Callable[[BoundedProtocol, Transport, Timers], Any]) -> None:
     async def main() -> None:
         config = uvicorn.Config(answer_early, log_config=None, timeout_keep_alive=5)
         timers, transport = Timers(asyncio.get_running_loop()), Transport()
-        protocol = bounded_protocol(7.0)(config, ServerState(), {}, timers)  # type: ignore[arg-type]
+        protocol = bounded_protocol(7.0, 11.0)(config, ServerState(), {}, timers)  # type: ignore[arg-type]
         assert isinstance(protocol, BoundedProtocol)
         protocol.connection_made(transport)
         await run(protocol, transport, timers)
@@ -146,5 +153,33 @@ def test_the_time_ends_with_the_head_of_the_next_request() -> None:
         protocol.data_received(b"llo" + HEAD)
         assert not timers.ring(7.0)
         assert not transport.closed
+
+    connect(run)
+
+
+def test_a_client_that_takes_nothing_of_its_answer_is_cut_off() -> None:
+    async def run(protocol: BoundedProtocol, transport: Transport, timers: Timers) -> None:
+        transport.waiting = 100
+        protocol.data_received(HEAD + b"hello")
+        await asyncio.sleep(0)
+        transport.waiting = 60  # it takes some, and has its time again
+        assert timers.ring(11.0)
+        assert not transport.aborted
+        assert timers.ring(11.0)
+        assert transport.aborted
+
+    connect(run)
+
+
+def test_an_answer_that_is_taken_is_looked_at_no_more() -> None:
+    async def run(protocol: BoundedProtocol, transport: Transport, timers: Timers) -> None:
+        transport.waiting = 100
+        protocol.pause_writing()
+        transport.waiting = 0
+        assert timers.ring(11.0)
+        assert not timers.ring(11.0)
+        protocol.pause_writing()
+        assert not timers.ring(11.0)
+        assert not transport.aborted
 
     connect(run)

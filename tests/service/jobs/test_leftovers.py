@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import os
 from pathlib import Path
 
-from service.jobs.leftovers import receiving_lock, remove_upload_leftovers
+from service.jobs.leftovers import receiving_lock, remove_upload_leftovers, sole_database_since
 
 
 def names(folder: Path) -> list[str]:
@@ -37,3 +39,18 @@ def test_other_files_and_folders_stay(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     remove_upload_leftovers(tmp_path, lambda job: False)
     assert names(tmp_path) == [".hidden", "folder"]
+
+
+def test_whole_uploads_are_left_where_they_may_be_another_databases(tmp_path: Path) -> None:
+    for name in (".a.0123456789ab.part", "old.zip"):
+        (tmp_path / name).write_bytes(b"upload")
+    os.utime(tmp_path / "old.zip", (1.0, 1.0))
+    since = sole_database_since(tmp_path, "postgresql://a")
+    assert sole_database_since(tmp_path, "postgresql://a") == since
+    (tmp_path / "new.zip").write_bytes(b"upload")
+    os.utime(tmp_path / "new.zip", (since, since))
+    remove_upload_leftovers(tmp_path, lambda job: False, since=since)
+    assert [name for name in names(tmp_path) if not name.startswith(".database")] == ["old.zip"]
+    assert (
+        sole_database_since(tmp_path, "postgresql://b") == sole_database_since(tmp_path, "postgresql://a") == math.inf
+    )

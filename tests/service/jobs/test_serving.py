@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -38,5 +39,24 @@ def test_a_database_that_can_not_be_opened_is_said_to_each_request(tmp_path: Pat
             for _ in range(2):
                 with pytest.raises(NotReady, match="keeps no jobs"):
                     await jobs.store()
+
+    asyncio.run(story())
+
+
+def test_a_database_that_comes_later_is_opened_then(tmp_path: Path) -> None:
+    settings = load_settings(data_folder=tmp_path, jobs={"database": f"sqlite:///{tmp_path}/later/jobs.db"})
+    jobs = Jobs(open_state(settings, TASKS), retry_seconds=0)
+
+    async def story() -> None:
+        async with jobs.running():
+            with pytest.raises(NotReady, match="keeps no jobs"):
+                await jobs.store()
+            (tmp_path / "later").mkdir()
+            store = None
+            while store is None:
+                with suppress(NotReady):
+                    store = await jobs.store()
+                await asyncio.sleep(0)
+            assert await asyncio.to_thread(store.latest) == []
 
     asyncio.run(story())
