@@ -25,7 +25,7 @@ def open_zip(file: IO[bytes]) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(file)
     except UnicodeDecodeError:
-        return zipfile.ZipFile(_WithoutMarks(file, _wrong_marks(file)))  # type: ignore[arg-type]
+        return zipfile.ZipFile(_WithoutMarks(file, _wrong_marks(file)))
 
 
 class _WithoutMarks:

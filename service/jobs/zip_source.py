@@ -65,7 +65,7 @@ def list_zip(file: BinaryIO, most_bytes: int | None = None) -> Iterator[Item]:
     else:
         addresses = {entry_path(entry): entry.filename for entry in entries}
         items = place_images(describe_images(document[1]), addresses, document[0])
-    problems = {entry.filename: problem.message for entry in entries if (problem := entry_problem(entry))}
+    problems = {entry.filename: wrong.message for entry in entries if (wrong := entry_problem(entry))}
     problems |= {name: _TWICE for name, count in counts.items() if count > 1}
     for item in items:
         problem = problems.get(item.address)
