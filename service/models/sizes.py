@@ -17,6 +17,8 @@ from service.settings.loader import Settings
 
 # Kept free of the device's memory for batches, caches and what other programs take.
 _SHARE_FOR_WEIGHTS = 0.75
+# Of the host's memory, for weights that left the device.
+_SHARE_FOR_HELD = 0.5
 _PARTS = ("unet", "vae", "text_encoder", "transformer")
 
 
@@ -82,6 +84,17 @@ def default_budget(device: torch.device) -> int:
     if device.type == "cuda":
         return int(_SHARE_FOR_WEIGHTS * torch.cuda.mem_get_info(device)[0])
     return int(_SHARE_FOR_WEIGHTS * _available_host_bytes())
+
+
+def host_budget(settings: Settings, device: torch.device, device_budget: int) -> int:
+    """Bytes of host memory for models that left the device: as set, else half of what is free now.
+
+    On a CPU the models that are loaded, `device_budget` of them, are part of that half.
+    """
+    if settings.engine.host_memory_bytes is not None:
+        return settings.engine.host_memory_bytes
+    taken = device_budget if device.type == "cpu" else 0
+    return max(0, int(_SHARE_FOR_HELD * _available_host_bytes()) - taken)
 
 
 def _available_host_bytes() -> int:

@@ -272,6 +272,13 @@ class EngineSettings(Group):
         "loaded for a request in the place of what was used least recently. 0 takes three quarters of what is free at "
         "start-up.",
     )
+    host_memory_bytes: int | None = Field(
+        default=None,
+        ge=0,
+        description="Bytes of host memory for the weights of models that left the device: a request that wants them "
+        "back waits for a copy, and not for files. 0 keeps none; unset takes half of what is free at start-up, less "
+        "`memory_bytes` on a CPU.",
+    )
     max_waiting_rows: int = Field(
         default=100_000,
         ge=1,
