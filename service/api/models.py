@@ -79,7 +79,7 @@ class EngineState(BaseModel):
     running_rows: int
     open_requests: int
     max_waiting_rows: int
-    max_batch_rows: int
+    max_batch_rows: int = Field(description="Items of the largest batch by setting; 0 leaves it to memory and time.")
 
 
 class ModelsAnswer(BaseModel):

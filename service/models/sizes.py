@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from backbones.free_memory import available_host_bytes
 from backbones.loading.registry import default_folder, find_entry
 from backbones.loading.source import POCKET
 from service.models.catalogue import EMBEDDED, ModelSpec
@@ -83,7 +84,7 @@ def default_budget(device: torch.device) -> int:
     """Bytes that models may take on a device where no setting says: three quarters of what is free now."""
     if device.type == "cuda":
         return int(_SHARE_FOR_WEIGHTS * torch.cuda.mem_get_info(device)[0])
-    return int(_SHARE_FOR_WEIGHTS * _available_host_bytes())
+    return int(_SHARE_FOR_WEIGHTS * available_host_bytes())
 
 
 def host_budget(settings: Settings, device: torch.device, device_budget: int) -> int:
@@ -94,13 +95,4 @@ def host_budget(settings: Settings, device: torch.device, device_budget: int) ->
     if settings.engine.host_memory_bytes is not None:
         return settings.engine.host_memory_bytes
     taken = device_budget if device.type == "cpu" else 0
-    return max(0, int(_SHARE_FOR_HELD * _available_host_bytes()) - taken)
-
-
-def _available_host_bytes() -> int:
-    information = Path("/proc/meminfo")
-    if information.is_file():
-        for line in information.read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) << 10
-    return 8 << 30
+    return max(0, int(_SHARE_FOR_HELD * available_host_bytes()) - taken)

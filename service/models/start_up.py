@@ -23,6 +23,7 @@ def build_worker(settings: Settings, backbone: Backbone | None = None) -> Device
     return DeviceWorker(
         backbone,
         max_batch_rows=engine.max_batch_rows,
+        max_batch_seconds=engine.max_batch_seconds,
         max_waiting_rows=engine.max_waiting_rows,
         max_waiting_bytes=engine.max_waiting_bytes,
         context_cache_bytes=engine.context_cache_bytes,
