@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,7 +74,7 @@ class BatchLimits:
         self.max_items = max_items
         self.max_seconds = max_seconds
         self._free = free
-        self._measured: OrderedDict[Hashable, _Measured] = OrderedDict()
+        self._measured: OrderedDict[tuple[Kind, str, object], _Measured] = OrderedDict()
 
     def limit(self, kind: Kind, backbone: Backbone, item: Any) -> int:
         """Items of the largest batch that `item` may lead."""
@@ -93,7 +93,7 @@ class BatchLimits:
         if known is not None:
             return known.seconds
         revision = _revision(backbone)
-        for (other_kind, other_revision, _), measured in reversed(self._measured.items()):  # type: ignore[misc]
+        for (other_kind, other_revision, _), measured in reversed(self._measured.items()):
             if (other_kind, other_revision) == (kind, revision):
                 return measured.seconds_a_position * positions_of(item)
         return None
@@ -107,7 +107,7 @@ class BatchLimits:
         revision = _revision(backbone)
         figures = [
             (measured.batches, measured.fastest / positions * positions_of(item))
-            for (other_kind, other_revision, _), measured in self._measured.items()  # type: ignore[misc]
+            for (other_kind, other_revision, _), measured in self._measured.items()
             if (other_kind, other_revision) == (kind, revision)
             and (positions := measured.seconds / measured.seconds_a_position if measured.seconds_a_position else 0.0)
         ]

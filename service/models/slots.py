@@ -227,3 +227,15 @@ def choose_slot(slots: Mapping[str, Slot], task: AnyTask, model: str | None = No
         if slot.heads is not None and task.name in slot.heads.missing:
             raise slot.heads.missing[task.name]
     raise ModelNotFound(f"no model here serves {task.name}", hint="`diffsight models add` brings more")
+
+
+def describe_progress(slots: Iterable[Slot]) -> str:
+    """What is being loaded and how far the start is, to stand behind a message; "" before anything is loaded."""
+    models = list(slots)
+    loading = [
+        f"{slot.spec.id} ({slot.bytes / 1e9:.2f} GB: {slot.reason})" for slot in models if slot.state == "LOADING"
+    ]
+    if not loading:
+        return ""
+    done = [slot for slot in models if slot.state == "READY"]
+    return f": {', '.join(loading)}; {len(done)} of {len(models)} models are loaded"

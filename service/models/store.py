@@ -33,6 +33,7 @@ from service.models.slots import (
     Slot,
     add_variants,
     choose_slot,
+    describe_progress,
     find_slot,
     install,
     measure,
@@ -79,8 +80,7 @@ class ModelStore:
         if self._stopped:
             raise NotReady("the server is stopping", hint="ask again when it is back")
         if self._worker is None or not self._ready:
-            loading = [slot.spec.id for slot in self.slots.values() if slot.state == "LOADING"]
-            message = "the backbone is being loaded" + (f": {', '.join(loading)}" if loading else "")
+            message = "the backbone is being loaded" + describe_progress(self.slots.values())
             raise NotReady(message, hint="ask again when /health/ready answers 200")
         if not self._worker.alive:
             raise NotReady("the device's worker has stopped", hint="restart the server; its log says why")
@@ -252,7 +252,7 @@ class ModelStore:
             except TimeoutError as error:
                 raise NotReady(
                     f"the model {slot.spec.id!r} is not there within {seconds:g} seconds: {slot.reason}",
-                    hint="ask again later, or with a later deadline_seconds",
+                    hint="ask again when it is there: GET /v1/models tells its state",
                     retry_after_seconds=max(1.0, slot.load_seconds),
                 ) from error
             yield

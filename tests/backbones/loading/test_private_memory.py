@@ -48,11 +48,11 @@ def test_a_folder_that_is_overwritten_in_place_changes_no_network(tmp_path: Path
     assert all(tensor.data_ptr() % 16 == 0 for network in networks for tensor in network.parameters())
 
 
-class NumberTypes(TorchDispatchMode):
+class NumberTypes(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Remembers the number types of all floating tensors with values that operations give."""
 
     def __init__(self, least: int) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.least = least
         self.seen: set[torch.dtype] = set()
 

@@ -33,7 +33,7 @@ def test_every_bound_holds_and_one_item_always_runs(
 def limits(free: int = 1 << 40, **changes: float) -> tuple[BatchLimits, InstantBackbone]:
     backbone = InstantBackbone()
     memory = ActivationBytes(encode=2600.0, decode=5200.0, unet=1 << 20)
-    backbone.description = replace(backbone.description, activation_bytes=memory)  # type: ignore[misc]
+    backbone.description = replace(backbone.description, activation_bytes=memory)
     return BatchLimits(0, changes.get("max_seconds", 2.0), free=lambda device: free), backbone
 
 
