@@ -9,6 +9,7 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
+from backbones.activation_memory import UNKNOWN, ActivationBytes
 from backbones.rows import Captures, UNetRow
 
 PredictionType = Literal["epsilon", "v_prediction"]
@@ -29,6 +30,7 @@ class Description:
     self_attentions: layers whose keys and values rows may capture and read from a bank, by diffusers name.
     variant_revisions: digest of each variant's own weights, by its name; "" is the backbone's own U-Net.
     class_names: what each class of the class embedding is called, where that is known.
+    activation_bytes: memory of a batch, by pixel and by latent position.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Description:
     self_attentions: tuple[str, ...] = ()
     variant_revisions: Mapping[str, str] = field(default_factory=dict)
     class_names: tuple[str, ...] = ()
+    activation_bytes: ActivationBytes = UNKNOWN
 
     @property
     def class_conditional(self) -> bool:

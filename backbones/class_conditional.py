@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from backbones.activation_memory import activation_bytes
 from backbones.backbone import Description
 from backbones.errors import InvalidInput
 from backbones.frozen import frozen
@@ -61,6 +62,7 @@ class DiffusionTransformer(WithoutText):
             dtype=self.transformer.dtype,
             device=self.transformer.device,
             class_names=self.class_names,
+            activation_bytes=activation_bytes(None, self.vae, self.transformer.dtype),
         )
 
     def check(self, row: UNetRow) -> None:

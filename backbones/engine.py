@@ -8,10 +8,15 @@ from typing import Any, Protocol, TypeVar
 
 from torch import Tensor
 
+from backbones.activation_memory import count_fitting, item_bytes
 from backbones.backbone import Backbone, Description
+from backbones.free_memory import free_bytes
 from backbones.rows import Captures, UNetRow
 
 Result = TypeVar("Result")
+
+# Batches that take less are not compared with the memory that is free.
+_SMALL_BYTES = 64 << 20
 
 
 class Engine(Protocol):
@@ -51,7 +56,7 @@ class Engine(Protocol):
 class DirectEngine:
     """The engine for library use, training and conformance: one caller, no queue, answers before it returns.
 
-    max_rows: the largest U-Net batch; longer sequences are cut into such batches.
+    max_rows: the largest batch; longer sequences are cut into such batches, shorter ones where memory is short.
     """
 
     def __init__(self, model: Backbone, *, max_rows: int = 32) -> None:
@@ -66,18 +71,18 @@ class DirectEngine:
         return self.model.tokenize(texts)
 
     async def encode(self, pixel_values: Sequence[Tensor]) -> list[Tensor]:
-        return self._batched(self.model.encode, pixel_values)
+        return self._batched("encode", self.model.encode, pixel_values)
 
     async def embed(self, texts: Sequence[str]) -> list[Tensor]:
-        return self._batched(self.model.embed, texts)
+        return self._batched("embed", self.model.embed, texts)
 
     async def unet(self, rows: Sequence[UNetRow]) -> list[Captures]:
         for row in rows:
             self.model.check(row)
-        return self._batched(self.model.forward, rows)
+        return self._batched("unet", self.model.forward, rows)
 
     async def decode(self, latents: Sequence[Tensor]) -> list[Tensor]:
-        return self._batched(self.model.decode, latents)
+        return self._batched("decode", self.model.decode, latents)
 
     async def run(self, function: Callable[..., Result], *arguments: Any) -> Result:
         return function(*arguments)
@@ -85,16 +90,29 @@ class DirectEngine:
     async def run_on_host(self, function: Callable[..., Result], *arguments: Any) -> Result:
         return function(*arguments)
 
-    def _batched(self, function: Callable[[Sequence[Any]], list[Result]], items: Sequence[Any]) -> list[Result]:
+    def _batched(
+        self, kind: str, function: Callable[[Sequence[Any]], list[Result]], items: Sequence[Any]
+    ) -> list[Result]:
         """`function` over `items` in order, cut where the batch is full or the next item can not share it."""
         results: list[Result] = []
         batch: list[Any] = []
+        limit = 1
         for item in items:
-            if batch and (len(batch) == self.max_rows or batch_key(item) != batch_key(batch[0])):
+            if not batch:
+                limit = self._limit(kind, item)
+            if batch and (len(batch) == limit or batch_key(item) != batch_key(batch[0])):
                 results += function(batch)
-                batch = []
+                batch, limit = [], self._limit(kind, item)
             batch.append(item)
         return results + (function(batch) if batch else [])
+
+    def _limit(self, kind: str, item: Any) -> int:
+        """Items of the largest batch that begins with this one."""
+        model = self.model.description
+        each = item_bytes(kind, item, model.activation_bytes, model.downscale)
+        if each * self.max_rows < _SMALL_BYTES:
+            return self.max_rows
+        return min(self.max_rows, count_fitting(each, free_bytes(model.device)) or self.max_rows)
 
 
 def batch_key(item: UNetRow | Tensor | str) -> object:

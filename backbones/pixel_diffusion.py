@@ -14,6 +14,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from backbones.activation_memory import activation_bytes
 from backbones.backbone import Description
 from backbones.captures import forward_rows
 from backbones.errors import InvalidInput
@@ -57,6 +58,7 @@ class PixelDiffusion(WithoutText):
             dtype=self.unet.dtype,
             device=self.unet.device,
             sub_blocks=sub_block_names(self.unet),
+            activation_bytes=activation_bytes(self.unet, None, self.unet.dtype),
         )
 
     def check(self, row: UNetRow) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from backbones.activation_memory import activation_bytes
 from backbones.backbone import Description, PredictionType
 from backbones.captures import forward_rows
 from backbones.errors import InvalidInput, ModelNotFound
@@ -95,6 +96,7 @@ class StableDiffusion:
             device=unet.device,
             sub_blocks=sub_block_names(unet),
             self_attentions=tuple(name for name, module in unet.named_modules() if _is_self_attention(module)),
+            activation_bytes=activation_bytes(unet, self.vae, unet.dtype),
             variant_revisions={name: variant.revision for name, variant in self.variants.items()},
         )
 

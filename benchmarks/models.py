@@ -3,6 +3,9 @@
 A random Stable Diffusion of a few hundred MB is made, added as `diffsight models add` does, and loaded beside `pocket`:
 
 - load_peak_over_weights: the most memory that this process took while it loaded, over the bytes that it keeps;
+- reload_from_host_over_from_disk: seconds until a model that left is back from host memory, over those of reading it
+  (from the page cache, as it was just written), and host_peak_over_weights: what memory grows by when it leaves and
+  comes back (on a CPU the weights stay where they are);
 - requests_during_load_over_without: /v1/features requests a second on `pocket` while the other one loads again and
   again, over those while nothing loads, in turns of one run.
 
@@ -76,6 +79,22 @@ async def load_peak(store: ModelStore, name: str) -> float:
     return (peak[0] - before) / store.slots[name].bytes
 
 
+async def reload_from_host(store: ModelStore, name: str) -> tuple[float, float]:
+    """Seconds to come back from host memory over seconds to read, and what memory grows by meanwhile over the bytes."""
+    store.unload(name)
+    started = time.perf_counter()
+    await store.load(name)
+    from_disk = time.perf_counter() - started
+    give_back_freed_memory()
+    before = resident_bytes()
+    with peak_of() as peak:
+        store.unload(name, keep=True)
+        started = time.perf_counter()
+        await store.load(name)
+        from_host = time.perf_counter() - started
+    return from_host / from_disk, (peak[0] - before) / store.slots[name].bytes
+
+
 async def requests_a_second(store: ModelStore, seconds: float, random: np.random.Generator) -> float:
     """Features requests a second of four clients on `pocket`, each on an image of its own."""
     done = 0
@@ -103,9 +122,10 @@ async def keep_loading(store: ModelStore, name: str) -> None:
         store.unload(name)
 
 
-async def measure(models_folder: Path, rounds: int, seconds: float) -> tuple[list[float], list[float]]:
-    """Peak over weights of each round, and requests during loads over those without."""
-    settings = load_settings(models_folder=models_folder, models="pocket,sd15", device="cpu")
+async def measure(models_folder: Path, rounds: int, seconds: float) -> dict[str, list[float]]:
+    """Each figure's values, one a round."""
+    engine = {"host_memory_bytes": 4 << 30}
+    settings = load_settings(models_folder=models_folder, models="pocket,sd15", device="cpu", engine=engine)
     store = ModelStore(settings, TASKS, Metrics())
     await store.start()
     if store.failure is not None:
@@ -113,6 +133,7 @@ async def measure(models_folder: Path, rounds: int, seconds: float) -> tuple[lis
     random = np.random.default_rng(0)
     try:
         peaks = [await load_peak(store, "sd15") for _ in range(rounds)]
+        reloads = [await reload_from_host(store, "sd15") for _ in range(rounds)]
         store.unload("sd15")
         ratios = []
         await requests_a_second(store, 1.0, random)
@@ -126,7 +147,12 @@ async def measure(models_folder: Path, rounds: int, seconds: float) -> tuple[lis
                 await asyncio.sleep(0.05)
             if store.slots["sd15"].state == "READY":
                 store.unload("sd15")
-        return peaks, ratios
+        return {
+            "load_peak_over_weights": peaks,
+            "reload_from_host_over_from_disk": [ratio for ratio, _ in reloads],
+            "host_peak_over_weights": [peak for _, peak in reloads],
+            "requests_during_load_over_without": ratios,
+        }
     finally:
         store.stop()
 
@@ -149,13 +175,10 @@ def main() -> None:
             any_size=True,
             say=lambda line: None,
         )
-        peaks, ratios = asyncio.run(measure(Path(folder) / "models", chosen.rounds, chosen.seconds))
-    figures = {
-        "load_peak_over_weights": statistics.median(peaks),
-        "requests_during_load_over_without": statistics.median(ratios),
-    }
-    rows = [[name, f"{value:.2f}", f"{min(all_of):.2f} to {max(all_of):.2f}"]
-            for (name, value), all_of in zip(figures.items(), (peaks, ratios), strict=True)]  # fmt: skip
+        measured = asyncio.run(measure(Path(folder) / "models", chosen.rounds, chosen.seconds))
+    figures = {name: statistics.median(values) for name, values in measured.items()}
+    rows = [[name, f"{figures[name]:.2f}", f"{min(values):.2f} to {max(values):.2f}"]
+            for name, values in measured.items()]  # fmt: skip
     print_table("Loading a model beside another one", ["figure", "median", "rounds"], rows)
     write_figures(chosen.json, figures, rounds=chosen.rounds)
 

@@ -129,7 +129,8 @@ class Task(Generic[H, O, R]):
     complete: (options, head, counts, limits) to the options with all defaults that the model decides filled in, so that
     a job's results do not change with the server's settings. Raises InvalidInput, before any work, for what the head
     or the limits do not allow.
-    estimate_rows: (options, head as `run` gets it) to U-Net rows an image.
+    estimate_rows: (options, head as `run` gets it) to U-Net rows an image, at most. least_rows: those that it takes in
+    any case.
     prepare: (opened head, options, library) to the head that `run` gets, which also holds what callers made, such as
     the concepts that the options name. Reads files. Without it, `run` gets the opened head.
     made_on: (options, library) to the revision of the backbone that what the options name was made on, which a request
@@ -158,6 +159,7 @@ class Task(Generic[H, O, R]):
     exports: frozenset[str] = frozenset()
     complete: Callable[[O, Any, InputCounts, Limits], O] = keep_options
     estimate_rows: Callable[[O, Any], int] | None = None
+    least_rows: Callable[[O, Any], int] | None = None
     prepare: Callable[[Any, O, Any], H] | None = None
     made_on: Callable[[O, Any], str | None] | None = None
     to_item: Callable[[R, H, O], Mapping[str, Any]] | None = None

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from backbones.backbone import Backbone
-from backbones.errors import DeadlinePassed
+from backbones.errors import DeadlinePassed, InvalidInput
 from heads.inputs import InputCounts, Inputs
 from heads.task import check_rows
 from service.engine.session import Session
@@ -85,18 +85,18 @@ async def prepare(
 
     counts: of the images that will come; one image. model: its id, the task's default where it is None. seconds: how
     long loading it may take, the settings' deadline where it is None. long: whether the work takes minutes or more.
-    Raises NotReady and ModelNotFound without a model, InvalidInput for options that cannot be run or take more rows
-    than one request may, and NothingStored for what callers no longer keep.
+    Raises NotReady and ModelNotFound without a model, InvalidInput for options that cannot be run, take more rows
+    than one request may, or cannot be done in time, and NothingStored for what callers no longer keep.
     """
     seconds = seconds or state.settings.limits.deadline_seconds
     if model is None and task.made_on is not None:
         revision = await run_in(LIBRARY, task.made_on, options, state.library)
         model = None if revision is None else state.models.revisions().get(revision)
     async with state.models.use(task, model, seconds=None if long else seconds, long=long) as loaded:
-        yield await _prepare(state, loaded, options, counts or InputCounts())
+        yield await _prepare(state, loaded, options, counts or InputCounts(), None if long else seconds)
 
 
-async def _prepare(state: AppState, loaded: Loaded, options: Any, counts: InputCounts) -> Work:
+async def _prepare(state: AppState, loaded: Loaded, options: Any, counts: InputCounts, seconds: float | None) -> Work:
     task, limits = loaded.task, state.settings.limits
     complete = await asyncio.to_thread(task.complete, options, loaded.head, counts, limits)
     head = loaded.head
@@ -106,7 +106,23 @@ async def _prepare(state: AppState, loaded: Loaded, options: Any, counts: InputC
         rows = task.estimate_rows(complete, head) * counts.images
         what = f"{counts.images} images with these options make"
         check_rows(rows, limits, "options", what, "send fewer images, or ask for less work an image")
+    if task.least_rows is not None and seconds is not None:
+        check_time(task.least_rows(complete, head) * counts.images, state, loaded.model, seconds)
     return Work(task, complete, head, loaded)
+
+
+def check_time(rows: int, state: AppState, backbone: Backbone, seconds: float) -> None:
+    """Raises InvalidInput for U-Net rows that cannot be done within so many seconds, by the rate measured here."""
+    needed = state.models.worker.least_row_seconds(backbone, rows)
+    if needed > seconds:
+        fitting = max(1, int(rows * seconds / needed))
+        raise InvalidInput(
+            "options",
+            f"these options need {rows:,} U-Net rows, {needed:,.0f} seconds on this server at least; the request has "
+            f"{seconds:g}",
+            hint=f"about {fitting:,} rows fit: send scheme=race with budget={fitting}, or fewer labels or templates; a "
+            "job (POST /v1/jobs) has no deadline",
+        )
 
 
 async def run_task(
@@ -167,7 +183,7 @@ async def run_procedure(
                 try:
                     return await procedure(watched(session, usage.trace), inputs)
                 finally:
-                    for name, spent in session.timings.items():
+                    for name, spent in session.stage_seconds().items():
                         usage.timings[name] = usage.timings.get(name, 0.0) + spent
                     usage.rows += session.rows
 
@@ -175,9 +191,9 @@ async def run_procedure(
         async with asyncio.timeout(seconds):
             return await work()
     except TimeoutError as error:
-        raise DeadlinePassed(
-            f"not done within {seconds:g} seconds", hint="ask for less work, or for a later deadline_seconds"
-        ) from error
+        later = f", or send a deadline_seconds of up to {most:g}" if seconds < most else ""
+        hint = f"ask for less work{later}; a job (POST /v1/jobs) has no deadline"
+        raise DeadlinePassed(f"not done within {seconds:g} seconds", hint=hint) from error
 
 
 @asynccontextmanager

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from backbones.backbone import PredictionType
 from backbones.errors import CheckpointError, ModelNotFound
 from backbones.loading.file_names import find_file_variant
+from backbones.loading.private_memory import own_memory
 from backbones.stable_diffusion import StableDiffusion, Variant
 
 # Old text encoders carry their position indices as a buffer, which is a constant today.
@@ -98,6 +99,7 @@ def load_part(kind: Any, folder: Path, dtype: torch.dtype, file_variant: str = "
             mis_shaped=mis_shaped,
         )
     loaded: nn.Module = network
+    own_memory(loaded)
     return loaded
 
 

@@ -16,7 +16,8 @@ from backbones.loading.ldm import build_unet
 from backbones.loading.published_keys import Shapes
 from backbones.loading.weight_files import fill
 
-HINT = "the file is incomplete or another model's; networks of other sizes than the published ones need --any-size"
+INCOMPLETE = "the file is incomplete or another model's"
+HINT = f"{INCOMPLETE}; networks of other sizes than the published ones need --any-size"
 
 _DTYPES = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32, "F64": torch.float64, "I64": torch.int64}
 
@@ -74,7 +75,7 @@ def check_keys(
             missing=missing,
             unexpected=unexpected,
             mis_shaped=[f"{key}: {shape} where {published[key]} belongs" for key, shape in wrong],
-            hint=HINT,
+            hint=INCOMPLETE if any_size else HINT,
         )
 
 

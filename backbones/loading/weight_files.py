@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from backbones.errors import CheckpointError, ModelNotFound
 from backbones.files import DAY, remove_leftovers, replacing_path
+from backbones.loading.private_memory import MappedFiles, private_copy
 
 # Training programs put the network's weights under one of these names, beside their optimizer's.
 _NESTED_UNDER = ("state_dict", "model")
@@ -100,10 +101,8 @@ def fill(
         unexpected=unexpected,
         hint=hint,
     )
-    # Copies, since tensors of a mapped file start anywhere: the CPU's kernels are slower there and round otherwise, and
-    # a file that is replaced would change the network under way.
-    whole = torch.contiguous_format
-    copies = {key: tensor.to(dtype, copy=True, memory_format=whole) for key, tensor in tensors.items()}
+    files = MappedFiles()
+    copies = {key: private_copy(tensor, dtype, files) for key, tensor in tensors.items()}
     network.load_state_dict(copies, strict=True, assign=True)
 
 

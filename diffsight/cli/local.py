@@ -33,7 +33,7 @@ def open_engine(settings: Settings, source: str | None = None, *, classes: bool 
     classes: whether a network with classes instead of text will do. Raises InvalidInput for one that will not.
     """
     model = open_served(settings, source) if classes else open_model(settings, source)
-    return DirectEngine(model, max_rows=settings.engine.max_batch_rows)
+    return DirectEngine(model, max_rows=settings.engine.max_batch_rows or 32)
 
 
 def open_head(settings: Settings, engine: DirectEngine, task: Task[Any, Any, Any], weights: str | None = None) -> Any:

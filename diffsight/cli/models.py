@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,6 +19,9 @@ from diffsight.cli.options import AsJson, Backbone, Config
 from service.models.catalogue import build_catalogue
 from service.models.known import PUBLISHED
 from service.settings.loader import Settings, load_settings
+
+if TYPE_CHECKING:
+    from service.models.plan import PlannedModel
 
 POCKET = Path(backbones.errors.__file__).parent / "pocket"
 
@@ -148,6 +152,72 @@ def list_models(
         typer.echo(f"{line['backbone']}{'  (what the settings serve)' if line['served'] else ''}\n  {line['found']}")
         if line["about"]:
             typer.echo(f"  {line['about']}")
+
+
+@models.command(short_help="Tell what models take, and what fits together.")
+def plan(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(help="Names that were added, or published kinds; default: all added.", metavar="[NAME]..."),
+    ] = None,
+    memory: Annotated[float, typer.Option(help="Memory of the device in GB.", min=0.1, metavar="GB")] = 24.0,
+    models_folder: ModelsFolder = None,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """
+    \b
+    diffsight models plan
+    diffsight models plan sd15 vpd-depth sd21 sdpose-body --memory 12
+
+    Bytes of each model by number type, by the headers of what was added and the published sizes of what was not, and
+    what of it fits together. Nothing is loaded. A quarter of the memory is left for batches and caches.
+    """
+    # What plans knows the shapes of all networks and with them torch, which takes seconds.
+    from service.models.plan import plan as plan_models
+
+    planned = plan_models(
+        planned_models(folder_of(load_settings(config), models_folder), names or ()), int(memory * 1e9)
+    )
+    if as_json:
+        listed = [{"name": one.name, "task": one.task, "backbone": one.backbone, "bytes": dict(one.bytes)}
+                  for one in planned.models]  # fmt: skip
+        fitting = {name: list(fits) for name, fits in planned.fitting.items()}
+        typer.echo(json.dumps({"models": listed, "budget_bytes": planned.budget_bytes, "fitting": fitting}))
+        return
+    for one in planned.models:
+        sizes = ", ".join(f"{name} {size / 1e9:.2f} GB" for name, size in one.bytes.items())
+        typer.echo(f"{one.name}: {sizes}" + (f", over {one.backbone}" if one.backbone != one.name else ""))
+    for name, fits in planned.fitting.items():
+        total = f"{planned.total(name) / 1e9:.2f} GB"
+        left = [one.name for one in planned.models if one.name not in fits]
+        verdict = (
+            "all fit together"
+            if not left
+            else f"these fit together: {', '.join(fits) or 'none'}; {', '.join(left)} wait"
+        )
+        typer.echo(f"{name}: {total} of {planned.budget_bytes / 1e9:.2f} GB for weights; {verdict}")
+
+
+def planned_models(folder: Path, names: Sequence[str]) -> list[PlannedModel]:
+    """Models by names of the folder or published kinds; all of the folder without names.
+
+    Raises ModelNotFound for another name, or for a folder without models.
+    """
+    from service.models.plan import plan_entry, plan_published
+
+    present = {entry.name: entry for entry in entries(folder)}
+    names = names or list(present)
+    if unknown := [name for name in names if name not in present and name not in PUBLISHED]:
+        raise ModelNotFound(f"{unknown[0]!r} is neither added nor published", hint=f"known: {', '.join(PUBLISHED)}")
+    if not names:
+        raise ModelNotFound(f"no models were added in {folder}", hint=f"name some of: {', '.join(PUBLISHED)}")
+    by_kind = {present[name].kind if name in present else name: name for name in reversed(names)}
+    planned = []
+    for name in names:
+        model = plan_entry(present[name]) if name in present else plan_published(name)
+        planned.append(replace(model, backbone=by_kind.get(model.backbone, model.backbone)))
+    return planned
 
 
 @models.command(short_help="Hash and verify what was added again.")

@@ -222,6 +222,13 @@ def zero_shot_rows(options: ZeroShotOptions, model: ZeroShotModel) -> int:
     return options.trials * sum(kept * len(added) for kept, added in zip(survivors, steps, strict=False))
 
 
+def least_zero_shot_rows(options: ZeroShotOptions, model: ZeroShotModel) -> int:
+    """U-Net rows of the default schedule, which runs to its end. A race may end at any time, and who chooses rounds of
+    their own knows what they cost: 0 for both."""
+    own = options.schedule not in (None, "default")
+    return 0 if own or choose_scheme(options) == "race" else zero_shot_rows(options, model)
+
+
 def answer_zero_shot(posterior: Posterior, model: ZeroShotModel, options: ZeroShotOptions) -> ZeroShotResult:
     """The posterior with the rounds and templates that led to it."""
     scheme = choose_scheme(options)
@@ -277,6 +284,7 @@ TASK = Task(
     exports=frozenset({"label-studio", "cvat"}),
     complete=complete_zero_shot,
     estimate_rows=zero_shot_rows,
+    least_rows=least_zero_shot_rows,
     describe=describe_zero_shot,
     example={"labels": ["a zero", "a one"], "loss": "l2"},
     curl="-F image=@cat.jpg -F labels=cat -F labels=dog",

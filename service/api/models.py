@@ -65,7 +65,9 @@ class ModelDescription(BaseModel):
     bytes: int = Field(description="Device memory that it takes, or will take.")
     users: int = Field(description="Requests and jobs that use it now. It does not leave while there are any.")
     pinned: bool = Field(description="Whether it never leaves for others.")
+    host_bytes: int = Field(description="Host memory that keeps its weights while they are not on the device.")
     loads: int = Field(description="How often it was loaded since the start.")
+    loads_from_host: int = Field(description="How many of these copied it from host memory, and read no file.")
     load_seconds: float = Field(description="How long its last load took; 0 before the first.")
 
 
@@ -77,7 +79,7 @@ class EngineState(BaseModel):
     running_rows: int
     open_requests: int
     max_waiting_rows: int
-    max_batch_rows: int
+    max_batch_rows: int = Field(description="Items of the largest batch by setting; 0 leaves it to memory and time.")
 
 
 class ModelsAnswer(BaseModel):
@@ -86,6 +88,7 @@ class ModelsAnswer(BaseModel):
     backbone: BackboneDescription
     models: list[ModelDescription]
     memory_bytes: int = Field(description="What the weights of all loaded models together may take on the device.")
+    host_memory_bytes: int = Field(description="What those of models that left it may take of the host's memory.")
     tasks: list[TaskDescription]
     engine: EngineState
 
@@ -112,8 +115,9 @@ async def models(state: State) -> ModelsAnswer:
             dtype=str(backbone.dtype).removeprefix("torch."),
             device=str(backbone.device),
         ),
-        models=[describe_model(slot) for slot in store.slots.values()],
+        models=[describe_model(state, slot) for slot in store.slots.values()],
         memory_bytes=store.budget_bytes,
+        host_memory_bytes=store.host.budget_bytes,
         tasks=[answer for task in state.tasks if (answer := describe_task(state, task)) is not None],
         engine=EngineState(
             queue_fraction=round(now.waiting_rows / settings.engine.max_waiting_rows, 6),
@@ -130,18 +134,18 @@ async def models(state: State) -> ModelsAnswer:
 async def load_model(state: State, model: str) -> ModelDescription:
     """Waits until it is READY; others that nobody uses leave for it where there is no room."""
     await state.models.load(model, state.settings.limits.deadline_seconds)
-    return describe_model(state.models.find(model))
+    return describe_model(state, state.models.find(model))
 
 
 @router.post("/v1/models/{model}/unload", summary="Let go of a model", responses=task_problems())
 async def unload_model(state: State, model: str) -> ModelDescription:
-    """A backbone goes with all that runs on it. The next request for it loads it again."""
+    """A backbone goes with all that runs on it, from host memory too. The next request for it reads it again."""
     _ = state.models.worker
     state.models.unload(model)
-    return describe_model(state.models.find(model))
+    return describe_model(state, state.models.find(model))
 
 
-def describe_model(slot: Slot) -> ModelDescription:
+def describe_model(state: AppState, slot: Slot) -> ModelDescription:
     """A model of the catalogue as it is now."""
     return ModelDescription(
         id=slot.spec.id,
@@ -149,11 +153,13 @@ def describe_model(slot: Slot) -> ModelDescription:
         reason=slot.reason,
         task=slot.spec.task,
         backbone=slot.spec.backbone,
-        revision="" if slot.description is None else slot.description.revision,
+        revision=slot.revision,
         bytes=slot.bytes,
         users=slot.users,
         pinned=slot.spec.pinned,
+        host_bytes=state.models.host.bytes_of(slot.spec.id),
         loads=slot.loads,
+        loads_from_host=slot.loads_from_host,
         load_seconds=round(slot.load_seconds, 3),
     )
 

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 
 from backbones.engine import batch_key
 from service.engine.queue import Call, Entry, Kind, Request
 
 
-def choose_batch(requests: Iterable[Request], limits: Mapping[Kind, int], *, bulk_first: bool = False) -> list[Entry]:
+def choose_batch(
+    requests: Iterable[Request], limit_of: Callable[[Request, Call], int], *, bulk_first: bool = False
+) -> list[Entry]:
     """The next batch, or an empty list if nothing waits for one. Changes nothing. Functions are not batched.
 
     The leader is the request with the lowest service count in the first class (interactive, or bulk if `bulk_first`);
     the oldest of equals. The batch holds items of the leader's backbone that can share a batch with its next item. Each
-    request adds one item in turn until `limits[kind]` is reached. The other class fills only the places that the first
-    leaves free.
+    request adds one item in turn until `limit_of(leader, its call)` is reached. The other class fills only the places
+    that the first leaves free.
     """
     ordered = sorted(requests, key=lambda request: (request.bulk is not bulk_first, request.served, request.number))
     if not ordered:
@@ -24,7 +26,7 @@ def choose_batch(requests: Iterable[Request], limits: Mapping[Kind, int], *, bul
     leader = ordered[0]
     first = leader.calls[0]
     kind, key = first.kind, batch_key(first.items[first.taken])
-    limit = limits[kind]
+    limit = limit_of(leader, first)
     batch: list[Entry] = []
     for leader_class in (True, False):
         members = [

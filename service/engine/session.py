@@ -20,6 +20,9 @@ from backbones.rows import Captures, UNetRow
 from service.engine.caches import TensorCache
 from service.engine.queue import Call, Kind, Request
 from service.engine.sizes import count_bytes
+from service.engine.stage_times import Interval, share_time
+
+_STAGES: dict[Kind, str] = {"decode": "vae_decode"}
 
 
 class Worker(Protocol):
@@ -38,8 +41,8 @@ class Worker(Protocol):
 class Session:
     """The Engine that the head of one request uses. Leaving it as a context drops the items that still wait.
 
-    timings: wall seconds that the head waited, by stage: "encode", "embed", "unet", "decode", "run" and "host".
-    "queue" is the part of them before the device took a call's first item.
+    timings: wall seconds that the head waited, by kind of call: "encode", "embed", "unet", "decode", "run" and "host".
+    "queue" is the part of them before the device took a call's first item. Calls at the same time count each.
     rows: U-Net rows that are done.
     """
 
@@ -52,12 +55,20 @@ class Session:
         self._request = worker.open_request(backbone, task, bulk=bulk, deadline=deadline)
         self.timings: dict[str, float] = {}
         self.rows = 0
+        self._intervals: list[Interval] = []
 
     def __enter__(self) -> Session:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._worker.close_request(self._request)
+
+    def stage_seconds(self) -> dict[str, float]:
+        """Wall seconds by stage, which add up: "queue" is no part of the others, and calls at the same time share it.
+
+        The VAE's decode is "vae_decode": "decode" is that of an image file.
+        """
+        return share_time(self._intervals)
 
     @property
     def backbone(self) -> Description:
@@ -97,7 +108,7 @@ class Session:
         started = time.perf_counter()
         loop = asyncio.get_running_loop()
         result = await loop.run_in_executor(self._worker.host, partial(function, *arguments))
-        self._add_time("host", started)
+        self._intervals.append(("host", started, self._add_time("host", started)))
         return result
 
     async def _call_cached(
@@ -125,11 +136,16 @@ class Session:
         finally:
             if not future.done() or future.cancelled():
                 self._worker.withdraw(self._request, call)
-            self._add_time(kind, started)
-            self.timings["queue"] = self.timings.get("queue", 0.0) + (call.taken_at or time.perf_counter()) - started
+            ended = self._add_time(kind, started)
+            taken = call.taken_at or ended
+            self.timings["queue"] = self.timings.get("queue", 0.0) + taken - started
+            self._intervals += [("queue", started, taken), (_STAGES.get(kind, kind), taken, ended)]
 
-    def _add_time(self, stage: str, started: float) -> None:
-        self.timings[stage] = self.timings.get(stage, 0.0) + time.perf_counter() - started
+    def _add_time(self, kind: str, started: float) -> float:
+        """Count a call of this kind that ends now; returns when."""
+        ended = time.perf_counter()
+        self.timings[kind] = self.timings.get(kind, 0.0) + ended - started
+        return ended
 
 
 def _resolve_on_loop(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +17,8 @@ from torch import Tensor
 
 from backbones.backbone import Backbone
 from backbones.errors import Cancelled, DeadlinePassed, NotANumber, OutOfMemory
-from backbones.rows import Captures
+from backbones.rows import Capture, Captures, UNetRow
+from service.engine.batch_limits import BatchLimits
 from service.engine.batching import choose_batch
 from service.engine.caches import TensorCache
 from service.engine.figures import EngineCounts, EngineFigures
@@ -37,8 +39,9 @@ class DeviceWorker:
     """Batches the work of all requests on one device, whichever of its backbones they run on.
 
     model: the backbone of sessions that name none.
-    max_batch_rows: the largest U-Net batch; lowered for good when memory runs out.
-    max_batch_images: the largest batch of encodes or decodes, which need far more memory per item.
+    max_batch_rows: items of the largest batch of any kind; 0 sets none. Below it, memory that is free and measured
+    seconds bound each batch, and what ran out of memory is lowered for a while.
+    max_batch_seconds: how long one batch may take, unless a single item takes longer.
     max_waiting_rows, max_waiting_bytes: a call gets Overloaded if more items, or more memory in them, would wait.
     context_cache_bytes, latent_cache_bytes: how much device memory the caches of text contexts and of latents may use.
 
@@ -51,7 +54,7 @@ class DeviceWorker:
         model: Backbone | None = None,
         *,
         max_batch_rows: int = 32,
-        max_batch_images: int = 8,
+        max_batch_seconds: float = math.inf,
         max_waiting_rows: int = 65536,
         max_waiting_bytes: int = 2 << 30,
         context_cache_bytes: int = 64 << 20,
@@ -62,13 +65,7 @@ class DeviceWorker:
         self.latents = TensorCache(latent_cache_bytes)
         self.on_batch: Callable[[str, int, float], None] | None = None
         self.host = ThreadPoolExecutor(max_workers=os.cpu_count(), thread_name_prefix="host")
-        self._limits: dict[Kind, int] = {
-            "unet": max_batch_rows,
-            "encode": max_batch_images,
-            "decode": max_batch_images,
-            "embed": max_batch_rows,
-            "run": 1,
-        }
+        self.limits = BatchLimits(max_batch_rows, max_batch_seconds)
         self._queue = RequestQueue(max_waiting_rows, max_waiting_bytes)
         self._counts = EngineCounts()
         self._work_arrived = Condition()
@@ -144,6 +141,14 @@ class DeviceWorker:
                 contexts_cache=self.contexts.figures(),
                 latents_cache=self.latents.figures(),
             )
+
+    def least_row_seconds(self, backbone: Backbone, rows: int) -> float:
+        """Seconds that so many U-Net rows of a backbone's native size take here at least, by measured batches."""
+        model = backbone.description
+        side = model.image_size // model.downscale
+        latents = torch.empty(model.latent_channels, side, side, device="meta")
+        row = UNetRow(latents, 0, None, Capture(noise_pred=True))
+        return self.limits.least_seconds("unet", backbone, row, rows)
 
     # The session calls these four on the event loop.
 
@@ -232,13 +237,16 @@ class DeviceWorker:
         """The next batch, taken out of the queue."""
         self._fail_late()
         bulk_first = self._batches_since_bulk >= BULK_TURN and any(r.bulk for r in self._queue.find_waiting())
-        batch = choose_batch(self._queue.find_waiting(), self._limits, bulk_first=bulk_first)
+        batch = choose_batch(self._queue.find_waiting(), self._limit_of, bulk_first=bulk_first)
         if batch:
             self._queue.take(batch)
             self._mark_taken(batch)
             has_bulk = any(entry.request.bulk for entry in batch)
             self._batches_since_bulk = 0 if has_bulk else self._batches_since_bulk + 1
         return batch
+
+    def _limit_of(self, request: Request, call: Call) -> int:
+        return self.limits.limit(call.kind, request.backbone, call.items[call.taken])
 
     def _mark_taken(self, entries: Sequence[Entry]) -> None:
         now = time.perf_counter()
@@ -265,8 +273,10 @@ class DeviceWorker:
     def _run_and_settle(self, batch: Sequence[Entry]) -> None:
         kind = batch[0].call.kind
         started = time.perf_counter()
-        outcomes = self._run_halving(self._function_of(batch[0]), [entry.item for entry in batch], kind)
+        backbone = batch[0].request.backbone
+        outcomes = self._run_halving(self._function_of(batch[0]), [entry.item for entry in batch], kind, backbone)
         seconds = time.perf_counter() - started
+        self.limits.count(kind, backbone, batch[0].item, len(batch), seconds)
         with self._work_arrived:
             self._counts.count_batch(kind, [entry.request.task for entry in batch], seconds)
             for entry, outcome in zip(batch, outcomes, strict=True):
@@ -301,12 +311,12 @@ class DeviceWorker:
         return [contexts[text] for text in texts]
 
     def _run_halving(
-        self, function: Callable[[Sequence[Any]], list[Any]], items: Sequence[Any], kind: Kind
+        self, function: Callable[[Sequence[Any]], list[Any]], items: Sequence[Any], kind: Kind, backbone: Backbone
     ) -> list[Any]:
         """Results in order, with an exception in the place of each item that fails by itself.
 
         A batch that fails is halved until the item at fault stands alone, so that no other request fails. If the
-        device's memory ran out, the half becomes the limit.
+        device's memory ran out, the half becomes the limit for some time.
         """
         try:
             results = function(items)
@@ -315,11 +325,12 @@ class DeviceWorker:
             if isinstance(error, torch.OutOfMemoryError):
                 self._counts.out_of_memory += 1
                 torch.cuda.empty_cache()
-                self._limits[kind] = max(1, min(self._limits[kind], len(items) // 2))
+                self.limits.count_out_of_memory(kind, backbone, items[0], len(items))
             if len(items) == 1:
                 return [_out_of_memory() if isinstance(error, torch.OutOfMemoryError) else error]
         half = len(items) // 2
-        return self._run_halving(function, items[:half], kind) + self._run_halving(function, items[half:], kind)
+        halves = (items[:half], items[half:])
+        return [outcome for part in halves for outcome in self._run_halving(function, part, kind, backbone)]
 
     def _settle(self, entry: Entry, outcome: Any) -> None:
         """Store one result. The last one, or an error, answers the call."""

@@ -47,6 +47,10 @@ class OpenHeads:
         for task in self.tasks.values():
             self.find(task)
 
+    def opened(self) -> list[Any]:
+        """The heads that are open."""
+        return list(self._heads.values())
+
     def find(self, task: Task[Any, Any, Any]) -> Any | None:
         """The task's head; None where it needs weights and there are none."""
         if task.name not in self._heads and task.name not in self.missing:

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from backbones.free_memory import available_host_bytes
 from backbones.loading.registry import default_folder, find_entry
 from backbones.loading.source import POCKET
 from service.models.catalogue import EMBEDDED, ModelSpec
@@ -17,6 +18,8 @@ from service.settings.loader import Settings
 
 # Kept free of the device's memory for batches, caches and what other programs take.
 _SHARE_FOR_WEIGHTS = 0.75
+# Of the host's memory, for weights that left the device.
+_SHARE_FOR_HELD = 0.5
 _PARTS = ("unet", "vae", "text_encoder", "transformer")
 
 
@@ -81,13 +84,15 @@ def default_budget(device: torch.device) -> int:
     """Bytes that models may take on a device where no setting says: three quarters of what is free now."""
     if device.type == "cuda":
         return int(_SHARE_FOR_WEIGHTS * torch.cuda.mem_get_info(device)[0])
-    return int(_SHARE_FOR_WEIGHTS * _available_host_bytes())
+    return int(_SHARE_FOR_WEIGHTS * available_host_bytes())
 
 
-def _available_host_bytes() -> int:
-    information = Path("/proc/meminfo")
-    if information.is_file():
-        for line in information.read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) << 10
-    return 8 << 30
+def host_budget(settings: Settings, device: torch.device, device_budget: int) -> int:
+    """Bytes of host memory for models that left the device: as set, else half of what is free now.
+
+    On a CPU the models that are loaded, `device_budget` of them, are part of that half.
+    """
+    if settings.engine.host_memory_bytes is not None:
+        return settings.engine.host_memory_bytes
+    taken = device_budget if device.type == "cpu" else 0
+    return max(0, int(_SHARE_FOR_HELD * available_host_bytes()) - taken)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, Literal
 
 from torch import nn
 
 from backbones.backbone import Backbone, Description
-from backbones.stable_diffusion import StableDiffusion
+from backbones.errors import ModelNotFound
+from backbones.stable_diffusion import StableDiffusion, Variant, share_equal_parameters
 from heads.task import Task, no_weights
 from service.models.catalogue import EMBEDDED, ModelSpec
 from service.models.loading import OpenHeads
@@ -42,7 +43,7 @@ class Slot:
 
     reason: why it is UNAVAILABLE. failure: of its last load. users: leases that are held on it. long: those of jobs.
     bytes: device memory that it takes, or will take once it is loaded. last_used, loaded_at: of a monotonic clock.
-    load_seconds: how long its last load took. loads: how many there were.
+    load_seconds: how long its last load took. loads: how many there were, loads_from_host: of weights in host memory.
     heads: of an open backbone. head, variants: of an open model of a task, with the names of the U-Nets that it added.
     description, serves: what is known of a backbone since its first load; it stays when the backbone leaves.
     draining: it takes no new users, and leaves when the last one has gone. loading: its load, for all who wait for it.
@@ -60,6 +61,7 @@ class Slot:
     loaded_at: float = 0.0
     load_seconds: float = 0.0
     loads: int = 0
+    loads_from_host: int = 0
     heads: OpenHeads | None = None
     head: Any = None
     variants: tuple[str, ...] = ()
@@ -89,6 +91,11 @@ class Slot:
         """Whether it can leave when those who use it now have ended: nobody waits for the end of a job."""
         return self.state == "READY" and not self.long and not self.spec.pinned
 
+    @property
+    def revision(self) -> str:
+        """Of a backbone's weights; "" until it was loaded, and for others."""
+        return "" if self.description is None else self.description.revision
+
     def variant_names(self) -> tuple[str, ...]:
         """Names of the U-Nets beside the backbone's own, of an open backbone."""
         return () if self.heads is None else self.heads.backbone.description.variants
@@ -99,13 +106,18 @@ class Slot:
         head = self.head if self.spec.task else backbone.heads.require(task)
         return Loaded(task, self.spec.id, head, backbone.heads.backbone)
 
-    def close(self, backbone: Slot, reason: str) -> None:
-        """Let go of everything that was loaded."""
+    def close(self, backbone: Slot, reason: str) -> tuple[Any, dict[str, Variant]]:
+        """Let go of everything that was loaded. Returns it: heads or a head, and the U-Nets that it added."""
+        left = self.head if self.spec.task else self.heads
+        variants: dict[str, Variant] = {}
         if backbone is not self and backbone.heads is not None and isinstance(backbone.heads.backbone, StableDiffusion):
-            for name in self.variants:
-                backbone.heads.backbone.remove_variant(name)
+            model = backbone.heads.backbone
+            variants = {name: model.variants[name] for name in self.variants if name in model.variants}
+            for name in variants:
+                model.remove_variant(name)
         self.heads, self.head, self.variants = None, None, ()
         self.state, self.reason, self.draining = "UNAVAILABLE", reason, False
+        return left, variants
 
     def resident(self, *, evictable: bool) -> Resident:
         """The slot as the choice of what leaves sees it."""
@@ -172,3 +184,58 @@ def install(slot: Slot, backbone: Slot, opened: Any, variants_before: Sequence[s
     slot.heads = opened
     slot.description = opened.backbone.description
     slot.serves = frozenset(name for name, task in opened.tasks.items() if opened.find(task) is not None)
+
+
+def share_parts(model: Backbone, slots: Iterable[Slot]) -> None:
+    """Hold the VAE and the text encoder of a backbone once, where they equal those of another that is open."""
+    for slot in slots:
+        other = None if slot.heads is None else slot.heads.backbone
+        if isinstance(model, StableDiffusion) and isinstance(other, StableDiffusion):
+            share_equal_parameters(other.vae, model.vae)
+            share_equal_parameters(other.text_encoder, model.text_encoder)
+
+
+def add_variants(model: Backbone, variants: Mapping[str, Variant]) -> None:
+    """Give a backbone U-Nets that it had before; tensors that equal its own are held once again."""
+    for name, variant in variants.items():
+        assert isinstance(model, StableDiffusion)
+        model.add_variant(name, variant)
+
+
+def find_slot(slots: Mapping[str, Slot], name: str) -> Slot:
+    """The slot of this id. Raises ModelNotFound for another."""
+    if name not in slots:
+        raise ModelNotFound(f"there is no model {name[:100]!r} here", hint=f"there are: {', '.join(slots)}")
+    return slots[name]
+
+
+def choose_slot(slots: Mapping[str, Slot], task: AnyTask, model: str | None = None) -> Slot:
+    """What a request for `task` runs on: the model that it names, else the first that can and did not fail to load.
+
+    Raises ModelNotFound where no model, or not the named one, serves the task.
+    """
+    able = [slot for slot in slots.values() if slot.may_serve(task)]
+    if model is not None:
+        chosen = find_slot(slots, model)
+        if chosen not in able:
+            names = ", ".join(slot.spec.id for slot in able) or "none"
+            raise ModelNotFound(f"the model {model!r} does not serve {task.name}", hint=f"these do: {names}")
+        return chosen
+    if able:
+        return min(able, key=lambda slot: slot.failure is not None)
+    for slot in slots.values():
+        if slot.heads is not None and task.name in slot.heads.missing:
+            raise slot.heads.missing[task.name]
+    raise ModelNotFound(f"no model here serves {task.name}", hint="`diffsight models add` brings more")
+
+
+def describe_progress(slots: Iterable[Slot]) -> str:
+    """What is being loaded and how far the start is, to stand behind a message; "" before anything is loaded."""
+    models = list(slots)
+    loading = [
+        f"{slot.spec.id} ({slot.bytes / 1e9:.2f} GB: {slot.reason})" for slot in models if slot.state == "LOADING"
+    ]
+    if not loading:
+        return ""
+    done = [slot for slot in models if slot.state == "READY"]
+    return f": {', '.join(loading)}; {len(done)} of {len(models)} models are loaded"

@@ -23,6 +23,7 @@ def build_worker(settings: Settings, backbone: Backbone | None = None) -> Device
     return DeviceWorker(
         backbone,
         max_batch_rows=engine.max_batch_rows,
+        max_batch_seconds=engine.max_batch_seconds,
         max_waiting_rows=engine.max_waiting_rows,
         max_waiting_bytes=engine.max_waiting_bytes,
         context_cache_bytes=engine.context_cache_bytes,
@@ -30,15 +31,20 @@ def build_worker(settings: Settings, backbone: Backbone | None = None) -> Device
     )
 
 
-async def warm_up(worker: DeviceWorker, backbone: Backbone, prepare: Callable[[], None]) -> None:
+async def warm_up(
+    worker: DeviceWorker, backbone: Backbone, prepare: Callable[[], None], *, again: bool = False
+) -> None:
     """One encode, one embed and U-Net batches, so that the first caller does not pay for what only happens once.
 
     prepare: run first, on the device's thread: torch keeps how many threads an operation uses for each thread.
+    again: whether this backbone was warm before, so that nothing else is left to do.
     """
     model = backbone.description
     side = model.image_size // model.downscale
     with worker.session("warm-up", backbone=backbone) as session:
         await session.run(prepare)
+        if again:
+            return
         await session.encode([torch.zeros(3, model.image_size, model.image_size)])
         context = (await session.embed([""]))[0] if model.max_tokens else None
         row = UNetRow(

@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 import structlog
 import torch
@@ -17,15 +18,29 @@ import torch
 from backbones.backbone import Description
 from backbones.errors import DiffsightError, InvalidInput, ModelNotFound
 from backbones.loading.source import check_device
-from backbones.stable_diffusion import StableDiffusion, share_equal_parameters
 from service.engine.host_cpu import prepare_host
 from service.engine.worker import DeviceWorker
 from service.errors import ModelInUse, NotReady
 from service.models.catalogue import ModelSpec, build_catalogue, left_out, names_models
+from service.models.changes import Changes
+from service.models.host_memory import HeldModel, HostMemory
 from service.models.loading import OpenHeads, choose_device, open_served
-from service.models.residency import choose_evictions
-from service.models.sizes import default_budget, expected_bytes
-from service.models.slots import AnyTask, Loaded, Slot, install, measure, networks_of, read_model
+from service.models.room import check_fits_ever, choose_room
+from service.models.sizes import default_budget, expected_bytes, host_budget
+from service.models.slots import (
+    AnyTask,
+    Loaded,
+    Slot,
+    add_variants,
+    choose_slot,
+    describe_progress,
+    find_slot,
+    install,
+    measure,
+    networks_of,
+    read_model,
+    share_parts,
+)
 from service.models.start_up import build_worker, run_on_own_thread, warm_up
 from service.settings.loader import Settings
 from service.telemetry.metrics import Metrics
@@ -51,10 +66,11 @@ class ModelStore:
         self.failure: BaseException | None = None
         self.budget_bytes = settings.engine.memory_bytes
         self.slots: dict[str, Slot] = {}
+        self.host = HostMemory()
         self._worker: DeviceWorker | None = None
         self._ready = False
         self._stopped = False
-        self._waiting: set[asyncio.Event] = set()
+        self.changes = Changes()
 
     @property
     def worker(self) -> DeviceWorker:
@@ -64,8 +80,7 @@ class ModelStore:
         if self._stopped:
             raise NotReady("the server is stopping", hint="ask again when it is back")
         if self._worker is None or not self._ready:
-            loading = [slot.spec.id for slot in self.slots.values() if slot.state == "LOADING"]
-            message = "the backbone is being loaded" + (f": {', '.join(loading)}" if loading else "")
+            message = "the backbone is being loaded" + describe_progress(self.slots.values())
             raise NotReady(message, hint="ask again when /health/ready answers 200")
         if not self._worker.alive:
             raise NotReady("the device's worker has stopped", hint="restart the server; its log says why")
@@ -81,9 +96,7 @@ class ModelStore:
 
     def find(self, name: str) -> Slot:
         """The model of this id. Raises ModelNotFound for another."""
-        if name not in self.slots:
-            raise ModelNotFound(f"there is no model {name[:100]!r} here", hint=f"there are: {', '.join(self.slots)}")
-        return self.slots[name]
+        return find_slot(self.slots, name)
 
     def for_task(self, task: AnyTask, model: str | None = None) -> ModelSpec:
         """The model that a request for `task` runs on: the one it names, else the first of the catalogue that can.
@@ -91,19 +104,7 @@ class ModelStore:
         Raises NotReady as `worker` does, and ModelNotFound where no model, or not the named one, serves the task.
         """
         _ = self.worker
-        able = [slot for slot in self.slots.values() if slot.may_serve(task)]
-        if model is not None:
-            chosen = self.find(model)
-            if chosen not in able:
-                names = ", ".join(slot.spec.id for slot in able) or "none"
-                raise ModelNotFound(f"the model {model!r} does not serve {task.name}", hint=f"these do: {names}")
-            return chosen.spec
-        if able:
-            return min(able, key=lambda slot: slot.failure is not None).spec
-        for slot in self.slots.values():
-            if slot.heads is not None and task.name in slot.heads.missing:
-                raise slot.heads.missing[task.name]
-        raise ModelNotFound(f"no model here serves {task.name}", hint="`diffsight models add` brings more")
+        return choose_slot(self.slots, task, model).spec
 
     def revisions(self) -> dict[str, str]:
         """Ids of the backbones that were loaded, by the revision of their weights. Raises NotReady as `worker` does."""
@@ -162,8 +163,11 @@ class ModelStore:
         async with self._lease(slot, seconds):
             pass
 
-    def unload(self, name: str) -> None:
-        """Let go of a model, and of all that runs on it. Raises ModelInUse where somebody uses it, or it is pinned."""
+    def unload(self, name: str, *, keep: bool = False) -> None:
+        """Let go of a model, and of all that runs on it. Raises ModelInUse where somebody uses it, or it is pinned.
+
+        keep: whether the weights stay in host memory, if that has room for them.
+        """
         slot = self.find(name)
         group = [other for other in self.slots.values() if other is slot or other.spec.backbone == name]
         for member in group:
@@ -173,7 +177,9 @@ class ModelStore:
                 raise ModelInUse(f"{member.spec.id!r} is in use", hint="ask again when its requests have ended")
         for member in sorted(group, key=lambda member: member is slot):
             if member.state == "READY":
-                self._evict(member, _UNLOADED)
+                self._evict(member, _UNLOADED, keep=keep)
+            elif not keep:
+                self.host.drop(member.spec.id)
 
     async def start(self, on_started: Started | None = None) -> None:
         """Start the worker and load what fits, in the catalogue's order. A failure is kept and reported, not raised.
@@ -195,6 +201,7 @@ class ModelStore:
     def stop(self) -> None:
         """End the worker; what waits in it is answered with Cancelled."""
         self._stopped = True
+        self.host = HostMemory()
         if self._worker is not None:
             self._worker.stop()
 
@@ -204,7 +211,9 @@ class ModelStore:
             self.slots[spec.id] = Slot(spec)
         for line in left_out(settings):
             log.warning(line)
-        self.budget_bytes = self.budget_bytes or default_budget(check_device(choose_device(settings.device)))
+        device = check_device(choose_device(settings.device))
+        self.budget_bytes = self.budget_bytes or default_budget(device)
+        self.host.budget_bytes = host_budget(settings, device, self.budget_bytes)
         self._worker = build_worker(settings)
         self._worker.on_batch = self.metrics.count_batch
         self.metrics.watch(self._worker.figures)
@@ -243,7 +252,7 @@ class ModelStore:
             except TimeoutError as error:
                 raise NotReady(
                     f"the model {slot.spec.id!r} is not there within {seconds:g} seconds: {slot.reason}",
-                    hint="ask again later, or with a later deadline_seconds",
+                    hint="ask again when it is there: GET /v1/models tells its state",
                     retry_after_seconds=max(1.0, slot.load_seconds),
                 ) from error
             yield
@@ -252,13 +261,13 @@ class ModelStore:
                 member.users -= 1
                 member.long -= long
                 member.last_used = time.monotonic()
-            self._notify()
+            self.changes.notify()
 
     async def _open(self, slot: Slot) -> None:
         """Wait until a model is there and takes users; load it where it is not. Raises NotReady where that failed."""
         while slot.state != "READY" or slot.draining:
             if slot.draining:
-                await self._wait_for_change()
+                await self.changes.wait(_LOOK_SECONDS)
                 continue
             if slot.failure is not None:
                 raise NotReady(
@@ -280,17 +289,20 @@ class ModelStore:
         for member in dict.fromkeys((backbone, slot)):
             member.users += 1
         try:
+            await self.host.settle()
+            # Taken first: what leaves for it must not push it out of host memory.
+            held = self.host.take(slot.spec.id, None if slot is backbone else backbone.revision)
             await self._make_room(slot)
             slot.reason = "its weights are being read"
             log.info("loading", model=slot.spec.id, bytes=slot.bytes)
             started = time.monotonic()
             before = backbone.variant_names()
             slot.reading = True
-            opened = await run_on_own_thread(lambda: read_model(slot, backbone, self._open_backbone, self.tasks))
+            opened = await run_on_own_thread(lambda: self._bring(slot, backbone, held))
             install(slot, backbone, opened, before)
             self._account()
             if slot is backbone and slot.heads is not None:
-                await warm_up(self._worker, slot.heads.backbone, self._prepare_host)
+                await warm_up(self._worker, slot.heads.backbone, self._prepare_host, again=held is not None)
         except BaseException as error:
             known = isinstance(error, DiffsightError)
             slot.close(backbone, str(error) if known else "see the server's log")
@@ -300,6 +312,7 @@ class ModelStore:
         else:
             slot.loaded_at = slot.last_used = time.monotonic()
             slot.load_seconds, slot.loads = slot.loaded_at - started, slot.loads + 1
+            slot.loads_from_host += held is not None
             slot.state, slot.reason = "READY", ""
             log.info("loaded", model=slot.spec.id, seconds=round(slot.load_seconds, 2), bytes=slot.bytes)
         finally:
@@ -309,16 +322,23 @@ class ModelStore:
             if not any(other.state == "LOADING" for other in self.slots.values()):
                 for other in self.slots.values():
                     other.draining = False  # nobody waits for their room any more
-            self._notify()
+            self.changes.notify()
+
+    def _bring(self, slot: Slot, backbone: Slot, held: HeldModel | None) -> Any:
+        """A model from host memory, or read; blocks, on a thread of its own. Returns what `install` takes."""
+        if held is None:
+            return read_model(slot, backbone, self._open_backbone, self.tasks)
+        held.return_to_device()
+        if slot is backbone:
+            share_parts(held.opened.backbone, self.slots.values())
+        elif backbone.heads is not None:
+            add_variants(backbone.heads.backbone, held.variants)
+        return held.opened
 
     def _open_backbone(self, source: str) -> OpenHeads:
         """A backbone with its heads; parts that equal those of another open one are held once."""
         model = open_served(self.settings, source)
-        for other in self.slots.values():
-            theirs = None if other.heads is None else other.heads.backbone
-            if isinstance(model, StableDiffusion) and isinstance(theirs, StableDiffusion):
-                share_equal_parameters(theirs.vae, model.vae)
-                share_equal_parameters(theirs.text_encoder, model.text_encoder)
+        share_parts(model, self.slots.values())
         return OpenHeads(self.settings, model, self.tasks)
 
     def _account(self) -> None:
@@ -335,20 +355,11 @@ class ModelStore:
 
     async def _make_room(self, slot: Slot) -> None:
         """Let others leave until the slot's bytes fit; wait for those in use. Raises InvalidInput if they never fit."""
-        if self._may_exceed():
-            return
-        fixed = {other.spec.id: other for other in self.slots.values() if other.spec.pinned and other.is_open()}
-        fixed[slot.spec.backbone] = self.backbone_of(slot)
-        fixed[slot.spec.id] = slot
-        if (least := sum(member.bytes for member in fixed.values())) > self.budget_bytes:
-            raise InvalidInput(
-                "model",
-                f"{slot.spec.id!r} takes {slot.bytes:,} bytes, {least:,} with what must stay beside it; models may "
-                f"take {self.budget_bytes:,}",
-                hint="raise the server's engine.memory_bytes, or serve it at half precision",
-            )
-        while not self._make_room_now(slot):
-            await self._wait_for_change()
+        if not self._may_exceed():
+            check_fits_ever(self.slots, slot, self.budget_bytes)
+            while not self._make_room_now(slot):
+                await self.changes.wait(_LOOK_SECONDS)
+        await self.host.settle()
 
     def _may_exceed(self) -> bool:
         """Whether a model may be tried that does not fit: the first one, where no setting says what may be taken."""
@@ -356,40 +367,24 @@ class ModelStore:
 
     def _make_room_now(self, slot: Slot) -> bool:
         """Whether the slot fits now, after idle models have left. Where it does not, busy ones take no new users."""
-        others = [other for other in self.slots.values() if other is not slot and other.is_open()]
-        reading = sum(other.bytes for other in self.slots.values() if other.reading and not other.is_open())
-        budget, now = self.budget_bytes - reading, time.monotonic()
-        idle = [other.resident(evictable=other.may_leave()) for other in others]
-        if (chosen := choose_evictions(idle, slot.bytes, budget)) is not None:
-            for name in chosen:
-                self._evict(self.slots[name], _LEFT)
-            return True
-        backbone = self.backbone_of(slot)
-        busy = [other.resident(evictable=other is not backbone and other.may_drain()) for other in others]
-        for name in choose_evictions(busy, slot.bytes, budget) or ():
-            # One that has just come stays for as long as its load took: less would be more loading than answering.
-            if now - self.slots[name].loaded_at >= self.slots[name].load_seconds:
-                self.slots[name].draining = True
-        return False
+        room = choose_room(self.slots, slot, self.budget_bytes, time.monotonic())
+        for name in room.leaving or ():
+            self._evict(self.slots[name], _LEFT, keep=True)
+        for name in room.draining:
+            self.slots[name].draining = True
+        return room.leaving is not None
 
-    def _evict(self, slot: Slot, reason: str) -> None:
-        slot.close(self.backbone_of(slot), reason)
+    def _evict(self, slot: Slot, reason: str, *, keep: bool) -> None:
+        """Let a model go. keep: whether it stays in host memory, where that has room for it."""
+        backbone = self.backbone_of(slot)
+        assert backbone.description is not None
+        opened, variants = slot.close(backbone, reason)
+        self.host.drop(slot.spec.id)
+        if keep:
+            held = HeldModel(opened, variants, backbone.revision, slot.bytes, backbone.description.device)
+            self.host.keep(slot.spec.id, held)
         self._account()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        log.info("unloaded", model=slot.spec.id, reason=reason)
-        self._notify()
-
-    def _notify(self) -> None:
-        for event in self._waiting:
-            event.set()
-
-    async def _wait_for_change(self) -> None:
-        """Return once a lease, a load or a model has ended, or the stay of a model may be over."""
-        event = asyncio.Event()
-        self._waiting.add(event)
-        try:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(event.wait(), _LOOK_SECONDS)
-        finally:
-            self._waiting.discard(event)
+        log.info("unloaded", model=slot.spec.id, reason=reason, bytes_in_host_memory=self.host.bytes_of(slot.spec.id))
+        self.changes.notify()

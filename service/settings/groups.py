@@ -255,55 +255,6 @@ class UrlSettings(Group):
     max_concurrent: int = Field(default=8, ge=1, le=1_000, description="Images fetched at a time, all requests.")
 
 
-class EngineSettings(Group):
-    """How the device is shared."""
-
-    max_batch_rows: int = Field(
-        default=32,
-        ge=1,
-        le=4096,
-        description="Rows of the largest U-Net batch. More rows use the device better until memory runs out; a batch "
-        "that does not fit is halved and tried again.",
-    )
-    memory_bytes: int = Field(
-        default=0,
-        ge=0,
-        description="Bytes of the device's memory that the weights of models may take. What does not fit waits, and is "
-        "loaded for a request in the place of what was used least recently. 0 takes three quarters of what is free at "
-        "start-up.",
-    )
-    max_waiting_rows: int = Field(
-        default=100_000,
-        ge=1,
-        description="Rows that may wait for the device, all requests together. Past it requests are answered 429 with "
-        "a Retry-After.",
-    )
-    max_waiting_bytes: int = Field(
-        default=2048 * MIB,
-        ge=MIB,
-        description="Bytes of what waits for the device, pictures and latents, all requests together; likewise.",
-    )
-    context_cache_bytes: int = Field(
-        default=256 * MIB, ge=0, description="Bytes of text contexts kept by prompt, on the device; 0 keeps none."
-    )
-    latent_cache_bytes: int = Field(
-        default=256 * MIB, ge=0, description="Bytes of image latents kept by pixels, on the device; 0 keeps none."
-    )
-    vector_cache_bytes: int = Field(
-        default=64 * MIB,
-        ge=0,
-        description="Bytes of images' feature vectors kept by pixels for fitting again, in the host's memory; 0 keeps "
-        "none.",
-    )
-    torch_threads: int = Field(
-        default=0,
-        ge=0,
-        le=1024,
-        description="CPU threads of one torch operation; 0 takes one for small networks such as `pocket`, which more "
-        "would slow down, and all cores for others.",
-    )
-
-
 class JobSettings(Group):
     """Batch jobs. docs/jobs.md tells of them."""
 

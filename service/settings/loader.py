@@ -20,11 +20,11 @@ from pydantic_settings import (
 
 from backbones import user_folders
 from backbones.errors import InvalidInput
+from service.settings.engine_group import EngineSettings
 from service.settings.groups import (
     MIB,
     AccessSettings,
     DType,
-    EngineSettings,
     JobSettings,
     LabelStudioSettings,
     LimitSettings,

@@ -128,3 +128,20 @@ def test_a_server_that_stops_tells_who_waits(start_server: StartServer, png: byt
         server.state.models.stop()
         check_problem(waiting.result(), 503, "stopping")
     check_problem(server.client.post("/v1/features", content=png, headers=PICTURE), 503, "not-ready")
+
+
+def test_a_default_schedule_that_cannot_end_in_time_is_refused_with_what_fits(
+    start_server: StartServer, png: bytes, check_problem: Any
+) -> None:
+    server = start_server(limits={"deadline_seconds": 0.2})
+    query = {"labels": [f"label {index}" for index in range(400)]}
+    problem = check_problem(server.client.post(ROUTE, content=png, params=query, headers=PICTURE), 422, "invalid-input")
+    assert "on this server at least; the request has 0.2" in problem["detail"]
+    assert "scheme=race with budget=" in problem["hint"]
+
+
+def test_stage_seconds_of_tasks_at_once_add_up_to_the_wall_at_most(server: Server, png: bytes) -> None:
+    started = time.perf_counter()
+    body = {"image": base64.b64encode(png).decode(), "tasks": {"depth": {}, "pose": {}, "features": {}}}
+    answer = server.client.post("/v1/perceive", json=body).json()
+    assert sum(answer["timing"]["seconds"].values()) <= time.perf_counter() - started

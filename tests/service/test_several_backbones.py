@@ -162,7 +162,7 @@ def test_two_backbones_share_a_budget_that_holds_one_and_a_half(
     whole: Server, start_server: StartServer, models_folder: Path, bodies: dict[str, Any]
 ) -> None:
     budget = budget_of_one_and_a_half(whole)
-    small = start_server(models_folder=models_folder, engine={"memory_bytes": budget}, **SMALL)
+    small = start_server(models_folder=models_folder, engine={"memory_bytes": budget, "host_memory_bytes": 0}, **SMALL)
     assert small.state.models.failure is None
 
     def loads() -> int:
@@ -174,10 +174,32 @@ def test_two_backbones_share_a_budget_that_holds_one_and_a_half(
         listed = small.client.get("/v1/models").json()
         assert sum(model["bytes"] for model in listed["models"] if model["state"] == "READY") <= budget
     assert loads() - before <= 4  # each change of backbone, and no more
+    assert all(slot.loads_from_host == 0 for slot in small.state.models.slots.values())  # host_memory_bytes is 0
     with ThreadPoolExecutor(16) as clients:
         order = [("pose", "few-shot", "features")[number % 3] for number in range(30)] + ["depth", "depth"]
         for task, answer in zip(order, clients.map(lambda task: ask(small, task, bodies[task]), order), strict=True):
             assert_alike(answer, ask(whole, task, bodies[task]))
+
+
+def test_what_left_comes_back_from_host_memory_and_answers_the_same(
+    whole: Server, start_server: StartServer, models_folder: Path, bodies: dict[str, Any]
+) -> None:
+    slots = whole.state.models.slots
+    budget = int(1.5 * max(slots[name].bytes for name in ("sd15", "sd21")))
+    engine = {"memory_bytes": budget, "host_memory_bytes": budget}
+    small = start_server(models_folder=models_folder, models="sd15,sd21", engine=engine, **SMALL)
+    store = small.state.models
+    for name in ("sd15", "sd21", "sd15", "sd21"):
+        asked = {**bodies["features"], "model": name}
+        assert_alike(ask(small, "features", asked), ask(whole, "features", asked))
+    # Only the first load of each read files: whatever came back was a copy.
+    assert {name: slot.loads - slot.loads_from_host for name, slot in store.slots.items()} == {"sd15": 1, "sd21": 1}
+    listed = small.client.get("/v1/models").json()
+    held = {model["id"]: model["host_bytes"] for model in listed["models"]}
+    assert held["sd15"] > 0 == held["sd21"]
+    assert sum(held.values()) <= listed["host_memory_bytes"] == budget
+    small.client.post("/v1/models/sd15/unload")
+    assert store.host.bytes_of("sd15") == 0  # who unloads by name wants the memory
 
 
 def test_a_model_is_loaded_and_unloaded_by_hand(

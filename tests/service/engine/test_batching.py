@@ -15,7 +15,11 @@ from service.engine.batching import choose_batch
 from service.engine.queue import Call, Entry, Kind, Request, RequestQueue
 
 BACKBONE: Backbone = cast(Any, object())
-LIMITS: dict[Kind, int] = {"unet": 8, "encode": 3, "decode": 3, "embed": 8, "run": 1}
+SIZES: dict[Kind, int] = {"unet": 8, "encode": 3, "decode": 3, "embed": 8, "run": 1}
+
+
+def limit_of(request: Request, call: Call) -> int:
+    return SIZES[call.kind]
 
 
 def row(size: int = 8, variant: str = "") -> UNetRow:
@@ -47,7 +51,7 @@ def build_queue(*requests: tuple[bool, list[Call]]) -> tuple[RequestQueue, list[
 
 def drain(queue: RequestQueue) -> list[list[Entry]]:
     batches = []
-    while batch := choose_batch(queue.find_waiting(), LIMITS):
+    while batch := choose_batch(queue.find_waiting(), limit_of):
         queue.take(batch)
         batches.append(batch)
     return batches
@@ -67,7 +71,7 @@ def test_no_item_is_lost_or_doubled_and_no_batch_is_over_its_limit(mixture: list
     queue, _ = build_queue(*mixture)
     expected = {(id(call), index) for _, calls in mixture for call in calls for index in range(len(call.items))}
     batches = drain(queue)
-    assert all(len(batch) <= LIMITS[batch[0].call.kind] for batch in batches)
+    assert all(len(batch) <= SIZES[batch[0].call.kind] for batch in batches)
     done = [(id(entry.call), entry.position) for batch in batches for entry in batch]
     assert len(done) == len(expected)
     assert set(done) == expected
@@ -97,36 +101,36 @@ def test_items_of_one_call_keep_their_order(mixture: list[tuple[bool, list[Call]
 
 def test_choosing_changes_nothing() -> None:
     queue, _ = build_queue((False, [rows(2)]))
-    assert choose_batch(queue.find_waiting(), LIMITS) == choose_batch(queue.find_waiting(), LIMITS)
+    assert choose_batch(queue.find_waiting(), limit_of) == choose_batch(queue.find_waiting(), limit_of)
     assert queue.waiting == 2
 
 
 def test_a_one_row_request_shares_the_next_batch_with_a_thousand_row_request() -> None:
     queue, (large,) = build_queue((False, [rows(1000)]))
-    queue.take(choose_batch(queue.find_waiting(), LIMITS))
+    queue.take(choose_batch(queue.find_waiting(), limit_of))
     small = queue.open(BACKBONE, "task", bulk=False, deadline=None)
     queue.submit(small, rows(1), items_per_second=1.0)
-    batch = choose_batch(queue.find_waiting(), LIMITS)
+    batch = choose_batch(queue.find_waiting(), limit_of)
     assert [entry.request for entry in batch].count(small) == 1
-    assert [entry.request for entry in batch].count(large) == LIMITS["unet"] - 1
+    assert [entry.request for entry in batch].count(large) == SIZES["unet"] - 1
 
 
 def test_requests_share_a_batch_evenly() -> None:
     queue, opened = build_queue(*[(False, [rows(100)]) for _ in range(4)])
-    batch = choose_batch(queue.find_waiting(), LIMITS)
+    batch = choose_batch(queue.find_waiting(), limit_of)
     assert [sum(entry.request is request for entry in batch) for request in opened] == [2, 2, 2, 2]
 
 
 def test_more_requests_than_places_all_get_their_turn() -> None:
     queue, opened = build_queue(*[(False, [rows(40)]) for _ in range(20)])
     for _ in range(10):
-        queue.take(choose_batch(queue.find_waiting(), LIMITS))
+        queue.take(choose_batch(queue.find_waiting(), limit_of))
     assert {request.served for request in opened} == {4.0}
 
 
 def test_bulk_rows_only_fill_what_interactive_rows_leave_free() -> None:
     queue, (bulk, interactive) = build_queue((True, [rows(50)]), (False, [rows(6)]))
-    batch = choose_batch(queue.find_waiting(), LIMITS)
+    batch = choose_batch(queue.find_waiting(), limit_of)
     assert [entry.request is interactive for entry in batch] == [True] * 6 + [False] * 2
     assert batch[-1].request is bulk
 
@@ -136,7 +140,7 @@ def test_bulk_first_lets_bulk_lead_one_batch() -> None:
         (True, [rows(50)]),
         (False, [rows(50)]),
     )
-    assert {entry.request for entry in choose_batch(queue.find_waiting(), LIMITS, bulk_first=True)} == {bulk}
+    assert {entry.request for entry in choose_batch(queue.find_waiting(), limit_of, bulk_first=True)} == {bulk}
 
 
 def test_rows_of_different_variants_do_not_share_a_batch() -> None:

@@ -131,6 +131,7 @@ def test_the_wait_for_the_device_is_a_part_of_the_time_of_the_stage(small_backbo
     session = worker.session("task")
     asyncio.run(step_until_done(worker, run_rows(session, make_rows(small_backbone, 3))))
     assert 0 < session.timings["queue"] < session.timings["unet"]
+    assert session.stage_seconds().keys() == session.timings.keys()
     assert session.rows == 3
 
 

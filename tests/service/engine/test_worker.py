@@ -352,7 +352,7 @@ scripts: st.SearchStrategy[Script] = st.lists(
 @given(st.lists(st.tuples(st.booleans(), scripts), min_size=1, max_size=8), st.integers(1, 8))
 def test_every_request_ends_and_no_item_is_lost_or_doubled(requests: list[tuple[bool, Script]], batch: int) -> None:
     model = InstantBackbone()
-    worker = DeviceWorker(model, max_batch_rows=batch, max_batch_images=batch)
+    worker = DeviceWorker(model, max_batch_rows=batch)
     calls: Counter[tuple[int, int, int]] = Counter()
     latents: list[Tensor] = []
 

@@ -8,7 +8,7 @@ from heads.sdpose import pose
 from heads.vpd import depth
 from service.models.catalogue import ModelSpec
 from service.models.loading import OpenHeads
-from service.models.slots import Slot, install, measure, networks_in, networks_of
+from service.models.slots import Slot, describe_progress, install, measure, networks_in, networks_of
 from service.settings.loader import load_settings
 from service.tasks import TASKS
 from tests.conftest import WITHOUT_HEADS
@@ -72,3 +72,11 @@ def test_networks_are_found_wherever_a_head_holds_them() -> None:
     for task in (depth.TASK, pose.TASK):
         assert list(networks_in(slot.heads.require(task)))
     assert list(networks_in(slot.heads.require(features.TASK))) == []
+
+
+def test_the_start_says_what_is_loaded_and_how_far() -> None:
+    slots = [slot_of(name) for name in ("a", "b", "c")]
+    assert describe_progress(slots) == ""
+    slots[0].state, slots[1].state = "READY", "LOADING"
+    slots[1].reason, slots[1].bytes = "its weights are being read", 4_260_000_000
+    assert describe_progress(slots) == ": own (4.26 GB: its weights are being read); 1 of 3 models are loaded"

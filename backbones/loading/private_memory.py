@@ -1,0 +1,64 @@
+"""Weights in memory of their own: a network that reads from a mapped file changes when somebody writes into that file.
+
+Loaders of safetensors and of torch files give tensors that lie in the mapped file, and start anywhere in it, where the
+CPU's kernels are slower and round otherwise. Each tensor is copied and its pages of the file are then let go, so that
+the weights are in memory once, and not twice, while a network is loaded.
+"""
+
+from __future__ import annotations
+
+import bisect
+import ctypes
+import mmap
+import sys
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+_MADV_DONTNEED = 4  # from Linux' mman.h
+
+
+class MappedFiles:
+    """Which addresses of this process are files. Where the system does not tell, all of them might be."""
+
+    def __init__(self, maps: Path = Path("/proc/self/maps")) -> None:
+        self._ranges: list[tuple[int, int]] | None = None
+        if maps.is_file():
+            # address-address, permissions, offset, device, inode, and a path for what is a file.
+            lines = (line.split(maxsplit=5) for line in maps.read_text(errors="replace").splitlines())
+            files = [fields[0].split("-") for fields in lines if len(fields) == 6 and fields[5].startswith("/")]
+            self._ranges = sorted((int(start, 16), int(end, 16)) for start, end in files)
+
+    def hold(self, tensor: Tensor) -> bool:
+        """Whether a tensor, of any shape, lies in a file."""
+        if tensor.device.type != "cpu" or not tensor.numel():
+            return False
+        if self._ranges is None:
+            return True
+        place = bisect.bisect_right(self._ranges, (tensor.data_ptr(), sys.maxsize)) - 1
+        return place >= 0 and tensor.data_ptr() < self._ranges[place][1]
+
+    def release(self, tensor: Tensor) -> None:
+        """Let the pages of a tensor, of any shape, leave memory. A tensor beside it that needs one reads it again."""
+        if self._ranges is None or sys.platform != "linux":
+            return
+        first = tensor.data_ptr() // mmap.PAGESIZE * mmap.PAGESIZE
+        length = tensor.data_ptr() + tensor.nbytes - first
+        ctypes.CDLL(None).madvise(ctypes.c_void_p(first), ctypes.c_size_t(length), _MADV_DONTNEED)
+
+
+def private_copy(tensor: Tensor, dtype: torch.dtype, files: MappedFiles) -> Tensor:
+    """A tensor, of any shape, contiguous in memory of its own, in another number type; directly, by no third one."""
+    copy = tensor.to(dtype, copy=True, memory_format=torch.contiguous_format)
+    if files.hold(tensor) and tensor.is_contiguous():
+        files.release(tensor)
+    return copy
+
+
+def own_memory(network: nn.Module) -> None:
+    """Move every weight of a network that lies in a file to memory of its own, in place."""
+    files = MappedFiles()
+    for tensor in (*network.parameters(), *network.buffers()):
+        if files.hold(tensor):
+            tensor.data = private_copy(tensor.data, tensor.dtype, files)

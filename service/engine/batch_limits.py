@@ -1,0 +1,157 @@
+"""How large a batch may be: by the memory of its activations, by the seconds that it will take, and by what failed."""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from backbones.activation_memory import count_fitting, item_bytes, positions_of
+from backbones.backbone import Backbone
+from backbones.engine import batch_key
+from backbones.free_memory import free_bytes
+from service.engine.queue import Kind
+
+# A batch of this many items uses a device well; more are taken only while that costs hardly any time.
+FULL_BATCH, SHORT_SECONDS = 32, 0.25
+# After so many batches in a row that fitted, a limit that running out of memory set is doubled.
+RECOVERY_BATCHES = 64
+# Below this the memory that is free is not looked at.
+_SMALL_BYTES = 64 << 20
+_MOST_KEYS = 1_000
+_NEWEST_SHARE = 0.5
+_EARLY_BATCHES, _EARLY_DOUBT = 8, 4.0
+
+
+@dataclass(slots=True)
+class _Measured:
+    """Seconds an item and a place of its map, and the limit after a batch ran out of memory.
+
+    fastest: the fewest seconds an item, over all batches. batches: how many there were. fitted: those since that limit.
+    """
+
+    seconds: float
+    seconds_a_position: float
+    fastest: float
+    batches: int = 0
+    most: int | None = None
+    fitted: int = 0
+
+
+def largest_batch(
+    *, most: int, fitting: int | None, seconds_each: float | None, max_seconds: float, failed_above: int | None = None
+) -> int:
+    """Items of the largest batch, one at least.
+
+    most: by setting; 0 sets none. fitting: how many fit in memory, None if unknown. seconds_each: measured, of one
+    item; None before any batch. failed_above: the size past which memory ran out.
+    """
+    bounds = [most] if most else [FULL_BATCH]
+    if not most and seconds_each is not None:
+        bounds = [max(FULL_BATCH, int(SHORT_SECONDS / max(seconds_each, 1e-9)))]
+    if seconds_each is not None and math.isfinite(max_seconds):
+        bounds.append(int(max_seconds / max(seconds_each, 1e-9)))
+    bounds += [bound for bound in (fitting, failed_above) if bound is not None]
+    return max(1, min(bounds))
+
+
+class BatchLimits:
+    """The largest batch of each backbone, kind and shape, as it follows from what was measured.
+
+    max_items: by setting; 0 sets none. max_seconds: of one batch. free: bytes that are free on a device.
+    """
+
+    def __init__(
+        self,
+        max_items: int = FULL_BATCH,
+        max_seconds: float = math.inf,
+        free: Callable[[torch.device], int] = free_bytes,
+    ) -> None:
+        self.max_items = max_items
+        self.max_seconds = max_seconds
+        self._free = free
+        self._measured: OrderedDict[tuple[Kind, str, object], _Measured] = OrderedDict()
+
+    def limit(self, kind: Kind, backbone: Backbone, item: Any) -> int:
+        """Items of the largest batch that `item` may lead."""
+        known = self._measured.get(_key(kind, backbone, item))
+        return largest_batch(
+            most=self.max_items,
+            fitting=self._count_fitting(kind, backbone, item),
+            seconds_each=self.seconds_each(kind, backbone, item),
+            max_seconds=self.max_seconds,
+            failed_above=None if known is None else known.most,
+        )
+
+    def seconds_each(self, kind: Kind, backbone: Backbone, item: Any) -> float | None:
+        """Seconds of one item in a batch; of another size or fine-tuned network by its pixels; None if unknown."""
+        known = self._measured.get(_key(kind, backbone, item))
+        if known is not None:
+            return known.seconds
+        revision = _revision(backbone)
+        for (other_kind, other_revision, _), measured in reversed(self._measured.items()):
+            if (other_kind, other_revision) == (kind, revision):
+                return measured.seconds_a_position * positions_of(item)
+        return None
+
+    def least_seconds(self, kind: Kind, backbone: Backbone, item: Any, items: int) -> float:
+        """Seconds that so many items like this one take at least, as far as is known; 0.0 where nothing is.
+
+        By the fastest batch that was measured. Few batches say little: the first one of a process is slow, and a single
+        item is slower than one of a full batch, so an early figure is divided by `_EARLY_DOUBT`.
+        """
+        revision = _revision(backbone)
+        figures = [
+            (measured.batches, measured.fastest / positions * positions_of(item))
+            for (other_kind, other_revision, _), measured in self._measured.items()
+            if (other_kind, other_revision) == (kind, revision)
+            and (positions := measured.seconds / measured.seconds_a_position if measured.seconds_a_position else 0.0)
+        ]
+        if not figures:
+            return 0.0
+        early = sum(batches for batches, _ in figures) < _EARLY_BATCHES
+        return items * min(each for _, each in figures) / (_EARLY_DOUBT if early else 1.0)
+
+    def count(self, kind: Kind, backbone: Backbone, item: Any, items: int, seconds: float) -> None:
+        """Learn from a batch of `items` like this one, which took so long."""
+        if kind == "run":
+            return
+        key, each = _key(kind, backbone, item), seconds / items
+        known = self._measured.pop(key, None)
+        if known is None:
+            known = _Measured(each, each / positions_of(item), each)
+            if len(self._measured) >= _MOST_KEYS:
+                self._measured.popitem(last=False)
+        known.seconds += _NEWEST_SHARE * (each - known.seconds)
+        known.seconds_a_position = known.seconds / positions_of(item)
+        known.fastest = min(known.fastest, each)
+        known.batches += 1
+        known.fitted += 1
+        if known.most is not None and known.fitted >= RECOVERY_BATCHES:
+            known.most, known.fitted = 2 * known.most, 0
+        self._measured[key] = known
+
+    def count_out_of_memory(self, kind: Kind, backbone: Backbone, item: Any, items: int) -> None:
+        """Learn that a batch of `items` like this one did not fit."""
+        key = _key(kind, backbone, item)
+        known = self._measured.setdefault(key, _Measured(0.0, 0.0, 0.0))
+        known.most, known.fitted = max(1, min(known.most or items, items // 2)), 0
+
+    def _count_fitting(self, kind: Kind, backbone: Backbone, item: Any) -> int | None:
+        model = backbone.description
+        each = item_bytes(kind, item, model.activation_bytes, model.downscale)
+        if each * max(self.max_items, FULL_BATCH) < _SMALL_BYTES:
+            return None
+        return count_fitting(each, self._free(model.device))
+
+
+def _key(kind: Kind, backbone: Backbone, item: Any) -> tuple[Kind, str, object]:
+    return kind, _revision(backbone), batch_key(item)
+
+
+def _revision(backbone: Backbone) -> str:
+    return backbone.description.revision
