@@ -1,4 +1,4 @@
-"""/v2: the Open Inference Protocol, as `tritonclient.http` speaks it. A task is a model, one of its models a version."""
+"""/v2: the Open Inference Protocol, as `tritonclient.http` speaks it. A task is a model, its models are versions."""
 
 from __future__ import annotations
 
