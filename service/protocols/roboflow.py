@@ -53,9 +53,11 @@ class RoboflowRequest(BaseModel):
         allow_inf_nan=False, protected_namespaces=(), json_schema_extra={"examples": [_EXAMPLE_BODY]}
     )
 
-    image: Annotated[list[RoboflowImage], BeforeValidator(as_list), Field(min_length=1)] = Field(
-        description="One image, or a list of them; the answer is a list then."
-    )
+    image: Annotated[
+        list[RoboflowImage],
+        BeforeValidator(as_list, json_schema_input_type=list[RoboflowImage] | RoboflowImage),
+        Field(min_length=1),
+    ] = Field(description="One image, or a list of them; the answer is a list then.")
     model_id: str = Field(default="", max_length=300, description="As /roboflow/model/registry lists them.")
     confidence: _LOWEST | Literal["best", "default"] | None = Field(
         default=None, description="Lowest confidence; the server's own where it is a word or unset."
@@ -109,7 +111,7 @@ class CompareRequest(BaseModel):
 
     subject: RoboflowImage
     subject_type: Literal["image"] = "image"
-    prompt: Annotated[list[str], BeforeValidator(as_list), Field(min_length=1)]
+    prompt: Annotated[list[str], BeforeValidator(as_list, json_schema_input_type=list[str] | str), Field(min_length=1)]
     prompt_type: Literal["text"] = "text"
 
 

@@ -29,7 +29,8 @@ class Example:
     def method(self) -> str:
         """The client's method that is called."""
         line = next(line for line in self.code.splitlines() if line.startswith("answer = "))
-        return re.findall(r"\.(\w+)\(", line)[0]
+        method: str = re.findall(r"\.(\w+)\(", line)[0]
+        return method
 
 
 def read_examples() -> list[Example]:
