@@ -10,7 +10,7 @@ endif
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 
-.PHONY: help env demo test test-slow field conformance serve lint format openapi docs bench fuzz soak-jobs storm pocket pocket-heads wheel \
+.PHONY: help env demo test test-slow field conformance serve lint format openapi docs bench fuzz protocols-check soak-jobs storm pocket pocket-heads wheel \
   image-check clean
 
 help:  ## print this list
@@ -67,6 +67,15 @@ bench: env  ## every benchmark, figures as JSON in out/bench/
 fuzz: env  ## generated requests and damaged images against a real server; the last line counts what they found
 	$(BIN)/python -m tests.fuzz $(FUZZ)
 
+protocols-check: env .venv-inference-sdk/.installed  ## every call of docs/protocols.md by its real client; the last line counts them
+	$(BIN)/python -m tests.protocols --sdk .venv-inference-sdk/bin/python
+
+# Roboflow's client wants other versions than ours.
+.venv-inference-sdk/.installed: tests/protocols/inference-sdk.txt
+	$(PYTHON) -m venv .venv-inference-sdk
+	.venv-inference-sdk/bin/python -m pip --disable-pip-version-check -qq install -r $<
+	@touch $@
+
 soak-jobs: env  ## a job of 2,000 images on a server that is killed hard five times: make soak-jobs SOAK="--images 200"
 	$(BIN)/python -m tests.soak.jobs $(SOAK)
 
@@ -96,4 +105,4 @@ image-check:  ## build the CPU image without a container engine, start it, ask i
 	$(PYTHON) docker/image_check.py $(ARGS)
 
 clean:  ## remove the environment and everything generated
-	rm -rf .venv build dist out *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-inference-sdk build dist out *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -19,7 +19,7 @@ from service.http.request_log import ObserveRequests
 from service.inputs.urls import UrlFetcher
 from service.jobs.serving import Jobs
 from service.models.store import Started
-from service.protocols import label_studio
+from service.protocols import huggingface, label_studio, open_inference, roboflow
 from service.settings.loader import Settings, load_settings
 from service.state import open_state
 from service.tasks import TASKS, AnyTask
@@ -31,6 +31,9 @@ ROUTERS = (
     jobs.router,
     duplicates.router,
     label_studio.router,
+    huggingface.router,
+    open_inference.router,
+    roboflow.router,
     models.router,
 )
 

@@ -10,7 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from backbones.errors import InvalidInput
 from heads.feature_pooling.features import Block
-from service.api.schemas import EXAMPLE_IMAGE, OTHER_EXAMPLE_IMAGE, TaskRequest, TimingAnswer
+from service.api.schemas import OTHER_EXAMPLE_IMAGE, TaskRequest, TimingAnswer
+from service.http.openapi import EXAMPLE_IMAGE
 from service.inputs.archives import ArchivedFile
 from service.inputs.files import ImageSource
 from service.inputs.request_body import ImageBytes

@@ -16,9 +16,9 @@ from backbones.errors import InvalidInput
 from heads.diffews.few_shot import FewShotModel, Name, check_counts
 from heads.inputs import Inputs
 from service.api.bodies import request_bodies
-from service.api.schemas import EXAMPLE_IMAGE, MASKS, TaskRequest, TimingAnswer
+from service.api.schemas import MASKS, TaskRequest, TimingAnswer
 from service.dependencies import RequestUsage, State, body_as, while_connected
-from service.http.openapi import keyed, not_ready, task_problems
+from service.http.openapi import EXAMPLE_IMAGE, keyed, not_ready, task_problems
 from service.inputs.files import ImageSource, InputFiles
 from service.inputs.request_body import ImageBytes
 from service.library.banks import Pair

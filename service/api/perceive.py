@@ -18,7 +18,6 @@ from heads.inputs import ImageAnswer, describe_image
 from heads.task import JSON, Form
 from service.api.bodies import request_bodies
 from service.api.schemas import (
-    EXAMPLE_IMAGE,
     BackboneAnswer,
     TaskRequest,
     TimingAnswer,
@@ -26,7 +25,7 @@ from service.api.schemas import (
     title_of,
 )
 from service.dependencies import RequestUsage, State, while_connected
-from service.http.openapi import REFERENCE, task_problems
+from service.http.openapi import EXAMPLE_IMAGE, REFERENCE, task_problems
 from service.inputs.files import InputFiles
 from service.inputs.request_body import ImageBytes, read_request, validated
 from service.run_task import Done, prepare, run_together

@@ -9,6 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from backbones.backbone import Description
 from heads.inputs import ImageAnswer
+from service.http.openapi import EXAMPLE_IMAGE
 from service.inputs.files import ImageSource, InputFiles
 from service.inputs.request_body import ImageBytes
 from service.run_task import Terms
@@ -19,11 +20,7 @@ MASKS = (
     "One mask for each image, in the same order and of its image's size: object white, the rest black. A pixel counts "
     "where its brightest channel is at least half of the mask's brightest."
 )
-# A white stroke on black, 16 x 16: small enough to read, and a real PNG, so that examples can be sent as they stand.
-EXAMPLE_IMAGE = (
-    "iVBORw0KGgoAAAANSUhEUgAAABAAAAAQCAAAAAA6mKC9AAAAF0lEQVR42mNgIBv8/w9lMKHLDBYBMgAAsgYCEQornuUAAAAASUVORK5CYII="
-)
-# The same stroke, lying: an image of another class.
+# The stroke of EXAMPLE_IMAGE, lying: an image of another class.
 OTHER_EXAMPLE_IMAGE = (
     "iVBORw0KGgoAAAANSUhEUgAAABAAAAAQCAAAAAA6mKC9AAAAE0lEQVR42mNgGDDwHw5wCQwAAACXBhPtSmRznAAAAABJRU5ErkJggg=="
 )

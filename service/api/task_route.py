@@ -26,10 +26,9 @@ from service.api.schemas import (
 from service.api.streams import Report, event_stream, events_response, wants_events
 from service.dependencies import RequestUsage, State, while_connected
 from service.http.openapi import task_problems
-from service.inputs.files import InputFiles, archive_paths
+from service.inputs.files import InputFiles, archive_paths, check_count
 from service.inputs.request_body import read_request
 from service.run_task import Done, Work, prepare, run_task
-from service.state import AppState
 from service.tasks import AnyTask
 from service.telemetry.usage import Usage
 from service.threads import ANSWERS, run_in
@@ -62,7 +61,7 @@ def add_task_route(router: APIRouter, task: AnyTask) -> None:
             raise InvalidInput(min(clashing), "the path says it already", hint="leave it out of the body")
         options = options_of(task, body).model_copy(update=request.path_params)
         files = files_of(task, body)
-        check_count(files, state)
+        check_count(files, settings.limits)
         usage.labels = len(getattr(options, "labels", None) or ())
         name = choose_format(getattr(body, "format", None), request.headers.get("accept", ""), offered)
         form = task.forms.get(name)
@@ -97,13 +96,6 @@ def add_task_route(router: APIRouter, task: AnyTask) -> None:
         responses=_responses(task),
         openapi_extra=_document(task, request_type, from_path),
     )
-
-
-def check_count(files: InputFiles, state: AppState) -> None:
-    """Raises InvalidInput for more images than one request may bring."""
-    most = state.settings.limits.max_images
-    if len(files.images) > most:
-        raise InvalidInput("images", f"{len(files.images)} images; one request takes {most}", hint="send fewer")
 
 
 def progress_reporter(work: Work, report: Report) -> Callable[[Any], None]:

@@ -26,7 +26,12 @@ from service.settings.groups import AccessSettings
 from service.settings.loader import Settings
 
 # What a supervisor asks, and the documentation, which is the same for everybody who can read this repository.
-OPEN_PATHS = frozenset({"/health/live", "/health/ready", "/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json"})
+OPEN_PATHS = frozenset(
+    {
+        *("/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready"),
+        *("/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json"),
+    }
+)
 # Below it lie the scripts and styles of the documentation's pages.
 DOCS_FILES = "/docs-files"
 METRICS_PATH = "/metrics"

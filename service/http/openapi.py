@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
+from pydantic import BaseModel
 
-from service.http.problems import MEDIA_TYPE, Problem
+from service.http.problems import FOREIGN_MEDIA_TYPE, MEDIA_TYPE, Problem
 from service.version import installed_version
 
 REFERENCE = "#/components/schemas/{model}"
+
+# A white stroke on black, 16 x 16: small enough to read, and a real PNG, so that examples can be sent as they stand.
+EXAMPLE_IMAGE = (
+    "iVBORw0KGgoAAAANSUhEUgAAABAAAAAQCAAAAAA6mKC9AAAAF0lEQVR42mNgIBv8/w9lMKHLDBYBMgAAsgYCEQornuUAAAAASUVORK5CYII="
+)
 
 _SUMMARY = "Perception on frozen Stable Diffusion backbones: everybody's work shares U-Net batches."
 _DESCRIPTION = """Every task route reads three forms of a request: `multipart/form-data` with file parts, JSON with
@@ -95,6 +101,30 @@ def keyed() -> dict[int | str, dict[str, Any]]:
 def task_problems() -> dict[int | str, dict[str, Any]]:
     """The problems of a route that reads a body and asks the device, for its `responses`."""
     return {status: problem_response_entry(status) for status in _PROBLEMS}
+
+
+def foreign_problems() -> dict[int | str, dict[str, Any]]:
+    """The problems of a route of a foreign protocol, for its `responses`: with the member that its clients read."""
+    told = task_problems()
+    for entry in told.values():
+        entry["content"] = {FOREIGN_MEDIA_TYPE: entry["content"][MEDIA_TYPE]}
+    return told
+
+
+def json_body(
+    model: type[BaseModel], others: Mapping[str, Any] | None = None, *, required: bool = True
+) -> dict[str, Any]:
+    """`openapi_extra` of a route that reads `model` as JSON, the first of its examples shown.
+
+    others: schemas of further kinds of body, by media type. required: False where there may be no body.
+    """
+    schema = model.model_json_schema(ref_template=REFERENCE)
+    content = {"schema": {"$ref": REFERENCE.format(model=model.__name__)}, "example": schema["examples"][0]}
+    bodies = {media_type: {"schema": one} for media_type, one in (others or {}).items()}
+    return {
+        "requestBody": {"required": required, "content": {"application/json": content, **bodies}},
+        "x-schemas": {model.__name__: schema},
+    }
 
 
 def complete(app: FastAPI) -> None:

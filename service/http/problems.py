@@ -49,6 +49,10 @@ from service.errors import (
 
 MEDIA_TYPE = "application/problem+json"
 MOST_ERRORS = 20
+# Clients that were written for other servers look for the reason under a member of their own, and read
+# `application/json` alone: by the beginning of their routes' paths.
+FOREIGN_MEMBERS: Mapping[str, str] = {"/hf": "error", "/v2": "error", "/roboflow": "message"}
+FOREIGN_MEDIA_TYPE = "application/json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,11 +230,20 @@ def problem_response(error: Exception, scope: Scope) -> Response:
     state["problem"] = problem.type.removeprefix("/problems/")
     state["problem_detail"], state["problem_field"] = problem.detail, problem.field
     told = {"request_id": state.get("request_id", ""), "instance": scope.get("path", "")}
+    members = problem.model_copy(update=told).model_dump()
+    media_type = MEDIA_TYPE
+    if (reason := foreign_member(scope.get("path", ""))) is not None:
+        said = problem.hint and problem.hint in problem.detail
+        members = {reason: problem.detail if said else f"{problem.detail}; {problem.hint}", **members}
+        media_type = FOREIGN_MEDIA_TYPE
     # A caller's text may hold half of a surrogate pair, which has no UTF-8; the escape in its place is JSON too.
-    body = json.dumps(problem.model_copy(update=told).model_dump(), ensure_ascii=False).encode(
-        "utf-8", "backslashreplace"
-    )
-    return Response(body, problem.status, headers, media_type=MEDIA_TYPE)
+    body = json.dumps(members, ensure_ascii=False).encode("utf-8", "backslashreplace")
+    return Response(body, problem.status, headers, media_type=media_type)
+
+
+def foreign_member(path: str) -> str | None:
+    """Where clients of a foreign protocol look for the reason of a problem; None for this server's own routes."""
+    return FOREIGN_MEMBERS.get(f"/{path.split('/')[1]}") if path.startswith("/") else None
 
 
 def handle_problems(app: FastAPI) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from backbones.errors import InvalidInput
 from heads.inputs import InputCounts
 from service.inputs.archives import ArchivedFile
 from service.inputs.urls import ImageUrl, UrlFetcher
+from service.settings.groups import LimitSettings
 
 ImageSource = bytes | ImageUrl | ArchivedFile
 
@@ -33,6 +35,14 @@ class InputFiles:
     def counts(self) -> InputCounts:
         """How many there are of each kind."""
         return InputCounts(len(self.images), len(self.support_images), len(self.support_masks))
+
+
+def check_count(files: InputFiles, limits: LimitSettings) -> None:
+    """Raises InvalidInput for more images than one request may bring."""
+    if len(files.images) > limits.max_images:
+        raise InvalidInput(
+            "images", f"{len(files.images)} images; one request takes {limits.max_images}", hint="send fewer"
+        )
 
 
 def name_images(images: Sequence[ImageSource], field: str = "images") -> list[str]:

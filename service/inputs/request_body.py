@@ -302,9 +302,9 @@ def fields_of(
         by_name.setdefault(name, []).append(text)
     fields: dict[str, Any] = {}
     for name, given in by_name.items():
-        if _takes(model, name, list):
+        if takes(model, name, list):
             fields[name] = _bracketed(name, given[0], "[]", most) if len(given) == 1 else given
-            if isinstance(fields[name], str) and _takes(model, name, dict):
+            if isinstance(fields[name], str) and takes(model, name, dict):
                 fields[name] = _bracketed(name, given[0], "{}", most)
             if isinstance(fields[name], str):
                 fields[name] = given
@@ -331,7 +331,8 @@ def _bracketed(name: str, text: str, brackets: str, most: int | None) -> Any:
         ) from error
 
 
-def _takes(model: type[BaseModel], name: str, kind: type) -> bool:
+def takes(model: type[BaseModel], name: str, kind: type) -> bool:
+    """Whether a field of the model may be of this kind, such as `list`."""
     field = model.model_fields.get(name)
     return field is not None and any(typing.get_origin(member) is kind for member in union_members(field.annotation))
 

@@ -27,7 +27,7 @@ from service.version import installed_version
 Result = TypeVar("Result")
 
 # Supervisors and Prometheus ask these every few seconds; their spans would drown the others.
-UNTRACED = ("/health/", "/metrics")
+UNTRACED = ("/health/", "/v2/health/", "/metrics")
 # Any other method is a caller's own text, of which there is no end.
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _STOP_SECONDS = 2.0

@@ -16,8 +16,8 @@ from tests.conftest import Server
 from tests.fuzz.api import wrong_problem
 from tests.fuzz.images import many_scans, seed_images
 
-Body = tuple[str, bytes, str]
-"""Path, content and content type."""
+Body = tuple[str, bytes, str | dict[str, str]]
+"""Path, content, and content type or headers."""
 
 _FEATURES, _ZERO_SHOT, _JOBS = "/v1/features", "/v1/classify/zero-shot", "/v1/jobs"
 _JSON = "application/json"
@@ -106,6 +106,52 @@ def video(chance: random.Random) -> Body:
     return _JOBS, *_form([("task", "", b"features"), ("file", name, text * chance.randint(1, 50))])
 
 
+def tensors(chance: random.Random) -> Body:
+    """Tensors of any shape and type, in JSON and behind it, with lengths that are right, wrong or none."""
+    picture = chance.choice(list(seed_images().values()))
+    data = chance.choice(
+        [struct.pack("<I", len(picture)) + picture, picture, bytes(12), b"\xff" * 9, bytes(_size(chance))]
+    )
+    shape = chance.choice([[1], [1, 1], [2, 2, 3], [len(data)], [0], [2**31, 2**31], [], [-1], [1] * 9])
+    name = chance.choice(["image", "image", "labels", "nothing", "support_images"])
+    tensor = {"name": name, "shape": shape, "datatype": chance.choice(["BYTES", "UINT8", "FP32", "BOOL", "INT64", "X"])}
+    sizes = chance.choice([len(data), len(data), len(data) + 1, 0, -1, "1", None])
+    told = {} if sizes is None else {"parameters": {"binary_data_size": sizes}}
+    if chance.random() < 0.3:
+        told["data"] = chance.choice([[1.5], ["a"], [[1], [2]], [[[]]], [0] * 12, [2**70], [None], [[1], 2]])
+    outputs = chance.choice([[], [{"name": "answer"}], [{"name": "depth", "parameters": {"binary_data": 1}}]])
+    parameters = chance.choice([{}, {"timeout": -1}, {"priority": 3, "flip": "?"}, {"sequence_id": 1}, {"scene": []}])
+    asked = {"inputs": [{**tensor, **told}] * chance.randint(1, 3), "outputs": outputs, "parameters": parameters}
+    head = json.dumps(asked).encode()
+    length = chance.choice([len(head), len(head), len(head), len(head) + 1, 0, 10**9])
+    path = f"/v2/models/{chance.choice(['depth', 'features', 'zero-shot', 'few-shot'])}/infer"
+    return path, head + data, {"Inference-Header-Content-Length": str(length)}
+
+
+def foreign(chance: random.Random) -> Body:
+    """JSON for the routes of other servers' clients, with values of any kind in its members."""
+    text = base64.b64encode(chance.choice(list(seed_images().values()))).decode()
+    odd = [None, True, -1, 1e300, "", "é", "https://127.0.0.1/a", text, [], [text] * 9, {}, {"type": "base64"}, [[[]]]]
+    odd += [{"type": "url", "value": "file:///etc/passwd"}, {"type": "base64", "value": text}, {"threshold": 0}]
+    odd += [{"candidate_labels": ["a", "b"] * chance.randint(1, 9)}, {"top_k": 10**9}]
+    path, names = chance.choice(
+        [
+            ("/hf/zero-shot-image-classification", ("inputs", "parameters")),
+            ("/hf/image-segmentation", ("inputs", "parameters")),
+            ("/hf/feature-extraction", ("inputs", "normalize")),
+            ("/hf/object-detection/pocket", ("inputs", "parameters")),
+            ("/roboflow/infer/keypoints_detection", ("image", "confidence", "class_filter", "visualize_predictions")),
+            ("/roboflow/infer/instance_segmentation", ("image", "model_id", "class_filter", "max_detections")),
+            ("/roboflow/infer/depth-estimation", ("image", "depth_map_format", "model_id")),
+            ("/roboflow/clip/compare", ("subject", "prompt", "subject_type")),
+            ("/roboflow/model/add", ("model_id",)),
+            ("/v2/repository/models/depth/load", ("parameters",)),
+        ]
+    )
+    body = {name: chance.choice(odd) for name in names if chance.random() < 0.9}
+    return path, json.dumps(body).encode(), chance.choice([_JSON, "image/png", "application/octet-stream"])
+
+
 KINDS: tuple[Callable[[random.Random], Body], ...] = (
     many_values,
     many_fields,
@@ -117,6 +163,8 @@ KINDS: tuple[Callable[[random.Random], Body], ...] = (
     scans,
     tiles,
     video,
+    tensors,
+    foreign,
 )
 
 
@@ -130,9 +178,10 @@ def hostile_bodies(count: int, seed: int) -> Iterator[tuple[str, Body]]:
 def fuzz_bodies(server: Server, *, count: int, seed: int, on_case: Callable[[], object]) -> dict[str, str]:
     """What is wrong with the answers to hostile bodies: name -> text."""
     wrong: dict[str, str] = {}
-    for name, (path, content, content_type) in hostile_bodies(count, seed):
-        answer = server.client.post(path, content=content, headers={"Content-Type": content_type})
-        told = wrong_problem(answer.status_code, answer.headers, answer.content)
+    for name, (path, content, sent) in hostile_bodies(count, seed):
+        headers = {"Content-Type": sent} if isinstance(sent, str) else sent
+        answer = server.client.post(path, content=content, headers=headers)
+        told = wrong_problem(answer.status_code, answer.headers, answer.content, path)
         if answer.status_code not in _ANSWERS or told:
             wrong[name] = f"{answer.status_code} {told}: {answer.text[:500]}"
         on_case()

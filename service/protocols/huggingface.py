@@ -1,0 +1,267 @@
+"""/hf: pipelines of Hugging Face's inference API, as `InferenceClient(model="http://HOST/hf/PIPELINE")` calls them."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import to_json
+from starlette.responses import Response
+
+from backbones.errors import InvalidInput
+from heads.outputs import class_masks, mask_png
+from service.dependencies import RequestUsage, State
+from service.http.openapi import EXAMPLE_IMAGE, foreign_problems, json_body
+from service.inputs.files import InputFiles
+from service.inputs.request_body import ImageBytes, media_type_of
+from service.protocols.calls import Call, as_list, read_json, require_served, run_call
+from service.run_task import Done
+
+router = APIRouter(tags=["Hugging Face"])
+
+_JSON = "application/json"
+_IMAGE = {"type": "string", "format": "binary", "contentMediaType": "application/octet-stream"}
+_ID = {
+    "name": "model",
+    "in": "path",
+    "required": True,
+    "schema": {"type": "string", "maxLength": 200},
+    "description": "Id of a model of GET /v1/models; of a fitted classifier for `image-classification`.",
+}
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+class ZeroShotParameters(_Strict):
+    """What `zero_shot_image_classification` sends."""
+
+    candidate_labels: list[str] | Annotated[str, Field(max_length=100_000)] = Field(
+        description="Texts to choose from; one text is split at its commas."
+    )
+    hypothesis_template: str | None = Field(
+        default=None, max_length=1000, description="A prompt with {} for the label; the server's own where none is."
+    )
+
+
+class ClassificationParameters(_Strict):
+    """What `image_classification` sends."""
+
+    top_k: int | None = Field(default=None, ge=1, le=10_000, description="Classes to name, 5 where none is given.")
+    function_to_apply: Literal["softmax"] | None = Field(
+        default=None, description="Scores of a fitted classifier are probabilities of all classes together."
+    )
+
+
+class SegmentationParameters(_Strict):
+    """What `image_segmentation` sends. Thresholds of mask pixels and overlaps have no place where each pixel has one
+    class: they are read, and change nothing."""
+
+    subtask: Literal["semantic"] | None = Field(default=None, description="Every pixel has one class.")
+    threshold: float | None = Field(default=None, ge=0, le=1, description="Lowest score of a segment.")
+    mask_threshold: float | None = Field(default=None, ge=0, le=1)
+    overlap_mask_area_threshold: float | None = Field(default=None, ge=0, le=1)
+
+
+class DetectionParameters(_Strict):
+    """What `object_detection` sends."""
+
+    threshold: float | None = Field(default=None, ge=0, le=1, description="Lowest score; the server's own if unset.")
+
+
+def _examples(**fields: Any) -> ConfigDict:
+    example = {"inputs": EXAMPLE_IMAGE, **fields}
+    return ConfigDict(extra="forbid", allow_inf_nan=False, json_schema_extra={"examples": [example]})
+
+
+class ZeroShotImageClassification(BaseModel):
+    """An image, and the labels to choose from."""
+
+    model_config = _examples(parameters={"candidate_labels": ["a zero", "a one"]})
+
+    inputs: ImageBytes
+    parameters: ZeroShotParameters
+
+
+class ImageClassification(BaseModel):
+    """An image for a fitted classifier."""
+
+    model_config = _examples(parameters={"top_k": 3})
+
+    inputs: ImageBytes
+    parameters: ClassificationParameters = ClassificationParameters()
+
+
+class ImageSegmentation(BaseModel):
+    """An image of which every pixel gets a class."""
+
+    model_config = _examples(parameters={"subtask": "semantic"})
+
+    inputs: ImageBytes
+    parameters: SegmentationParameters = SegmentationParameters()
+
+
+class ObjectDetection(BaseModel):
+    """An image in which persons are looked for."""
+
+    model_config = _examples(parameters={"threshold": 0.5})
+
+    inputs: ImageBytes
+    parameters: DetectionParameters = DetectionParameters()
+
+
+class FeatureExtraction(BaseModel):
+    """Images of which features are read; the client sends its parameters beside them."""
+
+    model_config = _examples(normalize=True)
+
+    inputs: Annotated[
+        list[ImageBytes], BeforeValidator(as_list, json_schema_input_type=list[str] | str), Field(min_length=1)
+    ] = Field(description="One image, or a list of them.")
+    normalize: bool | None = Field(default=None, description="Scale each vector to length 1.")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pipeline:
+    """One pipeline.
+
+    task: what answers it. to_options: (body) to the task's options. to_answer: (end, body) to JSON values.
+    """
+
+    task: str
+    body: type[BaseModel]
+    summary: str
+    to_options: Callable[[Any], Mapping[str, Any]]
+    to_answer: Callable[[Done, Any], list[Any]]
+
+
+def _ask_zero_shot(body: ZeroShotImageClassification) -> dict[str, Any]:
+    labels, template = body.parameters.candidate_labels, body.parameters.hypothesis_template
+    if isinstance(labels, str):
+        labels = [label.strip() for label in labels.split(",")]
+    return {"labels": labels} | ({} if template is None else {"templates": [template]})
+
+
+def _answer_zero_shot(done: Done, body: object) -> list[Any]:
+    answer = done.work.task.to_answer(done.result, done.work.head, done.work.options)
+    return [_label(one.label, one.probability) for one in answer.posterior]
+
+
+def _ask_classifier(body: ImageClassification) -> dict[str, Any]:
+    return {"top": body.parameters.top_k or 5}
+
+
+def _answer_classifier(done: Done, body: object) -> list[Any]:
+    return [_label(score.label, score.probability) for score in done.result[0].scores]
+
+
+def _answer_segmentation(done: Done, body: ImageSegmentation) -> list[Any]:
+    masks, least = class_masks(done.result), body.parameters.threshold or 0.0
+    return [
+        {**_label(name, score), "mask": base64.b64encode(mask_png(mask)).decode()}
+        for mask, name, score in zip(masks.masks, masks.names, masks.scores, strict=True)
+        if score >= least
+    ]
+
+
+def _ask_persons(body: ObjectDetection) -> dict[str, Any]:
+    threshold = body.parameters.threshold
+    return {} if threshold is None else {"detector_threshold": threshold}
+
+
+def _answer_persons(done: Done, body: object) -> list[Any]:
+    keypoints = done.result.keypoints
+    return [
+        {**_label("person", score), "box": _corners(box)}
+        for box, score in zip(keypoints.boxes.tolist(), keypoints.box_scores.tolist(), strict=True)
+    ]
+
+
+def _corners(box: Sequence[float]) -> dict[str, int]:
+    """A box of x, y, width, height in whole pixels, as the client's type has it."""
+    x, y, width, height = box
+    return {"xmin": round(x), "ymin": round(y), "xmax": round(x + width), "ymax": round(y + height)}
+
+
+def _answer_features(done: Done, body: object) -> list[Any]:
+    vectors: list[Any] = done.result.vectors.tolist()
+    return vectors
+
+
+def _label(label: str, score: float) -> dict[str, Any]:
+    return {"label": label, "score": score}
+
+
+PIPELINES: Mapping[str, Pipeline] = {
+    "zero-shot-image-classification": Pipeline(
+        "zero-shot", ZeroShotImageClassification, "Classify by labels of your own", _ask_zero_shot, _answer_zero_shot
+    ),
+    "image-classification": Pipeline(
+        "classifier", ImageClassification, "Which of a fitted classifier's classes", _ask_classifier, _answer_classifier
+    ),
+    "image-segmentation": Pipeline(
+        "segmentation", ImageSegmentation, "The class of every pixel", lambda body: {}, _answer_segmentation
+    ),
+    "object-detection": Pipeline("pose", ObjectDetection, "Boxes of persons", _ask_persons, _answer_persons),
+    "feature-extraction": Pipeline(
+        "features",
+        FeatureExtraction,
+        "Feature vectors of images",
+        lambda body: {"normalise": bool(body.normalize)},
+        _answer_features,
+    ),
+}
+
+
+def _add_routes(name: str, pipeline: Pipeline) -> None:
+    async def answer(request: Request, state: State, usage: RequestUsage) -> Response:
+        model = request.path_params.get("model")
+        classifier = model if pipeline.task == "classifier" else None
+        model = None if pipeline.task == "classifier" else model
+        task = require_served(state, pipeline.task, model)
+        body: Any = await _read_body(request, state, pipeline.body)
+        options = dict(pipeline.to_options(body))
+        if pipeline.task == "classifier":
+            if classifier is None:
+                raise InvalidInput("model", "no classifier is named", hint=f"ask /hf/{name}/ID, by a classifier's id")
+            options["classifier"] = classifier
+        images = body.inputs if isinstance(body.inputs, list) else [body.inputs]
+        (done,) = await run_call(request, state, usage, Call(task, options, InputFiles(images), model))
+        content = await asyncio.to_thread(lambda: to_json(pipeline.to_answer(done, body)))
+        return Response(content, media_type=_JSON)
+
+    document = json_body(pipeline.body, {"image/*": _IMAGE})
+    for path, suffix, parameters in ((f"/hf/{name}", "", []), (f"/hf/{name}/{{model}}", "_by_model", [_ID])):
+        router.add_api_route(
+            path,
+            answer,
+            methods=["POST"],
+            name=f"huggingface_{name.replace('-', '_')}{suffix}",
+            summary=pipeline.summary,
+            description="The image itself, or JSON with it in base64 as `inputs`.",
+            response_model=list[Any],
+            responses=foreign_problems(),
+            openapi_extra={**document, "parameters": parameters},
+        )
+
+
+async def _read_body(request: Request, state: State, model: type[BaseModel]) -> BaseModel:
+    """The body as JSON, or as an image alone.
+
+    The client calls an image `application/json` whose kind it does not know: the first letter tells.
+    """
+    media_type = media_type_of(request)
+    content = await request.body()
+    if media_type.startswith("image/") or content.lstrip()[:1] not in (b"{", b""):
+        return await read_json(state, {"inputs": content}, model)
+    return await read_json(state, content, model)
+
+
+for _name, _pipeline in PIPELINES.items():
+    _add_routes(_name, _pipeline)

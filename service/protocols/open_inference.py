@@ -1,0 +1,361 @@
+"""/v2: the Open Inference Protocol, as `tritonclient.http` speaks it. A task is a model, its models are versions."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+from fastapi import APIRouter, Request
+from fastapi.exceptions import RequestValidationError
+from numpy.typing import NDArray
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from starlette.responses import Response
+
+from backbones.errors import InvalidInput
+from service.dependencies import RequestUsage, State
+from service.http.openapi import EXAMPLE_IMAGE, foreign_problems, json_body
+from service.inputs.files import ImageSource, InputFiles
+from service.inputs.request_body import ImageBytes, fields_of, media_type_of, takes
+from service.protocols.calls import Call, read_json, require_served, run_call
+from service.protocols.open_inference_models import (
+    IMAGE_NAMES,
+    PLATFORM,
+    SUPPORTS,
+    Output,
+    default_outputs,
+    describe_model,
+    image_inputs,
+    index_of,
+    outputs_of,
+)
+from service.protocols.open_inference_tensors import (
+    BYTES,
+    HEADER,
+    InputTensor,
+    RequestedOutput,
+    Tensor,
+    read_tensors,
+    split_body,
+    write_outputs,
+)
+from service.run_task import Done
+from service.settings.groups import LimitSettings
+from service.state import AppState
+from service.tasks import AnyTask, find_task
+from service.threads import BODIES, run_in
+from service.version import installed_version
+
+router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
+
+_EXTENSIONS = ("binary_tensor_data", "model_repository", "parameters")
+_IMAGES: TypeAdapter[list[ImageSource]] = TypeAdapter(list[ImageBytes])
+_EXAMPLE = {"inputs": [{"name": "image", "shape": [1], "datatype": "BYTES", "data": [EXAMPLE_IMAGE]}]}
+_OF_TRITON = ("sequence_id", "sequence_start", "sequence_end")
+_OWN = ("binary_data_output", "priority", "timeout", *_OF_TRITON)
+
+
+class InferRequest(BaseModel):
+    """Images and options of a task. Options that are lists go as tensors too, all others as parameters."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_EXAMPLE]})
+
+    id: str = Field(default="", max_length=1000, description="It comes back.")
+    inputs: list[InputTensor] = Field(min_length=1, max_length=64)
+    outputs: list[RequestedOutput] = Field(
+        default=[], max_length=64, description="Those that the model gives where none is named."
+    )
+    parameters: dict[str, Any] = Field(
+        default={},
+        description="Options of the task by their names; `priority`, of which 2 and more is bulk work; `timeout`, in "
+        "microseconds; `binary_data_output`, for outputs that do not say themselves.",
+    )
+
+
+class IndexRequest(BaseModel):
+    """Which models to list."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"ready": True}]})
+
+    ready: bool = Field(default=False, description="Only those that are loaded.")
+
+
+class RepositoryRequest(BaseModel):
+    """How to load or unload."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{}]})
+
+    parameters: dict[str, Any] = Field(
+        default={}, description="`unload_dependents` changes nothing: a backbone goes with all that runs on it."
+    )
+
+
+@router.get("", summary="What the server is", responses=foreign_problems())
+async def open_inference_server() -> dict[str, Any]:
+    """Its name, version, and the extensions of the protocol that it has."""
+    return {"name": PLATFORM, "version": installed_version(), "extensions": list(_EXTENSIONS)}
+
+
+@router.get("/health/live", summary="Is the process alive?", responses=foreign_problems())
+async def open_inference_live(state: State) -> dict[str, bool]:
+    """As /health/live."""
+    state.models.check_live()
+    return {"live": True}
+
+
+@router.get("/health/ready", summary="Can it take requests?", responses=foreign_problems())
+async def open_inference_ready(state: State) -> dict[str, bool]:
+    """As /health/ready. The protocol calls the member `live` here: both are sent."""
+    _ = state.models.worker
+    return {"ready": True, "live": True}
+
+
+@router.get("/models/{model}", summary="Tensors of a task", responses=foreign_problems())
+async def open_inference_model(state: State, model: str) -> dict[str, Any]:
+    """Its versions are the ids of the models that serve it, the default first."""
+    return describe_model(state, require_served(state, model), None)
+
+
+@router.get("/models/{model}/versions/{version}", summary="Tensors of a task", responses=foreign_problems())
+async def open_inference_model_version(state: State, model: str, version: str) -> dict[str, Any]:
+    """The same, on one of its models."""
+    return describe_model(state, require_served(state, model, version), version)
+
+
+@router.get("/models/{model}/ready", summary="Is a task's default model loaded?", responses=foreign_problems())
+async def open_inference_model_ready(state: State, model: str) -> dict[str, Any]:
+    """503 where it is not; a request loads it."""
+    return _ready(state, model, None)
+
+
+@router.get("/models/{model}/versions/{version}/ready", summary="Is it loaded?", responses=foreign_problems())
+async def open_inference_version_ready(state: State, model: str, version: str) -> dict[str, Any]:
+    """503 where it is not; a request loads it."""
+    return _ready(state, model, version)
+
+
+def _ready(state: AppState, name: str, version: str | None) -> dict[str, Any]:
+    task = require_served(state, name, version)
+    state.models.opened(task, version)
+    return {"name": task.name, "ready": True}
+
+
+@router.post(
+    "/repository/index",
+    summary="Every task with every model",
+    response_model=list[dict[str, str]],
+    responses=foreign_problems(),
+    openapi_extra=json_body(IndexRequest, required=False),
+)
+async def open_inference_index(request: Request, state: State) -> list[dict[str, str]]:
+    """`name` is the task, `version` the model; a request for one that is not READY loads it."""
+    _ = state.models.worker
+    body = await read_json(state, await request.body() or b"{}", IndexRequest)
+    return index_of(state, ready=body.ready)
+
+
+@router.post(
+    "/repository/models/{model}/load",
+    summary="Load a task's default model, or a model by its id",
+    responses=foreign_problems(),
+    openapi_extra=json_body(RepositoryRequest, required=False),
+)
+async def open_inference_load(request: Request, state: State, model: str) -> dict[str, Any]:
+    """Waits until it is READY."""
+    await _read_repository(request, state)
+    await state.models.load(_model_id(state, model), state.settings.limits.deadline_seconds)
+    return {}
+
+
+@router.post(
+    "/repository/models/{model}/unload",
+    summary="Let go of a task's default model, or of a model by its id",
+    responses=foreign_problems(),
+    openapi_extra=json_body(RepositoryRequest, required=False),
+)
+async def open_inference_unload(request: Request, state: State, model: str) -> dict[str, Any]:
+    """A backbone goes with all that runs on it, other tasks of it too. The next request for it loads it again."""
+    _ = state.models.worker
+    await _read_repository(request, state)
+    state.models.unload(_model_id(state, model))
+    return {}
+
+
+def _model_id(state: AppState, name: str) -> str:
+    task = find_task(state.tasks, name)
+    return name if task is None else state.models.for_task(task).id
+
+
+async def _read_repository(request: Request, state: AppState) -> None:
+    _ = state.models.worker
+    body = await read_json(state, await request.body() or b"{}", RepositoryRequest)
+    if refused := sorted(set(body.parameters) - {"unload_dependents"}):
+        hint = "add it where the server runs: diffsight models add"
+        raise InvalidInput("parameters", f"a model is not sent or changed here: {refused[0][:100]!r}", hint=hint)
+
+
+_INFER = {
+    "summary": "Run a task",
+    "response_model": None,
+    "responses": {
+        200: {
+            "description": f"The outputs as JSON; with the header `{HEADER}`, binary data behind so many bytes of it.",
+            "content": {
+                "application/json": {"schema": {"type": "object"}},
+                "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+            },
+        },
+        **foreign_problems(),
+    },
+    "openapi_extra": json_body(
+        InferRequest, {"application/octet-stream": {"type": "string", "format": "binary", "description": "Binary."}}
+    ),
+}
+
+
+@router.post("/models/{model}/infer", **_INFER)
+async def open_inference_infer(request: Request, state: State, usage: RequestUsage, model: str) -> Response:
+    """On its default model."""
+    return await _infer(request, state, usage, model, None)
+
+
+@router.post("/models/{model}/versions/{version}/infer", **_INFER)
+async def open_inference_infer_version(
+    request: Request, state: State, usage: RequestUsage, model: str, version: str
+) -> Response:
+    """On the model that the version names."""
+    return await _infer(request, state, usage, model, version)
+
+
+async def _infer(request: Request, state: State, usage: RequestUsage, name: str, version: str | None) -> Response:
+    task = require_served(state, name, version)
+    media_type_of(request)  # a packed body is refused
+    body, header = await request.body(), request.headers.get(HEADER)
+    head, binary = split_body(body, header)
+    asked = await read_json(state, head, InferRequest)
+    outputs = _choose_outputs(task, asked)
+    call = await run_in(BODIES, _read_call, task, asked, binary, state, version)
+    (done,) = await run_call(request, state, usage, call)
+    return await asyncio.to_thread(_write_answer, asked, outputs, done)
+
+
+def _choose_outputs(task: AnyTask, asked: InferRequest) -> list[tuple[Output, bool]]:
+    """The outputs of a request, and which of them are binary. Raises InvalidInput for one that there is not."""
+    binary = asked.parameters.get("binary_data_output") is True
+    if not asked.outputs:
+        return [(one, binary) for one in default_outputs(task)]
+    known = outputs_of(task)
+    chosen = {}
+    for one in asked.outputs:
+        if one.name not in known:
+            raise InvalidInput("outputs", f"{one.name!r} is no output", hint=f"name some of {', '.join(known)}")
+        if refused := sorted(set(one.parameters) - {"binary_data"}):
+            raise InvalidInput("outputs", f"{refused[0][:100]!r} is not known here", hint="ask for the whole tensor")
+        chosen[one.name] = (known[one.name], one.parameters.get("binary_data", binary) is True)
+    return list(chosen.values())
+
+
+def _read_call(task: AnyTask, asked: InferRequest, binary: bytes, state: AppState, version: str | None) -> Call:
+    """What a request asks for. Raises InvalidInput, and RequestValidationError for images."""
+    limits = state.settings.limits
+    if sequence := [name for name in _OF_TRITON if asked.parameters.get(name)]:
+        raise InvalidInput(sequence[0], "no task here has sequences", hint="leave it out")
+    files: dict[str, list[ImageSource]] = {}
+    options: dict[str, Any] = {}
+    for tensor in read_tensors(asked.inputs, binary, limits):
+        if tensor.name in files or tensor.name in options:
+            raise InvalidInput(tensor.name, "it stands twice", hint="send it once")
+        if tensor.name in image_inputs(task):
+            most = limits.max_shots if tensor.name in SUPPORTS else limits.max_images
+            files[tensor.name] = _images(tensor, most, limits, fetch_urls=state.settings.urls.enabled)
+        else:
+            options[tensor.name] = _option(task, tensor)
+    images = [image for name in IMAGE_NAMES for image in files.get(name, ())]
+    if not images:
+        raise InvalidInput(
+            "image", "there is none", hint="send an input `image` of BYTES [1] or UINT8 [height, width, 3]"
+        )
+    if len(images) > 1 and task.inputs != "images":
+        hint = "send one request an image: those of all callers share batches"
+        raise InvalidInput("image", f"{len(images)} images; {task.name} takes one", hint=hint)
+    for name, value in asked.parameters.items():
+        if name in options:
+            raise InvalidInput(name, "it is an input and a parameter", hint="send one of them")
+        if name not in _OWN:
+            options[name] = value
+    texts = [(name, value) for name, value in options.items() if isinstance(value, str)]
+    options |= fields_of(task.options, texts, limits)
+    return Call(
+        task,
+        options,
+        InputFiles(images, files.get(SUPPORTS[0], ()), files.get(SUPPORTS[1], ())),
+        version,
+        _number(asked.parameters, "priority") > 1,
+        _number(asked.parameters, "timeout") / 1e6 or None,
+    )
+
+
+def _number(parameters: Mapping[str, Any], name: str) -> int:
+    value = parameters.get(name, 0)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**63:
+        raise InvalidInput(name, "it is no whole number from 0 on", hint="leave it out")
+    return value
+
+
+def _option(task: AnyTask, tensor: Tensor) -> Any:
+    """An option's value: a list, or of one element the element where the option is no list."""
+    values: Any = tensor.values
+    if tensor.datatype == BYTES:
+        try:
+            values = [one.decode() if isinstance(one, bytes) else one for one in values]
+        except UnicodeDecodeError as error:
+            raise InvalidInput(tensor.name, "it is no text in UTF-8", hint="encode it") from error
+    if len(values) == 1 and not takes(task.options, tensor.name, list):
+        return values[0] if isinstance(values, list) else values.item() if values.size == 1 else values.tolist()
+    return values if isinstance(values, list) else values.tolist()
+
+
+def _images(tensor: Tensor, most: int, limits: LimitSettings, *, fetch_urls: bool) -> list[ImageSource]:
+    """The images of a tensor: files, or base64 where they came in JSON; or pixels. Raises InvalidInput."""
+    count = len(tensor.values) if tensor.datatype == BYTES or len(tensor.shape) == 4 else 1
+    if count > most:
+        raise InvalidInput(tensor.name, f"{count:,} images; one request takes {most}", hint="send fewer")
+    if isinstance(tensor.values, list):
+        try:
+            return _IMAGES.validate_python(tensor.values, context={"fetch_urls": fetch_urls})
+        except ValidationError as error:
+            errors = error.errors(include_url=False, include_context=False, include_input=False)
+            named = [{**one, "loc": (tensor.name, *one["loc"])} for one in errors]
+            raise RequestValidationError(named) from error
+    if tensor.datatype != "UINT8" or len(tensor.shape) not in (3, 4) or tensor.shape[-1] != 3:
+        message = f"{tensor.datatype} of the shape {list(tensor.shape)}"
+        hint = "send files as BYTES [1], or red, green and blue as UINT8 [height, width, 3]"
+        raise InvalidInput(tensor.name, message, hint=hint)
+    pixels = tensor.values.reshape(-1, *tensor.shape[-3:]) if tensor.values.size else tensor.values[None][:0]
+    if not len(pixels):
+        raise InvalidInput(tensor.name, f"no pixels in {list(tensor.shape)}", hint="send one pixel at least")
+    if pixels[0].size // 3 > limits.max_image_pixels:
+        message = f"{pixels[0].size // 3:,} pixels; the limit is {limits.max_image_pixels:,}"
+        raise InvalidInput(tensor.name, message, hint="scale it down first")
+    return [_bitmap(one) for one in pixels]
+
+
+def _bitmap(pixels: NDArray[np.uint8]) -> bytes:
+    """Pixels (H, W, 3) uint8 RGB as a file that holds them as they are."""
+    file = BytesIO()
+    Image.fromarray(pixels).save(file, "BMP")
+    return file.getvalue()
+
+
+def _write_answer(asked: InferRequest, outputs: Sequence[tuple[Output, bool]], done: Done) -> Response:
+    envelope = {"model_name": done.work.task.name, "model_version": done.work.loaded.id}
+    if asked.id:
+        envelope["id"] = asked.id
+    arrays = {one.name: one.read(done) for one, _ in outputs}
+    content, length = write_outputs(envelope, arrays, {one.name: binary for one, binary in outputs})
+    if length is None:
+        return Response(content, media_type="application/json")
+    return Response(content, headers={HEADER: str(length)}, media_type="application/octet-stream")

@@ -1,0 +1,221 @@
+"""Tensors of the Open Inference Protocol to arrays and back: as JSON, or as bytes behind it (the binary extension)."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from math import prod
+from typing import Annotated, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic_core import to_json
+
+from backbones.errors import InvalidInput
+from service.settings.groups import LimitSettings
+
+HEADER = "Inference-Header-Content-Length"
+"""How many bytes of a body are JSON; the binary data of its tensors follow."""
+
+BYTES = "BYTES"
+NUMBERS: Mapping[str, np.dtype[Any]] = {
+    "BOOL": np.dtype(np.bool_),
+    "UINT8": np.dtype(np.uint8),
+    "UINT16": np.dtype("<u2"),
+    "UINT32": np.dtype("<u4"),
+    "UINT64": np.dtype("<u8"),
+    "INT8": np.dtype(np.int8),
+    "INT16": np.dtype("<i2"),
+    "INT32": np.dtype("<i4"),
+    "INT64": np.dtype("<i8"),
+    "FP16": np.dtype("<f2"),
+    "FP32": np.dtype("<f4"),
+    "FP64": np.dtype("<f8"),
+}
+_MOST_DIMENSIONS = 8
+_DIMENSION = Annotated[int, Field(ge=0, le=2**31)]
+_NAME = Annotated[str, Field(min_length=1, max_length=200)]
+_PYTHON = {"b": (bool,), "u": (int,), "i": (int,), "f": (int, float)}
+_BINARY = "binary_data_size"
+
+
+class InputTensor(BaseModel):
+    """One tensor of a request."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: _NAME
+    shape: list[_DIMENSION] = Field(max_length=_MOST_DIMENSIONS)
+    datatype: str = Field(max_length=20, description=f"{BYTES}, {', '.join(NUMBERS)}.")
+    parameters: dict[str, Any] = Field(default={}, description=f"`{_BINARY}`: bytes of it behind the JSON.")
+    data: list[Any] | None = Field(default=None, description="Its values, flat or in lists of its shape.")
+
+
+class RequestedOutput(BaseModel):
+    """One tensor of the answer."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: _NAME
+    parameters: dict[str, Any] = Field(default={}, description="`binary_data`: whether it comes behind the JSON.")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tensor:
+    """A tensor that was sent.
+
+    values: its numbers, in its shape; or of BYTES the elements, flat: bytes, or texts where they came in JSON.
+    """
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+    values: NDArray[Any] | list[bytes] | list[str]
+
+
+def split_body(body: bytes, header: str | None) -> tuple[bytes, bytes]:
+    """The JSON of a body, and what is behind it. header: the value of `HEADER`. Raises InvalidInput."""
+    if header is None:
+        return body, b""
+    length = int(header) if header.isascii() and header.isdigit() and len(header) < 16 else -1
+    if not 0 <= length <= len(body):
+        hint = "send the number of bytes of the JSON that the body begins with"
+        raise InvalidInput(HEADER, f"{header[:50]!r} of a body of {len(body):,} bytes", hint=hint)
+    return body[:length], body[length:]
+
+
+def read_tensors(inputs: Sequence[InputTensor], binary: bytes, limits: LimitSettings) -> list[Tensor]:
+    """The tensors of a request. binary: what is behind its JSON, in their order. Raises InvalidInput."""
+    tensors = []
+    place = 0
+    for one in inputs:
+        if any(name.startswith("shared_memory") for name in one.parameters):
+            raise InvalidInput(one.name, "shared memory is not read", hint="send the data in the body")
+        if one.datatype != BYTES and one.datatype not in NUMBERS:
+            raise InvalidInput(one.name, f"the datatype {one.datatype!r}", hint=f"send {BYTES} or {', '.join(NUMBERS)}")
+        size = one.parameters.get(_BINARY)
+        if (size is None) == (one.data is None):
+            raise InvalidInput(one.name, "it needs either data or binary_data_size", hint="send one of them")
+        if size is None:
+            tensors.append(_from_json(one))
+            continue
+        if isinstance(size, bool) or not isinstance(size, int) or not 0 <= size <= len(binary) - place:
+            message = f"binary_data_size {str(size)[:50]}, and {len(binary) - place:,} bytes are left"
+            raise InvalidInput(one.name, message, hint="send its bytes behind the JSON, in the order of the inputs")
+        tensors.append(_from_binary(one, binary[place : place + size], limits))
+        place += size
+    if place != len(binary):
+        hint = f"name each input's bytes by its parameter binary_data_size, and the JSON's by {HEADER}"
+        raise InvalidInput("inputs", f"{len(binary) - place:,} bytes behind the JSON belong to no input", hint=hint)
+    return tensors
+
+
+def _from_json(one: InputTensor) -> Tensor:
+    values: list[Any] = one.data or []
+    for _ in range(_MOST_DIMENSIONS):
+        if not values or not isinstance(values[0], list):
+            break
+        if not all(isinstance(value, list) for value in values):
+            raise InvalidInput(one.name, "lists stand beside values", hint="send the values flat")
+        values = list(chain.from_iterable(values))
+    _check_count(one, len(values))
+    if one.datatype == BYTES:
+        if not all(isinstance(value, str) for value in values):
+            raise InvalidInput(one.name, "BYTES in JSON are texts", hint="send images in base64")
+        return Tensor(one.name, one.datatype, tuple(one.shape), values)
+    dtype = NUMBERS[one.datatype]
+    if not all(type(value) in _PYTHON[dtype.kind] for value in values):
+        raise InvalidInput(one.name, f"it has values that are no {one.datatype}", hint="send plain numbers")
+    try:
+        with np.errstate(all="ignore"):
+            array = np.array(values, dtype=dtype)
+    except (ValueError, OverflowError) as error:
+        raise InvalidInput(one.name, f"it has values beyond {one.datatype}", hint="send another datatype") from error
+    return Tensor(one.name, one.datatype, tuple(one.shape), _shaped(one, array))
+
+
+def _from_binary(one: InputTensor, data: bytes, limits: LimitSettings) -> Tensor:
+    if one.datatype == BYTES:
+        if (count := prod(one.shape)) > limits.max_json_values:
+            message = f"{count:,} elements; one input takes {limits.max_json_values:,}"
+            raise InvalidInput(one.name, message, hint="send fewer")
+        return Tensor(one.name, one.datatype, tuple(one.shape), _split_elements(one, data, count))
+    dtype = NUMBERS[one.datatype]
+    if len(data) % dtype.itemsize:
+        raise InvalidInput(one.name, f"{len(data):,} bytes are no whole number of {one.datatype}", hint="send them all")
+    _check_count(one, len(data) // dtype.itemsize)
+    array = np.frombuffer(data, np.uint8 if dtype.kind == "b" else dtype)
+    return Tensor(one.name, one.datatype, tuple(one.shape), _shaped(one, array.astype(dtype, copy=False)))
+
+
+def _shaped(one: InputTensor, array: NDArray[Any]) -> NDArray[Any]:
+    try:
+        return array.reshape(one.shape)
+    except ValueError as error:  # a shape of no values may still be larger than any array
+        raise InvalidInput(one.name, f"the shape {one.shape}", hint="send the shape of the data") from error
+
+
+def _split_elements(one: InputTensor, data: bytes, count: int) -> list[bytes]:
+    """The elements of BYTES, each behind its length in four bytes."""
+    elements = []
+    place = 0
+    for _ in range(count):
+        end = place + 4
+        length = struct.unpack("<I", data[place:end])[0] if end <= len(data) else len(data)
+        place = end + length
+        if place > len(data):
+            break
+        elements.append(data[end:place])
+    if len(elements) < count or place != len(data):
+        hint = "send each element behind its length, a little-endian number of four bytes"
+        raise InvalidInput(one.name, f"its bytes are not {count:,} elements", hint=hint)
+    return elements
+
+
+def _check_count(one: InputTensor, count: int) -> None:
+    if count != prod(one.shape):
+        raise InvalidInput(one.name, f"{count:,} values do not fill the shape {one.shape}", hint="send them all")
+
+
+def datatype_of(array: NDArray[Any]) -> str:
+    """The protocol's name of an array's number type; BYTES for texts."""
+    if array.dtype.kind in "OU":
+        return BYTES
+    return next(name for name, dtype in NUMBERS.items() if dtype == array.dtype)
+
+
+def text_array(texts: Sequence[str]) -> NDArray[Any]:
+    """Texts as an array of BYTES, (N,)."""
+    array = np.empty(len(texts), dtype=object)
+    array[:] = list(texts)
+    return array
+
+
+def write_outputs(
+    envelope: Mapping[str, Any], outputs: Mapping[str, NDArray[Any]], binary: Mapping[str, bool]
+) -> tuple[bytes, int | None]:
+    """The body of an answer, and how many bytes of it are JSON; None where all are.
+
+    envelope: what stands beside the tensors. binary: which of them come behind the JSON.
+    """
+    described, parts = [], []
+    for name, array in outputs.items():
+        tensor: dict[str, Any] = {"name": name, "datatype": datatype_of(array), "shape": list(array.shape)}
+        if binary.get(name, False):
+            parts.append(_pack(array))
+            tensor["parameters"] = {_BINARY: len(parts[-1])}
+        else:
+            tensor["data"] = array.ravel().tolist()
+        described.append(tensor)
+    head = to_json({**envelope, "outputs": described})
+    return b"".join([head, *parts]), len(head) if parts else None
+
+
+def _pack(array: NDArray[Any]) -> bytes:
+    if datatype_of(array) != BYTES:
+        return np.ascontiguousarray(array).tobytes()
+    elements = [str(text).encode("utf-8", "replace") for text in array.ravel().tolist()]
+    return b"".join(piece for element in elements for piece in (struct.pack("<I", len(element)), element))

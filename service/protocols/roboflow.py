@@ -1,0 +1,386 @@
+"""/roboflow: the routes of Roboflow's inference server, as `InferenceHTTPClient("http://HOST/roboflow")` calls them."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import to_json
+from starlette.responses import Response
+
+from backbones.errors import InvalidInput
+from heads.inputs import Inputs
+from service.dependencies import RequestUsage, State
+from service.http.openapi import EXAMPLE_IMAGE, foreign_problems, json_body
+from service.inputs.files import ImageSource, InputFiles
+from service.inputs.request_body import ImageBytes, fields_of
+from service.protocols import roboflow_answers as answers
+from service.protocols.calls import Call, as_list, read_json, require_served, run_call
+from service.protocols.roboflow_answers import Choice
+from service.run_task import Done
+from service.state import AppState
+from service.tasks import find_task
+from service.threads import BODIES, run_in
+from service.version import installed_version
+
+router = APIRouter(prefix="/roboflow", tags=["Roboflow"])
+
+_SERVER = str(uuid.uuid4())
+_LOWEST = Annotated[float, Field(ge=0, le=1)]
+_EXAMPLE_BODY = {"image": {"type": "base64", "value": EXAMPLE_IMAGE}}
+
+
+class RoboflowImage(BaseModel):
+    """One image."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    type: Literal["base64", "url"] = Field(description="`url` where the server's setting `urls.enabled` is on.")
+    value: ImageBytes
+
+
+class RoboflowRequest(BaseModel):
+    """Images and what to answer. Members that are not listed, of models of other kinds, are not looked at."""
+
+    model_config = ConfigDict(
+        allow_inf_nan=False, protected_namespaces=(), json_schema_extra={"examples": [_EXAMPLE_BODY]}
+    )
+
+    image: Annotated[
+        list[RoboflowImage],
+        BeforeValidator(as_list, json_schema_input_type=list[RoboflowImage] | RoboflowImage),
+        Field(min_length=1),
+    ] = Field(description="One image, or a list of them; the answer is a list then.")
+    model_id: str = Field(default="", max_length=300, description="As /roboflow/model/registry lists them.")
+    confidence: _LOWEST | Literal["best", "default"] | None = Field(
+        default=None, description="Lowest confidence; the server's own where it is a word or unset."
+    )
+    keypoint_confidence: _LOWEST | None = Field(default=None, description="Points below it are left out.")
+    class_filter: list[Annotated[str, Field(max_length=10_000)]] | None = Field(
+        default=None, max_length=256, description="Classes to answer; of `referring`, what to look for."
+    )
+    max_detections: int | None = Field(default=None, ge=0, description="Predictions at most.")
+    response_mask_format: Literal["polygon", "rle"] | None = Field(default=None, description="`polygon` if unset.")
+    depth_map_format: Literal["json", "png16", "png8"] = Field(default="json", description="Of depth.")
+    visualize_predictions: bool | None = Field(default=None, description="With a picture of the answer.")
+
+    @property
+    def images(self) -> list[ImageSource]:
+        """Each image, in the order sent."""
+        return [one.value for one in self.image]
+
+    @property
+    def least(self) -> float | None:
+        """The lowest confidence that is wanted, None where the server's own holds."""
+        return self.confidence if isinstance(self.confidence, float) else None
+
+    @property
+    def choice(self) -> Choice:
+        """How the answer is written."""
+        return Choice(
+            self.least,
+            self.keypoint_confidence,
+            self.class_filter or (),
+            self.max_detections,
+            self.response_mask_format or "polygon",
+            self.depth_map_format,
+        )
+
+
+class ModelRequest(BaseModel):
+    """A model to load or to let go of. What is not listed is not looked at."""
+
+    model_config = ConfigDict(protected_namespaces=(), json_schema_extra={"examples": [{"model_id": "pose"}]})
+
+    model_id: str = Field(max_length=300)
+
+
+class CompareRequest(BaseModel):
+    """An image and texts. What is not listed is not looked at."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"subject": _EXAMPLE_BODY["image"], "prompt": ["a zero", "a one"]}]}
+    )
+
+    subject: RoboflowImage
+    subject_type: Literal["image"] = "image"
+    prompt: Annotated[list[str], BeforeValidator(as_list, json_schema_input_type=list[str] | str), Field(min_length=1)]
+    prompt_type: Literal["text"] = "text"
+
+
+class RegisteredModel(BaseModel):
+    """One model."""
+
+    model_config = ConfigDict(protected_namespaces=())
+
+    model_id: str = Field(description="A task, or a task and the model to run on, or a classifier and its id.")
+    task_type: str
+
+
+class RegisteredModels(BaseModel):
+    """Every model that `infer` takes, and of which kind its answer is."""
+
+    models: list[RegisteredModel]
+
+
+def _pose(body: RoboflowRequest, version: str) -> dict[str, Any]:
+    return {} if body.least is None else {"detector_threshold": body.least}
+
+
+def _referring(body: RoboflowRequest, version: str) -> dict[str, Any]:
+    if not body.class_filter:
+        raise InvalidInput("class_filter", "`referring` finds what it names", hint='send ["the red cup"], for example')
+    return {"expressions": body.class_filter}
+
+
+def _classifier(body: RoboflowRequest, version: str) -> dict[str, Any]:
+    if not version:
+        raise InvalidInput("model_id", "no classifier is named", hint="send classifier/ID, by its id")
+    return {"classifier": version, "top": 10_000}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Kind:
+    """What a model id begins with, and which of the protocol's answers it gets.
+
+    task: of this server. route: below /roboflow/infer. task_type: what the SDK calls it; empty for what it asks for
+    by a method of its own. to_options: (body, what follows the id's stroke) to the task's options.
+    to_answer: (end, choice) to the members of the answer.
+    """
+
+    task: str
+    route: str
+    task_type: str
+    to_options: Callable[[RoboflowRequest, str], Mapping[str, Any]]
+    to_answer: Callable[[Done, Choice], dict[str, Any]]
+
+
+def _nothing(body: RoboflowRequest, version: str) -> dict[str, Any]:
+    return {}
+
+
+KINDS: Mapping[str, Kind] = {
+    "pose": Kind("pose", "keypoints_detection", "keypoint-detection", _pose, answers.keypoints),
+    "persons": Kind("pose", "object_detection", "object-detection", _pose, answers.persons),
+    "segmentation": Kind("segmentation", "instance_segmentation", "instance-segmentation", _nothing, answers.segments),
+    "referring": Kind("referring", "instance_segmentation", "instance-segmentation", _referring, answers.named_masks),
+    "classifier": Kind("classifier", "classification", "classification", _classifier, answers.classes),
+    "semantic": Kind("segmentation", "semantic_segmentation", "", _nothing, answers.semantic),
+    "depth": Kind("depth", "depth-estimation", "", _nothing, answers.depth),
+}
+_ROUTES: Mapping[str, tuple[str, str]] = {
+    "keypoints_detection": ("pose", "Keypoints of persons"),
+    "object_detection": ("persons", "Boxes of persons"),
+    "instance_segmentation": ("segmentation", "Masks of classes, or of what `class_filter` names"),
+    "semantic_segmentation": ("semantic", "The class of every pixel"),
+    "classification": ("classifier", "Which of a fitted classifier's classes"),
+    "depth-estimation": ("depth", "Which pixels are nearer"),
+}
+"""The first model of each route, which stands for ids that name none, and what the route does."""
+
+
+_INFERRED: Any = dict[str, Any] | list[dict[str, Any]]
+
+
+@router.get("/info", summary="What the server is", responses=foreign_problems())
+async def roboflow_info() -> dict[str, str]:
+    """Its name, its version, and an id that changes when it starts again."""
+    return {"name": "diffsight", "version": installed_version(), "uuid": _SERVER}
+
+
+@router.get("/model/registry", summary="Every model", responses=foreign_problems())
+async def roboflow_registry(state: State) -> RegisteredModels:
+    """Each task by itself and with every model that serves it, and every fitted classifier."""
+    return await asyncio.to_thread(_registry, state)
+
+
+@router.post(
+    "/model/add",
+    summary="Load a model now",
+    response_model=RegisteredModels,
+    responses=foreign_problems(),
+    openapi_extra=json_body(ModelRequest),
+)
+async def roboflow_add(request: Request, state: State) -> RegisteredModels:
+    """Waits until it is there."""
+    await state.models.load(await _named_model(request, state), state.settings.limits.deadline_seconds)
+    return await asyncio.to_thread(_registry, state)
+
+
+@router.post(
+    "/model/remove",
+    summary="Let go of a model",
+    response_model=RegisteredModels,
+    responses=foreign_problems(),
+    openapi_extra=json_body(ModelRequest),
+)
+async def roboflow_remove(request: Request, state: State) -> RegisteredModels:
+    """With all that runs on it. The next request for it loads it again."""
+    state.models.unload(await _named_model(request, state))
+    return await asyncio.to_thread(_registry, state)
+
+
+async def _named_model(request: Request, state: AppState) -> str:
+    _ = state.models.worker
+    body = await read_json(state, await request.body(), ModelRequest)
+    name, _, version = body.model_id.partition("/")
+    kind = KINDS.get(name)
+    if kind is None:
+        raise _unknown(body.model_id)
+    model = None if kind.task == "classifier" else version or None
+    return state.models.for_task(require_served(state, kind.task, model), model).id
+
+
+def _registry(state: AppState) -> RegisteredModels:
+    models = []
+    for name, kind in KINDS.items():
+        task = find_task(state.tasks, kind.task)
+        if task is None or not kind.task_type:
+            continue
+        if kind.task == "classifier":
+            ids = [f"{name}/{stored.id}" for stored in state.library.classifiers.list()]
+        else:
+            able = [slot.spec.id for slot in state.models.slots.values() if slot.may_serve(task)]
+            ids = [name, *(f"{name}/{one}" for one in able)] if able else []
+        models += [RegisteredModel(model_id=one, task_type=kind.task_type) for one in ids]
+    return RegisteredModels(models=models)
+
+
+@router.post(
+    "/clip/compare",
+    summary="How well texts fit an image",
+    responses=foreign_problems(),
+    openapi_extra=json_body(CompareRequest),
+)
+async def roboflow_compare(request: Request, state: State, usage: RequestUsage) -> dict[str, Any]:
+    """`similarity` has the probability of each text among all that were sent, in their order: they sum to 1."""
+    started = time.perf_counter()
+    task = require_served(state, "zero-shot")
+    body = await read_json(state, await request.body(), CompareRequest)
+    call = Call(task, {"labels": body.prompt}, InputFiles([body.subject.value]))
+    (done,) = await run_call(request, state, usage, call)
+    return {"similarity": list(done.result.probabilities), **_common(started)}
+
+
+def _add_infer(route: str, first: str, summary: str) -> None:
+    async def infer(request: Request, state: State, usage: RequestUsage) -> Response:
+        require_served(state, KINDS[first].task)
+        body = await read_json(state, await request.body(), RoboflowRequest)
+        kind, version = _choose(route, first, request.path_params.get("model_id") or body.model_id)
+        return await _infer(request, state, usage, body, kind, version)
+
+    paths = {f"/infer/{route}": ""} | ({f"/infer/{route}/{{model_id:path}}": "_by_model"} if first == "depth" else {})
+    for path, suffix in paths.items():
+        router.add_api_route(
+            path,
+            infer,
+            methods=["POST"],
+            name=f"roboflow_{route.replace('-', '_')}{suffix}",
+            summary=summary,
+            response_model=_INFERRED,
+            responses=foreign_problems(),
+            openapi_extra={**json_body(RoboflowRequest), "parameters": _parameters("model_id") if suffix else []},
+        )
+
+
+def _parameters(*names: str) -> list[dict[str, Any]]:
+    return [{"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names]
+
+
+async def _infer(
+    request: Request, state: AppState, usage: RequestUsage, body: RoboflowRequest, kind: Kind, version: str
+) -> Response:
+    started = time.perf_counter()
+    model = None if kind.task == "classifier" else version or None
+    task = require_served(state, kind.task, model)
+    call = Call(task, kind.to_options(body, version), InputFiles(body.images), model)
+    done = await run_call(request, state, usage, call)
+    if task.inputs == "images":  # a classifier, which answers all images together
+        (end,) = done
+        images = [Inputs([image]) for image in end.inputs.images]
+        done = [Done(end.work, [one], image) for one, image in zip(end.result, images, strict=True)]
+    content = await asyncio.to_thread(_write, body, kind, done, started)
+    return Response(content, media_type="application/json")
+
+
+def _choose(route: str, first: str, model_id: str) -> tuple[Kind, str]:
+    """The kind of model that an id names on a route, and what follows its stroke. Raises InvalidInput.
+
+    An id of Roboflow's own models, such as an SDK sends where none is given, stands for the route's first on depth.
+    """
+    name, _, version = model_id.partition("/")
+    if not name or (first == "depth" and name.startswith("depth-anything")):
+        name, version = first, ""
+    if name == KINDS[first].task:
+        name = first
+    kind = KINDS.get(name)
+    if kind is None or kind.route != route:
+        raise _unknown(model_id, [one for one, other in KINDS.items() if other.route == route])
+    return kind, version
+
+
+def _unknown(model_id: str, known: Sequence[str] = tuple(KINDS)) -> InvalidInput:
+    hint = f"send one of {', '.join(known)}, alone or as in {known[0]}/ID with the id of a model"
+    return InvalidInput("model_id", f"{model_id[:100]!r} is no model here", hint=hint)
+
+
+def _write(body: RoboflowRequest, kind: Kind, done: Sequence[Done], started: float) -> bytes:
+    """The answer for one image, or a list of them where a list was sent."""
+    written = []
+    for end in done:
+        image = end.inputs.images[0]
+        answer = {"image": {"width": image.width, "height": image.height}, **kind.to_answer(end, body.choice)}
+        if body.visualize_predictions and "overlay" in end.work.task.forms:
+            answer["visualization"] = _overlay(end)
+        written.append({**_common(started), **answer})
+    return to_json(written if len(written) > 1 else written[0])
+
+
+def _overlay(done: Done) -> str:
+    form = done.work.task.forms["overlay"]
+    if form.check is not None:
+        form.check(done.work.options, done.work.head)
+    assert form.write is not None
+    return base64.b64encode(form.write(done.result, done.inputs, done.work.options)).decode()
+
+
+def _common(started: float) -> dict[str, Any]:
+    return {"inference_id": str(uuid.uuid4()), "time": round(time.perf_counter() - started, 6)}
+
+
+for _route, (_first, _summary) in _ROUTES.items():
+    _add_infer(_route, _first, _summary)
+
+
+@router.post(
+    "/{project}/{version}",
+    summary="One image, as the older version of the client sends it",
+    response_model=_INFERRED,
+    responses=foreign_problems(),
+    openapi_extra={
+        "requestBody": {"required": True, "content": {"application/json": {"schema": {"type": "string"}}}},
+        "parameters": [
+            *_parameters("project", "version"),
+            {"name": "confidence", "in": "query", "schema": {"type": "number", "minimum": 0, "maximum": 1}},
+        ],
+    },
+)
+async def roboflow_project(request: Request, state: State, usage: RequestUsage) -> Response:
+    """The body is the image in base64; `project` is what a model id begins with, `version` a model or a classifier."""
+    project, version = request.path_params["project"], request.path_params["version"]
+    kind = KINDS.get(project)
+    if kind is None:
+        raise _unknown(f"{project}/{version}")
+    require_served(state, kind.task)
+    sent = [(name, text) for name, text in request.query_params.multi_items() if name in RoboflowRequest.model_fields]
+    image = {"type": "base64", "value": (await request.body()).decode("ascii", "replace").strip('"')}
+    fields = await run_in(BODIES, fields_of, RoboflowRequest, sent, state.settings.limits)
+    body = await read_json(state, {**fields, "image": image}, RoboflowRequest)
+    return await _infer(request, state, usage, body, kind, version)

@@ -1,0 +1,38 @@
+"""Every call of docs/protocols.md answers as the task's own route; those of inference-sdk in `make protocols-check`."""
+
+from __future__ import annotations
+
+import pytest
+
+from service.tasks import TASKS
+from tests.conftest import Server
+from tests.protocols.native import CHECKS, Native, fit_classifier
+from tests.protocols.page import Example, calls_table, read_examples
+from tests.protocols.run import run_example
+
+# Seconds each on a machine that does nothing else; their tensors are tested on results that cost nothing.
+_SLOW = {"label-tree", "image-text"}
+HERE = [
+    pytest.param(one, id=f"{one.client} {one.task}", marks=[pytest.mark.slow] if one.task in _SLOW else ())
+    for one in read_examples()
+    if not one.apart
+]
+
+
+@pytest.fixture(scope="module")
+def native(server: Server) -> Native:
+    return Native(server.client, fit_classifier(server.client))
+
+
+@pytest.mark.parametrize("example", HERE)
+def test_a_call_of_the_page_answers_as_the_route(example: Example, server: Server, native: Native) -> None:
+    run_example(example, server, native)
+
+
+def test_every_call_of_the_page_is_compared_and_no_other() -> None:
+    assert list(CHECKS) == [(one.client, one.task) for one in read_examples()]
+
+
+def test_every_task_has_a_call() -> None:
+    assert {one.task for one in read_examples()} == {task.name for task in TASKS}
+    assert all(f"| `{task.name}` |" in calls_table() for task in TASKS)

@@ -1,0 +1,41 @@
+"""Tasks as models: what their metadata promises."""
+
+from __future__ import annotations
+
+import pytest
+
+from service.protocols.open_inference_models import describe_model, index_of, outputs_of
+from service.tasks import TASKS, AnyTask
+from tests.conftest import Server
+from tests.service.mean_colour import MEAN_COLOUR
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: str(task.name))
+def test_every_task_has_an_image_tensors_and_its_answer(server: Server, task: AnyTask) -> None:
+    told = describe_model(server.state, task, None)
+    assert (told["name"], told["versions"]) == (task.name, ["pocket"])
+    assert told["inputs"][0] == {"name": "image", "datatype": "BYTES", "shape": [-1]}
+    assert [one["name"] for one in told["outputs"]][-1] == "answer"
+    assert len(told["outputs"]) > 1
+
+
+def test_a_task_without_tensors_of_its_own_gives_its_answer() -> None:
+    assert list(outputs_of(MEAN_COLOUR)) == ["answer"]
+
+
+def test_lists_among_the_options_are_inputs(server: Server) -> None:
+    shapes = {
+        one["name"]: (one["datatype"], one["shape"])
+        for task in TASKS
+        for one in describe_model(server.state, task, "pocket")["inputs"]
+    }
+    assert shapes["labels"] == ("BYTES", [-1])
+    assert shapes["boxes"] == ("FP64", [-1, 4])
+    assert shapes["timesteps"] == ("INT64", [-1])
+    assert "support_masks" in shapes
+
+
+def test_the_index_has_each_task_with_each_model(server: Server) -> None:
+    everything = index_of(server.state, ready=False)
+    assert [(one["name"], one["version"]) for one in everything] == [(task.name, "pocket") for task in TASKS]
+    assert index_of(server.state, ready=True) == [one for one in everything if one["state"] == "READY"]
