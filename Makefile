@@ -100,7 +100,7 @@ label-studio-check: env  ## scenes of annotators in a real Label Studio and a re
 	@test -x $(STUDIO)/bin/label-studio || { $(PYTHON) -m venv $(STUDIO) && \
 	  $(STUDIO)/bin/pip install -q label-studio==1.23.2 playwright==1.65.2; }
 	@command -v chromium > /dev/null || { echo "install chromium first: apt-get install chromium"; exit 1; }
-	$(STUDIO)/bin/python -m tests.label_studio out/label-studio
+	$(STUDIO)/bin/python -m tests.label_studio out/label-studio $(SCENES)
 
 clean:  ## remove the environment and everything generated
 	rm -rf .venv .label-studio build dist out *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -15,6 +15,10 @@ from service.jobs.formats.label_studio import Region, choice_regions, mask_regio
 from service.jobs.item import make_item
 from service.protocols.label_studio_project import Control, Filling
 
+# What Label Studio calls the origin of regions that an annotation took over from a prediction. It sends them with those
+# that were drawn, and they have what points they have.
+_PREDICTED = ("prediction", "prediction-changed")
+
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
@@ -121,7 +125,9 @@ async def _points_of_rectangles(
     persons = [
         region
         for region in rectangles
-        if region["id"] not in drawing.parents and control.box_label in _labels_of(region, "rectanglelabels")
+        if region["id"] not in drawing.parents
+        and region.get("origin") not in _PREDICTED
+        and control.box_label in _labels_of(region, "rectanglelabels")
     ]
     points: list[Region] = []
     if persons:

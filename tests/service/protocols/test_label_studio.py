@@ -37,6 +37,7 @@ KEYPOINTS = """<View><Image name="picture" value="$photo"/>
 <KeyPointLabels name="points" toName="picture">{labels}</KeyPointLabels></View>"""
 NAMED = KEYPOINTS.format(labels='<Label value="nose"/><Label value="left_wrist"/><Label value="tail"/>')
 INDEXED = KEYPOINTS.format(labels='<Label value="Nase" model_index="0"/><Label value="Hand" model_index="9"/>')
+ORIGINS = ("prediction", "prediction-changed")
 
 
 @contextmanager
@@ -193,6 +194,14 @@ def test_a_second_person_leaves_the_first_as_it_was_corrected(poses: Server, png
         assert others
         assert {one["parentID"] for one in others} == {"second"}
         assert not {one["id"] for one in others} & {one["id"] for one in points}
+
+
+def test_predicted_rectangles_keep_the_points_that_they_have(poses: Server, png: bytes) -> None:
+    predicted = [rectangle(f"bbox-{at}", BOXES[0], origin=origin) for at, origin in enumerate(ORIGINS)]
+    drawn = rectangle("mine", BOXES[0])
+    *boxes, point, _ = draw(poses, png, *predicted, drawn)
+    assert boxes == [*predicted, drawn]
+    assert point["parentID"] == "mine"
 
 
 def test_other_rectangles_are_no_persons_and_nothing_drawn_is_nothing_found(poses: Server, png: bytes) -> None:
