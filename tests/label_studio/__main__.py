@@ -215,7 +215,7 @@ def main(out: Path, chosen: Sequence[str]) -> int:
             done.append(well)
         with diffsight(Path(scratch), out, port, url, studio.token) as backend:
             done.append(_play("the right token brings predictions", right_token, studio, project, out)[0])
-            scenes = [
+            scenes: list[Callable[..., Any]] = [
                 two_persons,
                 choices_zero_shot,
                 choices_classifier,
