@@ -10,8 +10,8 @@ endif
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 
-.PHONY: help env demo test test-slow field conformance serve lint format openapi docs bench fuzz protocols-check soak-jobs storm pocket pocket-heads wheel \
-  image-check clean
+.PHONY: help env demo test test-slow field conformance serve lint format openapi docs bench fuzz protocols-check \
+  label-studio-check soak-jobs storm pocket pocket-heads wheel image-check clean
 
 help:  ## print this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -104,5 +104,12 @@ wheel: env  ## build the source distribution and the wheel into dist/
 image-check:  ## build the CPU image without a container engine, start it, ask it something (Debian, as root)
 	$(PYTHON) docker/image_check.py $(ARGS)
 
+STUDIO := .label-studio
+label-studio-check: env  ## scenes of annotators in a real Label Studio and a real browser (downloads it; needs chromium)
+	@test -x $(STUDIO)/bin/label-studio || { $(PYTHON) -m venv $(STUDIO) && \
+	  $(STUDIO)/bin/pip install -q label-studio==1.23.2 playwright==1.65.2; }
+	@command -v chromium > /dev/null || { echo "install chromium first: apt-get install chromium"; exit 1; }
+	$(STUDIO)/bin/python -m tests.label_studio out/label-studio $(SCENES)
+
 clean:  ## remove the environment and everything generated
-	rm -rf .venv .venv-inference-sdk build dist out *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-inference-sdk .label-studio build dist out *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,11 +1,12 @@
 """An auto-annotation function for CVAT that asks a diffsight server. It needs cvat-sdk and numpy alone.
 
-cvat-cli auto-annotate TASK --function-file cvat_function.py -p url=str:http://127.0.0.1:8000 -p task=str:pose
+cvat-cli task auto-annotate TASK --function-file cvat_function.py -p url=str:http://127.0.0.1:8000 -p task=str:pose
 docs/annotation-tools.md tells of its parameters.
 """
 
 from __future__ import annotations
 
+import http.client
 import io
 import json
 import urllib.error
@@ -17,6 +18,7 @@ from urllib.parse import urlencode
 import cvat_sdk.auto_annotation as cvataa
 import numpy as np
 import PIL.Image
+import urllib3.exceptions
 from cvat_sdk.masks import encode_mask
 
 _ROUTES = {
@@ -25,6 +27,10 @@ _ROUTES = {
     "referring": "/v1/segmentation/referring",
     "few-shot": "/v1/segmentation/few-shot",
 }
+
+
+class NoAnswer(cvataa.BadFunctionError, urllib3.exceptions.HTTPError):  # type: ignore[misc]
+    """The server is away, or refuses. `cvat-cli` ends with the message of an HTTP error, and without a traceback."""
 
 
 class Function:
@@ -115,7 +121,11 @@ class Function:
                 return data
         except urllib.error.HTTPError as error:
             told = error.read().decode("utf-8", "replace")
-            raise RuntimeError(f"{self._url}{path.partition('?')[0]} answered {error.code}: {told[:500]}") from error
+            raise NoAnswer(f"{self._url}{path.partition('?')[0]} answered {error.code}: {told[:500]}") from error
+        except (OSError, http.client.HTTPException) as error:
+            reason = getattr(error, "reason", None) or error or type(error).__name__
+            hint = "start it with `diffsight serve`, or name another with -p url=str:ADDRESS"
+            raise NoAnswer(f"no answer from {self._url} ({reason}): {hint}") from error
 
 
 def encode(image: PIL.Image.Image) -> bytes:
@@ -145,7 +155,7 @@ def create(
 ) -> Function:
     """The function that CVAT calls. labels, concepts: lists with commas.
 
-    Raises BadFunctionError for a task that there is none of, and RuntimeError with what the server answered.
+    Raises BadFunctionError for a task that there is none of, and NoAnswer, which is one, with what the server answered.
     """
     lists = [[part.strip() for part in text.split(",") if part.strip()] for text in (labels, concepts)]
     return Function(url, key, task, *lists)

@@ -73,6 +73,13 @@ def annotate(
     ] = None,
     images: Annotated[str, typer.Option(help="Folder of a COCO file's images.", metavar="FOLDER")] = "",
     stride: Annotated[int, typer.Option(help="Every so many frames of a video.", min=1)] = 1,
+    image_prefix: Annotated[
+        str,
+        typer.Option(
+            help="Of label-studio: what stands before each image's name, such as /data/local-files/?d=photos/.",
+            metavar="TEXT",
+        ),
+    ] = "",
     settings: Settings,
 ) -> None:
     """
@@ -93,14 +100,14 @@ def annotate(
     form = form or _BY_SUFFIX.get(out.suffix, "jsonl")
     exports = require_task(state, task).exports
     read_options(require_task(state, task), texts)
-    check_format(form, task, exports)
+    check_format(form, task, exports, image_prefix=image_prefix)
     check_out(out)
     source_of_images = guess(source if "://" in source else str(Path(source).absolute()), images=images, stride=stride)
     store = open_store(settings)
     job = asyncio.run(_run(state, store, task, texts, source_of_images.model_dump()))
     if job.status != "done":
         raise InvalidInput("job", job.error or f"the job is {job.status}", hint="give the same command again")
-    _write(store, job, form, out)
+    _write(store, job, form, out, image_prefix)
     again = f", {job.reused} of them known already" if job.reused else ""
     typer.echo(f"wrote {out}: {job.done} images{again}, {job.failed} failed")
     if job.failed:
@@ -166,7 +173,7 @@ async def _watch(store: JobStore, job_id: str, running: asyncio.Task[bool]) -> N
             progress.update(bar, total=now.total or None, completed=now.finished, rate=rate)
 
 
-def _write(store: JobStore, job: Job, form: str, out: Path) -> None:
+def _write(store: JobStore, job: Job, form: str, out: Path, image_prefix: str) -> None:
     """The results in their form, each file whole; of many files, each by itself, or a zip."""
     try:
         if form in FOLDERS and out.suffix != ".zip":
@@ -176,6 +183,6 @@ def _write(store: JobStore, job: Job, form: str, out: Path) -> None:
                 write_file(file, text if isinstance(text, bytes) else text.encode())
         else:
             remove_leftovers(out.parent, older_than_seconds=DAY)
-            write_file(out, text_pieces(form, job, lambda: store.records(job.id)))
+            write_file(out, text_pieces(form, job, lambda: store.records(job.id), image_prefix=image_prefix))
     except OSError as error:
         raise InvalidInput("--out", f"{out} can not be written: {error.strerror}", hint="name another file") from error

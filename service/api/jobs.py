@@ -137,12 +137,20 @@ async def job_results(
     partial: Annotated[
         bool, Query(description="Of a job that is under way: the results before its first unfinished image.")
     ] = False,
+    image_prefix: Annotated[
+        str,
+        Query(
+            max_length=2000,
+            description="Of label-studio: what stands before each image's name in `data.image`, such as "
+            "`/data/local-files/?d=photos/`. After `/` and `http`, names are percent-encoded.",
+        ),
+    ] = "",
 ) -> Response:
     """In the source's order, streamed: the memory does not grow with the job. Any form, as often as you like."""
     store = await jobs.store()
     found = await run_in(DATABASE, store.get, job)
     form = "jsonl" if status == "failed" else format
-    check_format(form, found.task, exports_of(state.tasks, found.task))
+    check_format(form, found.task, exports_of(state.tasks, found.task), image_prefix=image_prefix)
     if found.status in (*UNFINISHED, "paused") and not partial:
         raise ChangedMeanwhile(
             f"the job is {found.status}: {found.finished:,} of {found.total:,} images are finished",
@@ -152,7 +160,7 @@ async def job_results(
     if status == "failed":
         pieces = failures(store.records(found.id, status="failed", before=before))
     else:
-        pieces = text_pieces(form, found, lambda: store.records(found.id, before=before))
+        pieces = text_pieces(form, found, lambda: store.records(found.id, before=before), image_prefix=image_prefix)
     kind = media_type(form)
     name = f"{found.id}-{'failed' if status == 'failed' else form}.{_SUFFIXES.get(kind, 'zip')}"
     named = {"Content-Disposition": f'attachment; filename="{name}"'}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,9 +17,10 @@ from heads.outputs import class_masks, mask_png
 from service.dependencies import RequestUsage, State
 from service.http.openapi import EXAMPLE_IMAGE, foreign_problems, json_body
 from service.inputs.files import InputFiles
-from service.inputs.request_body import ImageBytes, media_type_of
+from service.inputs.request_body import ImageBytes, media_type_of, read_body
 from service.protocols.calls import Call, as_list, read_json, require_served, run_call
 from service.run_task import Done
+from service.threads import ANSWERS, run_in
 
 router = APIRouter(tags=["Hugging Face"])
 
@@ -233,7 +233,7 @@ def _add_routes(name: str, pipeline: Pipeline) -> None:
             options["classifier"] = classifier
         images = body.inputs if isinstance(body.inputs, list) else [body.inputs]
         (done,) = await run_call(request, state, usage, Call(task, options, InputFiles(images), model))
-        content = await asyncio.to_thread(lambda: to_json(pipeline.to_answer(done, body)))
+        content = await run_in(ANSWERS, lambda: to_json(pipeline.to_answer(done, body)))
         return Response(content, media_type=_JSON)
 
     document = json_body(pipeline.body, {"image/*": _IMAGE})
@@ -257,7 +257,7 @@ async def _read_body(request: Request, state: State, model: type[BaseModel]) -> 
     The client calls an image `application/json` whose kind it does not know: the first letter tells.
     """
     media_type = media_type_of(request)
-    content = await request.body()
+    content = await read_body(request)
     if media_type.startswith("image/") or content.lstrip()[:1] not in (b"{", b""):
         return await read_json(state, {"inputs": content}, model)
     return await read_json(state, content, model)

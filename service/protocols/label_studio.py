@@ -1,37 +1,42 @@
-"""/label-studio: this server as an ML backend of Label Studio, for keypoints and masks."""
+"""/label-studio: this server as an ML backend of Label Studio, for keypoints, masks and choices."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
 
+import structlog
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from backbones.backbone import Backbone
 from backbones.engine import Engine
-from backbones.errors import InvalidInput
-from heads.inputs import DecodedImage
+from backbones.errors import DeadlinePassed, DiffsightError, InvalidInput
 from service.dependencies import RequestUsage, State, while_connected
 from service.engine.session import Session
 from service.http.openapi import REFERENCE, keyed, not_ready, task_problems
 from service.inputs.files import InputFiles
 from service.inputs.request_body import read_body, validated
-from service.jobs.formats.label_studio import mask_regions, pose_regions, score
-from service.jobs.item import make_item
-from service.protocols.label_studio_project import Control, Filling, image_file, prepare_controls, read_controls
+from service.protocols.label_studio_images import StudioImages, studio_images
+from service.protocols.label_studio_project import Filling, prepare_controls, read_controls, version_of
+from service.protocols.label_studio_regions import fill_image, read_drawing
 from service.run_task import Terms, run_procedure
 from service.state import AppState
 from service.telemetry.usage import Usage
 from service.threads import BODIES, run_in
-from service.version import installed_version
+
+log = structlog.get_logger("diffsight")
+Result = TypeVar("Result")
 
 router = APIRouter(prefix="/label-studio", tags=["Label Studio"])
 
 # Whose images are in memory together.
 _TASKS_AT_ONCE = 8
+# Of the reasons why images have no prediction, so many stand in the log.
+_REASONS_LOGGED = 5
 
 _CONFIG = (
     '<View><Image name="image" value="$image"/><KeyPointLabels name="kp" toName="image"><Label value="nose"/>'
@@ -66,10 +71,19 @@ class StudioTask(BaseModel):
 
     id: int | str | None = None
     data: dict[str, Any]
+    drafts: Any = Field(default=None, description="What annotators have drawn and not submitted.")
+    annotations: Any = Field(default=None, description="What annotators have submitted.")
+
+    def regions(self) -> Iterator[Any]:
+        """All regions of the drafts and annotations that were sent along."""
+        for many in (self.drafts, self.annotations):
+            for one in many if isinstance(many, list) else ():
+                result = one.get("result") if isinstance(one, dict) else None
+                yield from result if isinstance(result, list) else ()
 
 
 class StudioContext(BaseModel):
-    """What the annotator has drawn already."""
+    """What the annotator has drawn by automatic annotation. The answer is about that alone."""
 
     result: list[dict[str, Any]] = []
 
@@ -89,7 +103,7 @@ class PredictRequest(BaseModel):
         }
     )
 
-    tasks: list[StudioTask] = Field(max_length=1000)
+    tasks: list[StudioTask]
     label_config: str = Field(max_length=200_000)
     params: StudioParams | None = None
 
@@ -100,13 +114,18 @@ class StudioPrediction(BaseModel):
     model_version: str
     score: float
     result: list[dict[str, Any]] = Field(description="Regions, coordinates in percent of the image.")
-    error: str = Field(default="", description="Why there is none, where other tasks have theirs.")
+
+
+class StudioFailure(BaseModel):
+    """Why a task has no prediction. Without `result`, Label Studio keeps nothing, and asks again next time."""
+
+    error: str
 
 
 class PredictAnswer(BaseModel):
     """One prediction a task, in their order."""
 
-    results: list[StudioPrediction]
+    results: list[StudioPrediction | StudioFailure]
 
 
 def _body(model: type[BaseModel]) -> dict[str, Any]:
@@ -145,7 +164,7 @@ async def label_studio_setup(request: Request, state: State) -> SetupAnswer:
     body = await run_in(BODIES, validated, SetupRequest, await read_body(request), state.settings.limits)
     controls = await run_in(BODIES, read_controls, body.config)
     async with prepare_controls(controls, state) as fillings:
-        return SetupAnswer(model_version=_version(fillings))
+        return SetupAnswer(model_version=version_of(fillings))
 
 
 @router.post(
@@ -156,123 +175,120 @@ async def label_studio_setup(request: Request, state: State) -> SetupAnswer:
     openapi_extra=_body(PredictRequest),
 )
 async def label_studio_predict(request: Request, state: State, usage: RequestUsage) -> PredictAnswer:
-    """Keypoints in the rectangles that the annotator has drawn, else of all persons; masks by the names of brushes.
+    """Keypoints of all persons, masks by the names of brushes, choices by their labels.
 
-    An image that can not be read is a prediction without regions, and a problem where there is no other task.
+    With a context: points of the rectangles in it that have none, and masks in place of its strokes.
+
+    A task whose image can not be read, or that is not reached before Label Studio would hang up, has no `result`, and
+    its reason; if that is so for all, the answer is a problem. Label Studio asks for them again next time.
     """
     _ = state.models.worker
+    started = asyncio.get_running_loop().time()
     body = await run_in(BODIES, validated, PredictRequest, await read_body(request), state.settings.limits)
     controls = await run_in(BODIES, read_controls, body.label_config)
-    async with prepare_controls(controls, state) as fillings:
-        return await _predict(request, state, usage, body, fillings)
+    async with prepare_controls(controls, state) as fillings, studio_images(state) as images:
+        call = _Call(state, usage, fillings, images, body, started)
+        return PredictAnswer(results=await while_connected(request, _predict(call)))
 
 
-async def _predict(
-    request: Request, state: AppState, usage: Usage, body: PredictRequest, fillings: Sequence[Filling]
-) -> PredictAnswer:
-    """The predictions of all tasks, a few of them at a time."""
-    first = fillings[0].work.loaded.model
-    drawn = body.params.context.result if body.params is not None and body.params.context is not None else []
-    version = _version(fillings)
+@dataclass(frozen=True, slots=True, eq=False)
+class _Call:
+    """One call for predictions. started: seconds of the loop's clock."""
 
-    async def predict(engines: Mapping[Backbone, Engine], task: StudioTask) -> StudioPrediction:
-        try:
-            file = await image_file(task.data.get(fillings[0].control.image), state, task_id=task.id)
-            async with state.decoder.decoded([file], ["tasks"]) as (image,):
-                results = [
-                    await _fill_image(engines[filling.work.loaded.model], filling, image, drawn) for filling in fillings
-                ]
-        except InvalidInput as error:
-            if len(body.tasks) == 1:
-                raise
-            return StudioPrediction(model_version=version, score=0.0, result=[], error=str(error))
-        return StudioPrediction(
-            model_version=version,
-            score=sum(score(result) for result, _ in results) / len(results),
-            result=[region for _, regions in results for region in regions],
-        )
+    state: AppState
+    usage: Usage
+    fillings: Sequence[Filling]
+    images: StudioImages
+    body: PredictRequest
+    started: float
 
-    async def predict_all(engine: Session, _: object) -> list[StudioPrediction]:
-        places = asyncio.Semaphore(_TASKS_AT_ONCE)
-        engines: dict[Backbone, Session] = {first: engine}
 
-        async def predict_in_turn(task: StudioTask) -> StudioPrediction:
-            async with places:
-                return await predict(engines, task)
+async def _predict(call: _Call) -> list[StudioPrediction | StudioFailure]:
+    """What there is of all tasks when the last one is done, or Label Studio's patience ends.
 
+    Raises InvalidInput where no image could be read, and DeadlinePassed where none was reached.
+    """
+    settings = call.state.settings
+    seconds = min(settings.label_studio.answer_seconds, 0.95 * settings.limits.deadline_seconds)
+    first = call.fillings[0].work.loaded.model
+
+    async def predict_all(engine: Session, _: object) -> list[StudioPrediction | StudioFailure]:
         with ExitStack() as others:
-            for model in {filling.work.loaded.model for filling in fillings} - {first}:
-                engines[model] = others.enter_context(state.models.worker.session("label-studio", backbone=model))
+            engines: dict[Backbone, Session] = {first: engine}
+            for model in {filling.work.loaded.model for filling in call.fillings} - {first}:
+                engines[model] = others.enter_context(call.state.models.worker.session("label-studio", backbone=model))
             try:
-                async with asyncio.TaskGroup() as group:
-                    tasks = [group.create_task(predict_in_turn(task)) for task in body.tasks]
-            except BaseExceptionGroup as failed:
-                raise failed.exceptions[0] from None
-            usage.rows += sum(session.rows for session in engines.values() if session is not engine)
-            return [task.result() for task in tasks]
+                return await _predict_until(call, engines, call.started + seconds)
+            finally:
+                call.usage.rows += sum(session.rows for session in engines.values() if session is not engine)
 
-    work = run_procedure(state, first, "label-studio", InputFiles(), predict_all, Terms(usage))
-    return PredictAnswer(results=await while_connected(request, work))
+    predictions = await run_procedure(call.state, first, "label-studio", InputFiles(), predict_all, Terms(call.usage))
+    failures = [
+        (task.id, prediction.error)
+        for task, prediction in zip(call.body.tasks, predictions, strict=True)
+        if isinstance(prediction, StudioFailure)
+    ]
+    if failures:
+        reasons = {str(task): reason for task, reason in failures[:_REASONS_LOGGED]}
+        log.warning("tasks not predicted", tasks=len(predictions), failed=len(failures), reasons=reasons)
+    return predictions
+
+
+async def _predict_until(
+    call: _Call, engines: Mapping[Backbone, Engine], end: float
+) -> list[StudioPrediction | StudioFailure]:
+    """The predictions of all tasks, a few of them at a time, for as long as the loop's clock shows less than `end`."""
+    places = asyncio.Semaphore(_TASKS_AT_ONCE)
+    version = version_of(call.fillings)
+
+    async def predict(task: StudioTask) -> StudioPrediction | InvalidInput:
+        async with places:
+            try:
+                return await _predict_task(call, engines, task, version)
+            except InvalidInput as error:
+                return error
+
+    results = await finish_until([asyncio.create_task(predict(task)) for task in call.body.tasks], end)
+    late = DeadlinePassed(
+        "it was not reached before Label Studio would hang up", hint="retrieve predictions again for the rest"
+    )
+    answers = [late if result is None else result for result in results]
+    errors = [answer for answer in answers if isinstance(answer, DiffsightError)]
+    if errors and len(errors) == len(answers):
+        raise next((error for error in errors if isinstance(error, InvalidInput)), late)
+    return [StudioFailure(error=str(one)) if isinstance(one, DiffsightError) else one for one in answers]
+
+
+async def finish_until(tasks: Sequence[asyncio.Task[Result]], end: float) -> list[Result | None]:
+    """The results of the tasks; None for those that are not done when the loop's clock shows `end`, and are cancelled.
+
+    Raises what the first task raises that fails, and cancels the others.
+    """
+    if not tasks:
+        return []
+    try:
+        left = max(0.0, end - asyncio.get_running_loop().time())
+        done, _ = await asyncio.wait(tasks, timeout=left, return_when=asyncio.FIRST_EXCEPTION)
+        return [task.result() if task in done else None for task in tasks]
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _predict_task(
+    call: _Call, engines: Mapping[Backbone, Engine], task: StudioTask, version: str
+) -> StudioPrediction:
+    """One task's prediction. Raises InvalidInput where its image can not be read."""
+    context = call.body.params.context if call.body.params is not None else None
+    drawing = None if context is None else read_drawing(context.result, task.regions())
+    file = await call.images.read(task.data.get(call.fillings[0].control.image), task_id=task.id)
+    async with call.state.decoder.decoded([file], ["tasks"]) as (image,):
+        regions, score = await fill_image(engines, call.fillings, image, drawing)
+    return StudioPrediction(model_version=version, score=score, result=regions)
 
 
 @router.post("/webhook", status_code=201, summary="What Label Studio tells", responses=keyed())
 async def label_studio_webhook() -> dict[str, Any]:
     """It is heard, and nothing is done: heads are fitted with `diffsight fit`, concepts kept with /v1/concepts."""
     return {}
-
-
-def _version(fillings: Sequence[Filling]) -> str:
-    tasks = "+".join(dict.fromkeys(filling.work.task.name for filling in fillings))
-    return f"diffsight {installed_version()} {tasks} {fillings[0].work.revision[:12]}"
-
-
-async def _fill_image(
-    engine: Engine, filling: Filling, image: DecodedImage, drawn: Sequence[dict[str, Any]]
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """A task's result on one image and its regions, under the project's own names."""
-    control, work = filling.control, filling.work
-    boxes = _boxes(drawn, image) if control.kind == "keypoints" else []
-    options = work.options.model_copy(update={"boxes": boxes}) if boxes else work.options
-    item = await make_item(engine, work, image, options)
-    if control.kind == "masks":
-        item["masks"] = [mask for mask in item["masks"] if mask["name"] in control.labels]
-        return item, mask_regions(item, from_name=control.name, to_name=control.to_name)
-    # Boxes that the annotator has drawn stay; their points stand beside them.
-    regions = pose_regions(
-        item,
-        from_name=control.name,
-        box_name="" if boxes else control.boxes,
-        to_name=control.to_name,
-        box_label=control.box_label,
-    )
-    return item, _rename_regions(regions, control, item["names"])
-
-
-def _rename_regions(regions: Sequence[dict[str, Any]], control: Control, names: Sequence[str]) -> list[dict[str, Any]]:
-    """The regions with the project's labels; points that it has no label for are left out."""
-    places = {name: place for place, name in enumerate(names)}
-    kept = []
-    for region in regions:
-        if region["type"] == "keypointlabels":
-            (name,) = region["value"]["keypointlabels"]
-            label = control.label_of(name, places[name])
-            if label is None:
-                continue
-            region["value"]["keypointlabels"] = [label]
-        kept.append(region)
-    return kept
-
-
-def _boxes(drawn: Sequence[dict[str, Any]], image: DecodedImage) -> list[list[float]]:
-    """Rectangles that were drawn, in pixels. Raises InvalidInput for one that is none."""
-    boxes = []
-    for region in drawn:
-        if region.get("type") != "rectanglelabels":
-            continue
-        try:
-            x, y, width, height = (float(region["value"][name]) for name in ("x", "y", "width", "height"))
-        except (KeyError, TypeError, ValueError) as error:
-            raise InvalidInput("params", f"a rectangle without {error}", hint="send x, y, width, height") from error
-        scale = [image.width / 100, image.height / 100]
-        boxes.append([x * scale[0], y * scale[1], width * scale[0], height * scale[1]])
-    return boxes

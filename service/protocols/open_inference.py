@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from typing import Any
@@ -19,7 +18,7 @@ from backbones.errors import InvalidInput
 from service.dependencies import RequestUsage, State
 from service.http.openapi import EXAMPLE_IMAGE, foreign_problems, json_body
 from service.inputs.files import ImageSource, InputFiles
-from service.inputs.request_body import ImageBytes, fields_of, media_type_of, takes
+from service.inputs.request_body import ImageBytes, fields_of, media_type_of, read_body, takes
 from service.protocols.calls import Call, read_json, require_served, run_call
 from service.protocols.open_inference_models import (
     IMAGE_NAMES,
@@ -46,7 +45,7 @@ from service.run_task import Done
 from service.settings.groups import LimitSettings
 from service.state import AppState
 from service.tasks import AnyTask, find_task
-from service.threads import BODIES, run_in
+from service.threads import ANSWERS, BODIES, run_in
 from service.version import installed_version
 
 router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
@@ -153,7 +152,7 @@ def _ready(state: AppState, name: str, version: str | None) -> dict[str, Any]:
 async def open_inference_index(request: Request, state: State) -> list[dict[str, str]]:
     """`name` is the task, `version` the model; a request for one that is not READY loads it."""
     _ = state.models.worker
-    body = await read_json(state, await request.body() or b"{}", IndexRequest)
+    body = await read_json(state, await read_body(request) or b"{}", IndexRequest)
     return index_of(state, ready=body.ready)
 
 
@@ -191,7 +190,7 @@ def _model_id(state: AppState, name: str) -> str:
 
 async def _read_repository(request: Request, state: AppState) -> None:
     _ = state.models.worker
-    body = await read_json(state, await request.body() or b"{}", RepositoryRequest)
+    body = await read_json(state, await read_body(request) or b"{}", RepositoryRequest)
     if refused := sorted(set(body.parameters) - {"unload_dependents"}):
         hint = "add it where the server runs: diffsight models add"
         raise InvalidInput("parameters", f"a model is not sent or changed here: {refused[0][:100]!r}", hint=hint)
@@ -233,13 +232,13 @@ async def open_inference_infer_version(
 async def _infer(request: Request, state: State, usage: RequestUsage, name: str, version: str | None) -> Response:
     task = require_served(state, name, version)
     media_type_of(request)  # a packed body is refused
-    body, header = await request.body(), request.headers.get(HEADER)
+    body, header = await read_body(request), request.headers.get(HEADER)
     head, binary = split_body(body, header)
     asked = await read_json(state, head, InferRequest)
     outputs = _choose_outputs(task, asked)
     call = await run_in(BODIES, _read_call, task, asked, binary, state, version)
     (done,) = await run_call(request, state, usage, call)
-    return await asyncio.to_thread(_write_answer, asked, outputs, done)
+    return await run_in(ANSWERS, _write_answer, asked, outputs, done)
 
 
 def _choose_outputs(task: AnyTask, asked: InferRequest) -> list[tuple[Output, bool]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import time
 import uuid
@@ -20,14 +19,14 @@ from heads.inputs import Inputs
 from service.dependencies import RequestUsage, State
 from service.http.openapi import EXAMPLE_IMAGE, foreign_problems, json_body
 from service.inputs.files import ImageSource, InputFiles
-from service.inputs.request_body import ImageBytes, fields_of
+from service.inputs.request_body import ImageBytes, fields_of, read_body
 from service.protocols import roboflow_answers as answers
 from service.protocols.calls import Call, as_list, read_json, require_served, run_call
 from service.protocols.roboflow_answers import Choice
 from service.run_task import Done
 from service.state import AppState
 from service.tasks import find_task
-from service.threads import BODIES, run_in
+from service.threads import ANSWERS, BODIES, LIBRARY, run_in
 from service.version import installed_version
 
 router = APIRouter(prefix="/roboflow", tags=["Roboflow"])
@@ -198,7 +197,7 @@ async def roboflow_info() -> dict[str, str]:
 @router.get("/model/registry", summary="Every model", responses=foreign_problems())
 async def roboflow_registry(state: State) -> RegisteredModels:
     """Each task by itself and with every model that serves it, and every fitted classifier."""
-    return await asyncio.to_thread(_registry, state)
+    return await run_in(LIBRARY, _registry, state)
 
 
 @router.post(
@@ -211,7 +210,7 @@ async def roboflow_registry(state: State) -> RegisteredModels:
 async def roboflow_add(request: Request, state: State) -> RegisteredModels:
     """Waits until it is there."""
     await state.models.load(await _named_model(request, state), state.settings.limits.deadline_seconds)
-    return await asyncio.to_thread(_registry, state)
+    return await run_in(LIBRARY, _registry, state)
 
 
 @router.post(
@@ -224,12 +223,12 @@ async def roboflow_add(request: Request, state: State) -> RegisteredModels:
 async def roboflow_remove(request: Request, state: State) -> RegisteredModels:
     """With all that runs on it. The next request for it loads it again."""
     state.models.unload(await _named_model(request, state))
-    return await asyncio.to_thread(_registry, state)
+    return await run_in(LIBRARY, _registry, state)
 
 
 async def _named_model(request: Request, state: AppState) -> str:
     _ = state.models.worker
-    body = await read_json(state, await request.body(), ModelRequest)
+    body = await read_json(state, await read_body(request), ModelRequest)
     name, _, version = body.model_id.partition("/")
     kind = KINDS.get(name)
     if kind is None:
@@ -263,7 +262,7 @@ async def roboflow_compare(request: Request, state: State, usage: RequestUsage) 
     """`similarity` has the probability of each text among all that were sent, in their order: they sum to 1."""
     started = time.perf_counter()
     task = require_served(state, "zero-shot")
-    body = await read_json(state, await request.body(), CompareRequest)
+    body = await read_json(state, await read_body(request), CompareRequest)
     call = Call(task, {"labels": body.prompt}, InputFiles([body.subject.value]))
     (done,) = await run_call(request, state, usage, call)
     return {"similarity": list(done.result.probabilities), **_common(started)}
@@ -272,7 +271,7 @@ async def roboflow_compare(request: Request, state: State, usage: RequestUsage) 
 def _add_infer(route: str, first: str, summary: str) -> None:
     async def infer(request: Request, state: State, usage: RequestUsage) -> Response:
         require_served(state, KINDS[first].task)
-        body = await read_json(state, await request.body(), RoboflowRequest)
+        body = await read_json(state, await read_body(request), RoboflowRequest)
         kind, version = _choose(route, first, request.path_params.get("model_id") or body.model_id)
         return await _infer(request, state, usage, body, kind, version)
 
@@ -306,7 +305,7 @@ async def _infer(
         (end,) = done
         images = [Inputs([image]) for image in end.inputs.images]
         done = [Done(end.work, [one], image) for one, image in zip(end.result, images, strict=True)]
-    content = await asyncio.to_thread(_write, body, kind, done, started)
+    content = await run_in(ANSWERS, _write, body, kind, done, started)
     return Response(content, media_type="application/json")
 
 
@@ -380,7 +379,7 @@ async def roboflow_project(request: Request, state: State, usage: RequestUsage) 
         raise _unknown(f"{project}/{version}")
     require_served(state, kind.task)
     sent = [(name, text) for name, text in request.query_params.multi_items() if name in RoboflowRequest.model_fields]
-    image = {"type": "base64", "value": (await request.body()).decode("ascii", "replace").strip('"')}
+    image = {"type": "base64", "value": (await read_body(request)).decode("ascii", "replace").strip('"')}
     fields = await run_in(BODIES, fields_of, RoboflowRequest, sent, state.settings.limits)
     body = await read_json(state, {**fields, "image": image}, RoboflowRequest)
     return await _infer(request, state, usage, body, kind, version)

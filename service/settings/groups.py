@@ -319,6 +319,13 @@ class LabelStudioSettings(Group):
         default=None, description="A token of it, personal or legacy, with which images are fetched."
     )
     timeout_seconds: float = Field(default=30.0, gt=0, le=300, description="Seconds for one image.")
+    answer_seconds: float = Field(
+        default=90.0,
+        gt=0,
+        le=86_400,
+        description="Seconds after which a call for predictions is answered with what is done. Keep it below Label "
+        "Studio's `ML_TIMEOUT_PREDICT`, which is 100 seconds: past that Label Studio keeps nothing.",
+    )
 
 
 class TelemetrySettings(Group):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,14 @@ from typing import Any
 import cvat_sdk.auto_annotation as cvataa
 import numpy as np
 import pytest
+import urllib3.exceptions
 from cvat_sdk import models
 from cvat_sdk.auto_annotation.driver import _AnnotationMapper
 from cvat_sdk.masks import decode_mask
 from PIL import Image
 
 from backbones.errors import InvalidInput
-from diffsight.cvat_function import create, encode
+from diffsight.cvat_function import NoAnswer, create, encode
 from heads.outputs import Rle, decode_rle
 from service.inputs.images import decode_image
 from service.settings.groups import LimitSettings
@@ -150,8 +152,16 @@ def test_what_can_not_be_is_said(masks: Server, given: dict[str, str], told: str
 
 
 def test_what_the_server_refuses_is_told(masks: Server) -> None:
-    with pytest.raises(RuntimeError, match=r"404.*nothing-stored"):
+    with pytest.raises(NoAnswer, match=r"404.*nothing-stored"):
         create(masks.url, task="few-shot", concepts="nothing")
+
+
+def test_a_server_that_is_away_is_named_with_what_to_do() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))  # and nobody listens
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}"
+        with pytest.raises(urllib3.exceptions.HTTPError, match=f"{url} .*refused.*diffsight serve"):
+            create(url)
 
 
 def odd_frames() -> dict[str, Image.Image]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from io import RawIOBase
 from typing import TYPE_CHECKING
 
@@ -66,18 +67,24 @@ def able_formats(exports: frozenset[str]) -> list[str]:
     return [form for form in FORMATS if form == "jsonl" or form in exports]
 
 
-def check_format(form: str, task: str, exports: frozenset[str]) -> None:
-    """Raises InvalidInput for a form that does not exist, or that has no place for the task's results."""
+def check_format(form: str, task: str, exports: frozenset[str], *, image_prefix: str = "") -> None:
+    """Raises InvalidInput for a form that does not exist, or that has no place for the task's results or a prefix."""
     if form not in FORMATS:
         raise InvalidInput("format", f"{form!r} is no form of results", hint=f"one of {', '.join(FORMATS)}")
     if form not in (able := able_formats(exports)):
         raise InvalidInput("format", f"{form} has no place for results of {task}", hint=f"use {', '.join(able)}")
+    if image_prefix and form != "label-studio":
+        raise InvalidInput("image_prefix", f"{form} has no addresses of images", hint="it goes with label-studio")
 
 
-def text_pieces(form: str, job: Job, records: Records) -> Iterator[bytes]:
-    """The results as one file, in pieces; of a form of many files, a zip of them."""
+def text_pieces(form: str, job: Job, records: Records, *, image_prefix: str = "") -> Iterator[bytes]:
+    """The results as one file, in pieces; of a form of many files, a zip of them.
+
+    image_prefix: what stands before the images' names, of label-studio.
+    """
     if form in TEXTS:
-        for piece in TEXTS[form][1](job, records):
+        write = partial(label_studio.label_studio, image_prefix=image_prefix) if image_prefix else TEXTS[form][1]
+        for piece in write(job, records):
             yield piece.encode()
         return
     sink = _Sink()

@@ -2,30 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
+from urllib.parse import quote
 
 from service.jobs.formats.masks import brush_rle, mask_of
 from service.jobs.records import Job, Record
 from service.jobs.store import canonical
+from service.version import installed_version
 
 Result = Mapping[str, Any]
+Region = dict[str, Any]
 
 
-def label_studio(job: Job, records: Callable[[], Iterable[Record]]) -> Iterator[str]:
-    """A list of tasks, each with its image's name in `data.image` and one prediction."""
+def label_studio(job: Job, records: Callable[[], Iterable[Record]], image_prefix: str = "") -> Iterator[str]:
+    """A list of tasks, each with its image's address in `data.image` and one prediction.
+
+    image_prefix: what stands before an image's name to make an address that Label Studio opens.
+    """
+    version = model_version([job.task], [job.revision, job.parameters])
     yield "["
     for index, record in enumerate(records()):
         result = record.result or {}
-        regions = regions_of(result)
-        prediction = {"model_version": version(job), "score": score(result), "result": regions}
-        yield ("," if index else "") + canonical({"data": {"image": record.name}, "predictions": [prediction]})
+        prediction = {"model_version": version, "score": score(result), "result": regions_of(result)}
+        data = {"image": image_address(image_prefix, record.name)}
+        yield ("," if index else "") + canonical({"data": data, "predictions": [prediction]})
     yield "]\n"
 
 
-def version(job: Job) -> str:
-    """What Label Studio calls the model."""
-    return f"diffsight {job.task} {job.revision[:12]}"
+def image_address(prefix: str, name: str) -> str:
+    """An image's address: its name, percent-encoded where the prefix is part of an http address.
+
+    Storages such as `s3://` are asked for a name as it is.
+    """
+    encoded = prefix.startswith(("/", "http://", "https://"))
+    return prefix + (quote(name) if encoded else name)
+
+
+def model_version(tasks: Iterable[str], facts: Any) -> str:
+    """What Label Studio calls the model. It keeps a prediction for as long as this stays the same.
+
+    facts: JSON values of all that decides a prediction: whole revisions of weights, and parameters.
+    """
+    digest = hashlib.sha256(canonical([installed_version(), facts]).encode()).hexdigest()
+    return f"diffsight {installed_version()} {'+'.join(tasks)} {digest[:12]}"
 
 
 def score(result: Result) -> float:
@@ -44,21 +65,21 @@ def probability(result: Result) -> float:
     return float(result["posterior"][0]["probability"] if "posterior" in result else result["probability"])
 
 
-def regions_of(result: Result) -> list[dict[str, Any]]:
+def regions_of(result: Result) -> list[Region]:
     """What is found, under the usual names of controls: `kp` and `kp_bbox`, `tag`, `choice`."""
     if "label" in result:
         return choice_regions(result)
     return pose_regions(result) if "persons" in result else mask_regions(result)
 
 
-def choice_regions(result: Result, *, from_name: str = "choice", to_name: str = "image") -> list[dict[str, Any]]:
+def choice_regions(result: Result, *, from_name: str = "choice", to_name: str = "image") -> list[Region]:
     """The label as a choice."""
     value = {"choices": [result["label"]]}
-    about = {"from_name": from_name, "to_name": to_name, "type": "choices"}
+    about = {"id": from_name, "from_name": from_name, "to_name": to_name, "type": "choices"}
     return [{**about, "score": probability(result), "value": value}]
 
 
-def mask_regions(result: Result, *, from_name: str = "tag", to_name: str = "image") -> list[dict[str, Any]]:
+def mask_regions(result: Result, *, from_name: str = "tag", to_name: str = "image") -> list[Region]:
     """A brush each for the masks that are not empty."""
     size = {"original_width": result["image"]["width"], "original_height": result["image"]["height"]}
     regions = []
@@ -79,33 +100,51 @@ def pose_regions(
     box_name: str = "kp_bbox",
     to_name: str = "image",
     box_label: str = "person",
-) -> list[dict[str, Any]]:
+    parents: Sequence[str] = (),
+) -> list[Region]:
     """A rectangle a person and its visible points, which name the rectangle as their parent.
 
     from_name, box_name: the controls of points and of boxes; without `box_name` there are points only.
+    parents: the ids of rectangles that exist already, one a person: points name those, and no rectangles are made.
     """
-    width, height = result["image"]["width"], result["image"]["height"]
-    size = {"original_width": width, "original_height": height, "image_rotation": 0}
+    size = {
+        "original_width": result["image"]["width"],
+        "original_height": result["image"]["height"],
+        "image_rotation": 0,
+    }
     regions = []
     for index, person in enumerate(result["persons"]):
         if person["problem"]:
             continue
-        box = f"bbox-{index}"
-        x, y, w, h = person["bbox"]
-        if box_name:
-            value = _percent({"x": x, "width": w}, width) | _percent({"y": y, "height": h}, height)
-            value |= {"rotation": 0, "rectanglelabels": [box_label]}
-            about = {"id": box, "from_name": box_name, "to_name": to_name, "type": "rectanglelabels", **size}
+        parent = parents[index] if parents else f"bbox-{index}" if box_name else ""
+        if box_name and not parents:
+            about = {"id": parent, "from_name": box_name, "to_name": to_name, "type": "rectanglelabels", **size}
+            value = _box_value(person["bbox"], size) | {"rotation": 0, "rectanglelabels": [box_label]}
             regions.append({**about, "score": _bounded(person["bbox_score"]), "value": value})
-        points = zip(result["names"], person["keypoints"], person["keypoint_scores"], strict=False)
-        for at, (name, (px, py), point_score) in enumerate(points):
-            if point_score < result["keypoint_threshold"] or not (0 <= px <= width and 0 <= py <= height):
-                continue
-            value = _percent({"x": px}, width) | _percent({"y": py}, height) | {"width": 0.3, "keypointlabels": [name]}
-            about = {"id": f"kp-{index}-{at}", "from_name": from_name, "to_name": to_name, "type": "keypointlabels"}
-            parent = {"parentID": box, "meta": {"text": [box]}} if box_name else {}
-            regions.append({**about, **size, **parent, "score": _bounded(point_score), "value": value})
+        about = {"from_name": from_name, "to_name": to_name, "type": "keypointlabels", **size}
+        about |= {"parentID": parent, "meta": {"text": [parent]}} if parent else {}
+        prefix = f"{parent}-kp" if parents else f"kp-{index}"
+        for place, point_score, value in _visible_points(result, person, size):
+            regions.append({"id": f"{prefix}-{place}", **about, "score": _bounded(point_score), "value": value})
     return regions
+
+
+def _box_value(box: Sequence[float], size: Mapping[str, int]) -> dict[str, Any]:
+    x, y, width, height = box
+    across = _percent({"x": x, "width": width}, size["original_width"])
+    return across | _percent({"y": y, "height": height}, size["original_height"])
+
+
+def _visible_points(
+    result: Result, person: Result, size: Mapping[str, int]
+) -> Iterator[tuple[int, float, dict[str, Any]]]:
+    """(place in the network's list, score, value) of the points within the image that score enough."""
+    width, height = size["original_width"], size["original_height"]
+    points = zip(result["names"], person["keypoints"], person["keypoint_scores"], strict=False)
+    for place, (name, (x, y), point_score) in enumerate(points):
+        if point_score >= result["keypoint_threshold"] and 0 <= x <= width and 0 <= y <= height:
+            value = _percent({"x": x}, width) | _percent({"y": y}, height)
+            yield place, point_score, value | {"width": 0.3, "keypointlabels": [name]}
 
 
 def _bounded(score: float) -> float:

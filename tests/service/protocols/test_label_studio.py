@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import io
 import threading
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-from pydantic import SecretStr
+from PIL import Image
 
+from backbones.errors import InvalidInput
 from heads.outputs import Rle, decode_rle
+from service.protocols.label_studio import finish_until
+from service.protocols.label_studio_images import studio_images
+from service.protocols.label_studio_project import prepare_controls, read_controls, version_of
+from service.settings.loader import load_settings
 from tests.conftest import WITHOUT_HEADS, Server, StartServer, running_server
 from tests.heads.sdpose.test_pose import BOXES, POSE, PUBLISHED
 from tests.service.jobs.formats.finished_jobs import unpacked_brush
@@ -28,6 +37,7 @@ KEYPOINTS = """<View><Image name="picture" value="$photo"/>
 <KeyPointLabels name="points" toName="picture">{labels}</KeyPointLabels></View>"""
 NAMED = KEYPOINTS.format(labels='<Label value="nose"/><Label value="left_wrist"/><Label value="tail"/>')
 INDEXED = KEYPOINTS.format(labels='<Label value="Nase" model_index="0"/><Label value="Hand" model_index="9"/>')
+ORIGINS = ("prediction", "prediction-changed")
 
 
 @contextmanager
@@ -133,25 +143,75 @@ def test_labels_choose_points_by_name_or_by_index(poses: Server, png: bytes) -> 
         assert {point["value"]["keypointlabels"][0] for point in points} <= labels
 
 
-def test_drawn_rectangles_are_the_persons(poses: Server, png: bytes) -> None:
-    x, y, width, height = BOXES[0]
+def rectangle(name: str, box: list[float], **more: Any) -> dict[str, Any]:
+    """A rectangle that was drawn in the image of 40 x 30 pixels, as Label Studio sends it."""
+    x, y, width, height = box
     value = {"x": x / 0.4, "y": y / 0.3, "width": width / 0.4, "height": height / 0.3, "rectanglelabels": ["human"]}
-    drawn = [{"type": "rectanglelabels", "value": value, "original_width": 40, "original_height": 30}]
-    params = {"login": None, "password": None, "context": {"result": drawn}}
-    (answer,) = predict(poses, NAMED, uri(png), params=params).json()["results"]
-    assert {one["type"] for one in answer["result"]} <= {"keypointlabels"}
-    assert not any("parentID" in one for one in answer["result"])
+    about = {"id": name, "type": "rectanglelabels", "from_name": "points_bbox", "to_name": "picture"}
+    return {**about, "value": value, "original_width": 40, "original_height": 30, "origin": "manual", **more}
+
+
+def draw(server: Server, png: bytes, *regions: dict[str, Any], **more: Any) -> list[dict[str, Any]]:
+    """What comes back for regions that are drawn by automatic annotation."""
+    task = {"id": 1, "data": {"photo": uri(png)}, **more}
+    sent = {"tasks": [task], "label_config": NAMED, "params": {"login": None, "context": {"result": list(regions)}}}
+    (answer,) = server.client.post("/label-studio/predict", json=sent).json()["results"]
+    assert 0 <= answer["score"] <= 1
+    result: list[dict[str, Any]] = answer["result"]
+    return result
+
+
+def test_drawn_rectangles_are_the_persons(poses: Server, png: bytes) -> None:
+    drawn = rectangle("aB3", BOXES[0])
+    box, *points = draw(poses, png, drawn)
+    assert box == drawn  # or Label Studio would throw it away with its suggestions
     alone = poses.client.post("/v1/pose", json={"image": uri(png), "boxes": [BOXES[0]]}).json()
-    points = dict(zip(alone["names"], alone["persons"][0]["keypoints"], strict=True))
+    places = dict(zip(alone["names"], alone["persons"][0]["keypoints"], strict=True))
     seen = dict(zip(alone["names"], alone["persons"][0]["keypoint_scores"], strict=True))
-    inside = {name for name, (px, py) in points.items() if seen[name] >= 0.3 and 0 <= px <= 40 and 0 <= py <= 30} & {
+    inside = {name for name, (px, py) in places.items() if seen[name] >= 0.3 and 0 <= px <= 40 and 0 <= py <= 30} & {
         "nose",
         "left_wrist",
     }
-    assert {one["value"]["keypointlabels"][0] for one in answer["result"]} == inside
-    assert 0 <= answer["score"] <= 1
-    broken = {"context": {"result": [{"type": "rectanglelabels", "value": {"x": 1}}]}}
+    assert inside
+    assert {one["value"]["keypointlabels"][0] for one in points} == inside
+    assert {one["parentID"] for one in points} == {"aB3"}
+    assert {one["id"] for one in points} == {f"aB3-kp-{alone['names'].index(name)}" for name in inside}
+    broken = {"context": {"result": [drawn | {"value": {"x": 1, "rectanglelabels": ["human"]}}]}}
     assert predict(poses, NAMED, uri(png), params=broken).json()["field"] == "params"
+
+
+def test_a_second_person_leaves_the_first_as_it_was_corrected(poses: Server, png: bytes) -> None:
+    first, second = rectangle("first", BOXES[0]), rectangle("second", [5.0, 5.0, 20.0, 20.0])
+    _, *points = draw(poses, png, first)
+    corrected = [point | {"value": point["value"] | {"x": 1.0}} for point in points]
+    for sent in (
+        draw(poses, png, first, *corrected, second),
+        draw(poses, png, first, second, drafts=[{"id": 1, "result": [first, *corrected]}], predictions=[3]),
+        draw(poses, png, first, second, annotations=[{"result": corrected}, {"result": None}]),
+    ):
+        assert [one for one in sent if one["type"] == "rectanglelabels"] == [first, second]
+        others = [one for one in sent if one["type"] == "keypointlabels"]
+        assert others
+        assert {one["parentID"] for one in others} == {"second"}
+        assert not {one["id"] for one in others} & {one["id"] for one in points}
+
+
+def test_predicted_rectangles_keep_the_points_that_they_have(poses: Server, png: bytes) -> None:
+    predicted = [rectangle(f"bbox-{at}", BOXES[0], origin=origin) for at, origin in enumerate(ORIGINS)]
+    drawn = rectangle("mine", BOXES[0])
+    *boxes, point, _ = draw(poses, png, *predicted, drawn)
+    assert boxes == [*predicted, drawn]
+    assert point["parentID"] == "mine"
+
+
+def test_other_rectangles_are_no_persons_and_nothing_drawn_is_nothing_found(poses: Server, png: bytes) -> None:
+    car = rectangle("car", BOXES[0], from_name="other")
+    car["value"]["rectanglelabels"] = ["car"]
+    assert draw(poses, png, car) == []
+    cat = rectangle("cat", BOXES[0])
+    cat["value"]["rectanglelabels"] = ["cat"]
+    assert draw(poses, png, cat) == [cat]
+    assert draw(poses, png) == []
 
 
 def test_images_lie_in_label_studio(poses: Server, studio: str, png: bytes, check_problem: Any) -> None:
@@ -179,20 +239,98 @@ def test_images_lie_in_label_studio(poses: Server, studio: str, png: bytes, chec
 def test_one_broken_image_fails_alone_among_others(poses: Server, png: bytes) -> None:
     good, broken = predict(poses, NAMED, uri(png), uri(b"no image")).json()["results"]
     assert good["result"]
-    assert (broken["result"], broken["score"]) == ([], 0.0)
-    assert broken["error"]
+    assert broken.keys() == {"error"}  # with a `result`, Label Studio would keep an empty prediction for good
+
+
+def test_images_that_all_fail_are_a_problem(poses: Server, check_problem: Any) -> None:
+    problem = check_problem(predict(poses, NAMED, "/data/no.png", "/data/no.png"), 422, "invalid-input")
+    assert "404" in problem["detail"]
+
+
+def test_more_tasks_than_a_thousand_are_predicted(poses: Server, png: bytes) -> None:
+    answers = predict(poses, NAMED, uri(png), *["nowhere.png"] * 1_100).json()["results"]
+    assert len(answers) == 1_101
+    assert [at for at, answer in enumerate(answers) if "result" in answer] == [0]
+
+
+def test_what_is_not_done_in_time_is_left_for_the_next_call() -> None:
+    async def ready(value: int) -> int:
+        return value
+
+    async def never() -> int:
+        await asyncio.Event().wait()
+        return 0
+
+    async def broken() -> int:
+        raise ValueError("out of order")
+
+    async def finish(*work: Coroutine[Any, Any, int]) -> list[int | None]:
+        return await finish_until([asyncio.create_task(one) for one in work], asyncio.get_running_loop().time())
+
+    assert asyncio.run(finish()) == []
+    assert asyncio.run(finish(ready(1), never(), ready(3))) == [1, None, 3]
+    with pytest.raises(ValueError, match="out of order"):
+        asyncio.run(finish(never(), broken()))
+
+
+def test_the_version_changes_with_parameters_and_labels(poses: Server) -> None:
+    def version(config: str, **settings: Any) -> str:
+        async def compute() -> str:
+            async with prepare_controls(read_controls(config), poses.state) as fillings:
+                fields = {"options": fillings[0].work.options.model_copy(update=settings)}
+                return version_of([replace(fillings[0], work=replace(fillings[0].work, **fields))])
+
+        return asyncio.run(compute())
+
+    same = poses.client.post("/label-studio/setup", json={"schema": NAMED}).json()["model_version"]
+    assert version(NAMED) == same
+    assert len({same, version(NAMED, keypoint_threshold=0.31), version(INDEXED)}) == 3
+
+
+def test_choices_are_made_by_a_classifier_or_zero_shot(start_server: StartServer, tmp_path: Path) -> None:
+    server = start_server(backbone=str(WITHOUT_HEADS), data_folder=tmp_path)
+    config = (
+        '<View><Image name="i" value="$image"/><Choices name="what" toName="i">'
+        '<Choice value="red"/><Choice value="blue" alias="B"/><Choice value="green"/></Choices></View>'
+    )
+    setup = server.client.post("/label-studio/setup", json={"schema": config}).json()["model_version"]
+    assert setup.split()[2] == "zero-shot"
+    (answer,) = predict(server, config, uri(plain("blue"))).json()["results"]
+    alone = server.client.post(
+        "/v1/classify/zero-shot", json={"image": uri(plain("blue")), "labels": ["red", "blue", "green"]}
+    )
+    (choice,) = answer["result"]
+    named = {"red": "red", "blue": "B", "green": "green"}[alone.json()["label"]]
+    assert (choice["from_name"], choice["to_name"], choice["value"]) == ("what", "i", {"choices": [named]})
+    assert answer["score"] == choice["score"] == pytest.approx(alone.json()["posterior"][0]["probability"])
+    files = [
+        ("file", (f"{name}/{at}.png", plain(name, at), "image/png")) for name in ("red", "blue") for at in range(4)
+    ]
+    labels = [name for name in ("red", "blue") for _ in range(4)]
+    made = server.client.post("/v1/classifiers", files=files, data={"name": "colours", "labels": labels})
+    assert made.status_code == 201, made.text
+    again = server.client.post("/label-studio/setup", json={"schema": config}).json()["model_version"]
+    assert again.split()[2] == "classifier"
+    answers = predict(server, config, uri(plain("blue", 9)), uri(plain("red", 9))).json()["results"]
+    assert [one["result"][0]["value"]["choices"] for one in answers] == [["B"], ["red"]]
+
+
+def plain(colour: str, at: int = 0) -> bytes:
+    """A small picture of one colour, a little different with each number."""
+    file = io.BytesIO()
+    Image.new("RGB", (48 + at, 48), colour).save(file, "PNG")
+    return file.getvalue()
 
 
 def test_a_personal_token_is_changed_for_a_short_lived_one(studio: str) -> None:
-    import asyncio
+    async def read(key: str) -> list[bytes]:
+        state: Any = SimpleNamespace(settings=load_settings(label_studio={"url": studio, "api_key": key}))
+        async with studio_images(state) as images:
+            return [await images.read("/data/upload/1/a.png") for _ in range(2)]
 
-    from service.protocols.label_studio_project import _of_label_studio
-    from service.settings.groups import LabelStudioSettings
-
-    settings = LabelStudioSettings(url=studio, api_key=SecretStr(JWT))
-    image = asyncio.run(_of_label_studio("/data/upload/1/a.png", settings, 10**6))
-    assert isinstance(image, bytes)
-    assert image.startswith(b"\x89PNG")
+    assert all(image.startswith(b"\x89PNG") for image in asyncio.run(read(JWT)))
+    with pytest.raises(InvalidInput, match="answered 401 to the personal token"):
+        asyncio.run(read("an.old.token"))
 
 
 @pytest.mark.parametrize(
@@ -202,6 +340,7 @@ def test_a_personal_token_is_changed_for_a_short_lived_one(studio: str) -> None:
         "<View",
         "<View/>",
         '<View><Image name="i" value="$i"/><Choices name="c" toName="i"><Choice value="a"/></Choices></View>',
+        '<View><Image name="i" value="$i"/><BrushLabels name="c" toName="i"/></View>',
         '<View><KeyPointLabels name="k" toName="i"><Label value="nose"/></KeyPointLabels></View>',
         '<!DOCTYPE x [<!ENTITY a "b">]><View/>',
     ],

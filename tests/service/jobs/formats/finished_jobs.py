@@ -76,7 +76,7 @@ def results(task: str) -> dict[str, dict[str, Any]]:
     }
 
 
-def written(store: JobStore, task: str, form: str) -> bytes:
+def written(store: JobStore, task: str, form: str, **settings: str) -> bytes:
     """A job of the task with one failed image, in a form."""
     job = store.add(task, {}, {"kind": "folder", "address": "/a"})
     names = [*SIZES, "broken.png"]
@@ -88,7 +88,7 @@ def written(store: JobStore, task: str, form: str) -> bytes:
         outcomes.append(Outcome(at, f"{task}{at}", canonical(whole)))
     store.finish(job.id, outcomes)
     assert form in able_formats(exports_of(TASKS, task))
-    return b"".join(text_pieces(form, store.get(job.id), lambda: store.records(job.id)))
+    return b"".join(text_pieces(form, store.get(job.id), lambda: store.records(job.id), **settings))
 
 
 def loaded(data: bytes, folder: Path) -> COCO:

@@ -7,6 +7,9 @@ import json
 import numpy as np
 import pytest
 
+from backbones.errors import InvalidInput
+from service.jobs.formats.export import check_format
+from service.jobs.formats.label_studio import image_address, model_version
 from service.jobs.formats.masks import brush_rle
 from service.jobs.store import JobStore
 from tests.service.jobs.formats.finished_jobs import SIZES, masks, persons, unpacked_brush, written
@@ -31,6 +34,23 @@ def test_label_studio_has_percents_and_parents(stores: JobStore) -> None:
     choices = json.loads(written(stores, "zero-shot", "label-studio"))
     assert choices[0]["predictions"][0]["result"][0]["value"] == {"choices": ["cat & <dog>"]}
     assert choices[0]["predictions"][0]["score"] == 0.75
+
+
+def test_images_have_addresses_that_label_studio_opens(stores: JobStore) -> None:
+    tasks = json.loads(written(stores, "pose", "label-studio", image_prefix="/data/local-files/?d=photos/"))
+    assert [task["data"]["image"] for task in tasks] == [f"/data/local-files/?d=photos/{name}" for name in SIZES]
+    assert image_address("/data/local-files/?d=", "ä b&c.png") == "/data/local-files/?d=%C3%A4%20b%26c.png"
+    assert image_address("s3://bucket/", "ä b.png") == "s3://bucket/ä b.png"
+    with pytest.raises(InvalidInput, match="goes with label-studio"):
+        check_format("coco", "pose", frozenset({"coco"}), image_prefix="/data/")
+
+
+def test_the_version_is_another_with_any_fact() -> None:
+    versions = {
+        model_version(["pose"], facts) for facts in (["a" * 40, {}], ["a" * 39 + "b", {}], ["a" * 40, {"x": 1}])
+    }
+    assert len(versions) == 3
+    assert all(version.split()[::2] == ["diffsight", "pose"] for version in versions)
 
 
 def test_brushes_are_the_masks_four_times_a_pixel(stores: JobStore) -> None:

@@ -1,0 +1,187 @@
+"""One image's regions under the names of a Label Studio project: of a whole task, or of what an annotator has drawn."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from backbones.backbone import Backbone
+from backbones.engine import Engine
+from backbones.errors import InvalidInput
+from heads.inputs import DecodedImage
+from service.jobs.formats.label_studio import Region, choice_regions, mask_regions, pose_regions, score
+from service.jobs.item import make_item
+from service.protocols.label_studio_project import Control, Filling
+
+# What Label Studio calls the origin of regions that an annotation took over from a prediction. It sends them with those
+# that were drawn, and they have what points they have.
+_PREDICTED = ("prediction", "prediction-changed")
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """What an annotator drew by automatic annotation.
+
+    regions: those that the answer is wanted for, oldest first. parents: ids of rectangles that have points already.
+    """
+
+    regions: Sequence[Region]
+    parents: frozenset[str]
+
+
+def read_drawing(drawn: Sequence[Any], seen: Iterable[Any]) -> Drawing:
+    """A drawing from the regions of a call's context and all other regions that Label Studio sends of the task."""
+    regions = [dict(region) for region in drawn if isinstance(region, Mapping)]
+    for index, region in enumerate(regions):
+        region["id"] = str(region.get("id") or f"drawn-{index}")
+    points = (one for one in (*regions, *seen) if isinstance(one, Mapping) and one.get("type") == "keypointlabels")
+    return Drawing(regions, frozenset(str(point["parentID"]) for point in points if point.get("parentID")))
+
+
+async def fill_image(
+    engines: Mapping[Backbone, Engine], fillings: Sequence[Filling], image: DecodedImage, drawing: Drawing | None
+) -> tuple[list[Region], float]:
+    """The regions of an image, and their score within 0 and 1.
+
+    With a drawing, each of its regions stands for itself alone: a rectangle of persons comes back with its points, a
+    brush as the mask of its label. Ids are made of the drawn region's own, so that no other region is overwritten.
+    Raises InvalidInput for a rectangle that has no corners.
+    """
+    regions: list[Region] = []
+    scores = []
+    for filling in fillings:
+        engine = engines[filling.work.loaded.model]
+        if drawing is None:
+            item = await make_item(engine, filling.work, image, filling.work.options)
+            prefix = f"{filling.control.name}-{filling.work.task.name}-" if len(fillings) > 1 else ""
+            regions += _prefix_ids(_whole_regions(filling, item), prefix)
+            scores.append(score(item))
+        elif filling.control.kind == "keypoints":
+            regions += await _points_of_rectangles(engine, filling, image, drawing)
+        elif filling.control.kind == "masks":
+            regions += await _masks_of_brushes(engine, filling, image, drawing)
+    if drawing is not None:
+        scores = [region["score"] for region in regions if "score" in region]
+    return regions, sum(scores) / len(scores) if scores else 0.0
+
+
+def _prefix_ids(regions: list[Region], prefix: str) -> list[Region]:
+    """The regions with ids that those of other controls do not have: Label Studio joins regions of one id."""
+    for region in regions:
+        region["id"] = prefix + region["id"]
+        if "parentID" in region:
+            region["parentID"] = prefix + region["parentID"]
+            region["meta"] = {"text": [region["parentID"]]}
+    return regions
+
+
+def _whole_regions(filling: Filling, item: dict[str, Any]) -> list[Region]:
+    """The regions of a task's result under a control's names."""
+    control = filling.control
+    if control.kind == "choices":
+        named = item | {"label": filling.labels[item["label"]]}
+        return choice_regions(named, from_name=control.name, to_name=control.to_name)
+    if control.kind == "masks":
+        return _mask_regions(filling, item)
+    regions = pose_regions(
+        item, from_name=control.name, box_name=control.boxes, to_name=control.to_name, box_label=control.box_label
+    )
+    return _rename_points(regions, control, item["names"])
+
+
+def _mask_regions(filling: Filling, item: dict[str, Any]) -> list[Region]:
+    labels = filling.labels
+    masks = [mask | {"name": labels[mask["name"]]} for mask in item["masks"] if mask["name"] in labels]
+    control = filling.control
+    return mask_regions(item | {"masks": masks}, from_name=control.name, to_name=control.to_name)
+
+
+def _rename_points(regions: Sequence[Region], control: Control, names: Sequence[str]) -> list[Region]:
+    """The regions with the project's labels; points that it has no label for are left out."""
+    places = {name: place for place, name in enumerate(names)}
+    kept = []
+    for region in regions:
+        if region["type"] == "keypointlabels":
+            (name,) = region["value"]["keypointlabels"]
+            label = control.label_of(name, places[name])
+            if label is None:
+                continue
+            region["value"]["keypointlabels"] = [label]
+        kept.append(region)
+    return kept
+
+
+async def _points_of_rectangles(
+    engine: Engine, filling: Filling, image: DecodedImage, drawing: Drawing
+) -> list[Region]:
+    """The rectangles of the control as they were drawn, and the points of those persons that have none yet.
+
+    Label Studio throws a drawn region away when its suggestions are accepted, unless it is one of them.
+    """
+    control, work = filling.control, filling.work
+    rectangles = [region for region in drawing.regions if _is_drawn_with(region, control.boxes, "rectanglelabels")]
+    persons = [
+        region
+        for region in rectangles
+        if region["id"] not in drawing.parents
+        and region.get("origin") not in _PREDICTED
+        and control.box_label in _labels_of(region, "rectanglelabels")
+    ]
+    points: list[Region] = []
+    if persons:
+        boxes = [drawn_box(region, image) for region in persons]
+        item = await make_item(engine, work, image, work.options.model_copy(update={"boxes": boxes}))
+        parents = [region["id"] for region in persons]
+        found = pose_regions(item, from_name=control.name, to_name=control.to_name, parents=parents)
+        points = _rename_points(found, control, item["names"])
+    return [*rectangles, *points]
+
+
+async def _masks_of_brushes(engine: Engine, filling: Filling, image: DecodedImage, drawing: Drawing) -> list[Region]:
+    """For each label that was drawn, its mask in place of the newest stroke; strokes without one stay as they are."""
+    control, work = filling.control, filling.work
+    newest = {
+        label: region
+        for region in drawing.regions
+        if _is_drawn_with(region, control.name, "brushlabels")
+        for label in _labels_of(region, "brushlabels")
+        if label in filling.labels.values()
+    }
+    if not newest:
+        return []
+    found = _mask_regions(filling, await make_item(engine, work, image, work.options))
+    masks = {region["value"]["brushlabels"][0]: region for region in found}
+    return [masks.get(label, stroke) | {"id": stroke["id"]} for label, stroke in newest.items()]
+
+
+def _is_drawn_with(region: Region, name: str, kind: str) -> bool:
+    """Whether a region is of this kind and this control; one without a control's name may be of any."""
+    return region.get("type") == kind and bool(name) and region.get("from_name", name) == name
+
+
+def _labels_of(region: Region, kind: str) -> list[str]:
+    value = region.get("value")
+    labels = value.get(kind) if isinstance(value, Mapping) else None
+    return [label for label in labels if isinstance(label, str)] if isinstance(labels, list) else []
+
+
+def drawn_box(region: Region, image: DecodedImage) -> list[float]:
+    """The upright box around a drawn rectangle, [x, y, width, height] in pixels.
+
+    Label Studio turns a rectangle by `rotation` degrees clockwise around its upper left corner.
+    Raises InvalidInput for one without its numbers.
+    """
+    value = region.get("value")
+    try:
+        x, y, width, height = (float(value[name]) / 100 for name in ("x", "y", "width", "height"))  # type: ignore[index]
+        turn = math.radians(float(value.get("rotation") or 0))  # type: ignore[union-attr]
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise InvalidInput("params", f"a rectangle without {error}", hint="send x, y, width, height") from error
+    width, height = width * image.width, height * image.height
+    xs = [0, width * math.cos(turn), -height * math.sin(turn)]
+    ys = [0, width * math.sin(turn), height * math.cos(turn)]
+    xs.append(xs[1] + xs[2])
+    ys.append(ys[1] + ys[2])
+    return [x * image.width + min(xs), y * image.height + min(ys), max(xs) - min(xs), max(ys) - min(ys)]

@@ -1,0 +1,60 @@
+"""What an annotator does in the pages of Label Studio: look, draw, accept, correct, submit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from playwright.sync_api import Page
+
+_ANSWER_MS = 180_000
+Point = tuple[float, float]
+
+
+def open_task(page: Page, url: str, project: int, task: int) -> None:
+    """Open one task in the editor, and wait for its picture."""
+    page.goto(f"{url}/projects/{project}/data?task={task}")
+    page.wait_for_selector(".konvajs-content canvas", timeout=_ANSWER_MS)
+    page.wait_for_timeout(2000)
+
+
+def regions(page: Page) -> dict[str, dict[str, Any]]:
+    """The regions of the annotation on the page, as they would be submitted, by their ids."""
+    found = page.evaluate("() => Htx.annotationStore.selected.serializeAnnotation()")
+    return {region["id"]: region for region in found}
+
+
+def draw_person(page: Page, upper_left: Point, lower_right: Point) -> dict[str, dict[str, Any]]:
+    """Draw a rectangle with the tool for auto-detection, wait for points and accept them; all regions then."""
+    page.locator(".lsf-tool_smart").first.click()
+    page.keyboard.press("1")  # the label `person`
+    _drag(page, upper_left, lower_right)
+    page.wait_for_function("() => Htx.annotationStore.selected.suggestions.size > 0", timeout=_ANSWER_MS)
+    page.get_by_test_id("bottombar-accept-suggestions-button").click()
+    page.wait_for_function("() => Htx.annotationStore.selected.suggestions.size === 0", timeout=_ANSWER_MS)
+    page.wait_for_timeout(1000)
+    return regions(page)
+
+
+def move_point(page: Page, start: Point, end: Point) -> dict[str, dict[str, Any]]:
+    """Move a point by hand; all regions then."""
+    page.locator(".lsf-tool[aria-label=move-tool]").first.click()
+    _drag(page, start, end)
+    page.wait_for_timeout(1000)
+    return regions(page)
+
+
+def submit(page: Page) -> None:
+    """Submit the annotation."""
+    with page.expect_response(lambda response: "/annotations" in response.url and response.ok, timeout=_ANSWER_MS):
+        page.get_by_role("button", name="Submit").click()
+
+
+def _drag(page: Page, start: Point, end: Point) -> None:
+    """Press at one point of the image and let go at another. Points are in percent of the image."""
+    box = page.locator(".konvajs-content").first.bounding_box()
+    assert box is not None
+    first, last = ((box["x"] + box["width"] * x / 100, box["y"] + box["height"] * y / 100) for x, y in (start, end))
+    page.mouse.move(*first)
+    page.mouse.down()
+    page.mouse.move(*last, steps=10)
+    page.mouse.up()
