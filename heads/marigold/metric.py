@@ -23,7 +23,7 @@ _LEAST_SPREAD = 1e-4
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """metres = scale * depth + shift. residual: root mean square error in metres at what it was fitted to. count: of it."""
+    """metres = scale * depth + shift. residual: root mean square error in metres at known points. count: of them."""
 
     scale: float
     shift: float
@@ -75,8 +75,7 @@ def fit_affine(depth: NDArray[np.floating], metres: NDArray[np.floating], field:
         raise InvalidInput(
             field, "all known distances are at the same depth, so they fix no scale", hint="send near and far ones"
         )
-    system = np.stack([values, np.ones_like(values)], axis=1)
-    (scale, shift), *_ = np.linalg.lstsq(system, known, rcond=None)
+    scale, shift = least_squares(values, known)
     if scale <= 0:
         raise InvalidInput(
             field,
@@ -84,7 +83,14 @@ def fit_affine(depth: NDArray[np.floating], metres: NDArray[np.floating], field:
             hint="check x, y and metres, or send more of them",
         )
     residual = float(np.sqrt(np.mean((scale * values + shift - known) ** 2)))
-    return Fit(float(scale), float(shift), residual, len(values))
+    return Fit(scale, shift, residual, len(values))
+
+
+def least_squares(values: NDArray[np.floating], metres: NDArray[np.floating]) -> tuple[float, float]:
+    """Scale and shift with the least squared error of scale * values + shift to metres, (N,) each, in float64."""
+    system = np.stack([values, np.ones_like(values)], axis=1, dtype=np.float64)
+    (scale, shift), *_ = np.linalg.lstsq(system, metres.astype(np.float64), rcond=None)
+    return float(scale), float(shift)
 
 
 def to_metres(depth: NDArray[np.float32], fit: Fit) -> NDArray[np.float32]:

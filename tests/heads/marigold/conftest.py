@@ -15,21 +15,9 @@ from numpy.typing import NDArray
 from backbones.engine import DirectEngine
 from backbones.loading.diffusers_folder import load_diffusers_folder
 from backbones.stable_diffusion import StableDiffusion
+from tests.heads.marigold.original_files import SCHEDULE
 
 WEIGHTS = Path(__file__).parents[2] / "conformance/fixtures/diffusion_classifier/weights"
-# As the published folders have it: v-prediction, no signal at the last timestep, timesteps from that one down.
-SCHEDULE: dict[str, Any] = {
-    "beta_start": 0.00085,
-    "beta_end": 0.012,
-    "beta_schedule": "scaled_linear",
-    "clip_sample": False,
-    "set_alpha_to_one": False,
-    "steps_offset": 1,
-    "prediction_type": "v_prediction",
-    "rescale_betas_zero_snr": True,
-    "timestep_spacing": "trailing",
-}
-
 SavePipeline = Callable[..., Any]
 
 
@@ -46,7 +34,7 @@ def engine(backbone: StableDiffusion) -> DirectEngine:
 
 @pytest.fixture(scope="package")
 def save_pipeline(backbone: StableDiffusion) -> SavePipeline:
-    """`save_pipeline(folder, "depth", scheduler="LCMScheduler", **of the pipeline)`: written as published, and itself."""
+    """`save_pipeline(folder, "depth", scheduler="LCMScheduler")` writes a pipeline as published, and returns it."""
     return lambda folder, prediction, **given: build_pipeline(backbone, folder, prediction, **given)
 
 

@@ -127,8 +127,8 @@ def test_depth_is_that_of_the_pipeline(
     painted, ours = our_steps(engine, model, image, steps, count, resolution)
     decoded = assert_steps(ours, painted, theirs)
     options = RelativeDepthOptions(ensemble_size=count, reduction=reduction, alignment="published")
-    # The pipeline aligns for the median by a gradient that float32's rounding decides: its own members, to the last bit,
-    # are what its map can be reproduced from.
+    # The pipeline aligns for the median by a gradient that float32's rounding decides: only from its own members, to
+    # the last bit, can its map be reproduced.
     result = combine_depth(decoded if reduction == "median" else painted, model, options, image.shape[:2])
     np.testing.assert_allclose(result.depth, found.prediction[0, ..., 0], atol=END_TOLERANCE)
     if count > 1:
