@@ -278,7 +278,7 @@ TASK = Task(
             write=lambda result, inputs, options: depth_overlay(inputs.image, _as_map(result)),
             headers=_headers,
         ),
-        "uncertainty": uncertainty_form(check_uncertainty),
+        "uncertainty_png16": uncertainty_form(check_uncertainty),
     },
     exports=frozenset({"png"}),
     complete=complete_relative_depth,

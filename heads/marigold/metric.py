@@ -18,6 +18,9 @@ from heads.outputs import METRES_PER_UNIT
 LEAST_METRES = METRES_PER_UNIT
 """What a pixel has at least once it is in metres: nothing is nearer than the smallest unit of a depth file."""
 
+MOST_PIXELS = 1 << 26
+"""Of a map of known distances, by its header."""
+
 _LEAST_SPREAD = 1e-4
 
 
@@ -109,6 +112,8 @@ def read_metric_map(text: str, field: str = "metric_map") -> NDArray[np.float32]
         with Image.open(BytesIO(data), formats=("PNG",)) as image:
             if not image.mode.startswith("I"):
                 raise InvalidInput(field, f"the map has pixels of mode {image.mode}", hint=hint)
+            if image.width * image.height > MOST_PIXELS:
+                raise InvalidInput(field, f"the map has {image.width} x {image.height} pixels", hint=hint)
             image.load()
             values = np.array(image)
     except (binascii.Error, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:

@@ -153,7 +153,7 @@ TASK = Task(
             "the colours over the image",
             write=lambda result, inputs, options: normals_overlay(inputs.image, result.vectors),
         ),
-        "uncertainty": uncertainty_form(check_uncertainty),
+        "uncertainty_png16": uncertainty_form(check_uncertainty),
     },
     exports=frozenset({"png"}),
     complete=complete_normals,
