@@ -1,7 +1,7 @@
 """What an ensemble of Marigold's predictions costs by rows, beside the pipeline of diffusers called image after image.
 
 Networks of `pocket`'s size with random weights, the same on both sides, on images of 128 x 128. Through the batching
-engine the images are requests that arrive together. The pipeline runs as it is by default, a member at a time, and with
+engine the images are requests that arrive together. The pipeline runs as by default, a member at a time, and with
 all members of an image in one batch; figures are over the better one. Depth is aligned before it is combined, on each
 side by its own default; normals are not, so that their figure is of the networks alone. All ways take turns.
 """
@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from copy import deepcopy
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -46,17 +47,17 @@ Way = Callable[[list[Image]], None]
 
 def build_pipeline(backbone: StableDiffusion, prediction: str) -> Any:
     """A pipeline over the backbone's parts with a random U-Net of its size."""
-    import diffusers
     import torch
 
+    stock: Any = import_module("diffusers")
     torch.manual_seed(0)
     own: Any = backbone.variants[""].unet
-    unet = diffusers.UNet2DConditionModel(**{**own.config, "in_channels": 2 * own.config.in_channels})
-    kind = diffusers.MarigoldDepthPipeline if prediction == "depth" else diffusers.MarigoldNormalsPipeline
+    unet = stock.UNet2DConditionModel(**{**own.config, "in_channels": 2 * own.config.in_channels})
+    kind = stock.MarigoldDepthPipeline if prediction == "depth" else stock.MarigoldNormalsPipeline
     pipeline = kind(
         unet=unet.eval().to(own.device, own.dtype),
         vae=deepcopy(backbone.vae),
-        scheduler=diffusers.DDIMScheduler(**SCHEDULE),
+        scheduler=stock.DDIMScheduler(**SCHEDULE),
         text_encoder=backbone.text_encoder,
         tokenizer=backbone.tokenizer,
         prediction_type=prediction,
@@ -124,8 +125,8 @@ def ways_of(prediction: str, backbone: StableDiffusion, worker: DeviceWorker, fo
 
 def main() -> None:
     parser = arguments(__doc__ or "")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--images", type=int, default=4)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--images", type=int, default=2)
     chosen = parser.parse_args()
     settings = load_settings(backbone="pocket")
     backbone = open_model(settings)

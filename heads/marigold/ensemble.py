@@ -83,7 +83,8 @@ def ensemble_normals(members: Tensor, *, reduction: NormalsReduction = "closest"
 
 def unit_vectors(vectors: Tensor) -> Tensor:
     """Vectors (..., 3, h, w) at length 1; those shorter than 1e-6 stay shorter."""
-    return vectors / torch.linalg.vector_norm(vectors, dim=-3, keepdim=True).clamp_min(_LEAST_RANGE)
+    lengths: Tensor = torch.linalg.vector_norm(vectors, dim=-3, keepdim=True)
+    return vectors / lengths.clamp_min(_LEAST_RANGE)
 
 
 def align_members(

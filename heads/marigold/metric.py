@@ -98,7 +98,8 @@ def least_squares(values: NDArray[np.floating], metres: NDArray[np.floating]) ->
 
 def to_metres(depth: NDArray[np.float32], fit: Fit) -> NDArray[np.float32]:
     """Metres (H, W) float32 of a depth map (H, W), at least `LEAST_METRES`."""
-    return np.maximum(fit.scale * depth + fit.shift, LEAST_METRES).astype(np.float32)
+    metres: NDArray[np.float32] = np.maximum(fit.scale * depth + fit.shift, LEAST_METRES).astype(np.float32)
+    return metres
 
 
 def read_metric_map(text: str, field: str = "metric_map") -> NDArray[np.float32]:

@@ -33,7 +33,8 @@ def uncertainty_form(check: Callable[[Any, Any], None]) -> Form:
 
 def normals_colours(normals: NDArray[np.float32]) -> NDArray[np.uint8]:
     """(H, W, 3) uint8 RGB of unit vectors (H, W, 3): -1 is 0 and 1 is 255; what faces the viewer is light blue."""
-    return np.rint((np.clip(normals, -1, 1) + 1) * 127.5).astype(np.uint8)
+    colours: NDArray[np.uint8] = np.rint((np.clip(normals, -1, 1) + 1) * 127.5).astype(np.uint8)
+    return colours
 
 
 def normals_picture(normals: NDArray[np.float32]) -> bytes:

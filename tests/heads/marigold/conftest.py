@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import deepcopy
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -42,19 +43,18 @@ def build_pipeline(
     backbone: StableDiffusion, folder: Path, prediction: str, *, scheduler: str = "DDIMScheduler", **given: Any
 ) -> Any:
     """A pipeline of diffusers with a random U-Net over the backbone's parts, saved to `folder`."""
-    import diffusers
-
     own: Any = backbone.variants[""].unet
     torch.manual_seed(len(prediction))
-    unet = diffusers.UNet2DConditionModel(**{**own.config, "in_channels": 2 * own.config.in_channels})
-    kind = {"depth": diffusers.MarigoldDepthPipeline, "normals": diffusers.MarigoldNormalsPipeline}[prediction]
+    stock: Any = import_module("diffusers")
+    unet = stock.UNet2DConditionModel(**{**own.config, "in_channels": 2 * own.config.in_channels})
+    kind = {"depth": stock.MarigoldDepthPipeline, "normals": stock.MarigoldNormalsPipeline}[prediction]
     schedule = dict(SCHEDULE)
     if scheduler == "LCMScheduler":
         schedule = {key: value for key, value in SCHEDULE.items() if key not in ("steps_offset",)}
     pipeline = kind(
         unet=unet.eval(),
         vae=deepcopy(backbone.vae),
-        scheduler=getattr(diffusers, scheduler)(**schedule),
+        scheduler=getattr(stock, scheduler)(**schedule),
         text_encoder=backbone.text_encoder,
         tokenizer=backbone.tokenizer,
         prediction_type=prediction,

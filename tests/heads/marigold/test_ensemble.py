@@ -87,7 +87,7 @@ def test_equal_members_have_no_spread() -> None:
 def test_normals_are_unit_vectors_and_spread_is_an_angle() -> None:
     vectors = unit_vectors(torch.randn(4, 3, 5, 6, generator=torch.Generator().manual_seed(1)))
     for reduction in ("closest", "mean"):
-        normals, spread = ensemble_normals(vectors, reduction=reduction)  # type: ignore[arg-type]
+        normals, spread = ensemble_normals(vectors, reduction=reduction)
         torch.testing.assert_close(torch.linalg.vector_norm(normals, dim=0), torch.ones(5, 6))
         assert spread is not None
         assert 0 < float(spread.min()) <= float(spread.max()) <= 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,7 +40,7 @@ def test_the_backbone_keeps_its_own_convolution_and_shares_it(backbone: StableDi
     open_marigold("depth", backbone, folder)
     variant = backbone.variants["marigold-depth"]
     own = backbone.variants[""].unet.get_submodule("conv_in")
-    assert variant.unet.get_submodule("conv_in").weight.data_ptr() == own.weight.data_ptr()  # type: ignore[operator, union-attr]
+    assert variant.unet.get_submodule("conv_in").weight.data_ptr() == own.weight.data_ptr()  # type: ignore[operator]
     assert variant.input_convolutions["pair"].in_channels == 2 * backbone.description.latent_channels
 
 
@@ -56,7 +57,8 @@ def test_what_does_not_fit_is_refused(backbone: StableDiffusion, folder: Path, t
 
 
 def test_a_plain_network_is_refused(backbone: StableDiffusion, tmp_path: Path) -> None:
-    stock_unet(dict(backbone.variants[""].unet.config)).save_pretrained(tmp_path / "unet")  # type: ignore[call-overload]
+    config: Any = backbone.variants[""].unet.config
+    stock_unet(dict(config)).save_pretrained(tmp_path / "unet")
     write_settings("depth", tmp_path)
     with pytest.raises(CheckpointError, match="takes 4 channels, where 8 belong"):
         open_marigold("depth", backbone, tmp_path)
