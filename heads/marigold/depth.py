@@ -29,6 +29,8 @@ from heads.task import NPY, PNG, Form, Limits, Task, is_none
 
 UNITS = 65535
 """Value of the farthest depth in 16-bit PNG where no metres are known."""
+MOST_PUBLISHED = 10
+"""Members that the published alignment takes, as many as the published figures have: its work grows by the cube."""
 
 Point = Annotated[list[float], Field(min_length=3, max_length=3)]
 
@@ -168,6 +170,12 @@ def complete_relative_depth(
         raise InvalidInput("points", f"{len(options.points)} known distances", hint=hint)
     if options.metric_map is not None:
         read_metric_map(options.metric_map)
+    if options.alignment == "published" and options.ensemble_size > MOST_PUBLISHED:
+        raise InvalidInput(
+            "alignment",
+            f"{options.ensemble_size} predictions, of which the published alignment takes minutes; {MOST_PUBLISHED} is the most",
+            hint="leave `alignment` out, or send a smaller `ensemble_size`",
+        )
     return complete_marigold(options, model, counts, limits)
 
 

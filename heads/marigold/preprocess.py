@@ -16,6 +16,8 @@ from heads.images import to_pixel_values
 
 MAX_SIDE = 2048
 """Largest side in pixels that the network is run at."""
+MAX_MEMBER_PIXELS = 1 << 24
+"""Of all members of an ensemble together, as all of them are held in memory at once."""
 
 
 def processed_size(height: int, width: int, resolution: int) -> tuple[int, int]:
@@ -34,6 +36,17 @@ def processed_size(height: int, width: int, resolution: int) -> tuple[int, int]:
             )
         return height, width
     return max(1, height * resolution // longer), max(1, width * resolution // longer)
+
+
+def check_members(count: int, size: tuple[int, int]) -> None:
+    """Raises InvalidInput for an ensemble of `count` members whose (height, width) make too many pixels together."""
+    pixels = count * size[0] * size[1]
+    if pixels > MAX_MEMBER_PIXELS:
+        raise InvalidInput(
+            "ensemble_size",
+            f"{count} predictions of {size[1]} x {size[0]} are {pixels:,} pixels; the most is {MAX_MEMBER_PIXELS:,}",
+            hint="send a smaller `ensemble_size` or `resolution`",
+        )
 
 
 def fit_image(image: NDArray[np.uint8], resolution: int, multiple: int) -> tuple[Tensor, tuple[int, int]]:

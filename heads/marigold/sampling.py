@@ -18,7 +18,7 @@ from backbones.noise_schedule import content_key, seeded_generator
 from backbones.rows import Capture, Captures, UNetRow
 from heads.images import check_image
 from heads.marigold.model import PAIR, MarigoldModel
-from heads.marigold.preprocess import content_of, fit_image
+from heads.marigold.preprocess import check_members, content_of, fit_image, processed_size
 
 Watch = Callable[[int, Tensor], None]
 """Gets the timestep and the predictions' latents (E, C, h, w) after each step."""
@@ -40,9 +40,10 @@ async def predict_members(
 
     image: (H, W, 3) uint8 RGB. seed: with the image's content it decides the noise of every member.
     generators: of the noise of each member, instead of the seed. watch: sees every step.
-    h and w are those of the image scaled to `resolution`. Raises InvalidInput as `fit_image` does.
+    h and w are those of the image scaled to `resolution`. Raises InvalidInput as `fit_image` and `check_members` do.
     """
     check_image(image)
+    check_members(ensemble_size, processed_size(image.shape[0], image.shape[1], resolution))
     pixels, size = await engine.run_on_host(fit_image, image, resolution, engine.backbone.downscale)
     (encoded,) = await engine.encode([pixels])
     context = await embed_unpadded(engine, "")

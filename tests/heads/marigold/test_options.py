@@ -41,6 +41,7 @@ def test_steps_and_resolution_are_the_models_own(model: MarigoldModel) -> None:
         ({"points": [[1, 1, 1]]}, "two at least"),
         ({"points": [[1, 1, 1], [2, 2, 2]], "metric_map": "x"}, "one of the two"),
         ({"metric_map": "x"}, "cannot be read"),
+        ({"alignment": "published", "ensemble_size": 11}, "10 is the most"),
     ],
 )
 def test_what_cannot_be_is_refused_before_any_work(

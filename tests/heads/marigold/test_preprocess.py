@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from backbones.errors import InvalidInput
-from heads.marigold.preprocess import fit_image, processed_size, resize_to_image
+from heads.marigold.preprocess import check_members, fit_image, processed_size, resize_to_image
 
 
 def test_the_longer_side_is_the_resolution_and_no_side_vanishes() -> None:
@@ -30,3 +30,9 @@ def test_an_image_is_padded_with_its_own_edge() -> None:
 
 def test_maps_come_back_at_the_images_size() -> None:
     assert resize_to_image(torch.rand(2, 4, 5), (9, 11)).shape == (2, 9, 11)
+
+
+def test_members_have_so_many_pixels_together() -> None:
+    check_members(20, (576, 768))
+    with pytest.raises(InvalidInput, match="83,886,080 pixels"):
+        check_members(20, (2048, 2048))
