@@ -173,7 +173,7 @@ def complete_relative_depth(
     if options.alignment == "published" and options.ensemble_size > MOST_PUBLISHED:
         raise InvalidInput(
             "alignment",
-            f"{options.ensemble_size} predictions, of which the published alignment takes minutes; {MOST_PUBLISHED} is the most",
+            f"the published alignment of {options.ensemble_size} takes minutes; {MOST_PUBLISHED} is the most",
             hint="leave `alignment` out, or send a smaller `ensemble_size`",
         )
     return complete_marigold(options, model, counts, limits)
