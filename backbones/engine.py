@@ -122,6 +122,14 @@ def batch_key(item: UNetRow | Tensor | str) -> object:
     return tuple(item.shape) if isinstance(item, Tensor) else None
 
 
+async def embed_unpadded(engine: Engine, text: str) -> Tensor:
+    """The text context of a prompt without padding, (T, D): of its tokens with start and end alone.
+
+    The text encoder is causal, so these are the first tokens of the padded prompt, which is what engines keep.
+    """
+    return (await engine.embed([text]))[0][: len(engine.tokenize([text])[0])]
+
+
 def complete(procedure: Coroutine[Any, Any, Result]) -> Result:
     """Run a head's procedure to its end and return its result, from code that is not async itself."""
     return asyncio.run(procedure)

@@ -6,6 +6,8 @@ from typing import Any
 
 from heads.diffusion_classifier import image_text, label_tree, zero_shot
 from heads.feature_pooling import features
+from heads.marigold import depth as marigold_depth
+from heads.marigold import normals
 from heads.sdpose import pose
 from heads.task import Task
 from heads.vpd import depth, referring, segmentation
@@ -17,6 +19,8 @@ TASKS: tuple[AnyTask, ...] = (
     depth.TASK,
     segmentation.TASK,
     referring.TASK,
+    marigold_depth.TASK,
+    normals.TASK,
     pose.TASK,
     few_shot.TASK,
     zero_shot.TASK,

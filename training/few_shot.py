@@ -16,11 +16,11 @@ from torch.nn import functional
 from backbones.captures import forward_rows
 from backbones.engine import DirectEngine, complete
 from backbones.errors import InvalidInput, ModelNotFound
-from backbones.loading.variants import save_unet
+from backbones.loading.variants import BASE_REVISION, save_unet
 from backbones.rows import Bank
 from backbones.stable_diffusion import StableDiffusion, Variant
 from heads.diffews.bank import SUPPORT, bank_capture, bank_of, concatenated, prompt_context, support_row
-from heads.diffews.checkpoint import BASE_REVISION, fresh_variant
+from heads.diffews.checkpoint import fresh_variant
 from heads.diffews.preprocess import mask_pixel_values, pixel_values, resize_labels
 from heads.diffews.segment import query_row
 from heads.image_files import check_stems, images_in

@@ -21,6 +21,8 @@ from backbones.loading.ldm import UNET, build_unet, convert_unet, lost
 from backbones.loading.weight_files import digest_of, fill, read_tensors, write_tensors
 from backbones.stable_diffusion import StableDiffusion, Variant
 
+BASE_REVISION = "base_revision"
+"""Entry of config.json where the weights are those that differ from a backbone's: the revision of that backbone."""
 _NONE: Mapping[str, str] = MappingProxyType({})
 
 
@@ -44,8 +46,7 @@ def load_variant(
     config: dict[str, Any] | None = None
     file = source
     if source.is_dir():
-        folders = (source, source / "unet", source / "unet" / "unet")
-        folder = next((one for one in folders if (one / "config.json").is_file()), None)
+        folder = next((one for one in _unet_folders(source) if (one / "config.json").is_file()), None)
         if folder is None:
             raise ModelNotFound(
                 f"{source} holds no U-Net", hint="give a folder with config.json and weights, or with unet/ inside"
@@ -68,6 +69,27 @@ def load_variant(
             constant_class_labels=constant_class_labels,
         ),
     )
+
+
+def base_revision(source: Path) -> str:
+    """Revision of the backbone that a folder of fine-tuned parts goes with; empty for whole networks."""
+    for folder in _unet_folders(source):
+        if (folder / "config.json").is_file():
+            return str(json.loads((folder / "config.json").read_text(encoding="utf-8")).get(BASE_REVISION, ""))
+    return ""
+
+
+def check_base_revision(backbone: StableDiffusion, source: Path) -> str:
+    """The folder's `base_revision`. Raises CheckpointError where the backbone is of another."""
+    parts_of = base_revision(source)
+    if parts_of and parts_of != backbone.description.revision:
+        raise CheckpointError(
+            source,
+            f"it holds fine-tuned parts over a backbone of revision {parts_of}; {backbone.name!r} is of revision "
+            f"{backbone.description.revision}",
+            hint="serve the backbone that it was fitted on, or fit again",
+        )
+    return parts_of
 
 
 def save_unet(folder: Path, tensors: Mapping[str, Tensor], config: Mapping[str, Any], *, half: bool = False) -> None:
@@ -102,7 +124,9 @@ def build_variant(
     prefix: of the U-Net's keys, where the file holds other networks too; `model.diffusion_model.` is recognised.
     config: of the stock `UNet2DConditionModel`, entries of others ignored; None is the backbone's own.
     prediction_type: None is the backbone's own.
-    input_convolutions: name for rows -> name of the module in the file, such as {"support": "conv_in_ref"}.
+    input_convolutions: name for rows -> name of the module in the file, such as {"support": "conv_in_ref"}. The file's
+    own "conv_in" may be among them: for rows with more channels than the backbone's, whose convolution then stays the
+    U-Net's own if `from_backbone` lends it.
     from_backbone: beginnings of diffusers' names that the file may lack; the backbone's own weights stand there
     (a network that only gives features needs no "conv_norm_out.", "conv_out.").
     constant_class_labels: (F,), what a network with a class embedding always gets. Its embedding is then a constant too
@@ -119,6 +143,8 @@ def build_variant(
     convolutions = {
         name: _take_convolution(state, module, own_unet, source) for name, module in input_convolutions.items()
     }
+    if "conv_in" in input_convolutions.values():
+        config |= {"in_channels": own_unet.config.in_channels}
     class_embedding = _take(state, "class_embedding.") if constant_class_labels is not None else {}
     unexpected: tuple[str, ...] = ()
     if any(key.startswith("input_blocks.") for key in state):
@@ -144,6 +170,10 @@ def build_variant(
 
 
 _HINT = "a variant needs the architecture of its backbone: SD 1.x weights over an SD 1.x, SD 2.x over an SD 2.x"
+
+
+def _unet_folders(source: Path) -> tuple[Path, ...]:
+    return source, source / "unet", source / "unet" / "unet"
 
 
 def _take(state: dict[str, Tensor], beginning: str) -> dict[str, Tensor]:

@@ -46,9 +46,9 @@ def depth(
     The published depth figures, in the Eigen crop.
     """
     engine, chosen = _open("depth", head, settings)
-    samples = nyu_samples(folder) if layout == "nyu" else _world(folder, "depth")
-    figures = evaluate_depth(engine, chosen, _first(samples, most), protocol=protocol, eigen=layout == "nyu")
-    _print_figures(figures, as_json)
+    samples = nyu_samples(folder) if layout == "nyu" else world(folder, "depth")
+    figures = evaluate_depth(engine, chosen, first_samples(samples, most), protocol=protocol, eigen=layout == "nyu")
+    print_figures(figures, as_json)
 
 
 @with_settings()
@@ -71,9 +71,9 @@ def segmentation(
     mIoU as mmsegmentation counts it.
     """
     engine, chosen = _open("segmentation", head, settings)
-    samples = ade_samples(folder) if layout == "ade20k" else _world(folder, "segmentation")
-    figures = evaluate_segmentation(engine, chosen, _first(samples, most), protocol=protocol)
-    _print_figures(figures, as_json)
+    samples = ade_samples(folder) if layout == "ade20k" else world(folder, "segmentation")
+    figures = evaluate_segmentation(engine, chosen, first_samples(samples, most), protocol=protocol)
+    print_figures(figures, as_json)
 
 
 @with_settings()
@@ -98,11 +98,11 @@ def referring(
     """
     engine, chosen = _open("referring", head, settings)
     samples = (
-        _world(folder, "referring")
+        world(folder, "referring")
         if images is None
         else refcoco_samples(folder, images, split_by=split_by, split=split)
     )
-    _print_figures(evaluate_referring(engine, chosen, _first(samples, most)), as_json)
+    print_figures(evaluate_referring(engine, chosen, first_samples(samples, most)), as_json)
 
 
 def _open(name: Task, weights: str | None, settings: Settings) -> tuple[DirectEngine, Any]:
@@ -113,15 +113,18 @@ def _open(name: Task, weights: str | None, settings: Settings) -> tuple[DirectEn
     return engine, open_head(settings, engine, task, weights)
 
 
-def _world(folder: Path, task: Task) -> Any:
+def world(folder: Path, task: Task) -> Any:
+    """The samples of a folder in the layout of the rendered world."""
     return world_samples(DenseFolder(folder, task))
 
 
-def _first(samples: Any, most: int) -> Any:
+def first_samples(samples: Any, most: int) -> Any:
+    """The first samples, all of them for 0."""
     return islice(samples, most) if most else samples
 
 
-def _print_figures(figures: dict[str, float], as_json: bool) -> None:
+def print_figures(figures: dict[str, float], as_json: bool) -> None:
+    """Print a line a figure, or JSON. Raises InvalidInput where there are none."""
     if not figures:
         raise InvalidInput("folder", "no sample could be measured", hint="look at docs/heads.md for the layout")
     if as_json:

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from backbones.engine import Engine
+from backbones.engine import Engine, embed_unpadded
 from backbones.errors import InvalidInput
 from backbones.rows import Bank, Capture, Captures, HiddenStates, KeysValues, UNetRow
 from heads.diffews.preprocess import mask_pixel_values, pixel_values, resize_labels
@@ -32,12 +32,8 @@ BankForm = Literal["keys_values", "hidden_states"]
 
 
 async def prompt_context(engine: Engine) -> Tensor:
-    """The constant text context of all rows, (T, D): start and end token of the empty prompt, without padding.
-
-    The text encoder is causal, so these are the first tokens of the padded prompt, which is what engines keep.
-    """
-    length = len(engine.tokenize([PROMPT])[0])
-    return (await engine.embed([PROMPT]))[0][:length]
+    """The constant text context of all rows, (T, D): start and end token of the empty prompt, without padding."""
+    return await embed_unpadded(engine, PROMPT)
 
 
 def support_row(

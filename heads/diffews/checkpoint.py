@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from copy import deepcopy
 from pathlib import Path
 
 import torch
 
-from backbones.errors import CheckpointError
-from backbones.loading.variants import load_variant
+from backbones.loading.variants import check_base_revision, load_variant
 from backbones.stable_diffusion import StableDiffusion, Variant
 from heads.diffews.bank import SUPPORT, VARIANT
 
 POCKET = Path(__file__).parent / "pocket"
 """The variant that ships with the embedded backbone."""
 SUPPORT_CONVOLUTION = "conv_in_ref"
-BASE_REVISION = "base_revision"
-"""Entry of config.json where the weights are those that differ from a backbone's: the revision of that backbone."""
 
 
 def load_few_shot(backbone: StableDiffusion, source: Path, *, variant: str = VARIANT) -> None:
@@ -28,14 +24,7 @@ def load_few_shot(backbone: StableDiffusion, source: Path, *, variant: str = VAR
     Raises ModelNotFound where nothing is there, CheckpointError where it does not fit the backbone, with the missing,
     unexpected and mis-shaped keys.
     """
-    parts_of = base_revision(source)
-    if parts_of and parts_of != backbone.description.revision:
-        raise CheckpointError(
-            source,
-            f"it holds fine-tuned parts over a backbone of revision {parts_of}; {backbone.name!r} is of revision "
-            f"{backbone.description.revision}",
-            hint="serve the backbone that it was fitted on, or fit again",
-        )
+    parts_of = check_base_revision(backbone, source)
     load_variant(
         backbone,
         variant,
@@ -43,14 +32,6 @@ def load_few_shot(backbone: StableDiffusion, source: Path, *, variant: str = VAR
         input_convolutions={SUPPORT: SUPPORT_CONVOLUTION},
         from_backbone=("",) if parts_of else (),
     )
-
-
-def base_revision(source: Path) -> str:
-    """Revision of the backbone that a folder of fine-tuned parts goes with; empty for whole networks."""
-    for folder in (source, source / "unet", source / "unet" / "unet"):
-        if (folder / "config.json").is_file():
-            return str(json.loads((folder / "config.json").read_text(encoding="utf-8")).get(BASE_REVISION, ""))
-    return ""
 
 
 def fresh_variant(backbone: StableDiffusion) -> Variant:

@@ -18,10 +18,11 @@ from backbones.backbone import Backbone, Description
 from backbones.engine import Engine
 from backbones.errors import InvalidInput, ModelNotFound
 from backbones.loading.registry import Entry
+from backbones.loading.variants import base_revision
 from backbones.rows import Bank
 from backbones.stable_diffusion import StableDiffusion
 from heads.diffews.bank import VARIANT, BankForm, concatenated, sampled
-from heads.diffews.checkpoint import POCKET, base_revision, load_few_shot
+from heads.diffews.checkpoint import POCKET, load_few_shot
 from heads.diffews.preprocess import input_size
 from heads.diffews.segment import label_map, segment_concepts
 from heads.diffews.threshold import Threshold

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
+from backbones.errors import ModelNotFound
 from service.dependencies import State
 from service.http.openapi import keyed, not_ready, task_problems
 from service.models.slots import Slot
@@ -90,6 +91,7 @@ class ModelsAnswer(BaseModel):
     memory_bytes: int = Field(description="What the weights of all loaded models together may take on the device.")
     host_memory_bytes: int = Field(description="What those of models that left it may take of the host's memory.")
     tasks: list[TaskDescription]
+    not_served: dict[str, str] = Field(description="Tasks that no model here serves, each with what brings one.")
     engine: EngineState
 
 
@@ -119,6 +121,7 @@ async def models(state: State) -> ModelsAnswer:
         memory_bytes=store.budget_bytes,
         host_memory_bytes=store.host.budget_bytes,
         tasks=[answer for task in state.tasks if (answer := describe_task(state, task)) is not None],
+        not_served={task.name: reason for task in state.tasks if (reason := why_not_served(state, task))},
         engine=EngineState(
             queue_fraction=round(now.waiting_rows / settings.engine.max_waiting_rows, 6),
             waiting_rows=now.waiting_rows,
@@ -162,6 +165,15 @@ def describe_model(state: AppState, slot: Slot) -> ModelDescription:
         loads_from_host=slot.loads_from_host,
         load_seconds=round(slot.load_seconds, 3),
     )
+
+
+def why_not_served(state: AppState, task: AnyTask) -> str:
+    """Why no model serves a task, and what brings one; empty where one does."""
+    try:
+        state.models.for_task(task)
+    except ModelNotFound as error:
+        return str(error)
+    return ""
 
 
 def describe_task(state: AppState, task: AnyTask) -> TaskDescription | None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import backbones.loading.published
 import heads.diffews.published
+import heads.marigold.published
 import heads.sdpose.published
 import heads.vpd.published
 from backbones.loading.published_model import PublishedModel
@@ -16,6 +17,7 @@ PUBLISHED: Mapping[str, PublishedModel] = {
         *heads.vpd.published.PUBLISHED,
         *heads.sdpose.published.PUBLISHED,
         *heads.diffews.published.PUBLISHED,
+        *heads.marigold.published.PUBLISHED,
         *backbones.loading.published.PUBLISHED,
     )
 }

@@ -57,7 +57,7 @@ def require_served(state: AppState, name: str, model: str | None = None) -> AnyT
     return task
 
 
-async def read_json(state: AppState, content: bytes | Mapping[str, Any], model: type[Model]) -> Model:
+async def read_json(state: AppState, content: bytes | bytearray | Mapping[str, Any], model: type[Model]) -> Model:
     """A body, or the fields of one, as `model`. Raises as `validated` does."""
     settings = state.settings
     return await run_in(BODIES, validated, model, content, settings.limits, fetch_urls=settings.urls.enabled)

@@ -19,8 +19,10 @@ from PIL import Image, ImageOps
 
 from heads.task import JSON, NPY, PNG
 from service.tasks import TASKS, AnyTask
-from tests.conftest import Server
+from tests.conftest import Server, running_server
+from tests.heads.marigold.original_files import write_original as write_marigold
 from tests.service.conftest import assert_problem, encoded
+from tests.service.models.small_catalogue import BACKBONES, add_all, write_backbone
 
 # Cheaper than the task's own example, or with what only a server makes.
 OPTIONS: Mapping[str, Mapping[str, Any]] = {
@@ -79,6 +81,20 @@ def upright_size(file: bytes) -> tuple[int, int]:
     """(width, height) as Pillow turns it."""
     with Image.open(BytesIO(file)) as image:
         return ImageOps.exif_transpose(image).size
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server of every task: of the embedded models, and of random weights for tasks whose weights do not ship."""
+    folder = tmp_path_factory.mktemp("models")
+    unet, seed = BACKBONES["sd21"]
+    originals = {"sd21": write_backbone(folder / "sd21", unet, seed)}
+    for prediction in ("depth", "normals"):
+        originals[f"marigold-{prediction}"] = write_marigold(prediction, folder / prediction, unet=unet)
+    add_all(originals, folder / "models")
+    with running_server(models_folder=folder / "models", models=["pocket", *originals]) as running:
+        assert running.state.models.failure is None
+        yield running
 
 
 @pytest.fixture(scope="module")

@@ -42,3 +42,9 @@ def test_a_form_is_a_file_or_an_answer(task: object) -> None:
     for name, form in forms.items():
         assert (form.write is None) is not (form.to_answer is None), name
         assert form.to_answer is None or form.media_type == JSON
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
+def test_no_form_has_the_name_of_an_option(task: object) -> None:
+    # Both are flags of the command.
+    assert not task.forms.keys() & task.options.model_fields.keys()  # type: ignore[attr-defined]

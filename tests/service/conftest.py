@@ -15,8 +15,9 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from backbones.loading.source import open_backbone
+from backbones.loading.variants import BASE_REVISION
 from heads.diffews.bank import SUPPORT
-from heads.diffews.checkpoint import BASE_REVISION, fresh_variant
+from heads.diffews.checkpoint import fresh_variant
 from heads.vpd.checkpoint import FittedAs, save_fitted
 from tests.conftest import Server, StartServer
 from tests.heads.vpd.conftest import CLASSES, TOKENS, random_network

@@ -1,4 +1,4 @@
-"""Depth maps as 16-bit PNG files."""
+"""Maps of depth and of normals as PNG files."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from service.jobs.records import Job, Record
 
 
 def png(job: Job, records: Callable[[], Iterable[Record]]) -> Iterator[tuple[str, bytes]]:
-    """`NAME.png` a picture, grey: a value times the `metres_per_unit` in the file's texts is metres."""
+    """`NAME.png` a picture. Depth is 16-bit grey, its scale in the file's texts; normals are 8-bit RGB."""
     paths = FreePaths()
     for record in records():
-        if map_ := (record.result or {}).get("png16"):
+        result = record.result or {}
+        if map_ := result.get("png16") or result.get("png"):
             yield paths.take(record.name, ".png"), base64.b64decode(map_)

@@ -12,9 +12,10 @@ from safetensors.torch import load_file, save_file
 
 from backbones.errors import CheckpointError, ModelNotFound
 from backbones.loading.diffusers_folder import load_diffusers_folder
+from backbones.loading.variants import BASE_REVISION
 from backbones.stable_diffusion import StableDiffusion
 from heads.diffews.bank import SUPPORT, VARIANT
-from heads.diffews.checkpoint import BASE_REVISION, load_few_shot
+from heads.diffews.checkpoint import load_few_shot
 from tests.heads.diffews.conftest import WEIGHTS
 
 FILE = "diffusion_pytorch_model.safetensors"

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from tests.heads.diffews import original_files as diffews
+from tests.heads.marigold import original_files as marigold
 from tests.heads.sdpose import original_files as sdpose
 from tests.heads.vpd import original_files as vpd
 
@@ -14,6 +15,11 @@ WRITERS: dict[str, Callable[[Path], Path]] = {
     **{f"vpd-{task}": partial(vpd.write_original, task) for task in ("depth", "segmentation", "referring")},
     **{f"sdpose-{skeleton}": partial(sdpose.write_original, skeleton) for skeleton in ("body", "wholebody")},
     "diffews": diffews.write_original,
+    **{
+        f"marigold-{prediction}{made}": partial(marigold.write_original, prediction)
+        for prediction in ("depth", "normals")
+        for made in ("", "-lcm", "-e2e")
+    },
 }
 
 

@@ -12,10 +12,12 @@ from backbones.errors import CheckpointError
 from backbones.loading import ldm
 from backbones.loading.published_keys import Shapes, vae_encoder_keys
 from heads.diffews import published_keys as diffews
+from heads.marigold.conversion import unet_keys as marigold_keys
 from heads.sdpose import published_keys as sdpose
 from heads.vpd import published_keys as vpd
 from service.models.known import PUBLISHED
 from tests.backbones.small_networks import SD2, write_sparse
+from tests.heads.marigold.original_files import write_settings
 from tests.service.models.originals import WRITERS, write_original
 
 FINE_TUNED = sorted(kind for kind, model in PUBLISHED.items() if model.base)
@@ -73,6 +75,10 @@ def test_the_published_sizes_are_taken_as_published(kind: str, tmp_path: Path) -
     elif system == "sdpose":
         config |= {"class_embed_type": "projection", "projection_class_embeddings_input_dim": 4}
         unet, head = sdpose.unet_keys(), sdpose.head_keys(part)
+    elif system == "marigold":
+        config |= {"in_channels": 8}
+        unet = marigold_keys()
+        write_settings(part.partition("-")[0], tmp_path)
     else:
         unet = diffews.unet_keys()
     write_sparse(unet, tmp_path / "unet/diffusion_pytorch_model.safetensors")

@@ -1,0 +1,96 @@
+"""What callers choose for any of Marigold's predictions, and the checks that all of them share."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from pydantic import Field
+
+from backbones.errors import InvalidInput
+from heads.inputs import InputCounts
+from heads.marigold.model import MarigoldModel
+from heads.marigold.preprocess import MAX_SIDE
+from heads.task import Limits, Options
+
+
+class MarigoldOptions(Options):
+    """How a prediction is denoised."""
+
+    steps: int | None = Field(
+        default=None, ge=1, le=50, description="Steps of denoising. Unset: the model's own, from 1 to 10 as published."
+    )
+    ensemble_size: int = Field(
+        default=1,
+        ge=1,
+        le=20,
+        description="Predictions from different noise that are combined; the published figures use 10. More are "
+        "slower and steadier, and two or more give an uncertainty.",
+    )
+    resolution: int | None = Field(
+        default=None,
+        ge=0,
+        le=MAX_SIDE,
+        description="Longer side in pixels that the network sees, a multiple of 8; 0 is the image's own size. Unset: "
+        "the model's own, 768 as published.",
+    )
+    seed: int = Field(
+        default=0,
+        ge=0,
+        lt=2**63,
+        description="With the image's content it decides the noise: the same request has the same answer.",
+    )
+    uncertainty: bool = Field(
+        default=False, description="Include the map of how much the predictions differ; takes an ensemble."
+    )
+    maps: bool = Field(
+        default=True, description="Include the maps in the JSON answer, some bytes a pixel; else its figures only."
+    )
+
+
+AnyOptions = TypeVar("AnyOptions", bound=MarigoldOptions)
+
+
+def complete_marigold(options: AnyOptions, model: MarigoldModel, counts: InputCounts, limits: Limits) -> AnyOptions:
+    """The options with the model's own steps and resolution filled in.
+
+    Raises InvalidInput for what the model does not allow.
+    """
+    multiple = model.backbone.downscale
+    if options.resolution is not None and options.resolution % multiple:
+        message = f"{options.resolution} is no multiple of {multiple}"
+        nearest = round(options.resolution / multiple) * multiple
+        raise InvalidInput("resolution", message, hint=f"send {nearest}, or 0 for the image's own size")
+    if model.noise == "zeros" and options.ensemble_size > 1:
+        raise InvalidInput(
+            "ensemble_size",
+            f"{model.name} starts from no noise, so that all its predictions of an image are the same",
+            hint="leave `ensemble_size` out",
+        )
+    if options.uncertainty and options.ensemble_size == 1:
+        raise InvalidInput("uncertainty", "one prediction has none", hint="send an `ensemble_size` of 2 or more")
+    filled = {"steps": options.steps or model.steps}
+    if options.resolution is None:
+        filled["resolution"] = model.resolution
+    return options.model_copy(update=filled)
+
+
+def count_rows(options: MarigoldOptions, model: MarigoldModel) -> int:
+    """U-Net rows of an image."""
+    return (options.steps or model.steps) * options.ensemble_size
+
+
+def check_uncertainty(options: MarigoldOptions, model: MarigoldModel) -> None:
+    """Raises InvalidInput where the form of the uncertainty map is wanted of a single prediction."""
+    if options.ensemble_size == 1:
+        raise InvalidInput("format", "one prediction has no uncertainty", hint="send an `ensemble_size` of 2 or more")
+
+
+def describe_model(model: MarigoldModel) -> dict[str, object]:
+    """What a caller may want to know of the model."""
+    return {
+        "head": model.name,
+        "steps": model.steps,
+        "resolution": model.resolution,
+        "scheduler": model.scheduler_class,
+        "noise": model.noise,
+    }

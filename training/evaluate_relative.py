@@ -1,0 +1,56 @@
+"""Depth up to scale and shift against metres, by the affine-invariant protocol.
+
+Source: Ranftl et al. (arXiv:1907.01341), section 6; as Marigold (arXiv:2312.02145), section 4.1, applies it to depth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from backbones.engine import Engine, complete
+from heads.inputs import DecodedImage, Inputs
+from heads.marigold.depth import RelativeDepthOptions, run_relative_depth
+from heads.marigold.metric import least_squares
+from heads.marigold.model import MarigoldModel
+from heads.vpd.metrics import depth_figures, mean_figures, valid_depth
+from training.datasets.public_dense import NYU_SIZE, Truth
+
+LEAST_METRES, MOST_METRES = 0.001, 10.0
+
+
+def evaluate_relative_depth(
+    engine: Engine,
+    model: MarigoldModel,
+    samples: Iterable[Truth],
+    options: RelativeDepthOptions,
+    *,
+    eigen: bool = True,
+) -> dict[str, float]:
+    """Means over images of their own figures. eigen: count the Eigen crop alone, of 480 x 640 pictures."""
+    found = []
+    for sample in tqdm(samples, desc="depth-relative"):
+        inputs = Inputs([DecodedImage(sample.image)])
+        depth = complete(run_relative_depth(engine, model, inputs, options)).depth
+        found.append(aligned_figures(depth, sample.truth, eigen=eigen))
+    return mean_figures(found)
+
+
+def aligned_figures(depth: NDArray[np.float32], truth: NDArray[np.float32], *, eigen: bool = False) -> dict[str, float]:
+    """The figures of one image once scale and shift fit its truth best: AbsRel is `abs_rel`, delta 1 is `d1`.
+
+    depth: (H, W) float32, any unit. truth: (H, W) float32 metres, 0 where there is none. Aligned depth is cut to the
+    range of distances that count, 1 mm to 10 m.
+    """
+    metres = torch.from_numpy(truth)
+    valid = valid_depth(metres, eigen=eigen and tuple(metres.shape) == NYU_SIZE, low=LEAST_METRES, high=MOST_METRES)
+    chosen = valid.numpy()
+    if not chosen.any():
+        return {"n_valid": 0}
+    scale, shift = least_squares(depth[chosen], truth[chosen])
+    aligned = np.clip(scale * depth + shift, LEAST_METRES, MOST_METRES).astype(np.float32)
+    return depth_figures(torch.from_numpy(aligned), metres, valid)
