@@ -99,7 +99,12 @@ async def get_job(state: State, jobs: ServerJobs, job: str) -> JobDetails:
     "/v1/jobs/{job}/events",
     summary="A job's progress as server-sent events",
     response_class=Response,
-    responses={**events_response("`progress` events, then one `answer` at its end."), **_PROBLEMS},
+    responses={
+        **events_response(
+            "`progress` events, then one `answer` at its end.", progress="JobAnswer", answer="JobDetails"
+        ),
+        **_PROBLEMS,
+    },
 )
 async def job_events(request: Request, state: State, jobs: ServerJobs, job: str) -> Response:
     """An event with each change, twice a second at most, until the job is done or failed."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable
-from typing import Any, Union
+from typing import Any, Union, get_type_hints
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel
@@ -26,7 +26,7 @@ from service.api.schemas import (
 )
 from service.api.streams import Report, event_stream, events_response, wants_events
 from service.dependencies import RequestUsage, State, while_connected
-from service.http.openapi import task_problems
+from service.http.openapi import REFERENCE, task_problems
 from service.inputs.files import InputFiles, archive_paths
 from service.inputs.request_body import read_request
 from service.run_task import Done, Work, prepare, run_task
@@ -94,7 +94,7 @@ def add_task_route(router: APIRouter, task: AnyTask) -> None:
         summary=task.summary,
         description=f"{task.summary}: {task.source}.",
         response_model=_response_model(task, answer_type),
-        responses=_responses(task),
+        responses=_responses(task, answer_type),
         openapi_extra=_document(task, request_type, from_path),
     )
 
@@ -159,11 +159,13 @@ def _response_model(task: AnyTask, answer_type: type[BaseModel]) -> Any:
     return Union[(answer_type, *documents)]
 
 
-def _responses(task: AnyTask) -> dict[int | str, dict[str, Any]]:
+def _responses(task: AnyTask, answer_type: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
     kinds = dict.fromkeys(form.media_type for form in task.forms.values() if form.media_type != JSON)
     content = {kind: {"schema": {"type": "string", "format": "binary", "contentMediaType": kind}} for kind in kinds}
     if task.to_progress is not None:
-        content |= events_response(_EVENTS)[200]["content"]
+        content |= events_response(_EVENTS, progress=progress_model(task).__name__, answer=answer_type.__name__)[200][
+            "content"
+        ]
     return {200: {"content": content}, **task_problems()} if content else task_problems()
 
 
@@ -180,4 +182,13 @@ def _document(task: AnyTask, request_type: type[BaseModel], from_path: list[str]
         }
         for name in from_path
     ]
+    if task.to_progress is not None:
+        progress = progress_model(task)
+        document["x-schemas"][progress.__name__] = progress.model_json_schema(ref_template=REFERENCE)
     return document
+
+
+def progress_model(task: AnyTask) -> type[BaseModel]:
+    """The model of what an event stream of the task tells, as the function that writes it is annotated."""
+    model: type[BaseModel] = get_type_hints(task.to_progress)["return"]
+    return model
