@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from clients.schema_types import docstring, name_of, option_type, references, type_of
@@ -14,6 +14,8 @@ JSON, FORM, EVENTS = "application/json", "multipart/form-data", "text/event-stre
 
 # Written by hand, with files that are too large for memory; and what is no business of callers.
 _BY_HAND = {"begin_job", "job_results", "job_events"}
+# Operations of their own for each kind of body, of which a method uses one.
+_BODIES = {"upload", "image", "zip"}
 _OTHER_TAGS = {"Label Studio"}
 # Parameters that stand first in each method's documentation and signature, before the options.
 _MANY = "images"
@@ -50,7 +52,6 @@ class Operation:
     arguments: tuple[Argument, ...]
     answer: str
     progress: str = ""
-    streamed: bool = False
 
     def models(self) -> set[str]:
         """Names of the models that its method mentions."""
@@ -59,84 +60,113 @@ class Operation:
 
 
 def operations_of(document: Mapping[str, Any]) -> list[Operation]:
-    """The operations that get a method, by name; those with files or events as answers get one for each of them."""
+    """The operations that get a method, by name.
+
+    Of an operation and those below it for one kind of body or answer each, the first gets one for JSON, one for its
+    files and one for its events; the other bodies are the client's own business.
+    """
     found: list[Operation] = []
+    bases = {(path, method) for path, methods in document["paths"].items() for method in methods}
     for path, methods in document["paths"].items():
         for method, entry in methods.items():
-            if entry["operationId"] not in _BY_HAND and not _OTHER_TAGS & set(entry.get("tags", ())):
-                found += _variants(path, method, entry, document)
+            parent = path.rpartition("/")[0]
+            name = entry["operationId"]
+            part = (parent, method) in bases and name.startswith(f"{document['paths'][parent][method]['operationId']}_")
+            if part or name in _BY_HAND or _OTHER_TAGS & set(entry.get("tags", ())):
+                continue
+            parts = {
+                one["operationId"].removeprefix(f"{name}_"): one
+                for below, inner in document["paths"].items()
+                if below.rpartition("/")[0] == path
+                and (one := inner.get(method)) is not None
+                and one["operationId"].startswith(f"{name}_")
+            }
+            found += _variants(path, method, entry, parts, document)
     return sorted(found, key=lambda one: one.name)
 
 
-def _variants(path: str, method: str, entry: Mapping[str, Any], document: Mapping[str, Any]) -> Iterator[Operation]:
-    status, response = next((code, one) for code, one in entry["responses"].items() if code.startswith("2"))
-    content = response.get("content", {})
-    arguments = tuple(_arguments(path, entry, document))
-    formats = next((one for one in _form_properties(entry).get("format", {}).get("enum", ())), None)
-    about = {"method": method.upper(), "path": path, "about": entry.get("description", "")}
+def _variants(
+    path: str,
+    method: str,
+    entry: Mapping[str, Any],
+    parts: Mapping[str, Mapping[str, Any]],
+    document: Mapping[str, Any],
+) -> Iterator[Operation]:
+    arguments = tuple(_arguments(entry, document))
     name, summary = entry["operationId"], entry["summary"]
-    answer = "None" if status == "204" else _answer(content)
-    yield Operation(name, summary=summary, arguments=arguments, answer=answer, **about)
-    if formats is not None:
-        forms = tuple(one for one in _form_properties(entry)["format"]["enum"] if one != "json")
-        choice = Argument("format", f"Literal[{', '.join(map(repr, forms))}]", "The form of the file.", True, "options")
-        yield Operation(
-            f"{name}_file",
-            summary=f"{summary}: the answer as a file",
+    whole = Operation(
+        name, method.upper(), path, summary, entry.get("description", "").partition("\n")[0], arguments, _answer(entry)
+    )
+    yield whole
+    parts = {part: one for part, one in parts.items() if part not in _BODIES}
+    files = [part for part, one in parts.items() if _answer(one) == "bytes"]
+    if files:
+        about = " ".join(f"`{part}`: {_form_about(parts[part])}" for part in files)
+        choice = Argument("format", f"Literal[{', '.join(map(repr, files))}]", about, True, "path")
+        summary = f"{summary}: the answer as a file"
+        yield replace(
+            whole,
+            name=f"{name}_file",
+            path=f"{path}/{{format}}",
+            summary=summary,
             arguments=(*arguments, choice),
             answer="bytes",
-            **about,
         )
-    if EVENTS in content:
-        events = {
-            kind: one["$ref"] if isinstance(one, dict) else one for kind, one in content[EVENTS]["x-events"].items()
-        }
-        progress, final = (events[kind].rpartition("/")[2] for kind in ("progress", "answer"))
-        yield Operation(
-            f"{name}_stream",
-            summary=f"{summary}: the result each time it improves, then the answer",
-            arguments=arguments,
-            answer=final,
-            progress=progress,
-            streamed=True,
-            **about,
-        )
+    for part, one in parts.items():
+        if part == "events":
+            yield _stream(whole, one)
+        elif part not in files:
+            about = f"{one['description']}"
+            yield replace(whole, name=f"{name}_{part}", path=f"{path}/{part}", about=about, answer=_answer(one))
 
 
-def _answer(content: Mapping[str, Any]) -> str:
+def _form_about(entry: Mapping[str, Any]) -> str:
+    """What a form is, from the description of its operation."""
+    about: str = entry["description"].partition(": ")[2]
+    return about
+
+
+def _stream(whole: Operation, entry: Mapping[str, Any]) -> Operation:
+    events = entry["responses"]["200"]["content"][EVENTS]["x-events"]
+    progress, final = (events[kind].rpartition("/")[2] for kind in ("progress", "answer"))
+    return replace(
+        whole,
+        name=f"{whole.name}_stream",
+        path=f"{whole.path}/events",
+        summary=f"{whole.summary}: the result each time it improves, then the answer",
+        answer=final,
+        progress=progress,
+    )
+
+
+def _answer(entry: Mapping[str, Any]) -> str:
+    """The annotation of an operation's answer."""
+    status, response = next((code, one) for code, one in entry["responses"].items() if code.startswith("2"))
+    content = response.get("content", {})
+    if status == "204":
+        return "None"
     if JSON in content:
-        schema = content[JSON]["schema"]
-        first = schema.get("anyOf", [schema])[0]
-        return type_of(first)
+        return type_of(content[JSON]["schema"])
     return "str" if any(kind.startswith("text/") for kind in content) else "bytes"
 
 
-def _form_properties(entry: Mapping[str, Any]) -> Mapping[str, Any]:
-    content = entry.get("requestBody", {}).get("content", {})
-    properties: Mapping[str, Any] = content.get(FORM, {}).get("schema", {}).get("properties", {})
-    return properties
-
-
-def _arguments(path: str, entry: Mapping[str, Any], document: Mapping[str, Any]) -> Iterator[Argument]:
+def _arguments(entry: Mapping[str, Any], document: Mapping[str, Any]) -> Iterator[Argument]:
     """What the path, the body and, without a body, the query take: what must be given first."""
     body = entry.get("requestBody", {}).get("content", {})
-    arguments = []
-    for one in entry.get("parameters", ()):
-        if one["in"] == "path" or not body:
-            arguments.append(
-                _argument(
-                    one["name"],
-                    {**one["schema"], "description": one.get("description", "")},
-                    required=one["required"],
-                    place=one["in"],
-                )
-            )
+    arguments = [
+        _argument(
+            one["name"],
+            {**one["schema"], "description": one.get("description", "")},
+            required=one["required"],
+            place=one["in"],
+        )
+        for one in entry.get("parameters", ())
+    ]
     if FORM in body:
-        schema = body[FORM]["schema"]
+        schema = document["components"]["schemas"][body[FORM]["schema"]["$ref"].rpartition("/")[2]]
         required = set(schema.get("required", ()))
         for name, one in schema["properties"].items():
-            if name != "format":
-                arguments.append(_argument(name, one, required=name in required, place="options"))
+            arguments.append(_argument(name, one, required=name in required, place="options"))
     elif body:
         arguments.append(Argument("data", "bytes", "The file as it was exported.", True, "body"))
     order = {"path": 0, "body": 1}
@@ -169,16 +199,19 @@ def _either(part: str) -> str:
 
 def method_lines(operation: Operation, *, waits: bool) -> list[str]:
     """The method's code."""
-    asynchronous = "" if waits or operation.streamed else "async "
+    asynchronous = "" if waits or operation.progress else "async "
     returned = operation.answer
-    if operation.streamed:
+    if operation.progress:
         iterator = "Iterator" if waits else "AsyncIterator"
         returned = f"{iterator}[{operation.progress} | {operation.answer}]"
     needed = [f"{one.identifier}: {one.annotation}" for one in operation.arguments if one.required]
-    free = [f"{one.identifier}: {one.annotation} | None = None" for one in operation.arguments if not one.required]
+    free = [
+        f"{one.identifier}: {one.annotation.removesuffix(' | None')} | None = None"
+        for one in operation.arguments
+        if not one.required
+    ]
     positional = [one for one in needed if one.startswith(("image:", "images:")) or one.endswith(": bytes")]
-    paths = [one.identifier for one in operation.arguments if one.place == "path"]
-    positional += [f"{name}: str" for name in paths if not positional]
+    positional += [one for one in needed if one.endswith(": str") and not positional and _in_path(one, operation)]
     named = [one for one in (*needed, *free) if one not in positional]
     signature = ", ".join(["self", *positional, *(["*", *named] if named else [])])
     return [
@@ -187,6 +220,10 @@ def method_lines(operation: Operation, *, waits: bool) -> list[str]:
         *docstring(_document(operation), "        "),
         f"        return {_call(operation, waits=waits)}",
     ]
+
+
+def _in_path(argument: str, operation: Operation) -> bool:
+    return f"{{{argument.partition(':')[0]}}}" in operation.path
 
 
 def _document(operation: Operation) -> str:
@@ -198,7 +235,8 @@ def _document(operation: Operation) -> str:
 def _call(operation: Operation, *, waits: bool) -> str:
     path = operation.path
     for one in operation.arguments:
-        if one.place == "path":
+        # One of a few words needs no quoting.
+        if one.place == "path" and not one.annotation.startswith("Literal"):
             path = path.replace(f"{{{one.name}}}", f"{{quote({one.identifier}, safe='')}}")
     read = {"None": "nothing", "str": "text_of", "bytes": "bytes"}.get(
         operation.answer, f"{operation.answer}.model_validate_json"
@@ -212,7 +250,7 @@ def _call(operation: Operation, *, waits: bool) -> str:
         parts.append(f"images={{{', '.join(f'{one.name!r}: {one.identifier}' for one in images)}}}")
     if any(one.place == "body" for one in operation.arguments):
         parts.append("body=data")
-    if operation.streamed:
+    if operation.progress:
         return f"self._events(Call({', '.join([*parts, 'accept=EVENTS'])}), {operation.progress})"
     if operation.answer in ("bytes", "str"):
         parts.append("accept=ANY")

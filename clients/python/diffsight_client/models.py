@@ -170,6 +170,15 @@ class ClassifyAnswer(Model):
     timing: TimingAnswer
 
 
+class CocoPoses(Model):
+    """The answer as `format=coco`: one image with its persons in COCO's keypoint layout."""
+
+    annotations: list[dict[str, Any]]
+    """Of 133 points in COCO-WholeBody's five lists."""
+    categories: list[dict[str, Any]]
+    images: list[dict[str, Any]]
+
+
 class ShotAnswer(Model):
     """One support of a concept."""
 
@@ -701,6 +710,15 @@ class ModelsAnswer(Model):
     """What the weights of all loaded models together may take on the device."""
     models: list[ModelDescription]
     tasks: list[TaskDescription]
+
+
+class OpenPosePeople(Model):
+    """The answer as `format=openpose_json`."""
+
+    canvas_height: int
+    canvas_width: int
+    people: list[dict[str, list[float]]]
+    """x, y and score of each point, a flat list a part."""
 
 
 class PathAnswer(Model):

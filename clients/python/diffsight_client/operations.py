@@ -18,6 +18,7 @@ from diffsight_client.models import (
     ClassifierAnswer,
     ClassifiersAnswer,
     ClassifyAnswer,
+    CocoPoses,
     ConceptAnswer,
     ConceptsAnswer,
     DepthAnswer,
@@ -33,6 +34,7 @@ from diffsight_client.models import (
     MatchAnswer,
     ModelDescription,
     ModelsAnswer,
+    OpenPosePeople,
     PathAnswer,
     PerceiveAnswer,
     PoseAnswer,
@@ -199,7 +201,7 @@ class Operations(ABC):
         self,
         image: Image,
         *,
-        format: Literal["png16", "npy", "colour", "overlay"],
+        format: Literal["colour", "npy", "overlay", "png16"],
         deadline_seconds: float | None = None,
         flip: bool | None = None,
         maps: bool | None = None,
@@ -225,12 +227,11 @@ class Operations(ABC):
         scene: Scene class of the published network, by name such as `kitchen` or by row. Unset: the mean of all
         classes. Fitted heads have none.
         windows: Windows along the longer side, for `published`. Default: 2.
-        format: The form of the file.
         """
         return self._call(
             Call(
                 "POST",
-                "/v1/depth",
+                f"/v1/depth/{format}",
                 bytes,
                 options={
                     "deadline_seconds": deadline_seconds,
@@ -241,7 +242,6 @@ class Operations(ABC):
                     "protocol": protocol,
                     "scene": scene,
                     "windows": windows,
-                    "format": format,
                 },
                 images={"image": image},
                 accept=ANY,
@@ -253,8 +253,6 @@ class Operations(ABC):
 
         Its numbers as tensors, the rest as JSON in the file's header; `vectors=false` leaves out those it was
         fitted on.
-
-        Without them it can not grow, and nothing of single images is in the file.
 
         vectors: Default: true.
         """
@@ -348,12 +346,11 @@ class Operations(ABC):
         pool_size: Maps are averaged over a grid of so many cells a side. Default: 1.
         priority: Bulk work yields to interactive work, and still always moves on. Default: "interactive".
         timesteps: Noise levels to look at. Each costs one row an image and noise. Default: [100].
-        format: The form of the file.
         """
         return self._call(
             Call(
                 "POST",
-                "/v1/features",
+                f"/v1/features/{format}",
                 bytes,
                 options={
                     "blocks": blocks,
@@ -365,7 +362,6 @@ class Operations(ABC):
                     "pool_size": pool_size,
                     "priority": priority,
                     "timesteps": timesteps,
-                    "format": format,
                 },
                 images={"images": images},
                 accept=ANY,
@@ -429,7 +425,7 @@ class Operations(ABC):
         self,
         image: Image,
         *,
-        format: Literal["polygons", "png", "overlay", "npy"],
+        format: Literal["npy", "overlay", "png"],
         support_images: Image | Iterable[Image] | None = None,
         support_masks: Image | Iterable[Image] | None = None,
         concepts: Sequence[str] | None = None,
@@ -461,12 +457,11 @@ class Operations(ABC):
         where nothing is. `absolute` can leave the mask empty; use it to ask whether, or with several concepts.
         Default: "relative".
         threshold_value: Unset: 0.25 relative, as published; 0.15 absolute.
-        format: The form of the file.
         """
         return self._call(
             Call(
                 "POST",
-                "/v1/segmentation/few-shot",
+                f"/v1/segmentation/few-shot/{format}",
                 bytes,
                 options={
                     "concepts": concepts,
@@ -477,10 +472,64 @@ class Operations(ABC):
                     "support_sampling": support_sampling,
                     "threshold": threshold,
                     "threshold_value": threshold_value,
-                    "format": format,
                 },
                 images={"image": image, "support_images": support_images, "support_masks": support_masks},
                 accept=ANY,
+            )
+        )
+
+    def few_shot_segmentation_polygons(
+        self,
+        image: Image,
+        *,
+        support_images: Image | Iterable[Image] | None = None,
+        support_masks: Image | Iterable[Image] | None = None,
+        concepts: Sequence[str] | None = None,
+        deadline_seconds: float | None = None,
+        model: str | None = None,
+        name: str | None = None,
+        priority: Literal["interactive", "bulk"] | None = None,
+        support_sampling: bool | None = None,
+        threshold: Literal["relative", "absolute"] | None = None,
+        threshold_value: float | None = None,
+    ) -> FewShotAnswer:
+        """Segment what other images show.
+
+        The answer in another form: masks as outlines.
+
+        image: The image.
+        support_images: Images that show one thing.
+        support_masks: One mask for each image, in the same order and of its image's size: object white, the rest
+        black. A pixel counts where its brightest channel is at least half of the mask's brightest.
+        concepts: Ids of concepts; several give a map of labels.
+        deadline_seconds: Seconds after which the answer is 504 and waiting work is dropped; at most the server's
+        limit, which holds where none is given.
+        model: Id of the model to run on, as GET /v1/models lists them; the task's default where none is given.
+        name: What to call that which the supports show. Default: "object".
+        priority: Bulk work yields to interactive work, and still always moves on. Default: "interactive".
+        support_sampling: Draw the tokens of a concept's supports down to those of one. Its cost no longer grows
+        with its shots, and weights trained on one shot are reported to score better so. Default: false.
+        threshold: `relative`, as published, cuts at a share of the strongest value: it always gives a mask, also
+        where nothing is. `absolute` can leave the mask empty; use it to ask whether, or with several concepts.
+        Default: "relative".
+        threshold_value: Unset: 0.25 relative, as published; 0.15 absolute.
+        """
+        return self._call(
+            Call(
+                "POST",
+                "/v1/segmentation/few-shot/polygons",
+                FewShotAnswer.model_validate_json,
+                options={
+                    "concepts": concepts,
+                    "deadline_seconds": deadline_seconds,
+                    "model": model,
+                    "name": name,
+                    "priority": priority,
+                    "support_sampling": support_sampling,
+                    "threshold": threshold,
+                    "threshold_value": threshold_value,
+                },
+                images={"image": image, "support_images": support_images, "support_masks": support_masks},
             )
         )
 
@@ -505,8 +554,6 @@ class Operations(ABC):
         """Fit a classifier to your own labelled images.
 
         Logistic regression on pooled features, its strength, temperature and threshold by cross-validation.
-
-        Or one of the released heads, trained as they were.
 
         images: Images.
         blocks: As for /v1/features; unset takes what suits most images.
@@ -741,7 +788,7 @@ class Operations(ABC):
         return self._events(
             Call(
                 "POST",
-                "/v1/classify/label-tree",
+                "/v1/classify/label-tree/events",
                 LabelTreeAnswer.model_validate_json,
                 options={
                     "tree": tree,
@@ -775,7 +822,7 @@ class Operations(ABC):
         """
         return self._call(Call("GET", "/v1/concepts", ConceptsAnswer.model_validate_json))
 
-    def list_jobs(self, *, limit: int | None = None, before: float | None | None = None) -> JobsAnswer:
+    def list_jobs(self, *, limit: int | None = None, before: float | None = None) -> JobsAnswer:
         """Jobs, newest first.
 
         Those of `diffsight annotate` on the same database are among them.
@@ -1010,11 +1057,75 @@ class Operations(ABC):
             )
         )
 
+    def pose_coco(
+        self,
+        image: Image,
+        *,
+        box_scores: Sequence[float] | None = None,
+        boxes: Sequence[Sequence[float]] | None = None,
+        coordinates: Literal["pixels", "normalised"] | None = None,
+        crop: Literal["affine", "stretch"] | None = None,
+        deadline_seconds: float | None = None,
+        detector_threshold: float | None = None,
+        flip_test: bool | None = None,
+        keypoint_threshold: float | None = None,
+        model: str | None = None,
+        persons: Literal["auto", "detector", "whole_image"] | None = None,
+        points: Literal["all", "body"] | None = None,
+        priority: Literal["interactive", "bulk"] | None = None,
+    ) -> CocoPoses:
+        """Keypoints of the persons in an image.
+
+        The answer in another form: COCO annotations.
+
+        image: The image.
+        box_scores: Scores of the boxes, one each, which come back and enter each person's score.
+        boxes: A box for each person: x, y, width, height in pixels of the upright image. The answer keeps their
+        order. A box may reach outside the image; one that lies outside, or has no width or height, fails alone.
+        An empty list means no persons.
+        coordinates: `normalised` divides x and y of `json` by the image's width and height. Default: "pixels".
+        crop: `affine` widens a box by a quarter and keeps its shape, as the published figures do; `stretch` is
+        what the published demo and the ComfyUI nodes do. Default: "affine".
+        deadline_seconds: Seconds after which the answer is 504 and waiting work is dropped; at most the server's
+        limit, which holds where none is given.
+        detector_threshold: Lowest score of a detected person. Unset: the server's own.
+        flip_test: Also look at the mirrored person: a little more exact at twice the cost. Default: false.
+        keypoint_threshold: Lowest score of a point that is drawn, or visible in COCO's form. Unset: the server's
+        own.
+        model: Id of the model to run on, as GET /v1/models lists them; the task's default where none is given.
+        persons: Where boxes come from when none are sent: the server's detector, the whole image as one person,
+        or the detector if there is one and else the whole image. Default: "auto".
+        points: `body` answers the 17 of COCO alone, of a network with 133. Default: "all".
+        priority: Bulk work yields to interactive work, and still always moves on. Default: "interactive".
+        """
+        return self._call(
+            Call(
+                "POST",
+                "/v1/pose/coco",
+                CocoPoses.model_validate_json,
+                options={
+                    "box_scores": box_scores,
+                    "boxes": boxes,
+                    "coordinates": coordinates,
+                    "crop": crop,
+                    "deadline_seconds": deadline_seconds,
+                    "detector_threshold": detector_threshold,
+                    "flip_test": flip_test,
+                    "keypoint_threshold": keypoint_threshold,
+                    "model": model,
+                    "persons": persons,
+                    "points": points,
+                    "priority": priority,
+                },
+                images={"image": image},
+            )
+        )
+
     def pose_file(
         self,
         image: Image,
         *,
-        format: Literal["coco", "openpose_json", "overlay", "openpose"],
+        format: Literal["openpose", "overlay"],
         box_scores: Sequence[float] | None = None,
         boxes: Sequence[Sequence[float]] | None = None,
         coordinates: Literal["pixels", "normalised"] | None = None,
@@ -1051,12 +1162,11 @@ class Operations(ABC):
         or the detector if there is one and else the whole image. Default: "auto".
         points: `body` answers the 17 of COCO alone, of a network with 133. Default: "all".
         priority: Bulk work yields to interactive work, and still always moves on. Default: "interactive".
-        format: The form of the file.
         """
         return self._call(
             Call(
                 "POST",
-                "/v1/pose",
+                f"/v1/pose/{format}",
                 bytes,
                 options={
                     "box_scores": box_scores,
@@ -1071,10 +1181,73 @@ class Operations(ABC):
                     "persons": persons,
                     "points": points,
                     "priority": priority,
-                    "format": format,
                 },
                 images={"image": image},
                 accept=ANY,
+            )
+        )
+
+    def pose_openpose_json(
+        self,
+        image: Image,
+        *,
+        box_scores: Sequence[float] | None = None,
+        boxes: Sequence[Sequence[float]] | None = None,
+        coordinates: Literal["pixels", "normalised"] | None = None,
+        crop: Literal["affine", "stretch"] | None = None,
+        deadline_seconds: float | None = None,
+        detector_threshold: float | None = None,
+        flip_test: bool | None = None,
+        keypoint_threshold: float | None = None,
+        model: str | None = None,
+        persons: Literal["auto", "detector", "whole_image"] | None = None,
+        points: Literal["all", "body"] | None = None,
+        priority: Literal["interactive", "bulk"] | None = None,
+    ) -> OpenPosePeople:
+        """Keypoints of the persons in an image.
+
+        The answer in another form: OpenPose's JSON.
+
+        image: The image.
+        box_scores: Scores of the boxes, one each, which come back and enter each person's score.
+        boxes: A box for each person: x, y, width, height in pixels of the upright image. The answer keeps their
+        order. A box may reach outside the image; one that lies outside, or has no width or height, fails alone.
+        An empty list means no persons.
+        coordinates: `normalised` divides x and y of `json` by the image's width and height. Default: "pixels".
+        crop: `affine` widens a box by a quarter and keeps its shape, as the published figures do; `stretch` is
+        what the published demo and the ComfyUI nodes do. Default: "affine".
+        deadline_seconds: Seconds after which the answer is 504 and waiting work is dropped; at most the server's
+        limit, which holds where none is given.
+        detector_threshold: Lowest score of a detected person. Unset: the server's own.
+        flip_test: Also look at the mirrored person: a little more exact at twice the cost. Default: false.
+        keypoint_threshold: Lowest score of a point that is drawn, or visible in COCO's form. Unset: the server's
+        own.
+        model: Id of the model to run on, as GET /v1/models lists them; the task's default where none is given.
+        persons: Where boxes come from when none are sent: the server's detector, the whole image as one person,
+        or the detector if there is one and else the whole image. Default: "auto".
+        points: `body` answers the 17 of COCO alone, of a network with 133. Default: "all".
+        priority: Bulk work yields to interactive work, and still always moves on. Default: "interactive".
+        """
+        return self._call(
+            Call(
+                "POST",
+                "/v1/pose/openpose_json",
+                OpenPosePeople.model_validate_json,
+                options={
+                    "box_scores": box_scores,
+                    "boxes": boxes,
+                    "coordinates": coordinates,
+                    "crop": crop,
+                    "deadline_seconds": deadline_seconds,
+                    "detector_threshold": detector_threshold,
+                    "flip_test": flip_test,
+                    "keypoint_threshold": keypoint_threshold,
+                    "model": model,
+                    "persons": persons,
+                    "points": points,
+                    "priority": priority,
+                },
+                images={"image": image},
             )
         )
 
@@ -1128,7 +1301,7 @@ class Operations(ABC):
         self,
         image: Image,
         *,
-        format: Literal["rle", "polygons", "png", "npy", "overlay"],
+        format: Literal["npy", "overlay", "png"],
         deadline_seconds: float | None = None,
         expression: str | None = None,
         expressions: Sequence[str] | None = None,
@@ -1148,12 +1321,11 @@ class Operations(ABC):
         model: Id of the model to run on, as GET /v1/models lists them; the task's default where none is given.
         priority: Bulk work yields to interactive work, and still always moves on. Default: "interactive".
         threshold: Probability from which a pixel is in the mask. Default: 0.5.
-        format: The form of the file.
         """
         return self._call(
             Call(
                 "POST",
-                "/v1/segmentation/referring",
+                f"/v1/segmentation/referring/{format}",
                 bytes,
                 options={
                     "deadline_seconds": deadline_seconds,
@@ -1162,10 +1334,91 @@ class Operations(ABC):
                     "model": model,
                     "priority": priority,
                     "threshold": threshold,
-                    "format": format,
                 },
                 images={"image": image},
                 accept=ANY,
+            )
+        )
+
+    def referring_polygons(
+        self,
+        image: Image,
+        *,
+        deadline_seconds: float | None = None,
+        expression: str | None = None,
+        expressions: Sequence[str] | None = None,
+        model: str | None = None,
+        priority: Literal["interactive", "bulk"] | None = None,
+        threshold: float | None = None,
+    ) -> ReferringAnswer:
+        """The mask that an expression names.
+
+        The answer in another form: masks as outlines.
+
+        image: The image.
+        deadline_seconds: Seconds after which the answer is 504 and waiting work is dropped; at most the server's
+        limit, which holds where none is given.
+        expression: What to find; `expressions` takes several.
+        expressions: What to find, a mask for each.
+        model: Id of the model to run on, as GET /v1/models lists them; the task's default where none is given.
+        priority: Bulk work yields to interactive work, and still always moves on. Default: "interactive".
+        threshold: Probability from which a pixel is in the mask. Default: 0.5.
+        """
+        return self._call(
+            Call(
+                "POST",
+                "/v1/segmentation/referring/polygons",
+                ReferringAnswer.model_validate_json,
+                options={
+                    "deadline_seconds": deadline_seconds,
+                    "expression": expression,
+                    "expressions": expressions,
+                    "model": model,
+                    "priority": priority,
+                    "threshold": threshold,
+                },
+                images={"image": image},
+            )
+        )
+
+    def referring_rle(
+        self,
+        image: Image,
+        *,
+        deadline_seconds: float | None = None,
+        expression: str | None = None,
+        expressions: Sequence[str] | None = None,
+        model: str | None = None,
+        priority: Literal["interactive", "bulk"] | None = None,
+        threshold: float | None = None,
+    ) -> ReferringAnswer:
+        """The mask that an expression names.
+
+        The answer in another form: masks as COCO RLE, as `json` has them.
+
+        image: The image.
+        deadline_seconds: Seconds after which the answer is 504 and waiting work is dropped; at most the server's
+        limit, which holds where none is given.
+        expression: What to find; `expressions` takes several.
+        expressions: What to find, a mask for each.
+        model: Id of the model to run on, as GET /v1/models lists them; the task's default where none is given.
+        priority: Bulk work yields to interactive work, and still always moves on. Default: "interactive".
+        threshold: Probability from which a pixel is in the mask. Default: 0.5.
+        """
+        return self._call(
+            Call(
+                "POST",
+                "/v1/segmentation/referring/rle",
+                ReferringAnswer.model_validate_json,
+                options={
+                    "deadline_seconds": deadline_seconds,
+                    "expression": expression,
+                    "expressions": expressions,
+                    "model": model,
+                    "priority": priority,
+                    "threshold": threshold,
+                },
+                images={"image": image},
             )
         )
 
@@ -1221,7 +1474,7 @@ class Operations(ABC):
         self,
         image: Image,
         *,
-        format: Literal["rle", "polygons", "png", "npy", "overlay"],
+        format: Literal["npy", "overlay", "png"],
         deadline_seconds: float | None = None,
         model: str | None = None,
         priority: Literal["interactive", "bulk"] | None = None,
@@ -1238,22 +1491,92 @@ class Operations(ABC):
         priority: Bulk work yields to interactive work, and still always moves on. Default: "interactive".
         protocol: `slide` and `multiscale` are the published ones: overlapping windows, and five scales of them
         with mirror images. `fast` runs one pass. Default: "fast".
-        format: The form of the file.
         """
         return self._call(
             Call(
                 "POST",
-                "/v1/segmentation",
+                f"/v1/segmentation/{format}",
                 bytes,
                 options={
                     "deadline_seconds": deadline_seconds,
                     "model": model,
                     "priority": priority,
                     "protocol": protocol,
-                    "format": format,
                 },
                 images={"image": image},
                 accept=ANY,
+            )
+        )
+
+    def segmentation_polygons(
+        self,
+        image: Image,
+        *,
+        deadline_seconds: float | None = None,
+        model: str | None = None,
+        priority: Literal["interactive", "bulk"] | None = None,
+        protocol: Literal["fast", "slide", "multiscale"] | None = None,
+    ) -> SegmentationAnswer:
+        """The class of every pixel.
+
+        The answer in another form: masks as outlines.
+
+        image: The image.
+        deadline_seconds: Seconds after which the answer is 504 and waiting work is dropped; at most the server's
+        limit, which holds where none is given.
+        model: Id of the model to run on, as GET /v1/models lists them; the task's default where none is given.
+        priority: Bulk work yields to interactive work, and still always moves on. Default: "interactive".
+        protocol: `slide` and `multiscale` are the published ones: overlapping windows, and five scales of them
+        with mirror images. `fast` runs one pass. Default: "fast".
+        """
+        return self._call(
+            Call(
+                "POST",
+                "/v1/segmentation/polygons",
+                SegmentationAnswer.model_validate_json,
+                options={
+                    "deadline_seconds": deadline_seconds,
+                    "model": model,
+                    "priority": priority,
+                    "protocol": protocol,
+                },
+                images={"image": image},
+            )
+        )
+
+    def segmentation_rle(
+        self,
+        image: Image,
+        *,
+        deadline_seconds: float | None = None,
+        model: str | None = None,
+        priority: Literal["interactive", "bulk"] | None = None,
+        protocol: Literal["fast", "slide", "multiscale"] | None = None,
+    ) -> SegmentationAnswer:
+        """The class of every pixel.
+
+        The answer in another form: masks as COCO RLE, as `json` has them.
+
+        image: The image.
+        deadline_seconds: Seconds after which the answer is 504 and waiting work is dropped; at most the server's
+        limit, which holds where none is given.
+        model: Id of the model to run on, as GET /v1/models lists them; the task's default where none is given.
+        priority: Bulk work yields to interactive work, and still always moves on. Default: "interactive".
+        protocol: `slide` and `multiscale` are the published ones: overlapping windows, and five scales of them
+        with mirror images. `fast` runs one pass. Default: "fast".
+        """
+        return self._call(
+            Call(
+                "POST",
+                "/v1/segmentation/rle",
+                SegmentationAnswer.model_validate_json,
+                options={
+                    "deadline_seconds": deadline_seconds,
+                    "model": model,
+                    "priority": priority,
+                    "protocol": protocol,
+                },
+                images={"image": image},
             )
         )
 
@@ -1392,7 +1715,7 @@ class Operations(ABC):
         return self._events(
             Call(
                 "POST",
-                "/v1/classify/zero-shot",
+                "/v1/classify/zero-shot/events",
                 ZeroShotAnswer.model_validate_json,
                 options={
                     "labels": labels,
