@@ -10,7 +10,7 @@ endif
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 
-.PHONY: help env demo test test-slow field conformance serve lint format openapi docs bench fuzz soak-jobs storm pocket pocket-heads wheel \
+.PHONY: help env demo test test-slow field conformance serve lint format openapi clients-check docs bench fuzz soak-jobs storm pocket pocket-heads wheel \
   image-check clean
 
 help:  ## print this list
@@ -58,6 +58,9 @@ format: env  ## let ruff format and fix what it can
 openapi: env  ## write openapi/openapi.json from the application, and what of clients/python follows from it
 	$(BIN)/python -m diffsight.openapi_document
 	$(BIN)/python -m clients.generate
+
+clients-check: env  ## generate clients by four generators, compile them, and call a real server with each (Node needed)
+	$(BIN)/python -m clients.check $(GENERATORS)
 
 docs: env  ## rewrite the generated blocks of docs/
 	$(BIN)/python -m cogapp -r docs/*.md

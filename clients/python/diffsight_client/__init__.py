@@ -1,5 +1,7 @@
 """A client of diffsight, the perception service: a method a task, typed answers, and their arrays."""
 
+from diffsight_client.async_client import AsyncClient
+from diffsight_client.async_jobs import AsyncJob
 from diffsight_client.client import Client
 from diffsight_client.errors import (
     AccessDenied,
@@ -21,6 +23,8 @@ from diffsight_client.retries import Retries
 
 __all__ = [
     "AccessDenied",
+    "AsyncClient",
+    "AsyncJob",
     "BadInput",
     "Busy",
     "Client",

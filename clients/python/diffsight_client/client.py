@@ -14,8 +14,8 @@ from diffsight_client.calls import Answer, Call, problem_of, read_answer, reques
 from diffsight_client.events import EventReader, cut_stream, raise_problem
 from diffsight_client.images import Image
 from diffsight_client.job_files import open_files
-from diffsight_client.jobs import Job
-from diffsight_client.models import JobDetails, ModelsAnswer
+from diffsight_client.jobs import Job, begin_call
+from diffsight_client.models import ModelsAnswer
 from diffsight_client.operations import Operations
 from diffsight_client.progress import OnProgress, reporter
 from diffsight_client.retries import Retries, Waits
@@ -107,12 +107,10 @@ class Client(Operations):
         progress: of the upload: True for a bar on standard error, or a function that gets each Step.
         """
         options = {"task": task, "source": source, "images": images, "stride": stride, "parameters": parameters}
-        read = JobDetails.model_validate_json
         if files is None:
-            addresses = None if urls is None else list(urls)
-            return Job(self, self._call(Call("POST", "/v1/jobs", read, options=options | {"urls": addresses})))
+            return Job(self, self._call(begin_call(options, urls=urls)))
         with open_files(files, reporter(progress)) as opened:
-            return Job(self, self._call(Call("POST", "/v1/jobs", read, options=options, files=opened)))
+            return Job(self, self._call(begin_call(options, files=opened)))
 
     def job(self, job: str) -> Job:
         """A job by its id, such as one that another process began."""

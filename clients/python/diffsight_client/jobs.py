@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diffsight_client.calls import ANY, EVENTS, Call
 from diffsight_client.errors import ClientError, Unreachable
+from diffsight_client.job_files import CountedFile
 from diffsight_client.models import JobAnswer, JobDetails
 from diffsight_client.progress import OnProgress, Step, reporter
 
@@ -26,6 +27,14 @@ class JobFailed(ClientError):
     def __init__(self, details: JobDetails) -> None:
         self.details = details
         super().__init__(f"the job {details.id} failed: {details.error}; `retry()` tries again what has no result")
+
+
+def begin_call(
+    options: Mapping[str, Any], *, urls: Iterable[str] | None = None, files: Sequence[tuple[str, CountedFile]] = ()
+) -> Call[JobDetails]:
+    """The call that begins a job: with files as a form, else as JSON."""
+    addresses = {} if urls is None else {"urls": list(urls)}
+    return Call("POST", "/v1/jobs", JobDetails.model_validate_json, options={**options, **addresses}, files=files)
 
 
 def events_call(job_id: str) -> Call[JobDetails]:
