@@ -10,7 +10,7 @@ endif
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 
-.PHONY: help env demo test test-slow field conformance serve lint format openapi docs bench fuzz protocols-check \
+.PHONY: help env demo test test-slow field conformance serve lint format openapi docs bench fuzz clients-check protocols-check \
   label-studio-check soak-jobs storm pocket pocket-heads wheel image-check clean
 
 help:  ## print this list
@@ -18,12 +18,12 @@ help:  ## print this list
 
 env: .venv/.installed  ## create .venv with tested versions of everything, torch first
 
-.venv/.installed: pyproject.toml constraints.txt
+.venv/.installed: pyproject.toml clients/python/pyproject.toml constraints.txt
 	@sh docker/system-packages.sh $(PYTHON) tests
 	$(PYTHON) -m venv .venv
 	$(PIP) install --upgrade pip
 	$(PIP) install $(TORCH)
-	$(PIP) install -c constraints.txt -e '.[training]' --group dev
+	$(PIP) install -c constraints.txt -e '.[training]' -e clients/python --group dev
 	@touch $@
 
 demo: env  ## start the server, send real files through every route, print the accuracy, write pictures to out/
@@ -55,8 +55,12 @@ format: env  ## let ruff format and fix what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-openapi: env  ## write openapi/openapi.json from the application
+openapi: env  ## write openapi/openapi.json from the application, and what of clients/python follows from it
 	$(BIN)/python -m diffsight.openapi_document
+	$(BIN)/python -m clients.generate
+
+clients-check: env  ## generate clients by four generators, compile them, and call a real server with each (Node needed)
+	$(BIN)/python -m clients.check $(GENERATORS)
 
 docs: env  ## rewrite the generated blocks of docs/
 	$(BIN)/python -m cogapp -r docs/*.md

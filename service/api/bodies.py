@@ -29,12 +29,19 @@ _IMAGES = ("image", "images")
 
 
 def request_bodies(
-    model: type[BaseModel], *, curl: str, raw: bool = True, hidden: Collection[str] = ()
+    model: type[BaseModel],
+    *,
+    curl: str,
+    raw: bool = True,
+    hidden: Collection[str] = (),
+    form_name: str = "",
 ) -> dict[str, Any]:
     """`openapi_extra` of a route that reads `model` in all forms. curl: the options of a multipart example.
 
     raw: False where an image, or a zip of images, by itself is no request. hidden: fields that the path gives.
+    form_name: what the form's schema is called; `ThingForm` of a model `ThingRequest`, where none is given.
     """
+    form_name = form_name or f"{model.__name__.removesuffix('Request')}Form"
     schema = advertised(model.model_json_schema(ref_template=REFERENCE))
     for name in hidden:
         schema["properties"].pop(name, None)
@@ -58,13 +65,13 @@ def request_bodies(
             "description": f"An image and options: a form (`curl {curl} ...`), JSON with base64"
             + (", or the image itself with the options in the query." if raw else "."),
             "content": {
-                "multipart/form-data": {"schema": form},
+                "multipart/form-data": {"schema": {"$ref": REFERENCE.format(model=form_name)}},
                 "application/json": {"schema": {"$ref": REFERENCE.format(model=model.__name__)}, "example": example},
                 **alone,
             },
         },
         "parameters": [query_parameter(name, one) for name, one in options.items() if raw and name not in FILE_LISTS],
-        "x-schemas": {model.__name__: schema},
+        "x-schemas": {model.__name__: schema, form_name: form},
     }
 
 

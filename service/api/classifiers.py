@@ -30,6 +30,8 @@ from service.api.classifier_bodies import (
     classifier_answer,
     folder_of,
 )
+from service.api.formats import file_response
+from service.api.operations import add_operations
 from service.api.schemas import TimingAnswer
 from service.dependencies import RequestUsage, ServerJobs, State, body_as, while_connected
 from service.errors import UnsupportedBody
@@ -183,12 +185,7 @@ async def delete_classifier(state: State, classifier: str) -> None:
     "/v1/classifiers/{classifier}/export",
     summary="A classifier as one safetensors file",
     response_class=Response,
-    responses={
-        200: {
-            "content": {MEDIA_TYPE: {"schema": {"type": "string", "format": "binary", "contentMediaType": MEDIA_TYPE}}}
-        },
-        **keyed(),
-    },
+    responses={**file_response(MEDIA_TYPE), **keyed()},
 )
 async def export_classifier(state: State, classifier: str, vectors: bool = True) -> Response:
     """Its numbers as tensors, the rest as JSON in the file's header; `vectors=false` leaves out those it was fitted on.
@@ -309,3 +306,6 @@ async def _answer(
     answer = classifier_answer(done.stored, state.models.revisions())
     timing = TimingAnswer(seconds=usage.rounded())
     return FittedAnswer(**dict(answer), duplicates=done.duplicates, rows=usage.rows, timing=timing)
+
+
+add_operations(router)

@@ -16,6 +16,7 @@ from backbones.errors import InvalidInput
 from heads.diffews.few_shot import FewShotModel, Name, check_counts
 from heads.inputs import Inputs
 from service.api.bodies import request_bodies
+from service.api.operations import add_operations
 from service.api.schemas import MASKS, TaskRequest, TimingAnswer
 from service.dependencies import RequestUsage, State, body_as, while_connected
 from service.http.openapi import EXAMPLE_IMAGE, keyed, not_ready, task_problems
@@ -211,3 +212,6 @@ async def _answer(
         run = run_procedure(state, loaded.model, TASK.name, files, partial(work, loaded.head), body.terms(usage))
         answer = await while_connected(request, run)
     return answer.model_copy(update={"timing": TimingAnswer(seconds=usage.rounded())})
+
+
+add_operations(router)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from backbones.errors import InvalidInput
+from service.inputs.request_body import ANY_BYTES
 
 
 def choose_format(requested: str | None, accept: str, offered: Mapping[str, str]) -> str:
@@ -26,6 +28,18 @@ def choose_format(requested: str | None, accept: str, offered: Mapping[str, str]
             if media_type in ("*/*", offer) or (kind != media_type and offer.startswith(f"{kind}/")):
                 return name
     return next(iter(offered))
+
+
+def wants_bytes(accept: str, media_type: str) -> bool:
+    """Whether a file of this type is to be called `application/octet-stream`, as the header `Accept` has only that."""
+    return choose_format(None, accept, {"file": media_type, "bytes": ANY_BYTES}) == "bytes"
+
+
+def file_response(media_type: str) -> dict[int | str, dict[str, Any]]:
+    """The document's entry on an answer that is a file. Generated clients know files as `application/octet-stream`."""
+    kinds = dict.fromkeys((media_type, ANY_BYTES))
+    schemas = {kind: {"type": "string", "format": "binary", "contentMediaType": kind} for kind in kinds}
+    return {200: {"content": {kind: {"schema": schema} for kind, schema in schemas.items()}}}
 
 
 def accepted_types(accept: str) -> list[str]:

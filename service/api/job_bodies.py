@@ -18,7 +18,7 @@ from service.http.openapi import REFERENCE
 from service.inputs.archives import MEDIA_TYPES
 from service.inputs.long_forms import read_long_form
 from service.inputs.names import sent_name
-from service.inputs.request_body import FILE_PARTS, fields_of, media_type_of, validated
+from service.inputs.request_body import ANY_BYTES, FILE_PARTS, fields_of, media_type_of, validated
 from service.jobs.formats.export import able_formats, exports_of
 from service.jobs.places import check_place
 from service.jobs.records import Job, Record
@@ -154,7 +154,7 @@ async def read_job(request: Request, settings: Settings, job_id: str) -> tuple[J
         body = await _small_body(request, settings.limits.max_upload_bytes)
         asked = await run_in(BODIES, validated, JobRequest, body, settings.limits)
         return asked, await run_in(SOURCES, _source, asked, settings, job_id, [])
-    if kind in MEDIA_TYPES:
+    if kind in (*MEDIA_TYPES, ANY_BYTES):
         asked = validated(JobRequest, fields_of(JobRequest, request.query_params.multi_items()))
         if asked.urls or asked.source:
             raise InvalidInput("source", "the body is a zip already", hint=_WHERE)
@@ -252,7 +252,7 @@ def job_request_bodies() -> dict[str, Any]:
             "description": "`curl -F task=features -F file=@photos.zip ...`; JSON that says where the images are; or a "
             "zip by itself with `task` and `parameters` in the query.",
             "content": {
-                "multipart/form-data": {"schema": form},
+                "multipart/form-data": {"schema": {"$ref": REFERENCE.format(model="JobForm")}},
                 "application/json": {
                     "schema": {"$ref": REFERENCE.format(model=JobRequest.__name__)},
                     "example": schema["examples"][0],
@@ -261,5 +261,5 @@ def job_request_bodies() -> dict[str, Any]:
             },
         },
         "parameters": [query_parameter(name, one) for name, one in texts.items()],
-        "x-schemas": {JobRequest.__name__: schema},
+        "x-schemas": {JobRequest.__name__: schema, "JobForm": form},
     }

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Callable, Iterable, Iterator
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel
 from starlette.responses import Response, StreamingResponse
 
+from heads.task import JSON
+from service.api.formats import file_response, wants_bytes
 from service.api.job_bodies import (
     JobAnswer,
     JobDetails,
@@ -20,10 +22,12 @@ from service.api.job_bodies import (
     job_request_bodies,
     read_job,
 )
+from service.api.operations import add_operations
 from service.api.streams import Report, event_stream, events_response
 from service.dependencies import ServerJobs, State
 from service.errors import ChangedMeanwhile
 from service.http.openapi import keyed, not_ready, task_problems
+from service.inputs.request_body import ANY_BYTES
 from service.jobs.formats.export import FORMATS, check_format, exports_of, failures, media_type, text_pieces
 from service.jobs.leftovers import receiving_lock
 from service.jobs.parameters import complete_parameters
@@ -43,8 +47,28 @@ _PIECE_BYTES = 64 * 1024
 _SECONDS_BETWEEN_LOOKS = 0.5
 # So that whatever stands between keeps the connection of a job that rests.
 _LOOKS_BETWEEN_EVENTS = 30
-_KINDS = [media_type(form) for form in FORMATS]
+Partial = Annotated[
+    bool, Query(description="Of a job that is under way: the results before its first unfinished image.")
+]
+ImagePrefix = Annotated[
+    str,
+    Query(
+        max_length=2000,
+        description="Of label-studio: what stands before each image's name in `data.image`, such as "
+        "`/data/local-files/?d=photos/`. After `/` and `http`, names are percent-encoded.",
+    ),
+]
 _SUFFIXES = {"application/x-ndjson": "jsonl", "application/json": "json", "application/xml": "xml"}
+
+
+def _file_of(form: str) -> dict[int | str, dict[str, Any]]:
+    """The document's entry on results in a form."""
+    kind = media_type(form)
+    if kind != JSON:
+        return file_response(kind)
+    anything = {"type": "object", "additionalProperties": True}
+    schema = {"type": "array", "items": anything} if form == "label-studio" else anything
+    return {200: {"content": {JSON: {"schema": schema}}}}
 
 
 @router.post(
@@ -99,7 +123,12 @@ async def get_job(state: State, jobs: ServerJobs, job: str) -> JobDetails:
     "/v1/jobs/{job}/events",
     summary="A job's progress as server-sent events",
     response_class=Response,
-    responses={**events_response("`progress` events, then one `answer` at its end."), **_PROBLEMS},
+    responses={
+        **events_response(
+            "`progress` events, then one `answer` at its end.", progress="JobAnswer", answer="JobDetails"
+        ),
+        **_PROBLEMS,
+    },
 )
 async def job_events(request: Request, state: State, jobs: ServerJobs, job: str) -> Response:
     """An event with each change, twice a second at most, until the job is done or failed."""
@@ -124,29 +153,69 @@ async def job_events(request: Request, state: State, jobs: ServerJobs, job: str)
     "/v1/jobs/{job}/results",
     summary="A job's results, in the form that a tool reads",
     response_class=Response,
-    responses={200: {"content": {kind: {"schema": {"type": "string"}} for kind in _KINDS}}, **_PROBLEMS},
+    responses={**_file_of("jsonl"), **_PROBLEMS},
 )
 async def job_results(
+    request: Request,
     state: State,
     jobs: ServerJobs,
     job: str,
-    format: Annotated[str, Query(description=f"One of {', '.join(FORMATS)}, as far as the task allows.")] = "jsonl",
+    format: Annotated[str, Query(include_in_schema=False)] = "jsonl",
     status: Annotated[
         Literal["done", "failed"], Query(description="`failed`: names and reasons, as `jsonl`.")
     ] = "done",
-    partial: Annotated[
-        bool, Query(description="Of a job that is under way: the results before its first unfinished image.")
-    ] = False,
-    image_prefix: Annotated[
-        str,
-        Query(
-            max_length=2000,
-            description="Of label-studio: what stands before each image's name in `data.image`, such as "
-            "`/data/local-files/?d=photos/`. After `/` and `http`, names are percent-encoded.",
-        ),
-    ] = "",
+    partial: Partial = False,
+    image_prefix: Annotated[str, Query(include_in_schema=False)] = "",
 ) -> Response:
-    """In the source's order, streamed: the memory does not grow with the job. Any form, as often as you like."""
+    """One JSON object a line and image, in the source's order, streamed: the memory does not grow with the job.
+
+    Other forms stand at routes below this one, or by `format=coco` here: any that the task has, as often as you like.
+    """
+    return await _stream_results(request, state, jobs, job, format, status, partial=partial, image_prefix=image_prefix)
+
+
+def _add_results(form: str) -> None:
+    """Serve a job's results in one form."""
+
+    async def results(
+        request: Request,
+        state: State,
+        jobs: ServerJobs,
+        job: str,
+        partial: Partial = False,
+        image_prefix: ImagePrefix = "",
+    ) -> Response:
+        return await _stream_results(
+            request, state, jobs, job, form, "done", partial=partial, image_prefix=image_prefix
+        )
+
+    router.add_api_route(
+        f"/v1/jobs/{{job}}/results/{form}",
+        results,
+        methods=["GET"],
+        name=f"job_results:{form}",
+        summary=f"A job's results as {form}",
+        description="In the source's order, streamed. 422 where the job's task has no such form.",
+        response_class=Response,
+        responses={**_file_of(form), **_PROBLEMS},
+    )
+
+
+for _form in FORMATS:
+    _add_results(_form)
+
+
+async def _stream_results(
+    request: Request,
+    state: AppState,
+    jobs: Jobs,
+    job: str,
+    format: str,
+    status: str,
+    *,
+    partial: bool,
+    image_prefix: str,
+) -> Response:
     store = await jobs.store()
     found = await run_in(DATABASE, store.get, job)
     form = "jsonl" if status == "failed" else format
@@ -164,7 +233,8 @@ async def job_results(
     kind = media_type(form)
     name = f"{found.id}-{'failed' if status == 'failed' else form}.{_SUFFIXES.get(kind, 'zip')}"
     named = {"Content-Disposition": f'attachment; filename="{name}"'}
-    return StreamingResponse(_join_pieces(pieces), media_type=kind, headers=named)
+    as_bytes = kind != JSON and wants_bytes(request.headers.get("accept", ""), kind)
+    return StreamingResponse(_join_pieces(pieces), media_type=ANY_BYTES if as_bytes else kind, headers=named)
 
 
 @router.post("/v1/jobs/{job}/pause", summary="Let a job rest", responses=_PROBLEMS)
@@ -222,3 +292,6 @@ def _join_pieces(pieces: Iterable[bytes]) -> Iterator[bytes]:
             yield bytes(gathered)
             gathered.clear()
     yield bytes(gathered)
+
+
+add_operations(router)

@@ -17,6 +17,7 @@ from backbones.errors import InvalidInput
 from heads.inputs import ImageAnswer, describe_image
 from heads.task import JSON, Form
 from service.api.bodies import request_bodies
+from service.api.operations import add_operations
 from service.api.schemas import (
     BackboneAnswer,
     TaskRequest,
@@ -116,7 +117,7 @@ def perceive_route(tasks: tuple[AnyTask, ...]) -> APIRouter:
         content = await run_in(ANSWERS, lambda: to_json(_answer_parts(parts, done) | envelope))
         return Response(content, media_type=JSON)
 
-    return router
+    return add_operations(router)
 
 
 def read_parts(body: PerceiveRequest, tasks: tuple[AnyTask, ...]) -> list[tuple[str, dict[str, Any], bool]]:
@@ -246,7 +247,7 @@ def _document(tasks: tuple[AnyTask, ...]) -> dict[str, Any]:
     ]
     document = request_bodies(PerceiveRequest, curl='-F image=@room.jpg -F \'tasks={"depth": {}, "pose": {}}\'')
     in_json = document["x-schemas"]["PerceiveRequest"]["properties"]
-    in_form = document["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"]
+    in_form = document["x-schemas"]["PerceiveForm"]["properties"]
     for place in (in_json, in_form):
         place["tasks"] = {"anyOf": either, "description": PerceiveRequest.model_fields["tasks"].description}
     for task in tasks:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from typing import Any, Union
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, get_type_hints
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel
@@ -14,7 +15,8 @@ from backbones.errors import InvalidInput
 from heads.inputs import describe_image
 from heads.task import JSON, Form
 from service.api.bodies import request_bodies
-from service.api.formats import choose_format
+from service.api.formats import choose_format, file_response, wants_bytes
+from service.api.operations import add_operations, form_alone
 from service.api.schemas import (
     TimingAnswer,
     answer_model,
@@ -22,12 +24,13 @@ from service.api.schemas import (
     files_of,
     options_of,
     request_model,
+    title_of,
 )
 from service.api.streams import Report, event_stream, events_response, wants_events
 from service.dependencies import RequestUsage, State, while_connected
-from service.http.openapi import task_problems
+from service.http.openapi import REFERENCE, task_problems
 from service.inputs.files import InputFiles, archive_paths, check_count
-from service.inputs.request_body import read_request
+from service.inputs.request_body import ANY_BYTES, read_request
 from service.run_task import Done, Work, prepare, run_task
 from service.tasks import AnyTask
 from service.telemetry.usage import Usage
@@ -44,27 +47,67 @@ def task_routes(tasks: tuple[AnyTask, ...]) -> APIRouter:
     router = APIRouter()
     for task in tasks:
         add_task_route(router, task)
-    return router
+    return add_operations(router)
 
 
 def add_task_route(router: APIRouter, task: AnyTask) -> None:
-    """Serve a task at its route, with a document that tells every option, form and problem of it."""
+    """Serve a task at its route, and each form of its answer at a route below, with a document of all of it."""
+    answer_type = answer_model(task)
+    bodies = _document(task, request_model(task))
+    add = partial(router.add_api_route, methods=["POST"], tags=[task.group or task.name])
+    add(
+        task.route,
+        _handler(task),
+        name=task.name,
+        summary=task.summary,
+        description=_describe(task),
+        response_model=answer_type,
+        responses=task_problems(),
+        openapi_extra=bodies,
+    )
+    for name, form in task.forms.items():
+        add(
+            f"{task.route}/{name}",
+            _handler(task, form_name=name),
+            name=f"{task.name}:{name}",
+            summary=f"{task.summary} ({name})",
+            description=f"The answer in another form: {form.about}.",
+            openapi_extra=form_alone(bodies),
+            **_answered(form, answer_type),
+        )
+    if task.to_progress is not None:
+        events = events_response(_EVENTS, progress=progress_model(task).__name__, answer=answer_type.__name__)
+        add(
+            f"{task.route}/events",
+            _handler(task, events=True),
+            name=f"{task.name}:events",
+            summary=f"{task.summary} (events)",
+            description="The result each time that it improves, as server-sent events.",
+            response_class=Response,
+            responses=events | task_problems(),
+            openapi_extra=form_alone(bodies),
+        )
+
+
+def _handler(task: AnyTask, form_name: str = "", *, events: bool = False) -> Callable[..., Awaitable[Response]]:
+    """The endpoint of a task. form_name, events: how the path says to answer; else the request does."""
     request_type, answer_type = request_model(task), answer_model(task)
-    from_path = re.findall(r"\{(\w+)\}", task.route)
+    from_path = _path_fields(task)
+    said = {*from_path, "format"} if form_name or events else set(from_path)
     offered = {"json": JSON, **{name: form.media_type for name, form in task.forms.items()}}
 
     async def answer(request: Request, state: State, usage: RequestUsage) -> Response:
         _ = state.models.for_task(task)  # what this server cannot do is said before the body is read
         settings = state.settings
         body: Any = await read_request(request, request_type, settings.limits, fetch_urls=settings.urls.enabled)
-        if clashing := set(from_path) & body.model_fields_set:
+        if clashing := said & body.model_fields_set:
             raise InvalidInput(min(clashing), "the path says it already", hint="leave it out of the body")
         options = options_of(task, body).model_copy(update=request.path_params)
         files = files_of(task, body)
         check_count(files, settings.limits)
         usage.labels = len(getattr(options, "labels", None) or ())
-        name = choose_format(getattr(body, "format", None), request.headers.get("accept", ""), offered)
-        form = task.forms.get(name)
+        accept = request.headers.get("accept", "")
+        form = task.forms.get(form_name or choose_format(getattr(body, "format", None), accept, offered))
         terms = body.terms(usage)
 
         async def run(report: Report | None = None) -> Done:
@@ -79,23 +122,20 @@ def add_task_route(router: APIRouter, task: AnyTask) -> None:
         async def stream(report: Report) -> BaseModel:
             return build_answer(answer_type, await while_connected(request, run(report)), files, usage, None)
 
-        if task.to_progress is not None and wants_events(request):
+        if events or (task.to_progress is not None and not form_name and wants_events(request)):
             return await event_stream(request, stream)
         done = await while_connected(request, run())
-        return await run_in(ANSWERS, write_response, answer_type, done, files, usage, form)
+        response = await run_in(ANSWERS, write_response, answer_type, done, files, usage, form)
+        if form_name and form is not None and form.media_type != JSON and wants_bytes(accept, form.media_type):
+            response.headers["Content-Type"] = ANY_BYTES
+        return response
 
-    router.add_api_route(
-        task.route,
-        answer,
-        methods=["POST"],
-        name=task.name,
-        tags=[task.group or task.name],
-        summary=task.summary,
-        description=f"{task.summary}: {task.source}.",
-        response_model=_response_model(task, answer_type),
-        responses=_responses(task),
-        openapi_extra=_document(task, request_type, from_path),
-    )
+    return answer
+
+
+def _path_fields(task: AnyTask) -> list[str]:
+    """The options that the path gives."""
+    return re.findall(r"\{(\w+)\}", task.route)
 
 
 def progress_reporter(work: Work, report: Report) -> Callable[[Any], None]:
@@ -146,21 +186,30 @@ def write_response(
     )
 
 
-def _response_model(task: AnyTask, answer_type: type[BaseModel]) -> Any:
-    documents = [form.answer for form in task.forms.values() if form.answer is not None]
-    return Union[(answer_type, *documents)]
-
-
-def _responses(task: AnyTask) -> dict[int | str, dict[str, Any]]:
-    kinds = dict.fromkeys(form.media_type for form in task.forms.values() if form.media_type != JSON)
-    content = {kind: {"schema": {"type": "string", "format": "binary", "contentMediaType": kind}} for kind in kinds}
+def _describe(task: AnyTask) -> str:
+    """What the route is for, and the other ways to be answered."""
+    text = f"{task.summary}: {task.source}."
+    if task.forms:
+        forms = "; ".join(f"`{name}`, {form.about}" for name, form in task.forms.items())
+        text += f"\n\nOther forms of the answer: {forms}. Each has a route, such as "
+        text += f"`{task.route}/{next(iter(task.forms))}`; here the field `format` chooses one, or the header `Accept`."
     if task.to_progress is not None:
-        content |= events_response(_EVENTS)[200]["content"]
-    return {200: {"content": content}, **task_problems()} if content else task_problems()
+        text += f"\n\nWith `Accept: text/event-stream`, or at `{task.route}/events`, it is answered as it improves."
+    return text
 
 
-def _document(task: AnyTask, request_type: type[BaseModel], from_path: list[str]) -> dict[str, Any]:
-    document = request_bodies(request_type, curl=task.curl, hidden=from_path)
+def _answered(form: Form, answer_type: type[BaseModel]) -> dict[str, Any]:
+    """The document's entries on an answer in a form. Generated clients read files as `application/octet-stream`."""
+    if form.media_type == JSON:
+        return {"response_model": form.answer or answer_type, "responses": task_problems()}
+    return {"response_class": Response, "responses": {**file_response(form.media_type), **task_problems()}}
+
+
+def _document(task: AnyTask, request_type: type[BaseModel]) -> dict[str, Any]:
+    from_path = _path_fields(task)
+    document = request_bodies(
+        request_type, curl=task.curl, form_name=f"{title_of(task)}Form", hidden=[*from_path, "format"]
+    )
     schema = task.options.model_json_schema()["properties"]
     document["parameters"] += [
         {
@@ -172,4 +221,13 @@ def _document(task: AnyTask, request_type: type[BaseModel], from_path: list[str]
         }
         for name in from_path
     ]
+    if task.to_progress is not None:
+        progress = progress_model(task)
+        document["x-schemas"][progress.__name__] = progress.model_json_schema(ref_template=REFERENCE)
     return document
+
+
+def progress_model(task: AnyTask) -> type[BaseModel]:
+    """The model of what an event stream of the task tells, as the function that writes it is annotated."""
+    model: type[BaseModel] = get_type_hints(task.to_progress)["return"]
+    return model

@@ -44,7 +44,7 @@ _EXPOSED = ("X-Request-ID", "Server-Timing", "Retry-After")
 def guard(app: FastAPI, settings: Settings) -> None:
     """Let the app refuse what the settings do not allow. What is added last sees a request first."""
     access = settings.access
-    jobs = {"/v1/jobs": settings.jobs.max_upload_bytes}
+    jobs = dict.fromkeys(("/v1/jobs", "/v1/jobs/upload", "/v1/jobs/zip"), settings.jobs.max_upload_bytes)
     limits = settings.limits
     app.add_middleware(
         LimitBody,

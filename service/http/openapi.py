@@ -72,7 +72,8 @@ _OPERATION_IDS = {
 
 def operation_id(route: APIRoute) -> str:
     """What generated clients call the route's method: its endpoint's or task's name, stable over versions."""
-    return _OPERATION_IDS.get(route.name, route.name.replace("-", "_"))
+    name, _, part = route.name.partition(":")
+    return "_".join(filter(None, (_OPERATION_IDS.get(name, name), part))).replace("-", "_")
 
 
 def problem_response_entry(status: int | str) -> dict[str, Any]:

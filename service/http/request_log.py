@@ -85,7 +85,7 @@ class ObserveRequests:
         """One line in the log and one count in the metrics."""
         state = scope["state"]
         usage: Usage = state["usage"]
-        task = getattr(scope.get("route"), "name", None) or "none"
+        task = route_name(scope)
         self.metrics.count_request(task, status, seconds, state.get("problem", ""))
         if (waited := usage.timings.get("queue")) is not None:
             self.metrics.queue_seconds.labels(task).observe(waited)
@@ -102,6 +102,12 @@ class ObserveRequests:
             client=(scope.get("client") or ("",))[0],
             **_told_nobody(scope),
         )
+
+
+def route_name(scope: Scope) -> str:
+    """The name of a request's route, which is a task's where it is one; what stands behind a colon is left out."""
+    name: str = getattr(scope.get("route"), "name", None) or "none"
+    return name.partition(":")[0]
 
 
 def _told_nobody(scope: Scope) -> dict[str, str]:

@@ -43,7 +43,7 @@ class ArchivedFile:
     data: bytes
 
 
-def is_archive(data: bytes) -> bool:
+def is_archive(data: bytes | bytearray) -> bool:
     """Whether the bytes begin as a zip does."""
     return data.startswith((b"PK\x03\x04", _END))
 

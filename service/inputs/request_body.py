@@ -41,6 +41,8 @@ Json = bytes | bytearray
 FILE_PARTS = ("image", "images", "images[]", "file")
 # Further lists of images that some tasks take, and the name that one of them has in a form.
 FILE_LISTS = {"masks": "mask", "support_images": "support_image", "support_masks": "support_mask"}
+# A body that says nothing of what it is, as generated clients send files: its bytes say it.
+ANY_BYTES = "application/octet-stream"
 _URL_FIELDS = ("url", "image_url", "urls", "image_urls")
 _URLS_ARE_OFF = "URL inputs are off on this server (its setting urls.enabled): it fetches nothing"
 _FETCH = "fetch_urls"
@@ -127,8 +129,9 @@ async def read_request(request: Request, model: type[Model], limits: LimitSettin
 
         return await run_in(BODIES, read)
     zipped = media_type in MEDIA_TYPES and takes_several
-    if zipped or media_type.startswith("image/"):
+    if zipped or media_type.startswith("image/") or media_type == ANY_BYTES:
         body = await read_body(request)
+        zipped = zipped or (media_type == ANY_BYTES and takes_several and is_archive(body))
 
         def alone() -> Model:
             data = bytes(body)

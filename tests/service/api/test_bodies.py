@@ -25,9 +25,10 @@ class Body(BaseModel):
     rounds: Rounds | str | None = Field(default=None, description="How.")
 
 
-def content(**options: Any) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def content(**options: Any) -> tuple[dict[str, Any], dict[str, Any], list[dict[str, Any]]]:
+    """The bodies by their kinds, the schema of the form, and the query."""
     document = request_bodies(Body, curl="-F image=@a.png", **options)
-    return document["requestBody"]["content"], document["parameters"]
+    return document["requestBody"]["content"], document["x-schemas"]["BodyForm"], document["parameters"]
 
 
 def test_null_is_not_offered_for_an_option_that_may_be_left_out() -> None:
@@ -38,9 +39,9 @@ def test_null_is_not_offered_for_an_option_that_may_be_left_out() -> None:
 
 
 def test_a_form_a_json_body_and_the_image_alone_take_the_same_options() -> None:
-    bodies, parameters = content()
+    bodies, form, parameters = content()
     assert bodies.keys() == {"multipart/form-data", "application/json", "image/*"}
-    form = bodies["multipart/form-data"]["schema"]
+    assert bodies["multipart/form-data"]["schema"] == {"$ref": "#/components/schemas/BodyForm"}
     assert form["required"] == ["image", "name"]
     assert {parameter["name"] for parameter in parameters} == form["properties"].keys() - {"image"}
     (rounds,) = [parameter for parameter in parameters if parameter["name"] == "rounds"]
@@ -48,7 +49,7 @@ def test_a_form_a_json_body_and_the_image_alone_take_the_same_options() -> None:
 
 
 def test_what_the_path_says_stands_in_no_body() -> None:
-    bodies, parameters = content(hidden=["name"], raw=False)
+    bodies, form, parameters = content(hidden=["name"], raw=False)
     assert bodies.keys() == {"multipart/form-data", "application/json"}
-    assert "name" not in bodies["multipart/form-data"]["schema"]["properties"]
+    assert "name" not in form["properties"]
     assert parameters == []

@@ -1,0 +1,151 @@
+"""The client whose methods are awaited."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import httpx2
+from pydantic import BaseModel
+
+from diffsight_client.async_jobs import AsyncJob
+from diffsight_client.async_operations import AsyncOperations
+from diffsight_client.calls import Answer, Call, problem_of, read_answer, request_parts, unreachable
+from diffsight_client.client import LOCAL
+from diffsight_client.events import EventReader, cut_stream, raise_problem
+from diffsight_client.images import Image
+from diffsight_client.job_files import open_files
+from diffsight_client.jobs import begin_call
+from diffsight_client.models import ModelsAnswer
+from diffsight_client.progress import OnProgress, reporter
+from diffsight_client.retries import Retries, Waits
+from diffsight_client.tasks import AnyAnswer, task_call
+
+Progress = TypeVar("Progress", bound=BaseModel)
+Final = TypeVar("Final", bound=BaseModel)
+
+
+class AsyncClient(AsyncOperations):
+    """`Client` for asyncio: the same methods, awaited; streams are asynchronous iterators.
+
+    Files are read, and images packed, in the event loop's own thread: an upload of gigabytes belongs into a process
+    of its own.
+    """
+
+    def __init__(
+        self,
+        url: str = LOCAL,
+        *,
+        api_key: str | None = None,
+        timeout: float = 120.0,
+        retries: Retries | None = None,
+        http: httpx2.AsyncClient | None = None,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    ) -> None:
+        self._own = http is None
+        self._http = http or httpx2.AsyncClient(base_url=url, timeout=timeout)
+        self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self._retries = retries or Retries()
+        self._sleep = sleep
+        self._models: ModelsAnswer | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close its connections."""
+        if self._own:
+            await self._http.aclose()
+
+    async def run(self, task: str, images: Image | Iterable[Image] | None = None, **options: Any) -> AnyAnswer:
+        """Any task of the server, by the name that `models()` lists; its options by their names."""
+        answer: AnyAnswer = await self._call(task_call(await self._served(), task, images, options))
+        return answer
+
+    async def run_file(
+        self, task: str, images: Image | Iterable[Image] | None = None, *, format: str, **options: Any
+    ) -> bytes:
+        """Any task, its answer as a file in one of the task's `formats`."""
+        content: bytes = await self._call(task_call(await self._served(), task, images, options, format=format))
+        return content
+
+    async def run_stream(
+        self, task: str, images: Image | Iterable[Image] | None = None, **options: Any
+    ) -> AsyncIterator[AnyAnswer]:
+        """Any task whose answer improves with time: the result each time it does, then the answer."""
+        call = task_call(await self._served(), task, images, options, stream=True)
+        async for event in self._events(call, AnyAnswer):
+            yield event
+
+    async def begin_job(
+        self,
+        task: str,
+        files: Image | Iterable[Image] | None = None,
+        *,
+        urls: Iterable[str] | None = None,
+        source: str | None = None,
+        images: str | None = None,
+        stride: int | None = None,
+        parameters: Mapping[str, Any] | None = None,
+        progress: bool | OnProgress = False,
+    ) -> AsyncJob:
+        """Begin a job, as `Client.begin_job` does."""
+        options = {"task": task, "source": source, "images": images, "stride": stride, "parameters": parameters}
+        if files is None:
+            return AsyncJob(self, await self._call(begin_call(options, urls=urls)))
+        with open_files(files, reporter(progress)) as opened:
+            return AsyncJob(self, await self._call(begin_call(options, files=opened)))
+
+    async def job(self, job: str) -> AsyncJob:
+        """A job by its id, such as one that another process began."""
+        return AsyncJob(self, await self.get_job(job))
+
+    async def _served(self) -> ModelsAnswer:
+        if self._models is None:
+            self._models = await self.models()
+        return self._models
+
+    async def _call(self, call: Call[Answer]) -> Answer:
+        return read_answer(call, (await self._send(call)).content)
+
+    async def _send(self, call: Call[Any], *, stream: bool = False) -> httpx2.Response:
+        """The response of a success. Raises ServerProblem, Unreachable."""
+        parts, waits = request_parts(call), Waits(self._retries)
+        parts["headers"] |= self._headers
+        while True:
+            try:
+                response = await self._http.send(self._http.build_request(**parts), stream=stream)
+                if response.is_success:
+                    return response
+                await response.aread()
+            except httpx2.TransportError as error:
+                raise unreachable(error, call.path) from error
+            await response.aclose()
+            await self._sleep(waits.after(problem_of(response)))
+
+    async def _events(self, call: Call[Final], progress: type[Progress]) -> AsyncIterator[Progress | Final]:
+        """The results so far as they come, then the answer."""
+        response, reader = await self._send(call, stream=True), EventReader()
+        try:
+            async for line in response.aiter_lines():
+                event = reader.feed(line)
+                if event is None:
+                    continue
+                raise_problem(event)
+                if event.name == "answer":
+                    yield read_answer(call, event.data.encode())
+                    return
+                if event.name == "progress":
+                    yield progress.model_validate_json(event.data)
+        except httpx2.TransportError as error:
+            raise unreachable(error, call.path) from error
+        finally:
+            await response.aclose()
+        raise cut_stream(call.path)

@@ -1,0 +1,134 @@
+"""A job as an object whose methods are awaited."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx2
+
+from diffsight_client.calls import Call, unreachable
+from diffsight_client.errors import Unreachable
+from diffsight_client.jobs import RECONNECTIONS, JobFailed, events_call, pause_before, results_call, step_of
+from diffsight_client.models import JobAnswer, JobDetails
+from diffsight_client.progress import OnProgress, Step, reporter
+
+if TYPE_CHECKING:
+    from diffsight_client.async_client import AsyncClient
+
+
+class AsyncJob:
+    """A job on the server, as `Job` is. details: as it was last seen."""
+
+    def __init__(self, client: AsyncClient, details: JobDetails) -> None:
+        self._client = client
+        self.details = details
+
+    def __repr__(self) -> str:
+        return f"AsyncJob({self.id!r}, {self.details.task!r}, {self.details.status!r})"
+
+    @property
+    def id(self) -> str:
+        """Its id, with which `AsyncClient.job` finds it again, in another process too."""
+        return self.details.id
+
+    async def refresh(self) -> JobDetails:
+        """The job as it stands now."""
+        self.details = await self._client.get_job(self.id)
+        return self.details
+
+    async def watch(self) -> AsyncIterator[JobAnswer | JobDetails]:
+        """The job with each change until it is done or failed, its details last. Broken connections are made again."""
+        attempt = 0
+        while True:
+            try:
+                async for event in self._client._events(events_call(self.id), JobAnswer):
+                    attempt = 0
+                    yield event
+                    if isinstance(event, JobDetails):
+                        self.details = event
+                        return
+            except Unreachable:
+                attempt += 1
+                if attempt > RECONNECTIONS:
+                    raise
+                await self._client._sleep(pause_before(attempt))
+
+    async def wait(self, *, progress: bool | OnProgress = False) -> JobDetails:
+        """The job at its end, as `Job.wait` gives it. Raises JobFailed for a job that is wrong as a whole."""
+        report = reporter(progress)
+        async for state in self.watch():
+            report(step_of(state))
+        if self.details.status == "failed":
+            raise JobFailed(self.details)
+        return self.details
+
+    async def results(self, *, partial: bool = False) -> AsyncIterator[dict[str, Any]]:
+        """One result an image, in the source's order, as they arrive. Raises Conflict for a job that has not ended."""
+        async for line in self._lines(results_call(self.id, partial=partial)):
+            yield line
+
+    async def failures(self, *, partial: bool = False) -> AsyncIterator[dict[str, Any]]:
+        """The names and reasons of the images that failed."""
+        async for line in self._lines(results_call(self.id, failed=True, partial=partial)):
+            yield line
+
+    async def download(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        format: str = "jsonl",
+        partial: bool = False,
+        progress: bool | OnProgress = False,
+    ) -> Path:
+        """The results as a file in one of the job's `formats`; it appears at `path` when it is complete."""
+        report, target, done = reporter(progress), Path(path), 0
+        unfinished = target.with_name(f"{target.name}.part")
+        call = results_call(self.id, format=format, partial=partial)
+        response = await self._client._send(call, stream=True)
+        try:
+            with unfinished.open("wb") as file:
+                async for piece in response.aiter_bytes():
+                    done += file.write(piece)
+                    report(Step("download", done, None))
+            os.replace(unfinished, target)
+        except httpx2.TransportError as error:
+            raise unreachable(error, call.path) from error
+        finally:
+            await response.aclose()
+            unfinished.unlink(missing_ok=True)
+        report(Step("download", done, done))
+        return target
+
+    async def pause(self) -> JobDetails:
+        """Let it rest. Raises Conflict for one that has ended."""
+        self.details = await self._client.pause_job(self.id)
+        return self.details
+
+    async def resume(self) -> JobDetails:
+        """Let it go on. Raises Conflict for one that has ended."""
+        self.details = await self._client.resume_job(self.id)
+        return self.details
+
+    async def retry(self) -> JobDetails:
+        """Try its failed images again. Raises Conflict for one that has not ended."""
+        self.details = await self._client.retry_job(self.id)
+        return self.details
+
+    async def delete(self) -> None:
+        """Stop it, and forget it with its upload and its results."""
+        await self._client.delete_job(self.id)
+
+    async def _lines(self, call: Call[bytes]) -> AsyncIterator[dict[str, Any]]:
+        response = await self._client._send(call, stream=True)
+        try:
+            async for line in response.aiter_lines():
+                if line:
+                    yield json.loads(line)
+        except httpx2.TransportError as error:
+            raise unreachable(error, call.path) from error
+        finally:
+            await response.aclose()

@@ -1,0 +1,135 @@
+"""One request as data, and how it becomes what `httpx2` sends: what the sync and the async client share."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+import httpx2
+from pydantic import ValidationError
+from pydantic_core import to_json
+
+from diffsight_client.errors import ClientError, ServerProblem, Unreachable, server_problem
+from diffsight_client.images import Image, Upload, is_one, uploads_of
+
+Answer = TypeVar("Answer")
+
+JSON, BYTES, ANY, EVENTS = "application/json", "application/octet-stream", "*/*", "text/event-stream"
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[Answer]):
+    """One request.
+
+    read: (bytes of the answer) to the answer. options: fields of the body; those that are None are left out.
+    images: by the field they go into. files: open files by their names, which are read as they are sent.
+    query: parameters. body: bytes to send as they are.
+    """
+
+    method: str
+    path: str
+    read: Callable[[bytes], Answer]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    images: Mapping[str, Image | Iterable[Image] | None] = field(default_factory=dict)
+    files: Sequence[tuple[str, Any]] = ()
+    query: Mapping[str, Any] = field(default_factory=dict)
+    body: bytes | None = None
+    accept: str = JSON
+
+
+def nothing(content: bytes) -> None:
+    """For answers without a body."""
+
+
+def text_of(content: bytes) -> str:
+    """For answers that are text."""
+    return content.decode()
+
+
+def request_parts(call: Call[Any]) -> dict[str, Any]:
+    """What `httpx2.Client.build_request` takes: a form where files go, else JSON.
+
+    Raises BadInput for images that are none, and OSError for files that cannot be read.
+    """
+    parts: dict[str, Any] = {"method": call.method, "url": call.path, "headers": {"Accept": call.accept}}
+    if query := _present(call.query):
+        parts["params"] = {name: form_text(value) for name, value in query.items()}
+    if call.body is not None:
+        return parts | {"content": call.body, "headers": parts["headers"] | {"Content-Type": BYTES}}
+    if call.files:
+        texts = [(name, (None, form_text(value))) for name, value in _present(call.options).items()]
+        return parts | {"files": [*texts, *(("file", one) for one in call.files)]}
+    if call.method not in ("POST", "PATCH") or not (call.options or call.images):
+        return parts
+    options, images = _present(call.options), _present(call.images)
+    uploads = {name: uploads_of(value) for name, value in images.items()}
+    if _goes_as_json(options, uploads):
+        several = {name: name != "image" or not is_one(value) for name, value in images.items()}
+        inline = {name: _inline(files) if several[name] else _inline(files)[0] for name, files in uploads.items()}
+        content = to_json(options | inline, fallback=_plain)
+        return parts | {"content": content, "headers": parts["headers"] | {"Content-Type": JSON}}
+    texts = [(name, (None, form_text(value))) for name, value in options.items()]
+    files = [(name, (one.name, one.data)) for name, some in uploads.items() for one in some]
+    return parts | {"files": [*texts, *files]}
+
+
+def _present(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _goes_as_json(options: Mapping[str, Any], uploads: Mapping[str, list[Upload]]) -> bool:
+    """Without files, with addresses to fetch, and with a text in braces, which a form would take for an object."""
+    braces = any(isinstance(value, str) and value.strip()[:1] in ("{", "[") for value in options.values())
+    return not uploads or braces or any(one.address for some in uploads.values() for one in some)
+
+
+def _inline(uploads: list[Upload]) -> list[str]:
+    return [one.address or base64.b64encode(one.data).decode() for one in uploads]
+
+
+def form_text(value: Any) -> str:
+    """A value as the text of a form's field or of the query: lists and objects as JSON."""
+    return value if isinstance(value, str) else to_json(value, fallback=_plain).decode()
+
+
+def _plain(value: Any) -> Any:
+    """Arrays and their numbers, which JSON does not know, as lists and numbers."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__!r} cannot be sent")
+
+
+def read_answer(call: Call[Answer], content: bytes) -> Answer:
+    """The answer in the bytes of a response. Raises ClientError where they are not what the call expects."""
+    try:
+        return call.read(content)
+    except (ValidationError, UnicodeDecodeError) as error:
+        message = f"the answer of {call.method} {call.path} cannot be read; is the client older than the server?"
+        raise ClientError(f"{message} {error}") from error
+
+
+def problem_of(response: httpx2.Response) -> ServerProblem:
+    """The exception for a response that is no success and whose content was read."""
+    try:
+        problem = json.loads(response.content)
+    except ValueError:
+        problem = {"title": response.reason_phrase, "detail": response.text[:500]}
+    if not isinstance(problem, dict):
+        problem = {"title": response.reason_phrase}
+    return server_problem(response.status_code, problem, _seconds(response.headers.get("Retry-After")))
+
+
+def _seconds(retry_after: str | None) -> float | None:
+    try:
+        return max(0.0, float(retry_after or ""))
+    except ValueError:
+        return None
+
+
+def unreachable(error: httpx2.TransportError, path: str) -> Unreachable:
+    """What a failure of the connection means for a call to a path."""
+    reason = "no answer in time" if isinstance(error, httpx2.TimeoutException) else str(error) or type(error).__name__
+    return Unreachable(f"{path}: {reason}")
