@@ -171,6 +171,16 @@ def _responses(task: AnyTask, answer_type: type[BaseModel]) -> dict[int | str, d
 
 def _document(task: AnyTask, request_type: type[BaseModel], from_path: list[str]) -> dict[str, Any]:
     document = request_bodies(request_type, curl=task.curl, hidden=from_path)
+    # What GET /v1/models tells of every server alike: a page can be built from this document before it has a key.
+    document["x-task"] = {
+        "task": task.name,
+        "route": task.route,
+        "summary": task.summary,
+        "source": task.source,
+        "inputs": task.inputs,
+        "formats": ["json", *task.forms],
+        "exports": sorted(task.exports),
+    }
     schema = task.options.model_json_schema()["properties"]
     document["parameters"] += [
         {
