@@ -10,17 +10,20 @@ import torch
 from torch import Tensor, nn
 
 from backbones.backbone import Description
-from backbones.errors import InvalidInput, ModelNotFound
+from backbones.errors import InvalidInput
 from backbones.frozen import frozen
 from backbones.noise_schedule import linear_alphas_cumprod
 from backbones.rows import Captures, UNetRow
+from backbones.without_text import WithoutText
 
 
-class DiffusionTransformer:
+class DiffusionTransformer(WithoutText):
     """A frozen stock `DiTTransformer2DModel` over a VAE's latents; `backbones/loading/dit.py` loads it.
 
     class_names: what each class is called, where that is known. vae: None where images are never encoded here.
     """
+
+    hint = "choose among its classes"
 
     def __init__(
         self,
@@ -60,31 +63,13 @@ class DiffusionTransformer:
             class_names=self.class_names,
         )
 
-    def tokenize(self, texts: Sequence[str]) -> list[tuple[int, ...]]:
-        """Raises InvalidInput: there is no text encoder."""
-        raise self._no_text()
-
-    def embed(self, texts: Sequence[str]) -> list[Tensor]:
-        """Raises InvalidInput: there is no text encoder, and rows carry no context, (T, D) or other."""
-        raise self._no_text()
-
     def check(self, row: UNetRow) -> None:
         """Raises InvalidInput for a row that can not run here, ModelNotFound for any variant."""
-        if row.variant:
-            raise ModelNotFound(f"the backbone {self.name!r} has no variant {row.variant!r}", hint="it has none")
-        if row.encoder_hidden_states is not None:
-            raise self._no_text()
-        for field, value in (
-            ("input_convolution", row.input_convolution),
-            ("bank", row.bank),
-            ("features", row.capture.features),
-            ("attention_maps", row.capture.attention_maps),
-            ("keys_values", row.capture.keys_values),
-        ):
-            if value:
-                raise InvalidInput(field, "a diffusion transformer takes and gives none", hint="leave it out")
-        if not 0 <= row.timestep < len(self.alphas_cumprod):
-            raise InvalidInput("timestep", f"{row.timestep} is outside 0..{len(self.alphas_cumprod) - 1}")
+        self.check_plain(
+            row,
+            "a diffusion transformer",
+            ("input_convolution", "bank", "capture.features", "capture.attention_maps", "capture.keys_values"),
+        )
         labels, side = self.description.num_class_labels, self.transformer.config.sample_size
         if row.class_label is None or not 0 <= row.class_label < labels:
             raise InvalidInput("class_label", f"{row.class_label} is outside 0..{labels - 1}")
@@ -128,6 +113,3 @@ class DiffusionTransformer:
         if self.vae is None:
             raise InvalidInput("image", f"the backbone {self.name!r} was loaded without a VAE", hint="load it with one")
         return self.vae
-
-    def _no_text(self) -> InvalidInput:
-        return InvalidInput("texts", f"the backbone {self.name!r} has no text encoder", hint="choose among its classes")

@@ -16,19 +16,22 @@ from torch import Tensor, nn
 
 from backbones.backbone import Description
 from backbones.captures import forward_rows
-from backbones.errors import InvalidInput, ModelNotFound
+from backbones.errors import InvalidInput
 from backbones.frozen import frozen
 from backbones.noise_schedule import linear_alphas_cumprod
 from backbones.rows import Captures, UNetRow
 from backbones.stable_diffusion import check_names, with_noise_pred
 from backbones.sub_blocks import sub_block_names
+from backbones.without_text import WithoutText
 
 
-class PixelDiffusion:
+class PixelDiffusion(WithoutText):
     """A frozen stock `UNet2DModel` over images in [-1, 1]; `backbones/loading/guided_diffusion.py` loads it.
 
     Where the network predicts a variance too (6 output channels for 3 of image), `noise_pred` is the first half.
     """
+
+    hint = "choose a Stable Diffusion"
 
     def __init__(self, *, name: str, unet: nn.Module, revision: str, alphas_cumprod: Tensor | None = None) -> None:
         self.name = name
@@ -56,30 +59,13 @@ class PixelDiffusion:
             sub_blocks=sub_block_names(self.unet),
         )
 
-    def tokenize(self, texts: Sequence[str]) -> list[tuple[int, ...]]:
-        """Raises InvalidInput: there is no text encoder."""
-        raise self._no_text()
-
-    def embed(self, texts: Sequence[str]) -> list[Tensor]:
-        """Raises InvalidInput: there is no text encoder, and rows carry no context, (T, D) or other."""
-        raise self._no_text()
-
     def check(self, row: UNetRow) -> None:
         """Raises InvalidInput for a row that can not run here, ModelNotFound for any variant."""
-        if row.variant:
-            raise ModelNotFound(f"the backbone {self.name!r} has no variant {row.variant!r}", hint="it has none")
-        if row.encoder_hidden_states is not None:
-            raise self._no_text()
-        for field, value in (
-            ("input_convolution", row.input_convolution),
-            ("bank", row.bank),
-            ("attention_maps", row.capture.attention_maps),
-            ("keys_values", row.capture.keys_values),
-        ):
-            if value:
-                raise InvalidInput(field, "a pixel-space network takes and gives none", hint="leave it out")
-        if not 0 <= row.timestep < len(self.alphas_cumprod):
-            raise InvalidInput("timestep", f"{row.timestep} is outside 0..{len(self.alphas_cumprod) - 1}")
+        self.check_plain(
+            row,
+            "a pixel-space network",
+            ("input_convolution", "bank", "capture.attention_maps", "capture.keys_values"),
+        )
         labels = self.description.num_class_labels
         if (row.class_label is None) != (labels == 0):
             raise InvalidInput("class_label", "goes with networks that have a class embedding, only and always")
@@ -104,11 +90,6 @@ class PixelDiffusion:
             captures if captures.noise_pred is None else replace(captures, noise_pred=captures.noise_pred[:channels])
             for captures in captured
         ]
-
-    def _no_text(self) -> InvalidInput:
-        return InvalidInput(
-            "texts", f"the backbone {self.name!r} has no text encoder", hint="choose a Stable Diffusion"
-        )
 
     @cached_property
     def _module_names(self) -> frozenset[str]:

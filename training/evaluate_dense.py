@@ -11,6 +11,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from backbones.engine import Engine, complete
+from heads.images import resample
 from heads.vpd.depth import Protocol as DepthProtocol
 from heads.vpd.depth import predict_depth
 from heads.vpd.heads import DepthHead, Head, ReferringHead, SegmentationHead
@@ -61,7 +62,7 @@ def evaluate_referring(engine: Engine, head: ReferringHead, samples: Iterable[Tr
         image, truth = one.image, one.truth
         if head.squash:
             square = (head.size, head.size)
-            image = np.asarray(Image.fromarray(image).resize(square, Image.Resampling.BILINEAR))
+            image = np.asarray(resample(Image.fromarray(image), square, Image.Resampling.BILINEAR))
             truth = np.asarray(Image.fromarray(truth).resize(square, Image.Resampling.NEAREST))
         masks, _ = complete(predict_referring(engine, image, head, [one.sentence]))
         mask, object_ = masks.masks[0], truth == 1

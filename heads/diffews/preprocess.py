@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from backbones.backbone import Description
 from backbones.errors import InvalidInput
+from heads.images import resample
 
 IMAGE_SIZE = 512
 """Side in pixels of the published networks, whatever the native size of their backbone."""
@@ -32,7 +33,7 @@ def pixel_values(image: NDArray[np.uint8], size: int) -> Tensor:
         raise InvalidInput(
             "image", f"{image.shape} {image.dtype} where (H, W, 3) uint8 belongs", hint="send an RGB picture"
         )
-    squashed = Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR)
+    squashed = resample(Image.fromarray(image), (size, size), Image.Resampling.BILINEAR)
     array = torch.from_numpy(np.array(squashed, dtype=np.uint8)).permute(2, 0, 1).contiguous()
     return (array.float() / 255 - 0.5) / 0.5
 

@@ -15,6 +15,7 @@ from backbones.rows import Bank, Capture, Captures, UNetRow
 from heads.diffews.bank import TIMESTEP, VARIANT, BankForm, concatenated, prompt_context, support_banks
 from heads.diffews.preprocess import check_mask, input_size, pixel_values
 from heads.diffews.threshold import PUBLISHED, Threshold, cut_at, levels, mean_map
+from heads.images import resample
 from heads.results import ConceptMask
 
 
@@ -113,7 +114,7 @@ def concept_mask(rgb: Tensor, height: int, width: int, threshold: Threshold) -> 
     rgb: (3, h, w) uint8, what the network painted. At equal sizes this is exactly the original's mask.
     """
     strength = mean_map(rgb).numpy()
-    resized = np.asarray(Image.fromarray(strength).resize((width, height), Image.Resampling.BILINEAR))
+    resized = np.asarray(resample(Image.fromarray(strength), (width, height), Image.Resampling.BILINEAR))
     level = cut_at(rgb, threshold)
     return ConceptMask(resized > np.float32(level), resized, float(strength.max()), level)
 

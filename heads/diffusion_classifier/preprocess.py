@@ -9,6 +9,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from heads.images import resample
+
 Interpolation = Literal["bicubic", "bilinear", "lanczos"]
 
 _FILTERS = {
@@ -30,7 +32,7 @@ def square(image: Image.Image, size: int, interpolation: Interpolation = "bicubi
     if min(width, height) != size:
         # The longer side is truncated, not rounded.
         scaled = (size, int(size * height / width)) if width <= height else (int(size * width / height), size)
-        image = image.resize(scaled, _FILTERS[interpolation])
+        image = resample(image, scaled, _FILTERS[interpolation])
     width, height = image.size
     left, top = round((width - size) / 2), round((height - size) / 2)
     return image.crop((left, top, left + size, top + size)).convert("RGB")
@@ -44,9 +46,9 @@ def halved_square(image: Image.Image, size: int) -> Image.Image:
     """
     image = image.convert("RGB")
     while min(image.size) >= 2 * size:
-        image = image.resize((image.width // 2, image.height // 2), Image.Resampling.BOX)
+        image = resample(image, (image.width // 2, image.height // 2), Image.Resampling.BOX)
     scale = size / min(image.size)
-    image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BICUBIC)
+    image = resample(image, (round(image.width * scale), round(image.height * scale)), Image.Resampling.BICUBIC)
     left, top = (image.width - size) // 2, (image.height - size) // 2
     return image.crop((left, top, left + size, top + size))
 

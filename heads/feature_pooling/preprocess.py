@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from backbones.errors import InvalidInput
+from heads.images import resample
 
 Fit = Literal["crop", "pad", "squash"]
 
@@ -45,7 +46,7 @@ def fit_image(image: NDArray[np.uint8], size: int, fit: Fit = "crop") -> NDArray
     if fit == "crop":
         return evaluation_crop(image, size)
     if fit == "squash":
-        return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC))
+        return np.asarray(resample(Image.fromarray(image), (size, size), Image.Resampling.BICUBIC))
     if fit == "pad":
         return _padded(image, size)
     raise InvalidInput("fit", f"{fit!r}", hint=f"send one of {', '.join(get_args(Fit))}")
@@ -109,10 +110,10 @@ def _scaled(image: NDArray[np.uint8], shorter_side: int) -> NDArray[np.uint8]:
     """
     picture = Image.fromarray(_trimmed(image))
     while min(picture.size) >= 2 * shorter_side:
-        picture = picture.resize((picture.width // 2, picture.height // 2), Image.Resampling.BOX)
+        picture = resample(picture, (picture.width // 2, picture.height // 2), Image.Resampling.BOX)
     scale = shorter_side / min(picture.size)
     size = round(picture.width * scale), round(picture.height * scale)
-    return np.asarray(picture.resize(size, Image.Resampling.BICUBIC))
+    return np.asarray(resample(picture, size, Image.Resampling.BICUBIC))
 
 
 def _scaled_shape(height: int, width: int, shorter_side: int) -> tuple[int, int]:
@@ -136,7 +137,7 @@ def _padded(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     height, width = image.shape[:2]
     scale = size / max(height, width)
     inner = max(1, round(width * scale)), max(1, round(height * scale))
-    scaled = np.asarray(Image.fromarray(image).resize(inner, Image.Resampling.BICUBIC))
+    scaled = np.asarray(resample(Image.fromarray(image), inner, Image.Resampling.BICUBIC))
     # Grey is nearest to zero in what the network takes.
     square = np.full((size, size, 3), 127, dtype=np.uint8)
     y, x = (size - inner[1]) // 2, (size - inner[0]) // 2

@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from heads.images import resample
+
 Crop = Literal["affine", "stretch"]
 Size = tuple[int, int]
 
@@ -106,7 +108,7 @@ def stretch_crop(
     if x2 <= x1 or y2 <= y1:
         x1, y1, x2, y2 = 0, 0, width, height
     inner = Image.fromarray(np.ascontiguousarray(image[y1:y2, x1:x2]))
-    crop = np.asarray(inner.resize(size, Image.Resampling.BILINEAR))
+    crop = np.asarray(resample(inner, size, Image.Resampling.BILINEAR))
     return crop, Region(np.array([x1, y1], dtype=np.float64), np.array([x2 - x1, y2 - y1], dtype=np.float64))
 
 

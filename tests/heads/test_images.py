@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from backbones.errors import InvalidInput
 from heads.images import (
     check_image,
     pad_to_multiple,
+    resample,
     resize,
     resize_maps,
     resize_sharp,
@@ -54,3 +58,24 @@ def test_pixel_values_span_minus_one_to_one() -> None:
 def test_what_is_no_image_is_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(InvalidInput):
         check_image(np.zeros(shape, dtype=np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("mode", "size", "digest"),
+    [
+        # Rows first, columns first, and a height that shrinks too little for rows first; as Pillow 13.0.0 gives them.
+        ("RGB", (64, 64), "c2230218"),
+        ("RGBA", (64, 64), "4956d394"),
+        ("L", (20, 64), "b12437ec"),
+        ("RGB", (40, 76), "33fe636b"),
+        ("P", (64, 64), "9f4dcdd6"),
+    ],
+)
+def test_pixels_do_not_depend_on_the_version_of_pillow(mode: str, size: tuple[int, int], digest: str) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (77, 51, 4), dtype=np.uint8)
+    image = Image.fromarray(noise)
+    image = image if mode == "RGBA" else image.convert("L").convert(mode) if mode == "P" else image.convert(mode)
+    resampled = resample(image, size, Image.Resampling.BICUBIC)
+    assert resampled.mode == mode
+    assert resampled.size == size
+    assert hashlib.sha256(resampled.tobytes()).hexdigest()[:8] == digest

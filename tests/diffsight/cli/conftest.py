@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,9 @@ from PIL import Image
 
 from backbones.loading.source import open_backbone
 from heads.vpd.checkpoint import FittedAs, save_fitted
+from tests.diffsight.command import invoke
 from tests.heads.vpd.conftest import random_network
+from tests.training.few_shot_layouts import draw_classes
 from training.datasets.digits import DIGIT_NAMES, training_digits
 
 
@@ -41,3 +44,18 @@ def depth_head(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def keys_file(tmp_path: Path) -> dict[str, str]:
     """The variable that puts this test's keys where nobody else's are."""
     return {"DIFFSIGHT_ACCESS__KEYS_FILE": str(tmp_path / "keys.json")}
+
+
+@pytest.fixture(scope="module")
+def fitted_few_shot(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `images`, `masks` and `out`, the network that was fitted to them."""
+    folder = tmp_path_factory.mktemp("fit")
+    for number in range(4):
+        draw_classes(folder / f"images/{number}.png", folder / f"masks/{number}.png", (1, 2), number)
+    options = ("--steps", 3, "--batch", 2, "--part", "attn1", "--learning-rate", 1e-3, "--json")
+    report = json.loads(
+        invoke("fit", "few-shot", folder / "images", folder / "masks", "--out", folder / "out", *options)
+    )
+    assert report["classes"] == [1, 2]
+    assert (folder / "out/unet/config.json").is_file()
+    return folder

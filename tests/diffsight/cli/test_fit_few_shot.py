@@ -10,27 +10,16 @@ import pytest
 from PIL import Image
 
 from backbones.errors import InvalidInput
-from tests.diffsight.cli.few_shot_images import draw_classes
 from tests.diffsight.command import invoke
 
 
-@pytest.fixture(scope="module")
-def fitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("fit")
-    for number in range(4):
-        draw_classes(folder / f"images/{number}.png", folder / f"masks/{number}.png", (1, 2), number)
-    options = ("--steps", 3, "--batch", 2, "--part", "attn1", "--learning-rate", 1e-3, "--json")
-    told = json.loads(invoke("fit", "few-shot", folder / "images", folder / "masks", "--out", folder / "out", *options))
-    assert told["classes"] == [1, 2]
-    assert (folder / "out/unet/config.json").is_file()
-    return folder
-
-
-def test_fitting_again_leaves_other_files_and_refuses_another_networks_folder(fitted: Path, tmp_path: Path) -> None:
-    (fitted / "out/README.md").write_text("mine")
-    data = (fitted / "images", fitted / "masks")
-    invoke("fit", "few-shot", *data, "--out", fitted / "out", "--steps", 1, "--batch", 1, "--part", "attn1")
-    assert sorted(file.name for file in (fitted / "out").iterdir()) == ["README.md", "unet"]
+def test_fitting_again_leaves_other_files_and_refuses_another_networks_folder(
+    fitted_few_shot: Path, tmp_path: Path
+) -> None:
+    (fitted_few_shot / "out/README.md").write_text("mine")
+    data = (fitted_few_shot / "images", fitted_few_shot / "masks")
+    invoke("fit", "few-shot", *data, "--out", fitted_few_shot / "out", "--steps", 1, "--batch", 1, "--part", "attn1")
+    assert sorted(file.name for file in (fitted_few_shot / "out").iterdir()) == ["README.md", "unet"]
     (tmp_path / "unet").mkdir()
     (tmp_path / "unet/config.json").write_text("{}")
     with pytest.raises(InvalidInput, match="another network's unet"):
@@ -38,13 +27,13 @@ def test_fitting_again_leaves_other_files_and_refuses_another_networks_folder(fi
     assert (tmp_path / "unet/config.json").read_text() == "{}"
 
 
-def test_what_was_fitted_finds_masks(fitted: Path, tmp_path: Path) -> None:
-    mask = np.array(Image.open(fitted / "masks/1.png")) == 1
+def test_what_was_fitted_finds_masks(fitted_few_shot: Path, tmp_path: Path) -> None:
+    mask = np.array(Image.open(fitted_few_shot / "masks/1.png")) == 1
     Image.fromarray(mask.astype(np.uint8) * 255).save(tmp_path / "mask.png")
-    supports = ("--support", fitted / "images/1.png", "--mask", tmp_path / "mask.png")
-    image = fitted / "images/0.png"
+    supports = ("--support", fitted_few_shot / "images/1.png", "--mask", tmp_path / "mask.png")
+    image = fitted_few_shot / "images/0.png"
     files = ("--png", tmp_path / "mask_found.png", "--overlay", tmp_path / "overlay.png")
-    options = ("--weights", fitted / "out", *files, "--json")
+    options = ("--weights", fitted_few_shot / "out", *files, "--json")
     answer = json.loads(invoke("predict", "few-shot", image, *supports, *options))
     assert 0 <= answer["concepts"][0]["mask"]["share"] <= 1
     assert np.array(Image.open(tmp_path / "mask_found.png")).shape == (48, 64)
