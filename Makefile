@@ -10,7 +10,7 @@ endif
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 
-.PHONY: help env demo test test-slow field conformance serve lint format openapi docs bench fuzz clients-check protocols-check \
+.PHONY: help env demo test test-slow field conformance serve lint format openapi docs bench fuzz browser-test clients-check protocols-check \
   label-studio-check soak-jobs storm pocket pocket-heads wheel image-check clean
 
 help:  ## print this list
@@ -31,6 +31,9 @@ demo: env  ## start the server, send real files through every route, print the a
 
 test: env  ## all tests but the slow ones
 	$(BIN)/python -m pytest -n auto --dist worksteal -m 'not slow and not gpu'
+
+browser-test: env  ## the playground in a browser: every panel against a real server, screenshots in out/playground/
+	$(BIN)/python -m pytest tests/playground -m 'slow or not slow'
 
 test-slow: env  ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow

@@ -255,3 +255,4 @@ def report(outcome: Outcome, out: Path, console: Console, fitted_on: int) -> Non
     console.print(accuracy)
     console.print(f"which of ten things stands in a held-out scene: {outcome.scenes_right} of {outcome.scenes} right")
     console.print(f"zero-shot accuracy: {outcome.accuracy:.4f}")
+    console.print("try it in the browser: `diffsight serve`, then http://127.0.0.1:8000/playground")

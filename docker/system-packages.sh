@@ -14,6 +14,9 @@ command -v openssl >/dev/null 2>&1 || needs="$needs openssl" # certificates of t
 command -v curl >/dev/null 2>&1 || needs="$needs curl" # the README's commands, which run as tests
 # Jobs are tested on it; the image, which has no tests, does not get it.
 [ "${2:-}" != tests ] || [ -n "$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null)" ] || needs="$needs postgresql"
+# The playground is tested in it, without a screen.
+[ "${2:-}" != tests ] || command -v chromium >/dev/null 2>&1 || command -v google-chrome >/dev/null 2>&1 ||
+    needs="$needs chromium"
 "$python" -c 'import ensurepip, venv' 2>/dev/null || needs="$needs python3 python3-venv"
 
 [ -z "$needs" ] && exit 0

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
-from service.api import classifiers, concepts, duplicates, health, jobs, models
+from service.api import classifiers, concepts, duplicates, health, home, jobs, models
 from service.api.perceive import perceive_route
 from service.api.task_route import task_routes
 from service.http.access import DOCS_FILES, check_exposure, guard
@@ -35,6 +35,7 @@ ROUTERS = (
     open_inference.router,
     roboflow.router,
     models.router,
+    home.router,
 )
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("backbones", "heads", "service", "training", "diffsight")
+PACKAGES = ("backbones", "heads", "service", "training", "diffsight", "playground")
 
 
 def version() -> str:

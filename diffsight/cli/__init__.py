@@ -13,6 +13,7 @@ from diffsight.cli.lazy_group import lazy_group
 
 COMMANDS = {
     "serve": ("diffsight.cli.serve:serve", "Serve the REST API."),
+    "playground": ("diffsight.cli.playground:playground", "Serve a page to try a server on."),
     "predict": ("diffsight.cli.predict:predict", "Run a task here, without a server."),
     "fit": ("diffsight.cli.fit:fit", "Fit a head to your own labelled data."),
     "evaluate": ("diffsight.cli.evaluate:evaluate", "Measure a head on a local data set."),

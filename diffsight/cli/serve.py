@@ -14,6 +14,7 @@ import typer
 
 from backbones.errors import DiffsightError, InvalidInput
 from diffsight.cli.options import Backbone, Config, Device, DType
+from playground.mount import PATH, PlaygroundApp, is_installed
 from service.http.access import check_exposure
 from service.models.catalogue import build_catalogue
 from service.settings.loader import Settings, load_settings
@@ -31,6 +32,9 @@ def serve(
     models: Annotated[
         str | None, typer.Option(help="Names of added models to serve, with commas between; default: all.")
     ] = None,
+    playground: Annotated[
+        bool, typer.Option(help="Serve the page to try it on at /playground, if the extra `playground` is installed.")
+    ] = True,
     config: Config = None,
 ) -> None:
     """
@@ -47,8 +51,10 @@ def serve(
     listening = listen(settings)
     served = ", ".join(spec.id for spec in build_catalogue(settings))
     address = f"http://{settings.host}:{listening.getsockname()[1]}"
-    typer.echo(f"diffsight: {address} (API: {address}/docs), opening {served} ...")
-    failure = run(settings, listening, address)
+    with_page = playground and is_installed()
+    page = f"playground: {address}{PATH}, " if with_page else ""
+    typer.echo(f"diffsight: {address} ({page}API: {address}/docs), opening {served} ...")
+    failure = run(settings, listening, address, with_page=with_page)
     if failure is not None:
         raise failure if isinstance(failure, DiffsightError) else typer.Exit(1)
     typer.echo("diffsight: stopped")
@@ -72,11 +78,12 @@ def listen(settings: Settings) -> socket.socket:
     return bound
 
 
-def run(settings: Settings, listening: socket.socket, address: str) -> BaseException | None:
+def run(settings: Settings, listening: socket.socket, address: str, *, with_page: bool = False) -> BaseException | None:
     """Serve until a signal; returns why the backbone could not be opened, or None."""
     # The address is told before these load torch, diffusers and every task, which takes seconds.
     import uvicorn
 
+    from service.api.home import mount_page
     from service.app import create_app
     from service.http.head_limit import limit_head
     from service.http.protocol import bounded_protocol
@@ -98,6 +105,9 @@ def run(settings: Settings, listening: socket.socket, address: str) -> BaseExcep
         server.should_exit = True
 
     app = create_app(settings, on_started=started)
+    page = PlaygroundApp(own_address(settings.host, listening.getsockname()[1]), public=False)
+    if with_page:
+        mount_page(app, page)
     app.openapi()  # once, before anybody waits: else the first who asks for it would hold up all others for a second
     keep_for_good(collect=False)
     server = BoundedServer(
@@ -111,7 +121,8 @@ def run(settings: Settings, listening: socket.socket, address: str) -> BaseExcep
                 settings.limits.max_header_bytes,
             ),
             timeout_graceful_shutdown=settings.shutdown_seconds,
-        )
+        ),
+        on_exit=page.hang_up,
     )
     # uvicorn shuts down in order and then raises the signal again: being told to stop is no failure.
     signal.signal(signal.SIGTERM, lambda *_: None)
@@ -134,6 +145,12 @@ def keep_for_good(*, collect: bool = True) -> None:
     if collect:
         gc.collect()
     gc.freeze()
+
+
+def own_address(host: str, port: int) -> str:
+    """Where this process reaches the server that listens on `host`: by loopback if that is any address."""
+    reached = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://[{reached}]:{port}" if ":" in reached else f"http://{reached}:{port}"
 
 
 def receive_beside_data(settings: Settings) -> None:

@@ -63,7 +63,7 @@ def add_task_route(router: APIRouter, task: AnyTask) -> None:
         description=_describe(task),
         response_model=answer_type,
         responses=task_problems(),
-        openapi_extra=bodies,
+        openapi_extra=bodies | {"x-task": _facts(task)},
     )
     for name, form in task.forms.items():
         add(
@@ -203,6 +203,19 @@ def _answered(form: Form, answer_type: type[BaseModel]) -> dict[str, Any]:
     if form.media_type == JSON:
         return {"response_model": form.answer or answer_type, "responses": task_problems()}
     return {"response_class": Response, "responses": {**file_response(form.media_type), **task_problems()}}
+
+
+def _facts(task: AnyTask) -> dict[str, Any]:
+    """What GET /v1/models tells of every server alike: a page can be built from this document before it has a key."""
+    return {
+        "task": task.name,
+        "route": task.route,
+        "summary": task.summary,
+        "source": task.source,
+        "inputs": task.inputs,
+        "formats": ["json", *task.forms],
+        "exports": sorted(task.exports),
+    }
 
 
 def _document(task: AnyTask, request_type: type[BaseModel]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from backbones.errors import DiffsightError
+from service.http.access import DOCS_FILES, is_page
 from service.http.problems import known_error, problem_response
 from service.telemetry.metrics import Metrics
 from service.telemetry.tracing import Tracing
@@ -90,7 +91,7 @@ class ObserveRequests:
         if (waited := usage.timings.get("queue")) is not None:
             self.metrics.queue_seconds.labels(task).observe(waited)
         log.log(
-            logging.WARNING if status >= 500 else logging.INFO,
+            _level(scope["path"], status),
             "request",
             method=scope["method"],
             path=scope["path"],
@@ -108,6 +109,13 @@ def route_name(scope: Scope) -> str:
     """The name of a request's route, which is a task's where it is one; what stands behind a colon is left out."""
     name: str = getattr(scope.get("route"), "name", None) or "none"
     return name.partition(":")[0]
+
+
+def _level(path: str, status: int) -> int:
+    """A page loads a hundred files: those that it got are of no interest."""
+    if status >= 500:
+        return logging.WARNING
+    return logging.DEBUG if status < 400 and (is_page(path) or path.startswith(f"{DOCS_FILES}/")) else logging.INFO
 
 
 def _told_nobody(scope: Scope) -> dict[str, str]:

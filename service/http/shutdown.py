@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from collections.abc import Callable
 from types import FrameType
 
 import structlog
@@ -20,7 +21,12 @@ class BoundedServer(uvicorn.Server):
     """uvicorn's server, whose process is ended some seconds after its first signal, if it has not ended by then.
 
     Python waits for its threads at the end, and one that reads from a network folder that hangs can not be stopped.
+    on_exit: called at the first signal, to end what would last until somebody hangs up.
     """
+
+    def __init__(self, config: uvicorn.Config, on_exit: Callable[[], None] | None = None) -> None:
+        super().__init__(config)
+        self.on_exit = on_exit
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Stop in order, and by force if that takes too long."""
@@ -29,6 +35,8 @@ class BoundedServer(uvicorn.Server):
             end = threading.Timer(seconds, _end_process)
             end.daemon = True
             end.start()
+            if self.on_exit is not None:
+                self.on_exit()
         super().handle_exit(sig, frame)
 
 

@@ -92,7 +92,7 @@ def test_one_version_of_torch_everywhere() -> None:
 
 def test_the_context_holds_every_package_and_little_else() -> None:
     allowed = set(re.findall(r"^!(\S+)$", (DOCKER / "Dockerfile.dockerignore").read_text(), re.MULTILINE))
-    packages = {"backbones", "heads", "service", "training", "diffsight"}
+    packages = {"backbones", "heads", "service", "training", "diffsight", "playground", "clients/python"}
     files = {"pyproject.toml", "constraints.txt", "README.md", "LICENSE", "docker/system-packages.sh"}
     assert allowed == packages | files
     assert all((ROOT / name).exists() for name in allowed)

@@ -1,0 +1,1 @@
+"""Panels of the page, by kind of input."""

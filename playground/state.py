@@ -1,0 +1,56 @@
+"""What every panel needs of the page: the server's address and description, and the controls that all share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from diffsight_client import ClientError
+from playground.description import Description
+from playground.server import Server
+
+SAMPLES = Path(__file__).parent / "samples"
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """The page that is being built.
+
+    url: where the page itself reaches the server. public: whether readers reach it there too; if not, the server is
+    where they got the page from. key: the control with the API key.
+    """
+
+    url: str
+    public: bool
+    description: Description
+    key: Any
+
+    def server(self, key: str | None) -> Server:
+        """The server, called with a reader's key."""
+        return Server(self.url, key or "")
+
+    def address(self, request: gr.Request | None) -> str:
+        """Where readers reach the server, for the commands that they are shown."""
+        host = None if self.public or request is None else request.headers.get("host")
+        if not host or request is None:
+            return self.url
+        scheme = str(request.headers.get("x-forwarded-proto", "http"))
+        return f"{scheme.partition(',')[0]}://{host}"
+
+    def choices(self, key: str | None, kept: str) -> Any:
+        """An update of a list to choose from with what callers keep on the server under /v1/`kept`, newest first."""
+        try:
+            with self.server(key) as server:
+                things = server.get_json(f"/v1/{kept}")[kept]
+        except (ClientError, KeyError):  # the request that follows says why
+            things = []
+        named = [(f"{thing.get('name') or 'without a name'} ({thing['id'][:8]})", thing["id"]) for thing in things]
+        return gr.update(choices=named[::-1])
+
+
+def samples() -> list[str]:
+    """Paths of the sample pictures."""
+    return sorted(map(str, SAMPLES.glob("*.png")))

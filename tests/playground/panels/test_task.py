@@ -1,0 +1,85 @@
+"""A panel's request and what is shown of its answer, for a task that nothing here knows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from playground.description import Description, TaskForm, describe
+from playground.options import to_arguments
+from playground.panels.inputs import Chosen
+from playground.panels.task import Request, answers, save
+from playground.server import Reply
+from playground.server import Server as Client
+from playground.state import SAMPLES, Page
+from service.tasks import TASKS
+from tests.conftest import Server, running_server
+from tests.service.mean_colour import MEAN_COLOUR
+
+IMAGE = SAMPLES / "cross-red.png"
+CHOSEN = Chosen([("image", IMAGE)], [("image", IMAGE.name)], IMAGE)
+
+
+@pytest.fixture(scope="module")
+def trial(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with running_server(tasks=(*TASKS, MEAN_COLOUR), data_folder=tmp_path_factory.mktemp("data")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def description(trial: Server) -> Description:
+    with Client(trial.url) as client:
+        return describe(client)
+
+
+def request_of(form: TaskForm, **texts: str) -> Request:
+    fields = list(texts.items())
+    return Request(form, CHOSEN, fields, to_arguments(form.options, fields))
+
+
+def page_of(trial: Server, description: Description) -> Page:
+    return Page(trial.url, True, description, None)
+
+
+def form_of(description: Description, name: str) -> TaskForm:
+    return next(form for form in description.tasks if form.name == name)
+
+
+def test_a_new_task_is_shown_with_the_servers_own_picture(trial: Server, description: Description) -> None:
+    request = request_of(form_of(description, "mean-colour"), levels="6")
+    (shown,) = answers(page_of(trial, description), request, "", trial.url)
+    assert shown.picture is not None
+    assert len(shown.picture[1].getcolors() or ()) == 1
+    assert "red" in shown.html
+    assert f"{trial.url}/v1/mean-colour" in shown.curl
+    assert "levels=6" in shown.curl
+    assert "levels=6" in shown.python
+
+
+def test_a_stream_is_shown_as_it_comes(trial: Server, description: Description) -> None:
+    request = request_of(form_of(description, "zero-shot"), labels="a cross", scheme="race")
+    request.arguments["labels"] = ["a cross", "a seven"]
+    *_, last = answers(page_of(trial, description), request, "", trial.url)
+    assert "Stopped:" in last.html
+    assert "zero_shot_stream" in last.python
+
+
+def test_a_problem_is_shown_with_its_commands(trial: Server, description: Description) -> None:
+    request = request_of(form_of(description, "depth"), scene="moon")
+    (shown,) = answers(page_of(trial, description), request, "", trial.url)
+    assert 'role="alert"' in shown.html
+    assert "curl" in shown.curl
+
+
+def test_parameters_of_the_path_stand_in_the_path(description: Description) -> None:
+    form = form_of(description, "classifier")
+    assert request_of(form, classifier="a/b").route == "/v1/classify/a%2Fb"
+    assert request_of(form).route == "/v1/classify/-"
+    assert "classifier" not in request_of(form, classifier="a").options
+
+
+def test_an_answer_is_saved_under_its_name() -> None:
+    assert Path(save(Reply(b"x", "image/png", "", 0.0), "depth-overlay")).name == "depth-overlay.png"
+    assert Path(save(Reply(b"x", "application/x-npy", "depth.npy", 0.0), "depth-npy")).read_bytes() == b"x"
