@@ -25,7 +25,7 @@ from safetensors.numpy import load, save
 
 from backbones.errors import DiffsightError, InvalidInput
 from backbones.files import locked_folder, remove_leftovers, write_file
-from service.errors import ChangedMeanwhile, NothingStored
+from service.errors import ChangedMeanwhile, NothingStored, StorageFailed
 
 MEDIA_TYPE = "application/octet-stream"
 _SUFFIX = ".safetensors"
@@ -142,10 +142,9 @@ class Store:
                 write_file(path, data)
                 stat = path.stat()
         except OSError as error:
-            raise InvalidInput(
-                "data_folder",
+            raise StorageFailed(
                 f"the server can not write to its data folder: {error.strerror}",
-                hint="who runs it sets DIFFSIGHT_DATA_FOLDER to a folder that it may write",
+                hint="tell who runs it, who frees room or sets DIFFSIGHT_DATA_FOLDER to a folder that it may write",
             ) from error
         return Stored(thing, about, frozenset(tensors), (stat.st_ino, stat.st_mtime_ns, stat.st_size))
 

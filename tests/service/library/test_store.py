@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save
 
 from backbones.errors import InvalidInput
-from service.errors import ChangedMeanwhile, NothingStored
+from service.errors import ChangedMeanwhile, NothingStored, StorageFailed
 from service.library.store import Store, pack, unpack
 
 TENSORS: dict[str, NDArray[Any]] = {
@@ -102,7 +102,7 @@ def test_more_bytes_than_allowed_are_refused_and_leave_nothing_behind(store: Sto
 
 def test_a_folder_that_can_not_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(InvalidInput, match="DIFFSIGHT_DATA_FOLDER"):
+    with pytest.raises(StorageFailed, match="DIFFSIGHT_DATA_FOLDER"):
         Store(tmp_path / "file", "thing", most_bytes=1000).add({}, {})
 
 
