@@ -16,7 +16,7 @@ JSON, FORM, EVENTS = "application/json", "multipart/form-data", "text/event-stre
 _BY_HAND = {"begin_job", "job_results", "job_events"}
 # Operations of their own for each kind of body, of which a method uses one.
 _BODIES = {"upload", "image", "zip"}
-_OTHER_TAGS = {"Label Studio"}
+_OTHER_TAGS = {"Label Studio", "Hugging Face", "Open Inference Protocol", "Roboflow"}
 # Parameters that stand first in each method's documentation and signature, before the options.
 _MANY = "images"
 _OF_PYTHON = {"Any", "Image", "Iterable", "Literal", "Mapping", "None", "Sequence"}

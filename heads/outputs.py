@@ -143,12 +143,16 @@ def class_areas(found: ClassMap) -> list[tuple[int, int]]:
     return [(int(index), int(areas[index])) for index in order if areas[index]]
 
 
-def class_answers(found: ClassMap, *, form: MaskForm = "rle") -> Iterator[MaskAnswer]:
-    """The classes that the image has, largest first, as answers: only one mask at a time is in memory."""
+def class_masks(found: ClassMap) -> Iterator[tuple[NDArray[np.bool_], str, float]]:
+    """Mask (H, W), name and mean probability of each class that the image has, largest first, one mask at a time."""
     for index, _ in class_areas(found):
         mask = found.class_map == index
-        score = float(found.probabilities.mean(dtype=np.float64, where=mask))
-        yield mask_answer(mask, found.classes[index], score, form=form)
+        yield mask, found.classes[index], float(found.probabilities.mean(dtype=np.float64, where=mask))
+
+
+def class_answers(found: ClassMap, *, form: MaskForm = "rle") -> Iterator[MaskAnswer]:
+    """The classes that the image has, largest first, as answers: only one mask at a time is in memory."""
+    return (mask_answer(mask, name, score, form=form) for mask, name, score in class_masks(found))
 
 
 def mask_png(mask: NDArray[np.bool_]) -> bytes:

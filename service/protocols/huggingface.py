@@ -162,10 +162,10 @@ def _answer_classifier(done: Done, body: object) -> list[Any]:
 
 
 def _answer_segmentation(done: Done, body: ImageSegmentation) -> list[Any]:
-    masks, least = class_masks(done.result), body.parameters.threshold or 0.0
+    least = body.parameters.threshold or 0.0
     return [
         {**_label(name, score), "mask": base64.b64encode(mask_png(mask)).decode()}
-        for mask, name, score in zip(masks.masks, masks.names, masks.scores, strict=True)
+        for mask, name, score in class_masks(done.result)
         if score >= least
     ]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -95,19 +95,21 @@ def _prediction(box: Sequence[float], confidence: float, name: str, class_id: in
 def segments(done: Done, choice: Choice) -> dict[str, Any]:
     """A prediction for each class that the image has."""
     found: ClassMap = done.result
-    return _masks(class_masks(found), [*found.classes], choice)
+    return _masks(class_masks(found), found.classes, choice)
 
 
 def named_masks(done: Done, choice: Choice) -> dict[str, Any]:
     """A prediction for each expression whose mask is not empty."""
     found: Masks = done.result.masks
-    return _masks(found, [*found.names], choice)
+    return _masks(zip(found.masks, found.names, found.scores, strict=True), found.names, choice)
 
 
-def _masks(found: Masks, classes: Sequence[str], choice: Choice) -> dict[str, Any]:
+def _masks(
+    masks: Iterable[tuple[NDArray[np.bool_], str, float]], classes: Sequence[str], choice: Choice
+) -> dict[str, Any]:
     """Whole masks as RLE, or one prediction for each outline: a polygon can tell neither parts nor holes."""
     predictions = []
-    for mask, name, score in zip(found.masks, found.names, found.scores, strict=True):
+    for mask, name, score in masks:
         number = classes.index(name)
         if choice.masks == "polygon":
             predictions += [

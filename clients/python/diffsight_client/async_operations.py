@@ -34,6 +34,7 @@ from diffsight_client.models import (
     MatchAnswer,
     ModelDescription,
     ModelsAnswer,
+    NormalsAnswer,
     OpenPosePeople,
     PathAnswer,
     PerceiveAnswer,
@@ -41,6 +42,7 @@ from diffsight_client.models import (
     ProgressAnswer,
     ReadyAnswer,
     ReferringAnswer,
+    RelativeDepthAnswer,
     RoundsRequest,
     SegmentationAnswer,
     ZeroShotAnswer,
@@ -242,6 +244,142 @@ class AsyncOperations(ABC):
                     "protocol": protocol,
                     "scene": scene,
                     "windows": windows,
+                },
+                images={"image": image},
+                accept=ANY,
+            )
+        )
+
+    async def depth_relative(
+        self,
+        image: Image,
+        *,
+        alignment: Literal["stable", "published"] | None = None,
+        deadline_seconds: float | None = None,
+        ensemble_size: int | None = None,
+        maps: bool | None = None,
+        metric_map: str | None = None,
+        model: str | None = None,
+        points: Sequence[Sequence[float]] | None = None,
+        priority: Literal["interactive", "bulk"] | None = None,
+        reduction: Literal["median", "mean"] | None = None,
+        resolution: int | None = None,
+        seed: int | None = None,
+        steps: int | None = None,
+        uncertainty: bool | None = None,
+    ) -> RelativeDepthAnswer:
+        """Depth of an image up to scale and shift, and metres from known distances.
+
+        image: The image.
+        alignment: How predictions are aligned before: both minimise the published objective. `published` runs the
+        code of diffusers, whose rounding can show in the map; `stable` does not depend on rounding, and is
+        faster. Default: "stable".
+        deadline_seconds: Seconds after which the answer is 504 and waiting work is dropped; at most the server's
+        limit, which holds where none is given.
+        ensemble_size: Predictions from different noise that are combined; the published figures use 10. More are
+        slower and steadier, and two or more give an uncertainty. Default: 1.
+        maps: Include the maps in the JSON answer, some bytes a pixel; else its figures only. Default: true.
+        metric_map: Known distances as a map: base64 of a 16-bit grey PNG file of the image's size, in
+        millimetres, 0 where nothing is known.
+        model: Id of the model to run on, as GET /v1/models lists them; the task's default where none is given.
+        points: Known distances, [x, y, metres] each, x and y in pixels: the answer is then also in metres, by the
+        scale and shift that fit them best. Two at least, at different depths.
+        priority: Bulk work yields to interactive work, and still always moves on. Default: "interactive".
+        reduction: How aligned predictions are combined. Default: "median".
+        resolution: Longer side in pixels that the network sees, a multiple of 8; 0 is the image's own size.
+        Unset: the model's own, 768 as published.
+        seed: With the image's content it decides the noise: the same request has the same answer. Default: 0.
+        steps: Steps of denoising. Unset: the model's own, from 1 to 10 as published.
+        uncertainty: Include the map of how much the predictions differ; takes an ensemble. Default: false.
+        """
+        return await self._call(
+            Call(
+                "POST",
+                "/v1/depth-relative",
+                RelativeDepthAnswer.model_validate_json,
+                options={
+                    "alignment": alignment,
+                    "deadline_seconds": deadline_seconds,
+                    "ensemble_size": ensemble_size,
+                    "maps": maps,
+                    "metric_map": metric_map,
+                    "model": model,
+                    "points": points,
+                    "priority": priority,
+                    "reduction": reduction,
+                    "resolution": resolution,
+                    "seed": seed,
+                    "steps": steps,
+                    "uncertainty": uncertainty,
+                },
+                images={"image": image},
+            )
+        )
+
+    async def depth_relative_file(
+        self,
+        image: Image,
+        *,
+        format: Literal["colour", "npy", "overlay", "png16", "uncertainty_png16"],
+        alignment: Literal["stable", "published"] | None = None,
+        deadline_seconds: float | None = None,
+        ensemble_size: int | None = None,
+        maps: bool | None = None,
+        metric_map: str | None = None,
+        model: str | None = None,
+        points: Sequence[Sequence[float]] | None = None,
+        priority: Literal["interactive", "bulk"] | None = None,
+        reduction: Literal["median", "mean"] | None = None,
+        resolution: int | None = None,
+        seed: int | None = None,
+        steps: int | None = None,
+        uncertainty: bool | None = None,
+    ) -> bytes:
+        """Depth of an image up to scale and shift, and metres from known distances: the answer as a file.
+
+        Depth of an image up to scale and shift, and metres from known distances: Marigold (arXiv:2312.02145).
+
+        image: The image.
+        alignment: How predictions are aligned before: both minimise the published objective. `published` runs the
+        code of diffusers, whose rounding can show in the map; `stable` does not depend on rounding, and is
+        faster. Default: "stable".
+        deadline_seconds: Seconds after which the answer is 504 and waiting work is dropped; at most the server's
+        limit, which holds where none is given.
+        ensemble_size: Predictions from different noise that are combined; the published figures use 10. More are
+        slower and steadier, and two or more give an uncertainty. Default: 1.
+        maps: Include the maps in the JSON answer, some bytes a pixel; else its figures only. Default: true.
+        metric_map: Known distances as a map: base64 of a 16-bit grey PNG file of the image's size, in
+        millimetres, 0 where nothing is known.
+        model: Id of the model to run on, as GET /v1/models lists them; the task's default where none is given.
+        points: Known distances, [x, y, metres] each, x and y in pixels: the answer is then also in metres, by the
+        scale and shift that fit them best. Two at least, at different depths.
+        priority: Bulk work yields to interactive work, and still always moves on. Default: "interactive".
+        reduction: How aligned predictions are combined. Default: "median".
+        resolution: Longer side in pixels that the network sees, a multiple of 8; 0 is the image's own size.
+        Unset: the model's own, 768 as published.
+        seed: With the image's content it decides the noise: the same request has the same answer. Default: 0.
+        steps: Steps of denoising. Unset: the model's own, from 1 to 10 as published.
+        uncertainty: Include the map of how much the predictions differ; takes an ensemble. Default: false.
+        """
+        return await self._call(
+            Call(
+                "POST",
+                f"/v1/depth-relative/{format}",
+                bytes,
+                options={
+                    "alignment": alignment,
+                    "deadline_seconds": deadline_seconds,
+                    "ensemble_size": ensemble_size,
+                    "maps": maps,
+                    "metric_map": metric_map,
+                    "model": model,
+                    "points": points,
+                    "priority": priority,
+                    "reduction": reduction,
+                    "resolution": resolution,
+                    "seed": seed,
+                    "steps": steps,
+                    "uncertainty": uncertainty,
                 },
                 images={"image": image},
                 accept=ANY,
@@ -938,6 +1076,118 @@ class AsyncOperations(ABC):
         """
         return await self._call(Call("GET", "/v1/models", ModelsAnswer.model_validate_json))
 
+    async def normals(
+        self,
+        image: Image,
+        *,
+        deadline_seconds: float | None = None,
+        ensemble_size: int | None = None,
+        maps: bool | None = None,
+        model: str | None = None,
+        priority: Literal["interactive", "bulk"] | None = None,
+        reduction: Literal["closest", "mean"] | None = None,
+        resolution: int | None = None,
+        seed: int | None = None,
+        steps: int | None = None,
+        uncertainty: bool | None = None,
+    ) -> NormalsAnswer:
+        """Surface normals of an image.
+
+        image: The image.
+        deadline_seconds: Seconds after which the answer is 504 and waiting work is dropped; at most the server's
+        limit, which holds where none is given.
+        ensemble_size: Predictions from different noise that are combined; the published figures use 10. More are
+        slower and steadier, and two or more give an uncertainty. Default: 1.
+        maps: Include the maps in the JSON answer, some bytes a pixel; else its figures only. Default: true.
+        model: Id of the model to run on, as GET /v1/models lists them; the task's default where none is given.
+        priority: Bulk work yields to interactive work, and still always moves on. Default: "interactive".
+        reduction: How predictions are combined: the one that is closest to their mean at each pixel, or the mean.
+        Default: "closest".
+        resolution: Longer side in pixels that the network sees, a multiple of 8; 0 is the image's own size.
+        Unset: the model's own, 768 as published.
+        seed: With the image's content it decides the noise: the same request has the same answer. Default: 0.
+        steps: Steps of denoising. Unset: the model's own, from 1 to 10 as published.
+        uncertainty: Include the map of how much the predictions differ; takes an ensemble. Default: false.
+        """
+        return await self._call(
+            Call(
+                "POST",
+                "/v1/normals",
+                NormalsAnswer.model_validate_json,
+                options={
+                    "deadline_seconds": deadline_seconds,
+                    "ensemble_size": ensemble_size,
+                    "maps": maps,
+                    "model": model,
+                    "priority": priority,
+                    "reduction": reduction,
+                    "resolution": resolution,
+                    "seed": seed,
+                    "steps": steps,
+                    "uncertainty": uncertainty,
+                },
+                images={"image": image},
+            )
+        )
+
+    async def normals_file(
+        self,
+        image: Image,
+        *,
+        format: Literal["npy", "overlay", "png", "uncertainty_png16"],
+        deadline_seconds: float | None = None,
+        ensemble_size: int | None = None,
+        maps: bool | None = None,
+        model: str | None = None,
+        priority: Literal["interactive", "bulk"] | None = None,
+        reduction: Literal["closest", "mean"] | None = None,
+        resolution: int | None = None,
+        seed: int | None = None,
+        steps: int | None = None,
+        uncertainty: bool | None = None,
+    ) -> bytes:
+        """Surface normals of an image: the answer as a file.
+
+        Surface normals of an image: Marigold (arXiv:2505.09358).
+
+        image: The image.
+        deadline_seconds: Seconds after which the answer is 504 and waiting work is dropped; at most the server's
+        limit, which holds where none is given.
+        ensemble_size: Predictions from different noise that are combined; the published figures use 10. More are
+        slower and steadier, and two or more give an uncertainty. Default: 1.
+        maps: Include the maps in the JSON answer, some bytes a pixel; else its figures only. Default: true.
+        model: Id of the model to run on, as GET /v1/models lists them; the task's default where none is given.
+        priority: Bulk work yields to interactive work, and still always moves on. Default: "interactive".
+        reduction: How predictions are combined: the one that is closest to their mean at each pixel, or the mean.
+        Default: "closest".
+        resolution: Longer side in pixels that the network sees, a multiple of 8; 0 is the image's own size.
+        Unset: the model's own, 768 as published.
+        seed: With the image's content it decides the noise: the same request has the same answer. Default: 0.
+        steps: Steps of denoising. Unset: the model's own, from 1 to 10 as published.
+        uncertainty: Include the map of how much the predictions differ; takes an ensemble. Default: false.
+        """
+        return await self._call(
+            Call(
+                "POST",
+                f"/v1/normals/{format}",
+                bytes,
+                options={
+                    "deadline_seconds": deadline_seconds,
+                    "ensemble_size": ensemble_size,
+                    "maps": maps,
+                    "model": model,
+                    "priority": priority,
+                    "reduction": reduction,
+                    "resolution": resolution,
+                    "seed": seed,
+                    "steps": steps,
+                    "uncertainty": uncertainty,
+                },
+                images={"image": image},
+                accept=ANY,
+            )
+        )
+
     async def pause_job(self, job: str) -> JobDetails:
         """Let a job rest.
 
@@ -1585,7 +1835,7 @@ class AsyncOperations(ABC):
     async def unload_model(self, model: str) -> ModelDescription:
         """Let go of a model.
 
-        A backbone goes with all that runs on it. The next request for it loads it again.
+        A backbone goes with all that runs on it, from host memory too. The next request for it reads it again.
         """
         return await self._call(
             Call("POST", f"/v1/models/{quote(model, safe='')}/unload", ModelDescription.model_validate_json)

@@ -617,12 +617,16 @@ class ModelDescription(Model):
     """Id of the backbone that it runs on; its own for a backbone."""
     bytes: int
     """Device memory that it takes, or will take."""
+    host_bytes: int
+    """Host memory that keeps its weights while they are not on the device."""
     id: str
     """What requests send as `model`."""
     load_seconds: float
     """How long its last load took; 0 before the first."""
     loads: int
     """How often it was loaded since the start."""
+    loads_from_host: int
+    """How many of these copied it from host memory, and read no file."""
     pinned: bool
     """Whether it never leaves for others."""
     reason: str
@@ -669,6 +673,7 @@ class EngineState(Model):
     """How busy the device is now."""
 
     max_batch_rows: int
+    """Items of the largest batch by setting; 0 leaves it to memory and time."""
     max_waiting_rows: int
     open_requests: int
     queue_fraction: float
@@ -706,10 +711,35 @@ class ModelsAnswer(Model):
 
     backbone: BackboneDescription
     engine: EngineState
+    host_memory_bytes: int
+    """What those of models that left it may take of the host's memory."""
     memory_bytes: int
     """What the weights of all loaded models together may take on the device."""
     models: list[ModelDescription]
+    not_served: dict[str, str]
+    """Tasks that no model here serves, each with what brings one."""
     tasks: list[TaskDescription]
+
+
+class NormalsAnswer(Model):
+    """Surface normals of one image."""
+
+    backbone: BackboneAnswer
+    ensemble_size: int
+    head: str
+    image: ImageAnswer
+    mean: list[float]
+    """Mean vector over all pixels: x right, y up, z to the viewer."""
+    mean_uncertainty: float | None = None
+    """Of an ensemble: mean angle to their mean, 1 is a half turn."""
+    png: str | None = None
+    """The normals, an 8-bit RGB PNG in base64: 2 * value / 255 - 1."""
+    rows: int
+    """U-Net rows spent."""
+    steps: int
+    timing: TimingAnswer
+    uncertainty_png16: str | None = None
+    """The same at each pixel, a 16-bit grey PNG in base64; 65535 is 1."""
 
 
 class OpenPosePeople(Model):
@@ -831,6 +861,22 @@ class MatchResult(Model):
     """With two captions and two images; else null."""
 
 
+class NormalsResult(Model):
+    """Surface normals of one image."""
+
+    ensemble_size: int
+    head: str
+    mean: list[float]
+    """Mean vector over all pixels: x right, y up, z to the viewer."""
+    mean_uncertainty: float | None = None
+    """Of an ensemble: mean angle to their mean, 1 is a half turn."""
+    png: str | None = None
+    """The normals, an 8-bit RGB PNG in base64: 2 * value / 255 - 1."""
+    steps: int
+    uncertainty_png16: str | None = None
+    """The same at each pixel, a 16-bit grey PNG in base64; 65535 is 1."""
+
+
 class PersonAnswer(Model):
     """One person."""
 
@@ -892,6 +938,49 @@ class ReferringResult(ExpressionMasks, Model):
     masks: list[ExpressionAnswer]
 
 
+class DepthFigures(Model):
+    """Depth over all pixels, 0 near to 1 far, or metres where they are known."""
+
+    maximum: float
+    mean: float
+    median: float
+    minimum: float
+    percentile_5: float
+    percentile_95: float
+
+
+class MetricFit(Model):
+    """How metres come from relative depth: scale * depth + shift."""
+
+    count: int
+    """Known distances."""
+    residual: float
+    """Root mean square error in metres at the known distances."""
+    scale: float
+    shift: float
+
+
+class RelativeDepthResult(Model):
+    """Relative depth of one image."""
+
+    ensemble_size: int
+    fit: MetricFit | None = None
+    """Where distances are known."""
+    head: str
+    mean_uncertainty: float | None = None
+    """Of an ensemble: mean spread of its predictions, in relative depth."""
+    per_unit: float
+    """What one step of `png16` stands for."""
+    png16: str | None = None
+    """The map, a 16-bit grey PNG in base64."""
+    statistics: DepthFigures
+    steps: int
+    uncertainty_png16: str | None = None
+    """Spread at each pixel, a 16-bit grey PNG in base64; 65535 is 1."""
+    unit: Literal["relative", "metre"]
+    """Of statistics and `png16`. Relative: 0 near, 1 far."""
+
+
 class SegmentationResult(SegmentMasks, Model):
     """The classes of one image."""
 
@@ -951,11 +1040,13 @@ class PerceiveAnswer(Model):
     backbone: BackboneAnswer
     classifier: ClassifyResult | None = None
     depth: DepthResult | None = None
+    depth_relative: RelativeDepthResult | None = Field(default=None, alias="depth-relative")
     features: FeaturesResult | None = None
     few_shot: FewShotResult | None = Field(default=None, alias="few-shot")
     image: ImageAnswer
     image_text: MatchResult | None = Field(default=None, alias="image-text")
     label_tree: LabelTreeResult | None = Field(default=None, alias="label-tree")
+    normals: NormalsResult | None = None
     pose: PoseResult | None = None
     referring: ReferringResult | None = None
     rows: int
@@ -1057,6 +1148,32 @@ class ReferringAnswer(ExpressionMasks, Model):
     rows: int
     """U-Net rows spent."""
     timing: TimingAnswer
+
+
+class RelativeDepthAnswer(Model):
+    """Relative depth of one image."""
+
+    backbone: BackboneAnswer
+    ensemble_size: int
+    fit: MetricFit | None = None
+    """Where distances are known."""
+    head: str
+    image: ImageAnswer
+    mean_uncertainty: float | None = None
+    """Of an ensemble: mean spread of its predictions, in relative depth."""
+    per_unit: float
+    """What one step of `png16` stands for."""
+    png16: str | None = None
+    """The map, a 16-bit grey PNG in base64."""
+    rows: int
+    """U-Net rows spent."""
+    statistics: DepthFigures
+    steps: int
+    timing: TimingAnswer
+    uncertainty_png16: str | None = None
+    """Spread at each pixel, a 16-bit grey PNG in base64; 65535 is 1."""
+    unit: Literal["relative", "metre"]
+    """Of statistics and `png16`. Relative: 0 near, 1 far."""
 
 
 class RoundsRequest(Model):
