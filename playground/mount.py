@@ -42,14 +42,17 @@ class PlaygroundApp:
         if scope["type"] != "http":
             raise RuntimeError(f"the page does not take {scope['type']!r}")
         try:
-            opened = self._opened or await asyncio.to_thread(self._open)
+            opened = self._opened
+            if opened is None:
+                opened = await asyncio.to_thread(self._open)
         except ClientError as problem:
             await _wait_page(problem, send)
             return
         loop = asyncio.get_running_loop()
 
         async def receive_there() -> Message:
-            return await _in_loop(receive(), loop)
+            message: Message = await _in_loop(receive(), loop)
+            return message
 
         async def send_there(message: Message) -> None:
             await _in_loop(send(message), loop)

@@ -66,7 +66,8 @@ def build_page(description: Description, url: str, *, public: bool) -> gr.Blocks
                 job_panel(page, tab)
             with gr.Tab("Server", id="server", render_children=True) as tab:
                 server_panel(page, tab)
-    return blocks
+    built: gr.Blocks = blocks
+    return built
 
 
 def tab_name(task: str) -> str:

@@ -57,10 +57,11 @@ def generate_python(work: Path, commands: Path, generator: str) -> None:
     package = f"generated_by_{generator.replace('-', '_')}"
     shutil.rmtree(work / package, ignore_errors=True)
     if generator == "openapi-python-client":
-        arguments = ["generate", "--path", DOCUMENT, "--output-path", work / package, "--meta", "none"]
+        arguments: list[str | Path] = ["generate", "--path", DOCUMENT, "--output-path", work / package]
+        arguments += ["--meta", "none"]
         run([commands / generator, *arguments, "--fail-on-warning"], work, path=commands)
     else:
-        java = ["-i", DOCUMENT, "-g", "python", "-o", work / "java", "--package-name", package]
+        java: list[str | Path] = ["-i", DOCUMENT, "-g", "python", "-o", work / "java", "--package-name", package]
         run([commands / "openapi-generator-cli", "generate", *java], work, path=commands)
         shutil.move(work / "java" / package, work / package)
     run([commands / "python", "-m", "compileall", "-qq", work / package], work)

@@ -70,7 +70,7 @@ def _add(router: APIRouter, route: APIRoute, suffix: str, about: str, extra: dic
     router.add_api_route(
         f"{route.path}/{suffix}",
         route.endpoint,
-        methods=sorted(route.methods),
+        methods=sorted(route.methods or ()),
         # What stands behind the colon is the document's alone: metrics and logs count it as the route itself.
         name=f"{route.name}:{suffix}",
         tags=list(route.tags),

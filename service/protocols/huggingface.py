@@ -149,7 +149,7 @@ def _ask_zero_shot(body: ZeroShotImageClassification) -> dict[str, Any]:
 
 
 def _answer_zero_shot(done: Done, body: object) -> list[Any]:
-    answer = done.work.task.to_answer(done.result, done.work.head, done.work.options)
+    answer: Any = done.work.task.to_answer(done.result, done.work.head, done.work.options)
     return [_label(one.label, one.probability) for one in answer.posterior]
 
 
@@ -257,7 +257,7 @@ async def _read_body(request: Request, state: State, model: type[BaseModel]) -> 
     The client calls an image `application/json` whose kind it does not know: the first letter tells.
     """
     media_type = media_type_of(request)
-    content = await read_body(request)
+    content = bytes(await read_body(request))
     if media_type.startswith("image/") or content.lstrip()[:1] not in (b"{", b""):
         return await read_json(state, {"inputs": content}, model)
     return await read_json(state, content, model)

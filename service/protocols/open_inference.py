@@ -12,6 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from numpy.typing import NDArray
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.config import JsonDict
 from starlette.responses import Response
 
 from backbones.errors import InvalidInput
@@ -52,7 +53,7 @@ router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
 
 _EXTENSIONS = ("binary_tensor_data", "model_repository", "parameters")
 _IMAGES: TypeAdapter[list[ImageSource]] = TypeAdapter(list[ImageBytes])
-_EXAMPLE = {"inputs": [{"name": "image", "shape": [1], "datatype": "BYTES", "data": [EXAMPLE_IMAGE]}]}
+_EXAMPLE: JsonDict = {"inputs": [{"name": "image", "shape": [1], "datatype": "BYTES", "data": [EXAMPLE_IMAGE]}]}
 _OF_TRITON = ("sequence_id", "sequence_start", "sequence_end")
 _OWN = ("binary_data_output", "priority", "timeout", *_OF_TRITON)
 
@@ -196,7 +197,7 @@ async def _read_repository(request: Request, state: AppState) -> None:
         raise InvalidInput("parameters", f"a model is not sent or changed here: {refused[0][:100]!r}", hint=hint)
 
 
-_INFER = {
+_INFER: dict[str, Any] = {
     "summary": "Run a task",
     "response_model": None,
     "responses": {
@@ -232,7 +233,7 @@ async def open_inference_infer_version(
 async def _infer(request: Request, state: State, usage: RequestUsage, name: str, version: str | None) -> Response:
     task = require_served(state, name, version)
     media_type_of(request)  # a packed body is refused
-    body, header = await read_body(request), request.headers.get(HEADER)
+    body, header = bytes(await read_body(request)), request.headers.get(HEADER)
     head, binary = split_body(body, header)
     asked = await read_json(state, head, InferRequest)
     outputs = _choose_outputs(task, asked)

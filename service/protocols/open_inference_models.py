@@ -46,8 +46,8 @@ def _ranked(read: Callable[[Any], Any], *, texts: bool) -> Callable[[Done], NDAr
 
     def of(done: Done) -> NDArray[Any]:
         posterior: Posterior = done.result
-        answer = done.work.task.to_answer(posterior, done.work.head, done.work.options).posterior
-        values = [read(label) for label in answer]
+        answer: Any = done.work.task.to_answer(posterior, done.work.head, done.work.options)
+        values = [read(label) for label in answer.posterior]
         return text_array(values) if texts else np.array(values, np.float64)
 
     return of

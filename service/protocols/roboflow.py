@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic.config import JsonDict
 from pydantic_core import to_json
 from starlette.responses import Response
 
@@ -33,7 +34,8 @@ router = APIRouter(prefix="/roboflow", tags=["Roboflow"])
 
 _SERVER = str(uuid.uuid4())
 _LOWEST = Annotated[float, Field(ge=0, le=1)]
-_EXAMPLE_BODY = {"image": {"type": "base64", "value": EXAMPLE_IMAGE}}
+_EXAMPLE_IMAGE: JsonDict = {"type": "base64", "value": EXAMPLE_IMAGE}
+_EXAMPLE_BODY: JsonDict = {"image": _EXAMPLE_IMAGE}
 
 
 class RoboflowImage(BaseModel):
@@ -105,7 +107,7 @@ class CompareRequest(BaseModel):
     """An image and texts. What is not listed is not looked at."""
 
     model_config = ConfigDict(
-        json_schema_extra={"examples": [{"subject": _EXAMPLE_BODY["image"], "prompt": ["a zero", "a one"]}]}
+        json_schema_extra={"examples": [{"subject": _EXAMPLE_IMAGE, "prompt": ["a zero", "a one"]}]}
     )
 
     subject: RoboflowImage

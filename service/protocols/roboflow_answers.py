@@ -130,8 +130,8 @@ def _outlines(mask: NDArray[np.bool_]) -> list[tuple[Sequence[float], list[dict[
     Filled with OpenCV, an outline gives its part back, holes filled. Parts of one or two pixels repeat a point:
     supervision leaves out the masks of all predictions where one has fewer than three.
     """
+    outlines: list[tuple[Sequence[float], list[dict[str, float]]]] = []
     contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    outlines = []
     for contour in contours:
         corners = contour[:, 0].astype(float).tolist()
         corners += corners[-1:] * max(0, 3 - len(corners))
@@ -189,5 +189,5 @@ def nearness(metres: NDArray[np.float32]) -> NDArray[np.float32]:
     return ((inverse - low) / (high - low)).astype(np.float32)
 
 
-def _picture(values: NDArray[np.uint8] | NDArray[np.uint16]) -> str:
+def _picture(values: NDArray[Any]) -> str:
     return base64.b64encode(png_file(Image.fromarray(values))).decode()

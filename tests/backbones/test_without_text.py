@@ -25,7 +25,7 @@ def row(**fields: object) -> UNetRow:
     ("refused", "field"),
     [
         (row(encoder_hidden_states=torch.zeros(2, 4)), "texts"),
-        (row(capture=Capture(attention_maps=(8,))), "attention_maps"),
+        (row(capture=Capture(attention_maps=("up",))), "attention_maps"),
         (row(timestep=10), "timestep"),
         (row(timestep=-1), "timestep"),
     ],

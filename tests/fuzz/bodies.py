@@ -116,7 +116,7 @@ def tensors(chance: random.Random) -> Body:
     name = chance.choice(["image", "image", "labels", "nothing", "support_images"])
     tensor = {"name": name, "shape": shape, "datatype": chance.choice(["BYTES", "UINT8", "FP32", "BOOL", "INT64", "X"])}
     sizes = chance.choice([len(data), len(data), len(data) + 1, 0, -1, "1", None])
-    told = {} if sizes is None else {"parameters": {"binary_data_size": sizes}}
+    told: dict[str, object] = {} if sizes is None else {"parameters": {"binary_data_size": sizes}}
     if chance.random() < 0.3:
         told["data"] = chance.choice([[1.5], ["a"], [[1], [2]], [[[]]], [0] * 12, [2**70], [None], [[1], 2]])
     outputs = chance.choice([[], [{"name": "answer"}], [{"name": "depth", "parameters": {"binary_data": 1}}]])
@@ -131,7 +131,8 @@ def tensors(chance: random.Random) -> Body:
 def foreign(chance: random.Random) -> Body:
     """JSON for the routes of other servers' clients, with values of any kind in its members."""
     text = base64.b64encode(chance.choice(list(seed_images().values()))).decode()
-    odd = [None, True, -1, 1e300, "", "é", "https://127.0.0.1/a", text, [], [text] * 9, {}, {"type": "base64"}, [[[]]]]
+    odd: list[object] = [None, True, -1, 1e300, "", "é", "https://127.0.0.1/a", text, [], [text] * 9]
+    odd += [{}, {"type": "base64"}, [[[]]]]
     odd += [{"type": "url", "value": "file:///etc/passwd"}, {"type": "base64", "value": text}, {"threshold": 0}]
     odd += [{"candidate_labels": ["a", "b"] * chance.randint(1, 9)}, {"top_k": 10**9}]
     path, names = chance.choice(

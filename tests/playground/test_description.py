@@ -59,7 +59,7 @@ def test_what_the_server_says_of_itself_goes_into_the_form() -> None:
 def test_a_page_is_built_for_them_all(description: Description) -> None:
     async def build() -> set[str]:  # in a loop: Gradio makes one, and leaves it open, where there is none
         blocks = build_page(description, "http://server", public=True).blocks.values()
-        return {block.label for block in blocks if isinstance(block, gr.Tab)}
+        return {str(block.label) for block in blocks if isinstance(block, gr.Tab)}
 
     tabs = asyncio.run(build())
     assert {"Depth", "Mean colour", "Fit a classifier", "Jobs", "Server"} <= tabs

@@ -25,7 +25,7 @@ def body_of(response: HTMLResponse | PlainTextResponse) -> tuple[bytes, dict[byt
     sent: list[Message] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        await response(scope, receive, send)  # type: ignore[arg-type]
+        await response(scope, receive, send)
 
     async def receive() -> Message:
         return {"type": "http.disconnect"}

@@ -22,6 +22,9 @@ def test_one_image_several_and_examples() -> None:
 
 
 def test_nothing_chosen_says_what_to_do() -> None:
-    for read, values in ((_one_image, None), (_several_images, []), (_with_supports, [None, []])):
-        with pytest.raises(NothingChosen, match="first"):
-            read(values)  # type: ignore[operator]
+    with pytest.raises(NothingChosen, match="first"):
+        _one_image(None)
+    with pytest.raises(NothingChosen, match="first"):
+        _several_images([])
+    with pytest.raises(NothingChosen, match="first"):
+        _with_supports([None, []])

@@ -10,7 +10,6 @@ from PIL import Image
 from pydantic import ValidationError
 
 from service.api.schemas import (
-    EXAMPLE_IMAGE,
     OTHER_EXAMPLE_IMAGE,
     answer_model,
     files_of,
@@ -18,6 +17,7 @@ from service.api.schemas import (
     request_model,
     title_of,
 )
+from service.http.openapi import EXAMPLE_IMAGE
 from service.tasks import TASKS, AnyTask
 
 
