@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from diffsight_client import AccessDenied
-from diffsight_client.calls import EVENTS
 from playground.options import Option, read_options
 from playground.server import Server
 
@@ -86,17 +85,18 @@ def read_description(document: Mapping[str, Any], served: Sequence[Mapping[str, 
     fit = posts.get("/v1/classifiers")
     return Description(
         version=document["info"]["version"],
-        tasks=tuple(_task_form(task, posts[task["route"]]) for task in tasks if task["route"] in posts),
+        tasks=tuple(_task_form(task, posts, document) for task in tasks if task["route"] in posts),
         lists=frozenset(lists - {"models", "jobs"}),
-        fit=() if fit is None else _form_options(fit, ()),
+        fit=() if fit is None else _form_options(fit, document, ()),
     )
 
 
-def _task_form(task: Mapping[str, Any], operation: Mapping[str, Any]) -> TaskForm:
-    content = operation["responses"]["200"]["content"]
+def _task_form(task: Mapping[str, Any], posts: Mapping[str, Any], document: Mapping[str, Any]) -> TaskForm:
+    operation = posts[task["route"]]
+    forms = [posts[path] for name in task["formats"] if (path := f"{task['route']}/{name}") in posts]
     in_path = [entry for entry in operation.get("parameters", ()) if entry["in"] == "path"]
     named = tuple(Option(entry["name"], "text", help=entry.get("description", ""), required=True) for entry in in_path)
-    options = _form_options(operation, task.get("models", ()))
+    options = _form_options(operation, document, task.get("models", ()))
     return TaskForm(
         name=task["task"],
         route=task["route"],
@@ -107,14 +107,18 @@ def _task_form(task: Mapping[str, Any], operation: Mapping[str, Any]) -> TaskFor
         exports=tuple(task["exports"]),
         options=(*named, *_with_server_values(options, task.get("defaults", {}))),
         method=re.sub(r"\W", "_", operation["operationId"]),
-        streams=EVENTS in content,
-        draws="image/png" in content,
+        streams=f"{task['route']}/events" in posts,
+        draws=any("image/png" in form["responses"]["200"]["content"] for form in forms),
     )
 
 
-def _form_options(operation: Mapping[str, Any], models: Sequence[str]) -> tuple[Option, ...]:
+def _form_options(
+    operation: Mapping[str, Any], document: Mapping[str, Any], models: Sequence[str]
+) -> tuple[Option, ...]:
     """The options of a route's form: what must be sent first, and what every request may say last."""
     schema = operation["requestBody"]["content"]["multipart/form-data"]["schema"]
+    if "$ref" in schema:
+        schema = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
     options = read_options(schema, leave_out=_NOT_ASKED)
     plural = {option.name for option in options}
     options = tuple(option for option in options if f"{option.name}s" not in plural)

@@ -173,11 +173,11 @@ def test_no_more_requests_at_a_time_than_the_limit(path: Path) -> None:
         guarded = ControlAccess(waits, settings=AccessSettings(client_concurrency=1), store=KeyStore(path))
         transport = httpx2.ASGITransport(app=guarded)
         async with httpx2.AsyncClient(transport=transport, base_url="http://app") as http:
-            first = asyncio.create_task(http.get("/"))
+            first = asyncio.create_task(http.get(ROUTE))
             await entered.wait()
-            second = await http.get("/")
+            second = await http.get(ROUTE)
             release.set()
-            return [second, await first, await http.get("/")]
+            return [second, await first, await http.get(ROUTE)]
 
     refused, first, third = asyncio.run(story())
     assert refused.status_code == 429
@@ -195,7 +195,7 @@ def test_a_place_is_given_back_when_the_app_fails(path: Path) -> None:
 
     async def call() -> None:
         async with httpx2.AsyncClient(transport=transport, base_url="http://app") as http:
-            await http.get("/")
+            await http.get(ROUTE)
 
     for _ in range(3):
         with pytest.raises(RuntimeError, match="a fault"):
