@@ -47,7 +47,10 @@ def positions_of(item: UNetRow | Tensor | str) -> int:
 
 
 def item_bytes(kind: str, item: UNetRow | Tensor | str, memory: ActivationBytes, downscale: int) -> float:
-    """Bytes that one item adds to its batch. kind: "encode", "decode", "unet"; 0 for others."""
+    """Bytes that one item adds to its batch: an image (3, H, W), latents (C, h, w) or a row of them.
+
+    kind: "encode", "decode", "unet"; 0 for others.
+    """
     if kind == "decode":  # from latents (C, h, w) to pixels
         return memory.decode * positions_of(item) * downscale**2
     return {"encode": memory.encode, "unet": memory.unet}.get(kind, 0.0) * positions_of(item)

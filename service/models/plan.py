@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 
 import heads.diffews.published_keys
+import heads.marigold.published
 import heads.sdpose.published_keys
 import heads.vpd.published_keys
 from backbones.loading.published import SIZES
@@ -17,6 +18,10 @@ from backbones.loading.registry import Entry
 from service.models.catalogue import task_of
 from service.models.known import PUBLISHED
 from service.models.sizes import bytes_of_folder
+
+# Networks of SD 2.1's U-Net that bring a first convolution of their own, from 8 channels to 320 with 3 x 3.
+_WIDER = frozenset(model.kind for model in heads.marigold.published.PUBLISHED)
+_WIDER_INPUT = 8 * 320 * 9 + 320
 
 NUMBER_TYPES: Mapping[str, torch.dtype] = {"float32": torch.float32, "half": torch.float16}
 """`half` is float16 and bfloat16."""
@@ -54,6 +59,8 @@ class Plan:
 
 def published_values(kind: str) -> int:
     """How many values a published model holds on the device, its head with it."""
+    if kind in _WIDER:
+        return SIZES["sd21"]["unet"] + _WIDER_INPUT
     if kind in SIZES:
         return sum(SIZES[kind].values())
     return sum(math.prod(shape) for shapes in _NETWORKS[kind]() for shape in shapes.values())

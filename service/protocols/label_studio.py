@@ -114,6 +114,7 @@ class StudioPrediction(BaseModel):
     model_version: str
     score: float
     result: list[dict[str, Any]] = Field(description="Regions, coordinates in percent of the image.")
+    error: str = Field(default="", description="Empty: a task that has a reason has no prediction.")
 
 
 class StudioFailure(BaseModel):

@@ -7,11 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 SCRIPT = str(Path(sys.executable).with_name("diffsight"))
 
 
+@pytest.mark.slow
 def test_the_demo_asks_every_route_and_ends_with_its_accuracy(tmp_path: Path) -> None:
     command = [SCRIPT, "demo", "--images", "10", "--fitted-on", "50", "--out", str(tmp_path)]
     told = subprocess.run(command, check=True, capture_output=True, text=True).stdout

@@ -70,6 +70,11 @@ def ended(server: Server, job: str) -> dict[str, Any]:
     return answer
 
 
+def uploads_in(data: Path) -> list[Path]:
+    """What lies beside the jobs, without the marks of databases."""
+    return [path for path in (data / "jobs").iterdir() if not path.name.startswith(".")]
+
+
 def results(server: Server, job: str, **query: Any) -> list[dict[str, Any]]:
     response = server.client.get(f"{ROUTE}/{job}/results", params=query)
     assert response.status_code == 200, response.text
@@ -91,10 +96,10 @@ def test_a_zip_gives_what_the_route_gives(jobs: Server, archive: bytes, pictures
     sent = {"content": archive, "headers": {"Content-Type": "application/zip"}, "params": FEATURES}
     again = ended(jobs, begin(jobs, **sent)["id"])
     assert (again["done"], again["reused"]) == (IMAGES, IMAGES)
-    assert len(list((data / "jobs").iterdir())) == 2
+    assert len(uploads_in(data)) == 2
     for one in (job, again):
         assert jobs.client.delete(f"{ROUTE}/{one['id']}").status_code == 204
-    assert list((data / "jobs").iterdir()) == []
+    assert uploads_in(data) == []
 
 
 def test_files_of_a_form_are_a_job_and_a_broken_one_fails_alone(jobs: Server, pictures: Path) -> None:
