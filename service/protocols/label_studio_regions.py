@@ -15,8 +15,8 @@ from service.jobs.formats.label_studio import Region, choice_regions, mask_regio
 from service.jobs.item import make_item
 from service.protocols.label_studio_project import Control, Filling
 
-# What Label Studio calls the origin of regions that an annotation took over from a prediction. It sends them with those
-# that were drawn, and they have what points they have.
+# What Label Studio calls the origin of regions that came from a prediction. It sends them with those that were drawn,
+# and they have what points they have. Answered rectangles get the second: the next context does not have their points.
 _PREDICTED = ("prediction", "prediction-changed")
 
 
@@ -116,7 +116,7 @@ def _rename_points(regions: Sequence[Region], control: Control, names: Sequence[
 async def _points_of_rectangles(
     engine: Engine, filling: Filling, image: DecodedImage, drawing: Drawing
 ) -> list[Region]:
-    """The rectangles of the control as they were drawn, and the points of those persons that have none yet.
+    """The rectangles of the control where they were drawn, and the points of those persons that have none yet.
 
     Label Studio throws a drawn region away when its suggestions are accepted, unless it is one of them.
     """
@@ -136,7 +136,9 @@ async def _points_of_rectangles(
         parents = [region["id"] for region in persons]
         found = pose_regions(item, from_name=control.name, to_name=control.to_name, parents=parents)
         points = _rename_points(found, control, item["names"])
-    return [*rectangles, *points]
+    answered = {region["id"] for region in persons}
+    kept = [region | ({"origin": _PREDICTED[1]} if region["id"] in answered else {}) for region in rectangles]
+    return [*kept, *points]
 
 
 async def _masks_of_brushes(engine: Engine, filling: Filling, image: DecodedImage, drawing: Drawing) -> list[Region]:

@@ -23,7 +23,7 @@ from typing import Any
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
-from tests.label_studio.annotator import draw_person, move_point, open_task, regions, submit
+from tests.label_studio.annotator import correct_newest_point, draw_person, open_task, regions, submit
 from tests.label_studio.servers import ROOT, diffsight, free_port, label_studio
 from tests.label_studio.studio import CHOICES, POINTS, Studio
 
@@ -72,9 +72,9 @@ def two_persons(studio: Studio, backend: str, out: Path) -> None:
     drawn = _check_added(predicted, first)
     assert all(5 < region["value"]["x"] < 30 for region in drawn), drawn
     (nose,) = (region["id"] for region in drawn if region["value"].get("keypointlabels") == ["nose"])
-    x, y = (first[nose]["value"][axis] for axis in ("x", "y"))
-    corrected = move_point(page, (x, y), (x + 6, y - 4))
-    assert abs(corrected[nose]["value"]["x"] - x - 6) < 1.5, (first[nose], corrected[nose])
+    x = first[nose]["value"]["x"] + 6
+    corrected = correct_newest_point(page, "nose", x)
+    assert abs(corrected[nose]["value"]["x"] - x) < 0.5, (first[nose], corrected[nose])
     both = draw_person(page, (85.5, 39), (95, 82))
     page.screenshot(path=str(out / "second-person.png"))
     assert all(region["value"]["x"] > 80 for region in _check_added(corrected, both))

@@ -25,7 +25,8 @@ def regions(page: Page) -> dict[str, dict[str, Any]]:
 
 def draw_person(page: Page, upper_left: Point, lower_right: Point) -> dict[str, dict[str, Any]]:
     """Draw a rectangle with the tool for auto-detection, wait for points and accept them; all regions then."""
-    page.locator(".lsf-tool_smart").first.click()
+    if not page.locator(".lsf-tool_smart.lsf-tool_active").count():  # a second click would choose the next tool
+        page.locator(".lsf-tool_smart").first.click()
     page.keyboard.press("1")  # the label `person`
     _drag(page, upper_left, lower_right)
     page.wait_for_function("() => Htx.annotationStore.selected.suggestions.size > 0", timeout=_ANSWER_MS)
@@ -35,11 +36,20 @@ def draw_person(page: Page, upper_left: Point, lower_right: Point) -> dict[str, 
     return regions(page)
 
 
-def move_point(page: Page, start: Point, end: Point) -> dict[str, dict[str, Any]]:
-    """Move a point by hand; all regions then."""
-    page.locator(".lsf-tool[aria-label=move-tool]").first.click()
-    _drag(page, start, end)
+def correct_newest_point(page: Page, label: str, x: float) -> dict[str, dict[str, Any]]:
+    """Select the newest point of a label in the list of regions and write another x, in percent; all regions then.
+
+    On the image the mouse gets hold of the rectangles that lie over a point.
+    """
+    for switcher in page.locator(".lsf-tree-switcher_close").all():
+        switcher.click()
+    point = page.locator(".lsf-tree__node_type_keypointregion", has_text=label).last
+    point.click()
+    field = page.locator(".lsf-region-editor input").first
+    field.fill(str(x))
+    field.press("Enter")
     page.wait_for_timeout(1000)
+    point.click()  # and unselect it
     return regions(page)
 
 
