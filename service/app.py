@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
@@ -12,6 +12,7 @@ from fastapi_offline import FastAPIOffline
 from service.api import classifiers, concepts, duplicates, health, home, jobs, models
 from service.api.perceive import perceive_route
 from service.api.task_route import task_routes
+from service.engine.idle_memory import give_back_when_idle
 from service.http.access import DOCS_FILES, check_exposure, guard
 from service.http.openapi import complete, describe
 from service.http.problems import handle_problems
@@ -59,14 +60,17 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         check_exposure(settings)
-        starting = asyncio.create_task(state.models.start(on_started))
+        background = [
+            asyncio.create_task(state.models.start(on_started)),
+            asyncio.create_task(give_back_when_idle(state.models.work_done)),
+        ]
         try:
             async with server_jobs.running():
                 yield
         finally:
-            starting.cancel()
-            with suppress(asyncio.CancelledError):
-                await starting
+            for task in background:
+                task.cancel()
+            await asyncio.gather(*background, return_exceptions=True)
             await asyncio.to_thread(state.models.stop)
             if tracing is not None:
                 await asyncio.to_thread(tracing.stop)

@@ -198,6 +198,10 @@ class ModelStore:
         if on_started is not None:
             on_started(self.failure)
 
+    def work_done(self) -> float:
+        """Seconds that the device has worked since the start. It stands still while the server is idle."""
+        return 0.0 if self._worker is None else self._worker.figures().device_seconds_total
+
     def stop(self) -> None:
         """End the worker; what waits in it is answered with Cancelled."""
         self._stopped = True
