@@ -71,5 +71,5 @@ def stopped_for_good() -> Cancelled:
 
 
 def _wait_for_device() -> None:
-    if torch.cuda.is_initialized():
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.synchronize()
