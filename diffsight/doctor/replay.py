@@ -119,10 +119,10 @@ def check_answers(settings: Settings, device: torch.device, kind: torch.dtype) -
             )
             continue
         wanted = recorded[case.task].numpy()
-        error = case.error(values, wanted) if values.shape == wanted.shape else float("inf")
+        difference = case.error(values, wanted) if values.shape == wanted.shape else float("inf")
         tolerance = case.tolerance(kind, rounded=rounded)
-        message = f"largest error {error:.2g} {case.unit}, tolerance {tolerance:g}"
-        if error <= tolerance:
+        message = f"largest error {difference:.2g} {case.unit}, tolerance {tolerance:g}"
+        if difference <= tolerance:
             yield Finding(check, "ok", message)
         else:
             hint = "try --dtype float32 and --device cpu: where one agrees, the other is at fault"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
@@ -73,12 +73,13 @@ def test_what_cuda_refuses_raises_and_what_it_takes_does_not(monkeypatch: pytest
         there, here = torch.ones(2, 2).to(DEVICE), torch.ones(2, 2)
         assert (there + torch.tensor(1.0)).device == DEVICE
         assert (there[torch.tensor([0])] * 2).cpu().tolist() == [[2.0, 2.0]]
-        for refused in (
+        refusals: list[Callable[[], object]] = [
             lambda: there + here,
             lambda: there @ there.half(),
             lambda: torch.randn(2, generator=torch.Generator(), device=DEVICE),
             lambda: here[there.long()],
-        ):
+        ]
+        for refused in refusals:
             with pytest.raises(Mismatch):
                 refused()
         with pytest.raises(TypeError, match="numpy"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ OLD_DRIVER = Nvidia(gpus=1, driver="535.104.05", cuda="13.0", usable=0)
 
 
 def problems(
-    folder: Path, nvidia: Nvidia = NO_GPU, free: int = 10**12, now: float | None = None, **given: object
+    folder: Path, nvidia: Nvidia = NO_GPU, free: int = 10**12, now: float | None = None, **given: Any
 ) -> list[Finding]:
     settings = load_settings(**{"data_folder": folder, "models_folder": folder / "models", **given})
     found = list(check_machine(settings, nvidia=nvidia, free=lambda _: free, now=now))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -32,7 +33,7 @@ SD1 = str(WEIGHTS / "sd1")
     ],
 )
 def test_auto_is_half_on_cuda_unless_a_task_needs_more(
-    settings: dict[str, object],
+    settings: dict[str, Any],
     device: str,
     source: str | None,
     tasks: list[str],
