@@ -115,8 +115,11 @@ class StableDiffusion:
             raise InvalidInput("input_convolution", f"{row.input_convolution!r} is not one of the variant's")
         if not 0 <= row.timestep < len(self.alphas_cumprod):
             raise InvalidInput("timestep", f"{row.timestep} is outside 0..{len(self.alphas_cumprod) - 1}")
-        if (row.class_label is None) != (self.description.num_class_labels == 0):
+        labels = self.description.num_class_labels
+        if (row.class_label is None) != (labels == 0):
             raise InvalidInput("class_label", "goes with networks that have a class embedding, only and always")
+        if row.class_label is not None and not 0 <= row.class_label < labels:
+            raise InvalidInput("class_label", f"{row.class_label} is outside 0..{labels - 1}")
         check_names(row, self._module_names[row.variant])
         _check_shapes(row, variant)
         _check_attention(row, variant.unet)

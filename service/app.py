@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
@@ -45,15 +45,18 @@ def create_app(
     *,
     tasks: tuple[AnyTask, ...] = TASKS,
     on_started: Started | None = None,
+    on_device_lost: Callable[[Exception], None] | None = None,
     fetcher: UrlFetcher | None = None,
 ) -> FastAPI:
     """The app for `settings` (those of the environment where it is None); it loads nothing before its lifespan.
 
     tasks: what is served. on_started: called once when the models are warm, or with why they never will be.
+    on_device_lost: called, on another thread, once the device's worker has stopped for good: only a new process helps.
     fetcher: what fetches images by address, if not as the settings say.
     """
     settings = settings or load_settings()
     state = open_state(settings, tasks, fetcher)
+    state.models.on_device_lost = on_device_lost
     server_jobs = Jobs(state)
     tracing = open_tracing(settings.telemetry)
 

@@ -15,6 +15,7 @@ from backbones.loading.hub import load_hub
 from backbones.loading.ldm import load_single_file
 from backbones.loading.ldm_config import AS_PUBLISHED, Unrecorded
 from backbones.loading.registry import default_folder, find_entry
+from backbones.nvidia import Nvidia, look_for_nvidia
 from backbones.stable_diffusion import StableDiffusion
 
 POCKET = Path(__file__).parents[1] / "pocket"
@@ -71,19 +72,21 @@ def open_backbone(
     )
 
 
-def check_device(device: str) -> torch.device:
-    """The device by its name. Raises InvalidInput where this machine, or this build of torch, does not have it."""
+def check_device(device: str, nvidia: Nvidia | None = None) -> torch.device:
+    """The device by its name. nvidia: what of it is here, looked for where it is None.
+
+    Raises InvalidInput where this machine, or this build of torch, does not have it.
+    """
     try:
         target = torch.device(device)
     except RuntimeError as error:
         raise InvalidInput("device", f"{device!r} is no device", hint='use "cpu", "cuda", "cuda:1" or "mps"') from error
-    if target.type == "cuda" and (target.index or 0) >= torch.cuda.device_count():
-        build = "" if torch.version.cuda else ", and this torch is built for the CPU alone"
-        raise InvalidInput(
-            "device",
-            f"{device!r} was asked for, but torch sees {torch.cuda.device_count()} CUDA devices{build}",
-            hint='use "cpu", or install a CUDA build of torch and NVIDIA\'s driver',
-        )
+    if target.type == "cuda":
+        nvidia = nvidia or look_for_nvidia()
+        if (target.index or 0) >= nvidia.usable:
+            build = "" if nvidia.cuda else ", and this torch is built for the CPU alone"
+            found = nvidia.problem() or f"torch sees {nvidia.usable} CUDA devices{build}"
+            raise InvalidInput("device", f"{device!r} is not usable: {found}", hint=nvidia.hint())
     if target.type == "mps" and not torch.backends.mps.is_available():
         raise InvalidInput("device", "'mps' was asked for, but torch sees no Apple GPU", hint='use "cpu"')
     if target.type not in ("cpu", "cuda", "mps"):

@@ -21,6 +21,7 @@ COMMANDS = {
     "annotate": ("diffsight.cli.annotate:annotate", "Results for every image of a folder, in one durable job."),
     "duplicates": ("diffsight.cli.duplicates:duplicates", "Images that are copies of each other, or nearly."),
     "models": ("diffsight.cli.models:models", "Add, list, check and remove published models."),
+    "doctor": ("diffsight.cli.doctor:doctor", "Check this machine, the settings, and every head's answers."),
     "keys": ("diffsight.cli.keys:keys", "Create, list and revoke API keys."),
     "demo": ("diffsight.cli.demo:demo", "Try the whole service once, on real files."),
 }

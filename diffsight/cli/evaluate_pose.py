@@ -80,7 +80,7 @@ def pose(
         settings = load_settings(config, backbone=backbone, device=device, dtype=name)
         if detector is not None:
             settings = settings.model_copy(update={"pose": settings.pose.model_copy(update={"detector": detector})})
-        engine = open_engine(settings)
+        engine = open_engine(settings, tasks=[TASK.name])
         head = open_head(settings, engine, TASK, checkpoint)
         persons = _persons(engine, head, data, detections, settings.pose.detector_threshold if detector else None)
         chosen = [person for person in persons if person.image_id in set(image_ids)]
@@ -92,7 +92,7 @@ def pose(
         if first is not None:
             column |= {f"px moved, {key}": value for key, value in point_errors(predictions, first).items()}
         first = first or predictions
-        columns[name or settings.dtype] = column
+        columns[name or str(engine.backbone.dtype).removeprefix("torch.")] = column
         if results is not None and len(columns) == 1:
             write_out(results, json.dumps(rows).encode(), "--results", "name another")
     if as_json:

@@ -25,7 +25,7 @@ Parts = Annotated[
 ]
 
 
-@with_settings(without=("dtype",))
+@with_settings(without=("dtype",), in_full=True)
 def few_shot(
     *,
     images: Annotated[Path, typer.Argument(help="Folder of images.", metavar="IMAGES", show_default=False)],

@@ -36,7 +36,7 @@ Parts = Annotated[
 ]
 
 
-@with_settings(without=("dtype",))
+@with_settings(without=("dtype",), in_full=True)
 def pose(
     *,
     annotations: Annotations,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,13 +26,17 @@ from service.tasks import TASKS
 Item = TypeVar("Item")
 
 
-def open_engine(settings: Settings, source: str | None = None, *, classes: bool = False) -> DirectEngine:
+def open_engine(
+    settings: Settings, source: str | None = None, *, classes: bool = False, tasks: Collection[str] = ()
+) -> DirectEngine:
     """A backbone behind the engine that answers at once. Imports torch.
 
     source: what opens it; None is the one that the settings name, or the first that is served.
-    classes: whether a network with classes instead of text will do. Raises InvalidInput for one that will not.
+    classes: whether a network with classes instead of text will do. tasks: what will run on it beside what is served,
+    for the number type that `auto` takes. Raises InvalidInput for one that will not.
     """
-    model = open_served(settings, source) if classes else open_model(settings, source)
+    opener = open_served if classes else open_model
+    model = opener(settings, source, tasks=tasks)
     return DirectEngine(model, max_rows=settings.engine.max_batch_rows or 32)
 
 

@@ -18,7 +18,7 @@ Backbone = Annotated[
     typer.Option(help="pocket, a diffusers folder, a checkpoint file or a hub id."),
 ]
 Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
-DType = Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.", metavar="NAME")]
+DType = Annotated[str | None, typer.Option(help="auto, float32, bfloat16 or float16.", metavar="NAME")]
 Config = Annotated[
     Path | None, typer.Option(help="TOML file of settings; docs/settings.md lists them.", metavar="FILE")
 ]
@@ -28,10 +28,13 @@ LabelledFolder = Annotated[Path, typer.Argument(help="Folder with one folder of 
 SETTINGS_OPTIONS = {"backbone": Backbone, "device": Device, "dtype": DType, "config": Config}
 
 
-def with_settings(*, without: Collection[str] = ()) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def with_settings(
+    *, without: Collection[str] = (), in_full: bool = False
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command the options that choose the settings, in the place of its keyword-only parameter `settings`.
 
-    without: those of the options that the command does not have.
+    without: those of the options that the command does not have. in_full: whether `dtype=auto` means float32 on every
+    device, as for what trains.
     """
     options = {name: option for name, option in SETTINGS_OPTIONS.items() if name not in without}
     added = [keyword_option(name, option, None) for name, option in options.items()]
@@ -40,7 +43,10 @@ def with_settings(*, without: Collection[str] = ()) -> Callable[[Callable[..., N
         @wraps(command)
         def run(**values: Any) -> None:
             chosen = {name: values.pop(name) for name in options}
-            command(settings=load_settings(chosen.pop("config"), **chosen), **values)
+            settings = load_settings(chosen.pop("config"), **chosen)
+            if in_full and settings.dtype == "auto":
+                settings = settings.model_copy(update={"dtype": "float32"})
+            command(settings=settings, **values)
 
         parameters: list[inspect.Parameter] = []
         for parameter in inspect.signature(command, eval_str=True).parameters.values():

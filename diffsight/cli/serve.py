@@ -79,7 +79,7 @@ def listen(settings: Settings) -> socket.socket:
 
 
 def run(settings: Settings, listening: socket.socket, address: str, *, with_page: bool = False) -> BaseException | None:
-    """Serve until a signal; returns why the backbone could not be opened, or None."""
+    """Serve until a signal; returns why the backbone could not be opened or the device was lost, or None."""
     # The address is told before these load torch, diffusers and every task, which takes seconds.
     import uvicorn
 
@@ -104,7 +104,11 @@ def run(settings: Settings, listening: socket.socket, address: str, *, with_page
         failures.append(failure)
         server.should_exit = True
 
-    app = create_app(settings, on_started=started)
+    def device_lost(failure: BaseException) -> None:
+        failures.append(failure)
+        server.exit_soon()
+
+    app = create_app(settings, on_started=started, on_device_lost=device_lost)
     page = PlaygroundApp(own_address(settings.host, listening.getsockname()[1]), public=False)
     if with_page:
         mount_page(app, page)

@@ -150,7 +150,7 @@ def run_command(
     source = None
     if weights is None:
         source, weights = choose_for(settings, task.name)
-    engine = open_engine(settings, source, classes=task.name in ("zero-shot", "label-tree"))
+    engine = open_engine(settings, source, classes=task.name in ("zero-shot", "label-tree"), tasks=[task.name])
     head = open_head(settings, engine, task, weights)
     groups = [pictures] if task.inputs == "images" else [[picture] for picture in pictures]
     counts = InputCounts(len(groups[0]), len(support_images), len(support_masks))

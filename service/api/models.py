@@ -33,6 +33,7 @@ class BackboneDescription(BaseModel):
     class_names: list[str] = Field(description="What its classes are called, by number; empty without classes.")
     variants: list[str] = Field(description="Fine-tuned U-Nets beside its own.")
     dtype: str
+    tf32: bool = Field(description="Whether factors of float32 products are rounded to 10 bits, on CUDA only.")
     device: str
 
 
@@ -63,6 +64,7 @@ class ModelDescription(BaseModel):
     task: str = Field(description="The task that it was trained for; empty for a backbone.")
     backbone: str = Field(description="Id of the backbone that it runs on; its own for a backbone.")
     revision: str = Field(description="Digest of a backbone's weights; empty until it was loaded, and for others.")
+    dtype: str = Field(description="Number type of its weights; empty until it was loaded.")
     bytes: int = Field(description="Device memory that it takes, or will take.")
     users: int = Field(description="Requests and jobs that use it now. It does not leave while there are any.")
     pinned: bool = Field(description="Whether it never leaves for others.")
@@ -115,6 +117,7 @@ async def models(state: State) -> ModelsAnswer:
             class_names=list(backbone.class_names),
             variants=list(backbone.variants),
             dtype=str(backbone.dtype).removeprefix("torch."),
+            tf32=settings.tf32 and backbone.device.type == "cuda",
             device=str(backbone.device),
         ),
         models=[describe_model(state, slot) for slot in store.slots.values()],
@@ -150,6 +153,7 @@ async def unload_model(state: State, model: str) -> ModelDescription:
 
 def describe_model(state: AppState, slot: Slot) -> ModelDescription:
     """A model of the catalogue as it is now."""
+    description = state.models.backbone_of(slot).description
     return ModelDescription(
         id=slot.spec.id,
         state=slot.state,
@@ -157,6 +161,7 @@ def describe_model(state: AppState, slot: Slot) -> ModelDescription:
         task=slot.spec.task,
         backbone=slot.spec.backbone,
         revision=slot.revision,
+        dtype="" if description is None else str(description.dtype).removeprefix("torch."),
         bytes=slot.bytes,
         users=slot.users,
         pinned=slot.spec.pinned,

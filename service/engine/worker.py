@@ -21,6 +21,7 @@ from backbones.rows import Capture, Captures, UNetRow
 from service.engine.batch_limits import BatchLimits
 from service.engine.batching import choose_batch
 from service.engine.caches import TensorCache
+from service.engine.device_errors import DeviceLost, answer_to, stop_if_lost, stopped_for_good
 from service.engine.figures import EngineCounts, EngineFigures
 from service.engine.queue import Call, Entry, Kind, Request, RequestQueue
 from service.engine.session import Session
@@ -64,6 +65,7 @@ class DeviceWorker:
         self.contexts = TensorCache(context_cache_bytes)
         self.latents = TensorCache(latent_cache_bytes)
         self.on_batch: Callable[[str, int, float], None] | None = None
+        self.on_stopped: Callable[[Exception], None] | None = None  # on its own thread, once it has stopped for good
         self.host = ThreadPoolExecutor(max_workers=os.cpu_count(), thread_name_prefix="host")
         self.limits = BatchLimits(max_batch_rows, max_batch_seconds)
         self._queue = RequestQueue(max_waiting_rows, max_waiting_bytes)
@@ -163,7 +165,7 @@ class DeviceWorker:
             if self._stopping:
                 raise Cancelled("the server is stopping", hint="ask again when it is back")
             if self._failures >= MOST_FAILURES:
-                raise _stopped_for_good()
+                raise stopped_for_good()
             try:
                 self._queue.submit(request, call, items_per_second=self._counts.items_per_second)
             except Exception:
@@ -192,20 +194,23 @@ class DeviceWorker:
                 self.step()
                 self._failures = 0
             except BaseException as error:  # what a batch held is answered, and what waits is kept
-                log.error("the device's worker failed", exc_info=error)
-                if not self._start_again():
+                lost = isinstance(error, DeviceLost)
+                log.error("the device's worker failed", **({"error": str(error)} if lost else {"exc_info": error}))
+                if not self._start_again(lost=lost):
                     return
 
-    def _start_again(self) -> bool:
-        """Wait a little before the next turn. False after too many failures: then all that waits has been answered."""
+    def _start_again(self, *, lost: bool) -> bool:
+        """Wait a little before the next turn. False after too many failures, or a lost device: all is answered then."""
         with self._work_arrived:
-            self._failures += 1
-            self._restarting = True
-            self._work_arrived.wait_for(lambda: self._stopping, timeout=RESTART_SECONDS * self._failures)
+            self._failures = MOST_FAILURES if lost else self._failures + 1
+            self._restarting = not lost
+            self._work_arrived.wait_for(lambda: lost or self._stopping, timeout=RESTART_SECONDS * self._failures)
             self._restarting = False
         if self._failures < MOST_FAILURES:
             return True
-        self._fail_all(_stopped_for_good())
+        self._fail_all(stopped_for_good())
+        if self.on_stopped is not None:
+            self.on_stopped(stopped_for_good())
         return False
 
     def _take_functions(self) -> Iterator[Entry]:
@@ -263,11 +268,9 @@ class DeviceWorker:
         try:
             self._run_and_settle(batch)
         except BaseException as error:
-            # What ends a thread must not reach the event loop, which it would end.
-            told = error if isinstance(error, Exception) else RuntimeError(f"the device's worker failed: {error!r}")
             with self._work_arrived:
                 for request, call, _ in batch:
-                    self._end_call(request, call, told)
+                    self._end_call(request, call, answer_to(error))
             raise
 
     def _run_and_settle(self, batch: Sequence[Entry]) -> None:
@@ -296,7 +299,7 @@ class DeviceWorker:
             "decode": backbone.decode,
             "run": lambda calls: [call() for call in calls],
         }
-        return functions[entry.call.kind]
+        return stop_if_lost(functions[entry.call.kind])
 
     def _embed_each_text_once(self, backbone: Backbone, texts: Sequence[str]) -> list[Tensor]:
         """Contexts of a batch, (T, D) each. Several requests may wait for one text, or an earlier batch embedded it."""
@@ -377,10 +380,6 @@ def _out_of_memory() -> OutOfMemory:
         "the device's memory does not hold this request's work by itself",
         hint="send a smaller image or less work, or ask again when the server is less busy",
     )
-
-
-def _stopped_for_good() -> Cancelled:
-    return Cancelled("the device's worker has stopped", hint="who runs the server restarts it; its log says why")
 
 
 def _replace_not_finite(results: Sequence[Captures]) -> list[Captures | NotANumber]:

@@ -30,14 +30,23 @@ class BoundedServer(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Stop in order, and by force if that takes too long."""
-        if not self.should_exit:
-            seconds = (self.config.timeout_graceful_shutdown or 0) + GRACE_SECONDS
-            end = threading.Timer(seconds, _end_process)
-            end.daemon = True
-            end.start()
-            if self.on_exit is not None:
-                self.on_exit()
+        self._bound_exit()
         super().handle_exit(sig, frame)
+
+    def exit_soon(self) -> None:
+        """Stop in order without a signal, from any thread, and by force if that takes too long."""
+        self._bound_exit()
+        self.should_exit = True
+
+    def _bound_exit(self) -> None:
+        if self.should_exit:
+            return
+        seconds = (self.config.timeout_graceful_shutdown or 0) + GRACE_SECONDS
+        end = threading.Timer(seconds, _end_process)
+        end.daemon = True
+        end.start()
+        if self.on_exit is not None:
+            self.on_exit()
 
 
 def _end_process() -> None:

@@ -138,8 +138,10 @@ class BankCache:
 
     async def _keep(self, engine: Engine, key: str, bank: Bank) -> None:
         for old, down in self._device.put(key, bank):
-            on_host = await engine.run(_moved, down, "cpu")
-            self._host.put(old, on_host)
+            # A bank that came up from the host is still there, and one that the host never holds needs no copy.
+            if self._host.get(old) is None and bank_bytes(down) <= self._host.budget_bytes:
+                on_host = await engine.run(_moved, down, "cpu")
+                self._host.put(old, on_host)
 
     def _path(self, key: str) -> Path:
         return self.folder / f"{key}.safetensors"

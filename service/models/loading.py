@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from backbones.backbone import Backbone
 from backbones.errors import InvalidInput, ModelNotFound
 from backbones.loading.dit import is_dit_folder, load_dit_folder
 from backbones.loading.registry import Entry, default_folder, find_entry
 from backbones.loading.source import check_device, open_backbone
+from backbones.nvidia import Nvidia, look_for_nvidia
 from backbones.stable_diffusion import StableDiffusion
 from heads.sdpose.checkpoint import is_whole_folder, open_whole_folder
 from heads.task import Task
 from service.engine.host_cpu import prepare_host
 from service.models.catalogue import EMBEDDED, default_backbone
+from service.models.number_types import number_type, set_float32_rounding
 from service.models.person_finder import open_person_finder
 from service.settings.loader import Settings
 
@@ -124,15 +124,17 @@ def find_weights(settings: Settings, task: str, named: str | None = None) -> Pat
     return entry if entry is not None else Path(named).expanduser()
 
 
-def open_served(settings: Settings, source: str | None = None) -> Backbone:
+def open_served(settings: Settings, source: str | None = None, *, tasks: Collection[str] = ()) -> Backbone:
     """The backbone `source`, or the one that commands open by default, on the settings' device; class-conditional too.
+
+    tasks: what will run on it beside what the catalogue says, for the number type that `auto` takes.
 
     Raises what `open_backbone` raises, and InvalidInput for heads of a U-Net over a network that is none.
     """
     source = source or default_backbone(settings)
     folder = Path(source).expanduser()
     if not is_dit_folder(folder):
-        return open_model(settings, source)
+        return open_model(settings, source, tasks=tasks)
     named = {
         "pose.checkpoint": settings.pose.checkpoint,
         "few_shot.weights": settings.few_shot.weights,
@@ -142,23 +144,28 @@ def open_served(settings: Settings, source: str | None = None) -> Backbone:
         if value:
             message = f"{value!r} reads a U-Net, and the backbone {folder.name!r} is a class-conditional transformer"
             raise InvalidInput(setting, message, hint="unset it, or serve a Stable Diffusion")
-    dtype, device = getattr(torch, settings.dtype), choose_device(settings.device)
-    model = load_dit_folder(folder, dtype=dtype, device=check_device(device))
+    device = check_device(choose_device(settings.device))
+    set_float32_rounding(settings)
+    model = load_dit_folder(folder, dtype=number_type(settings, device, source), device=device)
     prepare_host([model.transformer], settings)
     return model
 
 
-def open_model(settings: Settings, source: str | None = None) -> StableDiffusion:
+def open_model(settings: Settings, source: str | None = None, *, tasks: Collection[str] = ()) -> StableDiffusion:
     """The Stable Diffusion `source`, or the one that commands open by default, on the settings' device.
+
+    tasks: as for `open_served`.
 
     Raises what `open_backbone` raises, and InvalidInput for a class-conditional network.
     """
-    dtype, device = getattr(torch, settings.dtype), choose_device(settings.device)
+    device = choose_device(settings.device)
     source = source or default_backbone(settings)
     folder = Path(source).expanduser()
     if is_dit_folder(folder):
         message = f"{source} is a class-conditional transformer, which only classifies by its own classes"
         raise InvalidInput("backbone", message, hint="name a Stable Diffusion for this")
+    set_float32_rounding(settings)
+    dtype = number_type(settings, check_device(device), source, tasks=tasks)
     if is_whole_folder(folder):
         model = open_whole_folder(folder, dtype=dtype, device=check_device(device))
     else:
@@ -174,8 +181,15 @@ def open_model(settings: Settings, source: str | None = None) -> StableDiffusion
     return model
 
 
-def choose_device(device: str) -> str:
-    """The device by torch's name; `auto` is cuda where there is one, else cpu."""
+def choose_device(device: str, nvidia: Nvidia | None = None) -> str:
+    """The device by torch's name; `auto` is cuda where there is one, else cpu.
+
+    nvidia: what of it is here, looked for where it is None. Raises InvalidInput for `auto` where there is a GPU that
+    torch, which was built for it, can not use: nobody who has one wants the CPU in silence.
+    """
     if device != "auto":
         return device
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    nvidia = nvidia or look_for_nvidia()
+    if problem := nvidia.problem():
+        raise InvalidInput("device", problem, hint=nvidia.hint())
+    return "cuda" if nvidia.usable else "cpu"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -17,6 +17,7 @@ from backbones.loading.published_keys import Shapes
 from backbones.loading.registry import Entry
 from service.models.catalogue import task_of
 from service.models.known import PUBLISHED
+from service.models.number_types import IN_FULL
 from service.models.sizes import bytes_of_folder
 
 # Networks of SD 2.1's U-Net that bring a first convolution of their own, from 8 channels to 320 with 3 x 3.
@@ -25,6 +26,8 @@ _WIDER_INPUT = 8 * 320 * 9 + 320
 
 NUMBER_TYPES: Mapping[str, torch.dtype] = {"float32": torch.float32, "half": torch.float16}
 """`half` is float16 and bfloat16."""
+AUTO = "auto"
+"""What `dtype=auto` takes on a GPU."""
 
 # As a server does where no setting says otherwise: the rest is for batches and caches.
 SHARE_FOR_WEIGHTS = 0.75
@@ -86,8 +89,14 @@ def plan(models: Sequence[PlannedModel], memory_bytes: int) -> Plan:
     They are taken in their order; one of a task only beside its backbone, for which there is room too.
     """
     budget = int(SHARE_FOR_WEIGHTS * memory_bytes)
-    fitting = {name: _fit(models, budget, name) for name in NUMBER_TYPES}
+    in_full = {model.backbone for model in models if model.task in IN_FULL}
+    models = [_with_auto(model, in_full=model.backbone in in_full) for model in models]
+    fitting = {name: _fit(models, budget, name) for name in (AUTO, *NUMBER_TYPES)}
     return Plan(tuple(models), fitting, budget)
+
+
+def _with_auto(model: PlannedModel, *, in_full: bool) -> PlannedModel:
+    return replace(model, bytes={AUTO: model.bytes["float32" if in_full else "half"], **model.bytes})
 
 
 def _fit(models: Sequence[PlannedModel], budget: int, number_type: str) -> tuple[str, ...]:

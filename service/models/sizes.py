@@ -14,6 +14,7 @@ from backbones.free_memory import available_host_bytes
 from backbones.loading.registry import default_folder, find_entry
 from backbones.loading.source import POCKET
 from service.models.catalogue import EMBEDDED, ModelSpec
+from service.models.number_types import number_type
 from service.settings.loader import Settings
 
 # Kept free of the device's memory for batches, caches and what other programs take.
@@ -23,9 +24,9 @@ _SHARE_FOR_HELD = 0.5
 _PARTS = ("unet", "vae", "text_encoder", "transformer")
 
 
-def expected_bytes(spec: ModelSpec, settings: Settings) -> int:
-    """Bytes that a model will take on the device, from its files' headers; 0 for what is not here yet."""
-    dtype: torch.dtype = getattr(torch, settings.dtype)
+def expected_bytes(spec: ModelSpec, settings: Settings, device: torch.device | str = "cpu") -> int:
+    """Bytes that a model will take on a device, from its files' headers; 0 for what is not here yet."""
+    dtype = number_type(settings, device, spec.source or spec.backbone)
     if spec.entry is not None:
         return bytes_of_folder(spec.entry.weights, dtype)
     if spec.source == EMBEDDED:

@@ -60,6 +60,7 @@ class ModelStore:
     """Every model of the catalogue, and the worker of the device. failure: why start-up failed."""
 
     def __init__(self, settings: Settings, tasks: Iterable[AnyTask], metrics: Metrics) -> None:
+        self.on_device_lost: Callable[[Exception], None] | None = None
         self.settings = settings
         self.tasks = tuple(tasks)
         self.metrics = metrics
@@ -220,10 +221,11 @@ class ModelStore:
         self.host.budget_bytes = host_budget(settings, device, self.budget_bytes)
         self._worker = build_worker(settings)
         self._worker.on_batch = self.metrics.count_batch
+        self._worker.on_stopped = self.on_device_lost
         self.metrics.watch(self._worker.figures)
         self._worker.start()
         for slot in self.slots.values():
-            slot.bytes = await asyncio.to_thread(expected_bytes, slot.spec, settings)
+            slot.bytes = await asyncio.to_thread(expected_bytes, slot.spec, settings, device)
         for slot in sorted(self.slots.values(), key=lambda slot: bool(slot.spec.task)):
             free = self.budget_bytes - sum(other.bytes for other in self.slots.values() if other.is_open())
             fits = slot.bytes <= free or self._may_exceed()

@@ -12,7 +12,7 @@ from backbones import user_folders
 
 MIB = 1024 * 1024
 
-DType = Literal["float32", "bfloat16", "float16"]
+DType = Literal["auto", "float32", "bfloat16", "float16"]
 
 
 def _separated(value: Any) -> Any:

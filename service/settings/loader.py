@@ -67,9 +67,15 @@ class Settings(BaseSettings):
         description="`auto` (cuda where there is one, else cpu), `cpu`, `cuda`, `cuda:1`, `mps`.",
     )
     dtype: DType = Field(
-        default="float32",
+        default="auto",
         description="Number type of the weights and of the U-Net's work. `bfloat16` and `float16` halve memory and are "
-        "faster on a GPU; answers then differ in their last digits.",
+        "faster on a GPU; answers then differ in their last digits. `auto` is float32 on a CPU, and bfloat16 on CUDA "
+        "but for backbones with a pose network, whose points it would move: docs/backbones.md has the table.",
+    )
+    tf32: bool = Field(
+        default=False,
+        description="Round the factors of float32 products to 10 bits on CUDA (TF32): float32 is then several times "
+        "faster there, and its answers agree to three digits in the place of five.",
     )
     cache_folder: Path | None = Field(
         default=None, description="Folder for weights downloaded from the hub; unset uses the hub library's own."

@@ -47,6 +47,16 @@ def test_the_description_says_what_the_folder_holds(backbone: StableDiffusion) -
     assert "mid_block" in description.sub_blocks
 
 
+@pytest.mark.parametrize("label", [-1, 3])
+def test_a_class_beyond_the_embedding_is_refused_before_it_reaches_the_device(label: int) -> None:
+    backbone = load_diffusers_folder(WEIGHTS / "sd1")
+    unet: Any = backbone.variants[""].unet
+    unet.register_to_config(num_class_embeds=3)
+    backbone.check(row(class_label=2))
+    with pytest.raises(InvalidInput, match=rf"{label} is outside 0\.\.2"):
+        backbone.check(row(class_label=label))
+
+
 def test_the_parts_are_frozen(backbone: StableDiffusion) -> None:
     for part in (backbone.vae, backbone.text_encoder, backbone.variants[""].unet):
         assert not part.training

@@ -617,6 +617,8 @@ class ModelDescription(Model):
     """Id of the backbone that it runs on; its own for a backbone."""
     bytes: int
     """Device memory that it takes, or will take."""
+    dtype: str
+    """Number type of its weights; empty until it was loaded."""
     host_bytes: int
     """Host memory that keeps its weights while they are not on the device."""
     id: str
@@ -663,6 +665,8 @@ class BackboneDescription(Model):
     """Digest of the weights: it changes when any answer could."""
     source: str
     """What opened it: a name, a path or a hub id."""
+    tf32: bool
+    """Whether factors of float32 products are rounded to 10 bits, on CUDA only."""
     training_steps: int
     """Timesteps are 0 to one less."""
     variants: list[str]

@@ -64,6 +64,19 @@ def test_a_full_device_hands_the_oldest_to_the_host(engine: DirectEngine, tmp_pa
     assert (cache.figures.computed, cache.figures.host) == (2, 1)
 
 
+def test_what_came_up_from_the_host_is_not_copied_down_again(engine: DirectEngine, tmp_path: Path) -> None:
+    everything = BankCache(tmp_path, device_bytes=PLENTY, host_bytes=0, disk_bytes=0)
+    (bank,) = complete(everything.banks(engine, [shot(0)], size=SIZE))
+    cache = BankCache(tmp_path, device_bytes=bank_bytes(bank), host_bytes=PLENTY, disk_bytes=0)
+    for seed in (0, 1, 0):
+        complete(cache.banks(engine, [shot(seed)], size=SIZE))
+    held = dict(cache._host._held)
+    for seed in (1, 0, 1):
+        complete(cache.banks(engine, [shot(seed)], size=SIZE))
+    assert all(cache._host.get(key) is kept for key, kept in held.items())
+    assert len(held) == 2
+
+
 def test_a_disk_that_is_full_loses_the_least_recently_used(engine: DirectEngine, tmp_path: Path) -> None:
     cache = BankCache(tmp_path, device_bytes=0, host_bytes=0, disk_bytes=PLENTY)
     complete(cache.banks(engine, [shot(0)], size=SIZE, on_disk=True))

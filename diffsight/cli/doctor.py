@@ -1,0 +1,45 @@
+"""`diffsight doctor`: whether this machine, these settings and these models can be trusted, and what to do if not."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from diffsight.cli.options import AsJson, with_settings
+from service.settings.loader import Settings
+
+
+@with_settings()
+def doctor(
+    settings: Settings,
+    answers: Annotated[
+        bool, typer.Option(help="Compute an answer of every head, and compare it with the recorded one.")
+    ] = True,
+    as_json: AsJson = False,
+) -> None:
+    """
+    \b
+    diffsight doctor
+    diffsight doctor --device cuda --dtype bfloat16 --json
+
+    Check device and driver, disks and rights, keys and exposure, the clock, every file of the models and what fits
+    into memory; then compute an answer of every head on the served device and number type, beside recorded ones.
+    Exit status 1 where something is wrong.
+    """
+    # What checks loads torch and every task, which takes seconds.
+    from diffsight.doctor.examination import examine
+    from diffsight.doctor.findings import has_problem
+
+    found = []
+    for finding in examine(settings, answers=answers):
+        found.append(finding)
+        if not as_json:
+            typer.echo(finding.as_text())
+    if as_json:
+        typer.echo(json.dumps([finding.as_json() for finding in found], ensure_ascii=False))
+    elif not has_problem(found):
+        typer.echo("all is well" if all(one.level == "ok" for one in found) else "nothing is wrong")
+    if has_problem(found):
+        raise typer.Exit(1)

@@ -1,0 +1,33 @@
+"""What one check found, and what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+Level = Literal["ok", "warning", "problem"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """check: what was looked at. level: "problem" makes the exit status 1. message: the result. hint: what to do."""
+
+    check: str
+    level: Level
+    message: str
+    hint: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """The finding as JSON values."""
+        return asdict(self)
+
+    def as_text(self) -> str:
+        """One line, and one more for what to do."""
+        mark = {"ok": "ok      ", "warning": "warning ", "problem": "PROBLEM "}[self.level]
+        return f"{mark}{self.check}: {self.message}" + (f"\n        -> {self.hint}" if self.hint else "")
+
+
+def has_problem(findings: Iterable[Finding]) -> bool:
+    """Whether any of them is a problem."""
+    return any(finding.level == "problem" for finding in findings)

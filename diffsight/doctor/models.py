@@ -1,0 +1,46 @@
+"""Checks of the models: every file hashed again, and whether all of them fit into memory together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+from backbones.errors import DiffsightError
+from backbones.free_memory import free_bytes
+from backbones.loading.add import problems
+from backbones.loading.disk_space import gigabytes
+from backbones.loading.registry import default_folder, entries
+from diffsight.doctor.findings import Finding
+from service.models.catalogue import build_catalogue, left_out
+from service.models.known import PUBLISHED
+from service.models.sizes import default_budget, expected_bytes
+from service.settings.loader import Settings
+
+
+def check_models(settings: Settings, device: torch.device) -> Iterator[Finding]:
+    """What was added and what is served, by its files alone. device: where it will run."""
+    added = entries((settings.models_folder or default_folder()).expanduser())
+    for entry in added:
+        wrong = problems(entry, PUBLISHED)
+        if wrong:
+            hint = f"`diffsight models remove {entry.name}`, then add it again"
+            yield Finding(f"model {entry.name}", "problem", "; ".join(wrong), hint)
+        else:
+            yield Finding(f"model {entry.name}", "ok", f"every file and key verified, {gigabytes(entry.bytes)}")
+    try:
+        specs = build_catalogue(settings)
+        sizes = {spec.id: expected_bytes(spec, settings, device) for spec in specs}
+    except DiffsightError as error:
+        yield Finding("catalogue", "problem", str(error))
+        return
+    for line in left_out(settings):
+        yield Finding("catalogue", "warning", line)
+    budget = settings.engine.memory_bytes or default_budget(device)
+    total, names = sum(sizes.values()), ", ".join(sizes)
+    free = f"{gigabytes(budget)} for weights, {gigabytes(free_bytes(device))} free"
+    if total <= budget:
+        yield Finding("memory", "ok", f"{names} fit together: {gigabytes(total)} of {free}")
+    else:
+        hint = "half precision (DIFFSIGHT_DTYPE), fewer models (DIFFSIGHT_MODELS), or let requests wait for a swap"
+        yield Finding("memory", "warning", f"{names} take {gigabytes(total)} of {free}: some wait for others", hint)

@@ -1,0 +1,57 @@
+"""Which number type a backbone is held in on which device, and whether float32 may be rounded to TF32 there."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+import torch
+
+from heads.sdpose.checkpoint import is_whole_folder
+from service.models.catalogue import EMBEDDED, build_catalogue, names_models
+from service.settings.loader import Settings
+
+IN_FULL = frozenset({"pose"})
+"""Tasks whose own metric half precision moves by too much, so that `auto` keeps their backbone in float32.
+
+The rule: a tenth of a point of the metric, and for keypoints 0.01 pixels on average. `benchmarks.number_types` measures
+it: bfloat16 moves the points of `pocket` by 0.015 pixels. docs/backbones.md has the table.
+"""
+
+
+def number_type(
+    settings: Settings, device: torch.device | str, source: str | None = None, *, tasks: Collection[str] = ()
+) -> torch.dtype:
+    """The type of a backbone's weights and work: as set, else bfloat16 on CUDA and float32 on other devices.
+
+    A backbone that a task of `IN_FULL` runs on stays in float32, with all that shares it.
+    source: what opens the backbone; None is the catalogue's first. tasks: what will run on it beside the catalogue.
+    """
+    if settings.dtype != "auto":
+        chosen: torch.dtype = getattr(torch, settings.dtype)
+        return chosen
+    if torch.device(device).type != "cuda":
+        return torch.float32
+    return torch.float32 if IN_FULL & {*tasks, *_served_on(settings, source)} else torch.bfloat16
+
+
+def set_float32_rounding(settings: Settings) -> None:
+    """Let CUDA round the factors of float32 products to TF32, or not: in matrix products and convolutions alike.
+
+    torch's own default rounds in convolutions alone. On other devices this changes nothing.
+    """
+    torch.backends.cuda.matmul.allow_tf32 = settings.tf32
+    torch.backends.cudnn.allow_tf32 = settings.tf32
+
+
+def _served_on(settings: Settings, source: str | None) -> set[str]:
+    """Tasks of a table like `IN_FULL` that have weights for this backbone: added, named by the settings, or shipped."""
+    catalogue = build_catalogue(settings)
+    if source is None:
+        source = settings.backbone or next(spec.source for spec in catalogue if not spec.task)
+    if source == EMBEDDED or is_whole_folder(Path(source).expanduser()):
+        return {"pose"}
+    if names_models(settings) and settings.pose.checkpoint and source == (settings.backbone or EMBEDDED):
+        return {"pose"}
+    ids = {spec.id for spec in catalogue if spec.source == source}
+    return {spec.task for spec in catalogue if spec.task and spec.backbone in ids}
