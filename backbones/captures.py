@@ -210,12 +210,10 @@ def _banks(network: nn.Module, rows: Sequence[UNetRow]) -> Iterator[None]:
             attention = network.get_submodule(name)
             with _setting_processors:
                 processor = attention.processor
-                if (
-                    isinstance(processor, _ByThread)
-                    and processor.by_thread.pop(thread, None)
-                    and not processor.by_thread
-                ):
-                    attention.set_processor(processor.stock)
+                if isinstance(processor, _ByThread):
+                    processor.by_thread.pop(thread, None)
+                    if not processor.by_thread:
+                        attention.set_processor(processor.stock)
 
 
 _setting_processors = Lock()

@@ -107,7 +107,7 @@ def _free_port() -> int:
         return int(listening.getsockname()[1])
 
 
-def _wait_until_ready(url: str, process: subprocess.Popen[str], log: Path, seconds: float = 180) -> None:
+def _wait_until_ready(url: str, process: subprocess.Popen[str], log: Path, seconds: float = 600) -> None:
     ends = time.monotonic() + seconds
     while time.monotonic() < ends:
         assert process.poll() is None, f"the server ended:\n{log.read_text()[-3000:]}"

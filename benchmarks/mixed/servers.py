@@ -71,19 +71,27 @@ class Greedy:
                     queue = self._queues[task]
                     batch = [queue.popleft() for _ in range(min(IMAGES, len(queue)))]
                     steps = self._work.run_in_steps(task, [one.prepared for one in batch])
-            results = next(steps)
-            while results is None and not self._turns:
+            results: list[Any] | Exception | None
+            try:
                 results = next(steps)
+                while results is None and not self._turns:
+                    results = next(steps)
+            except Exception as error:
+                results = error
             if results is None:
                 self._paused = (batch, steps, time.perf_counter())
             else:
                 batch[0].future.get_loop().call_soon_threadsafe(_settle, batch, results)
 
 
-def _settle(batch: list[Waiting], results: list[Any]) -> None:
-    for one, result in zip(batch, results, strict=True):
-        if not one.future.done():
-            one.future.set_result(result)
+def _settle(batch: list[Waiting], results: list[Any] | Exception) -> None:
+    for place, one in enumerate(batch):
+        if one.future.done():
+            continue
+        if isinstance(results, Exception):
+            one.future.set_exception(results)
+        else:
+            one.future.set_result(results[place])
 
 
 def build_app(design: str, threads: int) -> FastAPI:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from backbones.engine import DirectEngine
 from backbones.noise_schedule import content_key, noise_from_velocity, seeded_noise
+from backbones.rows import Captures
 from backbones.stable_diffusion import StableDiffusion
 from benchmarks.mixed.load import LABELS
 from heads.diffusion_classifier import preprocess as square_images
@@ -33,7 +34,7 @@ from heads.feature_pooling.preprocess import fit_image, pixel_values
 from heads.images import pad_to_multiple, resize, resize_maps, to_pixel_values
 from heads.results import DepthMap, Embeddings, Keypoints
 from heads.sdpose import codec, crops, pose
-from heads.sdpose.estimation import cut_crops
+from heads.sdpose.estimation import cut_crops, heatmaps
 from heads.sdpose.poses import Poses
 from heads.vpd import depth
 from heads.vpd.features import TIMESTEP
@@ -161,8 +162,8 @@ class Work:
         latents = self.encode([one.pixels for one in batch]) * model.latent_scale
         unet = self.model.variants[model.variant].unet
         found = _capture(unet, latents, model.timestep, self.start_and_end, model.features)
-        (maps,) = [found[name] for name in model.features]
-        points, scores = codec.decode(model.head(maps).float(), model.size)
+        rows = [Captures(features={name: maps[place] for name, maps in found.items()}) for place in range(len(batch))]
+        points, scores = codec.decode(heatmaps(model, rows), model.size)
         return [
             Keypoints(
                 crops.to_image(own, one.more[1], model.size)[None], score[None], one.more[0], np.ones(1),

@@ -4,17 +4,48 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from traceback import clear_frames
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from backbones.backbone import Backbone
 from backbones.errors import NotANumber, OutOfMemory
 from backbones.rows import Captures
+from service.engine.caches import TensorCache, own_memory
+from service.engine.queue import Call, Kind
 
 # Libraries of CUDA that can not get their workspace, the allocator of the host, and the driver raise plain errors.
 _NO_MEMORY = re.compile(r"STATUS_ALLOC_FAILED|can't allocate memory|out of memory", re.IGNORECASE)
+
+
+def choose_function(call: Call, backbone: Backbone, contexts: TensorCache) -> Callable[[Sequence[Any]], list[Any]]:
+    """What a batch of this call's kind is run by. contexts: of texts, by the backbone's revision."""
+    functions: dict[Kind, Callable[[Sequence[Any]], list[Any]]] = {
+        "unet": lambda rows: replace_not_finite(backbone.forward(rows)),
+        # What a cache will keep is copied here and not on the event loop, which no tensor's work may block.
+        "encode": lambda images: [own_memory(latents) for latents in backbone.encode(images)],
+        "embed": partial(_embed_each_text_once, backbone, contexts),
+        "decode": backbone.decode,
+        "run": lambda calls: [call() for call in calls],
+        "apply": lambda inputs: list(call.network(inputs)),
+    }
+    return functions[call.kind]
+
+
+def _embed_each_text_once(backbone: Backbone, kept: TensorCache, texts: Sequence[str]) -> list[Tensor]:
+    """Contexts of a batch, (T, D) each. Several requests may wait for one text, or an earlier batch embedded it."""
+    revision = backbone.description.revision
+    cached = {text: kept.get((revision, text), counted=False) for text in texts}
+    contexts = {text: context for text, context in cached.items() if context is not None}
+    missing = [text for text in cached if text not in contexts]
+    if missing:
+        contexts.update(zip(missing, backbone.embed(missing), strict=True))
+        for text in missing:
+            kept.put((revision, text), contexts[text])
+    return [contexts[text] for text in texts]
 
 
 def run_isolated(

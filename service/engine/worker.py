@@ -13,7 +13,6 @@ from typing import Any
 
 import structlog
 import torch
-from torch import Tensor
 
 from backbones.backbone import Backbone
 from backbones.engine import APPLIED
@@ -22,7 +21,7 @@ from backbones.rows import Capture, UNetRow
 from service.engine.batch_limits import BatchLimits
 from service.engine.batching import choose_batch
 from service.engine.caches import TensorCache
-from service.engine.execution import replace_not_finite, run_isolated
+from service.engine.execution import choose_function, run_isolated
 from service.engine.figures import EngineCounts, EngineFigures
 from service.engine.queue import Call, Entry, Kind, Request, RequestQueue
 from service.engine.session import Session
@@ -318,7 +317,7 @@ class DeviceWorker:
         started = time.perf_counter()
         backbone = batch[0].request.backbone
         outcomes = run_isolated(
-            self._function_of(batch[0]),
+            choose_function(batch[0].call, backbone, self.contexts),
             [entry.item for entry in batch],
             partial(self._count_out_of_memory, kind, backbone, batch[0].item),
         )
@@ -340,30 +339,6 @@ class DeviceWorker:
             # One item that does not fit by itself says nothing of smaller ones.
             if items > 1:
                 self.limits.count_out_of_memory(kind, backbone, item, items)
-
-    def _function_of(self, entry: Entry) -> Callable[[Sequence[Any]], list[Any]]:
-        backbone = entry.request.backbone
-        functions: dict[Kind, Callable[[Sequence[Any]], list[Any]]] = {
-            "unet": lambda rows: replace_not_finite(backbone.forward(rows)),
-            "encode": backbone.encode,
-            "embed": partial(self._embed_each_text_once, backbone),
-            "decode": backbone.decode,
-            "run": lambda calls: [call() for call in calls],
-            "apply": lambda inputs: list(entry.call.network(inputs)),
-        }
-        return functions[entry.call.kind]
-
-    def _embed_each_text_once(self, backbone: Backbone, texts: Sequence[str]) -> list[Tensor]:
-        """Contexts of a batch, (T, D) each. Several requests may wait for one text, or an earlier batch embedded it."""
-        revision = backbone.description.revision
-        cached = {text: self.contexts.get((revision, text), counted=False) for text in texts}
-        contexts = {text: context for text, context in cached.items() if context is not None}
-        missing = [text for text in cached if text not in contexts]
-        if missing:
-            contexts.update(zip(missing, backbone.embed(missing), strict=True))
-            for text in missing:
-                self.contexts.put((revision, text), contexts[text])
-        return [contexts[text] for text in texts]
 
     def _settle(self, entry: Entry, outcome: Any) -> None:
         """Store one result. The last one, or an error, answers the call."""
