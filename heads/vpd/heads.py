@@ -89,6 +89,9 @@ Head = DepthHead | SegmentationHead | ReferringHead
 
 @torch.no_grad()
 def run_head(head: Head, captures: Sequence[Captures], *arguments: Any, maps: bool) -> list[Tensor]:
-    """The output of the head's network for each row's captures, in one batch. maps: whether it reads attention maps."""
+    """What the head's network makes of each row, in one batch: (H, W) metres, or (K, h, w) logits, float32 each.
+
+    captures: of rows of one size. arguments: the network's own. maps: whether it reads attention maps.
+    """
     pyramids = [pyramid(row, head.taps, maps=maps) for row in captures]
     return list(head.network(stacked(pyramids), *arguments).unbind())
