@@ -308,19 +308,18 @@ class DeviceWorker:
                 for request, call, _ in batch:
                     self._end_call(request, call, told)
             raise
-        finally:
-            with self._work_arrived:
-                self._counts.running -= len(batch)
 
     def _run_and_settle(self, batch: Sequence[Entry]) -> None:
         kind = batch[0].call.kind
         started = time.perf_counter()
         backbone = batch[0].request.backbone
-        outcomes = run_isolated(
-            choose_function(batch[0].call, backbone, self.contexts),
-            [entry.item for entry in batch],
-            partial(self._count_out_of_memory, kind, backbone, batch[0].item),
-        )
+        count_out_of_memory = partial(self._count_out_of_memory, kind, backbone, batch[0].item)
+        try:
+            function = choose_function(batch[0].call, backbone, self.contexts)
+            outcomes = run_isolated(function, [entry.item for entry in batch], count_out_of_memory)
+        finally:
+            with self._work_arrived:
+                self._counts.running -= len(batch)
         seconds = time.perf_counter() - started
         with self._work_arrived:
             self.limits.count(kind, backbone, batch[0].item, len(batch), seconds)
