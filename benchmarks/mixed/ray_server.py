@@ -16,7 +16,7 @@ from benchmarks.mixed.work import Work
 IMAGES, WAIT_SECONDS = 16, 0.0
 
 
-@serve.deployment(max_ongoing_requests=128, ray_actor_options={"num_cpus": 0})  # type: ignore[untyped-decorator]
+@serve.deployment(max_ongoing_requests=128, ray_actor_options={"num_cpus": 0})
 class Perception:
     """All four tasks: a queue each, one batch at a time."""
 

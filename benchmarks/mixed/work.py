@@ -35,7 +35,7 @@ from heads.images import pad_to_multiple, resize, resize_maps, to_pixel_values
 from heads.results import DepthMap, Embeddings, Keypoints
 from heads.sdpose import codec, crops, pose
 from heads.sdpose.estimation import cut_crops, heatmaps
-from heads.sdpose.poses import Poses
+from heads.sdpose.poses import PoseOptions, Poses
 from heads.vpd import depth
 from heads.vpd.features import TIMESTEP
 from heads.vpd.preprocess import shorter_side
@@ -137,7 +137,7 @@ class Work:
             return _json(depth.answer_depth(result, self.depth_head, depth.DepthOptions()))
         if task == "pose":
             poses = Poses(result, ("",), prepared.size[::-1])
-            return _json(pose.answer_pose(poses, self.pose_head, pose.PoseOptions(persons="whole_image")))
+            return _json(pose.answer_pose(poses, self.pose_head, PoseOptions(persons="whole_image")))
         if task == "features":
             head = features.open_features(self.model)
             return _json(features.answer_features(result, head, features.FeaturesOptions()))
@@ -205,8 +205,8 @@ class Work:
         found, scale = torch.cat(errors), Scale(latents[0].numel(), 1.0, False)
         results = []
         for one in batch:
-            own, found = found.split([len(labels) * len(one.more[1]), len(found) - len(labels) * len(one.more[1])])
-            matrix = own.view(len(labels), -1)
+            count = len(labels) * len(one.more[1])
+            matrix, found = found[:count].view(len(labels), -1), found[count:]
             means = matrix.mean(dim=1)
             last = Round(tuple(labels), tuple(one.more[1]), matrix, means, (int(means.argmin()),))
             results.append(scheduled_posterior([last], self.hypotheses, LABELS, scale))
@@ -238,7 +238,7 @@ def _capture(
             raise _Captured
 
     handles = [
-        unet.get_submodule(name).register_forward_hook(lambda _, __, output, name=name: keep(name, output))  # type: ignore[misc]
+        unet.get_submodule(name).register_forward_hook(lambda _, __, output, name=name: keep(name, output))
         for name in names
     ]
     try:

@@ -19,7 +19,7 @@ import random
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,6 +34,7 @@ from heads.diffusion_classifier import zero_shot
 from heads.feature_pooling import features
 from heads.inputs import DecodedImage, Inputs
 from heads.sdpose import pose
+from heads.sdpose.poses import PoseOptions
 from heads.vpd import depth
 from service.engine.host_cpu import count_lanes, count_threads, prepare_host
 from service.engine.worker import DeviceWorker
@@ -80,7 +81,7 @@ def list_asks(heads: OpenHeads) -> list[Ask]:
     rounds = zero_shot.RoundsRequest(n_samples=[4], to_keep=[1])
     options: dict[Any, Any] = {
         depth.TASK: depth.DepthOptions(),
-        pose.TASK: pose.PoseOptions(persons="whole_image"),
+        pose.TASK: PoseOptions(persons="whole_image"),
         features.TASK: features.FeaturesOptions(),
         zero_shot.TASK: zero_shot.ZeroShotOptions(labels=LABELS, schedule=rounds),
     }
@@ -89,7 +90,7 @@ def list_asks(heads: OpenHeads) -> list[Ask]:
 
 def numbers_of(task: str, result: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
     """The numbers of a typed result, flat."""
-    values = {
+    values: dict[str, Callable[[], Any]] = {
         "depth": lambda: result.metres,
         "pose": lambda: result.keypoints.points,
         "features": lambda: result.vectors,
@@ -130,16 +131,18 @@ class Soak:
             raise RuntimeError("injected")
 
     def _run(self, engine: Any, ask: Ask, place: int) -> Any:
-        return ask.task.run(engine, ask.head, Inputs((self.pictures[place],)), ask.options)
+        run: Any = ask.task.run
+        return run(engine, ask.head, Inputs((self.pictures[place],)), ask.options)
 
     async def _client(self) -> None:
         while time.monotonic() < self.ends:
             ask, place = self.chance.choice(self.asks), self.chance.randrange(PICTURES)
-            task = asyncio.ensure_future(self._ask_once(ask, place))
+            task: asyncio.Future[Any] = asyncio.ensure_future(self._ask_once(ask, place))
             if self.chance.random() < VANISHING:
                 await asyncio.sleep(self.chance.uniform(0, 0.5))
                 task.cancel()
-            (outcome,) = await asyncio.gather(task, return_exceptions=True)
+            outcomes: Sequence[Any] = await asyncio.gather(task, return_exceptions=True)
+            outcome = outcomes[0]
             if isinstance(outcome, asyncio.CancelledError):
                 self.counts.vanished += 1
             elif isinstance(outcome, BaseException):
@@ -166,8 +169,8 @@ class Soak:
             inputs = Inputs((self.pictures[0],))
             head, options = features.open_features(other), features.FeaturesOptions()
             with self.worker.session("other", backbone=other) as session:
-                result = await features.TASK.run(session, head, inputs, options)
-            alone = await features.TASK.run(DirectEngine(other), head, inputs, options)
+                result = await features.run_features(session, head, inputs, options)
+            alone = await features.run_features(DirectEngine(other), head, inputs, options)
             self.counts.unequal += not np.allclose(result.vectors, alone.vectors, rtol=1e-3, atol=1e-3)
             self.counts.models += 1
             await asyncio.sleep(0.5)
@@ -179,7 +182,7 @@ def soak(seconds: float, clients: int, seed: int) -> tuple[str, list[str]]:
     backbone = open_model(settings)
     worker, heads = build_worker(settings, backbone), OpenHeads(settings, backbone, TASKS)
     worker.start()
-    networks = [backbone.variants[""].unet]  # type: ignore[attr-defined]
+    networks = [backbone.variants[""].unet]
     lanes = count_lanes(count_threads(networks, settings), settings, "cpu")
     worker.prepare_lanes(lanes, lambda: prepare_host(networks, settings))
     one = Soak(worker, heads, random.Random(seed))
