@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from threading import Lock, get_ident
 from typing import Any
 
 import torch
@@ -70,8 +71,15 @@ class _Collected:
     def hooks_on(self, network: nn.Module) -> Iterator[None]:
         handles = []
 
+        thread = get_ident()
+
         def hook(module: str, function: Callable[[Any], None]) -> None:
-            handles.append(network.get_submodule(module).register_forward_hook(lambda _, __, output: function(output)))
+            def call(_: nn.Module, __: object, output: Any) -> None:
+                # Passes of other threads through the same network have hooks of their own.
+                if get_ident() == thread:
+                    function(output)
+
+            handles.append(network.get_submodule(module).register_forward_hook(call))
 
         try:
             for name in self.features:
@@ -95,15 +103,19 @@ class _Collected:
 
     def _keep_map(self, name: str, attention: Any, key: Tensor) -> None:
         """Head-averaged softmax(q k^T * scale) of the asking rows, computed by the attention module's own methods."""
-        maps = []
-        query = self.queries.pop(name)
+        query, maps = self.queries.pop(name), dict[int, Tensor]()
+        lengths: dict[int, list[int]] = {}
         for index in self.maps[name]:
-            q = attention.head_to_batch_dim(query[index : index + 1])
-            k = attention.head_to_batch_dim(key[index : index + 1, : self.text_lengths[index]])
-            probabilities = attention.get_attention_scores(q, k).mean(dim=0)
-            height, width = _spatial_size(self.rows[index].latents.shape[-2:], len(probabilities))
-            maps.append(probabilities.T.reshape(-1, height, width))
-        self._add("maps", name, maps)
+            lengths.setdefault(self.text_lengths[index], []).append(index)
+        # Rows whose texts are as long as each other share one product.
+        for length, rows in lengths.items():
+            q = attention.head_to_batch_dim(query[rows])
+            k = attention.head_to_batch_dim(key[rows, :length])
+            probabilities = attention.get_attention_scores(q, k).unflatten(0, (len(rows), -1)).mean(dim=1)
+            height, width = _spatial_size(self.rows[rows[0]].latents.shape[-2:], probabilities.shape[1])
+            own = probabilities.transpose(1, 2).unflatten(2, (height, width)).contiguous()
+            maps.update(zip(rows, own.unbind(), strict=True))
+        self._add("maps", name, [maps[index] for index in self.maps[name]])
 
     def _add(self, kind: str, name: str, tensors: list[Tensor]) -> None:
         # A module that runs twice in a pass gives its first output, whether or not the pass goes on after it.
@@ -153,12 +165,17 @@ def _input_convolutions(
         return
     own = network.get_submodule("conv_in")
     received: list[Tensor] = []
+    thread = get_ident()
 
     def before(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        if get_ident() != thread:
+            return inputs
         received.append(inputs[0])
         return (inputs[0][:, : own.in_channels],)
 
     def after(module: nn.Module, inputs: object, output: Tensor) -> Tensor:
+        if get_ident() != thread:
+            return output
         entered = output.clone()
         for name, indices in named.items():
             if name:
@@ -178,17 +195,41 @@ def _input_convolutions(
 @contextmanager
 def _banks(network: nn.Module, rows: Sequence[UNetRow]) -> Iterator[None]:
     """Give each banked self-attention layer a processor that reads the rows' banks, for this one pass."""
-    layers = _askers(rows, lambda row: tuple(row.bank or ()))
-    stock: dict[str, Any] = {}
+    thread, layers = get_ident(), _askers(rows, lambda row: tuple(row.bank or ()))
     try:
         for name in layers:
             attention: Any = network.get_submodule(name)
-            stock[name] = attention.processor
-            attention.set_processor(_BankedAttention([(row.bank or {}).get(name) for row in rows]))
+            with _setting_processors:
+                if not isinstance(attention.processor, _ByThread):
+                    attention.set_processor(_ByThread(attention.processor))
+                banked = _BankedAttention([(row.bank or {}).get(name) for row in rows])
+                attention.processor.by_thread[thread] = banked
         yield
     finally:
-        for name, processor in stock.items():
-            network.get_submodule(name).set_processor(processor)  # type: ignore[operator]
+        for name in layers:
+            attention = network.get_submodule(name)
+            with _setting_processors:
+                processor = attention.processor
+                if isinstance(processor, _ByThread):
+                    processor.by_thread.pop(thread, None)
+                    if not processor.by_thread:
+                        attention.set_processor(processor.stock)
+
+
+_setting_processors = Lock()
+
+
+class _ByThread:
+    """An attention processor that lets each thread's pass use its own; other threads use the stock one."""
+
+    def __init__(self, stock: Any) -> None:
+        self.stock = stock
+        self.by_thread: dict[int, _BankedAttention] = {}
+
+    def __call__(self, attn: Any, hidden_states: Tensor, *arguments: Any, **options: Any) -> Tensor:
+        processor = self.by_thread.get(get_ident(), self.stock)
+        attended: Tensor = processor(attn, hidden_states, *arguments, **options)
+        return attended
 
 
 class _BankedAttention:
@@ -247,16 +288,20 @@ def _sample(output: Any) -> Tensor:
 def _stack_padded(tensors: Sequence[Tensor], like: Tensor, at_least: int = 0) -> Tensor:
     """A batch of tensors that differ in their first dimension at most, the shorter ones followed by zeros.
 
-    tensors: (n, ...) each. Returns (B, longest or `at_least`, ...) on the device and in the number type of `like`, to
-    which each is cast alone: in a common type first, a row's result would depend on its batch mates.
+    tensors: (n, ...) each. Returns (B, longest or `at_least`, ...) on the device and in the number type of `like`.
+    Tensors of one type are moved and cast together. Others are cast alone: in a common type first, a row's result would
+    depend on its batch mates.
     """
     longest = max(at_least, *(len(tensor) for tensor in tensors))
-    cast = [tensor.to(like.device, like.dtype) for tensor in tensors]
+    cast: Sequence[Tensor] = tensors
+    if len({(tensor.device, tensor.dtype) for tensor in tensors}) > 1:
+        cast = [tensor.to(like.device, like.dtype) for tensor in tensors]
     if all(len(tensor) == longest for tensor in cast):
-        return torch.stack(cast)
+        return torch.stack(tuple(cast)).to(like.device, like.dtype)
     # Not in place: training goes back through the padding.
     behind = [(0, 0) * (tensor.ndim - 1) + (0, longest - len(tensor)) for tensor in cast]
-    return torch.stack([functional.pad(tensor, room) for tensor, room in zip(cast, behind, strict=True)])
+    padded = [functional.pad(tensor, room) for tensor, room in zip(cast, behind, strict=True)]
+    return torch.stack(padded).to(like.device, like.dtype)
 
 
 def _length_mask(lengths: Sequence[int], device: torch.device) -> Tensor:

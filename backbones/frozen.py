@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import wraps
+from threading import RLock
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import torch
@@ -37,10 +38,15 @@ def frozen(
 
 @contextmanager
 def _without_onednn() -> Iterator[None]:
+    # The switch is the process's own: one thread at a time, so that each puts back what was there before.
     onednn: Any = torch.backends.mkldnn
-    before = onednn.enabled
-    onednn.enabled = False
-    try:
-        yield
-    finally:
-        onednn.enabled = before
+    with _without:
+        before = onednn.enabled
+        onednn.enabled = False
+        try:
+            yield
+        finally:
+            onednn.enabled = before
+
+
+_without = RLock()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from torch import nn
+
+from backbones.rows import Capture
 
 
 def sub_block_names(unet: nn.Module) -> tuple[str, ...]:
@@ -22,6 +25,27 @@ def sub_block_names(unet: nn.Module) -> tuple[str, ...]:
     for index, level in enumerate(network.up_blocks):
         names += _level_names(f"up_blocks.{index}", level)
     return tuple(names)
+
+
+@lru_cache(maxsize=4096)
+def pass_depth(capture: Capture, sub_blocks: tuple[str, ...]) -> int:
+    """How far a pass must go for a capture: the number of sub-blocks that it needs. Some are parts of others.
+
+    sub_blocks: the network's, in order. What is none of them nor within one counts as the whole network.
+    """
+    if capture.output or capture.noise_pred:
+        return len(sub_blocks)
+    names = (*capture.features, *capture.attention_maps, *capture.keys_values)
+    return max((_place(name, sub_blocks) for name in names), default=0)
+
+
+def _place(name: str, sub_blocks: tuple[str, ...]) -> int:
+    """1 for the first sub-block and what is within it, and so on."""
+    while name:
+        if name in sub_blocks:
+            return sub_blocks.index(name) + 1
+        name = name.rpartition(".")[0]
+    return len(sub_blocks)
 
 
 def _level_names(prefix: str, level: Any) -> list[str]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
@@ -200,7 +201,8 @@ async def clean_latents(engine: Engine, image: NDArray[np.uint8], interpolation:
     crop = halved_square if backbone.class_conditional else partial(square, interpolation=interpolation)
     pixels = await engine.run_on_host(_prepared, image, backbone.image_size, crop)
     key = await engine.run_on_host(content_key, pixels)
-    return (await engine.encode([pixels]))[0] * backbone.scaling_factor, key
+    (latents,) = await engine.encode([pixels])
+    return await engine.run(torch.mul, latents, backbone.scaling_factor), key
 
 
 def check_numbers(temperature: float, confidence: float = 1.0, indifference: float = 0.0) -> None:

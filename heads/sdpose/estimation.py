@@ -86,9 +86,15 @@ async def estimate_poses(
         latents = await engine.encode([*pixels, *mirrored])
         rows = await engine.run(pose_rows, model, latents, context)
         captures = await engine.unet(rows)
-        found, found_scores = await engine.run(_decoded, model, captures, flip_test)
-        points[chosen] = [crops.to_image(one, region, model.size) for one, region in zip(found, regions, strict=True)]
-        point_scores[chosen] = found_scores
+        # Of the flip test's rows the second half are mirrored.
+        persons = (
+            list(zip(captures[: len(pixels)], captures[len(pixels) :], strict=True))
+            if flip_test
+            else [(one,) for one in captures]
+        )
+        found = await engine.apply(_Points(model, flip_test), persons)
+        points[chosen] = [crops.to_image(own, at, model.size) for (own, _), at in zip(found, regions, strict=True)]
+        point_scores[chosen] = [own for _, own in found]
     return Keypoints(
         points, point_scores, np.asarray(boxes, dtype=np.float64), scores, boxes_from,
         model.skeleton.names, model.skeleton.links,
@@ -170,16 +176,25 @@ def stacked_features(model: PoseModel, captures: Sequence[Captures]) -> Tensor:
 
 @torch.no_grad()
 def heatmaps(model: PoseModel, captures: Sequence[Captures]) -> Tensor:
-    """Heat maps of rows, (B, K, H, W) float32, on the device. A row alone gives what it gives in a batch."""
-    return torch.cat([model.head(stacked_features(model, [got])).float() for got in captures])
+    """Heat maps of rows, (B, K, H, W) float32, on the device."""
+    maps: Tensor = model.head(stacked_features(model, captures)).float()
+    return maps
 
 
-def _decoded(
-    model: PoseModel, captures: Sequence[Captures], flip_test: bool
-) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
-    """Points (N, K, 2) in crop pixels and scores (N, K); of the flip test's rows the second half are mirrored."""
-    maps = heatmaps(model, captures)
-    if flip_test:
-        maps, of_mirrored = maps.chunk(2)
-        maps = codec.merge_flipped(maps, of_mirrored, model.skeleton.flip_indices)
-    return codec.decode(maps, model.size)
+@dataclass(frozen=True, slots=True)
+class _Points:
+    """The head of a pose model, and what reads its maps. flip_test: whether persons come with their mirror image."""
+
+    model: PoseModel
+    flip_test: bool
+
+    def __call__(
+        self, persons: Sequence[tuple[Captures, ...]]
+    ) -> list[tuple[NDArray[np.float64], NDArray[np.float32]]]:
+        """Points (K, 2) in crop pixels and scores (K,) of each person, from its row or from both of its rows."""
+        model = self.model
+        maps = heatmaps(model, [rows[0] for rows in persons])
+        if self.flip_test:
+            of_mirrored = heatmaps(model, [rows[1] for rows in persons])
+            maps = codec.merge_flipped(maps, of_mirrored, model.skeleton.flip_indices)
+        return list(zip(*codec.decode(maps, model.size), strict=True))

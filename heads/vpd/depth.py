@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from backbones.engine import Engine
 from backbones.errors import InvalidInput
+from backbones.rows import Captures
 from heads.images import check_image, pad_to_multiple, resize, resize_maps, to_pixel_values
 from heads.inputs import InputCounts, Inputs
 from heads.outputs import (
@@ -27,8 +29,8 @@ from heads.outputs import (
 )
 from heads.results import DepthMap
 from heads.task import NPY, PNG, Form, Limits, Options, Task, is_none
-from heads.vpd.features import make_row, pyramid
-from heads.vpd.heads import DepthHead, in_chunks
+from heads.vpd.features import make_row
+from heads.vpd.heads import DepthHead, run_head
 from heads.vpd.opening import open_task_head, shipped_head
 from heads.vpd.preprocess import shorter_side
 from heads.vpd.windows import even_starts, flipped, merged
@@ -64,8 +66,7 @@ async def predict_depth(
         size = shorter_side(image.shape, head.size)
         pixels = await engine.run_on_host(_scaled, image, size)
         (metres,) = await depth_of_pixels(engine, [pixels], head, context)
-    restored = await engine.run(resize_maps, metres[None], (image.shape[0], image.shape[1]))
-    found = restored[0].float().cpu().numpy()
+    found = await engine.run(_restored, metres, (image.shape[0], image.shape[1]))
     return DepthMap(found, head.max_metres, name, scene is not None)
 
 
@@ -97,13 +98,19 @@ async def depth_of_pixels(
     capture = head.taps.capture(maps=head.maps)
     latents = await engine.encode(padded)
     captures = await engine.unet([make_row(one, context, capture, head.variant) for one in latents])
-    size = (pixel_values[0].shape[-2], pixel_values[0].shape[-1])
+    return await engine.apply(_Metres(head, (pixel_values[0].shape[-2], pixel_values[0].shape[-1])), captures)
 
-    def decode() -> list[Tensor]:
-        pyramids = [pyramid(one, head.taps, maps=head.maps) for one in captures]
-        return in_chunks(head.network, pyramids, size, head.max_metres)
 
-    return await engine.run(decode)
+@dataclass(frozen=True, slots=True)
+class _Metres:
+    """The network of a depth head for pictures of one size (height, width)."""
+
+    head: DepthHead
+    size: tuple[int, int]
+
+    def __call__(self, captures: Sequence[Captures]) -> list[Tensor]:
+        """(H, W) float32 of each row."""
+        return run_head(self.head, captures, self.size, self.head.max_metres, maps=self.head.maps)
 
 
 async def _windowed(
@@ -113,17 +120,27 @@ async def _windowed(
     scale = head.size / min(height, width)
     size = (max(head.size, round(height * scale)), max(head.size, round(width * scale)))
     size = (head.size, size[1]) if height <= width else (size[0], head.size)
-    pixels = to_pixel_values(await engine.run_on_host(resize, image, size))
+    pixels = await engine.run_on_host(_scaled, image, size)
     side = head.size
     starts = [(y, x) for y in even_starts(size[0], side, 1 if size[0] <= side else windows)
               for x in even_starts(size[1], side, 1 if size[1] <= side else windows)]  # fmt: skip
     crops = [pixels[:, y : y + side, x : x + side] for y, x in starts]
-    mirrored = [flipped(crop) for crop in crops] if flip else []
+    mirrored = await engine.run_on_host(lambda: [flipped(crop) for crop in crops]) if flip else []
     found = await depth_of_pixels(engine, [*crops, *mirrored], head, context)
-    if flip:
-        pairs = zip(found[: len(crops)], found[len(crops) :], strict=True)
-        found = [(plain + flipped(mirror)) / 2 for plain, mirror in pairs]
-    return await engine.run(lambda: merged([one[None] for one in found], starts, size)[0])
+
+    def merge() -> Tensor:
+        plain = found[: len(crops)]
+        if flip:
+            plain = [(one + flipped(mirror)) / 2 for one, mirror in zip(plain, found[len(crops) :], strict=True)]
+        return merged([one[None] for one in plain], starts, size)[0]
+
+    return await engine.run(merge)
+
+
+def _restored(metres: Tensor, size: tuple[int, int]) -> NDArray[np.float32]:
+    """Metres (h, w) at the image's size, on the host."""
+    whole: NDArray[np.float32] = resize_maps(metres[None], size)[0].float().cpu().numpy()
+    return whole
 
 
 def _scaled(image: NDArray[np.uint8], size: tuple[int, int]) -> Tensor:

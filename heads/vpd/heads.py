@@ -11,8 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from backbones.rows import Captures
 from heads.vpd.depth_network import DepthNetwork
-from heads.vpd.features import Taps, stacked
+from heads.vpd.features import Taps, pyramid, stacked
 from heads.vpd.referring_network import ReferringNetwork
 from heads.vpd.segmentation_network import SegmentationNetwork
 
@@ -87,9 +88,10 @@ Head = DepthHead | SegmentationHead | ReferringHead
 
 
 @torch.no_grad()
-def in_chunks(network: Any, pyramids: Sequence[Sequence[Tensor]], *arguments: Any, most: int = 8) -> list[Tensor]:
-    """The network's output for each pyramid of (C, h, w) maps, computed in batches of `most`; one tensor a pyramid."""
-    results: list[Tensor] = []
-    for start in range(0, len(pyramids), most):
-        results += list(network(stacked(pyramids[start : start + most]), *arguments).unbind())
-    return results
+def run_head(head: Head, captures: Sequence[Captures], *arguments: Any, maps: bool) -> list[Tensor]:
+    """What the head's network makes of each row, in one batch: (H, W) metres, or (K, h, w) logits, float32 each.
+
+    captures: of rows of one size. arguments: the network's own. maps: whether it reads attention maps.
+    """
+    pyramids = [pyramid(row, head.taps, maps=maps) for row in captures]
+    return list(head.network(stacked(pyramids), *arguments).unbind())

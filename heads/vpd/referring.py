@@ -16,13 +16,14 @@ from torch import Tensor
 
 from backbones.engine import Engine
 from backbones.errors import InvalidInput
+from backbones.rows import Captures
 from heads.images import check_image, pad_to_multiple, resize, resize_maps, to_pixel_values
 from heads.inputs import Inputs
 from heads.outputs import MASK_EXPORTS, MaskAnswer, MaskForm, mask_answers, mask_png, masks_overlay, npy_file
 from heads.results import Masks
 from heads.task import JSON, NPY, PNG, Form, Options, Task
-from heads.vpd.features import make_row, pyramid
-from heads.vpd.heads import ReferringHead, in_chunks
+from heads.vpd.features import make_row
+from heads.vpd.heads import ReferringHead, run_head
 from heads.vpd.opening import open_task_head, shipped_head
 from heads.vpd.preprocess import shorter_side
 
@@ -91,12 +92,19 @@ async def referring_logits(
     padded = await engine.run_on_host(pad_to_multiple, pixel_values, head.taps.stride)
     (latents,) = await engine.encode([padded])
     captures = await engine.unet([make_row(latents, context, capture, head.variant) for context in contexts])
+    return await engine.apply(_Logits(head, size), captures)
 
-    def decode() -> list[Tensor]:
-        pyramids = [pyramid(one, head.taps, maps=True) for one in captures]
-        return [enlarged(one, size) for one in in_chunks(head.network, pyramids)]
 
-    return await engine.run(decode)
+@dataclass(frozen=True, slots=True)
+class _Logits:
+    """The network of a referring head for pictures of one size (height, width)."""
+
+    head: ReferringHead
+    size: tuple[int, int]
+
+    def __call__(self, captures: Sequence[Captures]) -> list[Tensor]:
+        """(2, H, W) float32 of each row."""
+        return [enlarged(logits, self.size) for logits in run_head(self.head, captures, maps=True)]
 
 
 def enlarged(logits: Tensor, size: tuple[int, int]) -> Tensor:

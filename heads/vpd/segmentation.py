@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ from pydantic import BaseModel, Field
 from torch import Tensor
 
 from backbones.engine import Engine
+from backbones.rows import Captures
 from heads.images import check_image, pad_to_multiple, resize, resize_maps, resize_sharp, to_pixel_values
 from heads.inputs import Inputs
 from heads.outputs import (
@@ -28,8 +30,8 @@ from heads.outputs import (
 from heads.results import ClassMap
 from heads.task import JSON, NPY, PNG, Form, Options, Task
 from heads.vpd.class_maps import likeliest_classes
-from heads.vpd.features import make_row, pyramid
-from heads.vpd.heads import SegmentationHead, in_chunks
+from heads.vpd.features import make_row
+from heads.vpd.heads import SegmentationHead, run_head
 from heads.vpd.opening import open_task_head, shipped_head
 from heads.vpd.preprocess import ade_size, shorter_side
 from heads.vpd.windows import flipped, grid_starts, merged
@@ -130,12 +132,19 @@ async def logits_of_pixels(engine: Engine, pixel_values: Sequence[Tensor], head:
     capture = head.taps.capture(maps=True)
     latents = await engine.encode(padded)
     captures = await engine.unet([make_row(one, head.contexts, capture, head.variant) for one in latents])
+    return await engine.apply(_Logits(head, (height, width)), captures)
 
-    def decode() -> list[Tensor]:
-        pyramids = [pyramid(one, head.taps, maps=True) for one in captures]
-        return [enlarged(one, (height, width)) for one in in_chunks(head.network, pyramids)]
 
-    return await engine.run(decode)
+@dataclass(frozen=True, slots=True)
+class _Logits:
+    """The network of a segmentation head for pictures of one size (height, width)."""
+
+    head: SegmentationHead
+    size: tuple[int, int]
+
+    def __call__(self, captures: Sequence[Captures]) -> list[Tensor]:
+        """(K, H, W) float32 of each row."""
+        return [enlarged(logits, self.size) for logits in run_head(self.head, captures, maps=True)]
 
 
 def enlarged(logits: Tensor, size: tuple[int, int]) -> Tensor:

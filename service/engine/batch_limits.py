@@ -14,7 +14,7 @@ from backbones.activation_memory import count_fitting, item_bytes, positions_of
 from backbones.backbone import Backbone
 from backbones.engine import batch_key
 from backbones.free_memory import free_bytes
-from service.engine.queue import Kind
+from service.engine.queue import FUNCTIONS, Kind
 
 # A batch of this many items uses a device well; more are taken only while that costs hardly any time.
 FULL_BATCH, SHORT_SECONDS = 32, 0.25
@@ -62,7 +62,8 @@ def largest_batch(
 class BatchLimits:
     """The largest batch of each backbone, kind and shape, as it follows from what was measured.
 
-    max_items: by setting; 0 sets none. max_seconds: of one batch. free: bytes that are free on a device.
+    max_items: by setting; 0 sets none. max_seconds: of one batch. free: bytes that are free on a device. lanes: how
+    many batches run at a time, each of which may use its part of what is free.
     """
 
     def __init__(
@@ -70,10 +71,12 @@ class BatchLimits:
         max_items: int = FULL_BATCH,
         max_seconds: float = math.inf,
         free: Callable[[torch.device], int] = free_bytes,
+        lanes: int = 1,
     ) -> None:
         self.max_items = max_items
         self.max_seconds = max_seconds
         self._free = free
+        self.lanes = lanes
         self._measured: OrderedDict[tuple[Kind, str, object], _Measured] = OrderedDict()
 
     def limit(self, kind: Kind, backbone: Backbone, item: Any) -> int:
@@ -118,7 +121,7 @@ class BatchLimits:
 
     def count(self, kind: Kind, backbone: Backbone, item: Any, items: int, seconds: float) -> None:
         """Learn from a batch of `items` like this one, which took so long."""
-        if kind == "run":
+        if kind in FUNCTIONS:
             return
         key, each = _key(kind, backbone, item), seconds / items
         known = self._measured.pop(key, None)
@@ -146,7 +149,7 @@ class BatchLimits:
         each = item_bytes(kind, item, model.activation_bytes, model.downscale)
         if each * max(self.max_items, FULL_BATCH) < _SMALL_BYTES:
             return None
-        return count_fitting(each, self._free(model.device))
+        return count_fitting(each, self._free(model.device) / self.lanes)
 
 
 def _key(kind: Kind, backbone: Backbone, item: Any) -> tuple[Kind, str, object]:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from itertools import chain
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain, islice
 
+from backbones.backbone import Backbone
 from backbones.engine import batch_key
+from backbones.rows import UNetRow
+from backbones.sub_blocks import pass_depth
 from service.engine.queue import Call, Entry, Kind, Request
 
 
@@ -15,45 +18,73 @@ def choose_batch(
 ) -> list[Entry]:
     """The next batch, or an empty list if nothing waits for one. Changes nothing. Functions are not batched.
 
-    The leader is the request with the lowest service count in the first class (interactive, or bulk if `bulk_first`);
-    the oldest of equals. The batch holds items of the leader's backbone that can share a batch with its next item. Each
-    request adds one item in turn until `limit_of(leader, its call)` is reached. The other class fills only the places
-    that the first leaves free.
+    The leader is the request with the lowest place in the first class (interactive, or bulk if `bulk_first`). The batch
+    holds items of the leader's backbone that cost nothing more together with its next item, up to
+    `limit_of(leader, its call)`. Every request has an equal share of it. What is left of the places goes to requests
+    that it ends, the shortest first, and then to one request in turn. The other class fills only the places that the
+    first leaves free.
     """
-    ordered = sorted(requests, key=lambda request: (request.bulk is not bulk_first, request.served, request.number))
+    ordered = sorted(requests, key=lambda request: (request.bulk is not bulk_first, request.place))
     if not ordered:
         return []
     leader = ordered[0]
     first = leader.calls[0]
-    kind, key = first.kind, batch_key(first.items[first.taken])
+    key = cost_key(first.items[first.taken], leader.backbone)
     limit = limit_of(leader, first)
     batch: list[Entry] = []
     for leader_class in (True, False):
-        members = [
-            request
+        members = {
+            request: _fitting_items(request, first.kind, key)
             for request in ordered
             if request.backbone is leader.backbone and (request.bulk is leader.bulk) is leader_class
-        ]
-        for entry in _take_turns(members, kind, key):
-            batch.append(entry)
-            if len(batch) == limit:
-                return batch
+        }
+        batch += _fill(members, first.kind, limit - len(batch))
     return batch
 
 
-def _take_turns(requests: Iterable[Request], kind: Kind, key: object) -> Iterator[Entry]:
-    """The items that fit, one from each request in turn until all are used."""
-    sources = deque(_fitting_items(request, kind, key) for request in requests)
-    while sources:
-        source = sources.popleft()
+def cost_key(item: object, backbone: Backbone) -> object:
+    """What two items have in common if a batch of both costs no more than its items.
+
+    Rows that can share a batch cost more together if one needs a deeper pass than the other, or if their contexts
+    differ in length, which takes a mask.
+    """
+    if isinstance(item, UNetRow):
+        context = item.encoder_hidden_states
+        depth = pass_depth(item.capture, backbone.description.sub_blocks)
+        return batch_key(item), depth, 0 if context is None else len(context)
+    return batch_key(item)  # type: ignore[arg-type]
+
+
+def _fill(members: dict[Request, Iterator[Entry]], kind: Kind, room: int) -> list[Entry]:
+    """At most `room` of the items that members offer. members: in the order of their places."""
+    if not members or room <= 0:
+        return []
+    chosen: list[Entry] = []
+    share = room // len(members)
+    if share:
+        for items in members.values():
+            chosen += islice(items, share)
+        # Items of other keys count here too: the estimate changes who goes first, and nothing else.
+        left = {request: sum(call.waiting for call in request.calls if call.kind == kind) for request in members}
+        for request in sorted(members, key=left.__getitem__):
+            if left[request] > share and left[request] - share <= room - len(chosen):
+                chosen += islice(members[request], left[request] - share)
+    return chosen + list(islice(_take_turns(list(members.values())), room - len(chosen)))
+
+
+def _take_turns(sources: Sequence[Iterator[Entry]]) -> Iterator[Entry]:
+    """One item from each source in turn until all are used."""
+    waiting = deque(sources)
+    while waiting:
+        source = waiting.popleft()
         entry = next(source, None)
         if entry is not None:
             yield entry
-            sources.append(source)
+            waiting.append(source)
 
 
 def _fitting_items(request: Request, kind: Kind, key: object) -> Iterator[Entry]:
-    """The request's next items with this batch key, in order; each call stops at its first item that does not fit."""
+    """The request's next items with this key, in order; each call stops at its first item that does not fit."""
     return chain.from_iterable(
         _fitting_items_of_call(request, call, key) for call in tuple(request.calls) if call.kind == kind
     )
@@ -61,6 +92,6 @@ def _fitting_items(request: Request, kind: Kind, key: object) -> Iterator[Entry]
 
 def _fitting_items_of_call(request: Request, call: Call, key: object) -> Iterator[Entry]:
     for position in range(call.taken, len(call.items)):
-        if batch_key(call.items[position]) != key:
+        if cost_key(call.items[position], request.backbone) != key:
             return
         yield Entry(request, call, position)

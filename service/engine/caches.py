@@ -47,12 +47,10 @@ class TensorCache:
 
     def put(self, key: Hashable, tensor: Tensor) -> None:
         """Add a tensor (any shape), unless it is larger than the whole budget."""
-        # A view would keep the memory of its whole batch, which `nbytes` does not count.
-        own = tensor.clone() if tensor.untyped_storage().nbytes() > tensor.nbytes else tensor
         with self._lock:
-            if key in self._tensors or own.nbytes > self.budget_bytes:
+            if key in self._tensors or tensor.nbytes > self.budget_bytes:
                 return
-            self._tensors[key] = own
+            self._tensors[key] = own = own_memory(tensor)
             self._bytes += own.nbytes
             while self._bytes > self.budget_bytes:
                 _, evicted = self._tensors.popitem(last=False)
@@ -61,3 +59,8 @@ class TensorCache:
     def figures(self) -> CacheFigures:
         with self._lock:
             return CacheFigures(len(self._tensors), self._bytes, self._hits, self._misses)
+
+
+def own_memory(tensor: Tensor) -> Tensor:
+    """The tensor (any shape) in memory of its own: a view would keep that of its whole batch."""
+    return tensor.clone() if tensor.untyped_storage().nbytes() > tensor.nbytes else tensor

@@ -42,7 +42,6 @@ class EngineCounts:
 
     def count_batch(self, kind: Kind, tasks: Iterable[str], seconds: float) -> None:
         """Count a finished batch. tasks: the task of each item."""
-        self.running = 0
         self.device_seconds += seconds
         if kind != "unet":
             return

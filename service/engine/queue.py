@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
@@ -12,8 +12,16 @@ from typing import Any, Literal, NamedTuple
 from backbones.backbone import Backbone
 from backbones.errors import Overloaded
 
-Kind = Literal["unet", "encode", "embed", "decode", "run"]
-"""The device's operations. Items of one kind share batches, except those of "run": functions, which run one by one."""
+Kind = Literal["unet", "encode", "embed", "decode", "run", "apply"]
+"""The device's operations. Items of one kind share batches, except those of "run": functions, which run one by one.
+Items of "apply" share batches with those of the same network."""
+
+FUNCTIONS: frozenset[Kind] = frozenset({"run", "apply"})
+"""What belongs to the batch before it, and never waits for a turn of its own."""
+
+
+KEPT_BATCHES = 2
+"""After so many batches that let a request keep its place, the next one moves it."""
 
 
 @dataclass(eq=False, slots=True)
@@ -23,11 +31,13 @@ class Call:
     answer: called once, with all results in order, or with the error that ended the call.
     taken: how many items the device has taken, in order. taken_at: when it took the first, by the worker's clock.
     unanswered: how many results are missing; 0 also after an error. item_bytes: of memory, of one item on average.
+    network: what items of "apply" are given to.
     """
 
     kind: Kind
     items: Sequence[Any]
     answer: Callable[[list[Any] | BaseException], None]
+    network: Any = None
     taken: int = 0
     taken_at: float | None = None
     results: list[Any] = field(default_factory=list)
@@ -49,9 +59,9 @@ class Request:
 
     number: rises with arrival. backbone: what its items run on; only those of one backbone share a batch.
     bulk: whether interactive requests go first; bulk requests still make progress.
-    deadline: a time of `time.monotonic`, or None. served: the service count: items that the device took for this
-    request while others wanted their places, plus the count at which it joined the queue.
-    calls: those whose items wait for a batch, oldest first. functions: calls of kind "run" that wait, oldest first.
+    deadline: a time of `time.monotonic`, or None. place: in the line; the lowest leads the next batch. kept: batches
+    since it got this place.
+    calls: those whose items wait for a batch, oldest first. functions: calls of `FUNCTIONS` that wait, oldest first.
     done: items that the device has finished.
     """
 
@@ -60,7 +70,8 @@ class Request:
     task: str
     bulk: bool
     deadline: float | None = None
-    served: float = 0.0
+    place: int = -1
+    kept: int = 0
     calls: deque[Call] = field(default_factory=deque)
     functions: deque[Call] = field(default_factory=deque)
     done: int = 0
@@ -91,7 +102,7 @@ class RequestQueue:
     """All requests and their pending calls, bounded in items and in bytes: a full queue refuses a call, whoever asks.
 
     A request's own items do not count against it where nobody else's wait, so that a call longer than the bound is slow
-    but not refused for ever. Functions are never refused: they are one a request, and end it.
+    but not refused for ever. Functions are never refused: they are few, and end their request.
     """
 
     def __init__(self, max_waiting: int, max_bytes: float = math.inf) -> None:
@@ -101,7 +112,7 @@ class RequestQueue:
         self.waiting_bytes = 0.0
         self.requests: dict[int, Request] = {}
         self._numbers = itertools.count()
-        self._fair_counts = {False: 0.0, True: 0.0}  # by class, whether bulk
+        self._places = itertools.count()
         self._functions: dict[bool, dict[Call, Request]] = {False: {}, True: {}}  # by class, the oldest first
 
     def open(self, backbone: Backbone, task: str, *, bulk: bool, deadline: float | None) -> Request:
@@ -118,58 +129,68 @@ class RequestQueue:
             full = f"{self.waiting} rows wait, and {len(call.items)} more would pass the bound of {self.max_waiting}"
         elif self.waiting_bytes + call_bytes > self.max_bytes:
             full = f"{self.waiting_bytes:,.0f} bytes wait; {call_bytes:,.0f} more would pass {self.max_bytes:,.0f}"
-        if full and call.kind != "run" and self.waiting > request.waiting:
+        if full and call.kind not in FUNCTIONS and self.waiting > request.waiting:
             seconds = max(1.0, self.waiting / max(items_per_second, 1e-3))
             raise Overloaded(full, retry_after_seconds=seconds, hint=f"try again in about {seconds:.0f} s")
         self.waiting += len(call.items)
         self.waiting_bytes += call_bytes
-        if call.kind == "run":
+        if call.kind in FUNCTIONS:
             request.functions.append(call)
             self._functions[request.bulk][call] = request
             return
-        if not request.calls:
-            # A request that joins starts at the count of a fair share, so idle time earns no priority.
-            request.served = max(request.served, self._fair_counts[request.bulk])
+        if request.place < 0:
+            request.place = next(self._places)
         request.calls.append(call)
 
     def take(self, batch: Sequence[Entry]) -> None:
-        """Count the items of a batch as taken by the device."""
-        competing = Counter(request.bulk for request in self.find_waiting())
+        """Count the items of a batch as taken by the device, and move requests that had a turn to the line's end."""
         for request, call, _ in batch:
             call.taken += 1
             self._count_out(call, 1)
             if not call.waiting:
                 request.calls.remove(call)
-        for bulk in (False, True):
-            taken = [entry.request for entry in batch if entry.request.bulk is bulk]
-            left = [request for request in self.find_waiting() if request.bulk is bulk]
-            # If only one request of this batch still waits, all others have what they wanted: no place was contended.
-            if taken and (len(left) > 1 or (len(left) == 1 and left[0] not in taken)):
-                self._charge(taken, competing[bulk])
+        for request, call in {entry.request: entry.call for entry in batch}.items():
+            self._move(request, call, len(batch))
 
-    def _charge(self, requests: Sequence[Request], competing: int) -> None:
-        """Add one item to the service count of each request (once for each item), and the mean to the fair count.
+    def _move(self, request: Request, call: Call, size: int) -> None:
+        """Give a request that a batch of this size served its new place.
 
-        A request that joins later starts at the fair count, which rises with every batch. So the count of a request
-        that was served more than others is passed in time, and it is served again however many new requests arrive.
+        It keeps its place for a few batches where that lets it end soon: what is encoded goes on to the U-Net with the
+        others of its batch, and a call that another such batch ends is not interrupted. Everything else is a turn.
         """
-        for request in requests:
-            request.served += 1
-        self._fair_counts[requests[0].bulk] += len(requests) / competing
+        ends_soon = call.waiting <= size if call.waiting else call.kind != "unet"
+        if ends_soon and request.kept < KEPT_BATCHES:
+            request.kept += 1
+        else:
+            request.place, request.kept = next(self._places), 0
 
     def count_functions(self, *, bulk: bool) -> int:
-        """How many functions of bulk, or of interactive, requests wait."""
+        """How many calls of functions of bulk, or of interactive, requests wait."""
         return len(self._functions[bulk])
 
-    def take_function(self, *, bulk: bool) -> Entry | None:
-        """Take the oldest waiting function of the class. It does not add to its request's service count."""
+    def take_functions(self, limit_of: Callable[[Request, Call], int], *, bulk: bool) -> list[Entry]:
+        """Take the class's oldest function, or a batch of the oldest network's inputs. Nobody's place moves.
+
+        limit_of: the largest batch that a request's call may lead.
+        """
         if not self._functions[bulk]:
-            return None
-        call, request = next(iter(self._functions[bulk].items()))
-        self._remove(request, call)
-        call.taken = 1
-        self._count_out(call, 1)
-        return Entry(request, call, 0)
+            return []
+        first, request = next(iter(self._functions[bulk].items()))
+        if first.kind == "run":
+            return self._take_function(request, first, 1)
+        limit, entries = limit_of(request, first), list[Entry]()
+        for call, owner in list(self._functions[bulk].items()):
+            if call.kind == "apply" and call.network == first.network and len(entries) < limit:
+                entries += self._take_function(owner, call, limit - len(entries))
+        return entries
+
+    def _take_function(self, request: Request, call: Call, most: int) -> list[Entry]:
+        start = call.taken
+        call.taken = min(len(call.items), start + most)
+        self._count_out(call, call.taken - start)
+        if not call.waiting:
+            self._remove(request, call)
+        return [Entry(request, call, position) for position in range(start, call.taken)]
 
     def drop(self, request: Request, call: Call) -> int:
         """Remove the items of a call that still wait. Returns how many these were."""
@@ -203,7 +224,7 @@ class RequestQueue:
         self.waiting_bytes = self.waiting_bytes - items * call.item_bytes if self.waiting else 0.0
 
     def _remove(self, request: Request, call: Call) -> None:
-        if call.kind == "run":
+        if call.kind in FUNCTIONS:
             request.functions.remove(call)
             del self._functions[request.bulk][call]
         else:

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from backbones.backbone import Backbone, Description
-from backbones.engine import Result
+from backbones.engine import Input, Result
 from backbones.noise_schedule import content_key
 from backbones.rows import Captures, UNetRow
 from service.engine.caches import TensorCache
@@ -31,6 +31,7 @@ class Worker(Protocol):
     contexts: TensorCache
     latents: TensorCache
     host: ThreadPoolExecutor
+    functions_on_host: bool
 
     def open_request(self, backbone: Backbone, task: str, *, bulk: bool, deadline: float | None) -> Request: ...
     def submit(self, request: Request, call: Call) -> None: ...
@@ -41,7 +42,8 @@ class Worker(Protocol):
 class Session:
     """The Engine that the head of one request uses. Leaving it as a context drops the items that still wait.
 
-    timings: wall seconds that the head waited, by kind of call: "encode", "embed", "unet", "decode", "run" and "host".
+    timings: wall seconds that the head waited, by kind of call: "encode", "embed", "unet", "decode", "apply", "run" and
+    "host".
     "queue" is the part of them before the device took a call's first item. Calls at the same time count each.
     rows: U-Net rows that are done.
     """
@@ -100,15 +102,25 @@ class Session:
         return await self._call("decode", latents)
 
     async def run(self, function: Callable[..., Result], *arguments: Any) -> Result:
+        if self._worker.functions_on_host:
+            return await self._run_on_host("run", function, *arguments)
         results = await self._call("run", [partial(function, *arguments)])
         result: Result = results[0]
         return result
 
+    async def apply(
+        self, network: Callable[[Sequence[Input]], Sequence[Result]], inputs: Sequence[Input]
+    ) -> list[Result]:
+        return await self._call("apply", inputs, network=network)
+
     async def run_on_host(self, function: Callable[..., Result], *arguments: Any) -> Result:
+        return await self._run_on_host("host", function, *arguments)
+
+    async def _run_on_host(self, kind: str, function: Callable[..., Result], *arguments: Any) -> Result:
         started = time.perf_counter()
         loop = asyncio.get_running_loop()
         result = await loop.run_in_executor(self._worker.host, partial(function, *arguments))
-        self._intervals.append(("host", started, self._add_time("host", started)))
+        self._intervals.append((kind, started, self._add_time(kind, started)))
         return result
 
     async def _call_cached(
@@ -123,13 +135,14 @@ class Session:
                 cache.put(key, results[key])
         return [results[key] for key in keys]
 
-    async def _call(self, kind: Kind, items: Sequence[Any]) -> list[Any]:
+    async def _call(self, kind: Kind, items: Sequence[Any], network: Any = None) -> list[Any]:
         if not items:
             return []
         started = time.perf_counter()
         loop = asyncio.get_running_loop()
         future: asyncio.Future[list[Any]] = loop.create_future()
-        call = Call(kind, items, partial(_resolve_on_loop, loop, future), item_bytes=count_bytes(items) / len(items))
+        answer = partial(_resolve_on_loop, loop, future)
+        call = Call(kind, items, answer, network=network, item_bytes=count_bytes(items) / len(items))
         self._worker.submit(self._request, call)
         try:
             return await future

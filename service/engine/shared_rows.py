@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from backbones.backbone import Description
-from backbones.engine import Engine, Result
+from backbones.engine import Engine, Input, Result
 from backbones.noise_schedule import content_key
 from backbones.rows import Capture, Captures, UNetRow
 
@@ -73,6 +73,11 @@ class SharedEngine:
 
     async def run(self, function: Callable[..., Result], *arguments: Any) -> Result:
         return await self._engine.run(function, *arguments)
+
+    async def apply(
+        self, network: Callable[[Sequence[Input]], Sequence[Result]], inputs: Sequence[Input]
+    ) -> list[Result]:
+        return await self._engine.apply(network, inputs)
 
     async def run_on_host(self, function: Callable[..., Result], *arguments: Any) -> Result:
         return await self._engine.run_on_host(function, *arguments)

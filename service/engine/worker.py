@@ -1,4 +1,4 @@
-"""The worker of a device: takes batches from the queue, runs them, and answers their requests, one turn at a time."""
+"""The worker of a device: its lanes take batches from the queue, run them, and answer their requests, turn by turn."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from typing import Any
 
 import structlog
 import torch
-from torch import Tensor
 
 from backbones.backbone import Backbone
-from backbones.errors import Cancelled, DeadlinePassed, NotANumber, OutOfMemory
-from backbones.rows import Capture, Captures, UNetRow
+from backbones.engine import APPLIED
+from backbones.errors import Cancelled, DeadlinePassed
+from backbones.rows import Capture, UNetRow
 from service.engine.batch_limits import BatchLimits
 from service.engine.batching import choose_batch
 from service.engine.caches import TensorCache
 from service.engine.device_errors import DeviceLost, answer_to, stop_if_lost, stopped_for_good
+from service.engine.execution import choose_function, run_isolated
 from service.engine.figures import EngineCounts, EngineFigures
 from service.engine.queue import Call, Entry, Kind, Request, RequestQueue
 from service.engine.session import Session
@@ -45,8 +46,10 @@ class DeviceWorker:
     max_batch_seconds: how long one batch may take, unless a single item takes longer.
     max_waiting_rows, max_waiting_bytes: a call gets Overloaded if more items, or more memory in them, would wait.
     context_cache_bytes, latent_cache_bytes: how much device memory the caches of text contexts and of latents may use.
+    lanes: threads that take turns from the same queue, each as many batches as it can; `prepare_lanes` changes it.
+    functions_on_host: whether `run` is done by the host's threads, as is best where the device is the host's processor.
 
-    `step` takes one turn and knows no thread, so that a test can call it by hand; `start` starts a thread that repeats
+    `step` takes one turn and knows no thread, so that a test can call it by hand; `start` starts threads that repeat
     it. The worker never waits for a fuller batch: an idle device takes what is there.
     """
 
@@ -60,6 +63,8 @@ class DeviceWorker:
         max_waiting_bytes: int = 2 << 30,
         context_cache_bytes: int = 64 << 20,
         latent_cache_bytes: int = 64 << 20,
+        lanes: int = 1,
+        functions_on_host: bool = False,
     ) -> None:
         self.model = model
         self.contexts = TensorCache(context_cache_bytes)
@@ -67,31 +72,33 @@ class DeviceWorker:
         self.on_batch: Callable[[str, int, float], None] | None = None
         self.on_stopped: Callable[[Exception], None] | None = None  # on its own thread, once it has stopped for good
         self.host = ThreadPoolExecutor(max_workers=os.cpu_count(), thread_name_prefix="host")
-        self.limits = BatchLimits(max_batch_rows, max_batch_seconds)
+        self.limits = BatchLimits(max_batch_rows, max_batch_seconds, lanes=lanes)
         self._queue = RequestQueue(max_waiting_rows, max_waiting_bytes)
         self._counts = EngineCounts()
         self._work_arrived = Condition()
-        self._thread: Thread | None = None
+        self.lanes = lanes
+        self.functions_on_host = functions_on_host
+        self._threads: list[Thread] = []
         self._stopping = False
         self._failures = 0
         self._restarting = False
         self._batches_since_bulk = 0
+        self._prepare: Callable[[], None] | None = None
 
     def start(self) -> None:
-        """Start the worker's thread."""
+        """Start the worker's threads, one a lane."""
         self._stopping = False
         self._failures = 0
-        self._thread = Thread(target=self._repeat_steps, name="device", daemon=True)
-        self._thread.start()
+        self._start_lanes()
 
     def stop(self) -> None:
         """Finish the current batch or function, answer everything that waits with Cancelled, and end the threads."""
         with self._work_arrived:
             self._stopping = True
-            self._work_arrived.notify()
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
+            self._work_arrived.notify_all()
+        for thread in self._threads:
+            thread.join()
+        self._threads = []
         self._fail_all(Cancelled("the server is stopping", hint="ask again when it is back"))
         self.host.shutdown(cancel_futures=True)
 
@@ -115,9 +122,9 @@ class DeviceWorker:
     def step(self) -> int:
         """One turn: the functions that wait, then one batch. Returns how many items it did, 0 if nothing waits."""
         functions = 0
-        for entry in self._take_functions():
-            self._run([entry])
-            functions += 1
+        for entries in self._take_functions():
+            self._run(entries)
+            functions += len(entries)
         with self._work_arrived:
             batch = [] if self._stopping else self._take_batch()
         if batch:
@@ -126,8 +133,9 @@ class DeviceWorker:
 
     @property
     def alive(self) -> bool:
-        """Whether the worker's thread runs. It ends after `MOST_FAILURES`."""
-        return self._thread is not None and self._thread.is_alive() and self._failures < MOST_FAILURES
+        """Whether the worker's threads run. They end after `MOST_FAILURES`."""
+        running = bool(self._threads) and all(thread.is_alive() for thread in self._threads)
+        return running and self._failures < MOST_FAILURES
 
     @property
     def restarting(self) -> bool:
@@ -171,7 +179,8 @@ class DeviceWorker:
             except Exception:
                 self._counts.rejected += 1
                 raise
-            self._work_arrived.notify()
+            # A lane that rests would take the notice of one that works.
+            self._work_arrived.notify_all()
 
     def withdraw(self, request: Request, call: Call) -> None:
         """Drop the items of a call that still wait, and ignore the results of the others."""
@@ -184,13 +193,39 @@ class DeviceWorker:
         with self._work_arrived:
             self._counts.cancelled += self._queue.close(request)
 
-    def _repeat_steps(self) -> None:
+    def prepare_lanes(self, lanes: int, prepare: Callable[[], None]) -> None:
+        """Take so many lanes, and let each call `prepare` before its next turn: torch keeps threads by thread.
+
+        prepare: raises nothing. Lanes beyond `lanes` rest.
+        """
+        with self._work_arrived:
+            self.lanes = self.limits.lanes = lanes
+            self._prepare = prepare
+            if self._threads:
+                self._start_lanes()
+
+    def _start_lanes(self) -> None:
+        while len(self._threads) < self.lanes:
+            lane = len(self._threads)
+            self._threads.append(Thread(target=self._repeat_steps, args=(lane,), name=f"device {lane}", daemon=True))
+            self._threads[-1].start()
+
+    def _repeat_steps(self, lane: int) -> None:
+        prepared: Callable[[], None] | None = None
         while True:
             with self._work_arrived:
-                self._work_arrived.wait_for(lambda: self._stopping or self._queue.waiting)
-                if self._stopping:
+                self._work_arrived.wait_for(
+                    lambda: (
+                        self._stopping or self._failures >= MOST_FAILURES or (lane < self.lanes and self._queue.waiting)
+                    )
+                )
+                if self._stopping or self._failures >= MOST_FAILURES:
                     return
+                prepare = self._prepare
             try:
+                if prepare is not None and prepare is not prepared:
+                    prepare()
+                    prepared = prepare
                 self.step()
                 self._failures = 0
             except BaseException as error:  # what a batch held is answered, and what waits is kept
@@ -209,15 +244,17 @@ class DeviceWorker:
         if self._failures < MOST_FAILURES:
             return True
         self._fail_all(stopped_for_good())
+        with self._work_arrived:
+            self._work_arrived.notify_all()
         if self.on_stopped is not None:
             self.on_stopped(stopped_for_good())
         return False
 
-    def _take_functions(self) -> Iterator[Entry]:
+    def _take_functions(self) -> Iterator[list[Entry]]:
         """The functions to run in this turn, each taken out of the queue when its turn comes.
 
         A function belongs to the batch before it: it reduces results, makes the next rows or is a head's own network.
-        It never waits for a batch of its own, so a request ends soon after its last row, whatever its service count.
+        It never waits for a batch of its own, so a request ends soon after its last row, whatever its place.
         """
         with self._work_arrived:
             self._fail_late()
@@ -232,11 +269,11 @@ class DeviceWorker:
                     # keeps the bulk requests moving and delays the others by about one batch at most.
                     if bulk and number and self._queue.interactive_waits():
                         return
-                    entry = self._queue.take_function(bulk=bulk)
-                    if entry is None:
+                    entries = self._queue.take_functions(self._limit_of, bulk=bulk)
+                    if not entries:
                         break
-                    self._mark_taken([entry])
-                yield entry
+                    self._mark_taken(entries)
+                yield entries
 
     def _take_batch(self) -> list[Entry]:
         """The next batch, taken out of the queue."""
@@ -251,6 +288,8 @@ class DeviceWorker:
         return batch
 
     def _limit_of(self, request: Request, call: Call) -> int:
+        if call.kind == "apply":
+            return APPLIED
         return self.limits.limit(call.kind, request.backbone, call.items[call.taken])
 
     def _mark_taken(self, entries: Sequence[Entry]) -> None:
@@ -258,7 +297,7 @@ class DeviceWorker:
         for entry in entries:
             if entry.call.taken_at is None:
                 entry.call.taken_at = now
-        self._counts.running = len(entries)
+        self._counts.running += len(entries)
 
     def _run(self, batch: Sequence[Entry]) -> None:
         """Run a batch, or one function, and answer the calls that it completes.
@@ -277,10 +316,16 @@ class DeviceWorker:
         kind = batch[0].call.kind
         started = time.perf_counter()
         backbone = batch[0].request.backbone
-        outcomes = self._run_halving(self._function_of(batch[0]), [entry.item for entry in batch], kind, backbone)
+        count_out_of_memory = partial(self._count_out_of_memory, kind, backbone, batch[0].item)
+        try:
+            function = stop_if_lost(choose_function(batch[0].call, backbone, self.contexts))
+            outcomes = run_isolated(function, [entry.item for entry in batch], count_out_of_memory)
+        finally:
+            with self._work_arrived:
+                self._counts.running -= len(batch)
         seconds = time.perf_counter() - started
-        self.limits.count(kind, backbone, batch[0].item, len(batch), seconds)
         with self._work_arrived:
+            self.limits.count(kind, backbone, batch[0].item, len(batch), seconds)
             self._counts.count_batch(kind, [entry.request.task for entry in batch], seconds)
             for entry, outcome in zip(batch, outcomes, strict=True):
                 self._settle(entry, outcome)
@@ -290,50 +335,12 @@ class DeviceWorker:
             except Exception as error:  # a reader of figures is no reason to stop
                 log.error("a batch could not be reported", exc_info=error)
 
-    def _function_of(self, entry: Entry) -> Callable[[Sequence[Any]], list[Any]]:
-        backbone = entry.request.backbone
-        functions: dict[Kind, Callable[[Sequence[Any]], list[Any]]] = {
-            "unet": backbone.forward,
-            "encode": backbone.encode,
-            "embed": partial(self._embed_each_text_once, backbone),
-            "decode": backbone.decode,
-            "run": lambda calls: [call() for call in calls],
-        }
-        return stop_if_lost(functions[entry.call.kind])
-
-    def _embed_each_text_once(self, backbone: Backbone, texts: Sequence[str]) -> list[Tensor]:
-        """Contexts of a batch, (T, D) each. Several requests may wait for one text, or an earlier batch embedded it."""
-        revision = backbone.description.revision
-        cached = {text: self.contexts.get((revision, text), counted=False) for text in texts}
-        contexts = {text: context for text, context in cached.items() if context is not None}
-        missing = [text for text in cached if text not in contexts]
-        if missing:
-            contexts.update(zip(missing, backbone.embed(missing), strict=True))
-            for text in missing:
-                self.contexts.put((revision, text), contexts[text])
-        return [contexts[text] for text in texts]
-
-    def _run_halving(
-        self, function: Callable[[Sequence[Any]], list[Any]], items: Sequence[Any], kind: Kind, backbone: Backbone
-    ) -> list[Any]:
-        """Results in order, with an exception in the place of each item that fails by itself.
-
-        A batch that fails is halved until the item at fault stands alone, so that no other request fails. If the
-        device's memory ran out, the half becomes the limit for some time.
-        """
-        try:
-            results = function(items)
-            return _replace_not_finite(results) if kind == "unet" else results
-        except Exception as error:
-            if isinstance(error, torch.OutOfMemoryError):
-                self._counts.out_of_memory += 1
-                torch.cuda.empty_cache()
-                self.limits.count_out_of_memory(kind, backbone, items[0], len(items))
-            if len(items) == 1:
-                return [_out_of_memory() if isinstance(error, torch.OutOfMemoryError) else error]
-        half = len(items) // 2
-        halves = (items[:half], items[half:])
-        return [outcome for part in halves for outcome in self._run_halving(function, part, kind, backbone)]
+    def _count_out_of_memory(self, kind: Kind, backbone: Backbone, item: Any, items: int) -> None:
+        with self._work_arrived:
+            self._counts.out_of_memory += 1
+            # One item that does not fit by itself says nothing of smaller ones.
+            if items > 1:
+                self.limits.count_out_of_memory(kind, backbone, item, items)
 
     def _settle(self, entry: Entry, outcome: Any) -> None:
         """Store one result. The last one, or an error, answers the call."""
@@ -373,27 +380,3 @@ class DeviceWorker:
             call.unanswered = 0
             self._counts.cancelled += self._queue.drop(request, call)
             call.answer(error)
-
-
-def _out_of_memory() -> OutOfMemory:
-    return OutOfMemory(
-        "the device's memory does not hold this request's work by itself",
-        hint="send a smaller image or less work, or ask again when the server is less busy",
-    )
-
-
-def _replace_not_finite(results: Sequence[Captures]) -> list[Captures | NotANumber]:
-    """`results` with an error in the place of each row that holds NaN or infinity; one read of the device for all."""
-    tensors = [(index, tensor) for index, captures in enumerate(results) for tensor in _list_tensors(captures)]
-    if not tensors:
-        return list(results)
-    finite = torch.stack([tensor.isfinite().all() for _, tensor in tensors]).tolist()
-    sick = {index for (index, _), healthy in zip(tensors, finite, strict=True) if not healthy}
-    error = NotANumber("the U-Net's result holds NaN or infinity", hint="try dtype=float32, or check the weights")
-    return [error if index in sick else captures for index, captures in enumerate(results)]
-
-
-def _list_tensors(captures: Captures) -> list[Tensor]:
-    own = [tensor for tensor in (captures.output, captures.noise_pred) if tensor is not None]
-    banks = [tensor for pair in captures.keys_values.values() for tensor in (pair.keys, pair.values)]
-    return [*own, *captures.features.values(), *captures.attention_maps.values(), *banks]

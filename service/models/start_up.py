@@ -12,6 +12,7 @@ import torch
 from backbones.backbone import Backbone
 from backbones.rows import Capture, UNetRow
 from service.engine.worker import DeviceWorker
+from service.models.loading import choose_device
 from service.settings.loader import Settings
 
 Result = TypeVar("Result")
@@ -19,7 +20,7 @@ Result = TypeVar("Result")
 
 def build_worker(settings: Settings, backbone: Backbone | None = None) -> DeviceWorker:
     """The worker of a device, not yet started. backbone: of sessions that name none."""
-    engine = settings.engine
+    engine, on_cpu = settings.engine, choose_device(settings.device).startswith("cpu")
     return DeviceWorker(
         backbone,
         max_batch_rows=engine.max_batch_rows,
@@ -28,23 +29,15 @@ def build_worker(settings: Settings, backbone: Backbone | None = None) -> Device
         max_waiting_bytes=engine.max_waiting_bytes,
         context_cache_bytes=engine.context_cache_bytes,
         latent_cache_bytes=engine.latent_cache_bytes,
+        functions_on_host=on_cpu,
     )
 
 
-async def warm_up(
-    worker: DeviceWorker, backbone: Backbone, prepare: Callable[[], None], *, again: bool = False
-) -> None:
-    """One encode, one embed and U-Net batches, so that the first caller does not pay for what only happens once.
-
-    prepare: run first, on the device's thread: torch keeps how many threads an operation uses for each thread.
-    again: whether this backbone was warm before, so that nothing else is left to do.
-    """
+async def warm_up(worker: DeviceWorker, backbone: Backbone) -> None:
+    """One encode, one embed and U-Net batches, so that the first caller does not pay for what only happens once."""
     model = backbone.description
     side = model.image_size // model.downscale
     with worker.session("warm-up", backbone=backbone) as session:
-        await session.run(prepare)
-        if again:
-            return
         await session.encode([torch.zeros(3, model.image_size, model.image_size)])
         context = (await session.embed([""]))[0] if model.max_tokens else None
         row = UNetRow(

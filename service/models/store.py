@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Any
 
 import structlog
@@ -18,7 +19,7 @@ import torch
 from backbones.backbone import Description
 from backbones.errors import DiffsightError, InvalidInput, ModelNotFound
 from backbones.loading.source import check_device
-from service.engine.host_cpu import prepare_host
+from service.engine.host_cpu import count_lanes, count_threads, prepare_thread
 from service.engine.worker import DeviceWorker
 from service.errors import ModelInUse, NotReady
 from service.models.catalogue import ModelSpec, build_catalogue, left_out, names_models
@@ -308,7 +309,10 @@ class ModelStore:
             install(slot, backbone, opened, before)
             self._account()
             if slot is backbone and slot.heads is not None:
-                await warm_up(self._worker, slot.heads.backbone, self._prepare_host, again=held is not None)
+                self._prepare_worker()
+                # What comes back from host memory was warm before.
+                if held is None:
+                    await warm_up(self._worker, slot.heads.backbone)
         except BaseException as error:
             known = isinstance(error, DiffsightError)
             slot.close(backbone, str(error) if known else "see the server's log")
@@ -354,10 +358,14 @@ class ModelStore:
             if slot.is_open():
                 slot.bytes = sizes.get(slot.spec.id, 0)
 
-    def _prepare_host(self) -> None:
-        """Set up the calling thread, the device's own, for all open backbones together."""
+    def _prepare_worker(self) -> None:
+        """Set up the worker's lanes for all open backbones together."""
+        assert self._worker is not None
         opened = [slot.heads.backbone for slot in self.slots.values() if slot.heads is not None]
-        prepare_host([network for backbone in opened for network in networks_of(backbone).values()], self.settings)
+        networks = [network for backbone in opened for network in networks_of(backbone).values()]
+        threads, device = count_threads(networks, self.settings), choose_device(self.settings.device)
+        prepare = partial(prepare_thread, threads, on_cpu=device.startswith("cpu"))
+        self._worker.prepare_lanes(count_lanes(threads, self.settings, device), prepare)
 
     async def _make_room(self, slot: Slot) -> None:
         """Let others leave until the slot's bytes fit; wait for those in use. Raises InvalidInput if they never fit."""

@@ -62,6 +62,13 @@ class EngineSettings(Group):
         description="Bytes of images' feature vectors kept by pixels for fitting again, in the host's memory; 0 keeps "
         "none.",
     )
+    lanes: int = Field(
+        default=0,
+        ge=0,
+        le=64,
+        description="Batches that run at a time, each on a thread of its own with its own activations. 0 takes as many "
+        "as the cores hold of `torch_threads`, four at most, and one on a GPU.",
+    )
     torch_threads: int = Field(
         default=0,
         ge=0,

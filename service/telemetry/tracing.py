@@ -25,6 +25,7 @@ from service.settings.groups import TelemetrySettings
 from service.version import installed_version
 
 Result = TypeVar("Result")
+Input = TypeVar("Input")
 
 # Supervisors and Prometheus ask these every few seconds; their spans would drown the others.
 UNTRACED = ("/health/", "/v2/health/", "/metrics")
@@ -189,6 +190,12 @@ class _TracedEngine:
     async def run(self, function: Callable[..., Result], *arguments: Any) -> Result:
         result: Result = await self._told("head", "run", {}, function, *arguments)
         return result
+
+    async def apply(
+        self, network: Callable[[Sequence[Input]], Sequence[Result]], inputs: Sequence[Input]
+    ) -> list[Result]:
+        results: list[Result] = await self._told("network", "apply", {"diffsight.inputs": len(inputs)}, network, inputs)
+        return results
 
     async def run_on_host(self, function: Callable[..., Result], *arguments: Any) -> Result:
         with self._trace.stage("host", {}):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -484,3 +485,28 @@ def test_no_hook_or_processor_stays_behind(backbone: StableDiffusion, unet: Any)
 def test_a_module_that_never_runs_is_an_error_and_not_a_wrong_answer(unet: Any) -> None:
     with pytest.raises(InvalidInput, match="never ran"):
         forward_rows(unet, [random_row(1, capture=Capture(features=("up_blocks",)))], {})
+
+
+def test_two_threads_pass_through_one_network_at_a_time(backbone: StableDiffusion) -> None:
+    context, generator = torch.randn(5, backbone.variants[""].unet.config.cross_attention_dim), torch.Generator()  # type: ignore[union-attr, arg-type]
+    latents = torch.randn(4, 8, 8, generator=generator.manual_seed(1))
+    plain = UNetRow(latents, 10, context, Capture(noise_pred=True))
+    (whole,) = backbone.forward(
+        [replace(plain, capture=Capture(features=FEATURES, attention_maps=CROSS, keys_values=OWN))]
+    )
+    kinds = [
+        [replace(plain, bank=whole.keys_values)],
+        [replace(plain, capture=Capture(features=FEATURES[:3], attention_maps=CROSS[:1]))],
+        [plain, plain],
+    ]
+    alone = [backbone.forward(rows) for rows in kinds]
+    with ThreadPoolExecutor(3) as threads:
+        for found, known in zip(threads.map(backbone.forward, kinds * 4), alone * 4, strict=True):
+            for one, other in zip(found, known, strict=True):
+                torch.testing.assert_close(one.noise_pred, other.noise_pred, atol=1e-5, rtol=1e-5)
+                assert one.features.keys() == other.features.keys()
+                for name, feature in one.features.items():
+                    torch.testing.assert_close(feature, other.features[name], atol=1e-5, rtol=1e-5)
+    unet: Any = backbone.variants[""].unet
+    assert not any(module._forward_hooks for module in unet.modules())
+    assert not any("ByThread" in type(one).__name__ for one in unet.attn_processors.values())

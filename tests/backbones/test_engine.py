@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from backbones.engine import DirectEngine, batch_key, complete
+from backbones.engine import APPLIED, DirectEngine, batch_key, complete
 from backbones.errors import InvalidInput
 from backbones.loading.diffusers_folder import load_diffusers_folder
 from backbones.rows import Capture, Captures, UNetRow
@@ -110,3 +110,15 @@ def test_texts_share_a_batch_and_tensors_of_one_shape_do() -> None:
     assert batch_key("a cat") == batch_key("a longer text")
     assert batch_key(torch.zeros(3, 8, 8)) == batch_key(torch.ones(3, 8, 8))
     assert batch_key(torch.zeros(3, 8, 8)) != batch_key(torch.zeros(3, 8, 16))
+
+
+def test_a_network_gets_its_inputs_in_batches(loaded: StableDiffusion) -> None:
+    sizes: list[int] = []
+
+    def negate(inputs: Sequence[int]) -> list[int]:
+        sizes.append(len(inputs))
+        return [-one for one in inputs]
+
+    count = 2 * APPLIED + 1
+    assert complete(DirectEngine(loaded).apply(negate, range(count))) == [-one for one in range(count)]
+    assert sizes == [APPLIED, APPLIED, 1]

@@ -9,7 +9,8 @@ import torch
 
 from backbones.loading.diffusers_folder import load_diffusers_folder
 from backbones.loading.guided_diffusion import GuidedDiffusionFlags, build_network
-from backbones.sub_blocks import sub_block_names
+from backbones.rows import Capture
+from backbones.sub_blocks import pass_depth, sub_block_names
 
 FOLDER = Path(__file__).parents[1] / "conformance/fixtures/diffusion_classifier/weights/sd1"
 
@@ -30,3 +31,25 @@ def test_names_come_in_the_order_of_computation(kind: str) -> None:
         network(timestep=3, **inputs)
     assert tuple(seen) == names
     assert len(set(names)) == len(names)
+
+
+def test_a_pass_is_as_deep_as_the_last_place_that_is_captured() -> None:
+    blocks = (
+        "conv_in",
+        "down_blocks.0.resnets.0",
+        "down_blocks.0",
+        "mid_block",
+        "up_blocks.0.attentions.0",
+        "up_blocks.0",
+    )
+    maps = "up_blocks.0.attentions.0.transformer_blocks.0.attn2"
+    captures = {
+        Capture(): 0,
+        Capture(features=("conv_in",)): 1,
+        Capture(features=("mid_block", "conv_in")): 4,
+        Capture(features=("mid_block",), attention_maps=(maps,)): 5,
+        Capture(keys_values=("down_blocks.0.resnets.0.anything",)): 2,
+        Capture(features=("conv_out",)): 6,
+        Capture(noise_pred=True): 6,
+    }
+    assert {capture: pass_depth(capture, blocks) for capture in captures} == captures

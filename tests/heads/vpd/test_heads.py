@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import torch
 
-from heads.vpd.heads import NYU_SCENES, in_chunks
+from backbones.rows import Captures
+from heads.vpd.features import Taps
+from heads.vpd.heads import NYU_SCENES, DepthHead, run_head
 
 
-def test_chunks_answer_as_one_batch_does() -> None:
-    pyramids = [[torch.full((1, 2, 2), float(index)), torch.full((2, 1, 1), 1.0)] for index in range(5)]
-    sizes: list[int] = []
+def test_the_rows_of_a_batch_have_their_own_outputs() -> None:
+    class Network(torch.nn.Module):
+        def forward(self, levels: list[torch.Tensor], factor: float) -> torch.Tensor:
+            return levels[0].sum(dim=(1, 2, 3)) * factor + levels[1].sum(dim=(1, 2, 3))
 
-    def network(levels: list[torch.Tensor], factor: float) -> torch.Tensor:
-        sizes.append(len(levels[0]))
-        return levels[0].sum(dim=(1, 2, 3)) * factor + levels[1].sum(dim=(1, 2, 3))
-
-    found = in_chunks(network, pyramids, 10.0, most=2)
+    head = DepthHead(Network(), Taps(("fine", "coarse"), ((), ()), 8), torch.zeros(1, 1))  # type: ignore[arg-type]
+    rows = [
+        Captures(features={"fine": torch.full((1, 2, 2), float(index)), "coarse": torch.full((2, 1, 1), 1.0)})
+        for index in range(5)
+    ]
+    found = run_head(head, rows, 10.0, maps=False)
     assert [float(one) for one in found] == [40.0 * index + 2 for index in range(5)]
-    assert sizes == [2, 2, 1]
 
 
 def test_the_scenes_are_those_of_the_published_rows() -> None:

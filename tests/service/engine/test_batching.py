@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from dataclasses import replace
 
 import torch
 from hypothesis import given, settings
@@ -12,9 +12,10 @@ from torch import Tensor
 from backbones.backbone import Backbone
 from backbones.rows import Capture, UNetRow
 from service.engine.batching import choose_batch
-from service.engine.queue import Call, Entry, Kind, Request, RequestQueue
+from service.engine.queue import KEPT_BATCHES, Call, Entry, Kind, Request, RequestQueue
+from tests.service.engine.hand_driven import InstantBackbone
 
-BACKBONE: Backbone = cast(Any, object())
+BACKBONE: Backbone = InstantBackbone()
 SIZES: dict[Kind, int] = {"unet": 8, "encode": 3, "decode": 3, "embed": 8, "run": 1}
 
 
@@ -125,7 +126,7 @@ def test_more_requests_than_places_all_get_their_turn() -> None:
     queue, opened = build_queue(*[(False, [rows(40)]) for _ in range(20)])
     for _ in range(10):
         queue.take(choose_batch(queue.find_waiting(), limit_of))
-    assert {request.served for request in opened} == {4.0}
+    assert {request.calls[0].taken for request in opened} == {4}
 
 
 def test_bulk_rows_only_fill_what_interactive_rows_leave_free() -> None:
@@ -158,9 +159,65 @@ def test_functions_are_no_part_of_a_batch() -> None:
 
 def test_items_of_two_backbones_never_share_a_batch() -> None:
     queue = RequestQueue(10**6)
-    others = [cast(Backbone, object()) for _ in range(2)]
+    others = [InstantBackbone() for _ in range(2)]
     for backbone in (*others, *others):
         queue.submit(queue.open(backbone, "task", bulk=False, deadline=None), rows(2), items_per_second=1.0)
     batches = drain(queue)
     assert [len(batch) for batch in batches] == [4, 4]
     assert all(len({entry.request.backbone for entry in batch}) == 1 for batch in batches)
+
+
+kinds = st.tuples(st.sampled_from(["unet", "encode"]), st.sampled_from([8, 16]), st.integers(1, 30))
+
+
+@settings(deadline=None, derandomize=True, max_examples=50)
+@given(st.lists(kinds, max_size=6), st.lists(st.lists(kinds, max_size=3), min_size=1, max_size=12), kinds)
+def test_nobody_waits_longer_than_those_ahead_take_however_many_come_after(
+    ahead: list[tuple[str, int, int]], arrivals: list[list[tuple[str, int, int]]], late: tuple[str, int, int]
+) -> None:
+    queue = RequestQueue(10**6)
+
+    def join(kind: str, size: int, count: int) -> Request:
+        items: list[object] = [row(size) if kind == "unet" else pixels(size) for _ in range(count)]
+        request = queue.open(BACKBONE, "task", bulk=False, deadline=None)
+        queue.submit(request, make_call(kind, items), items_per_second=1.0)  # type: ignore[arg-type]
+        return request
+
+    for one in ahead:
+        join(*one)
+    call = join(*late).calls[0]
+    turns = 0
+    while not call.taken:
+        for one in arrivals[turns % len(arrivals)]:
+            join(*one)
+        queue.take(choose_batch(queue.find_waiting(), limit_of))
+        turns += 1
+        assert turns <= len(ahead) * (KEPT_BATCHES + 1) + 1
+
+
+def test_rows_are_batched_by_how_deep_their_pass_goes() -> None:
+    backbone = InstantBackbone()
+    backbone.description = replace(backbone.description, sub_blocks=("conv_in", "mid_block", "up_blocks.0"))
+    queue = RequestQueue(10**6)
+    captures = [Capture(features=("mid_block",)), Capture(noise_pred=True)]
+    for capture in (*captures, *captures):
+        request = queue.open(backbone, "task", bulk=False, deadline=None)
+        own: list[object] = [UNetRow(torch.zeros(4, 8, 8), 0, torch.zeros(2, 4), capture)]
+        queue.submit(request, make_call("unet", own), items_per_second=1.0)
+    assert [{entry.item.capture for entry in batch} for batch in drain(queue)] == [{captures[0]}, {captures[1]}]
+
+
+def test_contexts_of_different_lengths_do_not_share_a_batch() -> None:
+    queue, _ = build_queue(
+        *[
+            (False, [make_call("unet", [UNetRow(torch.zeros(4, 8, 8), 0, torch.zeros(length, 4), Capture())])])
+            for length in (2, 77, 2)
+        ]
+    )
+    assert [len(batch) for batch in drain(queue)] == [2, 1]
+
+
+def test_what_a_batch_can_end_goes_before_what_it_can_not() -> None:
+    queue, (long, short, middle) = build_queue(*[(False, [rows(count)]) for count in (9, 3, 4)])
+    batch = choose_batch(queue.find_waiting(), limit_of)
+    assert [sum(entry.request is one for entry in batch) for one in (long, short, middle)] == [3, 3, 2]

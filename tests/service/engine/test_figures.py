@@ -23,7 +23,7 @@ def test_rows_are_counted_by_task() -> None:
 
 
 def test_other_work_counts_as_time_of_the_device_only() -> None:
-    counts = EngineCounts(running=1)
+    counts = EngineCounts()
     counts.count_batch("encode", ["depth"], seconds=0.25)
     figures = read(counts)
     assert (figures.rows_total, figures.batches_total, figures.running_rows) == (0, 0, 0)

@@ -5,6 +5,10 @@ import sys
 
 import pytest
 
+from service.engine import host_cpu
+from service.engine.host_cpu import MOST_LANES, count_lanes
+from service.settings.loader import load_settings
+
 FAULTS = """
 import resource, statistics, sys, threading
 import torch
@@ -37,3 +41,11 @@ def test_freed_memory_is_used_again_without_new_page_faults() -> None:
         return float(ran.stdout)
 
     assert faults("keep") < faults("default") / 4
+
+
+def test_lanes_are_what_the_cores_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host_cpu, "_CORES", 6)
+    settings = load_settings()
+    assert [count_lanes(threads, settings, "cpu") for threads in (1, 2, 3, 6, 12)] == [MOST_LANES, 3, 2, 1, 1]
+    assert count_lanes(1, settings, "cuda") == 1
+    assert count_lanes(6, load_settings(engine={"lanes": 2}), "cuda:1") == 2

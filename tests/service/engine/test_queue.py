@@ -1,4 +1,4 @@
-"""The queue's bound, what it drops, and its service counts."""
+"""The queue's bound, what it drops, and places in its line."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from backbones.backbone import Backbone
 from backbones.errors import Overloaded
-from service.engine.queue import Call, Entry, Request, RequestQueue
+from service.engine.queue import KEPT_BATCHES, Call, Entry, Request, RequestQueue
 
 BACKBONE: Backbone = cast(Any, object())
 
@@ -29,6 +29,10 @@ def submit_texts(queue: RequestQueue, *, bulk: bool = False) -> Request:
     request = queue.open(BACKBONE, "task", bulk=bulk, deadline=None)
     queue.submit(request, ten_texts(), items_per_second=1.0)
     return request
+
+
+def limit_of(request: Request, call: Call) -> int:
+    return 8
 
 
 def take(queue: RequestQueue, counts: dict[Request, int]) -> None:
@@ -98,51 +102,60 @@ def test_closing_a_request_drops_its_waiting_items() -> None:
     assert not list(queue.find_waiting())
 
 
-def test_places_that_no_other_request_wants_do_not_count() -> None:
+def make_texts(count: int) -> Call:
+    return Call("embed", ["text"] * count, lambda answer: None)
+
+
+def submit_call(queue: RequestQueue, call: Call) -> Request:
+    request = queue.open(BACKBONE, "task", bulk=False, deadline=None)
+    queue.submit(request, call, items_per_second=1.0)
+    return request
+
+
+def test_a_request_joins_at_the_end_of_the_line() -> None:
     queue = RequestQueue(100)
-    large = submit_texts(queue)
-    take(queue, {large: 2})
-    small = queue.open(BACKBONE, "task", bulk=False, deadline=None)
-    queue.submit(small, make_text(), items_per_second=1.0)
-    take(queue, {large: 4, small: 1})
-    assert (large.served, small.served) == (0, 0)
+    first, second = submit_call(queue, make_texts(9)), submit_call(queue, make_texts(9))
+    take(queue, {first: 2})
+    assert submit_call(queue, make_texts(1)).place > first.place > second.place
 
 
-def test_places_that_other_requests_want_count() -> None:
+def test_a_request_that_had_a_batch_of_its_own_goes_to_the_end_of_the_line() -> None:
     queue = RequestQueue(100)
-    first, second, left_out = (submit_texts(queue) for _ in range(3))
-    take(queue, {first: 4, second: 2})
-    assert [request.served for request in (first, second, left_out)] == [4, 2, 0]
+    large, small = submit_call(queue, make_texts(50)), submit_call(queue, make_texts(1))
+    for _ in range(3):
+        take(queue, {large: 4})
+        assert large.place > small.place
 
 
-def test_a_request_that_joins_starts_at_a_fair_share() -> None:
+def test_a_call_that_another_batch_ends_keeps_its_place() -> None:
     queue = RequestQueue(100)
-    busy, other = (submit_texts(queue) for _ in range(2))
-    idle = queue.open(BACKBONE, "task", bulk=False, deadline=None)
-    take(queue, {busy: 4, other: 2})
-    queue.submit(idle, ten_texts(), items_per_second=1.0)
-    assert idle.served == 3.0
+    short = submit_call(queue, make_texts(6))
+    before = short.place
+    take(queue, {short: 4})
+    assert short.place == before
 
 
-def test_the_count_of_a_request_that_had_more_is_passed_in_time() -> None:
-    queue = RequestQueue(1000)
-    large, other = (submit_texts(queue) for _ in range(2))
-    take(queue, {large: 8})
-    assert large.served == submit_texts(queue).served + 4
-    for _ in range(8):
-        new = submit_texts(queue)
-        take(queue, {new: 2})
-        queue.close(new)
-    assert other.served == 0
-    assert submit_texts(queue).served >= large.served
-
-
-def test_bulk_and_interactive_requests_have_counts_of_their_own() -> None:
+def test_what_was_encoded_goes_on_to_the_unet_with_its_place() -> None:
     queue = RequestQueue(100)
-    bulk = [submit_texts(queue, bulk=True) for _ in range(2)]
-    take(queue, dict.fromkeys(bulk, 5))
-    assert submit_texts(queue).served == 0
-    assert submit_texts(queue, bulk=True).served == 5
+    request = submit_call(queue, Call("encode", [0], lambda answer: None))
+    before = request.place
+    take(queue, {request: 1})
+    queue.submit(request, Call("unet", [0], lambda answer: None), items_per_second=1.0)
+    assert request.place == before
+    take(queue, {request: 1})
+    assert request.place > before
+
+
+def test_no_request_keeps_its_place_for_more_than_a_few_batches() -> None:
+    queue = RequestQueue(100)
+    request = queue.open(BACKBONE, "task", bulk=False, deadline=None)
+    places = []
+    for _ in range(KEPT_BATCHES + 1):
+        queue.submit(request, make_text(), items_per_second=1.0)
+        places.append(request.place)
+        take(queue, {request: 1})
+    assert len(set(places)) == 1
+    assert request.place > places[0]
 
 
 def test_only_waiting_requests_can_be_late() -> None:
@@ -161,18 +174,36 @@ def test_functions_are_taken_in_order_of_arrival_within_their_class() -> None:
     submitted = [(request, make_function()) for request in (bulk, second, first, second)]
     for request, call in submitted:
         queue.submit(request, call, items_per_second=1.0)
-    taken = [queue.take_function(bulk=False) for _ in range(4)]
-    assert taken == [*[Entry(*pair, 0) for pair in submitted[1:]], None]
-    assert queue.take_function(bulk=True) == Entry(*submitted[0], 0)
+    taken = [queue.take_functions(limit_of, bulk=False) for _ in range(4)]
+    assert taken == [*[[Entry(*pair, 0)] for pair in submitted[1:]], []]
+    assert queue.take_functions(limit_of, bulk=True) == [Entry(*submitted[0], 0)]
     assert queue.waiting == 0
 
 
-def test_a_function_adds_nothing_to_the_service_count() -> None:
+def test_a_function_moves_nobody() -> None:
     queue = RequestQueue(100)
-    request = queue.open(BACKBONE, "a", bulk=False, deadline=None)
+    request = submit_call(queue, make_text())
+    before = request.place
     queue.submit(request, make_function(), items_per_second=1.0)
-    queue.take_function(bulk=False)
-    assert request.served == 0
+    queue.take_functions(limit_of, bulk=False)
+    assert (request.place, request.kept) == (before, 0)
+
+
+def test_inputs_of_equal_networks_share_a_batch_up_to_its_limit() -> None:
+    queue = RequestQueue(100)
+    calls = [
+        Call("apply", [0] * count, lambda answer: None, network=name)
+        for name, count in (("a", 2), ("b", 1), ("a", 3), ("a", 1))
+    ]
+    owners = [submit_call(queue, call) for call in calls]
+
+    def take_batch() -> list[tuple[Request, int]]:
+        return [(entry.request, entry.position) for entry in queue.take_functions(lambda *_: 4, bulk=False)]
+
+    assert take_batch() == [(owners[0], 0), (owners[0], 1), (owners[2], 0), (owners[2], 1)]
+    assert take_batch() == [(owners[1], 0)]
+    assert take_batch() == [(owners[2], 2), (owners[3], 0)]
+    assert (queue.waiting, queue.count_functions(bulk=False)) == (0, 0)
 
 
 def test_a_dropped_function_is_not_taken() -> None:
@@ -182,7 +213,7 @@ def test_a_dropped_function_is_not_taken() -> None:
     for request, call in calls.items():
         queue.submit(request, call, items_per_second=1.0)
     assert (queue.drop(left, calls[left]), queue.close(closed)) == (1, 1)
-    assert queue.take_function(bulk=False) is None
+    assert queue.take_functions(limit_of, bulk=False) == []
     assert queue.waiting == 0
 
 

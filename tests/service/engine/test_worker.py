@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from threading import Barrier, current_thread, get_ident
 from typing import Any, cast
 
 import pytest
@@ -15,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from backbones.engine import Result
+from backbones.engine import APPLIED, Result
 from backbones.errors import Cancelled, DeadlinePassed, NotANumber, OutOfMemory, Overloaded
 from backbones.rows import Captures, UNetRow
 from backbones.stable_diffusion import StableDiffusion
@@ -474,3 +475,79 @@ def test_a_function_that_is_late_or_cancelled_does_not_run() -> None:
     asyncio.run(submit())
     assert calls == []
     assert (worker.figures().waiting_rows, worker.figures().cancelled_rows_total) == (0, 2)
+
+
+# Networks of heads, lanes, and functions of the host.
+
+
+def test_inputs_of_several_requests_share_one_batch_of_their_network() -> None:
+    worker = DeviceWorker(InstantBackbone())
+    sizes: list[tuple[str, int]] = []
+    worker.on_batch = lambda kind, size, seconds: sizes.append((kind, size))
+
+    def double(inputs: Sequence[int]) -> list[int]:
+        return [2 * one for one in inputs]
+
+    def negate(inputs: Sequence[int]) -> list[int]:
+        return [-one for one in inputs]
+
+    async def apply(network: Any, inputs: list[int]) -> list[int]:
+        with worker.session("task") as session:
+            return await session.apply(network, inputs)
+
+    work = [apply(double, [1, 2]), apply(negate, [3]), apply(double, list(range(APPLIED)))]
+    results = asyncio.run(step_until_done(worker, *work))
+    assert results == [[2, 4], [-3], [2 * one for one in range(APPLIED)]]
+    assert sizes == [("apply", APPLIED), ("apply", 1), ("apply", 2)]
+
+
+def test_two_lanes_run_two_batches_at_a_time() -> None:
+    backbone = InstantBackbone()
+    both = Barrier(2)
+    run = backbone.forward
+
+    def forward(rows: Sequence[UNetRow]) -> list[Captures]:
+        both.wait(60)  # no lane passes before the other is here too
+        return run(rows)
+
+    backbone.forward = forward  # type: ignore[method-assign]
+    prepared: list[int] = []
+    worker = DeviceWorker(backbone, max_batch_rows=1)
+
+    async def ask() -> list[Any]:
+        return await asyncio.gather(*[run_rows(worker.session("task"), make_instant_rows(1)) for _ in range(4)])
+
+    with running(worker):
+        worker.prepare_lanes(2, lambda: prepared.append(get_ident()))
+        answers = asyncio.run(ask())
+        assert [len(answer) for answer in answers] == [1] * 4
+        assert len(set(prepared)) == len(prepared) == 2
+        assert worker.figures().running_rows == 0
+    assert not worker.alive
+
+
+@pytest.mark.parametrize(("on_host", "thread"), [(True, "host"), (False, "device")])
+def test_functions_run_where_they_belong(on_host: bool, thread: str) -> None:
+    async def ask() -> str:
+        with worker.session("task") as session:
+            name: str = await session.run(lambda: current_thread().name)
+            return name
+
+    with running(DeviceWorker(InstantBackbone(), functions_on_host=on_host)) as worker:
+        assert asyncio.run(ask()).startswith(thread)
+
+
+def test_a_single_item_that_does_not_fit_lowers_no_limit() -> None:
+    backbone = InstantBackbone()
+    (row,) = make_instant_rows(1)
+
+    def fail(rows: Sequence[UNetRow]) -> list[Captures]:
+        raise torch.OutOfMemoryError("no memory for this row")
+
+    backbone.forward = fail  # type: ignore[method-assign]
+    worker = DeviceWorker(backbone)
+    before = worker.limits.limit("unet", backbone, row)
+    (failed,) = asyncio.run(step_until_done(worker, run_rows(worker.session("task"), [row])))
+    assert isinstance(failed, OutOfMemory)
+    assert worker.limits.limit("unet", backbone, row) == before
+    assert worker.figures().out_of_memory_total == 1

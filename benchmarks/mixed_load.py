@@ -1,0 +1,308 @@
+"""Four tasks at once over HTTP, from 32 clients that ask again as soon as they are answered, against simple servers.
+
+The load is 40 % depth, 25 % pose, 25 % features and 10 % zero-shot of 20 rows; every picture is new. The servers have
+the same weights and take turns under the same load, every round in the other order:
+
+- ours: `diffsight serve`;
+- greedy: FastAPI, a thread for the device, a queue for each task, batches of what waits;
+- turns: the same, but a zero-shot batch lets others go after every 32 rows;
+- lock: FastAPI, one request at a time;
+- litserve, ray: with `--peers litserve,ray`, in environments that this command makes;
+- ideal: no server, batches of 16 that lie ready.
+
+Then 31 clients without zero-shot, alone and beside a request of 1,000 rows. Every answer of ours is first compared with
+the simple server's. Ratios are of the same round, the median of all rounds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks._table import arguments, print_table, write_figures
+from benchmarks.mixed.checks import compare
+
+ROOT = Path(__file__).parents[1]
+SIMPLE = ("greedy", "turns", "lock")
+PACKAGES = {"litserve": ["litserve"], "ray": ["ray[serve]"]}
+IDEAL_SECONDS = 6.0
+CHECKED_PICTURES = 10_000_000
+"""The number of the first picture of the comparison: no load reaches it, so no cache has seen it."""
+
+
+@dataclass(slots=True)
+class Running:
+    """A server that runs. next_picture: the first number that it has not seen."""
+
+    name: str
+    url: str
+    process: subprocess.Popen[str]
+    next_picture: int = 0
+
+    @property
+    def takes_json(self) -> bool:
+        """Whether it gets the image in base64."""
+        return self.name == "litserve"
+
+    def load(self, *options: str, seconds: float, warm: float) -> dict[str, Any]:
+        """What the clients saw."""
+        command = [sys.executable, "-m", "benchmarks.mixed.load", self.url, *options]
+        command += ["--seconds", str(seconds), "--warm", str(warm), "--pictures", str(int(200 * (seconds + warm)))]
+        command += ["--first", str(self.next_picture), "--pid", str(self.process.pid)]
+        command += ["--json"] if self.takes_json else []
+        found: dict[str, Any] = json.loads(subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout)
+        if found["errors"]:
+            print(f"{self.name}: {found['errors']}", file=sys.stderr)
+        self.next_picture = found["next"]
+        return found
+
+
+@contextmanager
+def running(name: str, python: Path, threads: int, *, all_cores: bool, log: Path) -> Iterator[Running]:
+    """A server of that name, ready, each of its torch operations on so many threads."""
+    port = _free_port()
+    commands = {
+        "ours": ["-m", "diffsight", "serve", "--backbone", "pocket", "--device", "cpu", "--port", str(port)],
+        **{design: ["-m", "benchmarks.mixed.servers", design, str(port), str(threads)] for design in SIMPLE},
+        "litserve": ["-m", "benchmarks.mixed.litserve_server", str(port), str(threads)],
+        "ray": ["-m", "benchmarks.mixed.ray_server", str(port), str(threads)],
+    }
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("DIFFSIGHT_")}
+    environment |= {"DIFFSIGHT_DATA_FOLDER": str(log.parent / "data"), "DIFFSIGHT_OFFLINE": "true"}
+    environment |= {"DIFFSIGHT_LIMITS__DEADLINE_SECONDS": "600", "PYTHONPATH": str(ROOT)}
+    if not all_cores:
+        environment |= {"DIFFSIGHT_ENGINE__TORCH_THREADS": "1", "DIFFSIGHT_ENGINE__LANES": "1"}
+    with log.open("w") as file:
+        command = [str(python), *commands[name]]
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=file, stderr=file, text=True)
+        try:
+            url = f"http://127.0.0.1:{port}"
+            _wait_until_ready(url + ("/health" if name == "litserve" else "/health/ready"), process, log)
+            yield Running(name, url, process)
+        finally:
+            process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(10)
+            process.kill()
+            process.wait()
+
+
+def _free_port() -> int:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        return int(listening.getsockname()[1])
+
+
+def _wait_until_ready(url: str, process: subprocess.Popen[str], log: Path, seconds: float = 600) -> None:
+    ends = time.monotonic() + seconds
+    while time.monotonic() < ends:
+        assert process.poll() is None, f"the server ended:\n{log.read_text()[-3000:]}"
+        with suppress(OSError), urllib.request.urlopen(url, timeout=5):
+            return
+        time.sleep(0.3)
+    raise TimeoutError(f"{url} did not get ready:\n{log.read_text()[-3000:]}")
+
+
+def environment_of(peer: str, folder: Path) -> Path:
+    """The Python of an environment with that peer, and with everything that this one has. Made once."""
+    home = folder / peer
+    python = home / "bin/python"
+    if not python.exists():
+        subprocess.run([sys.executable, "-m", "venv", str(home)], check=True)
+        subprocess.run([str(python), "-m", "pip", "-qq", "install", *PACKAGES[peer]], check=True)
+        (site,) = home.glob("lib/python3*/site-packages")
+        # Behind the peer's own packages, so that each has the versions that it wants.
+        (site / "product.pth").write_text(f"{sysconfig.get_paths()['purelib']}\n")
+    return python
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How long and how often. folder: of environments and logs. peers: beside the simple servers."""
+
+    rounds: int
+    seconds: float
+    warm: float
+    clients: int
+    peers: tuple[str, ...]
+    folder: Path
+
+
+def measure(plan: Plan, *, all_cores: bool) -> list[dict[str, Any]]:
+    """Rounds of all servers: for each its load, and for some also those beside a large request."""
+    threads = os.cpu_count() or 1 if all_cores else 1
+    rounds: list[dict[str, Any]] = []
+    with ExitStack() as stack:
+        logs = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="diffsight-mixed-load-")))
+        servers = []
+        for name in ("ours", *SIMPLE, *plan.peers):
+            python = environment_of(name, plan.folder) if name in PACKAGES else Path(sys.executable)
+            servers.append(
+                stack.enter_context(running(name, python, threads, all_cores=all_cores, log=logs / f"{name}.log"))
+            )
+        ideal = stack.enter_context(_ideal(threads))
+        for place, other in enumerate(servers[1:]):
+            first = CHECKED_PICTURES * (1 + place)
+            differences = asyncio.run(
+                compare(servers[0].url, other.url, other_takes_json=other.takes_json, first=first)
+            )
+            print(f"answers of {other.name} differ by at most {differences}", file=sys.stderr, flush=True)
+        for number in range(plan.rounds):
+            found: dict[str, Any] = {}
+            for server in servers if number % 2 == 0 else servers[::-1]:
+                found[server.name] = _measure_server(server, plan)
+            found["ideal"] = _ask_ideal(ideal)
+            rounds.append(found)
+            _tell(number, found)
+    return rounds
+
+
+def _measure_server(server: Running, plan: Plan) -> dict[str, Any]:
+    times = {"seconds": plan.seconds, "warm": plan.warm}
+    found = server.load("--clients", str(plan.clients), **times)
+    if server.name in ("ours", "greedy", "turns"):
+        fewer = ("--clients", str(plan.clients - 1), "--without-zero-shot")
+        found["alone"] = server.load(*fewer, **times)
+        found["beside_large"] = server.load(*fewer, "--large", **times)
+    return found
+
+
+@contextmanager
+def _ideal(threads: int) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-m", "benchmarks.mixed.ideal", str(threads), str(IDEAL_SECONDS)]
+    process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        assert json.loads(process.stdout.readline())["ready"]
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _ask_ideal(process: subprocess.Popen[str]) -> dict[str, Any]:
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write("go\n")
+    process.stdin.flush()
+    found: dict[str, Any] = json.loads(process.stdout.readline())
+    return found
+
+
+def _tell(number: int, found: Mapping[str, Any]) -> None:
+    rates = ", ".join(f"{name} {one['images_per_second']:.1f}" for name, one in found.items())
+    load = os.getloadavg()[0]
+    print(f"{time.strftime('%X')} round {number}, load {load:.1f}: images/s {rates}", file=sys.stderr, flush=True)
+
+
+def ratios(rounds: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Medians over the rounds of ours against the others."""
+
+    def rate(found: Mapping[str, Any], name: str) -> float:
+        return float(found[name]["images_per_second"])
+
+    def percentile(found: Mapping[str, Any], *path: str) -> float:
+        for key in path:
+            found = found[key]
+        return float(found)  # type: ignore[arg-type]
+
+    def large(found: Mapping[str, Any], name: str) -> float:
+        tasks = found[name]["beside_large"]["tasks"]
+        # One that never ended took longer than all of the window.
+        seconds = found[name]["beside_large"]["seconds"]
+        return float(tasks["large"]["p50"]) / 1000 if "large" in tasks else float(seconds)
+
+    def under_large(found: Mapping[str, Any], name: str) -> float:
+        own = found[name]
+        return percentile(own, "beside_large", "tasks", "depth", "p99") / percentile(
+            own, "alone", "tasks", "depth", "p99"
+        )
+
+    each: dict[str, list[float]] = {}
+    for found in rounds:
+        peers = [name for name in found if name not in ("ours", "ideal")]
+        depth = {name: percentile(found, name, "tasks", "depth", "p99") for name in ("ours", *peers)}
+        share = {
+            name: rate(found, name) / max(0.01, found[name]["server_processor_share"]) for name in ("ours", *peers)
+        }
+        figures = {
+            "throughput_over_best_peer": rate(found, "ours") / max(rate(found, name) for name in peers),
+            **{f"throughput_over_{name}": rate(found, "ours") / rate(found, name) for name in peers},
+            "throughput_by_processor_second_over_greedy": share["ours"] / share["greedy"],
+            "over_ideal": rate(found, "ours") / rate(found, "ideal"),
+            "greedy_over_ideal": rate(found, "greedy") / rate(found, "ideal"),
+            "zero_shot_p50_over_greedy": percentile(found, "ours", "tasks", "zero_shot", "p50")
+            / percentile(found, "greedy", "tasks", "zero_shot", "p50"),
+            "depth_p99_over_best_peer": depth["ours"] / min(depth[name] for name in peers),
+            "depth_p99_under_race_over_unloaded": under_large(found, "ours"),
+            "depth_p99_under_race_over_unloaded_turns": under_large(found, "turns"),
+            "race_seconds": large(found, "ours"),
+            "race_seconds_over_turns": large(found, "ours") / large(found, "turns"),
+        }
+        for name, value in figures.items():
+            each.setdefault(name, []).append(value)
+    return {name: statistics.median(values) for name, values in each.items()}
+
+
+def table_rows(rounds: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """Medians of each server: images a second, processor share, and milliseconds of each task, p50 and p99."""
+    rows = []
+    for name in rounds[0]:
+        mine = [found[name] for found in rounds]
+        row = [name, f"{statistics.median(one['images_per_second'] for one in mine):.1f}"]
+        if "tasks" in mine[0]:
+            row.append(f"{statistics.median(one['server_processor_share'] for one in mine):.2f}")
+            for task in ("depth", "pose", "features", "zero_shot"):
+                have = [one["tasks"][task] for one in mine if task in one["tasks"]]
+                middle, last = (statistics.median(one[p] for one in have) if have else 0.0 for p in ("p50", "p99"))
+                row.append(f"{middle:.0f} / {last:.0f}")
+        rows.append(row + [""] * (7 - len(row)))
+    return rows
+
+
+def main() -> int:
+    parser = arguments(__doc__ or "")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=20, help="of each load")
+    parser.add_argument("--warm", type=float, default=4, help="seconds before those that count")
+    parser.add_argument("--clients", type=int, default=32)
+    parser.add_argument("--threads", choices=["one", "all", "both"], default="both", help="of torch, in each server")
+    parser.add_argument("--peers", default="", help="litserve,ray: also these, installed from PyPI when first wanted")
+    parser.add_argument("--folder", type=Path, default=Path("out/bench/mixed_load"), help="of the peers' environments")
+    chosen = parser.parse_args()
+    peers = tuple(name for name in chosen.peers.split(",") if name)
+    if unknown := set(peers) - set(PACKAGES):
+        parser.error(f"unknown peers: {', '.join(sorted(unknown))}")
+    plan = Plan(chosen.rounds, chosen.seconds, chosen.warm, chosen.clients, peers, chosen.folder.absolute())
+    figures: dict[str, float] = {}
+    rounds: dict[str, list[dict[str, Any]]] = {}
+    for mode in ("one", "all") if chosen.threads == "both" else (chosen.threads,):
+        rounds[mode] = measure(plan, all_cores=mode == "all")
+        own = ratios(rounds[mode])
+        figures |= {name if mode == "one" else f"{name}_all_cores": value for name, value in own.items()}
+        print_table(
+            f"Mixed load, {plan.clients} clients, {'one thread' if mode == 'one' else 'all cores'} each",
+            ["server", "images/s", "cores", "depth ms", "pose ms", "features ms", "zero-shot ms"],
+            table_rows(rounds[mode]),
+            [", ".join(f"{name} {value:.2f}" for name, value in own.items())],
+        )
+    write_figures(chosen.json, figures, rounds=rounds, cores=os.cpu_count())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

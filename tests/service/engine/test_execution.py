@@ -1,0 +1,83 @@
+"""A batch in which something goes wrong: who fails, what is freed, what counts as out of memory."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Sequence
+
+import pytest
+import torch
+from torch import Tensor
+
+from backbones.errors import NotANumber, OutOfMemory
+from backbones.rows import Captures, KeysValues
+from service.engine.execution import is_out_of_memory, replace_not_finite, run_isolated
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        MemoryError(),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:118] . DefaultCPUAllocator: can't allocate memory"),
+        RuntimeError("CUDA error: out of memory"),
+    ],
+)
+def test_every_library_that_runs_out_of_memory_is_known(error: Exception) -> None:
+    assert is_out_of_memory(error)
+    sizes: list[int] = []
+
+    def fail(items: Sequence[int]) -> list[int]:
+        if len(items) > 2:
+            raise error
+        return list(items)
+
+    assert run_isolated(fail, list(range(8)), sizes.append) == list(range(8))
+    assert sizes == [8, 4, 4]
+
+
+def test_other_errors_are_not_taken_for_memory() -> None:
+    assert not is_out_of_memory(RuntimeError("CUDA error: an illegal memory access was encountered"))
+    assert not is_out_of_memory(ValueError("out of memory"))
+
+
+def test_the_tensors_of_a_failed_batch_are_free_before_its_memory_is_given_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    held: list[weakref.ref[Tensor]] = []
+    alive: list[bool] = []
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: alive.append(held[-1]() is not None))
+
+    def fail(items: Sequence[int]) -> list[int]:
+        activations = torch.zeros(1000)
+        held.append(weakref.ref(activations))
+        raise torch.OutOfMemoryError("no memory")
+
+    gc.disable()
+    try:
+        (outcome,) = run_isolated(fail, [0], lambda size: None)
+    finally:
+        gc.enable()
+    assert isinstance(outcome, OutOfMemory)
+    assert alive == [False]
+
+
+def test_only_rows_that_hold_no_numbers_are_replaced() -> None:
+    outputs, maps = torch.ones(4, 2, 3, 3), torch.ones(4, 5, 3, 3)
+    outputs[1, 0, 0, 0], maps[2, 1, 1, 1] = float("inf"), float("nan")
+    rows = [
+        Captures(output=output, attention_maps={"a": own})
+        for output, own in zip(outputs.unbind(), maps.unbind(), strict=True)
+    ]
+    found = replace_not_finite(rows)
+    assert [isinstance(one, NotANumber) for one in found] == [False, True, True, False]
+
+
+def test_numbers_whose_sum_is_too_large_are_numbers() -> None:
+    huge = Captures(keys_values={"a": KeysValues(torch.full((4, 4), 3e38), torch.ones(4, 4))})
+    assert replace_not_finite([huge]) == [huge]
+    nothing = Captures()
+    assert replace_not_finite([nothing]) == [nothing]
