@@ -48,6 +48,11 @@ def test_a_model_is_named_in_the_path(server: Server, text: str) -> None:
     assert (unknown.status_code, unknown.json()["error"]) == (404, "there is no model 'other' here; there are: pocket")
 
 
+def test_the_health_of_a_pipeline_is_that_of_its_task(server: Server) -> None:
+    paths = (SEGMENTATION, f"{SEGMENTATION}/pocket", "/hf/image-classification/some-id", f"{SEGMENTATION}/other")
+    assert [server.client.get(f"{path}/health").status_code for path in paths] == [200, 200, 200, 404]
+
+
 @pytest.mark.parametrize(
     ("path", "body", "status", "reason"),
     [
