@@ -34,7 +34,7 @@ def slopes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("task", ["depth-relative", "normals"])
 def test_what_was_fitted_is_measured_and_predicts(task: str, slopes: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    options = ("--steps", 12, "--batch", 2, "--learning-rate", 3e-3, *LAST)
+    options = ("--steps", 8, "--batch", 2, "--learning-rate", 5e-3, *LAST)
     report = json.loads(invoke("fit", task, slopes, "--out", out, *options))
     assert report["examples"] == 4
     assert report["last_loss"] < report["first_loss"]
@@ -42,9 +42,11 @@ def test_what_was_fitted_is_measured_and_predicts(task: str, slopes: Path, tmp_p
         names = {"conv_in.weight", "conv_in.bias", "conv_out.weight", "conv_out.bias"}
         assert set(weights.keys()) == names | {"time_embedding.linear_2.bias"}
     layout = ("--layout", "world") if task == "depth-relative" else ()
-    figures = json.loads(invoke("evaluate", task, slopes, *layout, "--head", out, "--json"))
+    figures = json.loads(invoke("evaluate", task, slopes, *layout, "--head", out, "--most", 2, "--json"))
     assert figures["n_valid"] > 0
     assert figures["abs_rel" if task == "depth-relative" else "mean_angle"] > 0
+    if task == "normals":
+        return
     array = tmp_path / "map.npy"
     answer = json.loads(invoke("predict", task, slopes / "images/0.png", "--weights", out, "--npy", array, "--json"))
     assert (answer["steps"], answer["ensemble_size"]) == (1, 1)

@@ -29,7 +29,7 @@ def test_a_plane_has_one_normal(normal: tuple[float, float, float]) -> None:
 
 
 def test_millimetres_turn_a_normal_by_few_degrees() -> None:
-    rounded = np.rint(plane((0.0, 0.8, 0.6), 4.0) * 1000).astype(np.float32) / 1000
+    rounded = (np.rint(plane((0.0, 0.8, 0.6), 4.0) * 1000) / 1000).astype(np.float32)
     vectors, _ = normals_of_depth(rounded, FIELD)
     angles = np.degrees(np.arccos(np.clip(vectors @ np.array([0.0, 0.8, 0.6], np.float32), -1, 1)))
     assert angles.mean() < 2
