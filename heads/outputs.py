@@ -21,6 +21,10 @@ from heads.results import ClassMap, DepthMap, Masks
 METRES_PER_UNIT = 0.001
 """Scale of depth in 16-bit PNG: millimetres, as NYUv2 has it, up to 65.535 m; 0 is never written."""
 
+UNITS_TEXT = "depth_per_unit"
+"""Text of a PNG file of relative depth that has its scale."""
+_METRES_TEXT = "metres_per_unit"
+
 _LABEL_FROM_PIXELS = 160
 
 MaskForm = Literal["rle", "polygons"]
@@ -95,7 +99,23 @@ def depth_statistics(depth: DepthMap) -> DepthStatistics:
 def depth_png(depth: DepthMap) -> bytes:
     """A 16-bit grey PNG: value times `METRES_PER_UNIT` is metres. The scale stands in the file's texts too."""
     units = np.clip(np.rint(depth.metres / METRES_PER_UNIT), 1, 65535).astype(np.uint16)
-    return png_file(Image.fromarray(units), {"metres_per_unit": str(METRES_PER_UNIT)})
+    return png_file(Image.fromarray(units), {_METRES_TEXT: str(METRES_PER_UNIT)})
+
+
+def read_map(file: bytes) -> NDArray[np.float32]:
+    """The values of a PNG file that a map was written to, as exact as the file is.
+
+    Of a 16-bit grey one (H, W) float32, metres or relative depth by the scale in its texts; of an RGB one, which has
+    normals, unit vectors (H, W, 3) float32.
+    """
+    with Image.open(BytesIO(file)) as image:
+        texts: Mapping[str, str] = image.text  # type: ignore[attr-defined]
+        values = np.asarray(image).astype(np.float32)
+    if values.ndim == 2:
+        return values * np.float32(texts.get(_METRES_TEXT) or texts[UNITS_TEXT])
+    vectors = values / 127.5 - 1
+    lengths: NDArray[np.float32] = np.linalg.norm(vectors, axis=2, keepdims=True)
+    return vectors / lengths
 
 
 def depth_colours(depth: DepthMap) -> NDArray[np.uint8]:

@@ -1,6 +1,7 @@
-"""Depth up to scale and shift against metres, by the affine-invariant protocol.
+"""Depth up to scale and shift against metres, by the affine-invariant protocol, and normals by their angles.
 
-Source: Ranftl et al. (arXiv:1907.01341), section 6; as Marigold (arXiv:2312.02145), section 4.1, applies it to depth.
+Source of the protocol: Ranftl et al. (arXiv:1907.01341), section 6; as Marigold (arXiv:2312.02145), section 4.1,
+applies it to depth.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from heads.inputs import DecodedImage, Inputs
 from heads.marigold.depth import RelativeDepthOptions, run_relative_depth
 from heads.marigold.metric import least_squares
 from heads.marigold.model import MarigoldModel
+from heads.marigold.normals import NormalsOptions, run_normals
 from heads.vpd.metrics import depth_figures, mean_figures, valid_depth
+from training.datasets.depth_normals import normals_of_depth
 from training.datasets.public_dense import NYU_SIZE, Truth
 
 LEAST_METRES, MOST_METRES = 0.001, 10.0
@@ -54,3 +57,36 @@ def aligned_figures(depth: NDArray[np.float32], truth: NDArray[np.float32], *, e
     scale, shift = least_squares(depth[chosen], truth[chosen])
     aligned = np.clip(scale * depth + shift, LEAST_METRES, MOST_METRES).astype(np.float32)
     return depth_figures(torch.from_numpy(aligned), metres, valid)
+
+
+def evaluate_normals(
+    engine: Engine, model: MarigoldModel, samples: Iterable[Truth], options: NormalsOptions, field_of_view: float
+) -> dict[str, float]:
+    """`angle_figures` over all pixels whose normal is known, and beside them those of the mean of all true normals.
+
+    samples: their truth is depth in metres, of which normals are computed. field_of_view: as `normals_of_depth` has it.
+    Without any such pixel there are no figures.
+    """
+    found, truths = [], []
+    for sample in tqdm(samples, desc="normals"):
+        truth, known = normals_of_depth(sample.truth, field_of_view)
+        vectors = complete(run_normals(engine, model, Inputs([DecodedImage(sample.image)]), options)).vectors
+        found.append(vectors[known])
+        truths.append(truth[known])
+    if not sum(map(len, truths)):
+        return {}
+    predicted, true = np.concatenate(found), np.concatenate(truths)
+    mean = true.mean(axis=0, dtype=np.float64)
+    constant = np.broadcast_to((mean / np.linalg.norm(mean)).astype(np.float32), true.shape)
+    guess = {f"constant_{name}": value for name, value in angle_figures(constant, true).items()}
+    return {**angle_figures(predicted, true), **guess, "n_valid": len(true)}
+
+
+def angle_figures(vectors: NDArray[np.float32], truth: NDArray[np.float32]) -> dict[str, float]:
+    """Mean and median angle in degrees between unit vectors (N, 3) and true ones, and shares below three bounds.
+
+    Source of the measures: Fouhey et al., "Data-Driven 3D Primitives for Single Image Understanding" (ICCV 2013).
+    """
+    angles = np.degrees(np.arccos(np.clip((vectors * truth).sum(axis=1), -1, 1)))
+    shares = {f"below_{bound}": float((angles < bound).mean()) for bound in (11.25, 22.5, 30)}
+    return {"mean_angle": float(angles.mean()), "median_angle": float(np.median(angles)), **shares}

@@ -47,7 +47,7 @@ Format = Annotated[
     str | None,
     typer.Option(
         "--format",
-        help="jsonl, coco, label-studio, cvat, yolo, openpose, png. Default: by the file's suffix.",
+        help="jsonl, coco, label-studio, cvat, yolo, openpose, png, npy. Default: by the file's suffix.",
         metavar="NAME",
     ),
 ]
@@ -61,7 +61,7 @@ def annotate(
     source: Source,
     task: TaskName,
     out: Annotated[
-        Path, typer.Option(help="File to write; of yolo, openpose and png a folder, or a .zip.", metavar="PATH")
+        Path, typer.Option(help="File to write; of yolo, openpose, png and npy a folder, or a .zip.", metavar="PATH")
     ],
     form: Format = None,
     labels: Annotated[str | None, typer.Option(help="Of zero-shot: labels, with commas.", metavar="A,B,...")] = None,

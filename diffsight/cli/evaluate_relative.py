@@ -1,21 +1,30 @@
-"""`diffsight evaluate depth-relative`: depth up to scale and shift over a data set on this machine."""
+"""`diffsight evaluate depth-relative|normals`: Marigold's figures over a data set on this machine."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
+from backbones.engine import DirectEngine
 from backbones.errors import InvalidInput
 from diffsight.cli.evaluate_dense import Folder, HeadFile, Most, first_samples, print_figures, world
 from diffsight.cli.local import open_engine, open_head
 from diffsight.cli.options import AsJson, with_settings
 from heads.inputs import InputCounts
 from heads.marigold.depth import TASK, RelativeDepthOptions, complete_relative_depth
+from heads.marigold.normals import TASK as NORMALS
+from heads.marigold.normals import NormalsOptions, complete_normals
+from heads.task import Task
 from service.models.catalogue import choose_for
 from service.settings.loader import Settings
+from training.datasets.depth_normals import FIELD_OF_VIEW
 from training.datasets.public_dense import nyu_samples
-from training.evaluate_relative import evaluate_relative_depth
+from training.evaluate_relative import evaluate_normals, evaluate_relative_depth
+
+Steps = Annotated[int, typer.Option(help="Steps of denoising; 0 is the model's own.", min=0, max=50)]
+EnsembleSize = Annotated[int, typer.Option(help="Predictions an image; published: 10.", min=1, max=20)]
+Resolution = Annotated[int | None, typer.Option(help="Longer side; unset is the model's own.", min=0)]
 
 
 @with_settings()
@@ -23,9 +32,9 @@ def depth_relative(
     folder: Folder,
     *,
     layout: Annotated[Literal["nyu", "world"], typer.Option(help="How the folder is laid out.")] = "nyu",
-    steps: Annotated[int, typer.Option(help="Steps of denoising; 0 is the model's own.", min=0, max=50)] = 0,
-    ensemble_size: Annotated[int, typer.Option(help="Predictions an image; published: 10.", min=1, max=20)] = 1,
-    resolution: Annotated[int | None, typer.Option(help="Longer side; unset is the model's own.", min=0)] = None,
+    steps: Steps = 0,
+    ensemble_size: EnsembleSize = 1,
+    resolution: Resolution = None,
     most: Most = 0,
     head: HeadFile = None,
     settings: Settings,
@@ -37,11 +46,7 @@ def depth_relative(
 
     AbsRel (abs_rel) and delta 1 (d1) of depth that is aligned with the truth by scale and shift, in the Eigen crop.
     """
-    source = None
-    if head is None:
-        source, head = choose_for(settings, TASK.name)
-    engine = open_engine(settings, source)
-    model = open_head(settings, engine, TASK, head)
+    engine, model = _open(TASK, head, settings)
     options = RelativeDepthOptions(steps=steps or None, ensemble_size=ensemble_size, resolution=resolution)
     options = complete_relative_depth(options, model, InputCounts(), settings.limits)
     samples = nyu_samples(folder) if layout == "nyu" else world(folder, "depth")
@@ -49,3 +54,41 @@ def depth_relative(
     if not figures.get("n_valid"):
         raise InvalidInput("folder", "no pixel could be measured", hint="look at docs/heads.md for the layout")
     print_figures(figures, as_json)
+
+
+@with_settings()
+def normals(
+    folder: Folder,
+    *,
+    field_of_view: Annotated[
+        float, typer.Option(help="Degrees from the pictures' lower to their upper edge.", min=1, max=170)
+    ] = FIELD_OF_VIEW,
+    steps: Steps = 0,
+    ensemble_size: EnsembleSize = 1,
+    resolution: Resolution = None,
+    most: Most = 0,
+    head: HeadFile = None,
+    settings: Settings,
+    as_json: AsJson = False,
+) -> None:
+    """
+    \b
+    diffsight evaluate normals training/world/held_out/scenes
+
+    Angles in degrees to the normals of a world, which are computed from its depth, and shares of the pixels whose
+    angle is below 11.25, 22.5 and 30 degrees. `constant` is what the mean normal of the truth would get.
+    """
+    engine, model = _open(NORMALS, head, settings)
+    options = NormalsOptions(steps=steps or None, ensemble_size=ensemble_size, resolution=resolution)
+    options = complete_normals(options, model, InputCounts(), settings.limits)
+    samples = first_samples(world(folder, "depth"), most)
+    print_figures(evaluate_normals(engine, model, samples, options, field_of_view), as_json)
+
+
+def _open(task: Task[Any, Any, Any], head: str | None, settings: Settings) -> tuple[DirectEngine, Any]:
+    """A backbone, and the head of a task over it: what is named, else what a server would choose."""
+    source = None
+    if head is None:
+        source, head = choose_for(settings, task.name)
+    engine = open_engine(settings, source)
+    return engine, open_head(settings, engine, task, head)

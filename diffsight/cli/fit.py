@@ -12,6 +12,8 @@ COMMANDS = {
     "depth": ("diffsight.cli.fit_dense:depth", "Metric depth, from depth/NAME.png in millimetres."),
     "segmentation": ("diffsight.cli.fit_dense:segmentation", "Semantic segmentation, from semantic/NAME.png."),
     "referring": ("diffsight.cli.fit_dense:referring", "Masks of expressions, from referring.json."),
+    "depth-relative": ("diffsight.cli.fit_marigold:depth_relative", "A U-Net for depth up to scale and shift."),
+    "normals": ("diffsight.cli.fit_marigold:normals", "A U-Net for normals, from depth/NAME.png in millimetres."),
 }
 
 fit = command_group(

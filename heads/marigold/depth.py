@@ -22,8 +22,8 @@ from heads.marigold.model import MarigoldModel, open_depth, shipped_depth
 from heads.marigold.options import MarigoldOptions, check_uncertainty, complete_marigold, count_rows, describe_model
 from heads.marigold.outputs import uncertainty_form, uncertainty_png
 from heads.marigold.preprocess import resize_to_image
-from heads.marigold.sampling import predict_members
-from heads.outputs import METRES_PER_UNIT, depth_overlay, depth_picture, depth_png, npy_file, png_file
+from heads.marigold.sampling import paint_image
+from heads.outputs import METRES_PER_UNIT, UNITS_TEXT, depth_overlay, depth_picture, depth_png, npy_file, png_file
 from heads.results import DepthMap
 from heads.task import NPY, PNG, Form, Limits, Task, is_none
 
@@ -126,15 +126,7 @@ async def run_relative_depth(
     engine: Engine, model: MarigoldModel, inputs: Inputs, options: RelativeDepthOptions, on_progress: object = None
 ) -> RelativeDepth:
     """Depth of the image. Raises InvalidInput where the known distances do not fit it."""
-    painted = await predict_members(
-        engine,
-        model,
-        inputs.image,
-        steps=options.steps or model.steps,
-        ensemble_size=options.ensemble_size,
-        resolution=model.resolution if options.resolution is None else options.resolution,
-        seed=options.seed,
-    )
+    painted = await paint_image(engine, model, inputs.image, options)
     return await engine.run_on_host(combine_depth, painted, model, options, inputs.image.shape[:2])
 
 
@@ -184,7 +176,7 @@ def relative_depth_png(result: RelativeDepth) -> bytes:
     if result.metres is not None:
         return depth_png(_as_map(result))
     units = np.rint(result.depth * UNITS).astype(np.uint16)
-    return png_file(Image.fromarray(units), {"depth_per_unit": str(1 / UNITS)})
+    return png_file(Image.fromarray(units), {UNITS_TEXT: str(1 / UNITS)})
 
 
 def answer_relative_depth(
@@ -288,7 +280,7 @@ TASK = Task(
         ),
         "uncertainty_png16": uncertainty_form(check_uncertainty),
     },
-    exports=frozenset({"png"}),
+    exports=frozenset({"png", "npy"}),
     complete=complete_relative_depth,
     estimate_rows=count_rows,
     describe=describe_model,

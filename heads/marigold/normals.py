@@ -17,7 +17,7 @@ from heads.marigold.model import MarigoldModel, open_normals, shipped_normals
 from heads.marigold.options import MarigoldOptions, check_uncertainty, complete_marigold, count_rows, describe_model
 from heads.marigold.outputs import normals_overlay, normals_picture, uncertainty_form, uncertainty_png
 from heads.marigold.preprocess import resize_to_image
-from heads.marigold.sampling import predict_members
+from heads.marigold.sampling import paint_image
 from heads.outputs import npy_file
 from heads.task import NPY, PNG, Form, Limits, Task, is_none
 
@@ -78,15 +78,7 @@ async def run_normals(
     engine: Engine, model: MarigoldModel, inputs: Inputs, options: NormalsOptions, on_progress: object = None
 ) -> Normals:
     """Normals of the image."""
-    painted = await predict_members(
-        engine,
-        model,
-        inputs.image,
-        steps=options.steps or model.steps,
-        ensemble_size=options.ensemble_size,
-        resolution=model.resolution if options.resolution is None else options.resolution,
-        seed=options.seed,
-    )
+    painted = await paint_image(engine, model, inputs.image, options)
     return await engine.run_on_host(combine_normals, painted, model, options, inputs.image.shape[:2])
 
 
@@ -155,7 +147,7 @@ TASK = Task(
         ),
         "uncertainty_png16": uncertainty_form(check_uncertainty),
     },
-    exports=frozenset({"png"}),
+    exports=frozenset({"png", "npy"}),
     complete=complete_normals,
     estimate_rows=count_rows,
     describe=describe_model,

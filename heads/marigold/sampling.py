@@ -18,10 +18,30 @@ from backbones.noise_schedule import content_key, seeded_generator
 from backbones.rows import Capture, Captures, UNetRow
 from heads.images import check_image
 from heads.marigold.model import PAIR, MarigoldModel
+from heads.marigold.options import MarigoldOptions
 from heads.marigold.preprocess import check_members, content_of, fit_image, processed_size
 
 Watch = Callable[[int, Tensor], None]
 """Gets the timestep and the predictions' latents (E, C, h, w) after each step."""
+
+
+async def paint_image(
+    engine: Engine, model: MarigoldModel, image: NDArray[np.uint8], options: MarigoldOptions
+) -> Tensor:
+    """What the network paints for an image as a request's options say, (E, 3, h, w) float32 on the host, about -1..1.
+
+    image: (H, W, 3) uint8 RGB. Steps and resolution that are unset are the model's own.
+    Raises InvalidInput as `predict_members` does.
+    """
+    return await predict_members(
+        engine,
+        model,
+        image,
+        steps=options.steps or model.steps,
+        ensemble_size=options.ensemble_size,
+        resolution=model.resolution if options.resolution is None else options.resolution,
+        seed=options.seed,
+    )
 
 
 async def predict_members(

@@ -256,7 +256,7 @@ TASK = Task(
             headers=lambda depth: {"X-Depth-Scene": depth.scene},
         ),
     },
-    exports=frozenset({"png"}),
+    exports=frozenset({"png", "npy"}),
     complete=complete_depth,
     describe=describe_depth,
     example={"protocol": "fast"},

@@ -10,18 +10,20 @@ from backbones.errors import InvalidInput
 
 _SHOWN = 50
 # A name of an object costs ten times what a number of a list does, and only trees of labels have many.
-_VALUES_A_NAME = 4
+VALUES_PER_NAME = 4
 
 
-def check_values(data: bytes | bytearray | str, most: int, *, field: str = "body") -> None:
-    """Raises InvalidInput for JSON that may hold more than `most` values, or names for more than a quarter of them.
+def check_values(
+    data: bytes | bytearray | str, most: int, *, field: str = "body", values_per_name: int = VALUES_PER_NAME
+) -> None:
+    """Raises InvalidInput for JSON that may hold more than `most` values, or one name for fewer than `values_per_name`.
 
     Nothing is parsed: commas and colons are counted, those inside texts too.
     """
     held = np.frombuffer(data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data, np.uint8)
     for mark, bound, what in (
         (",", most, "values, counted by their commas"),
-        (":", most // _VALUES_A_NAME, "names of values, counted by their colons"),
+        (":", most // values_per_name, "names of values, counted by their colons"),
     ):
         # numpy lets other threads go on meanwhile.
         if np.count_nonzero(held == ord(mark)) > bound:

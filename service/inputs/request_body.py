@@ -29,7 +29,7 @@ from service.inputs.archives import MEDIA_TYPES, ArchivedFile, is_archive, read_
 from service.inputs.base64_text import decode_base64_text
 from service.inputs.files import ImageSource
 from service.inputs.forms import open_form
-from service.inputs.json_values import check_values, shortened
+from service.inputs.json_values import VALUES_PER_NAME, check_values, shortened
 from service.inputs.urls import ImageUrl
 from service.settings.groups import LimitSettings
 from service.threads import BODIES, run_in
@@ -171,15 +171,17 @@ def validated(
     limits: LimitSettings | None = None,
     *,
     fetch_urls: bool = False,
+    values_per_name: int = VALUES_PER_NAME,
 ) -> Model:
     """`given` (JSON, or fields of a form as texts and bytes) as `model`. fetch_urls: whether images may be addresses.
 
-    limits: what a stranger's JSON is held to; none for what was read before.
+    limits: what a stranger's JSON is held to; none for what was read before. values_per_name: of its bound on values,
+    one name is allowed for so many.
     Raises MalformedBody for what is no JSON, InvalidInput for too many values, and RequestValidationError with what is
     wrong about its fields.
     """
     if isinstance(given, Json) and limits is not None:
-        check_values(given, limits.max_json_values)
+        check_values(given, limits.max_json_values, values_per_name=values_per_name)
     try:
         return _as_model(model, given, fetch_urls=fetch_urls)
     except ValidationError as error:

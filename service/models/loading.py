@@ -111,13 +111,8 @@ def find_weights(settings: Settings, task: str, named: str | None = None) -> Pat
     whole = Path(settings.backbone or EMBEDDED).expanduser()
     if task == "pose" and not (named or settings.pose.checkpoint) and is_whole_folder(whole):
         return whole
-    named = named or {
-        "depth": settings.heads.depth,
-        "segmentation": settings.heads.segmentation,
-        "referring": settings.heads.referring,
-        "pose": settings.pose.checkpoint,
-        "few-shot": settings.few_shot.weights,
-    }.get(task)
+    of_groups = {"pose": settings.pose.checkpoint, "few-shot": settings.few_shot.weights}
+    named = named or of_groups.get(task) or getattr(settings.heads, task.replace("-", "_"), "")
     if not named:
         return None
     entry = find_entry(settings.models_folder or default_folder(), named)

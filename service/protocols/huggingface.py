@@ -236,6 +236,10 @@ def _add_routes(name: str, pipeline: Pipeline) -> None:
         content = await run_in(ANSWERS, lambda: to_json(pipeline.to_answer(done, body)))
         return Response(content, media_type=_JSON)
 
+    async def health(request: Request, state: State) -> dict[str, str]:
+        model = None if pipeline.task == "classifier" else request.path_params.get("model")
+        return {"status": "ok", "task": require_served(state, pipeline.task, model).name}
+
     document = json_body(pipeline.body, {"image/*": _IMAGE})
     for path, suffix, parameters in ((f"/hf/{name}", "", []), (f"/hf/{name}/{{model}}", "_by_model", [_ID])):
         router.add_api_route(
@@ -249,6 +253,8 @@ def _add_routes(name: str, pipeline: Pipeline) -> None:
             responses=foreign_problems(),
             openapi_extra={**document, "parameters": parameters},
         )
+        # What the client's health_check() asks: the status says it.
+        router.add_api_route(f"{path}/health", health, methods=["GET"], include_in_schema=False)
 
 
 async def _read_body(request: Request, state: State, model: type[BaseModel]) -> BaseModel:

@@ -17,7 +17,7 @@ from backbones.engine import Engine
 from backbones.errors import DeadlinePassed, DiffsightError, InvalidInput
 from service.dependencies import RequestUsage, State, while_connected
 from service.engine.session import Session
-from service.http.openapi import REFERENCE, keyed, not_ready, task_problems
+from service.http.openapi import json_body, keyed, not_ready, task_problems
 from service.inputs.files import InputFiles
 from service.inputs.request_body import read_body, validated
 from service.protocols.label_studio_images import StudioImages, studio_images
@@ -103,7 +103,7 @@ class PredictRequest(BaseModel):
         }
     )
 
-    tasks: list[StudioTask]
+    tasks: list[StudioTask] = Field(max_length=10_000)
     label_config: str = Field(max_length=200_000)
     params: StudioParams | None = None
 
@@ -129,15 +129,6 @@ class PredictAnswer(BaseModel):
     results: list[StudioPrediction | StudioFailure]
 
 
-def _body(model: type[BaseModel]) -> dict[str, Any]:
-    schema = model.model_json_schema(ref_template=REFERENCE)
-    content = {"schema": {"$ref": REFERENCE.format(model=model.__name__)}, "example": schema["examples"][0]}
-    return {
-        "requestBody": {"required": True, "content": {"application/json": content}},
-        "x-schemas": {model.__name__: schema},
-    }
-
-
 @router.get("/", summary="Is the ML backend up?", responses={**keyed(), **not_ready()})
 @router.get("/health", summary="Is the ML backend up?", responses={**keyed(), **not_ready()}, include_in_schema=False)
 async def label_studio_health(state: State) -> UpAnswer:
@@ -157,7 +148,7 @@ async def label_studio_metrics() -> dict[str, Any]:
     summary="Connect a project",
     response_model=SetupAnswer,
     responses=task_problems(),
-    openapi_extra=_body(SetupRequest),
+    openapi_extra=json_body(SetupRequest),
 )
 async def label_studio_setup(request: Request, state: State) -> SetupAnswer:
     """Whether this server can fill a project's controls."""
@@ -173,7 +164,7 @@ async def label_studio_setup(request: Request, state: State) -> SetupAnswer:
     summary="Predict tasks",
     response_model=PredictAnswer,
     responses=task_problems(),
-    openapi_extra=_body(PredictRequest),
+    openapi_extra=json_body(PredictRequest),
 )
 async def label_studio_predict(request: Request, state: State, usage: RequestUsage) -> PredictAnswer:
     """Keypoints of all persons, masks by the names of brushes, choices by their labels.
@@ -185,7 +176,9 @@ async def label_studio_predict(request: Request, state: State, usage: RequestUsa
     """
     _ = state.models.worker
     started = asyncio.get_running_loop().time()
-    body = await run_in(BODIES, validated, PredictRequest, await read_body(request), state.settings.limits)
+    content, limits = await read_body(request), state.settings.limits
+    # Each task brings two dozen names of values that are not looked at.
+    body = await run_in(BODIES, validated, PredictRequest, content, limits, values_per_name=1)
     controls = await run_in(BODIES, read_controls, body.label_config)
     async with prepare_controls(controls, state) as fillings, studio_images(state) as images:
         call = _Call(state, usage, fillings, images, body, started)

@@ -67,6 +67,8 @@ def _classes(read: Callable[[Any], Any], *, texts: bool) -> Callable[[Done], NDA
 
 _OUTPUTS: Mapping[str, tuple[Output, ...]] = {
     "depth": (Output("depth", "FP32", (-1, -1), lambda done: done.result.metres.astype(np.float32)),),
+    "depth-relative": (Output("depth", "FP32", (-1, -1), lambda done: done.result.values),),
+    "normals": (Output("normals", "FP32", (-1, -1, 3), lambda done: done.result.vectors),),
     "segmentation": (
         Output("class_map", "UINT16", (-1, -1), lambda done: done.result.class_map),
         Output("probabilities", "FP32", (-1, -1), lambda done: done.result.probabilities.astype(np.float32)),

@@ -139,7 +139,7 @@ class Settings(BaseSettings):
     few_shot: FewShotSettings = Field(default=FewShotSettings(), description="Few-shot segmentation.")
     jobs: JobSettings = Field(default=JobSettings(), description="Batch jobs.")
     label_studio: LabelStudioSettings = Field(default=LabelStudioSettings(), description="Label Studio's ML backend.")
-    heads: HeadSettings = Field(default=HeadSettings(), description="Depth, segmentation, referring.")
+    heads: HeadSettings = Field(default=HeadSettings(), description="Dense heads.")
     telemetry: TelemetrySettings = Field(default=TelemetrySettings(), description="Traces.")
 
     def data_path(self) -> Path:

@@ -86,7 +86,7 @@ class FewShotSettings(Group):
 
 
 class HeadSettings(Group):
-    """Depth, segmentation and referring. docs/heads.md tells how to come by a head."""
+    """Dense heads. docs/heads.md and docs/marigold.md tell how to come by one."""
 
     depth: str = Field(
         default="",
@@ -95,3 +95,9 @@ class HeadSettings(Group):
     )
     segmentation: str = Field(default="", description="The segmentation head, likewise.")
     referring: str = Field(default="", description="The referring head, likewise.")
+    depth_relative: str = Field(
+        default="",
+        description="The network of relative depth: a folder as Marigold is published or as `diffsight fit "
+        "depth-relative` wrote it, or the name of one that `diffsight models add` stored.",
+    )
+    normals: str = Field(default="", description="The network of normals, likewise.")

@@ -23,7 +23,7 @@ from typing import Any
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
-from tests.label_studio.annotator import correct_newest_point, draw_person, open_task, regions, submit
+from tests.label_studio.annotator import ANSWER_MS, correct_newest_point, draw_person, open_task, regions, submit
 from tests.label_studio.servers import ROOT, diffsight, free_port, label_studio
 from tests.label_studio.studio import CHOICES, POINTS, Studio
 
@@ -208,6 +208,7 @@ def main(out: Path, chosen: Sequence[str]) -> int:
         photos = Path(scratch) / "files/photos"
         browser = play.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         page = browser.new_context(viewport={"width": 1600, "height": 1000}).new_page()
+        page.set_default_timeout(ANSWER_MS)
         page.context.add_init_script("localStorage.setItem('autoAnnotation', 'true')")
         studio = Studio(page, play.request.new_context(), url)
         with diffsight(Path(scratch), out, port, url, f"{studio.token}x") as backend:
@@ -219,10 +220,10 @@ def main(out: Path, chosen: Sequence[str]) -> int:
                 two_persons,
                 choices_zero_shot,
                 choices_classifier,
-                many_tasks,
                 partial(job_export, photos=photos),
+                many_tasks,
             ]
-            names = ["two_persons", "choices_zero_shot", "choices_classifier", "many_tasks", "job_export"]
+            names = ["two_persons", "choices_zero_shot", "choices_classifier", "job_export", "many_tasks"]
             for name, scene in zip(names, scenes, strict=True):
                 if not chosen or name in chosen:
                     done.append(_play(name.replace("_", " "), scene, studio, backend, out)[0])

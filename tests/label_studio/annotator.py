@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
-_ANSWER_MS = 180_000
+ANSWER_MS = 180_000
+"""How long a page may take on a loaded machine."""
 Point = tuple[float, float]
+
+_MOVED = """([label, x]) => Htx.annotationStore.selected.serializeAnnotation().some(
+  ({ value }) => (value.keypointlabels ?? []).includes(label) && Math.abs(value.x - x) < 0.5)"""
 
 
 def open_task(page: Page, url: str, project: int, task: int) -> None:
     """Open one task in the editor, and wait for its picture."""
     page.goto(f"{url}/projects/{project}/data?task={task}")
-    page.wait_for_selector(".konvajs-content canvas", timeout=_ANSWER_MS)
+    page.wait_for_selector(".konvajs-content canvas", timeout=ANSWER_MS)
     page.wait_for_timeout(2000)
 
 
@@ -29,9 +33,9 @@ def draw_person(page: Page, upper_left: Point, lower_right: Point) -> dict[str, 
         page.locator(".lsf-tool_smart").first.click()
     page.keyboard.press("1")  # the label `person`
     _drag(page, upper_left, lower_right)
-    page.wait_for_function("() => Htx.annotationStore.selected.suggestions.size > 0", timeout=_ANSWER_MS)
+    page.wait_for_function("() => Htx.annotationStore.selected.suggestions.size > 0", timeout=ANSWER_MS)
     page.get_by_test_id("bottombar-accept-suggestions-button").click()
-    page.wait_for_function("() => Htx.annotationStore.selected.suggestions.size === 0", timeout=_ANSWER_MS)
+    page.wait_for_function("() => Htx.annotationStore.selected.suggestions.size === 0", timeout=ANSWER_MS)
     page.wait_for_timeout(1000)
     return regions(page)
 
@@ -41,21 +45,23 @@ def correct_newest_point(page: Page, label: str, x: float) -> dict[str, dict[str
 
     On the image the mouse gets hold of the rectangles that lie over a point.
     """
-    for switcher in page.locator(".lsf-tree-switcher_close").all():
-        switcher.click()
+    closed = page.locator(".lsf-tree-switcher_close")
+    for left in reversed(range(closed.count())):
+        closed.first.click()
+        expect(closed).to_have_count(left, timeout=ANSWER_MS)  # an open one has another name
     point = page.locator(".lsf-tree__node_type_keypointregion", has_text=label).last
     point.click()
     field = page.locator(".lsf-region-editor input").first
     field.fill(str(x))
     field.press("Enter")
-    page.wait_for_timeout(1000)
+    page.wait_for_function(_MOVED, arg=[label, x], timeout=ANSWER_MS)
     point.click()  # and unselect it
     return regions(page)
 
 
 def submit(page: Page) -> None:
     """Submit the annotation."""
-    with page.expect_response(lambda response: "/annotations" in response.url and response.ok, timeout=_ANSWER_MS):
+    with page.expect_response(lambda response: "/annotations" in response.url and response.ok, timeout=ANSWER_MS):
         page.get_by_role("button", name="Submit").click()
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 EMAIL, PASSWORD = "annotator@example.org", "check-it-with-care"
-_START_SECONDS = 600
+_START_SECONDS = 1800
 
 # As docs/annotation-tools.md says: both variables, and local files for the export of a job.
 _STUDIO = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from training.evaluate_relative import aligned_figures
+from training.evaluate_relative import aligned_figures, angle_figures
 
 TRUTH = np.linspace(1, 9, 48, dtype=np.float32).reshape(6, 8)
 
@@ -32,3 +32,12 @@ def test_a_constant_is_as_good_as_the_mean() -> None:
     figures = aligned_figures(np.ones_like(TRUTH), TRUTH)
     mean = TRUTH.mean()
     assert figures["abs_rel"] == pytest.approx(float((np.abs(mean - TRUTH) / TRUTH).mean()), rel=1e-4)
+
+
+def test_angles_are_in_degrees() -> None:
+    truth = np.array([[0, 0, 1], [0, 1, 0], [1, 0, 0], [0, 0, 1]], np.float32)
+    vectors = np.array([[0, 0, 1], [0, 0, 1], [0.8, 0.6, 0], [0, 0.28, 0.96]], np.float32)
+    figures = angle_figures(vectors, truth)
+    assert figures["mean_angle"] == pytest.approx((0 + 90 + 36.87 + 16.26) / 4, abs=0.01)
+    assert figures["median_angle"] == pytest.approx((36.87 + 16.26) / 2, abs=0.01)
+    assert (figures["below_11.25"], figures["below_22.5"], figures["below_30"]) == (0.25, 0.5, 0.5)

@@ -15,7 +15,7 @@ from io import RawIOBase
 from typing import TYPE_CHECKING
 
 from backbones.errors import InvalidInput
-from service.jobs.formats import coco, cvat, label_studio, openpose, png, yolo
+from service.jobs.formats import coco, cvat, label_studio, maps, openpose, yolo
 from service.jobs.records import Job, Record
 from service.jobs.store import canonical
 from service.tasks import AnyTask, find_task
@@ -51,7 +51,8 @@ TEXTS: Mapping[str, tuple[str, Callable[[Job, Records], Iterator[str]]]] = {
 FOLDERS: Mapping[str, Callable[[Job, Records], Iterator[tuple[str, str]] | Iterator[tuple[str, bytes]]]] = {
     "yolo": yolo.yolo,
     "openpose": openpose.openpose,
-    "png": png.png,
+    "png": maps.png,
+    "npy": maps.npy,
 }
 FORMATS = (*TEXTS, *FOLDERS)
 

@@ -27,7 +27,7 @@ JOB = Job(
 
 def test_a_job_tells_its_forms_and_not_where_an_upload_lies() -> None:
     answer = job_details(JOB, [Record(2, "c.png", {}, "", None, "no image")], TASKS)
-    assert answer.formats == ["jsonl", "png"]
+    assert answer.formats == ["jsonl", "png", "npy"]
     assert (answer.source.uploaded, answer.source.address) == (True, "")
     assert answer.created == "1970-01-01T00:00:00+00:00"
     assert answer.images_per_second == 0.3

@@ -89,6 +89,8 @@ def test_depth(everything: Server) -> None:
         units = np.asarray(Image.open(io.BytesIO(archive.read("b.png.png")))).astype(int)
     expected = np.asarray(Image.open(io.BytesIO(base64.b64decode(alone["png16"])))).astype(int)
     assert np.abs(units - expected).max() <= 2
+    with zipfile.ZipFile(io.BytesIO(form(everything, job, "npy"))) as archive:
+        np.testing.assert_allclose(np.load(archive.open("b.png.npy")), units / 1000, rtol=1e-6)
     _, without = done(everything, "depth", {"maps": False})
     assert "png16" not in without[0]
     assert without[1]["statistics"] == pytest.approx(alone["statistics"], rel=1e-3, abs=1e-3)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from typing import Any
 
+import numpy as np
 import pytest
 
 from service.protocols.huggingface import PIPELINES
@@ -43,9 +44,15 @@ def test_labels_may_come_in_one_text_and_with_a_template() -> None:
 
 def test_a_model_is_named_in_the_path(server: Server, text: str) -> None:
     named = server.client.post("/hf/feature-extraction/pocket", json={"inputs": [text, text]})
-    assert named.json() == server.client.post("/v1/features", json={"images": [text, text]}).json()["vectors"]
+    vectors = server.client.post("/v1/features", json={"images": [text, text]}).json()["vectors"]
+    np.testing.assert_allclose(named.json(), vectors, rtol=1e-4, atol=1e-4)  # rows may share other batches
     unknown = server.client.post("/hf/feature-extraction/other", json={"inputs": text})
     assert (unknown.status_code, unknown.json()["error"]) == (404, "there is no model 'other' here; there are: pocket")
+
+
+def test_the_health_of_a_pipeline_is_that_of_its_task(server: Server) -> None:
+    paths = (SEGMENTATION, f"{SEGMENTATION}/pocket", "/hf/image-classification/some-id", f"{SEGMENTATION}/other")
+    assert [server.client.get(f"{path}/health").status_code for path in paths] == [200, 200, 200, 404]
 
 
 @pytest.mark.parametrize(

@@ -249,10 +249,15 @@ def test_images_that_all_fail_are_a_problem(poses: Server, check_problem: Any) -
     assert "404" in problem["detail"]
 
 
-def test_more_tasks_than_a_thousand_are_predicted(poses: Server, png: bytes) -> None:
-    answers = predict(poses, NAMED, uri(png), *["nowhere.png"] * 1_100).json()["results"]
-    assert len(answers) == 1_101
-    assert [at for at, answer in enumerate(answers) if "result" in answer] == [0]
+def test_a_thousand_tasks_are_read_with_all_that_label_studio_sends_of_them(poses: Server, png: bytes) -> None:
+    facts = {f"fact_{at}": "2026-11-30T06:17:20.158Z" for at in range(10)}
+    tasks = [{"id": at, "data": {"photo": uri(png) if at == 0 else "nowhere.png"}, **facts} for at in range(1_100)]
+    answer = poses.client.post("/label-studio/predict", json={"tasks": tasks, "label_config": NAMED})
+    assert answer.status_code == 200, answer.text[:500]
+    assert [at for at, one in enumerate(answer.json()["results"]) if "result" in one] == [0]
+    tasks = [{"data": {}}] * 10_001
+    answer = poses.client.post("/label-studio/predict", json={"tasks": tasks, "label_config": NAMED})
+    assert (answer.status_code, answer.json()["field"]) == (422, "tasks")
 
 
 def test_what_is_not_done_in_time_is_left_for_the_next_call() -> None:

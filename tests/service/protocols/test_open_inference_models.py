@@ -24,6 +24,12 @@ def test_every_task_has_an_image_tensors_and_its_answer(server: Server, task: An
     assert len(told["outputs"]) > 1
 
 
+def test_what_no_weights_ship_for_has_tensors_too() -> None:
+    named = {task.name: list(outputs_of(task)) for task in TASKS}
+    assert named["depth-relative"] == ["depth", "answer"]
+    assert named["normals"] == ["normals", "answer"]
+
+
 def test_a_task_without_tensors_of_its_own_gives_its_answer() -> None:
     assert list(outputs_of(MEAN_COLOUR)) == ["answer"]
 
