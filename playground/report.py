@@ -43,21 +43,21 @@ def show_problem(error: ClientError | OSError) -> str:
     if not isinstance(error, ServerProblem):
         return advise(str(error))
     field = f" · <code>{escape(error.field)}</code>" if error.field else ""
-    hint = f"<p><b>What to do:</b> {_worded(error.hint)}</p>" if error.hint else ""
+    hint = f"<p><b>What to do:</b> {worded(error.hint)}</p>" if error.hint else ""
     return (
         f'<div class="ds-problem" role="alert"><p><b>{error.status} {escape(error.title)}</b>{field}</p>'
-        f"<p>{_worded(error.detail)}</p>{hint}</div>"
+        f"<p>{worded(error.detail)}</p>{hint}</div>"
     )
 
 
-def _worded(text: str) -> str:
-    """A text of the server, whose names stand between backticks."""
-    return re.sub("`([^`]+)`", r"<code>\1</code>", escape(text))
+def worded(text: str) -> Markup:
+    """A text of the server, whose names stand between backticks, as HTML."""
+    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", escape(text)))
 
 
 def note(text: str) -> str:
     """Something to know."""
-    return f'<p class="ds-note" role="status">{_worded(text)}</p>'
+    return f'<p class="ds-note" role="status">{worded(text)}</p>'
 
 
 def advise(text: str) -> str:

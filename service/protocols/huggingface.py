@@ -17,7 +17,7 @@ from heads.outputs import class_masks, mask_png
 from service.dependencies import RequestUsage, State
 from service.http.openapi import EXAMPLE_IMAGE, foreign_problems, json_body
 from service.inputs.files import InputFiles
-from service.inputs.request_body import ImageBytes, media_type_of, read_body
+from service.inputs.request_body import ANY_BYTES, ImageBytes, media_type_of, read_body
 from service.protocols.calls import Call, as_list, read_json, require_served, run_call
 from service.run_task import Done
 from service.threads import ANSWERS, run_in
@@ -236,7 +236,7 @@ def _add_routes(name: str, pipeline: Pipeline) -> None:
         content = await run_in(ANSWERS, lambda: to_json(pipeline.to_answer(done, body)))
         return Response(content, media_type=_JSON)
 
-    document = json_body(pipeline.body, {"image/*": _IMAGE})
+    document = json_body(pipeline.body, {ANY_BYTES: _IMAGE})
     for path, suffix, parameters in ((f"/hf/{name}", "", []), (f"/hf/{name}/{{model}}", "_by_model", [_ID])):
         router.add_api_route(
             path,

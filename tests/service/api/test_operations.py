@@ -19,7 +19,9 @@ ZERO_SHOT = {"labels": ["one", "two"], "scheme": "race", "budget": 8}
 def test_one_image_is_taken_as_a_form_as_json_and_by_itself(server: Server, png: bytes) -> None:
     whole = server.client.post("/v1/depth", files={"image": png}, data={"maps": "false"})
     form = server.client.post("/v1/depth/upload", files={"image": png}, data={"maps": "false"})
-    alone = server.client.post("/v1/depth/image", content=png, params={"maps": "false"})
+    alone = server.client.post(
+        "/v1/depth/image", content=png, params={"maps": "false"}, headers={"Content-Type": "image/png"}
+    )
     for answer in (form, alone):
         assert answer.status_code == 200, answer.text
         assert answer.json()["statistics"] == whole.json()["statistics"]
