@@ -309,6 +309,7 @@ def test_a_key_stays_in_the_page(runner: asyncio.Runner, watched: Watched) -> No
         assert secret not in await page.locator("body").inner_text()
         await watched.shoot("key")
         await watched.open()
+        await open_part(page, "#access")
         await expect(page.locator("#api-key input")).to_have_value("")
 
     runner.run(walk(watched.page))
