@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import gradio as gr
 from PIL import Image
@@ -62,7 +62,7 @@ def make_results(name: str) -> Results:
     return Results(picture, html, json, curl, python)
 
 
-def make_code(label: str, language: str, name: str) -> Any:
+def make_code(label: str, language: Literal["shell", "python", "json"], name: str) -> Any:
     """A text to read and copy. Numbers of lines would be laid out wrongly while it is folded away."""
     return gr.Code(
         label=label,
