@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
@@ -42,16 +43,21 @@ def show_problem(error: ClientError | OSError) -> str:
     if not isinstance(error, ServerProblem):
         return advise(str(error))
     field = f" · <code>{escape(error.field)}</code>" if error.field else ""
-    hint = f"<p><b>What to do:</b> {escape(error.hint)}</p>" if error.hint else ""
+    hint = f"<p><b>What to do:</b> {worded(error.hint)}</p>" if error.hint else ""
     return (
         f'<div class="ds-problem" role="alert"><p><b>{error.status} {escape(error.title)}</b>{field}</p>'
-        f"<p>{escape(error.detail)}</p>{hint}</div>"
+        f"<p>{worded(error.detail)}</p>{hint}</div>"
     )
+
+
+def worded(text: str) -> Markup:
+    """A text of the server, whose names stand between backticks, as HTML."""
+    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", escape(text)))
 
 
 def note(text: str) -> str:
     """Something to know."""
-    return f'<p class="ds-note" role="status">{escape(text)}</p>'
+    return f'<p class="ds-note" role="status">{worded(text)}</p>'
 
 
 def advise(text: str) -> str:
@@ -94,7 +100,9 @@ def confusion(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
         for column, count in enumerate(row):
             share = count / max(1, sum(row))
             colour = "27, 127, 75" if labels[column] == label else "198, 40, 40"
-            cells.append(Markup(f'<span class="ds-cell" style="background:rgba({colour},{share:.2f})">{count}</span>'))
+            cells.append(
+                Markup(f'<span class="ds-cell" style="background:rgba({colour},{0.6 * share:.2f})">{count}</span>')
+            )
         rows.append(cells)
     return table(("True \\ answer", *labels), rows, "Confusion matrix") if rows else ""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from playground.state import Page
 
 ROUTE = "/v1/classifiers"
 FOLDERS = 2
+_MOST_SHOWN = 12
+"""Images of a fit that its commands name."""
 _FILLED = ("name", "labels", "job", "model", "head_options")
 """Options that are no controls of their own here."""
 
@@ -30,20 +33,17 @@ def classifier_panel(page: Page) -> None:
         with gr.Column(min_width=300):
             title = gr.Textbox(label="Name of the classifier", placeholder="pets", elem_id="fit-name")
             for number in range(1, FOLDERS + 1):
-                with gr.Group():
-                    folder = gr.File(
-                        file_count="directory",
-                        label=f"Folder of class {number}",
-                        height=130,
-                        elem_id=f"fit-folder-{number}",
-                    )
-                    name = gr.Textbox(
-                        label=f"Class {number}", placeholder=f"class {number}", elem_id=f"fit-class-{number}"
-                    )
+                folder = gr.File(
+                    file_count="directory",
+                    label=f"Folder of class {number}",
+                    height=170,
+                    elem_id=f"fit-folder-{number}",
+                )
+                name = gr.Textbox(label=f"Class {number}", placeholder=f"class {number}", elem_id=f"fit-class-{number}")
                 folders.append(folder)
                 names.append(name)
             archive = gr.File(
-                file_types=[".zip"], label="Or a zip with a folder a class, for any number of classes", height=120,
+                file_types=[".zip"], label="Or a zip with a folder for each class", height=170,
                 elem_id="fit-zip",
             )  # fmt: skip
             with gr.Accordion("Options", open=False):
@@ -98,18 +98,17 @@ def read_folders(folders: Sequence[Sequence[str] | None], names: Sequence[str]) 
 
 
 def same_fit(address: str, images: Sequence[str], sent: Mapping[str, Any], *, keyed: bool) -> tuple[str, str]:
-    """The command and the Python that send the same; of many images the first three are shown."""
-    few = [Path(path).name for path in images[:3]]
-    labels = list(sent.get("labels", ()))
+    """The command and the Python that send the same; of many images some of all classes are shown."""
+    step = max(1, math.ceil(len(images) / _MOST_SHOWN))
+    few = [Path(path).name for path in images[::step]]
+    labels = list(sent.get("labels", ()))[::step]
     rest = {name: value for name, value in sent.items() if name != "labels" and value not in ("", None)}
-    fields = [("labels", label) for label in labels[:3]] + [
-        (name, snippets.text(value)) for name, value in rest.items()
-    ]
+    fields = [("labels", label) for label in labels] + [(name, snippets.text(value)) for name, value in rest.items()]
     curl = snippets.curl(address + ROUTE, fields, [("image", name) for name in few], keyed=keyed)
     more = len(images) - len(few)
     if more > 0:
         curl = f"# and {more} more images{', each with its label' if labels else ''}\n{curl}"
-    arguments = {**({"labels": labels[:3]} if labels else {}), **rest}
+    arguments = {**({"labels": labels} if labels else {}), **rest}
     python = snippets.python(address, "fit_classifier", {"images": few, **arguments}, keyed=keyed)
     return curl, python if more <= 0 else f"# and {more} more images\n{python}"
 

@@ -63,7 +63,7 @@ def images_input(page: Page, name: str) -> Inputs:
         file_count="multiple",
         file_types=PICTURES,
         label="Images, or a zip of them",
-        height=160,
+        height=170,
         elem_id=f"{name}-images",
     )
     preview = gr.Gallery(

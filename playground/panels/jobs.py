@@ -17,6 +17,7 @@ from diffsight_client import ClientError, Job
 from playground import report, snippets
 from playground.description import Description
 from playground.panels.inputs import PICTURES
+from playground.panels.results import make_code
 from playground.state import Page, samples
 
 _MOST_PICTURES = 24
@@ -46,7 +47,7 @@ def job_panel(page: Page, tab: Any) -> None:
     with gr.Row():
         with gr.Column(min_width=300):
             files = gr.File(
-                file_count="multiple", file_types=[*PICTURES, "video"], label="Images, a zip, or a video", height=160,
+                file_count="multiple", file_types=[*PICTURES, "video"], label="Images, a zip, or a video", height=170,
                 elem_id="job-files",
             )  # fmt: skip
             gr.Examples(
@@ -120,8 +121,7 @@ def _make_watched() -> Watched:
         elem_id="job-failures",
     )
     with gr.Accordion("The same from a shell and from Python", open=False, elem_id="job-same"):
-        curl = gr.Code(label="curl", language="shell", interactive=False, wrap_lines=True, elem_id="job-curl")
-        python = gr.Code(label="Python", language="python", interactive=False, wrap_lines=True, elem_id="job-python")
+        curl, python = make_code("curl", "shell", "job-curl"), make_code("Python", "python", "job-python")
     return Watched(job, html, failures, None, curl, python)
 
 
@@ -171,9 +171,7 @@ def _watch(
     for state in job.watch():
         yield (job.id, show_job(state.model_dump()), gr.skip(), gr.skip(), gr.skip(), gr.skip())
     failed = [] if not job.details.failed else list(job.failures())[:_MOST_PICTURES]
-    pictures = [
-        (picture_of_failure(paths.get(line["image_name"])), f"{line['image_name']}: {line['error']}") for line in failed
-    ]
+    pictures = [(picture_of_failure(paths.get(line["image_name"])), line["image_name"]) for line in failed]
     forms = list(job.details.formats)
     yield (
         job.id,

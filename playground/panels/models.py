@@ -43,11 +43,13 @@ def show_server(answer: Mapping[str, Any]) -> str:
         for model in answer["models"]
     ]
     tasks = [(task["task"], task["model"], task["route"], ", ".join(task["formats"])) for task in answer["tasks"]]
+    absent = [(task, report.worded(reason)) for task, reason in answer.get("not_served", {}).items()]
     busy = [(name.replace("_", " "), value) for name, value in engine.items()]
     about = [(name.replace("_", " "), backbone[name]) for name in ("name", "source", "image_size", "dtype", "device")]
     return (
         report.table(("Model", "For", "State", "Memory", "Users", "Why not"), models, "Models")
         + report.table(("Task", "Model", "Route", "Forms"), tasks, "Tasks")
+        + (report.table(("Task", "What brings it"), absent, "Tasks that no model serves") if absent else "")
         + report.table(("Device", "Now"), busy, "How busy the device is")
         + report.table(("Backbone", ""), about, "Default backbone")
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import gradio as gr
 from PIL import Image
@@ -47,6 +47,8 @@ def make_results(name: str) -> Results:
         label="The image, and the answer over it",
         type="pil",
         format="png",
+        # Most of the answer is seen at once.
+        slider_position=10,
         visible=False,
         interactive=False,
         max_height=560,
@@ -54,10 +56,20 @@ def make_results(name: str) -> Results:
     )
     html = gr.HTML(elem_id=f"{name}-answer")
     with gr.Accordion("The same from a shell and from Python", open=False, elem_id=f"{name}-same"):
-        curl = gr.Code(label="curl", language="shell", interactive=False, wrap_lines=True, elem_id=f"{name}-curl")
-        python = gr.Code(
-            label="Python", language="python", interactive=False, wrap_lines=True, elem_id=f"{name}-python"
-        )
+        curl, python = make_code("curl", "shell", f"{name}-curl"), make_code("Python", "python", f"{name}-python")
     with gr.Accordion("The answer as JSON", open=False):
-        json = gr.Code(label="JSON", language="json", interactive=False, wrap_lines=True, elem_id=f"{name}-json")
+        json = make_code("JSON", "json", f"{name}-json")
     return Results(picture, html, json, curl, python)
+
+
+def make_code(label: str, language: Literal["shell", "python", "json"], name: str) -> Any:
+    """A text to read and copy. Numbers of lines would be laid out wrongly while it is folded away."""
+    return gr.Code(
+        label=label,
+        language=language,
+        interactive=False,
+        wrap_lines=True,
+        show_line_numbers=False,
+        lines=1,
+        elem_id=name,
+    )

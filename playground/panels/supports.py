@@ -33,11 +33,12 @@ class Example:
 def support_painter(page: Page, name: str) -> Any:
     """Controls to paint examples. Returns the state that holds the list of them."""
     examples = gr.State([])
+    gr.Markdown("Choose a picture, paint over the thing in it, and add it as an example.")
     editor = gr.ImageEditor(
         type="pil",
         image_mode="RGBA",
         format="png",
-        label="Paint over the thing in an example",
+        label="Example",
         sources=["upload", "clipboard"],
         brush=gr.Brush(default_size=14, colors=["#ff3b30"], color_mode="fixed"),
         eraser=gr.Eraser(default_size=14),

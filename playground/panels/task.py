@@ -14,7 +14,7 @@ from urllib.parse import quote
 import gradio as gr
 from PIL import Image
 
-from diffsight_client import ClientError
+from diffsight_client import Client, ClientError
 from playground import drawing, report, snippets
 from playground.controls import make_control, make_list_choice, split_prominent
 from playground.description import TaskForm
@@ -153,11 +153,14 @@ def same_request(request: Request, address: str, *, keyed: bool) -> tuple[str, s
     for field, name in names:
         if field != "image":
             more.setdefault(field, []).append(name)
+    # A task that the client has no method for is called by its name.
+    known = hasattr(Client, form.method)
+    method, begin = (form.method, []) if known else ("run", [form.name])
     python = snippets.python(
         address,
-        f"{form.method}_stream" if form.streams else form.method,
+        f"{method}_stream" if form.streams else method,
         more | request.arguments,
-        positional=[first] if several else first,
+        positional=[*begin, *([first] if several else first)],
         keyed=keyed,
         streams=form.streams,
     )

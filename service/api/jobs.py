@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
@@ -28,7 +28,7 @@ from service.dependencies import ServerJobs, State
 from service.errors import ChangedMeanwhile
 from service.http.openapi import keyed, not_ready, task_problems
 from service.inputs.request_body import ANY_BYTES
-from service.jobs.formats.export import FORMATS, check_format, exports_of, failures, media_type, text_pieces
+from service.jobs.formats.export import FORMATS, PREFIXED, check_format, exports_of, failures, media_type, text_pieces
 from service.jobs.leftovers import receiving_lock
 from service.jobs.parameters import complete_parameters
 from service.jobs.records import UNFINISHED, Job
@@ -47,17 +47,20 @@ _PIECE_BYTES = 64 * 1024
 _SECONDS_BETWEEN_LOOKS = 0.5
 # So that whatever stands between keeps the connection of a job that rests.
 _LOOKS_BETWEEN_EVENTS = 30
+_MOST_PREFIX = 2000
 Partial = Annotated[
     bool, Query(description="Of a job that is under way: the results before its first unfinished image.")
 ]
 ImagePrefix = Annotated[
     str,
     Query(
-        max_length=2000,
+        max_length=_MOST_PREFIX,
         description="Of label-studio: what stands before each image's name in `data.image`, such as "
         "`/data/local-files/?d=photos/`. After `/` and `http`, names are percent-encoded.",
     ),
 ]
+# Forms without addresses refuse it with the reason, and do not offer it.
+OtherImagePrefix = Annotated[str, Query(max_length=_MOST_PREFIX, include_in_schema=False)]
 _SUFFIXES = {"application/x-ndjson": "jsonl", "application/json": "json", "application/xml": "xml"}
 
 
@@ -165,7 +168,7 @@ async def job_results(
         Literal["done", "failed"], Query(description="`failed`: names and reasons, as `jsonl`.")
     ] = "done",
     partial: Partial = False,
-    image_prefix: Annotated[str, Query(include_in_schema=False)] = "",
+    image_prefix: OtherImagePrefix = "",
 ) -> Response:
     """One JSON object a line and image, in the source's order, streamed: the memory does not grow with the job.
 
@@ -174,8 +177,8 @@ async def job_results(
     return await _stream_results(request, state, jobs, job, format, status, partial=partial, image_prefix=image_prefix)
 
 
-def _add_results(form: str) -> None:
-    """Serve a job's results in one form."""
+def _results_in(form: str) -> Callable[..., Awaitable[Response]]:
+    """The endpoint of a job's results in one form."""
 
     async def results(
         request: Request,
@@ -183,15 +186,30 @@ def _add_results(form: str) -> None:
         jobs: ServerJobs,
         job: str,
         partial: Partial = False,
-        image_prefix: ImagePrefix = "",
+        image_prefix: OtherImagePrefix = "",
     ) -> Response:
         return await _stream_results(
             request, state, jobs, job, form, "done", partial=partial, image_prefix=image_prefix
         )
 
+    async def results_with_addresses(
+        request: Request,
+        state: State,
+        jobs: ServerJobs,
+        job: str,
+        partial: Partial = False,
+        image_prefix: ImagePrefix = "",
+    ) -> Response:
+        return await results(request, state, jobs, job, partial, image_prefix)
+
+    return results_with_addresses if form in PREFIXED else results
+
+
+def _add_results(form: str) -> None:
+    """Serve a job's results in one form."""
     router.add_api_route(
         f"/v1/jobs/{{job}}/results/{form}",
-        results,
+        _results_in(form),
         methods=["GET"],
         name=f"job_results:{form}",
         summary=f"A job's results as {form}",

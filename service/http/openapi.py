@@ -55,6 +55,8 @@ def describe() -> dict[str, Any]:
         "version": installed_version(),
         "summary": _SUMMARY,
         "description": _DESCRIPTION,
+        "license_info": {"name": "Apache License 2.0", "identifier": "Apache-2.0"},
+        "servers": [{"url": "/", "description": "The server that this document comes from."}],
         "generate_unique_id_function": operation_id,
         # FastAPI's own 422 would promise another shape; `default` keeps it away.
         "responses": {"default": problem_response_entry("default")},
@@ -142,8 +144,7 @@ def complete(app: FastAPI) -> None:
             schemas.update(_with_definitions("Problem", Problem.model_json_schema(ref_template=REFERENCE)))
             for path in document["paths"].values():
                 for operation in path.values():
-                    if "401" in operation["responses"]:
-                        operation["security"] = _SECURITY
+                    operation["security"] = _SECURITY if "401" in operation["responses"] else []
                     for name, schema in operation.pop("x-schemas", {}).items():
                         schemas.update(_with_definitions(name, schema))
         return document

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from io import BytesIO
 
-from starlette.datastructures import FormData
+from starlette.datastructures import FormData, Headers, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
 
 class FormParser(MultiPartParser):
-    """Takes a part with `filename*` alone, as older Python clients write it, for a file and not for a text."""
+    """Takes for a file, and not for a text, what some clients send.
+
+    A part with `filename*` alone, as older Python clients write it; and a part without any name of a file that has a
+    NUL byte, as every image and zip has, and no text: generated clients leave the name out.
+    """
 
     def on_headers_finished(self) -> None:
         disposition = self._current_part.content_disposition or b""
@@ -20,6 +25,16 @@ class FormParser(MultiPartParser):
         if b"filename*" in lower and b"filename=" not in lower.replace(b" ", b""):
             self._current_part.content_disposition = disposition + b'; filename="file"'
         super().on_headers_finished()
+
+    def on_part_end(self) -> None:
+        part = self._current_part
+        if part.file is None and b"\0" in part.data:
+            self._current_files += 1
+            if self._current_files > self.max_files:
+                raise MultiPartException(f"Too many files. Maximum number of files is {self.max_files}.")
+            headers = Headers(raw=part.item_headers)
+            part.file = UploadFile(BytesIO(part.data), size=len(part.data), filename="file", headers=headers)
+        super().on_part_end()
 
 
 @asynccontextmanager

@@ -17,7 +17,7 @@ from heads.outputs import class_masks, mask_png
 from service.dependencies import RequestUsage, State
 from service.http.openapi import EXAMPLE_IMAGE, foreign_problems, json_body
 from service.inputs.files import InputFiles
-from service.inputs.request_body import ImageBytes, media_type_of, read_body
+from service.inputs.request_body import ANY_BYTES, ImageBytes, media_type_of, read_body
 from service.protocols.calls import Call, as_list, read_json, require_served, run_call
 from service.run_task import Done
 from service.threads import ANSWERS, run_in
@@ -240,7 +240,7 @@ def _add_routes(name: str, pipeline: Pipeline) -> None:
         model = None if pipeline.task == "classifier" else request.path_params.get("model")
         return {"status": "ok", "task": require_served(state, pipeline.task, model).name}
 
-    document = json_body(pipeline.body, {"image/*": _IMAGE})
+    document = json_body(pipeline.body, {ANY_BYTES: _IMAGE})
     for path, suffix, parameters in ((f"/hf/{name}", "", []), (f"/hf/{name}/{{model}}", "_by_model", [_ID])):
         router.add_api_route(
             path,

@@ -129,8 +129,8 @@ class PredictAnswer(BaseModel):
     results: list[StudioPrediction | StudioFailure]
 
 
-@router.get("/", summary="Is the ML backend up?", responses={**keyed(), **not_ready()})
-@router.get("/health", summary="Is the ML backend up?", responses={**keyed(), **not_ready()}, include_in_schema=False)
+@router.get("/", include_in_schema=False)
+@router.get("/health", summary="Is the ML backend up?", responses={**keyed(), **not_ready()})
 async def label_studio_health(state: State) -> UpAnswer:
     """200 once the backbone is warm."""
     _ = state.models.worker

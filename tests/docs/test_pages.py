@@ -11,11 +11,11 @@ from sybil.parsers.markdown import PythonCodeBlockParser
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-# Its calls want a server, which tests/protocols has.
-CALLS = ROOT / "docs" / "protocols.md"
+# Their calls want a server, which tests/protocols and test_client.py have.
+CALLS = [ROOT / "docs" / name for name in ("protocols.md", "client.md")]
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if page != CALLS], ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", [page for page in PAGES if page not in CALLS], ids=lambda page: page.stem)
 def test_the_python_of_a_page_runs(page: Path) -> None:
     document = Sybil(parsers=[PythonCodeBlockParser()], path=str(page.parent)).parse(page)
     for example in document.examples():

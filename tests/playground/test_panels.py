@@ -279,13 +279,38 @@ def test_the_server_says_what_is_wrong_in_its_own_words(runner: asyncio.Runner, 
         await fill(page, "#depth-scene", "moon")
         shown = await run_panel(page, "depth")
         await expect(shown.locator("[role=alert]")).to_contain_text(problem["detail"])
-        await expect(shown).to_contain_text(problem["hint"])
+        await expect(shown).to_contain_text(problem["hint"].replace("`", ""))
         await open_tab(page, "Server")
         await expect(page.locator("#server-state")).to_contain_text("READY", timeout=MILLISECONDS)
         await watched.shoot("server")
         await page.locator("#dark").click()
         await open_tab(page, "Depth")
         await watched.shoot("problem-dark")
+
+    runner.run(walk(watched.page))
+    watched.check()
+
+
+def test_a_key_stays_in_the_page(runner: asyncio.Runner, watched: Watched) -> None:
+    secret = "ds-never-kept"
+
+    async def walk(page: Page) -> None:
+        await watched.open()
+        await open_part(page, "#access")
+        await fill(page, "#api-key", secret)
+        await open_tab(page, "Depth")
+        await choose_image(page, "depth", SCENE)
+        await run_panel(page, "depth")
+        await open_part(page, "#depth-same")
+        await expect(page.locator("#depth-curl")).to_contain_text("$DIFFSIGHT_KEY")
+        await expect(page.locator("#depth-python")).to_contain_text("api_key=os.environ")
+        stores = "[JSON.stringify(localStorage), JSON.stringify(sessionStorage), document.cookie].join()"
+        assert secret not in await page.evaluate(stores)
+        assert secret not in await page.locator("body").inner_text()
+        await watched.shoot("key")
+        await watched.open()
+        await open_part(page, "#access")
+        await expect(page.locator("#api-key input")).to_have_value("")
 
     runner.run(walk(watched.page))
     watched.check()

@@ -37,6 +37,10 @@ def test_problems_have_the_servers_words_and_its_hint() -> None:
     assert "refused" in report.show_problem(Unreachable("refused"))
 
 
+def test_names_between_backticks_are_code() -> None:
+    assert "<code>scene</code> &lt;" in report.note("`scene` <")
+
+
 def test_rows_and_milliseconds_are_counted() -> None:
     shown = report.spent({"rows": 1, "timing": {"seconds": {"unet": 0.25}}, "backbone": {"name": "pocket"}}, 0.5)
     assert "<b>1</b> U-Net row ·" in shown
@@ -57,3 +61,12 @@ def test_answers_that_nothing_here_knows_are_listed() -> None:
 def test_a_confusion_matrix_has_a_row_a_class() -> None:
     shown = report.confusion(["cat", "dog"], [[3, 1], [0, 2]])
     assert shown.count("<tr>") == 3
+
+
+def test_relative_depth_has_its_scale_and_normals_their_fields() -> None:
+    figures = dict.fromkeys(("minimum", "maximum", "mean", "median", "percentile_5", "percentile_95"), 0.25)
+    shown = report.show({"unit": "relative", "statistics": figures, "steps": 4, "rows": 4})
+    assert "near 0.25 relative" in shown
+    assert "percentile 95" in shown
+    shown = report.show({"mean": [0.0, 0.1, 0.9], "steps": 4, "ensemble_size": 2, "rows": 8})
+    assert "ensemble_size" in shown

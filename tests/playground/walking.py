@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
-from playwright.async_api import Locator, Page, expect
+from playwright.async_api import Locator, Page, TimeoutError, expect
 
 from playground.state import SAMPLES
 
+_MOMENT = 2_000
 MILLISECONDS = 120_000
 """What a loaded machine may take to answer."""
 
@@ -22,13 +23,27 @@ def post(address: str, route: str, *samples: str, **options: Any) -> Any:
     return response.json()
 
 
+def run_shown(source: str) -> None:
+    """Run the Python that a panel shows, as it stands, and close its client."""
+    names: dict[str, Any] = {}
+    exec(source, names)
+    names["client"].close()
+
+
 async def open_tab(page: Page, name: str) -> None:
-    """A tab by its name, also if it stands in the menu of those that have no room."""
+    """A tab by its name, also if it stands in the menu of those that have no room.
+
+    The page lays its tabs out anew some time after its width has changed: what is clicked may move meanwhile.
+    """
     tab = page.get_by_role("tab", name=name, exact=True)
-    if not await tab.is_visible():
-        await page.locator(".overflow-menu > button").first.click()
-        tab = page.locator(".overflow-dropdown button", has_text=name)
-    await tab.click()
+    listed = page.locator(".overflow-dropdown").get_by_text(name, exact=True)
+    while await tab.get_attribute("aria-selected") != "true":
+        try:
+            if not await tab.is_visible() and not await listed.is_visible():
+                await page.locator(".overflow-menu > button").first.click(timeout=_MOMENT)
+            await (listed if await listed.is_visible() else tab).click(timeout=_MOMENT)
+        except TimeoutError:
+            continue
 
 
 async def open_part(page: Page, place: str) -> None:

@@ -17,7 +17,8 @@ from diffsight_client.errors import (
     Unreachable,
 )
 from diffsight_client.images import Image
-from diffsight_client.jobs import Job, JobFailed
+from diffsight_client.job_calls import JobFailed
+from diffsight_client.jobs import Job
 from diffsight_client.progress import ProgressBar, Step
 from diffsight_client.retries import Retries
 

@@ -4,27 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from functools import partial
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import httpx2
-from pydantic import BaseModel
 
 from diffsight_client.async_jobs import AsyncJob
 from diffsight_client.async_operations import AsyncOperations
-from diffsight_client.calls import Answer, Call, problem_of, read_answer, request_parts, unreachable
+from diffsight_client.calls import Answer, Call, key_headers, problem_of, read_answer, request_parts, unreachable
 from diffsight_client.client import LOCAL
-from diffsight_client.events import EventReader, cut_stream, raise_problem
+from diffsight_client.events import EventReader, Final, Progress, cut_stream, read_event
 from diffsight_client.images import Image
+from diffsight_client.job_calls import begin_call
 from diffsight_client.job_files import open_files
-from diffsight_client.jobs import begin_call
 from diffsight_client.models import ModelsAnswer
 from diffsight_client.progress import OnProgress, reporter
 from diffsight_client.retries import Retries, Waits
 from diffsight_client.tasks import AnyAnswer, task_call
-
-Progress = TypeVar("Progress", bound=BaseModel)
-Final = TypeVar("Final", bound=BaseModel)
 
 
 class AsyncClient(AsyncOperations):
@@ -46,7 +43,7 @@ class AsyncClient(AsyncOperations):
     ) -> None:
         self._own = http is None
         self._http = http or httpx2.AsyncClient(base_url=url, timeout=timeout)
-        self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self._headers = key_headers(api_key)
         self._retries = retries or Retries()
         self._sleep = sleep
         self._models: ModelsAnswer | None = None
@@ -97,11 +94,11 @@ class AsyncClient(AsyncOperations):
         progress: bool | OnProgress = False,
     ) -> AsyncJob:
         """Begin a job, as `Client.begin_job` does."""
-        options = {"task": task, "source": source, "images": images, "stride": stride, "parameters": parameters}
+        begin = partial(begin_call, task, source=source, images=images, stride=stride, parameters=parameters)
         if files is None:
-            return AsyncJob(self, await self._call(begin_call(options, urls=urls)))
+            return AsyncJob(self, await self._call(begin(urls=urls)))
         with open_files(files, reporter(progress)) as opened:
-            return AsyncJob(self, await self._call(begin_call(options, files=opened)))
+            return AsyncJob(self, await self._call(begin(files=opened)))
 
     async def job(self, job: str) -> AsyncJob:
         """A job by its id, such as one that another process began."""
@@ -136,14 +133,11 @@ class AsyncClient(AsyncOperations):
         try:
             async for line in response.aiter_lines():
                 event = reader.feed(line)
-                if event is None:
+                if event is None or (result := read_event(event, call, progress)) is None:
                     continue
-                raise_problem(event)
+                yield result
                 if event.name == "answer":
-                    yield read_answer(call, event.data.encode())
                     return
-                if event.name == "progress":
-                    yield progress.model_validate_json(event.data)
         except httpx2.TransportError as error:
             raise unreachable(error, call.path) from error
         finally:

@@ -12,7 +12,8 @@ import httpx2
 
 from diffsight_client.calls import Call, unreachable
 from diffsight_client.errors import Unreachable
-from diffsight_client.jobs import RECONNECTIONS, JobFailed, events_call, pause_before, results_call, step_of
+from diffsight_client.job_calls import JobState, Reconnections, events_call, results_call, step_of
+from diffsight_client.job_files import written_file
 from diffsight_client.models import JobAnswer, JobDetails
 from diffsight_client.progress import OnProgress, Step, reporter
 
@@ -20,20 +21,12 @@ if TYPE_CHECKING:
     from diffsight_client.async_client import AsyncClient
 
 
-class AsyncJob:
+class AsyncJob(JobState):
     """A job on the server, as `Job` is. details: as it was last seen."""
 
     def __init__(self, client: AsyncClient, details: JobDetails) -> None:
         self._client = client
         self.details = details
-
-    def __repr__(self) -> str:
-        return f"AsyncJob({self.id!r}, {self.details.task!r}, {self.details.status!r})"
-
-    @property
-    def id(self) -> str:
-        """Its id, with which `AsyncClient.job` finds it again, in another process too."""
-        return self.details.id
 
     async def refresh(self) -> JobDetails:
         """The job as it stands now."""
@@ -42,29 +35,24 @@ class AsyncJob:
 
     async def watch(self) -> AsyncIterator[JobAnswer | JobDetails]:
         """The job with each change until it is done or failed, its details last. Broken connections are made again."""
-        attempt = 0
+        broken = Reconnections()
         while True:
             try:
                 async for event in self._client._events(events_call(self.id), JobAnswer):
-                    attempt = 0
+                    broken.count = 0
                     yield event
                     if isinstance(event, JobDetails):
                         self.details = event
                         return
-            except Unreachable:
-                attempt += 1
-                if attempt > RECONNECTIONS:
-                    raise
-                await self._client._sleep(pause_before(attempt))
+            except Unreachable as error:
+                await self._client._sleep(broken.after(error))
 
     async def wait(self, *, progress: bool | OnProgress = False) -> JobDetails:
         """The job at its end, as `Job.wait` gives it. Raises JobFailed for a job that is wrong as a whole."""
         report = reporter(progress)
         async for state in self.watch():
             report(step_of(state))
-        if self.details.status == "failed":
-            raise JobFailed(self.details)
-        return self.details
+        return self._check_end()
 
     async def results(self, *, partial: bool = False) -> AsyncIterator[dict[str, Any]]:
         """One result an image, in the source's order, as they arrive. Raises Conflict for a job that has not ended."""
@@ -86,20 +74,17 @@ class AsyncJob:
     ) -> Path:
         """The results as a file in one of the job's `formats`; it appears at `path` when it is complete."""
         report, target, done = reporter(progress), Path(path), 0
-        unfinished = target.with_name(f"{target.name}.part")
         call = results_call(self.id, format=format, partial=partial)
-        response = await self._client._send(call, stream=True)
-        try:
-            with unfinished.open("wb") as file:
+        with written_file(target) as file:
+            response = await self._client._send(call, stream=True)
+            try:
                 async for piece in response.aiter_bytes():
                     done += file.write(piece)
                     report(Step("download", done, None))
-            os.replace(unfinished, target)
-        except httpx2.TransportError as error:
-            raise unreachable(error, call.path) from error
-        finally:
-            await response.aclose()
-            unfinished.unlink(missing_ok=True)
+            except httpx2.TransportError as error:
+                raise unreachable(error, call.path) from error
+            finally:
+                await response.aclose()
         report(Step("download", done, done))
         return target
 

@@ -49,6 +49,11 @@ def text_of(content: bytes) -> str:
     return content.decode()
 
 
+def key_headers(api_key: str | None) -> dict[str, str]:
+    """The headers that carry an API key."""
+    return {"Authorization": f"Bearer {api_key}"} if api_key else {}
+
+
 def request_parts(call: Call[Any]) -> dict[str, Any]:
     """What `httpx2.Client.build_request` takes: a form where files go, else JSON.
 

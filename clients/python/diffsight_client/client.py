@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import httpx2
-from pydantic import BaseModel
 
-from diffsight_client.calls import Answer, Call, problem_of, read_answer, request_parts, unreachable
-from diffsight_client.events import EventReader, cut_stream, raise_problem
+from diffsight_client.calls import Answer, Call, key_headers, problem_of, read_answer, request_parts, unreachable
+from diffsight_client.events import EventReader, Final, Progress, cut_stream, read_event
 from diffsight_client.images import Image
+from diffsight_client.job_calls import begin_call
 from diffsight_client.job_files import open_files
-from diffsight_client.jobs import Job, begin_call
+from diffsight_client.jobs import Job
 from diffsight_client.models import ModelsAnswer
 from diffsight_client.operations import Operations
 from diffsight_client.progress import OnProgress, reporter
 from diffsight_client.retries import Retries, Waits
 from diffsight_client.tasks import AnyAnswer, task_call
-
-Progress = TypeVar("Progress", bound=BaseModel)
-Final = TypeVar("Final", bound=BaseModel)
 
 LOCAL = "http://127.0.0.1:8000"
 
@@ -50,7 +48,7 @@ class Client(Operations):
     ) -> None:
         self._own = http is None
         self._http = http or httpx2.Client(base_url=url, timeout=timeout)
-        self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self._headers = key_headers(api_key)
         self._retries = retries or Retries()
         self._sleep = sleep
         self._models: ModelsAnswer | None = None
@@ -106,11 +104,11 @@ class Client(Operations):
         stride: of a video, every so many frames. parameters: options of the task.
         progress: of the upload: True for a bar on standard error, or a function that gets each Step.
         """
-        options = {"task": task, "source": source, "images": images, "stride": stride, "parameters": parameters}
+        begin = partial(begin_call, task, source=source, images=images, stride=stride, parameters=parameters)
         if files is None:
-            return Job(self, self._call(begin_call(options, urls=urls)))
+            return Job(self, self._call(begin(urls=urls)))
         with open_files(files, reporter(progress)) as opened:
-            return Job(self, self._call(begin_call(options, files=opened)))
+            return Job(self, self._call(begin(files=opened)))
 
     def job(self, job: str) -> Job:
         """A job by its id, such as one that another process began."""
@@ -145,14 +143,11 @@ class Client(Operations):
         try:
             for line in self._lines(response, call.path):
                 event = reader.feed(line)
-                if event is None:
+                if event is None or (result := read_event(event, call, progress)) is None:
                     continue
-                raise_problem(event)
+                yield result
                 if event.name == "answer":
-                    yield read_answer(call, event.data.encode())
                     return
-                if event.name == "progress":
-                    yield progress.model_validate_json(event.data)
         finally:
             response.close()
         raise cut_stream(call.path)

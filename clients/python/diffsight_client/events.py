@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
+from pydantic import BaseModel
+
+from diffsight_client.calls import Call, read_answer
 from diffsight_client.errors import ClientError, Unreachable, server_problem
+
+Progress = TypeVar("Progress", bound=BaseModel)
+Final = TypeVar("Final", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +45,21 @@ class EventReader:
         return None
 
 
-def raise_problem(event: Event) -> None:
-    """Raises the problem of a `problem` event; other events are none."""
-    if event.name != "problem":
-        return
+def read_event(event: Event, call: Call[Final], progress: type[Progress]) -> Progress | Final | None:
+    """The result so far, or the answer, of an event; None for one that is neither. Raises ClientError for a problem."""
+    if event.name == "problem":
+        raise _problem_of(event)
+    if event.name == "answer":
+        return read_answer(call, event.data.encode())
+    return progress.model_validate_json(event.data) if event.name == "progress" else None
+
+
+def _problem_of(event: Event) -> ClientError:
     try:
         problem: dict[str, Any] = json.loads(event.data)
-        status = int(problem.get("status", 500))
-    except (ValueError, TypeError, AttributeError) as error:
-        raise ClientError(f"a problem event that cannot be read: {event.data[:200]}") from error
-    raise server_problem(status, problem)
+        return server_problem(int(problem.get("status", 500)), problem)
+    except (ValueError, TypeError, AttributeError):
+        return ClientError(f"a problem event that cannot be read: {event.data[:200]}")
 
 
 def cut_stream(path: str) -> Unreachable:

@@ -60,6 +60,18 @@ def open_files(files: Image | Iterable[Image], report: OnProgress) -> Iterator[l
         ]
 
 
+@contextmanager
+def written_file(path: Path) -> Iterator[BinaryIO]:
+    """A file to write beside `path`, which takes its place at the end, and is removed where that is not reached."""
+    unfinished = path.with_name(f"{path.name}.part")
+    try:
+        with unfinished.open("wb") as file:
+            yield file
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
 def _open(one: Image, number: int, stack: ExitStack) -> tuple[str, BinaryIO]:
     """The name and the file of one image; those without a name are called by their number."""
     if isinstance(one, str | os.PathLike):

@@ -87,10 +87,15 @@ class Persons:
         return annotations
 
     def coco_category(self, *, category_id: int = 1) -> dict[str, Any]:
-        """The category `person` of those annotations, with the names and links of the body's points."""
-        names = self.names[:BODY] if len(self.names) == sum(_WHOLE_BODY.values()) else self.names
-        links = [[first + 1, second + 1] for first, second in self.links if max(first, second) < len(names)]
-        return {"id": category_id, "name": "person", "keypoints": names, "skeleton": links}
+        """The category `person` of those annotations, with the names and links of all points."""
+        links = [[first + 1, second + 1] for first, second in self.links]
+        return {
+            "id": category_id,
+            "name": "person",
+            "supercategory": "person",
+            "keypoints": list(self.names),
+            "skeleton": links,
+        }
 
 
 def _lists_of(points: list[list[float]]) -> dict[str, list[float]]:

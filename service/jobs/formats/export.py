@@ -55,6 +55,8 @@ FOLDERS: Mapping[str, Callable[[Job, Records], Iterator[tuple[str, str]] | Itera
     "npy": maps.npy,
 }
 FORMATS = (*TEXTS, *FOLDERS)
+PREFIXED = frozenset({"label-studio"})
+"""The forms whose images have addresses, before which a prefix may stand."""
 
 
 def exports_of(tasks: tuple[AnyTask, ...], name: str) -> frozenset[str]:
@@ -74,7 +76,7 @@ def check_format(form: str, task: str, exports: frozenset[str], *, image_prefix:
         raise InvalidInput("format", f"{form!r} is no form of results", hint=f"one of {', '.join(FORMATS)}")
     if form not in (able := able_formats(exports)):
         raise InvalidInput("format", f"{form} has no place for results of {task}", hint=f"use {', '.join(able)}")
-    if image_prefix and form != "label-studio":
+    if image_prefix and form not in PREFIXED:
         raise InvalidInput("image_prefix", f"{form} has no addresses of images", hint="it goes with label-studio")
 
 

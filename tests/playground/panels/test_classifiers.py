@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
+from diffsight_client import Client
 from playground.panels.classifiers import read_folders, same_fit, show_classifier
+from playground.state import SAMPLES
+from tests.conftest import Server
+from tests.playground.walking import run_shown
 
 
 def test_each_image_has_the_label_of_its_class() -> None:
@@ -12,12 +18,26 @@ def test_each_image_has_the_label_of_its_class() -> None:
     assert read_folders([None, None], ["", ""]) == ([], [])
 
 
-def test_the_command_shows_the_first_images() -> None:
-    images = [f"/tmp/{number}.png" for number in range(5)]
-    curl, python = same_fit("http://host", images, {"labels": ["cat"] * 5, "name": "pets"}, keyed=False)
-    assert curl.startswith("# and 2 more images, each with its label\ncurl")
-    assert curl.count("-F labels=cat") == 3
-    assert 'name="pets"' in python
+def test_the_commands_show_some_images_of_each_class() -> None:
+    images = [f"/tmp/{number}.png" for number in range(20)]
+    curl, python = same_fit("http://host", images, {"labels": ["cat", "dog"] * 5 + ["eel"] * 10}, keyed=False)
+    assert curl.startswith("# and 10 more images, each with its label\ncurl")
+    assert (curl.count("-F labels=cat"), curl.count("-F labels=eel")) == (5, 5)
+    assert python.count(".png") == 10
+
+
+def test_the_python_of_a_fit_runs(
+    server: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(SAMPLES)
+    names = ["cross-red.png", "cross-blue.png", "two-persons.png", "person-and-ring.png"]
+    sent = {"name": "pets", "labels": ["cross", "cross", "person", "person"]}
+    _, python = same_fit(server.url, names, sent, keyed=False)
+    run_shown(python)
+    assert "confusion=" in capsys.readouterr().out
+    with Client(server.url) as client:
+        for classifier in client.list_classifiers().classifiers:
+            client.delete_classifier(classifier.id)
 
 
 def test_a_fit_is_shown_with_its_confusion_matrix() -> None:

@@ -5,8 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from playground.panels.jobs import picture_of_failure, same_job, show_job
 from playground.state import SAMPLES
+from tests.conftest import Server
+from tests.playground.walking import run_shown
 
 JOB: dict[str, Any] = {
     "id": "abc",
@@ -42,3 +46,12 @@ def test_the_commands_begin_the_same_job() -> None:
     assert 'parameters={"flip_test": true}' in curl
     assert 'client.begin_job("pose", ["a.png"], parameters={"flip_test": True})' in python
     assert "answer.wait(progress=True)" in python
+
+
+def test_the_python_of_a_job_runs(
+    server: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(SAMPLES)
+    _, python = same_job(server.url, ["/tmp/seven.png"], "features", {}, keyed=False)
+    run_shown(python)
+    assert "status='done'" in capsys.readouterr().out

@@ -13,3 +13,4 @@ def test_the_models_of_a_server_are_listed(server: Server) -> None:
         assert model["id"] in shown
     for task in answer["tasks"]:
         assert task["route"] in shown
+    assert "<code>diffsight models add marigold-normals</code>" in shown

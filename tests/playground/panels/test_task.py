@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,12 +11,13 @@ import pytest
 from playground.description import Description, TaskForm, describe
 from playground.options import to_arguments
 from playground.panels.inputs import Chosen
-from playground.panels.task import Request, answers, save
+from playground.panels.task import Request, answers, same_request, save
 from playground.server import Reply
 from playground.server import Server as Client
 from playground.state import SAMPLES, Page
 from service.tasks import TASKS
 from tests.conftest import Server, running_server
+from tests.playground.walking import run_shown
 from tests.service.mean_colour import MEAN_COLOUR
 
 IMAGE = SAMPLES / "cross-red.png"
@@ -45,6 +47,49 @@ def page_of(trial: Server, description: Description) -> Page:
 
 def form_of(description: Description, name: str) -> TaskForm:
     return next(form for form in description.tasks if form.name == name)
+
+
+SEVERAL = Chosen([("images", IMAGE)] * 2, [("image", IMAGE.name)] * 2)
+SHOWN = Chosen(
+    [("image", IMAGE), ("support_images", IMAGE), ("support_masks", SAMPLES / "masks" / IMAGE.name)],
+    [("image", IMAGE.name), ("support_images", IMAGE.name), ("support_masks", f"masks/{IMAGE.name}")],
+    IMAGE,
+)
+
+
+@pytest.mark.parametrize(
+    ("task", "texts", "chosen"),
+    [
+        ("depth", {"maps": "false"}, CHOSEN),
+        ("segmentation", {}, CHOSEN),
+        ("referring", {"expressions": ["the cross", 'a "red" one']}, CHOSEN),
+        ("pose", {"boxes": ["[[8, 8, 40, 100]]"]}, CHOSEN),
+        ("few-shot", {}, SHOWN),
+        ("zero-shot", {"labels": ["a cross", "@seven"], "budget": ["8"]}, CHOSEN),
+        ("label-tree", {"tree": ['{"thing": ["cross", "ring"], "person": []}'], "budget": ["8"]}, CHOSEN),
+        ("image-text", {"captions": ["a cross", "a seven"], "interval": ["500"]}, SEVERAL),
+        ("features", {"timesteps": ["50"]}, SEVERAL),
+        ("mean-colour", {"levels": ["6"]}, CHOSEN),
+    ],
+)
+def test_the_commands_that_are_shown_run(
+    trial: Server,
+    description: Description,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    task: str,
+    texts: dict[str, str | list[str]],
+    chosen: Chosen,
+) -> None:
+    monkeypatch.chdir(SAMPLES)
+    form = form_of(description, task)
+    fields = [(name, text) for name, some in texts.items() for text in ([some] if isinstance(some, str) else some)]
+    request = Request(form, chosen, fields, to_arguments(form.options, fields))
+    curl, python = same_request(request, trial.url, keyed=False)
+    run_shown(python)
+    assert "rows=" in capsys.readouterr().out
+    answered = subprocess.run(f"{curl} -f", shell=True, capture_output=True, text=True, check=True).stdout
+    assert '"rows":' in answered
 
 
 def test_a_new_task_is_shown_with_the_servers_own_picture(trial: Server, description: Description) -> None:

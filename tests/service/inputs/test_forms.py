@@ -15,6 +15,8 @@ pytestmark = pytest.mark.field
         "form-data; name=image; filename*=UTF-8''caf%C3%A9.png",
         'form-data; name="image"; filename="=?utf-8?B?Y2Fmw6kucG5n?="; filename*=utf-8\'\'caf%C3%A9.png',
         'form-data; name="image"; filename="blob"',
+        'form-data; name="image"',
+        'form-data; name="image"\r\nContent-Type: image/png',
     ],
 )
 def test_a_part_with_any_kind_of_file_name_is_a_file(server: Any, png: bytes, disposition: str) -> None:
@@ -22,3 +24,22 @@ def test_a_part_with_any_kind_of_file_name_is_a_file(server: Any, png: bytes, di
     kind = {"Content-Type": "multipart/form-data; boundary=x"}
     answer = server.client.post("/v1/features", content=head + png + b"\r\n--x--\r\n", headers=kind)
     assert answer.status_code == 200, answer.text
+
+
+def test_a_file_without_a_name_begins_a_job(server: Any, png: bytes) -> None:
+    head = b'--x\r\nContent-Disposition: form-data; name="task"\r\n\r\nfeatures\r\n'
+    head += b'--x\r\nContent-Disposition: form-data; name="file"\r\n\r\n'
+    kind = {"Content-Type": "multipart/form-data; boundary=x"}
+    answer = server.client.post("/v1/jobs", content=head + png + b"\r\n--x--\r\n", headers=kind)
+    assert answer.status_code == 201, answer.text
+    assert server.client.delete(f"/v1/jobs/{answer.json()['id']}").status_code == 204
+
+
+def test_files_without_names_are_counted_and_texts_in_other_letters_stay_texts(server: Any, png: bytes) -> None:
+    part = b'--x\r\nContent-Disposition: form-data; name="image"\r\n\r\n' + png + b"\r\n"
+    kind = {"Content-Type": "multipart/form-data; boundary=x"}
+    many = server.client.post("/v1/features", content=part * 200 + b"--x--\r\n", headers=kind)
+    assert (many.status_code, many.json()["field"]) == (422, "images")
+    label = b'--x\r\nContent-Disposition: form-data; name="expression"\r\n\r\ncaf\xe9\r\n'
+    answer = server.client.post("/v1/segmentation/referring", content=label + part + b"--x--\r\n", headers=kind)
+    assert answer.json()["masks"][0]["name"] == "café"
