@@ -14,12 +14,26 @@ from starlette.requests import Request
 class FormParser(MultiPartParser):
     """Takes a part with `filename*` alone, as older Python clients write it, for a file and not for a text."""
 
+    _ended = False
+
     def on_headers_finished(self) -> None:
         disposition = self._current_part.content_disposition or b""
         lower = disposition.lower()
         if b"filename*" in lower and b"filename=" not in lower.replace(b" ", b""):
             self._current_part.content_disposition = disposition + b'; filename="file"'
         super().on_headers_finished()
+
+    def on_end(self) -> None:
+        self._ended = True
+        super().on_end()
+
+    async def parse(self) -> FormData:
+        """The form. Raises MultiPartException for one that is cut short: its last part would be missing in silence."""
+        form = await super().parse()
+        if not self._ended:
+            await form.close()
+            raise MultiPartException("it ends without its last boundary")
+        return form
 
 
 @asynccontextmanager

@@ -22,3 +22,16 @@ def test_a_part_with_any_kind_of_file_name_is_a_file(server: Any, png: bytes, di
     kind = {"Content-Type": "multipart/form-data; boundary=x"}
     answer = server.client.post("/v1/features", content=head + png + b"\r\n--x--\r\n", headers=kind)
     assert answer.status_code == 200, answer.text
+
+
+@pytest.mark.parametrize(("end", "status"), [("\r\n--x--\r\n", 200), ("\r\n--x--", 200), ("\r\n", 400), ("", 400)])
+def test_a_form_that_is_cut_short_does_not_lose_its_last_part_in_silence(
+    server: Any, png: bytes, end: str, status: int
+) -> None:
+    head = b'--x\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n' + png
+    last = f'\r\n--x\r\nContent-Disposition: form-data; name="timesteps"\r\n\r\n100{end}'.encode()
+    kind = {"Content-Type": "multipart/form-data; boundary=x"}
+    answer = server.client.post("/v1/features", content=head + last, headers=kind)
+    assert answer.status_code == status, answer.text
+    if status == 400:
+        assert "last boundary" in answer.json()["detail"]
