@@ -12,6 +12,7 @@ import os
 import re
 import secrets
 import shutil
+import stat
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -38,6 +39,23 @@ def write_json(path: Path, content: object, *, mode: int = 0o666) -> None:
     """Write a JSON file whole, indented by two. Raises what `write_file` raises."""
     text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
     write_file(path, text.encode(), mode=mode)
+
+
+class NotRegular(OSError):
+    """A pipe, a device, a socket or a folder stands in the place of a file."""
+
+
+def open_regular(path: str | Path) -> BinaryIO:
+    """The file, open for reading. Raises OSError at once, and NotRegular for a pipe, which would never end."""
+    # Not waiting for a writer, who may never come; between a look and the opening the file may be changed for a pipe.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise NotRegular(f"{str(path)!r} is no regular file")
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
 
 
 @contextmanager

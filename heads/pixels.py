@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import zlib
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, TiffImagePlugin
 
 from backbones.errors import InvalidInput
 
@@ -29,6 +30,7 @@ _TEXTS = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")
 # Texts in which some programs write the orientation.
 _KEPT = (b"XML:com.adobe.xmp", b"Raw profile type exif", b"Raw profile type APP1")
 _LONGEST_TEXT = 1 << 20
+_PHOTOMETRIC = 262
 
 
 def read_orientation(image: Image.Image) -> int:
@@ -47,6 +49,9 @@ def to_rgb(image: Image.Image, orientation: int, field: str) -> tuple[NDArray[np
     """
     if image.mode.startswith("I;16"):
         image = _to_eight_bits(image)
+    elif image.mode == "RGB" and max(_clear_colour(image), default=0) > 255:
+        # Pillow reads the upper eight bits of each channel, and leaves the colour that is clear at sixteen.
+        image.info["transparency"] = tuple(value >> 8 for value in _clear_colour(image))
     if image.mode in ("I", "F"):
         raise InvalidInput(
             field,
@@ -80,7 +85,7 @@ def read_class_map(file: Path) -> NDArray[Any]:
     Raises InvalidInput for one in colours, and where it cannot be read.
     """
     try:
-        with Image.open(file, formats=FORMATS) as image:
+        with Image.open(BytesIO(drop_texts(file.read_bytes())), formats=FORMATS) as image:
             image.load()
             values = np.array(_turn(image, read_orientation(image)))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
@@ -93,22 +98,53 @@ def read_class_map(file: Path) -> NDArray[Any]:
 def drop_texts(data: bytes) -> bytes:
     """The file without texts and colour profile, if it is a PNG: they change no pixel, and Pillow refuses long ones.
 
-    Those that may hold the orientation stay.
+    Of those that may hold the orientation the first of each kind stays, unless it is long, packed or not.
     """
     if not data.startswith(_PNG):
         return data
     view = memoryview(data)
     kept, start, at = [], 0, len(_PNG)
+    wanted = set(_KEPT)
     while at + 12 <= len(data):
         length = int.from_bytes(view[at : at + 4], "big")
         end = at + 12 + length
-        if bytes(view[at + 4 : at + 8]) in _TEXTS and end <= len(data):
+        kind = bytes(view[at + 4 : at + 8])
+        if kind in _TEXTS and end <= len(data):
             keyword = bytes(view[at + 8 : at + 8 + min(length, 80)]).split(b"\0")[0]
-            if keyword not in _KEPT or length > _LONGEST_TEXT:
+            if keyword in wanted and not _is_long(kind, bytes(view[at + 8 : at + 8 + min(length, _LONGEST_TEXT + 1)])):
+                wanted.remove(keyword)
+            else:
                 kept.append(view[start:at])
                 start = end
         at = end
     return b"".join([*kept, view[start:]]) if start else data
+
+
+def _is_long(kind: bytes, text: bytes) -> bool:
+    """Whether a text of a PNG, its keyword included, is longer than Pillow reads it, or packed and damaged."""
+    if len(text) > _LONGEST_TEXT:
+        return True
+    _, _, rest = text.partition(b"\0")
+    if kind == b"iTXt":
+        if rest[:1] != b"\1":
+            return False
+        packed = rest[2:].split(b"\0", 2)[-1]
+    elif kind == b"zTXt":
+        packed = rest[1:]
+    else:
+        return False
+    unpacking = zlib.decompressobj()
+    try:
+        unpacking.decompress(packed, _LONGEST_TEXT)
+    except zlib.error:
+        return True
+    return not unpacking.eof
+
+
+def _clear_colour(image: Image.Image) -> tuple[int, ...]:
+    """The colour that a picture without an opacity of its own shows as clear; empty if there is none."""
+    colour = image.info.get("transparency")
+    return colour if isinstance(colour, tuple) else (colour,) if isinstance(colour, int) else ()
 
 
 def _turn(image: Image.Image, orientation: int) -> Image.Image:
@@ -116,6 +152,14 @@ def _turn(image: Image.Image, orientation: int) -> Image.Image:
 
 
 def _to_eight_bits(image: Image.Image) -> Image.Image:
-    """16-bit grey as 8-bit grey, scaled by 255 / 65535; Pillow's own conversion would clip at 255."""
+    """16-bit grey as 8-bit grey, scaled by 255 / 65535; Pillow's own conversion would clip at 255.
+
+    With an opacity where one value is clear. A TIFF whose 0 is white is turned over, as Pillow does with 8 bits alone.
+    """
     grey: NDArray[Any] = np.asarray(image).astype(np.uint32)
-    return Image.fromarray(((grey * 255 + 32767) // 65535).astype(np.uint8))
+    white_is_zero = isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(_PHOTOMETRIC) == 0
+    eight = Image.fromarray(((grey * 255 + 32767) // 65535 ^ (255 if white_is_zero else 0)).astype(np.uint8))
+    if not (clear := _clear_colour(image)):
+        return eight
+    opacity = Image.fromarray(np.where(grey == clear[0], 0, 255).astype(np.uint8))
+    return Image.merge("LA", (eight, opacity))

@@ -30,7 +30,7 @@ from service.api.classifier_bodies import (
     classifier_answer,
     folder_of,
 )
-from service.api.formats import file_response
+from service.api.formats import file_response, json_response
 from service.api.operations import add_operations
 from service.api.schemas import TimingAnswer
 from service.dependencies import RequestUsage, ServerJobs, State, body_as, while_connected
@@ -155,24 +155,38 @@ async def grow_classifier(
         return await _answer(request, state, loaded.model, usage, body, grow)
 
 
-@router.get("/v1/classifiers", summary="All classifiers", responses={**keyed(), **not_ready()})
-async def list_classifiers(state: State) -> ClassifiersAnswer:
+@router.get(
+    "/v1/classifiers",
+    summary="All classifiers",
+    response_model=ClassifiersAnswer,
+    responses={**keyed(), **not_ready()},
+)
+async def list_classifiers(state: State) -> Response:
     """Without their numbers."""
     revisions = state.models.revisions()
-    answers = []
-    for stored in await run_in(LIBRARY, state.library.classifiers.list):
-        with suppress(InvalidInput):  # what a newer server left in the folder
-            answers.append(classifier_answer(stored, revisions))
-    return ClassifiersAnswer(classifiers=answers)
+    kept = await run_in(LIBRARY, state.library.classifiers.list)
+
+    def build() -> ClassifiersAnswer:
+        answers = []
+        for stored in kept:
+            with suppress(InvalidInput):  # what a newer server left in the folder
+                answers.append(classifier_answer(stored, revisions))
+        return ClassifiersAnswer(classifiers=answers)
+
+    return await json_response(build)
 
 
 @router.get(
-    "/v1/classifiers/{classifier}", summary="One classifier and its figures", responses={**keyed(), **not_ready()}
+    "/v1/classifiers/{classifier}",
+    summary="One classifier and its figures",
+    response_model=ClassifierAnswer,
+    responses={**keyed(), **not_ready()},
 )
-async def get_classifier(state: State, classifier: str) -> ClassifierAnswer:
+async def get_classifier(state: State, classifier: str) -> Response:
     """As it was answered when it was fitted."""
     revisions = state.models.revisions()
-    return classifier_answer(await run_in(LIBRARY, state.library.classifiers.look, classifier), revisions)
+    kept = await run_in(LIBRARY, state.library.classifiers.look, classifier)
+    return await json_response(lambda: classifier_answer(kept, revisions))
 
 
 @router.delete("/v1/classifiers/{classifier}", status_code=204, summary="Forget a classifier", responses=keyed())

@@ -16,6 +16,7 @@ from backbones.errors import InvalidInput
 from heads.diffews.few_shot import FewShotModel, Name, check_counts
 from heads.inputs import Inputs
 from service.api.bodies import request_bodies
+from service.api.formats import json_response
 from service.api.operations import add_operations
 from service.api.schemas import MASKS, TaskRequest, TimingAnswer
 from service.dependencies import RequestUsage, State, body_as, while_connected
@@ -150,15 +151,20 @@ async def edit_concept(
     return await _answer(request, state, usage, body, images, masks, change)
 
 
-@router.get("/v1/concepts", summary="All concepts", responses={**keyed(), **not_ready()})
-async def list_concepts(state: State) -> ConceptsAnswer:
+@router.get("/v1/concepts", summary="All concepts", response_model=ConceptsAnswer, responses={**keyed(), **not_ready()})
+async def list_concepts(state: State) -> Response:
     """Without their images."""
     _ = state.models.for_task(TASK)
-    concepts = []
-    for stored in await run_in(LIBRARY, state.library.concepts.list):
-        with suppress(InvalidInput):  # what a newer server left in the folder
-            concepts.append(concept_answer(stored))
-    return ConceptsAnswer(concepts=concepts)
+    kept = await run_in(LIBRARY, state.library.concepts.list)
+
+    def build() -> ConceptsAnswer:
+        concepts = []
+        for stored in kept:
+            with suppress(InvalidInput):  # what a newer server left in the folder
+                concepts.append(concept_answer(stored))
+        return ConceptsAnswer(concepts=concepts)
+
+    return await json_response(build)
 
 
 @router.get("/v1/concepts/{concept}", summary="One concept", responses=task_problems())

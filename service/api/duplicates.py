@@ -6,8 +6,10 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
+from starlette.responses import Response
 
 from backbones.errors import InvalidInput
+from service.api.formats import json_response
 from service.dependencies import ServerJobs
 from service.errors import ChangedMeanwhile
 from service.http.openapi import keyed, not_ready
@@ -37,7 +39,10 @@ class DuplicatesAnswer(BaseModel):
 
 
 @router.get(
-    "/v1/jobs/{job}/duplicates", summary="Near-duplicates among a job's images", responses={**keyed(), **not_ready()}
+    "/v1/jobs/{job}/duplicates",
+    summary="Near-duplicates among a job's images",
+    response_model=DuplicatesAnswer,
+    responses={**keyed(), **not_ready()},
 )
 async def job_duplicates(
     jobs: ServerJobs,
@@ -47,12 +52,16 @@ async def job_duplicates(
         Literal["auto", "exact", "hnsw"],
         Query(description="Look at every pair, or at near ones alone. `auto`: every pair up to 30,000 images."),
     ] = "auto",
-) -> DuplicatesAnswer:
+) -> Response:
     """Of a job whose results hold vectors; made with `noise_samples` 0, or copies are not alike. 409 before its end."""
     store = await jobs.store()
     groups, count = await run_in(COMPARING, found_in, store, job, similarity, index)
-    answers = [[CopyAnswer(image=one.name, similarity=one.similarity) for one in group] for group in groups]
-    return DuplicatesAnswer(groups=answers, images=count, similarity=similarity)
+
+    def build() -> DuplicatesAnswer:
+        answers = [[CopyAnswer(image=one.name, similarity=one.similarity) for one in group] for group in groups]
+        return DuplicatesAnswer(groups=answers, images=count, similarity=similarity)
+
+    return await json_response(build)
 
 
 def found_in(

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from pydantic import BaseModel
+from starlette.responses import Response
+
 from backbones.errors import InvalidInput
+from heads.task import JSON
 from service.inputs.request_body import ANY_BYTES
+from service.threads import ANSWERS, run_in
+
+
+async def json_response(build: Callable[[], BaseModel]) -> Response:
+    """What `build` gives, as JSON. Both are made on a thread: those of a long list would hold up all other requests."""
+    return Response(await run_in(ANSWERS, lambda: build().model_dump_json()), media_type=JSON)
 
 
 def choose_format(requested: str | None, accept: str, offered: Mapping[str, str]) -> str:

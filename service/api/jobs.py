@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from starlette.responses import Response, StreamingResponse
 
 from heads.task import JSON
-from service.api.formats import file_response, wants_bytes
+from service.api.formats import file_response, json_response, wants_bytes
 from service.api.job_bodies import (
     JobAnswer,
     JobDetails,
@@ -102,24 +102,27 @@ async def begin_job(request: Request, response: Response, state: State, jobs: Se
     return job_details(job, (), state.tasks)
 
 
-@router.get("/v1/jobs", summary="Jobs, newest first", responses=_PROBLEMS)
+@router.get("/v1/jobs", summary="Jobs, newest first", response_model=JobsAnswer, responses=_PROBLEMS)
 async def list_jobs(
     state: State,
     jobs: ServerJobs,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     before: Annotated[float | None, Query(description="Only those made before; as the last answer has it.")] = None,
-) -> JobsAnswer:
+) -> Response:
     """Those of `diffsight annotate` on the same database are among them."""
     store = await jobs.store()
     found = await run_in(DATABASE, store.latest, limit=limit, before=before)
     last = found[-1].created if len(found) == limit else None
-    return JobsAnswer(jobs=[JobAnswer(**job_fields(job, state.tasks)) for job in found], before=last)
+    return await json_response(
+        lambda: JobsAnswer(jobs=[JobAnswer(**job_fields(job, state.tasks)) for job in found], before=last)
+    )
 
 
-@router.get("/v1/jobs/{job}", summary="One job", responses=_PROBLEMS)
-async def get_job(state: State, jobs: ServerJobs, job: str) -> JobDetails:
+@router.get("/v1/jobs/{job}", summary="One job", response_model=JobDetails, responses=_PROBLEMS)
+async def get_job(state: State, jobs: ServerJobs, job: str) -> Response:
     """How far it is, and the first images that failed."""
-    return await run_in(DATABASE, _details, await jobs.store(), job, state.tasks)
+    details = await run_in(DATABASE, _details, await jobs.store(), job, state.tasks)
+    return await json_response(lambda: details)
 
 
 @router.get(

@@ -9,7 +9,6 @@ from base64 import b64decode
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from urllib.parse import urlsplit
 
 from fastapi import FastAPI
 from starlette.datastructures import Headers
@@ -24,6 +23,7 @@ from service.http.problems import problem_response
 from service.http.rate_limit import Limiter
 from service.settings.groups import AccessSettings
 from service.settings.loader import Settings
+from service.threads import LIBRARY, run_in
 
 # What a supervisor asks, and the documentation, which is the same for everybody who can read this repository.
 OPEN_PATHS = frozenset(
@@ -39,7 +39,9 @@ PAGE = "/playground"
 METRICS_PATH = "/metrics"
 _HEADERS = ("Authorization", "X-API-Key", "Content-Type", "X-Request-ID", "traceparent")
 _OWN_SITES = ("same-origin", "none")
-_PLAIN_NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]*(:\d+)?")
+# A name or address and its port, and nothing else that a parser of URLs might take apart otherwise.
+_HOST = re.compile(r"([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?")
+_PLAIN_NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]*")
 _EXPOSED = ("X-Request-ID", "Server-Timing", "Retry-After")
 
 
@@ -120,6 +122,8 @@ class ControlAccess:
         if scope["type"] != "http" or self._is_open(scope["path"]):
             await self.app(scope, receive, send)
             return
+        if not self.store.is_current():
+            await run_in(LIBRARY, self.store.refresh)  # the file may be long, and its disk slow
         try:
             if is_page(scope["path"]):
                 # With keys, its calls need one. Without, they come from this machine: so must its readers.
@@ -181,7 +185,8 @@ def check_local(scope: Scope, origins: Sequence[str]) -> None:
     """
     headers = Headers(scope=scope)
     host = headers.get("host", "")
-    if _has_address(scope) and not (is_loopback(_host_name(host)) or _PLAIN_NAME.fullmatch(host)):
+    name = _host_name(host)
+    if _has_address(scope) and not (is_loopback(name) or name == "localhost." or _PLAIN_NAME.fullmatch(name)):
         raise _foreign(f"the request is for the host {host[:200]!r}")
     origin = headers.get("origin")
     if origin is not None and scope["method"] != "OPTIONS":  # which changes nothing, and gets its 405
@@ -233,11 +238,9 @@ def _has_address(scope: Scope) -> bool:
 
 
 def _host_name(host: str) -> str:
-    """The name in a Host header, without its port; empty if the header is none."""
-    try:
-        return urlsplit(f"//{host}").hostname or ""
-    except ValueError:
-        return ""
+    """The name in a Host header in lower case, without its port; empty if the header is none."""
+    parts = _HOST.fullmatch(host)
+    return parts[1].lower() if parts else ""
 
 
 def _foreign(what: str) -> ForeignCaller:

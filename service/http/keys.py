@@ -90,16 +90,30 @@ class KeyStore:
         same = hmac.compare_digest(digest_of(key_id, secret), key.digest)
         return key if same and key is not _NOBODY and key.state(now) == "valid" else None
 
-    def _refresh(self) -> None:
+    def is_current(self) -> bool:
+        """Whether the file is as it was read: if not, the next call reads it, which may take time."""
+        return self._signature() == self._read
+
+    def refresh(self) -> None:
+        """Read the file if it changed. Blocks."""
+        self._refresh()
+
+    def _signature(self) -> tuple[int, ...] | None:
+        """What changes with the file; None if there is none."""
         try:
             found = self.path.stat()
-            # Every change is a rename, so it brings another inode as well.
-            signature: tuple[int, ...] = (found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size)
         except FileNotFoundError:
+            return None
+        except OSError:
+            return ()
+        # Every change is a rename, so it brings another inode as well.
+        return (found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size)
+
+    def _refresh(self) -> None:
+        signature = self._signature()
+        if signature is None:
             self._keys, self._read = {}, None
             return
-        except OSError:
-            signature = ()
         if signature == self._read:
             return
         try:

@@ -29,8 +29,8 @@ _LOCATOR64 = struct.Struct("<4sLQL")
 _LONGEST_COMMENT = 65_535
 # The list of contents takes 46 bytes and the name of each entry; nobody's names are longer than this on average.
 _LISTING_BYTES = 1024
-# A drive of Windows, `C:/a.png` or `C:a.png`; "12:30.png" is a name.
-_DRIVE = re.compile("[A-Za-z]:")
+# The root of a drive of Windows; "a:b.png" and "12:30.png" are names.
+_DRIVE = re.compile("[A-Za-z]:/")
 _CHUNK = 1024 * 1024
 _FIELD = "archive"
 

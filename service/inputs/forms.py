@@ -19,6 +19,8 @@ class FormParser(MultiPartParser):
     NUL byte, as every image and zip has, and no text: generated clients leave the name out.
     """
 
+    _ended = False
+
     def on_headers_finished(self) -> None:
         disposition = self._current_part.content_disposition or b""
         lower = disposition.lower()
@@ -35,6 +37,18 @@ class FormParser(MultiPartParser):
             headers = Headers(raw=part.item_headers)
             part.file = UploadFile(BytesIO(part.data), size=len(part.data), filename="file", headers=headers)
         super().on_part_end()
+
+    def on_end(self) -> None:
+        self._ended = True
+        super().on_end()
+
+    async def parse(self) -> FormData:
+        """The form. Raises MultiPartException for one that is cut short: its last part would be missing in silence."""
+        form = await super().parse()
+        if not self._ended:
+            await form.close()
+            raise MultiPartException("it ends without its last boundary")
+        return form
 
 
 @asynccontextmanager

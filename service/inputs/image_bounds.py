@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from io import BytesIO
 
+import numpy as np
 from PIL import Image, TiffImagePlugin
 
 from backbones.errors import InvalidInput
@@ -14,10 +15,15 @@ MOST_SCANS = 100
 MOST_SCANNED_PIXELS = 1_000_000_000
 _ALWAYS_READ = 16
 _START_OF_SCAN = b"\xff\xda"
+# A marker is 255 and its kind. Between pixels a zero follows that byte, or the first of eight kinds that restart them.
+_SCAN, _END, _RESTART = 0xDA, 0xD9, 0xD0
+# Of these no length follows.
+_ALONE = (0x01, 0xD8)
 _COMPRESSION, _STRIPS, _TILE_WIDTH, _TILE_HEIGHT, _TILES = 259, 273, 322, 323, 324
 _JPEG_INSIDE = (6, 7)
 # Pillow takes a file in pieces of this size, and between two of them the time is looked at.
 _PIECE_BYTES = 4096
+_SEARCHED_BYTES = 1 << 20
 
 
 class TimedFile(BytesIO):
@@ -43,7 +49,7 @@ def check_work(image: Image.Image, data: bytes, most_pixels: int, field: str) ->
     Raises InvalidInput for a JPEG of too many scans, and a TIFF whose tiles are larger than any picture may be.
     """
     if image.format in ("JPEG", "MPO"):
-        _check_scans(image, data, 1, field)
+        _check_scans(image, count_scans(data), 1, field)
         image.decodermaxblock = _PIECE_BYTES  # type: ignore[attr-defined]
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         tags = image.tag_v2
@@ -57,14 +63,40 @@ def check_work(image: Image.Image, data: bytes, most_pixels: int, field: str) ->
             )
         if tags.get(_COMPRESSION) in _JPEG_INSIDE:
             places = tags.get(_TILES) or tags.get(_STRIPS) or ()
-            _check_scans(image, data, len(places) if isinstance(places, tuple) else 1, field)
+            # Between two scans a zero follows this byte, so that nearly all that is counted are scans.
+            scans = data.count(_START_OF_SCAN)
+            _check_scans(image, scans, len(places) if isinstance(places, tuple) else 1, field)
 
 
-def _check_scans(image: Image.Image, data: bytes, parts: int, field: str) -> None:
+def count_scans(data: bytes) -> int:
+    """The scans of a JPEG that is not inside another file: not those of its preview, nor of what stands behind its end.
+
+    Phones put a preview before the picture and a film of several megabytes behind it.
+    """
+    scans, at = 0, 2
+    while at < len(data) - 1:
+        # A piece at a time: a search through megabytes would hold up every other thread.
+        piece = np.frombuffer(data, np.uint8, min(_SEARCHED_BYTES, len(data) - at), at)
+        following = piece[1:]
+        marks = (piece[:-1] == 0xFF) & (following != 0) & (following != 0xFF) & (following & 0xF8 != _RESTART)
+        start, at = at, at + len(piece) - 1
+        segment = start
+        for place in (np.flatnonzero(marks) + start).tolist():
+            kind = data[place + 1]
+            if place < segment or kind in _ALONE:
+                continue
+            if kind == _END:
+                return scans
+            scans += kind == _SCAN
+            segment = place + 2 + max(2, int.from_bytes(data[place + 2 : place + 4], "big"))
+        at = max(at, segment)
+    return scans
+
+
+def _check_scans(image: Image.Image, scans: int, parts: int, field: str) -> None:
     """parts: how many JPEGs share the picture's pixels evenly."""
     most = min(MOST_SCANS, max(_ALWAYS_READ, MOST_SCANNED_PIXELS // (image.width * image.height))) + 4 * (parts - 1)
-    # Between two scans a zero follows this byte, so that nearly all that is counted are scans.
-    if (scans := data.count(_START_OF_SCAN)) > most:
+    if scans > most:
         raise InvalidInput(
             field, f"a JPEG of {scans:,} scans; {most} are read at its size", hint="save it again, as a usual JPEG"
         )

@@ -6,7 +6,7 @@ from io import BytesIO
 
 from PIL import Image, UnidentifiedImageError
 
-from backbones.errors import InvalidInput
+from backbones.errors import InvalidInput, OutOfMemory
 from heads.inputs import DecodedImage
 from heads.pixels import FORMATS, drop_texts, read_orientation, to_rgb
 from service.inputs.image_bounds import TimedFile, check_work
@@ -20,7 +20,7 @@ def decode_image(data: bytes, limits: LimitSettings, *, field: str = "image") ->
 
     16-bit grey is scaled to 8 bits, CMYK converted, transparency laid over white, EXIF orientation applied, and of an
     animation the first frame taken.
-    Raises InvalidInput for what is empty, no image, cut short, of another format, or over the limits.
+    Raises InvalidInput for what is empty, no image, cut short, of another format, or over the limits; and OutOfMemory.
     """
     if not data:
         raise InvalidInput(field, "the image is empty, 0 bytes", hint=_SEND)
@@ -36,6 +36,8 @@ def decode_image(data: bytes, limits: LimitSettings, *, field: str = "image") ->
             array, opacity = to_rgb(image, read_orientation(image), field)
     except InvalidInput:
         raise
+    except MemoryError as error:
+        raise OutOfMemory("the server's memory does not hold the image", hint="scale it down, or ask later") from error
     except TimeoutError as error:
         raise InvalidInput(
             field,
@@ -57,7 +59,7 @@ def decode_image(data: bytes, limits: LimitSettings, *, field: str = "image") ->
 def count_pixels(data: bytes) -> int:
     """Width times height by the file's header; 0 for what `decode_image` will refuse anyway."""
     try:
-        with Image.open(BytesIO(data), formats=FORMATS) as image:
+        with Image.open(BytesIO(drop_texts(data)), formats=FORMATS) as image:
             return image.width * image.height
     except Exception:  # hostile bytes, as below
         return 0

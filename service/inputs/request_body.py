@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import difflib
 import json
 import re
@@ -180,6 +181,8 @@ def validated(
     Raises MalformedBody for what is no JSON, InvalidInput for too many values, and RequestValidationError with what is
     wrong about its fields.
     """
+    if isinstance(given, Json):
+        given = given.removeprefix(codecs.BOM_UTF8)  # which editors and shells of Windows write
     if isinstance(given, Json) and limits is not None:
         check_values(given, limits.max_json_values, values_per_name=values_per_name)
     try:
@@ -191,7 +194,7 @@ def validated(
         if errors[0]["type"] == "json_invalid":
             raise MalformedBody(
                 errors[0]["msg"] if given else "the body is empty",
-                hint='send a JSON object such as {"image": "<base64>", ...}',
+                hint='send a JSON object in UTF-8, such as {"image": "<base64>", ...}',
             ) from error
         hinted = [_with_hint(dict(one), model, fetch_urls) for one in errors[:_MOST_HINTED]]
         raise RequestValidationError([*hinted, *errors[_MOST_HINTED:]]) from error
@@ -359,8 +362,8 @@ def bare_type(annotation: Any) -> Any:
 
 def media_type_of(request: Request) -> str:
     """The body's bare media type, lower case, empty where none is told. Raises UnsupportedBody for a packed body."""
-    encoding = request.headers.get("content-encoding", "identity")
-    if encoding != "identity":
+    encoding = request.headers.get("content-encoding", "").strip()
+    if encoding.lower() not in ("", "identity"):
         raise UnsupportedBody(f"Content-Encoding {encoding!r} is not read", hint="send the body uncompressed")
     content_type = request.headers.get("content-type", "")
     if not content_type:

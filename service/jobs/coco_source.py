@@ -18,6 +18,8 @@ from service.jobs.records import Item
 
 _PERSONS = frozenset({"person", "people", "persons", "human", "pedestrian", "player"})
 _BOX_FIELDS = ("id", "category_id", "bbox", "score")
+# How programs say that an annotation is of a crowd: 1, true, or either as a text.
+_YES = frozenset({"1", "true"})
 
 
 def is_coco(document: Any) -> bool:
@@ -28,7 +30,9 @@ def is_coco(document: Any) -> bool:
 
 def has_boxes(document: Mapping[str, Any]) -> bool:
     """Whether any annotation has a box."""
-    return any(isinstance(one, dict) and one.get("bbox") for one in document.get("annotations") or ())
+    annotations = document.get("annotations")
+    listed = annotations if isinstance(annotations, list) else ()
+    return any(isinstance(one, dict) and one.get("bbox") for one in listed)
 
 
 def describe_images(document: Mapping[str, Any]) -> list[Item]:
@@ -39,6 +43,8 @@ def describe_images(document: Mapping[str, Any]) -> list[Item]:
     """
     if not isinstance(document, Mapping) or not isinstance(document.get("images"), list):
         raise ValueError("it has no list of images")
+    if not isinstance(document.get("annotations") or [], list):
+        raise ValueError("its annotations are no list")
     images: list[Any] = document["images"]
     counts = Counter(_key(image.get("id")) for image in images if isinstance(image, Mapping))
     boxes, notes = _read_boxes(document)
@@ -59,7 +65,7 @@ def _describe_image(
     file_name, id = image.get("file_name"), image.get("id")
     name = file_name if isinstance(file_name, str) and file_name else f"image {n + 1}"
     key = _key(id)
-    given: dict[str, Any] = {} if id is None else {"image_id": readable_name(id) if isinstance(id, str) else id}
+    given: dict[str, Any] = {} if id is None else {"image_id": _as_json(id)}
     if not isinstance(file_name, str) or not file_name:
         given["problem"] = "the COCO file gives this image no file_name"
     elif id is None:
@@ -90,28 +96,29 @@ def _read_boxes(document: Mapping[str, Any]) -> tuple[dict[str, list[dict[str, A
             continue
         key = _key(annotation.get("image_id"))
         of_image = boxes.setdefault(key, [])
-        if annotation.get("iscrowd") or (persons is not None and annotation.get("category_id", 1) not in persons):
+        of_person = persons is None or _key(annotation.get("category_id", 1)) in persons
+        if not of_person or _key(annotation.get("iscrowd")).casefold() in _YES:
             continue
         if not _is_box(annotation["bbox"]):
             note = f"annotation {annotation.get('id')}: bbox is no x, y, width, height; it was left out"
             notes.setdefault(key, []).append(readable_name(note))
             continue
-        of_image.append({name: annotation[name] for name in _BOX_FIELDS if name in annotation})
+        of_image.append({name: _as_json(annotation[name]) for name in _BOX_FIELDS if name in annotation})
     return boxes, notes
 
 
-def _person_categories(categories: Any) -> frozenset[Any] | None:
-    """The ids of categories of persons, by name or by their keypoints; None if every box is a person's.
+def _person_categories(categories: Any) -> frozenset[str] | None:
+    """The keys of categories of persons, by name or by their keypoints; None if every box is a person's.
 
     Without a list of categories, COCO's number 1 is a person. A file's only category is what it is about.
     """
     known = [one for one in categories or () if isinstance(one, Mapping)] if isinstance(categories, list) else []
     if not known:
-        return frozenset({1})
+        return frozenset({_key(1)})
     if len(known) == 1:
         return None
     persons = [one for one in known if str(one.get("name")).strip().casefold() in _PERSONS or one.get("keypoints")]
-    return frozenset(one.get("id") for one in persons if isinstance(one.get("id"), str | int))
+    return frozenset(_key(one.get("id")) for one in persons)
 
 
 def _is_box(box: Any) -> bool:
@@ -121,6 +128,19 @@ def _is_box(box: Any) -> bool:
         isinstance(number, int | float) and not isinstance(number, bool) and abs(number) < 1e300 and isfinite(number)
         for number in box
     )
+
+
+def _as_json(value: Any) -> Any:
+    """A value that every database and JSON holds: NaN, infinity and half letters, which Python reads, become texts."""
+    if isinstance(value, str):
+        return readable_name(value)
+    if isinstance(value, float):
+        return value if isfinite(value) else str(value)
+    if isinstance(value, list):
+        return [_as_json(one) for one in value]
+    if isinstance(value, dict):
+        return {readable_name(name): _as_json(one) for name, one in value.items()}
+    return value
 
 
 def _key(id: Any) -> str:
@@ -142,7 +162,7 @@ def place_images(items: Sequence[Item], addresses: Mapping[str, str], file: str)
     root, cut = _choose_root(names, known, _plain(file))
     for item, name in zip(items, names, strict=True):
         if "problem" in item.given:
-            yield item
+            yield replace(item, address=readable_name(item.address))
             continue
         exact = addresses.get(f"{root}{item.address}")
         found = [exact] if exact is not None else known.get(root + _without(name, cut), [])
@@ -151,7 +171,7 @@ def place_images(items: Sequence[Item], addresses: Mapping[str, str], file: str)
             continue
         where = f"in {root!r}" if root else "where the COCO file says"
         problem = f"the archive holds no such file {where}" if not found else "the archive holds several such files"
-        yield replace(item, given={**item.given, "problem": problem})
+        yield replace(item, address=readable_name(item.address), given={**item.given, "problem": problem})
 
 
 def _choose_root(names: Sequence[str], known: Mapping[str, Any], file: str) -> tuple[str, int]:

@@ -64,7 +64,7 @@ def storage_failures() -> Iterator[None]:
 
 
 class ResultRoom:
-    """The bytes that the results of all jobs may take. most_bytes: None sets no bound.
+    """The bytes that all jobs and their results may take. most_bytes: None sets no bound.
 
     They are counted now and then, and what this process stores in between is added.
     """
@@ -85,7 +85,7 @@ class ResultRoom:
             self._counted_at = -_SECONDS_BETWEEN_COUNTS
             raise InvalidInput(
                 "max_result_bytes",
-                f"the results of all jobs would take {self._bytes + more:,} bytes; {self.most_bytes:,} may be kept",
+                f"all jobs and their results would take {self._bytes + more:,} bytes; {self.most_bytes:,} may be kept",
                 hint="delete jobs whose results are fetched with DELETE /v1/jobs/{id}, then retry this one; or raise "
                 "the server's setting jobs.max_result_bytes",
             )
@@ -93,11 +93,13 @@ class ResultRoom:
 
 
 def stored_bytes(connection: Connection) -> int:
-    """What the results of all jobs take; of SQLite, what the whole file does, without its free pages."""
+    """What all jobs and their results take; of SQLite, what the whole file does, without its free pages."""
     if connection.dialect.name == "sqlite":
         pages = "SELECT (page_count - freelist_count) * page_size FROM pragma_page_count(), pragma_freelist_count(), "
         return int(connection.execute(text(f"{pages} pragma_page_size()")).scalar_one())
-    return int(connection.execute(text("SELECT coalesce(sum(octet_length(result)), 0) FROM results")).scalar_one())
+    count = "SELECT (SELECT coalesce(sum(octet_length(result)), 0) FROM results) + "
+    count += "(SELECT coalesce(sum(octet_length(parameters) + octet_length(source)), 0) FROM jobs)"
+    return int(connection.execute(text(count)).scalar_one())
 
 
 def migrate(connection: Connection) -> None:

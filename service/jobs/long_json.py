@@ -12,9 +12,10 @@ _DECODER = json.JSONDecoder()
 def parse_json(data: bytes) -> Any:
     """What `json.loads` gives. Of an object, lists are read an item at a time: one long step would hold up everybody.
 
-    Raises ValueError for what is no JSON, or is nested too deep.
+    data: in UTF-8, UTF-16 or UTF-32. Raises ValueError for what is no JSON, or is nested too deep.
     """
-    text = data.decode("utf-8-sig")
+    # Programs of Windows write two bytes a letter.
+    text = data.decode(json.detect_encoding(data))
     try:
         at = _skip(text, 0)
         if text[at : at + 1] != "{":

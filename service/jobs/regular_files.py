@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import stat
 from typing import Any, BinaryIO
 
+from backbones import files
 from backbones.errors import InvalidInput
 
 
@@ -14,15 +13,7 @@ def open_regular(file_system: Any, path: str) -> BinaryIO:
     if "file" not in file_system.protocol:
         opened: BinaryIO = file_system.open(path, "rb")
         return opened
-    # Not waiting for a writer, who may never come; between a look and the opening the file may be changed for a pipe.
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(f"{path!r} is no regular file")
-        return os.fdopen(descriptor, "rb")
-    except BaseException:
-        os.close(descriptor)
-        raise
+    return files.open_regular(path)
 
 
 def read_regular(file_system: Any, path: str, most_bytes: int | None = None) -> bytes:

@@ -158,7 +158,8 @@ class _Run:
             async with AsyncExitStack() as leases:
                 await self._all(leases)
         finally:
-            self.reader.close()
+            # Not waited for: a folder that hangs may keep a thread that reads from it.
+            SOURCES.submit(self.reader.close)
 
     async def _all(self, leases: AsyncExitStack) -> None:
         async with asyncio.TaskGroup() as group:
@@ -186,7 +187,7 @@ class _Run:
         """Hold the job to what it may read, and to its weights: half a job by others would be no job."""
         if self.places is not None:
             for address in filter(None, (self.source.address, self.source.images)):
-                check_place(address, self.places, field="source")
+                await run_in(SOURCES, check_place, address, self.places, field="source")
         if self.source.kind == "urls" and not (self.job.local or self.settings.urls.enabled):
             raise _JobFailed("this server fetches no images by address (its setting urls.enabled is off)")
         prepared = prepare(self.state, self.task, self.options, model=self.model, long=True)

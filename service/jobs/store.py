@@ -70,12 +70,13 @@ class JobStore:
     def add(
         self, task: str, parameters: Mapping[str, Any], source: Mapping[str, Any], *, local: bool = False, id: str = ""
     ) -> Job:
-        """A new job, queued."""
+        """A new job, queued. Raises InvalidInput if there is no room for it."""
         now = time.time()
         job = Job(id or new_id(), task, parameters, source, local, created=now, updated=now, resumed=now)
         row = {one.name: getattr(job, one.name) for one in fields(job)}
         row |= {"parameters": canonical(parameters), "source": canonical(source)}
         with self._writing() as connection:
+            self._room.take(connection, len(row["parameters"].encode()) + len(row["source"].encode()))
             connection.execute(insert(jobs).values(row))
         return job
 

@@ -40,6 +40,8 @@ def _is_archived_image(archive: zipfile.ZipFile, path: str, entry: zipfile.ZipIn
     named = has_image_name(path)
     if named is not None:
         return named
+    if entry_problem(entry):
+        return False
     try:
         with archive.open(entry) as file:
             return is_image(file.read(HEAD_BYTES))
@@ -80,13 +82,22 @@ def _find_document(archive: zipfile.ZipFile, most_bytes: int | None) -> tuple[st
         if not path.lower().endswith(".json") or is_litter(path) or not is_file(entry):
             continue
         check_document(entry.file_size, most_bytes)
-        text = archive.read(entry)
-        if b'"images"' not in text:
+        if problem := entry_problem(entry):
+            message = f"{problem.message}: whether it is a COCO file can not be seen"
+            raise InvalidInput("source", message, hint="zip it again, or leave it out of the archive")
+        data = archive.read(entry)
+        # Of two bytes a letter one is zero.
+        plain = data.replace(b"\0", b"") if b"\0" in data[:4] else data
+        if b'"images"' not in plain:
             continue
         try:
-            content = parse_json(text)
-        except ValueError:
-            continue
+            content = parse_json(data)
+        except ValueError as error:
+            if b'"annotations"' not in plain:
+                continue
+            # Without it, images would be looked at without the boxes that somebody sent with them.
+            message = f"{readable_name(path)[:200]!r} looks like a COCO file, and is no JSON: {error}"
+            raise InvalidInput("source", message, hint="mend it, or leave it out of the archive") from error
         if is_coco(content):
             documents[path] = content
     candidates = {path: one for path, one in documents.items() if has_boxes(one)} or documents

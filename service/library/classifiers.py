@@ -86,7 +86,7 @@ class About(BaseModel):
     backbone: str = Field(max_length=1000)
     revision: str = Field(max_length=200, description="Digest of the backbone's weights.")
     features: FeatureOptions
-    classes: tuple[str, ...] = Field(min_length=2, max_length=10_000)
+    classes: tuple[Annotated[str, Field(min_length=1, max_length=1000)], ...] = Field(min_length=2, max_length=10_000)
     images: tuple[int, ...] = Field(description="Images fitted on, one number a class.")
     validated: int = Field(ge=0)
     folds: int = Field(ge=0)

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load, save
 
 from backbones.errors import DiffsightError, InvalidInput
-from backbones.files import locked_folder, remove_leftovers, write_file
+from backbones.files import NotRegular, locked_folder, open_regular, remove_leftovers, write_file
 from service.errors import ChangedMeanwhile, NothingStored, StorageFailed
 
 MEDIA_TYPE = "application/octet-stream"
@@ -160,10 +160,10 @@ class Store:
     @contextmanager
     def _opened(self, thing: str) -> Iterator[tuple[Any, Stamp]]:
         try:
-            with self._path(thing).open("rb") as file:
+            with open_regular(self._path(thing)) as file:
                 stat = os.fstat(file.fileno())
                 yield file, (stat.st_ino, stat.st_mtime_ns, stat.st_size)
-        except (FileNotFoundError, IsADirectoryError) as error:
+        except (FileNotFoundError, NotRegular) as error:
             raise self._nothing(thing) from error
 
     def _path(self, thing: str) -> Path:

@@ -1,6 +1,6 @@
 """`make fuzz`: generated requests and damaged images against a real server. The last line gives the counts.
 
-python -m tests.fuzz --cases 2000 --images 2000 --uploads 200 --bodies 200 --seed 0
+python -m tests.fuzz --cases 2000 --images 2000 --uploads 200 --bodies 200 --archives 1000 --seed 0
 """
 
 from __future__ import annotations
@@ -8,9 +8,11 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import tempfile
 import time
 import warnings
 from collections.abc import Mapping
+from pathlib import Path
 
 import structlog
 from tqdm import tqdm
@@ -18,6 +20,7 @@ from tqdm import tqdm
 from tests.fuzz.api import fuzz_api, fuzz_uploads, fuzzed_server
 from tests.fuzz.bodies import fuzz_bodies
 from tests.fuzz.images import crash, damaged_images
+from tests.fuzz.sources import fuzz_archives
 
 
 def main() -> int:
@@ -27,6 +30,7 @@ def main() -> int:
     parser.add_argument("--images", type=int, default=2000, help="damaged images for the decoder")
     parser.add_argument("--uploads", type=int, default=200, help="damaged images sent over HTTP")
     parser.add_argument("--bodies", type=int, default=200, help="bodies that are small to send and large to read")
+    parser.add_argument("--archives", type=int, default=1000, help="archives and COCO files for jobs")
     parser.add_argument("--seed", type=int, default=0, help="another seed, other cases")
     given = parser.parse_args()
     for name in [name for name in os.environ if name.startswith("DIFFSIGHT_")]:
@@ -38,6 +42,11 @@ def main() -> int:
 
     with tqdm(damaged_images(given.images, given.seed), "decoder", total=given.images, mininterval=2) as bar:
         crashes = {name: wrong for name, data in bar if (wrong := crash(data))}
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        tqdm(desc="archives", total=given.archives, mininterval=2) as bar,
+    ):
+        archives = fuzz_archives(given.archives, given.seed + 3, Path(folder), on_case=bar.update)
     with fuzzed_server() as server:
         with tqdm(desc="uploads", total=given.uploads, mininterval=2) as bar:
             crashes |= fuzz_uploads(server, count=given.uploads, seed=given.seed + 1, on_case=bar.update)
@@ -54,12 +63,14 @@ def main() -> int:
     tell("contradiction", found.contradictions)
     tell("damaged image", crashes)
     tell("hostile body", bodies)
+    tell("hostile archive", archives)
     print(
         f"fuzz: {found.asked} API cases, {len(found.server_errors)} server errors, "
         f"{len(found.contradictions)} contradictions; {given.images + given.uploads} damaged images, "
-        f"{len(crashes)} crashes; {given.bodies} hostile bodies, {len(bodies)} faults"
+        f"{len(crashes)} crashes; {given.bodies} hostile bodies, {len(bodies)} faults; "
+        f"{given.archives} hostile archives, {len(archives)} faults"
     )
-    return 1 if found.server_errors or found.contradictions or crashes or bodies else 0
+    return 1 if found.server_errors or found.contradictions or crashes or bodies or archives else 0
 
 
 def tell(what: str, found: Mapping[str, str]) -> None:

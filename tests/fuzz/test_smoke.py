@@ -6,6 +6,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +15,7 @@ from tests.conftest import Server
 from tests.fuzz.api import Findings, fuzz_api, fuzz_uploads, fuzzed_server, wrong_problem
 from tests.fuzz.bodies import fuzz_bodies
 from tests.fuzz.images import LIMITS, crash, damaged_images, seed_images
+from tests.fuzz.sources import fuzz_archives
 
 pytestmark = pytest.mark.fuzz
 
@@ -53,6 +55,10 @@ def test_damaged_uploads_are_read_or_refused(fuzzed: Server) -> None:
 
 def test_hostile_bodies_are_read_or_refused(fuzzed: Server) -> None:
     assert not fuzz_bodies(fuzzed, count=40, seed=4, on_case=lambda: None)
+
+
+def test_hostile_archives_are_listed_or_refused(tmp_path: Path) -> None:
+    assert not fuzz_archives(80, 1, tmp_path, on_case=lambda: None)
 
 
 @pytest.mark.slow
@@ -100,12 +106,14 @@ def test_an_answer_that_is_not_the_promised_problem_is_seen(
 
 def test_the_command_ends_with_its_counts() -> None:
     command = [sys.executable, "-m", "tests.fuzz", "--cases", "0", "--images", "30", "--uploads", "3", "--bodies", "2"]
+    command += ["--archives", "5"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     last = done.stdout.rstrip().splitlines()[-1]
-    api, images, bodies = last.split("; ")
+    api, images, bodies, archives = last.split("; ")
     assert api == "fuzz: 0 API cases, 0 server errors, 0 contradictions"
     assert (images, bodies) == ("33 damaged images, 0 crashes", "2 hostile bodies, 0 faults")
+    assert archives == "5 hostile archives, 0 faults"
 
 
 # What fuzzing found, each as it was met.

@@ -296,6 +296,17 @@ def is_foreign(headers: dict[str, str], method: str = "POST", origins: tuple[str
         "[::",
         "10.0.0.1",
         "167772161",
+        "evil.example@localhost",
+        "localhost@evil.example",
+        "localhost/.evil.example",
+        "localhost#.evil.example",
+        "localhost?.evil.example",
+        "localhost\\.evil.example",
+        "127.0.0.1:evil.example",
+        "127.0.0.1%2eevil.example",
+        "[::1].evil.example",
+        "[::1]evil:80",
+        "localhost..",
     ],
 )
 def test_another_host_name_is_foreign(host: str) -> None:
@@ -304,7 +315,18 @@ def test_another_host_name_is_foreign(host: str) -> None:
 
 @pytest.mark.parametrize(
     "host",
-    ["127.0.0.1", "127.0.0.1:8000", "localhost:8000", "LOCALHOST", "[::1]:8000", "127.8.9.1", "my-machine:8000"],
+    [
+        "127.0.0.1",
+        "127.0.0.1:8000",
+        "localhost:8000",
+        "LOCALHOST",
+        "[::1]:8000",
+        "127.8.9.1",
+        "my-machine:8000",
+        "localhost.",
+        "localhost.:8000",
+        "[::ffff:127.0.0.1]",
+    ],
 )
 def test_names_of_loopback_are_not(host: str) -> None:
     assert not is_foreign({"Host": host})

@@ -137,3 +137,14 @@ def test_a_place_that_can_not_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InvalidInput, match="can not be written"):
         create_key(tmp_path / "file" / "keys.json", "alice", now=NOW)
+
+
+def test_a_store_says_whether_the_file_changed_without_reading_it(path: Path) -> None:
+    store = KeyStore(path)
+    assert store.is_current()
+    create_key(path, "alice", now=NOW)
+    assert not store.is_current()
+    store.refresh()
+    assert store.is_current()
+    path.unlink()
+    assert not store.is_current()

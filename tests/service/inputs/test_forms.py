@@ -43,3 +43,16 @@ def test_files_without_names_are_counted_and_texts_in_other_letters_stay_texts(s
     label = b'--x\r\nContent-Disposition: form-data; name="expression"\r\n\r\ncaf\xe9\r\n'
     answer = server.client.post("/v1/segmentation/referring", content=label + part + b"--x--\r\n", headers=kind)
     assert answer.json()["masks"][0]["name"] == "café"
+
+
+@pytest.mark.parametrize(("end", "status"), [("\r\n--x--\r\n", 200), ("\r\n--x--", 200), ("\r\n", 400), ("", 400)])
+def test_a_form_that_is_cut_short_does_not_lose_its_last_part_in_silence(
+    server: Any, png: bytes, end: str, status: int
+) -> None:
+    head = b'--x\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n' + png
+    last = f'\r\n--x\r\nContent-Disposition: form-data; name="timesteps"\r\n\r\n100{end}'.encode()
+    kind = {"Content-Type": "multipart/form-data; boundary=x"}
+    answer = server.client.post("/v1/features", content=head + last, headers=kind)
+    assert answer.status_code == status, answer.text
+    if status == 400:
+        assert "last boundary" in answer.json()["detail"]

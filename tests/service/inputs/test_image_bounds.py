@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from backbones.errors import InvalidInput
-from service.inputs.image_bounds import TimedFile
+from service.inputs.image_bounds import TimedFile, count_scans
 from service.inputs.images import count_pixels, decode_image
 from service.settings.groups import LimitSettings
 from tests.fuzz.images import many_scans
@@ -80,3 +80,45 @@ def test_pixels_are_counted_by_the_header() -> None:
     Image.new("L", (30, 7)).save(file, "PNG")
     assert count_pixels(file.getvalue()) == 210
     assert count_pixels(b"no image") == 0
+
+
+def test_previews_and_films_around_a_picture_are_no_scans_of_it() -> None:
+    data = many_scans(64, 0)
+    preview = b"\xff\xda\0" * 20_000
+    segment = b"\xff\xed" + struct.pack(">H", len(preview) + 2) + preview
+    film = bytes(range(256)) * 100 + b"\xff\xda\0\0" * 500
+    phone = data[:2] + segment + data[2:] + film
+    assert count_scans(phone) == count_scans(data) == 6
+    assert decode_image(phone, LIMITS).array.shape == (64, 64, 3)
+
+
+@pytest.mark.parametrize("padding", [b"", b"\xff" * 3, b"\xff\xd0"])
+def test_no_padding_hides_scans(padding: bytes) -> None:
+    data = many_scans(64, 300)
+    hidden = data.replace(b"\xff\xda", padding + b"\xff\xda")
+    assert count_scans(hidden) == 306
+    with pytest.raises(InvalidInput, match="scans"):
+        decode_image(hidden, LIMITS)
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"\xff", b"\xff\xd8", b"\xff\xd8\xff", b"\xff\xd8\xff\xda", b"\xff\xd8\xff\xe0\xff\xff"]
+)
+def test_scans_of_what_is_cut_short_are_counted(data: bytes) -> None:
+    assert count_scans(data) in (0, 1)
+
+
+def test_scans_are_counted_across_the_pieces_that_are_searched() -> None:
+    data = b"\xff\xd8" + bytes((1 << 20) - 1) + b"\xff\xda\0\2" + b"\xff" * (1 << 20) + b"\xff\xda\0\2\xff\xd9\xff\xda"
+    assert count_scans(data) == 2
+
+
+@pytest.mark.parametrize("keyword", [b"XML:com.adobe.xmp\0\1\0\0\0", b"Comment\0\1\0\0\0"])
+def test_packed_texts_keep_no_pixels_from_being_counted(keyword: bytes) -> None:
+    file = BytesIO()
+    Image.new("L", (30, 7)).save(file, "PNG")
+    text = b"iTXt" + keyword + zlib.compress(bytes(3_000_000))
+    chunk = struct.pack(">I", len(text) - 4) + text + struct.pack(">I", zlib.crc32(text))
+    data = file.getvalue()[:33] + chunk * 3 + file.getvalue()[33:]
+    assert count_pixels(data) == 210
+    assert decode_image(data, LIMITS).array.shape == (7, 30, 3)

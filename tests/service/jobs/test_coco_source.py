@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
 from service.jobs.coco_source import describe_images, is_coco, place_images
 from service.jobs.records import Item
+from service.jobs.store import canonical
 
 pytestmark = pytest.mark.field
 
@@ -138,3 +140,39 @@ def test_an_image_is_taken_from_where_the_file_says_or_not_at_all(
 def test_a_missing_image_does_not_take_another_ones_place() -> None:
     found = placed("ann.json", ["a/1.png", "b/2.png", "a/3.png"], "a/1.png", "a/2.png", "a/3.png")
     assert [bool(problem) for _, problem in found] == [False, True, False]
+
+
+@pytest.mark.parametrize(
+    "odd", [float("nan"), float("inf"), -float("inf"), "\ud800", ["\ud800", float("nan")], {"a": 1e999}]
+)
+def test_numbers_and_letters_that_no_database_holds_lose_neither_image_nor_box(odd: Any) -> None:
+    annotations = [person(1, score=odd, id=odd), person(2)]
+    document = {"images": [*images("a", "b"), {"id": odd, "file_name": "c"}], "annotations": annotations}
+    found = described(document)
+    json.loads(canonical([item.given for item in found]).encode("utf-8"))
+    assert boxes_of(document)[:2] == [[[1, 2, 3, 4]], [[1, 2, 3, 4]]]
+    assert "image_id" in found[2].given
+
+
+@pytest.mark.parametrize("category", [1.0, "1"])
+def test_categories_are_compared_as_ids_are(category: Any) -> None:
+    assert boxes_of({"images": images("a"), "annotations": [person(1, category_id=category)]}) == [[[1, 2, 3, 4]]]
+
+
+@pytest.mark.parametrize("category", [[1], {"id": 1}, None, "2"])
+def test_a_category_that_is_none_is_no_person(category: Any) -> None:
+    assert boxes_of({"images": images("a"), "annotations": [person(1, category_id=category)]}) == [[]]
+
+
+@pytest.mark.parametrize(
+    ("crowd", "taken"), [(0, True), ("0", True), (False, True), (None, True), (1, False), ("1", False), (True, False)]
+)
+def test_crowds_are_told_in_several_ways(crowd: Any, taken: bool) -> None:
+    annotations = [person(1, iscrowd=crowd)]
+    assert boxes_of({"images": images("a"), "annotations": annotations}) == [[[1, 2, 3, 4]] if taken else []]
+
+
+@pytest.mark.parametrize("annotations", [5, {"a": 1}, "text"])
+def test_annotations_that_are_no_list_are_named(annotations: Any) -> None:
+    with pytest.raises(ValueError, match="annotations are no list"):
+        described({"images": images("a"), "annotations": annotations})

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from service.errors import NotReady
+from service.jobs.leftovers import receiving_lock
 from service.jobs.serving import Jobs
+from service.jobs.uploads import uploads_folder
 from service.settings.loader import load_settings
 from service.state import open_state
 from service.tasks import TASKS
@@ -58,5 +60,32 @@ def test_a_database_that_comes_later_is_opened_then(tmp_path: Path) -> None:
                     store = await jobs.store()
                 await asyncio.sleep(0)
             assert await asyncio.to_thread(store.latest) == []
+
+    asyncio.run(story())
+
+
+def test_two_servers_on_one_folder_share_its_jobs_and_delete_nothing_that_the_other_receives(tmp_path: Path) -> None:
+    settings = load_settings(data_folder=tmp_path)
+    first, second = (Jobs(open_state(settings, TASKS)) for _ in range(2))
+    folder = uploads_folder(settings)
+
+    async def story() -> None:
+        async with first.running():
+            store = await first.store()
+            with receiving_lock(folder, "a" * 16):
+                half = folder / f".{'a' * 16}.0123456789ab.part"
+                half.write_bytes(b"half")
+                (folder / ".b.0123456789ab.part").write_bytes(b"of a process that was killed")
+                async with second.running():
+                    other = await second.store()
+                    while (folder / ".b.0123456789ab.part").exists():
+                        await asyncio.sleep(0)
+                    assert half.read_bytes() == b"half"
+                    job = store.add("features", {}, {"kind": "zip", "address": "a.zip"})
+                    assert other.get(job.id) == job
+                    assert store.claim("first", 100.0) is not None
+                    assert other.claim("second", 100.0) is None
+                    store.release(job.id, "first")
+                    assert other.claim("second", 100.0) is not None
 
     asyncio.run(story())

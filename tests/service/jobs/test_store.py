@@ -251,6 +251,17 @@ def test_results_have_a_bound_and_room_comes_back_with_the_jobs_that_are_deleted
     store.close()
 
 
+def test_jobs_themselves_have_the_same_bound(database: str) -> None:
+    store = JobStore(database, most_bytes=600_000)
+    old = store.add("zero-shot", {"labels": ["x" * 300_000]}, {"kind": "zip"})
+    with pytest.raises(InvalidInput, match="delete jobs"):
+        store.add("zero-shot", {"labels": ["x" * 400_000]}, {"kind": "zip"})
+    assert [job.id for job in store.latest()] == [old.id]
+    store.delete(old.id)
+    store.add("zero-shot", {"labels": ["x" * 400_000]}, {"kind": "zip"})
+    store.close()
+
+
 @pytest.mark.parametrize("change", ["delete", "begin_again"])
 def test_records_of_a_job_that_changes_meanwhile_do_not_end_as_if_they_were_whole(store: JobStore, change: str) -> None:
     job = listed(store)

@@ -94,3 +94,45 @@ def test_a_file_that_can_not_be_read_fails_alone() -> None:
     assert problems["a.png"] == ""
     assert "is a link" in problems["link.png"]
     assert "encrypted" in problems["locked.png"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
+def test_the_coco_file_may_be_in_any_unicode(encoding: str) -> None:
+    (item,) = listing(("a.png", PNG), ("ann.json", json.dumps(coco()).encode(encoding)))
+    assert item.given["image_id"] == 77
+    assert item.given["boxes"][0]["bbox"] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("damage", [lambda text: text[:-5], lambda text: text.replace("77", "7" * 5000)])
+def test_a_damaged_coco_file_is_named_and_its_boxes_are_not_lost_in_silence(damage: Any) -> None:
+    with pytest.raises(InvalidInput, match=r"'ann\.json' looks like a COCO file, and is no JSON"):
+        listing(("a.png", PNG), ("ann.json", damage(json.dumps(coco())).encode()))
+
+
+def test_a_name_that_is_no_text_fails_alone() -> None:
+    lost, there = listing(
+        ("a.png", PNG), ("ann.json", {"images": [{"id": 1, "file_name": "\ud800"}, *coco()["images"]]})
+    )
+    assert "no such file" in lost.given["problem"]
+    assert (there.address, lost.address.encode()) == ("a.png", rb"\ud800")
+
+
+@pytest.mark.parametrize("name", ["ann.json", "blob"])
+def test_what_is_packed_by_another_method_is_no_fault(name: str) -> None:
+    file = zipped(("a.png", PNG))
+    with zipfile.ZipFile(file, "a", zipfile.ZIP_LZMA) as archive:
+        archive.writestr(name, json.dumps(coco()))
+    data = bytearray(file.getvalue())
+    at = data.index(name.encode()) + len(name) + 4
+    data[at : at + 8] = bytes(8)
+    if name == "blob":
+        assert [item.name for item in list_zip(BytesIO(data))] == ["a.png"]
+        return
+    with pytest.raises(InvalidInput, match="can not be seen"):
+        list(list_zip(BytesIO(data)))
+
+
+def test_a_name_may_begin_with_a_letter_and_a_colon() -> None:
+    names = {item.name: item.given.get("problem", "") for item in listing(("a:b.png", PNG), ("C:/c.png", PNG))}
+    assert names["a:b.png"] == ""
+    assert "leads out" in names["C:/c.png"]

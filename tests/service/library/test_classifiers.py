@@ -81,6 +81,13 @@ def test_a_file_with_a_number_that_is_off_is_refused(classifier: Classifier, fau
     assert caught.value.field == "archive"
 
 
+@pytest.mark.parametrize("name", ["\ud800", "", "x" * 1001])
+def test_a_class_whose_name_no_answer_can_hold_is_refused(classifier: Classifier, name: str) -> None:
+    about = classifier.about.model_dump(mode="json")
+    with pytest.raises(InvalidInput, match="classes"):
+        from_file(about | {"classes": [name, "b"]}, as_tensors(classifier))
+
+
 def test_a_fit_that_nobody_waits_for_ends(backbone: Description) -> None:
     import threading
 

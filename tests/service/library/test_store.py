@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import threading
 from pathlib import Path
@@ -110,6 +111,12 @@ def test_foreign_files_in_the_folder_are_passed_over(store: Store) -> None:
     added = store.add({}, TENSORS)
     (store.folder / ("f" * 16 + ".safetensors")).write_bytes(b"no tensors")
     (store.folder / "notes.safetensors").write_bytes(save(TENSORS))
+    os.mkfifo(store.folder / ("e" * 16 + ".safetensors"))  # which nobody ever writes to
+    (store.folder / ("d" * 16 + ".safetensors")).mkdir()
+    (store.folder / ("c" * 16 + ".safetensors")).symlink_to("nowhere")
+    for foreign in "edc":
+        with pytest.raises(NothingStored):
+            store.read(foreign * 16)
     assert [one.id for one in store.list()] == [added.id]
 
 
