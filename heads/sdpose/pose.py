@@ -83,6 +83,7 @@ def open_pose_head(
     backbone: Backbone,
     weights: Path | Entry | None = None,
     *,
+    name: str = "",
     crop_size: tuple[int, int] = PUBLISHED_SIZE,
     finder: PersonFinder | None = None,
     detector_threshold: float = 0.3,
@@ -91,7 +92,7 @@ def open_pose_head(
 ) -> PoseHead:
     """The pose network in `weights`, its U-Net as a variant of the backbone; an added model's under its own name.
 
-    crop_size: (width, height) of a published network's crops.
+    name: of weights on a path, and of their variant. crop_size: (width, height) of a published network's crops.
 
     Raises ModelNotFound without weights, and ModelNotFound and CheckpointError as `open_pose` does.
     """
@@ -103,7 +104,8 @@ def open_pose_head(
     if isinstance(weights, Entry):
         model = replace(open_pose(backbone, weights.weights, weights.name, size=crop_size), name=weights.name)
     else:
-        model = open_pose(backbone, weights, size=crop_size)
+        model = open_pose(backbone, weights, name or "pose", size=crop_size)
+        model = replace(model, name=name or model.name)
     revision = backbone.description.revision
     return PoseHead(model, finder, detector_threshold, keypoint_threshold, max_persons, revision)
 

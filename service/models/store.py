@@ -21,7 +21,7 @@ from backbones.loading.source import check_device
 from service.engine.host_cpu import prepare_host
 from service.engine.worker import DeviceWorker
 from service.errors import ModelInUse, NotReady
-from service.models.catalogue import ModelSpec, build_catalogue, left_out, names_models
+from service.models.catalogue import ModelSpec, build_catalogue, left_out, names_models, old_settings, settings_of
 from service.models.changes import Changes
 from service.models.host_memory import HeldModel, HostMemory
 from service.models.loading import OpenHeads, choose_device, open_served
@@ -209,7 +209,7 @@ class ModelStore:
         settings = self.settings
         for spec in await asyncio.to_thread(build_catalogue, settings):
             self.slots[spec.id] = Slot(spec)
-        for line in left_out(settings):
+        for line in [*left_out(settings), *old_settings(settings)]:
             log.warning(line)
         device = check_device(choose_device(settings.device))
         self.budget_bytes = self.budget_bytes or default_budget(device)
@@ -219,7 +219,7 @@ class ModelStore:
         self.metrics.watch(self._worker.figures)
         self._worker.start()
         for slot in self.slots.values():
-            slot.bytes = await asyncio.to_thread(expected_bytes, slot.spec, settings)
+            slot.bytes = await asyncio.to_thread(expected_bytes, slot.spec, settings_of(slot.spec, settings))
         for slot in sorted(self.slots.values(), key=lambda slot: bool(slot.spec.task)):
             free = self.budget_bytes - sum(other.bytes for other in self.slots.values() if other.is_open())
             fits = slot.bytes <= free or self._may_exceed()
@@ -335,11 +335,12 @@ class ModelStore:
             add_variants(backbone.heads.backbone, held.variants)
         return held.opened
 
-    def _open_backbone(self, source: str) -> OpenHeads:
+    def _open_backbone(self, spec: ModelSpec) -> OpenHeads:
         """A backbone with its heads; parts that equal those of another open one are held once."""
-        model = open_served(self.settings, source)
+        settings = settings_of(spec, self.settings)
+        model = open_served(settings, spec.source)
         share_parts(model, self.slots.values())
-        return OpenHeads(self.settings, model, self.tasks)
+        return OpenHeads(settings, model, self.tasks)
 
     def _account(self) -> None:
         """Measure what every open model takes."""
