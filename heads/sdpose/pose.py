@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
 from backbones.backbone import Backbone
 from backbones.engine import Engine
@@ -45,11 +46,13 @@ class PersonFinder:
 
     name: for answers. revision: of its weights as far as they are known, else its name.
     find: (engine, image (H, W, 3) uint8 RGB, threshold) to the boxes whose score is the threshold at least.
+    network: what it runs on the device and nothing else holds, which leaves the device and returns with the pose head.
     """
 
     name: str
     revision: str
     find: Callable[[Engine, NDArray[np.uint8], float], Coroutine[Any, Any, Boxes]]
+    network: nn.Module | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

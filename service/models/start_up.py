@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import torch
@@ -15,6 +18,9 @@ from service.engine.worker import DeviceWorker
 from service.settings.loader import Settings
 
 Result = TypeVar("Result")
+
+# A load gets a tenth of a core that it shares with requests, and all of one that nobody wants.
+_LOADING_NICENESS = 10
 
 
 def build_worker(settings: Settings, backbone: Backbone | None = None) -> DeviceWorker:
@@ -62,6 +68,13 @@ async def warm_up(
             size *= 2
 
 
+def step_back() -> None:
+    """Let the calling thread, and those that it starts, give way to those that answer requests."""
+    if sys.platform == "linux":  # elsewhere the number is that of a process, and all threads would step back
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOADING_NICENESS)
+
+
 async def run_on_own_thread(work: Callable[[], Result]) -> Result:
     """`work()` on a daemon thread, so that a server that is stopped does not wait for a download to end."""
     loop = asyncio.get_running_loop()
@@ -77,6 +90,7 @@ async def run_on_own_thread(work: Callable[[], Result]) -> Result:
 
     def run() -> None:
         result, failure = None, None
+        step_back()
         try:
             result = work()
         except Exception as error:
