@@ -16,6 +16,7 @@ from backbones.loading.add import add_model, problems
 from backbones.loading.published_model import find_published
 from backbones.loading.registry import Entry, default_folder, entries, find_entry, remove_entry
 from diffsight.cli.options import AsJson, Backbone, Config
+from diffsight.cli.progress_lines import progress_lines
 from service.models.catalogue import build_catalogue, names_in
 from service.models.known import PUBLISHED
 from service.settings.loader import Settings, load_settings
@@ -86,21 +87,27 @@ def add(
     settings = load_settings(config)
     places = read_places(kinds, source=source, name=name)
     folder = folder_of(settings, models_folder)
-    added_entries = []
-    for number, (kind, place) in enumerate(places, start=1):
-        if len(places) > 1:
-            typer.echo(f"{number} of {len(places)}: {kind}", err=True)
-        entry = add_model(
-            find_published(PUBLISHED, kind),
-            folder=folder,
-            source=place,
-            revision=revision,
-            name=name,
-            any_size=any_size,
-            offline=settings.offline,
-            say=lambda line: typer.echo(line, err=as_json),
-        )
-        added_entries.append(entry)
+    added_entries, steps = [], [""]
+
+    def say(line: str) -> None:
+        steps.append(line)
+        typer.echo(line, err=as_json)
+
+    with progress_lines(lambda: steps[-1]):
+        for number, (kind, place) in enumerate(places, start=1):
+            if len(places) > 1:
+                typer.echo(f"{number} of {len(places)}: {kind}", err=True)
+            entry = add_model(
+                find_published(PUBLISHED, kind),
+                folder=folder,
+                source=place,
+                revision=revision,
+                name=name,
+                any_size=any_size,
+                offline=settings.offline,
+                say=say,
+            )
+            added_entries.append(entry)
     if as_json:
         answers = [shown(entry) for entry in added_entries]
         typer.echo(json.dumps(answers if len(answers) > 1 else answers[0], ensure_ascii=False))
@@ -237,7 +244,10 @@ def check(
     folder = folder_of(load_settings(config), models_folder)
 
     chosen = entries(folder) if name is None else [added(folder, name)]
-    wrong_by_name = {entry.name: problems(entry, PUBLISHED) for entry in chosen}
+    wrong_by_name: dict[str, list[str]] = {}
+    with progress_lines(lambda: f"checking, {len(wrong_by_name)} of {len(chosen)} models"):
+        for entry in chosen:
+            wrong_by_name[entry.name] = problems(entry, PUBLISHED)
     if as_json:
         typer.echo(json.dumps(wrong_by_name, ensure_ascii=False))
     else:

@@ -19,6 +19,8 @@ jobs = Table(
     Column("error", Text, nullable=False),
     # Revision of the weights that the first result came from; empty before.
     Column("revision", String(200), nullable=False),
+    # Id of the model that they belong to; empty before, and in jobs of older versions.
+    Column("model", String(200), nullable=False, server_default=""),
     # Whether `items` holds all of the source. Work begins only then.
     Column("listed", Boolean, nullable=False),
     Column("total", Integer, nullable=False),

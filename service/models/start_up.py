@@ -6,10 +6,12 @@ import asyncio
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, TypeVar
 
+import structlog
 import torch
 
 from backbones.backbone import Backbone
@@ -21,6 +23,10 @@ Result = TypeVar("Result")
 
 # A load gets a tenth of a core that it shares with requests, and all of one that nobody wants.
 _LOADING_NICENESS = 10
+# Between lines of the log while the server starts.
+_REPORT_SECONDS = 5.0
+
+log = structlog.get_logger("diffsight")
 
 
 def build_worker(settings: Settings, backbone: Backbone | None = None) -> DeviceWorker:
@@ -66,6 +72,14 @@ async def warm_up(
         while size <= largest:
             await session.unet([row] * size)
             size *= 2
+
+
+async def report_start(describe: Callable[[], str]) -> None:
+    """Log what is being loaded and how far the start is, every few seconds, until cancelled."""
+    started = time.monotonic()
+    while True:
+        await asyncio.sleep(_REPORT_SECONDS)
+        log.info("starting", progress=describe().removeprefix(": "), seconds=round(time.monotonic() - started))
 
 
 def step_back() -> None:

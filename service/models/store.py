@@ -41,7 +41,7 @@ from service.models.slots import (
     read_model,
     share_parts,
 )
-from service.models.start_up import build_worker, run_on_own_thread, warm_up
+from service.models.start_up import build_worker, report_start, run_on_own_thread, warm_up
 from service.settings.loader import Settings
 from service.telemetry.metrics import Metrics
 
@@ -186,6 +186,7 @@ class ModelStore:
 
         It is one where no backbone opens, or not what the settings name.
         """
+        reporting = asyncio.create_task(report_start(lambda: describe_progress(self.slots.values())))
         try:
             await self._start()
         except Exception as error:
@@ -195,6 +196,8 @@ class ModelStore:
         else:
             self._ready = True
             log.info("ready", backbone=self.backbone.name, device=str(self.backbone.device), models=list(self.slots))
+        finally:
+            reporting.cancel()
         if on_started is not None:
             on_started(self.failure)
 
