@@ -21,8 +21,8 @@ from service.settings.loader import Settings
 
 Result = TypeVar("Result")
 
-# A load gets a tenth of a core that it shares with requests, and all of one that nobody wants.
-_LOADING_NICENESS = 10
+# A load gets a quarter of a core that it shares with requests, and all of one that nobody wants.
+_LOADING_NICENESS = 5
 # Between lines of the log while the server starts.
 _REPORT_SECONDS = 5.0
 
@@ -89,8 +89,11 @@ def step_back() -> None:
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOADING_NICENESS)
 
 
-async def run_on_own_thread(work: Callable[[], Result]) -> Result:
-    """`work()` on a daemon thread, so that a server that is stopped does not wait for a download to end."""
+async def run_on_own_thread(work: Callable[[], Result], *, gently: bool = False) -> Result:
+    """`work()` on a daemon thread, so that a server that is stopped does not wait for a download to end.
+
+    gently: whether others answer requests meanwhile, to which it gives way.
+    """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[Result] = loop.create_future()
 
@@ -104,7 +107,8 @@ async def run_on_own_thread(work: Callable[[], Result]) -> Result:
 
     def run() -> None:
         result, failure = None, None
-        step_back()
+        if gently:
+            step_back()
         try:
             result = work()
         except Exception as error:

@@ -301,7 +301,7 @@ class ModelStore:
             started = time.monotonic()
             before = backbone.variant_names()
             slot.reading = True
-            opened = await run_on_own_thread(lambda: self._bring(slot, backbone, held))
+            opened = await run_on_own_thread(lambda: self._bring(slot, backbone, held), gently=self._ready)
             install(slot, backbone, opened, before)
             self._account()
             if slot is backbone and slot.heads is not None:
