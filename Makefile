@@ -11,7 +11,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 
 .PHONY: help env demo test test-slow field conformance serve lint format openapi docs bench fuzz browser-test clients-check protocols-check \
-  label-studio-check soak soak-jobs storm pocket pocket-heads wheel image-check clean
+  full-size label-studio-check soak soak-jobs storm pocket pocket-heads wheel image-check clean
 
 help:  ## print this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -70,6 +70,9 @@ docs: env  ## rewrite the generated blocks of docs/
 
 bench: env  ## every benchmark, figures as JSON in out/bench/
 	$(BIN)/python -m benchmarks --out out/bench
+
+full-size: env  ## every task once with checkpoints of the published sizes: 40 GB of disk, 24 GB of memory, an hour; ARGS=--small tries it
+	$(BIN)/python -m benchmarks._full_size --json out/full-size.json $(ARGS)
 
 fuzz: env  ## generated requests and damaged images against a real server; the last line counts what they found
 	$(BIN)/python -m tests.fuzz $(FUZZ)

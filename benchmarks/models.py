@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import statistics
+import sys
 import tempfile
 import threading
 import time
@@ -28,6 +29,7 @@ import numpy as np
 
 from backbones.loading.add import add_model
 from benchmarks._table import arguments, print_table, write_figures
+from diffsight.cli.serve import SWITCH_SECONDS
 from heads.feature_pooling import features
 from heads.inputs import DecodedImage, Inputs
 from service.models.known import PUBLISHED
@@ -163,6 +165,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=4.0, help="of each turn")
     parser.add_argument("--width", type=int, default=160, help="channels of the U-Net's finest level")
     chosen = parser.parse_args()
+    sys.setswitchinterval(SWITCH_SECONDS)  # as `diffsight serve` does
     config, seed = BACKBONES["sd15"]
     width = chosen.width
     config = config | {"block_out_channels": (width, 2 * width, 4 * width, 4 * width), "norm_num_groups": 16}

@@ -120,7 +120,8 @@ class Task(Generic[H, O, R]):
     options: model of the options. answer: model of the answer's part that is the task's own.
     open: (backbone, weights, **model options) to the head, which has a `name` and a `revision` that changes when any
     answer could. Adds the head's U-Net variant to the backbone. Raises ModelNotFound where the task needs weights and
-    has none, or does not go with the backbone.
+    has none, or does not go with the backbone. A task with published models also takes `name`, which the head
+    and its variant have where `weights` is a path.
     run: (engine, head, inputs, options, on_progress) to a typed result in the image's own pixels.
     to_answer: (result, head, options) to the answer.
     group: the route's path before the name: "classify" gives /v1/classify/NAME. path: the whole path below /v1 where

@@ -11,8 +11,8 @@ import torch
 
 from backbones.errors import CheckpointError
 from backbones.files import write_json
-from backbones.loading.diffusers_folder import load_diffusers_folder
 from backbones.loading.file_names import OLD_PARTS, PARTS
+from backbones.loading.header_check import check_folder
 from backbones.loading.ldm import load_single_file
 from backbones.loading.published_model import CONFIG_FILE, UNET_FILE
 from backbones.loading.verification import HINT, number_type, shapes_of
@@ -65,19 +65,20 @@ def convert_backbone(source: Path, files: Sequence[str], target: Path) -> None:
 
 
 def verify_backbone(kind: str, weights: Path, sizes: Mapping[str, int]) -> str:
-    """The number type of a backbone's U-Net, once all parts are loaded strictly into the stock classes.
+    """The number type of a backbone's U-Net, once every key and shape of all parts fits the stock classes.
 
+    Of a folder only the headers are read; a single file is loaded, as its names have to be converted.
     sizes: values of each part as published; empty for any size. Raises CheckpointError if a part does not fit.
     """
     if (weights / "model_index.json").is_file():
-        # Half precision: the values are not looked at, and the memory is.
-        model = load_diffusers_folder(weights, dtype=torch.bfloat16)
+        loaded = check_folder(weights)
         files = sorted((weights / "unet").glob("*.safetensors"))
     else:
         files = [single_file(weights)]
+        # Half precision: the values are not looked at, and the memory is.
         model = load_single_file(files[0], dtype=torch.bfloat16)
-    parts: dict[str, Any] = {"unet": model.variants[""].unet, "vae": model.vae, "text_encoder": model.text_encoder}
-    loaded = {part: sum(values.numel() for values in network.parameters()) for part, network in parts.items()}
+        parts: dict[str, Any] = {"unet": model.variants[""].unet, "vae": model.vae, "text_encoder": model.text_encoder}
+        loaded = {part: sum(values.numel() for values in network.parameters()) for part, network in parts.items()}
     wrong = [f"{part} {loaded[part]:,} where {size:,} belong" for part, size in sizes.items() if loaded[part] != size]
     if wrong:
         raise CheckpointError(weights, f"this is not {kind}: values of {'; '.join(wrong)}", hint=HINT)

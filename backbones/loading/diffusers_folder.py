@@ -21,7 +21,8 @@ from backbones.loading.private_memory import own_memory
 from backbones.stable_diffusion import StableDiffusion, Variant
 
 # Old text encoders carry their position indices as a buffer, which is a constant today.
-_HARMLESS = ("text_model.embeddings.position_ids", "embeddings.position_ids")
+HARMLESS = ("text_model.embeddings.position_ids", "embeddings.position_ids")
+"""Keys that a file may have and no network of today has."""
 
 
 def load_diffusers_folder(
@@ -88,7 +89,7 @@ def load_part(kind: Any, folder: Path, dtype: torch.dtype, file_variant: str = "
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise CheckpointError(folder, reason, hint="copy or download the folder again") from error
     missing = sorted(info["missing_keys"])
-    unexpected = sorted(key for key in info["unexpected_keys"] if key not in _HARMLESS)
+    unexpected = sorted(key for key in info["unexpected_keys"] if key not in HARMLESS)
     mis_shaped = [f"{key}: {tuple(stored)} where {tuple(own)} belongs" for key, stored, own in info["mismatched_keys"]]
     if missing or unexpected or mis_shaped:
         raise CheckpointError(

@@ -23,7 +23,8 @@ from backbones.user_folders import data_folder
 
 ENTRY, WEIGHTS, INCOMING = "model.json", "weights", ".incoming"
 _FORMAT = 1
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
+_NAME = re.compile(NAME_PATTERN)
 
 
 @dataclass(frozen=True, slots=True)

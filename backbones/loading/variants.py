@@ -158,7 +158,7 @@ def build_variant(
     lent = {key: tensor for key, tensor in own_unet.state_dict().items() if beginnings and key.startswith(beginnings)}
 
     unet = build_unet(config)
-    fill(unet, {**lent, **state}, source, own_unet.dtype, unexpected=unexpected, hint=_HINT)
+    # Before its tensors: one short line, and not a line of every key that attends to a text.
     for field in ("in_channels", "cross_attention_dim"):
         if unet.config[field] != own_unet.config[field]:
             raise CheckpointError(
@@ -166,6 +166,7 @@ def build_variant(
                 f"its {field} is {unet.config[field]}, that of the backbone {backbone.name!r} {own_unet.config[field]}",
                 hint=_HINT,
             )
+    fill(unet, {**lent, **state}, source, own_unet.dtype, unexpected=unexpected, hint=_HINT)
     return Variant(unet.to(own_unet.device), prediction_type or own.prediction_type, revision, convolutions)
 
 

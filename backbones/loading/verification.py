@@ -93,7 +93,7 @@ def check_network(
     """
     own = network.state_dict()
     lent = {key: tensor for key, tensor in own.items() if may_lack and key.startswith(may_lack)}
-    fill(network, lent | on_meta(tensors), source, torch.float32, hint=HINT)
+    fill(network, lent | on_meta(tensors), source, torch.float32, hint=INCOMPLETE)
 
 
 def check_unet(config: Mapping[str, Any], tensors: Mapping[str, Tensor], file: Path) -> None:
@@ -105,7 +105,7 @@ def check_unet(config: Mapping[str, Any], tensors: Mapping[str, Tensor], file: P
     try:
         network = build_unet(public)
     except (TypeError, ValueError) as error:
-        raise CheckpointError(file, f"it describes no U-Net ({error})", hint=HINT) from error
+        raise CheckpointError(file, f"it describes no U-Net ({error})", hint=INCOMPLETE) from error
     check_network(network, tensors, file.parent)
 
 

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from backbones.errors import InvalidInput
 from backbones.files import DAY, remove_leftovers, write_file
 from diffsight.cli.options import check_out, with_settings
+from diffsight.cli.progress_lines import progress_lines
 from service.errors import ChangedMeanwhile, StorageFailed
 from service.inputs.names import terminal_text
 from service.jobs.formats.export import FOLDERS, check_format, text_pieces
@@ -24,6 +25,7 @@ from service.jobs.runner import Runner, pace
 from service.jobs.serving import open_store
 from service.jobs.sources import guess
 from service.jobs.store import JobStore
+from service.models.slots import describe_progress
 from service.settings.loader import Settings
 from service.state import AppState, open_state
 from service.tasks import TASKS
@@ -121,7 +123,8 @@ async def _run(
 ) -> Job:
     """The job, begun or taken up again, when it has ended or could not go on."""
     configure_logging("error")
-    await state.models.start()
+    with progress_lines(lambda: "starting" + describe_progress(state.models.slots.values())):
+        await state.models.start()
     try:
         if state.models.failure is not None:
             raise state.models.failure
@@ -160,11 +163,19 @@ async def _claim(store: JobStore, job_id: str, owner: str, lease_seconds: float,
 
 
 async def _watch(store: JobStore, job_id: str, running: asyncio.Task[bool]) -> None:
-    """A bar with rate and time left while the job runs, where a person watches."""
+    """A bar with rate and time left while the job runs where a person watches, else lines."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
     console = Console(stderr=True)
     shown = sys.stderr.isatty()
-    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=not shown) as progress:
+    now = await asyncio.to_thread(store.get, job_id)
+
+    def describe() -> str:
+        return f"images, {now.finished} of {now.total or 'unknown'}, {pace(now).images_per_second:.1f}/s"
+
+    with (
+        Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=not shown) as progress,
+        progress_lines(describe),
+    ):
         bar = progress.add_task("images", total=None, rate="")
         while not running.done():
             await asyncio.wait({running}, timeout=0.5)

@@ -15,6 +15,7 @@ from backbones.errors import InvalidInput
 from backbones.stable_diffusion import StableDiffusion
 from diffsight.cli.local import open_engine
 from diffsight.cli.options import AsJson, with_settings
+from diffsight.cli.progress_lines import progress_lines
 from heads.diffews.preprocess import input_size
 from service.settings.loader import Settings
 from training.few_shot import FewShotRecipe, check_folder_for_few_shot, fine_tune, read_labelled_folder, save_few_shot
@@ -76,7 +77,8 @@ def few_shot(
             losses.append(loss)
             bar.update(task, completed=step + 1, description=f"fine-tuning, loss {loss:.4f}")
 
-        variant = fine_tune(model, pairs, recipe, size=size, tell=tell)
+        with progress_lines(lambda: f"fine-tuning, {len(losses)} of {steps}"):
+            variant = fine_tune(model, pairs, recipe, size=size, tell=tell)
     save_few_shot(variant, model, out, recipe.parts, half=half)
     tenth = max(1, len(losses) // 10)
     first, last = sum(losses[:tenth]) / tenth, sum(losses[-tenth:]) / tenth

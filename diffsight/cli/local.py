@@ -15,6 +15,7 @@ from rich.table import Table
 from backbones.engine import DirectEngine
 from backbones.errors import InvalidInput
 from backbones.files import write_file
+from diffsight.cli.progress_lines import progress_lines
 from heads.inputs import DecodedImage
 from heads.task import Task
 from service.inputs.images import decode_image
@@ -36,7 +37,8 @@ def open_engine(
     for the number type that `auto` takes. Raises InvalidInput for one that will not.
     """
     opener = open_served if classes else open_model
-    model = opener(settings, source, tasks=tasks)
+    with progress_lines(lambda: f"loading {source or 'the backbone'}"):
+        model = opener(settings, source, tasks=tasks)
     return DirectEngine(model, max_rows=settings.engine.max_batch_rows or 32)
 
 
@@ -47,7 +49,8 @@ def open_head(settings: Settings, engine: DirectEngine, task: Task[Any, Any, Any
     """
     tasks = (*(other for other in TASKS if other.name != task.name), task)
     named = {} if weights is None else {task.name: weights}
-    return OpenHeads(settings, engine.model, tasks, named).require(task)
+    with progress_lines(lambda: f"loading the weights of {task.name}"):
+        return OpenHeads(settings, engine.model, tasks, named).require(task)
 
 
 def read_image(path: Path, settings: Settings) -> DecodedImage:
@@ -62,19 +65,37 @@ def read_image(path: Path, settings: Settings) -> DecodedImage:
 
 
 def progress(items: Sequence[Item]) -> Iterable[Item]:
-    """The items, behind a progress bar on standard error where a person watches more than one."""
-    if len(items) < 2 or not sys.stderr.isatty():
+    """The items, behind a progress bar on standard error where a person watches more than one, else behind lines."""
+    if len(items) < 2:
         return items
+    if not sys.stderr.isatty():
+        return _count_in_lines(items)
     return track(items, "images", console=Console(stderr=True), transient=True)
+
+
+def _count_in_lines(items: Sequence[Item]) -> Iterator[Item]:
+    done = 0
+    with progress_lines(lambda: f"images, {done} of {len(items)}"):
+        for item in items:
+            yield item
+            done += 1
 
 
 @contextmanager
 def step_bar(what: str, total: int) -> Iterator[Callable[[], None]]:
-    """A progress bar on standard error, where a person watches; what it yields is called once a step."""
+    """A progress bar on standard error where a person watches, else lines; what it yields is called once a step."""
+    done = 0
     columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task(what, total=total)
-        yield lambda: bar.advance(task)
+
+        def advance() -> None:
+            nonlocal done
+            done += 1
+            bar.advance(task)
+
+        with progress_lines(lambda: f"{what}, {done} of {total}"):
+            yield advance
 
 
 def write_out(file: Path, data: bytes, option: str = "--out", hint: str = "name another file") -> None:

@@ -16,7 +16,8 @@ from backbones.loading.add import add_model, problems
 from backbones.loading.published_model import find_published
 from backbones.loading.registry import Entry, default_folder, entries, find_entry, remove_entry
 from diffsight.cli.options import AsJson, Backbone, Config
-from service.models.catalogue import build_catalogue
+from diffsight.cli.progress_lines import progress_lines
+from service.models.catalogue import build_catalogue, names_in
 from service.models.known import PUBLISHED
 from service.settings.loader import Settings, load_settings
 
@@ -86,21 +87,27 @@ def add(
     settings = load_settings(config)
     places = read_places(kinds, source=source, name=name)
     folder = folder_of(settings, models_folder)
-    added_entries = []
-    for number, (kind, place) in enumerate(places, start=1):
-        if len(places) > 1:
-            typer.echo(f"{number} of {len(places)}: {kind}", err=True)
-        entry = add_model(
-            find_published(PUBLISHED, kind),
-            folder=folder,
-            source=place,
-            revision=revision,
-            name=name,
-            any_size=any_size,
-            offline=settings.offline,
-            say=lambda line: typer.echo(line, err=as_json),
-        )
-        added_entries.append(entry)
+    added_entries, steps = [], [""]
+
+    def say(line: str) -> None:
+        steps.append(line)
+        typer.echo(line, err=as_json)
+
+    with progress_lines(lambda: steps[-1]):
+        for number, (kind, place) in enumerate(places, start=1):
+            if len(places) > 1:
+                typer.echo(f"{number} of {len(places)}: {kind}", err=True)
+            entry = add_model(
+                find_published(PUBLISHED, kind),
+                folder=folder,
+                source=place,
+                revision=revision,
+                name=name,
+                any_size=any_size,
+                offline=settings.offline,
+                say=say,
+            )
+            added_entries.append(entry)
     if as_json:
         answers = [shown(entry) for entry in added_entries]
         typer.echo(json.dumps(answers if len(answers) > 1 else answers[0], ensure_ascii=False))
@@ -137,7 +144,7 @@ def list_models(
     """
     settings = load_settings(config, backbone=backbone)
     added = entries(folder_of(settings, models_folder))
-    served = {spec.source or spec.id for spec in build_catalogue(settings)}
+    served = {spec.source if spec.entry is None else spec.entry.name for spec in build_catalogue(settings)}
     listed: list[dict[str, Any]] = [
         {"backbone": "pocket", "served": "pocket" in served, "found": where(POCKET), "about": card_summary(POCKET)}
     ]
@@ -237,7 +244,10 @@ def check(
     folder = folder_of(load_settings(config), models_folder)
 
     chosen = entries(folder) if name is None else [added(folder, name)]
-    wrong_by_name = {entry.name: problems(entry, PUBLISHED) for entry in chosen}
+    wrong_by_name: dict[str, list[str]] = {}
+    with progress_lines(lambda: f"checking, {len(wrong_by_name)} of {len(chosen)} models"):
+        for entry in chosen:
+            wrong_by_name[entry.name] = problems(entry, PUBLISHED)
     if as_json:
         typer.echo(json.dumps(wrong_by_name, ensure_ascii=False))
     else:
@@ -273,14 +283,25 @@ def remove(
         size = f"{added(folder, name).bytes / 1e9:.2f} GB"
     except backbones.errors.CheckpointError:
         size = "its entry can not be read"  # which is a good reason to remove it
-    named = {settings.backbone, *settings.models, settings.pose.checkpoint, settings.few_shot.weights}
-    named |= {getattr(settings.heads, task) for task in type(settings.heads).model_fields}
-    if name in named and not force:
+    if name in names_in(settings) and not force:
         raise InvalidInput("name", f"the settings serve {name!r}", hint="change the settings first, or give --force")
     if not yes:
+        for line in needing(folder, name):
+            typer.echo(line, err=True)
         typer.confirm(f"Delete {name} ({size}) in {folder / name}?", abort=True)
     remove_entry(folder, name)
     typer.echo(f"{name} is removed")
+
+
+def needing(folder: Path, name: str) -> list[str]:
+    """What else can not be served without a model, one line each."""
+    present = {entry.name: entry for entry in entries(folder)}
+    kind = present[name].kind if name in present else ""
+    if not kind or any(entry.kind == kind for entry in present.values() if entry.name != name):
+        return []
+    return [
+        f"{entry.name} runs on {name}, and is not served without it" for entry in present.values() if entry.base == kind
+    ]
 
 
 def folder_of(settings: Settings, option: Path | None) -> Path:

@@ -20,7 +20,7 @@ from service.models.catalogue import build_catalogue
 from service.settings.loader import Settings, load_settings
 from service.telemetry.logging import configure_logging
 
-_SWITCH_SECONDS = 0.001
+SWITCH_SECONDS = 0.001
 
 
 def serve(
@@ -92,7 +92,7 @@ def run(settings: Settings, listening: socket.socket, address: str, *, with_page
     configure_logging(settings.log_level)
     receive_beside_data(settings)
     # Threads that compute give way to the one that answers after a millisecond, and not after Python's five.
-    sys.setswitchinterval(_SWITCH_SECONDS)
+    sys.setswitchinterval(SWITCH_SECONDS)
     failures: list[BaseException] = []
 
     def started(failure: BaseException | None) -> None:

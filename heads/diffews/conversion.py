@@ -8,7 +8,7 @@ from pathlib import Path
 from backbones.errors import CheckpointError
 from backbones.loading.conversion import copy_unet
 from backbones.loading.published_model import CONFIG_FILE, UNET_FILE
-from backbones.loading.verification import HINT, check_keys, check_unet, number_type, read_json, shapes_of
+from backbones.loading.verification import INCOMPLETE, check_keys, check_unet, number_type, read_json, shapes_of
 from heads.diffews.checkpoint import SUPPORT_CONVOLUTION
 from heads.diffews.published_keys import unet_keys
 
@@ -41,6 +41,6 @@ def verify(weights: Path, *, any_size: bool) -> str:
             weights / "unet",
             "its second input convolution does not fit",
             mis_shaped=[f"{SUPPORT_CONVOLUTION}.weight: {tuple(shape)}"],
-            hint=HINT,
+            hint=INCOMPLETE,
         )
     return number_type(unet)

@@ -93,11 +93,13 @@ def open_few_shot(
     backbone: Backbone,
     weights: Path | Entry | None = None,
     *,
+    name: str = "",
     image_size: int | None = None,
     bank_form: BankForm = "keys_values",
 ) -> FewShotModel:
     """The few-shot network in `weights`, as a variant of the backbone; an added model's under its own name.
 
+    name: of weights on a path, and of their variant.
     Raises ModelNotFound without weights, and ModelNotFound and CheckpointError as `load_few_shot` does.
     """
     if weights is None or not isinstance(backbone, StableDiffusion):
@@ -108,8 +110,10 @@ def open_few_shot(
         )
     size = image_size or input_size(backbone.description)
     if isinstance(weights, Entry):
-        load_few_shot(backbone, weights.weights, variant=weights.name)
-        return FewShotModel(backbone.description, size, bank_form, weights.name, weights.name)
+        name, weights = weights.name, weights.weights
+    if name:
+        load_few_shot(backbone, weights, variant=name)
+        return FewShotModel(backbone.description, size, bank_form, name, name)
     load_few_shot(backbone, weights)
     return FewShotModel(backbone.description, size, bank_form)
 

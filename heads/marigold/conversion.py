@@ -11,7 +11,7 @@ from backbones.files import write_json
 from backbones.loading.conversion import copy_unet
 from backbones.loading.published_keys import Shapes, sd2_unet_keys
 from backbones.loading.published_model import CONFIG_FILE, UNET_FILE
-from backbones.loading.verification import HINT, check_keys, check_unet, number_type, read_json, shapes_of
+from backbones.loading.verification import INCOMPLETE, check_keys, check_unet, number_type, read_json, shapes_of
 from heads.marigold.model import INDEX_FILE, NOISE, SCHEDULER_FILE, Prediction, check_prediction, read_settings
 
 _PREDICTIONS: dict[str, Prediction] = {"depth-relative": "depth", "normals": "normals"}
@@ -47,7 +47,7 @@ def verify(task: str, weights: Path, *, any_size: bool) -> str:
             weights / "unet",
             "its input is not the latents of an image and of a prediction",
             mis_shaped=[f"conv_in.weight: {tuple(entering)} where {2 * leaving[0]} channels belong"],
-            hint=HINT,
+            hint=INCOMPLETE,
         )
     return number_type(unet)
 

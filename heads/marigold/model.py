@@ -73,10 +73,13 @@ class MarigoldModel:
         return scheduler
 
 
-def open_marigold(prediction: Prediction, backbone: Backbone, weights: Path | Entry | None = None) -> MarigoldModel:
+def open_marigold(
+    prediction: Prediction, backbone: Backbone, weights: Path | Entry | None = None, *, name: str = ""
+) -> MarigoldModel:
     """The network in `weights`, as a variant of the backbone; an added model's under its own name.
 
     weights: a folder as published, with unet/, scheduler/ and model_index.json, or one that `diffsight fit` wrote.
+    name: of weights on a path, and of their variant.
     Raises ModelNotFound without weights or over a network without text, CheckpointError where they do not fit.
     """
     if weights is None or not isinstance(backbone, StableDiffusion):
@@ -85,7 +88,7 @@ def open_marigold(prediction: Prediction, backbone: Backbone, weights: Path | En
             hint=f"`diffsight models add sd21` and `diffsight models add marigold-{prediction}` bring one",
         )
     folder = weights.weights if isinstance(weights, Entry) else weights
-    name = weights.name if isinstance(weights, Entry) else f"marigold-{prediction}"
+    name = weights.name if isinstance(weights, Entry) else name or f"marigold-{prediction}"
     index, scheduler = read_settings(folder)
     scheduler_class = str(scheduler["_class_name"])
     check_prediction(prediction, index, folder)

@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from backbones.errors import CheckpointError, ModelNotFound
 
@@ -35,11 +36,15 @@ Find = Callable[[NDArray[np.uint8], float], Boxes]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Detector:
-    """name: what answers tell. find: see `Find`. on_device: whether `find` uses the backbone's device."""
+    """name: what answers tell. find: see `Find`. on_device: whether `find` uses the backbone's device.
+
+    network: what `find` runs there; None for one on the host.
+    """
 
     name: str
     find: Find
     on_device: bool
+    network: nn.Module | None = None
 
 
 def open_detector(
@@ -77,7 +82,7 @@ def _open_transformers(source: str, device: torch.device, cache_folder: Path | N
         outputs = network(**prepared)
         return _persons(processor, outputs, image.shape[:2], threshold, persons)
 
-    return Detector(Path(source).name if local else source, find, on_device=True)
+    return Detector(Path(source).name if local else source, find, on_device=True, network=network)
 
 
 def _processor(source: str, **told: Any) -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
 from backbones.backbone import Backbone
 from backbones.engine import Engine
@@ -45,11 +46,13 @@ class PersonFinder:
 
     name: for answers. revision: of its weights as far as they are known, else its name.
     find: (engine, image (H, W, 3) uint8 RGB, threshold) to the boxes whose score is the threshold at least.
+    network: what it runs on the device and nothing else holds, which leaves the device and returns with the pose head.
     """
 
     name: str
     revision: str
     find: Callable[[Engine, NDArray[np.uint8], float], Coroutine[Any, Any, Boxes]]
+    network: nn.Module | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,6 +86,7 @@ def open_pose_head(
     backbone: Backbone,
     weights: Path | Entry | None = None,
     *,
+    name: str = "",
     crop_size: tuple[int, int] = PUBLISHED_SIZE,
     finder: PersonFinder | None = None,
     detector_threshold: float = 0.3,
@@ -91,7 +95,7 @@ def open_pose_head(
 ) -> PoseHead:
     """The pose network in `weights`, its U-Net as a variant of the backbone; an added model's under its own name.
 
-    crop_size: (width, height) of a published network's crops.
+    name: of weights on a path, and of their variant. crop_size: (width, height) of a published network's crops.
 
     Raises ModelNotFound without weights, and ModelNotFound and CheckpointError as `open_pose` does.
     """
@@ -103,7 +107,8 @@ def open_pose_head(
     if isinstance(weights, Entry):
         model = replace(open_pose(backbone, weights.weights, weights.name, size=crop_size), name=weights.name)
     else:
-        model = open_pose(backbone, weights, size=crop_size)
+        model = open_pose(backbone, weights, name or "pose", size=crop_size)
+        model = replace(model, name=name or model.name)
     revision = backbone.description.revision
     return PoseHead(model, finder, detector_threshold, keypoint_threshold, max_persons, revision)
 

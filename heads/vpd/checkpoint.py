@@ -315,8 +315,8 @@ def open_fitted(backbone: StableDiffusion, task: Task, file: Path) -> Head:
     return ReferringHead(tokens=fitted.tokens, squash=False, **named)
 
 
-def open_head(backbone: StableDiffusion, task: Task, path: Path, *, size: int = 0) -> Head:
-    """A head from a file of either kind, or from a folder that `diffsight fit` wrote.
+def open_head(backbone: StableDiffusion, task: Task, path: Path, *, name: str = "", size: int = 0) -> Head:
+    """A head from a file of either kind, or from a folder that `diffsight fit` wrote. name, size: as `open_original`.
 
     Raises ModelNotFound where nothing is there, and what `open_fitted` and `open_original` raise.
     """
@@ -329,4 +329,4 @@ def open_head(backbone: StableDiffusion, task: Task, path: Path, *, size: int = 
         )
     if read_fitted(path) is not None:
         return open_fitted(backbone, task, path)
-    return open_original(backbone, task, path, size=size)
+    return open_original(backbone, task, path, name=name, size=size)

@@ -27,10 +27,11 @@ POCKET = Path(__file__).parent / "pocket"
 _CONTEXTS: WeakValueDictionary[tuple[object, ...], Tensor] = WeakValueDictionary()
 
 
-def open_task_head(task: Task, backbone: Backbone, weights: Path | Entry | None = None) -> Any:
+def open_task_head(task: Task, backbone: Backbone, weights: Path | Entry | None = None, *, name: str = "") -> Any:
     """The head of one task over `backbone`, its revision filled in.
 
-    weights: a published checkpoint, a fitted head, or a model that was added.
+    weights: a published checkpoint, a fitted head, or a model that was added. name: of the head of weights on a path,
+    and of its variant.
     Raises ModelNotFound without weights or over a network without text, and what `open_head` and `open_entry` raise.
     """
     if weights is None or not isinstance(backbone, StableDiffusion):
@@ -39,7 +40,11 @@ def open_task_head(task: Task, backbone: Backbone, weights: Path | Entry | None 
             hint=f"set DIFFSIGHT_HEADS__{task.upper()} to a head that `diffsight fit {task}` wrote, to VPD's published "
             f"checkpoint, or to its name in `diffsight models list`",
         )
-    head = open_entry(backbone, task, weights) if isinstance(weights, Entry) else open_head(backbone, task, weights)
+    if isinstance(weights, Entry):
+        head = open_entry(backbone, task, weights)
+    else:
+        head = open_head(backbone, task, weights, name=name)
+        head = cast(Head, replace(head, name=name or head.name))
     head = share_contexts(head)
     return replace(head, revision=digest_head(backbone, head))
 

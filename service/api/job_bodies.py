@@ -100,7 +100,14 @@ class JobAnswer(BaseModel):
     seconds_left: float | None = Field(description="Estimated; null where nothing tells.")
     parameters: dict[str, Any] = Field(description="All of them, with the defaults that were filled in.")
     source: JobSource
-    revision: str = Field(description="Of the weights; empty before the first run.")
+    model: str = Field(
+        description="Id of the model that the job began on and stays with; empty before the first run, and in jobs of "
+        "older versions."
+    )
+    revision: str = Field(
+        description="Of its weights, concepts and classifiers; empty before the first run. A job that goes on after "
+        "one of them was replaced is `failed`, and `error` says so."
+    )
     local: bool = Field(description="Whether `diffsight annotate` runs it, and no server.")
     formats: list[str] = Field(description="Forms that its results can be had in.")
     created: str = Field(description="ISO 8601, UTC.")
@@ -124,7 +131,7 @@ def job_fields(job: Job, tasks: tuple[AnyTask, ...]) -> dict[str, Any]:
     """The answer about a job, without its failures."""
     source = StoredSource.model_validate(job.source)
     now = pace(job, time.time())
-    as_stored = ("id", "task", "status", "error", "done", "failed", "reused", "revision", "local")
+    as_stored = ("id", "task", "status", "error", "done", "failed", "reused", "model", "revision", "local")
     return {
         **{name: getattr(job, name) for name in as_stored},
         "total": job.total if job.listed else None,

@@ -11,7 +11,10 @@ UNFINISHED = ("queued", "running")
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One job as it stands. status: queued, running, paused, done or failed. Times are seconds since 1970."""
+    """One job as it stands. status: queued, running, paused, done or failed. Times are seconds since 1970.
+
+    model, revision: of the weights that its results come from; empty before the first run.
+    """
 
     id: str
     task: str
@@ -24,6 +27,7 @@ class Job:
     status: str = "queued"
     error: str = ""
     revision: str = ""
+    model: str = ""
     listed: bool = False
     total: int = 0
     done: int = 0

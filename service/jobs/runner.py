@@ -14,7 +14,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from backbones.errors import Cancelled, DiffsightError, InvalidInput, Overloaded
+from backbones.errors import Cancelled, DiffsightError, InvalidInput, ModelNotFound, Overloaded
 from heads.inputs import DecodedImage
 from service.errors import NotReady, StorageFailed
 from service.inputs.urls import ImageUrl
@@ -190,15 +190,23 @@ class _Run:
                 await run_in(SOURCES, check_place, address, self.places, field="source")
         if self.source.kind == "urls" and not (self.job.local or self.settings.urls.enabled):
             raise _JobFailed("this server fetches no images by address (its setting urls.enabled is off)")
-        prepared = prepare(self.state, self.task, self.options, model=self.model, long=True)
-        self.prepared = await leases.enter_async_context(prepared)
-        revision = self.prepared.revision
+        # The default model of a task can be another one by now: a job stays with the model that it began on.
+        prepared = prepare(self.state, self.task, self.options, model=self.model or self.job.model or None, long=True)
+        try:
+            self.prepared = await leases.enter_async_context(prepared)
+        except ModelNotFound as error:
+            if not self.job.model:
+                raise
+            message = f"the job belongs to the model {self.job.model!r} with weights {self.job.revision}: {error}"
+            raise _JobFailed(message) from error
+        model, revision = self.prepared.loaded.id, self.prepared.revision
         if not self.job.revision:
-            await run_in(DATABASE, self.store.set_revision, self.job.id, revision)
+            await run_in(DATABASE, self.store.set_model, self.job.id, model, revision)
         elif self.job.revision != revision:
             raise _JobFailed(
-                f"the job began with the weights, concepts and classifiers {self.job.revision}, and this server has "
-                f"{revision}: start a server with those, or begin a new job"
+                f"the model {model!r} was replaced, or a concept or classifier that the job names: it began with "
+                f"{self.job.revision}, and this server has {revision}; start a server with those weights, or begin a "
+                "new job"
             )
 
     @property

@@ -143,8 +143,8 @@ class JobStore:
             if not self._leases.has_ended(job.id, job.owner, job.leased_until, seconds):
                 raise _wrong_state(job, "begun again", "another process runs it; end that one, or wait for it")
             connection.execute(delete(items).where(items.c.job_id == job_id))
-            nothing = {"total": 0, "done": 0, "failed": 0, "reused": 0, "listed": False, "revision": "", "error": ""}
-            values = {"status": "queued", "owner": "", "updated": time.time(), **nothing}
+            nothing = {"total": 0, "done": 0, "failed": 0, "reused": 0, "listed": False, "error": ""}
+            values = {"status": "queued", "owner": "", "updated": time.time(), "model": "", "revision": "", **nothing}
             connection.execute(update(jobs).where(jobs.c.id == job_id).values(**values))
             return _get(connection, job_id)
 
@@ -249,10 +249,10 @@ class JobStore:
         with self._writing() as connection:
             connection.execute(update(jobs).where(jobs.c.id == job_id).values(listed=True, total=total))
 
-    def set_revision(self, job_id: str, revision: str) -> None:
-        """Note which weights the job's results come from."""
+    def set_model(self, job_id: str, model: str, revision: str) -> None:
+        """Note which model, and which weights of it, the job's results come from."""
         with self._writing() as connection:
-            connection.execute(update(jobs).where(jobs.c.id == job_id).values(revision=revision))
+            connection.execute(update(jobs).where(jobs.c.id == job_id).values(model=model, revision=revision))
 
     def pending(self, job_id: str, *, after: int, limit: int) -> list[Item]:
         """Items that are not finished, in order, from behind position `after`."""

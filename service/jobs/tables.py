@@ -36,6 +36,8 @@ jobs = Table(
     Column("leased_until", Float, nullable=False),
     # Runs in a row that ended with their server, and without a single finished item.
     Column("crashes", Integer, nullable=False, server_default="0"),
+    # Id of the model that the results come from; empty before the first, and in jobs of older versions.
+    Column("model", String(200), nullable=False, server_default=""),
     Index("jobs_by_status", "status", "created"),
 )
 

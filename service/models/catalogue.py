@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from backbones.errors import InvalidInput, ModelNotFound
-from backbones.loading.registry import Entry, default_folder, entries, find_entry
+from backbones.errors import DiffsightError, InvalidInput, ModelNotFound
+from backbones.loading.registry import Entry, default_folder, entries
 from service.models.known import PUBLISHED
 from service.settings.loader import Settings
+from service.settings.model_groups import ModelTable
 
 EMBEDDED = "pocket"
 
@@ -20,7 +22,8 @@ class ModelSpec:
 
     id: what requests name. task: the one that it is for; "" for a backbone, which serves every task that needs no
     weights of its own, and those whose weights ship for it. backbone: id of the backbone that it runs on, its own for a
-    backbone. source: what opens a backbone. entry: what was added, for a model of a task. pinned: never evicted.
+    backbone. source: what opens a backbone; for a model of a task that was not added, the path of its weights.
+    entry: what was added, for a model of a task. pinned: never evicted. dtype: number type; "" is that of the server.
     """
 
     id: str
@@ -29,6 +32,19 @@ class ModelSpec:
     source: str = ""
     entry: Entry | None = None
     pinned: bool = False
+    dtype: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """A model before the backbone that it runs on is known.
+
+    spec: `backbone` as the settings name it. base: kind of the backbone that it goes with. kind: of what was added.
+    """
+
+    spec: ModelSpec
+    base: str = ""
+    kind: str = ""
 
 
 def names_models(settings: Settings) -> bool:
@@ -40,26 +56,57 @@ def names_models(settings: Settings) -> bool:
 def build_catalogue(settings: Settings) -> tuple[ModelSpec, ...]:
     """Every model that these settings serve, in the order in which tasks choose among them.
 
-    One backbone that the settings name, else all that was added, or of that what `models` lists, else `pocket`.
-    Raises InvalidInput for names of `models` that are none, and for a model without its backbone.
+    One backbone that the settings name; else the `[[models]]` tables and all that was added, or of those what `models`
+    lists; and `pocket` where none of them is a backbone.
+    Raises InvalidInput for names of `models` that are none, for tables that describe no model, and for a model without
+    its backbone.
     """
     if names_models(settings):
         source = settings.backbone or EMBEDDED
         return (_backbone(name_of_source(source), source, pinned=True),)
-    folder = (settings.models_folder or default_folder()).expanduser()
-    added = entries(folder)
+    candidates = _candidates(settings)
     if settings.models:
-        added = [_find(folder, name, added) for name in settings.models if name != EMBEDDED]
-    shipped = EMBEDDED in settings.models or not any(is_backbone(entry) for entry in added)
-    names = [entry.name for entry in added if is_backbone(entry)] + ([EMBEDDED] if shipped else [])
+        candidates = [_find(name, candidates) for name in settings.models]
+    if all(candidate.spec.task for candidate in candidates):
+        candidates.append(_Candidate(_backbone(EMBEDDED, EMBEDDED)))
+    named = {*settings.models, *(table.id for table in settings.model_tables)}
+    found = [_with_backbone(candidate, candidates, required=candidate.spec.id in named) for candidate in candidates]
     pinned = frozenset(settings.pinned_models)
-    backbones = [_backbone(name, name, pinned=name in pinned) for name in names]
-    specs = [*backbones, *_models_of_tasks(added, settings.models, pinned)]
+    specs = [replace(spec, pinned=spec.pinned or spec.id in pinned) for spec in found if spec is not None]
     if settings.models:
-        specs.sort(key=lambda spec: settings.models.index(spec.id))
+        specs.sort(key=lambda spec: [*settings.models, EMBEDDED].index(spec.id))
+    else:
+        specs.sort(key=lambda spec: bool(spec.task))
     if unknown := pinned - {spec.id for spec in specs}:
         raise InvalidInput("pinned_models", f"{min(unknown)!r} is not served", hint=_hint(spec.id for spec in specs))
     return tuple(specs)
+
+
+def names_in(settings: Settings) -> frozenset[str]:
+    """Names of added models that the settings need: those that they name, and the backbones on which these run."""
+    named = {settings.backbone, settings.pose.checkpoint, settings.few_shot.weights}
+    named |= {getattr(settings.heads, task) for task in type(settings.heads).model_fields}
+    named |= {*settings.models, *settings.pinned_models, *(table.source or table.id for table in settings.model_tables)}
+    with suppress(DiffsightError):  # settings that can not be served name models all the same
+        catalogue = build_catalogue(settings)
+        ids = {spec.backbone for spec in catalogue if spec.entry is not None and spec.entry.name in named}
+        named |= {spec.source for spec in catalogue if spec.id in ids}
+    return frozenset(name for name in named if name)
+
+
+def old_settings(settings: Settings) -> list[str]:
+    """What to write instead of settings of version 0.1 that name weights: one line each."""
+    named = {
+        "few_shot.weights": ("few-shot", settings.few_shot.weights),
+        "pose.checkpoint": ("pose", settings.pose.checkpoint),
+    }
+    named |= {f"heads.{task}": (task, getattr(settings.heads, task)) for task in type(settings.heads).model_fields}
+    return [
+        f"the setting {setting} goes with the next version: write a table [[models]] with id, "
+        f"task = {task!r} and source = {source!r}"
+        for setting, (task, source) in named.items()
+        if source
+    ]
 
 
 def default_backbone(settings: Settings) -> str:
@@ -68,11 +115,12 @@ def default_backbone(settings: Settings) -> str:
 
 
 def choose_for(settings: Settings, task: str) -> tuple[str, str | None]:
-    """What a command opens for a task where it names nothing: a backbone, and the name of an added model or None."""
+    """What a command opens for a task where it names nothing: a backbone, and a model's name, a path, or None."""
     catalogue = build_catalogue(settings)
     for spec in catalogue:
         if spec.task == task:
-            return next(other.source for other in catalogue if other.id == spec.backbone), spec.id
+            backbone = next(other.source for other in catalogue if other.id == spec.backbone)
+            return backbone, spec.source if spec.entry is None else spec.entry.name
     return default_backbone(settings), None
 
 
@@ -91,46 +139,119 @@ def task_of(entry: Entry) -> str:
     return PUBLISHED[entry.kind].task if entry.kind in PUBLISHED else ""
 
 
-def _backbone(name: str, source: str, *, pinned: bool) -> ModelSpec:
-    return ModelSpec(name, "", name, source=source, pinned=pinned)
-
-
-def _models_of_tasks(added: Sequence[Entry], named: Sequence[str], pinned: frozenset[str]) -> list[ModelSpec]:
-    """The added models of tasks, each over the first added backbone of the kind that it was fine-tuned from."""
-    specs = []
-    for entry in added:
-        if is_backbone(entry):
-            continue
-        base = entry.base or (PUBLISHED[entry.kind].base if entry.kind in PUBLISHED else "")
-        backbone = next((other.name for other in added if other.kind == base), None)
-        if backbone is None:
-            if named:
-                hint = f"add {base} to `models`, or add it first: diffsight models add {base}"
-                raise InvalidInput("models", f"{entry.name!r} needs a backbone of the kind {base}", hint=hint)
-            continue
-        specs.append(ModelSpec(entry.name, task_of(entry), backbone, entry=entry, pinned=entry.name in pinned))
-    return specs
-
-
 def left_out(settings: Settings) -> list[str]:
     """What was added and cannot be served, as its backbone was not: one line each, with what to do."""
     if names_models(settings) or settings.models:
         return []
-    added = entries((settings.models_folder or default_folder()).expanduser())
     served = {spec.id for spec in build_catalogue(settings)}
     return [
-        f"{entry.name} is not served: it needs {entry.base}; `diffsight models add {entry.base}` brings it"
-        for entry in added
-        if entry.name not in served
+        f"{candidate.spec.id} is not served: it needs {candidate.base}; `diffsight models add {candidate.base}` "
+        "brings it"
+        for candidate in _candidates(settings)
+        if candidate.spec.id not in served
     ]
 
 
-def _find(folder: Path, name: str, added: Iterable[Entry]) -> Entry:
-    entry = find_entry(folder, name)
-    if entry is None:
-        names = [EMBEDDED, *(other.name for other in added)]
-        raise ModelNotFound(f"`models` names {name!r}, which was not added", hint=_hint(names))
-    return entry
+def settings_of(spec: ModelSpec, settings: Settings) -> Settings:
+    """The settings with the model's own number type."""
+    return settings.model_copy(update={"dtype": spec.dtype}) if spec.dtype else settings
+
+
+def _backbone(name: str, source: str, *, pinned: bool = False) -> ModelSpec:
+    return ModelSpec(name, "", name, source=source, pinned=pinned)
+
+
+def _candidates(settings: Settings) -> list[_Candidate]:
+    """The models of `[[models]]` tables, and what was added and stands in no table. Raises InvalidInput for a table."""
+    folder = (settings.models_folder or default_folder()).expanduser()
+    added = {entry.name: entry for entry in entries(folder)}
+    tables = settings.model_tables
+    for number, table in enumerate(tables):
+        if table.id in {other.id for other in tables[:number]}:
+            raise InvalidInput("models", f"two [[models]] tables have the id {table.id!r}", hint="rename one")
+    described = [_describe(table, added) for table in tables]
+    taken = {table.source or table.id for table in tables}
+    return described + [_of_entry(entry) for entry in added.values() if entry.name not in taken]
+
+
+def _of_entry(entry: Entry) -> _Candidate:
+    if is_backbone(entry):
+        return _Candidate(_backbone(entry.name, entry.name), kind=entry.kind)
+    return _Candidate(ModelSpec(entry.name, task_of(entry), "", entry=entry), _base_of(entry), entry.kind)
+
+
+def _base_of(entry: Entry) -> str:
+    return entry.base or (PUBLISHED[entry.kind].base if entry.kind in PUBLISHED else "")
+
+
+def _describe(table: ModelTable, added: Mapping[str, Entry]) -> _Candidate:
+    """The model of a `[[models]]` table. added: what was added, by name."""
+    where, source = f"[[models]] {table.id!r}", table.source or table.id
+    entry = added.get(source)
+    if entry is None and not table.source and source != EMBEDDED:
+        raise ModelNotFound(f"{where} has no source, and no model of that name was added", hint=_hint(added))
+    if table.id in added and table.id != source:
+        raise InvalidInput("models", f"{where}: another model of that name was added", hint="choose another id")
+    task = table.task or ("" if entry is None else task_of(entry))
+    known = sorted({model.task for model in PUBLISHED.values() if model.task})
+    if task and task not in known:
+        message = f"{where}: {task!r} is no task with weights of its own"
+        raise InvalidInput("models", message, hint=f"task is one of: {', '.join(known)}")
+    if entry is not None and task != task_of(entry):
+        message = f"{where}: {source!r} is {entry.kind}, and not for {task}"
+        raise InvalidInput("models", message, hint=f"leave task out, or write task = {task_of(entry)!r}")
+    if not task and table.backbone:
+        message = f"{where}: a backbone runs on none"
+        raise InvalidInput("models", message, hint=f"add task = one of {', '.join(known)}, or leave backbone out")
+    if task and table.dtype:
+        message = f"{where}: a model of a task has the number type of its backbone"
+        raise InvalidInput("models", message, hint="write dtype in the backbone's table")
+    spec = ModelSpec(
+        table.id,
+        task,
+        table.backbone if task else table.id,
+        source="" if task and entry is not None else source,
+        entry=entry if task else None,
+        pinned=table.pinned,
+        dtype=table.dtype or "",
+    )
+    return _Candidate(spec) if entry is None else _Candidate(spec, _base_of(entry), entry.kind)
+
+
+def _with_backbone(candidate: _Candidate, candidates: Sequence[_Candidate], *, required: bool) -> ModelSpec | None:
+    """A candidate over its backbone; None where that is not served, and `required` does not say that it must."""
+    spec = candidate.spec
+    if not spec.task:
+        return spec
+    backbones = {other.spec.id: other for other in candidates if not other.spec.task}
+    if spec.backbone and spec.backbone not in backbones:
+        message = f"[[models]] {spec.id!r} runs on {spec.backbone!r}, which is no backbone that is served"
+        raise InvalidInput("models", message, hint=_hint(backbones))
+    fitting = [other.spec for other in backbones.values() if not candidate.base or other.kind == candidate.base]
+    if spec.backbone:
+        chosen = backbones[spec.backbone].spec
+    elif fitting and (candidate.base or len(fitting) == 1):
+        chosen = fitting[0]
+    elif fitting:
+        message = f"[[models]] {spec.id!r} could run on each of {', '.join(backbones)}"
+        raise InvalidInput("models", message, hint='write backbone = "ID" in its table')
+    elif required:
+        hint = f"add {candidate.base} to `models`, or add it first: diffsight models add {candidate.base}"
+        raise InvalidInput("models", f"{spec.id!r} needs a backbone of the kind {candidate.base}", hint=hint)
+    else:
+        return None
+    return replace(spec, backbone=chosen.id, dtype=chosen.dtype)
+
+
+def _find(name: str, candidates: Sequence[_Candidate]) -> _Candidate:
+    """The candidate that `models` names. Raises ModelNotFound where there is none."""
+    by_name = {candidate.spec.id: candidate for candidate in candidates}
+    if name in by_name:
+        return by_name[name]
+    if name == EMBEDDED:
+        return _Candidate(_backbone(EMBEDDED, EMBEDDED))
+    message = f"`models` names {name!r}, which was not added, and which no [[models]] table describes"
+    raise ModelNotFound(message, hint=_hint([EMBEDDED, *by_name]))
 
 
 def _hint(names: Iterable[str]) -> str:

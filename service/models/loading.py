@@ -72,9 +72,13 @@ class OpenHeads:
             raise self.missing[task.name]
         return head
 
-    def open_added(self, task: Task[Any, Any, Any], entry: Entry) -> Any:
-        """The head of an added model, whose U-Net becomes a variant of its name. Raises what the head's `open` does."""
-        return task.open(self.backbone, entry, **self.model_options(task.name, shipped=False))
+    def open_added(self, task: Task[Any, Any, Any], weights: Entry | Path, *, name: str = "") -> Any:
+        """The head of an added model, or of weights on a path, whose U-Net becomes a variant of its name.
+
+        name: of weights on a path. Raises what the head's `open` does.
+        """
+        named = {"name": name} if name else {}
+        return task.open(self.backbone, weights, **named, **self.model_options(task.name, shipped=False))
 
     def model_options(self, name: str, *, shipped: bool) -> Mapping[str, Any]:
         """What the settings say of a task's model."""

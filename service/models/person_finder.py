@@ -57,7 +57,7 @@ def find_by_detector(detector: Detector) -> PersonFinder:
         run = engine.run if detector.on_device else engine.run_on_host
         return await run(detector.find, image, threshold)
 
-    return PersonFinder(detector.name, detector.name, find)
+    return PersonFinder(detector.name, detector.name, find, detector.network)
 
 
 def find_by_segmentation(head: SegmentationHead) -> PersonFinder:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from torch import nn
@@ -159,19 +160,22 @@ def measure(slots: Iterable[Slot]) -> dict[str, int]:
     return bytes_by_owner(owned)
 
 
-def read_model(slot: Slot, backbone: Slot, open_backbone: Callable[[str], OpenHeads], tasks: Iterable[AnyTask]) -> Any:
+def read_model(
+    slot: Slot, backbone: Slot, open_backbone: Callable[[ModelSpec], OpenHeads], tasks: Iterable[AnyTask]
+) -> Any:
     """Read a model's weights; blocks, on a thread of its own. Returns what `install` takes.
 
     Raises what opening a backbone or a head raises.
     """
     if not slot.spec.task:
-        heads = open_backbone(slot.spec.source)
+        heads = open_backbone(slot.spec)
         heads.open_all()
         return heads
     assert backbone.heads is not None
-    assert slot.spec.entry is not None
     task = next(task for task in tasks if task.name == slot.spec.task)
-    return backbone.heads.open_added(task, slot.spec.entry)
+    if slot.spec.entry is not None:
+        return backbone.heads.open_added(task, slot.spec.entry)
+    return backbone.heads.open_added(task, Path(slot.spec.source).expanduser(), name=slot.spec.id)
 
 
 def install(slot: Slot, backbone: Slot, opened: Any, variants_before: Sequence[str]) -> None:

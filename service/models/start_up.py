@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 import threading
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TypeVar
 
+import structlog
 import torch
 
 from backbones.backbone import Backbone
@@ -16,6 +21,13 @@ from service.models.loading import choose_device
 from service.settings.loader import Settings
 
 Result = TypeVar("Result")
+
+# A load gets a quarter of a core that it shares with requests, and all of one that nobody wants.
+_LOADING_NICENESS = 5
+# Between lines of the log while the server starts.
+_REPORT_SECONDS = 5.0
+
+log = structlog.get_logger("diffsight")
 
 
 def build_worker(settings: Settings, backbone: Backbone | None = None) -> DeviceWorker:
@@ -55,8 +67,26 @@ async def warm_up(worker: DeviceWorker, backbone: Backbone) -> None:
             size *= 2
 
 
-async def run_on_own_thread(work: Callable[[], Result]) -> Result:
-    """`work()` on a daemon thread, so that a server that is stopped does not wait for a download to end."""
+async def report_start(describe: Callable[[], str]) -> None:
+    """Log what is being loaded and how far the start is, every few seconds, until cancelled."""
+    started = time.monotonic()
+    while True:
+        await asyncio.sleep(_REPORT_SECONDS)
+        log.info("starting", progress=describe().removeprefix(": "), seconds=round(time.monotonic() - started))
+
+
+def step_back() -> None:
+    """Let the calling thread, and those that it starts, give way to those that answer requests."""
+    if sys.platform == "linux":  # elsewhere the number is that of a process, and all threads would step back
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOADING_NICENESS)
+
+
+async def run_on_own_thread(work: Callable[[], Result], *, gently: bool = False) -> Result:
+    """`work()` on a daemon thread, so that a server that is stopped does not wait for a download to end.
+
+    gently: whether others answer requests meanwhile, to which it gives way.
+    """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[Result] = loop.create_future()
 
@@ -70,6 +100,8 @@ async def run_on_own_thread(work: Callable[[], Result]) -> Result:
 
     def run() -> None:
         result, failure = None, None
+        if gently:
+            step_back()
         try:
             result = work()
         except Exception as error:

@@ -22,7 +22,7 @@ from backbones.loading.source import check_device
 from service.engine.host_cpu import count_lanes, count_threads, prepare_thread
 from service.engine.worker import DeviceWorker
 from service.errors import ModelInUse, NotReady
-from service.models.catalogue import ModelSpec, build_catalogue, left_out, names_models
+from service.models.catalogue import ModelSpec, build_catalogue, left_out, names_models, old_settings, settings_of
 from service.models.changes import Changes
 from service.models.host_memory import HeldModel, HostMemory
 from service.models.loading import OpenHeads, choose_device, open_served
@@ -42,7 +42,7 @@ from service.models.slots import (
     read_model,
     share_parts,
 )
-from service.models.start_up import build_worker, run_on_own_thread, warm_up
+from service.models.start_up import build_worker, report_start, run_on_own_thread, warm_up
 from service.settings.loader import Settings
 from service.telemetry.metrics import Metrics
 
@@ -188,6 +188,7 @@ class ModelStore:
 
         It is one where no backbone opens, or not what the settings name.
         """
+        reporting = asyncio.create_task(report_start(lambda: describe_progress(self.slots.values())))
         try:
             await self._start()
         except Exception as error:
@@ -197,6 +198,8 @@ class ModelStore:
         else:
             self._ready = True
             log.info("ready", backbone=self.backbone.name, device=str(self.backbone.device), models=list(self.slots))
+        finally:
+            reporting.cancel()
         if on_started is not None:
             on_started(self.failure)
 
@@ -215,7 +218,7 @@ class ModelStore:
         settings = self.settings
         for spec in await asyncio.to_thread(build_catalogue, settings):
             self.slots[spec.id] = Slot(spec)
-        for line in left_out(settings):
+        for line in [*left_out(settings), *old_settings(settings)]:
             log.warning(line)
         device = check_device(choose_device(settings.device))
         self.budget_bytes = self.budget_bytes or default_budget(device)
@@ -226,7 +229,7 @@ class ModelStore:
         self.metrics.watch(self._worker.figures)
         self._worker.start()
         for slot in self.slots.values():
-            slot.bytes = await asyncio.to_thread(expected_bytes, slot.spec, settings, device)
+            slot.bytes = await asyncio.to_thread(expected_bytes, slot.spec, settings_of(slot.spec, settings), device)
         for slot in sorted(self.slots.values(), key=lambda slot: bool(slot.spec.task)):
             free = self.budget_bytes - sum(other.bytes for other in self.slots.values() if other.is_open())
             fits = slot.bytes <= free or self._may_exceed()
@@ -305,7 +308,7 @@ class ModelStore:
             started = time.monotonic()
             before = backbone.variant_names()
             slot.reading = True
-            opened = await run_on_own_thread(lambda: self._bring(slot, backbone, held))
+            opened = await run_on_own_thread(lambda: self._bring(slot, backbone, held), gently=self._ready)
             install(slot, backbone, opened, before)
             self._account()
             if slot is backbone and slot.heads is not None:
@@ -345,11 +348,12 @@ class ModelStore:
             add_variants(backbone.heads.backbone, held.variants)
         return held.opened
 
-    def _open_backbone(self, source: str) -> OpenHeads:
+    def _open_backbone(self, spec: ModelSpec) -> OpenHeads:
         """A backbone with its heads; parts that equal those of another open one are held once."""
-        model = open_served(self.settings, source)
+        settings = settings_of(spec, self.settings)
+        model = open_served(settings, spec.source)
         share_parts(model, self.slots.values())
-        return OpenHeads(self.settings, model, self.tasks)
+        return OpenHeads(settings, model, self.tasks)
 
     def _account(self) -> None:
         """Measure what every open model takes."""

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError
+from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     SettingsError,
-    TomlConfigSettingsSource,
 )
 
 from backbones import user_folders
@@ -32,7 +32,8 @@ from service.settings.groups import (
     Texts,
     UrlSettings,
 )
-from service.settings.model_groups import FewShotSettings, HeadSettings, PoseSettings
+from service.settings.model_groups import FewShotSettings, HeadSettings, ModelTable, PoseSettings
+from service.settings.toml_file import TABLES, TomlFile
 
 PREFIX = "DIFFSIGHT_"
 CONFIG = f"{PREFIX}CONFIG"
@@ -50,6 +51,10 @@ class Settings(BaseSettings):
         description="Names of the models to serve, with commas between them: of `diffsight models list`, and `pocket`. "
         "Where several serve a task, the first is its default. Empty: all that was added, or `pocket` where nothing "
         "was.",
+    )
+    model_tables: tuple[ModelTable, ...] = Field(
+        default=(),
+        description="Models to serve beside those that were added, in JSON; in a TOML file a table `[[models]]` each.",
     )
     pinned_models: Texts = Field(
         default=(), description="Names of models that never leave the device's memory for others."
@@ -156,7 +161,7 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """What is given in code or on the command line, then the environment, then the TOML file."""
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+        return init_settings, env_settings, TomlFile(settings_cls)
 
 
 def load_settings(config: Path | None = None, **given: Any) -> Settings:
@@ -220,9 +225,26 @@ def variables() -> Iterator[tuple[str, Any]]:
             yield f"{PREFIX}{name}".upper(), field
 
 
+def _invalid_table(error: ErrorDetails) -> InvalidInput:
+    """What is wrong with one `[[models]]` table, which is named by its place, and what to write."""
+    _, number, *key = error["loc"]
+    table = f"[[models]] number {int(number) + 1}"
+    keys = ", ".join(ModelTable.model_fields)
+    if error["type"] == "extra_forbidden":
+        return InvalidInput("models", f"{table}: {key[0]!r} is no key of a model", hint=f"its keys are {keys}")
+    if error["type"] == "missing":
+        return InvalidInput("models", f"{table} has no {key[0]!r}", hint='write id = "NAME": what requests call it')
+    where = f"{table}, {key[0]}" if key else table
+    return InvalidInput(
+        "models", f"{where}: {error['msg']}, not {error['input']!r}", hint="docs/models.md tells what each key takes"
+    )
+
+
 def _invalid(error: ValidationError) -> InvalidInput:
     """The first thing that is wrong with the settings, under the name to change, with all others behind it."""
     first = error.errors(include_url=False)[0]
+    if first["loc"][0] == TABLES and len(first["loc"]) > 1:
+        return _invalid_table(first)
     name = PREFIX + "__".join(str(part) for part in first["loc"]).upper()
     given = "" if first["type"] in ("missing", "extra_forbidden") else f", not {first['input']!r}"
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""

@@ -6,7 +6,30 @@ from typing import Literal
 
 from pydantic import Field
 
-from service.settings.groups import MIB, Group
+from backbones.loading.registry import NAME_PATTERN
+from service.settings.groups import MIB, DType, Group
+
+
+class ModelTable(Group):
+    """One `[[models]]` table of the settings file: a model to serve beside those that were added."""
+
+    id: str = Field(pattern=NAME_PATTERN, description="What requests name it by; no other model has it.")
+    source: str = Field(
+        default="",
+        description="Where it lies: the name of a model that `diffsight models add` stored, or what `backbone` takes "
+        "for a backbone, and for a model of a task what its own setting takes, such as `heads.depth`. Empty: the added "
+        "model of this `id`.",
+    )
+    task: str = Field(default="", description="Its task. Empty: what it was added for, else it is a backbone.")
+    backbone: str = Field(
+        default="",
+        description="For a model of a task, the `id` of the backbone that it runs on. Empty: the only one, or for an "
+        "added model the first of the kind that it was fine-tuned from.",
+    )
+    pinned: bool = Field(default=False, description="Whether it never leaves the device's memory for others.")
+    dtype: DType | None = Field(
+        default=None, description="Number type of a backbone and of what runs on it. Unset: that of the server."
+    )
 
 
 class PoseSettings(Group):

@@ -423,12 +423,18 @@ class JobAnswer(Model):
     """In the present run, or the last one."""
     local: bool
     """Whether `diffsight annotate` runs it, and no server."""
+    model: str
+    """Id of the model that the job began on and stays with; empty before the first run, and in jobs of older
+    versions.
+    """
     parameters: dict[str, Any]
     """All of them, with the defaults that were filled in."""
     reused: int
     """Of those done: whose result was there already."""
     revision: str
-    """Of the weights; empty before the first run."""
+    """Of its weights, concepts and classifiers; empty before the first run. A job that goes on after one of them was
+    replaced is `failed`, and `error` says so.
+    """
     seconds_left: float | None
     """Estimated; null where nothing tells."""
     source: JobSource
@@ -466,12 +472,18 @@ class JobDetails(Model):
     """In the present run, or the last one."""
     local: bool
     """Whether `diffsight annotate` runs it, and no server."""
+    model: str
+    """Id of the model that the job began on and stays with; empty before the first run, and in jobs of older
+    versions.
+    """
     parameters: dict[str, Any]
     """All of them, with the defaults that were filled in."""
     reused: int
     """Of those done: whose result was there already."""
     revision: str
-    """Of the weights; empty before the first run."""
+    """Of its weights, concepts and classifiers; empty before the first run. A job that goes on after one of them was
+    replaced is `failed`, and `error` says so.
+    """
     seconds_left: float | None
     """Estimated; null where nothing tells."""
     source: JobSource

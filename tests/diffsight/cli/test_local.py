@@ -35,4 +35,4 @@ def test_a_head_is_opened_by_its_task_alone() -> None:
 
 def test_nobody_watches_a_bar_where_there_is_no_terminal() -> None:
     items = [1, 2, 3]
-    assert progress(items) is items
+    assert list(progress(items)) == items

@@ -370,7 +370,7 @@ def test_a_restart_goes_on_where_the_server_stopped(tmp_path: Path, many: bytes)
         end = ended(second, job)
         assert (end["status"], end["total"], end["done"], end["failed"]) == ("done", MANY, MANY, 0)
         assert len(results(second, job)) == MANY
-        assert end["reused"] == 0
+        assert (end["model"], end["reused"]) == ("pocket", 0)
 
 
 def test_without_a_database_the_rest_of_the_server_works(tmp_path: Path, png: bytes, check_problem: Any) -> None:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from backbones.errors import InvalidInput
+from backbones.errors import InvalidInput, ModelNotFound
 from service.errors import StorageFailed
 from service.jobs import runner as runner_module
 from service.jobs.records import Job
 from service.jobs.runner import Runner, pace
+from service.tasks import TASKS
 
 RUNNING = Job(
     "1",
@@ -80,3 +84,54 @@ def test_a_job_whose_disk_is_full_waits_and_has_not_failed(
     state: Any = SimpleNamespace(settings=None)
     assert asyncio.run(Runner(store, state).run(RUNNING)) is goes_on
     assert released == [status]
+
+
+async def begin(job: Job, store: Any, *, there: dict[str, str]) -> list[str | None]:
+    """Begin a run where `there` has the models' revisions by id; returns the ids that it wanted."""
+    wanted: list[str | None] = []
+
+    @asynccontextmanager
+    async def prepare(*_: Any, model: str | None, long: bool) -> AsyncIterator[Any]:
+        wanted.append(model)
+        name = model or next(iter(there))
+        if name not in there:
+            raise ModelNotFound(f"there is no model {name!r} here")
+        yield SimpleNamespace(loaded=SimpleNamespace(id=name), revision=there[name])
+
+    settings = SimpleNamespace(
+        jobs=SimpleNamespace(sources=(), max_document_bytes=1, images_at_once=1),
+        limits=SimpleNamespace(max_upload_bytes=1, max_image_pixels=1),
+        data_path=lambda: Path("nowhere"),
+    )
+    state: Any = SimpleNamespace(settings=settings, tasks=TASKS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runner_module, "prepare", prepare)
+        run = runner_module._Run(Runner(store, state), job)
+        async with AsyncExitStack() as leases:
+            await run._begin(leases)
+    return wanted
+
+
+def test_a_job_stays_with_the_model_that_it_began_on() -> None:
+    noted: list[tuple[str, str, str]] = []
+    store: Any = SimpleNamespace(set_model=lambda *values: noted.append(values))
+    job = replace(RUNNING, source={"kind": "zip", "uploaded": True, "address": "a.zip"}, revision="", model="")
+    assert asyncio.run(begin(job, store, there={"first": "r", "other": "s"})) == [None]
+    assert noted == [("1", "first", "r")]
+    begun = replace(job, revision="r", model="first")
+    assert asyncio.run(begin(begun, store, there={"other": "s", "first": "r"})) == ["first"]
+    assert asyncio.run(begin(replace(begun, model=""), store, there={"first": "r"})) == [None]  # of an older version
+    assert len(noted) == 1
+
+
+@pytest.mark.parametrize(
+    ("there", "words"),
+    [
+        ({"first": "new"}, "the model 'first' was replaced, .* began with r, and this server has new"),
+        ({"other": "r"}, "belongs to the model 'first' with weights r: there is no model 'first' here"),
+    ],
+)
+def test_a_job_whose_model_was_replaced_or_is_gone_says_so(there: dict[str, str], words: str) -> None:
+    source = {"kind": "zip", "uploaded": True, "address": "a.zip"}
+    with pytest.raises(runner_module._JobFailed, match=words):
+        asyncio.run(begin(replace(RUNNING, source=source, model="first"), None, there=there))

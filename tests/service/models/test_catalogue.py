@@ -9,7 +9,16 @@ import pytest
 
 from backbones.errors import InvalidInput, ModelNotFound
 from backbones.loading.registry import Entry, write_entry
-from service.models.catalogue import build_catalogue, choose_for, default_backbone, left_out, name_of_source
+from service.models.catalogue import (
+    ModelSpec,
+    build_catalogue,
+    choose_for,
+    default_backbone,
+    left_out,
+    name_of_source,
+    names_in,
+    old_settings,
+)
 from service.models.known import PUBLISHED
 from service.settings.loader import Settings, load_settings
 
@@ -83,6 +92,85 @@ def test_names_that_cannot_be_served_are_refused(
 )
 def test_settings_that_name_weights_serve_one_backbone(models_folder: Path, given: dict[str, Any]) -> None:
     assert rows(settings_of(models_folder, **given)) == [("pocket", "", "pocket")]
+
+
+def spec_of(settings: Settings, name: str) -> ModelSpec:
+    return next(spec for spec in build_catalogue(settings) if spec.id == name)
+
+
+def test_tables_join_what_was_added_and_go_before_it(models_folder: Path) -> None:
+    tables = [
+        {"id": "own", "task": "depth", "source": "own.safetensors"},
+        {"id": "sd15", "dtype": "float16"},
+        {"id": "second", "source": "vpd-depth", "pinned": True},
+    ]
+    settings = settings_of(models_folder, model_tables=tables)
+    assert rows(settings) == [
+        ("sd15", "", "sd15"),
+        ("own", "depth", "sd15"),
+        ("second", "depth", "sd15"),
+        ("mine", "depth", "sd15"),
+    ]
+    assert {spec.dtype for spec in build_catalogue(settings)} == {"float16"}
+    assert spec_of(settings, "own").source == "own.safetensors"
+    second = spec_of(settings, "second")
+    assert second.pinned
+    assert second.entry is not None
+    assert second.entry.name == "vpd-depth"
+    assert choose_for(settings, "depth") == ("sd15", "own.safetensors")
+    assert left_out(settings) == ["body is not served: it needs sd21; `diffsight models add sd21` brings it"]
+    narrowed = settings_of(models_folder, model_tables=tables, models="own,sd15")
+    assert rows(narrowed) == [("own", "depth", "sd15"), ("sd15", "", "sd15")]
+
+
+def test_a_table_brings_a_backbone_of_its_own(tmp_path: Path) -> None:
+    tables = [
+        {"id": "first", "source": "/weights/one"},
+        {"id": "pocket"},
+        {"id": "people", "task": "pose", "source": "/weights/pose", "backbone": "first"},
+    ]
+    assert rows(settings_of(tmp_path, model_tables=tables)) == [
+        ("first", "", "first"),
+        ("pocket", "", "pocket"),
+        ("people", "pose", "first"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("tables", "words"),
+    [
+        ([{"id": "a", "source": "x"}, {"id": "a", "source": "y"}], "two .* have the id 'a'"),
+        ([{"id": "nowhere"}], "has no source, and no model of that name was added"),
+        ([{"id": "mine", "source": "x"}], "another model of that name was added"),
+        ([{"id": "a", "source": "x", "task": "features"}], "no task with weights of its own"),
+        ([{"id": "a", "source": "mine", "task": "pose"}], "'mine' is vpd-depth, and not for pose"),
+        ([{"id": "a", "source": "x", "backbone": "sd15"}], "a backbone runs on none"),
+        ([{"id": "a", "source": "x", "task": "pose", "dtype": "float16"}], "number type of its backbone"),
+        ([{"id": "a", "source": "x", "task": "pose", "backbone": "b"}], "'b', which is no backbone"),
+        ([{"id": "a", "source": "x", "task": "pose"}, {"id": "pocket"}], "could run on each of pocket, sd15"),
+        ([{"id": "body"}], "'body' needs a backbone of the kind sd21"),
+    ],
+)
+def test_tables_that_describe_no_model_are_refused(
+    models_folder: Path, tables: list[dict[str, Any]], words: str
+) -> None:
+    with pytest.raises((InvalidInput, ModelNotFound), match=words):
+        build_catalogue(settings_of(models_folder, model_tables=tables))
+
+
+def test_what_the_settings_name_is_needed_with_its_backbone(models_folder: Path) -> None:
+    assert names_in(settings_of(models_folder)) == frozenset()
+    tables = [{"id": "second", "source": "vpd-depth"}]
+    assert names_in(settings_of(models_folder, model_tables=tables)) == {"vpd-depth", "sd15"}
+    assert names_in(settings_of(models_folder, heads={"depth": "mine"})) == {"mine"}
+    assert names_in(settings_of(models_folder, pinned_models=["nowhere"])) == {"nowhere"}
+
+
+def test_settings_of_the_last_version_say_what_to_write_instead(tmp_path: Path) -> None:
+    lines = old_settings(settings_of(tmp_path, heads={"depth": "a.safetensors"}, few_shot={"weights": "folder"}))
+    assert [line.split()[2] for line in lines] == ["few_shot.weights", "heads.depth"]
+    assert "task = 'depth' and source = 'a.safetensors'" in lines[1]
+    assert old_settings(settings_of(tmp_path, backbone="pocket")) == []
 
 
 def test_a_backbone_is_called_after_its_source() -> None:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+from torch import nn
 
 from heads.results import ClassMap
-from service.models.person_finder import boxes_of_parts
+from heads.sdpose.detectors import Detector
+from service.models.host_memory import tensors_in
+from service.models.person_finder import boxes_of_parts, find_by_detector
+from service.models.slots import networks_in
 
 
 def test_each_connected_part_of_the_class_is_a_box_and_the_surest_is_first() -> None:
@@ -20,6 +24,14 @@ def test_each_connected_part_of_the_class_is_a_box_and_the_surest_is_first() -> 
     assert boxes.tolist() == [[40, 10, 12, 20], [4, 5, 10, 20]]
     np.testing.assert_allclose(scores, [0.9, 0.6], atol=1e-6)
     assert len(boxes_of_parts(found, "person", 0.7)[0]) == 1
+
+
+def test_the_network_of_a_detector_leaves_and_counts_with_its_pose_head() -> None:
+    network = nn.Linear(3, 2)
+    nobody = (np.zeros((0, 4)), np.zeros(0))
+    finder = find_by_detector(Detector("detr", lambda image, threshold: nobody, on_device=True, network=network))
+    assert {id(tensor) for tensor in tensors_in([finder])} == {id(network.weight), id(network.bias)}
+    assert list(networks_in(finder)) == [network]
 
 
 def test_nobody_is_an_empty_list() -> None:

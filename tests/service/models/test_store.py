@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
+from heads.sdpose import pose
 from heads.vpd import depth
+from heads.vpd import heads as heads_of_vpd
 from service.errors import NotReady
+from service.library import few_shot
 from service.models.store import ModelStore
 from service.settings.loader import load_settings
 from service.telemetry.metrics import Metrics
@@ -28,6 +32,28 @@ def test_a_store_is_ready_from_its_start_to_its_end() -> None:
     for call in (store.check_live, store.loaded):
         with pytest.raises(NotReady, match="stopping"):
             call()
+
+
+def test_tables_of_the_settings_are_served_under_their_ids() -> None:
+    heads = Path(heads_of_vpd.__file__).parents[1]
+    tables = [
+        {"id": "pocket"},
+        {"id": "rooms", "task": "depth", "source": str(heads / "vpd/pocket/depth.safetensors")},
+        {"id": "people", "task": "pose", "source": str(heads / "sdpose/pocket"), "pinned": True},
+        {"id": "things", "task": "few-shot", "source": str(heads / "diffews/pocket")},
+    ]
+    tasks = [depth.TASK, pose.TASK, few_shot.TASK]
+    store = ModelStore(load_settings(device="cpu", model_tables=tables), tasks, Metrics())
+    asyncio.run(store.start())
+    try:
+        assert store.failure is None
+        assert {name: slot.state for name, slot in store.slots.items()} == dict.fromkeys(store.slots, "READY")
+        for task, name in ((depth.TASK, "rooms"), (pose.TASK, "people"), (few_shot.TASK, "things")):
+            own, shipped = store.opened(task, name), store.opened(task, "pocket")
+            assert (own.head.name, own.model) == (name, shipped.model)
+            assert own.head.revision == shipped.head.revision
+    finally:
+        store.stop()
 
 
 def test_a_start_that_fails_is_kept_and_reported() -> None:

@@ -71,3 +71,50 @@ def test_a_group_that_is_no_json_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("DIFFSIGHT_LIMITS", "{")
     with pytest.raises(InvalidInput, match="limits"):
         load_settings()
+
+
+TABLES = """
+[[models]]
+id = "mine"
+source = "heads/depth.safetensors"
+task = "depth"
+pinned = true
+
+[[models]]
+id = "sd15"
+dtype = "bfloat16"
+"""
+
+
+def test_tables_of_models_stand_beside_names_that_narrow(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "diffsight.toml"
+    file.write_text(TABLES)
+    monkeypatch.setenv("DIFFSIGHT_MODELS", "mine")
+    settings = load_settings(file)
+    assert settings.models == ("mine",)
+    assert [(table.id, table.task, table.pinned, table.dtype) for table in settings.model_tables] == [
+        ("mine", "depth", True, None),
+        ("sd15", "", False, "bfloat16"),
+    ]
+
+
+def test_names_of_models_in_a_file_are_no_tables(tmp_path: Path) -> None:
+    file = tmp_path / "diffsight.toml"
+    file.write_text('models = ["sd15", "sd21"]')
+    assert load_settings(file).models == ("sd15", "sd21")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('id = "a"\nsorce = "b"', r"\[\[models\]\] number 2: 'sorce' is no key of a model"),
+        ('source = "b"', r"\[\[models\]\] number 2 has no 'id'"),
+        ('id = "a b"', r"\[\[models\]\] number 2, id: .*not 'a b'"),
+        ('id = "a"\ndtype = "int8"', r"\[\[models\]\] number 2, dtype: .*'float32'.*not 'int8'"),
+    ],
+)
+def test_a_table_that_is_wrong_is_named_with_what_to_write(tmp_path: Path, text: str, words: str) -> None:
+    file = tmp_path / "diffsight.toml"
+    file.write_text(f'[[models]]\nid = "first"\n[[models]]\n{text}\n')
+    with pytest.raises(InvalidInput, match=words):
+        load_settings(file)
