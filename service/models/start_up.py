@@ -7,8 +7,9 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
+from functools import partial
 from typing import Any, TypeVar
 
 import structlog
@@ -16,8 +17,10 @@ import torch
 
 from backbones.backbone import Backbone
 from backbones.rows import Capture, UNetRow
+from service.engine.host_cpu import count_lanes, count_threads, prepare_thread
 from service.engine.worker import DeviceWorker
 from service.models.loading import choose_device
+from service.models.slots import networks_of
 from service.settings.loader import Settings
 
 Result = TypeVar("Result")
@@ -43,6 +46,14 @@ def build_worker(settings: Settings, backbone: Backbone | None = None) -> Device
         latent_cache_bytes=engine.latent_cache_bytes,
         functions_on_host=on_cpu,
     )
+
+
+def prepare_lanes(worker: DeviceWorker, backbones: Iterable[Backbone], settings: Settings) -> None:
+    """Set up the worker's lanes, and torch's threads in each, for all open backbones together."""
+    networks = [network for backbone in backbones for network in networks_of(backbone).values()]
+    threads, device = count_threads(networks, settings), choose_device(settings.device)
+    prepare = partial(prepare_thread, threads, on_cpu=device.startswith("cpu"))
+    worker.prepare_lanes(count_lanes(threads, settings, device), prepare)
 
 
 async def warm_up(worker: DeviceWorker, backbone: Backbone) -> None:

@@ -10,7 +10,6 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
-from functools import partial
 from typing import Any
 
 import structlog
@@ -19,7 +18,6 @@ import torch
 from backbones.backbone import Description
 from backbones.errors import DiffsightError, InvalidInput, ModelNotFound
 from backbones.loading.source import check_device
-from service.engine.host_cpu import count_lanes, count_threads, prepare_thread
 from service.engine.worker import DeviceWorker
 from service.errors import ModelInUse, NotReady
 from service.models.catalogue import ModelSpec, build_catalogue, left_out, names_models, old_settings, settings_of
@@ -38,11 +36,10 @@ from service.models.slots import (
     find_slot,
     install,
     measure,
-    networks_of,
     read_model,
     share_parts,
 )
-from service.models.start_up import build_worker, report_start, run_on_own_thread, warm_up
+from service.models.start_up import build_worker, prepare_lanes, report_start, run_on_own_thread, warm_up
 from service.settings.loader import Settings
 from service.telemetry.metrics import Metrics
 
@@ -312,7 +309,8 @@ class ModelStore:
             install(slot, backbone, opened, before)
             self._account()
             if slot is backbone and slot.heads is not None:
-                self._prepare_worker()
+                backbones = [other.heads.backbone for other in self.slots.values() if other.heads is not None]
+                prepare_lanes(self._worker, backbones, self.settings)
                 # What comes back from host memory was warm before.
                 if held is None:
                     await warm_up(self._worker, slot.heads.backbone)
@@ -361,15 +359,6 @@ class ModelStore:
         for slot in self.slots.values():
             if slot.is_open():
                 slot.bytes = sizes.get(slot.spec.id, 0)
-
-    def _prepare_worker(self) -> None:
-        """Set up the worker's lanes for all open backbones together."""
-        assert self._worker is not None
-        opened = [slot.heads.backbone for slot in self.slots.values() if slot.heads is not None]
-        networks = [network for backbone in opened for network in networks_of(backbone).values()]
-        threads, device = count_threads(networks, self.settings), choose_device(self.settings.device)
-        prepare = partial(prepare_thread, threads, on_cpu=device.startswith("cpu"))
-        self._worker.prepare_lanes(count_lanes(threads, self.settings, device), prepare)
 
     async def _make_room(self, slot: Slot) -> None:
         """Let others leave until the slot's bytes fit; wait for those in use. Raises InvalidInput if they never fit."""
