@@ -23,7 +23,8 @@ def test_depth_is_what_the_server_writes_as_npy(server: Server, png: bytes) -> N
         units = array_of_png(client.depth_file(png, format="png16"))
         with pytest.raises(BadInput, match="maps=True"):
             client.depth(png, maps=False).to_numpy()
-    assert (metres.shape, metres.dtype) == ((30, 40), np.float32)
+    assert metres.shape == (30, 40)
+    assert metres.dtype == np.float32
     assert np.abs(metres - written).max() <= 0.0006
     assert units.dtype == np.uint16
     assert np.abs(units / 1000 - metres).max() < 1e-6
@@ -51,7 +52,8 @@ def test_few_shot_masks_and_vectors(server: Server, png: bytes) -> None:
         vectors = client.features([png, png]).to_numpy()
         written = array_of_npy(client.features_file([png, png], format="npy"))
     assert answer.to_numpy().shape == (1, 30, 40)
-    assert (vectors.shape, vectors.dtype) == (written.shape, np.float32)
+    assert vectors.shape == written.shape
+    assert vectors.dtype == np.float32
     assert np.allclose(vectors, written, atol=1e-5)
 
 

@@ -72,7 +72,7 @@ def test_a_cancelled_call_ends_the_servers_work(server: Server, png: bytes) -> N
     async def run() -> None:
         async with AsyncClient(server.url) as client:
             stream = client.zero_shot_stream(png, labels=["one", "two", "three"], scheme="race", confidence=1.0)
-            await anext(stream)  # type: ignore[call-overload]
+            await anext(stream)
             await stream.aclose()  # type: ignore[attr-defined]
             while (await client.models()).engine.open_requests:  # its end is the server's next turn
                 pass

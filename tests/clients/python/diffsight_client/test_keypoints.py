@@ -42,7 +42,8 @@ def test_annotations_of_a_job_are_those_of_its_export(server: Server, answer: Po
 
 def test_points_are_an_array(answer: PoseAnswer) -> None:
     points = answer.to_numpy()
-    assert (points.shape, points.dtype) == ((2, 17, 3), np.float32)
+    assert points.shape == (2, 17, 3)
+    assert points.dtype == np.float32
     assert points[1, 3, :2].tolist() == pytest.approx(answer.persons[1].keypoints[3])
     nobody = answer.model_copy(update={"persons": []})
     assert nobody.to_numpy().shape == (0, 17, 3)
