@@ -44,7 +44,7 @@ def open_task_head(task: Task, backbone: Backbone, weights: Path | Entry | None 
         head = open_entry(backbone, task, weights)
     else:
         head = open_head(backbone, task, weights, name=name)
-        head = cast(Head, replace(head, name=name or head.name))
+        head = replace(head, name=name or head.name)
     head = share_contexts(head)
     return replace(head, revision=digest_head(backbone, head))
 

@@ -15,6 +15,7 @@ from PIL import Image
 
 from heads.feature_pooling import features
 from heads.vpd import depth
+from service.models.catalogue import ModelSpec
 from tests.conftest import Server, StartServer
 from tests.service.conftest import encoded
 from tests.service.models.small_catalogue import add_all, write_originals
@@ -226,10 +227,10 @@ def test_requests_go_on_while_another_backbone_is_read(
     store = server.state.models
     reading, may_end, opened = threading.Event(), threading.Event(), store._open_backbone
 
-    def held_back(source: str) -> Any:
+    def held_back(spec: ModelSpec) -> Any:
         reading.set()
         assert may_end.wait(60)
-        return opened(source)
+        return opened(spec)
 
     monkeypatch.setattr(store, "_open_backbone", held_back)
     with ThreadPoolExecutor(3) as clients:

@@ -14,6 +14,7 @@ from service.errors import NotReady
 from service.library import few_shot
 from service.models.store import ModelStore
 from service.settings.loader import load_settings
+from service.tasks import AnyTask
 from service.telemetry.metrics import Metrics
 
 
@@ -42,7 +43,7 @@ def test_tables_of_the_settings_are_served_under_their_ids() -> None:
         {"id": "people", "task": "pose", "source": str(heads / "sdpose/pocket"), "pinned": True},
         {"id": "things", "task": "few-shot", "source": str(heads / "diffews/pocket")},
     ]
-    tasks = [depth.TASK, pose.TASK, few_shot.TASK]
+    tasks: tuple[AnyTask, ...] = (depth.TASK, pose.TASK, few_shot.TASK)
     store = ModelStore(load_settings(device="cpu", model_tables=tables), tasks, Metrics())
     asyncio.run(store.start())
     try:
