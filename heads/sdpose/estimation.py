@@ -176,9 +176,12 @@ def stacked_features(model: PoseModel, captures: Sequence[Captures]) -> Tensor:
 
 @torch.no_grad()
 def heatmaps(model: PoseModel, captures: Sequence[Captures]) -> Tensor:
-    """Heat maps of rows, (B, K, H, W) float32, on the device."""
-    maps: Tensor = model.head(stacked_features(model, captures)).float()
-    return maps
+    """Heat maps of rows, (B, K, H, W) float32, on the device.
+
+    Row by row, so that a row alone gives what it gives in a batch: where two cells are all but equal, a rounding
+    chooses the point. Together they would take as long (7.5 ms against 7.6 for 32 rows, by a cost model of a GPU).
+    """
+    return torch.cat([model.head(stacked_features(model, [got])).float() for got in captures])
 
 
 @dataclass(frozen=True, slots=True)
