@@ -19,14 +19,12 @@ SECONDS = 180
 
 
 def diffsight(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [str(SCRIPT), *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        env={**ENVIRONMENT, **environment},
-        timeout=SECONDS,
-    )
-    # How many lines of progress there are depends on the machine.
+    return run([str(SCRIPT), *map(str, arguments)], {**ENVIRONMENT, **environment}, SECONDS)
+
+
+def run(command: list[str], environment: dict[str, str], seconds: float) -> subprocess.CompletedProcess[str]:
+    """A command's status and output, without its lines of progress: how many there are depends on the machine."""
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=seconds)
     done.stderr = "".join(line for line in done.stderr.splitlines(keepends=True) if not line.startswith(PREFIX))
     return done
 

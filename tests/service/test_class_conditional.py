@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from heads.diffusion_classifier.anytime import Budget
 from heads.diffusion_classifier.classify import classify_anytime
 from service.jobs.parameters import complete_parameters
 from tests.backbones.small_models import save_small_dit
+from tests.diffsight.command import SCRIPT, run
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -149,16 +150,14 @@ def test_heads_of_a_u_net_do_not_go_with_it(start_server: StartServer, folder: P
 def test_the_command_line_asks_it(folder: Path, png: bytes, tmp_path: Path) -> None:
     image = tmp_path / "one.png"
     image.write_bytes(png)
-    script = Path(sys.executable).with_name("diffsight")
 
-    def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-        command = [str(script), *map(str, arguments), "--backbone", str(folder)]
-        return subprocess.run(command, capture_output=True, text=True, timeout=300)
+    def predict(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+        return run([str(SCRIPT), "predict", *map(str, arguments), "--backbone", str(folder)], dict(os.environ), 300)
 
-    done = run("predict", "zero-shot", image, "--labels", "tench,goldfish", "--budget", "20", "--json")
+    done = predict("zero-shot", image, "--labels", "tench,goldfish", "--budget", "20", "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["label"] in ("tench", "goldfish")
-    refused = run("predict", "features", image, "--npy", tmp_path / "x.npy")
+    refused = predict("features", image, "--npy", tmp_path / "x.npy")
     assert refused.returncode == 2
     (line,) = refused.stderr.splitlines()
     assert "name a Stable Diffusion" in line

@@ -7,7 +7,6 @@ import os
 import signal
 import sqlite3
 import subprocess
-import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -15,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from service.jobs.store import JobStore
+from tests.diffsight.command import SCRIPT, run
 from tests.service.jobs.conftest import write_pictures
 
-SCRIPT = Path(sys.executable).with_name("diffsight")
 IMAGES = 120
 
 
@@ -35,7 +34,7 @@ class Command:
         }
 
     def run(self) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(self.arguments, env=self.environment, capture_output=True, text=True, timeout=300)
+        return run(self.arguments, self.environment, 300)
 
     def kill_when(self, store: JobStore, results: int) -> None:
         """Start, and `kill -9` as soon as so many results are stored."""
@@ -116,7 +115,7 @@ def test_parameters_that_no_image_can_have_fail_the_job_at_once(tmp_path: Path) 
 )
 def test_what_can_not_be_is_told_in_one_line(arguments: list[str], told: str, tmp_path: Path) -> None:
     whole = [str(SCRIPT), "annotate", *arguments, "--out", str(tmp_path / "out")]
-    done = subprocess.run(whole, capture_output=True, text=True, timeout=120)
+    done = run(whole, dict(os.environ), 120)
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert told in line
