@@ -19,7 +19,7 @@ class FormParser(MultiPartParser):
     NUL byte, as every image and zip has, and no text: generated clients leave the name out.
     """
 
-    _ended = False
+    _is_open = False
 
     def on_headers_finished(self) -> None:
         disposition = self._current_part.content_disposition or b""
@@ -38,14 +38,18 @@ class FormParser(MultiPartParser):
             part.file = UploadFile(BytesIO(part.data), size=len(part.data), filename="file", headers=headers)
         super().on_part_end()
 
+    def on_part_begin(self) -> None:
+        self._is_open = True
+        super().on_part_begin()
+
     def on_end(self) -> None:
-        self._ended = True
+        self._is_open = False
         super().on_end()
 
     async def parse(self) -> FormData:
         """The form. Raises MultiPartException for one that is cut short: its last part would be missing in silence."""
         form = await super().parse()
-        if not self._ended:
+        if self._is_open:
             await form.close()
             raise MultiPartException("it ends without its last boundary")
         return form

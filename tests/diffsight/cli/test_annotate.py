@@ -17,7 +17,7 @@ from service.jobs.store import JobStore
 from tests.diffsight.command import SCRIPT, run
 from tests.service.jobs.conftest import write_pictures
 
-IMAGES = 120
+IMAGES = 48
 
 
 class Command:
