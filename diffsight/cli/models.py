@@ -14,7 +14,7 @@ import backbones.errors
 from backbones.errors import InvalidInput, ModelNotFound
 from backbones.loading.add import add_model, problems
 from backbones.loading.published_model import find_published
-from backbones.loading.registry import Entry, default_folder, entries, find_entry, remove_entry
+from backbones.loading.registry import Entry, entries, find_entry, remove_entry
 from diffsight.cli.options import AsJson, Backbone, Config
 from diffsight.cli.progress_lines import progress_lines
 from service.models.catalogue import build_catalogue, names_in
@@ -306,7 +306,7 @@ def needing(folder: Path, name: str) -> list[str]:
 
 def folder_of(settings: Settings, option: Path | None) -> Path:
     """Where models are kept: as the option says, else as set, else the default."""
-    return (option or settings.models_folder or default_folder()).expanduser()
+    return option.expanduser() if option else settings.models_path()
 
 
 def added(folder: Path, name: str) -> Entry:

@@ -13,7 +13,6 @@ import torch
 
 from backbones.errors import DiffsightError, InvalidInput
 from backbones.loading.disk_space import FreeBytes, free_bytes, gigabytes
-from backbones.loading.registry import default_folder
 from backbones.loading.source import check_device
 from backbones.nvidia import Nvidia, look_for_nvidia
 from diffsight.doctor.findings import Finding
@@ -120,5 +119,4 @@ def find_clock(now: float) -> Finding:
 
 
 def _folders(settings: Settings) -> dict[str, Path]:
-    models = settings.models_folder or default_folder()
-    return {"data folder": settings.data_path().expanduser(), "models folder": models.expanduser()}
+    return {"data folder": settings.data_path().expanduser(), "models folder": settings.models_path()}

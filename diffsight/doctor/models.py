@@ -10,7 +10,7 @@ from backbones.errors import DiffsightError
 from backbones.free_memory import free_bytes
 from backbones.loading.add import problems
 from backbones.loading.disk_space import gigabytes
-from backbones.loading.registry import default_folder, entries
+from backbones.loading.registry import entries
 from diffsight.doctor.findings import Finding
 from service.models.catalogue import build_catalogue, left_out
 from service.models.known import PUBLISHED
@@ -20,7 +20,7 @@ from service.settings.loader import Settings
 
 def check_models(settings: Settings, device: torch.device) -> Iterator[Finding]:
     """What was added and what is served, by its files alone. device: where it will run."""
-    added = entries((settings.models_folder or default_folder()).expanduser())
+    added = entries(settings.models_path())
     for entry in added:
         wrong = problems(entry, PUBLISHED)
         if wrong:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from backbones.errors import DiffsightError, InvalidInput, ModelNotFound
-from backbones.loading.registry import Entry, default_folder, entries
+from backbones.loading.registry import Entry, entries
 from service.models.known import PUBLISHED
 from service.settings.loader import Settings
 from service.settings.model_groups import ModelTable
@@ -163,8 +163,7 @@ def _backbone(name: str, source: str, *, pinned: bool = False) -> ModelSpec:
 
 def _candidates(settings: Settings) -> list[_Candidate]:
     """The models of `[[models]]` tables, and what was added and stands in no table. Raises InvalidInput for a table."""
-    folder = (settings.models_folder or default_folder()).expanduser()
-    added = {entry.name: entry for entry in entries(folder)}
+    added = {entry.name: entry for entry in entries(settings.models_path())}
     tables = settings.model_tables
     for number, table in enumerate(tables):
         if table.id in {other.id for other in tables[:number]}:

@@ -9,7 +9,7 @@ from typing import Any
 from backbones.backbone import Backbone
 from backbones.errors import InvalidInput, ModelNotFound
 from backbones.loading.dit import is_dit_folder, load_dit_folder
-from backbones.loading.registry import Entry, default_folder, find_entry
+from backbones.loading.registry import Entry, find_entry
 from backbones.loading.source import check_device, open_backbone
 from backbones.nvidia import Nvidia, look_for_nvidia
 from backbones.stable_diffusion import StableDiffusion
@@ -119,7 +119,7 @@ def find_weights(settings: Settings, task: str, named: str | None = None) -> Pat
     named = named or of_groups.get(task) or getattr(settings.heads, task.replace("-", "_"), "")
     if not named:
         return None
-    entry = find_entry(settings.models_folder or default_folder(), named)
+    entry = find_entry(settings.models_path(), named)
     return entry if entry is not None else Path(named).expanduser()
 
 

@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 from backbones.free_memory import available_host_bytes
-from backbones.loading.registry import default_folder, find_entry
+from backbones.loading.registry import find_entry
 from backbones.loading.source import POCKET
-from service.models.catalogue import EMBEDDED, ModelSpec
+from service.models.catalogue import EMBEDDED, ModelSpec, settings_of
 from service.models.number_types import number_type
 from service.settings.loader import Settings
 
@@ -26,12 +26,12 @@ _PARTS = ("unet", "vae", "text_encoder", "transformer")
 
 def expected_bytes(spec: ModelSpec, settings: Settings, device: torch.device | str = "cpu") -> int:
     """Bytes that a model will take on a device, from its files' headers; 0 for what is not here yet."""
-    dtype = number_type(settings, device, spec.source or spec.backbone)
+    dtype = number_type(settings_of(spec, settings), device, spec.source or spec.backbone)
     if spec.entry is not None:
         return bytes_of_folder(spec.entry.weights, dtype)
     if spec.source == EMBEDDED:
         return bytes_of_folder(POCKET, dtype)
-    entry = find_entry((settings.models_folder or default_folder()).expanduser(), spec.source)
+    entry = find_entry(settings.models_path(), spec.source)
     path = Path(spec.source).expanduser() if entry is None else entry.weights
     if path.is_dir():
         return bytes_of_folder(path, dtype)

@@ -226,7 +226,7 @@ class ModelStore:
         self.metrics.watch(self._worker.figures)
         self._worker.start()
         for slot in self.slots.values():
-            slot.bytes = await asyncio.to_thread(expected_bytes, slot.spec, settings_of(slot.spec, settings), device)
+            slot.bytes = await asyncio.to_thread(expected_bytes, slot.spec, settings, device)
         for slot in sorted(self.slots.values(), key=lambda slot: bool(slot.spec.task)):
             free = self.budget_bytes - sum(other.bytes for other in self.slots.values() if other.is_open())
             fits = slot.bytes <= free or self._may_exceed()

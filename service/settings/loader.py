@@ -20,6 +20,7 @@ from pydantic_settings import (
 
 from backbones import user_folders
 from backbones.errors import InvalidInput
+from backbones.loading.registry import default_folder
 from service.settings.engine_group import EngineSettings
 from service.settings.groups import (
     MIB,
@@ -150,6 +151,10 @@ class Settings(BaseSettings):
     def data_path(self) -> Path:
         """Where things that callers made are kept: as set, else in the user's folder for data."""
         return self.data_folder or user_folders.data_folder() / "data"
+
+    def models_path(self) -> Path:
+        """Where models that were added are kept: as set, else in the user's folder for data."""
+        return (self.models_folder or default_folder()).expanduser()
 
     @classmethod
     def settings_customise_sources(

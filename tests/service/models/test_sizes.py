@@ -39,6 +39,8 @@ def test_a_backbone_is_expected_by_its_folder_and_nothing_of_what_is_not_here() 
     settings = load_settings()
     size = expected_bytes(ModelSpec("small", "", "small", source=str(WITHOUT_HEADS)), settings)
     assert size == bytes_of_folder(WITHOUT_HEADS, torch.float32) > 10_000
+    in_half = ModelSpec("small", "", "small", source=str(WITHOUT_HEADS), dtype="float16")
+    assert expected_bytes(in_half, settings) == bytes_of_folder(WITHOUT_HEADS, torch.float16) < size
     assert expected_bytes(ModelSpec("pocket", "", "pocket", source="pocket"), settings) > 20_000_000
     assert expected_bytes(ModelSpec("far", "", "far", source="owner/name"), settings) == 0
 
