@@ -11,9 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from backbones.errors import InvalidInput
+from backbones.errors import InvalidInput, ModelNotFound
 from service.api.bodies import query_parameter
-from service.errors import BodyTooLarge, MalformedBody, UnsupportedBody
+from service.errors import BodyTooLarge, MalformedBody, NotReady, UnsupportedBody
 from service.http.openapi import REFERENCE
 from service.inputs.archives import MEDIA_TYPES
 from service.inputs.long_forms import read_long_form
@@ -25,6 +25,7 @@ from service.jobs.records import Job, Record
 from service.jobs.runner import pace
 from service.jobs.sources import StoredSource, guess
 from service.jobs.uploads import keep_files, keep_urls, keep_zip, receiving
+from service.models.store import ModelStore
 from service.settings.loader import Settings
 from service.tasks import AnyTask
 from service.threads import BODIES, SOURCES, UPLOADS, enter_in, run_in
@@ -118,6 +119,10 @@ class JobDetails(JobAnswer):
     """A job as it stands, with its first failures."""
 
     failures: list[FailedImage] = Field(description="The first five images that failed.")
+    model_replaced: bool | None = Field(
+        description="Whether the job's model has other weights on this server by now, or is no longer served; null "
+        "while the model is not loaded, before the first run, and for tasks of concepts and classifiers."
+    )
 
 
 class JobsAnswer(BaseModel):
@@ -145,10 +150,23 @@ def job_fields(job: Job, tasks: tuple[AnyTask, ...]) -> dict[str, Any]:
     }
 
 
-def job_details(job: Job, failures: Sequence[Record], tasks: tuple[AnyTask, ...]) -> JobDetails:
-    """The answer about one job."""
+def job_details(job: Job, failures: Sequence[Record], tasks: tuple[AnyTask, ...], models: ModelStore) -> JobDetails:
+    """The answer about one job. models: what this server has of its model now."""
     failed = [FailedImage(image_name=record.name, error=record.error) for record in failures]
-    return JobDetails(**job_fields(job, tasks), failures=failed)
+    return JobDetails(**job_fields(job, tasks), failures=failed, model_replaced=is_model_replaced(job, tasks, models))
+
+
+def is_model_replaced(job: Job, tasks: tuple[AnyTask, ...], models: ModelStore) -> bool | None:
+    """Whether the results of a job come from other weights than its model has now; None where nothing tells."""
+    task = next((task for task in tasks if task.name == job.task), None)
+    if not (job.model and job.revision) or task is None or task.prepare is not None:
+        return None
+    try:
+        return str(models.opened(task, job.model).head.revision) != job.revision
+    except ModelNotFound:
+        return True
+    except NotReady:
+        return None
 
 
 async def read_job(request: Request, settings: Settings, job_id: str) -> tuple[JobRequest, StoredSource]:

@@ -37,7 +37,6 @@ from service.jobs.sources import StoredSource
 from service.jobs.store import JobStore, new_id
 from service.jobs.uploads import forget, uploads_folder
 from service.state import AppState
-from service.tasks import AnyTask
 from service.threads import DATABASE, UPLOADS, enter_in, run_in
 
 router = APIRouter(tags=["jobs"])
@@ -99,7 +98,7 @@ async def begin_job(request: Request, response: Response, state: State, jobs: Se
             raise
     jobs.notify()
     response.headers["Location"] = f"/v1/jobs/{job.id}"
-    return job_details(job, (), state.tasks)
+    return job_details(job, (), state.tasks, state.models)
 
 
 @router.get("/v1/jobs", summary="Jobs, newest first", response_model=JobsAnswer, responses=_PROBLEMS)
@@ -121,7 +120,7 @@ async def list_jobs(
 @router.get("/v1/jobs/{job}", summary="One job", response_model=JobDetails, responses=_PROBLEMS)
 async def get_job(state: State, jobs: ServerJobs, job: str) -> Response:
     """How far it is, and the first images that failed."""
-    details = await run_in(DATABASE, _details, await jobs.store(), job, state.tasks)
+    details = await run_in(DATABASE, _details, await jobs.store(), job, state)
     return await json_response(lambda: details)
 
 
@@ -150,7 +149,7 @@ async def job_events(request: Request, state: State, jobs: ServerJobs, job: str)
                 report(JobAnswer(**job_fields(now, state.tasks)))
                 last = now
             await asyncio.sleep(_SECONDS_BETWEEN_LOOKS)
-        return await run_in(DATABASE, _details, store, job, state.tasks)
+        return await run_in(DATABASE, _details, store, job, state)
 
     return await event_stream(request, watch)
 
@@ -295,13 +294,13 @@ async def _change(state: AppState, jobs: Jobs, job: str, change: Callable[[JobSt
     store = await jobs.store()
     await run_in(DATABASE, change, store, job)
     jobs.notify()
-    return await run_in(DATABASE, _details, store, job, state.tasks)
+    return await run_in(DATABASE, _details, store, job, state)
 
 
-def _details(store: JobStore, job_id: str, tasks: tuple[AnyTask, ...]) -> JobDetails:
+def _details(store: JobStore, job_id: str, state: AppState) -> JobDetails:
     job = store.get(job_id)
     failed = list(itertools.islice(store.records(job.id, status="failed", page=5), 5)) if job.failed else []
-    return job_details(job, failed, tasks)
+    return job_details(job, failed, state.tasks, state.models)
 
 
 def _join_pieces(pieces: Iterable[bytes]) -> Iterator[bytes]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
+from contextlib import ExitStack, redirect_stderr, redirect_stdout
 from pathlib import Path
+from unittest import mock
 
 from typer.testing import CliRunner
 
-from diffsight.cli import app
+from diffsight.cli import app, main
 from diffsight.cli.progress_lines import PREFIX
 
 SCRIPT = Path(sys.executable).with_name("diffsight")
@@ -19,14 +22,40 @@ SECONDS = 180
 
 
 def diffsight(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The command's status and output, as a shell would see them, from a run within this process.
+
+    Loading the libraries takes a process seconds: only tests of the process itself (`script`) pay for that.
+    """
+    command = [str(SCRIPT), *map(str, arguments)]
+    out, err = io.StringIO(), io.StringIO()
+    status = 0
+    with ExitStack() as stack:
+        stack.enter_context(mock.patch.dict(os.environ, {**ENVIRONMENT, **environment}))
+        stack.enter_context(mock.patch.object(sys, "argv", command))
+        stack.enter_context(mock.patch.object(sys, "stdin", io.StringIO()))
+        stack.enter_context(redirect_stdout(out))
+        stack.enter_context(redirect_stderr(err))
+        try:
+            main()
+        except SystemExit as stop:
+            status = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    return subprocess.CompletedProcess(command, status, out.getvalue(), without_progress(err.getvalue()))
+
+
+def script(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """As `diffsight`, from a process of its own."""
     return run([str(SCRIPT), *map(str, arguments)], {**ENVIRONMENT, **environment}, SECONDS)
 
 
 def run(command: list[str], environment: dict[str, str], seconds: float) -> subprocess.CompletedProcess[str]:
     """A command's status and output, without its lines of progress: how many there are depends on the machine."""
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=seconds)
-    done.stderr = "".join(line for line in done.stderr.splitlines(keepends=True) if not line.startswith(PREFIX))
+    done.stderr = without_progress(done.stderr)
     return done
+
+
+def without_progress(text: str) -> str:
+    return "".join(line for line in text.splitlines(keepends=True) if not line.startswith(PREFIX))
 
 
 def invoke(*arguments: object) -> str:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-import os
-import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +18,7 @@ from heads.diffusion_classifier.anytime import Budget
 from heads.diffusion_classifier.classify import classify_anytime
 from service.jobs.parameters import complete_parameters
 from tests.backbones.small_models import save_small_dit
-from tests.diffsight.command import SCRIPT, run
+from tests.diffsight.command import diffsight
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -147,18 +145,14 @@ def test_heads_of_a_u_net_do_not_go_with_it(start_server: StartServer, folder: P
     assert failed.field == "heads.depth"
 
 
-@pytest.mark.slow
 def test_the_command_line_asks_it(folder: Path, png: bytes, tmp_path: Path) -> None:
     image = tmp_path / "one.png"
     image.write_bytes(png)
-
-    def predict(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-        return run([str(SCRIPT), "predict", *map(str, arguments), "--backbone", str(folder)], dict(os.environ), 300)
-
-    done = predict("zero-shot", image, "--labels", "tench,goldfish", "--budget", "20", "--json")
+    backbone = ("--backbone", folder)
+    done = diffsight("predict", "zero-shot", image, "--labels", "tench,goldfish", "--budget", "20", "--json", *backbone)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["label"] in ("tench", "goldfish")
-    refused = predict("features", image, "--npy", tmp_path / "x.npy")
+    refused = diffsight("predict", "features", image, "--npy", tmp_path / "x.npy", *backbone)
     assert refused.returncode == 2
     (line,) = refused.stderr.splitlines()
     assert "name a Stable Diffusion" in line

@@ -476,6 +476,10 @@ class JobDetails(Model):
     """Id of the model that the job began on and stays with; empty before the first run, and in jobs of older
     versions.
     """
+    model_replaced: bool | None
+    """Whether the job's model has other weights on this server by now, or is no longer served; null while the model
+    is not loaded, before the first run, and for tasks of concepts and classifiers.
+    """
     parameters: dict[str, Any]
     """All of them, with the defaults that were filled in."""
     reused: int

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from service.jobs.store import JobStore
-from tests.diffsight.command import SCRIPT, run
+from tests.diffsight.command import SCRIPT, diffsight, run
 from tests.service.jobs.conftest import write_pictures
 
 IMAGES = 48
@@ -114,8 +114,7 @@ def test_parameters_that_no_image_can_have_fail_the_job_at_once(tmp_path: Path) 
     ],
 )
 def test_what_can_not_be_is_told_in_one_line(arguments: list[str], told: str, tmp_path: Path) -> None:
-    whole = [str(SCRIPT), "annotate", *arguments, "--out", str(tmp_path / "out")]
-    done = run(whole, dict(os.environ), 120)
+    done = diffsight("annotate", *arguments, "--out", tmp_path / "out")
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert told in line

@@ -50,7 +50,6 @@ def test_a_server_takes_the_fitted_file(server: Server, fitted: Path) -> None:
     assert [one["label"] for one in taken.json()["classes"]] == ["one", "two", "zero"]
 
 
-@pytest.mark.slow
 def test_what_is_no_folder_of_classes_is_one_line(tmp_path: Path, digits_folder: Path) -> None:
     (tmp_path / "cat").mkdir()
     for command in (("fit", "classifier", tmp_path, "--out", tmp_path / "x"), ("sweep", "features", tmp_path / "none")):

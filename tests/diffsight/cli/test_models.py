@@ -49,7 +49,6 @@ def test_the_list_tells_what_was_added_and_what_is_served(folder: Path) -> None:
     assert "commercial use on request" in table
 
 
-@pytest.mark.slow
 def test_check_tells_what_is_wrong_and_fails(folder: Path) -> None:
     file = folder / "diffews/weights/unet/config.json"
     file.write_text(file.read_text().replace("40", "41", 1))

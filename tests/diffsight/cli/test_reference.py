@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from diffsight.cli.reference import walk_commands
-from tests.diffsight.command import diffsight
+from tests.diffsight.command import script
 
 HELP = dict(walk_commands())
 
@@ -17,6 +17,6 @@ def test_help_opens_with_an_example_to_copy(command: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize("command", [(), ("predict", "depth")])
 def test_help_is_what_the_script_prints(command: tuple[str, ...]) -> None:
-    done = diffsight(*command, "--help")
+    done = script(*command, "--help")
     assert done.returncode == 0
     assert "\n".join(line.rstrip() for line in done.stdout.splitlines()).strip() == HELP[command]

@@ -16,7 +16,7 @@ import pytest
 
 from diffsight.cli.serve import receive_beside_data
 from service.settings.loader import load_settings
-from tests.diffsight.command import ENVIRONMENT, SCRIPT, SECONDS, assert_one_line_error, diffsight
+from tests.diffsight.command import ENVIRONMENT, SCRIPT, SECONDS, assert_one_line_error, diffsight, script
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::"])
@@ -88,7 +88,7 @@ def test_serve_says_that_the_port_is_taken() -> None:
 
 
 def test_serve_without_its_backbone_says_so_and_stops(tmp_path: Path) -> None:
-    missing = diffsight("serve", "--port", "0", "--backbone", tmp_path)
+    missing = script("serve", "--port", "0", "--backbone", tmp_path)
     assert missing.returncode == 2
     *logged, last = missing.stderr.splitlines()
     assert [json.loads(line)["event"] for line in logged][-1] == "start-up failed"

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
 from PIL import Image
 
 from tests.diffsight.command import diffsight
 
 
-@pytest.mark.slow
 def test_a_sweep_ends_in_a_picture_and_a_command(digits_folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "sweep.png"
     chosen = ["--block", "mid_block", "--block", "up_blocks.1.attentions.1", "--timestep", "20", "--pool-size", "1"]

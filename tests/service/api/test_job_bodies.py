@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from service.api.job_bodies import JobRequest, job_details, job_request_bodies
 from service.jobs.records import Job, Record
+from service.models.store import ModelStore
+from service.settings.loader import load_settings
 from service.tasks import TASKS
+from service.telemetry.metrics import Metrics
 
 SOURCE = {"kind": "zip", "address": "1.zip", "uploaded": True}
 JOB = Job(
@@ -23,19 +26,22 @@ JOB = Job(
     done=2,
     failed=1,
 )
+MODELS = ModelStore(load_settings(), TASKS, Metrics())
+"""Not started."""
 
 
 def test_a_job_tells_its_forms_and_not_where_an_upload_lies() -> None:
-    answer = job_details(JOB, [Record(2, "c.png", {}, "", None, "no image")], TASKS)
+    answer = job_details(JOB, [Record(2, "c.png", {}, "", None, "no image")], TASKS, MODELS)
     assert answer.formats == ["jsonl", "png", "npy"]
     assert (answer.source.uploaded, answer.source.address) == (True, "")
     assert answer.created == "1970-01-01T00:00:00+00:00"
     assert answer.images_per_second == 0.3
+    assert answer.model_replaced is None
     assert [(one.image_name, one.error) for one in answer.failures] == [("c.png", "no image")]
 
 
 def test_a_job_of_a_task_that_is_gone_is_still_told() -> None:
-    assert job_details(JOB, [], ()).formats == ["jsonl"]
+    assert job_details(JOB, [], (), MODELS).formats == ["jsonl"]
 
 
 def test_the_example_of_a_job_is_one() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from service.jobs.serving import open_store
 from tests.conftest import WITHOUT_HEADS, Server, StartServer, running_server
 from tests.service.jobs.conftest import write_pictures
 
@@ -370,7 +371,11 @@ def test_a_restart_goes_on_where_the_server_stopped(tmp_path: Path, many: bytes)
         end = ended(second, job)
         assert (end["status"], end["total"], end["done"], end["failed"]) == ("done", MANY, MANY, 0)
         assert len(results(second, job)) == MANY
-        assert (end["model"], end["reused"]) == ("pocket", 0)
+        assert (end["model"], end["reused"], end["model_replaced"]) == ("pocket", 0, False)
+        store = open_store(second.state.settings)
+        for model in ("pocket", "removed"):
+            store.set_model(job, model, "of other weights")
+            assert second.client.get(f"{ROUTE}/{job}").json()["model_replaced"] is True
 
 
 def test_without_a_database_the_rest_of_the_server_works(tmp_path: Path, png: bytes, check_problem: Any) -> None:
