@@ -85,6 +85,8 @@ def make_command(task: AnyTask) -> Callable[..., None]:
         )
         options = _read_options(task, {flag: values[parameter.name] for flag, parameter in flags.items()})
         wanted = {name: values[f"form_{name}"] for name in writers if values[f"form_{name}"] is not None}
+        if values.get("out") is not None:
+            wanted.setdefault(_form_of(values["out"], task), values["out"])
         run_command(
             task,
             values["images"],
@@ -112,6 +114,8 @@ def make_command(task: AnyTask) -> Callable[..., None]:
         )
         for name, form in writers.items()
     ]
+    out_help = "File to write, in the form of its suffix."
+    out = Annotated[Path | None, typer.Option(help=out_help, metavar="PATH")]
     weights = Annotated[
         str | None, typer.Option(help="The task's weights: a path, or a name of `diffsight models list`.")
     ]
@@ -120,6 +124,7 @@ def make_command(task: AnyTask) -> Callable[..., None]:
         *(shown if supports else ()),
         *flags.values(),
         *written,
+        *([keyword_option("out", out, None)] if writers else ()),
         keyword_option("weights", weights, None),
         *(keyword_option(name, option, None) for name, option in SETTINGS_OPTIONS.items()),
         keyword_option("as_json", AsJson, False),
@@ -172,6 +177,17 @@ def run_command(
         _print_result(task, result, head, options, [path for path, _ in group], written, as_json=as_json)
     if failed:
         raise typer.Exit(2)
+
+
+def _form_of(file: Path, task: AnyTask) -> str:
+    """The one form of the task with the suffix of the file. Raises InvalidInput where there is none, or several."""
+    suffixes = {name: _SUFFIXES.get(form.media_type, "") for name, form in task.forms.items() if form.write is not None}
+    able = [name for name, suffix in suffixes.items() if suffix == file.suffix.lower()]
+    if len(able) != 1:
+        flags = ", ".join(f"--{_dashed(name)} {file.stem}{suffixes[name]}" for name in able or suffixes)
+        message = f"{task.name} writes {'several forms' if able else 'no form'} with the suffix {file.suffix!r}"
+        raise InvalidInput("--out", message, hint=f"choose one: {flags}")
+    return able[0]
 
 
 async def _run(task: AnyTask, engine: DirectEngine, head: Any, inputs: Inputs, options: Any) -> Any:

@@ -86,7 +86,7 @@ def test_zero_shot_json_is_an_object_a_line_and_a_bad_file_stops_nothing(picture
 
 def test_features_writes_one_row_an_image(pictures: list[Path], tmp_path: Path) -> None:
     out = tmp_path / "features.npy"
-    done = diffsight("predict", "features", *pictures, "--npy", out, "--block", "mid_block", "--json")
+    done = diffsight("predict", "features", *pictures, "--out", out, "--block", "mid_block", "--json")
     assert done.returncode == 0, done.stderr
     vectors = np.load(out)
     answer = json.loads(done.stdout)
@@ -94,6 +94,14 @@ def test_features_writes_one_row_an_image(pictures: list[Path], tmp_path: Path) 
     assert [len(answer["vectors"]), answer["dimension"]] == list(vectors.shape)
     assert vectors.dtype == np.float32
     np.testing.assert_array_equal(vectors[0], vectors[1])
+
+
+@pytest.mark.parametrize(
+    ("file", "message"), [("map.png", "several forms with the suffix '.png'"), ("map.tif", "no form with the suffix")]
+)
+def test_a_suffix_that_does_not_tell_the_form_is_refused(pictures: list[Path], file: str, message: str) -> None:
+    done = diffsight("predict", "depth", pictures[0], "--out", file)
+    assert_one_line_error(done, "--out", message, "--png16 map.png", "--overlay map.png")
 
 
 @pytest.mark.slow
