@@ -52,7 +52,7 @@ def resize_rows(maps: Tensor, size: tuple[int, int], top: int, bottom: int) -> T
 
 
 def small_indices(chosen: Tensor) -> NDArray[np.uint16]:
-    """Indices (H, W) int64 of classes on the host, made small before they are copied: two bytes a pixel and not eight."""
+    """Indices (H, W) int64 of classes on the host; made small before they are copied, two bytes a pixel."""
     return chosen.to(torch.int16).cpu().numpy().astype(np.uint16)
 
 

@@ -76,7 +76,7 @@ async def predict_segmentation(
 
 
 def class_map(total: Tensor, head: SegmentationHead, count: int) -> ClassMap:
-    """The likeliest class of `count` maps of probabilities, of which `total` (K, H, W) is the sum; it is overwritten."""
+    """The likeliest class of `count` maps of probabilities, of which `total` (K, H, W), overwritten, is the sum."""
     best, chosen = total.div_(count).max(dim=0)
     return ClassMap(small_indices(chosen), head.classes, head.palette, best.float().cpu().numpy())
 
