@@ -104,3 +104,16 @@ def test_an_error_of_a_kernel_is_that_of_the_batch_that_started_it(small_backbon
 
     with pytest.raises(RuntimeError, match="illegal memory access"):
         choose_function(call, small_backbone, contexts, late)([item])
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_batch_that_a_gpu_does_not_hold_is_halved() -> None:
+    def fill(items: Sequence[int]) -> list[int]:
+        if len(items) > 1:
+            torch.empty(1 << 50, dtype=torch.uint8, device="cuda")
+        return list(items)
+
+    sizes: list[int] = []
+    assert run_isolated(fill, [1, 2, 3, 4], sizes.append) == [1, 2, 3, 4]
+    assert sizes == [4, 2, 2]
