@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import torch
+from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from backbones.backbone import PredictionType
@@ -24,14 +25,14 @@ def build_unet(kind: Kind, dtype: torch.dtype, device: str, sizes: Sizes = FULL)
     config, seed = sizes.backbones[kind]
     with torch.device(device):
         unet = stock_unet(config, seed)
-    return unet.to(dtype).eval().requires_grad_(False)
+    return nn.Module.to(unet, dtype).eval().requires_grad_(False)
 
 
 def build_encoder(dtype: torch.dtype, device: str, sizes: Sizes = FULL) -> Any:
     """The VAE of both backbones."""
     with torch.device(device):
         vae: Any = build_vae(0, sizes)
-    return vae.to(dtype).eval().requires_grad_(False)
+    return nn.Module.to(vae, dtype).eval().requires_grad_(False)
 
 
 def build_head(task: Literal["depth", "segmentation", "referring"], device: str) -> Any:

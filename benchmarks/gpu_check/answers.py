@@ -1,4 +1,4 @@
-"""Recorded answers of every head again, on this device, in each number type."""
+"""Recorded answers of the original systems and of every head again, on this device, in each number type."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from benchmarks.gpu_check.setup import Setup
+from diffsight.doctor.originals import check_originals
 from diffsight.doctor.replay import check_answers
 from service.models.number_types import set_float32_rounding
 from service.settings.loader import load_settings
@@ -21,7 +22,8 @@ def measure(setup: Setup) -> dict[str, Any]:
     found: dict[str, Any] = {}
     failed = 0
     for kind in TYPES[:1] if setup.small else TYPES:
-        for finding in check_answers(settings, torch.device(setup.device), kind):
+        device = torch.device(setup.device)
+        for finding in (*check_originals(device, kind), *check_answers(settings, device, kind)):
             failed += finding.level == "problem"
             found[f"{str(kind).removeprefix('torch.')}, {finding.check}"] = f"{finding.level}: {finding.message}"
     return {"failed": failed, **found}
