@@ -37,6 +37,7 @@ def test_a_step_is_good_where_it_was_done_and_nothing_was_wrong(name: str, step:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_the_whole_check_runs_with_small_networks_on_a_cpu(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks.gpu_check", "--dry-run", "--json", str(tmp_path / "check.json")]
     done = subprocess.run([*command, "--page", str(tmp_path / "check.md")], capture_output=True, text=True)
