@@ -95,9 +95,9 @@ class Cost:
         return max(self.device_seconds(card, batch=batch), self.kernels * card.launch)
 
 
-class _Counting(TorchDispatchMode):
+class _Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.cost = Cost()
         self._held = 0
         self._users: Counter[int] = Counter()
@@ -154,7 +154,7 @@ def counting() -> Iterator[Cost]:
         mode.add("attention", flops, 2 * query.nbytes + key.nbytes + value.nbytes, 1, query)
         return torch.empty_like(query)
 
-    functional.scaled_dot_product_attention = attend
+    functional.scaled_dot_product_attention = attend  # type: ignore[assignment]
     try:
         with torch.no_grad(), mode:
             yield mode.cost

@@ -95,7 +95,8 @@ def test_an_error_of_a_kernel_is_that_of_the_batch_that_started_it(small_backbon
     channels = 3 if kind == "encode" else small_backbone.description.latent_channels
     item = "a text" if kind == "embed" else torch.zeros(channels, 16, 16)
     call = Call(kind, [item], lambda answer: None, network=double)
-    contexts, waited = TensorCache(1 << 20), []
+    contexts = TensorCache(1 << 20)
+    waited: list[torch.device] = []
     assert len(choose_function(call, small_backbone, contexts, waited.append)([item])) == 1
     assert waited == [torch.device("cpu")]
 
