@@ -11,7 +11,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 
 .PHONY: help env demo test test-slow field conformance serve lint format openapi docs bench fuzz browser-test clients-check protocols-check \
-  full-size label-studio-check soak soak-jobs storm pocket pocket-heads wheel image-check clean
+  full-size gpu-check gpu-wheels label-studio-check soak soak-jobs storm pocket pocket-heads wheel image-check clean
 
 help:  ## print this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -74,6 +74,19 @@ bench: env  ## every benchmark, figures as JSON in out/bench/
 full-size: env  ## every task once with checkpoints of the published sizes: 40 GB of disk, 24 GB of memory, an hour; ARGS=--small tries it
 	$(BIN)/python -m benchmarks._full_size --json out/full-size.json $(ARGS)
 
+# Where there is no network, the environment that has torch, with wheels that `make gpu-wheels` brought, must do.
+GPU_PYTHON ?= $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON))
+gpu-check:  ## all that a GPU has to show, in nine minutes and without a network: JSON and a page in out/; ARGS=--dry-run tries it
+	@test ! -d gpu-wheels || $(GPU_PYTHON) -m pip install -q --no-index --no-deps --upgrade --target gpu-wheels/site gpu-wheels/*.whl
+	PYTHONPATH=$(CURDIR):$(CURDIR)/gpu-wheels/site $(GPU_PYTHON) -m benchmarks.gpu_check $(ARGS)
+
+GPU_PLATFORMS := $(foreach of,manylinux_2_28 manylinux_2_27 manylinux_2_17 manylinux2014 manylinux1,--platform $(of)_x86_64)
+gpu-wheels:  ## fetch what `make gpu-check` needs beside torch into gpu-wheels/, for a machine without a network
+	mkdir -p gpu-wheels
+	grep '^onedl' benchmarks/gpu_check/wheels.txt | xargs $(PYTHON) -m pip wheel -q --no-deps -w gpu-wheels
+	grep '^[a-np-z]' benchmarks/gpu_check/wheels.txt | xargs -d '\n' $(PYTHON) -m pip download -q --no-deps --only-binary=:all: \
+	  --python-version 3.12 --implementation cp $(GPU_PLATFORMS) -d gpu-wheels
+
 fuzz: env  ## generated requests and damaged images against a real server; the last line counts what they found
 	$(BIN)/python -m tests.fuzz $(FUZZ)
 
@@ -125,4 +138,4 @@ label-studio-check: env  ## scenes of annotators in a real Label Studio and a re
 	$(STUDIO)/bin/python -m tests.label_studio out/label-studio $(SCENES)
 
 clean:  ## remove the environment and everything generated
-	rm -rf .venv .venv-inference-sdk .label-studio build dist out *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-inference-sdk .label-studio gpu-wheels build dist out *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from backbones.activation_memory import activation_bytes
 from backbones.backbone import Description
 from backbones.errors import InvalidInput
-from backbones.frozen import frozen
+from backbones.frozen import frozen, to_batch
 from backbones.noise_schedule import linear_alphas_cumprod
 from backbones.rows import Captures, UNetRow
 from backbones.without_text import WithoutText
@@ -82,13 +82,13 @@ class DiffusionTransformer(WithoutText):
     @frozen
     def encode(self, pixel_values: Sequence[Tensor]) -> list[Tensor]:
         """Mean latents, unscaled: (3, H, W) float in [-1, 1], all of one size -> (C, H/8, W/8)."""
-        batch = torch.stack(tuple(pixel_values)).to(self._own_vae.device, self._own_vae.dtype)
+        batch = to_batch(pixel_values, self._own_vae.device, self._own_vae.dtype)
         return list(self._own_vae.encode(batch).latent_dist.mean.unbind())
 
     @frozen
     def decode(self, latents: Sequence[Tensor]) -> list[Tensor]:
         """Images from unscaled latents: (C, h, w), all of one size -> (3, 8h, 8w), about [-1, 1]."""
-        batch = torch.stack(tuple(latents)).to(self._own_vae.device, self._own_vae.dtype)
+        batch = to_batch(latents, self._own_vae.device, self._own_vae.dtype)
         return list(self._own_vae.decode(batch, return_dict=False)[0].unbind())
 
     @frozen

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import wraps
 from threading import RLock
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import torch
+from torch import Tensor
 
 from backbones.backbone import Backbone
 
@@ -34,6 +35,11 @@ def frozen(
             return method(model, *args, **kwargs)
 
     return run
+
+
+def to_batch(tensors: Sequence[Tensor], device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Tensors of one shape on any device as one batch (B, ...): stacked and cast on the device, not on the host."""
+    return torch.stack([tensor.to(device, non_blocking=True) for tensor in tensors]).to(dtype)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from backbones.activation_memory import activation_bytes
 from backbones.backbone import Description, PredictionType
 from backbones.captures import forward_rows
 from backbones.errors import InvalidInput, ModelNotFound
-from backbones.frozen import frozen
+from backbones.frozen import frozen, to_batch
 from backbones.noise_schedule import noise_from_velocity
 from backbones.rows import Captures, HiddenStates, UNetRow
 from backbones.sub_blocks import sub_block_names
@@ -167,7 +167,7 @@ class StableDiffusion:
         return with_noise_pred(rows, captured, variant.prediction_type, self.alphas_cumprod)
 
     def _batch(self, tensors: Sequence[Tensor]) -> Tensor:
-        return torch.stack(tuple(tensors)).to(self.vae.device, self.vae.dtype)
+        return to_batch(tensors, self.vae.device, self.vae.dtype)
 
     @cached_property
     def _module_names(self) -> dict[str, frozenset[str]]:

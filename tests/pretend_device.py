@@ -133,13 +133,28 @@ def run(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         _check(name, func, tensors, kwargs)
     elif name.startswith(("index", "_unsafe_index", "_index")) and ours and not isinstance(args[0], DeviceTensor):
         raise Mismatch(f"a device tensor indexes, or goes into, a tensor of the CPU: {name}")
-    result = func(*_on_host(tuple(args)), **_on_host(on_host))
+    result = _compute(name, func, _on_host(tuple(args)), _on_host(on_host))
     returned = func._schema.returns
     if len(returned) == 1 and returned[0].alias_info is not None and returned[0].alias_info.is_write:
         return args[0] if args else kwargs["out"]
     if name in ("_local_scalar_dense", "item", "equal", "is_nonzero"):
         return result
     return _on_device(result) if there else result
+
+
+def _compute(name: str, func: Any, args: Any, kwargs: Any) -> Any:
+    """The operation on the host; products of half precision in float32, which a CPU does many times faster."""
+    kinds = {leaf.dtype for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)}
+    half = kinds & {torch.bfloat16, torch.float16}
+    if name not in _ONE_TYPE or len(half) != 1:
+        return func(*args, **kwargs)
+    (kind,) = half
+    args, kwargs = (_cast(values, kind, torch.float32) for values in (args, kwargs))
+    return _cast(func(*args, **kwargs), torch.float32, kind)
+
+
+def _cast(values: Any, kind: torch.dtype, to: torch.dtype) -> Any:
+    return tree_map(lambda one: one.to(to) if isinstance(one, Tensor) and one.dtype == kind else one, values)
 
 
 def _check(name: str, func: Any, tensors: Sequence[Tensor], kwargs: Mapping[str, Any]) -> None:
@@ -149,13 +164,7 @@ def _check(name: str, func: Any, tensors: Sequence[Tensor], kwargs: Mapping[str,
         raise Mismatch(f"a generator of the CPU draws on the device: {name}")
     host = [tensor for tensor in tensors if not isinstance(tensor, DeviceTensor)]
     if host and len(host) < len(tensors):
-        scalars_too = torch.Tag.pointwise in func.tags or name in (
-            "where",
-            "fill_",
-            "masked_fill",
-            "masked_fill_",
-            "lerp",
-        )
+        scalars_too = torch.Tag.pointwise in func.tags or name in _TAKE_SCALARS
         if any(tensor.dim() for tensor in host) or not scalars_too:
             raise Mismatch(f"a tensor of the CPU meets one of the device: {name}")
     floats = {tensor.dtype for tensor in tensors if tensor.is_floating_point()}

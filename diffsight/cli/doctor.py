@@ -25,7 +25,8 @@ def doctor(
     diffsight doctor --device cuda --dtype bfloat16 --json
 
     Check device and driver, disks and rights, keys and exposure, the clock, every file of the models and what fits
-    into memory; then compute an answer of every head on the served device and number type, beside recorded ones.
+    into memory; then compute an answer of every head on the served device and number type, beside recorded ones, and
+    answers of the original systems on small networks.
     Exit status 1 where something is wrong.
     """
     # What checks loads torch and every task, which takes seconds.

@@ -10,6 +10,7 @@ from backbones.nvidia import Nvidia, look_for_nvidia
 from diffsight.doctor.findings import Finding
 from diffsight.doctor.machine import check_machine
 from diffsight.doctor.models import check_models
+from diffsight.doctor.originals import check_originals
 from diffsight.doctor.replay import check_answers
 from service.models.loading import choose_device
 from service.models.number_types import number_type, set_float32_rounding
@@ -34,4 +35,6 @@ def examine(
     yield from check_models(settings, device)
     if answers:
         set_float32_rounding(settings)
-        yield from check_answers(settings, device, number_type(settings, device))
+        kind = number_type(settings, device)
+        yield from check_answers(settings, device, kind)
+        yield from check_originals(device, kind, rounded=settings.tf32 and device.type == "cuda")

@@ -40,7 +40,8 @@ def check_models(settings: Settings, device: torch.device) -> Iterator[Finding]:
     total, names = sum(sizes.values()), ", ".join(sizes)
     free = f"{gigabytes(budget)} for weights, {gigabytes(free_bytes(device))} free"
     if total <= budget:
-        yield Finding("memory", "ok", f"{names} fit together: {gigabytes(total)} of {free}")
+        fit = "fit together" if len(sizes) > 1 else "fits"
+        yield Finding("memory", "ok", f"{names} {fit}: {gigabytes(total)} of {free}")
     else:
         hint = "half precision (DIFFSIGHT_DTYPE), fewer models (DIFFSIGHT_MODELS), or let requests wait for a swap"
         yield Finding("memory", "warning", f"{names} take {gigabytes(total)} of {free}: some wait for others", hint)

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from backbones.engine import Engine
@@ -50,6 +51,11 @@ def resize_rows(maps: Tensor, size: tuple[int, int], top: int, bottom: int) -> T
     return torch.lerp(wide[:, upper], wide[:, lower], share)
 
 
+def small_indices(chosen: Tensor) -> NDArray[np.uint16]:
+    """Indices (H, W) int64 of classes on the host; made small before they are copied, two bytes a pixel."""
+    return chosen.to(torch.int16).cpu().numpy().astype(np.uint16)
+
+
 async def likeliest_classes(
     engine: Engine,
     logits: Sequence[Tensor],
@@ -74,7 +80,7 @@ async def likeliest_classes(
             total = found if total is None else total.add_(found)
         assert total is not None
         best, chosen = (total.div_(len(logits)) if len(logits) > 1 else total).max(dim=0)
-        class_map[top:bottom] = chosen.cpu().numpy()
+        class_map[top:bottom] = small_indices(chosen)
         probabilities[top:bottom] = best.float().cpu().numpy()
 
     # Each strip is an item of its own, so that others' come between.

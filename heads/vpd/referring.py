@@ -65,12 +65,16 @@ async def predict_referring(
     contexts = [text[: head.tokens] for text in await engine.embed([one.read for one in read])]
     logits = await referring_logits(engine, pixels, head, contexts)
 
+    def probability_of(one: Tensor) -> NDArray[np.float32]:
+        whole = resize_maps(one, (image.shape[0], image.shape[1]))
+        found: NDArray[np.float32] = (whole[1] - whole[0]).sigmoid().float().cpu().numpy()
+        return found
+
+    # One map at a time on the device; what follows is no work for it.
+    maps = [await engine.run(probability_of, one) for one in logits]
+
     def masks() -> tuple[NDArray[np.bool_], tuple[float, ...]]:
-        found = []
-        for one in logits:
-            whole = resize_maps(one, (image.shape[0], image.shape[1]))
-            found.append((whole[1] - whole[0]).sigmoid())
-        probabilities = torch.stack(found).float().cpu().numpy()
+        probabilities = np.stack(maps)
         inside = probabilities > threshold
         scores = tuple(
             float(one[mask].mean(dtype=np.float64)) if mask.any() else 0.0
@@ -78,7 +82,7 @@ async def predict_referring(
         )
         return inside, scores
 
-    found, scores = await engine.run(masks)
+    found, scores = await engine.run_on_host(masks)
     return Masks(found, tuple(one.given for one in read), scores), read
 
 

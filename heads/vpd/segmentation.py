@@ -29,7 +29,7 @@ from heads.outputs import (
 )
 from heads.results import ClassMap
 from heads.task import JSON, NPY, PNG, Form, Options, Task
-from heads.vpd.class_maps import likeliest_classes
+from heads.vpd.class_maps import MOST_VALUES, likeliest_classes, resize_rows, small_indices, strips
 from heads.vpd.features import make_row
 from heads.vpd.heads import SegmentationHead, run_head
 from heads.vpd.opening import open_task_head, shipped_head
@@ -69,17 +69,16 @@ async def predict_segmentation(
         pixels = await engine.run_on_host(_scaled, image, size, turned)
         maps.append(await slide_logits(engine, pixels, head))
         if adds_up:
-            total = await engine.run(_add, total, maps.pop(), turned, original)
+            total = await engine.run(add_probabilities, total, maps.pop(), turned, original)
     if total is not None:
         return await engine.run(class_map, total, head, len(scales))
     return await likeliest_classes(engine, maps, head, original, mirrored=[turned for _, turned in scales])
 
 
 def class_map(total: Tensor, head: SegmentationHead, count: int) -> ClassMap:
-    """The likeliest class of `count` maps of probabilities, of which `total` (K, H, W) is the sum."""
-    best, chosen = (total / count).max(dim=0)
-    indices = chosen.cpu().numpy().astype(np.uint16)
-    return ClassMap(indices, head.classes, head.palette, best.float().cpu().numpy())
+    """The likeliest class of `count` maps of probabilities, of which `total` (K, H, W), overwritten, is the sum."""
+    best, chosen = total.div_(count).max(dim=0)
+    return ClassMap(small_indices(chosen), head.classes, head.palette, best.float().cpu().numpy())
 
 
 def _scaled(image: NDArray[np.uint8], size: tuple[int, int], mirrored: bool) -> Tensor:
@@ -87,11 +86,15 @@ def _scaled(image: NDArray[np.uint8], size: tuple[int, int], mirrored: bool) -> 
     return flipped(pixels) if mirrored else pixels
 
 
-def _add(total: Tensor | None, logits: Tensor, mirrored: bool, size: tuple[int, int]) -> Tensor:
-    """Probabilities (K, *size) of logits (K, h, w), and those before, if any."""
-    found = resize_maps(logits, size).softmax(dim=0)
-    found = flipped(found) if mirrored else found
-    return found if total is None else total.add_(found)
+def add_probabilities(
+    total: Tensor | None, logits: Tensor, mirrored: bool, size: tuple[int, int], most_values: int = MOST_VALUES
+) -> Tensor:
+    """Probabilities (K, *size) of logits (K, h, w), and those before, if any; beside the sum, one strip at a time."""
+    total = logits.new_zeros(len(logits), *size) if total is None else total
+    for top, bottom in strips(len(logits), size, most_values):
+        found = resize_rows(logits, size, top, bottom).softmax(dim=0)
+        total[:, top:bottom] += flipped(found) if mirrored else found
+    return total
 
 
 async def slide_probabilities(

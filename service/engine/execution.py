@@ -21,18 +21,44 @@ from service.engine.queue import Call, Kind
 _NO_MEMORY = re.compile(r"STATUS_ALLOC_FAILED|can't allocate memory|out of memory", re.IGNORECASE)
 
 
-def choose_function(call: Call, backbone: Backbone, contexts: TensorCache) -> Callable[[Sequence[Any]], list[Any]]:
-    """What a batch of this call's kind is run by. contexts: of texts, by the backbone's revision."""
+def choose_function(
+    call: Call,
+    backbone: Backbone,
+    contexts: TensorCache,
+    wait: Callable[[torch.device], None] | None = None,
+) -> Callable[[Sequence[Any]], list[Any]]:
+    """What a batch of this call's kind is run by.
+
+    contexts: of texts, by the backbone's revision. wait: returns once the device has done what its networks were given,
+    or raises what went wrong there; by default `wait_for_device`. Without it errors and seconds of a batch would be
+    those of the next one that reads a result.
+    """
+    wait = wait or wait_for_device
+
+    def finished(function: Callable[[Sequence[Any]], Sequence[Any]]) -> Callable[[Sequence[Any]], list[Any]]:
+        def run(items: Sequence[Any]) -> list[Any]:
+            results = list(function(items))
+            wait(backbone.description.device)
+            return results
+
+        return run
+
     functions: dict[Kind, Callable[[Sequence[Any]], list[Any]]] = {
         "unet": lambda rows: replace_not_finite(backbone.forward(rows)),
         # What a cache will keep is copied here and not on the event loop, which no tensor's work may block.
-        "encode": lambda images: [own_memory(latents) for latents in backbone.encode(images)],
-        "embed": partial(_embed_each_text_once, backbone, contexts),
-        "decode": backbone.decode,
+        "encode": finished(lambda images: [own_memory(latents) for latents in backbone.encode(images)]),
+        "embed": finished(partial(_embed_each_text_once, backbone, contexts)),
+        "decode": finished(backbone.decode),
         "run": lambda calls: [call() for call in calls],
-        "apply": lambda inputs: list(call.network(inputs)),
+        "apply": finished(lambda inputs: call.network(inputs)),
     }
     return functions[call.kind]
+
+
+def wait_for_device(device: torch.device) -> None:
+    """Wait until this thread's stream of a CUDA device is empty. Raises what went wrong in its kernels."""
+    if device.type == "cuda":
+        torch.cuda.current_stream(device).synchronize()
 
 
 def _embed_each_text_once(backbone: Backbone, kept: TensorCache, texts: Sequence[str]) -> list[Tensor]:

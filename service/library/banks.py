@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,11 +102,7 @@ class BankCache:
         """
         on_disk = on_disk and self.disk_bytes > 0
         keys = [bank_key(engine.backbone, shot.id, size, form, variant) for shot in shots]
-        found: dict[str, Bank] = {}
-        for key in dict.fromkeys(keys):
-            bank = await self._found(engine, key, on_disk)
-            if bank is not None:
-                found[key] = bank
+        found = await self._found(engine, tuple(dict.fromkeys(keys)), on_disk)
         missing = {key: shot for key, shot in zip(keys, shots, strict=True) if key not in found}
         if missing:
             pairs = await engine.run_on_host(lambda: [shot.pair() for shot in missing.values()])
@@ -115,33 +111,47 @@ class BankCache:
             # What was captured are views of a whole batch, which would all stay in memory.
             own = await engine.run(lambda: [_copied(bank) for bank in computed])
             self.figures.computed += len(own)
-            for key, bank in zip(missing, own, strict=True):
-                found[key] = bank
-                await self._keep(engine, key, bank)
-                if on_disk:
-                    await engine.run_on_host(self._write, key, bank)
+            found |= zip(missing, own, strict=True)
+            if on_disk:
+                for key in missing:
+                    await engine.run_on_host(self._write, key, found[key])
+        await self._keep(engine, found)
         return [found[key] for key in keys]
 
-    async def _found(self, engine: Engine, key: str, on_disk: bool) -> Bank | None:
-        if (bank := self._device.get(key)) is not None:
-            self.figures.device += 1
-            return bank
-        if (bank := self._host.get(key)) is not None:
-            self.figures.host += 1
-        elif on_disk and (bank := await engine.run_on_host(self._read, key)) is not None:
-            self.figures.disk += 1
-        if bank is None:
-            return None
-        bank = await engine.run(_moved, bank, engine.backbone.device)
-        await self._keep(engine, key, bank)
-        return bank
+    async def _found(self, engine: Engine, keys: Sequence[str], on_disk: bool) -> dict[str, Bank]:
+        """The banks that are kept anywhere, on the device; those that were elsewhere move in one copy."""
+        found: dict[str, Bank] = {}
+        below: dict[str, Bank] = {}
+        for key in keys:
+            if (bank := self._device.get(key)) is not None:
+                self.figures.device += 1
+                found[key] = bank
+            elif (bank := self._host.get(key)) is not None:
+                self.figures.host += 1
+                below[key] = bank
+            elif on_disk and (bank := await engine.run_on_host(self._read, key)) is not None:
+                self.figures.disk += 1
+                below[key] = bank
+        if below:
+            device = engine.backbone.device
+            moved = await engine.run(lambda: [_moved(bank, device) for bank in below.values()])
+            found |= zip(below, moved, strict=True)
+        return found
 
-    async def _keep(self, engine: Engine, key: str, bank: Bank) -> None:
-        for old, down in self._device.put(key, bank):
-            # A bank that came up from the host is still there, and one that the host never holds needs no copy.
-            if self._host.get(old) is None and bank_bytes(down) <= self._host.budget_bytes:
-                on_host = await engine.run(_moved, down, "cpu")
-                self._host.put(old, on_host)
+    async def _keep(self, engine: Engine, banks: Mapping[str, Bank]) -> None:
+        """Keep what a request used. Its own banks do not push each other out: a set that is larger than its place
+        would otherwise leave none of itself there, and all of it would move with every request.
+        """
+        down = {}
+        for key, bank in banks.items():
+            for old, gone in self._device.put(key, bank, beside=banks.keys()):
+                # A bank that came up from the host is still there, and one that the host never holds needs no copy.
+                if self._host.get(old) is None and bank_bytes(gone) <= self._host.budget_bytes:
+                    down[old] = gone
+        if down:
+            on_host = await engine.run(lambda: [_moved(bank, "cpu") for bank in down.values()])
+            for key, bank in zip(down, on_host, strict=True):
+                self._host.put(key, bank, beside=banks.keys())
 
     def _path(self, key: str) -> Path:
         return self.folder / f"{key}.safetensors"
@@ -199,19 +209,26 @@ class _Place:
                 self._held.move_to_end(key)
             return self._held.get(key)
 
-    def put(self, key: str, bank: Bank) -> list[tuple[str, Bank]]:
-        """Keep a bank; returns what had to go for it, itself where it is larger than the budget."""
+    def put(self, key: str, bank: Bank, beside: Collection[str] = ()) -> list[tuple[str, Bank]]:
+        """Keep a bank; returns what had to go for it: others, or itself where there is no room for it.
+
+        beside: banks that do not go for it.
+        """
+        size = bank_bytes(bank)
         with self._lock:
             if key in self._held:
                 return []
-            if bank_bytes(bank) > self.budget_bytes:
+            others = [other for other in self._held if other not in beside]
+            needed = self._bytes + size - self.budget_bytes
+            if needed > sum(bank_bytes(self._held[other]) for other in others):
                 return [(key, bank)]
-            self._held[key] = bank
-            self._bytes += bank_bytes(bank)
             gone = []
-            while self._bytes > self.budget_bytes:
-                gone.append(self._held.popitem(last=False))
-                self._bytes -= bank_bytes(gone[-1][1])
+            while needed > 0:
+                other = others.pop(0)
+                gone.append((other, self._held.pop(other)))
+                needed -= bank_bytes(gone[-1][1])
+            self._held[key] = bank
+            self._bytes += size - sum(bank_bytes(bank) for _, bank in gone)
             return gone
 
 

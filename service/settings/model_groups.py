@@ -98,7 +98,10 @@ class FewShotSettings(Group):
         "some 3 % more work a query and support.",
     )
     device_cache_bytes: int = Field(
-        default=1024 * MIB, ge=0, description="Bytes of banks kept on the device; 0 keeps none there."
+        default=1024 * MIB,
+        ge=0,
+        description="Bytes of banks kept on the device; 0 keeps none there. Of a concept that is larger, what fits "
+        "stays there, and each request brings the rest from the host's memory.",
     )
     host_cache_bytes: int = Field(
         default=2048 * MIB, ge=0, description="Bytes of banks kept in the host's memory, once the device's are full."

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from backbones.frozen import frozen
+from backbones.frozen import frozen, to_batch
 from backbones.loading.diffusers_folder import load_diffusers_folder
 from backbones.stable_diffusion import StableDiffusion
 from tests.backbones.small_models import WEIGHTS
@@ -55,3 +55,9 @@ def test_a_failure_puts_everything_back() -> None:
 def test_the_method_keeps_its_name_and_docstring() -> None:
     assert Probe.computes.__name__ == "computes"
     assert Probe.computes.__doc__ == "Whether gradients are kept, and whether oneDNN is on."
+
+
+def test_a_batch_is_cast_after_it_was_stacked() -> None:
+    batch = to_batch([torch.zeros(3, 2, 2), torch.ones(3, 2, 2)], torch.device("cpu"), torch.bfloat16)
+    assert (batch.shape, batch.dtype) == ((2, 3, 2, 2), torch.bfloat16)
+    assert batch[1].float().mean() == 1.0

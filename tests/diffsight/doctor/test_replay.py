@@ -44,6 +44,7 @@ def test_heads_agree_with_the_record_and_one_that_does_not_is_a_problem(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
 def test_all_heads_agree_with_the_record(kind: torch.dtype) -> None:
     found = list(check_answers(load_settings(device="cpu"), CPU, kind))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from backbones.engine import DirectEngine, complete
 from heads.images import to_pixel_values
 from heads.vpd.heads import Head, SegmentationHead
-from heads.vpd.segmentation import logits_of_pixels, predict_segmentation, slide_probabilities
+from heads.vpd.segmentation import add_probabilities, logits_of_pixels, predict_segmentation, slide_probabilities
 
 Image = NDArray[np.uint8]
 ODD = [(1, 1), (3, 60), (90, 120), (40, 7)]
@@ -70,3 +70,14 @@ def test_windows_at_once_are_mmsegmentations_own_loop(
     expected = EncoderDecoder.slide_inference(itself, pixels[None], [{}])[0].softmax(dim=0)
     found = complete(slide_probabilities(engine, pixels, segmentation, size))
     assert torch.allclose(found, expected, atol=1e-5)
+
+
+def test_probabilities_are_added_up_strip_by_strip() -> None:
+    torch.manual_seed(0)
+    logits, size = torch.randn(5, 20, 30), (47, 66)
+    whole, cut = (
+        add_probabilities(add_probabilities(None, logits, False, size, most), logits, True, size, most)
+        for most in (10**9, 5 * size[1] * 7)
+    )
+    assert torch.allclose(whole.sum(dim=0), torch.full(size, 2.0), atol=1e-5)
+    assert torch.allclose(whole, cut, atol=1e-5)

@@ -12,7 +12,10 @@ from torch import Tensor
 
 from backbones.errors import NotANumber, OutOfMemory
 from backbones.rows import Captures, KeysValues
-from service.engine.execution import is_out_of_memory, replace_not_finite, run_isolated
+from backbones.stable_diffusion import StableDiffusion
+from service.engine.caches import TensorCache
+from service.engine.execution import choose_function, is_out_of_memory, replace_not_finite, run_isolated
+from service.engine.queue import Call, Kind
 
 
 @pytest.mark.parametrize(
@@ -81,3 +84,37 @@ def test_numbers_whose_sum_is_too_large_are_numbers() -> None:
     assert replace_not_finite([huge]) == [huge]
     nothing = Captures()
     assert replace_not_finite([nothing]) == [nothing]
+
+
+def double(inputs: Sequence[Tensor]) -> list[Tensor]:
+    return [2 * tensor for tensor in inputs]
+
+
+@pytest.mark.parametrize("kind", ["encode", "embed", "decode", "apply"])
+def test_an_error_of_a_kernel_is_that_of_the_batch_that_started_it(small_backbone: StableDiffusion, kind: Kind) -> None:
+    channels = 3 if kind == "encode" else small_backbone.description.latent_channels
+    item = "a text" if kind == "embed" else torch.zeros(channels, 16, 16)
+    call = Call(kind, [item], lambda answer: None, network=double)
+    contexts = TensorCache(1 << 20)
+    waited: list[torch.device] = []
+    assert len(choose_function(call, small_backbone, contexts, waited.append)([item])) == 1
+    assert waited == [torch.device("cpu")]
+
+    def late(device: torch.device) -> None:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    with pytest.raises(RuntimeError, match="illegal memory access"):
+        choose_function(call, small_backbone, contexts, late)([item])
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_batch_that_a_gpu_does_not_hold_is_halved() -> None:
+    def fill(items: Sequence[int]) -> list[int]:
+        if len(items) > 1:
+            torch.empty(1 << 50, dtype=torch.uint8, device="cuda")
+        return list(items)
+
+    sizes: list[int] = []
+    assert run_isolated(fill, [1, 2, 3, 4], sizes.append) == [1, 2, 3, 4]
+    assert sizes == [4, 2, 2]

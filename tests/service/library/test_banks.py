@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from backbones.engine import DirectEngine, complete
+from backbones.engine import DirectEngine, Result, complete
 from backbones.loading.source import open_backbone
 from heads.diffews.bank import VARIANT, bank_bytes
 from heads.diffews.checkpoint import fresh_variant
@@ -56,18 +58,51 @@ def test_a_concepts_bank_is_found_on_disk_by_another_process(engine: DirectEngin
 
 
 def test_a_full_device_hands_the_oldest_to_the_host(engine: DirectEngine, tmp_path: Path) -> None:
-    everything = BankCache(tmp_path, device_bytes=PLENTY, host_bytes=0, disk_bytes=0)
-    (bank,) = complete(everything.banks(engine, [shot(0)], size=SIZE))
-    cache = BankCache(tmp_path, device_bytes=bank_bytes(bank), host_bytes=PLENTY, disk_bytes=0)
+    cache = BankCache(tmp_path, device_bytes=size_of_one(engine, tmp_path), host_bytes=PLENTY, disk_bytes=0)
     for seed in (0, 1, 0):
         complete(cache.banks(engine, [shot(seed)], size=SIZE))
     assert (cache.figures.computed, cache.figures.host) == (2, 1)
 
 
-def test_what_came_up_from_the_host_is_not_copied_down_again(engine: DirectEngine, tmp_path: Path) -> None:
-    everything = BankCache(tmp_path, device_bytes=PLENTY, host_bytes=0, disk_bytes=0)
+def size_of_one(engine: DirectEngine, folder: Path) -> int:
+    everything = BankCache(folder, device_bytes=PLENTY, host_bytes=0, disk_bytes=0)
     (bank,) = complete(everything.banks(engine, [shot(0)], size=SIZE))
-    cache = BankCache(tmp_path, device_bytes=bank_bytes(bank), host_bytes=PLENTY, disk_bytes=0)
+    return bank_bytes(bank)
+
+
+@pytest.mark.parametrize("host", [PLENTY, 0])
+def test_a_set_larger_than_the_device_leaves_there_what_fits(engine: DirectEngine, tmp_path: Path, host: int) -> None:
+    one = size_of_one(engine, tmp_path)
+    cache = BankCache(tmp_path, device_bytes=2 * one, host_bytes=host, disk_bytes=0)
+    shots = [shot(seed) for seed in range(3)]
+    first = complete(cache.banks(engine, shots, size=SIZE))
+    kept = dict(cache._device._held)
+    again = complete(cache.banks(engine, shots, size=SIZE))
+    assert [a is b for a, b in zip(first, again, strict=True)] == [True, True, False]
+    assert dict(cache._device._held) == kept
+    figures = cache.figures
+    assert (figures.device, figures.host, figures.computed) == ((2, 1, 3) if host else (2, 0, 4))
+
+
+def test_a_set_that_comes_up_from_the_host_moves_in_one_call(engine: DirectEngine, tmp_path: Path) -> None:
+    class Counting(DirectEngine):
+        calls = 0
+
+        async def run(self, function: Callable[..., Result], *arguments: Any) -> Result:
+            self.calls += 1
+            return await super().run(function, *arguments)
+
+    counting = Counting(engine.model)
+    cache = BankCache(tmp_path, device_bytes=0, host_bytes=PLENTY, disk_bytes=0)
+    shots = [shot(seed) for seed in range(3)]
+    complete(cache.banks(counting, shots, size=SIZE))
+    counting.calls = 0
+    complete(cache.banks(counting, shots, size=SIZE))
+    assert (cache.figures.host, counting.calls) == (3, 1)
+
+
+def test_what_came_up_from_the_host_is_not_copied_down_again(engine: DirectEngine, tmp_path: Path) -> None:
+    cache = BankCache(tmp_path, device_bytes=size_of_one(engine, tmp_path), host_bytes=PLENTY, disk_bytes=0)
     for seed in (0, 1, 0):
         complete(cache.banks(engine, [shot(seed)], size=SIZE))
     held = dict(cache._host._held)

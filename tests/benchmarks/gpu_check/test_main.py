@@ -1,0 +1,49 @@
+"""Steps run by themselves, within their time, and all of them with small networks on a CPU."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.gpu_check.__main__ import LIMITS, run_step, succeeded
+
+
+def test_all_steps_end_within_nine_minutes_in_all() -> None:
+    assert sum(LIMITS.values()) <= 530 < 9 * 60
+
+
+def test_a_step_that_takes_too_long_is_told() -> None:
+    step = run_step("machine", 0.0, device="cpu", dry_run=True)
+    assert step["failed"] == "took more than 0 seconds"
+
+
+@pytest.mark.parametrize(
+    ("name", "step", "good"),
+    [
+        ("machine", {"figures": {"device": "a card"}}, True),
+        ("machine", {"failed": "no such device"}, False),
+        ("answers", {"figures": {"failed": 1}}, False),
+        ("answers", {"figures": {"failed": 0}}, True),
+        ("marked_tests", {"figures": {"exit status": 1}}, False),
+        ("marked_tests", {"figures": {"exit status": 0, "skipped": 2}}, True),
+    ],
+)
+def test_a_step_is_good_where_it_was_done_and_nothing_was_wrong(name: str, step: dict[str, object], good: bool) -> None:
+    assert succeeded(name, step) is good
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_the_whole_check_runs_with_small_networks_on_a_cpu(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "benchmarks.gpu_check", "--dry-run", "--json", str(tmp_path / "check.json")]
+    done = subprocess.run([*command, "--page", str(tmp_path / "check.md")], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = json.loads((tmp_path / "check.json").read_text())
+    assert report["steps"].keys() == LIMITS.keys()
+    page = (tmp_path / "check.md").read_text()
+    assert "a trial with small networks" in page
+    assert "Not done" not in page
