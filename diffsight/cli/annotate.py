@@ -14,11 +14,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from backbones.errors import InvalidInput
 from backbones.files import DAY, remove_leftovers, write_file
+from diffsight.cli.annotate_ray import DEFAULT_PART, annotate_on_cluster, report
 from diffsight.cli.options import check_out, with_settings
 from diffsight.cli.progress_lines import progress_lines
 from service.errors import ChangedMeanwhile, StorageFailed
 from service.inputs.names import terminal_text
-from service.jobs.formats.export import FOLDERS, check_format, text_pieces
+from service.jobs.formats.export import FOLDERS, Records, check_format, text_pieces
 from service.jobs.parameters import complete_parameters, read_options, require_task
 from service.jobs.records import Job
 from service.jobs.runner import Runner, pace
@@ -55,6 +56,8 @@ Format = Annotated[
 ]
 
 _BY_SUFFIX = {".jsonl": "jsonl", ".xml": "cvat", ".json": "coco"}
+# What a form's file in the folder of a cluster's job ends in.
+_SUFFIXES = {"jsonl": ".jsonl", "coco": ".coco.json", "label-studio": ".label-studio.json", "cvat": ".cvat.xml"}
 
 
 @with_settings()
@@ -63,7 +66,11 @@ def annotate(
     source: Source,
     task: TaskName,
     out: Annotated[
-        Path, typer.Option(help="File to write; of yolo, openpose, png and npy a folder, or a .zip.", metavar="PATH")
+        Path,
+        typer.Option(
+            help="File to write; of yolo, openpose, png and npy a folder, or a .zip. With --ray always a folder.",
+            metavar="PATH",
+        ),
     ],
     form: Format = None,
     labels: Annotated[str | None, typer.Option(help="Of zero-shot: labels, with commas.", metavar="A,B,...")] = None,
@@ -82,6 +89,20 @@ def annotate(
             metavar="TEXT",
         ),
     ] = "",
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            help="Run it on Ray: `local` for this machine's devices, `auto` for the cluster that this machine is part "
+            "of, or its HOST:PORT. Results are Parquet files in the folder --out, which all machines see.",
+            metavar="ADDRESS",
+        ),
+    ] = None,
+    ray_actors: Annotated[
+        int | None, typer.Option(help="With --ray: device workers at most; default: one a GPU, or machine.", min=1)
+    ] = None,
+    ray_part: Annotated[
+        int, typer.Option(help="With --ray: images that an actor does together, and one file holds.", min=1)
+    ] = DEFAULT_PART,
     settings: Settings,
 ) -> None:
     """
@@ -99,17 +120,28 @@ def annotate(
     texts = [(name, value) for name, value in pairs]
     texts += [("labels", part.strip()) for part in (labels or "").split(",") if part.strip()]
     state = open_state(settings, TASKS)
-    form = form or _BY_SUFFIX.get(out.suffix, "jsonl")
+    form = form or (None if ray else _BY_SUFFIX.get(out.suffix, "jsonl"))
     exports = require_task(state, task).exports
     read_options(require_task(state, task), texts)
-    check_format(form, task, exports, image_prefix=image_prefix)
+    check_format(form or "jsonl", task, exports, image_prefix=image_prefix)
     check_out(out)
     source_of_images = guess(source if "://" in source else str(Path(source).absolute()), images=images, stride=stride)
+    if ray is not None:
+        where = {"actors": ray_actors, "part_images": ray_part}
+        job, folder, order = annotate_on_cluster(
+            ray, settings, task=task, values=texts, source=source_of_images, out=out, **where
+        )
+        if form is not None:
+            name = out / (form if form in FOLDERS else f"results{_SUFFIXES[form]}")
+            _write(lambda: folder.records(order.parts), job, form, name, image_prefix)
+        report(job, folder, order, out)
+        return
+    assert form is not None
     store = open_store(settings)
     job = asyncio.run(_run(state, store, task, texts, source_of_images.model_dump()))
     if job.status != "done":
         raise InvalidInput("job", job.error or f"the job is {job.status}", hint="give the same command again")
-    _write(store, job, form, out, image_prefix)
+    _write(lambda: store.records(job.id), job, form, out, image_prefix)
     again = f", {job.reused} of them known already" if job.reused else ""
     typer.echo(f"wrote {out}: {job.done} images{again}, {job.failed} failed")
     if job.failed:
@@ -184,16 +216,16 @@ async def _watch(store: JobStore, job_id: str, running: asyncio.Task[bool]) -> N
             progress.update(bar, total=now.total or None, completed=now.finished, rate=rate)
 
 
-def _write(store: JobStore, job: Job, form: str, out: Path, image_prefix: str) -> None:
+def _write(records: Records, job: Job, form: str, out: Path, image_prefix: str) -> None:
     """The results in their form, each file whole; of many files, each by itself, or a zip."""
     try:
         if form in FOLDERS and out.suffix != ".zip":
-            for path, text in FOLDERS[form](job, lambda: store.records(job.id)):
+            for path, text in FOLDERS[form](job, records):
                 file = out / path
                 file.parent.mkdir(parents=True, exist_ok=True)
                 write_file(file, text if isinstance(text, bytes) else text.encode())
         else:
             remove_leftovers(out.parent, older_than_seconds=DAY)
-            write_file(out, text_pieces(form, job, lambda: store.records(job.id), image_prefix=image_prefix))
+            write_file(out, text_pieces(form, job, records, image_prefix=image_prefix))
     except OSError as error:
         raise InvalidInput("--out", f"{out} can not be written: {error.strerror}", hint="name another file") from error
