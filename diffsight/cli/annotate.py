@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,14 +16,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from backbones.errors import InvalidInput
 from backbones.files import DAY, remove_leftovers, write_file
-from diffsight.cli.annotate_ray import DEFAULT_PART, annotate_on_cluster, report
+from diffsight.cli.annotate_ray import DEFAULT_PART, annotate_on_cluster
 from diffsight.cli.options import check_out, with_settings
 from diffsight.cli.progress_lines import progress_lines
 from service.errors import ChangedMeanwhile, StorageFailed
 from service.inputs.names import terminal_text
 from service.jobs.formats.export import FOLDERS, Records, check_format, text_pieces
 from service.jobs.parameters import complete_parameters, read_options, require_task
-from service.jobs.records import Job
+from service.jobs.records import Job, Record
 from service.jobs.runner import Runner, pace
 from service.jobs.serving import open_store
 from service.jobs.sources import guess
@@ -114,11 +116,7 @@ def annotate(
     it was, and nothing is done twice. An image that cannot be read is one failed item; all others are written, the
     failed ones are named on standard error, and the exit status is 2.
     """
-    pairs = [option.split("=", 1) for option in options or ()]
-    if wrong := [pair for pair in pairs if len(pair) != 2]:
-        raise InvalidInput("--set", f"{wrong[0][0]!r} has no value", hint="write it as NAME=VALUE")
-    texts = [(name, value) for name, value in pairs]
-    texts += [("labels", part.strip()) for part in (labels or "").split(",") if part.strip()]
+    texts = _values(options or (), labels or "")
     state = open_state(settings, TASKS)
     form = form or (None if ray else _BY_SUFFIX.get(out.suffix, "jsonl"))
     exports = require_task(state, task).exports
@@ -126,28 +124,35 @@ def annotate(
     check_format(form or "jsonl", task, exports, image_prefix=image_prefix)
     check_out(out)
     source_of_images = guess(source if "://" in source else str(Path(source).absolute()), images=images, stride=stride)
+    records: Callable[..., Iterable[Record]]
     if ray is not None:
-        where = {"actors": ray_actors, "part_images": ray_part}
-        job, folder, order = annotate_on_cluster(
-            ray, settings, task=task, values=texts, source=source_of_images, out=out, **where
+        job, records = annotate_on_cluster(
+            ray, settings, task, texts, source_of_images, out, actors=ray_actors, part_images=ray_part
         )
-        if form is not None:
-            name = out / (form if form in FOLDERS else f"results{_SUFFIXES[form]}")
-            _write(lambda: folder.records(order.parts), job, form, name, image_prefix)
-        report(job, folder, order, out)
-        return
-    assert form is not None
-    store = open_store(settings)
-    job = asyncio.run(_run(state, store, task, texts, source_of_images.model_dump()))
-    if job.status != "done":
-        raise InvalidInput("job", job.error or f"the job is {job.status}", hint="give the same command again")
-    _write(lambda: store.records(job.id), job, form, out, image_prefix)
+    else:
+        store = open_store(settings)
+        job = asyncio.run(_run(state, store, task, texts, source_of_images.model_dump()))
+        if job.status != "done":
+            raise InvalidInput("job", job.error or f"the job is {job.status}", hint="give the same command again")
+        records = partial(store.records, job.id)
+    if form is not None:
+        file = out if ray is None else out / (form if form in FOLDERS else f"results{_SUFFIXES[form]}")
+        _write(records, job, form, file, image_prefix)
     again = f", {job.reused} of them known already" if job.reused else ""
     typer.echo(f"wrote {out}: {job.done} images{again}, {job.failed} failed")
     if job.failed:
-        for record in store.records(job.id, status="failed"):
+        for record in records(status="failed"):
             typer.echo(f"diffsight: {terminal_text(record.name)}: {terminal_text(record.error)}", err=True)
         raise typer.Exit(2)
+
+
+def _values(options: Sequence[str], labels: str) -> list[tuple[str, str]]:
+    """The task's parameters by name. Raises InvalidInput for one without a value."""
+    pairs = [option.split("=", 1) for option in options]
+    if wrong := [pair for pair in pairs if len(pair) != 2]:
+        raise InvalidInput("--set", f"{wrong[0][0]!r} has no value", hint="write it as NAME=VALUE")
+    texts = [(name, value) for name, value in pairs]
+    return texts + [("labels", part.strip()) for part in labels.split(",") if part.strip()]
 
 
 async def _run(

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from backbones.errors import InvalidInput
 from diffsight.cli.progress_lines import progress_lines
 from service.cluster.ray_package import connect, require_ray
-from service.inputs.names import terminal_text
-from service.jobs.records import Job
+from service.jobs.records import Job, Record
 from service.jobs.sources import Source
 from service.settings.loader import Settings
 
 if TYPE_CHECKING:
-    from service.cluster.parts import Order, PartFolder
+    from service.cluster.parts import Order
+    from service.cluster.ray_data import PartDone
 
 DEFAULT_PART = 256
 
@@ -29,17 +29,19 @@ DEFAULT_PART = 256
 def annotate_on_cluster(
     address: str,
     settings: Settings,
-    *,
     task: str,
-    values: list[tuple[str, str]],
+    values: Sequence[tuple[str, str]],
     source: Source,
     out: Path,
-    actors: int | None,
-    part_images: int,
-) -> tuple[Job, PartFolder, Order]:
-    """The job when all its images have ended, its folder, and what was asked for. Raises InvalidInput.
+    *,
+    actors: int | None = None,
+    part_images: int = DEFAULT_PART,
+) -> tuple[Job, Callable[..., Iterable[Record]]]:
+    """The job when all its images have ended, and what gives its records, as `JobStore.records`.
 
-    address: of Ray. Where nothing is missing no cluster is wanted.
+    address: of Ray; where nothing is missing no cluster is wanted. values: the task's parameters as they were written.
+    out: the folder of its results. actors: at most so many. part_images: of each file of results.
+    Raises InvalidInput for what concerns the whole job.
     """
     require_ray()
     from service.cluster.parts import Order, PartFolder
@@ -55,38 +57,24 @@ def annotate_on_cluster(
     pairs = [[name, value] for name, value in values]
     order = folder.begin(Order(task, pairs, source.model_dump(mode="json"), part_images))
     absent, with_failures = folder.missing(order.parts)
-    if wanted := absent + with_failures:
+    wanted = absent + with_failures
+    if wanted:
         ray = connect(address)
         try:
-            there = (order.parts - len(wanted)) * order.part_images
-            with _shown(order, there) as advance:
-                annotate_parts(
-                    ray,
-                    settings,
-                    folder,
-                    order,
-                    wanted,
-                    lambda part: advance(part.done + part.failed),
-                    actors=actors,
-                )
+            with _shown(order, (order.parts - len(wanted)) * order.part_images) as advance:
+                annotate_parts(ray, settings, folder, order, wanted, advance, actors=actors)
         finally:
             ray.shutdown()
-    failed = sum(1 for _ in folder.records(order.parts, status="failed"))
-    return folder.job(order, failed), folder, order
-
-
-def report(job: Job, folder: PartFolder, order: Order, out: Path) -> None:
-    """Say what was done; the exit status is 2 where an image failed, and each is named."""
-    typer.echo(f"wrote {out}: {job.done} images, {job.failed} failed")
-    if job.failed:
-        for record in folder.records(order.parts, status="failed"):
-            typer.echo(f"diffsight: {terminal_text(record.name)}: {terminal_text(record.error)}", err=True)
-        raise typer.Exit(2)
+    records = partial(folder.records, order.parts)
+    return folder.job(order, sum(1 for _ in records(status="failed"))), records
 
 
 @contextmanager
-def _shown(order: Order, there: int) -> Iterator[Any]:
-    """A bar on standard error where a person watches, else lines. What it gives is called with images that ended."""
+def _shown(order: Order, there: int) -> Iterator[Callable[[PartDone], None]]:
+    """A bar on standard error where a person watches, else lines. What it gives is called with parts that are done.
+
+    there: images that were done before.
+    """
     total, done = order.total or 0, min(there, order.total or 0)
     columns = (TextColumn("images"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
@@ -96,9 +84,9 @@ def _shown(order: Order, there: int) -> Iterator[Any]:
     ):
         bar = progress.add_task("images", total=total, completed=done)
 
-        def advance(images: int) -> None:
+        def advance(part: PartDone) -> None:
             nonlocal done
-            done += images
+            done += part.done + part.failed
             progress.update(bar, completed=done)
 
         yield advance

@@ -1,0 +1,178 @@
+"""The service by two replicas, one of which is killed hard under load: every answer is right, or says to ask again."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import numpy as np
+from PIL import Image
+
+from benchmarks.mixed_load import _free_port
+from tests.cluster.local_cluster import LocalCluster, two_nodes
+from tests.soak.jobs import is_ready
+from tests.soak.storm import Usual, is_equal, usual_requests
+
+_SECONDS = 900.0
+_LOOKS = 20
+"""Requests of which two replicas hardly ever leave all to one of them."""
+
+
+def check_serve(folder: Path, requests: int, clients: int) -> str:
+    """What was found, in one line. Raises AssertionError where something is wrong."""
+    with (
+        two_nodes(folder, {"JOBS__POLL_SECONDS": "0.2"}) as cluster,
+        served(cluster) as url,
+        httpx2.Client(base_url=url, timeout=300) as client,
+    ):
+        usual = [*usual_requests(0)[:8], concept_request(make_concept(client))]
+        references = [ask(client, one).json() for one in usual]
+        both = replicas_of(client)
+        assert len(both) == 2, f"{len(both)} replicas answered"
+        events = check_stream(client)
+        check_upload(client)
+        statuses, killed_after = asyncio.run(storm(url, cluster, usual, references, requests, clients))
+        after = ask(client, usual[-1])
+        assert is_equal(after.json(), references[-1]), "the concept gives something else"
+    lost = statuses.pop(503, 0)
+    assert set(statuses) == {200}, statuses
+    return (
+        f"{requests} requests of {clients} clients, a replica killed after {killed_after}: {statuses[200]} right, "
+        f"{lost} 503 with Retry-After; a stream of {events} events, an upload, a concept found by both replicas"
+    )
+
+
+@contextmanager
+def served(cluster: LocalCluster) -> Iterator[str]:
+    """The address of the service on the cluster, ready."""
+    port = _free_port()
+    command = [sys.executable, "-m", "diffsight", "serve", "--ray", cluster.address, "--replicas", "2"]
+    process = subprocess.Popen([*command, "--port", str(port)])
+    try:
+        url = f"http://127.0.0.1:{port}"
+        started = time.monotonic()
+        with httpx2.Client(base_url=url, timeout=30) as client:
+            while len(cluster.workers("ServeReplica")) < 2 or not is_ready(client):
+                assert process.poll() is None, "the service ended"
+                assert time.monotonic() - started < _SECONDS, "the service does not get ready"
+                time.sleep(0.5)
+        yield url
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(120)
+        finally:
+            process.kill()
+
+
+def ask(client: httpx2.Client, one: Usual) -> httpx2.Response:
+    """The answer, which must be there."""
+    answer = client.post(one.path, content=one.body, headers={"Content-Type": one.content_type})
+    assert answer.status_code == 200, f"{one.path}: {answer.status_code} {answer.text[:500]}"
+    return answer
+
+
+def replicas_of(client: httpx2.Client) -> set[str]:
+    """When the replicas that answer `/metrics` began to count: one line of it each."""
+    found = set[str]()
+    for _ in range(_LOOKS):
+        text = client.get("/metrics").text
+        found |= {line for line in text.splitlines() if line.startswith("diffsight_batch_rows_created")}
+    return found
+
+
+def make_concept(client: httpx2.Client) -> str:
+    """A concept, made by one replica and found at once by whichever is asked."""
+    pixels = np.zeros((64, 64, 3), np.uint8)
+    pixels[20:40, 20:44] = (220, 40, 30)
+    mask = np.where(pixels.any(axis=2, keepdims=True), 255, 0).astype(np.uint8).repeat(3, axis=2)
+    images, masks = ([_base64(picture)] for picture in (pixels, mask))
+    answer = client.post("/v1/concepts", json={"name": "red", "images": images, "masks": masks})
+    assert answer.status_code == 201, answer.text
+    concept: str = answer.json()["id"]
+    for _ in range(_LOOKS):
+        assert client.get(f"/v1/concepts/{concept}").status_code == 200, "a replica does not know the concept"
+    return concept
+
+
+def concept_request(concept: str) -> Usual:
+    """A few-shot request that names the concept."""
+    pixels = np.zeros((64, 64, 3), np.uint8)
+    pixels[8:30, 30:60] = (220, 40, 30)
+    body = httpx2.Request("POST", "http://x", json={"image": _base64(pixels), "concepts": [concept]})
+    return Usual("/v1/segmentation/few-shot", body.read(), "application/json")
+
+
+def check_stream(client: httpx2.Client) -> int:
+    """How many events a streaming answer has; they come one after the other."""
+    one = usual_requests(0)[1]
+    headers = {"Content-Type": one.content_type, "Accept": "text/event-stream"}
+    with client.stream("POST", one.path, content=one.body, headers=headers) as answer:
+        assert answer.status_code == 200
+        events = [line for line in answer.iter_lines() if line.startswith("event:")]
+    assert events[-1].endswith("answer"), events
+    return len(events)
+
+
+def check_upload(client: httpx2.Client) -> None:
+    """A job of an uploaded picture is begun by one replica, and seen by whichever is asked."""
+    pixels = np.random.default_rng(1).integers(0, 256, (900, 900, 3), dtype=np.uint8)
+    file = BytesIO()
+    Image.fromarray(pixels).save(file, "PNG", compress_level=0)
+    answer = client.post("/v1/jobs", data={"task": "features"}, files={"file": ("a.png", file.getvalue())})
+    assert answer.status_code == 201, answer.text
+    started = time.monotonic()
+    while (job := client.get(f"/v1/jobs/{answer.json()['id']}").json())["status"] not in ("done", "failed"):
+        assert time.monotonic() - started < _SECONDS, "the job does not end"
+        time.sleep(0.2)
+    assert (job["status"], job["done"]) == ("done", 1), job
+
+
+async def storm(
+    url: str, cluster: LocalCluster, usual: list[Usual], references: list[Any], requests: int, clients: int
+) -> tuple[Counter[int], int]:
+    """Statuses of so many requests, and how many were answered when a replica was killed."""
+    chance, statuses, waiting = random.Random(0), Counter[int](), iter(range(requests))
+    killed_after = 0
+
+    async def ask_again(client: httpx2.AsyncClient) -> None:
+        nonlocal killed_after
+        for _ in waiting:
+            place = chance.randrange(len(usual))
+            one = usual[place]
+            answer = await client.post(one.path, content=one.body, headers={"Content-Type": one.content_type})
+            statuses[answer.status_code] += 1
+            if answer.status_code == 503:
+                assert answer.headers.get("retry-after"), answer.text
+                assert answer.json()["type"].startswith("/problems/"), answer.text
+                await asyncio.sleep(0.2)
+            else:
+                assert answer.status_code == 200, f"{one.path}: {answer.status_code} {answer.text[:500]}"
+                assert is_equal(answer.json(), references[place]), f"{one.path} gives something else"
+            if not killed_after and statuses.total() >= requests // 3:
+                killed_after = statuses.total()
+                os.kill(cluster.workers("ServeReplica")[0], signal.SIGKILL)
+
+    async with httpx2.AsyncClient(base_url=url, timeout=300) as client, asyncio.TaskGroup() as group:
+        for _ in range(clients):
+            group.create_task(ask_again(client))
+    return statuses, killed_after
+
+
+def _base64(pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> str:
+    file = BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return base64.b64encode(file.getvalue()).decode()
