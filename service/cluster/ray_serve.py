@@ -7,7 +7,6 @@ lies in the data folder and the database of jobs, which all replicas share; docs
 from __future__ import annotations
 
 import asyncio
-import math
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -19,13 +18,13 @@ from ray import serve
 
 from backbones.errors import DiffsightError
 from service.app import create_app
+from service.cluster.ray_metrics import RayMetrics
 from service.cluster.ray_package import worker_settings
+from service.cluster.rows_policy import ROWS_A_REPLICA, RowsPolicy
 from service.settings.loader import Settings, load_settings
 from service.telemetry.logging import configure_logging
 
 NAME = "diffsight"
-ROWS_A_REPLICA = 64
-"""Rows that wait or run, from which another replica is worth its start: two full batches."""
 # The engine's bound on waiting rows answers 429; Ray's own, which knows no rows, is out of its way.
 _ONGOING = 10_000
 _GRACE_SECONDS = 10.0
@@ -42,17 +41,6 @@ class ServeOptions(BaseModel):
     rows_a_replica: int = Field(default=ROWS_A_REPLICA, ge=1, description="Rows waiting or running, of each replica.")
 
 
-class RowsPolicy:
-    """How many replicas the rows want that wait or run in all of them together. Ray adds bounds and delays."""
-
-    def __init__(self, rows_a_replica: int = ROWS_A_REPLICA) -> None:
-        self.rows_a_replica = rows_a_replica
-
-    def __call__(self, context: Any) -> tuple[int, dict[str, Any]]:
-        rows = sum((context.aggregated_metrics or {}).get("rows", {}).values())
-        return max(1, math.ceil(rows / self.rows_a_replica)), {}
-
-
 def application(arguments: Mapping[str, Any]) -> serve.Application:
     """The application of a config file: `import_path: service.cluster.ray_serve:application`, `args: ServeOptions`."""
     return build(load_settings(), ServeOptions.model_validate(arguments))
@@ -63,7 +51,7 @@ def build(settings: Settings, options: ServeOptions) -> serve.Application:
     scaling: dict[str, Any] = {"num_replicas": options.replicas}
     if options.replicas is None:
         policy = {
-            "policy_function": "service.cluster.ray_serve:RowsPolicy",
+            "policy_function": f"{RowsPolicy.__module__}:{RowsPolicy.__name__}",
             "policy_kwargs": {"rows_a_replica": options.rows_a_replica},
         }
         scaling = {"autoscaling_config": {"min_replicas": 1, "max_replicas": options.most_replicas, "policy": policy}}
@@ -109,7 +97,11 @@ def warm_app(settings: Settings) -> FastAPI:
         warm = asyncio.get_running_loop().create_future()
         async with lifespan(inner) as state:
             await warm
-            yield state
+            exporting = asyncio.create_task(RayMetrics(app.state.server.metrics.registry).repeat())
+            try:
+                yield state
+            finally:
+                exporting.cancel()
 
     app.router.lifespan_context = until_warm
     return app

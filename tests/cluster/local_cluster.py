@@ -9,6 +9,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import httpx2
+
 from service.cluster.ray_package import NODE_ENVIRONMENT
 
 _MEMORY = 200 << 20
@@ -44,6 +46,11 @@ class LocalCluster:
         }
         pids = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdecimal()]
         return [pid for pid in pids if _parent(pid) in raylets and title in _read(pid, "cmdline")]
+
+    def metrics(self) -> str:
+        """What both nodes export, in Prometheus's text format, when all replicas have reported."""
+        ports = [node.metrics_export_port for node in (self._cluster.head_node, *self._cluster.worker_nodes)]
+        return "".join(httpx2.get(f"http://127.0.0.1:{port}/metrics", timeout=60).text for port in ports)
 
     def stop(self) -> None:
         """End both nodes."""

@@ -42,6 +42,7 @@ def check_serve(folder: Path, requests: int, clients: int) -> str:
         references = [ask(client, one).json() for one in usual]
         both = replicas_of(client)
         assert len(both) == 2, f"{len(both)} replicas answered"
+        assert cluster.metrics().count("ray_diffsight_queue_rows{") == 2, "Ray does not export the replicas' metrics"
         events = check_stream(client)
         check_upload(client)
         statuses, killed_after = asyncio.run(storm(url, cluster, usual, references, requests, clients))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,22 +15,7 @@ from service.settings.loader import load_settings
 
 pytest.importorskip("ray.serve", reason="the extra `ray` is not installed")
 
-from service.cluster.ray_serve import NAME, Replica, RowsPolicy, ServeOptions, build, warm_app
-
-
-def waiting(*rows: float) -> Any:
-    return SimpleNamespace(aggregated_metrics={"rows": {f"replica {n}": one for n, one in enumerate(rows)}})
-
-
-@pytest.mark.parametrize(
-    ("rows", "replicas"), [((), 1), ((0.0,), 1), ((64.0,), 1), ((65.0,), 2), ((400.0, 0.0), 7), ((10.0, 10.0), 1)]
-)
-def test_replicas_follow_the_rows_of_all_of_them(rows: tuple[float, ...], replicas: int) -> None:
-    assert RowsPolicy(64)(waiting(*rows)) == (replicas, {})
-
-
-def test_without_figures_there_is_one_replica() -> None:
-    assert RowsPolicy()(SimpleNamespace(aggregated_metrics=None)) == (1, {})
+from service.cluster.ray_serve import NAME, Replica, ServeOptions, build, warm_app
 
 
 @pytest.mark.parametrize("replicas", [None, 3])
@@ -45,7 +29,7 @@ def test_a_replica_takes_whole_requests_and_one_gpu(replicas: int | None) -> Non
     assert (scaling is None) == (replicas is not None)
     if scaling is not None:
         assert (scaling.min_replicas, scaling.max_replicas) == (1, 5)
-        assert scaling.policy.policy_function == "service.cluster.ray_serve:RowsPolicy"
+        assert scaling.policy.policy_function == "service.cluster.rows_policy:RowsPolicy"
 
 
 @pytest.mark.parametrize("arguments", [{"replica": 2}, {"replicas": 0}])
