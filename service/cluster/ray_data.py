@@ -51,6 +51,7 @@ def annotate_parts(
     Raises InvalidInput for what concerns the whole job; what is done is kept.
     """
     from ray.data import ActorPoolStrategy, DataContext, from_items
+    from ray.exceptions import RayError
 
     context = DataContext.get_current()
     context.enable_progress_bars = False
@@ -74,9 +75,12 @@ def annotate_parts(
         num_gpus=1 if on_gpu else 0,
         max_restarts=_MOST_RESTARTS,
     )
-    for answer in answers.iter_rows():
-        if answer["problem"]:
-            raise InvalidInput(
-                "job", answer["problem"], hint="what is done is kept: mend it and give the command again"
-            )
-        on_part(PartDone(answer["part"], answer["done"], answer["failed"], answer["reused"]))
+    try:
+        for answer in answers.iter_rows():
+            if answer["problem"]:
+                hint = "what is done is kept: mend it and give the command again"
+                raise InvalidInput("job", answer["problem"], hint=hint)
+            on_part(PartDone(answer["part"], answer["done"], answer["failed"], answer["reused"]))
+    except RayError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise InvalidInput("job", f"Ray could not go on: {reason}", hint="give the same command again") from error

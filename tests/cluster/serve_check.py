@@ -40,6 +40,8 @@ def check_serve(folder: Path, requests: int, clients: int) -> str:
     ):
         usual = [*usual_requests(0)[:8], concept_request(make_concept(client))]
         references = [ask(client, one).json() for one in usual]
+        behind = [pid for pid in cluster.workers() if os.getpriority(os.PRIO_PROCESS, pid) > 0]
+        assert not behind, f"{len(behind)} workers give way to every other program"
         both = replicas_of(client)
         assert len(both) == 2, f"{len(both)} replicas answered"
         assert cluster.metrics().count("ray_diffsight_queue_rows{") == 2, "Ray does not export the replicas' metrics"
