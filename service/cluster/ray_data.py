@@ -7,6 +7,7 @@ block that says the same again, is thrown away at the end, and knows of no image
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -55,6 +56,7 @@ def annotate_parts(
 
     context = DataContext.get_current()
     context.enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.WARNING)
     on_gpu = wants_gpu(settings.device, count_gpus(ray))
     most = actors or max(1, count_gpus(ray) if on_gpu else count_nodes(ray))
     pool = ActorPoolStrategy(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -38,7 +39,7 @@ def connect(address: str, option: str = "--ray") -> Any:
 
     dashboard = {"include_dashboard": False} if address == "local" else {}
     try:
-        ray.init(address=address, log_to_driver=False, **dashboard)
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **dashboard)
     except (ConnectionError, ValueError, RuntimeError) as error:
         start = " ".join(f"{name}={value}" for name, value in NODE_ENVIRONMENT.items())
         raise InvalidInput(

@@ -54,7 +54,7 @@ def check_data(folder: Path, images: int, part: int) -> str:
     alone = [*command[: -len(options)][:-1], str(folder / "alone.jsonl")]
     subprocess.run(alone, env=_environment(folder / "alone"), check=True)
     return (
-        f"{images} images over two actors, the command killed after {of_command} and a node after {of_node}: "
+        f"{images} images over two actors, the command killed after {of_command} parts and a node after {of_node}: "
         f"{compare_with_server(out, folder, images)}"
     )
 
