@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import threading
 from contextlib import suppress
@@ -26,6 +27,8 @@ def serve_on_cluster(settings: Settings, address: str, replicas: str) -> None:
         raise InvalidInput("port", "Ray's proxies listen on the same port on every machine", hint="choose a --port")
     ray = connect(address)
     from ray import serve
+
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
 
     from service.cluster.ray_serve import NAME, ServeOptions, build
 

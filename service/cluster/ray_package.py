@@ -14,6 +14,8 @@ INSTALL = "pip install 'diffsight[ray]'"
 NODE_ENVIRONMENT: Mapping[str, str] = {
     # Ray's own default is 15: its workers would wait for every other program of the machine.
     "RAY_worker_niceness": "0",
+    # A proxy would leave the replicas of other nodes idle until its own node's hold thousands of requests.
+    "RAY_SERVE_PROXY_PREFER_LOCAL_NODE_ROUTING": "0",
     # What answers a request whose replica was lost.
     "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "service.cluster.ray_proxy:middlewares",
 }

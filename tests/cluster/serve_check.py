@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,6 @@ from PIL import Image
 
 from benchmarks.mixed_load import _free_port
 from tests.cluster.local_cluster import LocalCluster, two_nodes
-from tests.soak.jobs import is_ready
 from tests.soak.storm import Usual, is_equal, usual_requests
 
 _SECONDS = 900.0
@@ -63,15 +63,12 @@ def served(cluster: LocalCluster) -> Iterator[str]:
     """The address of the service on the cluster, ready."""
     port = _free_port()
     command = [sys.executable, "-m", "diffsight", "serve", "--ray", cluster.address, "--replicas", "2"]
-    process = subprocess.Popen([*command, "--port", str(port)])
+    process = subprocess.Popen([*command, "--port", str(port)], stdout=subprocess.PIPE, text=True)
     try:
+        assert process.stdout is not None
+        lines = list(takewhile(lambda line: "ready" not in line, process.stdout))
+        assert process.poll() is None, f"the service ended: {lines}"
         url = f"http://127.0.0.1:{port}"
-        started = time.monotonic()
-        with httpx2.Client(base_url=url, timeout=30) as client:
-            while len(cluster.workers("ServeReplica")) < 2 or not is_ready(client):
-                assert process.poll() is None, "the service ended"
-                assert time.monotonic() - started < _SECONDS, "the service does not get ready"
-                time.sleep(0.5)
         yield url
     finally:
         process.send_signal(signal.SIGTERM)
@@ -79,6 +76,8 @@ def served(cluster: LocalCluster) -> Iterator[str]:
             process.wait(120)
         finally:
             process.kill()
+            assert process.stdout is not None
+            process.stdout.close()
 
 
 def ask(client: httpx2.Client, one: Usual) -> httpx2.Response:
