@@ -132,7 +132,9 @@ def main() -> int:
         print(f"benchmarks.scale_plan: {error}", file=sys.stderr)
         return 2
     images, gpus = chosen.images, chosen.gpus
-    rows, figures, measured = [], {}, {}
+    rows: list[list[str]] = []
+    figures: dict[str, float] = {}
+    measured: dict[str, Measured] = {}
     for task, milliseconds in costs.items():
         folder = Path(tempfile.mkdtemp(prefix="diffsight-bench-"))
         try:

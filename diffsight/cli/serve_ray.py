@@ -28,10 +28,9 @@ def serve_on_cluster(settings: Settings, address: str, replicas: str) -> None:
     ray = connect(address)
     from ray import serve
 
-    logging.getLogger("ray.serve").setLevel(logging.WARNING)
-
     from service.cluster.ray_serve import NAME, ServeOptions, build
 
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
     try:
         on_gpu = wants_gpu(settings.device, count_gpus(ray))
         most = count_gpus(ray) if on_gpu else count_nodes(ray)

@@ -199,10 +199,23 @@ class PartFolder:
         weights = self.read_weights() or Weights("", "", {})
         created = (self.path / "job.json").stat().st_mtime
         total = order.total or 0
-        about = {"model": weights.model, "revision": weights.revision, "listed": True, "status": "done"}
-        counts = {"total": total, "done": total - failed, "failed": failed}
-        times = {"created": created, "updated": created, "resumed": created}
-        return Job("", order.task, weights.parameters, order.source, True, **times, **about, **counts)
+        return Job(
+            "",
+            order.task,
+            weights.parameters,
+            order.source,
+            local=True,
+            created=created,
+            updated=created,
+            resumed=created,
+            status="done",
+            revision=weights.revision,
+            model=weights.model,
+            listed=True,
+            total=total,
+            done=total - failed,
+            failed=failed,
+        )
 
     def _list(self, order: Order) -> int:
         """Write the list of the source. Returns how many images it has."""

@@ -63,6 +63,8 @@ def annotate_parts(
         min_size=1,
         max_size=most,
         initial_size=most,
+        # What an actor on a lost node was given waits until it has another place.
+        max_tasks_in_flight_per_actor=_PARTS_AT_ONCE,
         max_concurrent_calls_per_actor=_PARTS_AT_ONCE,
         enable_true_multi_threading=True,
     )

@@ -91,8 +91,8 @@ def compare_forms(results: PartFolder, order: Order, store: JobStore) -> int:
         assert one.keys() == other.keys(), form
         for name, text in one.items():
             assert _NUMBER.sub("#", text) == _NUMBER.sub("#", other[name]), f"{form}: {name}"
-            numbers = [np.array(_NUMBER.findall(found), dtype=float) for found in (text, other[name])]
-            assert np.allclose(*numbers, rtol=1e-3, atol=TOLERANCE_PIXELS), f"{form}: {name}"
+            first, second = (np.array(_NUMBER.findall(found), dtype=float) for found in (text, other[name]))
+            assert np.allclose(first, second, rtol=1e-3, atol=TOLERANCE_PIXELS), f"{form}: {name}"
     return len(forms)
 
 
