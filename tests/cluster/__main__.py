@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -30,15 +31,19 @@ def main() -> int:
     from tests.cluster.data_check import check_data
     from tests.cluster.serve_check import check_serve
 
-    lines = []
+    lines: list[str] = []
+
+    def run(check: Callable[[Path, int, int], str], *counts: int) -> None:
+        with tempfile.TemporaryDirectory(prefix="diffsight-ray-") as folder:
+            lines.append(check(Path(folder), *counts))
+        print(lines[-1], file=sys.stderr, flush=True)
+
     with suppress(KeyboardInterrupt):
         try:
             if chosen.only != "serve":
-                with tempfile.TemporaryDirectory(prefix="diffsight-ray-") as folder:
-                    lines.append(check_data(Path(folder), chosen.images, chosen.part))
+                run(check_data, chosen.images, chosen.part)
             if chosen.only != "data":
-                with tempfile.TemporaryDirectory(prefix="diffsight-ray-") as folder:
-                    lines.append(check_serve(Path(folder), chosen.requests, chosen.clients))
+                run(check_serve, chosen.requests, chosen.clients)
             print(f"ray-check: {'; '.join(lines)}")
             return 0
         except AssertionError as error:

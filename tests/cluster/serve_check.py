@@ -44,7 +44,7 @@ def check_serve(folder: Path, requests: int, clients: int) -> str:
         assert not behind, f"{len(behind)} workers give way to every other program"
         both = replicas_of(client)
         assert len(both) == 2, f"{len(both)} replicas answered"
-        assert cluster.metrics().count("ray_diffsight_queue_rows{") == 2, "Ray does not export the replicas' metrics"
+        wait_for_metrics(cluster)
         events = check_stream(client)
         check_upload(client)
         statuses, killed_after = asyncio.run(storm(url, cluster, usual, references, requests, clients))
@@ -94,6 +94,14 @@ def replicas_of(client: httpx2.Client) -> set[str]:
         text = client.get("/metrics").text
         found |= {line for line in text.splitlines() if line.startswith("diffsight_batch_rows_created")}
     return found
+
+
+def wait_for_metrics(cluster: LocalCluster) -> None:
+    """Return when both nodes together export the figures of both replicas."""
+    started = time.monotonic()
+    while cluster.metrics().count("ray_diffsight_queue_rows{") < 2:
+        assert time.monotonic() - started < _SECONDS, "Ray does not export the replicas' metrics"
+        time.sleep(1.0)
 
 
 def make_concept(client: httpx2.Client) -> str:
