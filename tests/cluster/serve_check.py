@@ -6,6 +6,7 @@ import asyncio
 import base64
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -24,9 +25,13 @@ from PIL import Image
 
 from benchmarks.mixed_load import _free_port
 from tests.cluster.local_cluster import LocalCluster, two_nodes
-from tests.soak.storm import Usual, is_equal, usual_requests
+from tests.soak.hostile import form
+from tests.soak.storm import Usual, is_equal, pictures, usual_requests
 
 _SECONDS = 900.0
+_MOST_WAITING = 1000
+_LARGE = 8
+"""Requests of 800 rows each: a replica lets one wait, and refuses the next."""
 _LOOKS = 20
 """Requests of which two replicas hardly ever leave all to one of them."""
 
@@ -34,7 +39,7 @@ _LOOKS = 20
 def check_serve(folder: Path, requests: int, clients: int) -> str:
     """What was found, in one line. Raises AssertionError where something is wrong."""
     with (
-        two_nodes(folder, {"JOBS__POLL_SECONDS": "0.2"}) as cluster,
+        two_nodes(folder, {"JOBS__POLL_SECONDS": "0.2", "ENGINE__MAX_WAITING_ROWS": _MOST_WAITING}) as cluster,
         served(cluster) as url,
         httpx2.Client(base_url=url, timeout=300) as client,
     ):
@@ -47,6 +52,8 @@ def check_serve(folder: Path, requests: int, clients: int) -> str:
         wait_for_metrics(cluster)
         events = check_stream(client)
         check_upload(client)
+        refused = asyncio.run(overload(url))
+        wait_until_idle(client)
         statuses, killed_after = asyncio.run(storm(url, cluster, usual, references, requests, clients))
         after = ask(client, usual[-1])
         assert is_equal(after.json(), references[-1]), "the concept gives something else"
@@ -54,7 +61,8 @@ def check_serve(folder: Path, requests: int, clients: int) -> str:
     assert set(statuses) == {200}, statuses
     return (
         f"{requests} requests of {clients} clients, a replica killed after {killed_after}: {statuses[200]} right, "
-        f"{lost} 503 with Retry-After; a stream of {events} events, an upload, a concept found by both replicas"
+        f"{lost} 503 with Retry-After; {refused} of {_LARGE} large ones 429, the others dropped as they hung up; "
+        f"a stream of {events} events, an upload, a concept found by both replicas"
     )
 
 
@@ -149,6 +157,46 @@ def check_upload(client: httpx2.Client) -> None:
         assert time.monotonic() - started < _SECONDS, "the job does not end"
         time.sleep(0.2)
     assert (job["status"], job["done"]) == ("done", 1), job
+
+
+async def overload(url: str) -> int:
+    """How many of several large requests are refused at once with the seconds to wait. The others are hung up on."""
+    labels = [("labels", "", f"thing {number}".encode()) for number in range(40)]
+    picture = pictures(1, 7)[0]
+    body, kind = form([("image", "a.png", picture), ("schedule", "", b'{"n_samples":[20],"to_keep":[1]}'), *labels])
+    async with httpx2.AsyncClient(base_url=url, timeout=300) as client:
+        tasks = [
+            asyncio.create_task(client.post("/v1/classify/zero-shot", content=body, headers={"Content-Type": kind}))
+            for _ in range(_LARGE)
+        ]
+        refused = 0
+        try:
+            for done in asyncio.as_completed(tasks):
+                answer = await done
+                assert answer.status_code in (200, 429), f"{answer.status_code} {answer.text[:500]}"
+                refused += answer.status_code == 429
+                if answer.status_code == 429:
+                    assert int(answer.headers["retry-after"]) >= 1
+                if refused >= _LARGE // 2:
+                    break
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+    assert refused, "no replica refused anything"
+    return refused
+
+
+def wait_until_idle(client: httpx2.Client) -> None:
+    """Return when no replica works on anything; rows of those that hung up were dropped."""
+    started = time.monotonic()
+    while True:
+        texts = [client.get("/metrics").text for _ in range(_LOOKS)]
+        if all("\ndiffsight_open_requests 0.0" in text for text in texts):
+            break
+        assert time.monotonic() - started < _SECONDS, "requests of clients that hung up do not end"
+    dropped = [float(value) for text in texts for value in re.findall(r"\ndiffsight_cancelled_total (\S+)", text)]
+    assert max(dropped) > 0, "nothing was dropped"
 
 
 async def storm(
