@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 import tracemalloc
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -116,6 +116,19 @@ def _measure_sql(file: Path, items: list[Item], outcomes: list[Outcome]) -> tupl
     return seconds, sum(path.stat().st_size for path in file.parent.glob("jobs.db*")) / len(items)
 
 
+def describe(found: Measured, images: float, hours: float, gpus: int, rate: float, image_bytes: float) -> Sequence[str]:
+    """The columns of a task behind its milliseconds. hours: of GPUs. rate: images a second of all of them."""
+    return [
+        f"{hours:,.0f}",
+        f"{hours / gpus / 24:,.1f}",
+        f"{rate:,.0f}",
+        f"{images * found.parquet_bytes / 1e9:,.0f}",
+        f"{images * found.sql_bytes / 1e9:,.0f}",
+        f"{rate * found.sql_seconds:.2f}",
+        f"{rate * image_bytes * 8 / 1e9:.1f}",
+    ]
+
+
 def main() -> int:
     parser = arguments(__doc__ or "")
     parser.add_argument("--images", type=float, default=1e8)
@@ -143,19 +156,7 @@ def main() -> int:
             shutil.rmtree(folder)
         hours = images * milliseconds / 3.6e6
         rate = gpus * 1000 / milliseconds
-        rows.append(
-            [
-                task,
-                f"{milliseconds:g}",
-                f"{hours:,.0f}",
-                f"{hours / gpus / 24:,.1f}",
-                f"{rate:,.0f}",
-                f"{images * found.parquet_bytes / 1e9:,.0f}",
-                f"{images * found.sql_bytes / 1e9:,.0f}",
-                f"{rate * found.sql_seconds:.2f}",
-                f"{rate * chosen.image_bytes * 8 / 1e9:.1f}",
-            ]
-        )
+        rows.append([task, f"{milliseconds:g}", *describe(found, images, hours, gpus, rate, chosen.image_bytes)])
         figures |= {f"{task}_gpu_hours": hours, f"{task}_parquet_gb": images * found.parquet_bytes / 1e9}
         figures |= {f"{task}_sql_busy": rate * found.sql_seconds}
     one = measured["features"]

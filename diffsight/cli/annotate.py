@@ -57,6 +57,35 @@ Format = Annotated[
     ),
 ]
 
+Out = Annotated[
+    Path,
+    typer.Option(
+        help="File to write; of yolo, openpose, png and npy a folder, or a .zip. With --ray always a folder.",
+        metavar="PATH",
+    ),
+]
+ImagePrefix = Annotated[
+    str,
+    typer.Option(
+        help="Of label-studio: what stands before each image's name, such as /data/local-files/?d=photos/.",
+        metavar="TEXT",
+    ),
+]
+RayAddress = Annotated[
+    str | None,
+    typer.Option(
+        help="Run it on Ray: `local` for this machine's devices, `auto` for the cluster that this machine is part "
+        "of, or its HOST:PORT. Results are Parquet files in the folder --out, which all machines see.",
+        metavar="ADDRESS",
+    ),
+]
+RayActors = Annotated[
+    int | None, typer.Option(help="With --ray: device workers at most; default: one a GPU, or machine.", min=1)
+]
+RayPart = Annotated[
+    int, typer.Option(help="With --ray: images that an actor does together, and one file holds.", min=1)
+]
+
 _BY_SUFFIX = {".jsonl": "jsonl", ".xml": "cvat", ".json": "coco"}
 # What a form's file in the folder of a cluster's job ends in.
 _SUFFIXES = {"jsonl": ".jsonl", "coco": ".coco.json", "label-studio": ".label-studio.json", "cvat": ".cvat.xml"}
@@ -67,13 +96,7 @@ def annotate(
     *,
     source: Source,
     task: TaskName,
-    out: Annotated[
-        Path,
-        typer.Option(
-            help="File to write; of yolo, openpose, png and npy a folder, or a .zip. With --ray always a folder.",
-            metavar="PATH",
-        ),
-    ],
+    out: Out,
     form: Format = None,
     labels: Annotated[str | None, typer.Option(help="Of zero-shot: labels, with commas.", metavar="A,B,...")] = None,
     options: Annotated[
@@ -84,27 +107,10 @@ def annotate(
     ] = None,
     images: Annotated[str, typer.Option(help="Folder of a COCO file's images.", metavar="FOLDER")] = "",
     stride: Annotated[int, typer.Option(help="Every so many frames of a video.", min=1)] = 1,
-    image_prefix: Annotated[
-        str,
-        typer.Option(
-            help="Of label-studio: what stands before each image's name, such as /data/local-files/?d=photos/.",
-            metavar="TEXT",
-        ),
-    ] = "",
-    ray: Annotated[
-        str | None,
-        typer.Option(
-            help="Run it on Ray: `local` for this machine's devices, `auto` for the cluster that this machine is part "
-            "of, or its HOST:PORT. Results are Parquet files in the folder --out, which all machines see.",
-            metavar="ADDRESS",
-        ),
-    ] = None,
-    ray_actors: Annotated[
-        int | None, typer.Option(help="With --ray: device workers at most; default: one a GPU, or machine.", min=1)
-    ] = None,
-    ray_part: Annotated[
-        int, typer.Option(help="With --ray: images that an actor does together, and one file holds.", min=1)
-    ] = DEFAULT_PART,
+    image_prefix: ImagePrefix = "",
+    ray: RayAddress = None,
+    ray_actors: RayActors = None,
+    ray_part: RayPart = DEFAULT_PART,
     settings: Settings,
 ) -> None:
     """

@@ -42,7 +42,7 @@ def connect(address: str, option: str = "--ray") -> Any:
     dashboard = {"include_dashboard": False} if address == "local" else {}
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **dashboard)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except Exception as error:  # Ray raises bare ones, too
         start = " ".join(f"{name}={value}" for name, value in NODE_ENVIRONMENT.items())
         raise InvalidInput(
             option,
