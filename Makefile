@@ -11,7 +11,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 
 .PHONY: help env demo test test-slow field conformance serve lint format openapi docs bench fuzz browser-test clients-check protocols-check \
-  full-size gpu-check gpu-wheels label-studio-check soak soak-jobs storm pocket pocket-heads wheel image-check clean
+  full-size gpu-check gpu-wheels label-studio-check ray-check soak soak-jobs storm pocket pocket-heads wheel image-check clean
 
 help:  ## print this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -101,6 +101,10 @@ protocols-check: env .venv-inference-sdk/.installed  ## every call of docs/proto
 
 soak-jobs: env  ## a job of 2,000 images on a server that is killed hard five times: make soak-jobs SOAK="--images 200"
 	$(BIN)/python -m tests.soak.jobs $(SOAK)
+
+ray-check: env  ## a job and the service on a real Ray cluster while nodes and replicas die: make ray-check RAY="--images 60"
+	$(BIN)/python -c "import ray" 2> /dev/null || $(PIP) install -c constraints.txt -e '.[ray]'
+	$(BIN)/python -m tests.cluster $(RAY)
 
 soak: env  ## the engine at saturation for ten minutes, with faults and vanishing clients: make soak SOAK="--seconds 60"
 	$(BIN)/python -m tests.soak.engine $(SOAK)

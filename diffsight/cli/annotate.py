@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,13 +16,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from backbones.errors import InvalidInput
 from backbones.files import DAY, remove_leftovers, write_file
+from diffsight.cli.annotate_ray import DEFAULT_PART, annotate_on_cluster
 from diffsight.cli.options import check_out, with_settings
 from diffsight.cli.progress_lines import progress_lines
 from service.errors import ChangedMeanwhile, StorageFailed
 from service.inputs.names import terminal_text
-from service.jobs.formats.export import FOLDERS, check_format, text_pieces
+from service.jobs.formats.export import FOLDERS, Records, check_format, text_pieces
 from service.jobs.parameters import complete_parameters, read_options, require_task
-from service.jobs.records import Job
+from service.jobs.records import Job, Record
 from service.jobs.runner import Runner, pace
 from service.jobs.serving import open_store
 from service.jobs.sources import guess
@@ -54,7 +57,38 @@ Format = Annotated[
     ),
 ]
 
+Out = Annotated[
+    Path,
+    typer.Option(
+        help="File to write; of yolo, openpose, png and npy a folder, or a .zip. With --ray always a folder.",
+        metavar="PATH",
+    ),
+]
+ImagePrefix = Annotated[
+    str,
+    typer.Option(
+        help="Of label-studio: what stands before each image's name, such as /data/local-files/?d=photos/.",
+        metavar="TEXT",
+    ),
+]
+RayAddress = Annotated[
+    str | None,
+    typer.Option(
+        help="Run it on Ray: `local` for this machine's devices, `auto` for the cluster that this machine is part "
+        "of, or its HOST:PORT. Results are Parquet files in the folder --out, which all machines see.",
+        metavar="ADDRESS",
+    ),
+]
+RayActors = Annotated[
+    int | None, typer.Option(help="With --ray: device workers at most; default: one a GPU, or machine.", min=1)
+]
+RayPart = Annotated[
+    int, typer.Option(help="With --ray: images that an actor does together, and one file holds.", min=1)
+]
+
 _BY_SUFFIX = {".jsonl": "jsonl", ".xml": "cvat", ".json": "coco"}
+# What a form's file in the folder of a cluster's job ends in.
+_SUFFIXES = {"jsonl": ".jsonl", "coco": ".coco.json", "label-studio": ".label-studio.json", "cvat": ".cvat.xml"}
 
 
 @with_settings()
@@ -62,9 +96,7 @@ def annotate(
     *,
     source: Source,
     task: TaskName,
-    out: Annotated[
-        Path, typer.Option(help="File to write; of yolo, openpose, png and npy a folder, or a .zip.", metavar="PATH")
-    ],
+    out: Out,
     form: Format = None,
     labels: Annotated[str | None, typer.Option(help="Of zero-shot: labels, with commas.", metavar="A,B,...")] = None,
     options: Annotated[
@@ -75,13 +107,10 @@ def annotate(
     ] = None,
     images: Annotated[str, typer.Option(help="Folder of a COCO file's images.", metavar="FOLDER")] = "",
     stride: Annotated[int, typer.Option(help="Every so many frames of a video.", min=1)] = 1,
-    image_prefix: Annotated[
-        str,
-        typer.Option(
-            help="Of label-studio: what stands before each image's name, such as /data/local-files/?d=photos/.",
-            metavar="TEXT",
-        ),
-    ] = "",
+    image_prefix: ImagePrefix = "",
+    ray: RayAddress = None,
+    ray_actors: RayActors = None,
+    ray_part: RayPart = DEFAULT_PART,
     settings: Settings,
 ) -> None:
     """
@@ -93,29 +122,43 @@ def annotate(
     it was, and nothing is done twice. An image that cannot be read is one failed item; all others are written, the
     failed ones are named on standard error, and the exit status is 2.
     """
-    pairs = [option.split("=", 1) for option in options or ()]
-    if wrong := [pair for pair in pairs if len(pair) != 2]:
-        raise InvalidInput("--set", f"{wrong[0][0]!r} has no value", hint="write it as NAME=VALUE")
-    texts = [(name, value) for name, value in pairs]
-    texts += [("labels", part.strip()) for part in (labels or "").split(",") if part.strip()]
+    texts = _values(options or (), labels or "")
     state = open_state(settings, TASKS)
-    form = form or _BY_SUFFIX.get(out.suffix, "jsonl")
+    form = form or (None if ray else _BY_SUFFIX.get(out.suffix, "jsonl"))
     exports = require_task(state, task).exports
     read_options(require_task(state, task), texts)
-    check_format(form, task, exports, image_prefix=image_prefix)
+    check_format(form or "jsonl", task, exports, image_prefix=image_prefix)
     check_out(out)
     source_of_images = guess(source if "://" in source else str(Path(source).absolute()), images=images, stride=stride)
-    store = open_store(settings)
-    job = asyncio.run(_run(state, store, task, texts, source_of_images.model_dump()))
-    if job.status != "done":
-        raise InvalidInput("job", job.error or f"the job is {job.status}", hint="give the same command again")
-    _write(store, job, form, out, image_prefix)
+    records: Callable[..., Iterable[Record]]
+    if ray is not None:
+        job, records = annotate_on_cluster(
+            ray, settings, task, texts, source_of_images, out, actors=ray_actors, part_images=ray_part
+        )
+    else:
+        store = open_store(settings)
+        job = asyncio.run(_run(state, store, task, texts, source_of_images.model_dump()))
+        if job.status != "done":
+            raise InvalidInput("job", job.error or f"the job is {job.status}", hint="give the same command again")
+        records = partial(store.records, job.id)
+    if form is not None:
+        file = out if ray is None else out / (form if form in FOLDERS else f"results{_SUFFIXES[form]}")
+        _write(records, job, form, file, image_prefix)
     again = f", {job.reused} of them known already" if job.reused else ""
     typer.echo(f"wrote {out}: {job.done} images{again}, {job.failed} failed")
     if job.failed:
-        for record in store.records(job.id, status="failed"):
+        for record in records(status="failed"):
             typer.echo(f"diffsight: {terminal_text(record.name)}: {terminal_text(record.error)}", err=True)
         raise typer.Exit(2)
+
+
+def _values(options: Sequence[str], labels: str) -> list[tuple[str, str]]:
+    """The task's parameters by name. Raises InvalidInput for one without a value."""
+    pairs = [option.split("=", 1) for option in options]
+    if wrong := [pair for pair in pairs if len(pair) != 2]:
+        raise InvalidInput("--set", f"{wrong[0][0]!r} has no value", hint="write it as NAME=VALUE")
+    texts = [(name, value) for name, value in pairs]
+    return texts + [("labels", part.strip()) for part in labels.split(",") if part.strip()]
 
 
 async def _run(
@@ -184,16 +227,16 @@ async def _watch(store: JobStore, job_id: str, running: asyncio.Task[bool]) -> N
             progress.update(bar, total=now.total or None, completed=now.finished, rate=rate)
 
 
-def _write(store: JobStore, job: Job, form: str, out: Path, image_prefix: str) -> None:
+def _write(records: Records, job: Job, form: str, out: Path, image_prefix: str) -> None:
     """The results in their form, each file whole; of many files, each by itself, or a zip."""
     try:
         if form in FOLDERS and out.suffix != ".zip":
-            for path, text in FOLDERS[form](job, lambda: store.records(job.id)):
+            for path, text in FOLDERS[form](job, records):
                 file = out / path
                 file.parent.mkdir(parents=True, exist_ok=True)
                 write_file(file, text if isinstance(text, bytes) else text.encode())
         else:
             remove_leftovers(out.parent, older_than_seconds=DAY)
-            write_file(out, text_pieces(form, job, lambda: store.records(job.id), image_prefix=image_prefix))
+            write_file(out, text_pieces(form, job, records, image_prefix=image_prefix))
     except OSError as error:
         raise InvalidInput("--out", f"{out} can not be written: {error.strerror}", hint="name another file") from error

@@ -14,6 +14,7 @@ import typer
 
 from backbones.errors import DiffsightError, InvalidInput
 from diffsight.cli.options import Backbone, Config, Device, DType
+from diffsight.cli.serve_ray import serve_on_cluster
 from playground.mount import PATH, PlaygroundApp, is_installed
 from service.http.access import check_exposure
 from service.models.catalogue import build_catalogue
@@ -35,6 +36,17 @@ def serve(
     playground: Annotated[
         bool, typer.Option(help="Serve the page to try it on at /playground, if the extra `playground` is installed.")
     ] = True,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            help="Serve by Ray Serve: `local` for this machine's devices, `auto` for the cluster that this machine is "
+            "part of, or its HOST:PORT.",
+            metavar="ADDRESS",
+        ),
+    ] = None,
+    replicas: Annotated[
+        str, typer.Option(help="With --ray: how many, or `auto`: as the rows want that wait.", metavar="N|auto")
+    ] = "auto",
     config: Config = None,
 ) -> None:
     """
@@ -48,6 +60,9 @@ def serve(
     settings = load_settings(config, host=host, port=port, backbone=backbone, device=device, dtype=dtype, models=models)
 
     check_exposure(settings)
+    if ray is not None:
+        serve_on_cluster(settings, ray, replicas)
+        return
     listening = listen(settings)
     served = ", ".join(spec.id for spec in build_catalogue(settings))
     address = f"http://{settings.host}:{listening.getsockname()[1]}"

@@ -5,39 +5,28 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import structlog
-from numpy.typing import NDArray
 
-from backbones.errors import Cancelled, DiffsightError, InvalidInput, ModelNotFound, Overloaded
-from heads.inputs import DecodedImage
+from backbones.errors import Cancelled, DiffsightError, InvalidInput, ModelNotFound
 from service.errors import NotReady, StorageFailed
-from service.inputs.urls import ImageUrl
-from service.jobs.item import item_key, run_item
+from service.jobs.item_work import ItemWork, JobFailed, open_reader
 from service.jobs.parameters import read_options, require_task, take_model
-from service.jobs.places import check_item, check_place
+from service.jobs.places import check_place
 from service.jobs.records import Item, Job, Outcome
-from service.jobs.sources import Reader, StoredSource, listed
-from service.jobs.store import JobStore, canonical
+from service.jobs.sources import StoredSource, listed
+from service.jobs.store import JobStore
 from service.jobs.uploads import uploads_folder
 from service.run_task import Work, prepare
 from service.state import AppState
-from service.threads import BULK_DECODING, DATABASE, SOURCES, run_in
+from service.threads import DATABASE, SOURCES, run_in
 
 log = structlog.get_logger("diffsight")
 
 _LISTED_AT_ONCE = 1000
-# A network that stumbles is asked again after so many seconds.
-_PAUSES = (1.0, 5.0)
-
-
-class _JobFailed(Exception):
-    """What is wrong with a job as a whole."""
 
 
 class _LeftAlone(Exception):
@@ -94,11 +83,12 @@ class Runner:
         """
         status, error, stored = None, "", True
         try:
-            await _Run(self, job).all()
+            with structlog.contextvars.bound_contextvars(job=job.id):
+                await _Run(self, job).all()
             status = "done"
         except* _LeftAlone:
             pass
-        except* _JobFailed as group:
+        except* JobFailed as group:
             status, error = "failed", str(_first(group))
         except* (Cancelled, NotReady):
             pass  # the server stops, or its device has died: whoever starts next goes on
@@ -133,20 +123,13 @@ class _Run:
             self.options = read_options(self.task, parameters)
             source = StoredSource.model_validate(job.source)
         except (ValueError, InvalidInput) as error:
-            raise _JobFailed(f"this version cannot read the job: {error}") from error
+            raise JobFailed(f"this version cannot read the job: {error}") from error
         self.source = source.located(uploads_folder(self.settings))
         # A job over REST reads what a request could bring, and only where the settings let it.
         self.places = None if job.local or source.uploaded else self.settings.jobs.sources
-        limits = self.settings.limits
         self.most_listed = None if job.local else self.settings.jobs.max_document_bytes
-        self.reader = Reader(
-            self.source,
-            most_bytes=None if job.local else limits.max_upload_bytes,
-            most_pixels=limits.max_image_pixels,
-        )
-        self.reading = asyncio.Lock()
-        self.prepared: Work | None = None
-        self.under_way: dict[str, asyncio.Event] = {}
+        self.reader = open_reader(runner.state, self.source, local=job.local)
+        self.prepared: ItemWork | None = None
         at_once = runner.settings.jobs.images_at_once
         self.waiting: asyncio.Queue[Item | None] = asyncio.Queue(at_once)
         self.outcomes: asyncio.Queue[Outcome | None] = asyncio.Queue(4 * at_once)
@@ -189,28 +172,33 @@ class _Run:
             for address in filter(None, (self.source.address, self.source.images)):
                 await run_in(SOURCES, check_place, address, self.places, field="source")
         if self.source.kind == "urls" and not (self.job.local or self.settings.urls.enabled):
-            raise _JobFailed("this server fetches no images by address (its setting urls.enabled is off)")
+            raise JobFailed("this server fetches no images by address (its setting urls.enabled is off)")
         # The default model of a task can be another one by now: a job stays with the model that it began on.
         prepared = prepare(self.state, self.task, self.options, model=self.model or self.job.model or None, long=True)
         try:
-            self.prepared = await leases.enter_async_context(prepared)
+            work: Work = await leases.enter_async_context(prepared)
         except ModelNotFound as error:
             if not self.job.model:
                 raise
             message = f"the job belongs to the model {self.job.model!r} with weights {self.job.revision}: {error}"
-            raise _JobFailed(message) from error
-        model, revision = self.prepared.loaded.id, self.prepared.revision
+            raise JobFailed(message) from error
+        model, revision = work.loaded.id, work.revision
         if not self.job.revision:
             await run_in(DATABASE, self.store.set_model, self.job.id, model, revision)
         elif self.job.revision != revision:
-            raise _JobFailed(
+            raise JobFailed(
                 f"the model {model!r} was replaced, or a concept or classifier that the job names: it began with "
                 f"{self.job.revision}, and this server has {revision}; start a server with those weights, or begin a "
                 "new job"
             )
 
+        async def has_result(key: str) -> bool:
+            return await run_in(DATABASE, self.store.has_result, key)
+
+        self.prepared = ItemWork(self.state, work, self.job.parameters, self.reader, has_result, places=self.places)
+
     @property
-    def work(self) -> Work:
+    def work(self) -> ItemWork:
         """The prepared work on each image."""
         assert self.prepared is not None
         return self.prepared
@@ -223,12 +211,12 @@ class _Run:
             try:
                 some = await run_in(SOURCES, _take, found, _LISTED_AT_ONCE)
             except InvalidInput as error:
-                raise _JobFailed(str(error)) from error
+                raise JobFailed(str(error)) from error
             if not some:
                 break
             total += len(some)
             if total > self.settings.jobs.max_items:
-                raise _JobFailed(f"the source has more than {self.settings.jobs.max_items:,} images: take it in parts")
+                raise JobFailed(f"the source has more than {self.settings.jobs.max_items:,} images: take it in parts")
             await run_in(DATABASE, self.store.add_items, self.job.id, some)
         await run_in(DATABASE, self.store.set_listed, self.job.id, total)
 
@@ -253,86 +241,11 @@ class _Run:
             if done := [one for one in some if one is not None]:
                 await run_in(DATABASE, self.store.finish, self.job.id, done)
                 for one in done:
-                    if event := self.under_way.pop(one.key, None):
-                        event.set()
+                    self.work.settle(one.key)
 
     async def _work(self) -> None:
         while (item := await self.waiting.get()) is not None:
-            await self.outcomes.put(await self._outcome(item))
-
-    async def _outcome(self, item: Item) -> Outcome:
-        """The item's end, whatever happens: only what concerns the whole job is raised."""
-        pauses = iter(_PAUSES)
-        while True:
-            try:
-                return await self._attempt(item)
-            except (Cancelled, NotReady, StorageFailed, _JobFailed):
-                raise
-            except Overloaded as error:
-                await asyncio.sleep(error.retry_after_seconds)
-            except (FileNotFoundError, PermissionError, KeyError) as error:
-                return Outcome(item.position, error=f"can not be read: {error}")
-            except DiffsightError as error:
-                if isinstance(error, InvalidInput) and self._concerns_all(error.field, item):
-                    raise _JobFailed(f"{error.field}: {error}") from error
-                return Outcome(item.position, error=str(error))
-            except OSError as error:
-                if (pause := next(pauses, None)) is None:
-                    return Outcome(item.position, error=f"can not be read: {error}")
-                await asyncio.sleep(pause)
-            except Exception as error:
-                log.exception("an item failed", job=self.job.id, item=item.name)
-                return Outcome(item.position, error=f"a fault of the server, see its log: {type(error).__name__}")
-
-    def _concerns_all(self, field: str, item: Item) -> bool:
-        """Whether a wrong value is one of the job's options, and not one that the source gives for this image."""
-        return field in self.task.options.model_fields and field not in item.given
-
-    async def _attempt(self, item: Item) -> Outcome:
-        read = await self._read(item)
-        facts = (self.job.task, self.work.revision, self.job.parameters, item.given)
-        key = await run_in(BULK_DECODING, item_key, read, *facts)
-        while (event := self.under_way.get(key)) is not None:
-            await event.wait()  # another item with the same bytes is being done
-        if await run_in(DATABASE, self.store.has_result, key):
-            return Outcome(item.position, key)
-        if key in self.under_way:
-            return await self._attempt(item)
-        event = self.under_way[key] = asyncio.Event()
-        try:
-            async with self._decoded(read) as image:
-                result = await run_item(self.state, self.work, image, item.given)
-        except BaseException:
-            self.under_way.pop(key, None)
-            event.set()
-            raise
-        return Outcome(item.position, key, await run_in(BULK_DECODING, canonical, result))
-
-    @asynccontextmanager
-    async def _decoded(self, read: bytes | NDArray[np.uint8]) -> AsyncIterator[DecodedImage]:
-        """The picture, which counts as in memory until this is left."""
-        decoder = self.state.decoder
-        if isinstance(read, bytes):
-            async with decoder.decoded([read], ["image"], bulk=True) as (image,):
-                yield image
-            return
-        frame = DecodedImage(read, format="frame")
-        async with decoder.budget.room(frame.width * frame.height):
-            yield frame
-
-    async def _read(self, item: Item) -> bytes | NDArray[np.uint8]:
-        if self.source.kind == "urls":
-            most = self.settings.urls.max_bytes
-            return await self.state.fetcher.fetch(ImageUrl(item.address), field="image", most_bytes=most)
-        if self.reader.in_order:
-            async with self.reading:  # asyncio's lock is handed on in the order of asking
-                return await run_in(SOURCES, self.reader.read, item)
-        if self.source.kind not in ("folder", "glob", "coco") or "problem" in item.given:
-            return await run_in(SOURCES, self.reader.read, item)
-        path = await run_in(SOURCES, self.reader.locate, item)
-        if self.places is not None:
-            await run_in(SOURCES, check_item, path, self.reader.file_system, self.places)
-        return await run_in(SOURCES, self.reader.read, item, path)
+            await self.outcomes.put(await self.work.outcome(item))
 
 
 def _take(found: Any, count: int) -> list[Item]:

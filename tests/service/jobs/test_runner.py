@@ -15,6 +15,7 @@ import pytest
 from backbones.errors import InvalidInput, ModelNotFound
 from service.errors import StorageFailed
 from service.jobs import runner as runner_module
+from service.jobs.item_work import JobFailed
 from service.jobs.records import Job
 from service.jobs.runner import Runner, pace
 from service.tasks import TASKS
@@ -133,5 +134,5 @@ def test_a_job_stays_with_the_model_that_it_began_on() -> None:
 )
 def test_a_job_whose_model_was_replaced_or_is_gone_says_so(there: dict[str, str], words: str) -> None:
     source = {"kind": "zip", "uploaded": True, "address": "a.zip"}
-    with pytest.raises(runner_module._JobFailed, match=words):
+    with pytest.raises(JobFailed, match=words):
         asyncio.run(begin(replace(RUNNING, source=source, model="first"), None, there=there))

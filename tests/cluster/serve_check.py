@@ -1,0 +1,236 @@
+"""The service by two replicas, one of which is killed hard under load: every answer is right, or says to ask again."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from itertools import takewhile
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import numpy as np
+from PIL import Image
+
+from benchmarks.mixed_load import _free_port
+from tests.cluster.local_cluster import LocalCluster, two_nodes
+from tests.soak.hostile import form
+from tests.soak.storm import Usual, is_equal, pictures, usual_requests
+
+_SECONDS = 900.0
+_MOST_WAITING = 1000
+_LARGE = 8
+"""Requests of 800 rows each: a replica lets one wait, and refuses the next."""
+_LOOKS = 20
+"""Requests of which two replicas hardly ever leave all to one of them."""
+
+
+def check_serve(folder: Path, requests: int, clients: int) -> str:
+    """What was found, in one line. Raises AssertionError where something is wrong."""
+    with (
+        two_nodes(folder, {"JOBS__POLL_SECONDS": "0.2", "ENGINE__MAX_WAITING_ROWS": _MOST_WAITING}) as cluster,
+        served(cluster) as url,
+        httpx2.Client(base_url=url, timeout=300) as client,
+    ):
+        usual = [*usual_requests(0)[:8], concept_request(make_concept(client))]
+        references = [ask(client, one).json() for one in usual]
+        behind = [pid for pid in cluster.workers() if os.getpriority(os.PRIO_PROCESS, pid) > 0]
+        assert not behind, f"{len(behind)} workers give way to every other program"
+        both = replicas_of(client)
+        assert len(both) == 2, f"{len(both)} replicas answered"
+        wait_for_metrics(cluster)
+        events = check_stream(client)
+        check_upload(client)
+        refused = asyncio.run(overload(url))
+        wait_until_idle(client)
+        statuses, killed_after = asyncio.run(storm(url, cluster, usual, references, requests, clients))
+        after = ask(client, usual[-1])
+        assert is_equal(after.json(), references[-1]), "the concept gives something else"
+    lost = statuses.pop(503, 0)
+    assert set(statuses) == {200}, statuses
+    return (
+        f"{requests} requests of {clients} clients, a replica killed after {killed_after}: {statuses[200]} right, "
+        f"{lost} 503 with Retry-After; {refused} of {_LARGE} large ones 429, the others dropped as they hung up; "
+        f"a stream of {events} events, an upload, a concept found by both replicas"
+    )
+
+
+@contextmanager
+def served(cluster: LocalCluster) -> Iterator[str]:
+    """The address of the service on the cluster, ready."""
+    port = _free_port()
+    command = [sys.executable, "-m", "diffsight", "serve", "--ray", cluster.address, "--replicas", "2"]
+    process = subprocess.Popen([*command, "--port", str(port)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        lines = list(takewhile(lambda line: "ready" not in line, process.stdout))
+        assert process.poll() is None, f"the service ended: {lines}"
+        url = f"http://127.0.0.1:{port}"
+        yield url
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(120)
+        finally:
+            process.kill()
+            assert process.stdout is not None
+            process.stdout.close()
+
+
+def ask(client: httpx2.Client, one: Usual) -> httpx2.Response:
+    """The answer, which must be there."""
+    answer = client.post(one.path, content=one.body, headers={"Content-Type": one.content_type})
+    assert answer.status_code == 200, f"{one.path}: {answer.status_code} {answer.text[:500]}"
+    return answer
+
+
+def replicas_of(client: httpx2.Client) -> set[str]:
+    """When the replicas that answer `/metrics` began to count: one line of it each."""
+    found = set[str]()
+    for _ in range(_LOOKS):
+        text = client.get("/metrics").text
+        found |= {line for line in text.splitlines() if line.startswith("diffsight_batch_rows_created")}
+    return found
+
+
+def wait_for_metrics(cluster: LocalCluster) -> None:
+    """Return when both nodes together export the figures of both replicas."""
+    started = time.monotonic()
+    while cluster.metrics().count("ray_diffsight_queue_rows{") < 2:
+        assert time.monotonic() - started < _SECONDS, "Ray does not export the replicas' metrics"
+        time.sleep(1.0)
+
+
+def make_concept(client: httpx2.Client) -> str:
+    """A concept, made by one replica and found at once by whichever is asked."""
+    pixels = np.zeros((64, 64, 3), np.uint8)
+    pixels[20:40, 20:44] = (220, 40, 30)
+    mask = np.where(pixels.any(axis=2, keepdims=True), 255, 0).astype(np.uint8).repeat(3, axis=2)
+    images, masks = ([_base64(picture)] for picture in (pixels, mask))
+    answer = client.post("/v1/concepts", json={"name": "red", "images": images, "masks": masks})
+    assert answer.status_code == 201, answer.text
+    concept: str = answer.json()["id"]
+    for _ in range(_LOOKS):
+        assert client.get(f"/v1/concepts/{concept}").status_code == 200, "a replica does not know the concept"
+    return concept
+
+
+def concept_request(concept: str) -> Usual:
+    """A few-shot request that names the concept."""
+    pixels = np.zeros((64, 64, 3), np.uint8)
+    pixels[8:30, 30:60] = (220, 40, 30)
+    body = httpx2.Request("POST", "http://x", json={"image": _base64(pixels), "concepts": [concept]})
+    return Usual("/v1/segmentation/few-shot", body.read(), "application/json")
+
+
+def check_stream(client: httpx2.Client) -> int:
+    """How many events a streaming answer has; they come one after the other."""
+    one = usual_requests(0)[1]
+    headers = {"Content-Type": one.content_type, "Accept": "text/event-stream"}
+    with client.stream("POST", one.path, content=one.body, headers=headers) as answer:
+        assert answer.status_code == 200
+        events = [line for line in answer.iter_lines() if line.startswith("event:")]
+    assert events[-1].endswith("answer"), events
+    return len(events)
+
+
+def check_upload(client: httpx2.Client) -> None:
+    """A job of an uploaded picture is begun by one replica, and seen by whichever is asked."""
+    pixels = np.random.default_rng(1).integers(0, 256, (900, 900, 3), dtype=np.uint8)
+    file = BytesIO()
+    Image.fromarray(pixels).save(file, "PNG", compress_level=0)
+    answer = client.post("/v1/jobs", data={"task": "features"}, files={"file": ("a.png", file.getvalue())})
+    assert answer.status_code == 201, answer.text
+    started = time.monotonic()
+    while (job := client.get(f"/v1/jobs/{answer.json()['id']}").json())["status"] not in ("done", "failed"):
+        assert time.monotonic() - started < _SECONDS, "the job does not end"
+        time.sleep(0.2)
+    assert (job["status"], job["done"]) == ("done", 1), job
+
+
+async def overload(url: str) -> int:
+    """How many of several large requests are refused at once with the seconds to wait. The others are hung up on."""
+    labels = [("labels", "", f"thing {number}".encode()) for number in range(40)]
+    picture = pictures(1, 7)[0]
+    body, kind = form([("image", "a.png", picture), ("schedule", "", b'{"n_samples":[20],"to_keep":[1]}'), *labels])
+    async with httpx2.AsyncClient(base_url=url, timeout=300) as client:
+        tasks = [
+            asyncio.create_task(client.post("/v1/classify/zero-shot", content=body, headers={"Content-Type": kind}))
+            for _ in range(_LARGE)
+        ]
+        refused = 0
+        try:
+            for done in asyncio.as_completed(tasks):
+                answer = await done
+                assert answer.status_code in (200, 429), f"{answer.status_code} {answer.text[:500]}"
+                refused += answer.status_code == 429
+                if answer.status_code == 429:
+                    assert int(answer.headers["retry-after"]) >= 1
+                if refused >= _LARGE // 2:
+                    break
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+    assert refused, "no replica refused anything"
+    return refused
+
+
+def wait_until_idle(client: httpx2.Client) -> None:
+    """Return when no replica works on anything; rows of those that hung up were dropped."""
+    started = time.monotonic()
+    while True:
+        texts = [client.get("/metrics").text for _ in range(_LOOKS)]
+        if all("\ndiffsight_open_requests 0.0" in text for text in texts):
+            break
+        assert time.monotonic() - started < _SECONDS, "requests of clients that hung up do not end"
+    dropped = [float(value) for text in texts for value in re.findall(r"\ndiffsight_cancelled_total (\S+)", text)]
+    assert max(dropped) > 0, "nothing was dropped"
+
+
+async def storm(
+    url: str, cluster: LocalCluster, usual: list[Usual], references: list[Any], requests: int, clients: int
+) -> tuple[Counter[int], int]:
+    """Statuses of so many requests, and how many were answered when a replica was killed."""
+    chance, statuses, waiting = random.Random(0), Counter[int](), iter(range(requests))
+    killed_after = 0
+
+    async def ask_again(client: httpx2.AsyncClient) -> None:
+        nonlocal killed_after
+        for _ in waiting:
+            place = chance.randrange(len(usual))
+            one = usual[place]
+            answer = await client.post(one.path, content=one.body, headers={"Content-Type": one.content_type})
+            statuses[answer.status_code] += 1
+            if answer.status_code == 503:
+                assert answer.headers.get("retry-after"), answer.text
+                assert answer.json()["type"].startswith("/problems/"), answer.text
+                await asyncio.sleep(0.2)
+            else:
+                assert answer.status_code == 200, f"{one.path}: {answer.status_code} {answer.text[:500]}"
+                assert is_equal(answer.json(), references[place]), f"{one.path} gives something else"
+            if not killed_after and statuses.total() >= requests // 3:
+                killed_after = statuses.total()
+                os.kill(cluster.workers("ServeReplica")[0], signal.SIGKILL)
+
+    async with httpx2.AsyncClient(base_url=url, timeout=300) as client, asyncio.TaskGroup() as group:
+        for _ in range(clients):
+            group.create_task(ask_again(client))
+    return statuses, killed_after
+
+
+def _base64(pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> str:
+    file = BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return base64.b64encode(file.getvalue()).decode()

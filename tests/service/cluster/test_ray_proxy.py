@@ -1,0 +1,76 @@
+"""What a caller gets when the replica that worked on a request is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.cluster.ray_package import NODE_ENVIRONMENT
+from service.cluster.ray_proxy import AnswerForLost, middlewares
+
+SCOPE = {"type": "http", "method": "POST", "path": "/v1/depth", "headers": []}
+
+
+def answers_of(app: ASGIApp) -> list[Message]:
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def receive() -> Message:
+        return {"type": "http.disconnect"}
+
+    asyncio.run(AnswerForLost(app)(dict(SCOPE), receive, send))
+    return sent
+
+
+def answering(status: int, *headers: tuple[bytes, bytes]) -> ASGIApp:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": status, "headers": list(headers)})
+        await send({"type": "http.response.body", "body": b"x"})
+
+    return app
+
+
+async def silent(scope: Scope, receive: Receive, send: Send) -> None:
+    """As Ray's proxy when a replica died."""
+
+
+async def raising(scope: Scope, receive: Receive, send: Send) -> None:
+    raise RuntimeError("the actor died")
+
+
+def headers_of(start: Message) -> dict[str, str]:
+    return {name.decode().lower(): value.decode() for name, value in start["headers"]}
+
+
+def test_a_lost_request_is_a_problem_that_says_when_to_send_it_again() -> None:
+    for app in (silent, raising):
+        start, body = answers_of(app)
+        assert start["status"] == 503
+        assert headers_of(start)["retry-after"] == "2"
+        problem: dict[str, Any] = json.loads(body["body"])
+        assert (problem["type"], problem["hint"]) == ("/problems/not-ready", "send it again")
+
+
+def test_an_answer_passes_as_it_is() -> None:
+    app = answering(429, (b"retry-after", b"7"))
+    start, body = answers_of(app)
+    assert (start["status"], headers_of(start), body["body"]) == (429, {"retry-after": "7"}, b"x")
+    assert headers_of(answers_of(answering(200))[0]) == {}
+
+
+def test_a_503_of_ray_itself_says_when_to_ask_again() -> None:
+    assert headers_of(answers_of(answering(503))[0])["retry-after"] == "2"
+    assert headers_of(answers_of(answering(503, (b"retry-after", b"9")))[0])["retry-after"] == "9"
+
+
+def test_it_is_what_the_environment_of_a_node_names() -> None:
+    module, name = NODE_ENVIRONMENT["RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"].split(":")
+    assert (module, name) == (middlewares.__module__, middlewares.__name__)
+    (one,) = middlewares()
+    made: Any = one.cls
+    assert made is AnswerForLost
