@@ -60,7 +60,7 @@ def main() -> int:
     rows = make_rows(model, LARGE)
     engine = DeviceWorker(model, max_batch_rows=chosen.batch)
     batch_seconds: list[float] = []
-    engine.on_batch = lambda kind, size, seconds: batch_seconds.append(seconds) if size == chosen.batch else None
+    engine.on_batch = lambda ran: batch_seconds.append(ran.seconds) if ran.size == chosen.batch else None
     engine.start()
     asyncio.run(one_row(engine, rows[0]))
     alone = [asyncio.run(one_row(engine, rows[0])) for _ in range(chosen.rounds)]

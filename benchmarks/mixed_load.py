@@ -84,6 +84,8 @@ def running(name: str, python: Path, threads: int, *, all_cores: bool, log: Path
     environment = {key: value for key, value in os.environ.items() if not key.startswith("DIFFSIGHT_")}
     environment |= {"DIFFSIGHT_DATA_FOLDER": str(log.parent / "data"), "DIFFSIGHT_OFFLINE": "true"}
     environment |= {"DIFFSIGHT_LIMITS__DEADLINE_SECONDS": "600", "PYTHONPATH": str(ROOT)}
+    # Ray's own limit of 5 s is too short for a busy machine.
+    environment |= {"RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60"}
     if not all_cores:
         environment |= {"DIFFSIGHT_ENGINE__TORCH_THREADS": "1", "DIFFSIGHT_ENGINE__LANES": "1"}
     with log.open("w") as file:
@@ -151,9 +153,14 @@ def measure(plan: Plan, *, all_cores: bool) -> list[dict[str, Any]]:
         servers = []
         for name in ("ours", *SIMPLE, *plan.peers):
             python = environment_of(name, plan.folder) if name in PACKAGES else Path(sys.executable)
-            servers.append(
-                stack.enter_context(running(name, python, threads, all_cores=all_cores, log=logs / f"{name}.log"))
-            )
+            starting = running(name, python, threads, all_cores=all_cores, log=logs / f"{name}.log")
+            try:
+                servers.append(stack.enter_context(starting))
+            except (AssertionError, TimeoutError) as error:
+                if name not in PACKAGES:
+                    raise
+                # Their start has limits of its own, which a busy machine passes; the others are compared all the same.
+                print(f"{name} IS LEFT OUT, for it did not start: {error}", file=sys.stderr, flush=True)
         ideal = stack.enter_context(_ideal(threads))
         for place, other in enumerate(servers[1:]):
             first = CHECKED_PICTURES * (1 + place)

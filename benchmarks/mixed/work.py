@@ -75,6 +75,8 @@ class Work:
         self.depth_head = heads.require(depth.TASK)
         self.pose_head = heads.require(pose.TASK)
         self.zero_shot_model = heads.require(zero_shot.TASK)
+        for variant in model.variants.values():
+            variant.unet.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # as diffusers loads it
         self.description = model.description
         self.alphas = self.description.alphas_cumprod.float()
         self.scene, self.scene_name = depth.choose_context(self.depth_head, None)

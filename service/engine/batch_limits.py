@@ -1,19 +1,20 @@
-"""How large a batch may be: by the memory of its activations, by the seconds that it will take, and by what failed."""
+"""How large a batch may be: by the memory of its activations, by what it will take, and by what failed."""
 
 from __future__ import annotations
 
 import math
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
 from backbones.activation_memory import count_fitting, item_bytes, positions_of
 from backbones.backbone import Backbone
-from backbones.engine import batch_key
 from backbones.free_memory import free_bytes
+from service.engine.batching import cost_key
+from service.engine.best_sizes import BestSizes
 from service.engine.queue import FUNCTIONS, Kind
 
 # A batch of this many items uses a device well; more are taken only while that costs hardly any time.
@@ -32,6 +33,7 @@ class _Measured:
     """Seconds an item and a place of its map, and the limit after a batch ran out of memory.
 
     fastest: the fewest seconds an item, over all batches. batches: how many there were. fitted: those since that limit.
+    sizes: what batches of each size cost the processor.
     """
 
     seconds: float
@@ -40,22 +42,30 @@ class _Measured:
     batches: int = 0
     most: int | None = None
     fitted: int = 0
+    sizes: BestSizes = field(default_factory=BestSizes)
 
 
 def largest_batch(
-    *, most: int, fitting: int | None, seconds_each: float | None, max_seconds: float, failed_above: int | None = None
+    *,
+    most: int,
+    fitting: int | None,
+    seconds_each: float | None,
+    max_seconds: float,
+    failed_above: int | None = None,
+    cheapest: int | None = None,
 ) -> int:
     """Items of the largest batch, one at least.
 
     most: by setting; 0 sets none. fitting: how many fit in memory, None if unknown. seconds_each: measured, of one
-    item; None before any batch. failed_above: the size past which memory ran out.
+    item; None before any batch. failed_above: the size past which memory ran out. cheapest: the size past which an item
+    costs more, None if unknown.
     """
     bounds = [most] if most else [FULL_BATCH]
     if not most and seconds_each is not None:
         bounds = [max(FULL_BATCH, int(SHORT_SECONDS / max(seconds_each, 1e-9)))]
     if seconds_each is not None and math.isfinite(max_seconds):
         bounds.append(int(max_seconds / max(seconds_each, 1e-9)))
-    bounds += [bound for bound in (fitting, failed_above) if bound is not None]
+    bounds += [bound for bound in (fitting, failed_above, cheapest) if bound is not None]
     return max(1, min(bounds))
 
 
@@ -88,6 +98,7 @@ class BatchLimits:
             seconds_each=self.seconds_each(kind, backbone, item),
             max_seconds=self.max_seconds,
             failed_above=None if known is None else known.most,
+            cheapest=None if known is None else known.sizes.limit(),
         )
 
     def seconds_each(self, kind: Kind, backbone: Backbone, item: Any) -> float | None:
@@ -119,8 +130,19 @@ class BatchLimits:
         early = sum(batches for batches, _ in figures) < _EARLY_BATCHES
         return items * min(each for _, each in figures) / (_EARLY_DOUBT if early else 1.0)
 
-    def count(self, kind: Kind, backbone: Backbone, item: Any, items: int, seconds: float) -> None:
-        """Learn from a batch of `items` like this one, which took so long."""
+    def count(
+        self,
+        kind: Kind,
+        backbone: Backbone,
+        item: Any,
+        items: int,
+        seconds: float,
+        processor_seconds: float | None = None,
+    ) -> None:
+        """Learn from a batch of `items` like this one, which took so long.
+
+        processor_seconds: of the host, for a batch that was computed there.
+        """
         if kind in FUNCTIONS:
             return
         key, each = _key(kind, backbone, item), seconds / items
@@ -136,6 +158,8 @@ class BatchLimits:
         known.fitted += 1
         if known.most is not None and known.fitted >= RECOVERY_BATCHES:
             known.most, known.fitted = 2 * known.most, 0
+        if processor_seconds is not None and kind != "embed":  # what a text costs depends on which were embedded before
+            known.sizes.count(items, processor_seconds)
         self._measured[key] = known
 
     def count_out_of_memory(self, kind: Kind, backbone: Backbone, item: Any, items: int) -> None:
@@ -153,7 +177,7 @@ class BatchLimits:
 
 
 def _key(kind: Kind, backbone: Backbone, item: Any) -> tuple[Kind, str, object]:
-    return kind, _revision(backbone), batch_key(item)
+    return kind, _revision(backbone), cost_key(item, backbone)
 
 
 def _revision(backbone: Backbone) -> str:

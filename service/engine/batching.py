@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, islice
 
 from backbones.backbone import Backbone
@@ -11,6 +10,9 @@ from backbones.engine import batch_key
 from backbones.rows import UNetRow
 from backbones.sub_blocks import pass_depth
 from service.engine.queue import Call, Entry, Kind, Request
+
+LEADER_PART = 4
+"""The leader has at least this part of a batch, however many short requests wait beside it."""
 
 
 def choose_batch(
@@ -20,8 +22,9 @@ def choose_batch(
 
     The leader is the request with the lowest place in the first class (interactive, or bulk if `bulk_first`). The batch
     holds items of the leader's backbone that cost nothing more together with its next item, up to
-    `limit_of(leader, its call)`. Every request has an equal share of it. What is left of the places goes to requests
-    that it ends, the shortest first, and then to one request in turn. The other class fills only the places that the
+    `limit_of(leader, its call)`. The leader has an equal share of it at least, and a quarter. Then come requests that
+    no more than their equal share would end, and then all in the order of their places, each with what fits: so
+    requests of one length end one after the other, and not all at last. The other class fills only the places that the
     first leaves free.
     """
     ordered = sorted(requests, key=lambda request: (request.bulk is not bulk_first, request.place))
@@ -37,6 +40,7 @@ def choose_batch(
             request: _fitting_items(request, first.kind, key)
             for request in ordered
             if request.backbone is leader.backbone and (request.bulk is leader.bulk) is leader_class
+            if any(call.kind == first.kind for call in request.calls)
         }
         batch += _fill(members, first.kind, limit - len(batch))
     return batch
@@ -59,28 +63,13 @@ def _fill(members: dict[Request, Iterator[Entry]], kind: Kind, room: int) -> lis
     """At most `room` of the items that members offer. members: in the order of their places."""
     if not members or room <= 0:
         return []
-    chosen: list[Entry] = []
-    share = room // len(members)
-    if share:
-        for items in members.values():
-            chosen += islice(items, share)
-        # Items of other keys count here too: the estimate changes who goes first, and nothing else.
-        left = {request: sum(call.waiting for call in request.calls if call.kind == kind) for request in members}
-        for request in sorted(members, key=left.__getitem__):
-            if left[request] > share and left[request] - share <= room - len(chosen):
-                chosen += islice(members[request], left[request] - share)
-    return chosen + list(islice(_take_turns(list(members.values())), room - len(chosen)))
-
-
-def _take_turns(sources: Sequence[Iterator[Entry]]) -> Iterator[Entry]:
-    """One item from each source in turn until all are used."""
-    waiting = deque(sources)
-    while waiting:
-        source = waiting.popleft()
-        entry = next(source, None)
-        if entry is not None:
-            yield entry
-            waiting.append(source)
+    share = max(1, room // len(members))
+    chosen = list(islice(next(iter(members.values())), max(share, room // LEADER_PART)))
+    # Items of other keys count here too: the estimate changes who goes first, and nothing else.
+    short = [r for r in members if sum(call.waiting for call in r.calls if call.kind == kind) <= share]
+    for request in (*short, *members):
+        chosen += islice(members[request], room - len(chosen))
+    return chosen
 
 
 def _fitting_items(request: Request, kind: Kind, key: object) -> Iterator[Entry]:

@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from service.engine.caches import CacheFigures
 from service.engine.queue import Kind
+
+
+@dataclass(frozen=True, slots=True)
+class RanBatch:
+    """A batch, or a function, that has run.
+
+    tasks: of each item. started: by `time.perf_counter`. lane: the name of the thread that ran it.
+    """
+
+    kind: Kind
+    tasks: tuple[str, ...]
+    started: float
+    seconds: float
+    lane: str
+
+    @property
+    def size(self) -> int:
+        """Items."""
+        return len(self.tasks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,17 +58,15 @@ class EngineCounts:
     rejected: int = 0
     out_of_memory: int = 0
 
-    def count_batch(self, kind: Kind, tasks: Iterable[str], seconds: float) -> None:
-        """Count a finished batch. tasks: the task of each item."""
-        self.device_seconds += seconds
-        if kind != "unet":
+    def count_batch(self, batch: RanBatch) -> None:
+        """Count a finished batch."""
+        self.device_seconds += batch.seconds
+        if batch.kind != "unet":
             return
         self.batches += 1
-        items = 0
-        for task in tasks:
+        for task in batch.tasks:
             self.rows_by_task[task] = self.rows_by_task.get(task, 0) + 1
-            items += 1
-        self.items_per_second += 0.1 * (items / max(seconds, 1e-6) - self.items_per_second)
+        self.items_per_second += 0.1 * (batch.size / max(batch.seconds, 1e-6) - self.items_per_second)
 
     def read(
         self, *, waiting: int, requests_open: int, contexts_cache: CacheFigures, latents_cache: CacheFigures

@@ -155,11 +155,10 @@ class RequestQueue:
     def _move(self, request: Request, call: Call, size: int) -> None:
         """Give a request that a batch of this size served its new place.
 
-        It keeps its place for a few batches where that lets it end soon: what is encoded goes on to the U-Net with the
-        others of its batch, and a call that another such batch ends is not interrupted. Everything else is a turn.
+        It keeps its place for a few batches where another one of this size ends its call, which is then not
+        interrupted. Everything else is a turn.
         """
-        ends_soon = call.waiting <= size if call.waiting else call.kind != "unet"
-        if ends_soon and request.kept < KEPT_BATCHES:
+        if 0 < call.waiting <= size and request.kept < KEPT_BATCHES:
             request.kept += 1
         else:
             request.place, request.kept = next(self._places), 0

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from threading import Condition, Thread
+from threading import Condition, Thread, current_thread
 from typing import Any
 
 import structlog
@@ -23,7 +23,7 @@ from service.engine.batching import choose_batch
 from service.engine.caches import TensorCache
 from service.engine.device_errors import DeviceLost, answer_to, stop_if_lost, stopped_for_good
 from service.engine.execution import choose_function, run_isolated
-from service.engine.figures import EngineCounts, EngineFigures
+from service.engine.figures import EngineCounts, EngineFigures, RanBatch
 from service.engine.queue import Call, Entry, Kind, Request, RequestQueue
 from service.engine.session import Session
 
@@ -69,7 +69,7 @@ class DeviceWorker:
         self.model = model
         self.contexts = TensorCache(context_cache_bytes)
         self.latents = TensorCache(latent_cache_bytes)
-        self.on_batch: Callable[[str, int, float], None] | None = None
+        self.on_batch: Callable[[RanBatch], None] | None = None
         self.on_stopped: Callable[[Exception], None] | None = None  # on its own thread, once it has stopped for good
         self.host = ThreadPoolExecutor(max_workers=os.cpu_count(), thread_name_prefix="host")
         self.limits = BatchLimits(max_batch_rows, max_batch_seconds, lanes=lanes)
@@ -314,7 +314,7 @@ class DeviceWorker:
 
     def _run_and_settle(self, batch: Sequence[Entry]) -> None:
         kind = batch[0].call.kind
-        started = time.perf_counter()
+        started, worked = time.perf_counter(), time.thread_time()
         backbone = batch[0].request.backbone
         count_out_of_memory = partial(self._count_out_of_memory, kind, backbone, batch[0].item)
         try:
@@ -324,14 +324,18 @@ class DeviceWorker:
             with self._work_arrived:
                 self._counts.running -= len(batch)
         seconds = time.perf_counter() - started
+        tasks = tuple(entry.request.task for entry in batch)
+        ran = RanBatch(kind, tasks, started, seconds, current_thread().name)
+        # Other threads disturb these seconds less.
+        own = time.thread_time() - worked if backbone.description.device.type == "cpu" else None
         with self._work_arrived:
-            self.limits.count(kind, backbone, batch[0].item, len(batch), seconds)
-            self._counts.count_batch(kind, [entry.request.task for entry in batch], seconds)
+            self.limits.count(kind, backbone, batch[0].item, len(batch), seconds, own)
+            self._counts.count_batch(ran)
             for entry, outcome in zip(batch, outcomes, strict=True):
                 self._settle(entry, outcome)
         if self.on_batch is not None:
             try:
-                self.on_batch(kind, len(batch), seconds)
+                self.on_batch(ran)
             except Exception as error:  # a reader of figures is no reason to stop
                 log.error("a batch could not be reported", exc_info=error)
 

@@ -11,7 +11,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from service.engine.caches import CacheFigures
-from service.engine.figures import EngineFigures
+from service.engine.figures import EngineFigures, RanBatch
 
 # From a batch on a GPU to a long race on a CPU.
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
@@ -78,11 +78,11 @@ class Metrics:
         if problem in REJECTIONS:
             self.rejected.labels(problem).inc()
 
-    def count_batch(self, kind: str, size: int, seconds: float) -> None:
+    def count_batch(self, batch: RanBatch) -> None:
         """Count one batch of the device; called from its thread."""
-        self.batch_seconds.labels(kind).observe(seconds)
-        if kind == "unet":
-            self.batch_rows.observe(size)
+        self.batch_seconds.labels(batch.kind).observe(batch.seconds)
+        if batch.kind == "unet":
+            self.batch_rows.observe(batch.size)
 
     def watch(self, figures: Callable[[], EngineFigures]) -> None:
         """Report an engine's figures from now on."""
@@ -99,7 +99,7 @@ def metrics_table() -> str:
     # A metric without labels has samples at once; the others get one of each for the table.
     metrics.count_request("", 0, 0.0, REJECTIONS[0])
     metrics.queue_seconds.labels("").observe(0.0)
-    metrics.count_batch("", 0, 0.0)
+    metrics.count_batch(RanBatch("unet", (), 0.0, 0.0, ""))
     lines = ["| metric | kind | labels | meaning |", "|---|---|---|---|"]
     for family in metrics.registry.collect():
         name = f"{family.name}_total" if family.type == "counter" else family.name

@@ -15,7 +15,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from backbones.errors import InvalidInput, ModelNotFound
 from backbones.loading.diffusers_folder import load_diffusers_folder
 from backbones.rows import Capture, Captures, HiddenStates, KeysValues, UNetRow
-from backbones.stable_diffusion import StableDiffusion, with_noise_pred
+from backbones.stable_diffusion import StableDiffusion, use_fast_layout, with_noise_pred
 from tests.backbones.small_models import NAMES, WEIGHTS
 
 PROMPTS = ["a photo of a cat", "", "A CAT! " * 60]
@@ -248,6 +248,21 @@ def test_a_variant_of_another_number_type_shares_nothing() -> None:
     got = backbone.forward([row(variant="half")])[0].output
     assert got is not None
     assert got.dtype == torch.float16
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_only_float32_unets_on_the_cpu_lie_channels_last_and_give_the_same(dtype: torch.dtype) -> None:
+    backbone = load_diffusers_folder(WEIGHTS / "sd1")
+    plain: Any = copy.deepcopy(backbone.variants[""].unet).to(dtype)
+    plain = plain.to(memory_format=torch.contiguous_format)
+    fast: Any = copy.deepcopy(plain)
+    use_fast_layout(fast)
+    weight = fast.get_submodule("conv_in").weight
+    assert weight.is_contiguous(memory_format=torch.channels_last) == (dtype == torch.float32)
+    if dtype == torch.float32:
+        latents, context = torch.randn(3, 4, 8, 8), torch.randn(3, 77, 32)
+        pair = [unet(latents, 500, context, return_dict=False)[0] for unet in (plain, fast)]
+        torch.testing.assert_close(*pair, rtol=0, atol=1e-5)
 
 
 def test_v_gives_no_noise_through_another_input_convolution() -> None:

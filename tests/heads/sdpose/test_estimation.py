@@ -96,7 +96,7 @@ def test_rows_of_several_requests_share_batches(published: Published, image: Ima
     direct, model = published
     engine = DeviceWorker(direct.model)
     batches: list[tuple[str, int]] = []
-    engine.on_batch = lambda kind, size, _: batches.append((kind, size))
+    engine.on_batch = lambda ran: batches.append((ran.kind, ran.size))
 
     async def ask(boxes: NDArray[np.float64]) -> NDArray[np.float32]:
         with engine.session("pose") as request:

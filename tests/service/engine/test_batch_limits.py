@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from backbones.activation_memory import ActivationBytes
 from service.engine.batch_limits import FULL_BATCH, RECOVERY_BATCHES, SHORT_SECONDS, BatchLimits, largest_batch
+from service.engine.best_sizes import LEAST_BATCHES
 from tests.service.engine.hand_driven import InstantBackbone, make_instant_rows
 
 counts = st.none() | st.integers(1, 10_000)
@@ -18,14 +19,26 @@ seconds = st.none() | st.floats(0, 1e4)
 
 
 @settings(deadline=None, derandomize=True)
-@given(st.integers(0, 4096), counts, seconds, st.floats(0.01, 100) | st.just(math.inf), counts)
+@given(st.integers(0, 4096), counts, seconds, st.floats(0.01, 100) | st.just(math.inf), counts, counts)
 def test_every_bound_holds_and_one_item_always_runs(
-    most: int, fitting: int | None, each: float | None, longest: float, failed_above: int | None
+    most: int,
+    fitting: int | None,
+    each: float | None,
+    longest: float,
+    failed_above: int | None,
+    cheapest: int | None,
 ) -> None:
-    size = largest_batch(most=most, fitting=fitting, seconds_each=each, max_seconds=longest, failed_above=failed_above)
+    size = largest_batch(
+        most=most,
+        fitting=fitting,
+        seconds_each=each,
+        max_seconds=longest,
+        failed_above=failed_above,
+        cheapest=cheapest,
+    )
     assert size >= 1
     if size > 1:
-        assert size <= min(bound for bound in (most, fitting, failed_above, math.inf) if bound)
+        assert size <= min(bound for bound in (most, fitting, failed_above, cheapest, math.inf) if bound)
         assert each is None or size * each <= longest * (1 + 1e-6)
         assert most or size <= FULL_BATCH or size * (each or 0) <= SHORT_SECONDS * (1 + 1e-6)
 
@@ -77,3 +90,14 @@ def test_a_limit_that_memory_set_recovers() -> None:
     assert bounded.limit("unet", backbone, row) == 4
     bounded.count("unet", backbone, row, items=4, seconds=0.001)
     assert bounded.limit("unet", backbone, row) == 8
+
+
+def test_a_size_past_which_items_cost_the_processor_more_is_not_passed() -> None:
+    bounded, backbone = limits()
+    small, large = torch.zeros(3, 16, 16), torch.zeros(3, 32, 32)
+    for _ in range(LEAST_BATCHES):
+        for items, each in ((8, 1e-3), (32, 2e-3)):
+            bounded.count("encode", backbone, small, items, items * each, items * each)
+            bounded.count("encode", backbone, large, items, items * each)
+    assert bounded.limit("encode", backbone, small) == 8
+    assert bounded.limit("encode", backbone, large) > 8

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from backbones.backbone import Backbone
 from backbones.rows import Capture, UNetRow
-from service.engine.batching import choose_batch
+from service.engine.batching import LEADER_PART, choose_batch
 from service.engine.queue import KEPT_BATCHES, Call, Entry, Kind, Request, RequestQueue
 from tests.service.engine.hand_driven import InstantBackbone
 
@@ -116,17 +116,29 @@ def test_a_one_row_request_shares_the_next_batch_with_a_thousand_row_request() -
     assert [entry.request for entry in batch].count(large) == SIZES["unet"] - 1
 
 
-def test_requests_share_a_batch_evenly() -> None:
-    queue, opened = build_queue(*[(False, [rows(100)]) for _ in range(4)])
-    batch = choose_batch(queue.find_waiting(), limit_of)
-    assert [sum(entry.request is request for entry in batch) for request in opened] == [2, 2, 2, 2]
+def test_requests_of_one_length_end_one_after_the_other() -> None:
+    queue, opened = build_queue(*[(False, [rows(6)]) for _ in range(4)])
+    batches = drain(queue)
+    ends = [max(at for at, batch in enumerate(batches) if request in {e.request for e in batch}) for request in opened]
+    assert ends == [0, 1, 2, 2]
 
 
 def test_more_requests_than_places_all_get_their_turn() -> None:
     queue, opened = build_queue(*[(False, [rows(40)]) for _ in range(20)])
-    for _ in range(10):
-        queue.take(choose_batch(queue.find_waiting(), limit_of))
-    assert {request.calls[0].taken for request in opened} == {4}
+    for turns in range(1, 4):
+        for _ in opened:
+            queue.take(choose_batch(queue.find_waiting(), limit_of))
+        assert all(call.taken >= turns for request in opened for call in request.calls)
+
+
+@settings(deadline=None, derandomize=True)
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=12))
+def test_the_leader_has_its_share_however_short_the_others_are(lengths: list[int]) -> None:
+    queue, opened = build_queue(*[(False, [rows(count)]) for count in lengths])
+    batch = choose_batch(queue.find_waiting(), limit_of)
+    share = min(lengths[0], max(SIZES["unet"] // LEADER_PART, SIZES["unet"] // len(lengths)))
+    assert sum(entry.request is opened[0] for entry in batch) >= share
+    assert len(batch) == min(SIZES["unet"], sum(lengths))
 
 
 def test_bulk_rows_only_fill_what_interactive_rows_leave_free() -> None:
@@ -217,7 +229,7 @@ def test_contexts_of_different_lengths_do_not_share_a_batch() -> None:
     assert [len(batch) for batch in drain(queue)] == [2, 1]
 
 
-def test_what_a_batch_can_end_goes_before_what_it_can_not() -> None:
-    queue, (long, short, middle) = build_queue(*[(False, [rows(count)]) for count in (9, 3, 4)])
+def test_what_an_equal_share_ends_goes_before_what_it_does_not() -> None:
+    queue, (long, middle, short) = build_queue(*[(False, [rows(count)]) for count in (9, 3, 2)])
     batch = choose_batch(queue.find_waiting(), limit_of)
-    assert [sum(entry.request is one for entry in batch) for one in (long, short, middle)] == [3, 3, 2]
+    assert [sum(entry.request is one for entry in batch) for one in (long, middle, short)] == [6, 0, 2]

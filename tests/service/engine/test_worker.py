@@ -37,7 +37,7 @@ from tests.service.engine.hand_driven import (
 def test_rows_of_several_requests_share_one_batch(small_backbone: StableDiffusion) -> None:
     worker = DeviceWorker(small_backbone)
     sizes: list[tuple[str, int]] = []
-    worker.on_batch = lambda kind, size, seconds: sizes.append((kind, size))
+    worker.on_batch = lambda ran: sizes.append((ran.kind, ran.size))
     work = [run_rows(worker.session("task"), make_rows(small_backbone, 1, timestep=t)) for t in (1, 500, 999)]
     results = asyncio.run(step_until_done(worker, *work))
     assert sizes == [("unet", 3)]
@@ -390,7 +390,7 @@ def test_functions_run_in_order_of_arrival_before_the_next_batch() -> None:
     worker = DeviceWorker(InstantBackbone())
     kinds: list[str] = []
     order: list[int] = []
-    worker.on_batch = lambda kind, size, seconds: kinds.append(kind)
+    worker.on_batch = lambda ran: kinds.append(ran.kind)
 
     async def submit() -> None:
         rows = asyncio.ensure_future(run_rows(worker.session("task"), make_instant_rows(3)))
@@ -411,7 +411,7 @@ def test_one_bulk_function_runs_a_turn_while_interactive_requests_wait(
 ) -> None:
     worker = DeviceWorker(InstantBackbone(), max_batch_rows=2)
     kinds: list[str] = []
-    worker.on_batch = lambda kind, size, seconds: kinds.append(kind)
+    worker.on_batch = lambda ran: kinds.append(ran.kind)
 
     async def submit() -> None:
         rows = asyncio.ensure_future(run_rows(worker.session("task", bulk=not interactive), make_instant_rows(20)))
@@ -431,7 +431,7 @@ def test_an_interactive_request_that_arrives_during_bulk_functions_is_next() -> 
     backbone = InstantBackbone()
     worker = DeviceWorker(backbone)
     kinds: list[str] = []
-    worker.on_batch = lambda kind, size, seconds: kinds.append(kind)
+    worker.on_batch = lambda ran: kinds.append(ran.kind)
     request = worker.open_request(backbone, "task", bulk=False, deadline=None)
     arrival = Call("unet", make_instant_rows(1), lambda answer: None)
 
@@ -483,7 +483,7 @@ def test_a_function_that_is_late_or_cancelled_does_not_run() -> None:
 def test_inputs_of_several_requests_share_one_batch_of_their_network() -> None:
     worker = DeviceWorker(InstantBackbone())
     sizes: list[tuple[str, int]] = []
-    worker.on_batch = lambda kind, size, seconds: sizes.append((kind, size))
+    worker.on_batch = lambda ran: sizes.append((ran.kind, ran.size))
 
     def double(inputs: Sequence[int]) -> list[int]:
         return [2 * one for one in inputs]
