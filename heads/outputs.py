@@ -34,29 +34,32 @@ MASK_EXPORTS = frozenset({"coco", "label-studio", "cvat"})
 
 
 class Rle(BaseModel):
-    """A mask as COCO's compressed run-length encoding, which pycocotools decodes."""
+    """A mask in COCO's compressed run-length encoding (RLE), which pycocotools decodes."""
 
-    size: list[int] = Field(description="Height and width.")
+    size: list[int] = Field(description="Height and width in pixels.")
     counts: str
 
 
 class MaskAnswer(BaseModel):
-    """One mask in the original image's pixels."""
+    """A mask in the pixels of the image that was sent."""
 
     name: str
-    score: float = Field(description="Mean probability inside the mask; 0 where it is empty.")
-    area: int = Field(description="Pixels.")
-    share: float = Field(description="Of the image's pixels.")
-    bbox: list[int] = Field(description="x, y, width, height of the smallest box around it; zeros where it is empty.")
+    score: float = Field(description="Mean probability inside the mask; 0 for an empty mask.")
+    area: int = Field(description="Number of pixels in the mask.")
+    share: float = Field(description="Share of the image's pixels that belong to the mask, 0 to 1.")
+    bbox: list[int] = Field(
+        description="Smallest box around the mask: x, y, width, height in pixels. All 0 for an empty mask."
+    )
     rle: Rle | None = None
     polygons: list[list[float]] | None = Field(
         default=None,
-        description="Outlines along pixel edges, x and y in turn, one a part; holes are filled.",
+        description="Outlines along pixel edges, one for each connected part, as a flat list x, y, x, y, "
+        "... Holes are filled.",
     )
 
 
 class DepthStatistics(BaseModel):
-    """Metres over all pixels."""
+    """Statistics of the depth map over all pixels, in metres."""
 
     minimum: float
     maximum: float

@@ -40,7 +40,10 @@ def classifier(
     pool_size: Annotated[int, typer.Option(help="Cells a side that maps are averaged over.")] = 1,
     noise_samples: Annotated[int, typer.Option(help="Noises to average over; 0 for none.")] = 1,
     crop: Annotated[
-        Literal["crop", "pad", "squash"], typer.Option("--fit", help="How images are made square.")
+        Literal["crop", "pad", "squash"],
+        typer.Option(
+            "--fit", help="How an image is made square: crop the longer side, pad the shorter side, or squash."
+        ),
     ] = "crop",
     head: Head = "logistic",
     hidden: Hidden = None,

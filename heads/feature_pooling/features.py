@@ -183,8 +183,9 @@ def _check(
 
 
 ORDER = (
-    "One vector an image, in the order sent. In a vector the timesteps follow each other as listed; within a timestep "
-    "the blocks as listed; within a block its channels, each with its pool_size x pool_size averages row by row."
+    "One vector an image, in the order sent. In a vector the timesteps follow each other as "
+    "listed; within a timestep the blocks as listed; within a block its channels, each with its pool_size x "
+    "pool_size averages row by row."
 )
 
 
@@ -200,36 +201,44 @@ Block = Annotated[
 
 
 class FeaturesOptions(Options):
-    """What to read of each image."""
+    """Options of feature extraction."""
 
     blocks: list[Block] | None = Field(
         default=None,
         min_length=1,
         max_length=64,
-        description="Numbers of the network's blocks from 1, or their diffusers names such as `mid_block`; unset takes "
-        "the middle and one of the decoder.",
+        description="Blocks of the network to read: numbers from 1, or diffusers names such as "
+        "`mid_block`. Unset: the middle block and one block of the decoder.",
     )
     timesteps: list[Annotated[int, Field(ge=0, le=100_000)]] = Field(
         default=[100],
         min_length=1,
         max_length=64,
-        description="Noise levels to look at. Each costs one row an image and noise.",
+        description="Timesteps of the noise schedule: how much noise is added. Each costs one U-Net row "
+        "per image and noise sample.",
     )
-    pool_size: int = Field(default=1, ge=1, le=64, description="Maps are averaged over a grid of so many cells a side.")
-    noise_samples: int = Field(default=1, ge=0, le=64, description="Noises to average over; 0 leaves the image clean.")
+    pool_size: int = Field(
+        default=1, ge=1, le=64, description="Feature maps are averaged over a grid of `pool_size` x `pool_size` cells."
+    )
+    noise_samples: int = Field(
+        default=1, ge=0, le=64, description="Number of noise samples to average over; 0 adds no noise."
+    )
     normalise: bool = Field(default=False, description="Scale each vector to length 1.")
-    fit: Fit = Field(default="crop", description="How an image that is not square is fitted.")
+    fit: Fit = Field(
+        default="crop",
+        description="How an image is made square: crop the longer side, pad the shorter side, or squash.",
+    )
 
 
 class FeaturesResult(BaseModel):
-    """Vectors, and what stands where in them."""
+    """Feature vectors, with their layout."""
 
     vectors: list[list[float]] = Field(description=ORDER)
     dimension: int
     blocks: list[str]
     timesteps: list[int]
     pool_size: int
-    order: str = Field(default=ORDER, description="How a vector is laid out.")
+    order: str = Field(default=ORDER, description="Layout of a vector.")
 
 
 def open_features(backbone: Backbone, weights: object = None) -> BackboneHead:
@@ -294,7 +303,7 @@ def features_line(embeddings: Embeddings) -> str:
 
 TASK = Task(
     name="features",
-    summary="Feature vectors of images",
+    summary="Extract feature vectors of images",
     source="Diffusion Models Beat GANs on Image Classification (arXiv:2307.08702)",
     inputs="images",
     options=FeaturesOptions,
@@ -307,7 +316,7 @@ TASK = Task(
     forms={
         "npy": Form(
             NPY,
-            "the vectors as a float32 array file, (images, dimension)",
+            "a float32 array of shape (images, dimension)",
             write=lambda embeddings, inputs, options: npy_file(embeddings.vectors),
             file_name="features.npy",
         )

@@ -58,7 +58,7 @@ class MarigoldModel:
 
     @property
     def revision(self) -> str:
-        """Changes when any answer could."""
+        """Digest of the network's weights. If it is unchanged, answers are unchanged."""
         facts = [self.prediction, self.scheduler_class, dict(self.scheduler), self.steps, self.resolution, self.noise]
         facts += [self.scale_invariant, self.shift_invariant, self.full_z]
         digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:16]

@@ -265,7 +265,7 @@ def check_drawable(form: str, options: PoseOptions, head: PoseHead) -> None:
 
 TASK = Task(
     name="pose",
-    summary="Keypoints of the persons in an image",
+    summary="Estimate keypoints of persons",
     source="SDPose (arXiv:2509.24980)",
     inputs="image",
     options=PoseOptions,
@@ -286,14 +286,14 @@ TASK = Task(
         ),
         "overlay": Form(
             PNG,
-            "the image with skeletons",
+            "the image with skeletons over it",
             write=partial(write_skeletons, over_image=True),
             file_name="overlay.png",
             check=partial(check_drawable, "overlay"),
         ),
         "openpose": Form(
             PNG,
-            "skeletons on black, as ControlNet takes them",
+            "skeletons on black, the input of ControlNet",
             write=partial(write_skeletons, over_image=False),
             file_name="openpose.png",
             check=partial(check_drawable, "openpose"),

@@ -148,22 +148,33 @@ def _scaled(image: NDArray[np.uint8], size: tuple[int, int]) -> Tensor:
 
 
 class DepthOptions(Options):
-    """How depth is computed."""
+    """Options of metric depth."""
 
     scene: str | None = Field(
         default=None,
         max_length=100,
-        description="Scene class of the published network, by name such as `kitchen` or by row. Unset: the mean of all "
-        "classes. Fitted heads have none.",
+        description="Scene class of the published network: a name such as `kitchen`, or its index. Unset: "
+        "the mean of all classes. Heads trained by `diffsight fit` have no scene classes.",
     )
     protocol: Protocol = Field(
         default="fast",
-        description="`published` averages square windows and their mirror images; `fast` runs one pass.",
+        description="`published` averages the predictions for square windows and their mirror images, as "
+        "in the paper; `fast` predicts the whole image in one pass.",
     )
-    windows: int = Field(default=2, ge=1, le=64, description="Windows along the longer side, for `published`.")
-    flip: bool = Field(default=True, description="Also run each window's mirror image, for `published`.")
+    windows: int = Field(
+        default=2,
+        ge=1,
+        le=64,
+        description="With `protocol` `published`: minimum number of windows along the longer side.",
+    )
+    flip: bool = Field(
+        default=True,
+        description="With `protocol` `published`: also predict the mirror image of each window, and average.",
+    )
     maps: bool = Field(
-        default=True, description="Include the depth map in the JSON answer, some bytes a pixel; else its figures only."
+        default=True,
+        description="Include the depth map in the JSON answer, which takes some bytes for each pixel. If "
+        "false, the answer holds the statistics alone.",
     )
 
 
@@ -172,13 +183,18 @@ class DepthResult(BaseModel):
 
     statistics: DepthStatistics
     unit: Literal["metre"] = "metre"
-    metres_per_unit: float = Field(default=METRES_PER_UNIT, description="Scale of `png16`.")
+    metres_per_unit: float = Field(default=METRES_PER_UNIT, description="Metres for each unit of `png16`.")
     png16: str | None = Field(
-        default=None, exclude_if=is_none, description="The depth map, a 16-bit grey PNG file in base64."
+        default=None,
+        exclude_if=is_none,
+        description="The depth map, a 16-bit greyscale PNG in base64. A value times `metres_per_unit` is metres.",
     )
-    max_metres: float = Field(description="The largest depth that the network can give.")
-    scene: str = Field(description="The scene class in use; `mean` for the mean of all, empty where the head has none.")
-    scene_given: bool = Field(description="Whether the request named the scene class.")
+    max_metres: float = Field(description="Largest depth in metres that the network can predict.")
+    scene: str = Field(
+        description="Scene class that was used: `mean` is the mean of all classes; empty for a head without "
+        "scene classes."
+    )
+    scene_given: bool = Field(description="Whether the request set `scene`.")
     head: str
 
 
@@ -220,7 +236,7 @@ def describe_depth(head: DepthHead) -> dict[str, Any]:
 
 TASK = Task(
     name="depth",
-    summary="Metric depth of an image",
+    summary="Estimate metric depth",
     source="VPD (arXiv:2303.02153)",
     inputs="image",
     options=DepthOptions,
@@ -232,26 +248,26 @@ TASK = Task(
     forms={
         "png16": Form(
             PNG,
-            f"grey, value times {METRES_PER_UNIT} is metres",
+            f"16-bit greyscale in units of {METRES_PER_UNIT} metres",
             write=lambda depth, inputs, options: depth_png(depth),
             headers=lambda depth: {"X-Depth-Metres-Per-Unit": str(METRES_PER_UNIT), "X-Depth-Scene": depth.scene},
         ),
         "npy": Form(
             NPY,
-            "float32 metres",
+            "metres as float32",
             write=lambda depth, inputs, options: npy_file(depth.metres),
             file_name="depth.npy",
             headers=lambda depth: {"X-Depth-Metres-Per-Unit": "1", "X-Depth-Scene": depth.scene},
         ),
         "colour": Form(
             PNG,
-            "a picture, near is bright",
+            "a colour picture in which near is bright",
             write=lambda depth, inputs, options: depth_picture(depth),
             headers=lambda depth: {"X-Depth-Scene": depth.scene},
         ),
         "overlay": Form(
             PNG,
-            "the same over the image",
+            "the same picture blended over the image",
             write=lambda depth, inputs, options: depth_overlay(inputs.image, depth),
             headers=lambda depth: {"X-Depth-Scene": depth.scene},
         ),

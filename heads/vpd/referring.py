@@ -147,13 +147,15 @@ Text = Annotated[str, StringConstraints(max_length=10_000)]
 
 
 class ReferringOptions(Options):
-    """What to find in an image."""
+    """Options of referring segmentation."""
 
-    expression: Text | None = Field(default=None, description="What to find; `expressions` takes several.")
+    expression: Text | None = Field(default=None, description="What to find, in words. Send several as `expressions`.")
     expressions: list[Text] | None = Field(
-        default=None, min_length=1, max_length=64, description="What to find, a mask for each."
+        default=None, min_length=1, max_length=64, description="What to find, in words. Each expression gets a mask."
     )
-    threshold: float = Field(default=0.5, gt=0, lt=1, description="Probability from which a pixel is in the mask.")
+    threshold: float = Field(
+        default=0.5, gt=0, lt=1, description="Lowest probability of a pixel that belongs to the mask."
+    )
 
     @model_validator(mode="after")
     def _one_or_several(self) -> ReferringOptions:
@@ -169,12 +171,12 @@ class ReferringOptions(Options):
 class ExpressionAnswer(MaskAnswer):
     """The mask of one expression."""
 
-    read: str = Field(description="The words that the network read.")
-    cut: bool = Field(description="Whether the expression was too long and its end was left out.")
+    read: str = Field(description="The part of the expression that the network read.")
+    cut: bool = Field(description="Whether the expression was too long for the network, so that its end was cut off.")
 
 
 class ReferringResult(BaseModel):
-    """Masks in the order of the expressions."""
+    """One mask for each expression, in the same order."""
 
     masks: list[ExpressionAnswer]
     head: str
@@ -235,7 +237,7 @@ def check_one_expression(options: ReferringOptions, head: ReferringHead) -> None
 
 TASK = Task(
     name="referring",
-    summary="The mask that an expression names",
+    summary="Segment what an expression names",
     source="VPD (arXiv:2303.02153)",
     inputs="image_texts",
     options=ReferringOptions,
@@ -247,23 +249,23 @@ TASK = Task(
     to_item=referring_item,
     group="segmentation",
     forms={
-        "rle": Form(JSON, "masks as COCO RLE, as `json` has them", to_answer=answer_referring),
-        "polygons": Form(JSON, "masks as outlines", to_answer=partial(answer_referring, form="polygons")),
+        "rle": Form(JSON, "masks as COCO RLE, the same as `json`", to_answer=answer_referring),
+        "polygons": Form(JSON, "masks as polygons", to_answer=partial(answer_referring, form="polygons")),
         "png": Form(
             PNG,
-            "the mask of one expression, 255 inside",
+            "the mask of one expression, with 255 inside",
             write=lambda result, inputs, options: mask_png(result.masks.masks[0]),
             check=check_one_expression,
         ),
         "npy": Form(
             NPY,
-            "bool, (expressions, height, width)",
+            "a bool array of shape (expressions, height, width)",
             write=lambda result, inputs, options: npy_file(result.masks.masks),
             file_name="masks.npy",
         ),
         "overlay": Form(
             PNG,
-            "the image with the masks",
+            "the image with the masks over it",
             write=lambda result, inputs, options: masks_overlay(inputs.image, result.masks),
         ),
     },

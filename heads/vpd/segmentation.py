@@ -155,21 +155,22 @@ def enlarged(logits: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 class SegmentationOptions(Options):
-    """How classes are found."""
+    """Options of semantic segmentation."""
 
     protocol: Protocol = Field(
         default="fast",
-        description="`slide` and `multiscale` are the published ones: overlapping windows, and five scales of them "
-        "with mirror images. `fast` runs one pass.",
+        description="`slide` and `multiscale` are the published protocols: `slide` averages overlapping "
+        "windows, `multiscale` also five scales with mirror images. `fast` predicts the whole image in one "
+        "pass.",
     )
 
 
 class SegmentationResult(BaseModel):
     """The classes of one image."""
 
-    segments: list[MaskAnswer] = Field(description="Classes that the image has, largest first.")
-    classes: list[str] = Field(description="All classes of the head, in the order of indices.")
-    palette: list[list[int]] = Field(description="Red, green and blue of each class.")
+    segments: list[MaskAnswer] = Field(description="Masks of the classes in the image, largest first.")
+    classes: list[str] = Field(description="Names of all classes of the head, in the order of their indices.")
+    palette: list[list[int]] = Field(description="Colour of each class: red, green and blue, 0 to 255.")
     head: str
 
 
@@ -214,7 +215,7 @@ def describe_segmentation(head: SegmentationHead) -> dict[str, Any]:
 
 TASK = Task(
     name="segmentation",
-    summary="The class of every pixel",
+    summary="Segment an image into classes",
     source="VPD (arXiv:2303.02153)",
     inputs="image",
     options=SegmentationOptions,
@@ -225,22 +226,22 @@ TASK = Task(
     to_text=segmentation_line,
     to_item=segmentation_item,
     forms={
-        "rle": Form(JSON, "masks as COCO RLE, as `json` has them", to_answer=answer_segmentation),
-        "polygons": Form(JSON, "masks as outlines", to_answer=partial(answer_segmentation, form="polygons")),
+        "rle": Form(JSON, "masks as COCO RLE, the same as `json`", to_answer=answer_segmentation),
+        "polygons": Form(JSON, "masks as polygons", to_answer=partial(answer_segmentation, form="polygons")),
         "png": Form(
             PNG,
-            "class indices in the palette's colours",
+            "a palette PNG of class indices",
             write=lambda classes, inputs, options: class_map_png(classes),
         ),
         "npy": Form(
             NPY,
-            "uint16 indices",
+            "class indices as uint16",
             write=lambda classes, inputs, options: npy_file(classes.class_map),
             file_name="classes.npy",
         ),
         "overlay": Form(
             PNG,
-            "the image under the classes' colours and names",
+            "the image with the classes' colours and names over it",
             write=lambda classes, inputs, options: class_overlay(inputs.image, classes),
         ),
     },

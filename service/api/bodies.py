@@ -23,7 +23,8 @@ _ZIP = {
     "type": "string",
     "format": "binary",
     "contentMediaType": "application/zip",
-    "description": "A zip of image files, which are taken by name. It goes as a file part of a form as well.",
+    "description": "A zip of image files, read in the order of their names. It can also be sent as a file "
+    "part of a form.",
 }
 _IMAGES = ("image", "images")
 
@@ -62,8 +63,8 @@ def request_bodies(
     return {
         "requestBody": {
             "required": True,
-            "description": f"An image and options: a form (`curl {curl} ...`), JSON with base64"
-            + (", or the image itself with the options in the query." if raw else "."),
+            "description": f"Images and options: a form (`curl {curl} ...`), or JSON with images in base64"
+            + (". Or the image itself as the body, with the options in the query." if raw else "."),
             "content": {
                 "multipart/form-data": {"schema": {"$ref": REFERENCE.format(model=form_name)}},
                 "application/json": {"schema": {"$ref": REFERENCE.format(model=model.__name__)}, "example": example},
@@ -104,7 +105,7 @@ def query_parameter(name: str, schema: dict[str, Any]) -> dict[str, Any]:
     text = schema.get("description", "")
     if any("$ref" in kind for kind in inner.get("anyOf", ())):
         inner = {"type": "string"}
-        text += " In the query an object is written as JSON."
+        text += " In the query, write an object as JSON."
     if "default" in schema:
         text = f"{text} Default: `{json.dumps(schema['default'], ensure_ascii=False)}`.".lstrip()
     return {"name": name, "in": "query", "required": False, "schema": inner, "description": text}

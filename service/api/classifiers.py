@@ -92,9 +92,10 @@ async def fit_classifier(
     usage: RequestUsage,
     body: Annotated[ClassifierRequest, Depends(body_as(ClassifierRequest, raise_image_limit))],
 ) -> FittedAnswer:
-    """Logistic regression on pooled features, its strength, temperature and threshold by cross-validation.
+    """Fits logistic regression on pooled features. Cross-validation chooses its strength, temperature and novelty
+    threshold.
 
-    Or one of the released heads, trained as they were.
+    The option `head` chooses another kind of classifier.
     """
     limits = state.settings.limits
     images, labels = body.labelled(limits)
@@ -122,7 +123,7 @@ async def fit_classifier(
 
 @router.patch(
     "/v1/classifiers/{classifier}",
-    summary="Add images or classes to a classifier, or leave classes out",
+    summary="Add images or classes to a classifier, or remove classes",
     response_model=FittedAnswer,
     responses=task_problems(),
     openapi_extra=_fitting_bodies(GrowRequest, "-F image=@cat.jpg -F labels=cat", raw=True),
@@ -134,7 +135,7 @@ async def grow_classifier(
     classifier: str,
     body: Annotated[GrowRequest, Depends(body_as(GrowRequest, raise_image_limit))],
 ) -> FittedAnswer:
-    """Only new images are looked at; the classifier is then fitted again to all of them, under the same id."""
+    """Computes vectors of the new images only, then fits the classifier again on all images. The id stays the same."""
     limits = state.settings.limits
     images, labels = body.labelled(limits)
     if not images and not body.remove_classes and body.name is None:
@@ -157,12 +158,12 @@ async def grow_classifier(
 
 @router.get(
     "/v1/classifiers",
-    summary="All classifiers",
+    summary="List classifiers",
     response_model=ClassifiersAnswer,
     responses={**keyed(), **not_ready()},
 )
 async def list_classifiers(state: State) -> Response:
-    """Without their numbers."""
+    """Metadata and figures of each classifier, without its weights."""
     revisions = state.models.revisions()
     kept = await run_in(LIBRARY, state.library.classifiers.list)
 
@@ -178,33 +179,34 @@ async def list_classifiers(state: State) -> Response:
 
 @router.get(
     "/v1/classifiers/{classifier}",
-    summary="One classifier and its figures",
+    summary="Get one classifier with its figures",
     response_model=ClassifierAnswer,
     responses={**keyed(), **not_ready()},
 )
 async def get_classifier(state: State, classifier: str) -> Response:
-    """As it was answered when it was fitted."""
+    """The same answer as when it was fitted."""
     revisions = state.models.revisions()
     kept = await run_in(LIBRARY, state.library.classifiers.look, classifier)
     return await json_response(lambda: classifier_answer(kept, revisions))
 
 
-@router.delete("/v1/classifiers/{classifier}", status_code=204, summary="Forget a classifier", responses=keyed())
+@router.delete("/v1/classifiers/{classifier}", status_code=204, summary="Delete a classifier", responses=keyed())
 async def delete_classifier(state: State, classifier: str) -> None:
-    """Requests that have begun to use it are still answered."""
+    """Requests that already run with the classifier are still answered."""
     await run_in(LIBRARY, state.library.classifiers.delete, classifier)
 
 
 @router.get(
     "/v1/classifiers/{classifier}/export",
-    summary="A classifier as one safetensors file",
+    summary="Export a classifier as a safetensors file",
     response_class=Response,
     responses={**file_response(MEDIA_TYPE), **keyed()},
 )
 async def export_classifier(state: State, classifier: str, vectors: bool = True) -> Response:
-    """Its numbers as tensors, the rest as JSON in the file's header; `vectors=false` leaves out those it was fitted on.
+    """The classifier's weights as tensors, and all else as JSON in the file's header.
 
-    Without them it can not grow, and nothing of single images is in the file.
+    `vectors=false` leaves out the vectors that it was fitted on. The file then holds nothing of single images, and an
+    imported copy cannot grow.
     """
 
     def read_file() -> bytes:
@@ -221,20 +223,20 @@ async def export_classifier(state: State, classifier: str, vectors: bool = True)
 @router.post(
     "/v1/classifiers/import",
     status_code=201,
-    summary="Take in a classifier that was exported",
+    summary="Import a classifier",
     response_model=ClassifierAnswer,
     responses=task_problems(),
     openapi_extra={
         "requestBody": {
             "required": True,
-            "description": "The file as it was exported.",
+            "description": "A file from GET /v1/classifiers/{classifier}/export.",
             "content": {MEDIA_TYPE: {"schema": {"type": "string", "format": "binary", "contentMediaType": MEDIA_TYPE}}},
         },
         "x-schemas": {},
     },
 )
 async def import_classifier(request: Request, state: State, usage: RequestUsage) -> ClassifierAnswer:
-    """It gets an id of its own. Only a server with the same backbone takes it."""
+    """The classifier gets a new id. The server must have the backbone that it was fitted on."""
     default, revisions = state.models.backbone, state.models.revisions()
     media_type = request.headers.get("content-type", MEDIA_TYPE).split(";")[0].strip().lower()
     if media_type != MEDIA_TYPE:

@@ -24,36 +24,45 @@ MOST_VECTORS = 200_000
 
 
 class CopyAnswer(BaseModel):
-    """An image of a group."""
+    """One image of a group."""
 
     image: str
-    similarity: float = Field(description="Cosine to the group's first image.")
+    similarity: float = Field(description="Cosine similarity with the first image of the group.")
 
 
 class DuplicatesAnswer(BaseModel):
-    """Groups of images that are alike, the largest first. Within one, others may link two that are less alike."""
+    """Groups of near-duplicates, the largest first. Two images of a group may be linked by others and be less alike
+    themselves.
+    """
 
     groups: list[list[CopyAnswer]]
-    images: int = Field(description="Images that were compared.")
+    images: int = Field(description="Number of images that were compared.")
     similarity: float
 
 
 @router.get(
     "/v1/jobs/{job}/duplicates",
-    summary="Near-duplicates among a job's images",
+    summary="Find near-duplicates among a job's images",
     response_model=DuplicatesAnswer,
     responses={**keyed(), **not_ready()},
 )
 async def job_duplicates(
     jobs: ServerJobs,
     job: str,
-    similarity: Annotated[float, Query(ge=-1, le=1, description="Cosine from which on two images are alike.")] = 0.998,
+    similarity: Annotated[
+        float, Query(ge=-1, le=1, description="Lowest cosine similarity of two images that count as near-duplicates.")
+    ] = 0.998,
     index: Annotated[
         Literal["auto", "exact", "hnsw"],
-        Query(description="Look at every pair, or at near ones alone. `auto`: every pair up to 30,000 images."),
+        Query(
+            description="`exact` compares every pair. `hnsw` uses an approximate index, which is faster "
+            "and may miss pairs. `auto` takes `exact` up to 30,000 images, else `hnsw`."
+        ),
     ] = "auto",
 ) -> Response:
-    """Of a job whose results hold vectors; made with `noise_samples` 0, or copies are not alike. 409 before its end."""
+    """Groups the images of a finished job whose results are feature vectors. Run the job with `noise_samples` 0, or
+    copies of an image get different vectors. Answers 409 before the job's end.
+    """
     store = await jobs.store()
     groups, count = await run_in(COMPARING, found_in, store, job, similarity, index)
 

@@ -36,7 +36,7 @@ Url = Annotated[str, StringConstraints(pattern=r"^[Hh][Tt][Tt][Pp][Ss]://[^\s\x0
 
 
 class JobRequest(BaseModel):
-    """A task, and the images to do it with."""
+    """A task, and the images to run it on."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -48,74 +48,87 @@ class JobRequest(BaseModel):
         },
     )
 
-    task: str = Field(min_length=1, max_length=64, description="What to do with each image; docs/jobs.md lists tasks.")
+    task: str = Field(
+        min_length=1, max_length=64, description="Name of the task to run on each image, from GET /v1/models."
+    )
     parameters: dict[str, Any] = Field(
-        default={}, description="Options of the task, as its own route calls them. What is left out gets its default."
+        default={},
+        description="Options of the task, with the same names as in the task's route. Missing options get "
+        "their defaults.",
     )
     urls: list[Url] | None = Field(
-        default=None, min_length=1, description="https:// addresses of images, where the setting `urls.enabled` is on."
+        default=None,
+        min_length=1,
+        description="https:// URLs of images. The server's setting `urls.enabled` must be on.",
     )
     source: str | None = Field(
         default=None,
         min_length=1,
         max_length=4096,
-        description="A place on the server's side, where its setting `jobs.sources` allows it: folder, pattern with *, "
-        ".zip, COCO .json, .txt of addresses, video; a path, or what fsspec opens.",
+        description="A path or fsspec URL that the server reads. It must be below a place in the server's "
+        "setting `jobs.sources`. It can name a folder, a pattern with *, a .zip, a COCO .json, a .txt of URLs "
+        "or a video.",
     )
-    images: str = Field(default="", max_length=4096, description="Of a COCO file as `source`: its images' folder.")
-    stride: int = Field(default=1, ge=1, le=1_000_000, description="Of a video: every so many frames.")
+    images: str = Field(
+        default="", max_length=4096, description="If `source` is a COCO file: the folder of its images."
+    )
+    stride: int = Field(default=1, ge=1, le=1_000_000, description="For a video: process every `stride`-th frame.")
 
 
 class JobSource(BaseModel):
     """Where a job's images come from."""
 
     kind: Literal["folder", "glob", "zip", "coco", "urls", "video"]
-    uploaded: bool = Field(description="Whether they came with the request.")
-    address: str = Field(description="Of what was not uploaded.")
+    uploaded: bool = Field(description="Whether the images were uploaded with the request.")
+    address: str = Field(description="Path or URL of the source; empty for an upload.")
     images: str
     stride: int
 
 
 class FailedImage(BaseModel):
-    """An image without a result."""
+    """An image without a result, and why."""
 
     image_name: str
     error: str
 
 
 class JobAnswer(BaseModel):
-    """A job as it stands."""
+    """The current state of a job."""
 
     id: str
     task: str
     status: Literal["queued", "running", "paused", "done", "failed"] = Field(
-        description="`done` is also a job with failed images; `failed` is one that is wrong as a whole, see `error`."
+        description="`done` means that all images were processed, some perhaps without success. `failed` "
+        "means that the job as a whole cannot run; see `error`."
     )
-    error: str = Field(description="What is wrong with the job as a whole.")
-    total: int | None = Field(description="Images; null until they are listed.")
+    error: str = Field(description="Why the job failed as a whole; empty otherwise.")
+    total: int | None = Field(description="Number of images; null until the source is listed.")
     done: int
-    failed: int = Field(description="Images that gave no result; GET .../results?status=failed tells why.")
-    reused: int = Field(description="Of those done: whose result was there already.")
-    images_per_second: float = Field(description="In the present run, or the last one.")
-    seconds_left: float | None = Field(description="Estimated; null where nothing tells.")
-    parameters: dict[str, Any] = Field(description="All of them, with the defaults that were filled in.")
+    failed: int = Field(
+        description="Number of images without a result. GET /v1/jobs/{job}/results?status=failed lists them "
+        "with the reasons."
+    )
+    reused: int = Field(description="How many of the `done` images already had a result from an earlier job.")
+    images_per_second: float = Field(description="Images finished per second, in the current or the last run.")
+    seconds_left: float | None = Field(description="Estimated seconds until the end; null if there is no estimate.")
+    parameters: dict[str, Any] = Field(description="All options of the task, with defaults filled in.")
     source: JobSource
     model: str = Field(
-        description="Id of the model that the job began on and stays with; empty before the first run, and in jobs of "
-        "older versions."
+        description="Id of the model that the job uses from its first run to its end. Empty before the "
+        "first run, and for jobs of older versions."
     )
     revision: str = Field(
-        description="Of its weights, concepts and classifiers; empty before the first run. A job that goes on after "
-        "one of them was replaced is `failed`, and `error` says so."
+        description="Digest of the job's weights, concepts and classifiers; empty before the first run. If "
+        "one of them changes, the job cannot continue: it becomes `failed`, and `error` says why."
     )
-    local: bool = Field(description="Whether `diffsight annotate` runs it, and no server.")
-    formats: list[str] = Field(description="Forms that its results can be had in.")
-    created: str = Field(description="ISO 8601, UTC.")
+    local: bool = Field(description="Whether the command `diffsight annotate` runs the job, not a server.")
+    formats: list[str] = Field(description="Formats in which the results can be exported.")
+    created: str = Field(description="Time of creation, ISO 8601 in UTC.")
     updated: str
 
 
 class JobDetails(JobAnswer):
-    """A job as it stands, with its first failures."""
+    """The current state of a job, with its first failures."""
 
     failures: list[FailedImage] = Field(description="The first five images that failed.")
 
@@ -124,7 +137,9 @@ class JobsAnswer(BaseModel):
     """Jobs, newest first."""
 
     jobs: list[JobAnswer]
-    before: float | None = Field(description="Ask with `before` set to this for older ones; null where there are none.")
+    before: float | None = Field(
+        description="Send this value as `before` to get older jobs; null if there are no older jobs."
+    )
 
 
 def job_fields(job: Job, tasks: tuple[AnyTask, ...]) -> dict[str, Any]:
@@ -243,10 +258,14 @@ def job_request_bodies() -> dict[str, Any]:
     file = {"type": "string", "format": "binary", "contentMediaType": "application/octet-stream"}
     texts = {
         "task": schema["properties"]["task"],
-        "parameters": {"type": "string", "contentMediaType": "application/json", "description": "A JSON object."},
+        "parameters": {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "description": "A JSON object: the options of the task.",
+        },
         "stride": schema["properties"]["stride"],
     }
-    parts = {"type": "array", "items": file, "minItems": 1, "description": "One zip, one video, or some images."}
+    parts = {"type": "array", "items": file, "minItems": 1, "description": "One zip, one video, or several images."}
     form = {
         "type": "object",
         "properties": {"file": parts, **texts},
@@ -256,8 +275,8 @@ def job_request_bodies() -> dict[str, Any]:
     return {
         "requestBody": {
             "required": True,
-            "description": "`curl -F task=features -F file=@photos.zip ...`; JSON that says where the images are; or a "
-            "zip by itself with `task` and `parameters` in the query.",
+            "description": "One of three: a form (`curl -F task=features -F file=@photos.zip ...`); JSON with "
+            "`urls` or `source`; or a zip as the body, with `task` and `parameters` in the query.",
             "content": {
                 "multipart/form-data": {"schema": {"$ref": REFERENCE.format(model="JobForm")}},
                 "application/json": {

@@ -43,7 +43,7 @@ _NEEDED = {"expressions": "referring", "labels": "zero-shot"}
 
 
 class PerceiveRequest(TaskRequest):
-    """An image, and the tasks to run on it, each with its own route's options and defaults."""
+    """An image, and the tasks to run on it. Each task has the options and defaults of its own route."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"image": EXAMPLE_IMAGE, "tasks": {"features": {"timesteps": [100]}}}]}
@@ -52,24 +52,24 @@ class PerceiveRequest(TaskRequest):
     image: ImageBytes
     tasks: dict[str, dict[str, Any]] | list[str] = Field(
         min_length=1,
-        description='Options by the task\'s name: `{"depth": {}, "referring": {"expressions": ["the cup"]}}`; `format` '
-        "among them may be a form of the task that is JSON, such as `polygons`. Or a list of names, with options of "
-        "four tasks beside it.",
+        description='An object with the options of each task: `{"depth": {}, "referring": {"expressions": '
+        '["the cup"]}}`. The option `format` can be any JSON form of the task, such as `polygons`. Or a list '
+        "of task names; then `scene`, `expressions`, `labels`, `timesteps` and `mask_format` hold the options.",
     )
     scene: Annotated[str, StringConstraints(max_length=100)] | None = Field(
-        default=None, description="With a list: of `depth`, scene class of the published network."
+        default=None, description="If `tasks` is a list: `scene` of `depth`."
     )
     expressions: list[Annotated[str, StringConstraints(max_length=10_000)]] | None = Field(
-        default=None, min_length=1, max_length=64, description="With a list: of `referring`, what to find."
+        default=None, min_length=1, max_length=64, description="If `tasks` is a list: `expressions` of `referring`."
     )
     labels: list[Annotated[str, StringConstraints(min_length=1, max_length=1000)]] | None = Field(
-        default=None, min_length=1, description="With a list: of `zero-shot`, texts to choose from."
+        default=None, min_length=1, description="If `tasks` is a list: `labels` of `zero-shot`."
     )
     timesteps: list[Annotated[int, Field(ge=0, le=100_000)]] | None = Field(
-        default=None, min_length=1, max_length=64, description="With a list: of `features`, noise levels to look at."
+        default=None, min_length=1, max_length=64, description="If `tasks` is a list: `timesteps` of `features`."
     )
     mask_format: Literal["rle", "polygons"] | None = Field(
-        default=None, description="With a list: how masks are written; `rle` unless it is given."
+        default=None, description="If `tasks` is a list: how masks are encoded. Unset: `rle`."
     )
 
 
@@ -95,13 +95,15 @@ def perceive_route(tasks: tuple[AnyTask, ...]) -> APIRouter:
 
     @router.post(
         "/v1/perceive",
-        summary="Several tasks on one image",
+        summary="Run several tasks on one image",
         response_model=answer_type,
         responses=task_problems(),
         openapi_extra=_document(tasks),
     )
     async def perceive(request: Request, state: State, usage: RequestUsage) -> Response:
-        """The image is decoded once; equal encodes and equal U-Net rows of the tasks are computed once."""
+        """Runs several tasks on one image. The image is decoded and encoded once, and U-Net rows that several tasks
+        need are computed once.
+        """
         _ = state.models.worker  # not ready is said before the body is read
         settings = state.settings
         body = await read_request(request, PerceiveRequest, settings.limits, fetch_urls=settings.urls.enabled)
@@ -228,10 +230,10 @@ def _answer_model(tasks: tuple[AnyTask, ...]) -> type[BaseModel]:
     }
     return create_model(
         "PerceiveAnswer",
-        __doc__="The result of each task, under its name.",
+        __doc__="The result of each task, under the task's name.",
         __config__=ConfigDict(extra="allow"),
         **fields,
-        rows=(int, Field(description="U-Net rows spent, all tasks together.")),
+        rows=(int, Field(description="Number of U-Net rows computed for all tasks together.")),
         image=(ImageAnswer, ...),
         backbone=(BackboneAnswer, ...),
         timing=(TimingAnswer, ...),

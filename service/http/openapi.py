@@ -19,37 +19,42 @@ EXAMPLE_IMAGE = (
     "iVBORw0KGgoAAAANSUhEUgAAABAAAAAQCAAAAAA6mKC9AAAAF0lEQVR42mNgIBv8/w9lMKHLDBYBMgAAsgYCEQornuUAAAAASUVORK5CYII="
 )
 
-_SUMMARY = "Perception on frozen Stable Diffusion backbones: everybody's work shares U-Net batches."
-_DESCRIPTION = """Every task route reads three forms of a request: `multipart/form-data` with file parts, JSON with
-base64, and the image itself as the body with its options in the query.
-A server that has API keys wants one with every request but those for health and this document, as
+_SUMMARY = "Perception on frozen Stable Diffusion backbones. Requests share U-Net batches."
+_DESCRIPTION = """Every task route reads three kinds of bodies: `multipart/form-data` with file parts; JSON with
+images in base64; and the image itself as the body, with the options in the query.
+If the server has API keys, send one with every request except those for health and this document:
 `Authorization: Bearer KEY` or `X-API-Key: KEY`.
-Errors are RFC 9457 `application/problem+json` with a `hint` of what to send instead."""
+Errors are `application/problem+json` (RFC 9457), with a `hint` that says what to send instead."""
 _PROBLEMS: dict[int | str, str] = {
-    401: "A valid API key is needed.",
-    403: "A server without keys answers no page of another site.",
-    408: "The body came too slowly.",
+    401: "The request has no valid API key.",
+    403: "The request comes from a web page of another site, and the server has no API keys.",
+    408: "The body arrived too slowly.",
     413: "The body is too large.",
-    415: "The body is in none of the three forms.",
-    422: "A value can not be used; `field` and `hint` say which and what to send.",
-    429: "Too much is waiting, or the key's own limit is reached: ask again after `Retry-After` seconds.",
-    503: "The backbone is not loaded yet, or could not be.",
+    415: "The server does not read this Content-Type.",
+    422: "A value was refused: `field` says which value, and `hint` what to send.",
+    429: "The queue is full, or the key has reached its limit. Send the request again after `Retry-After` seconds.",
+    503: "The backbone is not loaded yet, or could not be loaded.",
     504: "The deadline passed before the work was done.",
-    507: "The server's disk, or its database, could not take what was to be kept.",
+    507: "The server could not store the data: its disk is full, or its database is not reachable.",
     "default": "Any other problem.",
 }
 
 
 # By either header, or by none where the server has no keys.
 _SECURITY_SCHEMES = {
-    "bearer": {"type": "http", "scheme": "bearer", "description": "An API key, made with `diffsight keys create`."},
-    "header": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "The same keys."},
+    "bearer": {"type": "http", "scheme": "bearer", "description": "An API key, created with `diffsight keys create`."},
+    "header": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "X-API-Key",
+        "description": "The same API key, in another header.",
+    },
 }
 _SECURITY: list[dict[str, list[str]]] = [{"bearer": []}, {"header": []}, {}]
 
 
 def describe() -> dict[str, Any]:
-    """What the app is told about itself."""
+    """Keyword arguments of FastAPI: what the document says of the whole server."""
     return {
         "title": "diffsight",
         "version": installed_version(),
@@ -87,7 +92,9 @@ def problem_response_entry(status: int | str) -> dict[str, Any]:
     if status == 401:
         entry["headers"] = {"WWW-Authenticate": {"schema": {"type": "string"}, "description": "How to send a key."}}
     if status == 429:
-        entry["headers"] = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds to wait."}}
+        entry["headers"] = {
+            "Retry-After": {"schema": {"type": "integer"}, "description": "Seconds to wait before the next request."}
+        }
     return entry
 
 
@@ -102,16 +109,16 @@ def keyed() -> dict[int | str, dict[str, Any]]:
 
 
 def task_problems() -> dict[int | str, dict[str, Any]]:
-    """The problems of a route that reads a body and asks the device, for its `responses`."""
+    """The problems of a route that reads a body and uses the device, for its `responses`."""
     return {status: problem_response_entry(status) for status in _PROBLEMS}
 
 
 def foreign_problems() -> dict[int | str, dict[str, Any]]:
     """The problems of a route of a foreign protocol, for its `responses`: with the member that its clients read."""
-    told = task_problems()
-    for entry in told.values():
+    problems = task_problems()
+    for entry in problems.values():
         entry["content"] = {FOREIGN_MEDIA_TYPE: entry["content"][MEDIA_TYPE]}
-    return told
+    return problems
 
 
 def json_body(

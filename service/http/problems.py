@@ -135,15 +135,15 @@ HTTP_PROBLEMS = {
 
 
 class FieldError(BaseModel):
-    """One value that can not be used."""
+    """One value that was refused."""
 
-    loc: list[str | int] = Field(description="Where it stands: the field, then the place inside it.")
+    loc: list[str | int] = Field(description="Path of the value: the field, then the keys or indices inside it.")
     msg: str
     type: str
 
 
 class Problem(BaseModel):
-    """RFC 9457 problem details."""
+    """An error, as RFC 9457 problem details."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -165,15 +165,20 @@ class Problem(BaseModel):
         }
     )
 
-    type: str = Field(description="Which kind of problem; docs/errors.md lists them.")
-    title: str = Field(description="The kind in a few words, always the same for one `type`.")
+    type: str = Field(description="Type of the problem; docs/errors.md lists them all.")
+    title: str = Field(description="The type in words, the same for all problems of one `type`.")
     status: int
-    detail: str = Field(description="What happened this time.")
-    hint: str = Field(default="", description="What to do or send instead.")
-    field: str = Field(default="", description="The first field at fault, dotted; empty where none is.")
+    detail: str = Field(description="What was wrong with this request.")
+    hint: str = Field(default="", description="What to do, or what to send instead.")
+    field: str = Field(
+        default="",
+        description="Path of the first field that was refused, with dots; empty if the error concerns no field.",
+    )
     errors: list[FieldError] = Field(default=[], description=f"The values at fault, the first {MOST_ERRORS} of them.")
-    request_id: str = Field(default="", description="As in the header X-Request-ID and in the server's log.")
-    instance: str = Field(default="", description="The path that was asked.")
+    request_id: str = Field(
+        default="", description="Id of the request, the same as in the header X-Request-ID and in the server's log."
+    )
+    instance: str = Field(default="", description="Path of the request.")
 
 
 def kind_of(error: Exception) -> Kind:

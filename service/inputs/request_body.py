@@ -88,8 +88,8 @@ ImageBytes = Annotated[
             "type": "string",
             "contentEncoding": "base64",
             "contentMediaType": "image/*",
-            "description": "An image file in base64, with or without `data:...;base64,` before it; or, where the "
-            "server's setting `urls.enabled` is on, its https:// address.",
+            "description": "An image file in base64, with or without the prefix `data:...;base64,`. If the "
+            "server's setting `urls.enabled` is on, also the https:// URL of an image.",
         }
     ),
 ]

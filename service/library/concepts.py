@@ -23,19 +23,21 @@ from service.library.store import Store, Stored, Tensors
 
 
 class ShotAnswer(BaseModel):
-    """One support of a concept."""
+    """One support image of a concept, with its mask."""
 
-    id: str = Field(description="Decided by picture and mask: the same pair always has the same.")
+    id: str = Field(
+        description="Id of the shot. It depends on image and mask alone: the same pair always has the same id."
+    )
     width: int
     height: int
-    share: float = Field(description="Of the picture that its mask covers.")
+    share: float = Field(description="Share of the image that the mask covers, 0 to 1.")
 
 
 class ConceptAbout(BaseModel):
     """What is said of a concept."""
 
     name: str
-    created: str = Field(description="ISO 8601, UTC.")
+    created: str = Field(description="Time of creation, ISO 8601 in UTC.")
     changed: str
     shots: list[ShotAnswer]
 

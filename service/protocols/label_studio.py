@@ -45,34 +45,34 @@ _CONFIG = (
 
 
 class UpAnswer(BaseModel):
-    """The backend answers."""
+    """The ML backend is up."""
 
     status: Literal["UP"] = "UP"
     model_class: Literal["diffsight"] = "diffsight"
 
 
 class SetupRequest(BaseModel):
-    """A project, as Label Studio tells of it. What is not listed is not looked at."""
+    """A project of Label Studio. Other members are ignored."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"project": "1.1700000000", "schema": _CONFIG}]})
 
     project: str = ""
-    config: str = Field(alias="schema", max_length=200_000, description="The labelling configuration.")
+    config: str = Field(alias="schema", max_length=200_000, description="The labelling configuration, XML.")
 
 
 class SetupAnswer(BaseModel):
-    """What Label Studio will call the predictions."""
+    """The version under which Label Studio stores the predictions."""
 
     model_version: str
 
 
 class StudioTask(BaseModel):
-    """One task."""
+    """One task of Label Studio."""
 
     id: int | str | None = None
     data: dict[str, Any]
-    drafts: Any = Field(default=None, description="What annotators have drawn and not submitted.")
-    annotations: Any = Field(default=None, description="What annotators have submitted.")
+    drafts: Any = Field(default=None, description="Drafts: what annotators drew and did not submit.")
+    annotations: Any = Field(default=None, description="Annotations that annotators submitted.")
 
     def regions(self) -> Iterator[Any]:
         """All regions of the drafts and annotations that were sent along."""
@@ -83,7 +83,7 @@ class StudioTask(BaseModel):
 
 
 class StudioContext(BaseModel):
-    """What the annotator has drawn by automatic annotation. The answer is about that alone."""
+    """Regions that the annotator drew for automatic annotation. The answer is limited to them."""
 
     result: list[dict[str, Any]] = []
 
@@ -95,7 +95,7 @@ class StudioParams(BaseModel):
 
 
 class PredictRequest(BaseModel):
-    """Tasks to predict. What is not listed is not looked at."""
+    """Tasks to predict. Other members are ignored."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -109,22 +109,24 @@ class PredictRequest(BaseModel):
 
 
 class StudioPrediction(BaseModel):
-    """One task's prediction."""
+    """The prediction for one task."""
 
     model_version: str
     score: float
-    result: list[dict[str, Any]] = Field(description="Regions, coordinates in percent of the image.")
-    error: str = Field(default="", description="Empty: a task that has a reason has no prediction.")
+    result: list[dict[str, Any]] = Field(description="Regions, with coordinates in percent of the image.")
+    error: str = Field(default="", description="Always empty here; a task without a prediction has the reason.")
 
 
 class StudioFailure(BaseModel):
-    """Why a task has no prediction. Without `result`, Label Studio keeps nothing, and asks again next time."""
+    """Why a task has no prediction. Because there is no `result`, Label Studio stores nothing, and requests the
+    task again later.
+    """
 
     error: str
 
 
 class PredictAnswer(BaseModel):
-    """One prediction a task, in their order."""
+    """One prediction for each task, in the same order."""
 
     results: list[StudioPrediction | StudioFailure]
 
@@ -132,7 +134,7 @@ class PredictAnswer(BaseModel):
 @router.get("/", include_in_schema=False)
 @router.get("/health", summary="Is the ML backend up?", responses={**keyed(), **not_ready()})
 async def label_studio_health(state: State) -> UpAnswer:
-    """200 once the backbone is warm."""
+    """Answers 200 once the backbone is loaded and warmed up."""
     _ = state.models.worker
     return UpAnswer()
 
@@ -151,7 +153,7 @@ async def label_studio_metrics() -> dict[str, Any]:
     openapi_extra=json_body(SetupRequest),
 )
 async def label_studio_setup(request: Request, state: State) -> SetupAnswer:
-    """Whether this server can fill a project's controls."""
+    """Checks that this server can fill the project's controls."""
     _ = state.models.worker
     body = await run_in(BODIES, validated, SetupRequest, await read_body(request), state.settings.limits)
     controls = await run_in(BODIES, read_controls, body.config)
@@ -167,12 +169,13 @@ async def label_studio_setup(request: Request, state: State) -> SetupAnswer:
     openapi_extra=json_body(PredictRequest),
 )
 async def label_studio_predict(request: Request, state: State, usage: RequestUsage) -> PredictAnswer:
-    """Keypoints of all persons, masks by the names of brushes, choices by their labels.
+    """Predicts keypoints of all persons, masks by the names of brushes, and choices by their labels.
 
-    With a context: points of the rectangles in it that have none, and masks in place of its strokes.
+    With a context, it predicts only keypoints of rectangles that have none yet, and masks in place of brush strokes.
 
-    A task whose image can not be read, or that is not reached before Label Studio would hang up, has no `result`, and
-    its reason; if that is so for all, the answer is a problem. Label Studio asks for them again next time.
+    If the image of a task cannot be read, or the task cannot be finished before Label Studio's time limit, it has a
+    reason in `error` and no `result`. Label Studio requests it again later. If that is so for all tasks, the answer
+    is a problem.
     """
     _ = state.models.worker
     started = asyncio.get_running_loop().time()
@@ -282,7 +285,7 @@ async def _predict_task(
     return StudioPrediction(model_version=version, score=score, result=regions)
 
 
-@router.post("/webhook", status_code=201, summary="What Label Studio tells", responses=keyed())
+@router.post("/webhook", status_code=201, summary="Receive events of Label Studio", responses=keyed())
 async def label_studio_webhook() -> dict[str, Any]:
-    """It is heard, and nothing is done: heads are fitted with `diffsight fit`, concepts kept with /v1/concepts."""
+    """Accepts events and ignores them. To train heads use `diffsight fit`; to store concepts use /v1/concepts."""
     return {}

@@ -59,19 +59,20 @@ _OWN = ("binary_data_output", "priority", "timeout", *_OF_TRITON)
 
 
 class InferRequest(BaseModel):
-    """Images and options of a task. Options that are lists go as tensors too, all others as parameters."""
+    """Images and options of a task. Options that are lists can be tensors; all others are parameters."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_EXAMPLE]})
 
-    id: str = Field(default="", max_length=1000, description="It comes back.")
+    id: str = Field(default="", max_length=1000, description="Id of the request. The answer has the same id.")
     inputs: list[InputTensor] = Field(min_length=1, max_length=64)
     outputs: list[RequestedOutput] = Field(
-        default=[], max_length=64, description="Those that the model gives where none is named."
+        default=[], max_length=64, description="Outputs to return. Unset: the default outputs of the model."
     )
     parameters: dict[str, Any] = Field(
         default={},
-        description="Options of the task by their names; `priority`, of which 2 and more is bulk work; `timeout`, in "
-        "microseconds; `binary_data_output`, for outputs that do not say themselves.",
+        description="Options of the task by name. Also: `priority` (1 is interactive, 2 or more is bulk "
+        "work), `timeout` in microseconds, and `binary_data_output`, the default for outputs without "
+        "`binary_data`.",
     )
 
 
@@ -80,60 +81,64 @@ class IndexRequest(BaseModel):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"ready": True}]})
 
-    ready: bool = Field(default=False, description="Only those that are loaded.")
+    ready: bool = Field(default=False, description="List loaded models only.")
 
 
 class RepositoryRequest(BaseModel):
-    """How to load or unload."""
+    """Parameters of loading or unloading."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{}]})
 
     parameters: dict[str, Any] = Field(
-        default={}, description="`unload_dependents` changes nothing: a backbone goes with all that runs on it."
+        default={},
+        description="`unload_dependents` is accepted and has no effect: unloading a backbone always "
+        "unloads all models that run on it.",
     )
 
 
-@router.get("", summary="What the server is", responses=foreign_problems())
+@router.get("", summary="Get the server's name and version", responses=foreign_problems())
 async def open_inference_server() -> dict[str, Any]:
-    """Its name, version, and the extensions of the protocol that it has."""
+    """Name and version of the server, and the protocol extensions that it supports."""
     return {"name": PLATFORM, "version": installed_version(), "extensions": list(_EXTENSIONS)}
 
 
 @router.get("/health/live", summary="Is the process alive?", responses=foreign_problems())
 async def open_inference_live(state: State) -> dict[str, bool]:
-    """As /health/live."""
+    """The same as /health/live."""
     state.models.check_live()
     return {"live": True}
 
 
-@router.get("/health/ready", summary="Can it take requests?", responses=foreign_problems())
+@router.get("/health/ready", summary="Is the server ready for requests?", responses=foreign_problems())
 async def open_inference_ready(state: State) -> dict[str, bool]:
-    """As /health/ready. The protocol calls the member `live` here: both are sent."""
+    """The same as /health/ready. The protocol names the member `live` here; the answer has both `live` and `ready`."""
     _ = state.models.worker
     return {"ready": True, "live": True}
 
 
-@router.get("/models/{model}", summary="Tensors of a task", responses=foreign_problems())
+@router.get("/models/{model}", summary="Get the tensors of a task", responses=foreign_problems())
 async def open_inference_model(state: State, model: str) -> dict[str, Any]:
-    """Its versions are the ids of the models that serve it, the default first."""
+    """Inputs and outputs of the task. Its versions are the ids of the models that serve it, the default model
+    first.
+    """
     return describe_model(state, require_served(state, model), None)
 
 
-@router.get("/models/{model}/versions/{version}", summary="Tensors of a task", responses=foreign_problems())
+@router.get("/models/{model}/versions/{version}", summary="Get the tensors of a task", responses=foreign_problems())
 async def open_inference_model_version(state: State, model: str, version: str) -> dict[str, Any]:
-    """The same, on one of its models."""
+    """Inputs and outputs of the task on the model that the version names."""
     return describe_model(state, require_served(state, model, version), version)
 
 
-@router.get("/models/{model}/ready", summary="Is a task's default model loaded?", responses=foreign_problems())
+@router.get("/models/{model}/ready", summary="Is the task's default model loaded?", responses=foreign_problems())
 async def open_inference_model_ready(state: State, model: str) -> dict[str, Any]:
-    """503 where it is not; a request loads it."""
+    """Answers 503 if the model is not loaded. A request for the task loads it."""
     return _ready(state, model, None)
 
 
-@router.get("/models/{model}/versions/{version}/ready", summary="Is it loaded?", responses=foreign_problems())
+@router.get("/models/{model}/versions/{version}/ready", summary="Is this model loaded?", responses=foreign_problems())
 async def open_inference_version_ready(state: State, model: str, version: str) -> dict[str, Any]:
-    """503 where it is not; a request loads it."""
+    """Answers 503 if the model is not loaded. A request for the task loads it."""
     return _ready(state, model, version)
 
 
@@ -145,13 +150,13 @@ def _ready(state: AppState, name: str, version: str | None) -> dict[str, Any]:
 
 @router.post(
     "/repository/index",
-    summary="Every task with every model",
+    summary="List tasks with their models",
     response_model=list[dict[str, str]],
     responses=foreign_problems(),
     openapi_extra=json_body(IndexRequest, required=False),
 )
 async def open_inference_index(request: Request, state: State) -> list[dict[str, str]]:
-    """`name` is the task, `version` the model; a request for one that is not READY loads it."""
+    """Lists each pair of `name` (task) and `version` (model). A request for a model that is not READY loads it."""
     _ = state.models.worker
     body = await read_json(state, await read_body(request) or b"{}", IndexRequest)
     return index_of(state, ready=body.ready)
@@ -164,7 +169,7 @@ async def open_inference_index(request: Request, state: State) -> list[dict[str,
     openapi_extra=json_body(RepositoryRequest, required=False),
 )
 async def open_inference_load(request: Request, state: State, model: str) -> dict[str, Any]:
-    """Waits until it is READY."""
+    """Answers when the model is READY."""
     await _read_repository(request, state)
     await state.models.load(_model_id(state, model), state.settings.limits.deadline_seconds)
     return {}
@@ -172,12 +177,14 @@ async def open_inference_load(request: Request, state: State, model: str) -> dic
 
 @router.post(
     "/repository/models/{model}/unload",
-    summary="Let go of a task's default model, or of a model by its id",
+    summary="Unload a task's default model, or a model by its id",
     responses=foreign_problems(),
     openapi_extra=json_body(RepositoryRequest, required=False),
 )
 async def open_inference_unload(request: Request, state: State, model: str) -> dict[str, Any]:
-    """A backbone goes with all that runs on it, other tasks of it too. The next request for it loads it again."""
+    """Unloading a backbone also unloads all models that run on it, and with them other tasks. The next request
+    loads the model again.
+    """
     _ = state.models.worker
     await _read_repository(request, state)
     state.models.unload(_model_id(state, model))
@@ -202,7 +209,8 @@ _INFER: dict[str, Any] = {
     "response_model": None,
     "responses": {
         200: {
-            "description": f"The outputs as JSON; with the header `{HEADER}`, binary data behind so many bytes of it.",
+            "description": f"The outputs as JSON. If the answer has the header `{HEADER}`, its value is the "
+            "length of the JSON in bytes, and binary data follows.",
             "content": {
                 "application/json": {"schema": {"type": "object"}},
                 "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
@@ -211,14 +219,21 @@ _INFER: dict[str, Any] = {
         **foreign_problems(),
     },
     "openapi_extra": json_body(
-        InferRequest, {"application/octet-stream": {"type": "string", "format": "binary", "description": "Binary."}}
+        InferRequest,
+        {
+            "application/octet-stream": {
+                "type": "string",
+                "format": "binary",
+                "description": "Outputs as JSON and binary data, see the request.",
+            }
+        },
     ),
 }
 
 
 @router.post("/models/{model}/infer", **_INFER)
 async def open_inference_infer(request: Request, state: State, usage: RequestUsage, model: str) -> Response:
-    """On its default model."""
+    """Runs the task on its default model."""
     return await _infer(request, state, usage, model, None)
 
 
@@ -226,7 +241,7 @@ async def open_inference_infer(request: Request, state: State, usage: RequestUsa
 async def open_inference_infer_version(
     request: Request, state: State, usage: RequestUsage, model: str, version: str
 ) -> Response:
-    """On the model that the version names."""
+    """Runs the task on the model that the version names."""
     return await _infer(request, state, usage, model, version)
 
 

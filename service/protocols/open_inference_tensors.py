@@ -43,24 +43,30 @@ _BINARY = "binary_data_size"
 
 
 class InputTensor(BaseModel):
-    """One tensor of a request."""
+    """An input tensor."""
 
     model_config = ConfigDict(extra="forbid")
 
     name: _NAME
     shape: list[_DIMENSION] = Field(max_length=_MOST_DIMENSIONS)
     datatype: str = Field(max_length=20, description=f"{BYTES}, {', '.join(NUMBERS)}.")
-    parameters: dict[str, Any] = Field(default={}, description=f"`{_BINARY}`: bytes of it behind the JSON.")
-    data: list[Any] | None = Field(default=None, description="Its values, flat or in lists of its shape.")
+    parameters: dict[str, Any] = Field(
+        default={}, description=f"`{_BINARY}`: number of the tensor's bytes that follow the JSON."
+    )
+    data: list[Any] | None = Field(
+        default=None, description="Values of the tensor: a flat list, or nested lists of its shape."
+    )
 
 
 class RequestedOutput(BaseModel):
-    """One tensor of the answer."""
+    """An output tensor."""
 
     model_config = ConfigDict(extra="forbid")
 
     name: _NAME
-    parameters: dict[str, Any] = Field(default={}, description="`binary_data`: whether it comes behind the JSON.")
+    parameters: dict[str, Any] = Field(
+        default={}, description="`binary_data`: whether the tensor's bytes follow the JSON, instead of values in it."
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

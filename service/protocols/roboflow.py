@@ -43,12 +43,12 @@ class RoboflowImage(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    type: Literal["base64", "url"] = Field(description="`url` where the server's setting `urls.enabled` is on.")
+    type: Literal["base64", "url"] = Field(description="`url` needs the server's setting `urls.enabled`.")
     value: ImageBytes
 
 
 class RoboflowRequest(BaseModel):
-    """Images and what to answer. Members that are not listed, of models of other kinds, are not looked at."""
+    """Images and options. Other members are ignored."""
 
     model_config = ConfigDict(
         allow_inf_nan=False, protected_namespaces=(), json_schema_extra={"examples": [_EXAMPLE_BODY]}
@@ -58,19 +58,25 @@ class RoboflowRequest(BaseModel):
         list[RoboflowImage],
         BeforeValidator(as_list, json_schema_input_type=list[RoboflowImage] | RoboflowImage),
         Field(min_length=1),
-    ] = Field(description="One image, or a list of them; the answer is a list then.")
-    model_id: str = Field(default="", max_length=300, description="As /roboflow/model/registry lists them.")
+    ] = Field(description="One image, or a list of images. For a list, the answer is a list too.")
+    model_id: str = Field(default="", max_length=300, description="Id of the model, from /roboflow/model/registry.")
     confidence: _LOWEST | Literal["best", "default"] | None = Field(
-        default=None, description="Lowest confidence; the server's own where it is a word or unset."
+        default=None, description="Lowest confidence of a prediction. Unset, `best` or `default`: the server's setting."
     )
-    keypoint_confidence: _LOWEST | None = Field(default=None, description="Points below it are left out.")
+    keypoint_confidence: _LOWEST | None = Field(
+        default=None, description="Keypoints with a lower confidence are left out."
+    )
     class_filter: list[Annotated[str, Field(max_length=10_000)]] | None = Field(
-        default=None, max_length=256, description="Classes to answer; of `referring`, what to look for."
+        default=None, max_length=256, description="Classes to return. For `referring`: the expressions to find."
     )
-    max_detections: int | None = Field(default=None, ge=0, description="Predictions at most.")
-    response_mask_format: Literal["polygon", "rle"] | None = Field(default=None, description="`polygon` if unset.")
-    depth_map_format: Literal["json", "png16", "png8"] = Field(default="json", description="Of depth.")
-    visualize_predictions: bool | None = Field(default=None, description="With a picture of the answer.")
+    max_detections: int | None = Field(default=None, ge=0, description="Maximum number of predictions.")
+    response_mask_format: Literal["polygon", "rle"] | None = Field(
+        default=None, description="How masks are encoded. Unset: `polygon`."
+    )
+    depth_map_format: Literal["json", "png16", "png8"] = Field(
+        default="json", description="How the depth map is encoded."
+    )
+    visualize_predictions: bool | None = Field(default=None, description="Whether to include a picture of the answer.")
 
     @property
     def images(self) -> list[ImageSource]:
@@ -96,7 +102,7 @@ class RoboflowRequest(BaseModel):
 
 
 class ModelRequest(BaseModel):
-    """A model to load or to let go of. What is not listed is not looked at."""
+    """A model to load or to unload. Other members are ignored."""
 
     model_config = ConfigDict(protected_namespaces=(), json_schema_extra={"examples": [{"model_id": "pose"}]})
 
@@ -104,7 +110,7 @@ class ModelRequest(BaseModel):
 
 
 class CompareRequest(BaseModel):
-    """An image and texts. What is not listed is not looked at."""
+    """An image and texts to compare. Other members are ignored."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"subject": _EXAMPLE_IMAGE, "prompt": ["a zero", "a one"]}]}
@@ -117,16 +123,18 @@ class CompareRequest(BaseModel):
 
 
 class RegisteredModel(BaseModel):
-    """One model."""
+    """A model."""
 
     model_config = ConfigDict(protected_namespaces=())
 
-    model_id: str = Field(description="A task, or a task and the model to run on, or a classifier and its id.")
+    model_id: str = Field(
+        description="TASK, TASK/MODEL with the id of a model, or `classifier/ID` with the id of a classifier."
+    )
     task_type: str
 
 
 class RegisteredModels(BaseModel):
-    """Every model that `infer` takes, and of which kind its answer is."""
+    """All models that `infer` accepts, with the type of their answer."""
 
     models: list[RegisteredModel]
 
@@ -177,12 +185,12 @@ KINDS: Mapping[str, Kind] = {
     "depth": Kind("depth", "depth-estimation", "", _nothing, answers.depth),
 }
 _ROUTES: Mapping[str, tuple[str, str]] = {
-    "keypoints_detection": ("pose", "Keypoints of persons"),
-    "object_detection": ("persons", "Boxes of persons"),
-    "instance_segmentation": ("segmentation", "Masks of classes, or of what `class_filter` names"),
-    "semantic_segmentation": ("semantic", "The class of every pixel"),
-    "classification": ("classifier", "Which of a fitted classifier's classes"),
-    "depth-estimation": ("depth", "Which pixels are nearer"),
+    "keypoints_detection": ("pose", "Estimate keypoints of persons"),
+    "object_detection": ("persons", "Detect persons"),
+    "instance_segmentation": ("segmentation", "Segment classes, or what `class_filter` names"),
+    "semantic_segmentation": ("semantic", "Segment an image into classes"),
+    "classification": ("classifier", "Classify images by a fitted classifier"),
+    "depth-estimation": ("depth", "Estimate depth"),
 }
 """The first model of each route, which stands for ids that name none, and what the route does."""
 
@@ -190,15 +198,15 @@ _ROUTES: Mapping[str, tuple[str, str]] = {
 _INFERRED: Any = dict[str, Any] | list[dict[str, Any]]
 
 
-@router.get("/info", summary="What the server is", responses=foreign_problems())
+@router.get("/info", summary="Get the server's name and version", responses=foreign_problems())
 async def roboflow_info() -> dict[str, str]:
-    """Its name, its version, and an id that changes when it starts again."""
+    """Name and version of the server, and an id that changes at each start."""
     return {"name": "diffsight", "version": installed_version(), "uuid": _SERVER}
 
 
-@router.get("/model/registry", summary="Every model", responses=foreign_problems())
+@router.get("/model/registry", summary="List models", responses=foreign_problems())
 async def roboflow_registry(state: State) -> RegisteredModels:
-    """Each task by itself and with every model that serves it, and every fitted classifier."""
+    """Each task, each task with each model that serves it, and each fitted classifier."""
     return await run_in(LIBRARY, _registry, state)
 
 
@@ -210,20 +218,20 @@ async def roboflow_registry(state: State) -> RegisteredModels:
     openapi_extra=json_body(ModelRequest),
 )
 async def roboflow_add(request: Request, state: State) -> RegisteredModels:
-    """Waits until it is there."""
+    """Answers when the model is loaded."""
     await state.models.load(await _named_model(request, state), state.settings.limits.deadline_seconds)
     return await run_in(LIBRARY, _registry, state)
 
 
 @router.post(
     "/model/remove",
-    summary="Let go of a model",
+    summary="Unload a model",
     response_model=RegisteredModels,
     responses=foreign_problems(),
     openapi_extra=json_body(ModelRequest),
 )
 async def roboflow_remove(request: Request, state: State) -> RegisteredModels:
-    """With all that runs on it. The next request for it loads it again."""
+    """Also unloads all models that run on it. The next request loads the model again."""
     state.models.unload(await _named_model(request, state))
     return await run_in(LIBRARY, _registry, state)
 
@@ -256,12 +264,12 @@ def _registry(state: AppState) -> RegisteredModels:
 
 @router.post(
     "/clip/compare",
-    summary="How well texts fit an image",
+    summary="Compare texts with an image",
     responses=foreign_problems(),
     openapi_extra=json_body(CompareRequest),
 )
 async def roboflow_compare(request: Request, state: State, usage: RequestUsage) -> dict[str, Any]:
-    """`similarity` has the probability of each text among all that were sent, in their order: they sum to 1."""
+    """`similarity` holds the probability of each text, in the order of the request. The probabilities sum to 1."""
     started = time.perf_counter()
     task = require_served(state, "zero-shot")
     body = await read_json(state, await read_body(request), CompareRequest)
@@ -362,7 +370,7 @@ for _route, (_first, _summary) in _ROUTES.items():
 
 @router.post(
     "/{project}/{version}",
-    summary="One image, as the older version of the client sends it",
+    summary="Run a model on one image (older clients)",
     response_model=_INFERRED,
     responses=foreign_problems(),
     openapi_extra={
@@ -374,7 +382,9 @@ for _route, (_first, _summary) in _ROUTES.items():
     },
 )
 async def roboflow_project(request: Request, state: State, usage: RequestUsage) -> Response:
-    """The body is the image in base64; `project` is what a model id begins with, `version` a model or a classifier."""
+    """The body is the image in base64. `project` is the first part of a model id, `version` the second: a model or
+    a classifier.
+    """
     project, version = request.path_params["project"], request.path_params["version"]
     kind = KINDS.get(project)
     if kind is None:
