@@ -126,7 +126,9 @@ class _Collected:
 
     def by_row(self, output: Tensor | None) -> list[Captures]:
         if self.wanted:
-            raise InvalidInput("capture", f"the pass never ran {sorted(name for _, name in self.wanted)}")
+            raise InvalidInput(
+                "capture", f"the U-Net pass did not run the modules {sorted(name for _, name in self.wanted)}"
+            )
         features: list[dict[str, Tensor]] = [{} for _ in self.rows]
         maps: list[dict[str, Tensor]] = [{} for _ in self.rows]
         banks: list[dict[str, KeysValues]] = [{} for _ in self.rows]

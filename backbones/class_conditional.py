@@ -24,7 +24,7 @@ class DiffusionTransformer(WithoutText):
     class_names: what each class is called, where that is known. vae: None where images are never encoded here.
     """
 
-    hint = "choose among its classes"
+    hint = "choose one of its classes"
 
     def __init__(
         self,

@@ -230,7 +230,7 @@ def _check_shapes(row: UNetRow, variant: Variant) -> None:
         shape = None if context is None else tuple(context.shape)
         raise InvalidInput("encoder_hidden_states", f"{shape} where (T, {width}) belongs, T at least 1")
     if row.capture.noise_pred and row.input_convolution and variant.prediction_type == "v_prediction":
-        raise InvalidInput("noise_pred", "v gives no noise where the input is not the noised latents alone")
+        raise InvalidInput("noise_pred", "v cannot be converted to noise unless the noised latents are the only input")
 
 
 def _check_attention(row: UNetRow, unet: nn.Module) -> None:

@@ -124,7 +124,7 @@ class Function:
             raise NoAnswer(f"{self._url}{path.partition('?')[0]} answered {error.code}: {told[:500]}") from error
         except (OSError, http.client.HTTPException) as error:
             reason = getattr(error, "reason", None) or error or type(error).__name__
-            hint = "start it with `diffsight serve`, or name another with -p url=str:ADDRESS"
+            hint = "start it with `diffsight serve`, or name another server with -p url=str:URL"
             raise NoAnswer(f"no answer from {self._url} ({reason}): {hint}") from error
 
 

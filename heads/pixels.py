@@ -91,7 +91,9 @@ def read_class_map(file: Path) -> NDArray[Any]:
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise InvalidInput(str(file), f"cannot be read: {error}", hint="check the file, or leave it out") from error
     if values.ndim != 2:
-        raise InvalidInput(str(file), "has colours, where each pixel is the number of a class", hint="save it as grey")
+        raise InvalidInput(
+            str(file), "it has colours, but each pixel must be the number of a class", hint="save it as greyscale"
+        )
     return values
 
 

@@ -62,7 +62,9 @@ def add_model(
         return _enter(model, name, root, files, str(path), "", "", folder, any_size=any_size, say=say, free=free)
 
     if offline:
-        raise ModelNotFound(f"{hub_id} is on the hub, and DIFFSIGHT_OFFLINE is set", hint=_instead(model.kind))
+        raise ModelNotFound(
+            f"{hub_id} is on the hub, but DIFFSIGHT_OFFLINE forbids downloads", hint=_instead(model.kind)
+        )
     say(f"asking the hub for {hub_id}@{revision}")
     commit, remote = list_files(hub_id, revision, endpoint=endpoint, instead=_instead(model.kind))
     files = model.needed_files(remote.keys(), hub_id)
@@ -97,13 +99,13 @@ def _verified_again(entry: Entry, model: PublishedModel, source: str, say: Calla
     if entry.kind != model.kind or not same_source:
         raise InvalidInput(
             "name",
-            f"{entry.name!r} is there already: {entry.kind} from {entry.source}",
+            f"{entry.name!r} exists already: {entry.kind} from {entry.source}",
             hint=f"choose another --name, or `diffsight models remove {entry.name}` first",
         )
     if wrong := problems(entry, {model.kind: model}):
         raise InvalidInput(
             "name",
-            f"{entry.name!r} is there, but damaged: {'; '.join(wrong)}",
+            f"{entry.name!r} exists, but is damaged: {'; '.join(wrong)}",
             hint=f"`diffsight models remove {entry.name}`, then add it again",
         )
     say(f"{entry.name} is there already, and verified")
@@ -114,8 +116,8 @@ def _located(model: PublishedModel, source: str) -> tuple[Path | None, str]:
     """Where to take it from: a path, or a hub id."""
     if not source and not model.hub_id:
         raise ModelNotFound(
-            f"the authors of {model.kind} publish it on no hub, but at {model.where}",
-            hint=f"download it there, then: diffsight models add {model.kind} --from PATH",
+            f"{model.kind} is not on the hub: its authors publish it at {model.where}",
+            hint=f"download it from there, then run: diffsight models add {model.kind} --from PATH",
         )
     path = Path(source).expanduser()
     if source and path.exists():
@@ -123,7 +125,7 @@ def _located(model: PublishedModel, source: str) -> tuple[Path | None, str]:
     hub_id = source or model.hub_id
     if not _HUB_ID.fullmatch(hub_id):
         raise ModelNotFound(
-            f"{source} is not there, and is no hub id", hint="give --from a file, a folder, or owner/name"
+            f"{source} does not exist, and is no hub id", hint="give --from a file, a folder, or a hub id owner/name"
         )
     return None, hub_id
 

@@ -51,7 +51,9 @@ def _read_merges(file: Path) -> list[tuple[str, str]]:
         lines = opened.read().split("\n")[1 : 1 + _MERGES]
     merges = [tuple(line.split()) for line in lines]
     if len(merges) != _MERGES or any(len(pair) != 2 for pair in merges):
-        raise CheckpointError(file, f"it does not hold {_MERGES} merges", hint="install onedl-mmsegmentation again")
+        raise CheckpointError(
+            file, f"the file does not hold {_MERGES} merges", hint="install onedl-mmsegmentation again"
+        )
     return cast("list[tuple[str, str]]", merges)
 
 

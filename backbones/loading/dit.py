@@ -115,7 +115,7 @@ def transformer_from(
         ) from error
     heads = heads or _HEADS.get(width)
     if heads is None or width % heads or feed_forward != 4 * width:
-        raise CheckpointError(source, f"width {width} with {heads} heads is no DiT", hint="say the number of heads")
+        raise CheckpointError(source, f"width {width} with {heads} heads is no DiT", hint="pass the number of heads")
     # The stock class is untyped.
     build: Any = DiTTransformer2DModel
     transformer: Any = build(

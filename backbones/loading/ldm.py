@@ -62,7 +62,7 @@ def load_single_file(
     if len(vocabulary) > text_encoder.config.vocab_size:
         raise CheckpointError(
             file,
-            f"its text encoder knows {text_encoder.config.vocab_size} tokens, the tokenizer {len(vocabulary)}",
+            f"its text encoder has {text_encoder.config.vocab_size} tokens, but the tokenizer {len(vocabulary)}",
             hint="give `tokenizer`: the folder of the tokenizer that it was trained with",
         )
     revision = digest_of(file, repr(unrecorded), folder_digest(tokenizer) if tokenizer else "")
@@ -111,7 +111,7 @@ def split_parts(tensors: Mapping[str, Tensor], source: object) -> Parts:
         others = sorted({".".join(key.split(".")[:2]) + ".*" for key in tensors if not key.startswith((UNET, VAE))})
         raise CheckpointError(
             source,
-            "this is no whole Stable Diffusion 1.x or 2.x checkpoint in its original layout",
+            "this is no complete Stable Diffusion 1.x or 2.x checkpoint in the original layout",
             missing=missing,
             unexpected=others if len(others) < 100 else (),
             hint="SD XL, SD 3 and single networks do not load as a backbone; diffusers folders load by their folder",
@@ -268,7 +268,7 @@ def _prediction_type(unrecorded: Unrecorded, is_open_clip: bool, file: Path) -> 
         return "v_prediction"
     raise CheckpointError(
         file,
-        "an SD 2.x file does not tell whether its U-Net predicts the noise or v",
+        "an SD 2.x file does not say whether its U-Net predicts the noise or v",
         hint="give prediction_type: 'epsilon' for SD 2-base and 2.1-base (512 pixels), 'v_prediction' for 2 and 2.1 "
         "(768 pixels); or keep the published file name",
     )

@@ -148,5 +148,5 @@ def text_config(
 
 def _shape(tensors: Mapping[str, Tensor], key: str, source: object) -> torch.Size:
     if key not in tensors:
-        raise CheckpointError(source, "a tensor that tells the network's size is not there", missing=[key])
+        raise CheckpointError(source, "a tensor that determines the network's size is missing", missing=[key])
     return tensors[key].shape

@@ -81,7 +81,7 @@ class PublishedModel(ABC):
 def find_published(models: Mapping[str, PublishedModel], kind: str) -> PublishedModel:
     """The model of a kind. Raises InvalidInput for a kind that is not known."""
     if kind not in models:
-        raise InvalidInput("kind", f"{kind!r} is no model that is known", hint=f"it is one of: {', '.join(models)}")
+        raise InvalidInput("kind", f"{kind!r} is no known kind of model", hint=f"choose one of: {', '.join(models)}")
     return models[kind]
 
 

@@ -146,7 +146,7 @@ def remove_entry(folder: Path, name: str) -> None:
     """Delete a model: at once out of sight, then its files. Raises ModelNotFound where there is none of that name."""
     check_name(name)
     if not (folder / name / ENTRY).is_file():
-        raise ModelNotFound(f"no model {name!r} was added in {folder}", hint="`diffsight models list` tells the names")
+        raise ModelNotFound(f"no model {name!r} was added in {folder}", hint="`diffsight models list` shows the names")
     remove_folder(folder / name)
 
 

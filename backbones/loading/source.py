@@ -88,7 +88,7 @@ def check_device(device: str, nvidia: Nvidia | None = None) -> torch.device:
             found = nvidia.problem() or f"torch sees {nvidia.usable} CUDA devices{build}"
             raise InvalidInput("device", f"{device!r} is not usable: {found}", hint=nvidia.hint())
     if target.type == "mps" and not torch.backends.mps.is_available():
-        raise InvalidInput("device", "'mps' was asked for, but torch sees no Apple GPU", hint='use "cpu"')
+        raise InvalidInput("device", "'mps' was requested, but torch finds no Apple GPU", hint='use "cpu"')
     if target.type not in ("cpu", "cuda", "mps"):
         raise InvalidInput(
             "device", f"a backbone can not run on the device {device!r}", hint='use "cpu", "cuda", "cuda:1" or "mps"'

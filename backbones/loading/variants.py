@@ -186,7 +186,7 @@ def _take_convolution(state: dict[str, Tensor], module: str, own_unet: Any, sour
     parameters = _take(state, f"{module}.")
     weight, own = parameters.get("weight"), own_unet.conv_in.weight
     if weight is None:
-        raise CheckpointError(source, "an input convolution is not there", missing=[f"{module}.weight"])
+        raise CheckpointError(source, "an input convolution is missing", missing=[f"{module}.weight"])
     if weight.ndim != 4 or weight.shape[0] != own.shape[0] or weight.shape[2] % 2 == 0:
         belongs = f"{module}.weight: {tuple(weight.shape)} where ({own.shape[0]}, channels, 3, 3) belongs"
         raise CheckpointError(source, "an input convolution does not fit the U-Net", mis_shaped=[belongs])
@@ -208,11 +208,11 @@ def _fold_class_embedding(
     missing = [f"class_embedding.{key}" for key in needed if key not in embedding]
     missing += [key for key in (_TIME_BIAS,) if key not in state]
     if missing:
-        raise CheckpointError(source, "the class embedding is not there", missing=missing)
+        raise CheckpointError(source, "the class embedding is missing", missing=missing)
     first_weight, first_bias, second_weight, second_bias = (embedding[key].float() for key in needed)
     if first_weight.shape[1] != len(labels):
         shape = f"class_embedding.linear_1.weight: {tuple(first_weight.shape)} where (.., {len(labels)}) belongs"
-        raise CheckpointError(source, "the class embedding is of another width", mis_shaped=[shape])
+        raise CheckpointError(source, "the class embedding has another width", mis_shaped=[shape])
     hidden = functional.silu(functional.linear(labels.float(), first_weight, first_bias))
     constant = functional.linear(hidden, second_weight, second_bias)
     state[_TIME_BIAS] = state[_TIME_BIAS].float() + constant

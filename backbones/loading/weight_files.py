@@ -30,7 +30,7 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
     Raises ModelNotFound where there is no such file, CheckpointError where it is damaged or would have to run code.
     """
     if not file.is_file():
-        raise ModelNotFound(f"{file} is not there", hint="give the path of a .safetensors, .ckpt, .pt or .bin file")
+        raise ModelNotFound(f"{file} does not exist", hint="give the path of a .safetensors, .ckpt, .pt or .bin file")
     content: Any
     try:
         if file.suffix == ".safetensors":
@@ -45,7 +45,7 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
             file,
             f"it holds Python objects ({foreign[1]}) and not tensors alone; unpickling those could run any code, so it "
             "is refused",
-            hint="use the model's .safetensors file, or convert this one to safetensors where you trust it",
+            hint="use the model's .safetensors file, or convert this file to safetensors if you trust it",
         ) from error
     except (SafetensorError, RuntimeError, EOFError, ValueError, OSError, KeyError) as error:
         raise _damaged(file, error) from error

@@ -28,10 +28,19 @@ def few_shot(
     *,
     root: Annotated[Path, typer.Argument(help="Folder that holds VOC2012, COCO2014 or LVIS.", metavar="FOLDER")],
     benchmark: Annotated[Literal["pascal", "coco", "lvis"], typer.Option(help="PASCAL-5i, COCO-20i or LVIS-92i.")],
-    fold: Annotated[int, typer.Option(help="From 0; figures are given for each, and as their mean.", min=0)] = 0,
-    shots: Annotated[int, typer.Option(help="Supports an episode.", min=1)] = 1,
-    episodes: Annotated[int | None, typer.Option(help="Default: the protocol's 1000, for LVIS 2300.", min=1)] = None,
-    sampling: Annotated[bool, typer.Option("--sampling", help="Draw supports down to one's size.")] = False,
+    fold: Annotated[
+        int,
+        typer.Option(
+            help="Fold of the benchmark, from 0. Published figures are given for each fold, and as their mean.", min=0
+        ),
+    ] = 0,
+    shots: Annotated[int, typer.Option(help="Supports in each episode.", min=1)] = 1,
+    episodes: Annotated[
+        int | None, typer.Option(help="Number of episodes. Default: the protocol's 1000, for LVIS 2300.", min=1)
+    ] = None,
+    sampling: Annotated[
+        bool, typer.Option("--sampling", help="Use the option `support_sampling` of the task.")
+    ] = False,
     weights: Weights = None,
     settings: Settings,
     as_json: AsJson = False,
@@ -40,7 +49,8 @@ def few_shot(
     \b
     diffsight evaluate few-shot datasets --benchmark coco --fold 0 --weights weight/coco_fold0/unet --backbone sd21
 
-    The published episodes, from seed 0, scored at the network's own size with the relative threshold 0.25.
+    Measure mIoU on the published episodes, drawn with seed 0, at the network's own size and with the relative threshold
+    0.25.
     """
     opened = open_fold(benchmark, root, fold, shots, episodes=episodes)
     engine = open_engine(settings)

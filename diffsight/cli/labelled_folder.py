@@ -31,7 +31,7 @@ def labelled_files(folder: Path) -> list[tuple[Path, str]]:
         raise InvalidInput(
             "FOLDER",
             f"{folder} has images of {len(classes)} classes",
-            hint="put images into one folder a class: FOLDER/cat/1.jpg, FOLDER/dog/2.jpg",
+            hint="put the images of each class into a folder of its own: FOLDER/cat/1.jpg, FOLDER/dog/2.jpg",
         )
     return found
 

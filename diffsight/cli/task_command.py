@@ -98,8 +98,20 @@ def make_command(task: AnyTask) -> Callable[..., None]:
 
     images = Annotated[list[Path], typer.Argument(help="Image files.", metavar="IMAGE", show_default=False)]
     shown = [
-        keyword_option("support", Annotated[list[Path], typer.Option(help="Image that shows it; repeat it.")], ()),
-        keyword_option("mask", Annotated[list[Path], typer.Option(help="Its mask, object white; one a support.")], ()),
+        keyword_option(
+            "support", Annotated[list[Path], typer.Option(help="Support image. Repeat the option for several.")], ()
+        ),
+        keyword_option(
+            "mask",
+            Annotated[
+                list[Path],
+                typer.Option(
+                    help="Mask of a support image, with the object in white. Repeat the option, one mask for "
+                    "each support image."
+                ),
+            ],
+            (),
+        ),
     ]
     written = [
         keyword_option(
@@ -297,11 +309,14 @@ def _option_parameters(task: AnyTask) -> dict[str, inspect.Parameter]:
         flags = [f"--{_dashed(name)}"]
         singular = f"--{_dashed(_singular(name))}"
         if CommaSeparated in field.metadata or any(isinstance(mark, CommaSeparated) for mark in field.metadata):
-            option = typer.Option(*flags, help=f"{_describe(field)} With commas between.", metavar="A,B,...")
+            option = typer.Option(*flags, help=f"{_describe(field)} Separate them by commas.", metavar="A,B,...")
             parameters[f"{name}{_IN_ONE}"] = keyword_option(
                 f"option_{name}_in_one", Annotated[str | None, option], None
             )
-            flags, field = [singular], FieldInfo(description="One of them, which may hold a comma; repeat it.")
+            flags, field = (
+                [singular],
+                FieldInfo(description="One label, which may contain a comma. Repeat the option for several."),
+            )
         elif repeated and _singular(name) not in fields:
             flags = list(dict.fromkeys([*flags, singular]))
         if kind is bool:

@@ -199,7 +199,7 @@ def check_counts(images: int, masks: int, most: int, field: str) -> None:
     if images != masks:
         raise InvalidInput(field, f"{masks} masks for {images} images", hint="send one mask for each image, in order")
     if images < 1:
-        raise InvalidInput(field, "no supports", hint="a concept needs one picture with its mask at least")
+        raise InvalidInput(field, "no supports", hint="a concept needs at least one image with its mask")
     if images > most:
         raise InvalidInput(
             field,

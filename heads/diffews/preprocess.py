@@ -79,7 +79,7 @@ def check_mask(mask: NDArray[np.generic], image: NDArray[np.uint8], size: int, f
     if not resized.any():
         raise InvalidInput(
             field,
-            f"the object is so small that nothing of it is left at the network's {size} x {size} pixels",
+            f"the object is too small: it vanishes at the network's {size} x {size} pixels",
             hint="crop the image around the object",
         )
     return resized

@@ -113,7 +113,9 @@ def parse_budget(text: str | int) -> Budget:
     except ValueError:
         value = 0
     if not 0 < value < 1e12:
-        raise InvalidInput("budget", f"{text!r} is no budget", hint="such as 500 (rows), '500 rows', '250 ms' or '2 s'")
+        raise InvalidInput(
+            "budget", f"{text!r} is no budget", hint="send a value such as 500 (rows), '500 rows', '250 ms' or '2 s'"
+        )
     if unit == "rows":
         return Budget(rows=int(value))
     return Budget(seconds=value if unit == "s" else value / 1000)

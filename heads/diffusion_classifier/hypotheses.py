@@ -84,12 +84,14 @@ def class_number(backbone: Description, label: str) -> int:
         return named[0]
     if named:
         told = ", ".join(f"{number} ({names[number]})" for number in named[:5])
-        raise InvalidInput("labels", f"{label[:60]!r} is the name of the classes {told}", hint="send its number")
+        raise InvalidInput(
+            "labels", f"{label[:60]!r} is the name of several classes: {told}", hint="send the class number instead"
+        )
     if wanted.isdecimal() and len(wanted) < 10 and int(wanted) < count:
         return int(wanted)
     near = difflib.get_close_matches(label, [part for several in parts.values() for part in several], n=3)
     instead = f"did you mean {', '.join(near)}?" if near else f"send a class's name, or a number up to {count - 1}"
-    told = f"{label[:60]!r} is no class of the network {backbone.name!r}, which knows no other words"
+    told = f"{label[:60]!r} is no class of the network {backbone.name!r}, which has no text input"
     raise InvalidInput("labels", told, hint=instead)
 
 
@@ -99,7 +101,7 @@ def _classes(backbone: Description, labels: Sequence[str], templates: Sequence[s
         raise InvalidInput("labels", "no labels", hint="send the names or numbers of classes")
     if tuple(templates) != ("{}",):
         raise InvalidInput(
-            "templates", f"the network {backbone.name!r} knows classes and no text", hint="leave templates out"
+            "templates", f"the network {backbone.name!r} has classes and no text input", hint="leave templates out"
         )
     known: dict[int, int] = {}
     of_label = [(known.setdefault(class_number(backbone, label), len(known)),) for label in labels]
@@ -114,7 +116,11 @@ def _distinct(engine: Engine, labels: Sequence[str], templates: Sequence[str]) -
         raise InvalidInput("templates", "no templates", hint="send one at least, such as 'a photo of a {}.'")
     for template in templates:
         if template.count("{}") != 1:
-            raise InvalidInput("templates", f"{template!r} does not hold {{}} once", hint="such as 'a photo of a {}.'")
+            raise InvalidInput(
+                "templates",
+                f"{template!r} does not hold {{}} exactly once",
+                hint="send a template such as 'a photo of a {}.'",
+            )
     for label in labels:
         if not label.strip():
             raise InvalidInput("labels", f"label {label!r} is empty", hint="send a word or a phrase for each class")
@@ -135,7 +141,7 @@ def _distinct(engine: Engine, labels: Sequence[str], templates: Sequence[str]) -
         if which in of_prompt[index - index % len(templates) :]:
             raise InvalidInput(
                 "templates",
-                f"{prompts[which]!r} and {written[index]!r} are the same text to the network",
+                f"{prompts[which]!r} and {written[index]!r} are the same text for the network",
                 hint="send each template once",
             )
         if which == len(prompts):

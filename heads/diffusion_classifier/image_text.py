@@ -68,7 +68,7 @@ def open_match(backbone: Backbone, weights: object = None, **options: Any) -> Ze
     """The backbone as a judge of captions. Raises ModelNotFound for a network with classes instead of text."""
     if backbone.description.class_conditional:
         message = f"the network {backbone.description.name!r} takes classes, not captions"
-        raise ModelNotFound(message, hint="serve a Stable Diffusion")
+        raise ModelNotFound(message, hint="use a Stable Diffusion backbone")
     return open_zero_shot(backbone, weights, **options)
 
 

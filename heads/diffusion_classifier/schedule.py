@@ -68,7 +68,9 @@ def check_schedule(schedule: Schedule, hypotheses: int, training_steps: int = 10
     if keep[-1] != 1:
         raise InvalidInput("schedule", f"to_keep ends in {keep[-1]}", hint="the last round must keep 1, the answer")
     if any(after >= before for before, after in pairwise(keep)) or keep[-1] < 1:
-        raise InvalidInput("schedule", f"to_keep {list(keep)} does not fall", hint="each round must keep fewer")
+        raise InvalidInput(
+            "schedule", f"to_keep {list(keep)} does not decrease", hint="each round must keep fewer than the one before"
+        )
     if keep[0] > hypotheses:
         raise InvalidInput(
             "schedule",

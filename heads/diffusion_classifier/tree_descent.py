@@ -70,7 +70,9 @@ def parse_tree(tree: object, *, most_labels: int = 100_000, most_children: int =
 
     root = Label("", below(tree, ()))
     if not root.children:
-        raise InvalidInput("tree", "it has no labels", hint='such as {"animal": ["cat", "dog"], "vehicle": ["car"]}')
+        raise InvalidInput(
+            "tree", "it has no labels", hint='send a tree such as {"animal": ["cat", "dog"], "vehicle": ["car"]}'
+        )
     return root
 
 
@@ -226,7 +228,7 @@ def _forks(
         for child, own in zip(here.children, hypotheses.of_label, strict=True):
             twin = by_text.setdefault(own, child)
             if twin is not child and (twin.children or child.children):
-                told = f"has {twin.text!r} and {child.text!r}, which are one text to the network"
+                told = f"has {twin.text!r} and {child.text!r}, which are the same text for the network"
                 raise _refused(path, told, "only leaves may be, and then tie; merge the two")
         forks[path] = hypotheses
     return forks

@@ -182,7 +182,9 @@ def choose_scheme(options: ZeroShotOptions) -> Scheme:
     scheme = options.scheme or ("race" if racing else "schedule")
     for name in scheduled if scheme == "race" else racing:
         other = "schedule" if scheme == "race" else "race"
-        raise InvalidInput(name, f"goes with scheme={other}, not with a {scheme}", hint="leave out one of the two")
+        raise InvalidInput(
+            name, f"it needs scheme={other}, and the scheme is {scheme}", hint="leave out one of the two"
+        )
     return scheme
 
 

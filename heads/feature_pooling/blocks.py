@@ -54,7 +54,7 @@ def resolve_blocks(blocks: Sequence[int | str] | None, sub_blocks: Sequence[str]
     """
     if not sub_blocks:
         told = "the backbone is no U-Net: it has no blocks whose features could be read"
-        raise InvalidInput("blocks", told, hint="ask a server with a Stable Diffusion backbone")
+        raise InvalidInput("blocks", told, hint="use a server with a Stable Diffusion backbone")
     if blocks is None:
         return default_blocks(sub_blocks)
     if not blocks:
@@ -78,6 +78,6 @@ def _name(block: int | str, numbered: Sequence[str], sub_blocks: Sequence[str]) 
         raise InvalidInput(
             "blocks",
             f"block {number} is outside 1..{len(numbered)}",
-            hint="numbers count from 1, the input convolution",
+            hint="block 1 is the input convolution",
         )
     return numbered[number - 1]

@@ -28,7 +28,7 @@ def read_head_file(file: Path) -> HeadFile:
     Raises ModelNotFound where there is no such file, CheckpointError where it is no such checkpoint.
     """
     if not file.is_file():
-        raise ModelNotFound(f"{file} is not there", hint="give the path of a latest.pth")
+        raise ModelNotFound(f"{file} does not exist", hint="give the path of a latest.pth")
     try:
         content = torch.load(file, map_location="cpu", weights_only=True)
     except (UnpicklingError, RuntimeError, EOFError, ValueError) as error:

@@ -78,7 +78,7 @@ def _all_pairs(unit: NDArray[np.float32], least: float) -> Pairs:
         found += int(upper.sum())
         if found > _MOST_PAIRS:
             raise InvalidInput(
-                "similarity", f"more than {_MOST_PAIRS:,} pairs are alike by that", hint="ask for a higher similarity"
+                "similarity", f"more than {_MOST_PAIRS:,} pairs have this similarity", hint="send a higher similarity"
             )
     first, second, cosine = (np.concatenate(part) for part in zip(*parts, strict=True))
     return first, second, cosine

@@ -179,7 +179,9 @@ def _check(
             hint=f"send a label for each image, 0 to {backbone.num_class_labels - 1}",
         )
     if class_labels is not None and len(class_labels) != len(images):
-        raise InvalidInput("class_labels", f"{len(class_labels)} labels for {len(images)} images", hint="one each")
+        raise InvalidInput(
+            "class_labels", f"{len(class_labels)} labels for {len(images)} images", hint="send one label for each image"
+        )
 
 
 ORDER = (
@@ -245,7 +247,8 @@ def open_features(backbone: Backbone, weights: object = None) -> BackboneHead:
     """The backbone's own features. Raises ModelNotFound for a network whose blocks cannot be captured."""
     if not backbone.description.sub_blocks:
         raise ModelNotFound(
-            f"the network {backbone.description.name!r} has no feature maps to pool", hint="serve a Stable Diffusion"
+            f"the network {backbone.description.name!r} has no feature maps to pool",
+            hint="use a Stable Diffusion backbone",
         )
     return BackboneHead(backbone.description)
 

@@ -169,7 +169,9 @@ def complete_relative_depth(
 ) -> RelativeDepthOptions:
     """The options with defaults filled in. Raises InvalidInput for what does not go together."""
     if options.points is not None and options.metric_map is not None:
-        raise InvalidInput("points", "known distances came as points and as a map", hint="send one of the two")
+        raise InvalidInput(
+            "points", "the request has known distances both as points and as a map", hint="send one of the two"
+        )
     if options.points is not None and len(options.points) < 2:
         hint = "send two at least, at different depths"
         raise InvalidInput("points", f"{len(options.points)} known distances", hint=hint)
@@ -178,7 +180,8 @@ def complete_relative_depth(
     if options.alignment == "published" and options.ensemble_size > MOST_PUBLISHED:
         raise InvalidInput(
             "alignment",
-            f"the published alignment of {options.ensemble_size} takes minutes; {MOST_PUBLISHED} is the most",
+            f"the published alignment takes at most {MOST_PUBLISHED} predictions, not {options.ensemble_size}: "
+            "more take minutes",
             hint="leave `alignment` out, or send a smaller `ensemble_size`",
         )
     return complete_marigold(options, model, counts, limits)

@@ -64,17 +64,19 @@ def complete_marigold(options: AnyOptions, model: MarigoldModel, counts: InputCo
     """
     multiple = model.backbone.downscale
     if options.resolution is not None and options.resolution % multiple:
-        message = f"{options.resolution} is no multiple of {multiple}"
+        message = f"{options.resolution} is not a multiple of {multiple}"
         nearest = round(options.resolution / multiple) * multiple
         raise InvalidInput("resolution", message, hint=f"send {nearest}, or 0 for the image's own size")
     if model.noise == "zeros" and options.ensemble_size > 1:
         raise InvalidInput(
             "ensemble_size",
-            f"{model.name} starts from no noise, so that all its predictions of an image are the same",
+            f"{model.name} uses no noise, so all its predictions of an image are the same",
             hint="leave `ensemble_size` out",
         )
     if options.uncertainty and options.ensemble_size == 1:
-        raise InvalidInput("uncertainty", "one prediction has none", hint="send an `ensemble_size` of 2 or more")
+        raise InvalidInput(
+            "uncertainty", "a single prediction has no uncertainty", hint="send an `ensemble_size` of 2 or more"
+        )
     filled = {"steps": options.steps or model.steps}
     if options.resolution is None:
         filled["resolution"] = model.resolution
@@ -89,7 +91,9 @@ def count_rows(options: MarigoldOptions, model: MarigoldModel) -> int:
 def check_uncertainty(options: MarigoldOptions, model: MarigoldModel) -> None:
     """Raises InvalidInput where the form of the uncertainty map is wanted of a single prediction."""
     if options.ensemble_size == 1:
-        raise InvalidInput("format", "one prediction has no uncertainty", hint="send an `ensemble_size` of 2 or more")
+        raise InvalidInput(
+            "format", "a single prediction has no uncertainty", hint="send an `ensemble_size` of 2 or more"
+        )
 
 
 def describe_model(model: MarigoldModel) -> dict[str, object]:

@@ -73,7 +73,7 @@ def _open_transformers(source: str, device: torch.device, cache_folder: Path | N
     persons = [index for index, name in network.config.id2label.items() if name.lower() == PERSON]
     if not persons:
         names = ", ".join(list(network.config.id2label.values())[:8])
-        raise CheckpointError(source, f"it finds no persons, but: {names}", hint=_NEEDS_PERSON)
+        raise CheckpointError(source, f"it detects no persons, but: {names}", hint=_NEEDS_PERSON)
     network = network.to(device).eval().requires_grad_(False)
 
     @torch.no_grad()
@@ -134,7 +134,7 @@ def _open_onnx(path: Path) -> Detector:
     raise CheckpointError(
         path,
         f"its outputs are {', '.join(outputs)}",
-        hint="known are `logits` and `pred_boxes` (optimum's exports of DETR's kind), and YOLO's single output",
+        hint="supported are `logits` and `pred_boxes` (optimum's exports of DETR's kind), and YOLO's single output",
     )
 
 
@@ -150,7 +150,7 @@ def _detr_onnx(session: Any, path: Path) -> Find:
             hint="copy the whole folder that optimum-cli exported",
         ) from error
     if not persons:
-        raise CheckpointError(path, "it finds no persons", hint=_NEEDS_PERSON)
+        raise CheckpointError(path, "it detects no persons", hint=_NEEDS_PERSON)
     inputs = {one.name for one in session.get_inputs()}
 
     def find(image: NDArray[np.uint8], threshold: float) -> Boxes:

@@ -168,7 +168,9 @@ async def _estimate_boxes(
     corners = np.array(boxes, dtype=np.float64).reshape(-1, 4)
     scores = np.ones(len(corners)) if box_scores is None else np.array(box_scores, dtype=np.float64)
     if len(scores) != len(corners):
-        raise InvalidInput("box_scores", f"{len(scores)} scores for {len(corners)} boxes", hint="send one a box")
+        raise InvalidInput(
+            "box_scores", f"{len(scores)} scores for {len(corners)} boxes", hint="send one score for each box"
+        )
     problems = tuple(box_problem(box) or outside_problem(box, size) for box in corners)
     good = np.array([not problem for problem in problems], dtype=bool)
     keypoints = await estimate(corners[good], box_scores=scores[good].tolist())
@@ -202,9 +204,13 @@ def complete_pose(options: PoseOptions, head: PoseHead, counts: InputCounts, lim
     if count > head.max_persons:
         raise InvalidInput("boxes", f"{count} boxes; one request takes {head.max_persons}", hint="send fewer")
     if options.box_scores is not None and len(options.box_scores) != count:
-        raise InvalidInput("box_scores", f"{len(options.box_scores)} scores for {count} boxes", hint="send one a box")
+        raise InvalidInput(
+            "box_scores", f"{len(options.box_scores)} scores for {count} boxes", hint="send one score for each box"
+        )
     if options.boxes is not None and options.persons != "auto":
-        raise InvalidInput("persons", f"{options.persons!r} beside boxes", hint="send boxes, or persons, not both")
+        raise InvalidInput(
+            "persons", f"{options.persons!r} cannot be combined with boxes", hint="send either boxes or persons"
+        )
     defaults = {
         name: getattr(head, name)
         for name in ("detector_threshold", "keypoint_threshold")

@@ -50,7 +50,7 @@ def find_taps(backbone: Description) -> Taps:
     levels = sum(re.fullmatch(r"up_blocks\.\d+", name) is not None for name in known)
     if levels != LEVELS:
         raise InvalidInput(
-            "backbone", f"{backbone.name!r} has {levels} levels; VPD reads four", hint="serve an SD 1.x or 2.x"
+            "backbone", f"{backbone.name!r} has {levels} levels; VPD reads four", hint="use an SD 1.x or 2.x backbone"
         )
     features = []
     for level in range(LEVELS):
@@ -68,7 +68,9 @@ def find_taps(backbone: Description) -> Taps:
         for level in (1, 2)
     )
     if not all(maps):
-        raise InvalidInput("backbone", f"{backbone.name!r} attends to text on too few levels", hint="serve another")
+        raise InvalidInput(
+            "backbone", f"{backbone.name!r} has attention to text on too few levels", hint="use another backbone"
+        )
     return Taps(tuple(features), (maps[0], maps[1]), backbone.downscale * 2 ** (LEVELS - 1))
 
 

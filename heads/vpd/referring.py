@@ -58,7 +58,7 @@ async def predict_referring(
     """
     check_image(image)
     if not expressions:
-        raise InvalidInput("expressions", "none", hint="say what to find, such as 'the red ball on the left'")
+        raise InvalidInput("expressions", "none", hint="send what to find, such as 'the red ball on the left'")
     read = [read_expression(engine, text, head.tokens) for text in expressions]
     size = (head.size, head.size) if head.squash else shorter_side(image.shape, head.size)
     pixels = await engine.run_on_host(lambda: to_pixel_values(resize(image, size)))
@@ -231,7 +231,7 @@ def check_one_expression(options: ReferringOptions, head: ReferringHead) -> None
     """Raises InvalidInput for several expressions, whose masks one PNG cannot hold."""
     if len(options.texts()) > 1:
         raise InvalidInput(
-            "format", "one PNG holds the mask of one expression", hint="send format=npy, or one expression"
+            "format", "a PNG holds the mask of one expression only", hint="send format=npy, or one expression"
         )
 
 

@@ -51,7 +51,8 @@ class ExamplesRequest(TaskRequest):
             raise InvalidInput(
                 "labels",
                 f"{len(labels)} labels for {alone} images outside of a zip",
-                hint="send `labels` once for each image, in the order of the images; or a zip with a folder a class",
+                hint="send `labels` once for each image, in the order of the images; or send a zip with a folder "
+                "for each class",
             )
         rest = iter(labels)
         return images, [folder_of(image.name) if isinstance(image, ArchivedFile) else next(rest) for image in images]
@@ -253,9 +254,11 @@ def folder_of(name: str) -> str:
     parts = unicodedata.normalize("NFC", name).replace("\\", "/").split("/")
     if len(parts) < 2 or not parts[-2].strip():
         raise InvalidInput(
-            name, "it lies in no folder", hint="zip one folder a class, with its images inside: cat/1.jpg"
+            name, "the file is in no folder", hint="zip a folder for each class, with its images inside: cat/1.jpg"
         )
     folder = parts[-2].strip()
     if len(folder) > 200:
-        raise InvalidInput(name, "the folder's name has more than 200 characters", hint="give it a shorter one")
+        raise InvalidInput(
+            name, "the folder's name has more than 200 characters", hint="give the folder a shorter name"
+        )
     return folder

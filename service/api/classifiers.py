@@ -100,7 +100,11 @@ async def fit_classifier(
     limits = state.settings.limits
     images, labels = body.labelled(limits)
     if body.head == "logistic" and body.head_options is not None:
-        raise InvalidInput("head_options", "they go with a released head", hint="send head too, or leave them out")
+        raise InvalidInput(
+            "head_options",
+            "the head `logistic` has no options",
+            hint="send another `head`, or leave `head_options` out",
+        )
     model = body.model or (None if body.job is None else await _model_of_job(state, jobs, body.job))
     async with state.models.use(FEATURES, model, seconds=limits.deadline_seconds) as loaded:
         of_job, options = await _feature_options(body, loaded.backbone, jobs, limits)
@@ -278,7 +282,7 @@ async def _feature_options(
         blocks = resolve_blocks(body.blocks, backbone.sub_blocks)
         return None, FeatureOptions(**body.model_dump(include={*READ_BY_THE_JOB}) | {"blocks": blocks})
     if sent := [name for name in READ_BY_THE_JOB if name in body.model_fields_set]:
-        raise InvalidInput(sent[0], "images are read as the job read them", hint="leave it out")
+        raise InvalidInput(sent[0], "images are read with the job's options", hint="leave this option out")
     store, most, job_id = await jobs.store(), limits.max_training_images, body.job
 
     def read() -> tuple[Examples, FeatureOptions]:

@@ -79,9 +79,9 @@ def found_in(
     """The groups among a finished job's images, and how many images there are."""
     job = store.get(job_id)
     if job.status in (*UNFINISHED, "paused"):
-        raise ChangedMeanwhile(f"the job is {job.status}", hint="wait for its end")
+        raise ChangedMeanwhile(f"the job is {job.status}", hint="wait until it is done")
     if job.done > MOST_VECTORS:
         told = f"{job.done:,} images; this route compares {MOST_VECTORS:,}"
-        raise InvalidInput("job", told, hint="fetch the results as jsonl, and give them to `diffsight duplicates`")
+        raise InvalidInput("job", told, hint="export the results as jsonl, and run `diffsight duplicates` on them")
     stored = from_records((record.name, record.result or {}) for record in store.records(job.id))
     return duplicate_groups(stored, similarity, index), len(stored.names)

@@ -27,7 +27,9 @@ def choose_format(requested: str | None, accept: str, offered: Mapping[str, str]
     """
     if requested is not None:
         if requested not in offered:
-            raise InvalidInput("format", f"{requested!r}", hint=f"send one of {', '.join(offered)}")
+            raise InvalidInput(
+                "format", f"{requested!r} is no form of this answer", hint=f"send one of {', '.join(offered)}"
+            )
         return requested
     by_type: dict[str, str] = {}
     for name, media_type in offered.items():

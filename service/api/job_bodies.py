@@ -29,7 +29,7 @@ from service.settings.loader import Settings
 from service.tasks import AnyTask
 from service.threads import BODIES, SOURCES, UPLOADS, enter_in, run_in
 
-_WHERE = "send one of: a zip, a video or images as file parts, `urls`, or `source`, a place on the server's side"
+_WHERE = "send one of: a zip, a video or images as file parts; `urls`; or `source`, a path that the server reads"
 _PARTS = ("archive", *FILE_PARTS)
 
 Url = Annotated[str, StringConstraints(pattern=r"^[Hh][Tt][Tt][Pp][Ss]://[^\s\x00]+$", max_length=4096)]
@@ -199,7 +199,7 @@ async def _small_body(request: Request, most: int) -> bytes:
     async for chunk in request.stream():
         body += chunk
         if len(body) > most:
-            raise BodyTooLarge(f"the JSON has more than {most:,} bytes", hint="send several jobs")
+            raise BodyTooLarge(f"the JSON has more than {most:,} bytes", hint="create several jobs")
     return bytes(body)
 
 
@@ -231,7 +231,7 @@ async def _read_form(request: Request, settings: Settings, job_id: str) -> tuple
 def _source(asked: JobRequest, settings: Settings, job_id: str, files: Sequence[tuple[str, BinaryIO]]) -> StoredSource:
     """The source that a request names, or brings. Raises InvalidInput."""
     if sum(map(bool, (asked.urls, asked.source, files))) != 1:
-        raise InvalidInput("source", "no images, or from several sides", hint=_WHERE)
+        raise InvalidInput("source", "the request has no images, or images from several sources", hint=_WHERE)
     if asked.source:
         for field, address in (("source", asked.source), ("images", asked.images)):
             if address:
@@ -249,7 +249,9 @@ def _source(asked: JobRequest, settings: Settings, job_id: str, files: Sequence[
 
 def _check_urls(settings: Settings) -> None:
     if not settings.urls.enabled:
-        raise InvalidInput("urls", "this server fetches nothing (its setting urls.enabled is off)", hint="send a zip")
+        raise InvalidInput(
+            "urls", "this server downloads no images (its setting urls.enabled is off)", hint="send a zip"
+        )
 
 
 def job_request_bodies() -> dict[str, Any]:

@@ -256,7 +256,7 @@ async def _stream_results(
     if found.status in (*UNFINISHED, "paused") and not partial:
         raise ChangedMeanwhile(
             f"the job is {found.status}: {found.finished:,} of {found.total:,} images are finished",
-            hint="wait for its end, or ask with partial=true",
+            hint="wait until it is done, or send partial=true",
         )
     before = await run_in(DATABASE, store.first_pending, found.id)
     if status == "failed":

@@ -132,21 +132,21 @@ def read_parts(body: PerceiveRequest, tasks: tuple[AnyTask, ...]) -> list[tuple[
         if flat:
             name = min(flat)
             hint = f'put it into the task\'s own options: {{"tasks": {{"{_FLAT.get(name, "segmentation")}": {{...}}}}}}'
-            raise InvalidInput(name, "it goes with a list of tasks alone", hint=hint)
+            raise InvalidInput(name, "this field can only be used if `tasks` is a list", hint=hint)
         parts = [(key, dict(values), False) for key, values in body.tasks.items()]
     else:
         if len(set(body.tasks)) < len(body.tasks):
-            raise InvalidInput("tasks", "a task stands twice", hint="send each once")
+            raise InvalidInput("tasks", "a task is listed twice", hint="list each task once")
         names = [_OLD_NAMES.get(key, key) for key in body.tasks]
         for option, name in _NEEDED.items():
             if (option in flat) is not (name in names):
                 hint = f"send {option} and the task {name}, or neither"
-                raise InvalidInput(option, f"{option} and the task {name!r} go together", hint=hint)
+                raise InvalidInput(option, f"{option} and the task {name!r} must be sent together", hint=hint)
         parts = [(key, _flat_options(name, flat), True) for key, name in zip(body.tasks, names, strict=True)]
     for key, _, _ in parts:
         if find_task(tasks, _OLD_NAMES.get(key, key)) is None:
             known = ", ".join(task.name for task in tasks)
-            raise InvalidInput("tasks", f"{key[:100]!r} is no task", hint=f"send some of {known}")
+            raise InvalidInput("tasks", f"{key[:100]!r} is no task", hint=f"choose from {known}")
     return parts
 
 
@@ -188,7 +188,9 @@ def _read_part(
     assert task is not None
     model = values.pop("model", body.model)
     if model is not None and not isinstance(model, str):
-        raise InvalidInput(f"tasks.{key}.model", "it is no text", hint="send the id of a model of GET /v1/models")
+        raise InvalidInput(
+            f"tasks.{key}.model", "it is not a string", hint="send the id of a model from GET /v1/models"
+        )
     name = values.pop("format", "json")
     form = task.forms.get(name) if isinstance(name, str) else None
     if name != "json" and (form is None or form.to_answer is None):

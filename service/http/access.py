@@ -81,7 +81,7 @@ def check_exposure(settings: Settings, host: str | None = None) -> None:
     if not store.in_use:
         raise InvalidInput(
             "host",
-            f"{host} lets other machines ask, and there is no API key",
+            f"{host} allows requests from other machines, and there is no API key",
             hint="create one with `diffsight keys create NAME`, or set DIFFSIGHT_ACCESS__ALLOW_ANONYMOUS=true to "
             "answer everybody",
         )
@@ -245,15 +245,16 @@ def _host_name(host: str) -> str:
 
 def _foreign(what: str) -> ForeignCaller:
     return ForeignCaller(
-        f"{what}, and this server, which has no keys, answers programs of this machine only",
-        hint="ask http://127.0.0.1, or who runs this server makes a key with `diffsight keys create NAME` or lists the "
+        f"{what}, but a server without API keys answers only programs on its own machine",
+        hint="send requests to http://127.0.0.1, or ask the server's operator for a key (`diffsight keys create "
+        "NAME`), or to list the "
         "page in DIFFSIGHT_ACCESS__CORS_ORIGINS",
     )
 
 
 def _key_needed() -> KeyNeeded:
     return KeyNeeded(
-        "this needs a valid API key",
-        hint="send it as `Authorization: Bearer KEY` or `X-API-Key: KEY`; who runs this server makes keys with "
+        "this route needs a valid API key",
+        hint="send it as `Authorization: Bearer KEY` or `X-API-Key: KEY`; the server's operator creates keys with "
         "`diffsight keys create NAME`",
     )

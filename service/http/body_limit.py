@@ -80,5 +80,6 @@ def _too_large(what: str, most: int) -> BodyTooLarge:
 
 def _too_slow(read: int) -> BodyTooSlow:
     return BodyTooSlow(
-        f"{read:,} bytes of the body arrived in its time", hint="send it again over a faster connection, or send less"
+        f"{read:,} bytes of the body arrived within the time limit",
+        hint="send it again over a faster connection, or send less",
     )

@@ -41,16 +41,16 @@ class Limiter:
         caller = self._caller(name, rate_per_minute)
         if concurrency and caller.running >= concurrency:
             raise TooManyAtOnce(
-                f"{caller.running} requests of yours are being answered; {concurrency} may be at a time",
+                f"{caller.running} of your requests are running; at most {concurrency} may run at the same time",
                 retry_after_seconds=1,
-                hint="send the next one when one is answered",
+                hint="wait until one of them is answered",
             )
         if rate_per_minute:
             if caller.tokens < 1:
                 raise RateExceeded(
-                    f"{rate_per_minute} requests a minute are allowed",
+                    f"{rate_per_minute} requests per minute are allowed",
                     retry_after_seconds=(1 - caller.tokens) * 60 / rate_per_minute,
-                    hint="ask again after the seconds that Retry-After gives",
+                    hint="send it again after the number of seconds in Retry-After",
                 )
             caller.tokens -= 1
         caller.running += 1

@@ -171,14 +171,14 @@ def entry_problem(entry: zipfile.ZipInfo) -> InvalidInput | None:
     # Nothing is unpacked to disk: letters of any kind may stand in a name, and what was made to lead out may not.
     path = entry_path(entry)
     if path.startswith("/") or ".." in path.split("/") or _DRIVE.match(path):
-        return InvalidInput(_FIELD, f"the path {name[:200]!r} leads out of the archive", hint="zip a folder")
+        return InvalidInput(_FIELD, f"the path {name[:200]!r} points outside the archive", hint="zip a folder")
     if entry.flag_bits & 0x2041:
         return InvalidInput(_FIELD, f"{name[:200]!r} is encrypted", hint="send a zip without a password")
     kind = stat.S_IFMT(entry.external_attr >> 16)
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
         return InvalidInput(_FIELD, f"{name[:200]!r} is a link, not a file", hint="zip the files themselves")
     if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        return InvalidInput(_FIELD, f"{name[:200]!r} is packed by a method that is not read", hint="use deflate")
+        return InvalidInput(_FIELD, f"{name[:200]!r} has an unsupported compression method", hint="use deflate")
     return None
 
 
@@ -190,7 +190,7 @@ def _check_each(entries: list[zipfile.ZipInfo]) -> None:
             raise problem
         if entry.filename in names:
             raise InvalidInput(
-                _FIELD, f"{entry.filename[:200]!r} stands in the archive twice", hint="give every file its name"
+                _FIELD, f"{entry.filename[:200]!r} is in the archive twice", hint="give every file a name of its own"
             )
         names.add(entry.filename)
 

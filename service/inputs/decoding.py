@@ -83,7 +83,8 @@ class Decoder:
             raise InvalidInput(
                 "images",
                 f"{pixels:,} pixels in {len(files)} images; one request takes {self.limits.max_request_pixels:,}",
-                hint="send fewer at a time, or scale them down first: heads look at a few hundred pixels a side",
+                hint="send fewer at a time, or scale them down first: the networks read a few hundred pixels on "
+                "each side",
             )
         async with self.budget.room(pixels):
             yield [await self.decode(data, name, bulk=bulk) for data, name in zip(files, names, strict=True)]

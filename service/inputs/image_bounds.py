@@ -98,5 +98,7 @@ def _check_scans(image: Image.Image, scans: int, parts: int, field: str) -> None
     most = min(MOST_SCANS, max(_ALWAYS_READ, MOST_SCANNED_PIXELS // (image.width * image.height))) + 4 * (parts - 1)
     if scans > most:
         raise InvalidInput(
-            field, f"a JPEG of {scans:,} scans; {most} are read at its size", hint="save it again, as a usual JPEG"
+            field,
+            f"a JPEG with {scans:,} scans; at most {most} are allowed for its size",
+            hint="save it again, as a usual JPEG",
         )

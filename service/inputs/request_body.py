@@ -218,7 +218,7 @@ def _first_errors(
         _as_model(model, to_json(cut) if isinstance(given, Json) else cut, fetch_urls=fetch_urls)
     except ValidationError as error:
         return error
-    raise InvalidInput("body", f"{count:,} values of it can not be used", hint="send a part of it to learn which")
+    raise InvalidInput("body", f"{count:,} of its values were refused", hint="send a part of the list to see which")
 
 
 def _with_hint(error: dict[str, Any], model: type[BaseModel], fetch_urls: bool) -> dict[str, Any]:
@@ -317,7 +317,7 @@ def fields_of(
             if isinstance(fields[name], str):
                 fields[name] = given
         elif len(given) > 1:
-            raise InvalidInput(name, f"given {len(given)} times", hint="give it once")
+            raise InvalidInput(name, f"it was sent {len(given)} times", hint="send it once")
         else:
             fields[name] = _bracketed(name, given[0], "{}", most)
     return fields
@@ -335,7 +335,7 @@ def _bracketed(name: str, text: str, brackets: str, most: int | None) -> Any:
     except ValueError as error:
         example = json.dumps(["cat", "dog"]) if brackets == "[]" else '{"n_samples": [10, 50], "to_keep": [4, 1]}'
         raise InvalidInput(
-            name, f"stands in {brackets} but is no JSON: {error}", hint=f"write it like {example}"
+            name, f"it is in {brackets}, but is not valid JSON: {error}", hint=f"write it like {example}"
         ) from error
 
 

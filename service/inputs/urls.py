@@ -152,8 +152,9 @@ class UrlFetcher:
             log.warning("an image was not fetched", host=host, why=why)
             raise InvalidInput(
                 field,
-                "the image could not be fetched, or its address is not allowed",
-                hint=f"name a public host by https://, with an image of at most {self.settings.max_bytes:,} bytes that "
+                "the image could not be fetched, or its URL is not allowed",
+                hint="send an https:// URL of a public host, with an image of at most "
+                f"{self.settings.max_bytes:,} bytes that "
                 f"comes within {self.settings.timeout_seconds:g} seconds; or send the image's bytes",
             ) from None
 

@@ -27,7 +27,7 @@ def place_boxes(given: Mapping[str, Any], image: DecodedImage) -> tuple[list[lis
         raise InvalidInput(
             "image",
             f"the source says {size[0]} x {size[1]} pixels, and the image has {image.width} x {image.height}: "
-            "its boxes are of another image",
+            "its boxes belong to another image",
             hint="annotate the image in this size",
         )
     if not turned:

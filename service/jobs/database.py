@@ -58,8 +58,8 @@ def storage_failures() -> Iterator[None]:
         yield
     except OperationalError as error:
         raise StorageFailed(
-            f"the database of jobs does not take it: {str(error.orig).splitlines()[0]}",
-            hint="tell who runs this server; then try again",
+            f"the database of jobs could not store it: {str(error.orig).splitlines()[0]}",
+            hint="tell the server's operator; then try again",
         ) from error
 
 

@@ -29,7 +29,7 @@ def check_place(address: str, allowed: Sequence[str], *, field: str) -> None:
         raise InvalidInput(
             field,
             "jobs may not read there",
-            hint="upload a zip, or ask who runs this server for a folder in DIFFSIGHT_JOBS__SOURCES",
+            hint="upload a zip, or ask the server's operator to add the folder to DIFFSIGHT_JOBS__SOURCES",
         )
 
 

@@ -35,5 +35,5 @@ def check_document(size: int, most_bytes: int | None) -> None:
         raise InvalidInput(
             "source",
             f"the file that lists the images has more than {most_bytes:,} bytes",
-            hint="split it, or ask who runs this server to raise DIFFSIGHT_JOBS__MAX_DOCUMENT_BYTES",
+            hint="split it, or ask the server's operator to raise DIFFSIGHT_JOBS__MAX_DOCUMENT_BYTES",
         )

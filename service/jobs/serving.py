@@ -60,14 +60,15 @@ class Jobs:
     async def store(self) -> JobStore:
         """The open store. Raises NotReady where there is none."""
         if self._opening is None:
-            raise NotReady("the server has not started", hint="ask again when /health/ready answers 200")
+            raise NotReady("the server has not started", hint="send it again when /health/ready answers 200")
         if self._opened is None and self._failure is None:
             with suppress(DiffsightError, OSError):
                 return await asyncio.shield(self._opening)
         if self._opened is not None:
             return self._opened
         raise NotReady(
-            "this server keeps no jobs now: its database can not be opened", hint="try again later, or see its log"
+            "this server has no jobs at the moment: its database cannot be opened",
+            hint="try again later, or see the server's log",
         ) from self._failure
 
     def notify(self) -> None:

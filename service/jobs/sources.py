@@ -82,8 +82,8 @@ def guess(address: str, *, images: str = "", stride: int = 1) -> Source:
     else:
         raise InvalidInput(
             "source",
-            f"{address!r} is no folder, and its name ends like nothing that is read",
-            hint="name a folder, a pattern with *, an image, a .zip, a COCO .json, a .txt of addresses or a video",
+            f"{address!r} is no folder, and no file type that jobs read",
+            hint="name a folder, a pattern with *, an image, a .zip, a COCO .json, a .txt of URLs or a video",
         )
     return Source(kind=kind, address=encode_address(address), images=encode_address(images), stride=stride)
 
@@ -158,7 +158,7 @@ class Reader:
         path: of `locate`.
         """
         if problem := item.given.get("problem"):
-            raise InvalidInput("image", str(problem), hint="mend the file that lists the images")
+            raise InvalidInput("image", str(problem), hint="correct the file that lists the images")
         if self.source.kind == "zip":
             return self._unpacked(item.address)
         if self.source.kind == "video":

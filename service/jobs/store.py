@@ -320,7 +320,9 @@ class JobStore:
                 rows = connection.execute(query).all()
                 # A list that ends because its job is gone would look whole.
                 if not _get(connection, job_id).listed and after >= 0:
-                    raise ChangedMeanwhile(f"the job {job_id} was begun again", hint="fetch its results at its end")
+                    raise ChangedMeanwhile(
+                        f"the job {job_id} was started again", hint="export its results when it is done"
+                    )
             for row in rows:
                 result = json.loads(row.result) if row.result else None
                 yield Record(row.position, row.name, json.loads(row.given), row.key, result, row.error)
@@ -389,7 +391,7 @@ def _get(connection: Connection, job_id: str) -> Job:
     known = job_id.isascii() and job_id.isalnum()
     row = connection.execute(select(jobs).where(jobs.c.id == job_id)).first() if known else None
     if row is None:
-        raise NothingStored(f"there is no job {job_id[:100]!r}", hint="GET /v1/jobs lists those here")
+        raise NothingStored(f"there is no job {job_id[:100]!r}", hint="GET /v1/jobs lists the jobs")
     return _job(row)
 
 

@@ -79,7 +79,7 @@ def keep_files(
                 if is_litter(name) and len(files) > 1:  # a browser sends a whole folder
                     continue
                 field = f"file.{index}" if len(files) > 1 else "file"
-                raise InvalidInput(field, f"{name[:200]!r} is nothing that a job reads", hint=_HINT)
+                raise InvalidInput(field, f"{name[:200]!r} is no file type that jobs read", hint=_HINT)
             packed = _free_name(sent_name(name), index, taken)
             with archive.open(zipfile.ZipInfo(packed), "w", force_zip64=True) as entry:
                 shutil.copyfileobj(one, entry, _CHUNK)
@@ -131,8 +131,8 @@ def _keep(
     if held > settings.data_bytes:
         raise InvalidInput(
             "archive",
-            f"uploads would take {held:,} bytes with it; there are {settings.data_bytes:,} for them",
-            hint="delete jobs that are done with DELETE /v1/jobs/{id}, or ask who runs this server",
+            f"all uploads together would take {held:,} bytes; the limit is {settings.data_bytes:,}",
+            hint="delete finished jobs with DELETE /v1/jobs/{id}, or ask the server's operator",
         )
     name = f"{job_id}{ends or f'.{kind}'}"
     Path(file.name).replace(folder / name)

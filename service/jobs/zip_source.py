@@ -83,7 +83,7 @@ def _find_document(archive: zipfile.ZipFile, most_bytes: int | None) -> tuple[st
             continue
         check_document(entry.file_size, most_bytes)
         if problem := entry_problem(entry):
-            message = f"{problem.message}: whether it is a COCO file can not be seen"
+            message = f"{problem.message}, so it cannot be checked for a COCO file"
             raise InvalidInput("source", message, hint="zip it again, or leave it out of the archive")
         data = archive.read(entry)
         # Of two bytes a letter one is zero.
@@ -97,7 +97,7 @@ def _find_document(archive: zipfile.ZipFile, most_bytes: int | None) -> tuple[st
                 continue
             # Without it, images would be looked at without the boxes that somebody sent with them.
             message = f"{readable_name(path)[:200]!r} looks like a COCO file, and is no JSON: {error}"
-            raise InvalidInput("source", message, hint="mend it, or leave it out of the archive") from error
+            raise InvalidInput("source", message, hint="correct it, or leave it out of the archive") from error
         if is_coco(content):
             documents[path] = content
     candidates = {path: one for path, one in documents.items() if has_boxes(one)} or documents
@@ -106,6 +106,6 @@ def _find_document(archive: zipfile.ZipFile, most_bytes: int | None) -> tuple[st
         raise InvalidInput(
             "source",
             f"the archive holds several COCO files: {', '.join(sorted(candidates))[:300]}",
-            hint="leave one in the archive, and send a job for each",
+            hint="create a job for each, with one of them in the archive",
         )
     return next(iter(candidates.items()), None)

@@ -93,7 +93,9 @@ def complete_classifier(
 ) -> ClassifyOptions:
     """The options as they are. Raises InvalidInput where no classifier is named."""
     if not options.classifier:
-        raise InvalidInput("classifier", "none is named", hint="send the id that POST /v1/classifiers gave")
+        raise InvalidInput(
+            "classifier", "the request names no classifier", hint="send the id from POST /v1/classifiers"
+        )
     return options
 
 

@@ -102,7 +102,9 @@ async def fit_again(
         check_usable(old.about, engine.backbone)
         if old.examples is None:
             raise InvalidInput(
-                "classifier", "it came without the vectors it was fitted on", hint="fit a new one with all images"
+                "classifier",
+                "it was exported without the vectors that it was fitted on",
+                hint="fit a new one with all images",
             )
         # The second time round, after somebody else's change, the vectors lie in the cache.
         sent = await read_sent(engine, old.about.features)
@@ -137,7 +139,7 @@ def check_classes(labels: Sequence[str], limits: LimitSettings) -> None:
     classes = sorted(set(labels))
     if len(classes) < 2:
         message = f"only the class {classes[0]!r}" if classes else "no images"
-        raise InvalidInput("labels", message, hint="a classifier tells classes apart: send images of two at least")
+        raise InvalidInput("labels", message, hint="send images of at least two classes")
     if len(classes) > limits.max_labels:
         raise InvalidInput(
             "labels", f"{len(classes)} classes; one classifier takes {limits.max_labels}", hint="send fewer classes"
@@ -145,7 +147,8 @@ def check_classes(labels: Sequence[str], limits: LimitSettings) -> None:
     if len(labels) > limits.max_training_images:
         raise InvalidInput(
             "images",
-            f"{len(labels):,} images with those already there; one classifier takes {limits.max_training_images:,}",
+            f"{len(labels):,} images together with the existing ones; one classifier takes "
+            f"{limits.max_training_images:,}",
             hint="leave classes out with remove_classes, or begin a new classifier",
         )
 
@@ -181,12 +184,12 @@ def examples_of_job(
     Raises ChangedMeanwhile before the job's end, and InvalidInput for one that no classifier can use.
     """
     if job.task != "features":
-        raise InvalidInput("job", f"its task is {job.task}", hint="give one of the task features")
+        raise InvalidInput("job", f"its task is {job.task}", hint="send the id of a job of the task features")
     if job.status != "done":
         raise ChangedMeanwhile(f"the job is {job.status}", hint="wait for its end, or retry it")
     if job.revision != backbone.revision:
         message = f"its vectors are of the weights {job.revision}, and this server has {backbone.revision}"
-        raise InvalidInput("job", message, hint="run it again here")
+        raise InvalidInput("job", message, hint="run the job again on this server")
     if job.parameters["normalise"]:
         raise InvalidInput("job", "its vectors are scaled to length 1", hint="run it with normalise=false")
     labels = tuple(label_of(name) for name, _, _ in job.records)

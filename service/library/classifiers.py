@@ -135,7 +135,9 @@ def join_examples(old: Examples | None, new: Examples, *, without: Sequence[str]
     labels = old.labels if old is not None else ()
     for name in without:
         if name not in labels:
-            raise InvalidInput("remove_classes", f"there is no class {name!r}", hint="GET the classifier for its own")
+            raise InvalidInput(
+                "remove_classes", f"there is no class {name!r}", hint="GET the classifier to see its classes"
+            )
     kept = [index for index, label in enumerate(labels) if label not in set(without)]
     known = {old.keys[index].tobytes(): labels[index] for index in kept} if old is not None else {}
     added = []
@@ -143,7 +145,7 @@ def join_examples(old: Examples | None, new: Examples, *, without: Sequence[str]
         key = new.keys[index].tobytes()
         if known.get(key, label) != label:
             raise InvalidInput(
-                "labels", f"one image stands under {known[key]!r} and under {label!r}", hint="keep it in one class"
+                "labels", f"the same image has the labels {known[key]!r} and {label!r}", hint="send it with one label"
             )
         if key not in known:
             added.append(index)
@@ -175,7 +177,7 @@ def fit_classifier(
 
     def check() -> None:
         if stopped is not None and stopped.is_set():
-            raise Cancelled("nobody waits for the classifier any more")
+            raise Cancelled("no client waits for the classifier any more")
 
     classes = tuple(sorted(set(examples.labels)))
     places = {label: place for place, label in enumerate(classes)}
@@ -334,7 +336,7 @@ def check_usable(about: About, backbone: Description) -> None:
             KIND,
             f"it was fitted on {about.backbone!r} with weights {about.revision}; this server has {backbone.name!r} "
             f"with {backbone.revision}",
-            hint="fit it again here, or ask a server with that backbone",
+            hint="fit it again on this server, or use a server with that backbone",
         )
 
 
@@ -354,4 +356,6 @@ def _shaped(tensors: Tensors, name: str, dtype: Any, shape: tuple[int, ...], fie
 
 
 def _refused(field: str, message: str) -> InvalidInput:
-    return InvalidInput(field, f"this is no classifier of ours: {message}", hint="send the file as it was exported")
+    return InvalidInput(
+        field, f"this is not a classifier of this program: {message}", hint="send the file as it was exported"
+    )

@@ -151,7 +151,7 @@ def about_of(stored: Stored) -> ConceptAbout:
         raise InvalidInput(
             "concept",
             f"the file of the concept {stored.id} is none of this version's",
-            hint="delete it, and make it again",
+            hint="delete it, and create it again",
         ) from error
 
 
@@ -169,7 +169,7 @@ def _damaged(name: str, key: str) -> InvalidInput:
     return InvalidInput(
         "concepts",
         f"the shot {key} of the concept {name!r} is damaged",
-        hint="leave it out with remove_shots, or make the concept again",
+        hint="leave it out with remove_shots, or create the concept again",
     )
 
 

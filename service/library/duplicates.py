@@ -79,11 +79,11 @@ def from_records(records: Iterable[tuple[str, Mapping[str, Any]]]) -> StoredVect
     for name, result in records:
         vector = result.get("vector")
         if not isinstance(vector, list) or (vectors and len(vector) != len(vectors[0])):
-            hint = "ask a job of the task features, with one setting for all of its images"
+            hint = "use a job of the task features"
             raise InvalidInput("job", f"the result of {name!r} holds no vector like the others'", hint=hint)
         names.append(name)
         # At once: a list of Python numbers takes ten times the memory.
         vectors.append(np.array(vector, dtype=np.float32))
     if not vectors:
-        raise InvalidInput("job", "it has no results", hint="ask one that has finished some images")
+        raise InvalidInput("job", "it has no results", hint="use a job with finished images")
     return StoredVectors(tuple(names), np.stack(vectors))

@@ -105,7 +105,7 @@ def complete_few_shot(
         raise InvalidInput(
             "concepts",
             "send either concepts, or support_images with support_masks",
-            hint="a concept's id comes from POST /v1/concepts; one support at least is needed",
+            hint="POST /v1/concepts gives the id of a concept; otherwise send at least one support image",
         )
     if options.concepts is None:
         check_counts(counts.support_images, counts.support_masks, limits.max_shots, "support_masks")

@@ -136,7 +136,8 @@ class Store:
                     with self._opened(thing) as (_, stamp):
                         if stamp != expected:
                             raise ChangedMeanwhile(
-                                f"the {self.kind} {thing} was changed meanwhile", hint="look at it again and repeat"
+                                f"the {self.kind} {thing} was changed by another request",
+                                hint="read it again, then repeat the change",
                             )
                 self._check_room(len(data) - (expected[2] if expected else 0))
                 write_file(path, data)
@@ -144,7 +145,7 @@ class Store:
         except OSError as error:
             raise StorageFailed(
                 f"the server can not write to its data folder: {error.strerror}",
-                hint="tell who runs it, who frees room or sets DIFFSIGHT_DATA_FOLDER to a folder that it may write",
+                hint="tell the server's operator: free disk space, or set DIFFSIGHT_DATA_FOLDER to a writable folder",
             ) from error
         return Stored(thing, about, frozenset(tensors), (stat.st_ino, stat.st_mtime_ns, stat.st_size))
 
@@ -174,11 +175,13 @@ class Store:
 
     def _unreadable(self, thing: str) -> InvalidInput:
         return InvalidInput(
-            self.kind, f"the file of the {self.kind} {thing} is damaged", hint="delete it, and make it again"
+            self.kind, f"the file of the {self.kind} {thing} is damaged", hint="delete it, and create it again"
         )
 
     def _nothing(self, thing: str) -> NothingStored:
-        return NothingStored(f"there is no {self.kind} {thing[:100]!r}", hint=f"GET /v1/{self.kind}s lists those here")
+        return NothingStored(
+            f"there is no {self.kind} {thing[:100]!r}", hint=f"GET /v1/{self.kind}s lists all {self.kind}s"
+        )
 
 
 def pack(about: Mapping[str, Any], tensors: Tensors) -> bytes:

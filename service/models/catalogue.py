@@ -200,7 +200,7 @@ def _describe(table: ModelTable, added: Mapping[str, Entry]) -> _Candidate:
         message = f"{where}: {source!r} is {entry.kind}, and not for {task}"
         raise InvalidInput("models", message, hint=f"leave task out, or write task = {task_of(entry)!r}")
     if not task and table.backbone:
-        message = f"{where}: a backbone runs on none"
+        message = f"{where}: a backbone does not run on another backbone"
         raise InvalidInput("models", message, hint=f"add task = one of {', '.join(known)}, or leave backbone out")
     if task and table.dtype:
         message = f"{where}: a model of a task has the number type of its backbone"
@@ -249,7 +249,7 @@ def _find(name: str, candidates: Sequence[_Candidate]) -> _Candidate:
         return by_name[name]
     if name == EMBEDDED:
         return _Candidate(_backbone(EMBEDDED, EMBEDDED))
-    message = f"`models` names {name!r}, which was not added, and which no [[models]] table describes"
+    message = f"`models` names {name!r}, which is neither an added model nor described by a [[models]] table"
     raise ModelNotFound(message, hint=_hint([EMBEDDED, *by_name]))
 
 

@@ -48,7 +48,8 @@ def check_fits_ever(slots: Mapping[str, Slot], slot: Slot, budget_bytes: int) ->
     if (least := sum(member.bytes for member in fixed.values())) > budget_bytes:
         raise InvalidInput(
             "model",
-            f"{slot.spec.id!r} takes {slot.bytes:,} bytes, {least:,} with what must stay beside it; models may "
+            f"{slot.spec.id!r} takes {slot.bytes:,} bytes, and {least:,} with the models that must stay loaded; "
+            "models may "
             f"take {budget_bytes:,}",
             hint="raise the server's engine.memory_bytes, or serve it at half precision",
         )

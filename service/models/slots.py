@@ -209,7 +209,7 @@ def add_variants(model: Backbone, variants: Mapping[str, Variant]) -> None:
 def find_slot(slots: Mapping[str, Slot], name: str) -> Slot:
     """The slot of this id. Raises ModelNotFound for another."""
     if name not in slots:
-        raise ModelNotFound(f"there is no model {name[:100]!r} here", hint=f"there are: {', '.join(slots)}")
+        raise ModelNotFound(f"this server has no model {name[:100]!r}", hint=f"its models are: {', '.join(slots)}")
     return slots[name]
 
 
@@ -223,14 +223,14 @@ def choose_slot(slots: Mapping[str, Slot], task: AnyTask, model: str | None = No
         chosen = find_slot(slots, model)
         if chosen not in able:
             names = ", ".join(slot.spec.id for slot in able) or "none"
-            raise ModelNotFound(f"the model {model!r} does not serve {task.name}", hint=f"these do: {names}")
+            raise ModelNotFound(f"the model {model!r} does not serve {task.name}", hint=f"models that do: {names}")
         return chosen
     if able:
         return min(able, key=lambda slot: slot.failure is not None)
     for slot in slots.values():
         if slot.heads is not None and task.name in slot.heads.missing:
             raise slot.heads.missing[task.name]
-    raise ModelNotFound(f"no model here serves {task.name}", hint="`diffsight models add` brings more")
+    raise ModelNotFound(f"no model of this server serves {task.name}", hint="add one with `diffsight models add`")
 
 
 def describe_progress(slots: Iterable[Slot]) -> str:

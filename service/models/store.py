@@ -77,14 +77,14 @@ class ModelStore:
         if self.failure is not None:
             raise NotReady("the backbone could not be loaded", hint="the server's log says why")
         if self._stopped:
-            raise NotReady("the server is stopping", hint="ask again when it is back")
+            raise NotReady("the server is stopping", hint="send it again when the server is back")
         if self._worker is None or not self._ready:
             message = "the backbone is being loaded" + describe_progress(self.slots.values())
-            raise NotReady(message, hint="ask again when /health/ready answers 200")
+            raise NotReady(message, hint="send it again when /health/ready answers 200")
         if not self._worker.alive:
             raise NotReady("the device's worker has stopped", hint="restart the server; its log says why")
         if self._worker.restarting:
-            raise NotReady("the device's worker failed and starts again", hint="ask again in a few seconds")
+            raise NotReady("the device's worker failed and is being restarted", hint="send it again in a few seconds")
         return self._worker
 
     @property
@@ -171,9 +171,9 @@ class ModelStore:
         group = [other for other in self.slots.values() if other is slot or other.spec.backbone == name]
         for member in group:
             if member.spec.pinned:
-                raise ModelInUse(f"{member.spec.id!r} is pinned", hint="take it out of the setting pinned_models")
+                raise ModelInUse(f"{member.spec.id!r} is pinned", hint="remove it from the setting pinned_models")
             if member.users or member.state == "LOADING":
-                raise ModelInUse(f"{member.spec.id!r} is in use", hint="ask again when its requests have ended")
+                raise ModelInUse(f"{member.spec.id!r} is in use", hint="try again when its requests have ended")
         for member in sorted(group, key=lambda member: member is slot):
             if member.state == "READY":
                 self._evict(member, _UNLOADED, keep=keep)
@@ -240,8 +240,8 @@ class ModelStore:
         if all(slot.description is None for slot in self.slots.values()):
             raise next((slot.failure for slot in self.slots.values() if slot.failure), None) or InvalidInput(
                 "engine.memory_bytes",
-                f"{self.budget_bytes:,} bytes hold none of the backbones",
-                hint="raise it, or serve smaller models: `diffsight models list`",
+                f"no backbone fits into {self.budget_bytes:,} bytes",
+                hint="raise the limit, or serve smaller models: `diffsight models list`",
             )
 
     @asynccontextmanager
@@ -258,8 +258,8 @@ class ModelStore:
                         held.append(member)
             except TimeoutError as error:
                 raise NotReady(
-                    f"the model {slot.spec.id!r} is not there within {seconds:g} seconds: {slot.reason}",
-                    hint="ask again when it is there: GET /v1/models tells its state",
+                    f"the model {slot.spec.id!r} is not loaded within {seconds:g} seconds: {slot.reason}",
+                    hint="send it again when GET /v1/models says that it is READY",
                     retry_after_seconds=max(1.0, slot.load_seconds),
                 ) from error
             yield
@@ -279,7 +279,7 @@ class ModelStore:
             if slot.failure is not None:
                 raise NotReady(
                     f"the model {slot.spec.id!r} could not be loaded: {slot.reason}",
-                    hint=f"when that is mended: POST /v1/models/{slot.spec.id}/load",
+                    hint=f"correct the cause, then POST /v1/models/{slot.spec.id}/load",
                 )
             if slot.loading is None:
                 slot.loading = asyncio.create_task(self._load(slot))

@@ -52,7 +52,7 @@ def require_served(state: AppState, name: str, model: str | None = None) -> AnyT
     task = find_task(state.tasks, name)
     if task is None:
         known = ", ".join(task.name for task in state.tasks)
-        raise ModelNotFound(f"there is no model {name[:100]!r} here", hint=f"there are: {known}")
+        raise ModelNotFound(f"this server has no model {name[:100]!r}", hint=f"its models are: {known}")
     state.models.for_task(task, model)
     return task
 

@@ -236,7 +236,11 @@ def _add_routes(name: str, pipeline: Pipeline) -> None:
         options = dict(pipeline.to_options(body))
         if pipeline.task == "classifier":
             if classifier is None:
-                raise InvalidInput("model", "no classifier is named", hint=f"ask /hf/{name}/ID, by a classifier's id")
+                raise InvalidInput(
+                    "model",
+                    "the request names no classifier",
+                    hint=f"send it to /hf/{name}/ID, with the id of a classifier",
+                )
             options["classifier"] = classifier
         images = body.inputs if isinstance(body.inputs, list) else [body.inputs]
         (done,) = await run_call(request, state, usage, Call(task, options, InputFiles(images), model))

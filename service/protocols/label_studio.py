@@ -247,7 +247,7 @@ async def _predict_until(
 
     results = await finish_until([asyncio.create_task(predict(task)) for task in call.body.tasks], end)
     late = DeadlinePassed(
-        "it was not reached before Label Studio would hang up", hint="retrieve predictions again for the rest"
+        "it was not finished before Label Studio's time limit", hint="retrieve predictions again for the rest"
     )
     answers = [late if result is None else result for result in results]
     errors = [answer for answer in answers if isinstance(answer, DiffsightError)]

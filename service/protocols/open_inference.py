@@ -201,7 +201,9 @@ async def _read_repository(request: Request, state: AppState) -> None:
     body = await read_json(state, await read_body(request) or b"{}", RepositoryRequest)
     if refused := sorted(set(body.parameters) - {"unload_dependents"}):
         hint = "add it where the server runs: diffsight models add"
-        raise InvalidInput("parameters", f"a model is not sent or changed here: {refused[0][:100]!r}", hint=hint)
+        raise InvalidInput(
+            "parameters", f"models cannot be uploaded or changed by this route: {refused[0][:100]!r}", hint=hint
+        )
 
 
 _INFER: dict[str, Any] = {
@@ -266,9 +268,9 @@ def _choose_outputs(task: AnyTask, asked: InferRequest) -> list[tuple[Output, bo
     chosen = {}
     for one in asked.outputs:
         if one.name not in known:
-            raise InvalidInput("outputs", f"{one.name!r} is no output", hint=f"name some of {', '.join(known)}")
+            raise InvalidInput("outputs", f"{one.name!r} is no output", hint=f"choose from {', '.join(known)}")
         if refused := sorted(set(one.parameters) - {"binary_data"}):
-            raise InvalidInput("outputs", f"{refused[0][:100]!r} is not known here", hint="ask for the whole tensor")
+            raise InvalidInput("outputs", f"{refused[0][:100]!r} is not supported", hint="request the whole tensor")
         chosen[one.name] = (known[one.name], one.parameters.get("binary_data", binary) is True)
     return list(chosen.values())
 
@@ -282,7 +284,7 @@ def _read_call(task: AnyTask, asked: InferRequest, binary: bytes, state: AppStat
     options: dict[str, Any] = {}
     for tensor in read_tensors(asked.inputs, binary, limits):
         if tensor.name in files or tensor.name in options:
-            raise InvalidInput(tensor.name, "it stands twice", hint="send it once")
+            raise InvalidInput(tensor.name, "it is sent twice", hint="send it once")
         if tensor.name in image_inputs(task):
             most = limits.max_shots if tensor.name in SUPPORTS else limits.max_images
             files[tensor.name] = _images(tensor, most, limits, fetch_urls=state.settings.urls.enabled)
@@ -291,10 +293,10 @@ def _read_call(task: AnyTask, asked: InferRequest, binary: bytes, state: AppStat
     images = [image for name in IMAGE_NAMES for image in files.get(name, ())]
     if not images:
         raise InvalidInput(
-            "image", "there is none", hint="send an input `image` of BYTES [1] or UINT8 [height, width, 3]"
+            "image", "the request has no image", hint="send an input `image` of BYTES [1] or UINT8 [height, width, 3]"
         )
     if len(images) > 1 and task.inputs != "images":
-        hint = "send one request an image: those of all callers share batches"
+        hint = "send a request for each image: requests share batches"
         raise InvalidInput("image", f"{len(images)} images; {task.name} takes one", hint=hint)
     for name, value in asked.parameters.items():
         if name in options:
@@ -316,7 +318,7 @@ def _read_call(task: AnyTask, asked: InferRequest, binary: bytes, state: AppStat
 def _number(parameters: Mapping[str, Any], name: str) -> int:
     value = parameters.get(name, 0)
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**63:
-        raise InvalidInput(name, "it is no whole number from 0 on", hint="leave it out")
+        raise InvalidInput(name, "it is not a whole number of at least 0", hint="leave it out")
     return value
 
 

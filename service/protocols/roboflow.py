@@ -145,13 +145,17 @@ def _pose(body: RoboflowRequest, version: str) -> dict[str, Any]:
 
 def _referring(body: RoboflowRequest, version: str) -> dict[str, Any]:
     if not body.class_filter:
-        raise InvalidInput("class_filter", "`referring` finds what it names", hint='send ["the red cup"], for example')
+        raise InvalidInput(
+            "class_filter", "`referring` needs the expressions to find", hint='send ["the red cup"], for example'
+        )
     return {"expressions": body.class_filter}
 
 
 def _classifier(body: RoboflowRequest, version: str) -> dict[str, Any]:
     if not version:
-        raise InvalidInput("model_id", "no classifier is named", hint="send classifier/ID, by its id")
+        raise InvalidInput(
+            "model_id", "the request names no classifier", hint="send classifier/ID, with the id of a classifier"
+        )
     return {"classifier": version, "top": 10_000}
 
 
@@ -337,7 +341,7 @@ def _choose(route: str, first: str, model_id: str) -> tuple[Kind, str]:
 
 def _unknown(model_id: str, known: Sequence[str] = tuple(KINDS)) -> InvalidInput:
     hint = f"send one of {', '.join(known)}, alone or as in {known[0]}/ID with the id of a model"
-    return InvalidInput("model_id", f"{model_id[:100]!r} is no model here", hint=hint)
+    return InvalidInput("model_id", f"{model_id[:100]!r} is no model of this server", hint=hint)
 
 
 def _write(body: RoboflowRequest, kind: Kind, done: Sequence[Done], started: float) -> bytes:

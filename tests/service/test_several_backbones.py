@@ -127,7 +127,10 @@ def test_a_request_chooses_its_model(whole: Server, bodies: dict[str, Any], png:
         assert ask(whole, "features", {**bodies["features"], "model": name})["backbone"]["name"] == name
         form = whole.client.post("/v1/features", files={"image": png}, data={"model": name})
         assert form.json()["backbone"]["name"] == name
-    for model, status, words in (("sd99", 404, "there are: sd15"), ("sdpose-body", 404, "these do: sd15, sd21")):
+    for model, status, words in (
+        ("sd99", 404, "its models are: sd15"),
+        ("sdpose-body", 404, "models that do: sd15, sd21"),
+    ):
         refused = whole.client.post("/v1/features", json={**bodies["features"], "model": model})
         assert refused.status_code == status
         assert words in refused.json()["hint"]

@@ -73,11 +73,11 @@ def able_formats(exports: frozenset[str]) -> list[str]:
 def check_format(form: str, task: str, exports: frozenset[str], *, image_prefix: str = "") -> None:
     """Raises InvalidInput for a form that does not exist, or that has no place for the task's results or a prefix."""
     if form not in FORMATS:
-        raise InvalidInput("format", f"{form!r} is no form of results", hint=f"one of {', '.join(FORMATS)}")
+        raise InvalidInput("format", f"{form!r} is no export format", hint=f"send one of {', '.join(FORMATS)}")
     if form not in (able := able_formats(exports)):
-        raise InvalidInput("format", f"{form} has no place for results of {task}", hint=f"use {', '.join(able)}")
+        raise InvalidInput("format", f"results of {task} cannot be exported as {form}", hint=f"use {', '.join(able)}")
     if image_prefix and form not in PREFIXED:
-        raise InvalidInput("image_prefix", f"{form} has no addresses of images", hint="it goes with label-studio")
+        raise InvalidInput("image_prefix", f"{form} has no image addresses", hint="use it with label-studio")
 
 
 def text_pieces(form: str, job: Job, records: Records, *, image_prefix: str = "") -> Iterator[bytes]:

@@ -93,7 +93,7 @@ def test_a_file_without_tensors_is_refused(content: Any, tmp_path: Path) -> None
 
 
 def test_a_missing_file_is_not_found(tmp_path: Path) -> None:
-    with pytest.raises(ModelNotFound, match="is not there"):
+    with pytest.raises(ModelNotFound, match="does not exist"):
         read_tensors(tmp_path / "a.safetensors")
 
 

@@ -134,7 +134,7 @@ def test_labels_that_are_close_enough_tie(pictures: list[Path]) -> None:
     assert {answer["label"], *answer["tied"]} == {"zero", "one"}
     refused = diffsight("predict", "zero-shot", pictures[0], *options, "--scheme", "schedule")
     assert refused.returncode == 2
-    assert "goes with scheme=race" in refused.stderr
+    assert "needs scheme=race" in refused.stderr
 
 
 CPU = ["--device", "cpu"]

@@ -59,7 +59,7 @@ def rows(schedule: Schedule, labels: int) -> int:
         (Schedule((0,), (1,)), "n_samples"),
         (Schedule((1001,), (1,)), "n_samples"),
         (Schedule((10,), (2,)), "ends in 2"),
-        (Schedule((10, 50), (1, 1)), "does not fall"),
+        (Schedule((10, 50), (1, 1)), "does not decrease"),
         (Schedule((10, 50), (6, 1)), "keeps 6 of 5"),
     ],
 )

@@ -36,7 +36,7 @@ def test_steps_and_resolution_are_the_models_own(model: MarigoldModel) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"resolution": 100}, "no multiple of 8"),
+        ({"resolution": 100}, "not a multiple of 8"),
         ({"uncertainty": True}, "ensemble_size"),
         ({"points": [[1, 1, 1]]}, "two at least"),
         ({"points": [[1, 1, 1], [2, 2, 2]], "metric_map": "x"}, "one of the two"),

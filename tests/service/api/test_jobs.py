@@ -411,7 +411,7 @@ def test_a_classifier_is_fitted_to_a_job_s_vectors(jobs: Server, pictures: Path,
         problem = check_problem(jobs.client.post("/v1/classifiers", json={"job": job, **body}), 422, "invalid-input")
         assert told in problem["detail"]
 
-    refused("images are read as the job read them", pool_size=2)
+    refused("images are read with the job's options", pool_size=2)
     assert jobs.client.post("/v1/classifiers", json={"job": "none"}).status_code == 404
     flat = {"task": "features", "parameters": '{"normalise": true}'}
     scaled = begin(jobs, files={"archive": zipped(named)}, data=flat)["id"]

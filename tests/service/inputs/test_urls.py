@@ -185,7 +185,7 @@ def fetch(
 
 def refused(site: Site, url: str, names: Names | None = None, **given: Any) -> InvalidInput:
     """The one answer that every refusal gets."""
-    with pytest.raises(InvalidInput, match="could not be fetched, or its address is not allowed") as told:
+    with pytest.raises(InvalidInput, match="could not be fetched, or its URL is not allowed") as told:
         fetch(site, url, names, **given)
     assert told.value.field == "image"
     assert told.value.__cause__ is None

@@ -42,7 +42,7 @@ def test_a_problem_before_any_route_stands_where_the_clients_read_it(path: str, 
     create_key(settings.access.keys_path(), "somebody", now=datetime.now(UTC))
     refused = send(settings, path, json={})
     assert (refused.status_code, refused.headers["content-type"]) == (401, "application/json")
-    assert refused.json()[member].startswith("this needs a valid API key; send it as")
+    assert refused.json()[member].startswith("this route needs a valid API key; send it as")
     assert refused.json()["type"] == "/problems/key-needed"
 
 

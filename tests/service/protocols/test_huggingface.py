@@ -47,7 +47,10 @@ def test_a_model_is_named_in_the_path(server: Server, text: str) -> None:
     vectors = server.client.post("/v1/features", json={"images": [text, text]}).json()["vectors"]
     np.testing.assert_allclose(named.json(), vectors, rtol=1e-4, atol=1e-4)  # rows may share other batches
     unknown = server.client.post("/hf/feature-extraction/other", json={"inputs": text})
-    assert (unknown.status_code, unknown.json()["error"]) == (404, "there is no model 'other' here; there are: pocket")
+    assert (unknown.status_code, unknown.json()["error"]) == (
+        404,
+        "this server has no model 'other'; its models are: pocket",
+    )
 
 
 def test_the_health_of_a_pipeline_is_that_of_its_task(server: Server) -> None:

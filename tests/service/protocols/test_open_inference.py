@@ -83,19 +83,19 @@ def refusals(client: Any, png: bytes) -> dict[str, Callable[[], Any]]:
         return lambda: client.infer(model, list(inputs), **request)
 
     return {
-        "[404] there is no model 'nothing' here": infer(image, model="nothing"),
-        "[404] there is no model 'other' here": infer(image, model_version="other"),
-        "[422] 'x' is no output; name some of depth, answer": infer(image, outputs=[triton.InferRequestedOutput("x")]),
+        "[404] this server has no model 'nothing'": infer(image, model="nothing"),
+        "[404] this server has no model 'other'": infer(image, model_version="other"),
+        "[422] 'x' is no output; choose from depth, answer": infer(image, outputs=[triton.InferRequestedOutput("x")]),
         "[422] 'classification' is not known": infer(
             image, outputs=[triton.InferRequestedOutput("depth", class_count=3)]
         ),
-        "[422] there is none; send an input `image`": infer(tensor("scene", ["kitchen"])),
+        "[422] the request has no image; send an input `image`": infer(tensor("scene", ["kitchen"])),
         "[422] 2 images; depth takes one": infer(tensor("image", [png, png])),
         "[422] FP32 of the shape [2, 2, 3]": infer(tensor("image", np.zeros((2, 2, 3), np.float32), "FP32")),
         "[422] no pixels in [0, 2, 3]": infer(tensor("image", np.zeros((0, 2, 3), np.uint8), "UINT8")),
         "[422] 3 bytes that are no image": infer(tensor("image", [b"abc"])),
         "[422] image.0: The text is not base64": infer(tensor("image", ["?"], binary=False)),
-        "[422] it stands twice": infer(image, image),
+        "[422] it is sent twice": infer(image, image),
         "[422] it is an input and a parameter": infer(image, tensor("flip", [True], "BOOL"), parameters={"flip": True}),
         "[422] it is no text in UTF-8": infer(image, tensor("scene", [b"\xff"])),
         "[422] wrong: Unknown field": infer(image, parameters={"wrong": 1}),
@@ -103,8 +103,10 @@ def refusals(client: Any, png: bytes) -> dict[str, Callable[[], Any]]:
         "[422] it is no whole number": infer(image, timeout=1.5),
         "[504] not done within 1e-06 seconds": infer(image, timeout=1),
         "[415] Content-Encoding 'gzip' is not read": infer(image, request_compression_algorithm="gzip"),
-        "[422] a model is not sent or changed here: 'config'": lambda: client.load_model("depth", config="{}"),
-        "[404] there is no model 'other' here; there are: pocket": lambda: client.unload_model("other"),
+        "[422] models cannot be uploaded or changed by this route: 'config'": lambda: client.load_model(
+            "depth", config="{}"
+        ),
+        "[404] this server has no model 'other'; its models are: pocket": lambda: client.unload_model("other"),
     }
 
 
