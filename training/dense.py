@@ -132,7 +132,7 @@ def fit_dense(
         others = DenseFolder(measured, task)
         head = open_head(backbone, task, out / f"{task}.safetensors")
         told = world_figures(DirectEngine(backbone), head, others, baselines)
-        where = f"{len(others.samples)} examples of another folder, none of them seen in fitting"
+        where = f"{len(others.samples)} examples of another folder, none of which were used for training"
     write_file(out / f"{task}.md", card(setup, fitted, told, first, where).encode())
     return told
 
@@ -371,8 +371,8 @@ def card(setup: Setup, fitted: FittedAs, figures: Mapping[str, float], first: in
             f"# A {fitted.task} head on {fitted.backbone}",
             "",
             f"VPD's {fitted.task} network on features of the frozen backbone {fitted.backbone} (revision "
-            f"{fitted.revision}); U-Net and text encoder are as they were. Fitted by `diffsight fit {fitted.task}` on "
-            f"{first} examples, measured on {where}. It knows pictures like those it was fitted on, and no others.",
+            f"{fitted.revision}); U-Net and text encoder are unchanged. Fitted by `diffsight fit {fitted.task}` on "
+            f"{first} examples, measured on {where}. It knows images like its training data, and no others.",
             "",
             f"Settings: {json.dumps(asdict(setup.recipe))}",
             *(["", f"Classes: {', '.join(fitted.classes)}"] if fitted.classes else []),
