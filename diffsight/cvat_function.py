@@ -114,14 +114,14 @@ class Function:
     def _request(self, path: str, image: bytes | None = None) -> bytes:
         headers = {"Content-Type": "image/png" if image[:4] == b"\x89PNG" else "image/tiff"} if image else {}
         headers |= {"X-API-Key": self._key} if self._key else {}
-        asked = urllib.request.Request(self._url + path, data=image, headers=headers)
+        request = urllib.request.Request(self._url + path, data=image, headers=headers)
         try:
-            with urllib.request.urlopen(asked, timeout=300) as response:
+            with urllib.request.urlopen(request, timeout=300) as response:
                 data: bytes = response.read()
                 return data
         except urllib.error.HTTPError as error:
-            told = error.read().decode("utf-8", "replace")
-            raise NoAnswer(f"{self._url}{path.partition('?')[0]} answered {error.code}: {told[:500]}") from error
+            text = error.read().decode("utf-8", "replace")
+            raise NoAnswer(f"{self._url}{path.partition('?')[0]} answered {error.code}: {text[:500]}") from error
         except (OSError, http.client.HTTPException) as error:
             reason = getattr(error, "reason", None) or error or type(error).__name__
             hint = "start it with `diffsight serve`, or name another server with -p url=str:URL"

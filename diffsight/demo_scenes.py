@@ -82,14 +82,14 @@ async def looked_at(caller: Caller, progress: Progress) -> list[list[tuple[str, 
         image = {"image": png(scenes.image(index))}
         boxes = [one["bbox"] for one in scenes.annotations[index] if "keypoints" in one]
         expression = said[index]
-        asked: dict[str, tuple[str, dict[str, str]]] = {
+        requests: dict[str, tuple[str, dict[str, str]]] = {
             "depth, near is bright": ("/v1/depth", {"format": "colour"}),
             "kinds": ("/v1/segmentation", {"format": "overlay"}),
             expression: ("/v1/segmentation/referring", {"expression": expression, "format": "overlay"}),
             "keypoints": ("/v1/pose", {"boxes": json.dumps(boxes), "format": "overlay"}),
         }
         row = [("the scene", scenes.image(index))]
-        for caption, (route, data) in asked.items():
+        for caption, (route, data) in requests.items():
             row.append((caption, _read(await caller.picture(route, files=image, data=data))))
         rows.append(row)
         progress.advance(task)
@@ -137,10 +137,10 @@ def _expressions(scenes: WorldImages) -> dict[int, str]:
 
     Those that tell where a thing stands beside others are left out: this backbone hardly reads relations.
     """
-    told = json.loads((scenes.folder / "referring.json").read_text(encoding="utf-8"))["refs"]
+    references = json.loads((scenes.folder / "referring.json").read_text(encoding="utf-8"))["refs"]
     areas = {one["id"]: float(str(one["area"])) for seen in scenes.annotations.values() for one in seen}
     largest: dict[int, tuple[float, str]] = {}
-    for one in told:
+    for one in references:
         index, sentence = int(one["image_id"]), str(one["sentence"])
         if len(sentence.split()) <= 3:
             largest[index] = max(largest.get(index, (0.0, "")), (areas[one["annotation_id"]], sentence))

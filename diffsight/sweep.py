@@ -35,15 +35,15 @@ class Point:
     accuracy: float
     log_loss: float
 
-    def told(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """As plain values."""
         return asdict(self)
 
 
-def sweep_blocks(asked: Sequence[str] | None, sub_blocks: Sequence[str]) -> tuple[str, ...]:
+def sweep_blocks(chosen: Sequence[str] | None, sub_blocks: Sequence[str]) -> tuple[str, ...]:
     """The blocks to measure, in order of depth: those asked for, else the middle and each of the decoder's."""
-    if asked:
-        return read_blocks(asked, sub_blocks)
+    if chosen:
+        return read_blocks(chosen, sub_blocks)
     decoder = [name for name in sub_blocks if name.startswith("up_blocks.") and name.count(".") == 3]
     attended = [name for name in decoder if ".attentions." in name]
     plain = [name for name in decoder if ".resnets." in name and name.replace("resnets", "attentions") not in attended]
@@ -114,8 +114,8 @@ def draw(file: Path, points: Sequence[Point], best: Point) -> None:
         edge = (200, 40, 40) if chosen else (220, 220, 220)
         pen.rectangle((x, y, x + cell - 3, y + row - 3), fill=colour, outline=edge, width=3 if chosen else 1)
         pen.text((x + 14, y + 4), f"{point.accuracy:.3f}", fill="black", font=font)
-    told = f"best: {', '.join(best.blocks)}, t {best.timestep}, pool_size {best.pool_size}: {best.accuracy:.3f}"
-    pen.text((8, sheet.height - 28), told, fill=(200, 40, 40), font=font)
+    caption = f"best: {', '.join(best.blocks)}, t {best.timestep}, pool_size {best.pool_size}: {best.accuracy:.3f}"
+    pen.text((8, sheet.height - 28), caption, fill=(200, 40, 40), font=font)
     try:
         with replacing(file) as opened:
             sheet.save(opened, "PNG")

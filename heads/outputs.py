@@ -249,10 +249,10 @@ def decode_rle(rle: Rle, *, field: str = "mask") -> NDArray[np.bool_]:
     height, width = rle.size
     runs = _runs(rle.counts)
     if runs is None or sum(runs) != height * width:
-        told = "are none" if runs is None else f"cover {sum(runs)} pixels"
+        problem = "are none" if runs is None else f"cover {sum(runs)} pixels"
         raise InvalidInput(
             field,
-            f"an RLE whose counts {told} where {height} x {width} belong",
+            f"an RLE whose counts {problem} where {height} x {width} belong",
             hint="send size and counts as pycocotools writes them",
         )
     values = np.arange(len(runs)) % 2 == 1

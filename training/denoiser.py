@@ -199,13 +199,13 @@ def denoiser_losses(
             wrong = (squared[batch:] * weights[again]).mean(dim=(1, 2))
             lead = (wrong - errors[again]) / errors[again].detach()
             terms["contradicted"] = functional.softplus(_SHARPNESS * (_MARGIN - lead)).mean() / _SHARPNESS
-        told = learner.supervision.losses(rows.labels, scheduler.alphas_cumprod[timesteps])
+        label_losses = learner.supervision.losses(rows.labels, scheduler.alphas_cumprod[timesteps])
         loss = (
             terms["denoising"]
             + contradiction_weight * terms.get("contradicted", 0.0)
-            + supervision * sum(told.values())
+            + supervision * sum(label_losses.values())
         )
-        return {"loss": loss, **terms, **told}
+        return {"loss": loss, **terms, **label_losses}
 
     return losses
 

@@ -127,14 +127,14 @@ def fit_dense(
     save_fitted(out / f"{task}.safetensors", network, fitted)
     save_baselines(out / f"{task}-baselines.safetensors", baselines)
     draw_curves(out / f"curves-{task}.png", history)
-    told, where = {**figures, **guessed}, f"the {len(truths) - first} examples that were held out"
+    shown, where = {**figures, **guessed}, f"the {len(truths) - first} examples that were held out"
     if measured is not None:
         others = DenseFolder(measured, task)
         head = open_head(backbone, task, out / f"{task}.safetensors")
-        told = world_figures(DirectEngine(backbone), head, others, baselines)
+        shown = world_figures(DirectEngine(backbone), head, others, baselines)
         where = f"{len(others.samples)} examples of another folder, none of which were used for training"
-    write_file(out / f"{task}.md", card(setup, fitted, told, first, where).encode())
-    return told
+    write_file(out / f"{task}.md", card(setup, fitted, shown, first, where).encode())
+    return shown
 
 
 def prepare(backbone: StableDiffusion, task: Task, folder: DenseFolder, recipe: DenseRecipe) -> Setup:
@@ -165,14 +165,14 @@ def end_state(engine: DirectEngine, name: str) -> Tensor:
 def cached_features(setup: Setup, folder: Path) -> Iterator[list[Tensor]]:
     """Four maps (C, h, w) float16 of each example, computed once: files of `_CHUNK` examples, written and renamed."""
     samples = setup.folder.samples
-    told = {
+    header = {
         "revision": setup.backbone.description.revision,
         "size": setup.size,
         "context": list(setup.context.shape),
         "samples": [[one.image.name, one.sentence] for one in samples],
     }
     claim = folder / "features.json"
-    text = json.dumps(told)
+    text = json.dumps(header)
     if claim.is_file() and claim.read_text(encoding="utf-8") != text:
         for file in folder.glob("*.safetensors"):
             file.unlink()
@@ -279,8 +279,8 @@ def train(
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.learning_rate, total_steps=steps)
     history: list[dict[str, float]] = []
     file = out / f"{setup.task}.checkpoint"
-    told = {**asdict(recipe), "examples": len(features), "revision": setup.backbone.description.revision}
-    if file.is_file() and (state := checkpoints.load_checkpoint(file))["told"] == told:
+    setup_facts = {**asdict(recipe), "examples": len(features), "revision": setup.backbone.description.revision}
+    if file.is_file() and (state := checkpoints.load_checkpoint(file))["told"] == setup_facts:
         network.load_state_dict(state["network"])
         optimizer.load_state_dict(state["optimizer"])
         schedule.load_state_dict(state["schedule"])
@@ -312,7 +312,7 @@ def train(
         checkpoints.save_checkpoint(
             file,
             {
-                "told": told,
+                "told": setup_facts,
                 "network": network.state_dict(),
                 "optimizer": optimizer.state_dict(),
                 "schedule": schedule.state_dict(),

@@ -78,8 +78,8 @@ def _guess(task: Task, baselines: Baselines, name: str, image: NDArray[np.uint8]
     if name == "mean":
         resized = functional.interpolate(baselines["mean"][None, None].float(), size, mode="nearest")[0, 0]
         return resized if task == "depth" else resized.to(torch.uint8)
-    told = pixel_inputs(image) @ baselines["linear"]
-    return (told[:, 0].clamp_min(0.01) if task == "depth" else told.argmax(dim=-1)).reshape(size)
+    predicted = pixel_inputs(image) @ baselines["linear"]
+    return (predicted[:, 0].clamp_min(0.01) if task == "depth" else predicted.argmax(dim=-1)).reshape(size)
 
 
 def pixel_inputs(image: NDArray[np.uint8]) -> Tensor:

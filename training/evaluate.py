@@ -81,12 +81,12 @@ class Evaluation:
     threads: int
 
 
-def evaluate(parts: Parts, folder: Path, asked: HeldOut, timestep_counts: Sequence[int]) -> Evaluation:
+def evaluate(parts: Parts, folder: Path, data: HeldOut, timestep_counts: Sequence[int]) -> Evaluation:
     """Measures the parts that were read from `folder` on all that was held out."""
-    scenes = [asked.scenes.image(index) for index in range(len(asked.scenes))]
-    digits = [asked.digits.image(index) for index in range(DIGITS)]
-    chosen, kinds = asked.scenes.questions()
-    relations = relation_verdicts(parts, asked.scenes)
+    scenes = [data.scenes.image(index) for index in range(len(data.scenes))]
+    digits = [data.digits.image(index) for index in range(DIGITS)]
+    chosen, kinds = data.scenes.questions()
+    relations = relation_verdicts(parts, data.scenes)
     counted = {"vae": parts.autoencoder, "text_encoder": parts.denoiser.text_encoder, "unet": parts.denoiser.unet}
     card = folder / "README.md"
     return Evaluation(
@@ -94,11 +94,11 @@ def evaluate(parts: Parts, folder: Path, asked: HeldOut, timestep_counts: Sequen
         digits=len(digits),
         psnr=reconstruction_psnr(parts, scenes),
         digits_psnr=reconstruction_psnr(parts, digits),
-        noise_error=_noise_error(parts, asked.scenes),
+        noise_error=_noise_error(parts, data.scenes),
         question=zero_shot(parts, [scenes[index] for index in chosen], kinds, QUESTION_PROMPTS, timestep_counts),
         relations=float(np.mean(relations)),
         related=len(relations),
-        digit_question=zero_shot(parts, digits, asked.digits.labels[:DIGITS], CLASS_PROMPTS, timestep_counts[:1]),
+        digit_question=zero_shot(parts, digits, data.digits.labels[:DIGITS], CLASS_PROMPTS, timestep_counts[:1]),
         parameters={name: sum(weight.numel() for weight in part.parameters()) for name, part in counted.items()},
         size_bytes=folder_bytes(folder) - (card.stat().st_size if card.exists() else 0),
         threads=torch.get_num_threads(),
@@ -157,7 +157,7 @@ def relation_verdicts(parts: Parts, scenes: WorldImages, timesteps: int = 10) ->
     return verdicts
 
 
-def draw_pictures(parts: Parts, asked: HeldOut, folder: Path) -> None:
+def draw_pictures(parts: Parts, data: HeldOut, folder: Path) -> None:
     """Writes samples.png (five of each thing and one row of digits) and reconstructions.png (originals, rebuilt)."""
     prompts = [*QUESTION_PROMPTS * 5, *CLASS_PROMPTS]
     with torch.no_grad():
@@ -167,7 +167,7 @@ def draw_pictures(parts: Parts, asked: HeldOut, folder: Path) -> None:
         parts.autoencoder, parts.denoiser, parts.scheduler, contexts, empty, guidance=GUIDANCE, steps=50, seed=0
     )
     save_grid(drawn, len(QUESTION), folder / "samples.png")
-    shown = [asked.scenes.image(index) for index in range(16)] + [asked.digits.image(index) for index in range(4)]
+    shown = [data.scenes.image(index) for index in range(16)] + [data.digits.image(index) for index in range(4)]
     rebuilt = rebuilt_images(parts.autoencoder, shown)
     originals = np.stack(shown)
     rows = [originals[:10], rebuilt[:10], originals[10:], rebuilt[10:]]

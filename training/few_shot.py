@@ -49,8 +49,8 @@ def episode_loss(
     rows = [support_row(*pair, context, capture) for episode in supports for pair in episode]
     captured = iter(forward_rows(variant.unet, rows, variant.input_convolutions))
     banks: list[Bank] = [concatenated([bank_of(next(captured), layers) for _ in episode]) for episode in supports]
-    asked = [query_row(latents, context, bank) for (latents, _), bank in zip(queries, banks, strict=True)]
-    outputs = [one.output for one in forward_rows(variant.unet, asked, variant.input_convolutions)]
+    query_rows = [query_row(latents, context, bank) for (latents, _), bank in zip(queries, banks, strict=True)]
+    outputs = [one.output for one in forward_rows(variant.unet, query_rows, variant.input_convolutions)]
     prediction = torch.stack([one for one in outputs if one is not None])
     target = -torch.stack([mask for _, mask in queries])
     return functional.mse_loss(prediction, target), prediction

@@ -169,10 +169,10 @@ def evaluate_command(
 ) -> None:
     """Measures an exported folder on held-out scenes and digits, draws pictures, and writes the folder's README.md."""
     torch.set_num_threads(threads)
-    parts, asked = read_folder(folder), held_out()
-    draw_pictures(parts, asked, pictures)
+    parts, data = read_folder(folder), held_out()
+    draw_pictures(parts, data, pictures)
     draw_losses({"VAE": run / "autoencoder.csv", "text encoder and U-Net": run / "denoiser.csv"}, pictures / "loss.png")
-    measured = evaluate(parts, folder, asked, timesteps or [10])
+    measured = evaluate(parts, folder, data, timesteps or [10])
     write_json(run / "evaluation.json", asdict(measured))
     exported = json.loads((run / "exported.json").read_text(encoding="utf-8"))
     fitted = {name: Fitted(**stage) for name, stage in exported.items()}

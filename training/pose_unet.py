@@ -69,8 +69,8 @@ class TunedUNet:
             given = self._model.timestep, self._context, capture, label
             return [UNetRow(one, *given) for one in latents[:count]]
 
-        asked = rows(0, Capture(features=self._model.features)) + rows(1, Capture(output=True))
-        captures = forward_rows(self._unet, asked, {})
+        unet_rows = rows(0, Capture(features=self._model.features)) + rows(1, Capture(output=True))
+        captures = forward_rows(self._unet, unet_rows, {})
         outputs = torch.stack([got.output for got in captures[count:] if got.output is not None])
         restored = functional.mse_loss(outputs, torch.stack(latents[count:]).to(outputs))
         return stacked_features(self._model, captures[:count]), restored

@@ -39,8 +39,8 @@ def sampled_images(
     both = torch.cat([empty_context.expand_as(contexts), contexts])
     scheduler.set_timesteps(steps)
     for timestep in scheduler.timesteps:
-        plain, told = denoiser.velocity(torch.cat([latents, latents]), timestep, both).chunk(2)
-        latents = scheduler.step(plain + guidance * (told - plain), timestep, latents).prev_sample
+        plain, prompted = denoiser.velocity(torch.cat([latents, latents]), timestep, both).chunk(2)
+        latents = scheduler.step(plain + guidance * (prompted - plain), timestep, latents).prev_sample
     return images_of(autoencoder.decode(latents / autoencoder.config.scaling_factor).sample)
 
 

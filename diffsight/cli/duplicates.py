@@ -58,13 +58,13 @@ def duplicates(
     Find groups of near-duplicates: images that were re-encoded, resized or changed a little. For a folder, vectors are
     computed without noise. With --json, print a JSON array of groups. The command deletes nothing.
     """
-    stored = vectors_of_folder(source, settings, block, timestep) if source.is_dir() else read_vectors(source)
-    found = duplicate_groups(stored, similarity, index)
+    vectors = vectors_of_folder(source, settings, block, timestep) if source.is_dir() else read_vectors(source)
+    groups = duplicate_groups(vectors, similarity, index)
     if as_json:
-        told = [[{"image": one.name, "similarity": one.similarity} for one in group] for group in found]
-        typer.echo(json.dumps(told, ensure_ascii=False))
+        answer = [[{"image": one.name, "similarity": one.similarity} for one in group] for group in groups]
+        typer.echo(json.dumps(answer, ensure_ascii=False))
         return
-    print_groups(found, len(stored.names))
+    print_groups(groups, len(vectors.names))
 
 
 def vectors_of_folder(folder: Path, settings: Settings, block: list[str] | None, timestep: int) -> StoredVectors:

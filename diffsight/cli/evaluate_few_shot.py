@@ -58,21 +58,21 @@ def few_shot(
     size = open_head(settings, engine, TASK, weights).image_size
 
     async def one(episode: Episode) -> list[EpisodeResult]:
-        return [got async for got in run_episodes(engine, [episode], opened.read, size=size, sampling=sampling)]
+        return [result async for result in run_episodes(engine, [episode], opened.read, size=size, sampling=sampling)]
 
-    results = [got for episode in progress(opened.episodes) for got in complete(one(episode))]
-    found = scores_of(results, opened.class_ids)
-    told = {
+    results = [result for episode in progress(opened.episodes) for result in complete(one(episode))]
+    scores = scores_of(results, opened.class_ids)
+    figures = {
         "benchmark": benchmark,
         "fold": fold,
         "shots": shots,
         "episodes": len(results),
-        "mean_iou": round(found.mean_iou, 4),
-        "fb_iou": round(found.fb_iou, 4),
-        "class_iou": dict(zip(map(str, opened.class_ids), found.class_iou, strict=True)),
+        "mean_iou": round(scores.mean_iou, 4),
+        "fb_iou": round(scores.fb_iou, 4),
+        "class_iou": dict(zip(map(str, opened.class_ids), scores.class_iou, strict=True)),
     }
     if as_json:
-        typer.echo(json.dumps(told))
+        typer.echo(json.dumps(figures))
     else:
         typer.echo(f"{benchmark} fold {fold}, {shots} shots, {len(results)} episodes")
-        typer.echo(f"mIoU {found.mean_iou:.2f} %, FB-IoU {found.fb_iou:.2f} %")
+        typer.echo(f"mIoU {scores.mean_iou:.2f} %, FB-IoU {scores.fb_iou:.2f} %")

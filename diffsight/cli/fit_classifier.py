@@ -104,8 +104,8 @@ def classifier(
 
 def summary(out: Path, about: About, duplicates: int) -> dict[str, Any]:
     """What was fitted, as plain values."""
-    told = about.model_dump(mode="json", exclude={"version", "created", "changed", "tried"})
-    return {"out": str(out), **told, "duplicates": duplicates}
+    figures = about.model_dump(mode="json", exclude={"version", "created", "changed", "tried"})
+    return {"out": str(out), **figures, "duplicates": duplicates}
 
 
 def print_classes(about: About) -> None:

@@ -82,11 +82,11 @@ async def anytime_race(
             break
         visited = order[elimination.visited : elimination.visited + blocks]
         units = [unit for block in visited for unit in units_of(layout, block)]
-        asked = time.perf_counter()
+        block_started = time.perf_counter()
         errors = await errors_of(racing, units)
         if not errors.isfinite().all():
             raise NotANumber("a denoising error is not finite", hint="try dtype=float32, or check the weights")
-        row_seconds = (time.perf_counter() - asked) / errors.numel()
+        row_seconds = (time.perf_counter() - block_started) / errors.numel()
         race.rows += errors.numel()
         place = {one: index for index, one in enumerate(racing)}
         by_block: NDArray[np.float64] = errors.double().numpy().reshape(len(racing), blocks, -1).mean(axis=2)

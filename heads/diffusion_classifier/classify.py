@@ -60,7 +60,7 @@ async def classify(
     latents, key = await clean_latents(engine, image, interpolation)
     scale = Scale(latents.numel(), temperature, calibrated)
 
-    def told(rounds: Sequence[Round]) -> None:
+    def report(rounds: Sequence[Round]) -> None:
         if on_progress is not None:
             on_progress(scheduled_posterior(rounds, hypotheses, labels, scale))
 
@@ -72,7 +72,7 @@ async def classify(
         fitted(chosen, len(hypotheses.prompts)),
         loss=loss,
         trials=trials,
-        on_round=told,
+        on_round=report,
     )
     return scheduled_posterior(rounds, hypotheses, labels, scale)
 
@@ -150,7 +150,7 @@ async def raced(
     layout = layout or default_layout(len(hypotheses.members), steps)
     check_layout(layout, steps)
 
-    def told(race: Race) -> None:
+    def report(race: Race) -> None:
         if on_progress is not None:
             on_progress(raced_posterior(race, hypotheses, labels, scale))
 
@@ -164,7 +164,7 @@ async def raced(
         started=started,
         indifference=indifference,
         answers=hypotheses.answers,
-        on_look=told,
+        on_look=report,
     )
     return raced_posterior(race, hypotheses, labels, scale)
 
@@ -178,11 +178,11 @@ def evidence(
     """
     steps = len(engine.backbone.alphas_cumprod)
 
-    async def errors_of(asked: Sequence[int], of_units: Sequence[int]) -> Tensor:
+    async def errors_of(candidates: Sequence[int], of_units: Sequence[int]) -> Tensor:
         return await denoising_errors(
             engine,
             latents,
-            [conditions[one] for one in asked],
+            [conditions[one] for one in candidates],
             [timestep_of(unit, units, steps) for unit in of_units],
             lambda place: seeded_noise(key, of_units[place], latents.shape),
             loss=loss,

@@ -83,16 +83,16 @@ def class_number(backbone: Description, label: str) -> int:
     if len(named) == 1:
         return named[0]
     if named:
-        told = ", ".join(f"{number} ({names[number]})" for number in named[:5])
+        classes = ", ".join(f"{number} ({names[number]})" for number in named[:5])
         raise InvalidInput(
-            "labels", f"{label[:60]!r} is the name of several classes: {told}", hint="send the class number instead"
+            "labels", f"{label[:60]!r} is the name of several classes: {classes}", hint="send the class number instead"
         )
     if wanted.isdecimal() and len(wanted) < 10 and int(wanted) < count:
         return int(wanted)
     near = difflib.get_close_matches(label, [part for several in parts.values() for part in several], n=3)
     instead = f"did you mean {', '.join(near)}?" if near else f"send a class's name, or a number up to {count - 1}"
-    told = f"{label[:60]!r} is no class of the network {backbone.name!r}, which has no text input"
-    raise InvalidInput("labels", told, hint=instead)
+    message = f"{label[:60]!r} is no class of the network {backbone.name!r}, which has no text input"
+    raise InvalidInput("labels", message, hint=instead)
 
 
 def _classes(backbone: Description, labels: Sequence[str], templates: Sequence[str]) -> Hypotheses:

@@ -53,8 +53,8 @@ async def match(
         if not caption.strip():
             raise InvalidInput("captions", "a caption is empty", hint="send a sentence for each")
         if len(ids) > most:
-            told = f"{caption[:60]!r} has {len(ids)} tokens and the text encoder takes {most}"
-            raise InvalidInput("captions", told, hint="shorten the caption")
+            message = f"{caption[:60]!r} has {len(ids)} tokens and the text encoder takes {most}"
+            raise InvalidInput("captions", message, hint="shorten the caption")
     contexts = await engine.embed([*captions, ""])
     scores = []
     for image in images:

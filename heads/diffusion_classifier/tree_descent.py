@@ -57,8 +57,8 @@ def parse_tree(tree: object, *, most_labels: int = 100_000, most_children: int =
         if counted > most_labels:
             raise InvalidInput("tree", f"more than {most_labels:,} labels", hint="send a smaller tree")
         if len(pairs) > most_children:
-            told = f"has {len(pairs):,} labels right below it; a race takes {most_children:,}"
-            raise _refused(path, told, "put a level between")
+            message = f"has {len(pairs):,} labels right below it; a race takes {most_children:,}"
+            raise _refused(path, message, "put a level between")
         seen: set[str] = set()
         for text, _ in pairs:
             if not text.strip():
@@ -228,12 +228,12 @@ def _forks(
         for child, own in zip(here.children, hypotheses.of_label, strict=True):
             twin = by_text.setdefault(own, child)
             if twin is not child and (twin.children or child.children):
-                told = f"has {twin.text!r} and {child.text!r}, which are the same text for the network"
-                raise _refused(path, told, "only leaves may be, and then tie; merge the two")
+                message = f"has {twin.text!r} and {child.text!r}, which are the same text for the network"
+                raise _refused(path, message, "only leaves may be, and then tie; merge the two")
         forks[path] = hypotheses
     return forks
 
 
-def _refused(path: tuple[str, ...], told: str, hint: str) -> InvalidInput:
+def _refused(path: tuple[str, ...], message: str, hint: str) -> InvalidInput:
     place = " > ".join(one[:40] for one in path) if path else "the root"
-    return InvalidInput("tree", f"{place} {told}", hint=hint)
+    return InvalidInput("tree", f"{place} {message}", hint=hint)

@@ -53,15 +53,15 @@ def resolve_blocks(blocks: Sequence[int | str] | None, sub_blocks: Sequence[str]
     Raises InvalidInput for a block that the network does not have, for none at all, and for a network without any.
     """
     if not sub_blocks:
-        told = "the backbone is no U-Net: it has no blocks whose features could be read"
-        raise InvalidInput("blocks", told, hint="use a server with a Stable Diffusion backbone")
+        message = "the backbone is no U-Net: it has no blocks whose features could be read"
+        raise InvalidInput("blocks", message, hint="use a server with a Stable Diffusion backbone")
     if blocks is None:
         return default_blocks(sub_blocks)
     if not blocks:
         raise InvalidInput("blocks", "no blocks", hint="name one at least, such as 'mid_block', or leave the field out")
     numbered = numbered_blocks(sub_blocks)
-    asked = {_name(block, numbered, sub_blocks) for block in blocks}
-    return tuple(name for name in sub_blocks if name in asked)
+    wanted = {_name(block, numbered, sub_blocks) for block in blocks}
+    return tuple(name for name in sub_blocks if name in wanted)
 
 
 def _name(block: int | str, numbered: Sequence[str], sub_blocks: Sequence[str]) -> str:

@@ -81,14 +81,14 @@ def check_plan(plan: HeadPlan, sides: Sequence[int]) -> None:
         return
     several = len(plan.channels) * plan.timesteps > 1
     if several != (plan.kind == "fusion"):
-        told = f"{plan.kind} of {len(plan.channels)} blocks at {plan.timesteps} timesteps"
-        raise InvalidInput("head", told, hint="attention reads one block at one timestep, fusion several of either")
+        message = f"{plan.kind} of {len(plan.channels)} blocks at {plan.timesteps} timesteps"
+        raise InvalidInput("head", message, hint="attention reads one block at one timestep, fusion several of either")
     if plan.width % plan.attention_heads:
-        told = f"{plan.attention_heads} heads do not divide a width of {plan.width}"
-        raise InvalidInput("head_options", told, hint="change one of them")
+        message = f"{plan.attention_heads} heads do not divide a width of {plan.width}"
+        raise InvalidInput("head_options", message, hint="change one of them")
     if plan.pool_size > min(sides):
-        told = f"{plan.pool_size} cells a side of a map of {min(sides)}"
-        raise InvalidInput("pool_size", told, hint=f"at most {min(sides)} with these blocks and this head")
+        message = f"{plan.pool_size} cells a side of a map of {min(sides)}"
+        raise InvalidInput("pool_size", message, hint=f"at most {min(sides)} with these blocks and this head")
 
 
 async def map_shapes(engine: Engine, blocks: Sequence[str]) -> list[tuple[int, int]]:

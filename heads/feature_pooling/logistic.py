@@ -148,8 +148,8 @@ def check_examples(
     Raises InvalidInput as `fit_logistic` does.
     """
     if len(classes) < 2:
-        told = f"only the class {classes[0]!r}" if classes else "no class"
-        raise InvalidInput("labels", told, hint="send images of at least two classes")
+        message = f"only the class {classes[0]!r}" if classes else "no class"
+        raise InvalidInput("labels", message, hint="send images of at least two classes")
     if vectors.ndim != 2 or len(vectors) != len(labels):
         raise InvalidInput("vectors", f"{vectors.shape} for {len(labels)} labels", hint="send one vector an image")
     counts = np.bincount(labels, minlength=len(classes)).astype(np.int64)

@@ -64,10 +64,10 @@ def _open_transformers(source: str, device: torch.device, cache_folder: Path | N
     from transformers import AutoModelForObjectDetection
 
     local = offline or Path(source).is_dir()
-    told: dict[str, Any] = {"local_files_only": local, "cache_dir": cache_folder}
+    arguments: dict[str, Any] = {"local_files_only": local, "cache_dir": cache_folder}
     try:
-        network: Any = AutoModelForObjectDetection.from_pretrained(source, use_safetensors=True, **told)
-        processor = _processor(source, **told)
+        network: Any = AutoModelForObjectDetection.from_pretrained(source, use_safetensors=True, **arguments)
+        processor = _processor(source, **arguments)
     except (OSError, ValueError, ImportError, RuntimeError) as error:
         raise _not_opened(source, error) from error
     persons = [index for index, name in network.config.id2label.items() if name.lower() == PERSON]
@@ -85,11 +85,11 @@ def _open_transformers(source: str, device: torch.device, cache_folder: Path | N
     return Detector(Path(source).name if local else source, find, on_device=True, network=network)
 
 
-def _processor(source: str, **told: Any) -> Any:
+def _processor(source: str, **arguments: Any) -> Any:
     from transformers import AutoImageProcessor
 
     # Pillow's; the other kind needs torchvision.
-    return AutoImageProcessor.from_pretrained(source, backend="pil", **told)  # type: ignore[no-untyped-call]
+    return AutoImageProcessor.from_pretrained(source, backend="pil", **arguments)  # type: ignore[no-untyped-call]
 
 
 def _persons(processor: Any, outputs: Any, shape: tuple[int, ...], threshold: float, persons: list[int]) -> Boxes:

@@ -138,16 +138,16 @@ def wholebody_figures(
         for one in ground_truth["annotations"]:
             points = _all_points(one)[start:end]
             labelled = int((points[:, 2] > 0).sum())
-            told = {"keypoints": points.flatten().tolist(), "num_keypoints": labelled}
-            annotations.append({**one, **told, "ignore": int(bool(one.get("iscrowd")) or not labelled)})
+            fields = {"keypoints": points.flatten().tolist(), "num_keypoints": labelled}
+            annotations.append({**one, **fields, "ignore": int(bool(one.get("iscrowd")) or not labelled)})
         detections = []
         for row in results:
             points = _all_points(row)
             body, part_points = points[:17], points[start:end]
             if (part_points[:, 2] > 0).any():
                 low, high = body[:, :2].min(axis=0), body[:, :2].max(axis=0)
-                told = {"keypoints": part_points.flatten().tolist(), "own_area": float((high - low).prod())}
-                detections.append({"image_id": row["image_id"], "category_id": PERSON, "score": row["score"]} | told)
+                fields = {"keypoints": part_points.flatten().tolist(), "own_area": float((high - low).prod())}
+                detections.append({"image_id": row["image_id"], "category_id": PERSON, "score": row["score"]} | fields)
         sigmas = COCO_WHOLEBODY_133.sigma_array()[start:end]
         figures[part] = _evaluated({**ground_truth, "annotations": annotations}, detections, sigmas)
     return figures

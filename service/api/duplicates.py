@@ -81,7 +81,7 @@ def found_in(
     if job.status in (*UNFINISHED, "paused"):
         raise ChangedMeanwhile(f"the job is {job.status}", hint="wait until it is done")
     if job.done > MOST_VECTORS:
-        told = f"{job.done:,} images; this route compares {MOST_VECTORS:,}"
-        raise InvalidInput("job", told, hint="export the results as jsonl, and run `diffsight duplicates` on them")
+        message = f"{job.done:,} images; this route compares {MOST_VECTORS:,}"
+        raise InvalidInput("job", message, hint="export the results as jsonl, and run `diffsight duplicates` on them")
     stored = from_records((record.name, record.result or {}) for record in store.records(job.id))
     return duplicate_groups(stored, similarity, index), len(stored.names)

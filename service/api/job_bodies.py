@@ -174,16 +174,16 @@ async def read_job(request: Request, settings: Settings, job_id: str) -> tuple[J
     kind = media_type_of(request)
     if kind == "application/json":
         body = await _small_body(request, settings.limits.max_upload_bytes)
-        asked = await run_in(BODIES, validated, JobRequest, body, settings.limits)
-        return asked, await run_in(SOURCES, _source, asked, settings, job_id, [])
+        job_request = await run_in(BODIES, validated, JobRequest, body, settings.limits)
+        return job_request, await run_in(SOURCES, _source, job_request, settings, job_id, [])
     if kind in (*MEDIA_TYPES, ANY_BYTES):
-        asked = validated(JobRequest, fields_of(JobRequest, request.query_params.multi_items()))
-        if asked.urls or asked.source:
+        job_request = validated(JobRequest, fields_of(JobRequest, request.query_params.multi_items()))
+        if job_request.urls or job_request.source:
             raise InvalidInput("source", "the body is a zip already", hint=_WHERE)
         async with enter_in(UPLOADS, receiving(settings, job_id)) as file:
             async for chunk in request.stream():
                 await run_in(UPLOADS, file.write, chunk)
-            return asked, await run_in(UPLOADS, keep_zip, settings, job_id, file)
+            return job_request, await run_in(UPLOADS, keep_zip, settings, job_id, file)
     if kind == "multipart/form-data":
         return await _read_form(request, settings, job_id)
     raise UnsupportedBody(
@@ -211,40 +211,42 @@ async def _read_form(request: Request, settings: Settings, job_id: str) -> tuple
             files = [(name, value) for name, value in form.multi_items() if not isinstance(value, str)]
             if wrong := [name for name, _ in files if name not in _PARTS]:
                 raise InvalidInput(wrong[0], f"the part {wrong[0]!r} is a file", hint="name file parts 'file'")
-            given = [*request.query_params.multi_items(), *texts]
-            asked = await run_in(BODIES, lambda: validated(JobRequest, fields_of(JobRequest, given, limits)))
+            fields = [*request.query_params.multi_items(), *texts]
+            job_request = await run_in(BODIES, lambda: validated(JobRequest, fields_of(JobRequest, fields, limits)))
             named = [
                 (sent_name(one.filename or "", one.headers.get("content-disposition", "")), one.file)
                 for _, one in files
             ]
-            return asked, await run_in(UPLOADS if named else SOURCES, _source, asked, settings, job_id, named)
+            return job_request, await run_in(
+                UPLOADS if named else SOURCES, _source, job_request, settings, job_id, named
+            )
     except HTTPException as error:
         if str(error.detail).startswith("Too many files"):
-            told = f"too many files; one form takes {limits.max_images}"
-            raise InvalidInput("file", told, hint="send them as one zip") from error
+            message = f"too many files; one form takes {limits.max_images}"
+            raise InvalidInput("file", message, hint="send them as one zip") from error
         raise MalformedBody(
             f"the form can not be read: {error.detail}",
             hint="let the HTTP client write the form: curl -F task=features -F file=@photos.zip ...",
         ) from error
 
 
-def _source(asked: JobRequest, settings: Settings, job_id: str, files: Sequence[tuple[str, BinaryIO]]) -> StoredSource:
+def _source(body: JobRequest, settings: Settings, job_id: str, files: Sequence[tuple[str, BinaryIO]]) -> StoredSource:
     """The source that a request names, or brings. Raises InvalidInput."""
-    if sum(map(bool, (asked.urls, asked.source, files))) != 1:
+    if sum(map(bool, (body.urls, body.source, files))) != 1:
         raise InvalidInput("source", "the request has no images, or images from several sources", hint=_WHERE)
-    if asked.source:
-        for field, address in (("source", asked.source), ("images", asked.images)):
+    if body.source:
+        for field, address in (("source", body.source), ("images", body.images)):
             if address:
                 check_place(address, settings.jobs.sources, field=field)
-        found = guess(asked.source, images=asked.images, stride=asked.stride)
-        if found.kind == "urls":
+        source = guess(body.source, images=body.images, stride=body.stride)
+        if source.kind == "urls":
             _check_urls(settings)
-        return StoredSource(**found.model_dump())
+        return StoredSource(**source.model_dump())
     with receiving(settings, job_id) as file:
-        if asked.urls:
+        if body.urls:
             _check_urls(settings)
-            return keep_urls(settings, job_id, file, asked.urls)
-        return keep_files(settings, job_id, file, files, stride=asked.stride)
+            return keep_urls(settings, job_id, file, body.urls)
+        return keep_files(settings, job_id, file, files, stride=body.stride)
 
 
 def _check_urls(settings: Settings) -> None:

@@ -187,9 +187,11 @@ def revoke_key(path: Path, name_or_id: str, *, now: datetime) -> Key:
         keys = read_keys(path)
         named = [key for key in keys if name_or_id in (key.name, key.id) and key.revoked is None]
         if len(named) != 1:
-            told = "several keys have" if named else "no key has"
+            owners = "several keys have" if named else "no key has"
             raise InvalidInput(
-                "NAME_OR_ID", f"{told} the name or id {name_or_id!r}", hint="`diffsight keys list` shows names and ids"
+                "NAME_OR_ID",
+                f"{owners} the name or id {name_or_id!r}",
+                hint="`diffsight keys list` shows names and ids",
             )
         revoked = named[0].model_copy(update={"revoked": now})
         _write(path, tuple(revoked if key.id == revoked.id else key for key in keys))

@@ -54,10 +54,10 @@ class JobStore:
                 hint="pip install 'diffsight[postgres]', and begin the URL with postgresql+psycopg://",
             ) from error
         except (SQLAlchemyError, ArgumentError) as error:
-            told = str(getattr(error, "orig", error)).splitlines()[0]
+            reason = str(getattr(error, "orig", error)).splitlines()[0]
             raise InvalidInput(
                 "jobs.database",
-                f"the database of jobs can not be opened: {told}",
+                f"the database of jobs can not be opened: {reason}",
                 hint="set DIFFSIGHT_JOBS__DATABASE to an SQLAlchemy URL of SQLite or PostgreSQL that may be written",
             ) from error
 

@@ -180,8 +180,8 @@ class BankCache:
 def bank_key(backbone: Description, shot: str, size: int, form: BankForm, variant: str = VARIANT) -> str:
     """What two equal banks share: a file's name, 32 hexadecimal digits."""
     revisions = backbone.revision, backbone.variant_revisions.get(variant, "")
-    told = repr((*revisions, str(backbone.dtype), shot, size, form))
-    return hashlib.blake2b(told.encode(), digest_size=16).hexdigest()
+    key_text = repr((*revisions, str(backbone.dtype), shot, size, form))
+    return hashlib.blake2b(key_text.encode(), digest_size=16).hexdigest()
 
 
 class _Place:

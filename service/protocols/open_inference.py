@@ -252,21 +252,21 @@ async def _infer(request: Request, state: State, usage: RequestUsage, name: str,
     media_type_of(request)  # a packed body is refused
     body, header = bytes(await read_body(request)), request.headers.get(HEADER)
     head, binary = split_body(body, header)
-    asked = await read_json(state, head, InferRequest)
-    outputs = _choose_outputs(task, asked)
-    call = await run_in(BODIES, _read_call, task, asked, binary, state, version)
+    request_body = await read_json(state, head, InferRequest)
+    outputs = _choose_outputs(task, request_body)
+    call = await run_in(BODIES, _read_call, task, request_body, binary, state, version)
     (done,) = await run_call(request, state, usage, call)
-    return await run_in(ANSWERS, _write_answer, asked, outputs, done)
+    return await run_in(ANSWERS, _write_answer, request_body, outputs, done)
 
 
-def _choose_outputs(task: AnyTask, asked: InferRequest) -> list[tuple[Output, bool]]:
+def _choose_outputs(task: AnyTask, request_body: InferRequest) -> list[tuple[Output, bool]]:
     """The outputs of a request, and which of them are binary. Raises InvalidInput for one that there is not."""
-    binary = asked.parameters.get("binary_data_output") is True
-    if not asked.outputs:
+    binary = request_body.parameters.get("binary_data_output") is True
+    if not request_body.outputs:
         return [(one, binary) for one in default_outputs(task)]
     known = outputs_of(task)
     chosen = {}
-    for one in asked.outputs:
+    for one in request_body.outputs:
         if one.name not in known:
             raise InvalidInput("outputs", f"{one.name!r} is no output", hint=f"choose from {', '.join(known)}")
         if refused := sorted(set(one.parameters) - {"binary_data"}):
@@ -275,14 +275,14 @@ def _choose_outputs(task: AnyTask, asked: InferRequest) -> list[tuple[Output, bo
     return list(chosen.values())
 
 
-def _read_call(task: AnyTask, asked: InferRequest, binary: bytes, state: AppState, version: str | None) -> Call:
+def _read_call(task: AnyTask, request_body: InferRequest, binary: bytes, state: AppState, version: str | None) -> Call:
     """What a request asks for. Raises InvalidInput, and RequestValidationError for images."""
     limits = state.settings.limits
-    if sequence := [name for name in _OF_TRITON if asked.parameters.get(name)]:
+    if sequence := [name for name in _OF_TRITON if request_body.parameters.get(name)]:
         raise InvalidInput(sequence[0], "no task here has sequences", hint="leave it out")
     files: dict[str, list[ImageSource]] = {}
     options: dict[str, Any] = {}
-    for tensor in read_tensors(asked.inputs, binary, limits):
+    for tensor in read_tensors(request_body.inputs, binary, limits):
         if tensor.name in files or tensor.name in options:
             raise InvalidInput(tensor.name, "it is sent twice", hint="send it once")
         if tensor.name in image_inputs(task):
@@ -298,7 +298,7 @@ def _read_call(task: AnyTask, asked: InferRequest, binary: bytes, state: AppStat
     if len(images) > 1 and task.inputs != "images":
         hint = "send a request for each image: requests share batches"
         raise InvalidInput("image", f"{len(images)} images; {task.name} takes one", hint=hint)
-    for name, value in asked.parameters.items():
+    for name, value in request_body.parameters.items():
         if name in options:
             raise InvalidInput(name, "it is an input and a parameter", hint="send one of them")
         if name not in _OWN:
@@ -310,8 +310,8 @@ def _read_call(task: AnyTask, asked: InferRequest, binary: bytes, state: AppStat
         options,
         InputFiles(images, files.get(SUPPORTS[0], ()), files.get(SUPPORTS[1], ())),
         version,
-        _number(asked.parameters, "priority") > 1,
-        _number(asked.parameters, "timeout") / 1e6 or None,
+        _number(request_body.parameters, "priority") > 1,
+        _number(request_body.parameters, "timeout") / 1e6 or None,
     )
 
 
@@ -367,10 +367,10 @@ def _bitmap(pixels: NDArray[np.uint8]) -> bytes:
     return file.getvalue()
 
 
-def _write_answer(asked: InferRequest, outputs: Sequence[tuple[Output, bool]], done: Done) -> Response:
+def _write_answer(request_body: InferRequest, outputs: Sequence[tuple[Output, bool]], done: Done) -> Response:
     envelope = {"model_name": done.work.task.name, "model_version": done.work.loaded.id}
-    if asked.id:
-        envelope["id"] = asked.id
+    if request_body.id:
+        envelope["id"] = request_body.id
     arrays = {one.name: one.read(done) for one, _ in outputs}
     content, length = write_outputs(envelope, arrays, {one.name: binary for one, binary in outputs})
     if length is None:

@@ -137,9 +137,9 @@ def _log_what_native_code_prints() -> None:
 def _log_what_nobody_caught() -> None:
     """Let errors that end a thread, or the program, be lines of the log too."""
 
-    def of_thread(told: threading.ExceptHookArgs) -> None:
-        error = told.exc_value or told.exc_type()
-        log.error("a thread died", thread=told.thread.name if told.thread else "", exc_info=error)
+    def of_thread(arguments: threading.ExceptHookArgs) -> None:
+        error = arguments.exc_value or arguments.exc_type()
+        log.error("a thread died", thread=arguments.thread.name if arguments.thread else "", exc_info=error)
 
     threading.excepthook = of_thread
 

@@ -81,9 +81,9 @@ class DenseFolder:
     def truth(self, sample: Sample) -> NDArray[Any]:
         """Depth in metres (H, W) float32, classes (H, W) uint8, or a mask (H, W) uint8 of 0 and 1."""
         if sample.truth is None:
-            told = self._annotations[sample.annotation]["segmentation"]
+            segmentation = self._annotations[sample.annotation]["segmentation"]
             height, width = self.image(sample).shape[:2]
-            mask: NDArray[Any] = decode_parts(told, height, width).max(axis=2)
+            mask: NDArray[Any] = decode_parts(segmentation, height, width).max(axis=2)
             return mask
         values = read_class_map(sample.truth)
         return values.astype(np.float32) / 1000 if self.task == "depth" else values.astype(np.uint8)
@@ -107,8 +107,8 @@ class DenseFolder:
         try:
             content: dict[str, Any] = json.loads((self.folder / name).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            told = f"{self.folder / name} can not be read: {error}"
-            raise InvalidInput("folder", told, hint="docs/heads.md shows the layout of a folder") from error
+            message = f"{self.folder / name} can not be read: {error}"
+            raise InvalidInput("folder", message, hint="docs/heads.md shows the layout of a folder") from error
         return content
 
 

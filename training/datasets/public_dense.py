@@ -75,9 +75,9 @@ def refcoco_samples(folder: Path, images: Path, *, split_by: str = "unc", split:
     _some(chosen, folder, f"references of the split {split!r}")
     for ref in chosen:
         image = _rgb(images / files[ref["image_id"]])
-        told = annotations[ref["ann_id"]]["segmentation"]
+        segmentation = annotations[ref["ann_id"]]["segmentation"]
         height, width = image.shape[:2]
-        parts = decode_parts(told, height, width)
+        parts = decode_parts(segmentation, height, width)
         for sentence in ref["sentences"]:
             yield Truth(image, parts.sum(axis=2).astype(np.uint8), sentence=sentence["sent"])
 

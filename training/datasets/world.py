@@ -66,10 +66,10 @@ class WorldImages:
     def questions(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Indices of the scenes with exactly one thing, of a kind that QUESTION names, and which one: (N,) each."""
         found = [(index, self.kinds(index)) for index in range(len(self))]
-        asked = [
+        questions = [
             (index, QUESTION.index(kinds[0])) for index, kinds in found if len(kinds) == 1 and kinds[0] in QUESTION
         ]
-        indices, labels = np.array(asked, dtype=np.int64).reshape(-1, 2).T
+        indices, labels = np.array(questions, dtype=np.int64).reshape(-1, 2).T
         return indices, labels
 
     def _read(self, part: str, index: int, flag: int) -> NDArray[np.uint8] | NDArray[np.uint16]:

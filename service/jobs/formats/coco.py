@@ -60,8 +60,8 @@ def coco_masks(job: Job, records: Callable[[], Iterable[Record]]) -> Iterator[st
             if not mask["area"]:
                 continue
             at = next(ids)
-            told = {name: mask[name] for name in ("category_id", "area", "bbox", "score")}
-            whole = {"id": at, "image_id": image_id(record), "segmentation": mask["rle"], "iscrowd": 0, **told}
+            fields = {name: mask[name] for name in ("category_id", "area", "bbox", "score")}
+            whole = {"id": at, "image_id": image_id(record), "segmentation": mask["rle"], "iscrowd": 0, **fields}
             yield ("," if at > 1 else "") + canonical(whole)
     categories = [{"id": at, "name": names[at], "supercategory": ""} for at in sorted(names)]
     yield f'],"categories":{canonical(categories)}}}\n'
