@@ -252,8 +252,8 @@ class _BankedAttention:
         # The own tokens first: hooks keep what a projection gave first.
         own_keys, own_values = attn.to_k(hidden_states), attn.to_v(hidden_states)
         read = [_keys_values(attn, bank, own_keys) for bank in self.banks]
-        keys = torch.cat([own_keys, _stack_padded([one.keys for one in read], query)], dim=1)
-        values = torch.cat([own_values, _stack_padded([one.values for one in read], query)], dim=1)
+        keys = torch.cat([own_keys, _stack_padded([entry.keys for entry in read], query)], dim=1)
+        values = torch.cat([own_values, _stack_padded([entry.values for entry in read], query)], dim=1)
         mask = None
         if len(set(self.lengths)) > 1:
             mask = _length_mask([own_length + length for length in self.lengths], query.device)[:, None, None]

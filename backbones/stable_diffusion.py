@@ -253,8 +253,8 @@ def _check_attention(row: UNetRow, unet: nn.Module) -> None:
             tensors, width = [entry.states], layer.to_k.in_features
         else:
             tensors, width = [entry.keys, entry.values], layer.to_k.out_features
-        if any(one.ndim != 2 or one.shape != tensors[0].shape or one.shape[1] != width for one in tensors):
-            shapes = " and ".join(str(tuple(one.shape)) for one in tensors)
+        if any(tensor.ndim != 2 or tensor.shape != tensors[0].shape or tensor.shape[1] != width for tensor in tensors):
+            shapes = " and ".join(str(tuple(tensor.shape)) for tensor in tensors)
             raise InvalidInput("bank", f"the entry of {name!r} has {shapes} where (L, {width}) belongs")
 
 

@@ -79,7 +79,7 @@ class Function:
                 raise cvataa.BadFunctionError(f"{self._task} needs -p {wanted}=str:A,B")
             if self._task == "referring":
                 return list(labels)
-            return [json.loads(self._request(f"/v1/concepts/{one}"))["name"] for one in concepts]
+            return [json.loads(self._request(f"/v1/concepts/{concept}"))["name"] for concept in concepts]
         small = io.BytesIO()
         PIL.Image.new("RGB", (16, 16)).save(small, "PNG")
         if self._task == "pose":
@@ -100,12 +100,12 @@ class Function:
 
     def _polygons(self, answer: Any) -> list[cvataa.DetectionAnnotation]:
         if self._task == "few-shot":
-            parts = [(one["label"] - 1, one["mask"]) for one in answer["concepts"]]
+            parts = [(concept["label"] - 1, concept["mask"]) for concept in answer["concepts"]]
         elif self._task == "segmentation":
-            parts = [(answer["classes"].index(one["name"]), one) for one in answer["segments"]]
+            parts = [(answer["classes"].index(segment["name"]), segment) for segment in answer["segments"]]
         else:
             parts = list(enumerate(answer["masks"]))
-        return [cvataa.polygon(at, outline) for at, one in parts for outline in one["polygons"] if len(outline) >= 6]
+        return [cvataa.polygon(at, outline) for at, part in parts for outline in part["polygons"] if len(outline) >= 6]
 
     def _ask(self, image: bytes, **options: str) -> bytes:
         query = urlencode({**self._options, **options}, doseq=True)

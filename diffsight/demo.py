@@ -180,7 +180,7 @@ async def _zero_shot(caller: Caller, files: Sequence[Path], outcome: Outcome, pr
             place, file = waiting.get_nowait()
             form = (_multipart, _json, lambda file: {"content": file.read_bytes(), **_raw(DIGIT_NAMES)})[place % 3]
             answer = await caller.post("/v1/classify/zero-shot", **form(file))
-            by_label = {one["label"]: one["probability"] for one in answer["posterior"]}
+            by_label = {entry["label"]: entry["probability"] for entry in answer["posterior"]}
             outcome.posteriors[place] = [by_label[name] for name in DIGIT_NAMES]
             outcome.rows += answer["rows"]
             progress.advance(task)

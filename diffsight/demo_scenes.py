@@ -59,7 +59,7 @@ class Caller:
 async def which_thing(caller: Caller, count: int, progress: Progress) -> tuple[int, int]:
     """How many of the first `count` scenes with one thing are named rightly among ten kinds, and of how many."""
     scenes = WorldImages(HELD_OUT / "scenes")
-    indices, labels = (found[:count] for found in scenes.questions())
+    indices, labels = (question[:count] for question in scenes.questions())
     right = 0
     task = progress.add_task("which of ten things", total=len(indices))
     for index, label in zip(indices.tolist(), labels.tolist(), strict=True):
@@ -80,7 +80,7 @@ async def looked_at(caller: Caller, progress: Progress) -> list[list[tuple[str, 
     rows = []
     for index in chosen:
         image = {"image": png(scenes.image(index))}
-        boxes = [one["bbox"] for one in scenes.annotations[index] if "keypoints" in one]
+        boxes = [annotation["bbox"] for annotation in scenes.annotations[index] if "keypoints" in annotation]
         expression = said[index]
         requests: dict[str, tuple[str, dict[str, str]]] = {
             "depth, near is bright": ("/v1/depth", {"format": "colour"}),
@@ -105,10 +105,10 @@ async def found_by_example(caller: Caller, progress: Progress) -> list[list[tupl
             largest[kind].append((float(str(one["area"])), index, one["segmentation"]))
     task = progress.add_task("segmentation by example", total=len(largest))
     rows = []
-    for kind, found in sorted(largest.items()):
-        _, support, segmentation = max(found, key=lambda one: one[0])
+    for kind, candidates in sorted(largest.items()):
+        _, support, segmentation = max(candidates, key=lambda one: one[0])
         mask = coco_mask.decode(segmentation).astype(np.uint8)
-        queries = [index for _, index, _ in sorted(found, key=lambda one: -one[0]) if index != support][:3]
+        queries = [index for _, index, _ in sorted(candidates, key=lambda one: -one[0]) if index != support][:3]
         shown = scenes.image(support).copy()
         shown[mask == 0] //= 3
         row = [(f"example: {kind}", shown)]
@@ -138,12 +138,14 @@ def _expressions(scenes: WorldImages) -> dict[int, str]:
     Those that tell where a thing stands beside others are left out: this backbone hardly reads relations.
     """
     references = json.loads((scenes.folder / "referring.json").read_text(encoding="utf-8"))["refs"]
-    areas = {one["id"]: float(str(one["area"])) for seen in scenes.annotations.values() for one in seen}
+    areas = {
+        annotation["id"]: float(str(annotation["area"])) for seen in scenes.annotations.values() for annotation in seen
+    }
     largest: dict[int, tuple[float, str]] = {}
-    for one in references:
-        index, sentence = int(one["image_id"]), str(one["sentence"])
+    for reference in references:
+        index, sentence = int(reference["image_id"]), str(reference["sentence"])
         if len(sentence.split()) <= 3:
-            largest[index] = max(largest.get(index, (0.0, "")), (areas[one["annotation_id"]], sentence))
+            largest[index] = max(largest.get(index, (0.0, "")), (areas[reference["annotation_id"]], sentence))
     return {index: sentence for index, (area, sentence) in largest.items() if area >= LEAST_AREA}
 
 

@@ -116,7 +116,7 @@ def to_arguments(options: Sequence[Option], fields: Sequence[tuple[str, str]]) -
     for name, text in fields:
         texts.setdefault(name, []).append(text)
     kinds = {option.name: option for option in options}
-    return {name: kinds[name].to_python(some) for name, some in texts.items()}
+    return {name: kinds[name].to_python(text) for name, text in texts.items()}
 
 
 def _to_texts(option: Option, value: Any) -> list[str]:

@@ -108,12 +108,14 @@ def fit_dense(
     first = max(1, math.floor(len(features) * (1 - recipe.held_out)))
     if first == len(features):
         raise InvalidInput("folder", "too few examples to hold some out", hint="give at least two")
-    max_metres = float(math.ceil(max(float(one.max()) for one in truths))) if task == "depth" else 10.0
+    max_metres = float(math.ceil(max(float(truth.max()) for truth in truths))) if task == "depth" else 10.0
     network = build_network(setup)
     history = train(setup, network, features, truths, first, max_metres, out)
     figures = evaluate(setup, network, features[first:], truths[first:], max_metres)
     baselines = fit_baselines(task, images_of(setup, 0, first), truths[:first], len(setup.classes) * setup.maps)
-    guessed = baseline_figures(task, baselines, list(images_of(setup, first)), [one.numpy() for one in truths[first:]])
+    guessed = baseline_figures(
+        task, baselines, list(images_of(setup, first)), [truth.numpy() for truth in truths[first:]]
+    )
     fitted = FittedAs(
         task=task,
         backbone=backbone.name,
@@ -169,7 +171,7 @@ def cached_features(setup: Setup, folder: Path) -> Iterator[list[Tensor]]:
         "revision": setup.backbone.description.revision,
         "size": setup.size,
         "context": list(setup.context.shape),
-        "samples": [[one.image.name, one.sentence] for one in samples],
+        "samples": [[sample.image.name, sample.sentence] for sample in samples],
     }
     claim = folder / "features.json"
     text = json.dumps(header)
@@ -194,22 +196,25 @@ def cached_features(setup: Setup, folder: Path) -> Iterator[list[Tensor]]:
 
 def features_of(setup: Setup, engine: DirectEngine, samples: Sequence[Sample]) -> list[list[Tensor]]:
     """Four maps (C, h, w) float16 of each example."""
-    pictures = [to_pixel_values(resize(setup.folder.image(one), setup.size)) for one in samples]
-    latents = complete(engine.encode([pad_to_multiple(one, setup.taps.stride) for one in pictures]))
+    pictures = [to_pixel_values(resize(setup.folder.image(sample), setup.size)) for sample in samples]
+    latents = complete(engine.encode([pad_to_multiple(picture, setup.taps.stride) for picture in pictures]))
     contexts = [setup.context] * len(samples)
     if setup.task == "referring":
         tokens = len(setup.context)
-        read = [read_expression(engine, one.sentence, tokens).read for one in samples]
-        contexts = [one[:tokens] for one in complete(engine.embed(read))]
+        read = [read_expression(engine, sample.sentence, tokens).read for sample in samples]
+        contexts = [context[:tokens] for context in complete(engine.embed(read))]
     capture = setup.taps.capture(maps=setup.maps)
-    rows = [make_row(one, context, capture, "") for one, context in zip(latents, contexts, strict=True)]
+    rows = [make_row(latent, context, capture, "") for latent, context in zip(latents, contexts, strict=True)]
     found = complete(engine.unet(rows))
-    return [[level.half().cpu().contiguous() for level in pyramid(one, setup.taps, maps=setup.maps)] for one in found]
+    return [
+        [level.half().cpu().contiguous() for level in pyramid(captures, setup.taps, maps=setup.maps)]
+        for captures in found
+    ]
 
 
 def images_of(setup: Setup, start: int, stop: int | None = None) -> Iterator[NDArray[np.uint8]]:
     """(H, W, 3) uint8 RGB of some examples, at the size that the network sees."""
-    return (resize(setup.folder.image(one), setup.size) for one in setup.folder.samples[start:stop])
+    return (resize(setup.folder.image(sample), setup.size) for sample in setup.folder.samples[start:stop])
 
 
 def truth_at(setup: Setup, sample: Sample) -> Tensor:
@@ -273,7 +278,11 @@ def train(
 ) -> list[dict[str, float]]:
     """Train on the examples before `first`; returns one line an epoch. Goes on from out/TASK.checkpoint if there."""
     recipe, device = setup.recipe, setup.backbone.description.device
-    trained = [one for name, one in network.named_parameters() if "text_adapter" not in name and "gamma" not in name]
+    trained = [
+        parameter
+        for name, parameter in network.named_parameters()
+        if "text_adapter" not in name and "gamma" not in name
+    ]
     optimizer = torch.optim.AdamW(trained, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
     steps = 1 + recipe.epochs * max(1, math.ceil(first / recipe.batch))
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.learning_rate, total_steps=steps)
@@ -293,10 +302,10 @@ def train(
             chosen = order[start : start + recipe.batch]
             if len(chosen) < 2:
                 continue  # batch norm needs two
-            batch = [one.float().to(device) for one in stacked(features[i] for i in chosen)]
+            batch = [feature.float().to(device) for feature in stacked(features[i] for i in chosen)]
             truth = torch.stack([truths[i] for i in chosen]).to(device)
             if start // recipe.batch % 2 and setup.task != "referring":  # left and right may be said there
-                batch, truth = [one.flip(-1) for one in batch], truth.flip(-1)
+                batch, truth = [feature.flip(-1) for feature in batch], truth.flip(-1)
             with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
                 loss = loss_of(setup, network, batch, truth, max_metres)
             optimizer.zero_grad()
@@ -331,8 +340,8 @@ def evaluate(
     device = setup.backbone.description.device
     network.eval()
     depths, counts, pairs = [], IoUCounts.zeros(max(1, len(setup.classes))), []
-    for found, truth in zip(features, truths, strict=True):
-        batch = [level[None].float().to(device) for level in found]
+    for feature, truth in zip(features, truths, strict=True):
+        batch = [level[None].float().to(device) for level in feature]
         size = (truth.shape[-2], truth.shape[-1])
         if setup.task == "depth":
             metres = network(batch, size, max_metres)[0].cpu()
@@ -357,7 +366,7 @@ def draw_curves(file: Path, history: Sequence[Mapping[str, float]]) -> None:
     main = next((name for name in ("abs_rel", "oiou", "miou") if name in history[0]), "loss")
     figure, axes = pyplot.subplots(1, 2, figsize=(8, 3), constrained_layout=True)
     for axis, name in zip(axes, ("loss", main), strict=True):
-        axis.plot([one["epoch"] for one in history], [one[name] for one in history], marker=".")
+        axis.plot([epoch["epoch"] for epoch in history], [epoch[name] for epoch in history], marker=".")
         axis.set(xlabel="epoch", title=name)
         axis.grid(alpha=0.3)
     figure.savefig(file, dpi=110)

@@ -50,8 +50,8 @@ def episode_loss(
     captured = iter(forward_rows(variant.unet, rows, variant.input_convolutions))
     banks: list[Bank] = [concatenated([bank_of(next(captured), layers) for _ in episode]) for episode in supports]
     query_rows = [query_row(latents, context, bank) for (latents, _), bank in zip(queries, banks, strict=True)]
-    outputs = [one.output for one in forward_rows(variant.unet, query_rows, variant.input_convolutions)]
-    prediction = torch.stack([one for one in outputs if one is not None])
+    outputs = [capture.output for capture in forward_rows(variant.unet, query_rows, variant.input_convolutions)]
+    prediction = torch.stack([output for output in outputs if output is not None])
     target = -torch.stack([mask for _, mask in queries])
     return functional.mse_loss(prediction, target), prediction
 
@@ -115,7 +115,7 @@ def fine_tune(
     """
     variant = fresh_variant(model)
     convolution = variant.input_convolutions[SUPPORT]
-    own = {name: one for name, one in variant.unet.named_parameters() if learns(name, recipe.parts)}
+    own = {name: parameter for name, parameter in variant.unet.named_parameters() if learns(name, recipe.parts)}
     learning = [*own.values(), *convolution.parameters()]
     for parameter in learning:
         parameter.requires_grad_(True)
@@ -168,8 +168,10 @@ def save_few_shot(
     """
     check_folder_for_few_shot(folder)
     unet: Any = variant.unet
-    state = {name: one for name, one in unet.state_dict().items() if learns(name, parts)}
-    state |= {f"conv_in_ref.{name}": one for name, one in variant.input_convolutions[SUPPORT].state_dict().items()}
+    state = {name: tensor for name, tensor in unet.state_dict().items() if learns(name, parts)}
+    state |= {
+        f"conv_in_ref.{name}": tensor for name, tensor in variant.input_convolutions[SUPPORT].state_dict().items()
+    }
     config = dict(unet.config)
     config[_SUPPORT_CHANNELS] = 2 * int(config["in_channels"])
     if parts:

@@ -202,5 +202,6 @@ def mean_pose(data: PoseData) -> NDArray[np.float64]:
 def mean_pose_points(mean: NDArray[np.float64], persons: Sequence[Person]) -> list[NDArray[np.float64]]:
     """The mean pose, (K, 2), set into each person's box: (K, 2) in image pixels each."""
     return [
-        one.xyxy[:2].astype(np.float64) + mean * (one.xyxy[2:] - one.xyxy[:2]).astype(np.float64) for one in persons
+        person.xyxy[:2].astype(np.float64) + mean * (person.xyxy[2:] - person.xyxy[:2]).astype(np.float64)
+        for person in persons
     ]

@@ -56,10 +56,10 @@ class PoseData:
 
     def _sizes(self) -> dict[int, tuple[int | None, int | None]]:
         """(height, width) of each image as its annotations have it."""
-        return {int(one["id"]): (one.get("height"), one.get("width")) for one in self.content["images"]}
+        return {int(image["id"]): (image.get("height"), image.get("width")) for image in self.content["images"]}
 
     def _names(self) -> dict[int, str]:
-        return {int(one["id"]): str(one["file_name"]) for one in self.content["images"]}
+        return {int(image["id"]): str(image["file_name"]) for image in self.content["images"]}
 
 
 def read_pose_data(annotations: Path, images: Path) -> PoseData:
@@ -69,11 +69,17 @@ def read_pose_data(annotations: Path, images: Path) -> PoseData:
     """
     try:
         content = json.loads(annotations.read_text(encoding="utf-8"))
-        category = next(one for one in content["categories"] if one.get("keypoints"))
-        content["annotations"] = [one for one in content["annotations"] if one["category_id"] == category["id"]]
+        category = next(category for category in content["categories"] if category.get("keypoints"))
+        content["annotations"] = [
+            annotation for annotation in content["annotations"] if annotation["category_id"] == category["id"]
+        ]
         skeleton = skeleton_of(category, content["annotations"])
         persons = tuple(annotated_persons(content))
-        points = {int(one["id"]): points_of(one, len(skeleton)) for one in content["annotations"] if _labelled(one)}
+        points = {
+            int(annotation["id"]): points_of(annotation, len(skeleton))
+            for annotation in content["annotations"]
+            if _labelled(annotation)
+        }
         data = PoseData(content, images, skeleton, persons, points)
         first = data.file_of(persons[0].image_id) if persons else None
     except (OSError, ValueError, KeyError, TypeError, StopIteration) as error:

@@ -68,7 +68,7 @@ def add_model(
     say(f"asking the hub for {hub_id}@{revision}")
     commit, remote = list_files(hub_id, revision, endpoint=endpoint, instead=_instead(model.kind))
     files = model.needed_files(remote.keys(), hub_id)
-    wanted: Mapping[str, RemoteFile] = {one: remote[one] for one in files}
+    wanted: Mapping[str, RemoteFile] = {file: remote[file] for file in files}
     download = folder / INCOMING / f"{hub_id.replace('/', '--')}@{commit}"
     # The download and its conversion are on the disk at the same time.
     check_space(2 * sum(file.bytes for file in wanted.values()) - _size(download), folder, free)
@@ -161,7 +161,7 @@ def _enter(
     free: FreeBytes,
 ) -> Entry:
     """Convert into a folder beside the target, verify, and rename. The folder is gone if that fails."""
-    check_space(sum((root / one).stat().st_size for one in files), folder, free)
+    check_space(sum((root / file).stat().st_size for file in files), folder, free)
     with replacing_folder(folder / name) as beside:
         say("verifying and converting")
         try:

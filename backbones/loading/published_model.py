@@ -96,7 +96,7 @@ def only_weights(names: Collection[str], source: object) -> list[str]:
 
 def unet_files(names: Collection[str], folders: Sequence[str] = ("unet/",)) -> list[str]:
     """Config and weights of a U-Net in the first of the folders that has a config; some may be missing in `names`."""
-    folder = next((one for one in folders if f"{one}config.json" in names), "unet/")
+    folder = next((folder for folder in folders if f"{folder}config.json" in names), "unet/")
     weights = f"{folder}{UNET_STEM}"
     ending = ".bin" if f"{weights}.safetensors" not in names and f"{weights}.bin" in names else ".safetensors"
     return [f"{folder}config.json", weights + ending]

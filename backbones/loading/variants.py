@@ -46,7 +46,9 @@ def load_variant(
     config: dict[str, Any] | None = None
     file = source
     if source.is_dir():
-        folder = next((one for one in _unet_folders(source) if (one / "config.json").is_file()), None)
+        folder = next(
+            (unet_folder for unet_folder in _unet_folders(source) if (unet_folder / "config.json").is_file()), None
+        )
         if folder is None:
             raise ModelNotFound(
                 f"{source} holds no U-Net", hint="give a folder with config.json and weights, or with unet/ inside"

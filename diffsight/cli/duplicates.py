@@ -61,7 +61,7 @@ def duplicates(
     vectors = vectors_of_folder(source, settings, block, timestep) if source.is_dir() else read_vectors(source)
     groups = duplicate_groups(vectors, similarity, index)
     if as_json:
-        answer = [[{"image": one.name, "similarity": one.similarity} for one in group] for group in groups]
+        answer = [[{"image": copy.name, "similarity": copy.similarity} for copy in group] for group in groups]
         typer.echo(json.dumps(answer, ensure_ascii=False))
         return
     print_groups(groups, len(vectors.names))
@@ -103,7 +103,7 @@ def print_groups(found: list[list[Copy]], count: int) -> None:
     """Each group, its first image first, with the cosine of the others to it."""
     for group in found:
         typer.echo(terminal_text(group[0].name))
-        for one in group[1:]:
-            typer.echo(f"  {one.similarity:.4f}  {terminal_text(one.name)}")
+        for copy in group[1:]:
+            typer.echo(f"  {copy.similarity:.4f}  {terminal_text(copy.name)}")
     spare = sum(len(group) - 1 for group in found)
     typer.echo(f"{count} images, {len(found)} groups of copies, {spare} images could go")

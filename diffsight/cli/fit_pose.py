@@ -151,9 +151,9 @@ def _measure(engine: DirectEngine, model: PoseModel, data: PoseData, measured: P
     predictions = predict_persons(engine, model, measured, measured.persons)
     figures, _ = evaluated(measured, predictions)
     baseline = mean_pose_points(mean_pose(data), measured.persons)
-    named = {one.id: points for one, points in zip(measured.persons, baseline, strict=True)}
+    named = {person.id: points for person, points in zip(measured.persons, baseline, strict=True)}
     return {
-        "pck_0_1": share_found(measured, {one.id: one.points for one in predictions})["all"],
+        "pck_0_1": share_found(measured, {prediction.id: prediction.points for prediction in predictions})["all"],
         "mean_pose_pck_0_1": share_found(measured, named)["all"],
         "ap": next(reversed(figures.values()))["AP"],
         "persons": float(len(measured.persons)),

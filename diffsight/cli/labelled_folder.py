@@ -43,7 +43,9 @@ def label_of(folder: str) -> str:
 
 def read_blocks(blocks: Sequence[str] | None, sub_blocks: Sequence[str]) -> tuple[str, ...]:
     """The blocks that a command line names by numbers or diffusers names; without any, those that suit most images."""
-    return resolve_blocks([int(one) if one.isdigit() else one for one in blocks] if blocks else None, sub_blocks)
+    return resolve_blocks(
+        [int(block) if block.isdigit() else block for block in blocks] if blocks else None, sub_blocks
+    )
 
 
 def examples_of(

@@ -153,8 +153,8 @@ def list_models(
     listed: list[dict[str, Any]] = [
         {"backbone": "pocket", "served": "pocket" in served, "found": where(POCKET), "about": card_summary(POCKET)}
     ]
-    listed += [{"backbone": one.name, "served": one.name in served, **shown(one)} for one in added]
-    for other in sorted(served - {one["backbone"] for one in listed}):
+    listed += [{"backbone": entry.name, "served": entry.name in served, **shown(entry)} for entry in added]
+    for other in sorted(served - {line["backbone"] for line in listed}):
         found, about = where(Path(other)), card_summary(Path(other))
         listed.append({"backbone": other, "served": True, "found": found, "about": about})
     if as_json:
@@ -195,8 +195,8 @@ def plan(
         planned_models(folder_of(load_settings(config), models_folder), names or ()), int(memory * 1e9)
     )
     if as_json:
-        listed = [{"name": one.name, "task": one.task, "backbone": one.backbone, "bytes": dict(one.bytes)}
-                  for one in planned.models]  # fmt: skip
+        listed = [{"name": model.name, "task": model.task, "backbone": model.backbone, "bytes": dict(model.bytes)}
+                  for model in planned.models]  # fmt: skip
         fitting = {name: list(fits) for name, fits in planned.fitting.items()}
         typer.echo(json.dumps({"models": listed, "budget_bytes": planned.budget_bytes, "fitting": fitting}))
         return
@@ -205,7 +205,7 @@ def plan(
         typer.echo(f"{one.name}: {sizes}" + (f", over {one.backbone}" if one.backbone != one.name else ""))
     for name, fits in planned.fitting.items():
         total = f"{planned.total(name) / 1e9:.2f} GB"
-        left = [one.name for one in planned.models if one.name not in fits]
+        left = [model.name for model in planned.models if model.name not in fits]
         verdict = (
             "all fit together"
             if not left
@@ -266,8 +266,8 @@ def check(
     if as_json:
         typer.echo(json.dumps(wrong_by_name, ensure_ascii=False))
     else:
-        for one, wrong in wrong_by_name.items():
-            typer.echo(f"{one}: {'verified' if not wrong else ''}".rstrip())
+        for model, wrong in wrong_by_name.items():
+            typer.echo(f"{model}: {'verified' if not wrong else ''}".rstrip())
             for line in wrong:
                 typer.echo(f"  {line}")
         if not wrong_by_name:

@@ -73,7 +73,9 @@ def features(
     best = recommended(points)
     draw(out, points, best)
     if as_json:
-        typer.echo(json.dumps({"out": str(out), "best": best.to_json(), "points": [one.to_json() for one in points]}))
+        typer.echo(
+            json.dumps({"out": str(out), "best": best.to_json(), "points": [point.to_json() for point in points]})
+        )
         return
     typer.echo(f"best: accuracy {best.accuracy:.1%} on held-out images, log loss {best.log_loss:.3f}")
     options = "".join(f" --block {name}" for name in best.blocks)

@@ -157,7 +157,7 @@ def _norm_before(layer: str) -> str:
 def _joined(entries: Sequence[KeysValues | HiddenStates]) -> KeysValues | HiddenStates:
     pairs = [entry for entry in entries if isinstance(entry, KeysValues)]
     if len(pairs) == len(entries):
-        return KeysValues(torch.cat([one.keys for one in pairs]), torch.cat([one.values for one in pairs]))
+        return KeysValues(torch.cat([pair.keys for pair in pairs]), torch.cat([pair.values for pair in pairs]))
     states = [entry.states for entry in entries if isinstance(entry, HiddenStates)]
     if len(states) < len(entries):
         raise InvalidInput("supports", "banks of both forms in one set", hint="compute all in the same form")

@@ -67,5 +67,5 @@ async def run_episodes(
 
 def scores_of(results: Sequence[EpisodeResult], class_ids: Sequence[int]) -> Scores:
     """mIoU and FB-IoU over the classes of a fold."""
-    classes = [one.episode.class_id for one in results]
-    return scores(class_ids, classes, [one.intersection for one in results], [one.union for one in results])
+    classes = [result.episode.class_id for result in results]
+    return scores(class_ids, classes, [result.intersection for result in results], [result.union for result in results])

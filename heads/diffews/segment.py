@@ -71,7 +71,7 @@ async def segment_concepts(
     height, width = image.shape[:2]
 
     def finished() -> list[ConceptMask]:
-        return [concept_mask(one, height, width, cut) for one, cut in zip(rgb, thresholds, strict=True)]
+        return [concept_mask(picture, height, width, cut) for picture, cut in zip(rgb, thresholds, strict=True)]
 
     return await engine.run_on_host(finished)
 
@@ -92,7 +92,7 @@ async def mask_pictures(
     rows = await engine.run(lambda: [query_row(encoded * scale, context, bank, variant=variant) for bank in banks])
     captures = await engine.unet(rows)
     decoded = await engine.decode(await engine.run(mask_latents, captures, scale))
-    return await engine.run(lambda: [levels(one).cpu() for one in decoded])
+    return await engine.run(lambda: [levels(picture).cpu() for picture in decoded])
 
 
 def query_row(latents: Tensor, context: Tensor, bank: Bank | None, *, variant: str = VARIANT) -> UNetRow:
@@ -105,7 +105,7 @@ def query_row(latents: Tensor, context: Tensor, bank: Bank | None, *, variant: s
 
 def mask_latents(captures: Sequence[Captures], scaling_factor: float) -> list[Tensor]:
     """Unscaled latents of the masks, (C, h, w) each, from rows that captured their output."""
-    return [-one.output / scaling_factor for one in captures if one.output is not None]
+    return [-capture.output / scaling_factor for capture in captures if capture.output is not None]
 
 
 def concept_mask(rgb: Tensor, height: int, width: int, threshold: Threshold) -> ConceptMask:
@@ -124,6 +124,6 @@ def label_map(masks: Sequence[ConceptMask]) -> NDArray[np.int32]:
 
     masks: of one image, (H, W) each. Of equal ones the first wins. Returns (H, W) int32.
     """
-    strengths = np.stack([np.where(one.mask, one.strength, -1) for one in masks])
+    strengths = np.stack([np.where(mask.mask, mask.strength, -1) for mask in masks])
     best = strengths.argmax(axis=0)
     return np.where(strengths.max(axis=0) >= 0, best + 1, 0).astype(np.int32)

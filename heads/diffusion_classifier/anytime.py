@@ -68,13 +68,13 @@ async def anytime_race(
     budget = budget or Budget()
     began = time.perf_counter() if started is None else started
     if budget.rows is not None:
-        layout = within_rows(layout, budget.rows, len({one for members in hypotheses for one in members}))
+        layout = within_rows(layout, budget.rows, len({member for members in hypotheses for member in members}))
     elimination = Elimination(len(hypotheses), layout, error_rate, indifference=indifference, answers=answers)
     race = Race(elimination, 0, None, {})
     row_seconds = 0.0
     while race.stopped is None:
         candidates = elimination.candidates.tolist()
-        racing = sorted({one for hypothesis in candidates for one in hypotheses[hypothesis]})
+        racing = sorted({member for hypothesis in candidates for member in hypotheses[hypothesis]})
         block_rows = len(racing) * layout.block_units
         blocks = _affordable(elimination, race.rows, block_rows, budget, time.perf_counter() - began, row_seconds)
         if not blocks:
@@ -88,9 +88,9 @@ async def anytime_race(
             raise NotANumber("a denoising error is not finite", hint="try dtype=float32, or check the weights")
         row_seconds = (time.perf_counter() - block_started) / errors.numel()
         race.rows += errors.numel()
-        place = {one: index for index, one in enumerate(racing)}
+        place = {candidate: index for index, candidate in enumerate(racing)}
         by_block: NDArray[np.float64] = errors.double().numpy().reshape(len(racing), blocks, -1).mean(axis=2)
-        members = [[place[one] for one in hypotheses[hypothesis]] for hypothesis in candidates]
+        members = [[place[member] for member in hypotheses[hypothesis]] for hypothesis in candidates]
         elimination.extend(np.stack([by_block[own].mean(axis=0) for own in members]))
         race.rows_at[elimination.visited] = race.rows
         looks = elimination.visited in layout.looks or elimination.complete

@@ -182,7 +182,7 @@ def evidence(
         return await denoising_errors(
             engine,
             latents,
-            [conditions[one] for one in candidates],
+            [conditions[candidate] for candidate in candidates],
             [timestep_of(unit, units, steps) for unit in of_units],
             lambda place: seeded_noise(key, of_units[place], latents.shape),
             loss=loss,

@@ -114,7 +114,7 @@ class Elimination:
             return []
         means, leader = self._seen().mean(axis=1), self.leader
         near = self.candidates[means - means.min() <= TIE] if self.complete else self.candidates
-        return [int(one) for one in near if one != leader]
+        return [int(candidate) for candidate in near if candidate != leader]
 
     def confidence(self) -> float:
         """1 minus the level at which the race could have stopped here with the leader as its answer, 0 to 1.

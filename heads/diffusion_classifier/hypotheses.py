@@ -55,7 +55,7 @@ def make_hypotheses(
         tuple(of_prompt[at : at + len(templates)]) for at in range(0, len(labels) * len(templates), len(templates))
     ]
     if combine == "best_prompt":
-        return Hypotheses(tuple(prompts), tuple((one,) for one in range(len(prompts))), tuple(by_label))
+        return Hypotheses(tuple(prompts), tuple((index,) for index in range(len(prompts))), tuple(by_label))
     groups: dict[tuple[int, ...], int] = {}
     of_label = [(groups.setdefault(tuple(sorted(own)), len(groups)),) for own in by_label]
     return Hypotheses(tuple(prompts), tuple(groups), tuple(of_label))
@@ -105,7 +105,7 @@ def _classes(backbone: Description, labels: Sequence[str], templates: Sequence[s
         )
     known: dict[int, int] = {}
     of_label = [(known.setdefault(class_number(backbone, label), len(known)),) for label in labels]
-    return Hypotheses(tuple(known), tuple((one,) for one in range(len(known))), tuple(of_label))
+    return Hypotheses(tuple(known), tuple((index,) for index in range(len(known))), tuple(of_label))
 
 
 def _distinct(engine: Engine, labels: Sequence[str], templates: Sequence[str]) -> tuple[list[str], list[int]]:

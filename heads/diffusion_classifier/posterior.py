@@ -56,14 +56,14 @@ def distribution(outcome: Outcome, hypotheses: Hypotheses, labels: Sequence[str]
     The hypothesis that stands for a label is the one that lasted longest, and of those the closest to the winner.
     """
     best = [min(own, key=lambda one: (-outcome.survived[one], outcome.gaps[one])) for own in hypotheses.of_label]
-    logits = torch.tensor([-scale.elements * outcome.gaps[one] for one in best], dtype=torch.float64)
+    logits = torch.tensor([-scale.elements * outcome.gaps[hypothesis] for hypothesis in best], dtype=torch.float64)
     winners = [label for label, own in zip(labels, hypotheses.of_label, strict=True) if outcome.winner in own]
     return Posterior(
         labels=tuple(labels),
         probabilities=tuple(torch.softmax(logits / scale.temperature, dim=0).tolist()),
         calibrated=scale.calibrated,
-        mean_errors=tuple(outcome.mean_errors[one] for one in best),
-        rounds_survived=tuple(outcome.survived[one] for one in best),
+        mean_errors=tuple(outcome.mean_errors[hypothesis] for hypothesis in best),
+        rounds_survived=tuple(outcome.survived[hypothesis] for hypothesis in best),
         rows=0,
         label=winners[0],
         tied=tuple(winners[1:]),
@@ -78,12 +78,14 @@ def scheduled_posterior(
     """The published race's outcome. It knows no confidence."""
     gaps = paired_gaps(rounds)
     last_means = {
-        index: mean for one in rounds for index, mean in zip(one.candidates, one.mean_errors.tolist(), strict=True)
+        index: mean
+        for round_ in rounds
+        for index, mean in zip(round_.candidates, round_.mean_errors.tolist(), strict=True)
     }
     outcome = Outcome(
         winner=rounds[-1].kept[0],
         gaps=[gaps[index] for index in range(len(gaps))],
-        survived=[sum(index in one.kept for one in rounds) for index in range(len(gaps))],
+        survived=[sum(index in round_.kept for round_ in rounds) for index in range(len(gaps))],
         mean_errors=[last_means[index] for index in range(len(gaps))],
     )
     departures, rows, units = [], 0, 0
@@ -104,8 +106,8 @@ def raced_posterior(race: Race, hypotheses: Hypotheses, labels: Sequence[str], s
     dropped_at = {drop.hypothesis: drop.blocks for drop in elimination.drops}
     looks = [*layout.looks, layout.blocks]
     survived = [
-        sum(look <= elimination.visited and look < dropped_at.get(one, layout.blocks + 1) for look in looks)
-        for one in range(len(hypotheses.members))
+        sum(look <= elimination.visited and look < dropped_at.get(hypothesis, layout.blocks + 1) for look in looks)
+        for hypothesis in range(len(hypotheses.members))
     ]
     outcome = Outcome(
         winner=elimination.leader,
@@ -137,10 +139,14 @@ def dropped_labels(
 ) -> tuple[DroppedLabel, ...]:
     """Labels that left, in order: a label leaves with the last of its hypotheses."""
     gone = {departure.hypothesis: place for place, departure in enumerate(departures)}
-    names = {one: label for label, own in reversed(list(zip(labels, hypotheses.of_label, strict=True))) for one in own}
+    names = {
+        hypothesis: label
+        for label, own in reversed(list(zip(labels, hypotheses.of_label, strict=True)))
+        for hypothesis in own
+    }
     left = []
     for label, own in zip(labels, hypotheses.of_label, strict=True):
-        if all(one in gone for one in own):
-            last = departures[max(gone[one] for one in own)]
+        if all(hypothesis in gone for hypothesis in own):
+            last = departures[max(gone[hypothesis] for hypothesis in own)]
             left.append((gone[last.hypothesis], DroppedLabel(label, names[last.by], last.units, last.rows)))
     return tuple(label for _, label in sorted(left, key=lambda pair: pair[0]))

@@ -122,7 +122,7 @@ async def denoising_errors(
             for unit, timestep in zip(noised, some, strict=True)
         ]
         captures = await engine.unet(rows)
-        predicted = [got.output if raw_output else got.noise_pred for got in captures]
+        predicted = [capture.output if raw_output else capture.noise_pred for capture in captures]
         parts.append(await engine.run(error_matrix, predicted, drawn, loss))
     return torch.cat(parts, dim=1)
 
@@ -136,9 +136,9 @@ def paired_gaps(rounds: Sequence[Round]) -> dict[int, float]:
     """
     winner = rounds[-1].kept[0]
     gaps: dict[int, list[Tensor]] = {index: [] for index in rounds[0].candidates}
-    for one in rounds:
-        best = one.errors[one.candidates.index(winner)]
-        for index, own in zip(one.candidates, one.errors, strict=True):
+    for round_ in rounds:
+        best = round_.errors[round_.candidates.index(winner)]
+        for index, own in zip(round_.candidates, round_.errors, strict=True):
             gaps[index].append(own - best)
     return {index: max(0.0, torch.cat(parts).mean().item()) for index, parts in gaps.items()}
 

@@ -196,13 +196,13 @@ def _pairs(value: object, path: tuple[str, ...]) -> Iterator[tuple[str, object]]
         for text, under in value.items():
             yield str(text), under
     elif isinstance(value, list | tuple):
-        for one in value:
-            if isinstance(one, str):
-                yield one, None
-            elif isinstance(one, dict):
-                yield from _pairs(one, path)
+        for item in value:
+            if isinstance(item, str):
+                yield item, None
+            elif isinstance(item, dict):
+                yield from _pairs(item, path)
             else:
-                raise _refused(path, f"has {str(one)[:40]!r} in its list", "a list holds labels, or objects of labels")
+                raise _refused(path, f"has {str(item)[:40]!r} in its list", "a list holds labels, or objects of labels")
     else:
         raise _refused(path, f"has {str(value)[:40]!r} below it", "a list or an object of labels belongs there")
 
@@ -235,5 +235,5 @@ def _forks(
 
 
 def _refused(path: tuple[str, ...], message: str, hint: str) -> InvalidInput:
-    place = " > ".join(one[:40] for one in path) if path else "the root"
+    place = " > ".join(label[:40] for label in path) if path else "the root"
     return InvalidInput("tree", f"{place} {message}", hint=hint)

@@ -136,7 +136,9 @@ def _vectors(
     captures: Sequence[Captures], names: Sequence[str], images: int, timesteps: int, pool_size: int, normalise: bool
 ) -> NDArray[np.float32]:
     """(images, timesteps x blocks x C x pool_size^2) float32 from captures ordered by image, timestep, then noise."""
-    pooled = torch.stack([torch.cat([pool(got.features[name], pool_size) for name in names]) for got in captures])
+    pooled = torch.stack(
+        [torch.cat([pool(capture.features[name], pool_size) for name in names]) for capture in captures]
+    )
     vectors = pooled.view(images, timesteps, -1, pooled.shape[1]).mean(dim=2).flatten(1)
     if normalise:
         vectors = functional.normalize(vectors, dim=1)

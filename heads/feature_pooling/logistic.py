@@ -255,11 +255,11 @@ def report_of(
         return FitReport(images, 0, 0, None, None, confusion, nothing, None, chosen, ()), 1.0
     known = logits[:, validated]
     # Classes weigh alike.
-    fits = [fit_temperature(one, truth, weights=1.0 / counts[truth]) for one in known]
+    fits = [fit_temperature(logits, truth, weights=1.0 / counts[truth]) for logits in known]
     losses = [loss for _, loss in fits]
     tried = tuple(
-        Strength(strength, loss, _mean_recall(one.argmax(axis=1), truth))
-        for strength, one, loss in zip(strengths, known, losses, strict=True)
+        Strength(strength, loss, _mean_recall(logits.argmax(axis=1), truth))
+        for strength, logits, loss in zip(strengths, known, losses, strict=True)
     )
     best = int(np.argmin(losses))
     answers = known[best].argmax(axis=1)

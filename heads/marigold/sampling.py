@@ -100,13 +100,13 @@ class Denoising:
         if model.noise == "zeros":
             noise = torch.zeros((len(self.generators), *encoded.shape))
         else:
-            noise = torch.cat([torch.randn((1, *encoded.shape), generator=one) for one in self.generators])
+            noise = torch.cat([torch.randn((1, *encoded.shape), generator=generator) for generator in self.generators])
         self.latents = noise.to(encoded.device)
         self.rows = self._rows()
 
     def step(self, captures: Sequence[Captures]) -> None:
         """One step of the schedule, from the outputs of the rows."""
-        outputs = torch.stack([one.output for one in captures if one.output is not None]).float()
+        outputs = torch.stack([capture.output for capture in captures if capture.output is not None]).float()
         timestep = self.schedule.timesteps[self.taken]
         # The list of generators is for schedules that add noise at each step, such as that of LCM.
         moved = self.schedule.step(outputs, timestep, self.latents, generator=self.generators)
@@ -135,4 +135,4 @@ class Denoising:
 
 
 def _on_host(decoded: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
-    return torch.stack([one[:, : size[0], : size[1]] for one in decoded]).float().cpu()
+    return torch.stack([picture[:, : size[0], : size[1]] for picture in decoded]).float().cpu()

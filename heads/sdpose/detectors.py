@@ -126,7 +126,7 @@ def _open_onnx(path: Path) -> Detector:
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's own exceptions have no common base but this
         raise _not_opened(str(path), error) from error
-    outputs = [one.name for one in session.get_outputs()]
+    outputs = [node.name for node in session.get_outputs()]
     if {"logits", "pred_boxes"} <= set(outputs):
         return Detector(path.name, _detr_onnx(session, path), on_device=False)
     if len(outputs) == 1 and len(session.get_outputs()[0].shape) == 3:
@@ -151,7 +151,7 @@ def _detr_onnx(session: Any, path: Path) -> Find:
         ) from error
     if not persons:
         raise CheckpointError(path, "it detects no persons", hint=_NEEDS_PERSON)
-    inputs = {one.name for one in session.get_inputs()}
+    inputs = {node.name for node in session.get_inputs()}
 
     def find(image: NDArray[np.uint8], threshold: float) -> Boxes:
         prepared = {key: value.numpy() for key, value in processor(images=image, return_tensors="pt").items()}

@@ -72,8 +72,8 @@ def suppress(
     sigmas: (K,), as in `object_keypoint_similarity`.
     """
     order = np.argsort(np.array(person_scores))[::-1]
-    points = np.stack([one.points for one in predictions])
-    areas = np.array([one.area for one in predictions])
+    points = np.stack([prediction.points for prediction in predictions])
+    areas = np.array([prediction.area for prediction in predictions])
     kept = []
     while len(order):
         best, rest = int(order[0]), order[1:]
@@ -95,7 +95,7 @@ def result_rows(predictions: Sequence[Prediction], sigmas: NDArray[np.float64]) 
     rows = []
     for image_id, of_image in by_image.items():
         persons = [of_image[key] for key in sorted(of_image)]
-        scores = [person_score(one.scores, one.box_score) for one in persons]
+        scores = [person_score(person.scores, person.box_score) for person in persons]
         for index in suppress(persons, scores, sigmas):
             row: dict[str, Any] = {"image_id": image_id, "category_id": PERSON, "score": scores[index]}
             rows.append(row | flat_points(persons[index].points, persons[index].scores))
@@ -135,11 +135,11 @@ def wholebody_figures(
     figures = {}
     for part, (start, end) in {**WHOLEBODY_PARTS, "wholebody": (0, len(COCO_WHOLEBODY_133))}.items():
         annotations = []
-        for one in ground_truth["annotations"]:
-            points = _all_points(one)[start:end]
+        for annotation in ground_truth["annotations"]:
+            points = _all_points(annotation)[start:end]
             labelled = int((points[:, 2] > 0).sum())
             fields = {"keypoints": points.flatten().tolist(), "num_keypoints": labelled}
-            annotations.append({**one, **fields, "ignore": int(bool(one.get("iscrowd")) or not labelled)})
+            annotations.append({**annotation, **fields, "ignore": int(bool(annotation.get("iscrowd")) or not labelled)})
         detections = []
         for row in results:
             points = _all_points(row)
@@ -169,11 +169,17 @@ def _evaluated(
     # xtcocotools, which the original uses, leaves out what has no score above 0.
     counted = [dict(row) for row in results if max(row["keypoints"][2::3], default=0) > 0]
     if not counted:
-        empty = any(not one.get("iscrowd") and one.get("num_keypoints", 0) for one in ground_truth["annotations"])
+        empty = any(
+            not annotation.get("iscrowd") and annotation.get("num_keypoints", 0)
+            for annotation in ground_truth["annotations"]
+        )
         return dict.fromkeys(FIGURES, 0.0 if empty else -1.0)
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO()
-        truth.dataset = {**ground_truth, "annotations": [dict(one) for one in ground_truth["annotations"]]}
+        truth.dataset = {
+            **ground_truth,
+            "annotations": [dict(annotation) for annotation in ground_truth["annotations"]],
+        }
         truth.createIndex()
         found = truth.loadRes(counted)
         for annotation in found.dataset["annotations"]:

@@ -46,7 +46,7 @@ def resize_rows(maps: Tensor, size: tuple[int, int], top: int, bottom: int) -> T
     first, last = int(upper[0]), int(lower[-1]) + 1
     # Only the rows of the network's map that this strip shows are made wider.
     wide = resize_maps(maps[:, first:last], (last - first, size[1]))
-    upper, lower = (one.to(maps.device) - first for one in (upper, lower))
+    upper, lower = (rows.to(maps.device) - first for rows in (upper, lower))
     return torch.lerp(wide[:, upper], wide[:, lower], share)
 
 

@@ -94,10 +94,10 @@ async def depth_of_pixels(
 
     They are padded right and below with 0, which is grey: the original pads after scaling too.
     """
-    padded = await engine.run_on_host(lambda: [pad_to_multiple(one, head.taps.stride) for one in pixel_values])
+    padded = await engine.run_on_host(lambda: [pad_to_multiple(pixels, head.taps.stride) for pixels in pixel_values])
     capture = head.taps.capture(maps=head.maps)
     latents = await engine.encode(padded)
-    captures = await engine.unet([make_row(one, context, capture, head.variant) for one in latents])
+    captures = await engine.unet([make_row(latent, context, capture, head.variant) for latent in latents])
     return await engine.apply(_Metres(head, (pixel_values[0].shape[-2], pixel_values[0].shape[-1])), captures)
 
 
@@ -131,8 +131,8 @@ async def _windowed(
     def merge() -> Tensor:
         plain = found[: len(crops)]
         if flip:
-            plain = [(one + flipped(mirror)) / 2 for one, mirror in zip(plain, found[len(crops) :], strict=True)]
-        return merged([one[None] for one in plain], starts, size)[0]
+            plain = [(metres + flipped(mirror)) / 2 for metres, mirror in zip(plain, found[len(crops) :], strict=True)]
+        return merged([metres[None] for metres in plain], starts, size)[0]
 
     return await engine.run(merge)
 

@@ -143,8 +143,8 @@ def depth_network(shapes: Mapping[str, Tensor], source: object) -> DepthNetwork:
         return DepthNetwork(
             (fine, middle, out_layer[1] - fine - middle, 0),
             encoder_channels=out_layer[0],
-            deconv_channels=[one[1] for one in deconvs],
-            deconv_kernels=[one[2] for one in deconvs],
+            deconv_channels=[deconv[1] for deconv in deconvs],
+            deconv_kernels=[deconv[2] for deconv in deconvs],
             decoder_channels=shape("decoder.conv_layers.0.weight")[0],
             scenes=scenes,
             text_width=text_width,

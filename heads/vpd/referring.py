@@ -62,7 +62,7 @@ async def predict_referring(
     read = [read_expression(engine, text, head.tokens) for text in expressions]
     size = (head.size, head.size) if head.squash else shorter_side(image.shape, head.size)
     pixels = await engine.run_on_host(lambda: to_pixel_values(resize(image, size)))
-    contexts = [text[: head.tokens] for text in await engine.embed([one.read for one in read])]
+    contexts = [text[: head.tokens] for text in await engine.embed([expression.read for expression in read])]
     logits = await referring_logits(engine, pixels, head, contexts)
 
     def masks() -> tuple[NDArray[np.bool_], tuple[float, ...]]:
@@ -73,13 +73,13 @@ async def predict_referring(
         probabilities = torch.stack(found).float().cpu().numpy()
         inside = probabilities > threshold
         scores = tuple(
-            float(one[mask].mean(dtype=np.float64)) if mask.any() else 0.0
-            for one, mask in zip(probabilities, inside, strict=True)
+            float(probability[mask].mean(dtype=np.float64)) if mask.any() else 0.0
+            for probability, mask in zip(probabilities, inside, strict=True)
         )
         return inside, scores
 
     found, scores = await engine.run(masks)
-    return Masks(found, tuple(one.given for one in read), scores), read
+    return Masks(found, tuple(expression.given for expression in read), scores), read
 
 
 async def referring_logits(

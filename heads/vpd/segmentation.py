@@ -128,10 +128,10 @@ async def slide_logits(
 async def logits_of_pixels(engine: Engine, pixel_values: Sequence[Tensor], head: SegmentationHead) -> list[Tensor]:
     """Logits (K, H, W) float32 of pictures that the encoder takes as they are: (3, H, W) in [-1, 1], one size."""
     height, width = pixel_values[0].shape[-2:]
-    padded = await engine.run_on_host(lambda: [pad_to_multiple(one, head.taps.stride) for one in pixel_values])
+    padded = await engine.run_on_host(lambda: [pad_to_multiple(pixels, head.taps.stride) for pixels in pixel_values])
     capture = head.taps.capture(maps=True)
     latents = await engine.encode(padded)
-    captures = await engine.unet([make_row(one, head.contexts, capture, head.variant) for one in latents])
+    captures = await engine.unet([make_row(latent, head.contexts, capture, head.variant) for latent in latents])
     return await engine.apply(_Logits(head, (height, width)), captures)
 
 

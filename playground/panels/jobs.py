@@ -202,7 +202,7 @@ def show_job(job: Mapping[str, Any], failed: Sequence[Mapping[str, Any]] = ()) -
     rate = f", {job['images_per_second']:.1f} a second" if job["images_per_second"] else ""
     error = report.advise(str(job["error"])) if job["error"] else ""
     reasons = (
-        report.table(("Image", "Why it failed"), [(one["image_name"], one["error"]) for one in failed])
+        report.table(("Image", "Why it failed"), [(failure["image_name"], failure["error"]) for failure in failed])
         if failed
         else ""
     )

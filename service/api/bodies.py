@@ -49,7 +49,7 @@ def request_bodies(
     options = {name: entry for name, entry in schema["properties"].items() if name not in (*_IMAGES, *hidden)}
     required = [name for name in schema.get("required", []) if name not in _IMAGES]
     several = "images" in schema["properties"]
-    shown = {name: _file_list(one) if name in FILE_LISTS else one for name, one in options.items()}
+    shown = {name: _file_list(option) if name in FILE_LISTS else option for name, option in options.items()}
     form = {
         "type": "object",
         "properties": {"image": {"type": "array", "items": _FILE, "minItems": 1} if several else _FILE, **shown},
@@ -71,7 +71,9 @@ def request_bodies(
                 **alone,
             },
         },
-        "parameters": [query_parameter(name, one) for name, one in options.items() if raw and name not in FILE_LISTS],
+        "parameters": [
+            query_parameter(name, option) for name, option in options.items() if raw and name not in FILE_LISTS
+        ],
         "x-schemas": {model.__name__: schema, form_name: form},
     }
 
@@ -83,15 +85,15 @@ def _file_list(schema: dict[str, Any]) -> dict[str, Any]:
 
 def advertised(schema: dict[str, Any]) -> dict[str, Any]:
     """The schema without null: an option is left out, not sent as null (which is read all the same)."""
-    for one in schema["properties"].values():
-        if one.get("default", ...) is None:
-            del one["default"]
-        kinds = [kind for kind in one.get("anyOf", ()) if kind != {"type": "null"}]
+    for option in schema["properties"].values():
+        if option.get("default", ...) is None:
+            del option["default"]
+        kinds = [kind for kind in option.get("anyOf", ()) if kind != {"type": "null"}]
         if len(kinds) == 1:
-            del one["anyOf"]
-            one.update({**kinds[0], **one})
+            del option["anyOf"]
+            option.update({**kinds[0], **option})
         elif kinds:
-            one["anyOf"] = kinds
+            option["anyOf"] = kinds
     return schema
 
 

@@ -291,7 +291,7 @@ async def _feature_options(
             message = f"{job.done:,} images; one classifier takes {most:,}"
             raise InvalidInput("job", message, hint="raise the server's limits.max_training_images")
         usable = job.task == "features" and job.status == "done"
-        records = [(one.name, one.key, one.result or {}) for one in store.records(job.id)] if usable else []
+        records = [(record.name, record.key, record.result or {}) for record in store.records(job.id)] if usable else []
         vectors = JobVectors(job.task, job.status, job.revision, job.parameters, records)
         return examples_of_job(vectors, backbone, folder_of)
 

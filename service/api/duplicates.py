@@ -67,7 +67,7 @@ async def job_duplicates(
     groups, count = await run_in(COMPARING, found_in, store, job, similarity, index)
 
     def build() -> DuplicatesAnswer:
-        answers = [[CopyAnswer(image=one.name, similarity=one.similarity) for one in group] for group in groups]
+        answers = [[CopyAnswer(image=copy.name, similarity=copy.similarity) for copy in group] for group in groups]
         return DuplicatesAnswer(groups=answers, images=count, similarity=similarity)
 
     return await json_response(build)

@@ -214,8 +214,8 @@ async def _read_form(request: Request, settings: Settings, job_id: str) -> tuple
             fields = [*request.query_params.multi_items(), *texts]
             job_request = await run_in(BODIES, lambda: validated(JobRequest, fields_of(JobRequest, fields, limits)))
             named = [
-                (sent_name(one.filename or "", one.headers.get("content-disposition", "")), one.file)
-                for _, one in files
+                (sent_name(part.filename or "", part.headers.get("content-disposition", "")), part.file)
+                for _, part in files
             ]
             return job_request, await run_in(
                 UPLOADS if named else SOURCES, _source, job_request, settings, job_id, named
@@ -290,6 +290,6 @@ def job_request_bodies() -> dict[str, Any]:
                 MEDIA_TYPES[0]: {"schema": {"type": "string", "format": "binary", "contentMediaType": MEDIA_TYPES[0]}},
             },
         },
-        "parameters": [query_parameter(name, one) for name, one in texts.items()],
+        "parameters": [query_parameter(name, option) for name, option in texts.items()],
         "x-schemas": {JobRequest.__name__: schema, "JobForm": form},
     }

@@ -139,7 +139,7 @@ async def models(state: State) -> ModelsAnswer:
     return ModelsAnswer(
         backbone=BackboneDescription(
             name=backbone.name,
-            source=next(one.spec.source for one in store.slots.values() if one.description is backbone),
+            source=next(slot.spec.source for slot in store.slots.values() if slot.description is backbone),
             revision=backbone.revision,
             image_size=backbone.image_size,
             latent_size=backbone.image_size // backbone.downscale,

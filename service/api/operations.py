@@ -63,7 +63,7 @@ def _alone(extra: dict[str, Any]) -> dict[str, Any]:
 
 def _with_content(extra: dict[str, Any], content: dict[str, Any], *, query: bool) -> dict[str, Any]:
     document = deepcopy({**extra, "requestBody": {**extra["requestBody"], "content": content}})
-    parameters = [one for one in document.pop("parameters", ()) if query or one["in"] != "query"]
+    parameters = [parameter for parameter in document.pop("parameters", ()) if query or parameter["in"] != "query"]
     return document | ({"parameters": parameters} if parameters else {})
 
 

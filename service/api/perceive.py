@@ -199,7 +199,9 @@ def _read_part(
     try:
         options = validated(task.options, values)
     except RequestValidationError as error:
-        raise RequestValidationError([{**one, "loc": ("tasks", key, *one["loc"])} for one in error.errors()]) from error
+        raise RequestValidationError(
+            [{**detail, "loc": ("tasks", key, *detail["loc"])} for detail in error.errors()]
+        ) from error
     return Part(key, task, options, form, model, old)
 
 

@@ -130,7 +130,7 @@ def json_body(
     """
     schema = model.model_json_schema(ref_template=REFERENCE)
     content = {"schema": {"$ref": REFERENCE.format(model=model.__name__)}, "example": schema["examples"][0]}
-    bodies = {media_type: {"schema": one} for media_type, one in (others or {}).items()}
+    bodies = {media_type: {"schema": body_schema} for media_type, body_schema in (others or {}).items()}
     return {
         "requestBody": {"required": required, "content": {"application/json": content, **bodies}},
         "x-schemas": {model.__name__: schema},

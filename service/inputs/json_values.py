@@ -37,7 +37,7 @@ def check_values(
 def shortened(value: Any) -> Any:
     """A JSON value of whose lists and objects, at any depth, only the beginning is left."""
     if isinstance(value, list):
-        return [shortened(one) for one in value[:_SHOWN]]
+        return [shortened(item) for item in value[:_SHOWN]]
     if isinstance(value, dict):
-        return {name: shortened(one) for name, one in list(value.items())[:_SHOWN]}
+        return {name: shortened(item) for name, item in list(value.items())[:_SHOWN]}
     return value

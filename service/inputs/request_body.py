@@ -161,7 +161,7 @@ def unpacked(files: Sequence[ImageSource], limits: LimitSettings) -> list[ImageS
             continue
         archived = read_archive(file, left)
         images.extend(archived)
-        held = sum(len(one.data) for one in archived)
+        held = sum(len(file.data) for file in archived)
         left = left.model_copy(update={"max_archive_bytes": left.max_archive_bytes - held})
     return images
 
@@ -196,7 +196,7 @@ def validated(
                 errors[0]["msg"] if given else "the body is empty",
                 hint='send a JSON object in UTF-8, such as {"image": "<base64>", ...}',
             ) from error
-        hinted = [_with_hint(dict(one), model, fetch_urls) for one in errors[:_MOST_HINTED]]
+        hinted = [_with_hint(dict(error), model, fetch_urls) for error in errors[:_MOST_HINTED]]
         raise RequestValidationError([*hinted, *errors[_MOST_HINTED:]]) from error
 
 
@@ -243,7 +243,9 @@ async def _read_form(
     request: Request, model: type[BaseModel], limits: LimitSettings
 ) -> tuple[list[tuple[str, str]], list[ImageSource], dict[str, list[bytes]]]:
     """(name, text) of the form's fields, the bytes of its images, and those of the model's further lists of images."""
-    listed = {part: name for name, one in FILE_LISTS.items() if name in model.model_fields for part in (name, one)}
+    listed = {
+        part: name for name, list_name in FILE_LISTS.items() if name in model.model_fields for part in (name, list_name)
+    }
     # Room for all labels and templates of one route, and for the longest lists of numbers that another takes.
     most_fields = 4 * limits.max_prompts + 256
     reading = open_form(

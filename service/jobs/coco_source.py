@@ -32,7 +32,7 @@ def has_boxes(document: Mapping[str, Any]) -> bool:
     """Whether any annotation has a box."""
     annotations = document.get("annotations")
     listed = annotations if isinstance(annotations, list) else ()
-    return any(isinstance(one, dict) and one.get("bbox") for one in listed)
+    return any(isinstance(annotation, dict) and annotation.get("bbox") for annotation in listed)
 
 
 def describe_images(document: Mapping[str, Any]) -> list[Item]:
@@ -112,13 +112,21 @@ def _person_categories(categories: Any) -> frozenset[str] | None:
 
     Without a list of categories, COCO's number 1 is a person. A file's only category is what it is about.
     """
-    known = [one for one in categories or () if isinstance(one, Mapping)] if isinstance(categories, list) else []
+    known = (
+        [category for category in categories or () if isinstance(category, Mapping)]
+        if isinstance(categories, list)
+        else []
+    )
     if not known:
         return frozenset({_key(1)})
     if len(known) == 1:
         return None
-    persons = [one for one in known if str(one.get("name")).strip().casefold() in _PERSONS or one.get("keypoints")]
-    return frozenset(_key(one.get("id")) for one in persons)
+    persons = [
+        category
+        for category in known
+        if str(category.get("name")).strip().casefold() in _PERSONS or category.get("keypoints")
+    ]
+    return frozenset(_key(person.get("id")) for person in persons)
 
 
 def _is_box(box: Any) -> bool:
@@ -137,9 +145,9 @@ def _as_json(value: Any) -> Any:
     if isinstance(value, float):
         return value if isfinite(value) else str(value)
     if isinstance(value, list):
-        return [_as_json(one) for one in value]
+        return [_as_json(item) for item in value]
     if isinstance(value, dict):
-        return {readable_name(name): _as_json(one) for name, one in value.items()}
+        return {readable_name(name): _as_json(item) for name, item in value.items()}
     return value
 
 

@@ -49,11 +49,11 @@ def _is_below(address: str, place: str) -> bool:
     # A chain such as zip://a::https://b would open something else than it begins with; a local path is no chain.
     if ("::" in address and not address.startswith("/")) or ".." in re.split(r"[/\\]", address):
         return False
-    protocols = [split_protocol(one)[0] for one in (address, place)]
+    protocols = [split_protocol(path)[0] for path in (address, place)]
     if not all(protocol in _LOCAL for protocol in protocols):
         return f"{address.rstrip('/')}/".startswith(f"{place.rstrip('/')}/")
     # As fsspec will read it: with ~ for the home folder, and without file://.
-    path, named = (str(LocalFileSystem._strip_protocol(one)) for one in (address, place))
+    path, named = (str(LocalFileSystem._strip_protocol(text)) for text in (address, place))
     root = os.path.realpath(named)
     if not _is_inside(os.path.realpath(path), root):
         return False

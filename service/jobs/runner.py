@@ -250,7 +250,7 @@ class _Run:
             while not self.outcomes.empty():
                 some.append(self.outcomes.get_nowait())
             ended = None in some
-            if done := [one for one in some if one is not None]:
+            if done := [outcome for outcome in some if outcome is not None]:
                 await run_in(DATABASE, self.store.finish, self.job.id, done)
                 for one in done:
                     if event := self.under_way.pop(one.key, None):

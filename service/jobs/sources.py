@@ -145,7 +145,7 @@ class Reader:
             folder, _, name = candidate.rpartition("/")
             wanted = unicodedata.normalize("NFC", name)
             try:
-                twins = [one for one in os.listdir(folder or "/") if unicodedata.normalize("NFC", one) == wanted]
+                twins = [entry for entry in os.listdir(folder or "/") if unicodedata.normalize("NFC", entry) == wanted]
             except OSError:
                 continue
             if len(twins) == 1:

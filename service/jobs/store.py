@@ -73,7 +73,7 @@ class JobStore:
         """A new job, queued. Raises InvalidInput if there is no room for it."""
         now = time.time()
         job = Job(id or new_id(), task, parameters, source, local, created=now, updated=now, resumed=now)
-        row = {one.name: getattr(job, one.name) for one in fields(job)}
+        row = {field.name: getattr(job, field.name) for field in fields(job)}
         row |= {"parameters": canonical(parameters), "source": canonical(source)}
         with self._writing() as connection:
             self._room.take(connection, len(row["parameters"].encode()) + len(row["source"].encode()))
@@ -279,10 +279,12 @@ class JobStore:
         now = time.time()
         counts = {"done": 0, "failed": 0, "reused": 0}
         with self._writing() as connection:
-            self._room.take(connection, sum(len(one.result.encode()) for one in outcomes if one.result))
+            self._room.take(connection, sum(len(outcome.result.encode()) for outcome in outcomes if outcome.result))
             if connection.execute(select(jobs.c.id).where(jobs.c.id == job_id).with_for_update()).first() is None:
                 return
-            fresh = [{"key": one.key, "result": one.result, "created": now} for one in outcomes if one.result]
+            fresh = [
+                {"key": outcome.key, "result": outcome.result, "created": now} for outcome in outcomes if outcome.result
+            ]
             if fresh:
                 connection.execute(self._insert_results(), fresh)
             for one in outcomes:
@@ -382,7 +384,7 @@ def canonical(value: Any) -> str:
 
 
 def _job(row: Any) -> Job:
-    values = {one.name: getattr(row, one.name) for one in fields(Job)}
+    values = {field.name: getattr(row, field.name) for field in fields(Job)}
     return Job(**{**values, "parameters": json.loads(row.parameters), "source": json.loads(row.source)})
 
 

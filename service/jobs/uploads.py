@@ -74,15 +74,15 @@ def keep_files(
         return keep_zip(settings, job_id, file)
     taken: set[str] = set()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-        for index, (name, one) in enumerate(files):
-            if not (has_image_name(name) or is_image(_read_head(one))):
+        for index, (name, part) in enumerate(files):
+            if not (has_image_name(name) or is_image(_read_head(part))):
                 if is_litter(name) and len(files) > 1:  # a browser sends a whole folder
                     continue
                 field = f"file.{index}" if len(files) > 1 else "file"
                 raise InvalidInput(field, f"{name[:200]!r} is no file type that jobs read", hint=_HINT)
             packed = _free_name(sent_name(name), index, taken)
             with archive.open(zipfile.ZipInfo(packed), "w", force_zip64=True) as entry:
-                shutil.copyfileobj(one, entry, _CHUNK)
+                shutil.copyfileobj(part, entry, _CHUNK)
     if not taken:
         raise InvalidInput("file", "no file of the form is an image", hint=_HINT)
     return _keep(settings, job_id, file, "zip")
@@ -125,9 +125,9 @@ def _keep(
     file.flush()
     os.fsync(file.fileno())
     held = 0
-    for one in folder.iterdir():
+    for entry in folder.iterdir():
         with suppress(FileNotFoundError):  # deleted meanwhile
-            held += one.stat().st_size
+            held += entry.stat().st_size
     if held > settings.data_bytes:
         raise InvalidInput(
             "archive",

@@ -100,9 +100,9 @@ def _find_document(archive: zipfile.ZipFile, most_bytes: int | None) -> tuple[st
             raise InvalidInput("source", message, hint="correct it, or leave it out of the archive") from error
         if is_coco(content):
             documents[path] = content
-    candidates = {path: one for path, one in documents.items() if has_boxes(one)} or documents
-    alike = {json.dumps(one["images"], sort_keys=True) for one in candidates.values()}
-    if len(candidates) > 1 and (len(alike) > 1 or any(has_boxes(one) for one in candidates.values())):
+    candidates = {path: document for path, document in documents.items() if has_boxes(document)} or documents
+    alike = {json.dumps(candidate["images"], sort_keys=True) for candidate in candidates.values()}
+    if len(candidates) > 1 and (len(alike) > 1 or any(has_boxes(candidate) for candidate in candidates.values())):
         raise InvalidInput(
             "source",
             f"the archive holds several COCO files: {', '.join(sorted(candidates))[:300]}",

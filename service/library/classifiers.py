@@ -152,9 +152,9 @@ def join_examples(old: Examples | None, new: Examples, *, without: Sequence[str]
         known[key] = label
     parts = [(new, added)] if old is None else [(old, kept), (new, added)]
     examples = Examples(
-        np.concatenate([one.vectors[chosen] for one, chosen in parts if len(chosen)] or [new.vectors[:0]]),
-        tuple(one.labels[index] for one, chosen in parts for index in chosen),
-        np.concatenate([one.keys[chosen] for one, chosen in parts if len(chosen)] or [new.keys[:0]]),
+        np.concatenate([examples.vectors[chosen] for examples, chosen in parts if len(chosen)] or [new.vectors[:0]]),
+        tuple(examples.labels[index] for examples, chosen in parts for index in chosen),
+        np.concatenate([examples.keys[chosen] for examples, chosen in parts if len(chosen)] or [new.keys[:0]]),
     )
     return examples, len(new.labels) - len(added)
 

@@ -108,7 +108,7 @@ def change_concept(
 
     Raises InvalidInput for a shot that is not there, and where none or too many would be left.
     """
-    unknown = [one for one in remove if all(one != shot.id for shot in about.shots)]
+    unknown = [shot_id for shot_id in remove if all(shot_id != shot.id for shot in about.shots)]
     if unknown:
         raise InvalidInput("remove_shots", f"the concept has no shot {unknown[0]!r}", hint="GET it to see its shots")
     kept = [shot for shot in about.shots if shot.id not in remove]

@@ -43,7 +43,9 @@ def duplicate_groups(stored: StoredVectors, similarity: float, index: Index = "a
         exact = stored.vectors[group].astype(np.float64)
         unit = exact / np.linalg.norm(exact, axis=1, keepdims=True)
         alike = np.minimum(unit @ unit[0], 1.0)
-        found.append([Copy(stored.names[place], float(one)) for place, one in zip(group, alike, strict=True)])
+        found.append(
+            [Copy(stored.names[place], float(similarity)) for place, similarity in zip(group, alike, strict=True)]
+        )
     return found
 
 
@@ -61,7 +63,7 @@ def read_vectors(file: Path) -> StoredVectors:
             return StoredVectors(tuple(str(place) for place in range(len(vectors))), vectors.astype(np.float32))
         with file.open(encoding="utf-8") as lines:
             return from_records(
-                ((str(one.get("image_name", place)), one) for place, one in enumerate(map(json.loads, lines)))
+                ((str(record.get("image_name", place)), record) for place, record in enumerate(map(json.loads, lines)))
             )
     except OSError as error:
         raise InvalidInput("SOURCE", f"{file} can not be read: {error.strerror}", hint=hint) from error

@@ -28,4 +28,4 @@ class Library:
 
     def remove_leftovers(self) -> list[str]:
         """Delete what processes that were killed left while they wrote; returns the names. Touches the disk."""
-        return [name for one in (self.concepts, self.classifiers, self.banks) for name in one.remove_leftovers()]
+        return [name for store in (self.concepts, self.classifiers, self.banks) for name in store.remove_leftovers()]

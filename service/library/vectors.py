@@ -65,11 +65,11 @@ async def vectors_of_files(
 def cut_parts(pixels: Sequence[int]) -> Iterator[slice]:
     """The places of images that are decoded together: so many, and so large, that they fit into memory."""
     start, held = 0, 0
-    for place, one in enumerate(pixels):
-        if place > start and (place - start == AT_ONCE or held + one > _PART_PIXELS):
+    for place, image_pixels in enumerate(pixels):
+        if place > start and (place - start == AT_ONCE or held + image_pixels > _PART_PIXELS):
             yield slice(start, place)
             start, held = place, 0
-        held += one
+        held += image_pixels
     yield slice(start, len(pixels))
 
 

@@ -47,4 +47,4 @@ def _going_with(model: Resident, left: dict[str, Resident]) -> list[Resident]:
     group = [model]
     if model.id == model.backbone:
         group = [*(other for other in left.values() if other.backbone == model.id and other is not model), model]
-    return group if all(one.evictable for one in group) else []
+    return group if all(member.evictable for member in group) else []

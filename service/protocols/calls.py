@@ -95,7 +95,7 @@ async def _run_each(state: AppState, work: Work, files: InputFiles, terms: Terms
                 running = [group.create_task(_run_part(work, part, session)) for part in parts]
         except BaseExceptionGroup as failed:
             raise failed.exceptions[0] from None
-        return [Done(work, one.result(), part) for one, part in zip(running, parts, strict=True)]
+        return [Done(work, task.result(), part) for task, part in zip(running, parts, strict=True)]
 
     return await run_procedure(state, work.loaded.model, work.task.name, files, procedure, terms)
 

@@ -157,7 +157,7 @@ def _ask_zero_shot(body: ZeroShotImageClassification) -> dict[str, Any]:
 
 def _answer_zero_shot(done: Done, body: object) -> list[Any]:
     answer: Any = done.work.task.to_answer(done.result, done.work.head, done.work.options)
-    return [_label(one.label, one.probability) for one in answer.posterior]
+    return [_label(entry.label, entry.probability) for entry in answer.posterior]
 
 
 def _ask_classifier(body: ImageClassification) -> dict[str, Any]:

@@ -77,8 +77,8 @@ class StudioTask(BaseModel):
     def regions(self) -> Iterator[Any]:
         """All regions of the drafts and annotations that were sent along."""
         for many in (self.drafts, self.annotations):
-            for one in many if isinstance(many, list) else ():
-                result = one.get("result") if isinstance(one, dict) else None
+            for annotation in many if isinstance(many, list) else ():
+                result = annotation.get("result") if isinstance(annotation, dict) else None
                 yield from result if isinstance(result, list) else ()
 
 
@@ -253,7 +253,7 @@ async def _predict_until(
     errors = [answer for answer in answers if isinstance(answer, DiffsightError)]
     if errors and len(errors) == len(answers):
         raise next((error for error in errors if isinstance(error, InvalidInput)), late)
-    return [StudioFailure(error=str(one)) if isinstance(one, DiffsightError) else one for one in answers]
+    return [StudioFailure(error=str(answer)) if isinstance(answer, DiffsightError) else answer for answer in answers]
 
 
 async def finish_until(tasks: Sequence[asyncio.Task[Result]], end: float) -> list[Result | None]:

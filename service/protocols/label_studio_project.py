@@ -57,7 +57,7 @@ def read_controls(config: str) -> list[Control]:
         root = ElementTree.fromstring(config)
     except (ElementTree.ParseError, ValueError) as error:
         raise InvalidInput("label_config", f"it is no XML: {error}", hint=_HINT) from error
-    images = {one.get("name", ""): one.get("value", "").lstrip("$") for one in root.iter("Image")}
+    images = {image.get("name", ""): image.get("value", "").lstrip("$") for image in root.iter("Image")}
     found = [
         control
         for element in root.iter()
@@ -78,8 +78,12 @@ def _read_control(root: ElementTree.Element, element: ElementTree.Element, image
     labels = _labels_of(element, "Choice" if kind == "choices" else "Label")
     if kind != "keypoints":
         return Control(kind, name, to_name, images[to_name], labels, {})
-    indices = {int(str(one.get("model_index"))): _shown(one) for one in element.iter("Label") if _is_index(one)}
-    rectangles = [one for one in root.iter("RectangleLabels") if one.get("name") and one.get("toName") == to_name]
+    indices = {int(str(label.get("model_index"))): _shown(label) for label in element.iter("Label") if _is_index(label)}
+    rectangles = [
+        rectangle
+        for rectangle in root.iter("RectangleLabels")
+        if rectangle.get("name") and rectangle.get("toName") == to_name
+    ]
     # Label Studio's own examples call the boxes of points `kp` by the name `kp_bbox`.
     rectangles.sort(key=lambda one: one.get("name") != f"{name}_bbox")
     if not rectangles:
@@ -96,7 +100,7 @@ def _can_be_filled(control: Control) -> bool:
 
 def _labels_of(element: ElementTree.Element, tag: str) -> dict[str, str]:
     """What a control's labels are called in regions, by their values."""
-    return {str(one.get("value")): _shown(one) for one in element.iter(tag) if one.get("value")}
+    return {str(label.get("value")): _shown(label) for label in element.iter(tag) if label.get("value")}
 
 
 def _shown(label: ElementTree.Element) -> str:
@@ -120,10 +124,15 @@ class Filling:
 def version_of(fillings: Sequence[Filling]) -> str:
     """What Label Studio calls the predictions: another with any weight, parameter or label."""
     facts = [
-        [asdict(one.control), one.work.task.name, one.work.revision, one.work.options.model_dump(mode="json")]
-        for one in fillings
+        [
+            asdict(filling.control),
+            filling.work.task.name,
+            filling.work.revision,
+            filling.work.options.model_dump(mode="json"),
+        ]
+        for filling in fillings
     ]
-    return model_version(dict.fromkeys(one.work.task.name for one in fillings), facts)
+    return model_version(dict.fromkeys(filling.work.task.name for filling in fillings), facts)
 
 
 @asynccontextmanager

@@ -263,7 +263,7 @@ def _choose_outputs(task: AnyTask, request_body: InferRequest) -> list[tuple[Out
     """The outputs of a request, and which of them are binary. Raises InvalidInput for one that there is not."""
     binary = request_body.parameters.get("binary_data_output") is True
     if not request_body.outputs:
-        return [(one, binary) for one in default_outputs(task)]
+        return [(output, binary) for output in default_outputs(task)]
     known = outputs_of(task)
     chosen = {}
     for one in request_body.outputs:
@@ -327,7 +327,7 @@ def _option(task: AnyTask, tensor: Tensor) -> Any:
     values: Any = tensor.values
     if tensor.datatype == BYTES:
         try:
-            values = [one.decode() if isinstance(one, bytes) else one for one in values]
+            values = [value.decode() if isinstance(value, bytes) else value for value in values]
         except UnicodeDecodeError as error:
             raise InvalidInput(tensor.name, "it is no text in UTF-8", hint="encode it") from error
     if len(values) == 1 and not takes(task.options, tensor.name, list):
@@ -345,7 +345,7 @@ def _images(tensor: Tensor, most: int, limits: LimitSettings, *, fetch_urls: boo
             return _IMAGES.validate_python(tensor.values, context={"fetch_urls": fetch_urls})
         except ValidationError as error:
             errors = error.errors(include_url=False, include_context=False, include_input=False)
-            named = [{**one, "loc": (tensor.name, *one["loc"])} for one in errors]
+            named = [{**error, "loc": (tensor.name, *error["loc"])} for error in errors]
             raise RequestValidationError(named) from error
     if tensor.datatype != "UINT8" or len(tensor.shape) not in (3, 4) or tensor.shape[-1] != 3:
         message = f"{tensor.datatype} of the shape {list(tensor.shape)}"
@@ -357,7 +357,7 @@ def _images(tensor: Tensor, most: int, limits: LimitSettings, *, fetch_urls: boo
     if pixels[0].size // 3 > limits.max_image_pixels:
         message = f"{pixels[0].size // 3:,} pixels; the limit is {limits.max_image_pixels:,}"
         raise InvalidInput(tensor.name, message, hint="scale it down first")
-    return [_bitmap(one) for one in pixels]
+    return [_bitmap(image_pixels) for image_pixels in pixels]
 
 
 def _bitmap(pixels: NDArray[np.uint8]) -> bytes:
@@ -371,8 +371,8 @@ def _write_answer(request_body: InferRequest, outputs: Sequence[tuple[Output, bo
     envelope = {"model_name": done.work.task.name, "model_version": done.work.loaded.id}
     if request_body.id:
         envelope["id"] = request_body.id
-    arrays = {one.name: one.read(done) for one, _ in outputs}
-    content, length = write_outputs(envelope, arrays, {one.name: binary for one, binary in outputs})
+    arrays = {output.name: output.read(done) for output, _ in outputs}
+    content, length = write_outputs(envelope, arrays, {output.name: binary for output, binary in outputs})
     if length is None:
         return Response(content, media_type="application/json")
     return Response(content, headers={HEADER: str(length)}, media_type="application/octet-stream")

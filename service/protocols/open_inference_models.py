@@ -79,8 +79,12 @@ _OUTPUTS: Mapping[str, tuple[Output, ...]] = {
         Output("scores", "FP64", (-1,), lambda done: np.array(done.result.masks.scores, np.float64)),
     ),
     "few-shot": (
-        Output("masks", "BOOL", (-1, -1, -1), lambda done: np.stack([one.mask for one in done.result.concepts])),
-        Output("presence", "FP64", (-1,), lambda done: np.array([one.presence for one in done.result.concepts])),
+        Output(
+            "masks", "BOOL", (-1, -1, -1), lambda done: np.stack([concept.mask for concept in done.result.concepts])
+        ),
+        Output(
+            "presence", "FP64", (-1,), lambda done: np.array([concept.presence for concept in done.result.concepts])
+        ),
         Output("names", BYTES, (-1,), lambda done: text_array(done.result.names)),
     ),
     "pose": (
@@ -114,7 +118,7 @@ def default_outputs(task: AnyTask) -> Sequence[Output]:
 
 def outputs_of(task: AnyTask) -> dict[str, Output]:
     """All that a request can name, by name."""
-    return {one.name: one for one in (*default_outputs(task), ANSWER)}
+    return {output.name: output for output in (*default_outputs(task), ANSWER)}
 
 
 def image_inputs(task: AnyTask) -> tuple[str, ...]:
@@ -130,7 +134,8 @@ def describe_model(state: AppState, task: AnyTask, version: str | None) -> dict[
     properties = task.options.model_json_schema()["properties"].items()
     inputs += [tensor for name, schema in properties if (tensor := _describe_list(name, schema)) is not None]
     outputs = [
-        {"name": one.name, "datatype": one.datatype, "shape": list(one.shape)} for one in outputs_of(task).values()
+        {"name": output.name, "datatype": output.datatype, "shape": list(output.shape)}
+        for output in outputs_of(task).values()
     ]
     versions = [version] if version is not None else versions_of(state, task)
     return {"name": task.name, "versions": versions, "platform": PLATFORM, "inputs": inputs, "outputs": outputs}
@@ -138,7 +143,7 @@ def describe_model(state: AppState, task: AnyTask, version: str | None) -> dict[
 
 def _describe_list(name: str, schema: Mapping[str, Any]) -> dict[str, Any] | None:
     """An option that is a list as a tensor; None for any other option, which goes as a parameter."""
-    lists = [one for one in (schema, *schema.get("anyOf", ())) if one.get("type") == "array"]
+    lists = [alternative for alternative in (schema, *schema.get("anyOf", ())) if alternative.get("type") == "array"]
     if not lists or "items" not in lists[0]:
         return None
     items = lists[0]["items"]

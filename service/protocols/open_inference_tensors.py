@@ -97,21 +97,23 @@ def read_tensors(inputs: Sequence[InputTensor], binary: bytes, limits: LimitSett
     """The tensors of a request. binary: what is behind its JSON, in their order. Raises InvalidInput."""
     tensors = []
     place = 0
-    for one in inputs:
-        if any(name.startswith("shared_memory") for name in one.parameters):
-            raise InvalidInput(one.name, "shared memory is not read", hint="send the data in the body")
-        if one.datatype != BYTES and one.datatype not in NUMBERS:
-            raise InvalidInput(one.name, f"the datatype {one.datatype!r}", hint=f"send {BYTES} or {', '.join(NUMBERS)}")
-        size = one.parameters.get(_BINARY)
-        if (size is None) == (one.data is None):
-            raise InvalidInput(one.name, "it needs either data or binary_data_size", hint="send one of them")
+    for tensor in inputs:
+        if any(name.startswith("shared_memory") for name in tensor.parameters):
+            raise InvalidInput(tensor.name, "shared memory is not read", hint="send the data in the body")
+        if tensor.datatype != BYTES and tensor.datatype not in NUMBERS:
+            raise InvalidInput(
+                tensor.name, f"the datatype {tensor.datatype!r}", hint=f"send {BYTES} or {', '.join(NUMBERS)}"
+            )
+        size = tensor.parameters.get(_BINARY)
+        if (size is None) == (tensor.data is None):
+            raise InvalidInput(tensor.name, "it needs either data or binary_data_size", hint="send one of them")
         if size is None:
-            tensors.append(_from_json(one))
+            tensors.append(_from_json(tensor))
             continue
         if isinstance(size, bool) or not isinstance(size, int) or not 0 <= size <= len(binary) - place:
             message = f"binary_data_size {str(size)[:50]}, and {len(binary) - place:,} bytes are left"
-            raise InvalidInput(one.name, message, hint="send its bytes behind the JSON, in the order of the inputs")
-        tensors.append(_from_binary(one, binary[place : place + size], limits))
+            raise InvalidInput(tensor.name, message, hint="send its bytes behind the JSON, in the order of the inputs")
+        tensors.append(_from_binary(tensor, binary[place : place + size], limits))
         place += size
     if place != len(binary):
         hint = f"name each input's bytes by its parameter binary_data_size, and the JSON's by {HEADER}"

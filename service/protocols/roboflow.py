@@ -81,7 +81,7 @@ class RoboflowRequest(BaseModel):
     @property
     def images(self) -> list[ImageSource]:
         """Each image, in the order sent."""
-        return [one.value for one in self.image]
+        return [image.value for image in self.image]
 
     @property
     def least(self) -> float | None:
@@ -261,8 +261,8 @@ def _registry(state: AppState) -> RegisteredModels:
             ids = [f"{name}/{stored.id}" for stored in state.library.classifiers.list()]
         else:
             able = [slot.spec.id for slot in state.models.slots.values() if slot.may_serve(task)]
-            ids = [name, *(f"{name}/{one}" for one in able)] if able else []
-        models += [RegisteredModel(model_id=one, task_type=kind.task_type) for one in ids]
+            ids = [name, *(f"{name}/{model_id}" for model_id in able)] if able else []
+        models += [RegisteredModel(model_id=model_id, task_type=kind.task_type) for model_id in ids]
     return RegisteredModels(models=models)
 
 
@@ -318,7 +318,7 @@ async def _infer(
     if task.inputs == "images":  # a classifier, which answers all images together
         (end,) = done
         images = [Inputs([image]) for image in end.inputs.images]
-        done = [Done(end.work, [one], image) for one, image in zip(end.result, images, strict=True)]
+        done = [Done(end.work, [result], image) for result, image in zip(end.result, images, strict=True)]
     content = await run_in(ANSWERS, _write, body, kind, done, started)
     return Response(content, media_type="application/json")
 
@@ -335,7 +335,7 @@ def _choose(route: str, first: str, model_id: str) -> tuple[Kind, str]:
         name = first
     kind = KINDS.get(name)
     if kind is None or kind.route != route:
-        raise _unknown(model_id, [one for one, other in KINDS.items() if other.route == route])
+        raise _unknown(model_id, [name for name, other in KINDS.items() if other.route == route])
     return kind, version
 
 

@@ -39,9 +39,9 @@ class Choice:
         """The predictions that are wanted."""
         least = self.confidence or 0.0
         kept = [
-            one
-            for one in predictions
-            if one["confidence"] >= least and (not self.classes or one["class"] in self.classes)
+            prediction
+            for prediction in predictions
+            if prediction["confidence"] >= least and (not self.classes or prediction["class"] in self.classes)
         ]
         return kept[: self.most]
 

@@ -92,8 +92,8 @@ class Metrics:
 def metrics_table() -> str:
     """Markdown table of all metrics, for docs/observability.md."""
     nothing: dict[str, Any] = {"int": 0, "float": 0.0, "dict[str, int]": {}}
-    nothing["CacheFigures"] = CacheFigures(**{one.name: nothing[str(one.type)] for one in fields(CacheFigures)})
-    figures = EngineFigures(**{one.name: nothing[str(one.type)] for one in fields(EngineFigures)})
+    nothing["CacheFigures"] = CacheFigures(**{field.name: nothing[str(field.type)] for field in fields(CacheFigures)})
+    figures = EngineFigures(**{field.name: nothing[str(field.type)] for field in fields(EngineFigures)})
     metrics = Metrics()
     metrics.watch(lambda: figures)
     # A metric without labels has samples at once; the others get one of each for the table.

@@ -69,7 +69,7 @@ class DenseFolder:
         names = (content.get("info") or {}).get("semantic_names")
         if names:
             return tuple(map(str, names))
-        categories = {int(one["id"]): str(one["name"]) for one in content.get("categories", [])}
+        categories = {int(category["id"]): str(category["name"]) for category in content.get("categories", [])}
         if not categories:
             raise InvalidInput("folder", f"{self.folder}/instances.json names no classes", hint="fill in categories")
         return tuple(categories.get(index, f"class {index}") for index in range(max(categories) + 1))
@@ -96,8 +96,8 @@ class DenseFolder:
 
     def _expressions(self) -> list[Sample]:
         instances, referring = self._json("instances.json"), self._json("referring.json")
-        files = {one["id"]: one["file_name"] for one in instances["images"]}
-        self._annotations = {one["id"]: one for one in instances["annotations"]}
+        files = {image["id"]: image["file_name"] for image in instances["images"]}
+        self._annotations = {annotation["id"]: annotation for annotation in instances["annotations"]}
         return [
             Sample(self.folder / "images" / files[ref["image_id"]], None, ref["sentence"], ref["annotation_id"])
             for ref in referring["refs"]

@@ -45,7 +45,7 @@ def nyu_samples(folder: Path) -> Iterator[Truth]:
     for path in images:
         depth = path.with_name(path.name.replace("rgb_", "sync_depth_", 1)).with_suffix(".png")
         name = f"{path.parent.name}_{path.name}"
-        scene = next((one for one in NYU_SCENES if one in name), "")
+        scene = next((known_scene for known_scene in NYU_SCENES if known_scene in name), "")
         yield Truth(_rgb(path), _opened(depth).astype(np.float32) / 1000, scene=scene)
 
 
@@ -69,8 +69,8 @@ def refcoco_samples(folder: Path, images: Path, *, split_by: str = "unc", split:
     """
     refs = read_refs(folder / f"refs({split_by}).p")
     instances = json.loads(_existing(folder / "instances.json").read_text(encoding="utf-8"))
-    annotations = {one["id"]: one for one in instances["annotations"]}
-    files = {one["id"]: one["file_name"] for one in instances["images"]}
+    annotations = {annotation["id"]: annotation for annotation in instances["annotations"]}
+    files = {image["id"]: image["file_name"] for image in instances["images"]}
     chosen = [ref for ref in refs if ref["split"] == split]
     _some(chosen, folder, f"references of the split {split!r}")
     for ref in chosen:

@@ -61,7 +61,7 @@ class WorldImages:
 
     def kinds(self, index: int) -> list[str]:
         """What stands in the scene, one entry a thing that shows."""
-        return [self._kinds[int(str(one["category_id"]))] for one in self.annotations[index]]
+        return [self._kinds[int(str(annotation["category_id"]))] for annotation in self.annotations[index]]
 
     def questions(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Indices of the scenes with exactly one thing, of a kind that QUESTION names, and which one: (N,) each."""

@@ -39,13 +39,13 @@ def captions(things: Sequence[Seen], floor: str) -> list[str]:
     """
     if not things:
         return [f"an empty room with a {floor} floor"]
-    said = [_listed([one.coloured for one in things])]
+    said = [_listed([thing.coloured for thing in things])]
     if len(things) == 1:
         (one,) = things
         said += [_a(one.kind), f"a photo of {_a(one.kind)}", _a(one.described)]
         said += [f"{_a(one.kind)} on a {floor} floor", f"{_a(one.coloured)} on a {floor} floor"]
         return said
-    said.append(_listed([one.kind for one in things]))
+    said.append(_listed([thing.kind for thing in things]))
     for one, other in permutations(things, 2):
         for words in _relations(one, other):
             said += [f"{_a(one.coloured)} {words} {_a(other.coloured)}", f"{_a(one.kind)} {words} {_a(other.kind)}"]
@@ -68,14 +68,14 @@ def _relations(one: Seen, other: Seen) -> list[str]:
 def referring_expressions(things: Sequence[Seen]) -> list[list[str]]:
     """For each thing, the expressions that fit it and no other thing of the scene."""
     found = []
-    for one in things:
-        others = [other for other in things if other is not one]
+    for thing in things:
+        others = [other for other in things if other is not thing]
         said = []
-        if all(other.kind != one.kind for other in others):
-            said.append(f"the {one.kind}")
-        if all(other.coloured != one.coloured for other in others):
-            said.append(f"the {one.coloured}")
-        said += _by_place(one, others)
+        if all(other.kind != thing.kind for other in others):
+            said.append(f"the {thing.kind}")
+        if all(other.coloured != thing.coloured for other in others):
+            said.append(f"the {thing.coloured}")
+        said += _by_place(thing, others)
         found.append(said)
     return found
 

@@ -189,12 +189,12 @@ def _draw_paints(draw: np.random.Generator, shirt: str) -> dict[str, tuple[float
 
 def _draw_camera(draw: np.random.Generator, things: Sequence[Thing], placed: Sequence[Placed]) -> Camera:
     """A camera that has all things in view, mostly near, a little off the middle."""
-    places = np.array([[one.x, one.y] for one in placed])
-    heights = np.array([things[one.slot].height for one in placed])
+    places = np.array([[thing.x, thing.y] for thing in placed])
+    heights = np.array([things[thing.slot].height for thing in placed])
     centre = places.mean(axis=0)
     reach = max(
-        float(np.hypot(*(place - centre))) + things[one.slot].footprint
-        for one, place in zip(placed, places, strict=True)
+        float(np.hypot(*(place - centre))) + things[thing.slot].footprint
+        for thing, place in zip(placed, places, strict=True)
     )
     radius = max(reach, float(heights.max()) / 2)
     fits = radius / np.sin(np.deg2rad(FIELD_OF_VIEW / 2))

@@ -149,9 +149,9 @@ def _annotation(seen: Seen, mask: NDArray[np.bool_], keypoints: Sequence[Keypoin
         "material": seen.material,
     }
     if keypoints is not None:
-        flat = [[round(one.u, 2), round(one.v, 2), one.visibility] for one in keypoints]
+        flat = [[round(keypoint.u, 2), round(keypoint.v, 2), keypoint.visibility] for keypoint in keypoints]
         found["keypoints"] = [number for triple in flat for number in triple]
-        found["num_keypoints"] = sum(one.visibility > 0 for one in keypoints)
+        found["num_keypoints"] = sum(keypoint.visibility > 0 for keypoint in keypoints)
     return found
 
 
@@ -187,7 +187,7 @@ def _documents(scenes: Sequence[dict[str, Any]], world: World) -> dict[str, dict
         },
         "referring.json": {
             "info": about,
-            "refs": [{"id": number + 1, **one} for number, one in enumerate(referring)],
+            "refs": [{"id": number + 1, **reference} for number, reference in enumerate(referring)],
         },
     }
 

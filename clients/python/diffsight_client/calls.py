@@ -66,7 +66,7 @@ def request_parts(call: Call[Any]) -> dict[str, Any]:
         return parts | {"content": call.body, "headers": parts["headers"] | {"Content-Type": BYTES}}
     if call.files:
         texts = [(name, (None, form_text(value))) for name, value in _present(call.options).items()]
-        return parts | {"files": [*texts, *(("file", one) for one in call.files)]}
+        return parts | {"files": [*texts, *(("file", file) for file in call.files)]}
     if call.method not in ("POST", "PATCH") or not (call.options or call.images):
         return parts
     options, images = _present(call.options), _present(call.images)

@@ -39,8 +39,8 @@ def coco_persons(job: Job, records: Callable[[], Iterable[Record]]) -> Iterator[
         result = record.result or {}
         found = keypoints_of(result)
         threshold = result["keypoint_threshold"]
-        for one in coco_annotations(found, image_id=image_id(record), threshold=threshold):
-            yield ("" if first else ",") + canonical({**one, "id": next(ids)})
+        for annotation in coco_annotations(found, image_id=image_id(record), threshold=threshold):
+            yield ("" if first else ",") + canonical({**annotation, "id": next(ids)})
             first = False
     yield f'],"categories":[{category}]}}\n'
 

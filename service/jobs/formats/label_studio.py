@@ -56,7 +56,7 @@ def score(result: Result) -> float:
     """
     if "label" in result:
         return probability(result)
-    scores = [one["score"] for one in result.get("persons", result.get("masks", ()))]
+    scores = [person["score"] for person in result.get("persons", result.get("masks", ()))]
     return _bounded(sum(scores) / len(scores)) if scores else 0.0
 
 
