@@ -38,7 +38,9 @@ def public_functions(tree: ast.Module) -> Iterator[ast.FunctionDef | ast.AsyncFu
 
 def mentions_arrays(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
     annotations = [argument.annotation for argument in (*function.args.args, *function.args.kwonlyargs)]
-    text = " ".join(ast.unparse(one) for one in (*annotations, function.returns) if one is not None)
+    text = " ".join(
+        ast.unparse(annotation) for annotation in (*annotations, function.returns) if annotation is not None
+    )
     return "Tensor" in text.replace("TensorCache", "") or "NDArray" in text
 
 

@@ -380,7 +380,8 @@ def test_a_bank_is_read_as_concatenated_tokens(shots: int, backbone: StableDiffu
     captured = [captures.keys_values for captures in backbone.forward(supports)]
     bank = {
         name: KeysValues(
-            torch.cat([one[name].keys for one in captured]), torch.cat([one[name].values for one in captured])
+            torch.cat([capture[name].keys for capture in captured]),
+            torch.cat([capture[name].values for capture in captured]),
         )
         for name in layers
     }
@@ -405,7 +406,7 @@ def test_hidden_states_are_read_as_the_keys_and_values_that_they_give(backbone: 
     captured = backbone.forward([support])[0]
     states = {name: HiddenStates(captured.features[norm]) for name, norm in zip(layers, norms, strict=True)}
     query = random_row(20, tokens=2, bank=captured.keys_values)
-    shorter = {name: HiddenStates(one.states[:5]) for name, one in states.items()}
+    shorter = {name: HiddenStates(state.states[:5]) for name, state in states.items()}
     expected = alone(backbone, query)
     got = backbone.forward([replace(query, bank=states), replace(query, bank=shorter)])
     all_close(got[0], expected)
@@ -509,4 +510,4 @@ def test_two_threads_pass_through_one_network_at_a_time(backbone: StableDiffusio
                     torch.testing.assert_close(feature, other.features[name], atol=1e-5, rtol=1e-5)
     unet: Any = backbone.variants[""].unet
     assert not any(module._forward_hooks for module in unet.modules())
-    assert not any("ByThread" in type(one).__name__ for one in unet.attn_processors.values())
+    assert not any("ByThread" in type(attn_processor).__name__ for attn_processor in unet.attn_processors.values())

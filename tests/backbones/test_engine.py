@@ -73,8 +73,8 @@ def test_images_of_several_sizes_and_texts_come_back_in_order(backbone: Counting
     engine = DirectEngine(backbone)
     images = [torch.rand(3, side, side) * 2 - 1 for side in (32, 16, 32)]
     latents = complete(engine.encode(images))
-    assert [tuple(one.shape) for one in latents] == [(4, 4, 4), (4, 2, 2), (4, 4, 4)]
-    assert [tuple(one.shape) for one in complete(engine.decode(latents))] == [tuple(one.shape) for one in images]
+    assert [tuple(latent.shape) for latent in latents] == [(4, 4, 4), (4, 2, 2), (4, 4, 4)]
+    assert [tuple(one.shape) for one in complete(engine.decode(latents))] == [tuple(image.shape) for image in images]
     one, other = complete(engine.embed(["a cat", "a dog"]))
     torch.testing.assert_close(complete(engine.embed(["a dog"]))[0], other)
     assert not torch.equal(one, other)
@@ -117,8 +117,8 @@ def test_a_network_gets_its_inputs_in_batches(loaded: StableDiffusion) -> None:
 
     def negate(inputs: Sequence[int]) -> list[int]:
         sizes.append(len(inputs))
-        return [-one for one in inputs]
+        return [-input_ for input_ in inputs]
 
     count = 2 * APPLIED + 1
-    assert complete(DirectEngine(loaded).apply(negate, range(count))) == [-one for one in range(count)]
+    assert complete(DirectEngine(loaded).apply(negate, range(count))) == [-index for index in range(count)]
     assert sizes == [APPLIED, APPLIED, 1]

@@ -94,7 +94,7 @@ def test_tokenize_neither_pads_nor_cuts(backbone: StableDiffusion) -> None:
     start, end = backbone.tokenizer.bos_token_id, backbone.tokenizer.eos_token_id
     assert ids[1] == (start, end)
     assert len(ids[2]) > 77
-    assert all(one[0] == start and one[-1] == end for one in ids)
+    assert all(key[0] == start and key[-1] == end for key in ids)
     assert backbone.tokenize(["A  cat"]) == backbone.tokenize(["a cat"])
 
 

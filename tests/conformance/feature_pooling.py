@@ -442,16 +442,16 @@ def _every_block(engine: DirectEngine, numbered: tuple[str, ...], settings: Mapp
 
 
 def _features(captures: Sequence[Captures], name: str) -> Tensor:
-    return torch.stack([got.features[name] for got in captures])
+    return torch.stack([capture.features[name] for capture in captures])
 
 
 def _outputs(captures: Sequence[Captures]) -> Tensor:
-    return torch.stack([got.output for got in captures if got.output is not None])
+    return torch.stack([capture.output for capture in captures if capture.output is not None])
 
 
 def _stored_noise(pixels: Sequence[Tensor], noise: Tensor) -> Callable[[bytes, int, Sequence[int]], Tensor]:
     """A source of noise that gives each image the case's own draw."""
-    by_image = {content_key(one): drawn for one, drawn in zip(pixels, noise, strict=True)}
+    by_image = {content_key(image_pixels): drawn for image_pixels, drawn in zip(pixels, noise, strict=True)}
     return lambda content, index, shape: by_image[content]
 
 

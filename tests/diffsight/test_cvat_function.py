@@ -81,13 +81,16 @@ def test_persons_are_skeletons(poses: Server, picture: Image.Image, png: bytes) 
     function = create(url=poses.url + "/", task="pose")
     (label,) = function.spec.labels
     alone = poses.client.post("/v1/pose", files={"image": png}).json()
-    assert [one.name for one in label.sublabels] == alone["names"]
+    assert [sublabel.name for sublabel in label.sublabels] == alone["names"]
     (shape,) = judged(function, function.detect(Context(), picture))
     assert shape.type.value == "skeleton"
     scores = alone["persons"][0]["keypoint_scores"]
-    assert [one.outside for one in shape.elements] == [score < 0.3 for score in scores]
-    assert [one.label_id for one in shape.elements] == [100 + at for at in range(len(scores))]
-    near = np.abs(np.array([one.points for one in shape.elements]) - alone["persons"][0]["keypoints"]).max(axis=1) < 0.1
+    assert [element.outside for element in shape.elements] == [score < 0.3 for score in scores]
+    assert [element.label_id for element in shape.elements] == [100 + at for at in range(len(scores))]
+    near = (
+        np.abs(np.array([element.points for element in shape.elements]) - alone["persons"][0]["keypoints"]).max(axis=1)
+        < 0.1
+    )
     assert near.mean() > 0.9  # weights are random, and some peaks are none
     assert function.detect(Context(conf_threshold=1000.0), picture) == []
 
@@ -117,10 +120,10 @@ def test_masks_of_every_task(masks: Server) -> None:
             "/v1/segmentation/referring", files={"image": image}, data={"expressions": ["a two", "a three"]}
         ).json()["masks"],
         "few-shot": [
-            one["mask"]
-            for one in post("/v1/segmentation/few-shot", files={"image": image}, data={"concepts": made["id"]}).json()[
-                "concepts"
-            ]
+            concept["mask"]
+            for concept in post(
+                "/v1/segmentation/few-shot", files={"image": image}, data={"concepts": made["id"]}
+            ).json()["concepts"]
         ],
     }
     assert expected["segmentation"]

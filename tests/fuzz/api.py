@@ -178,15 +178,17 @@ def _with_pictures(body: dict[str, Any], whole: list[bytes], chance: int, *, as_
         value = changed.get(name)
         if isinstance(value, str | bytes):
             changed[name] = picture(0)
-        elif isinstance(value, list) and all(isinstance(one, str | bytes) for one in value):
+        elif isinstance(value, list) and all(isinstance(item, str | bytes) for item in value):
             changed[name] = [picture(index) for index in range(len(value))]
         elif isinstance(value, dict) and isinstance(value.get("value"), str):  # as Roboflow's client sends it
             changed[name] = {**value, "type": "base64", "value": picture(0)}
-        elif isinstance(value, list) and all(isinstance(one, dict) and "value" in one for one in value):
-            changed[name] = [{**one, "type": "base64", "value": picture(at)} for at, one in enumerate(value[:2])]
+        elif isinstance(value, list) and all(isinstance(item, dict) and "value" in item for item in value):
+            changed[name] = [{**item, "type": "base64", "value": picture(at)} for at, item in enumerate(value[:2])]
     if isinstance(inputs := changed.get("inputs"), str):  # as Hugging Face's client sends it
         changed["inputs"] = picture(0)
-    elif isinstance(inputs, list) and inputs and all(isinstance(one, dict) for one in inputs):  # as Triton's sends it
+    elif (
+        isinstance(inputs, list) and inputs and all(isinstance(input_, dict) for input_ in inputs)
+    ):  # as Triton's sends it
         tensor = {"name": "image", "shape": [1], "datatype": "BYTES", "data": [picture(0)]}
         changed["inputs"] = [tensor, *inputs[1:]]
     return changed

@@ -155,7 +155,7 @@ def numbers(value: Any, name: str = "") -> dict[str, list[float]]:
         return found
     if isinstance(value, int | float):
         return {name.removesuffix("s"): [value]}
-    parts = sorted(value.items()) if isinstance(value, Mapping) else [(name, one) for one in value]
+    parts = sorted(value.items()) if isinstance(value, Mapping) else [(name, item) for item in value]
     for key, part in parts:
         for leaf, values in numbers(part, key).items():
             found.setdefault(leaf, []).extend(values)
@@ -274,7 +274,7 @@ def test_perceive_gives_the_numbers_of_the_route(
 
 
 def test_the_server_lists_it_with_defaults_that_it_takes(server: Server, subject: Subject) -> None:
-    (listed,) = [one for one in server.client.get("/v1/models").json()["tasks"] if one["task"] == subject.task.name]
+    (listed,) = [task for task in server.client.get("/v1/models").json()["tasks"] if task["task"] == subject.task.name]
     assert listed["route"] == subject.task.route
     assert listed["formats"] == ["json", *subject.task.forms]
     assert set(listed["exports"]) == subject.task.exports

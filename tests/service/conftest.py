@@ -147,7 +147,8 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder.mkdir()
     convolution = fresh_variant(model).input_convolutions[SUPPORT].state_dict()
     save_file(
-        {f"conv_in_ref.{key}": one for key, one in convolution.items()}, folder / "diffusion_pytorch_model.safetensors"
+        {f"conv_in_ref.{key}": tensor for key, tensor in convolution.items()},
+        folder / "diffusion_pytorch_model.safetensors",
     )
     unet: Any = model.variants[""].unet
     config = dict(unet.config) | {BASE_REVISION: model.description.revision}

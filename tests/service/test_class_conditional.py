@@ -54,11 +54,11 @@ def test_classes_race_by_name_and_number(by_class: Server, folder: Path, png: by
     answer = by_class.client.post(ROUTE, json=asked(png, confidence=1, budget=90)).json()
     engine = DirectEngine(load_dit_folder(folder))
     image = np.asarray(picture.convert("RGB"))
-    assert {one["label"] for one in answer["posterior"]} == {"goldfish", "tench", "5"}
+    assert {entry["label"] for entry in answer["posterior"]} == {"goldfish", "tench", "5"}
     assert (answer["templates"], answer["rows"], answer["backbone"]["name"]) == (["{}"], 90, folder.name)
     labels = ["GOLDFISH", "tinca TINCA", "5"]
     same = complete(classify_anytime(engine, image, labels, templates=("{}",), confidence=1, budget=Budget(rows=90)))
-    errors = {one["label"]: one["mean_error"] for one in answer["posterior"]}
+    errors = {entry["label"]: entry["mean_error"] for entry in answer["posterior"]}
     np.testing.assert_allclose(same.mean_errors, [errors[name] for name in ("goldfish", "tench", "5")], atol=1e-5)
     assert labels.index(same.label) == ["goldfish", "tench", "5"].index(answer["label"])
 
@@ -67,7 +67,7 @@ def test_labels_of_one_class_tie(by_class: Server, png: bytes) -> None:
     body = asked(png, labels=["2", "goldfish", "tench"], schedule={"n_samples": [4], "to_keep": [1]})
     answer = by_class.client.post(ROUTE, json=body).json()
     assert answer["rows"] == 2 * 4
-    probabilities = {one["label"]: one["probability"] for one in answer["posterior"]}
+    probabilities = {entry["label"]: entry["probability"] for entry in answer["posterior"]}
     assert probabilities["2"] == probabilities["goldfish"]
 
 

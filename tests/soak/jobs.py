@@ -221,7 +221,10 @@ def soak(folder: Path, *, images: int, kills: int, seed: int, backbone: str) -> 
     names = [image["file_name"] for image in json.loads(file.read_text())["images"]]
     assert [line["image_name"] for line in lines] == names
     assert [image["file_name"] for image in coco["images"]] == names
-    order = [[(one["id"], one["image_id"], one["bbox"]) for one in got["annotations"]] for got in (coco, coco_)]
+    order = [
+        [(annotation["id"], annotation["image_id"], annotation["bbox"]) for annotation in got["annotations"]]
+        for got in (coco, coco_)
+    ]
     assert order[0] == order[1]
     largest, share = compare(lines, lines_, undecided=UNDECIDED_SHARE if backbone == str(RANDOM) else 0.0)
     undecided = f"; {share:.3%} of the points undecided by random weights" if share else ""

@@ -121,8 +121,8 @@ def numbers_of(value: Any) -> Iterator[float]:
         for name in sorted(value.keys() - {"timing", "rows"}):
             yield from numbers_of(value[name])
     elif isinstance(value, list):
-        for one in value:
-            yield from numbers_of(one)
+        for item in value:
+            yield from numbers_of(item)
     elif isinstance(value, int | float):
         yield float(value)
 
@@ -249,9 +249,9 @@ def ask_alone(url: str, requests: list[Usual]) -> list[Any]:
     """The answers, one after another."""
     answers = []
     with httpx2.Client(base_url=url, timeout=60) as client:
-        for one in requests:
-            answer = client.post(one.path, content=one.body, headers={"Content-Type": one.content_type})
-            assert answer.status_code == 200, f"{one.path}: {answer.text}"
+        for request in requests:
+            answer = client.post(request.path, content=request.body, headers={"Content-Type": request.content_type})
+            assert answer.status_code == 200, f"{request.path}: {answer.text}"
             answers.append(answer.json())
     return answers
 

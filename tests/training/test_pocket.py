@@ -190,7 +190,7 @@ def test_the_committed_pocket_recognises_held_out_digits(committed: Parts) -> No
 @pytest.mark.slow
 def test_the_committed_pocket_recognises_things_in_held_out_scenes(committed: Parts) -> None:
     scenes = held_out().scenes
-    indices, kinds = (found[:20] for found in scenes.questions())
+    indices, kinds = (array[:20] for array in scenes.questions())
     (asked,) = zero_shot(committed, [scenes.image(index) for index in indices], kinds, QUESTION_PROMPTS, [10])
     assert asked.accuracy >= 0.7
 

@@ -64,7 +64,7 @@ def test_a_data_set_tells_its_own_skeleton(figures: tuple[Path, Path]) -> None:
     assert data.skeleton.names == NAMES
     assert data.skeleton.flip_indices == (0, 2, 1)
     assert data.skeleton.links == ((0, 1), (0, 2))
-    assert [one.id for one in data.persons] == list(range(1, 25))
+    assert [person.id for person in data.persons] == list(range(1, 25))
 
 
 def test_points_lie_on_their_blobs_in_every_view(figures: tuple[Path, Path]) -> None:
@@ -106,8 +106,8 @@ def test_the_mean_pose_is_measured_in_boxes(figures: tuple[Path, Path]) -> None:
     data = read_pose_data(figures[0], figures[0].parent / "images")
     mean = mean_pose(data)
     assert mean == pytest.approx(np.array([[25, 8], [42, 30], [8, 30]]) / [50, 45], abs=0.08)
-    points = dict(zip((one.id for one in data.persons), mean_pose_points(mean, data.persons), strict=True))
-    exact = {one.id: data.points[one.id][:, :2] for one in data.persons}
+    points = dict(zip((person.id for person in data.persons), mean_pose_points(mean, data.persons), strict=True))
+    exact = {person.id: data.points[person.id][:, :2] for person in data.persons}
     assert share_found(data, exact) == {"all": 1.0, **dict.fromkeys(NAMES, 1.0)}
     assert 0.3 < share_found(data, points)["all"] < 1.0
 
@@ -187,7 +187,9 @@ def test_the_picture_is_restored_beside(figures: tuple[Path, Path]) -> None:
     with pytest.raises(InvalidInput, match="no parameter is named by nothing"):
         TunedUNet(engine, model, context, ("nothing",))
     tuned = TunedUNet(engine, model, context, ())
-    pixels = [random_view(data, one, (48, 64), recipe, np.random.default_rng(0)).pixels for one in data.persons[:4]]
+    pixels = [
+        random_view(data, person, (48, 64), recipe, np.random.default_rng(0)).pixels for person in data.persons[:4]
+    ]
     optimiser = torch.optim.AdamW(tuned.learning, lr=1e-3)
     errors = []
     for _ in range(12):

@@ -239,7 +239,7 @@ def test_only_the_needed_files_are_fetched_and_they_load(revision: str, hub: Hub
 
 def test_bin_files_come_only_where_there_are_no_safetensors(hub: Hub, tmp_path: Path) -> None:
     for part, stem in (("unet", "diffusion_pytorch_model"), ("text_encoder", "pytorch_model")):
-        (file,) = [one for one in (hub.folder / part).glob("*model.safetensors") if ".fp16" not in one.name]
+        (file,) = [path for path in (hub.folder / part).glob("*model.safetensors") if ".fp16" not in path.name]
         torch.save(load_file(file), hub.folder / part / f"{stem}.bin")
         file.unlink()
     load_hub(REPO, cache_folder=tmp_path / "cache", endpoint=hub.url)

@@ -35,7 +35,7 @@ def test_copies_in_a_folder_are_told_in_groups(folder: Path) -> None:
     assert "broken.png" in done.stderr
     (group,) = json.loads(done.stdout)
     assert group[0]["image"] == "0.png"
-    alike = {one["image"]: one["similarity"] for one in group}
+    alike = {member["image"]: member["similarity"] for member in group}
     assert len(alike) == 9
     assert alike["copies/same.png"] == pytest.approx(1)
     assert alike["copies/smaller.png"] > max(alike[f"{number}.png"] for number in range(1, 6))

@@ -47,7 +47,7 @@ def test_a_server_takes_the_fitted_file(server: Server, fitted: Path) -> None:
     headers = {"Content-Type": "application/octet-stream"}
     taken = server.client.post("/v1/classifiers/import", content=fitted.read_bytes(), headers=headers)
     assert taken.status_code == 201, taken.text
-    assert [one["label"] for one in taken.json()["classes"]] == ["one", "two", "zero"]
+    assert [class_["label"] for class_ in taken.json()["classes"]] == ["one", "two", "zero"]
 
 
 @pytest.mark.slow

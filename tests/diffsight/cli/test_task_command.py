@@ -35,7 +35,7 @@ def test_json_lines_and_pictures(pictures: list[Path], tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "none.png" in done.stderr
     first, second = (json.loads(line) for line in done.stdout.splitlines())
-    assert [one["bbox"] for one in first["persons"]] == [[2, 1, 20, 25], [15.5, -4, 30, 40]]
+    assert [person["bbox"] for person in first["persons"]] == [[2, 1, 20, 25], [15.5, -4, 30, 40]]
     np.testing.assert_allclose(
         first["persons"][0]["keypoint_scores"], second["persons"][0]["keypoint_scores"], atol=1e-6
     )

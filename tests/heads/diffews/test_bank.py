@@ -60,7 +60,7 @@ def test_the_bank_of_a_set_is_its_members_in_order(engine: DirectEngine) -> None
     assert bank_bytes(joined) == sum(map(bank_bytes, members))
     first = next(iter(joined))
     tokens = bank_tensors(joined)[f"{first}.key"]
-    assert torch.equal(tokens, torch.cat([bank_tensors(one)[f"{first}.key"] for one in members]))
+    assert torch.equal(tokens, torch.cat([bank_tensors(member)[f"{first}.key"] for member in members]))
 
 
 def test_hidden_states_are_half_the_bytes(engine: DirectEngine) -> None:

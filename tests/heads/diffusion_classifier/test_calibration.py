@@ -102,7 +102,7 @@ def test_a_temperature_of_one_s_own_comes_first(calibrated: Server, png: bytes) 
 def test_every_place_that_answers_zero_shot_says_so(calibrated: Server, png: bytes) -> None:
     seen = calibrated.client.post("/v1/perceive", json={**asked(png), "tasks": ["zero_shot"]}).json()
     assert seen["zero_shot"]["calibrated"] is True
-    (task,) = [one for one in calibrated.client.get("/v1/models").json()["tasks"] if one["task"] == "zero-shot"]
+    (task,) = [task for task in calibrated.client.get("/v1/models").json()["tasks"] if task["task"] == "zero-shot"]
     fits = calibration_of(calibrated)
     assert fits is not None
     assert (task["defaults"]["calibrated"], task["defaults"]["temperature"]) == (True, fits.fits[0].temperature)

@@ -69,7 +69,7 @@ def test_few_wrong_answers_claim_to_be_sure(close: NDArray[np.float64], rows: in
     found = races(close, range(400), error_rate=0.05, budget=Budget(rows=rows))
     confidences = [race.elimination.confidence() for race in wrong(found, BEST)]
     for level in (0.5, 0.8, 0.95, 0.99):
-        assert at_most(sum(one >= level for one in confidences), len(found), 1 - level)
+        assert at_most(sum(confidence >= level for confidence in confidences), len(found), 1 - level)
     if rows is not None:
         # Here most leaders are wrong, and know that they are not sure.
         assert len(confidences) > len(found) / 4

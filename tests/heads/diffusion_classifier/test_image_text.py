@@ -28,7 +28,7 @@ def digits() -> list[bytes]:
 
 def test_captions_find_their_images(server: Server, digits: list[bytes]) -> None:
     captions = ["a handwritten zero", "a handwritten one"]
-    files = [("image", one) for one in digits]
+    files = [("image", digit) for digit in digits]
     response = server.client.post(ROUTE, files=files, data={"captions": captions, "interval": "50"})
     assert response.status_code == 200, response.text
     answer = response.json()

@@ -29,7 +29,7 @@ def test_the_way_down_is_told_race_by_race(server: Server, png: bytes) -> None:
     for depth, level in enumerate(answer["levels"]):
         assert level["under"] == answer["path"][:depth]
         assert level["label"] == answer["path"][depth]
-        assert sum(one["probability"] for one in level["posterior"]) == pytest.approx(1)
+        assert sum(entry["probability"] for entry in level["posterior"]) == pytest.approx(1)
     if answer["complete"]:
         assert answer["label"] in {"zero", "one", "eight", "nine"}
     assert answer["stopped"] in ("decided", "budget")
@@ -50,7 +50,9 @@ def test_forms_and_streams_tell_the_same(server: Server, png: bytes) -> None:
 
 
 def test_thousands_of_labels_are_taken(server: Server, png: bytes) -> None:
-    tree = {f"{ten} {hundred}": [f"{ten} {hundred} {one}" for one in range(100)] for ten in "ab" for hundred in "abcde"}
+    tree = {
+        f"{ten} {hundred}": [f"{ten} {hundred} {index}" for index in range(100)] for ten in "ab" for hundred in "abcde"
+    }
     answer = server.client.post(ROUTE, json=asked(png, tree={"a": tree, "b": ["c", "d"]}, budget=8)).json()
     assert (answer["rows"], answer["complete"]) == (8, False)
 
@@ -63,7 +65,7 @@ def test_thousands_of_labels_are_taken(server: Server, png: bytes) -> None:
         ({"tree": {"animal": 3}}, "tree", "animal has '3' below it"),
         ({"tree": {"animal": [""]}}, "tree", "empty label"),
         ({"tree": ["cat", "cat"]}, "tree", "twice"),
-        ({"tree": [f"label {one}" for one in range(501)]}, "tree", "501 labels right below it"),
+        ({"tree": [f"label {index}" for index in range(501)]}, "tree", "501 labels right below it"),
         ({"tree": {"cat": ["a"], "CAT": ["b"]}}, "tree", "one text"),
         ({"tree": {"animal": ["cat " * 90, "dog"]}}, "tree", "tokens"),
         ({"budget": 3}, "budget", "one block of 4"),

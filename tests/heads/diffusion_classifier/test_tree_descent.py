@@ -88,7 +88,7 @@ def test_a_tree_of_one_level_is_the_race(engine: DirectEngine) -> None:
     assert (tree.path, tree.rows, tree.confidence) == ((race.label,), race.rows, race.confidence)
     assert tree.levels[0].posterior.probabilities == race.probabilities
     assert tree.probability == max(race.probabilities)
-    assert [one.rows for one in seen] == sorted(one.rows for one in seen)
+    assert [path.rows for path in seen] == sorted(path.rows for path in seen)
     assert not seen[-1].complete
     assert seen[-1].path == tree.path
 
@@ -142,7 +142,7 @@ def test_rows_that_a_race_left_over_are_spent_below(engine: DirectEngine) -> Non
         (["cat", "cat"], "the root has the label 'cat' twice"),
         ({"animal": ["cat", {"cat": ["lion"]}]}, "animal has the label 'cat' twice"),
         ({"animal": [f"cat {number}" for number in range(6)]}, "animal has 6 labels right below it"),
-        ({str(number): [f"{number} {one}" for one in range(5)] for number in range(5)}, "more than 25 labels"),
+        ({str(number): [f"{number} {index}" for index in range(5)] for number in range(5)}, "more than 25 labels"),
     ],
 )
 def test_a_bad_tree_is_refused_with_its_place(tree: object, told: str) -> None:

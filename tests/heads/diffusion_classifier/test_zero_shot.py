@@ -38,11 +38,11 @@ def test_the_answer_says_all_that_was_promised(server: Server, png: bytes) -> No
         "more_frames": False,
         "format": "PNG",
     }
-    probabilities = [one["probability"] for one in answer["posterior"]]
+    probabilities = [entry["probability"] for entry in answer["posterior"]]
     assert sorted(probabilities, reverse=True) == probabilities
     assert sum(probabilities) == pytest.approx(1)
     assert answer["label"] == answer["posterior"][0]["label"]
-    assert {one["label"] for one in answer["posterior"]} == {"a zero", "a one"}
+    assert {entry["label"] for entry in answer["posterior"]} == {"a zero", "a one"}
     assert answer["posterior"][0].keys() == {"label", "probability", "mean_error", "rounds_survived"}
     assert answer["calibrated"] is False
     assert answer["rows"] == 4
@@ -84,7 +84,7 @@ def test_a_single_label_is_certain(server: Server, png: bytes, form: str) -> Non
         "multipart": lambda: server.client.post(ROUTE, files={"image": png}, data=options),
         "raw": lambda: server.client.post(ROUTE, content=png, params=options, headers={"Content-Type": "image/png"}),
     }[form]().json()
-    assert [(one["label"], one["probability"]) for one in answer["posterior"]] == [("a zero", 1.0)]
+    assert [(entry["label"], entry["probability"]) for entry in answer["posterior"]] == [("a zero", 1.0)]
 
 
 def test_templates_loss_and_trials_are_used(server: Server, png: bytes) -> None:
@@ -104,7 +104,7 @@ def test_a_race_tells_how_sure_it_is(server: Server, png: bytes) -> None:
     assert answer["stopped"] in ("decided", "complete")
     twins = {"zero", "Zero"}
     assert set(answer["tied"]) == (twins - {answer["label"]} if answer["label"] in twins else set())
-    assert {one["label"] for one in answer["dropped"]} == set(labels) - {answer["label"], *answer["tied"]}
+    assert {entry["label"] for entry in answer["dropped"]} == set(labels) - {answer["label"], *answer["tied"]}
     form = {"labels": json.dumps(labels), "templates": "a handwritten {}", "confidence": "0.9"}
     same = server.client.post(ROUTE, files={"image": png}, data=form).json()
     assert without_times(same) == without_times(answer)
@@ -127,7 +127,7 @@ def test_the_posterior_is_streamed_as_it_sharpens(server: Server, png: bytes, op
     assert len(told) >= 3
     rows = [data["rows"] for _, data in told]
     assert rows == sorted(rows)
-    assert all(sum(one["probability"] for one in data["posterior"]) == pytest.approx(1) for _, data in told)
+    assert all(sum(entry["probability"] for entry in data["posterior"]) == pytest.approx(1) for _, data in told)
     assert without_times(told[-1][1]) == without_times(server.client.post(ROUTE, json=body).json())
 
 

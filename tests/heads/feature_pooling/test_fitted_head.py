@@ -71,7 +71,7 @@ def test_a_head_comes_back_from_its_tensors(plan: HeadPlan) -> None:
 def test_pooled_vectors_are_what_the_heads_make_of_maps() -> None:
     generator = torch.Generator().manual_seed(0)
     maps: list[Tensor] = [torch.randn(5, channels, 8, 8, generator=generator) for channels in (6, 4)]
-    vectors = torch.cat([pool(one, 4) for one in maps], dim=1).numpy()
+    vectors = torch.cat([pool(feature_map, 4) for feature_map in maps], dim=1).numpy()
     fusion = AttentionFusion(
         (1, 2),
         {1: 6, 2: 4},

@@ -83,8 +83,8 @@ def test_figures_fit_together() -> None:
     assert report.recall[2] is None
     assert report.recall[0] == report.confusion[0, 0] / 20
     assert report.accuracy == np.trace(report.confusion) / 27
-    assert [one.strength for one in report.tried] == list(STRENGTHS)
-    assert report.log_loss == min(one.log_loss for one in report.tried)
+    assert [trial.strength for trial in report.tried] == list(STRENGTHS)
+    assert report.log_loss == min(trial.log_loss for trial in report.tried)
 
 
 def test_two_classes_with_one_image_each_are_told_apart_and_nothing_is_claimed() -> None:

@@ -44,7 +44,11 @@ def test_a_released_head_is_fitted_told_and_asked(server: Server, attention: dic
     assert (attention["strength"], attention["tried"], attention["threshold"]) == (None, [], None)
     assert attention["validated"] == 8
     assert np.array(attention["confusion"]).sum() == 8
-    (listed,) = [one for one in server.client.get(ROUTE).json()["classifiers"] if one["id"] == attention["id"]]
+    (listed,) = [
+        classifier
+        for classifier in server.client.get(ROUTE).json()["classifiers"]
+        if classifier["id"] == attention["id"]
+    ]
     assert listed["head"] == "attention"
     assert {label for label, _ in answers(server, attention["id"])} <= {"zero", "one"}
 

@@ -108,7 +108,7 @@ def test_files_of_a_form_are_a_job_and_a_broken_one_fails_alone(jobs: Server, pi
     job = begin(jobs, data=FEATURES, files=files)
     end = ended(jobs, job["id"])
     assert (end["status"], end["done"], end["failed"]) == ("done", 2, 1)
-    assert [one["image_name"] for one in end["failures"]] == ["1-a.png"]
+    assert [failure["image_name"] for failure in end["failures"]] == ["1-a.png"]
     assert [line["image_name"] for line in results(jobs, job["id"])] == ["a.png", "b.PNG"]
     (failed,) = results(jobs, job["id"], status="failed")
     assert failed == end["failures"][0]
@@ -387,7 +387,7 @@ def test_copies_among_a_job_s_images_are_told(jobs: Server, pictures: Path, chec
     assert ended(jobs, job)["done"] == 3
     answer = jobs.client.get(f"{ROUTE}/{job}/duplicates", params={"similarity": 0.999999}).json()
     assert answer["images"] == 3
-    assert ["a.png", "copy of a.png"] in [[one["image"] for one in group] for group in answer["groups"]]
+    assert ["a.png", "copy of a.png"] in [[member["image"] for member in group] for group in answer["groups"]]
     check_problem(jobs.client.get(f"{ROUTE}/{job}/duplicates", params={"similarity": 2}), 422, "invalid-input")
     missing = jobs.client.get(f"{ROUTE}/none/duplicates")
     assert missing.status_code == 404
@@ -402,7 +402,7 @@ def test_a_classifier_is_fitted_to_a_job_s_vectors(jobs: Server, pictures: Path,
     fitted = jobs.client.post("/v1/classifiers", json={"job": job, "name": "of a job"})
     assert fitted.status_code == 201, fitted.text
     answer = fitted.json()
-    assert [(one["label"], one["images"]) for one in answer["classes"]] == [("a", 2), ("b", 2)]
+    assert [(class_["label"], class_["images"]) for class_ in answer["classes"]] == [("a", 2), ("b", 2)]
     assert (answer["blocks"], answer["timesteps"], answer["rows"]) == (["mid_block"], [20], 0)
     told = jobs.client.post(f"/v1/classify/{answer['id']}", files={"image": files[0]}).json()
     assert told["answers"][0]["label"] in ("a", "b")

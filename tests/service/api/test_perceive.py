@@ -24,8 +24,8 @@ def test_tasks_together_answer_what_they_answer_apart_with_fewer_rows(dense: Ser
     features = post(dense, "/v1/features", png).json()
     for name in depth["statistics"]:
         assert together["depth"]["statistics"][name] == pytest.approx(depth["statistics"][name], abs=1e-3)
-    assert [one["name"] for one in together["segmentation"]["segments"]] == [
-        one["name"] for one in segmentation["segments"]
+    assert [segment["name"] for segment in together["segmentation"]["segments"]] == [
+        segment["name"] for segment in segmentation["segments"]
     ]
     assert together["referring"]["masks"][0]["area"] == pytest.approx(referring["masks"][0]["area"], abs=12)
     assert together["features"]["vector"] == pytest.approx(features["vectors"][0], abs=1e-3)

@@ -107,9 +107,9 @@ class Replay:
         if isinstance(value, str):
             return re.sub(r"\{([\w:]+)\}", self._meant, value)
         if isinstance(value, list):
-            return [self.filled(one) for one in value]
+            return [self.filled(item) for item in value]
         if isinstance(value, dict):
-            return {name: self.filled(one) for name, one in value.items()}
+            return {name: self.filled(item) for name, item in value.items()}
         return value
 
     def _meant(self, found: re.Match[str]) -> str:
@@ -179,8 +179,8 @@ def paths(value: Any, place: str = "") -> Iterator[str]:
             yield here
             yield from paths(one, here)
     elif isinstance(value, list):
-        for one in value:
-            yield from paths(one, f"{place}[]")
+        for item in value:
+            yield from paths(item, f"{place}[]")
 
 
 def at(value: Any, path: str) -> Any:

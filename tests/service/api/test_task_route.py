@@ -52,13 +52,13 @@ def test_segmentation_in_every_form(dense: Server, png: bytes) -> None:
     got = post(dense, "/v1/segmentation", png).json()
     indices = opened(post(dense, "/v1/segmentation", png, {"format": "png"}).content)
     assert indices.shape == (30, 40)
-    assert sum(one["area"] for one in got["segments"]) == 1200
+    assert sum(segment["area"] for segment in got["segments"]) == 1200
     for one in got["segments"]:
         assert (decode_rle(Rle(**one["rle"])) == (indices == got["classes"].index(one["name"]))).all()
     array = np.load(BytesIO(post(dense, "/v1/segmentation", png, accept="application/x-npy").content))
     assert (array == indices).all()
     outlines = post(dense, "/v1/segmentation", png, {"format": "polygons"}).json()["segments"]
-    assert all(one["polygons"] and one["rle"] is None for one in outlines)
+    assert all(outline["polygons"] and outline["rle"] is None for outline in outlines)
     assert opened(post(dense, "/v1/segmentation", png, accept="image/png").content).shape == (30, 40)
     assert opened(post(dense, "/v1/segmentation", png, {"format": "overlay"}).content).shape == (30, 40, 3)
 
@@ -66,7 +66,7 @@ def test_segmentation_in_every_form(dense: Server, png: bytes) -> None:
 def test_referring_in_every_form(dense: Server, png: bytes) -> None:
     path, asked = "/v1/segmentation/referring", {"expressions": ["a two", "the digit three"]}
     got = post(dense, path, png, asked).json()
-    assert [one["name"] for one in got["masks"]] == asked["expressions"]
+    assert [mask["name"] for mask in got["masks"]] == asked["expressions"]
     assert got["rows"] == 2
     array = np.load(BytesIO(post(dense, path, png, {**asked, "format": "npy"}).content))
     for one, mask in zip(got["masks"], array, strict=True):
@@ -112,7 +112,7 @@ def test_odd_images_are_answered_in_their_own_size(dense: Server, odd_images: di
     shape = opened(base64.b64decode(got["depth"]["png16"])).shape
     assert shape == (got["image"]["height"], got["image"]["width"])
     assert got["referring"]["masks"][0]["rle"]["size"] == list(shape)
-    assert sum(one["area"] for one in got["segmentation"]["segments"]) == shape[0] * shape[1]
+    assert sum(segment["area"] for segment in got["segmentation"]["segments"]) == shape[0] * shape[1]
 
 
 def test_a_panorama_is_answered_in_its_own_size(dense: Server) -> None:

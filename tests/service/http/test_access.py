@@ -90,7 +90,7 @@ def test_all_keys_that_are_not_valid_get_one_and_the_same_answer(path: Path, che
         {"Authorization": f"Bearer {expired}"},
         {"Authorization": "Basic YTpi"},
     ]
-    answers = ask({"keys_file": path}, *(("GET", ROUTE, one) for one in headers))
+    answers = ask({"keys_file": path}, *(("GET", ROUTE, header) for header in headers))
     told = {check_problem(answer, 401, "key-needed")["detail"] for answer in answers}
     assert len(told) == 1
     assert {answer.headers["www-authenticate"] for answer in answers} == {'Bearer realm="diffsight"'}
@@ -156,7 +156,7 @@ def test_addresses_without_a_key_are_limited_by_setting_only(path: Path) -> None
     asked: tuple[str, str, dict[str, str]] = ("GET", ROUTE, {})
     assert [one.status_code for one in ask({"keys_file": path}, *[asked] * 50)] == [503] * 50
     answers = ask({"keys_file": path, "client_rate_per_minute": 2}, *[asked] * 3, ("GET", "/health/live", {}))
-    assert [one.status_code for one in answers] == [503, 503, 429, 200]
+    assert [answer.status_code for answer in answers] == [503, 503, 429, 200]
 
 
 def test_no_more_requests_at_a_time_than_the_limit(path: Path) -> None:

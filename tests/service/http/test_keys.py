@@ -57,7 +57,7 @@ def test_a_store_finds_a_key_by_its_whole_text_only(path: Path) -> None:
         digest_of(key.id, text.removeprefix(f"diffsight_{key.id}_")),
         "\udcff\udc00",
     ]
-    assert [one for one in wrong if store.find(one, NOW) is not None] == []
+    assert [line for line in wrong if store.find(line, NOW) is not None] == []
 
 
 def test_a_store_follows_its_file_from_the_first_key_to_the_last_ones_end(path: Path) -> None:

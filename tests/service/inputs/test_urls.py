@@ -540,7 +540,7 @@ def test_a_job_fetches_its_addresses_and_one_that_fails_fails_alone(
             end = [line for line in events.iter_lines() if line.startswith("data: ")][-1]
         told = json.loads(end.removeprefix("data: "))
         assert (told["source"]["kind"], told["status"], told["done"], told["failed"]) == ("urls", "done", 2, 2)
-        assert [one["image_name"] for one in told["failures"]] == [addresses[1], addresses[3]]
+        assert [failure["image_name"] for failure in told["failures"]] == [addresses[1], addresses[3]]
         assert "the secret of the inside" not in end
     without = start_server(data_folder=tmp_path, jobs=given["jobs"])
     site.asked.clear()

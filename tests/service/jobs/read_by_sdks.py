@@ -35,7 +35,9 @@ def label_studio(folder: Path) -> dict[str, Any]:
     for kind, text in CONFIGS.items():
         tasks = json.loads((folder / f"{kind}-label-studio.json").read_text())
         regions = [region for task in tasks for region in task["predictions"][0]["result"]]
-        names = sorted({name for one in regions for name in one["value"].get(one["type"], []) if name != "person"})
+        names = sorted(
+            {name for region in regions for name in region["value"].get(region["type"], []) if name != "person"}
+        )
         labels = "".join(f'<Label value={quoteattr(name)} model_index="{at}"/>' for at, name in enumerate(names))
         choices = "".join(f"<Choice value={quoteattr(name)}/>" for name in names)
         config = text.format(labels=labels, choices=choices)
@@ -83,7 +85,7 @@ def datumaro(folder: Path) -> dict[str, Any]:
             Image.new("RGB", (int(image.attrib["width"]), int(image.attrib["height"]))).save(file)
         read = Dataset.import_from(str(alone), "cvat")
         labels = [label.name for label in read.categories()[next(iter(read.categories()))]]
-        told[kind] = {item.id: [described(one, labels) for one in item.annotations] for item in read}
+        told[kind] = {item.id: [described(annotation, labels) for annotation in item.annotations] for item in read}
     return told
 
 

@@ -99,8 +99,8 @@ def test_depth(everything: Server) -> None:
 def test_segmentation(everything: Server, tmp_path: Path) -> None:
     job, lines = done(everything, "segmentation", {})
     alone = everything.client.post("/v1/segmentation", files={"image": PICTURES["b.png"]}).json()
-    by_name = {one["name"]: one for one in alone["segments"]}
-    large = [one for one in lines[1]["masks"] if one["share"] > 0.05]
+    by_name = {segment["name"]: segment for segment in alone["segments"]}
+    large = [mask for mask in lines[1]["masks"] if mask["share"] > 0.05]
     assert large
     for one in large:
         same_masks(one, by_name[one["name"]])
@@ -123,7 +123,7 @@ def test_referring(everything: Server, tmp_path: Path) -> None:
         same_masks(mine, route)
         assert mine["read"] == route["read"]
     coco = opened(form(everything, job, "coco"), tmp_path)
-    assert {one["name"] for one in coco.loadCats(coco.getCatIds())} == set(expressions)
+    assert {category["name"] for category in coco.loadCats(coco.getCatIds())} == set(expressions)
 
 
 def test_a_concept_over_a_folder(everything: Server, tmp_path: Path, check_problem: Any) -> None:
@@ -165,7 +165,7 @@ def test_zero_shot(everything: Server) -> None:
     _, lines = done(everything, "zero-shot", asked)
     alone = everything.client.post("/v1/classify/zero-shot", files={"image": PICTURES["b.png"]}, data=asked).json()
     assert lines[1]["label"] == alone["label"]
-    first, other = ({one["label"]: one["probability"] for one in got["posterior"]} for got in (lines[1], alone))
+    first, other = ({entry["label"]: entry["probability"] for entry in got["posterior"]} for got in (lines[1], alone))
     assert first == pytest.approx(other, abs=1e-2)
 
 

@@ -61,19 +61,21 @@ def test_they_read_what_we_meant(told: dict[str, Any]) -> None:
     assert label_studio["brushes"] == expected
     assert len(label_studio["coco"]["images"]) == len(SIZES)
     boxes = [
-        one["bbox"] for one in label_studio["coco"]["annotations"] if one["image_id"] == 0 and "segmentation" in one
+        annotation["bbox"]
+        for annotation in label_studio["coco"]["annotations"]
+        if annotation["image_id"] == 0 and "segmentation" in annotation
     ]
-    good = [one["bbox"] for one in persons("a/one.png")["persons"] if not one["problem"]]
+    good = [person["bbox"] for person in persons("a/one.png")["persons"] if not person["problem"]]
     assert boxes == [pytest.approx(box, abs=0.1) for box in good]
 
     points = [one for one in next(iter(cvat["pose"].values())) if one[0] == "points"]
-    assert {one[1] for one in points} <= set(persons("a/one.png")["names"])
-    nose = next(one for one in points if one[1] == "nose")
+    assert {point[1] for point in points} <= set(persons("a/one.png")["names"])
+    nose = next(point for point in points if point[1] == "nose")
     assert nose[2] == pytest.approx(persons("a/one.png")["persons"][0]["keypoints"][0], abs=0.006)
-    assert [one[1] for found in cvat["choices"].values() for one in found] == ["cat & <dog>"] * len(SIZES)
+    assert [one[1] for choice in cvat["choices"].values() for one in choice] == ["cat & <dog>"] * len(SIZES)
     for name, found in masks().items():
         areas = [int(mask.sum()) for mask in found if mask.any()]
-        assert [one[2] for one in cvat["masks"][name.removesuffix(".png")]] == areas
+        assert [mask[2] for mask in cvat["masks"][name.removesuffix(".png")]] == areas
 
 
 def test_what_the_ml_backend_predicts_fits_its_projects(
@@ -83,7 +85,7 @@ def test_what_the_ml_backend_predicts_fits_its_projects(
     tmp_path: Path,
 ) -> None:
     predictions = [predict(poses, config, uri(png)).json()["results"][0] for config in (NAMED, INDEXED)]
-    assert all(one["result"] for one in predictions)
-    pairs = [[config, one] for config, one in zip((NAMED, INDEXED), predictions, strict=True)]
+    assert all(prediction["result"] for prediction in predictions)
+    pairs = [[config, prediction] for config, prediction in zip((NAMED, INDEXED), predictions, strict=True)]
     (tmp_path / "predicted.json").write_text(json.dumps(pairs))
     assert read_by(other_python, tmp_path)["errors"] == [[], []]

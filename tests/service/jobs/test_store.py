@@ -106,11 +106,11 @@ def test_an_item_is_finished_once_and_a_key_has_one_result(store: JobStore) -> N
     store.finish(job.id, [Outcome(0, "k", '{"a":2}'), Outcome(2, "x", '{"a":3}')])
     now = store.get(job.id)
     assert (now.done, now.failed, now.reused) == (2, 1, 1)
-    assert [(one.name, one.given, one.result) for one in store.records(job.id, page=1)] == [
+    assert [(record.name, record.given, record.result) for record in store.records(job.id, page=1)] == [
         ("0.png", {"image_id": 0}, {"a": 1}),
         ("1.png", {"image_id": 1}, {"a": 1}),
     ]
-    assert [(one.name, one.error) for one in store.records(job.id, status="failed")] == [("2.png", "broken")]
+    assert [(record.name, record.error) for record in store.records(job.id, status="failed")] == [("2.png", "broken")]
     assert store.pending(job.id, after=-1, limit=9) == []
 
 
@@ -192,11 +192,11 @@ def test_what_stands_before_the_first_unfinished_item_is_a_whole(store: JobStore
     assert store.first_pending(job.id) == 0
     store.finish(job.id, [Outcome(0, "a", "{}"), Outcome(1, error="broken"), Outcome(3, "d", "{}")])
     assert store.first_pending(job.id) == 2
-    assert [one.position for one in store.records(job.id, before=2, page=1)] == [0]
-    assert [one.position for one in store.records(job.id, status="failed", before=2)] == [1]
+    assert [record.position for record in store.records(job.id, before=2, page=1)] == [0]
+    assert [record.position for record in store.records(job.id, status="failed", before=2)] == [1]
     store.finish(job.id, [Outcome(2, "c", "{}")])
     assert store.first_pending(job.id) is None
-    assert [one.position for one in store.records(job.id)] == [0, 2, 3]
+    assert [record.position for record in store.records(job.id)] == [0, 2, 3]
 
 
 def test_a_list_that_is_made_of_a_deleted_job_leaves_nothing(store: JobStore) -> None:

@@ -111,7 +111,7 @@ def test_concepts_and_their_banks_survive_a_restart(
     concept = made(few_shot, 6)
     before = asked(few_shot, concepts=[concept["id"]]).json()
     again = start_server(few_shot={"weights": str(weights)}, data_folder=data_folder)
-    assert concept["id"] in [one["id"] for one in again.client.get("/v1/concepts").json()["concepts"]]
+    assert concept["id"] in [concept["id"] for concept in again.client.get("/v1/concepts").json()["concepts"]]
     after = asked(again, concepts=[concept["id"]]).json()
     assert (decoded(after) == decoded(before)).all()
     assert again.state.library.banks.figures.disk == 1
@@ -149,8 +149,8 @@ def test_a_full_device_hands_banks_down_to_the_host(
 def test_several_concepts_share_out_the_pixels(few_shot: Server) -> None:
     concepts = [made(few_shot, 1)["id"], made(few_shot, 2, 3, name="other")["id"]]
     answer = asked(few_shot, concepts=concepts, threshold_value=0.05).json()
-    assert [one["label"] for one in answer["concepts"]] == [1, 2]
-    assert [one["mask"]["name"] for one in answer["concepts"]] == ["square", "other"]
+    assert [concept["label"] for concept in answer["concepts"]] == [1, 2]
+    assert [concept["mask"]["name"] for concept in answer["concepts"]] == ["square", "other"]
     assert not (decoded(answer, 0) & decoded(answer, 1)).any()
     body = {"concepts": concepts, "threshold_value": 0.05}
     numbers = np.load(BytesIO(asked(few_shot, **body, format="npy").content))

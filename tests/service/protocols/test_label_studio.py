@@ -175,9 +175,9 @@ def test_drawn_rectangles_are_the_persons(poses: Server, png: bytes) -> None:
         "left_wrist",
     }
     assert inside
-    assert {one["value"]["keypointlabels"][0] for one in points} == inside
-    assert {one["parentID"] for one in points} == {"aB3"}
-    assert {one["id"] for one in points} == {f"aB3-kp-{alone['names'].index(name)}" for name in inside}
+    assert {point["value"]["keypointlabels"][0] for point in points} == inside
+    assert {point["parentID"] for point in points} == {"aB3"}
+    assert {point["id"] for point in points} == {f"aB3-kp-{alone['names'].index(name)}" for name in inside}
     broken = {"context": {"result": [drawn | {"value": {"x": 1, "rectanglelabels": ["human"]}}]}}
     assert predict(poses, NAMED, uri(png), params=broken).json()["field"] == "params"
 
@@ -254,7 +254,7 @@ def test_a_thousand_tasks_are_read_with_all_that_label_studio_sends_of_them(pose
     tasks = [{"id": at, "data": {"photo": uri(png) if at == 0 else "nowhere.png"}, **facts} for at in range(1_100)]
     answer = poses.client.post("/label-studio/predict", json={"tasks": tasks, "label_config": NAMED})
     assert answer.status_code == 200, answer.text[:500]
-    assert [at for at, one in enumerate(answer.json()["results"]) if "result" in one] == [0]
+    assert [at for at, result in enumerate(answer.json()["results"]) if "result" in result] == [0]
     tasks = [{"data": {}}] * 10_001
     answer = poses.client.post("/label-studio/predict", json={"tasks": tasks, "label_config": NAMED})
     assert (answer.status_code, answer.json()["field"]) == (422, "tasks")
@@ -319,7 +319,7 @@ def test_choices_are_made_by_a_classifier_or_zero_shot(start_server: StartServer
     again = server.client.post("/label-studio/setup", json={"schema": config}).json()["model_version"]
     assert again.split()[2] == "classifier"
     answers = predict(server, config, uri(plain("blue", 9)), uri(plain("red", 9))).json()["results"]
-    assert [one["result"][0]["value"]["choices"] for one in answers] == [["B"], ["red"]]
+    assert [answer["result"][0]["value"]["choices"] for answer in answers] == [["B"], ["red"]]
 
 
 def plain(colour: str, at: int = 0) -> bytes:

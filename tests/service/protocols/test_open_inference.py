@@ -54,7 +54,7 @@ def test_pixels_a_file_and_base64_are_the_same_image(client: Any, picture: Image
     ]
     maps = [client.infer("depth", [image]).as_numpy("depth") for image in images]
     assert maps[0].shape == (30, 40)
-    assert all((one == maps[0]).all() for one in maps)
+    assert all((depth_map == maps[0]).all() for depth_map in maps)
 
 
 def test_outputs_come_in_the_form_that_is_asked_for(client: Any, png: bytes) -> None:
@@ -63,7 +63,7 @@ def test_outputs_come_in_the_form_that_is_asked_for(client: Any, png: bytes) -> 
     result = client.infer("pose", inputs, model_version="pocket", outputs=outputs, request_id="mine", priority=2)
     told = result.get_response()
     assert (told["id"], told["model_name"], told["model_version"]) == ("mine", "pose", "pocket")
-    assert [one["name"] for one in told["outputs"]] == ["boxes", "answer"]
+    assert [output["name"] for output in told["outputs"]] == ["boxes", "answer"]
     assert result.as_numpy("boxes").tolist() == [[2.0, 0.0, 12.0, 16.0]]
     assert json.loads(result.as_numpy("answer")[0])["persons"][0]["bbox"] == [2.0, 0.0, 12.0, 16.0]
 

@@ -20,7 +20,7 @@ def test_every_task_has_an_image_tensors_and_its_answer(server: Server, task: An
     told = describe_model(server.state, task, None)
     assert (told["name"], told["versions"]) == (task.name, ["pocket"])
     assert told["inputs"][0] == {"name": "image", "datatype": "BYTES", "shape": [-1]}
-    assert [one["name"] for one in told["outputs"]][-1] == "answer"
+    assert [output["name"] for output in told["outputs"]][-1] == "answer"
     assert len(told["outputs"]) > 1
 
 
@@ -36,9 +36,9 @@ def test_a_task_without_tensors_of_its_own_gives_its_answer() -> None:
 
 def test_lists_among_the_options_are_inputs(server: Server) -> None:
     shapes = {
-        one["name"]: (one["datatype"], one["shape"])
+        input_["name"]: (input_["datatype"], input_["shape"])
         for task in TASKS
-        for one in describe_model(server.state, task, "pocket")["inputs"]
+        for input_ in describe_model(server.state, task, "pocket")["inputs"]
     }
     assert shapes["labels"] == ("BYTES", [-1])
     assert shapes["boxes"] == ("FP64", [-1, 4])

@@ -29,7 +29,7 @@ def answer_of(server: Server, route: str, **members: Any) -> Any:
 def test_the_registry_lists_what_infer_takes(server: Server) -> None:
     classifier = fit_classifier(server.client)
     models = server.client.get("/roboflow/model/registry").json()["models"]
-    kinds = {one["model_id"]: one["task_type"] for one in models}
+    kinds = {model["model_id"]: model["task_type"] for model in models}
     assert kinds["pose"] == kinds["pose/pocket"] == "keypoint-detection"
     assert kinds["persons"] == "object-detection"
     assert kinds["segmentation"] == kinds["referring"] == "instance-segmentation"
@@ -52,11 +52,11 @@ def test_semantic_pictures_are_the_class_map(server: Server) -> None:
 
 def test_predictions_are_filtered_as_they_are_asked_for(server: Server) -> None:
     everything = answer_of(server, "instance_segmentation", response_mask_format="rle", confidence="default")
-    names = [one["class"] for one in everything["predictions"]]
+    names = [prediction["class"] for prediction in everything["predictions"]]
     kept = answer_of(server, "instance_segmentation", response_mask_format="rle", class_filter=names[1:2])
-    assert [one["class"] for one in kept["predictions"]] == names[1:2]
+    assert [prediction["class"] for prediction in kept["predictions"]] == names[1:2]
     first = answer_of(server, "instance_segmentation", response_mask_format="rle", max_detections=1)
-    assert [one["class"] for one in first["predictions"]] == names[:1]
+    assert [prediction["class"] for prediction in first["predictions"]] == names[:1]
     points = answer_of(server, "keypoints_detection", keypoint_confidence=1)["predictions"][0]["keypoints"]
     assert all(point["confidence"] >= 1 for point in points)
 

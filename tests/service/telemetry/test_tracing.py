@@ -62,14 +62,16 @@ def spans_of(asking: Callable[[Server], object], **given: Any) -> Spans:
             asking(server)
         resources = [part.resource for request in sent for part in request.resource_spans]
         for resource in resources:
-            assert {one.key: one.value.string_value for one in resource.attributes}["service.name"] == "diffsight"
+            assert {attribute.key: attribute.value.string_value for attribute in resource.attributes}[
+                "service.name"
+            ] == "diffsight"
         return [
             s for request in sent for part in request.resource_spans for scope in part.scope_spans for s in scope.spans
         ]
 
 
 def attributes(span: Span) -> dict[str, str | int]:
-    return {one.key: one.value.string_value or one.value.int_value for one in span.attributes}
+    return {attribute.key: attribute.value.string_value or attribute.value.int_value for attribute in span.attributes}
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ def test_nyu_is_read_with_its_scenes(tmp_path: Path) -> None:
         (tmp_path / scene).mkdir()
         grey(48, 64).save(tmp_path / scene / "rgb_00045.jpg")
         Image.fromarray(np.full((48, 64), 2500, dtype=np.uint16)).save(tmp_path / scene / "sync_depth_00045.png")
-    samples = {one.scene: one for one in nyu_samples(tmp_path)}
+    samples = {sample.scene: sample for sample in nyu_samples(tmp_path)}
     # `study_room` is caught by `study`, as in the original.
     assert set(samples) == {"study", "kitchen"}
     assert float(samples["kitchen"].truth[0, 0]) == 2.5
@@ -67,7 +67,7 @@ def test_refcoco_gives_every_sentence_and_counts_overlaps_twice(refcoco: Callabl
     ref = {"image_id": 7, "ann_id": 3, "split": "val", "sentences": [{"sent": "the box"}, {"sent": "left"}]}
     folder = refcoco([ref, {**ref, "split": "testA"}])
     samples = list(refcoco_samples(folder, folder / "train2014"))
-    assert [one.sentence for one in samples] == ["the box", "left"]
+    assert [sample.sentence for sample in samples] == ["the box", "left"]
     assert set(np.unique(samples[0].truth)) == {0, 1, 2}
     with pytest.raises(InvalidInput, match="testB"):
         list(refcoco_samples(folder, folder / "train2014", split="testB"))

@@ -90,7 +90,7 @@ def test_depth_is_that_of_the_floor_where_the_floor_is(folder: Path) -> None:
 
 def test_keypoints_that_show_lie_on_their_person(folder: Path) -> None:
     coco = COCO(str(folder / "instances.json"))
-    persons = [one for one in coco.anns.values() if one["category_id"] == semantic_id("person")]
+    persons = [annotation for annotation in coco.anns.values() if annotation["category_id"] == semantic_id("person")]
     assert persons
     shown = 0
     for person in persons:
