@@ -430,7 +430,7 @@ def test_an_empty_bank_is_no_bank(lengths: dict[str, int], backbone: StableDiffu
 
 
 @pytest.mark.parametrize(
-    ("asked", "ran", "not_run"),
+    ("options", "ran", "not_run"),
     [
         ({"features": ("down_blocks.0.attentions.0",)}, "down_blocks.0.resnets.0", "down_blocks.0.downsamplers.0"),
         ({"features": ("mid_block",)}, "mid_block.resnets.1", "up_blocks.0"),
@@ -440,9 +440,9 @@ def test_an_empty_bank_is_no_bank(lengths: dict[str, int], backbone: StableDiffu
     ],
 )
 def test_what_nobody_needs_is_not_computed(
-    asked: dict[str, Any], ran: str, not_run: str, backbone: StableDiffusion, unet: Any
+    options: dict[str, Any], ran: str, not_run: str, backbone: StableDiffusion, unet: Any
 ) -> None:
-    early = random_row(1, capture=Capture(**asked))
+    early = random_row(1, capture=Capture(**options))
     with recorded(unet, (ran, not_run)) as executed:
         got = alone(backbone, early)
     assert executed.keys() == {ran}

@@ -56,8 +56,8 @@ def test_rows_are_cut_where_the_batch_is_full_or_the_size_changes(backbone: Coun
     rows = [row(seed, side) for seed, side in enumerate([8, 8, 8, 16, 16, 8])]
     results = complete(DirectEngine(backbone, max_rows=2).unet(rows))
     assert backbone.passes == [2, 1, 2, 1]
-    for asked, result in zip(rows, results, strict=True):
-        expected = backbone.forward([asked])[0].output
+    for unet_row, result in zip(rows, results, strict=True):
+        expected = backbone.forward([unet_row])[0].output
         assert result.output is not None
         assert expected is not None
         torch.testing.assert_close(result.output, expected, atol=1e-5, rtol=0)

@@ -157,7 +157,7 @@ def _threshold(case: Path, info: Any, inputs: TrackedTensors, expected: TrackedT
 
 def _metrics(case: Path, info: Any, inputs: TrackedTensors, expected: TrackedTensors) -> Iterator[Check]:
     tolerance = info["tolerance"]
-    for name, told in info["expected"].items():
+    for name, figures in info["expected"].items():
         truth, found, ignored, classes = (
             inputs[f"{name}.{part}"].numpy() for part in ("ground_truth", "prediction", "ignore", "class_id")
         )
@@ -166,8 +166,8 @@ def _metrics(case: Path, info: Any, inputs: TrackedTensors, expected: TrackedTen
         for part, ours in (("area_intersection", inner), ("area_union", outer)):
             array = torch.from_numpy(np.stack(ours)).float()
             yield exact(case.name, f"{name}.{part}", array, expected[f"{name}.{part}"])
-        result = scores(told["class_ids"], classes.tolist(), inner, outer)
-        yield from _percent(case, name, result, told, tolerance)
+        result = scores(figures["class_ids"], classes.tolist(), inner, outer)
+        yield from _percent(case, name, result, figures, tolerance)
         stored = f"{name}.class_iou_foreground"
         ours_iou = torch.tensor(result.class_iou)
         yield compare(case.name, stored, ours_iou, expected[stored], tolerance["class_iou_foreground"])
@@ -193,10 +193,10 @@ def _evaluation(case: Path, info: Any, inputs: TrackedTensors, expected: Tracked
 
     for shots in info["shots"]:
         run = f"{shots}_shot"
-        told = info["expected"][run]
+        figures = info["expected"][run]
         random = np.random.RandomState(info["numpy_seed"])
-        episodes = listed_episodes(pairs, shots, len(told["episodes"]), random)
-        yield exact(case.name, f"{run}.episodes", [_plain(episode) for episode in episodes], told["episodes"])
+        episodes = listed_episodes(pairs, shots, len(figures["episodes"]), random)
+        yield exact(case.name, f"{run}.episodes", [_plain(episode) for episode in episodes], figures["episodes"])
 
         async def all_results(episodes: list[Episode] = episodes) -> list[Any]:
             threshold = Threshold("relative", info["r_threshold"])
@@ -215,7 +215,7 @@ def _evaluation(case: Path, info: Any, inputs: TrackedTensors, expected: Tracked
             bound = tolerance["area"]["max_fraction_of_image"] * size * size
             array = torch.from_numpy(np.stack(ours)).float()
             yield compare(case.name, f"{run}.{name}", array, expected[f"{run}.{name}"], bound)
-        yield from _percent(case, run, scores_of(results, info["class_ids"]), told, tolerance)
+        yield from _percent(case, run, scores_of(results, info["class_ids"]), figures, tolerance)
     _ = [inputs[name] for name in inputs]  # pictures of the split that no episode drew
 
 
@@ -297,9 +297,9 @@ def _fraction(case: Path, name: str, found: Tensor, expected: Tensor, most: floa
     return compare(case.name, f"{name}, share", share, torch.tensor(0.0), most)
 
 
-def _percent(case: Path, name: str, found: Any, told: Any, tolerance: Any) -> Iterator[Check]:
+def _percent(case: Path, name: str, found: Any, figures: Any, tolerance: Any) -> Iterator[Check]:
     for key, ours in (("miou_percent", found.mean_iou), ("fb_iou_percent", found.fb_iou)):
-        yield compare(case.name, f"{name}.{key}", torch.tensor(ours), torch.tensor(told[key]), tolerance[key])
+        yield compare(case.name, f"{name}.{key}", torch.tensor(ours), torch.tensor(figures[key]), tolerance[key])
 
 
 def _plain(episode: Episode) -> dict[str, Any]:

@@ -103,8 +103,8 @@ def _stretch(case: _Case) -> Iterator[Check]:
     cut = [crops.stretch_crop(image, box, size) for box in boxes]
     pixels = torch.stack([crops.pixel_values(one) for one, _ in cut])
     yield case.compare("crops", pixels, io["crops"], "crops")
-    told = torch.tensor(np.stack([np.concatenate([region.origin, region.scale]) for _, region in cut])).long()
-    yield case.compare("crop_info", told, io["crop_info"], "crop_info")
+    crop_info = torch.tensor(np.stack([np.concatenate([region.origin, region.scale]) for _, region in cut])).long()
+    yield case.compare("crop_info", crop_info, io["crop_info"], "crop_info")
     points = io["keypoints_crop"].numpy()
     back = np.stack([crops.to_image(points, region, size) for _, region in cut])
     yield case.compare("keypoints_image", back, io["keypoints_image"], "keypoints_image")

@@ -175,8 +175,8 @@ def _replay_depth(case: _Case) -> Iterator[Check]:
 
 
 def _replay_metrics(case: _Case) -> Iterator[Check]:
-    told = case.settings["metrics"]
-    canvas, enlarge = tuple(told["canvas"]), told["enlarge"]
+    settings = case.settings["metrics"]
+    canvas, enlarge = tuple(settings["canvas"]), settings["enlarge"]
 
     def placed(small: Tensor, fill_value: float) -> Tensor:
         large = small.repeat_interleave(enlarge, 0).repeat_interleave(enlarge, 1)[: canvas[0], : canvas[1]]
@@ -184,8 +184,8 @@ def _replay_metrics(case: _Case) -> Iterator[Check]:
         whole[: large.shape[0], : large.shape[1]] = large
         return whole
 
-    predicted = placed(case.io["depth_protocol"][0, 0], told["prediction_fill"])
-    truth = placed(case.io["metric_truth_mm"].float() / 1000, told["truth_fill"])
+    predicted = placed(case.io["depth_protocol"][0, 0], settings["prediction_fill"])
+    truth = placed(case.io["metric_truth_mm"].float() / 1000, settings["truth_fill"])
     found = depth_figures(predicted, truth, valid_depth(truth, eigen=True))
     found["silog_loss"] = float(silog_loss(predicted, truth))
     expected: Mapping[str, float] = read_json(case.folder / "expected.json")["metrics"]

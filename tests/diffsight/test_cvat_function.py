@@ -127,10 +127,10 @@ def test_masks_of_every_task(masks: Server) -> None:
         ],
     }
     assert expected["segmentation"]
-    for task, told in expected.items():
+    for task, masks_of_task in expected.items():
         function = create(masks.url, task=task, labels="a two, a three", concepts=made["id"])
         names = {10 + label.id: label.name for label in function.spec.labels}
-        by_name = {one["name"]: decode_rle(Rle(**one["rle"])) for one in told if one["area"]}
+        by_name = {one["name"]: decode_rle(Rle(**one["rle"])) for one in masks_of_task if one["area"]}
         shapes = judged(function, function.detect(Context(), opened))
         assert {names[shape.label_id] for shape in shapes} == by_name.keys()
         for shape in shapes:
@@ -142,16 +142,16 @@ def test_masks_of_every_task(masks: Server) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("options", "message"),
     [
         ({"task": "depth"}, "none of pose"),
         ({"task": "referring"}, "labels=str"),
         ({"task": "few-shot"}, "concepts=str"),
     ],
 )
-def test_what_can_not_be_is_said(masks: Server, given: dict[str, str], told: str) -> None:
-    with pytest.raises(cvataa.BadFunctionError, match=told):
-        create(masks.url, **given)
+def test_what_can_not_be_is_said(masks: Server, options: dict[str, str], message: str) -> None:
+    with pytest.raises(cvataa.BadFunctionError, match=message):
+        create(masks.url, **options)
 
 
 def test_what_the_server_refuses_is_told(masks: Server) -> None:

@@ -281,7 +281,7 @@ def test_the_server_lists_it_with_defaults_that_it_takes(server: Server, subject
     fields = subject.task.options.model_fields
     defaults = {name: value for name, value in listed["defaults"].items() if name in fields}
     if subject.task.name == "pose":
-        assert defaults.pop("points") == 17  # 0.1 told the number of keypoints under an option's name
+        assert defaults.pop("points") == 17  # 0.1 gave the number of keypoints under an option's name
     subject.task.options.model_validate_json(json.dumps({**subject.options, **defaults}))
 
 

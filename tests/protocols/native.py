@@ -37,7 +37,7 @@ class Native:
     answers: dict[str, Any] = field(default_factory=dict)
 
     def ask(self, route: str, *, alone: bool = True, **options: Any) -> Any:
-        """The answer of a route about the image: JSON, or the array or picture of the form that was asked for."""
+        """The answer of a route about the image: JSON, or the array or picture of the requested form."""
         body = {"image": picture(), **options} if alone else options
         key = json.dumps([route, body], sort_keys=True)
         if key not in self.answers:

@@ -3,7 +3,7 @@
 python -m tests.soak.engine --seconds 600 --clients 32 --seed 0
 
 Clients of four tasks ask the worker without a pause, on as many lanes as the cores hold. A fifth of them vanish before
-their answers. Memory runs out in some batches and others fail; a second model is opened, asked and dropped again and
+their answers. Memory runs out in some batches and others fail; a second model is opened, used and dropped again and
 again. Every answer is compared with that of the same request alone. The status is 1 where one differs, is lost or comes
 twice, where anything still waits at the end, and where memory has grown.
 """
@@ -118,7 +118,7 @@ class Soak:
         }
 
     async def run(self, seconds: float, clients: int) -> None:
-        """Load for so long, then wait until all that was asked is answered."""
+        """Load for so long, then wait until all requests are answered."""
         self.ends = time.monotonic() + seconds
         await asyncio.gather(*[self._client() for _ in range(clients)], self._change_models())
 

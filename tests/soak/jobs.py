@@ -44,12 +44,12 @@ def write_data_set(folder: Path, count: int, seed: int) -> Path:
     The order of the file is not that of the names.
     """
     drawn = np.random.default_rng(seed)
-    told = json.loads((SCENES / "instances.json").read_text())
+    instances = json.loads((SCENES / "instances.json").read_text())
     persons: dict[int, list[list[float]]] = {}
-    for one in told["annotations"]:
+    for one in instances["annotations"]:
         if one.get("num_keypoints"):
             persons.setdefault(one["image_id"], []).append(one["bbox"])
-    scenes = [image for image in told["images"] if image["id"] in persons]
+    scenes = [image for image in instances["images"] if image["id"] in persons]
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for index in tqdm(drawn.permutation(count).tolist(), "pictures", mininterval=2):
@@ -214,9 +214,9 @@ def soak(folder: Path, *, images: int, kills: int, seed: int, backbone: str) -> 
         disturbed(Server(folder / "killed", pictures, backbone), file, images, kills, seed),
         undisturbed(Server(folder / "alone", pictures, backbone), file, images),
     )
-    for told in (end, end_):
-        counts = told["status"], told["total"], told["done"], told["failed"], told["reused"]
-        assert counts == ("done", images, images, 0, 0), (counts, told["error"], told["failures"])
+    for job in (end, end_):
+        counts = job["status"], job["total"], job["done"], job["failed"], job["reused"]
+        assert counts == ("done", images, images, 0, 0), (counts, job["error"], job["failures"])
     assert len(lines) == images
     names = [image["file_name"] for image in json.loads(file.read_text())["images"]]
     assert [line["image_name"] for line in lines] == names

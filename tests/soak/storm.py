@@ -232,13 +232,13 @@ def served(folder: Path) -> Iterator[tuple[str, int]]:
     with log, subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=log, text=True) as process:
         try:
             assert process.stdout is not None
-            told = re.search(r"http://[\d.:]+", process.stdout.readline())
-            assert told is not None, "the server did not start"
-            with httpx2.Client(base_url=told[0]) as client:
+            address = re.search(r"http://[\d.:]+", process.stdout.readline())
+            assert address is not None, "the server did not start"
+            with httpx2.Client(base_url=address[0]) as client:
                 while not is_ready(client):
                     assert process.poll() is None, "the server ended"
                     time.sleep(0.2)
-            yield told[0], process.pid
+            yield address[0], process.pid
             process.send_signal(signal.SIGTERM)
             process.wait(60)
         finally:

@@ -9,17 +9,17 @@ from training.recipe import Recipe
 
 
 def test_the_model_card_tells_the_measured_figures() -> None:
-    asked = ZeroShot(timesteps=50, rows_per_image=500, accuracy=0.95, images=360, milliseconds_per_image=12.0)
+    run = ZeroShot(timesteps=50, rows_per_image=500, accuracy=0.95, images=360, milliseconds_per_image=12.0)
     measured = Evaluation(
         scenes=200,
         digits=360,
         psnr=28.24,
         digits_psnr=41.26,
         noise_error=0.1234,
-        question=(asked,),
+        question=(run,),
         relations=0.875,
         related=40,
-        digit_question=(asked,),
+        digit_question=(run,),
         parameters={"vae": 1, "text_encoder": 2, "unet": 3},
         size_bytes=9_876_543,
         threads=2,

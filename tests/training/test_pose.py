@@ -92,10 +92,10 @@ def test_fitting_lowers_the_loss_and_is_seeded(figures: tuple[Path, Path]) -> No
     for steps in (30, 5):
         run: list[float] = []
 
-        def told(_: int, loss: float, run: list[float] = run) -> None:
+        def report(_: int, loss: float, run: list[float] = run) -> None:
             run.append(loss)
 
-        fit_pose(engine, data, PoseRecipe(steps=steps, batch=8, size=(48, 64)), told)
+        fit_pose(engine, data, PoseRecipe(steps=steps, batch=8, size=(48, 64)), report)
         losses.append(run)
     # The learning rate follows the number of steps, but the first step is the same.
     assert losses[0][0] == pytest.approx(losses[1][0], rel=1e-4)
@@ -115,7 +115,7 @@ def test_the_mean_pose_is_measured_in_boxes(figures: tuple[Path, Path]) -> None:
 @pytest.mark.slow
 def test_fit_evaluate_and_predict(figures: tuple[Path, Path], tmp_path: Path) -> None:
     train, held_out = figures
-    told: list[str | Path] = [
+    options: list[str | Path] = [
         "--images",
         train.parent / "images",
         "--out",
@@ -126,7 +126,7 @@ def test_fit_evaluate_and_predict(figures: tuple[Path, Path], tmp_path: Path) ->
         "8",
     ]
     measured: list[str | Path] = ["--held-out", held_out, "--held-out-images", held_out.parent / "images"]
-    done = diffsight("fit", "pose", train, *told, *measured, "--json")
+    done = diffsight("fit", "pose", train, *options, *measured, "--json")
     assert done.returncode == 0, done.stderr
     fitted = json.loads(done.stdout)
     assert 0 <= fitted["held_out"]["pck_0_1"] <= 1
@@ -155,11 +155,11 @@ def test_fit_evaluate_and_predict(figures: tuple[Path, Path], tmp_path: Path) ->
 @pytest.mark.slow
 def test_the_unet_is_fine_tuned_and_only_what_changed_is_kept(figures: tuple[Path, Path], tmp_path: Path) -> None:
     train, held_out = figures
-    told: list[str | Path] = ["--images", train.parent / "images", "--out", tmp_path / "tuned"]
-    told += ["--steps", "4", "--batch", "4", "--width", "48", "--height", "64"]
-    told += ["--unet-learning-rate", "1e-3", "--part", "up_blocks.3.resnets"]
+    options: list[str | Path] = ["--images", train.parent / "images", "--out", tmp_path / "tuned"]
+    options += ["--steps", "4", "--batch", "4", "--width", "48", "--height", "64"]
+    options += ["--unet-learning-rate", "1e-3", "--part", "up_blocks.3.resnets"]
     measured: list[str | Path] = ["--held-out", held_out, "--held-out-images", held_out.parent / "images"]
-    done = diffsight("fit", "pose", train, *told, *measured, "--json")
+    done = diffsight("fit", "pose", train, *options, *measured, "--json")
     assert done.returncode == 0, done.stderr
     fitted = json.loads(done.stdout)
     kept = read_tensors(tmp_path / "tuned/unet/diffusion_pytorch_model.safetensors")
@@ -172,7 +172,7 @@ def test_the_unet_is_fine_tuned_and_only_what_changed_is_kept(figures: tuple[Pat
     columns = json.loads(done.stdout)
     assert columns["float32"]["PCK 0.1"] == pytest.approx(fitted["held_out"]["pck_0_1"])
     # A later fit on frozen features into the same folder leaves no U-Net behind.
-    done = diffsight("fit", "pose", train, *told[:8], "--half")
+    done = diffsight("fit", "pose", train, *options[:8], "--half")
     assert done.returncode == 0, done.stderr
     assert not (tmp_path / "tuned/unet").exists()
     assert read_tensors(tmp_path / "tuned/head.safetensors")["final_layer.bias"].dtype == torch.float16

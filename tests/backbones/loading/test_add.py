@@ -89,12 +89,12 @@ def test_adding_again_verifies_what_is_there(add: Add, hub: FileHub) -> None:
         add()
 
 
-@pytest.mark.parametrize(("name", "told"), [(UNET, "SHA-256"), ("scheduler/scheduler_config.json", "git hash")])
+@pytest.mark.parametrize(("name", "digest"), [(UNET, "SHA-256"), ("scheduler/scheduler_config.json", "git hash")])
 def test_a_wrong_checksum_is_refused_and_thrown_away(
-    name: str, told: str, add: Add, hub: FileHub, tmp_path: Path
+    name: str, digest: str, add: Add, hub: FileHub, tmp_path: Path
 ) -> None:
     hub.spoiled = name
-    with pytest.raises(CheckpointError, match=f"the checksum is wrong: its {told} is"):
+    with pytest.raises(CheckpointError, match=f"the checksum is wrong: its {digest} is"):
         add()
     assert left(tmp_path) == set()
     assert not list((tmp_path / "models").rglob(f"{Path(name).name}*"))

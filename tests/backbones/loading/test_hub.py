@@ -141,11 +141,11 @@ class FileAnswer(Answer):
             return
         siblings = []
         for name, file in self.server.files().items():
-            told = {"rfilename": name, "size": file.stat().st_size, "blobId": self.server.blob(file)}
+            entry = {"rfilename": name, "size": file.stat().st_size, "blobId": self.server.blob(file)}
             if name.endswith(".safetensors"):
                 digest = hashlib.sha256(file.read_bytes()).hexdigest()
-                told["lfs"] = {"sha256": digest, "size": file.stat().st_size, "pointerSize": 100}
-            siblings.append(told)
+                entry["lfs"] = {"sha256": digest, "size": file.stat().st_size, "pointerSize": 100}
+            siblings.append(entry)
         self.send_json({"id": REPO, "modelId": REPO, "sha": COMMIT, "siblings": siblings, "private": False, "tags": []})
 
     def answer_file(self, name: str) -> None:
@@ -158,10 +158,10 @@ class FileAnswer(Answer):
         if name == self.server.spoiled:
             body = body[:-1] + bytes([body[-1] ^ 1])
         start = 0
-        asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
-        if asked is not None and not self.server.without_ranges:
-            start = int(asked[1])
-            self.server.ranges.append(asked[0])
+        byte_range = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        if byte_range is not None and not self.server.without_ranges:
+            start = int(byte_range[1])
+            self.server.ranges.append(byte_range[0])
         self.send_response(206 if start else 200)
         if start:
             self.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")

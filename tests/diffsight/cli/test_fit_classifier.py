@@ -1,4 +1,4 @@
-"""Classifiers on the command line: fitted to a folder, asked, taken in by a server; and the sweep of settings."""
+"""Classifiers on the command line: fitting to a folder, prediction, import into a server; and the sweep of settings."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def fitted(digits_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
         "fit", "classifier", digits_folder, "--out", file, "--confusion", file.with_name("confusion.png"), "--json"
     )
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert (told["classes"], told["images"], told["duplicates"]) == (["one", "two", "zero"], [4, 4, 4], 0)
-    assert np.array(told["confusion"]).sum() == told["validated"] == 12
+    about = json.loads(done.stdout)
+    assert (about["classes"], about["images"], about["duplicates"]) == (["one", "two", "zero"], [4, 4, 4], 0)
+    assert np.array(about["confusion"]).sum() == about["validated"] == 12
     with Image.open(file.with_name("confusion.png")) as picture:
         assert min(picture.size) > 100
     return file

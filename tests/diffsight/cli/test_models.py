@@ -33,9 +33,9 @@ def test_a_model_is_added_by_the_command_and_added_twice(tmp_path: Path) -> None
     again = diffsight(*command, "--json")
     assert again.returncode == 0
     assert again.stderr == "vpd-referring is there already, and verified\n"
-    told = json.loads(again.stdout)
-    assert told["files"].keys() == {"head.safetensors", "unet/diffusion_pytorch_model.safetensors", "vae.safetensors"}
-    assert told["source"] == str(file)
+    entry = json.loads(again.stdout)
+    assert entry["files"].keys() == {"head.safetensors", "unet/diffusion_pytorch_model.safetensors", "vae.safetensors"}
+    assert entry["source"] == str(file)
 
 
 def test_the_list_tells_what_was_added_and_what_is_served(folder: Path) -> None:

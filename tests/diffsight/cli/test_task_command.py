@@ -113,9 +113,9 @@ def test_a_label_tree_is_descended(pictures: list[Path], tmp_path: Path) -> None
     done = diffsight("predict", "label-tree", pictures[0], *options)
     assert done.returncode == 0, done.stderr
     assert f"{pictures[0]}: small" in done.stdout or f"{pictures[0]}: large" in done.stdout
-    told = json.loads(diffsight("predict", "label-tree", pictures[0], *options, "--json").stdout)
-    assert told["path"][0] in ("small", "large")
-    assert told["rows"] <= 60
+    answer = json.loads(diffsight("predict", "label-tree", pictures[0], *options, "--json").stdout)
+    assert answer["path"][0] in ("small", "large")
+    assert answer["rows"] <= 60
 
     tree.write_text('{"small": 3}')
     refused = diffsight("predict", "label-tree", pictures[0], *options)

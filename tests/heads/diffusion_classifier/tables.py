@@ -27,8 +27,8 @@ def errors_from(table: NDArray[np.float64]) -> ErrorsOf:
     """Evidence out of a (hypotheses, units) table."""
     tensor = torch.from_numpy(table)
 
-    async def errors_of(asked: Sequence[int], units: Sequence[int]) -> Tensor:
-        return tensor[list(asked)][:, list(units)]
+    async def errors_of(candidates: Sequence[int], units: Sequence[int]) -> Tensor:
+        return tensor[list(candidates)][:, list(units)]
 
     return errors_of
 

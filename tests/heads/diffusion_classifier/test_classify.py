@@ -81,9 +81,9 @@ def test_the_best_of_several_templates_speaks_for_a_label(engine: DirectEngine) 
 def test_what_can_not_be_answered_is_refused_with_the_field(
     engine: DirectEngine, changes: dict[str, Any], field: str, part: str
 ) -> None:
-    asked: dict[str, Any] = {"labels": ["cat", "dog"], "schedule": QUICK, **changes}
+    options: dict[str, Any] = {"labels": ["cat", "dog"], "schedule": QUICK, **changes}
     with pytest.raises(InvalidInput, match=part) as refused:
-        complete(classify(engine, IMAGE, **asked))
+        complete(classify(engine, IMAGE, **options))
     assert refused.value.field == field
 
 

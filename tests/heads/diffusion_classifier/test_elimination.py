@@ -1,4 +1,4 @@
-"""The promise of the race: a wrong answer no more often than was asked for, over its own random order."""
+"""The promise of the race: the share of wrong answers is at most the requested one, over its own random order."""
 
 from __future__ import annotations
 

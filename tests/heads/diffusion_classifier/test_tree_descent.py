@@ -127,7 +127,7 @@ def test_rows_that_a_race_left_over_are_spent_below(engine: DirectEngine) -> Non
 
 
 @pytest.mark.parametrize(
-    ("tree", "told"),
+    ("tree", "message"),
     [
         ({}, "no labels"),
         ([], "no labels"),
@@ -145,8 +145,8 @@ def test_rows_that_a_race_left_over_are_spent_below(engine: DirectEngine) -> Non
         ({str(number): [f"{number} {index}" for index in range(5)] for number in range(5)}, "more than 25 labels"),
     ],
 )
-def test_a_bad_tree_is_refused_with_its_place(tree: object, told: str) -> None:
-    with pytest.raises(InvalidInput, match=told) as refused:
+def test_a_bad_tree_is_refused_with_its_place(tree: object, message: str) -> None:
+    with pytest.raises(InvalidInput, match=message) as refused:
         parse_tree(tree, most_labels=25, most_children=5)
     assert refused.value.field == "tree"
     assert refused.value.hint
@@ -161,15 +161,15 @@ def test_a_tree_without_an_end_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("tree", "told"),
+    ("tree", "message"),
     [
         ({"animal": {"cat": ["lion"], "CAT": []}, "plant": []}, "one text to the network"),
         ({"animal": ["cat", "dog " * 100], "plant": []}, "animal has a label that can not be used: the prompt"),
     ],
 )
 def test_labels_that_the_network_can_not_use_are_told_before_a_row_is_spent(
-    engine: DirectEngine, tree: object, told: str
+    engine: DirectEngine, tree: object, message: str
 ) -> None:
-    with pytest.raises(InvalidInput, match=told) as refused:
+    with pytest.raises(InvalidInput, match=message) as refused:
         complete(classify_tree(engine, IMAGE, parse_tree(tree)))
     assert refused.value.field == "tree"

@@ -1,4 +1,4 @@
-"""Logistic regression on vectors: what is chosen and told comes from images the answering model had not seen."""
+"""Logistic regression on vectors: choices and figures come from images that the model was not fitted on."""
 
 from __future__ import annotations
 

@@ -154,7 +154,7 @@ def test_the_network_is_listed(poses: Server) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "field", "told"),
+    ("options", "field", "message"),
     [
         ({"boxes": [[1, 2, 3]]}, "boxes", "at least 4"),
         ({"boxes": [1, 2, 3, 4]}, "boxes", "array"),
@@ -170,11 +170,11 @@ def test_the_network_is_listed(poses: Server) -> None:
     ],
 )
 def test_a_bad_value_is_refused_by_name(
-    poses: Server, png: bytes, check_problem: Any, options: dict[str, Any], field: str, told: str
+    poses: Server, png: bytes, check_problem: Any, options: dict[str, Any], field: str, message: str
 ) -> None:
     problem = check_problem(ask(poses, png, **options), 422, "invalid-input")
     assert problem["field"].startswith(field)
-    assert told in " ".join([problem["detail"], problem["hint"], *(error["msg"] for error in problem["errors"])])
+    assert message in " ".join([problem["detail"], problem["hint"], *(error["msg"] for error in problem["errors"])])
 
 
 def test_a_detector_that_is_not_there_can_not_be_asked_for(poses: Server, png: bytes, check_problem: Any) -> None:

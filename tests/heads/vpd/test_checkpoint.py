@@ -99,10 +99,10 @@ def test_another_vae_is_refused(own_backbone: StableDiffusion, original_file: An
 
 
 def fitted_as(backbone: StableDiffusion, **other: Any) -> FittedAs:
-    told = {"task": "segmentation", "backbone": "pocket", "revision": backbone.description.revision, "size": 64}
+    fields = {"task": "segmentation", "backbone": "pocket", "revision": backbone.description.revision, "size": 64}
     palette = tuple((index, index, index) for index in range(CLASSES))
     names = tuple(f"thing {index}" for index in range(CLASSES))
-    return FittedAs(**{**told, "classes": names, "palette": palette, **other})
+    return FittedAs(**{**fields, "classes": names, "palette": palette, **other})
 
 
 def test_a_fitted_head_reads_back(backbone: StableDiffusion, tmp_path: Path) -> None:

@@ -306,25 +306,25 @@ def zipped_flat(examples: list[tuple[str, bytes]]) -> bytes:
 
 @pytest.mark.parametrize("name", bodies())
 def test_what_can_not_be_fitted_is_refused_by_name(server: Server, check_problem: Any, name: str) -> None:
-    arguments, field, told = bodies()[name]
+    arguments, field, message = bodies()[name]
     response = server.client.post(ROUTE, **arguments)
     if name == "NaN":
         assert response.status_code in (400, 422)
         return
     problem = check_problem(response, 422, "invalid-input")
     assert problem["field"] == field
-    assert told in problem["detail"]
+    assert message in problem["detail"]
 
 
 def test_changes_that_can_not_be_made_are_refused(server: Server, check_problem: Any) -> None:
     examples = digits(2, 2)
     route = f"{ROUTE}/{fitted(server, examples)['id']}"
-    for body, told in (
+    for body, message in (
         ({}, "nothing to change"),
         ({"remove_classes": ["nine"]}, "no class 'nine'"),
         ({"remove_classes": ["one"]}, "only the class 'zero'"),
     ):
-        assert told in check_problem(server.client.patch(route, json=body), 422, "invalid-input")["detail"]
+        assert message in check_problem(server.client.patch(route, json=body), 422, "invalid-input")["detail"]
     twice = server.client.patch(route, **form([("one", examples[0][1])]))
     assert "under 'zero' and under 'one'" in check_problem(twice, 422, "invalid-input")["detail"]
 
@@ -379,11 +379,11 @@ def test_files_that_are_off_are_refused(server: Server, check_problem: Any) -> N
     data = server.client.get(f"{ROUTE}/{made['id']}/export").content
     assert server.client.post(f"{ROUTE}/import", content=data, headers=PARTS).status_code == 201
     count = len(server.client.get(ROUTE).json()["classifiers"])
-    for name, (file, told) in damaged(data).items():
+    for name, (file, message) in damaged(data).items():
         problem = check_problem(
             server.client.post(f"{ROUTE}/import", content=file, headers=PARTS), 422, "invalid-input"
         )
-        assert told in problem["detail"], name
+        assert message in problem["detail"], name
     check_problem(
         server.client.post(f"{ROUTE}/import", content=data, headers={"Content-Type": "text/plain"}),
         415,

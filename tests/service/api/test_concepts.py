@@ -99,8 +99,8 @@ def test_damaged_files_are_problems_of_those_who_name_them_alone(
     assert listed.status_code == 200
     assert concept["id"] in [concept["id"] for concept in listed.json()["concepts"]]
     for fault, name in spoiled.items():
-        asked = server.client.post("/v1/segmentation/few-shot", files={"image": png}, data={"concepts": name})
-        assert check_problem(asked, 422, "invalid-input")["hint"], fault
+        response = server.client.post("/v1/segmentation/few-shot", files={"image": png}, data={"concepts": name})
+        assert check_problem(response, 422, "invalid-input")["hint"], fault
         assert server.client.get(f"{ROUTE}/{name}").status_code in (200, 422), fault
         assert server.client.patch(f"{ROUTE}/{name}", json={"name": "other"}).status_code in (200, 422), fault
     control = '<BrushLabels name="b" toName="i"><Label value="stroke"/></BrushLabels>'

@@ -34,11 +34,11 @@ def test_tasks_together_answer_what_they_answer_apart_with_fewer_rows(dense: Ser
 
 
 def test_zero_shot_goes_with_the_others(dense: Server, png: bytes) -> None:
-    asked = {"tasks": ["zero_shot", "depth"], "labels": ["a zero", "a one"]}
-    got = post(dense, "/v1/perceive", png, asked).json()
-    assert got["zero_shot"]["label"] in asked["labels"]
-    assert sum(got["zero_shot"]["probabilities"]) == pytest.approx(1)
-    assert "segmentation" not in got
+    body = {"tasks": ["zero_shot", "depth"], "labels": ["a zero", "a one"]}
+    answer = post(dense, "/v1/perceive", png, body).json()
+    assert answer["zero_shot"]["label"] in body["labels"]
+    assert sum(answer["zero_shot"]["probabilities"]) == pytest.approx(1)
+    assert "segmentation" not in answer
 
 
 @pytest.mark.parametrize(

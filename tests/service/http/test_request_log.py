@@ -64,14 +64,14 @@ def logged(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     watchdog = threading.Timer(120, process.kill)
     watchdog.start()
     try:
-        told = ""
+        output = ""
         for line in process.stdout:
-            told += line
+            output += line
             if "ready" in line:
                 break
-        found = re.search(r"http://127\.0\.0\.1:\d+", told)
-        assert found, (told, file.read_text())
-        ask_everything(found[0])
+        address = re.search(r"http://127\.0\.0\.1:\d+", output)
+        assert address, (output, file.read_text())
+        ask_everything(address[0])
     finally:
         process.terminate()
         process.communicate(timeout=60)

@@ -37,7 +37,7 @@ def other_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def told(other_python: Path, stores: JobStore, tmp_path: Path) -> dict[str, Any]:
+def read_back(other_python: Path, stores: JobStore, tmp_path: Path) -> dict[str, Any]:
     """What they make of all our files."""
     for name, task in (("pose", "pose"), ("masks", "few-shot"), ("choices", "zero-shot")):
         (tmp_path / f"{name}-label-studio.json").write_bytes(written(stores, task, "label-studio"))
@@ -49,12 +49,12 @@ def read_by(other_python: Path, folder: Path) -> dict[str, Any]:
     """What the script in the other environment tells of a folder."""
     done = subprocess.run([str(other_python), str(SCRIPT), str(folder)], capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
-    found: dict[str, Any] = json.loads((folder / "told.json").read_text())
+    found: dict[str, Any] = json.loads((folder / "read_back.json").read_text())
     return found
 
 
-def test_they_read_what_we_meant(told: dict[str, Any]) -> None:
-    label_studio, cvat = told["label_studio"], told["datumaro"]
+def test_they_read_what_we_meant(read_back: dict[str, Any]) -> None:
+    label_studio, cvat = read_back["label_studio"], read_back["datumaro"]
     assert label_studio["errors"] == []
     whole = [mask for found in masks().values() for mask in found if mask.any()]
     expected = [[*mask.shape, int(mask.sum()), np.flatnonzero(mask)[:5].tolist()] for mask in whole]

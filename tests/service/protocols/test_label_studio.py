@@ -392,8 +392,8 @@ def test_brushes_are_concepts_classes_and_expressions(
     assert {"square", present["name"]} <= found.keys() <= set(labels)
     route = "/v1/segmentation/few-shot"
     alone = server.client.post(route, files={"image": image}, data={"concepts": made["id"]}).json()
-    for name, told in (("square", alone["concepts"][0]["mask"]), (present["name"], present)):
-        expected = decode_rle(Rle(**told["rle"]))
+    for name, concept in (("square", alone["concepts"][0]["mask"]), (present["name"], present)):
+        expected = decode_rle(Rle(**concept["rle"]))
         pixels = unpacked_brush(found[name]["value"]["rle"]).reshape(*expected.shape, 4)[..., 3] > 0
         assert (pixels != expected).mean() < 0.005
         assert np.array_equal(pixels.shape, (found[name]["original_height"], found[name]["original_width"]))

@@ -61,9 +61,9 @@ def test_outputs_come_in_the_form_that_is_asked_for(client: Any, png: bytes) -> 
     outputs = [triton.InferRequestedOutput("boxes", binary_data=False), triton.InferRequestedOutput("answer")]
     inputs = [tensor("image", [png]), tensor("boxes", [[2.0, 0.0, 12.0, 16.0]], "FP64")]
     result = client.infer("pose", inputs, model_version="pocket", outputs=outputs, request_id="mine", priority=2)
-    told = result.get_response()
-    assert (told["id"], told["model_name"], told["model_version"]) == ("mine", "pose", "pocket")
-    assert [output["name"] for output in told["outputs"]] == ["boxes", "answer"]
+    response = result.get_response()
+    assert (response["id"], response["model_name"], response["model_version"]) == ("mine", "pose", "pocket")
+    assert [output["name"] for output in response["outputs"]] == ["boxes", "answer"]
     assert result.as_numpy("boxes").tolist() == [[2.0, 0.0, 12.0, 16.0]]
     assert json.loads(result.as_numpy("answer")[0])["persons"][0]["bbox"] == [2.0, 0.0, 12.0, 16.0]
 

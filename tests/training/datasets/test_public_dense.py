@@ -51,11 +51,11 @@ def refcoco(tmp_path: Path) -> Callable[[Any], Path]:
         (tmp_path / "train2014").mkdir(exist_ok=True)
         grey(20, 30).save(tmp_path / "train2014/a.jpg")
         square = [2.0, 2.0, 10.0, 2.0, 10.0, 10.0, 2.0, 10.0]
-        told = {
+        instances = {
             "images": [{"id": 7, "file_name": "a.jpg"}],
             "annotations": [{"id": 3, "segmentation": [square, [8.0, 2.0, 14.0, 2.0, 14.0, 10.0, 8.0, 10.0]]}],
         }
-        (tmp_path / "instances.json").write_text(json.dumps(told))
+        (tmp_path / "instances.json").write_text(json.dumps(instances))
         with (tmp_path / "refs(unc).p").open("wb") as file:
             pickle.dump(refs, file, protocol=2)
         return tmp_path

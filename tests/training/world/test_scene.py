@@ -1,4 +1,4 @@
-"""Scenes are decided by their seed, and hold what they were asked to hold."""
+"""A seed decides a scene, and a scene holds the requested things."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ def test_coco_loads_in_supervision(stores: JobStore, tmp_path: Path, task: str) 
         (tmp_path / name).parent.mkdir(exist_ok=True)
         Image.new("RGB", (width, height)).save(tmp_path / name)
     found = supervision.DetectionDataset.from_coco(str(tmp_path), str(file))
-    by_name = {str(Path(path).relative_to(tmp_path)): told for path, _, told in found}
+    by_name = {str(Path(path).relative_to(tmp_path)): result for path, _, result in found}
     assert by_name.keys() == SIZES.keys()
     if task == "pose":
         boxes = by_name["a/one.png"].xyxy
