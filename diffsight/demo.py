@@ -70,7 +70,7 @@ def demonstrate(out: Path, images: int, fitted_on: int, scenes: int) -> Outcome:
     """Run the whole demonstration and write its pictures and inputs to `out`.
 
     images: how many held-out digits to classify. fitted_on: how many training digits the classifier on features sees.
-    scenes: how many held-out scenes are asked what stands there.
+    scenes: number of held-out scenes to classify.
     Raises DiffsightError where the server does not start or answers with an error.
     """
     console = Console()
@@ -110,7 +110,7 @@ def server(log: Path, console: Console) -> Iterator[str]:
     address = f"http://127.0.0.1:{port}"
     with log.open("w") as written:
         command = [sys.executable, "-m", "diffsight", "serve", "--port", str(port)]
-        # Keys that the user made for a server of their own are not asked of this one, which only this machine reaches.
+        # The user's own API keys do not apply to this server, which only this machine can reach.
         environment = {**os.environ, "DIFFSIGHT_ACCESS__ALLOW_ANONYMOUS": "true"}
         process = subprocess.Popen(command, stdout=written, stderr=subprocess.STDOUT, env=environment)
         try:
@@ -233,7 +233,7 @@ async def _features(
 
 def report(outcome: Outcome, out: Path, console: Console, fitted_on: int) -> None:
     """Print the routes that answered, where the pictures are, and, last, the accuracy."""
-    table = Table(title="what was asked over HTTP", title_justify="left")
+    table = Table(title="requests over HTTP", title_justify="left")
     for column in ("route", "answers", "median", "slowest"):
         table.add_column(column, justify="left" if column == "route" else "right")
     for route, times in outcome.times.items():

@@ -41,7 +41,7 @@ class Point:
 
 
 def sweep_blocks(chosen: Sequence[str] | None, sub_blocks: Sequence[str]) -> tuple[str, ...]:
-    """The blocks to measure, in order of depth: those asked for, else the middle and each of the decoder's."""
+    """The blocks to measure, in order of depth: the chosen ones, else the middle block and the decoder."""
     if chosen:
         return read_blocks(chosen, sub_blocks)
     decoder = [name for name in sub_blocks if name.startswith("up_blocks.") and name.count(".") == 3]
@@ -88,7 +88,9 @@ def recommended(points: Sequence[Point]) -> Point:
 
 
 def draw(file: Path, points: Sequence[Point], best: Point) -> None:
-    """A table of accuracies a pooling, blocks down and timesteps across, the best setting framed and told below."""
+    """A picture with a table of accuracies for each pooling: blocks are rows, timesteps are columns, the best setting
+    is framed.
+    """
     alone = [point for point in points if len(point.blocks) == 1]
     blocks = list(dict.fromkeys(point.blocks[0] for point in alone))
     steps = sorted({point.timestep for point in alone})

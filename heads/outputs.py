@@ -243,7 +243,7 @@ def encode_rle(mask: NDArray[np.bool_]) -> Rle:
 
 
 def decode_rle(rle: Rle, *, field: str = "mask") -> NDArray[np.bool_]:
-    """The mask, (H, W) bool. Raises InvalidInput, about `field`, where the runs do not fill the size that is told."""
+    """The mask, (H, W) bool. Raises InvalidInput, about `field`, if the runs do not fill the stated size."""
     if len(rle.size) != 2 or min(rle.size) < 1:
         raise InvalidInput(field, f"an RLE of size {rle.size}", hint="size is [height, width]")
     height, width = rle.size

@@ -137,7 +137,7 @@ class DepthMap:
     """Distance to the camera plane at every pixel.
 
     metres: (H, W) float32, positive. max_metres: the largest value that the head can give.
-    scene: the scene class that the head was told, "" where it knows none, and "mean" for the mean of all.
+    scene: the scene class that was used, "" for a head without scene classes, and "mean" for the mean of all.
     scene_given: whether the caller named it, not the head.
     """
 

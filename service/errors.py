@@ -41,7 +41,7 @@ class BodyTooSlow(DiffsightError):
 
 
 class ForeignCaller(DiffsightError):
-    """A server without keys was asked by a page of another origin, or by a name that is not this machine's own."""
+    """A server without keys got a request from a page of another origin, or for a host name that is not its own."""
 
 
 class HeadTooLarge(DiffsightError):
@@ -49,7 +49,7 @@ class HeadTooLarge(DiffsightError):
 
 
 class KeyNeeded(DiffsightError):
-    """No valid API key came with the request. Whether it was missing, wrong, expired or revoked is not told."""
+    """No valid API key came with the request. It is not said whether it was missing, wrong, expired or revoked."""
 
 
 class NothingStored(DiffsightError):

@@ -52,7 +52,7 @@ async def run_in(pool: ThreadPoolExecutor, function: Callable[P, T], /, *argumen
 
 @asynccontextmanager
 async def enter_in(pool: ThreadPoolExecutor, context: AbstractContextManager[T]) -> AsyncIterator[T]:
-    """A context that touches the disk, entered and left on threads of the pool; it is always told of no exception."""
+    """A context that touches the disk, entered and left on threads of the pool; its exit never sees an exception."""
     entering = asyncio.ensure_future(run_in(pool, context.__enter__))
     try:
         value = await asyncio.shield(entering)

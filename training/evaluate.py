@@ -33,7 +33,7 @@ QUESTION_PROMPTS = tuple(QUESTION_TEMPLATE.format(kind) for kind in QUESTION)
 
 @dataclass(frozen=True, slots=True)
 class HeldOut:
-    """What is asked: scenes of kinds that training saw, and digits."""
+    """The held-out data: scenes with kinds of things that training saw, and digits."""
 
     scenes: WorldImages
     digits: Digits
@@ -132,7 +132,7 @@ def zero_shot(
 
 
 def relation_verdicts(parts: Parts, scenes: WorldImages, timesteps: int = 10) -> list[bool]:
-    """For each scene with a plain left and right: whether "left of" and "right of" are told apart.
+    """For each scene with a plain left and right: whether "left of" and "right of" are distinguished.
 
     The first such sentence about kinds alone is compared with itself after the exchange of left and right.
     """

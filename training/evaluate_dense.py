@@ -29,7 +29,7 @@ def evaluate_depth(
 ) -> dict[str, float]:
     """Means over images of their own figures. eigen: count the Eigen crop alone, of 480 x 640 pictures.
 
-    The scene class of the data set is told to networks that know it, as in the published protocol.
+    Networks with scene classes get the scene class of the data set, as in the published protocol.
     """
     found = []
     for sample in tqdm(samples, desc="depth"):

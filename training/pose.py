@@ -72,7 +72,8 @@ def fit_pose(
     recipe: PoseRecipe,
     on_step: Callable[[int, float], None] = lambda step, loss: None,
 ) -> PoseModel:
-    """The fitted network over the engine's backbone. on_step: told of each step and its loss, over the targets' own.
+    """The fitted network over the engine's backbone. on_step: called with each step and its loss, over the targets'
+    own.
 
     With `unet_learning_rate` the fine-tuned U-Net becomes the backbone's variant "pose".
     Raises InvalidInput for features that the backbone does not have, and parts that name no parameter.

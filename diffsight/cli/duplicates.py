@@ -68,7 +68,8 @@ def duplicates(
 
 
 def vectors_of_folder(folder: Path, settings: Settings, block: list[str] | None, timestep: int) -> StoredVectors:
-    """The vectors of all images below a folder, behind a progress bar; what can not be read is told and left out.
+    """The vectors of all images below a folder, with a progress bar; files that cannot be read are reported and left
+    out.
 
     The noise of a vector is seeded by its picture's pixels, which differ between copies: so there is none here.
     """

@@ -125,7 +125,7 @@ def end_of_day(text: str) -> datetime:
 
 
 def shown(key: Key) -> dict[str, Any]:
-    """What may be told of a key."""
+    """The properties of a key that may be shown."""
     return {
         **key.model_dump(mode="json", exclude={"digest", "expires"}),
         # The last day, as it was given.

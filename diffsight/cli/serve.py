@@ -84,7 +84,7 @@ def listen(settings: Settings) -> socket.socket:
 
 def run(settings: Settings, listening: socket.socket, address: str, *, with_page: bool = False) -> BaseException | None:
     """Serve until a signal; returns why the backbone could not be opened or the device was lost, or None."""
-    # The address is told before these load torch, diffusers and every task, which takes seconds.
+    # The address is printed before these load torch, diffusers and every task, which takes seconds.
     import uvicorn
 
     from service.api.home import mount_page
@@ -132,7 +132,7 @@ def run(settings: Settings, listening: socket.socket, address: str, *, with_page
         ),
         on_exit=page.hang_up,
     )
-    # uvicorn shuts down in order and then raises the signal again: being told to stop is no failure.
+    # uvicorn shuts down in order and then raises the signal again: a requested stop is no failure.
     signal.signal(signal.SIGTERM, lambda *_: None)
     try:
         server.run(sockets=[listening])

@@ -1,4 +1,6 @@
-"""The race with a known error rate: rows are spent only while labels can not be told apart, and any time will do."""
+"""The race with a known error rate: it computes rows only while labels are too close to decide, and can stop at any
+time.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +64,7 @@ async def anytime_race(
 
     errors_of: what the evidence comes from, a network or a table. hypotheses: each one's prompts; its error on a unit
     is their mean. order: a permutation of the blocks. started: `time.perf_counter()` when the time of the budget began.
-    answers, error_rate, indifference: as in `Elimination`. on_look: told after every look.
+    answers, error_rate, indifference: as in `Elimination`. on_look: called after every look.
     Raises InvalidInput for a budget below one block, NotANumber for an error that is not finite.
     """
     budget = budget or Budget()

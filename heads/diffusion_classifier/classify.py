@@ -46,7 +46,7 @@ async def classify(
     are merged and tie. templates: each holds "{}" once; every label in every template is a hypothesis of its own, and
     the label of the best one wins. For a class-conditional network: names or numbers of its classes, and ("{}",).
     schedule: None for `default_schedule`. temperature: what the posterior's logits are divided by. calibrated: whether
-    that was fitted to labelled data. on_progress: told the posterior after each round.
+    that was fitted to labelled data. on_progress: called with the posterior after each round.
     The noise depends on the picture's pixels and its position alone: the same request always gets the same answer.
     Raises InvalidInput for labels, templates or a schedule that can not be used.
     """
@@ -99,8 +99,8 @@ async def classify_anytime(
     image: (H, W, 3) uint8 RGB. labels, templates, temperature, calibrated: as in `classify`. combine: how a label's
     templates are put together. confidence: about the probability, over the order of units, that the answer is the one
     of all labels on all units; 1 evaluates all of them. budget: where to stop before. indifference: a mean error by
-    which the answer may be worse than the best. layout: None for `default_layout`. on_progress: told the posterior
-    after each look.
+    which the answer may be worse than the best. layout: None for `default_layout`. on_progress: called with the
+    posterior after each look.
     Without a limit of time the same request always gets the same answer.
     Raises InvalidInput for labels, templates or numbers that can not be used.
     """

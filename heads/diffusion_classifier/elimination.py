@@ -88,7 +88,9 @@ class Elimination:
         self.visited += added
 
     def look(self) -> None:
-        """Drop who can be told to be worse. Does nothing between the looks of the layout: they are fixed beforehand."""
+        """Drop candidates that are significantly worse. Does nothing between the looks of the layout, which are fixed
+        in advance.
+        """
         if self.complete:
             self._look_at_all()
         elif self.visited in self.layout.looks:
@@ -109,7 +111,7 @@ class Elimination:
         return means
 
     def tied(self) -> list[int]:
-        """Candidates that count as equal to the leader: by all blocks, or by the indifference that was asked for."""
+        """Candidates that count as equal to the leader: over all blocks, or within the requested indifference."""
         if not (self.complete or self.indifferent):
             return []
         means, leader = self._seen().mean(axis=1), self.leader

@@ -58,7 +58,7 @@ async def race(
     noise: index -> (C, h, w); trial r of the i-th timestep ever visited uses index trials * i + r, for all hypotheses.
     alphas_cumprod: (steps,) instead of the backbone's own; in float16 the roots are taken in float16, as the original
     did by default. raw_output: compare the U-Net's output with the noise whatever it predicts, as the original does
-    even for v-prediction networks. on_round: told all rounds so far after each.
+    even for v-prediction networks. on_round: called with all rounds so far after each round.
     Raises NotANumber for an error that is not finite, which the original would let win.
     Source: Diffusion Classifier (arXiv:2303.16203), algorithm 2; `eval_prob_adaptive`.
     """
@@ -103,7 +103,7 @@ async def denoising_errors(
 
     latents: (C, h, w), scaled and clean. conditions: text contexts (T, D) each, or class labels. noise: place of a unit
     -> (C, h, w), for all conditions. alphas_cumprod, raw_output: as in `race`.
-    Returns (len(conditions), len(timesteps)) float32 on the host; nothing is asked of the device for an empty one.
+    Returns (len(conditions), len(timesteps)) float32 on the host; an empty result uses no device time.
     """
     if not timesteps:
         return torch.empty(len(conditions), 0)

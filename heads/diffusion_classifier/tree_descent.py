@@ -104,7 +104,7 @@ async def classify_tree(
     image: (H, W, 3) uint8 RGB. confidence: about the probability, over the order of units, that this is the way which
     evaluating all siblings on all units leads; the error that this leaves is shared out among the forks. It says
     nothing of whether a leaf elsewhere fits better than the one found. budget: of all races together; where it is
-    spent the way ends. The rest as in `classify_anytime`. on_progress: told the way so far after each look.
+    spent the way ends. The rest as in `classify_anytime`. on_progress: called with the path so far after each look.
     Raises InvalidInput for a tree whose labels can not be used, or that the network can not tell apart above the
     leaves, and for a budget below one block of the first race.
     """
@@ -210,7 +210,9 @@ def _pairs(value: object, path: tuple[str, ...]) -> Iterator[tuple[str, object]]
 def _forks(
     engine: Engine, root: Label, templates: Sequence[str], combine: Combine
 ) -> dict[tuple[str, ...], Hypotheses]:
-    """The hypotheses of every fork by the path to it: a label that can not be used is told before any row is spent."""
+    """The hypotheses of every fork by the path to it: a label that cannot be used is refused before any row is
+    computed.
+    """
     forks: dict[tuple[str, ...], Hypotheses] = {}
     waiting: list[tuple[tuple[str, ...], Label]] = [((), root)]
     while waiting:

@@ -18,7 +18,7 @@ def numbered_blocks(sub_blocks: Sequence[str]) -> tuple[str, ...]:
 
     A number stands for one block of the original's input and output lists: a residual block with its attention, where
     it has one, and in the decoder with its upsampler too. So the last sub-block of a decoder level has no number of its
-    own before the upsampler; its name can be asked for instead.
+    own before the upsampler; its name can be used instead.
     Source: `get_multiple_features` of diffssl's guided_diffusion/unet.py.
     """
     known = set(sub_blocks)
@@ -46,10 +46,10 @@ def default_blocks(sub_blocks: Sequence[str]) -> tuple[str, ...]:
 
 
 def resolve_blocks(blocks: Sequence[int | str] | None, sub_blocks: Sequence[str]) -> tuple[str, ...]:
-    """Diffusers names of the blocks asked for, by number or by name, in the order in which the network runs.
+    """Diffusers names of the requested blocks, in the order in which the network runs them.
 
-    The order of asking does not matter, and what is asked for twice comes once, as in the original: features come out
-    in the order of depth. None stands for `default_blocks`.
+    The order of `blocks` does not matter, and a block that is listed twice is read once, as in the original: features
+    come out in the order of depth. None stands for `default_blocks`.
     Raises InvalidInput for a block that the network does not have, for none at all, and for a network without any.
     """
     if not sub_blocks:

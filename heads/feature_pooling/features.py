@@ -53,7 +53,7 @@ async def pooled_features(
     pool_size: maps are averaged over a pool_size x pool_size grid; a map that is smaller is repeated.
     noise_samples: pooled features are averaged over so many noises; 0 leaves the latents clean, for networks that were
     fine-tuned to take them so. Unlike in the original, one noise serves all timesteps, so the vector of a timestep does
-    not depend on which others were asked for; and it is decided by the pixels, so the same image gets the same vector.
+    not depend on the other timesteps; and the pixels decide the noise, so the same image gets the same vector.
     normalise: scale each vector to length 1.
     class_labels: one an image, for networks with a class embedding only.
     Returns `Embeddings` with vectors (N, D).

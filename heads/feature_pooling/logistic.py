@@ -1,6 +1,6 @@
 """A classifier fitted to vectors of labelled images: logistic regression, and how far to trust it.
 
-Everything that is chosen or told (strength, temperature, threshold, accuracy) comes from images which the model that
+All that is chosen or reported (strength, temperature, threshold, accuracy) comes from images which the model that
 answers them was not fitted on.
 """
 

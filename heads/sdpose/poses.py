@@ -1,4 +1,4 @@
-"""What the task `pose` is asked, and how the poses of an image are answered and written to files."""
+"""Options and answers of the task `pose`, and the files that poses are written to."""
 
 from __future__ import annotations
 

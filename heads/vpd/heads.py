@@ -1,4 +1,4 @@
-"""Heads ready to be asked: a network, its U-Net variant, and what its checkpoint tells or leaves to its task."""
+"""Heads ready for use: a network, its U-Net variant, and the properties that its checkpoint or its task defines."""
 
 from __future__ import annotations
 

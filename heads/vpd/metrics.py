@@ -21,7 +21,8 @@ IGNORED = 255
 
 
 def valid_depth(truth: Tensor, *, eigen: bool, low: float = 0.001, high: float = 10.0) -> Tensor:
-    """Pixels that count, (H, W) bool: truth (H, W) in metres strictly inside (low, high), and the Eigen crop if asked.
+    """Pixels that count, (H, W) bool: truth (H, W) in metres strictly inside (low, high), and inside the Eigen crop if
+    `eigen` is set.
 
     The crop is that of 480 x 640 pictures.
     """

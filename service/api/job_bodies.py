@@ -167,7 +167,7 @@ def job_details(job: Job, failures: Sequence[Record], tasks: tuple[AnyTask, ...]
 
 
 async def read_job(request: Request, settings: Settings, job_id: str) -> tuple[JobRequest, StoredSource]:
-    """What is asked, and its source, an upload being kept under the job's id. Nothing is held in memory but lists.
+    """The request and its source. An upload is stored under the job's id; only lists are held in memory.
 
     Raises UnsupportedBody, MalformedBody, InvalidInput, RequestValidationError.
     """

@@ -16,7 +16,7 @@ class LimitBody:
 
     by_path: other bounds, of routes that do not hold their bodies in memory.
     seconds, bytes_per_second: a body has so many seconds, and one more for each so many bytes that have arrived; past
-    them the answer is 408. A client that hangs up before its body's end is told as such, and not as a fault.
+    them the answer is 408. A client that disconnects before its body's end is reported as such, and not as an error.
 
     What the client still sends after a 413 is read and thrown away by the server, so that it sees the answer.
     """

@@ -1,4 +1,4 @@
-"""A server that ends when it was told to, whatever its threads hang on."""
+"""A server that ends after the signal to stop, even if its threads hang."""
 
 from __future__ import annotations
 

@@ -363,7 +363,9 @@ def bare_type(annotation: Any) -> Any:
 
 
 def media_type_of(request: Request) -> str:
-    """The body's bare media type, lower case, empty where none is told. Raises UnsupportedBody for a packed body."""
+    """The body's media type in lower case, without parameters; empty if there is none. Raises UnsupportedBody for a
+    compressed body.
+    """
     encoding = request.headers.get("content-encoding", "").strip()
     if encoding.lower() not in ("", "identity"):
         raise UnsupportedBody(f"Content-Encoding {encoding!r} is not read", hint="send the body uncompressed")

@@ -1,6 +1,6 @@
 """The images of a COCO file with their ids and the boxes of persons, and where in a folder or archive they are.
 
-An image that cannot be told from another, or that is not there, becomes an item with a `problem`: it fails alone.
+An image with the id of another, or whose file is missing, becomes an item with a `problem`: it fails alone.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ _LOCAL = (None, "file", "local")
 def check_place(address: str, allowed: Sequence[str], *, field: str) -> None:
     """Raises InvalidInput unless an address, or pattern, lies below one of `allowed`; links are followed.
 
-    Nothing is opened or looked up but links on the local disk, and the caller is told nothing of what is there.
+    Nothing is opened or looked up but links on the local disk, and the client learns nothing of what is there.
     """
     try:
         inside = any(_is_below(address, place) for place in allowed)

@@ -32,7 +32,7 @@ from service.threads import BULK_DECODING, DATABASE, SOURCES, run_in
 log = structlog.get_logger("diffsight")
 
 _LISTED_AT_ONCE = 1000
-# A network that stumbles is asked again after so many seconds.
+# Seconds before work is repeated after a failure of the network.
 _PAUSES = (1.0, 5.0)
 
 

@@ -117,7 +117,7 @@ def listed(source: Source, *, most_bytes: int | None = None) -> Iterator[Item]:
 
 
 class Reader:
-    """Reads the images of one source. A video is decoded once, forwards: its frames are to be asked for in order.
+    """Reads the images of one source. A video is decoded once, forwards: read its frames in order.
 
     most_bytes: of one image's file. most_pixels: of a video's frame.
     """
@@ -277,7 +277,7 @@ def _glob(source: Source, _: int | None) -> Iterator[Item]:
         paths, prefix = {pattern: fs.info(pattern)}, pattern.rpartition("/")[0] + "/"
         yield from _some(_file_items(fs, paths, prefix, hidden=True), source)
         return
-    # Names are told from the last folder that the pattern names as it is, so that no two are the same.
+    # Names are relative to the last folder of the pattern without wildcards, so that no two are the same.
     plain = pattern[: min((pattern.find(letter) for letter in "*?[" if letter in pattern), default=len(pattern))]
     prefix = plain[: plain.rfind("/") + 1]
     hidden = is_litter(pattern.removeprefix(prefix))

@@ -389,7 +389,7 @@ def _job(row: Any) -> Job:
 
 
 def _get(connection: Connection, job_id: str) -> Job:
-    # Anything may be asked for; PostgreSQL refuses texts with a zero in them.
+    # A client may send any id; PostgreSQL refuses texts with a zero byte.
     known = job_id.isascii() and job_id.isalnum()
     row = connection.execute(select(jobs).where(jobs.c.id == job_id)).first() if known else None
     if row is None:

@@ -33,7 +33,7 @@ KIND = "classifier"
 
 
 class FeatureOptions(BaseModel):
-    """What is read of an image: the same for the images fitted on and for those asked about."""
+    """What is read of an image: the same for training images and for images to classify."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -57,7 +57,7 @@ async def vectors_of_files(
         async with asyncio.TaskGroup() as group:
             parts = [group.create_task(part(at)) for at in cut_parts(pixels)]
     except BaseExceptionGroup as failed:
-        # What is wrong with one image is told as such; the other parts were given up.
+        # An error of one image is raised as it is; the other parts are cancelled.
         raise failed.exceptions[0] from None
     return join_vectors([task.result() for task in parts])
 

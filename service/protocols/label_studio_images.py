@@ -129,9 +129,9 @@ def _resolving(address: str, task_id: object) -> str:
 
 
 def check_path(path: str) -> str:
-    """The path as it is asked for, percent-encoded. Raises InvalidInput unless it is one of Label Studio's images.
+    """The path to request, percent-encoded. Raises InvalidInput unless it is one of Label Studio's images.
 
-    Its token opens more than images, and the path is a caller's: nothing else is asked for with it.
+    Its token opens more than images, and the path is a caller's: the token is used for nothing else.
     """
     plain = unquote(path)
     if not re.match(_IMAGE_PATHS, plain) or ".." in re.split(r"[/\\]", plain) or not plain.isprintable():

@@ -128,7 +128,7 @@ def image_inputs(task: AnyTask) -> tuple[str, ...]:
 
 
 def describe_model(state: AppState, task: AnyTask, version: str | None) -> dict[str, Any]:
-    """The metadata of a task. version: the one that is asked for, all where it is None."""
+    """The metadata of a task. version: a version, or None for all."""
     names = [name for name in image_inputs(task) if name != "images"]
     inputs = [{"name": name, "datatype": BYTES, "shape": [-1]} for name in names]
     properties = task.options.model_json_schema()["properties"].items()

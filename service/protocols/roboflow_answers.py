@@ -78,7 +78,7 @@ def _points(found: Keypoints, index: int, choice: Choice) -> list[dict[str, Any]
 
 
 def _prediction(box: Sequence[float], confidence: float, name: str, class_id: int) -> dict[str, Any]:
-    """A prediction whose box, of x, y, width and height, is told by its centre."""
+    """A prediction with the centre of its box, which is x, y, width and height."""
     x, y, width, height = box
     return {
         "x": x + width / 2,

@@ -43,7 +43,7 @@ def without_secrets(_: object, __: str, event: MutableMapping[str, Any]) -> Muta
 class UnfailingStream:
     """A text stream whose lines are lost where they can not be written: on a full disk, or to a reader that is gone.
 
-    Work never ends because nobody could be told of it.
+    A failure to log never ends the work.
     """
 
     def __init__(self, stream: TextIO) -> None:

@@ -61,7 +61,7 @@ class Metrics:
         )
         self.batch_seconds = Histogram(
             "diffsight_batch_seconds",
-            "Device seconds of each batch, by what it was asked for.",
+            "Device seconds of each batch, by kind of work.",
             ["kind"],
             buckets=_SECONDS,
             registry=self.registry,

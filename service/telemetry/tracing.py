@@ -70,7 +70,7 @@ class Tracing:
 
     def stop(self) -> None:
         """Send what is left, for some seconds at most, and end the exporter's thread."""
-        # It keeps no time limit of its own while a collector that is down is asked again and again.
+        # It has no time limit of its own while it retries a collector that is down.
         flushing = Thread(target=self._provider.force_flush, name="last spans", daemon=True)
         flushing.start()
         flushing.join(_STOP_SECONDS)
@@ -80,7 +80,7 @@ class Tracing:
 
 
 class RequestTrace:
-    """The span of one request, below which its stages are told."""
+    """The span of one request, the parent of its stages."""
 
     def __init__(self, tracer: trace.Tracer, scope: Scope) -> None:
         self._tracer = tracer
@@ -157,7 +157,7 @@ class RequestTrace:
 
 
 class _TracedEngine:
-    """A request's engine of which every call is told as a stage; anything else is the engine's own."""
+    """A request's engine that records every call as a stage; everything else is the engine's own."""
 
     def __init__(self, engine: Session, trace: RequestTrace) -> None:
         self._engine = engine

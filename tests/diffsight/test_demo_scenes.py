@@ -15,7 +15,7 @@ from diffsight.demo_scenes import DRAWN, Caller, looked_at, png, which_thing
 
 
 class FirstLabel(Caller):
-    """Answers each classification with its first label, and each image with a grey one. calls: routes and their data."""
+    """Answers each classification with its first label, and each image with a grey one. calls: routes with data."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, dict[str, Any]]] = []

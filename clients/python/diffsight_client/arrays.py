@@ -99,7 +99,7 @@ class DepthArray:
         metres_per_unit: float
 
     def to_numpy(self) -> NDArray[np.float32]:
-        """Metres, (H, W) float32, to the millimetre. Raises BadInput for an answer that was asked without maps."""
+        """Metres, (H, W) float32, to the millimetre. Raises BadInput if the answer was requested without maps."""
         numpy = needed("numpy")
         if self.png16 is None:
             raise BadInput("the answer has no depth map; ask with maps=True")

@@ -34,7 +34,7 @@ def label_studio(job: Job, records: Callable[[], Iterable[Record]], image_prefix
 def image_address(prefix: str, name: str) -> str:
     """An image's address: its name, percent-encoded where the prefix is part of an http address.
 
-    Storages such as `s3://` are asked for a name as it is.
+    For storages such as `s3://`, names stay as they are.
     """
     encoded = prefix.startswith(("/", "http://", "https://"))
     return prefix + (quote(name) if encoded else name)

@@ -16,7 +16,7 @@ from service.jobs.records import Job, Record
 def yolo(job: Job, records: Callable[[], Iterable[Record]]) -> Iterator[tuple[str, str]]:
     """`labels/NAME.txt` a picture: `0 cx cy w h` and `x y v` a point, divided by width and height; then `data.yaml`.
 
-    Boxes are cut at the picture's edges, and points outside it are told as not visible: trainers refuse what is not
+    Boxes are cut at the picture's edges, and points outside it are written as not visible: trainers refuse what is not
     within 0..1. Trainers look for the labels of `images/a/b.jpg` in `labels/a/b.txt`. Pictures that would share that
     file (`b.jpg` and `b.png`) have files of their whole names, so that neither is trained with the other's labels.
     """
