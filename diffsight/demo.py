@@ -29,7 +29,7 @@ from sklearn.preprocessing import StandardScaler
 
 from backbones.errors import DiffsightError
 from diffsight import pictures
-from diffsight.demo_scenes import Caller, found_by_example, looked_at, png, which_thing
+from diffsight.demo_scenes import TimedClient, found_by_example, looked_at, png, which_thing
 from training.datasets.digits import DIGIT_NAMES, Digits, held_out_digits, training_digits
 
 TEMPLATE = "a handwritten {}"
@@ -44,7 +44,7 @@ START_SECONDS = 180.0
 
 
 @dataclass
-class Outcome:
+class DemoFigures:
     """What was measured. labels: (N,), the truth. posteriors: (N, 10), rows summing to 1. times: seconds by route.
 
     scenes_right, scenes: of the scenes with one thing. drawn: pictures with their captions, by file name, row by row.
@@ -66,7 +66,7 @@ class Outcome:
         return float((self.posteriors.argmax(axis=1) == self.labels).mean())
 
 
-def demonstrate(out: Path, images: int, fitted_on: int, scenes: int) -> Outcome:
+def demonstrate(out: Path, images: int, fitted_on: int, scenes: int) -> DemoFigures:
     """Run the whole demonstration and write its pictures and inputs to `out`.
 
     images: how many held-out digits to classify. fitted_on: how many training digits the classifier on features sees.
@@ -150,10 +150,10 @@ async def _conversation(
     fitted_on: int,
     scenes: int,
     console: Console,
-) -> Outcome:
-    outcome = Outcome(digits.labels[chosen], np.zeros((len(files), len(DIGIT_NAMES))))
+) -> DemoFigures:
+    outcome = DemoFigures(digits.labels[chosen], np.zeros((len(files), len(DIGIT_NAMES))))
     async with httpx2.AsyncClient(base_url=address, timeout=300) as client:
-        caller = Caller(client, outcome.times)
+        caller = TimedClient(client, outcome.times)
         for route in ("/health/live", "/health/ready", "/v1/models", "/openapi.json"):
             await caller.get(route)
         with Progress(console=console) as progress:
@@ -168,7 +168,7 @@ async def _conversation(
     return outcome
 
 
-async def _zero_shot(caller: Caller, files: Sequence[Path], outcome: Outcome, progress: Progress) -> None:
+async def _zero_shot(caller: TimedClient, files: Sequence[Path], outcome: DemoFigures, progress: Progress) -> None:
     """Every file over HTTP, in the three forms that the route takes, several clients at once."""
     task = progress.add_task("zero-shot classification", total=len(files))
     waiting = asyncio.Queue[tuple[int, Path]]()
@@ -204,12 +204,12 @@ def _raw(labels: Sequence[str]) -> dict[str, Any]:
 
 
 async def _features(
-    caller: Caller,
+    caller: TimedClient,
     digits: Digits,
     chosen: NDArray[np.int64],
     files: Sequence[Path],
     fitted_on: int,
-    outcome: Outcome,
+    outcome: DemoFigures,
     progress: Progress,
 ) -> None:
     """Vectors of training and held-out digits over HTTP; a linear classifier on them, and one on raw pixels."""
@@ -231,7 +231,7 @@ async def _features(
         setattr(outcome, name, float(classifier.score(inputs[fitted_on:], digits.labels[chosen])))
 
 
-def report(outcome: Outcome, out: Path, console: Console, fitted_on: int) -> None:
+def report(outcome: DemoFigures, out: Path, console: Console, fitted_on: int) -> None:
     """Print the routes that answered, where the pictures are, and, last, the accuracy."""
     table = Table(title="requests over HTTP", title_justify="left")
     for column in ("route", "answers", "median", "slowest"):

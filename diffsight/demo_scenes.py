@@ -28,7 +28,7 @@ LEAST_AREA = 700
 """Pixels that the named thing covers: of much smaller ones a backbone of 128 x 128 pixels sees a few latents."""
 
 
-class Caller:
+class TimedClient:
     """A client that times its calls by route, and raises what the server complains of."""
 
     def __init__(self, client: httpx2.AsyncClient, times: dict[str, list[float]]) -> None:
@@ -56,7 +56,7 @@ class Caller:
         return response
 
 
-async def which_thing(caller: Caller, count: int, progress: Progress) -> tuple[int, int]:
+async def which_thing(caller: TimedClient, count: int, progress: Progress) -> tuple[int, int]:
     """How many of the first `count` scenes with one thing are named rightly among ten kinds, and of how many."""
     scenes = WorldImages(HELD_OUT / "scenes")
     indices, labels = (question[:count] for question in scenes.questions())
@@ -71,7 +71,7 @@ async def which_thing(caller: Caller, count: int, progress: Progress) -> tuple[i
     return right, len(indices)
 
 
-async def looked_at(caller: Caller, progress: Progress) -> list[list[tuple[str, NDArray[np.uint8]]]]:
+async def looked_at(caller: TimedClient, progress: Progress) -> list[list[tuple[str, NDArray[np.uint8]]]]:
     """One row a scene: the image and what each dense route draws of it, with a caption each."""
     scenes = WorldImages(HELD_OUT / "scenes")
     said = _expressions(scenes)
@@ -96,7 +96,7 @@ async def looked_at(caller: Caller, progress: Progress) -> list[list[tuple[str, 
     return rows
 
 
-async def found_by_example(caller: Caller, progress: Progress) -> list[list[tuple[str, NDArray[np.uint8]]]]:
+async def found_by_example(caller: TimedClient, progress: Progress) -> list[list[tuple[str, NDArray[np.uint8]]]]:
     """One row a kind that no training saw: an example with its mask, and where the like is in three other scenes."""
     scenes = WorldImages(HELD_OUT / "few_shot")
     largest: dict[str, list[tuple[float, int, Any]]] = defaultdict(list)

@@ -17,7 +17,7 @@ from backbones.files import replacing
 from diffsight.cli.labelled_folder import examples_of, read_blocks
 from heads.feature_pooling.blocks import resolve_blocks
 from heads.feature_pooling.logistic import fit_logistic
-from service.library.classifiers import Examples, FeatureOptions, join_examples
+from service.library.classifiers import FeatureOptions, LabelledVectors, join_examples
 from service.settings.loader import Settings
 
 # Fewer than a fit tries: neighbours among them hardly differ, and a sweep fits at many places.
@@ -129,7 +129,7 @@ def _by_block(
     engine: DirectEngine,
     files: Sequence[tuple[Path, str]],
     options: FeatureOptions,
-    examples: Examples,
+    examples: LabelledVectors,
     settings: Settings,
 ) -> dict[str, NDArray[np.float32]]:
     """The columns of each block: one image, looked at block by block, tells how many each has."""
@@ -142,7 +142,7 @@ def _by_block(
 
 
 def _point(
-    parts: dict[str, NDArray[np.float32]], examples: Examples, blocks: tuple[str, ...], options: FeatureOptions
+    parts: dict[str, NDArray[np.float32]], examples: LabelledVectors, blocks: tuple[str, ...], options: FeatureOptions
 ) -> Point:
     classes = sorted(set(examples.labels))
     labels = np.array([classes.index(label) for label in examples.labels], dtype=np.int64)

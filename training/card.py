@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from training.evaluate import Evaluation
-from training.loop import Fitted
+from training.loop import TrainedStage
 from training.recipe import Recipe
 
 _TEMPLATE = Path(__file__).with_name("pocket_card.md")
 
 
-def model_card(measured: Evaluation, fitted: Mapping[str, Fitted], recipe: Recipe) -> str:
+def model_card(measured: Evaluation, fitted: Mapping[str, TrainedStage], recipe: Recipe) -> str:
     """The card as Markdown. Every figure comes from the arguments; `fitted` tells of "autoencoder" and "denoiser"."""
     vae, denoiser = fitted["autoencoder"], fitted["denoiser"]
     runs = [("which of ten things", run) for run in measured.question]

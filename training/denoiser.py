@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from training.contradictions import contradiction
-from training.examples import NO_LABEL, Batch, Examples, Labels, draw_batch
+from training.examples import NO_LABEL, Batch, Labels, TrainingExamples, draw_batch
 from training.loop import Draw
 from training.recipe import Emphasis
 from training.stock import CLIPTextConfig, CLIPTextModel, CLIPTokenizer, DDIMScheduler, UNet2DConditionModel
@@ -152,7 +152,7 @@ def denoiser_losses(
     learner: Learner,
     tokenizer: CLIPTokenizer,
     scheduler: DDIMScheduler,
-    sets: Sequence[Examples],
+    sets: Sequence[TrainingExamples],
     *,
     batch: int,
     scaling_factor: float,

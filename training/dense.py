@@ -30,7 +30,7 @@ from backbones.stable_diffusion import StableDiffusion
 from heads.images import distinct_colours, pad_to_multiple, resize, resize_maps, to_pixel_values
 from heads.vpd.checkpoint import FittedAs, open_head, save_fitted, tapped_channels
 from heads.vpd.depth_network import DepthNetwork
-from heads.vpd.features import Taps, find_taps, make_row, pyramid, stacked
+from heads.vpd.features import FeatureLayers, find_taps, make_row, pyramid, stacked
 from heads.vpd.heads import Task
 from heads.vpd.metrics import IGNORED, IoUCounts, depth_figures, mean_figures, referring_figures, silog_loss
 from heads.vpd.referring import enlarged as referring_enlarged
@@ -72,7 +72,7 @@ class Setup:
     folder: DenseFolder
     task: Task
     backbone: StableDiffusion
-    taps: Taps
+    taps: FeatureLayers
     size: tuple[int, int]
     recipe: DenseRecipe
     context: Tensor

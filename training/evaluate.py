@@ -16,7 +16,7 @@ from training.autoencoder import mean_latents, peak_signal_to_noise, rebuilt_ima
 from training.datasets.captioned import Image
 from training.datasets.digits import CLASS_PROMPTS, Digits, held_out_digits
 from training.datasets.world import WorldImages
-from training.export import Parts, folder_bytes
+from training.export import NetworkParts, folder_bytes
 from training.samples import sampled_images, save_grid
 from training.world import vocabulary
 from training.world.vocabulary import QUESTION, QUESTION_TEMPLATE
@@ -81,7 +81,7 @@ class Evaluation:
     threads: int
 
 
-def evaluate(parts: Parts, folder: Path, data: HeldOut, timestep_counts: Sequence[int]) -> Evaluation:
+def evaluate(parts: NetworkParts, folder: Path, data: HeldOut, timestep_counts: Sequence[int]) -> Evaluation:
     """Measures the parts that were read from `folder` on all that was held out."""
     scenes = [data.scenes.image(index) for index in range(len(data.scenes))]
     digits = [data.digits.image(index) for index in range(DIGITS)]
@@ -105,14 +105,14 @@ def evaluate(parts: Parts, folder: Path, data: HeldOut, timestep_counts: Sequenc
     )
 
 
-def reconstruction_psnr(parts: Parts, images: Sequence[Image]) -> float:
+def reconstruction_psnr(parts: NetworkParts, images: Sequence[Image]) -> float:
     """dB of the images after the way through the latents, from the mean squared error over all of them."""
     rebuilt = [rebuilt_images(parts.autoencoder, images[at : at + 20]) for at in range(0, len(images), 20)]
     return peak_signal_to_noise(np.stack(images), np.concatenate(rebuilt))
 
 
 def zero_shot(
-    parts: Parts,
+    parts: NetworkParts,
     images: Sequence[Image],
     labels: NDArray[np.int64],
     prompts: Sequence[str],
@@ -131,7 +131,7 @@ def zero_shot(
     return tuple(found)
 
 
-def relation_verdicts(parts: Parts, scenes: WorldImages, timesteps: int = 10) -> list[bool]:
+def relation_verdicts(parts: NetworkParts, scenes: WorldImages, timesteps: int = 10) -> list[bool]:
     """For each scene with a plain left and right: whether "left of" and "right of" are distinguished.
 
     The first such sentence about kinds alone is compared with itself after the exchange of left and right.
@@ -157,7 +157,7 @@ def relation_verdicts(parts: Parts, scenes: WorldImages, timesteps: int = 10) ->
     return verdicts
 
 
-def draw_pictures(parts: Parts, data: HeldOut, folder: Path) -> None:
+def draw_pictures(parts: NetworkParts, data: HeldOut, folder: Path) -> None:
     """Writes samples.png (five of each thing and one row of digits) and reconstructions.png (originals, rebuilt)."""
     prompts = [*QUESTION_PROMPTS * 5, *CLASS_PROMPTS]
     with torch.no_grad():
@@ -174,7 +174,7 @@ def draw_pictures(parts: Parts, data: HeldOut, folder: Path) -> None:
     save_grid(np.concatenate(rows), 10, folder / "reconstructions.png")
 
 
-def _noise_error(parts: Parts, scenes: WorldImages) -> float:
+def _noise_error(parts: NetworkParts, scenes: WorldImages) -> float:
     errors = []
     for index in range(len(scenes)):
         with torch.no_grad():
@@ -185,6 +185,6 @@ def _noise_error(parts: Parts, scenes: WorldImages) -> float:
     return float(np.mean(errors))
 
 
-def _scaled_latents(parts: Parts, images: Sequence[Image]) -> Tensor:
+def _scaled_latents(parts: NetworkParts, images: Sequence[Image]) -> Tensor:
     parted = [mean_latents(parts.autoencoder, images[at : at + 20]) for at in range(0, len(images), 20)]
     return torch.cat(parted) * float(parts.autoencoder.config.scaling_factor)

@@ -77,7 +77,7 @@ def load_single_file(
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Parts:
+class CheckpointParts:
     """The tensors of the three networks by their original names, less the prefix of each.
 
     unet, vae, text: key -> tensor of the original's shape. is_open_clip: SD 2.x's text encoder, else SD 1.x's.
@@ -89,13 +89,13 @@ class Parts:
     is_open_clip: bool
 
 
-def split_parts(tensors: Mapping[str, Tensor], source: object) -> Parts:
+def split_parts(tensors: Mapping[str, Tensor], source: object) -> CheckpointParts:
     """The three networks' tensors out of a whole checkpoint: key -> tensor of any shape, without the trainer's own.
 
     Raises CheckpointError where one of the three is not there.
     """
     is_open_clip = not any(key.startswith(_CLIP) for key in tensors)
-    parts = Parts(
+    parts = CheckpointParts(
         unet=unet_tensors(tensors),
         vae={
             key: tensor for key, tensor in _below(VAE, tensors).items() if not key.startswith(("loss.", "model_ema."))

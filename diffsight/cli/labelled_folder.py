@@ -13,7 +13,7 @@ from heads.feature_pooling.blocks import resolve_blocks
 from heads.image_files import image_files
 from service.engine.caches import TensorCache
 from service.inputs.names import readable_name
-from service.library.classifiers import Examples, FeatureOptions
+from service.library.classifiers import FeatureOptions, LabelledVectors
 from service.library.vectors import AT_ONCE, join_vectors, vectors_of_images
 from service.settings.loader import Settings
 
@@ -50,7 +50,7 @@ def read_blocks(blocks: Sequence[str] | None, sub_blocks: Sequence[str]) -> tupl
 
 def examples_of(
     engine: DirectEngine, files: Sequence[tuple[Path, str]], options: FeatureOptions, settings: Settings
-) -> Examples:
+) -> LabelledVectors:
     """The files' vectors and labels, behind a progress bar. Raises InvalidInput for one that cannot be read."""
     parts = [files[at : at + AT_ONCE] for at in range(0, len(files), AT_ONCE)]
     vectors = []
@@ -58,4 +58,4 @@ def examples_of(
         images = [read_image(path, settings) for path, _ in part]
         vectors.append(complete(vectors_of_images(engine, TensorCache(0), images, options)))
     whole = join_vectors(vectors)
-    return Examples(whole.vectors, tuple(label for _, label in files), whole.keys)
+    return LabelledVectors(whole.vectors, tuple(label for _, label in files), whole.keys)

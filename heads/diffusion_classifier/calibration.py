@@ -19,7 +19,7 @@ FIELD = "zero_shot_calibration"
 _BOUNDS = (-7.0, 14.0)
 
 
-class Way(BaseModel):
+class ScoringMethod(BaseModel):
     """How an answer is reached. A temperature fitted to answers of one way says nothing of those of another."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -39,7 +39,7 @@ class TemperatureFit(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    way: Way
+    way: ScoringMethod
     temperature: float = Field(gt=0)
     accuracy: float
     claimed: float
@@ -64,7 +64,7 @@ class Calibration(BaseModel):
     fits: tuple[TemperatureFit, ...] = Field(min_length=1)
 
 
-def fit_way(way: Way, logits: NDArray[np.float64], truth: NDArray[np.int64], rows: float) -> TemperatureFit:
+def fit_way(way: ScoringMethod, logits: NDArray[np.float64], truth: NDArray[np.int64], rows: float) -> TemperatureFit:
     """The temperature for answers of one way.
 
     logits: (N, K) float64, of a posterior at temperature 1. truth: (N,) int64. rows: mean of an image.

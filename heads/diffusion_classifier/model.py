@@ -12,7 +12,7 @@ from pydantic import Field, StringConstraints
 from backbones.backbone import Backbone
 from backbones.errors import InvalidInput
 from heads.diffusion_classifier.anytime import Budget, parse_budget
-from heads.diffusion_classifier.calibration import Calibration, Way, open_calibration
+from heads.diffusion_classifier.calibration import Calibration, ScoringMethod, open_calibration
 from heads.task import BackboneHead, Limits
 
 DEFAULT_TEMPLATE = "a photo of a {}."
@@ -41,7 +41,7 @@ class ZeroShotModel(BackboneHead):
     calibration: Calibration | None = None
     max_rows: int | None = None
 
-    def choose_temperature(self, way: Way | None, temperature: float | None) -> tuple[float, bool]:
+    def choose_temperature(self, way: ScoringMethod | None, temperature: float | None) -> tuple[float, bool]:
         """The temperature of answers reached in this way, and whether it is the fitted one.
 
         way: None for one that no temperature is fitted to. temperature: the request's own, which goes first.

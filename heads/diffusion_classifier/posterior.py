@@ -14,7 +14,7 @@ from heads.results import DroppedLabel, Posterior
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class HypothesisOutcomes:
     """What became of each hypothesis, all in order of hypotheses.
 
     winner: the hypothesis that leads. gaps: paired mean error above the winner's. survived: rounds or looks outlived.
@@ -50,7 +50,7 @@ class Departure:
     rows: int
 
 
-def distribution(outcome: Outcome, hypotheses: Hypotheses, labels: Sequence[str], scale: Scale) -> Posterior:
+def distribution(outcome: HypothesisOutcomes, hypotheses: Hypotheses, labels: Sequence[str], scale: Scale) -> Posterior:
     """Softmax of minus each label's scaled paired gap to the winner, without rows and drops.
 
     The hypothesis that stands for a label is the one that lasted longest, and of those the closest to the winner.
@@ -82,7 +82,7 @@ def scheduled_posterior(
         for round_ in rounds
         for index, mean in zip(round_.candidates, round_.mean_errors.tolist(), strict=True)
     }
-    outcome = Outcome(
+    outcome = HypothesisOutcomes(
         winner=rounds[-1].kept[0],
         gaps=[gaps[index] for index in range(len(gaps))],
         survived=[sum(index in round_.kept for round_ in rounds) for index in range(len(gaps))],
@@ -109,7 +109,7 @@ def raced_posterior(race: Race, hypotheses: Hypotheses, labels: Sequence[str], s
         sum(look <= elimination.visited and look < dropped_at.get(hypothesis, layout.blocks + 1) for look in looks)
         for hypothesis in range(len(hypotheses.members))
     ]
-    outcome = Outcome(
+    outcome = HypothesisOutcomes(
         winner=elimination.leader,
         gaps=elimination.gaps().tolist(),
         survived=survived,

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from backbones.engine import Engine
 from backbones.errors import InvalidInput
 from heads.diffusion_classifier.answers import PosteriorAnswer, answer_progress, posterior_fields
-from heads.diffusion_classifier.calibration import Way
+from heads.diffusion_classifier.calibration import ScoringMethod
 from heads.diffusion_classifier.classify import classify, classify_anytime
 from heads.diffusion_classifier.model import (
     BudgetChoice,
@@ -188,14 +188,14 @@ def choose_scheme(options: ZeroShotOptions) -> Scheme:
     return scheme
 
 
-def describe_way(options: ZeroShotOptions) -> Way | None:
+def describe_way(options: ZeroShotOptions) -> ScoringMethod | None:
     """How the answer is reached, as temperatures are fitted for it; None for a way that none is fitted for."""
     if options.indifference or options.trials > 1 or isinstance(options.schedule, RoundsRequest):
         return None
     if choose_scheme(options) == "schedule":
-        return Way(scheme="schedule", loss=options.loss, schedule=options.schedule or "default")
+        return ScoringMethod(scheme="schedule", loss=options.loss, schedule=options.schedule or "default")
     confidence = DEFAULT_CONFIDENCE if options.confidence is None else options.confidence
-    return Way(scheme="race", loss=options.loss, confidence=confidence, combine=options.combine or "mean")
+    return ScoringMethod(scheme="race", loss=options.loss, confidence=confidence, combine=options.combine or "mean")
 
 
 def choose_schedule(options: ZeroShotOptions, model: ZeroShotModel) -> Schedule:
@@ -272,7 +272,7 @@ def zero_shot_line(posterior: Posterior) -> str:
 
 def describe_zero_shot(model: ZeroShotModel) -> dict[str, Any]:
     """The templates and temperature of a request that gives none."""
-    temperature, calibrated = model.choose_temperature(Way(scheme="schedule", schedule="default"), None)
+    temperature, calibrated = model.choose_temperature(ScoringMethod(scheme="schedule", schedule="default"), None)
     return {
         "templates": list(model.templates),
         "schedule": "default",

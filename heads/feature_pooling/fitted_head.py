@@ -24,7 +24,7 @@ from heads.feature_pooling.recipe import PUBLISHED_ATTENTION, PUBLISHED_LINEAR, 
 # What one transformer block keeps of a token for the backward pass, in widths: norms, queries, keys, values, hidden.
 _KEPT_A_TOKEN = 16
 
-Kind = Literal["linear", "mlp", "attention", "fusion"]
+HeadKind = Literal["linear", "mlp", "attention", "fusion"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class HeadPlan:
     hidden: widths of the MLP's hidden layers. width, attention_heads, depth: of the transformer. epochs: of the recipe.
     """
 
-    kind: Kind
+    kind: HeadKind
     channels: tuple[int, ...]
     pool_size: int
     timesteps: int

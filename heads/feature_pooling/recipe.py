@@ -16,7 +16,7 @@ from backbones.errors import InvalidInput
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
+class HeadRecipe:
     """Stochastic gradient descent without momentum or decay, its rate cut to a tenth every `step_epochs` epochs.
 
     batch_size: over all processes of the original together.
@@ -28,15 +28,15 @@ class Recipe:
     step_epochs: int = 7
 
 
-PUBLISHED_LINEAR = Recipe(learning_rate=1e-2, batch_size=128)
-PUBLISHED_ATTENTION = Recipe(learning_rate=5e-2, batch_size=128)
+PUBLISHED_LINEAR = HeadRecipe(learning_rate=1e-2, batch_size=128)
+PUBLISHED_ATTENTION = HeadRecipe(learning_rate=5e-2, batch_size=128)
 
 
 def fit_head(
     head: nn.Module,
     features: Sequence[Tensor],
     labels: Tensor,
-    recipe: Recipe = PUBLISHED_LINEAR,
+    recipe: HeadRecipe = PUBLISHED_LINEAR,
     *,
     sample_order: Tensor | None = None,
     seed: int = 0,

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from backbones.rows import Captures
 from heads.vpd.depth_network import DepthNetwork
-from heads.vpd.features import Taps, pyramid, stacked
+from heads.vpd.features import FeatureLayers, pyramid, stacked
 from heads.vpd.referring_network import ReferringNetwork
 from heads.vpd.segmentation_network import SegmentationNetwork
 
@@ -37,7 +37,7 @@ class DepthHead:
     """
 
     network: DepthNetwork
-    taps: Taps
+    taps: FeatureLayers
     contexts: Tensor
     scenes: tuple[str, ...] = NYU_SCENES
     max_metres: float = 10.0
@@ -56,7 +56,7 @@ class SegmentationHead:
     """
 
     network: SegmentationNetwork
-    taps: Taps
+    taps: FeatureLayers
     contexts: Tensor
     classes: tuple[str, ...]
     palette: NDArray[np.uint8]
@@ -75,7 +75,7 @@ class ReferringHead:
     """
 
     network: ReferringNetwork
-    taps: Taps
+    taps: FeatureLayers
     tokens: int
     size: int = 512
     squash: bool = True

@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 
 from diffsight_client import ClientError, Job
 from playground import report, snippets
-from playground.description import Description
+from playground.description import ServerDescription
 from playground.panels.inputs import PICTURES
 from playground.panels.results import make_code
 from playground.state import Page, samples
@@ -165,7 +165,7 @@ def watch_job(page: Page, key: str, address: str, job: str | None) -> Iterator[t
 
 
 def _watch(
-    job: Job, paths: Mapping[str, str], description: Description, commands: tuple[str, str]
+    job: Job, paths: Mapping[str, str], description: ServerDescription, commands: tuple[str, str]
 ) -> Iterator[tuple[Any, ...]]:
     yield (job.id, show_job(job.details.model_dump()), gr.update(visible=False), gr.update(visible=False), *commands)
     for state in job.watch():

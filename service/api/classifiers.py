@@ -41,7 +41,7 @@ from service.inputs.request_body import read_body
 from service.jobs.serving import Jobs
 from service.library.classifier_fitting import (
     READ_BY_THE_JOB,
-    Fitted,
+    FittedClassifier,
     JobVectors,
     check_classes,
     examples_of_job,
@@ -49,7 +49,7 @@ from service.library.classifier_fitting import (
     fit_new,
 )
 from service.library.classifier_import import check_import
-from service.library.classifiers import Examples, FeatureOptions, as_tensors, check_usable, from_file, read_about
+from service.library.classifiers import FeatureOptions, LabelledVectors, as_tensors, check_usable, from_file, read_about
 from service.library.store import MEDIA_TYPE, pack, unpack
 from service.library.vectors import vectors_of_files
 from service.run_task import Terms, run_procedure
@@ -276,7 +276,7 @@ async def _model_of_job(state: AppState, jobs: Jobs, job_id: str) -> str | None:
 
 async def _feature_options(
     body: ClassifierRequest, backbone: Description, jobs: Jobs, limits: LimitSettings
-) -> tuple[Examples | None, FeatureOptions]:
+) -> tuple[LabelledVectors | None, FeatureOptions]:
     """What is read of each image; with a job, its examples and what it has read."""
     if body.job is None:
         blocks = resolve_blocks(body.blocks, backbone.sub_blocks)
@@ -285,7 +285,7 @@ async def _feature_options(
         raise InvalidInput(sent[0], "images are read with the job's options", hint="leave this option out")
     store, most, job_id = await jobs.store(), limits.max_training_images, body.job
 
-    def read() -> tuple[Examples, FeatureOptions]:
+    def read() -> tuple[LabelledVectors, FeatureOptions]:
         job = store.get(job_id)
         if job.done > most:
             message = f"{job.done:,} images; one classifier takes {most:,}"
@@ -300,16 +300,16 @@ async def _feature_options(
 
 async def _read_examples(
     state: AppState, images: Sequence[ImageSource], labels: Sequence[str], engine: Engine, options: FeatureOptions
-) -> Examples:
+) -> LabelledVectors:
     """Vectors of the request's images. Raises InvalidInput for an image, and for too many rows."""
     limits = state.settings.limits
     if not images:
-        return Examples(np.zeros((0, 0), np.float32), (), np.zeros((0, 16), np.uint8))
+        return LabelledVectors(np.zeros((0, 0), np.float32), (), np.zeros((0, 16), np.uint8))
     check_feature_rows(len(images), len(options.timesteps), options.noise_samples, limits)
     names = name_images(images)
     contents = await fetch_files(state.fetcher, images, names, most_bytes=limits.max_upload_bytes)
     vectors = await vectors_of_files(engine, state.library.vectors, contents, names, options, state.decoder)
-    return Examples(vectors.vectors, tuple(labels), vectors.keys)
+    return LabelledVectors(vectors.vectors, tuple(labels), vectors.keys)
 
 
 async def _answer(
@@ -318,7 +318,7 @@ async def _answer(
     backbone: Backbone,
     usage: Usage,
     body: ExamplesRequest,
-    procedure: Callable[[Engine], Awaitable[Fitted]],
+    procedure: Callable[[Engine], Awaitable[FittedClassifier]],
 ) -> FittedAnswer:
     """The answer about the classifier that `procedure` fits and stores."""
     fit = run_procedure(state, backbone, LABEL, InputFiles(), lambda engine, _: procedure(engine), body.terms(usage))

@@ -74,7 +74,7 @@ class PerceiveRequest(TaskRequest):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Part:
+class TaskPart:
     """One task of a request, its options checked.
 
     key: its name as the request spells it. model: that it names. old: whether it stands in a list.
@@ -157,12 +157,14 @@ def _flat_options(task: str, flat: Mapping[str, Any]) -> dict[str, Any]:
     return options
 
 
-async def _run_parts(state: AppState, parts: Sequence[Part], body: PerceiveRequest, usage: Usage) -> dict[str, Done]:
+async def _run_parts(
+    state: AppState, parts: Sequence[TaskPart], body: PerceiveRequest, usage: Usage
+) -> dict[str, Done]:
     """The end of each part by its key: those of one backbone together, one backbone after the other.
 
     So no request holds one backbone while it waits for the memory of another.
     """
-    by_backbone: dict[str, list[Part]] = {}
+    by_backbone: dict[str, list[TaskPart]] = {}
     for part in parts:
         by_backbone.setdefault(state.models.for_task(part.task, part.model).backbone, []).append(part)
     done: dict[str, Done] = {}
@@ -182,7 +184,7 @@ async def _run_parts(state: AppState, parts: Sequence[Part], body: PerceiveReque
 
 def _read_part(
     tasks: tuple[AnyTask, ...], body: PerceiveRequest, key: str, values: dict[str, Any], *, old: bool
-) -> Part:
+) -> TaskPart:
     """One task with its options. Raises RequestValidationError with the place of what is wrong in them."""
     task = find_task(tasks, _OLD_NAMES.get(key, key))
     assert task is not None
@@ -202,10 +204,10 @@ def _read_part(
         raise RequestValidationError(
             [{**detail, "loc": ("tasks", key, *detail["loc"])} for detail in error.errors()]
         ) from error
-    return Part(key, task, options, form, model, old)
+    return TaskPart(key, task, options, form, model, old)
 
 
-def _answer_parts(parts: Sequence[Part], done: Mapping[str, Done]) -> dict[str, Any]:
+def _answer_parts(parts: Sequence[TaskPart], done: Mapping[str, Done]) -> dict[str, Any]:
     """Each task's answer under its name as the request spells it."""
     answers: dict[str, Any] = {}
     for part in parts:

@@ -54,7 +54,7 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ItemOutcome:
     """How an item ended: under `key` with a result (None where the key has one already), or with the reason why not."""
 
     position: int

@@ -32,7 +32,7 @@ from service.jobs.regular_files import read_document, read_regular
 from service.jobs.video import Frames, frame_times
 from service.jobs.zip_source import list_zip
 
-Kind = Literal["folder", "glob", "zip", "coco", "urls", "video"]
+SourceKind = Literal["folder", "glob", "zip", "coco", "urls", "video"]
 
 
 class Source(BaseModel):
@@ -40,7 +40,7 @@ class Source(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    kind: Kind = Field(
+    kind: SourceKind = Field(
         description="`folder` with all below it, `glob` pattern, `zip`, `coco` file that names images and boxes, "
         "`urls`: a text file with an https:// address a line, `video`."
     )
@@ -68,7 +68,7 @@ def guess(address: str, *, images: str = "", stride: int = 1) -> Source:
     """
     lower = address.lower()
     fs, path = open_address(address)
-    kind: Kind
+    kind: SourceKind
     if fs.isdir(path):
         kind = "folder"
     elif any(letter in address for letter in "*?[") and not fs.exists(path):

@@ -22,7 +22,7 @@ from backbones.errors import InvalidInput
 from service.errors import ChangedMeanwhile, NothingStored
 from service.jobs.database import ResultRoom, migrate, open_database, storage_failures
 from service.jobs.leases import Leases
-from service.jobs.records import UNFINISHED, Item, Job, Outcome, Record
+from service.jobs.records import UNFINISHED, Item, ItemOutcome, Job, Record
 from service.jobs.tables import items, jobs, results
 
 # After so many runs in a row that ended with their server and finished nothing, a job is given up.
@@ -271,7 +271,7 @@ class JobStore:
         with self._reading() as connection:
             return connection.execute(select(results.c.key).where(results.c.key == key)).first() is not None
 
-    def finish(self, job_id: str, outcomes: Sequence[Outcome]) -> None:
+    def finish(self, job_id: str, outcomes: Sequence[ItemOutcome]) -> None:
         """Store results and finish their items, all or none. Of an item that is finished already nothing changes.
 
         Raises InvalidInput where there is no room for the results.

@@ -18,8 +18,8 @@ from heads.feature_pooling.fitted_head import HeadPlan, fit_bytes
 from service.errors import ChangedMeanwhile
 from service.library.classifiers import (
     Classifier,
-    Examples,
     FeatureOptions,
+    LabelledVectors,
     as_tensors,
     check_usable,
     fit_classifier,
@@ -36,12 +36,12 @@ from service.threads import FITTING, LIBRARY, run_in
 READ_BY_THE_JOB = ("blocks", "timesteps", "pool_size", "noise_samples", "fit")
 _MOST_TRIES = 5
 
-ReadExamples = Callable[[Engine, FeatureOptions], Awaitable[Examples]]
+ReadExamples = Callable[[Engine, FeatureOptions], Awaitable[LabelledVectors]]
 """The examples that a request brings, read with these options."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Fitted:
+class FittedClassifier:
     """A classifier that was fitted and stored. duplicates: images that were there already under the same label."""
 
     stored: Stored
@@ -58,9 +58,9 @@ async def fit_new(
     head_sizes: Mapping[str, Any],
     labels: Sequence[str],
     limits: LimitSettings,
-    of_job: Examples | None,
+    of_job: LabelledVectors | None,
     read_sent: ReadExamples | None,
-) -> Fitted:
+) -> FittedClassifier:
     """Fit a new classifier to the vectors of a job, to images that are sent, or to both.
 
     labels: of all of them.
@@ -77,7 +77,7 @@ async def fit_new(
     classifier = await _fit(examples, options, engine.backbone, name=name, head=plan)
     about = classifier.about.model_dump(mode="json")
     stored = await run_in(LIBRARY, store.add, about, as_tensors(classifier))
-    return Fitted(stored, duplicates)
+    return FittedClassifier(stored, duplicates)
 
 
 async def fit_again(
@@ -89,7 +89,7 @@ async def fit_again(
     read_sent: ReadExamples,
     remove_classes: Sequence[str],
     name: str | None,
-) -> Fitted:
+) -> FittedClassifier:
     """Fit a kept classifier again, with more examples or fewer classes, under the same id.
 
     Somebody else's change meanwhile is taken in by reading it again.
@@ -125,7 +125,7 @@ async def fit_again(
             if not tries_left:
                 raise
         else:
-            return Fitted(written, duplicates)
+            return FittedClassifier(written, duplicates)
 
 
 def read_classifier(store: Store, classifier: str) -> tuple[Stored, Classifier]:
@@ -177,7 +177,7 @@ class JobVectors:
 
 def examples_of_job(
     job: JobVectors, backbone: Description, label_of: Callable[[str], str]
-) -> tuple[Examples, FeatureOptions]:
+) -> tuple[LabelledVectors, FeatureOptions]:
     """The examples of a job, and how it read them. label_of: (image name) to the image's class.
 
     An image's key is that of its result: the same file twice in one job counts once, one that is sent again does not.
@@ -199,11 +199,11 @@ def examples_of_job(
         blocks=tuple(job.records[0][2]["blocks"]),
         **{name: job.parameters[name] for name in READ_BY_THE_JOB if name != "blocks"},
     )
-    return Examples(stored.vectors, labels, np.frombuffer(b"".join(keys), np.uint8).reshape(-1, 16)), options
+    return LabelledVectors(stored.vectors, labels, np.frombuffer(b"".join(keys), np.uint8).reshape(-1, 16)), options
 
 
 async def _fit(
-    examples: Examples, options: FeatureOptions, backbone: Description, *, name: str, **more: Any
+    examples: LabelledVectors, options: FeatureOptions, backbone: Description, *, name: str, **more: Any
 ) -> Classifier:
     async with _stopped_on_leaving() as stopped:
         return await run_in(FITTING, fit_classifier, examples, options, backbone, name=name, stopped=stopped, **more)

@@ -104,7 +104,7 @@ class About(BaseModel):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Examples:
+class LabelledVectors:
     """Vectors of labelled images. vectors: (N, D) float32. labels: N names. keys: (N, 16) uint8, of the pixels."""
 
     vectors: NDArray[np.float32]
@@ -118,7 +118,7 @@ class Classifier:
 
     about: About
     model: LogisticClassifier | HeadClassifier
-    examples: Examples | None
+    examples: LabelledVectors | None
 
     @property
     def dimension(self) -> int:
@@ -126,7 +126,9 @@ class Classifier:
         return len(self.model.mean) if isinstance(self.model, LogisticClassifier) else self.model.plan.dimension
 
 
-def join_examples(old: Examples | None, new: Examples, *, without: Sequence[str] = ()) -> tuple[Examples, int]:
+def join_examples(
+    old: LabelledVectors | None, new: LabelledVectors, *, without: Sequence[str] = ()
+) -> tuple[LabelledVectors, int]:
     """Old and new examples, each image once, and how many of the new ones were there already.
 
     without: classes to leave out of the old ones.
@@ -151,7 +153,7 @@ def join_examples(old: Examples | None, new: Examples, *, without: Sequence[str]
             added.append(index)
         known[key] = label
     parts = [(new, added)] if old is None else [(old, kept), (new, added)]
-    examples = Examples(
+    examples = LabelledVectors(
         np.concatenate([examples.vectors[chosen] for examples, chosen in parts if len(chosen)] or [new.vectors[:0]]),
         tuple(examples.labels[index] for examples, chosen in parts for index in chosen),
         np.concatenate([examples.keys[chosen] for examples, chosen in parts if len(chosen)] or [new.keys[:0]]),
@@ -160,7 +162,7 @@ def join_examples(old: Examples | None, new: Examples, *, without: Sequence[str]
 
 
 def fit_classifier(
-    examples: Examples,
+    examples: LabelledVectors,
     features: FeatureOptions,
     backbone: Description,
     *,
@@ -267,7 +269,7 @@ def from_file(about: Mapping[str, Any], tensors: Tensors, *, field: str = "file"
     if ((labels < 0) | (labels >= count)).any() or set(labels.tolist()) != set(range(count)):
         raise _refused(field, "its examples are not those of its classes")
     names = tuple(read.classes[label] for label in labels)
-    return Classifier(read, model, Examples(vectors, names, keys))
+    return Classifier(read, model, LabelledVectors(vectors, names, keys))
 
 
 def _head(read: About, head: HeadOptions, tensors: Tensors, field: str) -> HeadClassifier:

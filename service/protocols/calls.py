@@ -26,7 +26,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Call:
+class TaskCall:
     """What a foreign request asks for.
 
     options: the task's, as texts and JSON values. model: the id of one, the task's default where it is None.
@@ -63,7 +63,7 @@ async def read_json(state: AppState, content: bytes | bytearray | Mapping[str, A
     return await run_in(BODIES, validated, model, content, settings.limits, fetch_urls=settings.urls.enabled)
 
 
-async def run_call(request: Request, state: AppState, usage: Usage, call: Call) -> list[Done]:
+async def run_call(request: Request, state: AppState, usage: Usage, call: TaskCall) -> list[Done]:
     """The ends of the work: one for a task that takes its images together, else one an image, in their order.
 
     The request's body must have been read. Raises what the task's own route does.

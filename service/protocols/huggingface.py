@@ -18,7 +18,7 @@ from service.dependencies import RequestUsage, State
 from service.http.openapi import EXAMPLE_IMAGE, foreign_problems, json_body
 from service.inputs.files import InputFiles
 from service.inputs.request_body import ANY_BYTES, ImageBytes, media_type_of, read_body
-from service.protocols.calls import Call, as_list, read_json, require_served, run_call
+from service.protocols.calls import TaskCall, as_list, read_json, require_served, run_call
 from service.run_task import Done
 from service.threads import ANSWERS, run_in
 
@@ -243,7 +243,7 @@ def _add_routes(name: str, pipeline: Pipeline) -> None:
                 )
             options["classifier"] = classifier
         images = body.inputs if isinstance(body.inputs, list) else [body.inputs]
-        (done,) = await run_call(request, state, usage, Call(task, options, InputFiles(images), model))
+        (done,) = await run_call(request, state, usage, TaskCall(task, options, InputFiles(images), model))
         content = await run_in(ANSWERS, lambda: to_json(pipeline.to_answer(done, body)))
         return Response(content, media_type=_JSON)
 

@@ -20,7 +20,7 @@ from service.dependencies import RequestUsage, State
 from service.http.openapi import EXAMPLE_IMAGE, foreign_problems, json_body
 from service.inputs.files import ImageSource, InputFiles
 from service.inputs.request_body import ImageBytes, fields_of, media_type_of, read_body, takes
-from service.protocols.calls import Call, read_json, require_served, run_call
+from service.protocols.calls import TaskCall, read_json, require_served, run_call
 from service.protocols.open_inference_models import (
     IMAGE_NAMES,
     PLATFORM,
@@ -275,7 +275,9 @@ def _choose_outputs(task: AnyTask, request_body: InferRequest) -> list[tuple[Out
     return list(chosen.values())
 
 
-def _read_call(task: AnyTask, request_body: InferRequest, binary: bytes, state: AppState, version: str | None) -> Call:
+def _read_call(
+    task: AnyTask, request_body: InferRequest, binary: bytes, state: AppState, version: str | None
+) -> TaskCall:
     """What a request asks for. Raises InvalidInput, and RequestValidationError for images."""
     limits = state.settings.limits
     if sequence := [name for name in _OF_TRITON if request_body.parameters.get(name)]:
@@ -305,7 +307,7 @@ def _read_call(task: AnyTask, request_body: InferRequest, binary: bytes, state: 
             options[name] = value
     texts = [(name, value) for name, value in options.items() if isinstance(value, str)]
     options |= fields_of(task.options, texts, limits)
-    return Call(
+    return TaskCall(
         task,
         options,
         InputFiles(images, files.get(SUPPORTS[0], ()), files.get(SUPPORTS[1], ())),

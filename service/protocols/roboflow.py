@@ -22,7 +22,7 @@ from service.http.openapi import EXAMPLE_IMAGE, foreign_problems, json_body
 from service.inputs.files import ImageSource, InputFiles
 from service.inputs.request_body import ImageBytes, fields_of, read_body
 from service.protocols import roboflow_answers as answers
-from service.protocols.calls import Call, as_list, read_json, require_served, run_call
+from service.protocols.calls import TaskCall, as_list, read_json, require_served, run_call
 from service.protocols.roboflow_answers import Choice
 from service.run_task import Done
 from service.state import AppState
@@ -160,7 +160,7 @@ def _classifier(body: RoboflowRequest, version: str) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Kind:
+class ModelKind:
     """What a model id begins with, and which of the protocol's answers it gets.
 
     task: of this server. route: below /roboflow/infer. task_type: what the SDK calls it; empty for what it asks for
@@ -179,14 +179,18 @@ def _nothing(body: RoboflowRequest, version: str) -> dict[str, Any]:
     return {}
 
 
-KINDS: Mapping[str, Kind] = {
-    "pose": Kind("pose", "keypoints_detection", "keypoint-detection", _pose, answers.keypoints),
-    "persons": Kind("pose", "object_detection", "object-detection", _pose, answers.persons),
-    "segmentation": Kind("segmentation", "instance_segmentation", "instance-segmentation", _nothing, answers.segments),
-    "referring": Kind("referring", "instance_segmentation", "instance-segmentation", _referring, answers.named_masks),
-    "classifier": Kind("classifier", "classification", "classification", _classifier, answers.classes),
-    "semantic": Kind("segmentation", "semantic_segmentation", "", _nothing, answers.semantic),
-    "depth": Kind("depth", "depth-estimation", "", _nothing, answers.depth),
+KINDS: Mapping[str, ModelKind] = {
+    "pose": ModelKind("pose", "keypoints_detection", "keypoint-detection", _pose, answers.keypoints),
+    "persons": ModelKind("pose", "object_detection", "object-detection", _pose, answers.persons),
+    "segmentation": ModelKind(
+        "segmentation", "instance_segmentation", "instance-segmentation", _nothing, answers.segments
+    ),
+    "referring": ModelKind(
+        "referring", "instance_segmentation", "instance-segmentation", _referring, answers.named_masks
+    ),
+    "classifier": ModelKind("classifier", "classification", "classification", _classifier, answers.classes),
+    "semantic": ModelKind("segmentation", "semantic_segmentation", "", _nothing, answers.semantic),
+    "depth": ModelKind("depth", "depth-estimation", "", _nothing, answers.depth),
 }
 _ROUTES: Mapping[str, tuple[str, str]] = {
     "keypoints_detection": ("pose", "Estimate keypoints of persons"),
@@ -277,7 +281,7 @@ async def roboflow_compare(request: Request, state: State, usage: RequestUsage) 
     started = time.perf_counter()
     task = require_served(state, "zero-shot")
     body = await read_json(state, await read_body(request), CompareRequest)
-    call = Call(task, {"labels": body.prompt}, InputFiles([body.subject.value]))
+    call = TaskCall(task, {"labels": body.prompt}, InputFiles([body.subject.value]))
     (done,) = await run_call(request, state, usage, call)
     return {"similarity": list(done.result.probabilities), **_common(started)}
 
@@ -308,12 +312,12 @@ def _parameters(*names: str) -> list[dict[str, Any]]:
 
 
 async def _infer(
-    request: Request, state: AppState, usage: RequestUsage, body: RoboflowRequest, kind: Kind, version: str
+    request: Request, state: AppState, usage: RequestUsage, body: RoboflowRequest, kind: ModelKind, version: str
 ) -> Response:
     started = time.perf_counter()
     model = None if kind.task == "classifier" else version or None
     task = require_served(state, kind.task, model)
-    call = Call(task, kind.to_options(body, version), InputFiles(body.images), model)
+    call = TaskCall(task, kind.to_options(body, version), InputFiles(body.images), model)
     done = await run_call(request, state, usage, call)
     if task.inputs == "images":  # a classifier, which answers all images together
         (end,) = done
@@ -323,7 +327,7 @@ async def _infer(
     return Response(content, media_type="application/json")
 
 
-def _choose(route: str, first: str, model_id: str) -> tuple[Kind, str]:
+def _choose(route: str, first: str, model_id: str) -> tuple[ModelKind, str]:
     """The kind of model that an id names on a route, and what follows its stroke. Raises InvalidInput.
 
     An id of Roboflow's own models, such as an SDK sends where none is given, stands for the route's first on depth.
@@ -344,7 +348,7 @@ def _unknown(model_id: str, known: Sequence[str] = tuple(KINDS)) -> InvalidInput
     return InvalidInput("model_id", f"{model_id[:100]!r} is no model of this server", hint=hint)
 
 
-def _write(body: RoboflowRequest, kind: Kind, done: Sequence[Done], started: float) -> bytes:
+def _write(body: RoboflowRequest, kind: ModelKind, done: Sequence[Done], started: float) -> bytes:
     """The answer for one image, or a list of them where a list was sent."""
     written = []
     for end in done:

@@ -36,7 +36,7 @@ from heads.feature_pooling.features import noised_row, pooled_features
 from heads.feature_pooling.feedback import FeedbackLayers, feedback_features
 from heads.feature_pooling.pooling import pool
 from heads.feature_pooling.preprocess import CropDraw, evaluation_crop, fit_image, pixel_values, training_crop
-from heads.feature_pooling.recipe import Recipe, fit_head
+from heads.feature_pooling.recipe import HeadRecipe, fit_head
 from tests.conformance.checks import Check, TrackedTensors, compare, exact, read_json, read_tensors, unchecked
 
 Image = NDArray[np.uint8]
@@ -315,7 +315,7 @@ def _replay_training(case: _Case) -> Iterator[Check]:
         head = _fusion_head({**info, **named}, [info["block"]], [0])
     _loaded(head, case.weights(), case.name)
     features = case.io["features"]
-    recipe = Recipe(optimiser["lr"], info["batch_size"], info["epochs"], int(schedule[1]))
+    recipe = HeadRecipe(optimiser["lr"], info["batch_size"], info["epochs"], int(schedule[1]))
     losses = fit_head(head, [features], case.io["labels"], recipe, sample_order=case.io["sample_order"])
     yield case.compare("losses", torch.tensor(losses))
     expected = read_tensors(case.folder / "final_weights.safetensors")

@@ -11,10 +11,10 @@ import numpy as np
 from PIL import Image
 from rich.progress import Progress
 
-from diffsight.demo_scenes import DRAWN, Caller, looked_at, png, which_thing
+from diffsight.demo_scenes import DRAWN, TimedClient, looked_at, png, which_thing
 
 
-class FirstLabel(Caller):
+class FirstLabel(TimedClient):
     """Answers each classification with its first label, and each image with a grey one. calls: routes with data."""
 
     def __init__(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from training.card import model_card
 from training.evaluate import Evaluation, ZeroShot
-from training.loop import Fitted
+from training.loop import TrainedStage
 from training.recipe import Recipe
 
 
@@ -24,6 +24,8 @@ def test_the_model_card_tells_the_measured_figures() -> None:
         size_bytes=9_876_543,
         threads=2,
     )
-    card = model_card(measured, {"autoencoder": Fitted(3000, 600.0), "denoiser": Fitted(6000, 1800.0)}, Recipe())
+    card = model_card(
+        measured, {"autoencoder": TrainedStage(3000, 600.0), "denoiser": TrainedStage(6000, 1800.0)}, Recipe()
+    )
     for figure in ("28.2 dB", "41.3 dB", "0.1234", "95.0 % (342 of 360)", "0.875 of 40", "9.9 MB", "6,000", "30 min"):
         assert figure in card

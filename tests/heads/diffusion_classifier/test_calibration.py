@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from backbones.errors import InvalidInput
-from heads.diffusion_classifier.calibration import Calibration, Way, fit_way, read_calibration
+from heads.diffusion_classifier.calibration import Calibration, ScoringMethod, fit_way, read_calibration
 from heads.diffusion_classifier.zero_shot import TASK
 from service.jobs.parameters import complete_parameters
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from tests.conftest import Server, StartServer
 
 ROUTE = "/v1/classify/zero-shot"
-SCHEDULE = Way(scheme="schedule", schedule="default")
-RACE = Way(scheme="race", confidence=0.6, combine="mean")
+SCHEDULE = ScoringMethod(scheme="schedule", schedule="default")
+RACE = ScoringMethod(scheme="race", confidence=0.6, combine="mean")
 
 
 def calibration(revision: str) -> Calibration:
