@@ -83,18 +83,18 @@ class DirectEngine:
         return self.model.tokenize(texts)
 
     async def encode(self, pixel_values: Sequence[Tensor]) -> list[Tensor]:
-        return self._batched("encode", self.model.encode, pixel_values)
+        return self._run_in_batches("encode", self.model.encode, pixel_values)
 
     async def embed(self, texts: Sequence[str]) -> list[Tensor]:
-        return self._batched("embed", self.model.embed, texts)
+        return self._run_in_batches("embed", self.model.embed, texts)
 
     async def unet(self, rows: Sequence[UNetRow]) -> list[Captures]:
         for row in rows:
             self.model.check(row)
-        return self._batched("unet", self.model.forward, rows)
+        return self._run_in_batches("unet", self.model.forward, rows)
 
     async def decode(self, latents: Sequence[Tensor]) -> list[Tensor]:
-        return self._batched("decode", self.model.decode, latents)
+        return self._run_in_batches("decode", self.model.decode, latents)
 
     async def run(self, function: Callable[..., Result], *arguments: Any) -> Result:
         return function(*arguments)
@@ -108,7 +108,7 @@ class DirectEngine:
     async def run_on_host(self, function: Callable[..., Result], *arguments: Any) -> Result:
         return function(*arguments)
 
-    def _batched(
+    def _run_in_batches(
         self, kind: str, function: Callable[[Sequence[Any]], list[Result]], items: Sequence[Any]
     ) -> list[Result]:
         """`function` over `items` in order, cut where the batch is full or the next item can not share it."""

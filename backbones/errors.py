@@ -50,7 +50,7 @@ class CheckpointError(DiffsightError):
         hint: str = "",
     ) -> None:
         lists = [("missing", missing), ("unexpected", unexpected), ("mis-shaped", mis_shaped)]
-        text = "; ".join(f"{len(keys)} {what} ({_shortened(keys)})" for what, keys in lists if keys)
+        text = "; ".join(f"{len(keys)} {what} ({_shorten(keys)})" for what, keys in lists if keys)
         super().__init__(f"{source}: {message}" + (f" [{text}]" if text else ""), hint=hint)
         self.missing = tuple(missing)
         self.unexpected = tuple(unexpected)
@@ -85,5 +85,5 @@ class Cancelled(DiffsightError):
     """The work was dropped: nobody waits for it any more."""
 
 
-def _shortened(keys: Sequence[str], most: int = 8) -> str:
+def _shorten(keys: Sequence[str], most: int = 8) -> str:
     return ", ".join(keys[:most]) + (f", and {len(keys) - most} more" if len(keys) > most else "")

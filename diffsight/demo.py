@@ -29,7 +29,7 @@ from sklearn.preprocessing import StandardScaler
 
 from backbones.errors import DiffsightError
 from diffsight import pictures
-from diffsight.demo_scenes import TimedClient, found_by_example, looked_at, png, which_thing
+from diffsight.demo_scenes import TimedClient, find_by_example, look_at_scenes, png, which_thing
 from training.datasets.digits import DIGIT_NAMES, Digits, held_out_digits, training_digits
 
 TEMPLATE = "a handwritten {}"
@@ -84,7 +84,7 @@ def demonstrate(out: Path, images: int, fitted_on: int, scenes: int) -> DemoFigu
     pictures.posteriors(out / "zero_shot.png", [digits.image(int(index)) for index in chosen], outcome, DIGIT_NAMES)
     pictures.confusion(out / "confusion.png", outcome.labels, outcome.posteriors.argmax(axis=1), DIGIT_NAMES)
     for name, rows in outcome.drawn.items():
-        pictures.captioned(out / name, rows)
+        pictures.add_caption(out / name, rows)
     report(outcome, out, console, fitted_on)
     return outcome
 
@@ -160,8 +160,8 @@ async def _conversation(
             await _zero_shot(caller, files, outcome, progress)
             await _features(caller, digits, chosen, files, fitted_on, outcome, progress)
             outcome.scenes_right, outcome.scenes = await which_thing(caller, scenes, progress)
-            outcome.drawn["scenes.png"] = await looked_at(caller, progress)
-            outcome.drawn["by_example.png"] = await found_by_example(caller, progress)
+            outcome.drawn["scenes.png"] = await look_at_scenes(caller, progress)
+            outcome.drawn["by_example.png"] = await find_by_example(caller, progress)
         refused = await caller.post("/v1/classify/zero-shot", expect=422, content=b"no picture", **_raw(["a", "b"]))
         console.print(f"a text file is refused with {refused['status']}: {refused['detail']}")
         await caller.get("/metrics")

@@ -71,7 +71,7 @@ async def which_thing(caller: TimedClient, count: int, progress: Progress) -> tu
     return right, len(indices)
 
 
-async def looked_at(caller: TimedClient, progress: Progress) -> list[list[tuple[str, NDArray[np.uint8]]]]:
+async def look_at_scenes(caller: TimedClient, progress: Progress) -> list[list[tuple[str, NDArray[np.uint8]]]]:
     """One row a scene: the image and what each dense route draws of it, with a caption each."""
     scenes = WorldImages(HELD_OUT / "scenes")
     said = _expressions(scenes)
@@ -96,7 +96,7 @@ async def looked_at(caller: TimedClient, progress: Progress) -> list[list[tuple[
     return rows
 
 
-async def found_by_example(caller: TimedClient, progress: Progress) -> list[list[tuple[str, NDArray[np.uint8]]]]:
+async def find_by_example(caller: TimedClient, progress: Progress) -> list[list[tuple[str, NDArray[np.uint8]]]]:
     """One row a kind that no training saw: an example with its mask, and where the like is in three other scenes."""
     scenes = WorldImages(HELD_OUT / "few_shot")
     largest: dict[str, list[tuple[float, int, Any]]] = defaultdict(list)

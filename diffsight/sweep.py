@@ -50,7 +50,7 @@ def sweep_blocks(chosen: Sequence[str] | None, sub_blocks: Sequence[str]) -> tup
     return resolve_blocks(["mid_block", *plain, *attended], sub_blocks)
 
 
-def measured(
+def measure(
     engine: DirectEngine,
     files: Sequence[tuple[Path, str]],
     blocks: Sequence[str],
@@ -82,7 +82,7 @@ def measured(
     return points
 
 
-def recommended(points: Sequence[Point]) -> Point:
+def recommend(points: Sequence[Point]) -> Point:
     """The point of least log loss, which many images decide where accuracies are equal."""
     return min(points, key=lambda point: point.log_loss)
 

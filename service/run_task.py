@@ -20,7 +20,7 @@ from service.inputs.urls import ImageUrl
 from service.models.slots import Loaded
 from service.state import AppState
 from service.tasks import AnyTask
-from service.telemetry.tracing import stage, watched
+from service.telemetry.tracing import stage, trace_calls
 from service.telemetry.usage import Usage
 from service.threads import LIBRARY, run_in
 
@@ -181,7 +181,7 @@ async def run_procedure(
                 label, backbone=backbone, bulk=terms.bulk, deadline_seconds=left
             ) as session:
                 try:
-                    return await procedure(watched(session, usage.trace), inputs)
+                    return await procedure(trace_calls(session, usage.trace), inputs)
                 finally:
                     for name, spent in session.stage_seconds().items():
                         usage.timings[name] = usage.timings.get(name, 0.0) + spent

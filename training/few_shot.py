@@ -182,7 +182,7 @@ def save_few_shot(
 def _latents(engine: DirectEngine, size: int) -> Callable[[tuple[Path, Path], int], LatentPair]:
     """Scaled latents of a picture and of its class's mask, (C, h, w) each; those of pictures are kept."""
 
-    def encoded(pixels: Tensor) -> Tensor:
+    def encode(pixels: Tensor) -> Tensor:
         return complete(engine.encode([pixels]))[0].clone() * engine.backbone.scaling_factor
 
     @lru_cache(maxsize=8192)
@@ -192,6 +192,6 @@ def _latents(engine: DirectEngine, size: int) -> Callable[[tuple[Path, Path], in
         if classes.shape != picture.shape[:2]:
             raise InvalidInput(str(mask), "has another size than its image", hint="save it in the upright image's size")
         labels = resize_labels(classes == class_id, size)
-        return encoded(pixel_values(picture, size)), encoded(mask_pixel_values(labels))
+        return encode(pixel_values(picture, size)), encode(mask_pixel_values(labels))
 
     return lambda pair, class_id: of(*pair, class_id)

@@ -92,7 +92,7 @@ def _lvis(root: Path, fold: int, shots: int, count: int, random: np.random.Rando
         image = _picture(base / "coco" / name)
         mask = np.zeros(image.shape[:2], np.uint8)
         for annotation in annotations[own[class_id]][name]["annotations"]:
-            mask |= _drawn(annotation["segmentation"], *image.shape[:2])
+            mask |= _draw(annotation["segmentation"], *image.shape[:2])
         return image, mask
 
     return Fold(class_ids, drawn_episodes(names, class_ids, shots, count, random, in_turn=True), read)
@@ -123,7 +123,7 @@ def _labels(file: Path, class_id: int) -> NDArray[np.uint8]:
     return np.where(labels == 255, 255, labels == class_id + 1).astype(np.uint8)
 
 
-def _drawn(segmentation: Any, height: int, width: int) -> NDArray[np.uint8]:
+def _draw(segmentation: Any, height: int, width: int) -> NDArray[np.uint8]:
     """COCO polygons, or RLE, as a mask (H, W) uint8."""
     if isinstance(segmentation, list):
         segmentation = coco_mask.merge(coco_mask.frPyObjects(segmentation, height, width))

@@ -77,7 +77,7 @@ def train(
         decoder_losses(autoencoder, components, sources, batch=pace.batch, noise=recipe.latent_noise),
         run,
         pace=pace,
-        recipe={"images": names, **_chosen(recipe, "image_size", "latent_channels", "autoencoder_widths")},
+        recipe={"images": names, **_choose(recipe, "image_size", "latent_channels", "autoencoder_widths")},
         **sitting,
     )
     if fitted.steps < pace.steps:
@@ -93,7 +93,7 @@ def train(
         sets,
         batch=pace.batch,
         scaling_factor=factor,
-        **_chosen(recipe, "early", "late", "late_from", "empty_prompts", "contradiction_weight", "supervision", "half"),
+        **_choose(recipe, "early", "late", "late_from", "empty_prompts", "contradiction_weight", "supervision", "half"),
     )
     shaping = ("tokens", "text_width", "text_layers", "unet_widths", "empty_prompts", "late_from")
     # The plain products: on processors the backward pass of the fused attention is several times slower.
@@ -108,7 +108,7 @@ def train(
                 "images": names,
                 **{when: list(astuple(getattr(recipe, when))) for when in ("early", "late")},
                 "scaling_factor": factor,
-                **_chosen(recipe, *shaping, "contradiction_weight", "supervision", "half"),
+                **_choose(recipe, *shaping, "contradiction_weight", "supervision", "half"),
             },
             **sitting,
         )
@@ -244,7 +244,7 @@ def _examples(
     ]
 
 
-def _chosen(recipe: Recipe, *names: str) -> dict[str, Any]:
+def _choose(recipe: Recipe, *names: str) -> dict[str, Any]:
     return {name: getattr(recipe, name) for name in names}
 
 

@@ -172,12 +172,12 @@ def random_view(
     center, padded = crops.centers_and_scales(person.xyxy[None])
     scale = crops.fixed_scales(padded, size)[0]
 
-    def drawn(most: float, count: int) -> NDArray[np.float32]:
+    def draw_batch(most: float, count: int) -> NDArray[np.float32]:
         return (generator.normal(0, 0.5, count).clip(-1, 1) * most).astype(np.float32)
 
-    moved = center[0] + drawn(recipe.shift, 2) * scale
-    resized = scale * (1 + drawn(recipe.scale, 1)[0])
-    matrix = crops.warp_matrix(moved, resized, size, float(drawn(recipe.degrees, 1)[0]))
+    moved = center[0] + draw_batch(recipe.shift, 2) * scale
+    resized = scale * (1 + draw_batch(recipe.scale, 1)[0])
+    matrix = crops.warp_matrix(moved, resized, size, float(draw_batch(recipe.degrees, 1)[0]))
     crop = np.asarray(cv2.warpAffine(image, matrix, size, flags=cv2.INTER_LINEAR), dtype=np.uint8)
     placed = points[:, :2] @ matrix[:, :2].T.astype(np.float64) + matrix[:, 2]
     visible = (points[:, 2] > 0).astype(np.float32)

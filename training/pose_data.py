@@ -78,7 +78,7 @@ def read_pose_data(annotations: Path, images: Path) -> PoseData:
         points = {
             int(annotation["id"]): points_of(annotation, len(skeleton))
             for annotation in content["annotations"]
-            if _labelled(annotation)
+            if _is_labelled(annotation)
         }
         data = PoseData(content, images, skeleton, persons, points)
         first = data.file_of(persons[0].image_id) if persons else None
@@ -133,5 +133,5 @@ def skeleton_of(category: Mapping[str, Any], annotations: list[Mapping[str, Any]
     )
 
 
-def _labelled(annotation: Mapping[str, Any]) -> bool:
+def _is_labelled(annotation: Mapping[str, Any]) -> bool:
     return bool(annotation.get("keypoints"))

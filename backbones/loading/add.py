@@ -54,9 +54,9 @@ def add_model(
     check_name(name)
     remove_leftovers(folder, older_than_seconds=_DAY)
     if (present := find_entry(folder, name)) is not None:
-        return _verified_again(present, model, source, say)
+        return _verify_again(present, model, source, say)
 
-    path, hub_id = _located(model, source)
+    path, hub_id = _locate(model, source)
     if path is not None:
         root, files = _local(model, path)
         return _enter(model, name, root, files, str(path), "", "", folder, any_size=any_size, say=say, free=free)
@@ -94,7 +94,7 @@ def problems(entry: Entry, models: Mapping[str, PublishedModel]) -> list[str]:
     return wrong
 
 
-def _verified_again(entry: Entry, model: PublishedModel, source: str, say: Callable[[str], None]) -> Entry:
+def _verify_again(entry: Entry, model: PublishedModel, source: str, say: Callable[[str], None]) -> Entry:
     same_source = source in ("", entry.source) or str(Path(source).expanduser().resolve()) == entry.source
     if entry.kind != model.kind or not same_source:
         raise InvalidInput(
@@ -112,7 +112,7 @@ def _verified_again(entry: Entry, model: PublishedModel, source: str, say: Calla
     return entry
 
 
-def _located(model: PublishedModel, source: str) -> tuple[Path | None, str]:
+def _locate(model: PublishedModel, source: str) -> tuple[Path | None, str]:
     """Where to take it from: a path, or a hub id."""
     if not source and not model.hub_id:
         raise ModelNotFound(

@@ -240,13 +240,13 @@ def _fill_converted(
     source: object,
     dtype: torch.dtype,
 ) -> None:
-    fill(network, converted, source, dtype, unexpected=lost(original, converted), hint=_HINT)
+    fill(network, converted, source, dtype, unexpected=find_lost(original, converted), hint=_HINT)
 
 
 _HINT = "the file is incomplete or no SD 1.x or 2.x: download it again, or give another"
 
 
-def lost(original: Mapping[str, Tensor], converted: Mapping[str, Tensor]) -> tuple[str, ...]:
+def find_lost(original: Mapping[str, Tensor], converted: Mapping[str, Tensor]) -> tuple[str, ...]:
     """Names of tensors, of any shape, that a converter passed over."""
     known = {id(tensor) for tensor in converted.values()}
     return tuple(

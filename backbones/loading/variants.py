@@ -17,7 +17,7 @@ from backbones.backbone import PredictionType
 from backbones.errors import CheckpointError, ModelNotFound
 from backbones.files import replacing_folder, write_json
 from backbones.loading.file_names import UNET_STEM
-from backbones.loading.ldm import UNET, build_unet, convert_unet, lost
+from backbones.loading.ldm import UNET, build_unet, convert_unet, find_lost
 from backbones.loading.weight_files import digest_of, fill, read_tensors, write_tensors
 from backbones.stable_diffusion import StableDiffusion, Variant
 
@@ -151,7 +151,7 @@ def build_variant(
     unexpected: tuple[str, ...] = ()
     if any(key.startswith("input_blocks.") for key in state):
         converted = convert_unet(state, config)
-        unexpected = lost(state, converted)
+        unexpected = find_lost(state, converted)
         state = converted
     if constant_class_labels is not None:
         config |= {"class_embed_type": None, "num_class_embeds": None}

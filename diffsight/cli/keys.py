@@ -58,7 +58,7 @@ def create(
         concurrency=concurrency,
     )
     if as_json:
-        typer.echo(json.dumps({**shown(key), "key": text}, ensure_ascii=False))
+        typer.echo(json.dumps({**describe_key(key), "key": text}, ensure_ascii=False))
         return
     typer.echo(f"diffsight: key {key.id} for {key.name!r}, kept as a hash in {path}. Copy it now:", err=True)
     typer.echo(text)
@@ -73,7 +73,7 @@ def list_keys(config: Config = None, as_json: AsJson = False) -> None:
     List all keys with their limits, and whether they are valid. Secrets are not listed; they are not kept.
     """
     path = load_settings(config).access.keys_path()
-    listed = [shown(key) for key in read_keys(path)]
+    listed = [describe_key(key) for key in read_keys(path)]
     if as_json:
         typer.echo(json.dumps(listed, ensure_ascii=False))
         return
@@ -124,7 +124,7 @@ def end_of_day(text: str) -> datetime:
         raise InvalidInput("--expires", f"{text!r}", hint="write a date like 2030-12-31") from error
 
 
-def shown(key: Key) -> dict[str, Any]:
+def describe_key(key: Key) -> dict[str, Any]:
     """The properties of a key that may be shown."""
     return {
         **key.model_dump(mode="json", exclude={"digest", "expires"}),

@@ -114,7 +114,7 @@ def add(
             )
             added_entries.append(entry)
     if as_json:
-        answers = [shown(entry) for entry in added_entries]
+        answers = [describe_entry(entry) for entry in added_entries]
         typer.echo(json.dumps(answers if len(answers) > 1 else answers[0], ensure_ascii=False))
         return
     present = {entry.kind for entry in entries(folder)}
@@ -153,7 +153,7 @@ def list_models(
     listed: list[dict[str, Any]] = [
         {"backbone": "pocket", "served": "pocket" in served, "found": where(POCKET), "about": card_summary(POCKET)}
     ]
-    listed += [{"backbone": entry.name, "served": entry.name in served, **shown(entry)} for entry in added]
+    listed += [{"backbone": entry.name, "served": entry.name in served, **describe_entry(entry)} for entry in added]
     for other in sorted(served - {line["backbone"] for line in listed}):
         found, about = where(Path(other)), card_summary(Path(other))
         listed.append({"backbone": other, "served": True, "found": found, "about": about})
@@ -333,7 +333,7 @@ def added(folder: Path, name: str) -> Entry:
     return entry
 
 
-def shown(entry: Entry) -> dict[str, Any]:
+def describe_entry(entry: Entry) -> dict[str, Any]:
     """An entry as JSON and tables show it."""
     kind = PUBLISHED.get(entry.kind)
     base = f", over {kind.base}" if kind and kind.base else ""

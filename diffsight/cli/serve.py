@@ -99,7 +99,7 @@ def run(settings: Settings, listening: socket.socket, address: str, *, with_page
     sys.setswitchinterval(SWITCH_SECONDS)
     failures: list[BaseException] = []
 
-    def started(failure: BaseException | None) -> None:
+    def report_start(failure: BaseException | None) -> None:
         if failure is None:
             keep_for_good()
             with suppress(OSError):  # nobody has to read it, or there is no room where it goes
@@ -112,7 +112,7 @@ def run(settings: Settings, listening: socket.socket, address: str, *, with_page
         failures.append(failure)
         server.exit_soon()
 
-    app = create_app(settings, on_started=started, on_device_lost=device_lost)
+    app = create_app(settings, on_started=report_start, on_device_lost=device_lost)
     page = PlaygroundApp(own_address(settings.host, listening.getsockname()[1]), public=False)
     if with_page:
         mount_page(app, page)

@@ -11,7 +11,7 @@ import typer
 from diffsight.cli.labelled_folder import labelled_files
 from diffsight.cli.local import open_engine, progress
 from diffsight.cli.options import AsJson, LabelledFolder, with_settings
-from diffsight.sweep import draw, measured, recommended, sweep_blocks
+from diffsight.sweep import draw, measure, recommend, sweep_blocks
 from service.settings.loader import Settings
 
 sweep = typer.Typer(
@@ -69,8 +69,8 @@ def features(
     engine = open_engine(settings)
     names = sweep_blocks(block, engine.backbone.sub_blocks)
     sizes = [(step, size) for size in pool_size or (1, 2) for step in timestep or (20, 50, 100, 200)]
-    points = [point for step, size in progress(sizes) for point in measured(engine, files, names, step, size, settings)]
-    best = recommended(points)
+    points = [point for step, size in progress(sizes) for point in measure(engine, files, names, step, size, settings)]
+    best = recommend(points)
     draw(out, points, best)
     if as_json:
         typer.echo(

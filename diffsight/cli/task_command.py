@@ -60,7 +60,7 @@ def _help(task: AnyTask) -> str:
     example += "".join(f" {_example_flag(task, name)}" for name, field in task.options.model_fields.items()
                        if field.is_required())  # fmt: skip
     pictures = [name for name, form in task.forms.items() if form.media_type == "image/png"]
-    example += f" --{_dashed(pictures[-1])} out.png" if pictures else ""
+    example += f" --{_to_dashes(pictures[-1])} out.png" if pictures else ""
     return (
         f"\b\n{example}\n\n{task.summary}: {task.source}. An image that cannot be read is named on standard error, the "
         "others are still answered, and the exit status is 2."
@@ -70,7 +70,7 @@ def _help(task: AnyTask) -> str:
 def _example_flag(task: AnyTask, name: str) -> str:
     value = task.example.get(name, "...")
     text = ",".join(value) if isinstance(value, list) else json.dumps(value) if isinstance(value, dict) else str(value)
-    return f"--{_dashed(name)} '{text}'"
+    return f"--{_to_dashes(name)} '{text}'"
 
 
 def make_command(task: AnyTask) -> Callable[..., None]:
@@ -118,7 +118,7 @@ def make_command(task: AnyTask) -> Callable[..., None]:
             f"form_{name}",
             Annotated[
                 Path | None,
-                typer.Option(f"--{_dashed(name)}", help=f"File or folder to write: {form.about}.", metavar="PATH"),
+                typer.Option(f"--{_to_dashes(name)}", help=f"File or folder to write: {form.about}.", metavar="PATH"),
             ],
             None,
         )
@@ -224,7 +224,7 @@ def _write_files(
             file.parent.mkdir(parents=True, exist_ok=True)
             write_file(file, form.write(result, inputs, options))
         except OSError as error:
-            flag = f"--{_dashed(name)}"
+            flag = f"--{_to_dashes(name)}"
             raise InvalidInput(flag, f"{file} cannot be written: {error.strerror}", hint="name another file") from error
         written.append(file)
     return written
@@ -276,7 +276,7 @@ def _about_flag(error: ValidationError, task: AnyTask, pairs: list[tuple[str, st
     if not name:
         return InvalidInput(task.name, first["msg"], hint=hint)
     item = place[0] if place and isinstance(place[0], int) and place[0] < len(texts) else None
-    flag = f"--{_dashed(str(name) if item is None else _singular(str(name)))}"
+    flag = f"--{_to_dashes(str(name) if item is None else _singular(str(name)))}"
     value = repr(texts[item]) if item is not None else repr(texts[0]) if len(texts) == 1 else None
     return InvalidInput(flag, f"{value}: {first['msg']}" if value else first["msg"], hint=hint)
 
@@ -306,8 +306,8 @@ def _option_parameters(task: AnyTask) -> dict[str, inspect.Parameter]:
         if f"{name}s" in fields:
             continue
         kind, repeated = _kind_of(field)
-        flags = [f"--{_dashed(name)}"]
-        singular = f"--{_dashed(_singular(name))}"
+        flags = [f"--{_to_dashes(name)}"]
+        singular = f"--{_to_dashes(_singular(name))}"
         if CommaSeparated in field.metadata or any(isinstance(mark, CommaSeparated) for mark in field.metadata):
             option = typer.Option(*flags, help=f"{_describe(field)} Separate them by commas.", metavar="A,B,...")
             parameters[f"{name}{_IN_ONE}"] = keyword_option(
@@ -320,7 +320,7 @@ def _option_parameters(task: AnyTask) -> dict[str, inspect.Parameter]:
         elif repeated and _singular(name) not in fields:
             flags = list(dict.fromkeys([*flags, singular]))
         if kind is bool:
-            flags = [f"--{_dashed(name)}/--no-{_dashed(name)}"]
+            flags = [f"--{_to_dashes(name)}/--no-{_to_dashes(name)}"]
         default = field.default if kind is bool or (kind in (int, float) and not field.is_required()) else None
         kind = list[str] if repeated else kind
         metavar = "TEXT" if repeated else None
@@ -353,7 +353,7 @@ def _describe(field: FieldInfo) -> str:
     return f"{text} Default: {', '.join(map(str, default)) if isinstance(default, list) else default}."
 
 
-def _dashed(name: str) -> str:
+def _to_dashes(name: str) -> str:
     return name.replace("_", "-")
 
 

@@ -101,10 +101,10 @@ def concatenated(banks: Sequence[Bank]) -> Bank:
         raise InvalidInput("supports", "no supports", hint="give one image with its mask at least")
     if len(banks) == 1:
         return banks[0]
-    return {layer: _joined([bank[layer] for bank in banks]) for layer in banks[0]}
+    return {layer: _join([bank[layer] for bank in banks]) for layer in banks[0]}
 
 
-def sampled(banks: Sequence[Bank], seed: bytes) -> Bank:
+def sample_banks(banks: Sequence[Bank], seed: bytes) -> Bank:
     """The bank of a set, drawn down to the number of tokens that one of its members has.
 
     Memory and the cost of a query then no longer grow with the set. In each layer positions are drawn once, the same
@@ -112,7 +112,7 @@ def sampled(banks: Sequence[Bank], seed: bytes) -> Bank:
     Source: the random sampling of DiffewS, section 4.4, whose code is not published: how it draws is ours.
     """
     joined = concatenated(banks)
-    return {layer: _drawn(entry, len(banks), seed + layer.encode()) for layer, entry in joined.items()}
+    return {layer: _draw_tokens(entry, len(banks), seed + layer.encode()) for layer, entry in joined.items()}
 
 
 def bank_bytes(bank: Bank) -> int:
@@ -154,7 +154,7 @@ def _norm_before(layer: str) -> str:
     return f"{layer.rpartition('.')[0]}.norm1"
 
 
-def _joined(entries: Sequence[KeysValues | HiddenStates]) -> KeysValues | HiddenStates:
+def _join(entries: Sequence[KeysValues | HiddenStates]) -> KeysValues | HiddenStates:
     pairs = [entry for entry in entries if isinstance(entry, KeysValues)]
     if len(pairs) == len(entries):
         return KeysValues(torch.cat([pair.keys for pair in pairs]), torch.cat([pair.values for pair in pairs]))
@@ -164,7 +164,7 @@ def _joined(entries: Sequence[KeysValues | HiddenStates]) -> KeysValues | Hidden
     return HiddenStates(torch.cat(states))
 
 
-def _drawn(entry: KeysValues | HiddenStates, shots: int, seed: bytes) -> KeysValues | HiddenStates:
+def _draw_tokens(entry: KeysValues | HiddenStates, shots: int, seed: bytes) -> KeysValues | HiddenStates:
     tokens = len(entry.states if isinstance(entry, HiddenStates) else entry.keys)
     number = int.from_bytes(hashlib.blake2b(seed, digest_size=8).digest(), "little")
     drawn = np.sort(np.random.default_rng(number).choice(tokens, tokens // shots, replace=False))

@@ -21,7 +21,7 @@ from backbones.loading.registry import Entry
 from backbones.loading.variants import base_revision
 from backbones.rows import Bank
 from backbones.stable_diffusion import StableDiffusion
-from heads.diffews.bank import VARIANT, BankForm, concatenated, sampled
+from heads.diffews.bank import VARIANT, BankForm, concatenated, sample_banks
 from heads.diffews.checkpoint import POCKET, load_few_shot
 from heads.diffews.preprocess import input_size
 from heads.diffews.segment import label_map, segment_concepts
@@ -149,7 +149,7 @@ async def segment_by_banks(
     joined: list[Bank] = []
     for members, seed in zip(banks, seeds, strict=True):
         if options.support_sampling:
-            joined.append(await engine.run(sampled, members, seed))
+            joined.append(await engine.run(sample_banks, members, seed))
         else:
             joined.append(await engine.run(concatenated, members))
     thresholds = [options.cut()] * len(joined)

@@ -70,10 +70,10 @@ async def segment_concepts(
     rgb = await mask_pictures(engine, image, banks, size=side, variant=variant)
     height, width = image.shape[:2]
 
-    def finished() -> list[ConceptMask]:
+    def finish() -> list[ConceptMask]:
         return [concept_mask(picture, height, width, cut) for picture, cut in zip(rgb, thresholds, strict=True)]
 
-    return await engine.run_on_host(finished)
+    return await engine.run_on_host(finish)
 
 
 async def mask_pictures(

@@ -21,7 +21,7 @@ from heads.diffusion_classifier.losses import Loss
 from heads.diffusion_classifier.posterior import Scale, raced_posterior, scheduled_posterior
 from heads.diffusion_classifier.preprocess import Interpolation, halved_square, pixel_values, square
 from heads.diffusion_classifier.race import Condition, Round, denoising_errors, race
-from heads.diffusion_classifier.schedule import Schedule, check_schedule, default_schedule, fitted
+from heads.diffusion_classifier.schedule import Schedule, check_schedule, default_schedule, fit_schedule
 from heads.diffusion_classifier.units import Layout, check_layout, default_layout, timestep_of, visiting_order
 from heads.results import Posterior
 
@@ -69,7 +69,7 @@ async def classify(
         latents,
         await conditions(engine, hypotheses),
         lambda index: seeded_noise(key, index, latents.shape),
-        fitted(chosen, len(hypotheses.prompts)),
+        fit_schedule(chosen, len(hypotheses.prompts)),
         loss=loss,
         trials=trials,
         on_round=report,
@@ -108,7 +108,7 @@ async def classify_anytime(
     check_numbers(temperature, confidence, indifference)
     hypotheses = await engine.run_on_host(partial(make_hypotheses, combine=combine), engine, labels, templates)
     latents, key = await clean_latents(engine, image, interpolation)
-    return await raced(
+    return await run_race(
         engine,
         latents,
         key,
@@ -125,7 +125,7 @@ async def classify_anytime(
     )
 
 
-async def raced(
+async def run_race(
     engine: Engine,
     latents: Tensor,
     key: bytes,
@@ -199,7 +199,7 @@ async def clean_latents(engine: Engine, image: NDArray[np.uint8], interpolation:
     """
     backbone = engine.backbone
     crop = halved_square if backbone.class_conditional else partial(square, interpolation=interpolation)
-    pixels = await engine.run_on_host(_prepared, image, backbone.image_size, crop)
+    pixels = await engine.run_on_host(_prepare, image, backbone.image_size, crop)
     key = await engine.run_on_host(content_key, pixels)
     (latents,) = await engine.encode([pixels])
     return await engine.run(torch.mul, latents, backbone.scaling_factor), key
@@ -215,5 +215,5 @@ def check_numbers(temperature: float, confidence: float = 1.0, indifference: flo
         raise InvalidInput("indifference", f"{indifference}", hint="send 0 or more")
 
 
-def _prepared(image: NDArray[np.uint8], size: int, crop: Callable[[Image.Image, int], Image.Image]) -> Tensor:
+def _prepare(image: NDArray[np.uint8], size: int, crop: Callable[[Image.Image, int], Image.Image]) -> Tensor:
     return pixel_values(crop(Image.fromarray(image), size))

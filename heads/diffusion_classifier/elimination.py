@@ -75,7 +75,7 @@ class Elimination:
     @property
     def leader(self) -> int:
         """The candidate with the smallest mean error."""
-        return int(self.candidates[self._seen().mean(axis=1).argmin()])
+        return int(self.candidates[self._visited_errors().mean(axis=1).argmin()])
 
     def next_stop(self) -> int:
         """How many blocks must have been visited at the next look, or at the end."""
@@ -110,11 +110,11 @@ class Elimination:
         means: NDArray[np.float64] = np.nanmean(self.block_means[:, : self.visited], axis=1)
         return means
 
-    def tied(self) -> list[int]:
+    def find_tied(self) -> list[int]:
         """Candidates that count as equal to the leader: over all blocks, or within the requested indifference."""
         if not (self.complete or self.indifferent):
             return []
-        means, leader = self._seen().mean(axis=1), self.leader
+        means, leader = self._visited_errors().mean(axis=1), self.leader
         near = self.candidates[means - means.min() <= TIE] if self.complete else self.candidates
         return [int(candidate) for candidate in near if candidate != leader]
 
@@ -129,11 +129,11 @@ class Elimination:
             return 1.0
         return float(1.0 - min(1.0, self._tests * self._p_values[rivals].max()))
 
-    def _seen(self) -> NDArray[np.float64]:
+    def _visited_errors(self) -> NDArray[np.float64]:
         return self.block_means[self.candidates, : self.visited]
 
     def _look_at_sample(self) -> None:
-        seen, candidates, leader, count = self._seen(), self.candidates, self.leader, self.visited
+        seen, candidates, leader, count = self._visited_errors(), self.candidates, self.leader, self.visited
         differences = seen - self.block_means[leader, :count]
         mean = differences.mean(axis=1)
         error = differences.std(axis=1, ddof=1) * np.sqrt((1 - count / self.layout.blocks) / count)
@@ -150,7 +150,7 @@ class Elimination:
             self.indifferent = bool(rivals.any() and (bound[rivals] <= self.indifference).all())
 
     def _look_at_all(self) -> None:
-        means, leader = self._seen().mean(axis=1), self.leader
+        means, leader = self._visited_errors().mean(axis=1), self.leader
         others = self.candidates != leader
         self._settle(np.where(others, 0.0, 1.0), others & (means - means.min() > TIE), leader)
 

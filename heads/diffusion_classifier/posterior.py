@@ -120,7 +120,7 @@ def raced_posterior(race: Race, hypotheses: Hypotheses, labels: Sequence[str], s
         for drop in elimination.drops
     ]
     found = distribution(outcome, hypotheses, labels, scale)
-    equal = {elimination.leader, *elimination.tied()}
+    equal = {elimination.leader, *elimination.find_tied()}
     tied = [label for label, own in zip(labels, hypotheses.of_label, strict=True) if equal & set(own)]
     stopped = race.stopped or "budget"
     return replace(

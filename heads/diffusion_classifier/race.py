@@ -70,7 +70,7 @@ async def race(
     for timesteps, keep in zip(new_timesteps(schedule, steps), schedule.to_keep, strict=True):
         units = [timestep for timestep in timesteps for _ in range(trials)]
         racing = [conditions[index] for index in candidates]
-        drawn = partial(_drawn, noise, trials * visited)
+        drawn = partial(_draw_noise, noise, trials * visited)
         added = await denoising_errors(
             engine, latents, racing, units, drawn, loss=loss, alphas_cumprod=alphas_cumprod, raw_output=raw_output
         )
@@ -113,9 +113,9 @@ async def denoising_errors(
     parts = []
     for at in range(0, len(timesteps), units):
         some = timesteps[at : at + units]
-        drawn = await engine.run_on_host(_stacked, partial(_drawn, noise, at), len(some))
+        drawn = await engine.run_on_host(_stack, partial(_draw_noise, noise, at), len(some))
         # Noised once and shared by all conditions: what differs between them is the text alone.
-        noised, drawn = await engine.run(_noised, latents, drawn, table, some)
+        noised, drawn = await engine.run(_add_noise, latents, drawn, table, some)
         rows = [
             _row(unit, timestep, condition, capture)
             for condition in conditions
@@ -149,15 +149,15 @@ def _row(noised: Tensor, timestep: int, condition: Condition, capture: Capture) 
     return UNetRow(noised, timestep, condition, capture)
 
 
-def _drawn(noise: Callable[[int], Tensor], first: int, place: int) -> Tensor:
+def _draw_noise(noise: Callable[[int], Tensor], first: int, place: int) -> Tensor:
     return noise(first + place)
 
 
-def _stacked(noise: Callable[[int], Tensor], count: int) -> Tensor:
+def _stack(noise: Callable[[int], Tensor], count: int) -> Tensor:
     return torch.stack([noise(place) for place in range(count)])
 
 
-def _noised(latents: Tensor, drawn: Tensor, table: Tensor, timesteps: Sequence[int]) -> tuple[list[Tensor], Tensor]:
+def _add_noise(latents: Tensor, drawn: Tensor, table: Tensor, timesteps: Sequence[int]) -> tuple[list[Tensor], Tensor]:
     """The clean latent noised to each unit's timestep, (C, h, w) each, and the noise as it was added, (N, C, h, w)."""
     drawn = drawn.to(latents)
     noised = [add_noise(latents, own, table, timestep) for own, timestep in zip(drawn, timesteps, strict=True)]

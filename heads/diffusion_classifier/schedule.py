@@ -26,12 +26,12 @@ def published_schedule(labels: int) -> Schedule:
     Source: `commands.md` of the authors' repository.
     """
     if labels <= 20:
-        return fitted(Schedule((50, 500), (5, 1)), labels)
+        return fit_schedule(Schedule((50, 500), (5, 1)), labels)
     if labels <= 50:
-        return fitted(Schedule((25, 250), (5, 1)), labels)
+        return fit_schedule(Schedule((25, 250), (5, 1)), labels)
     if labels <= 200:
-        return fitted(Schedule((20, 50, 100, 500), (20, 10, 5, 1)), labels)
-    return fitted(Schedule((50, 100, 500, 1000), (500, 50, 10, 1)), labels)
+        return fit_schedule(Schedule((20, 50, 100, 500), (20, 10, 5, 1)), labels)
+    return fit_schedule(Schedule((50, 100, 500, 1000), (500, 50, 10, 1)), labels)
 
 
 def default_schedule(labels: int) -> Schedule:
@@ -40,11 +40,11 @@ def default_schedule(labels: int) -> Schedule:
     Ours, not the paper's: the rows that each number of labels costs stand in docs/zero-shot.md.
     """
     if labels <= 20:
-        return fitted(Schedule((10, 50), (4, 1)), labels)
-    return fitted(Schedule((10, 20, 50), (20, 5, 1)), labels)
+        return fit_schedule(Schedule((10, 50), (4, 1)), labels)
+    return fit_schedule(Schedule((10, 20, 50), (20, 5, 1)), labels)
 
 
-def fitted(schedule: Schedule, hypotheses: int) -> Schedule:
+def fit_schedule(schedule: Schedule, hypotheses: int) -> Schedule:
     """The schedule for fewer hypotheses than it was made for: rounds that could drop nobody are left out."""
     rounds = [
         (samples, keep)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from backbones.engine import Engine
 from backbones.errors import InvalidInput
 from heads.diffusion_classifier.anytime import Budget
-from heads.diffusion_classifier.classify import check_numbers, clean_latents, raced
+from heads.diffusion_classifier.classify import check_numbers, clean_latents, run_race
 from heads.diffusion_classifier.hypotheses import Combine, Hypotheses, make_hypotheses
 from heads.diffusion_classifier.losses import Loss
 from heads.diffusion_classifier.posterior import Scale
@@ -51,20 +51,20 @@ def parse_tree(tree: object, *, most_labels: int = 100_000, most_children: int =
     def below(value: object, path: tuple[str, ...]) -> tuple[Label, ...]:
         nonlocal counted
         if len(path) > DEEPEST:
-            raise _refused(path[:3], f"is more than {DEEPEST} labels deep", "leave out levels")
+            raise _refuse(path[:3], f"is more than {DEEPEST} labels deep", "leave out levels")
         pairs = list(_pairs(value, path))
         counted += len(pairs)
         if counted > most_labels:
             raise InvalidInput("tree", f"more than {most_labels:,} labels", hint="send a smaller tree")
         if len(pairs) > most_children:
             message = f"has {len(pairs):,} labels right below it; a race takes {most_children:,}"
-            raise _refused(path, message, "put a level between")
+            raise _refuse(path, message, "put a level between")
         seen: set[str] = set()
         for text, _ in pairs:
             if not text.strip():
-                raise _refused(path, f"has the empty label {text!r}", "write a word or a phrase")
+                raise _refuse(path, f"has the empty label {text!r}", "write a word or a phrase")
             if text in seen:
-                raise _refused(path, f"has the label {text!r} twice", "write it once")
+                raise _refuse(path, f"has the label {text!r} twice", "write it once")
             seen.add(text)
         return tuple(Label(text, below(under, (*path, text))) for text, under in pairs)
 
@@ -113,7 +113,7 @@ async def classify_tree(
     forks = await engine.run_on_host(_forks, engine, root, templates, combine)
     latents, key = await clean_latents(engine, image, interpolation)
     scale = Scale(latents.numel(), temperature)
-    race = partial(raced, engine, latents, key, started=started, loss=loss, scale=scale)
+    race = partial(run_race, engine, latents, key, started=started, loss=loss, scale=scale)
     steps = len(engine.backbone.alphas_cumprod)
     return await _descend(root, forks, race, steps, 1 - confidence, budget or Budget(), started, on_progress)
 
@@ -128,7 +128,7 @@ async def _descend(
     started: float,
     on_progress: Callable[[LabelPath], None] | None,
 ) -> LabelPath:
-    """The way down from the root. race: `raced` on the image. error_rate: what all races together may be wrong."""
+    """The way down from the root. race: `run_race` on the image. error_rate: what all races together may be wrong."""
     levels: list[TreeLevel] = []
     shares: list[float] = []
     path: tuple[str, ...] = ()
@@ -202,9 +202,9 @@ def _pairs(value: object, path: tuple[str, ...]) -> Iterator[tuple[str, object]]
             elif isinstance(item, dict):
                 yield from _pairs(item, path)
             else:
-                raise _refused(path, f"has {str(item)[:40]!r} in its list", "a list holds labels, or objects of labels")
+                raise _refuse(path, f"has {str(item)[:40]!r} in its list", "a list holds labels, or objects of labels")
     else:
-        raise _refused(path, f"has {str(value)[:40]!r} below it", "a list or an object of labels belongs there")
+        raise _refuse(path, f"has {str(value)[:40]!r} below it", "a list or an object of labels belongs there")
 
 
 def _forks(
@@ -225,17 +225,17 @@ def _forks(
         except InvalidInput as error:
             if error.field != "labels":
                 raise
-            raise _refused(path, f"has a label that can not be used: {error.message}", error.hint) from error
+            raise _refuse(path, f"has a label that can not be used: {error.message}", error.hint) from error
         by_text: dict[tuple[int, ...], Label] = {}
         for child, own in zip(here.children, hypotheses.of_label, strict=True):
             twin = by_text.setdefault(own, child)
             if twin is not child and (twin.children or child.children):
                 message = f"has {twin.text!r} and {child.text!r}, which are the same text for the network"
-                raise _refused(path, message, "only leaves may be, and then tie; merge the two")
+                raise _refuse(path, message, "only leaves may be, and then tie; merge the two")
         forks[path] = hypotheses
     return forks
 
 
-def _refused(path: tuple[str, ...], message: str, hint: str) -> InvalidInput:
+def _refuse(path: tuple[str, ...], message: str, hint: str) -> InvalidInput:
     place = " > ".join(label[:40] for label in path) if path else "the root"
     return InvalidInput("tree", f"{place} {message}", hint=hint)

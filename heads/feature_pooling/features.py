@@ -115,11 +115,11 @@ async def _encode(
 ) -> tuple[Sequence[Tensor], list[bytes]]:
     """Latents (C, h, w) of images (H, W, 3) uint8 RGB, not scaled, and the content key of each."""
     size = engine.backbone.image_size
-    prepared = await asyncio.gather(*(engine.run_on_host(_prepared, image, size, fit) for image in images))
+    prepared = await asyncio.gather(*(engine.run_on_host(_prepare, image, size, fit) for image in images))
     return await engine.encode([pixels for pixels, _ in prepared]), [key for _, key in prepared]
 
 
-def _prepared(image: NDArray[np.uint8], size: int, fit: Fit) -> tuple[Tensor, bytes]:
+def _prepare(image: NDArray[np.uint8], size: int, fit: Fit) -> tuple[Tensor, bytes]:
     """What the network sees of an image, (3, size, size) float32, and its content key."""
     pixels = pixel_values(fit_image(image, size, fit))
     return pixels, content_key(pixels)

@@ -121,10 +121,10 @@ def fit_published(
     held_out = np.full((1, len(labels), len(classes)), np.nan)
     for fold in range(int(folds.max()) + 1):
         inside, outside = folds != fold, folds == fold
-        head = _trained(vectors[inside], labels[inside], len(classes), plan, check)
+        head = _train(vectors[inside], labels[inside], len(classes), plan, check)
         held_out[0, outside] = logits(head, plan, vectors[outside])
     report, temperature = report_of(held_out, labels, folds, counts, (1.0,))
-    head = _trained(vectors, labels, len(classes), plan, check)
+    head = _train(vectors, labels, len(classes), plan, check)
     classifier = HeadClassifier(tuple(classes), plan, head, temperature, report.folds > 0)
     return classifier, replace(report, strength=None, tried=())
 
@@ -194,7 +194,7 @@ def _maps(plan: HeadPlan, vectors: NDArray[np.float32]) -> list[Tensor]:
     return [part.reshape(len(part), -1, size, size) for part in parts]
 
 
-def _trained(
+def _train(
     vectors: NDArray[np.float32],
     labels: NDArray[np.int64],
     classes: int,

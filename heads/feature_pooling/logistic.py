@@ -45,20 +45,20 @@ class LogisticClassifier:
     gaussians: ClassGaussians | None
     threshold: float | None
 
-    def standardised(self, vectors: NDArray[np.float32]) -> NDArray[np.float64]:
+    def standardise(self, vectors: NDArray[np.float32]) -> NDArray[np.float64]:
         """Vectors (N, D) float32 -> (N, D) float64, with the fitting set's mean at 0 and its deviation at 1."""
         inputs: NDArray[np.float64] = (vectors.astype(np.float64) - self.mean) / self.scale
         return inputs
 
     def probabilities(self, vectors: NDArray[np.float32]) -> NDArray[np.float64]:
         """(N, K) float64, rows summing to 1, for vectors (N, D) float32; classes count as equally likely beforehand."""
-        logits = self.standardised(vectors) @ self.weights.T.astype(np.float64) + self.bias
+        logits = self.standardise(vectors) @ self.weights.T.astype(np.float64) + self.bias
         probabilities: NDArray[np.float64] = softmax(logits / self.temperature, axis=1)
         return probabilities
 
     def novelty(self, vectors: NDArray[np.float32]) -> NDArray[np.float64] | None:
         """(N,) float64 for vectors (N, D) float32, see `ClassGaussians`; None without any."""
-        return None if self.gaussians is None else self.gaussians.novelty(self.standardised(vectors))
+        return None if self.gaussians is None else self.gaussians.novelty(self.standardise(vectors))
 
 
 @dataclass(frozen=True, slots=True)

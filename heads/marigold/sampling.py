@@ -76,7 +76,7 @@ async def predict_members(
         await engine.run(denoising.step, captures)
         if watch is not None:
             watch(timestep, denoising.latents)
-    decoded = await engine.decode(await engine.run(denoising.unscaled))
+    decoded = await engine.decode(await engine.run(denoising.unscale))
     return await engine.run(_on_host, decoded, size)
 
 
@@ -114,7 +114,7 @@ class Denoising:
         self.taken += 1
         self.rows = self._rows()
 
-    def unscaled(self) -> list[Tensor]:
+    def unscale(self) -> list[Tensor]:
         """Latents of each member as the decoder takes them, (C, h, w)."""
         return list((self.latents / self.model.backbone.scaling_factor).unbind())
 

@@ -53,7 +53,7 @@ def _decode_maps(maps: Tensor, blur: int) -> tuple[NDArray[np.float64], NDArray[
     scores, places = maps.flatten(1).max(dim=1)
     found = scores > 0
     x, y = places % width, places // width
-    blurred = _blurred(maps, blur)
+    blurred = _blur(maps, blur)
     peak = blurred.flatten(1).amax(dim=1)
     # Literal: the blurred maximum may be negative where a lone pixel is above 0, and then turns the map's sign.
     level = scores / torch.where(peak == 0, torch.ones_like(peak), peak)
@@ -84,7 +84,7 @@ def _newton_step(dx: Tensor, dy: Tensor, dxx: Tensor, dyy: Tensor, dxy: Tensor) 
     return torch.where(determinant[:, None] != 0, step, torch.zeros_like(step))
 
 
-def _blurred(maps: Tensor, size: int) -> Tensor:
+def _blur(maps: Tensor, size: int) -> Tensor:
     """Gaussian blur of (N, H, W) float32 by OpenCV's kernel of that size, with zeros beyond the border."""
     kernel = torch.from_numpy(_kernel(size)).to(maps)
     half = size // 2

@@ -69,7 +69,7 @@ def _open_transformers(source: str, device: torch.device, cache_folder: Path | N
         network: Any = AutoModelForObjectDetection.from_pretrained(source, use_safetensors=True, **arguments)
         processor = _processor(source, **arguments)
     except (OSError, ValueError, ImportError, RuntimeError) as error:
-        raise _not_opened(source, error) from error
+        raise _opening_error(source, error) from error
     persons = [index for index, name in network.config.id2label.items() if name.lower() == PERSON]
     if not persons:
         names = ", ".join(list(network.config.id2label.values())[:8])
@@ -125,7 +125,7 @@ def _open_onnx(path: Path) -> Detector:
     try:
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's own exceptions have no common base but this
-        raise _not_opened(str(path), error) from error
+        raise _opening_error(str(path), error) from error
     outputs = [node.name for node in session.get_outputs()]
     if {"logits", "pred_boxes"} <= set(outputs):
         return Detector(path.name, _detr_onnx(session, path), on_device=False)
@@ -171,7 +171,7 @@ def _yolo_onnx(session: Any) -> Find:
     persons = [index for index, name in classes.items() if name.lower() == PERSON]
 
     def find(image: NDArray[np.uint8], threshold: float) -> Boxes:
-        pixels, scale, offset = _letterboxed(image, width, height)
+        pixels, scale, offset = _letterbox(image, width, height)
         output = np.asarray(session.run(None, {entry.name: pixels})[0][0], dtype=np.float64)
         if output.shape[1] == 6 and len(output) != 6:
             chosen = np.isin(output[:, 5], persons) & (output[:, 4] > threshold)
@@ -192,7 +192,7 @@ def _yolo_onnx(session: Any) -> Find:
     return find
 
 
-def _letterboxed(
+def _letterbox(
     image: NDArray[np.uint8], width: int, height: int
 ) -> tuple[NDArray[np.float32], float, NDArray[np.float64]]:
     """The image between grey bars as YOLO takes it, (1, 3, height, width) float32 in 0..1; its scale and (x, y)."""
@@ -205,7 +205,7 @@ def _letterboxed(
     return pixels, scale, np.array([x, y], dtype=np.float64)
 
 
-def _not_opened(source: str, error: Exception) -> ModelNotFound | CheckpointError:
+def _opening_error(source: str, error: Exception) -> ModelNotFound | CheckpointError:
     reason = (str(error).splitlines() or [type(error).__name__])[0]
     hint = "name a folder or hub id of an object-detection model in safetensors, or an .onnx file"
     if Path(source).exists():

@@ -121,7 +121,7 @@ def coco_figures(
 
     ground_truth: content of an annotation file. results: of a result file. sigmas: (K,); None for those of the 17.
     """
-    return _evaluated(ground_truth, results, COCO_17.sigma_array() if sigmas is None else sigmas)
+    return _evaluate(ground_truth, results, COCO_17.sigma_array() if sigmas is None else sigmas)
 
 
 def wholebody_figures(
@@ -149,7 +149,7 @@ def wholebody_figures(
                 fields = {"keypoints": part_points.flatten().tolist(), "own_area": float((high - low).prod())}
                 detections.append({"image_id": row["image_id"], "category_id": PERSON, "score": row["score"]} | fields)
         sigmas = COCO_WHOLEBODY_133.sigma_array()[start:end]
-        figures[part] = _evaluated({**ground_truth, "annotations": annotations}, detections, sigmas)
+        figures[part] = _evaluate({**ground_truth, "annotations": annotations}, detections, sigmas)
     return figures
 
 
@@ -159,7 +159,7 @@ def _all_points(row: Mapping[str, Any]) -> NDArray[np.float64]:
     return np.array(flat, dtype=np.float64).reshape(-1, 3)
 
 
-def _evaluated(
+def _evaluate(
     ground_truth: Mapping[str, Any], results: Sequence[Mapping[str, Any]], sigmas: NDArray[np.float64]
 ) -> dict[str, float]:
     """The ten figures by pycocotools, which would print its progress."""

@@ -33,7 +33,7 @@ from heads.vpd.features import make_row
 from heads.vpd.heads import DepthHead, run_head
 from heads.vpd.opening import open_task_head, shipped_head
 from heads.vpd.preprocess import shorter_side
-from heads.vpd.windows import even_starts, flipped, merged
+from heads.vpd.windows import even_starts, flip_width, merge_windows
 
 Protocol = Literal["fast", "published"]
 
@@ -61,12 +61,12 @@ async def predict_depth(
     check_image(image)
     context, name = choose_context(head, scene)
     if protocol == "published":
-        metres = await _windowed(engine, image, head, context, windows, flip)
+        metres = await _predict_windows(engine, image, head, context, windows, flip)
     else:
         size = shorter_side(image.shape, head.size)
-        pixels = await engine.run_on_host(_scaled, image, size)
+        pixels = await engine.run_on_host(_scale, image, size)
         (metres,) = await depth_of_pixels(engine, [pixels], head, context)
-    found = await engine.run(_restored, metres, (image.shape[0], image.shape[1]))
+    found = await engine.run(_restore, metres, (image.shape[0], image.shape[1]))
     return DepthMap(found, head.max_metres, name, scene is not None)
 
 
@@ -113,37 +113,39 @@ class _Metres:
         return run_head(self.head, captures, self.size, self.head.max_metres, maps=self.head.maps)
 
 
-async def _windowed(
+async def _predict_windows(
     engine: Engine, image: NDArray[np.uint8], head: DepthHead, context: Tensor, windows: int, flip: bool
 ) -> Tensor:
     height, width = image.shape[:2]
     scale = head.size / min(height, width)
     size = (max(head.size, round(height * scale)), max(head.size, round(width * scale)))
     size = (head.size, size[1]) if height <= width else (size[0], head.size)
-    pixels = await engine.run_on_host(_scaled, image, size)
+    pixels = await engine.run_on_host(_scale, image, size)
     side = head.size
     starts = [(y, x) for y in even_starts(size[0], side, 1 if size[0] <= side else windows)
               for x in even_starts(size[1], side, 1 if size[1] <= side else windows)]  # fmt: skip
     crops = [pixels[:, y : y + side, x : x + side] for y, x in starts]
-    mirrored = await engine.run_on_host(lambda: [flipped(crop) for crop in crops]) if flip else []
+    mirrored = await engine.run_on_host(lambda: [flip_width(crop) for crop in crops]) if flip else []
     found = await depth_of_pixels(engine, [*crops, *mirrored], head, context)
 
     def merge() -> Tensor:
         plain = found[: len(crops)]
         if flip:
-            plain = [(metres + flipped(mirror)) / 2 for metres, mirror in zip(plain, found[len(crops) :], strict=True)]
-        return merged([metres[None] for metres in plain], starts, size)[0]
+            plain = [
+                (metres + flip_width(mirror)) / 2 for metres, mirror in zip(plain, found[len(crops) :], strict=True)
+            ]
+        return merge_windows([metres[None] for metres in plain], starts, size)[0]
 
     return await engine.run(merge)
 
 
-def _restored(metres: Tensor, size: tuple[int, int]) -> NDArray[np.float32]:
+def _restore(metres: Tensor, size: tuple[int, int]) -> NDArray[np.float32]:
     """Metres (h, w) at the image's size, on the host."""
     whole: NDArray[np.float32] = resize_maps(metres[None], size)[0].float().cpu().numpy()
     return whole
 
 
-def _scaled(image: NDArray[np.uint8], size: tuple[int, int]) -> Tensor:
+def _scale(image: NDArray[np.uint8], size: tuple[int, int]) -> Tensor:
     return to_pixel_values(resize(image, size))
 
 

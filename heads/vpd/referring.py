@@ -88,7 +88,7 @@ async def referring_logits(
     """Logits (2, H, W) float32 of one picture (3, H, W) in [-1, 1] for each text (T, D), before its adapter."""
     size = (pixel_values.shape[-2], pixel_values.shape[-1])
     capture = head.taps.capture(maps=True)
-    contexts = await engine.run(_adapted, head, texts)
+    contexts = await engine.run(_adapt, head, texts)
     padded = await engine.run_on_host(pad_to_multiple, pixel_values, head.taps.stride)
     (latents,) = await engine.encode([padded])
     captures = await engine.unet([make_row(latents, context, capture, head.variant) for context in contexts])
@@ -104,10 +104,10 @@ class _Logits:
 
     def __call__(self, captures: Sequence[Captures]) -> list[Tensor]:
         """(2, H, W) float32 of each row."""
-        return [enlarged(logits, self.size) for logits in run_head(self.head, captures, maps=True)]
+        return [enlarge_mask_logits(logits, self.size) for logits in run_head(self.head, captures, maps=True)]
 
 
-def enlarged(logits: Tensor, size: tuple[int, int]) -> Tensor:
+def enlarge_mask_logits(logits: Tensor, size: tuple[int, int]) -> Tensor:
     """Logits (2, h, w) at an eighth of the padded picture -> (2, *size), corners in their places, as in the original.
 
     What was padded is cut off.
@@ -139,7 +139,7 @@ def read_expression(engine: Engine, text: str, tokens: int) -> Expression:
 
 
 @torch.no_grad()
-def _adapted(head: ReferringHead, texts: Sequence[Tensor]) -> list[Tensor]:
+def _adapt(head: ReferringHead, texts: Sequence[Tensor]) -> list[Tensor]:
     return [head.network.context(text) for text in texts]
 
 

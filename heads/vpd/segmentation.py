@@ -34,7 +34,7 @@ from heads.vpd.features import make_row
 from heads.vpd.heads import SegmentationHead, run_head
 from heads.vpd.opening import open_task_head, shipped_head
 from heads.vpd.preprocess import ade_size, shorter_side
-from heads.vpd.windows import flipped, grid_starts, merged
+from heads.vpd.windows import flip_width, grid_starts, merge_windows
 
 Protocol = Literal["fast", "slide", "multiscale"]
 
@@ -66,7 +66,7 @@ async def predict_segmentation(
     # Probabilities are added up at the image's size, unless it has more pixels than all scales together.
     adds_up = original[0] * original[1] <= sum(height * width for (height, width), _ in scales)
     for size, turned in scales:
-        pixels = await engine.run_on_host(_scaled, image, size, turned)
+        pixels = await engine.run_on_host(_scale, image, size, turned)
         maps.append(await slide_logits(engine, pixels, head))
         if adds_up:
             total = await engine.run(_add, total, maps.pop(), turned, original)
@@ -82,15 +82,15 @@ def class_map(total: Tensor, head: SegmentationHead, count: int) -> ClassMap:
     return ClassMap(indices, head.classes, head.palette, best.float().cpu().numpy())
 
 
-def _scaled(image: NDArray[np.uint8], size: tuple[int, int], mirrored: bool) -> Tensor:
+def _scale(image: NDArray[np.uint8], size: tuple[int, int], mirrored: bool) -> Tensor:
     pixels = to_pixel_values(resize_sharp(image, size))
-    return flipped(pixels) if mirrored else pixels
+    return flip_width(pixels) if mirrored else pixels
 
 
 def _add(total: Tensor | None, logits: Tensor, mirrored: bool, size: tuple[int, int]) -> Tensor:
     """Probabilities (K, *size) of logits (K, h, w), and those before, if any."""
     found = resize_maps(logits, size).softmax(dim=0)
-    found = flipped(found) if mirrored else found
+    found = flip_width(found) if mirrored else found
     return found if total is None else total.add_(found)
 
 
@@ -122,7 +122,7 @@ async def slide_logits(
     starts = [(y, x) for y in grid_starts(height, crop, stride) for x in grid_starts(width, crop, stride)]
     windows = [pixel_values[:, y : y + crop, x : x + crop] for y, x in starts]
     found = await logits_of_pixels(engine, windows, head)
-    return await engine.run(merged, found, starts, (height, width))
+    return await engine.run(merge_windows, found, starts, (height, width))
 
 
 async def logits_of_pixels(engine: Engine, pixel_values: Sequence[Tensor], head: SegmentationHead) -> list[Tensor]:
@@ -144,10 +144,10 @@ class _Logits:
 
     def __call__(self, captures: Sequence[Captures]) -> list[Tensor]:
         """(K, H, W) float32 of each row."""
-        return [enlarged(logits, self.size) for logits in run_head(self.head, captures, maps=True)]
+        return [enlarge(logits, self.size) for logits in run_head(self.head, captures, maps=True)]
 
 
-def enlarged(logits: Tensor, size: tuple[int, int]) -> Tensor:
+def enlarge(logits: Tensor, size: tuple[int, int]) -> Tensor:
     """Logits (K, h, w) at an eighth of the padded picture -> (K, *size), bilinear, what was padded cut off."""
     whole = (logits.shape[-2] * CELL, logits.shape[-1] * CELL)
     with torch.no_grad():

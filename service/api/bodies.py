@@ -43,7 +43,7 @@ def request_bodies(
     form_name: what the form's schema is called; `ThingForm` of a model `ThingRequest`, where none is given.
     """
     form_name = form_name or f"{model.__name__.removesuffix('Request')}Form"
-    schema = advertised(model.model_json_schema(ref_template=REFERENCE))
+    schema = drop_null(model.model_json_schema(ref_template=REFERENCE))
     for name in hidden:
         schema["properties"].pop(name, None)
     options = {name: entry for name, entry in schema["properties"].items() if name not in (*_IMAGES, *hidden)}
@@ -83,7 +83,7 @@ def _file_list(schema: dict[str, Any]) -> dict[str, Any]:
     return {**{key: value for key, value in schema.items() if key != "items"}, "items": _FILE}
 
 
-def advertised(schema: dict[str, Any]) -> dict[str, Any]:
+def drop_null(schema: dict[str, Any]) -> dict[str, Any]:
     """The schema without null: an option is left out, not sent as null (which is read all the same)."""
     for option in schema["properties"].values():
         if option.get("default", ...) is None:

@@ -36,7 +36,7 @@ class ExamplesRequest(TaskRequest):
         default="bulk", description="`bulk` work waits for `interactive` work, but always makes some progress."
     )
 
-    def labelled(self, limits: LimitSettings) -> tuple[list[ImageSource], list[str]]:
+    def pair_labels(self, limits: LimitSettings) -> tuple[list[ImageSource], list[str]]:
         """Images and the label of each. Raises InvalidInput where they do not match or are too many."""
         images = [*([] if self.image is None else [self.image]), *(self.images or [])]
         if len(images) > limits.max_training_images:

@@ -35,7 +35,7 @@ from service.api.operations import add_operations
 from service.api.schemas import TimingAnswer
 from service.dependencies import RequestUsage, ServerJobs, State, body_as, while_connected
 from service.errors import UnsupportedBody
-from service.http.openapi import keyed, not_ready, task_problems
+from service.http.openapi import key_problems, not_ready, task_problems
 from service.inputs.files import ImageSource, InputFiles, fetch_files, name_images
 from service.inputs.request_body import read_body
 from service.jobs.serving import Jobs
@@ -98,7 +98,7 @@ async def fit_classifier(
     The option `head` chooses another kind of classifier.
     """
     limits = state.settings.limits
-    images, labels = body.labelled(limits)
+    images, labels = body.pair_labels(limits)
     if body.head == "logistic" and body.head_options is not None:
         raise InvalidInput(
             "head_options",
@@ -141,7 +141,7 @@ async def grow_classifier(
 ) -> FittedAnswer:
     """Computes vectors of the new images only, then fits the classifier again on all images. The id stays the same."""
     limits = state.settings.limits
-    images, labels = body.labelled(limits)
+    images, labels = body.pair_labels(limits)
     if not images and not body.remove_classes and body.name is None:
         raise InvalidInput("images", "nothing to change", hint="send images with labels, remove_classes, or a name")
 
@@ -164,7 +164,7 @@ async def grow_classifier(
     "/v1/classifiers",
     summary="List classifiers",
     response_model=ClassifiersAnswer,
-    responses={**keyed(), **not_ready()},
+    responses={**key_problems(), **not_ready()},
 )
 async def list_classifiers(state: State) -> Response:
     """Metadata and figures of each classifier, without its weights."""
@@ -185,7 +185,7 @@ async def list_classifiers(state: State) -> Response:
     "/v1/classifiers/{classifier}",
     summary="Get one classifier with its figures",
     response_model=ClassifierAnswer,
-    responses={**keyed(), **not_ready()},
+    responses={**key_problems(), **not_ready()},
 )
 async def get_classifier(state: State, classifier: str) -> Response:
     """The same answer as when it was fitted."""
@@ -194,7 +194,7 @@ async def get_classifier(state: State, classifier: str) -> Response:
     return await json_response(lambda: classifier_answer(kept, revisions))
 
 
-@router.delete("/v1/classifiers/{classifier}", status_code=204, summary="Delete a classifier", responses=keyed())
+@router.delete("/v1/classifiers/{classifier}", status_code=204, summary="Delete a classifier", responses=key_problems())
 async def delete_classifier(state: State, classifier: str) -> None:
     """Requests that already run with the classifier are still answered."""
     await run_in(LIBRARY, state.library.classifiers.delete, classifier)
@@ -204,7 +204,7 @@ async def delete_classifier(state: State, classifier: str) -> None:
     "/v1/classifiers/{classifier}/export",
     summary="Export a classifier as a safetensors file",
     response_class=Response,
-    responses={**file_response(MEDIA_TYPE), **keyed()},
+    responses={**file_response(MEDIA_TYPE), **key_problems()},
 )
 async def export_classifier(state: State, classifier: str, vectors: bool = True) -> Response:
     """The classifier's weights as tensors, and all else as JSON in the file's header.
@@ -324,7 +324,7 @@ async def _answer(
     fit = run_procedure(state, backbone, LABEL, InputFiles(), lambda engine, _: procedure(engine), body.terms(usage))
     done = await while_connected(request, fit)
     answer = classifier_answer(done.stored, state.models.revisions())
-    timing = TimingAnswer(seconds=usage.rounded())
+    timing = TimingAnswer(seconds=usage.round_seconds())
     return FittedAnswer(**dict(answer), duplicates=done.duplicates, rows=usage.rows, timing=timing)
 
 

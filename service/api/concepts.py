@@ -20,7 +20,7 @@ from service.api.formats import json_response
 from service.api.operations import add_operations
 from service.api.schemas import MASKS, TaskRequest, TimingAnswer
 from service.dependencies import RequestUsage, State, body_as, while_connected
-from service.http.openapi import EXAMPLE_IMAGE, keyed, not_ready, task_problems
+from service.http.openapi import EXAMPLE_IMAGE, key_problems, not_ready, task_problems
 from service.inputs.files import ImageSource, InputFiles
 from service.inputs.request_body import ImageBytes
 from service.library.banks import Pair
@@ -158,7 +158,7 @@ async def edit_concept(
 
 
 @router.get(
-    "/v1/concepts", summary="List concepts", response_model=ConceptsAnswer, responses={**keyed(), **not_ready()}
+    "/v1/concepts", summary="List concepts", response_model=ConceptsAnswer, responses={**key_problems(), **not_ready()}
 )
 async def list_concepts(state: State) -> Response:
     """Names and shots of each concept, without images."""
@@ -225,7 +225,7 @@ async def _answer(
     async with state.models.use(TASK, body.model, seconds=state.settings.limits.deadline_seconds) as loaded:
         run = run_procedure(state, loaded.model, TASK.name, files, partial(work, loaded.head), body.terms(usage))
         answer = await while_connected(request, run)
-    return answer.model_copy(update={"timing": TimingAnswer(seconds=usage.rounded())})
+    return answer.model_copy(update={"timing": TimingAnswer(seconds=usage.round_seconds())})
 
 
 add_operations(router)

@@ -12,7 +12,7 @@ from backbones.errors import InvalidInput
 from service.api.formats import json_response
 from service.dependencies import ServerJobs
 from service.errors import ChangedMeanwhile
-from service.http.openapi import keyed, not_ready
+from service.http.openapi import key_problems, not_ready
 from service.jobs.records import UNFINISHED
 from service.jobs.store import JobStore
 from service.library.duplicates import Copy, duplicate_groups, from_records
@@ -44,7 +44,7 @@ class DuplicatesAnswer(BaseModel):
     "/v1/jobs/{job}/duplicates",
     summary="Find near-duplicates among a job's images",
     response_model=DuplicatesAnswer,
-    responses={**keyed(), **not_ready()},
+    responses={**key_problems(), **not_ready()},
 )
 async def job_duplicates(
     jobs: ServerJobs,
@@ -64,7 +64,7 @@ async def job_duplicates(
     copies of an image get different vectors. Answers 409 before the job's end.
     """
     store = await jobs.store()
-    groups, count = await run_in(COMPARING, found_in, store, job, similarity, index)
+    groups, count = await run_in(COMPARING, find_in, store, job, similarity, index)
 
     def build() -> DuplicatesAnswer:
         answers = [[CopyAnswer(image=copy.name, similarity=copy.similarity) for copy in group] for group in groups]
@@ -73,7 +73,7 @@ async def job_duplicates(
     return await json_response(build)
 
 
-def found_in(
+def find_in(
     store: JobStore, job_id: str, similarity: float, index: Literal["auto", "exact", "hnsw"]
 ) -> tuple[list[list[Copy]], int]:
     """The groups among a finished job's images, and how many images there are."""

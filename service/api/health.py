@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from starlette.responses import Response
 
 from service.dependencies import State
-from service.http.openapi import keyed, not_ready
+from service.http.openapi import key_problems, not_ready
 
 router = APIRouter(tags=["server"])
 
@@ -47,7 +47,7 @@ async def ready(state: State) -> ReadyAnswer:
     "/metrics",
     summary="Prometheus metrics",
     response_class=Response,
-    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **keyed()},
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **key_problems()},
 )
 async def metrics(state: State) -> Response:
     """Counters and histograms in the Prometheus text format. Times are in seconds."""

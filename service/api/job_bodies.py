@@ -18,7 +18,7 @@ from service.http.openapi import REFERENCE
 from service.inputs.archives import MEDIA_TYPES
 from service.inputs.long_forms import read_long_form
 from service.inputs.names import sent_name
-from service.inputs.request_body import ANY_BYTES, FILE_PARTS, fields_of, media_type_of, validated
+from service.inputs.request_body import ANY_BYTES, FILE_PARTS, fields_of, media_type_of, validate
 from service.jobs.formats.export import able_formats, exports_of
 from service.jobs.places import check_place
 from service.jobs.records import Job, Record
@@ -174,10 +174,10 @@ async def read_job(request: Request, settings: Settings, job_id: str) -> tuple[J
     kind = media_type_of(request)
     if kind == "application/json":
         body = await _small_body(request, settings.limits.max_upload_bytes)
-        job_request = await run_in(BODIES, validated, JobRequest, body, settings.limits)
+        job_request = await run_in(BODIES, validate, JobRequest, body, settings.limits)
         return job_request, await run_in(SOURCES, _source, job_request, settings, job_id, [])
     if kind in (*MEDIA_TYPES, ANY_BYTES):
-        job_request = validated(JobRequest, fields_of(JobRequest, request.query_params.multi_items()))
+        job_request = validate(JobRequest, fields_of(JobRequest, request.query_params.multi_items()))
         if job_request.urls or job_request.source:
             raise InvalidInput("source", "the body is a zip already", hint=_WHERE)
         async with enter_in(UPLOADS, receiving(settings, job_id)) as file:
@@ -212,7 +212,7 @@ async def _read_form(request: Request, settings: Settings, job_id: str) -> tuple
             if wrong := [name for name, _ in files if name not in _PARTS]:
                 raise InvalidInput(wrong[0], f"the part {wrong[0]!r} is a file", hint="name file parts 'file'")
             fields = [*request.query_params.multi_items(), *texts]
-            job_request = await run_in(BODIES, lambda: validated(JobRequest, fields_of(JobRequest, fields, limits)))
+            job_request = await run_in(BODIES, lambda: validate(JobRequest, fields_of(JobRequest, fields, limits)))
             named = [
                 (sent_name(part.filename or "", part.headers.get("content-disposition", "")), part.file)
                 for _, part in files

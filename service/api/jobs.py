@@ -26,7 +26,7 @@ from service.api.operations import add_operations
 from service.api.streams import Report, event_stream, events_response
 from service.dependencies import ServerJobs, State
 from service.errors import ChangedMeanwhile
-from service.http.openapi import keyed, not_ready, task_problems
+from service.http.openapi import key_problems, not_ready, task_problems
 from service.inputs.request_body import ANY_BYTES
 from service.jobs.formats.export import FORMATS, PREFIXED, check_format, exports_of, failures, media_type, text_pieces
 from service.jobs.leftovers import receiving_lock
@@ -42,7 +42,7 @@ from service.threads import DATABASE, UPLOADS, enter_in, run_in
 
 router = APIRouter(tags=["jobs"])
 
-_PROBLEMS = {**keyed(), **not_ready()}
+_PROBLEMS = {**key_problems(), **not_ready()}
 _PIECE_BYTES = 64 * 1024
 _SECONDS_BETWEEN_LOOKS = 0.5
 # So that whatever stands between keeps the connection of a job that rests.

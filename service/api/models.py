@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 
 from backbones.errors import ModelNotFound
 from service.dependencies import State
-from service.http.openapi import keyed, not_ready, task_problems
+from service.http.openapi import key_problems, not_ready, task_problems
 from service.models.slots import Slot
 from service.state import AppState
 from service.tasks import AnyTask
@@ -130,7 +130,9 @@ class ModelsAnswer(BaseModel):
 
 
 @router.get(
-    "/v1/models", summary="List models and tasks, and the load of the device", responses={**keyed(), **not_ready()}
+    "/v1/models",
+    summary="List models and tasks, and the load of the device",
+    responses={**key_problems(), **not_ready()},
 )
 async def models(state: State) -> ModelsAnswer:
     """The models of the server, the tasks with their defaults, and the load of the device."""

@@ -28,7 +28,7 @@ from service.api.schemas import (
 from service.dependencies import RequestUsage, State, while_connected
 from service.http.openapi import EXAMPLE_IMAGE, REFERENCE, task_problems
 from service.inputs.files import InputFiles
-from service.inputs.request_body import ImageBytes, read_request, validated
+from service.inputs.request_body import ImageBytes, read_request, validate
 from service.run_task import Done, prepare, run_together
 from service.state import AppState
 from service.tasks import AnyTask, find_task
@@ -114,7 +114,7 @@ def perceive_route(tasks: tuple[AnyTask, ...]) -> APIRouter:
             "rows": usage.rows,
             "image": describe_image(first.inputs.images[0]),
             "backbone": describe_backbone(first.work.loaded.backbone),
-            "timing": TimingAnswer(seconds=usage.rounded()),
+            "timing": TimingAnswer(seconds=usage.round_seconds()),
         }
         content = await run_in(ANSWERS, lambda: to_json(_answer_parts(parts, done) | envelope))
         return Response(content, media_type=JSON)
@@ -199,7 +199,7 @@ def _read_part(
         able = ["json", *(name for name, form in task.forms.items() if form.to_answer is not None)]
         raise InvalidInput(f"tasks.{key}.format", f"{name!r}"[:100], hint=f"send one of {', '.join(able)}")
     try:
-        options = validated(task.options, values)
+        options = validate(task.options, values)
     except RequestValidationError as error:
         raise RequestValidationError(
             [{**detail, "loc": ("tasks", key, *detail["loc"])} for detail in error.errors()]

@@ -165,7 +165,7 @@ def build_answer(
             **dict(result),
             **own,
             "backbone": describe_backbone(work.loaded.backbone),
-            "timing": TimingAnswer(seconds=usage.rounded()),
+            "timing": TimingAnswer(seconds=usage.round_seconds()),
         }
     )
 

@@ -51,7 +51,7 @@ class LimitBody:
         # Without a body, or past its end, the next message is the end of the connection, which may come at any time.
         ended = b"transfer-encoding" not in headers and not (announced.isdigit() and int(announced))
 
-        async def bounded() -> Message:
+        async def receive_bounded() -> Message:
             nonlocal read, ended
             if ended:
                 return await receive()
@@ -68,7 +68,7 @@ class LimitBody:
             ended = not message.get("more_body", False)
             return message
 
-        await self.app(scope, bounded, send)
+        await self.app(scope, receive_bounded, send)
 
 
 def _too_large(what: str, most: int) -> BodyTooLarge:

@@ -103,7 +103,7 @@ def not_ready() -> dict[int | str, dict[str, Any]]:
     return {503: problem_response_entry(503)}
 
 
-def keyed() -> dict[int | str, dict[str, Any]]:
+def key_problems() -> dict[int | str, dict[str, Any]]:
     """The problems of a route that may need a key and reads no body, for its `responses`."""
     return {status: problem_response_entry(status) for status in (401, 429)}
 

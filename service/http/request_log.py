@@ -101,7 +101,7 @@ class ObserveRequests:
             rows=usage.rows,
             problem=state.get("problem", ""),
             client=(scope.get("client") or ("",))[0],
-            **_told_nobody(scope),
+            **_unshown_problem(scope),
         )
 
 
@@ -118,7 +118,7 @@ def _level(path: str, status: int) -> int:
     return logging.DEBUG if status < 400 and (is_page(path) or path.startswith(f"{DOCS_FILES}/")) else logging.INFO
 
 
-def _told_nobody(scope: Scope) -> dict[str, str]:
+def _unshown_problem(scope: Scope) -> dict[str, str]:
     """What was wrong, of a request whose client shows its user nothing of the answer, but sends him to this log."""
     state = scope["state"]
     if not state.get("problem") or not scope["path"].startswith(_SILENT_CLIENTS):

@@ -106,7 +106,7 @@ def _opened(file: BinaryIO, limits: LimitSettings) -> Iterator[tuple[zipfile.Zip
         RuntimeError,  # NotImplementedError is one
         ValueError,  # UnicodeDecodeError is one
     ) as error:
-        raise _damaged() from error
+        raise _damage_error() from error
 
 
 def _check_listing(file: BinaryIO, size: int, limits: LimitSettings) -> None:
@@ -119,7 +119,7 @@ def _check_listing(file: BinaryIO, size: int, limits: LimitSettings) -> None:
     if at < 0 or not (data.startswith(_END, at) and data.endswith(b"\0\0")):
         at = data.rfind(_END, max(0, len(data) - 22 - _LONGEST_COMMENT))
     if at < 0 or len(data) < at + 22:
-        raise _damaged()
+        raise _damage_error()
     announced = [struct.unpack_from("<HI", data, at + 10)]
     if at >= _LOCATOR64.size and data.startswith(_LOCATOR64_MARK, at - _LOCATOR64.size):
         announced = _read_end64(file, data, at - _LOCATOR64.size)
@@ -145,7 +145,7 @@ def _read_end64(file: BinaryIO, data: bytes, locator: int) -> list[tuple[int, in
             values = _END64.unpack(record)
             announced.append((values[7], values[8]))
     if not announced:
-        raise _damaged()
+        raise _damage_error()
     return announced
 
 
@@ -167,7 +167,7 @@ def entry_problem(entry: zipfile.ZipInfo) -> InvalidInput | None:
     """What keeps one file of an archive from being read, beside damage; None if nothing does."""
     name = entry.filename
     if not name:
-        return _damaged()
+        return _damage_error()
     # Nothing is unpacked to disk: letters of any kind may stand in a name, and what was made to lead out may not.
     path = entry_path(entry)
     if path.startswith("/") or ".." in path.split("/") or _DRIVE.match(path):
@@ -223,5 +223,5 @@ def _too_many(limits: LimitSettings) -> InvalidInput:
     )
 
 
-def _damaged() -> InvalidInput:
+def _damage_error() -> InvalidInput:
     return InvalidInput(_FIELD, "the archive is damaged or cut short", hint="send the whole zip again")

@@ -34,10 +34,10 @@ def check_values(
             )
 
 
-def shortened(value: Any) -> Any:
+def shorten(value: Any) -> Any:
     """A JSON value of whose lists and objects, at any depth, only the beginning is left."""
     if isinstance(value, list):
-        return [shortened(item) for item in value[:_SHOWN]]
+        return [shorten(item) for item in value[:_SHOWN]]
     if isinstance(value, dict):
-        return {name: shortened(item) for name, item in list(value.items())[:_SHOWN]}
+        return {name: shorten(item) for name, item in list(value.items())[:_SHOWN]}
     return value

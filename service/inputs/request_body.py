@@ -30,7 +30,7 @@ from service.inputs.archives import MEDIA_TYPES, ArchivedFile, is_archive, read_
 from service.inputs.base64_text import decode_base64_text
 from service.inputs.files import ImageSource
 from service.inputs.forms import open_form
-from service.inputs.json_values import VALUES_PER_NAME, check_values, shortened
+from service.inputs.json_values import VALUES_PER_NAME, check_values, shorten
 from service.inputs.urls import ImageUrl
 from service.settings.groups import LimitSettings
 from service.threads import BODIES, run_in
@@ -119,14 +119,14 @@ async def read_request(request: Request, model: type[Model], limits: LimitSettin
                 options[0][0], "query parameters do not go with a JSON body", hint="put them into the JSON object"
             )
         # Base64 of large images takes long enough to hold up everybody else.
-        return await run_in(BODIES, validated, model, await read_body(request), limits, fetch_urls=fetch_urls)
+        return await run_in(BODIES, validate, model, await read_body(request), limits, fetch_urls=fetch_urls)
     if media_type == "multipart/form-data":
         texts, files, lists = await _read_form(request, model, limits)
 
         def read() -> Model:
-            images = unpacked(files, limits) if takes_several else files
+            images = unpack_archives(files, limits) if takes_several else files
             given = {**fields_of(model, options + texts, limits), **_image_field(model, images), **lists}
-            return validated(model, given, limits, fetch_urls=fetch_urls)
+            return validate(model, given, limits, fetch_urls=fetch_urls)
 
         return await run_in(BODIES, read)
     zipped = media_type in MEDIA_TYPES and takes_several
@@ -137,7 +137,7 @@ async def read_request(request: Request, model: type[Model], limits: LimitSettin
         def alone() -> Model:
             data = bytes(body)
             images = read_archive(data, limits) if zipped else [data]
-            return validated(model, {**fields_of(model, options, limits), **_image_field(model, images)}, limits)
+            return validate(model, {**fields_of(model, options, limits), **_image_field(model, images)}, limits)
 
         return await run_in(BODIES, alone)
     raise UnsupportedBody(
@@ -148,7 +148,7 @@ async def read_request(request: Request, model: type[Model], limits: LimitSettin
     )
 
 
-def unpacked(files: Sequence[ImageSource], limits: LimitSettings) -> list[ImageSource]:
+def unpack_archives(files: Sequence[ImageSource], limits: LimitSettings) -> list[ImageSource]:
     """The files, and in the place of each zip the files in it. Raises InvalidInput for a zip that is refused.
 
     The bounds of one archive hold for all of a request together.
@@ -166,7 +166,7 @@ def unpacked(files: Sequence[ImageSource], limits: LimitSettings) -> list[ImageS
     return images
 
 
-def validated(
+def validate(
     model: type[Model],
     given: Json | Mapping[str, Any],
     limits: LimitSettings | None = None,
@@ -213,7 +213,7 @@ def _first_errors(
 
     Raises InvalidInput where the beginnings are right.
     """
-    cut = shortened(from_json(given) if isinstance(given, Json) else dict(given))
+    cut = shorten(from_json(given) if isinstance(given, Json) else dict(given))
     try:
         _as_model(model, to_json(cut) if isinstance(given, Json) else cut, fetch_urls=fetch_urls)
     except ValidationError as error:
@@ -313,19 +313,19 @@ def fields_of(
     fields: dict[str, Any] = {}
     for name, given in by_name.items():
         if takes(model, name, list):
-            fields[name] = _bracketed(name, given[0], "[]", most) if len(given) == 1 else given
+            fields[name] = _parse_bracketed(name, given[0], "[]", most) if len(given) == 1 else given
             if isinstance(fields[name], str) and takes(model, name, dict):
-                fields[name] = _bracketed(name, given[0], "{}", most)
+                fields[name] = _parse_bracketed(name, given[0], "{}", most)
             if isinstance(fields[name], str):
                 fields[name] = given
         elif len(given) > 1:
             raise InvalidInput(name, f"it was sent {len(given)} times", hint="send it once")
         else:
-            fields[name] = _bracketed(name, given[0], "{}", most)
+            fields[name] = _parse_bracketed(name, given[0], "{}", most)
     return fields
 
 
-def _bracketed(name: str, text: str, brackets: str, most: int | None) -> Any:
+def _parse_bracketed(name: str, text: str, brackets: str, most: int | None) -> Any:
     """The JSON value of a text that begins and ends with these brackets, else the text itself."""
     stripped = text.strip()
     if not (stripped.startswith(brackets[0]) and stripped.endswith(brackets[1])):

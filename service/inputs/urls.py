@@ -109,9 +109,9 @@ def target_of(url: str, settings: UrlSettings) -> Target:
         raise Refused("the host is too long")
     if port not in settings.ports:
         raise Refused("a port that is not allowed")
-    if _listed(host, settings.deny_hosts):
+    if _is_listed(host, settings.deny_hosts):
         raise Refused("a denied host")
-    if settings.allow_hosts and not _listed(host, settings.allow_hosts):
+    if settings.allow_hosts and not _is_listed(host, settings.allow_hosts):
         raise Refused("no allowed host")
     rest = match["rest"] or "/"
     return Target(host, port, quote(rest if rest.startswith("/") else f"/{rest}", safe=_AS_WRITTEN))
@@ -217,6 +217,6 @@ class UrlFetcher:
             return bytes(body)
 
 
-def _listed(host: str, patterns: Sequence[str]) -> bool:
+def _is_listed(host: str, patterns: Sequence[str]) -> bool:
     """Whether a host is one of the patterns; `*.example.org` is every name below example.org, and not itself."""
     return any(host.endswith(pattern[1:]) if pattern.startswith("*.") else host == pattern for pattern in patterns)

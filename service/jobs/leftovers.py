@@ -23,7 +23,7 @@ def receiving_lock(folder: Path, job_id: str) -> Iterator[None]:
     """Keep what is received for a job from being deleted as a leftover. Creates the folder."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = folder / f".{job_id}{_LOCK}"
-    descriptor = _locked(path)
+    descriptor = _is_locked(path)
     try:
         yield
     finally:
@@ -80,7 +80,7 @@ def _is_left(path: Path, known: Callable[[str], bool]) -> bool:
     return hidden or not known(job_id)
 
 
-def _locked(path: Path) -> int:
+def _is_locked(path: Path) -> int:
     """The descriptor of a lock file that is this process's, and that nobody has deleted before it was."""
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)

@@ -22,7 +22,7 @@ from service.jobs.item import item_key, run_item
 from service.jobs.parameters import read_options, require_task, take_model
 from service.jobs.places import check_item, check_place
 from service.jobs.records import Item, ItemOutcome, Job
-from service.jobs.sources import Reader, StoredSource, listed
+from service.jobs.sources import Reader, StoredSource, list_source
 from service.jobs.store import JobStore, canonical
 from service.jobs.uploads import uploads_folder
 from service.run_task import Work, prepare
@@ -134,7 +134,7 @@ class _Run:
             source = StoredSource.model_validate(job.source)
         except (ValueError, InvalidInput) as error:
             raise _JobFailed(f"this version cannot read the job: {error}") from error
-        self.source = source.located(uploads_folder(self.settings))
+        self.source = source.locate(uploads_folder(self.settings))
         # A job over REST reads what a request could bring, and only where the settings let it.
         self.places = None if job.local or source.uploaded else self.settings.jobs.sources
         limits = self.settings.limits
@@ -217,7 +217,7 @@ class _Run:
 
     async def _list(self) -> None:
         await run_in(DATABASE, self.store.clear_items, self.job.id)
-        found = listed(self.source, most_bytes=self.most_listed)
+        found = list_source(self.source, most_bytes=self.most_listed)
         total = 0
         while True:
             try:

@@ -56,7 +56,7 @@ class StoredSource(Source):
 
     uploaded: bool = False
 
-    def located(self, uploads: Path) -> StoredSource:
+    def locate(self, uploads: Path) -> StoredSource:
         """The same with an address that can be opened. uploads: the folder of uploads."""
         return self.model_copy(update={"address": str(uploads / self.address)}) if self.uploaded else self
 
@@ -88,7 +88,7 @@ def guess(address: str, *, images: str = "", stride: int = 1) -> Source:
     return Source(kind=kind, address=encode_address(address), images=encode_address(images), stride=stride)
 
 
-def listed(source: Source, *, most_bytes: int | None = None) -> Iterator[Item]:
+def list_source(source: Source, *, most_bytes: int | None = None) -> Iterator[Item]:
     """The source's images in order. most_bytes: of a file that lists them, such as COCO's.
 
     Raises InvalidInput for a source that is not there, empty, or not what it says.
@@ -160,10 +160,10 @@ class Reader:
         if problem := item.given.get("problem"):
             raise InvalidInput("image", str(problem), hint="correct the file that lists the images")
         if self.source.kind == "zip":
-            return self._unpacked(item.address)
+            return self._unpack(item.address)
         if self.source.kind == "video":
             return self._frame(int(item.address))
-        return self._checked(read_regular(self.file_system, path or self.locate(item), self.most_bytes))
+        return self._check(read_regular(self.file_system, path or self.locate(item), self.most_bytes))
 
     @cached_property
     def file_system(self) -> Any:
@@ -181,7 +181,7 @@ class Reader:
                 self._archive = None
             self._forget_frames()
 
-    def _unpacked(self, name: str) -> bytes:
+    def _unpack(self, name: str) -> bytes:
         with self._lock:
             if self._archive is None:
                 # Opened once: with every image the whole list of contents would be read again.
@@ -193,7 +193,7 @@ class Reader:
                     raise
         try:
             with self._archive.open(name) as file:
-                return self._checked(file.read() if self.most_bytes is None else file.read(self.most_bytes + 1))
+                return self._check(file.read() if self.most_bytes is None else file.read(self.most_bytes + 1))
         except (
             zipfile.BadZipFile,
             zlib.error,
@@ -203,7 +203,7 @@ class Reader:
         ) as error:  # encrypted is a RuntimeError
             raise InvalidInput("image", f"damaged inside the archive: {error}", hint="zip it again") from error
 
-    def _checked(self, data: bytes) -> bytes:
+    def _check(self, data: bytes) -> bytes:
         if self.most_bytes is not None and len(data) > self.most_bytes:
             raise InvalidInput("image", f"the file has more than {self.most_bytes:,} bytes", hint="scale it down")
         return data

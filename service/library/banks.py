@@ -104,7 +104,7 @@ class BankCache:
         keys = [bank_key(engine.backbone, shot.id, size, form, variant) for shot in shots]
         found: dict[str, Bank] = {}
         for key in dict.fromkeys(keys):
-            bank = await self._found(engine, key, on_disk)
+            bank = await self._find(engine, key, on_disk)
             if bank is not None:
                 found[key] = bank
         missing = {key: shot for key, shot in zip(keys, shots, strict=True) if key not in found}
@@ -113,7 +113,7 @@ class BankCache:
             images, masks = [image for image, _ in pairs], [mask for _, mask in pairs]
             computed = await support_banks(engine, images, masks, size=size, form=form, variant=variant)
             # What was captured are views of a whole batch, which would all stay in memory.
-            own = await engine.run(lambda: [_copied(bank) for bank in computed])
+            own = await engine.run(lambda: [_copy(bank) for bank in computed])
             self.figures.computed += len(own)
             for key, bank in zip(missing, own, strict=True):
                 found[key] = bank
@@ -122,7 +122,7 @@ class BankCache:
                     await engine.run_on_host(self._write, key, bank)
         return [found[key] for key in keys]
 
-    async def _found(self, engine: Engine, key: str, on_disk: bool) -> Bank | None:
+    async def _find(self, engine: Engine, key: str, on_disk: bool) -> Bank | None:
         if (bank := self._device.get(key)) is not None:
             self.figures.device += 1
             return bank
@@ -132,7 +132,7 @@ class BankCache:
             self.figures.disk += 1
         if bank is None:
             return None
-        bank = await engine.run(_moved, bank, engine.backbone.device)
+        bank = await engine.run(_move, bank, engine.backbone.device)
         await self._keep(engine, key, bank)
         return bank
 
@@ -140,7 +140,7 @@ class BankCache:
         for old, down in self._device.put(key, bank):
             # A bank that came up from the host is still there, and one that the host never holds needs no copy.
             if self._host.get(old) is None and bank_bytes(down) <= self._host.budget_bytes:
-                on_host = await engine.run(_moved, down, "cpu")
+                on_host = await engine.run(_move, down, "cpu")
                 self._host.put(old, on_host)
 
     def _path(self, key: str) -> Path:
@@ -215,9 +215,9 @@ class _Place:
             return gone
 
 
-def _copied(bank: Bank) -> Bank:
+def _copy(bank: Bank) -> Bank:
     return bank_from_tensors({name: tensor.clone() for name, tensor in bank_tensors(bank).items()})
 
 
-def _moved(bank: Bank, device: torch.device | str) -> Bank:
+def _move(bank: Bank, device: torch.device | str) -> Bank:
     return bank_from_tensors({name: tensor.to(device) for name, tensor in bank_tensors(bank).items()})

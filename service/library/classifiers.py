@@ -262,12 +262,12 @@ def from_file(about: Mapping[str, Any], tensors: Tensors, *, field: str = "file"
     dimension = len(model.mean) if isinstance(model, LogisticClassifier) else model.plan.dimension
     if "examples.vectors" not in tensors:
         return Classifier(read, model, None)
-    vectors = _shaped(tensors, "examples.vectors", np.float32, (-1, dimension), field)
-    labels = _shaped(tensors, "examples.labels", np.int64, (len(vectors),), field)
-    keys = _shaped(tensors, "examples.keys", np.uint8, (len(vectors), 16), field)
+    vectors = _read_tensor(tensors, "examples.vectors", np.float32, (-1, dimension), field)
+    labels = _read_tensor(tensors, "examples.labels", np.int64, (len(vectors),), field)
+    keys = _read_tensor(tensors, "examples.keys", np.uint8, (len(vectors), 16), field)
     count = len(read.classes)
     if ((labels < 0) | (labels >= count)).any() or set(labels.tolist()) != set(range(count)):
-        raise _refused(field, "its examples are not those of its classes")
+        raise _refuse(field, "its examples are not those of its classes")
     names = tuple(read.classes[label] for label in labels)
     return Classifier(read, model, LabelledVectors(vectors, names, keys))
 
@@ -275,11 +275,11 @@ def from_file(about: Mapping[str, Any], tensors: Tensors, *, field: str = "file"
 def _head(read: About, head: HeadOptions, tensors: Tensors, field: str) -> HeadClassifier:
     plan = head.plan(read.features)
     if plan.kind in ("attention", "fusion") and plan.width % plan.attention_heads:
-        raise _refused(field, "its head's width can not be shared out")
+        raise _refuse(field, "its head's width can not be shared out")
     if read.threshold is not None:
-        raise _refused(field, "its head has a threshold")
+        raise _refuse(field, "its head has a threshold")
     state = {
-        name: torch.from_numpy(_shaped(tensors, f"head.{name}", np.float32, shape, field))
+        name: torch.from_numpy(_read_tensor(tensors, f"head.{name}", np.float32, shape, field))
         for name, shape in head_shapes(plan, len(read.classes)).items()
     }
     trained = head_from(plan, len(read.classes), state)
@@ -288,27 +288,27 @@ def _head(read: About, head: HeadOptions, tensors: Tensors, field: str) -> HeadC
 
 def _logistic(read: About, tensors: Tensors, field: str) -> LogisticClassifier:
     count = len(read.classes)
-    dimension = _shaped(tensors, "mean", np.float32, (-1,), field).shape[0]
-    scale = _shaped(tensors, "scale", np.float32, (dimension,), field)
+    dimension = _read_tensor(tensors, "mean", np.float32, (-1,), field).shape[0]
+    scale = _read_tensor(tensors, "scale", np.float32, (dimension,), field)
     gaussians = None
     if read.threshold is not None:
-        axes = _shaped(tensors, "gaussians.axes", np.float32, (-1, dimension), field)
+        axes = _read_tensor(tensors, "gaussians.axes", np.float32, (-1, dimension), field)
         gaussians = ClassGaussians(
-            _shaped(tensors, "gaussians.centres", np.float32, (count, dimension), field),
+            _read_tensor(tensors, "gaussians.centres", np.float32, (count, dimension), field),
             axes,
-            _shaped(tensors, "gaussians.variances", np.float32, (len(axes),), field),
-            _shaped(tensors, "gaussians.rest", np.float32, (1,), field),
+            _read_tensor(tensors, "gaussians.variances", np.float32, (len(axes),), field),
+            _read_tensor(tensors, "gaussians.rest", np.float32, (1,), field),
         )
         if (gaussians.variances <= 0).any() or gaussians.rest[0] <= 0:
-            raise _refused(field, "a variance is not above 0")
+            raise _refuse(field, "a variance is not above 0")
     if dimension < 1 or (scale <= 0).any():
-        raise _refused(field, "a scale is not above 0")
+        raise _refuse(field, "a scale is not above 0")
     return LogisticClassifier(
         read.classes,
-        _shaped(tensors, "mean", np.float32, (dimension,), field),
+        _read_tensor(tensors, "mean", np.float32, (dimension,), field),
         scale,
-        _shaped(tensors, "weights", np.float32, (count, dimension), field),
-        _shaped(tensors, "bias", np.float32, (count,), field),
+        _read_tensor(tensors, "weights", np.float32, (count, dimension), field),
+        _read_tensor(tensors, "bias", np.float32, (count,), field),
         read.temperature,
         read.calibrated,
         gaussians,
@@ -323,11 +323,11 @@ def read_about(about: Mapping[str, Any], *, field: str = "file") -> About:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"])
-        raise _refused(field, f"{place}: {first['msg']}") from error
+        raise _refuse(field, f"{place}: {first['msg']}") from error
     count = len(read.classes)
     squares = len(read.confusion) == count and all(len(row) == count for row in read.confusion)
     if len(set(read.classes)) != count or len(read.images) != count or len(read.recall) != count or not squares:
-        raise _refused(field, f"its figures are not those of {count} classes")
+        raise _refuse(field, f"its figures are not those of {count} classes")
     return read
 
 
@@ -342,22 +342,22 @@ def check_usable(about: About, backbone: Description) -> None:
         )
 
 
-def _shaped(tensors: Tensors, name: str, dtype: Any, shape: tuple[int, ...], field: str) -> NDArray[Any]:
+def _read_tensor(tensors: Tensors, name: str, dtype: Any, shape: tuple[int, ...], field: str) -> NDArray[Any]:
     """The tensor of this name, which has this number type and shape (-1: any length) and is finite."""
     tensor = tensors.get(name)
     if tensor is None:
-        raise _refused(field, f"it has no tensor {name!r}")
+        raise _refuse(field, f"it has no tensor {name!r}")
     fits = len(tensor.shape) == len(shape) and all(
         wanted in (-1, size) for wanted, size in zip(shape, tensor.shape, strict=True)
     )
     if tensor.dtype != dtype or not fits:
-        raise _refused(field, f"{name} is {tensor.dtype} {tensor.shape}, not {np.dtype(dtype)} {shape}")
+        raise _refuse(field, f"{name} is {tensor.dtype} {tensor.shape}, not {np.dtype(dtype)} {shape}")
     if not np.isfinite(tensor).all():
-        raise _refused(field, f"{name} holds NaN or infinity")
+        raise _refuse(field, f"{name} holds NaN or infinity")
     return tensor
 
 
-def _refused(field: str, message: str) -> InvalidInput:
+def _refuse(field: str, message: str) -> InvalidInput:
     return InvalidInput(
         field, f"this is not a classifier of this program: {message}", hint="send the file as it was exported"
     )

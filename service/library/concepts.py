@@ -132,12 +132,12 @@ def shots_of(about: ConceptAbout, tensors: Tensors) -> list[Shot]:
 
     def pair(key: str) -> Pair:
         try:
-            image = np.array(_opened(tensors[f"image.{key}"]).convert("RGB"), dtype=np.uint8)
-            mask = np.array(_opened(tensors[f"mask.{key}"]).convert("L"), dtype=np.uint8)
+            image = np.array(_open(tensors[f"image.{key}"]).convert("RGB"), dtype=np.uint8)
+            mask = np.array(_open(tensors[f"mask.{key}"]).convert("L"), dtype=np.uint8)
         except Exception as error:  # decoders meet damaged bytes with many kinds of exception
-            raise _damaged(about.name, key) from error
+            raise _damage_error(about.name, key) from error
         if mask.shape != image.shape[:2]:
-            raise _damaged(about.name, key)
+            raise _damage_error(about.name, key)
         return image, (mask > 127).astype(np.uint8)
 
     return [Shot(shot.id, lambda key=shot.id: pair(key)) for shot in about.shots]  # type: ignore[misc]
@@ -165,7 +165,7 @@ def read_concept(store: Store, concept: str) -> tuple[ConceptAbout, list[Shot]]:
     return about, shots_of(about, tensors)
 
 
-def _damaged(name: str, key: str) -> InvalidInput:
+def _damage_error(name: str, key: str) -> InvalidInput:
     return InvalidInput(
         "concepts",
         f"the shot {key} of the concept {name!r} is damaged",
@@ -179,5 +179,5 @@ def _png(image: Image.Image) -> NDArray[np.uint8]:
     return np.frombuffer(file.getvalue(), np.uint8)
 
 
-def _opened(data: NDArray[Any]) -> Image.Image:
+def _open(data: NDArray[Any]) -> Image.Image:
     return Image.open(BytesIO(data.tobytes()))

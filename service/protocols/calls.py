@@ -15,7 +15,7 @@ from heads.inputs import Inputs
 from service.dependencies import while_connected
 from service.engine.session import Session
 from service.inputs.files import InputFiles, check_count
-from service.inputs.request_body import validated
+from service.inputs.request_body import validate
 from service.run_task import Done, Terms, Work, prepare, run_procedure, run_task
 from service.state import AppState
 from service.tasks import AnyTask, find_task
@@ -58,9 +58,9 @@ def require_served(state: AppState, name: str, model: str | None = None) -> AnyT
 
 
 async def read_json(state: AppState, content: bytes | bytearray | Mapping[str, Any], model: type[Model]) -> Model:
-    """A body, or the fields of one, as `model`. Raises as `validated` does."""
+    """A body, or the fields of one, as `model`. Raises as `validate` does."""
     settings = state.settings
-    return await run_in(BODIES, validated, model, content, settings.limits, fetch_urls=settings.urls.enabled)
+    return await run_in(BODIES, validate, model, content, settings.limits, fetch_urls=settings.urls.enabled)
 
 
 async def run_call(request: Request, state: AppState, usage: Usage, call: TaskCall) -> list[Done]:
@@ -69,7 +69,7 @@ async def run_call(request: Request, state: AppState, usage: Usage, call: TaskCa
     The request's body must have been read. Raises what the task's own route does.
     """
     task, files = call.task, call.files
-    options = await run_in(BODIES, validated, task.options, call.options, state.settings.limits)
+    options = await run_in(BODIES, validate, task.options, call.options, state.settings.limits)
     check_count(files, state.settings.limits)
     usage.labels = len(getattr(options, "labels", None) or ())
     terms = Terms(usage, call.bulk, call.deadline_seconds)

@@ -17,9 +17,9 @@ from backbones.engine import Engine
 from backbones.errors import DeadlinePassed, DiffsightError, InvalidInput
 from service.dependencies import RequestUsage, State, while_connected
 from service.engine.session import Session
-from service.http.openapi import json_body, keyed, not_ready, task_problems
+from service.http.openapi import json_body, key_problems, not_ready, task_problems
 from service.inputs.files import InputFiles
-from service.inputs.request_body import read_body, validated
+from service.inputs.request_body import read_body, validate
 from service.protocols.label_studio_images import StudioImages, studio_images
 from service.protocols.label_studio_project import Filling, prepare_controls, read_controls, version_of
 from service.protocols.label_studio_regions import fill_image, read_drawing
@@ -132,7 +132,7 @@ class PredictAnswer(BaseModel):
 
 
 @router.get("/", include_in_schema=False)
-@router.get("/health", summary="Is the ML backend up?", responses={**keyed(), **not_ready()})
+@router.get("/health", summary="Is the ML backend up?", responses={**key_problems(), **not_ready()})
 async def label_studio_health(state: State) -> UpAnswer:
     """Answers 200 once the backbone is loaded and warmed up."""
     _ = state.models.worker
@@ -155,7 +155,7 @@ async def label_studio_metrics() -> dict[str, Any]:
 async def label_studio_setup(request: Request, state: State) -> SetupAnswer:
     """Checks that this server can fill the project's controls."""
     _ = state.models.worker
-    body = await run_in(BODIES, validated, SetupRequest, await read_body(request), state.settings.limits)
+    body = await run_in(BODIES, validate, SetupRequest, await read_body(request), state.settings.limits)
     controls = await run_in(BODIES, read_controls, body.config)
     async with prepare_controls(controls, state) as fillings:
         return SetupAnswer(model_version=version_of(fillings))
@@ -181,7 +181,7 @@ async def label_studio_predict(request: Request, state: State, usage: RequestUsa
     started = asyncio.get_running_loop().time()
     content, limits = await read_body(request), state.settings.limits
     # Each task brings two dozen names of values that are not looked at.
-    body = await run_in(BODIES, validated, PredictRequest, content, limits, values_per_name=1)
+    body = await run_in(BODIES, validate, PredictRequest, content, limits, values_per_name=1)
     controls = await run_in(BODIES, read_controls, body.label_config)
     async with prepare_controls(controls, state) as fillings, studio_images(state) as images:
         call = _Call(state, usage, fillings, images, body, started)
@@ -285,7 +285,7 @@ async def _predict_task(
     return StudioPrediction(model_version=version, score=score, result=regions)
 
 
-@router.post("/webhook", status_code=201, summary="Receive events of Label Studio", responses=keyed())
+@router.post("/webhook", status_code=201, summary="Receive events of Label Studio", responses=key_problems())
 async def label_studio_webhook() -> dict[str, Any]:
     """Accepts events and ignores them. To train heads use `diffsight fit`; to store concepts use /v1/concepts."""
     return {}

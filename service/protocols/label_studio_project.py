@@ -78,7 +78,9 @@ def _read_control(root: ElementTree.Element, element: ElementTree.Element, image
     labels = _labels_of(element, "Choice" if kind == "choices" else "Label")
     if kind != "keypoints":
         return Control(kind, name, to_name, images[to_name], labels, {})
-    indices = {int(str(label.get("model_index"))): _shown(label) for label in element.iter("Label") if _is_index(label)}
+    indices = {
+        int(str(label.get("model_index"))): _display_name(label) for label in element.iter("Label") if _is_index(label)
+    }
     rectangles = [
         rectangle
         for rectangle in root.iter("RectangleLabels")
@@ -100,10 +102,10 @@ def _can_be_filled(control: Control) -> bool:
 
 def _labels_of(element: ElementTree.Element, tag: str) -> dict[str, str]:
     """What a control's labels are called in regions, by their values."""
-    return {str(label.get("value")): _shown(label) for label in element.iter(tag) if label.get("value")}
+    return {str(label.get("value")): _display_name(label) for label in element.iter(tag) if label.get("value")}
 
 
-def _shown(label: ElementTree.Element) -> str:
+def _display_name(label: ElementTree.Element) -> str:
     return label.get("alias") or label.get("value") or ""
 
 

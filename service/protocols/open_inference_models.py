@@ -41,7 +41,7 @@ ANSWER = Output("answer", BYTES, (1,), read_answer)
 """What every task gives: its route's answer, without what is common to all routes."""
 
 
-def _ranked(read: Callable[[Any], Any], *, texts: bool) -> Callable[[Done], NDArray[Any]]:
+def _read_ranked(read: Callable[[Any], Any], *, texts: bool) -> Callable[[Done], NDArray[Any]]:
     """Labels or probabilities of a posterior, best first."""
 
     def of(done: Done) -> NDArray[Any]:
@@ -95,8 +95,8 @@ _OUTPUTS: Mapping[str, tuple[Output, ...]] = {
         Output("names", BYTES, (-1,), lambda done: text_array(done.result.keypoints.names)),
     ),
     "zero-shot": (
-        Output("labels", BYTES, (-1,), _ranked(lambda one: one.label, texts=True)),
-        Output("probabilities", "FP64", (-1,), _ranked(lambda one: one.probability, texts=False)),
+        Output("labels", BYTES, (-1,), _read_ranked(lambda one: one.label, texts=True)),
+        Output("probabilities", "FP64", (-1,), _read_ranked(lambda one: one.probability, texts=False)),
     ),
     "label-tree": (
         Output("path", BYTES, (-1,), lambda done: text_array(done.result.path)),

@@ -142,7 +142,7 @@ def _from_json(one: InputTensor) -> Tensor:
             array = np.array(values, dtype=dtype)
     except (ValueError, OverflowError) as error:
         raise InvalidInput(one.name, f"it has values beyond {one.datatype}", hint="send another datatype") from error
-    return Tensor(one.name, one.datatype, tuple(one.shape), _shaped(one, array))
+    return Tensor(one.name, one.datatype, tuple(one.shape), _reshape(one, array))
 
 
 def _from_binary(one: InputTensor, data: bytes, limits: LimitSettings) -> Tensor:
@@ -156,10 +156,10 @@ def _from_binary(one: InputTensor, data: bytes, limits: LimitSettings) -> Tensor
         raise InvalidInput(one.name, f"{len(data):,} bytes are no whole number of {one.datatype}", hint="send them all")
     _check_count(one, len(data) // dtype.itemsize)
     array = np.frombuffer(data, np.uint8 if dtype.kind == "b" else dtype)
-    return Tensor(one.name, one.datatype, tuple(one.shape), _shaped(one, array.astype(dtype, copy=False)))
+    return Tensor(one.name, one.datatype, tuple(one.shape), _reshape(one, array.astype(dtype, copy=False)))
 
 
-def _shaped(one: InputTensor, array: NDArray[Any]) -> NDArray[Any]:
+def _reshape(one: InputTensor, array: NDArray[Any]) -> NDArray[Any]:
     try:
         return array.reshape(one.shape)
     except ValueError as error:  # a shape of no values may still be larger than any array

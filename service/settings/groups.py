@@ -15,17 +15,17 @@ MIB = 1024 * 1024
 DType = Literal["auto", "float32", "bfloat16", "float16"]
 
 
-def _separated(value: Any) -> Any:
+def _split_list(value: Any) -> Any:
     # An environment variable is one text; a TOML file and code give lists.
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
 Origin = Annotated[str, StringConstraints(pattern=r"^(\*|https?://[A-Za-z0-9.:\[\]-]+)$")]
 HostPattern = Annotated[str, StringConstraints(to_lower=True, pattern=r"^(\*\.)?[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+$")]
-Origins = Annotated[tuple[Origin, ...], NoDecode, BeforeValidator(_separated)]
-HostPatterns = Annotated[tuple[HostPattern, ...], NoDecode, BeforeValidator(_separated)]
-Texts = Annotated[tuple[Annotated[str, StringConstraints(min_length=1)], ...], NoDecode, BeforeValidator(_separated)]
-Ports = Annotated[tuple[Annotated[int, Field(ge=1, le=65_535)], ...], NoDecode, BeforeValidator(_separated)]
+Origins = Annotated[tuple[Origin, ...], NoDecode, BeforeValidator(_split_list)]
+HostPatterns = Annotated[tuple[HostPattern, ...], NoDecode, BeforeValidator(_split_list)]
+Texts = Annotated[tuple[Annotated[str, StringConstraints(min_length=1)], ...], NoDecode, BeforeValidator(_split_list)]
+Ports = Annotated[tuple[Annotated[int, Field(ge=1, le=65_535)], ...], NoDecode, BeforeValidator(_split_list)]
 
 
 class Group(BaseModel):

@@ -169,39 +169,43 @@ class _TracedEngine:
         return getattr(self._engine, name)
 
     async def encode(self, pixel_values: Sequence[Tensor]) -> list[Tensor]:
-        latents: list[Tensor] = await self._told(
+        latents: list[Tensor] = await self._traced_call(
             "encode", "encode", {"diffsight.images": len(pixel_values)}, pixel_values
         )
         return latents
 
     async def embed(self, texts: Sequence[str]) -> list[Tensor]:
-        contexts: list[Tensor] = await self._told("embed", "embed", {"diffsight.texts": len(texts)}, texts)
+        contexts: list[Tensor] = await self._traced_call("embed", "embed", {"diffsight.texts": len(texts)}, texts)
         return contexts
 
     async def unet(self, rows: Sequence[UNetRow]) -> list[Captures]:
-        captures: list[Captures] = await self._told("step", "unet", {"diffsight.rows": len(rows)}, rows)
+        captures: list[Captures] = await self._traced_call("step", "unet", {"diffsight.rows": len(rows)}, rows)
         return captures
 
     async def decode(self, latents: Sequence[Tensor]) -> list[Tensor]:
         # The stage `decode` is that of the image file.
-        images: list[Tensor] = await self._told("vae_decode", "decode", {"diffsight.images": len(latents)}, latents)
+        images: list[Tensor] = await self._traced_call(
+            "vae_decode", "decode", {"diffsight.images": len(latents)}, latents
+        )
         return images
 
     async def run(self, function: Callable[..., Result], *arguments: Any) -> Result:
-        result: Result = await self._told("head", "run", {}, function, *arguments)
+        result: Result = await self._traced_call("head", "run", {}, function, *arguments)
         return result
 
     async def apply(
         self, network: Callable[[Sequence[Input]], Sequence[Result]], inputs: Sequence[Input]
     ) -> list[Result]:
-        results: list[Result] = await self._told("network", "apply", {"diffsight.inputs": len(inputs)}, network, inputs)
+        results: list[Result] = await self._traced_call(
+            "network", "apply", {"diffsight.inputs": len(inputs)}, network, inputs
+        )
         return results
 
     async def run_on_host(self, function: Callable[..., Result], *arguments: Any) -> Result:
         with self._trace.stage("host", {}):
             return await self._engine.run_on_host(function, *arguments)
 
-    async def _told(self, name: str, kind: str, attributes: Mapping[str, int], *arguments: Any) -> Any:
+    async def _traced_call(self, name: str, kind: str, attributes: Mapping[str, int], *arguments: Any) -> Any:
         """The engine's own answer, in a span of that name with the wait for the device below it."""
         timings = self._engine.timings
         waited, spent = timings.get("queue", 0.0), timings.get(kind, 0.0)
@@ -233,7 +237,7 @@ def stage(trace: RequestTrace | None, name: str, **attributes: int) -> AbstractC
     return trace.stage(name, {f"diffsight.{key}": value for key, value in attributes.items()})
 
 
-def watched(engine: Session, trace: RequestTrace | None) -> Session:
+def trace_calls(engine: Session, trace: RequestTrace | None) -> Session:
     """The engine, each of whose calls is a stage of the trace; the engine itself where there is none."""
     if trace is None:
         return engine

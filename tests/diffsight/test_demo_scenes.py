@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 from rich.progress import Progress
 
-from diffsight.demo_scenes import DRAWN, TimedClient, looked_at, png, which_thing
+from diffsight.demo_scenes import DRAWN, TimedClient, look_at_scenes, png, which_thing
 
 
 class FirstLabel(TimedClient):
@@ -40,7 +40,7 @@ def test_right_answers_are_counted_of_as_many_scenes_as_were_asked() -> None:
 
 def test_each_scene_goes_through_every_dense_route() -> None:
     caller = FirstLabel()
-    rows = asyncio.run(looked_at(caller, Progress(disable=True)))
+    rows = asyncio.run(look_at_scenes(caller, Progress(disable=True)))
     assert 0 < len(rows) <= DRAWN
     assert {len(row) for row in rows} == {5}
     routes = [route for route, _ in caller.calls]

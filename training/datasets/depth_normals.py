@@ -53,16 +53,16 @@ def _steps(
     steps = np.diff(points, axis=axis)
     forward, backward = ((0, 1), (1, 0))
 
-    def padded(values: NDArray[Any], sides: tuple[int, int]) -> NDArray[Any]:
+    def pad(values: NDArray[Any], sides: tuple[int, int]) -> NDArray[Any]:
         widths = [(0, 0)] * values.ndim
         widths[axis] = sides
         return np.pad(values, widths)
 
-    ahead, behind = padded(steps, forward), padded(steps, backward)
-    can_ahead, can_behind = padded(able, forward).astype(bool), padded(able, backward).astype(bool)
-    change_ahead = np.where(can_ahead, np.abs(padded(gaps, forward)), np.inf)
-    change_behind = np.where(can_behind, np.abs(padded(gaps, backward)), np.inf)
-    bend = np.abs(padded(gaps, forward) - padded(gaps, backward))
+    ahead, behind = pad(steps, forward), pad(steps, backward)
+    can_ahead, can_behind = pad(able, forward).astype(bool), pad(able, backward).astype(bool)
+    change_ahead = np.where(can_ahead, np.abs(pad(gaps, forward)), np.inf)
+    change_behind = np.where(can_behind, np.abs(pad(gaps, backward)), np.inf)
+    bend = np.abs(pad(gaps, forward) - pad(gaps, backward))
     flat = can_ahead & can_behind & (bend < _FLAT * depth)
     chosen = np.where((change_ahead <= change_behind)[..., None], ahead, behind)
     return np.where(flat[..., None], (ahead + behind) / 2, chosen), can_ahead | can_behind

@@ -46,7 +46,7 @@ def nyu_samples(folder: Path) -> Iterator[Truth]:
         depth = path.with_name(path.name.replace("rgb_", "sync_depth_", 1)).with_suffix(".png")
         name = f"{path.parent.name}_{path.name}"
         scene = next((known_scene for known_scene in NYU_SCENES if known_scene in name), "")
-        yield Truth(_rgb(path), _opened(depth).astype(np.float32) / 1000, scene=scene)
+        yield Truth(_rgb(path), _open(depth).astype(np.float32) / 1000, scene=scene)
 
 
 def ade_samples(folder: Path) -> Iterator[Truth]:
@@ -57,7 +57,7 @@ def ade_samples(folder: Path) -> Iterator[Truth]:
     images = sorted(_existing(folder / "images" / "validation").iterdir())
     _some(images, folder, "images/validation/*.jpg and annotations/validation/*.png")
     for path in images:
-        labels = _opened(folder / "annotations" / "validation" / f"{path.stem}.png").astype(np.int64)
+        labels = _open(folder / "annotations" / "validation" / f"{path.stem}.png").astype(np.int64)
         yield Truth(_rgb(path), np.where(labels == 0, 255, labels - 1).astype(np.uint8))
 
 
@@ -114,7 +114,7 @@ def _some(found: Any, folder: Path, what: str) -> None:
         raise InvalidInput("folder", f"{folder} holds no {what}", hint="docs/heads.md shows the official layouts")
 
 
-def _opened(path: Path) -> NDArray[Any]:
+def _open(path: Path) -> NDArray[Any]:
     with Image.open(_existing(path)) as opened:
         return np.array(opened)
 

@@ -60,7 +60,7 @@ def write_world(world: World, folder: Path, processes: int = 1) -> None:
     indices = range(-(-world.scenes // SCENES_PER_SHARD))
     missing = [(world, folder, index) for index in indices if not _shard_file(folder, index).exists()]
     with tqdm(total=world.scenes, desc="scenes", initial=world.scenes - len(missing) * SCENES_PER_SHARD) as bar:
-        for _ in _rendered(missing, processes):
+        for _ in _render(missing, processes):
             bar.update(SCENES_PER_SHARD)
     shards = [json.loads(_shard_file(folder, index).read_text(encoding="utf-8")) for index in indices]
     scenes = [scene for shard in shards for scene in shard][: world.scenes]
@@ -78,7 +78,7 @@ def _claim(world: World, folder: Path) -> None:
     _write_json(path, described)
 
 
-def _rendered(work: Sequence[tuple[World, Path, int]], processes: int) -> Iterable[None]:
+def _render(work: Sequence[tuple[World, Path, int]], processes: int) -> Iterable[None]:
     if processes == 1 or len(work) < 2:
         yield from map(_render_shard, work)
         return

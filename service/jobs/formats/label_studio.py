@@ -57,7 +57,7 @@ def score(result: Result) -> float:
     if "label" in result:
         return probability(result)
     scores = [person["score"] for person in result.get("persons", result.get("masks", ()))]
-    return _bounded(sum(scores) / len(scores)) if scores else 0.0
+    return _clip(sum(scores) / len(scores)) if scores else 0.0
 
 
 def probability(result: Result) -> float:
@@ -88,7 +88,7 @@ def mask_regions(result: Result, *, from_name: str = "tag", to_name: str = "imag
             value = {"format": "rle", "rle": brush_rle(mask_of(mask)), "brushlabels": [mask["name"]]}
             about = {"id": f"mask-{index}", "from_name": from_name, "to_name": to_name, "type": "brushlabels", **size}
             regions.append(
-                {**about, "image_rotation": 0, "readonly": False, "score": _bounded(mask["score"]), "value": value}
+                {**about, "image_rotation": 0, "readonly": False, "score": _clip(mask["score"]), "value": value}
             )
     return regions
 
@@ -120,12 +120,12 @@ def pose_regions(
         if box_name and not parents:
             about = {"id": parent, "from_name": box_name, "to_name": to_name, "type": "rectanglelabels", **size}
             value = _box_value(person["bbox"], size) | {"rotation": 0, "rectanglelabels": [box_label]}
-            regions.append({**about, "score": _bounded(person["bbox_score"]), "value": value})
+            regions.append({**about, "score": _clip(person["bbox_score"]), "value": value})
         about = {"from_name": from_name, "to_name": to_name, "type": "keypointlabels", **size}
         about |= {"parentID": parent, "meta": {"text": [parent]}} if parent else {}
         prefix = f"{parent}-kp" if parents else f"kp-{index}"
         for place, point_score, value in _visible_points(result, person, size):
-            regions.append({"id": f"{prefix}-{place}", **about, "score": _bounded(point_score), "value": value})
+            regions.append({"id": f"{prefix}-{place}", **about, "score": _clip(point_score), "value": value})
     return regions
 
 
@@ -147,7 +147,7 @@ def _visible_points(
             yield place, point_score, value | {"width": 0.3, "keypointlabels": [name]}
 
 
-def _bounded(score: float) -> float:
+def _clip(score: float) -> float:
     return min(1.0, max(0.0, score))
 
 

@@ -97,7 +97,7 @@ def test_labels_with_equal_means_tie() -> None:
     table = np.stack([MATRIX[BEST], MATRIX[BEST], MATRIX[BEST] + 1])
     (race,) = races(table, [0], error_rate=0.05)
     assert (race.stopped, race.elimination.leader) == ("complete", 0)
-    assert race.elimination.tied() == [1]
+    assert race.elimination.find_tied() == [1]
     assert [drop.hypothesis for drop in race.elimination.drops] == [2]
 
 
@@ -108,7 +108,7 @@ def test_indifference_ends_a_race_between_near_equals(close: NDArray[np.float64]
     assert sum(race.rows for race in easy) < sum(race.rows for race in careful) / 2
     for race in easy:
         elimination = race.elimination
-        assert {elimination.leader, *elimination.tied()} == set(elimination.candidates.tolist())
+        assert {elimination.leader, *elimination.find_tied()} == set(elimination.candidates.tolist())
         means = close.mean(axis=1)
         assert means[elimination.leader] - means.min() <= 0.01
 

@@ -30,7 +30,7 @@ def test_the_answer_is_that_of_scikit_learn() -> None:
     model = LogisticRegression(C=report.strength, class_weight="balanced", max_iter=5000, tol=1e-8)
     expected = model.fit(inputs, labels).decision_function(inputs)
     expected -= expected.mean(axis=1, keepdims=True)
-    logits = classifier.standardised(vectors) @ classifier.weights.T + classifier.bias
+    logits = classifier.standardise(vectors) @ classifier.weights.T + classifier.bias
     np.testing.assert_allclose(logits - logits.mean(axis=1, keepdims=True), expected, atol=0.02)
     assert report.accuracy is not None
     assert report.accuracy > 0.8
