@@ -33,10 +33,9 @@ from heads.vpd.depth_network import DepthNetwork
 from heads.vpd.features import FeatureLayers, find_taps, make_row, pyramid, stack
 from heads.vpd.heads import Task
 from heads.vpd.metrics import IGNORED, IoUCounts, depth_figures, mean_figures, referring_figures, silog_loss
-from heads.vpd.referring import enlarge as referring_enlarged
-from heads.vpd.referring import read_expression
+from heads.vpd.referring import enlarge_mask_logits, read_expression
 from heads.vpd.referring_network import ReferringNetwork
-from heads.vpd.segmentation import enlarge as classes_enlarged
+from heads.vpd.segmentation import enlarge_class_logits
 from heads.vpd.segmentation_network import SegmentationNetwork
 from training import checkpoints
 from training.datasets.dense_folder import DenseFolder, Sample
@@ -347,9 +346,9 @@ def evaluate(
             metres = network(batch, size, max_metres)[0].cpu()
             depths.append(depth_figures(metres, truth, truth > 0))
         elif setup.task == "segmentation":
-            counts.add(classes_enlarged(network(batch)[0], size).argmax(dim=0).cpu().numpy(), truth.numpy())
+            counts.add(enlarge_class_logits(network(batch)[0], size).argmax(dim=0).cpu().numpy(), truth.numpy())
         else:
-            mask, object_ = referring_enlarged(network(batch)[0], size).argmax(dim=0).cpu().bool(), truth.bool()
+            mask, object_ = enlarge_mask_logits(network(batch)[0], size).argmax(dim=0).cpu().bool(), truth.bool()
             pairs.append((int((mask & object_).sum()), int((mask | object_).sum())))
     if setup.task == "depth":
         return mean_figures(depths)

@@ -144,10 +144,10 @@ class _Logits:
 
     def __call__(self, captures: Sequence[Captures]) -> list[Tensor]:
         """(K, H, W) float32 of each row."""
-        return [enlarge(logits, self.size) for logits in run_head(self.head, captures, maps=True)]
+        return [enlarge_class_logits(logits, self.size) for logits in run_head(self.head, captures, maps=True)]
 
 
-def enlarge(logits: Tensor, size: tuple[int, int]) -> Tensor:
+def enlarge_class_logits(logits: Tensor, size: tuple[int, int]) -> Tensor:
     """Logits (K, h, w) at an eighth of the padded picture -> (K, *size), bilinear, what was padded cut off."""
     whole = (logits.shape[-2] * CELL, logits.shape[-1] * CELL)
     with torch.no_grad():
