@@ -61,13 +61,13 @@ class Function:
             return self._skeletons(context, json.loads(self._ask(file)))
         if context.conv_mask_to_poly:
             return self._polygons(json.loads(self._ask(file, format="polygons")))
-        found = np.load(io.BytesIO(self._ask(file, format="npy")), allow_pickle=False)
-        if found.ndim == 2:  # numbers of classes from 0, or of concepts from 1
+        labels = np.load(io.BytesIO(self._ask(file, format="npy")), allow_pickle=False)
+        if labels.ndim == 2:  # numbers of classes from 0, or of concepts from 1
             first = 1 if self._task == "few-shot" else 0
-            numbers = [number for number in np.unique(found).tolist() if number >= first]
-            masks = [(number - first, found == number) for number in numbers]
+            numbers = [number for number in np.unique(labels).tolist() if number >= first]
+            masks = [(number - first, labels == number) for number in numbers]
         else:
-            masks = [(at, mask) for at, mask in enumerate(found) if mask.any()]
+            masks = [(at, mask) for at, mask in enumerate(labels) if mask.any()]
         return [cvataa.mask(at, encode_mask(mask)) for at, mask in masks]
 
     def _names(self, labels: Sequence[str], concepts: Sequence[str]) -> list[str]:
@@ -88,15 +88,15 @@ class Function:
 
     def _skeletons(self, context: cvataa.DetectionFunctionContext, answer: Any) -> list[cvataa.DetectionAnnotation]:
         least = 0.3 if context.conf_threshold is None else context.conf_threshold
-        found = []
+        shapes = []
         for person in answer["persons"]:
             if person["problem"] or person["score"] < (context.conf_threshold or 0):
                 continue
             points = enumerate(zip(person["keypoints"], person["keypoint_scores"], strict=True))
             elements = [cvataa.keypoint(at, place, outside=bool(score < least)) for at, (place, score) in points]
             if any(score >= least for score in person["keypoint_scores"]):
-                found.append(cvataa.skeleton(0, elements))
-        return found
+                shapes.append(cvataa.skeleton(0, elements))
+        return shapes
 
     def _polygons(self, answer: Any) -> list[cvataa.DetectionAnnotation]:
         if self._task == "few-shot":

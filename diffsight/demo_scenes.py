@@ -101,14 +101,16 @@ async def find_by_example(caller: TimedClient, progress: Progress) -> list[list[
     scenes = WorldImages(HELD_OUT / "few_shot")
     largest: dict[str, list[tuple[float, int, Any]]] = defaultdict(list)
     for index, seen in scenes.annotations.items():
-        for kind, one in zip(scenes.kinds(index), seen, strict=True):
-            largest[kind].append((float(str(one["area"])), index, one["segmentation"]))
+        for kind, annotation in zip(scenes.kinds(index), seen, strict=True):
+            largest[kind].append((float(str(annotation["area"])), index, annotation["segmentation"]))
     task = progress.add_task("segmentation by example", total=len(largest))
     rows = []
     for kind, candidates in sorted(largest.items()):
-        _, support, segmentation = max(candidates, key=lambda one: one[0])
+        _, support, segmentation = max(candidates, key=lambda annotation: annotation[0])
         mask = coco_mask.decode(segmentation).astype(np.uint8)
-        queries = [index for _, index, _ in sorted(candidates, key=lambda one: -one[0]) if index != support][:3]
+        queries = [
+            index for _, index, _ in sorted(candidates, key=lambda annotation: -annotation[0]) if index != support
+        ][:3]
         shown = scenes.image(support).copy()
         shown[mask == 0] //= 3
         row = [(f"example: {kind}", shown)]

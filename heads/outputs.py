@@ -140,42 +140,42 @@ def depth_overlay(image: NDArray[np.uint8], depth: DepthMap) -> bytes:
     return png_file(Image.fromarray(_blend(image, depth_colours(depth), 0.65)))
 
 
-def class_map_png(found: ClassMap) -> bytes:
+def class_map_png(segmented: ClassMap) -> bytes:
     """Class indices as a PNG file in the palette's colours; past 256 classes as 16-bit grey."""
-    if len(found.classes) > 256:
-        return png_file(Image.fromarray(found.class_map))
-    image = Image.fromarray(found.class_map.astype(np.uint8)).convert("P")
-    image.putpalette(found.palette.tobytes())
+    if len(segmented.classes) > 256:
+        return png_file(Image.fromarray(segmented.class_map))
+    image = Image.fromarray(segmented.class_map.astype(np.uint8)).convert("P")
+    image.putpalette(segmented.palette.tobytes())
     return png_file(image)
 
 
-def class_overlay(image: NDArray[np.uint8], found: ClassMap) -> bytes:
+def class_overlay(image: NDArray[np.uint8], segmented: ClassMap) -> bytes:
     """The image (H, W, 3) uint8 under the classes' colours and names, as a PNG file."""
-    picture = Image.fromarray(_blend(image, found.palette[found.class_map], 0.55))
-    for index in sorted(index for index, _ in class_areas(found)):
-        _write_name(picture, found.class_map == index, found.classes[index])
+    picture = Image.fromarray(_blend(image, segmented.palette[segmented.class_map], 0.55))
+    for index in sorted(index for index, _ in class_areas(segmented)):
+        _write_name(picture, segmented.class_map == index, segmented.classes[index])
     return png_file(picture)
 
 
-def class_areas(found: ClassMap) -> list[tuple[int, int]]:
+def class_areas(segmented: ClassMap) -> list[tuple[int, int]]:
     """Index and pixels of each class that the image has, largest first."""
-    areas = np.zeros(len(found.classes), np.int64)
-    for row in found.class_map:
+    areas = np.zeros(len(segmented.classes), np.int64)
+    for row in segmented.class_map:
         areas += np.bincount(row, minlength=len(areas))
     order = np.argsort(-areas, kind="stable")
     return [(int(index), int(areas[index])) for index in order if areas[index]]
 
 
-def class_masks(found: ClassMap) -> Iterator[tuple[NDArray[np.bool_], str, float]]:
+def class_masks(segmented: ClassMap) -> Iterator[tuple[NDArray[np.bool_], str, float]]:
     """Mask (H, W), name and mean probability of each class that the image has, largest first, one mask at a time."""
-    for index, _ in class_areas(found):
-        mask = found.class_map == index
-        yield mask, found.classes[index], float(found.probabilities.mean(dtype=np.float64, where=mask))
+    for index, _ in class_areas(segmented):
+        mask = segmented.class_map == index
+        yield mask, segmented.classes[index], float(segmented.probabilities.mean(dtype=np.float64, where=mask))
 
 
-def class_answers(found: ClassMap, *, form: MaskForm = "rle") -> Iterator[MaskAnswer]:
+def class_answers(segmented: ClassMap, *, form: MaskForm = "rle") -> Iterator[MaskAnswer]:
     """The classes that the image has, largest first, as answers: only one mask at a time is in memory."""
-    return (mask_answer(mask, name, score, form=form) for mask, name, score in class_masks(found))
+    return (mask_answer(mask, name, score, form=form) for mask, name, score in class_masks(segmented))
 
 
 def mask_png(mask: NDArray[np.bool_]) -> bytes:
@@ -192,29 +192,29 @@ def number_map_png(numbers: NDArray[np.int32]) -> bytes:
     return png_file(image)
 
 
-def masks_overlay(image: NDArray[np.uint8], found: Masks, colours: NDArray[np.uint8] | None = None) -> bytes:
+def masks_overlay(image: NDArray[np.uint8], masks: Masks, colours: NDArray[np.uint8] | None = None) -> bytes:
     """The image (H, W, 3) uint8 with each mask filled, outlined and named, as a PNG file.
 
     colours: (N, 3) uint8, one a mask; `distinct_colours` where none are given.
     """
-    colours = distinct_colours(len(found.names)) if colours is None else colours
+    colours = distinct_colours(len(masks.names)) if colours is None else colours
     painted = image.copy()
-    for mask, colour in zip(found.masks, colours, strict=True):
+    for mask, colour in zip(masks.masks, colours, strict=True):
         painted[mask] = _blend(painted[mask], np.broadcast_to(colour, (int(mask.sum()), 3)), 0.5)
         inside = cv2.erode(mask.astype(np.uint8), np.ones((3, 3), np.uint8), borderValue=0).astype(bool)
         if min(mask.shape) >= _LABEL_FROM_PIXELS:
             painted[mask & ~inside] = colour
     picture = Image.fromarray(painted)
-    for mask, name in zip(found.masks, found.names, strict=True):
+    for mask, name in zip(masks.masks, masks.names, strict=True):
         _write_name(picture, mask, name)
     return png_file(picture)
 
 
-def mask_answers(found: Masks, *, form: MaskForm = "rle") -> list[MaskAnswer]:
+def mask_answers(masks: Masks, *, form: MaskForm = "rle") -> list[MaskAnswer]:
     """Each mask with its name, score, area and box, and its shape as "rle" or "polygons"."""
     return [
         mask_answer(mask, name, score, form=form)
-        for mask, name, score in zip(found.masks, found.names, found.scores, strict=True)
+        for mask, name, score in zip(masks.masks, masks.names, masks.scores, strict=True)
     ]
 
 

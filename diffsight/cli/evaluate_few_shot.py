@@ -57,10 +57,10 @@ def few_shot(
 
     size = open_head(settings, engine, TASK, weights).image_size
 
-    async def one(episode: Episode) -> list[EpisodeResult]:
+    async def run_episode(episode: Episode) -> list[EpisodeResult]:
         return [result async for result in run_episodes(engine, [episode], opened.read, size=size, sampling=sampling)]
 
-    results = [result for episode in progress(opened.episodes) for result in complete(one(episode))]
+    results = [result for episode in progress(opened.episodes) for result in complete(run_episode(episode))]
     scores = scores_of(results, opened.class_ids)
     figures = {
         "benchmark": benchmark,

@@ -27,9 +27,9 @@ def areas(
     Source: `evaluation_util/common/evaluation.py`.
     """
     counted = np.ones(mask.shape, bool) if ignored is None else ignored == 0
-    found, wanted = mask[counted] != 0, truth[counted] != 0
-    intersection = np.array([(~found & ~wanted).sum(), (found & wanted).sum()])
-    union = np.array([(~found | ~wanted).sum(), (found | wanted).sum()])
+    predicted, wanted = mask[counted] != 0, truth[counted] != 0
+    intersection = np.array([(~predicted & ~wanted).sum(), (predicted & wanted).sum()])
+    union = np.array([(~predicted | ~wanted).sum(), (predicted | wanted).sum()])
     return intersection, union
 
 

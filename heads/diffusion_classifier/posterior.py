@@ -93,8 +93,8 @@ def scheduled_posterior(
         rows, units = rows + one.errors.numel(), units + one.errors.shape[1]
         left = [index for index in one.candidates if index not in one.kept]
         departures += [Departure(index, one.kept[0], units, rows) for index in left]
-    found = distribution(outcome, hypotheses, labels, scale)
-    return replace(found, rows=rows, dropped=dropped_labels(departures, hypotheses, labels))
+    result = distribution(outcome, hypotheses, labels, scale)
+    return replace(result, rows=rows, dropped=dropped_labels(departures, hypotheses, labels))
 
 
 def raced_posterior(race: Race, hypotheses: Hypotheses, labels: Sequence[str], scale: Scale) -> Posterior:
@@ -119,16 +119,16 @@ def raced_posterior(race: Race, hypotheses: Hypotheses, labels: Sequence[str], s
         Departure(drop.hypothesis, drop.by, drop.blocks * layout.block_units, race.rows_at[drop.blocks])
         for drop in elimination.drops
     ]
-    found = distribution(outcome, hypotheses, labels, scale)
+    result = distribution(outcome, hypotheses, labels, scale)
     equal = {elimination.leader, *elimination.find_tied()}
     tied = [label for label, own in zip(labels, hypotheses.of_label, strict=True) if equal & set(own)]
     stopped = race.stopped or "budget"
     return replace(
-        found,
+        result,
         calibrated=scale.calibrated and stopped != "budget",
         rows=race.rows,
         confidence=elimination.confidence(),
-        tied=tuple(label for label in tied if label != found.label),
+        tied=tuple(label for label in tied if label != result.label),
         dropped=dropped_labels(departures, hypotheses, labels),
         stopped=stopped,
     )

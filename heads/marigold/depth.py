@@ -154,14 +154,14 @@ def combine_depth(
         scale_invariant=model.scale_invariant,
         shift_invariant=model.shift_invariant,
     )
-    found = resize_to_image(depth, size)[0].numpy()
+    restored = resize_to_image(depth, size)[0].numpy()
     uncertainty = None if spread is None else resize_to_image(spread, size)[0].numpy()
     fit: Fit | None = None
     if options.points is not None:
-        fit = fit_points(found, options.points)
+        fit = fit_points(restored, options.points)
     elif options.metric_map is not None:
-        fit = fit_map(found, read_metric_map(options.metric_map))
-    return RelativeDepth(found, uncertainty, fit, None if fit is None else to_metres(found, fit))
+        fit = fit_map(restored, read_metric_map(options.metric_map))
+    return RelativeDepth(restored, uncertainty, fit, None if fit is None else to_metres(restored, fit))
 
 
 def complete_relative_depth(

@@ -94,10 +94,10 @@ def _processor(source: str, **arguments: Any) -> Any:
 
 def _persons(processor: Any, outputs: Any, shape: tuple[int, ...], threshold: float, persons: list[int]) -> Boxes:
     """Boxes (N, 4) and scores (N,) of the persons among a model's outputs, for an image of `shape` (H, W)."""
-    found = processor.post_process_object_detection(outputs, threshold=threshold, target_sizes=[tuple(shape)])[0]
-    chosen = torch.isin(found["labels"].cpu(), torch.tensor(persons))
-    corners = found["boxes"].cpu()[chosen].double().numpy()
-    scores = found["scores"].cpu()[chosen].double().numpy()
+    detections = processor.post_process_object_detection(outputs, threshold=threshold, target_sizes=[tuple(shape)])[0]
+    chosen = torch.isin(detections["labels"].cpu(), torch.tensor(persons))
+    corners = detections["boxes"].cpu()[chosen].double().numpy()
+    scores = detections["scores"].cpu()[chosen].double().numpy()
     return _best_first(corners, scores)
 
 

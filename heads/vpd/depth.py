@@ -66,8 +66,8 @@ async def predict_depth(
         size = shorter_side(image.shape, head.size)
         pixels = await engine.run_on_host(_scale, image, size)
         (metres,) = await depth_of_pixels(engine, [pixels], head, context)
-    found = await engine.run(_restore, metres, (image.shape[0], image.shape[1]))
-    return DepthMap(found, head.max_metres, name, scene is not None)
+    restored = await engine.run(_restore, metres, (image.shape[0], image.shape[1]))
+    return DepthMap(restored, head.max_metres, name, scene is not None)
 
 
 def choose_context(head: DepthHead, scene: str | int | None) -> tuple[Tensor, str]:
@@ -126,13 +126,13 @@ async def _predict_windows(
               for x in even_starts(size[1], side, 1 if size[1] <= side else windows)]  # fmt: skip
     crops = [pixels[:, y : y + side, x : x + side] for y, x in starts]
     mirrored = await engine.run_on_host(lambda: [flip_width(crop) for crop in crops]) if flip else []
-    found = await depth_of_pixels(engine, [*crops, *mirrored], head, context)
+    predicted = await depth_of_pixels(engine, [*crops, *mirrored], head, context)
 
     def merge() -> Tensor:
-        plain = found[: len(crops)]
+        plain = predicted[: len(crops)]
         if flip:
             plain = [
-                (metres + flip_width(mirror)) / 2 for metres, mirror in zip(plain, found[len(crops) :], strict=True)
+                (metres + flip_width(mirror)) / 2 for metres, mirror in zip(plain, predicted[len(crops) :], strict=True)
             ]
         return merge_windows([metres[None] for metres in plain], starts, size)[0]
 

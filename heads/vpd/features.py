@@ -87,11 +87,11 @@ def level_maps(captures: Captures, taps: FeatureLayers) -> tuple[Tensor, Tensor]
 
 def pyramid(captures: Captures, taps: FeatureLayers, *, maps: bool) -> list[Tensor]:
     """Features finest first, (C, h, w) float32 each; with `maps`, those of levels 1 and 2 follow the channels."""
-    found = [captures.features[name].float() for name in taps.features]
+    levels = [captures.features[name].float() for name in taps.features]
     if maps:
         for level, own in enumerate(level_maps(captures, taps), start=1):
-            found[level] = torch.cat([found[level], own.float()])
-    return found
+            levels[level] = torch.cat([levels[level], own.float()])
+    return levels
 
 
 def stack(pyramids: Iterable[Sequence[Tensor]]) -> list[Tensor]:

@@ -89,9 +89,9 @@ def _scale(image: NDArray[np.uint8], size: tuple[int, int], mirrored: bool) -> T
 
 def _add(total: Tensor | None, logits: Tensor, mirrored: bool, size: tuple[int, int]) -> Tensor:
     """Probabilities (K, *size) of logits (K, h, w), and those before, if any."""
-    found = resize_maps(logits, size).softmax(dim=0)
-    found = flip_width(found) if mirrored else found
-    return found if total is None else total.add_(found)
+    probabilities = resize_maps(logits, size).softmax(dim=0)
+    probabilities = flip_width(probabilities) if mirrored else probabilities
+    return probabilities if total is None else total.add_(probabilities)
 
 
 async def slide_probabilities(
@@ -121,8 +121,8 @@ async def slide_logits(
     stride = stride or crop * 2 // 3
     starts = [(y, x) for y in grid_starts(height, crop, stride) for x in grid_starts(width, crop, stride)]
     windows = [pixel_values[:, y : y + crop, x : x + crop] for y, x in starts]
-    found = await logits_of_pixels(engine, windows, head)
-    return await engine.run(merge_windows, found, starts, (height, width))
+    logits = await logits_of_pixels(engine, windows, head)
+    return await engine.run(merge_windows, logits, starts, (height, width))
 
 
 async def logits_of_pixels(engine: Engine, pixel_values: Sequence[Tensor], head: SegmentationHead) -> list[Tensor]:

@@ -120,10 +120,10 @@ async def list_jobs(
 ) -> Response:
     """The list includes jobs of `diffsight annotate` in the same database."""
     store = await jobs.store()
-    found = await run_in(DATABASE, store.latest, limit=limit, before=before)
-    last = found[-1].created if len(found) == limit else None
+    listed = await run_in(DATABASE, store.latest, limit=limit, before=before)
+    last = listed[-1].created if len(listed) == limit else None
     return await json_response(
-        lambda: JobsAnswer(jobs=[JobAnswer(**job_fields(job, state.tasks)) for job in found], before=last)
+        lambda: JobsAnswer(jobs=[JobAnswer(**job_fields(job, state.tasks)) for job in listed], before=last)
     )
 
 
@@ -250,21 +250,21 @@ async def _stream_results(
     image_prefix: str,
 ) -> Response:
     store = await jobs.store()
-    found = await run_in(DATABASE, store.get, job)
+    record = await run_in(DATABASE, store.get, job)
     form = "jsonl" if status == "failed" else format
-    check_format(form, found.task, exports_of(state.tasks, found.task), image_prefix=image_prefix)
-    if found.status in (*UNFINISHED, "paused") and not partial:
+    check_format(form, record.task, exports_of(state.tasks, record.task), image_prefix=image_prefix)
+    if record.status in (*UNFINISHED, "paused") and not partial:
         raise ChangedMeanwhile(
-            f"the job is {found.status}: {found.finished:,} of {found.total:,} images are finished",
+            f"the job is {record.status}: {record.finished:,} of {record.total:,} images are finished",
             hint="wait until it is done, or send partial=true",
         )
-    before = await run_in(DATABASE, store.first_pending, found.id)
+    before = await run_in(DATABASE, store.first_pending, record.id)
     if status == "failed":
-        pieces = failures(store.records(found.id, status="failed", before=before))
+        pieces = failures(store.records(record.id, status="failed", before=before))
     else:
-        pieces = text_pieces(form, found, lambda: store.records(found.id, before=before), image_prefix=image_prefix)
+        pieces = text_pieces(form, record, lambda: store.records(record.id, before=before), image_prefix=image_prefix)
     kind = media_type(form)
-    name = f"{found.id}-{'failed' if status == 'failed' else form}.{_SUFFIXES.get(kind, 'zip')}"
+    name = f"{record.id}-{'failed' if status == 'failed' else form}.{_SUFFIXES.get(kind, 'zip')}"
     named = {"Content-Disposition": f'attachment; filename="{name}"'}
     as_bytes = kind != JSON and wants_bytes(request.headers.get("accept", ""), kind)
     return StreamingResponse(_join_pieces(pieces), media_type=ANY_BYTES if as_bytes else kind, headers=named)

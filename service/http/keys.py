@@ -101,13 +101,13 @@ class KeyStore:
     def _signature(self) -> tuple[int, ...] | None:
         """What changes with the file; None if there is none."""
         try:
-            found = self.path.stat()
+            key = self.path.stat()
         except FileNotFoundError:
             return None
         except OSError:
             return ()
         # Every change is a rename, so it brings another inode as well.
-        return (found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size)
+        return (key.st_ino, key.st_mtime_ns, key.st_ctime_ns, key.st_size)
 
     def _refresh(self) -> None:
         signature = self._signature()

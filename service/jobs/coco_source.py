@@ -65,21 +65,21 @@ def _describe_image(
     file_name, id = image.get("file_name"), image.get("id")
     name = file_name if isinstance(file_name, str) and file_name else f"image {n + 1}"
     key = _key(id)
-    given: dict[str, Any] = {} if id is None else {"image_id": _as_json(id)}
+    value: dict[str, Any] = {} if id is None else {"image_id": _as_json(id)}
     if not isinstance(file_name, str) or not file_name:
-        given["problem"] = "the COCO file gives this image no file_name"
+        value["problem"] = "the COCO file gives this image no file_name"
     elif id is None:
-        given["problem"] = "the COCO file gives this image no id"
+        value["problem"] = "the COCO file gives this image no id"
     elif counts[key] > 1:
-        given["problem"] = f"the COCO file has {counts[key]} images of the id {id!r}: give each its own"
+        value["problem"] = f"the COCO file has {counts[key]} images of the id {id!r}: give each its own"
     if key in boxes:
-        given["boxes"] = boxes[key]
+        value["boxes"] = boxes[key]
         size = [image.get("width"), image.get("height")]
         if all(isinstance(side, int) and side > 0 for side in size):
-            given["source_size"] = size
+            value["source_size"] = size
     if key in notes:
-        given["source_notes"] = notes[key]
-    return Item(n, readable_name(name), name, given)
+        value["source_notes"] = notes[key]
+    return Item(n, readable_name(name), name, value)
 
 
 def _read_boxes(document: Mapping[str, Any]) -> tuple[dict[str, list[dict[str, Any]]], dict[str, list[str]]]:

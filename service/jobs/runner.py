@@ -221,15 +221,15 @@ class _Run:
         total = 0
         while True:
             try:
-                some = await run_in(SOURCES, _take, found, _LISTED_AT_ONCE)
+                outcomes = await run_in(SOURCES, _take, found, _LISTED_AT_ONCE)
             except InvalidInput as error:
                 raise _JobFailed(str(error)) from error
-            if not some:
+            if not outcomes:
                 break
-            total += len(some)
+            total += len(outcomes)
             if total > self.settings.jobs.max_items:
                 raise _JobFailed(f"the source has more than {self.settings.jobs.max_items:,} images: take it in parts")
-            await run_in(DATABASE, self.store.add_items, self.job.id, some)
+            await run_in(DATABASE, self.store.add_items, self.job.id, outcomes)
         await run_in(DATABASE, self.store.set_listed, self.job.id, total)
 
     async def _page(self) -> None:
@@ -246,11 +246,11 @@ class _Run:
         """Store what is finished: as much as there is in one transaction, and never waiting for more."""
         ended = False
         while not ended:
-            some = [await self.outcomes.get()]
+            outcomes = [await self.outcomes.get()]
             while not self.outcomes.empty():
-                some.append(self.outcomes.get_nowait())
-            ended = None in some
-            if done := [outcome for outcome in some if outcome is not None]:
+                outcomes.append(self.outcomes.get_nowait())
+            ended = None in outcomes
+            if done := [outcome for outcome in outcomes if outcome is not None]:
                 await run_in(DATABASE, self.store.finish, self.job.id, done)
                 for one in done:
                     if event := self.under_way.pop(one.key, None):

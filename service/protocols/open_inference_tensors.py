@@ -121,52 +121,56 @@ def read_tensors(inputs: Sequence[InputTensor], binary: bytes, limits: LimitSett
     return tensors
 
 
-def _from_json(one: InputTensor) -> Tensor:
-    values: list[Any] = one.data or []
+def _from_json(tensor: InputTensor) -> Tensor:
+    values: list[Any] = tensor.data or []
     for _ in range(_MOST_DIMENSIONS):
         if not values or not isinstance(values[0], list):
             break
         if not all(isinstance(value, list) for value in values):
-            raise InvalidInput(one.name, "lists stand beside values", hint="send the values flat")
+            raise InvalidInput(tensor.name, "lists stand beside values", hint="send the values flat")
         values = list(chain.from_iterable(values))
-    _check_count(one, len(values))
-    if one.datatype == BYTES:
+    _check_count(tensor, len(values))
+    if tensor.datatype == BYTES:
         if not all(isinstance(value, str) for value in values):
-            raise InvalidInput(one.name, "BYTES in JSON are texts", hint="send images in base64")
-        return Tensor(one.name, one.datatype, tuple(one.shape), values)
-    dtype = NUMBERS[one.datatype]
+            raise InvalidInput(tensor.name, "BYTES in JSON are texts", hint="send images in base64")
+        return Tensor(tensor.name, tensor.datatype, tuple(tensor.shape), values)
+    dtype = NUMBERS[tensor.datatype]
     if not all(type(value) in _PYTHON[dtype.kind] for value in values):
-        raise InvalidInput(one.name, f"it has values that are no {one.datatype}", hint="send plain numbers")
+        raise InvalidInput(tensor.name, f"it has values that are no {tensor.datatype}", hint="send plain numbers")
     try:
         with np.errstate(all="ignore"):
             array = np.array(values, dtype=dtype)
     except (ValueError, OverflowError) as error:
-        raise InvalidInput(one.name, f"it has values beyond {one.datatype}", hint="send another datatype") from error
-    return Tensor(one.name, one.datatype, tuple(one.shape), _reshape(one, array))
+        raise InvalidInput(
+            tensor.name, f"it has values beyond {tensor.datatype}", hint="send another datatype"
+        ) from error
+    return Tensor(tensor.name, tensor.datatype, tuple(tensor.shape), _reshape(tensor, array))
 
 
-def _from_binary(one: InputTensor, data: bytes, limits: LimitSettings) -> Tensor:
-    if one.datatype == BYTES:
-        if (count := prod(one.shape)) > limits.max_json_values:
+def _from_binary(tensor: InputTensor, data: bytes, limits: LimitSettings) -> Tensor:
+    if tensor.datatype == BYTES:
+        if (count := prod(tensor.shape)) > limits.max_json_values:
             message = f"{count:,} elements; one input takes {limits.max_json_values:,}"
-            raise InvalidInput(one.name, message, hint="send fewer")
-        return Tensor(one.name, one.datatype, tuple(one.shape), _split_elements(one, data, count))
-    dtype = NUMBERS[one.datatype]
+            raise InvalidInput(tensor.name, message, hint="send fewer")
+        return Tensor(tensor.name, tensor.datatype, tuple(tensor.shape), _split_elements(tensor, data, count))
+    dtype = NUMBERS[tensor.datatype]
     if len(data) % dtype.itemsize:
-        raise InvalidInput(one.name, f"{len(data):,} bytes are no whole number of {one.datatype}", hint="send them all")
-    _check_count(one, len(data) // dtype.itemsize)
+        raise InvalidInput(
+            tensor.name, f"{len(data):,} bytes are no whole number of {tensor.datatype}", hint="send them all"
+        )
+    _check_count(tensor, len(data) // dtype.itemsize)
     array = np.frombuffer(data, np.uint8 if dtype.kind == "b" else dtype)
-    return Tensor(one.name, one.datatype, tuple(one.shape), _reshape(one, array.astype(dtype, copy=False)))
+    return Tensor(tensor.name, tensor.datatype, tuple(tensor.shape), _reshape(tensor, array.astype(dtype, copy=False)))
 
 
-def _reshape(one: InputTensor, array: NDArray[Any]) -> NDArray[Any]:
+def _reshape(tensor: InputTensor, array: NDArray[Any]) -> NDArray[Any]:
     try:
-        return array.reshape(one.shape)
+        return array.reshape(tensor.shape)
     except ValueError as error:  # a shape of no values may still be larger than any array
-        raise InvalidInput(one.name, f"the shape {one.shape}", hint="send the shape of the data") from error
+        raise InvalidInput(tensor.name, f"the shape {tensor.shape}", hint="send the shape of the data") from error
 
 
-def _split_elements(one: InputTensor, data: bytes, count: int) -> list[bytes]:
+def _split_elements(tensor: InputTensor, data: bytes, count: int) -> list[bytes]:
     """The elements of BYTES, each behind its length in four bytes."""
     elements = []
     place = 0
@@ -179,13 +183,13 @@ def _split_elements(one: InputTensor, data: bytes, count: int) -> list[bytes]:
         elements.append(data[end:place])
     if len(elements) < count or place != len(data):
         hint = "send each element behind its length, a little-endian number of four bytes"
-        raise InvalidInput(one.name, f"its bytes are not {count:,} elements", hint=hint)
+        raise InvalidInput(tensor.name, f"its bytes are not {count:,} elements", hint=hint)
     return elements
 
 
-def _check_count(one: InputTensor, count: int) -> None:
-    if count != prod(one.shape):
-        raise InvalidInput(one.name, f"{count:,} values do not fill the shape {one.shape}", hint="send them all")
+def _check_count(tensor: InputTensor, count: int) -> None:
+    if count != prod(tensor.shape):
+        raise InvalidInput(tensor.name, f"{count:,} values do not fill the shape {tensor.shape}", hint="send them all")
 
 
 def datatype_of(array: NDArray[Any]) -> str:

@@ -174,14 +174,14 @@ class SegmentMasks(Masks):
         """The number of each pixel's class in `classes`, (H, W) uint16. Raises BadInput for an answer with outlines."""
         numpy = import_needed("numpy")
         numbers = {name: number for number, name in enumerate(self.classes)}
-        found: NDArray[np.uint16] | None = None
+        array: NDArray[np.uint16] | None = None
         for segment in self.segments:
             mask = segment.to_numpy()
-            found = numpy.zeros(mask.shape, numpy.uint16) if found is None else found
-            found[mask] = numbers[segment.name]
-        if found is None:
+            array = numpy.zeros(mask.shape, numpy.uint16) if array is None else array
+            array[mask] = numbers[segment.name]
+        if array is None:
             raise BadInput("the answer has no segments")
-        return found
+        return array
 
 
 class ExpressionMasks(Masks):
