@@ -16,13 +16,14 @@ from backbones.rows import Captures, HiddenStates, KeysValues, UNetRow
 
 
 class _EverythingCaptured(Exception):
-    """Raised from the last hook that anybody waits for: what the network would still compute is not needed."""
+    """Raised from the last hook of the captures: the rest of the pass is not needed."""
 
 
 def forward_rows(
     network: nn.Module, rows: Sequence[UNetRow], input_convolutions: Mapping[str, nn.Conv2d]
 ) -> list[Captures]:
-    """The captures of each row, from one pass of `network`; `noise_pred` is left to whoever knows the prediction type.
+    """The captures of each row, from one pass of `network`; `noise_pred` is filled in by the backbone, which knows the
+    prediction type.
 
     network: a stock diffusers `UNet2DConditionModel` or `UNet2DModel`, in eval mode.
     rows: latents of one height and width; timesteps, contexts, labels, input convolutions and banks may differ.

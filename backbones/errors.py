@@ -82,7 +82,7 @@ class DeadlinePassed(DiffsightError):
 
 
 class Cancelled(DiffsightError):
-    """The work was dropped: nobody waits for it any more."""
+    """The work was dropped: no client waits for it any more."""
 
 
 def _shorten(keys: Sequence[str], most: int = 8) -> str:

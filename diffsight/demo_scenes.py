@@ -137,7 +137,7 @@ def png(image: NDArray[np.uint8]) -> bytes:
 def _expressions(scenes: WorldImages) -> dict[int, str]:
     """For scenes with a thing that is large enough, what names it by kind, and by colour where the kind alone does not.
 
-    Those that tell where a thing stands beside others are left out: this backbone hardly reads relations.
+    Expressions of relative positions are left out: this backbone hardly understands relations.
     """
     references = json.loads((scenes.folder / "referring.json").read_text(encoding="utf-8"))["refs"]
     areas = {

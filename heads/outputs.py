@@ -100,7 +100,7 @@ def depth_statistics(depth: DepthMap) -> DepthStatistics:
 
 
 def depth_png(depth: DepthMap) -> bytes:
-    """A 16-bit grey PNG: value times `METRES_PER_UNIT` is metres. The scale stands in the file's texts too."""
+    """A 16-bit grey PNG: value times `METRES_PER_UNIT` is metres. The file's text entries hold the scale too."""
     units = np.clip(np.rint(depth.metres / METRES_PER_UNIT), 1, 65535).astype(np.uint16)
     return png_file(Image.fromarray(units), {_METRES_TEXT: str(METRES_PER_UNIT)})
 

@@ -29,7 +29,7 @@ class Posterior:
     mean_errors: each label's mean denoising error over the rows it got before it was dropped; comparable only between
     labels that were dropped in the same round. rounds_survived: rounds or looks each label took part in and outlived;
     the answer outlives all. rows: U-Net rows spent. label: the answer.
-    confidence: 1 minus the probability with which more rows would have changed the answer, None where nobody knows.
+    confidence: 1 minus the probability with which more rows would have changed the answer, None if it is unknown.
     tied: labels that count as equal to the answer. dropped: in the order in which they left. stopped: why work ended.
     temperature: what the logits were divided by. logits: before that, 0 for the answer and for no label above it.
     """
@@ -179,7 +179,7 @@ class Keypoints:
 
     points: (N, K, 2) float64, x and y in pixels of the image, unclipped. scores: (N, K) float32, maxima of heat maps:
     about 0 to 1, but they may pass 1 or be negative. boxes: (N, 4) float64, x, y, width, height in pixels.
-    box_scores: (N,) float64, 1 where nobody gave one. boxes_from: who found the persons.
+    box_scores: (N,) float64, 1 for boxes without a score. boxes_from: where the boxes come from.
     names: one a point; left and right are the person's own. links: pairs of points that a drawing joins.
     """
 

@@ -22,7 +22,7 @@ JSON, PNG, NPY = "application/json", "image/png", "application/x-npy"
 
 
 class Options(BaseModel):
-    """The options of a task: bounds, defaults and descriptions. No image and no priority stands among them."""
+    """The options of a task, with bounds, defaults and descriptions. Images and priority are not options."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 

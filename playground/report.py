@@ -108,7 +108,7 @@ def confusion(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
 
 
 class Markup(str):
-    """HTML that is safe as it stands."""
+    """HTML that needs no escaping."""
 
 
 def _cell(value: Any) -> str:

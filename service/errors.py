@@ -57,7 +57,7 @@ class NothingStored(DiffsightError):
 
 
 class ChangedMeanwhile(DiffsightError):
-    """Somebody else changed a thing while a change of it was worked out."""
+    """Another request changed an object while this change of it was computed."""
 
 
 class RateExceeded(Overloaded):
@@ -77,7 +77,7 @@ class NotReady(DiffsightError):
 
 
 class ModelInUse(DiffsightError):
-    """A model is to leave that somebody uses, or that is pinned."""
+    """A model cannot be unloaded, because it is in use or pinned."""
 
 
 class ClientGone(DiffsightError):

@@ -39,7 +39,7 @@ class NetworkParts:
 
 
 def write_folder(parts: NetworkParts, tokenizer_folder: Path, folder: Path) -> None:
-    """Writes the parts to `folder`, weights in float16 safetensors; a README.md that stands there is left alone."""
+    """Writes the parts to `folder`, weights in float16 safetensors; an existing README.md is left unchanged."""
     folder.mkdir(parents=True, exist_ok=True)
     networks: dict[str, Any] = {
         "vae": parts.autoencoder,

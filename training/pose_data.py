@@ -63,7 +63,8 @@ class PoseData:
 
 
 def read_pose_data(annotations: Path, images: Path) -> PoseData:
-    """The persons of a COCO keypoint file, as the published evaluation takes them: no crowds, nobody without points.
+    """The persons of a COCO keypoint file, as in the published evaluation: without crowds and without persons that have
+    no points.
 
     Raises InvalidInput where the file is none, or the first image is not there.
     """

@@ -22,7 +22,7 @@ from training.datasets.captioned import Image
 from training.stock import AutoencoderKL
 
 PATCH = 8
-"""Pixels of a side that one latent position stands for, without overlap."""
+"""Side in pixels of the patch of one latent position, without overlap."""
 
 _LEVEL = 128.0  # Constant channels of this size make the encoder's last group norm a fixed scaling, see set_encoder.
 _LOG_VARIANCE = -6.0

@@ -17,7 +17,7 @@ _WORD_END = "</w>"
 
 
 def train_merges(texts: Iterable[str], most: int = 1024) -> list[tuple[str, str]]:
-    """The byte-pair merges that join what stands side by side most often in `texts`, best first.
+    """The byte-pair merges of the most frequent neighbours in `texts`, most frequent first.
 
     Stops after `most` merges, or when every word that occurs twice or more has become one token. Ties go to the pair
     that sorts first, so the same texts always give the same merges.

@@ -16,7 +16,7 @@ from backbones.errors import CheckpointError
 
 @dataclass(frozen=True, slots=True)
 class Unrecorded:
-    """What a single file does not tell; None stands for the published models' value.
+    """Properties that a single file does not state; None is the value of the published models.
 
     prediction_type: epsilon for SD 1.x. SD 2.x was published both ways: a file name with "512" in it means epsilon, one
     with "768" v_prediction, as the published files are called; any other name needs this field.

@@ -102,7 +102,7 @@ def run(settings: Settings, listening: socket.socket, address: str, *, with_page
     def report_start(failure: BaseException | None) -> None:
         if failure is None:
             keep_for_good()
-            with suppress(OSError):  # nobody has to read it, or there is no room where it goes
+            with suppress(OSError):  # standard output is closed, or its disk is full
                 typer.echo(f"diffsight: ready. Try:\n  {example(address)}")
             return
         failures.append(failure)
@@ -116,7 +116,7 @@ def run(settings: Settings, listening: socket.socket, address: str, *, with_page
     page = PlaygroundApp(own_address(settings.host, listening.getsockname()[1]), public=False)
     if with_page:
         mount_page(app, page)
-    app.openapi()  # once, before anybody waits: else the first who asks for it would hold up all others for a second
+    app.openapi()  # once, at the start: otherwise the first request for it would block all others for a second
     keep_for_good(collect=False)
     server = BoundedServer(
         uvicorn.Config(

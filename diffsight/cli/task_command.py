@@ -29,7 +29,7 @@ from service.models.catalogue import choose_for
 from service.settings.loader import Settings, load_settings
 from service.tasks import AnyTask
 
-# Ends the name of an option whose list stands in one value with commas between.
+# Suffix of the name of an option that takes a list as one value, separated by commas.
 _IN_ONE = ","
 _SUFFIXES = {"image/png": ".png", "application/x-npy": ".npy", "application/json": ".json"}
 
@@ -213,7 +213,7 @@ def _write_files(
     *,
     several: bool,
 ) -> list[Path]:
-    """Write each wanted form: to the path as it stands, or below it where there are several images."""
+    """Write each requested form: to the path itself, or into the folder of that name if there are several images."""
     written = []
     for name, place in files.items():
         form = task.forms[name]

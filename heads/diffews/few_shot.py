@@ -1,6 +1,6 @@
 """What the task `few-shot` needs of DiffewS: its weights, its options, and the answer about each concept.
 
-The task itself stands in `service/library/few_shot.py`, as it also finds concepts that callers keep.
+The task itself is in `service/library/few_shot.py`, because it also finds stored concepts.
 """
 
 from __future__ import annotations

@@ -76,7 +76,7 @@ def posterior_fields(posterior: Posterior) -> dict[str, Any]:
 
 
 def answer_progress(posterior: Posterior, head: object = None, options: object = None) -> ProgressAnswer:
-    """A posterior as it stands while the work goes on."""
+    """A posterior while the work continues."""
     fields = posterior_fields(posterior)
     return ProgressAnswer(**{name: fields[name] for name in ProgressAnswer.model_fields})
 

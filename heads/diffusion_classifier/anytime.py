@@ -128,7 +128,7 @@ def _affordable(
 ) -> int:
     """How many blocks to visit now: up to the next look, as far as rows and time reach."""
     if elimination.decided:
-        # Nobody to compare with: one block, so that the label has an error to tell.
+        # There is nothing to compare with: one block gives the label its mean error.
         return 1
     blocks = elimination.next_stop() - elimination.visited
     if budget.rows is not None:

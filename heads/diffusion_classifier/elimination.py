@@ -29,8 +29,9 @@ class Elimination:
     """The state of one race over a finite population of blocks.
 
     hypotheses: how many start. error_rate: probability over the order of blocks with which the answer may differ from
-    that of all hypotheses on all blocks; 0 drops nobody and is exact. indifference: a mean error by which an answer may
-    be worse than the best one. answers: what each hypothesis stands for; the race is over when one answer is left.
+    that of all hypotheses on all blocks; 0 drops none and is exact. indifference: a mean error by which an answer may
+    be worse than the best one. answers: the answer that each hypothesis belongs to; the race ends when one answer is
+    left.
 
     A hypothesis is dropped at a look when its paired difference to the leader is beyond the Student quantile of
     error_rate / ((hypotheses - 1) * looks), its standard error corrected for the finite population. The answer can only
@@ -122,7 +123,7 @@ class Elimination:
         """1 minus the level at which the race could have stopped here with the leader as its answer, 0 to 1.
 
         By the same sharing out of the level, wrong answers that carry a confidence of 1 - delta or more have a
-        probability of about delta at most. It is 1 after all blocks only where nobody was dropped on a part of them.
+        probability of about delta at most. It is 1 after all blocks only if no candidate was dropped before.
         """
         rivals = self.answers != self.answers[self.leader]
         if not rivals.any():
@@ -139,7 +140,8 @@ class Elimination:
         error = differences.std(axis=1, ddof=1) * np.sqrt((1 - count / self.layout.blocks) / count)
         with np.errstate(divide="ignore", invalid="ignore"):
             statistic = mean / error
-        # The leader itself, and whoever equals it in every block, gives 0 / 0: not beaten at any level.
+        # The leader itself, and any candidate that equals it in every block, gives 0 / 0: it is never significantly
+        # worse.
         statistic[np.isnan(statistic)] = -np.inf
         p_values = stdtr(count - 1, -statistic)  # the upper tail of Student's t
         beaten = (p_values <= self.error_rate / self._tests) & (candidates != leader) & (self.error_rate > 0)

@@ -1,4 +1,4 @@
-"""From the caller's labels to what races: distinct prompts or classes, and the labels that each stands for."""
+"""From labels to hypotheses: distinct prompts or classes, and the labels that each belongs to."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Hypotheses:
 
     @property
     def answers(self) -> list[int]:
-        """The first label that each hypothesis stands for."""
+        """The first label of each hypothesis."""
         return [
             next(label for label, own in enumerate(self.of_label) if hypothesis in own)
             for hypothesis in range(len(self.members))

@@ -93,7 +93,7 @@ def match_rows(options: MatchOptions, model: ZeroShotModel) -> int:
 
 
 def answer_match(matching: Matching, model: ZeroShotModel, options: MatchOptions) -> MatchResult:
-    """The scores, plain and less the empty prompt's, and who fits whom best."""
+    """The scores, with and without those of the empty prompt subtracted, and the best matches."""
     corrected, right = matching.scores - matching.baselines, verdicts(matching.scores)
     return MatchResult(
         scores=matching.scores.tolist(),

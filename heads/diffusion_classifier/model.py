@@ -68,7 +68,7 @@ def open_zero_shot(
     calibration: Path | None = None,
     max_rows: int | None = None,
 ) -> ZeroShotModel:
-    """The backbone as a zero-shot classifier; a class-conditional network takes a label as it stands.
+    """The backbone as a zero-shot classifier; a class-conditional network takes labels without a template.
 
     calibration: a file that `diffsight fit zero-shot` wrote. Raises InvalidInput where it was fitted on other weights.
     """

@@ -53,7 +53,7 @@ class Departure:
 def distribution(outcome: HypothesisOutcomes, hypotheses: Hypotheses, labels: Sequence[str], scale: Scale) -> Posterior:
     """Softmax of minus each label's scaled paired gap to the winner, without rows and drops.
 
-    The hypothesis that stands for a label is the one that lasted longest, and of those the closest to the winner.
+    A label is represented by its hypothesis that lasted longest, and among those by the closest to the winner.
     """
     best = [min(own, key=lambda one: (-outcome.survived[one], outcome.gaps[one])) for own in hypotheses.of_label]
     logits = torch.tensor([-scale.elements * outcome.gaps[hypothesis] for hypothesis in best], dtype=torch.float64)

@@ -45,7 +45,7 @@ def default_schedule(labels: int) -> Schedule:
 
 
 def fit_schedule(schedule: Schedule, hypotheses: int) -> Schedule:
-    """The schedule for fewer hypotheses than it was made for: rounds that could drop nobody are left out."""
+    """The schedule for fewer hypotheses than it was made for: rounds that could drop no hypothesis are left out."""
     rounds = [
         (samples, keep)
         for samples, keep in zip(schedule.n_samples, schedule.to_keep, strict=True)

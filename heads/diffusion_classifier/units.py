@@ -84,10 +84,10 @@ def visiting_order(content: bytes, blocks: int) -> list[int]:
 
 
 def within_rows(layout: Layout, rows: int, prompts: int) -> Layout:
-    """The layout without the looks that so many rows can never reach, whoever is dropped.
+    """The layout without the looks that so many rows can never reach, whichever candidates are dropped.
 
     Fewer looks are a weaker correction. Rows that do not last to the first look get one look where they end. All of it
-    is known beforehand, so the level stays right. prompts: rows that one unit costs at the start.
+    is known in advance, so the level stays right. prompts: rows that one unit costs at the start.
     Raises InvalidInput where the rows are not enough for one block.
     """
     affordable = rows // (prompts * layout.block_units)

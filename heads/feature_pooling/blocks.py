@@ -49,7 +49,7 @@ def resolve_blocks(blocks: Sequence[int | str] | None, sub_blocks: Sequence[str]
     """Diffusers names of the requested blocks, in the order in which the network runs them.
 
     The order of `blocks` does not matter, and a block that is listed twice is read once, as in the original: features
-    come out in the order of depth. None stands for `default_blocks`.
+    come out in the order of depth. None means `default_blocks`.
     Raises InvalidInput for a block that the network does not have, for none at all, and for a network without any.
     """
     if not sub_blocks:

@@ -51,7 +51,7 @@ class LogisticClassifier:
         return inputs
 
     def probabilities(self, vectors: NDArray[np.float32]) -> NDArray[np.float64]:
-        """(N, K) float64, rows summing to 1, for vectors (N, D) float32; classes count as equally likely beforehand."""
+        """(N, K) float64, rows summing to 1, for vectors (N, D) float32; for equal priors of the classes."""
         logits = self.standardise(vectors) @ self.weights.T.astype(np.float64) + self.bias
         probabilities: NDArray[np.float64] = softmax(logits / self.temperature, axis=1)
         return probabilities

@@ -32,7 +32,7 @@ def decode(
     heatmaps: (..., H, W) float on any device. size: (width, height) of the crop in pixels. blur: kernel size, odd.
     Returns points (..., 2) float64 x, y in pixels of the crop, and scores (...) float32, each map's maximum before
     blurring: it may pass 1 or be negative. The step from the highest pixel is not bounded: on flat maps it can be huge.
-    A map without any value above 0 gets no step and stands at (-1, -1) heat-map pixels. That is a rule of ours: the
+    A map without any value above 0 gets no step; its point is (-1, -1) in heat-map pixels. This is our own rule: the
     original reads its neighbours in memory there and can give NaN.
     """
     shape = heatmaps.shape[:-2]

@@ -64,7 +64,7 @@ async def estimate_poses(
     takes the whole image as one box. box_scores: (N,), 1 where none are given. boxes_from: what the result tells.
     crop: how a box becomes the network's input; see `heads.sdpose.crops`. flip_test: also look at the mirrored crop and
     average the maps: a little more accurate at twice the cost.
-    Returns `Keypoints`; for no boxes, of nobody.
+    Returns `Keypoints`, which are empty if there are no boxes.
     Raises InvalidInput for boxes that are not (N, 4), not finite, or without width or height.
     Source: arXiv:2509.24980, sections 3 and 4; SDPose's eval/SDPose_Evaluator.py. The latents are the VAE's mean, where
     the original draws a sample, so that an image always gets the same answer.

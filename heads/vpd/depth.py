@@ -52,7 +52,7 @@ async def predict_depth(
 ) -> DepthMap:
     """Metres at every pixel of `image`, (H, W, 3) uint8 RGB.
 
-    scene: name or row of the scene class; None takes the mean of all rows, which no published figure stands for.
+    scene: name or row of the scene class; None takes the mean of all rows, for which there are no published figures.
     protocol: "fast" scales the whole image and asks once. "published" asks for square windows along the longer side
     (windows: how many at least) and their mirror images (flip), and averages metres.
     Raises InvalidInput for a scene that the head does not know.

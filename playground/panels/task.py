@@ -51,7 +51,7 @@ class PanelRequest:
 
 
 def task_panel(page: Page, form: TaskForm, tab: Any) -> None:
-    """Build the panel of a task whose kind of input is known. tab: where it stands."""
+    """Build the panel of a task whose kind of input is known. tab: its tab."""
     first, more = split_prominent(form, page.description)
     gr.Markdown(f"**{form.summary}** · `POST {form.route}` · {form.source}")
     with gr.Row():

@@ -100,7 +100,7 @@ def drop_null(schema: dict[str, Any]) -> dict[str, Any]:
 def query_parameter(name: str, schema: dict[str, Any]) -> dict[str, Any]:
     """An option as a query parameter, for requests whose body is the image (forms may use it too).
 
-    Its default stands in the description: generated clients send the defaults that a document declares, and with a
+    Its default is part of the description: generated clients send the defaults that a document declares, and with a
     JSON body, which has the same option, a query is refused.
     """
     inner = {key: value for key, value in schema.items() if key not in ("description", "title", "default")}

@@ -45,7 +45,7 @@ router = APIRouter(tags=["jobs"])
 _PROBLEMS = {**key_problems(), **not_ready()}
 _PIECE_BYTES = 64 * 1024
 _SECONDS_BETWEEN_LOOKS = 0.5
-# So that whatever stands between keeps the connection of a job that rests.
+# So that proxies keep the connection while a job is paused.
 _LOOKS_BETWEEN_EVENTS = 30
 _MOST_PREFIX = 2000
 Partial = Annotated[
@@ -297,7 +297,7 @@ async def delete_job(state: State, jobs: ServerJobs, job: str) -> Response:
 
     def delete() -> None:
         source = StoredSource.model_validate(store.get(job).source)
-        # Whoever is killed between the two leaves a job, which can be deleted again, and no upload that nobody knows.
+        # If the process is killed between the two, the job remains and can be deleted again; no unknown upload remains.
         forget(state.settings, source)
         store.delete(job)
 

@@ -72,7 +72,7 @@ def _add(router: APIRouter, route: APIRoute, suffix: str, about: str, extra: dic
         f"{route.path}/{suffix}",
         route.endpoint,
         methods=sorted(route.methods or ()),
-        # What stands behind the colon is the document's alone: metrics and logs count it as the route itself.
+        # The part after the colon is for the document alone: metrics and logs count the route itself.
         name=f"{route.name}:{suffix}",
         tags=list(route.tags),
         summary=f"{route.summary} ({suffix})",

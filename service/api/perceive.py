@@ -77,7 +77,7 @@ class PerceiveRequest(TaskRequest):
 class TaskPart:
     """One task of a request, its options checked.
 
-    key: its name as the request spells it. model: that it names. old: whether it stands in a list.
+    key: its name as the request spells it. model: the model that it names. old: whether `tasks` is a list.
     """
 
     key: str
@@ -123,7 +123,7 @@ def perceive_route(tasks: tuple[AnyTask, ...]) -> APIRouter:
 
 
 def read_parts(body: PerceiveRequest, tasks: tuple[AnyTask, ...]) -> list[tuple[str, dict[str, Any], bool]]:
-    """The name of each task as it is spelt, its options as they were sent, and whether it stood in a list.
+    """The name of each task as the request spells it, its options, and whether `tasks` is a list.
 
     Raises InvalidInput for names that are no task, that stand twice, or that lack an option beside a list.
     """

@@ -25,7 +25,7 @@ from service.settings.groups import AccessSettings
 from service.settings.loader import Settings
 from service.threads import LIBRARY, run_in
 
-# What a supervisor asks, and the documentation, which is the same for everybody who can read this repository.
+# Health routes for supervisors, and the documentation, which contains only public information.
 OPEN_PATHS = frozenset(
     {
         *("/", "/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready"),
@@ -70,7 +70,7 @@ def guard(app: FastAPI, settings: Settings) -> None:
 
 
 def check_exposure(settings: Settings, host: str | None = None) -> None:
-    """Raises InvalidInput where the server would answer other machines and nobody has said who may ask.
+    """Raises InvalidInput if the server would answer other machines without keys or an explicit setting.
 
     host: what it listens on, the settings' own where none is given.
     """
@@ -100,7 +100,7 @@ def is_loopback(host: str) -> bool:
 class ControlAccess:
     """ASGI middleware: 401 without a valid key where one is needed, 429 past the caller's rate or concurrency.
 
-    A key is needed as soon as there is one, and by whoever comes from beyond loopback, unless the settings allow
+    A key is needed as soon as there is one, and for requests from other machines, unless the settings allow
     anonymous requests. The key's name is noted in the request's state under `key`.
     While neither holds, 403 for what a page of another site makes a browser of this machine send.
     """
@@ -180,7 +180,7 @@ def check_local(scope: Scope, origins: Sequence[str]) -> None:
     """Raises ForeignCaller for a request that a program of this machine would not send, but a browser would for a page.
 
     A stranger's name may lead to this machine (DNS rebinding), so `Host` must be a name of loopback, or one without a
-    dot, such as this machine's own: nobody can register such a name on the internet.
+    dot, such as this machine's own: such a name cannot be registered on the internet.
     An `Origin` must be the server's own, or one of `origins`, in which `*` is all.
     """
     headers = Headers(scope=scope)

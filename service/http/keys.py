@@ -24,7 +24,7 @@ PREFIX = "diffsight"
 
 
 class Key(BaseModel):
-    """What is kept of a key. Nothing here lets anybody ask."""
+    """The stored data of a key. It is not enough to send requests."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -59,7 +59,7 @@ def digest_of(key_id: str, secret: str) -> str:
     """SHA-256 of a key's secret, as hex.
 
     A plain hash is right here: slow ones and salts protect what people choose and repeat, and these secrets are 256
-    random bits that nobody can guess. The id in front makes digests differ even if two secrets were the same.
+    random bits that cannot be guessed. The id in front makes digests differ even if two secrets were the same.
     """
     return hashlib.sha256(f"{key_id}:{secret}".encode("utf-8", "surrogatepass")).hexdigest()
 
@@ -179,7 +179,8 @@ def create_key(
 
 
 def revoke_key(path: Path, name_or_id: str, *, now: datetime) -> Key:
-    """The key, revoked. It stays in the file, so that the last one's end does not open the server to everybody.
+    """The key, revoked. It stays in the file, so that revoking the last key does not open the server to requests
+    without keys.
 
     Raises InvalidInput where no key that is not yet revoked has this name or id, or two have.
     """

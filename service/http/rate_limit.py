@@ -24,7 +24,8 @@ class Caller:
 class Limiter:
     """A token bucket and a count of running requests for each caller, of whom the latest `most_callers` are known.
 
-    Who is forgotten begins anew: many addresses can not fill the memory, and lock nobody out.
+    A forgotten client starts again with a full bucket: many addresses cannot fill the memory, and no client is locked
+    out.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, most_callers: int = 10_000) -> None:

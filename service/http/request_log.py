@@ -106,7 +106,7 @@ class ObserveRequests:
 
 
 def route_name(scope: Scope) -> str:
-    """The name of a request's route, which is a task's where it is one; what stands behind a colon is left out."""
+    """The name of a request's route, which is the task's name for a task; without the part after a colon."""
     name: str = getattr(scope.get("route"), "name", None) or "none"
     return name.partition(":")[0]
 

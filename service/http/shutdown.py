@@ -21,7 +21,7 @@ class BoundedServer(uvicorn.Server):
     """uvicorn's server, whose process is ended some seconds after its first signal, if it has not ended by then.
 
     Python waits for its threads at the end, and one that reads from a network folder that hangs can not be stopped.
-    on_exit: called at the first signal, to end what would last until somebody hangs up.
+    on_exit: called at the first signal, to end streams that would otherwise last until the client disconnects.
     """
 
     def __init__(self, config: uvicorn.Config, on_exit: Callable[[], None] | None = None) -> None:

@@ -27,7 +27,7 @@ _END64_MARK, _LOCATOR64_MARK = b"PK\x06\x06", b"PK\x06\x07"
 _END64 = struct.Struct("<4sQ2H2L4Q")
 _LOCATOR64 = struct.Struct("<4sLQL")
 _LONGEST_COMMENT = 65_535
-# The list of contents takes 46 bytes and the name of each entry; nobody's names are longer than this on average.
+# The list of contents takes 46 bytes and the name of each entry; names are not longer than this on average.
 _LISTING_BYTES = 1024
 # The root of a drive of Windows; "a:b.png" and "12:30.png" are names.
 _DRIVE = re.compile("[A-Za-z]:/")
@@ -183,7 +183,7 @@ def entry_problem(entry: zipfile.ZipInfo) -> InvalidInput | None:
 
 
 def _check_each(entries: list[zipfile.ZipInfo]) -> None:
-    """Raises InvalidInput for a file that cannot be read, or whose name stands twice."""
+    """Raises InvalidInput for a file that cannot be read, or whose name is repeated."""
     names: set[str] = set()
     for entry in entries:
         if problem := entry_problem(entry):

@@ -1,4 +1,4 @@
-"""Decoding beside everybody else's: on threads of its own, and within the memory that all decoded images share."""
+"""Decoding of images: on threads of its own, and within the memory limit for all decoded images."""
 
 from __future__ import annotations
 

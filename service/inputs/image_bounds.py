@@ -69,7 +69,7 @@ def check_work(image: Image.Image, data: bytes, most_pixels: int, field: str) ->
 
 
 def count_scans(data: bytes) -> int:
-    """The scans of a JPEG that is not inside another file: not those of its preview, nor of what stands behind its end.
+    """The scans of a JPEG that is not inside another file: without those of its preview, and of data after its end.
 
     Phones put a preview before the picture and a film of several megabytes behind it.
     """

@@ -96,7 +96,7 @@ ImageBytes = Annotated[
 
 
 async def read_body(request: Request) -> bytearray:
-    """The request's whole body, which grows as it arrives: to join it at its end would hold up everybody else."""
+    """The request's whole body, which grows as it arrives: joining it at the end would block other requests."""
     body = bytearray()
     async for piece in request.stream():
         body += piece
@@ -118,7 +118,7 @@ async def read_request(request: Request, model: type[Model], limits: LimitSettin
             raise InvalidInput(
                 options[0][0], "query parameters do not go with a JSON body", hint="put them into the JSON object"
             )
-        # Base64 of large images takes long enough to hold up everybody else.
+        # Decoding base64 of large images takes long enough to block other requests.
         return await run_in(BODIES, validate, model, await read_body(request), limits, fetch_urls=fetch_urls)
     if media_type == "multipart/form-data":
         texts, files, lists = await _read_form(request, model, limits)

@@ -54,7 +54,7 @@ Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 
 @dataclass(frozen=True, slots=True)
 class ImageUrl:
-    """An address that stands where an image was expected."""
+    """A URL in place of an image."""
 
     text: str
 
@@ -85,7 +85,7 @@ async def resolve(host: str, port: int) -> list[str]:
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address is one host on the public internet, and none that stands for another address."""
+    """Whether an IP address is one host on the public internet, and does not wrap another address."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:

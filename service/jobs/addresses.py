@@ -16,7 +16,7 @@ from backbones.errors import InvalidInput
 from service.inputs.names import readable_name
 from service.jobs.regular_files import open_regular
 
-# Stands before the address of a file whose name is no text; paths begin with a slash, or with a protocol.
+# Prefix of the address of a file whose name is not UTF-8; paths begin with a slash, or with a protocol.
 _BYTES = "bytes:"
 
 

@@ -86,7 +86,7 @@ def _read_boxes(document: Mapping[str, Any]) -> tuple[dict[str, list[dict[str, A
     """The boxes of persons, and notes on what was left out, by the key of the image's id.
 
     Left out are crowds, other categories, and boxes that are not four finite numbers. An image with annotations, none
-    of which is a person's box, has an empty list: it was looked at, and shows nobody.
+    of which is a person's box, has an empty list: it shows no persons.
     """
     persons = _person_categories(document.get("categories"))
     boxes: dict[str, list[dict[str, Any]]] = {}

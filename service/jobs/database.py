@@ -18,7 +18,7 @@ from backbones.errors import InvalidInput
 from service.errors import StorageFailed
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-# Any number will do: it stands for "the tables of diffsight are being made".
+# Any number will do: it means "the tables of diffsight are being created".
 _MIGRATION_LOCK = 0x64696666
 _SECONDS_TO_WAIT_FOR_A_LOCK = 60
 _SECONDS_BETWEEN_COUNTS = 10.0

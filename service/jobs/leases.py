@@ -1,6 +1,6 @@
 """Whether a job's lease has ended, by a clock that does not jump: what a runner that died held is taken up by another.
 
-The database holds the end of a lease by the wall clock, which whoever sets it moves. So a process trusts its own
+The database holds the end of a lease by the wall clock, which can be changed. So a process trusts its own
 leases by its own clock, and those of others by whether they still change: a living owner renews about once a second.
 """
 
@@ -32,7 +32,7 @@ class Leases:
             del self._own[job_id]
 
     def has_ended(self, job_id: str, owner: str, leased_until: float, seconds: float) -> bool:
-        """Whether nobody holds the job any more.
+        """Whether no process holds the job any more.
 
         owner, leased_until: as the database has them now, the latter by the wall clock. seconds: how long a lease that
         should still last by that clock may stand still.

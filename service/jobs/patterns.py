@@ -40,5 +40,5 @@ def matches(names: Sequence[str], parts: Sequence[str]) -> bool:
             used = {at + 1 for at in used if at < len(names) and fnmatchcase(names[at], part)}
         if not used:
             return False
-    # `**` at the end stands for files too.
+    # `**` at the end matches files too.
     return len(names) in used

@@ -11,7 +11,7 @@ UNFINISHED = ("queued", "running")
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One job as it stands. status: queued, running, paused, done or failed. Times are seconds since 1970.
+    """The state of a job. status: queued, running, paused, done or failed. Times are seconds since 1970.
 
     model, revision: of the weights that its results come from; empty before the first run.
     """

@@ -1,4 +1,4 @@
-"""Runs jobs on the engine: many images at a time, so that their rows fill batches, as bulk beside everybody else's."""
+"""Runs jobs on the engine as bulk work: many images at a time, so that their rows fill batches."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ class Runner:
         except* _JobFailed as group:
             status, error = "failed", str(_first(group))
         except* (Cancelled, NotReady):
-            pass  # the server stops, or its device has died: whoever starts next goes on
+            pass  # the server stops, or its device has died: the next start continues
         except* StorageFailed as group:
             log.error("a job waits for its disk or database", job=job.id, error=str(_first(group)))
             stored = False

@@ -136,7 +136,7 @@ class JobStore:
     def begin_again(self, job_id: str, *, seconds: float = 10.0) -> Job:
         """Forget the list of items, so that it is made anew, and keep all results: what has a key is done at once.
 
-        Raises ChangedMeanwhile while somebody runs it. seconds: of a lease, as for `claim`.
+        Raises ChangedMeanwhile if a process runs it. seconds: of a lease, as for `claim`.
         """
         with self._writing() as connection:
             job = _get(connection, job_id)
@@ -162,7 +162,7 @@ class JobStore:
     # What a runner does
 
     def claim(self, owner: str, seconds: float, *, job_id: str | None = None) -> Job | None:
-        """The oldest job that nobody runs, now leased to `owner`; or just the one with the id, if nobody runs that.
+        """The oldest job that no process runs, now leased to `owner`; or the job with the id, if no process runs it.
 
         One that was never released ended with its server. After `MOST_CRASHES` of those in a row it fails instead.
         """

@@ -92,7 +92,7 @@ async def fit_again(
 ) -> FittedClassifier:
     """Fit a kept classifier again, with more examples or fewer classes, under the same id.
 
-    Somebody else's change meanwhile is taken in by reading it again.
+    A simultaneous change of another request is included by reading the classifier again.
     Raises NothingStored, ChangedMeanwhile after several tries, and InvalidInput for what cannot be fitted.
     """
     tries_left = _MOST_TRIES
@@ -106,7 +106,7 @@ async def fit_again(
                 "it was exported without the vectors that it was fitted on",
                 hint="fit a new one with all images",
             )
-        # The second time round, after somebody else's change, the vectors lie in the cache.
+        # The second time, after a change of another request, the vectors are in the cache.
         sent = await read_sent(engine, old.about.features)
         examples, duplicates = join_examples(old.examples, sent, without=remove_classes)
         check_classes(examples.labels, limits)
@@ -211,7 +211,7 @@ async def _fit(
 
 @asynccontextmanager
 async def _stopped_on_leaving() -> AsyncIterator[threading.Event]:
-    """An event that is set when the block is left, so that a fit on a thread ends when nobody waits for it."""
+    """An event that is set when the block is left, so that a fit on a thread ends when no request waits for it."""
     event = threading.Event()
     try:
         yield event

@@ -173,7 +173,7 @@ def fit_classifier(
 ) -> Classifier:
     """A classifier fitted to the examples. head: None for the logistic regression.
 
-    stopped: set when nobody waits for it any more.
+    stopped: set when no request waits for it any more.
     Raises InvalidInput as `fit_logistic` and `fit_published` do, and Cancelled.
     """
 

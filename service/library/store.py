@@ -95,7 +95,7 @@ class Store:
         return Stored(thing, about, frozenset(tensors), stamp), tensors
 
     def file(self, thing: str) -> tuple[bytes, Stamp]:
-        """The thing's file as it stands. Raises NothingStored where there is none."""
+        """The object's file. Raises NothingStored if there is none."""
         with self._opened(thing) as (file, stamp):
             return file.read(), stamp
 
@@ -123,7 +123,7 @@ class Store:
         """Delete what processes that were killed left while they wrote; returns the names."""
         if not self.folder.is_dir():
             return []
-        with locked_folder(self.folder):  # so that nobody writes meanwhile
+        with locked_folder(self.folder):  # so that no other process writes
             return remove_leftovers(self.folder, older_than_seconds=0)
 
     def _write(self, thing: str, about: Mapping[str, Any], tensors: Tensors, expected: Stamp | None) -> Stored:
@@ -155,7 +155,7 @@ class Store:
             raise InvalidInput(
                 self.kind,
                 f"{taken + more:,} bytes of {self.kind}s; this server keeps {self.most_bytes:,}",
-                hint=f"delete a {self.kind} that nobody uses any more, or raise the server's setting data_bytes",
+                hint=f"delete a {self.kind} that is no longer used, or raise the server's setting data_bytes",
             )
 
     @contextmanager

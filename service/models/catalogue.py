@@ -162,7 +162,7 @@ def _backbone(name: str, source: str, *, pinned: bool = False) -> ModelSpec:
 
 
 def _candidates(settings: Settings) -> list[_Candidate]:
-    """The models of `[[models]]` tables, and what was added and stands in no table. Raises InvalidInput for a table."""
+    """The models of `[[models]]` tables, and added models without a table. Raises InvalidInput for a table."""
     added = {entry.name: entry for entry in entries(settings.models_path())}
     tables = settings.model_tables
     for number, table in enumerate(tables):

@@ -13,7 +13,7 @@ class Changes:
         self._waiting: set[asyncio.Event] = set()
 
     def notify(self) -> None:
-        """Wake everybody who waits now."""
+        """Wake all current waiters."""
         for event in self._waiting:
             event.set()
 

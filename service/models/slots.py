@@ -89,7 +89,7 @@ class Slot:
         return self.state == "READY" and not self.users and not self.spec.pinned
 
     def may_drain(self) -> bool:
-        """Whether it can leave when those who use it now have ended: nobody waits for the end of a job."""
+        """Whether it can be unloaded after its current users end: the end of a job is not waited for."""
         return self.state == "READY" and not self.long and not self.spec.pinned
 
     @property

@@ -332,7 +332,7 @@ class ModelStore:
             slot.loading, slot.reading = None, False
             if not any(other.state == "LOADING" for other in self.slots.values()):
                 for other in self.slots.values():
-                    other.draining = False  # nobody waits for their room any more
+                    other.draining = False  # no model waits for their room any more
             self.changes.notify()
 
     def _bring(self, slot: Slot, backbone: Slot, held: HeldModel | None) -> Any:

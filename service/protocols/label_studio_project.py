@@ -201,7 +201,7 @@ def _concepts_named(names: list[str], state: AppState) -> dict[str, str]:
     """The newest concept of each name."""
     by_name = {}
     for stored in state.library.concepts.list():
-        with suppress(InvalidInput):  # of another version: a concept that nobody can look for
+        with suppress(InvalidInput):  # of another version: a concept that cannot be used
             by_name[about_of(stored).name] = stored.id
     return {name: by_name[name] for name in names if name in by_name}
 

@@ -211,7 +211,7 @@ def write_outputs(
 ) -> tuple[bytes, int | None]:
     """The body of an answer, and how many bytes of it are JSON; None where all are.
 
-    envelope: what stands beside the tensors. binary: which of them come behind the JSON.
+    envelope: members beside the tensors. binary: which tensors follow the JSON.
     """
     described, parts = [], []
     for name, array in outputs.items():

@@ -200,7 +200,7 @@ _ROUTES: Mapping[str, tuple[str, str]] = {
     "classification": ("classifier", "Classify images by a fitted classifier"),
     "depth-estimation": ("depth", "Estimate depth"),
 }
-"""The first model of each route, which stands for ids that name none, and what the route does."""
+"""The first model of each route, the default for ids that name no model, and the route's summary."""
 
 
 _INFERRED: Any = dict[str, Any] | list[dict[str, Any]]

@@ -118,7 +118,7 @@ def _log_what_native_code_prints() -> None:
     try:
         if sys.stderr.fileno() != 2:
             return
-    except (OSError, ValueError):  # not a file, or closed: nobody reads what is printed there
+    except (OSError, ValueError):  # not a file, or closed: printed text would be lost
         return
     sys.stderr.flush()
     sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, encoding="utf-8", errors="backslashreplace")

@@ -37,7 +37,7 @@ class Truth:
 def nyu_samples(folder: Path) -> Iterator[Truth]:
     """The test images: SCENE/rgb_NAME.jpg beside SCENE/sync_depth_NAME.png, uint16 millimetres.
 
-    The scene class is the first name that stands in `SCENE_rgb_NAME.jpg`, as the original finds it.
+    The scene class is the first class name in `SCENE_rgb_NAME.jpg`, as in the original.
     Source: `depth/dataset/nyudepthv2.py` of wl-zhao/VPD.
     """
     images = sorted(_existing(folder).glob("**/rgb_*.jpg")) + sorted(folder.glob("**/rgb_*.png"))

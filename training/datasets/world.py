@@ -60,7 +60,7 @@ class WorldImages:
         return self._read("semantic", index, cv2.IMREAD_UNCHANGED).astype(np.uint8)
 
     def kinds(self, index: int) -> list[str]:
-        """What stands in the scene, one entry a thing that shows."""
+        """The kinds of the visible things of a scene, an entry for each."""
         return [self._kinds[int(str(annotation["category_id"]))] for annotation in self.annotations[index]]
 
     def questions(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

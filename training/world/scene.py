@@ -1,4 +1,4 @@
-"""What stands where in a scene, in what light, seen from where: drawn from a seed, before anything is rendered."""
+"""Things, light and camera of a scene: drawn from a seed, before rendering."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def _draw_scene(draw: np.random.Generator, things: Sequence[Thing]) -> Scene:
 def _free_spot(
     draw: np.random.Generator, things: Sequence[Thing], placed: Sequence[Placed], slot: int
 ) -> tuple[float, float] | None:
-    """A place on the floor where the thing stands in no other, or None when a hundred tries found none."""
+    """A place on the floor where the thing overlaps no other, or None after a hundred failed attempts."""
     if not placed:
         return float(draw.uniform(-0.4, 0.4)), float(draw.uniform(-0.4, 0.4))
     for _ in range(100):

@@ -65,7 +65,7 @@ class ServerProblem(ClientError):
 
 
 class RequestRefused(ServerProblem):
-    """The request is wrong as it stands."""
+    """The request must be changed."""
 
 
 class AccessDenied(ServerProblem):

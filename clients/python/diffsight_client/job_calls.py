@@ -17,7 +17,7 @@ RECONNECTIONS = 8
 
 
 class JobFailed(ClientError):
-    """A job ended as a whole. details: as it stands."""
+    """A job ended as a whole. details: its final state."""
 
     def __init__(self, details: JobDetails) -> None:
         self.details = details

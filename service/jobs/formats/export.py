@@ -83,7 +83,7 @@ def check_format(form: str, task: str, exports: frozenset[str], *, image_prefix:
 def text_pieces(form: str, job: Job, records: Records, *, image_prefix: str = "") -> Iterator[bytes]:
     """The results as one file, in pieces; of a form of many files, a zip of them.
 
-    image_prefix: what stands before the images' names, of label-studio.
+    image_prefix: for label-studio, text before the images' names.
     """
     if form in TEXTS:
         write = partial(label_studio.label_studio, image_prefix=image_prefix) if image_prefix else TEXTS[form][1]

@@ -19,7 +19,7 @@ Region = dict[str, Any]
 def label_studio(job: Job, records: Callable[[], Iterable[Record]], image_prefix: str = "") -> Iterator[str]:
     """A list of tasks, each with its image's address in `data.image` and one prediction.
 
-    image_prefix: what stands before an image's name to make an address that Label Studio opens.
+    image_prefix: text before an image's name that makes it a URL for Label Studio.
     """
     version = model_version([job.task], [job.revision, job.parameters])
     yield "["
