@@ -322,9 +322,7 @@ class JobStore:
                 rows = connection.execute(query).all()
                 # A list that ends because its job is gone would look whole.
                 if not _get(connection, job_id).listed and after >= 0:
-                    raise ChangedMeanwhile(
-                        f"the job {job_id} was started again", hint="export its results when it is done"
-                    )
+                    raise ChangedMeanwhile(f"the job {job_id} was started again", hint="export them when it is done")
             for row in rows:
                 result = json.loads(row.result) if row.result else None
                 yield Record(row.position, row.name, json.loads(row.given), row.key, result, row.error)

@@ -63,19 +63,13 @@ class RoboflowRequest(BaseModel):
     confidence: _LOWEST | Literal["best", "default"] | None = Field(
         default=None, description="Lowest confidence of a prediction. Unset, `best` or `default`: the server's setting."
     )
-    keypoint_confidence: _LOWEST | None = Field(
-        default=None, description="Keypoints with a lower confidence are left out."
-    )
+    keypoint_confidence: _LOWEST | None = Field(default=None, description="Lowest confidence of a keypoint.")
     class_filter: list[Annotated[str, Field(max_length=10_000)]] | None = Field(
         default=None, max_length=256, description="Classes to return. For `referring`: the expressions to find."
     )
     max_detections: int | None = Field(default=None, ge=0, description="Maximum number of predictions.")
-    response_mask_format: Literal["polygon", "rle"] | None = Field(
-        default=None, description="How masks are encoded. Unset: `polygon`."
-    )
-    depth_map_format: Literal["json", "png16", "png8"] = Field(
-        default="json", description="How the depth map is encoded."
-    )
+    response_mask_format: Literal["polygon", "rle"] | None = Field(default=None, description="Unset: `polygon`.")
+    depth_map_format: Literal["json", "png16", "png8"] = Field(default="json", description="Encoding of the depth map.")
     visualize_predictions: bool | None = Field(default=None, description="Whether to include a picture of the answer.")
 
     @property
