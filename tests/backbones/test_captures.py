@@ -484,7 +484,7 @@ def test_no_hook_or_processor_stays_behind(backbone: StableDiffusion, unet: Any)
 
 
 def test_a_module_that_never_runs_is_an_error_and_not_a_wrong_answer(unet: Any) -> None:
-    with pytest.raises(InvalidInput, match="never ran"):
+    with pytest.raises(InvalidInput, match="did not run the modules"):
         forward_rows(unet, [random_row(1, capture=Capture(features=("up_blocks",)))], {})
 
 

@@ -85,7 +85,7 @@ def test_adding_again_verifies_what_is_there(add: Add, hub: FileHub) -> None:
     with pytest.raises(InvalidInput, match="there already"):
         add(kind="diffews", name="sdpose-body")
     (first.weights / UNET).write_bytes(b"damaged")
-    with pytest.raises(InvalidInput, match="there, but damaged"):
+    with pytest.raises(InvalidInput, match="exists, but is damaged"):
         add()
 
 
@@ -160,11 +160,11 @@ def test_a_model_of_another_size_is_not_entered(add: Add, tmp_path: Path) -> Non
     ("options", "message"),
     [
         ({"revision": "v9"}, "no revision 'v9'"),
-        ({"source": "owner/other"}, "does not show it"),
+        ({"source": "owner/other"}, "is not on the hub, or is private"),
         ({"source": "no such file"}, "is no hub id"),
         ({"offline": True}, "DIFFSIGHT_OFFLINE"),
-        ({"kind": "vpd-depth", "source": ""}, r"on no hub, but at github\.com/wl-zhao/VPD.*--from PATH"),
-        ({"kind": "diffews", "source": ""}, "on no hub, but at ModelScope"),
+        ({"kind": "vpd-depth", "source": ""}, r"is not on the hub: its authors publish it at github\.com/wl-zhao/VPD.*--from PATH"),
+        ({"kind": "diffews", "source": ""}, "is not on the hub: its authors publish it at ModelScope"),
         ({"name": "pocket"}, "embedded backbone"),
     ],
 )

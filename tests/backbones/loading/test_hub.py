@@ -305,7 +305,7 @@ def single_file_only(hub: Hub) -> None:
 @pytest.mark.parametrize(
     ("prepare", "repo_id", "revision", "message"),
     [
-        (nothing, "owner/other", "main", "does not show it"),
+        (nothing, "owner/other", "main", "is not on the hub, or is private"),
         (nothing, REPO, "v9", "no revision 'v9'"),
         (gated, REPO, "main", "HF_TOKEN"),
         (nothing, "owner/--bad--", "main", "no hub id"),
@@ -414,7 +414,7 @@ def test_a_broken_off_download_continues_by_itself(files: FileHub, tmp_path: Pat
 
 def test_a_given_up_download_continues_in_the_next_run(files: FileHub, tmp_path: Path) -> None:
     files.break_off_after = [CHUNK + 1, *[0] * 5]
-    with pytest.raises(ModelNotFound, match=r"broke off at 10\.5 MB of 25\.0 MB: run the same command again"):
+    with pytest.raises(ModelNotFound, match=r"stopped at 10\.5 MB of 25\.0 MB: run the same command again"):
         fetch(files, tmp_path / "target")
     files.ranges.clear()
     fetch(files, tmp_path / "target")

@@ -51,7 +51,7 @@ class Command:
 def test_a_pickle_with_code_is_refused_and_does_not_run(is_zip: bool, tmp_path: Path) -> None:
     target, file = tmp_path / "ran", tmp_path / "evil.ckpt"
     torch.save({"state_dict": TENSORS, "callbacks": Command(target)}, file, _use_new_zipfile_serialization=is_zip)
-    with pytest.raises(CheckpointError, match=r"mkdir.*convert this one to safetensors"):
+    with pytest.raises(CheckpointError, match=r"mkdir.*convert this file to safetensors"):
         read_tensors(file)
     assert not target.exists()
 

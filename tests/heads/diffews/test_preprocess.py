@@ -52,7 +52,7 @@ def test_an_object_that_vanishes_in_the_resize_is_refused() -> None:
     image = picture(1, 640, 640)
     mask = np.zeros((640, 640), bool)
     mask[3, 3] = True
-    with pytest.raises(InvalidInput, match="so small"):
+    with pytest.raises(InvalidInput, match="too small"):
         check_mask(mask, image, 64, "mask")
 
 

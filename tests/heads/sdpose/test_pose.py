@@ -161,7 +161,7 @@ def test_the_network_is_listed(poses: Server) -> None:
         ({"boxes": "1,2,3,4"}, "boxes", "array"),
         ({"boxes": [[1, 2, 3, 4]] * 201}, "boxes", "201 boxes"),
         ({"boxes": [[1, 2, 3, 4]], "box_scores": [0.1, 0.2]}, "box_scores", "2 scores"),
-        ({"boxes": [[1, 2, 3, 4]], "persons": "detector"}, "persons", "not both"),
+        ({"boxes": [[1, 2, 3, 4]], "persons": "detector"}, "persons", "either boxes or persons"),
         ({"persons": "everybody"}, "persons", "'whole_image'"),
         ({"crop": "squash"}, "crop", "'affine' or 'stretch'"),
         ({"keypoint_threshold": -1}, "keypoint_threshold", "greater than or equal to 0"),

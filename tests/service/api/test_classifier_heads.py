@@ -101,7 +101,7 @@ def test_a_file_with_another_head_inside_is_refused(
         ({"head_options": '{"width": 15, "attention_heads": 2}'}, "do not divide"),
         ({"head_options": '{"width": 0}'}, "greater than or equal to 1"),
         ({"head_options": '{"layers": 2}'}, "Unknown field"),
-        ({"head": "logistic"}, "released head"),
+        ({"head": "logistic"}, "has no options"),
         ({"head": "cnn"}, "Input should be"),
     ],
 )

@@ -419,4 +419,4 @@ def test_a_classifier_is_fitted_to_a_job_s_vectors(jobs: Server, pictures: Path,
     refused("scaled to length 1", job=scaled)
     loose = begin(jobs, files={"archive": zipped({"1.png": files[0]})}, data=form)["id"]
     ended(jobs, loose)
-    refused("lies in no folder", job=loose)
+    refused("the file is in no folder", job=loose)

@@ -39,7 +39,7 @@ def test_a_database_that_can_not_be_opened_is_said_to_each_request(tmp_path: Pat
     async def story() -> None:
         async with jobs.running():
             for _ in range(2):
-                with pytest.raises(NotReady, match="keeps no jobs"):
+                with pytest.raises(NotReady, match="has no jobs"):
                     await jobs.store()
 
     asyncio.run(story())
@@ -51,7 +51,7 @@ def test_a_database_that_comes_later_is_opened_then(tmp_path: Path) -> None:
 
     async def story() -> None:
         async with jobs.running():
-            with pytest.raises(NotReady, match="keeps no jobs"):
+            with pytest.raises(NotReady, match="has no jobs"):
                 await jobs.store()
             (tmp_path / "later").mkdir()
             store = None

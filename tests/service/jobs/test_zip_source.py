@@ -128,7 +128,7 @@ def test_what_is_packed_by_another_method_is_no_fault(name: str) -> None:
     if name == "blob":
         assert [item.name for item in list_zip(BytesIO(data))] == ["a.png"]
         return
-    with pytest.raises(InvalidInput, match="can not be seen"):
+    with pytest.raises(InvalidInput, match="cannot be checked"):
         list(list_zip(BytesIO(data)))
 
 

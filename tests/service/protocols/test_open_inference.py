@@ -100,7 +100,7 @@ def refusals(client: Any, png: bytes) -> dict[str, Callable[[], Any]]:
         "[422] it is no text in UTF-8": infer(image, tensor("scene", [b"\xff"])),
         "[422] wrong: Unknown field": infer(image, parameters={"wrong": 1}),
         "[422] no task here has sequences": infer(image, sequence_id=5),
-        "[422] it is no whole number": infer(image, timeout=1.5),
+        "[422] it is not a whole number": infer(image, timeout=1.5),
         "[504] not done within 1e-06 seconds": infer(image, timeout=1),
         "[415] Content-Encoding 'gzip' is not read": infer(image, request_compression_algorithm="gzip"),
         "[422] models cannot be uploaded or changed by this route: 'config'": lambda: client.load_model(

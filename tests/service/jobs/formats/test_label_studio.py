@@ -41,7 +41,7 @@ def test_images_have_addresses_that_label_studio_opens(stores: JobStore) -> None
     assert [task["data"]["image"] for task in tasks] == [f"/data/local-files/?d=photos/{name}" for name in SIZES]
     assert image_address("/data/local-files/?d=", "ä b&c.png") == "/data/local-files/?d=%C3%A4%20b%26c.png"
     assert image_address("s3://bucket/", "ä b.png") == "s3://bucket/ä b.png"
-    with pytest.raises(InvalidInput, match="goes with label-studio"):
+    with pytest.raises(InvalidInput, match="use it with label-studio"):
         check_format("coco", "pose", frozenset({"coco"}), image_prefix="/data/")
 
 
