@@ -163,7 +163,10 @@ def test_a_model_of_another_size_is_not_entered(add: Add, tmp_path: Path) -> Non
         ({"source": "owner/other"}, "is not on the hub, or is private"),
         ({"source": "no such file"}, "is no hub id"),
         ({"offline": True}, "DIFFSIGHT_OFFLINE"),
-        ({"kind": "vpd-depth", "source": ""}, r"is not on the hub: its authors publish it at github\.com/wl-zhao/VPD.*--from PATH"),
+        (
+            {"kind": "vpd-depth", "source": ""},
+            r"is not on the hub: its authors publish it at github\.com/wl-zhao/VPD.*--from PATH",
+        ),
         ({"kind": "diffews", "source": ""}, "is not on the hub: its authors publish it at ModelScope"),
         ({"name": "pocket"}, "embedded backbone"),
     ],
