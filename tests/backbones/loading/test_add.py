@@ -80,7 +80,7 @@ def test_adding_again_verifies_what_is_there(add: Add, hub: FileHub) -> None:
     assert add(say=said.append) == first
     assert said == ["sdpose-body is there already, and verified"]
     assert hub.fetched == []
-    with pytest.raises(InvalidInput, match="there already: sdpose-body from owner/small-sd"):
+    with pytest.raises(InvalidInput, match="exists already: sdpose-body from owner/small-sd"):
         add(source="owner/other")
     with pytest.raises(InvalidInput, match="there already"):
         add(kind="diffews", name="sdpose-body")
