@@ -308,7 +308,7 @@ def _stack_padded(tensors: Sequence[Tensor], like: Tensor, at_least: int = 0) ->
 
 
 def _length_mask(lengths: Sequence[int], device: torch.device) -> Tensor:
-    """(B, longest) bool: True where a row has a token of its own."""
+    """(B, longest) bool: True if a row has a token of its own."""
     return torch.arange(max(lengths), device=device) < torch.tensor(lengths, device=device)[:, None]
 
 

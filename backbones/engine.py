@@ -27,7 +27,7 @@ class Engine(Protocol):
     """A backbone as a head sees it. A head is an async procedure over these calls, and runs on any engine.
 
     All results are in the order of the arguments, on the backbone's device and in its number type.
-    Every call raises `InvalidInput` for what the backbone can not take; the batching engine also raises `Overloaded`,
+    Every call raises `InvalidInput` for what the backbone cannot take; the batching engine also raises `Overloaded`,
     `DeadlinePassed`, `Cancelled`, and `NotANumber` for rows whose own result is not finite.
     """
 
@@ -111,7 +111,7 @@ class DirectEngine:
     def _run_in_batches(
         self, kind: str, function: Callable[[Sequence[Any]], list[Result]], items: Sequence[Any]
     ) -> list[Result]:
-        """`function` over `items` in order, cut where the batch is full or the next item can not share it."""
+        """`function` over `items` in order, cut where the batch is full or the next item cannot share it."""
         results: list[Result] = []
         batch: list[Any] = []
         limit = 1

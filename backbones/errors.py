@@ -26,7 +26,7 @@ class DiffsightError(Exception):
 
 
 class InvalidInput(DiffsightError):
-    """The value of `field` can not be used; `message` names the value and the bound, `hint` what to send instead."""
+    """The value of `field` cannot be used; `message` names the value and the bound, `hint` what to send instead."""
 
     def __init__(self, field: str, message: str, *, hint: str = "") -> None:
         super().__init__(message, hint=hint)

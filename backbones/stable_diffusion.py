@@ -106,7 +106,7 @@ class StableDiffusion:
             return [tuple(ids) for ids in self.tokenizer(list(texts)).input_ids]
 
     def check(self, row: UNetRow) -> None:
-        """Raises InvalidInput for a row that can not run here, ModelNotFound for a variant that is not here."""
+        """Raises InvalidInput for a row that cannot run here, ModelNotFound for a variant that is not here."""
         if row.variant not in self.variants:
             known = ", ".join(self.description.variants) or "none"
             raise ModelNotFound(f"the backbone {self.name!r} has no variant {row.variant!r}", hint=f"it has: {known}")
@@ -202,7 +202,7 @@ def module_names(unet: nn.Module) -> frozenset[str]:
 
 
 def check_names(row: UNetRow, modules: frozenset[str]) -> None:
-    """Raises InvalidInput where a row names a module that its network does not have."""
+    """Raises InvalidInput if a row names a module that its network does not have."""
     capture = row.capture
     for field_name, names in (
         ("features", capture.features),
@@ -220,7 +220,7 @@ def check_names(row: UNetRow, modules: frozenset[str]) -> None:
 
 
 def _check_shapes(row: UNetRow, variant: Variant) -> None:
-    """Raises InvalidInput where the row's latents or context do not fit, which would fail its whole batch."""
+    """Raises InvalidInput if the row's latents or context do not fit, which would fail its whole batch."""
     unet: Any = variant.unet
     entry = variant.input_convolutions[row.input_convolution] if row.input_convolution else unet.conv_in
     if row.latents.ndim != 3 or len(row.latents) != entry.in_channels:
@@ -234,7 +234,7 @@ def _check_shapes(row: UNetRow, variant: Variant) -> None:
 
 
 def _check_attention(row: UNetRow, unet: nn.Module) -> None:
-    """Raises InvalidInput where an attention layer of the other kind is named, or a bank does not fit its layer."""
+    """Raises InvalidInput if an attention layer of the other kind is named, or a bank does not fit its layer."""
     capture = row.capture
     for field_name, names, crosses in (
         ("attention_maps", capture.attention_maps, True),

@@ -71,7 +71,7 @@ def demonstrate(out: Path, images: int, fitted_on: int, scenes: int) -> DemoFigu
 
     images: how many held-out digits to classify. fitted_on: how many training digits the classifier on features sees.
     scenes: number of held-out scenes to classify.
-    Raises DiffsightError where the server does not start or answers with an error.
+    Raises DiffsightError if the server does not start or answers with an error.
     """
     console = Console()
     digits = held_out_digits()

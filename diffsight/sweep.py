@@ -60,7 +60,7 @@ def measure(
 ) -> list[Point]:
     """A point for each block alone, and for the best ones together while that lowers the log loss; one pass an image.
 
-    Raises InvalidInput for images that can not be read, and where no class has two images.
+    Raises InvalidInput for images that cannot be read, and where no class has two images.
     """
     options = FeatureOptions(
         blocks=tuple(blocks), timesteps=(timestep,), pool_size=pool_size, noise_samples=1, fit="crop"

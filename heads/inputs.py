@@ -20,7 +20,7 @@ class DecodedImage:
 
     array: (H, W, 3) uint8 RGB, upright. exif_orientation: what the file says, 1 to 8; it has been applied.
     more_frames: whether the file holds further frames or pages, which are not read. format: of the file.
-    opacity: (H, W) uint8, 0 where the file shows nothing and `array` is white; None if all is opaque.
+    opacity: (H, W) uint8, 0 if the file shows nothing and `array` is white; None if all is opaque.
     """
 
     array: NDArray[np.uint8]

@@ -195,7 +195,7 @@ def number_map_png(numbers: NDArray[np.int32]) -> bytes:
 def masks_overlay(image: NDArray[np.uint8], masks: Masks, colours: NDArray[np.uint8] | None = None) -> bytes:
     """The image (H, W, 3) uint8 with each mask filled, outlined and named, as a PNG file.
 
-    colours: (N, 3) uint8, one a mask; `distinct_colours` where none are given.
+    colours: (N, 3) uint8, one a mask; `distinct_colours` if none are given.
     """
     colours = distinct_colours(len(masks.names)) if colours is None else colours
     painted = image.copy()
@@ -260,7 +260,7 @@ def decode_rle(rle: Rle, *, field: str = "mask") -> NDArray[np.bool_]:
 
 
 def _runs(counts: str) -> list[int] | None:
-    """Run lengths of compressed counts, None where they are damaged: pycocotools would read past its memory then.
+    """Run lengths of compressed counts, None if they are damaged: pycocotools would read past its memory then.
 
     Source: `rleFrString` of COCO's maskApi.c: five bits a character, lowest first, sign by bit 4 of the last; from the
     third on each run is the difference to the one before the last.
@@ -288,7 +288,7 @@ def _runs(counts: str) -> list[int] | None:
 def polygons(mask: NDArray[np.bool_]) -> list[list[float]]:
     """Outlines of the parts of a mask (H, W) bool along the edges of its pixels, as COCO writes them: x, y in turn.
 
-    Parts that only touch at corners are one. Holes are filled: COCO's polygons can not say them.
+    Parts that only touch at corners are one. Holes are filled: COCO's polygons cannot say them.
     """
     # OpenCV traces centres of pixels. On a doubled picture each pixel has four, one towards each of its corners.
     doubled = np.repeat(np.repeat(mask.astype(np.uint8), 2, axis=0), 2, axis=1)

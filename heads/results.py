@@ -61,7 +61,7 @@ class TreeLevel:
 class LabelPath:
     """A way down a tree of labels.
 
-    path: labels from the root's children down. complete: whether it ends in a leaf; False where the budget was spent.
+    path: labels from the root's children down. complete: whether it ends in a leaf; False if the budget was spent.
     levels: the races, in order; a label without siblings is none. rows: U-Net rows of all of them.
     probability: product of the chosen labels' probabilities. confidence: 1 minus the probability with which
     evaluating every label on the way in full would have led elsewhere. stopped: why work ended.
@@ -165,7 +165,7 @@ class ClassMap:
 class Masks:
     """Any number of masks over one image; they may overlap, and be empty.
 
-    masks: (N, H, W) bool. names: what each shows. scores: mean probability inside each mask, 0 where it is empty.
+    masks: (N, H, W) bool. names: what each shows. scores: mean probability inside each mask, 0 if it is empty.
     """
 
     masks: NDArray[np.bool_]

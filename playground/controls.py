@@ -62,7 +62,7 @@ def _make_number(option: Option, shown: dict[str, Any]) -> Any:
     if option.default is not None and low is not None and high is not None and high - low <= _LONGEST_SLIDER:
         step = 1 if whole else (high - low) / 100
         return gr.Slider(minimum=low, maximum=high, value=option.default, step=step, buttons=[], **shown)
-    # A field for numbers shows 0 where it has no value, and refuses what is out of bounds without the server's words.
+    # A field for numbers shows 0 if it has no value, and refuses what is out of bounds without the server's words.
     return gr.Textbox(
         value="" if option.default is None else f"{option.default}", placeholder=_bounds(low, high), **shown
     )

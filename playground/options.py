@@ -18,7 +18,7 @@ _NUMBERS: dict[str, OptionKind] = {"integer": "whole", "number": "number"}
 class Option:
     """One option of a route.
 
-    default: what the server takes if it is not sent, None where that is not a value. width: numbers in a row, for
+    default: what the server takes if it is not sent, None if that is not a value. width: numbers in a row, for
     "rows" of one length. numeric: whether "lines" may be numbers. required: whether a request without it is refused.
     """
 

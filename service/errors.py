@@ -25,7 +25,7 @@ from backbones.errors import DiffsightError, Overloaded
 
 
 class MalformedBody(DiffsightError):
-    """The body can not be read as what its content type says."""
+    """The body cannot be read as what its content type says."""
 
 
 class UnsupportedBody(DiffsightError):

@@ -53,7 +53,7 @@ class Work:
 class Terms:
     """How a request is run. usage: what it uses, filled in on the way. bulk: whether interactive requests go first.
 
-    deadline_seconds: at most the settings' own, which holds where it is None.
+    deadline_seconds: at most the settings' own, which holds if it is None.
     """
 
     usage: Usage
@@ -83,8 +83,8 @@ async def prepare(
 ) -> AsyncIterator[Work]:
     """The work of a task with these options, complete and checked; its model stays loaded until the context is left.
 
-    counts: of the images that will come; one image. model: its id, the task's default where it is None. seconds: how
-    long loading it may take, the settings' deadline where it is None. long: whether the work takes minutes or more.
+    counts: of the images that will come; one image. model: its id, the task's default if it is None. seconds: how
+    long loading it may take, the settings' deadline if it is None. long: whether the work takes minutes or more.
     Raises NotReady and ModelNotFound without a model, InvalidInput for options that cannot be run, take more rows
     than one request may, or cannot be done in time, and NothingStored for what callers no longer keep.
     """

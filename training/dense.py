@@ -98,7 +98,7 @@ def fit_dense(
     the head as it will be served; without one they come from the examples held out of `source`. Returns the figures.
     Writes TASK.safetensors, TASK-baselines.safetensors, TASK.md (the card), curves-TASK.png and cache/, which may be
     deleted.
-    Raises InvalidInput where the folder does not hold what the task needs.
+    Raises InvalidInput if the folder does not hold what the task needs.
     """
     setup = prepare(backbone, task, DenseFolder(source, task, most=most), recipe)
     out.mkdir(parents=True, exist_ok=True)

@@ -110,5 +110,5 @@ def save_baselines(file: Path, baselines: Baselines) -> None:
 
 
 def load_baselines(file: Path) -> Baselines:
-    """What `save_baselines` wrote. Raises FileNotFoundError where there is none."""
+    """What `save_baselines` wrote. Raises FileNotFoundError if there is none."""
     return load_file(file)

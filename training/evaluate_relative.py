@@ -46,7 +46,7 @@ def evaluate_relative_depth(
 def aligned_figures(depth: NDArray[np.float32], truth: NDArray[np.float32], *, eigen: bool = False) -> dict[str, float]:
     """The figures of one image once scale and shift fit its truth best: AbsRel is `abs_rel`, delta 1 is `d1`.
 
-    depth: (H, W) float32, any unit. truth: (H, W) float32 metres, 0 where there is none. Aligned depth is cut to the
+    depth: (H, W) float32, any unit. truth: (H, W) float32 metres, 0 if there is none. Aligned depth is cut to the
     range of distances that count, 1 mm to 10 m.
     """
     metres = torch.from_numpy(truth)

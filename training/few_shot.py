@@ -151,7 +151,7 @@ def fine_tune(
 
 
 def check_folder_for_few_shot(folder: Path) -> None:
-    """Raises InvalidInput where `save_few_shot` would replace a U-Net that it has not written."""
+    """Raises InvalidInput if `save_few_shot` would replace a U-Net that it has not written."""
     config = folder / "unet" / "config.json"
     own = config.is_file() and f'"{_SUPPORT_CHANNELS}"'.encode() in config.read_bytes()
     if (folder / "unet").exists() and not own:

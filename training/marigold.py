@@ -77,7 +77,7 @@ class MarigoldRecipe:
 
 
 def paint_depth(metres: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """What a network is to paint for depth (H, W), 0 where there is none: (H, W, 3) in [-1, 1], and where it is known.
+    """What a network is to paint for depth (H, W), 0 if there is none: (H, W, 3) in [-1, 1], and where it is known.
 
     The 2nd and 98th percentile of a picture become -1 and 1. Source: Marigold (arXiv:2312.02145), section 3.2.
     """
@@ -174,7 +174,7 @@ def fine_tune(
 
 
 def check_folder_for_marigold(folder: Path) -> None:
-    """Raises InvalidInput where `save_marigold` would replace a U-Net that it has not written."""
+    """Raises InvalidInput if `save_marigold` would replace a U-Net that it has not written."""
     index = folder / INDEX_FILE
     own = index.is_file() and read_json(index).get(NOISE) == "zeros"
     if (folder / "unet").exists() and not own:

@@ -156,7 +156,7 @@ def default_size(backbone: Description) -> tuple[int, int]:
 
 
 def default_features(backbone: Description) -> tuple[str, ...]:
-    """The decoder's last two blocks. Raises InvalidInput where it has none."""
+    """The decoder's last two blocks. Raises InvalidInput if it has none."""
     blocks = sorted({name.split(".")[1] for name in backbone.sub_blocks if name.startswith("up_blocks.")}, key=int)
     if not blocks:
         raise InvalidInput("features", f"{backbone.name!r} has no decoder blocks", hint="name modules with --feature")

@@ -42,7 +42,7 @@ class PoseData:
     def image(self, image_id: int) -> NDArray[np.uint8]:
         """An image, (H, W, 3) uint8 RGB: upright, or as it is stored where the file's width and height are of that.
 
-        Raises InvalidInput where it can not be read.
+        Raises InvalidInput if it cannot be read.
         """
         file = self.file_of(image_id)
         read = cv2.imread(str(file), cv2.IMREAD_COLOR)
@@ -66,7 +66,7 @@ def read_pose_data(annotations: Path, images: Path) -> PoseData:
     """The persons of a COCO keypoint file, as in the published evaluation: without crowds and without persons that have
     no points.
 
-    Raises InvalidInput where the file is none, or the first image is not there.
+    Raises InvalidInput if the file is none, or the first image is not there.
     """
     try:
         content = json.loads(annotations.read_text(encoding="utf-8"))
@@ -97,7 +97,7 @@ def read_pose_data(annotations: Path, images: Path) -> PoseData:
 
 
 def read_detections(file: Path) -> tuple[Person, ...]:
-    """The persons of a COCO detection result file. Raises InvalidInput where it is none."""
+    """The persons of a COCO detection result file. Raises InvalidInput if it is none."""
     try:
         return tuple(detected_persons(json.loads(file.read_text(encoding="utf-8"))))
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -38,7 +38,7 @@ class TunedUNet:
     """A U-Net that learns, float32, from the backbone's own, with a class embedding that adds nothing at first.
 
     context: (T, D), what its cross-attention reads. parts: see `PoseRecipe`. learning: its parameters that learn.
-    Raises InvalidInput where `parts` name no parameter.
+    Raises InvalidInput if `parts` name no parameter.
     """
 
     def __init__(self, engine: DirectEngine, model: PoseModel, context: Tensor, parts: Sequence[str]) -> None:

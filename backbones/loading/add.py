@@ -46,7 +46,7 @@ def add_model(
     source: a path, a hub id, or "" for where its authors publish it. name: in the registry; "" is the kind.
     any_size: networks of other sizes than the published ones, with the same names. endpoint: another hub.
     say: gets one line for each step. free: bytes left on a folder's disk.
-    Raises ModelNotFound where it can not be had, CheckpointError where it is not the model or is damaged, InvalidInput
+    Raises ModelNotFound if it cannot be had, CheckpointError where it is not the model or is damaged, InvalidInput
     for arguments that do not go together and for a full disk. Nothing is entered then; finished downloads stay for the
     next try.
     """

@@ -41,7 +41,7 @@ def load_single_file(
 
     Of the U-Net's two sets of weights the plain one is taken, and the averaged one (`model_ema.*`) where it is alone.
     tokenizer: a folder to read instead of CLIP's public vocabulary.
-    Raises ModelNotFound where the file or the vocabulary is not there; CheckpointError where the file is damaged, is no
+    Raises ModelNotFound if the file or the vocabulary is not there; CheckpointError where the file is damaged, is no
     SD 1.x or 2.x, or leaves the prediction type open.
     """
     tensors = read_tensors(file)
@@ -92,7 +92,7 @@ class CheckpointParts:
 def split_parts(tensors: Mapping[str, Tensor], source: object) -> CheckpointParts:
     """The three networks' tensors out of a whole checkpoint: key -> tensor of any shape, without the trainer's own.
 
-    Raises CheckpointError where one of the three is not there.
+    Raises CheckpointError if one of the three is not there.
     """
     is_open_clip = not any(key.startswith(_CLIP) for key in tensors)
     parts = CheckpointParts(

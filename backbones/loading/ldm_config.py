@@ -48,7 +48,7 @@ def unet_config(
     """Arguments of the stock `UNet2DConditionModel` whose weights these are.
 
     tensors: original name inside the network -> tensor of any shape, also on the meta device.
-    Raises CheckpointError where blocks are missing or are not laid out as in SD 1.x and 2.x.
+    Raises CheckpointError if blocks are missing or are not laid out as in SD 1.x and 2.x.
     """
     levels: list[list[tuple[int, bool]]] = [[]]
     count = 1 + max((int(key.split(".")[1]) for key in tensors if key.startswith("input_blocks.")), default=0)
@@ -92,7 +92,7 @@ def vae_config(tensors: Mapping[str, Tensor], unrecorded: Unrecorded, source: ob
     """Arguments of the stock `AutoencoderKL` whose weights these are.
 
     tensors: original name inside the network -> tensor of any shape, also on the meta device.
-    Raises CheckpointError where blocks are missing.
+    Raises CheckpointError if blocks are missing.
     """
     found = {tuple(map(int, match.groups())) for key in tensors if (match := _VAE_BLOCK.match(key))}
     levels = 1 + max((level for level, _ in found), default=-1)
@@ -122,7 +122,7 @@ def text_config(
     """Arguments of the stock `CLIPTextConfig` of the text encoder whose weights these are.
 
     tensors: original name inside the network -> tensor of any shape, also on the meta device.
-    Raises CheckpointError where embeddings or layers are missing.
+    Raises CheckpointError if embeddings or layers are missing.
     """
     if is_open_clip:
         token, position = "token_embedding.weight", "positional_embedding"

@@ -41,7 +41,7 @@ def load_variant(
     source: a `unet/` folder, a folder that holds one (twice over, too), or one file with diffusers' key names or with
     LDM's (`model.diffusion_model.*`; other networks in the file are not read).
     constant_class_labels: (F,); it and the other arguments are those of `build_variant`.
-    Raises ModelNotFound where nothing is there, CheckpointError where it does not fit the backbone.
+    Raises ModelNotFound if nothing is there, CheckpointError where it does not fit the backbone.
     """
     config: dict[str, Any] | None = None
     file = source
@@ -82,7 +82,7 @@ def base_revision(source: Path) -> str:
 
 
 def check_base_revision(backbone: StableDiffusion, source: Path) -> str:
-    """The folder's `base_revision`. Raises CheckpointError where the backbone is of another."""
+    """The folder's `base_revision`. Raises CheckpointError if the backbone is of another."""
     parts_of = base_revision(source)
     if parts_of and parts_of != backbone.description.revision:
         raise CheckpointError(

@@ -27,7 +27,7 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
     """Tensors of any shape by key, on the CPU: a `.safetensors` file, or a torch file read with `weights_only=True`.
 
     What lies under "state_dict" or "model" is taken out; what is no tensor (step counters and the like) is left out.
-    Raises ModelNotFound where there is no such file, CheckpointError where it is damaged or would have to run code.
+    Raises ModelNotFound if there is no such file, CheckpointError where it is damaged or would have to run code.
     """
     if not file.is_file():
         raise ModelNotFound(f"{file} does not exist", hint="give the path of a .safetensors, .ckpt, .pt or .bin file")

@@ -128,7 +128,7 @@ def first_samples(samples: Any, most: int) -> Any:
 
 
 def print_figures(figures: dict[str, float], as_json: bool) -> None:
-    """Print a line a figure, or JSON. Raises InvalidInput where there are none."""
+    """Print a line a figure, or JSON. Raises InvalidInput if there are none."""
     if not figures:
         raise InvalidInput("folder", "no sample could be measured", hint="docs/heads.md shows the layout")
     if as_json:

@@ -114,7 +114,7 @@ def _persons(
 ) -> Sequence[Person]:
     """Boxes of a file of detections, of the detector above the threshold, or else the annotated ones.
 
-    Raises InvalidInput where the data set's keypoints are not the network's.
+    Raises InvalidInput if the data set's keypoints are not the network's.
     """
     skeleton = head.model.skeleton
     if skeleton.names != data.skeleton.names:

@@ -309,7 +309,7 @@ def remove(
 
 
 def needing(folder: Path, name: str) -> list[str]:
-    """What else can not be served without a model, one line each."""
+    """What else cannot be served without a model, one line each."""
     present = {entry.name: entry for entry in entries(folder)}
     kind = present[name].kind if name in present else ""
     if not kind or any(entry.kind == kind for entry in present.values() if entry.name != name):
@@ -325,7 +325,7 @@ def folder_of(settings: Settings, option: Path | None) -> Path:
 
 
 def added(folder: Path, name: str) -> Entry:
-    """The entry of a name. Raises ModelNotFound where there is none."""
+    """The entry of a name. Raises ModelNotFound if there is none."""
     entry = find_entry(folder, name)
     if entry is None:
         names = ", ".join(file.parent.name for file in sorted(folder.glob("*/model.json"))) or "none"
@@ -365,7 +365,7 @@ def where(source: Path) -> str:
 
 
 def card_summary(folder: Path) -> str:
-    """The first paragraph of the folder's model card, empty where it has none."""
+    """The first paragraph of the folder's model card, empty if it has none."""
     card = folder / "README.md"
     if not card.is_file():
         return ""

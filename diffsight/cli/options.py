@@ -72,6 +72,6 @@ def set_parameters(command: Callable[..., None], parameters: list[inspect.Parame
 
 
 def check_out(out: Path) -> None:
-    """Raises InvalidInput where there is no folder to write the file `out` to."""
+    """Raises InvalidInput if there is no folder to write the file `out` to."""
     if not out.absolute().parent.is_dir():
         raise InvalidInput("--out", f"there is no folder {out.parent}", hint="create it, or name another file")

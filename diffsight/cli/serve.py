@@ -65,7 +65,7 @@ def serve(
 
 
 def listen(settings: Settings) -> socket.socket:
-    """A socket bound to the settings' address. Raises InvalidInput where that is taken or not of this machine."""
+    """A socket bound to the settings' address. Raises InvalidInput if that is taken or not of this machine."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     # With its protocol said, asyncio turns off Nagle's algorithm, which would hold small answers back for 40 ms.
     bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)

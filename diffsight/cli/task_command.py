@@ -38,7 +38,7 @@ class LocalClassifiers(Store):
     """The classifiers of this machine, and any file that a server exported or `diffsight fit classifier` wrote."""
 
     def file(self, thing: str) -> tuple[bytes, Stamp]:
-        """The file at a path, else the one that is kept under an id. Raises NothingStored where there is none."""
+        """The file at a path, else the one that is kept under an id. Raises NothingStored if there is none."""
         path = Path(thing)
         return (path.read_bytes(), (0, 0, 0)) if path.is_file() else super().file(thing)
 

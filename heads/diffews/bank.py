@@ -132,7 +132,7 @@ def bank_tensors(bank: Bank) -> dict[str, Tensor]:
 
 
 def bank_from_tensors(tensors: Mapping[str, Tensor]) -> Bank:
-    """The inverse of `bank_tensors`: (L, C) tensors by name. Raises KeyError where a value is missing to its key."""
+    """The inverse of `bank_tensors`: (L, C) tensors by name. Raises KeyError if a value is missing to its key."""
     bank: dict[str, KeysValues | HiddenStates] = {}
     for name, tensor in tensors.items():
         layer, _, kind = name.rpartition(".")

@@ -129,7 +129,7 @@ def open_few_shot(
 
 
 def shipped_few_shot(backbone: Backbone) -> Path | None:
-    """The folder of the network that ships for this backbone; None where none was fitted to it."""
+    """The folder of the network that ships for this backbone; None if none was fitted to it."""
     fits = POCKET.is_dir() and base_revision(POCKET) == backbone.description.revision
     return POCKET if fits else None
 
@@ -195,7 +195,7 @@ def answer_concepts(
 
 
 def check_counts(images: int, masks: int, most: int, field: str) -> None:
-    """Raises InvalidInput where there is not one mask an image, no support, or more of them than `most`."""
+    """Raises InvalidInput if there is not one mask an image, no support, or more of them than `most`."""
     if images != masks:
         raise InvalidInput(field, f"{masks} masks for {images} images", hint="send one mask for each image, in order")
     if images < 1:

@@ -23,7 +23,7 @@ def areas(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Intersection and union of background and object, (2,) int64 each, in pixels.
 
-    mask, truth: (H, W), bool or 0 and 1. ignored: (H, W), not 0 where a pixel does not count.
+    mask, truth: (H, W), bool or 0 and 1. ignored: (H, W), not 0 if a pixel does not count.
     Source: `evaluation_util/common/evaluation.py`.
     """
     counted = np.ones(mask.shape, bool) if ignored is None else ignored == 0

@@ -120,7 +120,7 @@ def concept_mask(rgb: Tensor, height: int, width: int, threshold: Threshold) -> 
 
 
 def label_map(masks: Sequence[ConceptMask]) -> NDArray[np.int32]:
-    """Each pixel's strongest concept of those whose mask holds it: its number from 1, or 0 where none does.
+    """Each pixel's strongest concept of those whose mask holds it: its number from 1, or 0 if none does.
 
     masks: of one image, (H, W) each. Of equal ones the first wins. Returns (H, W) int32.
     """

@@ -48,7 +48,7 @@ async def classify(
     schedule: None for `default_schedule`. temperature: what the posterior's logits are divided by. calibrated: whether
     that was fitted to labelled data. on_progress: called with the posterior after each round.
     The noise depends on the picture's pixels and its position alone: the same request always gets the same answer.
-    Raises InvalidInput for labels, templates or a schedule that can not be used.
+    Raises InvalidInput for labels, templates or a schedule that cannot be used.
     """
     check_numbers(temperature)
     if trials < 1:
@@ -102,7 +102,7 @@ async def classify_anytime(
     which the answer may be worse than the best. layout: None for `default_layout`. on_progress: called with the
     posterior after each look.
     Without a limit of time the same request always gets the same answer.
-    Raises InvalidInput for labels, templates or numbers that can not be used.
+    Raises InvalidInput for labels, templates or numbers that cannot be used.
     """
     started = time.perf_counter()
     check_numbers(temperature, confidence, indifference)
@@ -206,7 +206,7 @@ async def clean_latents(engine: Engine, image: NDArray[np.uint8], interpolation:
 
 
 def check_numbers(temperature: float, confidence: float = 1.0, indifference: float = 0.0) -> None:
-    """Raises InvalidInput for a temperature that is not above 0, and for numbers of a race that it can not use."""
+    """Raises InvalidInput for a temperature that is not above 0, and for numbers of a race that it cannot use."""
     if temperature <= 0:
         raise InvalidInput("temperature", f"{temperature}", hint="send a number above 0")
     if not 0 < confidence <= 1:

@@ -59,7 +59,7 @@ class Elimination:
         self.visited = 0
         self.indifferent = False
         self.block_means: NDArray[np.float64] = np.full((hypotheses, layout.blocks), np.nan)
-        """(hypotheses, blocks) in the order of visiting; NaN where a hypothesis was no longer in the race."""
+        """(hypotheses, blocks) in the order of visiting; NaN if a hypothesis was no longer in the race."""
         self._p_values: NDArray[np.float64] = np.ones(hypotheses)
         self._tests = max(1, hypotheses - 1) * max(1, len(layout.looks))
 

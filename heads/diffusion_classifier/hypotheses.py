@@ -71,7 +71,7 @@ async def conditions(engine: Engine, hypotheses: Hypotheses) -> list[Condition]:
 def class_number(backbone: Description, label: str) -> int:
     """The class that a label names: a whole name, one of the names that commas part, or else a number.
 
-    Case does not matter. Raises InvalidInput where it names none, or several.
+    Case does not matter. Raises InvalidInput if it names none, or several.
     """
     count = backbone.num_class_labels
     wanted = label.strip().casefold()

@@ -40,7 +40,7 @@ async def match(
     images: (H, W, 3) uint8 RGB each; their middle squares are looked at. interval: between timesteps; 1 visits all, as
     the published figures do. The error under the empty prompt is taken along: images differ in how hard they are to
     denoise, and only scores less that baseline can be compared between images (DiffusionITM, arXiv:2305.16397).
-    Raises InvalidInput for an interval or captions that can not be used.
+    Raises InvalidInput for an interval or captions that cannot be used.
     Source: Diffusion Classifier (arXiv:2303.16203), section 5.3.
     """
     steps = len(engine.backbone.alphas_cumprod)

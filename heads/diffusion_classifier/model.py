@@ -70,7 +70,7 @@ def open_zero_shot(
 ) -> ZeroShotModel:
     """The backbone as a zero-shot classifier; a class-conditional network takes labels without a template.
 
-    calibration: a file that `diffsight fit zero-shot` wrote. Raises InvalidInput where it was fitted on other weights.
+    calibration: a file that `diffsight fit zero-shot` wrote. Raises InvalidInput if it was fitted on other weights.
     """
     description = backbone.description
     return ZeroShotModel(

@@ -130,7 +130,7 @@ async def denoising_errors(
 def paired_gaps(rounds: Sequence[Round]) -> dict[int, float]:
     """How much worse each hypothesis is than the winner, over just the rows that both have had; never below 0.
 
-    Errors vary far more between timesteps than between hypotheses, so means over different rows can not be compared. A
+    Errors vary far more between timesteps than between hypotheses, so means over different rows cannot be compared. A
     hypothesis dropped early by another may beat the final winner on those few rows: its gap is put to 0, as the answer
     stays the race's.
     """

@@ -55,7 +55,7 @@ def fit_schedule(schedule: Schedule, hypotheses: int) -> Schedule:
 
 
 def check_schedule(schedule: Schedule, hypotheses: int, training_steps: int = 1000) -> None:
-    """Raises InvalidInput for a schedule that can not end with one of so many hypotheses."""
+    """Raises InvalidInput for a schedule that cannot end with one of so many hypotheses."""
     samples, keep = schedule.n_samples, schedule.to_keep
     if not samples or len(samples) != len(keep):
         raise InvalidInput(

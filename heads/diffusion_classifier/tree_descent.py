@@ -105,7 +105,7 @@ async def classify_tree(
     evaluating all siblings on all units leads; the error that this leaves is shared out among the forks. It says
     nothing of whether a leaf elsewhere fits better than the one found. budget: of all races together; where it is
     spent the way ends. The rest as in `classify_anytime`. on_progress: called with the path so far after each look.
-    Raises InvalidInput for a tree whose labels can not be used, or that the network can not tell apart above the
+    Raises InvalidInput for a tree whose labels cannot be used, or that the network cannot tell apart above the
     leaves, and for a budget below one block of the first race.
     """
     started = time.perf_counter()

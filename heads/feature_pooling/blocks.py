@@ -16,7 +16,7 @@ def numbered_blocks(sub_blocks: Sequence[str]) -> tuple[str, ...]:
 
     sub_blocks: all places of a U-Net in the order in which it computes them, as `Description.sub_blocks` gives them.
 
-    A number stands for one block of the original's input and output lists: a residual block with its attention, where
+    A number stands for one block of the original's input and output lists: a residual block with its attention, if
     it has one, and in the decoder with its upsampler too. So the last sub-block of a decoder level has no number of its
     own before the upsampler; its name can be used instead.
     Source: `get_multiple_features` of diffssl's guided_diffusion/unet.py.

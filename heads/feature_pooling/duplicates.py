@@ -30,7 +30,7 @@ def near_duplicates(
     vectors: (N, D) float32, of any lengths above 0. index: "exact" looks at every pair; "hnsw" at each vector's nearest
     `neighbours`, found by a graph, which is approximate: of more copies than that some pairs are missing, and a few
     others may be; "auto" is exact up to 30,000 vectors.
-    Raises InvalidInput for vectors and numbers that can not be used, for millions of pairs, and without faiss.
+    Raises InvalidInput for vectors and numbers that cannot be used, for millions of pairs, and without faiss.
     Source: Malkov and Yashunin (arXiv:1603.09320) for the graph; faiss for both.
     """
     if vectors.ndim != 2 or not vectors.size:

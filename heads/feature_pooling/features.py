@@ -57,7 +57,7 @@ async def pooled_features(
     normalise: scale each vector to length 1.
     class_labels: one an image, for networks with a class embedding only.
     Returns `Embeddings` with vectors (N, D).
-    Raises InvalidInput for no images, unknown blocks, timesteps outside the schedule, and sizes that can not be.
+    Raises InvalidInput for no images, unknown blocks, timesteps outside the schedule, and sizes that cannot be.
     Source: arXiv:2307.08702, section 3; defaults for Stable Diffusion are ours.
     """
     backbone = engine.backbone
@@ -126,7 +126,7 @@ def _prepare(image: NDArray[np.uint8], size: int, fit: Fit) -> tuple[Tensor, byt
 
 
 def _noises(noise: NoiseSource, key: bytes, samples: int, shape: Sequence[int]) -> list[Tensor | None]:
-    """An image's noises, or one None where its latents stay clean."""
+    """An image's noises, or one None if its latents stay clean."""
     drawn: list[Tensor | None] = [noise(key, index, shape) for index in range(samples)]
     return drawn or [None]
 

@@ -76,7 +76,7 @@ class HeadClassifier:
 
 
 def check_plan(plan: HeadPlan, sides: Sequence[int]) -> None:
-    """Raises InvalidInput for a head that can not be built. sides: of each block's map before pooling."""
+    """Raises InvalidInput for a head that cannot be built. sides: of each block's map before pooling."""
     if plan.kind in ("linear", "mlp"):
         return
     several = len(plan.channels) * plan.timesteps > 1

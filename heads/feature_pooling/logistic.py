@@ -30,8 +30,8 @@ class LogisticClassifier:
     """Multinomial logistic regression over standardised vectors.
 
     classes: K names. mean, scale: (D,) float32, of the fitting set. weights: (K, D) float32; bias: (K,) float32.
-    temperature: what logits are divided by. calibrated: False where no held-out image could say what it should be.
-    gaussians, threshold: a vector of more novelty than the threshold is none of the classes; None where nothing says
+    temperature: what logits are divided by. calibrated: False if no held-out image could say what it should be.
+    gaussians, threshold: a vector of more novelty than the threshold is none of the classes; None if nothing says
     how far apart images of one class may be.
     """
 
@@ -74,10 +74,10 @@ class Strength:
 class FitReport:
     """What cross-validation found. Classes of one image are always fitted on, so nothing is known of their recall.
 
-    validated: images that were held out once. folds: 0 where nothing could be held out; figures are None then.
+    validated: images that were held out once. folds: 0 if nothing could be held out; figures are None then.
     accuracy: share of them answered right. balanced_accuracy: mean of the known recalls.
-    confusion: (K, K) int64, rows the truth, columns the answer. recall: one a class, None where it was never held out.
-    log_loss: of the chosen strength at the fitted temperature. strength: the chosen one, None where a head has none.
+    confusion: (K, K) int64, rows the truth, columns the answer. recall: one a class, None if it was never held out.
+    log_loss: of the chosen strength at the fitted temperature. strength: the chosen one, None if a head has none.
     tried: all of them.
     """
 

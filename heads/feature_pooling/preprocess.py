@@ -67,7 +67,7 @@ def training_crop(image: NDArray[np.uint8], size: int, draw: CropDraw) -> NDArra
     """The square that `draw` says, from the image scaled to its shorter side; mirrored after the crop.
 
     image: (H, W, 3) uint8. Returns (size, size, 3) uint8.
-    Raises InvalidInput where the square leaves the scaled image.
+    Raises InvalidInput if the square leaves the scaled image.
     """
     scaled = _scale(image, draw.shorter_side)
     height, width = scaled.shape[:2]

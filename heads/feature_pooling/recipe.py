@@ -45,11 +45,11 @@ def fit_head(
     """Train `head` in place on stored features; it is left in eval mode.
 
     features: one (N, C, h, w) tensor for each argument of the head's `forward`. labels: (N,) int64 class indices.
-    sample_order: (epochs, N) int64, which sample comes when; drawn from `seed` where it is not given. Batches are
+    sample_order: (epochs, N) int64, which sample comes when; drawn from `seed` if it is not given. Batches are
     consecutive; an incomplete last one is left out, as in the original, unless it is the epoch's only one.
     check: called before every step; what it raises ends the training.
     Returns the cross-entropy of every step.
-    Raises InvalidInput where features and labels do not match, or there are none.
+    Raises InvalidInput if features and labels do not match, or there are none.
 
     The original draws new crops and new noise each epoch; stored features are one draw, or several as further samples.
     """

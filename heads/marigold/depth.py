@@ -138,7 +138,7 @@ def depth_of(painted: Tensor) -> Tensor:
 async def run_relative_depth(
     engine: Engine, model: MarigoldModel, inputs: Inputs, options: RelativeDepthOptions, on_progress: object = None
 ) -> RelativeDepth:
-    """Depth of the image. Raises InvalidInput where the known distances do not fit it."""
+    """Depth of the image. Raises InvalidInput if the known distances do not fit it."""
     painted = await paint_image(engine, model, inputs.image, options)
     return await engine.run_on_host(combine_depth, painted, model, options, inputs.image.shape[:2])
 

@@ -69,7 +69,7 @@ def fit_map(depth: NDArray[np.float32], metres: NDArray[np.float32], field: str 
 def fit_affine(depth: NDArray[np.floating], metres: NDArray[np.floating], field: str) -> Fit:
     """The least-squares scale and shift between values (N,) and metres (N,).
 
-    Raises InvalidInput, about `field`, where there are fewer than two, all at the same depth, or far ones are nearer.
+    Raises InvalidInput, about `field`, if there are fewer than two, all at the same depth, or far ones are nearer.
     """
     values, known = depth.astype(np.float64), metres.astype(np.float64)
     if len(values) < 2:
@@ -105,7 +105,7 @@ def to_metres(depth: NDArray[np.float32], fit: Fit) -> NDArray[np.float32]:
 
 
 def read_metric_map(text: str, field: str = "metric_map") -> NDArray[np.float32]:
-    """Metres (H, W) float32, 0 where nothing is known, from base64 of a 16-bit grey PNG file of millimetres.
+    """Metres (H, W) float32, 0 if nothing is known, from base64 of a 16-bit grey PNG file of millimetres.
 
     Raises InvalidInput for anything else.
     """

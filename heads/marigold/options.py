@@ -89,7 +89,7 @@ def count_rows(options: MarigoldOptions, model: MarigoldModel) -> int:
 
 
 def check_uncertainty(options: MarigoldOptions, model: MarigoldModel) -> None:
-    """Raises InvalidInput where the form of the uncertainty map is wanted of a single prediction."""
+    """Raises InvalidInput if the form of the uncertainty map is wanted of a single prediction."""
     if options.ensemble_size == 1:
         raise InvalidInput(
             "format", "a single prediction has no uncertainty", hint="send an `ensemble_size` of 2 or more"

@@ -114,7 +114,7 @@ def encode(
 
     keypoints: (..., K, 2) float, pixels of a crop of `size`. visible: (..., K) float, below 0.5 where unlabelled.
     size, heatmap_size: (width, height). sigma: heat-map pixels.
-    Returns heat maps (..., K, H, W) float32 and weights (..., K) float32: `visible`, but 0 where the Gaussian's square
+    Returns heat maps (..., K, H, W) float32 and weights (..., K) float32: `visible`, but 0 if the Gaussian's square
     lies wholly outside the map. A point of weight 0 has an empty map.
     """
     width, height = heatmap_size

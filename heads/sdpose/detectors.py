@@ -52,7 +52,7 @@ def open_detector(
 ) -> Detector:
     """The detector in a folder, on the hub, or in an `.onnx` file.
 
-    Raises ModelNotFound where there is none, CheckpointError where it does not load or knows no persons.
+    Raises ModelNotFound if there is none, CheckpointError where it does not load or knows no persons.
     """
     path = Path(source).expanduser()
     if path.suffix == ".onnx":
@@ -112,7 +112,7 @@ def _best_first(corners: NDArray[np.float64], scores: NDArray[np.float64]) -> Bo
 def _open_onnx(path: Path) -> Detector:
     """An ONNX file: of DETR's kind with `preprocessor_config.json` beside it, as optimum exports, or a YOLO.
 
-    Raises ModelNotFound, or CheckpointError where it is neither.
+    Raises ModelNotFound, or CheckpointError if it is neither.
     """
     if not path.is_file():
         raise ModelNotFound(f"{path} is not there", hint="give an .onnx file in DIFFSIGHT_POSE__DETECTOR")

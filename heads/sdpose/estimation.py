@@ -61,7 +61,7 @@ async def estimate_poses(
     """The keypoints of each box's person, in the order of the boxes.
 
     image: (H, W, 3) uint8 RGB. boxes: (N, 4) float, x, y, width, height in image pixels, which may reach outside; None
-    takes the whole image as one box. box_scores: (N,), 1 where none are given. boxes_from: what the result tells.
+    takes the whole image as one box. box_scores: (N,), 1 if none are given. boxes_from: what the result tells.
     crop: how a box becomes the network's input; see `heads.sdpose.crops`. flip_test: also look at the mirrored crop and
     average the maps: a little more accurate at twice the cost.
     Returns `Keypoints`, which are empty if there are no boxes.
@@ -115,7 +115,7 @@ _LEAST_SIDE = 0.001
 
 
 def box_problem(box: NDArray[np.float64]) -> str:
-    """What is wrong with a box (4,) of x, y, width, height; empty where nothing is."""
+    """What is wrong with a box (4,) of x, y, width, height; empty if nothing is."""
     x, y, width, height = (float(value) for value in box)
     if not np.isfinite(box).all() or max(abs(float(value)) for value in box) > 1e6:
         return f"{[x, y, width, height]} holds what is no pixel coordinate"

@@ -42,7 +42,7 @@ class Prediction:
 
 
 def person_score(scores: NDArray[np.floating], box_score: float, threshold: float = SCORE_THRESHOLD) -> float:
-    """The box's score times the mean of the point scores (K,) above `threshold`; 0 where there is none."""
+    """The box's score times the mean of the point scores (K,) above `threshold`; 0 if there is none."""
     good = scores[scores > threshold]
     return float(box_score * good.mean()) if len(good) else 0.0
 
@@ -117,7 +117,7 @@ def flat_points(points: NDArray[np.float64], third: NDArray[np.floating]) -> dic
 def coco_figures(
     ground_truth: Mapping[str, Any], results: Sequence[Mapping[str, Any]], sigmas: NDArray[np.float64] | None = None
 ) -> dict[str, float]:
-    """The ten COCO figures of body keypoints; -1 where there was nothing to find.
+    """The ten COCO figures of body keypoints; -1 if there was nothing to find.
 
     ground_truth: content of an annotation file. results: of a result file. sigmas: (K,); None for those of the 17.
     """

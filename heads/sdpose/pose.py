@@ -59,7 +59,7 @@ class PersonFinder:
 class PoseHead:
     """A pose network with the server's defaults.
 
-    finder: None where the server has none; the whole image is one person then.
+    finder: None if the server has none; the whole image is one person then.
     detector_threshold, keypoint_threshold: for requests that give none. max_persons: boxes of one request.
     """
 
@@ -114,7 +114,7 @@ def open_pose_head(
 
 
 def shipped_pose(backbone: Backbone) -> Path | None:
-    """The folder of the network that ships for this backbone; None where none was fitted to it."""
+    """The folder of the network that ships for this backbone; None if none was fitted to it."""
     return POCKET if isinstance(backbone, StableDiffusion) and is_fitted_for(POCKET, backbone) else None
 
 
@@ -123,7 +123,7 @@ async def run_pose(
 ) -> Poses:
     """Keypoints of persons: of the request's boxes, else of the detector's, else of the whole image as one.
 
-    Raises ModelNotFound where a detector is wanted and the server has none, and InvalidInput for scores without boxes.
+    Raises ModelNotFound if a detector is wanted and the server has none, and InvalidInput for scores without boxes.
     """
     image = inputs.image
     height, width = image.shape[:2]

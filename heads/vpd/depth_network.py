@@ -127,7 +127,7 @@ class DepthNetwork(nn.Module):
 def depth_network(shapes: Mapping[str, Tensor], source: object) -> DepthNetwork:
     """The network whose weights these are: original name -> tensor of any shape; nothing else of it is read.
 
-    Raises CheckpointError where a tensor is missing that tells a size.
+    Raises CheckpointError if a tensor is missing that tells a size.
     """
 
     def shape(key: str) -> torch.Size:

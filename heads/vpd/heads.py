@@ -32,7 +32,7 @@ NYU_SCENES = (
 class DepthHead:
     """Metric depth.
 
-    contexts: (S, D), adapted. scenes: names of its rows, of which the U-Net gets one; empty where it always gets all.
+    contexts: (S, D), adapted. scenes: names of its rows, of which the U-Net gets one; empty if it always gets all.
     size: pixels of the shorter side that the network was made for. maps: whether attention maps are channels.
     """
 

@@ -113,7 +113,7 @@ class IoUCounts:
         }
 
     def by_class(self) -> list[float]:
-        """IoU of each class, NaN where it occurs nowhere."""
+        """IoU of each class, NaN if it occurs nowhere."""
         return [float(value) for value in self.intersection / self.union]
 
 

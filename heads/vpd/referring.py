@@ -120,7 +120,7 @@ def enlarge_mask_logits(logits: Tensor, size: tuple[int, int]) -> Tensor:
 def read_expression(engine: Engine, text: str, tokens: int) -> Expression:
     """The expression's first words that make `tokens` tokens, start and end included; all of them most often.
 
-    Raises InvalidInput where it is empty, or its first word alone is too long.
+    Raises InvalidInput if it is empty, or its first word alone is too long.
     """
     words = text.split()
     if not words:

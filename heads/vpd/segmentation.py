@@ -113,7 +113,7 @@ async def slide_logits(
     """Logits (K, H, W) of a picture (3, H, W) in [-1, 1], by windows whose logits are averaged.
 
     All windows are rows of one asking; mmsegmentation's own loop asks for one after the other.
-    stride: pixels between windows; two thirds of the window where none is given (341 of 512).
+    stride: pixels between windows; two thirds of the window if none is given (341 of 512).
     Source: `slide_inference` of mmsegmentation's EncoderDecoder.
     """
     height, width = pixel_values.shape[-2:]

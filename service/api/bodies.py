@@ -39,8 +39,8 @@ def request_bodies(
 ) -> dict[str, Any]:
     """`openapi_extra` of a route that reads `model` in all forms. curl: the options of a multipart example.
 
-    raw: False where an image, or a zip of images, by itself is no request. hidden: fields that the path gives.
-    form_name: what the form's schema is called; `ThingForm` of a model `ThingRequest`, where none is given.
+    raw: False if an image, or a zip of images, by itself is no request. hidden: fields that the path gives.
+    form_name: what the form's schema is called; `ThingForm` of a model `ThingRequest`, if none is given.
     """
     form_name = form_name or f"{model.__name__.removesuffix('Request')}Form"
     schema = drop_null(model.model_json_schema(ref_template=REFERENCE))

@@ -37,7 +37,7 @@ class ExamplesRequest(TaskRequest):
     )
 
     def pair_labels(self, limits: LimitSettings) -> tuple[list[ImageSource], list[str]]:
-        """Images and the label of each. Raises InvalidInput where they do not match or are too many."""
+        """Images and the label of each. Raises InvalidInput if they do not match or are too many."""
         images = [*([] if self.image is None else [self.image]), *(self.images or [])]
         if len(images) > limits.max_training_images:
             raise InvalidInput(
@@ -223,7 +223,7 @@ _SAID_OTHERWISE = {"version", "created", "changed", "features", "classes", "imag
 def classifier_answer(stored: Stored, revisions: Collection[str]) -> ClassifierAnswer:
     """The answer about a stored classifier. revisions: of this server's backbones.
 
-    Raises InvalidInput where what is stored is no classifier.
+    Raises InvalidInput if what is stored is no classifier.
     """
     about = read_about(stored.about)
     as_kept = about.model_dump(

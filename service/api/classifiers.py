@@ -269,7 +269,7 @@ async def import_classifier(request: Request, state: State, usage: RequestUsage)
 
 
 async def _model_of_job(state: AppState, jobs: Jobs, job_id: str) -> str | None:
-    """The backbone whose vectors a job holds; None where this server has none of its weights."""
+    """The backbone whose vectors a job holds; None if this server has none of its weights."""
     job = await run_in(DATABASE, (await jobs.store()).get, job_id)
     return state.models.revisions().get(job.revision) if job.revision else None
 

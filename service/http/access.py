@@ -72,7 +72,7 @@ def guard(app: FastAPI, settings: Settings) -> None:
 def check_exposure(settings: Settings, host: str | None = None) -> None:
     """Raises InvalidInput if the server would answer other machines without keys or an explicit setting.
 
-    host: what it listens on, the settings' own where none is given.
+    host: what it listens on, the settings' own if none is given.
     """
     host = settings.host if host is None else host
     if settings.access.allow_anonymous or is_loopback(host):

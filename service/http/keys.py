@@ -77,7 +77,7 @@ class KeyStore:
     def in_use(self) -> bool:
         """Whether there is a key, or ever was one since the server began: then requests need one.
 
-        Revoked keys count, and so does a file that can not be read: taking keys away never opens the door.
+        Revoked keys count, and so does a file that cannot be read: taking keys away never opens the door.
         """
         self._refresh()
         return self._closed
@@ -126,7 +126,7 @@ class KeyStore:
 
 
 def read_keys(path: Path) -> tuple[Key, ...]:
-    """All keys of the file, in the order made; none where there is no file. Raises InvalidInput for a damaged one."""
+    """All keys of the file, in the order made; none if there is no file. Raises InvalidInput for a damaged one."""
     try:
         return _KeysFile.model_validate_json(path.read_bytes()).keys
     except FileNotFoundError:
@@ -152,7 +152,7 @@ def create_key(
 ) -> tuple[Key, str]:
     """A new key and the text to present, which is kept nowhere.
 
-    Raises InvalidInput where a valid key has that name already, `expires` is past, or the file can not be written.
+    Raises InvalidInput if a valid key has that name already, `expires` is past, or the file cannot be written.
     """
     if not 1 <= len(name) <= 100 or not name.isprintable():
         raise InvalidInput("NAME", f"{name!r}", hint="give a name of 1 to 100 printable characters")
@@ -182,7 +182,7 @@ def revoke_key(path: Path, name_or_id: str, *, now: datetime) -> Key:
     """The key, revoked. It stays in the file, so that revoking the last key does not open the server to requests
     without keys.
 
-    Raises InvalidInput where no key that is not yet revoked has this name or id, or two have.
+    Raises InvalidInput if no key that is not yet revoked has this name or id, or two have.
     """
     with _locked(path):
         keys = read_keys(path)
@@ -208,7 +208,7 @@ def _parts(presented: str) -> tuple[str, str]:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Only one command at a time changes the file. Raises InvalidInput where its folder can not be written."""
+    """Only one command at a time changes the file. Raises InvalidInput if its folder cannot be written."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)

@@ -1,4 +1,4 @@
-"""The OpenAPI document: what FastAPI writes, and the problems and bodies that it can not see."""
+"""The OpenAPI document: what FastAPI writes, and the problems and bodies that it cannot see."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def json_body(
 ) -> dict[str, Any]:
     """`openapi_extra` of a route that reads `model` as JSON, the first of its examples shown.
 
-    others: schemas of further kinds of body, by media type. required: False where there may be no body.
+    others: schemas of further kinds of body, by media type. required: False if there may be no body.
     """
     schema = model.model_json_schema(ref_template=REFERENCE)
     content = {"schema": {"$ref": REFERENCE.format(model=model.__name__)}, "example": schema["examples"][0]}

@@ -133,7 +133,7 @@ def _read_end64(file: BinaryIO, data: bytes, locator: int) -> list[tuple[int, in
     """Entries and bytes of the list of contents of a zip64.
 
     Its end record lies before the locator, at its place in `data`; and where the locator says. Versions of zipfile
-    differ in which they read, so both are returned where there are both. Raises InvalidInput where there is neither.
+    differ in which they read, so both are returned if there are both. Raises InvalidInput if there is neither.
     """
     announced = []
     records = [data[max(0, locator - _END64.size) : locator]]

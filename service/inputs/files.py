@@ -53,7 +53,7 @@ def name_images(images: Sequence[ImageSource], field: str = "images") -> list[st
 
 
 def archive_paths(images: Sequence[ImageSource]) -> list[str]:
-    """The images' paths in archives; empty where no image came in one."""
+    """The images' paths in archives; empty if no image came in one."""
     names = [image.name if isinstance(image, ArchivedFile) else "" for image in images]
     return names if any(names) else []
 

@@ -211,7 +211,7 @@ def _first_errors(
 ) -> ValidationError:
     """What is wrong with the beginning of each list and object of a body that has too many errors to list.
 
-    Raises InvalidInput where the beginnings are right.
+    Raises InvalidInput if the beginnings are right.
     """
     cut = shorten(from_json(given) if isinstance(given, Json) else dict(given))
     try:

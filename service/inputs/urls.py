@@ -174,7 +174,7 @@ class UrlFetcher:
             raise Refused("the host has no address")
         if not all(self.is_allowed(address) for address in addresses):
             raise Refused("the host has an address that is not public")
-        # IPv4 where there is one: hosts without IPv6 of their own are many, and there is no second try.
+        # IPv4 if there is one: hosts without IPv6 of their own are many, and there is no second try.
         return next((address for address in addresses if ":" not in address), addresses[0])
 
     async def _get(self, target: Target, address: str, most_bytes: int) -> bytes | str:

@@ -21,7 +21,7 @@ _BYTES = "bytes:"
 
 
 def open_address(address: str) -> tuple[Any, str]:
-    """The fsspec file system of an address, and the path there. Raises InvalidInput where its package is missing."""
+    """The fsspec file system of an address, and the path there. Raises InvalidInput if its package is missing."""
     address = decode_address(address)
     if address.startswith("/"):
         # Not taken apart: a local name may have "::" and "://" in it.

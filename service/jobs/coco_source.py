@@ -39,7 +39,7 @@ def describe_images(document: Mapping[str, Any]) -> list[Item]:
     """The images in the file's order. Their addresses are their names.
 
     `given` has the image's id, the boxes of its persons, the size that the file says, and what is wrong.
-    Raises ValueError where the file lists no images, and where none of its boxes belongs to one of them.
+    Raises ValueError if the file lists no images, and where none of its boxes belongs to one of them.
     """
     if not isinstance(document, Mapping) or not isinstance(document.get("images"), list):
         raise ValueError("it has no list of images")

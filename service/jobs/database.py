@@ -75,7 +75,7 @@ class ResultRoom:
         self._bytes = 0
 
     def take(self, connection: Connection, more: int) -> None:
-        """Take room for so many bytes. Raises InvalidInput where there is none."""
+        """Take room for so many bytes. Raises InvalidInput if there is none."""
         if self.most_bytes is None or not more:
             return
         now = time.monotonic()

@@ -55,7 +55,7 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class ItemOutcome:
-    """How an item ended: under `key` with a result (None where the key has one already), or with the reason why not."""
+    """How an item ended: under `key` with a result (None if the key has one already), or with the reason why not."""
 
     position: int
     key: str = ""
@@ -65,7 +65,7 @@ class ItemOutcome:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A finished item, for readers. result: None where it failed, and `error` says why."""
+    """A finished item, for readers. result: None if it failed, and `error` says why."""
 
     position: int
     name: str

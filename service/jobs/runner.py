@@ -90,7 +90,7 @@ class Runner:
     async def run(self, job: Job) -> bool:
         """Run a claimed job to its end, or until it is paused, deleted or taken over. What goes wrong is stored.
 
-        False where the disk or the database failed: the job is left as it is, and goes on when they work again.
+        False if the disk or the database failed: the job is left as it is, and goes on when they work again.
         """
         status, error, stored = None, "", True
         try:
@@ -348,7 +348,7 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
 
 @dataclass(frozen=True, slots=True)
 class JobRate:
-    """How fast a job goes. images_per_second: of the present run. seconds_left: None where nothing tells."""
+    """How fast a job goes. images_per_second: of the present run. seconds_left: None if nothing tells."""
 
     images_per_second: float
     seconds_left: float | None

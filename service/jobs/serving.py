@@ -24,7 +24,7 @@ log = structlog.get_logger("diffsight")
 
 
 def open_store(settings: Settings) -> JobStore:
-    """The store that the settings name. Blocks. Raises InvalidInput where it cannot be opened."""
+    """The store that the settings name. Blocks. Raises InvalidInput if it cannot be opened."""
     url = settings.jobs.database or default_url(settings.data_path())
     return JobStore(url, most_bytes=settings.jobs.max_result_bytes)
 
@@ -58,7 +58,7 @@ class Jobs:
                     (await self._opening).close()
 
     async def store(self) -> JobStore:
-        """The open store. Raises NotReady where there is none."""
+        """The open store. Raises NotReady if there is none."""
         if self._opening is None:
             raise NotReady("the server has not started", hint="send it again when /health/ready answers 200")
         if self._opened is None and self._failure is None:

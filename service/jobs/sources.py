@@ -62,7 +62,7 @@ class StoredSource(Source):
 
 
 def guess(address: str, *, images: str = "", stride: int = 1) -> Source:
-    """The source that a person means by an address. Raises InvalidInput where nothing fits.
+    """The source that a person means by an address. Raises InvalidInput if nothing fits.
 
     What is there by this very name is no pattern, whatever letters it has.
     """

@@ -37,7 +37,7 @@ class JobStore:
     """The jobs of one database, whose tables are brought up to date when it is opened.
 
     most_bytes: what its results may take; None sets no bound. leases: what this process knows of leases.
-    Every method raises StorageFailed where the database can not be reached, or its disk is full.
+    Every method raises StorageFailed where the database cannot be reached, or its disk is full.
     """
 
     def __init__(self, url: str, *, most_bytes: int | None = None, leases: Leases | None = None) -> None:
@@ -81,7 +81,7 @@ class JobStore:
         return job
 
     def latest(self, *, limit: int = 100, before: float | None = None) -> list[Job]:
-        """Jobs, newest first; those made before `before` where it is given."""
+        """Jobs, newest first; those made before `before` if it is given."""
         query = select(jobs).order_by(jobs.c.created.desc(), jobs.c.id).limit(limit)
         if before is not None:
             query = query.where(jobs.c.created < before)
@@ -89,7 +89,7 @@ class JobStore:
             return [_job(row) for row in connection.execute(query)]
 
     def get(self, job_id: str) -> Job:
-        """The job as it stands. Raises NothingStored where there is none."""
+        """The job as it stands. Raises NothingStored if there is none."""
         with self._reading() as connection:
             return _get(connection, job_id)
 
@@ -177,7 +177,7 @@ class JobStore:
         return None
 
     def _claim(self, job_id: str, old_owner: str, owner: str, seconds: float) -> Job | None:
-        """The job, leased; None where another process was faster, or where it is given up."""
+        """The job, leased; None where another process was faster, or if it is given up."""
         now = time.time()
         free = (jobs.c.id == job_id) & (jobs.c.owner == old_owner) & jobs.c.status.in_(UNFINISHED)
         with self._writing() as connection:
@@ -200,7 +200,7 @@ class JobStore:
         return job
 
     def renew(self, job_id: str, owner: str, seconds: float) -> bool:
-        """Lease the job on. False where it was paused, deleted or taken over: then it is to be left alone."""
+        """Lease the job on. False if it was paused, deleted or taken over: then it is to be left alone."""
         held = (jobs.c.id == job_id) & (jobs.c.owner == owner) & (jobs.c.status == "running")
         with self._writing() as connection:
             lease = update(jobs).where(held).values(leased_until=time.time() + seconds)
@@ -274,7 +274,7 @@ class JobStore:
     def finish(self, job_id: str, outcomes: Sequence[ItemOutcome]) -> None:
         """Store results and finish their items, all or none. Of an item that is finished already nothing changes.
 
-        Raises InvalidInput where there is no room for the results.
+        Raises InvalidInput if there is no room for the results.
         """
         now = time.time()
         counts = {"done": 0, "failed": 0, "reused": 0}
@@ -331,7 +331,7 @@ class JobStore:
             after = rows[-1].position
 
     def first_pending(self, job_id: str) -> int | None:
-        """The position of the first item that is not finished; None where there is none."""
+        """The position of the first item that is not finished; None if there is none."""
         pending = (items.c.job_id == job_id) & (items.c.status == "pending")
         with self._reading() as connection:
             found: int | None = connection.execute(select(func.min(items.c.position)).where(pending)).scalar_one()

@@ -46,7 +46,7 @@ def receiving(settings: Settings, job_id: str) -> Iterator[BinaryIO]:
 def keep_zip(settings: Settings, job_id: str, file: BinaryIO) -> StoredSource:
     """Take the received file as a zip of images. Raises InvalidInput for what is empty, damaged or out of bounds.
 
-    A file in it that can not be read fails later, by itself.
+    A file in it that cannot be read fails later, by itself.
     """
     check_archive(file, _limits_of(settings))
     with open_zip(file) as archive:
@@ -120,7 +120,7 @@ def forget(settings: Settings, source: StoredSource) -> None:
 def _keep(
     settings: Settings, job_id: str, file: BinaryIO, kind: str, ends: str = "", *, stride: int = 1
 ) -> StoredSource:
-    """Give the received file its name. Raises InvalidInput where there is no room for it."""
+    """Give the received file its name. Raises InvalidInput if there is no room for it."""
     folder = uploads_folder(settings)
     file.flush()
     os.fsync(file.fileno())

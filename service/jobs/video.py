@@ -69,7 +69,7 @@ class Frames:
     def read(self, wanted: int) -> NDArray[np.uint8]:
         """The frame (H, W, 3) uint8 RGB of a number, none of which may be lower than the one before.
 
-        Raises InvalidInput where it cannot be decoded.
+        Raises InvalidInput if it cannot be decoded.
         """
         self.next = wanted + 1
         while self._ahead is None or self._ahead[0] < wanted:

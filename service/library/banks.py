@@ -1,4 +1,4 @@
-"""Banks of supports, kept where there is room: on the device, then in the host's memory, then on disk.
+"""Banks of supports, kept if there is room: on the device, then in the host's memory, then on disk.
 
 A bank depends on the fine-tuned weights, the picture, its mask and the size alone, so a kept one is exact to reuse.
 """
@@ -147,7 +147,7 @@ class BankCache:
         return self.folder / f"{key}.safetensors"
 
     def _read(self, key: str) -> Bank | None:
-        """A file's bank; None where there is none, or none that can be read."""
+        """A file's bank; None if there is none, or none that can be read."""
         path = self._path(key)
         try:
             bank = bank_from_tensors(load_file(path))

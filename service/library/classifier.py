@@ -91,7 +91,7 @@ def prepare_classifier(model: BackboneHead, options: ClassifyOptions, library: L
 def complete_classifier(
     options: ClassifyOptions, model: BackboneHead, counts: InputCounts, limits: Limits
 ) -> ClassifyOptions:
-    """The options as they are. Raises InvalidInput where no classifier is named."""
+    """The options as they are. Raises InvalidInput if no classifier is named."""
     if not options.classifier:
         raise InvalidInput(
             "classifier", "the request names no classifier", hint="send the id from POST /v1/classifiers"

@@ -64,7 +64,7 @@ async def fit_new(
     """Fit a new classifier to the vectors of a job, to images that are sent, or to both.
 
     labels: of all of them.
-    Raises InvalidInput for examples and heads that cannot be used, and where there is no room.
+    Raises InvalidInput for examples and heads that cannot be used, and if there is no room.
     """
     plan = await released_head(engine, head, head_sizes, options)
     if plan is not None:

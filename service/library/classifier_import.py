@@ -12,7 +12,7 @@ from service.library.classifiers import Classifier, check_usable
 
 
 async def check_import(engine: Engine, classifier: Classifier, limits: Limits, *, field: str = "file") -> None:
-    """Raises InvalidInput, about `field`, for a classifier that reads images in a way that this backbone can not.
+    """Raises InvalidInput, about `field`, for a classifier that reads images in a way that this backbone cannot.
 
     That is: of other weights, blocks that it does not have or in another order, timesteps outside its schedule, more
     rows an image than a request may take, and numbers for vectors of another length than the blocks give.

@@ -114,7 +114,7 @@ class LabelledVectors:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Classifier:
-    """A classifier as it is used. examples: None where its file came without them; it can not grow then."""
+    """A classifier as it is used. examples: None if its file came without them; it cannot grow then."""
 
     about: About
     model: LogisticClassifier | HeadClassifier
@@ -256,7 +256,7 @@ def as_tensors(classifier: Classifier, *, examples: bool = True) -> dict[str, ND
 
 
 def from_file(about: Mapping[str, Any], tensors: Tensors, *, field: str = "file") -> Classifier:
-    """The classifier that was kept, every number checked. Raises InvalidInput, about `field`, where one is off."""
+    """The classifier that was kept, every number checked. Raises InvalidInput, about `field`, if one is off."""
     read = read_about(about, field=field)
     model = _logistic(read, tensors, field) if read.head is None else _head(read, read.head, tensors, field)
     dimension = len(model.mean) if isinstance(model, LogisticClassifier) else model.plan.dimension
@@ -317,7 +317,7 @@ def _logistic(read: About, tensors: Tensors, field: str) -> LogisticClassifier:
 
 
 def read_about(about: Mapping[str, Any], *, field: str = "file") -> About:
-    """What is said of a classifier. Raises InvalidInput, about `field`, where that is not what we write."""
+    """What is said of a classifier. Raises InvalidInput, about `field`, if that is not what we write."""
     try:
         read = About.model_validate(about)
     except ValidationError as error:
@@ -332,7 +332,7 @@ def read_about(about: Mapping[str, Any], *, field: str = "file") -> About:
 
 
 def check_usable(about: About, backbone: Description) -> None:
-    """Raises InvalidInput where the classifier was fitted on another network, whose vectors mean something else."""
+    """Raises InvalidInput if the classifier was fitted on another network, whose vectors mean something else."""
     if about.revision != backbone.revision:
         raise InvalidInput(
             KIND,

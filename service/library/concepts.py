@@ -49,7 +49,7 @@ NOTE_ALL = "{}.{}: the mask covers the whole picture, so it shows no background"
 def object_mask(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """(H, W) uint8 of 0 and 1 from a mask that was sent as a picture, (H, W, 3) uint8 RGB.
 
-    1 where the brightest channel is at least half of the brightest in the whole mask: 0/255, 0/1 and coloured masks
+    1 if the brightest channel is at least half of the brightest in the whole mask: 0/255, 0/1 and coloured masks
     and the noise of JPEG are all read so.
     """
     brightest = picture.max(axis=2).astype(np.int32)
@@ -158,7 +158,7 @@ def about_of(stored: Stored) -> ConceptAbout:
 def read_concept(store: Store, concept: str) -> tuple[ConceptAbout, list[Shot]]:
     """A concept as it is now; a later change or deletion does not touch what was read.
 
-    Raises NothingStored where there is none, and InvalidInput where its file is damaged.
+    Raises NothingStored if there is none, and InvalidInput where its file is damaged.
     """
     stored, tensors = store.read(concept)
     about = about_of(stored)

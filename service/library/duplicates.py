@@ -74,7 +74,7 @@ def read_vectors(file: Path) -> StoredVectors:
 def from_records(records: Iterable[tuple[str, Mapping[str, Any]]]) -> StoredVectors:
     """The vectors of a job's records, (name, result) each.
 
-    Raises InvalidInput where there are none, or not of one size.
+    Raises InvalidInput if there are none, or not of one size.
     """
     names: list[str] = []
     vectors: list[NDArray[np.float32]] = []

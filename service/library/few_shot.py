@@ -56,7 +56,7 @@ class FewShotResult(BaseModel):
 class FewShotHead:
     """The few-shot network with the concepts to find.
 
-    names, ids, shots: one a concept; empty where the request brings supports of its own.
+    names, ids, shots: one a concept; empty if the request brings supports of its own.
     """
 
     model: FewShotModel

@@ -100,20 +100,20 @@ class Store:
             return file.read(), stamp
 
     def add(self, about: Mapping[str, Any], tensors: Tensors) -> Stored:
-        """Keep a new thing under an id of its own. Raises InvalidInput where there is no room for it."""
+        """Keep a new thing under an id of its own. Raises InvalidInput if there is no room for it."""
         thing = f"{int(time.time()):08x}{secrets.token_hex(4)}"
         return self._write(thing, about, tensors, None)
 
     def replace(self, old: Stored, about: Mapping[str, Any], tensors: Tensors) -> Stored:
         """Put a new version in the place of `old`.
 
-        Raises ChangedMeanwhile where that is not the newest one any more, NothingStored where it was deleted, and
-        InvalidInput where there is no room.
+        Raises ChangedMeanwhile if that is not the newest one any more, NothingStored where it was deleted, and
+        InvalidInput if there is no room.
         """
         return self._write(old.id, about, tensors, old.stamp)
 
     def delete(self, thing: str) -> None:
-        """Forget a thing; who has read it already goes on with it. Raises NothingStored where there is none."""
+        """Forget a thing; who has read it already goes on with it. Raises NothingStored if there is none."""
         try:
             self._path(thing).unlink()
         except FileNotFoundError as error:
@@ -209,7 +209,7 @@ def unpack(data: bytes, *, field: str = "file") -> tuple[dict[str, Any], dict[st
 
 
 def _about(header: bytes) -> dict[str, Any]:
-    """What the header of a safetensors file says in our place. Raises InvalidInput where it says nothing."""
+    """What the header of a safetensors file says in our place. Raises InvalidInput if it says nothing."""
     try:
         about = json.loads(json.loads(header)["__metadata__"][_KEY])
     except (ValueError, KeyError, TypeError, RecursionError) as error:

@@ -44,7 +44,7 @@ async def vectors_of_files(
     """Vectors of image files, in order. names: what each file is called in a problem.
 
     While one part is on the device the next one is decoded; no more pictures than that are in memory.
-    Raises InvalidInput for a file that can not be decoded, and whatever the engine raises.
+    Raises InvalidInput for a file that cannot be decoded, and whatever the engine raises.
     """
     slots = asyncio.Semaphore(_PARTS_AT_ONCE)
 

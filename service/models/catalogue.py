@@ -87,7 +87,7 @@ def names_in(settings: Settings) -> frozenset[str]:
     named = {settings.backbone, settings.pose.checkpoint, settings.few_shot.weights}
     named |= {getattr(settings.heads, task) for task in type(settings.heads).model_fields}
     named |= {*settings.models, *settings.pinned_models, *(table.source or table.id for table in settings.model_tables)}
-    with suppress(DiffsightError):  # settings that can not be served name models all the same
+    with suppress(DiffsightError):  # settings that cannot be served name models all the same
         catalogue = build_catalogue(settings)
         ids = {spec.backbone for spec in catalogue if spec.entry is not None and spec.entry.name in named}
         named |= {spec.source for spec in catalogue if spec.id in ids}
@@ -110,7 +110,7 @@ def old_settings(settings: Settings) -> list[str]:
 
 
 def default_backbone(settings: Settings) -> str:
-    """What a command opens where none is named: the first backbone of the catalogue."""
+    """What a command opens if none is named: the first backbone of the catalogue."""
     return settings.backbone or next(spec.source for spec in build_catalogue(settings) if not spec.task)
 
 
@@ -218,7 +218,7 @@ def _describe(table: ModelTable, added: Mapping[str, Entry]) -> _Candidate:
 
 
 def _with_backbone(candidate: _Candidate, candidates: Sequence[_Candidate], *, required: bool) -> ModelSpec | None:
-    """A candidate over its backbone; None where that is not served, and `required` does not say that it must."""
+    """A candidate over its backbone; None if that is not served, and `required` does not say that it must."""
     spec = candidate.spec
     if not spec.task:
         return spec
@@ -243,7 +243,7 @@ def _with_backbone(candidate: _Candidate, candidates: Sequence[_Candidate], *, r
 
 
 def _find(name: str, candidates: Sequence[_Candidate]) -> _Candidate:
-    """The candidate that `models` names. Raises ModelNotFound where there is none."""
+    """The candidate that `models` names. Raises ModelNotFound if there is none."""
     by_name = {candidate.spec.id: candidate for candidate in candidates}
     if name in by_name:
         return by_name[name]

@@ -64,7 +64,7 @@ class HostMemory:
         return sum(held.bytes for held in self._held.values())
 
     def bytes_of(self, name: str) -> int:
-        """What is held of a model; 0 where nothing is."""
+        """What is held of a model; 0 if nothing is."""
         return self._held[name].bytes if name in self._held else 0
 
     def keep(self, name: str, held: HeldModel) -> None:
@@ -89,7 +89,7 @@ class HostMemory:
             held.moving = None
 
     def take(self, name: str, revision: str | None = None) -> HeldModel | None:
-        """What is held of a model, which is then held no longer; None where nothing is, or over other weights.
+        """What is held of a model, which is then held no longer; None if nothing is, or over other weights.
 
         revision: of the backbone that it is to run on; None for a backbone itself.
         """

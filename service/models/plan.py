@@ -29,7 +29,7 @@ NUMBER_TYPES: Mapping[str, torch.dtype] = {"float32": torch.float32, "half": tor
 AUTO = "auto"
 """What `dtype=auto` takes on a GPU."""
 
-# As a server does where no setting says otherwise: the rest is for batches and caches.
+# As a server does if no setting says otherwise: the rest is for batches and caches.
 SHARE_FOR_WEIGHTS = 0.75
 
 

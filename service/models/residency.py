@@ -22,7 +22,7 @@ class Resident:
 
 
 def choose_evictions(loaded: Sequence[Resident], needed_bytes: int, budget_bytes: int) -> list[str] | None:
-    """Ids of what must leave so that `needed_bytes` fit beside the rest, in order; None where they cannot.
+    """Ids of what must leave so that `needed_bytes` fit beside the rest, in order; None if they cannot.
 
     The least recently used goes first. A backbone goes with all that runs on it, and only where all of that may go, so
     a model of a task goes before its backbone.
@@ -43,7 +43,7 @@ def choose_evictions(loaded: Sequence[Resident], needed_bytes: int, budget_bytes
 
 
 def _going_with(model: Resident, left: dict[str, Resident]) -> list[Resident]:
-    """The model and, for a backbone, all that runs on it, which comes first; empty where one of them must stay."""
+    """The model and, for a backbone, all that runs on it, which comes first; empty if one of them must stay."""
     group = [model]
     if model.id == model.backbone:
         group = [*(other for other in left.values() if other.backbone == model.id and other is not model), model]

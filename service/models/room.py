@@ -41,7 +41,7 @@ def choose_room(slots: Mapping[str, Slot], slot: Slot, budget_bytes: int, now: f
 
 
 def check_fits_ever(slots: Mapping[str, Slot], slot: Slot, budget_bytes: int) -> None:
-    """Raises InvalidInput where a model does not fit beside its backbone and what is pinned."""
+    """Raises InvalidInput if a model does not fit beside its backbone and what is pinned."""
     fixed = {other.spec.id: other for other in slots.values() if other.spec.pinned and other.is_open()}
     fixed[slot.spec.backbone] = slots[slot.spec.backbone]
     fixed[slot.spec.id] = slot

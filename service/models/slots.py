@@ -102,7 +102,7 @@ class Slot:
         return () if self.heads is None else self.heads.backbone.description.variants
 
     def open_for(self, task: AnyTask, backbone: Slot) -> Loaded:
-        """The open model for one of its tasks. Raises ModelNotFound where a backbone turns out to have none."""
+        """The open model for one of its tasks. Raises ModelNotFound if a backbone turns out to have none."""
         assert backbone.heads is not None
         head = self.head if self.spec.task else backbone.heads.require(task)
         return Loaded(task, self.spec.id, head, backbone.heads.backbone)
@@ -216,7 +216,7 @@ def find_slot(slots: Mapping[str, Slot], name: str) -> Slot:
 def choose_slot(slots: Mapping[str, Slot], task: AnyTask, model: str | None = None) -> Slot:
     """What a request for `task` runs on: the model that it names, else the first that can and did not fail to load.
 
-    Raises ModelNotFound where no model, or not the named one, serves the task.
+    Raises ModelNotFound if no model, or not the named one, serves the task.
     """
     able = [slot for slot in slots.values() if slot.may_serve(task)]
     if model is not None:

@@ -131,7 +131,7 @@ class ModelStore:
         return found
 
     def check_live(self) -> None:
-        """Raises NotReady where only a restart can help: a failed start, or a dead device thread."""
+        """Raises NotReady if only a restart can help: a failed start, or a dead device thread."""
         restarting = self._worker is not None and self._worker.alive and self._worker.restarting
         if (self.failure is not None or self._ready) and not restarting:
             _ = self.worker
@@ -163,7 +163,7 @@ class ModelStore:
             pass
 
     def unload(self, name: str, *, keep: bool = False) -> None:
-        """Let go of a model, and of all that runs on it. Raises ModelInUse where somebody uses it, or it is pinned.
+        """Let go of a model, and of all that runs on it. Raises ModelInUse if somebody uses it, or it is pinned.
 
         keep: whether the weights stay in host memory, if that has room for them.
         """
@@ -271,7 +271,7 @@ class ModelStore:
             self.changes.notify()
 
     async def _open(self, slot: Slot) -> None:
-        """Wait until a model is there and takes users; load it where it is not. Raises NotReady where that failed."""
+        """Wait until a model is there and takes users; load it where it is not. Raises NotReady if that failed."""
         while slot.state != "READY" or slot.draining:
             if slot.draining:
                 await self.changes.wait(_LOOK_SECONDS)
@@ -369,7 +369,7 @@ class ModelStore:
         await self.host.settle()
 
     def _may_exceed(self) -> bool:
-        """Whether a model may be tried that does not fit: the first one, where no setting says what may be taken."""
+        """Whether a model may be tried that does not fit: the first one, if no setting says what may be taken."""
         return not self.settings.engine.memory_bytes and not any(slot.is_open() for slot in self.slots.values())
 
     def _make_room_now(self, slot: Slot) -> bool:

@@ -29,7 +29,7 @@ Model = TypeVar("Model", bound=BaseModel)
 class TaskCall:
     """What a foreign request asks for.
 
-    options: the task's, as texts and JSON values. model: the id of one, the task's default where it is None.
+    options: the task's, as texts and JSON values. model: the id of one, the task's default if it is None.
     bulk, deadline_seconds: as `Terms` has them.
     """
 
@@ -47,7 +47,7 @@ def as_list(value: Any) -> Any:
 
 
 def require_served(state: AppState, name: str, model: str | None = None) -> AnyTask:
-    """The task of this name. Raises ModelNotFound where no model, or not this one, serves it, and NotReady."""
+    """The task of this name. Raises ModelNotFound if no model, or not this one, serves it, and NotReady."""
     _ = state.models.worker
     task = find_task(state.tasks, name)
     if task is None:

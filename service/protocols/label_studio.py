@@ -203,7 +203,7 @@ class _Call:
 async def _predict(call: _Call) -> list[StudioPrediction | StudioFailure]:
     """What there is of all tasks when the last one is done, or Label Studio's patience ends.
 
-    Raises InvalidInput where no image could be read, and DeadlinePassed where none was reached.
+    Raises InvalidInput if no image could be read, and DeadlinePassed where none was reached.
     """
     settings = call.state.settings
     seconds = min(settings.label_studio.answer_seconds, 0.95 * settings.limits.deadline_seconds)
@@ -276,7 +276,7 @@ async def finish_until(tasks: Sequence[asyncio.Task[Result]], end: float) -> lis
 async def _predict_task(
     call: _Call, engines: Mapping[Backbone, Engine], task: StudioTask, version: str
 ) -> StudioPrediction:
-    """One task's prediction. Raises InvalidInput where its image can not be read."""
+    """One task's prediction. Raises InvalidInput if its image cannot be read."""
     context = call.body.params.context if call.body.params is not None else None
     drawing = None if context is None else read_drawing(context.result, task.regions())
     file = await call.images.read(task.data.get(call.fillings[0].control.image), task_id=task.id)

@@ -32,7 +32,7 @@ class Control:
 
     kind: keypoints, masks or choices. labels: what the project calls a point, mask or class, by our name of it.
     by_index: the same by a point's place. image: the key of the image's address in a task's data. boxes: the control of
-    rectangles that belongs to points, empty where there is none; box_label: its label for persons.
+    rectangles that belongs to points, empty if there is none; box_label: its label for persons.
     """
 
     kind: str
@@ -45,12 +45,12 @@ class Control:
     box_label: str = "person"
 
     def label_of(self, name: str, place: int) -> str | None:
-        """What the project calls a point; None where it has none for it."""
+        """What the project calls a point; None if it has none for it."""
         return self.by_index.get(place) if self.by_index else self.labels.get(name)
 
 
 def read_controls(config: str) -> list[Control]:
-    """The controls of a labelling configuration that can be filled. Raises InvalidInput where there are none."""
+    """The controls of a labelling configuration that can be filled. Raises InvalidInput if there are none."""
     if "<!" in config.replace("<!--", ""):
         raise InvalidInput("label_config", "it declares entities", hint="send the configuration as Label Studio has it")
     try:
@@ -139,7 +139,7 @@ def version_of(fillings: Sequence[Filling]) -> str:
 
 @asynccontextmanager
 async def prepare_controls(controls: Sequence[Control], state: AppState) -> AsyncIterator[list[Filling]]:
-    """What fills the controls of a project. Raises ModelNotFound where this server cannot."""
+    """What fills the controls of a project. Raises ModelNotFound if this server cannot."""
     only_choices = all(control.kind == "choices" for control in controls)
     async with AsyncExitStack() as leases:
         yield [

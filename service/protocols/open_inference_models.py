@@ -23,7 +23,7 @@ SUPPORTS = ("support_images", "support_masks")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Output:
-    """A tensor that a task gives. shape: -1 where it depends on the request. read: (end) to the array."""
+    """A tensor that a task gives. shape: -1 if it depends on the request. read: (end) to the array."""
 
     name: str
     datatype: str

@@ -209,7 +209,7 @@ def text_array(texts: Sequence[str]) -> NDArray[Any]:
 def write_outputs(
     envelope: Mapping[str, Any], outputs: Mapping[str, NDArray[Any]], binary: Mapping[str, bool]
 ) -> tuple[bytes, int | None]:
-    """The body of an answer, and how many bytes of it are JSON; None where all are.
+    """The body of an answer, and how many bytes of it are JSON; None if all are.
 
     envelope: members beside the tensors. binary: which tensors follow the JSON.
     """

@@ -79,7 +79,7 @@ class RoboflowRequest(BaseModel):
 
     @property
     def least(self) -> float | None:
-        """The lowest confidence that is wanted, None where the server's own holds."""
+        """The lowest confidence that is wanted, None if the server's own holds."""
         return self.confidence if isinstance(self.confidence, float) else None
 
     @property
@@ -324,7 +324,7 @@ async def _infer(
 def _choose(route: str, first: str, model_id: str) -> tuple[ModelKind, str]:
     """The kind of model that an id names on a route, and what follows its stroke. Raises InvalidInput.
 
-    An id of Roboflow's own models, such as an SDK sends where none is given, stands for the route's first on depth.
+    An id of Roboflow's own models, such as an SDK sends if none is given, stands for the route's first on depth.
     """
     name, _, version = model_id.partition("/")
     if not name or (first == "depth" and name.startswith("depth-anything")):

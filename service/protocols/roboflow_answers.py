@@ -25,7 +25,7 @@ class Choice:
     """Which predictions are wanted, and how masks and depth are written.
 
     confidence: the lowest of a prediction; keypoint_confidence: of a point; None for all that there are.
-    classes: names of those wanted, all where it is empty. most: how many predictions, all where it is None.
+    classes: names of those wanted, all if it is empty. most: how many predictions, all if it is None.
     """
 
     confidence: float | None = None

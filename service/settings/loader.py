@@ -177,7 +177,7 @@ class Settings(BaseSettings):
 def load_settings(config: Path | None = None, **given: Any) -> Settings:
     """The settings: `given` before the environment before the TOML file `config` (or DIFFSIGHT_CONFIG) before defaults.
 
-    Raises InvalidInput for a value out of bounds, an unknown name in any of them, and a file that can not be read.
+    Raises InvalidInput for a value out of bounds, an unknown name in any of them, and a file that cannot be read.
     """
     refuse_unknown_names(os.environ)
     if config is None and os.environ.get(CONFIG):
@@ -208,7 +208,7 @@ def refuse_unknown_names(environment: Mapping[str, str]) -> None:
 
 
 def check_file(config: Path) -> None:
-    """Raises InvalidInput where the TOML file is not there or is no TOML."""
+    """Raises InvalidInput if the TOML file is not there or is no TOML."""
     try:
         tomllib.loads(config.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:

@@ -41,7 +41,7 @@ def without_secrets(_: object, __: str, event: MutableMapping[str, Any]) -> Muta
 
 
 class UnfailingStream:
-    """A text stream whose lines are lost where they can not be written: on a full disk, or to a reader that is gone.
+    """A text stream whose lines are lost where they cannot be written: on a full disk, or to a reader that is gone.
 
     A failure to log never ends the work.
     """
@@ -76,7 +76,7 @@ def configure_logging(level: str) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(UnfailingStream(sys.stderr)),  # type: ignore[arg-type]
     )
-    # As in structlog's: a library's line that can not be written costs that line, and prints no traceback.
+    # As in structlog's: a library's line that cannot be written costs that line, and prints no traceback.
     logging.raiseExceptions = False
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(

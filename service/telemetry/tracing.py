@@ -38,7 +38,7 @@ class Tracing:
     """The tracer of one app, which sends its spans to the collector that the settings name."""
 
     def __init__(self, settings: TelemetrySettings) -> None:
-        """Raises InvalidInput where the extra is not installed."""
+        """Raises InvalidInput if the extra is not installed."""
         try:
             from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
             from opentelemetry.sdk.resources import Resource
@@ -226,19 +226,19 @@ class _TracedEngine:
 
 
 def open_tracing(settings: TelemetrySettings) -> Tracing | None:
-    """The tracing that the settings ask for, or None. Raises InvalidInput where the extra is not installed."""
+    """The tracing that the settings ask for, or None. Raises InvalidInput if the extra is not installed."""
     return Tracing(settings) if settings.otlp_endpoint else None
 
 
 def stage(trace: RequestTrace | None, name: str, **attributes: int) -> AbstractContextManager[object]:
-    """A span around a block, or nothing where there is no trace."""
+    """A span around a block, or nothing if there is no trace."""
     if trace is None:
         return nullcontext()
     return trace.stage(name, {f"diffsight.{key}": value for key, value in attributes.items()})
 
 
 def trace_calls(engine: Session, trace: RequestTrace | None) -> Session:
-    """The engine, each of whose calls is a stage of the trace; the engine itself where there is none."""
+    """The engine, each of whose calls is a stage of the trace; the engine itself if there is none."""
     if trace is None:
         return engine
     trace.share({"diffsight.backbone": engine.backbone.name})

@@ -1,4 +1,4 @@
-"""The backbone encodes, embeds and decodes as the stock parts do, and refuses rows that can not run."""
+"""The backbone encodes, embeds and decodes as the stock parts do, and refuses rows that cannot run."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def test_float16_on_a_cpu_gives_the_same_numbers_whatever_the_processor_multipli
     assert all(map(torch.equal, own, numbers()))
 
 
-# ---- rows that can not run ----
+# ---- rows that cannot run ----
 
 
 @pytest.mark.parametrize(

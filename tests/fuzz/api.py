@@ -209,7 +209,7 @@ def _within_bounds(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def wrong_problem(status: int, headers: Any, content: bytes, path: str = "") -> str:
-    """How an answer is not the problem that docs/errors.md promises for its status; empty where it is or is none.
+    """How an answer is not the problem that docs/errors.md promises for its status; empty if it is or is none.
 
     path: of the request; those of foreign protocols have the reason under a member of their own.
     """

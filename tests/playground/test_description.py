@@ -57,7 +57,7 @@ def test_what_the_server_says_of_itself_goes_into_the_form() -> None:
 
 
 def test_a_page_is_built_for_them_all(description: ServerDescription) -> None:
-    async def build() -> set[str]:  # in a loop: Gradio makes one, and leaves it open, where there is none
+    async def build() -> set[str]:  # in a loop: Gradio makes one, and leaves it open, if there is none
         blocks = build_page(description, "http://server", public=True).blocks.values()
         return {str(block.label) for block in blocks if isinstance(block, gr.Tab)}
 

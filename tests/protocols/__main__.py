@@ -20,7 +20,7 @@ from tests.protocols.run import run_example
 
 
 def main() -> int:
-    """1 where a call fails or answers otherwise than the task's own route, else 0."""
+    """1 if a call fails or answers otherwise than the task's own route, else 0."""
     parser = argparse.ArgumentParser(
         prog="python -m tests.protocols", description="Run the calls of docs/protocols.md."
     )

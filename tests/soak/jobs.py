@@ -3,7 +3,7 @@
 python -m tests.soak.jobs --images 2000 --kills 5 --seed 0
 
 Each picture is a rendered scene, the boxes of whose persons a COCO file tells. The last line says what was found; the
-status is 1 where a result is missing, was computed again after it was stored, or differs.
+status is 1 if a result is missing, was computed again after it was stored, or differs.
 """
 
 from __future__ import annotations
@@ -187,7 +187,7 @@ def results(client: httpx2.Client, job: str) -> tuple[list[Any], Any]:
 def compare(first: list[Any], other: list[Any], *, undecided: float) -> tuple[float, float]:
     """The largest difference in pixels of points that count, and the share of those that differ by more than allowed.
 
-    undecided: the share that may. Raises AssertionError where more do, or anything else differs.
+    undecided: the share that may. Raises AssertionError if more do, or anything else differs.
     """
     differences, scores = [], []
     for one, two in zip(first, other, strict=True):
@@ -206,7 +206,7 @@ def compare(first: list[Any], other: list[Any], *, undecided: float) -> tuple[fl
 
 
 def soak(folder: Path, *, images: int, kills: int, seed: int, backbone: str) -> str:
-    """What was found, in one line. Raises AssertionError where something is wrong."""
+    """What was found, in one line. Raises AssertionError if something is wrong."""
     pictures = folder / "pictures"
     pictures.mkdir()
     file = write_data_set(pictures, images, seed)
@@ -242,7 +242,7 @@ def default_backbone() -> str:
 
 
 def main() -> int:
-    """0 where all is as it must be."""
+    """0 if all is as it must be."""
     parser = argparse.ArgumentParser(prog="python -m tests.soak.jobs", description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--images", type=int, default=2000, help="pictures of the job")
     parser.add_argument("--kills", type=int, default=5, help="how often the server is killed")

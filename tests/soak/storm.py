@@ -2,7 +2,7 @@
 
 python -m tests.soak.storm --seconds 300 --clients 200 --seed 0
 
-Each answer is compared with that of the same request alone, before the storm. The status is 1 where one differs, is
+Each answer is compared with that of the same request alone, before the storm. The status is 1 if one differs, is
 lost or is somebody else's; where a hostile request is not refused as it should be; where `/health/live` keeps a
 supervisor waiting; and where memory, descriptors or threads do not come back.
 """
@@ -325,7 +325,7 @@ def judge(
 
 
 def main() -> int:
-    """0 where all is as it must be."""
+    """0 if all is as it must be."""
     parser = argparse.ArgumentParser(prog="python -m tests.soak.storm", description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--seconds", type=float, default=300, help="how long")
     parser.add_argument("--clients", type=int, default=200, help="how many at once, a third of whom vanish")

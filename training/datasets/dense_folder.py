@@ -1,8 +1,8 @@
 """Folders of images with depth, classes and expressions, in the layout that the rendered world is written in.
 
     images/NAME.png|jpg       8-bit RGB
-    depth/NAME.png            16-bit grey, millimetres, 0 where there is none
-    semantic/NAME.png         8-bit class indices, 255 where there is none
+    depth/NAME.png            16-bit grey, millimetres, 0 if there is none
+    semantic/NAME.png         8-bit class indices, 255 if there is none
     instances.json            COCO: annotations with RLE masks; info.semantic_names or categories name the classes
     referring.json            {"refs": [{"image_id", "annotation_id", "sentence"}, ...]}
 
@@ -41,7 +41,7 @@ class Sample:
 class DenseFolder:
     """The examples of one task in a folder.
 
-    Raises InvalidInput where a part of the layout is missing or says nothing.
+    Raises InvalidInput if a part of the layout is missing or says nothing.
     """
 
     def __init__(self, folder: Path, task: Task, *, most: int = 0) -> None:
@@ -64,7 +64,7 @@ class DenseFolder:
         self.samples = samples[:most] if most else samples
 
     def class_names(self) -> tuple[str, ...]:
-        """Names of the classes, by index. Raises InvalidInput where nothing names them."""
+        """Names of the classes, by index. Raises InvalidInput if nothing names them."""
         content = self._json("instances.json")
         names = (content.get("info") or {}).get("semantic_names")
         if names:

@@ -19,7 +19,7 @@ def normals_of_depth(
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Unit normals (H, W, 3) float32, x right, y up, z to the viewer, and which of them are known, (H, W).
 
-    metres: (H, W) float32, along the viewing axis, 0 where there is none; three rows and columns at least.
+    metres: (H, W) float32, along the viewing axis, 0 if there is none; three rows and columns at least.
     field_of_view: degrees from the lower to the upper edge; the camera looks at the middle of the picture.
 
     A normal is the cross product of a pixel's steps to its neighbours. Along each axis that is the mean of both steps
@@ -46,7 +46,7 @@ def normals_of_depth(
 def _steps(
     points: NDArray[np.float64], depth: NDArray[np.float64], known: NDArray[np.bool_], axis: int
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """The step of each point (H, W, 3) to its neighbour along an axis, and where there is one, (H, W)."""
+    """The step of each point (H, W, 3) to its neighbour along an axis, and if there is one, (H, W)."""
     gaps = np.diff(depth, axis=axis)
     ends = np.minimum(np.delete(depth, -1, axis), np.delete(depth, 0, axis))
     able = np.delete(known, -1, axis) & np.delete(known, 0, axis) & (np.abs(gaps) <= _EDGE * ends)

@@ -90,7 +90,7 @@ class _PlainUnpickler(pickle.Unpickler):
 
 
 def read_refs(file: Path) -> list[dict[str, Any]]:
-    """The references of a RefCOCO pickle. Raises InvalidInput where it holds anything but plain values."""
+    """The references of a RefCOCO pickle. Raises InvalidInput if it holds anything but plain values."""
     try:
         with _existing(file).open("rb") as opened:
             content = _PlainUnpickler(opened).load()

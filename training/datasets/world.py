@@ -18,7 +18,7 @@ from training.world.vocabulary import QUESTION
 class WorldImages:
     """The scenes of a folder that `python -m training.world` wrote.
 
-    Raises FileNotFoundError where there is no such folder.
+    Raises FileNotFoundError if there is no such folder.
     """
 
     def __init__(self, folder: Path, *, name: str = "world") -> None:
@@ -51,7 +51,7 @@ class WorldImages:
         return self._captions[index]
 
     def depth(self, index: int) -> NDArray[np.float32]:
-        """(S, S) float32, metres along the viewing axis, 0 where there is none."""
+        """(S, S) float32, metres along the viewing axis, 0 if there is none."""
         millimetres = self._read("depth", index, cv2.IMREAD_UNCHANGED)
         return millimetres.astype(np.float32) / 1000.0
 

@@ -1,7 +1,7 @@
 """Renders a world to a folder in the field's usual layouts: seeded, in parallel, resumed where it stopped.
 
 images/000123.png          8-bit RGB
-depth/000123.png           16-bit grey, millimetres from the camera, 0 where there is none
+depth/000123.png           16-bit grey, millimetres from the camera, 0 if there is none
 semantic/000123.png        8-bit, values as in vocabulary.SEMANTIC_NAMES
 instances.json             COCO: boxes, RLE masks, 17 keypoints with visibility for persons, colour, size and material
 captions.json              COCO captions: every true sentence about each image

@@ -128,7 +128,7 @@ class Masks:
         raise NotImplementedError
 
     def to_numpy(self) -> NDArray[np.bool_]:
-        """All masks in the answer's order, (N, H, W) bool; (0, 0, 0) where there are none."""
+        """All masks in the answer's order, (N, H, W) bool; (0, 0, 0) if there are none."""
         numpy = import_needed("numpy")
         masks = [mask.to_numpy() for mask in self._masks()]
         stacked: NDArray[np.bool_] = numpy.stack(masks) if masks else numpy.zeros((0, 0, 0), bool)

@@ -108,7 +108,7 @@ def _plain(value: Any) -> Any:
 
 
 def read_answer(call: Call[Answer], content: bytes) -> Answer:
-    """The answer in the bytes of a response. Raises ClientError where they are not what the call expects."""
+    """The answer in the bytes of a response. Raises ClientError if they are not what the call expects."""
     try:
         return call.read(content)
     except (ValidationError, UnicodeDecodeError) as error:

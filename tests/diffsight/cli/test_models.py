@@ -1,4 +1,4 @@
-"""`diffsight models` as it is installed: add, list, check, remove, and what it says when that can not be."""
+"""`diffsight models` as it is installed: add, list, check, remove, and what it says when that cannot be."""
 
 from __future__ import annotations
 

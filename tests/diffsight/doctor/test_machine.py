@@ -1,4 +1,4 @@
-"""What the doctor says of the machine: nothing where all is well, and what to do for each thing that is wrong."""
+"""What the doctor says of the machine: nothing if all is well, and what to do for each thing that is wrong."""
 
 from __future__ import annotations
 

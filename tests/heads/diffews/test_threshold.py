@@ -1,4 +1,4 @@
-"""Where the object begins: levels, their mean, and thresholds that can not be."""
+"""Where the object begins: levels, their mean, and thresholds that cannot be."""
 
 from __future__ import annotations
 

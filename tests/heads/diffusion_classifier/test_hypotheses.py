@@ -1,4 +1,4 @@
-"""From labels to what races: merged prompts, classes by name, and labels that can not be."""
+"""From labels to what races: merged prompts, classes by name, and labels that cannot be."""
 
 from __future__ import annotations
 

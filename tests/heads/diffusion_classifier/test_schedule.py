@@ -1,4 +1,4 @@
-"""Rounds of timesteps, and schedules that can not work."""
+"""Rounds of timesteps, and schedules that cannot work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Blocks of units, and layouts that can not be visited."""
+"""Blocks of units, and layouts that cannot be visited."""
 
 from __future__ import annotations
 

@@ -167,7 +167,7 @@ def _element(element: ElementTree.Element) -> dict[str, Any]:
 
 
 def media_type(response: httpx2.Response) -> str:
-    """The media type without its parameters; empty where there is none."""
+    """The media type without its parameters; empty if there is none."""
     return str(response.headers.get("content-type", "")).partition(";")[0].strip()
 
 
@@ -184,7 +184,7 @@ def paths(value: Any, place: str = "") -> Iterator[str]:
 
 
 def at(value: Any, path: str) -> Any:
-    """What stands at a path. Raises KeyError and IndexError where nothing does."""
+    """What stands at a path. Raises KeyError and IndexError if nothing does."""
     for step in path.split("."):
         value = value[int(step)] if isinstance(value, list) else value[step]
     return value

@@ -1,4 +1,4 @@
-"""What a fit can not begin with: labels of one class, and jobs whose vectors are of something else."""
+"""What a fit cannot begin with: labels of one class, and jobs whose vectors are of something else."""
 
 from __future__ import annotations
 
