@@ -23,7 +23,7 @@ class WithoutText:
         raise self._no_text()
 
     def embed(self, texts: Sequence[str]) -> list[Tensor]:
-        """Raises InvalidInput: there is no text encoder, and rows carry no context, (T, D) or other."""
+        """Raises InvalidInput, because the backbone has no text encoder: it has no contexts (T, D)."""
         raise self._no_text()
 
     def check_plain(self, row: UNetRow, kind: str, refused: Sequence[str]) -> None:

@@ -94,9 +94,7 @@ def _variants(
 ) -> Iterator[Operation]:
     arguments = tuple(_arguments(entry, document))
     name, summary = entry["operationId"], entry["summary"]
-    whole = Operation(
-        name, method.upper(), path, summary, entry.get("description", "").partition("\n")[0], arguments, _answer(entry)
-    )
+    whole = Operation(name, method.upper(), path, summary, first_paragraph(entry), arguments, _answer(entry))
     yield whole
     parts = {part: operation for part, operation in parts.items() if part not in _BODIES}
     files = [part for part, operation in parts.items() if _answer(operation) == "bytes"]
@@ -118,6 +116,12 @@ def _variants(
         elif part not in files:
             about = f"{one['description']}"
             yield replace(whole, name=f"{name}_{part}", path=f"{path}/{part}", about=about, answer=_answer(one))
+
+
+def first_paragraph(entry: Mapping[str, Any]) -> str:
+    """The first paragraph of an operation's description, on one line."""
+    paragraph: str = entry.get("description", "").partition("\n\n")[0]
+    return " ".join(paragraph.split())
 
 
 def _form_about(entry: Mapping[str, Any]) -> str:

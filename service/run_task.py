@@ -146,7 +146,7 @@ async def run_together(
     files: InputFiles,
     terms: Terms,
 ) -> list[Done]:
-    """The results of several pieces of work of one backbone over one image; equal rows are computed once."""
+    """Run several tasks over one backbone on one image; rows that tasks share are computed once."""
 
     async def procedure(session: Session, inputs: Inputs) -> list[Done]:
         procedures = {str(place): part.procedure(inputs) for place, part in enumerate(parts)}

@@ -31,8 +31,8 @@ class CopyAnswer(BaseModel):
 
 
 class DuplicatesAnswer(BaseModel):
-    """Groups of near-duplicates, the largest first. Two images of a group may be linked by others and be less alike
-    themselves.
+    """Groups of near-duplicates, the largest first. Two images of a group may be less alike than `similarity`, if other
+    images link them.
     """
 
     groups: list[list[CopyAnswer]]

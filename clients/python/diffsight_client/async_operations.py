@@ -724,7 +724,7 @@ class AsyncOperations(ABC):
         """Fit a classifier to your own labelled images.
 
         Fits logistic regression on pooled features. Cross-validation chooses its strength, temperature and
-        novelty
+        novelty threshold.
 
         images: Images.
         blocks: Blocks of the network to read features from, as for /v1/features. Unset: the middle block and one
@@ -858,7 +858,7 @@ class AsyncOperations(ABC):
         """Find near-duplicates among a job's images.
 
         Groups the images of a finished job whose results are feature vectors. Run the job with `noise_samples` 0,
-        or
+        or copies of an image get different vectors. Answers 409 before the job's end.
 
         similarity: Lowest cosine similarity of two images that count as near-duplicates. Default: 0.998.
         index: `exact` compares every pair. `hnsw` uses an approximate index, which is faster and may miss pairs.
@@ -1021,7 +1021,7 @@ class AsyncOperations(ABC):
         """Is the process alive?.
 
         Answers 200 while the process works. Answers 503 if a restart may help: the backbone could not be loaded,
-        or
+        or its worker died.
         """
         return await self._call(Call("GET", "/health/live", LiveAnswer.model_validate_json))
 
@@ -1047,6 +1047,7 @@ class AsyncOperations(ABC):
         """Create a concept from images with masks.
 
         The support images are encoded once, by this request. Later requests with the concept's id encode only the
+        image to search.
 
         images: Images.
         masks: One mask for each image, in the same order and of the same size: the object is white, all else
@@ -1268,6 +1269,7 @@ class AsyncOperations(ABC):
         """Run several tasks on one image.
 
         Runs several tasks on one image. The image is decoded and encoded once, and U-Net rows that several tasks
+        need are computed once.
 
         image: The image.
         tasks: An object with the options of each task: `{"depth": {}, "referring": {"expressions": ["the
@@ -1770,6 +1772,7 @@ class AsyncOperations(ABC):
         """Retry a job's failed images.
 
         Processes failed images again. For a job that failed as a whole, processes all images without a result.
+        Answers 409 if the job has not ended.
         """
         return await self._call(Call("POST", f"/v1/jobs/{quote(job, safe='')}/retry", JobDetails.model_validate_json))
 
@@ -1929,7 +1932,7 @@ class AsyncOperations(ABC):
         """Unload a model.
 
         Frees device and host memory. Unloading a backbone also unloads all models that run on it. The next
-        request
+        request for the model reads its files again.
         """
         return await self._call(
             Call("POST", f"/v1/models/{quote(model, safe='')}/unload", ModelDescription.model_validate_json)

@@ -263,8 +263,9 @@ class CopyAnswer(Model):
 
 
 class DuplicatesAnswer(Model):
-    """Groups of near-duplicates, the largest first. Two images of a group may be linked by others and be less alike
-    themselves.
+    """Groups of near-duplicates, the largest first. Two images of a group may be less alike than `similarity`, if
+    other
+    images link them.
     """
 
     groups: list[list[CopyAnswer]]

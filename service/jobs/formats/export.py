@@ -104,7 +104,7 @@ def media_type(form: str) -> str:
 
 
 class _Sink(RawIOBase):
-    """A file that can only be written, and hands out what was written since."""
+    """A write-only file object; `take` returns what was written since the last call."""
 
     def __init__(self) -> None:
         self._written = bytearray()

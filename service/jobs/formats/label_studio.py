@@ -138,7 +138,7 @@ def _box_value(box: Sequence[float], size: Mapping[str, int]) -> dict[str, Any]:
 def _visible_points(
     result: Result, person: Result, size: Mapping[str, int]
 ) -> Iterator[tuple[int, float, dict[str, Any]]]:
-    """(place in the network's list, score, value) of the points within the image that score enough."""
+    """(index in the network's list, score, value) of the points in the image whose score is high enough."""
     width, height = size["original_width"], size["original_height"]
     points = zip(result["names"], person["keypoints"], person["keypoint_scores"], strict=False)
     for place, (name, (x, y), point_score) in enumerate(points):

@@ -112,7 +112,7 @@ def serving(authority: Path, png: bytes) -> Iterator[Site]:
             self.wfile.write(body)
 
         def log_message(self, *_: Any) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     class Quiet(ThreadingHTTPServer):
         daemon_threads = True
