@@ -23,7 +23,7 @@ _YES = frozenset({"1", "true"})
 
 
 def is_coco(document: Any) -> bool:
-    """Whether a JSON value lists images as COCO's files do."""
+    """Whether a JSON value lists images in COCO's format."""
     images = document.get("images") if isinstance(document, dict) else None
     return isinstance(images, list) and all(isinstance(image, dict) and "file_name" in image for image in images[:10])
 
@@ -139,7 +139,7 @@ def _is_box(box: Any) -> bool:
 
 
 def _as_json(value: Any) -> Any:
-    """A value that every database and JSON holds: NaN, infinity and half letters, which Python reads, become texts."""
+    """A value that every database and JSON can store: NaN, infinity and lone surrogates become texts."""
     if isinstance(value, str):
         return readable_name(value)
     if isinstance(value, float):
@@ -152,12 +152,12 @@ def _as_json(value: Any) -> Any:
 
 
 def _key(id: Any) -> str:
-    """What ids are compared by: some programs write those of annotations as texts, and those of images as numbers."""
+    """The key to compare ids by: some write the ids of annotations as texts, those of images as numbers."""
     return str(int(id)) if isinstance(id, float) and id.is_integer() else str(id)
 
 
 def place_images(items: Sequence[Item], addresses: Mapping[str, str], file: str) -> Iterator[Item]:
-    """The items with the addresses of their files. One that is not there gets a problem.
+    """The items with the addresses of their files. An item without a file gets a problem.
 
     addresses: path inside the archive -> address. file: the path of the COCO file in it.
     All names are read from one folder: the COCO file's own, else one above it, else the only one in which there are
@@ -216,7 +216,7 @@ def _count_elsewhere(wanted: Set[str], known: Iterable[str], file: str) -> Count
 
 
 def _splits(name: str) -> set[str]:
-    """Which parts of a data set a name speaks of."""
+    """The splits of a data set that a name mentions."""
     return set(re.findall("train|val|test", name.casefold()))
 
 

@@ -1,4 +1,4 @@
-"""The database of jobs: where it is, how it is opened, and how its tables are brought up to date."""
+"""The database of jobs: where it is, how it is opened, and how its tables are migrated."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _SECONDS_BETWEEN_COUNTS = 10.0
 
 
 def default_url(data_folder: Path) -> str:
-    """The SQLite file in the folder of what callers make, which is created."""
+    """URL of the SQLite file in the data folder. Creates the folder."""
     data_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return f"sqlite:///{data_folder / 'jobs.db'}"
 
 
 def open_database(url: str) -> Engine:
-    """The engine of a database. Of SQLite, whatever writes takes the write lock at its beginning."""
+    """The engine of a database. With SQLite, transactions that write take the write lock at the start."""
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
         return create_engine(parsed, pool_pre_ping=True)
@@ -93,7 +93,7 @@ class ResultRoom:
 
 
 def stored_bytes(connection: Connection) -> int:
-    """What all jobs and their results take; of SQLite, what the whole file does, without its free pages."""
+    """Bytes of all jobs and their results; with SQLite, bytes of the file without its free pages."""
     if connection.dialect.name == "sqlite":
         pages = "SELECT (page_count - freelist_count) * page_size FROM pragma_page_count(), pragma_freelist_count(), "
         return int(connection.execute(text(f"{pages} pragma_page_size()")).scalar_one())
@@ -103,7 +103,7 @@ def stored_bytes(connection: Connection) -> int:
 
 
 def migrate(connection: Connection) -> None:
-    """Bring the tables up to date; of several processes that start together, one does it and the others wait."""
+    """Migrate the tables. If several processes start together, one migrates and the others wait."""
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK})
     config = Config()

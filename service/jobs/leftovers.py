@@ -1,4 +1,4 @@
-"""What processes that were killed left among the uploads of jobs, deleted at the next start.
+"""Deletes, at the next start, what killed processes left among the uploads of jobs.
 
 An upload that is being received has a lock file, which its process holds until the job is in the database. The lock
 ends with the process, so that an upload with a lock file that no process holds, or without one, is unused.
@@ -20,7 +20,7 @@ _DATABASE = ".database-"
 
 @contextmanager
 def receiving_lock(folder: Path, job_id: str) -> Iterator[None]:
-    """Keep what is received for a job from being deleted as a leftover. Creates the folder."""
+    """Protect an upload that is being received from deletion as a leftover. Creates the folder."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = folder / f".{job_id}{_LOCK}"
     descriptor = _is_locked(path)

@@ -1,4 +1,4 @@
-"""JSON of hundreds of megabytes, read so that other threads go on meanwhile."""
+"""Reads JSON of hundreds of megabytes without blocking other threads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which places on the server's own side a job over REST may read: those below what the setting `jobs.sources` names."""
+"""Which paths of the server a job over REST may read: those below what the setting `jobs.sources` names."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def check_place(address: str, allowed: Sequence[str], *, field: str) -> None:
 
 
 def check_item(path: str, file_system: Any, allowed: Sequence[str]) -> None:
-    """The same of one image below an allowed place: a link, or a name in a COCO file, may lead away from there.
+    """The same for one image below an allowed place: a link, or a name in a COCO file, may point outside.
 
     path: on the fsspec file system. Raises InvalidInput.
     """

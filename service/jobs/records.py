@@ -1,4 +1,4 @@
-"""A job, its items and their results, as the store gives and takes them."""
+"""A job, its items and their results, as the store reads and writes them."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One picture of a job. name: what results call it. given: what its source says of it, such as boxes."""
+    """One image of a job. name: its name in results. given: properties from its source, such as boxes."""
 
     position: int
     name: str

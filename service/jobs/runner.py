@@ -37,7 +37,7 @@ _PAUSES = (1.0, 5.0)
 
 
 class _JobFailed(Exception):
-    """What is wrong with a job as a whole."""
+    """An error of a job as a whole."""
 
 
 class _LeftAlone(Exception):
@@ -62,7 +62,7 @@ class Runner:
         self._news.set()
 
     async def serve(self) -> None:
-        """Run whatever jobs there are, so many at a time, until cancelled."""
+        """Run jobs as they are created, several at a time, until cancelled."""
         async with asyncio.TaskGroup() as group:
             for _ in range(self.settings.jobs.jobs_at_once):
                 group.create_task(self._repeat())
@@ -88,7 +88,7 @@ class Runner:
         return self.settings.jobs.lease_seconds
 
     async def run(self, job: Job) -> bool:
-        """Run a claimed job to its end, or until it is paused, deleted or taken over. What goes wrong is stored.
+        """Run a claimed job to its end, or until it is paused, deleted or taken over. Errors are stored.
 
         False if the disk or the database failed: the job is left as it is, and goes on when they work again.
         """
@@ -119,7 +119,7 @@ class Runner:
 
 
 class _Run:
-    """One run of one job: readers and workers before, one writer behind."""
+    """One run of one job: several readers and workers, and one writer."""
 
     def __init__(self, runner: Runner, job: Job) -> None:
         self.runner = runner
@@ -152,7 +152,7 @@ class _Run:
         self.outcomes: asyncio.Queue[ItemOutcome | None] = asyncio.Queue(4 * at_once)
 
     async def all(self) -> None:
-        """List what is not listed, then do what is not done. Raises an ExceptionGroup."""
+        """List the images if needed, then process the unfinished ones. Raises an ExceptionGroup."""
         try:
             # The job's model stays loaded for the whole run.
             async with AsyncExitStack() as leases:
@@ -184,7 +184,9 @@ class _Run:
             await asyncio.sleep(min(1.0, lease / 3))
 
     async def _begin(self, leases: AsyncExitStack) -> None:
-        """Hold the job to what it may read, and to its weights: half a job by others would be no job."""
+        """Check that the job may read its source, and that its weights are unchanged: results of different weights must
+        not mix.
+        """
         if self.places is not None:
             for address in filter(None, (self.source.address, self.source.images)):
                 await run_in(SOURCES, check_place, address, self.places, field="source")
@@ -243,7 +245,7 @@ class _Run:
             await self.waiting.put(None)
 
     async def _write(self) -> None:
-        """Store what is finished: as much as there is in one transaction, and never waiting for more."""
+        """Store finished results: all that are ready in one transaction, without waiting for more."""
         ended = False
         while not ended:
             outcomes = [await self.outcomes.get()]
@@ -261,7 +263,7 @@ class _Run:
             await self.outcomes.put(await self._outcome(item))
 
     async def _outcome(self, item: Item) -> ItemOutcome:
-        """The item's end, whatever happens: only what concerns the whole job is raised."""
+        """The outcome of an item, also after an error; only errors of the whole job are raised."""
         pauses = iter(_PAUSES)
         while True:
             try:
@@ -310,7 +312,7 @@ class _Run:
 
     @asynccontextmanager
     async def _decoded(self, read: bytes | NDArray[np.uint8]) -> AsyncIterator[DecodedImage]:
-        """The picture, which counts as in memory until this is left."""
+        """The decoded image, which counts as in memory until the context ends."""
         decoder = self.state.decoder
         if isinstance(read, bytes):
             async with decoder.decoded([read], ["image"], bulk=True) as (image,):
@@ -348,7 +350,7 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
 
 @dataclass(frozen=True, slots=True)
 class JobRate:
-    """How fast a job goes. images_per_second: of the present run. seconds_left: None if nothing tells."""
+    """How fast a job runs. images_per_second: of the current run. seconds_left: None if unknown."""
 
     images_per_second: float
     seconds_left: float | None

@@ -30,7 +30,7 @@ def open_store(settings: Settings) -> JobStore:
 
 
 class Jobs:
-    """What the routes of one app need of its jobs. retry_seconds: until a database that did not open is tried again."""
+    """The jobs of one app, for its routes. retry_seconds: until a database that did not open is tried again."""
 
     def __init__(self, state: AppState, *, retry_seconds: float = 10.0) -> None:
         self.state = state

@@ -1,4 +1,4 @@
-"""Where batch jobs live: SQLite by default, PostgreSQL by URL. Every method is one transaction, and blocks.
+"""The database of batch jobs: SQLite by default, PostgreSQL by URL. Every method is one transaction, and blocks.
 
 An item is finished in the same transaction that stores its result, so that a kill at any moment leaves it either done
 or not begun. A result is stored once under its key; every item of every job with the same key shares it.
@@ -99,7 +99,7 @@ class JobStore:
             return connection.execute(select(jobs.c.id).where(jobs.c.id == job_id)).first() is not None
 
     def find_local(self, task: str, parameters: Mapping[str, Any], source: Mapping[str, Any]) -> Job | None:
-        """The job that the same command began before."""
+        """The job that the same command created before."""
         query = select(jobs).where(
             jobs.c.local,
             jobs.c.task == task,
@@ -111,15 +111,15 @@ class JobStore:
         return None if row is None else _job(row)
 
     def pause(self, job_id: str) -> Job:
-        """Let the job rest: what is under way is finished. Raises ChangedMeanwhile for one that has ended."""
+        """Pause the job; images in progress are finished. Raises ChangedMeanwhile for one that has ended."""
         return self._move(job_id, (*UNFINISHED, "paused"), "paused")
 
     def resume(self, job_id: str) -> Job:
-        """Let a paused job go on. Raises ChangedMeanwhile for one that has ended."""
+        """Resume a paused job. Raises ChangedMeanwhile for one that has ended."""
         return self._move(job_id, (*UNFINISHED, "paused"), "queued")
 
     def retry(self, job_id: str) -> Job:
-        """Queue the failed items again; of a job that failed as a whole, everything that has no result.
+        """Queue failed items again; for a job that failed as a whole, all items without a result.
 
         Raises ChangedMeanwhile for a job that has not ended.
         """
@@ -134,7 +134,8 @@ class JobStore:
             return _get(connection, job_id)
 
     def begin_again(self, job_id: str, *, seconds: float = 10.0) -> Job:
-        """Forget the list of items, so that it is made anew, and keep all results: what has a key is done at once.
+        """Delete the list of items, so that the source is listed again, and keep all results: items with a result are
+        finished at once.
 
         Raises ChangedMeanwhile if a process runs it. seconds: of a lease, as for `claim`.
         """
@@ -149,7 +150,7 @@ class JobStore:
             return _get(connection, job_id)
 
     def delete(self, job_id: str) -> None:
-        """Forget a job, its items, and the results that no other job shares. Raises NothingStored."""
+        """Delete a job, its items, and the results that no other job shares. Raises NothingStored."""
         with self._writing() as connection:
             _get(connection, job_id)
             own = select(items.c.key).where(items.c.job_id == job_id)
@@ -177,7 +178,7 @@ class JobStore:
         return None
 
     def _claim(self, job_id: str, old_owner: str, owner: str, seconds: float) -> Job | None:
-        """The job, leased; None where another process was faster, or if it is given up."""
+        """The job, leased; None if another process was faster, or if the job is given up."""
         now = time.time()
         free = (jobs.c.id == job_id) & (jobs.c.owner == old_owner) & jobs.c.status.in_(UNFINISHED)
         with self._writing() as connection:
@@ -200,7 +201,7 @@ class JobStore:
         return job
 
     def renew(self, job_id: str, owner: str, seconds: float) -> bool:
-        """Lease the job on. False if it was paused, deleted or taken over: then it is to be left alone."""
+        """Lease the job on. False if it was paused, deleted or taken over: then stop the run."""
         held = (jobs.c.id == job_id) & (jobs.c.owner == owner) & (jobs.c.status == "running")
         with self._writing() as connection:
             lease = update(jobs).where(held).values(leased_until=time.time() + seconds)
@@ -220,7 +221,7 @@ class JobStore:
         self._leases.let_go(job_id, owner)
 
     def clear_items(self, job_id: str) -> None:
-        """Forget a list of items that was not finished."""
+        """Delete an unfinished list of items."""
         with self._writing() as connection:
             connection.execute(delete(items).where(items.c.job_id == job_id))
 
@@ -245,7 +246,7 @@ class JobStore:
                 connection.execute(insert(items), rows)
 
     def set_listed(self, job_id: str, total: int) -> None:
-        """Say that the list is whole."""
+        """Mark the list of items as complete."""
         with self._writing() as connection:
             connection.execute(update(jobs).where(jobs.c.id == job_id).values(listed=True, total=total))
 
@@ -272,7 +273,7 @@ class JobStore:
             return connection.execute(select(results.c.key).where(results.c.key == key)).first() is not None
 
     def finish(self, job_id: str, outcomes: Sequence[ItemOutcome]) -> None:
-        """Store results and finish their items, all or none. Of an item that is finished already nothing changes.
+        """Store results and finish their items, all or none. Items that are already finished do not change.
 
         Raises InvalidInput if there is no room for the results.
         """
@@ -372,7 +373,7 @@ class JobStore:
 
 
 def new_id() -> str:
-    """An id for a job; ids sort by the second in which they were given."""
+    """An id for a job; ids sort by the second of their creation."""
     return f"{int(time.time()):08x}{secrets.token_hex(4)}"
 
 

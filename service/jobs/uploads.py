@@ -1,4 +1,4 @@
-"""What callers upload for their jobs: one file a job in a folder of the server's, written beside and renamed."""
+"""Uploads for jobs: one file for each job in a folder of the server, written under a temporary name and renamed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def uploads_folder(settings: Settings) -> Path:
 
 @contextmanager
 def receiving(settings: Settings, job_id: str) -> Iterator[BinaryIO]:
-    """A file to write an upload to, which is gone afterwards unless `keep` took it."""
+    """A file to write an upload to. It is deleted at the end unless `keep` took it."""
     folder = uploads_folder(settings)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     beside = name_beside(folder / job_id)
@@ -44,7 +44,7 @@ def receiving(settings: Settings, job_id: str) -> Iterator[BinaryIO]:
 
 
 def keep_zip(settings: Settings, job_id: str, file: BinaryIO) -> StoredSource:
-    """Take the received file as a zip of images. Raises InvalidInput for what is empty, damaged or out of bounds.
+    """Keep the received file as a zip of images. Raises InvalidInput for an empty, damaged or too large archive.
 
     A file in it that cannot be read fails later, by itself.
     """

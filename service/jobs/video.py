@@ -1,4 +1,4 @@
-"""The frames of a video, upright and by their number, whatever of it is damaged."""
+"""The frames of a video, upright and by number, also if parts of it are damaged."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ class Frames:
 
 
 def upright_frame(frame: Any) -> NDArray[np.uint8]:
-    """A decoded frame (H, W, 3) uint8 RGB as its display matrix says that it is to be shown.
+    """A decoded frame (H, W, 3) uint8 RGB, rotated by its display matrix.
 
     Phones write the matrix for clips that were not held level. Turns that are no quarters are left as they are.
     """

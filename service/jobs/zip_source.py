@@ -1,4 +1,4 @@
-"""The images of a zip, and the COCO file in it that says more of them."""
+"""The images of a zip, and the COCO file in it that describes them."""
 
 from __future__ import annotations
 

@@ -178,7 +178,7 @@ class BankCache:
 
 
 def bank_key(backbone: Description, shot: str, size: int, form: BankForm, variant: str = VARIANT) -> str:
-    """What two equal banks share: a file's name, 32 hexadecimal digits."""
+    """Key that equal banks share, the name of the bank's file: 32 hexadecimal digits."""
     revisions = backbone.revision, backbone.variant_revisions.get(variant, "")
     key_text = repr((*revisions, str(backbone.dtype), shot, size, form))
     return hashlib.blake2b(key_text.encode(), digest_size=16).hexdigest()

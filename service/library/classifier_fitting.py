@@ -1,4 +1,4 @@
-"""Fitting classifiers to labelled images: new ones, and larger ones out of those that are kept."""
+"""Fitting classifiers to labelled images: new ones, and stored ones with more images."""
 
 from __future__ import annotations
 

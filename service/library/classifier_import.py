@@ -1,4 +1,4 @@
-"""Whether this server can use a classifier that comes from elsewhere: all that a use would refuse is refused before."""
+"""Checks whether this server can use an imported classifier: it refuses at once what would fail later."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Classifiers that callers fitted: their examples, how they are kept, and how a stranger's file is checked."""
+"""Fitted classifiers: their training vectors, how they are stored, and how an imported file is checked."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class FeatureOptions(BaseModel):
 
 
 class HeadOptions(BaseModel):
-    """One of the released heads instead of the logistic regression, trained by their recipe."""
+    """A head of the published code instead of logistic regression, trained by its recipe."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -75,7 +75,7 @@ class StrengthTried(BaseModel):
 
 
 class About(BaseModel):
-    """What is kept of a classifier beside its numbers."""
+    """Metadata of a classifier, stored beside its weights."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 

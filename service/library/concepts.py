@@ -1,4 +1,4 @@
-"""Concepts that callers made: a name, and pictures with masks that show it, kept by `service/library/store.py`.
+"""Concepts: a name, and images with masks that show it, stored by `service/library/store.py`.
 
 A file holds each picture and mask as a PNG, so that a concept outlives its banks, the weights and the server.
 """
@@ -34,7 +34,7 @@ class ShotAnswer(BaseModel):
 
 
 class ConceptAbout(BaseModel):
-    """What is said of a concept."""
+    """Metadata of a concept."""
 
     name: str
     created: str = Field(description="Time of creation, ISO 8601 in UTC.")

@@ -32,7 +32,7 @@ class Copy:
 
 
 def duplicate_groups(stored: StoredVectors, similarity: float, index: Index = "auto") -> list[list[Copy]]:
-    """Groups of images that are alike, the largest group first, its first image first.
+    """Groups of near-duplicates, the largest group first; within a group, in the order of the images.
 
     Two images of a group may be less alike than `similarity` where others link them.
     Raises what `near_duplicates` raises.

@@ -1,4 +1,4 @@
-"""What callers made and what is kept of it: the stores of one data folder, and the caches beside them."""
+"""Objects that clients created: the stores of one data folder, and their caches."""
 
 from __future__ import annotations
 

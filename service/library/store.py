@@ -1,4 +1,4 @@
-"""What callers made over REST and want to find again after a restart: one safetensors file for each thing.
+"""Objects that clients create over REST and that outlive a restart: one safetensors file for each.
 
     DATA_FOLDER/KIND/ID.safetensors     tensors, and in the file's header what is said of them, as JSON
 

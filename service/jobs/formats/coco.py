@@ -1,4 +1,4 @@
-"""COCO's JSON, keypoints or masks: what pycocotools, supervision, CVAT and most trainers load."""
+"""COCO's JSON, keypoints or masks: read by pycocotools, supervision, CVAT and most training tools."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ def coco(job: Job, records: Callable[[], Iterable[Record]]) -> Iterator[str]:
 
 
 def coco_persons(job: Job, records: Callable[[], Iterable[Record]]) -> Iterator[str]:
-    """`images`, then `annotations`, each in the job's order, in two readings; `categories` from the first image."""
+    """`images`, then `annotations`, in the job's order; the records are read twice. `categories` come from the first
+    image.
+    """
     yield '{"info":{"description":"diffsight"},"licenses":[],"images":['
     category = ""
     for index, record in enumerate(records()):
@@ -46,7 +48,7 @@ def coco_persons(job: Job, records: Callable[[], Iterable[Record]]) -> Iterator[
 
 
 def coco_masks(job: Job, records: Callable[[], Iterable[Record]]) -> Iterator[str]:
-    """The same of masks: an annotation with its RLE for each that is not empty; categories are those that occur."""
+    """The same for masks: an annotation with RLE for each non-empty mask. The categories are those that occur."""
     yield '{"info":{"description":"diffsight"},"licenses":[],"images":['
     for index, record in enumerate(records()):
         size = (record.result or {})["image"]

@@ -41,7 +41,7 @@ def image_address(prefix: str, name: str) -> str:
 
 
 def model_version(tasks: Iterable[str], facts: Any) -> str:
-    """What Label Studio calls the model. It keeps a prediction for as long as this stays the same.
+    """The version of the model in Label Studio, which keeps a prediction while the version is the same.
 
     facts: JSON values of all that decides a prediction: whole revisions of weights, and parameters.
     """
@@ -61,12 +61,12 @@ def score(result: Result) -> float:
 
 
 def probability(result: Result) -> float:
-    """Of the label, by zero-shot or by a fitted classifier."""
+    """Probability of the label, by zero-shot or by a fitted classifier."""
     return float(result["posterior"][0]["probability"] if "posterior" in result else result["probability"])
 
 
 def regions_of(result: Result) -> list[Region]:
-    """What is found, under the usual names of controls: `kp` and `kp_bbox`, `tag`, `choice`."""
+    """The regions of a result, under the usual names of controls: `kp` and `kp_bbox`, `tag`, `choice`."""
     if "label" in result:
         return choice_regions(result)
     return pose_regions(result) if "persons" in result else mask_regions(result)
@@ -80,7 +80,7 @@ def choice_regions(result: Result, *, from_name: str = "choice", to_name: str = 
 
 
 def mask_regions(result: Result, *, from_name: str = "tag", to_name: str = "image") -> list[Region]:
-    """A brush each for the masks that are not empty."""
+    """A brush region for each non-empty mask."""
     size = {"original_width": result["image"]["width"], "original_height": result["image"]["height"]}
     regions = []
     for index, mask in enumerate(result["masks"]):
@@ -102,7 +102,7 @@ def pose_regions(
     box_label: str = "person",
     parents: Sequence[str] = (),
 ) -> list[Region]:
-    """A rectangle a person and its visible points, which name the rectangle as their parent.
+    """A rectangle for each person, and its visible points, which have the rectangle as their parent.
 
     from_name, box_name: the controls of points and of boxes; without `box_name` there are points only.
     parents: the ids of rectangles that exist already, one a person: points name those, and no rectangles are made.

@@ -1,4 +1,4 @@
-"""OpenPose JSON: one file an image."""
+"""OpenPose JSON: one file for each image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""YOLO-pose: one text file an image, and the data set's YAML."""
+"""YOLO-pose: one text file for each image, and the data set's YAML."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _label_name(record: Record, *, whole: bool = False) -> tuple[str, str]:
 
 
 def _shared_labels(records: Iterable[Record]) -> set[int]:
-    """The keys of label files that several pictures would have."""
+    """The keys of label files that several images would share."""
     seen: set[int] = set()
     shared: set[int] = set()
     for record in records:
