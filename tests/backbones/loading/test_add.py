@@ -82,7 +82,7 @@ def test_adding_again_verifies_what_is_there(add: Add, hub: FileHub) -> None:
     assert hub.fetched == []
     with pytest.raises(InvalidInput, match="exists already: sdpose-body from owner/small-sd"):
         add(source="owner/other")
-    with pytest.raises(InvalidInput, match="there already"):
+    with pytest.raises(InvalidInput, match="exists already"):
         add(kind="diffews", name="sdpose-body")
     (first.weights / UNET).write_bytes(b"damaged")
     with pytest.raises(InvalidInput, match="exists, but is damaged"):

@@ -110,7 +110,7 @@ def test_parameters_that_no_image_can_have_fail_the_job_at_once(tmp_path: Path) 
         (["nowhere", "--task", "features"], "nowhere"),
         ([".", "--task", "nothing"], "one of depth"),
         ([".", "--task", "features", "--set", "pool=1"], "pool"),
-        ([".", "--task", "features", "--format", "coco"], "no place"),
+        ([".", "--task", "features", "--format", "coco"], "cannot be exported as coco"),
     ],
 )
 def test_what_can_not_be_is_told_in_one_line(arguments: list[str], message: str, tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ def test_thousands_of_labels_are_taken(server: Server, png: bytes) -> None:
         ({"tree": {"animal": [""]}}, "tree", "empty label"),
         ({"tree": ["cat", "cat"]}, "tree", "twice"),
         ({"tree": [f"label {index}" for index in range(501)]}, "tree", "501 labels right below it"),
-        ({"tree": {"cat": ["a"], "CAT": ["b"]}}, "tree", "one text"),
+        ({"tree": {"cat": ["a"], "CAT": ["b"]}}, "tree", "same text"),
         ({"tree": {"animal": ["cat " * 90, "dog"]}}, "tree", "tokens"),
         ({"budget": 3}, "budget", "one block of 4"),
         ({"confidence": 0}, "confidence", "greater than 0"),

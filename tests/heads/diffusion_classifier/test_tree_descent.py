@@ -163,7 +163,7 @@ def test_a_tree_without_an_end_is_refused() -> None:
 @pytest.mark.parametrize(
     ("tree", "message"),
     [
-        ({"animal": {"cat": ["lion"], "CAT": []}, "plant": []}, "one text to the network"),
+        ({"animal": {"cat": ["lion"], "CAT": []}, "plant": []}, "the same text for the network"),
         ({"animal": ["cat", "dog " * 100], "plant": []}, "animal has a label that can not be used: the prompt"),
     ],
 )

@@ -68,7 +68,7 @@ def test_the_health_of_a_pipeline_is_that_of_its_task(server: Server) -> None:
         ("/hf/feature-extraction", {"truncate": True}, 422, "Unknown field"),
         ("/hf/zero-shot-image-classification", {"parameters": {}}, 422, "candidate_labels"),
         ("/hf/zero-shot-image-classification", {"parameters": {"candidate_labels": []}}, 422, "labels"),
-        ("/hf/image-classification", {}, 422, "ask /hf/image-classification/ID"),
+        ("/hf/image-classification", {}, 422, "send it to /hf/image-classification/ID"),
         ("/hf/image-classification/none", {}, 404, "there is no classifier 'none'"),
         ("/hf/object-detection", {"parameters": {"threshold": 2}}, 422, "less than or equal to 1"),
         ("/hf/text-generation", {}, 404, "Not Found"),

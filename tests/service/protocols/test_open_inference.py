@@ -86,7 +86,7 @@ def refusals(client: Any, png: bytes) -> dict[str, Callable[[], Any]]:
         "[404] this server has no model 'nothing'": infer(image, model="nothing"),
         "[404] this server has no model 'other'": infer(image, model_version="other"),
         "[422] 'x' is no output; choose from depth, answer": infer(image, outputs=[triton.InferRequestedOutput("x")]),
-        "[422] 'classification' is not known": infer(
+        "[422] 'classification' is not supported": infer(
             image, outputs=[triton.InferRequestedOutput("depth", class_count=3)]
         ),
         "[422] the request has no image; send an input `image`": infer(tensor("scene", ["kitchen"])),
