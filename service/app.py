@@ -1,4 +1,4 @@
-"""The FastAPI app: builds and wires, nothing else."""
+"""Builds the FastAPI app from its parts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What routes ask FastAPI for: the server's state, its jobs, and a request's body as a model."""
+"""Dependencies of routes: the server's state, its jobs, and a request's body as a model."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def get_jobs(request: Request) -> Jobs:
 
 
 async def get_usage(request: Request) -> Usage:
-    """What this request uses; the request's log line and metrics read the same object."""
+    """The resources that this request uses; its log line and metrics read the same object."""
     usage: Usage = request.state.usage
     return usage
 
@@ -67,7 +67,7 @@ def body_as(
 
 
 async def while_connected(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
-    """The result of `work`, which is cancelled when the client hangs up. Raises ClientGone then.
+    """The result of `work`. If the client disconnects, the work is cancelled and ClientGone is raised.
 
     The request's body must have been read: the next message is the end of the connection.
     """

@@ -1,4 +1,4 @@
-"""What is refused before a route sees it: callers without a key or who ask too much, and bodies out of bounds."""
+"""Refuses requests before they reach a route: without a key, over a rate limit, or with a too large body."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _EXPOSED = ("X-Request-ID", "Server-Timing", "Retry-After")
 
 
 def guard(app: FastAPI, settings: Settings) -> None:
-    """Let the app refuse what the settings do not allow. What is added last sees a request first."""
+    """Add the middleware that refuses what the settings do not allow. The middleware added last runs first."""
     access = settings.access
     jobs = dict.fromkeys(("/v1/jobs", "/v1/jobs/upload", "/v1/jobs/zip"), settings.jobs.max_upload_bytes)
     limits = settings.limits
@@ -88,7 +88,9 @@ def check_exposure(settings: Settings, host: str | None = None) -> None:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address to listen on reaches no further than this machine. Names but `localhost` count as reaching."""
+    """Whether an address to listen on is reachable from this machine only. Names other than `localhost` count as
+    reachable.
+    """
     try:
         address = ipaddress.ip_address(host.strip("[]"))
     except ValueError:
@@ -143,7 +145,7 @@ class ControlAccess:
         return path == METRICS_PATH and self.settings.metrics_open
 
     def _key(self, scope: Scope) -> Key | None:
-        """The caller's key; None for a caller who needs none. Raises KeyNeeded, which never tells what was wrong."""
+        """The client's key; None if no key is needed. Raises KeyNeeded, which never says what was wrong."""
         in_use = self.store.in_use
         presented = presented_key(Headers(scope=scope))
         if in_use and presented is not None:
@@ -172,7 +174,7 @@ class ControlAccess:
 
 
 def is_page(path: str) -> bool:
-    """Whether a path is of the page to try the server on."""
+    """Whether a path belongs to the playground."""
     return path == PAGE or path.startswith(f"{PAGE}/")
 
 
@@ -211,7 +213,7 @@ def presented_key(headers: Headers) -> str | None:
 
 
 def client_network(address: str) -> str:
-    """What an address is limited by: itself, or its /64 network in IPv6, of which one household has all addresses."""
+    """The key for limits of an address: the address itself, or its /64 network in IPv6."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:
@@ -224,12 +226,12 @@ def client_network(address: str) -> str:
 
 
 def _reached_from_beyond(scope: Scope) -> bool:
-    """Whether the request came in on an address beyond loopback, however the server was started."""
+    """Whether the request arrived on an address other than loopback, however the server was started."""
     return _has_address(scope) and not is_loopback(scope["server"][0])
 
 
 def _has_address(scope: Scope) -> bool:
-    """Whether the request came in on an IP address: not if it was sent in process, or through a socket file."""
+    """Whether the request arrived on an IP address, and not in process or through a socket file."""
     try:
         ipaddress.ip_address((scope.get("server") or ("",))[0] or "")
     except ValueError:

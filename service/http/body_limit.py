@@ -1,4 +1,4 @@
-"""Bodies that are too large, come too slowly or are cut short never reach a route whole."""
+"""Refuses bodies that are too large, too slow or cut short."""
 
 from __future__ import annotations
 

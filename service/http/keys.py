@@ -1,4 +1,4 @@
-"""API keys: made once, kept as hashes in one small file, and read again by the server whenever that file changes."""
+"""API keys: stored as hashes in one small file, which the server reads again whenever it changes."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def digest_of(key_id: str, secret: str) -> str:
 
 
 class KeyStore:
-    """The keys of one file, for a server: current at every call, at the price of one stat."""
+    """The keys of one file, for a server: current at every call, for the cost of one stat."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -75,7 +75,7 @@ class KeyStore:
 
     @property
     def in_use(self) -> bool:
-        """Whether there is a key, or ever was one since the server began: then requests need one.
+        """Whether there is a key, or was one since the server started: then requests need a key.
 
         Revoked keys count, and so does a file that cannot be read: taking keys away never opens the door.
         """
@@ -83,7 +83,7 @@ class KeyStore:
         return self._closed
 
     def find(self, presented: str, now: datetime) -> Key | None:
-        """The valid key that is presented, or None. The time it takes does not tell how near a wrong one was."""
+        """The valid key for a presented text, or None. The time does not depend on how similar a wrong text is."""
         self._refresh()
         key_id, secret = _parts(presented)
         key = self._keys.get(key_id, _NOBODY)
@@ -99,7 +99,7 @@ class KeyStore:
         self._refresh()
 
     def _signature(self) -> tuple[int, ...] | None:
-        """What changes with the file; None if there is none."""
+        """A value that changes with the file; None if there is no file."""
         try:
             key = self.path.stat()
         except FileNotFoundError:
@@ -150,7 +150,7 @@ def create_key(
     rate_per_minute: int | None = None,
     concurrency: int | None = None,
 ) -> tuple[Key, str]:
-    """A new key and the text to present, which is kept nowhere.
+    """A new key and its secret text, which is not stored.
 
     Raises InvalidInput if a valid key has that name already, `expires` is past, or the file cannot be written.
     """
@@ -208,7 +208,7 @@ def _parts(presented: str) -> tuple[str, str]:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Only one command at a time changes the file. Raises InvalidInput if its folder cannot be written."""
+    """Lock the file against other commands. Raises InvalidInput if its folder is not writable."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)

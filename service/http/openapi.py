@@ -78,7 +78,7 @@ _OPERATION_IDS = {
 
 
 def operation_id(route: APIRoute) -> str:
-    """What generated clients call the route's method: its endpoint's or task's name, stable over versions."""
+    """Name of the route's method in generated clients: its endpoint's or task's name, stable over versions."""
     name, _, part = route.name.partition(":")
     return "_".join(filter(None, (_OPERATION_IDS.get(name, name), part))).replace("-", "_")
 
@@ -138,7 +138,7 @@ def json_body(
 
 
 def complete(app: FastAPI) -> None:
-    """Let the app's document hold the schemas that only bodies and problems refer to, and how keys are sent."""
+    """Add to the app's document the schemas that only bodies and problems refer to, and the security schemes."""
     written: Callable[[], dict[str, Any]] = app.openapi
 
     def openapi() -> dict[str, Any]:

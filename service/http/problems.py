@@ -301,7 +301,9 @@ def problem_response(error: Exception, scope: Scope) -> Response:
 
 
 def foreign_member(path: str) -> str | None:
-    """Where clients of a foreign protocol look for the reason of a problem; None for this server's own routes."""
+    """The member in which clients of a foreign protocol read the reason of a problem; None for this server's own
+    routes.
+    """
     return FOREIGN_MEMBERS.get(f"/{path.split('/')[1]}") if path.startswith("/") else None
 
 

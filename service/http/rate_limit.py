@@ -1,4 +1,4 @@
-"""How much one caller may ask: a token bucket and a number of requests at a time."""
+"""Rate limits of a client: a token bucket, and a number of simultaneous requests."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from service.errors import RateExceeded, TooManyAtOnce
 
 
 class Caller:
-    """How much one caller has used: the tokens left in its bucket, and the requests that run."""
+    """The usage of one client: the tokens left in its bucket, and its running requests."""
 
     __slots__ = ("running", "seen", "tokens")
 
@@ -35,7 +35,7 @@ class Limiter:
 
     @contextmanager
     def admitted(self, name: str, rate_per_minute: int, concurrency: int) -> Iterator[None]:
-        """Hold one of the caller's places. Raises TooManyAtOnce or RateExceeded; a limit of 0 is none."""
+        """Hold one of the client's places. Raises TooManyAtOnce or RateExceeded; 0 means no limit."""
         if not rate_per_minute and not concurrency:
             yield
             return

@@ -1,4 +1,4 @@
-"""What every request leaves: its id, its log line, its metrics and its Server-Timing."""
+"""Records every request: its id, its log line, its metrics and its Server-Timing."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
 class ObserveRequests:
-    """The outermost ASGI middleware. It answers faults too, so that even a 500 has its id, its log line and its count.
+    """The outermost ASGI middleware. It also answers internal errors, so that a 500 has an id, a log line and a count
+    too.
 
     The request's state holds its `usage`, which a route fills with seconds by stage and rows.
     Whatever is logged while a request is answered carries its id.

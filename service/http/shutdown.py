@@ -18,7 +18,7 @@ GRACE_SECONDS = 10.0
 
 
 class BoundedServer(uvicorn.Server):
-    """uvicorn's server, whose process is ended some seconds after its first signal, if it has not ended by then.
+    """uvicorn's server; its process is killed some seconds after the first signal if it has not ended by then.
 
     Python waits for its threads at the end, and one that reads from a network folder that hangs cannot be stopped.
     on_exit: called at the first signal, to end streams that would otherwise last until the client disconnects.

@@ -1,4 +1,4 @@
-"""Zips that a stranger sent: bounded before and while they are read, and never unpacked to disk."""
+"""Untrusted zips: bounded before and while they are read, and never unpacked to disk."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def is_archive(data: bytes | bytearray) -> bool:
 
 
 def read_archive(data: bytes, limits: LimitSettings) -> list[ArchivedFile]:
-    """The files of a zip by name, without folders and without what macOS and Windows leave beside pictures.
+    """The files of a zip by name, without folders and without files that macOS and Windows add.
 
     Raises InvalidInput for an empty, damaged or encrypted archive, a path that leads out of it, a link, a name that
     stands twice, and more entries, bytes or growth than the settings allow.
@@ -150,7 +150,7 @@ def _read_end64(file: BinaryIO, data: bytes, locator: int) -> list[tuple[int, in
 
 
 def _check_entries(entries: list[zipfile.ZipInfo], archive_bytes: int, limits: LimitSettings) -> None:
-    """Raises InvalidInput for what the list of contents already tells."""
+    """Raises InvalidInput for limits that the list of contents exceeds."""
     if len(entries) > limits.max_archive_entries:
         raise _too_many(limits)
     unpacked = sum(entry.file_size for entry in entries)
@@ -164,7 +164,7 @@ def _check_entries(entries: list[zipfile.ZipInfo], archive_bytes: int, limits: L
 
 
 def entry_problem(entry: zipfile.ZipInfo) -> InvalidInput | None:
-    """What keeps one file of an archive from being read, beside damage; None if nothing does."""
+    """Why a file of an archive must not be read, apart from damage; None if it may be read."""
     name = entry.filename
     if not name:
         return _damage_error()
@@ -196,7 +196,7 @@ def _check_each(entries: list[zipfile.ZipInfo]) -> None:
 
 
 def _read(archive: zipfile.ZipFile, entries: list[zipfile.ZipInfo], limits: LimitSettings) -> Iterator[ArchivedFile]:
-    """The files' bytes, counted while they are read, whatever the archive announced."""
+    """The files' bytes, counted while they are read, because the announced sizes may be wrong."""
     total = 0
     for entry in entries:
         chunks = []

@@ -1,4 +1,4 @@
-"""Base64 to bytes, a piece at a time: one long step would hold up every other thread for as long."""
+"""Base64 to bytes, a piece at a time: one long step would block all other threads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a picture's file may cost to decode, beyond its pixels: scans, tiles and time."""
+"""Limits on the cost of decoding an image, apart from its pixels: scans, tiles and time."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class TimedFile(BytesIO):
 
 
 def check_work(image: Image.Image, data: bytes, most_pixels: int, field: str) -> None:
-    """Hold an opened picture to what its decoding may cost; its pixels are checked already.
+    """Check the decoding cost of an opened image; its pixels are already checked.
 
     Raises InvalidInput for a JPEG of too many scans, and a TIFF whose tiles are larger than any picture may be.
     """

@@ -16,7 +16,7 @@ _SEND = "send a JPEG, PNG, WebP, BMP, TIFF or GIF file"
 
 
 def decode_image(data: bytes, limits: LimitSettings, *, field: str = "image") -> DecodedImage:
-    """The picture in `data`, of which `field` is the name that the caller gave it.
+    """The image in `data`. field: its name in problems.
 
     16-bit grey is scaled to 8 bits, CMYK converted, transparency laid over white, EXIF orientation applied, and of an
     animation the first frame taken.

@@ -53,7 +53,7 @@ _MOST_LISTED = 1000
 
 
 def read_image(value: object, info: ValidationInfo) -> ImageSource:
-    """The bytes of a base64 text, or the address to fetch where the validation's context allows that.
+    """The bytes of a base64 text, or a URL to download if the validation's context allows it.
 
     Bytes and files of archives, which forms bring, stay as they are.
     """
@@ -104,7 +104,8 @@ async def read_body(request: Request) -> bytearray:
 
 
 async def read_request(request: Request, model: type[Model], limits: LimitSettings, *, fetch_urls: bool) -> Model:
-    """The request as `model`, whichever of the three forms it came in. Where several images go, a zip of them goes too.
+    """The request as `model`, from any of the three kinds of bodies. For tasks with several images, a zip is accepted
+    too.
 
     fetch_urls: whether an image may be an address.
 
@@ -149,7 +150,7 @@ async def read_request(request: Request, model: type[Model], limits: LimitSettin
 
 
 def unpack_archives(files: Sequence[ImageSource], limits: LimitSettings) -> list[ImageSource]:
-    """The files, and in the place of each zip the files in it. Raises InvalidInput for a zip that is refused.
+    """The files, in which each zip is replaced by its files. Raises InvalidInput for a zip that is refused.
 
     The bounds of one archive hold for all of a request together.
     """
@@ -222,7 +223,7 @@ def _first_errors(
 
 
 def _with_hint(error: dict[str, Any], model: type[BaseModel], fetch_urls: bool) -> dict[str, Any]:
-    """The error with the nearest known field in its message, where it is about an unknown one."""
+    """The error; for an unknown field, with the nearest known field in its message."""
     if error["type"] != "extra_forbidden":
         return error
     name = str(error["loc"][-1])
@@ -342,7 +343,7 @@ def _parse_bracketed(name: str, text: str, brackets: str, most: int | None) -> A
 
 
 def takes(model: type[BaseModel], name: str, kind: type) -> bool:
-    """Whether a field of the model may be of this kind, such as `list`."""
+    """Whether a field of the model accepts this type, such as `list`."""
     field = model.model_fields.get(name)
     return field is not None and any(typing.get_origin(member) is kind for member in union_members(field.annotation))
 

@@ -1,4 +1,4 @@
-"""Images fetched from addresses that callers name: off unless set, and then only from public hosts, over https.
+"""Images downloaded from URLs of clients: off by default, and then only from public hosts over https.
 
 The caller chooses where this server connects, so nothing is believed: the address is taken apart once by a strict
 pattern, every hop is checked alike, and the connection goes to the very IP address that was checked.
@@ -74,11 +74,11 @@ class Target:
 
 
 class Refused(Exception):
-    """Why an address was not fetched. For the log: a caller could map the inner network by such answers."""
+    """Why a URL was not downloaded. For the log only: a client could map the internal network by such answers."""
 
 
 async def resolve(host: str, port: int) -> list[str]:
-    """The addresses that the system's resolver gives."""
+    """The IP addresses from the system's resolver."""
     look_up = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
     found = await asyncio.get_running_loop().run_in_executor(_LOOK_UPS, look_up)
     return [str(address[4][0]) for address in found]

@@ -39,7 +39,7 @@ Stamp = tuple[int, int, int]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Stored:
-    """One version of a thing. about: JSON values. names: of its tensors. stamp: which version."""
+    """One version of an object. about: its metadata, JSON values. names: of its tensors. stamp: of the version."""
 
     id: str
     about: Mapping[str, Any]
@@ -53,7 +53,7 @@ class Stored:
 
 
 class Store:
-    """The things of one kind, such as "classifier", in a folder that several server processes may share.
+    """The objects of one kind, such as "classifier", in a folder that several server processes may share.
 
     most_bytes: what all files of the kind may take together. Every method touches the disk: call it off the event loop.
     """
@@ -100,7 +100,7 @@ class Store:
             return file.read(), stamp
 
     def add(self, about: Mapping[str, Any], tensors: Tensors) -> Stored:
-        """Keep a new thing under an id of its own. Raises InvalidInput if there is no room for it."""
+        """Store a new object under an id of its own. Raises InvalidInput if there is no room for it."""
         thing = f"{int(time.time()):08x}{secrets.token_hex(4)}"
         return self._write(thing, about, tensors, None)
 
@@ -113,7 +113,7 @@ class Store:
         return self._write(old.id, about, tensors, old.stamp)
 
     def delete(self, thing: str) -> None:
-        """Forget a thing; who has read it already goes on with it. Raises NothingStored if there is none."""
+        """Delete an object; requests that have read it continue. Raises NothingStored if there is none."""
         try:
             self._path(thing).unlink()
         except FileNotFoundError as error:
@@ -185,14 +185,14 @@ class Store:
 
 
 def pack(about: Mapping[str, Any], tensors: Tensors) -> bytes:
-    """A thing as its file's bytes."""
+    """An object as the bytes of its file."""
     contiguous = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
     data: bytes = save(contiguous, metadata={_KEY: json.dumps(about, allow_nan=False)})
     return data
 
 
 def unpack(data: bytes, *, field: str = "file") -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """What is said of a thing, and its tensors, from its file's bytes, wherever they come from.
+    """Metadata and tensors of an object from the bytes of its file, which may be untrusted.
 
     field: what the file is called in a problem. Raises InvalidInput for what is no such file.
     """

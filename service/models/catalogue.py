@@ -1,4 +1,4 @@
-"""What a server can serve: every model as one row, from what was added, what the settings name, and what ships."""
+"""All models that a server can serve: added models, models in the settings, and shipped ones."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def names_in(settings: Settings) -> frozenset[str]:
 
 
 def old_settings(settings: Settings) -> list[str]:
-    """What to write instead of settings of version 0.1 that name weights: one line each."""
+    """Replacements for settings of version 0.1 that name weights: one line each."""
     named = {
         "few_shot.weights": ("few-shot", settings.few_shot.weights),
         "pose.checkpoint": ("pose", settings.pose.checkpoint),
@@ -110,12 +110,12 @@ def old_settings(settings: Settings) -> list[str]:
 
 
 def default_backbone(settings: Settings) -> str:
-    """What a command opens if none is named: the first backbone of the catalogue."""
+    """The backbone that a command opens by default: the first of the catalogue."""
     return settings.backbone or next(spec.source for spec in build_catalogue(settings) if not spec.task)
 
 
 def choose_for(settings: Settings, task: str) -> tuple[str, str | None]:
-    """What a command opens for a task where it names nothing: a backbone, and a model's name, a path, or None."""
+    """The default models of a command for a task: a backbone, and a model's name, a path, or None."""
     catalogue = build_catalogue(settings)
     for spec in catalogue:
         if spec.task == task:
@@ -140,7 +140,7 @@ def task_of(entry: Entry) -> str:
 
 
 def left_out(settings: Settings) -> list[str]:
-    """What was added and cannot be served, as its backbone was not: one line each, with what to do."""
+    """Added models that cannot be served because their backbone was not added: one line each, with what to do."""
     if names_models(settings) or settings.models:
         return []
     served = {spec.id for spec in build_catalogue(settings)}

@@ -1,4 +1,4 @@
-"""What coroutines wait for when only another one can help: the end of a lease, of a load, of a stay."""
+"""Lets coroutines wait for changes by others: the end of a lease, of a load, of a stay."""
 
 from __future__ import annotations
 

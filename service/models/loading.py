@@ -23,7 +23,7 @@ from service.settings.loader import Settings
 
 
 class OpenHeads:
-    """The heads of tasks over one backbone, each opened when it is first wanted.
+    """The heads of tasks over one backbone, each opened at its first use.
 
     named: weights by task, before those of the settings. missing: why a task without named weights has no head here.
     """
@@ -81,7 +81,7 @@ class OpenHeads:
         return task.open(self.backbone, weights, **named, **self.model_options(task.name, shipped=False))
 
     def model_options(self, name: str, *, shipped: bool) -> Mapping[str, Any]:
-        """What the settings say of a task's model."""
+        """The settings of a task's model."""
         settings = self.settings
         pose, few_shot = settings.pose, settings.few_shot
         if name in ("zero-shot", "label-tree", "image-text"):

@@ -1,4 +1,4 @@
-"""What finds persons where a request sends no boxes: a detector, or the segmentation head's class `person`."""
+"""Finds persons for requests without boxes: by a detector, or by the segmentation head's class `person`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What models take in memory before anything is loaded, and which of them fit together."""
+"""How much memory models need, computed before loading, and which fit together."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def plan_entry(entry: Entry, backbone: str = "") -> PlannedModel:
 
 
 def plan(models: Sequence[PlannedModel], memory_bytes: int) -> MemoryPlan:
-    """What of `models` fits into a device's memory with room for batches.
+    """Which of `models` fit into a device's memory, with room for batches.
 
     They are taken in their order; one of a task only beside its backbone, for which there is room too.
     """

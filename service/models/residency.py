@@ -1,4 +1,4 @@
-"""Which models leave the device's memory for another: a pure choice."""
+"""Chooses the models to unload for another one, as a pure function."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Resident:
-    """One loaded model, as the choice sees it.
+    """One loaded model, as input of the choice.
 
     bytes: that leaving gives back. last_used: any rising clock. evictable: neither pinned nor needed to stay.
     backbone: id of the backbone that it runs on; its own for a backbone.

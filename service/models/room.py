@@ -1,4 +1,6 @@
-"""Who has to leave so that a model fits, and what never fits: choices over a store's slots, which change nothing."""
+"""Chooses the models to unload so that a model fits, and detects models that never fit. Pure functions of a store's
+slots.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One model of the catalogue and what there is of it: its state, who uses it, and how much memory it takes."""
+"""One model of the catalogue with its state, its users and its memory."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ class Slot:
         return Loaded(task, self.spec.id, head, backbone.heads.backbone)
 
     def close(self, backbone: Slot, reason: str) -> tuple[Any, dict[str, Variant]]:
-        """Let go of everything that was loaded. Returns it: heads or a head, and the U-Nets that it added."""
+        """Release everything that was loaded. Returns it: heads or a head, and the U-Nets that it added."""
         left = self.head if self.spec.task else self.heads
         variants: dict[str, Variant] = {}
         if backbone is not self and backbone.heads is not None and isinstance(backbone.heads.backbone, StableDiffusion):
@@ -191,7 +191,7 @@ def install(slot: Slot, backbone: Slot, opened: Any, variants_before: Sequence[s
 
 
 def share_parts(model: Backbone, slots: Iterable[Slot]) -> None:
-    """Hold the VAE and the text encoder of a backbone once, where they equal those of another that is open."""
+    """Share the VAE and the text encoder of a backbone with another open one if they are equal."""
     for slot in slots:
         other = None if slot.heads is None else slot.heads.backbone
         if isinstance(model, StableDiffusion) and isinstance(other, StableDiffusion):
@@ -214,7 +214,8 @@ def find_slot(slots: Mapping[str, Slot], name: str) -> Slot:
 
 
 def choose_slot(slots: Mapping[str, Slot], task: AnyTask, model: str | None = None) -> Slot:
-    """What a request for `task` runs on: the model that it names, else the first that can and did not fail to load.
+    """The model for a request of `task`: the one that it names, else the first that serves the task and did not fail to
+    load.
 
     Raises ModelNotFound if no model, or not the named one, serves the task.
     """
