@@ -1,4 +1,4 @@
-"""Support images with their masks to banks: what a query reads of them, and what can be kept instead of them.
+"""From support images with masks to banks: the keys and values that a query reads, and the forms they are stored in.
 
 A bank depends on its own picture and mask alone, so it is computed once, and the bank of a set is the concatenation of
 its members'.
@@ -79,7 +79,7 @@ async def support_banks(
 
 
 def bank_capture(layers: Sequence[str], form: BankForm = "keys_values") -> Capture:
-    """What a support's row brings back of the self-attention `layers`."""
+    """The capture of the self-attention `layers` for a support's row."""
     if form == "keys_values":
         return Capture(keys_values=tuple(layers))
     return Capture(features=tuple(map(_norm_before, layers)))

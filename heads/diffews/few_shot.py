@@ -1,4 +1,4 @@
-"""What the task `few-shot` needs of DiffewS: its weights, its options, and the answer about each concept.
+"""The parts of DiffewS for the task `few-shot`: weights, options, and the answer for each concept.
 
 The task itself is in `service/library/few_shot.py`, because it also finds stored concepts.
 """

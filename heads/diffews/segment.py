@@ -30,7 +30,7 @@ async def segment(
     size: int | None = None,
     variant: str = VARIANT,
 ) -> ConceptMask:
-    """The mask of what the supports show, from the pictures themselves; keep banks to ask often.
+    """The mask of what the supports show, from the images themselves; for many queries, compute the banks once.
 
     image, support_images: (H, W, 3) uint8 RGB, of any sizes. support_masks: (H, W) of the image's size, 1 on the
     object.
@@ -79,7 +79,7 @@ async def segment_concepts(
 async def mask_pictures(
     engine: Engine, image: NDArray[np.uint8], banks: Sequence[Bank], *, size: int, variant: str = VARIANT
 ) -> list[Tensor]:
-    """What the network paints for each bank, (3, size, size) uint8 on the host: the object bright, the rest dark.
+    """The network's mask picture for each bank, (3, size, size) uint8 on the host: the object bright, the rest dark.
 
     image: (H, W, 3) uint8 RGB.
     One pass at timestep 1 without noise: the U-Net's negated output is the latent of the mask.

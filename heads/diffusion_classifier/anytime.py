@@ -36,7 +36,7 @@ class Budget:
 
 @dataclass(slots=True)
 class Race:
-    """A race while it runs and when it is over. rows: spent so far. stopped: why it ended, None before that.
+    """The state of a race. rows: computed so far. stopped: why it ended, None while it runs.
 
     rows_at: rows that had been spent when so many blocks had been visited.
     """

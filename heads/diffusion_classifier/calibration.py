@@ -20,7 +20,7 @@ _BOUNDS = (-7.0, 14.0)
 
 
 class ScoringMethod(BaseModel):
-    """How an answer is reached. A temperature fitted to answers of one way says nothing of those of another."""
+    """The options that an answer was computed with. A temperature applies only to answers with the same options."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -32,7 +32,7 @@ class ScoringMethod(BaseModel):
 
 
 class TemperatureFit(BaseModel):
-    """A temperature, and what it made of the labelled images. claimed: the mean probability of the answers.
+    """A temperature with its figures on labelled images. claimed: the mean probability of the answers.
 
     Where it fits, `claimed` is about `accuracy`. log_loss: of the true labels. The figures before are at temperature 1.
     """
@@ -65,7 +65,7 @@ class Calibration(BaseModel):
 
 
 def fit_way(way: ScoringMethod, logits: NDArray[np.float64], truth: NDArray[np.int64], rows: float) -> TemperatureFit:
-    """The temperature for answers of one way.
+    """The temperature for answers of one method.
 
     logits: (N, K) float64, of a posterior at temperature 1. truth: (N,) int64. rows: mean of an image.
     """

@@ -94,7 +94,7 @@ async def classify_anytime(
     interpolation: Interpolation = "bicubic",
     on_progress: Callable[[Posterior], None] | None = None,
 ) -> Posterior:
-    """The label with the smallest mean error over all units, found with as few rows as the labels allow.
+    """The label with the smallest mean error over all units, with as few rows as possible.
 
     image: (H, W, 3) uint8 RGB. labels, templates, temperature, calibrated: as in `classify`. combine: how a label's
     templates are put together. confidence: about the probability, over the order of units, that the answer is the one

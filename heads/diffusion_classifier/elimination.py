@@ -1,4 +1,4 @@
-"""Who is still in the race: paired tests on blocks drawn without replacement, at a level corrected for all of them."""
+"""Drops candidates of a race: paired tests on blocks drawn without replacement, with a level corrected for all tests."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def make_hypotheses(
 
 
 async def conditions(engine: Engine, hypotheses: Hypotheses) -> list[Condition]:
-    """What the network predicts noise under, one a prompt: a context (T, D), or a class."""
+    """The condition of each hypothesis: a text context (T, D), or a class."""
     if engine.backbone.class_conditional:
         return list(cast(tuple[int, ...], hypotheses.prompts))
     return list(await engine.embed(cast(tuple[str, ...], hypotheses.prompts)))

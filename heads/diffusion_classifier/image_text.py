@@ -65,7 +65,7 @@ class MatchResult(BaseModel):
 
 
 def open_match(backbone: Backbone, weights: object = None, **options: Any) -> ZeroShotModel:
-    """The backbone as a judge of captions. Raises ModelNotFound for a network with classes instead of text."""
+    """The backbone for scoring captions. Raises ModelNotFound for a network with classes instead of text."""
     if backbone.description.class_conditional:
         message = f"the network {backbone.description.name!r} takes classes, not captions"
         raise ModelNotFound(message, hint="use a Stable Diffusion backbone")

@@ -1,4 +1,4 @@
-"""The task `label-tree`: the way down a tree of thousands of the caller's own labels."""
+"""The task `label-tree`: the path down a tree of thousands of labels."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def path_fields(path: LabelPath) -> dict[str, Any]:
 
 
 def answer_label_tree(path: LabelPath, model: ZeroShotModel, options: LabelTreeOptions) -> LabelTreeResult:
-    """The way with its races."""
+    """The path with its races."""
     templates = list(options.templates or model.templates)
     return LabelTreeResult(**path_fields(path), stopped=path.stopped, templates=templates)
 
@@ -152,7 +152,7 @@ def progress_label_tree(path: LabelPath, model: ZeroShotModel, options: LabelTre
 
 
 def label_tree_line(path: LabelPath) -> str:
-    """The way, for people; one that the budget ended above a leaf ends in dots."""
+    """The path, for people; if the budget ended it above a leaf, it ends in dots."""
     way = " > ".join(path.path) + ("" if path.complete else " > ...")
     return f"{way}  {path.probability:.1%}, confidence {path.confidence:.1%} ({path.rows} rows)"
 

@@ -22,7 +22,7 @@ _NOISE = b"image-text matching"
 
 
 def matching_rows(captions: int, images: int, interval: int, training_steps: int = 1000) -> int:
-    """U-Net rows of a matching; the empty prompt is one caption more."""
+    """U-Net rows of a matching, in which the empty prompt counts as one more caption."""
     return (captions + 1) * images * len(evenly_spaced_timesteps(interval, training_steps))
 
 

@@ -42,7 +42,7 @@ class ZeroShotModel(BackboneHead):
     max_rows: int | None = None
 
     def choose_temperature(self, way: ScoringMethod | None, temperature: float | None) -> tuple[float, bool]:
-        """The temperature of answers reached in this way, and whether it is the fitted one.
+        """The temperature for answers of this method, and whether it was fitted.
 
         way: None for one that no temperature is fitted to. temperature: the request's own, which goes first.
         """

@@ -1,4 +1,4 @@
-"""The outcome of a race as a distribution over the caller's labels."""
+"""The outcome of a race as a distribution over the labels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from heads.results import DroppedLabel, Posterior
 
 @dataclass(frozen=True, slots=True)
 class HypothesisOutcomes:
-    """What became of each hypothesis, all in order of hypotheses.
+    """The outcome of each hypothesis; all fields are in the order of hypotheses.
 
     winner: the hypothesis that leads. gaps: paired mean error above the winner's. survived: rounds or looks outlived.
     mean_errors: over all rows that each had.
@@ -29,7 +29,8 @@ class HypothesisOutcomes:
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """What turns gaps into logits. elements: of the latent. temperature: above 0. calibrated: fitted to labelled data.
+    """The factors that turn gaps into logits. elements: of the latent. temperature: above 0. calibrated: fitted to
+    labelled data.
 
     With the number of elements a gap counts as the difference of summed squared errors that the evidence lower bound is
     made of.
@@ -75,7 +76,7 @@ def distribution(outcome: HypothesisOutcomes, hypotheses: Hypotheses, labels: Se
 def scheduled_posterior(
     rounds: Sequence[Round], hypotheses: Hypotheses, labels: Sequence[str], scale: Scale
 ) -> Posterior:
-    """The published race's outcome. It knows no confidence."""
+    """The posterior of the published race, without a confidence."""
     gaps = paired_gaps(rounds)
     last_means = {
         index: mean

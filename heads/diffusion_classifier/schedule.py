@@ -35,7 +35,7 @@ def published_schedule(labels: int) -> Schedule:
 
 
 def default_schedule(labels: int) -> Schedule:
-    """The same algorithm on a tenth to two fifths of the published rows: what callers get unless they ask for more.
+    """The same algorithm on a tenth to two fifths of the published rows: the default for requests.
 
     Ours, not the paper's: the rows that each number of labels costs stand in docs/zero-shot.md.
     """

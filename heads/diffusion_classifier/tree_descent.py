@@ -99,7 +99,7 @@ async def classify_tree(
     interpolation: Interpolation = "bicubic",
     on_progress: Callable[[LabelPath], None] | None = None,
 ) -> LabelPath:
-    """The way down from the root on which each label beats its siblings, a race at every fork.
+    """The path down from the root on which each label beats its siblings, with a race at every fork.
 
     image: (H, W, 3) uint8 RGB. confidence: about the probability, over the order of units, that this is the way which
     evaluating all siblings on all units leads; the error that this leaves is shared out among the forks. It says

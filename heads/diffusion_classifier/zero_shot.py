@@ -1,4 +1,4 @@
-"""The task `zero-shot`: the caller's own label that fits an image best."""
+"""The task `zero-shot`: the label that fits an image best, among labels of the request."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ class ZeroShotResult(PosteriorAnswer):
 
 
 def note_labels(labels: Sequence[str]) -> list[str]:
-    """What a caller should know of labels: one alone is always certain."""
+    """Remarks about the labels: a single label is always certain."""
     if len(labels) != 1:
         return []
     several = "; for several repeat the field (labels=cat&labels=dog) or send a JSON list" if "," in labels[0] else ""
@@ -149,7 +149,9 @@ async def run_zero_shot(
     options: ZeroShotOptions,
     on_progress: Callable[[Posterior], None] | None = None,
 ) -> Posterior:
-    """The posterior over the labels, by the scheme that the options name; `on_progress` gets it as it sharpens."""
+    """The posterior over the labels, by the scheme that the options name; `on_progress` is called with intermediate
+    posteriors.
+    """
     temperature, calibrated = model.choose_temperature(describe_way(options), options.temperature)
     common: dict[str, Any] = {
         "templates": options.templates or model.templates,
@@ -189,7 +191,9 @@ def choose_scheme(options: ZeroShotOptions) -> Scheme:
 
 
 def describe_way(options: ZeroShotOptions) -> ScoringMethod | None:
-    """How the answer is reached, as temperatures are fitted for it; None for a way that none is fitted for."""
+    """The scoring method of the options, for which a temperature may be fitted; None for options without fitted
+    temperatures.
+    """
     if options.indifference or options.trials > 1 or isinstance(options.schedule, RoundsRequest):
         return None
     if choose_scheme(options) == "schedule":
@@ -227,7 +231,7 @@ def complete_zero_shot(
 
 
 def zero_shot_rows(options: ZeroShotOptions, model: ZeroShotModel) -> int:
-    """U-Net rows of the schedule; of a race, which ends where it is sure, what its budget allows at most."""
+    """U-Net rows of the schedule; for a race, the maximum by its budget."""
     if choose_scheme(options) == "race":
         return model.limit_budget(options.budget).rows or 0
     schedule = choose_schedule(options, model)

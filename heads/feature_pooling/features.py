@@ -120,7 +120,7 @@ async def _encode(
 
 
 def _prepare(image: NDArray[np.uint8], size: int, fit: Fit) -> tuple[Tensor, bytes]:
-    """What the network sees of an image, (3, size, size) float32, and its content key."""
+    """The network's input for an image, (3, size, size) float32, and its content key."""
     pixels = pixel_values(fit_image(image, size, fit))
     return pixels, content_key(pixels)
 

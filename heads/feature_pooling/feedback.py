@@ -1,4 +1,4 @@
-"""A second pass that begins with what the first one's decoder saw: the feedback network (DifFeed).
+"""The feedback network (DifFeed): a second pass that starts with features of the first pass's decoder.
 
 Source: arXiv:2311.17921; diffssl's ssl_diff/ssl_model_feedback_fusion.py. Evaluation only: no gradient goes through the
 frozen network.
