@@ -1,4 +1,4 @@
-"""Drops candidates of a race: paired tests on blocks drawn without replacement, with a level corrected for all tests."""
+"""Drops candidates of a race: paired tests on blocks drawn without replacement, at a level corrected for all tests."""
 
 from __future__ import annotations
 
