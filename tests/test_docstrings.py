@@ -69,5 +69,5 @@ def test_functions_with_arrays_say_shapes(module: Path) -> None:
         ("The same shape as given.", False),
     ],
 )
-def test_shapes_are_told_from_prose(text: str, says: bool) -> None:
+def test_shapes_are_distinguished_from_prose(text: str, says: bool) -> None:
     assert says_shape(text) is says

@@ -223,7 +223,7 @@ def test_noise_pred_is_the_output_or_follows_from_v(backbone: StableDiffusion, u
         assert not torch.allclose(got.noise_pred, output, atol=0.01)
 
 
-def test_only_what_was_asked_comes_back(backbone: StableDiffusion) -> None:
+def test_only_what_was_requested_comes_back(backbone: StableDiffusion) -> None:
     got = alone(backbone, random_row(1, capture=Capture(noise_pred=True, features=("mid_block",))))
     assert got.output is None
     assert got.noise_pred is not None
@@ -439,7 +439,7 @@ def test_an_empty_bank_is_no_bank(lengths: dict[str, int], backbone: StableDiffu
         ({"keys_values": OWN[:1]}, "down_blocks.0.resnets.0", CROSS[0]),
     ],
 )
-def test_what_nobody_needs_is_not_computed(
+def test_unneeded_work_is_not_computed(
     options: dict[str, Any], ran: str, not_run: str, backbone: StableDiffusion, unet: Any
 ) -> None:
     early = random_row(1, capture=Capture(**options))

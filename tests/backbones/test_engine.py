@@ -63,7 +63,7 @@ def test_rows_are_cut_where_the_batch_is_full_or_the_size_changes(backbone: Coun
         torch.testing.assert_close(result.output, expected, atol=1e-5, rtol=0)
 
 
-def test_no_row_runs_if_one_can_not(backbone: CountingBackbone) -> None:
+def test_no_row_runs_if_one_cannot(backbone: CountingBackbone) -> None:
     with pytest.raises(InvalidInput, match="1000 is outside"):
         complete(DirectEngine(backbone).unet([row(0), row(1, timestep=1000)]))
     assert backbone.passes == []

@@ -180,7 +180,7 @@ def test_float16_on_a_cpu_gives_the_same_numbers_whatever_the_processor_multipli
         ({"bank": {OWN: HiddenStates(torch.zeros(3, 7))}}, "bank"),
     ],
 )
-def test_a_row_that_can_not_run_is_refused_by_field(changes: Any, field: str, backbone: StableDiffusion) -> None:
+def test_a_row_that_cannot_run_is_refused_by_field(changes: Any, field: str, backbone: StableDiffusion) -> None:
     with pytest.raises(InvalidInput) as error:
         backbone.check(row(**changes))
     assert error.value.field == field
@@ -265,7 +265,7 @@ def test_v_gives_no_noise_through_another_input_convolution() -> None:
 
 
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
-def test_noise_is_filled_in_for_the_rows_that_asked(prediction_type: Any) -> None:
+def test_noise_is_filled_in_for_the_rows_that_need_it(prediction_type: Any) -> None:
     schedule = torch.linspace(0.99, 0.01, 1000)
     rows = [
         row(capture=Capture(output=output, noise_pred=noise), timestep=step, latents=torch.randn(4, 8, 8))

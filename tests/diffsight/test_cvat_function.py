@@ -149,12 +149,12 @@ def test_masks_of_every_task(masks: Server) -> None:
         ({"task": "few-shot"}, "concepts=str"),
     ],
 )
-def test_what_can_not_be_is_said(masks: Server, options: dict[str, str], message: str) -> None:
+def test_what_cannot_be_is_reported(masks: Server, options: dict[str, str], message: str) -> None:
     with pytest.raises(cvataa.BadFunctionError, match=message):
         create(masks.url, **options)
 
 
-def test_what_the_server_refuses_is_told(masks: Server) -> None:
+def test_what_the_server_refuses_is_reported(masks: Server) -> None:
     with pytest.raises(NoAnswer, match=r"404.*nothing-stored"):
         create(masks.url, task="few-shot", concepts="nothing")
 

@@ -29,7 +29,7 @@ def test_the_demo_asks_every_route_and_ends_with_its_accuracy(tmp_path: Path) ->
     assert len(list((tmp_path / "images").iterdir())) == 10
 
 
-def test_the_demo_refuses_numbers_that_it_can_not_serve(tmp_path: Path) -> None:
+def test_the_demo_refuses_numbers_that_it_cannot_serve(tmp_path: Path) -> None:
     command = [SCRIPT, "demo", "--images", "1000", "--out", str(tmp_path)]
     refused = subprocess.run(command, check=False, capture_output=True, text=True)
     assert refused.returncode == 2

@@ -31,7 +31,7 @@ class FirstLabel(TimedClient):
             return png(np.full((image.height, image.width, 3), 99, np.uint8))
 
 
-def test_right_answers_are_counted_of_as_many_scenes_as_were_asked() -> None:
+def test_right_answers_are_counted_of_as_many_scenes_as_were_requested() -> None:
     caller = FirstLabel()
     right, count = asyncio.run(which_thing(caller, 12, Progress(disable=True)))
     assert count == len(caller.calls) == 12

@@ -91,7 +91,7 @@ def test_a_name_comes_before_a_number(by_class: Server, png: bytes) -> None:
         ({"templates": ["a photo of a {}."]}, "templates", "classes and no text"),
     ],
 )
-def test_what_is_no_class_is_told(
+def test_what_is_no_class_is_reported(
     by_class: Server, png: bytes, check_problem: Any, options: dict[str, Any], field: str, message: str
 ) -> None:
     problem = check_problem(by_class.client.post(ROUTE, json=request_body(png, **options)), 422, "invalid-input")

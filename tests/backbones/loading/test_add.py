@@ -117,7 +117,7 @@ def test_a_file_that_the_hub_lists_and_does_not_have(add: Add, hub: FileHub, tmp
     assert left(tmp_path) == set()
 
 
-def test_too_little_space_is_told_before_anything_is_fetched(add: Add, hub: FileHub, tmp_path: Path) -> None:
+def test_too_little_space_is_reported_before_anything_is_fetched(add: Add, hub: FileHub, tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match=r"no space left.*MB are needed, 1,000 bytes are free") as error:
         add(free=lambda folder: 1000)
     assert "--models-folder" in error.value.hint
@@ -137,7 +137,7 @@ def test_a_disk_that_fills_up_on_the_way_leaves_no_model(add: Add, hub: FileHub,
     assert problems(add(), PUBLISHED) == []
 
 
-def test_too_little_space_for_a_copy_is_told_before_it_begins(tmp_path: Path) -> None:
+def test_too_little_space_for_a_copy_is_reported_before_it_begins(tmp_path: Path) -> None:
     file = write_original("vpd-depth", tmp_path / "original")
     with pytest.raises(InvalidInput, match="no space left"):
         add_model(
@@ -171,7 +171,7 @@ def test_a_model_of_another_size_is_not_entered(add: Add, tmp_path: Path) -> Non
         ({"name": "pocket"}, "embedded backbone"),
     ],
 )
-def test_what_can_not_be_had_is_told_with_the_next_step(
+def test_what_cannot_be_had_is_reported_with_the_next_step(
     options: dict[str, Any], message: str, add: Add, tmp_path: Path
 ) -> None:
     with pytest.raises(DiffsightError, match=message) as error:
@@ -180,7 +180,7 @@ def test_what_can_not_be_had_is_told_with_the_next_step(
     assert left(tmp_path) == set()
 
 
-def test_a_hub_that_is_away_is_told(nowhere: str, tmp_path: Path) -> None:
+def test_a_hub_that_is_away_is_reported(nowhere: str, tmp_path: Path) -> None:
     with pytest.raises(ModelNotFound, match="--from PATH"):
         add_model(PUBLISHED["sdpose-body"], folder=tmp_path / "models", endpoint=nowhere)
 

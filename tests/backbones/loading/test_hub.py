@@ -251,7 +251,7 @@ def test_bin_files_come_only_where_there_are_no_safetensors(hub: Hub, tmp_path: 
     }
 
 
-def test_a_file_variant_comes_only_when_asked(hub: Hub, tmp_path: Path) -> None:
+def test_a_file_variant_comes_only_on_request(hub: Hub, tmp_path: Path) -> None:
     for part in ("unet", "vae", "text_encoder"):
         for file in (hub.folder / part).glob("*model.safetensors"):
             shutil.copy(file, file.with_suffix(".fp16.safetensors"))
@@ -312,7 +312,7 @@ def single_file_only(hub: Hub) -> None:
         (single_file_only, REPO, "main", "no weights in the diffusers layout for unet, vae, text_encoder"),
     ],
 )
-def test_what_the_hub_refuses_is_said_with_the_next_step(
+def test_what_the_hub_refuses_is_reported_with_the_next_step(
     prepare: Callable[[Hub], None], repo_id: str, revision: str, message: str, hub: Hub, tmp_path: Path
 ) -> None:
     prepare(hub)

@@ -128,7 +128,7 @@ def test_the_digest_follows_files_and_texts(tmp_path: Path) -> None:
     assert first != digest_of(file, "x")
 
 
-def test_what_is_written_may_be_read_by_whoever_may_read_a_new_file(tmp_path: Path) -> None:
+def test_what_is_written_may_be_read_by_all_who_may_read_a_new_file(tmp_path: Path) -> None:
     plain = tmp_path / "plain"
     plain.touch()
     tensors = {"a": torch.arange(6.0).reshape(2, 3).T}

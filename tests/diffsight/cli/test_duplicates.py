@@ -29,7 +29,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_copies_in_a_folder_are_told_in_groups(folder: Path) -> None:
+def test_copies_in_a_folder_are_reported_in_groups(folder: Path) -> None:
     done = diffsight("duplicates", folder, "--similarity=-1", "--json")
     assert done.returncode == 0, done.stderr
     assert "broken.png" in done.stderr

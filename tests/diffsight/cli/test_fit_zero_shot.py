@@ -28,7 +28,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-def test_a_fitted_temperature_is_used_and_told(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fitted_temperature_is_used_and_reported(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = tmp_path / "digits.json"
     done = diffsight("fit", "zero-shot", folder, "--out", out, *TEMPLATE, "--confidence", "0.6")
     assert done.returncode == 0, done.stderr

@@ -42,7 +42,7 @@ def test_masks_become_white_on_black() -> None:
         (np.ones((50, 70, 3), bool), "its image 70 x 50"),
     ],
 )
-def test_a_mask_that_can_not_be_meant_is_refused(mask: NDArray[np.bool_], message: str) -> None:
+def test_a_mask_that_cannot_be_meant_is_refused(mask: NDArray[np.bool_], message: str) -> None:
     with pytest.raises(InvalidInput, match=message) as refused:
         check_mask(mask, picture(1), 64, "supports.2.mask")
     assert refused.value.field == "supports.2.mask"

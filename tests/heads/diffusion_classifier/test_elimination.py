@@ -33,7 +33,7 @@ def test_being_surer_costs_more_rows() -> None:
 
 
 @pytest.mark.parametrize("tails", ["as measured", "student"])
-def test_one_of_two_equal_labels_is_lost_no_more_often_than_asked(tails: str) -> None:
+def test_one_of_two_equal_labels_is_lost_no_more_often_than_requested(tails: str) -> None:
     two = MATRIX[[BEST, (BEST + 1) % len(MATRIX)]].copy()
     if tails == "student":
         two = np.random.default_rng(5).standard_t(3, size=two.shape)
@@ -85,7 +85,7 @@ def test_all_blocks_give_the_smallest_mean_exactly(close: NDArray[np.float64]) -
         assert len(race.elimination.drops) == len(close) - 1
 
 
-def test_confidence_is_not_complete_where_somebody_was_dropped_on_a_part(close: NDArray[np.float64]) -> None:
+def test_confidence_is_not_complete_if_one_was_dropped_on_a_part(close: NDArray[np.float64]) -> None:
     table = close.copy()
     table[(BEST + 1) % len(table)] += 0.02
     (race,) = races(table, [3], error_rate=0.01)

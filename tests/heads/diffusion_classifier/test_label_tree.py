@@ -19,7 +19,7 @@ def request_body(png: bytes, **options: Any) -> dict[str, Any]:
     return {"image": base64.b64encode(png).decode(), "tree": TREE, "confidence": 0.6, "budget": 120, **options}
 
 
-def test_the_way_down_is_told_race_by_race(server: Server, png: bytes) -> None:
+def test_the_way_down_is_reported_race_by_race(server: Server, png: bytes) -> None:
     response = server.client.post(ROUTE, json=request_body(png))
     assert response.status_code == 200, response.text
     answer = response.json()
@@ -82,7 +82,7 @@ def test_a_bad_value_is_refused_by_name(
     assert message in " ".join([problem["detail"], problem["hint"], *(error["msg"] for error in problem["errors"])])
 
 
-def test_the_limit_of_labels_is_told(start_server: StartServer, png: bytes, check_problem: Any) -> None:
+def test_the_limit_of_labels_is_reported(start_server: StartServer, png: bytes, check_problem: Any) -> None:
     small = start_server(limits={"max_tree_labels": 5})
     problem = check_problem(small.client.post(ROUTE, json=request_body(png)), 422, "invalid-input")
     assert "more than 5 labels" in problem["detail"]

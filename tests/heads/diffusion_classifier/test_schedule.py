@@ -63,6 +63,6 @@ def rows(schedule: Schedule, labels: int) -> int:
         (Schedule((10, 50), (6, 1)), "keeps 6 of 5"),
     ],
 )
-def test_a_schedule_that_can_not_end_is_refused_before_any_work(schedule: Schedule, part: str) -> None:
+def test_a_schedule_that_cannot_end_is_refused_before_any_work(schedule: Schedule, part: str) -> None:
     with pytest.raises(InvalidInput, match=part):
         check_schedule(schedule, hypotheses=5)

@@ -93,7 +93,7 @@ def test_a_tree_of_one_level_is_the_race(engine: DirectEngine) -> None:
     assert seen[-1].path == tree.path
 
 
-def test_the_whole_way_is_as_sure_as_was_asked_for(engine: DirectEngine) -> None:
+def test_the_whole_way_is_as_sure_as_requested(engine: DirectEngine) -> None:
     found = complete(classify_tree(engine, IMAGE, parse_tree(TREE), confidence=0.6))
     assert found.complete
     assert 0.6 <= found.confidence <= 1
@@ -167,7 +167,7 @@ def test_a_tree_without_an_end_is_refused() -> None:
         ({"animal": ["cat", "dog " * 100], "plant": []}, "animal has a label that can not be used: the prompt"),
     ],
 )
-def test_labels_that_the_network_can_not_use_are_told_before_a_row_is_spent(
+def test_labels_that_the_network_cannot_use_are_reported_before_a_row_is_spent(
     engine: DirectEngine, tree: object, message: str
 ) -> None:
     with pytest.raises(InvalidInput, match=message) as refused:

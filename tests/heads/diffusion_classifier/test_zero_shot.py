@@ -131,7 +131,7 @@ def test_the_posterior_is_streamed_as_it_sharpens(server: Server, png: bytes, op
     assert without_times(sent[-1][1]) == without_times(server.client.post(ROUTE, json=body).json())
 
 
-def test_what_can_not_be_streamed_is_a_problem(server: Server, png: bytes, check_problem: Any) -> None:
+def test_what_cannot_be_streamed_is_a_problem(server: Server, png: bytes, check_problem: Any) -> None:
     headers = {"Accept": "text/event-stream"}
     response = server.client.post(ROUTE, json=request_body(b"no image"), headers=headers)
     check_problem(response, 422, "invalid-input")
@@ -161,12 +161,12 @@ def test_every_odd_image_is_answered(server: Server, odd_images: dict[str, bytes
         assert response.status_code == 200, (name, response.text)
 
 
-def test_a_turned_picture_is_told_upright(server: Server, odd_images: dict[str, bytes]) -> None:
+def test_a_turned_picture_is_reported_upright(server: Server, odd_images: dict[str, bytes]) -> None:
     image = server.client.post(ROUTE, json=request_body(odd_images["turned.jpg"], labels=["a zero"])).json()["image"]
     assert (image["width"], image["height"], image["exif_orientation"]) == (30, 40, 6)
 
 
-def test_a_second_frame_is_told(server: Server, odd_images: dict[str, bytes]) -> None:
+def test_a_second_frame_is_reported(server: Server, odd_images: dict[str, bytes]) -> None:
     answer = server.client.post(ROUTE, json=request_body(odd_images["animated.gif"], labels=["a zero"])).json()
     assert answer["image"]["more_frames"] is True
 
@@ -283,7 +283,7 @@ def test_work_beyond_the_limit_is_refused_before_it_starts(server: Server, png: 
         (b"cat", "", 415, "unsupported-body"),
     ],
 )
-def test_a_body_that_can_not_be_read_is_refused(
+def test_a_body_that_cannot_be_read_is_refused(
     server: Server, check_problem: Any, content: bytes, content_type: str, status: int, slug: str
 ) -> None:
     headers = {"Content-Type": content_type} if content_type else {}
@@ -334,7 +334,7 @@ def test_query_options_beside_json_are_refused(server: Server, png: bytes, check
     assert problem["field"] == "trials"
 
 
-def test_a_deadline_that_passes_is_told(server: Server, png: bytes, check_problem: Any) -> None:
+def test_a_deadline_that_passes_is_reported(server: Server, png: bytes, check_problem: Any) -> None:
     body = request_body(
         png, schedule="published", labels=[f"label {index}" for index in range(20)], deadline_seconds=0.3
     )

@@ -144,7 +144,7 @@ def test_pixel_networks_give_vectors_too(pixel_backbone: PixelDiffusion, images:
         ("class_labels", {"class_labels": [1]}),
     ],
 )
-def test_what_can_not_be_is_refused(engine: DirectEngine, images: Images, field: str, options: dict[str, Any]) -> None:
+def test_what_cannot_be_is_refused(engine: DirectEngine, images: Images, field: str, options: dict[str, Any]) -> None:
     with pytest.raises(InvalidInput) as caught:
         vectors(engine, images, **options)
     assert caught.value.field == field

@@ -87,7 +87,7 @@ def test_figures_fit_together() -> None:
     assert report.log_loss == min(trial.log_loss for trial in report.tried)
 
 
-def test_two_classes_with_one_image_each_are_told_apart_and_nothing_is_claimed() -> None:
+def test_two_classes_with_one_image_each_are_distinguished_and_nothing_is_claimed() -> None:
     vectors, labels = blobs(1, 1)
     classifier, report = fit_logistic(vectors, labels, NAMES[:2])
     assert classifier.probabilities(vectors).argmax(axis=1).tolist() == [0, 1]
@@ -129,7 +129,7 @@ def test_folds_hold_out_every_image_once_and_never_a_whole_class(counts: tuple[i
     assert used == list(range(len(used)))
 
 
-def test_what_can_not_be_fitted_is_told() -> None:
+def test_what_cannot_be_fitted_is_reported() -> None:
     vectors, labels = blobs(3, 3)
     with pytest.raises(InvalidInput, match="only the class 'ant'"):
         fit_logistic(vectors[:3], labels[:3], ("ant",))

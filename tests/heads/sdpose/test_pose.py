@@ -177,7 +177,7 @@ def test_a_bad_value_is_refused_by_name(
     assert message in " ".join([problem["detail"], problem["hint"], *(error["msg"] for error in problem["errors"])])
 
 
-def test_a_detector_that_is_not_there_can_not_be_asked_for(poses: Server, png: bytes, check_problem: Any) -> None:
+def test_a_detector_that_is_not_there_cannot_be_requested(poses: Server, png: bytes, check_problem: Any) -> None:
     problem = check_problem(ask(poses, png, persons="detector"), 404, "model-not-found")
     assert "DIFFSIGHT_POSE__DETECTOR" in problem["hint"]
 

@@ -38,7 +38,7 @@ def answers(server: Server, classifier: str) -> list[tuple[str, float]]:
     return [(one["label"], one["probability"]) for one in answers]
 
 
-def test_a_released_head_is_fitted_told_and_asked(server: Server, attention: dict[str, Any]) -> None:
+def test_a_released_head_is_fitted_described_and_used(server: Server, attention: dict[str, Any]) -> None:
     assert attention["head"] == "attention"
     assert attention["head_options"] == {"hidden": [2048], **SMALL}
     assert (attention["strength"], attention["tried"], attention["threshold"]) == (None, [], None)
@@ -105,7 +105,7 @@ def test_a_file_with_another_head_inside_is_refused(
         ({"head": "cnn"}, "Input should be"),
     ],
 )
-def test_what_can_not_be_built_is_refused(
+def test_what_cannot_be_built_is_refused(
     server: Server, check_problem: Any, options: dict[str, Any], message: str
 ) -> None:
     request = form(digits(1, 2))

@@ -305,7 +305,7 @@ def zipped_flat(examples: list[tuple[str, bytes]]) -> bytes:
 
 
 @pytest.mark.parametrize("name", bodies())
-def test_what_can_not_be_fitted_is_refused_by_name(server: Server, check_problem: Any, name: str) -> None:
+def test_what_cannot_be_fitted_is_refused_by_name(server: Server, check_problem: Any, name: str) -> None:
     arguments, field, message = bodies()[name]
     response = server.client.post(ROUTE, **arguments)
     if name == "NaN":
@@ -316,7 +316,7 @@ def test_what_can_not_be_fitted_is_refused_by_name(server: Server, check_problem
     assert message in problem["detail"]
 
 
-def test_changes_that_can_not_be_made_are_refused(server: Server, check_problem: Any) -> None:
+def test_changes_that_cannot_be_made_are_refused(server: Server, check_problem: Any) -> None:
     examples = digits(2, 2)
     route = f"{ROUTE}/{fitted(server, examples)['id']}"
     for body, message in (
@@ -330,7 +330,7 @@ def test_changes_that_can_not_be_made_are_refused(server: Server, check_problem:
 
 
 @pytest.mark.parametrize("thing", ["x", "0" * 16, "..%2f..%2fetc", "zero-shots", "%00"])
-def test_ids_that_nobody_was_given_are_not_found(server: Server, check_problem: Any, thing: str, png: bytes) -> None:
+def test_ids_that_were_never_created_are_not_found(server: Server, check_problem: Any, thing: str, png: bytes) -> None:
     for response in (
         server.client.get(f"{ROUTE}/{thing}"),
         server.client.post(f"/v1/classify/{thing}", files={"image": png}),
@@ -401,7 +401,7 @@ def test_a_file_comes_back_as_it_was(server: Server) -> None:
         np.testing.assert_array_equal(again[name], tensor)
 
 
-def test_limits_are_told(start_server: StartServer, check_problem: Any, tmp_path: Path) -> None:
+def test_limits_are_reported(start_server: StartServer, check_problem: Any, tmp_path: Path) -> None:
     server = start_server(limits={"max_training_images": 5, "max_labels": 2}, data_folder=tmp_path, data_bytes=100_000)
     many = check_problem(server.client.post(ROUTE, files={"image": zipped(digits(3, 2))}), 422, "invalid-input")
     assert "one classifier takes 5" in many["detail"]

@@ -24,7 +24,7 @@ OFFERED = {"json": "application/json", "png16": "image/png", "npy": "application
         ("colour", "application/json", "colour"),
     ],
 )
-def test_the_form_is_what_was_asked_or_accepted(requested: str | None, accept: str, expected: str) -> None:
+def test_the_form_is_what_was_requested_or_accepted(requested: str | None, accept: str, expected: str) -> None:
     assert choose_format(requested, accept, OFFERED) == expected
 
 

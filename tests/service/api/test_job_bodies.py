@@ -34,7 +34,7 @@ def test_a_job_tells_its_forms_and_not_where_an_upload_lies() -> None:
     assert [(failure.image_name, failure.error) for failure in answer.failures] == [("c.png", "no image")]
 
 
-def test_a_job_of_a_task_that_is_gone_is_still_told() -> None:
+def test_a_job_of_a_task_that_is_gone_is_still_shown() -> None:
     assert job_details(JOB, [], ()).formats == ["jsonl"]
 
 

@@ -228,7 +228,7 @@ def test_other_places_are_refused_without_a_look(
         ),
     ],
 )
-def test_what_can_not_be_a_job_is_refused_and_leaves_nothing(
+def test_what_cannot_be_a_job_is_refused_and_leaves_nothing(
     jobs: Server, data: Path, check_problem: Any, request_: dict[str, Any], field: str
 ) -> None:
     before = len(jobs.client.get(ROUTE).json()["jobs"])
@@ -239,7 +239,7 @@ def test_what_can_not_be_a_job_is_refused_and_leaves_nothing(
     assert {path.name for path in (data / "jobs").iterdir()} == kept
 
 
-def test_a_task_without_weights_is_told_at_once(
+def test_a_task_without_weights_is_reported_at_once(
     start_server: StartServer, tmp_path: Path, png: bytes, check_problem: Any
 ) -> None:
     bare = start_server(backbone=str(WITHOUT_HEADS), data_folder=tmp_path)
@@ -379,7 +379,7 @@ def test_without_a_database_the_rest_of_the_server_works(tmp_path: Path, png: by
         assert server.client.post("/v1/features", files={"image": png}).status_code == 200
 
 
-def test_copies_among_a_job_s_images_are_told(jobs: Server, pictures: Path, check_problem: Any) -> None:
+def test_copies_among_a_job_s_images_are_reported(jobs: Server, pictures: Path, check_problem: Any) -> None:
     files = [path.read_bytes() for path in sorted(pictures.rglob("*.png"))[:3]]
     named = {"a.png": files[0], "b.png": files[1], "copy of a.png": files[0]}
     form = {"task": "features", "parameters": '{"noise_samples": 0}'}

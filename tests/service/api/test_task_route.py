@@ -76,7 +76,7 @@ def test_referring_in_every_form(dense: Server, png: bytes) -> None:
     assert opened(post(dense, path, png, {**options, "format": "overlay"}).content).shape == (30, 40, 3)
 
 
-def test_two_hundred_words_are_cut_and_it_is_told(dense: Server, png: bytes) -> None:
+def test_two_hundred_words_are_cut_and_it_is_reported(dense: Server, png: bytes) -> None:
     (one,) = post(dense, "/v1/segmentation/referring", png, {"expression": "the two " * 100}).json()["masks"]
     assert one["cut"]
     assert 0 < len(one["read"].split()) < 200
@@ -100,7 +100,7 @@ def test_two_hundred_words_are_cut_and_it_is_told(dense: Server, png: bytes) -> 
         ("/v1/perceive", {}),
     ],
 )
-def test_what_can_not_be_answered_is_refused(
+def test_what_cannot_be_answered_is_refused(
     dense: Server, png: bytes, check_problem: Any, path: str, data: dict[str, Any]
 ) -> None:
     check_problem(post(dense, path, png, data), 422, "invalid-input")

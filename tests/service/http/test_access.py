@@ -120,7 +120,7 @@ def test_anonymous_requests_are_answered_where_they_are_allowed_and_wrong_keys_n
 
 
 @pytest.mark.parametrize("server", ["192.168.1.5", "[2001:db8::1]"])
-def test_without_keys_nobody_is_answered_on_an_address_beyond_loopback(path: Path, server: str) -> None:
+def test_without_keys_no_request_is_answered_on_an_address_beyond_loopback(path: Path, server: str) -> None:
     assert status({"keys_file": path}, {}, server=server) == 401
     assert status({"keys_file": path, "allow_anonymous": True}, {}, server=server) == 503
     assert status({"keys_file": path}, {}, "/health/live", server=server) == 200

@@ -133,7 +133,7 @@ def test_a_key_does_not_begin_expired(path: Path) -> None:
         create_key(path, "alice", now=NOW, expires=NOW)
 
 
-def test_a_place_that_can_not_be_written_is_told(tmp_path: Path) -> None:
+def test_a_place_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InvalidInput, match="can not be written"):
         create_key(tmp_path / "file" / "keys.json", "alice", now=NOW)

@@ -195,7 +195,7 @@ def test_a_full_disk_and_a_client_that_left_are_no_faults(error: Exception, stat
     assert ("fault" in [event["event"] for event in events]) == (status == 500)
 
 
-def test_an_answer_that_can_not_be_finished_is_no_fault() -> None:
+def test_an_answer_that_cannot_be_finished_is_no_fault() -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         try:

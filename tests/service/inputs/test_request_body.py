@@ -65,7 +65,7 @@ def test_what_is_no_base64_is_refused(text: str) -> None:
         decode_base64(text)
 
 
-def test_a_body_that_is_no_json_is_told_from_one_with_wrong_fields() -> None:
+def test_a_body_that_is_no_json_is_distinguished_from_one_with_wrong_fields() -> None:
     with pytest.raises(MalformedBody):
         validate(Body, b"{")
     with pytest.raises(RequestValidationError) as caught:
@@ -80,7 +80,7 @@ def test_an_address_is_an_image_only_where_addresses_are_on() -> None:
         validate(Body, body)
 
 
-def test_of_a_body_full_of_errors_the_first_are_told() -> None:
+def test_of_a_body_full_of_errors_the_first_are_reported() -> None:
     wrong = b'{"count": "x", "labels": [' + b",".join([b"0"] * 5000) + b"]}"
     with pytest.raises(RequestValidationError) as caught:
         validate(Body, wrong, LimitSettings())
@@ -92,7 +92,7 @@ def test_of_a_body_full_of_errors_the_first_are_told() -> None:
     assert len(unknown.value.errors()) == 50
 
 
-def test_errors_beyond_the_beginnings_are_told_by_their_number() -> None:
+def test_errors_beyond_the_beginnings_are_named_by_their_number() -> None:
     late = {"labels": ["a"] * 60 + [0] * 2000}
     with pytest.raises(InvalidInput, match="2,000 values"):
         validate(Body, json.dumps(late).encode(), LimitSettings())

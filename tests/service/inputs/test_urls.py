@@ -288,7 +288,7 @@ def test_a_resolver_that_takes_too_long_is_refused(site: Site) -> None:
 
 
 @pytest.mark.parametrize("page", ["/missing", "/packed"])
-def test_other_answers_are_refused_and_nothing_of_them_is_told(site: Site, page: str) -> None:
+def test_other_answers_are_refused_and_nothing_of_them_is_shown(site: Site, page: str) -> None:
     error = refused(site, site.url(page))
     assert "secret" not in str(error)
     assert "404" not in str(error)
@@ -487,7 +487,7 @@ def test_only_addresses_on_the_public_internet_are_public(address: str, public: 
     assert is_public(address) is public
 
 
-def test_the_systems_resolver_is_asked_for_addresses() -> None:
+def test_the_systems_resolver_gives_addresses() -> None:
     assert set(asyncio.run(resolve("localhost", 443))) <= {"127.0.0.1", "::1"}
 
 

@@ -173,6 +173,6 @@ NEEDS = [("referring", "expressions"), ("few-shot", "concepts"), ("classifier", 
 
 
 @pytest.mark.parametrize(("task", "field"), NEEDS)
-def test_what_a_task_needs_is_said(everything: Server, check_problem: Any, task: str, field: str) -> None:
+def test_what_a_task_needs_is_reported(everything: Server, check_problem: Any, task: str, field: str) -> None:
     response = everything.client.post("/v1/jobs", data={"task": task}, files={"file": ("a.png", PICTURES["a.png"])})
     assert check_problem(response, 422, "invalid-input")["field"] == field

@@ -32,7 +32,7 @@ def test_there_is_no_store_before_the_start_and_one_inside(tmp_path: Path) -> No
     assert (tmp_path / "jobs.db").is_file()
 
 
-def test_a_database_that_can_not_be_opened_is_said_to_each_request(tmp_path: Path) -> None:
+def test_a_database_that_cannot_be_opened_is_reported_to_each_request(tmp_path: Path) -> None:
     settings = load_settings(data_folder=tmp_path, jobs={"database": "sqlite:////nowhere/at/all/jobs.db"})
     jobs = Jobs(open_state(settings, TASKS))
 

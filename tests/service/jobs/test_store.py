@@ -122,7 +122,7 @@ def test_pages_of_pending_items_follow_each_other(store: JobStore) -> None:
     assert [item.position for item in store.pending(job.id, after=2, limit=9)] == [3, 4]
 
 
-def test_a_paused_job_is_nobodys_until_it_is_resumed(store: JobStore) -> None:
+def test_a_paused_job_is_held_by_no_process_until_it_is_resumed(store: JobStore) -> None:
     job = listed(store)
     store.claim("one", FOREVER)
     assert store.pause(job.id).status == "paused"
@@ -162,7 +162,7 @@ def test_deleting_a_job_keeps_the_results_that_others_share(store: JobStore) -> 
     assert not store.has_result("late")
 
 
-def test_beginning_again_keeps_results_and_is_refused_while_somebody_runs_it(store: JobStore) -> None:
+def test_beginning_again_keeps_results_and_is_refused_while_a_process_runs_it(store: JobStore) -> None:
     job = listed(store)
     store.finish(job.id, [ItemOutcome(0, "k", "{}")])
     store.claim("one", FOREVER)
@@ -174,7 +174,7 @@ def test_beginning_again_keeps_results_and_is_refused_while_somebody_runs_it(sto
 
 
 @pytest.mark.parametrize("url", ["sqlite:////nowhere/at/all/jobs.db", "postgresql+psycopg://t@/x?host=/nowhere"])
-def test_a_database_that_can_not_be_opened_is_told_with_the_setting(url: str) -> None:
+def test_a_database_that_cannot_be_opened_is_reported_with_the_setting(url: str) -> None:
     with pytest.raises(InvalidInput) as caught:
         JobStore(url)
     assert "DIFFSIGHT_JOBS__DATABASE" in caught.value.hint
@@ -207,7 +207,7 @@ def test_a_list_that_is_made_of_a_deleted_job_leaves_nothing(store: JobStore) ->
 
 
 @pytest.mark.parametrize("job", ["", "\0", "a\0b", "é", "0123456789abcdef"])
-def test_any_text_may_be_asked_for(store: JobStore, job: str) -> None:
+def test_any_text_may_be_requested(store: JobStore, job: str) -> None:
     with pytest.raises(NothingStored):
         store.get(job)
 

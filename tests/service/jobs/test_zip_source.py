@@ -80,7 +80,7 @@ def test_files_of_one_name_fail_alone() -> None:
     assert [(item.name, "problem" in item.given) for item in items] == [("a.png", True), ("b.png", False)]
 
 
-def test_a_file_that_can_not_be_read_fails_alone() -> None:
+def test_a_file_that_cannot_be_read_fails_alone() -> None:
     link = zipfile.ZipInfo("link.png")
     link.create_system, link.external_attr = 3, (stat.S_IFLNK | 0o777) << 16
     data = bytearray(

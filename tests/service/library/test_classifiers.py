@@ -88,7 +88,7 @@ def test_a_class_whose_name_no_answer_can_hold_is_refused(classifier: Classifier
         from_file(about | {"classes": [name, "b"]}, as_tensors(classifier))
 
 
-def test_a_fit_that_nobody_waits_for_ends(backbone: Description) -> None:
+def test_a_fit_without_a_waiting_request_ends(backbone: Description) -> None:
     import threading
 
     stopped = threading.Event()

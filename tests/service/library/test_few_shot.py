@@ -171,7 +171,7 @@ def test_masks_come_as_pictures_and_arrays(few_shot: Server, form: str, kind: st
         assert Image.open(BytesIO(response.content)).size == (70, 50)
 
 
-def test_polygons_come_where_they_are_asked_for(few_shot: Server) -> None:
+def test_polygons_come_if_requested(few_shot: Server) -> None:
     pairs = supports(1)
     answer = segment(few_shot, support_images=pairs["images"], support_masks=pairs["masks"], format="polygons").json()
     assert answer["concepts"][0]["mask"]["polygons"] is not None
@@ -260,7 +260,7 @@ def test_supports_that_show_nothing_are_refused(
         {**{"support_" + key: value for key, value in supports(1).items()}, "threshold": "some"},
     ],
 )
-def test_what_can_not_be_meant_is_refused(few_shot: Server, options: dict[str, Any], check_problem: Any) -> None:
+def test_what_cannot_be_meant_is_refused(few_shot: Server, options: dict[str, Any], check_problem: Any) -> None:
     check_problem(segment(few_shot, **options), 422, "invalid-input")
 
 

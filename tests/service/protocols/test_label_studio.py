@@ -352,9 +352,7 @@ def test_a_personal_token_is_changed_for_a_short_lived_one(studio: str) -> None:
         '<!DOCTYPE x [<!ENTITY a "b">]><View/>',
     ],
 )
-def test_a_project_that_can_not_be_filled_is_refused(
-    poses: Server, png: bytes, config: str, check_problem: Any
-) -> None:
+def test_a_project_that_cannot_be_filled_is_refused(poses: Server, png: bytes, config: str, check_problem: Any) -> None:
     for response in (
         poses.client.post("/label-studio/setup", json={"schema": config}),
         predict(poses, config, uri(png)),

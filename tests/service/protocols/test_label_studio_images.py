@@ -33,7 +33,7 @@ from service.settings.loader import load_settings
         "/data/a%0d%0aX",
     ],
 )
-def test_with_its_token_nothing_but_images_is_asked_for(path: str) -> None:
+def test_with_its_token_nothing_but_images_is_requested(path: str) -> None:
     with pytest.raises(InvalidInput, match="no path of an image"):
         check_path(path)
 

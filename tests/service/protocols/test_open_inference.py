@@ -57,7 +57,7 @@ def test_pixels_a_file_and_base64_are_the_same_image(client: Any, picture: Image
     assert all((depth_map == maps[0]).all() for depth_map in maps)
 
 
-def test_outputs_come_in_the_form_that_is_asked_for(client: Any, png: bytes) -> None:
+def test_outputs_come_in_the_form_that_is_requested(client: Any, png: bytes) -> None:
     outputs = [triton.InferRequestedOutput("boxes", binary_data=False), triton.InferRequestedOutput("answer")]
     inputs = [tensor("image", [png]), tensor("boxes", [[2.0, 0.0, 12.0, 16.0]], "FP64")]
     result = client.infer("pose", inputs, model_version="pocket", outputs=outputs, request_id="mine", priority=2)

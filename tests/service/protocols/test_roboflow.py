@@ -50,7 +50,7 @@ def test_semantic_pictures_are_the_class_map(server: Server) -> None:
     assert set(predictions["class_map"]) == {str(number) for number in range(len(predictions["class_map"]))}
 
 
-def test_predictions_are_filtered_as_they_are_asked_for(server: Server) -> None:
+def test_predictions_are_filtered_as_requested(server: Server) -> None:
     everything = answer_of(server, "instance_segmentation", response_mask_format="rle", confidence="default")
     names = [prediction["class"] for prediction in everything["predictions"]]
     kept = answer_of(server, "instance_segmentation", response_mask_format="rle", class_filter=names[1:2])
@@ -61,7 +61,7 @@ def test_predictions_are_filtered_as_they_are_asked_for(server: Server) -> None:
     assert all(point["confidence"] >= 1 for point in points)
 
 
-def test_a_picture_comes_with_the_answer_where_it_is_asked_for(server: Server) -> None:
+def test_a_picture_comes_with_the_answer_if_requested(server: Server) -> None:
     answer = answer_of(server, "keypoints_detection", visualize_predictions=True)
     assert Image.open(BytesIO(base64.b64decode(answer["visualization"]))).size == (128, 128)
 

@@ -54,7 +54,7 @@ class FullDisk(io.StringIO):
             raise OSError(errno.ENOSPC, "No space left on device")
 
 
-def test_a_line_that_can_not_be_written_is_lost_and_the_next_one_is_not() -> None:
+def test_a_line_that_cannot_be_written_is_lost_and_the_next_one_is_not() -> None:
     disk = FullDisk()
     logger = structlog.PrintLoggerFactory(UnfailingStream(disk))()  # type: ignore[arg-type]
     logger.msg("lost")

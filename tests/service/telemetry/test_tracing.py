@@ -141,7 +141,7 @@ def test_a_wait_for_the_device_lies_within_the_stage_that_waited(traced: dict[st
     assert len(waits) <= len(device_spans)
 
 
-def test_spans_say_what_was_asked_of_what(traced: dict[str, Any]) -> None:
+def test_spans_say_the_work_and_its_network(traced: dict[str, Any]) -> None:
     spans = trace_of(traced, "zero_shot")
     answer = traced["answers"]["zero_shot"].json()
     root = attributes(next(span for span in spans if span.kind == Span.SPAN_KIND_SERVER))
@@ -164,7 +164,7 @@ def test_a_refused_request_says_why_and_not_what_was_in_its_query(traced: dict[s
     assert "hunter2" not in str(traced["all"])
 
 
-def test_features_are_told_as_well(traced: dict[str, Any]) -> None:
+def test_features_are_reported_as_well(traced: dict[str, Any]) -> None:
     spans = trace_of(traced, "features")
     assert {span.name for span in spans} >= {"POST /v1/features", "admit", "decode", "encode", "step"}
     assert [attributes(span)["diffsight.images"] for span in spans if span.name == "decode"] == [3]
@@ -185,12 +185,12 @@ def test_a_caller_that_does_not_sample_is_not_traced(traced: dict[str, Any]) -> 
     assert not [span for span in traced["all"] if span.name == "GET /v1/models"]
 
 
-def test_a_collector_that_is_down_hurts_nobody(png: bytes) -> None:
+def test_a_collector_that_is_down_causes_no_failure(png: bytes) -> None:
     with running_server(telemetry={"otlp_endpoint": "http://127.0.0.1:9"}) as server:
         assert server.client.post("/v1/features", content=png, headers=PICTURE).status_code == 200
 
 
-def test_without_an_endpoint_nothing_is_told(server: Server) -> None:
+def test_without_an_endpoint_nothing_is_sent(server: Server) -> None:
     assert "traceparent" not in server.client.get("/v1/models", headers={"traceparent": CALLER}).headers
 
 

@@ -117,7 +117,7 @@ def test_the_data_set_reads_back_what_was_written(folder: Path) -> None:
         assert f"a photo of a {QUESTION[label]}" in world.captions(index)
 
 
-def test_a_folder_without_a_world_is_told(tmp_path: Path) -> None:
+def test_a_folder_without_a_world_is_reported(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         WorldImages(tmp_path)
 
