@@ -1,4 +1,4 @@
-"""Which files are images or videos: by what they hold, and not by their names; and what systems leave beside them."""
+"""Recognises images and videos by their content, not by their names, and files that systems add beside them."""
 
 from __future__ import annotations
 

@@ -121,7 +121,7 @@ def shipped_pose(backbone: Backbone) -> Path | None:
 async def run_pose(
     engine: Engine, head: PoseHead, inputs: Inputs, options: PoseOptions, on_progress: object = None
 ) -> Poses:
-    """Keypoints of persons: of the request's boxes, else of the detector's, else of the whole image as one.
+    """Keypoints of persons in the request's boxes, else in the detector's boxes, else in the whole image as one person.
 
     Raises ModelNotFound if a detector is wanted and the server has none, and InvalidInput for scores without boxes.
     """

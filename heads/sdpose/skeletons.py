@@ -1,4 +1,4 @@
-"""Which points a person has: names, left and right, links and OKS sigmas of COCO-17 and COCO-WholeBody-133.
+"""The keypoints of a person: names, left and right, links and OKS sigmas of COCO-17 and COCO-WholeBody-133.
 
 Names, links and mirrored pairs as MMPose has them; sigmas as the COCO and COCO-WholeBody evaluations have them.
 """

@@ -33,8 +33,9 @@ from service.api.classifier_bodies import (
 from service.api.formats import file_response, json_response
 from service.api.operations import add_operations
 from service.api.schemas import TimingAnswer
-from service.dependencies import RequestUsage, ServerJobs, State, body_as, while_connected
+from service.dependencies import RequestUsage, ServerJobs, State, body_as
 from service.errors import UnsupportedBody
+from service.http.disconnects import while_connected
 from service.http.openapi import key_problems, not_ready, task_problems
 from service.inputs.files import ImageSource, InputFiles, fetch_files, name_images
 from service.inputs.request_body import read_body

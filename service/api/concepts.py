@@ -19,7 +19,8 @@ from service.api.bodies import request_bodies
 from service.api.formats import json_response
 from service.api.operations import add_operations
 from service.api.schemas import MASKS, TaskRequest, TimingAnswer
-from service.dependencies import RequestUsage, State, body_as, while_connected
+from service.dependencies import RequestUsage, State, body_as
+from service.http.disconnects import while_connected
 from service.http.openapi import EXAMPLE_IMAGE, key_problems, not_ready, task_problems
 from service.inputs.files import ImageSource, InputFiles
 from service.inputs.request_body import ImageBytes

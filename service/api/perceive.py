@@ -25,7 +25,8 @@ from service.api.schemas import (
     describe_backbone,
     title_of,
 )
-from service.dependencies import RequestUsage, State, while_connected
+from service.dependencies import RequestUsage, State
+from service.http.disconnects import while_connected
 from service.http.openapi import EXAMPLE_IMAGE, REFERENCE, task_problems
 from service.inputs.files import InputFiles
 from service.inputs.request_body import ImageBytes, read_request, validate

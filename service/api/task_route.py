@@ -27,7 +27,8 @@ from service.api.schemas import (
     title_of,
 )
 from service.api.streams import Report, event_stream, events_response, wants_events
-from service.dependencies import RequestUsage, State, while_connected
+from service.dependencies import RequestUsage, State
+from service.http.disconnects import while_connected
 from service.http.openapi import REFERENCE, task_problems
 from service.inputs.files import InputFiles, archive_paths, check_count
 from service.inputs.request_body import ANY_BYTES, read_request

@@ -12,8 +12,8 @@ from pydantic import BaseModel
 
 from backbones.errors import ModelNotFound
 from heads.inputs import Inputs
-from service.dependencies import while_connected
 from service.engine.session import Session
+from service.http.disconnects import while_connected
 from service.inputs.files import InputFiles, check_count
 from service.inputs.request_body import validate
 from service.run_task import Done, Terms, Work, prepare, run_procedure, run_task

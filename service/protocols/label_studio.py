@@ -15,8 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from backbones.backbone import Backbone
 from backbones.engine import Engine
 from backbones.errors import DeadlinePassed, DiffsightError, InvalidInput
-from service.dependencies import RequestUsage, State, while_connected
+from service.dependencies import RequestUsage, State
 from service.engine.session import Session
+from service.http.disconnects import while_connected
 from service.http.openapi import json_body, key_problems, not_ready, task_problems
 from service.inputs.files import InputFiles
 from service.inputs.request_body import read_body, validate

@@ -1,4 +1,4 @@
-"""Numbers and names of the same places."""
+"""Numbers and diffusers names of the same blocks."""
 
 from __future__ import annotations
 

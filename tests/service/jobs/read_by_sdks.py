@@ -69,7 +69,7 @@ def label_studio(folder: Path) -> dict[str, Any]:
 
 
 def datumaro(folder: Path) -> dict[str, Any]:
-    """What it reads of each CVAT file: by image the kinds, labels, and numbers of its annotations."""
+    """What Datumaro reads of each CVAT file: for each image, the kinds, labels and numbers of annotations."""
     from datumaro import Dataset
     from PIL import Image
 
