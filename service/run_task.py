@@ -164,7 +164,7 @@ async def run_procedure(
     procedure: Callable[[Session, Inputs], Awaitable[Result]],
     terms: Terms,
 ) -> Result:
-    """The result of `procedure` over the decoded images, with a session of its own that drops its rows at the end.
+    """The result of `procedure` over the decoded images, in a session of its own, which drops waiting rows at its end.
 
     backbone: what its rows run on; the caller holds a lease on it. label: the metric label of its rows.
     Raises NotReady without a warm worker, InvalidInput for an image, and DeadlinePassed.

@@ -42,7 +42,7 @@ class FeatureLayers:
 
 
 def find_taps(backbone: Description) -> FeatureLayers:
-    """The places in any U-Net with four levels.
+    """The layers that VPD reads, in any U-Net with four levels.
 
     Raises InvalidInput for networks of other depth, or that do not attend to text on the two middle levels.
     """

@@ -48,7 +48,7 @@ def cvat(job: Job, records: Callable[[], Iterable[Record]]) -> Iterator[str]:
 
 
 def frame_number(record: Record) -> int:
-    """What CVAT finds the picture by: its place in the job, or in the video, of which a job may skip frames."""
+    """CVAT's number of the image: its index in the job, or the frame number in a video."""
     return int(record.given.get("frame", record.position))
 
 

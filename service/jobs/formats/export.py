@@ -1,8 +1,8 @@
 """A job's results in the formats of annotation tools, streamed: memory does not grow with the job.
 
-A form is a function from a job and its records (which may be read several times) to pieces of one text, or to the
-files of a folder, (path, text or bytes). COCO's visibility is by rule: v = 2 where a point's score is at least the
-job's `keypoint_threshold`, else 0; the scores stand beside it.
+A format is a function from a job and its records (which may be read several times) to pieces of one text, or to the
+files of a folder, (path, text or bytes). In COCO's format, v = 2 if a point's score is at least the job's
+`keypoint_threshold`, else 0; the scores are stored too.
 """
 
 from __future__ import annotations
