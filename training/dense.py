@@ -30,7 +30,7 @@ from backbones.stable_diffusion import StableDiffusion
 from heads.images import distinct_colours, pad_to_multiple, resize, resize_maps, to_pixel_values
 from heads.vpd.checkpoint import FittedAs, open_head, save_fitted, tapped_channels
 from heads.vpd.depth_network import DepthNetwork
-from heads.vpd.features import FeatureLayers, find_taps, make_row, pyramid, stack
+from heads.vpd.features import FeatureLayers, find_taps, make_row, pyramid, stacked
 from heads.vpd.heads import Task
 from heads.vpd.metrics import IGNORED, IoUCounts, depth_figures, mean_figures, referring_figures, silog_loss
 from heads.vpd.referring import enlarge_mask_logits, read_expression
@@ -301,7 +301,7 @@ def train(
             chosen = order[start : start + recipe.batch]
             if len(chosen) < 2:
                 continue  # batch norm needs two
-            batch = [feature.float().to(device) for feature in stack(features[i] for i in chosen)]
+            batch = [feature.float().to(device) for feature in stacked(features[i] for i in chosen)]
             truth = torch.stack([truths[i] for i in chosen]).to(device)
             if start // recipe.batch % 2 and setup.task != "referring":  # left and right may be said there
                 batch, truth = [feature.flip(-1) for feature in batch], truth.flip(-1)

@@ -15,7 +15,7 @@ from backbones.engine import Engine
 from heads.images import resize_maps
 from heads.results import ClassMap
 from heads.vpd.heads import SegmentationHead
-from heads.vpd.windows import flip_width
+from heads.vpd.windows import flipped
 
 MOST_VALUES = 32 * 1024 * 1024
 """Values of one strip, all classes and columns counted: 128 MiB in float32, and images up to there are one strip."""
@@ -70,7 +70,7 @@ async def likeliest_classes(
         total: Tensor | None = None
         for one, turned in zip(logits, mirrored, strict=True):
             found = resize_rows(one, size, top, bottom).softmax(dim=0)
-            found = flip_width(found) if turned else found
+            found = flipped(found) if turned else found
             total = found if total is None else total.add_(found)
         assert total is not None
         best, chosen = (total.div_(len(logits)) if len(logits) > 1 else total).max(dim=0)

@@ -33,7 +33,7 @@ from heads.vpd.features import make_row
 from heads.vpd.heads import DepthHead, run_head
 from heads.vpd.opening import open_task_head, shipped_head
 from heads.vpd.preprocess import shorter_side
-from heads.vpd.windows import even_starts, flip_width, merge_windows
+from heads.vpd.windows import even_starts, flipped, merge_windows
 
 Protocol = Literal["fast", "published"]
 
@@ -125,14 +125,14 @@ async def _predict_windows(
     starts = [(y, x) for y in even_starts(size[0], side, 1 if size[0] <= side else windows)
               for x in even_starts(size[1], side, 1 if size[1] <= side else windows)]  # fmt: skip
     crops = [pixels[:, y : y + side, x : x + side] for y, x in starts]
-    mirrored = await engine.run_on_host(lambda: [flip_width(crop) for crop in crops]) if flip else []
+    mirrored = await engine.run_on_host(lambda: [flipped(crop) for crop in crops]) if flip else []
     predicted = await depth_of_pixels(engine, [*crops, *mirrored], head, context)
 
     def merge() -> Tensor:
         plain = predicted[: len(crops)]
         if flip:
             plain = [
-                (metres + flip_width(mirror)) / 2 for metres, mirror in zip(plain, predicted[len(crops) :], strict=True)
+                (metres + flipped(mirror)) / 2 for metres, mirror in zip(plain, predicted[len(crops) :], strict=True)
             ]
         return merge_windows([metres[None] for metres in plain], starts, size)[0]
 

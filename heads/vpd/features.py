@@ -94,7 +94,7 @@ def pyramid(captures: Captures, taps: FeatureLayers, *, maps: bool) -> list[Tens
     return levels
 
 
-def stack(pyramids: Iterable[Sequence[Tensor]]) -> list[Tensor]:
+def stacked(pyramids: Iterable[Sequence[Tensor]]) -> list[Tensor]:
     """Pyramids of equal sizes as one batch: (B, C, h, w) a level."""
     return [torch.stack(level) for level in zip(*pyramids, strict=True)]
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from backbones.rows import Captures
 from heads.vpd.depth_network import DepthNetwork
-from heads.vpd.features import FeatureLayers, pyramid, stack
+from heads.vpd.features import FeatureLayers, pyramid, stacked
 from heads.vpd.referring_network import ReferringNetwork
 from heads.vpd.segmentation_network import SegmentationNetwork
 
@@ -94,4 +94,4 @@ def run_head(head: Head, captures: Sequence[Captures], *arguments: Any, maps: bo
     captures: of rows of one size. arguments: the network's own. maps: whether it reads attention maps.
     """
     pyramids = [pyramid(row, head.taps, maps=maps) for row in captures]
-    return list(head.network(stack(pyramids), *arguments).unbind())
+    return list(head.network(stacked(pyramids), *arguments).unbind())

@@ -34,7 +34,7 @@ from heads.vpd.features import make_row
 from heads.vpd.heads import SegmentationHead, run_head
 from heads.vpd.opening import open_task_head, shipped_head
 from heads.vpd.preprocess import ade_size, shorter_side
-from heads.vpd.windows import flip_width, grid_starts, merge_windows
+from heads.vpd.windows import flipped, grid_starts, merge_windows
 
 Protocol = Literal["fast", "slide", "multiscale"]
 
@@ -84,13 +84,13 @@ def class_map(total: Tensor, head: SegmentationHead, count: int) -> ClassMap:
 
 def _scale(image: NDArray[np.uint8], size: tuple[int, int], mirrored: bool) -> Tensor:
     pixels = to_pixel_values(resize_sharp(image, size))
-    return flip_width(pixels) if mirrored else pixels
+    return flipped(pixels) if mirrored else pixels
 
 
 def _add(total: Tensor | None, logits: Tensor, mirrored: bool, size: tuple[int, int]) -> Tensor:
     """Probabilities (K, *size) of logits (K, h, w), and those before, if any."""
     probabilities = resize_maps(logits, size).softmax(dim=0)
-    probabilities = flip_width(probabilities) if mirrored else probabilities
+    probabilities = flipped(probabilities) if mirrored else probabilities
     return probabilities if total is None else total.add_(probabilities)
 
 

@@ -54,7 +54,7 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
-class ItemOutcome:
+class Outcome:
     """How an item ended: under `key` with a result (None if the key has one already), or with the reason why not."""
 
     position: int

@@ -21,8 +21,8 @@ from service.inputs.urls import ImageUrl
 from service.jobs.item import item_key, run_item
 from service.jobs.parameters import read_options, require_task, take_model
 from service.jobs.places import check_item, check_place
-from service.jobs.records import Item, ItemOutcome, Job
-from service.jobs.sources import Reader, StoredSource, list_source
+from service.jobs.records import Item, Job, Outcome
+from service.jobs.sources import Reader, StoredSource, listed
 from service.jobs.store import JobStore, canonical
 from service.jobs.uploads import uploads_folder
 from service.run_task import Work, prepare
@@ -149,7 +149,7 @@ class _Run:
         self.under_way: dict[str, asyncio.Event] = {}
         at_once = runner.settings.jobs.images_at_once
         self.waiting: asyncio.Queue[Item | None] = asyncio.Queue(at_once)
-        self.outcomes: asyncio.Queue[ItemOutcome | None] = asyncio.Queue(4 * at_once)
+        self.outcomes: asyncio.Queue[Outcome | None] = asyncio.Queue(4 * at_once)
 
     async def all(self) -> None:
         """List the images if needed, then process the unfinished ones. Raises an ExceptionGroup."""
@@ -219,7 +219,7 @@ class _Run:
 
     async def _list(self) -> None:
         await run_in(DATABASE, self.store.clear_items, self.job.id)
-        found = list_source(self.source, most_bytes=self.most_listed)
+        found = listed(self.source, most_bytes=self.most_listed)
         total = 0
         while True:
             try:
@@ -262,7 +262,7 @@ class _Run:
         while (item := await self.waiting.get()) is not None:
             await self.outcomes.put(await self._outcome(item))
 
-    async def _outcome(self, item: Item) -> ItemOutcome:
+    async def _outcome(self, item: Item) -> Outcome:
         """The outcome of an item, also after an error; only errors of the whole job are raised."""
         pauses = iter(_PAUSES)
         while True:
@@ -273,31 +273,31 @@ class _Run:
             except Overloaded as error:
                 await asyncio.sleep(error.retry_after_seconds)
             except (FileNotFoundError, PermissionError, KeyError) as error:
-                return ItemOutcome(item.position, error=f"can not be read: {error}")
+                return Outcome(item.position, error=f"can not be read: {error}")
             except DiffsightError as error:
                 if isinstance(error, InvalidInput) and self._concerns_all(error.field, item):
                     raise _JobFailed(f"{error.field}: {error}") from error
-                return ItemOutcome(item.position, error=str(error))
+                return Outcome(item.position, error=str(error))
             except OSError as error:
                 if (pause := next(pauses, None)) is None:
-                    return ItemOutcome(item.position, error=f"can not be read: {error}")
+                    return Outcome(item.position, error=f"can not be read: {error}")
                 await asyncio.sleep(pause)
             except Exception as error:
                 log.exception("an item failed", job=self.job.id, item=item.name)
-                return ItemOutcome(item.position, error=f"a fault of the server, see its log: {type(error).__name__}")
+                return Outcome(item.position, error=f"a fault of the server, see its log: {type(error).__name__}")
 
     def _concerns_all(self, field: str, item: Item) -> bool:
         """Whether a wrong value is one of the job's options, and not one that the source gives for this image."""
         return field in self.task.options.model_fields and field not in item.given
 
-    async def _attempt(self, item: Item) -> ItemOutcome:
+    async def _attempt(self, item: Item) -> Outcome:
         read = await self._read(item)
         facts = (self.job.task, self.work.revision, self.job.parameters, item.given)
         key = await run_in(BULK_DECODING, item_key, read, *facts)
         while (event := self.under_way.get(key)) is not None:
             await event.wait()  # another item with the same bytes is being done
         if await run_in(DATABASE, self.store.has_result, key):
-            return ItemOutcome(item.position, key)
+            return Outcome(item.position, key)
         if key in self.under_way:
             return await self._attempt(item)
         event = self.under_way[key] = asyncio.Event()
@@ -308,7 +308,7 @@ class _Run:
             self.under_way.pop(key, None)
             event.set()
             raise
-        return ItemOutcome(item.position, key, await run_in(BULK_DECODING, canonical, result))
+        return Outcome(item.position, key, await run_in(BULK_DECODING, canonical, result))
 
     @asynccontextmanager
     async def _decoded(self, read: bytes | NDArray[np.uint8]) -> AsyncIterator[DecodedImage]:

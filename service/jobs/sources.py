@@ -88,7 +88,7 @@ def guess(address: str, *, images: str = "", stride: int = 1) -> Source:
     return Source(kind=kind, address=encode_address(address), images=encode_address(images), stride=stride)
 
 
-def list_source(source: Source, *, most_bytes: int | None = None) -> Iterator[Item]:
+def listed(source: Source, *, most_bytes: int | None = None) -> Iterator[Item]:
     """The source's images in order. most_bytes: of a file that lists them, such as COCO's.
 
     Raises InvalidInput for a source that is not there, empty, or not what it says.

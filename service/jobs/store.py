@@ -22,7 +22,7 @@ from backbones.errors import InvalidInput
 from service.errors import ChangedMeanwhile, NothingStored
 from service.jobs.database import ResultRoom, migrate, open_database, storage_failures
 from service.jobs.leases import Leases
-from service.jobs.records import UNFINISHED, Item, ItemOutcome, Job, Record
+from service.jobs.records import UNFINISHED, Item, Job, Outcome, Record
 from service.jobs.tables import items, jobs, results
 
 # After so many runs in a row that ended with their server and finished nothing, a job is given up.
@@ -272,7 +272,7 @@ class JobStore:
         with self._reading() as connection:
             return connection.execute(select(results.c.key).where(results.c.key == key)).first() is not None
 
-    def finish(self, job_id: str, outcomes: Sequence[ItemOutcome]) -> None:
+    def finish(self, job_id: str, outcomes: Sequence[Outcome]) -> None:
         """Store results and finish their items, all or none. Items that are already finished do not change.
 
         Raises InvalidInput if there is no room for the results.

@@ -25,13 +25,13 @@ from backbones.stable_diffusion import StableDiffusion, Variant
 from heads.images import pad_to_multiple, to_pixel_values
 from heads.vpd.checkpoint import NETWORKS, OriginalParts, published_head, split_original
 from heads.vpd.depth import choose_context, depth_of_pixels, predict_depth
-from heads.vpd.features import level_maps, make_row, pyramid, stack
+from heads.vpd.features import level_maps, make_row, pyramid, stacked
 from heads.vpd.heads import DepthHead, ReferringHead, SegmentationHead, Task
 from heads.vpd.metrics import depth_figures, silog_loss, valid_depth
 from heads.vpd.published_keys import head_keys, unet_keys
 from heads.vpd.referring import enlarge_mask_logits, referring_logits
 from heads.vpd.segmentation import slide_probabilities
-from heads.vpd.windows import flip_width
+from heads.vpd.windows import flipped
 from tests.conformance.checks import Check, TrackedTensors, compare, exact, read_json, read_tensors, unchecked
 
 
@@ -152,7 +152,7 @@ def _replay_depth(case: _Case) -> Iterator[Check]:
     features = pyramid(captures, head.taps, maps=False)
     for level, feature in enumerate(features):
         yield case.compare(f"feature_{level}", feature[None])
-    yield case.compare("encoder_out", head.network.encoder(stack([features])))
+    yield case.compare("encoder_out", head.network.encoder(stacked([features])))
     (metres,) = complete(depth_of_pixels(engine, [pixels], head, context))
     stride = settings["depth_stored_stride"]
     yield case.compare("depth", metres[None, None, ::stride, ::stride])
@@ -218,7 +218,7 @@ def _replay_segmentation(case: _Case) -> Iterator[Check]:
     features = pyramid(captures, head.taps, maps=True)
     for level, feature in enumerate(features):
         yield case.compare(f"feature_{level}", feature[None])
-    batch = stack([features])
+    batch = stacked([features])
     for level, found in enumerate(head.network.neck(batch)):
         yield case.compare(f"neck_{level}", found)
     yield case.compare("logits", head.network(batch))
@@ -228,7 +228,7 @@ def _replay_segmentation(case: _Case) -> Iterator[Check]:
     yield exact(case.name, "slide stride", slide["stride"], head.size * 2 // 3)
     whole, size = to_pixel_values(case.image), (slide["output_size"][0], slide["output_size"][1])
     plain = complete(slide_probabilities(engine, whole, head, size, stride=slide["stride"]))
-    mirror = flip_width(complete(slide_probabilities(engine, flip_width(whole), head, size, stride=slide["stride"])))
+    mirror = flipped(complete(slide_probabilities(engine, flipped(whole), head, size, stride=slide["stride"])))
     stride = slide["probabilities_stored_stride"]
     yield case.compare("probabilities_slide", plain[None, :, ::stride, ::stride])
     yield case.compare("pred_slide", plain.argmax(dim=0))
@@ -252,7 +252,7 @@ def _replay_referring(case: _Case) -> Iterator[Check]:
     features = pyramid(captures, head.taps, maps=True)
     for level, feature in enumerate(features):
         yield case.compare(f"feature_{level}", feature[None])
-    small = head.network(stack([features]))
+    small = head.network(stacked([features]))
     yield case.compare("logits", small)
     (whole,) = complete(referring_logits(engine, pixels, head, [text]))
     yield exact(

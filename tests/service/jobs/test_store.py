@@ -12,7 +12,7 @@ from sqlalchemy import create_engine, inspect
 from backbones.errors import InvalidInput
 from service.errors import ChangedMeanwhile, NothingStored, StorageFailed
 from service.jobs.leases import Leases
-from service.jobs.records import Item, ItemOutcome, Job
+from service.jobs.records import Item, Job, Outcome
 from service.jobs.store import JobStore
 from service.jobs.tables import metadata
 
@@ -81,7 +81,7 @@ def test_a_run_that_finished_something_or_was_released_is_no_crash_in_a_row(stor
     job = listed(store, 9)
     for n in range(5):
         assert store.claim(f"server {n}", -1.0) is not None
-        store.finish(job.id, [ItemOutcome(n, "key", "{}")])
+        store.finish(job.id, [Outcome(n, "key", "{}")])
     for n in range(5):
         claimed = store.claim(f"again {n}", -1.0)
         assert claimed is not None
@@ -102,8 +102,8 @@ def test_the_oldest_job_goes_first_and_a_local_one_only_by_its_id(store: JobStor
 
 def test_an_item_is_finished_once_and_a_key_has_one_result(store: JobStore) -> None:
     job = listed(store)
-    store.finish(job.id, [ItemOutcome(0, "k", '{"a":1}'), ItemOutcome(1, "k"), ItemOutcome(2, error="broken")])
-    store.finish(job.id, [ItemOutcome(0, "k", '{"a":2}'), ItemOutcome(2, "x", '{"a":3}')])
+    store.finish(job.id, [Outcome(0, "k", '{"a":1}'), Outcome(1, "k"), Outcome(2, error="broken")])
+    store.finish(job.id, [Outcome(0, "k", '{"a":2}'), Outcome(2, "x", '{"a":3}')])
     now = store.get(job.id)
     assert (now.done, now.failed, now.reused) == (2, 1, 1)
     assert [(record.name, record.given, record.result) for record in store.records(job.id, page=1)] == [
@@ -116,7 +116,7 @@ def test_an_item_is_finished_once_and_a_key_has_one_result(store: JobStore) -> N
 
 def test_pages_of_pending_items_follow_each_other(store: JobStore) -> None:
     job = listed(store, 5)
-    store.finish(job.id, [ItemOutcome(1, "k", "{}")])
+    store.finish(job.id, [Outcome(1, "k", "{}")])
     first = store.pending(job.id, after=-1, limit=2)
     assert [item.position for item in first] == [0, 2]
     assert [item.position for item in store.pending(job.id, after=2, limit=9)] == [3, 4]
@@ -139,7 +139,7 @@ def test_only_an_ended_job_is_retried_and_then_its_failed_items_only(store: JobS
     with pytest.raises(ChangedMeanwhile):
         store.retry(job.id)
     store.claim("one", FOREVER)
-    store.finish(job.id, [ItemOutcome(0, "k", "{}"), ItemOutcome(1, error="broken"), ItemOutcome(2, "l", "{}")])
+    store.finish(job.id, [Outcome(0, "k", "{}"), Outcome(1, error="broken"), Outcome(2, "l", "{}")])
     store.release(job.id, "one", status="done")
     with pytest.raises(ChangedMeanwhile):
         store.pause(job.id)
@@ -150,21 +150,21 @@ def test_only_an_ended_job_is_retried_and_then_its_failed_items_only(store: JobS
 
 def test_deleting_a_job_keeps_the_results_that_others_share(store: JobStore) -> None:
     one, two = listed(store), listed(store)
-    store.finish(one.id, [ItemOutcome(0, "shared", "{}"), ItemOutcome(1, "own", "{}")])
-    store.finish(two.id, [ItemOutcome(0, "shared")])
+    store.finish(one.id, [Outcome(0, "shared", "{}"), Outcome(1, "own", "{}")])
+    store.finish(two.id, [Outcome(0, "shared")])
     store.delete(one.id)
     assert store.has_result("shared")
     assert not store.has_result("own")
     with pytest.raises(NothingStored):
         store.get(one.id)
     # What its runner finishes late leaves nothing behind.
-    store.finish(one.id, [ItemOutcome(2, "late", "{}")])
+    store.finish(one.id, [Outcome(2, "late", "{}")])
     assert not store.has_result("late")
 
 
 def test_beginning_again_keeps_results_and_is_refused_while_a_process_runs_it(store: JobStore) -> None:
     job = listed(store)
-    store.finish(job.id, [ItemOutcome(0, "k", "{}")])
+    store.finish(job.id, [Outcome(0, "k", "{}")])
     store.claim("one", FOREVER)
     with pytest.raises(ChangedMeanwhile):
         store.begin_again(job.id)
@@ -190,11 +190,11 @@ def test_the_default_is_a_file_in_the_data_folder(tmp_path: Path) -> None:
 def test_what_stands_before_the_first_unfinished_item_is_a_whole(store: JobStore) -> None:
     job = listed(store, 4)
     assert store.first_pending(job.id) == 0
-    store.finish(job.id, [ItemOutcome(0, "a", "{}"), ItemOutcome(1, error="broken"), ItemOutcome(3, "d", "{}")])
+    store.finish(job.id, [Outcome(0, "a", "{}"), Outcome(1, error="broken"), Outcome(3, "d", "{}")])
     assert store.first_pending(job.id) == 2
     assert [record.position for record in store.records(job.id, before=2, page=1)] == [0]
     assert [record.position for record in store.records(job.id, status="failed", before=2)] == [1]
-    store.finish(job.id, [ItemOutcome(2, "c", "{}")])
+    store.finish(job.id, [Outcome(2, "c", "{}")])
     assert store.first_pending(job.id) is None
     assert [record.position for record in store.records(job.id)] == [0, 2, 3]
 
@@ -240,13 +240,13 @@ def test_a_lease_of_a_process_that_died_before_the_clock_went_back_ends(store: J
 def test_results_have_a_bound_and_room_comes_back_with_the_jobs_that_are_deleted(database: str) -> None:
     store = JobStore(database, most_bytes=600_000)
     old, new = listed(store), listed(store)
-    store.finish(old.id, [ItemOutcome(0, "a", json.dumps("x" * 300_000))])
+    store.finish(old.id, [Outcome(0, "a", json.dumps("x" * 300_000))])
     with pytest.raises(InvalidInput, match="may be kept"):
-        store.finish(new.id, [ItemOutcome(0, "b", json.dumps("x" * 400_000))])
+        store.finish(new.id, [Outcome(0, "b", json.dumps("x" * 400_000))])
     assert not store.has_result("b")
     assert store.get(new.id).finished == 0
     store.delete(old.id)
-    store.finish(new.id, [ItemOutcome(0, "b", json.dumps("x" * 400_000))])
+    store.finish(new.id, [Outcome(0, "b", json.dumps("x" * 400_000))])
     assert store.has_result("b")
     store.close()
 
@@ -265,7 +265,7 @@ def test_jobs_themselves_have_the_same_bound(database: str) -> None:
 @pytest.mark.parametrize("change", ["delete", "begin_again"])
 def test_records_of_a_job_that_changes_meanwhile_do_not_end_as_if_they_were_whole(store: JobStore, change: str) -> None:
     job = listed(store)
-    store.finish(job.id, [ItemOutcome(position, f"k{position}", "{}") for position in range(3)])
+    store.finish(job.id, [Outcome(position, f"k{position}", "{}") for position in range(3)])
     records = store.records(job.id, page=1)
     next(records)
     getattr(store, change)(job.id)
@@ -280,6 +280,6 @@ def test_a_database_that_does_not_work_is_no_fault(tmp_path: Path) -> None:
     store.close()
     file.unlink()
     file.mkdir()
-    for use in (store.latest, lambda: store.get(job.id), lambda: store.finish(job.id, [ItemOutcome(0, "k", "{}")])):
+    for use in (store.latest, lambda: store.get(job.id), lambda: store.finish(job.id, [Outcome(0, "k", "{}")])):
         with pytest.raises(StorageFailed):
             use()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from backbones.errors import InvalidInput
-from service.jobs.sources import Reader, StoredSource, list_source
+from service.jobs.sources import Reader, StoredSource, listed
 from service.jobs.uploads import forget, keep_files, keep_urls, keep_zip, receiving, uploads_folder
 from service.settings.loader import Settings, load_settings
 
@@ -65,7 +65,7 @@ def test_every_uploaded_image_is_kept_and_listed(settings: Settings, names: list
         uploads_folder(settings)
     )
     reader = Reader(source)
-    items = list(list_source(source))
+    items = list(listed(source))
     assert len({item.name for item in items}) == len(names)
     assert sorted(bytes(reader.read(item)) for item in items) == [PNG + bytes([n]) for n in range(len(names))]
     reader.close()
@@ -74,7 +74,7 @@ def test_every_uploaded_image_is_kept_and_listed(settings: Settings, names: list
 @pytest.mark.field
 def test_what_a_system_left_in_an_uploaded_folder_is_passed_over(settings: Settings) -> None:
     source = keep(settings, ("d/.DS_Store", b"x"), ("d/a.png", PNG)).locate(uploads_folder(settings))
-    assert [item.name for item in list_source(source)] == ["a.png"]
+    assert [item.name for item in listed(source)] == ["a.png"]
 
 
 @pytest.mark.field
@@ -126,5 +126,5 @@ def test_a_zip_with_a_name_twice_is_kept_for_its_other_images(settings: Settings
     with receiving(settings, "job") as file:
         file.write(data.getvalue())
         source = keep_zip(settings, "job", file)
-    items = list(list_source(source.locate(uploads_folder(settings))))
+    items = list(listed(source.locate(uploads_folder(settings))))
     assert [(item.name, "problem" in item.given) for item in items] == [("a.png", True), ("b.png", False)]

@@ -14,7 +14,7 @@ from pycocotools.coco import COCO
 from heads.outputs import mask_answer
 from heads.sdpose.skeletons import COCO_17
 from service.jobs.formats.export import able_formats, exports_of, text_pieces
-from service.jobs.records import Item, ItemOutcome
+from service.jobs.records import Item, Outcome
 from service.jobs.store import JobStore, canonical
 from service.tasks import TASKS
 
@@ -81,11 +81,11 @@ def written(store: JobStore, task: str, form: str, **settings: str) -> bytes:
     job = store.add(task, {}, {"kind": "folder", "address": "/a"})
     names = [*SIZES, "broken.png"]
     store.add_items(job.id, [Item(at, name, name, {}) for at, name in enumerate(names)])
-    outcomes = [ItemOutcome(3, error="broken")]
+    outcomes = [Outcome(3, error="broken")]
     for at, (name, result) in enumerate(results(task).items()):
         width, height = SIZES[name]
         whole = {"image": {"width": width, "height": height}, **result}
-        outcomes.append(ItemOutcome(at, f"{task}{at}", canonical(whole)))
+        outcomes.append(Outcome(at, f"{task}{at}", canonical(whole)))
     store.finish(job.id, outcomes)
     assert form in able_formats(exports_of(TASKS, task))
     return b"".join(text_pieces(form, store.get(job.id), lambda: store.records(job.id), **settings))
