@@ -64,8 +64,7 @@ def annotate(
     source: Source,
     task: TaskName,
     out: Annotated[
-        Path,
-        typer.Option(help="File to write. For yolo, openpose, png and npy: a folder, or a .zip file.", metavar="PATH"),
+        Path, typer.Option(help="File to write; of yolo, openpose, png and npy a folder, or a .zip.", metavar="PATH")
     ],
     form: Format = None,
     labels: Annotated[

@@ -65,12 +65,12 @@ async def predict_referring(
     contexts = [text[: head.tokens] for text in await engine.embed([expression.read for expression in read])]
     logits = await referring_logits(engine, pixels, head, contexts)
 
-    def cut_masks() -> tuple[NDArray[np.bool_], tuple[float, ...]]:
-        probability_maps = []
-        for logit_map in logits:
-            whole = resize_maps(logit_map, (image.shape[0], image.shape[1]))
-            probability_maps.append((whole[1] - whole[0]).sigmoid())
-        probabilities = torch.stack(probability_maps).float().cpu().numpy()
+    def masks() -> tuple[NDArray[np.bool_], tuple[float, ...]]:
+        found = []
+        for one in logits:
+            whole = resize_maps(one, (image.shape[0], image.shape[1]))
+            found.append((whole[1] - whole[0]).sigmoid())
+        probabilities = torch.stack(found).float().cpu().numpy()
         inside = probabilities > threshold
         scores = tuple(
             float(probability[mask].mean(dtype=np.float64)) if mask.any() else 0.0
@@ -78,8 +78,8 @@ async def predict_referring(
         )
         return inside, scores
 
-    masks, scores = await engine.run(cut_masks)
-    return Masks(masks, tuple(expression.given for expression in read), scores), read
+    found, scores = await engine.run(masks)
+    return Masks(found, tuple(one.given for one in read), scores), read
 
 
 async def referring_logits(

@@ -89,9 +89,9 @@ def _scale(image: NDArray[np.uint8], size: tuple[int, int], mirrored: bool) -> T
 
 def _add(total: Tensor | None, logits: Tensor, mirrored: bool, size: tuple[int, int]) -> Tensor:
     """Probabilities (K, *size) of logits (K, h, w), and those before, if any."""
-    probabilities = resize_maps(logits, size).softmax(dim=0)
-    probabilities = flipped(probabilities) if mirrored else probabilities
-    return probabilities if total is None else total.add_(probabilities)
+    found = resize_maps(logits, size).softmax(dim=0)
+    found = flipped(found) if mirrored else found
+    return found if total is None else total.add_(found)
 
 
 async def slide_probabilities(

@@ -1,4 +1,4 @@
-"""Runs jobs on the engine as bulk work: many images at a time, so that their rows fill batches."""
+"""Runs jobs on the engine: many images at a time, so that their rows fill batches, as bulk beside everybody else's."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ from service.threads import BULK_DECODING, DATABASE, SOURCES, run_in
 log = structlog.get_logger("diffsight")
 
 _LISTED_AT_ONCE = 1000
-# Seconds before work is repeated after a failure of the network.
+# A network that stumbles is asked again after so many seconds.
 _PAUSES = (1.0, 5.0)
 
 
 class _JobFailed(Exception):
-    """An error of a job as a whole."""
+    """What is wrong with a job as a whole."""
 
 
 class _LeftAlone(Exception):
@@ -62,7 +62,7 @@ class Runner:
         self._news.set()
 
     async def serve(self) -> None:
-        """Run jobs as they are created, several at a time, until cancelled."""
+        """Run whatever jobs there are, so many at a time, until cancelled."""
         async with asyncio.TaskGroup() as group:
             for _ in range(self.settings.jobs.jobs_at_once):
                 group.create_task(self._repeat())
@@ -88,9 +88,9 @@ class Runner:
         return self.settings.jobs.lease_seconds
 
     async def run(self, job: Job) -> bool:
-        """Run a claimed job to its end, or until it is paused, deleted or taken over. Errors are stored.
+        """Run a claimed job to its end, or until it is paused, deleted or taken over. What goes wrong is stored.
 
-        False if the disk or the database failed: the job is left as it is, and goes on when they work again.
+        False where the disk or the database failed: the job is left as it is, and goes on when they work again.
         """
         status, error, stored = None, "", True
         try:
@@ -101,7 +101,7 @@ class Runner:
         except* _JobFailed as group:
             status, error = "failed", str(_first(group))
         except* (Cancelled, NotReady):
-            pass  # the server stops, or its device has died: the next start continues
+            pass  # the server stops, or its device has died: whoever starts next goes on
         except* StorageFailed as group:
             log.error("a job waits for its disk or database", job=job.id, error=str(_first(group)))
             stored = False
@@ -119,7 +119,7 @@ class Runner:
 
 
 class _Run:
-    """One run of one job: several readers and workers, and one writer."""
+    """One run of one job: readers and workers before, one writer behind."""
 
     def __init__(self, runner: Runner, job: Job) -> None:
         self.runner = runner
@@ -134,7 +134,7 @@ class _Run:
             source = StoredSource.model_validate(job.source)
         except (ValueError, InvalidInput) as error:
             raise _JobFailed(f"this version cannot read the job: {error}") from error
-        self.source = source.locate(uploads_folder(self.settings))
+        self.source = source.located(uploads_folder(self.settings))
         # A job over REST reads what a request could bring, and only where the settings let it.
         self.places = None if job.local or source.uploaded else self.settings.jobs.sources
         limits = self.settings.limits
@@ -152,7 +152,7 @@ class _Run:
         self.outcomes: asyncio.Queue[Outcome | None] = asyncio.Queue(4 * at_once)
 
     async def all(self) -> None:
-        """List the images if needed, then process the unfinished ones. Raises an ExceptionGroup."""
+        """List what is not listed, then do what is not done. Raises an ExceptionGroup."""
         try:
             # The job's model stays loaded for the whole run.
             async with AsyncExitStack() as leases:
@@ -184,9 +184,7 @@ class _Run:
             await asyncio.sleep(min(1.0, lease / 3))
 
     async def _begin(self, leases: AsyncExitStack) -> None:
-        """Check that the job may read its source, and that its weights are unchanged: results of different weights must
-        not mix.
-        """
+        """Hold the job to what it may read, and to its weights: half a job by others would be no job."""
         if self.places is not None:
             for address in filter(None, (self.source.address, self.source.images)):
                 await run_in(SOURCES, check_place, address, self.places, field="source")
@@ -223,15 +221,15 @@ class _Run:
         total = 0
         while True:
             try:
-                outcomes = await run_in(SOURCES, _take, found, _LISTED_AT_ONCE)
+                some = await run_in(SOURCES, _take, found, _LISTED_AT_ONCE)
             except InvalidInput as error:
                 raise _JobFailed(str(error)) from error
-            if not outcomes:
+            if not some:
                 break
-            total += len(outcomes)
+            total += len(some)
             if total > self.settings.jobs.max_items:
                 raise _JobFailed(f"the source has more than {self.settings.jobs.max_items:,} images: take it in parts")
-            await run_in(DATABASE, self.store.add_items, self.job.id, outcomes)
+            await run_in(DATABASE, self.store.add_items, self.job.id, some)
         await run_in(DATABASE, self.store.set_listed, self.job.id, total)
 
     async def _page(self) -> None:
@@ -245,14 +243,14 @@ class _Run:
             await self.waiting.put(None)
 
     async def _write(self) -> None:
-        """Store finished results: all that are ready in one transaction, without waiting for more."""
+        """Store what is finished: as much as there is in one transaction, and never waiting for more."""
         ended = False
         while not ended:
-            outcomes = [await self.outcomes.get()]
+            some = [await self.outcomes.get()]
             while not self.outcomes.empty():
-                outcomes.append(self.outcomes.get_nowait())
-            ended = None in outcomes
-            if done := [outcome for outcome in outcomes if outcome is not None]:
+                some.append(self.outcomes.get_nowait())
+            ended = None in some
+            if done := [one for one in some if one is not None]:
                 await run_in(DATABASE, self.store.finish, self.job.id, done)
                 for one in done:
                     if event := self.under_way.pop(one.key, None):
@@ -263,7 +261,7 @@ class _Run:
             await self.outcomes.put(await self._outcome(item))
 
     async def _outcome(self, item: Item) -> Outcome:
-        """The outcome of an item, also after an error; only errors of the whole job are raised."""
+        """The item's end, whatever happens: only what concerns the whole job is raised."""
         pauses = iter(_PAUSES)
         while True:
             try:
@@ -312,7 +310,7 @@ class _Run:
 
     @asynccontextmanager
     async def _decoded(self, read: bytes | NDArray[np.uint8]) -> AsyncIterator[DecodedImage]:
-        """The decoded image, which counts as in memory until the context ends."""
+        """The picture, which counts as in memory until this is left."""
         decoder = self.state.decoder
         if isinstance(read, bytes):
             async with decoder.decoded([read], ["image"], bulk=True) as (image,):
@@ -331,7 +329,7 @@ class _Run:
                 return await run_in(SOURCES, self.reader.read, item)
         if self.source.kind not in ("folder", "glob", "coco") or "problem" in item.given:
             return await run_in(SOURCES, self.reader.read, item)
-        path = await run_in(SOURCES, self.reader.locate, item)
+        path = await run_in(SOURCES, self.reader.located, item)
         if self.places is not None:
             await run_in(SOURCES, check_item, path, self.reader.file_system, self.places)
         return await run_in(SOURCES, self.reader.read, item, path)
@@ -349,16 +347,16 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
 
 
 @dataclass(frozen=True, slots=True)
-class JobRate:
-    """How fast a job runs. images_per_second: of the current run. seconds_left: None if unknown."""
+class Pace:
+    """How fast a job goes. images_per_second: of the present run. seconds_left: None where nothing tells."""
 
     images_per_second: float
     seconds_left: float | None
 
 
-def pace(job: Job, now: float | None = None) -> JobRate:
+def pace(job: Job, now: float | None = None) -> Pace:
     """The pace of the job's present run, up to its last change."""
     until = (now or time.time()) if job.status == "running" else job.updated
     rate = (job.finished - job.resumed_finished) / max(until - job.resumed, 1e-3)
     left = job.total - job.finished
-    return JobRate(rate, left / rate if job.status == "running" and rate > 0 and job.listed else None)
+    return Pace(rate, left / rate if job.status == "running" and rate > 0 and job.listed else None)

@@ -114,7 +114,7 @@ def keep_urls(settings: Settings, job_id: str, file: BinaryIO, urls: Sequence[st
 def forget(settings: Settings, source: StoredSource) -> None:
     """Delete what was uploaded, if anything was."""
     if source.uploaded:
-        Path(source.locate(uploads_folder(settings)).address).unlink(missing_ok=True)
+        Path(source.located(uploads_folder(settings)).address).unlink(missing_ok=True)
 
 
 def _keep(

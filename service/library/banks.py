@@ -1,4 +1,4 @@
-"""Banks of supports, kept if there is room: on the device, then in the host's memory, then on disk.
+"""Banks of supports, kept where there is room: on the device, then in the host's memory, then on disk.
 
 A bank depends on the fine-tuned weights, the picture, its mask and the size alone, so a kept one is exact to reuse.
 """
@@ -104,7 +104,7 @@ class BankCache:
         keys = [bank_key(engine.backbone, shot.id, size, form, variant) for shot in shots]
         found: dict[str, Bank] = {}
         for key in dict.fromkeys(keys):
-            bank = await self._find(engine, key, on_disk)
+            bank = await self._found(engine, key, on_disk)
             if bank is not None:
                 found[key] = bank
         missing = {key: shot for key, shot in zip(keys, shots, strict=True) if key not in found}
@@ -113,7 +113,7 @@ class BankCache:
             images, masks = [image for image, _ in pairs], [mask for _, mask in pairs]
             computed = await support_banks(engine, images, masks, size=size, form=form, variant=variant)
             # What was captured are views of a whole batch, which would all stay in memory.
-            own = await engine.run(lambda: [_copy(bank) for bank in computed])
+            own = await engine.run(lambda: [_copied(bank) for bank in computed])
             self.figures.computed += len(own)
             for key, bank in zip(missing, own, strict=True):
                 found[key] = bank
@@ -122,7 +122,7 @@ class BankCache:
                     await engine.run_on_host(self._write, key, bank)
         return [found[key] for key in keys]
 
-    async def _find(self, engine: Engine, key: str, on_disk: bool) -> Bank | None:
+    async def _found(self, engine: Engine, key: str, on_disk: bool) -> Bank | None:
         if (bank := self._device.get(key)) is not None:
             self.figures.device += 1
             return bank
@@ -132,7 +132,7 @@ class BankCache:
             self.figures.disk += 1
         if bank is None:
             return None
-        bank = await engine.run(_move, bank, engine.backbone.device)
+        bank = await engine.run(_moved, bank, engine.backbone.device)
         await self._keep(engine, key, bank)
         return bank
 
@@ -140,14 +140,14 @@ class BankCache:
         for old, down in self._device.put(key, bank):
             # A bank that came up from the host is still there, and one that the host never holds needs no copy.
             if self._host.get(old) is None and bank_bytes(down) <= self._host.budget_bytes:
-                on_host = await engine.run(_move, down, "cpu")
+                on_host = await engine.run(_moved, down, "cpu")
                 self._host.put(old, on_host)
 
     def _path(self, key: str) -> Path:
         return self.folder / f"{key}.safetensors"
 
     def _read(self, key: str) -> Bank | None:
-        """A file's bank; None if there is none, or none that can be read."""
+        """A file's bank; None where there is none, or none that can be read."""
         path = self._path(key)
         try:
             bank = bank_from_tensors(load_file(path))
@@ -178,10 +178,10 @@ class BankCache:
 
 
 def bank_key(backbone: Description, shot: str, size: int, form: BankForm, variant: str = VARIANT) -> str:
-    """Key that equal banks share, the name of the bank's file: 32 hexadecimal digits."""
+    """What two equal banks share: a file's name, 32 hexadecimal digits."""
     revisions = backbone.revision, backbone.variant_revisions.get(variant, "")
-    key_text = repr((*revisions, str(backbone.dtype), shot, size, form))
-    return hashlib.blake2b(key_text.encode(), digest_size=16).hexdigest()
+    told = repr((*revisions, str(backbone.dtype), shot, size, form))
+    return hashlib.blake2b(told.encode(), digest_size=16).hexdigest()
 
 
 class _Place:
@@ -215,9 +215,9 @@ class _Place:
             return gone
 
 
-def _copy(bank: Bank) -> Bank:
+def _copied(bank: Bank) -> Bank:
     return bank_from_tensors({name: tensor.clone() for name, tensor in bank_tensors(bank).items()})
 
 
-def _move(bank: Bank, device: torch.device | str) -> Bank:
+def _moved(bank: Bank, device: torch.device | str) -> Bank:
     return bank_from_tensors({name: tensor.to(device) for name, tensor in bank_tensors(bank).items()})

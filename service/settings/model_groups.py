@@ -99,7 +99,7 @@ class FewShotSettings(Group):
         "the same masks, for some 3 % more work for each query and support.",
     )
     device_cache_bytes: int = Field(
-        default=1024 * MIB, ge=0, description="Bytes of banks kept in the device's memory; 0 keeps none there."
+        default=1024 * MIB, ge=0, description="Bytes of banks kept on the device; 0 keeps none there."
     )
     host_cache_bytes: int = Field(
         default=2048 * MIB, ge=0, description="Bytes of banks kept in the host's memory, once the device's are full."

@@ -59,7 +59,7 @@ class _Case:
 
     def parts(self, task: Task) -> OriginalParts:
         stored = read_tensors(self.folder / "weights.safetensors")
-        tensors = {key: array.float() if array.is_floating_point() else array for key, array in stored.items()}
+        tensors = {key: one.float() if one.is_floating_point() else one for key, one in stored.items()}
         return split_original(tensors, task, self.name)
 
     def bound(self, name: str) -> dict[str, float]:
@@ -99,17 +99,13 @@ def _backbone(case: _Case, parts: OriginalParts, *, lent: tuple[str, ...] = ()) 
     unrecorded = ldm_config.Unrecorded(attention_heads=unet["num_attention_heads"], norm_groups=unet["norm_num_groups"])
     config = ldm_config.unet_config(parts.unet, unrecorded, case.name, sample_size=64)
     network: Any = ldm.build_unet(config)
-    zeros = {
-        key: torch.zeros(tensor.shape) for key, tensor in network.state_dict().items() if lent and key.startswith(lent)
-    }
+    zeros = {key: torch.zeros(one.shape) for key, one in network.state_dict().items() if lent and key.startswith(lent)}
     fill(network, {**zeros, **ldm.convert_unet(parts.unet, config)}, case.name, torch.float32)
 
     own_groups = ldm_config.Unrecorded(norm_groups=vae["norm_num_groups"], scaling_factor=1.0)
     vae_config = ldm_config.vae_config(parts.vae, own_groups, case.name)
     encoder: Any = ldm.build_vae(vae_config)
-    decoder = {
-        key: torch.zeros(tensor.shape) for key, tensor in encoder.state_dict().items() if key.startswith("decoder.")
-    }
+    decoder = {key: torch.zeros(one.shape) for key, one in encoder.state_dict().items() if key.startswith("decoder.")}
     fill(encoder, {**decoder, **ldm.convert_vae(parts.vae, vae_config)}, case.name, torch.float32)
 
     text = nn.Identity()
