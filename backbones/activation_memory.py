@@ -18,7 +18,7 @@ _ENCODE_MAPS, _DECODE_MAPS, _UNET_MAPS = 6, 12, 26
 
 @dataclass(frozen=True, slots=True)
 class ActivationBytes:
-    """Bytes of activations: of the VAE a pixel, of the U-Net a latent position. 0 where it is not known."""
+    """Bytes of activations: of the VAE a pixel, of the U-Net a latent position. 0 if it is not known."""
 
     encode: float = 0.0
     decode: float = 0.0

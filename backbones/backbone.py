@@ -24,7 +24,7 @@ class Description:
     scaling_factor: what unscaled latents are multiplied by before the U-Net sees them (0.18215 in SD).
     prediction_type: of the backbone's own U-Net. alphas_cumprod: (steps,), share of signal at each training timestep.
     max_tokens: length that prompts are padded and cut to, start and end included; 0 for a network without text.
-    num_class_labels: size of the U-Net's class embedding, 0 where it has none.
+    num_class_labels: size of the U-Net's class embedding, 0 if it has none.
     variants: names that rows may give beside "", the backbone's own U-Net.
     sub_blocks: feature maps that rows may capture, by diffusers name, in the order in which the U-Net computes them.
     self_attentions: layers whose keys and values rows may capture and read from a bank, by diffusers name.

@@ -16,13 +16,14 @@ from backbones.rows import Captures, HiddenStates, KeysValues, UNetRow
 
 
 class _EverythingCaptured(Exception):
-    """Raised from the last hook that anybody waits for: what the network would still compute is not needed."""
+    """Raised from the last hook of the captures: the rest of the pass is not needed."""
 
 
 def forward_rows(
     network: nn.Module, rows: Sequence[UNetRow], input_convolutions: Mapping[str, nn.Conv2d]
 ) -> list[Captures]:
-    """The captures of each row, from one pass of `network`; `noise_pred` is left to whoever knows the prediction type.
+    """The captures of each row, from one pass of `network`; `noise_pred` is filled in by the backbone, which knows the
+    prediction type.
 
     network: a stock diffusers `UNet2DConditionModel` or `UNet2DModel`, in eval mode.
     rows: latents of one height and width; timesteps, contexts, labels, input convolutions and banks may differ.
@@ -126,7 +127,9 @@ class _Collected:
 
     def by_row(self, output: Tensor | None) -> list[Captures]:
         if self.wanted:
-            raise InvalidInput("capture", f"the pass never ran {sorted(name for _, name in self.wanted)}")
+            raise InvalidInput(
+                "capture", f"the U-Net pass did not run the modules {sorted(name for _, name in self.wanted)}"
+            )
         features: list[dict[str, Tensor]] = [{} for _ in self.rows]
         maps: list[dict[str, Tensor]] = [{} for _ in self.rows]
         banks: list[dict[str, KeysValues]] = [{} for _ in self.rows]
@@ -250,8 +253,8 @@ class _BankedAttention:
         # The own tokens first: hooks keep what a projection gave first.
         own_keys, own_values = attn.to_k(hidden_states), attn.to_v(hidden_states)
         read = [_keys_values(attn, bank, own_keys) for bank in self.banks]
-        keys = torch.cat([own_keys, _stack_padded([one.keys for one in read], query)], dim=1)
-        values = torch.cat([own_values, _stack_padded([one.values for one in read], query)], dim=1)
+        keys = torch.cat([own_keys, _stack_padded([entry.keys for entry in read], query)], dim=1)
+        values = torch.cat([own_values, _stack_padded([entry.values for entry in read], query)], dim=1)
         mask = None
         if len(set(self.lengths)) > 1:
             mask = _length_mask([own_length + length for length in self.lengths], query.device)[:, None, None]
@@ -305,7 +308,7 @@ def _stack_padded(tensors: Sequence[Tensor], like: Tensor, at_least: int = 0) ->
 
 
 def _length_mask(lengths: Sequence[int], device: torch.device) -> Tensor:
-    """(B, longest) bool: True where a row has a token of its own."""
+    """(B, longest) bool: True if a row has a token of its own."""
     return torch.arange(max(lengths), device=device) < torch.tensor(lengths, device=device)[:, None]
 
 

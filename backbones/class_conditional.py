@@ -24,7 +24,7 @@ class DiffusionTransformer(WithoutText):
     class_names: what each class is called, where that is known. vae: None where images are never encoded here.
     """
 
-    hint = "choose among its classes"
+    hint = "choose one of its classes"
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class DiffusionTransformer(WithoutText):
         )
 
     def check(self, row: UNetRow) -> None:
-        """Raises InvalidInput for a row that can not run here, ModelNotFound for any variant."""
+        """Raises InvalidInput for a row that cannot run here, ModelNotFound for any variant."""
         self.check_plain(
             row,
             "a diffusion transformer",

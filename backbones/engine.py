@@ -27,7 +27,7 @@ class Engine(Protocol):
     """A backbone as a head sees it. A head is an async procedure over these calls, and runs on any engine.
 
     All results are in the order of the arguments, on the backbone's device and in its number type.
-    Every call raises `InvalidInput` for what the backbone can not take; the batching engine also raises `Overloaded`,
+    Every call raises `InvalidInput` for what the backbone cannot take; the batching engine also raises `Overloaded`,
     `DeadlinePassed`, `Cancelled`, and `NotANumber` for rows whose own result is not finite.
     """
 
@@ -83,18 +83,18 @@ class DirectEngine:
         return self.model.tokenize(texts)
 
     async def encode(self, pixel_values: Sequence[Tensor]) -> list[Tensor]:
-        return self._batched("encode", self.model.encode, pixel_values)
+        return self._run_in_batches("encode", self.model.encode, pixel_values)
 
     async def embed(self, texts: Sequence[str]) -> list[Tensor]:
-        return self._batched("embed", self.model.embed, texts)
+        return self._run_in_batches("embed", self.model.embed, texts)
 
     async def unet(self, rows: Sequence[UNetRow]) -> list[Captures]:
         for row in rows:
             self.model.check(row)
-        return self._batched("unet", self.model.forward, rows)
+        return self._run_in_batches("unet", self.model.forward, rows)
 
     async def decode(self, latents: Sequence[Tensor]) -> list[Tensor]:
-        return self._batched("decode", self.model.decode, latents)
+        return self._run_in_batches("decode", self.model.decode, latents)
 
     async def run(self, function: Callable[..., Result], *arguments: Any) -> Result:
         return function(*arguments)
@@ -108,10 +108,10 @@ class DirectEngine:
     async def run_on_host(self, function: Callable[..., Result], *arguments: Any) -> Result:
         return function(*arguments)
 
-    def _batched(
+    def _run_in_batches(
         self, kind: str, function: Callable[[Sequence[Any]], list[Result]], items: Sequence[Any]
     ) -> list[Result]:
-        """`function` over `items` in order, cut where the batch is full or the next item can not share it."""
+        """`function` over `items` in order, cut where the batch is full or the next item cannot share it."""
         results: list[Result] = []
         batch: list[Any] = []
         limit = 1

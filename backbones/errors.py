@@ -26,7 +26,7 @@ class DiffsightError(Exception):
 
 
 class InvalidInput(DiffsightError):
-    """The value of `field` can not be used; `message` names the value and the bound, `hint` what to send instead."""
+    """The value of `field` cannot be used; `message` names the value and the bound, `hint` what to send instead."""
 
     def __init__(self, field: str, message: str, *, hint: str = "") -> None:
         super().__init__(message, hint=hint)
@@ -50,7 +50,7 @@ class CheckpointError(DiffsightError):
         hint: str = "",
     ) -> None:
         lists = [("missing", missing), ("unexpected", unexpected), ("mis-shaped", mis_shaped)]
-        text = "; ".join(f"{len(keys)} {what} ({_shortened(keys)})" for what, keys in lists if keys)
+        text = "; ".join(f"{len(keys)} {what} ({_shorten(keys)})" for what, keys in lists if keys)
         super().__init__(f"{source}: {message}" + (f" [{text}]" if text else ""), hint=hint)
         self.missing = tuple(missing)
         self.unexpected = tuple(unexpected)
@@ -82,8 +82,8 @@ class DeadlinePassed(DiffsightError):
 
 
 class Cancelled(DiffsightError):
-    """The work was dropped: nobody waits for it any more."""
+    """The work was dropped: no client waits for it any more."""
 
 
-def _shortened(keys: Sequence[str], most: int = 8) -> str:
+def _shorten(keys: Sequence[str], most: int = 8) -> str:
     return ", ".join(keys[:most]) + (f", and {len(keys) - most} more" if len(keys) > most else "")

@@ -42,7 +42,7 @@ def write_json(path: Path, content: object, *, mode: int = 0o666) -> None:
 
 
 class NotRegular(OSError):
-    """A pipe, a device, a socket or a folder stands in the place of a file."""
+    """A pipe, a device, a socket or a folder is where a file should be."""
 
 
 def open_regular(path: str | Path) -> BinaryIO:
@@ -129,7 +129,7 @@ def remove_folder(path: Path) -> None:
 def remove_leftovers(folder: Path, older_than_seconds: float) -> list[str]:
     """Delete what killed writers left directly in a folder; returns the names.
 
-    Younger files may be of a writer that is still running: 0 is for a folder in which nobody writes now.
+    Younger files may be of a writer that is still running: 0 is for a folder that no process writes to.
     """
     removed: list[str] = []
     latest = time.time() - older_than_seconds

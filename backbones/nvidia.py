@@ -1,4 +1,4 @@
-"""The NVIDIA driver of this machine, and why torch can not compute on a GPU that is there."""
+"""The NVIDIA driver of this machine, and why torch cannot compute on a GPU that is there."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _HIDDEN = ("", "-1", "NoDevFiles")
 
 @dataclass(frozen=True, slots=True)
 class Nvidia:
-    """What of NVIDIA this process has. gpus: device files, also of GPUs that torch can not use. driver: its version, ""
-    where it is not known. cuda: what torch was built for, "" for a build for CPUs alone. usable: GPUs that torch sees.
+    """What of NVIDIA this process has. gpus: device files, also of GPUs that torch cannot use. driver: its version, ""
+    if it is not known. cuda: what torch was built for, "" for a build for CPUs alone. usable: GPUs that torch sees.
     """
 
     gpus: int
@@ -28,11 +28,11 @@ class Nvidia:
 
     @property
     def oldest_driver(self) -> int:
-        """The first number of the oldest driver that runs torch's CUDA; 0 where that is not known."""
+        """The first number of the oldest driver that runs torch's CUDA; 0 if that is not known."""
         return OLDEST_DRIVERS.get(int(self.cuda.split(".")[0]), 0) if self.cuda else 0
 
     def problem(self) -> str:
-        """Why torch, built for CUDA, uses no GPU although there is one; empty where nothing is wrong."""
+        """Why torch, built for CUDA, uses no GPU although there is one; empty if nothing is wrong."""
         if self.usable or not self.gpus or not self.cuda:
             return ""
         here = f"{self.gpus} NVIDIA GPU{'s are' if self.gpus > 1 else ' is'} here, and torch can use none"
@@ -63,7 +63,7 @@ def look_for_nvidia(dev: Path = Path("/dev"), proc: Path = Path("/proc"), visibl
     """What of NVIDIA this process has. Device files count: a container without a GPU still sees the host's driver.
 
     dev, proc: where device files and the driver's version are read. visible: as CUDA_VISIBLE_DEVICES, which is read
-    where it is None: GPUs that it hides are not there.
+    if it is None: GPUs that it hides are not there.
     """
     visible = os.environ.get("CUDA_VISIBLE_DEVICES") if visible is None else visible
     hidden = visible is not None and visible.strip() in _HIDDEN

@@ -62,7 +62,7 @@ class PixelDiffusion(WithoutText):
         )
 
     def check(self, row: UNetRow) -> None:
-        """Raises InvalidInput for a row that can not run here, ModelNotFound for any variant."""
+        """Raises InvalidInput for a row that cannot run here, ModelNotFound for any variant."""
         self.check_plain(
             row,
             "a pixel-space network",

@@ -63,7 +63,7 @@ class UNetRow:
     timestep: 0-based index into the training schedule.
     encoder_hidden_states: (T, D) text context; rows of one batch may differ in T. None for networks without text.
     capture: what to bring back.
-    class_label: index into the U-Net's class embedding, where it has one.
+    class_label: index into the U-Net's class embedding, if it has one.
     input_convolution: "" for the U-Net's own `conv_in`, else the name of another one that the variant carries.
     bank: keys and values that every self-attention layer named in it reads behind the row's own.
     variant: which U-Net; "" is the backbone's own.

@@ -107,7 +107,7 @@ class StableDiffusion:
             return [tuple(ids) for ids in self.tokenizer(list(texts)).input_ids]
 
     def check(self, row: UNetRow) -> None:
-        """Raises InvalidInput for a row that can not run here, ModelNotFound for a variant that is not here."""
+        """Raises InvalidInput for a row that cannot run here, ModelNotFound for a variant that is not here."""
         if row.variant not in self.variants:
             known = ", ".join(self.description.variants) or "none"
             raise ModelNotFound(f"the backbone {self.name!r} has no variant {row.variant!r}", hint=f"it has: {known}")
@@ -203,7 +203,7 @@ def module_names(unet: nn.Module) -> frozenset[str]:
 
 
 def check_names(row: UNetRow, modules: frozenset[str]) -> None:
-    """Raises InvalidInput where a row names a module that its network does not have."""
+    """Raises InvalidInput if a row names a module that its network does not have."""
     capture = row.capture
     for field_name, names in (
         ("features", capture.features),
@@ -221,7 +221,7 @@ def check_names(row: UNetRow, modules: frozenset[str]) -> None:
 
 
 def _check_shapes(row: UNetRow, variant: Variant) -> None:
-    """Raises InvalidInput where the row's latents or context do not fit, which would fail its whole batch."""
+    """Raises InvalidInput if the row's latents or context do not fit, which would fail its whole batch."""
     unet: Any = variant.unet
     entry = variant.input_convolutions[row.input_convolution] if row.input_convolution else unet.conv_in
     if row.latents.ndim != 3 or len(row.latents) != entry.in_channels:
@@ -231,11 +231,11 @@ def _check_shapes(row: UNetRow, variant: Variant) -> None:
         shape = None if context is None else tuple(context.shape)
         raise InvalidInput("encoder_hidden_states", f"{shape} where (T, {width}) belongs, T at least 1")
     if row.capture.noise_pred and row.input_convolution and variant.prediction_type == "v_prediction":
-        raise InvalidInput("noise_pred", "v gives no noise where the input is not the noised latents alone")
+        raise InvalidInput("noise_pred", "v cannot be converted to noise unless the noised latents are the only input")
 
 
 def _check_attention(row: UNetRow, unet: nn.Module) -> None:
-    """Raises InvalidInput where an attention layer of the other kind is named, or a bank does not fit its layer."""
+    """Raises InvalidInput if an attention layer of the other kind is named, or a bank does not fit its layer."""
     capture = row.capture
     for field_name, names, crosses in (
         ("attention_maps", capture.attention_maps, True),
@@ -254,8 +254,8 @@ def _check_attention(row: UNetRow, unet: nn.Module) -> None:
             tensors, width = [entry.states], layer.to_k.in_features
         else:
             tensors, width = [entry.keys, entry.values], layer.to_k.out_features
-        if any(one.ndim != 2 or one.shape != tensors[0].shape or one.shape[1] != width for one in tensors):
-            shapes = " and ".join(str(tuple(one.shape)) for one in tensors)
+        if any(tensor.ndim != 2 or tensor.shape != tensors[0].shape or tensor.shape[1] != width for tensor in tensors):
+            shapes = " and ".join(str(tuple(tensor.shape)) for tensor in tensors)
             raise InvalidInput("bank", f"the entry of {name!r} has {shapes} where (L, {width}) belongs")
 
 

@@ -23,7 +23,7 @@ class WithoutText:
         raise self._no_text()
 
     def embed(self, texts: Sequence[str]) -> list[Tensor]:
-        """Raises InvalidInput: there is no text encoder, and rows carry no context, (T, D) or other."""
+        """Raises InvalidInput, because the backbone has no text encoder: it has no contexts (T, D)."""
         raise self._no_text()
 
     def check_plain(self, row: UNetRow, kind: str, refused: Sequence[str]) -> None:
@@ -33,12 +33,12 @@ class WithoutText:
         kind: what the network is called in the message, such as "a diffusion transformer".
         """
         if row.variant:
-            raise ModelNotFound(f"the backbone {self.name!r} has no variant {row.variant!r}", hint="it has none")
+            raise ModelNotFound(f"the backbone {self.name!r} has no variant {row.variant!r}", hint="it has no variants")
         if row.encoder_hidden_states is not None:
             raise self._no_text()
         for field in refused:
             if attrgetter(field)(row):
-                raise InvalidInput(field.removeprefix("capture."), f"{kind} takes and gives none", hint="leave it out")
+                raise InvalidInput(field.removeprefix("capture."), f"{kind} does not have this", hint="leave it out")
         if not 0 <= row.timestep < len(self.alphas_cumprod):
             raise InvalidInput("timestep", f"{row.timestep} is outside 0..{len(self.alphas_cumprod) - 1}")
 

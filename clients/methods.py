@@ -55,7 +55,7 @@ class Operation:
 
     def models(self) -> set[str]:
         """Names of the models that its method mentions."""
-        annotations = [self.answer, self.progress, *(one.annotation for one in self.arguments)]
+        annotations = [self.answer, self.progress, *(argument.annotation for argument in self.arguments)]
         return {word for text in annotations for word in re.findall(r"\b[A-Z]\w+", text)} - _OF_PYTHON
 
 
@@ -94,12 +94,10 @@ def _variants(
 ) -> Iterator[Operation]:
     arguments = tuple(_arguments(entry, document))
     name, summary = entry["operationId"], entry["summary"]
-    whole = Operation(
-        name, method.upper(), path, summary, entry.get("description", "").partition("\n")[0], arguments, _answer(entry)
-    )
+    whole = Operation(name, method.upper(), path, summary, first_paragraph(entry), arguments, _answer(entry))
     yield whole
-    parts = {part: one for part, one in parts.items() if part not in _BODIES}
-    files = [part for part, one in parts.items() if _answer(one) == "bytes"]
+    parts = {part: operation for part, operation in parts.items() if part not in _BODIES}
+    files = [part for part, operation in parts.items() if _answer(operation) == "bytes"]
     if files:
         about = " ".join(f"`{part}`: {_form_about(parts[part])}" for part in files)
         choice = Argument("format", f"Literal[{', '.join(map(repr, files))}]", about, True, "path")
@@ -118,6 +116,12 @@ def _variants(
         elif part not in files:
             about = f"{one['description']}"
             yield replace(whole, name=f"{name}_{part}", path=f"{path}/{part}", about=about, answer=_answer(one))
+
+
+def first_paragraph(entry: Mapping[str, Any]) -> str:
+    """The first paragraph of an operation's description, on one line."""
+    paragraph: str = entry.get("description", "").partition("\n\n")[0]
+    return " ".join(paragraph.split())
 
 
 def _form_about(entry: Mapping[str, Any]) -> str:
@@ -141,7 +145,9 @@ def _stream(whole: Operation, entry: Mapping[str, Any]) -> Operation:
 
 def _answer(entry: Mapping[str, Any]) -> str:
     """The annotation of an operation's answer."""
-    status, response = next((code, one) for code, one in entry["responses"].items() if code.startswith("2"))
+    status, response = next(
+        (code, response_entry) for code, response_entry in entry["responses"].items() if code.startswith("2")
+    )
     content = response.get("content", {})
     if status == "204":
         return "None"
@@ -155,12 +161,12 @@ def _arguments(entry: Mapping[str, Any], document: Mapping[str, Any]) -> Iterato
     body = entry.get("requestBody", {}).get("content", {})
     arguments = [
         _argument(
-            one["name"],
-            {**one["schema"], "description": one.get("description", "")},
-            required=one["required"],
-            place=one["in"],
+            parameter["name"],
+            {**parameter["schema"], "description": parameter.get("description", "")},
+            required=parameter["required"],
+            place=parameter["in"],
         )
-        for one in entry.get("parameters", ())
+        for parameter in entry.get("parameters", ())
     ]
     if FORM in body:
         schema = document["components"]["schemas"][body[FORM]["schema"]["$ref"].rpartition("/")[2]]
@@ -204,15 +210,23 @@ def method_lines(operation: Operation, *, waits: bool) -> list[str]:
     if operation.progress:
         iterator = "Iterator" if waits else "AsyncIterator"
         returned = f"{iterator}[{operation.progress} | {operation.answer}]"
-    needed = [f"{one.identifier}: {one.annotation}" for one in operation.arguments if one.required]
+    needed = [f"{argument.identifier}: {argument.annotation}" for argument in operation.arguments if argument.required]
     free = [
-        f"{one.identifier}: {one.annotation.removesuffix(' | None')} | None = None"
-        for one in operation.arguments
-        if not one.required
+        f"{argument.identifier}: {argument.annotation.removesuffix(' | None')} | None = None"
+        for argument in operation.arguments
+        if not argument.required
     ]
-    positional = [one for one in needed if one.startswith(("image:", "images:")) or one.endswith(": bytes")]
-    positional += [one for one in needed if one.endswith(": str") and not positional and _in_path(one, operation)]
-    named = [one for one in (*needed, *free) if one not in positional]
+    positional = [
+        parameter
+        for parameter in needed
+        if parameter.startswith(("image:", "images:")) or parameter.endswith(": bytes")
+    ]
+    positional += [
+        parameter
+        for parameter in needed
+        if parameter.endswith(": str") and not positional and _in_path(parameter, operation)
+    ]
+    named = [parameter for parameter in (*needed, *free) if parameter not in positional]
     signature = ", ".join(["self", *positional, *(["*", *named] if named else [])])
     return [
         "",
@@ -227,7 +241,11 @@ def _in_path(argument: str, operation: Operation) -> bool:
 
 
 def _document(operation: Operation) -> str:
-    arguments = [f"{one.identifier}: {one.about}" for one in operation.arguments if one.about and one.place != "path"]
+    arguments = [
+        f"{argument.identifier}: {argument.about}"
+        for argument in operation.arguments
+        if argument.about and argument.place != "path"
+    ]
     about = "" if operation.about.startswith(operation.summary) else operation.about
     return "\n\n".join(part for part in (f"{operation.summary}.", about, "\n".join(arguments)) if part)
 
@@ -243,12 +261,12 @@ def _call(operation: Operation, *, waits: bool) -> str:
     )
     parts = [f'"{operation.method}"', f'{"f" if "{" in path else ""}"{path}"', read]
     for place, name in (("options", "options"), ("query", "query")):
-        chosen = [one for one in operation.arguments if one.place == place and not one.binary]
+        chosen = [argument for argument in operation.arguments if argument.place == place and not argument.binary]
         if chosen:
-            parts.append(f"{name}={{{', '.join(f'{one.name!r}: {one.identifier}' for one in chosen)}}}")
-    if images := [one for one in operation.arguments if one.binary]:
-        parts.append(f"images={{{', '.join(f'{one.name!r}: {one.identifier}' for one in images)}}}")
-    if any(one.place == "body" for one in operation.arguments):
+            parts.append(f"{name}={{{', '.join(f'{argument.name!r}: {argument.identifier}' for argument in chosen)}}}")
+    if images := [argument for argument in operation.arguments if argument.binary]:
+        parts.append(f"images={{{', '.join(f'{image.name!r}: {image.identifier}' for image in images)}}}")
+    if any(argument.place == "body" for argument in operation.arguments):
         parts.append("body=data")
     if operation.progress:
         return f"self._events(Call({', '.join([*parts, 'accept=EVENTS'])}), {operation.progress})"

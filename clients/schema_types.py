@@ -86,7 +86,7 @@ def docstring(text: str, indent: str) -> list[str]:
 
 
 def model_lines(name: str, schema: Mapping[str, Any], base: str) -> list[str]:
-    """The class of an object's schema; each field's description stands below it."""
+    """The class of an object's schema; each field has its description below it."""
     lines = ["", "", f"class {name}({base}):"]
     if about := schema.get("description"):
         lines += [*docstring(about, "    "), ""]

@@ -61,13 +61,13 @@ class Function:
             return self._skeletons(context, json.loads(self._ask(file)))
         if context.conv_mask_to_poly:
             return self._polygons(json.loads(self._ask(file, format="polygons")))
-        found = np.load(io.BytesIO(self._ask(file, format="npy")), allow_pickle=False)
-        if found.ndim == 2:  # numbers of classes from 0, or of concepts from 1
+        labels = np.load(io.BytesIO(self._ask(file, format="npy")), allow_pickle=False)
+        if labels.ndim == 2:  # numbers of classes from 0, or of concepts from 1
             first = 1 if self._task == "few-shot" else 0
-            numbers = [number for number in np.unique(found).tolist() if number >= first]
-            masks = [(number - first, found == number) for number in numbers]
+            numbers = [number for number in np.unique(labels).tolist() if number >= first]
+            masks = [(number - first, labels == number) for number in numbers]
         else:
-            masks = [(at, mask) for at, mask in enumerate(found) if mask.any()]
+            masks = [(at, mask) for at, mask in enumerate(labels) if mask.any()]
         return [cvataa.mask(at, encode_mask(mask)) for at, mask in masks]
 
     def _names(self, labels: Sequence[str], concepts: Sequence[str]) -> list[str]:
@@ -79,7 +79,7 @@ class Function:
                 raise cvataa.BadFunctionError(f"{self._task} needs -p {wanted}=str:A,B")
             if self._task == "referring":
                 return list(labels)
-            return [json.loads(self._request(f"/v1/concepts/{one}"))["name"] for one in concepts]
+            return [json.loads(self._request(f"/v1/concepts/{concept}"))["name"] for concept in concepts]
         small = io.BytesIO()
         PIL.Image.new("RGB", (16, 16)).save(small, "PNG")
         if self._task == "pose":
@@ -88,24 +88,24 @@ class Function:
 
     def _skeletons(self, context: cvataa.DetectionFunctionContext, answer: Any) -> list[cvataa.DetectionAnnotation]:
         least = 0.3 if context.conf_threshold is None else context.conf_threshold
-        found = []
+        shapes = []
         for person in answer["persons"]:
             if person["problem"] or person["score"] < (context.conf_threshold or 0):
                 continue
             points = enumerate(zip(person["keypoints"], person["keypoint_scores"], strict=True))
             elements = [cvataa.keypoint(at, place, outside=bool(score < least)) for at, (place, score) in points]
             if any(score >= least for score in person["keypoint_scores"]):
-                found.append(cvataa.skeleton(0, elements))
-        return found
+                shapes.append(cvataa.skeleton(0, elements))
+        return shapes
 
     def _polygons(self, answer: Any) -> list[cvataa.DetectionAnnotation]:
         if self._task == "few-shot":
-            parts = [(one["label"] - 1, one["mask"]) for one in answer["concepts"]]
+            parts = [(concept["label"] - 1, concept["mask"]) for concept in answer["concepts"]]
         elif self._task == "segmentation":
-            parts = [(answer["classes"].index(one["name"]), one) for one in answer["segments"]]
+            parts = [(answer["classes"].index(segment["name"]), segment) for segment in answer["segments"]]
         else:
             parts = list(enumerate(answer["masks"]))
-        return [cvataa.polygon(at, outline) for at, one in parts for outline in one["polygons"] if len(outline) >= 6]
+        return [cvataa.polygon(at, outline) for at, part in parts for outline in part["polygons"] if len(outline) >= 6]
 
     def _ask(self, image: bytes, **options: str) -> bytes:
         query = urlencode({**self._options, **options}, doseq=True)
@@ -114,17 +114,17 @@ class Function:
     def _request(self, path: str, image: bytes | None = None) -> bytes:
         headers = {"Content-Type": "image/png" if image[:4] == b"\x89PNG" else "image/tiff"} if image else {}
         headers |= {"X-API-Key": self._key} if self._key else {}
-        asked = urllib.request.Request(self._url + path, data=image, headers=headers)
+        request = urllib.request.Request(self._url + path, data=image, headers=headers)
         try:
-            with urllib.request.urlopen(asked, timeout=300) as response:
+            with urllib.request.urlopen(request, timeout=300) as response:
                 data: bytes = response.read()
                 return data
         except urllib.error.HTTPError as error:
-            told = error.read().decode("utf-8", "replace")
-            raise NoAnswer(f"{self._url}{path.partition('?')[0]} answered {error.code}: {told[:500]}") from error
+            text = error.read().decode("utf-8", "replace")
+            raise NoAnswer(f"{self._url}{path.partition('?')[0]} answered {error.code}: {text[:500]}") from error
         except (OSError, http.client.HTTPException) as error:
             reason = getattr(error, "reason", None) or error or type(error).__name__
-            hint = "start it with `diffsight serve`, or name another with -p url=str:ADDRESS"
+            hint = "start it with `diffsight serve`, or name another server with -p url=str:URL"
             raise NoAnswer(f"no answer from {self._url} ({reason}): {hint}") from error
 
 

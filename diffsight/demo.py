@@ -29,7 +29,7 @@ from sklearn.preprocessing import StandardScaler
 
 from backbones.errors import DiffsightError
 from diffsight import pictures
-from diffsight.demo_scenes import Caller, found_by_example, looked_at, png, which_thing
+from diffsight.demo_scenes import TimedClient, find_by_example, look_at_scenes, png, which_thing
 from training.datasets.digits import DIGIT_NAMES, Digits, held_out_digits, training_digits
 
 TEMPLATE = "a handwritten {}"
@@ -44,7 +44,7 @@ START_SECONDS = 180.0
 
 
 @dataclass
-class Outcome:
+class DemoFigures:
     """What was measured. labels: (N,), the truth. posteriors: (N, 10), rows summing to 1. times: seconds by route.
 
     scenes_right, scenes: of the scenes with one thing. drawn: pictures with their captions, by file name, row by row.
@@ -66,12 +66,12 @@ class Outcome:
         return float((self.posteriors.argmax(axis=1) == self.labels).mean())
 
 
-def demonstrate(out: Path, images: int, fitted_on: int, scenes: int) -> Outcome:
+def demonstrate(out: Path, images: int, fitted_on: int, scenes: int) -> DemoFigures:
     """Run the whole demonstration and write its pictures and inputs to `out`.
 
     images: how many held-out digits to classify. fitted_on: how many training digits the classifier on features sees.
-    scenes: how many held-out scenes are asked what stands there.
-    Raises DiffsightError where the server does not start or answers with an error.
+    scenes: number of held-out scenes to classify.
+    Raises DiffsightError if the server does not start or answers with an error.
     """
     console = Console()
     digits = held_out_digits()
@@ -84,7 +84,7 @@ def demonstrate(out: Path, images: int, fitted_on: int, scenes: int) -> Outcome:
     pictures.posteriors(out / "zero_shot.png", [digits.image(int(index)) for index in chosen], outcome, DIGIT_NAMES)
     pictures.confusion(out / "confusion.png", outcome.labels, outcome.posteriors.argmax(axis=1), DIGIT_NAMES)
     for name, rows in outcome.drawn.items():
-        pictures.captioned(out / name, rows)
+        pictures.add_caption(out / name, rows)
     report(outcome, out, console, fitted_on)
     return outcome
 
@@ -110,7 +110,7 @@ def server(log: Path, console: Console) -> Iterator[str]:
     address = f"http://127.0.0.1:{port}"
     with log.open("w") as written:
         command = [sys.executable, "-m", "diffsight", "serve", "--port", str(port)]
-        # Keys that the user made for a server of their own are not asked of this one, which only this machine reaches.
+        # The user's own API keys do not apply to this server, which only this machine can reach.
         environment = {**os.environ, "DIFFSIGHT_ACCESS__ALLOW_ANONYMOUS": "true"}
         process = subprocess.Popen(command, stdout=written, stderr=subprocess.STDOUT, env=environment)
         try:
@@ -150,25 +150,25 @@ async def _conversation(
     fitted_on: int,
     scenes: int,
     console: Console,
-) -> Outcome:
-    outcome = Outcome(digits.labels[chosen], np.zeros((len(files), len(DIGIT_NAMES))))
+) -> DemoFigures:
+    outcome = DemoFigures(digits.labels[chosen], np.zeros((len(files), len(DIGIT_NAMES))))
     async with httpx2.AsyncClient(base_url=address, timeout=300) as client:
-        caller = Caller(client, outcome.times)
+        caller = TimedClient(client, outcome.times)
         for route in ("/health/live", "/health/ready", "/v1/models", "/openapi.json"):
             await caller.get(route)
         with Progress(console=console) as progress:
             await _zero_shot(caller, files, outcome, progress)
             await _features(caller, digits, chosen, files, fitted_on, outcome, progress)
             outcome.scenes_right, outcome.scenes = await which_thing(caller, scenes, progress)
-            outcome.drawn["scenes.png"] = await looked_at(caller, progress)
-            outcome.drawn["by_example.png"] = await found_by_example(caller, progress)
+            outcome.drawn["scenes.png"] = await look_at_scenes(caller, progress)
+            outcome.drawn["by_example.png"] = await find_by_example(caller, progress)
         refused = await caller.post("/v1/classify/zero-shot", expect=422, content=b"no picture", **_raw(["a", "b"]))
         console.print(f"a text file is refused with {refused['status']}: {refused['detail']}")
         await caller.get("/metrics")
     return outcome
 
 
-async def _zero_shot(caller: Caller, files: Sequence[Path], outcome: Outcome, progress: Progress) -> None:
+async def _zero_shot(caller: TimedClient, files: Sequence[Path], outcome: DemoFigures, progress: Progress) -> None:
     """Every file over HTTP, in the three forms that the route takes, several clients at once."""
     task = progress.add_task("zero-shot classification", total=len(files))
     waiting = asyncio.Queue[tuple[int, Path]]()
@@ -180,7 +180,7 @@ async def _zero_shot(caller: Caller, files: Sequence[Path], outcome: Outcome, pr
             place, file = waiting.get_nowait()
             form = (_multipart, _json, lambda file: {"content": file.read_bytes(), **_raw(DIGIT_NAMES)})[place % 3]
             answer = await caller.post("/v1/classify/zero-shot", **form(file))
-            by_label = {one["label"]: one["probability"] for one in answer["posterior"]}
+            by_label = {entry["label"]: entry["probability"] for entry in answer["posterior"]}
             outcome.posteriors[place] = [by_label[name] for name in DIGIT_NAMES]
             outcome.rows += answer["rows"]
             progress.advance(task)
@@ -204,12 +204,12 @@ def _raw(labels: Sequence[str]) -> dict[str, Any]:
 
 
 async def _features(
-    caller: Caller,
+    caller: TimedClient,
     digits: Digits,
     chosen: NDArray[np.int64],
     files: Sequence[Path],
     fitted_on: int,
-    outcome: Outcome,
+    outcome: DemoFigures,
     progress: Progress,
 ) -> None:
     """Vectors of training and held-out digits over HTTP; a linear classifier on them, and one on raw pixels."""
@@ -231,9 +231,9 @@ async def _features(
         setattr(outcome, name, float(classifier.score(inputs[fitted_on:], digits.labels[chosen])))
 
 
-def report(outcome: Outcome, out: Path, console: Console, fitted_on: int) -> None:
+def report(outcome: DemoFigures, out: Path, console: Console, fitted_on: int) -> None:
     """Print the routes that answered, where the pictures are, and, last, the accuracy."""
-    table = Table(title="what was asked over HTTP", title_justify="left")
+    table = Table(title="requests over HTTP", title_justify="left")
     for column in ("route", "answers", "median", "slowest"):
         table.add_column(column, justify="left" if column == "route" else "right")
     for route, times in outcome.times.items():

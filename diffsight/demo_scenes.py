@@ -28,7 +28,7 @@ LEAST_AREA = 700
 """Pixels that the named thing covers: of much smaller ones a backbone of 128 x 128 pixels sees a few latents."""
 
 
-class Caller:
+class TimedClient:
     """A client that times its calls by route, and raises what the server complains of."""
 
     def __init__(self, client: httpx2.AsyncClient, times: dict[str, list[float]]) -> None:
@@ -56,10 +56,10 @@ class Caller:
         return response
 
 
-async def which_thing(caller: Caller, count: int, progress: Progress) -> tuple[int, int]:
+async def which_thing(caller: TimedClient, count: int, progress: Progress) -> tuple[int, int]:
     """How many of the first `count` scenes with one thing are named rightly among ten kinds, and of how many."""
     scenes = WorldImages(HELD_OUT / "scenes")
-    indices, labels = (found[:count] for found in scenes.questions())
+    indices, labels = (question[:count] for question in scenes.questions())
     right = 0
     task = progress.add_task("which of ten things", total=len(indices))
     for index, label in zip(indices.tolist(), labels.tolist(), strict=True):
@@ -71,7 +71,7 @@ async def which_thing(caller: Caller, count: int, progress: Progress) -> tuple[i
     return right, len(indices)
 
 
-async def looked_at(caller: Caller, progress: Progress) -> list[list[tuple[str, NDArray[np.uint8]]]]:
+async def look_at_scenes(caller: TimedClient, progress: Progress) -> list[list[tuple[str, NDArray[np.uint8]]]]:
     """One row a scene: the image and what each dense route draws of it, with a caption each."""
     scenes = WorldImages(HELD_OUT / "scenes")
     said = _expressions(scenes)
@@ -80,35 +80,37 @@ async def looked_at(caller: Caller, progress: Progress) -> list[list[tuple[str, 
     rows = []
     for index in chosen:
         image = {"image": png(scenes.image(index))}
-        boxes = [one["bbox"] for one in scenes.annotations[index] if "keypoints" in one]
+        boxes = [annotation["bbox"] for annotation in scenes.annotations[index] if "keypoints" in annotation]
         expression = said[index]
-        asked: dict[str, tuple[str, dict[str, str]]] = {
+        requests: dict[str, tuple[str, dict[str, str]]] = {
             "depth, near is bright": ("/v1/depth", {"format": "colour"}),
             "kinds": ("/v1/segmentation", {"format": "overlay"}),
             expression: ("/v1/segmentation/referring", {"expression": expression, "format": "overlay"}),
             "keypoints": ("/v1/pose", {"boxes": json.dumps(boxes), "format": "overlay"}),
         }
         row = [("the scene", scenes.image(index))]
-        for caption, (route, data) in asked.items():
+        for caption, (route, data) in requests.items():
             row.append((caption, _read(await caller.picture(route, files=image, data=data))))
         rows.append(row)
         progress.advance(task)
     return rows
 
 
-async def found_by_example(caller: Caller, progress: Progress) -> list[list[tuple[str, NDArray[np.uint8]]]]:
+async def find_by_example(caller: TimedClient, progress: Progress) -> list[list[tuple[str, NDArray[np.uint8]]]]:
     """One row a kind that no training saw: an example with its mask, and where the like is in three other scenes."""
     scenes = WorldImages(HELD_OUT / "few_shot")
     largest: dict[str, list[tuple[float, int, Any]]] = defaultdict(list)
     for index, seen in scenes.annotations.items():
-        for kind, one in zip(scenes.kinds(index), seen, strict=True):
-            largest[kind].append((float(str(one["area"])), index, one["segmentation"]))
+        for kind, annotation in zip(scenes.kinds(index), seen, strict=True):
+            largest[kind].append((float(str(annotation["area"])), index, annotation["segmentation"]))
     task = progress.add_task("segmentation by example", total=len(largest))
     rows = []
-    for kind, found in sorted(largest.items()):
-        _, support, segmentation = max(found, key=lambda one: one[0])
+    for kind, candidates in sorted(largest.items()):
+        _, support, segmentation = max(candidates, key=lambda annotation: annotation[0])
         mask = coco_mask.decode(segmentation).astype(np.uint8)
-        queries = [index for _, index, _ in sorted(found, key=lambda one: -one[0]) if index != support][:3]
+        queries = [
+            index for _, index, _ in sorted(candidates, key=lambda annotation: -annotation[0]) if index != support
+        ][:3]
         shown = scenes.image(support).copy()
         shown[mask == 0] //= 3
         row = [(f"example: {kind}", shown)]
@@ -135,15 +137,17 @@ def png(image: NDArray[np.uint8]) -> bytes:
 def _expressions(scenes: WorldImages) -> dict[int, str]:
     """For scenes with a thing that is large enough, what names it by kind, and by colour where the kind alone does not.
 
-    Those that tell where a thing stands beside others are left out: this backbone hardly reads relations.
+    Expressions of relative positions are left out: this backbone hardly understands relations.
     """
-    told = json.loads((scenes.folder / "referring.json").read_text(encoding="utf-8"))["refs"]
-    areas = {one["id"]: float(str(one["area"])) for seen in scenes.annotations.values() for one in seen}
+    references = json.loads((scenes.folder / "referring.json").read_text(encoding="utf-8"))["refs"]
+    areas = {
+        annotation["id"]: float(str(annotation["area"])) for seen in scenes.annotations.values() for annotation in seen
+    }
     largest: dict[int, tuple[float, str]] = {}
-    for one in told:
-        index, sentence = int(one["image_id"]), str(one["sentence"])
+    for reference in references:
+        index, sentence = int(reference["image_id"]), str(reference["sentence"])
         if len(sentence.split()) <= 3:
-            largest[index] = max(largest.get(index, (0.0, "")), (areas[one["annotation_id"]], sentence))
+            largest[index] = max(largest.get(index, (0.0, "")), (areas[reference["annotation_id"]], sentence))
     return {index: sentence for index, (area, sentence) in largest.items() if area >= LEAST_AREA}
 
 

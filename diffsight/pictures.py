@@ -74,7 +74,7 @@ def confusion(file: Path, labels: NDArray[np.int64], answers: NDArray[np.int64],
     _save(sheet, file)
 
 
-def captioned(file: Path, rows: Sequence[Sequence[tuple[str, NDArray[np.uint8]]]], side: int = 176) -> None:
+def add_caption(file: Path, rows: Sequence[Sequence[tuple[str, NDArray[np.uint8]]]], side: int = 176) -> None:
     """Images with captions above them. rows: captions and images (H, W, 3) uint8 RGB, which are shown `side` wide."""
     columns, gap, line = max(len(row) for row in rows), 6, 18
     sheet = Image.new("RGB", (columns * (side + gap) + gap, len(rows) * (side + line + gap) + gap), _PAPER)

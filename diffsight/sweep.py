@@ -17,7 +17,7 @@ from backbones.files import replacing
 from diffsight.cli.labelled_folder import examples_of, read_blocks
 from heads.feature_pooling.blocks import resolve_blocks
 from heads.feature_pooling.logistic import fit_logistic
-from service.library.classifiers import Examples, FeatureOptions, join_examples
+from service.library.classifiers import FeatureOptions, LabelledVectors, join_examples
 from service.settings.loader import Settings
 
 # Fewer than a fit tries: neighbours among them hardly differ, and a sweep fits at many places.
@@ -35,22 +35,22 @@ class Point:
     accuracy: float
     log_loss: float
 
-    def told(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """As plain values."""
         return asdict(self)
 
 
-def sweep_blocks(asked: Sequence[str] | None, sub_blocks: Sequence[str]) -> tuple[str, ...]:
-    """The blocks to measure, in order of depth: those asked for, else the middle and each of the decoder's."""
-    if asked:
-        return read_blocks(asked, sub_blocks)
+def sweep_blocks(chosen: Sequence[str] | None, sub_blocks: Sequence[str]) -> tuple[str, ...]:
+    """The blocks to measure, in order of depth: the chosen ones, else the middle block and the decoder."""
+    if chosen:
+        return read_blocks(chosen, sub_blocks)
     decoder = [name for name in sub_blocks if name.startswith("up_blocks.") and name.count(".") == 3]
     attended = [name for name in decoder if ".attentions." in name]
     plain = [name for name in decoder if ".resnets." in name and name.replace("resnets", "attentions") not in attended]
     return resolve_blocks(["mid_block", *plain, *attended], sub_blocks)
 
 
-def measured(
+def measure(
     engine: DirectEngine,
     files: Sequence[tuple[Path, str]],
     blocks: Sequence[str],
@@ -60,7 +60,7 @@ def measured(
 ) -> list[Point]:
     """A point for each block alone, and for the best ones together while that lowers the log loss; one pass an image.
 
-    Raises InvalidInput for images that can not be read, and where no class has two images.
+    Raises InvalidInput for images that cannot be read, and where no class has two images.
     """
     options = FeatureOptions(
         blocks=tuple(blocks), timesteps=(timestep,), pool_size=pool_size, noise_samples=1, fit="crop"
@@ -82,13 +82,15 @@ def measured(
     return points
 
 
-def recommended(points: Sequence[Point]) -> Point:
+def recommend(points: Sequence[Point]) -> Point:
     """The point of least log loss, which many images decide where accuracies are equal."""
     return min(points, key=lambda point: point.log_loss)
 
 
 def draw(file: Path, points: Sequence[Point], best: Point) -> None:
-    """A table of accuracies a pooling, blocks down and timesteps across, the best setting framed and told below."""
+    """A picture with a table of accuracies for each pooling: blocks are rows, timesteps are columns, the best setting
+    is framed.
+    """
     alone = [point for point in points if len(point.blocks) == 1]
     blocks = list(dict.fromkeys(point.blocks[0] for point in alone))
     steps = sorted({point.timestep for point in alone})
@@ -114,8 +116,8 @@ def draw(file: Path, points: Sequence[Point], best: Point) -> None:
         edge = (200, 40, 40) if chosen else (220, 220, 220)
         pen.rectangle((x, y, x + cell - 3, y + row - 3), fill=colour, outline=edge, width=3 if chosen else 1)
         pen.text((x + 14, y + 4), f"{point.accuracy:.3f}", fill="black", font=font)
-    told = f"best: {', '.join(best.blocks)}, t {best.timestep}, pool_size {best.pool_size}: {best.accuracy:.3f}"
-    pen.text((8, sheet.height - 28), told, fill=(200, 40, 40), font=font)
+    caption = f"best: {', '.join(best.blocks)}, t {best.timestep}, pool_size {best.pool_size}: {best.accuracy:.3f}"
+    pen.text((8, sheet.height - 28), caption, fill=(200, 40, 40), font=font)
     try:
         with replacing(file) as opened:
             sheet.save(opened, "PNG")
@@ -127,7 +129,7 @@ def _by_block(
     engine: DirectEngine,
     files: Sequence[tuple[Path, str]],
     options: FeatureOptions,
-    examples: Examples,
+    examples: LabelledVectors,
     settings: Settings,
 ) -> dict[str, NDArray[np.float32]]:
     """The columns of each block: one image, looked at block by block, tells how many each has."""
@@ -140,7 +142,7 @@ def _by_block(
 
 
 def _point(
-    parts: dict[str, NDArray[np.float32]], examples: Examples, blocks: tuple[str, ...], options: FeatureOptions
+    parts: dict[str, NDArray[np.float32]], examples: LabelledVectors, blocks: tuple[str, ...], options: FeatureOptions
 ) -> Point:
     classes = sorted(set(examples.labels))
     labels = np.array([classes.index(label) for label in examples.labels], dtype=np.int64)

@@ -1,4 +1,4 @@
-"""The temperature that makes probabilities mean what they say, fitted to answers whose truth is known."""
+"""The temperature that calibrates probabilities, fitted to answers with known truth."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def fit_temperature(
     weights: NDArray[np.float64] | None = None,
     bounds: tuple[float, float] = (-4.0, 4.0),
 ) -> tuple[float, float]:
-    """The temperature that makes the truth likeliest, and the log loss there.
+    """The temperature that makes the true labels most likely, and the log loss at it.
 
     logits: (N, K) float64. truth: (N,) int64. weights: (N,) float64, of each answer; None counts them alike.
     bounds: natural logarithms of the least and the largest temperature.

@@ -1,4 +1,4 @@
-"""Which files are images or videos: by what they hold, and not by their names; and what systems leave beside them."""
+"""Recognises images and videos by their content, not by their names, and files that systems add beside them."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def check_stems(files: list[Path]) -> list[Path]:
         other = stems.setdefault(file.stem, file)
         if other is not file:
             raise InvalidInput(
-                str(file), f"has the name of {other.name} but for its suffix", hint="rename one of the two"
+                str(file), f"it differs from {other.name} only in its suffix", hint="rename one of the two"
             )
     return files
 

@@ -20,7 +20,7 @@ class DecodedImage:
 
     array: (H, W, 3) uint8 RGB, upright. exif_orientation: what the file says, 1 to 8; it has been applied.
     more_frames: whether the file holds further frames or pages, which are not read. format: of the file.
-    opacity: (H, W) uint8, 0 where the file shows nothing and `array` is white; None if all is opaque.
+    opacity: (H, W) uint8, 0 if the file shows nothing and `array` is white; None if all is opaque.
     """
 
     array: NDArray[np.uint8]
@@ -44,22 +44,24 @@ class DecodedImage:
 
     @property
     def width(self) -> int:
-        """Pixels, after orientation."""
+        """In pixels, after the EXIF orientation is applied."""
         return int(self.array.shape[1])
 
     @property
     def height(self) -> int:
-        """Pixels, after orientation."""
+        """In pixels, after the EXIF orientation is applied."""
         return int(self.array.shape[0])
 
 
 class ImageAnswer(BaseModel):
-    """The image as it was read."""
+    """Properties of the decoded image."""
 
-    width: int = Field(description="Pixels, after orientation.")
-    height: int = Field(description="Pixels, after orientation.")
-    exif_orientation: int = Field(description="The orientation that the file names, 1 to 8. It has been applied.")
-    more_frames: bool = Field(description="The file holds further frames or pages; only the first was read.")
+    width: int = Field(description="In pixels, after the EXIF orientation is applied.")
+    height: int = Field(description="In pixels, after the EXIF orientation is applied.")
+    exif_orientation: int = Field(
+        description="EXIF orientation of the file, 1 to 8. The image was rotated by it before the task ran."
+    )
+    more_frames: bool = Field(description="Whether the file holds more frames or pages. Only the first is read.")
     format: str
 
 

@@ -34,29 +34,32 @@ MASK_EXPORTS = frozenset({"coco", "label-studio", "cvat"})
 
 
 class Rle(BaseModel):
-    """A mask as COCO's compressed run-length encoding, which pycocotools decodes."""
+    """A mask in COCO's compressed run-length encoding (RLE), which pycocotools decodes."""
 
-    size: list[int] = Field(description="Height and width.")
+    size: list[int] = Field(description="Height and width in pixels.")
     counts: str
 
 
 class MaskAnswer(BaseModel):
-    """One mask in the original image's pixels."""
+    """A mask in the pixels of the image that was sent."""
 
     name: str
-    score: float = Field(description="Mean probability inside the mask; 0 where it is empty.")
-    area: int = Field(description="Pixels.")
-    share: float = Field(description="Of the image's pixels.")
-    bbox: list[int] = Field(description="x, y, width, height of the smallest box around it; zeros where it is empty.")
+    score: float = Field(description="Mean probability inside the mask; 0 for an empty mask.")
+    area: int = Field(description="Number of pixels in the mask.")
+    share: float = Field(description="Share of the image's pixels that belong to the mask, 0 to 1.")
+    bbox: list[int] = Field(
+        description="Smallest box around the mask: x, y, width, height in pixels. All 0 for an empty mask."
+    )
     rle: Rle | None = None
     polygons: list[list[float]] | None = Field(
         default=None,
-        description="Outlines along pixel edges, x and y in turn, one a part; holes are filled.",
+        description="Outlines along pixel edges, one for each connected part, as a flat list x, y, x, y, "
+        "... Holes are filled.",
     )
 
 
 class DepthStatistics(BaseModel):
-    """Metres over all pixels."""
+    """Statistics of the depth map over all pixels, in metres."""
 
     minimum: float
     maximum: float
@@ -97,7 +100,7 @@ def depth_statistics(depth: DepthMap) -> DepthStatistics:
 
 
 def depth_png(depth: DepthMap) -> bytes:
-    """A 16-bit grey PNG: value times `METRES_PER_UNIT` is metres. The scale stands in the file's texts too."""
+    """A 16-bit grey PNG: value times `METRES_PER_UNIT` is metres. The file's text entries hold the scale too."""
     units = np.clip(np.rint(depth.metres / METRES_PER_UNIT), 1, 65535).astype(np.uint16)
     return png_file(Image.fromarray(units), {_METRES_TEXT: str(METRES_PER_UNIT)})
 
@@ -137,42 +140,42 @@ def depth_overlay(image: NDArray[np.uint8], depth: DepthMap) -> bytes:
     return png_file(Image.fromarray(_blend(image, depth_colours(depth), 0.65)))
 
 
-def class_map_png(found: ClassMap) -> bytes:
+def class_map_png(segmented: ClassMap) -> bytes:
     """Class indices as a PNG file in the palette's colours; past 256 classes as 16-bit grey."""
-    if len(found.classes) > 256:
-        return png_file(Image.fromarray(found.class_map))
-    image = Image.fromarray(found.class_map.astype(np.uint8)).convert("P")
-    image.putpalette(found.palette.tobytes())
+    if len(segmented.classes) > 256:
+        return png_file(Image.fromarray(segmented.class_map))
+    image = Image.fromarray(segmented.class_map.astype(np.uint8)).convert("P")
+    image.putpalette(segmented.palette.tobytes())
     return png_file(image)
 
 
-def class_overlay(image: NDArray[np.uint8], found: ClassMap) -> bytes:
+def class_overlay(image: NDArray[np.uint8], segmented: ClassMap) -> bytes:
     """The image (H, W, 3) uint8 under the classes' colours and names, as a PNG file."""
-    picture = Image.fromarray(_blend(image, found.palette[found.class_map], 0.55))
-    for index in sorted(index for index, _ in class_areas(found)):
-        _write_name(picture, found.class_map == index, found.classes[index])
+    picture = Image.fromarray(_blend(image, segmented.palette[segmented.class_map], 0.55))
+    for index in sorted(index for index, _ in class_areas(segmented)):
+        _write_name(picture, segmented.class_map == index, segmented.classes[index])
     return png_file(picture)
 
 
-def class_areas(found: ClassMap) -> list[tuple[int, int]]:
+def class_areas(segmented: ClassMap) -> list[tuple[int, int]]:
     """Index and pixels of each class that the image has, largest first."""
-    areas = np.zeros(len(found.classes), np.int64)
-    for row in found.class_map:
+    areas = np.zeros(len(segmented.classes), np.int64)
+    for row in segmented.class_map:
         areas += np.bincount(row, minlength=len(areas))
     order = np.argsort(-areas, kind="stable")
     return [(int(index), int(areas[index])) for index in order if areas[index]]
 
 
-def class_masks(found: ClassMap) -> Iterator[tuple[NDArray[np.bool_], str, float]]:
+def class_masks(segmented: ClassMap) -> Iterator[tuple[NDArray[np.bool_], str, float]]:
     """Mask (H, W), name and mean probability of each class that the image has, largest first, one mask at a time."""
-    for index, _ in class_areas(found):
-        mask = found.class_map == index
-        yield mask, found.classes[index], float(found.probabilities.mean(dtype=np.float64, where=mask))
+    for index, _ in class_areas(segmented):
+        mask = segmented.class_map == index
+        yield mask, segmented.classes[index], float(segmented.probabilities.mean(dtype=np.float64, where=mask))
 
 
-def class_answers(found: ClassMap, *, form: MaskForm = "rle") -> Iterator[MaskAnswer]:
+def class_answers(segmented: ClassMap, *, form: MaskForm = "rle") -> Iterator[MaskAnswer]:
     """The classes that the image has, largest first, as answers: only one mask at a time is in memory."""
-    return (mask_answer(mask, name, score, form=form) for mask, name, score in class_masks(found))
+    return (mask_answer(mask, name, score, form=form) for mask, name, score in class_masks(segmented))
 
 
 def mask_png(mask: NDArray[np.bool_]) -> bytes:
@@ -189,29 +192,29 @@ def number_map_png(numbers: NDArray[np.int32]) -> bytes:
     return png_file(image)
 
 
-def masks_overlay(image: NDArray[np.uint8], found: Masks, colours: NDArray[np.uint8] | None = None) -> bytes:
+def masks_overlay(image: NDArray[np.uint8], masks: Masks, colours: NDArray[np.uint8] | None = None) -> bytes:
     """The image (H, W, 3) uint8 with each mask filled, outlined and named, as a PNG file.
 
-    colours: (N, 3) uint8, one a mask; `distinct_colours` where none are given.
+    colours: (N, 3) uint8, one a mask; `distinct_colours` if none are given.
     """
-    colours = distinct_colours(len(found.names)) if colours is None else colours
+    colours = distinct_colours(len(masks.names)) if colours is None else colours
     painted = image.copy()
-    for mask, colour in zip(found.masks, colours, strict=True):
+    for mask, colour in zip(masks.masks, colours, strict=True):
         painted[mask] = _blend(painted[mask], np.broadcast_to(colour, (int(mask.sum()), 3)), 0.5)
         inside = cv2.erode(mask.astype(np.uint8), np.ones((3, 3), np.uint8), borderValue=0).astype(bool)
         if min(mask.shape) >= _LABEL_FROM_PIXELS:
             painted[mask & ~inside] = colour
     picture = Image.fromarray(painted)
-    for mask, name in zip(found.masks, found.names, strict=True):
+    for mask, name in zip(masks.masks, masks.names, strict=True):
         _write_name(picture, mask, name)
     return png_file(picture)
 
 
-def mask_answers(found: Masks, *, form: MaskForm = "rle") -> list[MaskAnswer]:
+def mask_answers(masks: Masks, *, form: MaskForm = "rle") -> list[MaskAnswer]:
     """Each mask with its name, score, area and box, and its shape as "rle" or "polygons"."""
     return [
         mask_answer(mask, name, score, form=form)
-        for mask, name, score in zip(found.masks, found.names, found.scores, strict=True)
+        for mask, name, score in zip(masks.masks, masks.names, masks.scores, strict=True)
     ]
 
 
@@ -240,16 +243,16 @@ def encode_rle(mask: NDArray[np.bool_]) -> Rle:
 
 
 def decode_rle(rle: Rle, *, field: str = "mask") -> NDArray[np.bool_]:
-    """The mask, (H, W) bool. Raises InvalidInput, about `field`, where the runs do not fill the size that is told."""
+    """The mask, (H, W) bool. Raises InvalidInput, about `field`, if the runs do not fill the stated size."""
     if len(rle.size) != 2 or min(rle.size) < 1:
         raise InvalidInput(field, f"an RLE of size {rle.size}", hint="size is [height, width]")
     height, width = rle.size
     runs = _runs(rle.counts)
     if runs is None or sum(runs) != height * width:
-        told = "are none" if runs is None else f"cover {sum(runs)} pixels"
+        problem = "are none" if runs is None else f"cover {sum(runs)} pixels"
         raise InvalidInput(
             field,
-            f"an RLE whose counts {told} where {height} x {width} belong",
+            f"an RLE whose counts {problem} where {height} x {width} belong",
             hint="send size and counts as pycocotools writes them",
         )
     values = np.arange(len(runs)) % 2 == 1
@@ -257,7 +260,7 @@ def decode_rle(rle: Rle, *, field: str = "mask") -> NDArray[np.bool_]:
 
 
 def _runs(counts: str) -> list[int] | None:
-    """Run lengths of compressed counts, None where they are damaged: pycocotools would read past its memory then.
+    """Run lengths of compressed counts, None if they are damaged: pycocotools would read past its memory then.
 
     Source: `rleFrString` of COCO's maskApi.c: five bits a character, lowest first, sign by bit 4 of the last; from the
     third on each run is the difference to the one before the last.
@@ -285,7 +288,7 @@ def _runs(counts: str) -> list[int] | None:
 def polygons(mask: NDArray[np.bool_]) -> list[list[float]]:
     """Outlines of the parts of a mask (H, W) bool along the edges of its pixels, as COCO writes them: x, y in turn.
 
-    Parts that only touch at corners are one. Holes are filled: COCO's polygons can not say them.
+    Parts that only touch at corners are one. Holes are filled: COCO's polygons cannot say them.
     """
     # OpenCV traces centres of pixels. On a doubled picture each pixel has four, one towards each of its corners.
     doubled = np.repeat(np.repeat(mask.astype(np.uint8), 2, axis=0), 2, axis=1)

@@ -34,7 +34,7 @@ _PHOTOMETRIC = 262
 
 
 def read_orientation(image: Image.Image) -> int:
-    """EXIF orientation 1..8; 1 where there is none or the block is damaged."""
+    """EXIF orientation 1..8; 1 if there is none or the block is damaged."""
     try:
         value = image.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:  # a damaged EXIF block is no reason to refuse a picture that decodes
@@ -70,7 +70,7 @@ def to_rgb(image: Image.Image, orientation: int, field: str) -> tuple[NDArray[np
 
 
 def read_picture(file: Path) -> NDArray[np.uint8]:
-    """The picture in a file of one's own, (H, W, 3) uint8 RGB, upright. Raises InvalidInput where it cannot be read."""
+    """The picture in a file of one's own, (H, W, 3) uint8 RGB, upright. Raises InvalidInput if it cannot be read."""
     try:
         with Image.open(BytesIO(drop_texts(file.read_bytes())), formats=FORMATS) as image:
             image.load()
@@ -91,7 +91,9 @@ def read_class_map(file: Path) -> NDArray[Any]:
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise InvalidInput(str(file), f"cannot be read: {error}", hint="check the file, or leave it out") from error
     if values.ndim != 2:
-        raise InvalidInput(str(file), "has colours, where each pixel is the number of a class", hint="save it as grey")
+        raise InvalidInput(
+            str(file), "it has colours, but each pixel must be the number of a class", hint="save it as greyscale"
+        )
     return values
 
 

@@ -29,7 +29,7 @@ class Posterior:
     mean_errors: each label's mean denoising error over the rows it got before it was dropped; comparable only between
     labels that were dropped in the same round. rounds_survived: rounds or looks each label took part in and outlived;
     the answer outlives all. rows: U-Net rows spent. label: the answer.
-    confidence: 1 minus the probability with which more rows would have changed the answer, None where nobody knows.
+    confidence: 1 minus the probability with which more rows would have changed the answer, None if it is unknown.
     tied: labels that count as equal to the answer. dropped: in the order in which they left. stopped: why work ended.
     temperature: what the logits were divided by. logits: before that, 0 for the answer and for no label above it.
     """
@@ -61,7 +61,7 @@ class TreeLevel:
 class LabelPath:
     """A way down a tree of labels.
 
-    path: labels from the root's children down. complete: whether it ends in a leaf; False where the budget was spent.
+    path: labels from the root's children down. complete: whether it ends in a leaf; False if the budget was spent.
     levels: the races, in order; a label without siblings is none. rows: U-Net rows of all of them.
     probability: product of the chosen labels' probabilities. confidence: 1 minus the probability with which
     evaluating every label on the way in full would have led elsewhere. stopped: why work ended.
@@ -137,7 +137,7 @@ class DepthMap:
     """Distance to the camera plane at every pixel.
 
     metres: (H, W) float32, positive. max_metres: the largest value that the head can give.
-    scene: the scene class that the head was told, "" where it knows none, and "mean" for the mean of all.
+    scene: the scene class that was used, "" for a head without scene classes, and "mean" for the mean of all.
     scene_given: whether the caller named it, not the head.
     """
 
@@ -165,7 +165,7 @@ class ClassMap:
 class Masks:
     """Any number of masks over one image; they may overlap, and be empty.
 
-    masks: (N, H, W) bool. names: what each shows. scores: mean probability inside each mask, 0 where it is empty.
+    masks: (N, H, W) bool. names: what each shows. scores: mean probability inside each mask, 0 if it is empty.
     """
 
     masks: NDArray[np.bool_]
@@ -179,7 +179,7 @@ class Keypoints:
 
     points: (N, K, 2) float64, x and y in pixels of the image, unclipped. scores: (N, K) float32, maxima of heat maps:
     about 0 to 1, but they may pass 1 or be negative. boxes: (N, 4) float64, x, y, width, height in pixels.
-    box_scores: (N,) float64, 1 where nobody gave one. boxes_from: who found the persons.
+    box_scores: (N,) float64, 1 for boxes without a score. boxes_from: where the boxes come from.
     names: one a point; left and right are the person's own. links: pairs of points that a drawing joins.
     """
 

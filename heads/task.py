@@ -22,7 +22,7 @@ JSON, PNG, NPY = "application/json", "image/png", "application/x-npy"
 
 
 class Options(BaseModel):
-    """The options of a task: bounds, defaults and descriptions. No image and no priority stands among them."""
+    """The options of a task, with bounds, defaults and descriptions. Images and priority are not options."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
@@ -45,7 +45,7 @@ class BackboneHead:
 
 
 def is_none(value: object) -> bool:
-    """For `exclude_if`: fields of an answer that are left out where they are None."""
+    """For `exclude_if`: fields of an answer that are left out if they are None."""
     return value is None
 
 
@@ -119,7 +119,7 @@ class Task(Generic[H, O, R]):
     summary, source: "Metric depth of an image"; "VPD (arXiv:2303.02153)".
     options: model of the options. answer: model of the answer's part that is the task's own.
     open: (backbone, weights, **model options) to the head, which has a `name` and a `revision` that changes when any
-    answer could. Adds the head's U-Net variant to the backbone. Raises ModelNotFound where the task needs weights and
+    answer could. Adds the head's U-Net variant to the backbone. Raises ModelNotFound if the task needs weights and
     has none, or does not go with the backbone. A task with published models also takes `name`, which the head
     and its variant have where `weights` is a path.
     run: (engine, head, inputs, options, on_progress) to a typed result in the image's own pixels.
@@ -136,12 +136,12 @@ class Task(Generic[H, O, R]):
     the concepts that the options name. Reads files. Without it, `run` gets the opened head.
     made_on: (options, library) to the revision of the backbone that what the options name was made on, which a request
     that names no model then runs on; None for any.
-    to_item: (result, head, options) to a job's result of one image; the answer itself where it is None.
-    to_progress: (result so far, head, options) to what an event stream tells; None where the task has no progress.
+    to_item: (result, head, options) to a job's result of one image; the answer itself if it is None.
+    to_progress: (result so far, head, options) to what an event stream tells; None if the task has no progress.
     to_text: (result) to one line for people.
     describe: (head) to what GET /v1/models tells beside the options' defaults.
     request_only: options that only a single request has. example: a request's JSON, its images left out.
-    curl: form options of the API's example. shipped: (backbone) to the weights that ship for it, None where none do.
+    curl: form options of the API's example. shipped: (backbone) to the weights that ship for it, None if none do.
     """
 
     name: str

@@ -6,7 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from playground.description import Description, TaskForm
+from playground.description import ServerDescription, TaskForm
 from playground.options import Option
 
 _LONGEST_SLIDER = 1000
@@ -62,7 +62,7 @@ def _make_number(option: Option, shown: dict[str, Any]) -> Any:
     if option.default is not None and low is not None and high is not None and high - low <= _LONGEST_SLIDER:
         step = 1 if whole else (high - low) / 100
         return gr.Slider(minimum=low, maximum=high, value=option.default, step=step, buttons=[], **shown)
-    # A field for numbers shows 0 where it has no value, and refuses what is out of bounds without the server's words.
+    # A field for numbers shows 0 if it has no value, and refuses what is out of bounds without the server's words.
     return gr.Textbox(
         value="" if option.default is None else f"{option.default}", placeholder=_bounds(low, high), **shown
     )
@@ -76,7 +76,7 @@ def _bounds(low: float | None, high: float | None) -> str:
     return f"up to {high:g}" if low is None else f"{low:g} to {high:g}"
 
 
-def split_prominent(form: TaskForm, description: Description) -> tuple[list[Option], list[Option]]:
+def split_prominent(form: TaskForm, description: ServerDescription) -> tuple[list[Option], list[Option]]:
     """Options that a request is about, which stand beside the image, and those that only tune it.
 
     The former are those that must be sent, boxes, what was kept on the server, and of tasks on texts the texts.

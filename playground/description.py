@@ -44,7 +44,7 @@ class TaskForm:
 
 
 @dataclass(frozen=True, slots=True)
-class Description:
+class ServerDescription:
     """What a server offers.
 
     version: of its software. tasks: in the server's order. lists: names of what callers keep there, such as
@@ -61,7 +61,7 @@ class Description:
         return next((name for name in (option.name, f"{option.name}s") if name in self.lists), None)
 
 
-def describe(server: Server) -> Description:
+def describe(server: Server) -> ServerDescription:
     """What the server offers now. Raises ClientError, also while it is not ready.
 
     A server with keys tells strangers its document alone: then every task that it may serve has a form.
@@ -74,7 +74,9 @@ def describe(server: Server) -> Description:
     return read_description(document, models.get("tasks"))
 
 
-def read_description(document: Mapping[str, Any], served: Sequence[Mapping[str, Any]] | None = None) -> Description:
+def read_description(
+    document: Mapping[str, Any], served: Sequence[Mapping[str, Any]] | None = None
+) -> ServerDescription:
     """What a server offers. document: of OpenAPI. served: the tasks of /v1/models, None if they are not known."""
     paths = document["paths"]
     posts = {path: route["post"] for path, route in paths.items() if "post" in route}
@@ -83,7 +85,7 @@ def read_description(document: Mapping[str, Any], served: Sequence[Mapping[str, 
         path.removeprefix("/v1/") for path, route in paths.items() if re.fullmatch(r"/v1/\w+s", path) and "get" in route
     }
     fit = posts.get("/v1/classifiers")
-    return Description(
+    return ServerDescription(
         version=document["info"]["version"],
         tasks=tuple(_task_form(task, posts, document) for task in tasks if task["route"] in posts),
         lists=frozenset(lists - {"models", "jobs"}),

@@ -11,7 +11,7 @@ from html import escape
 from typing import Any
 
 from diffsight_client import ClientError
-from playground.description import Description, describe
+from playground.description import ServerDescription, describe
 from playground.html import WAITING, App, CleanDocuments, Message, Receive, Scope, Send
 from playground.server import Server
 
@@ -138,7 +138,7 @@ async def _wait_page(problem: ClientError, send: Send) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-def build_app(description: Description, url: str, *, public: bool) -> Any:
+def build_app(description: ServerDescription, url: str, *, public: bool) -> Any:
     """The page as an app of FastAPI, mounted below PATH."""
     # Read by Gradio when it is imported, which takes seconds and is left to the first who opens the page.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"

@@ -7,23 +7,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Kind = Literal["flag", "choice", "whole", "number", "text", "lines", "rows", "json"]
+OptionKind = Literal["flag", "choice", "whole", "number", "text", "lines", "rows", "json"]
 """A switch; one of some values; a whole number; a number; a text; texts, one a line; lists of numbers, one a line;
 what else JSON can say."""
 
-_NUMBERS: dict[str, Kind] = {"integer": "whole", "number": "number"}
+_NUMBERS: dict[str, OptionKind] = {"integer": "whole", "number": "number"}
 
 
 @dataclass(frozen=True, slots=True)
 class Option:
     """One option of a route.
 
-    default: what the server takes if it is not sent, None where that is not a value. width: numbers in a row, for
+    default: what the server takes if it is not sent, None if that is not a value. width: numbers in a row, for
     "rows" of one length. numeric: whether "lines" may be numbers. required: whether a request without it is refused.
     """
 
     name: str
-    kind: Kind
+    kind: OptionKind
     help: str = ""
     default: Any = None
     choices: tuple[str, ...] = ()
@@ -76,7 +76,7 @@ def _read_option(name: str, schema: Mapping[str, Any], required: bool) -> Option
     )
 
 
-def _kind_of(schema: Mapping[str, Any]) -> Kind:
+def _kind_of(schema: Mapping[str, Any]) -> OptionKind:
     if "enum" in schema:
         return "choice"
     match schema.get("type"):
@@ -93,7 +93,7 @@ def _kind_of(schema: Mapping[str, Any]) -> Kind:
     return "text" if kinds and kinds <= {"string", "integer", "number"} else "json"
 
 
-def _kind_of_list(items: Mapping[str, Any]) -> Kind:
+def _kind_of_list(items: Mapping[str, Any]) -> OptionKind:
     if items.get("type") == "array":
         return "rows"
     kinds = {kind.get("type") for kind in items.get("anyOf", (items,))}
@@ -116,7 +116,7 @@ def to_arguments(options: Sequence[Option], fields: Sequence[tuple[str, str]]) -
     for name, text in fields:
         texts.setdefault(name, []).append(text)
     kinds = {option.name: option for option in options}
-    return {name: kinds[name].to_python(some) for name, some in texts.items()}
+    return {name: kinds[name].to_python(text) for name, text in texts.items()}
 
 
 def _to_texts(option: Option, value: Any) -> list[str]:

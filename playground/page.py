@@ -6,7 +6,7 @@ from pathlib import Path
 
 import gradio as gr
 
-from playground.description import Description, TaskForm
+from playground.description import ServerDescription, TaskForm
 from playground.panels.classifiers import classifier_panel
 from playground.panels.inputs import INPUTS
 from playground.panels.jobs import job_panel
@@ -35,7 +35,7 @@ _KEPT_SECONDS = 3600
 _SWITCH = "() => { document.body.classList.toggle('dark') }"
 
 
-def build_page(description: Description, url: str, *, public: bool) -> gr.Blocks:
+def build_page(description: ServerDescription, url: str, *, public: bool) -> gr.Blocks:
     """The page for a server. url: where the page reaches it. public: whether readers reach it there too."""
     with gr.Blocks(
         title="diffsight playground",

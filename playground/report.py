@@ -43,21 +43,21 @@ def show_problem(error: ClientError | OSError) -> str:
     if not isinstance(error, ServerProblem):
         return advise(str(error))
     field = f" · <code>{escape(error.field)}</code>" if error.field else ""
-    hint = f"<p><b>What to do:</b> {worded(error.hint)}</p>" if error.hint else ""
+    hint = f"<p><b>What to do:</b> {to_markup(error.hint)}</p>" if error.hint else ""
     return (
         f'<div class="ds-problem" role="alert"><p><b>{error.status} {escape(error.title)}</b>{field}</p>'
-        f"<p>{worded(error.detail)}</p>{hint}</div>"
+        f"<p>{to_markup(error.detail)}</p>{hint}</div>"
     )
 
 
-def worded(text: str) -> Markup:
+def to_markup(text: str) -> Markup:
     """A text of the server, whose names stand between backticks, as HTML."""
     return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", escape(text)))
 
 
 def note(text: str) -> str:
     """Something to know."""
-    return f'<p class="ds-note" role="status">{worded(text)}</p>'
+    return f'<p class="ds-note" role="status">{to_markup(text)}</p>'
 
 
 def advise(text: str) -> str:
@@ -108,7 +108,7 @@ def confusion(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
 
 
 class Markup(str):
-    """HTML that is safe as it stands."""
+    """HTML that needs no escaping."""
 
 
 def _cell(value: Any) -> str:

@@ -85,7 +85,7 @@ def _post(route: str, options: Mapping[str, Any], images: Images, accept: str, r
     fields: dict[str, list[Image]] = {}
     for name, image in images:
         fields.setdefault(name, []).append(image)
-    single = {name: some[0] if name == "image" else some for name, some in fields.items()}
+    single = {name: files[0] if name == "image" else files for name, files in fields.items()}
     return Call("POST", route, read, options=options, images=single, accept=accept)
 
 

@@ -32,7 +32,7 @@ def curl(
     if streams:
         parts.append("-H 'Accept: text/event-stream'")
     parts += [f"-F {shlex.quote(f'{part}=@{name}')}" for part, name in files]
-    # `--form-string` takes a leading @ or < as it stands, which `-F` would read as the name of a file.
+    # `--form-string` takes a leading @ or < literally; `-F` would read a file name.
     parts += [
         f"{'--form-string' if value[:1] in ('@', '<') else '-F'} {shlex.quote(f'{name}={value}')}"
         for name, value in fields

@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from diffsight_client import ClientError
-from playground.description import Description
+from playground.description import ServerDescription
 from playground.server import Server
 
 SAMPLES = Path(__file__).parent / "samples"
@@ -25,7 +25,7 @@ class Page:
 
     url: str
     public: bool
-    description: Description
+    description: ServerDescription
     key: Any
 
     def server(self, key: str | None) -> Server:

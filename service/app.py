@@ -1,4 +1,4 @@
-"""The FastAPI app: builds and wires, nothing else."""
+"""Builds the FastAPI app from its parts."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def create_app(
     on_device_lost: Callable[[Exception], None] | None = None,
     fetcher: UrlFetcher | None = None,
 ) -> FastAPI:
-    """The app for `settings` (those of the environment where it is None); it loads nothing before its lifespan.
+    """The app for `settings` (those of the environment if it is None); it loads nothing before its lifespan.
 
     tasks: what is served. on_started: called once when the models are warm, or with why they never will be.
     on_device_lost: called, on another thread, once the device's worker has stopped for good: only a new process helps.

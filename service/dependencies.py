@@ -1,15 +1,13 @@
-"""What routes ask FastAPI for: the server's state, its jobs, and a request's body as a model."""
+"""Dependencies of routes: the server's state, its jobs, and a request's body as a model."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Annotated, Any, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import Annotated, TypeVar
 
 from fastapi import Depends, Request
 from pydantic import BaseModel
 
-from service.errors import ClientGone
 from service.inputs.request_body import read_request
 from service.jobs.serving import Jobs
 from service.settings.groups import LimitSettings
@@ -17,7 +15,6 @@ from service.state import AppState
 from service.telemetry.usage import Usage
 
 Model = TypeVar("Model", bound=BaseModel)
-Result = TypeVar("Result")
 
 
 # Coroutines: FastAPI calls a plain function on a thread, and a hand-over to another thread and back costs each request,
@@ -35,7 +32,7 @@ async def get_jobs(request: Request) -> Jobs:
 
 
 async def get_usage(request: Request) -> Usage:
-    """What this request uses; the request's log line and metrics read the same object."""
+    """The resources that this request uses; its log line and metrics read the same object."""
     usage: Usage = request.state.usage
     return usage
 
@@ -64,26 +61,3 @@ def body_as(
         return await read_request(request, model, limits(settings.limits), fetch_urls=settings.urls.enabled)
 
     return read
-
-
-async def while_connected(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
-    """The result of `work`, which is cancelled when the client hangs up. Raises ClientGone then.
-
-    The request's body must have been read: the next message is the end of the connection.
-    """
-    task = asyncio.create_task(work)
-    hung_up = asyncio.create_task(_wait_for_disconnect(request))
-    try:
-        await asyncio.wait({task, hung_up}, return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            return task.result()
-        raise ClientGone("the client hung up")
-    finally:
-        task.cancel()
-        hung_up.cancel()
-        await asyncio.gather(task, hung_up, return_exceptions=True)
-
-
-async def _wait_for_disconnect(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass

@@ -25,7 +25,7 @@ from backbones.errors import DiffsightError, Overloaded
 
 
 class MalformedBody(DiffsightError):
-    """The body can not be read as what its content type says."""
+    """The body cannot be read as what its content type says."""
 
 
 class UnsupportedBody(DiffsightError):
@@ -41,7 +41,7 @@ class BodyTooSlow(DiffsightError):
 
 
 class ForeignCaller(DiffsightError):
-    """A server without keys was asked by a page of another origin, or by a name that is not this machine's own."""
+    """A server without keys got a request from a page of another origin, or for a host name that is not its own."""
 
 
 class HeadTooLarge(DiffsightError):
@@ -49,7 +49,7 @@ class HeadTooLarge(DiffsightError):
 
 
 class KeyNeeded(DiffsightError):
-    """No valid API key came with the request. Whether it was missing, wrong, expired or revoked is not told."""
+    """No valid API key came with the request. It is not said whether it was missing, wrong, expired or revoked."""
 
 
 class NothingStored(DiffsightError):
@@ -57,7 +57,7 @@ class NothingStored(DiffsightError):
 
 
 class ChangedMeanwhile(DiffsightError):
-    """Somebody else changed a thing while a change of it was worked out."""
+    """Another request changed an object while this change of it was computed."""
 
 
 class RateExceeded(Overloaded):
@@ -77,7 +77,7 @@ class NotReady(DiffsightError):
 
 
 class ModelInUse(DiffsightError):
-    """A model is to leave that somebody uses, or that is pinned."""
+    """A model cannot be unloaded, because it is in use or pinned."""
 
 
 class ClientGone(DiffsightError):

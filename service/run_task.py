@@ -20,7 +20,7 @@ from service.inputs.urls import ImageUrl
 from service.models.slots import Loaded
 from service.state import AppState
 from service.tasks import AnyTask
-from service.telemetry.tracing import stage, watched
+from service.telemetry.tracing import stage, trace_calls
 from service.telemetry.usage import Usage
 from service.threads import LIBRARY, run_in
 
@@ -53,7 +53,7 @@ class Work:
 class Terms:
     """How a request is run. usage: what it uses, filled in on the way. bulk: whether interactive requests go first.
 
-    deadline_seconds: at most the settings' own, which holds where it is None.
+    deadline_seconds: at most the settings' own, which holds if it is None.
     """
 
     usage: Usage
@@ -83,8 +83,8 @@ async def prepare(
 ) -> AsyncIterator[Work]:
     """The work of a task with these options, complete and checked; its model stays loaded until the context is left.
 
-    counts: of the images that will come; one image. model: its id, the task's default where it is None. seconds: how
-    long loading it may take, the settings' deadline where it is None. long: whether the work takes minutes or more.
+    counts: of the images that will come; one image. model: its id, the task's default if it is None. seconds: how
+    long loading it may take, the settings' deadline if it is None. long: whether the work takes minutes or more.
     Raises NotReady and ModelNotFound without a model, InvalidInput for options that cannot be run, take more rows
     than one request may, or cannot be done in time, and NothingStored for what callers no longer keep.
     """
@@ -146,7 +146,7 @@ async def run_together(
     files: InputFiles,
     terms: Terms,
 ) -> list[Done]:
-    """The results of several pieces of work of one backbone over one image; equal rows are computed once."""
+    """Run several tasks over one backbone on one image; rows that tasks share are computed once."""
 
     async def procedure(session: Session, inputs: Inputs) -> list[Done]:
         procedures = {str(place): part.procedure(inputs) for place, part in enumerate(parts)}
@@ -164,7 +164,7 @@ async def run_procedure(
     procedure: Callable[[Session, Inputs], Awaitable[Result]],
     terms: Terms,
 ) -> Result:
-    """The result of `procedure` over the decoded images, with a session of its own that drops its rows at the end.
+    """The result of `procedure` over the decoded images, in a session of its own, which drops waiting rows at its end.
 
     backbone: what its rows run on; the caller holds a lease on it. label: the metric label of its rows.
     Raises NotReady without a warm worker, InvalidInput for an image, and DeadlinePassed.
@@ -181,7 +181,7 @@ async def run_procedure(
                 label, backbone=backbone, bulk=terms.bulk, deadline_seconds=left
             ) as session:
                 try:
-                    return await procedure(watched(session, usage.trace), inputs)
+                    return await procedure(trace_calls(session, usage.trace), inputs)
                 finally:
                     for name, spent in session.stage_seconds().items():
                         usage.timings[name] = usage.timings.get(name, 0.0) + spent

@@ -32,5 +32,5 @@ TASKS: tuple[AnyTask, ...] = (
 
 
 def find_task(tasks: tuple[AnyTask, ...], name: str) -> AnyTask | None:
-    """The task of this name, None where there is none."""
+    """The task of this name, None if there is none."""
     return next((task for task in tasks if task.name == name), None)

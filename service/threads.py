@@ -22,7 +22,7 @@ _CPUS = os.cpu_count() or 1
 
 # More threads than cores would only share them: decoding is work. What waits is dropped when its request ends.
 DECODING = ThreadPoolExecutor(_CPUS, "decode")
-# A job keeps many images under way, behind which nobody's single picture is to wait.
+# A job processes many images; the single image of a request must not wait behind them.
 BULK_DECODING = ThreadPoolExecutor(max(1, _CPUS - 1), "decode bulk")
 # Bodies to models: base64, JSON, archives.
 BODIES = ThreadPoolExecutor(max(2, _CPUS), "body")
@@ -32,7 +32,7 @@ ANSWERS = ThreadPoolExecutor(max(2, _CPUS), "answer")
 LIBRARY = ThreadPoolExecutor(8, "library")
 # Vectors of whole jobs: to read them, and to compare them with each other.
 COMPARING = ThreadPoolExecutor(1, "compare")
-# Each ends soon after nobody waits for it any more.
+# Each ends soon after no request waits for it any more.
 FITTING = ThreadPoolExecutor(_CPUS, "fit")
 # What lists and reads the sources of jobs. A network folder that hangs keeps a thread for as long.
 SOURCES = ThreadPoolExecutor(32, "source")
@@ -52,7 +52,7 @@ async def run_in(pool: ThreadPoolExecutor, function: Callable[P, T], /, *argumen
 
 @asynccontextmanager
 async def enter_in(pool: ThreadPoolExecutor, context: AbstractContextManager[T]) -> AsyncIterator[T]:
-    """A context that touches the disk, entered and left on threads of the pool; it is always told of no exception."""
+    """A context that touches the disk, entered and left on threads of the pool; its exit never sees an exception."""
     entering = asyncio.ensure_future(run_in(pool, context.__enter__))
     try:
         value = await asyncio.shield(entering)

@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 
 def installed_version() -> str:
-    """The package's version, or 0.0.0 where it runs without having been installed."""
+    """The package's version, or 0.0.0 if it runs without having been installed."""
     try:
         return version("diffsight")
     except PackageNotFoundError:

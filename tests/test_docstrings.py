@@ -38,7 +38,9 @@ def public_functions(tree: ast.Module) -> Iterator[ast.FunctionDef | ast.AsyncFu
 
 def mentions_arrays(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
     annotations = [argument.annotation for argument in (*function.args.args, *function.args.kwonlyargs)]
-    text = " ".join(ast.unparse(one) for one in (*annotations, function.returns) if one is not None)
+    text = " ".join(
+        ast.unparse(annotation) for annotation in (*annotations, function.returns) if annotation is not None
+    )
     return "Tensor" in text.replace("TensorCache", "") or "NDArray" in text
 
 
@@ -67,5 +69,5 @@ def test_functions_with_arrays_say_shapes(module: Path) -> None:
         ("The same shape as given.", False),
     ],
 )
-def test_shapes_are_told_from_prose(text: str, says: bool) -> None:
+def test_shapes_are_distinguished_from_prose(text: str, says: bool) -> None:
     assert says_shape(text) is says

@@ -1,4 +1,4 @@
-"""What is built is what is tracked, and the version is told in one voice."""
+"""The wheel holds the tracked files, and all places name the same version."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ def test_the_changelog_tells_of_the_version() -> None:
 
 def test_the_command_tells_its_version() -> None:
     script = Path(sys.executable).with_name("diffsight")
-    told = subprocess.run([str(script), "--version"], check=True, capture_output=True, text=True).stdout
-    assert version() in told
+    output = subprocess.run([str(script), "--version"], check=True, capture_output=True, text=True).stdout
+    assert version() in output
 
 
 def test_no_torch_wheel_with_cuda_is_pinned() -> None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from training.datasets.captioned import Image, Source
+from training.datasets.captioned import CaptionSource, Image
 from training.loop import Draw
 from training.principal import Components, patch_latents, set_decoder_start, set_encoder
 from training.stock import AutoencoderKL
@@ -53,7 +53,7 @@ def images_of(pixels: Tensor) -> NDArray[np.uint8]:
 def decoder_losses(
     autoencoder: AutoencoderKL,
     components: Components,
-    sources: Sequence[Source],
+    sources: Sequence[CaptionSource],
     *,
     batch: int,
     noise: float,

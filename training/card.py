@@ -6,21 +6,21 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from training.evaluate import Evaluation
-from training.loop import Fitted
+from training.loop import TrainedStage
 from training.recipe import Recipe
 
 _TEMPLATE = Path(__file__).with_name("pocket_card.md")
 
 
-def model_card(measured: Evaluation, fitted: Mapping[str, Fitted], recipe: Recipe) -> str:
+def model_card(measured: Evaluation, fitted: Mapping[str, TrainedStage], recipe: Recipe) -> str:
     """The card as Markdown. Every figure comes from the arguments; `fitted` tells of "autoencoder" and "denoiser"."""
     vae, denoiser = fitted["autoencoder"], fitted["denoiser"]
-    asked = [("which of ten things", run) for run in measured.question]
-    asked += [("which digit", run) for run in measured.digit_question]
+    runs = [("which of ten things", run) for run in measured.question]
+    runs += [("which digit", run) for run in measured.digit_question]
     accuracies = "\n".join(
         f"| {name} | {run.timesteps} | {100 * run.accuracy:.1f} % ({round(run.accuracy * run.images)} of {run.images})"
         f" | {run.rows_per_image:,} | {run.milliseconds_per_image:.0f} ms |"
-        for name, run in asked
+        for name, run in runs
     )
     return _TEMPLATE.read_text(encoding="utf-8").format(
         recipe=recipe,

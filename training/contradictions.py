@@ -19,7 +19,7 @@ _NOUN_WEIGHT = 2
 def contradiction(
     sentence: str, true: Sequence[str], draw: np.random.Generator, relation_weight: int = 3
 ) -> str | None:
-    """`sentence` with a noun, colour, digit or relation exchanged so that it is false, or None where nothing can be.
+    """`sentence` with a noun, colour, digit or relation exchanged so that it is false, or None if nothing can be.
 
     true: all that is known to be true of the image; what it mentions is not put in another's place.
     relation_weight: how much likelier than a colour a relation is exchanged; a noun is twice as likely.

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from training.contradictions import contradiction
-from training.examples import NO_LABEL, Batch, Examples, Labels, draw_batch
+from training.examples import NO_LABEL, Batch, Labels, TrainingExamples, draw_batch
 from training.loop import Draw
 from training.recipe import Emphasis
 from training.stock import CLIPTextConfig, CLIPTextModel, CLIPTokenizer, DDIMScheduler, UNet2DConditionModel
@@ -120,7 +120,7 @@ class Supervision(nn.Module):
     def losses(self, labels: Labels, weights: Tensor) -> dict[str, Tensor]:
         """Errors of what the last pass's first rows show of their labels: cross-entropy, log depth, heatmaps.
 
-        weights: (B,), how much each row counts: what is buried in noise can not be told.
+        weights: (B,), weight of each row: labels cannot be read from rows with much noise.
         """
         rows = len(weights)
         features = torch.cat([seen[:rows].float() for seen in self._seen], dim=1)
@@ -152,7 +152,7 @@ def denoiser_losses(
     learner: Learner,
     tokenizer: CLIPTokenizer,
     scheduler: DDIMScheduler,
-    sets: Sequence[Examples],
+    sets: Sequence[TrainingExamples],
     *,
     batch: int,
     scaling_factor: float,
@@ -171,7 +171,7 @@ def denoiser_losses(
     2. `contradiction_weight` times: for a share of the rows, the same noised latents under a false
        sentence. Its error must come out larger than the true one's by a twentieth, or the sentence was not read. Both
        errors are moved: if only the false one were, a network that reads nothing would raise both.
-    3. `supervision` times the errors of labels told from the features.
+    3. `supervision` times the errors of labels predicted from the features.
     Source: DDPM (arXiv:2006.11239), algorithm 1; classifier-free guidance (arXiv:2207.12598), algorithm 1.
     """
     steps = int(scheduler.config.num_train_timesteps)
@@ -199,13 +199,13 @@ def denoiser_losses(
             wrong = (squared[batch:] * weights[again]).mean(dim=(1, 2))
             lead = (wrong - errors[again]) / errors[again].detach()
             terms["contradicted"] = functional.softplus(_SHARPNESS * (_MARGIN - lead)).mean() / _SHARPNESS
-        told = learner.supervision.losses(rows.labels, scheduler.alphas_cumprod[timesteps])
+        label_losses = learner.supervision.losses(rows.labels, scheduler.alphas_cumprod[timesteps])
         loss = (
             terms["denoising"]
             + contradiction_weight * terms.get("contradicted", 0.0)
-            + supervision * sum(told.values())
+            + supervision * sum(label_losses.values())
         )
-        return {"loss": loss, **terms, **told}
+        return {"loss": loss, **terms, **label_losses}
 
     return losses
 

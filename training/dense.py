@@ -30,13 +30,12 @@ from backbones.stable_diffusion import StableDiffusion
 from heads.images import distinct_colours, pad_to_multiple, resize, resize_maps, to_pixel_values
 from heads.vpd.checkpoint import FittedAs, open_head, save_fitted, tapped_channels
 from heads.vpd.depth_network import DepthNetwork
-from heads.vpd.features import Taps, find_taps, make_row, pyramid, stacked
+from heads.vpd.features import FeatureLayers, find_taps, make_row, pyramid, stacked
 from heads.vpd.heads import Task
 from heads.vpd.metrics import IGNORED, IoUCounts, depth_figures, mean_figures, referring_figures, silog_loss
-from heads.vpd.referring import enlarged as referring_enlarged
-from heads.vpd.referring import read_expression
+from heads.vpd.referring import enlarge_mask_logits, read_expression
 from heads.vpd.referring_network import ReferringNetwork
-from heads.vpd.segmentation import enlarged as classes_enlarged
+from heads.vpd.segmentation import enlarge_class_logits
 from heads.vpd.segmentation_network import SegmentationNetwork
 from training import checkpoints
 from training.datasets.dense_folder import DenseFolder, Sample
@@ -72,7 +71,7 @@ class Setup:
     folder: DenseFolder
     task: Task
     backbone: StableDiffusion
-    taps: Taps
+    taps: FeatureLayers
     size: tuple[int, int]
     recipe: DenseRecipe
     context: Tensor
@@ -99,7 +98,7 @@ def fit_dense(
     the head as it will be served; without one they come from the examples held out of `source`. Returns the figures.
     Writes TASK.safetensors, TASK-baselines.safetensors, TASK.md (the card), curves-TASK.png and cache/, which may be
     deleted.
-    Raises InvalidInput where the folder does not hold what the task needs.
+    Raises InvalidInput if the folder does not hold what the task needs.
     """
     setup = prepare(backbone, task, DenseFolder(source, task, most=most), recipe)
     out.mkdir(parents=True, exist_ok=True)
@@ -108,12 +107,14 @@ def fit_dense(
     first = max(1, math.floor(len(features) * (1 - recipe.held_out)))
     if first == len(features):
         raise InvalidInput("folder", "too few examples to hold some out", hint="give at least two")
-    max_metres = float(math.ceil(max(float(one.max()) for one in truths))) if task == "depth" else 10.0
+    max_metres = float(math.ceil(max(float(truth.max()) for truth in truths))) if task == "depth" else 10.0
     network = build_network(setup)
     history = train(setup, network, features, truths, first, max_metres, out)
     figures = evaluate(setup, network, features[first:], truths[first:], max_metres)
     baselines = fit_baselines(task, images_of(setup, 0, first), truths[:first], len(setup.classes) * setup.maps)
-    guessed = baseline_figures(task, baselines, list(images_of(setup, first)), [one.numpy() for one in truths[first:]])
+    guessed = baseline_figures(
+        task, baselines, list(images_of(setup, first)), [truth.numpy() for truth in truths[first:]]
+    )
     fitted = FittedAs(
         task=task,
         backbone=backbone.name,
@@ -127,14 +128,14 @@ def fit_dense(
     save_fitted(out / f"{task}.safetensors", network, fitted)
     save_baselines(out / f"{task}-baselines.safetensors", baselines)
     draw_curves(out / f"curves-{task}.png", history)
-    told, where = {**figures, **guessed}, f"the {len(truths) - first} examples that were held out"
+    shown, where = {**figures, **guessed}, f"the {len(truths) - first} examples that were held out"
     if measured is not None:
         others = DenseFolder(measured, task)
         head = open_head(backbone, task, out / f"{task}.safetensors")
-        told = world_figures(DirectEngine(backbone), head, others, baselines)
-        where = f"{len(others.samples)} examples of another folder, none of them seen in fitting"
-    write_file(out / f"{task}.md", card(setup, fitted, told, first, where).encode())
-    return told
+        shown = world_figures(DirectEngine(backbone), head, others, baselines)
+        where = f"{len(others.samples)} examples of another folder, none of which were used for training"
+    write_file(out / f"{task}.md", card(setup, fitted, shown, first, where).encode())
+    return shown
 
 
 def prepare(backbone: StableDiffusion, task: Task, folder: DenseFolder, recipe: DenseRecipe) -> Setup:
@@ -165,14 +166,14 @@ def end_state(engine: DirectEngine, name: str) -> Tensor:
 def cached_features(setup: Setup, folder: Path) -> Iterator[list[Tensor]]:
     """Four maps (C, h, w) float16 of each example, computed once: files of `_CHUNK` examples, written and renamed."""
     samples = setup.folder.samples
-    told = {
+    header = {
         "revision": setup.backbone.description.revision,
         "size": setup.size,
         "context": list(setup.context.shape),
-        "samples": [[one.image.name, one.sentence] for one in samples],
+        "samples": [[sample.image.name, sample.sentence] for sample in samples],
     }
     claim = folder / "features.json"
-    text = json.dumps(told)
+    text = json.dumps(header)
     if claim.is_file() and claim.read_text(encoding="utf-8") != text:
         for file in folder.glob("*.safetensors"):
             file.unlink()
@@ -194,22 +195,25 @@ def cached_features(setup: Setup, folder: Path) -> Iterator[list[Tensor]]:
 
 def features_of(setup: Setup, engine: DirectEngine, samples: Sequence[Sample]) -> list[list[Tensor]]:
     """Four maps (C, h, w) float16 of each example."""
-    pictures = [to_pixel_values(resize(setup.folder.image(one), setup.size)) for one in samples]
-    latents = complete(engine.encode([pad_to_multiple(one, setup.taps.stride) for one in pictures]))
+    pictures = [to_pixel_values(resize(setup.folder.image(sample), setup.size)) for sample in samples]
+    latents = complete(engine.encode([pad_to_multiple(picture, setup.taps.stride) for picture in pictures]))
     contexts = [setup.context] * len(samples)
     if setup.task == "referring":
         tokens = len(setup.context)
-        read = [read_expression(engine, one.sentence, tokens).read for one in samples]
-        contexts = [one[:tokens] for one in complete(engine.embed(read))]
+        read = [read_expression(engine, sample.sentence, tokens).read for sample in samples]
+        contexts = [context[:tokens] for context in complete(engine.embed(read))]
     capture = setup.taps.capture(maps=setup.maps)
-    rows = [make_row(one, context, capture, "") for one, context in zip(latents, contexts, strict=True)]
+    rows = [make_row(latent, context, capture, "") for latent, context in zip(latents, contexts, strict=True)]
     found = complete(engine.unet(rows))
-    return [[level.half().cpu().contiguous() for level in pyramid(one, setup.taps, maps=setup.maps)] for one in found]
+    return [
+        [level.half().cpu().contiguous() for level in pyramid(captures, setup.taps, maps=setup.maps)]
+        for captures in found
+    ]
 
 
 def images_of(setup: Setup, start: int, stop: int | None = None) -> Iterator[NDArray[np.uint8]]:
     """(H, W, 3) uint8 RGB of some examples, at the size that the network sees."""
-    return (resize(setup.folder.image(one), setup.size) for one in setup.folder.samples[start:stop])
+    return (resize(setup.folder.image(sample), setup.size) for sample in setup.folder.samples[start:stop])
 
 
 def truth_at(setup: Setup, sample: Sample) -> Tensor:
@@ -273,14 +277,18 @@ def train(
 ) -> list[dict[str, float]]:
     """Train on the examples before `first`; returns one line an epoch. Goes on from out/TASK.checkpoint if there."""
     recipe, device = setup.recipe, setup.backbone.description.device
-    trained = [one for name, one in network.named_parameters() if "text_adapter" not in name and "gamma" not in name]
+    trained = [
+        parameter
+        for name, parameter in network.named_parameters()
+        if "text_adapter" not in name and "gamma" not in name
+    ]
     optimizer = torch.optim.AdamW(trained, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
     steps = 1 + recipe.epochs * max(1, math.ceil(first / recipe.batch))
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.learning_rate, total_steps=steps)
     history: list[dict[str, float]] = []
     file = out / f"{setup.task}.checkpoint"
-    told = {**asdict(recipe), "examples": len(features), "revision": setup.backbone.description.revision}
-    if file.is_file() and (state := checkpoints.load_checkpoint(file))["told"] == told:
+    setup_facts = {**asdict(recipe), "examples": len(features), "revision": setup.backbone.description.revision}
+    if file.is_file() and (state := checkpoints.load_checkpoint(file))["told"] == setup_facts:
         network.load_state_dict(state["network"])
         optimizer.load_state_dict(state["optimizer"])
         schedule.load_state_dict(state["schedule"])
@@ -293,10 +301,10 @@ def train(
             chosen = order[start : start + recipe.batch]
             if len(chosen) < 2:
                 continue  # batch norm needs two
-            batch = [one.float().to(device) for one in stacked(features[i] for i in chosen)]
+            batch = [feature.float().to(device) for feature in stacked(features[i] for i in chosen)]
             truth = torch.stack([truths[i] for i in chosen]).to(device)
             if start // recipe.batch % 2 and setup.task != "referring":  # left and right may be said there
-                batch, truth = [one.flip(-1) for one in batch], truth.flip(-1)
+                batch, truth = [feature.flip(-1) for feature in batch], truth.flip(-1)
             with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
                 loss = loss_of(setup, network, batch, truth, max_metres)
             optimizer.zero_grad()
@@ -312,7 +320,7 @@ def train(
         checkpoints.save_checkpoint(
             file,
             {
-                "told": told,
+                "told": setup_facts,
                 "network": network.state_dict(),
                 "optimizer": optimizer.state_dict(),
                 "schedule": schedule.state_dict(),
@@ -331,16 +339,16 @@ def evaluate(
     device = setup.backbone.description.device
     network.eval()
     depths, counts, pairs = [], IoUCounts.zeros(max(1, len(setup.classes))), []
-    for found, truth in zip(features, truths, strict=True):
-        batch = [level[None].float().to(device) for level in found]
+    for feature, truth in zip(features, truths, strict=True):
+        batch = [level[None].float().to(device) for level in feature]
         size = (truth.shape[-2], truth.shape[-1])
         if setup.task == "depth":
             metres = network(batch, size, max_metres)[0].cpu()
             depths.append(depth_figures(metres, truth, truth > 0))
         elif setup.task == "segmentation":
-            counts.add(classes_enlarged(network(batch)[0], size).argmax(dim=0).cpu().numpy(), truth.numpy())
+            counts.add(enlarge_class_logits(network(batch)[0], size).argmax(dim=0).cpu().numpy(), truth.numpy())
         else:
-            mask, object_ = referring_enlarged(network(batch)[0], size).argmax(dim=0).cpu().bool(), truth.bool()
+            mask, object_ = enlarge_mask_logits(network(batch)[0], size).argmax(dim=0).cpu().bool(), truth.bool()
             pairs.append((int((mask & object_).sum()), int((mask | object_).sum())))
     if setup.task == "depth":
         return mean_figures(depths)
@@ -357,7 +365,7 @@ def draw_curves(file: Path, history: Sequence[Mapping[str, float]]) -> None:
     main = next((name for name in ("abs_rel", "oiou", "miou") if name in history[0]), "loss")
     figure, axes = pyplot.subplots(1, 2, figsize=(8, 3), constrained_layout=True)
     for axis, name in zip(axes, ("loss", main), strict=True):
-        axis.plot([one["epoch"] for one in history], [one[name] for one in history], marker=".")
+        axis.plot([epoch["epoch"] for epoch in history], [epoch[name] for epoch in history], marker=".")
         axis.set(xlabel="epoch", title=name)
         axis.grid(alpha=0.3)
     figure.savefig(file, dpi=110)
@@ -371,8 +379,8 @@ def card(setup: Setup, fitted: FittedAs, figures: Mapping[str, float], first: in
             f"# A {fitted.task} head on {fitted.backbone}",
             "",
             f"VPD's {fitted.task} network on features of the frozen backbone {fitted.backbone} (revision "
-            f"{fitted.revision}); U-Net and text encoder are as they were. Fitted by `diffsight fit {fitted.task}` on "
-            f"{first} examples, measured on {where}. It knows pictures like those it was fitted on, and no others.",
+            f"{fitted.revision}); U-Net and text encoder are unchanged. Fitted by `diffsight fit {fitted.task}` on "
+            f"{first} examples, measured on {where}. It knows images like its training data, and no others.",
             "",
             f"Settings: {json.dumps(asdict(setup.recipe))}",
             *(["", f"Classes: {', '.join(fitted.classes)}"] if fitted.classes else []),

@@ -31,12 +31,12 @@ def fit_baselines(
     where unknown, classes, or 0 and 1. classes: how many, for segmentation.
     """
     if task == "referring":
-        mean = torch.stack([one.float() for one in truths]).mean(dim=0)
+        mean = torch.stack([truth.float() for truth in truths]).mean(dim=0)
         least = mean.flatten().kthvalue(max(1, int(mean.numel() * (1 - _MASKED_SHARE)))).values
         return {"mean": (mean >= least).to(torch.uint8)}
     linear = linear_fit((pixel_inputs(image) for image in images), truths, classes)
     if task == "depth":
-        known = torch.stack([(one > 0).float() for one in truths]).sum(dim=0)
+        known = torch.stack([(truth > 0).float() for truth in truths]).sum(dim=0)
         mean = torch.stack(list(truths)).sum(dim=0) / known.clamp_min(1)
         return {"mean": torch.where(known > 0, mean, mean[known > 0].mean()), "linear": linear}
     votes = torch.zeros(*truths[0].shape, classes)
@@ -55,17 +55,17 @@ def baseline_figures(
     found: dict[str, float] = {}
     for name in baselines:
         guesses = [_guess(task, baselines, name, image) for image in images]
-        pairs = [(one, torch.from_numpy(np.array(truth))) for one, truth in zip(guesses, truths, strict=True)]
+        pairs = [(guess, torch.from_numpy(np.array(truth))) for guess, truth in zip(guesses, truths, strict=True)]
         figures: Mapping[str, float]
         if task == "depth":
-            figures = mean_figures([depth_figures(one, truth, truth > 0) for one, truth in pairs])
+            figures = mean_figures([depth_figures(prediction, truth, truth > 0) for prediction, truth in pairs])
         elif task == "segmentation":
             counts = IoUCounts.zeros(baselines["linear"].shape[1])
             for one, truth in pairs:
                 counts.add(one.numpy(), truth.numpy())
             figures = counts.figures()
         else:
-            masks = [(one == 1, truth == 1) for one, truth in pairs]
+            masks = [(prediction == 1, truth == 1) for prediction, truth in pairs]
             figures = referring_figures([(int((a & b).sum()), int((a | b).sum())) for a, b in masks])
         kept = {"depth": ("abs_rel", "rmse", "d1"), "segmentation": ("miou",), "referring": ("oiou", "miou")}[task]
         found |= {f"{name}_baseline_{figure}": figures[figure] for figure in kept}
@@ -78,8 +78,8 @@ def _guess(task: Task, baselines: Baselines, name: str, image: NDArray[np.uint8]
     if name == "mean":
         resized = functional.interpolate(baselines["mean"][None, None].float(), size, mode="nearest")[0, 0]
         return resized if task == "depth" else resized.to(torch.uint8)
-    told = pixel_inputs(image) @ baselines["linear"]
-    return (told[:, 0].clamp_min(0.01) if task == "depth" else told.argmax(dim=-1)).reshape(size)
+    predicted = pixel_inputs(image) @ baselines["linear"]
+    return (predicted[:, 0].clamp_min(0.01) if task == "depth" else predicted.argmax(dim=-1)).reshape(size)
 
 
 def pixel_inputs(image: NDArray[np.uint8]) -> Tensor:
@@ -93,10 +93,10 @@ def pixel_inputs(image: NDArray[np.uint8]) -> Tensor:
 def linear_fit(inputs: Iterator[Tensor], truths: Sequence[Tensor], classes: int) -> Tensor:
     """Least squares, (8, max(1, classes)): to metres, or to indicators of classes. inputs: (P, 8), truths: (H, W)."""
     gram, target = torch.zeros(8, 8, dtype=torch.float64), torch.zeros(8, max(1, classes), dtype=torch.float64)
-    for one, truth in zip(inputs, truths, strict=True):
+    for pixels, truth in zip(inputs, truths, strict=True):
         flat = truth.flatten()
         valid = (flat > 0) if not classes else (flat < classes)
-        rows = one[valid].double()
+        rows = pixels[valid].double()
         wanted = functional.one_hot(flat[valid].long(), classes) if classes else flat[valid, None]
         gram += rows.T @ rows
         target += rows.T @ wanted.double()
@@ -110,5 +110,5 @@ def save_baselines(file: Path, baselines: Baselines) -> None:
 
 
 def load_baselines(file: Path) -> Baselines:
-    """What `save_baselines` wrote. Raises FileNotFoundError where there is none."""
+    """What `save_baselines` wrote. Raises FileNotFoundError if there is none."""
     return load_file(file)

@@ -16,7 +16,7 @@ from training.autoencoder import mean_latents, peak_signal_to_noise, rebuilt_ima
 from training.datasets.captioned import Image
 from training.datasets.digits import CLASS_PROMPTS, Digits, held_out_digits
 from training.datasets.world import WorldImages
-from training.export import Parts, folder_bytes
+from training.export import NetworkParts, folder_bytes
 from training.samples import sampled_images, save_grid
 from training.world import vocabulary
 from training.world.vocabulary import QUESTION, QUESTION_TEMPLATE
@@ -33,7 +33,7 @@ QUESTION_PROMPTS = tuple(QUESTION_TEMPLATE.format(kind) for kind in QUESTION)
 
 @dataclass(frozen=True, slots=True)
 class HeldOut:
-    """What is asked: scenes of kinds that training saw, and digits."""
+    """The held-out data: scenes with kinds of things that training saw, and digits."""
 
     scenes: WorldImages
     digits: Digits
@@ -81,12 +81,12 @@ class Evaluation:
     threads: int
 
 
-def evaluate(parts: Parts, folder: Path, asked: HeldOut, timestep_counts: Sequence[int]) -> Evaluation:
+def evaluate(parts: NetworkParts, folder: Path, data: HeldOut, timestep_counts: Sequence[int]) -> Evaluation:
     """Measures the parts that were read from `folder` on all that was held out."""
-    scenes = [asked.scenes.image(index) for index in range(len(asked.scenes))]
-    digits = [asked.digits.image(index) for index in range(DIGITS)]
-    chosen, kinds = asked.scenes.questions()
-    relations = relation_verdicts(parts, asked.scenes)
+    scenes = [data.scenes.image(index) for index in range(len(data.scenes))]
+    digits = [data.digits.image(index) for index in range(DIGITS)]
+    chosen, kinds = data.scenes.questions()
+    relations = relation_verdicts(parts, data.scenes)
     counted = {"vae": parts.autoencoder, "text_encoder": parts.denoiser.text_encoder, "unet": parts.denoiser.unet}
     card = folder / "README.md"
     return Evaluation(
@@ -94,25 +94,25 @@ def evaluate(parts: Parts, folder: Path, asked: HeldOut, timestep_counts: Sequen
         digits=len(digits),
         psnr=reconstruction_psnr(parts, scenes),
         digits_psnr=reconstruction_psnr(parts, digits),
-        noise_error=_noise_error(parts, asked.scenes),
+        noise_error=_noise_error(parts, data.scenes),
         question=zero_shot(parts, [scenes[index] for index in chosen], kinds, QUESTION_PROMPTS, timestep_counts),
         relations=float(np.mean(relations)),
         related=len(relations),
-        digit_question=zero_shot(parts, digits, asked.digits.labels[:DIGITS], CLASS_PROMPTS, timestep_counts[:1]),
+        digit_question=zero_shot(parts, digits, data.digits.labels[:DIGITS], CLASS_PROMPTS, timestep_counts[:1]),
         parameters={name: sum(weight.numel() for weight in part.parameters()) for name, part in counted.items()},
         size_bytes=folder_bytes(folder) - (card.stat().st_size if card.exists() else 0),
         threads=torch.get_num_threads(),
     )
 
 
-def reconstruction_psnr(parts: Parts, images: Sequence[Image]) -> float:
+def reconstruction_psnr(parts: NetworkParts, images: Sequence[Image]) -> float:
     """dB of the images after the way through the latents, from the mean squared error over all of them."""
     rebuilt = [rebuilt_images(parts.autoencoder, images[at : at + 20]) for at in range(0, len(images), 20)]
     return peak_signal_to_noise(np.stack(images), np.concatenate(rebuilt))
 
 
 def zero_shot(
-    parts: Parts,
+    parts: NetworkParts,
     images: Sequence[Image],
     labels: NDArray[np.int64],
     prompts: Sequence[str],
@@ -131,8 +131,8 @@ def zero_shot(
     return tuple(found)
 
 
-def relation_verdicts(parts: Parts, scenes: WorldImages, timesteps: int = 10) -> list[bool]:
-    """For each scene with a plain left and right: whether "left of" and "right of" are told apart.
+def relation_verdicts(parts: NetworkParts, scenes: WorldImages, timesteps: int = 10) -> list[bool]:
+    """For each scene with a plain left and right: whether "left of" and "right of" are distinguished.
 
     The first such sentence about kinds alone is compared with itself after the exchange of left and right.
     """
@@ -157,7 +157,7 @@ def relation_verdicts(parts: Parts, scenes: WorldImages, timesteps: int = 10) ->
     return verdicts
 
 
-def draw_pictures(parts: Parts, asked: HeldOut, folder: Path) -> None:
+def draw_pictures(parts: NetworkParts, data: HeldOut, folder: Path) -> None:
     """Writes samples.png (five of each thing and one row of digits) and reconstructions.png (originals, rebuilt)."""
     prompts = [*QUESTION_PROMPTS * 5, *CLASS_PROMPTS]
     with torch.no_grad():
@@ -167,14 +167,14 @@ def draw_pictures(parts: Parts, asked: HeldOut, folder: Path) -> None:
         parts.autoencoder, parts.denoiser, parts.scheduler, contexts, empty, guidance=GUIDANCE, steps=50, seed=0
     )
     save_grid(drawn, len(QUESTION), folder / "samples.png")
-    shown = [asked.scenes.image(index) for index in range(16)] + [asked.digits.image(index) for index in range(4)]
+    shown = [data.scenes.image(index) for index in range(16)] + [data.digits.image(index) for index in range(4)]
     rebuilt = rebuilt_images(parts.autoencoder, shown)
     originals = np.stack(shown)
     rows = [originals[:10], rebuilt[:10], originals[10:], rebuilt[10:]]
     save_grid(np.concatenate(rows), 10, folder / "reconstructions.png")
 
 
-def _noise_error(parts: Parts, scenes: WorldImages) -> float:
+def _noise_error(parts: NetworkParts, scenes: WorldImages) -> float:
     errors = []
     for index in range(len(scenes)):
         with torch.no_grad():
@@ -185,6 +185,6 @@ def _noise_error(parts: Parts, scenes: WorldImages) -> float:
     return float(np.mean(errors))
 
 
-def _scaled_latents(parts: Parts, images: Sequence[Image]) -> Tensor:
+def _scaled_latents(parts: NetworkParts, images: Sequence[Image]) -> Tensor:
     parted = [mean_latents(parts.autoencoder, images[at : at + 20]) for at in range(0, len(images), 20)]
     return torch.cat(parted) * float(parts.autoencoder.config.scaling_factor)

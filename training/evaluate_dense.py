@@ -29,13 +29,13 @@ def evaluate_depth(
 ) -> dict[str, float]:
     """Means over images of their own figures. eigen: count the Eigen crop alone, of 480 x 640 pictures.
 
-    The scene class of the data set is told to networks that know it, as in the published protocol.
+    Networks with scene classes get the scene class of the data set, as in the published protocol.
     """
     found = []
-    for one in tqdm(samples, desc="depth"):
-        scene = one.scene if one.scene in head.scenes else None
-        got = complete(predict_depth(engine, one.image, head, scene=scene, protocol=protocol))
-        truth = torch.from_numpy(one.truth)
+    for sample in tqdm(samples, desc="depth"):
+        scene = sample.scene if sample.scene in head.scenes else None
+        got = complete(predict_depth(engine, sample.image, head, scene=scene, protocol=protocol))
+        truth = torch.from_numpy(sample.truth)
         crop = eigen and tuple(truth.shape) == NYU_SIZE
         found.append(depth_figures(torch.from_numpy(got.metres), truth, valid_depth(truth, eigen=crop, high=10.0)))
     return mean_figures(found)
@@ -46,8 +46,10 @@ def evaluate_segmentation(
 ) -> dict[str, float]:
     """mIoU, mean and pixel accuracy from pixels summed over all images."""
     counts = IoUCounts.zeros(len(head.classes))
-    for one in tqdm(samples, desc="segmentation"):
-        counts.add(complete(predict_segmentation(engine, one.image, head, protocol=protocol)).class_map, one.truth)
+    for sample in tqdm(samples, desc="segmentation"):
+        counts.add(
+            complete(predict_segmentation(engine, sample.image, head, protocol=protocol)).class_map, sample.truth
+        )
     return counts.figures()
 
 
@@ -58,13 +60,13 @@ def evaluate_referring(engine: Engine, head: ReferringHead, samples: Iterable[Tr
     Source: `refer/test.py` of wl-zhao/VPD.
     """
     pairs = []
-    for one in tqdm(samples, desc="referring"):
-        image, truth = one.image, one.truth
+    for sample in tqdm(samples, desc="referring"):
+        image, truth = sample.image, sample.truth
         if head.squash:
             square = (head.size, head.size)
             image = np.asarray(resample(Image.fromarray(image), square, Image.Resampling.BILINEAR))
             truth = np.asarray(Image.fromarray(truth).resize(square, Image.Resampling.NEAREST))
-        masks, _ = complete(predict_referring(engine, image, head, [one.sentence]))
+        masks, _ = complete(predict_referring(engine, image, head, [sample.sentence]))
         mask, object_ = masks.masks[0], truth == 1
         pairs.append((int((mask & object_).sum()), int((mask | object_).sum())))
     return referring_figures(pairs)
@@ -79,7 +81,7 @@ def world_figures(engine: Engine, head: Head, folder: DenseFolder, baselines: Ba
         figures = evaluate_segmentation(engine, head, samples)
     else:
         figures = evaluate_referring(engine, head, samples)
-    images, truths = [one.image for one in samples], [one.truth for one in samples]
+    images, truths = [sample.image for sample in samples], [sample.truth for sample in samples]
     return {**figures, **baseline_figures(folder.task, baselines, images, truths)}
 
 

@@ -35,18 +35,18 @@ def evaluate_relative_depth(
     eigen: bool = True,
 ) -> dict[str, float]:
     """Means over images of their own figures. eigen: count the Eigen crop alone, of 480 x 640 pictures."""
-    found = []
+    figures = []
     for sample in tqdm(samples, desc="depth-relative"):
         inputs = Inputs([DecodedImage(sample.image)])
         depth = complete(run_relative_depth(engine, model, inputs, options)).depth
-        found.append(aligned_figures(depth, sample.truth, eigen=eigen))
-    return mean_figures(found)
+        figures.append(aligned_figures(depth, sample.truth, eigen=eigen))
+    return mean_figures(figures)
 
 
 def aligned_figures(depth: NDArray[np.float32], truth: NDArray[np.float32], *, eigen: bool = False) -> dict[str, float]:
     """The figures of one image once scale and shift fit its truth best: AbsRel is `abs_rel`, delta 1 is `d1`.
 
-    depth: (H, W) float32, any unit. truth: (H, W) float32 metres, 0 where there is none. Aligned depth is cut to the
+    depth: (H, W) float32, any unit. truth: (H, W) float32 metres, 0 if there is none. Aligned depth is cut to the
     range of distances that count, 1 mm to 10 m.
     """
     metres = torch.from_numpy(truth)
@@ -67,15 +67,15 @@ def evaluate_normals(
     samples: their truth is depth in metres, of which normals are computed. field_of_view: as `normals_of_depth` has it.
     Without any such pixel there are no figures.
     """
-    found, truths = [], []
+    figures, truths = [], []
     for sample in tqdm(samples, desc="normals"):
         truth, known = normals_of_depth(sample.truth, field_of_view)
         vectors = complete(run_normals(engine, model, Inputs([DecodedImage(sample.image)]), options)).vectors
-        found.append(vectors[known])
+        figures.append(vectors[known])
         truths.append(truth[known])
     if not sum(map(len, truths)):
         return {}
-    predicted, true = np.concatenate(found), np.concatenate(truths)
+    predicted, true = np.concatenate(figures), np.concatenate(truths)
     mean = true.mean(axis=0, dtype=np.float64)
     constant = np.broadcast_to((mean / np.linalg.norm(mean)).astype(np.float32), true.shape)
     guess = {f"constant_{name}": value for name, value in angle_figures(constant, true).items()}

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from backbones.files import replacing
 from training.autoencoder import pixel_values
-from training.datasets.captioned import CaptionedImages, Source
+from training.datasets.captioned import CaptionedImages, CaptionSource
 from training.datasets.world import WorldImages
 from training.loop import Draw, draw_for
 from training.principal import PATCH, Components, patch_latents
@@ -38,7 +38,7 @@ class Labels:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Examples:
+class TrainingExamples:
     """A data set's views. latents: (M, C, h, w) float32, unscaled. captions: M lists of true sentences."""
 
     latents: Tensor
@@ -46,7 +46,7 @@ class Examples:
     labels: Labels
 
 
-def encoded_examples(components: Components, source: Source, path: Path, *, seed: int) -> Examples:
+def encoded_examples(components: Components, source: CaptionSource, path: Path, *, seed: int) -> TrainingExamples:
     """The examples of a data set, latents read from `path` if it is there, else computed and kept there."""
     images, views = source.images, source.views
     if not path.exists():
@@ -59,7 +59,7 @@ def encoded_examples(components: Components, source: Source, path: Path, *, seed
             torch.save(torch.cat(latents), file)
     read: Tensor = torch.load(path, weights_only=True)
     captions = [images.captions(index) for index in range(len(images)) for _ in range(views)]
-    return Examples(read, captions, labels_of(images, len(read), read.shape[-1]))
+    return TrainingExamples(read, captions, labels_of(images, len(read), read.shape[-1]))
 
 
 def labels_of(images: CaptionedImages, count: int, size: int) -> Labels:
@@ -109,7 +109,7 @@ class Batch:
     labels: Labels
 
 
-def draw_batch(sets: Sequence[Examples], shares: Sequence[float], draw: Draw, size: int) -> Batch:
+def draw_batch(sets: Sequence[TrainingExamples], shares: Sequence[float], draw: Draw, size: int) -> Batch:
     """`size` examples, each from a data set drawn by its share."""
     counts = draw.numpy.multinomial(size, np.array(shares) / np.sum(shares))
     picked = [
@@ -127,7 +127,7 @@ def draw_batch(sets: Sequence[Examples], shares: Sequence[float], draw: Draw, si
     return Batch(latents, captions, labels)
 
 
-def scaling_factor(sets: Sequence[Examples], chosen: Sequence[float]) -> float:
+def scaling_factor(sets: Sequence[TrainingExamples], chosen: Sequence[float]) -> float:
     """One over the standard deviation of all latents, data sets weighed by their shares."""
     shares = np.array(chosen)
     squares = np.array([float(examples.latents.square().mean()) for examples in sets])

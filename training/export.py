@@ -29,7 +29,7 @@ _PARTS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class NetworkParts:
     """The stock classes that make up a Stable Diffusion folder."""
 
     autoencoder: AutoencoderKL
@@ -38,8 +38,8 @@ class Parts:
     scheduler: DDIMScheduler
 
 
-def write_folder(parts: Parts, tokenizer_folder: Path, folder: Path) -> None:
-    """Writes the parts to `folder`, weights in float16 safetensors; a README.md that stands there is left alone."""
+def write_folder(parts: NetworkParts, tokenizer_folder: Path, folder: Path) -> None:
+    """Writes the parts to `folder`, weights in float16 safetensors; an existing README.md is left unchanged."""
     folder.mkdir(parents=True, exist_ok=True)
     networks: dict[str, Any] = {
         "vae": parts.autoencoder,
@@ -65,14 +65,14 @@ def write_folder(parts: Parts, tokenizer_folder: Path, folder: Path) -> None:
         path.chmod(0o644)  # safetensors writes for the owner alone; an installed package is read by others
 
 
-def read_folder(folder: Path) -> Parts:
+def read_folder(folder: Path) -> NetworkParts:
     """The parts of an exported folder, by their stock loaders, in float32 and eval mode."""
     autoencoder = AutoencoderKL.from_pretrained(folder, subfolder="vae", local_files_only=True)
     text_encoder = CLIPTextModel.from_pretrained(folder / "text_encoder", local_files_only=True)
     unet = UNet2DConditionModel.from_pretrained(folder, subfolder="unet", local_files_only=True)
     scheduler = DDIMScheduler.from_pretrained(folder, subfolder="scheduler", local_files_only=True)
     denoiser = Denoiser(text_encoder, unet)
-    return Parts(autoencoder.eval(), denoiser.eval(), load_tokenizer(folder / "tokenizer"), scheduler)
+    return NetworkParts(autoencoder.eval(), denoiser.eval(), load_tokenizer(folder / "tokenizer"), scheduler)
 
 
 def folder_bytes(folder: Path) -> int:

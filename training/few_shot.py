@@ -49,9 +49,9 @@ def episode_loss(
     rows = [support_row(*pair, context, capture) for episode in supports for pair in episode]
     captured = iter(forward_rows(variant.unet, rows, variant.input_convolutions))
     banks: list[Bank] = [concatenated([bank_of(next(captured), layers) for _ in episode]) for episode in supports]
-    asked = [query_row(latents, context, bank) for (latents, _), bank in zip(queries, banks, strict=True)]
-    outputs = [one.output for one in forward_rows(variant.unet, asked, variant.input_convolutions)]
-    prediction = torch.stack([one for one in outputs if one is not None])
+    query_rows = [query_row(latents, context, bank) for (latents, _), bank in zip(queries, banks, strict=True)]
+    outputs = [capture.output for capture in forward_rows(variant.unet, query_rows, variant.input_convolutions)]
+    prediction = torch.stack([output for output in outputs if output is not None])
     target = -torch.stack([mask for _, mask in queries])
     return functional.mse_loss(prediction, target), prediction
 
@@ -115,7 +115,7 @@ def fine_tune(
     """
     variant = fresh_variant(model)
     convolution = variant.input_convolutions[SUPPORT]
-    own = {name: one for name, one in variant.unet.named_parameters() if learns(name, recipe.parts)}
+    own = {name: parameter for name, parameter in variant.unet.named_parameters() if learns(name, recipe.parts)}
     learning = [*own.values(), *convolution.parameters()]
     for parameter in learning:
         parameter.requires_grad_(True)
@@ -151,7 +151,7 @@ def fine_tune(
 
 
 def check_folder_for_few_shot(folder: Path) -> None:
-    """Raises InvalidInput where `save_few_shot` would replace a U-Net that it has not written."""
+    """Raises InvalidInput if `save_few_shot` would replace a U-Net that it has not written."""
     config = folder / "unet" / "config.json"
     own = config.is_file() and f'"{_SUPPORT_CHANNELS}"'.encode() in config.read_bytes()
     if (folder / "unet").exists() and not own:
@@ -168,8 +168,10 @@ def save_few_shot(
     """
     check_folder_for_few_shot(folder)
     unet: Any = variant.unet
-    state = {name: one for name, one in unet.state_dict().items() if learns(name, parts)}
-    state |= {f"conv_in_ref.{name}": one for name, one in variant.input_convolutions[SUPPORT].state_dict().items()}
+    state = {name: tensor for name, tensor in unet.state_dict().items() if learns(name, parts)}
+    state |= {
+        f"conv_in_ref.{name}": tensor for name, tensor in variant.input_convolutions[SUPPORT].state_dict().items()
+    }
     config = dict(unet.config)
     config[_SUPPORT_CHANNELS] = 2 * int(config["in_channels"])
     if parts:
@@ -180,7 +182,7 @@ def save_few_shot(
 def _latents(engine: DirectEngine, size: int) -> Callable[[tuple[Path, Path], int], LatentPair]:
     """Scaled latents of a picture and of its class's mask, (C, h, w) each; those of pictures are kept."""
 
-    def encoded(pixels: Tensor) -> Tensor:
+    def encode(pixels: Tensor) -> Tensor:
         return complete(engine.encode([pixels]))[0].clone() * engine.backbone.scaling_factor
 
     @lru_cache(maxsize=8192)
@@ -190,6 +192,6 @@ def _latents(engine: DirectEngine, size: int) -> Callable[[tuple[Path, Path], in
         if classes.shape != picture.shape[:2]:
             raise InvalidInput(str(mask), "has another size than its image", hint="save it in the upright image's size")
         labels = resize_labels(classes == class_id, size)
-        return encoded(pixel_values(picture, size)), encoded(mask_pixel_values(labels))
+        return encode(pixel_values(picture, size)), encode(mask_pixel_values(labels))
 
     return lambda pair, class_id: of(*pair, class_id)

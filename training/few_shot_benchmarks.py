@@ -83,7 +83,7 @@ def _lvis(root: Path, fold: int, shots: int, count: int, random: np.random.Rando
     base = root / "LVIS"
     annotations: Mapping[Any, Any] = read_plain_pickle(base / "lvis_val.pkl")
     # The class list depends on the number of shots: a class needs more images than that.
-    usable = [one for one in annotations if len(annotations[one]) > shots]
+    usable = [annotation for annotation in annotations if len(annotations[annotation]) > shots]
     own = [usable[fold + 10 * place] for place in range(len(usable) // 10)]
     names = {number: list(annotations[original]) for number, original in enumerate(own)}
     class_ids = tuple(range(len(own)))
@@ -91,8 +91,8 @@ def _lvis(root: Path, fold: int, shots: int, count: int, random: np.random.Rando
     def read(name: str, class_id: int) -> Labelled:
         image = _picture(base / "coco" / name)
         mask = np.zeros(image.shape[:2], np.uint8)
-        for one in annotations[own[class_id]][name]["annotations"]:
-            mask |= _drawn(one["segmentation"], *image.shape[:2])
+        for annotation in annotations[own[class_id]][name]["annotations"]:
+            mask |= _draw(annotation["segmentation"], *image.shape[:2])
         return image, mask
 
     return Fold(class_ids, drawn_episodes(names, class_ids, shots, count, random, in_turn=True), read)
@@ -123,7 +123,7 @@ def _labels(file: Path, class_id: int) -> NDArray[np.uint8]:
     return np.where(labels == 255, 255, labels == class_id + 1).astype(np.uint8)
 
 
-def _drawn(segmentation: Any, height: int, width: int) -> NDArray[np.uint8]:
+def _draw(segmentation: Any, height: int, width: int) -> NDArray[np.uint8]:
     """COCO polygons, or RLE, as a mask (H, W) uint8."""
     if isinstance(segmentation, list):
         segmentation = coco_mask.merge(coco_mask.frPyObjects(segmentation, height, width))

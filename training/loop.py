@@ -19,7 +19,7 @@ from training.curves import LossLog
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class StageSettings:
     """How a network is optimised: AdamW, linear warm-up, then a constant rate, so that a run can be lengthened.
 
     A falling rate would need the end to be known; the moving average of the weights does its work instead.
@@ -51,7 +51,7 @@ def draw_for(seed: int, stage: str, step: int) -> Draw:
 
 
 @dataclass(frozen=True, slots=True)
-class Fitted:
+class TrainedStage:
     """What a stage came to: steps done and the seconds they took, all sittings together, without what was redone."""
 
     steps: int
@@ -64,12 +64,12 @@ def fit(
     losses: Callable[[Draw], Mapping[str, Tensor]],
     folder: Path,
     *,
-    pace: Pace,
+    pace: StageSettings,
     seed: int,
     recipe: Mapping[str, Any],
     save_every: int = 200,
     stop_after: int | None = None,
-) -> Fitted:
+) -> TrainedStage:
     """Trains `module` up to `pace.steps`, from the checkpoint in `folder` if there is one, and leaves the average in.
 
     losses: gives the terms of one step's loss by name; "loss" is the one that is minimised.
@@ -114,7 +114,7 @@ def fit(
     module.eval()
     if end == pace.steps:
         average.copy_to_module()
-    return Fitted(max(start, end), seconds + time.monotonic() - began if end > start else seconds)
+    return TrainedStage(max(start, end), seconds + time.monotonic() - began if end > start else seconds)
 
 
 def _resume(
@@ -133,7 +133,9 @@ def _resume(
     return state["step"], state["seconds"]
 
 
-def _optimise(module: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor, pace: Pace, step: int) -> None:
+def _optimise(
+    module: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor, pace: StageSettings, step: int
+) -> None:
     """One step down the gradient of a loss, a scalar."""
     for group in optimizer.param_groups:
         group["lr"] = pace.learning_rate * min(1.0, (step + 1) / pace.warm_up)
@@ -143,7 +145,7 @@ def _optimise(module: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor,
     optimizer.step()
 
 
-def load_average(path: Path, module: nn.Module) -> Fitted:
+def load_average(path: Path, module: nn.Module) -> TrainedStage:
     """Puts a checkpoint's averaged weights into `module`, in eval mode; also while the run that writes it goes on.
 
     Raises FileNotFoundError when the stage has not been trained.
@@ -154,7 +156,7 @@ def load_average(path: Path, module: nn.Module) -> Fitted:
     average.load(state["average"])
     average.copy_to_module()
     module.eval()
-    return Fitted(state["step"], state["seconds"])
+    return TrainedStage(state["step"], state["seconds"])
 
 
 def _check_recipe(path: Path, saved: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:

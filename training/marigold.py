@@ -77,7 +77,7 @@ class MarigoldRecipe:
 
 
 def paint_depth(metres: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """What a network is to paint for depth (H, W), 0 where there is none: (H, W, 3) in [-1, 1], and where it is known.
+    """What a network is to paint for depth (H, W), 0 if there is none: (H, W, 3) in [-1, 1], and where it is known.
 
     The 2nd and 98th percentile of a picture become -1 and 1. Source: Marigold (arXiv:2312.02145), section 3.2.
     """
@@ -124,8 +124,8 @@ def one_step_loss(variant: Variant, pairs: Sequence[LatentPair], context: Tensor
         )
         for image, _, _ in pairs
     ]
-    outputs = [one.output for one in forward_rows(variant.unet, rows, variant.input_convolutions)]
-    predicted = -torch.stack([one for one in outputs if one is not None])
+    outputs = [capture.output for capture in forward_rows(variant.unet, rows, variant.input_convolutions)]
+    predicted = -torch.stack([output for output in outputs if output is not None])
     weights = torch.stack([known for _, _, known in pairs])[:, None].to(predicted.dtype)
     errors = functional.mse_loss(predicted, torch.stack([truth for _, truth, _ in pairs]), reduction="none")
     return (errors * weights).sum() / (weights.sum() * predicted.shape[1]).clamp(min=1)
@@ -160,7 +160,7 @@ def fine_tune(
     for step in range(recipe.steps):
         places = random.integers(len(folder.samples), size=recipe.batch).tolist()
         mirrored = random.integers(2, size=recipe.batch).tolist()
-        loss = one_step_loss(variant, [latents(*one) for one in zip(places, mirrored, strict=True)], context)
+        loss = one_step_loss(variant, [latents(*pair) for pair in zip(places, mirrored, strict=True)], context)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(learning, 1.0)
@@ -174,7 +174,7 @@ def fine_tune(
 
 
 def check_folder_for_marigold(folder: Path) -> None:
-    """Raises InvalidInput where `save_marigold` would replace a U-Net that it has not written."""
+    """Raises InvalidInput if `save_marigold` would replace a U-Net that it has not written."""
     index = folder / INDEX_FILE
     own = index.is_file() and read_json(index).get(NOISE) == "zeros"
     if (folder / "unet").exists() and not own:
@@ -198,8 +198,12 @@ def save_marigold(
     check_folder_for_marigold(folder)
     unet: Any = variant.unet
     own = model.variants[""].unet.state_dict()
-    state = {name: one for name, one in unet.state_dict().items() if not (recipe.parts and torch.equal(one, own[name]))}
-    state |= {f"conv_in.{name}": one for name, one in variant.input_convolutions[PAIR].state_dict().items()}
+    state = {
+        name: tensor
+        for name, tensor in unet.state_dict().items()
+        if not (recipe.parts and torch.equal(tensor, own[name]))
+    }
+    state |= {f"conv_in.{name}": tensor for name, tensor in variant.input_convolutions[PAIR].state_dict().items()}
     config = {**unet.config, "in_channels": 2 * int(unet.config["in_channels"])}
     if recipe.parts:
         config[BASE_REVISION] = model.description.revision

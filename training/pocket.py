@@ -24,14 +24,14 @@ from backbones.files import write_file, write_json
 from training.autoencoder import build_autoencoder, decoder_losses
 from training.card import model_card
 from training.curves import draw_losses
-from training.datasets.captioned import Source
+from training.datasets.captioned import CaptionSource
 from training.datasets.digits import training_digits
 from training.datasets.world import WorldImages
 from training.denoiser import Learner, build_denoiser, build_scheduler, denoiser_losses
 from training.evaluate import draw_pictures, evaluate, held_out
-from training.examples import Examples, encoded_examples, scaling_factor
-from training.export import Parts, read_folder, write_folder
-from training.loop import Fitted, fit, load_average
+from training.examples import TrainingExamples, encoded_examples, scaling_factor
+from training.export import NetworkParts, read_folder, write_folder
+from training.loop import TrainedStage, fit, load_average
 from training.principal import Components, load_components, principal_components, save_components
 from training.recipe import Recipe
 from training.stock import AutoencoderKL
@@ -53,7 +53,7 @@ Threads = Annotated[
 
 
 def train(
-    sources: Sequence[Source], recipe: Recipe, run: Path, *, stop_after: int | None = None, save_every: int = 100
+    sources: Sequence[CaptionSource], recipe: Recipe, run: Path, *, stop_after: int | None = None, save_every: int = 100
 ) -> None:
     """Trains every part on `sources`, from what `run` already holds; the same images and recipe give the same weights.
 
@@ -77,7 +77,7 @@ def train(
         decoder_losses(autoencoder, components, sources, batch=pace.batch, noise=recipe.latent_noise),
         run,
         pace=pace,
-        recipe={"images": names, **_chosen(recipe, "image_size", "latent_channels", "autoencoder_widths")},
+        recipe={"images": names, **_choose(recipe, "image_size", "latent_channels", "autoencoder_widths")},
         **sitting,
     )
     if fitted.steps < pace.steps:
@@ -93,7 +93,7 @@ def train(
         sets,
         batch=pace.batch,
         scaling_factor=factor,
-        **_chosen(recipe, "early", "late", "late_from", "empty_prompts", "contradiction_weight", "supervision", "half"),
+        **_choose(recipe, "early", "late", "late_from", "empty_prompts", "contradiction_weight", "supervision", "half"),
     )
     shaping = ("tokens", "text_width", "text_layers", "unet_widths", "empty_prompts", "late_from")
     # The plain products: on processors the backward pass of the fused attention is several times slower.
@@ -108,13 +108,15 @@ def train(
                 "images": names,
                 **{when: list(astuple(getattr(recipe, when))) for when in ("early", "late")},
                 "scaling_factor": factor,
-                **_chosen(recipe, *shaping, "contradiction_weight", "supervision", "half"),
+                **_choose(recipe, *shaping, "contradiction_weight", "supervision", "half"),
             },
             **sitting,
         )
 
 
-def trained_parts(sources: Sequence[Source], recipe: Recipe, run: Path) -> tuple[Parts, dict[str, Fitted]]:
+def trained_parts(
+    sources: Sequence[CaptionSource], recipe: Recipe, run: Path
+) -> tuple[NetworkParts, dict[str, TrainedStage]]:
     """The averaged weights of both stages as they stand in `run`, also while training goes on, and what they cost.
 
     Raises FileNotFoundError when a stage has not begun.
@@ -127,7 +129,7 @@ def trained_parts(sources: Sequence[Source], recipe: Recipe, run: Path) -> tuple
     }
     factor = scaling_factor(_examples(components, sources, recipe, run), recipe.early.shares)
     autoencoder.register_to_config(scaling_factor=factor)
-    return Parts(autoencoder, learner.denoiser, load_tokenizer(run / "tokenizer"), build_scheduler()), fitted
+    return NetworkParts(autoencoder, learner.denoiser, load_tokenizer(run / "tokenizer"), build_scheduler()), fitted
 
 
 @app.command("train")
@@ -169,24 +171,24 @@ def evaluate_command(
 ) -> None:
     """Measures an exported folder on held-out scenes and digits, draws pictures, and writes the folder's README.md."""
     torch.set_num_threads(threads)
-    parts, asked = read_folder(folder), held_out()
-    draw_pictures(parts, asked, pictures)
+    parts, data = read_folder(folder), held_out()
+    draw_pictures(parts, data, pictures)
     draw_losses({"VAE": run / "autoencoder.csv", "text encoder and U-Net": run / "denoiser.csv"}, pictures / "loss.png")
-    measured = evaluate(parts, folder, asked, timesteps or [10])
+    measured = evaluate(parts, folder, data, timesteps or [10])
     write_json(run / "evaluation.json", asdict(measured))
     exported = json.loads((run / "exported.json").read_text(encoding="utf-8"))
-    fitted = {name: Fitted(**stage) for name, stage in exported.items()}
+    fitted = {name: TrainedStage(**stage) for name, stage in exported.items()}
     write_file(folder / "README.md", model_card(measured, fitted, Recipe()).encode())
     typer.echo(json.dumps(asdict(measured), indent=2))
 
 
-def _sources(world: Path) -> list[Source]:
+def _sources(world: Path) -> list[CaptionSource]:
     """What pocket learns from: scenes as they are, digits in sixteen variations each."""
     if not (world / "instances.json").exists():
         raise typer.BadParameter(f"{world} holds no world: python -m training.world {world} --scenes 14000 --seed 1")
     return [
-        Source(WorldImages(world), share=0.85, views=1),
-        Source(training_digits(), share=0.15, views=16),
+        CaptionSource(WorldImages(world), share=0.85, views=1),
+        CaptionSource(training_digits(), share=0.15, views=16),
     ]
 
 
@@ -199,7 +201,7 @@ def _recipe(autoencoder_steps: int, denoiser_steps: int, seed: int) -> Recipe:
     )
 
 
-def _components(sources: Sequence[Source], recipe: Recipe, run: Path) -> Components:
+def _components(sources: Sequence[CaptionSource], recipe: Recipe, run: Path) -> Components:
     """Read from the run if they are there, else computed from images evenly spread over each data set."""
     path = run / "components.safetensors"
     if not path.exists():
@@ -233,14 +235,16 @@ def _fresh_learner(recipe: Recipe, run: Path) -> Learner:
     return Learner(denoiser)
 
 
-def _examples(components: Components, sources: Sequence[Source], recipe: Recipe, run: Path) -> list[Examples]:
+def _examples(
+    components: Components, sources: Sequence[CaptionSource], recipe: Recipe, run: Path
+) -> list[TrainingExamples]:
     return [
         encoded_examples(components, source, run / f"latents-{source.images.name}.pt", seed=recipe.seed)
         for source in sources
     ]
 
 
-def _chosen(recipe: Recipe, *names: str) -> dict[str, Any]:
+def _choose(recipe: Recipe, *names: str) -> dict[str, Any]:
     return {name: getattr(recipe, name) for name in names}
 
 

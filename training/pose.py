@@ -72,7 +72,8 @@ def fit_pose(
     recipe: PoseRecipe,
     on_step: Callable[[int, float], None] = lambda step, loss: None,
 ) -> PoseModel:
-    """The fitted network over the engine's backbone. on_step: told of each step and its loss, over the targets' own.
+    """The fitted network over the engine's backbone. on_step: called with each step and its loss, over the targets'
+    own.
 
     With `unet_learning_rate` the fine-tuned U-Net becomes the backbone's variant "pose".
     Raises InvalidInput for features that the backbone does not have, and parts that name no parameter.
@@ -155,7 +156,7 @@ def default_size(backbone: Description) -> tuple[int, int]:
 
 
 def default_features(backbone: Description) -> tuple[str, ...]:
-    """The decoder's last two blocks. Raises InvalidInput where it has none."""
+    """The decoder's last two blocks. Raises InvalidInput if it has none."""
     blocks = sorted({name.split(".")[1] for name in backbone.sub_blocks if name.startswith("up_blocks.")}, key=int)
     if not blocks:
         raise InvalidInput("features", f"{backbone.name!r} has no decoder blocks", hint="name modules with --feature")
@@ -171,12 +172,12 @@ def random_view(
     center, padded = crops.centers_and_scales(person.xyxy[None])
     scale = crops.fixed_scales(padded, size)[0]
 
-    def drawn(most: float, count: int) -> NDArray[np.float32]:
+    def draw_batch(most: float, count: int) -> NDArray[np.float32]:
         return (generator.normal(0, 0.5, count).clip(-1, 1) * most).astype(np.float32)
 
-    moved = center[0] + drawn(recipe.shift, 2) * scale
-    resized = scale * (1 + drawn(recipe.scale, 1)[0])
-    matrix = crops.warp_matrix(moved, resized, size, float(drawn(recipe.degrees, 1)[0]))
+    moved = center[0] + draw_batch(recipe.shift, 2) * scale
+    resized = scale * (1 + draw_batch(recipe.scale, 1)[0])
+    matrix = crops.warp_matrix(moved, resized, size, float(draw_batch(recipe.degrees, 1)[0]))
     crop = np.asarray(cv2.warpAffine(image, matrix, size, flags=cv2.INTER_LINEAR), dtype=np.uint8)
     placed = points[:, :2] @ matrix[:, :2].T.astype(np.float64) + matrix[:, 2]
     visible = (points[:, 2] > 0).astype(np.float32)
@@ -202,5 +203,6 @@ def mean_pose(data: PoseData) -> NDArray[np.float64]:
 def mean_pose_points(mean: NDArray[np.float64], persons: Sequence[Person]) -> list[NDArray[np.float64]]:
     """The mean pose, (K, 2), set into each person's box: (K, 2) in image pixels each."""
     return [
-        one.xyxy[:2].astype(np.float64) + mean * (one.xyxy[2:] - one.xyxy[:2]).astype(np.float64) for one in persons
+        person.xyxy[:2].astype(np.float64) + mean * (person.xyxy[2:] - person.xyxy[:2]).astype(np.float64)
+        for person in persons
     ]

@@ -42,7 +42,7 @@ class PoseData:
     def image(self, image_id: int) -> NDArray[np.uint8]:
         """An image, (H, W, 3) uint8 RGB: upright, or as it is stored where the file's width and height are of that.
 
-        Raises InvalidInput where it can not be read.
+        Raises InvalidInput if it cannot be read.
         """
         file = self.file_of(image_id)
         read = cv2.imread(str(file), cv2.IMREAD_COLOR)
@@ -56,24 +56,31 @@ class PoseData:
 
     def _sizes(self) -> dict[int, tuple[int | None, int | None]]:
         """(height, width) of each image as its annotations have it."""
-        return {int(one["id"]): (one.get("height"), one.get("width")) for one in self.content["images"]}
+        return {int(image["id"]): (image.get("height"), image.get("width")) for image in self.content["images"]}
 
     def _names(self) -> dict[int, str]:
-        return {int(one["id"]): str(one["file_name"]) for one in self.content["images"]}
+        return {int(image["id"]): str(image["file_name"]) for image in self.content["images"]}
 
 
 def read_pose_data(annotations: Path, images: Path) -> PoseData:
-    """The persons of a COCO keypoint file, as the published evaluation takes them: no crowds, nobody without points.
+    """The persons of a COCO keypoint file, as in the published evaluation: without crowds and without persons that have
+    no points.
 
-    Raises InvalidInput where the file is none, or the first image is not there.
+    Raises InvalidInput if the file is none, or the first image is not there.
     """
     try:
         content = json.loads(annotations.read_text(encoding="utf-8"))
-        category = next(one for one in content["categories"] if one.get("keypoints"))
-        content["annotations"] = [one for one in content["annotations"] if one["category_id"] == category["id"]]
+        category = next(category for category in content["categories"] if category.get("keypoints"))
+        content["annotations"] = [
+            annotation for annotation in content["annotations"] if annotation["category_id"] == category["id"]
+        ]
         skeleton = skeleton_of(category, content["annotations"])
         persons = tuple(annotated_persons(content))
-        points = {int(one["id"]): points_of(one, len(skeleton)) for one in content["annotations"] if _labelled(one)}
+        points = {
+            int(annotation["id"]): points_of(annotation, len(skeleton))
+            for annotation in content["annotations"]
+            if _is_labelled(annotation)
+        }
         data = PoseData(content, images, skeleton, persons, points)
         first = data.file_of(persons[0].image_id) if persons else None
     except (OSError, ValueError, KeyError, TypeError, StopIteration) as error:
@@ -90,7 +97,7 @@ def read_pose_data(annotations: Path, images: Path) -> PoseData:
 
 
 def read_detections(file: Path) -> tuple[Person, ...]:
-    """The persons of a COCO detection result file. Raises InvalidInput where it is none."""
+    """The persons of a COCO detection result file. Raises InvalidInput if it is none."""
     try:
         return tuple(detected_persons(json.loads(file.read_text(encoding="utf-8"))))
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -127,5 +134,5 @@ def skeleton_of(category: Mapping[str, Any], annotations: list[Mapping[str, Any]
     )
 
 
-def _labelled(annotation: Mapping[str, Any]) -> bool:
+def _is_labelled(annotation: Mapping[str, Any]) -> bool:
     return bool(annotation.get("keypoints"))

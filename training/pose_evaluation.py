@@ -38,18 +38,18 @@ def predict_persons(
     predictions = []
     for image_id, group in groupby(persons, key=lambda one: one.image_id):
         of_image = list(group)
-        xyxy = np.stack([one.xyxy for one in of_image])
+        xyxy = np.stack([person.xyxy for person in of_image])
         boxes = np.concatenate([xyxy[:, :2], xyxy[:, 2:] - xyxy[:, :2]], axis=1).astype(np.float64)
         good = np.array([not box_problem(box) for box in boxes], dtype=bool)
-        kept = [one for one, ok in zip(of_image, good.tolist(), strict=True) if ok]
+        kept = [person for person, ok in zip(of_image, good.tolist(), strict=True) if ok]
         found = complete(
             estimate_poses(engine, model, data.image(image_id), boxes[good], crop=crop, flip_test=flip_test)
         )
         _, padded = crops.centers_and_scales(xyxy[good])
         areas = crops.fixed_scales(padded, model.size).astype(np.float64).prod(axis=1)
         predictions += [
-            Prediction(one.id, image_id, points, scores, one.score, float(area))
-            for one, points, scores, area in zip(kept, found.points, found.scores, areas, strict=True)
+            Prediction(person.id, image_id, points, scores, person.score, float(area))
+            for person, points, scores, area in zip(kept, found.points, found.scores, areas, strict=True)
         ]
         on_image()
     return predictions
@@ -71,13 +71,13 @@ def evaluated(data: PoseData, predictions: Sequence[Prediction], image_ids: Sequ
     rows = result_rows(predictions, sigmas) if predictions else []
     truth = {
         "images": data.content["images"],
-        "annotations": [_for_coco(one) for one in data.content["annotations"]],
+        "annotations": [_for_coco(annotation) for annotation in data.content["annotations"]],
         "categories": [{"id": PERSON, "name": "person"}],
     }
     if image_ids is not None:
         chosen = set(image_ids)
-        truth["images"] = [one for one in truth["images"] if one["id"] in chosen]
-        truth["annotations"] = [one for one in truth["annotations"] if one["image_id"] in chosen]
+        truth["images"] = [image for image in truth["images"] if image["id"] in chosen]
+        truth["annotations"] = [annotation for annotation in truth["annotations"] if annotation["image_id"] in chosen]
     if len(data.skeleton) == 133:
         return wholebody_figures(truth, rows), rows
     return {"keypoints": coco_figures(truth, rows, sigmas)}, rows
@@ -116,12 +116,12 @@ def point_errors(
     predictions: Sequence[Prediction], reference: Sequence[Prediction], threshold: float = 0.3
 ) -> dict[str, float]:
     """How far points moved against a reference, in image pixels, over its points that score above `threshold`."""
-    known = {(one.image_id, one.id): one for one in reference}
+    known = {(prediction.image_id, prediction.id): prediction for prediction in reference}
     moved = [
-        np.linalg.norm(one.points - known[one.image_id, one.id].points, axis=1)[
-            known[one.image_id, one.id].scores > threshold
+        np.linalg.norm(prediction.points - known[prediction.image_id, prediction.id].points, axis=1)[
+            known[prediction.image_id, prediction.id].scores > threshold
         ]
-        for one in predictions
+        for prediction in predictions
     ]
     distances = np.concatenate(moved) if moved else np.zeros(0)
     if not len(distances):

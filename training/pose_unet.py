@@ -38,14 +38,14 @@ class TunedUNet:
     """A U-Net that learns, float32, from the backbone's own, with a class embedding that adds nothing at first.
 
     context: (T, D), what its cross-attention reads. parts: see `PoseRecipe`. learning: its parameters that learn.
-    Raises InvalidInput where `parts` name no parameter.
+    Raises InvalidInput if `parts` name no parameter.
     """
 
     def __init__(self, engine: DirectEngine, model: PoseModel, context: Tensor, parts: Sequence[str]) -> None:
         assert isinstance(engine.model, StableDiffusion)
         self._engine, self._backbone, self._model, self._context = engine, engine.model, model, context
         unet: Any = deepcopy(engine.model.variants[""].unet).float().train()
-        named = [one for name, one in unet.named_parameters() if learns(name, parts)]
+        named = [parameter for name, parameter in unet.named_parameters() if learns(name, parts)]
         if not named:
             raise InvalidInput("parts", f"no parameter is named by {', '.join(parts)}", hint="such as up_blocks.3")
         embedding = TimestepEmbedding(len(POSE_CLASS), unet.time_embedding.linear_2.out_features)
@@ -57,21 +57,21 @@ class TunedUNet:
         unet.class_embedding = torch.nn.Sequential(
             codes.to(engine.backbone.device).requires_grad_(False), self._embedding
         )
-        self.learning = [one.requires_grad_(True) for one in (*named, *self._embedding.parameters())]
+        self.learning = [parameter.requires_grad_(True) for parameter in (*named, *self._embedding.parameters())]
 
     def look(self, pixels: Sequence[Tensor], generator: np.random.Generator) -> tuple[Tensor, Tensor]:
         """What the head reads of crops (3, H, W), (B, C, h, w), and the mean squared error of the restored latents."""
-        holed = [with_hole(one, generator) for one in pixels]
-        latents = [one * self._model.latent_scale for one in complete(self._engine.encode([*holed, *pixels]))]
+        holed = [with_hole(image_pixels, generator) for image_pixels in pixels]
+        latents = [latent * self._model.latent_scale for latent in complete(self._engine.encode([*holed, *pixels]))]
         count = len(pixels)
 
         def rows(label: int, capture: Capture) -> list[UNetRow]:
             given = self._model.timestep, self._context, capture, label
-            return [UNetRow(one, *given) for one in latents[:count]]
+            return [UNetRow(latent, *given) for latent in latents[:count]]
 
-        asked = rows(0, Capture(features=self._model.features)) + rows(1, Capture(output=True))
-        captures = forward_rows(self._unet, asked, {})
-        outputs = torch.stack([got.output for got in captures[count:] if got.output is not None])
+        unet_rows = rows(0, Capture(features=self._model.features)) + rows(1, Capture(output=True))
+        captures = forward_rows(self._unet, unet_rows, {})
+        outputs = torch.stack([capture.output for capture in captures[count:] if capture.output is not None])
         restored = functional.mse_loss(outputs, torch.stack(latents[count:]).to(outputs))
         return stacked_features(self._model, captures[:count]), restored
 
@@ -82,7 +82,7 @@ class TunedUNet:
         state = {**self._unet.state_dict(), **self._embedding.state_dict(prefix="class_embedding.")}
         tuned = build_variant(
             self._backbone,
-            {name: one.detach() for name, one in state.items()},
+            {name: tensor.detach() for name, tensor in state.items()},
             source="the fine-tuned U-Net",
             revision=f"{self._backbone.description.revision}-pose",
             constant_class_labels=torch.tensor(POSE_CLASS),

@@ -22,7 +22,7 @@ from training.datasets.captioned import Image
 from training.stock import AutoencoderKL
 
 PATCH = 8
-"""Pixels of a side that one latent position stands for, without overlap."""
+"""Side in pixels of the patch of one latent position, without overlap."""
 
 _LEVEL = 128.0  # Constant channels of this size make the encoder's last group norm a fixed scaling, see set_encoder.
 _LOG_VARIANCE = -6.0
@@ -231,8 +231,8 @@ def _only(convolution: nn.Conv2d, output: int, weights: dict[int, float], bias: 
     """One output channel reads these inputs at the kernel's middle and nothing else."""
     middle = convolution.kernel_size[0] // 2
     convolution.weight[output] = 0.0
-    for given, weight in weights.items():
-        convolution.weight[output, given, middle, middle] = weight
+    for input_channel, weight in weights.items():
+        convolution.weight[output, input_channel, middle, middle] = weight
     assert convolution.bias is not None
     convolution.bias[output] = bias
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from training.loop import Pace
+from training.loop import StageSettings
 
-_AUTOENCODER_PACE = Pace(steps=1300, batch=8, learning_rate=1e-3, warm_up=100, average_decay=0.998)
-_DENOISER_PACE = Pace(steps=5000, batch=32, learning_rate=6e-4, warm_up=200, average_decay=0.998)
+_AUTOENCODER_PACE = StageSettings(steps=1300, batch=8, learning_rate=1e-3, warm_up=100, average_decay=0.998)
+_DENOISER_PACE = StageSettings(steps=5000, batch=32, learning_rate=6e-4, warm_up=200, average_decay=0.998)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Recipe:
     component_images: tuple[int, ...] = (2000, 180)
     autoencoder_widths: tuple[int, ...] = (16, 32, 64, 64)
     latent_noise: float = 0.05
-    autoencoder_pace: Pace = _AUTOENCODER_PACE
+    autoencoder_pace: StageSettings = _AUTOENCODER_PACE
     tokens: int = 24
     text_width: int = 96
     text_layers: int = 2
@@ -56,4 +56,4 @@ class Recipe:
     contradiction_weight: float = 0.3
     supervision: float = 0.1
     half: bool = True
-    denoiser_pace: Pace = _DENOISER_PACE
+    denoiser_pace: StageSettings = _DENOISER_PACE

@@ -39,8 +39,8 @@ def sampled_images(
     both = torch.cat([empty_context.expand_as(contexts), contexts])
     scheduler.set_timesteps(steps)
     for timestep in scheduler.timesteps:
-        plain, told = denoiser.velocity(torch.cat([latents, latents]), timestep, both).chunk(2)
-        latents = scheduler.step(plain + guidance * (told - plain), timestep, latents).prev_sample
+        plain, prompted = denoiser.velocity(torch.cat([latents, latents]), timestep, both).chunk(2)
+        latents = scheduler.step(plain + guidance * (prompted - plain), timestep, latents).prev_sample
     return images_of(autoencoder.decode(latents / autoencoder.config.scaling_factor).sample)
 
 
@@ -49,5 +49,5 @@ def save_grid(images: NDArray[np.uint8], columns: int, path: Path) -> None:
     _, height, width, _ = images.shape
     rows = images.reshape(-1, columns, height, width, 3).transpose(0, 2, 1, 3, 4)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # 256 colours are a third of the bytes, and hardly to be told apart here.
+    # 256 colours are a third of the bytes, and look almost the same here.
     PillowImage.fromarray(rows.reshape(-1, columns * width, 3)).quantize(256).save(path, optimize=True)

@@ -17,7 +17,7 @@ _WORD_END = "</w>"
 
 
 def train_merges(texts: Iterable[str], most: int = 1024) -> list[tuple[str, str]]:
-    """The byte-pair merges that join what stands side by side most often in `texts`, best first.
+    """The byte-pair merges of the most frequent neighbours in `texts`, most frequent first.
 
     Stops after `most` merges, or when every word that occurs twice or more has become one token. Ties go to the pair
     that sorts first, so the same texts always give the same merges.
@@ -38,7 +38,7 @@ def train_merges(texts: Iterable[str], most: int = 1024) -> list[tuple[str, str]
         merges.append(best)
         merged: Counter[tuple[str, ...]] = Counter()
         for word, count in words.items():
-            merged[_joined(word, best)] += count
+            merged[_join(word, best)] += count
         words = merged
     return merges
 
@@ -87,7 +87,7 @@ def _counted_words(texts: Iterable[str]) -> Counter[tuple[str, ...]]:
     return words
 
 
-def _joined(word: tuple[str, ...], pair: tuple[str, str]) -> tuple[str, ...]:
+def _join(word: tuple[str, ...], pair: tuple[str, str]) -> tuple[str, ...]:
     """The word with every occurrence of the pair, from the left, made one token."""
     tokens: list[str] = []
     for token in word:

@@ -46,7 +46,7 @@ def add_model(
     source: a path, a hub id, or "" for where its authors publish it. name: in the registry; "" is the kind.
     any_size: networks of other sizes than the published ones, with the same names. endpoint: another hub.
     say: gets one line for each step. free: bytes left on a folder's disk.
-    Raises ModelNotFound where it can not be had, CheckpointError where it is not the model or is damaged, InvalidInput
+    Raises ModelNotFound if it cannot be had, CheckpointError where it is not the model or is damaged, InvalidInput
     for arguments that do not go together and for a full disk. Nothing is entered then; finished downloads stay for the
     next try.
     """
@@ -54,19 +54,21 @@ def add_model(
     check_name(name)
     remove_leftovers(folder, older_than_seconds=_DAY)
     if (present := find_entry(folder, name)) is not None:
-        return _verified_again(present, model, source, say)
+        return _verify_again(present, model, source, say)
 
-    path, hub_id = _located(model, source)
+    path, hub_id = _locate(model, source)
     if path is not None:
         root, files = _local(model, path)
         return _enter(model, name, root, files, str(path), "", "", folder, any_size=any_size, say=say, free=free)
 
     if offline:
-        raise ModelNotFound(f"{hub_id} is on the hub, and DIFFSIGHT_OFFLINE is set", hint=_instead(model.kind))
+        raise ModelNotFound(
+            f"{hub_id} is on the hub, but DIFFSIGHT_OFFLINE forbids downloads", hint=_instead(model.kind)
+        )
     say(f"asking the hub for {hub_id}@{revision}")
     commit, remote = list_files(hub_id, revision, endpoint=endpoint, instead=_instead(model.kind))
     files = model.needed_files(remote.keys(), hub_id)
-    wanted: Mapping[str, RemoteFile] = {one: remote[one] for one in files}
+    wanted: Mapping[str, RemoteFile] = {file: remote[file] for file in files}
     download = folder / INCOMING / f"{hub_id.replace('/', '--')}@{commit}"
     # The download and its conversion are on the disk at the same time.
     check_space(2 * sum(file.bytes for file in wanted.values()) - _size(download), folder, free)
@@ -92,30 +94,30 @@ def problems(entry: Entry, models: Mapping[str, PublishedModel]) -> list[str]:
     return wrong
 
 
-def _verified_again(entry: Entry, model: PublishedModel, source: str, say: Callable[[str], None]) -> Entry:
+def _verify_again(entry: Entry, model: PublishedModel, source: str, say: Callable[[str], None]) -> Entry:
     same_source = source in ("", entry.source) or str(Path(source).expanduser().resolve()) == entry.source
     if entry.kind != model.kind or not same_source:
         raise InvalidInput(
             "name",
-            f"{entry.name!r} is there already: {entry.kind} from {entry.source}",
+            f"{entry.name!r} exists already: {entry.kind} from {entry.source}",
             hint=f"choose another --name, or `diffsight models remove {entry.name}` first",
         )
     if wrong := problems(entry, {model.kind: model}):
         raise InvalidInput(
             "name",
-            f"{entry.name!r} is there, but damaged: {'; '.join(wrong)}",
+            f"{entry.name!r} exists, but is damaged: {'; '.join(wrong)}",
             hint=f"`diffsight models remove {entry.name}`, then add it again",
         )
     say(f"{entry.name} is there already, and verified")
     return entry
 
 
-def _located(model: PublishedModel, source: str) -> tuple[Path | None, str]:
+def _locate(model: PublishedModel, source: str) -> tuple[Path | None, str]:
     """Where to take it from: a path, or a hub id."""
     if not source and not model.hub_id:
         raise ModelNotFound(
-            f"the authors of {model.kind} publish it on no hub, but at {model.where}",
-            hint=f"download it there, then: diffsight models add {model.kind} --from PATH",
+            f"{model.kind} is not on the hub: its authors publish it at {model.where}",
+            hint=f"download it from there, then run: diffsight models add {model.kind} --from PATH",
         )
     path = Path(source).expanduser()
     if source and path.exists():
@@ -123,7 +125,7 @@ def _located(model: PublishedModel, source: str) -> tuple[Path | None, str]:
     hub_id = source or model.hub_id
     if not _HUB_ID.fullmatch(hub_id):
         raise ModelNotFound(
-            f"{source} is not there, and is no hub id", hint="give --from a file, a folder, or owner/name"
+            f"{source} does not exist, and is no hub id", hint="give --from a file, a folder, or a hub id owner/name"
         )
     return None, hub_id
 
@@ -159,7 +161,7 @@ def _enter(
     free: FreeBytes,
 ) -> Entry:
     """Convert into a folder beside the target, verify, and rename. The folder is gone if that fails."""
-    check_space(sum((root / one).stat().st_size for one in files), folder, free)
+    check_space(sum((root / file).stat().st_size for file in files), folder, free)
     with replacing_folder(folder / name) as beside:
         say("verifying and converting")
         try:

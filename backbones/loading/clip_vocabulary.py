@@ -19,7 +19,7 @@ def clip_tokenizer(pad_token: str = END) -> Any:
     """CLIP's tokenizer with all 49,408 tokens in OpenAI's order, cutting at 77 tokens, start and end included.
 
     pad_token: the end token for SD 1.x, "!" (id 0) for SD 2.x, as their published folders say.
-    Raises ModelNotFound where the vocabulary is not installed.
+    Raises ModelNotFound if the vocabulary is not installed.
     """
     from transformers import CLIPTokenizer  # takes a second: only what loads a model pays for it
 
@@ -32,7 +32,7 @@ def clip_tokenizer(pad_token: str = END) -> Any:
 def vocabulary_file() -> Path:
     """Where the list of merges lies: mmsegmentation carries it as a data file. The package is found, not imported.
 
-    Raises ModelNotFound where the package or its file is missing.
+    Raises ModelNotFound if the package or its file is missing.
     """
     package = importlib.util.find_spec("mmseg")
     for folder in (package.submodule_search_locations or ()) if package else ():
@@ -51,7 +51,9 @@ def _read_merges(file: Path) -> list[tuple[str, str]]:
         lines = opened.read().split("\n")[1 : 1 + _MERGES]
     merges = [tuple(line.split()) for line in lines]
     if len(merges) != _MERGES or any(len(pair) != 2 for pair in merges):
-        raise CheckpointError(file, f"it does not hold {_MERGES} merges", hint="install onedl-mmsegmentation again")
+        raise CheckpointError(
+            file, f"the file does not hold {_MERGES} merges", hint="install onedl-mmsegmentation again"
+        )
     return cast("list[tuple[str, str]]", merges)
 
 

@@ -89,5 +89,5 @@ def single_file(weights: Path) -> Path:
     """The weight file of a backbone that is no folder. Raises CheckpointError if it is not there."""
     files = sorted(weights.glob("*.safetensors"))
     if len(files) != 1:
-        raise CheckpointError(weights, f"{len(files)} weight files where one belongs", hint="add the model again")
+        raise CheckpointError(weights, f"{len(files)} weight files instead of 1", hint="add the model again")
     return files[0]

@@ -38,7 +38,7 @@ def load_diffusers_folder(
     Weights are safetensors, or `.bin` files read with `weights_only=True`.
     file_variant: "fp16" reads `diffusion_pytorch_model.fp16.safetensors` and the like; "" the plain files, or those of
     a variant where a part has no others.
-    Raises ModelNotFound where the folder or a part of it is missing, CheckpointError where weights do not fit.
+    Raises ModelNotFound if the folder or a part of it is missing, CheckpointError where weights do not fit.
     """
     # These imports take ten seconds: only what loads a model pays for them.
     from diffusers import AutoencoderKL, UNet2DConditionModel
@@ -68,7 +68,7 @@ def load_part(kind: Any, folder: Path, dtype: torch.dtype, file_variant: str = "
     """One network of a diffusers folder by its stock class, every weight accounted for.
 
     file_variant: as of `load_diffusers_folder`.
-    Raises ModelNotFound where the folder has no config, CheckpointError for missing, unexpected or mis-shaped weights.
+    Raises ModelNotFound if the folder has no config, CheckpointError for missing, unexpected or mis-shaped weights.
     """
     if not (folder / "config.json").is_file():
         raise ModelNotFound(
@@ -120,7 +120,7 @@ def _no_progress_bars() -> Iterator[None]:
 
 
 def check_latent_channels(unet: Any, vae: Any, source: object) -> None:
-    """Raises CheckpointError where the U-Net takes other input than the VAE's latents, as inpainting networks do."""
+    """Raises CheckpointError if the U-Net takes other input than the VAE's latents, as inpainting networks do."""
     if unet.config.in_channels != vae.config.latent_channels:
         raise CheckpointError(
             source,
@@ -130,7 +130,7 @@ def check_latent_channels(unet: Any, vae: Any, source: object) -> None:
 
 
 def load_tokenizer(folder: Path) -> Any:
-    """The folder's CLIP tokenizer. Raises ModelNotFound where its files are missing."""
+    """The folder's CLIP tokenizer. Raises ModelNotFound if its files are missing."""
     if not (folder / "vocab.json").is_file() and not (folder / "tokenizer.json").is_file():
         raise ModelNotFound(
             f"{folder} holds neither vocab.json nor tokenizer.json", hint="copy the folder again, whole"
@@ -144,7 +144,7 @@ def read_schedule(folder: Path) -> tuple[Tensor, PredictionType]:
     """Share of signal (steps,) float32, and prediction type, as the folder's scheduler_config.json gives them.
 
     The scheduler's class does not matter: only its betas do.
-    Raises ModelNotFound where the file is missing, CheckpointError for prediction types other than epsilon and v.
+    Raises ModelNotFound if the file is missing, CheckpointError for prediction types other than epsilon and v.
     """
     from diffusers import DDPMScheduler
 

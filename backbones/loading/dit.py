@@ -50,7 +50,7 @@ def load_dit(
 
     heads: attention heads; None takes those of the published network of this width. vae: folder of the VAE in the
     diffusers layout (the published networks use `sd-vae-ft-ema`); None leaves it out.
-    Raises ModelNotFound where a file is missing, CheckpointError where weights do not fit.
+    Raises ModelNotFound if a file is missing, CheckpointError where weights do not fit.
     """
     from diffusers import AutoencoderKL  # takes seconds: only what loads a model pays for it
 
@@ -70,7 +70,7 @@ def load_dit_folder(
 ) -> DiffusionTransformer:
     """A `DiTPipeline` folder: transformer/, vae/ and scheduler/, class names in model_index.json.
 
-    Raises ModelNotFound where a part is missing, CheckpointError where weights do not fit.
+    Raises ModelNotFound if a part is missing, CheckpointError where weights do not fit.
     """
     from diffusers import AutoencoderKL, DiTTransformer2DModel
 
@@ -115,7 +115,7 @@ def transformer_from(
         ) from error
     heads = heads or _HEADS.get(width)
     if heads is None or width % heads or feed_forward != 4 * width:
-        raise CheckpointError(source, f"width {width} with {heads} heads is no DiT", hint="say the number of heads")
+        raise CheckpointError(source, f"width {width} with {heads} heads is no DiT", hint="pass the number of heads")
     # The stock class is untyped.
     build: Any = DiTTransformer2DModel
     transformer: Any = build(

@@ -1,4 +1,4 @@
-"""Names of weight files in the layout of diffusers, and of a model that stands in one file."""
+"""Names of weight files in the layout of diffusers, and of single-file models."""
 
 from __future__ import annotations
 

@@ -98,7 +98,7 @@ def load_guided_diffusion(
 ) -> PixelDiffusion:
     """A pixel-space backbone from a guided-diffusion file: `.safetensors`, or `.pt` read with `weights_only=True`.
 
-    Raises ModelNotFound where there is no such file, CheckpointError where it is damaged or does not fit the flags.
+    Raises ModelNotFound if there is no such file, CheckpointError where it is damaged or does not fit the flags.
     """
     network = build_network(flags, torch.device("meta"))
     hint = "give the flags that the checkpoint was trained with"
@@ -244,7 +244,7 @@ def _modules(flags: GuidedDiffusionFlags) -> Iterator[tuple[str, str]]:
             if attends:
                 yield from _pairs(f"{original}.1", f"{stock}.attentions.{index}", _ATTENTION)
         if level < levels - 1:
-            # The upsampler is the last child of the level's last sub-block, behind the attention where there is one.
+            # The upsampler is the last child of the level's last sub-block, behind the attention if there is one.
             original = f"output_blocks.{per_level * level + flags.num_res_blocks}.{2 if attends else 1}"
             yield f"{original}.conv", f"{stock}.upsamplers.0.conv"
             yield from _pairs(original, f"{stock}.upsamplers.0", _RESIDUAL)

@@ -22,7 +22,7 @@ _TEXT_MODEL = "text_model."
 def check_folder(folder: Path) -> dict[str, int]:
     """Values of each part of a diffusers folder, of which every key and shape fits the stock class of its config.
 
-    Raises ModelNotFound where a part is missing, CheckpointError with the missing, unexpected and mis-shaped keys.
+    Raises ModelNotFound if a part is missing, CheckpointError with the missing, unexpected and mis-shaped keys.
     """
     read_schedule(folder / "scheduler")
     load_tokenizer(folder / "tokenizer")

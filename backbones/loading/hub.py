@@ -223,8 +223,8 @@ def _continue_download(url: str, partial_file: Path, name: str, size: int) -> No
                 if isinstance(error, httpx2.ReadError) and opened.tell() > start:
                     continue
                 raise ModelNotFound(
-                    f"the download of {name} broke off at {gigabytes(opened.tell())} of {gigabytes(size)}",
-                    hint="run the same command again: it goes on from there",
+                    f"the download of {name} stopped at {gigabytes(opened.tell())} of {gigabytes(size)}",
+                    hint="run the same command again: it continues from there",
                 ) from error
             return
 
@@ -241,7 +241,7 @@ def _check_content(partial_file: Path, file: RemoteFile, source: str) -> None:
         wrong = _difference(partial_file, digest, "git hash", file.blob)
     if wrong:
         partial_file.unlink()
-        raise CheckpointError(source, f"the checksum is wrong: {wrong}", hint="it was thrown away; fetch it again")
+        raise CheckpointError(source, f"the checksum is wrong: {wrong}", hint="the file was deleted; download it again")
 
 
 def _difference(file: Path, digest: hashlib._Hash, name: str, expected: str) -> str:

@@ -27,7 +27,7 @@ def translate_hub_errors(repo_id: str, revision: str, instead: str) -> Iterator[
         yield
     except GatedRepoError as error:
         raise ModelNotFound(
-            f"{source} is open only to those who accepted its terms",
+            f"{source} can be downloaded only after its terms are accepted",
             hint=f"accept them on the model's page and set HF_TOKEN, or {instead}",
         ) from error
     except RevisionNotFoundError as error:
@@ -36,14 +36,14 @@ def translate_hub_errors(repo_id: str, revision: str, instead: str) -> Iterator[
         ) from error
     except RepositoryNotFoundError as error:
         raise ModelNotFound(
-            f"the hub has no {repo_id}, or does not show it",
-            hint=f"check the spelling, set HF_TOKEN for a private one, or {instead}",
+            f"{repo_id} is not on the hub, or is private",
+            hint=f"check the spelling, set HF_TOKEN for a private repository, or {instead}",
         ) from error
     except HFValidationError as error:
         raise ModelNotFound(f"{repo_id!r} is no hub id", hint=f"a hub id is owner/name; or {instead}") from error
     except (LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
         raise ModelNotFound(
-            f"{source} is not downloaded yet, and the hub is switched off or out of reach",
+            f"{source} is not downloaded yet, and the hub is disabled or not reachable",
             hint=f"unset DIFFSIGHT_OFFLINE and HF_HUB_OFFLINE and connect to the hub once, or {instead}",
         ) from error
     except (HfHubHTTPError, httpx2.HTTPError, OSError) as error:

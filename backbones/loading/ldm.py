@@ -41,7 +41,7 @@ def load_single_file(
 
     Of the U-Net's two sets of weights the plain one is taken, and the averaged one (`model_ema.*`) where it is alone.
     tokenizer: a folder to read instead of CLIP's public vocabulary.
-    Raises ModelNotFound where the file or the vocabulary is not there; CheckpointError where the file is damaged, is no
+    Raises ModelNotFound if the file or the vocabulary is not there; CheckpointError where the file is damaged, is no
     SD 1.x or 2.x, or leaves the prediction type open.
     """
     tensors = read_tensors(file)
@@ -62,7 +62,7 @@ def load_single_file(
     if len(vocabulary) > text_encoder.config.vocab_size:
         raise CheckpointError(
             file,
-            f"its text encoder knows {text_encoder.config.vocab_size} tokens, the tokenizer {len(vocabulary)}",
+            f"its text encoder has {text_encoder.config.vocab_size} tokens, but the tokenizer {len(vocabulary)}",
             hint="give `tokenizer`: the folder of the tokenizer that it was trained with",
         )
     revision = digest_of(file, repr(unrecorded), folder_digest(tokenizer) if tokenizer else "")
@@ -77,7 +77,7 @@ def load_single_file(
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Parts:
+class CheckpointParts:
     """The tensors of the three networks by their original names, less the prefix of each.
 
     unet, vae, text: key -> tensor of the original's shape. is_open_clip: SD 2.x's text encoder, else SD 1.x's.
@@ -89,13 +89,13 @@ class Parts:
     is_open_clip: bool
 
 
-def split_parts(tensors: Mapping[str, Tensor], source: object) -> Parts:
+def split_parts(tensors: Mapping[str, Tensor], source: object) -> CheckpointParts:
     """The three networks' tensors out of a whole checkpoint: key -> tensor of any shape, without the trainer's own.
 
-    Raises CheckpointError where one of the three is not there.
+    Raises CheckpointError if one of the three is not there.
     """
     is_open_clip = not any(key.startswith(_CLIP) for key in tensors)
-    parts = Parts(
+    parts = CheckpointParts(
         unet=unet_tensors(tensors),
         vae={
             key: tensor for key, tensor in _below(VAE, tensors).items() if not key.startswith(("loss.", "model_ema."))
@@ -111,7 +111,7 @@ def split_parts(tensors: Mapping[str, Tensor], source: object) -> Parts:
         others = sorted({".".join(key.split(".")[:2]) + ".*" for key in tensors if not key.startswith((UNET, VAE))})
         raise CheckpointError(
             source,
-            "this is no whole Stable Diffusion 1.x or 2.x checkpoint in its original layout",
+            "this is no complete Stable Diffusion 1.x or 2.x checkpoint in the original layout",
             missing=missing,
             unexpected=others if len(others) < 100 else (),
             hint="SD XL, SD 3 and single networks do not load as a backbone; diffusers folders load by their folder",
@@ -240,13 +240,13 @@ def _fill_converted(
     source: object,
     dtype: torch.dtype,
 ) -> None:
-    fill(network, converted, source, dtype, unexpected=lost(original, converted), hint=_HINT)
+    fill(network, converted, source, dtype, unexpected=find_lost(original, converted), hint=_HINT)
 
 
 _HINT = "the file is incomplete or no SD 1.x or 2.x: download it again, or give another"
 
 
-def lost(original: Mapping[str, Tensor], converted: Mapping[str, Tensor]) -> tuple[str, ...]:
+def find_lost(original: Mapping[str, Tensor], converted: Mapping[str, Tensor]) -> tuple[str, ...]:
     """Names of tensors, of any shape, that a converter passed over."""
     known = {id(tensor) for tensor in converted.values()}
     return tuple(
@@ -268,7 +268,7 @@ def _prediction_type(unrecorded: Unrecorded, is_open_clip: bool, file: Path) -> 
         return "v_prediction"
     raise CheckpointError(
         file,
-        "an SD 2.x file does not tell whether its U-Net predicts the noise or v",
+        "an SD 2.x file does not say whether its U-Net predicts the noise or v",
         hint="give prediction_type: 'epsilon' for SD 2-base and 2.1-base (512 pixels), 'v_prediction' for 2 and 2.1 "
         "(768 pixels); or keep the published file name",
     )

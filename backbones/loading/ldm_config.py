@@ -16,7 +16,7 @@ from backbones.errors import CheckpointError
 
 @dataclass(frozen=True, slots=True)
 class Unrecorded:
-    """What a single file does not tell; None stands for the published models' value.
+    """Properties that a single file does not state; None is the value of the published models.
 
     prediction_type: epsilon for SD 1.x. SD 2.x was published both ways: a file name with "512" in it means epsilon, one
     with "768" v_prediction, as the published files are called; any other name needs this field.
@@ -48,7 +48,7 @@ def unet_config(
     """Arguments of the stock `UNet2DConditionModel` whose weights these are.
 
     tensors: original name inside the network -> tensor of any shape, also on the meta device.
-    Raises CheckpointError where blocks are missing or are not laid out as in SD 1.x and 2.x.
+    Raises CheckpointError if blocks are missing or are not laid out as in SD 1.x and 2.x.
     """
     levels: list[list[tuple[int, bool]]] = [[]]
     count = 1 + max((int(key.split(".")[1]) for key in tensors if key.startswith("input_blocks.")), default=0)
@@ -92,7 +92,7 @@ def vae_config(tensors: Mapping[str, Tensor], unrecorded: Unrecorded, source: ob
     """Arguments of the stock `AutoencoderKL` whose weights these are.
 
     tensors: original name inside the network -> tensor of any shape, also on the meta device.
-    Raises CheckpointError where blocks are missing.
+    Raises CheckpointError if blocks are missing.
     """
     found = {tuple(map(int, match.groups())) for key in tensors if (match := _VAE_BLOCK.match(key))}
     levels = 1 + max((level for level, _ in found), default=-1)
@@ -122,7 +122,7 @@ def text_config(
     """Arguments of the stock `CLIPTextConfig` of the text encoder whose weights these are.
 
     tensors: original name inside the network -> tensor of any shape, also on the meta device.
-    Raises CheckpointError where embeddings or layers are missing.
+    Raises CheckpointError if embeddings or layers are missing.
     """
     if is_open_clip:
         token, position = "token_embedding.weight", "positional_embedding"
@@ -148,5 +148,5 @@ def text_config(
 
 def _shape(tensors: Mapping[str, Tensor], key: str, source: object) -> torch.Size:
     if key not in tensors:
-        raise CheckpointError(source, "a tensor that tells the network's size is not there", missing=[key])
+        raise CheckpointError(source, "a tensor that determines the network's size is missing", missing=[key])
     return tensors[key].shape

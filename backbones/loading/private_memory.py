@@ -1,4 +1,4 @@
-"""Weights in memory of their own: a network that reads from a mapped file changes when somebody writes into that file.
+"""Weights in memory of their own: a network on a memory-mapped file would change if a process wrote to the file.
 
 Loaders of safetensors and of torch files give tensors that lie in the mapped file, and start anywhere in it, where the
 CPU's kernels are slower and round otherwise. Each tensor is copied and its pages of the file are then let go, so that

@@ -81,7 +81,7 @@ class PublishedModel(ABC):
 def find_published(models: Mapping[str, PublishedModel], kind: str) -> PublishedModel:
     """The model of a kind. Raises InvalidInput for a kind that is not known."""
     if kind not in models:
-        raise InvalidInput("kind", f"{kind!r} is no model that is known", hint=f"it is one of: {', '.join(models)}")
+        raise InvalidInput("kind", f"{kind!r} is no known kind of model", hint=f"choose one of: {', '.join(models)}")
     return models[kind]
 
 
@@ -96,7 +96,7 @@ def only_weights(names: Collection[str], source: object) -> list[str]:
 
 def unet_files(names: Collection[str], folders: Sequence[str] = ("unet/",)) -> list[str]:
     """Config and weights of a U-Net in the first of the folders that has a config; some may be missing in `names`."""
-    folder = next((one for one in folders if f"{one}config.json" in names), "unet/")
+    folder = next((folder for folder in folders if f"{folder}config.json" in names), "unet/")
     weights = f"{folder}{UNET_STEM}"
     ending = ".bin" if f"{weights}.safetensors" not in names and f"{weights}.bin" in names else ".safetensors"
     return [f"{folder}config.json", weights + ending]

@@ -75,7 +75,7 @@ def default_folder() -> Path:
 
 
 def check_name(name: str) -> None:
-    """Raises InvalidInput for a name that can not be a folder of the registry, or means something else."""
+    """Raises InvalidInput for a name that cannot be a folder of the registry, or means something else."""
     if not _NAME.fullmatch(name) or name == "pocket":
         raise InvalidInput(
             "name",
@@ -85,14 +85,14 @@ def check_name(name: str) -> None:
 
 
 def find_entry(folder: Path, name: str) -> Entry | None:
-    """The entry of a name, None where there is none. Raises CheckpointError where its JSON can not be read."""
+    """The entry of a name, None if there is none. Raises CheckpointError if its JSON cannot be read."""
     if not _NAME.fullmatch(name) or not (folder / name / ENTRY).is_file():
         return None
     return read_entry(folder / name)
 
 
 def read_entry(folder: Path) -> Entry:
-    """The entry of one model's folder. Raises CheckpointError where its JSON can not be read."""
+    """The entry of one model's folder. Raises CheckpointError if its JSON cannot be read."""
     try:
         content: dict[str, Any] = json.loads((folder / ENTRY).read_text(encoding="utf-8"))
         if content.pop("format") != _FORMAT:
@@ -107,7 +107,7 @@ def read_entry(folder: Path) -> Entry:
 
 
 def entries(folder: Path) -> list[Entry]:
-    """All models of the folder, by name. Raises CheckpointError where one entry can not be read."""
+    """All models of the folder, by name. Raises CheckpointError if one entry cannot be read."""
     return [read_entry(file.parent) for file in sorted(folder.glob(f"*/{ENTRY}")) if _NAME.fullmatch(file.parent.name)]
 
 
@@ -143,10 +143,10 @@ def wrong_files(entry: Entry) -> list[str]:
 
 
 def remove_entry(folder: Path, name: str) -> None:
-    """Delete a model: at once out of sight, then its files. Raises ModelNotFound where there is none of that name."""
+    """Delete a model: at once out of sight, then its files. Raises ModelNotFound if there is none of that name."""
     check_name(name)
     if not (folder / name / ENTRY).is_file():
-        raise ModelNotFound(f"no model {name!r} was added in {folder}", hint="`diffsight models list` tells the names")
+        raise ModelNotFound(f"no model {name!r} was added in {folder}", hint="`diffsight models list` shows the names")
     remove_folder(folder / name)
 
 

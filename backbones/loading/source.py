@@ -41,7 +41,7 @@ def open_backbone(
     They are looked for in this order. models_folder: where models were added; None is the default folder.
     device: "cpu", "cuda", "cuda:1", "mps". unrecorded, tokenizer: for single files. cache_folder, offline: for hub ids.
     file_variant: "fp16" or "", for folders and hub ids.
-    Raises ModelNotFound where there is none, CheckpointError where it does not load, InvalidInput for a device that
+    Raises ModelNotFound if there is none, CheckpointError where it does not load, InvalidInput for a device that
     this machine does not have.
     """
     target = check_device(device)
@@ -73,9 +73,9 @@ def open_backbone(
 
 
 def check_device(device: str, nvidia: Nvidia | None = None) -> torch.device:
-    """The device by its name. nvidia: what of it is here, looked for where it is None.
+    """The device by its name. nvidia: what of it is here, looked for if it is None.
 
-    Raises InvalidInput where this machine, or this build of torch, does not have it.
+    Raises InvalidInput if this machine, or this build of torch, does not have it.
     """
     try:
         target = torch.device(device)
@@ -88,7 +88,7 @@ def check_device(device: str, nvidia: Nvidia | None = None) -> torch.device:
             found = nvidia.problem() or f"torch sees {nvidia.usable} CUDA devices{build}"
             raise InvalidInput("device", f"{device!r} is not usable: {found}", hint=nvidia.hint())
     if target.type == "mps" and not torch.backends.mps.is_available():
-        raise InvalidInput("device", "'mps' was asked for, but torch sees no Apple GPU", hint='use "cpu"')
+        raise InvalidInput("device", "'mps' was requested, but torch finds no Apple GPU", hint='use "cpu"')
     if target.type not in ("cpu", "cuda", "mps"):
         raise InvalidInput(
             "device", f"a backbone can not run on the device {device!r}", hint='use "cpu", "cuda", "cuda:1" or "mps"'

@@ -17,7 +17,7 @@ from backbones.backbone import PredictionType
 from backbones.errors import CheckpointError, ModelNotFound
 from backbones.files import replacing_folder, write_json
 from backbones.loading.file_names import UNET_STEM
-from backbones.loading.ldm import UNET, build_unet, convert_unet, lost
+from backbones.loading.ldm import UNET, build_unet, convert_unet, find_lost
 from backbones.loading.weight_files import digest_of, fill, read_tensors, write_tensors
 from backbones.stable_diffusion import StableDiffusion, Variant
 
@@ -41,12 +41,14 @@ def load_variant(
     source: a `unet/` folder, a folder that holds one (twice over, too), or one file with diffusers' key names or with
     LDM's (`model.diffusion_model.*`; other networks in the file are not read).
     constant_class_labels: (F,); it and the other arguments are those of `build_variant`.
-    Raises ModelNotFound where nothing is there, CheckpointError where it does not fit the backbone.
+    Raises ModelNotFound if nothing is there, CheckpointError where it does not fit the backbone.
     """
     config: dict[str, Any] | None = None
     file = source
     if source.is_dir():
-        folder = next((one for one in _unet_folders(source) if (one / "config.json").is_file()), None)
+        folder = next(
+            (unet_folder for unet_folder in _unet_folders(source) if (unet_folder / "config.json").is_file()), None
+        )
         if folder is None:
             raise ModelNotFound(
                 f"{source} holds no U-Net", hint="give a folder with config.json and weights, or with unet/ inside"
@@ -80,7 +82,7 @@ def base_revision(source: Path) -> str:
 
 
 def check_base_revision(backbone: StableDiffusion, source: Path) -> str:
-    """The folder's `base_revision`. Raises CheckpointError where the backbone is of another."""
+    """The folder's `base_revision`. Raises CheckpointError if the backbone is of another."""
     parts_of = base_revision(source)
     if parts_of and parts_of != backbone.description.revision:
         raise CheckpointError(
@@ -149,7 +151,7 @@ def build_variant(
     unexpected: tuple[str, ...] = ()
     if any(key.startswith("input_blocks.") for key in state):
         converted = convert_unet(state, config)
-        unexpected = lost(state, converted)
+        unexpected = find_lost(state, converted)
         state = converted
     if constant_class_labels is not None:
         config |= {"class_embed_type": None, "num_class_embeds": None}
@@ -186,7 +188,7 @@ def _take_convolution(state: dict[str, Tensor], module: str, own_unet: Any, sour
     parameters = _take(state, f"{module}.")
     weight, own = parameters.get("weight"), own_unet.conv_in.weight
     if weight is None:
-        raise CheckpointError(source, "an input convolution is not there", missing=[f"{module}.weight"])
+        raise CheckpointError(source, "an input convolution is missing", missing=[f"{module}.weight"])
     if weight.ndim != 4 or weight.shape[0] != own.shape[0] or weight.shape[2] % 2 == 0:
         belongs = f"{module}.weight: {tuple(weight.shape)} where ({own.shape[0]}, channels, 3, 3) belongs"
         raise CheckpointError(source, "an input convolution does not fit the U-Net", mis_shaped=[belongs])
@@ -208,11 +210,11 @@ def _fold_class_embedding(
     missing = [f"class_embedding.{key}" for key in needed if key not in embedding]
     missing += [key for key in (_TIME_BIAS,) if key not in state]
     if missing:
-        raise CheckpointError(source, "the class embedding is not there", missing=missing)
+        raise CheckpointError(source, "the class embedding is missing", missing=missing)
     first_weight, first_bias, second_weight, second_bias = (embedding[key].float() for key in needed)
     if first_weight.shape[1] != len(labels):
         shape = f"class_embedding.linear_1.weight: {tuple(first_weight.shape)} where (.., {len(labels)}) belongs"
-        raise CheckpointError(source, "the class embedding is of another width", mis_shaped=[shape])
+        raise CheckpointError(source, "the class embedding has another width", mis_shaped=[shape])
     hidden = functional.silu(functional.linear(labels.float(), first_weight, first_bias))
     constant = functional.linear(hidden, second_weight, second_bias)
     state[_TIME_BIAS] = state[_TIME_BIAS].float() + constant

@@ -27,10 +27,10 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
     """Tensors of any shape by key, on the CPU: a `.safetensors` file, or a torch file read with `weights_only=True`.
 
     What lies under "state_dict" or "model" is taken out; what is no tensor (step counters and the like) is left out.
-    Raises ModelNotFound where there is no such file, CheckpointError where it is damaged or would have to run code.
+    Raises ModelNotFound if there is no such file, CheckpointError where it is damaged or would have to run code.
     """
     if not file.is_file():
-        raise ModelNotFound(f"{file} is not there", hint="give the path of a .safetensors, .ckpt, .pt or .bin file")
+        raise ModelNotFound(f"{file} does not exist", hint="give the path of a .safetensors, .ckpt, .pt or .bin file")
     content: Any
     try:
         if file.suffix == ".safetensors":
@@ -40,15 +40,15 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
     except UnpicklingError as error:
         foreign = re.search(r"GLOBAL (\S+)", str(error))
         if foreign is None:
-            raise _damaged(file, error) from error
+            raise _damage_error(file, error) from error
         raise CheckpointError(
             file,
             f"it holds Python objects ({foreign[1]}) and not tensors alone; unpickling those could run any code, so it "
             "is refused",
-            hint="use the model's .safetensors file, or convert this one to safetensors where you trust it",
+            hint="use the model's .safetensors file, or convert this file to safetensors if you trust it",
         ) from error
     except (SafetensorError, RuntimeError, EOFError, ValueError, OSError, KeyError) as error:
-        raise _damaged(file, error) from error
+        raise _damage_error(file, error) from error
     for key in _NESTED_UNDER:
         if isinstance(content, dict) and isinstance(content.get(key), Mapping):
             content = content[key]
@@ -72,7 +72,7 @@ def write_tensors(tensors: Mapping[str, Tensor], file: Path, metadata: Mapping[s
         save_file(contiguous, beside, metadata={"format": "pt", **(metadata or {})})
 
 
-def _damaged(file: Path, error: Exception) -> CheckpointError:
+def _damage_error(file: Path, error: Exception) -> CheckpointError:
     reason = (str(error).splitlines() or [type(error).__name__])[0]
     return CheckpointError(
         file, f"it is damaged, incomplete, or no weight file ({reason})", hint="download or copy it again"

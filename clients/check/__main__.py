@@ -99,7 +99,7 @@ def main() -> None:
     chosen, work = given.generators or [*PYTHON, *NODE], given.work.resolve()
     work.mkdir(parents=True, exist_ok=True)
     commands = prepare_python(work) if set(chosen) & set(PYTHON) else work
-    for generator in (one for one in PYTHON if one in chosen):
+    for generator in (name for name in PYTHON if name in chosen):
         generate_python(work, commands, generator)
     if set(chosen) & set(NODE):
         generate_node(work)

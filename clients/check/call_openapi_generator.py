@@ -14,7 +14,7 @@ PNG = b"\x89PNG"
 
 
 def call(client: Any, one: Made, picture: bytes) -> str:
-    """What is wrong with the answer to one call; empty where nothing is."""
+    """What is wrong with the answer to one call; empty if nothing is."""
     api = getattr(import_module(PACKAGE), f"{one.tag.capitalize()}Api")(client)
     file = ("a.png", picture)
     fields: dict[str, Any] = {"file" if one.tag == "jobs" else "image": [file] if one.many else file, **one.options}

@@ -15,7 +15,7 @@ PNG = b"\x89PNG"
 
 
 def call(client: Any, one: Made, picture: bytes) -> str:
-    """What is wrong with the answer to one call; empty where nothing is."""
+    """What is wrong with the answer to one call; empty if nothing is."""
     types, models = import_module(f"{PACKAGE}.types"), import_module(f"{PACKAGE}.models")
     file = types.File(payload=BytesIO(picture), file_name="a.png", mime_type="image/png")
     fields: dict[str, Any] = {"file" if one.tag == "jobs" else "image": [file] if one.many else file, **one.options}

@@ -13,17 +13,17 @@ from diffsight.cli.lazy_group import lazy_group
 
 COMMANDS = {
     "serve": ("diffsight.cli.serve:serve", "Serve the REST API."),
-    "playground": ("diffsight.cli.playground:playground", "Serve a page to try a server on."),
-    "predict": ("diffsight.cli.predict:predict", "Run a task here, without a server."),
-    "fit": ("diffsight.cli.fit:fit", "Fit a head to your own labelled data."),
-    "evaluate": ("diffsight.cli.evaluate:evaluate", "Measure a head on a local data set."),
-    "sweep": ("diffsight.cli.sweep:sweep", "Measure which settings suit your images."),
-    "annotate": ("diffsight.cli.annotate:annotate", "Results for every image of a folder, in one durable job."),
-    "duplicates": ("diffsight.cli.duplicates:duplicates", "Images that are copies of each other, or nearly."),
+    "playground": ("diffsight.cli.playground:playground", "Serve a web page on which to try a server."),
+    "predict": ("diffsight.cli.predict:predict", "Run a task in this process, without a server."),
+    "fit": ("diffsight.cli.fit:fit", "Train a head on your own labelled data."),
+    "evaluate": ("diffsight.cli.evaluate:evaluate", "Measure the accuracy of a head on a local data set."),
+    "sweep": ("diffsight.cli.sweep:sweep", "Find the settings that suit your images best."),
+    "annotate": ("diffsight.cli.annotate:annotate", "Run a task on every image of a folder, as a durable job."),
+    "duplicates": ("diffsight.cli.duplicates:duplicates", "Find images that are copies of each other, or nearly so."),
     "models": ("diffsight.cli.models:models", "Add, list, check and remove published models."),
     "doctor": ("diffsight.cli.doctor:doctor", "Check this machine, the settings, and every head's answers."),
     "keys": ("diffsight.cli.keys:keys", "Create, list and revoke API keys."),
-    "demo": ("diffsight.cli.demo:demo", "Try the whole service once, on real files."),
+    "demo": ("diffsight.cli.demo:demo", "Start a server and try every task on real files."),
 }
 
 app = typer.Typer(

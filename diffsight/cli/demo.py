@@ -16,17 +16,19 @@ SCENES = 93
 
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for pictures, inputs and the server's log.")] = Path("out"),
-    images: Annotated[int, typer.Option(help=f"Held-out digits to classify, 10 to {HELD_OUT}.")] = 30,
-    scenes: Annotated[int, typer.Option(help=f"Held-out scenes to ask about, 1 to {SCENES}.")] = 12,
-    fitted_on: Annotated[int, typer.Option(help="Training digits for the classifier on features, 50 or more.")] = 200,
+    images: Annotated[int, typer.Option(help=f"Number of held-out digits to classify, 10 to {HELD_OUT}.")] = 30,
+    scenes: Annotated[int, typer.Option(help=f"Number of held-out scenes to run, 1 to {SCENES}.")] = 12,
+    fitted_on: Annotated[
+        int, typer.Option(help="Number of training digits for the classifier on features, 50 or more.")
+    ] = 200,
 ) -> None:
     """
     \b
     diffsight demo
     diffsight demo --images 360 --out /tmp/demo
 
-    Start a server on the embedded backbone, send digits and scenes that it never saw through its routes, draw what came
-    back, and tell how much of it was right.
+    Start a server on the embedded backbone, send it images of digits and scenes that were not in the training data,
+    draw the answers, and print how many are correct.
     """
     if not 10 <= images <= HELD_OUT:
         raise InvalidInput("images", f"{images}", hint=f"give 10 to {HELD_OUT}")

@@ -41,6 +41,6 @@ def doctor(
     if as_json:
         typer.echo(json.dumps([finding.as_json() for finding in found], ensure_ascii=False))
     elif not has_problem(found):
-        typer.echo("all is well" if all(one.level == "ok" for one in found) else "nothing is wrong")
+        typer.echo("all is well" if all(finding.level == "ok" for finding in found) else "nothing is wrong")
     if has_problem(found):
         raise typer.Exit(1)

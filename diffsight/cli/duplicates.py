@@ -30,19 +30,23 @@ def duplicates(
     source: Annotated[
         Path,
         typer.Argument(
-            help="Folder of images; or vectors: .npy of `predict features`, .jsonl of `annotate --task features`.",
+            help="Folder of images; or vectors: the .npy of `predict features`, or the .jsonl of "
+            "`annotate --task features`.",
             show_default=False,
         ),
     ],
     similarity: Annotated[
-        float, typer.Option(help="Cosine from which on two images count as one; at most 1.", min=-1, max=1)
+        float,
+        typer.Option(help="Lowest cosine similarity of two images that count as duplicates, at most 1.", min=-1, max=1),
     ] = 0.998,
     index: Annotated[
         Literal["auto", "exact", "hnsw"],
-        typer.Option(help="Look at every pair, or at near ones alone. auto: every pair up to 30,000 images."),
+        typer.Option(
+            help="exact compares every pair, hnsw uses an approximate index. auto: exact up to 30,000 images."
+        ),
     ] = "auto",
     block: Blocks = None,
-    timestep: Annotated[int, typer.Option(help="Folder: noise level that the network is told.")] = 100,
+    timestep: Annotated[int, typer.Option(help="For a folder: timestep that the network gets.")] = 100,
     settings: Settings,
     as_json: AsJson = False,
 ) -> None:
@@ -51,20 +55,21 @@ def duplicates(
     diffsight duplicates photos
     diffsight predict features *.jpg --noise-samples 0 --out photos.npy && diffsight duplicates photos.npy
 
-    Groups of images that are alike: re-encoded, resized, a little changed. Vectors of a folder are made without noise.
-    With --json one JSON array of groups. It deletes nothing.
+    Find groups of near-duplicates: images that were re-encoded, resized or changed a little. For a folder, vectors are
+    computed without noise. With --json, print a JSON array of groups. The command deletes nothing.
     """
-    stored = vectors_of_folder(source, settings, block, timestep) if source.is_dir() else read_vectors(source)
-    found = duplicate_groups(stored, similarity, index)
+    vectors = vectors_of_folder(source, settings, block, timestep) if source.is_dir() else read_vectors(source)
+    groups = duplicate_groups(vectors, similarity, index)
     if as_json:
-        told = [[{"image": one.name, "similarity": one.similarity} for one in group] for group in found]
-        typer.echo(json.dumps(told, ensure_ascii=False))
+        answer = [[{"image": copy.name, "similarity": copy.similarity} for copy in group] for group in groups]
+        typer.echo(json.dumps(answer, ensure_ascii=False))
         return
-    print_groups(found, len(stored.names))
+    print_groups(groups, len(vectors.names))
 
 
 def vectors_of_folder(folder: Path, settings: Settings, block: list[str] | None, timestep: int) -> StoredVectors:
-    """The vectors of all images below a folder, behind a progress bar; what can not be read is told and left out.
+    """The vectors of all images below a folder, with a progress bar; files that cannot be read are reported and left
+    out.
 
     The noise of a vector is seeded by its picture's pixels, which differ between copies: so there is none here.
     """
@@ -91,7 +96,7 @@ def vectors_of_folder(folder: Path, settings: Settings, block: list[str] | None,
         if pictures:
             parts.append(complete(vectors_of_images(engine, TensorCache(0), pictures, options)).vectors)
     if not parts:
-        raise InvalidInput("SOURCE", f"no image of {folder} can be read", hint="see above")
+        raise InvalidInput("SOURCE", f"no image of {folder} can be read", hint="the lines above say why")
     return StoredVectors(tuple(names), np.concatenate(parts))
 
 
@@ -99,7 +104,7 @@ def print_groups(found: list[list[Copy]], count: int) -> None:
     """Each group, its first image first, with the cosine of the others to it."""
     for group in found:
         typer.echo(terminal_text(group[0].name))
-        for one in group[1:]:
-            typer.echo(f"  {one.similarity:.4f}  {terminal_text(one.name)}")
+        for copy in group[1:]:
+            typer.echo(f"  {copy.similarity:.4f}  {terminal_text(copy.name)}")
     spare = sum(len(group) - 1 for group in found)
     typer.echo(f"{count} images, {len(found)} groups of copies, {spare} images could go")

@@ -5,13 +5,25 @@ from __future__ import annotations
 from diffsight.cli.lazy_group import command_group
 
 COMMANDS = {
-    "few-shot": ("diffsight.cli.evaluate_few_shot:few_shot", "mIoU of segmentation by examples."),
-    "pose": ("diffsight.cli.evaluate_pose:pose", "COCO AP of keypoints."),
-    "depth": ("diffsight.cli.evaluate_dense:depth", "NYUv2's official test images, or a world."),
-    "depth-relative": ("diffsight.cli.evaluate_relative:depth_relative", "The same data, aligned by scale and shift."),
-    "normals": ("diffsight.cli.evaluate_relative:normals", "Angles to the normals of a world's depth."),
-    "segmentation": ("diffsight.cli.evaluate_dense:segmentation", "ADE20K's validation images, or a world."),
-    "referring": ("diffsight.cli.evaluate_dense:referring", "RefCOCO, RefCOCO+ or RefCOCOg, or a world."),
+    "few-shot": ("diffsight.cli.evaluate_few_shot:few_shot", "Measure mIoU of few-shot segmentation."),
+    "pose": ("diffsight.cli.evaluate_pose:pose", "Measure COCO AP of keypoints."),
+    "depth": (
+        "diffsight.cli.evaluate_dense:depth",
+        "Measure metric depth on NYUv2's official test images, or on a world.",
+    ),
+    "depth-relative": (
+        "diffsight.cli.evaluate_relative:depth_relative",
+        "Measure depth up to scale and shift on the same data.",
+    ),
+    "normals": ("diffsight.cli.evaluate_relative:normals", "Measure normals on a world: angles to the true normals."),
+    "segmentation": (
+        "diffsight.cli.evaluate_dense:segmentation",
+        "Measure semantic segmentation on ADE20K's validation images, or on a world.",
+    ),
+    "referring": (
+        "diffsight.cli.evaluate_dense:referring",
+        "Measure referring segmentation on RefCOCO, RefCOCO+ or RefCOCOg, or on a world.",
+    ),
 }
 
 evaluate = command_group(

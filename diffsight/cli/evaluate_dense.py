@@ -25,15 +25,17 @@ HeadFile = Annotated[
     str | None,
     typer.Option("--head", help="A fitted head, a published checkpoint, or a name of `diffsight models list`."),
 ]
-Most = Annotated[int, typer.Option(help="Samples to measure at most; 0 for all.", min=0)]
+Most = Annotated[int, typer.Option(help="Maximum number of samples to measure; 0 for all.", min=0)]
 
 
 @with_settings()
 def depth(
     folder: Folder,
     *,
-    layout: Annotated[Literal["nyu", "world"], typer.Option(help="How the folder is laid out.")] = "nyu",
-    protocol: Annotated[Literal["fast", "published"], typer.Option(help="One pass, or windows and mirrors.")] = "fast",
+    layout: Annotated[Literal["nyu", "world"], typer.Option(help="Layout of the folder.")] = "nyu",
+    protocol: Annotated[
+        Literal["fast", "published"], typer.Option(help="One pass over the whole image, or windows with mirror images.")
+    ] = "fast",
     most: Most = 0,
     head: HeadFile = None,
     settings: Settings,
@@ -43,7 +45,7 @@ def depth(
     \b
     diffsight evaluate depth nyu_depth_v2/official_splits/test --protocol published
 
-    The published depth figures, in the Eigen crop.
+    Measure the published depth figures, in the Eigen crop.
     """
     engine, chosen = _open("depth", head, settings)
     samples = nyu_samples(folder) if layout == "nyu" else world(folder, "depth")
@@ -55,9 +57,10 @@ def depth(
 def segmentation(
     folder: Folder,
     *,
-    layout: Annotated[Literal["ade20k", "world"], typer.Option(help="How the folder is laid out.")] = "ade20k",
+    layout: Annotated[Literal["ade20k", "world"], typer.Option(help="Layout of the folder.")] = "ade20k",
     protocol: Annotated[
-        Literal["fast", "slide", "multiscale"], typer.Option(help="One pass, windows, or five scales of them.")
+        Literal["fast", "slide", "multiscale"],
+        typer.Option(help="One pass over the whole image, windows, or windows at five scales."),
     ] = "slide",
     most: Most = 0,
     head: HeadFile = None,
@@ -68,7 +71,7 @@ def segmentation(
     \b
     diffsight evaluate segmentation ADEChallengeData2016
 
-    mIoU as mmsegmentation counts it.
+    Measure mIoU as mmsegmentation computes it.
     """
     engine, chosen = _open("segmentation", head, settings)
     samples = ade_samples(folder) if layout == "ade20k" else world(folder, "segmentation")
@@ -94,7 +97,8 @@ def referring(
     \b
     diffsight evaluate referring refcoco --images coco/train2014 --split testA
 
-    oIoU, mean IoU and precisions. The pickle of references is read with plain values only.
+    Measure oIoU, mean IoU and precisions. The pickle file of references is read safely: only plain values are allowed
+    in it.
     """
     engine, chosen = _open("referring", head, settings)
     samples = (
@@ -124,9 +128,9 @@ def first_samples(samples: Any, most: int) -> Any:
 
 
 def print_figures(figures: dict[str, float], as_json: bool) -> None:
-    """Print a line a figure, or JSON. Raises InvalidInput where there are none."""
+    """Print a line a figure, or JSON. Raises InvalidInput if there are none."""
     if not figures:
-        raise InvalidInput("folder", "no sample could be measured", hint="look at docs/heads.md for the layout")
+        raise InvalidInput("folder", "no sample could be measured", hint="docs/heads.md shows the layout")
     if as_json:
         typer.echo(json.dumps(figures))
         return

@@ -28,10 +28,19 @@ def few_shot(
     *,
     root: Annotated[Path, typer.Argument(help="Folder that holds VOC2012, COCO2014 or LVIS.", metavar="FOLDER")],
     benchmark: Annotated[Literal["pascal", "coco", "lvis"], typer.Option(help="PASCAL-5i, COCO-20i or LVIS-92i.")],
-    fold: Annotated[int, typer.Option(help="From 0; figures are given for each, and as their mean.", min=0)] = 0,
-    shots: Annotated[int, typer.Option(help="Supports an episode.", min=1)] = 1,
-    episodes: Annotated[int | None, typer.Option(help="Default: the protocol's 1000, for LVIS 2300.", min=1)] = None,
-    sampling: Annotated[bool, typer.Option("--sampling", help="Draw supports down to one's size.")] = False,
+    fold: Annotated[
+        int,
+        typer.Option(
+            help="Fold of the benchmark, from 0. Published figures are given for each fold, and as their mean.", min=0
+        ),
+    ] = 0,
+    shots: Annotated[int, typer.Option(help="Supports in each episode.", min=1)] = 1,
+    episodes: Annotated[
+        int | None, typer.Option(help="Number of episodes. Default: the protocol's 1000, for LVIS 2300.", min=1)
+    ] = None,
+    sampling: Annotated[
+        bool, typer.Option("--sampling", help="Use the option `support_sampling` of the task.")
+    ] = False,
     weights: Weights = None,
     settings: Settings,
     as_json: AsJson = False,
@@ -40,29 +49,30 @@ def few_shot(
     \b
     diffsight evaluate few-shot datasets --benchmark coco --fold 0 --weights weight/coco_fold0/unet --backbone sd21
 
-    The published episodes, from seed 0, scored at the network's own size with the relative threshold 0.25.
+    Measure mIoU on the published episodes, drawn with seed 0, at the network's own size and with the relative threshold
+    0.25.
     """
     opened = open_fold(benchmark, root, fold, shots, episodes=episodes)
     engine = open_engine(settings)
 
     size = open_head(settings, engine, TASK, weights).image_size
 
-    async def one(episode: Episode) -> list[EpisodeResult]:
-        return [got async for got in run_episodes(engine, [episode], opened.read, size=size, sampling=sampling)]
+    async def run_episode(episode: Episode) -> list[EpisodeResult]:
+        return [result async for result in run_episodes(engine, [episode], opened.read, size=size, sampling=sampling)]
 
-    results = [got for episode in progress(opened.episodes) for got in complete(one(episode))]
-    found = scores_of(results, opened.class_ids)
-    told = {
+    results = [result for episode in progress(opened.episodes) for result in complete(run_episode(episode))]
+    scores = scores_of(results, opened.class_ids)
+    figures = {
         "benchmark": benchmark,
         "fold": fold,
         "shots": shots,
         "episodes": len(results),
-        "mean_iou": round(found.mean_iou, 4),
-        "fb_iou": round(found.fb_iou, 4),
-        "class_iou": dict(zip(map(str, opened.class_ids), found.class_iou, strict=True)),
+        "mean_iou": round(scores.mean_iou, 4),
+        "fb_iou": round(scores.fb_iou, 4),
+        "class_iou": dict(zip(map(str, opened.class_ids), scores.class_iou, strict=True)),
     }
     if as_json:
-        typer.echo(json.dumps(told))
+        typer.echo(json.dumps(figures))
     else:
         typer.echo(f"{benchmark} fold {fold}, {shots} shots, {len(results)} episodes")
-        typer.echo(f"mIoU {found.mean_iou:.2f} %, FB-IoU {found.fb_iou:.2f} %")
+        typer.echo(f"mIoU {scores.mean_iou:.2f} %, FB-IoU {scores.fb_iou:.2f} %")

@@ -25,14 +25,18 @@ Checkpoint = Annotated[
     str | None,
     typer.Option(help="Folder of SDPose, a name of `diffsight models list`, or what `diffsight fit pose` wrote."),
 ]
-Detections = Annotated[Path | None, typer.Option(help="COCO detection file whose boxes are looked at.", metavar="FILE")]
+Detections = Annotated[
+    Path | None, typer.Option(help="COCO detection file. Persons are evaluated in its boxes.", metavar="FILE")
+]
 Results = Annotated[
-    Path | None, typer.Option(help="Write COCO's result file here.", metavar="FILE", show_default=False)
+    Path | None,
+    typer.Option(help="Write the results to this file, in COCO's format.", metavar="FILE", show_default=False),
 ]
 DTypes = Annotated[
     list[str] | None,
     typer.Option(
-        help="float32, bfloat16 or float16. Repeated: one column each, with what moves against the first.",
+        help="float32, bfloat16 or float16. Repeat the option to compare: each type gets a column "
+        "with its difference from the first.",
         metavar="NAME",
     ),
 ]
@@ -48,12 +52,13 @@ def pose(
     detections: Detections = None,
     detector: DetectorName = None,
     crop: Annotated[
-        Literal["affine", "stretch"], typer.Option(help="The published evaluation's crop, or the demo's.")
+        Literal["affine", "stretch"], typer.Option(help="Crop of the published evaluation, or of the published demo.")
     ] = "affine",
     flip_test: Annotated[
-        bool, typer.Option("--flip-test/--no-flip-test", help="Look at mirrored persons too, as published figures do.")
+        bool,
+        typer.Option("--flip-test/--no-flip-test", help="Also run mirrored persons, as for the published figures."),
     ] = True,
-    most: Annotated[int | None, typer.Option(help="Only the first so many images.", min=1)] = None,
+    most: Annotated[int | None, typer.Option(help="Maximum number of images; the first are used.", min=1)] = None,
     results: Results = None,
     dtype: DTypes = None,
     backbone: Backbone = None,
@@ -66,11 +71,12 @@ def pose(
     diffsight evaluate pose person_keypoints_val2017.json --images val2017 --detections boxes.json
     diffsight evaluate pose val.json --images val --dtype float32 --dtype bfloat16 --dtype float16
 
-    COCO AP of keypoints by the protocol behind SDPose's published figures, from annotated boxes, a file of detections
-    or a detector; and the share of points found within a tenth of the box (annotated boxes only).
+    Measure COCO AP of keypoints by the protocol of SDPose's published figures. Boxes come from the annotations, a file
+    of detections or a detector. With annotated boxes, also print the share of points whose error is within a tenth of
+    the box.
     """
     if detections is not None and detector is not None:
-        raise InvalidInput("--detector", "beside --detections", hint="give one of them")
+        raise InvalidInput("--detector", "it cannot be combined with --detections", hint="give only one of them")
     data = read_pose_data(annotations, images)
     image_ids = [int(image["id"]) for image in data.content["images"]][:most]
     columns: dict[str, dict[str, float]] = {}
@@ -108,7 +114,7 @@ def _persons(
 ) -> Sequence[Person]:
     """Boxes of a file of detections, of the detector above the threshold, or else the annotated ones.
 
-    Raises InvalidInput where the data set's keypoints are not the network's.
+    Raises InvalidInput if the data set's keypoints are not the network's.
     """
     skeleton = head.model.skeleton
     if skeleton.names != data.skeleton.names:

@@ -22,16 +22,18 @@ from training.datasets.depth_normals import FIELD_OF_VIEW
 from training.datasets.public_dense import nyu_samples
 from training.evaluate_relative import evaluate_normals, evaluate_relative_depth
 
-Steps = Annotated[int, typer.Option(help="Steps of denoising; 0 is the model's own.", min=0, max=50)]
-EnsembleSize = Annotated[int, typer.Option(help="Predictions an image; published: 10.", min=1, max=20)]
-Resolution = Annotated[int | None, typer.Option(help="Longer side; unset is the model's own.", min=0)]
+Steps = Annotated[int, typer.Option(help="Number of denoising steps; 0 is the model's default.", min=0, max=50)]
+EnsembleSize = Annotated[
+    int, typer.Option(help="Predictions for each image that are combined. The published figures use 10.", min=1, max=20)
+]
+Resolution = Annotated[int | None, typer.Option(help="Longer side in pixels. Default: the model's own.", min=0)]
 
 
 @with_settings()
 def depth_relative(
     folder: Folder,
     *,
-    layout: Annotated[Literal["nyu", "world"], typer.Option(help="How the folder is laid out.")] = "nyu",
+    layout: Annotated[Literal["nyu", "world"], typer.Option(help="Layout of the folder.")] = "nyu",
     steps: Steps = 0,
     ensemble_size: EnsembleSize = 1,
     resolution: Resolution = None,
@@ -44,7 +46,8 @@ def depth_relative(
     \b
     diffsight evaluate depth-relative nyu_depth_v2/official_splits/test --ensemble-size 10
 
-    AbsRel (abs_rel) and delta 1 (d1) of depth that is aligned with the truth by scale and shift, in the Eigen crop.
+    Measure AbsRel (abs_rel) and delta 1 (d1) of depth that is aligned with the truth by scale and shift, in the Eigen
+    crop.
     """
     engine, model = _open(TASK, head, settings)
     options = RelativeDepthOptions(steps=steps or None, ensemble_size=ensemble_size, resolution=resolution)
@@ -52,7 +55,7 @@ def depth_relative(
     samples = nyu_samples(folder) if layout == "nyu" else world(folder, "depth")
     figures = evaluate_relative_depth(engine, model, first_samples(samples, most), options, eigen=layout == "nyu")
     if not figures.get("n_valid"):
-        raise InvalidInput("folder", "no pixel could be measured", hint="look at docs/heads.md for the layout")
+        raise InvalidInput("folder", "no pixel could be measured", hint="docs/heads.md shows the layout")
     print_figures(figures, as_json)
 
 
@@ -61,7 +64,7 @@ def normals(
     folder: Folder,
     *,
     field_of_view: Annotated[
-        float, typer.Option(help="Degrees from the pictures' lower to their upper edge.", min=1, max=170)
+        float, typer.Option(help="Vertical field of view of the images, in degrees.", min=1, max=170)
     ] = FIELD_OF_VIEW,
     steps: Steps = 0,
     ensemble_size: EnsembleSize = 1,
@@ -75,8 +78,9 @@ def normals(
     \b
     diffsight evaluate normals training/world/held_out/scenes
 
-    Angles in degrees to the normals of a world, which are computed from its depth, and shares of the pixels whose
-    angle is below 11.25, 22.5 and 30 degrees. `constant` is what the mean normal of the truth would get.
+    Measure angles in degrees to the true normals of a world, which are computed from its depth, and the shares of
+    pixels whose angle is below 11.25, 22.5 and 30 degrees. `constant` is the result of predicting the mean true normal
+    everywhere.
     """
     engine, model = _open(NORMALS, head, settings)
     options = NormalsOptions(steps=steps or None, ensemble_size=ensemble_size, resolution=resolution)

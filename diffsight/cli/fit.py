@@ -5,15 +5,24 @@ from __future__ import annotations
 from diffsight.cli.lazy_group import command_group
 
 COMMANDS = {
-    "few-shot": ("diffsight.cli.fit_few_shot:few_shot", "A U-Net for segmentation by examples."),
-    "pose": ("diffsight.cli.fit_pose:pose", "Keypoints, from a COCO keypoint file."),
-    "classifier": ("diffsight.cli.fit_classifier:classifier", "Tell classes apart, from a folder of images for each."),
-    "zero-shot": ("diffsight.cli.fit_zero_shot:zero_shot", "The temperature of zero-shot posteriors."),
-    "depth": ("diffsight.cli.fit_dense:depth", "Metric depth, from depth/NAME.png in millimetres."),
-    "segmentation": ("diffsight.cli.fit_dense:segmentation", "Semantic segmentation, from semantic/NAME.png."),
-    "referring": ("diffsight.cli.fit_dense:referring", "Masks of expressions, from referring.json."),
-    "depth-relative": ("diffsight.cli.fit_marigold:depth_relative", "A U-Net for depth up to scale and shift."),
-    "normals": ("diffsight.cli.fit_marigold:normals", "A U-Net for normals, from depth/NAME.png in millimetres."),
+    "few-shot": ("diffsight.cli.fit_few_shot:few_shot", "Fine-tune a U-Net for few-shot segmentation."),
+    "pose": ("diffsight.cli.fit_pose:pose", "Train a keypoint head on a COCO keypoint file."),
+    "classifier": ("diffsight.cli.fit_classifier:classifier", "Fit a classifier to a folder of images for each class."),
+    "zero-shot": ("diffsight.cli.fit_zero_shot:zero_shot", "Fit the temperature of zero-shot posteriors."),
+    "depth": ("diffsight.cli.fit_dense:depth", "Train a metric depth head on depth/NAME.png in millimetres."),
+    "segmentation": (
+        "diffsight.cli.fit_dense:segmentation",
+        "Train a semantic segmentation head on semantic/NAME.png.",
+    ),
+    "referring": ("diffsight.cli.fit_dense:referring", "Train a referring segmentation head on referring.json."),
+    "depth-relative": (
+        "diffsight.cli.fit_marigold:depth_relative",
+        "Fine-tune a U-Net for depth up to scale and shift.",
+    ),
+    "normals": (
+        "diffsight.cli.fit_marigold:normals",
+        "Fine-tune a U-Net for normals on depth/NAME.png in millimetres.",
+    ),
 }
 
 fit = command_group(

@@ -19,14 +19,22 @@ from service.library.store import pack
 from service.settings.loader import Settings
 
 Blocks = Annotated[
-    list[str] | None, typer.Option(help="Number from 1 or diffusers name; may be repeated.", metavar="BLOCK")
+    list[str] | None,
+    typer.Option(
+        help="Block of the network: a number from 1, or a diffusers name. Repeat the option for several.",
+        metavar="BLOCK",
+    ),
 ]
-Timesteps = Annotated[list[int] | None, typer.Option(help="Noise level; may be repeated. Default: 100.")]
+Timesteps = Annotated[
+    list[int] | None, typer.Option(help="Timestep of the noise schedule. Repeat the option for several. Default: 100.")
+]
 Head = Annotated[
     Literal["logistic", "linear", "mlp", "attention", "fusion"],
-    typer.Option(help="logistic, or a released head trained as published, for many images."),
+    typer.Option(help="Kind of classifier: logistic, or a head of the published code, which needs many images."),
 ]
-Hidden = Annotated[list[int] | None, typer.Option(help="mlp: width of a hidden layer; may be repeated.")]
+Hidden = Annotated[
+    list[int] | None, typer.Option(help="mlp: width of a hidden layer. Repeat the option for several layers.")
+]
 
 
 @with_settings()
@@ -34,22 +42,28 @@ def classifier(
     *,
     folder: LabelledFolder,
     out: Annotated[Path, typer.Option(help="File to write, .safetensors.", metavar="FILE")],
-    name: Annotated[str, typer.Option(help="A name for people. Default: the folder's.")] = "",
+    name: Annotated[str, typer.Option(help="Name of the classifier. Default: the folder's name.")] = "",
     block: Blocks = None,
     timestep: Timesteps = None,
-    pool_size: Annotated[int, typer.Option(help="Cells a side that maps are averaged over.")] = 1,
-    noise_samples: Annotated[int, typer.Option(help="Noises to average over; 0 for none.")] = 1,
+    pool_size: Annotated[int, typer.Option(help="Side of the grid that feature maps are averaged over.")] = 1,
+    noise_samples: Annotated[int, typer.Option(help="Number of noise samples to average over; 0 adds no noise.")] = 1,
     crop: Annotated[
-        Literal["crop", "pad", "squash"], typer.Option("--fit", help="How images are made square.")
+        Literal["crop", "pad", "squash"],
+        typer.Option(
+            "--fit", help="How an image is made square: crop the longer side, pad the shorter side, or squash."
+        ),
     ] = "crop",
     head: Head = "logistic",
     hidden: Hidden = None,
     width: Annotated[int, typer.Option(help="attention, fusion: width of a token.", min=1, max=4096)] = 1024,
-    attention_heads: Annotated[int, typer.Option(help="attention, fusion: heads.", min=1, max=64)] = 8,
-    depth: Annotated[int, typer.Option(help="attention, fusion: transformer blocks.", min=1, max=16)] = 2,
-    epochs: Annotated[int, typer.Option(help="Released heads: passes over the images.", min=1, max=1000)] = 28,
+    attention_heads: Annotated[
+        int, typer.Option(help="attention, fusion: number of attention heads.", min=1, max=64)
+    ] = 8,
+    depth: Annotated[int, typer.Option(help="attention, fusion: number of transformer blocks.", min=1, max=16)] = 2,
+    epochs: Annotated[int, typer.Option(help="All but logistic: passes over the images.", min=1, max=1000)] = 28,
     confusion: Annotated[
-        Path | None, typer.Option(help="Picture of who is taken for whom.", metavar="PNG", show_default=False)
+        Path | None,
+        typer.Option(help="Write a picture of the confusion matrix to this file.", metavar="PNG", show_default=False),
     ] = None,
     settings: Settings,
     as_json: AsJson = False,
@@ -59,8 +73,8 @@ def classifier(
     diffsight fit classifier pets --out pets.safetensors --confusion confusion.png
     diffsight predict classifier new.jpg --classifier pets.safetensors
 
-    Fit a classifier to FOLDER/cat/1.jpg, FOLDER/dog/2.jpg, ... Its figures are of images that were held out in turn.
-    A server takes the file at POST /v1/classifiers/import.
+    Fit a classifier to FOLDER/cat/1.jpg, FOLDER/dog/2.jpg, ... The printed figures come from cross-validation. To use
+    the classifier on a server, send the file to POST /v1/classifiers/import.
     """
     files = labelled_files(folder)
     check_out(out)
@@ -90,8 +104,8 @@ def classifier(
 
 def summary(out: Path, about: About, duplicates: int) -> dict[str, Any]:
     """What was fitted, as plain values."""
-    told = about.model_dump(mode="json", exclude={"version", "created", "changed", "tried"})
-    return {"out": str(out), **told, "duplicates": duplicates}
+    figures = about.model_dump(mode="json", exclude={"version", "created", "changed", "tried"})
+    return {"out": str(out), **figures, "duplicates": duplicates}
 
 
 def print_classes(about: About) -> None:

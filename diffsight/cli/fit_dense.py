@@ -17,17 +17,21 @@ from service.settings.loader import Settings
 from training.dense import DenseRecipe, fit_dense
 
 Folder = Annotated[
-    Path, typer.Argument(help="Examples: images/ with depth/, semantic/ or JSON files beside it.", show_default=False)
+    Path,
+    typer.Argument(
+        help="Folder of examples: images/, and depth/, semantic/ or JSON files beside it.", show_default=False
+    ),
 ]
 Out = Annotated[Path, typer.Option(help="Folder to write the head, its card and its curves to.", show_default=False)]
 Measured = Annotated[
-    Path | None, typer.Option("--held-out", help="Another such folder that the card's figures are measured on.")
+    Path | None,
+    typer.Option("--held-out", help="Another folder of examples. The figures in the head's card are measured on it."),
 ]
-Epochs = Annotated[int, typer.Option(help="Times that every example is seen.", min=1)]
-Examples = Annotated[int, typer.Option(help="Examples to use at most; 0 for all.", min=0)]
+Epochs = Annotated[int, typer.Option(help="Passes over the examples.", min=1)]
+Examples = Annotated[int, typer.Option(help="Maximum number of examples to use; 0 for all.", min=0)]
 Width = Annotated[int, typer.Option(help="Channels inside the head.", min=16)]
-Size = Annotated[int, typer.Option(help="Side at which images are looked at; 0 is the backbone's own.", min=0)]
-Batch = Annotated[int, typer.Option(help="Examples of one step.", min=2)]
+Size = Annotated[int, typer.Option(help="Side of the images in pixels; 0 is the backbone's image size.", min=0)]
+Batch = Annotated[int, typer.Option(help="Examples in each step.", min=2)]
 
 
 def fit_command(task: Task, help_text: str) -> Callable[..., None]:
@@ -69,7 +73,7 @@ depth = fit_command(
     diffsight fit depth runs/world/training --out runs/heads
     DIFFSIGHT_HEADS__DEPTH=runs/heads/depth.safetensors diffsight serve
 
-    Fit a depth head. Stopped at any time, the same command goes on where it was.
+    Train a depth head. If it is stopped, the same command continues where it stopped.
     """,
 )
 
@@ -79,7 +83,8 @@ segmentation = fit_command(
     \b
     diffsight fit segmentation runs/world/training --out runs/heads
 
-    Fit a segmentation head. Classes are named in instances.json. Stopped at any time, it goes on where it was.
+    Train a segmentation head. The file instances.json names the classes. If the command is stopped, the same command
+    continues where it stopped.
     """,
 )
 
@@ -89,6 +94,6 @@ referring = fit_command(
     \b
     diffsight fit referring runs/world/training --out runs/heads
 
-    Fit a referring head. Stopped at any time, the same command goes on where it was.
+    Train a referring head. If it is stopped, the same command continues where it stopped.
     """,
 )

@@ -22,7 +22,10 @@ from training.few_shot import FewShotRecipe, check_folder_for_few_shot, fine_tun
 
 Parts = Annotated[
     list[str] | None,
-    typer.Option(help="Part of the names of the parameters that learn, such as attn1; repeat it. Default: all."),
+    typer.Option(
+        help="Train only parameters whose name contains this text, such as attn1. Repeat the option for "
+        "several. Default: all."
+    ),
 ]
 
 
@@ -32,18 +35,23 @@ def few_shot(
     images: Annotated[Path, typer.Argument(help="Folder of images.", metavar="IMAGES", show_default=False)],
     masks: Annotated[
         Path,
-        typer.Argument(help="Folder of NAME.png with class indices, 0 none, 255 ignored.", metavar="MASKS"),
+        typer.Argument(
+            help="Folder of masks NAME.png with class indices: 0 is no class, 255 is ignored.", metavar="MASKS"
+        ),
     ],
     out: Annotated[Path, typer.Option(help="Folder to write the U-Net to.", metavar="FOLDER")],
-    hold_out: Annotated[list[int] | None, typer.Option(help="Class to leave out; repeat it.", metavar="CLASS")] = None,
+    hold_out: Annotated[
+        list[int] | None,
+        typer.Option(help="Class to leave out of the training. Repeat the option for several.", metavar="CLASS"),
+    ] = None,
     steps: Annotated[int, typer.Option(help="Steps of the optimiser.", min=1)] = 10_000,
-    batch: Annotated[int, typer.Option(help="Episodes a step.", min=1)] = 4,
-    shots: Annotated[int, typer.Option(help="Most supports of an episode.", min=1)] = 2,
-    learning_rate: Annotated[float, typer.Option(help="At the start; it falls to nothing.", min=1e-9)] = 1e-5,
+    batch: Annotated[int, typer.Option(help="Episodes in each step.", min=1)] = 4,
+    shots: Annotated[int, typer.Option(help="Maximum number of supports in an episode.", min=1)] = 2,
+    learning_rate: Annotated[float, typer.Option(help="Learning rate at the start; it falls to 0.", min=1e-9)] = 1e-5,
     part: Parts = None,
-    examples: Annotated[int, typer.Option(help="Images to use at most; 0 for all.", min=0)] = 0,
-    half: Annotated[bool, typer.Option("--half", help="Write float16: half the size.")] = False,
-    seed: Annotated[int, typer.Option(help="Of the episodes.")] = 0,
+    examples: Annotated[int, typer.Option(help="Maximum number of images to use; 0 for all.", min=0)] = 0,
+    half: Annotated[bool, typer.Option("--half", help="Write the weights as float16, in half the size.")] = False,
+    seed: Annotated[int, typer.Option(help="Seed of the episodes.")] = 0,
     settings: Settings,
     as_json: AsJson = False,
 ) -> None:
@@ -51,8 +59,8 @@ def few_shot(
     \b
     diffsight fit few-shot images masks --out myfewshot --hold-out 4
 
-    Fine-tune the backbone's U-Net as DiffewS did, on episodes of one query and some supports of the same class. With
-    --part the file holds those parts alone and goes with this backbone. Serve it with
+    Fine-tune the backbone's U-Net as DiffewS did, on episodes of a query and its supports of the same class. With
+    --part, the file holds only the trained parameters, and fits this backbone alone. Serve it with
     DIFFSIGHT_FEW_SHOT__WEIGHTS=myfewshot.
     """
     for folder in (images, masks):
@@ -63,7 +71,7 @@ def few_shot(
     classes = read_labelled_folder(images, masks, examples)
     pairs = {key: files for key, files in classes.items() if key not in (hold_out or ())}
     if not pairs:
-        raise InvalidInput("--hold-out", "no class is left to learn from", hint="hold out fewer")
+        raise InvalidInput("--hold-out", "no class is left for training", hint="hold out fewer classes")
     engine = open_engine(settings)
     model = engine.model
     assert isinstance(model, StableDiffusion)

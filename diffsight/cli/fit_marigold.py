@@ -21,16 +21,18 @@ from training.datasets.dense_folder import DenseFolder
 from training.datasets.depth_normals import FIELD_OF_VIEW
 from training.marigold import MarigoldRecipe, check_folder_for_marigold, fine_tune, save_marigold
 
-Folder = Annotated[Path, typer.Argument(help="Examples: images/, and depth/ beside it.", show_default=False)]
+Folder = Annotated[Path, typer.Argument(help="Folder of examples: images/, and depth/ beside it.", show_default=False)]
 Out = Annotated[Path, typer.Option(help="Folder to write the network to.", show_default=False)]
 Steps = Annotated[int, typer.Option(help="Steps of the optimiser.", min=1)]
-Batch = Annotated[int, typer.Option(help="Pictures of one step.", min=1)]
-Rate = Annotated[float, typer.Option(help="At the start; it falls to nothing.", min=1e-9)]
-Resolution = Annotated[int, typer.Option(help="Longer side of pictures, in pixels; 0 is the backbone's own.", min=0)]
-View = Annotated[float, typer.Option(help="Degrees from the pictures' lower to their upper edge.", min=1, max=170)]
-Examples = Annotated[int, typer.Option(help="Examples to use at most; 0 for all.", min=0)]
-Half = Annotated[bool, typer.Option("--half", help="Write float16: half the size.")]
-Seed = Annotated[int, typer.Option(help="Of the order of examples.")]
+Batch = Annotated[int, typer.Option(help="Images in each step.", min=1)]
+Rate = Annotated[float, typer.Option(help="Learning rate at the start; it falls to 0.", min=1e-9)]
+Resolution = Annotated[
+    int, typer.Option(help="Longer side of the images in pixels; 0 is the backbone's image size.", min=0)
+]
+View = Annotated[float, typer.Option(help="Vertical field of view of the images, in degrees.", min=1, max=170)]
+Examples = Annotated[int, typer.Option(help="Maximum number of examples to use; 0 for all.", min=0)]
+Half = Annotated[bool, typer.Option("--half", help="Write the weights as float16, in half the size.")]
+Seed = Annotated[int, typer.Option(help="Seed of the order of examples.")]
 
 
 def fit(
@@ -88,8 +90,8 @@ def depth_relative(
     diffsight fit depth-relative runs/world/training --out mydepth
     DIFFSIGHT_HEADS__DEPTH_RELATIVE=mydepth diffsight serve
 
-    Fine-tune the backbone's U-Net to predict depth up to scale and shift in one step. With --part the file holds what
-    has changed alone and goes with this backbone.
+    Fine-tune the backbone's U-Net to predict depth up to scale and shift in a single step. With --part, the file holds
+    only the trained parameters, and fits this backbone alone.
     """
     recipe = MarigoldRecipe(steps, batch, learning_rate, parts=tuple(part or ()), resolution=resolution, seed=seed)
     fit("depth", folder, out, recipe, examples, half, settings, as_json)
@@ -117,8 +119,8 @@ def normals(
     diffsight fit normals runs/world/training --out mynormals
     DIFFSIGHT_HEADS__NORMALS=mynormals diffsight serve
 
-    Fine-tune the backbone's U-Net to predict normals in one step. They are computed from depth. With --part the file
-    holds what has changed alone and goes with this backbone.
+    Fine-tune the backbone's U-Net to predict normals in a single step. The true normals are computed from depth. With
+    --part, the file holds only the trained parameters, and fits this backbone alone.
     """
     recipe = MarigoldRecipe(
         steps,

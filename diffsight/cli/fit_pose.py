@@ -21,18 +21,27 @@ from training.pose_data import PoseData, read_pose_data
 from training.pose_evaluation import evaluated, predict_persons, share_found
 
 Annotations = Annotated[Path, typer.Argument(help="COCO keypoint file.", metavar="ANNOTATIONS", show_default=False)]
-ImagesFolder = Annotated[Path, typer.Option("--images", help="Folder of the images it names.", metavar="FOLDER")]
-HeldOut = Annotated[
-    Path | None, typer.Option(help="COCO keypoint file to measure on afterwards.", metavar="ANNOTATIONS")
+ImagesFolder = Annotated[
+    Path, typer.Option("--images", help="Folder of the images that the file names.", metavar="FOLDER")
 ]
-HeldOutImages = Annotated[Path | None, typer.Option(help="Folder of its images; default: the same.", metavar="FOLDER")]
+HeldOut = Annotated[
+    Path | None, typer.Option(help="COCO keypoint file to measure the head on after training.", metavar="ANNOTATIONS")
+]
+HeldOutImages = Annotated[
+    Path | None, typer.Option(help="Folder of the held-out images. Default: the folder of --images.", metavar="FOLDER")
+]
 Features = Annotated[
     list[str] | None,
-    typer.Option(help="Module whose output is read; may be repeated. Default: the decoder's last two blocks."),
+    typer.Option(
+        help="Module whose output the head reads. Repeat the option for several. Default: the decoder's "
+        "last two blocks."
+    ),
 ]
 Parts = Annotated[
     list[str] | None,
-    typer.Option(help="Part of the names of U-Net parameters that learn; may be repeated. Default: all."),
+    typer.Option(
+        help="Train only U-Net parameters whose name contains this text. Repeat the option for several. Default: all."
+    ),
 ]
 
 
@@ -45,18 +54,27 @@ def pose(
     held_out: HeldOut = None,
     held_out_images: HeldOutImages = None,
     steps: Annotated[int, typer.Option(help="Steps of the optimiser.", min=1)] = 2000,
-    batch: Annotated[int, typer.Option(help="Persons a step.", min=1)] = 16,
+    batch: Annotated[int, typer.Option(help="Persons in each step.", min=1)] = 16,
     learning_rate: Annotated[float, typer.Option(help="Highest learning rate.", min=1e-8)] = 5e-4,
     feature: Features = None,
-    timestep: Annotated[int, typer.Option(help="Of the clean latents.", min=0)] = 50,
-    width: Annotated[int | None, typer.Option(help="Of crops; default: three quarters of the height.", min=16)] = None,
-    height: Annotated[int | None, typer.Option(help="Of crops; default: the backbone's.", min=16)] = None,
+    timestep: Annotated[int, typer.Option(help="Timestep at which the network gets the clean latents.", min=0)] = 50,
+    width: Annotated[
+        int | None, typer.Option(help="Width of crops in pixels. Default: three quarters of the height.", min=16)
+    ] = None,
+    height: Annotated[
+        int | None, typer.Option(help="Height of crops in pixels. Default: the backbone's image size.", min=16)
+    ] = None,
     unet_learning_rate: Annotated[
-        float, typer.Option(help="Above 0 the U-Net is fine-tuned too, in-painting beside; SDPose has 3e-5.", min=0)
+        float,
+        typer.Option(
+            help="Learning rate of the U-Net; SDPose uses 3e-5. Above 0 the U-Net is fine-tuned too, "
+            "with in-painting as a second task.",
+            min=0,
+        ),
     ] = 0.0,
     part: Parts = None,
     half: Annotated[bool, typer.Option("--half", help="Write weights as float16.")] = False,
-    seed: Annotated[int, typer.Option(help="Of everything drawn.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of all random choices.")] = 0,
     settings: Settings,
     as_json: AsJson = False,
 ) -> None:
@@ -65,15 +83,15 @@ def pose(
     diffsight fit pose train.json --images train --out mypose --held-out val.json --held-out-images val
 
     Fit a keypoint head to any data set in COCO's keypoint layout: persons, animals or things, with any named points.
-    The backbone stays as it is; --unet-learning-rate fine-tunes a copy of its U-Net as well.
-    Serve it with DIFFSIGHT_POSE__CHECKPOINT=mypose.
+    The backbone does not change; --unet-learning-rate fine-tunes a copy of its U-Net as well. Serve it with
+    DIFFSIGHT_POSE__CHECKPOINT=mypose.
     """
     check_folder_for_fitted(out)
     data = read_pose_data(annotations, images)
     measured = None if held_out is None else read_pose_data(held_out, held_out_images or images)
     if measured is not None and measured.skeleton.names != data.skeleton.names:
         raise InvalidInput(
-            "--held-out", "its keypoints are not those of the training data", hint="give one of the same"
+            "--held-out", "its keypoints are not those of the training data", hint="give a file with the same keypoints"
         )
     engine = open_engine(settings)
     size = default_size(engine.backbone)
@@ -133,9 +151,9 @@ def _measure(engine: DirectEngine, model: PoseModel, data: PoseData, measured: P
     predictions = predict_persons(engine, model, measured, measured.persons)
     figures, _ = evaluated(measured, predictions)
     baseline = mean_pose_points(mean_pose(data), measured.persons)
-    named = {one.id: points for one, points in zip(measured.persons, baseline, strict=True)}
+    named = {person.id: points for person, points in zip(measured.persons, baseline, strict=True)}
     return {
-        "pck_0_1": share_found(measured, {one.id: one.points for one in predictions})["all"],
+        "pck_0_1": share_found(measured, {prediction.id: prediction.points for prediction in predictions})["all"],
         "mean_pose_pck_0_1": share_found(measured, named)["all"],
         "ap": next(reversed(figures.values()))["AP"],
         "persons": float(len(measured.persons)),

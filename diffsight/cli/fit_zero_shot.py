@@ -26,21 +26,33 @@ from service.settings.loader import Settings
 def zero_shot(
     *,
     folder: Annotated[
-        Path, typer.Argument(help="Folder with one folder of images a label, named as the label.", show_default=False)
+        Path,
+        typer.Argument(
+            help="Folder with a folder of images for each label. The folder's name is the label.", show_default=False
+        ),
     ],
     out: Annotated[Path, typer.Option(help="File to write, .json.", metavar="FILE")],
     template: Annotated[
-        list[str] | None, typer.Option(help="Prompt with {} for the label; may be repeated.", metavar="TEXT")
+        list[str] | None,
+        typer.Option(
+            help="Prompt template, in which {} stands for the label. Repeat the option for several.", metavar="TEXT"
+        ),
     ] = None,
     scheme: Annotated[
-        Literal["schedule", "race", "both"], typer.Option(help="Whose answers the temperature is for.")
+        Literal["schedule", "race", "both"], typer.Option(help="Scheme that the temperature is fitted for.")
     ] = "both",
-    confidence: Annotated[float, typer.Option(help="Race: how sure to be, up to 1.", min=0, max=1)] = 0.95,
+    confidence: Annotated[
+        float, typer.Option(help="Race: the option `confidence` of the task, up to 1.", min=0, max=1)
+    ] = 0.95,
     combine: Annotated[
-        Literal["mean", "best_prompt"], typer.Option(help="Race: how a label's templates are put together.")
+        Literal["mean", "best_prompt"], typer.Option(help="Race: how a label's templates are combined.")
     ] = "mean",
-    schedule: Annotated[Literal["default", "published"], typer.Option(help="Schedule: how much work.")] = "default",
-    loss: Annotated[Literal["l2", "l1", "huber"], typer.Option(help="How the noise error is measured.")] = "l2",
+    schedule: Annotated[
+        Literal["default", "published"], typer.Option(help="Schedule: the option `schedule` of the task.")
+    ] = "default",
+    loss: Annotated[
+        Literal["l2", "l1", "huber"], typer.Option(help="How the error of the predicted noise is measured.")
+    ] = "l2",
     settings: Settings,
     as_json: AsJson = False,
 ) -> None:
@@ -49,8 +61,9 @@ def zero_shot(
     diffsight fit zero-shot pets --out pets.json --template "a photo of a {}, a type of pet."
     DIFFSIGHT_ZERO_SHOT_CALIBRATION=pets.json diffsight serve
 
-    Classify FOLDER/cat/1.jpg, FOLDER/dog/2.jpg, ... by the names of the folders, and find the temperature at which the
-    probabilities fit the truth. It holds for answers reached in the same way: scheme, confidence or schedule, and loss.
+    Classify FOLDER/cat/1.jpg, FOLDER/dog/2.jpg, ... with the names of the folders as labels, and fit the temperature
+    for which the probabilities are calibrated. It applies to requests with the same options: scheme, confidence or
+    schedule, and loss.
     """
     files = labelled_files(folder)
     check_out(out)

@@ -25,11 +25,15 @@ keys = typer.Typer(
 )
 
 
-@keys.command(short_help="Make a key and print it, once.")
+@keys.command(short_help="Create a key and print it once.")
 def create(
-    name: Annotated[str, typer.Argument(help="Whose key it is, for lists and logs.", show_default=False)],
-    rate: Annotated[str | None, typer.Option(help="Requests a minute, such as 60/minute.", metavar="N/minute")] = None,
-    concurrency: Annotated[int | None, typer.Option(help="Requests at a time.", min=1, max=100_000)] = None,
+    name: Annotated[str, typer.Argument(help="Name of the key's owner, for lists and logs.", show_default=False)],
+    rate: Annotated[
+        str | None, typer.Option(help="Maximum requests per minute, such as 60/minute.", metavar="N/minute")
+    ] = None,
+    concurrency: Annotated[
+        int | None, typer.Option(help="Maximum requests at the same time.", min=1, max=100_000)
+    ] = None,
     expires: Annotated[
         str | None, typer.Option(help="Last day that it is valid (UTC), such as 2030-12-31.", metavar="DATE")
     ] = None,
@@ -41,7 +45,7 @@ def create(
     diffsight keys create alice
     diffsight keys create batch-jobs --rate 600/minute --concurrency 4 --expires 2030-12-31
 
-    Make a key and print it. It is shown this once: only a hash of it is kept. Limits that are not given are the
+    Create a key and print it. It is printed only once: the server keeps only a hash of it. Limits default to the
     server's settings.
     """
     path = load_settings(config).access.keys_path()
@@ -54,22 +58,22 @@ def create(
         concurrency=concurrency,
     )
     if as_json:
-        typer.echo(json.dumps({**shown(key), "key": text}, ensure_ascii=False))
+        typer.echo(json.dumps({**describe_key(key), "key": text}, ensure_ascii=False))
         return
     typer.echo(f"diffsight: key {key.id} for {key.name!r}, kept as a hash in {path}. Copy it now:", err=True)
     typer.echo(text)
 
 
-@keys.command("list", short_help="List keys, without their secrets.")
+@keys.command("list", short_help="List keys without their secrets.")
 def list_keys(config: Config = None, as_json: AsJson = False) -> None:
     """
     \b
     diffsight keys list
 
-    List all keys that were made, with their limits and whether they are valid. Secrets are nowhere to be listed.
+    List all keys with their limits, and whether they are valid. Secrets are not listed; they are not kept.
     """
     path = load_settings(config).access.keys_path()
-    listed = [shown(key) for key in read_keys(path)]
+    listed = [describe_key(key) for key in read_keys(path)]
     if as_json:
         typer.echo(json.dumps(listed, ensure_ascii=False))
         return
@@ -87,16 +91,18 @@ def list_keys(config: Config = None, as_json: AsJson = False) -> None:
     Console(highlight=False, markup=False).print(table)
 
 
-@keys.command(short_help="Make a key invalid, at once.")
+@keys.command(short_help="Make a key invalid at once.")
 def revoke(
-    name_or_id: Annotated[str, typer.Argument(help="Name or id, as listed.", show_default=False)],
+    name_or_id: Annotated[
+        str, typer.Argument(help="Name or id of the key, from `diffsight keys list`.", show_default=False)
+    ],
     config: Config = None,
 ) -> None:
     """
     \b
     diffsight keys revoke alice
 
-    Make a key invalid, at once. It stays in the list; a server whose last key was revoked answers nobody.
+    Make a key invalid at once. It stays in the list. After the last key is revoked, the server answers no requests.
     """
     key = revoke_key(load_settings(config).access.keys_path(), name_or_id, now=datetime.now(UTC))
     typer.echo(f"diffsight: revoked {key.id} ({key.name})")
@@ -118,8 +124,8 @@ def end_of_day(text: str) -> datetime:
         raise InvalidInput("--expires", f"{text!r}", hint="write a date like 2030-12-31") from error
 
 
-def shown(key: Key) -> dict[str, Any]:
-    """What may be told of a key."""
+def describe_key(key: Key) -> dict[str, Any]:
+    """The properties of a key that may be shown."""
     return {
         **key.model_dump(mode="json", exclude={"digest", "expires"}),
         # The last day, as it was given.

@@ -13,7 +13,7 @@ from heads.feature_pooling.blocks import resolve_blocks
 from heads.image_files import image_files
 from service.engine.caches import TensorCache
 from service.inputs.names import readable_name
-from service.library.classifiers import Examples, FeatureOptions
+from service.library.classifiers import FeatureOptions, LabelledVectors
 from service.library.vectors import AT_ONCE, join_vectors, vectors_of_images
 from service.settings.loader import Settings
 
@@ -31,7 +31,7 @@ def labelled_files(folder: Path) -> list[tuple[Path, str]]:
         raise InvalidInput(
             "FOLDER",
             f"{folder} has images of {len(classes)} classes",
-            hint="put images into one folder a class: FOLDER/cat/1.jpg, FOLDER/dog/2.jpg",
+            hint="put the images of each class into a folder of its own: FOLDER/cat/1.jpg, FOLDER/dog/2.jpg",
         )
     return found
 
@@ -43,12 +43,14 @@ def label_of(folder: str) -> str:
 
 def read_blocks(blocks: Sequence[str] | None, sub_blocks: Sequence[str]) -> tuple[str, ...]:
     """The blocks that a command line names by numbers or diffusers names; without any, those that suit most images."""
-    return resolve_blocks([int(one) if one.isdigit() else one for one in blocks] if blocks else None, sub_blocks)
+    return resolve_blocks(
+        [int(block) if block.isdigit() else block for block in blocks] if blocks else None, sub_blocks
+    )
 
 
 def examples_of(
     engine: DirectEngine, files: Sequence[tuple[Path, str]], options: FeatureOptions, settings: Settings
-) -> Examples:
+) -> LabelledVectors:
     """The files' vectors and labels, behind a progress bar. Raises InvalidInput for one that cannot be read."""
     parts = [files[at : at + AT_ONCE] for at in range(0, len(files), AT_ONCE)]
     vectors = []
@@ -56,4 +58,4 @@ def examples_of(
         images = [read_image(path, settings) for path, _ in part]
         vectors.append(complete(vectors_of_images(engine, TensorCache(0), images, options)))
     whole = join_vectors(vectors)
-    return Examples(whole.vectors, tuple(label for _, label in files), whole.keys)
+    return LabelledVectors(whole.vectors, tuple(label for _, label in files), whole.keys)

@@ -45,7 +45,7 @@ def open_engine(
 def open_head(settings: Settings, engine: DirectEngine, task: Task[Any, Any, Any], weights: str | None = None) -> Any:
     """The head of a task over the engine's backbone. weights: a path or a model's name, instead of the settings' own.
 
-    Raises ModelNotFound where there is none.
+    Raises ModelNotFound if there is none.
     """
     tasks = (*(other for other in TASKS if other.name != task.name), task)
     named = {} if weights is None else {task.name: weights}

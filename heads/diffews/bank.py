@@ -1,4 +1,4 @@
-"""Support images with their masks to banks: what a query reads of them, and what can be kept instead of them.
+"""From support images with masks to banks: the keys and values that a query reads, and the forms they are stored in.
 
 A bank depends on its own picture and mask alone, so it is computed once, and the bank of a set is the concatenation of
 its members'.
@@ -79,7 +79,7 @@ async def support_banks(
 
 
 def bank_capture(layers: Sequence[str], form: BankForm = "keys_values") -> Capture:
-    """What a support's row brings back of the self-attention `layers`."""
+    """The capture of the self-attention `layers` for a support's row."""
     if form == "keys_values":
         return Capture(keys_values=tuple(layers))
     return Capture(features=tuple(map(_norm_before, layers)))
@@ -101,10 +101,10 @@ def concatenated(banks: Sequence[Bank]) -> Bank:
         raise InvalidInput("supports", "no supports", hint="give one image with its mask at least")
     if len(banks) == 1:
         return banks[0]
-    return {layer: _joined([bank[layer] for bank in banks]) for layer in banks[0]}
+    return {layer: _join([bank[layer] for bank in banks]) for layer in banks[0]}
 
 
-def sampled(banks: Sequence[Bank], seed: bytes) -> Bank:
+def sample_banks(banks: Sequence[Bank], seed: bytes) -> Bank:
     """The bank of a set, drawn down to the number of tokens that one of its members has.
 
     Memory and the cost of a query then no longer grow with the set. In each layer positions are drawn once, the same
@@ -112,7 +112,7 @@ def sampled(banks: Sequence[Bank], seed: bytes) -> Bank:
     Source: the random sampling of DiffewS, section 4.4, whose code is not published: how it draws is ours.
     """
     joined = concatenated(banks)
-    return {layer: _drawn(entry, len(banks), seed + layer.encode()) for layer, entry in joined.items()}
+    return {layer: _draw_tokens(entry, len(banks), seed + layer.encode()) for layer, entry in joined.items()}
 
 
 def bank_bytes(bank: Bank) -> int:
@@ -132,7 +132,7 @@ def bank_tensors(bank: Bank) -> dict[str, Tensor]:
 
 
 def bank_from_tensors(tensors: Mapping[str, Tensor]) -> Bank:
-    """The inverse of `bank_tensors`: (L, C) tensors by name. Raises KeyError where a value is missing to its key."""
+    """The inverse of `bank_tensors`: (L, C) tensors by name. Raises KeyError if a value is missing to its key."""
     bank: dict[str, KeysValues | HiddenStates] = {}
     for name, tensor in tensors.items():
         layer, _, kind = name.rpartition(".")
@@ -154,17 +154,17 @@ def _norm_before(layer: str) -> str:
     return f"{layer.rpartition('.')[0]}.norm1"
 
 
-def _joined(entries: Sequence[KeysValues | HiddenStates]) -> KeysValues | HiddenStates:
+def _join(entries: Sequence[KeysValues | HiddenStates]) -> KeysValues | HiddenStates:
     pairs = [entry for entry in entries if isinstance(entry, KeysValues)]
     if len(pairs) == len(entries):
-        return KeysValues(torch.cat([one.keys for one in pairs]), torch.cat([one.values for one in pairs]))
+        return KeysValues(torch.cat([pair.keys for pair in pairs]), torch.cat([pair.values for pair in pairs]))
     states = [entry.states for entry in entries if isinstance(entry, HiddenStates)]
     if len(states) < len(entries):
         raise InvalidInput("supports", "banks of both forms in one set", hint="compute all in the same form")
     return HiddenStates(torch.cat(states))
 
 
-def _drawn(entry: KeysValues | HiddenStates, shots: int, seed: bytes) -> KeysValues | HiddenStates:
+def _draw_tokens(entry: KeysValues | HiddenStates, shots: int, seed: bytes) -> KeysValues | HiddenStates:
     tokens = len(entry.states if isinstance(entry, HiddenStates) else entry.keys)
     number = int.from_bytes(hashlib.blake2b(seed, digest_size=8).digest(), "little")
     drawn = np.sort(np.random.default_rng(number).choice(tokens, tokens // shots, replace=False))

@@ -21,7 +21,7 @@ def load_few_shot(backbone: StableDiffusion, source: Path, *, variant: str = VAR
 
     source: `weight/coco_fold0/unet` as published, or a folder that holds such a `unet/`, once or twice over; or one
     that `diffsight fit few-shot` wrote, which may hold fine-tuned parts alone.
-    Raises ModelNotFound where nothing is there, CheckpointError where it does not fit the backbone, with the missing,
+    Raises ModelNotFound if nothing is there, CheckpointError where it does not fit the backbone, with the missing,
     unexpected and mis-shaped keys.
     """
     parts_of = check_base_revision(backbone, source)

@@ -28,7 +28,7 @@ def listed_episodes(
 ) -> list[Episode]:
     """PASCAL-5i: the split's (name, class) pairs are the queries, in order, again from the start where more are wanted.
 
-    Raises InvalidInput where a class has no second image to draw a support from.
+    Raises InvalidInput if a class has no second image to draw a support from.
     """
     names: dict[int, list[str]] = {}
     for name, class_id in pairs:
@@ -52,7 +52,7 @@ def drawn_episodes(
 ) -> list[Episode]:
     """COCO-20i: class, query and supports are drawn. LVIS-92i: the classes come `in_turn`, the rest is drawn.
 
-    names: images by class. Raises InvalidInput where a class has no second image to draw a support from.
+    names: images by class. Raises InvalidInput if a class has no second image to draw a support from.
     """
     _check({class_id: names.get(class_id, ()) for class_id in class_ids})
     episodes = []

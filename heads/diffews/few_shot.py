@@ -1,6 +1,6 @@
-"""What the task `few-shot` needs of DiffewS: its weights, its options, and the answer about each concept.
+"""The parts of DiffewS for the task `few-shot`: weights, options, and the answer for each concept.
 
-The task itself stands in `service/library/few_shot.py`, as it also finds concepts that callers keep.
+The task itself is in `service/library/few_shot.py`, because it also finds stored concepts.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from backbones.loading.registry import Entry
 from backbones.loading.variants import base_revision
 from backbones.rows import Bank
 from backbones.stable_diffusion import StableDiffusion
-from heads.diffews.bank import VARIANT, BankForm, concatenated, sampled
+from heads.diffews.bank import VARIANT, BankForm, concatenated, sample_banks
 from heads.diffews.checkpoint import POCKET, load_few_shot
 from heads.diffews.preprocess import input_size
 from heads.diffews.segment import label_map, segment_concepts
@@ -49,7 +49,7 @@ class FewShotModel:
 
     @property
     def revision(self) -> str:
-        """Changes when any answer could."""
+        """Digest of the network's weights. If it is unchanged, answers are unchanged."""
         return f"{self.backbone.revision}+{self.backbone.variant_revisions[self.variant]}+{self.image_size}"
 
 
@@ -58,16 +58,22 @@ class ThresholdOptions(Options):
 
     threshold: Literal["relative", "absolute"] = Field(
         default="relative",
-        description="`relative`, as published, cuts at a share of the strongest value: it always gives a mask, also "
-        "where nothing is. `absolute` can leave the mask empty; use it to ask whether, or with several concepts.",
+        description="`relative`, as published, cuts at a share of the greatest strength, so there is "
+        "always a mask, even if the image does not show the concept. `absolute` cuts at a fixed strength, and "
+        "the mask may be empty. Use it to decide whether the concept is there, or with several concepts.",
     )
     threshold_value: float | None = Field(
-        default=None, gt=0, lt=1, description="Unset: 0.25 relative, as published; 0.15 absolute."
+        default=None,
+        gt=0,
+        lt=1,
+        description="The share or the strength to cut at. Unset: 0.25 for `relative`, as published; 0.15 "
+        "for `absolute`.",
     )
     support_sampling: bool = Field(
         default=False,
-        description="Draw the tokens of a concept's supports down to those of one. Its cost no longer grows with its "
-        "shots, and weights trained on one shot are reported to score better so.",
+        description="Reduce the tokens of all supports of a concept to the number of one support, by "
+        "random choice. The cost then does not grow with the number of shots. Weights that were trained on one "
+        "shot are reported to be more accurate with it.",
     )
 
     def cut(self) -> Threshold:
@@ -77,16 +83,20 @@ class ThresholdOptions(Options):
 
 
 class ConceptResult(BaseModel):
-    """One concept's part of the answer."""
+    """The result for one concept."""
 
-    label: int = Field(description="Its number in label maps, from 1; 0 is none.")
-    id: str = Field(description="Of the concept; empty for supports in the request.")
+    label: int = Field(description="Number of the concept in label maps, from 1. 0 is the background.")
+    id: str = Field(description="Id of the concept; empty if the request itself brought the support images.")
     shots: int
     presence: float = Field(
-        description="0 to 1, the strongest value of its map: low where it is likely not in the image. Not calibrated."
+        description="Greatest strength in the image, 0 to 1. A low value means that the concept is "
+        "probably not in the image. It is not a calibrated probability."
     )
-    cut: float = Field(description="What a pixel's strength had to be above.")
-    mask: MaskAnswer = Field(description="Its pixels; one that several concepts want goes to the strongest.")
+    cut: float = Field(description="The threshold: pixels with a greater strength belong to the mask.")
+    mask: MaskAnswer = Field(
+        description="Mask of the concept. If several concepts claim a pixel, the concept with the greatest "
+        "strength gets it."
+    )
 
 
 def open_few_shot(
@@ -119,7 +129,7 @@ def open_few_shot(
 
 
 def shipped_few_shot(backbone: Backbone) -> Path | None:
-    """The folder of the network that ships for this backbone; None where none was fitted to it."""
+    """The folder of the network that ships for this backbone; None if none was fitted to it."""
     fits = POCKET.is_dir() and base_revision(POCKET) == backbone.description.revision
     return POCKET if fits else None
 
@@ -139,7 +149,7 @@ async def segment_by_banks(
     joined: list[Bank] = []
     for members, seed in zip(banks, seeds, strict=True):
         if options.support_sampling:
-            joined.append(await engine.run(sampled, members, seed))
+            joined.append(await engine.run(sample_banks, members, seed))
         else:
             joined.append(await engine.run(concatenated, members))
     thresholds = [options.cut()] * len(joined)
@@ -185,11 +195,11 @@ def answer_concepts(
 
 
 def check_counts(images: int, masks: int, most: int, field: str) -> None:
-    """Raises InvalidInput where there is not one mask an image, no support, or more of them than `most`."""
+    """Raises InvalidInput if there is not one mask an image, no support, or more of them than `most`."""
     if images != masks:
         raise InvalidInput(field, f"{masks} masks for {images} images", hint="send one mask for each image, in order")
     if images < 1:
-        raise InvalidInput(field, "no supports", hint="a concept needs one picture with its mask at least")
+        raise InvalidInput(field, "no supports", hint="a concept needs at least one image with its mask")
     if images > most:
         raise InvalidInput(
             field,

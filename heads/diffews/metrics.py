@@ -23,13 +23,13 @@ def areas(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Intersection and union of background and object, (2,) int64 each, in pixels.
 
-    mask, truth: (H, W), bool or 0 and 1. ignored: (H, W), not 0 where a pixel does not count.
+    mask, truth: (H, W), bool or 0 and 1. ignored: (H, W), not 0 if a pixel does not count.
     Source: `evaluation_util/common/evaluation.py`.
     """
     counted = np.ones(mask.shape, bool) if ignored is None else ignored == 0
-    found, wanted = mask[counted] != 0, truth[counted] != 0
-    intersection = np.array([(~found & ~wanted).sum(), (found & wanted).sum()])
-    union = np.array([(~found | ~wanted).sum(), (found | wanted).sum()])
+    predicted, wanted = mask[counted] != 0, truth[counted] != 0
+    intersection = np.array([(~predicted & ~wanted).sum(), (predicted & wanted).sum()])
+    union = np.array([(~predicted | ~wanted).sum(), (predicted | wanted).sum()])
     return intersection, union
 
 

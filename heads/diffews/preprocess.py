@@ -67,10 +67,10 @@ def check_mask(mask: NDArray[np.generic], image: NDArray[np.uint8], size: int, f
     Raises InvalidInput, naming `field`, for a mask of another size than its picture, and for one without an object.
     """
     if mask.shape != image.shape[:2]:
-        told = " x ".join(map(str, mask.shape[::-1]))
+        size_text = " x ".join(map(str, mask.shape[::-1]))
         raise InvalidInput(
             field,
-            f"the mask is {told} pixels, its image {image.shape[1]} x {image.shape[0]}",
+            f"the mask is {size_text} pixels, its image {image.shape[1]} x {image.shape[0]}",
             hint="send a mask of its image's own size (after EXIF orientation), object white and the rest black",
         )
     if not mask.any():
@@ -79,7 +79,7 @@ def check_mask(mask: NDArray[np.generic], image: NDArray[np.uint8], size: int, f
     if not resized.any():
         raise InvalidInput(
             field,
-            f"the object is so small that nothing of it is left at the network's {size} x {size} pixels",
+            f"the object is too small: it vanishes at the network's {size} x {size} pixels",
             hint="crop the image around the object",
         )
     return resized

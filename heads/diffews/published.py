@@ -1,4 +1,4 @@
-"""The network that DiffewS publishes, as `diffsight models add` takes it."""
+"""The published network of DiffewS, for `diffsight models add`."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ async def segment(
     size: int | None = None,
     variant: str = VARIANT,
 ) -> ConceptMask:
-    """The mask of what the supports show, from the pictures themselves; keep banks to ask often.
+    """The mask of what the supports show, from the images themselves; for many queries, compute the banks once.
 
     image, support_images: (H, W, 3) uint8 RGB, of any sizes. support_masks: (H, W) of the image's size, 1 on the
     object.
@@ -70,16 +70,16 @@ async def segment_concepts(
     rgb = await mask_pictures(engine, image, banks, size=side, variant=variant)
     height, width = image.shape[:2]
 
-    def finished() -> list[ConceptMask]:
-        return [concept_mask(one, height, width, cut) for one, cut in zip(rgb, thresholds, strict=True)]
+    def finish() -> list[ConceptMask]:
+        return [concept_mask(picture, height, width, cut) for picture, cut in zip(rgb, thresholds, strict=True)]
 
-    return await engine.run_on_host(finished)
+    return await engine.run_on_host(finish)
 
 
 async def mask_pictures(
     engine: Engine, image: NDArray[np.uint8], banks: Sequence[Bank], *, size: int, variant: str = VARIANT
 ) -> list[Tensor]:
-    """What the network paints for each bank, (3, size, size) uint8 on the host: the object bright, the rest dark.
+    """The network's mask picture for each bank, (3, size, size) uint8 on the host: the object bright, the rest dark.
 
     image: (H, W, 3) uint8 RGB.
     One pass at timestep 1 without noise: the U-Net's negated output is the latent of the mask.
@@ -92,7 +92,7 @@ async def mask_pictures(
     rows = await engine.run(lambda: [query_row(encoded * scale, context, bank, variant=variant) for bank in banks])
     captures = await engine.unet(rows)
     decoded = await engine.decode(await engine.run(mask_latents, captures, scale))
-    return await engine.run(lambda: [levels(one).cpu() for one in decoded])
+    return await engine.run(lambda: [levels(picture).cpu() for picture in decoded])
 
 
 def query_row(latents: Tensor, context: Tensor, bank: Bank | None, *, variant: str = VARIANT) -> UNetRow:
@@ -105,7 +105,7 @@ def query_row(latents: Tensor, context: Tensor, bank: Bank | None, *, variant: s
 
 def mask_latents(captures: Sequence[Captures], scaling_factor: float) -> list[Tensor]:
     """Unscaled latents of the masks, (C, h, w) each, from rows that captured their output."""
-    return [-one.output / scaling_factor for one in captures if one.output is not None]
+    return [-capture.output / scaling_factor for capture in captures if capture.output is not None]
 
 
 def concept_mask(rgb: Tensor, height: int, width: int, threshold: Threshold) -> ConceptMask:
@@ -120,10 +120,10 @@ def concept_mask(rgb: Tensor, height: int, width: int, threshold: Threshold) -> 
 
 
 def label_map(masks: Sequence[ConceptMask]) -> NDArray[np.int32]:
-    """Each pixel's strongest concept of those whose mask holds it: its number from 1, or 0 where none does.
+    """Each pixel's strongest concept of those whose mask holds it: its number from 1, or 0 if none does.
 
     masks: of one image, (H, W) each. Of equal ones the first wins. Returns (H, W) int32.
     """
-    strengths = np.stack([np.where(one.mask, one.strength, -1) for one in masks])
+    strengths = np.stack([np.where(mask.mask, mask.strength, -1) for mask in masks])
     best = strengths.argmax(axis=0)
     return np.where(strengths.max(axis=0) >= 0, best + 1, 0).astype(np.int32)

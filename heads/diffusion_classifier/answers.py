@@ -11,51 +11,52 @@ from heads.results import Posterior
 
 
 class LabelAnswer(BaseModel):
-    """One label's part of the posterior."""
+    """One label with its probability."""
 
     label: str
     probability: float
     mean_error: float = Field(
-        description="Mean error of the predicted noise over the rows it got before it was dropped; comparable only "
-        "between labels that were dropped in the same round."
+        description="Mean error of the predicted noise over the rows computed for this label. Compare it "
+        "only between labels that were dropped in the same round."
     )
     rounds_survived: int
 
 
 class DroppedAnswer(BaseModel):
-    """A label that left."""
+    """A label that the race dropped."""
 
     label: str
-    by: str = Field(description="The label that led then.")
-    units: int = Field(description="Timesteps that it was tried on.")
-    rows: int = Field(description="U-Net rows that all labels had taken until then.")
+    by: str = Field(description="The label that led when this label was dropped.")
+    units: int = Field(description="Number of timesteps at which the label was evaluated.")
+    rows: int = Field(description="Number of U-Net rows computed for all labels up to this point.")
 
 
 class ProgressAnswer(BaseModel):
-    """The posterior over the labels, best first, as it stands."""
+    """The posterior over the labels so far, most likely first."""
 
-    label: str = Field(description="The answer: the label that outlived all others, or leads them.")
+    label: str = Field(description="The most likely label.")
     posterior: list[LabelAnswer]
-    temperature: float = Field(description="What the logits were divided by.")
+    temperature: float = Field(description="Temperature that the logits were divided by.")
     calibrated: bool = Field(
-        description="Whether the temperature was fitted to labelled images, for answers of this kind. False where a "
-        "budget cut the race, and while a race goes on."
+        description="Whether the temperature was fitted to labelled images with these options. False if "
+        "the budget ended the race, and in progress events."
     )
     confidence: float | None = Field(
-        description="About 1 minus the probability that all timesteps would have given another answer; null with a "
-        "schedule, which does not know it."
+        description="Approximate probability that evaluating all timesteps would give the same label; null "
+        "with `scheme` `schedule`, which does not estimate it."
     )
-    tied: list[str] = Field(description="Labels that count as equal to the answer.")
-    dropped: list[DroppedAnswer] = Field(description="The labels that were dropped, in that order.")
-    rows: int = Field(description="U-Net rows spent.")
+    tied: list[str] = Field(description="Labels that count as equally good as `label`, by `indifference`.")
+    dropped: list[DroppedAnswer] = Field(description="Labels in the order in which they were dropped.")
+    rows: int = Field(description="Number of U-Net rows computed.")
 
 
 class PosteriorAnswer(ProgressAnswer):
-    """The posterior over the labels, best first, and what it rests on."""
+    """The posterior over the labels, most likely first, and why the work ended."""
 
     stopped: Literal["schedule", "decided", "indifferent", "budget", "complete"] = Field(
-        description="Why the work ended: the schedule's end, one label left, those left close enough, the budget "
-        "spent, or every timestep visited."
+        description="Why the work ended. `schedule`: all rounds were run. `decided`: one label was left. "
+        "`indifferent`: the labels left differ by less than `indifference`. `budget`: the budget was spent. "
+        "`complete`: all timesteps were evaluated."
     )
 
 
@@ -75,7 +76,7 @@ def posterior_fields(posterior: Posterior) -> dict[str, Any]:
 
 
 def answer_progress(posterior: Posterior, head: object = None, options: object = None) -> ProgressAnswer:
-    """A posterior as it stands while the work goes on."""
+    """A posterior while the work continues."""
     fields = posterior_fields(posterior)
     return ProgressAnswer(**{name: fields[name] for name in ProgressAnswer.model_fields})
 

@@ -1,4 +1,6 @@
-"""The race with a known error rate: rows are spent only while labels can not be told apart, and any time will do."""
+"""The race with a known error rate: it computes rows only while labels are too close to decide, and can stop at any
+time.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,7 @@ class Budget:
 
 @dataclass(slots=True)
 class Race:
-    """A race while it runs and when it is over. rows: spent so far. stopped: why it ended, None before that.
+    """The state of a race. rows: computed so far. stopped: why it ended, None while it runs.
 
     rows_at: rows that had been spent when so many blocks had been visited.
     """
@@ -62,19 +64,19 @@ async def anytime_race(
 
     errors_of: what the evidence comes from, a network or a table. hypotheses: each one's prompts; its error on a unit
     is their mean. order: a permutation of the blocks. started: `time.perf_counter()` when the time of the budget began.
-    answers, error_rate, indifference: as in `Elimination`. on_look: told after every look.
+    answers, error_rate, indifference: as in `Elimination`. on_look: called after every look.
     Raises InvalidInput for a budget below one block, NotANumber for an error that is not finite.
     """
     budget = budget or Budget()
     began = time.perf_counter() if started is None else started
     if budget.rows is not None:
-        layout = within_rows(layout, budget.rows, len({one for members in hypotheses for one in members}))
+        layout = within_rows(layout, budget.rows, len({member for members in hypotheses for member in members}))
     elimination = Elimination(len(hypotheses), layout, error_rate, indifference=indifference, answers=answers)
     race = Race(elimination, 0, None, {})
     row_seconds = 0.0
     while race.stopped is None:
         candidates = elimination.candidates.tolist()
-        racing = sorted({one for hypothesis in candidates for one in hypotheses[hypothesis]})
+        racing = sorted({member for hypothesis in candidates for member in hypotheses[hypothesis]})
         block_rows = len(racing) * layout.block_units
         blocks = _affordable(elimination, race.rows, block_rows, budget, time.perf_counter() - began, row_seconds)
         if not blocks:
@@ -82,15 +84,15 @@ async def anytime_race(
             break
         visited = order[elimination.visited : elimination.visited + blocks]
         units = [unit for block in visited for unit in units_of(layout, block)]
-        asked = time.perf_counter()
+        block_started = time.perf_counter()
         errors = await errors_of(racing, units)
         if not errors.isfinite().all():
             raise NotANumber("a denoising error is not finite", hint="try dtype=float32, or check the weights")
-        row_seconds = (time.perf_counter() - asked) / errors.numel()
+        row_seconds = (time.perf_counter() - block_started) / errors.numel()
         race.rows += errors.numel()
-        place = {one: index for index, one in enumerate(racing)}
+        place = {candidate: index for index, candidate in enumerate(racing)}
         by_block: NDArray[np.float64] = errors.double().numpy().reshape(len(racing), blocks, -1).mean(axis=2)
-        members = [[place[one] for one in hypotheses[hypothesis]] for hypothesis in candidates]
+        members = [[place[member] for member in hypotheses[hypothesis]] for hypothesis in candidates]
         elimination.extend(np.stack([by_block[own].mean(axis=0) for own in members]))
         race.rows_at[elimination.visited] = race.rows
         looks = elimination.visited in layout.looks or elimination.complete
@@ -113,7 +115,9 @@ def parse_budget(text: str | int) -> Budget:
     except ValueError:
         value = 0
     if not 0 < value < 1e12:
-        raise InvalidInput("budget", f"{text!r} is no budget", hint="such as 500 (rows), '500 rows', '250 ms' or '2 s'")
+        raise InvalidInput(
+            "budget", f"{text!r} is no budget", hint="send a value such as 500 (rows), '500 rows', '250 ms' or '2 s'"
+        )
     if unit == "rows":
         return Budget(rows=int(value))
     return Budget(seconds=value if unit == "s" else value / 1000)
@@ -124,7 +128,7 @@ def _affordable(
 ) -> int:
     """How many blocks to visit now: up to the next look, as far as rows and time reach."""
     if elimination.decided:
-        # Nobody to compare with: one block, so that the label has an error to tell.
+        # There is nothing to compare with: one block gives the label its mean error.
         return 1
     blocks = elimination.next_stop() - elimination.visited
     if budget.rows is not None:

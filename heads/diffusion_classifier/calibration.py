@@ -19,8 +19,8 @@ FIELD = "zero_shot_calibration"
 _BOUNDS = (-7.0, 14.0)
 
 
-class Way(BaseModel):
-    """How an answer is reached. A temperature fitted to answers of one way says nothing of those of another."""
+class ScoringMethod(BaseModel):
+    """The options that an answer was computed with. A temperature applies only to answers with the same options."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -32,14 +32,14 @@ class Way(BaseModel):
 
 
 class TemperatureFit(BaseModel):
-    """A temperature, and what it made of the labelled images. claimed: the mean probability of the answers.
+    """A temperature with its figures on labelled images. claimed: the mean probability of the answers.
 
     Where it fits, `claimed` is about `accuracy`. log_loss: of the true labels. The figures before are at temperature 1.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    way: Way
+    way: ScoringMethod
     temperature: float = Field(gt=0)
     accuracy: float
     claimed: float
@@ -64,8 +64,8 @@ class Calibration(BaseModel):
     fits: tuple[TemperatureFit, ...] = Field(min_length=1)
 
 
-def fit_way(way: Way, logits: NDArray[np.float64], truth: NDArray[np.int64], rows: float) -> TemperatureFit:
-    """The temperature for answers of one way.
+def fit_way(way: ScoringMethod, logits: NDArray[np.float64], truth: NDArray[np.int64], rows: float) -> TemperatureFit:
+    """The temperature for answers of one method.
 
     logits: (N, K) float64, of a posterior at temperature 1. truth: (N,) int64. rows: mean of an image.
     """

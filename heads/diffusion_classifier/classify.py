@@ -21,7 +21,7 @@ from heads.diffusion_classifier.losses import Loss
 from heads.diffusion_classifier.posterior import Scale, raced_posterior, scheduled_posterior
 from heads.diffusion_classifier.preprocess import Interpolation, halved_square, pixel_values, square
 from heads.diffusion_classifier.race import Condition, Round, denoising_errors, race
-from heads.diffusion_classifier.schedule import Schedule, check_schedule, default_schedule, fitted
+from heads.diffusion_classifier.schedule import Schedule, check_schedule, default_schedule, fit_schedule
 from heads.diffusion_classifier.units import Layout, check_layout, default_layout, timestep_of, visiting_order
 from heads.results import Posterior
 
@@ -46,9 +46,9 @@ async def classify(
     are merged and tie. templates: each holds "{}" once; every label in every template is a hypothesis of its own, and
     the label of the best one wins. For a class-conditional network: names or numbers of its classes, and ("{}",).
     schedule: None for `default_schedule`. temperature: what the posterior's logits are divided by. calibrated: whether
-    that was fitted to labelled data. on_progress: told the posterior after each round.
+    that was fitted to labelled data. on_progress: called with the posterior after each round.
     The noise depends on the picture's pixels and its position alone: the same request always gets the same answer.
-    Raises InvalidInput for labels, templates or a schedule that can not be used.
+    Raises InvalidInput for labels, templates or a schedule that cannot be used.
     """
     check_numbers(temperature)
     if trials < 1:
@@ -60,7 +60,7 @@ async def classify(
     latents, key = await clean_latents(engine, image, interpolation)
     scale = Scale(latents.numel(), temperature, calibrated)
 
-    def told(rounds: Sequence[Round]) -> None:
+    def report(rounds: Sequence[Round]) -> None:
         if on_progress is not None:
             on_progress(scheduled_posterior(rounds, hypotheses, labels, scale))
 
@@ -69,10 +69,10 @@ async def classify(
         latents,
         await conditions(engine, hypotheses),
         lambda index: seeded_noise(key, index, latents.shape),
-        fitted(chosen, len(hypotheses.prompts)),
+        fit_schedule(chosen, len(hypotheses.prompts)),
         loss=loss,
         trials=trials,
-        on_round=told,
+        on_round=report,
     )
     return scheduled_posterior(rounds, hypotheses, labels, scale)
 
@@ -94,21 +94,21 @@ async def classify_anytime(
     interpolation: Interpolation = "bicubic",
     on_progress: Callable[[Posterior], None] | None = None,
 ) -> Posterior:
-    """The label with the smallest mean error over all units, found with as few rows as the labels allow.
+    """The label with the smallest mean error over all units, with as few rows as possible.
 
     image: (H, W, 3) uint8 RGB. labels, templates, temperature, calibrated: as in `classify`. combine: how a label's
     templates are put together. confidence: about the probability, over the order of units, that the answer is the one
     of all labels on all units; 1 evaluates all of them. budget: where to stop before. indifference: a mean error by
-    which the answer may be worse than the best. layout: None for `default_layout`. on_progress: told the posterior
-    after each look.
+    which the answer may be worse than the best. layout: None for `default_layout`. on_progress: called with the
+    posterior after each look.
     Without a limit of time the same request always gets the same answer.
-    Raises InvalidInput for labels, templates or numbers that can not be used.
+    Raises InvalidInput for labels, templates or numbers that cannot be used.
     """
     started = time.perf_counter()
     check_numbers(temperature, confidence, indifference)
     hypotheses = await engine.run_on_host(partial(make_hypotheses, combine=combine), engine, labels, templates)
     latents, key = await clean_latents(engine, image, interpolation)
-    return await raced(
+    return await run_race(
         engine,
         latents,
         key,
@@ -125,7 +125,7 @@ async def classify_anytime(
     )
 
 
-async def raced(
+async def run_race(
     engine: Engine,
     latents: Tensor,
     key: bytes,
@@ -150,7 +150,7 @@ async def raced(
     layout = layout or default_layout(len(hypotheses.members), steps)
     check_layout(layout, steps)
 
-    def told(race: Race) -> None:
+    def report(race: Race) -> None:
         if on_progress is not None:
             on_progress(raced_posterior(race, hypotheses, labels, scale))
 
@@ -164,7 +164,7 @@ async def raced(
         started=started,
         indifference=indifference,
         answers=hypotheses.answers,
-        on_look=told,
+        on_look=report,
     )
     return raced_posterior(race, hypotheses, labels, scale)
 
@@ -178,11 +178,11 @@ def evidence(
     """
     steps = len(engine.backbone.alphas_cumprod)
 
-    async def errors_of(asked: Sequence[int], of_units: Sequence[int]) -> Tensor:
+    async def errors_of(candidates: Sequence[int], of_units: Sequence[int]) -> Tensor:
         return await denoising_errors(
             engine,
             latents,
-            [conditions[one] for one in asked],
+            [conditions[candidate] for candidate in candidates],
             [timestep_of(unit, units, steps) for unit in of_units],
             lambda place: seeded_noise(key, of_units[place], latents.shape),
             loss=loss,
@@ -199,14 +199,14 @@ async def clean_latents(engine: Engine, image: NDArray[np.uint8], interpolation:
     """
     backbone = engine.backbone
     crop = halved_square if backbone.class_conditional else partial(square, interpolation=interpolation)
-    pixels = await engine.run_on_host(_prepared, image, backbone.image_size, crop)
+    pixels = await engine.run_on_host(_prepare, image, backbone.image_size, crop)
     key = await engine.run_on_host(content_key, pixels)
     (latents,) = await engine.encode([pixels])
     return await engine.run(torch.mul, latents, backbone.scaling_factor), key
 
 
 def check_numbers(temperature: float, confidence: float = 1.0, indifference: float = 0.0) -> None:
-    """Raises InvalidInput for a temperature that is not above 0, and for numbers of a race that it can not use."""
+    """Raises InvalidInput for a temperature that is not above 0, and for numbers of a race that it cannot use."""
     if temperature <= 0:
         raise InvalidInput("temperature", f"{temperature}", hint="send a number above 0")
     if not 0 < confidence <= 1:
@@ -215,5 +215,5 @@ def check_numbers(temperature: float, confidence: float = 1.0, indifference: flo
         raise InvalidInput("indifference", f"{indifference}", hint="send 0 or more")
 
 
-def _prepared(image: NDArray[np.uint8], size: int, crop: Callable[[Image.Image, int], Image.Image]) -> Tensor:
+def _prepare(image: NDArray[np.uint8], size: int, crop: Callable[[Image.Image, int], Image.Image]) -> Tensor:
     return pixel_values(crop(Image.fromarray(image), size))

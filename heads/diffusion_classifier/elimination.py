@@ -1,4 +1,4 @@
-"""Who is still in the race: paired tests on blocks drawn without replacement, at a level corrected for all of them."""
+"""Drops candidates of a race: paired tests on blocks drawn without replacement, at a level corrected for all tests."""
 
 from __future__ import annotations
 
@@ -29,8 +29,9 @@ class Elimination:
     """The state of one race over a finite population of blocks.
 
     hypotheses: how many start. error_rate: probability over the order of blocks with which the answer may differ from
-    that of all hypotheses on all blocks; 0 drops nobody and is exact. indifference: a mean error by which an answer may
-    be worse than the best one. answers: what each hypothesis stands for; the race is over when one answer is left.
+    that of all hypotheses on all blocks; 0 drops none and is exact. indifference: a mean error by which an answer may
+    be worse than the best one. answers: the answer that each hypothesis belongs to; the race ends when one answer is
+    left.
 
     A hypothesis is dropped at a look when its paired difference to the leader is beyond the Student quantile of
     error_rate / ((hypotheses - 1) * looks), its standard error corrected for the finite population. The answer can only
@@ -58,7 +59,7 @@ class Elimination:
         self.visited = 0
         self.indifferent = False
         self.block_means: NDArray[np.float64] = np.full((hypotheses, layout.blocks), np.nan)
-        """(hypotheses, blocks) in the order of visiting; NaN where a hypothesis was no longer in the race."""
+        """(hypotheses, blocks) in the order of visiting; NaN if a hypothesis was no longer in the race."""
         self._p_values: NDArray[np.float64] = np.ones(hypotheses)
         self._tests = max(1, hypotheses - 1) * max(1, len(layout.looks))
 
@@ -75,7 +76,7 @@ class Elimination:
     @property
     def leader(self) -> int:
         """The candidate with the smallest mean error."""
-        return int(self.candidates[self._seen().mean(axis=1).argmin()])
+        return int(self.candidates[self._visited_errors().mean(axis=1).argmin()])
 
     def next_stop(self) -> int:
         """How many blocks must have been visited at the next look, or at the end."""
@@ -88,7 +89,9 @@ class Elimination:
         self.visited += added
 
     def look(self) -> None:
-        """Drop who can be told to be worse. Does nothing between the looks of the layout: they are fixed beforehand."""
+        """Drop candidates that are significantly worse. Does nothing between the looks of the layout, which are fixed
+        in advance.
+        """
         if self.complete:
             self._look_at_all()
         elif self.visited in self.layout.looks:
@@ -108,36 +111,37 @@ class Elimination:
         means: NDArray[np.float64] = np.nanmean(self.block_means[:, : self.visited], axis=1)
         return means
 
-    def tied(self) -> list[int]:
-        """Candidates that count as equal to the leader: by all blocks, or by the indifference that was asked for."""
+    def find_tied(self) -> list[int]:
+        """Candidates that count as equal to the leader: over all blocks, or within the requested indifference."""
         if not (self.complete or self.indifferent):
             return []
-        means, leader = self._seen().mean(axis=1), self.leader
+        means, leader = self._visited_errors().mean(axis=1), self.leader
         near = self.candidates[means - means.min() <= TIE] if self.complete else self.candidates
-        return [int(one) for one in near if one != leader]
+        return [int(candidate) for candidate in near if candidate != leader]
 
     def confidence(self) -> float:
         """1 minus the level at which the race could have stopped here with the leader as its answer, 0 to 1.
 
         By the same sharing out of the level, wrong answers that carry a confidence of 1 - delta or more have a
-        probability of about delta at most. It is 1 after all blocks only where nobody was dropped on a part of them.
+        probability of about delta at most. It is 1 after all blocks only if no candidate was dropped before.
         """
         rivals = self.answers != self.answers[self.leader]
         if not rivals.any():
             return 1.0
         return float(1.0 - min(1.0, self._tests * self._p_values[rivals].max()))
 
-    def _seen(self) -> NDArray[np.float64]:
+    def _visited_errors(self) -> NDArray[np.float64]:
         return self.block_means[self.candidates, : self.visited]
 
     def _look_at_sample(self) -> None:
-        seen, candidates, leader, count = self._seen(), self.candidates, self.leader, self.visited
+        seen, candidates, leader, count = self._visited_errors(), self.candidates, self.leader, self.visited
         differences = seen - self.block_means[leader, :count]
         mean = differences.mean(axis=1)
         error = differences.std(axis=1, ddof=1) * np.sqrt((1 - count / self.layout.blocks) / count)
         with np.errstate(divide="ignore", invalid="ignore"):
             statistic = mean / error
-        # The leader itself, and whoever equals it in every block, gives 0 / 0: not beaten at any level.
+        # The leader itself, and any candidate that equals it in every block, gives 0 / 0: it is never significantly
+        # worse.
         statistic[np.isnan(statistic)] = -np.inf
         p_values = stdtr(count - 1, -statistic)  # the upper tail of Student's t
         beaten = (p_values <= self.error_rate / self._tests) & (candidates != leader) & (self.error_rate > 0)
@@ -148,7 +152,7 @@ class Elimination:
             self.indifferent = bool(rivals.any() and (bound[rivals] <= self.indifference).all())
 
     def _look_at_all(self) -> None:
-        means, leader = self._seen().mean(axis=1), self.leader
+        means, leader = self._visited_errors().mean(axis=1), self.leader
         others = self.candidates != leader
         self._settle(np.where(others, 0.0, 1.0), others & (means - means.min() > TIE), leader)
 

@@ -1,4 +1,4 @@
-"""From the caller's labels to what races: distinct prompts or classes, and the labels that each stands for."""
+"""From labels to hypotheses: distinct prompts or classes, and the labels that each belongs to."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Hypotheses:
 
     @property
     def answers(self) -> list[int]:
-        """The first label that each hypothesis stands for."""
+        """The first label of each hypothesis."""
         return [
             next(label for label, own in enumerate(self.of_label) if hypothesis in own)
             for hypothesis in range(len(self.members))
@@ -55,14 +55,14 @@ def make_hypotheses(
         tuple(of_prompt[at : at + len(templates)]) for at in range(0, len(labels) * len(templates), len(templates))
     ]
     if combine == "best_prompt":
-        return Hypotheses(tuple(prompts), tuple((one,) for one in range(len(prompts))), tuple(by_label))
+        return Hypotheses(tuple(prompts), tuple((index,) for index in range(len(prompts))), tuple(by_label))
     groups: dict[tuple[int, ...], int] = {}
     of_label = [(groups.setdefault(tuple(sorted(own)), len(groups)),) for own in by_label]
     return Hypotheses(tuple(prompts), tuple(groups), tuple(of_label))
 
 
 async def conditions(engine: Engine, hypotheses: Hypotheses) -> list[Condition]:
-    """What the network predicts noise under, one a prompt: a context (T, D), or a class."""
+    """The condition of each hypothesis: a text context (T, D), or a class."""
     if engine.backbone.class_conditional:
         return list(cast(tuple[int, ...], hypotheses.prompts))
     return list(await engine.embed(cast(tuple[str, ...], hypotheses.prompts)))
@@ -71,7 +71,7 @@ async def conditions(engine: Engine, hypotheses: Hypotheses) -> list[Condition]:
 def class_number(backbone: Description, label: str) -> int:
     """The class that a label names: a whole name, one of the names that commas part, or else a number.
 
-    Case does not matter. Raises InvalidInput where it names none, or several.
+    Case does not matter. Raises InvalidInput if it names none, or several.
     """
     count = backbone.num_class_labels
     wanted = label.strip().casefold()
@@ -83,14 +83,16 @@ def class_number(backbone: Description, label: str) -> int:
     if len(named) == 1:
         return named[0]
     if named:
-        told = ", ".join(f"{number} ({names[number]})" for number in named[:5])
-        raise InvalidInput("labels", f"{label[:60]!r} is the name of the classes {told}", hint="send its number")
+        classes = ", ".join(f"{number} ({names[number]})" for number in named[:5])
+        raise InvalidInput(
+            "labels", f"{label[:60]!r} is the name of several classes: {classes}", hint="send the class number instead"
+        )
     if wanted.isdecimal() and len(wanted) < 10 and int(wanted) < count:
         return int(wanted)
     near = difflib.get_close_matches(label, [part for several in parts.values() for part in several], n=3)
     instead = f"did you mean {', '.join(near)}?" if near else f"send a class's name, or a number up to {count - 1}"
-    told = f"{label[:60]!r} is no class of the network {backbone.name!r}, which knows no other words"
-    raise InvalidInput("labels", told, hint=instead)
+    message = f"{label[:60]!r} is no class of the network {backbone.name!r}, which has no text input"
+    raise InvalidInput("labels", message, hint=instead)
 
 
 def _classes(backbone: Description, labels: Sequence[str], templates: Sequence[str]) -> Hypotheses:
@@ -99,11 +101,11 @@ def _classes(backbone: Description, labels: Sequence[str], templates: Sequence[s
         raise InvalidInput("labels", "no labels", hint="send the names or numbers of classes")
     if tuple(templates) != ("{}",):
         raise InvalidInput(
-            "templates", f"the network {backbone.name!r} knows classes and no text", hint="leave templates out"
+            "templates", f"the network {backbone.name!r} has classes and no text input", hint="leave templates out"
         )
     known: dict[int, int] = {}
     of_label = [(known.setdefault(class_number(backbone, label), len(known)),) for label in labels]
-    return Hypotheses(tuple(known), tuple((one,) for one in range(len(known))), tuple(of_label))
+    return Hypotheses(tuple(known), tuple((index,) for index in range(len(known))), tuple(of_label))
 
 
 def _distinct(engine: Engine, labels: Sequence[str], templates: Sequence[str]) -> tuple[list[str], list[int]]:
@@ -114,7 +116,11 @@ def _distinct(engine: Engine, labels: Sequence[str], templates: Sequence[str]) -
         raise InvalidInput("templates", "no templates", hint="send one at least, such as 'a photo of a {}.'")
     for template in templates:
         if template.count("{}") != 1:
-            raise InvalidInput("templates", f"{template!r} does not hold {{}} once", hint="such as 'a photo of a {}.'")
+            raise InvalidInput(
+                "templates",
+                f"{template!r} does not hold {{}} exactly once",
+                hint="send a template such as 'a photo of a {}.'",
+            )
     for label in labels:
         if not label.strip():
             raise InvalidInput("labels", f"label {label!r} is empty", hint="send a word or a phrase for each class")
@@ -135,7 +141,7 @@ def _distinct(engine: Engine, labels: Sequence[str], templates: Sequence[str]) -
         if which in of_prompt[index - index % len(templates) :]:
             raise InvalidInput(
                 "templates",
-                f"{prompts[which]!r} and {written[index]!r} are the same text to the network",
+                f"{prompts[which]!r} and {written[index]!r} are the same text for the network",
                 hint="send each template once",
             )
         if which == len(prompts):

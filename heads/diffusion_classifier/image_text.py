@@ -19,39 +19,56 @@ Caption = Annotated[str, StringConstraints(min_length=1, max_length=1000)]
 
 
 class MatchOptions(Options):
-    """The captions to match the images with."""
+    """Options of image-text matching."""
 
-    captions: list[Caption] = Field(min_length=1, max_length=1000, description="Sentences to compare.")
+    captions: list[Caption] = Field(min_length=1, max_length=1000, description="Captions to compare with the images.")
     interval: int = Field(
-        default=20, ge=1, le=1000, description="Between the timesteps visited; 1 visits all 1,000, as published."
+        default=20,
+        ge=1,
+        le=1000,
+        description="Step between the timesteps that are evaluated. 1 evaluates all 1,000, as published.",
     )
-    loss: Loss = Field(default="l2", description="How the error of the predicted noise is measured.")
+    loss: Loss = Field(
+        default="l2",
+        description="How the error of the predicted noise is measured: squared (`l2`), absolute (`l1`) or "
+        "Huber error (`huber`).",
+    )
 
 
 class WinogroundAnswer(BaseModel):
-    """The three scores of one example, the first caption belonging to the first image. A tie is wrong."""
+    """The three Winoground scores. They assume that the first caption describes the first image, and the second the
+    second. A tie counts as wrong.
+    """
 
-    text: bool = Field(description="Each image prefers its own caption.")
-    image: bool = Field(description="Each caption prefers its own image, by the plain scores of the protocol.")
+    text: bool = Field(description="Text score: each image scores higher with its own caption.")
+    image: bool = Field(description="Image score: each caption scores higher with its own image, by `scores`.")
     group: bool
 
 
 class MatchResult(BaseModel):
-    """Scores of captions (outer lists) with images (inner ones); higher fits better."""
+    """Scores of each caption (outer list) with each image (inner list). Higher means a better match."""
 
-    scores: list[list[float]] = Field(description="Minus the mean error; comparable within an image only.")
-    corrected_scores: list[list[float]] = Field(description="Less the empty prompt's; comparable between images too.")
-    best_caption: list[int] = Field(description="For each image, the caption with the highest score.")
-    best_image: list[int] = Field(description="For each caption, the image with the highest corrected score.")
-    winoground: WinogroundAnswer | None = Field(description="With two captions and two images; else null.")
+    scores: list[list[float]] = Field(
+        description="Minus the mean error of the predicted noise. Compare scores only within one image."
+    )
+    corrected_scores: list[list[float]] = Field(
+        description="Scores minus those of the empty prompt. They can be compared between images too."
+    )
+    best_caption: list[int] = Field(description="For each image, the index of the caption with the highest score.")
+    best_image: list[int] = Field(
+        description="For each caption, the index of the image with the highest corrected score."
+    )
+    winoground: WinogroundAnswer | None = Field(
+        description="Winoground scores, for exactly two captions and two images; else null."
+    )
     timesteps: int
 
 
 def open_match(backbone: Backbone, weights: object = None, **options: Any) -> ZeroShotModel:
-    """The backbone as a judge of captions. Raises ModelNotFound for a network with classes instead of text."""
+    """The backbone for scoring captions. Raises ModelNotFound for a network with classes instead of text."""
     if backbone.description.class_conditional:
         message = f"the network {backbone.description.name!r} takes classes, not captions"
-        raise ModelNotFound(message, hint="serve a Stable Diffusion")
+        raise ModelNotFound(message, hint="use a Stable Diffusion backbone")
     return open_zero_shot(backbone, weights, **options)
 
 
@@ -76,7 +93,7 @@ def match_rows(options: MatchOptions, model: ZeroShotModel) -> int:
 
 
 def answer_match(matching: Matching, model: ZeroShotModel, options: MatchOptions) -> MatchResult:
-    """The scores, plain and less the empty prompt's, and who fits whom best."""
+    """The scores, with and without those of the empty prompt subtracted, and the best matches."""
     corrected, right = matching.scores - matching.baselines, verdicts(matching.scores)
     return MatchResult(
         scores=matching.scores.tolist(),
@@ -101,7 +118,7 @@ def describe_match(model: ZeroShotModel) -> dict[str, Any]:
 
 TASK = Task(
     name="image-text",
-    summary="Tell which caption fits which image",
+    summary="Match captions with images",
     source="Diffusion Classifier (arXiv:2303.16203)",
     inputs="images",
     options=MatchOptions,

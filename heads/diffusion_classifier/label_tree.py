@@ -1,4 +1,4 @@
-"""The task `label-tree`: the way down a tree of thousands of the caller's own labels."""
+"""The task `label-tree`: the path down a tree of thousands of labels."""
 
 from __future__ import annotations
 
@@ -18,60 +18,69 @@ from heads.task import Limits, Options, Task
 
 
 class LabelTreeOptions(Options):
-    """The tree to descend, and how sure to be."""
+    """Options of classification by a tree of labels."""
 
     tree: dict[str, Any] | list[Any] = Field(
-        description='Labels by what is below them: `{"animal": ["cat", "dog"], "vehicle": {"boat": ["ferry"]}}`. A '
-        "list holds labels and such objects."
+        description='The tree of labels, such as `{"animal": ["cat", "dog"], "vehicle": {"boat": '
+        '["ferry"]}}`. Keys and texts are labels. A list may hold texts and objects.'
     )
     templates: Templates | None = Field(
         default=None,
-        description="Prompts with {} for the label. Unset: the server's own.",
+        description="Prompt templates, in which {} stands for the label. Unset: the server's templates.",
     )
     confidence: float = Field(
         default=0.95,
         gt=0,
         le=1,
-        description="About the probability that the way is the one that evaluating all siblings on all timesteps "
-        "leads. What may be wrong is shared out among the levels.",
+        description="Approximate probability that the answer is the path that evaluating all siblings at "
+        "all timesteps would give. The levels share the error probability.",
     )
     budget: BudgetChoice | None = Field(
         default=None,
-        description="Of all levels together: a number of U-Net rows, or a time such as `250 ms`. Where it is spent the "
-        "way ends, `complete` or not.",
+        description="Budget for all levels together: a number of U-Net rows, or a time such as `250 ms`. "
+        "When it is spent, the path ends, even above a leaf; see `complete`.",
     )
     combine: Literal["mean", "best_prompt"] = Field(
         default="mean",
-        description="With several templates: race labels by the mean over their prompts, or prompts by themselves.",
+        description="With several templates: `mean` compares labels by the mean error over their prompts, "
+        "`best_prompt` compares single prompts.",
     )
-    loss: Loss = Field(default="l2", description="How the error of the predicted noise is measured.")
+    loss: Loss = Field(
+        default="l2",
+        description="How the error of the predicted noise is measured: squared (`l2`), absolute (`l1`) or "
+        "Huber error (`huber`).",
+    )
     temperature: Temperature | None = Field(
-        default=None, description="What logits are divided by. Unset: the server's own."
+        default=None, description="Temperature that logits are divided by. Unset: the server's temperature."
     )
 
 
 class LevelAnswer(PosteriorAnswer):
-    """One race on the way down."""
+    """The race among the labels of one level."""
 
-    under: list[str] = Field(description="The labels chosen before it.")
+    under: list[str] = Field(description="The path of labels above this level.")
 
 
 class PathAnswer(BaseModel):
-    """The way so far."""
+    """The path so far."""
 
     label: str = Field(description="The last label of the path.")
-    path: list[str] = Field(description="Labels from the top of the tree down.")
-    complete: bool = Field(description="Whether the path ends in a leaf; false where the budget was spent before.")
-    probability: float = Field(description="Product of the probabilities of the labels on the path; not calibrated.")
-    confidence: float = Field(
-        description="About 1 minus the probability that all siblings on all timesteps would have led elsewhere."
+    path: list[str] = Field(description="Labels from the top of the tree downwards.")
+    complete: bool = Field(description="Whether the path ends at a leaf. False if the budget was spent before.")
+    probability: float = Field(
+        description="Product of the probabilities of the labels on the path. It is not calibrated."
     )
-    rows: int = Field(description="U-Net rows spent.")
-    levels: list[LevelAnswer] = Field(description="The races, from the top down. A label without siblings is none.")
+    confidence: float = Field(
+        description="Approximate probability that evaluating all siblings at all timesteps would give the same path."
+    )
+    rows: int = Field(description="Number of U-Net rows computed.")
+    levels: list[LevelAnswer] = Field(
+        description="The race of each level, from the top downwards. A label without siblings needs no race."
+    )
 
 
 class LabelTreeResult(PathAnswer):
-    """The way down, and how it was reached."""
+    """The path through the tree, and how it was determined."""
 
     stopped: Literal["decided", "budget"]
     templates: list[str]
@@ -132,18 +141,18 @@ def path_fields(path: LabelPath) -> dict[str, Any]:
 
 
 def answer_label_tree(path: LabelPath, model: ZeroShotModel, options: LabelTreeOptions) -> LabelTreeResult:
-    """The way with its races."""
+    """The path with its races."""
     templates = list(options.templates or model.templates)
     return LabelTreeResult(**path_fields(path), stopped=path.stopped, templates=templates)
 
 
 def progress_label_tree(path: LabelPath, model: ZeroShotModel, options: LabelTreeOptions) -> PathAnswer:
-    """The way so far."""
+    """The path so far."""
     return PathAnswer(**path_fields(path))
 
 
 def label_tree_line(path: LabelPath) -> str:
-    """The way, for people; one that the budget ended above a leaf ends in dots."""
+    """The path, for people; if the budget ended it above a leaf, it ends in dots."""
     way = " > ".join(path.path) + ("" if path.complete else " > ...")
     return f"{way}  {path.probability:.1%}, confidence {path.confidence:.1%} ({path.rows} rows)"
 

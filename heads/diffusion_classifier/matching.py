@@ -22,7 +22,7 @@ _NOISE = b"image-text matching"
 
 
 def matching_rows(captions: int, images: int, interval: int, training_steps: int = 1000) -> int:
-    """U-Net rows of a matching; the empty prompt is one caption more."""
+    """U-Net rows of a matching, in which the empty prompt counts as one more caption."""
     return (captions + 1) * images * len(evenly_spaced_timesteps(interval, training_steps))
 
 
@@ -40,7 +40,7 @@ async def match(
     images: (H, W, 3) uint8 RGB each; their middle squares are looked at. interval: between timesteps; 1 visits all, as
     the published figures do. The error under the empty prompt is taken along: images differ in how hard they are to
     denoise, and only scores less that baseline can be compared between images (DiffusionITM, arXiv:2305.16397).
-    Raises InvalidInput for an interval or captions that can not be used.
+    Raises InvalidInput for an interval or captions that cannot be used.
     Source: Diffusion Classifier (arXiv:2303.16203), section 5.3.
     """
     steps = len(engine.backbone.alphas_cumprod)
@@ -53,8 +53,8 @@ async def match(
         if not caption.strip():
             raise InvalidInput("captions", "a caption is empty", hint="send a sentence for each")
         if len(ids) > most:
-            told = f"{caption[:60]!r} has {len(ids)} tokens and the text encoder takes {most}"
-            raise InvalidInput("captions", told, hint="shorten the caption")
+            message = f"{caption[:60]!r} has {len(ids)} tokens and the text encoder takes {most}"
+            raise InvalidInput("captions", message, hint="shorten the caption")
     contexts = await engine.embed([*captions, ""])
     scores = []
     for image in images:

@@ -12,7 +12,7 @@ from pydantic import Field, StringConstraints
 from backbones.backbone import Backbone
 from backbones.errors import InvalidInput
 from heads.diffusion_classifier.anytime import Budget, parse_budget
-from heads.diffusion_classifier.calibration import Calibration, Way, open_calibration
+from heads.diffusion_classifier.calibration import Calibration, ScoringMethod, open_calibration
 from heads.task import BackboneHead, Limits
 
 DEFAULT_TEMPLATE = "a photo of a {}."
@@ -41,8 +41,8 @@ class ZeroShotModel(BackboneHead):
     calibration: Calibration | None = None
     max_rows: int | None = None
 
-    def choose_temperature(self, way: Way | None, temperature: float | None) -> tuple[float, bool]:
-        """The temperature of answers reached in this way, and whether it is the fitted one.
+    def choose_temperature(self, way: ScoringMethod | None, temperature: float | None) -> tuple[float, bool]:
+        """The temperature for answers of this method, and whether it was fitted.
 
         way: None for one that no temperature is fitted to. temperature: the request's own, which goes first.
         """
@@ -68,9 +68,9 @@ def open_zero_shot(
     calibration: Path | None = None,
     max_rows: int | None = None,
 ) -> ZeroShotModel:
-    """The backbone as a zero-shot classifier; a class-conditional network takes a label as it stands.
+    """The backbone as a zero-shot classifier; a class-conditional network takes labels without a template.
 
-    calibration: a file that `diffsight fit zero-shot` wrote. Raises InvalidInput where it was fitted on other weights.
+    calibration: a file that `diffsight fit zero-shot` wrote. Raises InvalidInput if it was fitted on other weights.
     """
     description = backbone.description
     return ZeroShotModel(

@@ -1,4 +1,4 @@
-"""The outcome of a race as a distribution over the caller's labels."""
+"""The outcome of a race as a distribution over the labels."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from heads.results import DroppedLabel, Posterior
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of each hypothesis, all in order of hypotheses.
+class HypothesisOutcomes:
+    """The outcome of each hypothesis; all fields are in the order of hypotheses.
 
     winner: the hypothesis that leads. gaps: paired mean error above the winner's. survived: rounds or looks outlived.
     mean_errors: over all rows that each had.
@@ -29,7 +29,8 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """What turns gaps into logits. elements: of the latent. temperature: above 0. calibrated: fitted to labelled data.
+    """The factors that turn gaps into logits. elements: of the latent. temperature: above 0. calibrated: fitted to
+    labelled data.
 
     With the number of elements a gap counts as the difference of summed squared errors that the evidence lower bound is
     made of.
@@ -50,20 +51,20 @@ class Departure:
     rows: int
 
 
-def distribution(outcome: Outcome, hypotheses: Hypotheses, labels: Sequence[str], scale: Scale) -> Posterior:
+def distribution(outcome: HypothesisOutcomes, hypotheses: Hypotheses, labels: Sequence[str], scale: Scale) -> Posterior:
     """Softmax of minus each label's scaled paired gap to the winner, without rows and drops.
 
-    The hypothesis that stands for a label is the one that lasted longest, and of those the closest to the winner.
+    A label is represented by its hypothesis that lasted longest, and among those by the closest to the winner.
     """
     best = [min(own, key=lambda one: (-outcome.survived[one], outcome.gaps[one])) for own in hypotheses.of_label]
-    logits = torch.tensor([-scale.elements * outcome.gaps[one] for one in best], dtype=torch.float64)
+    logits = torch.tensor([-scale.elements * outcome.gaps[hypothesis] for hypothesis in best], dtype=torch.float64)
     winners = [label for label, own in zip(labels, hypotheses.of_label, strict=True) if outcome.winner in own]
     return Posterior(
         labels=tuple(labels),
         probabilities=tuple(torch.softmax(logits / scale.temperature, dim=0).tolist()),
         calibrated=scale.calibrated,
-        mean_errors=tuple(outcome.mean_errors[one] for one in best),
-        rounds_survived=tuple(outcome.survived[one] for one in best),
+        mean_errors=tuple(outcome.mean_errors[hypothesis] for hypothesis in best),
+        rounds_survived=tuple(outcome.survived[hypothesis] for hypothesis in best),
         rows=0,
         label=winners[0],
         tied=tuple(winners[1:]),
@@ -75,15 +76,17 @@ def distribution(outcome: Outcome, hypotheses: Hypotheses, labels: Sequence[str]
 def scheduled_posterior(
     rounds: Sequence[Round], hypotheses: Hypotheses, labels: Sequence[str], scale: Scale
 ) -> Posterior:
-    """The published race's outcome. It knows no confidence."""
+    """The posterior of the published race, without a confidence."""
     gaps = paired_gaps(rounds)
     last_means = {
-        index: mean for one in rounds for index, mean in zip(one.candidates, one.mean_errors.tolist(), strict=True)
+        index: mean
+        for round_ in rounds
+        for index, mean in zip(round_.candidates, round_.mean_errors.tolist(), strict=True)
     }
-    outcome = Outcome(
+    outcome = HypothesisOutcomes(
         winner=rounds[-1].kept[0],
         gaps=[gaps[index] for index in range(len(gaps))],
-        survived=[sum(index in one.kept for one in rounds) for index in range(len(gaps))],
+        survived=[sum(index in round_.kept for round_ in rounds) for index in range(len(gaps))],
         mean_errors=[last_means[index] for index in range(len(gaps))],
     )
     departures, rows, units = [], 0, 0
@@ -91,8 +94,8 @@ def scheduled_posterior(
         rows, units = rows + one.errors.numel(), units + one.errors.shape[1]
         left = [index for index in one.candidates if index not in one.kept]
         departures += [Departure(index, one.kept[0], units, rows) for index in left]
-    found = distribution(outcome, hypotheses, labels, scale)
-    return replace(found, rows=rows, dropped=dropped_labels(departures, hypotheses, labels))
+    result = distribution(outcome, hypotheses, labels, scale)
+    return replace(result, rows=rows, dropped=dropped_labels(departures, hypotheses, labels))
 
 
 def raced_posterior(race: Race, hypotheses: Hypotheses, labels: Sequence[str], scale: Scale) -> Posterior:
@@ -104,10 +107,10 @@ def raced_posterior(race: Race, hypotheses: Hypotheses, labels: Sequence[str], s
     dropped_at = {drop.hypothesis: drop.blocks for drop in elimination.drops}
     looks = [*layout.looks, layout.blocks]
     survived = [
-        sum(look <= elimination.visited and look < dropped_at.get(one, layout.blocks + 1) for look in looks)
-        for one in range(len(hypotheses.members))
+        sum(look <= elimination.visited and look < dropped_at.get(hypothesis, layout.blocks + 1) for look in looks)
+        for hypothesis in range(len(hypotheses.members))
     ]
-    outcome = Outcome(
+    outcome = HypothesisOutcomes(
         winner=elimination.leader,
         gaps=elimination.gaps().tolist(),
         survived=survived,
@@ -117,16 +120,16 @@ def raced_posterior(race: Race, hypotheses: Hypotheses, labels: Sequence[str], s
         Departure(drop.hypothesis, drop.by, drop.blocks * layout.block_units, race.rows_at[drop.blocks])
         for drop in elimination.drops
     ]
-    found = distribution(outcome, hypotheses, labels, scale)
-    equal = {elimination.leader, *elimination.tied()}
+    result = distribution(outcome, hypotheses, labels, scale)
+    equal = {elimination.leader, *elimination.find_tied()}
     tied = [label for label, own in zip(labels, hypotheses.of_label, strict=True) if equal & set(own)]
     stopped = race.stopped or "budget"
     return replace(
-        found,
+        result,
         calibrated=scale.calibrated and stopped != "budget",
         rows=race.rows,
         confidence=elimination.confidence(),
-        tied=tuple(label for label in tied if label != found.label),
+        tied=tuple(label for label in tied if label != result.label),
         dropped=dropped_labels(departures, hypotheses, labels),
         stopped=stopped,
     )
@@ -137,10 +140,14 @@ def dropped_labels(
 ) -> tuple[DroppedLabel, ...]:
     """Labels that left, in order: a label leaves with the last of its hypotheses."""
     gone = {departure.hypothesis: place for place, departure in enumerate(departures)}
-    names = {one: label for label, own in reversed(list(zip(labels, hypotheses.of_label, strict=True))) for one in own}
+    names = {
+        hypothesis: label
+        for label, own in reversed(list(zip(labels, hypotheses.of_label, strict=True)))
+        for hypothesis in own
+    }
     left = []
     for label, own in zip(labels, hypotheses.of_label, strict=True):
-        if all(one in gone for one in own):
-            last = departures[max(gone[one] for one in own)]
+        if all(hypothesis in gone for hypothesis in own):
+            last = departures[max(gone[hypothesis] for hypothesis in own)]
             left.append((gone[last.hypothesis], DroppedLabel(label, names[last.by], last.units, last.rows)))
     return tuple(label for _, label in sorted(left, key=lambda pair: pair[0]))

@@ -1,4 +1,4 @@
-"""The square picture that Diffusion Classifier looks at."""
+"""The square image that Diffusion Classifier reads."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ async def race(
     noise: index -> (C, h, w); trial r of the i-th timestep ever visited uses index trials * i + r, for all hypotheses.
     alphas_cumprod: (steps,) instead of the backbone's own; in float16 the roots are taken in float16, as the original
     did by default. raw_output: compare the U-Net's output with the noise whatever it predicts, as the original does
-    even for v-prediction networks. on_round: told all rounds so far after each.
+    even for v-prediction networks. on_round: called with all rounds so far after each round.
     Raises NotANumber for an error that is not finite, which the original would let win.
     Source: Diffusion Classifier (arXiv:2303.16203), algorithm 2; `eval_prob_adaptive`.
     """
@@ -70,7 +70,7 @@ async def race(
     for timesteps, keep in zip(new_timesteps(schedule, steps), schedule.to_keep, strict=True):
         units = [timestep for timestep in timesteps for _ in range(trials)]
         racing = [conditions[index] for index in candidates]
-        drawn = partial(_drawn, noise, trials * visited)
+        drawn = partial(_draw_noise, noise, trials * visited)
         added = await denoising_errors(
             engine, latents, racing, units, drawn, loss=loss, alphas_cumprod=alphas_cumprod, raw_output=raw_output
         )
@@ -103,7 +103,7 @@ async def denoising_errors(
 
     latents: (C, h, w), scaled and clean. conditions: text contexts (T, D) each, or class labels. noise: place of a unit
     -> (C, h, w), for all conditions. alphas_cumprod, raw_output: as in `race`.
-    Returns (len(conditions), len(timesteps)) float32 on the host; nothing is asked of the device for an empty one.
+    Returns (len(conditions), len(timesteps)) float32 on the host; an empty result uses no device time.
     """
     if not timesteps:
         return torch.empty(len(conditions), 0)
@@ -113,16 +113,16 @@ async def denoising_errors(
     parts = []
     for at in range(0, len(timesteps), units):
         some = timesteps[at : at + units]
-        drawn = await engine.run_on_host(_stacked, partial(_drawn, noise, at), len(some))
+        drawn = await engine.run_on_host(_stack, partial(_draw_noise, noise, at), len(some))
         # Noised once and shared by all conditions: what differs between them is the text alone.
-        noised, drawn = await engine.run(_noised, latents, drawn, table, some)
+        noised, drawn = await engine.run(_add_noise, latents, drawn, table, some)
         rows = [
             _row(unit, timestep, condition, capture)
             for condition in conditions
             for unit, timestep in zip(noised, some, strict=True)
         ]
         captures = await engine.unet(rows)
-        predicted = [got.output if raw_output else got.noise_pred for got in captures]
+        predicted = [capture.output if raw_output else capture.noise_pred for capture in captures]
         parts.append(await engine.run(error_matrix, predicted, drawn, loss))
     return torch.cat(parts, dim=1)
 
@@ -130,15 +130,15 @@ async def denoising_errors(
 def paired_gaps(rounds: Sequence[Round]) -> dict[int, float]:
     """How much worse each hypothesis is than the winner, over just the rows that both have had; never below 0.
 
-    Errors vary far more between timesteps than between hypotheses, so means over different rows can not be compared. A
+    Errors vary far more between timesteps than between hypotheses, so means over different rows cannot be compared. A
     hypothesis dropped early by another may beat the final winner on those few rows: its gap is put to 0, as the answer
     stays the race's.
     """
     winner = rounds[-1].kept[0]
     gaps: dict[int, list[Tensor]] = {index: [] for index in rounds[0].candidates}
-    for one in rounds:
-        best = one.errors[one.candidates.index(winner)]
-        for index, own in zip(one.candidates, one.errors, strict=True):
+    for round_ in rounds:
+        best = round_.errors[round_.candidates.index(winner)]
+        for index, own in zip(round_.candidates, round_.errors, strict=True):
             gaps[index].append(own - best)
     return {index: max(0.0, torch.cat(parts).mean().item()) for index, parts in gaps.items()}
 
@@ -149,15 +149,15 @@ def _row(noised: Tensor, timestep: int, condition: Condition, capture: Capture) 
     return UNetRow(noised, timestep, condition, capture)
 
 
-def _drawn(noise: Callable[[int], Tensor], first: int, place: int) -> Tensor:
+def _draw_noise(noise: Callable[[int], Tensor], first: int, place: int) -> Tensor:
     return noise(first + place)
 
 
-def _stacked(noise: Callable[[int], Tensor], count: int) -> Tensor:
+def _stack(noise: Callable[[int], Tensor], count: int) -> Tensor:
     return torch.stack([noise(place) for place in range(count)])
 
 
-def _noised(latents: Tensor, drawn: Tensor, table: Tensor, timesteps: Sequence[int]) -> tuple[list[Tensor], Tensor]:
+def _add_noise(latents: Tensor, drawn: Tensor, table: Tensor, timesteps: Sequence[int]) -> tuple[list[Tensor], Tensor]:
     """The clean latent noised to each unit's timestep, (C, h, w) each, and the noise as it was added, (N, C, h, w)."""
     drawn = drawn.to(latents)
     noised = [add_noise(latents, own, table, timestep) for own, timestep in zip(drawn, timesteps, strict=True)]

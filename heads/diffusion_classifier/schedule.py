@@ -26,26 +26,26 @@ def published_schedule(labels: int) -> Schedule:
     Source: `commands.md` of the authors' repository.
     """
     if labels <= 20:
-        return fitted(Schedule((50, 500), (5, 1)), labels)
+        return fit_schedule(Schedule((50, 500), (5, 1)), labels)
     if labels <= 50:
-        return fitted(Schedule((25, 250), (5, 1)), labels)
+        return fit_schedule(Schedule((25, 250), (5, 1)), labels)
     if labels <= 200:
-        return fitted(Schedule((20, 50, 100, 500), (20, 10, 5, 1)), labels)
-    return fitted(Schedule((50, 100, 500, 1000), (500, 50, 10, 1)), labels)
+        return fit_schedule(Schedule((20, 50, 100, 500), (20, 10, 5, 1)), labels)
+    return fit_schedule(Schedule((50, 100, 500, 1000), (500, 50, 10, 1)), labels)
 
 
 def default_schedule(labels: int) -> Schedule:
-    """The same algorithm on a tenth to two fifths of the published rows: what callers get unless they ask for more.
+    """The same algorithm on a tenth to two fifths of the published rows: the default for requests.
 
     Ours, not the paper's: the rows that each number of labels costs stand in docs/zero-shot.md.
     """
     if labels <= 20:
-        return fitted(Schedule((10, 50), (4, 1)), labels)
-    return fitted(Schedule((10, 20, 50), (20, 5, 1)), labels)
+        return fit_schedule(Schedule((10, 50), (4, 1)), labels)
+    return fit_schedule(Schedule((10, 20, 50), (20, 5, 1)), labels)
 
 
-def fitted(schedule: Schedule, hypotheses: int) -> Schedule:
-    """The schedule for fewer hypotheses than it was made for: rounds that could drop nobody are left out."""
+def fit_schedule(schedule: Schedule, hypotheses: int) -> Schedule:
+    """The schedule for fewer hypotheses than it was made for: rounds that could drop no hypothesis are left out."""
     rounds = [
         (samples, keep)
         for samples, keep in zip(schedule.n_samples, schedule.to_keep, strict=True)
@@ -55,7 +55,7 @@ def fitted(schedule: Schedule, hypotheses: int) -> Schedule:
 
 
 def check_schedule(schedule: Schedule, hypotheses: int, training_steps: int = 1000) -> None:
-    """Raises InvalidInput for a schedule that can not end with one of so many hypotheses."""
+    """Raises InvalidInput for a schedule that cannot end with one of so many hypotheses."""
     samples, keep = schedule.n_samples, schedule.to_keep
     if not samples or len(samples) != len(keep):
         raise InvalidInput(
@@ -68,7 +68,9 @@ def check_schedule(schedule: Schedule, hypotheses: int, training_steps: int = 10
     if keep[-1] != 1:
         raise InvalidInput("schedule", f"to_keep ends in {keep[-1]}", hint="the last round must keep 1, the answer")
     if any(after >= before for before, after in pairwise(keep)) or keep[-1] < 1:
-        raise InvalidInput("schedule", f"to_keep {list(keep)} does not fall", hint="each round must keep fewer")
+        raise InvalidInput(
+            "schedule", f"to_keep {list(keep)} does not decrease", hint="each round must keep fewer than the one before"
+        )
     if keep[0] > hypotheses:
         raise InvalidInput(
             "schedule",

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from backbones.engine import Engine
 from backbones.errors import InvalidInput
 from heads.diffusion_classifier.anytime import Budget
-from heads.diffusion_classifier.classify import check_numbers, clean_latents, raced
+from heads.diffusion_classifier.classify import check_numbers, clean_latents, run_race
 from heads.diffusion_classifier.hypotheses import Combine, Hypotheses, make_hypotheses
 from heads.diffusion_classifier.losses import Loss
 from heads.diffusion_classifier.posterior import Scale
@@ -51,26 +51,28 @@ def parse_tree(tree: object, *, most_labels: int = 100_000, most_children: int =
     def below(value: object, path: tuple[str, ...]) -> tuple[Label, ...]:
         nonlocal counted
         if len(path) > DEEPEST:
-            raise _refused(path[:3], f"is more than {DEEPEST} labels deep", "leave out levels")
+            raise _refuse(path[:3], f"is more than {DEEPEST} labels deep", "leave out levels")
         pairs = list(_pairs(value, path))
         counted += len(pairs)
         if counted > most_labels:
             raise InvalidInput("tree", f"more than {most_labels:,} labels", hint="send a smaller tree")
         if len(pairs) > most_children:
-            told = f"has {len(pairs):,} labels right below it; a race takes {most_children:,}"
-            raise _refused(path, told, "put a level between")
+            message = f"has {len(pairs):,} labels right below it; a race takes {most_children:,}"
+            raise _refuse(path, message, "put a level between")
         seen: set[str] = set()
         for text, _ in pairs:
             if not text.strip():
-                raise _refused(path, f"has the empty label {text!r}", "write a word or a phrase")
+                raise _refuse(path, f"has the empty label {text!r}", "write a word or a phrase")
             if text in seen:
-                raise _refused(path, f"has the label {text!r} twice", "write it once")
+                raise _refuse(path, f"has the label {text!r} twice", "write it once")
             seen.add(text)
         return tuple(Label(text, below(under, (*path, text))) for text, under in pairs)
 
     root = Label("", below(tree, ()))
     if not root.children:
-        raise InvalidInput("tree", "it has no labels", hint='such as {"animal": ["cat", "dog"], "vehicle": ["car"]}')
+        raise InvalidInput(
+            "tree", "it has no labels", hint='send a tree such as {"animal": ["cat", "dog"], "vehicle": ["car"]}'
+        )
     return root
 
 
@@ -97,13 +99,13 @@ async def classify_tree(
     interpolation: Interpolation = "bicubic",
     on_progress: Callable[[LabelPath], None] | None = None,
 ) -> LabelPath:
-    """The way down from the root on which each label beats its siblings, a race at every fork.
+    """The path down from the root on which each label beats its siblings, with a race at every fork.
 
     image: (H, W, 3) uint8 RGB. confidence: about the probability, over the order of units, that this is the way which
     evaluating all siblings on all units leads; the error that this leaves is shared out among the forks. It says
     nothing of whether a leaf elsewhere fits better than the one found. budget: of all races together; where it is
-    spent the way ends. The rest as in `classify_anytime`. on_progress: told the way so far after each look.
-    Raises InvalidInput for a tree whose labels can not be used, or that the network can not tell apart above the
+    spent the way ends. The rest as in `classify_anytime`. on_progress: called with the path so far after each look.
+    Raises InvalidInput for a tree whose labels cannot be used, or that the network cannot tell apart above the
     leaves, and for a budget below one block of the first race.
     """
     started = time.perf_counter()
@@ -111,7 +113,7 @@ async def classify_tree(
     forks = await engine.run_on_host(_forks, engine, root, templates, combine)
     latents, key = await clean_latents(engine, image, interpolation)
     scale = Scale(latents.numel(), temperature)
-    race = partial(raced, engine, latents, key, started=started, loss=loss, scale=scale)
+    race = partial(run_race, engine, latents, key, started=started, loss=loss, scale=scale)
     steps = len(engine.backbone.alphas_cumprod)
     return await _descend(root, forks, race, steps, 1 - confidence, budget or Budget(), started, on_progress)
 
@@ -126,7 +128,7 @@ async def _descend(
     started: float,
     on_progress: Callable[[LabelPath], None] | None,
 ) -> LabelPath:
-    """The way down from the root. race: `raced` on the image. error_rate: what all races together may be wrong."""
+    """The way down from the root. race: `run_race` on the image. error_rate: what all races together may be wrong."""
     levels: list[TreeLevel] = []
     shares: list[float] = []
     path: tuple[str, ...] = ()
@@ -194,21 +196,23 @@ def _pairs(value: object, path: tuple[str, ...]) -> Iterator[tuple[str, object]]
         for text, under in value.items():
             yield str(text), under
     elif isinstance(value, list | tuple):
-        for one in value:
-            if isinstance(one, str):
-                yield one, None
-            elif isinstance(one, dict):
-                yield from _pairs(one, path)
+        for item in value:
+            if isinstance(item, str):
+                yield item, None
+            elif isinstance(item, dict):
+                yield from _pairs(item, path)
             else:
-                raise _refused(path, f"has {str(one)[:40]!r} in its list", "a list holds labels, or objects of labels")
+                raise _refuse(path, f"has {str(item)[:40]!r} in its list", "a list holds labels, or objects of labels")
     else:
-        raise _refused(path, f"has {str(value)[:40]!r} below it", "a list or an object of labels belongs there")
+        raise _refuse(path, f"has {str(value)[:40]!r} below it", "a list or an object of labels belongs there")
 
 
 def _forks(
     engine: Engine, root: Label, templates: Sequence[str], combine: Combine
 ) -> dict[tuple[str, ...], Hypotheses]:
-    """The hypotheses of every fork by the path to it: a label that can not be used is told before any row is spent."""
+    """The hypotheses of every fork by the path to it: a label that cannot be used is refused before any row is
+    computed.
+    """
     forks: dict[tuple[str, ...], Hypotheses] = {}
     waiting: list[tuple[tuple[str, ...], Label]] = [((), root)]
     while waiting:
@@ -221,17 +225,17 @@ def _forks(
         except InvalidInput as error:
             if error.field != "labels":
                 raise
-            raise _refused(path, f"has a label that can not be used: {error.message}", error.hint) from error
+            raise _refuse(path, f"has a label that can not be used: {error.message}", error.hint) from error
         by_text: dict[tuple[int, ...], Label] = {}
         for child, own in zip(here.children, hypotheses.of_label, strict=True):
             twin = by_text.setdefault(own, child)
             if twin is not child and (twin.children or child.children):
-                told = f"has {twin.text!r} and {child.text!r}, which are one text to the network"
-                raise _refused(path, told, "only leaves may be, and then tie; merge the two")
+                message = f"has {twin.text!r} and {child.text!r}, which are the same text for the network"
+                raise _refuse(path, message, "only leaves may be, and then tie; merge the two")
         forks[path] = hypotheses
     return forks
 
 
-def _refused(path: tuple[str, ...], told: str, hint: str) -> InvalidInput:
-    place = " > ".join(one[:40] for one in path) if path else "the root"
-    return InvalidInput("tree", f"{place} {told}", hint=hint)
+def _refuse(path: tuple[str, ...], message: str, hint: str) -> InvalidInput:
+    place = " > ".join(label[:40] for label in path) if path else "the root"
+    return InvalidInput("tree", f"{place} {message}", hint=hint)

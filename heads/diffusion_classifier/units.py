@@ -52,7 +52,7 @@ def doubling_looks(first: int, blocks: int) -> tuple[int, ...]:
 
 
 def check_layout(layout: Layout, training_steps: int) -> None:
-    """Raises InvalidInput for a layout that can not be visited."""
+    """Raises InvalidInput for a layout that cannot be visited."""
     if not 1 <= layout.units <= training_steps:
         raise InvalidInput("layout", f"{layout.units} units", hint=f"1 to {training_steps}, the training steps")
     if layout.blocks < 1 or layout.units % layout.blocks:
@@ -84,11 +84,11 @@ def visiting_order(content: bytes, blocks: int) -> list[int]:
 
 
 def within_rows(layout: Layout, rows: int, prompts: int) -> Layout:
-    """The layout without the looks that so many rows can never reach, whoever is dropped.
+    """The layout without the looks that so many rows can never reach, whichever candidates are dropped.
 
     Fewer looks are a weaker correction. Rows that do not last to the first look get one look where they end. All of it
-    is known beforehand, so the level stays right. prompts: rows that one unit costs at the start.
-    Raises InvalidInput where the rows are not enough for one block.
+    is known in advance, so the level stays right. prompts: rows that one unit costs at the start.
+    Raises InvalidInput if the rows are not enough for one block.
     """
     affordable = rows // (prompts * layout.block_units)
     if affordable < 1:

@@ -1,4 +1,4 @@
-"""The task `zero-shot`: the caller's own label that fits an image best."""
+"""The task `zero-shot`: the label that fits an image best, among labels of the request."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from backbones.engine import Engine
 from backbones.errors import InvalidInput
 from heads.diffusion_classifier.answers import PosteriorAnswer, answer_progress, posterior_fields
-from heads.diffusion_classifier.calibration import Way
+from heads.diffusion_classifier.calibration import ScoringMethod
 from heads.diffusion_classifier.classify import classify, classify_anytime
 from heads.diffusion_classifier.model import (
     BudgetChoice,
@@ -40,90 +40,102 @@ DEFAULT_CONFIDENCE = 0.95
 
 
 class RoundsRequest(BaseModel):
-    """A schedule of one's own: after each round only the best hypotheses go on."""
+    """A schedule of your own. After each round, only the best hypotheses are kept."""
 
     model_config = ConfigDict(extra="forbid")
 
-    n_samples: list[Count] = Field(min_length=1, max_length=32, description="Timesteps each round visits.")
+    n_samples: list[Count] = Field(
+        min_length=1, max_length=32, description="Number of timesteps that each round evaluates."
+    )
     to_keep: list[Count] = Field(
-        min_length=1, max_length=32, description="Hypotheses that each round keeps; it falls, and ends in 1."
+        min_length=1,
+        max_length=32,
+        description="Number of hypotheses kept after each round. The numbers decrease, and the last is 1.",
     )
 
 
 class ZeroShotOptions(Options):
-    """The labels to choose from, and how much work to spend."""
+    """Options of zero-shot classification."""
 
     labels: Annotated[list[Label], CommaSeparated()] = Field(
-        min_length=1, description="Texts to choose from, each once. A single label has probability 1."
+        min_length=1,
+        description="The labels to choose from, without repetition. A single label always has probability 1.",
     )
     templates: Templates | None = Field(
         default=None,
-        description="Prompts with {} for the label. Each label in each template is a hypothesis; the label of the best "
-        "one wins. Unset: the server's own, `a photo of a {}.` unless it was changed.",
+        description="Prompt templates, in which {} stands for the label. Each label in each template is a "
+        "hypothesis; the label of the best hypothesis wins. Unset: the server's templates, by default `a photo "
+        "of a {}.`.",
     )
     scheme: Scheme | None = Field(
         default=None,
-        description="`schedule` drops labels in fixed rounds, as the paper does, and knows no confidence. `race` drops "
-        "a label once a paired test says so, and spends more rows only while labels are close. Unset: `race` where "
-        "`confidence`, `budget`, `indifference` or `combine` is given, else `schedule`.",
+        description="`schedule` drops labels in fixed rounds, as the paper does, and gives no confidence. "
+        "`race` drops a label as soon as a paired test shows that it is worse, and spends more rows only on "
+        "close labels. Unset: `race` if `confidence`, `budget`, `indifference` or `combine` is set, else "
+        "`schedule`.",
     )
     confidence: float | None = Field(
         default=None,
         gt=0,
         le=1,
-        description="Race: about the probability that the answer is that of all labels on all timesteps. 0.95 where "
-        "none is given; 1 evaluates them all.",
+        description="Race: approximate probability that the answer is the one that evaluating all labels "
+        "at all timesteps would give. Unset: 0.95. 1 evaluates them all.",
     )
     budget: BudgetChoice | None = Field(
         default=None,
-        description="Race: where to stop before it is sure: a number of U-Net rows, or a time such as `250 ms` or "
-        "`2 s`. The answer then is the leader, with the confidence it has reached. With a time the answer depends on "
-        "how busy the server is.",
+        description="Race: stop when this is spent: a number of U-Net rows, or a time such as `250 ms` or "
+        "`2 s`. The answer is then the leading label, with the confidence reached so far. With a time, the "
+        "answer depends on how busy the server is.",
     )
     indifference: float | None = Field(
         default=None,
         ge=0,
         le=1_000_000,
-        description="Race: a mean error by which the answer may be worse than the best one; labels that are closer "
-        "count as tied.",
+        description="Race: difference of mean errors below which labels count as equally good (tied). The "
+        "race ends when all labels left are tied.",
     )
     combine: Literal["mean", "best_prompt"] | None = Field(
         default=None,
-        description="Race with several templates: `mean` races labels by the mean over their prompts; `best_prompt` "
-        "races prompts, as the schedule does. Unset: `mean`.",
+        description="Race with several templates: `mean` compares labels by the mean error over their "
+        "prompts; `best_prompt` compares single prompts, as the schedule does. Unset: `mean`.",
     )
     schedule: Literal["default", "published"] | RoundsRequest | None = Field(
         default=None,
-        description="Schedule: `default` spends a tenth to two fifths of the rows of `published`, which is the "
-        "paper's; or rounds of one's own. Unset: `default`.",
+        description="Schedule: `published` is the paper's. `default` spends a tenth to two fifths of its "
+        "rows. An object is a schedule of your own. Unset: `default`.",
     )
-    loss: Loss = Field(default="l2", description="How the error of the predicted noise is measured.")
+    loss: Loss = Field(
+        default="l2",
+        description="How the error of the predicted noise is measured: squared (`l2`), absolute (`l1`) or "
+        "Huber error (`huber`).",
+    )
     temperature: Temperature | None = Field(
         default=None,
-        description="What the posterior's logits are divided by. Unset: the one fitted to labelled images where the "
-        "server has one for this way of reaching the answer, else the server's own.",
+        description="Temperature that the posterior's logits are divided by. Unset: the temperature that "
+        "was fitted to labelled images with these options if the server has one, else the server's default "
+        "temperature.",
     )
-    trials: int = Field(default=1, ge=1, le=64, description="Schedule: noises for each timestep.")
+    trials: int = Field(default=1, ge=1, le=64, description="Schedule: number of noise samples for each timestep.")
 
 
 class ScheduleAnswer(BaseModel):
-    """The rounds that were run."""
+    """The rounds of a schedule."""
 
     n_samples: list[int]
     to_keep: list[int]
 
 
 class ZeroShotResult(PosteriorAnswer):
-    """The posterior over the labels, best first, and how it was reached."""
+    """The posterior over the labels, most likely first, and how it was computed."""
 
     scheme: Scheme
-    schedule: ScheduleAnswer | None = Field(description="The rounds; null with a race.")
+    schedule: ScheduleAnswer | None = Field(description="The rounds of the schedule; null with a race.")
     templates: list[str]
-    notes: list[str] = Field(default=[], description="What to know of the labels that were sent.")
+    notes: list[str] = Field(default=[], description="Remarks about the labels of the request.")
 
 
 def note_labels(labels: Sequence[str]) -> list[str]:
-    """What a caller should know of labels: one alone is always certain."""
+    """Remarks about the labels: a single label is always certain."""
     if len(labels) != 1:
         return []
     several = "; for several repeat the field (labels=cat&labels=dog) or send a JSON list" if "," in labels[0] else ""
@@ -137,7 +149,9 @@ async def run_zero_shot(
     options: ZeroShotOptions,
     on_progress: Callable[[Posterior], None] | None = None,
 ) -> Posterior:
-    """The posterior over the labels, by the scheme that the options name; `on_progress` gets it as it sharpens."""
+    """The posterior over the labels, by the scheme that the options name; `on_progress` is called with intermediate
+    posteriors.
+    """
     temperature, calibrated = model.choose_temperature(describe_way(options), options.temperature)
     common: dict[str, Any] = {
         "templates": options.templates or model.templates,
@@ -170,18 +184,22 @@ def choose_scheme(options: ZeroShotOptions) -> Scheme:
     scheme = options.scheme or ("race" if racing else "schedule")
     for name in scheduled if scheme == "race" else racing:
         other = "schedule" if scheme == "race" else "race"
-        raise InvalidInput(name, f"goes with scheme={other}, not with a {scheme}", hint="leave out one of the two")
+        raise InvalidInput(
+            name, f"it needs scheme={other}, and the scheme is {scheme}", hint="leave out one of the two"
+        )
     return scheme
 
 
-def describe_way(options: ZeroShotOptions) -> Way | None:
-    """How the answer is reached, as temperatures are fitted for it; None for a way that none is fitted for."""
+def describe_way(options: ZeroShotOptions) -> ScoringMethod | None:
+    """The scoring method of the options, for which a temperature may be fitted; None for options without fitted
+    temperatures.
+    """
     if options.indifference or options.trials > 1 or isinstance(options.schedule, RoundsRequest):
         return None
     if choose_scheme(options) == "schedule":
-        return Way(scheme="schedule", loss=options.loss, schedule=options.schedule or "default")
+        return ScoringMethod(scheme="schedule", loss=options.loss, schedule=options.schedule or "default")
     confidence = DEFAULT_CONFIDENCE if options.confidence is None else options.confidence
-    return Way(scheme="race", loss=options.loss, confidence=confidence, combine=options.combine or "mean")
+    return ScoringMethod(scheme="race", loss=options.loss, confidence=confidence, combine=options.combine or "mean")
 
 
 def choose_schedule(options: ZeroShotOptions, model: ZeroShotModel) -> Schedule:
@@ -213,7 +231,7 @@ def complete_zero_shot(
 
 
 def zero_shot_rows(options: ZeroShotOptions, model: ZeroShotModel) -> int:
-    """U-Net rows of the schedule; of a race, which ends where it is sure, what its budget allows at most."""
+    """U-Net rows of the schedule; for a race, the maximum by its budget."""
     if choose_scheme(options) == "race":
         return model.limit_budget(options.budget).rows or 0
     schedule = choose_schedule(options, model)
@@ -258,7 +276,7 @@ def zero_shot_line(posterior: Posterior) -> str:
 
 def describe_zero_shot(model: ZeroShotModel) -> dict[str, Any]:
     """The templates and temperature of a request that gives none."""
-    temperature, calibrated = model.choose_temperature(Way(scheme="schedule", schedule="default"), None)
+    temperature, calibrated = model.choose_temperature(ScoringMethod(scheme="schedule", schedule="default"), None)
     return {
         "templates": list(model.templates),
         "schedule": "default",

@@ -16,9 +16,9 @@ def numbered_blocks(sub_blocks: Sequence[str]) -> tuple[str, ...]:
 
     sub_blocks: all places of a U-Net in the order in which it computes them, as `Description.sub_blocks` gives them.
 
-    A number stands for one block of the original's input and output lists: a residual block with its attention, where
+    A number stands for one block of the original's input and output lists: a residual block with its attention, if
     it has one, and in the decoder with its upsampler too. So the last sub-block of a decoder level has no number of its
-    own before the upsampler; its name can be asked for instead.
+    own before the upsampler; its name can be used instead.
     Source: `get_multiple_features` of diffssl's guided_diffusion/unet.py.
     """
     known = set(sub_blocks)
@@ -46,22 +46,22 @@ def default_blocks(sub_blocks: Sequence[str]) -> tuple[str, ...]:
 
 
 def resolve_blocks(blocks: Sequence[int | str] | None, sub_blocks: Sequence[str]) -> tuple[str, ...]:
-    """Diffusers names of the blocks asked for, by number or by name, in the order in which the network runs.
+    """Diffusers names of the requested blocks, in the order in which the network runs them.
 
-    The order of asking does not matter, and what is asked for twice comes once, as in the original: features come out
-    in the order of depth. None stands for `default_blocks`.
+    The order of `blocks` does not matter, and a block that is listed twice is read once, as in the original: features
+    come out in the order of depth. None means `default_blocks`.
     Raises InvalidInput for a block that the network does not have, for none at all, and for a network without any.
     """
     if not sub_blocks:
-        told = "the backbone is no U-Net: it has no blocks whose features could be read"
-        raise InvalidInput("blocks", told, hint="ask a server with a Stable Diffusion backbone")
+        message = "the backbone is no U-Net: it has no blocks whose features could be read"
+        raise InvalidInput("blocks", message, hint="use a server with a Stable Diffusion backbone")
     if blocks is None:
         return default_blocks(sub_blocks)
     if not blocks:
         raise InvalidInput("blocks", "no blocks", hint="name one at least, such as 'mid_block', or leave the field out")
     numbered = numbered_blocks(sub_blocks)
-    asked = {_name(block, numbered, sub_blocks) for block in blocks}
-    return tuple(name for name in sub_blocks if name in asked)
+    wanted = {_name(block, numbered, sub_blocks) for block in blocks}
+    return tuple(name for name in sub_blocks if name in wanted)
 
 
 def _name(block: int | str, numbered: Sequence[str], sub_blocks: Sequence[str]) -> str:
@@ -78,6 +78,6 @@ def _name(block: int | str, numbered: Sequence[str], sub_blocks: Sequence[str]) 
         raise InvalidInput(
             "blocks",
             f"block {number} is outside 1..{len(numbered)}",
-            hint="numbers count from 1, the input convolution",
+            hint="block 1 is the input convolution",
         )
     return numbered[number - 1]

@@ -16,7 +16,7 @@ from backbones.loading.weight_files import check_fit
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HeadFile:
-    """The weights in a head file by parameter name. feedback: empty where the head was trained without."""
+    """The weights in a head file by parameter name. feedback: empty if the head was trained without."""
 
     head: Mapping[str, Tensor]
     feedback: Mapping[str, Tensor] = field(default_factory=dict)
@@ -25,10 +25,10 @@ class HeadFile:
 def read_head_file(file: Path) -> HeadFile:
     """The weights of a file that the released training code wrote; its optimizer's state is left.
 
-    Raises ModelNotFound where there is no such file, CheckpointError where it is no such checkpoint.
+    Raises ModelNotFound if there is no such file, CheckpointError where it is no such checkpoint.
     """
     if not file.is_file():
-        raise ModelNotFound(f"{file} is not there", hint="give the path of a latest.pth")
+        raise ModelNotFound(f"{file} does not exist", hint="give the path of a latest.pth")
     try:
         content = torch.load(file, map_location="cpu", weights_only=True)
     except (UnpicklingError, RuntimeError, EOFError, ValueError) as error:

@@ -111,10 +111,10 @@ class AttentionHead(nn.Module):
 
 
 def class_token_width(layer_string: str) -> int:
-    """Width of the class token that a layer text makes, 0 where it makes none.
+    """Width of the class token that a layer text makes, 0 if it makes none.
 
     Any flag makes one, "False" too: the original reads it as a text that is not empty.
-    Raises InvalidInput where the width is no number.
+    Raises InvalidInput if the width is no number.
     """
     for definition in _definitions(layer_string):
         word, *arguments = definition.split(":")

@@ -30,7 +30,7 @@ def near_duplicates(
     vectors: (N, D) float32, of any lengths above 0. index: "exact" looks at every pair; "hnsw" at each vector's nearest
     `neighbours`, found by a graph, which is approximate: of more copies than that some pairs are missing, and a few
     others may be; "auto" is exact up to 30,000 vectors.
-    Raises InvalidInput for vectors and numbers that can not be used, for millions of pairs, and without faiss.
+    Raises InvalidInput for vectors and numbers that cannot be used, for millions of pairs, and without faiss.
     Source: Malkov and Yashunin (arXiv:1603.09320) for the graph; faiss for both.
     """
     if vectors.ndim != 2 or not vectors.size:
@@ -54,10 +54,10 @@ def groups(pairs: SimilarPairs, count: int) -> list[list[int]]:
     """Images that are linked by pairs, directly or through others: the largest group first. count: of all images."""
     links = coo_array((np.ones(len(pairs.first), dtype=np.int8), (pairs.first, pairs.second)), shape=(count, count))
     _, belongs = connected_components(links, directed=False)
-    found: dict[int, list[int]] = {}
+    groups: dict[int, list[int]] = {}
     for place in np.unique(np.concatenate([pairs.first, pairs.second])).tolist():
-        found.setdefault(int(belongs[place]), []).append(place)
-    return sorted(found.values(), key=lambda group: (-len(group), group))
+        groups.setdefault(int(belongs[place]), []).append(place)
+    return sorted(groups.values(), key=lambda group: (-len(group), group))
 
 
 Pairs = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]
@@ -68,17 +68,17 @@ def _all_pairs(unit: NDArray[np.float32], least: float) -> Pairs:
     flat = _faiss().IndexFlatIP(unit.shape[1])
     flat.add(unit)
     parts: list[Pairs] = []
-    found = 0
+    pair_count = 0
     for at in range(0, len(unit), _QUERIES_AT_ONCE):
         queries = unit[at : at + _QUERIES_AT_ONCE]
         limits, cosine, places = flat.range_search(queries, least)
         rows = at + np.repeat(np.arange(len(queries)), np.diff(limits.astype(np.int64)))
         upper = places > rows
         parts.append((rows[upper], places[upper].astype(np.int64), cosine[upper]))
-        found += int(upper.sum())
-        if found > _MOST_PAIRS:
+        pair_count += int(upper.sum())
+        if pair_count > _MOST_PAIRS:
             raise InvalidInput(
-                "similarity", f"more than {_MOST_PAIRS:,} pairs are alike by that", hint="ask for a higher similarity"
+                "similarity", f"more than {_MOST_PAIRS:,} pairs have this similarity", hint="send a higher similarity"
             )
     first, second, cosine = (np.concatenate(part) for part in zip(*parts, strict=True))
     return first, second, cosine

@@ -53,11 +53,11 @@ async def pooled_features(
     pool_size: maps are averaged over a pool_size x pool_size grid; a map that is smaller is repeated.
     noise_samples: pooled features are averaged over so many noises; 0 leaves the latents clean, for networks that were
     fine-tuned to take them so. Unlike in the original, one noise serves all timesteps, so the vector of a timestep does
-    not depend on which others were asked for; and it is decided by the pixels, so the same image gets the same vector.
+    not depend on the other timesteps; and the pixels decide the noise, so the same image gets the same vector.
     normalise: scale each vector to length 1.
     class_labels: one an image, for networks with a class embedding only.
     Returns `Embeddings` with vectors (N, D).
-    Raises InvalidInput for no images, unknown blocks, timesteps outside the schedule, and sizes that can not be.
+    Raises InvalidInput for no images, unknown blocks, timesteps outside the schedule, and sizes that cannot be.
     Source: arXiv:2307.08702, section 3; defaults for Stable Diffusion are ours.
     """
     backbone = engine.backbone
@@ -115,18 +115,18 @@ async def _encode(
 ) -> tuple[Sequence[Tensor], list[bytes]]:
     """Latents (C, h, w) of images (H, W, 3) uint8 RGB, not scaled, and the content key of each."""
     size = engine.backbone.image_size
-    prepared = await asyncio.gather(*(engine.run_on_host(_prepared, image, size, fit) for image in images))
+    prepared = await asyncio.gather(*(engine.run_on_host(_prepare, image, size, fit) for image in images))
     return await engine.encode([pixels for pixels, _ in prepared]), [key for _, key in prepared]
 
 
-def _prepared(image: NDArray[np.uint8], size: int, fit: Fit) -> tuple[Tensor, bytes]:
-    """What the network sees of an image, (3, size, size) float32, and its content key."""
+def _prepare(image: NDArray[np.uint8], size: int, fit: Fit) -> tuple[Tensor, bytes]:
+    """The network's input for an image, (3, size, size) float32, and its content key."""
     pixels = pixel_values(fit_image(image, size, fit))
     return pixels, content_key(pixels)
 
 
 def _noises(noise: NoiseSource, key: bytes, samples: int, shape: Sequence[int]) -> list[Tensor | None]:
-    """An image's noises, or one None where its latents stay clean."""
+    """An image's noises, or one None if its latents stay clean."""
     drawn: list[Tensor | None] = [noise(key, index, shape) for index in range(samples)]
     return drawn or [None]
 
@@ -136,7 +136,9 @@ def _vectors(
     captures: Sequence[Captures], names: Sequence[str], images: int, timesteps: int, pool_size: int, normalise: bool
 ) -> NDArray[np.float32]:
     """(images, timesteps x blocks x C x pool_size^2) float32 from captures ordered by image, timestep, then noise."""
-    pooled = torch.stack([torch.cat([pool(got.features[name], pool_size) for name in names]) for got in captures])
+    pooled = torch.stack(
+        [torch.cat([pool(capture.features[name], pool_size) for name in names]) for capture in captures]
+    )
     vectors = pooled.view(images, timesteps, -1, pooled.shape[1]).mean(dim=2).flatten(1)
     if normalise:
         vectors = functional.normalize(vectors, dim=1)
@@ -179,12 +181,15 @@ def _check(
             hint=f"send a label for each image, 0 to {backbone.num_class_labels - 1}",
         )
     if class_labels is not None and len(class_labels) != len(images):
-        raise InvalidInput("class_labels", f"{len(class_labels)} labels for {len(images)} images", hint="one each")
+        raise InvalidInput(
+            "class_labels", f"{len(class_labels)} labels for {len(images)} images", hint="send one label for each image"
+        )
 
 
 ORDER = (
-    "One vector an image, in the order sent. In a vector the timesteps follow each other as listed; within a timestep "
-    "the blocks as listed; within a block its channels, each with its pool_size x pool_size averages row by row."
+    "One vector an image, in the order sent. In a vector the timesteps follow each other as "
+    "listed; within a timestep the blocks as listed; within a block its channels, each with its pool_size x "
+    "pool_size averages row by row."
 )
 
 
@@ -200,43 +205,52 @@ Block = Annotated[
 
 
 class FeaturesOptions(Options):
-    """What to read of each image."""
+    """Options of feature extraction."""
 
     blocks: list[Block] | None = Field(
         default=None,
         min_length=1,
         max_length=64,
-        description="Numbers of the network's blocks from 1, or their diffusers names such as `mid_block`; unset takes "
-        "the middle and one of the decoder.",
+        description="Blocks of the network to read: numbers from 1, or diffusers names such as "
+        "`mid_block`. Unset: the middle block and one block of the decoder.",
     )
     timesteps: list[Annotated[int, Field(ge=0, le=100_000)]] = Field(
         default=[100],
         min_length=1,
         max_length=64,
-        description="Noise levels to look at. Each costs one row an image and noise.",
+        description="Timesteps of the noise schedule: how much noise is added. Each costs one U-Net row "
+        "per image and noise sample.",
     )
-    pool_size: int = Field(default=1, ge=1, le=64, description="Maps are averaged over a grid of so many cells a side.")
-    noise_samples: int = Field(default=1, ge=0, le=64, description="Noises to average over; 0 leaves the image clean.")
+    pool_size: int = Field(
+        default=1, ge=1, le=64, description="Feature maps are averaged over a grid of `pool_size` x `pool_size` cells."
+    )
+    noise_samples: int = Field(
+        default=1, ge=0, le=64, description="Number of noise samples to average over; 0 adds no noise."
+    )
     normalise: bool = Field(default=False, description="Scale each vector to length 1.")
-    fit: Fit = Field(default="crop", description="How an image that is not square is fitted.")
+    fit: Fit = Field(
+        default="crop",
+        description="How an image is made square: crop the longer side, pad the shorter side, or squash.",
+    )
 
 
 class FeaturesResult(BaseModel):
-    """Vectors, and what stands where in them."""
+    """Feature vectors, with their layout."""
 
     vectors: list[list[float]] = Field(description=ORDER)
     dimension: int
     blocks: list[str]
     timesteps: list[int]
     pool_size: int
-    order: str = Field(default=ORDER, description="How a vector is laid out.")
+    order: str = Field(default=ORDER, description="Layout of a vector.")
 
 
 def open_features(backbone: Backbone, weights: object = None) -> BackboneHead:
     """The backbone's own features. Raises ModelNotFound for a network whose blocks cannot be captured."""
     if not backbone.description.sub_blocks:
         raise ModelNotFound(
-            f"the network {backbone.description.name!r} has no feature maps to pool", hint="serve a Stable Diffusion"
+            f"the network {backbone.description.name!r} has no feature maps to pool",
+            hint="use a Stable Diffusion backbone",
         )
     return BackboneHead(backbone.description)
 
@@ -294,7 +308,7 @@ def features_line(embeddings: Embeddings) -> str:
 
 TASK = Task(
     name="features",
-    summary="Feature vectors of images",
+    summary="Extract feature vectors of images",
     source="Diffusion Models Beat GANs on Image Classification (arXiv:2307.08702)",
     inputs="images",
     options=FeaturesOptions,
@@ -307,7 +321,7 @@ TASK = Task(
     forms={
         "npy": Form(
             NPY,
-            "the vectors as a float32 array file, (images, dimension)",
+            "a float32 array of shape (images, dimension)",
             write=lambda embeddings, inputs, options: npy_file(embeddings.vectors),
             file_name="features.npy",
         )

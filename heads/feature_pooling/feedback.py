@@ -1,4 +1,4 @@
-"""A second pass that begins with what the first one's decoder saw: the feedback network (DifFeed).
+"""The feedback network (DifFeed): a second pass that starts with features of the first pass's decoder.
 
 Source: arXiv:2311.17921; diffssl's ssl_diff/ssl_model_feedback_fusion.py. Evaluation only: no gradient goes through the
 frozen network.
@@ -68,12 +68,13 @@ def feedback_features(
     def run(blocks: Sequence[int]) -> dict[int, Tensor]:
         capture = Capture(features=tuple(names[block - 1] for block in blocks))
         rows = [
-            UNetRow(one, timestep, None, capture, class_label=label) for one, label in zip(noised, labels, strict=True)
+            UNetRow(latents, timestep, None, capture, class_label=label)
+            for latents, label in zip(noised, labels, strict=True)
         ]
         for row in rows:
             backbone.check(row)
         captures = forward_rows(backbone.unet, rows, {})
-        return {block: torch.stack([got.features[names[block - 1]] for got in captures]) for block in blocks}
+        return {block: torch.stack([capture.features[names[block - 1]] for capture in captures]) for block in blocks}
 
     seen = run([*dict.fromkeys([*feedback.blocks, *first])])
     added = {

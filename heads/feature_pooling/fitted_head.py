@@ -24,7 +24,7 @@ from heads.feature_pooling.recipe import PUBLISHED_ATTENTION, PUBLISHED_LINEAR, 
 # What one transformer block keeps of a token for the backward pass, in widths: norms, queries, keys, values, hidden.
 _KEPT_A_TOKEN = 16
 
-Kind = Literal["linear", "mlp", "attention", "fusion"]
+HeadKind = Literal["linear", "mlp", "attention", "fusion"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class HeadPlan:
     hidden: widths of the MLP's hidden layers. width, attention_heads, depth: of the transformer. epochs: of the recipe.
     """
 
-    kind: Kind
+    kind: HeadKind
     channels: tuple[int, ...]
     pool_size: int
     timesteps: int
@@ -76,19 +76,19 @@ class HeadClassifier:
 
 
 def check_plan(plan: HeadPlan, sides: Sequence[int]) -> None:
-    """Raises InvalidInput for a head that can not be built. sides: of each block's map before pooling."""
+    """Raises InvalidInput for a head that cannot be built. sides: of each block's map before pooling."""
     if plan.kind in ("linear", "mlp"):
         return
     several = len(plan.channels) * plan.timesteps > 1
     if several != (plan.kind == "fusion"):
-        told = f"{plan.kind} of {len(plan.channels)} blocks at {plan.timesteps} timesteps"
-        raise InvalidInput("head", told, hint="attention reads one block at one timestep, fusion several of either")
+        message = f"{plan.kind} of {len(plan.channels)} blocks at {plan.timesteps} timesteps"
+        raise InvalidInput("head", message, hint="attention reads one block at one timestep, fusion several of either")
     if plan.width % plan.attention_heads:
-        told = f"{plan.attention_heads} heads do not divide a width of {plan.width}"
-        raise InvalidInput("head_options", told, hint="change one of them")
+        message = f"{plan.attention_heads} heads do not divide a width of {plan.width}"
+        raise InvalidInput("head_options", message, hint="change one of them")
     if plan.pool_size > min(sides):
-        told = f"{plan.pool_size} cells a side of a map of {min(sides)}"
-        raise InvalidInput("pool_size", told, hint=f"at most {min(sides)} with these blocks and this head")
+        message = f"{plan.pool_size} cells a side of a map of {min(sides)}"
+        raise InvalidInput("pool_size", message, hint=f"at most {min(sides)} with these blocks and this head")
 
 
 async def map_shapes(engine: Engine, blocks: Sequence[str]) -> list[tuple[int, int]]:
@@ -121,10 +121,10 @@ def fit_published(
     held_out = np.full((1, len(labels), len(classes)), np.nan)
     for fold in range(int(folds.max()) + 1):
         inside, outside = folds != fold, folds == fold
-        head = _trained(vectors[inside], labels[inside], len(classes), plan, check)
+        head = _train(vectors[inside], labels[inside], len(classes), plan, check)
         held_out[0, outside] = logits(head, plan, vectors[outside])
     report, temperature = report_of(held_out, labels, folds, counts, (1.0,))
-    head = _trained(vectors, labels, len(classes), plan, check)
+    head = _train(vectors, labels, len(classes), plan, check)
     classifier = HeadClassifier(tuple(classes), plan, head, temperature, report.folds > 0)
     return classifier, replace(report, strength=None, tried=())
 
@@ -194,7 +194,7 @@ def _maps(plan: HeadPlan, vectors: NDArray[np.float32]) -> list[Tensor]:
     return [part.reshape(len(part), -1, size, size) for part in parts]
 
 
-def _trained(
+def _train(
     vectors: NDArray[np.float32],
     labels: NDArray[np.int64],
     classes: int,

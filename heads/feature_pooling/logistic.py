@@ -1,6 +1,6 @@
 """A classifier fitted to vectors of labelled images: logistic regression, and how far to trust it.
 
-Everything that is chosen or told (strength, temperature, threshold, accuracy) comes from images which the model that
+All that is chosen or reported (strength, temperature, threshold, accuracy) comes from images which the model that
 answers them was not fitted on.
 """
 
@@ -30,8 +30,8 @@ class LogisticClassifier:
     """Multinomial logistic regression over standardised vectors.
 
     classes: K names. mean, scale: (D,) float32, of the fitting set. weights: (K, D) float32; bias: (K,) float32.
-    temperature: what logits are divided by. calibrated: False where no held-out image could say what it should be.
-    gaussians, threshold: a vector of more novelty than the threshold is none of the classes; None where nothing says
+    temperature: what logits are divided by. calibrated: False if no held-out image could say what it should be.
+    gaussians, threshold: a vector of more novelty than the threshold is none of the classes; None if nothing says
     how far apart images of one class may be.
     """
 
@@ -45,20 +45,20 @@ class LogisticClassifier:
     gaussians: ClassGaussians | None
     threshold: float | None
 
-    def standardised(self, vectors: NDArray[np.float32]) -> NDArray[np.float64]:
+    def standardise(self, vectors: NDArray[np.float32]) -> NDArray[np.float64]:
         """Vectors (N, D) float32 -> (N, D) float64, with the fitting set's mean at 0 and its deviation at 1."""
         inputs: NDArray[np.float64] = (vectors.astype(np.float64) - self.mean) / self.scale
         return inputs
 
     def probabilities(self, vectors: NDArray[np.float32]) -> NDArray[np.float64]:
-        """(N, K) float64, rows summing to 1, for vectors (N, D) float32; classes count as equally likely beforehand."""
-        logits = self.standardised(vectors) @ self.weights.T.astype(np.float64) + self.bias
+        """(N, K) float64, rows summing to 1, for vectors (N, D) float32; for equal priors of the classes."""
+        logits = self.standardise(vectors) @ self.weights.T.astype(np.float64) + self.bias
         probabilities: NDArray[np.float64] = softmax(logits / self.temperature, axis=1)
         return probabilities
 
     def novelty(self, vectors: NDArray[np.float32]) -> NDArray[np.float64] | None:
         """(N,) float64 for vectors (N, D) float32, see `ClassGaussians`; None without any."""
-        return None if self.gaussians is None else self.gaussians.novelty(self.standardised(vectors))
+        return None if self.gaussians is None else self.gaussians.novelty(self.standardise(vectors))
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +74,10 @@ class Strength:
 class FitReport:
     """What cross-validation found. Classes of one image are always fitted on, so nothing is known of their recall.
 
-    validated: images that were held out once. folds: 0 where nothing could be held out; figures are None then.
+    validated: images that were held out once. folds: 0 if nothing could be held out; figures are None then.
     accuracy: share of them answered right. balanced_accuracy: mean of the known recalls.
-    confusion: (K, K) int64, rows the truth, columns the answer. recall: one a class, None where it was never held out.
-    log_loss: of the chosen strength at the fitted temperature. strength: the chosen one, None where a head has none.
+    confusion: (K, K) int64, rows the truth, columns the answer. recall: one a class, None if it was never held out.
+    log_loss: of the chosen strength at the fitted temperature. strength: the chosen one, None if a head has none.
     tried: all of them.
     """
 
@@ -148,8 +148,8 @@ def check_examples(
     Raises InvalidInput as `fit_logistic` does.
     """
     if len(classes) < 2:
-        told = f"only the class {classes[0]!r}" if classes else "no class"
-        raise InvalidInput("labels", told, hint="a classifier tells classes apart: send images of two at least")
+        message = f"only the class {classes[0]!r}" if classes else "no class"
+        raise InvalidInput("labels", message, hint="send images of at least two classes")
     if vectors.ndim != 2 or len(vectors) != len(labels):
         raise InvalidInput("vectors", f"{vectors.shape} for {len(labels)} labels", hint="send one vector an image")
     counts = np.bincount(labels, minlength=len(classes)).astype(np.int64)
@@ -255,11 +255,11 @@ def report_of(
         return FitReport(images, 0, 0, None, None, confusion, nothing, None, chosen, ()), 1.0
     known = logits[:, validated]
     # Classes weigh alike.
-    fits = [fit_temperature(one, truth, weights=1.0 / counts[truth]) for one in known]
+    fits = [fit_temperature(logits, truth, weights=1.0 / counts[truth]) for logits in known]
     losses = [loss for _, loss in fits]
     tried = tuple(
-        Strength(strength, loss, _mean_recall(one.argmax(axis=1), truth))
-        for strength, one, loss in zip(strengths, known, losses, strict=True)
+        Strength(strength, loss, _mean_recall(logits.argmax(axis=1), truth))
+        for strength, logits, loss in zip(strengths, known, losses, strict=True)
     )
     best = int(np.argmin(losses))
     answers = known[best].argmax(axis=1)

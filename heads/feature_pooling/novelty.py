@@ -52,7 +52,7 @@ def fit_gaussians(
 
     inputs: (N, D) float64, standardised. labels: (N,) int64, 0 to classes - 1, each there. most_axes: directions
     kept; the others share the mean of their variances.
-    Returns None where no class has two images that differ: nothing says then how far apart images of a class may be.
+    Returns None if no class has two images that differ: nothing says then how far apart images of a class may be.
     Source: Ledoit and Wolf, A well-conditioned estimator for large-dimensional covariance matrices (2004).
     """
     count, dimension = inputs.shape

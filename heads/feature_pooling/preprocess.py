@@ -48,7 +48,7 @@ def fit_image(image: NDArray[np.uint8], size: int, fit: Fit = "crop") -> NDArray
     if fit == "squash":
         return np.asarray(resample(Image.fromarray(image), (size, size), Image.Resampling.BICUBIC))
     if fit == "pad":
-        return _padded(image, size)
+        return _pad(image, size)
     raise InvalidInput("fit", f"{fit!r}", hint=f"send one of {', '.join(get_args(Fit))}")
 
 
@@ -57,7 +57,7 @@ def evaluation_crop(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
 
     image: (H, W, 3) uint8. Returns (size, size, 3) uint8.
     """
-    scaled = _scaled(image, size)
+    scaled = _scale(image, size)
     height, width = scaled.shape[:2]
     y, x = (height - size) // 2, (width - size) // 2
     return scaled[y : y + size, x : x + size]
@@ -67,9 +67,9 @@ def training_crop(image: NDArray[np.uint8], size: int, draw: CropDraw) -> NDArra
     """The square that `draw` says, from the image scaled to its shorter side; mirrored after the crop.
 
     image: (H, W, 3) uint8. Returns (size, size, 3) uint8.
-    Raises InvalidInput where the square leaves the scaled image.
+    Raises InvalidInput if the square leaves the scaled image.
     """
-    scaled = _scaled(image, draw.shorter_side)
+    scaled = _scale(image, draw.shorter_side)
     height, width = scaled.shape[:2]
     if not (0 <= draw.y <= height - size and 0 <= draw.x <= width - size):
         raise InvalidInput("draw", f"a square of {size} at ({draw.y}, {draw.x}) leaves an image of {height} x {width}")
@@ -103,12 +103,12 @@ def check_image(image: NDArray[np.uint8]) -> None:
         )
 
 
-def _scaled(image: NDArray[np.uint8], shorter_side: int) -> NDArray[np.uint8]:
+def _scale(image: NDArray[np.uint8], shorter_side: int) -> NDArray[np.uint8]:
     """The image at the given shorter side: halved by averaging while it is twice as large, then bicubic.
 
     image: (H, W, 3) uint8. Returns (h, w, 3) uint8.
     """
-    picture = Image.fromarray(_trimmed(image))
+    picture = Image.fromarray(_trim(image))
     while min(picture.size) >= 2 * shorter_side:
         picture = resample(picture, (picture.width // 2, picture.height // 2), Image.Resampling.BOX)
     scale = shorter_side / min(picture.size)
@@ -125,7 +125,7 @@ def _scaled_shape(height: int, width: int, shorter_side: int) -> tuple[int, int]
     return round(height * scale), round(width * scale)
 
 
-def _trimmed(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _trim(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """The middle of an image that is too long and thin: (H, W, 3) uint8 -> the same, or a shorter one."""
     height, width = image.shape[:2]
     longest = _MOST_ASPECT * min(height, width)
@@ -133,7 +133,7 @@ def _trimmed(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return image[y : y + longest, x : x + longest]
 
 
-def _padded(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+def _pad(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     height, width = image.shape[:2]
     scale = size / max(height, width)
     inner = max(1, round(width * scale)), max(1, round(height * scale))

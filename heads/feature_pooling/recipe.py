@@ -16,7 +16,7 @@ from backbones.errors import InvalidInput
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
+class HeadRecipe:
     """Stochastic gradient descent without momentum or decay, its rate cut to a tenth every `step_epochs` epochs.
 
     batch_size: over all processes of the original together.
@@ -28,15 +28,15 @@ class Recipe:
     step_epochs: int = 7
 
 
-PUBLISHED_LINEAR = Recipe(learning_rate=1e-2, batch_size=128)
-PUBLISHED_ATTENTION = Recipe(learning_rate=5e-2, batch_size=128)
+PUBLISHED_LINEAR = HeadRecipe(learning_rate=1e-2, batch_size=128)
+PUBLISHED_ATTENTION = HeadRecipe(learning_rate=5e-2, batch_size=128)
 
 
 def fit_head(
     head: nn.Module,
     features: Sequence[Tensor],
     labels: Tensor,
-    recipe: Recipe = PUBLISHED_LINEAR,
+    recipe: HeadRecipe = PUBLISHED_LINEAR,
     *,
     sample_order: Tensor | None = None,
     seed: int = 0,
@@ -45,11 +45,11 @@ def fit_head(
     """Train `head` in place on stored features; it is left in eval mode.
 
     features: one (N, C, h, w) tensor for each argument of the head's `forward`. labels: (N,) int64 class indices.
-    sample_order: (epochs, N) int64, which sample comes when; drawn from `seed` where it is not given. Batches are
+    sample_order: (epochs, N) int64, which sample comes when; drawn from `seed` if it is not given. Batches are
     consecutive; an incomplete last one is left out, as in the original, unless it is the epoch's only one.
     check: called before every step; what it raises ends the training.
     Returns the cross-entropy of every step.
-    Raises InvalidInput where features and labels do not match, or there are none.
+    Raises InvalidInput if features and labels do not match, or there are none.
 
     The original draws new crops and new noise each epoch; stored features are one draw, or several as further samples.
     """

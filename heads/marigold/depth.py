@@ -55,29 +55,34 @@ class RelativeDepth:
 
 
 class RelativeDepthOptions(MarigoldOptions):
-    """Depth up to scale and shift."""
+    """Options of relative depth."""
 
-    reduction: DepthReduction = Field(default="median", description="How aligned predictions are combined.")
+    reduction: DepthReduction = Field(
+        default="median", description="How the aligned predictions of an ensemble are combined."
+    )
     alignment: Alignment = Field(
         default="stable",
-        description="How predictions are aligned before: both minimise the published objective. `published` runs the "
-        "code of diffusers, whose rounding can show in the map; `stable` does not depend on rounding, and is faster.",
+        description="How the predictions of an ensemble are aligned before they are combined. Both ways "
+        "minimise the published objective. `published` runs the code of diffusers, whose rounding can show in "
+        "the map. `stable` does not depend on rounding, and is faster.",
     )
     points: list[Point] | None = Field(
         default=None,
         max_length=10_000,
-        description="Known distances, [x, y, metres] each, x and y in pixels: the answer is then also in metres, by "
-        "the scale and shift that fit them best. Two at least, at different depths.",
+        description="Known distances, each [x, y, metres] with x and y in pixels. The answer is then in "
+        "metres, by the scale and shift that fit them best. Send at least two, at different depths.",
     )
     metric_map: str | None = Field(
         default=None,
-        description="Known distances as a map: base64 of a 16-bit grey PNG file of the image's size, in millimetres, "
-        "0 where nothing is known.",
+        description="Known distances as a map: a 16-bit greyscale PNG in base64, of the image's size, in "
+        "millimetres. 0 means unknown.",
     )
 
 
 class DepthFigures(BaseModel):
-    """Depth over all pixels, 0 near to 1 far, or metres where they are known."""
+    """Statistics of the depth map over all pixels: relative depth from 0 (near) to 1 (far), or metres if distances
+    are known.
+    """
 
     minimum: float
     maximum: float
@@ -88,29 +93,37 @@ class DepthFigures(BaseModel):
 
 
 class MetricFit(BaseModel):
-    """How metres come from relative depth: scale * depth + shift."""
+    """Conversion from relative depth to metres: scale * depth + shift."""
 
     scale: float
     shift: float
     residual: float = Field(description="Root mean square error in metres at the known distances.")
-    count: int = Field(description="Known distances.")
+    count: int = Field(description="Number of known distances.")
 
 
 class RelativeDepthResult(BaseModel):
     """Relative depth of one image."""
 
     statistics: DepthFigures
-    unit: Literal["relative", "metre"] = Field(description="Of statistics and `png16`. Relative: 0 near, 1 far.")
-    per_unit: float = Field(description="What one step of `png16` stands for.")
-    fit: MetricFit | None = Field(default=None, exclude_if=is_none, description="Where distances are known.")
-    png16: str | None = Field(default=None, exclude_if=is_none, description="The map, a 16-bit grey PNG in base64.")
+    unit: Literal["relative", "metre"] = Field(
+        description="Unit of `statistics` and `png16`. `relative`: 0 is near, 1 is far. `metre` if distances are known."
+    )
+    per_unit: float = Field(description="Depth for each unit of `png16`, in `unit`.")
+    fit: MetricFit | None = Field(
+        default=None, exclude_if=is_none, description="How metres are computed, if the request has known distances."
+    )
+    png16: str | None = Field(
+        default=None, exclude_if=is_none, description="The depth map as a 16-bit greyscale PNG in base64."
+    )
     mean_uncertainty: float | None = Field(
         default=None,
         exclude_if=is_none,
-        description="Of an ensemble: mean spread of its predictions, in relative depth.",
+        description="With an ensemble: mean spread of the predictions, in relative depth.",
     )
     uncertainty_png16: str | None = Field(
-        default=None, exclude_if=is_none, description="Spread at each pixel, a 16-bit grey PNG in base64; 65535 is 1."
+        default=None,
+        exclude_if=is_none,
+        description="The spread of each pixel as a 16-bit greyscale PNG in base64; 65535 stands for 1.",
     )
     steps: int
     ensemble_size: int
@@ -125,7 +138,7 @@ def depth_of(painted: Tensor) -> Tensor:
 async def run_relative_depth(
     engine: Engine, model: MarigoldModel, inputs: Inputs, options: RelativeDepthOptions, on_progress: object = None
 ) -> RelativeDepth:
-    """Depth of the image. Raises InvalidInput where the known distances do not fit it."""
+    """Depth of the image. Raises InvalidInput if the known distances do not fit it."""
     painted = await paint_image(engine, model, inputs.image, options)
     return await engine.run_on_host(combine_depth, painted, model, options, inputs.image.shape[:2])
 
@@ -141,14 +154,14 @@ def combine_depth(
         scale_invariant=model.scale_invariant,
         shift_invariant=model.shift_invariant,
     )
-    found = resize_to_image(depth, size)[0].numpy()
+    restored = resize_to_image(depth, size)[0].numpy()
     uncertainty = None if spread is None else resize_to_image(spread, size)[0].numpy()
     fit: Fit | None = None
     if options.points is not None:
-        fit = fit_points(found, options.points)
+        fit = fit_points(restored, options.points)
     elif options.metric_map is not None:
-        fit = fit_map(found, read_metric_map(options.metric_map))
-    return RelativeDepth(found, uncertainty, fit, None if fit is None else to_metres(found, fit))
+        fit = fit_map(restored, read_metric_map(options.metric_map))
+    return RelativeDepth(restored, uncertainty, fit, None if fit is None else to_metres(restored, fit))
 
 
 def complete_relative_depth(
@@ -156,7 +169,9 @@ def complete_relative_depth(
 ) -> RelativeDepthOptions:
     """The options with defaults filled in. Raises InvalidInput for what does not go together."""
     if options.points is not None and options.metric_map is not None:
-        raise InvalidInput("points", "known distances came as points and as a map", hint="send one of the two")
+        raise InvalidInput(
+            "points", "the request has known distances both as points and as a map", hint="send one of the two"
+        )
     if options.points is not None and len(options.points) < 2:
         hint = "send two at least, at different depths"
         raise InvalidInput("points", f"{len(options.points)} known distances", hint=hint)
@@ -165,7 +180,8 @@ def complete_relative_depth(
     if options.alignment == "published" and options.ensemble_size > MOST_PUBLISHED:
         raise InvalidInput(
             "alignment",
-            f"the published alignment of {options.ensemble_size} takes minutes; {MOST_PUBLISHED} is the most",
+            f"the published alignment takes at most {MOST_PUBLISHED} predictions, not {options.ensemble_size}: "
+            "more take minutes",
             hint="leave `alignment` out, or send a smaller `ensemble_size`",
         )
     return complete_marigold(options, model, counts, limits)
@@ -243,7 +259,7 @@ def _png_headers(result: RelativeDepth) -> Mapping[str, str]:
 
 TASK = Task(
     name="depth-relative",
-    summary="Depth of an image up to scale and shift, and metres from known distances",
+    summary="Estimate depth up to scale and shift, or metres from known distances",
     source="Marigold (arXiv:2312.02145)",
     inputs="image",
     options=RelativeDepthOptions,
@@ -255,26 +271,26 @@ TASK = Task(
     forms={
         "png16": Form(
             PNG,
-            "grey, 0 near to 65535 far, or millimetres from known distances",
+            "greyscale, 0 (near) to 65535 (far), or millimetres if distances are known",
             write=lambda result, inputs, options: relative_depth_png(result),
             headers=_png_headers,
         ),
         "npy": Form(
             NPY,
-            "float32, 0 near to 1 far, or metres from known distances",
+            "float32, 0 (near) to 1 (far), or metres if distances are known",
             write=lambda result, inputs, options: npy_file(result.values),
             file_name="depth.npy",
             headers=_headers,
         ),
         "colour": Form(
             PNG,
-            "a picture, near is bright",
+            "a colour picture in which near is bright",
             write=lambda result, inputs, options: depth_picture(_as_map(result)),
             headers=_headers,
         ),
         "overlay": Form(
             PNG,
-            "the same over the image",
+            "the same picture blended over the image",
             write=lambda result, inputs, options: depth_overlay(inputs.image, _as_map(result)),
             headers=_headers,
         ),

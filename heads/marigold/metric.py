@@ -60,7 +60,7 @@ def fit_map(depth: NDArray[np.float32], metres: NDArray[np.float32], field: str 
     if metres.shape != depth.shape:
         sizes = [f"{shape[1]} x {shape[0]}" for shape in (metres.shape, depth.shape)]
         raise InvalidInput(
-            field, f"the map is {sizes[0]} pixels, the image {sizes[1]}", hint="send one of the upright image's size"
+            field, f"the map is {sizes[0]} pixels, the image {sizes[1]}", hint="send a map of the upright image's size"
         )
     known = metres > 0
     return fit_affine(depth[known], metres[known], field)
@@ -69,20 +69,22 @@ def fit_map(depth: NDArray[np.float32], metres: NDArray[np.float32], field: str 
 def fit_affine(depth: NDArray[np.floating], metres: NDArray[np.floating], field: str) -> Fit:
     """The least-squares scale and shift between values (N,) and metres (N,).
 
-    Raises InvalidInput, about `field`, where there are fewer than two, all at the same depth, or far ones are nearer.
+    Raises InvalidInput, about `field`, if there are fewer than two, all at the same depth, or far ones are nearer.
     """
     values, known = depth.astype(np.float64), metres.astype(np.float64)
     if len(values) < 2:
         raise InvalidInput(field, f"{len(values)} known distances", hint="send two at least, at different depths")
     if np.ptp(values) < _LEAST_SPREAD:
         raise InvalidInput(
-            field, "all known distances are at the same depth, so they fix no scale", hint="send near and far ones"
+            field,
+            "all known distances are at the same depth, so they determine no scale",
+            hint="send near and far points",
         )
     scale, shift = least_squares(values, known)
     if scale <= 0:
         raise InvalidInput(
             field,
-            "what is nearer in the prediction is farther by these distances",
+            "these distances contradict the prediction: its nearer points are farther away",
             hint="check x, y and metres, or send more of them",
         )
     residual = float(np.sqrt(np.mean((scale * values + shift - known) ** 2)))
@@ -103,7 +105,7 @@ def to_metres(depth: NDArray[np.float32], fit: Fit) -> NDArray[np.float32]:
 
 
 def read_metric_map(text: str, field: str = "metric_map") -> NDArray[np.float32]:
-    """Metres (H, W) float32, 0 where nothing is known, from base64 of a 16-bit grey PNG file of millimetres.
+    """Metres (H, W) float32, 0 if nothing is known, from base64 of a 16-bit grey PNG file of millimetres.
 
     Raises InvalidInput for anything else.
     """

@@ -58,7 +58,7 @@ class MarigoldModel:
 
     @property
     def revision(self) -> str:
-        """Changes when any answer could."""
+        """Digest of the network's weights. If it is unchanged, answers are unchanged."""
         facts = [self.prediction, self.scheduler_class, dict(self.scheduler), self.steps, self.resolution, self.noise]
         facts += [self.scale_invariant, self.shift_invariant, self.full_z]
         digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:16]
@@ -114,7 +114,7 @@ def open_marigold(
 def load_pair_variant(backbone: StableDiffusion, name: str, folder: Path) -> None:
     """Make the U-Net in a folder available to rows as `name`, its input convolution as `PAIR`.
 
-    Raises ModelNotFound where nothing is there, CheckpointError where it does not fit the backbone.
+    Raises ModelNotFound if nothing is there, CheckpointError where it does not fit the backbone.
     """
     parts_of = check_base_revision(backbone, folder)
     load_variant(
@@ -139,7 +139,7 @@ def load_pair_variant(backbone: StableDiffusion, name: str, folder: Path) -> Non
 def read_settings(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """What `model_index.json` and the scheduler's configuration say.
 
-    Raises ModelNotFound where one is missing, CheckpointError for a scheduler that Marigold does not use.
+    Raises ModelNotFound if one is missing, CheckpointError for a scheduler that Marigold does not use.
     """
     for file in (INDEX_FILE, SCHEDULER_FILE):
         if not (folder / file).is_file():
@@ -154,7 +154,7 @@ def read_settings(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def check_prediction(prediction: Prediction, index: Mapping[str, Any], source: object) -> None:
-    """Raises CheckpointError where a folder's `model_index.json` says that it predicts something else."""
+    """Raises CheckpointError if a folder's `model_index.json` says that it predicts something else."""
     # The pipelines of normals write their prediction since a late version, and the class's name always.
     says = str(index.get("prediction_type") or prediction)
     other = {"depth": "MarigoldNormalsPipeline", "normals": "MarigoldDepthPipeline"}[prediction]
@@ -166,7 +166,7 @@ def check_prediction(prediction: Prediction, index: Mapping[str, Any], source: o
 
 
 def shipped_marigold(prediction: Prediction, backbone: Backbone) -> Path | None:
-    """The folder of the network that ships for this backbone; None where none was fitted to it."""
+    """The folder of the network that ships for this backbone; None if none was fitted to it."""
     folder = POCKET / prediction
     fits = folder.is_dir() and base_revision(folder) == backbone.description.revision
     return folder if fits else None

@@ -35,26 +35,34 @@ class Normals:
 
 
 class NormalsOptions(MarigoldOptions):
-    """Surface normals."""
+    """Options of surface normals."""
 
     reduction: NormalsReduction = Field(
         default="closest",
-        description="How predictions are combined: the one that is closest to their mean at each pixel, or the mean.",
+        description="How the predictions of an ensemble are combined: at each pixel the prediction closest "
+        "to their mean (`closest`), or the mean (`mean`).",
     )
 
 
 class NormalsResult(BaseModel):
     """Surface normals of one image."""
 
-    mean: list[float] = Field(description="Mean vector over all pixels: x right, y up, z to the viewer.")
+    mean: list[float] = Field(description="Mean normal over all pixels: x points right, y up, z to the viewer.")
     png: str | None = Field(
-        default=None, exclude_if=is_none, description="The normals, an 8-bit RGB PNG in base64: 2 * value / 255 - 1."
+        default=None,
+        exclude_if=is_none,
+        description="The normals as an 8-bit RGB PNG in base64. A component is 2 * value / 255 - 1.",
     )
     mean_uncertainty: float | None = Field(
-        default=None, exclude_if=is_none, description="Of an ensemble: mean angle to their mean, 1 is a half turn."
+        default=None,
+        exclude_if=is_none,
+        description="With an ensemble: mean angle between the predictions and their mean, as a fraction of "
+        "180 degrees.",
     )
     uncertainty_png16: str | None = Field(
-        default=None, exclude_if=is_none, description="The same at each pixel, a 16-bit grey PNG in base64; 65535 is 1."
+        default=None,
+        exclude_if=is_none,
+        description="The uncertainty of each pixel as a 16-bit greyscale PNG in base64; 65535 stands for 1.",
     )
     steps: int
     ensemble_size: int
@@ -119,7 +127,7 @@ def normals_line(result: Normals) -> str:
 
 TASK = Task(
     name="normals",
-    summary="Surface normals of an image",
+    summary="Estimate surface normals",
     source="Marigold (arXiv:2505.09358)",
     inputs="image",
     options=NormalsOptions,
@@ -131,18 +139,18 @@ TASK = Task(
     forms={
         "png": Form(
             PNG,
-            "RGB, x to red, y to green, z to blue, -1 to 0 and 1 to 255",
+            "RGB, x is red, y is green, z is blue, scaled from -1..1 to 0..255",
             write=lambda result, inputs, options: normals_picture(result.vectors),
         ),
         "npy": Form(
             NPY,
-            "float32 unit vectors, (height, width, 3): x right, y up, z to the viewer",
+            "float32 unit vectors of shape (height, width, 3): x points right, y up, z to the viewer",
             write=lambda result, inputs, options: npy_file(result.vectors),
             file_name="normals.npy",
         ),
         "overlay": Form(
             PNG,
-            "the colours over the image",
+            "the same colours blended over the image",
             write=lambda result, inputs, options: normals_overlay(inputs.image, result.vectors),
         ),
         "uncertainty_png16": uncertainty_form(check_uncertainty),

@@ -17,33 +17,40 @@ class MarigoldOptions(Options):
     """How a prediction is denoised."""
 
     steps: int | None = Field(
-        default=None, ge=1, le=50, description="Steps of denoising. Unset: the model's own, from 1 to 10 as published."
+        default=None,
+        ge=1,
+        le=50,
+        description="Number of denoising steps. Unset: the model's own, which is 1 to 10 for the published models.",
     )
     ensemble_size: int = Field(
         default=1,
         ge=1,
         le=20,
-        description="Predictions from different noise that are combined; the published figures use 10. More are "
-        "slower and steadier, and two or more give an uncertainty.",
+        description="Number of predictions from different noise that are combined; the published figures "
+        "use 10. More predictions are slower and vary less. Two or more also give an uncertainty.",
     )
     resolution: int | None = Field(
         default=None,
         ge=0,
         le=MAX_SIDE,
-        description="Longer side in pixels that the network sees, a multiple of 8; 0 is the image's own size. Unset: "
-        "the model's own, 768 as published.",
+        description="Longer side in pixels at which the network runs, a multiple of 8. 0 is the image's "
+        "own size. Unset: the model's own, 768 as published.",
     )
     seed: int = Field(
         default=0,
         ge=0,
         lt=2**63,
-        description="With the image's content it decides the noise: the same request has the same answer.",
+        description="Seed of the noise, together with the image's content. The same request always has the "
+        "same answer.",
     )
     uncertainty: bool = Field(
-        default=False, description="Include the map of how much the predictions differ; takes an ensemble."
+        default=False,
+        description="Include a map of how much the predictions differ. Needs an `ensemble_size` of at least 2.",
     )
     maps: bool = Field(
-        default=True, description="Include the maps in the JSON answer, some bytes a pixel; else its figures only."
+        default=True,
+        description="Include the maps in the JSON answer, which takes some bytes for each pixel. If false, "
+        "the answer holds figures alone.",
     )
 
 
@@ -57,17 +64,19 @@ def complete_marigold(options: AnyOptions, model: MarigoldModel, counts: InputCo
     """
     multiple = model.backbone.downscale
     if options.resolution is not None and options.resolution % multiple:
-        message = f"{options.resolution} is no multiple of {multiple}"
+        message = f"{options.resolution} is not a multiple of {multiple}"
         nearest = round(options.resolution / multiple) * multiple
         raise InvalidInput("resolution", message, hint=f"send {nearest}, or 0 for the image's own size")
     if model.noise == "zeros" and options.ensemble_size > 1:
         raise InvalidInput(
             "ensemble_size",
-            f"{model.name} starts from no noise, so that all its predictions of an image are the same",
+            f"{model.name} uses no noise, so all its predictions of an image are the same",
             hint="leave `ensemble_size` out",
         )
     if options.uncertainty and options.ensemble_size == 1:
-        raise InvalidInput("uncertainty", "one prediction has none", hint="send an `ensemble_size` of 2 or more")
+        raise InvalidInput(
+            "uncertainty", "a single prediction has no uncertainty", hint="send an `ensemble_size` of 2 or more"
+        )
     filled = {"steps": options.steps or model.steps}
     if options.resolution is None:
         filled["resolution"] = model.resolution
@@ -80,9 +89,11 @@ def count_rows(options: MarigoldOptions, model: MarigoldModel) -> int:
 
 
 def check_uncertainty(options: MarigoldOptions, model: MarigoldModel) -> None:
-    """Raises InvalidInput where the form of the uncertainty map is wanted of a single prediction."""
+    """Raises InvalidInput if the form of the uncertainty map is wanted of a single prediction."""
     if options.ensemble_size == 1:
-        raise InvalidInput("format", "one prediction has no uncertainty", hint="send an `ensemble_size` of 2 or more")
+        raise InvalidInput(
+            "format", "a single prediction has no uncertainty", hint="send an `ensemble_size` of 2 or more"
+        )
 
 
 def describe_model(model: MarigoldModel) -> dict[str, object]:

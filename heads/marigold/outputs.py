@@ -25,7 +25,7 @@ def uncertainty_form(check: Callable[[Any, Any], None]) -> Form:
     """The form of the uncertainty map. check: refuses requests that have none."""
     return Form(
         PNG,
-        "how much the predictions of an ensemble differ, 16-bit grey, 65535 is 1",
+        "16-bit greyscale map of how much the predictions of an ensemble differ, where 65535 stands for 1",
         write=lambda result, inputs, options: uncertainty_png(result.uncertainty),
         check=check,
     )

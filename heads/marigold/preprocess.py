@@ -31,7 +31,7 @@ def processed_size(height: int, width: int, resolution: int) -> tuple[int, int]:
         if longer > MAX_SIDE:
             raise InvalidInput(
                 "resolution",
-                f"the image is {width} x {height} pixels, and the network runs at {MAX_SIDE} at most",
+                f"the image is {width} x {height} pixels, and the network takes at most {MAX_SIDE}",
                 hint=f"leave `resolution` out, or send up to {MAX_SIDE}",
             )
         return height, width
@@ -44,7 +44,7 @@ def check_members(count: int, size: tuple[int, int]) -> None:
     if pixels > MAX_MEMBER_PIXELS:
         raise InvalidInput(
             "ensemble_size",
-            f"{count} predictions of {size[1]} x {size[0]} are {pixels:,} pixels; the most is {MAX_MEMBER_PIXELS:,}",
+            f"{count} predictions of {size[1]} x {size[0]} are {pixels:,} pixels; the limit is {MAX_MEMBER_PIXELS:,}",
             hint="send a smaller `ensemble_size` or `resolution`",
         )
 

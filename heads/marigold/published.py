@@ -35,15 +35,15 @@ class PublishedNetwork(PublishedModel):
         return verify(self.task, weights, any_size=any_size)
 
 
-def _published(kind: str, hub_id: str, task: str, *, from_zeros: bool = False) -> PublishedNetwork:
+def _publish(kind: str, hub_id: str, task: str, *, from_zeros: bool = False) -> PublishedNetwork:
     return PublishedNetwork(kind, "the hub", _LICENCE, hub_id, base="sd21", task=task, from_zeros=from_zeros)
 
 
 PUBLISHED = (
-    _published("marigold-depth", "prs-eth/marigold-depth-v1-1", "depth-relative"),
-    _published("marigold-depth-lcm", "prs-eth/marigold-depth-lcm-v1-0", "depth-relative"),
-    _published("marigold-depth-e2e", "GonzaloMartinGarcia/marigold-e2e-ft-depth", "depth-relative", from_zeros=True),
-    _published("marigold-normals", "prs-eth/marigold-normals-v1-1", "normals"),
-    _published("marigold-normals-lcm", "prs-eth/marigold-normals-lcm-v0-1", "normals"),
-    _published("marigold-normals-e2e", "GonzaloMartinGarcia/marigold-e2e-ft-normals", "normals", from_zeros=True),
+    _publish("marigold-depth", "prs-eth/marigold-depth-v1-1", "depth-relative"),
+    _publish("marigold-depth-lcm", "prs-eth/marigold-depth-lcm-v1-0", "depth-relative"),
+    _publish("marigold-depth-e2e", "GonzaloMartinGarcia/marigold-e2e-ft-depth", "depth-relative", from_zeros=True),
+    _publish("marigold-normals", "prs-eth/marigold-normals-v1-1", "normals"),
+    _publish("marigold-normals-lcm", "prs-eth/marigold-normals-lcm-v0-1", "normals"),
+    _publish("marigold-normals-e2e", "GonzaloMartinGarcia/marigold-e2e-ft-normals", "normals", from_zeros=True),
 )

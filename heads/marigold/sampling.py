@@ -76,7 +76,7 @@ async def predict_members(
         await engine.run(denoising.step, captures)
         if watch is not None:
             watch(timestep, denoising.latents)
-    decoded = await engine.decode(await engine.run(denoising.unscaled))
+    decoded = await engine.decode(await engine.run(denoising.unscale))
     return await engine.run(_on_host, decoded, size)
 
 
@@ -100,13 +100,13 @@ class Denoising:
         if model.noise == "zeros":
             noise = torch.zeros((len(self.generators), *encoded.shape))
         else:
-            noise = torch.cat([torch.randn((1, *encoded.shape), generator=one) for one in self.generators])
+            noise = torch.cat([torch.randn((1, *encoded.shape), generator=generator) for generator in self.generators])
         self.latents = noise.to(encoded.device)
         self.rows = self._rows()
 
     def step(self, captures: Sequence[Captures]) -> None:
         """One step of the schedule, from the outputs of the rows."""
-        outputs = torch.stack([one.output for one in captures if one.output is not None]).float()
+        outputs = torch.stack([capture.output for capture in captures if capture.output is not None]).float()
         timestep = self.schedule.timesteps[self.taken]
         # The list of generators is for schedules that add noise at each step, such as that of LCM.
         moved = self.schedule.step(outputs, timestep, self.latents, generator=self.generators)
@@ -114,7 +114,7 @@ class Denoising:
         self.taken += 1
         self.rows = self._rows()
 
-    def unscaled(self) -> list[Tensor]:
+    def unscale(self) -> list[Tensor]:
         """Latents of each member as the decoder takes them, (C, h, w)."""
         return list((self.latents / self.model.backbone.scaling_factor).unbind())
 
@@ -135,4 +135,4 @@ class Denoising:
 
 
 def _on_host(decoded: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
-    return torch.stack([one[:, : size[0], : size[1]] for one in decoded]).float().cpu()
+    return torch.stack([picture[:, : size[0], : size[1]] for picture in decoded]).float().cpu()

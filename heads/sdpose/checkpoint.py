@@ -51,7 +51,7 @@ def open_pose(
     """The pose network in `source` over `backbone`, of which a published one becomes the variant `name`.
 
     size: (width, height) of a published network's crops; fitted ones tell their own.
-    Raises ModelNotFound where there is none, CheckpointError where it is damaged, incomplete or of another backbone.
+    Raises ModelNotFound if there is none, CheckpointError where it is damaged, incomplete or of another backbone.
     """
     if (source / POSE_FILE).is_file():
         return _open_fitted(backbone, source, name)
@@ -111,7 +111,7 @@ def open_whole_folder(
 
     The backbone's own U-Net is SDPose's less its class embedding, and the pose network shares its memory; it is of use
     for poses alone.
-    Raises ModelNotFound where a part is missing, CheckpointError where one does not fit.
+    Raises ModelNotFound if a part is missing, CheckpointError where one does not fit.
     """
     from diffusers import AutoencoderKL  # these take seconds: only what loads a model pays for them
     from transformers import CLIPTextModel
@@ -178,7 +178,7 @@ def _alphas_cumprod(folder: Path) -> Tensor:
 
 
 def _head_file(source: Path) -> Path:
-    """Where the head lies. The original goes on with a random head where it is missing: here that is an error."""
+    """Where the head lies. The original goes on with a random head if it is missing: here that is an error."""
     if not source.is_dir():
         raise ModelNotFound(
             f"{source} is no folder", hint="give SDPose's folder, or one that `diffsight fit pose` wrote"
@@ -203,7 +203,7 @@ def _filled_head(
 
 
 def check_folder_for_fitted(folder: Path) -> None:
-    """Raises InvalidInput where `save_fitted` would replace a U-Net that it has not written."""
+    """Raises InvalidInput if `save_fitted` would replace a U-Net that it has not written."""
     if (folder / _UNET).exists() and not (folder / POSE_FILE).is_file():
         raise InvalidInput("out", f"{folder} holds another network's {_UNET}/", hint="name a folder of its own")
 
@@ -247,7 +247,7 @@ def _save_changes(folder: Path, backbone: StableDiffusion, variant: str, *, half
 
 
 def _open_fitted(backbone: StableDiffusion, source: Path, name: str) -> PoseModel:
-    """A head that `save_fitted` wrote. Raises CheckpointError where it is for another backbone's features."""
+    """A head that `save_fitted` wrote. Raises CheckpointError if it is for another backbone's features."""
     file = source / POSE_FILE
     try:
         content = json.loads(file.read_text(encoding="utf-8"))

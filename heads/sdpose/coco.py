@@ -11,20 +11,20 @@ from heads.sdpose.metrics import flat_points, person_score
 from heads.sdpose.persons import PERSON
 
 
-def coco_category(found: Keypoints) -> dict[str, Any]:
+def coco_category(keypoints: Keypoints) -> dict[str, Any]:
     """The category of persons: names of the points and the skeleton, whose points COCO counts from 1."""
-    links = [[a + 1, b + 1] for a, b in found.links]
+    links = [[a + 1, b + 1] for a, b in keypoints.links]
     return {
         "id": PERSON,
         "name": "person",
         "supercategory": "person",
-        "keypoints": list(found.names),
+        "keypoints": list(keypoints.names),
         "skeleton": links,
     }
 
 
 def coco_annotations(
-    found: Keypoints, *, image_id: int = 1, first_id: int = 1, threshold: float = 0.3
+    keypoints: Keypoints, *, image_id: int = 1, first_id: int = 1, threshold: float = 0.3
 ) -> list[dict[str, Any]]:
     """One annotation a person; of 133 points in COCO-WholeBody's five lists.
 
@@ -33,7 +33,9 @@ def coco_annotations(
     not finite are left out.
     """
     rows = []
-    for index, (points, scores, box) in enumerate(zip(found.points, found.scores, found.boxes, strict=True)):
+    for index, (points, scores, box) in enumerate(
+        zip(keypoints.points, keypoints.scores, keypoints.boxes, strict=True)
+    ):
         if not np.isfinite(points).all():
             continue
         visible = np.where(scores >= threshold, 2, 0)
@@ -49,7 +51,7 @@ def coco_annotations(
                 "area": float(box[2] * box[3]),
                 **lists,
                 "num_keypoints": sum(value > 0 for value in lists["keypoints"][2::3]),
-                "score": person_score(scores, float(found.box_scores[index])),
+                "score": person_score(scores, float(keypoints.box_scores[index])),
                 "keypoint_scores": [round(float(score), 5) for score in scores],
             }
         )

@@ -32,7 +32,7 @@ def decode(
     heatmaps: (..., H, W) float on any device. size: (width, height) of the crop in pixels. blur: kernel size, odd.
     Returns points (..., 2) float64 x, y in pixels of the crop, and scores (...) float32, each map's maximum before
     blurring: it may pass 1 or be negative. The step from the highest pixel is not bounded: on flat maps it can be huge.
-    A map without any value above 0 gets no step and stands at (-1, -1) heat-map pixels. That is a rule of ours: the
+    A map without any value above 0 gets no step; its point is (-1, -1) in heat-map pixels. This is our own rule: the
     original reads its neighbours in memory there and can give NaN.
     """
     shape = heatmaps.shape[:-2]
@@ -53,7 +53,7 @@ def _decode_maps(maps: Tensor, blur: int) -> tuple[NDArray[np.float64], NDArray[
     scores, places = maps.flatten(1).max(dim=1)
     found = scores > 0
     x, y = places % width, places // width
-    blurred = _blurred(maps, blur)
+    blurred = _blur(maps, blur)
     peak = blurred.flatten(1).amax(dim=1)
     # Literal: the blurred maximum may be negative where a lone pixel is above 0, and then turns the map's sign.
     level = scores / torch.where(peak == 0, torch.ones_like(peak), peak)
@@ -84,7 +84,7 @@ def _newton_step(dx: Tensor, dy: Tensor, dxx: Tensor, dyy: Tensor, dxy: Tensor) 
     return torch.where(determinant[:, None] != 0, step, torch.zeros_like(step))
 
 
-def _blurred(maps: Tensor, size: int) -> Tensor:
+def _blur(maps: Tensor, size: int) -> Tensor:
     """Gaussian blur of (N, H, W) float32 by OpenCV's kernel of that size, with zeros beyond the border."""
     kernel = torch.from_numpy(_kernel(size)).to(maps)
     half = size // 2
@@ -114,7 +114,7 @@ def encode(
 
     keypoints: (..., K, 2) float, pixels of a crop of `size`. visible: (..., K) float, below 0.5 where unlabelled.
     size, heatmap_size: (width, height). sigma: heat-map pixels.
-    Returns heat maps (..., K, H, W) float32 and weights (..., K) float32: `visible`, but 0 where the Gaussian's square
+    Returns heat maps (..., K, H, W) float32 and weights (..., K) float32: `visible`, but 0 if the Gaussian's square
     lies wholly outside the map. A point of weight 0 has an empty map.
     """
     width, height = heatmap_size

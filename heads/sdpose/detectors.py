@@ -52,7 +52,7 @@ def open_detector(
 ) -> Detector:
     """The detector in a folder, on the hub, or in an `.onnx` file.
 
-    Raises ModelNotFound where there is none, CheckpointError where it does not load or knows no persons.
+    Raises ModelNotFound if there is none, CheckpointError where it does not load or knows no persons.
     """
     path = Path(source).expanduser()
     if path.suffix == ".onnx":
@@ -64,16 +64,16 @@ def _open_transformers(source: str, device: torch.device, cache_folder: Path | N
     from transformers import AutoModelForObjectDetection
 
     local = offline or Path(source).is_dir()
-    told: dict[str, Any] = {"local_files_only": local, "cache_dir": cache_folder}
+    arguments: dict[str, Any] = {"local_files_only": local, "cache_dir": cache_folder}
     try:
-        network: Any = AutoModelForObjectDetection.from_pretrained(source, use_safetensors=True, **told)
-        processor = _processor(source, **told)
+        network: Any = AutoModelForObjectDetection.from_pretrained(source, use_safetensors=True, **arguments)
+        processor = _processor(source, **arguments)
     except (OSError, ValueError, ImportError, RuntimeError) as error:
-        raise _not_opened(source, error) from error
+        raise _opening_error(source, error) from error
     persons = [index for index, name in network.config.id2label.items() if name.lower() == PERSON]
     if not persons:
         names = ", ".join(list(network.config.id2label.values())[:8])
-        raise CheckpointError(source, f"it finds no persons, but: {names}", hint=_NEEDS_PERSON)
+        raise CheckpointError(source, f"it detects no persons, but: {names}", hint=_NEEDS_PERSON)
     network = network.to(device).eval().requires_grad_(False)
 
     @torch.no_grad()
@@ -85,19 +85,19 @@ def _open_transformers(source: str, device: torch.device, cache_folder: Path | N
     return Detector(Path(source).name if local else source, find, on_device=True, network=network)
 
 
-def _processor(source: str, **told: Any) -> Any:
+def _processor(source: str, **arguments: Any) -> Any:
     from transformers import AutoImageProcessor
 
     # Pillow's; the other kind needs torchvision.
-    return AutoImageProcessor.from_pretrained(source, backend="pil", **told)  # type: ignore[no-untyped-call]
+    return AutoImageProcessor.from_pretrained(source, backend="pil", **arguments)  # type: ignore[no-untyped-call]
 
 
 def _persons(processor: Any, outputs: Any, shape: tuple[int, ...], threshold: float, persons: list[int]) -> Boxes:
     """Boxes (N, 4) and scores (N,) of the persons among a model's outputs, for an image of `shape` (H, W)."""
-    found = processor.post_process_object_detection(outputs, threshold=threshold, target_sizes=[tuple(shape)])[0]
-    chosen = torch.isin(found["labels"].cpu(), torch.tensor(persons))
-    corners = found["boxes"].cpu()[chosen].double().numpy()
-    scores = found["scores"].cpu()[chosen].double().numpy()
+    detections = processor.post_process_object_detection(outputs, threshold=threshold, target_sizes=[tuple(shape)])[0]
+    chosen = torch.isin(detections["labels"].cpu(), torch.tensor(persons))
+    corners = detections["boxes"].cpu()[chosen].double().numpy()
+    scores = detections["scores"].cpu()[chosen].double().numpy()
     return _best_first(corners, scores)
 
 
@@ -112,7 +112,7 @@ def _best_first(corners: NDArray[np.float64], scores: NDArray[np.float64]) -> Bo
 def _open_onnx(path: Path) -> Detector:
     """An ONNX file: of DETR's kind with `preprocessor_config.json` beside it, as optimum exports, or a YOLO.
 
-    Raises ModelNotFound, or CheckpointError where it is neither.
+    Raises ModelNotFound, or CheckpointError if it is neither.
     """
     if not path.is_file():
         raise ModelNotFound(f"{path} is not there", hint="give an .onnx file in DIFFSIGHT_POSE__DETECTOR")
@@ -125,8 +125,8 @@ def _open_onnx(path: Path) -> Detector:
     try:
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's own exceptions have no common base but this
-        raise _not_opened(str(path), error) from error
-    outputs = [one.name for one in session.get_outputs()]
+        raise _opening_error(str(path), error) from error
+    outputs = [node.name for node in session.get_outputs()]
     if {"logits", "pred_boxes"} <= set(outputs):
         return Detector(path.name, _detr_onnx(session, path), on_device=False)
     if len(outputs) == 1 and len(session.get_outputs()[0].shape) == 3:
@@ -134,7 +134,7 @@ def _open_onnx(path: Path) -> Detector:
     raise CheckpointError(
         path,
         f"its outputs are {', '.join(outputs)}",
-        hint="known are `logits` and `pred_boxes` (optimum's exports of DETR's kind), and YOLO's single output",
+        hint="supported are `logits` and `pred_boxes` (optimum's exports of DETR's kind), and YOLO's single output",
     )
 
 
@@ -150,8 +150,8 @@ def _detr_onnx(session: Any, path: Path) -> Find:
             hint="copy the whole folder that optimum-cli exported",
         ) from error
     if not persons:
-        raise CheckpointError(path, "it finds no persons", hint=_NEEDS_PERSON)
-    inputs = {one.name for one in session.get_inputs()}
+        raise CheckpointError(path, "it detects no persons", hint=_NEEDS_PERSON)
+    inputs = {node.name for node in session.get_inputs()}
 
     def find(image: NDArray[np.uint8], threshold: float) -> Boxes:
         prepared = {key: value.numpy() for key, value in processor(images=image, return_tensors="pt").items()}
@@ -171,7 +171,7 @@ def _yolo_onnx(session: Any) -> Find:
     persons = [index for index, name in classes.items() if name.lower() == PERSON]
 
     def find(image: NDArray[np.uint8], threshold: float) -> Boxes:
-        pixels, scale, offset = _letterboxed(image, width, height)
+        pixels, scale, offset = _letterbox(image, width, height)
         output = np.asarray(session.run(None, {entry.name: pixels})[0][0], dtype=np.float64)
         if output.shape[1] == 6 and len(output) != 6:
             chosen = np.isin(output[:, 5], persons) & (output[:, 4] > threshold)
@@ -192,7 +192,7 @@ def _yolo_onnx(session: Any) -> Find:
     return find
 
 
-def _letterboxed(
+def _letterbox(
     image: NDArray[np.uint8], width: int, height: int
 ) -> tuple[NDArray[np.float32], float, NDArray[np.float64]]:
     """The image between grey bars as YOLO takes it, (1, 3, height, width) float32 in 0..1; its scale and (x, y)."""
@@ -205,7 +205,7 @@ def _letterboxed(
     return pixels, scale, np.array([x, y], dtype=np.float64)
 
 
-def _not_opened(source: str, error: Exception) -> ModelNotFound | CheckpointError:
+def _opening_error(source: str, error: Exception) -> ModelNotFound | CheckpointError:
     reason = (str(error).splitlines() or [type(error).__name__])[0]
     hint = "name a folder or hub id of an object-detection model in safetensors, or an .onnx file"
     if Path(source).exists():

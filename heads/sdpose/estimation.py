@@ -61,10 +61,10 @@ async def estimate_poses(
     """The keypoints of each box's person, in the order of the boxes.
 
     image: (H, W, 3) uint8 RGB. boxes: (N, 4) float, x, y, width, height in image pixels, which may reach outside; None
-    takes the whole image as one box. box_scores: (N,), 1 where none are given. boxes_from: what the result tells.
+    takes the whole image as one box. box_scores: (N,), 1 if none are given. boxes_from: what the result tells.
     crop: how a box becomes the network's input; see `heads.sdpose.crops`. flip_test: also look at the mirrored crop and
     average the maps: a little more accurate at twice the cost.
-    Returns `Keypoints`; for no boxes, of nobody.
+    Returns `Keypoints`, which are empty if there are no boxes.
     Raises InvalidInput for boxes that are not (N, 4), not finite, or without width or height.
     Source: arXiv:2509.24980, sections 3 and 4; SDPose's eval/SDPose_Evaluator.py. The latents are the VAE's mean, where
     the original draws a sample, so that an image always gets the same answer.
@@ -81,8 +81,8 @@ async def estimate_poses(
         chosen = slice(start, start + _PERSONS_AT_ONCE)
         xyxy = crops.corners(boxes[chosen])
         cut, regions = await engine.run_on_host(cut_crops, image, xyxy, model.size, crop)
-        pixels = await engine.run_on_host(lambda cut=cut: [crops.pixel_values(one) for one in cut])
-        mirrored = [one.flip(-1) for one in pixels] if flip_test else []
+        pixels = await engine.run_on_host(lambda cut=cut: [crops.pixel_values(picture) for picture in cut])
+        mirrored = [crop_pixels.flip(-1) for crop_pixels in pixels] if flip_test else []
         latents = await engine.encode([*pixels, *mirrored])
         rows = await engine.run(pose_rows, model, latents, context)
         captures = await engine.unet(rows)
@@ -90,7 +90,7 @@ async def estimate_poses(
         persons = (
             list(zip(captures[: len(pixels)], captures[len(pixels) :], strict=True))
             if flip_test
-            else [(one,) for one in captures]
+            else [(capture,) for capture in captures]
         )
         found = await engine.apply(_Points(model, flip_test), persons)
         points[chosen] = [crops.to_image(own, at, model.size) for (own, _), at in zip(found, regions, strict=True)]
@@ -115,7 +115,7 @@ _LEAST_SIDE = 0.001
 
 
 def box_problem(box: NDArray[np.float64]) -> str:
-    """What is wrong with a box (4,) of x, y, width, height; empty where nothing is."""
+    """What is wrong with a box (4,) of x, y, width, height; empty if nothing is."""
     x, y, width, height = (float(value) for value in box)
     if not np.isfinite(box).all() or max(abs(float(value)) for value in box) > 1e6:
         return f"{[x, y, width, height]} holds what is no pixel coordinate"
@@ -150,26 +150,27 @@ def cut_crops(
     """
     cut = crops.affine_crop if crop == "affine" else crops.stretch_crop
     pairs = [cut(image, corners, size) for corners in xyxy]
-    return [one for one, _ in pairs], [region for _, region in pairs]
+    return [picture for picture, _ in pairs], [region for _, region in pairs]
 
 
 def pose_rows(model: PoseModel, latents: Sequence[Tensor], context: Tensor | None) -> list[UNetRow]:
     """One row a crop. latents: (C, h, w) each, unscaled and clean: no noise is added. context: (T, D)."""
     capture = Capture(features=model.features)
     return [
-        UNetRow(one * model.latent_scale, model.timestep, context, capture, variant=model.variant) for one in latents
+        UNetRow(latent * model.latent_scale, model.timestep, context, capture, variant=model.variant)
+        for latent in latents
     ]
 
 
 def stacked_features(model: PoseModel, captures: Sequence[Captures]) -> Tensor:
     """What the head reads of the rows: (B, C, h, w), several feature maps at the size of the largest one."""
-    maps = [torch.stack([got.features[name] for got in captures]) for name in model.features]
-    largest = max((tuple(one.shape[-2:]) for one in maps), key=lambda shape: shape[0] * shape[1])
+    maps = [torch.stack([capture.features[name] for capture in captures]) for name in model.features]
+    largest = max((tuple(heat_map.shape[-2:]) for heat_map in maps), key=lambda shape: shape[0] * shape[1])
     same = [
-        one
-        if tuple(one.shape[-2:]) == largest
-        else functional.interpolate(one, largest, mode="bilinear", align_corners=False)
-        for one in maps
+        heat_map
+        if tuple(heat_map.shape[-2:]) == largest
+        else functional.interpolate(heat_map, largest, mode="bilinear", align_corners=False)
+        for heat_map in maps
     ]
     return same[0] if len(same) == 1 else torch.cat(same, dim=1)
 
@@ -181,7 +182,7 @@ def heatmaps(model: PoseModel, captures: Sequence[Captures]) -> Tensor:
     Row by row, so that a row alone gives what it gives in a batch: where two cells are all but equal, a rounding
     chooses the point. Together they would take as long (7.5 ms against 7.6 for 32 rows, by a cost model of a GPU).
     """
-    return torch.cat([model.head(stacked_features(model, [got])).float() for got in captures])
+    return torch.cat([model.head(stacked_features(model, [capture])).float() for capture in captures])
 
 
 @dataclass(frozen=True, slots=True)

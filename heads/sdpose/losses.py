@@ -19,7 +19,7 @@ def pck(predicted: Tensor, target: Tensor, weights: Tensor, threshold: float = 0
     """Share of points whose highest pixel is near the target's, in heat-map pixels.
 
     predicted, target: (B, K, H, W) float. weights: (B, K) float; only points above 0 count.
-    Returns (K,) float32, -1 where no row has the point, and the mean over the others (0 where there is none).
+    Returns (K,) float32, -1 if no row has the point, and the mean over the others (0 if there is none).
     Distances in x are divided by the map's height and those in y by its width: exchanged, as the fork logs them.
     """
     height, width = predicted.shape[-2:]

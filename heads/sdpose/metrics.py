@@ -42,7 +42,7 @@ class Prediction:
 
 
 def person_score(scores: NDArray[np.floating], box_score: float, threshold: float = SCORE_THRESHOLD) -> float:
-    """The box's score times the mean of the point scores (K,) above `threshold`; 0 where there is none."""
+    """The box's score times the mean of the point scores (K,) above `threshold`; 0 if there is none."""
     good = scores[scores > threshold]
     return float(box_score * good.mean()) if len(good) else 0.0
 
@@ -72,8 +72,8 @@ def suppress(
     sigmas: (K,), as in `object_keypoint_similarity`.
     """
     order = np.argsort(np.array(person_scores))[::-1]
-    points = np.stack([one.points for one in predictions])
-    areas = np.array([one.area for one in predictions])
+    points = np.stack([prediction.points for prediction in predictions])
+    areas = np.array([prediction.area for prediction in predictions])
     kept = []
     while len(order):
         best, rest = int(order[0]), order[1:]
@@ -95,7 +95,7 @@ def result_rows(predictions: Sequence[Prediction], sigmas: NDArray[np.float64]) 
     rows = []
     for image_id, of_image in by_image.items():
         persons = [of_image[key] for key in sorted(of_image)]
-        scores = [person_score(one.scores, one.box_score) for one in persons]
+        scores = [person_score(person.scores, person.box_score) for person in persons]
         for index in suppress(persons, scores, sigmas):
             row: dict[str, Any] = {"image_id": image_id, "category_id": PERSON, "score": scores[index]}
             rows.append(row | flat_points(persons[index].points, persons[index].scores))
@@ -117,11 +117,11 @@ def flat_points(points: NDArray[np.float64], third: NDArray[np.floating]) -> dic
 def coco_figures(
     ground_truth: Mapping[str, Any], results: Sequence[Mapping[str, Any]], sigmas: NDArray[np.float64] | None = None
 ) -> dict[str, float]:
-    """The ten COCO figures of body keypoints; -1 where there was nothing to find.
+    """The ten COCO figures of body keypoints; -1 if there was nothing to find.
 
     ground_truth: content of an annotation file. results: of a result file. sigmas: (K,); None for those of the 17.
     """
-    return _evaluated(ground_truth, results, COCO_17.sigma_array() if sigmas is None else sigmas)
+    return _evaluate(ground_truth, results, COCO_17.sigma_array() if sigmas is None else sigmas)
 
 
 def wholebody_figures(
@@ -135,21 +135,21 @@ def wholebody_figures(
     figures = {}
     for part, (start, end) in {**WHOLEBODY_PARTS, "wholebody": (0, len(COCO_WHOLEBODY_133))}.items():
         annotations = []
-        for one in ground_truth["annotations"]:
-            points = _all_points(one)[start:end]
+        for annotation in ground_truth["annotations"]:
+            points = _all_points(annotation)[start:end]
             labelled = int((points[:, 2] > 0).sum())
-            told = {"keypoints": points.flatten().tolist(), "num_keypoints": labelled}
-            annotations.append({**one, **told, "ignore": int(bool(one.get("iscrowd")) or not labelled)})
+            fields = {"keypoints": points.flatten().tolist(), "num_keypoints": labelled}
+            annotations.append({**annotation, **fields, "ignore": int(bool(annotation.get("iscrowd")) or not labelled)})
         detections = []
         for row in results:
             points = _all_points(row)
             body, part_points = points[:17], points[start:end]
             if (part_points[:, 2] > 0).any():
                 low, high = body[:, :2].min(axis=0), body[:, :2].max(axis=0)
-                told = {"keypoints": part_points.flatten().tolist(), "own_area": float((high - low).prod())}
-                detections.append({"image_id": row["image_id"], "category_id": PERSON, "score": row["score"]} | told)
+                fields = {"keypoints": part_points.flatten().tolist(), "own_area": float((high - low).prod())}
+                detections.append({"image_id": row["image_id"], "category_id": PERSON, "score": row["score"]} | fields)
         sigmas = COCO_WHOLEBODY_133.sigma_array()[start:end]
-        figures[part] = _evaluated({**ground_truth, "annotations": annotations}, detections, sigmas)
+        figures[part] = _evaluate({**ground_truth, "annotations": annotations}, detections, sigmas)
     return figures
 
 
@@ -159,7 +159,7 @@ def _all_points(row: Mapping[str, Any]) -> NDArray[np.float64]:
     return np.array(flat, dtype=np.float64).reshape(-1, 3)
 
 
-def _evaluated(
+def _evaluate(
     ground_truth: Mapping[str, Any], results: Sequence[Mapping[str, Any]], sigmas: NDArray[np.float64]
 ) -> dict[str, float]:
     """The ten figures by pycocotools, which would print its progress."""
@@ -169,11 +169,17 @@ def _evaluated(
     # xtcocotools, which the original uses, leaves out what has no score above 0.
     counted = [dict(row) for row in results if max(row["keypoints"][2::3], default=0) > 0]
     if not counted:
-        empty = any(not one.get("iscrowd") and one.get("num_keypoints", 0) for one in ground_truth["annotations"])
+        empty = any(
+            not annotation.get("iscrowd") and annotation.get("num_keypoints", 0)
+            for annotation in ground_truth["annotations"]
+        )
         return dict.fromkeys(FIGURES, 0.0 if empty else -1.0)
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO()
-        truth.dataset = {**ground_truth, "annotations": [dict(one) for one in ground_truth["annotations"]]}
+        truth.dataset = {
+            **ground_truth,
+            "annotations": [dict(annotation) for annotation in ground_truth["annotations"]],
+        }
         truth.createIndex()
         found = truth.loadRes(counted)
         for annotation in found.dataset["annotations"]:

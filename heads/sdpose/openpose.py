@@ -56,10 +56,12 @@ def openpose_points(
     return with_neck[order], with_score[order]
 
 
-def skeleton_picture(found: Keypoints, height: int, width: int, *, threshold: float = THRESHOLD) -> NDArray[np.uint8]:
-    """All persons' skeletons on black, (height, width, 3) uint8 RGB. found: of 17 or 133 points."""
+def skeleton_picture(
+    keypoints: Keypoints, height: int, width: int, *, threshold: float = THRESHOLD
+) -> NDArray[np.uint8]:
+    """All persons' skeletons on black, (height, width, 3) uint8 RGB. keypoints: of 17 or 133 points."""
     canvas = np.zeros((height, width, 3), dtype=np.uint8)
-    for points, scores in zip(found.points, found.scores, strict=True):
+    for points, scores in zip(keypoints.points, keypoints.scores, strict=True):
         draw_person(canvas, *openpose_points(points, scores), threshold)
     return canvas
 
@@ -136,14 +138,14 @@ def _inside(canvas: NDArray[np.uint8], x: int, y: int) -> bool:
     return bool(0 <= x < canvas.shape[1] and 0 <= y < canvas.shape[0])
 
 
-def openpose_json(found: Keypoints, height: int, width: int) -> dict[str, Any]:
-    """OpenPose's JSON of one image: flat x, y, score lists in pixels; parts that were not looked for are empty.
+def openpose_json(keypoints: Keypoints, height: int, width: int) -> dict[str, Any]:
+    """OpenPose's JSON of one image: flat x, y, score lists in pixels; parts that the network does not have are empty.
 
-    found: of 17 or 133 points. The body has the 18 points with a neck, the face 70 (the eyes at the end), hands 21, and
-    feet 6.
+    keypoints: with 17 or 133 points. The body has the 18 points with a neck, the face 70 (the eyes at the end), hands
+    21, and feet 6.
     """
     people = []
-    for points, scores in zip(found.points, found.scores, strict=True):
+    for points, scores in zip(keypoints.points, keypoints.scores, strict=True):
         if not np.isfinite(points).all():
             continue  # a box that was not looked at
         mapped, mapped_scores = openpose_points(points, scores)
@@ -161,13 +163,13 @@ def openpose_json(found: Keypoints, height: int, width: int) -> dict[str, Any]:
     return {"people": people, "canvas_width": width, "canvas_height": height}
 
 
-def editor_json(found: Keypoints, height: int, width: int, threshold: float = THRESHOLD) -> dict[str, Any]:
+def editor_json(keypoints: Keypoints, height: int, width: int, threshold: float = THRESHOLD) -> dict[str, Any]:
     """The file that pose editors open: the 18 body points, with zeros for those below the threshold.
 
-    found: of 17 or 133 points.
+    keypoints: of 17 or 133 points.
     """
     people = []
-    for points, scores in zip(found.points, found.scores, strict=True):
+    for points, scores in zip(keypoints.points, keypoints.scores, strict=True):
         mapped, mapped_scores = (array[:_FEET] for array in openpose_points(points, scores))
         triplets = np.concatenate([mapped, mapped_scores[:, None].astype(np.float64)], axis=1)
         triplets[mapped_scores < threshold] = 0.0

@@ -59,7 +59,7 @@ class PersonFinder:
 class PoseHead:
     """A pose network with the server's defaults.
 
-    finder: None where the server has none; the whole image is one person then.
+    finder: None if the server has none; the whole image is one person then.
     detector_threshold, keypoint_threshold: for requests that give none. max_persons: boxes of one request.
     """
 
@@ -114,16 +114,16 @@ def open_pose_head(
 
 
 def shipped_pose(backbone: Backbone) -> Path | None:
-    """The folder of the network that ships for this backbone; None where none was fitted to it."""
+    """The folder of the network that ships for this backbone; None if none was fitted to it."""
     return POCKET if isinstance(backbone, StableDiffusion) and is_fitted_for(POCKET, backbone) else None
 
 
 async def run_pose(
     engine: Engine, head: PoseHead, inputs: Inputs, options: PoseOptions, on_progress: object = None
 ) -> Poses:
-    """Keypoints of persons: of the request's boxes, else of the detector's, else of the whole image as one.
+    """Keypoints of persons in the request's boxes, else in the detector's boxes, else in the whole image as one person.
 
-    Raises ModelNotFound where a detector is wanted and the server has none, and InvalidInput for scores without boxes.
+    Raises ModelNotFound if a detector is wanted and the server has none, and InvalidInput for scores without boxes.
     """
     image = inputs.image
     height, width = image.shape[:2]
@@ -168,7 +168,9 @@ async def _estimate_boxes(
     corners = np.array(boxes, dtype=np.float64).reshape(-1, 4)
     scores = np.ones(len(corners)) if box_scores is None else np.array(box_scores, dtype=np.float64)
     if len(scores) != len(corners):
-        raise InvalidInput("box_scores", f"{len(scores)} scores for {len(corners)} boxes", hint="send one a box")
+        raise InvalidInput(
+            "box_scores", f"{len(scores)} scores for {len(corners)} boxes", hint="send one score for each box"
+        )
     problems = tuple(box_problem(box) or outside_problem(box, size) for box in corners)
     good = np.array([not problem for problem in problems], dtype=bool)
     keypoints = await estimate(corners[good], box_scores=scores[good].tolist())
@@ -202,9 +204,13 @@ def complete_pose(options: PoseOptions, head: PoseHead, counts: InputCounts, lim
     if count > head.max_persons:
         raise InvalidInput("boxes", f"{count} boxes; one request takes {head.max_persons}", hint="send fewer")
     if options.box_scores is not None and len(options.box_scores) != count:
-        raise InvalidInput("box_scores", f"{len(options.box_scores)} scores for {count} boxes", hint="send one a box")
+        raise InvalidInput(
+            "box_scores", f"{len(options.box_scores)} scores for {count} boxes", hint="send one score for each box"
+        )
     if options.boxes is not None and options.persons != "auto":
-        raise InvalidInput("persons", f"{options.persons!r} beside boxes", hint="send boxes, or persons, not both")
+        raise InvalidInput(
+            "persons", f"{options.persons!r} cannot be combined with boxes", hint="send either boxes or persons"
+        )
     defaults = {
         name: getattr(head, name)
         for name in ("detector_threshold", "keypoint_threshold")
@@ -265,7 +271,7 @@ def check_drawable(form: str, options: PoseOptions, head: PoseHead) -> None:
 
 TASK = Task(
     name="pose",
-    summary="Keypoints of the persons in an image",
+    summary="Estimate keypoints of persons",
     source="SDPose (arXiv:2509.24980)",
     inputs="image",
     options=PoseOptions,
@@ -286,14 +292,14 @@ TASK = Task(
         ),
         "overlay": Form(
             PNG,
-            "the image with skeletons",
+            "the image with skeletons over it",
             write=partial(write_skeletons, over_image=True),
             file_name="overlay.png",
             check=partial(check_drawable, "overlay"),
         ),
         "openpose": Form(
             PNG,
-            "skeletons on black, as ControlNet takes them",
+            "skeletons on black, the input of ControlNet",
             write=partial(write_skeletons, over_image=False),
             file_name="openpose.png",
             check=partial(check_drawable, "openpose"),

@@ -1,4 +1,4 @@
-"""What the task `pose` is asked, and how the poses of an image are answered and written to files."""
+"""Options and answers of the task `pose`, and the files that poses are written to."""
 
 from __future__ import annotations
 
@@ -32,70 +32,84 @@ class Poses:
 
 
 class PoseOptions(Options):
-    """Where persons are, and how they are looked at."""
+    """Options of pose estimation."""
 
     boxes: list[Box] | None = Field(
         default=None,
-        description="A box for each person: x, y, width, height in pixels of the upright image. The answer keeps their "
-        "order. A box may reach outside the image; one that lies outside, or has no width or height, fails alone. "
-        "An empty list means no persons.",
+        description="A box for each person: x, y, width, height in pixels of the upright image. The answer "
+        "keeps their order. A box may reach beyond the image. A box that lies outside the image, or has no "
+        "width or height, gets a `problem`, and the others are still processed. An empty list means no persons.",
     )
     box_scores: list[Annotated[float, Field(ge=0, le=1)]] | None = Field(
-        default=None, description="Scores of the boxes, one each, which come back and enter each person's score."
+        default=None, description="Score of each box, 0 to 1. It is part of the person's score."
     )
     persons: Persons = Field(
         default="auto",
-        description="Where boxes come from when none are sent: the server's detector, the whole image as one person, "
-        "or the detector if there is one and else the whole image.",
+        description="Where boxes come from if the request has none. `detector`: the server's person "
+        "detector. `whole_image`: the image is one person. `auto`: the detector if there is one, else the "
+        "whole image.",
     )
     detector_threshold: float | None = Field(
-        default=None, ge=0, le=1, description="Lowest score of a detected person. Unset: the server's own."
+        default=None, ge=0, le=1, description="Lowest score of a detected person. Unset: the server's setting."
     )
     keypoint_threshold: float | None = Field(
         default=None,
         ge=0,
         le=10,
-        description="Lowest score of a point that is drawn, or visible in COCO's form. Unset: the server's own.",
+        description="Lowest score of a keypoint that is drawn, or marked as visible in COCO's format. "
+        "Unset: the server's setting.",
     )
     points: Literal["all", "body"] = Field(
-        default="all", description="`body` answers the 17 of COCO alone, of a network with 133."
+        default="all",
+        description="`all`: all keypoints of the network. `body`: only COCO's 17, if the network has 133.",
     )
     coordinates: Literal["pixels", "normalised"] = Field(
-        default="pixels", description="`normalised` divides x and y of `json` by the image's width and height."
+        default="pixels",
+        description="`pixels`: keypoints of `json` are in pixels. `normalised`: x and y are divided by the "
+        "image's width and height.",
     )
     crop: Crop = Field(
         default="affine",
-        description="`affine` widens a box by a quarter and keeps its shape, as the published figures do; `stretch` is "
-        "what the published demo and the ComfyUI nodes do.",
+        description="How a person is cut out. `affine` enlarges the box by a quarter and keeps its aspect "
+        "ratio, as for the published figures. `stretch` stretches the box to the network's input, as the "
+        "published demo and the ComfyUI nodes do.",
     )
     flip_test: bool = Field(
-        default=False, description="Also look at the mirrored person: a little more exact at twice the cost."
+        default=False,
+        description="Also run the mirrored person, and average: a little more accurate at twice the cost.",
     )
 
 
 class PersonAnswer(BaseModel):
     """One person."""
 
-    bbox: list[float] = Field(description="x, y, width, height in pixels.")
-    bbox_score: float = Field(description="1 for boxes without a score.")
-    score: float = Field(description="The box's score times the mean of the point scores above 0.2.")
-    keypoints: list[list[float]] = Field(description="x and y of each point, unclipped, in the order of `names`.")
-    keypoint_scores: list[float] = Field(
-        description="Maxima of heat maps: about 0 to 1, but they may pass 1 or be negative."
+    bbox: list[float] = Field(description="Box of the person: x, y, width, height in pixels.")
+    bbox_score: float = Field(description="Score of the box, 0 to 1. It is 1 for a box that was sent without a score.")
+    score: float = Field(
+        description="Score of the person: `bbox_score` times the mean of the keypoint scores above 0.2."
     )
-    problem: str = Field(default="", description="Why this box was not looked at; its lists are empty then.")
+    keypoints: list[list[float]] = Field(
+        description="x and y of each point, in the order of `names`. Points may lie outside the image."
+    )
+    keypoint_scores: list[float] = Field(
+        description="Score of each point: the maximum of its heat map. Mostly 0 to 1, but it can be "
+        "negative or above 1."
+    )
+    problem: str = Field(default="", description="Why the box could not be used. The lists are then empty.")
 
 
 class PoseResult(BaseModel):
-    """The persons, in the order of their boxes, and what their points are."""
+    """The persons in the order of their boxes, and the names of their keypoints."""
 
     persons: list[PersonAnswer]
     boxes_from: Literal["caller", "detector", "whole_image"]
-    detector: str = Field(description="Name of the detector that found them; empty where none did.")
-    names: list[str] = Field(description="One a point; left and right are the person's own.")
-    links: list[list[int]] = Field(description="Pairs of points, counted from 0, that a drawing joins.")
+    detector: str = Field(description="Name of the detector that found the persons; empty if no detector ran.")
+    names: list[str] = Field(description="Name of each keypoint. Left and right are seen from the person.")
+    links: list[list[int]] = Field(description="Lines of the skeleton: pairs of indices of keypoints, counted from 0.")
     network: str
-    network_revision: str = Field(description="Changes when any answer could.")
+    network_revision: str = Field(
+        description="Digest of the network's weights. If it is unchanged, answers are unchanged."
+    )
 
 
 def answer_persons(poses: Poses, *, normalised: bool = False) -> list[PersonAnswer]:
@@ -116,10 +130,13 @@ def answer_persons(poses: Poses, *, normalised: bool = False) -> list[PersonAnsw
 
 
 class CocoPoses(BaseModel):
-    """The answer as `format=coco`: one image with its persons in COCO's keypoint layout."""
+    """Persons of one image as COCO keypoint annotations: the answer for `format=coco`."""
 
     images: list[dict[str, Any]]
-    annotations: list[dict[str, Any]] = Field(description="Of 133 points in COCO-WholeBody's five lists.")
+    annotations: list[dict[str, Any]] = Field(
+        description="One annotation for each person. Annotations with 133 keypoints use the five lists of "
+        "COCO-WholeBody."
+    )
     categories: list[dict[str, Any]]
 
 
@@ -133,9 +150,11 @@ def write_coco(poses: Poses, inputs: Inputs, options: PoseOptions) -> bytes:
 
 
 class OpenPosePeople(BaseModel):
-    """The answer as `format=openpose_json`."""
+    """The answer for `format=openpose_json`."""
 
-    people: list[dict[str, list[float]]] = Field(description="x, y and score of each point, a flat list a part.")
+    people: list[dict[str, list[float]]] = Field(
+        description="Each person's parts, each a flat list x, y, score, x, y, score, ..."
+    )
     canvas_width: int
     canvas_height: int
 

@@ -1,4 +1,4 @@
-"""Which points a person has: names, left and right, links and OKS sigmas of COCO-17 and COCO-WholeBody-133.
+"""The keypoints of a person: names, left and right, links and OKS sigmas of COCO-17 and COCO-WholeBody-133.
 
 Names, links and mirrored pairs as MMPose has them; sigmas as the COCO and COCO-WholeBody evaluations have them.
 """
@@ -36,7 +36,7 @@ class Skeleton:
 
 
 def mirrored_indices(names: tuple[str, ...]) -> tuple[int, ...]:
-    """Where each point's twin of the other side stands; points without one stay."""
+    """Index of each point's counterpart on the other side; its own index for points without one."""
     swapped = str.maketrans({"<": "right", ">": "left"})
     twins = [name.replace("left", "<").replace("right", ">").translate(swapped) for name in names]
     return tuple(names.index(twin) if twin in names else index for index, twin in enumerate(twins))
@@ -81,7 +81,7 @@ _WHOLE_LINKS = (
     *((15, 17), (15, 18), (15, 19), (16, 20), (16, 21), (16, 22)),
     *((start + a, start + b) for start in (LEFT_HAND, RIGHT_HAND) for a, b in HAND_LINKS),
 )
-# The face by pairs of the 133's own numbering; what is not named stands on the middle line.
+# Pairs of face points in the numbering of the 133; points without a pair are on the middle line.
 _FACE_PAIRS = (
     *((23 + index, 39 - index) for index in range(8)),
     *((40 + index, 49 - index) for index in range(5)),

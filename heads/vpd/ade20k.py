@@ -17,5 +17,5 @@ def read_classes() -> tuple[tuple[str, ...], NDArray[np.uint8]]:
     Source: mmsegmentation, `mmseg/utils/class_names.py`, whose "bed " ends in a blank that is not part of the name.
     """
     classes = json.loads(Path(__file__).with_suffix(".json").read_text(encoding="utf-8"))
-    names = tuple(one["name"] for one in classes)
-    return names, np.array([one["colour"] for one in classes], dtype=np.uint8)
+    names = tuple(entry["name"] for entry in classes)
+    return names, np.array([entry["colour"] for entry in classes], dtype=np.uint8)

@@ -178,7 +178,7 @@ def open_entry(backbone: StableDiffusion, task: Task, entry: Entry) -> Head:
 
 
 def check_vae(backbone: StableDiffusion, vae: Mapping[str, Tensor], source: object) -> None:
-    """Raises CheckpointError where a file's VAE encoder, under LDM's names, is not the backbone's, which is used.
+    """Raises CheckpointError if a file's VAE encoder, under LDM's names, is not the backbone's, which is used.
 
     vae: name -> tensor of any shape, the original's. What lower precision rounds away is no difference.
     """
@@ -268,7 +268,7 @@ def save_fitted(file: Path, network: nn.Module, fitted: FittedAs, *, half: bool 
 
 
 def read_fitted(file: Path) -> FittedAs | None:
-    """What a fitted head's file tells, None for any other file. Raises CheckpointError where it is damaged."""
+    """What a fitted head's file tells, None for any other file. Raises CheckpointError if it is damaged."""
     if file.suffix != ".safetensors":
         return None
     try:
@@ -287,7 +287,7 @@ def read_fitted(file: Path) -> FittedAs | None:
 
 
 def open_fitted(backbone: StableDiffusion, task: Task, file: Path) -> Head:
-    """A head that `diffsight fit` made. Raises CheckpointError where it is another task's or another backbone's."""
+    """A head that `diffsight fit` made. Raises CheckpointError if it is another task's or another backbone's."""
     fitted = read_fitted(file)
     if fitted is None or fitted.task != task:
         made = "no fitted head" if fitted is None else f"a fitted head for {fitted.task}"
@@ -318,7 +318,7 @@ def open_fitted(backbone: StableDiffusion, task: Task, file: Path) -> Head:
 def open_head(backbone: StableDiffusion, task: Task, path: Path, *, name: str = "", size: int = 0) -> Head:
     """A head from a file of either kind, or from a folder that `diffsight fit` wrote. name, size: as `open_original`.
 
-    Raises ModelNotFound where nothing is there, and what `open_fitted` and `open_original` raise.
+    Raises ModelNotFound if nothing is there, and what `open_fitted` and `open_original` raise.
     """
     if path.is_dir():
         path = path / f"{task}.safetensors"

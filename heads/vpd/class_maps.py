@@ -39,7 +39,7 @@ def resize_rows(maps: Tensor, size: tuple[int, int], top: int, bottom: int) -> T
         return resize_maps(maps, size)
     height = maps.shape[-2]
     scale = torch.tensor(height, dtype=torch.float32) / size[0]
-    # On the host: the gathering below is all that the device is asked for.
+    # On the host, so that the device does only the gathering below.
     places = ((torch.arange(top, bottom, dtype=torch.float32) + 0.5) * scale - 0.5).clamp(min=0)
     upper = places.long().clamp(max=height - 1)
     lower = (upper + 1).clamp(max=height - 1)
@@ -47,7 +47,7 @@ def resize_rows(maps: Tensor, size: tuple[int, int], top: int, bottom: int) -> T
     first, last = int(upper[0]), int(lower[-1]) + 1
     # Only the rows of the network's map that this strip shows are made wider.
     wide = resize_maps(maps[:, first:last], (last - first, size[1]))
-    upper, lower = (one.to(maps.device) - first for one in (upper, lower))
+    upper, lower = (rows.to(maps.device) - first for rows in (upper, lower))
     return torch.lerp(wide[:, upper], wide[:, lower], share)
 
 

@@ -33,7 +33,7 @@ from heads.vpd.features import make_row
 from heads.vpd.heads import DepthHead, run_head
 from heads.vpd.opening import open_task_head, shipped_head
 from heads.vpd.preprocess import shorter_side
-from heads.vpd.windows import even_starts, flipped, merged
+from heads.vpd.windows import even_starts, flipped, merge_windows
 
 Protocol = Literal["fast", "published"]
 
@@ -52,7 +52,7 @@ async def predict_depth(
 ) -> DepthMap:
     """Metres at every pixel of `image`, (H, W, 3) uint8 RGB.
 
-    scene: name or row of the scene class; None takes the mean of all rows, which no published figure stands for.
+    scene: name or row of the scene class; None takes the mean of all rows, for which there are no published figures.
     protocol: "fast" scales the whole image and asks once. "published" asks for square windows along the longer side
     (windows: how many at least) and their mirror images (flip), and averages metres.
     Raises InvalidInput for a scene that the head does not know.
@@ -61,13 +61,13 @@ async def predict_depth(
     check_image(image)
     context, name = choose_context(head, scene)
     if protocol == "published":
-        metres = await _windowed(engine, image, head, context, windows, flip)
+        metres = await _predict_windows(engine, image, head, context, windows, flip)
     else:
         size = shorter_side(image.shape, head.size)
-        pixels = await engine.run_on_host(_scaled, image, size)
+        pixels = await engine.run_on_host(_scale, image, size)
         (metres,) = await depth_of_pixels(engine, [pixels], head, context)
-    found = await engine.run(_restored, metres, (image.shape[0], image.shape[1]))
-    return DepthMap(found, head.max_metres, name, scene is not None)
+    restored = await engine.run(_restore, metres, (image.shape[0], image.shape[1]))
+    return DepthMap(restored, head.max_metres, name, scene is not None)
 
 
 def choose_context(head: DepthHead, scene: str | int | None) -> tuple[Tensor, str]:
@@ -94,10 +94,10 @@ async def depth_of_pixels(
 
     They are padded right and below with 0, which is grey: the original pads after scaling too.
     """
-    padded = await engine.run_on_host(lambda: [pad_to_multiple(one, head.taps.stride) for one in pixel_values])
+    padded = await engine.run_on_host(lambda: [pad_to_multiple(pixels, head.taps.stride) for pixels in pixel_values])
     capture = head.taps.capture(maps=head.maps)
     latents = await engine.encode(padded)
-    captures = await engine.unet([make_row(one, context, capture, head.variant) for one in latents])
+    captures = await engine.unet([make_row(latent, context, capture, head.variant) for latent in latents])
     return await engine.apply(_Metres(head, (pixel_values[0].shape[-2], pixel_values[0].shape[-1])), captures)
 
 
@@ -113,57 +113,70 @@ class _Metres:
         return run_head(self.head, captures, self.size, self.head.max_metres, maps=self.head.maps)
 
 
-async def _windowed(
+async def _predict_windows(
     engine: Engine, image: NDArray[np.uint8], head: DepthHead, context: Tensor, windows: int, flip: bool
 ) -> Tensor:
     height, width = image.shape[:2]
     scale = head.size / min(height, width)
     size = (max(head.size, round(height * scale)), max(head.size, round(width * scale)))
     size = (head.size, size[1]) if height <= width else (size[0], head.size)
-    pixels = await engine.run_on_host(_scaled, image, size)
+    pixels = await engine.run_on_host(_scale, image, size)
     side = head.size
     starts = [(y, x) for y in even_starts(size[0], side, 1 if size[0] <= side else windows)
               for x in even_starts(size[1], side, 1 if size[1] <= side else windows)]  # fmt: skip
     crops = [pixels[:, y : y + side, x : x + side] for y, x in starts]
     mirrored = await engine.run_on_host(lambda: [flipped(crop) for crop in crops]) if flip else []
-    found = await depth_of_pixels(engine, [*crops, *mirrored], head, context)
+    predicted = await depth_of_pixels(engine, [*crops, *mirrored], head, context)
 
     def merge() -> Tensor:
-        plain = found[: len(crops)]
+        plain = predicted[: len(crops)]
         if flip:
-            plain = [(one + flipped(mirror)) / 2 for one, mirror in zip(plain, found[len(crops) :], strict=True)]
-        return merged([one[None] for one in plain], starts, size)[0]
+            plain = [
+                (metres + flipped(mirror)) / 2 for metres, mirror in zip(plain, predicted[len(crops) :], strict=True)
+            ]
+        return merge_windows([metres[None] for metres in plain], starts, size)[0]
 
     return await engine.run(merge)
 
 
-def _restored(metres: Tensor, size: tuple[int, int]) -> NDArray[np.float32]:
+def _restore(metres: Tensor, size: tuple[int, int]) -> NDArray[np.float32]:
     """Metres (h, w) at the image's size, on the host."""
     whole: NDArray[np.float32] = resize_maps(metres[None], size)[0].float().cpu().numpy()
     return whole
 
 
-def _scaled(image: NDArray[np.uint8], size: tuple[int, int]) -> Tensor:
+def _scale(image: NDArray[np.uint8], size: tuple[int, int]) -> Tensor:
     return to_pixel_values(resize(image, size))
 
 
 class DepthOptions(Options):
-    """How depth is computed."""
+    """Options of metric depth."""
 
     scene: str | None = Field(
         default=None,
         max_length=100,
-        description="Scene class of the published network, by name such as `kitchen` or by row. Unset: the mean of all "
-        "classes. Fitted heads have none.",
+        description="Scene class of the published network: a name such as `kitchen`, or its index. Unset: "
+        "the mean of all classes. Heads trained by `diffsight fit` have no scene classes.",
     )
     protocol: Protocol = Field(
         default="fast",
-        description="`published` averages square windows and their mirror images; `fast` runs one pass.",
+        description="`published` averages the predictions for square windows and their mirror images, as "
+        "in the paper; `fast` predicts the whole image in one pass.",
     )
-    windows: int = Field(default=2, ge=1, le=64, description="Windows along the longer side, for `published`.")
-    flip: bool = Field(default=True, description="Also run each window's mirror image, for `published`.")
+    windows: int = Field(
+        default=2,
+        ge=1,
+        le=64,
+        description="With `protocol` `published`: minimum number of windows along the longer side.",
+    )
+    flip: bool = Field(
+        default=True,
+        description="With `protocol` `published`: also predict the mirror image of each window, and average.",
+    )
     maps: bool = Field(
-        default=True, description="Include the depth map in the JSON answer, some bytes a pixel; else its figures only."
+        default=True,
+        description="Include the depth map in the JSON answer, which takes some bytes for each pixel. If "
+        "false, the answer holds the statistics alone.",
     )
 
 
@@ -172,13 +185,18 @@ class DepthResult(BaseModel):
 
     statistics: DepthStatistics
     unit: Literal["metre"] = "metre"
-    metres_per_unit: float = Field(default=METRES_PER_UNIT, description="Scale of `png16`.")
+    metres_per_unit: float = Field(default=METRES_PER_UNIT, description="Metres for each unit of `png16`.")
     png16: str | None = Field(
-        default=None, exclude_if=is_none, description="The depth map, a 16-bit grey PNG file in base64."
+        default=None,
+        exclude_if=is_none,
+        description="The depth map, a 16-bit greyscale PNG in base64. A value times `metres_per_unit` is metres.",
     )
-    max_metres: float = Field(description="The largest depth that the network can give.")
-    scene: str = Field(description="The scene class in use; `mean` for the mean of all, empty where the head has none.")
-    scene_given: bool = Field(description="Whether the request named the scene class.")
+    max_metres: float = Field(description="Largest depth in metres that the network can predict.")
+    scene: str = Field(
+        description="Scene class that was used: `mean` is the mean of all classes; empty for a head without "
+        "scene classes."
+    )
+    scene_given: bool = Field(description="Whether the request set `scene`.")
     head: str
 
 
@@ -220,7 +238,7 @@ def describe_depth(head: DepthHead) -> dict[str, Any]:
 
 TASK = Task(
     name="depth",
-    summary="Metric depth of an image",
+    summary="Estimate metric depth",
     source="VPD (arXiv:2303.02153)",
     inputs="image",
     options=DepthOptions,
@@ -232,26 +250,26 @@ TASK = Task(
     forms={
         "png16": Form(
             PNG,
-            f"grey, value times {METRES_PER_UNIT} is metres",
+            f"16-bit greyscale in units of {METRES_PER_UNIT} metres",
             write=lambda depth, inputs, options: depth_png(depth),
             headers=lambda depth: {"X-Depth-Metres-Per-Unit": str(METRES_PER_UNIT), "X-Depth-Scene": depth.scene},
         ),
         "npy": Form(
             NPY,
-            "float32 metres",
+            "metres as float32",
             write=lambda depth, inputs, options: npy_file(depth.metres),
             file_name="depth.npy",
             headers=lambda depth: {"X-Depth-Metres-Per-Unit": "1", "X-Depth-Scene": depth.scene},
         ),
         "colour": Form(
             PNG,
-            "a picture, near is bright",
+            "a colour picture in which near is bright",
             write=lambda depth, inputs, options: depth_picture(depth),
             headers=lambda depth: {"X-Depth-Scene": depth.scene},
         ),
         "overlay": Form(
             PNG,
-            "the same over the image",
+            "the same picture blended over the image",
             write=lambda depth, inputs, options: depth_overlay(inputs.image, depth),
             headers=lambda depth: {"X-Depth-Scene": depth.scene},
         ),

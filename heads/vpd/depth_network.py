@@ -127,7 +127,7 @@ class DepthNetwork(nn.Module):
 def depth_network(shapes: Mapping[str, Tensor], source: object) -> DepthNetwork:
     """The network whose weights these are: original name -> tensor of any shape; nothing else of it is read.
 
-    Raises CheckpointError where a tensor is missing that tells a size.
+    Raises CheckpointError if a tensor is missing that tells a size.
     """
 
     def shape(key: str) -> torch.Size:
@@ -143,8 +143,8 @@ def depth_network(shapes: Mapping[str, Tensor], source: object) -> DepthNetwork:
         return DepthNetwork(
             (fine, middle, out_layer[1] - fine - middle, 0),
             encoder_channels=out_layer[0],
-            deconv_channels=[one[1] for one in deconvs],
-            deconv_kernels=[one[2] for one in deconvs],
+            deconv_channels=[deconv[1] for deconv in deconvs],
+            deconv_kernels=[deconv[2] for deconv in deconvs],
             decoder_channels=shape("decoder.conv_layers.0.weight")[0],
             scenes=scenes,
             text_width=text_width,

@@ -23,7 +23,7 @@ _MAPS = ".transformer_blocks.0.attn2"
 
 
 @dataclass(frozen=True, slots=True)
-class Taps:
+class FeatureLayers:
     """Places that are read, by diffusers names, finest level first.
 
     features: one a level: the last sub-block of the finest level, of the others the second.
@@ -41,8 +41,8 @@ class Taps:
         return Capture(features=self.features, attention_maps=names)
 
 
-def find_taps(backbone: Description) -> Taps:
-    """The places in any U-Net with four levels.
+def find_taps(backbone: Description) -> FeatureLayers:
+    """The layers that VPD reads, in any U-Net with four levels.
 
     Raises InvalidInput for networks of other depth, or that do not attend to text on the two middle levels.
     """
@@ -50,7 +50,7 @@ def find_taps(backbone: Description) -> Taps:
     levels = sum(re.fullmatch(r"up_blocks\.\d+", name) is not None for name in known)
     if levels != LEVELS:
         raise InvalidInput(
-            "backbone", f"{backbone.name!r} has {levels} levels; VPD reads four", hint="serve an SD 1.x or 2.x"
+            "backbone", f"{backbone.name!r} has {levels} levels; VPD reads four", hint="use an SD 1.x or 2.x backbone"
         )
     features = []
     for level in range(LEVELS):
@@ -68,8 +68,10 @@ def find_taps(backbone: Description) -> Taps:
         for level in (1, 2)
     )
     if not all(maps):
-        raise InvalidInput("backbone", f"{backbone.name!r} attends to text on too few levels", hint="serve another")
-    return Taps(tuple(features), (maps[0], maps[1]), backbone.downscale * 2 ** (LEVELS - 1))
+        raise InvalidInput(
+            "backbone", f"{backbone.name!r} has attention to text on too few levels", hint="use another backbone"
+        )
+    return FeatureLayers(tuple(features), (maps[0], maps[1]), backbone.downscale * 2 ** (LEVELS - 1))
 
 
 def make_row(latents: Tensor, context: Tensor, capture: Capture, variant: str) -> UNetRow:
@@ -77,19 +79,19 @@ def make_row(latents: Tensor, context: Tensor, capture: Capture, variant: str) -
     return UNetRow(latents, TIMESTEP, context, capture, variant=variant)
 
 
-def level_maps(captures: Captures, taps: Taps) -> tuple[Tensor, Tensor]:
+def level_maps(captures: Captures, taps: FeatureLayers) -> tuple[Tensor, Tensor]:
     """Plain means of the layers of levels 1 and 2: (T, h, w) each, row-major, every token a channel."""
     first, second = (torch.stack([captures.attention_maps[name] for name in names]).mean(dim=0) for names in taps.maps)
     return first, second
 
 
-def pyramid(captures: Captures, taps: Taps, *, maps: bool) -> list[Tensor]:
+def pyramid(captures: Captures, taps: FeatureLayers, *, maps: bool) -> list[Tensor]:
     """Features finest first, (C, h, w) float32 each; with `maps`, those of levels 1 and 2 follow the channels."""
-    found = [captures.features[name].float() for name in taps.features]
+    levels = [captures.features[name].float() for name in taps.features]
     if maps:
         for level, own in enumerate(level_maps(captures, taps), start=1):
-            found[level] = torch.cat([found[level], own.float()])
-    return found
+            levels[level] = torch.cat([levels[level], own.float()])
+    return levels
 
 
 def stacked(pyramids: Iterable[Sequence[Tensor]]) -> list[Tensor]:

@@ -1,4 +1,4 @@
-"""Heads ready to be asked: a network, its U-Net variant, and what its checkpoint tells or leaves to its task."""
+"""Heads ready for use: a network, its U-Net variant, and the properties that its checkpoint or its task defines."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from backbones.rows import Captures
 from heads.vpd.depth_network import DepthNetwork
-from heads.vpd.features import Taps, pyramid, stacked
+from heads.vpd.features import FeatureLayers, pyramid, stacked
 from heads.vpd.referring_network import ReferringNetwork
 from heads.vpd.segmentation_network import SegmentationNetwork
 
@@ -32,12 +32,12 @@ NYU_SCENES = (
 class DepthHead:
     """Metric depth.
 
-    contexts: (S, D), adapted. scenes: names of its rows, of which the U-Net gets one; empty where it always gets all.
+    contexts: (S, D), adapted. scenes: names of its rows, of which the U-Net gets one; empty if it always gets all.
     size: pixels of the shorter side that the network was made for. maps: whether attention maps are channels.
     """
 
     network: DepthNetwork
-    taps: Taps
+    taps: FeatureLayers
     contexts: Tensor
     scenes: tuple[str, ...] = NYU_SCENES
     max_metres: float = 10.0
@@ -56,7 +56,7 @@ class SegmentationHead:
     """
 
     network: SegmentationNetwork
-    taps: Taps
+    taps: FeatureLayers
     contexts: Tensor
     classes: tuple[str, ...]
     palette: NDArray[np.uint8]
@@ -75,7 +75,7 @@ class ReferringHead:
     """
 
     network: ReferringNetwork
-    taps: Taps
+    taps: FeatureLayers
     tokens: int
     size: int = 512
     squash: bool = True

@@ -21,7 +21,8 @@ IGNORED = 255
 
 
 def valid_depth(truth: Tensor, *, eigen: bool, low: float = 0.001, high: float = 10.0) -> Tensor:
-    """Pixels that count, (H, W) bool: truth (H, W) in metres strictly inside (low, high), and the Eigen crop if asked.
+    """Pixels that count, (H, W) bool: truth (H, W) in metres strictly inside (low, high), and inside the Eigen crop if
+    `eigen` is set.
 
     The crop is that of 480 x 640 pictures.
     """
@@ -68,12 +69,12 @@ def silog_loss(predicted: Tensor, truth: Tensor, *, weight: float = 0.5) -> Tens
 
 def mean_figures(images: Iterable[Mapping[str, float]]) -> dict[str, float]:
     """Means over images of their own figures; n_valid is summed. Images without a valid pixel are left out."""
-    counted = [one for one in images if one["n_valid"]]
+    counted = [image for image in images if image["n_valid"]]
     if not counted:
         return {"n_valid": 0}
     names = [name for name in counted[0] if name != "n_valid"]
-    means = {name: float(np.mean([one[name] for one in counted])) for name in names}
-    return {**means, "n_valid": sum(int(one["n_valid"]) for one in counted)}
+    means = {name: float(np.mean([figures[name] for figures in counted])) for name in names}
+    return {**means, "n_valid": sum(int(figures["n_valid"]) for figures in counted)}
 
 
 @dataclass(slots=True)
@@ -112,8 +113,8 @@ class IoUCounts:
         }
 
     def by_class(self) -> list[float]:
-        """IoU of each class, NaN where it occurs nowhere."""
-        return [float(one) for one in self.intersection / self.union]
+        """IoU of each class, NaN if it occurs nowhere."""
+        return [float(value) for value in self.intersection / self.union]
 
 
 def _iou_metric() -> Any:

@@ -50,7 +50,7 @@ def open_task_head(task: Task, backbone: Backbone, weights: Path | Entry | None 
 
 
 def shipped_head(task: Task, backbone: Backbone) -> Path | None:
-    """The file of the head that ships for this backbone; None where none was fitted to it."""
+    """The file of the head that ships for this backbone; None if none was fitted to it."""
     file = POCKET / f"{task}.safetensors"
     fitted = read_fitted(file) if file.is_file() else None
     return file if fitted is not None and fitted.revision == backbone.description.revision else None

@@ -11,7 +11,7 @@ UNET, VAE, SCHEDULE = "unet.unet.diffusion_model.", "encoder_vq.", "sd_model."
 """Beginnings of keys. The noise schedule is in segmentation's file, and nothing reads it."""
 
 PREFIXES = {"depth": "encoder.", "segmentation": "", "referring": ""}
-"""What stands before the U-Net's and the VAE's beginnings, by task."""
+"""Prefixes of the U-Net's and the VAE's keys, by task."""
 
 OUTPUT_LAYERS = ("conv_norm_out.", "conv_out.")
 """Layers of the U-Net, by diffusers' names, that VPD's depth network deletes."""

@@ -58,11 +58,11 @@ async def predict_referring(
     """
     check_image(image)
     if not expressions:
-        raise InvalidInput("expressions", "none", hint="say what to find, such as 'the red ball on the left'")
+        raise InvalidInput("expressions", "none", hint="send what to find, such as 'the red ball on the left'")
     read = [read_expression(engine, text, head.tokens) for text in expressions]
     size = (head.size, head.size) if head.squash else shorter_side(image.shape, head.size)
     pixels = await engine.run_on_host(lambda: to_pixel_values(resize(image, size)))
-    contexts = [text[: head.tokens] for text in await engine.embed([one.read for one in read])]
+    contexts = [text[: head.tokens] for text in await engine.embed([expression.read for expression in read])]
     logits = await referring_logits(engine, pixels, head, contexts)
 
     def probability_of(one: Tensor) -> NDArray[np.float32]:
@@ -77,8 +77,8 @@ async def predict_referring(
         probabilities = np.stack(maps)
         inside = probabilities > threshold
         scores = tuple(
-            float(one[mask].mean(dtype=np.float64)) if mask.any() else 0.0
-            for one, mask in zip(probabilities, inside, strict=True)
+            float(probability[mask].mean(dtype=np.float64)) if mask.any() else 0.0
+            for probability, mask in zip(probabilities, inside, strict=True)
         )
         return inside, scores
 
@@ -92,7 +92,7 @@ async def referring_logits(
     """Logits (2, H, W) float32 of one picture (3, H, W) in [-1, 1] for each text (T, D), before its adapter."""
     size = (pixel_values.shape[-2], pixel_values.shape[-1])
     capture = head.taps.capture(maps=True)
-    contexts = await engine.run(_adapted, head, texts)
+    contexts = await engine.run(_adapt, head, texts)
     padded = await engine.run_on_host(pad_to_multiple, pixel_values, head.taps.stride)
     (latents,) = await engine.encode([padded])
     captures = await engine.unet([make_row(latents, context, capture, head.variant) for context in contexts])
@@ -108,10 +108,10 @@ class _Logits:
 
     def __call__(self, captures: Sequence[Captures]) -> list[Tensor]:
         """(2, H, W) float32 of each row."""
-        return [enlarged(logits, self.size) for logits in run_head(self.head, captures, maps=True)]
+        return [enlarge_mask_logits(logits, self.size) for logits in run_head(self.head, captures, maps=True)]
 
 
-def enlarged(logits: Tensor, size: tuple[int, int]) -> Tensor:
+def enlarge_mask_logits(logits: Tensor, size: tuple[int, int]) -> Tensor:
     """Logits (2, h, w) at an eighth of the padded picture -> (2, *size), corners in their places, as in the original.
 
     What was padded is cut off.
@@ -124,7 +124,7 @@ def enlarged(logits: Tensor, size: tuple[int, int]) -> Tensor:
 def read_expression(engine: Engine, text: str, tokens: int) -> Expression:
     """The expression's first words that make `tokens` tokens, start and end included; all of them most often.
 
-    Raises InvalidInput where it is empty, or its first word alone is too long.
+    Raises InvalidInput if it is empty, or its first word alone is too long.
     """
     words = text.split()
     if not words:
@@ -143,7 +143,7 @@ def read_expression(engine: Engine, text: str, tokens: int) -> Expression:
 
 
 @torch.no_grad()
-def _adapted(head: ReferringHead, texts: Sequence[Tensor]) -> list[Tensor]:
+def _adapt(head: ReferringHead, texts: Sequence[Tensor]) -> list[Tensor]:
     return [head.network.context(text) for text in texts]
 
 
@@ -151,13 +151,15 @@ Text = Annotated[str, StringConstraints(max_length=10_000)]
 
 
 class ReferringOptions(Options):
-    """What to find in an image."""
+    """Options of referring segmentation."""
 
-    expression: Text | None = Field(default=None, description="What to find; `expressions` takes several.")
+    expression: Text | None = Field(default=None, description="What to find, in words. Send several as `expressions`.")
     expressions: list[Text] | None = Field(
-        default=None, min_length=1, max_length=64, description="What to find, a mask for each."
+        default=None, min_length=1, max_length=64, description="What to find, in words. Each expression gets a mask."
     )
-    threshold: float = Field(default=0.5, gt=0, lt=1, description="Probability from which a pixel is in the mask.")
+    threshold: float = Field(
+        default=0.5, gt=0, lt=1, description="Lowest probability of a pixel that belongs to the mask."
+    )
 
     @model_validator(mode="after")
     def _one_or_several(self) -> ReferringOptions:
@@ -173,12 +175,12 @@ class ReferringOptions(Options):
 class ExpressionAnswer(MaskAnswer):
     """The mask of one expression."""
 
-    read: str = Field(description="The words that the network read.")
-    cut: bool = Field(description="Whether the expression was too long and its end was left out.")
+    read: str = Field(description="The part of the expression that the network read.")
+    cut: bool = Field(description="Whether the expression was too long for the network, so that its end was cut off.")
 
 
 class ReferringResult(BaseModel):
-    """Masks in the order of the expressions."""
+    """One mask for each expression, in the same order."""
 
     masks: list[ExpressionAnswer]
     head: str
@@ -233,13 +235,13 @@ def check_one_expression(options: ReferringOptions, head: ReferringHead) -> None
     """Raises InvalidInput for several expressions, whose masks one PNG cannot hold."""
     if len(options.texts()) > 1:
         raise InvalidInput(
-            "format", "one PNG holds the mask of one expression", hint="send format=npy, or one expression"
+            "format", "a PNG holds the mask of one expression only", hint="send format=npy, or one expression"
         )
 
 
 TASK = Task(
     name="referring",
-    summary="The mask that an expression names",
+    summary="Segment what an expression names",
     source="VPD (arXiv:2303.02153)",
     inputs="image_texts",
     options=ReferringOptions,
@@ -251,23 +253,23 @@ TASK = Task(
     to_item=referring_item,
     group="segmentation",
     forms={
-        "rle": Form(JSON, "masks as COCO RLE, as `json` has them", to_answer=answer_referring),
-        "polygons": Form(JSON, "masks as outlines", to_answer=partial(answer_referring, form="polygons")),
+        "rle": Form(JSON, "masks as COCO RLE, the same as `json`", to_answer=answer_referring),
+        "polygons": Form(JSON, "masks as polygons", to_answer=partial(answer_referring, form="polygons")),
         "png": Form(
             PNG,
-            "the mask of one expression, 255 inside",
+            "the mask of one expression, with 255 inside",
             write=lambda result, inputs, options: mask_png(result.masks.masks[0]),
             check=check_one_expression,
         ),
         "npy": Form(
             NPY,
-            "bool, (expressions, height, width)",
+            "a bool array of shape (expressions, height, width)",
             write=lambda result, inputs, options: npy_file(result.masks.masks),
             file_name="masks.npy",
         ),
         "overlay": Form(
             PNG,
-            "the image with the masks",
+            "the image with the masks over it",
             write=lambda result, inputs, options: masks_overlay(inputs.image, result.masks),
         ),
     },

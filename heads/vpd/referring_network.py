@@ -67,7 +67,7 @@ class ReferringNetwork(nn.Module):
 def referring_network(shapes: Mapping[str, Tensor], source: object) -> ReferringNetwork:
     """The network whose weights these are: original name -> tensor of any shape; nothing else of it is read.
 
-    Raises CheckpointError where a tensor is missing that tells a size.
+    Raises CheckpointError if a tensor is missing that tells a size.
     """
     keys = [f"classifier.conv1_{level}.weight" for level in (4, 3, 2)]
     missing = [key for key in (*keys, "gamma") if key not in shapes]

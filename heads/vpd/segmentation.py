@@ -34,7 +34,7 @@ from heads.vpd.features import make_row
 from heads.vpd.heads import SegmentationHead, run_head
 from heads.vpd.opening import open_task_head, shipped_head
 from heads.vpd.preprocess import ade_size, shorter_side
-from heads.vpd.windows import flipped, grid_starts, merged
+from heads.vpd.windows import flipped, grid_starts, merge_windows
 
 Protocol = Literal["fast", "slide", "multiscale"]
 
@@ -66,7 +66,7 @@ async def predict_segmentation(
     # Probabilities are added up at the image's size, unless it has more pixels than all scales together.
     adds_up = original[0] * original[1] <= sum(height * width for (height, width), _ in scales)
     for size, turned in scales:
-        pixels = await engine.run_on_host(_scaled, image, size, turned)
+        pixels = await engine.run_on_host(_scale, image, size, turned)
         maps.append(await slide_logits(engine, pixels, head))
         if adds_up:
             total = await engine.run(add_probabilities, total, maps.pop(), turned, original)
@@ -81,7 +81,7 @@ def class_map(total: Tensor, head: SegmentationHead, count: int) -> ClassMap:
     return ClassMap(small_indices(chosen), head.classes, head.palette, best.float().cpu().numpy())
 
 
-def _scaled(image: NDArray[np.uint8], size: tuple[int, int], mirrored: bool) -> Tensor:
+def _scale(image: NDArray[np.uint8], size: tuple[int, int], mirrored: bool) -> Tensor:
     pixels = to_pixel_values(resize_sharp(image, size))
     return flipped(pixels) if mirrored else pixels
 
@@ -116,7 +116,7 @@ async def slide_logits(
     """Logits (K, H, W) of a picture (3, H, W) in [-1, 1], by windows whose logits are averaged.
 
     All windows are rows of one asking; mmsegmentation's own loop asks for one after the other.
-    stride: pixels between windows; two thirds of the window where none is given (341 of 512).
+    stride: pixels between windows; two thirds of the window if none is given (341 of 512).
     Source: `slide_inference` of mmsegmentation's EncoderDecoder.
     """
     height, width = pixel_values.shape[-2:]
@@ -124,17 +124,17 @@ async def slide_logits(
     stride = stride or crop * 2 // 3
     starts = [(y, x) for y in grid_starts(height, crop, stride) for x in grid_starts(width, crop, stride)]
     windows = [pixel_values[:, y : y + crop, x : x + crop] for y, x in starts]
-    found = await logits_of_pixels(engine, windows, head)
-    return await engine.run(merged, found, starts, (height, width))
+    logits = await logits_of_pixels(engine, windows, head)
+    return await engine.run(merge_windows, logits, starts, (height, width))
 
 
 async def logits_of_pixels(engine: Engine, pixel_values: Sequence[Tensor], head: SegmentationHead) -> list[Tensor]:
     """Logits (K, H, W) float32 of pictures that the encoder takes as they are: (3, H, W) in [-1, 1], one size."""
     height, width = pixel_values[0].shape[-2:]
-    padded = await engine.run_on_host(lambda: [pad_to_multiple(one, head.taps.stride) for one in pixel_values])
+    padded = await engine.run_on_host(lambda: [pad_to_multiple(pixels, head.taps.stride) for pixels in pixel_values])
     capture = head.taps.capture(maps=True)
     latents = await engine.encode(padded)
-    captures = await engine.unet([make_row(one, head.contexts, capture, head.variant) for one in latents])
+    captures = await engine.unet([make_row(latent, head.contexts, capture, head.variant) for latent in latents])
     return await engine.apply(_Logits(head, (height, width)), captures)
 
 
@@ -147,10 +147,10 @@ class _Logits:
 
     def __call__(self, captures: Sequence[Captures]) -> list[Tensor]:
         """(K, H, W) float32 of each row."""
-        return [enlarged(logits, self.size) for logits in run_head(self.head, captures, maps=True)]
+        return [enlarge_class_logits(logits, self.size) for logits in run_head(self.head, captures, maps=True)]
 
 
-def enlarged(logits: Tensor, size: tuple[int, int]) -> Tensor:
+def enlarge_class_logits(logits: Tensor, size: tuple[int, int]) -> Tensor:
     """Logits (K, h, w) at an eighth of the padded picture -> (K, *size), bilinear, what was padded cut off."""
     whole = (logits.shape[-2] * CELL, logits.shape[-1] * CELL)
     with torch.no_grad():
@@ -158,21 +158,22 @@ def enlarged(logits: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 class SegmentationOptions(Options):
-    """How classes are found."""
+    """Options of semantic segmentation."""
 
     protocol: Protocol = Field(
         default="fast",
-        description="`slide` and `multiscale` are the published ones: overlapping windows, and five scales of them "
-        "with mirror images. `fast` runs one pass.",
+        description="`slide` and `multiscale` are the published protocols: `slide` averages overlapping "
+        "windows, `multiscale` also five scales with mirror images. `fast` predicts the whole image in one "
+        "pass.",
     )
 
 
 class SegmentationResult(BaseModel):
     """The classes of one image."""
 
-    segments: list[MaskAnswer] = Field(description="Classes that the image has, largest first.")
-    classes: list[str] = Field(description="All classes of the head, in the order of indices.")
-    palette: list[list[int]] = Field(description="Red, green and blue of each class.")
+    segments: list[MaskAnswer] = Field(description="Masks of the classes in the image, largest first.")
+    classes: list[str] = Field(description="Names of all classes of the head, in the order of their indices.")
+    palette: list[list[int]] = Field(description="Colour of each class: red, green and blue, 0 to 255.")
     head: str
 
 
@@ -217,7 +218,7 @@ def describe_segmentation(head: SegmentationHead) -> dict[str, Any]:
 
 TASK = Task(
     name="segmentation",
-    summary="The class of every pixel",
+    summary="Segment an image into classes",
     source="VPD (arXiv:2303.02153)",
     inputs="image",
     options=SegmentationOptions,
@@ -228,22 +229,22 @@ TASK = Task(
     to_text=segmentation_line,
     to_item=segmentation_item,
     forms={
-        "rle": Form(JSON, "masks as COCO RLE, as `json` has them", to_answer=answer_segmentation),
-        "polygons": Form(JSON, "masks as outlines", to_answer=partial(answer_segmentation, form="polygons")),
+        "rle": Form(JSON, "masks as COCO RLE, the same as `json`", to_answer=answer_segmentation),
+        "polygons": Form(JSON, "masks as polygons", to_answer=partial(answer_segmentation, form="polygons")),
         "png": Form(
             PNG,
-            "class indices in the palette's colours",
+            "a palette PNG of class indices",
             write=lambda classes, inputs, options: class_map_png(classes),
         ),
         "npy": Form(
             NPY,
-            "uint16 indices",
+            "class indices as uint16",
             write=lambda classes, inputs, options: npy_file(classes.class_map),
             file_name="classes.npy",
         ),
         "overlay": Form(
             PNG,
-            "the image under the classes' colours and names",
+            "the image with the classes' colours and names over it",
             write=lambda classes, inputs, options: class_overlay(inputs.image, classes),
         ),
     },

@@ -67,7 +67,7 @@ class SegmentationNetwork(nn.Module):
 def segmentation_network(shapes: Mapping[str, Tensor], source: object) -> SegmentationNetwork:
     """The network whose weights these are: original name -> tensor of any shape; nothing else of it is read.
 
-    Raises CheckpointError where a tensor is missing that tells a size.
+    Raises CheckpointError if a tensor is missing that tells a size.
     """
     lateral = [f"neck.lateral_convs.{level}.conv.weight" for level in range(4)]
     missing = [key for key in (*lateral, "decode_head.conv_seg.weight", "class_embeddings") if key not in shapes]

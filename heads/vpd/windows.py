@@ -28,7 +28,7 @@ def even_starts(length: int, crop: int, count: int) -> list[int]:
     return [index * (length - crop) // (count - 1) for index in range(count)]
 
 
-def merged(windows: Sequence[Tensor], starts: Sequence[tuple[int, int]], size: tuple[int, int]) -> Tensor:
+def merge_windows(windows: Sequence[Tensor], starts: Sequence[tuple[int, int]], size: tuple[int, int]) -> Tensor:
     """Windows (C, h, w) float at (y, x) on a canvas (C, *size): their mean where several lie."""
     canvas = windows[0].new_zeros((len(windows[0]), *size))
     counts = windows[0].new_zeros((1, *size))

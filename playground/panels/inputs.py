@@ -33,7 +33,7 @@ class Chosen:
 
 
 @dataclass(frozen=True, slots=True)
-class Inputs:
+class InputControls:
     """Controls, and how their values become images. read: raises NothingChosen. image: the control of the one image."""
 
     controls: list[Any]
@@ -41,7 +41,7 @@ class Inputs:
     image: Any = None
 
 
-def image_input(page: Page, name: str) -> Inputs:
+def image_input(page: Page, name: str) -> InputControls:
     """One image: dropped, pasted, taken with a camera, or a sample."""
     image = gr.Image(
         type="filepath",
@@ -54,10 +54,10 @@ def image_input(page: Page, name: str) -> Inputs:
         elem_classes="ds-image",
     )
     gr.Examples(samples(), inputs=[image], label="Samples", examples_per_page=10, elem_id=f"{name}-samples")
-    return Inputs([image], lambda values: _one_image(values[0]), image)
+    return InputControls([image], lambda values: _one_image(values[0]), image)
 
 
-def images_input(page: Page, name: str) -> Inputs:
+def images_input(page: Page, name: str) -> InputControls:
     """Several images, or a zip of some, with samples to add."""
     files = gr.File(
         file_count="multiple",
@@ -84,18 +84,18 @@ def images_input(page: Page, name: str) -> Inputs:
         label="Samples",
         elem_id=f"{name}-samples",
     )
-    return Inputs([files], lambda values: _several_images(values[0]))
+    return InputControls([files], lambda values: _several_images(values[0]))
 
 
-def supports_input(page: Page, name: str) -> Inputs:
+def supports_input(page: Page, name: str) -> InputControls:
     """One image, and examples of what to look for in it, painted here."""
     query = image_input(page, name)
     with gr.Accordion("Examples of what to look for", open=True):
         examples = support_painter(page, name)
-    return Inputs([*query.controls, examples], _with_supports, query.image)
+    return InputControls([*query.controls, examples], _with_supports, query.image)
 
 
-INPUTS: dict[str, Callable[[Page, str], Inputs]] = {
+INPUTS: dict[str, Callable[[Page, str], InputControls]] = {
     "image": image_input,
     "image_texts": image_input,
     "images": images_input,

@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 
 from diffsight_client import ClientError, Job
 from playground import report, snippets
-from playground.description import Description
+from playground.description import ServerDescription
 from playground.panels.inputs import PICTURES
 from playground.panels.results import make_code
 from playground.state import Page, samples
@@ -165,7 +165,7 @@ def watch_job(page: Page, key: str, address: str, job: str | None) -> Iterator[t
 
 
 def _watch(
-    job: Job, paths: Mapping[str, str], description: Description, commands: tuple[str, str]
+    job: Job, paths: Mapping[str, str], description: ServerDescription, commands: tuple[str, str]
 ) -> Iterator[tuple[Any, ...]]:
     yield (job.id, show_job(job.details.model_dump()), gr.update(visible=False), gr.update(visible=False), *commands)
     for state in job.watch():
@@ -202,7 +202,7 @@ def show_job(job: Mapping[str, Any], failed: Sequence[Mapping[str, Any]] = ()) -
     rate = f", {job['images_per_second']:.1f} a second" if job["images_per_second"] else ""
     error = report.advise(str(job["error"])) if job["error"] else ""
     reasons = (
-        report.table(("Image", "Why it failed"), [(one["image_name"], one["error"]) for one in failed])
+        report.table(("Image", "Why it failed"), [(failure["image_name"], failure["error"]) for failure in failed])
         if failed
         else ""
     )

@@ -43,7 +43,7 @@ def show_server(answer: Mapping[str, Any]) -> str:
         for model in answer["models"]
     ]
     tasks = [(task["task"], task["model"], task["route"], ", ".join(task["formats"])) for task in answer["tasks"]]
-    absent = [(task, report.worded(reason)) for task, reason in answer.get("not_served", {}).items()]
+    absent = [(task, report.to_markup(reason)) for task, reason in answer.get("not_served", {}).items()]
     busy = [(name.replace("_", " "), value) for name, value in engine.items()]
     about = [(name.replace("_", " "), backbone[name]) for name in ("name", "source", "image_size", "dtype", "device")]
     return (

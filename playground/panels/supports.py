@@ -120,7 +120,7 @@ def _add(
     if not inside.any():
         return examples, gr.skip(), report.advise("Paint over the thing first, or take a mask from a file."), gr.skip()
     examples = [*examples, Example(png_of(picture), png_of(Image.fromarray(inside.astype(np.uint8) * 255)))]
-    pictures = [_outlined(example) for example in examples]
+    pictures = [_outline(example) for example in examples]
     return examples, gr.update(value=pictures, visible=True), "", None
 
 
@@ -142,7 +142,7 @@ def png_of(image: Image.Image) -> bytes:
     return file.getvalue()
 
 
-def _outlined(example: Example) -> Image.Image:
+def _outline(example: Example) -> Image.Image:
     picture = Image.open(BytesIO(example.image)).convert("RGB")
     inside = np.asarray(Image.open(BytesIO(example.mask)).convert("L")) > 0
     return paint(picture, [inside], [PALETTE[0]])

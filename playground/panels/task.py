@@ -20,7 +20,7 @@ from playground.controls import make_control, make_list_choice, split_prominent
 from playground.description import TaskForm
 from playground.options import Option, to_arguments, to_fields
 from playground.panels.boxes import box_drawer
-from playground.panels.inputs import INPUTS, Chosen, Inputs, NothingChosen
+from playground.panels.inputs import INPUTS, Chosen, InputControls, NothingChosen
 from playground.panels.results import Shown, make_results
 from playground.server import Reply, Server
 from playground.state import Page
@@ -30,7 +30,7 @@ _SUFFIXES = {"image/png": ".png", "application/x-npy": ".npy", "application/json
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class PanelRequest:
     """What a panel sends. arguments: the options as Python values, those in the path too."""
 
     form: TaskForm
@@ -51,7 +51,7 @@ class Request:
 
 
 def task_panel(page: Page, form: TaskForm, tab: Any) -> None:
-    """Build the panel of a task whose kind of input is known. tab: where it stands."""
+    """Build the panel of a task whose kind of input is known. tab: its tab."""
     first, more = split_prominent(form, page.description)
     gr.Markdown(f"**{form.summary}** · `POST {form.route}` · {form.source}")
     with gr.Row():
@@ -93,15 +93,15 @@ def task_panel(page: Page, form: TaskForm, tab: Any) -> None:
 
 
 def read_request(
-    form: TaskForm, inputs: Inputs, options: Sequence[Option], files: Sequence[Any], values: Sequence[Any]
-) -> Request:
+    form: TaskForm, inputs: InputControls, options: Sequence[Option], files: Sequence[Any], values: Sequence[Any]
+) -> PanelRequest:
     """What the controls say. Raises NothingChosen."""
     chosen = inputs.read(files)
     fields = to_fields(options, values)
-    return Request(form, chosen, fields, to_arguments(options, fields))
+    return PanelRequest(form, chosen, fields, to_arguments(options, fields))
 
 
-def answers(page: Page, request: Request, key: str, address: str) -> Iterator[Shown]:
+def answers(page: Page, request: PanelRequest, key: str, address: str) -> Iterator[Shown]:
     """What is shown of a request: its answer, or what is wrong; of one that streams, each result so far before."""
     curl, python = same_request(request, address, keyed=bool(key))
     shown = Shown(curl=curl, python=python)
@@ -124,7 +124,7 @@ def answers(page: Page, request: Request, key: str, address: str) -> Iterator[Sh
         yield replace(shown, html=report.show_problem(error))
 
 
-def picture_of(server: Server, request: Request, result: dict[str, Any]) -> tuple[Image.Image, Image.Image] | None:
+def picture_of(server: Server, request: PanelRequest, result: dict[str, Any]) -> tuple[Image.Image, Image.Image] | None:
     """The image and the answer over it, of one size; the server's own picture for answers that the page cannot draw.
 
     Raises ClientError.
@@ -142,7 +142,7 @@ def picture_of(server: Server, request: Request, result: dict[str, Any]) -> tupl
     return None if drawn is None else (image.resize(drawn.size), drawn)
 
 
-def same_request(request: Request, address: str, *, keyed: bool) -> tuple[str, str]:
+def same_request(request: PanelRequest, address: str, *, keyed: bool) -> tuple[str, str]:
     """The command and the Python that send the same."""
     form, names = request.form, request.chosen.names
     body = [(name, value) for name, value in request.fields if name not in form.in_path]
@@ -181,7 +181,9 @@ def _control(page: Page, option: Option, tab: Any, name: str) -> Any:
     return control
 
 
-def _make_download(page: Page, form: TaskForm, inputs: Inputs, options: Sequence[Option], controls: list[Any]) -> None:
+def _make_download(
+    page: Page, form: TaskForm, inputs: InputControls, options: Sequence[Option], controls: list[Any]
+) -> None:
     """Build what fetches the answer as a file, for tasks that have forms beside JSON."""
     forms = [name for name in form.formats if name != "json"]
     if not forms:

@@ -23,7 +23,8 @@ _ZIP = {
     "type": "string",
     "format": "binary",
     "contentMediaType": "application/zip",
-    "description": "A zip of image files, which are taken by name. It goes as a file part of a form as well.",
+    "description": "A zip of image files, read in the order of their names. It can also be sent as a file "
+    "part of a form.",
 }
 _IMAGES = ("image", "images")
 
@@ -38,17 +39,17 @@ def request_bodies(
 ) -> dict[str, Any]:
     """`openapi_extra` of a route that reads `model` in all forms. curl: the options of a multipart example.
 
-    raw: False where an image, or a zip of images, by itself is no request. hidden: fields that the path gives.
-    form_name: what the form's schema is called; `ThingForm` of a model `ThingRequest`, where none is given.
+    raw: False if an image, or a zip of images, by itself is no request. hidden: fields that the path gives.
+    form_name: what the form's schema is called; `ThingForm` of a model `ThingRequest`, if none is given.
     """
     form_name = form_name or f"{model.__name__.removesuffix('Request')}Form"
-    schema = advertised(model.model_json_schema(ref_template=REFERENCE))
+    schema = drop_null(model.model_json_schema(ref_template=REFERENCE))
     for name in hidden:
         schema["properties"].pop(name, None)
     options = {name: entry for name, entry in schema["properties"].items() if name not in (*_IMAGES, *hidden)}
     required = [name for name in schema.get("required", []) if name not in _IMAGES]
     several = "images" in schema["properties"]
-    shown = {name: _file_list(one) if name in FILE_LISTS else one for name, one in options.items()}
+    shown = {name: _file_list(option) if name in FILE_LISTS else option for name, option in options.items()}
     form = {
         "type": "object",
         "properties": {"image": {"type": "array", "items": _FILE, "minItems": 1} if several else _FILE, **shown},
@@ -62,15 +63,17 @@ def request_bodies(
     return {
         "requestBody": {
             "required": True,
-            "description": f"An image and options: a form (`curl {curl} ...`), JSON with base64"
-            + (", or the image itself with the options in the query." if raw else "."),
+            "description": f"Images and options: a form (`curl {curl} ...`), or JSON with images in base64"
+            + (". Or the image itself as the body, with the options in the query." if raw else "."),
             "content": {
                 "multipart/form-data": {"schema": {"$ref": REFERENCE.format(model=form_name)}},
                 "application/json": {"schema": {"$ref": REFERENCE.format(model=model.__name__)}, "example": example},
                 **alone,
             },
         },
-        "parameters": [query_parameter(name, one) for name, one in options.items() if raw and name not in FILE_LISTS],
+        "parameters": [
+            query_parameter(name, option) for name, option in options.items() if raw and name not in FILE_LISTS
+        ],
         "x-schemas": {model.__name__: schema, form_name: form},
     }
 
@@ -80,31 +83,31 @@ def _file_list(schema: dict[str, Any]) -> dict[str, Any]:
     return {**{key: value for key, value in schema.items() if key != "items"}, "items": _FILE}
 
 
-def advertised(schema: dict[str, Any]) -> dict[str, Any]:
+def drop_null(schema: dict[str, Any]) -> dict[str, Any]:
     """The schema without null: an option is left out, not sent as null (which is read all the same)."""
-    for one in schema["properties"].values():
-        if one.get("default", ...) is None:
-            del one["default"]
-        kinds = [kind for kind in one.get("anyOf", ()) if kind != {"type": "null"}]
+    for option in schema["properties"].values():
+        if option.get("default", ...) is None:
+            del option["default"]
+        kinds = [kind for kind in option.get("anyOf", ()) if kind != {"type": "null"}]
         if len(kinds) == 1:
-            del one["anyOf"]
-            one.update({**kinds[0], **one})
+            del option["anyOf"]
+            option.update({**kinds[0], **option})
         elif kinds:
-            one["anyOf"] = kinds
+            option["anyOf"] = kinds
     return schema
 
 
 def query_parameter(name: str, schema: dict[str, Any]) -> dict[str, Any]:
     """An option as a query parameter, for requests whose body is the image (forms may use it too).
 
-    Its default stands in the description: generated clients send the defaults that a document declares, and with a
+    Its default is part of the description: generated clients send the defaults that a document declares, and with a
     JSON body, which has the same option, a query is refused.
     """
     inner = {key: value for key, value in schema.items() if key not in ("description", "title", "default")}
     text = schema.get("description", "")
     if any("$ref" in kind for kind in inner.get("anyOf", ())):
         inner = {"type": "string"}
-        text += " In the query an object is written as JSON."
+        text += " In the query, write an object as JSON."
     if "default" in schema:
         text = f"{text} Default: `{json.dumps(schema['default'], ensure_ascii=False)}`.".lstrip()
     return {"name": name, "in": "query", "required": False, "schema": inner, "description": text}

@@ -21,23 +21,23 @@ from service.settings.groups import LimitSettings
 
 Label = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
 _LABELS = (
-    "One label for each image that is sent on its own, in the same order. Images in a zip are labelled by the folder "
-    "they are in: `cat/1.jpg` is a cat."
+    "One label for each image outside of a zip, in the same order. An image in a zip has the "
+    "name of its folder as label: `cat/1.jpg` is a cat."
 )
 
 
 class ExamplesRequest(TaskRequest):
-    """Labelled images."""
+    """Images with a label for each."""
 
-    image: ImageBytes | None = Field(default=None, description="One image; `images` takes several.")
+    image: ImageBytes | None = Field(default=None, description="One image. Send several as `images`.")
     images: list[ImageBytes] | None = Field(default=None, min_length=1)
     labels: list[Label] | None = Field(default=None, description=_LABELS)
     priority: Literal["interactive", "bulk"] = Field(
-        default="bulk", description="Bulk work yields to interactive work, and still always moves on."
+        default="bulk", description="`bulk` work waits for `interactive` work, but always makes some progress."
     )
 
-    def labelled(self, limits: LimitSettings) -> tuple[list[ImageSource], list[str]]:
-        """Images and the label of each. Raises InvalidInput where they do not match or are too many."""
+    def pair_labels(self, limits: LimitSettings) -> tuple[list[ImageSource], list[str]]:
+        """Images and the label of each. Raises InvalidInput if they do not match or are too many."""
         images = [*([] if self.image is None else [self.image]), *(self.images or [])]
         if len(images) > limits.max_training_images:
             raise InvalidInput(
@@ -51,30 +51,34 @@ class ExamplesRequest(TaskRequest):
             raise InvalidInput(
                 "labels",
                 f"{len(labels)} labels for {alone} images outside of a zip",
-                hint="send `labels` once for each image, in the order of the images; or a zip with a folder a class",
+                hint="send `labels` once for each image, in the order of the images; or send a zip with a folder "
+                "for each class",
             )
         rest = iter(labels)
         return images, [folder_of(image.name) if isinstance(image, ArchivedFile) else next(rest) for image in images]
 
 
 class HeadRequest(BaseModel):
-    """Sizes of a released head; unset, those of the release."""
+    """Sizes of a head other than `logistic`. The defaults are those of the published code."""
 
     model_config = ConfigDict(extra="forbid")
 
     hidden: list[Annotated[int, Field(ge=1, le=8192)]] = Field(
-        default=[2048], min_length=1, max_length=4, description="Of `mlp`: widths of its hidden layers."
+        default=[2048], min_length=1, max_length=4, description="Widths of the hidden layers of `mlp`."
     )
-    width: int = Field(default=1024, ge=1, le=4096, description="Of `attention` and `fusion`: width of a token.")
+    width: int = Field(default=1024, ge=1, le=4096, description="Width of a token of `attention` and `fusion`.")
     attention_heads: int = Field(default=8, ge=1, le=64)
-    depth: int = Field(default=2, ge=1, le=16, description="Transformer blocks.")
+    depth: int = Field(default=2, ge=1, le=16, description="Number of transformer blocks.")
     epochs: int = Field(
-        default=28, ge=1, le=1000, description="Passes over the images; the rate falls to a tenth after each quarter."
+        default=28,
+        ge=1,
+        le=1000,
+        description="Passes over the images. The learning rate falls to a tenth after each quarter of them.",
     )
 
 
 class ClassifierRequest(ExamplesRequest):
-    """Labelled images, and what to read of them."""
+    """Labelled images, and the kind of classifier to fit."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -82,78 +86,104 @@ class ClassifierRequest(ExamplesRequest):
         }
     )
 
-    name: str = Field(default="", max_length=200, description="For people; ids are the server's.")
+    name: str = Field(
+        default="",
+        max_length=200,
+        description="A name for people to read. It need not be unique; the server chooses the id.",
+    )
     job: str | None = Field(
         default=None,
         max_length=64,
-        description="A finished job of the task `features`, whose vectors are taken: images are labelled by the folder "
-        "that they are in, and read as the job did. Further images may go with it.",
+        description="Id of a finished job of the task `features`. The classifier is fitted on the job's "
+        "vectors: each image has the label of the folder it is in. The request may add further images; they "
+        "are read with the job's options.",
     )
     blocks: list[Block] | None = Field(
         default=None,
         min_length=1,
         max_length=64,
-        description="As for /v1/features; unset takes what suits most images.",
+        description="Blocks of the network to read features from, as for /v1/features. Unset: the middle "
+        "block and one block of the decoder.",
     )
     timesteps: list[Annotated[int, Field(ge=0, le=100_000)]] = Field(
-        default=[100], min_length=1, max_length=64, description="Noise levels. Each costs one row an image and noise."
+        default=[100],
+        min_length=1,
+        max_length=64,
+        description="Timesteps of the noise schedule: how much noise is added. Each costs one U-Net row "
+        "per image and noise sample.",
     )
-    pool_size: int = Field(default=1, ge=1, le=64, description="Maps are averaged over a grid of so many cells a side.")
-    noise_samples: int = Field(default=1, ge=0, le=64, description="Noises to average over; 0 leaves images clean.")
-    fit: Literal["crop", "pad", "squash"] = Field(default="crop", description="How images are made square.")
+    pool_size: int = Field(
+        default=1, ge=1, le=64, description="Feature maps are averaged over a grid of `pool_size` x `pool_size` cells."
+    )
+    noise_samples: int = Field(
+        default=1, ge=0, le=64, description="Number of noise samples to average over; 0 adds no noise."
+    )
+    fit: Literal["crop", "pad", "squash"] = Field(
+        default="crop",
+        description="How an image is made square: crop the longer side, pad the shorter side, or squash.",
+    )
     head: Literal["logistic", "linear", "mlp", "attention", "fusion"] = Field(
         default="logistic",
-        description="`logistic` suits a handful of images up to thousands. The others are the released heads, trained "
-        "as published: plain gradient descent, for many images. `attention` reads one block at one timestep as "
-        "`pool_size` x `pool_size` tokens, `fusion` several of either.",
+        description="Kind of classifier. `logistic` works from a handful of images up to thousands. The "
+        "other heads are those of the published code, trained by plain gradient descent as published, and need "
+        "many images. `attention` reads one block at one timestep as `pool_size` x `pool_size` tokens; "
+        "`fusion` reads several blocks or timesteps.",
     )
-    head_options: HeadRequest | None = Field(default=None, description="Sizes of a released head.")
+    head_options: HeadRequest | None = Field(default=None, description="Sizes of a head other than `logistic`.")
 
 
 class GrowRequest(ExamplesRequest):
-    """Labelled images to add, of known classes or new ones; classes to leave out."""
+    """Labelled images to add, of existing or new classes, and classes to remove."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"images": [EXAMPLE_IMAGE], "labels": ["one"]}]})
 
-    remove_classes: list[Label] | None = Field(default=None, description="Classes to forget, with their images.")
-    name: str | None = Field(default=None, max_length=200, description="A new name.")
+    remove_classes: list[Label] | None = Field(default=None, description="Classes to remove, with their images.")
+    name: str | None = Field(default=None, max_length=200, description="The new name.")
 
 
 class ClassAnswer(BaseModel):
-    """One class and what cross-validation says of it."""
+    """One class of a classifier, with its cross-validated recall."""
 
     label: str
-    images: int = Field(description="Different images it was fitted on.")
+    images: int = Field(description="Number of different images of this class that the classifier was fitted on.")
     recall: float | None = Field(
-        description="Share of its held-out images that were answered right; null with a single image."
+        description="Share of the class's held-out images that were classified correctly; null for a class "
+        "with a single image."
     )
 
 
 class ClassifierAnswer(BaseModel):
-    """A classifier. Its figures are of images that were held out in turn from the model that answered them."""
+    """A fitted classifier. Its figures come from cross-validation: each image is classified by a model that was not
+    fitted on it.
+    """
 
     id: str
     name: str
     created: str
     changed: str
     classes: list[ClassAnswer]
-    accuracy: float | None = Field(description="Cross-validated; null where no class has two images.")
-    balanced_accuracy: float | None = Field(description="Mean of the classes' recalls.")
-    confusion: list[list[int]] = Field(
-        description="Rows are the truth, columns the answer, both in the order of `classes`."
+    accuracy: float | None = Field(
+        description="Cross-validated share of images that were classified correctly; null if no class has two images."
     )
-    log_loss: float | None = Field(description="Cross-validated, classes weighing alike.")
-    validated: int = Field(description="Images that were held out once.")
+    balanced_accuracy: float | None = Field(description="Mean of the recalls of all classes.")
+    confusion: list[list[int]] = Field(
+        description="Counts of held-out images: rows are true classes, columns are predicted classes, both "
+        "in the order of `classes`."
+    )
+    log_loss: float | None = Field(description="Cross-validated negative log-likelihood, all classes weighted equally.")
+    validated: int = Field(description="Number of images that were held out once.")
     folds: int
     head: Literal["logistic", "linear", "mlp", "attention", "fusion"]
-    head_options: HeadRequest | None = Field(description="Of a released head; null for `logistic`.")
-    strength: float | None = Field(description="Chosen inverse strength of the L2 penalty (C); null for other heads.")
-    tried: list[dict[str, float]] = Field(description="Every strength that was tried, on the same folds.")
-    temperature: float = Field(description="What logits are divided by, fitted on held-out images.")
+    head_options: HeadRequest | None = Field(description="Sizes of the head; null for `logistic`.")
+    strength: float | None = Field(
+        description="The inverse strength of the L2 penalty (C) that cross-validation chose; null for other heads."
+    )
+    tried: list[dict[str, float]] = Field(description="All strengths that were compared, on the same folds.")
+    temperature: float = Field(description="Temperature that logits are divided by, fitted on held-out images.")
     calibrated: bool
     threshold: float | None = Field(
-        description="An image of more novelty is of none of the classes: 5 % of held-out images are above it. null "
-        "where too few images say how far apart those of one class may be."
+        description="Novelty above which an image counts as unknown, that is, in none of the classes. 5 % "
+        "of held-out images have a larger novelty. null if there are too few images to estimate it."
     )
     blocks: list[str]
     timesteps: list[int]
@@ -162,21 +192,26 @@ class ClassifierAnswer(BaseModel):
     fit: str
     backbone: str
     revision: str
-    usable: bool = Field(description="Whether this server has the backbone that it was fitted on.")
-    can_grow: bool = Field(description="Whether images can be added: its file has the vectors it was fitted on.")
+    usable: bool = Field(description="Whether this server has the backbone that the classifier was fitted on.")
+    can_grow: bool = Field(
+        description="Whether images can be added. This needs the vectors that it was fitted on, which an "
+        "export with `vectors=false` lacks."
+    )
     bytes: int
 
 
 class FittedAnswer(ClassifierAnswer):
-    """A classifier that was fitted just now, and what that took."""
+    """A classifier that this request fitted, with the work it took."""
 
-    duplicates: int = Field(description="Images sent that were there already under the same label.")
-    rows: int = Field(description="U-Net rows spent; images that were seen lately cost none.")
+    duplicates: int = Field(
+        description="Number of images in the request that the classifier already had under the same label."
+    )
+    rows: int = Field(description="Number of U-Net rows computed. Images whose vectors are still cached cost none.")
     timing: TimingAnswer
 
 
 class ClassifiersAnswer(BaseModel):
-    """All classifiers of this server, oldest first."""
+    """All classifiers of the server, oldest first."""
 
     classifiers: list[ClassifierAnswer]
 
@@ -188,7 +223,7 @@ _SAID_OTHERWISE = {"version", "created", "changed", "features", "classes", "imag
 def classifier_answer(stored: Stored, revisions: Collection[str]) -> ClassifierAnswer:
     """The answer about a stored classifier. revisions: of this server's backbones.
 
-    Raises InvalidInput where what is stored is no classifier.
+    Raises InvalidInput if what is stored is no classifier.
     """
     about = read_about(stored.about)
     as_kept = about.model_dump(
@@ -219,9 +254,11 @@ def folder_of(name: str) -> str:
     parts = unicodedata.normalize("NFC", name).replace("\\", "/").split("/")
     if len(parts) < 2 or not parts[-2].strip():
         raise InvalidInput(
-            name, "it lies in no folder", hint="zip one folder a class, with its images inside: cat/1.jpg"
+            name, "the file is in no folder", hint="zip a folder for each class, with its images inside: cat/1.jpg"
         )
     folder = parts[-2].strip()
     if len(folder) > 200:
-        raise InvalidInput(name, "the folder's name has more than 200 characters", hint="give it a shorter one")
+        raise InvalidInput(
+            name, "the folder's name has more than 200 characters", hint="give the folder a shorter name"
+        )
     return folder

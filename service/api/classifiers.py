@@ -33,15 +33,16 @@ from service.api.classifier_bodies import (
 from service.api.formats import file_response, json_response
 from service.api.operations import add_operations
 from service.api.schemas import TimingAnswer
-from service.dependencies import RequestUsage, ServerJobs, State, body_as, while_connected
+from service.dependencies import RequestUsage, ServerJobs, State, body_as
 from service.errors import UnsupportedBody
-from service.http.openapi import keyed, not_ready, task_problems
+from service.http.disconnects import while_connected
+from service.http.openapi import key_problems, not_ready, task_problems
 from service.inputs.files import ImageSource, InputFiles, fetch_files, name_images
 from service.inputs.request_body import read_body
 from service.jobs.serving import Jobs
 from service.library.classifier_fitting import (
     READ_BY_THE_JOB,
-    Fitted,
+    FittedClassifier,
     JobVectors,
     check_classes,
     examples_of_job,
@@ -49,7 +50,7 @@ from service.library.classifier_fitting import (
     fit_new,
 )
 from service.library.classifier_import import check_import
-from service.library.classifiers import Examples, FeatureOptions, as_tensors, check_usable, from_file, read_about
+from service.library.classifiers import FeatureOptions, LabelledVectors, as_tensors, check_usable, from_file, read_about
 from service.library.store import MEDIA_TYPE, pack, unpack
 from service.library.vectors import vectors_of_files
 from service.run_task import Terms, run_procedure
@@ -92,14 +93,19 @@ async def fit_classifier(
     usage: RequestUsage,
     body: Annotated[ClassifierRequest, Depends(body_as(ClassifierRequest, raise_image_limit))],
 ) -> FittedAnswer:
-    """Logistic regression on pooled features, its strength, temperature and threshold by cross-validation.
+    """Fits logistic regression on pooled features. Cross-validation chooses its strength, temperature and novelty
+    threshold.
 
-    Or one of the released heads, trained as they were.
+    The option `head` chooses another kind of classifier.
     """
     limits = state.settings.limits
-    images, labels = body.labelled(limits)
+    images, labels = body.pair_labels(limits)
     if body.head == "logistic" and body.head_options is not None:
-        raise InvalidInput("head_options", "they go with a released head", hint="send head too, or leave them out")
+        raise InvalidInput(
+            "head_options",
+            "the head `logistic` has no options",
+            hint="send another `head`, or leave `head_options` out",
+        )
     model = body.model or (None if body.job is None else await _model_of_job(state, jobs, body.job))
     async with state.models.use(FEATURES, model, seconds=limits.deadline_seconds) as loaded:
         of_job, options = await _feature_options(body, loaded.backbone, jobs, limits)
@@ -122,7 +128,7 @@ async def fit_classifier(
 
 @router.patch(
     "/v1/classifiers/{classifier}",
-    summary="Add images or classes to a classifier, or leave classes out",
+    summary="Add images or classes to a classifier, or remove classes",
     response_model=FittedAnswer,
     responses=task_problems(),
     openapi_extra=_fitting_bodies(GrowRequest, "-F image=@cat.jpg -F labels=cat", raw=True),
@@ -134,9 +140,9 @@ async def grow_classifier(
     classifier: str,
     body: Annotated[GrowRequest, Depends(body_as(GrowRequest, raise_image_limit))],
 ) -> FittedAnswer:
-    """Only new images are looked at; the classifier is then fitted again to all of them, under the same id."""
+    """Computes vectors of the new images only, then fits the classifier again on all images. The id stays the same."""
     limits = state.settings.limits
-    images, labels = body.labelled(limits)
+    images, labels = body.pair_labels(limits)
     if not images and not body.remove_classes and body.name is None:
         raise InvalidInput("images", "nothing to change", hint="send images with labels, remove_classes, or a name")
 
@@ -157,12 +163,12 @@ async def grow_classifier(
 
 @router.get(
     "/v1/classifiers",
-    summary="All classifiers",
+    summary="List classifiers",
     response_model=ClassifiersAnswer,
-    responses={**keyed(), **not_ready()},
+    responses={**key_problems(), **not_ready()},
 )
 async def list_classifiers(state: State) -> Response:
-    """Without their numbers."""
+    """Metadata and figures of each classifier, without its weights."""
     revisions = state.models.revisions()
     kept = await run_in(LIBRARY, state.library.classifiers.list)
 
@@ -178,33 +184,34 @@ async def list_classifiers(state: State) -> Response:
 
 @router.get(
     "/v1/classifiers/{classifier}",
-    summary="One classifier and its figures",
+    summary="Get one classifier with its figures",
     response_model=ClassifierAnswer,
-    responses={**keyed(), **not_ready()},
+    responses={**key_problems(), **not_ready()},
 )
 async def get_classifier(state: State, classifier: str) -> Response:
-    """As it was answered when it was fitted."""
+    """The same answer as when it was fitted."""
     revisions = state.models.revisions()
     kept = await run_in(LIBRARY, state.library.classifiers.look, classifier)
     return await json_response(lambda: classifier_answer(kept, revisions))
 
 
-@router.delete("/v1/classifiers/{classifier}", status_code=204, summary="Forget a classifier", responses=keyed())
+@router.delete("/v1/classifiers/{classifier}", status_code=204, summary="Delete a classifier", responses=key_problems())
 async def delete_classifier(state: State, classifier: str) -> None:
-    """Requests that have begun to use it are still answered."""
+    """Requests that already run with the classifier are still answered."""
     await run_in(LIBRARY, state.library.classifiers.delete, classifier)
 
 
 @router.get(
     "/v1/classifiers/{classifier}/export",
-    summary="A classifier as one safetensors file",
+    summary="Export a classifier as a safetensors file",
     response_class=Response,
-    responses={**file_response(MEDIA_TYPE), **keyed()},
+    responses={**file_response(MEDIA_TYPE), **key_problems()},
 )
 async def export_classifier(state: State, classifier: str, vectors: bool = True) -> Response:
-    """Its numbers as tensors, the rest as JSON in the file's header; `vectors=false` leaves out those it was fitted on.
+    """The classifier's weights as tensors, and all else as JSON in the file's header.
 
-    Without them it can not grow, and nothing of single images is in the file.
+    `vectors=false` leaves out the vectors that it was fitted on. The file then holds nothing of single images, and an
+    imported copy cannot grow.
     """
 
     def read_file() -> bytes:
@@ -221,20 +228,20 @@ async def export_classifier(state: State, classifier: str, vectors: bool = True)
 @router.post(
     "/v1/classifiers/import",
     status_code=201,
-    summary="Take in a classifier that was exported",
+    summary="Import a classifier",
     response_model=ClassifierAnswer,
     responses=task_problems(),
     openapi_extra={
         "requestBody": {
             "required": True,
-            "description": "The file as it was exported.",
+            "description": "A file from GET /v1/classifiers/{classifier}/export.",
             "content": {MEDIA_TYPE: {"schema": {"type": "string", "format": "binary", "contentMediaType": MEDIA_TYPE}}},
         },
         "x-schemas": {},
     },
 )
 async def import_classifier(request: Request, state: State, usage: RequestUsage) -> ClassifierAnswer:
-    """It gets an id of its own. Only a server with the same backbone takes it."""
+    """The classifier gets a new id. The server must have the backbone that it was fitted on."""
     default, revisions = state.models.backbone, state.models.revisions()
     media_type = request.headers.get("content-type", MEDIA_TYPE).split(";")[0].strip().lower()
     if media_type != MEDIA_TYPE:
@@ -263,29 +270,29 @@ async def import_classifier(request: Request, state: State, usage: RequestUsage)
 
 
 async def _model_of_job(state: AppState, jobs: Jobs, job_id: str) -> str | None:
-    """The backbone whose vectors a job holds; None where this server has none of its weights."""
+    """The backbone whose vectors a job holds; None if this server has none of its weights."""
     job = await run_in(DATABASE, (await jobs.store()).get, job_id)
     return state.models.revisions().get(job.revision) if job.revision else None
 
 
 async def _feature_options(
     body: ClassifierRequest, backbone: Description, jobs: Jobs, limits: LimitSettings
-) -> tuple[Examples | None, FeatureOptions]:
+) -> tuple[LabelledVectors | None, FeatureOptions]:
     """What is read of each image; with a job, its examples and what it has read."""
     if body.job is None:
         blocks = resolve_blocks(body.blocks, backbone.sub_blocks)
         return None, FeatureOptions(**body.model_dump(include={*READ_BY_THE_JOB}) | {"blocks": blocks})
     if sent := [name for name in READ_BY_THE_JOB if name in body.model_fields_set]:
-        raise InvalidInput(sent[0], "images are read as the job read them", hint="leave it out")
+        raise InvalidInput(sent[0], "images are read with the job's options", hint="leave this option out")
     store, most, job_id = await jobs.store(), limits.max_training_images, body.job
 
-    def read() -> tuple[Examples, FeatureOptions]:
+    def read() -> tuple[LabelledVectors, FeatureOptions]:
         job = store.get(job_id)
         if job.done > most:
             message = f"{job.done:,} images; one classifier takes {most:,}"
             raise InvalidInput("job", message, hint="raise the server's limits.max_training_images")
         usable = job.task == "features" and job.status == "done"
-        records = [(one.name, one.key, one.result or {}) for one in store.records(job.id)] if usable else []
+        records = [(record.name, record.key, record.result or {}) for record in store.records(job.id)] if usable else []
         vectors = JobVectors(job.task, job.status, job.revision, job.parameters, records)
         return examples_of_job(vectors, backbone, folder_of)
 
@@ -294,16 +301,16 @@ async def _feature_options(
 
 async def _read_examples(
     state: AppState, images: Sequence[ImageSource], labels: Sequence[str], engine: Engine, options: FeatureOptions
-) -> Examples:
+) -> LabelledVectors:
     """Vectors of the request's images. Raises InvalidInput for an image, and for too many rows."""
     limits = state.settings.limits
     if not images:
-        return Examples(np.zeros((0, 0), np.float32), (), np.zeros((0, 16), np.uint8))
+        return LabelledVectors(np.zeros((0, 0), np.float32), (), np.zeros((0, 16), np.uint8))
     check_feature_rows(len(images), len(options.timesteps), options.noise_samples, limits)
     names = name_images(images)
     contents = await fetch_files(state.fetcher, images, names, most_bytes=limits.max_upload_bytes)
     vectors = await vectors_of_files(engine, state.library.vectors, contents, names, options, state.decoder)
-    return Examples(vectors.vectors, tuple(labels), vectors.keys)
+    return LabelledVectors(vectors.vectors, tuple(labels), vectors.keys)
 
 
 async def _answer(
@@ -312,13 +319,13 @@ async def _answer(
     backbone: Backbone,
     usage: Usage,
     body: ExamplesRequest,
-    procedure: Callable[[Engine], Awaitable[Fitted]],
+    procedure: Callable[[Engine], Awaitable[FittedClassifier]],
 ) -> FittedAnswer:
     """The answer about the classifier that `procedure` fits and stores."""
     fit = run_procedure(state, backbone, LABEL, InputFiles(), lambda engine, _: procedure(engine), body.terms(usage))
     done = await while_connected(request, fit)
     answer = classifier_answer(done.stored, state.models.revisions())
-    timing = TimingAnswer(seconds=usage.rounded())
+    timing = TimingAnswer(seconds=usage.round_seconds())
     return FittedAnswer(**dict(answer), duplicates=done.duplicates, rows=usage.rows, timing=timing)
 
 

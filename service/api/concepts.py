@@ -19,8 +19,9 @@ from service.api.bodies import request_bodies
 from service.api.formats import json_response
 from service.api.operations import add_operations
 from service.api.schemas import MASKS, TaskRequest, TimingAnswer
-from service.dependencies import RequestUsage, State, body_as, while_connected
-from service.http.openapi import EXAMPLE_IMAGE, keyed, not_ready, task_problems
+from service.dependencies import RequestUsage, State, body_as
+from service.http.disconnects import while_connected
+from service.http.openapi import EXAMPLE_IMAGE, key_problems, not_ready, task_problems
 from service.inputs.files import ImageSource, InputFiles
 from service.inputs.request_body import ImageBytes
 from service.library.banks import Pair
@@ -45,41 +46,45 @@ ShotId = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 
 
 class ConceptRequest(TaskRequest):
-    """A name, and pictures with masks that show what it means."""
+    """A name, and images with masks that show what it means."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"name": "stroke", "images": [EXAMPLE_IMAGE], "masks": [EXAMPLE_IMAGE]}]}
     )
 
-    name: Name = Field(description="What to call it; need not be unique.")
-    images: list[ImageBytes] = Field(min_length=1, description="Pictures that show it, other than the ones to ask.")
+    name: Name = Field(description="Name of the concept. It need not be unique.")
+    images: list[ImageBytes] = Field(
+        min_length=1, description="Support images: they show the concept, and are not the images to search."
+    )
     masks: list[ImageBytes] = Field(min_length=1, description=MASKS)
 
 
 class ConceptChange(TaskRequest):
-    """What to change of a concept."""
+    """Changes to a concept."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"images": [EXAMPLE_IMAGE], "masks": [EXAMPLE_IMAGE], "name": "stroke"}]}
     )
 
     name: Name | None = None
-    images: list[ImageBytes] | None = Field(default=None, min_length=1, description="Pictures to add.")
+    images: list[ImageBytes] | None = Field(default=None, min_length=1, description="Support images to add.")
     masks: list[ImageBytes] | None = Field(default=None, min_length=1, description=MASKS)
-    remove_shots: list[ShotId] | None = Field(default=None, min_length=1, description="Ids of shots to leave out.")
+    remove_shots: list[ShotId] | None = Field(default=None, min_length=1, description="Ids of shots to remove.")
 
 
 class ConceptAnswer(ConceptAbout):
-    """A concept, without its pictures."""
+    """A concept, without its images."""
 
     id: str
-    bytes: int = Field(description="Size in the server's data folder, its banks not counted.")
-    notes: list[str] = Field(default=[], description="What to know of the images that were sent.")
+    bytes: int = Field(description="Bytes in the server's data folder, without cached banks.")
+    notes: list[str] = Field(
+        default=[], description="Remarks about the images of the request, such as masks that were adjusted."
+    )
     timing: TimingAnswer | None = None
 
 
 class ConceptsAnswer(BaseModel):
-    """All concepts, oldest first."""
+    """All concepts of the server, oldest first."""
 
     concepts: list[ConceptAnswer]
 
@@ -87,7 +92,7 @@ class ConceptsAnswer(BaseModel):
 @router.post(
     "/v1/concepts",
     status_code=201,
-    summary="Keep images with masks as a concept",
+    summary="Create a concept from images with masks",
     response_model=ConceptAnswer,
     responses=task_problems(),
     openapi_extra=request_bodies(ConceptRequest, curl="-F name=cup -F image=@cup.jpg -F mask=@cup.png", raw=False),
@@ -98,7 +103,9 @@ async def make_concept(
     usage: RequestUsage,
     body: Annotated[ConceptRequest, Depends(body_as(ConceptRequest))],
 ) -> ConceptAnswer:
-    """Each image is encoded once, now: a request with the concept's id pays for its own image alone."""
+    """The support images are encoded once, by this request. Later requests with the concept's id encode only the
+    image to search.
+    """
     check_counts(len(body.images), len(body.masks), state.settings.limits.max_shots, "masks")
 
     async def make(engine: Engine, model: FewShotModel, pairs: Sequence[Pair], notes: list[str]) -> ConceptAnswer:
@@ -112,7 +119,7 @@ async def make_concept(
 
 @router.patch(
     "/v1/concepts/{concept}",
-    summary="Add shots to a concept, or leave some out",
+    summary="Add shots to a concept, or remove shots",
     response_model=ConceptAnswer,
     responses=task_problems(),
     openapi_extra=request_bodies(ConceptChange, curl="-F image=@cup2.jpg -F mask=@cup2.png", raw=False),
@@ -124,7 +131,7 @@ async def edit_concept(
     concept: str,
     body: Annotated[ConceptChange, Depends(body_as(ConceptChange))],
 ) -> ConceptAnswer:
-    """Only new images are encoded. 409 if somebody else changed it meanwhile."""
+    """Encodes the new images only. Answers 409 if another request changed the concept in the meantime."""
     images, masks = body.images or [], body.masks or []
     store, most = state.library.concepts, state.settings.limits.max_shots
     if images or masks:
@@ -151,9 +158,11 @@ async def edit_concept(
     return await _answer(request, state, usage, body, images, masks, change)
 
 
-@router.get("/v1/concepts", summary="All concepts", response_model=ConceptsAnswer, responses={**keyed(), **not_ready()})
+@router.get(
+    "/v1/concepts", summary="List concepts", response_model=ConceptsAnswer, responses={**key_problems(), **not_ready()}
+)
 async def list_concepts(state: State) -> Response:
-    """Without their images."""
+    """Names and shots of each concept, without images."""
     _ = state.models.for_task(TASK)
     kept = await run_in(LIBRARY, state.library.concepts.list)
 
@@ -167,15 +176,15 @@ async def list_concepts(state: State) -> Response:
     return await json_response(build)
 
 
-@router.get("/v1/concepts/{concept}", summary="One concept", responses=task_problems())
+@router.get("/v1/concepts/{concept}", summary="Get one concept", responses=task_problems())
 async def get_concept(state: State, concept: str) -> ConceptAnswer:
-    """Its name and its shots, without their images."""
+    """The name and the shots, without images."""
     return concept_answer(await run_in(LIBRARY, state.library.concepts.look, concept))
 
 
-@router.delete("/v1/concepts/{concept}", status_code=204, summary="Forget a concept", responses=task_problems())
+@router.delete("/v1/concepts/{concept}", status_code=204, summary="Delete a concept", responses=task_problems())
 async def delete_concept(state: State, concept: str) -> Response:
-    """Requests that have read it already are still answered with it."""
+    """Requests that already run with the concept are still answered."""
     await run_in(LIBRARY, state.library.concepts.delete, concept)
     return Response(status_code=204)
 
@@ -217,7 +226,7 @@ async def _answer(
     async with state.models.use(TASK, body.model, seconds=state.settings.limits.deadline_seconds) as loaded:
         run = run_procedure(state, loaded.model, TASK.name, files, partial(work, loaded.head), body.terms(usage))
         answer = await while_connected(request, run)
-    return answer.model_copy(update={"timing": TimingAnswer(seconds=usage.rounded())})
+    return answer.model_copy(update={"timing": TimingAnswer(seconds=usage.round_seconds())})
 
 
 add_operations(router)

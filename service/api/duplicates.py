@@ -12,7 +12,7 @@ from backbones.errors import InvalidInput
 from service.api.formats import json_response
 from service.dependencies import ServerJobs
 from service.errors import ChangedMeanwhile
-from service.http.openapi import keyed, not_ready
+from service.http.openapi import key_problems, not_ready
 from service.jobs.records import UNFINISHED
 from service.jobs.store import JobStore
 from service.library.duplicates import Copy, duplicate_groups, from_records
@@ -24,55 +24,64 @@ MOST_VECTORS = 200_000
 
 
 class CopyAnswer(BaseModel):
-    """An image of a group."""
+    """One image of a group."""
 
     image: str
-    similarity: float = Field(description="Cosine to the group's first image.")
+    similarity: float = Field(description="Cosine similarity with the first image of the group.")
 
 
 class DuplicatesAnswer(BaseModel):
-    """Groups of images that are alike, the largest first. Within one, others may link two that are less alike."""
+    """Groups of near-duplicates, the largest first. Two images of a group may be less alike than `similarity`, if other
+    images link them.
+    """
 
     groups: list[list[CopyAnswer]]
-    images: int = Field(description="Images that were compared.")
+    images: int = Field(description="Number of images that were compared.")
     similarity: float
 
 
 @router.get(
     "/v1/jobs/{job}/duplicates",
-    summary="Near-duplicates among a job's images",
+    summary="Find near-duplicates among a job's images",
     response_model=DuplicatesAnswer,
-    responses={**keyed(), **not_ready()},
+    responses={**key_problems(), **not_ready()},
 )
 async def job_duplicates(
     jobs: ServerJobs,
     job: str,
-    similarity: Annotated[float, Query(ge=-1, le=1, description="Cosine from which on two images are alike.")] = 0.998,
+    similarity: Annotated[
+        float, Query(ge=-1, le=1, description="Lowest cosine similarity of two images that count as near-duplicates.")
+    ] = 0.998,
     index: Annotated[
         Literal["auto", "exact", "hnsw"],
-        Query(description="Look at every pair, or at near ones alone. `auto`: every pair up to 30,000 images."),
+        Query(
+            description="`exact` compares every pair. `hnsw` uses an approximate index, which is faster "
+            "and may miss pairs. `auto` takes `exact` up to 30,000 images, else `hnsw`."
+        ),
     ] = "auto",
 ) -> Response:
-    """Of a job whose results hold vectors; made with `noise_samples` 0, or copies are not alike. 409 before its end."""
+    """Groups the images of a finished job whose results are feature vectors. Run the job with `noise_samples` 0, or
+    copies of an image get different vectors. Answers 409 before the job's end.
+    """
     store = await jobs.store()
-    groups, count = await run_in(COMPARING, found_in, store, job, similarity, index)
+    groups, count = await run_in(COMPARING, find_in, store, job, similarity, index)
 
     def build() -> DuplicatesAnswer:
-        answers = [[CopyAnswer(image=one.name, similarity=one.similarity) for one in group] for group in groups]
+        answers = [[CopyAnswer(image=copy.name, similarity=copy.similarity) for copy in group] for group in groups]
         return DuplicatesAnswer(groups=answers, images=count, similarity=similarity)
 
     return await json_response(build)
 
 
-def found_in(
+def find_in(
     store: JobStore, job_id: str, similarity: float, index: Literal["auto", "exact", "hnsw"]
 ) -> tuple[list[list[Copy]], int]:
     """The groups among a finished job's images, and how many images there are."""
     job = store.get(job_id)
     if job.status in (*UNFINISHED, "paused"):
-        raise ChangedMeanwhile(f"the job is {job.status}", hint="wait for its end")
+        raise ChangedMeanwhile(f"the job is {job.status}", hint="wait until it is done")
     if job.done > MOST_VECTORS:
-        told = f"{job.done:,} images; this route compares {MOST_VECTORS:,}"
-        raise InvalidInput("job", told, hint="fetch the results as jsonl, and give them to `diffsight duplicates`")
+        message = f"{job.done:,} images; this route compares {MOST_VECTORS:,}"
+        raise InvalidInput("job", message, hint="export the results as jsonl, and run `diffsight duplicates` on them")
     stored = from_records((record.name, record.result or {}) for record in store.records(job.id))
     return duplicate_groups(stored, similarity, index), len(stored.names)

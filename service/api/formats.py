@@ -22,12 +22,14 @@ async def json_response(build: Callable[[], BaseModel]) -> Response:
 def choose_format(requested: str | None, accept: str, offered: Mapping[str, str]) -> str:
     """The name of the form to answer in: as requested, else by the header `Accept`, else the first that is offered.
 
-    offered: name -> media type; of names with one media type the first stands for it.
+    offered: name -> media type; if several names have a media type, the first is chosen for it.
     Raises InvalidInput for a name that is not offered.
     """
     if requested is not None:
         if requested not in offered:
-            raise InvalidInput("format", f"{requested!r}", hint=f"send one of {', '.join(offered)}")
+            raise InvalidInput(
+                "format", f"{requested!r} is no form of this answer", hint=f"send one of {', '.join(offered)}"
+            )
         return requested
     by_type: dict[str, str] = {}
     for name, media_type in offered.items():

@@ -10,33 +10,35 @@ from pydantic import BaseModel
 from starlette.responses import Response
 
 from service.dependencies import State
-from service.http.openapi import keyed, not_ready
+from service.http.openapi import key_problems, not_ready
 
 router = APIRouter(tags=["server"])
 
 
 class LiveAnswer(BaseModel):
-    """The process answers."""
+    """The process is alive."""
 
     status: Literal["live"] = "live"
 
 
 class ReadyAnswer(BaseModel):
-    """The backbone is loaded and warm."""
+    """The server is ready for requests."""
 
     status: Literal["ready"] = "ready"
 
 
 @router.get("/health/live", summary="Is the process alive?", responses=not_ready())
 async def live(state: State) -> LiveAnswer:
-    """200 while a restart would not help; 503 once the backbone could not be loaded or its worker died."""
+    """Answers 200 while the process works. Answers 503 if a restart may help: the backbone could not be loaded, or
+    its worker died.
+    """
     state.models.check_live()
     return LiveAnswer()
 
 
-@router.get("/health/ready", summary="Can it take requests?", responses=not_ready())
+@router.get("/health/ready", summary="Is the server ready for requests?", responses=not_ready())
 async def ready(state: State) -> ReadyAnswer:
-    """200 once the backbone is loaded and warm, 503 before."""
+    """Answers 200 once the backbone is loaded and warmed up, 503 before."""
     _ = state.models.worker
     return ReadyAnswer()
 
@@ -45,8 +47,8 @@ async def ready(state: State) -> ReadyAnswer:
     "/metrics",
     summary="Prometheus metrics",
     response_class=Response,
-    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **keyed()},
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **key_problems()},
 )
 async def metrics(state: State) -> Response:
-    """Counters and histograms in seconds, in the Prometheus text format."""
+    """Counters and histograms in the Prometheus text format. Times are in seconds."""
     return Response(generate_latest(state.metrics.registry), media_type=CONTENT_TYPE_LATEST)

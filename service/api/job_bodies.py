@@ -18,7 +18,7 @@ from service.http.openapi import REFERENCE
 from service.inputs.archives import MEDIA_TYPES
 from service.inputs.long_forms import read_long_form
 from service.inputs.names import sent_name
-from service.inputs.request_body import ANY_BYTES, FILE_PARTS, fields_of, media_type_of, validated
+from service.inputs.request_body import ANY_BYTES, FILE_PARTS, fields_of, media_type_of, validate
 from service.jobs.formats.export import able_formats, exports_of
 from service.jobs.places import check_place
 from service.jobs.records import Job, Record
@@ -30,14 +30,14 @@ from service.settings.loader import Settings
 from service.tasks import AnyTask
 from service.threads import BODIES, SOURCES, UPLOADS, enter_in, run_in
 
-_WHERE = "send one of: a zip, a video or images as file parts, `urls`, or `source`, a place on the server's side"
+_WHERE = "send one of: a zip, a video or images as file parts; `urls`; or `source`, a path that the server reads"
 _PARTS = ("archive", *FILE_PARTS)
 
 Url = Annotated[str, StringConstraints(pattern=r"^[Hh][Tt][Tt][Pp][Ss]://[^\s\x00]+$", max_length=4096)]
 
 
 class JobRequest(BaseModel):
-    """A task, and the images to do it with."""
+    """A task, and the images to run it on."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -49,74 +49,87 @@ class JobRequest(BaseModel):
         },
     )
 
-    task: str = Field(min_length=1, max_length=64, description="What to do with each image; docs/jobs.md lists tasks.")
+    task: str = Field(
+        min_length=1, max_length=64, description="Name of the task to run on each image, from GET /v1/models."
+    )
     parameters: dict[str, Any] = Field(
-        default={}, description="Options of the task, as its own route calls them. What is left out gets its default."
+        default={},
+        description="Options of the task, with the same names as in the task's route. Missing options get "
+        "their defaults.",
     )
     urls: list[Url] | None = Field(
-        default=None, min_length=1, description="https:// addresses of images, where the setting `urls.enabled` is on."
+        default=None,
+        min_length=1,
+        description="https:// URLs of images. The server's setting `urls.enabled` must be on.",
     )
     source: str | None = Field(
         default=None,
         min_length=1,
         max_length=4096,
-        description="A place on the server's side, where its setting `jobs.sources` allows it: folder, pattern with *, "
-        ".zip, COCO .json, .txt of addresses, video; a path, or what fsspec opens.",
+        description="A path or fsspec URL that the server reads. It must be below a place in the server's "
+        "setting `jobs.sources`. It can name a folder, a pattern with *, a .zip, a COCO .json, a .txt of URLs "
+        "or a video.",
     )
-    images: str = Field(default="", max_length=4096, description="Of a COCO file as `source`: its images' folder.")
-    stride: int = Field(default=1, ge=1, le=1_000_000, description="Of a video: every so many frames.")
+    images: str = Field(
+        default="", max_length=4096, description="If `source` is a COCO file: the folder of its images."
+    )
+    stride: int = Field(default=1, ge=1, le=1_000_000, description="For a video: process every `stride`-th frame.")
 
 
 class JobSource(BaseModel):
     """Where a job's images come from."""
 
     kind: Literal["folder", "glob", "zip", "coco", "urls", "video"]
-    uploaded: bool = Field(description="Whether they came with the request.")
-    address: str = Field(description="Of what was not uploaded.")
+    uploaded: bool = Field(description="Whether the images were uploaded with the request.")
+    address: str = Field(description="Path or URL of the source; empty for an upload.")
     images: str
     stride: int
 
 
 class FailedImage(BaseModel):
-    """An image without a result."""
+    """An image without a result, and why."""
 
     image_name: str
     error: str
 
 
 class JobAnswer(BaseModel):
-    """A job as it stands."""
+    """The current state of a job."""
 
     id: str
     task: str
     status: Literal["queued", "running", "paused", "done", "failed"] = Field(
-        description="`done` is also a job with failed images; `failed` is one that is wrong as a whole, see `error`."
+        description="`done` means that all images were processed, some perhaps without success. `failed` "
+        "means that the job as a whole cannot run; see `error`."
     )
-    error: str = Field(description="What is wrong with the job as a whole.")
-    total: int | None = Field(description="Images; null until they are listed.")
+    error: str = Field(description="Why the job failed as a whole; empty otherwise.")
+    total: int | None = Field(description="Number of images; null until the source is listed.")
     done: int
-    failed: int = Field(description="Images that gave no result; GET .../results?status=failed tells why.")
-    reused: int = Field(description="Of those done: whose result was there already.")
-    images_per_second: float = Field(description="In the present run, or the last one.")
-    seconds_left: float | None = Field(description="Estimated; null where nothing tells.")
-    parameters: dict[str, Any] = Field(description="All of them, with the defaults that were filled in.")
+    failed: int = Field(
+        description="Number of images without a result. GET /v1/jobs/{job}/results?status=failed lists them "
+        "with the reasons."
+    )
+    reused: int = Field(description="How many of the `done` images already had a result from an earlier job.")
+    images_per_second: float = Field(description="Images finished per second, in the current or the last run.")
+    seconds_left: float | None = Field(description="Estimated seconds until the end; null if there is no estimate.")
+    parameters: dict[str, Any] = Field(description="All options of the task, with defaults filled in.")
     source: JobSource
     model: str = Field(
-        description="Id of the model that the job began on and stays with; empty before the first run, and in jobs of "
-        "older versions."
+        description="Id of the model that the job uses from its first run to its end. Empty before the "
+        "first run, and for jobs of older versions."
     )
     revision: str = Field(
-        description="Of its weights, concepts and classifiers; empty before the first run. A job that goes on after "
-        "one of them was replaced is `failed`, and `error` says so."
+        description="Digest of the job's weights, concepts and classifiers; empty before the first run. If "
+        "one of them changes, the job cannot continue: it becomes `failed`, and `error` says why."
     )
-    local: bool = Field(description="Whether `diffsight annotate` runs it, and no server.")
-    formats: list[str] = Field(description="Forms that its results can be had in.")
-    created: str = Field(description="ISO 8601, UTC.")
+    local: bool = Field(description="Whether the command `diffsight annotate` runs the job, not a server.")
+    formats: list[str] = Field(description="Formats in which the results can be exported.")
+    created: str = Field(description="Time of creation, ISO 8601 in UTC.")
     updated: str
 
 
 class JobDetails(JobAnswer):
-    """A job as it stands, with its first failures."""
+    """The current state of a job, with its first failures."""
 
     failures: list[FailedImage] = Field(description="The first five images that failed.")
     model_replaced: bool | None = Field(
@@ -129,7 +142,9 @@ class JobsAnswer(BaseModel):
     """Jobs, newest first."""
 
     jobs: list[JobAnswer]
-    before: float | None = Field(description="Ask with `before` set to this for older ones; null where there are none.")
+    before: float | None = Field(
+        description="Send this value as `before` to get older jobs; null if there are no older jobs."
+    )
 
 
 def job_fields(job: Job, tasks: tuple[AnyTask, ...]) -> dict[str, Any]:
@@ -170,23 +185,23 @@ def is_model_replaced(job: Job, tasks: tuple[AnyTask, ...], models: ModelStore) 
 
 
 async def read_job(request: Request, settings: Settings, job_id: str) -> tuple[JobRequest, StoredSource]:
-    """What is asked, and its source, an upload being kept under the job's id. Nothing is held in memory but lists.
+    """The request and its source. An upload is stored under the job's id; only lists are held in memory.
 
     Raises UnsupportedBody, MalformedBody, InvalidInput, RequestValidationError.
     """
     kind = media_type_of(request)
     if kind == "application/json":
         body = await _small_body(request, settings.limits.max_upload_bytes)
-        asked = await run_in(BODIES, validated, JobRequest, body, settings.limits)
-        return asked, await run_in(SOURCES, _source, asked, settings, job_id, [])
+        job_request = await run_in(BODIES, validate, JobRequest, body, settings.limits)
+        return job_request, await run_in(SOURCES, _source, job_request, settings, job_id, [])
     if kind in (*MEDIA_TYPES, ANY_BYTES):
-        asked = validated(JobRequest, fields_of(JobRequest, request.query_params.multi_items()))
-        if asked.urls or asked.source:
+        job_request = validate(JobRequest, fields_of(JobRequest, request.query_params.multi_items()))
+        if job_request.urls or job_request.source:
             raise InvalidInput("source", "the body is a zip already", hint=_WHERE)
         async with enter_in(UPLOADS, receiving(settings, job_id)) as file:
             async for chunk in request.stream():
                 await run_in(UPLOADS, file.write, chunk)
-            return asked, await run_in(UPLOADS, keep_zip, settings, job_id, file)
+            return job_request, await run_in(UPLOADS, keep_zip, settings, job_id, file)
     if kind == "multipart/form-data":
         return await _read_form(request, settings, job_id)
     raise UnsupportedBody(
@@ -202,7 +217,7 @@ async def _small_body(request: Request, most: int) -> bytes:
     async for chunk in request.stream():
         body += chunk
         if len(body) > most:
-            raise BodyTooLarge(f"the JSON has more than {most:,} bytes", hint="send several jobs")
+            raise BodyTooLarge(f"the JSON has more than {most:,} bytes", hint="create several jobs")
     return bytes(body)
 
 
@@ -214,45 +229,49 @@ async def _read_form(request: Request, settings: Settings, job_id: str) -> tuple
             files = [(name, value) for name, value in form.multi_items() if not isinstance(value, str)]
             if wrong := [name for name, _ in files if name not in _PARTS]:
                 raise InvalidInput(wrong[0], f"the part {wrong[0]!r} is a file", hint="name file parts 'file'")
-            given = [*request.query_params.multi_items(), *texts]
-            asked = await run_in(BODIES, lambda: validated(JobRequest, fields_of(JobRequest, given, limits)))
+            fields = [*request.query_params.multi_items(), *texts]
+            job_request = await run_in(BODIES, lambda: validate(JobRequest, fields_of(JobRequest, fields, limits)))
             named = [
-                (sent_name(one.filename or "", one.headers.get("content-disposition", "")), one.file)
-                for _, one in files
+                (sent_name(part.filename or "", part.headers.get("content-disposition", "")), part.file)
+                for _, part in files
             ]
-            return asked, await run_in(UPLOADS if named else SOURCES, _source, asked, settings, job_id, named)
+            return job_request, await run_in(
+                UPLOADS if named else SOURCES, _source, job_request, settings, job_id, named
+            )
     except HTTPException as error:
         if str(error.detail).startswith("Too many files"):
-            told = f"too many files; one form takes {limits.max_images}"
-            raise InvalidInput("file", told, hint="send them as one zip") from error
+            message = f"too many files; one form takes {limits.max_images}"
+            raise InvalidInput("file", message, hint="send them as one zip") from error
         raise MalformedBody(
             f"the form can not be read: {error.detail}",
             hint="let the HTTP client write the form: curl -F task=features -F file=@photos.zip ...",
         ) from error
 
 
-def _source(asked: JobRequest, settings: Settings, job_id: str, files: Sequence[tuple[str, BinaryIO]]) -> StoredSource:
+def _source(body: JobRequest, settings: Settings, job_id: str, files: Sequence[tuple[str, BinaryIO]]) -> StoredSource:
     """The source that a request names, or brings. Raises InvalidInput."""
-    if sum(map(bool, (asked.urls, asked.source, files))) != 1:
-        raise InvalidInput("source", "no images, or from several sides", hint=_WHERE)
-    if asked.source:
-        for field, address in (("source", asked.source), ("images", asked.images)):
+    if sum(map(bool, (body.urls, body.source, files))) != 1:
+        raise InvalidInput("source", "the request has no images, or images from several sources", hint=_WHERE)
+    if body.source:
+        for field, address in (("source", body.source), ("images", body.images)):
             if address:
                 check_place(address, settings.jobs.sources, field=field)
-        found = guess(asked.source, images=asked.images, stride=asked.stride)
-        if found.kind == "urls":
+        source = guess(body.source, images=body.images, stride=body.stride)
+        if source.kind == "urls":
             _check_urls(settings)
-        return StoredSource(**found.model_dump())
+        return StoredSource(**source.model_dump())
     with receiving(settings, job_id) as file:
-        if asked.urls:
+        if body.urls:
             _check_urls(settings)
-            return keep_urls(settings, job_id, file, asked.urls)
-        return keep_files(settings, job_id, file, files, stride=asked.stride)
+            return keep_urls(settings, job_id, file, body.urls)
+        return keep_files(settings, job_id, file, files, stride=body.stride)
 
 
 def _check_urls(settings: Settings) -> None:
     if not settings.urls.enabled:
-        raise InvalidInput("urls", "this server fetches nothing (its setting urls.enabled is off)", hint="send a zip")
+        raise InvalidInput(
+            "urls", "this server downloads no images (its setting urls.enabled is off)", hint="send a zip"
+        )
 
 
 def job_request_bodies() -> dict[str, Any]:
@@ -261,10 +280,14 @@ def job_request_bodies() -> dict[str, Any]:
     file = {"type": "string", "format": "binary", "contentMediaType": "application/octet-stream"}
     texts = {
         "task": schema["properties"]["task"],
-        "parameters": {"type": "string", "contentMediaType": "application/json", "description": "A JSON object."},
+        "parameters": {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "description": "A JSON object: the options of the task.",
+        },
         "stride": schema["properties"]["stride"],
     }
-    parts = {"type": "array", "items": file, "minItems": 1, "description": "One zip, one video, or some images."}
+    parts = {"type": "array", "items": file, "minItems": 1, "description": "One zip, one video, or several images."}
     form = {
         "type": "object",
         "properties": {"file": parts, **texts},
@@ -274,8 +297,8 @@ def job_request_bodies() -> dict[str, Any]:
     return {
         "requestBody": {
             "required": True,
-            "description": "`curl -F task=features -F file=@photos.zip ...`; JSON that says where the images are; or a "
-            "zip by itself with `task` and `parameters` in the query.",
+            "description": "One of three: a form (`curl -F task=features -F file=@photos.zip ...`); JSON with "
+            "`urls` or `source`; or a zip as the body, with `task` and `parameters` in the query.",
             "content": {
                 "multipart/form-data": {"schema": {"$ref": REFERENCE.format(model="JobForm")}},
                 "application/json": {
@@ -285,6 +308,6 @@ def job_request_bodies() -> dict[str, Any]:
                 MEDIA_TYPES[0]: {"schema": {"type": "string", "format": "binary", "contentMediaType": MEDIA_TYPES[0]}},
             },
         },
-        "parameters": [query_parameter(name, one) for name, one in texts.items()],
+        "parameters": [query_parameter(name, option) for name, option in texts.items()],
         "x-schemas": {JobRequest.__name__: schema, "JobForm": form},
     }

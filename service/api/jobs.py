@@ -1,4 +1,4 @@
-"""/v1/jobs: take many images through a task, watch it, stop it, and fetch what came of it."""
+"""/v1/jobs: run a task on many images, follow the progress, stop it, and export the results."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from service.api.operations import add_operations
 from service.api.streams import Report, event_stream, events_response
 from service.dependencies import ServerJobs, State
 from service.errors import ChangedMeanwhile
-from service.http.openapi import keyed, not_ready, task_problems
+from service.http.openapi import key_problems, not_ready, task_problems
 from service.inputs.request_body import ANY_BYTES
 from service.jobs.formats.export import FORMATS, PREFIXED, check_format, exports_of, failures, media_type, text_pieces
 from service.jobs.leftovers import receiving_lock
@@ -41,21 +41,25 @@ from service.threads import DATABASE, UPLOADS, enter_in, run_in
 
 router = APIRouter(tags=["jobs"])
 
-_PROBLEMS = {**keyed(), **not_ready()}
+_PROBLEMS = {**key_problems(), **not_ready()}
 _PIECE_BYTES = 64 * 1024
 _SECONDS_BETWEEN_LOOKS = 0.5
-# So that whatever stands between keeps the connection of a job that rests.
+# So that proxies keep the connection while a job is paused.
 _LOOKS_BETWEEN_EVENTS = 30
 _MOST_PREFIX = 2000
 Partial = Annotated[
-    bool, Query(description="Of a job that is under way: the results before its first unfinished image.")
+    bool,
+    Query(
+        description="If the job has not ended: return the results up to its first unfinished image, instead of "
+        "status 409."
+    ),
 ]
 ImagePrefix = Annotated[
     str,
     Query(
         max_length=_MOST_PREFIX,
-        description="Of label-studio: what stands before each image's name in `data.image`, such as "
-        "`/data/local-files/?d=photos/`. After `/` and `http`, names are percent-encoded.",
+        description="For `label-studio`: text to put before each image's name in `data.image`, such as "
+        "`/data/local-files/?d=photos/`. Names are percent-encoded if the prefix begins with `/` or `http`.",
     ),
 ]
 # Forms without addresses refuse it with the reason, and do not offer it.
@@ -76,13 +80,15 @@ def _file_of(form: str) -> dict[int | str, dict[str, Any]]:
 @router.post(
     "/v1/jobs",
     status_code=201,
-    summary="Begin a job: many images through one task",
+    summary="Create a job: run a task on many images",
     response_model=JobDetails,
     responses=task_problems(),
     openapi_extra=job_request_bodies(),
 )
 async def begin_job(request: Request, response: Response, state: State, jobs: ServerJobs) -> JobDetails:
-    """It is durable: it outlives a restart of the server, and does nothing twice. Its rows fill what others leave."""
+    """Creates a job. A job continues after a restart of the server, and does not repeat finished images. Its work
+    has low priority: it runs beside interactive requests.
+    """
     _ = state.models.worker
     store = await jobs.store()
     job_id = new_id()
@@ -101,42 +107,45 @@ async def begin_job(request: Request, response: Response, state: State, jobs: Se
     return job_details(job, (), state.tasks, state.models)
 
 
-@router.get("/v1/jobs", summary="Jobs, newest first", response_model=JobsAnswer, responses=_PROBLEMS)
+@router.get("/v1/jobs", summary="List jobs, newest first", response_model=JobsAnswer, responses=_PROBLEMS)
 async def list_jobs(
     state: State,
     jobs: ServerJobs,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-    before: Annotated[float | None, Query(description="Only those made before; as the last answer has it.")] = None,
+    before: Annotated[
+        float | None,
+        Query(description="Only jobs created before this time: the value `before` of the previous answer."),
+    ] = None,
 ) -> Response:
-    """Those of `diffsight annotate` on the same database are among them."""
+    """The list includes jobs of `diffsight annotate` in the same database."""
     store = await jobs.store()
-    found = await run_in(DATABASE, store.latest, limit=limit, before=before)
-    last = found[-1].created if len(found) == limit else None
+    listed = await run_in(DATABASE, store.latest, limit=limit, before=before)
+    last = listed[-1].created if len(listed) == limit else None
     return await json_response(
-        lambda: JobsAnswer(jobs=[JobAnswer(**job_fields(job, state.tasks)) for job in found], before=last)
+        lambda: JobsAnswer(jobs=[JobAnswer(**job_fields(job, state.tasks)) for job in listed], before=last)
     )
 
 
-@router.get("/v1/jobs/{job}", summary="One job", response_model=JobDetails, responses=_PROBLEMS)
+@router.get("/v1/jobs/{job}", summary="Get one job", response_model=JobDetails, responses=_PROBLEMS)
 async def get_job(state: State, jobs: ServerJobs, job: str) -> Response:
-    """How far it is, and the first images that failed."""
+    """The progress of the job, and the first images that failed."""
     details = await run_in(DATABASE, _details, await jobs.store(), job, state)
     return await json_response(lambda: details)
 
 
 @router.get(
     "/v1/jobs/{job}/events",
-    summary="A job's progress as server-sent events",
+    summary="Follow a job's progress as server-sent events",
     response_class=Response,
     responses={
         **events_response(
-            "`progress` events, then one `answer` at its end.", progress="JobAnswer", answer="JobDetails"
+            "`progress` events, then one `answer` event at the job's end.", progress="JobAnswer", answer="JobDetails"
         ),
         **_PROBLEMS,
     },
 )
 async def job_events(request: Request, state: State, jobs: ServerJobs, job: str) -> Response:
-    """An event with each change, twice a second at most, until the job is done or failed."""
+    """Sends an event at each change, at most twice a second, until the job is done or failed."""
     store = await jobs.store()
 
     async def watch(report: Report) -> BaseModel:
@@ -156,7 +165,7 @@ async def job_events(request: Request, state: State, jobs: ServerJobs, job: str)
 
 @router.get(
     "/v1/jobs/{job}/results",
-    summary="A job's results, in the form that a tool reads",
+    summary="Export a job's results",
     response_class=Response,
     responses={**_file_of("jsonl"), **_PROBLEMS},
 )
@@ -167,14 +176,16 @@ async def job_results(
     job: str,
     format: Annotated[str, Query(include_in_schema=False)] = "jsonl",
     status: Annotated[
-        Literal["done", "failed"], Query(description="`failed`: names and reasons, as `jsonl`.")
+        Literal["done", "failed"],
+        Query(description="`done`: results. `failed`: names of the images that failed, with reasons, as `jsonl`."),
     ] = "done",
     partial: Partial = False,
     image_prefix: OtherImagePrefix = "",
 ) -> Response:
-    """One JSON object a line and image, in the source's order, streamed: the memory does not grow with the job.
+    """Streams one JSON object per line for each image, in the order of the source.
 
-    Other forms stand at routes below this one, or by `format=coco` here: any that the task has, as often as you like.
+    Other formats have routes of their own below this one; `format=coco` here does the same. A job can be exported in
+    every format that its task supports, any number of times.
     """
     return await _stream_results(request, state, jobs, job, format, status, partial=partial, image_prefix=image_prefix)
 
@@ -215,7 +226,8 @@ def _add_results(form: str) -> None:
         methods=["GET"],
         name=f"job_results:{form}",
         summary=f"A job's results as {form}",
-        description="In the source's order, streamed. 422 where the job's task has no such form.",
+        description="Streams the results in the order of the source. Answers 422 if the job's task has no "
+        "results in this format.",
         response_class=Response,
         responses={**_file_of(form), **_PROBLEMS},
     )
@@ -237,52 +249,54 @@ async def _stream_results(
     image_prefix: str,
 ) -> Response:
     store = await jobs.store()
-    found = await run_in(DATABASE, store.get, job)
+    record = await run_in(DATABASE, store.get, job)
     form = "jsonl" if status == "failed" else format
-    check_format(form, found.task, exports_of(state.tasks, found.task), image_prefix=image_prefix)
-    if found.status in (*UNFINISHED, "paused") and not partial:
+    check_format(form, record.task, exports_of(state.tasks, record.task), image_prefix=image_prefix)
+    if record.status in (*UNFINISHED, "paused") and not partial:
         raise ChangedMeanwhile(
-            f"the job is {found.status}: {found.finished:,} of {found.total:,} images are finished",
-            hint="wait for its end, or ask with partial=true",
+            f"the job is {record.status}: {record.finished:,} of {record.total:,} images are finished",
+            hint="wait until it is done, or send partial=true",
         )
-    before = await run_in(DATABASE, store.first_pending, found.id)
+    before = await run_in(DATABASE, store.first_pending, record.id)
     if status == "failed":
-        pieces = failures(store.records(found.id, status="failed", before=before))
+        pieces = failures(store.records(record.id, status="failed", before=before))
     else:
-        pieces = text_pieces(form, found, lambda: store.records(found.id, before=before), image_prefix=image_prefix)
+        pieces = text_pieces(form, record, lambda: store.records(record.id, before=before), image_prefix=image_prefix)
     kind = media_type(form)
-    name = f"{found.id}-{'failed' if status == 'failed' else form}.{_SUFFIXES.get(kind, 'zip')}"
+    name = f"{record.id}-{'failed' if status == 'failed' else form}.{_SUFFIXES.get(kind, 'zip')}"
     named = {"Content-Disposition": f'attachment; filename="{name}"'}
     as_bytes = kind != JSON and wants_bytes(request.headers.get("accept", ""), kind)
     return StreamingResponse(_join_pieces(pieces), media_type=ANY_BYTES if as_bytes else kind, headers=named)
 
 
-@router.post("/v1/jobs/{job}/pause", summary="Let a job rest", responses=_PROBLEMS)
+@router.post("/v1/jobs/{job}/pause", summary="Pause a job", responses=_PROBLEMS)
 async def pause_job(state: State, jobs: ServerJobs, job: str) -> JobDetails:
-    """What it has done is kept. 409 for one that has ended."""
+    """Finished images keep their results. Answers 409 if the job has ended."""
     return await _change(state, jobs, job, JobStore.pause)
 
 
-@router.post("/v1/jobs/{job}/resume", summary="Let a paused job go on", responses=_PROBLEMS)
+@router.post("/v1/jobs/{job}/resume", summary="Resume a paused job", responses=_PROBLEMS)
 async def resume_job(state: State, jobs: ServerJobs, job: str) -> JobDetails:
-    """It begins where it was. 409 for one that has ended."""
+    """The job continues where it stopped. Answers 409 if the job has ended."""
     return await _change(state, jobs, job, JobStore.resume)
 
 
-@router.post("/v1/jobs/{job}/retry", summary="Try a job's failed images again", responses=_PROBLEMS)
+@router.post("/v1/jobs/{job}/retry", summary="Retry a job's failed images", responses=_PROBLEMS)
 async def retry_job(state: State, jobs: ServerJobs, job: str) -> JobDetails:
-    """And all that has no result, of a job that failed as a whole. 409 for one that has not ended."""
+    """Processes failed images again. For a job that failed as a whole, processes all images without a result.
+    Answers 409 if the job has not ended.
+    """
     return await _change(state, jobs, job, JobStore.retry)
 
 
-@router.delete("/v1/jobs/{job}", status_code=204, summary="Stop a job and forget it", responses=_PROBLEMS)
+@router.delete("/v1/jobs/{job}", status_code=204, summary="Delete a job", responses=_PROBLEMS)
 async def delete_job(state: State, jobs: ServerJobs, job: str) -> Response:
-    """With its upload, and with the results that no other job shares."""
+    """Deletes the job, its upload, and all results that no other job shares. A running job is stopped."""
     store = await jobs.store()
 
     def delete() -> None:
         source = StoredSource.model_validate(store.get(job).source)
-        # Whoever is killed between the two leaves a job, which can be deleted again, and no upload that nobody knows.
+        # If the process is killed between the two, the job remains and can be deleted again; no unknown upload remains.
         forget(state.settings, source)
         store.delete(job)
 

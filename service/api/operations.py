@@ -21,10 +21,11 @@ from service.inputs.request_body import ANY_BYTES
 
 FORM, JSON = "multipart/form-data", "application/json"
 _ALONE = ("image/*", MEDIA_TYPES[0])
-_UPLOAD = "The same by a form alone, for generated clients."
+_UPLOAD = "The same as the route above, with a form as the only kind of body. For generated clients."
 _BY_ITSELF = (
-    "The same with the file by itself as the body, `image/*`, `application/zip` where several images go, or "
-    "`application/octet-stream`, and the options in the query."
+    "The same as the route above, with the file as the body: `image/*`, "
+    "`application/octet-stream`, or `application/zip` if the task takes several images. The options are in the "
+    "query."
 )
 
 
@@ -56,13 +57,13 @@ def _form_and_json(extra: dict[str, Any]) -> dict[str, Any]:
 def _alone(extra: dict[str, Any]) -> dict[str, Any]:
     file = {"type": "string", "format": "binary", "contentMediaType": ANY_BYTES}
     document = _with_content(extra, {ANY_BYTES: {"schema": file}}, query=True)
-    document["requestBody"]["description"] = "The file."
+    document["requestBody"]["description"] = "The bytes of the file."
     return document
 
 
 def _with_content(extra: dict[str, Any], content: dict[str, Any], *, query: bool) -> dict[str, Any]:
     document = deepcopy({**extra, "requestBody": {**extra["requestBody"], "content": content}})
-    parameters = [one for one in document.pop("parameters", ()) if query or one["in"] != "query"]
+    parameters = [parameter for parameter in document.pop("parameters", ()) if query or parameter["in"] != "query"]
     return document | ({"parameters": parameters} if parameters else {})
 
 
@@ -71,7 +72,7 @@ def _add(router: APIRouter, route: APIRoute, suffix: str, about: str, extra: dic
         f"{route.path}/{suffix}",
         route.endpoint,
         methods=sorted(route.methods or ()),
-        # What stands behind the colon is the document's alone: metrics and logs count it as the route itself.
+        # The part after the colon is for the document alone: metrics and logs count the route itself.
         name=f"{route.name}:{suffix}",
         tags=list(route.tags),
         summary=f"{route.summary} ({suffix})",

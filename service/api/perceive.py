@@ -25,10 +25,11 @@ from service.api.schemas import (
     describe_backbone,
     title_of,
 )
-from service.dependencies import RequestUsage, State, while_connected
+from service.dependencies import RequestUsage, State
+from service.http.disconnects import while_connected
 from service.http.openapi import EXAMPLE_IMAGE, REFERENCE, task_problems
 from service.inputs.files import InputFiles
-from service.inputs.request_body import ImageBytes, read_request, validated
+from service.inputs.request_body import ImageBytes, read_request, validate
 from service.run_task import Done, prepare, run_together
 from service.state import AppState
 from service.tasks import AnyTask, find_task
@@ -43,7 +44,7 @@ _NEEDED = {"expressions": "referring", "labels": "zero-shot"}
 
 
 class PerceiveRequest(TaskRequest):
-    """An image, and the tasks to run on it, each with its own route's options and defaults."""
+    """An image, and the tasks to run on it. Each task has the options and defaults of its own route."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"image": EXAMPLE_IMAGE, "tasks": {"features": {"timesteps": [100]}}}]}
@@ -52,32 +53,32 @@ class PerceiveRequest(TaskRequest):
     image: ImageBytes
     tasks: dict[str, dict[str, Any]] | list[str] = Field(
         min_length=1,
-        description='Options by the task\'s name: `{"depth": {}, "referring": {"expressions": ["the cup"]}}`; `format` '
-        "among them may be a form of the task that is JSON, such as `polygons`. Or a list of names, with options of "
-        "four tasks beside it.",
+        description='An object with the options of each task: `{"depth": {}, "referring": {"expressions": '
+        '["the cup"]}}`. The option `format` can be any JSON form of the task, such as `polygons`. Or a list '
+        "of task names; then `scene`, `expressions`, `labels`, `timesteps` and `mask_format` hold the options.",
     )
     scene: Annotated[str, StringConstraints(max_length=100)] | None = Field(
-        default=None, description="With a list: of `depth`, scene class of the published network."
+        default=None, description="If `tasks` is a list: `scene` of `depth`."
     )
     expressions: list[Annotated[str, StringConstraints(max_length=10_000)]] | None = Field(
-        default=None, min_length=1, max_length=64, description="With a list: of `referring`, what to find."
+        default=None, min_length=1, max_length=64, description="If `tasks` is a list: `expressions` of `referring`."
     )
     labels: list[Annotated[str, StringConstraints(min_length=1, max_length=1000)]] | None = Field(
-        default=None, min_length=1, description="With a list: of `zero-shot`, texts to choose from."
+        default=None, min_length=1, description="If `tasks` is a list: `labels` of `zero-shot`."
     )
     timesteps: list[Annotated[int, Field(ge=0, le=100_000)]] | None = Field(
-        default=None, min_length=1, max_length=64, description="With a list: of `features`, noise levels to look at."
+        default=None, min_length=1, max_length=64, description="If `tasks` is a list: `timesteps` of `features`."
     )
     mask_format: Literal["rle", "polygons"] | None = Field(
-        default=None, description="With a list: how masks are written; `rle` unless it is given."
+        default=None, description="If `tasks` is a list: how masks are encoded. Unset: `rle`."
     )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Part:
+class TaskPart:
     """One task of a request, its options checked.
 
-    key: its name as the request spells it. model: that it names. old: whether it stands in a list.
+    key: its name as the request spells it. model: the model that it names. old: whether `tasks` is a list.
     """
 
     key: str
@@ -95,13 +96,15 @@ def perceive_route(tasks: tuple[AnyTask, ...]) -> APIRouter:
 
     @router.post(
         "/v1/perceive",
-        summary="Several tasks on one image",
+        summary="Run several tasks on one image",
         response_model=answer_type,
         responses=task_problems(),
         openapi_extra=_document(tasks),
     )
     async def perceive(request: Request, state: State, usage: RequestUsage) -> Response:
-        """The image is decoded once; equal encodes and equal U-Net rows of the tasks are computed once."""
+        """Runs several tasks on one image. The image is decoded and encoded once, and U-Net rows that several tasks
+        need are computed once.
+        """
         _ = state.models.worker  # not ready is said before the body is read
         settings = state.settings
         body = await read_request(request, PerceiveRequest, settings.limits, fetch_urls=settings.urls.enabled)
@@ -112,7 +115,7 @@ def perceive_route(tasks: tuple[AnyTask, ...]) -> APIRouter:
             "rows": usage.rows,
             "image": describe_image(first.inputs.images[0]),
             "backbone": describe_backbone(first.work.loaded.backbone),
-            "timing": TimingAnswer(seconds=usage.rounded()),
+            "timing": TimingAnswer(seconds=usage.round_seconds()),
         }
         content = await run_in(ANSWERS, lambda: to_json(_answer_parts(parts, done) | envelope))
         return Response(content, media_type=JSON)
@@ -121,7 +124,7 @@ def perceive_route(tasks: tuple[AnyTask, ...]) -> APIRouter:
 
 
 def read_parts(body: PerceiveRequest, tasks: tuple[AnyTask, ...]) -> list[tuple[str, dict[str, Any], bool]]:
-    """The name of each task as it is spelt, its options as they were sent, and whether it stood in a list.
+    """The name of each task as the request spells it, its options, and whether `tasks` is a list.
 
     Raises InvalidInput for names that are no task, that stand twice, or that lack an option beside a list.
     """
@@ -130,21 +133,21 @@ def read_parts(body: PerceiveRequest, tasks: tuple[AnyTask, ...]) -> list[tuple[
         if flat:
             name = min(flat)
             hint = f'put it into the task\'s own options: {{"tasks": {{"{_FLAT.get(name, "segmentation")}": {{...}}}}}}'
-            raise InvalidInput(name, "it goes with a list of tasks alone", hint=hint)
+            raise InvalidInput(name, "this field can only be used if `tasks` is a list", hint=hint)
         parts = [(key, dict(values), False) for key, values in body.tasks.items()]
     else:
         if len(set(body.tasks)) < len(body.tasks):
-            raise InvalidInput("tasks", "a task stands twice", hint="send each once")
+            raise InvalidInput("tasks", "a task is listed twice", hint="list each task once")
         names = [_OLD_NAMES.get(key, key) for key in body.tasks]
         for option, name in _NEEDED.items():
             if (option in flat) is not (name in names):
                 hint = f"send {option} and the task {name}, or neither"
-                raise InvalidInput(option, f"{option} and the task {name!r} go together", hint=hint)
+                raise InvalidInput(option, f"{option} and the task {name!r} must be sent together", hint=hint)
         parts = [(key, _flat_options(name, flat), True) for key, name in zip(body.tasks, names, strict=True)]
     for key, _, _ in parts:
         if find_task(tasks, _OLD_NAMES.get(key, key)) is None:
             known = ", ".join(task.name for task in tasks)
-            raise InvalidInput("tasks", f"{key[:100]!r} is no task", hint=f"send some of {known}")
+            raise InvalidInput("tasks", f"{key[:100]!r} is no task", hint=f"choose from {known}")
     return parts
 
 
@@ -155,12 +158,14 @@ def _flat_options(task: str, flat: Mapping[str, Any]) -> dict[str, Any]:
     return options
 
 
-async def _run_parts(state: AppState, parts: Sequence[Part], body: PerceiveRequest, usage: Usage) -> dict[str, Done]:
+async def _run_parts(
+    state: AppState, parts: Sequence[TaskPart], body: PerceiveRequest, usage: Usage
+) -> dict[str, Done]:
     """The end of each part by its key: those of one backbone together, one backbone after the other.
 
     So no request holds one backbone while it waits for the memory of another.
     """
-    by_backbone: dict[str, list[Part]] = {}
+    by_backbone: dict[str, list[TaskPart]] = {}
     for part in parts:
         by_backbone.setdefault(state.models.for_task(part.task, part.model).backbone, []).append(part)
     done: dict[str, Done] = {}
@@ -180,26 +185,30 @@ async def _run_parts(state: AppState, parts: Sequence[Part], body: PerceiveReque
 
 def _read_part(
     tasks: tuple[AnyTask, ...], body: PerceiveRequest, key: str, values: dict[str, Any], *, old: bool
-) -> Part:
+) -> TaskPart:
     """One task with its options. Raises RequestValidationError with the place of what is wrong in them."""
     task = find_task(tasks, _OLD_NAMES.get(key, key))
     assert task is not None
     model = values.pop("model", body.model)
     if model is not None and not isinstance(model, str):
-        raise InvalidInput(f"tasks.{key}.model", "it is no text", hint="send the id of a model of GET /v1/models")
+        raise InvalidInput(
+            f"tasks.{key}.model", "it is not a string", hint="send the id of a model from GET /v1/models"
+        )
     name = values.pop("format", "json")
     form = task.forms.get(name) if isinstance(name, str) else None
     if name != "json" and (form is None or form.to_answer is None):
         able = ["json", *(name for name, form in task.forms.items() if form.to_answer is not None)]
         raise InvalidInput(f"tasks.{key}.format", f"{name!r}"[:100], hint=f"send one of {', '.join(able)}")
     try:
-        options = validated(task.options, values)
+        options = validate(task.options, values)
     except RequestValidationError as error:
-        raise RequestValidationError([{**one, "loc": ("tasks", key, *one["loc"])} for one in error.errors()]) from error
-    return Part(key, task, options, form, model, old)
+        raise RequestValidationError(
+            [{**detail, "loc": ("tasks", key, *detail["loc"])} for detail in error.errors()]
+        ) from error
+    return TaskPart(key, task, options, form, model, old)
 
 
-def _answer_parts(parts: Sequence[Part], done: Mapping[str, Done]) -> dict[str, Any]:
+def _answer_parts(parts: Sequence[TaskPart], done: Mapping[str, Done]) -> dict[str, Any]:
     """Each task's answer under its name as the request spells it."""
     answers: dict[str, Any] = {}
     for part in parts:
@@ -228,10 +237,10 @@ def _answer_model(tasks: tuple[AnyTask, ...]) -> type[BaseModel]:
     }
     return create_model(
         "PerceiveAnswer",
-        __doc__="The result of each task, under its name.",
+        __doc__="The result of each task, under the task's name.",
         __config__=ConfigDict(extra="allow"),
         **fields,
-        rows=(int, Field(description="U-Net rows spent, all tasks together.")),
+        rows=(int, Field(description="Number of U-Net rows computed for all tasks together.")),
         image=(ImageAnswer, ...),
         backbone=(BackboneAnswer, ...),
         timing=(TimingAnswer, ...),

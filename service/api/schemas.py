@@ -17,8 +17,9 @@ from service.tasks import AnyTask
 from service.telemetry.usage import Usage
 
 MASKS = (
-    "One mask for each image, in the same order and of its image's size: object white, the rest black. A pixel counts "
-    "where its brightest channel is at least half of the mask's brightest."
+    "One mask for each image, in the same order and of the same size: the object is white, all "
+    "else black. A pixel belongs to the object if its brightest channel is at least half of the brightest "
+    "value of the mask."
 )
 # The stroke of EXAMPLE_IMAGE, lying: an image of another class.
 OTHER_EXAMPLE_IMAGE = (
@@ -27,24 +28,24 @@ OTHER_EXAMPLE_IMAGE = (
 
 
 class TaskRequest(BaseModel):
-    """What a request of every task may say."""
+    """Fields that the requests of all tasks share."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     priority: Literal["interactive", "bulk"] = Field(
-        default="interactive", description="Bulk work yields to interactive work, and still always moves on."
+        default="interactive", description="`bulk` work waits for `interactive` work, but always makes some progress."
     )
     deadline_seconds: float | None = Field(
         default=None,
         gt=0,
-        description="Seconds after which the answer is 504 and waiting work is dropped; at most the server's limit, "
-        "which holds where none is given.",
+        description="Time limit in seconds. After it the request fails with status 504 and its waiting "
+        "work is dropped. The server's own limit is the maximum and the default.",
     )
 
     model: str | None = Field(
         default=None,
         max_length=200,
-        description="Id of the model to run on, as GET /v1/models lists them; the task's default where none is given.",
+        description="Id of the model to use, from GET /v1/models. Unset: the default model of the task.",
     )
 
     @property
@@ -58,18 +59,18 @@ class TaskRequest(BaseModel):
 
 
 class BackboneAnswer(BaseModel):
-    """Which network answered."""
+    """The backbone that computed the answer."""
 
     name: str
-    revision: str = Field(description="Digest of the weights: it changes when any answer could.")
+    revision: str = Field(description="Digest of the weights. If it is unchanged, answers are unchanged.")
 
 
 class TimingAnswer(BaseModel):
-    """Where the time went. Stages of one request may overlap with other requests' work in the same batches."""
+    """Time spent in each stage of the request. A stage may share batches with other requests."""
 
     seconds: dict[str, float] = Field(
-        description="Wall seconds by stage: `decode` of the image, then `host`, `encode`, `embed`, `unet`, `run`, each "
-        "with its wait for the device."
+        description="Wall-clock seconds of each stage: `decode` (read the image), `host`, `encode`, "
+        "`embed`, `unet` and `run`. The time that a stage waits for the device is included."
     )
 
 
@@ -96,19 +97,24 @@ def request_model(task: AnyTask) -> type[BaseModel]:
     validators: dict[str, Any] = {}
     if task.inputs == "images":
         several = Annotated[list[ImageBytes] | None, Field(min_length=1, description="Several images.")]
-        one = Annotated[ImageBytes | None, Field(description="One image; `images` takes several.")]
+        one = Annotated[ImageBytes | None, Field(description="One image. Send several as `images`.")]
         images = {"image": (one, None), "images": (several, None)}
         example = {"images": [EXAMPLE_IMAGE, EXAMPLE_IMAGE]}
         validators = {"_image_or_images": model_validator(mode="after")(_image_or_images)}
     if task.inputs == "image_supports":
-        supports = Annotated[list[ImageBytes] | None, Field(min_length=1, description="Images that show one thing.")]
+        supports = Annotated[
+            list[ImageBytes] | None,
+            Field(
+                min_length=1, description="Support images that all show the same thing, other than the image to search."
+            ),
+        ]
         masks = Annotated[list[ImageBytes] | None, Field(min_length=1, description=MASKS)]
         images |= {"support_images": (supports, None), "support_masks": (masks, None)}
         example |= {"support_images": [EXAMPLE_IMAGE], "support_masks": [EXAMPLE_IMAGE]}
     if task.forms:
         names = Literal[("json", *task.forms)]  # type: ignore[valid-type]
         lines = "; ".join(f"`{name}`: {form.about}" for name, form in task.forms.items())
-        about = f"`json` is the default, unless the header `Accept` says otherwise; {lines}."
+        about = f"Form of the answer. Unset: what the header `Accept` names, else `json`. {lines}."
         images["format"] = (Annotated[names | None, Field(description=about)], None)
     model = create_model(
         f"{title_of(task)}Request",
@@ -125,7 +131,7 @@ def request_model(task: AnyTask) -> type[BaseModel]:
 def answer_model(task: AnyTask) -> type[BaseModel]:
     """The answer of a task's route: the task's own part, and how it was made."""
     fields: dict[str, Any] = {
-        "rows": (int, Field(description="U-Net rows spent.")),
+        "rows": (int, Field(description="Number of U-Net rows computed.")),
         "backbone": (BackboneAnswer, ...),
         "timing": (TimingAnswer, ...),
     }
@@ -139,8 +145,8 @@ def answer_model(task: AnyTask) -> type[BaseModel]:
 
 
 _NAMES = (
-    "Path of each image in the zip that was sent, in the order of the answers: by name. Empty where none was sent; an "
-    "empty name is that of an image beside the zip."
+    "Name of each image of a zip, in the order of the answers, which is by name. Empty if the "
+    "request had no zip. The name is empty for an image that was sent outside of the zip."
 )
 
 

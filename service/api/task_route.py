@@ -27,7 +27,8 @@ from service.api.schemas import (
     title_of,
 )
 from service.api.streams import Report, event_stream, events_response, wants_events
-from service.dependencies import RequestUsage, State, while_connected
+from service.dependencies import RequestUsage, State
+from service.http.disconnects import while_connected
 from service.http.openapi import REFERENCE, task_problems
 from service.inputs.files import InputFiles, archive_paths, check_count
 from service.inputs.request_body import ANY_BYTES, read_request
@@ -37,8 +38,8 @@ from service.telemetry.usage import Usage
 from service.threads import ANSWERS, run_in
 
 _EVENTS = (
-    "A `progress` event with the result so far each time it improves, then one `answer` event with what the JSON "
-    "answer holds; or a `problem` event if it fails after the first of them."
+    "A `progress` event each time the result improves, then one `answer` event with the same "
+    "data as the JSON answer. If the work fails after the first event, the last event is a `problem`."
 )
 
 
@@ -73,7 +74,7 @@ def add_task_route(router: APIRouter, task: AnyTask) -> None:
             summary=f"{task.summary} ({name})",
             description=f"The answer in another form: {form.about}.",
             openapi_extra=form_alone(bodies),
-            **_answered(form, answer_type),
+            **_answer_entries(form, answer_type),
         )
     if task.to_progress is not None:
         events = events_response(_EVENTS, progress=progress_model(task).__name__, answer=answer_type.__name__)
@@ -82,7 +83,7 @@ def add_task_route(router: APIRouter, task: AnyTask) -> None:
             _handler(task, events=True),
             name=f"{task.name}:events",
             summary=f"{task.summary} (events)",
-            description="The result each time that it improves, as server-sent events.",
+            description="Sends each improved result as a server-sent event, then the answer.",
             response_class=Response,
             responses=events | task_problems(),
             openapi_extra=form_alone(bodies),
@@ -97,11 +98,11 @@ def _handler(task: AnyTask, form_name: str = "", *, events: bool = False) -> Cal
     offered = {"json": JSON, **{name: form.media_type for name, form in task.forms.items()}}
 
     async def answer(request: Request, state: State, usage: RequestUsage) -> Response:
-        _ = state.models.for_task(task)  # what this server cannot do is said before the body is read
+        _ = state.models.for_task(task)  # a request that no model serves fails before its body is read
         settings = state.settings
         body: Any = await read_request(request, request_type, settings.limits, fetch_urls=settings.urls.enabled)
         if clashing := said & body.model_fields_set:
-            raise InvalidInput(min(clashing), "the path says it already", hint="leave it out of the body")
+            raise InvalidInput(min(clashing), "the path sets it already", hint="leave it out of the body")
         options = options_of(task, body).model_copy(update=request.path_params)
         files = files_of(task, body)
         check_count(files, settings.limits)
@@ -165,7 +166,7 @@ def build_answer(
             **dict(result),
             **own,
             "backbone": describe_backbone(work.loaded.backbone),
-            "timing": TimingAnswer(seconds=usage.rounded()),
+            "timing": TimingAnswer(seconds=usage.round_seconds()),
         }
     )
 
@@ -187,18 +188,19 @@ def write_response(
 
 
 def _describe(task: AnyTask) -> str:
-    """What the route is for, and the other ways to be answered."""
+    """Description of the route: the task, and the other forms of its answer."""
     text = f"{task.summary}: {task.source}."
     if task.forms:
-        forms = "; ".join(f"`{name}`, {form.about}" for name, form in task.forms.items())
-        text += f"\n\nOther forms of the answer: {forms}. Each has a route, such as "
-        text += f"`{task.route}/{next(iter(task.forms))}`; here the field `format` chooses one, or the header `Accept`."
+        forms = "; ".join(f"`{name}`: {form.about}" for name, form in task.forms.items())
+        text += f"\n\nOther forms of the answer: {forms}. The field `format` or the header `Accept` chooses one. "
+        text += f"Each form also has a route of its own, such as `{task.route}/{next(iter(task.forms))}`."
     if task.to_progress is not None:
-        text += f"\n\nWith `Accept: text/event-stream`, or at `{task.route}/events`, it is answered as it improves."
+        text += "\n\nWith `Accept: text/event-stream`, the answer is a stream of server-sent events with results that "
+        text += f"improve. `{task.route}/events` does the same."
     return text
 
 
-def _answered(form: Form, answer_type: type[BaseModel]) -> dict[str, Any]:
+def _answer_entries(form: Form, answer_type: type[BaseModel]) -> dict[str, Any]:
     """The document's entries on an answer in a form. Generated clients read files as `application/octet-stream`."""
     if form.media_type == JSON:
         return {"response_model": form.answer or answer_type, "responses": task_problems()}
@@ -206,7 +208,7 @@ def _answered(form: Form, answer_type: type[BaseModel]) -> dict[str, Any]:
 
 
 def _facts(task: AnyTask) -> dict[str, Any]:
-    """What GET /v1/models tells of every server alike: a page can be built from this document before it has a key."""
+    """What GET /v1/models says of the task on every server. A page can read it here before it has a key."""
     return {
         "task": task.name,
         "route": task.route,
@@ -241,6 +243,6 @@ def _document(task: AnyTask, request_type: type[BaseModel]) -> dict[str, Any]:
 
 
 def progress_model(task: AnyTask) -> type[BaseModel]:
-    """The model of what an event stream of the task tells, as the function that writes it is annotated."""
+    """The model of a progress event of the task, as the function that writes it is annotated."""
     model: type[BaseModel] = get_type_hints(task.to_progress)["return"]
     return model

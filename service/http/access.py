@@ -1,4 +1,4 @@
-"""What is refused before a route sees it: callers without a key or who ask too much, and bodies out of bounds."""
+"""Refuses requests before they reach a route: without a key, over a rate limit, or with a too large body."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from service.settings.groups import AccessSettings
 from service.settings.loader import Settings
 from service.threads import LIBRARY, run_in
 
-# What a supervisor asks, and the documentation, which is the same for everybody who can read this repository.
+# Health routes for supervisors, and the documentation, which contains only public information.
 OPEN_PATHS = frozenset(
     {
         *("/", "/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready"),
@@ -46,7 +46,7 @@ _EXPOSED = ("X-Request-ID", "Server-Timing", "Retry-After")
 
 
 def guard(app: FastAPI, settings: Settings) -> None:
-    """Let the app refuse what the settings do not allow. What is added last sees a request first."""
+    """Add the middleware that refuses what the settings do not allow. The middleware added last runs first."""
     access = settings.access
     jobs = dict.fromkeys(("/v1/jobs", "/v1/jobs/upload", "/v1/jobs/zip"), settings.jobs.max_upload_bytes)
     limits = settings.limits
@@ -70,9 +70,9 @@ def guard(app: FastAPI, settings: Settings) -> None:
 
 
 def check_exposure(settings: Settings, host: str | None = None) -> None:
-    """Raises InvalidInput where the server would answer other machines and nobody has said who may ask.
+    """Raises InvalidInput if the server would answer other machines without keys or an explicit setting.
 
-    host: what it listens on, the settings' own where none is given.
+    host: what it listens on, the settings' own if none is given.
     """
     host = settings.host if host is None else host
     if settings.access.allow_anonymous or is_loopback(host):
@@ -81,14 +81,16 @@ def check_exposure(settings: Settings, host: str | None = None) -> None:
     if not store.in_use:
         raise InvalidInput(
             "host",
-            f"{host} lets other machines ask, and there is no API key",
+            f"{host} allows requests from other machines, and there is no API key",
             hint="create one with `diffsight keys create NAME`, or set DIFFSIGHT_ACCESS__ALLOW_ANONYMOUS=true to "
             "answer everybody",
         )
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address to listen on reaches no further than this machine. Names but `localhost` count as reaching."""
+    """Whether an address to listen on is reachable from this machine only. Names other than `localhost` count as
+    reachable.
+    """
     try:
         address = ipaddress.ip_address(host.strip("[]"))
     except ValueError:
@@ -100,7 +102,7 @@ def is_loopback(host: str) -> bool:
 class ControlAccess:
     """ASGI middleware: 401 without a valid key where one is needed, 429 past the caller's rate or concurrency.
 
-    A key is needed as soon as there is one, and by whoever comes from beyond loopback, unless the settings allow
+    A key is needed as soon as there is one, and for requests from other machines, unless the settings allow
     anonymous requests. The key's name is noted in the request's state under `key`.
     While neither holds, 403 for what a page of another site makes a browser of this machine send.
     """
@@ -143,7 +145,7 @@ class ControlAccess:
         return path == METRICS_PATH and self.settings.metrics_open
 
     def _key(self, scope: Scope) -> Key | None:
-        """The caller's key; None for a caller who needs none. Raises KeyNeeded, which never tells what was wrong."""
+        """The client's key; None if no key is needed. Raises KeyNeeded, which never says what was wrong."""
         in_use = self.store.in_use
         presented = presented_key(Headers(scope=scope))
         if in_use and presented is not None:
@@ -172,7 +174,7 @@ class ControlAccess:
 
 
 def is_page(path: str) -> bool:
-    """Whether a path is of the page to try the server on."""
+    """Whether a path belongs to the playground."""
     return path == PAGE or path.startswith(f"{PAGE}/")
 
 
@@ -180,7 +182,7 @@ def check_local(scope: Scope, origins: Sequence[str]) -> None:
     """Raises ForeignCaller for a request that a program of this machine would not send, but a browser would for a page.
 
     A stranger's name may lead to this machine (DNS rebinding), so `Host` must be a name of loopback, or one without a
-    dot, such as this machine's own: nobody can register such a name on the internet.
+    dot, such as this machine's own: such a name cannot be registered on the internet.
     An `Origin` must be the server's own, or one of `origins`, in which `*` is all.
     """
     headers = Headers(scope=scope)
@@ -211,7 +213,7 @@ def presented_key(headers: Headers) -> str | None:
 
 
 def client_network(address: str) -> str:
-    """What an address is limited by: itself, or its /64 network in IPv6, of which one household has all addresses."""
+    """The key for limits of an address: the address itself, or its /64 network in IPv6."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:
@@ -224,12 +226,12 @@ def client_network(address: str) -> str:
 
 
 def _reached_from_beyond(scope: Scope) -> bool:
-    """Whether the request came in on an address beyond loopback, however the server was started."""
+    """Whether the request arrived on an address other than loopback, however the server was started."""
     return _has_address(scope) and not is_loopback(scope["server"][0])
 
 
 def _has_address(scope: Scope) -> bool:
-    """Whether the request came in on an IP address: not if it was sent in process, or through a socket file."""
+    """Whether the request arrived on an IP address, and not in process or through a socket file."""
     try:
         ipaddress.ip_address((scope.get("server") or ("",))[0] or "")
     except ValueError:
@@ -245,15 +247,16 @@ def _host_name(host: str) -> str:
 
 def _foreign(what: str) -> ForeignCaller:
     return ForeignCaller(
-        f"{what}, and this server, which has no keys, answers programs of this machine only",
-        hint="ask http://127.0.0.1, or who runs this server makes a key with `diffsight keys create NAME` or lists the "
+        f"{what}, but a server without API keys answers only programs on its own machine",
+        hint="send requests to http://127.0.0.1, or ask the server's operator for a key (`diffsight keys create "
+        "NAME`), or to list the "
         "page in DIFFSIGHT_ACCESS__CORS_ORIGINS",
     )
 
 
 def _key_needed() -> KeyNeeded:
     return KeyNeeded(
-        "this needs a valid API key",
-        hint="send it as `Authorization: Bearer KEY` or `X-API-Key: KEY`; who runs this server makes keys with "
+        "this route needs a valid API key",
+        hint="send it as `Authorization: Bearer KEY` or `X-API-Key: KEY`; the server's operator creates keys with "
         "`diffsight keys create NAME`",
     )

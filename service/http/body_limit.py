@@ -1,4 +1,4 @@
-"""Bodies that are too large, come too slowly or are cut short never reach a route whole."""
+"""Refuses bodies that are too large, too slow or cut short."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class LimitBody:
 
     by_path: other bounds, of routes that do not hold their bodies in memory.
     seconds, bytes_per_second: a body has so many seconds, and one more for each so many bytes that have arrived; past
-    them the answer is 408. A client that hangs up before its body's end is told as such, and not as a fault.
+    them the answer is 408. A client that disconnects before its body's end is reported as such, and not as an error.
 
     What the client still sends after a 413 is read and thrown away by the server, so that it sees the answer.
     """
@@ -51,7 +51,7 @@ class LimitBody:
         # Without a body, or past its end, the next message is the end of the connection, which may come at any time.
         ended = b"transfer-encoding" not in headers and not (announced.isdigit() and int(announced))
 
-        async def bounded() -> Message:
+        async def receive_bounded() -> Message:
             nonlocal read, ended
             if ended:
                 return await receive()
@@ -68,7 +68,7 @@ class LimitBody:
             ended = not message.get("more_body", False)
             return message
 
-        await self.app(scope, bounded, send)
+        await self.app(scope, receive_bounded, send)
 
 
 def _too_large(what: str, most: int) -> BodyTooLarge:
@@ -80,5 +80,6 @@ def _too_large(what: str, most: int) -> BodyTooLarge:
 
 def _too_slow(read: int) -> BodyTooSlow:
     return BodyTooSlow(
-        f"{read:,} bytes of the body arrived in its time", hint="send it again over a faster connection, or send less"
+        f"{read:,} bytes of the body arrived within the time limit",
+        hint="send it again over a faster connection, or send less",
     )

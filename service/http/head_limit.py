@@ -45,7 +45,10 @@ def limit_head(protocol: type[HttpToolsProtocol], most_bytes: int) -> type[HttpT
 def _refusal(most_bytes: int) -> bytes:
     """A whole answer."""
     problem, _ = problem_of(
-        HeadTooLarge(f"the head of a request has {most_bytes:,} bytes", hint="send options in the body, and no cookies")
+        HeadTooLarge(
+            f"the head of a request has {most_bytes:,} bytes",
+            hint="send options in the body instead of the query, and no cookies",
+        )
     )
     status: Any = STATUS_LINE[problem.status]
     body = json.dumps(problem.model_dump()).encode()

@@ -1,4 +1,4 @@
-"""API keys: made once, kept as hashes in one small file, and read again by the server whenever that file changes."""
+"""API keys: stored as hashes in one small file, which the server reads again whenever it changes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PREFIX = "diffsight"
 
 
 class Key(BaseModel):
-    """What is kept of a key. Nothing here lets anybody ask."""
+    """The stored data of a key. It is not enough to send requests."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -59,13 +59,13 @@ def digest_of(key_id: str, secret: str) -> str:
     """SHA-256 of a key's secret, as hex.
 
     A plain hash is right here: slow ones and salts protect what people choose and repeat, and these secrets are 256
-    random bits that nobody can guess. The id in front makes digests differ even if two secrets were the same.
+    random bits that cannot be guessed. The id in front makes digests differ even if two secrets were the same.
     """
     return hashlib.sha256(f"{key_id}:{secret}".encode("utf-8", "surrogatepass")).hexdigest()
 
 
 class KeyStore:
-    """The keys of one file, for a server: current at every call, at the price of one stat."""
+    """The keys of one file, for a server: current at every call, for the cost of one stat."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -75,15 +75,15 @@ class KeyStore:
 
     @property
     def in_use(self) -> bool:
-        """Whether there is a key, or ever was one since the server began: then requests need one.
+        """Whether there is a key, or was one since the server started: then requests need a key.
 
-        Revoked keys count, and so does a file that can not be read: taking keys away never opens the door.
+        Revoked keys count, and so does a file that cannot be read: taking keys away never opens the door.
         """
         self._refresh()
         return self._closed
 
     def find(self, presented: str, now: datetime) -> Key | None:
-        """The valid key that is presented, or None. The time it takes does not tell how near a wrong one was."""
+        """The valid key for a presented text, or None. The time does not depend on how similar a wrong text is."""
         self._refresh()
         key_id, secret = _parts(presented)
         key = self._keys.get(key_id, _NOBODY)
@@ -99,15 +99,15 @@ class KeyStore:
         self._refresh()
 
     def _signature(self) -> tuple[int, ...] | None:
-        """What changes with the file; None if there is none."""
+        """A value that changes with the file; None if there is no file."""
         try:
-            found = self.path.stat()
+            key = self.path.stat()
         except FileNotFoundError:
             return None
         except OSError:
             return ()
         # Every change is a rename, so it brings another inode as well.
-        return (found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size)
+        return (key.st_ino, key.st_mtime_ns, key.st_ctime_ns, key.st_size)
 
     def _refresh(self) -> None:
         signature = self._signature()
@@ -126,7 +126,7 @@ class KeyStore:
 
 
 def read_keys(path: Path) -> tuple[Key, ...]:
-    """All keys of the file, in the order made; none where there is no file. Raises InvalidInput for a damaged one."""
+    """All keys of the file, in the order made; none if there is no file. Raises InvalidInput for a damaged one."""
     try:
         return _KeysFile.model_validate_json(path.read_bytes()).keys
     except FileNotFoundError:
@@ -150,9 +150,9 @@ def create_key(
     rate_per_minute: int | None = None,
     concurrency: int | None = None,
 ) -> tuple[Key, str]:
-    """A new key and the text to present, which is kept nowhere.
+    """A new key and its secret text, which is not stored.
 
-    Raises InvalidInput where a valid key has that name already, `expires` is past, or the file can not be written.
+    Raises InvalidInput if a valid key has that name already, `expires` is past, or the file cannot be written.
     """
     if not 1 <= len(name) <= 100 or not name.isprintable():
         raise InvalidInput("NAME", f"{name!r}", hint="give a name of 1 to 100 printable characters")
@@ -179,17 +179,20 @@ def create_key(
 
 
 def revoke_key(path: Path, name_or_id: str, *, now: datetime) -> Key:
-    """The key, revoked. It stays in the file, so that the last one's end does not open the server to everybody.
+    """The key, revoked. It stays in the file, so that revoking the last key does not open the server to requests
+    without keys.
 
-    Raises InvalidInput where no key that is not yet revoked has this name or id, or two have.
+    Raises InvalidInput if no key that is not yet revoked has this name or id, or two have.
     """
     with _locked(path):
         keys = read_keys(path)
         named = [key for key in keys if name_or_id in (key.name, key.id) and key.revoked is None]
         if len(named) != 1:
-            told = "several keys have" if named else "no key has"
+            owners = "several keys have" if named else "no key has"
             raise InvalidInput(
-                "NAME_OR_ID", f"{told} the name or id {name_or_id!r}", hint="`diffsight keys list` shows names and ids"
+                "NAME_OR_ID",
+                f"{owners} the name or id {name_or_id!r}",
+                hint="`diffsight keys list` shows names and ids",
             )
         revoked = named[0].model_copy(update={"revoked": now})
         _write(path, tuple(revoked if key.id == revoked.id else key for key in keys))
@@ -205,7 +208,7 @@ def _parts(presented: str) -> tuple[str, str]:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Only one command at a time changes the file. Raises InvalidInput where its folder can not be written."""
+    """Lock the file against other commands. Raises InvalidInput if its folder is not writable."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)

@@ -1,4 +1,4 @@
-"""The OpenAPI document: what FastAPI writes, and the problems and bodies that it can not see."""
+"""The OpenAPI document: what FastAPI writes, and the problems and bodies that it cannot see."""
 
 from __future__ import annotations
 
@@ -19,37 +19,42 @@ EXAMPLE_IMAGE = (
     "iVBORw0KGgoAAAANSUhEUgAAABAAAAAQCAAAAAA6mKC9AAAAF0lEQVR42mNgIBv8/w9lMKHLDBYBMgAAsgYCEQornuUAAAAASUVORK5CYII="
 )
 
-_SUMMARY = "Perception on frozen Stable Diffusion backbones: everybody's work shares U-Net batches."
-_DESCRIPTION = """Every task route reads three forms of a request: `multipart/form-data` with file parts, JSON with
-base64, and the image itself as the body with its options in the query.
-A server that has API keys wants one with every request but those for health and this document, as
+_SUMMARY = "Perception on frozen Stable Diffusion backbones. Requests share U-Net batches."
+_DESCRIPTION = """Every task route reads three kinds of bodies: `multipart/form-data` with file parts; JSON with
+images in base64; and the image itself as the body, with the options in the query.
+If the server has API keys, send one with every request except those for health and this document:
 `Authorization: Bearer KEY` or `X-API-Key: KEY`.
-Errors are RFC 9457 `application/problem+json` with a `hint` of what to send instead."""
+Errors are `application/problem+json` (RFC 9457), with a `hint` that says what to send instead."""
 _PROBLEMS: dict[int | str, str] = {
-    401: "A valid API key is needed.",
-    403: "A server without keys answers no page of another site.",
-    408: "The body came too slowly.",
+    401: "The request has no valid API key.",
+    403: "The request comes from a web page of another site, and the server has no API keys.",
+    408: "The body arrived too slowly.",
     413: "The body is too large.",
-    415: "The body is in none of the three forms.",
-    422: "A value can not be used; `field` and `hint` say which and what to send.",
-    429: "Too much is waiting, or the key's own limit is reached: ask again after `Retry-After` seconds.",
-    503: "The backbone is not loaded yet, or could not be.",
+    415: "The server does not read this Content-Type.",
+    422: "A value was refused: `field` says which value, and `hint` what to send.",
+    429: "The queue is full, or the key has reached its limit. Send the request again after `Retry-After` seconds.",
+    503: "The backbone is not loaded yet, or could not be loaded.",
     504: "The deadline passed before the work was done.",
-    507: "The server's disk, or its database, could not take what was to be kept.",
+    507: "The server could not store the data: its disk is full, or its database is not reachable.",
     "default": "Any other problem.",
 }
 
 
 # By either header, or by none where the server has no keys.
 _SECURITY_SCHEMES = {
-    "bearer": {"type": "http", "scheme": "bearer", "description": "An API key, made with `diffsight keys create`."},
-    "header": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "The same keys."},
+    "bearer": {"type": "http", "scheme": "bearer", "description": "An API key, created with `diffsight keys create`."},
+    "header": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "X-API-Key",
+        "description": "The same API key, in another header.",
+    },
 }
 _SECURITY: list[dict[str, list[str]]] = [{"bearer": []}, {"header": []}, {}]
 
 
 def describe() -> dict[str, Any]:
-    """What the app is told about itself."""
+    """Keyword arguments of FastAPI: what the document says of the whole server."""
     return {
         "title": "diffsight",
         "version": installed_version(),
@@ -73,7 +78,7 @@ _OPERATION_IDS = {
 
 
 def operation_id(route: APIRoute) -> str:
-    """What generated clients call the route's method: its endpoint's or task's name, stable over versions."""
+    """Name of the route's method in generated clients: its endpoint's or task's name, stable over versions."""
     name, _, part = route.name.partition(":")
     return "_".join(filter(None, (_OPERATION_IDS.get(name, name), part))).replace("-", "_")
 
@@ -87,7 +92,9 @@ def problem_response_entry(status: int | str) -> dict[str, Any]:
     if status == 401:
         entry["headers"] = {"WWW-Authenticate": {"schema": {"type": "string"}, "description": "How to send a key."}}
     if status == 429:
-        entry["headers"] = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds to wait."}}
+        entry["headers"] = {
+            "Retry-After": {"schema": {"type": "integer"}, "description": "Seconds to wait before the next request."}
+        }
     return entry
 
 
@@ -96,22 +103,22 @@ def not_ready() -> dict[int | str, dict[str, Any]]:
     return {503: problem_response_entry(503)}
 
 
-def keyed() -> dict[int | str, dict[str, Any]]:
+def key_problems() -> dict[int | str, dict[str, Any]]:
     """The problems of a route that may need a key and reads no body, for its `responses`."""
     return {status: problem_response_entry(status) for status in (401, 429)}
 
 
 def task_problems() -> dict[int | str, dict[str, Any]]:
-    """The problems of a route that reads a body and asks the device, for its `responses`."""
+    """The problems of a route that reads a body and uses the device, for its `responses`."""
     return {status: problem_response_entry(status) for status in _PROBLEMS}
 
 
 def foreign_problems() -> dict[int | str, dict[str, Any]]:
     """The problems of a route of a foreign protocol, for its `responses`: with the member that its clients read."""
-    told = task_problems()
-    for entry in told.values():
+    problems = task_problems()
+    for entry in problems.values():
         entry["content"] = {FOREIGN_MEDIA_TYPE: entry["content"][MEDIA_TYPE]}
-    return told
+    return problems
 
 
 def json_body(
@@ -119,11 +126,11 @@ def json_body(
 ) -> dict[str, Any]:
     """`openapi_extra` of a route that reads `model` as JSON, the first of its examples shown.
 
-    others: schemas of further kinds of body, by media type. required: False where there may be no body.
+    others: schemas of further kinds of body, by media type. required: False if there may be no body.
     """
     schema = model.model_json_schema(ref_template=REFERENCE)
     content = {"schema": {"$ref": REFERENCE.format(model=model.__name__)}, "example": schema["examples"][0]}
-    bodies = {media_type: {"schema": one} for media_type, one in (others or {}).items()}
+    bodies = {media_type: {"schema": body_schema} for media_type, body_schema in (others or {}).items()}
     return {
         "requestBody": {"required": required, "content": {"application/json": content, **bodies}},
         "x-schemas": {model.__name__: schema},
@@ -131,7 +138,7 @@ def json_body(
 
 
 def complete(app: FastAPI) -> None:
-    """Let the app's document hold the schemas that only bodies and problems refer to, and how keys are sent."""
+    """Add to the app's document the schemas that only bodies and problems refer to, and the security schemes."""
     written: Callable[[], dict[str, Any]] = app.openapi
 
     def openapi() -> dict[str, Any]:

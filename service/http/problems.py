@@ -49,14 +49,14 @@ from service.errors import (
 
 MEDIA_TYPE = "application/problem+json"
 MOST_ERRORS = 20
-# Clients that were written for other servers look for the reason under a member of their own, and read
-# `application/json` alone: by the beginning of their routes' paths.
+# Clients of other protocols read the reason from a member of their own, and accept
+# `application/json` alone. Keys are the first parts of their routes' paths.
 FOREIGN_MEMBERS: Mapping[str, str] = {"/hf": "error", "/v2": "error", "/roboflow": "message"}
 FOREIGN_MEDIA_TYPE = "application/json"
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class ProblemKind:
     """One kind of problem: its status, the last part of its `type`, its title, and what it means for docs/errors.md."""
 
     status: int
@@ -65,85 +65,138 @@ class Kind:
     meaning: str
 
 
-PROBLEMS: Mapping[type[Exception], Kind] = {
-    MalformedBody: Kind(400, "malformed-body", "The body can not be read", "JSON or multipart with a broken syntax."),
-    KeyNeeded: Kind(
-        401, "key-needed", "A valid API key is needed", "None came, or one that is not, or no longer, valid."
+PROBLEMS: Mapping[type[Exception], ProblemKind] = {
+    MalformedBody: ProblemKind(
+        400, "malformed-body", "The body can not be read", "The syntax of the JSON or multipart body is broken."
     ),
-    ForeignCaller: Kind(
-        403, "foreign-caller", "Not for pages of other sites", "A server without keys answers this machine only."
+    KeyNeeded: ProblemKind(
+        401, "key-needed", "A valid API key is needed", "The request has no API key, or an invalid or expired one."
     ),
-    ModelNotFound: Kind(404, "model-not-found", "No such model", "A model was named that is not loaded here."),
-    NothingStored: Kind(404, "nothing-stored", "Nothing with this id", "It was deleted, or was never made here."),
-    ChangedMeanwhile: Kind(409, "changed-meanwhile", "Changed by somebody else", "Look at it again, then repeat."),
-    ModelInUse: Kind(409, "model-in-use", "The model is in use", "Ask again when its requests have ended."),
-    BodyTooSlow: Kind(
-        408, "body-too-slow", "The body came too slowly", "It has `limits.deadline_seconds`, and more as bytes arrive."
+    ForeignCaller: ProblemKind(
+        403,
+        "foreign-caller",
+        "Not for pages of other sites",
+        "A server without API keys answers only requests from its own machine.",
     ),
-    BodyTooLarge: Kind(413, "body-too-large", "The body is too large", "More bytes than `limits.max_upload_bytes`."),
-    UnsupportedBody: Kind(
+    ModelNotFound: ProblemKind(
+        404, "model-not-found", "No such model", "The request names a model that this server does not have."
+    ),
+    NothingStored: ProblemKind(
+        404, "nothing-stored", "Nothing with this id", "The object was deleted, or was never created on this server."
+    ),
+    ChangedMeanwhile: ProblemKind(
+        409,
+        "changed-meanwhile",
+        "Changed by somebody else",
+        "Another request changed the object. Read it again, then repeat the change.",
+    ),
+    ModelInUse: ProblemKind(
+        409, "model-in-use", "The model is in use", "Try again when the model's requests have ended."
+    ),
+    BodyTooSlow: ProblemKind(
+        408,
+        "body-too-slow",
+        "The body came too slowly",
+        "The body did not arrive within `limits.deadline_seconds`, which is extended as bytes arrive.",
+    ),
+    BodyTooLarge: ProblemKind(
+        413, "body-too-large", "The body is too large", "The body has more bytes than `limits.max_upload_bytes`."
+    ),
+    UnsupportedBody: ProblemKind(
         415,
         "unsupported-body",
         "No route reads this content type",
-        "Neither multipart, JSON nor `image/*`, nor a zip where several images go.",
+        "Send multipart, JSON or `image/*`; or a zip if the route takes several images.",
     ),
-    InvalidInput: Kind(
-        422, "invalid-input", "A value can not be used", "`field` names it, `detail` its bound, `hint` what to send."
+    InvalidInput: ProblemKind(
+        422,
+        "invalid-input",
+        "A value can not be used",
+        "`field` names the value, `detail` its bound, `hint` what to send.",
     ),
-    Overloaded: Kind(
-        429, "overloaded", "Too much is waiting", "Ask again after the seconds that the header `Retry-After` gives."
+    Overloaded: ProblemKind(
+        429,
+        "overloaded",
+        "Too much is waiting",
+        "The queue is full. Send the request again after `Retry-After` seconds.",
     ),
-    RateExceeded: Kind(
-        429, "rate-exceeded", "Too many requests a minute", "This key's, or address's, own limit; see `Retry-After`."
+    RateExceeded: ProblemKind(
+        429,
+        "rate-exceeded",
+        "Too many requests a minute",
+        "The API key, or the client's address, has reached its limit; see `Retry-After`.",
     ),
-    TooManyAtOnce: Kind(429, "too-many-at-once", "Too many requests at a time", "This key's, or address's, own limit."),
-    ClientGone: Kind(
-        499, "client-gone", "The client hung up", "In logs and metrics only: its waiting rows were dropped."
+    TooManyAtOnce: ProblemKind(
+        429,
+        "too-many-at-once",
+        "Too many requests at a time",
+        "The API key, or the client's address, has reached its limit.",
     ),
-    HeadTooLarge: Kind(
-        431, "head-too-large", "The request's head is too large", "More bytes than `limits.max_header_bytes`."
+    ClientGone: ProblemKind(
+        499,
+        "client-gone",
+        "The client hung up",
+        "Appears in logs and metrics only: the client's waiting rows were dropped.",
     ),
-    NotANumber: Kind(
-        500, "not-a-number", "The network gave no number", "This request's own result held NaN or infinity."
+    HeadTooLarge: ProblemKind(
+        431,
+        "head-too-large",
+        "The request's head is too large",
+        "The headers have more bytes than `limits.max_header_bytes`.",
     ),
-    Exception: Kind(500, "internal-error", "Something went wrong here", "A fault of the server; its log has more."),
-    NotReady: Kind(503, "not-ready", "The server is not ready", "The backbone is being loaded, or could not be."),
-    OutOfMemory: Kind(
-        503, "out-of-memory", "Not enough memory", "One piece of this request does not fit; others are answered."
+    NotANumber: ProblemKind(
+        500, "not-a-number", "The network gave no number", "The result of this request contained NaN or infinity."
     ),
-    Cancelled: Kind(503, "stopping", "The server is stopping", "The request was dropped while it waited."),
-    DeadlinePassed: Kind(
+    Exception: ProblemKind(
+        500, "internal-error", "Something went wrong here", "An error of the server; its log has the details."
+    ),
+    NotReady: ProblemKind(
+        503, "not-ready", "The server is not ready", "The backbone is being loaded, or could not be loaded."
+    ),
+    OutOfMemory: ProblemKind(
+        503,
+        "out-of-memory",
+        "Not enough memory",
+        "A part of this request does not fit into memory. Other requests are not affected.",
+    ),
+    Cancelled: ProblemKind(
+        503, "stopping", "The server is stopping", "The request was dropped while it waited in the queue."
+    ),
+    DeadlinePassed: ProblemKind(
         504, "deadline-passed", "The deadline passed", "The work was not done within `deadline_seconds`."
     ),
-    StorageFailed: Kind(
+    StorageFailed: ProblemKind(
         507,
         "storage-failed",
         "The server could not keep it",
-        "Its disk is full or not writable, or its database is away.",
+        "The server's disk is full or not writable, or its database is not reachable.",
     ),
 }
-# What a system call says where a disk takes nothing, or nothing more.
+# Error numbers of system calls if a disk is full or not writable.
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EACCES, errno.EPERM})
-# What starlette refuses by itself, with the hint for each.
+# Errors that starlette raises itself, with the hint for each.
 HTTP_PROBLEMS = {
-    404: (Kind(404, "not-found", "No such route", "The path is none of the server's."), "/docs lists the routes"),
+    404: (
+        ProblemKind(404, "not-found", "No such route", "The server has no route with this path."),
+        "/docs lists the routes",
+    ),
     405: (
-        Kind(405, "method-not-allowed", "Not by this method", "The header `Allow` lists the route's methods."),
+        ProblemKind(405, "method-not-allowed", "Not by this method", "The header `Allow` lists the route's methods."),
         "use a method that the header Allow lists",
     ),
 }
 
 
 class FieldError(BaseModel):
-    """One value that can not be used."""
+    """One value that was refused."""
 
-    loc: list[str | int] = Field(description="Where it stands: the field, then the place inside it.")
+    loc: list[str | int] = Field(description="Path of the value: the field, then the keys or indices inside it.")
     msg: str
     type: str
 
 
 class Problem(BaseModel):
-    """RFC 9457 problem details."""
+    """An error, as RFC 9457 problem details."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -165,24 +218,29 @@ class Problem(BaseModel):
         }
     )
 
-    type: str = Field(description="Which kind of problem; docs/errors.md lists them.")
-    title: str = Field(description="The kind in a few words, always the same for one `type`.")
+    type: str = Field(description="Type of the problem; docs/errors.md lists them all.")
+    title: str = Field(description="The type in words, the same for all problems of one `type`.")
     status: int
-    detail: str = Field(description="What happened this time.")
-    hint: str = Field(default="", description="What to do or send instead.")
-    field: str = Field(default="", description="The first field at fault, dotted; empty where none is.")
+    detail: str = Field(description="What was wrong with this request.")
+    hint: str = Field(default="", description="What to do, or what to send instead.")
+    field: str = Field(
+        default="",
+        description="Path of the first field that was refused, with dots; empty if the error concerns no field.",
+    )
     errors: list[FieldError] = Field(default=[], description=f"The values at fault, the first {MOST_ERRORS} of them.")
-    request_id: str = Field(default="", description="As in the header X-Request-ID and in the server's log.")
-    instance: str = Field(default="", description="The path that was asked.")
+    request_id: str = Field(
+        default="", description="Id of the request, the same as in the header X-Request-ID and in the server's log."
+    )
+    instance: str = Field(default="", description="Path of the request.")
 
 
-def kind_of(error: Exception) -> Kind:
+def kind_of(error: Exception) -> ProblemKind:
     """The table's entry for an error, by its class or the nearest base that has one."""
     return next(PROBLEMS[base] for base in type(error).__mro__ if base in PROBLEMS)
 
 
 def problem_of(error: Exception) -> tuple[Problem, dict[str, str]]:
-    """The problem that tells a caller of `error`, and the headers that go with it. Of a fault it tells nothing."""
+    """The problem that describes `error` to the client, with its headers. It shows nothing of internal errors."""
     error = known_error(error)
     if isinstance(error, HTTPException):
         return _http_problem(error), dict(error.headers or {})
@@ -193,7 +251,7 @@ def problem_of(error: Exception) -> tuple[Problem, dict[str, str]]:
         type=f"/problems/{kind.slug}", title=kind.title, status=kind.status, detail="see the server's log"
     )
     if kind is PROBLEMS[Exception] or not isinstance(error, DiffsightError):
-        return problem.model_copy(update={"hint": "give the request_id to who runs this server"}), {}
+        return problem.model_copy(update={"hint": "tell the server's operator this request_id"}), {}
     problem = problem.model_copy(update={"detail": error.message, "hint": error.hint})
     if isinstance(error, InvalidInput):
         at_fault = FieldError(loc=[error.field], msg=error.message, type="invalid_input")
@@ -208,16 +266,17 @@ def problem_of(error: Exception) -> tuple[Problem, dict[str, str]]:
 
 
 def known_error(error: Exception) -> Exception:
-    """The error of ours that a foreign one stands for: a client that hung up, or a full disk; else the error itself."""
+    """Our error for an error of a library, such as a disconnected client or a full disk; else the error itself."""
     if isinstance(error, ClientDisconnect):
         return ClientGone("the client hung up")
     if isinstance(error, OSError) and error.errno in _NO_ROOM:
         return StorageFailed(
-            f"the server's disk can not take it: {error.strerror}", hint="tell who runs this server; then send it again"
+            f"the server's disk can not take it: {error.strerror}",
+            hint="tell the server's operator; then send it again",
         )
     if isinstance(error, MemoryError):
         return OutOfMemory("the server's memory does not hold this request's work", hint="send smaller or fewer images")
-    # Starlette's words for an error of ours that came after the answer had begun.
+    # Starlette wraps an error of ours that is raised after the answer has begun.
     if isinstance(error, RuntimeError) and isinstance(error.__cause__, DiffsightError):
         return error.__cause__
     return error
@@ -229,12 +288,12 @@ def problem_response(error: Exception, scope: Scope) -> Response:
     state = scope.setdefault("state", {})
     state["problem"] = problem.type.removeprefix("/problems/")
     state["problem_detail"], state["problem_field"] = problem.detail, problem.field
-    told = {"request_id": state.get("request_id", ""), "instance": scope.get("path", "")}
-    members = problem.model_copy(update=told).model_dump()
+    context = {"request_id": state.get("request_id", ""), "instance": scope.get("path", "")}
+    members = problem.model_copy(update=context).model_dump()
     media_type = MEDIA_TYPE
     if (reason := foreign_member(scope.get("path", ""))) is not None:
-        said = problem.hint and problem.hint in problem.detail
-        members = {reason: problem.detail if said else f"{problem.detail}; {problem.hint}", **members}
+        has_hint = problem.hint and problem.hint in problem.detail
+        members = {reason: problem.detail if has_hint else f"{problem.detail}; {problem.hint}", **members}
         media_type = FOREIGN_MEDIA_TYPE
     # A caller's text may hold half of a surrogate pair, which has no UTF-8; the escape in its place is JSON too.
     body = json.dumps(members, ensure_ascii=False).encode("utf-8", "backslashreplace")
@@ -242,7 +301,9 @@ def problem_response(error: Exception, scope: Scope) -> Response:
 
 
 def foreign_member(path: str) -> str | None:
-    """Where clients of a foreign protocol look for the reason of a problem; None for this server's own routes."""
+    """The member in which clients of a foreign protocol read the reason of a problem; None for this server's own
+    routes.
+    """
     return FOREIGN_MEMBERS.get(f"/{path.split('/')[1]}") if path.startswith("/") else None
 
 
@@ -262,8 +323,8 @@ def handle_problems(app: FastAPI) -> None:
 def _methods(app: FastAPI, path: str) -> list[str]:
     """The documented methods of a path; starlette names those of the first route alone that has it."""
     paths = app.openapi()["paths"]
-    of_pattern = (told for pattern, told in paths.items() if compile_path(pattern)[0].match(path))
-    return sorted(method.upper() for method in paths.get(path) or next(of_pattern, {}))
+    matching = (methods for pattern, methods in paths.items() if compile_path(pattern)[0].match(path))
+    return sorted(method.upper() for method in paths.get(path) or next(matching, {}))
 
 
 def problems_table() -> str:
@@ -275,9 +336,9 @@ def problems_table() -> str:
 
 
 def _http_problem(error: HTTPException) -> Problem:
-    """The problem for what starlette refuses by itself."""
+    """The problem for an error that starlette raises itself."""
     phrase = http.HTTPStatus(error.status_code).phrase
-    other = Kind(error.status_code, phrase.lower().replace(" ", "-"), phrase, "")
+    other = ProblemKind(error.status_code, phrase.lower().replace(" ", "-"), phrase, "")
     kind, hint = HTTP_PROBLEMS.get(error.status_code, (other, ""))
     return Problem(
         type=f"/problems/{kind.slug}", title=kind.title, status=kind.status, detail=str(error.detail), hint=hint
@@ -285,7 +346,7 @@ def _http_problem(error: HTTPException) -> Problem:
 
 
 def _validation_problem(errors: Sequence[Any]) -> Problem:
-    """What pydantic found, without the caller's input and without documentation links."""
+    """The problem for errors of pydantic, without the client's input and without links to documentation."""
     kind = PROBLEMS[InvalidInput]
     listed = [FieldError(loc=list(e["loc"]), msg=e["msg"], type=e["type"]) for e in errors[:MOST_ERRORS]]
     first = errors[0]

@@ -1,4 +1,4 @@
-"""HTTP/1.1 of a connection, as uvicorn speaks it, with deadlines for what comes before a request and after its answer.
+"""uvicorn's HTTP/1.1 protocol with deadlines: for the headers of a request, and for reading its answer.
 
 uvicorn waits without end for the head of a first request, for the rest of a body that was answered early, and for a
 client that does not take its answer.
@@ -55,13 +55,13 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """A head is whole."""
+        """The headers are complete."""
         self._in_head = False
         self._stop()
         super().on_headers_complete()
 
     def on_response_complete(self) -> None:
-        """An answer is whole; its request's body may not be."""
+        """An answer is complete; its request's body may not be."""
         super().on_response_complete()
         self._watch_reader()
         if (self.cycle.more_body or self._in_head) and not self.transport.is_closing():

@@ -1,4 +1,4 @@
-"""How much one caller may ask: a token bucket and a number of requests at a time."""
+"""Rate limits of a client: a token bucket, and a number of simultaneous requests."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from service.errors import RateExceeded, TooManyAtOnce
 
 
 class Caller:
-    """How much one caller has used: the tokens left in its bucket, and the requests that run."""
+    """The usage of one client: the tokens left in its bucket, and its running requests."""
 
     __slots__ = ("running", "seen", "tokens")
 
@@ -24,7 +24,8 @@ class Caller:
 class Limiter:
     """A token bucket and a count of running requests for each caller, of whom the latest `most_callers` are known.
 
-    Who is forgotten begins anew: many addresses can not fill the memory, and lock nobody out.
+    A forgotten client starts again with a full bucket: many addresses cannot fill the memory, and no client is locked
+    out.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, most_callers: int = 10_000) -> None:
@@ -34,23 +35,23 @@ class Limiter:
 
     @contextmanager
     def admitted(self, name: str, rate_per_minute: int, concurrency: int) -> Iterator[None]:
-        """Hold one of the caller's places. Raises TooManyAtOnce or RateExceeded; a limit of 0 is none."""
+        """Hold one of the client's places. Raises TooManyAtOnce or RateExceeded; 0 means no limit."""
         if not rate_per_minute and not concurrency:
             yield
             return
         caller = self._caller(name, rate_per_minute)
         if concurrency and caller.running >= concurrency:
             raise TooManyAtOnce(
-                f"{caller.running} requests of yours are being answered; {concurrency} may be at a time",
+                f"{caller.running} of your requests are running; at most {concurrency} may run at the same time",
                 retry_after_seconds=1,
-                hint="send the next one when one is answered",
+                hint="wait until one of them is answered",
             )
         if rate_per_minute:
             if caller.tokens < 1:
                 raise RateExceeded(
-                    f"{rate_per_minute} requests a minute are allowed",
+                    f"{rate_per_minute} requests per minute are allowed",
                     retry_after_seconds=(1 - caller.tokens) * 60 / rate_per_minute,
-                    hint="ask again after the seconds that Retry-After gives",
+                    hint="send it again after the number of seconds in Retry-After",
                 )
             caller.tokens -= 1
         caller.running += 1

@@ -1,4 +1,4 @@
-"""What every request leaves: its id, its log line, its metrics and its Server-Timing."""
+"""Records every request: its id, its log line, its metrics and its Server-Timing."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
 class ObserveRequests:
-    """The outermost ASGI middleware. It answers faults too, so that even a 500 has its id, its log line and its count.
+    """The outermost ASGI middleware. It also answers internal errors, so that a 500 has an id, a log line and a count
+    too.
 
     The request's state holds its `usage`, which a route fills with seconds by stage and rows.
     Whatever is logged while a request is answered carries its id.
@@ -101,12 +102,12 @@ class ObserveRequests:
             rows=usage.rows,
             problem=state.get("problem", ""),
             client=(scope.get("client") or ("",))[0],
-            **_told_nobody(scope),
+            **_unshown_problem(scope),
         )
 
 
 def route_name(scope: Scope) -> str:
-    """The name of a request's route, which is a task's where it is one; what stands behind a colon is left out."""
+    """The name of a request's route, which is the task's name for a task; without the part after a colon."""
     name: str = getattr(scope.get("route"), "name", None) or "none"
     return name.partition(":")[0]
 
@@ -118,7 +119,7 @@ def _level(path: str, status: int) -> int:
     return logging.DEBUG if status < 400 and (is_page(path) or path.startswith(f"{DOCS_FILES}/")) else logging.INFO
 
 
-def _told_nobody(scope: Scope) -> dict[str, str]:
+def _unshown_problem(scope: Scope) -> dict[str, str]:
     """What was wrong, of a request whose client shows its user nothing of the answer, but sends him to this log."""
     state = scope["state"]
     if not state.get("problem") or not scope["path"].startswith(_SILENT_CLIENTS):

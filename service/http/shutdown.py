@@ -1,4 +1,4 @@
-"""A server that ends when it was told to, whatever its threads hang on."""
+"""A server that ends after the signal to stop, even if its threads hang."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ GRACE_SECONDS = 10.0
 
 
 class BoundedServer(uvicorn.Server):
-    """uvicorn's server, whose process is ended some seconds after its first signal, if it has not ended by then.
+    """uvicorn's server; its process is killed some seconds after the first signal if it has not ended by then.
 
-    Python waits for its threads at the end, and one that reads from a network folder that hangs can not be stopped.
-    on_exit: called at the first signal, to end what would last until somebody hangs up.
+    Python waits for its threads at the end, and one that reads from a network folder that hangs cannot be stopped.
+    on_exit: called at the first signal, to end streams that would otherwise last until the client disconnects.
     """
 
     def __init__(self, config: uvicorn.Config, on_exit: Callable[[], None] | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Zips that a stranger sent: bounded before and while they are read, and never unpacked to disk."""
+"""Untrusted zips: bounded before and while they are read, and never unpacked to disk."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _END64_MARK, _LOCATOR64_MARK = b"PK\x06\x06", b"PK\x06\x07"
 _END64 = struct.Struct("<4sQ2H2L4Q")
 _LOCATOR64 = struct.Struct("<4sLQL")
 _LONGEST_COMMENT = 65_535
-# The list of contents takes 46 bytes and the name of each entry; nobody's names are longer than this on average.
+# The list of contents takes 46 bytes and the name of each entry; names are not longer than this on average.
 _LISTING_BYTES = 1024
 # The root of a drive of Windows; "a:b.png" and "12:30.png" are names.
 _DRIVE = re.compile("[A-Za-z]:/")
@@ -49,7 +49,7 @@ def is_archive(data: bytes | bytearray) -> bool:
 
 
 def read_archive(data: bytes, limits: LimitSettings) -> list[ArchivedFile]:
-    """The files of a zip by name, without folders and without what macOS and Windows leave beside pictures.
+    """The files of a zip by name, without folders and without files that macOS and Windows add.
 
     Raises InvalidInput for an empty, damaged or encrypted archive, a path that leads out of it, a link, a name that
     stands twice, and more entries, bytes or growth than the settings allow.
@@ -106,7 +106,7 @@ def _opened(file: BinaryIO, limits: LimitSettings) -> Iterator[tuple[zipfile.Zip
         RuntimeError,  # NotImplementedError is one
         ValueError,  # UnicodeDecodeError is one
     ) as error:
-        raise _damaged() from error
+        raise _damage_error() from error
 
 
 def _check_listing(file: BinaryIO, size: int, limits: LimitSettings) -> None:
@@ -119,7 +119,7 @@ def _check_listing(file: BinaryIO, size: int, limits: LimitSettings) -> None:
     if at < 0 or not (data.startswith(_END, at) and data.endswith(b"\0\0")):
         at = data.rfind(_END, max(0, len(data) - 22 - _LONGEST_COMMENT))
     if at < 0 or len(data) < at + 22:
-        raise _damaged()
+        raise _damage_error()
     announced = [struct.unpack_from("<HI", data, at + 10)]
     if at >= _LOCATOR64.size and data.startswith(_LOCATOR64_MARK, at - _LOCATOR64.size):
         announced = _read_end64(file, data, at - _LOCATOR64.size)
@@ -133,7 +133,7 @@ def _read_end64(file: BinaryIO, data: bytes, locator: int) -> list[tuple[int, in
     """Entries and bytes of the list of contents of a zip64.
 
     Its end record lies before the locator, at its place in `data`; and where the locator says. Versions of zipfile
-    differ in which they read, so both are returned where there are both. Raises InvalidInput where there is neither.
+    differ in which they read, so both are returned if there are both. Raises InvalidInput if there is neither.
     """
     announced = []
     records = [data[max(0, locator - _END64.size) : locator]]
@@ -145,12 +145,12 @@ def _read_end64(file: BinaryIO, data: bytes, locator: int) -> list[tuple[int, in
             values = _END64.unpack(record)
             announced.append((values[7], values[8]))
     if not announced:
-        raise _damaged()
+        raise _damage_error()
     return announced
 
 
 def _check_entries(entries: list[zipfile.ZipInfo], archive_bytes: int, limits: LimitSettings) -> None:
-    """Raises InvalidInput for what the list of contents already tells."""
+    """Raises InvalidInput for limits that the list of contents exceeds."""
     if len(entries) > limits.max_archive_entries:
         raise _too_many(limits)
     unpacked = sum(entry.file_size for entry in entries)
@@ -164,39 +164,39 @@ def _check_entries(entries: list[zipfile.ZipInfo], archive_bytes: int, limits: L
 
 
 def entry_problem(entry: zipfile.ZipInfo) -> InvalidInput | None:
-    """What keeps one file of an archive from being read, beside damage; None if nothing does."""
+    """Why a file of an archive must not be read, apart from damage; None if it may be read."""
     name = entry.filename
     if not name:
-        return _damaged()
+        return _damage_error()
     # Nothing is unpacked to disk: letters of any kind may stand in a name, and what was made to lead out may not.
     path = entry_path(entry)
     if path.startswith("/") or ".." in path.split("/") or _DRIVE.match(path):
-        return InvalidInput(_FIELD, f"the path {name[:200]!r} leads out of the archive", hint="zip a folder")
+        return InvalidInput(_FIELD, f"the path {name[:200]!r} points outside the archive", hint="zip a folder")
     if entry.flag_bits & 0x2041:
         return InvalidInput(_FIELD, f"{name[:200]!r} is encrypted", hint="send a zip without a password")
     kind = stat.S_IFMT(entry.external_attr >> 16)
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
         return InvalidInput(_FIELD, f"{name[:200]!r} is a link, not a file", hint="zip the files themselves")
     if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        return InvalidInput(_FIELD, f"{name[:200]!r} is packed by a method that is not read", hint="use deflate")
+        return InvalidInput(_FIELD, f"{name[:200]!r} has an unsupported compression method", hint="use deflate")
     return None
 
 
 def _check_each(entries: list[zipfile.ZipInfo]) -> None:
-    """Raises InvalidInput for a file that cannot be read, or whose name stands twice."""
+    """Raises InvalidInput for a file that cannot be read, or whose name is repeated."""
     names: set[str] = set()
     for entry in entries:
         if problem := entry_problem(entry):
             raise problem
         if entry.filename in names:
             raise InvalidInput(
-                _FIELD, f"{entry.filename[:200]!r} stands in the archive twice", hint="give every file its name"
+                _FIELD, f"{entry.filename[:200]!r} is in the archive twice", hint="give every file a name of its own"
             )
         names.add(entry.filename)
 
 
 def _read(archive: zipfile.ZipFile, entries: list[zipfile.ZipInfo], limits: LimitSettings) -> Iterator[ArchivedFile]:
-    """The files' bytes, counted while they are read, whatever the archive announced."""
+    """The files' bytes, counted while they are read, because the announced sizes may be wrong."""
     total = 0
     for entry in entries:
         chunks = []
@@ -223,5 +223,5 @@ def _too_many(limits: LimitSettings) -> InvalidInput:
     )
 
 
-def _damaged() -> InvalidInput:
+def _damage_error() -> InvalidInput:
     return InvalidInput(_FIELD, "the archive is damaged or cut short", hint="send the whole zip again")

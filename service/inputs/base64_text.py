@@ -1,4 +1,4 @@
-"""Base64 to bytes, a piece at a time: one long step would hold up every other thread for as long."""
+"""Base64 to bytes, a piece at a time: one long step would block all other threads."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _STANDARD = bytes.maketrans(b"-_", b"+/")
 
 
 def decode_base64_text(text: str) -> bytes:
-    """The bytes that a text stands for, in the usual or the URL's letters, with white space anywhere, padded or not.
+    """The decoded bytes of a text in the standard or the URL-safe alphabet, with white space anywhere, padded or not.
 
     Raises ValueError for any other text.
     """

@@ -1,4 +1,4 @@
-"""Decoding beside everybody else's: on threads of its own, and within the memory that all decoded images share."""
+"""Decoding of images: on threads of its own, and within the memory limit for all decoded images."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from service.threads import BULK_DECODING, DECODING, run_in
 
 
 class PixelBudget:
-    """Room for the pixels of decoded images: what does not fit waits, in the order of asking.
+    """Memory for the pixels of decoded images: requests that do not fit wait, in order of arrival.
 
     An empty budget takes any number, so that nothing waits for ever.
     """
@@ -28,7 +28,7 @@ class PixelBudget:
 
     @asynccontextmanager
     async def room(self, pixels: int) -> AsyncIterator[None]:
-        """Hold so many pixels, from when there is room for them."""
+        """Wait until so many pixels fit, then hold their memory."""
         if self._waiting or not self._fits(pixels):
             place = pixels, asyncio.get_running_loop().create_future()
             self._waiting.append(place)
@@ -74,7 +74,7 @@ class Decoder:
     async def decoded(
         self, files: Sequence[bytes], names: Sequence[str], *, bulk: bool = False
     ) -> AsyncIterator[list[DecodedImage]]:
-        """The images of one request, in memory until the context is left. names: what each is called in a problem.
+        """The images of one request, in memory until the context ends. names: name of each in a problem.
 
         bulk: whether others' decoding goes first. Raises InvalidInput for an image, and for too many pixels together.
         """
@@ -83,13 +83,14 @@ class Decoder:
             raise InvalidInput(
                 "images",
                 f"{pixels:,} pixels in {len(files)} images; one request takes {self.limits.max_request_pixels:,}",
-                hint="send fewer at a time, or scale them down first: heads look at a few hundred pixels a side",
+                hint="send fewer at a time, or scale them down first: the networks read a few hundred pixels on "
+                "each side",
             )
         async with self.budget.room(pixels):
             yield [await self.decode(data, name, bulk=bulk) for data, name in zip(files, names, strict=True)]
 
     async def decode(self, data: bytes, name: str, *, bulk: bool = False) -> DecodedImage:
-        """One image, by a thread of the pool; its room is the caller's matter. Raises InvalidInput."""
+        """Decode one image on a thread of the pool; the caller holds its memory. Raises InvalidInput."""
         return await run_in(BULK_DECODING if bulk else DECODING, decode_image, data, self.limits, field=name)
 
 

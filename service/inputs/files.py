@@ -16,7 +16,7 @@ ImageSource = bytes | ImageUrl | ArchivedFile
 
 @dataclass(frozen=True, slots=True, eq=False)
 class InputFiles:
-    """The files of each kind that one request brings. support_names: what problems call the two kinds of supports."""
+    """The image files of a request by kind. support_names: names of the two kinds of supports in problems."""
 
     images: Sequence[ImageSource] = ()
     support_images: Sequence[ImageSource] = ()
@@ -46,14 +46,14 @@ def check_count(files: InputFiles, limits: LimitSettings) -> None:
 
 
 def name_images(images: Sequence[ImageSource], field: str = "images") -> list[str]:
-    """What each image is called in a problem: its field, and inside an archive its path."""
+    """Name of each image in a problem: its field, and inside an archive its path."""
     if field == "images" and len(images) == 1 and not isinstance(images[0], ArchivedFile):
         return ["image"]
     return [image.name if isinstance(image, ArchivedFile) else f"{field}.{index}" for index, image in enumerate(images)]
 
 
 def archive_paths(images: Sequence[ImageSource]) -> list[str]:
-    """The images' paths in archives; empty where no image came in one."""
+    """The images' paths in archives; empty if no image came in one."""
     names = [image.name if isinstance(image, ArchivedFile) else "" for image in images]
     return names if any(names) else []
 
@@ -61,7 +61,7 @@ def archive_paths(images: Sequence[ImageSource]) -> list[str]:
 async def fetch_files(
     fetcher: UrlFetcher, images: Sequence[ImageSource], names: Sequence[str], *, most_bytes: int
 ) -> list[bytes]:
-    """The contents of the files. Addresses are fetched in order, and have `most_bytes` between them.
+    """The contents of the files. URLs are downloaded in order, with at most `most_bytes` in total.
 
     Raises InvalidInput for one that could not be fetched.
     """

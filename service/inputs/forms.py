@@ -13,7 +13,7 @@ from starlette.requests import Request
 
 
 class FormParser(MultiPartParser):
-    """Takes for a file, and not for a text, what some clients send.
+    """Reads parts as files that some clients send without a file name.
 
     A part with `filename*` alone, as older Python clients write it; and a part without any name of a file that has a
     NUL byte, as every image and zip has, and no text: generated clients leave the name out.

@@ -1,4 +1,4 @@
-"""What a picture's file may cost to decode, beyond its pixels: scans, tiles and time."""
+"""Limits on the cost of decoding an image, apart from its pixels: scans, tiles and time."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class TimedFile(BytesIO):
 
 
 def check_work(image: Image.Image, data: bytes, most_pixels: int, field: str) -> None:
-    """Hold an opened picture to what its decoding may cost; its pixels are checked already.
+    """Check the decoding cost of an opened image; its pixels are already checked.
 
     Raises InvalidInput for a JPEG of too many scans, and a TIFF whose tiles are larger than any picture may be.
     """
@@ -69,7 +69,7 @@ def check_work(image: Image.Image, data: bytes, most_pixels: int, field: str) ->
 
 
 def count_scans(data: bytes) -> int:
-    """The scans of a JPEG that is not inside another file: not those of its preview, nor of what stands behind its end.
+    """The scans of a JPEG that is not inside another file: without those of its preview, and of data after its end.
 
     Phones put a preview before the picture and a film of several megabytes behind it.
     """
@@ -98,5 +98,7 @@ def _check_scans(image: Image.Image, scans: int, parts: int, field: str) -> None
     most = min(MOST_SCANS, max(_ALWAYS_READ, MOST_SCANNED_PIXELS // (image.width * image.height))) + 4 * (parts - 1)
     if scans > most:
         raise InvalidInput(
-            field, f"a JPEG of {scans:,} scans; {most} are read at its size", hint="save it again, as a usual JPEG"
+            field,
+            f"a JPEG with {scans:,} scans; at most {most} are allowed for its size",
+            hint="save it again, as a usual JPEG",
         )

@@ -16,7 +16,7 @@ _SEND = "send a JPEG, PNG, WebP, BMP, TIFF or GIF file"
 
 
 def decode_image(data: bytes, limits: LimitSettings, *, field: str = "image") -> DecodedImage:
-    """The picture in `data`, of which `field` is the name that the caller gave it.
+    """The image in `data`. field: its name in problems.
 
     16-bit grey is scaled to 8 bits, CMYK converted, transparency laid over white, EXIF orientation applied, and of an
     animation the first frame taken.
@@ -37,7 +37,9 @@ def decode_image(data: bytes, limits: LimitSettings, *, field: str = "image") ->
     except InvalidInput:
         raise
     except MemoryError as error:
-        raise OutOfMemory("the server's memory does not hold the image", hint="scale it down, or ask later") from error
+        raise OutOfMemory(
+            "the server's memory does not hold the image", hint="scale it down, or send it later"
+        ) from error
     except TimeoutError as error:
         raise InvalidInput(
             field,
@@ -83,5 +85,5 @@ def _too_large(what: str, limits: LimitSettings, field: str) -> InvalidInput:
     return InvalidInput(
         field,
         f"the image has {what}; the limit is {limits.max_image_pixels:,} pixels",
-        hint="scale it down first: heads look at a few hundred pixels a side",
+        hint="scale it down first: the networks read a few hundred pixels on each side",
     )

@@ -1,4 +1,4 @@
-"""How many values of JSON are read: a few megabytes hold millions of them, each of which costs time and memory."""
+"""Limits the number of values in JSON: a few megabytes can hold millions, and each costs time and memory."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ def check_values(
             )
 
 
-def shortened(value: Any) -> Any:
-    """A JSON value of whose lists and objects, at any depth, only the beginning is left."""
+def shorten(value: Any) -> Any:
+    """A JSON value in which lists and objects, at any depth, are cut to their beginning."""
     if isinstance(value, list):
-        return [shortened(one) for one in value[:_SHOWN]]
+        return [shorten(item) for item in value[:_SHOWN]]
     if isinstance(value, dict):
-        return {name: shortened(one) for name, one in list(value.items())[:_SHOWN]}
+        return {name: shorten(item) for name, item in list(value.items())[:_SHOWN]}
     return value

@@ -1,4 +1,4 @@
-"""Forms that bring gigabytes of files: those go to disk, and what stands beside them as text is bounded."""
+"""Forms with gigabytes of files: files go to disk, and the text fields are bounded."""
 
 from __future__ import annotations
 

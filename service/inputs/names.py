@@ -35,7 +35,7 @@ def terminal_text(name: str) -> str:
 
 
 def sent_name(filename: str, disposition: str = "") -> str:
-    """The name of an uploaded file as its sender meant it, without folders.
+    """The intended name of an uploaded file, without folders.
 
     disposition: the part's whole Content-Disposition, whose `filename*` (RFC 5987) goes before `filename`. Encoded
     words (RFC 2047), which .NET writes, are decoded.

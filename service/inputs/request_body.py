@@ -30,7 +30,7 @@ from service.inputs.archives import MEDIA_TYPES, ArchivedFile, is_archive, read_
 from service.inputs.base64_text import decode_base64_text
 from service.inputs.files import ImageSource
 from service.inputs.forms import open_form
-from service.inputs.json_values import VALUES_PER_NAME, check_values, shortened
+from service.inputs.json_values import VALUES_PER_NAME, check_values, shorten
 from service.inputs.urls import ImageUrl
 from service.settings.groups import LimitSettings
 from service.threads import BODIES, run_in
@@ -53,7 +53,7 @@ _MOST_LISTED = 1000
 
 
 def read_image(value: object, info: ValidationInfo) -> ImageSource:
-    """The bytes of a base64 text, or the address to fetch where the validation's context allows that.
+    """The bytes of a base64 text, or a URL to download if the validation's context allows it.
 
     Bytes and files of archives, which forms bring, stay as they are.
     """
@@ -88,15 +88,15 @@ ImageBytes = Annotated[
             "type": "string",
             "contentEncoding": "base64",
             "contentMediaType": "image/*",
-            "description": "An image file in base64, with or without `data:...;base64,` before it; or, where the "
-            "server's setting `urls.enabled` is on, its https:// address.",
+            "description": "An image file in base64, with or without the prefix `data:...;base64,`. If the "
+            "server's setting `urls.enabled` is on, also the https:// URL of an image.",
         }
     ),
 ]
 
 
 async def read_body(request: Request) -> bytearray:
-    """The request's whole body, which grows as it arrives: to join it at its end would hold up everybody else."""
+    """The request's whole body, which grows as it arrives: joining it at the end would block other requests."""
     body = bytearray()
     async for piece in request.stream():
         body += piece
@@ -104,7 +104,8 @@ async def read_body(request: Request) -> bytearray:
 
 
 async def read_request(request: Request, model: type[Model], limits: LimitSettings, *, fetch_urls: bool) -> Model:
-    """The request as `model`, whichever of the three forms it came in. Where several images go, a zip of them goes too.
+    """The request as `model`, from any of the three kinds of bodies. For tasks with several images, a zip is accepted
+    too.
 
     fetch_urls: whether an image may be an address.
 
@@ -118,15 +119,15 @@ async def read_request(request: Request, model: type[Model], limits: LimitSettin
             raise InvalidInput(
                 options[0][0], "query parameters do not go with a JSON body", hint="put them into the JSON object"
             )
-        # Base64 of large images takes long enough to hold up everybody else.
-        return await run_in(BODIES, validated, model, await read_body(request), limits, fetch_urls=fetch_urls)
+        # Decoding base64 of large images takes long enough to block other requests.
+        return await run_in(BODIES, validate, model, await read_body(request), limits, fetch_urls=fetch_urls)
     if media_type == "multipart/form-data":
         texts, files, lists = await _read_form(request, model, limits)
 
         def read() -> Model:
-            images = unpacked(files, limits) if takes_several else files
+            images = unpack_archives(files, limits) if takes_several else files
             given = {**fields_of(model, options + texts, limits), **_image_field(model, images), **lists}
-            return validated(model, given, limits, fetch_urls=fetch_urls)
+            return validate(model, given, limits, fetch_urls=fetch_urls)
 
         return await run_in(BODIES, read)
     zipped = media_type in MEDIA_TYPES and takes_several
@@ -137,7 +138,7 @@ async def read_request(request: Request, model: type[Model], limits: LimitSettin
         def alone() -> Model:
             data = bytes(body)
             images = read_archive(data, limits) if zipped else [data]
-            return validated(model, {**fields_of(model, options, limits), **_image_field(model, images)}, limits)
+            return validate(model, {**fields_of(model, options, limits), **_image_field(model, images)}, limits)
 
         return await run_in(BODIES, alone)
     raise UnsupportedBody(
@@ -148,8 +149,8 @@ async def read_request(request: Request, model: type[Model], limits: LimitSettin
     )
 
 
-def unpacked(files: Sequence[ImageSource], limits: LimitSettings) -> list[ImageSource]:
-    """The files, and in the place of each zip the files in it. Raises InvalidInput for a zip that is refused.
+def unpack_archives(files: Sequence[ImageSource], limits: LimitSettings) -> list[ImageSource]:
+    """The files, in which each zip is replaced by its files. Raises InvalidInput for a zip that is refused.
 
     The bounds of one archive hold for all of a request together.
     """
@@ -161,12 +162,12 @@ def unpacked(files: Sequence[ImageSource], limits: LimitSettings) -> list[ImageS
             continue
         archived = read_archive(file, left)
         images.extend(archived)
-        held = sum(len(one.data) for one in archived)
+        held = sum(len(file.data) for file in archived)
         left = left.model_copy(update={"max_archive_bytes": left.max_archive_bytes - held})
     return images
 
 
-def validated(
+def validate(
     model: type[Model],
     given: Json | Mapping[str, Any],
     limits: LimitSettings | None = None,
@@ -196,7 +197,7 @@ def validated(
                 errors[0]["msg"] if given else "the body is empty",
                 hint='send a JSON object in UTF-8, such as {"image": "<base64>", ...}',
             ) from error
-        hinted = [_with_hint(dict(one), model, fetch_urls) for one in errors[:_MOST_HINTED]]
+        hinted = [_with_hint(dict(error), model, fetch_urls) for error in errors[:_MOST_HINTED]]
         raise RequestValidationError([*hinted, *errors[_MOST_HINTED:]]) from error
 
 
@@ -211,18 +212,18 @@ def _first_errors(
 ) -> ValidationError:
     """What is wrong with the beginning of each list and object of a body that has too many errors to list.
 
-    Raises InvalidInput where the beginnings are right.
+    Raises InvalidInput if the beginnings are right.
     """
-    cut = shortened(from_json(given) if isinstance(given, Json) else dict(given))
+    cut = shorten(from_json(given) if isinstance(given, Json) else dict(given))
     try:
         _as_model(model, to_json(cut) if isinstance(given, Json) else cut, fetch_urls=fetch_urls)
     except ValidationError as error:
         return error
-    raise InvalidInput("body", f"{count:,} values of it can not be used", hint="send a part of it to learn which")
+    raise InvalidInput("body", f"{count:,} of its values were refused", hint="send a part of the list to see which")
 
 
 def _with_hint(error: dict[str, Any], model: type[BaseModel], fetch_urls: bool) -> dict[str, Any]:
-    """The error with the nearest known field in its message, where it is about an unknown one."""
+    """The error; for an unknown field, with the nearest known field in its message."""
     if error["type"] != "extra_forbidden":
         return error
     name = str(error["loc"][-1])
@@ -243,7 +244,9 @@ async def _read_form(
     request: Request, model: type[BaseModel], limits: LimitSettings
 ) -> tuple[list[tuple[str, str]], list[ImageSource], dict[str, list[bytes]]]:
     """(name, text) of the form's fields, the bytes of its images, and those of the model's further lists of images."""
-    listed = {part: name for name, one in FILE_LISTS.items() if name in model.model_fields for part in (name, one)}
+    listed = {
+        part: name for name, list_name in FILE_LISTS.items() if name in model.model_fields for part in (name, list_name)
+    }
     # Room for all labels and templates of one route, and for the longest lists of numbers that another takes.
     most_fields = 4 * limits.max_prompts + 256
     reading = open_form(
@@ -311,19 +314,19 @@ def fields_of(
     fields: dict[str, Any] = {}
     for name, given in by_name.items():
         if takes(model, name, list):
-            fields[name] = _bracketed(name, given[0], "[]", most) if len(given) == 1 else given
+            fields[name] = _parse_bracketed(name, given[0], "[]", most) if len(given) == 1 else given
             if isinstance(fields[name], str) and takes(model, name, dict):
-                fields[name] = _bracketed(name, given[0], "{}", most)
+                fields[name] = _parse_bracketed(name, given[0], "{}", most)
             if isinstance(fields[name], str):
                 fields[name] = given
         elif len(given) > 1:
-            raise InvalidInput(name, f"given {len(given)} times", hint="give it once")
+            raise InvalidInput(name, f"it was sent {len(given)} times", hint="send it once")
         else:
-            fields[name] = _bracketed(name, given[0], "{}", most)
+            fields[name] = _parse_bracketed(name, given[0], "{}", most)
     return fields
 
 
-def _bracketed(name: str, text: str, brackets: str, most: int | None) -> Any:
+def _parse_bracketed(name: str, text: str, brackets: str, most: int | None) -> Any:
     """The JSON value of a text that begins and ends with these brackets, else the text itself."""
     stripped = text.strip()
     if not (stripped.startswith(brackets[0]) and stripped.endswith(brackets[1])):
@@ -335,12 +338,12 @@ def _bracketed(name: str, text: str, brackets: str, most: int | None) -> Any:
     except ValueError as error:
         example = json.dumps(["cat", "dog"]) if brackets == "[]" else '{"n_samples": [10, 50], "to_keep": [4, 1]}'
         raise InvalidInput(
-            name, f"stands in {brackets} but is no JSON: {error}", hint=f"write it like {example}"
+            name, f"it is in {brackets}, but is not valid JSON: {error}", hint=f"write it like {example}"
         ) from error
 
 
 def takes(model: type[BaseModel], name: str, kind: type) -> bool:
-    """Whether a field of the model may be of this kind, such as `list`."""
+    """Whether a field of the model accepts this type, such as `list`."""
     field = model.model_fields.get(name)
     return field is not None and any(typing.get_origin(member) is kind for member in union_members(field.annotation))
 
@@ -361,7 +364,9 @@ def bare_type(annotation: Any) -> Any:
 
 
 def media_type_of(request: Request) -> str:
-    """The body's bare media type, lower case, empty where none is told. Raises UnsupportedBody for a packed body."""
+    """The body's media type in lower case, without parameters; empty if there is none. Raises UnsupportedBody for a
+    compressed body.
+    """
     encoding = request.headers.get("content-encoding", "").strip()
     if encoding.lower() not in ("", "identity"):
         raise UnsupportedBody(f"Content-Encoding {encoding!r} is not read", hint="send the body uncompressed")

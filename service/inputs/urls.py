@@ -1,4 +1,4 @@
-"""Images fetched from addresses that callers name: off unless set, and then only from public hosts, over https.
+"""Images downloaded from URLs of clients: off by default, and then only from public hosts over https.
 
 The caller chooses where this server connects, so nothing is believed: the address is taken apart once by a strict
 pattern, every hop is checked alike, and the connection goes to the very IP address that was checked.
@@ -54,7 +54,7 @@ Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 
 @dataclass(frozen=True, slots=True)
 class ImageUrl:
-    """An address that stands where an image was expected."""
+    """A URL in place of an image."""
 
     text: str
 
@@ -74,18 +74,18 @@ class Target:
 
 
 class Refused(Exception):
-    """Why an address was not fetched. For the log: a caller could map the inner network by such answers."""
+    """Why a URL was not downloaded. For the log only: a client could map the internal network by such answers."""
 
 
 async def resolve(host: str, port: int) -> list[str]:
-    """The addresses that the system's resolver gives."""
+    """The IP addresses from the system's resolver."""
     look_up = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
     found = await asyncio.get_running_loop().run_in_executor(_LOOK_UPS, look_up)
     return [str(address[4][0]) for address in found]
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address is one host on the public internet, and none that stands for another address."""
+    """Whether an IP address is one host on the public internet, and does not wrap another address."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:
@@ -109,9 +109,9 @@ def target_of(url: str, settings: UrlSettings) -> Target:
         raise Refused("the host is too long")
     if port not in settings.ports:
         raise Refused("a port that is not allowed")
-    if _listed(host, settings.deny_hosts):
+    if _is_listed(host, settings.deny_hosts):
         raise Refused("a denied host")
-    if settings.allow_hosts and not _listed(host, settings.allow_hosts):
+    if settings.allow_hosts and not _is_listed(host, settings.allow_hosts):
         raise Refused("no allowed host")
     rest = match["rest"] or "/"
     return Target(host, port, quote(rest if rest.startswith("/") else f"/{rest}", safe=_AS_WRITTEN))
@@ -152,8 +152,9 @@ class UrlFetcher:
             log.warning("an image was not fetched", host=host, why=why)
             raise InvalidInput(
                 field,
-                "the image could not be fetched, or its address is not allowed",
-                hint=f"name a public host by https://, with an image of at most {self.settings.max_bytes:,} bytes that "
+                "the image could not be fetched, or its URL is not allowed",
+                hint="send an https:// URL of a public host, with an image of at most "
+                f"{self.settings.max_bytes:,} bytes that "
                 f"comes within {self.settings.timeout_seconds:g} seconds; or send the image's bytes",
             ) from None
 
@@ -173,7 +174,7 @@ class UrlFetcher:
             raise Refused("the host has no address")
         if not all(self.is_allowed(address) for address in addresses):
             raise Refused("the host has an address that is not public")
-        # IPv4 where there is one: hosts without IPv6 of their own are many, and there is no second try.
+        # IPv4 if there is one: hosts without IPv6 of their own are many, and there is no second try.
         return next((address for address in addresses if ":" not in address), addresses[0])
 
     async def _get(self, target: Target, address: str, most_bytes: int) -> bytes | str:
@@ -216,6 +217,6 @@ class UrlFetcher:
             return bytes(body)
 
 
-def _listed(host: str, patterns: Sequence[str]) -> bool:
+def _is_listed(host: str, patterns: Sequence[str]) -> bool:
     """Whether a host is one of the patterns; `*.example.org` is every name below example.org, and not itself."""
     return any(host.endswith(pattern[1:]) if pattern.startswith("*.") else host == pattern for pattern in patterns)

@@ -1,4 +1,4 @@
-"""Addresses of files on this machine or behind fsspec, as text that a database holds."""
+"""Addresses of local files or fsspec URLs, as text that a database can store."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from backbones.errors import InvalidInput
 from service.inputs.names import readable_name
 from service.jobs.regular_files import open_regular
 
-# Stands before the address of a file whose name is no text; paths begin with a slash, or with a protocol.
+# Prefix of the address of a file whose name is not UTF-8; paths begin with a slash, or with a protocol.
 _BYTES = "bytes:"
 
 
 def open_address(address: str) -> tuple[Any, str]:
-    """The fsspec file system of an address, and the path there. Raises InvalidInput where its package is missing."""
+    """The fsspec file system of an address, and the path there. Raises InvalidInput if its package is missing."""
     address = decode_address(address)
     if address.startswith("/"):
         # Not taken apart: a local name may have "::" and "://" in it.
@@ -36,12 +36,12 @@ def open_address(address: str) -> tuple[Any, str]:
 
 
 def open_file(address: str) -> BinaryIO:
-    """The regular file at an address, open for reading. Raises OSError for what is none, as `open_address` does."""
+    """Open the regular file at an address for reading. Raises OSError for other files, and as `open_address` does."""
     return open_regular(*open_address(address))
 
 
 def encode_address(path: str) -> str:
-    """A path as text that every database holds; a name that is no UTF-8 has its bytes in percent signs."""
+    """A path as text that every database can store; names that are not UTF-8 have percent-encoded bytes."""
     return path if path == readable_name(path) else _BYTES + quote(os.fsencode(path))
 
 
@@ -51,7 +51,7 @@ def decode_address(address: str) -> str:
 
 
 def is_regular(path: str, about: Mapping[str, Any]) -> bool:
-    """Whether an entry of a listing is a file, or a link to one: a pipe would never end."""
+    """Whether an entry of a listing is a file or a link to a file, because a pipe would never end."""
     if about.get("type") != "other":
         return about.get("type") == "file"
     try:

@@ -12,7 +12,7 @@ Box = Sequence[float]
 
 
 def place_boxes(given: Mapping[str, Any], image: DecodedImage) -> tuple[list[list[float]], str]:
-    """The boxes x, y, width, height of a source as boxes of the upright image, and a note on what was done to them.
+    """Boxes (x, y, width, height) of a source as boxes of the upright image, and a note on how they were read.
 
     Tools that ignore EXIF annotate the image as it is stored. The size that the source gives tells which one it was.
     Raises InvalidInput for a size that is neither: boxes of another scale would be looked at in silence.
@@ -27,7 +27,7 @@ def place_boxes(given: Mapping[str, Any], image: DecodedImage) -> tuple[list[lis
         raise InvalidInput(
             "image",
             f"the source says {size[0]} x {size[1]} pixels, and the image has {image.width} x {image.height}: "
-            "its boxes are of another image",
+            "its boxes belong to another image",
             hint="annotate the image in this size",
         )
     if not turned:

@@ -1,6 +1,6 @@
 """The images of a COCO file with their ids and the boxes of persons, and where in a folder or archive they are.
 
-An image that cannot be told from another, or that is not there, becomes an item with a `problem`: it fails alone.
+An image with the id of another, or whose file is missing, becomes an item with a `problem`: it fails alone.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _YES = frozenset({"1", "true"})
 
 
 def is_coco(document: Any) -> bool:
-    """Whether a JSON value lists images as COCO's files do."""
+    """Whether a JSON value lists images in COCO's format."""
     images = document.get("images") if isinstance(document, dict) else None
     return isinstance(images, list) and all(isinstance(image, dict) and "file_name" in image for image in images[:10])
 
@@ -32,14 +32,14 @@ def has_boxes(document: Mapping[str, Any]) -> bool:
     """Whether any annotation has a box."""
     annotations = document.get("annotations")
     listed = annotations if isinstance(annotations, list) else ()
-    return any(isinstance(one, dict) and one.get("bbox") for one in listed)
+    return any(isinstance(annotation, dict) and annotation.get("bbox") for annotation in listed)
 
 
 def describe_images(document: Mapping[str, Any]) -> list[Item]:
     """The images in the file's order. Their addresses are their names.
 
     `given` has the image's id, the boxes of its persons, the size that the file says, and what is wrong.
-    Raises ValueError where the file lists no images, and where none of its boxes belongs to one of them.
+    Raises ValueError if the file lists no images, and where none of its boxes belongs to one of them.
     """
     if not isinstance(document, Mapping) or not isinstance(document.get("images"), list):
         raise ValueError("it has no list of images")
@@ -65,28 +65,28 @@ def _describe_image(
     file_name, id = image.get("file_name"), image.get("id")
     name = file_name if isinstance(file_name, str) and file_name else f"image {n + 1}"
     key = _key(id)
-    given: dict[str, Any] = {} if id is None else {"image_id": _as_json(id)}
+    value: dict[str, Any] = {} if id is None else {"image_id": _as_json(id)}
     if not isinstance(file_name, str) or not file_name:
-        given["problem"] = "the COCO file gives this image no file_name"
+        value["problem"] = "the COCO file gives this image no file_name"
     elif id is None:
-        given["problem"] = "the COCO file gives this image no id"
+        value["problem"] = "the COCO file gives this image no id"
     elif counts[key] > 1:
-        given["problem"] = f"the COCO file has {counts[key]} images of the id {id!r}: give each its own"
+        value["problem"] = f"the COCO file has {counts[key]} images of the id {id!r}: give each its own"
     if key in boxes:
-        given["boxes"] = boxes[key]
+        value["boxes"] = boxes[key]
         size = [image.get("width"), image.get("height")]
         if all(isinstance(side, int) and side > 0 for side in size):
-            given["source_size"] = size
+            value["source_size"] = size
     if key in notes:
-        given["source_notes"] = notes[key]
-    return Item(n, readable_name(name), name, given)
+        value["source_notes"] = notes[key]
+    return Item(n, readable_name(name), name, value)
 
 
 def _read_boxes(document: Mapping[str, Any]) -> tuple[dict[str, list[dict[str, Any]]], dict[str, list[str]]]:
     """The boxes of persons, and notes on what was left out, by the key of the image's id.
 
     Left out are crowds, other categories, and boxes that are not four finite numbers. An image with annotations, none
-    of which is a person's box, has an empty list: it was looked at, and shows nobody.
+    of which is a person's box, has an empty list: it shows no persons.
     """
     persons = _person_categories(document.get("categories"))
     boxes: dict[str, list[dict[str, Any]]] = {}
@@ -112,13 +112,21 @@ def _person_categories(categories: Any) -> frozenset[str] | None:
 
     Without a list of categories, COCO's number 1 is a person. A file's only category is what it is about.
     """
-    known = [one for one in categories or () if isinstance(one, Mapping)] if isinstance(categories, list) else []
+    known = (
+        [category for category in categories or () if isinstance(category, Mapping)]
+        if isinstance(categories, list)
+        else []
+    )
     if not known:
         return frozenset({_key(1)})
     if len(known) == 1:
         return None
-    persons = [one for one in known if str(one.get("name")).strip().casefold() in _PERSONS or one.get("keypoints")]
-    return frozenset(_key(one.get("id")) for one in persons)
+    persons = [
+        category
+        for category in known
+        if str(category.get("name")).strip().casefold() in _PERSONS or category.get("keypoints")
+    ]
+    return frozenset(_key(person.get("id")) for person in persons)
 
 
 def _is_box(box: Any) -> bool:
@@ -131,25 +139,25 @@ def _is_box(box: Any) -> bool:
 
 
 def _as_json(value: Any) -> Any:
-    """A value that every database and JSON holds: NaN, infinity and half letters, which Python reads, become texts."""
+    """A value that every database and JSON can store: NaN, infinity and lone surrogates become texts."""
     if isinstance(value, str):
         return readable_name(value)
     if isinstance(value, float):
         return value if isfinite(value) else str(value)
     if isinstance(value, list):
-        return [_as_json(one) for one in value]
+        return [_as_json(item) for item in value]
     if isinstance(value, dict):
-        return {readable_name(name): _as_json(one) for name, one in value.items()}
+        return {readable_name(name): _as_json(item) for name, item in value.items()}
     return value
 
 
 def _key(id: Any) -> str:
-    """What ids are compared by: some programs write those of annotations as texts, and those of images as numbers."""
+    """The key to compare ids by: some write the ids of annotations as texts, those of images as numbers."""
     return str(int(id)) if isinstance(id, float) and id.is_integer() else str(id)
 
 
 def place_images(items: Sequence[Item], addresses: Mapping[str, str], file: str) -> Iterator[Item]:
-    """The items with the addresses of their files. One that is not there gets a problem.
+    """The items with the addresses of their files. An item without a file gets a problem.
 
     addresses: path inside the archive -> address. file: the path of the COCO file in it.
     All names are read from one folder: the COCO file's own, else one above it, else the only one in which there are
@@ -208,7 +216,7 @@ def _count_elsewhere(wanted: Set[str], known: Iterable[str], file: str) -> Count
 
 
 def _splits(name: str) -> set[str]:
-    """Which parts of a data set a name speaks of."""
+    """The splits of a data set that a name mentions."""
     return set(re.findall("train|val|test", name.casefold()))
 
 

@@ -1,4 +1,4 @@
-"""Which videos ffmpeg may open: it also reads lists and session descriptions, and opens what those name."""
+"""Which containers ffmpeg may open: it also reads playlists and session descriptions, and opens the files in them."""
 
 from __future__ import annotations
 

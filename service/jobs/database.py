@@ -1,4 +1,4 @@
-"""The database of jobs: where it is, how it is opened, and how its tables are brought up to date."""
+"""The database of jobs: where it is, how it is opened, and how its tables are migrated."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from backbones.errors import InvalidInput
 from service.errors import StorageFailed
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-# Any number will do: it stands for "the tables of diffsight are being made".
+# Any number will do: it means "the tables of diffsight are being created".
 _MIGRATION_LOCK = 0x64696666
 _SECONDS_TO_WAIT_FOR_A_LOCK = 60
 _SECONDS_BETWEEN_COUNTS = 10.0
 
 
 def default_url(data_folder: Path) -> str:
-    """The SQLite file in the folder of what callers make, which is created."""
+    """URL of the SQLite file in the data folder. Creates the folder."""
     data_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return f"sqlite:///{data_folder / 'jobs.db'}"
 
 
 def open_database(url: str) -> Engine:
-    """The engine of a database. Of SQLite, whatever writes takes the write lock at its beginning."""
+    """The engine of a database. With SQLite, transactions that write take the write lock at the start."""
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
         return create_engine(parsed, pool_pre_ping=True)
@@ -58,8 +58,8 @@ def storage_failures() -> Iterator[None]:
         yield
     except OperationalError as error:
         raise StorageFailed(
-            f"the database of jobs does not take it: {str(error.orig).splitlines()[0]}",
-            hint="tell who runs this server; then try again",
+            f"the database of jobs could not store it: {str(error.orig).splitlines()[0]}",
+            hint="tell the server's operator; then try again",
         ) from error
 
 
@@ -75,7 +75,7 @@ class ResultRoom:
         self._bytes = 0
 
     def take(self, connection: Connection, more: int) -> None:
-        """Take room for so many bytes. Raises InvalidInput where there is none."""
+        """Take room for so many bytes. Raises InvalidInput if there is none."""
         if self.most_bytes is None or not more:
             return
         now = time.monotonic()
@@ -93,7 +93,7 @@ class ResultRoom:
 
 
 def stored_bytes(connection: Connection) -> int:
-    """What all jobs and their results take; of SQLite, what the whole file does, without its free pages."""
+    """Bytes of all jobs and their results; with SQLite, bytes of the file without its free pages."""
     if connection.dialect.name == "sqlite":
         pages = "SELECT (page_count - freelist_count) * page_size FROM pragma_page_count(), pragma_freelist_count(), "
         return int(connection.execute(text(f"{pages} pragma_page_size()")).scalar_one())
@@ -103,7 +103,7 @@ def stored_bytes(connection: Connection) -> int:
 
 
 def migrate(connection: Connection) -> None:
-    """Bring the tables up to date; of several processes that start together, one does it and the others wait."""
+    """Migrate the tables. If several processes start together, one migrates and the others wait."""
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK})
     config = Config()

@@ -1,4 +1,4 @@
-"""One image of a job to its result. Whatever runs many images calls this: the runner of this server, or a cluster."""
+"""From one image of a job to its result. The runner of a server and a cluster both call this."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from service.state import AppState
 
 
 async def run_item(state: AppState, work: Work, image: DecodedImage, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The result of one image as JSON values, its size among them. The rows yield to interactive work.
+    """The result of one image as JSON values, including the image's size. Its rows are bulk work.
 
     given: what the source says of the image; boxes go before those of the options.
     """

@@ -1,6 +1,6 @@
-"""Whether a job's lease has ended, by a clock that does not jump: what a runner that died held is taken up by another.
+"""Whether a job's lease has ended, by a monotonic clock: another runner continues the jobs of a runner that died.
 
-The database holds the end of a lease by the wall clock, which whoever sets it moves. So a process trusts its own
+The database holds the end of a lease by the wall clock, which can be changed. So a process trusts its own
 leases by its own clock, and those of others by whether they still change: a living owner renews about once a second.
 """
 
@@ -22,17 +22,17 @@ class Leases:
         self._seen: dict[str, tuple[str, float, float]] = {}
 
     def hold(self, job_id: str, owner: str, seconds: float) -> None:
-        """Note that an owner of this process holds a job for so many seconds from now on."""
+        """Record that an owner of this process holds a job for so many seconds from now."""
         self._own[job_id] = (owner, self._clock() + seconds)
         self._seen.pop(job_id, None)
 
     def let_go(self, job_id: str, owner: str) -> None:
-        """Note that an owner of this process holds a job no more."""
+        """Record that an owner of this process no longer holds a job."""
         if self._own.get(job_id, ("", 0.0))[0] == owner:
             del self._own[job_id]
 
     def has_ended(self, job_id: str, owner: str, leased_until: float, seconds: float) -> bool:
-        """Whether nobody holds the job any more.
+        """Whether no process holds the job any more.
 
         owner, leased_until: as the database has them now, the latter by the wall clock. seconds: how long a lease that
         should still last by that clock may stand still.

@@ -1,7 +1,7 @@
-"""What processes that were killed left among the uploads of jobs, deleted at the next start.
+"""Deletes, at the next start, what killed processes left among the uploads of jobs.
 
 An upload that is being received has a lock file, which its process holds until the job is in the database. The lock
-ends with the process, so that what stands beside a lock file that nobody holds, or without one, is nobody's.
+ends with the process, so that an upload with a lock file that no process holds, or without one, is unused.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ _DATABASE = ".database-"
 
 @contextmanager
 def receiving_lock(folder: Path, job_id: str) -> Iterator[None]:
-    """Keep what is received for a job from being deleted as a leftover. Creates the folder."""
+    """Protect an upload that is being received from deletion as a leftover. Creates the folder."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = folder / f".{job_id}{_LOCK}"
-    descriptor = _locked(path)
+    descriptor = _is_locked(path)
     try:
         yield
     finally:
@@ -46,7 +46,7 @@ def sole_database_since(folder: Path, database: str) -> float:
 
 
 def remove_upload_leftovers(folder: Path, known: Callable[[str], bool], *, since: float = 0.0) -> list[str]:
-    """Delete uploads that nobody receives and whose job is not `known`, and what was half received; returns names.
+    """Delete uploads that no process receives and whose job is not `known`, and partly received ones; returns names.
 
     known: whether the database has a job with this id. since: whole uploads that are older may be another database's.
     """
@@ -80,8 +80,8 @@ def _is_left(path: Path, known: Callable[[str], bool]) -> bool:
     return hidden or not known(job_id)
 
 
-def _locked(path: Path) -> int:
-    """The descriptor of a lock file that is this process's, and that nobody has deleted before it was."""
+def _is_locked(path: Path) -> int:
+    """The descriptor of a lock file that this process holds, and that was not deleted before it was locked."""
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         fcntl.flock(descriptor, fcntl.LOCK_EX)

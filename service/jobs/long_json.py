@@ -1,4 +1,4 @@
-"""JSON of hundreds of megabytes, read so that other threads go on meanwhile."""
+"""Reads JSON of hundreds of megabytes without blocking other threads."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ _DECODER = json.JSONDecoder()
 
 
 def parse_json(data: bytes) -> Any:
-    """What `json.loads` gives. Of an object, lists are read an item at a time: one long step would hold up everybody.
+    """The same value as `json.loads`. Lists of an object are read an item at a time: one long step would block other
+    threads.
 
     data: in UTF-8, UTF-16 or UTF-32. Raises ValueError for what is no JSON, or is nested too deep.
     """

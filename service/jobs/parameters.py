@@ -19,7 +19,7 @@ def require_task(state: AppState, name: str) -> AnyTask:
     task = find_task(state.tasks, name)
     if task is None:
         known = ", ".join(task.name for task in state.tasks)
-        raise InvalidInput("task", f"{name!r} is no task", hint=f"one of {known}")
+        raise InvalidInput("task", f"{name!r} is no task", hint=f"send one of {known}")
     return task
 
 
@@ -30,7 +30,7 @@ def read_options(task: AnyTask, values: Mapping[str, Any] | Sequence[tuple[str, 
     known = [name for name in model.model_fields if name not in task.request_only]
     if refused := [name for name in fields if name in task.request_only]:
         hint = f"the parameters of {task.name} are {', '.join(known)}"
-        raise InvalidInput(refused[0], "a job's results have one form for it", hint=hint)
+        raise InvalidInput(refused[0], "jobs do not have this option", hint=hint)
     try:
         return model.model_validate(fields)
     except ValidationError as error:
@@ -51,7 +51,7 @@ def take_model(
     pairs = dict(values)
     model = pairs.get(MODEL)
     if model is not None and not isinstance(model, str):
-        raise InvalidInput(MODEL, "it is no text", hint="send the id of a model of GET /v1/models")
+        raise InvalidInput(MODEL, "it is not a string", hint="send the id of a model from GET /v1/models")
     if isinstance(values, Mapping):
         return model, {name: value for name, value in values.items() if name != MODEL}
     return model, [(name, value) for name, value in values if name != MODEL]

@@ -1,4 +1,4 @@
-"""Paths that match a pattern, in time that grows with their length and the pattern's.
+"""Paths that match a pattern. The time grows with the length of the path and the pattern, not exponentially.
 
 fsspec's own `glob` makes one regular expression of the whole, which a dozen stars keep busy for ever.
 """
@@ -13,7 +13,7 @@ _MAGIC = frozenset("*?[")
 
 
 def find_matching(file_system: Any, pattern: str) -> Mapping[str, Any]:
-    """The files of an fsspec file system whose paths match, with what it says of each.
+    """The files of an fsspec file system whose paths match, with their properties.
 
     `*`, `?` and `[...]` stand for letters of one folder's or file's name, `**` for any folders between, or none.
     """
@@ -40,5 +40,5 @@ def matches(names: Sequence[str], parts: Sequence[str]) -> bool:
             used = {at + 1 for at in used if at < len(names) and fnmatchcase(names[at], part)}
         if not used:
             return False
-    # `**` at the end stands for files too.
+    # `**` at the end matches files too.
     return len(names) in used

@@ -1,4 +1,4 @@
-"""Which places on the server's own side a job over REST may read: those below what the setting `jobs.sources` names."""
+"""Which paths of the server a job over REST may read: those below what the setting `jobs.sources` names."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LOCAL = (None, "file", "local")
 def check_place(address: str, allowed: Sequence[str], *, field: str) -> None:
     """Raises InvalidInput unless an address, or pattern, lies below one of `allowed`; links are followed.
 
-    Nothing is opened or looked up but links on the local disk, and the caller is told nothing of what is there.
+    Nothing is opened or looked up but links on the local disk, and the client learns nothing of what is there.
     """
     try:
         inside = any(_is_below(address, place) for place in allowed)
@@ -29,12 +29,12 @@ def check_place(address: str, allowed: Sequence[str], *, field: str) -> None:
         raise InvalidInput(
             field,
             "jobs may not read there",
-            hint="upload a zip, or ask who runs this server for a folder in DIFFSIGHT_JOBS__SOURCES",
+            hint="upload a zip, or ask the server's operator to add the folder to DIFFSIGHT_JOBS__SOURCES",
         )
 
 
 def check_item(path: str, file_system: Any, allowed: Sequence[str]) -> None:
-    """The same of one image below an allowed place: a link, or a name in a COCO file, may lead away from there.
+    """The same for one image below an allowed place: a link, or a name in a COCO file, may point outside.
 
     path: on the fsspec file system. Raises InvalidInput.
     """
@@ -49,11 +49,11 @@ def _is_below(address: str, place: str) -> bool:
     # A chain such as zip://a::https://b would open something else than it begins with; a local path is no chain.
     if ("::" in address and not address.startswith("/")) or ".." in re.split(r"[/\\]", address):
         return False
-    protocols = [split_protocol(one)[0] for one in (address, place)]
+    protocols = [split_protocol(path)[0] for path in (address, place)]
     if not all(protocol in _LOCAL for protocol in protocols):
         return f"{address.rstrip('/')}/".startswith(f"{place.rstrip('/')}/")
     # As fsspec will read it: with ~ for the home folder, and without file://.
-    path, named = (str(LocalFileSystem._strip_protocol(one)) for one in (address, place))
+    path, named = (str(LocalFileSystem._strip_protocol(text)) for text in (address, place))
     root = os.path.realpath(named)
     if not _is_inside(os.path.realpath(path), root):
         return False

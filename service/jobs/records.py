@@ -1,4 +1,4 @@
-"""A job, its items and their results, as the store gives and takes them."""
+"""A job, its items and their results, as the store reads and writes them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ UNFINISHED = ("queued", "running")
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One job as it stands. status: queued, running, paused, done or failed. Times are seconds since 1970.
+    """The state of a job. status: queued, running, paused, done or failed. Times are seconds since 1970.
 
     model, revision: of the weights that its results come from; empty before the first run.
     """
@@ -45,7 +45,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One picture of a job. name: what results call it. given: what its source says of it, such as boxes."""
+    """One image of a job. name: its name in results. given: properties from its source, such as boxes."""
 
     position: int
     name: str
@@ -55,7 +55,7 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How an item ended: under `key` with a result (None where the key has one already), or with the reason why not."""
+    """How an item ended: under `key` with a result (None if the key has one already), or with the reason why not."""
 
     position: int
     key: str = ""
@@ -65,7 +65,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A finished item, for readers. result: None where it failed, and `error` says why."""
+    """A finished item, for readers. result: None if it failed, and `error` says why."""
 
     position: int
     name: str

@@ -1,4 +1,4 @@
-"""Files of sources are opened only where they are files: a pipe or a device that is called so would never end."""
+"""Opens only regular files: a pipe or a device with the name of an image would never end."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from backbones.errors import InvalidInput
 
 
 def open_regular(file_system: Any, path: str) -> BinaryIO:
-    """The file, open for reading. Raises OSError for what is none, at once."""
+    """Open a regular file for reading. Raises OSError at once for anything else."""
     if "file" not in file_system.protocol:
         opened: BinaryIO = file_system.open(path, "rb")
         return opened
@@ -17,7 +17,7 @@ def open_regular(file_system: Any, path: str) -> BinaryIO:
 
 
 def read_regular(file_system: Any, path: str, most_bytes: int | None = None) -> bytes:
-    """The file's bytes, and of a longer one than `most_bytes` one byte more than those. Raises OSError."""
+    """The file's bytes, but at most `most_bytes` + 1 of them. Raises OSError."""
     with open_regular(file_system, path) as file:
         return file.read() if most_bytes is None else file.read(most_bytes + 1)
 
@@ -35,5 +35,5 @@ def check_document(size: int, most_bytes: int | None) -> None:
         raise InvalidInput(
             "source",
             f"the file that lists the images has more than {most_bytes:,} bytes",
-            hint="split it, or ask who runs this server to raise DIFFSIGHT_JOBS__MAX_DOCUMENT_BYTES",
+            hint="split it, or ask the server's operator to raise DIFFSIGHT_JOBS__MAX_DOCUMENT_BYTES",
         )

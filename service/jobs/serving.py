@@ -24,13 +24,13 @@ log = structlog.get_logger("diffsight")
 
 
 def open_store(settings: Settings) -> JobStore:
-    """The store that the settings name. Blocks. Raises InvalidInput where it cannot be opened."""
+    """The store that the settings name. Blocks. Raises InvalidInput if it cannot be opened."""
     url = settings.jobs.database or default_url(settings.data_path())
     return JobStore(url, most_bytes=settings.jobs.max_result_bytes)
 
 
 class Jobs:
-    """What the routes of one app need of its jobs. retry_seconds: until a database that did not open is tried again."""
+    """The jobs of one app, for its routes. retry_seconds: until a database that did not open is tried again."""
 
     def __init__(self, state: AppState, *, retry_seconds: float = 10.0) -> None:
         self.state = state
@@ -58,16 +58,17 @@ class Jobs:
                     (await self._opening).close()
 
     async def store(self) -> JobStore:
-        """The open store. Raises NotReady where there is none."""
+        """The open store. Raises NotReady if there is none."""
         if self._opening is None:
-            raise NotReady("the server has not started", hint="ask again when /health/ready answers 200")
+            raise NotReady("the server has not started", hint="send it again when /health/ready answers 200")
         if self._opened is None and self._failure is None:
             with suppress(DiffsightError, OSError):
                 return await asyncio.shield(self._opening)
         if self._opened is not None:
             return self._opened
         raise NotReady(
-            "this server keeps no jobs now: its database can not be opened", hint="try again later, or see its log"
+            "this server has no jobs at the moment: its database cannot be opened",
+            hint="try again later, or see the server's log",
         ) from self._failure
 
     def notify(self) -> None:

@@ -32,7 +32,7 @@ from service.jobs.regular_files import read_document, read_regular
 from service.jobs.video import Frames, frame_times
 from service.jobs.zip_source import list_zip
 
-Kind = Literal["folder", "glob", "zip", "coco", "urls", "video"]
+SourceKind = Literal["folder", "glob", "zip", "coco", "urls", "video"]
 
 
 class Source(BaseModel):
@@ -40,7 +40,7 @@ class Source(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    kind: Kind = Field(
+    kind: SourceKind = Field(
         description="`folder` with all below it, `glob` pattern, `zip`, `coco` file that names images and boxes, "
         "`urls`: a text file with an https:// address a line, `video`."
     )
@@ -62,13 +62,13 @@ class StoredSource(Source):
 
 
 def guess(address: str, *, images: str = "", stride: int = 1) -> Source:
-    """The source that a person means by an address. Raises InvalidInput where nothing fits.
+    """The source that a person means by an address. Raises InvalidInput if nothing fits.
 
     What is there by this very name is no pattern, whatever letters it has.
     """
     lower = address.lower()
     fs, path = open_address(address)
-    kind: Kind
+    kind: SourceKind
     if fs.isdir(path):
         kind = "folder"
     elif any(letter in address for letter in "*?[") and not fs.exists(path):
@@ -82,8 +82,8 @@ def guess(address: str, *, images: str = "", stride: int = 1) -> Source:
     else:
         raise InvalidInput(
             "source",
-            f"{address!r} is no folder, and its name ends like nothing that is read",
-            hint="name a folder, a pattern with *, an image, a .zip, a COCO .json, a .txt of addresses or a video",
+            f"{address!r} is no folder, and no file type that jobs read",
+            hint="name a folder, a pattern with *, an image, a .zip, a COCO .json, a .txt of URLs or a video",
         )
     return Source(kind=kind, address=encode_address(address), images=encode_address(images), stride=stride)
 
@@ -117,7 +117,7 @@ def listed(source: Source, *, most_bytes: int | None = None) -> Iterator[Item]:
 
 
 class Reader:
-    """Reads the images of one source. A video is decoded once, forwards: its frames are to be asked for in order.
+    """Reads the images of one source. A video is decoded once, forwards: read its frames in order.
 
     most_bytes: of one image's file. most_pixels: of a video's frame.
     """
@@ -133,7 +133,7 @@ class Reader:
         self._archive: zipfile.ZipFile | None = None
         self._open = ExitStack()
 
-    def locate(self, item: Item) -> str:
+    def located(self, item: Item) -> str:
         """The path of an item on `file_system`. Blocks.
 
         A name that another system wrote with decomposed letters, or with backslashes between folders, is found too.
@@ -145,7 +145,7 @@ class Reader:
             folder, _, name = candidate.rpartition("/")
             wanted = unicodedata.normalize("NFC", name)
             try:
-                twins = [one for one in os.listdir(folder or "/") if unicodedata.normalize("NFC", one) == wanted]
+                twins = [entry for entry in os.listdir(folder or "/") if unicodedata.normalize("NFC", entry) == wanted]
             except OSError:
                 continue
             if len(twins) == 1:
@@ -155,15 +155,15 @@ class Reader:
     def read(self, item: Item, path: str | None = None) -> bytes | NDArray[np.uint8]:
         """The image's file; of a video its frame, (H, W, 3) uint8 RGB. Blocks. Raises OSError and InvalidInput.
 
-        path: of `locate`.
+        path: of `located`.
         """
         if problem := item.given.get("problem"):
-            raise InvalidInput("image", str(problem), hint="mend the file that lists the images")
+            raise InvalidInput("image", str(problem), hint="correct the file that lists the images")
         if self.source.kind == "zip":
-            return self._unpacked(item.address)
+            return self._unpack(item.address)
         if self.source.kind == "video":
             return self._frame(int(item.address))
-        return self._checked(read_regular(self.file_system, path or self.locate(item), self.most_bytes))
+        return self._check(read_regular(self.file_system, path or self.located(item), self.most_bytes))
 
     @cached_property
     def file_system(self) -> Any:
@@ -181,7 +181,7 @@ class Reader:
                 self._archive = None
             self._forget_frames()
 
-    def _unpacked(self, name: str) -> bytes:
+    def _unpack(self, name: str) -> bytes:
         with self._lock:
             if self._archive is None:
                 # Opened once: with every image the whole list of contents would be read again.
@@ -193,7 +193,7 @@ class Reader:
                     raise
         try:
             with self._archive.open(name) as file:
-                return self._checked(file.read() if self.most_bytes is None else file.read(self.most_bytes + 1))
+                return self._check(file.read() if self.most_bytes is None else file.read(self.most_bytes + 1))
         except (
             zipfile.BadZipFile,
             zlib.error,
@@ -203,7 +203,7 @@ class Reader:
         ) as error:  # encrypted is a RuntimeError
             raise InvalidInput("image", f"damaged inside the archive: {error}", hint="zip it again") from error
 
-    def _checked(self, data: bytes) -> bytes:
+    def _check(self, data: bytes) -> bytes:
         if self.most_bytes is not None and len(data) > self.most_bytes:
             raise InvalidInput("image", f"the file has more than {self.most_bytes:,} bytes", hint="scale it down")
         return data
@@ -277,7 +277,7 @@ def _glob(source: Source, _: int | None) -> Iterator[Item]:
         paths, prefix = {pattern: fs.info(pattern)}, pattern.rpartition("/")[0] + "/"
         yield from _some(_file_items(fs, paths, prefix, hidden=True), source)
         return
-    # Names are told from the last folder that the pattern names as it is, so that no two are the same.
+    # Names are relative to the last folder of the pattern without wildcards, so that no two are the same.
     plain = pattern[: min((pattern.find(letter) for letter in "*?[" if letter in pattern), default=len(pattern))]
     prefix = plain[: plain.rfind("/") + 1]
     hidden = is_litter(pattern.removeprefix(prefix))

@@ -1,4 +1,4 @@
-"""Where batch jobs live: SQLite by default, PostgreSQL by URL. Every method is one transaction, and blocks.
+"""The database of batch jobs: SQLite by default, PostgreSQL by URL. Every method is one transaction, and blocks.
 
 An item is finished in the same transaction that stores its result, so that a kill at any moment leaves it either done
 or not begun. A result is stored once under its key; every item of every job with the same key shares it.
@@ -37,7 +37,7 @@ class JobStore:
     """The jobs of one database, whose tables are brought up to date when it is opened.
 
     most_bytes: what its results may take; None sets no bound. leases: what this process knows of leases.
-    Every method raises StorageFailed where the database can not be reached, or its disk is full.
+    Every method raises StorageFailed where the database cannot be reached, or its disk is full.
     """
 
     def __init__(self, url: str, *, most_bytes: int | None = None, leases: Leases | None = None) -> None:
@@ -54,10 +54,10 @@ class JobStore:
                 hint="pip install 'diffsight[postgres]', and begin the URL with postgresql+psycopg://",
             ) from error
         except (SQLAlchemyError, ArgumentError) as error:
-            told = str(getattr(error, "orig", error)).splitlines()[0]
+            reason = str(getattr(error, "orig", error)).splitlines()[0]
             raise InvalidInput(
                 "jobs.database",
-                f"the database of jobs can not be opened: {told}",
+                f"the database of jobs can not be opened: {reason}",
                 hint="set DIFFSIGHT_JOBS__DATABASE to an SQLAlchemy URL of SQLite or PostgreSQL that may be written",
             ) from error
 
@@ -73,7 +73,7 @@ class JobStore:
         """A new job, queued. Raises InvalidInput if there is no room for it."""
         now = time.time()
         job = Job(id or new_id(), task, parameters, source, local, created=now, updated=now, resumed=now)
-        row = {one.name: getattr(job, one.name) for one in fields(job)}
+        row = {field.name: getattr(job, field.name) for field in fields(job)}
         row |= {"parameters": canonical(parameters), "source": canonical(source)}
         with self._writing() as connection:
             self._room.take(connection, len(row["parameters"].encode()) + len(row["source"].encode()))
@@ -81,7 +81,7 @@ class JobStore:
         return job
 
     def latest(self, *, limit: int = 100, before: float | None = None) -> list[Job]:
-        """Jobs, newest first; those made before `before` where it is given."""
+        """Jobs, newest first; those made before `before` if it is given."""
         query = select(jobs).order_by(jobs.c.created.desc(), jobs.c.id).limit(limit)
         if before is not None:
             query = query.where(jobs.c.created < before)
@@ -89,7 +89,7 @@ class JobStore:
             return [_job(row) for row in connection.execute(query)]
 
     def get(self, job_id: str) -> Job:
-        """The job as it stands. Raises NothingStored where there is none."""
+        """The job as it stands. Raises NothingStored if there is none."""
         with self._reading() as connection:
             return _get(connection, job_id)
 
@@ -99,7 +99,7 @@ class JobStore:
             return connection.execute(select(jobs.c.id).where(jobs.c.id == job_id)).first() is not None
 
     def find_local(self, task: str, parameters: Mapping[str, Any], source: Mapping[str, Any]) -> Job | None:
-        """The job that the same command began before."""
+        """The job that the same command created before."""
         query = select(jobs).where(
             jobs.c.local,
             jobs.c.task == task,
@@ -111,15 +111,15 @@ class JobStore:
         return None if row is None else _job(row)
 
     def pause(self, job_id: str) -> Job:
-        """Let the job rest: what is under way is finished. Raises ChangedMeanwhile for one that has ended."""
+        """Pause the job; images in progress are finished. Raises ChangedMeanwhile for one that has ended."""
         return self._move(job_id, (*UNFINISHED, "paused"), "paused")
 
     def resume(self, job_id: str) -> Job:
-        """Let a paused job go on. Raises ChangedMeanwhile for one that has ended."""
+        """Resume a paused job. Raises ChangedMeanwhile for one that has ended."""
         return self._move(job_id, (*UNFINISHED, "paused"), "queued")
 
     def retry(self, job_id: str) -> Job:
-        """Queue the failed items again; of a job that failed as a whole, everything that has no result.
+        """Queue failed items again; for a job that failed as a whole, all items without a result.
 
         Raises ChangedMeanwhile for a job that has not ended.
         """
@@ -134,9 +134,10 @@ class JobStore:
             return _get(connection, job_id)
 
     def begin_again(self, job_id: str, *, seconds: float = 10.0) -> Job:
-        """Forget the list of items, so that it is made anew, and keep all results: what has a key is done at once.
+        """Delete the list of items, so that the source is listed again, and keep all results: items with a result are
+        finished at once.
 
-        Raises ChangedMeanwhile while somebody runs it. seconds: of a lease, as for `claim`.
+        Raises ChangedMeanwhile if a process runs it. seconds: of a lease, as for `claim`.
         """
         with self._writing() as connection:
             job = _get(connection, job_id)
@@ -149,7 +150,7 @@ class JobStore:
             return _get(connection, job_id)
 
     def delete(self, job_id: str) -> None:
-        """Forget a job, its items, and the results that no other job shares. Raises NothingStored."""
+        """Delete a job, its items, and the results that no other job shares. Raises NothingStored."""
         with self._writing() as connection:
             _get(connection, job_id)
             own = select(items.c.key).where(items.c.job_id == job_id)
@@ -162,7 +163,7 @@ class JobStore:
     # What a runner does
 
     def claim(self, owner: str, seconds: float, *, job_id: str | None = None) -> Job | None:
-        """The oldest job that nobody runs, now leased to `owner`; or just the one with the id, if nobody runs that.
+        """The oldest job that no process runs, now leased to `owner`; or the job with the id, if no process runs it.
 
         One that was never released ended with its server. After `MOST_CRASHES` of those in a row it fails instead.
         """
@@ -177,7 +178,7 @@ class JobStore:
         return None
 
     def _claim(self, job_id: str, old_owner: str, owner: str, seconds: float) -> Job | None:
-        """The job, leased; None where another process was faster, or where it is given up."""
+        """The job, leased; None if another process was faster, or if the job is given up."""
         now = time.time()
         free = (jobs.c.id == job_id) & (jobs.c.owner == old_owner) & jobs.c.status.in_(UNFINISHED)
         with self._writing() as connection:
@@ -200,7 +201,7 @@ class JobStore:
         return job
 
     def renew(self, job_id: str, owner: str, seconds: float) -> bool:
-        """Lease the job on. False where it was paused, deleted or taken over: then it is to be left alone."""
+        """Lease the job on. False if it was paused, deleted or taken over: then stop the run."""
         held = (jobs.c.id == job_id) & (jobs.c.owner == owner) & (jobs.c.status == "running")
         with self._writing() as connection:
             lease = update(jobs).where(held).values(leased_until=time.time() + seconds)
@@ -220,7 +221,7 @@ class JobStore:
         self._leases.let_go(job_id, owner)
 
     def clear_items(self, job_id: str) -> None:
-        """Forget a list of items that was not finished."""
+        """Delete an unfinished list of items."""
         with self._writing() as connection:
             connection.execute(delete(items).where(items.c.job_id == job_id))
 
@@ -245,7 +246,7 @@ class JobStore:
                 connection.execute(insert(items), rows)
 
     def set_listed(self, job_id: str, total: int) -> None:
-        """Say that the list is whole."""
+        """Mark the list of items as complete."""
         with self._writing() as connection:
             connection.execute(update(jobs).where(jobs.c.id == job_id).values(listed=True, total=total))
 
@@ -272,17 +273,19 @@ class JobStore:
             return connection.execute(select(results.c.key).where(results.c.key == key)).first() is not None
 
     def finish(self, job_id: str, outcomes: Sequence[Outcome]) -> None:
-        """Store results and finish their items, all or none. Of an item that is finished already nothing changes.
+        """Store results and finish their items, all or none. Items that are already finished do not change.
 
-        Raises InvalidInput where there is no room for the results.
+        Raises InvalidInput if there is no room for the results.
         """
         now = time.time()
         counts = {"done": 0, "failed": 0, "reused": 0}
         with self._writing() as connection:
-            self._room.take(connection, sum(len(one.result.encode()) for one in outcomes if one.result))
+            self._room.take(connection, sum(len(outcome.result.encode()) for outcome in outcomes if outcome.result))
             if connection.execute(select(jobs.c.id).where(jobs.c.id == job_id).with_for_update()).first() is None:
                 return
-            fresh = [{"key": one.key, "result": one.result, "created": now} for one in outcomes if one.result]
+            fresh = [
+                {"key": outcome.key, "result": outcome.result, "created": now} for outcome in outcomes if outcome.result
+            ]
             if fresh:
                 connection.execute(self._insert_results(), fresh)
             for one in outcomes:
@@ -320,7 +323,7 @@ class JobStore:
                 rows = connection.execute(query).all()
                 # A list that ends because its job is gone would look whole.
                 if not _get(connection, job_id).listed and after >= 0:
-                    raise ChangedMeanwhile(f"the job {job_id} was begun again", hint="fetch its results at its end")
+                    raise ChangedMeanwhile(f"the job {job_id} was started again", hint="export them when it is done")
             for row in rows:
                 result = json.loads(row.result) if row.result else None
                 yield Record(row.position, row.name, json.loads(row.given), row.key, result, row.error)
@@ -329,7 +332,7 @@ class JobStore:
             after = rows[-1].position
 
     def first_pending(self, job_id: str) -> int | None:
-        """The position of the first item that is not finished; None where there is none."""
+        """The position of the first item that is not finished; None if there is none."""
         pending = (items.c.job_id == job_id) & (items.c.status == "pending")
         with self._reading() as connection:
             found: int | None = connection.execute(select(func.min(items.c.position)).where(pending)).scalar_one()
@@ -370,7 +373,7 @@ class JobStore:
 
 
 def new_id() -> str:
-    """An id for a job; ids sort by the second in which they were given."""
+    """An id for a job; ids sort by the second of their creation."""
     return f"{int(time.time()):08x}{secrets.token_hex(4)}"
 
 
@@ -380,16 +383,16 @@ def canonical(value: Any) -> str:
 
 
 def _job(row: Any) -> Job:
-    values = {one.name: getattr(row, one.name) for one in fields(Job)}
+    values = {field.name: getattr(row, field.name) for field in fields(Job)}
     return Job(**{**values, "parameters": json.loads(row.parameters), "source": json.loads(row.source)})
 
 
 def _get(connection: Connection, job_id: str) -> Job:
-    # Anything may be asked for; PostgreSQL refuses texts with a zero in them.
+    # A client may send any id; PostgreSQL refuses texts with a zero byte.
     known = job_id.isascii() and job_id.isalnum()
     row = connection.execute(select(jobs).where(jobs.c.id == job_id)).first() if known else None
     if row is None:
-        raise NothingStored(f"there is no job {job_id[:100]!r}", hint="GET /v1/jobs lists those here")
+        raise NothingStored(f"there is no job {job_id[:100]!r}", hint="GET /v1/jobs lists the jobs")
     return _job(row)
 
 

@@ -28,7 +28,7 @@ jobs = Table(
     Column("reused", Integer, nullable=False),
     Column("created", Float, nullable=False),
     Column("updated", Float, nullable=False),
-    # When the present run began, and how many items were finished then: the rate is told from here.
+    # When the present run began, and how many items were finished then: the rate is computed from them.
     Column("resumed", Float, nullable=False),
     Column("resumed_finished", Integer, nullable=False),
     # Who runs it, and until when the others believe that.

@@ -1,4 +1,4 @@
-"""What callers upload for their jobs: one file a job in a folder of the server's, written beside and renamed."""
+"""Uploads for jobs: one file for each job in a folder of the server, written under a temporary name and renamed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def uploads_folder(settings: Settings) -> Path:
 
 @contextmanager
 def receiving(settings: Settings, job_id: str) -> Iterator[BinaryIO]:
-    """A file to write an upload to, which is gone afterwards unless `keep` took it."""
+    """A file to write an upload to. It is deleted at the end unless `keep` took it."""
     folder = uploads_folder(settings)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     beside = name_beside(folder / job_id)
@@ -44,9 +44,9 @@ def receiving(settings: Settings, job_id: str) -> Iterator[BinaryIO]:
 
 
 def keep_zip(settings: Settings, job_id: str, file: BinaryIO) -> StoredSource:
-    """Take the received file as a zip of images. Raises InvalidInput for what is empty, damaged or out of bounds.
+    """Keep the received file as a zip of images. Raises InvalidInput for an empty, damaged or too large archive.
 
-    A file in it that can not be read fails later, by itself.
+    A file in it that cannot be read fails later, by itself.
     """
     check_archive(file, _limits_of(settings))
     with open_zip(file) as archive:
@@ -74,15 +74,15 @@ def keep_files(
         return keep_zip(settings, job_id, file)
     taken: set[str] = set()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-        for index, (name, one) in enumerate(files):
-            if not (has_image_name(name) or is_image(_read_head(one))):
+        for index, (name, part) in enumerate(files):
+            if not (has_image_name(name) or is_image(_read_head(part))):
                 if is_litter(name) and len(files) > 1:  # a browser sends a whole folder
                     continue
                 field = f"file.{index}" if len(files) > 1 else "file"
-                raise InvalidInput(field, f"{name[:200]!r} is nothing that a job reads", hint=_HINT)
+                raise InvalidInput(field, f"{name[:200]!r} is no file type that jobs read", hint=_HINT)
             packed = _free_name(sent_name(name), index, taken)
             with archive.open(zipfile.ZipInfo(packed), "w", force_zip64=True) as entry:
-                shutil.copyfileobj(one, entry, _CHUNK)
+                shutil.copyfileobj(part, entry, _CHUNK)
     if not taken:
         raise InvalidInput("file", "no file of the form is an image", hint=_HINT)
     return _keep(settings, job_id, file, "zip")
@@ -120,19 +120,19 @@ def forget(settings: Settings, source: StoredSource) -> None:
 def _keep(
     settings: Settings, job_id: str, file: BinaryIO, kind: str, ends: str = "", *, stride: int = 1
 ) -> StoredSource:
-    """Give the received file its name. Raises InvalidInput where there is no room for it."""
+    """Give the received file its name. Raises InvalidInput if there is no room for it."""
     folder = uploads_folder(settings)
     file.flush()
     os.fsync(file.fileno())
     held = 0
-    for one in folder.iterdir():
+    for entry in folder.iterdir():
         with suppress(FileNotFoundError):  # deleted meanwhile
-            held += one.stat().st_size
+            held += entry.stat().st_size
     if held > settings.data_bytes:
         raise InvalidInput(
             "archive",
-            f"uploads would take {held:,} bytes with it; there are {settings.data_bytes:,} for them",
-            hint="delete jobs that are done with DELETE /v1/jobs/{id}, or ask who runs this server",
+            f"all uploads together would take {held:,} bytes; the limit is {settings.data_bytes:,}",
+            hint="delete finished jobs with DELETE /v1/jobs/{id}, or ask the server's operator",
         )
     name = f"{job_id}{ends or f'.{kind}'}"
     Path(file.name).replace(folder / name)

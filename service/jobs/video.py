@@ -1,4 +1,4 @@
-"""The frames of a video, upright and by their number, whatever of it is damaged."""
+"""The frames of a video, upright and by number, also if parts of it are damaged."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Frames:
     def read(self, wanted: int) -> NDArray[np.uint8]:
         """The frame (H, W, 3) uint8 RGB of a number, none of which may be lower than the one before.
 
-        Raises InvalidInput where it cannot be decoded.
+        Raises InvalidInput if it cannot be decoded.
         """
         self.next = wanted + 1
         while self._ahead is None or self._ahead[0] < wanted:
@@ -111,7 +111,7 @@ class Frames:
 
 
 def upright_frame(frame: Any) -> NDArray[np.uint8]:
-    """A decoded frame (H, W, 3) uint8 RGB as its display matrix says that it is to be shown.
+    """A decoded frame (H, W, 3) uint8 RGB, rotated by its display matrix.
 
     Phones write the matrix for clips that were not held level. Turns that are no quarters are left as they are.
     """

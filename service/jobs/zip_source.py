@@ -1,4 +1,4 @@
-"""The images of a zip, and the COCO file in it that says more of them."""
+"""The images of a zip, and the COCO file in it that describes them."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def _find_document(archive: zipfile.ZipFile, most_bytes: int | None) -> tuple[st
             continue
         check_document(entry.file_size, most_bytes)
         if problem := entry_problem(entry):
-            message = f"{problem.message}: whether it is a COCO file can not be seen"
+            message = f"{problem.message}, so it cannot be checked for a COCO file"
             raise InvalidInput("source", message, hint="zip it again, or leave it out of the archive")
         data = archive.read(entry)
         # Of two bytes a letter one is zero.
@@ -95,17 +95,17 @@ def _find_document(archive: zipfile.ZipFile, most_bytes: int | None) -> tuple[st
         except ValueError as error:
             if b'"annotations"' not in plain:
                 continue
-            # Without it, images would be looked at without the boxes that somebody sent with them.
+            # Without it, images would be processed without the boxes that were sent with them.
             message = f"{readable_name(path)[:200]!r} looks like a COCO file, and is no JSON: {error}"
-            raise InvalidInput("source", message, hint="mend it, or leave it out of the archive") from error
+            raise InvalidInput("source", message, hint="correct it, or leave it out of the archive") from error
         if is_coco(content):
             documents[path] = content
-    candidates = {path: one for path, one in documents.items() if has_boxes(one)} or documents
-    alike = {json.dumps(one["images"], sort_keys=True) for one in candidates.values()}
-    if len(candidates) > 1 and (len(alike) > 1 or any(has_boxes(one) for one in candidates.values())):
+    candidates = {path: document for path, document in documents.items() if has_boxes(document)} or documents
+    alike = {json.dumps(candidate["images"], sort_keys=True) for candidate in candidates.values()}
+    if len(candidates) > 1 and (len(alike) > 1 or any(has_boxes(candidate) for candidate in candidates.values())):
         raise InvalidInput(
             "source",
             f"the archive holds several COCO files: {', '.join(sorted(candidates))[:300]}",
-            hint="leave one in the archive, and send a job for each",
+            hint="create a job for each, with one of them in the archive",
         )
     return next(iter(candidates.items()), None)

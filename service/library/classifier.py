@@ -22,40 +22,46 @@ from service.library.vectors import Vectors, vectors_of_images
 
 
 class ClassifyOptions(Options):
-    """The classifier, and how many classes to name."""
+    """The classifier, and how many classes to return."""
 
-    classifier: str = Field(default="", max_length=4096, description="Its id, from POST /v1/classifiers.")
-    top: int = Field(default=5, ge=1, le=10_000, description="Classes named for each image, likeliest first.")
+    classifier: str = Field(default="", max_length=4096, description="Id of the classifier, from POST /v1/classifiers.")
+    top: int = Field(
+        default=5, ge=1, le=10_000, description="Number of classes to return for each image, most likely first."
+    )
 
 
 class Score(BaseModel):
-    """One class and its probability."""
+    """A class with its probability."""
 
     label: str
     probability: float
 
 
 class ImageClass(BaseModel):
-    """What one image is."""
+    """The classes of one image."""
 
-    label: str = Field(description="The likeliest class.")
-    probability: float = Field(description="Classes count as equally likely beforehand.")
+    label: str = Field(description="The most likely class.")
+    probability: float = Field(description="Probability of `label`, for equal prior probabilities of all classes.")
     known: bool | None = Field(
-        description="false: the image is unlike those of every class. null: nothing is known of that."
+        description="false: the image is unlike the training images of every class. null: the classifier "
+        "has no threshold to decide it."
     )
-    novelty: float | None = Field(description="How unlike them: about 1 for images like those fitted on.")
+    novelty: float | None = Field(
+        description="How much the image differs from the training images: about 1 for an image like them, "
+        "larger for others."
+    )
     scores: list[Score]
     image: ImageAnswer
 
 
 class ClassifyResult(BaseModel):
-    """One answer an image, in the order sent."""
+    """One answer for each image, in the order of the request."""
 
     answers: list[ImageClass]
     classifier: str
     name: str
-    calibrated: bool = Field(description="Whether probabilities were fitted to held-out images.")
-    threshold: float | None = Field(description="Novelty above which an image is not known.")
+    calibrated: bool = Field(description="Whether the probabilities are calibrated on held-out images.")
+    threshold: float | None = Field(description="Images with a larger novelty have `known` false.")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,9 +91,11 @@ def prepare_classifier(model: BackboneHead, options: ClassifyOptions, library: L
 def complete_classifier(
     options: ClassifyOptions, model: BackboneHead, counts: InputCounts, limits: Limits
 ) -> ClassifyOptions:
-    """The options as they are. Raises InvalidInput where no classifier is named."""
+    """The options as they are. Raises InvalidInput if no classifier is named."""
     if not options.classifier:
-        raise InvalidInput("classifier", "none is named", hint="send the id that POST /v1/classifiers gave")
+        raise InvalidInput(
+            "classifier", "the request names no classifier", hint="send the id from POST /v1/classifiers"
+        )
     return options
 
 
@@ -167,7 +175,7 @@ def classifier_line(answers: list[ImageClass]) -> str:
 
 TASK = Task(
     name="classifier",
-    summary="Which of a fitted classifier's classes",
+    summary="Classify images by a fitted classifier",
     source="Diffusion Models Beat GANs on Image Classification (arXiv:2307.08702)",
     inputs="images",
     options=ClassifyOptions,

@@ -1,4 +1,4 @@
-"""Fitting classifiers to labelled images: new ones, and larger ones out of those that are kept."""
+"""Fitting classifiers to labelled images: new ones, and stored ones with more images."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from heads.feature_pooling.fitted_head import HeadPlan, fit_bytes
 from service.errors import ChangedMeanwhile
 from service.library.classifiers import (
     Classifier,
-    Examples,
     FeatureOptions,
+    LabelledVectors,
     as_tensors,
     check_usable,
     fit_classifier,
@@ -36,12 +36,12 @@ from service.threads import FITTING, LIBRARY, run_in
 READ_BY_THE_JOB = ("blocks", "timesteps", "pool_size", "noise_samples", "fit")
 _MOST_TRIES = 5
 
-ReadExamples = Callable[[Engine, FeatureOptions], Awaitable[Examples]]
+ReadExamples = Callable[[Engine, FeatureOptions], Awaitable[LabelledVectors]]
 """The examples that a request brings, read with these options."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Fitted:
+class FittedClassifier:
     """A classifier that was fitted and stored. duplicates: images that were there already under the same label."""
 
     stored: Stored
@@ -58,13 +58,13 @@ async def fit_new(
     head_sizes: Mapping[str, Any],
     labels: Sequence[str],
     limits: LimitSettings,
-    of_job: Examples | None,
+    of_job: LabelledVectors | None,
     read_sent: ReadExamples | None,
-) -> Fitted:
+) -> FittedClassifier:
     """Fit a new classifier to the vectors of a job, to images that are sent, or to both.
 
     labels: of all of them.
-    Raises InvalidInput for examples and heads that cannot be used, and where there is no room.
+    Raises InvalidInput for examples and heads that cannot be used, and if there is no room.
     """
     plan = await released_head(engine, head, head_sizes, options)
     if plan is not None:
@@ -77,7 +77,7 @@ async def fit_new(
     classifier = await _fit(examples, options, engine.backbone, name=name, head=plan)
     about = classifier.about.model_dump(mode="json")
     stored = await run_in(LIBRARY, store.add, about, as_tensors(classifier))
-    return Fitted(stored, duplicates)
+    return FittedClassifier(stored, duplicates)
 
 
 async def fit_again(
@@ -89,10 +89,10 @@ async def fit_again(
     read_sent: ReadExamples,
     remove_classes: Sequence[str],
     name: str | None,
-) -> Fitted:
+) -> FittedClassifier:
     """Fit a kept classifier again, with more examples or fewer classes, under the same id.
 
-    Somebody else's change meanwhile is taken in by reading it again.
+    A simultaneous change of another request is included by reading the classifier again.
     Raises NothingStored, ChangedMeanwhile after several tries, and InvalidInput for what cannot be fitted.
     """
     tries_left = _MOST_TRIES
@@ -102,9 +102,11 @@ async def fit_again(
         check_usable(old.about, engine.backbone)
         if old.examples is None:
             raise InvalidInput(
-                "classifier", "it came without the vectors it was fitted on", hint="fit a new one with all images"
+                "classifier",
+                "it was exported without the vectors that it was fitted on",
+                hint="fit a new one with all images",
             )
-        # The second time round, after somebody else's change, the vectors lie in the cache.
+        # The second time, after a change of another request, the vectors are in the cache.
         sent = await read_sent(engine, old.about.features)
         examples, duplicates = join_examples(old.examples, sent, without=remove_classes)
         check_classes(examples.labels, limits)
@@ -123,7 +125,7 @@ async def fit_again(
             if not tries_left:
                 raise
         else:
-            return Fitted(written, duplicates)
+            return FittedClassifier(written, duplicates)
 
 
 def read_classifier(store: Store, classifier: str) -> tuple[Stored, Classifier]:
@@ -137,7 +139,7 @@ def check_classes(labels: Sequence[str], limits: LimitSettings) -> None:
     classes = sorted(set(labels))
     if len(classes) < 2:
         message = f"only the class {classes[0]!r}" if classes else "no images"
-        raise InvalidInput("labels", message, hint="a classifier tells classes apart: send images of two at least")
+        raise InvalidInput("labels", message, hint="send images of at least two classes")
     if len(classes) > limits.max_labels:
         raise InvalidInput(
             "labels", f"{len(classes)} classes; one classifier takes {limits.max_labels}", hint="send fewer classes"
@@ -145,7 +147,8 @@ def check_classes(labels: Sequence[str], limits: LimitSettings) -> None:
     if len(labels) > limits.max_training_images:
         raise InvalidInput(
             "images",
-            f"{len(labels):,} images with those already there; one classifier takes {limits.max_training_images:,}",
+            f"{len(labels):,} images together with the existing ones; one classifier takes "
+            f"{limits.max_training_images:,}",
             hint="leave classes out with remove_classes, or begin a new classifier",
         )
 
@@ -174,19 +177,19 @@ class JobVectors:
 
 def examples_of_job(
     job: JobVectors, backbone: Description, label_of: Callable[[str], str]
-) -> tuple[Examples, FeatureOptions]:
+) -> tuple[LabelledVectors, FeatureOptions]:
     """The examples of a job, and how it read them. label_of: (image name) to the image's class.
 
     An image's key is that of its result: the same file twice in one job counts once, one that is sent again does not.
     Raises ChangedMeanwhile before the job's end, and InvalidInput for one that no classifier can use.
     """
     if job.task != "features":
-        raise InvalidInput("job", f"its task is {job.task}", hint="give one of the task features")
+        raise InvalidInput("job", f"its task is {job.task}", hint="send the id of a job of the task features")
     if job.status != "done":
         raise ChangedMeanwhile(f"the job is {job.status}", hint="wait for its end, or retry it")
     if job.revision != backbone.revision:
         message = f"its vectors are of the weights {job.revision}, and this server has {backbone.revision}"
-        raise InvalidInput("job", message, hint="run it again here")
+        raise InvalidInput("job", message, hint="run the job again on this server")
     if job.parameters["normalise"]:
         raise InvalidInput("job", "its vectors are scaled to length 1", hint="run it with normalise=false")
     labels = tuple(label_of(name) for name, _, _ in job.records)
@@ -196,11 +199,11 @@ def examples_of_job(
         blocks=tuple(job.records[0][2]["blocks"]),
         **{name: job.parameters[name] for name in READ_BY_THE_JOB if name != "blocks"},
     )
-    return Examples(stored.vectors, labels, np.frombuffer(b"".join(keys), np.uint8).reshape(-1, 16)), options
+    return LabelledVectors(stored.vectors, labels, np.frombuffer(b"".join(keys), np.uint8).reshape(-1, 16)), options
 
 
 async def _fit(
-    examples: Examples, options: FeatureOptions, backbone: Description, *, name: str, **more: Any
+    examples: LabelledVectors, options: FeatureOptions, backbone: Description, *, name: str, **more: Any
 ) -> Classifier:
     async with _stopped_on_leaving() as stopped:
         return await run_in(FITTING, fit_classifier, examples, options, backbone, name=name, stopped=stopped, **more)
@@ -208,7 +211,7 @@ async def _fit(
 
 @asynccontextmanager
 async def _stopped_on_leaving() -> AsyncIterator[threading.Event]:
-    """An event that is set when the block is left, so that a fit on a thread ends when nobody waits for it."""
+    """An event that is set when the block is left, so that a fit on a thread ends when no request waits for it."""
     event = threading.Event()
     try:
         yield event

@@ -1,4 +1,4 @@
-"""Whether this server can use a classifier that comes from elsewhere: all that a use would refuse is refused before."""
+"""Checks whether this server can use an imported classifier: it refuses at once what would fail later."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from service.library.classifiers import Classifier, check_usable
 
 
 async def check_import(engine: Engine, classifier: Classifier, limits: Limits, *, field: str = "file") -> None:
-    """Raises InvalidInput, about `field`, for a classifier that reads images in a way that this backbone can not.
+    """Raises InvalidInput, about `field`, for a classifier that reads images in a way that this backbone cannot.
 
     That is: of other weights, blocks that it does not have or in another order, timesteps outside its schedule, more
     rows an image than a request may take, and numbers for vectors of another length than the blocks give.

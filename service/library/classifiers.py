@@ -1,4 +1,4 @@
-"""Classifiers that callers fitted: their examples, how they are kept, and how a stranger's file is checked."""
+"""Fitted classifiers: their training vectors, how they are stored, and how an imported file is checked."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ KIND = "classifier"
 
 
 class FeatureOptions(BaseModel):
-    """What is read of an image: the same for the images fitted on and for those asked about."""
+    """What is read of an image: the same for training images and for images to classify."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -45,7 +45,7 @@ class FeatureOptions(BaseModel):
 
 
 class HeadOptions(BaseModel):
-    """One of the released heads instead of the logistic regression, trained by their recipe."""
+    """A head of the published code instead of logistic regression, trained by its recipe."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -75,7 +75,7 @@ class StrengthTried(BaseModel):
 
 
 class About(BaseModel):
-    """What is kept of a classifier beside its numbers."""
+    """Metadata of a classifier, stored beside its weights."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -104,7 +104,7 @@ class About(BaseModel):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Examples:
+class LabelledVectors:
     """Vectors of labelled images. vectors: (N, D) float32. labels: N names. keys: (N, 16) uint8, of the pixels."""
 
     vectors: NDArray[np.float32]
@@ -114,11 +114,11 @@ class Examples:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Classifier:
-    """A classifier as it is used. examples: None where its file came without them; it can not grow then."""
+    """A classifier as it is used. examples: None if its file came without them; it cannot grow then."""
 
     about: About
     model: LogisticClassifier | HeadClassifier
-    examples: Examples | None
+    examples: LabelledVectors | None
 
     @property
     def dimension(self) -> int:
@@ -126,7 +126,9 @@ class Classifier:
         return len(self.model.mean) if isinstance(self.model, LogisticClassifier) else self.model.plan.dimension
 
 
-def join_examples(old: Examples | None, new: Examples, *, without: Sequence[str] = ()) -> tuple[Examples, int]:
+def join_examples(
+    old: LabelledVectors | None, new: LabelledVectors, *, without: Sequence[str] = ()
+) -> tuple[LabelledVectors, int]:
     """Old and new examples, each image once, and how many of the new ones were there already.
 
     without: classes to leave out of the old ones.
@@ -135,7 +137,9 @@ def join_examples(old: Examples | None, new: Examples, *, without: Sequence[str]
     labels = old.labels if old is not None else ()
     for name in without:
         if name not in labels:
-            raise InvalidInput("remove_classes", f"there is no class {name!r}", hint="GET the classifier for its own")
+            raise InvalidInput(
+                "remove_classes", f"there is no class {name!r}", hint="GET the classifier to see its classes"
+            )
     kept = [index for index, label in enumerate(labels) if label not in set(without)]
     known = {old.keys[index].tobytes(): labels[index] for index in kept} if old is not None else {}
     added = []
@@ -143,22 +147,22 @@ def join_examples(old: Examples | None, new: Examples, *, without: Sequence[str]
         key = new.keys[index].tobytes()
         if known.get(key, label) != label:
             raise InvalidInput(
-                "labels", f"one image stands under {known[key]!r} and under {label!r}", hint="keep it in one class"
+                "labels", f"the same image has the labels {known[key]!r} and {label!r}", hint="send it with one label"
             )
         if key not in known:
             added.append(index)
         known[key] = label
     parts = [(new, added)] if old is None else [(old, kept), (new, added)]
-    examples = Examples(
-        np.concatenate([one.vectors[chosen] for one, chosen in parts if len(chosen)] or [new.vectors[:0]]),
-        tuple(one.labels[index] for one, chosen in parts for index in chosen),
-        np.concatenate([one.keys[chosen] for one, chosen in parts if len(chosen)] or [new.keys[:0]]),
+    examples = LabelledVectors(
+        np.concatenate([examples.vectors[chosen] for examples, chosen in parts if len(chosen)] or [new.vectors[:0]]),
+        tuple(examples.labels[index] for examples, chosen in parts for index in chosen),
+        np.concatenate([examples.keys[chosen] for examples, chosen in parts if len(chosen)] or [new.keys[:0]]),
     )
     return examples, len(new.labels) - len(added)
 
 
 def fit_classifier(
-    examples: Examples,
+    examples: LabelledVectors,
     features: FeatureOptions,
     backbone: Description,
     *,
@@ -169,13 +173,13 @@ def fit_classifier(
 ) -> Classifier:
     """A classifier fitted to the examples. head: None for the logistic regression.
 
-    stopped: set when nobody waits for it any more.
+    stopped: set when no request waits for it any more.
     Raises InvalidInput as `fit_logistic` and `fit_published` do, and Cancelled.
     """
 
     def check() -> None:
         if stopped is not None and stopped.is_set():
-            raise Cancelled("nobody waits for the classifier any more")
+            raise Cancelled("no client waits for the classifier any more")
 
     classes = tuple(sorted(set(examples.labels)))
     places = {label: place for place, label in enumerate(classes)}
@@ -252,30 +256,30 @@ def as_tensors(classifier: Classifier, *, examples: bool = True) -> dict[str, ND
 
 
 def from_file(about: Mapping[str, Any], tensors: Tensors, *, field: str = "file") -> Classifier:
-    """The classifier that was kept, every number checked. Raises InvalidInput, about `field`, where one is off."""
+    """The classifier that was kept, every number checked. Raises InvalidInput, about `field`, if one is off."""
     read = read_about(about, field=field)
     model = _logistic(read, tensors, field) if read.head is None else _head(read, read.head, tensors, field)
     dimension = len(model.mean) if isinstance(model, LogisticClassifier) else model.plan.dimension
     if "examples.vectors" not in tensors:
         return Classifier(read, model, None)
-    vectors = _shaped(tensors, "examples.vectors", np.float32, (-1, dimension), field)
-    labels = _shaped(tensors, "examples.labels", np.int64, (len(vectors),), field)
-    keys = _shaped(tensors, "examples.keys", np.uint8, (len(vectors), 16), field)
+    vectors = _read_tensor(tensors, "examples.vectors", np.float32, (-1, dimension), field)
+    labels = _read_tensor(tensors, "examples.labels", np.int64, (len(vectors),), field)
+    keys = _read_tensor(tensors, "examples.keys", np.uint8, (len(vectors), 16), field)
     count = len(read.classes)
     if ((labels < 0) | (labels >= count)).any() or set(labels.tolist()) != set(range(count)):
-        raise _refused(field, "its examples are not those of its classes")
+        raise _refuse(field, "its examples are not those of its classes")
     names = tuple(read.classes[label] for label in labels)
-    return Classifier(read, model, Examples(vectors, names, keys))
+    return Classifier(read, model, LabelledVectors(vectors, names, keys))
 
 
 def _head(read: About, head: HeadOptions, tensors: Tensors, field: str) -> HeadClassifier:
     plan = head.plan(read.features)
     if plan.kind in ("attention", "fusion") and plan.width % plan.attention_heads:
-        raise _refused(field, "its head's width can not be shared out")
+        raise _refuse(field, "its head's width can not be shared out")
     if read.threshold is not None:
-        raise _refused(field, "its head has a threshold")
+        raise _refuse(field, "its head has a threshold")
     state = {
-        name: torch.from_numpy(_shaped(tensors, f"head.{name}", np.float32, shape, field))
+        name: torch.from_numpy(_read_tensor(tensors, f"head.{name}", np.float32, shape, field))
         for name, shape in head_shapes(plan, len(read.classes)).items()
     }
     trained = head_from(plan, len(read.classes), state)
@@ -284,27 +288,27 @@ def _head(read: About, head: HeadOptions, tensors: Tensors, field: str) -> HeadC
 
 def _logistic(read: About, tensors: Tensors, field: str) -> LogisticClassifier:
     count = len(read.classes)
-    dimension = _shaped(tensors, "mean", np.float32, (-1,), field).shape[0]
-    scale = _shaped(tensors, "scale", np.float32, (dimension,), field)
+    dimension = _read_tensor(tensors, "mean", np.float32, (-1,), field).shape[0]
+    scale = _read_tensor(tensors, "scale", np.float32, (dimension,), field)
     gaussians = None
     if read.threshold is not None:
-        axes = _shaped(tensors, "gaussians.axes", np.float32, (-1, dimension), field)
+        axes = _read_tensor(tensors, "gaussians.axes", np.float32, (-1, dimension), field)
         gaussians = ClassGaussians(
-            _shaped(tensors, "gaussians.centres", np.float32, (count, dimension), field),
+            _read_tensor(tensors, "gaussians.centres", np.float32, (count, dimension), field),
             axes,
-            _shaped(tensors, "gaussians.variances", np.float32, (len(axes),), field),
-            _shaped(tensors, "gaussians.rest", np.float32, (1,), field),
+            _read_tensor(tensors, "gaussians.variances", np.float32, (len(axes),), field),
+            _read_tensor(tensors, "gaussians.rest", np.float32, (1,), field),
         )
         if (gaussians.variances <= 0).any() or gaussians.rest[0] <= 0:
-            raise _refused(field, "a variance is not above 0")
+            raise _refuse(field, "a variance is not above 0")
     if dimension < 1 or (scale <= 0).any():
-        raise _refused(field, "a scale is not above 0")
+        raise _refuse(field, "a scale is not above 0")
     return LogisticClassifier(
         read.classes,
-        _shaped(tensors, "mean", np.float32, (dimension,), field),
+        _read_tensor(tensors, "mean", np.float32, (dimension,), field),
         scale,
-        _shaped(tensors, "weights", np.float32, (count, dimension), field),
-        _shaped(tensors, "bias", np.float32, (count,), field),
+        _read_tensor(tensors, "weights", np.float32, (count, dimension), field),
+        _read_tensor(tensors, "bias", np.float32, (count,), field),
         read.temperature,
         read.calibrated,
         gaussians,
@@ -313,45 +317,47 @@ def _logistic(read: About, tensors: Tensors, field: str) -> LogisticClassifier:
 
 
 def read_about(about: Mapping[str, Any], *, field: str = "file") -> About:
-    """What is said of a classifier. Raises InvalidInput, about `field`, where that is not what we write."""
+    """What is said of a classifier. Raises InvalidInput, about `field`, if that is not what we write."""
     try:
         read = About.model_validate(about)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"])
-        raise _refused(field, f"{place}: {first['msg']}") from error
+        raise _refuse(field, f"{place}: {first['msg']}") from error
     count = len(read.classes)
     squares = len(read.confusion) == count and all(len(row) == count for row in read.confusion)
     if len(set(read.classes)) != count or len(read.images) != count or len(read.recall) != count or not squares:
-        raise _refused(field, f"its figures are not those of {count} classes")
+        raise _refuse(field, f"its figures are not those of {count} classes")
     return read
 
 
 def check_usable(about: About, backbone: Description) -> None:
-    """Raises InvalidInput where the classifier was fitted on another network, whose vectors mean something else."""
+    """Raises InvalidInput if the classifier was fitted on another network, whose vectors mean something else."""
     if about.revision != backbone.revision:
         raise InvalidInput(
             KIND,
             f"it was fitted on {about.backbone!r} with weights {about.revision}; this server has {backbone.name!r} "
             f"with {backbone.revision}",
-            hint="fit it again here, or ask a server with that backbone",
+            hint="fit it again on this server, or use a server with that backbone",
         )
 
 
-def _shaped(tensors: Tensors, name: str, dtype: Any, shape: tuple[int, ...], field: str) -> NDArray[Any]:
+def _read_tensor(tensors: Tensors, name: str, dtype: Any, shape: tuple[int, ...], field: str) -> NDArray[Any]:
     """The tensor of this name, which has this number type and shape (-1: any length) and is finite."""
     tensor = tensors.get(name)
     if tensor is None:
-        raise _refused(field, f"it has no tensor {name!r}")
+        raise _refuse(field, f"it has no tensor {name!r}")
     fits = len(tensor.shape) == len(shape) and all(
         wanted in (-1, size) for wanted, size in zip(shape, tensor.shape, strict=True)
     )
     if tensor.dtype != dtype or not fits:
-        raise _refused(field, f"{name} is {tensor.dtype} {tensor.shape}, not {np.dtype(dtype)} {shape}")
+        raise _refuse(field, f"{name} is {tensor.dtype} {tensor.shape}, not {np.dtype(dtype)} {shape}")
     if not np.isfinite(tensor).all():
-        raise _refused(field, f"{name} holds NaN or infinity")
+        raise _refuse(field, f"{name} holds NaN or infinity")
     return tensor
 
 
-def _refused(field: str, message: str) -> InvalidInput:
-    return InvalidInput(field, f"this is no classifier of ours: {message}", hint="send the file as it was exported")
+def _refuse(field: str, message: str) -> InvalidInput:
+    return InvalidInput(
+        field, f"this is not a classifier of this program: {message}", hint="send the file as it was exported"
+    )

@@ -1,4 +1,4 @@
-"""Concepts that callers made: a name, and pictures with masks that show it, kept by `service/library/store.py`.
+"""Concepts: a name, and images with masks that show it, stored by `service/library/store.py`.
 
 A file holds each picture and mask as a PNG, so that a concept outlives its banks, the weights and the server.
 """
@@ -23,19 +23,21 @@ from service.library.store import Store, Stored, Tensors
 
 
 class ShotAnswer(BaseModel):
-    """One support of a concept."""
+    """One support image of a concept, with its mask."""
 
-    id: str = Field(description="Decided by picture and mask: the same pair always has the same.")
+    id: str = Field(
+        description="Id of the shot. It depends on image and mask alone: the same pair always has the same id."
+    )
     width: int
     height: int
-    share: float = Field(description="Of the picture that its mask covers.")
+    share: float = Field(description="Share of the image that the mask covers, 0 to 1.")
 
 
 class ConceptAbout(BaseModel):
-    """What is said of a concept."""
+    """Metadata of a concept."""
 
     name: str
-    created: str = Field(description="ISO 8601, UTC.")
+    created: str = Field(description="Time of creation, ISO 8601 in UTC.")
     changed: str
     shots: list[ShotAnswer]
 
@@ -47,7 +49,7 @@ NOTE_ALL = "{}.{}: the mask covers the whole picture, so it shows no background"
 def object_mask(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """(H, W) uint8 of 0 and 1 from a mask that was sent as a picture, (H, W, 3) uint8 RGB.
 
-    1 where the brightest channel is at least half of the brightest in the whole mask: 0/255, 0/1 and coloured masks
+    1 if the brightest channel is at least half of the brightest in the whole mask: 0/255, 0/1 and coloured masks
     and the noise of JPEG are all read so.
     """
     brightest = picture.max(axis=2).astype(np.int32)
@@ -106,7 +108,7 @@ def change_concept(
 
     Raises InvalidInput for a shot that is not there, and where none or too many would be left.
     """
-    unknown = [one for one in remove if all(one != shot.id for shot in about.shots)]
+    unknown = [shot_id for shot_id in remove if all(shot_id != shot.id for shot in about.shots)]
     if unknown:
         raise InvalidInput("remove_shots", f"the concept has no shot {unknown[0]!r}", hint="GET it to see its shots")
     kept = [shot for shot in about.shots if shot.id not in remove]
@@ -130,12 +132,12 @@ def shots_of(about: ConceptAbout, tensors: Tensors) -> list[Shot]:
 
     def pair(key: str) -> Pair:
         try:
-            image = np.array(_opened(tensors[f"image.{key}"]).convert("RGB"), dtype=np.uint8)
-            mask = np.array(_opened(tensors[f"mask.{key}"]).convert("L"), dtype=np.uint8)
+            image = np.array(_open(tensors[f"image.{key}"]).convert("RGB"), dtype=np.uint8)
+            mask = np.array(_open(tensors[f"mask.{key}"]).convert("L"), dtype=np.uint8)
         except Exception as error:  # decoders meet damaged bytes with many kinds of exception
-            raise _damaged(about.name, key) from error
+            raise _damage_error(about.name, key) from error
         if mask.shape != image.shape[:2]:
-            raise _damaged(about.name, key)
+            raise _damage_error(about.name, key)
         return image, (mask > 127).astype(np.uint8)
 
     return [Shot(shot.id, lambda key=shot.id: pair(key)) for shot in about.shots]  # type: ignore[misc]
@@ -149,25 +151,25 @@ def about_of(stored: Stored) -> ConceptAbout:
         raise InvalidInput(
             "concept",
             f"the file of the concept {stored.id} is none of this version's",
-            hint="delete it, and make it again",
+            hint="delete it, and create it again",
         ) from error
 
 
 def read_concept(store: Store, concept: str) -> tuple[ConceptAbout, list[Shot]]:
     """A concept as it is now; a later change or deletion does not touch what was read.
 
-    Raises NothingStored where there is none, and InvalidInput where its file is damaged.
+    Raises NothingStored if there is none, and InvalidInput where its file is damaged.
     """
     stored, tensors = store.read(concept)
     about = about_of(stored)
     return about, shots_of(about, tensors)
 
 
-def _damaged(name: str, key: str) -> InvalidInput:
+def _damage_error(name: str, key: str) -> InvalidInput:
     return InvalidInput(
         "concepts",
         f"the shot {key} of the concept {name!r} is damaged",
-        hint="leave it out with remove_shots, or make the concept again",
+        hint="leave it out with remove_shots, or create the concept again",
     )
 
 
@@ -177,5 +179,5 @@ def _png(image: Image.Image) -> NDArray[np.uint8]:
     return np.frombuffer(file.getvalue(), np.uint8)
 
 
-def _opened(data: NDArray[Any]) -> Image.Image:
+def _open(data: NDArray[Any]) -> Image.Image:
     return Image.open(BytesIO(data.tobytes()))

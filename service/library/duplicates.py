@@ -32,7 +32,7 @@ class Copy:
 
 
 def duplicate_groups(stored: StoredVectors, similarity: float, index: Index = "auto") -> list[list[Copy]]:
-    """Groups of images that are alike, the largest group first, its first image first.
+    """Groups of near-duplicates, the largest group first; within a group, in the order of the images.
 
     Two images of a group may be less alike than `similarity` where others link them.
     Raises what `near_duplicates` raises.
@@ -43,7 +43,9 @@ def duplicate_groups(stored: StoredVectors, similarity: float, index: Index = "a
         exact = stored.vectors[group].astype(np.float64)
         unit = exact / np.linalg.norm(exact, axis=1, keepdims=True)
         alike = np.minimum(unit @ unit[0], 1.0)
-        found.append([Copy(stored.names[place], float(one)) for place, one in zip(group, alike, strict=True)])
+        found.append(
+            [Copy(stored.names[place], float(similarity)) for place, similarity in zip(group, alike, strict=True)]
+        )
     return found
 
 
@@ -61,7 +63,7 @@ def read_vectors(file: Path) -> StoredVectors:
             return StoredVectors(tuple(str(place) for place in range(len(vectors))), vectors.astype(np.float32))
         with file.open(encoding="utf-8") as lines:
             return from_records(
-                ((str(one.get("image_name", place)), one) for place, one in enumerate(map(json.loads, lines)))
+                ((str(record.get("image_name", place)), record) for place, record in enumerate(map(json.loads, lines)))
             )
     except OSError as error:
         raise InvalidInput("SOURCE", f"{file} can not be read: {error.strerror}", hint=hint) from error
@@ -72,18 +74,18 @@ def read_vectors(file: Path) -> StoredVectors:
 def from_records(records: Iterable[tuple[str, Mapping[str, Any]]]) -> StoredVectors:
     """The vectors of a job's records, (name, result) each.
 
-    Raises InvalidInput where there are none, or not of one size.
+    Raises InvalidInput if there are none, or not of one size.
     """
     names: list[str] = []
     vectors: list[NDArray[np.float32]] = []
     for name, result in records:
         vector = result.get("vector")
         if not isinstance(vector, list) or (vectors and len(vector) != len(vectors[0])):
-            hint = "ask a job of the task features, with one setting for all of its images"
+            hint = "use a job of the task features"
             raise InvalidInput("job", f"the result of {name!r} holds no vector like the others'", hint=hint)
         names.append(name)
         # At once: a list of Python numbers takes ten times the memory.
         vectors.append(np.array(vector, dtype=np.float32))
     if not vectors:
-        raise InvalidInput("job", "it has no results", hint="ask one that has finished some images")
+        raise InvalidInput("job", "it has no results", hint="use a job with finished images")
     return StoredVectors(tuple(names), np.stack(vectors))

@@ -34,26 +34,29 @@ from service.library.library import Library
 
 
 class FewShotOptions(ThresholdOptions):
-    """What to find: concepts by their ids, or what the request's supports show."""
+    """What to find: stored concepts by their ids, or what the support images of the request show."""
 
     concepts: list[Annotated[str, StringConstraints(min_length=1, max_length=64)]] | None = Field(
-        default=None, min_length=1, max_length=256, description="Ids of concepts; several give a map of labels."
+        default=None,
+        min_length=1,
+        max_length=256,
+        description="Ids of the concepts to find. With several, each pixel belongs to at most one concept.",
     )
-    name: Name = Field(default="object", description="What to call that which the supports show.")
+    name: Name = Field(default="object", description="Name of what the support images show.")
 
 
 class FewShotResult(BaseModel):
-    """The mask of each concept."""
+    """A mask for each concept."""
 
     concepts: list[ConceptResult]
-    notes: list[str] = Field(default=[], description="What to know of the supports that were sent.")
+    notes: list[str] = Field(default=[], description="Remarks about the support images of the request.")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FewShotHead:
     """The few-shot network with the concepts to find.
 
-    names, ids, shots: one a concept; empty where the request brings supports of its own.
+    names, ids, shots: one a concept; empty if the request brings supports of its own.
     """
 
     model: FewShotModel
@@ -102,7 +105,7 @@ def complete_few_shot(
         raise InvalidInput(
             "concepts",
             "send either concepts, or support_images with support_masks",
-            hint="a concept's id comes from POST /v1/concepts; one support at least is needed",
+            hint="POST /v1/concepts gives the id of a concept; otherwise send at least one support image",
         )
     if options.concepts is None:
         check_counts(counts.support_images, counts.support_masks, limits.max_shots, "support_masks")
@@ -193,7 +196,7 @@ def write_label_array(masks: FewShotMasks, inputs: Inputs, options: FewShotOptio
 
 TASK = Task(
     name="few-shot",
-    summary="Segment what other images show",
+    summary="Segment what support images show",
     source="DiffewS (arXiv:2410.02369)",
     inputs="image_supports",
     options=FewShotOptions,
@@ -206,10 +209,10 @@ TASK = Task(
     to_item=few_shot_item,
     group="segmentation",
     forms={
-        "polygons": Form(JSON, "masks as outlines", to_answer=partial(answer_few_shot, form="polygons")),
-        "png": Form(PNG, "the mask, or the numbers of several concepts", write=write_labels),
-        "overlay": Form(PNG, "the image with the masks", write=write_overlay),
-        "npy": Form(NPY, "(H, W) int32 numbers", write=write_label_array),
+        "polygons": Form(JSON, "masks as polygons", to_answer=partial(answer_few_shot, form="polygons")),
+        "png": Form(PNG, "the mask of one concept, or a label map of several", write=write_labels),
+        "overlay": Form(PNG, "the image with the masks over it", write=write_overlay),
+        "npy": Form(NPY, "an int32 label map of shape (height, width)", write=write_label_array),
     },
     exports=MASK_EXPORTS,
     complete=complete_few_shot,

@@ -1,4 +1,4 @@
-"""What callers made and what is kept of it: the stores of one data folder, and the caches beside them."""
+"""Objects that clients created: the stores of one data folder, and their caches."""
 
 from __future__ import annotations
 
@@ -28,4 +28,4 @@ class Library:
 
     def remove_leftovers(self) -> list[str]:
         """Delete what processes that were killed left while they wrote; returns the names. Touches the disk."""
-        return [name for one in (self.concepts, self.classifiers, self.banks) for name in one.remove_leftovers()]
+        return [name for store in (self.concepts, self.classifiers, self.banks) for name in store.remove_leftovers()]

@@ -1,4 +1,4 @@
-"""What callers made over REST and want to find again after a restart: one safetensors file for each thing.
+"""Objects that clients create over REST and that outlive a restart: one safetensors file for each.
 
     DATA_FOLDER/KIND/ID.safetensors     tensors, and in the file's header what is said of them, as JSON
 
@@ -39,7 +39,7 @@ Stamp = tuple[int, int, int]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Stored:
-    """One version of a thing. about: JSON values. names: of its tensors. stamp: which version."""
+    """One version of an object. about: its metadata, JSON values. names: of its tensors. stamp: of the version."""
 
     id: str
     about: Mapping[str, Any]
@@ -53,7 +53,7 @@ class Stored:
 
 
 class Store:
-    """The things of one kind, such as "classifier", in a folder that several server processes may share.
+    """The objects of one kind, such as "classifier", in a folder that several server processes may share.
 
     most_bytes: what all files of the kind may take together. Every method touches the disk: call it off the event loop.
     """
@@ -95,25 +95,25 @@ class Store:
         return Stored(thing, about, frozenset(tensors), stamp), tensors
 
     def file(self, thing: str) -> tuple[bytes, Stamp]:
-        """The thing's file as it stands. Raises NothingStored where there is none."""
+        """The object's file. Raises NothingStored if there is none."""
         with self._opened(thing) as (file, stamp):
             return file.read(), stamp
 
     def add(self, about: Mapping[str, Any], tensors: Tensors) -> Stored:
-        """Keep a new thing under an id of its own. Raises InvalidInput where there is no room for it."""
+        """Store a new object under an id of its own. Raises InvalidInput if there is no room for it."""
         thing = f"{int(time.time()):08x}{secrets.token_hex(4)}"
         return self._write(thing, about, tensors, None)
 
     def replace(self, old: Stored, about: Mapping[str, Any], tensors: Tensors) -> Stored:
         """Put a new version in the place of `old`.
 
-        Raises ChangedMeanwhile where that is not the newest one any more, NothingStored where it was deleted, and
-        InvalidInput where there is no room.
+        Raises ChangedMeanwhile if that is not the newest one any more, NothingStored where it was deleted, and
+        InvalidInput if there is no room.
         """
         return self._write(old.id, about, tensors, old.stamp)
 
     def delete(self, thing: str) -> None:
-        """Forget a thing; who has read it already goes on with it. Raises NothingStored where there is none."""
+        """Delete an object; requests that have read it continue. Raises NothingStored if there is none."""
         try:
             self._path(thing).unlink()
         except FileNotFoundError as error:
@@ -123,7 +123,7 @@ class Store:
         """Delete what processes that were killed left while they wrote; returns the names."""
         if not self.folder.is_dir():
             return []
-        with locked_folder(self.folder):  # so that nobody writes meanwhile
+        with locked_folder(self.folder):  # so that no other process writes
             return remove_leftovers(self.folder, older_than_seconds=0)
 
     def _write(self, thing: str, about: Mapping[str, Any], tensors: Tensors, expected: Stamp | None) -> Stored:
@@ -136,7 +136,8 @@ class Store:
                     with self._opened(thing) as (_, stamp):
                         if stamp != expected:
                             raise ChangedMeanwhile(
-                                f"the {self.kind} {thing} was changed meanwhile", hint="look at it again and repeat"
+                                f"the {self.kind} {thing} was changed by another request",
+                                hint="read it again, then repeat the change",
                             )
                 self._check_room(len(data) - (expected[2] if expected else 0))
                 write_file(path, data)
@@ -144,7 +145,7 @@ class Store:
         except OSError as error:
             raise StorageFailed(
                 f"the server can not write to its data folder: {error.strerror}",
-                hint="tell who runs it, who frees room or sets DIFFSIGHT_DATA_FOLDER to a folder that it may write",
+                hint="tell the server's operator: free disk space, or set DIFFSIGHT_DATA_FOLDER to a writable folder",
             ) from error
         return Stored(thing, about, frozenset(tensors), (stat.st_ino, stat.st_mtime_ns, stat.st_size))
 
@@ -154,7 +155,7 @@ class Store:
             raise InvalidInput(
                 self.kind,
                 f"{taken + more:,} bytes of {self.kind}s; this server keeps {self.most_bytes:,}",
-                hint=f"delete a {self.kind} that nobody uses any more, or raise the server's setting data_bytes",
+                hint=f"delete a {self.kind} that is no longer used, or raise the server's setting data_bytes",
             )
 
     @contextmanager
@@ -174,22 +175,24 @@ class Store:
 
     def _unreadable(self, thing: str) -> InvalidInput:
         return InvalidInput(
-            self.kind, f"the file of the {self.kind} {thing} is damaged", hint="delete it, and make it again"
+            self.kind, f"the file of the {self.kind} {thing} is damaged", hint="delete it, and create it again"
         )
 
     def _nothing(self, thing: str) -> NothingStored:
-        return NothingStored(f"there is no {self.kind} {thing[:100]!r}", hint=f"GET /v1/{self.kind}s lists those here")
+        return NothingStored(
+            f"there is no {self.kind} {thing[:100]!r}", hint=f"GET /v1/{self.kind}s lists all {self.kind}s"
+        )
 
 
 def pack(about: Mapping[str, Any], tensors: Tensors) -> bytes:
-    """A thing as its file's bytes."""
+    """An object as the bytes of its file."""
     contiguous = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
     data: bytes = save(contiguous, metadata={_KEY: json.dumps(about, allow_nan=False)})
     return data
 
 
 def unpack(data: bytes, *, field: str = "file") -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """What is said of a thing, and its tensors, from its file's bytes, wherever they come from.
+    """Metadata and tensors of an object from the bytes of its file, which may be untrusted.
 
     field: what the file is called in a problem. Raises InvalidInput for what is no such file.
     """
@@ -206,7 +209,7 @@ def unpack(data: bytes, *, field: str = "file") -> tuple[dict[str, Any], dict[st
 
 
 def _about(header: bytes) -> dict[str, Any]:
-    """What the header of a safetensors file says in our place. Raises InvalidInput where it says nothing."""
+    """What the header of a safetensors file says in our place. Raises InvalidInput if it says nothing."""
     try:
         about = json.loads(json.loads(header)["__metadata__"][_KEY])
     except (ValueError, KeyError, TypeError, RecursionError) as error:

@@ -44,7 +44,7 @@ async def vectors_of_files(
     """Vectors of image files, in order. names: what each file is called in a problem.
 
     While one part is on the device the next one is decoded; no more pictures than that are in memory.
-    Raises InvalidInput for a file that can not be decoded, and whatever the engine raises.
+    Raises InvalidInput for a file that cannot be decoded, and whatever the engine raises.
     """
     slots = asyncio.Semaphore(_PARTS_AT_ONCE)
 
@@ -57,7 +57,7 @@ async def vectors_of_files(
         async with asyncio.TaskGroup() as group:
             parts = [group.create_task(part(at)) for at in cut_parts(pixels)]
     except BaseExceptionGroup as failed:
-        # What is wrong with one image is told as such; the other parts were given up.
+        # An error of one image is raised as it is; the other parts are cancelled.
         raise failed.exceptions[0] from None
     return join_vectors([task.result() for task in parts])
 
@@ -65,11 +65,11 @@ async def vectors_of_files(
 def cut_parts(pixels: Sequence[int]) -> Iterator[slice]:
     """The places of images that are decoded together: so many, and so large, that they fit into memory."""
     start, held = 0, 0
-    for place, one in enumerate(pixels):
-        if place > start and (place - start == AT_ONCE or held + one > _PART_PIXELS):
+    for place, image_pixels in enumerate(pixels):
+        if place > start and (place - start == AT_ONCE or held + image_pixels > _PART_PIXELS):
             yield slice(start, place)
             start, held = place, 0
-        held += one
+        held += image_pixels
     yield slice(start, len(pixels))
 
 

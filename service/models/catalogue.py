@@ -1,4 +1,4 @@
-"""What a server can serve: every model as one row, from what was added, what the settings name, and what ships."""
+"""All models that a server can serve: added models, models in the settings, and shipped ones."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def names_in(settings: Settings) -> frozenset[str]:
     named = {settings.backbone, settings.pose.checkpoint, settings.few_shot.weights}
     named |= {getattr(settings.heads, task) for task in type(settings.heads).model_fields}
     named |= {*settings.models, *settings.pinned_models, *(table.source or table.id for table in settings.model_tables)}
-    with suppress(DiffsightError):  # settings that can not be served name models all the same
+    with suppress(DiffsightError):  # settings that cannot be served name models all the same
         catalogue = build_catalogue(settings)
         ids = {spec.backbone for spec in catalogue if spec.entry is not None and spec.entry.name in named}
         named |= {spec.source for spec in catalogue if spec.id in ids}
@@ -95,7 +95,7 @@ def names_in(settings: Settings) -> frozenset[str]:
 
 
 def old_settings(settings: Settings) -> list[str]:
-    """What to write instead of settings of version 0.1 that name weights: one line each."""
+    """Replacements for settings of version 0.1 that name weights: one line each."""
     named = {
         "few_shot.weights": ("few-shot", settings.few_shot.weights),
         "pose.checkpoint": ("pose", settings.pose.checkpoint),
@@ -110,12 +110,12 @@ def old_settings(settings: Settings) -> list[str]:
 
 
 def default_backbone(settings: Settings) -> str:
-    """What a command opens where none is named: the first backbone of the catalogue."""
+    """The backbone that a command opens by default: the first of the catalogue."""
     return settings.backbone or next(spec.source for spec in build_catalogue(settings) if not spec.task)
 
 
 def choose_for(settings: Settings, task: str) -> tuple[str, str | None]:
-    """What a command opens for a task where it names nothing: a backbone, and a model's name, a path, or None."""
+    """The default models of a command for a task: a backbone, and a model's name, a path, or None."""
     catalogue = build_catalogue(settings)
     for spec in catalogue:
         if spec.task == task:
@@ -140,7 +140,7 @@ def task_of(entry: Entry) -> str:
 
 
 def left_out(settings: Settings) -> list[str]:
-    """What was added and cannot be served, as its backbone was not: one line each, with what to do."""
+    """Added models that cannot be served because their backbone was not added: one line each, with what to do."""
     if names_models(settings) or settings.models:
         return []
     served = {spec.id for spec in build_catalogue(settings)}
@@ -162,7 +162,7 @@ def _backbone(name: str, source: str, *, pinned: bool = False) -> ModelSpec:
 
 
 def _candidates(settings: Settings) -> list[_Candidate]:
-    """The models of `[[models]]` tables, and what was added and stands in no table. Raises InvalidInput for a table."""
+    """The models of `[[models]]` tables, and added models without a table. Raises InvalidInput for a table."""
     added = {entry.name: entry for entry in entries(settings.models_path())}
     tables = settings.model_tables
     for number, table in enumerate(tables):
@@ -200,7 +200,7 @@ def _describe(table: ModelTable, added: Mapping[str, Entry]) -> _Candidate:
         message = f"{where}: {source!r} is {entry.kind}, and not for {task}"
         raise InvalidInput("models", message, hint=f"leave task out, or write task = {task_of(entry)!r}")
     if not task and table.backbone:
-        message = f"{where}: a backbone runs on none"
+        message = f"{where}: a backbone does not run on another backbone"
         raise InvalidInput("models", message, hint=f"add task = one of {', '.join(known)}, or leave backbone out")
     if task and table.dtype:
         message = f"{where}: a model of a task has the number type of its backbone"
@@ -218,7 +218,7 @@ def _describe(table: ModelTable, added: Mapping[str, Entry]) -> _Candidate:
 
 
 def _with_backbone(candidate: _Candidate, candidates: Sequence[_Candidate], *, required: bool) -> ModelSpec | None:
-    """A candidate over its backbone; None where that is not served, and `required` does not say that it must."""
+    """A candidate over its backbone; None if that is not served, and `required` does not say that it must."""
     spec = candidate.spec
     if not spec.task:
         return spec
@@ -243,13 +243,13 @@ def _with_backbone(candidate: _Candidate, candidates: Sequence[_Candidate], *, r
 
 
 def _find(name: str, candidates: Sequence[_Candidate]) -> _Candidate:
-    """The candidate that `models` names. Raises ModelNotFound where there is none."""
+    """The candidate that `models` names. Raises ModelNotFound if there is none."""
     by_name = {candidate.spec.id: candidate for candidate in candidates}
     if name in by_name:
         return by_name[name]
     if name == EMBEDDED:
         return _Candidate(_backbone(EMBEDDED, EMBEDDED))
-    message = f"`models` names {name!r}, which was not added, and which no [[models]] table describes"
+    message = f"`models` names {name!r}, which is neither an added model nor described by a [[models]] table"
     raise ModelNotFound(message, hint=_hint([EMBEDDED, *by_name]))
 
 

@@ -1,4 +1,4 @@
-"""What coroutines wait for when only another one can help: the end of a lease, of a load, of a stay."""
+"""Lets coroutines wait for changes by others: the end of a lease, of a load, of a stay."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Changes:
         self._waiting: set[asyncio.Event] = set()
 
     def notify(self) -> None:
-        """Wake everybody who waits now."""
+        """Wake all current waiters."""
         for event in self._waiting:
             event.set()
 

@@ -1,4 +1,4 @@
-"""Models that left the device and stay in host memory: to come back is a copy, and no reading.
+"""Unloaded models in host memory: to load them again is a copy, without reading files.
 
 On a CPU the device's memory is the host's: what leaves is kept as it is, without a second copy.
 """
@@ -22,7 +22,7 @@ HOST = torch.device("cpu")
 
 @dataclass(slots=True, eq=False)
 class HeldModel:
-    """What is left of a model that left the device.
+    """An unloaded model in host memory.
 
     opened: the heads of a backbone, or the head of a model of a task. variants: the U-Nets that such a model adds.
     revision: of the backbone over which it was opened. bytes: of memory. device: where its weights belong.
@@ -49,7 +49,7 @@ class HeldModel:
 
 
 class HostMemory:
-    """The models in host memory, at most `budget_bytes` of them: the one that left first goes first.
+    """The models in host memory, at most `budget_bytes` of them: the model that was unloaded first is dropped first.
 
     It is used on the event loop. Only the copies from the device run on a thread.
     """
@@ -64,11 +64,11 @@ class HostMemory:
         return sum(held.bytes for held in self._held.values())
 
     def bytes_of(self, name: str) -> int:
-        """What is held of a model; 0 where nothing is."""
+        """What is held of a model; 0 if nothing is."""
         return self._held[name].bytes if name in self._held else 0
 
     def keep(self, name: str, held: HeldModel) -> None:
-        """Keep a model that left the device, unless it is larger than the budget; others go for it."""
+        """Keep an unloaded model, unless it is larger than the budget; others are dropped for it."""
         if held.bytes > self.budget_bytes:
             return
         while self.bytes + held.bytes > self.budget_bytes:
@@ -89,7 +89,7 @@ class HostMemory:
             held.moving = None
 
     def take(self, name: str, revision: str | None = None) -> HeldModel | None:
-        """What is held of a model, which is then held no longer; None where nothing is, or over other weights.
+        """What is held of a model, which is then held no longer; None if nothing is, or over other weights.
 
         revision: of the backbone that it is to run on; None for a backbone itself.
         """
@@ -97,7 +97,7 @@ class HostMemory:
         return None if held is None or revision not in (None, held.revision) else held
 
     def drop(self, name: str) -> None:
-        """Let go of what is held of a model."""
+        """Drop a model."""
         self._held.pop(name, None)
 
 

@@ -23,7 +23,7 @@ from service.settings.loader import Settings
 
 
 class OpenHeads:
-    """The heads of tasks over one backbone, each opened when it is first wanted.
+    """The heads of tasks over one backbone, each opened at its first use.
 
     named: weights by task, before those of the settings. missing: why a task without named weights has no head here.
     """
@@ -52,7 +52,7 @@ class OpenHeads:
         return list(self._heads.values())
 
     def find(self, task: Task[Any, Any, Any]) -> Any | None:
-        """The task's head; None where it needs weights and there are none."""
+        """The task's head; None if it needs weights and there are none."""
         if task.name not in self._heads and task.name not in self.missing:
             named = find_weights(self.settings, task.name, self.named.get(task.name))
             weights = named if named is not None else task.shipped(self.backbone)
@@ -66,7 +66,7 @@ class OpenHeads:
         return self._heads.get(task.name)
 
     def require(self, task: Task[Any, Any, Any]) -> Any:
-        """The task's head. Raises ModelNotFound where there is none."""
+        """The task's head. Raises ModelNotFound if there is none."""
         head = self.find(task)
         if head is None:
             raise self.missing[task.name]
@@ -81,7 +81,7 @@ class OpenHeads:
         return task.open(self.backbone, weights, **named, **self.model_options(task.name, shipped=False))
 
     def model_options(self, name: str, *, shipped: bool) -> Mapping[str, Any]:
-        """What the settings say of a task's model."""
+        """The settings of a task's model."""
         settings = self.settings
         pose, few_shot = settings.pose, settings.few_shot
         if name in ("zero-shot", "label-tree", "image-text"):
@@ -111,7 +111,7 @@ class OpenHeads:
 
 
 def find_weights(settings: Settings, task: str, named: str | None = None) -> Path | Entry | None:
-    """The weights that the settings name for a task; None where they name none. named: weights that go before."""
+    """The weights that the settings name for a task; None if they name none. named: weights that go before."""
     whole = Path(settings.backbone or EMBEDDED).expanduser()
     if task == "pose" and not (named or settings.pose.checkpoint) and is_whole_folder(whole):
         return whole
@@ -181,10 +181,10 @@ def open_model(settings: Settings, source: str | None = None, *, tasks: Collecti
 
 
 def choose_device(device: str, nvidia: Nvidia | None = None) -> str:
-    """The device by torch's name; `auto` is cuda where there is one, else cpu.
+    """The device by torch's name; `auto` is cuda if there is one, else cpu.
 
-    nvidia: what of it is here, looked for where it is None. Raises InvalidInput for `auto` where there is a GPU that
-    torch, which was built for it, can not use: nobody who has one wants the CPU in silence.
+    nvidia: what of it is here, looked for if it is None. Raises InvalidInput for `auto` if there is a GPU that
+    torch, which was built for it, cannot use: nobody who has one wants the CPU in silence.
     """
     if device != "auto":
         return device

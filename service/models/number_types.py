@@ -32,7 +32,7 @@ def number_type(
         return chosen
     if torch.device(device).type != "cuda":
         return torch.float32
-    return torch.float32 if IN_FULL & {*tasks, *_served_on(settings, source)} else torch.bfloat16
+    return torch.float32 if IN_FULL & {*tasks, *_find_served(settings, source)} else torch.bfloat16
 
 
 def set_float32_rounding(settings: Settings) -> None:
@@ -44,7 +44,7 @@ def set_float32_rounding(settings: Settings) -> None:
     torch.backends.cudnn.allow_tf32 = settings.tf32
 
 
-def _served_on(settings: Settings, source: str | None) -> set[str]:
+def _find_served(settings: Settings, source: str | None) -> set[str]:
     """Tasks of a table like `IN_FULL` that have weights for this backbone: added, named by the settings, or shipped."""
     catalogue = build_catalogue(settings)
     if source is None:

@@ -1,4 +1,4 @@
-"""What finds persons where a request sends no boxes: a detector, or the segmentation head's class `person`."""
+"""Finds persons for requests without boxes: by a detector, or by the segmentation head's class `person`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def open_person_finder(
     """The detector that the settings name; for the shipped pose network, the shipped segmentation head.
 
     shipped: whether the pose network is the shipped one. segmentation: gives the head beside it, if there is one.
-    Raises ModelNotFound and CheckpointError where a named detector does not open.
+    Raises ModelNotFound and CheckpointError if a named detector does not open.
     """
     named = settings.pose.detector
     if named == SEGMENTATION or (shipped and not named):

@@ -1,4 +1,4 @@
-"""What models take in memory before anything is loaded, and which of them fit together."""
+"""How much memory models need, computed before loading, and which fit together."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NUMBER_TYPES: Mapping[str, torch.dtype] = {"float32": torch.float32, "half": tor
 AUTO = "auto"
 """What `dtype=auto` takes on a GPU."""
 
-# As a server does where no setting says otherwise: the rest is for batches and caches.
+# As a server does if no setting says otherwise: the rest is for batches and caches.
 SHARE_FOR_WEIGHTS = 0.75
 
 
@@ -44,7 +44,7 @@ class PlannedModel:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class MemoryPlan:
     """What fits into a budget, in the order in which the models stand. together: all of them."""
 
     models: tuple[PlannedModel, ...]
@@ -83,8 +83,8 @@ def plan_entry(entry: Entry, backbone: str = "") -> PlannedModel:
     return PlannedModel(entry.name, task_of(entry), backbone or base or entry.name, sizes)
 
 
-def plan(models: Sequence[PlannedModel], memory_bytes: int) -> Plan:
-    """What of `models` fits into a device's memory with room for batches.
+def plan(models: Sequence[PlannedModel], memory_bytes: int) -> MemoryPlan:
+    """Which of `models` fit into a device's memory, with room for batches.
 
     They are taken in their order; one of a task only beside its backbone, for which there is room too.
     """
@@ -92,7 +92,7 @@ def plan(models: Sequence[PlannedModel], memory_bytes: int) -> Plan:
     in_full = {model.backbone for model in models if model.task in IN_FULL}
     models = [_with_auto(model, in_full=model.backbone in in_full) for model in models]
     fitting = {name: _fit(models, budget, name) for name in (AUTO, *NUMBER_TYPES)}
-    return Plan(tuple(models), fitting, budget)
+    return MemoryPlan(tuple(models), fitting, budget)
 
 
 def _with_auto(model: PlannedModel, *, in_full: bool) -> PlannedModel:

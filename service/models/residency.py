@@ -1,4 +1,4 @@
-"""Which models leave the device's memory for another: a pure choice."""
+"""Chooses the models to unload for another one, as a pure function."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Resident:
-    """One loaded model, as the choice sees it.
+    """One loaded model, as input of the choice.
 
     bytes: that leaving gives back. last_used: any rising clock. evictable: neither pinned nor needed to stay.
     backbone: id of the backbone that it runs on; its own for a backbone.
@@ -22,7 +22,7 @@ class Resident:
 
 
 def choose_evictions(loaded: Sequence[Resident], needed_bytes: int, budget_bytes: int) -> list[str] | None:
-    """Ids of what must leave so that `needed_bytes` fit beside the rest, in order; None where they cannot.
+    """Ids of what must leave so that `needed_bytes` fit beside the rest, in order; None if they cannot.
 
     The least recently used goes first. A backbone goes with all that runs on it, and only where all of that may go, so
     a model of a task goes before its backbone.
@@ -43,8 +43,8 @@ def choose_evictions(loaded: Sequence[Resident], needed_bytes: int, budget_bytes
 
 
 def _going_with(model: Resident, left: dict[str, Resident]) -> list[Resident]:
-    """The model and, for a backbone, all that runs on it, which comes first; empty where one of them must stay."""
+    """The model and, for a backbone, all that runs on it, which comes first; empty if one of them must stay."""
     group = [model]
     if model.id == model.backbone:
         group = [*(other for other in left.values() if other.backbone == model.id and other is not model), model]
-    return group if all(one.evictable for one in group) else []
+    return group if all(member.evictable for member in group) else []

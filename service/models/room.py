@@ -1,4 +1,6 @@
-"""Who has to leave so that a model fits, and what never fits: choices over a store's slots, which change nothing."""
+"""Chooses the models to unload so that a model fits, and detects models that never fit. Pure functions of a store's
+slots.
+"""
 
 from __future__ import annotations
 
@@ -41,14 +43,15 @@ def choose_room(slots: Mapping[str, Slot], slot: Slot, budget_bytes: int, now: f
 
 
 def check_fits_ever(slots: Mapping[str, Slot], slot: Slot, budget_bytes: int) -> None:
-    """Raises InvalidInput where a model does not fit beside its backbone and what is pinned."""
+    """Raises InvalidInput if a model does not fit beside its backbone and what is pinned."""
     fixed = {other.spec.id: other for other in slots.values() if other.spec.pinned and other.is_open()}
     fixed[slot.spec.backbone] = slots[slot.spec.backbone]
     fixed[slot.spec.id] = slot
     if (least := sum(member.bytes for member in fixed.values())) > budget_bytes:
         raise InvalidInput(
             "model",
-            f"{slot.spec.id!r} takes {slot.bytes:,} bytes, {least:,} with what must stay beside it; models may "
+            f"{slot.spec.id!r} takes {slot.bytes:,} bytes, and {least:,} with the models that must stay loaded; "
+            "models may "
             f"take {budget_bytes:,}",
             hint="raise the server's engine.memory_bytes, or serve it at half precision",
         )

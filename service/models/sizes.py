@@ -82,7 +82,7 @@ def bytes_by_owner(networks: Iterable[tuple[str, nn.Module]]) -> dict[str, int]:
 
 
 def default_budget(device: torch.device) -> int:
-    """Bytes that models may take on a device where no setting says: three quarters of what is free now."""
+    """Bytes that models may take on a device if no setting says: three quarters of what is free now."""
     if device.type == "cuda":
         return int(_SHARE_FOR_WEIGHTS * torch.cuda.mem_get_info(device)[0])
     return int(_SHARE_FOR_WEIGHTS * available_host_bytes())

@@ -1,4 +1,4 @@
-"""One model of the catalogue and what there is of it: its state, who uses it, and how much memory it takes."""
+"""One model of the catalogue with its state, its users and its memory."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class Slot:
         return self.state == "READY" and not self.users and not self.spec.pinned
 
     def may_drain(self) -> bool:
-        """Whether it can leave when those who use it now have ended: nobody waits for the end of a job."""
+        """Whether it can be unloaded after its current users end: the end of a job is not waited for."""
         return self.state == "READY" and not self.long and not self.spec.pinned
 
     @property
@@ -102,13 +102,13 @@ class Slot:
         return () if self.heads is None else self.heads.backbone.description.variants
 
     def open_for(self, task: AnyTask, backbone: Slot) -> Loaded:
-        """The open model for one of its tasks. Raises ModelNotFound where a backbone turns out to have none."""
+        """The open model for one of its tasks. Raises ModelNotFound if a backbone turns out to have none."""
         assert backbone.heads is not None
         head = self.head if self.spec.task else backbone.heads.require(task)
         return Loaded(task, self.spec.id, head, backbone.heads.backbone)
 
     def close(self, backbone: Slot, reason: str) -> tuple[Any, dict[str, Variant]]:
-        """Let go of everything that was loaded. Returns it: heads or a head, and the U-Nets that it added."""
+        """Release everything that was loaded. Returns it: heads or a head, and the U-Nets that it added."""
         left = self.head if self.spec.task else self.heads
         variants: dict[str, Variant] = {}
         if backbone is not self and backbone.heads is not None and isinstance(backbone.heads.backbone, StableDiffusion):
@@ -191,7 +191,7 @@ def install(slot: Slot, backbone: Slot, opened: Any, variants_before: Sequence[s
 
 
 def share_parts(model: Backbone, slots: Iterable[Slot]) -> None:
-    """Hold the VAE and the text encoder of a backbone once, where they equal those of another that is open."""
+    """Share the VAE and the text encoder of a backbone with another open one if they are equal."""
     for slot in slots:
         other = None if slot.heads is None else slot.heads.backbone
         if isinstance(model, StableDiffusion) and isinstance(other, StableDiffusion):
@@ -209,28 +209,29 @@ def add_variants(model: Backbone, variants: Mapping[str, Variant]) -> None:
 def find_slot(slots: Mapping[str, Slot], name: str) -> Slot:
     """The slot of this id. Raises ModelNotFound for another."""
     if name not in slots:
-        raise ModelNotFound(f"there is no model {name[:100]!r} here", hint=f"there are: {', '.join(slots)}")
+        raise ModelNotFound(f"this server has no model {name[:100]!r}", hint=f"its models are: {', '.join(slots)}")
     return slots[name]
 
 
 def choose_slot(slots: Mapping[str, Slot], task: AnyTask, model: str | None = None) -> Slot:
-    """What a request for `task` runs on: the model that it names, else the first that can and did not fail to load.
+    """The model for a request of `task`: the one that it names, else the first that serves the task and did not fail to
+    load.
 
-    Raises ModelNotFound where no model, or not the named one, serves the task.
+    Raises ModelNotFound if no model, or not the named one, serves the task.
     """
     able = [slot for slot in slots.values() if slot.may_serve(task)]
     if model is not None:
         chosen = find_slot(slots, model)
         if chosen not in able:
             names = ", ".join(slot.spec.id for slot in able) or "none"
-            raise ModelNotFound(f"the model {model!r} does not serve {task.name}", hint=f"these do: {names}")
+            raise ModelNotFound(f"the model {model!r} does not serve {task.name}", hint=f"models that do: {names}")
         return chosen
     if able:
         return min(able, key=lambda slot: slot.failure is not None)
     for slot in slots.values():
         if slot.heads is not None and task.name in slot.heads.missing:
             raise slot.heads.missing[task.name]
-    raise ModelNotFound(f"no model here serves {task.name}", hint="`diffsight models add` brings more")
+    raise ModelNotFound(f"no model of this server serves {task.name}", hint="add one with `diffsight models add`")
 
 
 def describe_progress(slots: Iterable[Slot]) -> str:

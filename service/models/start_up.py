@@ -25,7 +25,7 @@ from service.settings.loader import Settings
 
 Result = TypeVar("Result")
 
-# A load gets a quarter of a core that it shares with requests, and all of one that nobody wants.
+# A load gets a quarter of a core that it shares with requests, and all of an idle core.
 _LOADING_NICENESS = 5
 # Between lines of the log while the server starts.
 _REPORT_SECONDS = 5.0

@@ -77,14 +77,14 @@ class ModelStore:
         if self.failure is not None:
             raise NotReady("the backbone could not be loaded", hint="the server's log says why")
         if self._stopped:
-            raise NotReady("the server is stopping", hint="ask again when it is back")
+            raise NotReady("the server is stopping", hint="send it again when the server is back")
         if self._worker is None or not self._ready:
             message = "the backbone is being loaded" + describe_progress(self.slots.values())
-            raise NotReady(message, hint="ask again when /health/ready answers 200")
+            raise NotReady(message, hint="send it again when /health/ready answers 200")
         if not self._worker.alive:
             raise NotReady("the device's worker has stopped", hint="restart the server; its log says why")
         if self._worker.restarting:
-            raise NotReady("the device's worker failed and starts again", hint="ask again in a few seconds")
+            raise NotReady("the device's worker failed and is being restarted", hint="send it again in a few seconds")
         return self._worker
 
     @property
@@ -131,7 +131,7 @@ class ModelStore:
         return found
 
     def check_live(self) -> None:
-        """Raises NotReady where only a restart can help: a failed start, or a dead device thread."""
+        """Raises NotReady if only a restart can help: a failed start, or a dead device thread."""
         restarting = self._worker is not None and self._worker.alive and self._worker.restarting
         if (self.failure is not None or self._ready) and not restarting:
             _ = self.worker
@@ -163,7 +163,7 @@ class ModelStore:
             pass
 
     def unload(self, name: str, *, keep: bool = False) -> None:
-        """Let go of a model, and of all that runs on it. Raises ModelInUse where somebody uses it, or it is pinned.
+        """Let go of a model, and of all that runs on it. Raises ModelInUse if somebody uses it, or it is pinned.
 
         keep: whether the weights stay in host memory, if that has room for them.
         """
@@ -171,9 +171,9 @@ class ModelStore:
         group = [other for other in self.slots.values() if other is slot or other.spec.backbone == name]
         for member in group:
             if member.spec.pinned:
-                raise ModelInUse(f"{member.spec.id!r} is pinned", hint="take it out of the setting pinned_models")
+                raise ModelInUse(f"{member.spec.id!r} is pinned", hint="remove it from the setting pinned_models")
             if member.users or member.state == "LOADING":
-                raise ModelInUse(f"{member.spec.id!r} is in use", hint="ask again when its requests have ended")
+                raise ModelInUse(f"{member.spec.id!r} is in use", hint="try again when its requests have ended")
         for member in sorted(group, key=lambda member: member is slot):
             if member.state == "READY":
                 self._evict(member, _UNLOADED, keep=keep)
@@ -240,8 +240,8 @@ class ModelStore:
         if all(slot.description is None for slot in self.slots.values()):
             raise next((slot.failure for slot in self.slots.values() if slot.failure), None) or InvalidInput(
                 "engine.memory_bytes",
-                f"{self.budget_bytes:,} bytes hold none of the backbones",
-                hint="raise it, or serve smaller models: `diffsight models list`",
+                f"no backbone fits into {self.budget_bytes:,} bytes",
+                hint="raise the limit, or serve smaller models: `diffsight models list`",
             )
 
     @asynccontextmanager
@@ -258,8 +258,8 @@ class ModelStore:
                         held.append(member)
             except TimeoutError as error:
                 raise NotReady(
-                    f"the model {slot.spec.id!r} is not there within {seconds:g} seconds: {slot.reason}",
-                    hint="ask again when it is there: GET /v1/models tells its state",
+                    f"the model {slot.spec.id!r} is not loaded within {seconds:g} seconds: {slot.reason}",
+                    hint="send it again when GET /v1/models says that it is READY",
                     retry_after_seconds=max(1.0, slot.load_seconds),
                 ) from error
             yield
@@ -271,7 +271,7 @@ class ModelStore:
             self.changes.notify()
 
     async def _open(self, slot: Slot) -> None:
-        """Wait until a model is there and takes users; load it where it is not. Raises NotReady where that failed."""
+        """Wait until a model is there and takes users; load it where it is not. Raises NotReady if that failed."""
         while slot.state != "READY" or slot.draining:
             if slot.draining:
                 await self.changes.wait(_LOOK_SECONDS)
@@ -279,7 +279,7 @@ class ModelStore:
             if slot.failure is not None:
                 raise NotReady(
                     f"the model {slot.spec.id!r} could not be loaded: {slot.reason}",
-                    hint=f"when that is mended: POST /v1/models/{slot.spec.id}/load",
+                    hint=f"correct the cause, then POST /v1/models/{slot.spec.id}/load",
                 )
             if slot.loading is None:
                 slot.loading = asyncio.create_task(self._load(slot))
@@ -332,7 +332,7 @@ class ModelStore:
             slot.loading, slot.reading = None, False
             if not any(other.state == "LOADING" for other in self.slots.values()):
                 for other in self.slots.values():
-                    other.draining = False  # nobody waits for their room any more
+                    other.draining = False  # no model waits for their room any more
             self.changes.notify()
 
     def _bring(self, slot: Slot, backbone: Slot, held: HeldModel | None) -> Any:
@@ -369,7 +369,7 @@ class ModelStore:
         await self.host.settle()
 
     def _may_exceed(self) -> bool:
-        """Whether a model may be tried that does not fit: the first one, where no setting says what may be taken."""
+        """Whether a model may be tried that does not fit: the first one, if no setting says what may be taken."""
         return not self.settings.engine.memory_bytes and not any(slot.is_open() for slot in self.slots.values())
 
     def _make_room_now(self, slot: Slot) -> bool:

@@ -12,10 +12,10 @@ from pydantic import BaseModel
 
 from backbones.errors import ModelNotFound
 from heads.inputs import Inputs
-from service.dependencies import while_connected
 from service.engine.session import Session
+from service.http.disconnects import while_connected
 from service.inputs.files import InputFiles, check_count
-from service.inputs.request_body import validated
+from service.inputs.request_body import validate
 from service.run_task import Done, Terms, Work, prepare, run_procedure, run_task
 from service.state import AppState
 from service.tasks import AnyTask, find_task
@@ -26,10 +26,10 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Call:
+class TaskCall:
     """What a foreign request asks for.
 
-    options: the task's, as texts and JSON values. model: the id of one, the task's default where it is None.
+    options: the task's, as texts and JSON values. model: the id of one, the task's default if it is None.
     bulk, deadline_seconds: as `Terms` has them.
     """
 
@@ -47,29 +47,29 @@ def as_list(value: Any) -> Any:
 
 
 def require_served(state: AppState, name: str, model: str | None = None) -> AnyTask:
-    """The task of this name. Raises ModelNotFound where no model, or not this one, serves it, and NotReady."""
+    """The task of this name. Raises ModelNotFound if no model, or not this one, serves it, and NotReady."""
     _ = state.models.worker
     task = find_task(state.tasks, name)
     if task is None:
         known = ", ".join(task.name for task in state.tasks)
-        raise ModelNotFound(f"there is no model {name[:100]!r} here", hint=f"there are: {known}")
+        raise ModelNotFound(f"this server has no model {name[:100]!r}", hint=f"its models are: {known}")
     state.models.for_task(task, model)
     return task
 
 
 async def read_json(state: AppState, content: bytes | bytearray | Mapping[str, Any], model: type[Model]) -> Model:
-    """A body, or the fields of one, as `model`. Raises as `validated` does."""
+    """A body, or the fields of one, as `model`. Raises as `validate` does."""
     settings = state.settings
-    return await run_in(BODIES, validated, model, content, settings.limits, fetch_urls=settings.urls.enabled)
+    return await run_in(BODIES, validate, model, content, settings.limits, fetch_urls=settings.urls.enabled)
 
 
-async def run_call(request: Request, state: AppState, usage: Usage, call: Call) -> list[Done]:
+async def run_call(request: Request, state: AppState, usage: Usage, call: TaskCall) -> list[Done]:
     """The ends of the work: one for a task that takes its images together, else one an image, in their order.
 
     The request's body must have been read. Raises what the task's own route does.
     """
     task, files = call.task, call.files
-    options = await run_in(BODIES, validated, task.options, call.options, state.settings.limits)
+    options = await run_in(BODIES, validate, task.options, call.options, state.settings.limits)
     check_count(files, state.settings.limits)
     usage.labels = len(getattr(options, "labels", None) or ())
     terms = Terms(usage, call.bulk, call.deadline_seconds)
@@ -95,7 +95,7 @@ async def _run_each(state: AppState, work: Work, files: InputFiles, terms: Terms
                 running = [group.create_task(_run_part(work, part, session)) for part in parts]
         except BaseExceptionGroup as failed:
             raise failed.exceptions[0] from None
-        return [Done(work, one.result(), part) for one, part in zip(running, parts, strict=True)]
+        return [Done(work, task.result(), part) for task, part in zip(running, parts, strict=True)]
 
     return await run_procedure(state, work.loaded.model, work.task.name, files, procedure, terms)
 

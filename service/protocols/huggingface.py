@@ -18,7 +18,7 @@ from service.dependencies import RequestUsage, State
 from service.http.openapi import EXAMPLE_IMAGE, foreign_problems, json_body
 from service.inputs.files import InputFiles
 from service.inputs.request_body import ANY_BYTES, ImageBytes, media_type_of, read_body
-from service.protocols.calls import Call, as_list, read_json, require_served, run_call
+from service.protocols.calls import TaskCall, as_list, read_json, require_served, run_call
 from service.run_task import Done
 from service.threads import ANSWERS, run_in
 
@@ -31,7 +31,7 @@ _ID = {
     "in": "path",
     "required": True,
     "schema": {"type": "string", "maxLength": 200},
-    "description": "Id of a model of GET /v1/models; of a fitted classifier for `image-classification`.",
+    "description": "Id of a model from GET /v1/models. For `image-classification`: id of a fitted classifier.",
 }
 
 
@@ -40,39 +40,46 @@ class _Strict(BaseModel):
 
 
 class ZeroShotParameters(_Strict):
-    """What `zero_shot_image_classification` sends."""
+    """Body of `zero_shot_image_classification`."""
 
     candidate_labels: list[str] | Annotated[str, Field(max_length=100_000)] = Field(
-        description="Texts to choose from; one text is split at its commas."
+        description="Labels to choose from. A single text is split at its commas."
     )
     hypothesis_template: str | None = Field(
-        default=None, max_length=1000, description="A prompt with {} for the label; the server's own where none is."
+        default=None,
+        max_length=1000,
+        description="A prompt template, in which {} stands for the label. Unset: the server's templates.",
     )
 
 
 class ClassificationParameters(_Strict):
-    """What `image_classification` sends."""
+    """Body of `image_classification`."""
 
-    top_k: int | None = Field(default=None, ge=1, le=10_000, description="Classes to name, 5 where none is given.")
+    top_k: int | None = Field(
+        default=None, ge=1, le=10_000, description="Number of classes to return, most likely first. Default 5."
+    )
     function_to_apply: Literal["softmax"] | None = Field(
-        default=None, description="Scores of a fitted classifier are probabilities of all classes together."
+        default=None, description="Options of the call. Scores are probabilities over all classes of the classifier."
     )
 
 
 class SegmentationParameters(_Strict):
-    """What `image_segmentation` sends. Thresholds of mask pixels and overlaps have no place where each pixel has one
-    class: they are read, and change nothing."""
+    """Body of `image_segmentation`. The options for mask thresholds and overlaps have no effect here, because each
+    pixel has exactly one class.
+    """
 
     subtask: Literal["semantic"] | None = Field(default=None, description="Every pixel has one class.")
-    threshold: float | None = Field(default=None, ge=0, le=1, description="Lowest score of a segment.")
+    threshold: float | None = Field(default=None, ge=0, le=1, description="Lowest score of a returned segment.")
     mask_threshold: float | None = Field(default=None, ge=0, le=1)
     overlap_mask_area_threshold: float | None = Field(default=None, ge=0, le=1)
 
 
 class DetectionParameters(_Strict):
-    """What `object_detection` sends."""
+    """Body of `object_detection`."""
 
-    threshold: float | None = Field(default=None, ge=0, le=1, description="Lowest score; the server's own if unset.")
+    threshold: float | None = Field(
+        default=None, ge=0, le=1, description="Lowest score of a returned person. Unset: the server's setting."
+    )
 
 
 def _examples(**fields: Any) -> ConfigDict:
@@ -99,7 +106,7 @@ class ImageClassification(BaseModel):
 
 
 class ImageSegmentation(BaseModel):
-    """An image of which every pixel gets a class."""
+    """An image to segment into classes."""
 
     model_config = _examples(parameters={"subtask": "semantic"})
 
@@ -117,13 +124,13 @@ class ObjectDetection(BaseModel):
 
 
 class FeatureExtraction(BaseModel):
-    """Images of which features are read; the client sends its parameters beside them."""
+    """Images to extract features from."""
 
     model_config = _examples(normalize=True)
 
     inputs: Annotated[
         list[ImageBytes], BeforeValidator(as_list, json_schema_input_type=list[str] | str), Field(min_length=1)
-    ] = Field(description="One image, or a list of them.")
+    ] = Field(description="One image, or a list of images.")
     normalize: bool | None = Field(default=None, description="Scale each vector to length 1.")
 
 
@@ -150,7 +157,7 @@ def _ask_zero_shot(body: ZeroShotImageClassification) -> dict[str, Any]:
 
 def _answer_zero_shot(done: Done, body: object) -> list[Any]:
     answer: Any = done.work.task.to_answer(done.result, done.work.head, done.work.options)
-    return [_label(one.label, one.probability) for one in answer.posterior]
+    return [_label(entry.label, entry.probability) for entry in answer.posterior]
 
 
 def _ask_classifier(body: ImageClassification) -> dict[str, Any]:
@@ -203,16 +210,16 @@ PIPELINES: Mapping[str, Pipeline] = {
         "zero-shot", ZeroShotImageClassification, "Classify by labels of your own", _ask_zero_shot, _answer_zero_shot
     ),
     "image-classification": Pipeline(
-        "classifier", ImageClassification, "Which of a fitted classifier's classes", _ask_classifier, _answer_classifier
+        "classifier", ImageClassification, "Classify images by a fitted classifier", _ask_classifier, _answer_classifier
     ),
     "image-segmentation": Pipeline(
-        "segmentation", ImageSegmentation, "The class of every pixel", lambda body: {}, _answer_segmentation
+        "segmentation", ImageSegmentation, "Segment an image into classes", lambda body: {}, _answer_segmentation
     ),
-    "object-detection": Pipeline("pose", ObjectDetection, "Boxes of persons", _ask_persons, _answer_persons),
+    "object-detection": Pipeline("pose", ObjectDetection, "Detect persons", _ask_persons, _answer_persons),
     "feature-extraction": Pipeline(
         "features",
         FeatureExtraction,
-        "Feature vectors of images",
+        "Extract feature vectors of images",
         lambda body: {"normalise": bool(body.normalize)},
         _answer_features,
     ),
@@ -229,10 +236,14 @@ def _add_routes(name: str, pipeline: Pipeline) -> None:
         options = dict(pipeline.to_options(body))
         if pipeline.task == "classifier":
             if classifier is None:
-                raise InvalidInput("model", "no classifier is named", hint=f"ask /hf/{name}/ID, by a classifier's id")
+                raise InvalidInput(
+                    "model",
+                    "the request names no classifier",
+                    hint=f"send it to /hf/{name}/ID, with the id of a classifier",
+                )
             options["classifier"] = classifier
         images = body.inputs if isinstance(body.inputs, list) else [body.inputs]
-        (done,) = await run_call(request, state, usage, Call(task, options, InputFiles(images), model))
+        (done,) = await run_call(request, state, usage, TaskCall(task, options, InputFiles(images), model))
         content = await run_in(ANSWERS, lambda: to_json(pipeline.to_answer(done, body)))
         return Response(content, media_type=_JSON)
 
@@ -248,7 +259,7 @@ def _add_routes(name: str, pipeline: Pipeline) -> None:
             methods=["POST"],
             name=f"huggingface_{name.replace('-', '_')}{suffix}",
             summary=pipeline.summary,
-            description="The image itself, or JSON with it in base64 as `inputs`.",
+            description="The body is the image itself, or JSON with the image in base64 as `inputs`.",
             response_model=list[Any],
             responses=foreign_problems(),
             openapi_extra={**document, "parameters": parameters},

@@ -15,11 +15,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from backbones.backbone import Backbone
 from backbones.engine import Engine
 from backbones.errors import DeadlinePassed, DiffsightError, InvalidInput
-from service.dependencies import RequestUsage, State, while_connected
+from service.dependencies import RequestUsage, State
 from service.engine.session import Session
-from service.http.openapi import json_body, keyed, not_ready, task_problems
+from service.http.disconnects import while_connected
+from service.http.openapi import json_body, key_problems, not_ready, task_problems
 from service.inputs.files import InputFiles
-from service.inputs.request_body import read_body, validated
+from service.inputs.request_body import read_body, validate
 from service.protocols.label_studio_images import StudioImages, studio_images
 from service.protocols.label_studio_project import Filling, prepare_controls, read_controls, version_of
 from service.protocols.label_studio_regions import fill_image, read_drawing
@@ -45,45 +46,45 @@ _CONFIG = (
 
 
 class UpAnswer(BaseModel):
-    """The backend answers."""
+    """The ML backend is up."""
 
     status: Literal["UP"] = "UP"
     model_class: Literal["diffsight"] = "diffsight"
 
 
 class SetupRequest(BaseModel):
-    """A project, as Label Studio tells of it. What is not listed is not looked at."""
+    """A project of Label Studio. Other members are ignored."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"project": "1.1700000000", "schema": _CONFIG}]})
 
     project: str = ""
-    config: str = Field(alias="schema", max_length=200_000, description="The labelling configuration.")
+    config: str = Field(alias="schema", max_length=200_000, description="The labelling configuration, XML.")
 
 
 class SetupAnswer(BaseModel):
-    """What Label Studio will call the predictions."""
+    """The version under which Label Studio stores the predictions."""
 
     model_version: str
 
 
 class StudioTask(BaseModel):
-    """One task."""
+    """One task of Label Studio."""
 
     id: int | str | None = None
     data: dict[str, Any]
-    drafts: Any = Field(default=None, description="What annotators have drawn and not submitted.")
-    annotations: Any = Field(default=None, description="What annotators have submitted.")
+    drafts: Any = Field(default=None, description="Drafts: what annotators drew and did not submit.")
+    annotations: Any = Field(default=None, description="Annotations that annotators submitted.")
 
     def regions(self) -> Iterator[Any]:
         """All regions of the drafts and annotations that were sent along."""
         for many in (self.drafts, self.annotations):
-            for one in many if isinstance(many, list) else ():
-                result = one.get("result") if isinstance(one, dict) else None
+            for annotation in many if isinstance(many, list) else ():
+                result = annotation.get("result") if isinstance(annotation, dict) else None
                 yield from result if isinstance(result, list) else ()
 
 
 class StudioContext(BaseModel):
-    """What the annotator has drawn by automatic annotation. The answer is about that alone."""
+    """Regions that the annotator drew for automatic annotation. The answer is limited to them."""
 
     result: list[dict[str, Any]] = []
 
@@ -95,7 +96,7 @@ class StudioParams(BaseModel):
 
 
 class PredictRequest(BaseModel):
-    """Tasks to predict. What is not listed is not looked at."""
+    """Tasks to predict. Other members are ignored."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -109,30 +110,32 @@ class PredictRequest(BaseModel):
 
 
 class StudioPrediction(BaseModel):
-    """One task's prediction."""
+    """The prediction for one task."""
 
     model_version: str
     score: float
-    result: list[dict[str, Any]] = Field(description="Regions, coordinates in percent of the image.")
-    error: str = Field(default="", description="Empty: a task that has a reason has no prediction.")
+    result: list[dict[str, Any]] = Field(description="Regions, with coordinates in percent of the image.")
+    error: str = Field(default="", description="Always empty here; a task without a prediction has the reason.")
 
 
 class StudioFailure(BaseModel):
-    """Why a task has no prediction. Without `result`, Label Studio keeps nothing, and asks again next time."""
+    """Why a task has no prediction. Because there is no `result`, Label Studio stores nothing, and requests the
+    task again later.
+    """
 
     error: str
 
 
 class PredictAnswer(BaseModel):
-    """One prediction a task, in their order."""
+    """One prediction for each task, in the same order."""
 
     results: list[StudioPrediction | StudioFailure]
 
 
 @router.get("/", include_in_schema=False)
-@router.get("/health", summary="Is the ML backend up?", responses={**keyed(), **not_ready()})
+@router.get("/health", summary="Is the ML backend up?", responses={**key_problems(), **not_ready()})
 async def label_studio_health(state: State) -> UpAnswer:
-    """200 once the backbone is warm."""
+    """Answers 200 once the backbone is loaded and warmed up."""
     _ = state.models.worker
     return UpAnswer()
 
@@ -151,9 +154,9 @@ async def label_studio_metrics() -> dict[str, Any]:
     openapi_extra=json_body(SetupRequest),
 )
 async def label_studio_setup(request: Request, state: State) -> SetupAnswer:
-    """Whether this server can fill a project's controls."""
+    """Checks that this server can fill the project's controls."""
     _ = state.models.worker
-    body = await run_in(BODIES, validated, SetupRequest, await read_body(request), state.settings.limits)
+    body = await run_in(BODIES, validate, SetupRequest, await read_body(request), state.settings.limits)
     controls = await run_in(BODIES, read_controls, body.config)
     async with prepare_controls(controls, state) as fillings:
         return SetupAnswer(model_version=version_of(fillings))
@@ -167,18 +170,19 @@ async def label_studio_setup(request: Request, state: State) -> SetupAnswer:
     openapi_extra=json_body(PredictRequest),
 )
 async def label_studio_predict(request: Request, state: State, usage: RequestUsage) -> PredictAnswer:
-    """Keypoints of all persons, masks by the names of brushes, choices by their labels.
+    """Predicts keypoints of all persons, masks by the names of brushes, and choices by their labels.
 
-    With a context: points of the rectangles in it that have none, and masks in place of its strokes.
+    With a context, it predicts only keypoints of rectangles that have none yet, and masks in place of brush strokes.
 
-    A task whose image can not be read, or that is not reached before Label Studio would hang up, has no `result`, and
-    its reason; if that is so for all, the answer is a problem. Label Studio asks for them again next time.
+    If the image of a task cannot be read, or the task cannot be finished before Label Studio's time limit, it has a
+    reason in `error` and no `result`. Label Studio requests it again later. If that is so for all tasks, the answer
+    is a problem.
     """
     _ = state.models.worker
     started = asyncio.get_running_loop().time()
     content, limits = await read_body(request), state.settings.limits
     # Each task brings two dozen names of values that are not looked at.
-    body = await run_in(BODIES, validated, PredictRequest, content, limits, values_per_name=1)
+    body = await run_in(BODIES, validate, PredictRequest, content, limits, values_per_name=1)
     controls = await run_in(BODIES, read_controls, body.label_config)
     async with prepare_controls(controls, state) as fillings, studio_images(state) as images:
         call = _Call(state, usage, fillings, images, body, started)
@@ -200,7 +204,7 @@ class _Call:
 async def _predict(call: _Call) -> list[StudioPrediction | StudioFailure]:
     """What there is of all tasks when the last one is done, or Label Studio's patience ends.
 
-    Raises InvalidInput where no image could be read, and DeadlinePassed where none was reached.
+    Raises InvalidInput if no image could be read, and DeadlinePassed where none was reached.
     """
     settings = call.state.settings
     seconds = min(settings.label_studio.answer_seconds, 0.95 * settings.limits.deadline_seconds)
@@ -244,13 +248,13 @@ async def _predict_until(
 
     results = await finish_until([asyncio.create_task(predict(task)) for task in call.body.tasks], end)
     late = DeadlinePassed(
-        "it was not reached before Label Studio would hang up", hint="retrieve predictions again for the rest"
+        "it was not finished before Label Studio's time limit", hint="retrieve predictions again for the rest"
     )
     answers = [late if result is None else result for result in results]
     errors = [answer for answer in answers if isinstance(answer, DiffsightError)]
     if errors and len(errors) == len(answers):
         raise next((error for error in errors if isinstance(error, InvalidInput)), late)
-    return [StudioFailure(error=str(one)) if isinstance(one, DiffsightError) else one for one in answers]
+    return [StudioFailure(error=str(answer)) if isinstance(answer, DiffsightError) else answer for answer in answers]
 
 
 async def finish_until(tasks: Sequence[asyncio.Task[Result]], end: float) -> list[Result | None]:
@@ -273,7 +277,7 @@ async def finish_until(tasks: Sequence[asyncio.Task[Result]], end: float) -> lis
 async def _predict_task(
     call: _Call, engines: Mapping[Backbone, Engine], task: StudioTask, version: str
 ) -> StudioPrediction:
-    """One task's prediction. Raises InvalidInput where its image can not be read."""
+    """One task's prediction. Raises InvalidInput if its image cannot be read."""
     context = call.body.params.context if call.body.params is not None else None
     drawing = None if context is None else read_drawing(context.result, task.regions())
     file = await call.images.read(task.data.get(call.fillings[0].control.image), task_id=task.id)
@@ -282,7 +286,7 @@ async def _predict_task(
     return StudioPrediction(model_version=version, score=score, result=regions)
 
 
-@router.post("/webhook", status_code=201, summary="What Label Studio tells", responses=keyed())
+@router.post("/webhook", status_code=201, summary="Receive events of Label Studio", responses=key_problems())
 async def label_studio_webhook() -> dict[str, Any]:
-    """It is heard, and nothing is done: heads are fitted with `diffsight fit`, concepts kept with /v1/concepts."""
+    """Accepts events and ignores them. To train heads use `diffsight fit`; to store concepts use /v1/concepts."""
     return {}

@@ -44,7 +44,7 @@ class StudioImages:
         Raises InvalidInput.
         """
         if not isinstance(address, str) or not address:
-            hint = "its data needs the key that <Image value=...> names"
+            hint = "its data must have the key that <Image value=...> names"
             raise InvalidInput("tasks", "a task has no image", hint=hint)
         if address.startswith("data:"):
             try:
@@ -81,7 +81,7 @@ class StudioImages:
         if settings.url is None:
             raise InvalidInput(
                 "tasks",
-                "the image lies in Label Studio, and this server does not know where that is",
+                "the image is stored in Label Studio, and this server does not know its URL",
                 hint="set DIFFSIGHT_LABEL_STUDIO__URL and DIFFSIGHT_LABEL_STUDIO__API_KEY",
             )
         base = settings.url.rstrip("/")
@@ -129,9 +129,9 @@ def _resolving(address: str, task_id: object) -> str:
 
 
 def check_path(path: str) -> str:
-    """The path as it is asked for, percent-encoded. Raises InvalidInput unless it is one of Label Studio's images.
+    """The path to request, percent-encoded. Raises InvalidInput unless it is one of Label Studio's images.
 
-    Its token opens more than images, and the path is a caller's: nothing else is asked for with it.
+    Its token opens more than images, and the path is a caller's: the token is used for nothing else.
     """
     plain = unquote(path)
     if not re.match(_IMAGE_PATHS, plain) or ".." in re.split(r"[/\\]", plain) or not plain.isprintable():
@@ -168,4 +168,8 @@ async def _authorisation(client: httpx2.AsyncClient, base: str, settings: LabelS
 
 
 def _not_read(why: str) -> DiffsightError:
-    return InvalidInput("tasks", f"Label Studio did not give the image: {why}", hint="check its URL and API key here")
+    return InvalidInput(
+        "tasks",
+        f"Label Studio did not send the image: {why}",
+        hint="check Label Studio's URL and API key in this server's settings",
+    )

@@ -32,7 +32,7 @@ class Control:
 
     kind: keypoints, masks or choices. labels: what the project calls a point, mask or class, by our name of it.
     by_index: the same by a point's place. image: the key of the image's address in a task's data. boxes: the control of
-    rectangles that belongs to points, empty where there is none; box_label: its label for persons.
+    rectangles that belongs to points, empty if there is none; box_label: its label for persons.
     """
 
     kind: str
@@ -45,19 +45,19 @@ class Control:
     box_label: str = "person"
 
     def label_of(self, name: str, place: int) -> str | None:
-        """What the project calls a point; None where it has none for it."""
+        """What the project calls a point; None if it has none for it."""
         return self.by_index.get(place) if self.by_index else self.labels.get(name)
 
 
 def read_controls(config: str) -> list[Control]:
-    """The controls of a labelling configuration that can be filled. Raises InvalidInput where there are none."""
+    """The controls of a labelling configuration that can be filled. Raises InvalidInput if there are none."""
     if "<!" in config.replace("<!--", ""):
         raise InvalidInput("label_config", "it declares entities", hint="send the configuration as Label Studio has it")
     try:
         root = ElementTree.fromstring(config)
     except (ElementTree.ParseError, ValueError) as error:
         raise InvalidInput("label_config", f"it is no XML: {error}", hint=_HINT) from error
-    images = {one.get("name", ""): one.get("value", "").lstrip("$") for one in root.iter("Image")}
+    images = {image.get("name", ""): image.get("value", "").lstrip("$") for image in root.iter("Image")}
     found = [
         control
         for element in root.iter()
@@ -78,8 +78,14 @@ def _read_control(root: ElementTree.Element, element: ElementTree.Element, image
     labels = _labels_of(element, "Choice" if kind == "choices" else "Label")
     if kind != "keypoints":
         return Control(kind, name, to_name, images[to_name], labels, {})
-    indices = {int(str(one.get("model_index"))): _shown(one) for one in element.iter("Label") if _is_index(one)}
-    rectangles = [one for one in root.iter("RectangleLabels") if one.get("name") and one.get("toName") == to_name]
+    indices = {
+        int(str(label.get("model_index"))): _display_name(label) for label in element.iter("Label") if _is_index(label)
+    }
+    rectangles = [
+        rectangle
+        for rectangle in root.iter("RectangleLabels")
+        if rectangle.get("name") and rectangle.get("toName") == to_name
+    ]
     # Label Studio's own examples call the boxes of points `kp` by the name `kp_bbox`.
     rectangles.sort(key=lambda one: one.get("name") != f"{name}_bbox")
     if not rectangles:
@@ -96,10 +102,10 @@ def _can_be_filled(control: Control) -> bool:
 
 def _labels_of(element: ElementTree.Element, tag: str) -> dict[str, str]:
     """What a control's labels are called in regions, by their values."""
-    return {str(one.get("value")): _shown(one) for one in element.iter(tag) if one.get("value")}
+    return {str(label.get("value")): _display_name(label) for label in element.iter(tag) if label.get("value")}
 
 
-def _shown(label: ElementTree.Element) -> str:
+def _display_name(label: ElementTree.Element) -> str:
     return label.get("alias") or label.get("value") or ""
 
 
@@ -120,15 +126,20 @@ class Filling:
 def version_of(fillings: Sequence[Filling]) -> str:
     """What Label Studio calls the predictions: another with any weight, parameter or label."""
     facts = [
-        [asdict(one.control), one.work.task.name, one.work.revision, one.work.options.model_dump(mode="json")]
-        for one in fillings
+        [
+            asdict(filling.control),
+            filling.work.task.name,
+            filling.work.revision,
+            filling.work.options.model_dump(mode="json"),
+        ]
+        for filling in fillings
     ]
-    return model_version(dict.fromkeys(one.work.task.name for one in fillings), facts)
+    return model_version(dict.fromkeys(filling.work.task.name for filling in fillings), facts)
 
 
 @asynccontextmanager
 async def prepare_controls(controls: Sequence[Control], state: AppState) -> AsyncIterator[list[Filling]]:
-    """What fills the controls of a project. Raises ModelNotFound where this server cannot."""
+    """What fills the controls of a project. Raises ModelNotFound if this server cannot."""
     only_choices = all(control.kind == "choices" for control in controls)
     async with AsyncExitStack() as leases:
         yield [
@@ -190,7 +201,7 @@ def _concepts_named(names: list[str], state: AppState) -> dict[str, str]:
     """The newest concept of each name."""
     by_name = {}
     for stored in state.library.concepts.list():
-        with suppress(InvalidInput):  # of another version: a concept that nobody can look for
+        with suppress(InvalidInput):  # of another version: a concept that cannot be used
             by_name[about_of(stored).name] = stored.id
     return {name: by_name[name] for name in names if name in by_name}
 

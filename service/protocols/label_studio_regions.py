@@ -36,7 +36,9 @@ def read_drawing(drawn: Sequence[Any], seen: Iterable[Any]) -> Drawing:
     regions = [dict(region) for region in drawn if isinstance(region, Mapping)]
     for index, region in enumerate(regions):
         region["id"] = str(region.get("id") or f"drawn-{index}")
-    points = (one for one in (*regions, *seen) if isinstance(one, Mapping) and one.get("type") == "keypointlabels")
+    points = (
+        region for region in (*regions, *seen) if isinstance(region, Mapping) and region.get("type") == "keypointlabels"
+    )
     return Drawing(regions, frozenset(str(point["parentID"]) for point in points if point.get("parentID")))
 
 

@@ -20,7 +20,7 @@ from service.dependencies import RequestUsage, State
 from service.http.openapi import EXAMPLE_IMAGE, foreign_problems, json_body
 from service.inputs.files import ImageSource, InputFiles
 from service.inputs.request_body import ImageBytes, fields_of, media_type_of, read_body, takes
-from service.protocols.calls import Call, read_json, require_served, run_call
+from service.protocols.calls import TaskCall, read_json, require_served, run_call
 from service.protocols.open_inference_models import (
     IMAGE_NAMES,
     PLATFORM,
@@ -59,19 +59,20 @@ _OWN = ("binary_data_output", "priority", "timeout", *_OF_TRITON)
 
 
 class InferRequest(BaseModel):
-    """Images and options of a task. Options that are lists go as tensors too, all others as parameters."""
+    """Images and options of a task. Options that are lists can be tensors; all others are parameters."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_EXAMPLE]})
 
-    id: str = Field(default="", max_length=1000, description="It comes back.")
+    id: str = Field(default="", max_length=1000, description="Id of the request. The answer has the same id.")
     inputs: list[InputTensor] = Field(min_length=1, max_length=64)
     outputs: list[RequestedOutput] = Field(
-        default=[], max_length=64, description="Those that the model gives where none is named."
+        default=[], max_length=64, description="Outputs to return. Unset: the default outputs of the model."
     )
     parameters: dict[str, Any] = Field(
         default={},
-        description="Options of the task by their names; `priority`, of which 2 and more is bulk work; `timeout`, in "
-        "microseconds; `binary_data_output`, for outputs that do not say themselves.",
+        description="Options of the task by name. Also: `priority` (1 is interactive, 2 or more is bulk "
+        "work), `timeout` in microseconds, and `binary_data_output`, the default for outputs without "
+        "`binary_data`.",
     )
 
 
@@ -80,60 +81,64 @@ class IndexRequest(BaseModel):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"ready": True}]})
 
-    ready: bool = Field(default=False, description="Only those that are loaded.")
+    ready: bool = Field(default=False, description="List loaded models only.")
 
 
 class RepositoryRequest(BaseModel):
-    """How to load or unload."""
+    """Parameters of loading or unloading."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{}]})
 
     parameters: dict[str, Any] = Field(
-        default={}, description="`unload_dependents` changes nothing: a backbone goes with all that runs on it."
+        default={},
+        description="`unload_dependents` is accepted and has no effect: unloading a backbone always "
+        "unloads all models that run on it.",
     )
 
 
-@router.get("", summary="What the server is", responses=foreign_problems())
+@router.get("", summary="Get the server's name and version", responses=foreign_problems())
 async def open_inference_server() -> dict[str, Any]:
-    """Its name, version, and the extensions of the protocol that it has."""
+    """Name and version of the server, and the protocol extensions that it supports."""
     return {"name": PLATFORM, "version": installed_version(), "extensions": list(_EXTENSIONS)}
 
 
 @router.get("/health/live", summary="Is the process alive?", responses=foreign_problems())
 async def open_inference_live(state: State) -> dict[str, bool]:
-    """As /health/live."""
+    """The same as /health/live."""
     state.models.check_live()
     return {"live": True}
 
 
-@router.get("/health/ready", summary="Can it take requests?", responses=foreign_problems())
+@router.get("/health/ready", summary="Is the server ready for requests?", responses=foreign_problems())
 async def open_inference_ready(state: State) -> dict[str, bool]:
-    """As /health/ready. The protocol calls the member `live` here: both are sent."""
+    """The same as /health/ready. The protocol names the member `live` here; the answer has both `live` and `ready`."""
     _ = state.models.worker
     return {"ready": True, "live": True}
 
 
-@router.get("/models/{model}", summary="Tensors of a task", responses=foreign_problems())
+@router.get("/models/{model}", summary="Get the tensors of a task", responses=foreign_problems())
 async def open_inference_model(state: State, model: str) -> dict[str, Any]:
-    """Its versions are the ids of the models that serve it, the default first."""
+    """Inputs and outputs of the task. Its versions are the ids of the models that serve it, the default model
+    first.
+    """
     return describe_model(state, require_served(state, model), None)
 
 
-@router.get("/models/{model}/versions/{version}", summary="Tensors of a task", responses=foreign_problems())
+@router.get("/models/{model}/versions/{version}", summary="Get the tensors of a task", responses=foreign_problems())
 async def open_inference_model_version(state: State, model: str, version: str) -> dict[str, Any]:
-    """The same, on one of its models."""
+    """Inputs and outputs of the task on the model that the version names."""
     return describe_model(state, require_served(state, model, version), version)
 
 
-@router.get("/models/{model}/ready", summary="Is a task's default model loaded?", responses=foreign_problems())
+@router.get("/models/{model}/ready", summary="Is the task's default model loaded?", responses=foreign_problems())
 async def open_inference_model_ready(state: State, model: str) -> dict[str, Any]:
-    """503 where it is not; a request loads it."""
+    """Answers 503 if the model is not loaded. A request for the task loads it."""
     return _ready(state, model, None)
 
 
-@router.get("/models/{model}/versions/{version}/ready", summary="Is it loaded?", responses=foreign_problems())
+@router.get("/models/{model}/versions/{version}/ready", summary="Is this model loaded?", responses=foreign_problems())
 async def open_inference_version_ready(state: State, model: str, version: str) -> dict[str, Any]:
-    """503 where it is not; a request loads it."""
+    """Answers 503 if the model is not loaded. A request for the task loads it."""
     return _ready(state, model, version)
 
 
@@ -145,13 +150,13 @@ def _ready(state: AppState, name: str, version: str | None) -> dict[str, Any]:
 
 @router.post(
     "/repository/index",
-    summary="Every task with every model",
+    summary="List tasks with their models",
     response_model=list[dict[str, str]],
     responses=foreign_problems(),
     openapi_extra=json_body(IndexRequest, required=False),
 )
 async def open_inference_index(request: Request, state: State) -> list[dict[str, str]]:
-    """`name` is the task, `version` the model; a request for one that is not READY loads it."""
+    """Lists each pair of `name` (task) and `version` (model). A request for a model that is not READY loads it."""
     _ = state.models.worker
     body = await read_json(state, await read_body(request) or b"{}", IndexRequest)
     return index_of(state, ready=body.ready)
@@ -164,7 +169,7 @@ async def open_inference_index(request: Request, state: State) -> list[dict[str,
     openapi_extra=json_body(RepositoryRequest, required=False),
 )
 async def open_inference_load(request: Request, state: State, model: str) -> dict[str, Any]:
-    """Waits until it is READY."""
+    """Answers when the model is READY."""
     await _read_repository(request, state)
     await state.models.load(_model_id(state, model), state.settings.limits.deadline_seconds)
     return {}
@@ -172,12 +177,14 @@ async def open_inference_load(request: Request, state: State, model: str) -> dic
 
 @router.post(
     "/repository/models/{model}/unload",
-    summary="Let go of a task's default model, or of a model by its id",
+    summary="Unload a task's default model, or a model by its id",
     responses=foreign_problems(),
     openapi_extra=json_body(RepositoryRequest, required=False),
 )
 async def open_inference_unload(request: Request, state: State, model: str) -> dict[str, Any]:
-    """A backbone goes with all that runs on it, other tasks of it too. The next request for it loads it again."""
+    """Unloading a backbone also unloads all models that run on it, and with them other tasks. The next request
+    loads the model again.
+    """
     _ = state.models.worker
     await _read_repository(request, state)
     state.models.unload(_model_id(state, model))
@@ -194,7 +201,9 @@ async def _read_repository(request: Request, state: AppState) -> None:
     body = await read_json(state, await read_body(request) or b"{}", RepositoryRequest)
     if refused := sorted(set(body.parameters) - {"unload_dependents"}):
         hint = "add it where the server runs: diffsight models add"
-        raise InvalidInput("parameters", f"a model is not sent or changed here: {refused[0][:100]!r}", hint=hint)
+        raise InvalidInput(
+            "parameters", f"models cannot be uploaded or changed by this route: {refused[0][:100]!r}", hint=hint
+        )
 
 
 _INFER: dict[str, Any] = {
@@ -202,7 +211,8 @@ _INFER: dict[str, Any] = {
     "response_model": None,
     "responses": {
         200: {
-            "description": f"The outputs as JSON; with the header `{HEADER}`, binary data behind so many bytes of it.",
+            "description": f"The outputs as JSON. If the answer has the header `{HEADER}`, its value is the "
+            "length of the JSON in bytes, and binary data follows.",
             "content": {
                 "application/json": {"schema": {"type": "object"}},
                 "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
@@ -211,14 +221,21 @@ _INFER: dict[str, Any] = {
         **foreign_problems(),
     },
     "openapi_extra": json_body(
-        InferRequest, {"application/octet-stream": {"type": "string", "format": "binary", "description": "Binary."}}
+        InferRequest,
+        {
+            "application/octet-stream": {
+                "type": "string",
+                "format": "binary",
+                "description": "Outputs as JSON and binary data, see the request.",
+            }
+        },
     ),
 }
 
 
 @router.post("/models/{model}/infer", **_INFER)
 async def open_inference_infer(request: Request, state: State, usage: RequestUsage, model: str) -> Response:
-    """On its default model."""
+    """Runs the task on its default model."""
     return await _infer(request, state, usage, model, None)
 
 
@@ -226,7 +243,7 @@ async def open_inference_infer(request: Request, state: State, usage: RequestUsa
 async def open_inference_infer_version(
     request: Request, state: State, usage: RequestUsage, model: str, version: str
 ) -> Response:
-    """On the model that the version names."""
+    """Runs the task on the model that the version names."""
     return await _infer(request, state, usage, model, version)
 
 
@@ -235,39 +252,41 @@ async def _infer(request: Request, state: State, usage: RequestUsage, name: str,
     media_type_of(request)  # a packed body is refused
     body, header = bytes(await read_body(request)), request.headers.get(HEADER)
     head, binary = split_body(body, header)
-    asked = await read_json(state, head, InferRequest)
-    outputs = _choose_outputs(task, asked)
-    call = await run_in(BODIES, _read_call, task, asked, binary, state, version)
+    request_body = await read_json(state, head, InferRequest)
+    outputs = _choose_outputs(task, request_body)
+    call = await run_in(BODIES, _read_call, task, request_body, binary, state, version)
     (done,) = await run_call(request, state, usage, call)
-    return await run_in(ANSWERS, _write_answer, asked, outputs, done)
+    return await run_in(ANSWERS, _write_answer, request_body, outputs, done)
 
 
-def _choose_outputs(task: AnyTask, asked: InferRequest) -> list[tuple[Output, bool]]:
+def _choose_outputs(task: AnyTask, request_body: InferRequest) -> list[tuple[Output, bool]]:
     """The outputs of a request, and which of them are binary. Raises InvalidInput for one that there is not."""
-    binary = asked.parameters.get("binary_data_output") is True
-    if not asked.outputs:
-        return [(one, binary) for one in default_outputs(task)]
+    binary = request_body.parameters.get("binary_data_output") is True
+    if not request_body.outputs:
+        return [(output, binary) for output in default_outputs(task)]
     known = outputs_of(task)
     chosen = {}
-    for one in asked.outputs:
+    for one in request_body.outputs:
         if one.name not in known:
-            raise InvalidInput("outputs", f"{one.name!r} is no output", hint=f"name some of {', '.join(known)}")
+            raise InvalidInput("outputs", f"{one.name!r} is no output", hint=f"choose from {', '.join(known)}")
         if refused := sorted(set(one.parameters) - {"binary_data"}):
-            raise InvalidInput("outputs", f"{refused[0][:100]!r} is not known here", hint="ask for the whole tensor")
+            raise InvalidInput("outputs", f"{refused[0][:100]!r} is not supported", hint="request the whole tensor")
         chosen[one.name] = (known[one.name], one.parameters.get("binary_data", binary) is True)
     return list(chosen.values())
 
 
-def _read_call(task: AnyTask, asked: InferRequest, binary: bytes, state: AppState, version: str | None) -> Call:
+def _read_call(
+    task: AnyTask, request_body: InferRequest, binary: bytes, state: AppState, version: str | None
+) -> TaskCall:
     """What a request asks for. Raises InvalidInput, and RequestValidationError for images."""
     limits = state.settings.limits
-    if sequence := [name for name in _OF_TRITON if asked.parameters.get(name)]:
+    if sequence := [name for name in _OF_TRITON if request_body.parameters.get(name)]:
         raise InvalidInput(sequence[0], "no task here has sequences", hint="leave it out")
     files: dict[str, list[ImageSource]] = {}
     options: dict[str, Any] = {}
-    for tensor in read_tensors(asked.inputs, binary, limits):
+    for tensor in read_tensors(request_body.inputs, binary, limits):
         if tensor.name in files or tensor.name in options:
-            raise InvalidInput(tensor.name, "it stands twice", hint="send it once")
+            raise InvalidInput(tensor.name, "it is sent twice", hint="send it once")
         if tensor.name in image_inputs(task):
             most = limits.max_shots if tensor.name in SUPPORTS else limits.max_images
             files[tensor.name] = _images(tensor, most, limits, fetch_urls=state.settings.urls.enabled)
@@ -276,32 +295,32 @@ def _read_call(task: AnyTask, asked: InferRequest, binary: bytes, state: AppStat
     images = [image for name in IMAGE_NAMES for image in files.get(name, ())]
     if not images:
         raise InvalidInput(
-            "image", "there is none", hint="send an input `image` of BYTES [1] or UINT8 [height, width, 3]"
+            "image", "the request has no image", hint="send an input `image` of BYTES [1] or UINT8 [height, width, 3]"
         )
     if len(images) > 1 and task.inputs != "images":
-        hint = "send one request an image: those of all callers share batches"
+        hint = "send a request for each image: requests share batches"
         raise InvalidInput("image", f"{len(images)} images; {task.name} takes one", hint=hint)
-    for name, value in asked.parameters.items():
+    for name, value in request_body.parameters.items():
         if name in options:
             raise InvalidInput(name, "it is an input and a parameter", hint="send one of them")
         if name not in _OWN:
             options[name] = value
     texts = [(name, value) for name, value in options.items() if isinstance(value, str)]
     options |= fields_of(task.options, texts, limits)
-    return Call(
+    return TaskCall(
         task,
         options,
         InputFiles(images, files.get(SUPPORTS[0], ()), files.get(SUPPORTS[1], ())),
         version,
-        _number(asked.parameters, "priority") > 1,
-        _number(asked.parameters, "timeout") / 1e6 or None,
+        _number(request_body.parameters, "priority") > 1,
+        _number(request_body.parameters, "timeout") / 1e6 or None,
     )
 
 
 def _number(parameters: Mapping[str, Any], name: str) -> int:
     value = parameters.get(name, 0)
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**63:
-        raise InvalidInput(name, "it is no whole number from 0 on", hint="leave it out")
+        raise InvalidInput(name, "it is not a whole number of at least 0", hint="leave it out")
     return value
 
 
@@ -310,7 +329,7 @@ def _option(task: AnyTask, tensor: Tensor) -> Any:
     values: Any = tensor.values
     if tensor.datatype == BYTES:
         try:
-            values = [one.decode() if isinstance(one, bytes) else one for one in values]
+            values = [value.decode() if isinstance(value, bytes) else value for value in values]
         except UnicodeDecodeError as error:
             raise InvalidInput(tensor.name, "it is no text in UTF-8", hint="encode it") from error
     if len(values) == 1 and not takes(task.options, tensor.name, list):
@@ -328,7 +347,7 @@ def _images(tensor: Tensor, most: int, limits: LimitSettings, *, fetch_urls: boo
             return _IMAGES.validate_python(tensor.values, context={"fetch_urls": fetch_urls})
         except ValidationError as error:
             errors = error.errors(include_url=False, include_context=False, include_input=False)
-            named = [{**one, "loc": (tensor.name, *one["loc"])} for one in errors]
+            named = [{**error, "loc": (tensor.name, *error["loc"])} for error in errors]
             raise RequestValidationError(named) from error
     if tensor.datatype != "UINT8" or len(tensor.shape) not in (3, 4) or tensor.shape[-1] != 3:
         message = f"{tensor.datatype} of the shape {list(tensor.shape)}"
@@ -340,7 +359,7 @@ def _images(tensor: Tensor, most: int, limits: LimitSettings, *, fetch_urls: boo
     if pixels[0].size // 3 > limits.max_image_pixels:
         message = f"{pixels[0].size // 3:,} pixels; the limit is {limits.max_image_pixels:,}"
         raise InvalidInput(tensor.name, message, hint="scale it down first")
-    return [_bitmap(one) for one in pixels]
+    return [_bitmap(image_pixels) for image_pixels in pixels]
 
 
 def _bitmap(pixels: NDArray[np.uint8]) -> bytes:
@@ -350,12 +369,12 @@ def _bitmap(pixels: NDArray[np.uint8]) -> bytes:
     return file.getvalue()
 
 
-def _write_answer(asked: InferRequest, outputs: Sequence[tuple[Output, bool]], done: Done) -> Response:
+def _write_answer(request_body: InferRequest, outputs: Sequence[tuple[Output, bool]], done: Done) -> Response:
     envelope = {"model_name": done.work.task.name, "model_version": done.work.loaded.id}
-    if asked.id:
-        envelope["id"] = asked.id
-    arrays = {one.name: one.read(done) for one, _ in outputs}
-    content, length = write_outputs(envelope, arrays, {one.name: binary for one, binary in outputs})
+    if request_body.id:
+        envelope["id"] = request_body.id
+    arrays = {output.name: output.read(done) for output, _ in outputs}
+    content, length = write_outputs(envelope, arrays, {output.name: binary for output, binary in outputs})
     if length is None:
         return Response(content, media_type="application/json")
     return Response(content, headers={HEADER: str(length)}, media_type="application/octet-stream")

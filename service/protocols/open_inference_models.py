@@ -23,7 +23,7 @@ SUPPORTS = ("support_images", "support_masks")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Output:
-    """A tensor that a task gives. shape: -1 where it depends on the request. read: (end) to the array."""
+    """A tensor that a task gives. shape: -1 if it depends on the request. read: (end) to the array."""
 
     name: str
     datatype: str
@@ -41,7 +41,7 @@ ANSWER = Output("answer", BYTES, (1,), read_answer)
 """What every task gives: its route's answer, without what is common to all routes."""
 
 
-def _ranked(read: Callable[[Any], Any], *, texts: bool) -> Callable[[Done], NDArray[Any]]:
+def _read_ranked(read: Callable[[Any], Any], *, texts: bool) -> Callable[[Done], NDArray[Any]]:
     """Labels or probabilities of a posterior, best first."""
 
     def of(done: Done) -> NDArray[Any]:
@@ -79,8 +79,12 @@ _OUTPUTS: Mapping[str, tuple[Output, ...]] = {
         Output("scores", "FP64", (-1,), lambda done: np.array(done.result.masks.scores, np.float64)),
     ),
     "few-shot": (
-        Output("masks", "BOOL", (-1, -1, -1), lambda done: np.stack([one.mask for one in done.result.concepts])),
-        Output("presence", "FP64", (-1,), lambda done: np.array([one.presence for one in done.result.concepts])),
+        Output(
+            "masks", "BOOL", (-1, -1, -1), lambda done: np.stack([concept.mask for concept in done.result.concepts])
+        ),
+        Output(
+            "presence", "FP64", (-1,), lambda done: np.array([concept.presence for concept in done.result.concepts])
+        ),
         Output("names", BYTES, (-1,), lambda done: text_array(done.result.names)),
     ),
     "pose": (
@@ -91,8 +95,8 @@ _OUTPUTS: Mapping[str, tuple[Output, ...]] = {
         Output("names", BYTES, (-1,), lambda done: text_array(done.result.keypoints.names)),
     ),
     "zero-shot": (
-        Output("labels", BYTES, (-1,), _ranked(lambda one: one.label, texts=True)),
-        Output("probabilities", "FP64", (-1,), _ranked(lambda one: one.probability, texts=False)),
+        Output("labels", BYTES, (-1,), _read_ranked(lambda one: one.label, texts=True)),
+        Output("probabilities", "FP64", (-1,), _read_ranked(lambda one: one.probability, texts=False)),
     ),
     "label-tree": (
         Output("path", BYTES, (-1,), lambda done: text_array(done.result.path)),
@@ -114,7 +118,7 @@ def default_outputs(task: AnyTask) -> Sequence[Output]:
 
 def outputs_of(task: AnyTask) -> dict[str, Output]:
     """All that a request can name, by name."""
-    return {one.name: one for one in (*default_outputs(task), ANSWER)}
+    return {output.name: output for output in (*default_outputs(task), ANSWER)}
 
 
 def image_inputs(task: AnyTask) -> tuple[str, ...]:
@@ -124,13 +128,14 @@ def image_inputs(task: AnyTask) -> tuple[str, ...]:
 
 
 def describe_model(state: AppState, task: AnyTask, version: str | None) -> dict[str, Any]:
-    """The metadata of a task. version: the one that is asked for, all where it is None."""
+    """The metadata of a task. version: a version, or None for all."""
     names = [name for name in image_inputs(task) if name != "images"]
     inputs = [{"name": name, "datatype": BYTES, "shape": [-1]} for name in names]
     properties = task.options.model_json_schema()["properties"].items()
     inputs += [tensor for name, schema in properties if (tensor := _describe_list(name, schema)) is not None]
     outputs = [
-        {"name": one.name, "datatype": one.datatype, "shape": list(one.shape)} for one in outputs_of(task).values()
+        {"name": output.name, "datatype": output.datatype, "shape": list(output.shape)}
+        for output in outputs_of(task).values()
     ]
     versions = [version] if version is not None else versions_of(state, task)
     return {"name": task.name, "versions": versions, "platform": PLATFORM, "inputs": inputs, "outputs": outputs}
@@ -138,7 +143,7 @@ def describe_model(state: AppState, task: AnyTask, version: str | None) -> dict[
 
 def _describe_list(name: str, schema: Mapping[str, Any]) -> dict[str, Any] | None:
     """An option that is a list as a tensor; None for any other option, which goes as a parameter."""
-    lists = [one for one in (schema, *schema.get("anyOf", ())) if one.get("type") == "array"]
+    lists = [alternative for alternative in (schema, *schema.get("anyOf", ())) if alternative.get("type") == "array"]
     if not lists or "items" not in lists[0]:
         return None
     items = lists[0]["items"]

@@ -43,24 +43,30 @@ _BINARY = "binary_data_size"
 
 
 class InputTensor(BaseModel):
-    """One tensor of a request."""
+    """An input tensor."""
 
     model_config = ConfigDict(extra="forbid")
 
     name: _NAME
     shape: list[_DIMENSION] = Field(max_length=_MOST_DIMENSIONS)
     datatype: str = Field(max_length=20, description=f"{BYTES}, {', '.join(NUMBERS)}.")
-    parameters: dict[str, Any] = Field(default={}, description=f"`{_BINARY}`: bytes of it behind the JSON.")
-    data: list[Any] | None = Field(default=None, description="Its values, flat or in lists of its shape.")
+    parameters: dict[str, Any] = Field(
+        default={}, description=f"`{_BINARY}`: number of the tensor's bytes that follow the JSON."
+    )
+    data: list[Any] | None = Field(
+        default=None, description="Values of the tensor: a flat list, or nested lists of its shape."
+    )
 
 
 class RequestedOutput(BaseModel):
-    """One tensor of the answer."""
+    """An output tensor."""
 
     model_config = ConfigDict(extra="forbid")
 
     name: _NAME
-    parameters: dict[str, Any] = Field(default={}, description="`binary_data`: whether it comes behind the JSON.")
+    parameters: dict[str, Any] = Field(
+        default={}, description="`binary_data`: whether the tensor's bytes follow the JSON, instead of values in it."
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,21 +97,23 @@ def read_tensors(inputs: Sequence[InputTensor], binary: bytes, limits: LimitSett
     """The tensors of a request. binary: what is behind its JSON, in their order. Raises InvalidInput."""
     tensors = []
     place = 0
-    for one in inputs:
-        if any(name.startswith("shared_memory") for name in one.parameters):
-            raise InvalidInput(one.name, "shared memory is not read", hint="send the data in the body")
-        if one.datatype != BYTES and one.datatype not in NUMBERS:
-            raise InvalidInput(one.name, f"the datatype {one.datatype!r}", hint=f"send {BYTES} or {', '.join(NUMBERS)}")
-        size = one.parameters.get(_BINARY)
-        if (size is None) == (one.data is None):
-            raise InvalidInput(one.name, "it needs either data or binary_data_size", hint="send one of them")
+    for tensor in inputs:
+        if any(name.startswith("shared_memory") for name in tensor.parameters):
+            raise InvalidInput(tensor.name, "shared memory is not read", hint="send the data in the body")
+        if tensor.datatype != BYTES and tensor.datatype not in NUMBERS:
+            raise InvalidInput(
+                tensor.name, f"the datatype {tensor.datatype!r}", hint=f"send {BYTES} or {', '.join(NUMBERS)}"
+            )
+        size = tensor.parameters.get(_BINARY)
+        if (size is None) == (tensor.data is None):
+            raise InvalidInput(tensor.name, "it needs either data or binary_data_size", hint="send one of them")
         if size is None:
-            tensors.append(_from_json(one))
+            tensors.append(_from_json(tensor))
             continue
         if isinstance(size, bool) or not isinstance(size, int) or not 0 <= size <= len(binary) - place:
             message = f"binary_data_size {str(size)[:50]}, and {len(binary) - place:,} bytes are left"
-            raise InvalidInput(one.name, message, hint="send its bytes behind the JSON, in the order of the inputs")
-        tensors.append(_from_binary(one, binary[place : place + size], limits))
+            raise InvalidInput(tensor.name, message, hint="send its bytes behind the JSON, in the order of the inputs")
+        tensors.append(_from_binary(tensor, binary[place : place + size], limits))
         place += size
     if place != len(binary):
         hint = f"name each input's bytes by its parameter binary_data_size, and the JSON's by {HEADER}"
@@ -113,52 +121,56 @@ def read_tensors(inputs: Sequence[InputTensor], binary: bytes, limits: LimitSett
     return tensors
 
 
-def _from_json(one: InputTensor) -> Tensor:
-    values: list[Any] = one.data or []
+def _from_json(tensor: InputTensor) -> Tensor:
+    values: list[Any] = tensor.data or []
     for _ in range(_MOST_DIMENSIONS):
         if not values or not isinstance(values[0], list):
             break
         if not all(isinstance(value, list) for value in values):
-            raise InvalidInput(one.name, "lists stand beside values", hint="send the values flat")
+            raise InvalidInput(tensor.name, "lists stand beside values", hint="send the values flat")
         values = list(chain.from_iterable(values))
-    _check_count(one, len(values))
-    if one.datatype == BYTES:
+    _check_count(tensor, len(values))
+    if tensor.datatype == BYTES:
         if not all(isinstance(value, str) for value in values):
-            raise InvalidInput(one.name, "BYTES in JSON are texts", hint="send images in base64")
-        return Tensor(one.name, one.datatype, tuple(one.shape), values)
-    dtype = NUMBERS[one.datatype]
+            raise InvalidInput(tensor.name, "BYTES in JSON are texts", hint="send images in base64")
+        return Tensor(tensor.name, tensor.datatype, tuple(tensor.shape), values)
+    dtype = NUMBERS[tensor.datatype]
     if not all(type(value) in _PYTHON[dtype.kind] for value in values):
-        raise InvalidInput(one.name, f"it has values that are no {one.datatype}", hint="send plain numbers")
+        raise InvalidInput(tensor.name, f"it has values that are no {tensor.datatype}", hint="send plain numbers")
     try:
         with np.errstate(all="ignore"):
             array = np.array(values, dtype=dtype)
     except (ValueError, OverflowError) as error:
-        raise InvalidInput(one.name, f"it has values beyond {one.datatype}", hint="send another datatype") from error
-    return Tensor(one.name, one.datatype, tuple(one.shape), _shaped(one, array))
+        raise InvalidInput(
+            tensor.name, f"it has values beyond {tensor.datatype}", hint="send another datatype"
+        ) from error
+    return Tensor(tensor.name, tensor.datatype, tuple(tensor.shape), _reshape(tensor, array))
 
 
-def _from_binary(one: InputTensor, data: bytes, limits: LimitSettings) -> Tensor:
-    if one.datatype == BYTES:
-        if (count := prod(one.shape)) > limits.max_json_values:
+def _from_binary(tensor: InputTensor, data: bytes, limits: LimitSettings) -> Tensor:
+    if tensor.datatype == BYTES:
+        if (count := prod(tensor.shape)) > limits.max_json_values:
             message = f"{count:,} elements; one input takes {limits.max_json_values:,}"
-            raise InvalidInput(one.name, message, hint="send fewer")
-        return Tensor(one.name, one.datatype, tuple(one.shape), _split_elements(one, data, count))
-    dtype = NUMBERS[one.datatype]
+            raise InvalidInput(tensor.name, message, hint="send fewer")
+        return Tensor(tensor.name, tensor.datatype, tuple(tensor.shape), _split_elements(tensor, data, count))
+    dtype = NUMBERS[tensor.datatype]
     if len(data) % dtype.itemsize:
-        raise InvalidInput(one.name, f"{len(data):,} bytes are no whole number of {one.datatype}", hint="send them all")
-    _check_count(one, len(data) // dtype.itemsize)
+        raise InvalidInput(
+            tensor.name, f"{len(data):,} bytes are no whole number of {tensor.datatype}", hint="send them all"
+        )
+    _check_count(tensor, len(data) // dtype.itemsize)
     array = np.frombuffer(data, np.uint8 if dtype.kind == "b" else dtype)
-    return Tensor(one.name, one.datatype, tuple(one.shape), _shaped(one, array.astype(dtype, copy=False)))
+    return Tensor(tensor.name, tensor.datatype, tuple(tensor.shape), _reshape(tensor, array.astype(dtype, copy=False)))
 
 
-def _shaped(one: InputTensor, array: NDArray[Any]) -> NDArray[Any]:
+def _reshape(tensor: InputTensor, array: NDArray[Any]) -> NDArray[Any]:
     try:
-        return array.reshape(one.shape)
+        return array.reshape(tensor.shape)
     except ValueError as error:  # a shape of no values may still be larger than any array
-        raise InvalidInput(one.name, f"the shape {one.shape}", hint="send the shape of the data") from error
+        raise InvalidInput(tensor.name, f"the shape {tensor.shape}", hint="send the shape of the data") from error
 
 
-def _split_elements(one: InputTensor, data: bytes, count: int) -> list[bytes]:
+def _split_elements(tensor: InputTensor, data: bytes, count: int) -> list[bytes]:
     """The elements of BYTES, each behind its length in four bytes."""
     elements = []
     place = 0
@@ -171,13 +183,13 @@ def _split_elements(one: InputTensor, data: bytes, count: int) -> list[bytes]:
         elements.append(data[end:place])
     if len(elements) < count or place != len(data):
         hint = "send each element behind its length, a little-endian number of four bytes"
-        raise InvalidInput(one.name, f"its bytes are not {count:,} elements", hint=hint)
+        raise InvalidInput(tensor.name, f"its bytes are not {count:,} elements", hint=hint)
     return elements
 
 
-def _check_count(one: InputTensor, count: int) -> None:
-    if count != prod(one.shape):
-        raise InvalidInput(one.name, f"{count:,} values do not fill the shape {one.shape}", hint="send them all")
+def _check_count(tensor: InputTensor, count: int) -> None:
+    if count != prod(tensor.shape):
+        raise InvalidInput(tensor.name, f"{count:,} values do not fill the shape {tensor.shape}", hint="send them all")
 
 
 def datatype_of(array: NDArray[Any]) -> str:
@@ -197,9 +209,9 @@ def text_array(texts: Sequence[str]) -> NDArray[Any]:
 def write_outputs(
     envelope: Mapping[str, Any], outputs: Mapping[str, NDArray[Any]], binary: Mapping[str, bool]
 ) -> tuple[bytes, int | None]:
-    """The body of an answer, and how many bytes of it are JSON; None where all are.
+    """The body of an answer, and how many bytes of it are JSON; None if all are.
 
-    envelope: what stands beside the tensors. binary: which of them come behind the JSON.
+    envelope: members beside the tensors. binary: which tensors follow the JSON.
     """
     described, parts = [], []
     for name, array in outputs.items():

@@ -22,7 +22,7 @@ from service.http.openapi import EXAMPLE_IMAGE, foreign_problems, json_body
 from service.inputs.files import ImageSource, InputFiles
 from service.inputs.request_body import ImageBytes, fields_of, read_body
 from service.protocols import roboflow_answers as answers
-from service.protocols.calls import Call, as_list, read_json, require_served, run_call
+from service.protocols.calls import TaskCall, as_list, read_json, require_served, run_call
 from service.protocols.roboflow_answers import Choice
 from service.run_task import Done
 from service.state import AppState
@@ -43,12 +43,12 @@ class RoboflowImage(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    type: Literal["base64", "url"] = Field(description="`url` where the server's setting `urls.enabled` is on.")
+    type: Literal["base64", "url"] = Field(description="`url` needs the server's setting `urls.enabled`.")
     value: ImageBytes
 
 
 class RoboflowRequest(BaseModel):
-    """Images and what to answer. Members that are not listed, of models of other kinds, are not looked at."""
+    """Images and options. Other members are ignored."""
 
     model_config = ConfigDict(
         allow_inf_nan=False, protected_namespaces=(), json_schema_extra={"examples": [_EXAMPLE_BODY]}
@@ -58,28 +58,28 @@ class RoboflowRequest(BaseModel):
         list[RoboflowImage],
         BeforeValidator(as_list, json_schema_input_type=list[RoboflowImage] | RoboflowImage),
         Field(min_length=1),
-    ] = Field(description="One image, or a list of them; the answer is a list then.")
-    model_id: str = Field(default="", max_length=300, description="As /roboflow/model/registry lists them.")
+    ] = Field(description="One image, or a list of images. For a list, the answer is a list too.")
+    model_id: str = Field(default="", max_length=300, description="Id of the model, from /roboflow/model/registry.")
     confidence: _LOWEST | Literal["best", "default"] | None = Field(
-        default=None, description="Lowest confidence; the server's own where it is a word or unset."
+        default=None, description="Lowest confidence of a prediction. Unset, `best` or `default`: the server's setting."
     )
-    keypoint_confidence: _LOWEST | None = Field(default=None, description="Points below it are left out.")
+    keypoint_confidence: _LOWEST | None = Field(default=None, description="Lowest confidence of a keypoint.")
     class_filter: list[Annotated[str, Field(max_length=10_000)]] | None = Field(
-        default=None, max_length=256, description="Classes to answer; of `referring`, what to look for."
+        default=None, max_length=256, description="Classes to return. For `referring`: the expressions to find."
     )
-    max_detections: int | None = Field(default=None, ge=0, description="Predictions at most.")
-    response_mask_format: Literal["polygon", "rle"] | None = Field(default=None, description="`polygon` if unset.")
-    depth_map_format: Literal["json", "png16", "png8"] = Field(default="json", description="Of depth.")
-    visualize_predictions: bool | None = Field(default=None, description="With a picture of the answer.")
+    max_detections: int | None = Field(default=None, ge=0, description="Maximum number of predictions.")
+    response_mask_format: Literal["polygon", "rle"] | None = Field(default=None, description="Unset: `polygon`.")
+    depth_map_format: Literal["json", "png16", "png8"] = Field(default="json", description="Encoding of the depth map.")
+    visualize_predictions: bool | None = Field(default=None, description="Whether to include a picture of the answer.")
 
     @property
     def images(self) -> list[ImageSource]:
         """Each image, in the order sent."""
-        return [one.value for one in self.image]
+        return [image.value for image in self.image]
 
     @property
     def least(self) -> float | None:
-        """The lowest confidence that is wanted, None where the server's own holds."""
+        """The lowest confidence that is wanted, None if the server's own holds."""
         return self.confidence if isinstance(self.confidence, float) else None
 
     @property
@@ -96,7 +96,7 @@ class RoboflowRequest(BaseModel):
 
 
 class ModelRequest(BaseModel):
-    """A model to load or to let go of. What is not listed is not looked at."""
+    """A model to load or to unload. Other members are ignored."""
 
     model_config = ConfigDict(protected_namespaces=(), json_schema_extra={"examples": [{"model_id": "pose"}]})
 
@@ -104,7 +104,7 @@ class ModelRequest(BaseModel):
 
 
 class CompareRequest(BaseModel):
-    """An image and texts. What is not listed is not looked at."""
+    """An image and texts to compare. Other members are ignored."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"subject": _EXAMPLE_IMAGE, "prompt": ["a zero", "a one"]}]}
@@ -117,16 +117,18 @@ class CompareRequest(BaseModel):
 
 
 class RegisteredModel(BaseModel):
-    """One model."""
+    """A model."""
 
     model_config = ConfigDict(protected_namespaces=())
 
-    model_id: str = Field(description="A task, or a task and the model to run on, or a classifier and its id.")
+    model_id: str = Field(
+        description="TASK, TASK/MODEL with the id of a model, or `classifier/ID` with the id of a classifier."
+    )
     task_type: str
 
 
 class RegisteredModels(BaseModel):
-    """Every model that `infer` takes, and of which kind its answer is."""
+    """All models that `infer` accepts, with the type of their answer."""
 
     models: list[RegisteredModel]
 
@@ -137,18 +139,22 @@ def _pose(body: RoboflowRequest, version: str) -> dict[str, Any]:
 
 def _referring(body: RoboflowRequest, version: str) -> dict[str, Any]:
     if not body.class_filter:
-        raise InvalidInput("class_filter", "`referring` finds what it names", hint='send ["the red cup"], for example')
+        raise InvalidInput(
+            "class_filter", "`referring` needs the expressions to find", hint='send ["the red cup"], for example'
+        )
     return {"expressions": body.class_filter}
 
 
 def _classifier(body: RoboflowRequest, version: str) -> dict[str, Any]:
     if not version:
-        raise InvalidInput("model_id", "no classifier is named", hint="send classifier/ID, by its id")
+        raise InvalidInput(
+            "model_id", "the request names no classifier", hint="send classifier/ID, with the id of a classifier"
+        )
     return {"classifier": version, "top": 10_000}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Kind:
+class ModelKind:
     """What a model id begins with, and which of the protocol's answers it gets.
 
     task: of this server. route: below /roboflow/infer. task_type: what the SDK calls it; empty for what it asks for
@@ -167,38 +173,42 @@ def _nothing(body: RoboflowRequest, version: str) -> dict[str, Any]:
     return {}
 
 
-KINDS: Mapping[str, Kind] = {
-    "pose": Kind("pose", "keypoints_detection", "keypoint-detection", _pose, answers.keypoints),
-    "persons": Kind("pose", "object_detection", "object-detection", _pose, answers.persons),
-    "segmentation": Kind("segmentation", "instance_segmentation", "instance-segmentation", _nothing, answers.segments),
-    "referring": Kind("referring", "instance_segmentation", "instance-segmentation", _referring, answers.named_masks),
-    "classifier": Kind("classifier", "classification", "classification", _classifier, answers.classes),
-    "semantic": Kind("segmentation", "semantic_segmentation", "", _nothing, answers.semantic),
-    "depth": Kind("depth", "depth-estimation", "", _nothing, answers.depth),
+KINDS: Mapping[str, ModelKind] = {
+    "pose": ModelKind("pose", "keypoints_detection", "keypoint-detection", _pose, answers.keypoints),
+    "persons": ModelKind("pose", "object_detection", "object-detection", _pose, answers.persons),
+    "segmentation": ModelKind(
+        "segmentation", "instance_segmentation", "instance-segmentation", _nothing, answers.segments
+    ),
+    "referring": ModelKind(
+        "referring", "instance_segmentation", "instance-segmentation", _referring, answers.named_masks
+    ),
+    "classifier": ModelKind("classifier", "classification", "classification", _classifier, answers.classes),
+    "semantic": ModelKind("segmentation", "semantic_segmentation", "", _nothing, answers.semantic),
+    "depth": ModelKind("depth", "depth-estimation", "", _nothing, answers.depth),
 }
 _ROUTES: Mapping[str, tuple[str, str]] = {
-    "keypoints_detection": ("pose", "Keypoints of persons"),
-    "object_detection": ("persons", "Boxes of persons"),
-    "instance_segmentation": ("segmentation", "Masks of classes, or of what `class_filter` names"),
-    "semantic_segmentation": ("semantic", "The class of every pixel"),
-    "classification": ("classifier", "Which of a fitted classifier's classes"),
-    "depth-estimation": ("depth", "Which pixels are nearer"),
+    "keypoints_detection": ("pose", "Estimate keypoints of persons"),
+    "object_detection": ("persons", "Detect persons"),
+    "instance_segmentation": ("segmentation", "Segment classes, or what `class_filter` names"),
+    "semantic_segmentation": ("semantic", "Segment an image into classes"),
+    "classification": ("classifier", "Classify images by a fitted classifier"),
+    "depth-estimation": ("depth", "Estimate depth"),
 }
-"""The first model of each route, which stands for ids that name none, and what the route does."""
+"""The first model of each route, the default for ids that name no model, and the route's summary."""
 
 
 _INFERRED: Any = dict[str, Any] | list[dict[str, Any]]
 
 
-@router.get("/info", summary="What the server is", responses=foreign_problems())
+@router.get("/info", summary="Get the server's name and version", responses=foreign_problems())
 async def roboflow_info() -> dict[str, str]:
-    """Its name, its version, and an id that changes when it starts again."""
+    """Name and version of the server, and an id that changes at each start."""
     return {"name": "diffsight", "version": installed_version(), "uuid": _SERVER}
 
 
-@router.get("/model/registry", summary="Every model", responses=foreign_problems())
+@router.get("/model/registry", summary="List models", responses=foreign_problems())
 async def roboflow_registry(state: State) -> RegisteredModels:
-    """Each task by itself and with every model that serves it, and every fitted classifier."""
+    """Each task, each task with each model that serves it, and each fitted classifier."""
     return await run_in(LIBRARY, _registry, state)
 
 
@@ -210,20 +220,20 @@ async def roboflow_registry(state: State) -> RegisteredModels:
     openapi_extra=json_body(ModelRequest),
 )
 async def roboflow_add(request: Request, state: State) -> RegisteredModels:
-    """Waits until it is there."""
+    """Answers when the model is loaded."""
     await state.models.load(await _named_model(request, state), state.settings.limits.deadline_seconds)
     return await run_in(LIBRARY, _registry, state)
 
 
 @router.post(
     "/model/remove",
-    summary="Let go of a model",
+    summary="Unload a model",
     response_model=RegisteredModels,
     responses=foreign_problems(),
     openapi_extra=json_body(ModelRequest),
 )
 async def roboflow_remove(request: Request, state: State) -> RegisteredModels:
-    """With all that runs on it. The next request for it loads it again."""
+    """Also unloads all models that run on it. The next request loads the model again."""
     state.models.unload(await _named_model(request, state))
     return await run_in(LIBRARY, _registry, state)
 
@@ -249,23 +259,23 @@ def _registry(state: AppState) -> RegisteredModels:
             ids = [f"{name}/{stored.id}" for stored in state.library.classifiers.list()]
         else:
             able = [slot.spec.id for slot in state.models.slots.values() if slot.may_serve(task)]
-            ids = [name, *(f"{name}/{one}" for one in able)] if able else []
-        models += [RegisteredModel(model_id=one, task_type=kind.task_type) for one in ids]
+            ids = [name, *(f"{name}/{model_id}" for model_id in able)] if able else []
+        models += [RegisteredModel(model_id=model_id, task_type=kind.task_type) for model_id in ids]
     return RegisteredModels(models=models)
 
 
 @router.post(
     "/clip/compare",
-    summary="How well texts fit an image",
+    summary="Compare texts with an image",
     responses=foreign_problems(),
     openapi_extra=json_body(CompareRequest),
 )
 async def roboflow_compare(request: Request, state: State, usage: RequestUsage) -> dict[str, Any]:
-    """`similarity` has the probability of each text among all that were sent, in their order: they sum to 1."""
+    """`similarity` holds the probability of each text, in the order of the request. The probabilities sum to 1."""
     started = time.perf_counter()
     task = require_served(state, "zero-shot")
     body = await read_json(state, await read_body(request), CompareRequest)
-    call = Call(task, {"labels": body.prompt}, InputFiles([body.subject.value]))
+    call = TaskCall(task, {"labels": body.prompt}, InputFiles([body.subject.value]))
     (done,) = await run_call(request, state, usage, call)
     return {"similarity": list(done.result.probabilities), **_common(started)}
 
@@ -296,25 +306,25 @@ def _parameters(*names: str) -> list[dict[str, Any]]:
 
 
 async def _infer(
-    request: Request, state: AppState, usage: RequestUsage, body: RoboflowRequest, kind: Kind, version: str
+    request: Request, state: AppState, usage: RequestUsage, body: RoboflowRequest, kind: ModelKind, version: str
 ) -> Response:
     started = time.perf_counter()
     model = None if kind.task == "classifier" else version or None
     task = require_served(state, kind.task, model)
-    call = Call(task, kind.to_options(body, version), InputFiles(body.images), model)
+    call = TaskCall(task, kind.to_options(body, version), InputFiles(body.images), model)
     done = await run_call(request, state, usage, call)
     if task.inputs == "images":  # a classifier, which answers all images together
         (end,) = done
         images = [Inputs([image]) for image in end.inputs.images]
-        done = [Done(end.work, [one], image) for one, image in zip(end.result, images, strict=True)]
+        done = [Done(end.work, [result], image) for result, image in zip(end.result, images, strict=True)]
     content = await run_in(ANSWERS, _write, body, kind, done, started)
     return Response(content, media_type="application/json")
 
 
-def _choose(route: str, first: str, model_id: str) -> tuple[Kind, str]:
+def _choose(route: str, first: str, model_id: str) -> tuple[ModelKind, str]:
     """The kind of model that an id names on a route, and what follows its stroke. Raises InvalidInput.
 
-    An id of Roboflow's own models, such as an SDK sends where none is given, stands for the route's first on depth.
+    An id of Roboflow's own models, such as an SDK sends if none is given, stands for the route's first on depth.
     """
     name, _, version = model_id.partition("/")
     if not name or (first == "depth" and name.startswith("depth-anything")):
@@ -323,16 +333,16 @@ def _choose(route: str, first: str, model_id: str) -> tuple[Kind, str]:
         name = first
     kind = KINDS.get(name)
     if kind is None or kind.route != route:
-        raise _unknown(model_id, [one for one, other in KINDS.items() if other.route == route])
+        raise _unknown(model_id, [name for name, other in KINDS.items() if other.route == route])
     return kind, version
 
 
 def _unknown(model_id: str, known: Sequence[str] = tuple(KINDS)) -> InvalidInput:
     hint = f"send one of {', '.join(known)}, alone or as in {known[0]}/ID with the id of a model"
-    return InvalidInput("model_id", f"{model_id[:100]!r} is no model here", hint=hint)
+    return InvalidInput("model_id", f"{model_id[:100]!r} is no model of this server", hint=hint)
 
 
-def _write(body: RoboflowRequest, kind: Kind, done: Sequence[Done], started: float) -> bytes:
+def _write(body: RoboflowRequest, kind: ModelKind, done: Sequence[Done], started: float) -> bytes:
     """The answer for one image, or a list of them where a list was sent."""
     written = []
     for end in done:
@@ -362,7 +372,7 @@ for _route, (_first, _summary) in _ROUTES.items():
 
 @router.post(
     "/{project}/{version}",
-    summary="One image, as the older version of the client sends it",
+    summary="Run a model on one image (older clients)",
     response_model=_INFERRED,
     responses=foreign_problems(),
     openapi_extra={
@@ -374,7 +384,9 @@ for _route, (_first, _summary) in _ROUTES.items():
     },
 )
 async def roboflow_project(request: Request, state: State, usage: RequestUsage) -> Response:
-    """The body is the image in base64; `project` is what a model id begins with, `version` a model or a classifier."""
+    """The body is the image in base64. `project` is the first part of a model id, `version` the second: a model or
+    a classifier.
+    """
     project, version = request.path_params["project"], request.path_params["version"]
     kind = KINDS.get(project)
     if kind is None:

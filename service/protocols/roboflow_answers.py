@@ -25,7 +25,7 @@ class Choice:
     """Which predictions are wanted, and how masks and depth are written.
 
     confidence: the lowest of a prediction; keypoint_confidence: of a point; None for all that there are.
-    classes: names of those wanted, all where it is empty. most: how many predictions, all where it is None.
+    classes: names of those wanted, all if it is empty. most: how many predictions, all if it is None.
     """
 
     confidence: float | None = None
@@ -39,9 +39,9 @@ class Choice:
         """The predictions that are wanted."""
         least = self.confidence or 0.0
         kept = [
-            one
-            for one in predictions
-            if one["confidence"] >= least and (not self.classes or one["class"] in self.classes)
+            prediction
+            for prediction in predictions
+            if prediction["confidence"] >= least and (not self.classes or prediction["class"] in self.classes)
         ]
         return kept[: self.most]
 
@@ -54,31 +54,34 @@ def persons(done: Done, choice: Choice) -> dict[str, Any]:
 
 def keypoints(done: Done, choice: Choice) -> dict[str, Any]:
     """Boxes of persons with their points, less those below the lowest confidence that is wanted."""
-    found: Keypoints = done.result.keypoints
+    found_keypoints: Keypoints = done.result.keypoints
     return {
         "predictions": choice.keep(
-            [{**_person(found, index), "keypoints": _points(found, index, choice)} for index in range(len(found.boxes))]
+            [
+                {**_person(found_keypoints, index), "keypoints": _points(found_keypoints, index, choice)}
+                for index in range(len(found_keypoints.boxes))
+            ]
         )
     }
 
 
-def _person(found: Keypoints, index: int) -> dict[str, Any]:
-    return _prediction(found.boxes[index].tolist(), float(found.box_scores[index]), PERSON, 0)
+def _person(keypoints: Keypoints, index: int) -> dict[str, Any]:
+    return _prediction(keypoints.boxes[index].tolist(), float(keypoints.box_scores[index]), PERSON, 0)
 
 
-def _points(found: Keypoints, index: int, choice: Choice) -> list[dict[str, Any]]:
-    places = found.points[index].round(3).tolist()
-    scores = found.scores[index].astype(float).round(6).tolist()
+def _points(keypoints: Keypoints, index: int, choice: Choice) -> list[dict[str, Any]]:
+    places = keypoints.points[index].round(3).tolist()
+    scores = keypoints.scores[index].astype(float).round(6).tolist()
     least = choice.keypoint_confidence
     return [
         {"x": x, "y": y, "confidence": score, "class_id": place, "class": name}
-        for place, ((x, y), score, name) in enumerate(zip(places, scores, found.names, strict=True))
+        for place, ((x, y), score, name) in enumerate(zip(places, scores, keypoints.names, strict=True))
         if least is None or score >= least
     ]
 
 
 def _prediction(box: Sequence[float], confidence: float, name: str, class_id: int) -> dict[str, Any]:
-    """A prediction whose box, of x, y, width and height, is told by its centre."""
+    """A prediction with the centre of its box, which is x, y, width and height."""
     x, y, width, height = box
     return {
         "x": x + width / 2,
@@ -94,14 +97,14 @@ def _prediction(box: Sequence[float], confidence: float, name: str, class_id: in
 
 def segments(done: Done, choice: Choice) -> dict[str, Any]:
     """A prediction for each class that the image has."""
-    found: ClassMap = done.result
-    return _masks(class_masks(found), found.classes, choice)
+    segmented: ClassMap = done.result
+    return _masks(class_masks(segmented), segmented.classes, choice)
 
 
 def named_masks(done: Done, choice: Choice) -> dict[str, Any]:
     """A prediction for each expression whose mask is not empty."""
-    found: Masks = done.result.masks
-    return _masks(zip(found.masks, found.names, found.scores, strict=True), found.names, choice)
+    masks: Masks = done.result.masks
+    return _masks(zip(masks.masks, masks.names, masks.scores, strict=True), masks.names, choice)
 
 
 def _masks(
@@ -141,16 +144,16 @@ def _outlines(mask: NDArray[np.bool_]) -> list[tuple[Sequence[float], list[dict[
 
 def semantic(done: Done, choice: Choice) -> dict[str, Any]:
     """The class of every pixel and its probability, as pictures."""
-    found: ClassMap = done.result
-    many = len(found.classes) > 256
-    numbers = found.class_map if many else found.class_map.astype(np.uint8)
-    confidence = np.rint(found.probabilities.clip(0, 1) * 255).astype(np.uint8)
+    segmented: ClassMap = done.result
+    many = len(segmented.classes) > 256
+    numbers = segmented.class_map if many else segmented.class_map.astype(np.uint8)
+    confidence = np.rint(segmented.probabilities.clip(0, 1) * 255).astype(np.uint8)
     return {
         "predictions": {
             "segmentation_mask": _picture(numbers),
-            "class_map": {str(place): name for place, name in enumerate(found.classes)},
+            "class_map": {str(place): name for place, name in enumerate(segmented.classes)},
             "confidence_mask": _picture(confidence),
-            "present_class_ids": np.unique(found.class_map).tolist(),
+            "present_class_ids": np.unique(segmented.class_map).tolist(),
         }
     }
 
@@ -169,14 +172,14 @@ def classes(done: Done, choice: Choice) -> dict[str, Any]:
 
 def depth(done: Done, choice: Choice) -> dict[str, Any]:
     """Depth as the protocol has it: 1 at the image's nearest pixel, 0 at its farthest, linear in 1 over metres."""
-    found: DepthMap = done.result
-    near = nearness(found.metres)
+    depth_map: DepthMap = done.result
+    near = nearness(depth_map.metres)
     if choice.depth == "json":
         written: Any = near.astype(float).round(6).tolist()
     else:
         top = 65535 if choice.depth == "png16" else 255
         written = _picture(np.rint(near * top).astype(np.uint16 if choice.depth == "png16" else np.uint8))
-    picture = base64.b64encode(depth_picture(found)).decode()
+    picture = base64.b64encode(depth_picture(depth_map)).decode()
     return {"normalized_depth": written, "depth_map_format": choice.depth, "image": picture}
 
 

@@ -15,17 +15,17 @@ MIB = 1024 * 1024
 DType = Literal["auto", "float32", "bfloat16", "float16"]
 
 
-def _separated(value: Any) -> Any:
+def _split_list(value: Any) -> Any:
     # An environment variable is one text; a TOML file and code give lists.
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
 Origin = Annotated[str, StringConstraints(pattern=r"^(\*|https?://[A-Za-z0-9.:\[\]-]+)$")]
 HostPattern = Annotated[str, StringConstraints(to_lower=True, pattern=r"^(\*\.)?[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+$")]
-Origins = Annotated[tuple[Origin, ...], NoDecode, BeforeValidator(_separated)]
-HostPatterns = Annotated[tuple[HostPattern, ...], NoDecode, BeforeValidator(_separated)]
-Texts = Annotated[tuple[Annotated[str, StringConstraints(min_length=1)], ...], NoDecode, BeforeValidator(_separated)]
-Ports = Annotated[tuple[Annotated[int, Field(ge=1, le=65_535)], ...], NoDecode, BeforeValidator(_separated)]
+Origins = Annotated[tuple[Origin, ...], NoDecode, BeforeValidator(_split_list)]
+HostPatterns = Annotated[tuple[HostPattern, ...], NoDecode, BeforeValidator(_split_list)]
+Texts = Annotated[tuple[Annotated[str, StringConstraints(min_length=1)], ...], NoDecode, BeforeValidator(_split_list)]
+Ports = Annotated[tuple[Annotated[int, Field(ge=1, le=65_535)], ...], NoDecode, BeforeValidator(_split_list)]
 
 
 class Group(BaseModel):
@@ -41,14 +41,14 @@ class LimitSettings(Group):
         default=64 * MIB,
         ge=1024,
         le=4096 * MIB,
-        description="Bytes of one request body, all its images and their base64 included; past it the answer is 413.",
+        description="Bytes of one request body, with all images in it. A larger body is answered 413.",
     )
     max_header_bytes: int = Field(
         default=64 * 1024,
         ge=4096,
         le=16 * MIB,
-        description="Bytes of a request's address and headers together; past it the answer is 431, and the connection "
-        "is closed.",
+        description="Bytes of a request's path and headers together. A larger request is answered 431, and "
+        "its connection is closed.",
     )
     max_image_pixels: int = Field(
         default=50_000_000,
@@ -61,36 +61,38 @@ class LimitSettings(Group):
         default=400_000_000,
         ge=1,
         le=100_000_000_000,
-        description="Pixels of all images of one request together: decoded they are in memory, 3 bytes a pixel, until "
-        "it is answered. Images that a classifier is fitted on are decoded in parts, and are not counted.",
+        description="Pixels of all images of one request together. Decoded images take 3 bytes a pixel of "
+        "memory until the request is answered. Images for fitting a classifier are decoded in parts and do not "
+        "count.",
     )
     max_decoded_pixels: int = Field(
         default=1_000_000_000,
         ge=1,
         le=100_000_000_000,
-        description="Pixels of decoded images in memory, all requests and jobs together. What would pass it waits, "
-        "within its deadline.",
+        description="Pixels of decoded images in memory, over all requests and jobs. A request that would "
+        "exceed them waits, within its deadline.",
     )
     decode_seconds: float = Field(
         default=10.0,
         gt=0,
         le=600,
-        description="Seconds of work that the decoding of one JPEG, PNG, GIF or BMP may take; the other formats are "
-        "bound by their pixels alone. A JPEG of more than 100 scans, fewer where it is large, is refused at once.",
+        description="Seconds of work that the decoding of one JPEG, PNG, GIF or BMP may take; other "
+        "formats are limited by their pixels alone. A JPEG of more than 100 scans, or fewer if it is large, is "
+        "refused at once.",
     )
     max_aspect_ratio: float = Field(
         default=100.0,
         ge=1,
         le=10_000,
-        description="Longer side over shorter side of one image. Heads scale the shorter side, so a thin strip would "
-        "grow to an enormous picture.",
+        description="Longer side divided by shorter side of one image. Heads scale the shorter side, so a "
+        "thin strip would become an enormous image.",
     )
     max_images: int = Field(default=64, ge=1, le=4096, description="Images of one /v1/features request.")
     max_shots: int = Field(
         default=64,
         ge=1,
         le=1024,
-        description="Supports of one few-shot concept, and of one request. Each adds its tokens to every query.",
+        description="Support images of one few-shot concept, and of one request. Each adds its tokens to every query.",
     )
     max_training_images: int = Field(
         default=20_000, ge=2, le=1_000_000, description="Images that one classifier is fitted on."
@@ -114,8 +116,8 @@ class LimitSettings(Group):
         default=100_000,
         ge=1_000,
         le=10_000_000,
-        description="Values of one JSON body, or of one field of a form that is JSON, counted by their commas before "
-        "it is read. A megabyte holds half a million of them; an image in base64 is one.",
+        description="Values in one JSON body, or in one JSON field of a form, counted by commas before the "
+        "JSON is parsed. A megabyte holds half a million values; an image in base64 is one value.",
     )
     max_rows_per_request: int = Field(
         default=500_000,
@@ -127,29 +129,29 @@ class LimitSettings(Group):
         default=300.0,
         gt=0,
         le=86_400,
-        description="Seconds after which a request is answered 504 and its waiting work dropped. "
-        "A request may ask for less, never for more.",
+        description="Seconds after which a request is answered 504 and its waiting work is dropped. A "
+        "request may set a shorter deadline, never a longer one.",
     )
     min_bytes_per_second: int = Field(
         default=16 * 1024,
         ge=1,
         le=1024 * MIB,
-        description="Bytes a second that a body must bring once `deadline_seconds` have passed: each so many bytes "
-        "give it one second more. A slower body is answered 408.",
+        description="Minimum bytes per second of a body after `deadline_seconds`: every so many bytes "
+        "extend the time by one second. A slower body is answered 408.",
     )
     head_seconds: float = Field(
         default=30.0,
         gt=0,
         le=3600,
-        description="Seconds for the head of a request, from its connection or its first byte on. Past them "
-        "`diffsight serve` closes the connection.",
+        description="Seconds within which the headers of a request must arrive, from the connection or the "
+        "first byte. After that, `diffsight serve` closes the connection.",
     )
     max_fit_bytes: int = Field(
         default=1024 * MIB,
         ge=MIB,
         le=1024 * 1024 * MIB,
-        description="Bytes of memory that the training of a released head over REST may take, estimated from its "
-        "sizes before any work.",
+        description="Bytes of memory that the training of a classifier head over REST may take, estimated "
+        "from its sizes before any work.",
     )
     max_archive_entries: int = Field(
         default=20_000,
@@ -161,15 +163,15 @@ class LimitSettings(Group):
         default=256 * MIB,
         ge=1024,
         le=65_536 * MIB,
-        description="Bytes of all files of one zip, unpacked, both as it announces them and as they are read. They are "
-        "in memory until the request is answered.",
+        description="Bytes of all files of one zip, unpacked: both the announced and the actual bytes. "
+        "They stay in memory until the request is answered.",
     )
     max_archive_ratio: float = Field(
         default=100.0,
         ge=1,
         le=1_032,
-        description="Bytes unpacked for each byte of a zip. Photographs hardly shrink; a zip that grows further was "
-        "made to fill the memory.",
+        description="Unpacked bytes for each byte of a zip. Photographs hardly compress; a zip that "
+        "expands more was made to exhaust the memory.",
     )
 
 
@@ -183,39 +185,43 @@ class AccessSettings(Group):
     )
     allow_anonymous: bool = Field(
         default=False,
-        description="Answer requests without a key, to whoever can reach the server, even where there are keys. "
-        "Without it a server that has no keys answers programs of this machine only, refuses pages of other sites, and "
+        description="Answer requests without a key from any client, even if there are keys. If false, a "
+        "server without keys answers only programs on its own machine, refuses web pages of other sites, and "
         "does not start on any other address.",
     )
     metrics_open: bool = Field(
-        default=False, description="Answer /metrics without a key. Health and the API's documentation always do."
+        default=False,
+        description="Answer /metrics without a key. Health routes and the API's documentation never need one.",
     )
     rate_per_minute: int = Field(
         default=0,
         ge=0,
         le=1_000_000,
-        description="Requests a minute of a key without a rate of its own, which may come at once; past it the answer "
-        "is 429. 0 sets no limit.",
+        description="Requests per minute of a key without a rate of its own; they may come all at once. "
+        "More are answered 429. 0 sets no limit.",
     )
     concurrency: int = Field(
         default=0,
         ge=0,
         le=100_000,
-        description="Requests at a time of a key without a number of its own; 0 sets no limit.",
+        description="Simultaneous requests of a key without a number of its own; 0 sets no limit.",
     )
     client_rate_per_minute: int = Field(
         default=0,
         ge=0,
         le=1_000_000,
-        description="Requests a minute without a key from one address (IPv6: one /64 network); 0 sets no limit.",
+        description="Requests per minute without a key from one address (IPv6: one /64 network); 0 sets no limit.",
     )
     client_concurrency: int = Field(
-        default=0, ge=0, le=100_000, description="Requests at a time without a key from one address; 0 sets no limit."
+        default=0,
+        ge=0,
+        le=100_000,
+        description="Simultaneous requests without a key from one address; 0 sets no limit.",
     )
     cors_origins: Origins = Field(
         default=(),
-        description="Origins such as `https://app.example.org` whose pages may ask from a browser, with commas between "
-        "them; `*` for all. Empty: none.",
+        description="Origins such as `https://app.example.org` whose pages may call the API from a "
+        "browser, separated by commas; `*` for all. Empty: none.",
     )
 
     def keys_path(self) -> Path:
@@ -228,31 +234,35 @@ class UrlSettings(Group):
 
     enabled: bool = Field(
         default=False,
-        description="Fetch images from https:// addresses that stand where base64 would. Off, the server opens no "
-        "connection for a caller.",
+        description="Accept https:// URLs in place of base64 images, and download the images. If false, "
+        "the server opens no connection for a client.",
     )
     allow_hosts: HostPatterns = Field(
         default=(),
-        description="The only hosts to fetch from, with commas between them; `*.example.org` is every name below "
-        "example.org. Empty: every public host.",
+        description="The only hosts to download from, separated by commas; `*.example.org` is every name "
+        "below example.org. Empty: every public host.",
     )
     deny_hosts: HostPatterns = Field(
-        default=(), description="Hosts never to fetch from, in the same form. It goes before `allow_hosts`."
+        default=(), description="Hosts never to download from, in the same form. It overrides `allow_hosts`."
     )
-    ports: Ports = Field(default=(443,), min_length=1, description="Ports to fetch from, with commas between them.")
+    ports: Ports = Field(default=(443,), min_length=1, description="Ports to download from, separated by commas.")
     max_bytes: int = Field(
         default=20 * MIB,
         ge=1024,
         le=1024 * MIB,
-        description="Bytes of one fetched image. All images of a request together have `limits.max_upload_bytes`.",
+        description="Bytes of one downloaded image. All images of a request together are limited by "
+        "`limits.max_upload_bytes`.",
     )
     timeout_seconds: float = Field(
         default=10.0,
         gt=0,
         le=300,
-        description="Seconds for one image, from looking up its host to its last byte, redirects included.",
+        description="Seconds for the download of one image, from the look-up of its host to its last byte, "
+        "redirects included.",
     )
-    max_concurrent: int = Field(default=8, ge=1, le=1_000, description="Images fetched at a time, all requests.")
+    max_concurrent: int = Field(
+        default=8, ge=1, le=1_000, description="Images downloaded at the same time, over all requests."
+    )
 
 
 class JobSettings(Group):
@@ -267,42 +277,46 @@ class JobSettings(Group):
     )
     sources: Texts = Field(
         default=(),
-        description="Folders, or addresses such as `s3://bucket/folder`, below which jobs over REST may read. Empty: "
-        "none, so that jobs take uploads only, and addresses where `urls.enabled` is on.",
+        description="Folders, or URLs such as `s3://bucket/folder`, below which jobs over REST may read. "
+        "Empty: none; jobs then take uploads only, and URLs if `urls.enabled` is on.",
     )
     max_upload_bytes: int = Field(
         default=2048 * MIB,
         ge=1024,
         le=65_536 * MIB,
-        description="Bytes of one request that brings images for a job. It is kept in `data_folder`, and counts "
-        "towards `data_bytes`, until the job is deleted.",
+        description="Bytes of one upload for a job. It is kept in `data_folder`, and counts towards "
+        "`data_bytes`, until the job is deleted.",
     )
     max_result_bytes: int = Field(
         default=64 * 1024 * MIB,
         ge=1024,
-        description="Bytes of the results of all jobs in the database. Past them a job fails; it goes on with what is "
-        "missing when others are deleted and it is retried.",
+        description="Bytes of the results of all jobs in the database. A job that would exceed them fails. "
+        "Delete other jobs and retry it, and it continues.",
     )
     images_at_once: int = Field(
-        default=32, ge=1, le=1024, description="Images of one job under way together. Their rows share batches."
+        default=32,
+        ge=1,
+        le=1024,
+        description="Images of one job that are processed at the same time. Their rows share batches.",
     )
-    jobs_at_once: int = Field(default=2, ge=1, le=64, description="Jobs that one server runs together.")
+    jobs_at_once: int = Field(default=2, ge=1, le=64, description="Jobs that one server runs at the same time.")
     max_document_bytes: int = Field(
         default=128 * MIB,
         ge=1024,
         le=65_536 * MIB,
-        description="Bytes of a COCO file, in a zip or beside its images, or of a list of addresses. While it is read "
-        "it takes about eight times as much memory.",
+        description="Bytes of a COCO file, in a zip or beside its images, or of a list of URLs. Reading it "
+        "takes about eight times as much memory.",
     )
     max_items: int = Field(default=5_000_000, ge=1, description="Images of one job.")
     lease_seconds: float = Field(
         default=10.0,
         gt=0.1,
         le=3600,
-        description="Seconds after which the job of a server that died is taken up by another, or by its next start.",
+        description="Seconds after which the job of a server that died is continued by another server, or "
+        "at its next start.",
     )
     poll_seconds: float = Field(
-        default=1.0, gt=0, le=60, description="Seconds between looks for jobs that other servers were given."
+        default=1.0, gt=0, le=60, description="Seconds between checks for jobs that were created on other servers."
     )
 
 
@@ -312,19 +326,20 @@ class LabelStudioSettings(Group):
     url: str | None = Field(
         default=None,
         pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$",
-        description="Where it is, such as `http://label-studio:8080`; images of its projects are fetched from there. "
-        "Unset: only images that come as data, or by https where `urls.enabled` is on.",
+        description="URL of Label Studio, such as `http://label-studio:8080`. Images of its projects are "
+        "downloaded from there. Unset: only images that are sent as data, or by https if `urls.enabled` is on.",
     )
     api_key: SecretStr | None = Field(
-        default=None, description="A token of it, personal or legacy, with which images are fetched."
+        default=None, description="Token of Label Studio, personal or legacy, for downloading images."
     )
-    timeout_seconds: float = Field(default=30.0, gt=0, le=300, description="Seconds for one image.")
+    timeout_seconds: float = Field(default=30.0, gt=0, le=300, description="Seconds for the download of one image.")
     answer_seconds: float = Field(
         default=90.0,
         gt=0,
         le=86_400,
-        description="Seconds after which a call for predictions is answered with what is done. Keep it below Label "
-        "Studio's `ML_TIMEOUT_PREDICT`, which is 100 seconds: past that Label Studio keeps nothing.",
+        description="Seconds after which a request for predictions is answered with those that are "
+        "finished. Keep it below Label Studio's `ML_TIMEOUT_PREDICT`, by default 100 seconds: after that, "
+        "Label Studio discards the answer.",
     )
 
 
@@ -334,13 +349,14 @@ class TelemetrySettings(Group):
     otlp_endpoint: str | None = Field(
         default=None,
         pattern=r"^https?://\S+$",
-        description="Base URL of an OpenTelemetry collector that takes OTLP over HTTP, such as "
-        "`http://collector:4318`; unset sends no traces. Headers for it come from OTEL_EXPORTER_OTLP_HEADERS.",
+        description="Base URL of an OpenTelemetry collector that accepts OTLP over HTTP, such as "
+        "`http://collector:4318`; unset sends no traces. OTEL_EXPORTER_OTLP_HEADERS sets headers.",
     )
     service_name: str = Field(default="diffsight", min_length=1, description="Name of this server in traces.")
     sample_ratio: float = Field(
         default=1.0,
         ge=0,
         le=1,
-        description="Share of requests that are traced. A caller that sends a `traceparent` decides for its own.",
+        description="Share of requests that are traced. A client that sends a `traceparent` decides for "
+        "its own requests.",
     )

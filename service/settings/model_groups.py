@@ -37,42 +37,43 @@ class PoseSettings(Group):
 
     checkpoint: str = Field(
         default="",
-        description="The pose network: a folder of SDPose, the name of one that `diffsight models add` stored, or a "
-        "folder that `diffsight fit pose` wrote. Published ones need the Stable Diffusion 2.x that they were trained "
-        "from as the backbone; a whole folder of SDPose also serves as `backbone` by itself. Empty: what fits the "
-        "backbone, if anything does.",
+        description="The pose network: a folder of SDPose, the name of an added model, or a folder that "
+        "`diffsight fit pose` wrote. Published networks need the Stable Diffusion 2.x that they were trained "
+        "from as the backbone; a complete folder of SDPose can also serve as `backbone`. Empty: the network "
+        "that ships for the backbone, if there is one.",
     )
     detector: str = Field(
         default="",
-        description="What finds persons where a request sends no boxes: folder or hub id of an object-detection model "
-        "of transformers (such as `PekingU/rtdetr_r50vd`), an `.onnx` file of one or of a YOLO, or `segmentation`: the "
-        "parts of the segmentation head's class `person`. Empty: the whole image is one person, but for the network "
-        "shipped for `pocket`, which has the segmentation head shipped beside.",
+        description="Detector of persons for requests without boxes: folder or hub id of an "
+        "object-detection model of transformers (such as `PekingU/rtdetr_r50vd`), an `.onnx` file of such a "
+        "model or of a YOLO, or `segmentation`: connected parts of the segmentation head's class `person`. "
+        "Empty: the whole image is one person; with the embedded `pocket`, its segmentation head is used.",
     )
     detector_threshold: float = Field(
-        default=0.3, ge=0, le=1, description="Lowest score of a detected person where a request gives none."
+        default=0.3, ge=0, le=1, description="Lowest score of a detected person, unless the request sets one."
     )
     keypoint_threshold: float = Field(
         default=0.3,
         ge=0,
         le=10,
-        description="Lowest score of a point that is drawn, and visible in COCO's form, where a request gives none.",
+        description="Lowest score of a keypoint that is drawn, or visible in COCO's format, unless the "
+        "request sets one.",
     )
     max_persons: int = Field(
         default=200,
         ge=1,
         le=10_000,
-        description="Boxes of one request, and the most that a detector's result is looked at.",
+        description="Maximum number of persons in one request: boxes that it sends, or persons of the detector.",
     )
     crop_width: int = Field(
         default=768,
         ge=64,
         le=2048,
         multiple_of=32,
-        description="Width in pixels at which a published network sees a person. It was trained at 768 x 1024; smaller "
-        "is faster and less exact.",
+        description="Width in pixels of the crop of a person for a published network. It was trained at "
+        "768 x 1024; smaller is faster and less accurate.",
     )
-    crop_height: int = Field(default=1024, ge=64, le=2048, multiple_of=32, description="Its height, likewise.")
+    crop_height: int = Field(default=1024, ge=64, le=2048, multiple_of=32, description="Height in pixels of that crop.")
 
 
 class FewShotSettings(Group):
@@ -81,21 +82,21 @@ class FewShotSettings(Group):
     weights: str | None = Field(
         default=None,
         min_length=1,
-        description="Fine-tuned U-Net: a folder in DiffewS's own layout, one that `diffsight fit few-shot` wrote, or a "
-        "name that `diffsight models add diffews` gave. Unset: none, but for `pocket`, which brings its own.",
+        description="Fine-tuned U-Net: a folder in DiffewS's own layout, a folder that `diffsight fit "
+        "few-shot` wrote, or the name of an added model. Unset: none; the embedded `pocket` brings its own.",
     )
     image_size: int | None = Field(
         default=None,
         ge=64,
         le=2048,
         multiple_of=64,
-        description="Side in pixels that pictures are squashed to; unset is the published 512, or a small backbone's "
-        "own size.",
+        description="Side in pixels of the square that images are resized to; unset is the published 512, "
+        "or a small backbone's own size.",
     )
     bank_form: Literal["keys_values", "hidden_states"] = Field(
         default="keys_values",
-        description="What is kept of a support. `hidden_states` takes half the memory and gives the same masks, for "
-        "some 3 % more work a query and support.",
+        description="What is stored of a support image. `hidden_states` takes half the memory and gives "
+        "the same masks, for some 3 % more work for each query and support.",
     )
     device_cache_bytes: int = Field(
         default=1024 * MIB,
@@ -116,14 +117,14 @@ class HeadSettings(Group):
 
     depth: str = Field(
         default="",
-        description="The depth head: a file that `diffsight fit depth` wrote, VPD's published checkpoint, or the name "
-        "of one that `diffsight models add` stored. Empty: the one shipped for the backbone, where there is one.",
+        description="The depth head: a file that `diffsight fit depth` wrote, VPD's published checkpoint, "
+        "or the name of an added model. Empty: the head that ships for the backbone, if there is one.",
     )
-    segmentation: str = Field(default="", description="The segmentation head, likewise.")
-    referring: str = Field(default="", description="The referring head, likewise.")
+    segmentation: str = Field(default="", description="The segmentation head, with the same choices as `depth`.")
+    referring: str = Field(default="", description="The referring head, with the same choices as `depth`.")
     depth_relative: str = Field(
         default="",
-        description="The network of relative depth: a folder as Marigold is published or as `diffsight fit "
-        "depth-relative` wrote it, or the name of one that `diffsight models add` stored.",
+        description="The network of relative depth: a folder in Marigold's layout, a folder that "
+        "`diffsight fit depth-relative` wrote, or the name of an added model.",
     )
-    normals: str = Field(default="", description="The network of normals, likewise.")
+    normals: str = Field(default="", description="The network of normals, with the same choices as `depth_relative`.")

@@ -13,12 +13,12 @@ def settings_table() -> str:
     lines = ["| variable | default | bounds | meaning |", "|---|---|---|---|"]
     for name, field in variables():
         default = field.get_default(call_default_factory=True)
-        shown = _shown(default)
+        shown = _format_default(default)
         lines.append(f"| `{name}` | {shown} | {_bounds(field)} | {field.description} |")
     return "\n".join(lines)
 
 
-def _shown(default: Any) -> str:
+def _format_default(default: Any) -> str:
     """A default value as the table shows it."""
     if default is None:
         return "unset"

@@ -41,9 +41,9 @@ def without_secrets(_: object, __: str, event: MutableMapping[str, Any]) -> Muta
 
 
 class UnfailingStream:
-    """A text stream whose lines are lost where they can not be written: on a full disk, or to a reader that is gone.
+    """A text stream whose lines are lost where they cannot be written: on a full disk, or to a reader that is gone.
 
-    Work never ends because nobody could be told of it.
+    A failure to log never ends the work.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -76,7 +76,7 @@ def configure_logging(level: str) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(UnfailingStream(sys.stderr)),  # type: ignore[arg-type]
     )
-    # As in structlog's: a library's line that can not be written costs that line, and prints no traceback.
+    # As in structlog's: a library's line that cannot be written costs that line, and prints no traceback.
     logging.raiseExceptions = False
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
@@ -118,7 +118,7 @@ def _log_what_native_code_prints() -> None:
     try:
         if sys.stderr.fileno() != 2:
             return
-    except (OSError, ValueError):  # not a file, or closed: nobody reads what is printed there
+    except (OSError, ValueError):  # not a file, or closed: printed text would be lost
         return
     sys.stderr.flush()
     sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, encoding="utf-8", errors="backslashreplace")
@@ -137,9 +137,9 @@ def _log_what_native_code_prints() -> None:
 def _log_what_nobody_caught() -> None:
     """Let errors that end a thread, or the program, be lines of the log too."""
 
-    def of_thread(told: threading.ExceptHookArgs) -> None:
-        error = told.exc_value or told.exc_type()
-        log.error("a thread died", thread=told.thread.name if told.thread else "", exc_info=error)
+    def of_thread(arguments: threading.ExceptHookArgs) -> None:
+        error = arguments.exc_value or arguments.exc_type()
+        log.error("a thread died", thread=arguments.thread.name if arguments.thread else "", exc_info=error)
 
     threading.excepthook = of_thread
 

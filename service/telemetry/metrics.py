@@ -52,7 +52,7 @@ class Metrics:
             buckets=_SECONDS,
             registry=self.registry,
         )
-        self.rejected = Counter("diffsight_rejected_total", "Requests turned away.", ["reason"], registry=self.registry)
+        self.rejected = Counter("diffsight_rejected_total", "Requests refused.", ["reason"], registry=self.registry)
         for reason in REJECTIONS:
             # There from the start, so that the first one is an increase.
             self.rejected.labels(reason)
@@ -61,7 +61,7 @@ class Metrics:
         )
         self.batch_seconds = Histogram(
             "diffsight_batch_seconds",
-            "Device seconds of each batch, by what it was asked for.",
+            "Device seconds of each batch, by kind of work.",
             ["kind"],
             buckets=_SECONDS,
             registry=self.registry,
@@ -92,8 +92,8 @@ class Metrics:
 def metrics_table() -> str:
     """Markdown table of all metrics, for docs/observability.md."""
     nothing: dict[str, Any] = {"int": 0, "float": 0.0, "dict[str, int]": {}}
-    nothing["CacheFigures"] = CacheFigures(**{one.name: nothing[str(one.type)] for one in fields(CacheFigures)})
-    figures = EngineFigures(**{one.name: nothing[str(one.type)] for one in fields(EngineFigures)})
+    nothing["CacheFigures"] = CacheFigures(**{field.name: nothing[str(field.type)] for field in fields(CacheFigures)})
+    figures = EngineFigures(**{field.name: nothing[str(field.type)] for field in fields(EngineFigures)})
     metrics = Metrics()
     metrics.watch(lambda: figures)
     # A metric without labels has samples at once; the others get one of each for the table.
@@ -121,22 +121,26 @@ class _EngineCollector(Collector):
     def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
         """All engine metrics from one consistent reading."""
         now = self.figures()
-        rows = CounterMetricFamily("diffsight_rows", "U-Net rows done.", labels=["task"])
+        rows = CounterMetricFamily("diffsight_rows", "U-Net rows computed.", labels=["task"])
         for task, count in now.rows_by_task.items():
             rows.add_metric([task], count)
         yield rows
-        yield GaugeMetricFamily("diffsight_queue_rows", "Rows that wait for the device.", now.waiting_rows)
-        yield GaugeMetricFamily("diffsight_running_rows", "Rows on the device.", now.running_rows)
-        yield GaugeMetricFamily("diffsight_open_requests", "Requests that hold the engine.", now.requests_open)
-        yield CounterMetricFamily("diffsight_batches", "U-Net batches done.", now.batches_total)
-        yield CounterMetricFamily("diffsight_cancelled", "Rows dropped unrun.", now.cancelled_rows_total)
-        yield CounterMetricFamily("diffsight_device_seconds", "Seconds the device worked.", now.device_seconds_total)
+        yield GaugeMetricFamily("diffsight_queue_rows", "Rows waiting for the device.", now.waiting_rows)
+        yield GaugeMetricFamily("diffsight_running_rows", "Rows being computed on the device.", now.running_rows)
+        yield GaugeMetricFamily("diffsight_open_requests", "Requests that use the engine.", now.requests_open)
+        yield CounterMetricFamily("diffsight_batches", "U-Net batches computed.", now.batches_total)
+        yield CounterMetricFamily(
+            "diffsight_cancelled", "Rows dropped before they were computed.", now.cancelled_rows_total
+        )
+        yield CounterMetricFamily(
+            "diffsight_device_seconds", "Seconds that the device was busy.", now.device_seconds_total
+        )
         yield CounterMetricFamily("diffsight_out_of_memory", "Batches that were halved.", now.out_of_memory_total)
         caches = {"contexts": now.contexts_cache, "latents": now.latents_cache}
         entries = GaugeMetricFamily("diffsight_cache_entries", "Entries held.", labels=["cache"])
         size = GaugeMetricFamily("diffsight_cache_bytes", "Bytes held.", labels=["cache"])
-        hits = CounterMetricFamily("diffsight_cache_hits", "Found.", labels=["cache"])
-        misses = CounterMetricFamily("diffsight_cache_misses", "Not found.", labels=["cache"])
+        hits = CounterMetricFamily("diffsight_cache_hits", "Look-ups that found an entry.", labels=["cache"])
+        misses = CounterMetricFamily("diffsight_cache_misses", "Look-ups that found no entry.", labels=["cache"])
         for name, cache in caches.items():
             entries.add_metric([name], cache.entries)
             size.add_metric([name], cache.bytes)

@@ -38,7 +38,7 @@ class Tracing:
     """The tracer of one app, which sends its spans to the collector that the settings name."""
 
     def __init__(self, settings: TelemetrySettings) -> None:
-        """Raises InvalidInput where the extra is not installed."""
+        """Raises InvalidInput if the extra is not installed."""
         try:
             from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
             from opentelemetry.sdk.resources import Resource
@@ -70,7 +70,7 @@ class Tracing:
 
     def stop(self) -> None:
         """Send what is left, for some seconds at most, and end the exporter's thread."""
-        # It keeps no time limit of its own while a collector that is down is asked again and again.
+        # It has no time limit of its own while it retries a collector that is down.
         flushing = Thread(target=self._provider.force_flush, name="last spans", daemon=True)
         flushing.start()
         flushing.join(_STOP_SECONDS)
@@ -80,7 +80,7 @@ class Tracing:
 
 
 class RequestTrace:
-    """The span of one request, below which its stages are told."""
+    """The span of one request, the parent of its stages."""
 
     def __init__(self, tracer: trace.Tracer, scope: Scope) -> None:
         self._tracer = tracer
@@ -157,7 +157,7 @@ class RequestTrace:
 
 
 class _TracedEngine:
-    """A request's engine of which every call is told as a stage; anything else is the engine's own."""
+    """A request's engine that records every call as a stage; everything else is the engine's own."""
 
     def __init__(self, engine: Session, trace: RequestTrace) -> None:
         self._engine = engine
@@ -169,39 +169,43 @@ class _TracedEngine:
         return getattr(self._engine, name)
 
     async def encode(self, pixel_values: Sequence[Tensor]) -> list[Tensor]:
-        latents: list[Tensor] = await self._told(
+        latents: list[Tensor] = await self._traced_call(
             "encode", "encode", {"diffsight.images": len(pixel_values)}, pixel_values
         )
         return latents
 
     async def embed(self, texts: Sequence[str]) -> list[Tensor]:
-        contexts: list[Tensor] = await self._told("embed", "embed", {"diffsight.texts": len(texts)}, texts)
+        contexts: list[Tensor] = await self._traced_call("embed", "embed", {"diffsight.texts": len(texts)}, texts)
         return contexts
 
     async def unet(self, rows: Sequence[UNetRow]) -> list[Captures]:
-        captures: list[Captures] = await self._told("step", "unet", {"diffsight.rows": len(rows)}, rows)
+        captures: list[Captures] = await self._traced_call("step", "unet", {"diffsight.rows": len(rows)}, rows)
         return captures
 
     async def decode(self, latents: Sequence[Tensor]) -> list[Tensor]:
         # The stage `decode` is that of the image file.
-        images: list[Tensor] = await self._told("vae_decode", "decode", {"diffsight.images": len(latents)}, latents)
+        images: list[Tensor] = await self._traced_call(
+            "vae_decode", "decode", {"diffsight.images": len(latents)}, latents
+        )
         return images
 
     async def run(self, function: Callable[..., Result], *arguments: Any) -> Result:
-        result: Result = await self._told("head", "run", {}, function, *arguments)
+        result: Result = await self._traced_call("head", "run", {}, function, *arguments)
         return result
 
     async def apply(
         self, network: Callable[[Sequence[Input]], Sequence[Result]], inputs: Sequence[Input]
     ) -> list[Result]:
-        results: list[Result] = await self._told("network", "apply", {"diffsight.inputs": len(inputs)}, network, inputs)
+        results: list[Result] = await self._traced_call(
+            "network", "apply", {"diffsight.inputs": len(inputs)}, network, inputs
+        )
         return results
 
     async def run_on_host(self, function: Callable[..., Result], *arguments: Any) -> Result:
         with self._trace.stage("host", {}):
             return await self._engine.run_on_host(function, *arguments)
 
-    async def _told(self, name: str, kind: str, attributes: Mapping[str, int], *arguments: Any) -> Any:
+    async def _traced_call(self, name: str, kind: str, attributes: Mapping[str, int], *arguments: Any) -> Any:
         """The engine's own answer, in a span of that name with the wait for the device below it."""
         timings = self._engine.timings
         waited, spent = timings.get("queue", 0.0), timings.get(kind, 0.0)
@@ -222,19 +226,19 @@ class _TracedEngine:
 
 
 def open_tracing(settings: TelemetrySettings) -> Tracing | None:
-    """The tracing that the settings ask for, or None. Raises InvalidInput where the extra is not installed."""
+    """The tracing that the settings ask for, or None. Raises InvalidInput if the extra is not installed."""
     return Tracing(settings) if settings.otlp_endpoint else None
 
 
 def stage(trace: RequestTrace | None, name: str, **attributes: int) -> AbstractContextManager[object]:
-    """A span around a block, or nothing where there is no trace."""
+    """A span around a block, or nothing if there is no trace."""
     if trace is None:
         return nullcontext()
     return trace.stage(name, {f"diffsight.{key}": value for key, value in attributes.items()})
 
 
-def watched(engine: Session, trace: RequestTrace | None) -> Session:
-    """The engine, each of whose calls is a stage of the trace; the engine itself where there is none."""
+def trace_calls(engine: Session, trace: RequestTrace | None) -> Session:
+    """The engine, each of whose calls is a stage of the trace; the engine itself if there is none."""
     if trace is None:
         return engine
     trace.share({"diffsight.backbone": engine.backbone.name})

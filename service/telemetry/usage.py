@@ -19,6 +19,6 @@ class Usage:
     labels: int = 0
     trace: RequestTrace | None = None
 
-    def rounded(self) -> dict[str, float]:
+    def round_seconds(self) -> dict[str, float]:
         """The seconds by stage, to microseconds."""
         return {stage: round(seconds, 6) for stage, seconds in self.timings.items()}

@@ -223,7 +223,7 @@ def test_noise_pred_is_the_output_or_follows_from_v(backbone: StableDiffusion, u
         assert not torch.allclose(got.noise_pred, output, atol=0.01)
 
 
-def test_only_what_was_asked_comes_back(backbone: StableDiffusion) -> None:
+def test_only_what_was_requested_comes_back(backbone: StableDiffusion) -> None:
     got = alone(backbone, random_row(1, capture=Capture(noise_pred=True, features=("mid_block",))))
     assert got.output is None
     assert got.noise_pred is not None
@@ -380,7 +380,8 @@ def test_a_bank_is_read_as_concatenated_tokens(shots: int, backbone: StableDiffu
     captured = [captures.keys_values for captures in backbone.forward(supports)]
     bank = {
         name: KeysValues(
-            torch.cat([one[name].keys for one in captured]), torch.cat([one[name].values for one in captured])
+            torch.cat([capture[name].keys for capture in captured]),
+            torch.cat([capture[name].values for capture in captured]),
         )
         for name in layers
     }
@@ -405,7 +406,7 @@ def test_hidden_states_are_read_as_the_keys_and_values_that_they_give(backbone: 
     captured = backbone.forward([support])[0]
     states = {name: HiddenStates(captured.features[norm]) for name, norm in zip(layers, norms, strict=True)}
     query = random_row(20, tokens=2, bank=captured.keys_values)
-    shorter = {name: HiddenStates(one.states[:5]) for name, one in states.items()}
+    shorter = {name: HiddenStates(state.states[:5]) for name, state in states.items()}
     expected = alone(backbone, query)
     got = backbone.forward([replace(query, bank=states), replace(query, bank=shorter)])
     all_close(got[0], expected)
@@ -429,7 +430,7 @@ def test_an_empty_bank_is_no_bank(lengths: dict[str, int], backbone: StableDiffu
 
 
 @pytest.mark.parametrize(
-    ("asked", "ran", "not_run"),
+    ("options", "ran", "not_run"),
     [
         ({"features": ("down_blocks.0.attentions.0",)}, "down_blocks.0.resnets.0", "down_blocks.0.downsamplers.0"),
         ({"features": ("mid_block",)}, "mid_block.resnets.1", "up_blocks.0"),
@@ -438,10 +439,10 @@ def test_an_empty_bank_is_no_bank(lengths: dict[str, int], backbone: StableDiffu
         ({"keys_values": OWN[:1]}, "down_blocks.0.resnets.0", CROSS[0]),
     ],
 )
-def test_what_nobody_needs_is_not_computed(
-    asked: dict[str, Any], ran: str, not_run: str, backbone: StableDiffusion, unet: Any
+def test_unneeded_work_is_not_computed(
+    options: dict[str, Any], ran: str, not_run: str, backbone: StableDiffusion, unet: Any
 ) -> None:
-    early = random_row(1, capture=Capture(**asked))
+    early = random_row(1, capture=Capture(**options))
     with recorded(unet, (ran, not_run)) as executed:
         got = alone(backbone, early)
     assert executed.keys() == {ran}
@@ -483,7 +484,7 @@ def test_no_hook_or_processor_stays_behind(backbone: StableDiffusion, unet: Any)
 
 
 def test_a_module_that_never_runs_is_an_error_and_not_a_wrong_answer(unet: Any) -> None:
-    with pytest.raises(InvalidInput, match="never ran"):
+    with pytest.raises(InvalidInput, match="did not run the modules"):
         forward_rows(unet, [random_row(1, capture=Capture(features=("up_blocks",)))], {})
 
 
@@ -509,4 +510,4 @@ def test_two_threads_pass_through_one_network_at_a_time(backbone: StableDiffusio
                     torch.testing.assert_close(feature, other.features[name], atol=1e-5, rtol=1e-5)
     unet: Any = backbone.variants[""].unet
     assert not any(module._forward_hooks for module in unet.modules())
-    assert not any("ByThread" in type(one).__name__ for one in unet.attn_processors.values())
+    assert not any("ByThread" in type(attn_processor).__name__ for attn_processor in unet.attn_processors.values())

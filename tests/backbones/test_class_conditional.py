@@ -62,7 +62,7 @@ def test_a_row_does_not_depend_on_its_batch_mates(model: DiffusionTransformer) -
         ({"capture": Capture(features=("pos_embed",))}, "features"),
     ],
 )
-def test_a_row_that_can_not_run_is_refused(model: DiffusionTransformer, changes: dict[str, Any], field: str) -> None:
+def test_a_row_that_cannot_run_is_refused(model: DiffusionTransformer, changes: dict[str, Any], field: str) -> None:
     with pytest.raises(InvalidInput) as refused:
         model.check(row(**changes))
     assert refused.value.field == field

@@ -56,14 +56,14 @@ def test_rows_are_cut_where_the_batch_is_full_or_the_size_changes(backbone: Coun
     rows = [row(seed, side) for seed, side in enumerate([8, 8, 8, 16, 16, 8])]
     results = complete(DirectEngine(backbone, max_rows=2).unet(rows))
     assert backbone.passes == [2, 1, 2, 1]
-    for asked, result in zip(rows, results, strict=True):
-        expected = backbone.forward([asked])[0].output
+    for unet_row, result in zip(rows, results, strict=True):
+        expected = backbone.forward([unet_row])[0].output
         assert result.output is not None
         assert expected is not None
         torch.testing.assert_close(result.output, expected, atol=1e-5, rtol=0)
 
 
-def test_no_row_runs_if_one_can_not(backbone: CountingBackbone) -> None:
+def test_no_row_runs_if_one_cannot(backbone: CountingBackbone) -> None:
     with pytest.raises(InvalidInput, match="1000 is outside"):
         complete(DirectEngine(backbone).unet([row(0), row(1, timestep=1000)]))
     assert backbone.passes == []
@@ -73,8 +73,8 @@ def test_images_of_several_sizes_and_texts_come_back_in_order(backbone: Counting
     engine = DirectEngine(backbone)
     images = [torch.rand(3, side, side) * 2 - 1 for side in (32, 16, 32)]
     latents = complete(engine.encode(images))
-    assert [tuple(one.shape) for one in latents] == [(4, 4, 4), (4, 2, 2), (4, 4, 4)]
-    assert [tuple(one.shape) for one in complete(engine.decode(latents))] == [tuple(one.shape) for one in images]
+    assert [tuple(latent.shape) for latent in latents] == [(4, 4, 4), (4, 2, 2), (4, 4, 4)]
+    assert [tuple(one.shape) for one in complete(engine.decode(latents))] == [tuple(image.shape) for image in images]
     one, other = complete(engine.embed(["a cat", "a dog"]))
     torch.testing.assert_close(complete(engine.embed(["a dog"]))[0], other)
     assert not torch.equal(one, other)
@@ -117,8 +117,8 @@ def test_a_network_gets_its_inputs_in_batches(loaded: StableDiffusion) -> None:
 
     def negate(inputs: Sequence[int]) -> list[int]:
         sizes.append(len(inputs))
-        return [-one for one in inputs]
+        return [-input_ for input_ in inputs]
 
     count = 2 * APPLIED + 1
-    assert complete(DirectEngine(loaded).apply(negate, range(count))) == [-one for one in range(count)]
+    assert complete(DirectEngine(loaded).apply(negate, range(count))) == [-index for index in range(count)]
     assert sizes == [APPLIED, APPLIED, 1]

@@ -78,7 +78,7 @@ def test_a_failing_writer_leaves_the_old_folder_and_nothing_beside(tmp_path: Pat
     assert list(tmp_path.glob(".*")) == []
 
 
-def test_a_place_that_can_not_be_written_says_so(tmp_path: Path) -> None:
+def test_a_place_that_cannot_be_written_says_so(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         write_file(tmp_path / "no folder/file", b"new")
     (tmp_path / "folder").mkdir()

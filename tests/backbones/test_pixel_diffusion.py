@@ -79,7 +79,7 @@ def test_there_is_no_text(backbone: PixelDiffusion) -> None:
         {"capture": Capture(attention_maps=("mid_block.attentions.0",))},
     ],
 )
-def test_rows_that_can_not_run_are_refused(backbone: PixelDiffusion, changes: dict[str, Any]) -> None:
+def test_rows_that_cannot_run_are_refused(backbone: PixelDiffusion, changes: dict[str, Any]) -> None:
     with pytest.raises(InvalidInput):
         backbone.check(replace(ROW, **changes))
 

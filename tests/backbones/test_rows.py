@@ -1,4 +1,4 @@
-"""Rows are values that nobody changes, told apart by who they are and not by their tensors."""
+"""Rows are immutable values, compared by identity and not by their tensors."""
 
 from __future__ import annotations
 

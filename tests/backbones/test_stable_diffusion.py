@@ -1,4 +1,4 @@
-"""The backbone encodes, embeds and decodes as the stock parts do, and refuses rows that can not run."""
+"""The backbone encodes, embeds and decodes as the stock parts do, and refuses rows that cannot run."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_tokenize_neither_pads_nor_cuts(backbone: StableDiffusion) -> None:
     start, end = backbone.tokenizer.bos_token_id, backbone.tokenizer.eos_token_id
     assert ids[1] == (start, end)
     assert len(ids[2]) > 77
-    assert all(one[0] == start and one[-1] == end for one in ids)
+    assert all(key[0] == start and key[-1] == end for key in ids)
     assert backbone.tokenize(["A  cat"]) == backbone.tokenize(["a cat"])
 
 
@@ -148,7 +148,7 @@ def test_float16_on_a_cpu_gives_the_same_numbers_whatever_the_processor_multipli
     assert all(map(torch.equal, own, numbers()))
 
 
-# ---- rows that can not run ----
+# ---- rows that cannot run ----
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_float16_on_a_cpu_gives_the_same_numbers_whatever_the_processor_multipli
         ({"bank": {OWN: HiddenStates(torch.zeros(3, 7))}}, "bank"),
     ],
 )
-def test_a_row_that_can_not_run_is_refused_by_field(changes: Any, field: str, backbone: StableDiffusion) -> None:
+def test_a_row_that_cannot_run_is_refused_by_field(changes: Any, field: str, backbone: StableDiffusion) -> None:
     with pytest.raises(InvalidInput) as error:
         backbone.check(row(**changes))
     assert error.value.field == field
@@ -201,9 +201,9 @@ def test_a_sound_row_passes(backbone: StableDiffusion) -> None:
 
 def test_every_sub_block_can_be_captured(backbone: StableDiffusion) -> None:
     names = backbone.description.sub_blocks
-    asked = row(capture=Capture(features=names))
-    backbone.check(asked)
-    features = backbone.forward([asked])[0].features
+    unet_row = row(capture=Capture(features=names))
+    backbone.check(unet_row)
+    features = backbone.forward([unet_row])[0].features
     assert set(features) == set(names)
     assert all(feature.ndim == 3 for feature in features.values())
 
@@ -220,14 +220,14 @@ def test_a_variant_is_another_unet_with_its_own_prediction_type() -> None:
     backbone.add_variant("tuned", replace(own, unet=tuned, prediction_type="v_prediction", revision="2"))
     assert backbone.description.variants == ("tuned",)
 
-    asked = row(capture=Capture(output=True, noise_pred=True))
-    plain, other = backbone.forward([asked])[0], backbone.forward([replace(asked, variant="tuned")])[0]
+    unet_row = row(capture=Capture(output=True, noise_pred=True))
+    plain, other = backbone.forward([unet_row])[0], backbone.forward([replace(unet_row, variant="tuned")])[0]
     assert plain.output is not None
     assert other.output is not None
     torch.testing.assert_close(other.output, plain.output + 1, rtol=0, atol=1e-5)
     torch.testing.assert_close(plain.noise_pred, plain.output)
     alpha = float(backbone.alphas_cumprod[500])
-    expected = alpha**0.5 * other.output + (1 - alpha) ** 0.5 * asked.latents
+    expected = alpha**0.5 * other.output + (1 - alpha) ** 0.5 * unet_row.latents
     torch.testing.assert_close(other.noise_pred, expected, rtol=0, atol=1e-5)
 
 
@@ -269,10 +269,10 @@ def test_v_gives_no_noise_through_another_input_convolution() -> None:
     backbone = load_diffusers_folder(WEIGHTS / "sd2v")
     convolutions = {"support": nn.Conv2d(8, 16, 3, padding=1)}
     backbone.add_variant("shots", replace(backbone.variants[""], input_convolutions=convolutions))
-    asked = row(variant="shots", input_convolution="support", latents=torch.zeros(8, 8, 8))
-    backbone.check(asked)
+    unet_row = row(variant="shots", input_convolution="support", latents=torch.zeros(8, 8, 8))
+    backbone.check(unet_row)
     with pytest.raises(InvalidInput) as error:
-        backbone.check(replace(asked, capture=Capture(noise_pred=True)))
+        backbone.check(replace(unet_row, capture=Capture(noise_pred=True)))
     assert error.value.field == "noise_pred"
 
 
@@ -280,7 +280,7 @@ def test_v_gives_no_noise_through_another_input_convolution() -> None:
 
 
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
-def test_noise_is_filled_in_for_the_rows_that_asked(prediction_type: Any) -> None:
+def test_noise_is_filled_in_for_the_rows_that_need_it(prediction_type: Any) -> None:
     schedule = torch.linspace(0.99, 0.01, 1000)
     rows = [
         row(capture=Capture(output=output, noise_pred=noise), timestep=step, latents=torch.randn(4, 8, 8))

@@ -39,9 +39,9 @@ def test_every_request_goes_to_the_route_of_its_task() -> None:
 def test_the_tables_have_a_line_for_each_model_and_request() -> None:
     added = [{"model": "sd15", "bytes": 4_260_000_000, "added": 30.2, "add_peak": 700_000_000}]
     loaded = [{"id": "sd15", "load_seconds": 12.34, "loads": 2}]
-    asked = [{"task": "depth", "turn": "first", "seconds": 8.0, "peak": 9e9, "resting": 5e9,
+    requests = [{"task": "depth", "turn": "first", "seconds": 8.0, "peak": 9e9, "resting": 5e9,
               "stages": {"unet": 6.5, "decode": 0.001}}]  # fmt: skip
-    lines = tables(added, loaded, asked)
+    lines = tables(added, loaded, requests)
     assert "| `sd15` | 4.26 GB | 30 s | 0.7 GB | 12.3 s | 2 |" in lines
     assert "| depth | first | 8.00 | unet 6.50 | 9.00 GB | 5.00 GB |" in lines
 

@@ -83,7 +83,7 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
 
 
 class TrackedTensors(Mapping[str, Tensor]):
-    """Tensors of one file that remember who asked for them by name, so that a replay can not overlook one."""
+    """Tensors of a file that record which names were read, so that a replay cannot overlook a tensor."""
 
     def __init__(self, file: Path) -> None:
         self._tensors = read_tensors(file)
@@ -104,7 +104,7 @@ class TrackedTensors(Mapping[str, Tensor]):
         return len(self._tensors)
 
     def unread(self, case: str) -> Iterator[Check]:
-        """An `unchecked` for each tensor that was never asked for by name."""
+        """An `unchecked` for each tensor whose name was never read."""
         for name in sorted(self._unread):
             yield unchecked(case, name)
 

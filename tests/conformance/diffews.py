@@ -43,7 +43,7 @@ def replay(folder: Path) -> Iterator[Check]:
             yield unchecked(case.name, f"kind {info['kind']}")
             continue
         stored = [case / f"{which}.safetensors" for which in ("inputs", "expected")]
-        inputs, expected = (TrackedTensors(one) if one.is_file() else None for one in stored)
+        inputs, expected = (TrackedTensors(array) if array.is_file() else None for array in stored)
         yield from kind(case, info, inputs, expected)
         for tensors in (inputs, expected):
             yield from tensors.unread(case.name) if tensors is not None else ()
@@ -77,9 +77,9 @@ def _segment(case: Path, info: Any, inputs: TrackedTensors, expected: TrackedTen
         yield _compared(case, "text_embeds", context[None], expected, tolerance)
 
     size = info["image_size"]
-    support_images = [pixel_values(one.numpy(), size) for one in inputs["support_images"]]
-    support_masks = [mask_pixel_values(one.numpy()) for one in inputs["support_masks"]]
-    query_images = [pixel_values(one.numpy(), size) for one in inputs["query_images"]]
+    support_images = [pixel_values(support_image.numpy(), size) for support_image in inputs["support_images"]]
+    support_masks = [mask_pixel_values(support_mask.numpy()) for support_mask in inputs["support_masks"]]
+    query_images = [pixel_values(query_image.numpy(), size) for query_image in inputs["query_images"]]
     image_latents, painted, query_latents = (
         [one * scale for one in complete(engine.encode(pixels))]
         for pixels in (support_images, support_masks, query_images)
@@ -94,12 +94,14 @@ def _segment(case: Path, info: Any, inputs: TrackedTensors, expected: TrackedTen
     rows = [support_row(*pair, context, capture) for pair in zip(image_latents, painted, strict=True)]
     supports = complete(engine.unet(rows))
     if not own_supports:
-        outputs = torch.stack([one.output for one in supports if one.output is not None])
+        outputs = torch.stack([support.output for support in supports if support.output is not None])
         yield _compared(case, "support_unet_output", outputs, expected, tolerance)
-        yield from _bank(case, [one.keys_values for one in supports], expected, tolerance["bank"])
+        yield from _bank(case, [support.keys_values for support in supports], expected, tolerance["bank"])
     shots = info["shots"]
     banks = [
-        concatenated([one.keys_values for one in (supports[q * shots : (q + 1) * shots] if own_supports else supports)])
+        concatenated(
+            [support.keys_values for support in (supports[q * shots : (q + 1) * shots] if own_supports else supports)]
+        )
         for q in range(info["queries"])
     ]
     # A row that stops at its last self-attention gives the same bank.
@@ -108,7 +110,7 @@ def _segment(case: Path, info: Any, inputs: TrackedTensors, expected: TrackedTen
 
     queries = [query_row(latents, context, bank) for latents, bank in zip(query_latents, banks, strict=True)]
     captures = complete(engine.unet(queries))
-    output = torch.stack([one.output for one in captures if one.output is not None])
+    output = torch.stack([capture.output for capture in captures if capture.output is not None])
     yield _compared(case, "unet_output", output, expected, tolerance)
     yield _compared(case, "x0_latents", torch.stack(mask_latents(captures, 1.0)), expected, tolerance)
     decoded = torch.stack(complete(engine.decode(mask_latents(captures, scale))))
@@ -121,7 +123,7 @@ def _segment(case: Path, info: Any, inputs: TrackedTensors, expected: TrackedTen
         ("mask_absolute", Threshold("absolute", info["absolute_threshold"]) if "mask_absolute" in expected else None),
     ):
         if threshold is not None:
-            found = torch.stack([cut(one, threshold) for one in rgb])
+            found = torch.stack([cut(picture, threshold) for picture in rgb])
             most = tolerance["mask"]["max_fraction_of_pixels"]
             yield _fraction(case, name, found, expected[name], most)
     _ = inputs["query_masks"]  # scored in `evaluation`; here they only say what the pictures show
@@ -138,7 +140,7 @@ def _bank(case: Path, banks: list[Any], expected: TrackedTensors, tolerance: Any
 
 def _same_bank(case: Path, early: Mapping[str, KeysValues], whole: Bank) -> Iterator[Check]:
     pairs = bank_tensors(early), bank_tensors(whole)
-    worst = max(float((one - pairs[1][name]).abs().max()) for name, one in pairs[0].items())
+    worst = max(float((pair - pairs[1][name]).abs().max()) for name, pair in pairs[0].items())
     yield compare(case.name, "bank of a row that stops early", torch.tensor(worst), torch.tensor(0.0), 3e-3)
 
 
@@ -155,7 +157,7 @@ def _threshold(case: Path, info: Any, inputs: TrackedTensors, expected: TrackedT
 
 def _metrics(case: Path, info: Any, inputs: TrackedTensors, expected: TrackedTensors) -> Iterator[Check]:
     tolerance = info["tolerance"]
-    for name, told in info["expected"].items():
+    for name, figures in info["expected"].items():
         truth, found, ignored, classes = (
             inputs[f"{name}.{part}"].numpy() for part in ("ground_truth", "prediction", "ignore", "class_id")
         )
@@ -164,8 +166,8 @@ def _metrics(case: Path, info: Any, inputs: TrackedTensors, expected: TrackedTen
         for part, ours in (("area_intersection", inner), ("area_union", outer)):
             array = torch.from_numpy(np.stack(ours)).float()
             yield exact(case.name, f"{name}.{part}", array, expected[f"{name}.{part}"])
-        result = scores(told["class_ids"], classes.tolist(), inner, outer)
-        yield from _percent(case, name, result, told, tolerance)
+        result = scores(figures["class_ids"], classes.tolist(), inner, outer)
+        yield from _percent(case, name, result, figures, tolerance)
         stored = f"{name}.class_iou_foreground"
         ours_iou = torch.tensor(result.class_iou)
         yield compare(case.name, stored, ours_iou, expected[stored], tolerance["class_iou_foreground"])
@@ -173,11 +175,11 @@ def _metrics(case: Path, info: Any, inputs: TrackedTensors, expected: TrackedTen
 
 def _episodes(case: Path, info: Any, inputs: None, expected: None) -> Iterator[Check]:
     names = {int(class_id): files for class_id, files in info["files_by_class"].items()}
-    for run, told in info["expected_episodes"].items():
+    for run, expected_scores in info["expected_episodes"].items():
         shots = int(run.partition("_")[0])
         random = np.random.RandomState(info["numpy_seed"])
-        ours = drawn_episodes(names, info["class_ids"], shots, len(told), random)
-        yield exact(case.name, f"{run}.episodes", [_plain(one) for one in ours], told)
+        ours = drawn_episodes(names, info["class_ids"], shots, len(expected_scores), random)
+        yield exact(case.name, f"{run}.episodes", [_plain(one) for one in ours], expected_scores)
 
 
 def _evaluation(case: Path, info: Any, inputs: TrackedTensors, expected: TrackedTensors) -> Iterator[Check]:
@@ -191,29 +193,29 @@ def _evaluation(case: Path, info: Any, inputs: TrackedTensors, expected: Tracked
 
     for shots in info["shots"]:
         run = f"{shots}_shot"
-        told = info["expected"][run]
+        figures = info["expected"][run]
         random = np.random.RandomState(info["numpy_seed"])
-        episodes = listed_episodes(pairs, shots, len(told["episodes"]), random)
-        yield exact(case.name, f"{run}.episodes", [_plain(one) for one in episodes], told["episodes"])
+        episodes = listed_episodes(pairs, shots, len(figures["episodes"]), random)
+        yield exact(case.name, f"{run}.episodes", [_plain(episode) for episode in episodes], figures["episodes"])
 
         async def all_results(episodes: list[Episode] = episodes) -> list[Any]:
             threshold = Threshold("relative", info["r_threshold"])
-            return [one async for one in run_episodes(engine, episodes, read, size=size, threshold=threshold)]
+            return [result async for result in run_episodes(engine, episodes, read, size=size, threshold=threshold)]
 
         results = complete(all_results())
-        masks = torch.from_numpy(np.stack([one.mask for one in results]))
+        masks = torch.from_numpy(np.stack([result.mask for result in results]))
         most = tolerance["mask"]["max_fraction_of_pixels"]
         yield _fraction(case, f"{run}.mask", masks, expected[f"{run}.mask"], most)
-        ignored = torch.tensor([one.ignored for one in results], dtype=torch.int32)
+        ignored = torch.tensor([result.ignored for result in results], dtype=torch.int32)
         yield exact(case.name, f"{run}.ignored", ignored, expected[f"{run}.ignored"])
         for name, ours in (
-            ("area_intersection", [one.intersection for one in results]),
-            ("area_union", [one.union for one in results]),
+            ("area_intersection", [result.intersection for result in results]),
+            ("area_union", [result.union for result in results]),
         ):
             bound = tolerance["area"]["max_fraction_of_image"] * size * size
             array = torch.from_numpy(np.stack(ours)).float()
             yield compare(case.name, f"{run}.{name}", array, expected[f"{run}.{name}"], bound)
-        yield from _percent(case, run, scores_of(results, info["class_ids"]), told, tolerance)
+        yield from _percent(case, run, scores_of(results, info["class_ids"]), figures, tolerance)
     _ = [inputs[name] for name in inputs]  # pictures of the split that no episode drew
 
 
@@ -234,12 +236,12 @@ def _training_step(case: Path, info: Any, inputs: TrackedTensors, expected: Trac
         loss, prediction = episode_loss(variant, [supports], [query], inputs["text_embeds"][0])
         loss.backward()  # type: ignore[no-untyped-call]
         parameters = dict(variant.unet.named_parameters())
-        parameters |= {f"conv_in_ref.{name}": one for name, one in convolution.named_parameters()}
-        gradients = {name: one.grad for name, one in parameters.items() if one.grad is not None}
+        parameters |= {f"conv_in_ref.{name}": parameter for name, parameter in convolution.named_parameters()}
+        gradients = {name: parameter.grad for name, parameter in parameters.items() if parameter.grad is not None}
         yield _compared(case, "prediction", prediction, expected, tolerance)
         yield compare(case.name, "target", -inputs["query_mask_latents"], expected["target"], 1e-6)
         yield _compared(case, "loss", loss[None], expected, tolerance)
-        norm = torch.stack([one.norm() for one in gradients.values()]).norm()
+        norm = torch.stack([gradient.norm() for gradient in gradients.values()]).norm()
         yield _compared(case, "gradient_norm", norm[None], expected, tolerance)
         for name in expected:
             if name.startswith("gradient."):
@@ -295,9 +297,9 @@ def _fraction(case: Path, name: str, found: Tensor, expected: Tensor, most: floa
     return compare(case.name, f"{name}, share", share, torch.tensor(0.0), most)
 
 
-def _percent(case: Path, name: str, found: Any, told: Any, tolerance: Any) -> Iterator[Check]:
+def _percent(case: Path, name: str, found: Any, figures: Any, tolerance: Any) -> Iterator[Check]:
     for key, ours in (("miou_percent", found.mean_iou), ("fb_iou_percent", found.fb_iou)):
-        yield compare(case.name, f"{name}.{key}", torch.tensor(ours), torch.tensor(told[key]), tolerance[key])
+        yield compare(case.name, f"{name}.{key}", torch.tensor(ours), torch.tensor(figures[key]), tolerance[key])
 
 
 def _plain(episode: Episode) -> dict[str, Any]:
@@ -316,7 +318,7 @@ def _loaded(base: Path, unet: Path) -> DirectEngine:
     The stock part of the fine-tuned U-Net stands for the backbone's own, which nothing here reads.
     """
     tensors = read_weights(unet / "diffusion_pytorch_model.safetensors")
-    stock = {name: one for name, one in tensors.items() if not name.startswith("conv_in_ref.")}
+    stock = {name: tensor for name, tensor in tensors.items() if not name.startswith("conv_in_ref.")}
     config = {name: one for name, one in read_json(unet / "config.json").items() if name != "in_channels_ref"}
     own = build_unet({name: one for name, one in config.items() if not name.startswith("_")})
     fill(own, stock, unet, torch.float32)

@@ -68,7 +68,7 @@ def _end_to_end(folder: Path, case: str, info: Any, tensors: TrackedTensors) -> 
 
 
 def _text(case: str, engine: DirectEngine, info: Any, tensors: TrackedTensors) -> Iterator[Check]:
-    contexts = torch.stack(complete(engine.embed([one["prompt"] for one in info["prompts"]])))
+    contexts = torch.stack(complete(engine.embed([prompt["prompt"] for prompt in info["prompts"]])))
     tolerance = info["tolerance"]["embeddings"]
     yield compare(case, "text_embeddings", contexts, tensors["text_embeddings"], tolerance)
 
@@ -89,7 +89,7 @@ def _one_image(
         race(
             engine,
             latents,
-            complete(engine.embed([one["prompt"] for one in info["prompts"]])),
+            complete(engine.embed([prompt["prompt"] for prompt in info["prompts"]])),
             lambda index: noise[index],
             Schedule(tuple(settings["n_samples"]), tuple(settings["to_keep"])),
             loss=settings["loss"],
@@ -105,7 +105,7 @@ def _one_image(
         yield compare(case, "error_matrix", rounds[0].errors, tensors[f"{prefix}error_matrix"], tolerance["error"])
         yield exact(case, "timestep", list(rounds[0].timesteps), tensors[f"{prefix}timestep"].tolist())
     if "total_rows" in result:
-        yield exact(case, "total_rows", sum(one.errors.numel() for one in rounds), result["total_rows"])
+        yield exact(case, "total_rows", sum(round_.errors.numel() for round_ in rounds), result["total_rows"])
     winner = rounds[-1].kept[0]
     prediction = {"prompt_index": winner, "classidx": info["prompts"][winner]["classidx"]}
     yield exact(case, f"{prefix}prediction", prediction, result["prediction"])
@@ -139,10 +139,10 @@ def _round(
 def _final(case: str, prefix: str, rounds: Sequence[Round], tolerance: Any, tensors: TrackedTensors) -> Iterator[Check]:
     """Each prompt's mean over the rows that it got before it was dropped, and how many those were."""
     means, counts = {}, dict.fromkeys(rounds[0].candidates, 0)
-    for one in rounds:
-        for index, mean in zip(one.candidates, one.mean_errors, strict=True):
+    for round_ in rounds:
+        for index, mean in zip(round_.candidates, round_.mean_errors, strict=True):
             means[index] = mean
-            counts[index] += one.errors.shape[1]
+            counts[index] += round_.errors.shape[1]
     own = torch.stack([means[index] for index in sorted(means)])
     yield compare(case, f"{prefix}final.mean_error", own, tensors[f"{prefix}final.mean_error"], tolerance["mean_error"])
     own_counts = [counts[index] for index in sorted(counts)]
@@ -151,7 +151,7 @@ def _final(case: str, prefix: str, rounds: Sequence[Round], tolerance: Any, tens
 
 def _converted(case: str, engine: DirectEngine, info: Any, tensors: TrackedTensors, noise: Tensor) -> Iterator[Check]:
     """Errors of the noise that a v-prediction implies, every prompt on every timestep; noise goes by position."""
-    contexts = complete(engine.embed([one["prompt"] for one in info["prompts"]]))
+    contexts = complete(engine.embed([prompt["prompt"] for prompt in info["prompts"]]))
     timesteps = tensors["converted.timestep"].tolist()
     errors = complete(
         denoising_errors(
@@ -264,7 +264,9 @@ def _winoground(folder: Path, case: str, info: Any, tensors: TrackedTensors) -> 
         own = torch.tensor(scores[run])
         stored = torch.tensor([[[s[f"c{c}_i{i}"] for i in (0, 1)] for c in (0, 1)] for s in expected["scores"]])
         yield compare(case, f"{run}.scores", own, stored, tolerance["scores"])
-        yield exact(case, f"{run}.printed", report(own, [one["tag"] for one in info["examples"]]), expected["printed"])
+        yield exact(
+            case, f"{run}.printed", report(own, [example["tag"] for example in info["examples"]]), expected["printed"]
+        )
 
 
 def _winoground_metrics(folder: Path, case: str, info: Any, tensors: TrackedTensors) -> Iterator[Check]:
@@ -297,8 +299,8 @@ def _dit(folder: Path, case: str, info: Any, tensors: TrackedTensors) -> Iterato
                 for own, t in zip(noised, timesteps, strict=True)
             ]
             captures = complete(engine.unet(rows))
-            output = torch.stack([got.output for got in captures if got.output is not None])
-            predicted = torch.stack([got.noise_pred for got in captures if got.noise_pred is not None])
+            output = torch.stack([capture.output for capture in captures if capture.output is not None])
+            predicted = torch.stack([capture.noise_pred for capture in captures if capture.noise_pred is not None])
             if run == "randomize" and f"model_output.{label}" in tensors:
                 stored = tensors[f"model_output.{label}"]
                 yield compare(case, f"model_output.{label}", output, stored, tolerance["model_output"])
@@ -327,9 +329,9 @@ def _dit(folder: Path, case: str, info: Any, tensors: TrackedTensors) -> Iterato
         decided = {name: int(score.argmin()) for name, score in chosen.items()}
         yield exact(case, f"{run}.decision", decided, expected["decision"])
     crops = TrackedTensors(folder / case / "crop.safetensors")
-    for one in info["crop_cases"]:
-        name = one["index"]
-        found = halved_square(Image.fromarray(crops[f"{name}.image"].numpy()), one["size"])
+    for crop_case in info["crop_cases"]:
+        name = crop_case["index"]
+        found = halved_square(Image.fromarray(crops[f"{name}.image"].numpy()), crop_case["size"])
         levels = ((pixel_values(found) + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 0)
         yield exact(case, f"{name}.expected_u8", levels.contiguous(), crops[f"{name}.expected_u8"])
     yield from crops.unread(case)

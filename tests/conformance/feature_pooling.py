@@ -36,7 +36,7 @@ from heads.feature_pooling.features import noised_row, pooled_features
 from heads.feature_pooling.feedback import FeedbackLayers, feedback_features
 from heads.feature_pooling.pooling import pool
 from heads.feature_pooling.preprocess import CropDraw, evaluation_crop, fit_image, pixel_values, training_crop
-from heads.feature_pooling.recipe import Recipe, fit_head
+from heads.feature_pooling.recipe import HeadRecipe, fit_head
 from tests.conformance.checks import Check, TrackedTensors, compare, exact, read_json, read_tensors, unchecked
 
 Image = NDArray[np.uint8]
@@ -315,7 +315,7 @@ def _replay_training(case: _Case) -> Iterator[Check]:
         head = _fusion_head({**info, **named}, [info["block"]], [0])
     _loaded(head, case.weights(), case.name)
     features = case.io["features"]
-    recipe = Recipe(optimiser["lr"], info["batch_size"], info["epochs"], int(schedule[1]))
+    recipe = HeadRecipe(optimiser["lr"], info["batch_size"], info["epochs"], int(schedule[1]))
     losses = fit_head(head, [features], case.io["labels"], recipe, sample_order=case.io["sample_order"])
     yield case.compare("losses", torch.tensor(losses))
     expected = read_tensors(case.folder / "final_weights.safetensors")
@@ -442,16 +442,16 @@ def _every_block(engine: DirectEngine, numbered: tuple[str, ...], settings: Mapp
 
 
 def _features(captures: Sequence[Captures], name: str) -> Tensor:
-    return torch.stack([got.features[name] for got in captures])
+    return torch.stack([capture.features[name] for capture in captures])
 
 
 def _outputs(captures: Sequence[Captures]) -> Tensor:
-    return torch.stack([got.output for got in captures if got.output is not None])
+    return torch.stack([capture.output for capture in captures if capture.output is not None])
 
 
 def _stored_noise(pixels: Sequence[Tensor], noise: Tensor) -> Callable[[bytes, int, Sequence[int]], Tensor]:
     """A source of noise that gives each image the case's own draw."""
-    by_image = {content_key(one): drawn for one, drawn in zip(pixels, noise, strict=True)}
+    by_image = {content_key(image_pixels): drawn for image_pixels, drawn in zip(pixels, noise, strict=True)}
     return lambda content, index, shape: by_image[content]
 
 

@@ -103,8 +103,8 @@ def _stretch(case: _Case) -> Iterator[Check]:
     cut = [crops.stretch_crop(image, box, size) for box in boxes]
     pixels = torch.stack([crops.pixel_values(one) for one, _ in cut])
     yield case.compare("crops", pixels, io["crops"], "crops")
-    told = torch.tensor(np.stack([np.concatenate([region.origin, region.scale]) for _, region in cut])).long()
-    yield case.compare("crop_info", told, io["crop_info"], "crop_info")
+    crop_info = torch.tensor(np.stack([np.concatenate([region.origin, region.scale]) for _, region in cut])).long()
+    yield case.compare("crop_info", crop_info, io["crop_info"], "crop_info")
     points = io["keypoints_crop"].numpy()
     back = np.stack([crops.to_image(points, region, size) for _, region in cut])
     yield case.compare("keypoints_image", back, io["keypoints_image"], "keypoints_image")
@@ -120,17 +120,19 @@ def _boxes(case: _Case) -> Iterator[Check]:
     yield exact(case.name, "lists", set(expected), set(found))
     for name, persons in found.items():
         rows = expected[name]
-        yield exact(case.name, f"{name}.id", [one.id for one in persons], [row["id"] for row in rows])
-        yield exact(case.name, f"{name}.image_id", [one.image_id for one in persons], [row["image_id"] for row in rows])
+        yield exact(case.name, f"{name}.id", [person.id for person in persons], [row["id"] for row in rows])
+        yield exact(
+            case.name, f"{name}.image_id", [person.image_id for person in persons], [row["image_id"] for row in rows]
+        )
         yield from _person_fields(case, name, persons, rows)
 
 
 def _person_fields(case: _Case, name: str, persons: Sequence[Person], rows: Sequence[Any]) -> Iterator[Check]:
-    xyxy = np.stack([one.xyxy for one in persons])
+    xyxy = np.stack([person.xyxy for person in persons])
     center, padded = crops.centers_and_scales(xyxy, case.settings["padding"])
     fields: Mapping[str, NDArray[Any]] = {
         "bbox_xyxy": xyxy,
-        "bbox_score": np.array([one.score for one in persons]),
+        "bbox_score": np.array([person.score for person in persons]),
         "center": center,
         "scale_padded": padded,
         "scale_fixed": crops.fixed_scales(padded, case.size()),
@@ -157,7 +159,7 @@ def _network(case: _Case) -> Iterator[Check]:
     yield case.compare("bbox_scale_fixed", scale, io["bbox_scale_fixed"], "bbox_scale_fixed")
     matrices = np.stack([crops.warp_matrix(one, other, size) for one, other in zip(center, scale, strict=True)])
     yield case.compare("warp_matrix", matrices, io["warp_matrix"], "warp_matrix")
-    cut = [crops.affine_crop(image, one, size) for one in xyxy]
+    cut = [crops.affine_crop(image, corners, size) for corners in xyxy]
     stored = io["crops_bgr_cv49"].permute(0, 2, 3, 1).numpy()
     yield from _crop_checks(case, np.stack([one for one, _ in cut]), stored)
     regions = [region for _, region in cut]
@@ -170,9 +172,9 @@ def _network(case: _Case) -> Iterator[Check]:
     labels = torch.tensor(POSE_CLASS).expand(len(xyxy), -1)
     yield case.compare("class_labels", labels, io["class_labels"], "class_labels")
 
-    pixels = [crops.pixel_values(one[..., ::-1]) for one in stored]
+    pixels = [crops.pixel_values(array[..., ::-1]) for array in stored]
     maps = {}
-    for side, views in {"": pixels, "_flip": [one.flip(-1) for one in pixels]}.items():
+    for side, views in {"": pixels, "_flip": [image_pixels.flip(-1) for image_pixels in pixels]}.items():
         mean = torch.stack(complete(engine.encode(views)))
         yield case.compare(f"vae_mean{side}", mean, io[f"vae_mean{side}"], "vae_mean")
         with torch.no_grad():
@@ -210,7 +212,7 @@ def _crop_checks(case: _Case, found: NDArray[np.uint8], stored: NDArray[np.uint8
 
 
 def _in_image(points: NDArray[np.float64], regions: Sequence[Region], size: tuple[int, int]) -> NDArray[np.float64]:
-    return np.stack([crops.to_image(one, region, size) for one, region in zip(points, regions, strict=True)])
+    return np.stack([crops.to_image(point, region, size) for point, region in zip(points, regions, strict=True)])
 
 
 def _points(
@@ -252,9 +254,9 @@ async def _from_crops(
     engine: DirectEngine, model: PoseModel, image: NDArray[np.uint8], xyxy: NDArray[np.float32], flip_test: bool
 ) -> tuple[Tensor, Tensor]:
     """Points and scores by the steps that were checked above, from this OpenCV's crops."""
-    cut = [crops.affine_crop(image, one, model.size) for one in xyxy]
+    cut = [crops.affine_crop(image, corners, model.size) for corners in xyxy]
     pixels = [crops.pixel_values(one[..., ::-1]) for one, _ in cut]
-    views = pixels + ([one.flip(-1) for one in pixels] if flip_test else [])
+    views = pixels + ([image_pixels.flip(-1) for image_pixels in pixels] if flip_test else [])
     latents = await engine.encode(views)
     maps = heatmaps(model, await engine.unet(pose_rows(model, latents, await empty_context(engine))))
     if flip_test:
@@ -404,7 +406,7 @@ def _openpose(case: _Case) -> Iterator[Check]:
         expected = stored["node_body" if name == "body" else "node_wholebody_from_134"]
         if name == "wholebody":
             # Both nodes exchange the hands: ours are the person's own.
-            expected = {**expected, "people": [_hands_exchanged(one) for one in expected["people"]]}
+            expected = {**expected, "people": [_hands_exchanged(person) for person in expected["people"]]}
         yield from _same_json(case, f"{name}.json", written, expected)
         editor = openpose.editor_json(found, height, width, threshold)
         yield from _same_json(case, f"{name}.editor", editor, stored[f"node_editor_{name}"])

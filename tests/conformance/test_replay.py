@@ -21,9 +21,9 @@ FIXTURES = Path(__file__).parent / "fixtures"
 @pytest.mark.parametrize("system", sorted(REPLAYS))
 def test_the_committed_fixtures_replay(system: str) -> None:
     checks = list(replay_folder(FIXTURES / system))
-    print("\n".join(f"{one.case} {one.quantity} {one.error:.2e} of {one.tolerance:.1e}" for one in checks))
-    assert not [one for one in checks if not one.ok]
-    assert {one.case for one in checks} >= {file.parent.name for file in (FIXTURES / system).glob("*/info.json")}
+    print("\n".join(f"{check.case} {check.quantity} {check.error:.2e} of {check.tolerance:.1e}" for check in checks))
+    assert not [check for check in checks if not check.ok]
+    assert {check.case for check in checks} >= {file.parent.name for file in (FIXTURES / system).glob("*/info.json")}
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from heads.vpd.features import level_maps, make_row, pyramid, stacked
 from heads.vpd.heads import DepthHead, ReferringHead, SegmentationHead, Task
 from heads.vpd.metrics import depth_figures, silog_loss, valid_depth
 from heads.vpd.published_keys import head_keys, unet_keys
-from heads.vpd.referring import enlarged, referring_logits
+from heads.vpd.referring import enlarge_mask_logits, referring_logits
 from heads.vpd.segmentation import slide_probabilities
 from heads.vpd.windows import flipped
 from tests.conformance.checks import Check, TrackedTensors, compare, exact, read_json, read_tensors, unchecked
@@ -156,8 +156,8 @@ def _replay_depth(case: _Case) -> Iterator[Check]:
 
 
 def _replay_metrics(case: _Case) -> Iterator[Check]:
-    told = case.settings["metrics"]
-    canvas, enlarge = tuple(told["canvas"]), told["enlarge"]
+    settings = case.settings["metrics"]
+    canvas, enlarge = tuple(settings["canvas"]), settings["enlarge"]
 
     def placed(small: Tensor, fill_value: float) -> Tensor:
         large = small.repeat_interleave(enlarge, 0).repeat_interleave(enlarge, 1)[: canvas[0], : canvas[1]]
@@ -165,8 +165,8 @@ def _replay_metrics(case: _Case) -> Iterator[Check]:
         whole[: large.shape[0], : large.shape[1]] = large
         return whole
 
-    predicted = placed(case.io["depth_protocol"][0, 0], told["prediction_fill"])
-    truth = placed(case.io["metric_truth_mm"].float() / 1000, told["truth_fill"])
+    predicted = placed(case.io["depth_protocol"][0, 0], settings["prediction_fill"])
+    truth = placed(case.io["metric_truth_mm"].float() / 1000, settings["truth_fill"])
     found = depth_figures(predicted, truth, valid_depth(truth, eigen=True))
     found["silog_loss"] = float(silog_loss(predicted, truth))
     expected: Mapping[str, float] = read_json(case.folder / "expected.json")["metrics"]
@@ -236,7 +236,12 @@ def _replay_referring(case: _Case) -> Iterator[Check]:
     small = head.network(stacked([features]))
     yield case.compare("logits", small)
     (whole,) = complete(referring_logits(engine, pixels, head, [text]))
-    yield exact(case.name, "enlarged", torch.equal(whole, enlarged(small[0], (whole.shape[-2], whole.shape[-1]))), True)
+    yield exact(
+        case.name,
+        "enlarged",
+        torch.equal(whole, enlarge_mask_logits(small[0], (whole.shape[-2], whole.shape[-1]))),
+        True,
+    )
     stride = settings["logits_full_stored_stride"]
     yield case.compare("logits_full", whole[None, :, ::stride, ::stride])
     yield case.compare("mask", functional.softmax(whole, dim=0).argmax(dim=0)[None])
@@ -256,5 +261,5 @@ def _replay_keys(folder: Path) -> Iterator[Check]:
         ):
             yield exact(folder.name, f"{name} {part}", {key: tuple(one.shape) for key, one in found.items()}, ours)
         network = NETWORKS[task](parts.head, name)
-        built = {key: tuple(one.shape) for key, one in network.state_dict().items()}
+        built = {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}
         yield exact(folder.name, f"{name} network", built, {key: shapes[key] for key in parts.head})

@@ -65,9 +65,9 @@ def invoke(*arguments: object) -> str:
     return result.stdout
 
 
-def assert_one_line_error(done: subprocess.CompletedProcess[str], *told: str) -> None:
+def assert_one_line_error(done: subprocess.CompletedProcess[str], *words: str) -> None:
     assert done.returncode == 2
     assert done.stdout == ""
     (line,) = done.stderr.splitlines()
     assert line.startswith("diffsight: ")
-    assert all(one in line for one in told), line
+    assert all(one in line for one in words), line

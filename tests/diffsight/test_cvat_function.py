@@ -81,13 +81,16 @@ def test_persons_are_skeletons(poses: Server, picture: Image.Image, png: bytes) 
     function = create(url=poses.url + "/", task="pose")
     (label,) = function.spec.labels
     alone = poses.client.post("/v1/pose", files={"image": png}).json()
-    assert [one.name for one in label.sublabels] == alone["names"]
+    assert [sublabel.name for sublabel in label.sublabels] == alone["names"]
     (shape,) = judged(function, function.detect(Context(), picture))
     assert shape.type.value == "skeleton"
     scores = alone["persons"][0]["keypoint_scores"]
-    assert [one.outside for one in shape.elements] == [score < 0.3 for score in scores]
-    assert [one.label_id for one in shape.elements] == [100 + at for at in range(len(scores))]
-    near = np.abs(np.array([one.points for one in shape.elements]) - alone["persons"][0]["keypoints"]).max(axis=1) < 0.1
+    assert [element.outside for element in shape.elements] == [score < 0.3 for score in scores]
+    assert [element.label_id for element in shape.elements] == [100 + at for at in range(len(scores))]
+    near = (
+        np.abs(np.array([element.points for element in shape.elements]) - alone["persons"][0]["keypoints"]).max(axis=1)
+        < 0.1
+    )
     assert near.mean() > 0.9  # weights are random, and some peaks are none
     assert function.detect(Context(conf_threshold=1000.0), picture) == []
 
@@ -117,17 +120,17 @@ def test_masks_of_every_task(masks: Server) -> None:
             "/v1/segmentation/referring", files={"image": image}, data={"expressions": ["a two", "a three"]}
         ).json()["masks"],
         "few-shot": [
-            one["mask"]
-            for one in post("/v1/segmentation/few-shot", files={"image": image}, data={"concepts": made["id"]}).json()[
-                "concepts"
-            ]
+            concept["mask"]
+            for concept in post(
+                "/v1/segmentation/few-shot", files={"image": image}, data={"concepts": made["id"]}
+            ).json()["concepts"]
         ],
     }
     assert expected["segmentation"]
-    for task, told in expected.items():
+    for task, masks_of_task in expected.items():
         function = create(masks.url, task=task, labels="a two, a three", concepts=made["id"])
         names = {10 + label.id: label.name for label in function.spec.labels}
-        by_name = {one["name"]: decode_rle(Rle(**one["rle"])) for one in told if one["area"]}
+        by_name = {one["name"]: decode_rle(Rle(**one["rle"])) for one in masks_of_task if one["area"]}
         shapes = judged(function, function.detect(Context(), opened))
         assert {names[shape.label_id] for shape in shapes} == by_name.keys()
         for shape in shapes:
@@ -139,19 +142,19 @@ def test_masks_of_every_task(masks: Server) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("options", "message"),
     [
         ({"task": "depth"}, "none of pose"),
         ({"task": "referring"}, "labels=str"),
         ({"task": "few-shot"}, "concepts=str"),
     ],
 )
-def test_what_can_not_be_is_said(masks: Server, given: dict[str, str], told: str) -> None:
-    with pytest.raises(cvataa.BadFunctionError, match=told):
-        create(masks.url, **given)
+def test_what_cannot_be_is_reported(masks: Server, options: dict[str, str], message: str) -> None:
+    with pytest.raises(cvataa.BadFunctionError, match=message):
+        create(masks.url, **options)
 
 
-def test_what_the_server_refuses_is_told(masks: Server) -> None:
+def test_what_the_server_refuses_is_reported(masks: Server) -> None:
     with pytest.raises(NoAnswer, match=r"404.*nothing-stored"):
         create(masks.url, task="few-shot", concepts="nothing")
 

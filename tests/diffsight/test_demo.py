@@ -16,11 +16,11 @@ SCRIPT = str(Path(sys.executable).with_name("diffsight"))
 @pytest.mark.slow
 def test_the_demo_asks_every_route_and_ends_with_its_accuracy(tmp_path: Path) -> None:
     command = [SCRIPT, "demo", "--images", "10", "--fitted-on", "50", "--out", str(tmp_path)]
-    told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     for route in ("/health/live", "/health/ready", "/v1/models", "/v1/classify/zero-shot", "/v1/features", "/metrics"):
-        assert route in told
-    accuracy = re.fullmatch(r"zero-shot accuracy: (\S+)", told.strip().splitlines()[-2])
-    assert "/playground" in told.strip().splitlines()[-1]
+        assert route in output
+    accuracy = re.fullmatch(r"zero-shot accuracy: (\S+)", output.strip().splitlines()[-2])
+    assert "/playground" in output.strip().splitlines()[-1]
     assert accuracy is not None
     assert float(accuracy[1]) > 0.85
     for picture in ("zero_shot.png", "confusion.png"):
@@ -29,7 +29,7 @@ def test_the_demo_asks_every_route_and_ends_with_its_accuracy(tmp_path: Path) ->
     assert len(list((tmp_path / "images").iterdir())) == 10
 
 
-def test_the_demo_refuses_numbers_that_it_can_not_serve(tmp_path: Path) -> None:
+def test_the_demo_refuses_numbers_that_it_cannot_serve(tmp_path: Path) -> None:
     command = [SCRIPT, "demo", "--images", "1000", "--out", str(tmp_path)]
     refused = subprocess.run(command, check=False, capture_output=True, text=True)
     assert refused.returncode == 2

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 from PIL import Image
 
-from diffsight.pictures import captioned, confusion, posteriors
+from diffsight.pictures import add_caption, confusion, posteriors
 
 IMAGES = [np.full((20, 20, 3), value, np.uint8) for value in (0, 120, 250)]
 
@@ -31,7 +31,7 @@ def test_a_table_of_answers_is_dark_where_they_are(tmp_path: Path) -> None:
 
 
 def test_rows_of_captioned_images_stand_below_each_other(tmp_path: Path) -> None:
-    captioned(tmp_path / "rows.png", [[("one", IMAGES[0]), ("two", IMAGES[1])], [("x" * 500, IMAGES[2])]], side=30)
+    add_caption(tmp_path / "rows.png", [[("one", IMAGES[0]), ("two", IMAGES[1])], [("x" * 500, IMAGES[2])]], side=30)
     with Image.open(tmp_path / "rows.png") as rows:
         assert rows.size == (2 * 36 + 6, 2 * 54 + 6)
         assert rows.getpixel((6 + 15, 6 + 18 + 15)) == (0, 0, 0)

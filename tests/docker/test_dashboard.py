@@ -24,10 +24,10 @@ QUERIES = [target["expr"] for panel in PANELS for target in panel["targets"]]
 def exposed(start_server: StartServer, png: bytes) -> dict[str, set[str]]:
     """Metric name -> its labels, of a server that answered one request and turned one away; ANY where none was seen."""
     server = start_server(limits={"max_upload_bytes": 100_000})
-    asked = {"labels": ["one", "seven"]}
+    data = {"labels": ["one", "seven"]}
     client = server.client
-    client.post("/v1/classify/zero-shot", files={"image": png}, data=asked).raise_for_status()
-    assert client.post("/v1/classify/zero-shot", files={"image": b"0" * 200_000}, data=asked).status_code == 413
+    client.post("/v1/classify/zero-shot", files={"image": png}, data=data).raise_for_status()
+    assert client.post("/v1/classify/zero-shot", files={"image": b"0" * 200_000}, data=data).status_code == 413
     text = client.get("/metrics").text
     names: dict[str, set[str]] = {}
     for family in text_string_to_metric_families(text):

@@ -65,7 +65,7 @@ def main() -> int:
     tell("hostile body", bodies)
     tell("hostile archive", archives)
     print(
-        f"fuzz: {found.asked} API cases, {len(found.server_errors)} server errors, "
+        f"fuzz: {found.count} API cases, {len(found.server_errors)} server errors, "
         f"{len(found.contradictions)} contradictions; {given.images + given.uploads} damaged images, "
         f"{len(crashes)} crashes; {given.bodies} hostile bodies, {len(bodies)} faults; "
         f"{given.archives} hostile archives, {len(archives)} faults"

@@ -45,10 +45,10 @@ NO_HTTP = b"Invalid HTTP request received."
 
 @dataclass
 class Findings:
-    """What was asked and what was wrong with the answers.
+    """The requests, and what was wrong with the answers.
 
     cases: how many requests, by operation, media type and status. server_errors, contradictions: texts by what they are
-    about, so that one fault met a hundred times is told once. not_http: requests that never reached the service.
+    about, so that a repeated fault is reported once. not_http: requests that never reached the service.
     """
 
     cases: Counter[tuple[str, str, int]] = field(default_factory=Counter)
@@ -57,7 +57,7 @@ class Findings:
     not_http: list[str] = field(default_factory=list)
 
     @property
-    def asked(self) -> int:
+    def count(self) -> int:
         return sum(self.cases.values())
 
 
@@ -79,11 +79,11 @@ def fuzz_api(server: Server, *, cases: int, seed: int, systematic: bool, on_case
     pictures = st.sampled_from(whole) | st.binary(max_size=200)
     schemathesis.openapi.media_type(KINDS[0], pictures, aliases=KINDS[1:])
     rounds = 0
-    while findings.asked < cases:
-        asked = findings.asked
+    while findings.count < cases:
+        before = findings.count
         # Operations without parameters have one case each: most of a round is the two or three others.
         begin = systematic and not rounds
-        share = 10 if begin else max(10, (cases - asked) // 2)
+        share = 10 if begin else max(10, (cases - before) // 2)
         schema = schemathesis.openapi.from_url(
             f"{server.url}/openapi.json",
             config=_config(seed + rounds, share, systematic=begin),
@@ -92,7 +92,7 @@ def fuzz_api(server: Server, *, cases: int, seed: int, systematic: bool, on_case
         for event in from_schema(schema).execute():
             _note(event, findings)
         rounds += 1
-        if findings.asked == asked:
+        if findings.count == before:
             findings.contradictions["no progress"] = "the document leads to no further requests"
             break
     return findings
@@ -105,10 +105,10 @@ def fuzz_uploads(server: Server, *, count: int, seed: int, on_case: Callable[[],
         response = server.client.post(
             "/v1/features", params={"timesteps": 10}, content=data, headers={"Content-Type": kind(name.split()[1])}
         )
-        told = response.headers["content-type"]
+        media_type = response.headers["content-type"]
         expected = {200: "application/json", 422: "application/problem+json"}.get(response.status_code)
-        if told != expected:
-            wrong[name] = f"{response.status_code} {told}: {response.text[:500]}"
+        if media_type != expected:
+            wrong[name] = f"{response.status_code} {media_type}: {response.text[:500]}"
         on_case()
     return wrong
 
@@ -178,15 +178,17 @@ def _with_pictures(body: dict[str, Any], whole: list[bytes], chance: int, *, as_
         value = changed.get(name)
         if isinstance(value, str | bytes):
             changed[name] = picture(0)
-        elif isinstance(value, list) and all(isinstance(one, str | bytes) for one in value):
+        elif isinstance(value, list) and all(isinstance(item, str | bytes) for item in value):
             changed[name] = [picture(index) for index in range(len(value))]
         elif isinstance(value, dict) and isinstance(value.get("value"), str):  # as Roboflow's client sends it
             changed[name] = {**value, "type": "base64", "value": picture(0)}
-        elif isinstance(value, list) and all(isinstance(one, dict) and "value" in one for one in value):
-            changed[name] = [{**one, "type": "base64", "value": picture(at)} for at, one in enumerate(value[:2])]
+        elif isinstance(value, list) and all(isinstance(item, dict) and "value" in item for item in value):
+            changed[name] = [{**item, "type": "base64", "value": picture(at)} for at, item in enumerate(value[:2])]
     if isinstance(inputs := changed.get("inputs"), str):  # as Hugging Face's client sends it
         changed["inputs"] = picture(0)
-    elif isinstance(inputs, list) and inputs and all(isinstance(one, dict) for one in inputs):  # as Triton's sends it
+    elif (
+        isinstance(inputs, list) and inputs and all(isinstance(input_, dict) for input_ in inputs)
+    ):  # as Triton's sends it
         tensor = {"name": "image", "shape": [1], "datatype": "BYTES", "data": [picture(0)]}
         changed["inputs"] = [tensor, *inputs[1:]]
     return changed
@@ -207,28 +209,28 @@ def _within_bounds(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def wrong_problem(status: int, headers: Any, content: bytes, path: str = "") -> str:
-    """How an answer is not the problem that docs/errors.md promises for its status; empty where it is or is none.
+    """How an answer is not the problem that docs/errors.md promises for its status; empty if it is or is none.
 
     path: of the request; those of foreign protocols have the reason under a member of their own.
     """
     if status < 400:
         return ""
-    told = {name.lower(): value if isinstance(value, str) else value[0] for name, value in headers.items()}
+    lower = {name.lower(): value if isinstance(value, str) else value[0] for name, value in headers.items()}
     member = foreign_member(path)
-    if told.get("content-type") != (MEDIA_TYPE if member is None else FOREIGN_MEDIA_TYPE):
-        return f"{status} as {told.get('content-type')}"
-    if "x-request-id" not in told:
+    if lower.get("content-type") != (MEDIA_TYPE if member is None else FOREIGN_MEDIA_TYPE):
+        return f"{status} as {lower.get('content-type')}"
+    if "x-request-id" not in lower:
         return f"{status} without X-Request-ID"
-    if status in (429, 503) and not told.get("retry-after", "").isdigit():
+    if status in (429, 503) and not lower.get("retry-after", "").isdigit():
         return f"{status} without Retry-After"
-    if status == 405 and not told.get("allow"):
+    if status == 405 and not lower.get("allow"):
         return "405 without Allow"
     if not content:  # HEAD
         return ""
     problem = httpx2.Response(status, content=content).json()
     if problem["status"] != status:
         return f"{status} whose problem says {problem['status']}"
-    if problem["request_id"] != told["x-request-id"]:
+    if problem["request_id"] != lower["x-request-id"]:
         return f"{status} with two request ids"
     if not problem["hint"]:
         return f"{status} without a hint"

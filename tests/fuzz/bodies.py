@@ -21,7 +21,7 @@ Body = tuple[str, bytes, str | dict[str, str]]
 
 _FEATURES, _ZERO_SHOT, _JOBS = "/v1/features", "/v1/classify/zero-shot", "/v1/jobs"
 _JSON = "application/json"
-# What a caller can be told about a body: anything but a fault of the server.
+# Statuses that a body may be answered with: all but those of server errors.
 _ANSWERS = (200, 201, 400, 413, 415, 422, 429, 504)
 
 
@@ -116,13 +116,13 @@ def tensors(chance: random.Random) -> Body:
     name = chance.choice(["image", "image", "labels", "nothing", "support_images"])
     tensor = {"name": name, "shape": shape, "datatype": chance.choice(["BYTES", "UINT8", "FP32", "BOOL", "INT64", "X"])}
     sizes = chance.choice([len(data), len(data), len(data) + 1, 0, -1, "1", None])
-    told: dict[str, object] = {} if sizes is None else {"parameters": {"binary_data_size": sizes}}
+    extra: dict[str, object] = {} if sizes is None else {"parameters": {"binary_data_size": sizes}}
     if chance.random() < 0.3:
-        told["data"] = chance.choice([[1.5], ["a"], [[1], [2]], [[[]]], [0] * 12, [2**70], [None], [[1], 2]])
+        extra["data"] = chance.choice([[1.5], ["a"], [[1], [2]], [[[]]], [0] * 12, [2**70], [None], [[1], 2]])
     outputs = chance.choice([[], [{"name": "answer"}], [{"name": "depth", "parameters": {"binary_data": 1}}]])
     parameters = chance.choice([{}, {"timeout": -1}, {"priority": 3, "flip": "?"}, {"sequence_id": 1}, {"scene": []}])
-    asked = {"inputs": [{**tensor, **told}] * chance.randint(1, 3), "outputs": outputs, "parameters": parameters}
-    head = json.dumps(asked).encode()
+    body = {"inputs": [{**tensor, **extra}] * chance.randint(1, 3), "outputs": outputs, "parameters": parameters}
+    head = json.dumps(body).encode()
     length = chance.choice([len(head), len(head), len(head), len(head) + 1, 0, 10**9])
     path = f"/v2/models/{chance.choice(['depth', 'features', 'zero-shot', 'few-shot'])}/infer"
     return path, head + data, {"Inference-Header-Content-Length": str(length)}
@@ -182,9 +182,9 @@ def fuzz_bodies(server: Server, *, count: int, seed: int, on_case: Callable[[], 
     for name, (path, content, sent) in hostile_bodies(count, seed):
         headers = {"Content-Type": sent} if isinstance(sent, str) else sent
         answer = server.client.post(path, content=content, headers=headers)
-        told = wrong_problem(answer.status_code, answer.headers, answer.content, path)
-        if answer.status_code not in _ANSWERS or told:
-            wrong[name] = f"{answer.status_code} {told}: {answer.text[:500]}"
+        problem = wrong_problem(answer.status_code, answer.headers, answer.content, path)
+        if answer.status_code not in _ANSWERS or problem:
+            wrong[name] = f"{answer.status_code} {problem}: {answer.text[:500]}"
         on_case()
     return wrong
 

@@ -135,7 +135,7 @@ def damaged_images(count: int, seed: int) -> Iterator[tuple[str, bytes]]:
 
 
 def crash(data: bytes) -> str:
-    """What is wrong with how `decode_image` takes these bytes; empty where it reads or refuses them as it promises."""
+    """What is wrong with how `decode_image` takes these bytes; empty if it reads or refuses them as it promises."""
     try:
         decoded = decode_image(data, LIMITS)
     except InvalidInput as error:

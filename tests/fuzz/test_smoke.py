@@ -45,7 +45,7 @@ def test_the_same_seed_damages_in_the_same_way() -> None:
 
 
 def test_damaged_images_are_read_or_refused() -> None:
-    wrong = {name: told for name, data in damaged_images(600, 1) if (told := crash(data))}
+    wrong = {name: reason for name, data in damaged_images(600, 1) if (reason := crash(data))}
     assert not wrong
 
 
@@ -64,7 +64,7 @@ def test_hostile_archives_are_listed_or_refused(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_generated_requests_are_answered_as_documented(fuzzed: Server) -> None:
     found = fuzz_api(fuzzed, cases=100, seed=3, systematic=False, on_case=lambda: None)
-    assert found.asked >= 100
+    assert found.count >= 100
     assert not found.server_errors
     assert not found.contradictions
     assert {status for _, _, status in found.cases} >= {200, 422}
@@ -74,11 +74,11 @@ def test_findings_count_each_case() -> None:
     found = Findings()
     found.cases["GET /", "no body", 200] += 2
     found.cases["GET /", "no body", 405] += 1
-    assert found.asked == 3
+    assert found.count == 3
 
 
 @pytest.mark.parametrize(
-    ("status", "headers", "content", "told"),
+    ("status", "headers", "content", "expected"),
     [
         (200, {}, b"", ""),
         (404, {"content-type": "text/plain"}, b"", "404 as text/plain"),
@@ -99,9 +99,9 @@ def test_findings_count_each_case() -> None:
     ],
 )
 def test_an_answer_that_is_not_the_promised_problem_is_seen(
-    status: int, headers: dict[str, str], content: bytes, told: str
+    status: int, headers: dict[str, str], content: bytes, expected: str
 ) -> None:
-    assert wrong_problem(status, headers, content) == told
+    assert wrong_problem(status, headers, content) == expected
 
 
 def test_the_command_ends_with_its_counts() -> None:

@@ -155,7 +155,7 @@ def numbers(value: Any, name: str = "") -> dict[str, list[float]]:
         return found
     if isinstance(value, int | float):
         return {name.removesuffix("s"): [value]}
-    parts = sorted(value.items()) if isinstance(value, Mapping) else [(name, one) for one in value]
+    parts = sorted(value.items()) if isinstance(value, Mapping) else [(name, item) for item in value]
     for key, part in parts:
         for leaf, values in numbers(part, key).items():
             found.setdefault(leaf, []).extend(values)
@@ -274,14 +274,14 @@ def test_perceive_gives_the_numbers_of_the_route(
 
 
 def test_the_server_lists_it_with_defaults_that_it_takes(server: Server, subject: Subject) -> None:
-    (listed,) = [one for one in server.client.get("/v1/models").json()["tasks"] if one["task"] == subject.task.name]
+    (listed,) = [task for task in server.client.get("/v1/models").json()["tasks"] if task["task"] == subject.task.name]
     assert listed["route"] == subject.task.route
     assert listed["formats"] == ["json", *subject.task.forms]
     assert set(listed["exports"]) == subject.task.exports
     fields = subject.task.options.model_fields
     defaults = {name: value for name, value in listed["defaults"].items() if name in fields}
     if subject.task.name == "pose":
-        assert defaults.pop("points") == 17  # 0.1 told the number of keypoints under an option's name
+        assert defaults.pop("points") == 17  # 0.1 gave the number of keypoints under an option's name
     subject.task.options.model_validate_json(json.dumps({**subject.options, **defaults}))
 
 

@@ -110,7 +110,10 @@ def test_more_than_256_classes_take_16_bits() -> None:
 def test_class_answers_are_those_present_largest_first(classes: ClassMap) -> None:
     assert class_areas(classes) == [(0, 40000), (2, 20000)]
     answers = list(class_answers(classes))
-    assert [(one.name, one.area, one.score) for one in answers] == [("floor", 40000, 0.75), ("window", 20000, 0.75)]
+    assert [(answer.name, answer.area, answer.score) for answer in answers] == [
+        ("floor", 40000, 0.75),
+        ("window", 20000, 0.75),
+    ]
     assert answers[1].rle is not None
     assert (decode_rle(answers[1].rle) == (classes.class_map == 2)).all()
 

@@ -170,10 +170,10 @@ def _predict_choices(studio: Studio, backend: str, out: Path, task: str) -> list
     studio.retrieve(project)
     kept = sorted(studio.predictions(project), key=lambda one: int(one["task"]))
     assert len(kept) == 2, kept
-    assert all(one["model_version"].split()[2] == task for one in kept), kept
+    assert all(item["model_version"].split()[2] == task for item in kept), kept
     open_task(studio.page, studio.url, project, tasks[0])
     studio.page.screenshot(path=str(out / f"choices-{task}.png"))
-    return [one["result"][0]["value"]["choices"][0] for one in kept]
+    return [item["result"][0]["value"]["choices"][0] for item in kept]
 
 
 def _plain(colour: str, at: int) -> bytes:
@@ -196,7 +196,7 @@ def _play(name: str, scene: Callable[..., Any], *things: Any) -> tuple[bool, Any
 
 
 def main(out: Path, chosen: Sequence[str]) -> int:
-    """Play the chosen scenes, all where none is named; 1 where one failed."""
+    """Play the chosen scenes, all if none is named; 1 if one failed."""
     out.mkdir(parents=True, exist_ok=True)
     port = free_port()
     done: list[bool] = []

@@ -38,7 +38,7 @@ class Studio:
         page.fill("input[name=password]", PASSWORD)
         page.click("button[type=submit]")
         page.wait_for_url(lambda address: "login" not in address)
-        cookies = {one["name"]: one["value"] for one in page.context.cookies()}
+        cookies = {cookie["name"]: cookie["value"] for cookie in page.context.cookies()}
         headers = {"X-CSRFToken": cookies.get("csrftoken", ""), "Referer": url}
         answer = page.context.request.post(f"{url}/api/token/", headers=headers)
         assert answer.ok, answer.text()

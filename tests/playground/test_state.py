@@ -5,11 +5,11 @@ from __future__ import annotations
 import gradio as gr
 from starlette.requests import Request
 
-from playground.description import Description
+from playground.description import ServerDescription
 from playground.state import Page, samples
 from tests.conftest import Server
 
-NOTHING = Description("1", (), frozenset(), ())
+NOTHING = ServerDescription("1", (), frozenset(), ())
 
 
 def request(**headers: str) -> gr.Request:

@@ -20,7 +20,7 @@ from tests.protocols.run import run_example
 
 
 def main() -> int:
-    """1 where a call fails or answers otherwise than the task's own route, else 0."""
+    """1 if a call fails or answers otherwise than the task's own route, else 0."""
     parser = argparse.ArgumentParser(
         prog="python -m tests.protocols", description="Run the calls of docs/protocols.md."
     )
@@ -47,7 +47,7 @@ def main() -> int:
                 traceback.print_exc()
             outcome, seconds = "FAILED" if example in failed else "ok", time.monotonic() - began
             print(f"{outcome:7} {example.client}: {example.task} by {example.method}, {seconds:.1f} s")
-    known = {(one.client, one.task) for one in read_examples()}
+    known = {(example.client, example.task) for example in read_examples()}
     missing = [pair for pair in CHECKS if pair not in known]
     print(f"{time.monotonic() - started:.0f} s; {len(CHECKS) - done} calls left out; {len(missing)} not on the page")
     print(f"protocols: {done} calls, {len(failed)} failed")

@@ -37,7 +37,7 @@ class Native:
     answers: dict[str, Any] = field(default_factory=dict)
 
     def ask(self, route: str, *, alone: bool = True, **options: Any) -> Any:
-        """The answer of a route about the image: JSON, or the array or picture of the form that was asked for."""
+        """The answer of a route about the image: JSON, or the array or picture of the requested form."""
         body = {"image": picture(), **options} if alone else options
         key = json.dumps([route, body], sort_keys=True)
         if key not in self.answers:
@@ -75,19 +75,19 @@ def texts(array: Any) -> list[str]:
 
 def masks_of(answer: list[dict[str, Any]]) -> dict[str, NDArray[np.bool_]]:
     """Masks of an answer by their names."""
-    return {one["name"]: decode_rle(Rle(**one["rle"])) for one in answer}
+    return {entry["name"]: decode_rle(Rle(**entry["rle"])) for entry in answer}
 
 
 def posterior(native: Native) -> dict[str, float]:
     """Probabilities by label, best first."""
     answer = native.ask("classify/zero-shot", labels=LABELS)
-    return {one["label"]: one["probability"] for one in answer["posterior"]}
+    return {entry["label"]: entry["probability"] for entry in answer["posterior"]}
 
 
 def classes(native: Native, top: int = 5) -> dict[str, float]:
     """Probabilities by class, likeliest first."""
     (answer,) = native.ask(f"classify/{native.classifier}", top=top)["answers"]
-    return {one["label"]: one["probability"] for one in answer["scores"]}
+    return {score["label"]: score["probability"] for score in answer["scores"]}
 
 
 def check_ranking(answer: Mapping[str, float], expected: Mapping[str, float]) -> None:
@@ -99,27 +99,29 @@ def check_ranking(answer: Mapping[str, float], expected: Mapping[str, float]) ->
 
 
 def check_hf_labels(answer: Any, native: Native) -> None:
-    check_ranking({one.label: one.score for one in answer}, posterior(native))
+    check_ranking({entry.label: entry.score for entry in answer}, posterior(native))
 
 
 def check_hf_classes(answer: Any, native: Native) -> None:
-    check_ranking({one.label: one.score for one in answer}, classes(native, 2))
+    check_ranking({entry.label: entry.score for entry in answer}, classes(native, 2))
 
 
 def check_hf_segments(answer: Any, native: Native) -> None:
     segments = native.ask("segmentation")["segments"]
     masks = masks_of(segments)
-    check_ranking({one.label: one.score for one in answer}, {one["name"]: one["score"] for one in segments})
-    assert all((np.asarray(one.mask) == masks[one.label] * 255).all() for one in answer)
+    check_ranking(
+        {entry.label: entry.score for entry in answer}, {segment["name"]: segment["score"] for segment in segments}
+    )
+    assert all((np.asarray(entry.mask) == masks[entry.label] * 255).all() for entry in answer)
 
 
 def check_hf_persons(answer: Any, native: Native) -> None:
     persons = native.ask("pose", detector_threshold=0.4)["persons"]
     assert len(answer) == len(persons) > 0
-    for one, person in zip(answer, persons, strict=True):
+    for entry, person in zip(answer, persons, strict=True):
         x, y, width, height = person["bbox"]
-        same([one.box.xmin, one.box.ymin, one.box.xmax, one.box.ymax], [x, y, x + width, y + height], 0.51)
-        same(one.score, person["bbox_score"])
+        same([entry.box.xmin, entry.box.ymin, entry.box.xmax, entry.box.ymax], [x, y, x + width, y + height], 0.51)
+        same(entry.score, person["bbox_score"])
 
 
 def check_hf_depth(answer: Any, native: Native) -> None:
@@ -201,7 +203,7 @@ def check_sdk_similarity(answer: Any, native: Native) -> None:
 
 def check_sdk_classes(answer: Any, native: Native) -> None:
     expected = classes(native)
-    check_ranking({one["class"]: one["confidence"] for one in answer["predictions"]}, expected)
+    check_ranking({prediction["class"]: prediction["confidence"] for prediction in answer["predictions"]}, expected)
     assert answer["top"] == next(iter(expected))
 
 
@@ -215,7 +217,7 @@ def check_sdk_referring(answer: Any, native: Native) -> None:
 
 def _check_sdk_masks(answer: Any, expected: list[dict[str, Any]]) -> None:
     masks = masks_of(expected)
-    found = {one["class"]: decode_rle(Rle(**one["rle"])) for one in answer["predictions"]}
+    found = {prediction["class"]: decode_rle(Rle(**prediction["rle"])) for prediction in answer["predictions"]}
     assert list(found) == list(masks)
     assert all((found[name] == masks[name]).all() for name in masks)
 
@@ -223,10 +225,10 @@ def _check_sdk_masks(answer: Any, expected: list[dict[str, Any]]) -> None:
 def check_sdk_persons(answer: Any, native: Native) -> None:
     persons = native.ask("pose")["persons"]
     assert len(answer["predictions"]) == len(persons) > 0
-    for one, person in zip(answer["predictions"], persons, strict=True):
-        same([[point["x"], point["y"]] for point in one["keypoints"]], person["keypoints"], 2e-3)
-        left, top = one["x"] - one["width"] / 2, one["y"] - one["height"] / 2
-        same([left, top, one["width"], one["height"]], person["bbox"])
+    for prediction, person in zip(answer["predictions"], persons, strict=True):
+        same([[point["x"], point["y"]] for point in prediction["keypoints"]], person["keypoints"], 2e-3)
+        left, top = prediction["x"] - prediction["width"] / 2, prediction["y"] - prediction["height"] / 2
+        same([left, top, prediction["width"], prediction["height"]], person["bbox"])
 
 
 def check_sdk_depth(answer: Any, native: Native) -> None:

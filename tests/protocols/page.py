@@ -51,7 +51,7 @@ def calls_table() -> str:
     """Markdown table of tasks by clients, each call leading to its code."""
     examples = read_examples()
     clients = list(dict.fromkeys(example.client for example in examples))
-    cells = {(one.task, one.client): f"[`{one.method}`](#{one.anchor})" for one in examples}
+    cells = {(example.task, example.client): f"[`{example.method}`](#{example.anchor})" for example in examples}
     lines = [f"| task | {' | '.join(clients)} |", "|---" * (len(clients) + 1) + "|"]
     for task in dict.fromkeys(example.task for example in examples):
         lines.append(f"| `{task}` | {' | '.join(cells.get((task, client), '') for client in clients)} |")

@@ -13,9 +13,11 @@ from tests.protocols.run import run_example
 # Seconds each on a machine that does nothing else; their tensors are tested on results that cost nothing.
 _SLOW = {"label-tree", "image-text"}
 HERE = [
-    pytest.param(one, id=f"{one.client} {one.task}", marks=[pytest.mark.slow] if one.task in _SLOW else ())
-    for one in read_examples()
-    if not one.apart
+    pytest.param(
+        example, id=f"{example.client} {example.task}", marks=[pytest.mark.slow] if example.task in _SLOW else ()
+    )
+    for example in read_examples()
+    if not example.apart
 ]
 
 
@@ -30,11 +32,11 @@ def test_a_call_of_the_page_answers_as_the_route(example: Example, server: Serve
 
 
 def test_every_call_of_the_page_is_compared_and_no_other() -> None:
-    assert list(CHECKS) == [(one.client, one.task) for one in read_examples()]
+    assert list(CHECKS) == [(example.client, example.task) for example in read_examples()]
 
 
 def test_every_task_has_a_call() -> None:
     # No weights ship for the others. They are models of the Open Inference Protocol as every task is.
     named = {task.name for task in TASKS} - {"depth-relative", "normals"}
-    assert {one.task for one in read_examples()} == named
+    assert {example.task for example in read_examples()} == named
     assert all(f"| `{name}` |" in calls_table() for name in named)

@@ -123,10 +123,12 @@ def heads_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The three heads as `diffsight fit` leaves them."""
     folder = tmp_path_factory.mktemp("heads")
     backbone = open_backbone("pocket")
-    told = backbone.description
+    description = backbone.description
     palette = tuple((40 * index, 250 - 40 * index, 90) for index in range(CLASSES))
     for task in ("depth", "segmentation", "referring"):
-        fitted = FittedAs(task, "pocket", told.revision, told.image_size, 8.0, CLASS_NAMES, palette, TOKENS)
+        fitted = FittedAs(
+            task, "pocket", description.revision, description.image_size, 8.0, CLASS_NAMES, palette, TOKENS
+        )
         save_fitted(folder / f"{task}.safetensors", random_network(backbone, task), fitted)
     return folder
 
@@ -147,7 +149,8 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder.mkdir()
     convolution = fresh_variant(model).input_convolutions[SUPPORT].state_dict()
     save_file(
-        {f"conv_in_ref.{key}": one for key, one in convolution.items()}, folder / "diffusion_pytorch_model.safetensors"
+        {f"conv_in_ref.{key}": tensor for key, tensor in convolution.items()},
+        folder / "diffusion_pytorch_model.safetensors",
     )
     unet: Any = model.variants[""].unet
     config = dict(unet.config) | {BASE_REVISION: model.description.revision}

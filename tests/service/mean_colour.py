@@ -17,7 +17,7 @@ from heads.task import PNG, Form, Options, Task
 
 
 class MeanColourOptions(Options):
-    """How finely the colour is told."""
+    """How finely the colour is rounded."""
 
     levels: int = Field(default=256, ge=2, le=256, description="Steps that each channel is rounded to.")
 

@@ -44,34 +44,34 @@ def by_class(start_server: StartServer, folder: Path) -> Server:
     return server
 
 
-def asked(png: bytes, **options: Any) -> dict[str, Any]:
+def request_body(png: bytes, **options: Any) -> dict[str, Any]:
     return {"image": base64.b64encode(png).decode(), "labels": ["goldfish", "tench", "5"], **options}
 
 
 def test_classes_race_by_name_and_number(by_class: Server, folder: Path, png: bytes, picture: Image.Image) -> None:
-    answer = by_class.client.post(ROUTE, json=asked(png, confidence=1, budget=90)).json()
+    answer = by_class.client.post(ROUTE, json=request_body(png, confidence=1, budget=90)).json()
     engine = DirectEngine(load_dit_folder(folder))
     image = np.asarray(picture.convert("RGB"))
-    assert {one["label"] for one in answer["posterior"]} == {"goldfish", "tench", "5"}
+    assert {entry["label"] for entry in answer["posterior"]} == {"goldfish", "tench", "5"}
     assert (answer["templates"], answer["rows"], answer["backbone"]["name"]) == (["{}"], 90, folder.name)
     labels = ["GOLDFISH", "tinca TINCA", "5"]
     same = complete(classify_anytime(engine, image, labels, templates=("{}",), confidence=1, budget=Budget(rows=90)))
-    errors = {one["label"]: one["mean_error"] for one in answer["posterior"]}
+    errors = {entry["label"]: entry["mean_error"] for entry in answer["posterior"]}
     np.testing.assert_allclose(same.mean_errors, [errors[name] for name in ("goldfish", "tench", "5")], atol=1e-5)
     assert labels.index(same.label) == ["goldfish", "tench", "5"].index(answer["label"])
 
 
 def test_labels_of_one_class_tie(by_class: Server, png: bytes) -> None:
-    body = asked(png, labels=["2", "goldfish", "tench"], schedule={"n_samples": [4], "to_keep": [1]})
+    body = request_body(png, labels=["2", "goldfish", "tench"], schedule={"n_samples": [4], "to_keep": [1]})
     answer = by_class.client.post(ROUTE, json=body).json()
     assert answer["rows"] == 2 * 4
-    probabilities = {one["label"]: one["probability"] for one in answer["posterior"]}
+    probabilities = {entry["label"]: entry["probability"] for entry in answer["posterior"]}
     assert probabilities["2"] == probabilities["goldfish"]
 
 
 def test_a_name_comes_before_a_number(by_class: Server, png: bytes) -> None:
     def error(label: str) -> float:
-        body = asked(png, labels=[label], schedule={"n_samples": [4], "to_keep": [1]})
+        body = request_body(png, labels=[label], schedule={"n_samples": [4], "to_keep": [1]})
         found: float = by_class.client.post(ROUTE, json=body).json()["posterior"][0]["mean_error"]
         return found
 
@@ -80,7 +80,7 @@ def test_a_name_comes_before_a_number(by_class: Server, png: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "field", "told"),
+    ("options", "field", "message"),
     [
         ({"labels": ["goldfisch"]}, "labels", "did you mean goldfish?"),
         ({"labels": ["8"]}, "labels", "no class of the network"),
@@ -89,21 +89,21 @@ def test_a_name_comes_before_a_number(by_class: Server, png: bytes) -> None:
         ({"templates": ["a photo of a {}."]}, "templates", "classes and no text"),
     ],
 )
-def test_what_is_no_class_is_told(
-    by_class: Server, png: bytes, check_problem: Any, options: dict[str, Any], field: str, told: str
+def test_what_is_no_class_is_reported(
+    by_class: Server, png: bytes, check_problem: Any, options: dict[str, Any], field: str, message: str
 ) -> None:
-    problem = check_problem(by_class.client.post(ROUTE, json=asked(png, **options)), 422, "invalid-input")
+    problem = check_problem(by_class.client.post(ROUTE, json=request_body(png, **options)), 422, "invalid-input")
     assert problem["field"] == field
-    assert told in f"{problem['detail']} {problem['hint']}"
+    assert message in f"{problem['detail']} {problem['hint']}"
 
 
 def test_the_models_route_lists_its_classes_and_what_it_can_do(by_class: Server, folder: Path) -> None:
-    told = by_class.client.get("/v1/models").json()
-    backbone = told["backbone"]
+    models = by_class.client.get("/v1/models").json()
+    backbone = models["backbone"]
     assert backbone["class_names"] == [NAMES.get(str(number), str(number)) for number in range(8)]
     assert (backbone["name"], backbone["num_class_labels"], backbone["max_tokens"]) == (folder.name, 8, 0)
-    assert [task["task"] for task in told["tasks"]] == ["zero-shot", "label-tree"]
-    assert told["tasks"][0]["defaults"]["templates"] == ["{}"]
+    assert [task["task"] for task in models["tasks"]] == ["zero-shot", "label-tree"]
+    assert models["tasks"][0]["defaults"]["templates"] == ["{}"]
 
 
 @pytest.mark.parametrize(

@@ -66,9 +66,9 @@ def test_sixteen_at_once_answer_as_each_alone(server: Server, png: bytes, odd_im
     alone = [server.client.post(ROUTE, json=body).json() for body in bodies]
     with ThreadPoolExecutor(16) as pool:
         together = [answer.json() for answer in pool.map(lambda body: server.client.post(ROUTE, json=body), bodies)]
-    for one, other in zip(alone, together, strict=True):
-        assert [each["label"] for each in one["posterior"]] == [each["label"] for each in other["posterior"]]
-        for before, after in zip(one["posterior"], other["posterior"], strict=True):
+    for result, other in zip(alone, together, strict=True):
+        assert [each["label"] for each in result["posterior"]] == [each["label"] for each in other["posterior"]]
+        for before, after in zip(result["posterior"], other["posterior"], strict=True):
             assert after["mean_error"] == pytest.approx(before["mean_error"], rel=1e-4)
             assert after["probability"] == pytest.approx(before["probability"], abs=1e-3)
 

@@ -118,8 +118,8 @@ def test_answers_are_those_of_a_server_with_that_backbone_alone(
         assert server.state.models.failure is None
         for task in TASKS:
             if task not in (OF_SD21 if name == "sd15" else OF_SD15):
-                asked = {**bodies[task], "model": name} if task in ("zero-shot", "features") else bodies[task]
-                assert_alike(ask(whole, task, asked), ask(server, task, bodies[task]))
+                body = {**bodies[task], "model": name} if task in ("zero-shot", "features") else bodies[task]
+                assert_alike(ask(whole, task, body), ask(server, task, bodies[task]))
 
 
 def test_a_request_chooses_its_model(whole: Server, bodies: dict[str, Any], png: bytes) -> None:
@@ -127,7 +127,10 @@ def test_a_request_chooses_its_model(whole: Server, bodies: dict[str, Any], png:
         assert ask(whole, "features", {**bodies["features"], "model": name})["backbone"]["name"] == name
         form = whole.client.post("/v1/features", files={"image": png}, data={"model": name})
         assert form.json()["backbone"]["name"] == name
-    for model, status, words in (("sd99", 404, "there are: sd15"), ("sdpose-body", 404, "these do: sd15, sd21")):
+    for model, status, words in (
+        ("sd99", 404, "its models are: sd15"),
+        ("sdpose-body", 404, "models that do: sd15, sd21"),
+    ):
         refused = whole.client.post("/v1/features", json={**bodies["features"], "model": model})
         assert refused.status_code == status
         assert words in refused.json()["hint"]
@@ -191,8 +194,8 @@ def test_what_left_comes_back_from_host_memory_and_answers_the_same(
     small = start_server(models_folder=models_folder, models="sd15,sd21", engine=engine, **SMALL)
     store = small.state.models
     for name in ("sd15", "sd21", "sd15", "sd21"):
-        asked = {**bodies["features"], "model": name}
-        assert_alike(ask(small, "features", asked), ask(whole, "features", asked))
+        body = {**bodies["features"], "model": name}
+        assert_alike(ask(small, "features", body), ask(whole, "features", body))
     # Only the first load of each read files: whatever came back was a copy.
     assert {name: slot.loads - slot.loads_from_host for name, slot in store.slots.items()} == {"sd15": 1, "sd21": 1}
     listed = small.client.get("/v1/models").json()

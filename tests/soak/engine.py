@@ -3,8 +3,8 @@
 python -m tests.soak.engine --seconds 600 --clients 32 --seed 0
 
 Clients of four tasks ask the worker without a pause, on as many lanes as the cores hold. A fifth of them vanish before
-their answers. Memory runs out in some batches and others fail; a second model is opened, asked and dropped again and
-again. Every answer is compared with that of the same request alone. The status is 1 where one differs, is lost or comes
+their answers. Memory runs out in some batches and others fail; a second model is opened, used and dropped again and
+again. Every answer is compared with that of the same request alone. The status is 1 if one differs, is lost or comes
 twice, where anything still waits at the end, and where memory has grown.
 """
 
@@ -118,7 +118,7 @@ class Soak:
         }
 
     async def run(self, seconds: float, clients: int) -> None:
-        """Load for so long, then wait until all that was asked is answered."""
+        """Load for so long, then wait until all requests are answered."""
         self.ends = time.monotonic() + seconds
         await asyncio.gather(*[self._client() for _ in range(clients)], self._change_models())
 
@@ -214,7 +214,7 @@ def soak(seconds: float, clients: int, seed: int) -> tuple[str, list[str]]:
 
 
 def main() -> int:
-    """0 where all is as it must be."""
+    """0 if all is as it must be."""
     parser = argparse.ArgumentParser(prog="python -m tests.soak.engine", description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--seconds", type=float, default=600, help="how long")
     parser.add_argument("--clients", type=int, default=32, help="how many at once")

@@ -3,7 +3,7 @@
 python -m tests.soak.jobs --images 2000 --kills 5 --seed 0
 
 Each picture is a rendered scene, the boxes of whose persons a COCO file tells. The last line says what was found; the
-status is 1 where a result is missing, was computed again after it was stored, or differs.
+status is 1 if a result is missing, was computed again after it was stored, or differs.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ def write_data_set(folder: Path, count: int, seed: int) -> Path:
     The order of the file is not that of the names.
     """
     drawn = np.random.default_rng(seed)
-    told = json.loads((SCENES / "instances.json").read_text())
+    instances = json.loads((SCENES / "instances.json").read_text())
     persons: dict[int, list[list[float]]] = {}
-    for one in told["annotations"]:
+    for one in instances["annotations"]:
         if one.get("num_keypoints"):
             persons.setdefault(one["image_id"], []).append(one["bbox"])
-    scenes = [image for image in told["images"] if image["id"] in persons]
+    scenes = [image for image in instances["images"] if image["id"] in persons]
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for index in tqdm(drawn.permutation(count).tolist(), "pictures", mininterval=2):
@@ -187,7 +187,7 @@ def results(client: httpx2.Client, job: str) -> tuple[list[Any], Any]:
 def compare(first: list[Any], other: list[Any], *, undecided: float) -> tuple[float, float]:
     """The largest difference in pixels of points that count, and the share of those that differ by more than allowed.
 
-    undecided: the share that may. Raises AssertionError where more do, or anything else differs.
+    undecided: the share that may. Raises AssertionError if more do, or anything else differs.
     """
     differences, scores = [], []
     for one, two in zip(first, other, strict=True):
@@ -206,7 +206,7 @@ def compare(first: list[Any], other: list[Any], *, undecided: float) -> tuple[fl
 
 
 def soak(folder: Path, *, images: int, kills: int, seed: int, backbone: str) -> str:
-    """What was found, in one line. Raises AssertionError where something is wrong."""
+    """What was found, in one line. Raises AssertionError if something is wrong."""
     pictures = folder / "pictures"
     pictures.mkdir()
     file = write_data_set(pictures, images, seed)
@@ -214,14 +214,17 @@ def soak(folder: Path, *, images: int, kills: int, seed: int, backbone: str) -> 
         disturbed(Server(folder / "killed", pictures, backbone), file, images, kills, seed),
         undisturbed(Server(folder / "alone", pictures, backbone), file, images),
     )
-    for told in (end, end_):
-        counts = told["status"], told["total"], told["done"], told["failed"], told["reused"]
-        assert counts == ("done", images, images, 0, 0), (counts, told["error"], told["failures"])
+    for job in (end, end_):
+        counts = job["status"], job["total"], job["done"], job["failed"], job["reused"]
+        assert counts == ("done", images, images, 0, 0), (counts, job["error"], job["failures"])
     assert len(lines) == images
     names = [image["file_name"] for image in json.loads(file.read_text())["images"]]
     assert [line["image_name"] for line in lines] == names
     assert [image["file_name"] for image in coco["images"]] == names
-    order = [[(one["id"], one["image_id"], one["bbox"]) for one in got["annotations"]] for got in (coco, coco_)]
+    order = [
+        [(annotation["id"], annotation["image_id"], annotation["bbox"]) for annotation in got["annotations"]]
+        for got in (coco, coco_)
+    ]
     assert order[0] == order[1]
     largest, share = compare(lines, lines_, undecided=UNDECIDED_SHARE if backbone == str(RANDOM) else 0.0)
     undecided = f"; {share:.3%} of the points undecided by random weights" if share else ""
@@ -239,7 +242,7 @@ def default_backbone() -> str:
 
 
 def main() -> int:
-    """0 where all is as it must be."""
+    """0 if all is as it must be."""
     parser = argparse.ArgumentParser(prog="python -m tests.soak.jobs", description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--images", type=int, default=2000, help="pictures of the job")
     parser.add_argument("--kills", type=int, default=5, help="how often the server is killed")

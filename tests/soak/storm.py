@@ -2,7 +2,7 @@
 
 python -m tests.soak.storm --seconds 300 --clients 200 --seed 0
 
-Each answer is compared with that of the same request alone, before the storm. The status is 1 where one differs, is
+Each answer is compared with that of the same request alone, before the storm. The status is 1 if one differs, is
 lost or is somebody else's; where a hostile request is not refused as it should be; where `/health/live` keeps a
 supervisor waiting; and where memory, descriptors or threads do not come back.
 """
@@ -121,8 +121,8 @@ def numbers_of(value: Any) -> Iterator[float]:
         for name in sorted(value.keys() - {"timing", "rows"}):
             yield from numbers_of(value[name])
     elif isinstance(value, list):
-        for one in value:
-            yield from numbers_of(one)
+        for item in value:
+            yield from numbers_of(item)
     elif isinstance(value, int | float):
         yield float(value)
 
@@ -232,13 +232,13 @@ def served(folder: Path) -> Iterator[tuple[str, int]]:
     with log, subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=log, text=True) as process:
         try:
             assert process.stdout is not None
-            told = re.search(r"http://[\d.:]+", process.stdout.readline())
-            assert told is not None, "the server did not start"
-            with httpx2.Client(base_url=told[0]) as client:
+            address = re.search(r"http://[\d.:]+", process.stdout.readline())
+            assert address is not None, "the server did not start"
+            with httpx2.Client(base_url=address[0]) as client:
                 while not is_ready(client):
                     assert process.poll() is None, "the server ended"
                     time.sleep(0.2)
-            yield told[0], process.pid
+            yield address[0], process.pid
             process.send_signal(signal.SIGTERM)
             process.wait(60)
         finally:
@@ -249,9 +249,9 @@ def ask_alone(url: str, requests: list[Usual]) -> list[Any]:
     """The answers, one after another."""
     answers = []
     with httpx2.Client(base_url=url, timeout=60) as client:
-        for one in requests:
-            answer = client.post(one.path, content=one.body, headers={"Content-Type": one.content_type})
-            assert answer.status_code == 200, f"{one.path}: {answer.text}"
+        for request in requests:
+            answer = client.post(request.path, content=request.body, headers={"Content-Type": request.content_type})
+            assert answer.status_code == 200, f"{request.path}: {answer.text}"
             answers.append(answer.json())
     return answers
 
@@ -325,7 +325,7 @@ def judge(
 
 
 def main() -> int:
-    """0 where all is as it must be."""
+    """0 if all is as it must be."""
     parser = argparse.ArgumentParser(prog="python -m tests.soak.storm", description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--seconds", type=float, default=300, help="how long")
     parser.add_argument("--clients", type=int, default=200, help="how many at once, a third of whom vanish")

@@ -16,10 +16,10 @@ def draw_classes(image: Path, mask: Path, classes: tuple[int, ...], seed: int) -
     random = np.random.default_rng(seed)
     pixels = random.integers(0, 80, (48, 64, 3), dtype=np.uint8)
     labels = np.zeros((48, 64), np.uint8)
-    for place, one in enumerate(classes):
+    for place, class_ in enumerate(classes):
         top, left = int(random.integers(0, 24)), 2 + 30 * place
-        pixels[top : top + 20, left : left + 22] = COLOURS[(one - 1) % 3 + 1]
-        labels[top : top + 20, left : left + 22] = one
+        pixels[top : top + 20, left : left + 22] = COLOURS[(class_ - 1) % 3 + 1]
+        labels[top : top + 20, left : left + 22] = class_
     for file in (image, mask):
         file.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels).save(image, quality=95)

@@ -58,8 +58,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
         rle = encode_rle(classes == 2)
         annotations.append({"id": number + 1, "image_id": number, "category_id": 2, "segmentation": rle.model_dump()})
         refs.append({"id": number + 1, "image_id": number, "annotation_id": number + 1, "sentence": "the red box"})
-    told = {"info": {"semantic_names": NAMES}, "images": images, "annotations": annotations, "categories": []}
-    (folder / "instances.json").write_text(json.dumps(told))
+    instances = {"info": {"semantic_names": NAMES}, "images": images, "annotations": annotations, "categories": []}
+    (folder / "instances.json").write_text(json.dumps(instances))
     (folder / "referring.json").write_text(json.dumps({"refs": refs}))
     return folder
 

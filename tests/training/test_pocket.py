@@ -13,11 +13,11 @@ from torch import nn
 
 from training.autoencoder import mean_latents
 from training.curves import draw_losses, read_losses
-from training.datasets.captioned import Image, Source
+from training.datasets.captioned import CaptionSource, Image
 from training.datasets.digits import CLASS_PROMPTS, held_out_digits
 from training.evaluate import QUESTION_PROMPTS, held_out, reconstruction_psnr, zero_shot
-from training.export import Parts, folder_bytes, read_folder, write_folder
-from training.loop import Pace
+from training.export import NetworkParts, folder_bytes, read_folder, write_folder
+from training.loop import StageSettings
 from training.pocket import train, trained_parts
 from training.recipe import Emphasis, Recipe
 from training.samples import sampled_images
@@ -29,7 +29,7 @@ TINY = Recipe(
     latent_channels=4,
     component_images=(2000,),
     autoencoder_widths=(16, 32, 16, 16),
-    autoencoder_pace=Pace(steps=4, batch=2, learning_rate=1e-3, warm_up=2, average_decay=0.9),
+    autoencoder_pace=StageSettings(steps=4, batch=2, learning_rate=1e-3, warm_up=2, average_decay=0.9),
     early=Emphasis(shares=(1.0,), contradicted=0.25, relation_weight=1),
     late=Emphasis(shares=(1.0,), contradicted=0.5, relation_weight=1),
     late_from=3,
@@ -38,7 +38,7 @@ TINY = Recipe(
     text_layers=1,
     unet_widths=(8, 8, 8, 8),
     half=False,  # one channel a norm group on one pixel: bfloat16 has no digits for that
-    denoiser_pace=Pace(steps=6, batch=4, learning_rate=1e-3, warm_up=2, average_decay=0.9),
+    denoiser_pace=StageSettings(steps=6, batch=4, learning_rate=1e-3, warm_up=2, average_decay=0.9),
 )
 
 
@@ -63,7 +63,7 @@ class Squares:
         return (("a red square", "a green square", "a blue square")[index],)
 
 
-SOURCES = [Source(Squares(), share=1.0, views=2)]
+SOURCES = [CaptionSource(Squares(), share=1.0, views=2)]
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +99,7 @@ def test_a_kill_between_checkpoints_costs_only_the_steps_since_the_last(tiny_run
             return super().augmented(index, generator)
 
     with pytest.raises(Killed):
-        train([Source(KilledAtStepThree(), share=1.0, views=2)], TINY, tmp_path, save_every=2)
+        train([CaptionSource(KilledAtStepThree(), share=1.0, views=2)], TINY, tmp_path, save_every=2)
     assert torch.load(tmp_path / "autoencoder.pt", weights_only=True)["step"] == 2
     train(SOURCES, TINY, tmp_path)
     assert _same_losses(tiny_run, tmp_path)
@@ -170,29 +170,29 @@ def test_the_committed_pocket_is_small_and_half_precision_safetensors() -> None:
 
 
 @pytest.fixture(scope="module")
-def committed() -> Parts:
+def committed() -> NetworkParts:
     return read_folder(POCKET)
 
 
-def test_the_committed_pocket_rebuilds_held_out_scenes(committed: Parts) -> None:
+def test_the_committed_pocket_rebuilds_held_out_scenes(committed: NetworkParts) -> None:
     scenes = held_out().scenes
     assert reconstruction_psnr(committed, [scenes.image(index) for index in range(20)]) > 26
 
 
-def test_the_committed_pocket_recognises_held_out_digits(committed: Parts) -> None:
+def test_the_committed_pocket_recognises_held_out_digits(committed: NetworkParts) -> None:
     """A small check that the weights in the package are the trained ones; the card has the full measurement."""
     digits = held_out_digits()
     images = [digits.image(index) for index in range(20)]
-    (asked,) = zero_shot(committed, images, digits.labels[:20], CLASS_PROMPTS, [10])
-    assert asked.accuracy >= 0.8
+    (run,) = zero_shot(committed, images, digits.labels[:20], CLASS_PROMPTS, [10])
+    assert run.accuracy >= 0.8
 
 
 @pytest.mark.slow
-def test_the_committed_pocket_recognises_things_in_held_out_scenes(committed: Parts) -> None:
+def test_the_committed_pocket_recognises_things_in_held_out_scenes(committed: NetworkParts) -> None:
     scenes = held_out().scenes
-    indices, kinds = (found[:20] for found in scenes.questions())
-    (asked,) = zero_shot(committed, [scenes.image(index) for index in indices], kinds, QUESTION_PROMPTS, [10])
-    assert asked.accuracy >= 0.7
+    indices, kinds = (array[:20] for array in scenes.questions())
+    (run,) = zero_shot(committed, [scenes.image(index) for index in indices], kinds, QUESTION_PROMPTS, [10])
+    assert run.accuracy >= 0.7
 
 
 def _same_weights(first: nn.Module, second: nn.Module) -> bool:

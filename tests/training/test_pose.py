@@ -64,7 +64,7 @@ def test_a_data_set_tells_its_own_skeleton(figures: tuple[Path, Path]) -> None:
     assert data.skeleton.names == NAMES
     assert data.skeleton.flip_indices == (0, 2, 1)
     assert data.skeleton.links == ((0, 1), (0, 2))
-    assert [one.id for one in data.persons] == list(range(1, 25))
+    assert [person.id for person in data.persons] == list(range(1, 25))
 
 
 def test_points_lie_on_their_blobs_in_every_view(figures: tuple[Path, Path]) -> None:
@@ -92,10 +92,10 @@ def test_fitting_lowers_the_loss_and_is_seeded(figures: tuple[Path, Path]) -> No
     for steps in (30, 5):
         run: list[float] = []
 
-        def told(_: int, loss: float, run: list[float] = run) -> None:
+        def report(_: int, loss: float, run: list[float] = run) -> None:
             run.append(loss)
 
-        fit_pose(engine, data, PoseRecipe(steps=steps, batch=8, size=(48, 64)), told)
+        fit_pose(engine, data, PoseRecipe(steps=steps, batch=8, size=(48, 64)), report)
         losses.append(run)
     # The learning rate follows the number of steps, but the first step is the same.
     assert losses[0][0] == pytest.approx(losses[1][0], rel=1e-4)
@@ -106,8 +106,8 @@ def test_the_mean_pose_is_measured_in_boxes(figures: tuple[Path, Path]) -> None:
     data = read_pose_data(figures[0], figures[0].parent / "images")
     mean = mean_pose(data)
     assert mean == pytest.approx(np.array([[25, 8], [42, 30], [8, 30]]) / [50, 45], abs=0.08)
-    points = dict(zip((one.id for one in data.persons), mean_pose_points(mean, data.persons), strict=True))
-    exact = {one.id: data.points[one.id][:, :2] for one in data.persons}
+    points = dict(zip((person.id for person in data.persons), mean_pose_points(mean, data.persons), strict=True))
+    exact = {person.id: data.points[person.id][:, :2] for person in data.persons}
     assert share_found(data, exact) == {"all": 1.0, **dict.fromkeys(NAMES, 1.0)}
     assert 0.3 < share_found(data, points)["all"] < 1.0
 
@@ -115,7 +115,7 @@ def test_the_mean_pose_is_measured_in_boxes(figures: tuple[Path, Path]) -> None:
 @pytest.mark.slow
 def test_fit_evaluate_and_predict(figures: tuple[Path, Path], tmp_path: Path) -> None:
     train, held_out = figures
-    told: list[str | Path] = [
+    options: list[str | Path] = [
         "--images",
         train.parent / "images",
         "--out",
@@ -126,7 +126,7 @@ def test_fit_evaluate_and_predict(figures: tuple[Path, Path], tmp_path: Path) ->
         "8",
     ]
     measured: list[str | Path] = ["--held-out", held_out, "--held-out-images", held_out.parent / "images"]
-    done = diffsight("fit", "pose", train, *told, *measured, "--json")
+    done = diffsight("fit", "pose", train, *options, *measured, "--json")
     assert done.returncode == 0, done.stderr
     fitted = json.loads(done.stdout)
     assert 0 <= fitted["held_out"]["pck_0_1"] <= 1
@@ -155,11 +155,11 @@ def test_fit_evaluate_and_predict(figures: tuple[Path, Path], tmp_path: Path) ->
 @pytest.mark.slow
 def test_the_unet_is_fine_tuned_and_only_what_changed_is_kept(figures: tuple[Path, Path], tmp_path: Path) -> None:
     train, held_out = figures
-    told: list[str | Path] = ["--images", train.parent / "images", "--out", tmp_path / "tuned"]
-    told += ["--steps", "4", "--batch", "4", "--width", "48", "--height", "64"]
-    told += ["--unet-learning-rate", "1e-3", "--part", "up_blocks.3.resnets"]
+    options: list[str | Path] = ["--images", train.parent / "images", "--out", tmp_path / "tuned"]
+    options += ["--steps", "4", "--batch", "4", "--width", "48", "--height", "64"]
+    options += ["--unet-learning-rate", "1e-3", "--part", "up_blocks.3.resnets"]
     measured: list[str | Path] = ["--held-out", held_out, "--held-out-images", held_out.parent / "images"]
-    done = diffsight("fit", "pose", train, *told, *measured, "--json")
+    done = diffsight("fit", "pose", train, *options, *measured, "--json")
     assert done.returncode == 0, done.stderr
     fitted = json.loads(done.stdout)
     kept = read_tensors(tmp_path / "tuned/unet/diffusion_pytorch_model.safetensors")
@@ -172,7 +172,7 @@ def test_the_unet_is_fine_tuned_and_only_what_changed_is_kept(figures: tuple[Pat
     columns = json.loads(done.stdout)
     assert columns["float32"]["PCK 0.1"] == pytest.approx(fitted["held_out"]["pck_0_1"])
     # A later fit on frozen features into the same folder leaves no U-Net behind.
-    done = diffsight("fit", "pose", train, *told[:8], "--half")
+    done = diffsight("fit", "pose", train, *options[:8], "--half")
     assert done.returncode == 0, done.stderr
     assert not (tmp_path / "tuned/unet").exists()
     assert read_tensors(tmp_path / "tuned/head.safetensors")["final_layer.bias"].dtype == torch.float16
@@ -187,7 +187,9 @@ def test_the_picture_is_restored_beside(figures: tuple[Path, Path]) -> None:
     with pytest.raises(InvalidInput, match="no parameter is named by nothing"):
         TunedUNet(engine, model, context, ("nothing",))
     tuned = TunedUNet(engine, model, context, ())
-    pixels = [random_view(data, one, (48, 64), recipe, np.random.default_rng(0)).pixels for one in data.persons[:4]]
+    pixels = [
+        random_view(data, person, (48, 64), recipe, np.random.default_rng(0)).pixels for person in data.persons[:4]
+    ]
     optimiser = torch.optim.AdamW(tuned.learning, lr=1e-3)
     errors = []
     for _ in range(12):

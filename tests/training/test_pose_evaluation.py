@@ -8,7 +8,7 @@ from heads.sdpose.skeletons import COCO_17
 from training.pose_evaluation import point_errors
 
 
-def test_points_that_did_not_move_are_told_so() -> None:
+def test_points_that_did_not_move_are_reported_so() -> None:
     from heads.sdpose.metrics import Prediction
 
     points = np.zeros((17, 2))

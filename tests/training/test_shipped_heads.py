@@ -68,10 +68,10 @@ def test_the_shipped_pose_network_beats_the_mean_pose(backbone: StableDiffusion)
     data = read_pose_data(HELD_OUT / "instances.json", HELD_OUT / "images")
     persons = data.persons[:20]
     predictions = predict_persons(DirectEngine(backbone), open_pose(backbone, POSE), data, persons)
-    found = share_found(data, {one.id: one.points for one in predictions})["all"]
-    told = json.loads((POSE / "pose.json").read_text(encoding="utf-8"))["told"]["held_out"]
-    assert found > told["mean_pose_pck_0_1"] + 0.1
-    assert found == pytest.approx(told["pck_0_1"], abs=0.2)
+    found = share_found(data, {prediction.id: prediction.points for prediction in predictions})["all"]
+    figures = json.loads((POSE / "pose.json").read_text(encoding="utf-8"))["told"]["held_out"]
+    assert found > figures["mean_pose_pck_0_1"] + 0.1
+    assert found == pytest.approx(figures["pck_0_1"], abs=0.2)
 
 
 def test_the_shipped_few_shot_network_beats_a_mask_in_place(backbone: StableDiffusion) -> None:
@@ -81,7 +81,9 @@ def test_the_shipped_few_shot_network_beats_a_mask_in_place(backbone: StableDiff
     episodes = drawn_episodes(names, sorted(names), 1, 12, np.random.RandomState(1), in_turn=True)
 
     async def answered() -> float:
-        results = [one async for one in run_episodes(engine, episodes, read, size=backbone.description.image_size)]
+        results = [
+            result async for result in run_episodes(engine, episodes, read, size=backbone.description.image_size)
+        ]
         return scores_of(results, sorted(names)).mean_iou / 100
 
     assert complete(answered()) > guessed(episodes, read, pasted, sorted(names))
@@ -94,9 +96,9 @@ def test_the_cards_tell_what_the_benchmark_measures(tmp_path: Path) -> None:
     measured = json.loads((tmp_path / "quality.json").read_text(encoding="utf-8"))["figures"]
     for task, figure in (("depth", "abs_rel"), ("segmentation", "miou"), ("referring", "oiou")):
         card = (SHIPPED / f"{task}.md").read_text(encoding="utf-8")
-        told = re.search(rf"^\| {figure} \| (\S+) \|$", card, re.MULTILINE)
-        assert told is not None
-        assert measured[f"{task}_{figure}"] == pytest.approx(float(told[1]), abs=2e-3)
+        shown = re.search(rf"^\| {figure} \| (\S+) \|$", card, re.MULTILINE)
+        assert shown is not None
+        assert measured[f"{task}_{figure}"] == pytest.approx(float(shown[1]), abs=2e-3)
     card = (FEW_SHOT / "README.md").read_text(encoding="utf-8")
     for shots in (1, 5):
         assert f"{measured[f'few_shot_miou_{shots}']:.3f}" in card

@@ -42,7 +42,7 @@ class CaptionedImages(Protocol):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Source:
+class CaptionSource:
     """A data set and its part in training.
 
     share: of the images of a step in which the decoder learns. views: variations of each image, the first of which is

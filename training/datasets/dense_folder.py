@@ -1,8 +1,8 @@
 """Folders of images with depth, classes and expressions, in the layout that the rendered world is written in.
 
     images/NAME.png|jpg       8-bit RGB
-    depth/NAME.png            16-bit grey, millimetres, 0 where there is none
-    semantic/NAME.png         8-bit class indices, 255 where there is none
+    depth/NAME.png            16-bit grey, millimetres, 0 if there is none
+    semantic/NAME.png         8-bit class indices, 255 if there is none
     instances.json            COCO: annotations with RLE masks; info.semantic_names or categories name the classes
     referring.json            {"refs": [{"image_id", "annotation_id", "sentence"}, ...]}
 
@@ -41,7 +41,7 @@ class Sample:
 class DenseFolder:
     """The examples of one task in a folder.
 
-    Raises InvalidInput where a part of the layout is missing or says nothing.
+    Raises InvalidInput if a part of the layout is missing or says nothing.
     """
 
     def __init__(self, folder: Path, task: Task, *, most: int = 0) -> None:
@@ -64,12 +64,12 @@ class DenseFolder:
         self.samples = samples[:most] if most else samples
 
     def class_names(self) -> tuple[str, ...]:
-        """Names of the classes, by index. Raises InvalidInput where nothing names them."""
+        """Names of the classes, by index. Raises InvalidInput if nothing names them."""
         content = self._json("instances.json")
         names = (content.get("info") or {}).get("semantic_names")
         if names:
             return tuple(map(str, names))
-        categories = {int(one["id"]): str(one["name"]) for one in content.get("categories", [])}
+        categories = {int(category["id"]): str(category["name"]) for category in content.get("categories", [])}
         if not categories:
             raise InvalidInput("folder", f"{self.folder}/instances.json names no classes", hint="fill in categories")
         return tuple(categories.get(index, f"class {index}") for index in range(max(categories) + 1))
@@ -81,9 +81,9 @@ class DenseFolder:
     def truth(self, sample: Sample) -> NDArray[Any]:
         """Depth in metres (H, W) float32, classes (H, W) uint8, or a mask (H, W) uint8 of 0 and 1."""
         if sample.truth is None:
-            told = self._annotations[sample.annotation]["segmentation"]
+            segmentation = self._annotations[sample.annotation]["segmentation"]
             height, width = self.image(sample).shape[:2]
-            mask: NDArray[Any] = decode_parts(told, height, width).max(axis=2)
+            mask: NDArray[Any] = decode_parts(segmentation, height, width).max(axis=2)
             return mask
         values = read_class_map(sample.truth)
         return values.astype(np.float32) / 1000 if self.task == "depth" else values.astype(np.uint8)
@@ -96,8 +96,8 @@ class DenseFolder:
 
     def _expressions(self) -> list[Sample]:
         instances, referring = self._json("instances.json"), self._json("referring.json")
-        files = {one["id"]: one["file_name"] for one in instances["images"]}
-        self._annotations = {one["id"]: one for one in instances["annotations"]}
+        files = {image["id"]: image["file_name"] for image in instances["images"]}
+        self._annotations = {annotation["id"]: annotation for annotation in instances["annotations"]}
         return [
             Sample(self.folder / "images" / files[ref["image_id"]], None, ref["sentence"], ref["annotation_id"])
             for ref in referring["refs"]
@@ -107,8 +107,8 @@ class DenseFolder:
         try:
             content: dict[str, Any] = json.loads((self.folder / name).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            told = f"{self.folder / name} can not be read: {error}"
-            raise InvalidInput("folder", told, hint="docs/heads.md shows the layout of a folder") from error
+            message = f"{self.folder / name} can not be read: {error}"
+            raise InvalidInput("folder", message, hint="docs/heads.md shows the layout of a folder") from error
         return content
 
 

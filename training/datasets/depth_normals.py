@@ -19,7 +19,7 @@ def normals_of_depth(
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Unit normals (H, W, 3) float32, x right, y up, z to the viewer, and which of them are known, (H, W).
 
-    metres: (H, W) float32, along the viewing axis, 0 where there is none; three rows and columns at least.
+    metres: (H, W) float32, along the viewing axis, 0 if there is none; three rows and columns at least.
     field_of_view: degrees from the lower to the upper edge; the camera looks at the middle of the picture.
 
     A normal is the cross product of a pixel's steps to its neighbours. Along each axis that is the mean of both steps
@@ -46,23 +46,23 @@ def normals_of_depth(
 def _steps(
     points: NDArray[np.float64], depth: NDArray[np.float64], known: NDArray[np.bool_], axis: int
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """The step of each point (H, W, 3) to its neighbour along an axis, and where there is one, (H, W)."""
+    """The step of each point (H, W, 3) to its neighbour along an axis, and if there is one, (H, W)."""
     gaps = np.diff(depth, axis=axis)
     ends = np.minimum(np.delete(depth, -1, axis), np.delete(depth, 0, axis))
     able = np.delete(known, -1, axis) & np.delete(known, 0, axis) & (np.abs(gaps) <= _EDGE * ends)
     steps = np.diff(points, axis=axis)
     forward, backward = ((0, 1), (1, 0))
 
-    def padded(values: NDArray[Any], sides: tuple[int, int]) -> NDArray[Any]:
+    def pad(values: NDArray[Any], sides: tuple[int, int]) -> NDArray[Any]:
         widths = [(0, 0)] * values.ndim
         widths[axis] = sides
         return np.pad(values, widths)
 
-    ahead, behind = padded(steps, forward), padded(steps, backward)
-    can_ahead, can_behind = padded(able, forward).astype(bool), padded(able, backward).astype(bool)
-    change_ahead = np.where(can_ahead, np.abs(padded(gaps, forward)), np.inf)
-    change_behind = np.where(can_behind, np.abs(padded(gaps, backward)), np.inf)
-    bend = np.abs(padded(gaps, forward) - padded(gaps, backward))
+    ahead, behind = pad(steps, forward), pad(steps, backward)
+    can_ahead, can_behind = pad(able, forward).astype(bool), pad(able, backward).astype(bool)
+    change_ahead = np.where(can_ahead, np.abs(pad(gaps, forward)), np.inf)
+    change_behind = np.where(can_behind, np.abs(pad(gaps, backward)), np.inf)
+    bend = np.abs(pad(gaps, forward) - pad(gaps, backward))
     flat = can_ahead & can_behind & (bend < _FLAT * depth)
     chosen = np.where((change_ahead <= change_behind)[..., None], ahead, behind)
     return np.where(flat[..., None], (ahead + behind) / 2, chosen), can_ahead | can_behind

@@ -55,7 +55,7 @@ class Digits:
     def image(self, index: int) -> Image:
         """The digit upright and centred, (S, S, 3) uint8 RGB."""
         rows, columns = _sampling_grid(self._size, np.eye(2), np.zeros(2), np.zeros((2, 4, 4)))
-        return _drawn(self._ink[index], rows, columns, weight=0.0, ink=_INK, paper=_PAPER)
+        return _draw(self._ink[index], rows, columns, weight=0.0, ink=_INK, paper=_PAPER)
 
     def augmented(self, index: int, generator: np.random.Generator) -> Image:
         """The digit turned, scaled, slanted, shifted and bent a little, with other ink, (S, S, 3) uint8 RGB.
@@ -74,7 +74,7 @@ class Digits:
         if generator.random() < 0.25:
             ink, paper = paper, ink
         rows, columns = _sampling_grid(self._size, matrix, shift, bend)
-        return _drawn(self._ink[index], rows, columns, weight=weight, ink=ink, paper=paper)
+        return _draw(self._ink[index], rows, columns, weight=weight, ink=ink, paper=paper)
 
     def captions(self, index: int) -> Sequence[str]:
         """The sentences that fit the digit; the first is the one that zero-shot classification asks with."""
@@ -132,7 +132,7 @@ def _sampling_grid(
     return rows.astype(np.float32), columns.astype(np.float32)
 
 
-def _drawn(
+def _draw(
     ink_share: NDArray[np.float32],
     rows: NDArray[np.float32],
     columns: NDArray[np.float32],

@@ -37,7 +37,7 @@ class Truth:
 def nyu_samples(folder: Path) -> Iterator[Truth]:
     """The test images: SCENE/rgb_NAME.jpg beside SCENE/sync_depth_NAME.png, uint16 millimetres.
 
-    The scene class is the first name that stands in `SCENE_rgb_NAME.jpg`, as the original finds it.
+    The scene class is the first class name in `SCENE_rgb_NAME.jpg`, as in the original.
     Source: `depth/dataset/nyudepthv2.py` of wl-zhao/VPD.
     """
     images = sorted(_existing(folder).glob("**/rgb_*.jpg")) + sorted(folder.glob("**/rgb_*.png"))
@@ -45,8 +45,8 @@ def nyu_samples(folder: Path) -> Iterator[Truth]:
     for path in images:
         depth = path.with_name(path.name.replace("rgb_", "sync_depth_", 1)).with_suffix(".png")
         name = f"{path.parent.name}_{path.name}"
-        scene = next((one for one in NYU_SCENES if one in name), "")
-        yield Truth(_rgb(path), _opened(depth).astype(np.float32) / 1000, scene=scene)
+        scene = next((known_scene for known_scene in NYU_SCENES if known_scene in name), "")
+        yield Truth(_rgb(path), _open(depth).astype(np.float32) / 1000, scene=scene)
 
 
 def ade_samples(folder: Path) -> Iterator[Truth]:
@@ -57,7 +57,7 @@ def ade_samples(folder: Path) -> Iterator[Truth]:
     images = sorted(_existing(folder / "images" / "validation").iterdir())
     _some(images, folder, "images/validation/*.jpg and annotations/validation/*.png")
     for path in images:
-        labels = _opened(folder / "annotations" / "validation" / f"{path.stem}.png").astype(np.int64)
+        labels = _open(folder / "annotations" / "validation" / f"{path.stem}.png").astype(np.int64)
         yield Truth(_rgb(path), np.where(labels == 0, 255, labels - 1).astype(np.uint8))
 
 
@@ -69,15 +69,15 @@ def refcoco_samples(folder: Path, images: Path, *, split_by: str = "unc", split:
     """
     refs = read_refs(folder / f"refs({split_by}).p")
     instances = json.loads(_existing(folder / "instances.json").read_text(encoding="utf-8"))
-    annotations = {one["id"]: one for one in instances["annotations"]}
-    files = {one["id"]: one["file_name"] for one in instances["images"]}
+    annotations = {annotation["id"]: annotation for annotation in instances["annotations"]}
+    files = {image["id"]: image["file_name"] for image in instances["images"]}
     chosen = [ref for ref in refs if ref["split"] == split]
     _some(chosen, folder, f"references of the split {split!r}")
     for ref in chosen:
         image = _rgb(images / files[ref["image_id"]])
-        told = annotations[ref["ann_id"]]["segmentation"]
+        segmentation = annotations[ref["ann_id"]]["segmentation"]
         height, width = image.shape[:2]
-        parts = decode_parts(told, height, width)
+        parts = decode_parts(segmentation, height, width)
         for sentence in ref["sentences"]:
             yield Truth(image, parts.sum(axis=2).astype(np.uint8), sentence=sentence["sent"])
 
@@ -90,7 +90,7 @@ class _PlainUnpickler(pickle.Unpickler):
 
 
 def read_refs(file: Path) -> list[dict[str, Any]]:
-    """The references of a RefCOCO pickle. Raises InvalidInput where it holds anything but plain values."""
+    """The references of a RefCOCO pickle. Raises InvalidInput if it holds anything but plain values."""
     try:
         with _existing(file).open("rb") as opened:
             content = _PlainUnpickler(opened).load()
@@ -114,7 +114,7 @@ def _some(found: Any, folder: Path, what: str) -> None:
         raise InvalidInput("folder", f"{folder} holds no {what}", hint="docs/heads.md shows the official layouts")
 
 
-def _opened(path: Path) -> NDArray[Any]:
+def _open(path: Path) -> NDArray[Any]:
     with Image.open(_existing(path)) as opened:
         return np.array(opened)
 

@@ -18,7 +18,7 @@ from training.world.vocabulary import QUESTION
 class WorldImages:
     """The scenes of a folder that `python -m training.world` wrote.
 
-    Raises FileNotFoundError where there is no such folder.
+    Raises FileNotFoundError if there is no such folder.
     """
 
     def __init__(self, folder: Path, *, name: str = "world") -> None:
@@ -51,7 +51,7 @@ class WorldImages:
         return self._captions[index]
 
     def depth(self, index: int) -> NDArray[np.float32]:
-        """(S, S) float32, metres along the viewing axis, 0 where there is none."""
+        """(S, S) float32, metres along the viewing axis, 0 if there is none."""
         millimetres = self._read("depth", index, cv2.IMREAD_UNCHANGED)
         return millimetres.astype(np.float32) / 1000.0
 
@@ -60,16 +60,16 @@ class WorldImages:
         return self._read("semantic", index, cv2.IMREAD_UNCHANGED).astype(np.uint8)
 
     def kinds(self, index: int) -> list[str]:
-        """What stands in the scene, one entry a thing that shows."""
-        return [self._kinds[int(str(one["category_id"]))] for one in self.annotations[index]]
+        """The kinds of the visible things of a scene, an entry for each."""
+        return [self._kinds[int(str(annotation["category_id"]))] for annotation in self.annotations[index]]
 
     def questions(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Indices of the scenes with exactly one thing, of a kind that QUESTION names, and which one: (N,) each."""
         found = [(index, self.kinds(index)) for index in range(len(self))]
-        asked = [
+        questions = [
             (index, QUESTION.index(kinds[0])) for index, kinds in found if len(kinds) == 1 and kinds[0] in QUESTION
         ]
-        indices, labels = np.array(asked, dtype=np.int64).reshape(-1, 2).T
+        indices, labels = np.array(questions, dtype=np.int64).reshape(-1, 2).T
         return indices, labels
 
     def _read(self, part: str, index: int, flag: int) -> NDArray[np.uint8] | NDArray[np.uint16]:

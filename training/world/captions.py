@@ -39,13 +39,13 @@ def captions(things: Sequence[Seen], floor: str) -> list[str]:
     """
     if not things:
         return [f"an empty room with a {floor} floor"]
-    said = [_listed([one.coloured for one in things])]
+    said = [_list_nouns([thing.coloured for thing in things])]
     if len(things) == 1:
         (one,) = things
         said += [_a(one.kind), f"a photo of {_a(one.kind)}", _a(one.described)]
         said += [f"{_a(one.kind)} on a {floor} floor", f"{_a(one.coloured)} on a {floor} floor"]
         return said
-    said.append(_listed([one.kind for one in things]))
+    said.append(_list_nouns([thing.kind for thing in things]))
     for one, other in permutations(things, 2):
         for words in _relations(one, other):
             said += [f"{_a(one.coloured)} {words} {_a(other.coloured)}", f"{_a(one.kind)} {words} {_a(other.kind)}"]
@@ -68,14 +68,14 @@ def _relations(one: Seen, other: Seen) -> list[str]:
 def referring_expressions(things: Sequence[Seen]) -> list[list[str]]:
     """For each thing, the expressions that fit it and no other thing of the scene."""
     found = []
-    for one in things:
-        others = [other for other in things if other is not one]
+    for thing in things:
+        others = [other for other in things if other is not thing]
         said = []
-        if all(other.kind != one.kind for other in others):
-            said.append(f"the {one.kind}")
-        if all(other.coloured != one.coloured for other in others):
-            said.append(f"the {one.coloured}")
-        said += _by_place(one, others)
+        if all(other.kind != thing.kind for other in others):
+            said.append(f"the {thing.kind}")
+        if all(other.coloured != thing.coloured for other in others):
+            said.append(f"the {thing.coloured}")
+        said += _by_place(thing, others)
         found.append(said)
     return found
 
@@ -96,7 +96,7 @@ def _by_place(one: Seen, others: Sequence[Seen]) -> list[str]:
     return said
 
 
-def _listed(nouns: Sequence[str]) -> str:
+def _list_nouns(nouns: Sequence[str]) -> str:
     articled = [_a(noun) for noun in nouns]
     return articled[0] if len(articled) == 1 else f"{', '.join(articled[:-1])} and {articled[-1]}"
 

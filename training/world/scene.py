@@ -1,4 +1,4 @@
-"""What stands where in a scene, in what light, seen from where: drawn from a seed, before anything is rendered."""
+"""Things, light and camera of a scene: drawn from a seed, before rendering."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def _draw_scene(draw: np.random.Generator, things: Sequence[Thing]) -> Scene:
 def _free_spot(
     draw: np.random.Generator, things: Sequence[Thing], placed: Sequence[Placed], slot: int
 ) -> tuple[float, float] | None:
-    """A place on the floor where the thing stands in no other, or None when a hundred tries found none."""
+    """A place on the floor where the thing overlaps no other, or None after a hundred failed attempts."""
     if not placed:
         return float(draw.uniform(-0.4, 0.4)), float(draw.uniform(-0.4, 0.4))
     for _ in range(100):
@@ -189,12 +189,12 @@ def _draw_paints(draw: np.random.Generator, shirt: str) -> dict[str, tuple[float
 
 def _draw_camera(draw: np.random.Generator, things: Sequence[Thing], placed: Sequence[Placed]) -> Camera:
     """A camera that has all things in view, mostly near, a little off the middle."""
-    places = np.array([[one.x, one.y] for one in placed])
-    heights = np.array([things[one.slot].height for one in placed])
+    places = np.array([[thing.x, thing.y] for thing in placed])
+    heights = np.array([things[thing.slot].height for thing in placed])
     centre = places.mean(axis=0)
     reach = max(
-        float(np.hypot(*(place - centre))) + things[one.slot].footprint
-        for one, place in zip(placed, places, strict=True)
+        float(np.hypot(*(place - centre))) + things[thing.slot].footprint
+        for thing, place in zip(placed, places, strict=True)
     )
     radius = max(reach, float(heights.max()) / 2)
     fits = radius / np.sin(np.deg2rad(FIELD_OF_VIEW / 2))

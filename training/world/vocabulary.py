@@ -1,4 +1,4 @@
-"""The words of the rendered world: what stands in it, in which colours, on which floors."""
+"""The vocabulary of the rendered world: things, colours and floors."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Renders a world to a folder in the field's usual layouts: seeded, in parallel, resumed where it stopped.
 
 images/000123.png          8-bit RGB
-depth/000123.png           16-bit grey, millimetres from the camera, 0 where there is none
+depth/000123.png           16-bit grey, millimetres from the camera, 0 if there is none
 semantic/000123.png        8-bit, values as in vocabulary.SEMANTIC_NAMES
 instances.json             COCO: boxes, RLE masks, 17 keypoints with visibility for persons, colour, size and material
 captions.json              COCO captions: every true sentence about each image
@@ -60,7 +60,7 @@ def write_world(world: World, folder: Path, processes: int = 1) -> None:
     indices = range(-(-world.scenes // SCENES_PER_SHARD))
     missing = [(world, folder, index) for index in indices if not _shard_file(folder, index).exists()]
     with tqdm(total=world.scenes, desc="scenes", initial=world.scenes - len(missing) * SCENES_PER_SHARD) as bar:
-        for _ in _rendered(missing, processes):
+        for _ in _render(missing, processes):
             bar.update(SCENES_PER_SHARD)
     shards = [json.loads(_shard_file(folder, index).read_text(encoding="utf-8")) for index in indices]
     scenes = [scene for shard in shards for scene in shard][: world.scenes]
@@ -78,7 +78,7 @@ def _claim(world: World, folder: Path) -> None:
     _write_json(path, described)
 
 
-def _rendered(work: Sequence[tuple[World, Path, int]], processes: int) -> Iterable[None]:
+def _render(work: Sequence[tuple[World, Path, int]], processes: int) -> Iterable[None]:
     if processes == 1 or len(work) < 2:
         yield from map(_render_shard, work)
         return
@@ -149,9 +149,9 @@ def _annotation(seen: Seen, mask: NDArray[np.bool_], keypoints: Sequence[Keypoin
         "material": seen.material,
     }
     if keypoints is not None:
-        flat = [[round(one.u, 2), round(one.v, 2), one.visibility] for one in keypoints]
+        flat = [[round(keypoint.u, 2), round(keypoint.v, 2), keypoint.visibility] for keypoint in keypoints]
         found["keypoints"] = [number for triple in flat for number in triple]
-        found["num_keypoints"] = sum(one.visibility > 0 for one in keypoints)
+        found["num_keypoints"] = sum(keypoint.visibility > 0 for keypoint in keypoints)
     return found
 
 
@@ -187,7 +187,7 @@ def _documents(scenes: Sequence[dict[str, Any]], world: World) -> dict[str, dict
         },
         "referring.json": {
             "info": about,
-            "refs": [{"id": number + 1, **one} for number, one in enumerate(referring)],
+            "refs": [{"id": number + 1, **reference} for number, reference in enumerate(referring)],
         },
     }
 

@@ -37,7 +37,7 @@ _WHEN_MISSING = {
 }
 
 
-def needed(package: str) -> Any:
+def import_needed(package: str) -> Any:
     """The module of a package that only some answers need. Raises MissingPackage with how to install it."""
     try:
         return importlib.import_module(package)
@@ -47,7 +47,7 @@ def needed(package: str) -> Any:
 
 def array_of_npy(data: bytes) -> NDArray[Any]:
     """The array of a .npy file, of any shape and number type. Raises BadInput for other bytes."""
-    numpy = needed("numpy")
+    numpy = import_needed("numpy")
     try:
         array: NDArray[Any] = numpy.load(io.BytesIO(data), allow_pickle=False)
     except ValueError as error:
@@ -57,7 +57,7 @@ def array_of_npy(data: bytes) -> NDArray[Any]:
 
 def array_of_png(data: bytes) -> NDArray[Any]:
     """The pixels of a PNG file: (H, W) uint8 or uint16 of grey and of indices, (H, W, 3) uint8 of colours."""
-    numpy, pillow = needed("numpy"), needed("PIL")
+    numpy, pillow = import_needed("numpy"), import_needed("PIL")
     importlib.import_module("PIL.Image")
     with pillow.Image.open(io.BytesIO(data)) as image:
         array: NDArray[Any] = numpy.asarray(image)
@@ -71,7 +71,7 @@ def mask_of_rle(rle: RleLike) -> NDArray[np.bool_]:
     Source: `rleFrString` of COCO's maskApi.c: five bits a character, lowest first, bit 5 for more to come, the sign in
     bit 4 of the last; from the third on, each run is the difference to the one before the last.
     """
-    numpy = needed("numpy")
+    numpy = import_needed("numpy")
     height, width = rle.size
     runs: list[int] = []
     value = shift = 0
@@ -99,8 +99,8 @@ class DepthArray:
         metres_per_unit: float
 
     def to_numpy(self) -> NDArray[np.float32]:
-        """Metres, (H, W) float32, to the millimetre. Raises BadInput for an answer that was asked without maps."""
-        numpy = needed("numpy")
+        """Metres, (H, W) float32, to the millimetre. Raises BadInput if the answer was requested without maps."""
+        numpy = import_needed("numpy")
         if self.png16 is None:
             raise BadInput("the answer has no depth map; ask with maps=True")
         units = array_of_png(base64.b64decode(self.png16))
@@ -128,15 +128,15 @@ class Masks:
         raise NotImplementedError
 
     def to_numpy(self) -> NDArray[np.bool_]:
-        """All masks in the answer's order, (N, H, W) bool; (0, 0, 0) where there are none."""
-        numpy = needed("numpy")
+        """All masks in the answer's order, (N, H, W) bool; (0, 0, 0) if there are none."""
+        numpy = import_needed("numpy")
         masks = [mask.to_numpy() for mask in self._masks()]
         stacked: NDArray[np.bool_] = numpy.stack(masks) if masks else numpy.zeros((0, 0, 0), bool)
         return stacked
 
     def to_supervision(self) -> Any:
         """The masks that are not empty as `supervision.Detections`, their names under `class_name`."""
-        numpy, supervision = needed("numpy"), needed("supervision")
+        numpy, supervision = import_needed("numpy"), import_needed("supervision")
         masks = [mask for mask in self._masks() if mask.bbox[2] and mask.bbox[3]]
         if not masks:
             return supervision.Detections.empty()
@@ -172,16 +172,16 @@ class SegmentMasks(Masks):
 
     def class_map(self) -> NDArray[np.uint16]:
         """The number of each pixel's class in `classes`, (H, W) uint16. Raises BadInput for an answer with outlines."""
-        numpy = needed("numpy")
+        numpy = import_needed("numpy")
         numbers = {name: number for number, name in enumerate(self.classes)}
-        found: NDArray[np.uint16] | None = None
+        array: NDArray[np.uint16] | None = None
         for segment in self.segments:
             mask = segment.to_numpy()
-            found = numpy.zeros(mask.shape, numpy.uint16) if found is None else found
-            found[mask] = numbers[segment.name]
-        if found is None:
+            array = numpy.zeros(mask.shape, numpy.uint16) if array is None else array
+            array[mask] = numbers[segment.name]
+        if array is None:
             raise BadInput("the answer has no segments")
-        return found
+        return array
 
 
 class ExpressionMasks(Masks):
@@ -213,6 +213,6 @@ class FeatureVectors:
 
     def to_numpy(self) -> NDArray[np.float32]:
         """One vector an image, (N, D) float32."""
-        numpy = needed("numpy")
+        numpy = import_needed("numpy")
         vectors: NDArray[np.float32] = numpy.array(self.vectors, dtype=numpy.float32)
         return vectors

@@ -63,21 +63,21 @@ class AsyncClient(AsyncOperations):
 
     async def run(self, task: str, images: Image | Iterable[Image] | None = None, **options: Any) -> AnyAnswer:
         """Any task of the server, by the name that `models()` lists; its options by their names."""
-        answer: AnyAnswer = await self._call(task_call(await self._served(), task, images, options))
+        answer: AnyAnswer = await self._call(task_call(await self._get_models(), task, images, options))
         return answer
 
     async def run_file(
         self, task: str, images: Image | Iterable[Image] | None = None, *, format: str, **options: Any
     ) -> bytes:
         """Any task, its answer as a file in one of the task's `formats`."""
-        content: bytes = await self._call(task_call(await self._served(), task, images, options, format=format))
+        content: bytes = await self._call(task_call(await self._get_models(), task, images, options, format=format))
         return content
 
     async def run_stream(
         self, task: str, images: Image | Iterable[Image] | None = None, **options: Any
     ) -> AsyncIterator[AnyAnswer]:
         """Any task whose answer improves with time: the result each time it does, then the answer."""
-        call = task_call(await self._served(), task, images, options, stream=True)
+        call = task_call(await self._get_models(), task, images, options, stream=True)
         async for event in self._events(call, AnyAnswer):
             yield event
 
@@ -104,7 +104,7 @@ class AsyncClient(AsyncOperations):
         """A job by its id, such as one that another process began."""
         return AsyncJob(self, await self.get_job(job))
 
-    async def _served(self) -> ModelsAnswer:
+    async def _get_models(self) -> ModelsAnswer:
         if self._models is None:
             self._models = await self.models()
         return self._models

@@ -29,7 +29,7 @@ class AsyncJob(JobState):
         self.details = details
 
     async def refresh(self) -> JobDetails:
-        """The job as it stands now."""
+        """The current state of the job."""
         self.details = await self._client.get_job(self.id)
         return self.details
 

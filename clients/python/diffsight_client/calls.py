@@ -66,7 +66,7 @@ def request_parts(call: Call[Any]) -> dict[str, Any]:
         return parts | {"content": call.body, "headers": parts["headers"] | {"Content-Type": BYTES}}
     if call.files:
         texts = [(name, (None, form_text(value))) for name, value in _present(call.options).items()]
-        return parts | {"files": [*texts, *(("file", one) for one in call.files)]}
+        return parts | {"files": [*texts, *(("file", file) for file in call.files)]}
     if call.method not in ("POST", "PATCH") or not (call.options or call.images):
         return parts
     options, images = _present(call.options), _present(call.images)
@@ -108,7 +108,7 @@ def _plain(value: Any) -> Any:
 
 
 def read_answer(call: Call[Answer], content: bytes) -> Answer:
-    """The answer in the bytes of a response. Raises ClientError where they are not what the call expects."""
+    """The answer in the bytes of a response. Raises ClientError if they are not what the call expects."""
     try:
         return call.read(content)
     except (ValidationError, UnicodeDecodeError) as error:

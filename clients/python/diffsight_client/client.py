@@ -68,21 +68,21 @@ class Client(Operations):
 
     def run(self, task: str, images: Image | Iterable[Image] | None = None, **options: Any) -> AnyAnswer:
         """Any task of the server, by the name that `models()` lists; its options by their names."""
-        answer: AnyAnswer = self._call(task_call(self._served(), task, images, options))
+        answer: AnyAnswer = self._call(task_call(self._get_models(), task, images, options))
         return answer
 
     def run_file(
         self, task: str, images: Image | Iterable[Image] | None = None, *, format: str, **options: Any
     ) -> bytes:
         """Any task, its answer as a file in one of the task's `formats`."""
-        content: bytes = self._call(task_call(self._served(), task, images, options, format=format))
+        content: bytes = self._call(task_call(self._get_models(), task, images, options, format=format))
         return content
 
     def run_stream(
         self, task: str, images: Image | Iterable[Image] | None = None, **options: Any
     ) -> Iterator[AnyAnswer]:
         """Any task whose answer improves with time: the result each time it does, then the answer."""
-        return self._events(task_call(self._served(), task, images, options, stream=True), AnyAnswer)
+        return self._events(task_call(self._get_models(), task, images, options, stream=True), AnyAnswer)
 
     def begin_job(
         self,
@@ -114,7 +114,7 @@ class Client(Operations):
         """A job by its id, such as one that another process began."""
         return Job(self, self.get_job(job))
 
-    def _served(self) -> ModelsAnswer:
+    def _get_models(self) -> ModelsAnswer:
         if self._models is None:
             self._models = self.models()
         return self._models

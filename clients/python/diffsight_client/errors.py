@@ -41,7 +41,7 @@ class ServerProblem(ClientError):
     status: of HTTP. kind: its type's last part, such as `invalid-input`, which never changes for one kind of problem.
     detail: what happened. hint: what to send instead, or what to do. field: the first value at fault, empty for none.
     errors: all of them, each with `loc`, `msg` and `type`. request_id: as in the server's log.
-    retry_after: seconds to wait as the server said, None where it said nothing.
+    retry_after: seconds to wait as the server said, None if it said nothing.
     """
 
     def __init__(self, status: int, problem: Mapping[str, Any], retry_after: float | None = None) -> None:
@@ -65,7 +65,7 @@ class ServerProblem(ClientError):
 
 
 class RequestRefused(ServerProblem):
-    """The request is wrong as it stands."""
+    """The request must be changed."""
 
 
 class AccessDenied(ServerProblem):

@@ -104,7 +104,7 @@ def is_one(images: Image | Iterable[Image]) -> bool:
 def png_of_array(array: ArrayLike) -> bytes:
     """A PNG file of (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) uint8, RGB or RGBA, or of a mask, (H, W) bool.
 
-    Raises BadInput for another shape or number type: 0 to 1 and 0 to 255 cannot be told apart.
+    Raises BadInput for another shape or number type: an array does not say whether 1 is white or almost black.
     """
     interface = array.__array_interface__
     shape, kind = tuple(interface["shape"]), str(interface["typestr"])

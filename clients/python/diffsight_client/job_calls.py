@@ -13,11 +13,11 @@ from diffsight_client.models import JobAnswer, JobDetails
 from diffsight_client.progress import Step
 
 RECONNECTIONS = 8
-"""How often in a row a job's events are asked for again without one that arrives."""
+"""How often in a row a job's events are requested again if none arrives."""
 
 
 class JobFailed(ClientError):
-    """A job ended as a whole. details: as it stands."""
+    """A job ended as a whole. details: its final state."""
 
     def __init__(self, details: JobDetails) -> None:
         self.details = details
@@ -51,7 +51,7 @@ class Reconnections:
     count: int = 0
 
     def after(self, error: Unreachable) -> float:
-        """Seconds to wait before the events are asked for again. Raises the error where they are not."""
+        """Seconds to wait before the events are requested again. Raises the error if they should not be."""
         self.count += 1
         if self.count > RECONNECTIONS:
             raise error

@@ -49,7 +49,7 @@ def open_files(files: Image | Iterable[Image], report: OnProgress) -> Iterator[l
         if isinstance(files, str | os.PathLike) and Path(files).is_dir():
             opened = [(f"{Path(files).resolve().name}.zip", stack.enter_context(_packed(Path(files))))]
         else:
-            opened = [_open(one, number, stack) for number, one in enumerate(image_list(files), 1)]
+            opened = [_open(file, number, stack) for number, file in enumerate(image_list(files), 1)]
         sizes = [file.seek(0, os.SEEK_END) for _, file in opened]
         before = [sum(sizes[:index]) for index in range(len(sizes))]
         for _, file in opened:

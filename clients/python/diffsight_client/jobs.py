@@ -27,7 +27,7 @@ class Job(JobState):
         self.details = details
 
     def refresh(self) -> JobDetails:
-        """The job as it stands now."""
+        """The current state of the job."""
         self.details = self._client.get_job(self.id)
         return self.details
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from diffsight_client.arrays import needed
+from diffsight_client.arrays import import_needed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,7 +25,7 @@ class Persons:
 
     def to_numpy(self) -> NDArray[np.float32]:
         """x, y and score of each point, (N, K, 3) float32; NaN for a person whose box could not be looked at."""
-        numpy = needed("numpy")
+        numpy = import_needed("numpy")
         points = numpy.full((len(self.persons), len(self.names), 3), numpy.nan, dtype=numpy.float32)
         for index, person in enumerate(self.persons):
             if person.keypoints:
@@ -39,7 +39,7 @@ class Persons:
 
         Its `EdgeAnnotator` draws them with `edges=answer.supervision_edges()`.
         """
-        numpy, supervision = needed("numpy"), needed("supervision")
+        numpy, supervision = import_needed("numpy"), import_needed("supervision")
         persons = [person for person in self.persons if person.keypoints]
         points = self.to_numpy()[[index for index, person in enumerate(self.persons) if person.keypoints]]
         return supervision.KeyPoints(

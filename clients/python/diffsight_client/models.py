@@ -20,200 +20,208 @@ class Model(BaseModel):
 
 
 class ClassAnswer(Model):
-    """One class and what cross-validation says of it."""
+    """One class of a classifier, with its cross-validated recall."""
 
     images: int
-    """Different images it was fitted on."""
+    """Number of different images of this class that the classifier was fitted on."""
     label: str
     recall: float | None
-    """Share of its held-out images that were answered right; null with a single image."""
+    """Share of the class's held-out images that were classified correctly; null for a class with a single image."""
 
 
 class HeadRequest(Model):
-    """Sizes of a released head; unset, those of the release."""
+    """Sizes of a head other than `logistic`. The defaults are those of the published code."""
 
     attention_heads: int = 8
     depth: int = 2
-    """Transformer blocks."""
+    """Number of transformer blocks."""
     epochs: int = 28
-    """Passes over the images; the rate falls to a tenth after each quarter."""
+    """Passes over the images. The learning rate falls to a tenth after each quarter of them."""
     hidden: list[int] = Field(default_factory=lambda: [2048])
-    """Of `mlp`: widths of its hidden layers."""
+    """Widths of the hidden layers of `mlp`."""
     width: int = 1024
-    """Of `attention` and `fusion`: width of a token."""
+    """Width of a token of `attention` and `fusion`."""
 
 
 class ClassifierAnswer(Model):
-    """A classifier. Its figures are of images that were held out in turn from the model that answered them."""
+    """A fitted classifier. Its figures come from cross-validation: each image is classified by a model that was not
+    fitted on it.
+    """
 
     accuracy: float | None
-    """Cross-validated; null where no class has two images."""
+    """Cross-validated share of images that were classified correctly; null if no class has two images."""
     backbone: str
     balanced_accuracy: float | None
-    """Mean of the classes' recalls."""
+    """Mean of the recalls of all classes."""
     blocks: list[str]
     bytes: int
     calibrated: bool
     can_grow: bool
-    """Whether images can be added: its file has the vectors it was fitted on."""
+    """Whether images can be added. This needs the vectors that it was fitted on, which an export with
+    `vectors=false` lacks.
+    """
     changed: str
     classes: list[ClassAnswer]
     confusion: list[list[int]]
-    """Rows are the truth, columns the answer, both in the order of `classes`."""
+    """Counts of held-out images: rows are true classes, columns are predicted classes, both in the order of
+    `classes`.
+    """
     created: str
     fit: str
     folds: int
     head: Literal["logistic", "linear", "mlp", "attention", "fusion"]
     head_options: HeadRequest | None
-    """Of a released head; null for `logistic`."""
+    """Sizes of the head; null for `logistic`."""
     id: str
     log_loss: float | None
-    """Cross-validated, classes weighing alike."""
+    """Cross-validated negative log-likelihood, all classes weighted equally."""
     name: str
     noise_samples: int
     pool_size: int
     revision: str
     strength: float | None
-    """Chosen inverse strength of the L2 penalty (C); null for other heads."""
+    """The inverse strength of the L2 penalty (C) that cross-validation chose; null for other heads."""
     temperature: float
-    """What logits are divided by, fitted on held-out images."""
+    """Temperature that logits are divided by, fitted on held-out images."""
     threshold: float | None
-    """An image of more novelty is of none of the classes: 5 % of held-out images are above it. null where too few
-    images say how far apart those of one class may be.
+    """Novelty above which an image counts as unknown, that is, in none of the classes. 5 % of held-out images have a
+    larger novelty. null if there are too few images to estimate it.
     """
     timesteps: list[int]
     tried: list[dict[str, float]]
-    """Every strength that was tried, on the same folds."""
+    """All strengths that were compared, on the same folds."""
     usable: bool
-    """Whether this server has the backbone that it was fitted on."""
+    """Whether this server has the backbone that the classifier was fitted on."""
     validated: int
-    """Images that were held out once."""
+    """Number of images that were held out once."""
 
 
 class ClassifiersAnswer(Model):
-    """All classifiers of this server, oldest first."""
+    """All classifiers of the server, oldest first."""
 
     classifiers: list[ClassifierAnswer]
 
 
 class BackboneAnswer(Model):
-    """Which network answered."""
+    """The backbone that computed the answer."""
 
     name: str
     revision: str
-    """Digest of the weights: it changes when any answer could."""
+    """Digest of the weights. If it is unchanged, answers are unchanged."""
 
 
 class ImageAnswer(Model):
-    """The image as it was read."""
+    """Properties of the decoded image."""
 
     exif_orientation: int
-    """The orientation that the file names, 1 to 8. It has been applied."""
+    """EXIF orientation of the file, 1 to 8. The image was rotated by it before the task ran."""
     format: str
     height: int
-    """Pixels, after orientation."""
+    """In pixels, after the EXIF orientation is applied."""
     more_frames: bool
-    """The file holds further frames or pages; only the first was read."""
+    """Whether the file holds more frames or pages. Only the first is read."""
     width: int
-    """Pixels, after orientation."""
+    """In pixels, after the EXIF orientation is applied."""
 
 
 class Score(Model):
-    """One class and its probability."""
+    """A class with its probability."""
 
     label: str
     probability: float
 
 
 class ImageClass(Model):
-    """What one image is."""
+    """The classes of one image."""
 
     image: ImageAnswer
     known: bool | None
-    """false: the image is unlike those of every class. null: nothing is known of that."""
+    """false: the image is unlike the training images of every class. null: the classifier has no threshold to decide
+    it.
+    """
     label: str
-    """The likeliest class."""
+    """The most likely class."""
     novelty: float | None
-    """How unlike them: about 1 for images like those fitted on."""
+    """How much the image differs from the training images: about 1 for an image like them, larger for others."""
     probability: float
-    """Classes count as equally likely beforehand."""
+    """Probability of `label`, for equal prior probabilities of all classes."""
     scores: list[Score]
 
 
 class TimingAnswer(Model):
-    """Where the time went. Stages of one request may overlap with other requests' work in the same batches."""
+    """Time spent in each stage of the request. A stage may share batches with other requests."""
 
     seconds: dict[str, float]
-    """Wall seconds by stage: `decode` of the image, then `host`, `encode`, `embed`, `unet`, `run`, each with its
-    wait for the device.
+    """Wall-clock seconds of each stage: `decode` (read the image), `host`, `encode`, `embed`, `unet` and `run`. The
+    time that a stage waits for the device is included.
     """
 
 
 class ClassifyAnswer(Model):
-    """One answer an image, in the order sent."""
+    """One answer for each image, in the order of the request."""
 
     answers: list[ImageClass]
     backbone: BackboneAnswer
     calibrated: bool
-    """Whether probabilities were fitted to held-out images."""
+    """Whether the probabilities are calibrated on held-out images."""
     classifier: str
     images: list[ImageAnswer]
     name: str
     names: list[str] = Field(default_factory=lambda: [])
-    """Path of each image in the zip that was sent, in the order of the answers: by name. Empty where none was sent;
-    an empty name is that of an image beside the zip.
+    """Name of each image of a zip, in the order of the answers, which is by name. Empty if the request had no zip.
+    The name is empty for an image that was sent outside of the zip.
     """
     rows: int
-    """U-Net rows spent."""
+    """Number of U-Net rows computed."""
     threshold: float | None
-    """Novelty above which an image is not known."""
+    """Images with a larger novelty have `known` false."""
     timing: TimingAnswer
 
 
 class CocoPoses(Model):
-    """The answer as `format=coco`: one image with its persons in COCO's keypoint layout."""
+    """Persons of one image as COCO keypoint annotations: the answer for `format=coco`."""
 
     annotations: list[dict[str, Any]]
-    """Of 133 points in COCO-WholeBody's five lists."""
+    """One annotation for each person. Annotations with 133 keypoints use the five lists of COCO-WholeBody."""
     categories: list[dict[str, Any]]
     images: list[dict[str, Any]]
 
 
 class ShotAnswer(Model):
-    """One support of a concept."""
+    """One support image of a concept, with its mask."""
 
     height: int
     id: str
-    """Decided by picture and mask: the same pair always has the same."""
+    """Id of the shot. It depends on image and mask alone: the same pair always has the same id."""
     share: float
-    """Of the picture that its mask covers."""
+    """Share of the image that the mask covers, 0 to 1."""
     width: int
 
 
 class ConceptAnswer(Model):
-    """A concept, without its pictures."""
+    """A concept, without its images."""
 
     bytes: int
-    """Size in the server's data folder, its banks not counted."""
+    """Bytes in the server's data folder, without cached banks."""
     changed: str
     created: str
-    """ISO 8601, UTC."""
+    """Time of creation, ISO 8601 in UTC."""
     id: str
     name: str
     notes: list[str] = Field(default_factory=lambda: [])
-    """What to know of the images that were sent."""
+    """Remarks about the images of the request, such as masks that were adjusted."""
     shots: list[ShotAnswer]
     timing: TimingAnswer | None = None
 
 
 class ConceptsAnswer(Model):
-    """All concepts, oldest first."""
+    """All concepts of the server, oldest first."""
 
     concepts: list[ConceptAnswer]
 
 
 class DepthStatistics(Model):
-    """Metres over all pixels."""
+    """Statistics of the depth map over all pixels, in metres."""
 
     maximum: float
     mean: float
@@ -230,55 +238,58 @@ class DepthAnswer(DepthArray, Model):
     head: str
     image: ImageAnswer
     max_metres: float
-    """The largest depth that the network can give."""
+    """Largest depth in metres that the network can predict."""
     metres_per_unit: float = 0.001
-    """Scale of `png16`."""
+    """Metres for each unit of `png16`."""
     png16: str | None = None
-    """The depth map, a 16-bit grey PNG file in base64."""
+    """The depth map, a 16-bit greyscale PNG in base64. A value times `metres_per_unit` is metres."""
     rows: int
-    """U-Net rows spent."""
+    """Number of U-Net rows computed."""
     scene: str
-    """The scene class in use; `mean` for the mean of all, empty where the head has none."""
+    """Scene class that was used: `mean` is the mean of all classes; empty for a head without scene classes."""
     scene_given: bool
-    """Whether the request named the scene class."""
+    """Whether the request set `scene`."""
     statistics: DepthStatistics
     timing: TimingAnswer
     unit: Literal["metre"] = "metre"
 
 
 class CopyAnswer(Model):
-    """An image of a group."""
+    """One image of a group."""
 
     image: str
     similarity: float
-    """Cosine to the group's first image."""
+    """Cosine similarity with the first image of the group."""
 
 
 class DuplicatesAnswer(Model):
-    """Groups of images that are alike, the largest first. Within one, others may link two that are less alike."""
+    """Groups of near-duplicates, the largest first. Two images of a group may be less alike than `similarity`, if
+    other
+    images link them.
+    """
 
     groups: list[list[CopyAnswer]]
     images: int
-    """Images that were compared."""
+    """Number of images that were compared."""
     similarity: float
 
 
 class FeaturesAnswer(FeatureVectors, Model):
-    """Vectors, and what stands where in them."""
+    """Feature vectors, with their layout."""
 
     backbone: BackboneAnswer
     blocks: list[str]
     dimension: int
     images: list[ImageAnswer]
     names: list[str] = Field(default_factory=lambda: [])
-    """Path of each image in the zip that was sent, in the order of the answers: by name. Empty where none was sent;
-    an empty name is that of an image beside the zip.
+    """Name of each image of a zip, in the order of the answers, which is by name. Empty if the request had no zip.
+    The name is empty for an image that was sent outside of the zip.
     """
     order: str = "One vector an image, in the order sent. In a vector the timesteps follow each other as listed; within a timestep the blocks as listed; within a block its channels, each with its pool_size x pool_size averages row by row."
-    """How a vector is laid out."""
+    """Layout of a vector."""
     pool_size: int
     rows: int
-    """U-Net rows spent."""
+    """Number of U-Net rows computed."""
     timesteps: list[int]
     timing: TimingAnswer
     vectors: list[list[float]]
@@ -289,213 +300,223 @@ class FeaturesAnswer(FeatureVectors, Model):
 
 
 class Rle(Model):
-    """A mask as COCO's compressed run-length encoding, which pycocotools decodes."""
+    """A mask in COCO's compressed run-length encoding (RLE), which pycocotools decodes."""
 
     counts: str
     size: list[int]
-    """Height and width."""
+    """Height and width in pixels."""
 
 
 class MaskAnswer(MaskArray, Model):
-    """One mask in the original image's pixels."""
+    """A mask in the pixels of the image that was sent."""
 
     area: int
-    """Pixels."""
+    """Number of pixels in the mask."""
     bbox: list[int]
-    """x, y, width, height of the smallest box around it; zeros where it is empty."""
+    """Smallest box around the mask: x, y, width, height in pixels. All 0 for an empty mask."""
     name: str
     polygons: list[list[float]] | None = None
-    """Outlines along pixel edges, x and y in turn, one a part; holes are filled."""
+    """Outlines along pixel edges, one for each connected part, as a flat list x, y, x, y, ... Holes are filled."""
     rle: Rle | None = None
     score: float
-    """Mean probability inside the mask; 0 where it is empty."""
+    """Mean probability inside the mask; 0 for an empty mask."""
     share: float
-    """Of the image's pixels."""
+    """Share of the image's pixels that belong to the mask, 0 to 1."""
 
 
 class ConceptResult(Model):
-    """One concept's part of the answer."""
+    """The result for one concept."""
 
     cut: float
-    """What a pixel's strength had to be above."""
+    """The threshold: pixels with a greater strength belong to the mask."""
     id: str
-    """Of the concept; empty for supports in the request."""
+    """Id of the concept; empty if the request itself brought the support images."""
     label: int
-    """Its number in label maps, from 1; 0 is none."""
+    """Number of the concept in label maps, from 1. 0 is the background."""
     mask: MaskAnswer
-    """Its pixels; one that several concepts want goes to the strongest."""
+    """Mask of the concept. If several concepts claim a pixel, the concept with the greatest strength gets it."""
     presence: float
-    """0 to 1, the strongest value of its map: low where it is likely not in the image. Not calibrated."""
+    """Greatest strength in the image, 0 to 1. A low value means that the concept is probably not in the image. It is
+    not a calibrated probability.
+    """
     shots: int
 
 
 class FewShotAnswer(ConceptMasks, Model):
-    """The mask of each concept."""
+    """A mask for each concept."""
 
     backbone: BackboneAnswer
     concepts: list[ConceptResult]
     image: ImageAnswer
     notes: list[str] = Field(default_factory=lambda: [])
-    """What to know of the supports that were sent."""
+    """Remarks about the support images of the request."""
     rows: int
-    """U-Net rows spent."""
+    """Number of U-Net rows computed."""
     timing: TimingAnswer
 
 
 class FittedAnswer(Model):
-    """A classifier that was fitted just now, and what that took."""
+    """A classifier that this request fitted, with the work it took."""
 
     accuracy: float | None
-    """Cross-validated; null where no class has two images."""
+    """Cross-validated share of images that were classified correctly; null if no class has two images."""
     backbone: str
     balanced_accuracy: float | None
-    """Mean of the classes' recalls."""
+    """Mean of the recalls of all classes."""
     blocks: list[str]
     bytes: int
     calibrated: bool
     can_grow: bool
-    """Whether images can be added: its file has the vectors it was fitted on."""
+    """Whether images can be added. This needs the vectors that it was fitted on, which an export with
+    `vectors=false` lacks.
+    """
     changed: str
     classes: list[ClassAnswer]
     confusion: list[list[int]]
-    """Rows are the truth, columns the answer, both in the order of `classes`."""
+    """Counts of held-out images: rows are true classes, columns are predicted classes, both in the order of
+    `classes`.
+    """
     created: str
     duplicates: int
-    """Images sent that were there already under the same label."""
+    """Number of images in the request that the classifier already had under the same label."""
     fit: str
     folds: int
     head: Literal["logistic", "linear", "mlp", "attention", "fusion"]
     head_options: HeadRequest | None
-    """Of a released head; null for `logistic`."""
+    """Sizes of the head; null for `logistic`."""
     id: str
     log_loss: float | None
-    """Cross-validated, classes weighing alike."""
+    """Cross-validated negative log-likelihood, all classes weighted equally."""
     name: str
     noise_samples: int
     pool_size: int
     revision: str
     rows: int
-    """U-Net rows spent; images that were seen lately cost none."""
+    """Number of U-Net rows computed. Images whose vectors are still cached cost none."""
     strength: float | None
-    """Chosen inverse strength of the L2 penalty (C); null for other heads."""
+    """The inverse strength of the L2 penalty (C) that cross-validation chose; null for other heads."""
     temperature: float
-    """What logits are divided by, fitted on held-out images."""
+    """Temperature that logits are divided by, fitted on held-out images."""
     threshold: float | None
-    """An image of more novelty is of none of the classes: 5 % of held-out images are above it. null where too few
-    images say how far apart those of one class may be.
+    """Novelty above which an image counts as unknown, that is, in none of the classes. 5 % of held-out images have a
+    larger novelty. null if there are too few images to estimate it.
     """
     timesteps: list[int]
     timing: TimingAnswer
     tried: list[dict[str, float]]
-    """Every strength that was tried, on the same folds."""
+    """All strengths that were compared, on the same folds."""
     usable: bool
-    """Whether this server has the backbone that it was fitted on."""
+    """Whether this server has the backbone that the classifier was fitted on."""
     validated: int
-    """Images that were held out once."""
+    """Number of images that were held out once."""
 
 
 class JobSource(Model):
     """Where a job's images come from."""
 
     address: str
-    """Of what was not uploaded."""
+    """Path or URL of the source; empty for an upload."""
     images: str
     kind: Literal["folder", "glob", "zip", "coco", "urls", "video"]
     stride: int
     uploaded: bool
-    """Whether they came with the request."""
+    """Whether the images were uploaded with the request."""
 
 
 class JobAnswer(Model):
-    """A job as it stands."""
+    """The current state of a job."""
 
     created: str
-    """ISO 8601, UTC."""
+    """Time of creation, ISO 8601 in UTC."""
     done: int
     error: str
-    """What is wrong with the job as a whole."""
+    """Why the job failed as a whole; empty otherwise."""
     failed: int
-    """Images that gave no result; GET .../results?status=failed tells why."""
+    """Number of images without a result. GET /v1/jobs/{job}/results?status=failed lists them with the reasons."""
     formats: list[str]
-    """Forms that its results can be had in."""
+    """Formats in which the results can be exported."""
     id: str
     images_per_second: float
-    """In the present run, or the last one."""
+    """Images finished per second, in the current or the last run."""
     local: bool
-    """Whether `diffsight annotate` runs it, and no server."""
+    """Whether the command `diffsight annotate` runs the job, not a server."""
     model: str
-    """Id of the model that the job began on and stays with; empty before the first run, and in jobs of older
-    versions.
+    """Id of the model that the job uses from its first run to its end. Empty before the first run, and for jobs of
+    older versions.
     """
     parameters: dict[str, Any]
-    """All of them, with the defaults that were filled in."""
+    """All options of the task, with defaults filled in."""
     reused: int
-    """Of those done: whose result was there already."""
+    """How many of the `done` images already had a result from an earlier job."""
     revision: str
-    """Of its weights, concepts and classifiers; empty before the first run. A job that goes on after one of them was
-    replaced is `failed`, and `error` says so.
+    """Digest of the job's weights, concepts and classifiers; empty before the first run. If one of them changes, the
+    job cannot continue: it becomes `failed`, and `error` says why.
     """
     seconds_left: float | None
-    """Estimated; null where nothing tells."""
+    """Estimated seconds until the end; null if there is no estimate."""
     source: JobSource
     status: Literal["queued", "running", "paused", "done", "failed"]
-    """`done` is also a job with failed images; `failed` is one that is wrong as a whole, see `error`."""
+    """`done` means that all images were processed, some perhaps without success. `failed` means that the job as a
+    whole cannot run; see `error`.
+    """
     task: str
     total: int | None
-    """Images; null until they are listed."""
+    """Number of images; null until the source is listed."""
     updated: str
 
 
 class FailedImage(Model):
-    """An image without a result."""
+    """An image without a result, and why."""
 
     error: str
     image_name: str
 
 
 class JobDetails(Model):
-    """A job as it stands, with its first failures."""
+    """The current state of a job, with its first failures."""
 
     created: str
-    """ISO 8601, UTC."""
+    """Time of creation, ISO 8601 in UTC."""
     done: int
     error: str
-    """What is wrong with the job as a whole."""
+    """Why the job failed as a whole; empty otherwise."""
     failed: int
-    """Images that gave no result; GET .../results?status=failed tells why."""
+    """Number of images without a result. GET /v1/jobs/{job}/results?status=failed lists them with the reasons."""
     failures: list[FailedImage]
     """The first five images that failed."""
     formats: list[str]
-    """Forms that its results can be had in."""
+    """Formats in which the results can be exported."""
     id: str
     images_per_second: float
-    """In the present run, or the last one."""
+    """Images finished per second, in the current or the last run."""
     local: bool
-    """Whether `diffsight annotate` runs it, and no server."""
+    """Whether the command `diffsight annotate` runs the job, not a server."""
     model: str
-    """Id of the model that the job began on and stays with; empty before the first run, and in jobs of older
-    versions.
+    """Id of the model that the job uses from its first run to its end. Empty before the first run, and for jobs of
+    older versions.
     """
     model_replaced: bool | None
     """Whether the job's model has other weights on this server by now, or is no longer served; null while the model
     is not loaded, before the first run, and for tasks of concepts and classifiers.
     """
     parameters: dict[str, Any]
-    """All of them, with the defaults that were filled in."""
+    """All options of the task, with defaults filled in."""
     reused: int
-    """Of those done: whose result was there already."""
+    """How many of the `done` images already had a result from an earlier job."""
     revision: str
-    """Of its weights, concepts and classifiers; empty before the first run. A job that goes on after one of them was
-    replaced is `failed`, and `error` says so.
+    """Digest of the job's weights, concepts and classifiers; empty before the first run. If one of them changes, the
+    job cannot continue: it becomes `failed`, and `error` says why.
     """
     seconds_left: float | None
-    """Estimated; null where nothing tells."""
+    """Estimated seconds until the end; null if there is no estimate."""
     source: JobSource
     status: Literal["queued", "running", "paused", "done", "failed"]
-    """`done` is also a job with failed images; `failed` is one that is wrong as a whole, see `error`."""
+    """`done` means that all images were processed, some perhaps without success. `failed` means that the job as a
+    whole cannot run; see `error`.
+    """
     task: str
     total: int | None
-    """Images; null until they are listed."""
+    """Number of images; null until the source is listed."""
     updated: str
 
 
@@ -503,241 +524,248 @@ class JobsAnswer(Model):
     """Jobs, newest first."""
 
     before: float | None
-    """Ask with `before` set to this for older ones; null where there are none."""
+    """Send this value as `before` to get older jobs; null if there are no older jobs."""
     jobs: list[JobAnswer]
 
 
 class DroppedAnswer(Model):
-    """A label that left."""
+    """A label that the race dropped."""
 
     by: str
-    """The label that led then."""
+    """The label that led when this label was dropped."""
     label: str
     rows: int
-    """U-Net rows that all labels had taken until then."""
+    """Number of U-Net rows computed for all labels up to this point."""
     units: int
-    """Timesteps that it was tried on."""
+    """Number of timesteps at which the label was evaluated."""
 
 
 class LabelAnswer(Model):
-    """One label's part of the posterior."""
+    """One label with its probability."""
 
     label: str
     mean_error: float
-    """Mean error of the predicted noise over the rows it got before it was dropped; comparable only between labels
-    that were dropped in the same round.
+    """Mean error of the predicted noise over the rows computed for this label. Compare it only between labels that
+    were dropped in the same round.
     """
     probability: float
     rounds_survived: int
 
 
 class LevelAnswer(Model):
-    """One race on the way down."""
+    """The race among the labels of one level."""
 
     calibrated: bool
-    """Whether the temperature was fitted to labelled images, for answers of this kind. False where a budget cut the
-    race, and while a race goes on.
+    """Whether the temperature was fitted to labelled images with these options. False if the budget ended the race,
+    and in progress events.
     """
     confidence: float | None
-    """About 1 minus the probability that all timesteps would have given another answer; null with a schedule, which
-    does not know it.
+    """Approximate probability that evaluating all timesteps would give the same label; null with `scheme`
+    `schedule`, which does not estimate it.
     """
     dropped: list[DroppedAnswer]
-    """The labels that were dropped, in that order."""
+    """Labels in the order in which they were dropped."""
     label: str
-    """The answer: the label that outlived all others, or leads them."""
+    """The most likely label."""
     posterior: list[LabelAnswer]
     rows: int
-    """U-Net rows spent."""
+    """Number of U-Net rows computed."""
     stopped: Literal["schedule", "decided", "indifferent", "budget", "complete"]
-    """Why the work ended: the schedule's end, one label left, those left close enough, the budget spent, or every
-    timestep visited.
+    """Why the work ended. `schedule`: all rounds were run. `decided`: one label was left. `indifferent`: the labels
+    left differ by less than `indifference`. `budget`: the budget was spent. `complete`: all timesteps were
+    evaluated.
     """
     temperature: float
-    """What the logits were divided by."""
+    """Temperature that the logits were divided by."""
     tied: list[str]
-    """Labels that count as equal to the answer."""
+    """Labels that count as equally good as `label`, by `indifference`."""
     under: list[str]
-    """The labels chosen before it."""
+    """The path of labels above this level."""
 
 
 class LabelTreeAnswer(Model):
-    """The way down, and how it was reached."""
+    """The path through the tree, and how it was determined."""
 
     backbone: BackboneAnswer
     complete: bool
-    """Whether the path ends in a leaf; false where the budget was spent before."""
+    """Whether the path ends at a leaf. False if the budget was spent before."""
     confidence: float
-    """About 1 minus the probability that all siblings on all timesteps would have led elsewhere."""
+    """Approximate probability that evaluating all siblings at all timesteps would give the same path."""
     image: ImageAnswer
     label: str
     """The last label of the path."""
     levels: list[LevelAnswer]
-    """The races, from the top down. A label without siblings is none."""
+    """The race of each level, from the top downwards. A label without siblings needs no race."""
     path: list[str]
-    """Labels from the top of the tree down."""
+    """Labels from the top of the tree downwards."""
     probability: float
-    """Product of the probabilities of the labels on the path; not calibrated."""
+    """Product of the probabilities of the labels on the path. It is not calibrated."""
     rows: int
-    """U-Net rows spent."""
+    """Number of U-Net rows computed."""
     stopped: Literal["decided", "budget"]
     templates: list[str]
     timing: TimingAnswer
 
 
 class LiveAnswer(Model):
-    """The process answers."""
+    """The process is alive."""
 
     status: Literal["live"] = "live"
 
 
 class WinogroundAnswer(Model):
-    """The three scores of one example, the first caption belonging to the first image. A tie is wrong."""
+    """The three Winoground scores. They assume that the first caption describes the first image, and the second the
+    second. A tie counts as wrong.
+    """
 
     group: bool
     image: bool
-    """Each caption prefers its own image, by the plain scores of the protocol."""
+    """Image score: each caption scores higher with its own image, by `scores`."""
     text: bool
-    """Each image prefers its own caption."""
+    """Text score: each image scores higher with its own caption."""
 
 
 class MatchAnswer(Model):
-    """Scores of captions (outer lists) with images (inner ones); higher fits better."""
+    """Scores of each caption (outer list) with each image (inner list). Higher means a better match."""
 
     backbone: BackboneAnswer
     best_caption: list[int]
-    """For each image, the caption with the highest score."""
+    """For each image, the index of the caption with the highest score."""
     best_image: list[int]
-    """For each caption, the image with the highest corrected score."""
+    """For each caption, the index of the image with the highest corrected score."""
     corrected_scores: list[list[float]]
-    """Less the empty prompt's; comparable between images too."""
+    """Scores minus those of the empty prompt. They can be compared between images too."""
     images: list[ImageAnswer]
     names: list[str] = Field(default_factory=lambda: [])
-    """Path of each image in the zip that was sent, in the order of the answers: by name. Empty where none was sent;
-    an empty name is that of an image beside the zip.
+    """Name of each image of a zip, in the order of the answers, which is by name. Empty if the request had no zip.
+    The name is empty for an image that was sent outside of the zip.
     """
     rows: int
-    """U-Net rows spent."""
+    """Number of U-Net rows computed."""
     scores: list[list[float]]
-    """Minus the mean error; comparable within an image only."""
+    """Minus the mean error of the predicted noise. Compare scores only within one image."""
     timesteps: int
     timing: TimingAnswer
     winoground: WinogroundAnswer | None
-    """With two captions and two images; else null."""
+    """Winoground scores, for exactly two captions and two images; else null."""
 
 
 class ModelDescription(Model):
     """One model of the catalogue."""
 
     backbone: str
-    """Id of the backbone that it runs on; its own for a backbone."""
+    """Id of the backbone that the model runs on. For a backbone, its own id."""
     bytes: int
-    """Device memory that it takes, or will take."""
+    """Device memory in bytes that the model takes, or will take when it is loaded."""
     dtype: str
-    """Number type of its weights; empty until it was loaded."""
+    """Number type of the weights, such as `float16`; empty until the model is loaded."""
     host_bytes: int
-    """Host memory that keeps its weights while they are not on the device."""
+    """Bytes of host memory that keep the weights while they are not on the device."""
     id: str
-    """What requests send as `model`."""
+    """The value that requests send as `model`."""
     load_seconds: float
-    """How long its last load took; 0 before the first."""
+    """Duration of the last load in seconds; 0 before the first."""
     loads: int
-    """How often it was loaded since the start."""
+    """Number of times the model was loaded since the server started."""
     loads_from_host: int
-    """How many of these copied it from host memory, and read no file."""
+    """How many of these loads copied the weights from host memory instead of reading files."""
     pinned: bool
-    """Whether it never leaves for others."""
+    """Whether the model is never unloaded to make room for other models."""
     reason: str
-    """Why it is not READY; empty where it is."""
+    """Why the model is not READY; empty for a READY model."""
     revision: str
-    """Digest of a backbone's weights; empty until it was loaded, and for others."""
+    """Digest of a backbone's weights; empty until it is loaded, and for models that are no backbones."""
     state: Literal["READY", "LOADING", "UNAVAILABLE"]
-    """A request for a model that is UNAVAILABLE loads it, unless `reason` says why it cannot be."""
+    """READY: loaded. LOADING: being loaded. UNAVAILABLE: not loaded. A request for an UNAVAILABLE model loads it,
+    unless `reason` says why it cannot be loaded.
+    """
     task: str
-    """The task that it was trained for; empty for a backbone."""
+    """The task that the model was trained for; empty for a backbone."""
     users: int
-    """Requests and jobs that use it now. It does not leave while there are any."""
+    """Number of requests and jobs that use the model now. A model in use is not unloaded to make room."""
 
 
 class BackboneDescription(Model):
-    """The default Stable Diffusion, or class-conditional transformer: the first of `models` that was loaded."""
+    """The backbone that requests run on by default: the first backbone in `models` that is loaded."""
 
     class_names: list[str]
-    """What its classes are called, by number; empty without classes."""
+    """Names of its classes, in the order of their indices; empty for a network without classes."""
     device: str
     dtype: str
     image_size: int
-    """Native height and width in pixels."""
+    """Height and width in pixels of the square images that the network was trained on."""
     latent_channels: int
     latent_size: int
-    """Height and width of its latents."""
+    """Height and width of the latents."""
     max_tokens: int
-    """Longest prompt in tokens, start and end included; 0 without text."""
+    """Maximum length of a prompt in tokens, start and end tokens included; 0 for a network without a text encoder."""
     name: str
     num_class_labels: int
-    """Size of its class embedding, 0 without one."""
+    """Number of classes of its class embedding; 0 for a network without one."""
     prediction_type: str
     revision: str
-    """Digest of the weights: it changes when any answer could."""
+    """Digest of the weights. If it is unchanged, answers are unchanged."""
     source: str
-    """What opened it: a name, a path or a hub id."""
+    """Where the weights were loaded from: a name, a path or a hub id."""
     tf32: bool
-    """Whether factors of float32 products are rounded to 10 bits, on CUDA only."""
+    """Whether float32 matrix products use TF32, which rounds factors to 10 bits of mantissa. Only on CUDA."""
     training_steps: int
-    """Timesteps are 0 to one less."""
+    """Number of timesteps of the noise schedule. Valid timesteps are 0 to this number minus 1."""
     variants: list[str]
-    """Fine-tuned U-Nets beside its own."""
+    """Names of fine-tuned U-Nets that are loaded beside the backbone's own."""
 
 
 class EngineState(Model):
-    """How busy the device is now."""
+    """How busy the device is at the moment."""
 
     max_batch_rows: int
-    """Items of the largest batch by setting; 0 leaves it to memory and time."""
+    """Largest batch that the settings allow, in rows; 0 means that memory and time decide."""
     max_waiting_rows: int
     open_requests: int
     queue_fraction: float
-    """Waiting rows over the bound past which requests are refused."""
+    """Waiting rows divided by `max_waiting_rows`. At 1, new requests are refused."""
     running_rows: int
     waiting_rows: int
 
 
 class TaskDescription(Model):
-    """One task and what it does where a request leaves it open."""
+    """One task, the models that serve it, and the defaults of its options."""
 
     defaults: dict[str, Any]
     exports: list[str]
-    """Forms of a job's results, beside `jsonl`."""
+    """Formats in which a job's results can be exported, besides `jsonl`."""
     formats: list[str]
-    """Forms of the route's answer."""
+    """Values of `format` that the route accepts."""
     inputs: str
-    """`image`, `images`, `image_supports` or `image_texts`."""
+    """What a request contains: `image`, `images`, `image_supports` (with support images and masks) or `image_texts`
+    (with labels or expressions).
+    """
     model: str
-    """Id of the model that answers where a request names none."""
+    """Id of the model that is used if a request names no model."""
     models: list[str]
-    """Ids of all models that serve it."""
+    """Ids of all models that serve the task."""
     revision: str
-    """Digest of all weights that decide its answers; empty until they are loaded."""
+    """Digest of all weights that its answers depend on; empty until they are loaded."""
     route: str
     source: str
-    """The system that it reproduces."""
+    """The published system that the task reproduces."""
     summary: str
     task: str
-    """Its one name, in routes, jobs, metrics and commands."""
+    """Name of the task, the same in routes, jobs, metrics and commands."""
 
 
 class ModelsAnswer(Model):
-    """What this server serves."""
+    """The models and tasks of this server."""
 
     backbone: BackboneDescription
     engine: EngineState
     host_memory_bytes: int
-    """What those of models that left it may take of the host's memory."""
+    """Host memory in bytes that the weights of unloaded models may take together."""
     memory_bytes: int
-    """What the weights of all loaded models together may take on the device."""
+    """Device memory in bytes that the weights of all loaded models may take together."""
     models: list[ModelDescription]
     not_served: dict[str, str]
-    """Tasks that no model here serves, each with what brings one."""
+    """Tasks that no model of this server serves, each with how to add one."""
     tasks: list[TaskDescription]
 
 
@@ -749,57 +777,57 @@ class NormalsAnswer(Model):
     head: str
     image: ImageAnswer
     mean: list[float]
-    """Mean vector over all pixels: x right, y up, z to the viewer."""
+    """Mean normal over all pixels: x points right, y up, z to the viewer."""
     mean_uncertainty: float | None = None
-    """Of an ensemble: mean angle to their mean, 1 is a half turn."""
+    """With an ensemble: mean angle between the predictions and their mean, as a fraction of 180 degrees."""
     png: str | None = None
-    """The normals, an 8-bit RGB PNG in base64: 2 * value / 255 - 1."""
+    """The normals as an 8-bit RGB PNG in base64. A component is 2 * value / 255 - 1."""
     rows: int
-    """U-Net rows spent."""
+    """Number of U-Net rows computed."""
     steps: int
     timing: TimingAnswer
     uncertainty_png16: str | None = None
-    """The same at each pixel, a 16-bit grey PNG in base64; 65535 is 1."""
+    """The uncertainty of each pixel as a 16-bit greyscale PNG in base64; 65535 stands for 1."""
 
 
 class OpenPosePeople(Model):
-    """The answer as `format=openpose_json`."""
+    """The answer for `format=openpose_json`."""
 
     canvas_height: int
     canvas_width: int
     people: list[dict[str, list[float]]]
-    """x, y and score of each point, a flat list a part."""
+    """Each person's parts, each a flat list x, y, score, x, y, score, ..."""
 
 
 class PathAnswer(Model):
-    """The way so far."""
+    """The path so far."""
 
     complete: bool
-    """Whether the path ends in a leaf; false where the budget was spent before."""
+    """Whether the path ends at a leaf. False if the budget was spent before."""
     confidence: float
-    """About 1 minus the probability that all siblings on all timesteps would have led elsewhere."""
+    """Approximate probability that evaluating all siblings at all timesteps would give the same path."""
     label: str
     """The last label of the path."""
     levels: list[LevelAnswer]
-    """The races, from the top down. A label without siblings is none."""
+    """The race of each level, from the top downwards. A label without siblings needs no race."""
     path: list[str]
-    """Labels from the top of the tree down."""
+    """Labels from the top of the tree downwards."""
     probability: float
-    """Product of the probabilities of the labels on the path; not calibrated."""
+    """Product of the probabilities of the labels on the path. It is not calibrated."""
     rows: int
-    """U-Net rows spent."""
+    """Number of U-Net rows computed."""
 
 
 class ClassifyResult(Model):
-    """One answer an image, in the order sent."""
+    """One answer for each image, in the order of the request."""
 
     answers: list[ImageClass]
     calibrated: bool
-    """Whether probabilities were fitted to held-out images."""
+    """Whether the probabilities are calibrated on held-out images."""
     classifier: str
     name: str
     threshold: float | None
-    """Novelty above which an image is not known."""
+    """Images with a larger novelty have `known` false."""
 
 
 class DepthResult(DepthArray, Model):
@@ -807,26 +835,26 @@ class DepthResult(DepthArray, Model):
 
     head: str
     max_metres: float
-    """The largest depth that the network can give."""
+    """Largest depth in metres that the network can predict."""
     metres_per_unit: float = 0.001
-    """Scale of `png16`."""
+    """Metres for each unit of `png16`."""
     png16: str | None = None
-    """The depth map, a 16-bit grey PNG file in base64."""
+    """The depth map, a 16-bit greyscale PNG in base64. A value times `metres_per_unit` is metres."""
     scene: str
-    """The scene class in use; `mean` for the mean of all, empty where the head has none."""
+    """Scene class that was used: `mean` is the mean of all classes; empty for a head without scene classes."""
     scene_given: bool
-    """Whether the request named the scene class."""
+    """Whether the request set `scene`."""
     statistics: DepthStatistics
     unit: Literal["metre"] = "metre"
 
 
 class FeaturesResult(FeatureVectors, Model):
-    """Vectors, and what stands where in them."""
+    """Feature vectors, with their layout."""
 
     blocks: list[str]
     dimension: int
     order: str = "One vector an image, in the order sent. In a vector the timesteps follow each other as listed; within a timestep the blocks as listed; within a block its channels, each with its pool_size x pool_size averages row by row."
-    """How a vector is laid out."""
+    """Layout of a vector."""
     pool_size: int
     timesteps: list[int]
     vectors: list[list[float]]
@@ -837,48 +865,48 @@ class FeaturesResult(FeatureVectors, Model):
 
 
 class FewShotResult(ConceptMasks, Model):
-    """The mask of each concept."""
+    """A mask for each concept."""
 
     concepts: list[ConceptResult]
     notes: list[str] = Field(default_factory=lambda: [])
-    """What to know of the supports that were sent."""
+    """Remarks about the support images of the request."""
 
 
 class LabelTreeResult(Model):
-    """The way down, and how it was reached."""
+    """The path through the tree, and how it was determined."""
 
     complete: bool
-    """Whether the path ends in a leaf; false where the budget was spent before."""
+    """Whether the path ends at a leaf. False if the budget was spent before."""
     confidence: float
-    """About 1 minus the probability that all siblings on all timesteps would have led elsewhere."""
+    """Approximate probability that evaluating all siblings at all timesteps would give the same path."""
     label: str
     """The last label of the path."""
     levels: list[LevelAnswer]
-    """The races, from the top down. A label without siblings is none."""
+    """The race of each level, from the top downwards. A label without siblings needs no race."""
     path: list[str]
-    """Labels from the top of the tree down."""
+    """Labels from the top of the tree downwards."""
     probability: float
-    """Product of the probabilities of the labels on the path; not calibrated."""
+    """Product of the probabilities of the labels on the path. It is not calibrated."""
     rows: int
-    """U-Net rows spent."""
+    """Number of U-Net rows computed."""
     stopped: Literal["decided", "budget"]
     templates: list[str]
 
 
 class MatchResult(Model):
-    """Scores of captions (outer lists) with images (inner ones); higher fits better."""
+    """Scores of each caption (outer list) with each image (inner list). Higher means a better match."""
 
     best_caption: list[int]
-    """For each image, the caption with the highest score."""
+    """For each image, the index of the caption with the highest score."""
     best_image: list[int]
-    """For each caption, the image with the highest corrected score."""
+    """For each caption, the index of the image with the highest corrected score."""
     corrected_scores: list[list[float]]
-    """Less the empty prompt's; comparable between images too."""
+    """Scores minus those of the empty prompt. They can be compared between images too."""
     scores: list[list[float]]
-    """Minus the mean error; comparable within an image only."""
+    """Minus the mean error of the predicted noise. Compare scores only within one image."""
     timesteps: int
     winoground: WinogroundAnswer | None
-    """With two captions and two images; else null."""
+    """Winoground scores, for exactly two captions and two images; else null."""
 
 
 class NormalsResult(Model):
@@ -887,46 +915,46 @@ class NormalsResult(Model):
     ensemble_size: int
     head: str
     mean: list[float]
-    """Mean vector over all pixels: x right, y up, z to the viewer."""
+    """Mean normal over all pixels: x points right, y up, z to the viewer."""
     mean_uncertainty: float | None = None
-    """Of an ensemble: mean angle to their mean, 1 is a half turn."""
+    """With an ensemble: mean angle between the predictions and their mean, as a fraction of 180 degrees."""
     png: str | None = None
-    """The normals, an 8-bit RGB PNG in base64: 2 * value / 255 - 1."""
+    """The normals as an 8-bit RGB PNG in base64. A component is 2 * value / 255 - 1."""
     steps: int
     uncertainty_png16: str | None = None
-    """The same at each pixel, a 16-bit grey PNG in base64; 65535 is 1."""
+    """The uncertainty of each pixel as a 16-bit greyscale PNG in base64; 65535 stands for 1."""
 
 
 class PersonAnswer(Model):
     """One person."""
 
     bbox: list[float]
-    """x, y, width, height in pixels."""
+    """Box of the person: x, y, width, height in pixels."""
     bbox_score: float
-    """1 for boxes without a score."""
+    """Score of the box, 0 to 1. It is 1 for a box that was sent without a score."""
     keypoint_scores: list[float]
-    """Maxima of heat maps: about 0 to 1, but they may pass 1 or be negative."""
+    """Score of each point: the maximum of its heat map. Mostly 0 to 1, but it can be negative or above 1."""
     keypoints: list[list[float]]
-    """x and y of each point, unclipped, in the order of `names`."""
+    """x and y of each point, in the order of `names`. Points may lie outside the image."""
     problem: str = ""
-    """Why this box was not looked at; its lists are empty then."""
+    """Why the box could not be used. The lists are then empty."""
     score: float
-    """The box's score times the mean of the point scores above 0.2."""
+    """Score of the person: `bbox_score` times the mean of the keypoint scores above 0.2."""
 
 
 class PoseResult(Persons, Model):
-    """The persons, in the order of their boxes, and what their points are."""
+    """The persons in the order of their boxes, and the names of their keypoints."""
 
     boxes_from: Literal["caller", "detector", "whole_image"]
     detector: str
-    """Name of the detector that found them; empty where none did."""
+    """Name of the detector that found the persons; empty if no detector ran."""
     links: list[list[int]]
-    """Pairs of points, counted from 0, that a drawing joins."""
+    """Lines of the skeleton: pairs of indices of keypoints, counted from 0."""
     names: list[str]
-    """One a point; left and right are the person's own."""
+    """Name of each keypoint. Left and right are seen from the person."""
     network: str
     network_revision: str
-    """Changes when any answer could."""
+    """Digest of the network's weights. If it is unchanged, answers are unchanged."""
     persons: list[PersonAnswer]
 
 
@@ -934,32 +962,34 @@ class ExpressionAnswer(MaskArray, Model):
     """The mask of one expression."""
 
     area: int
-    """Pixels."""
+    """Number of pixels in the mask."""
     bbox: list[int]
-    """x, y, width, height of the smallest box around it; zeros where it is empty."""
+    """Smallest box around the mask: x, y, width, height in pixels. All 0 for an empty mask."""
     cut: bool
-    """Whether the expression was too long and its end was left out."""
+    """Whether the expression was too long for the network, so that its end was cut off."""
     name: str
     polygons: list[list[float]] | None = None
-    """Outlines along pixel edges, x and y in turn, one a part; holes are filled."""
+    """Outlines along pixel edges, one for each connected part, as a flat list x, y, x, y, ... Holes are filled."""
     read: str
-    """The words that the network read."""
+    """The part of the expression that the network read."""
     rle: Rle | None = None
     score: float
-    """Mean probability inside the mask; 0 where it is empty."""
+    """Mean probability inside the mask; 0 for an empty mask."""
     share: float
-    """Of the image's pixels."""
+    """Share of the image's pixels that belong to the mask, 0 to 1."""
 
 
 class ReferringResult(ExpressionMasks, Model):
-    """Masks in the order of the expressions."""
+    """One mask for each expression, in the same order."""
 
     head: str
     masks: list[ExpressionAnswer]
 
 
 class DepthFigures(Model):
-    """Depth over all pixels, 0 near to 1 far, or metres where they are known."""
+    """Statistics of the depth map over all pixels: relative depth from 0 (near) to 1 (far), or metres if distances
+    are known.
+    """
 
     maximum: float
     mean: float
@@ -970,10 +1000,10 @@ class DepthFigures(Model):
 
 
 class MetricFit(Model):
-    """How metres come from relative depth: scale * depth + shift."""
+    """Conversion from relative depth to metres: scale * depth + shift."""
 
     count: int
-    """Known distances."""
+    """Number of known distances."""
     residual: float
     """Root mean square error in metres at the known distances."""
     scale: float
@@ -985,77 +1015,78 @@ class RelativeDepthResult(Model):
 
     ensemble_size: int
     fit: MetricFit | None = None
-    """Where distances are known."""
+    """How metres are computed, if the request has known distances."""
     head: str
     mean_uncertainty: float | None = None
-    """Of an ensemble: mean spread of its predictions, in relative depth."""
+    """With an ensemble: mean spread of the predictions, in relative depth."""
     per_unit: float
-    """What one step of `png16` stands for."""
+    """Depth for each unit of `png16`, in `unit`."""
     png16: str | None = None
-    """The map, a 16-bit grey PNG in base64."""
+    """The depth map as a 16-bit greyscale PNG in base64."""
     statistics: DepthFigures
     steps: int
     uncertainty_png16: str | None = None
-    """Spread at each pixel, a 16-bit grey PNG in base64; 65535 is 1."""
+    """The spread of each pixel as a 16-bit greyscale PNG in base64; 65535 stands for 1."""
     unit: Literal["relative", "metre"]
-    """Of statistics and `png16`. Relative: 0 near, 1 far."""
+    """Unit of `statistics` and `png16`. `relative`: 0 is near, 1 is far. `metre` if distances are known."""
 
 
 class SegmentationResult(SegmentMasks, Model):
     """The classes of one image."""
 
     classes: list[str]
-    """All classes of the head, in the order of indices."""
+    """Names of all classes of the head, in the order of their indices."""
     head: str
     palette: list[list[int]]
-    """Red, green and blue of each class."""
+    """Colour of each class: red, green and blue, 0 to 255."""
     segments: list[MaskAnswer]
-    """Classes that the image has, largest first."""
+    """Masks of the classes in the image, largest first."""
 
 
 class ScheduleAnswer(Model):
-    """The rounds that were run."""
+    """The rounds of a schedule."""
 
     n_samples: list[int]
     to_keep: list[int]
 
 
 class ZeroShotResult(Model):
-    """The posterior over the labels, best first, and how it was reached."""
+    """The posterior over the labels, most likely first, and how it was computed."""
 
     calibrated: bool
-    """Whether the temperature was fitted to labelled images, for answers of this kind. False where a budget cut the
-    race, and while a race goes on.
+    """Whether the temperature was fitted to labelled images with these options. False if the budget ended the race,
+    and in progress events.
     """
     confidence: float | None
-    """About 1 minus the probability that all timesteps would have given another answer; null with a schedule, which
-    does not know it.
+    """Approximate probability that evaluating all timesteps would give the same label; null with `scheme`
+    `schedule`, which does not estimate it.
     """
     dropped: list[DroppedAnswer]
-    """The labels that were dropped, in that order."""
+    """Labels in the order in which they were dropped."""
     label: str
-    """The answer: the label that outlived all others, or leads them."""
+    """The most likely label."""
     notes: list[str] = Field(default_factory=lambda: [])
-    """What to know of the labels that were sent."""
+    """Remarks about the labels of the request."""
     posterior: list[LabelAnswer]
     rows: int
-    """U-Net rows spent."""
+    """Number of U-Net rows computed."""
     schedule: ScheduleAnswer | None
-    """The rounds; null with a race."""
+    """The rounds of the schedule; null with a race."""
     scheme: Literal["schedule", "race"]
     stopped: Literal["schedule", "decided", "indifferent", "budget", "complete"]
-    """Why the work ended: the schedule's end, one label left, those left close enough, the budget spent, or every
-    timestep visited.
+    """Why the work ended. `schedule`: all rounds were run. `decided`: one label was left. `indifferent`: the labels
+    left differ by less than `indifference`. `budget`: the budget was spent. `complete`: all timesteps were
+    evaluated.
     """
     temperature: float
-    """What the logits were divided by."""
+    """Temperature that the logits were divided by."""
     templates: list[str]
     tied: list[str]
-    """Labels that count as equal to the answer."""
+    """Labels that count as equally good as `label`, by `indifference`."""
 
 
 class PerceiveAnswer(Model):
-    """The result of each task, under its name."""
+    """The result of each task, under the task's name."""
 
     backbone: BackboneAnswer
     classifier: ClassifyResult | None = None
@@ -1070,103 +1101,103 @@ class PerceiveAnswer(Model):
     pose: PoseResult | None = None
     referring: ReferringResult | None = None
     rows: int
-    """U-Net rows spent, all tasks together."""
+    """Number of U-Net rows computed for all tasks together."""
     segmentation: SegmentationResult | None = None
     timing: TimingAnswer
     zero_shot: ZeroShotResult | None = Field(default=None, alias="zero-shot")
 
 
 class PoseAnswer(Persons, Model):
-    """The persons, in the order of their boxes, and what their points are."""
+    """The persons in the order of their boxes, and the names of their keypoints."""
 
     backbone: BackboneAnswer
     boxes_from: Literal["caller", "detector", "whole_image"]
     detector: str
-    """Name of the detector that found them; empty where none did."""
+    """Name of the detector that found the persons; empty if no detector ran."""
     image: ImageAnswer
     links: list[list[int]]
-    """Pairs of points, counted from 0, that a drawing joins."""
+    """Lines of the skeleton: pairs of indices of keypoints, counted from 0."""
     names: list[str]
-    """One a point; left and right are the person's own."""
+    """Name of each keypoint. Left and right are seen from the person."""
     network: str
     network_revision: str
-    """Changes when any answer could."""
+    """Digest of the network's weights. If it is unchanged, answers are unchanged."""
     persons: list[PersonAnswer]
     rows: int
-    """U-Net rows spent."""
+    """Number of U-Net rows computed."""
     timing: TimingAnswer
 
 
 class FieldError(Model):
-    """One value that can not be used."""
+    """One value that was refused."""
 
     loc: list[str | int]
-    """Where it stands: the field, then the place inside it."""
+    """Path of the value: the field, then the keys or indices inside it."""
     msg: str
     type: str
 
 
 class Problem(Model):
-    """RFC 9457 problem details."""
+    """An error, as RFC 9457 problem details."""
 
     detail: str
-    """What happened this time."""
+    """What was wrong with this request."""
     errors: list[FieldError] = Field(default_factory=lambda: [])
     """The values at fault, the first 20 of them."""
     field: str = ""
-    """The first field at fault, dotted; empty where none is."""
+    """Path of the first field that was refused, with dots; empty if the error concerns no field."""
     hint: str = ""
-    """What to do or send instead."""
+    """What to do, or what to send instead."""
     instance: str = ""
-    """The path that was asked."""
+    """Path of the request."""
     request_id: str = ""
-    """As in the header X-Request-ID and in the server's log."""
+    """Id of the request, the same as in the header X-Request-ID and in the server's log."""
     status: int
     title: str
-    """The kind in a few words, always the same for one `type`."""
+    """The type in words, the same for all problems of one `type`."""
     type: str
-    """Which kind of problem; docs/errors.md lists them."""
+    """Type of the problem; docs/errors.md lists them all."""
 
 
 class ProgressAnswer(Model):
-    """The posterior over the labels, best first, as it stands."""
+    """The posterior over the labels so far, most likely first."""
 
     calibrated: bool
-    """Whether the temperature was fitted to labelled images, for answers of this kind. False where a budget cut the
-    race, and while a race goes on.
+    """Whether the temperature was fitted to labelled images with these options. False if the budget ended the race,
+    and in progress events.
     """
     confidence: float | None
-    """About 1 minus the probability that all timesteps would have given another answer; null with a schedule, which
-    does not know it.
+    """Approximate probability that evaluating all timesteps would give the same label; null with `scheme`
+    `schedule`, which does not estimate it.
     """
     dropped: list[DroppedAnswer]
-    """The labels that were dropped, in that order."""
+    """Labels in the order in which they were dropped."""
     label: str
-    """The answer: the label that outlived all others, or leads them."""
+    """The most likely label."""
     posterior: list[LabelAnswer]
     rows: int
-    """U-Net rows spent."""
+    """Number of U-Net rows computed."""
     temperature: float
-    """What the logits were divided by."""
+    """Temperature that the logits were divided by."""
     tied: list[str]
-    """Labels that count as equal to the answer."""
+    """Labels that count as equally good as `label`, by `indifference`."""
 
 
 class ReadyAnswer(Model):
-    """The backbone is loaded and warm."""
+    """The server is ready for requests."""
 
     status: Literal["ready"] = "ready"
 
 
 class ReferringAnswer(ExpressionMasks, Model):
-    """Masks in the order of the expressions."""
+    """One mask for each expression, in the same order."""
 
     backbone: BackboneAnswer
     head: str
     image: ImageAnswer
     masks: list[ExpressionAnswer]
     rows: int
-    """U-Net rows spent."""
+    """Number of U-Net rows computed."""
     timing: TimingAnswer
 
 
@@ -1176,33 +1207,33 @@ class RelativeDepthAnswer(Model):
     backbone: BackboneAnswer
     ensemble_size: int
     fit: MetricFit | None = None
-    """Where distances are known."""
+    """How metres are computed, if the request has known distances."""
     head: str
     image: ImageAnswer
     mean_uncertainty: float | None = None
-    """Of an ensemble: mean spread of its predictions, in relative depth."""
+    """With an ensemble: mean spread of the predictions, in relative depth."""
     per_unit: float
-    """What one step of `png16` stands for."""
+    """Depth for each unit of `png16`, in `unit`."""
     png16: str | None = None
-    """The map, a 16-bit grey PNG in base64."""
+    """The depth map as a 16-bit greyscale PNG in base64."""
     rows: int
-    """U-Net rows spent."""
+    """Number of U-Net rows computed."""
     statistics: DepthFigures
     steps: int
     timing: TimingAnswer
     uncertainty_png16: str | None = None
-    """Spread at each pixel, a 16-bit grey PNG in base64; 65535 is 1."""
+    """The spread of each pixel as a 16-bit greyscale PNG in base64; 65535 stands for 1."""
     unit: Literal["relative", "metre"]
-    """Of statistics and `png16`. Relative: 0 near, 1 far."""
+    """Unit of `statistics` and `png16`. `relative`: 0 is near, 1 is far. `metre` if distances are known."""
 
 
 class RoundsRequest(Model):
-    """A schedule of one's own: after each round only the best hypotheses go on."""
+    """A schedule of your own. After each round, only the best hypotheses are kept."""
 
     n_samples: list[int]
-    """Timesteps each round visits."""
+    """Number of timesteps that each round evaluates."""
     to_keep: list[int]
-    """Hypotheses that each round keeps; it falls, and ends in 1."""
+    """Number of hypotheses kept after each round. The numbers decrease, and the last is 1."""
 
 
 class SegmentationAnswer(SegmentMasks, Model):
@@ -1210,50 +1241,51 @@ class SegmentationAnswer(SegmentMasks, Model):
 
     backbone: BackboneAnswer
     classes: list[str]
-    """All classes of the head, in the order of indices."""
+    """Names of all classes of the head, in the order of their indices."""
     head: str
     image: ImageAnswer
     palette: list[list[int]]
-    """Red, green and blue of each class."""
+    """Colour of each class: red, green and blue, 0 to 255."""
     rows: int
-    """U-Net rows spent."""
+    """Number of U-Net rows computed."""
     segments: list[MaskAnswer]
-    """Classes that the image has, largest first."""
+    """Masks of the classes in the image, largest first."""
     timing: TimingAnswer
 
 
 class ZeroShotAnswer(Model):
-    """The posterior over the labels, best first, and how it was reached."""
+    """The posterior over the labels, most likely first, and how it was computed."""
 
     backbone: BackboneAnswer
     calibrated: bool
-    """Whether the temperature was fitted to labelled images, for answers of this kind. False where a budget cut the
-    race, and while a race goes on.
+    """Whether the temperature was fitted to labelled images with these options. False if the budget ended the race,
+    and in progress events.
     """
     confidence: float | None
-    """About 1 minus the probability that all timesteps would have given another answer; null with a schedule, which
-    does not know it.
+    """Approximate probability that evaluating all timesteps would give the same label; null with `scheme`
+    `schedule`, which does not estimate it.
     """
     dropped: list[DroppedAnswer]
-    """The labels that were dropped, in that order."""
+    """Labels in the order in which they were dropped."""
     image: ImageAnswer
     label: str
-    """The answer: the label that outlived all others, or leads them."""
+    """The most likely label."""
     notes: list[str] = Field(default_factory=lambda: [])
-    """What to know of the labels that were sent."""
+    """Remarks about the labels of the request."""
     posterior: list[LabelAnswer]
     rows: int
-    """U-Net rows spent."""
+    """Number of U-Net rows computed."""
     schedule: ScheduleAnswer | None
-    """The rounds; null with a race."""
+    """The rounds of the schedule; null with a race."""
     scheme: Literal["schedule", "race"]
     stopped: Literal["schedule", "decided", "indifferent", "budget", "complete"]
-    """Why the work ended: the schedule's end, one label left, those left close enough, the budget spent, or every
-    timestep visited.
+    """Why the work ended. `schedule`: all rounds were run. `decided`: one label was left. `indifferent`: the labels
+    left differ by less than `indifference`. `budget`: the budget was spent. `complete`: all timesteps were
+    evaluated.
     """
     temperature: float
-    """What the logits were divided by."""
+    """Temperature that the logits were divided by."""
     templates: list[str]
     tied: list[str]
-    """Labels that count as equal to the answer."""
+    """Labels that count as equally good as `label`, by `indifference`."""
     timing: TimingAnswer

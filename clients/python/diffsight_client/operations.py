@@ -73,18 +73,20 @@ class Operations(ABC):
         priority: Literal["interactive", "bulk"] | None = None,
         remove_shots: Sequence[str] | None = None,
     ) -> ConceptAnswer:
-        """Add shots to a concept, or leave some out.
+        """Add shots to a concept, or remove shots.
 
-        Only new images are encoded. 409 if somebody else changed it meanwhile.
+        Encodes the new images only. Answers 409 if another request changed the concept in the meantime.
 
         images: Images.
-        masks: One mask for each image, in the same order and of its image's size: object white, the rest black. A
-        pixel counts where its brightest channel is at least half of the mask's brightest.
-        deadline_seconds: Seconds after which the answer is 504 and waiting work is dropped; at most the server's
-        limit, which holds where none is given.
-        model: Id of the model to run on, as GET /v1/models lists them; the task's default where none is given.
-        priority: Bulk work yields to interactive work, and still always moves on. Default: "interactive".
-        remove_shots: Ids of shots to leave out.
+        masks: One mask for each image, in the same order and of the same size: the object is white, all else
+        black. A pixel belongs to the object if its brightest channel is at least half of the brightest value of
+        the mask.
+        deadline_seconds: Time limit in seconds. After it the request fails with status 504 and its waiting work
+        is dropped. The server's own limit is the maximum and the default.
+        model: Id of the model to use, from GET /v1/models. Unset: the default model of the task.
+        priority: `bulk` work waits for `interactive` work, but always makes some progress. Default:
+        "interactive".
+        remove_shots: Ids of shots to remove.
         """
         return self._call(
             Call(
@@ -112,14 +114,15 @@ class Operations(ABC):
         priority: Literal["interactive", "bulk"] | None = None,
         top: int | None = None,
     ) -> ClassifyAnswer:
-        """Which of a fitted classifier's classes.
+        """Classify images by a fitted classifier.
 
         images: Images.
-        deadline_seconds: Seconds after which the answer is 504 and waiting work is dropped; at most the server's
-        limit, which holds where none is given.
-        model: Id of the model to run on, as GET /v1/models lists them; the task's default where none is given.
-        priority: Bulk work yields to interactive work, and still always moves on. Default: "interactive".
-        top: Classes named for each image, likeliest first. Default: 5.
+        deadline_seconds: Time limit in seconds. After it the request fails with status 504 and its waiting work
+        is dropped. The server's own limit is the maximum and the default.
+        model: Id of the model to use, from GET /v1/models. Unset: the default model of the task.
+        priority: `bulk` work waits for `interactive` work, but always makes some progress. Default:
+        "interactive".
+        top: Number of classes to return for each image, most likely first. Default: 5.
         """
         return self._call(
             Call(
@@ -132,23 +135,23 @@ class Operations(ABC):
         )
 
     def delete_classifier(self, classifier: str) -> None:
-        """Forget a classifier.
+        """Delete a classifier.
 
-        Requests that have begun to use it are still answered.
+        Requests that already run with the classifier are still answered.
         """
         return self._call(Call("DELETE", f"/v1/classifiers/{quote(classifier, safe='')}", nothing))
 
     def delete_concept(self, concept: str) -> None:
-        """Forget a concept.
+        """Delete a concept.
 
-        Requests that have read it already are still answered with it.
+        Requests that already run with the concept are still answered.
         """
         return self._call(Call("DELETE", f"/v1/concepts/{quote(concept, safe='')}", nothing))
 
     def delete_job(self, job: str) -> None:
-        """Stop a job and forget it.
+        """Delete a job.
 
-        With its upload, and with the results that no other job shares.
+        Deletes the job, its upload, and all results that no other job shares. A running job is stopped.
         """
         return self._call(Call("DELETE", f"/v1/jobs/{quote(job, safe='')}", nothing))
 
@@ -165,20 +168,23 @@ class Operations(ABC):
         scene: str | None = None,
         windows: int | None = None,
     ) -> DepthAnswer:
-        """Metric depth of an image.
+        """Estimate metric depth.
 
         image: The image.
-        deadline_seconds: Seconds after which the answer is 504 and waiting work is dropped; at most the server's
-        limit, which holds where none is given.
-        flip: Also run each window's mirror image, for `published`. Default: true.
-        maps: Include the depth map in the JSON answer, some bytes a pixel; else its figures only. Default: true.
-        model: Id of the model to run on, as GET /v1/models lists them; the task's default where none is given.
-        priority: Bulk work yields to interactive work, and still always moves on. Default: "interactive".
-        protocol: `published` averages square windows and their mirror images; `fast` runs one pass. Default:
-        "fast".
-        scene: Scene class of the published network, by name such as `kitchen` or by row. Unset: the mean of all
-        classes. Fitted heads have none.
-        windows: Windows along the longer side, for `published`. Default: 2.
+        deadline_seconds: Time limit in seconds. After it the request fails with status 504 and its waiting work
+        is dropped. The server's own limit is the maximum and the default.
+        flip: With `protocol` `published`: also predict the mirror image of each window, and average. Default:
+        true.
+        maps: Include the depth map in the JSON answer, which takes some bytes for each pixel. If false, the
+        answer holds the statistics alone. Default: true.
+        model: Id of the model to use, from GET /v1/models. Unset: the default model of the task.
+        priority: `bulk` work waits for `interactive` work, but always makes some progress. Default:
+        "interactive".
+        protocol: `published` averages the predictions for square windows and their mirror images, as in the
+        paper; `fast` predicts the whole image in one pass. Default: "fast".
+        scene: Scene class of the published network: a name such as `kitchen`, or its index. Unset: the mean of
+        all classes. Heads trained by `diffsight fit` have no scene classes.
+        windows: With `protocol` `published`: minimum number of windows along the longer side. Default: 2.
         """
         return self._call(
             Call(
@@ -213,22 +219,25 @@ class Operations(ABC):
         scene: str | None = None,
         windows: int | None = None,
     ) -> bytes:
-        """Metric depth of an image: the answer as a file.
+        """Estimate metric depth: the answer as a file.
 
-        Metric depth of an image: VPD (arXiv:2303.02153).
+        Estimate metric depth: VPD (arXiv:2303.02153).
 
         image: The image.
-        deadline_seconds: Seconds after which the answer is 504 and waiting work is dropped; at most the server's
-        limit, which holds where none is given.
-        flip: Also run each window's mirror image, for `published`. Default: true.
-        maps: Include the depth map in the JSON answer, some bytes a pixel; else its figures only. Default: true.
-        model: Id of the model to run on, as GET /v1/models lists them; the task's default where none is given.
-        priority: Bulk work yields to interactive work, and still always moves on. Default: "interactive".
-        protocol: `published` averages square windows and their mirror images; `fast` runs one pass. Default:
-        "fast".
-        scene: Scene class of the published network, by name such as `kitchen` or by row. Unset: the mean of all
-        classes. Fitted heads have none.
-        windows: Windows along the longer side, for `published`. Default: 2.
+        deadline_seconds: Time limit in seconds. After it the request fails with status 504 and its waiting work
+        is dropped. The server's own limit is the maximum and the default.
+        flip: With `protocol` `published`: also predict the mirror image of each window, and average. Default:
+        true.
+        maps: Include the depth map in the JSON answer, which takes some bytes for each pixel. If false, the
+        answer holds the statistics alone. Default: true.
+        model: Id of the model to use, from GET /v1/models. Unset: the default model of the task.
+        priority: `bulk` work waits for `interactive` work, but always makes some progress. Default:
+        "interactive".
+        protocol: `published` averages the predictions for square windows and their mirror images, as in the
+        paper; `fast` predicts the whole image in one pass. Default: "fast".
+        scene: Scene class of the published network: a name such as `kitchen`, or its index. Unset: the mean of
+        all classes. Heads trained by `diffsight fit` have no scene classes.
+        windows: With `protocol` `published`: minimum number of windows along the longer side. Default: 2.
         """
         return self._call(
             Call(
@@ -268,29 +277,33 @@ class Operations(ABC):
         steps: int | None = None,
         uncertainty: bool | None = None,
     ) -> RelativeDepthAnswer:
-        """Depth of an image up to scale and shift, and metres from known distances.
+        """Estimate depth up to scale and shift, or metres from known distances.
 
         image: The image.
-        alignment: How predictions are aligned before: both minimise the published objective. `published` runs the
-        code of diffusers, whose rounding can show in the map; `stable` does not depend on rounding, and is
-        faster. Default: "stable".
-        deadline_seconds: Seconds after which the answer is 504 and waiting work is dropped; at most the server's
-        limit, which holds where none is given.
-        ensemble_size: Predictions from different noise that are combined; the published figures use 10. More are
-        slower and steadier, and two or more give an uncertainty. Default: 1.
-        maps: Include the maps in the JSON answer, some bytes a pixel; else its figures only. Default: true.
-        metric_map: Known distances as a map: base64 of a 16-bit grey PNG file of the image's size, in
-        millimetres, 0 where nothing is known.
-        model: Id of the model to run on, as GET /v1/models lists them; the task's default where none is given.
-        points: Known distances, [x, y, metres] each, x and y in pixels: the answer is then also in metres, by the
-        scale and shift that fit them best. Two at least, at different depths.
-        priority: Bulk work yields to interactive work, and still always moves on. Default: "interactive".
-        reduction: How aligned predictions are combined. Default: "median".
-        resolution: Longer side in pixels that the network sees, a multiple of 8; 0 is the image's own size.
+        alignment: How the predictions of an ensemble are aligned before they are combined. Both ways minimise the
+        published objective. `published` runs the code of diffusers, whose rounding can show in the map. `stable`
+        does not depend on rounding, and is faster. Default: "stable".
+        deadline_seconds: Time limit in seconds. After it the request fails with status 504 and its waiting work
+        is dropped. The server's own limit is the maximum and the default.
+        ensemble_size: Number of predictions from different noise that are combined; the published figures use 10.
+        More predictions are slower and vary less. Two or more also give an uncertainty. Default: 1.
+        maps: Include the maps in the JSON answer, which takes some bytes for each pixel. If false, the answer
+        holds figures alone. Default: true.
+        metric_map: Known distances as a map: a 16-bit greyscale PNG in base64, of the image's size, in
+        millimetres. 0 means unknown.
+        model: Id of the model to use, from GET /v1/models. Unset: the default model of the task.
+        points: Known distances, each [x, y, metres] with x and y in pixels. The answer is then in metres, by the
+        scale and shift that fit them best. Send at least two, at different depths.
+        priority: `bulk` work waits for `interactive` work, but always makes some progress. Default:
+        "interactive".
+        reduction: How the aligned predictions of an ensemble are combined. Default: "median".
+        resolution: Longer side in pixels at which the network runs, a multiple of 8. 0 is the image's own size.
         Unset: the model's own, 768 as published.
-        seed: With the image's content it decides the noise: the same request has the same answer. Default: 0.
-        steps: Steps of denoising. Unset: the model's own, from 1 to 10 as published.
-        uncertainty: Include the map of how much the predictions differ; takes an ensemble. Default: false.
+        seed: Seed of the noise, together with the image's content. The same request always has the same answer.
+        Default: 0.
+        steps: Number of denoising steps. Unset: the model's own, which is 1 to 10 for the published models.
+        uncertainty: Include a map of how much the predictions differ. Needs an `ensemble_size` of at least 2.
+        Default: false.
         """
         return self._call(
             Call(
@@ -335,31 +348,35 @@ class Operations(ABC):
         steps: int | None = None,
         uncertainty: bool | None = None,
     ) -> bytes:
-        """Depth of an image up to scale and shift, and metres from known distances: the answer as a file.
+        """Estimate depth up to scale and shift, or metres from known distances: the answer as a file.
 
-        Depth of an image up to scale and shift, and metres from known distances: Marigold (arXiv:2312.02145).
+        Estimate depth up to scale and shift, or metres from known distances: Marigold (arXiv:2312.02145).
 
         image: The image.
-        alignment: How predictions are aligned before: both minimise the published objective. `published` runs the
-        code of diffusers, whose rounding can show in the map; `stable` does not depend on rounding, and is
-        faster. Default: "stable".
-        deadline_seconds: Seconds after which the answer is 504 and waiting work is dropped; at most the server's
-        limit, which holds where none is given.
-        ensemble_size: Predictions from different noise that are combined; the published figures use 10. More are
-        slower and steadier, and two or more give an uncertainty. Default: 1.
-        maps: Include the maps in the JSON answer, some bytes a pixel; else its figures only. Default: true.
-        metric_map: Known distances as a map: base64 of a 16-bit grey PNG file of the image's size, in
-        millimetres, 0 where nothing is known.
-        model: Id of the model to run on, as GET /v1/models lists them; the task's default where none is given.
-        points: Known distances, [x, y, metres] each, x and y in pixels: the answer is then also in metres, by the
-        scale and shift that fit them best. Two at least, at different depths.
-        priority: Bulk work yields to interactive work, and still always moves on. Default: "interactive".
-        reduction: How aligned predictions are combined. Default: "median".
-        resolution: Longer side in pixels that the network sees, a multiple of 8; 0 is the image's own size.
+        alignment: How the predictions of an ensemble are aligned before they are combined. Both ways minimise the
+        published objective. `published` runs the code of diffusers, whose rounding can show in the map. `stable`
+        does not depend on rounding, and is faster. Default: "stable".
+        deadline_seconds: Time limit in seconds. After it the request fails with status 504 and its waiting work
+        is dropped. The server's own limit is the maximum and the default.
+        ensemble_size: Number of predictions from different noise that are combined; the published figures use 10.
+        More predictions are slower and vary less. Two or more also give an uncertainty. Default: 1.
+        maps: Include the maps in the JSON answer, which takes some bytes for each pixel. If false, the answer
+        holds figures alone. Default: true.
+        metric_map: Known distances as a map: a 16-bit greyscale PNG in base64, of the image's size, in
+        millimetres. 0 means unknown.
+        model: Id of the model to use, from GET /v1/models. Unset: the default model of the task.
+        points: Known distances, each [x, y, metres] with x and y in pixels. The answer is then in metres, by the
+        scale and shift that fit them best. Send at least two, at different depths.
+        priority: `bulk` work waits for `interactive` work, but always makes some progress. Default:
+        "interactive".
+        reduction: How the aligned predictions of an ensemble are combined. Default: "median".
+        resolution: Longer side in pixels at which the network runs, a multiple of 8. 0 is the image's own size.
         Unset: the model's own, 768 as published.
-        seed: With the image's content it decides the noise: the same request has the same answer. Default: 0.
-        steps: Steps of denoising. Unset: the model's own, from 1 to 10 as published.
-        uncertainty: Include the map of how much the predictions differ; takes an ensemble. Default: false.
+        seed: Seed of the noise, together with the image's content. The same request always has the same answer.
+        Default: 0.
+        steps: Number of denoising steps. Unset: the model's own, which is 1 to 10 for the published models.
+        uncertainty: Include a map of how much the predictions differ. Needs an `ensemble_size` of at least 2.
+        Default: false.
         """
         return self._call(
             Call(
@@ -387,10 +404,9 @@ class Operations(ABC):
         )
 
     def export_classifier(self, classifier: str, *, vectors: bool | None = None) -> bytes:
-        """A classifier as one safetensors file.
+        """Export a classifier as a safetensors file.
 
-        Its numbers as tensors, the rest as JSON in the file's header; `vectors=false` leaves out those it was
-        fitted on.
+        The classifier's weights as tensors, and all else as JSON in the file's header.
 
         vectors: Default: true.
         """
@@ -418,20 +434,22 @@ class Operations(ABC):
         priority: Literal["interactive", "bulk"] | None = None,
         timesteps: Sequence[int] | None = None,
     ) -> FeaturesAnswer:
-        """Feature vectors of images.
+        """Extract feature vectors of images.
 
         images: Images.
-        blocks: Numbers of the network's blocks from 1, or their diffusers names such as `mid_block`; unset takes
-        the middle and one of the decoder.
-        deadline_seconds: Seconds after which the answer is 504 and waiting work is dropped; at most the server's
-        limit, which holds where none is given.
-        fit: How an image that is not square is fitted. Default: "crop".
-        model: Id of the model to run on, as GET /v1/models lists them; the task's default where none is given.
-        noise_samples: Noises to average over; 0 leaves the image clean. Default: 1.
+        blocks: Blocks of the network to read: numbers from 1, or diffusers names such as `mid_block`. Unset: the
+        middle block and one block of the decoder.
+        deadline_seconds: Time limit in seconds. After it the request fails with status 504 and its waiting work
+        is dropped. The server's own limit is the maximum and the default.
+        fit: How an image is made square: crop the longer side, pad the shorter side, or squash. Default: "crop".
+        model: Id of the model to use, from GET /v1/models. Unset: the default model of the task.
+        noise_samples: Number of noise samples to average over; 0 adds no noise. Default: 1.
         normalise: Scale each vector to length 1. Default: false.
-        pool_size: Maps are averaged over a grid of so many cells a side. Default: 1.
-        priority: Bulk work yields to interactive work, and still always moves on. Default: "interactive".
-        timesteps: Noise levels to look at. Each costs one row an image and noise. Default: [100].
+        pool_size: Feature maps are averaged over a grid of `pool_size` x `pool_size` cells. Default: 1.
+        priority: `bulk` work waits for `interactive` work, but always makes some progress. Default:
+        "interactive".
+        timesteps: Timesteps of the noise schedule: how much noise is added. Each costs one U-Net row per image
+        and noise sample. Default: [100].
         """
         return self._call(
             Call(
@@ -468,22 +486,24 @@ class Operations(ABC):
         priority: Literal["interactive", "bulk"] | None = None,
         timesteps: Sequence[int] | None = None,
     ) -> bytes:
-        """Feature vectors of images: the answer as a file.
+        """Extract feature vectors of images: the answer as a file.
 
-        Feature vectors of images: Diffusion Models Beat GANs on Image Classification (arXiv:2307.08702).
+        Extract feature vectors of images: Diffusion Models Beat GANs on Image Classification (arXiv:2307.08702).
 
         images: Images.
-        blocks: Numbers of the network's blocks from 1, or their diffusers names such as `mid_block`; unset takes
-        the middle and one of the decoder.
-        deadline_seconds: Seconds after which the answer is 504 and waiting work is dropped; at most the server's
-        limit, which holds where none is given.
-        fit: How an image that is not square is fitted. Default: "crop".
-        model: Id of the model to run on, as GET /v1/models lists them; the task's default where none is given.
-        noise_samples: Noises to average over; 0 leaves the image clean. Default: 1.
+        blocks: Blocks of the network to read: numbers from 1, or diffusers names such as `mid_block`. Unset: the
+        middle block and one block of the decoder.
+        deadline_seconds: Time limit in seconds. After it the request fails with status 504 and its waiting work
+        is dropped. The server's own limit is the maximum and the default.
+        fit: How an image is made square: crop the longer side, pad the shorter side, or squash. Default: "crop".
+        model: Id of the model to use, from GET /v1/models. Unset: the default model of the task.
+        noise_samples: Number of noise samples to average over; 0 adds no noise. Default: 1.
         normalise: Scale each vector to length 1. Default: false.
-        pool_size: Maps are averaged over a grid of so many cells a side. Default: 1.
-        priority: Bulk work yields to interactive work, and still always moves on. Default: "interactive".
-        timesteps: Noise levels to look at. Each costs one row an image and noise. Default: [100].
+        pool_size: Feature maps are averaged over a grid of `pool_size` x `pool_size` cells. Default: 1.
+        priority: `bulk` work waits for `interactive` work, but always makes some progress. Default:
+        "interactive".
+        timesteps: Timesteps of the noise schedule: how much noise is added. Each costs one U-Net row per image
+        and noise sample. Default: [100].
         """
         return self._call(
             Call(
@@ -521,24 +541,28 @@ class Operations(ABC):
         threshold: Literal["relative", "absolute"] | None = None,
         threshold_value: float | None = None,
     ) -> FewShotAnswer:
-        """Segment what other images show.
+        """Segment what support images show.
 
         image: The image.
-        support_images: Images that show one thing.
-        support_masks: One mask for each image, in the same order and of its image's size: object white, the rest
-        black. A pixel counts where its brightest channel is at least half of the mask's brightest.
-        concepts: Ids of concepts; several give a map of labels.
-        deadline_seconds: Seconds after which the answer is 504 and waiting work is dropped; at most the server's
-        limit, which holds where none is given.
-        model: Id of the model to run on, as GET /v1/models lists them; the task's default where none is given.
-        name: What to call that which the supports show. Default: "object".
-        priority: Bulk work yields to interactive work, and still always moves on. Default: "interactive".
-        support_sampling: Draw the tokens of a concept's supports down to those of one. Its cost no longer grows
-        with its shots, and weights trained on one shot are reported to score better so. Default: false.
-        threshold: `relative`, as published, cuts at a share of the strongest value: it always gives a mask, also
-        where nothing is. `absolute` can leave the mask empty; use it to ask whether, or with several concepts.
-        Default: "relative".
-        threshold_value: Unset: 0.25 relative, as published; 0.15 absolute.
+        support_images: Support images that all show the same thing, other than the image to search.
+        support_masks: One mask for each image, in the same order and of the same size: the object is white, all
+        else black. A pixel belongs to the object if its brightest channel is at least half of the brightest value
+        of the mask.
+        concepts: Ids of the concepts to find. With several, each pixel belongs to at most one concept.
+        deadline_seconds: Time limit in seconds. After it the request fails with status 504 and its waiting work
+        is dropped. The server's own limit is the maximum and the default.
+        model: Id of the model to use, from GET /v1/models. Unset: the default model of the task.
+        name: Name of what the support images show. Default: "object".
+        priority: `bulk` work waits for `interactive` work, but always makes some progress. Default:
+        "interactive".
+        support_sampling: Reduce the tokens of all supports of a concept to the number of one support, by random
+        choice. The cost then does not grow with the number of shots. Weights that were trained on one shot are
+        reported to be more accurate with it. Default: false.
+        threshold: `relative`, as published, cuts at a share of the greatest strength, so there is always a mask,
+        even if the image does not show the concept. `absolute` cuts at a fixed strength, and the mask may be
+        empty. Use it to decide whether the concept is there, or with several concepts. Default: "relative".
+        threshold_value: The share or the strength to cut at. Unset: 0.25 for `relative`, as published; 0.15 for
+        `absolute`.
         """
         return self._call(
             Call(
@@ -575,26 +599,30 @@ class Operations(ABC):
         threshold: Literal["relative", "absolute"] | None = None,
         threshold_value: float | None = None,
     ) -> bytes:
-        """Segment what other images show: the answer as a file.
+        """Segment what support images show: the answer as a file.
 
-        Segment what other images show: DiffewS (arXiv:2410.02369).
+        Segment what support images show: DiffewS (arXiv:2410.02369).
 
         image: The image.
-        support_images: Images that show one thing.
-        support_masks: One mask for each image, in the same order and of its image's size: object white, the rest
-        black. A pixel counts where its brightest channel is at least half of the mask's brightest.
-        concepts: Ids of concepts; several give a map of labels.
-        deadline_seconds: Seconds after which the answer is 504 and waiting work is dropped; at most the server's
-        limit, which holds where none is given.
-        model: Id of the model to run on, as GET /v1/models lists them; the task's default where none is given.
-        name: What to call that which the supports show. Default: "object".
-        priority: Bulk work yields to interactive work, and still always moves on. Default: "interactive".
-        support_sampling: Draw the tokens of a concept's supports down to those of one. Its cost no longer grows
-        with its shots, and weights trained on one shot are reported to score better so. Default: false.
-        threshold: `relative`, as published, cuts at a share of the strongest value: it always gives a mask, also
-        where nothing is. `absolute` can leave the mask empty; use it to ask whether, or with several concepts.
-        Default: "relative".
-        threshold_value: Unset: 0.25 relative, as published; 0.15 absolute.
+        support_images: Support images that all show the same thing, other than the image to search.
+        support_masks: One mask for each image, in the same order and of the same size: the object is white, all
+        else black. A pixel belongs to the object if its brightest channel is at least half of the brightest value
+        of the mask.
+        concepts: Ids of the concepts to find. With several, each pixel belongs to at most one concept.
+        deadline_seconds: Time limit in seconds. After it the request fails with status 504 and its waiting work
+        is dropped. The server's own limit is the maximum and the default.
+        model: Id of the model to use, from GET /v1/models. Unset: the default model of the task.
+        name: Name of what the support images show. Default: "object".
+        priority: `bulk` work waits for `interactive` work, but always makes some progress. Default:
+        "interactive".
+        support_sampling: Reduce the tokens of all supports of a concept to the number of one support, by random
+        choice. The cost then does not grow with the number of shots. Weights that were trained on one shot are
+        reported to be more accurate with it. Default: false.
+        threshold: `relative`, as published, cuts at a share of the greatest strength, so there is always a mask,
+        even if the image does not show the concept. `absolute` cuts at a fixed strength, and the mask may be
+        empty. Use it to decide whether the concept is there, or with several concepts. Default: "relative".
+        threshold_value: The share or the strength to cut at. Unset: 0.25 for `relative`, as published; 0.15 for
+        `absolute`.
         """
         return self._call(
             Call(
@@ -631,26 +659,30 @@ class Operations(ABC):
         threshold: Literal["relative", "absolute"] | None = None,
         threshold_value: float | None = None,
     ) -> FewShotAnswer:
-        """Segment what other images show.
+        """Segment what support images show.
 
-        The answer in another form: masks as outlines.
+        The answer in another form: masks as polygons.
 
         image: The image.
-        support_images: Images that show one thing.
-        support_masks: One mask for each image, in the same order and of its image's size: object white, the rest
-        black. A pixel counts where its brightest channel is at least half of the mask's brightest.
-        concepts: Ids of concepts; several give a map of labels.
-        deadline_seconds: Seconds after which the answer is 504 and waiting work is dropped; at most the server's
-        limit, which holds where none is given.
-        model: Id of the model to run on, as GET /v1/models lists them; the task's default where none is given.
-        name: What to call that which the supports show. Default: "object".
-        priority: Bulk work yields to interactive work, and still always moves on. Default: "interactive".
-        support_sampling: Draw the tokens of a concept's supports down to those of one. Its cost no longer grows
-        with its shots, and weights trained on one shot are reported to score better so. Default: false.
-        threshold: `relative`, as published, cuts at a share of the strongest value: it always gives a mask, also
-        where nothing is. `absolute` can leave the mask empty; use it to ask whether, or with several concepts.
-        Default: "relative".
-        threshold_value: Unset: 0.25 relative, as published; 0.15 absolute.
+        support_images: Support images that all show the same thing, other than the image to search.
+        support_masks: One mask for each image, in the same order and of the same size: the object is white, all
+        else black. A pixel belongs to the object if its brightest channel is at least half of the brightest value
+        of the mask.
+        concepts: Ids of the concepts to find. With several, each pixel belongs to at most one concept.
+        deadline_seconds: Time limit in seconds. After it the request fails with status 504 and its waiting work
+        is dropped. The server's own limit is the maximum and the default.
+        model: Id of the model to use, from GET /v1/models. Unset: the default model of the task.
+        name: Name of what the support images show. Default: "object".
+        priority: `bulk` work waits for `interactive` work, but always makes some progress. Default:
+        "interactive".
+        support_sampling: Reduce the tokens of all supports of a concept to the number of one support, by random
+        choice. The cost then does not grow with the number of shots. Weights that were trained on one shot are
+        reported to be more accurate with it. Default: false.
+        threshold: `relative`, as published, cuts at a share of the greatest strength, so there is always a mask,
+        even if the image does not show the concept. `absolute` cuts at a fixed strength, and the mask may be
+        empty. Use it to decide whether the concept is there, or with several concepts. Default: "relative".
+        threshold_value: The share or the strength to cut at. Unset: 0.25 for `relative`, as published; 0.15 for
+        `absolute`.
         """
         return self._call(
             Call(
@@ -691,27 +723,32 @@ class Operations(ABC):
     ) -> FittedAnswer:
         """Fit a classifier to your own labelled images.
 
-        Logistic regression on pooled features, its strength, temperature and threshold by cross-validation.
+        Fits logistic regression on pooled features. Cross-validation chooses its strength, temperature and
+        novelty threshold.
 
         images: Images.
-        blocks: As for /v1/features; unset takes what suits most images.
-        deadline_seconds: Seconds after which the answer is 504 and waiting work is dropped; at most the server's
-        limit, which holds where none is given.
-        fit: How images are made square. Default: "crop".
-        head: `logistic` suits a handful of images up to thousands. The others are the released heads, trained as
-        published: plain gradient descent, for many images. `attention` reads one block at one timestep as
-        `pool_size` x `pool_size` tokens, `fusion` several of either. Default: "logistic".
-        head_options: Sizes of a released head.
-        job: A finished job of the task `features`, whose vectors are taken: images are labelled by the folder
-        that they are in, and read as the job did. Further images may go with it.
-        labels: One label for each image that is sent on its own, in the same order. Images in a zip are labelled
-        by the folder they are in: `cat/1.jpg` is a cat.
-        model: Id of the model to run on, as GET /v1/models lists them; the task's default where none is given.
-        name: For people; ids are the server's. Default: "".
-        noise_samples: Noises to average over; 0 leaves images clean. Default: 1.
-        pool_size: Maps are averaged over a grid of so many cells a side. Default: 1.
-        priority: Bulk work yields to interactive work, and still always moves on. Default: "bulk".
-        timesteps: Noise levels. Each costs one row an image and noise. Default: [100].
+        blocks: Blocks of the network to read features from, as for /v1/features. Unset: the middle block and one
+        block of the decoder.
+        deadline_seconds: Time limit in seconds. After it the request fails with status 504 and its waiting work
+        is dropped. The server's own limit is the maximum and the default.
+        fit: How an image is made square: crop the longer side, pad the shorter side, or squash. Default: "crop".
+        head: Kind of classifier. `logistic` works from a handful of images up to thousands. The other heads are
+        those of the published code, trained by plain gradient descent as published, and need many images.
+        `attention` reads one block at one timestep as `pool_size` x `pool_size` tokens; `fusion` reads several
+        blocks or timesteps. Default: "logistic".
+        head_options: Sizes of a head other than `logistic`.
+        job: Id of a finished job of the task `features`. The classifier is fitted on the job's vectors: each
+        image has the label of the folder it is in. The request may add further images; they are read with the
+        job's options.
+        labels: One label for each image outside of a zip, in the same order. An image in a zip has the name of
+        its folder as label: `cat/1.jpg` is a cat.
+        model: Id of the model to use, from GET /v1/models. Unset: the default model of the task.
+        name: A name for people to read. It need not be unique; the server chooses the id. Default: "".
+        noise_samples: Number of noise samples to average over; 0 adds no noise. Default: 1.
+        pool_size: Feature maps are averaged over a grid of `pool_size` x `pool_size` cells. Default: 1.
+        priority: `bulk` work waits for `interactive` work, but always makes some progress. Default: "bulk".
+        timesteps: Timesteps of the noise schedule: how much noise is added. Each costs one U-Net row per image
+        and noise sample. Default: [100].
         """
         return self._call(
             Call(
@@ -738,25 +775,25 @@ class Operations(ABC):
         )
 
     def get_classifier(self, classifier: str) -> ClassifierAnswer:
-        """One classifier and its figures.
+        """Get one classifier with its figures.
 
-        As it was answered when it was fitted.
+        The same answer as when it was fitted.
         """
         return self._call(
             Call("GET", f"/v1/classifiers/{quote(classifier, safe='')}", ClassifierAnswer.model_validate_json)
         )
 
     def get_concept(self, concept: str) -> ConceptAnswer:
-        """One concept.
+        """Get one concept.
 
-        Its name and its shots, without their images.
+        The name and the shots, without images.
         """
         return self._call(Call("GET", f"/v1/concepts/{quote(concept, safe='')}", ConceptAnswer.model_validate_json))
 
     def get_job(self, job: str) -> JobDetails:
-        """One job.
+        """Get one job.
 
-        How far it is, and the first images that failed.
+        The progress of the job, and the first images that failed.
         """
         return self._call(Call("GET", f"/v1/jobs/{quote(job, safe='')}", JobDetails.model_validate_json))
 
@@ -772,19 +809,20 @@ class Operations(ABC):
         priority: Literal["interactive", "bulk"] | None = None,
         remove_classes: Sequence[str] | None = None,
     ) -> FittedAnswer:
-        """Add images or classes to a classifier, or leave classes out.
+        """Add images or classes to a classifier, or remove classes.
 
-        Only new images are looked at; the classifier is then fitted again to all of them, under the same id.
+        Computes vectors of the new images only, then fits the classifier again on all images. The id stays the
+        same.
 
         images: Images.
-        deadline_seconds: Seconds after which the answer is 504 and waiting work is dropped; at most the server's
-        limit, which holds where none is given.
-        labels: One label for each image that is sent on its own, in the same order. Images in a zip are labelled
-        by the folder they are in: `cat/1.jpg` is a cat.
-        model: Id of the model to run on, as GET /v1/models lists them; the task's default where none is given.
-        name: A new name.
-        priority: Bulk work yields to interactive work, and still always moves on. Default: "bulk".
-        remove_classes: Classes to forget, with their images.
+        deadline_seconds: Time limit in seconds. After it the request fails with status 504 and its waiting work
+        is dropped. The server's own limit is the maximum and the default.
+        labels: One label for each image outside of a zip, in the same order. An image in a zip has the name of
+        its folder as label: `cat/1.jpg` is a cat.
+        model: Id of the model to use, from GET /v1/models. Unset: the default model of the task.
+        name: The new name.
+        priority: `bulk` work waits for `interactive` work, but always makes some progress. Default: "bulk".
+        remove_classes: Classes to remove, with their images.
         """
         return self._call(
             Call(
@@ -804,9 +842,9 @@ class Operations(ABC):
         )
 
     def import_classifier(self, data: bytes) -> ClassifierAnswer:
-        """Take in a classifier that was exported.
+        """Import a classifier.
 
-        It gets an id of its own. Only a server with the same backbone takes it.
+        The classifier gets a new id. The server must have the backbone that it was fitted on.
 
         data: The file as it was exported.
         """
@@ -815,13 +853,14 @@ class Operations(ABC):
     def job_duplicates(
         self, job: str, *, similarity: float | None = None, index: Literal["auto", "exact", "hnsw"] | None = None
     ) -> DuplicatesAnswer:
-        """Near-duplicates among a job's images.
+        """Find near-duplicates among a job's images.
 
-        Of a job whose results hold vectors; made with `noise_samples` 0, or copies are not alike. 409 before its
-        end.
+        Groups the images of a finished job whose results are feature vectors. Run the job with `noise_samples` 0,
+        or copies of an image get different vectors. Answers 409 before the job's end.
 
-        similarity: Cosine from which on two images are alike. Default: 0.998.
-        index: Look at every pair, or at near ones alone. `auto`: every pair up to 30,000 images. Default: "auto".
+        similarity: Lowest cosine similarity of two images that count as near-duplicates. Default: 0.998.
+        index: `exact` compares every pair. `hnsw` uses an approximate index, which is faster and may miss pairs.
+        `auto` takes `exact` up to 30,000 images, else `hnsw`. Default: "auto".
         """
         return self._call(
             Call(
@@ -850,21 +889,23 @@ class Operations(ABC):
         """Classify an image by a tree of labels.
 
         image: The image.
-        tree: Labels by what is below them: `{"animal": ["cat", "dog"], "vehicle": {"boat": ["ferry"]}}`. A list
-        holds labels and such objects.
-        budget: Of all levels together: a number of U-Net rows, or a time such as `250 ms`. Where it is spent the
-        way ends, `complete` or not.
-        combine: With several templates: race labels by the mean over their prompts, or prompts by themselves.
-        Default: "mean".
-        confidence: About the probability that the way is the one that evaluating all siblings on all timesteps
-        leads. What may be wrong is shared out among the levels. Default: 0.95.
-        deadline_seconds: Seconds after which the answer is 504 and waiting work is dropped; at most the server's
-        limit, which holds where none is given.
-        loss: How the error of the predicted noise is measured. Default: "l2".
-        model: Id of the model to run on, as GET /v1/models lists them; the task's default where none is given.
-        priority: Bulk work yields to interactive work, and still always moves on. Default: "interactive".
-        temperature: What logits are divided by. Unset: the server's own.
-        templates: Prompts with {} for the label. Unset: the server's own.
+        tree: The tree of labels, such as `{"animal": ["cat", "dog"], "vehicle": {"boat": ["ferry"]}}`. Keys and
+        texts are labels. A list may hold texts and objects.
+        budget: Budget for all levels together: a number of U-Net rows, or a time such as `250 ms`. When it is
+        spent, the path ends, even above a leaf; see `complete`.
+        combine: With several templates: `mean` compares labels by the mean error over their prompts,
+        `best_prompt` compares single prompts. Default: "mean".
+        confidence: Approximate probability that the answer is the path that evaluating all siblings at all
+        timesteps would give. The levels share the error probability. Default: 0.95.
+        deadline_seconds: Time limit in seconds. After it the request fails with status 504 and its waiting work
+        is dropped. The server's own limit is the maximum and the default.
+        loss: How the error of the predicted noise is measured: squared (`l2`), absolute (`l1`) or Huber error
+        (`huber`). Default: "l2".
+        model: Id of the model to use, from GET /v1/models. Unset: the default model of the task.
+        priority: `bulk` work waits for `interactive` work, but always makes some progress. Default:
+        "interactive".
+        temperature: Temperature that logits are divided by. Unset: the server's temperature.
+        templates: Prompt templates, in which {} stands for the label. Unset: the server's templates.
         """
         return self._call(
             Call(
@@ -907,21 +948,23 @@ class Operations(ABC):
         Classify an image by a tree of labels: Diffusion Classifier (arXiv:2303.16203).
 
         image: The image.
-        tree: Labels by what is below them: `{"animal": ["cat", "dog"], "vehicle": {"boat": ["ferry"]}}`. A list
-        holds labels and such objects.
-        budget: Of all levels together: a number of U-Net rows, or a time such as `250 ms`. Where it is spent the
-        way ends, `complete` or not.
-        combine: With several templates: race labels by the mean over their prompts, or prompts by themselves.
-        Default: "mean".
-        confidence: About the probability that the way is the one that evaluating all siblings on all timesteps
-        leads. What may be wrong is shared out among the levels. Default: 0.95.
-        deadline_seconds: Seconds after which the answer is 504 and waiting work is dropped; at most the server's
-        limit, which holds where none is given.
-        loss: How the error of the predicted noise is measured. Default: "l2".
-        model: Id of the model to run on, as GET /v1/models lists them; the task's default where none is given.
-        priority: Bulk work yields to interactive work, and still always moves on. Default: "interactive".
-        temperature: What logits are divided by. Unset: the server's own.
-        templates: Prompts with {} for the label. Unset: the server's own.
+        tree: The tree of labels, such as `{"animal": ["cat", "dog"], "vehicle": {"boat": ["ferry"]}}`. Keys and
+        texts are labels. A list may hold texts and objects.
+        budget: Budget for all levels together: a number of U-Net rows, or a time such as `250 ms`. When it is
+        spent, the path ends, even above a leaf; see `complete`.
+        combine: With several templates: `mean` compares labels by the mean error over their prompts,
+        `best_prompt` compares single prompts. Default: "mean".
+        confidence: Approximate probability that the answer is the path that evaluating all siblings at all
+        timesteps would give. The levels share the error probability. Default: 0.95.
+        deadline_seconds: Time limit in seconds. After it the request fails with status 504 and its waiting work
+        is dropped. The server's own limit is the maximum and the default.
+        loss: How the error of the predicted noise is measured: squared (`l2`), absolute (`l1`) or Huber error
+        (`huber`). Default: "l2".
+        model: Id of the model to use, from GET /v1/models. Unset: the default model of the task.
+        priority: `bulk` work waits for `interactive` work, but always makes some progress. Default:
+        "interactive".
+        temperature: Temperature that logits are divided by. Unset: the server's temperature.
+        templates: Prompt templates, in which {} stands for the label. Unset: the server's templates.
         """
         return self._events(
             Call(
@@ -947,26 +990,26 @@ class Operations(ABC):
         )
 
     def list_classifiers(self) -> ClassifiersAnswer:
-        """All classifiers.
+        """List classifiers.
 
-        Without their numbers.
+        Metadata and figures of each classifier, without its weights.
         """
         return self._call(Call("GET", "/v1/classifiers", ClassifiersAnswer.model_validate_json))
 
     def list_concepts(self) -> ConceptsAnswer:
-        """All concepts.
+        """List concepts.
 
-        Without their images.
+        Names and shots of each concept, without images.
         """
         return self._call(Call("GET", "/v1/concepts", ConceptsAnswer.model_validate_json))
 
     def list_jobs(self, *, limit: int | None = None, before: float | None = None) -> JobsAnswer:
-        """Jobs, newest first.
+        """List jobs, newest first.
 
-        Those of `diffsight annotate` on the same database are among them.
+        The list includes jobs of `diffsight annotate` in the same database.
 
         limit: Default: 100.
-        before: Only those made before; as the last answer has it.
+        before: Only jobs created before this time: the value `before` of the previous answer.
         """
         return self._call(
             Call("GET", "/v1/jobs", JobsAnswer.model_validate_json, query={"limit": limit, "before": before})
@@ -975,14 +1018,15 @@ class Operations(ABC):
     def live(self) -> LiveAnswer:
         """Is the process alive?.
 
-        200 while a restart would not help; 503 once the backbone could not be loaded or its worker died.
+        Answers 200 while the process works. Answers 503 if a restart may help: the backbone could not be loaded,
+        or its worker died.
         """
         return self._call(Call("GET", "/health/live", LiveAnswer.model_validate_json))
 
     def load_model(self, model: str) -> ModelDescription:
         """Load a model now.
 
-        Waits until it is READY; others that nobody uses leave for it where there is no room.
+        Answers when the model is READY. If there is no room, models that are not in use are unloaded first.
         """
         return self._call(
             Call("POST", f"/v1/models/{quote(model, safe='')}/load", ModelDescription.model_validate_json)
@@ -998,18 +1042,21 @@ class Operations(ABC):
         model: str | None = None,
         priority: Literal["interactive", "bulk"] | None = None,
     ) -> ConceptAnswer:
-        """Keep images with masks as a concept.
+        """Create a concept from images with masks.
 
-        Each image is encoded once, now: a request with the concept's id pays for its own image alone.
+        The support images are encoded once, by this request. Later requests with the concept's id encode only the
+        image to search.
 
         images: Images.
-        masks: One mask for each image, in the same order and of its image's size: object white, the rest black. A
-        pixel counts where its brightest channel is at least half of the mask's brightest.
-        name: What to call it; need not be unique.
-        deadline_seconds: Seconds after which the answer is 504 and waiting work is dropped; at most the server's
-        limit, which holds where none is given.
-        model: Id of the model to run on, as GET /v1/models lists them; the task's default where none is given.
-        priority: Bulk work yields to interactive work, and still always moves on. Default: "interactive".
+        masks: One mask for each image, in the same order and of the same size: the object is white, all else
+        black. A pixel belongs to the object if its brightest channel is at least half of the brightest value of
+        the mask.
+        name: Name of the concept. It need not be unique.
+        deadline_seconds: Time limit in seconds. After it the request fails with status 504 and its waiting work
+        is dropped. The server's own limit is the maximum and the default.
+        model: Id of the model to use, from GET /v1/models. Unset: the default model of the task.
+        priority: `bulk` work waits for `interactive` work, but always makes some progress. Default:
+        "interactive".
         """
         return self._call(
             Call(
@@ -1032,16 +1079,18 @@ class Operations(ABC):
         model: str | None = None,
         priority: Literal["interactive", "bulk"] | None = None,
     ) -> MatchAnswer:
-        """Tell which caption fits which image.
+        """Match captions with images.
 
         images: Images.
-        captions: Sentences to compare.
-        deadline_seconds: Seconds after which the answer is 504 and waiting work is dropped; at most the server's
-        limit, which holds where none is given.
-        interval: Between the timesteps visited; 1 visits all 1,000, as published. Default: 20.
-        loss: How the error of the predicted noise is measured. Default: "l2".
-        model: Id of the model to run on, as GET /v1/models lists them; the task's default where none is given.
-        priority: Bulk work yields to interactive work, and still always moves on. Default: "interactive".
+        captions: Captions to compare with the images.
+        deadline_seconds: Time limit in seconds. After it the request fails with status 504 and its waiting work
+        is dropped. The server's own limit is the maximum and the default.
+        interval: Step between the timesteps that are evaluated. 1 evaluates all 1,000, as published. Default: 20.
+        loss: How the error of the predicted noise is measured: squared (`l2`), absolute (`l1`) or Huber error
+        (`huber`). Default: "l2".
+        model: Id of the model to use, from GET /v1/models. Unset: the default model of the task.
+        priority: `bulk` work waits for `interactive` work, but always makes some progress. Default:
+        "interactive".
         """
         return self._call(
             Call(
@@ -1063,14 +1112,14 @@ class Operations(ABC):
     def metrics(self) -> str:
         """Prometheus metrics.
 
-        Counters and histograms in seconds, in the Prometheus text format.
+        Counters and histograms in the Prometheus text format. Times are in seconds.
         """
         return self._call(Call("GET", "/metrics", text_of, accept=ANY))
 
     def models(self) -> ModelsAnswer:
-        """What is loaded, and how busy it is.
+        """List models and tasks, and the load of the device.
 
-        The backbone, each task's defaults, and the engine's state.
+        The models of the server, the tasks with their defaults, and the load of the device.
         """
         return self._call(Call("GET", "/v1/models", ModelsAnswer.model_validate_json))
 
@@ -1089,23 +1138,27 @@ class Operations(ABC):
         steps: int | None = None,
         uncertainty: bool | None = None,
     ) -> NormalsAnswer:
-        """Surface normals of an image.
+        """Estimate surface normals.
 
         image: The image.
-        deadline_seconds: Seconds after which the answer is 504 and waiting work is dropped; at most the server's
-        limit, which holds where none is given.
-        ensemble_size: Predictions from different noise that are combined; the published figures use 10. More are
-        slower and steadier, and two or more give an uncertainty. Default: 1.
-        maps: Include the maps in the JSON answer, some bytes a pixel; else its figures only. Default: true.
-        model: Id of the model to run on, as GET /v1/models lists them; the task's default where none is given.
-        priority: Bulk work yields to interactive work, and still always moves on. Default: "interactive".
-        reduction: How predictions are combined: the one that is closest to their mean at each pixel, or the mean.
-        Default: "closest".
-        resolution: Longer side in pixels that the network sees, a multiple of 8; 0 is the image's own size.
+        deadline_seconds: Time limit in seconds. After it the request fails with status 504 and its waiting work
+        is dropped. The server's own limit is the maximum and the default.
+        ensemble_size: Number of predictions from different noise that are combined; the published figures use 10.
+        More predictions are slower and vary less. Two or more also give an uncertainty. Default: 1.
+        maps: Include the maps in the JSON answer, which takes some bytes for each pixel. If false, the answer
+        holds figures alone. Default: true.
+        model: Id of the model to use, from GET /v1/models. Unset: the default model of the task.
+        priority: `bulk` work waits for `interactive` work, but always makes some progress. Default:
+        "interactive".
+        reduction: How the predictions of an ensemble are combined: at each pixel the prediction closest to their
+        mean (`closest`), or the mean (`mean`). Default: "closest".
+        resolution: Longer side in pixels at which the network runs, a multiple of 8. 0 is the image's own size.
         Unset: the model's own, 768 as published.
-        seed: With the image's content it decides the noise: the same request has the same answer. Default: 0.
-        steps: Steps of denoising. Unset: the model's own, from 1 to 10 as published.
-        uncertainty: Include the map of how much the predictions differ; takes an ensemble. Default: false.
+        seed: Seed of the noise, together with the image's content. The same request always has the same answer.
+        Default: 0.
+        steps: Number of denoising steps. Unset: the model's own, which is 1 to 10 for the published models.
+        uncertainty: Include a map of how much the predictions differ. Needs an `ensemble_size` of at least 2.
+        Default: false.
         """
         return self._call(
             Call(
@@ -1144,25 +1197,29 @@ class Operations(ABC):
         steps: int | None = None,
         uncertainty: bool | None = None,
     ) -> bytes:
-        """Surface normals of an image: the answer as a file.
+        """Estimate surface normals: the answer as a file.
 
-        Surface normals of an image: Marigold (arXiv:2505.09358).
+        Estimate surface normals: Marigold (arXiv:2505.09358).
 
         image: The image.
-        deadline_seconds: Seconds after which the answer is 504 and waiting work is dropped; at most the server's
-        limit, which holds where none is given.
-        ensemble_size: Predictions from different noise that are combined; the published figures use 10. More are
-        slower and steadier, and two or more give an uncertainty. Default: 1.
-        maps: Include the maps in the JSON answer, some bytes a pixel; else its figures only. Default: true.
-        model: Id of the model to run on, as GET /v1/models lists them; the task's default where none is given.
-        priority: Bulk work yields to interactive work, and still always moves on. Default: "interactive".
-        reduction: How predictions are combined: the one that is closest to their mean at each pixel, or the mean.
-        Default: "closest".
-        resolution: Longer side in pixels that the network sees, a multiple of 8; 0 is the image's own size.
+        deadline_seconds: Time limit in seconds. After it the request fails with status 504 and its waiting work
+        is dropped. The server's own limit is the maximum and the default.
+        ensemble_size: Number of predictions from different noise that are combined; the published figures use 10.
+        More predictions are slower and vary less. Two or more also give an uncertainty. Default: 1.
+        maps: Include the maps in the JSON answer, which takes some bytes for each pixel. If false, the answer
+        holds figures alone. Default: true.
+        model: Id of the model to use, from GET /v1/models. Unset: the default model of the task.
+        priority: `bulk` work waits for `interactive` work, but always makes some progress. Default:
+        "interactive".
+        reduction: How the predictions of an ensemble are combined: at each pixel the prediction closest to their
+        mean (`closest`), or the mean (`mean`). Default: "closest".
+        resolution: Longer side in pixels at which the network runs, a multiple of 8. 0 is the image's own size.
         Unset: the model's own, 768 as published.
-        seed: With the image's content it decides the noise: the same request has the same answer. Default: 0.
-        steps: Steps of denoising. Unset: the model's own, from 1 to 10 as published.
-        uncertainty: Include the map of how much the predictions differ; takes an ensemble. Default: false.
+        seed: Seed of the noise, together with the image's content. The same request always has the same answer.
+        Default: 0.
+        steps: Number of denoising steps. Unset: the model's own, which is 1 to 10 for the published models.
+        uncertainty: Include a map of how much the predictions differ. Needs an `ensemble_size` of at least 2.
+        Default: false.
         """
         return self._call(
             Call(
@@ -1187,9 +1244,9 @@ class Operations(ABC):
         )
 
     def pause_job(self, job: str) -> JobDetails:
-        """Let a job rest.
+        """Pause a job.
 
-        What it has done is kept. 409 for one that has ended.
+        Finished images keep their results. Answers 409 if the job has ended.
         """
         return self._call(Call("POST", f"/v1/jobs/{quote(job, safe='')}/pause", JobDetails.model_validate_json))
 
@@ -1207,23 +1264,25 @@ class Operations(ABC):
         scene: str | None = None,
         timesteps: Sequence[int] | None = None,
     ) -> PerceiveAnswer:
-        """Several tasks on one image.
+        """Run several tasks on one image.
 
-        The image is decoded once; equal encodes and equal U-Net rows of the tasks are computed once.
+        Runs several tasks on one image. The image is decoded and encoded once, and U-Net rows that several tasks
+        need are computed once.
 
         image: The image.
-        tasks: Options by the task's name: `{"depth": {}, "referring": {"expressions": ["the cup"]}}`; `format`
-        among them may be a form of the task that is JSON, such as `polygons`. Or a list of names, with options of
-        four tasks beside it.
-        deadline_seconds: Seconds after which the answer is 504 and waiting work is dropped; at most the server's
-        limit, which holds where none is given.
-        expressions: With a list: of `referring`, what to find.
-        labels: With a list: of `zero-shot`, texts to choose from.
-        mask_format: With a list: how masks are written; `rle` unless it is given.
-        model: Id of the model to run on, as GET /v1/models lists them; the task's default where none is given.
-        priority: Bulk work yields to interactive work, and still always moves on. Default: "interactive".
-        scene: With a list: of `depth`, scene class of the published network.
-        timesteps: With a list: of `features`, noise levels to look at.
+        tasks: An object with the options of each task: `{"depth": {}, "referring": {"expressions": ["the
+        cup"]}}`. The option `format` can be any JSON form of the task, such as `polygons`. Or a list of task
+        names; then `scene`, `expressions`, `labels`, `timesteps` and `mask_format` hold the options.
+        deadline_seconds: Time limit in seconds. After it the request fails with status 504 and its waiting work
+        is dropped. The server's own limit is the maximum and the default.
+        expressions: If `tasks` is a list: `expressions` of `referring`.
+        labels: If `tasks` is a list: `labels` of `zero-shot`.
+        mask_format: If `tasks` is a list: how masks are encoded. Unset: `rle`.
+        model: Id of the model to use, from GET /v1/models. Unset: the default model of the task.
+        priority: `bulk` work waits for `interactive` work, but always makes some progress. Default:
+        "interactive".
+        scene: If `tasks` is a list: `scene` of `depth`.
+        timesteps: If `tasks` is a list: `timesteps` of `features`.
         """
         return self._call(
             Call(
@@ -1262,27 +1321,33 @@ class Operations(ABC):
         points: Literal["all", "body"] | None = None,
         priority: Literal["interactive", "bulk"] | None = None,
     ) -> PoseAnswer:
-        """Keypoints of the persons in an image.
+        """Estimate keypoints of persons.
 
         image: The image.
-        box_scores: Scores of the boxes, one each, which come back and enter each person's score.
+        box_scores: Score of each box, 0 to 1. It is part of the person's score.
         boxes: A box for each person: x, y, width, height in pixels of the upright image. The answer keeps their
-        order. A box may reach outside the image; one that lies outside, or has no width or height, fails alone.
-        An empty list means no persons.
-        coordinates: `normalised` divides x and y of `json` by the image's width and height. Default: "pixels".
-        crop: `affine` widens a box by a quarter and keeps its shape, as the published figures do; `stretch` is
-        what the published demo and the ComfyUI nodes do. Default: "affine".
-        deadline_seconds: Seconds after which the answer is 504 and waiting work is dropped; at most the server's
-        limit, which holds where none is given.
-        detector_threshold: Lowest score of a detected person. Unset: the server's own.
-        flip_test: Also look at the mirrored person: a little more exact at twice the cost. Default: false.
-        keypoint_threshold: Lowest score of a point that is drawn, or visible in COCO's form. Unset: the server's
-        own.
-        model: Id of the model to run on, as GET /v1/models lists them; the task's default where none is given.
-        persons: Where boxes come from when none are sent: the server's detector, the whole image as one person,
-        or the detector if there is one and else the whole image. Default: "auto".
-        points: `body` answers the 17 of COCO alone, of a network with 133. Default: "all".
-        priority: Bulk work yields to interactive work, and still always moves on. Default: "interactive".
+        order. A box may reach beyond the image. A box that lies outside the image, or has no width or height,
+        gets a `problem`, and the others are still processed. An empty list means no persons.
+        coordinates: `pixels`: keypoints of `json` are in pixels. `normalised`: x and y are divided by the image's
+        width and height. Default: "pixels".
+        crop: How a person is cut out. `affine` enlarges the box by a quarter and keeps its aspect ratio, as for
+        the published figures. `stretch` stretches the box to the network's input, as the published demo and the
+        ComfyUI nodes do. Default: "affine".
+        deadline_seconds: Time limit in seconds. After it the request fails with status 504 and its waiting work
+        is dropped. The server's own limit is the maximum and the default.
+        detector_threshold: Lowest score of a detected person. Unset: the server's setting.
+        flip_test: Also run the mirrored person, and average: a little more accurate at twice the cost. Default:
+        false.
+        keypoint_threshold: Lowest score of a keypoint that is drawn, or marked as visible in COCO's format.
+        Unset: the server's setting.
+        model: Id of the model to use, from GET /v1/models. Unset: the default model of the task.
+        persons: Where boxes come from if the request has none. `detector`: the server's person detector.
+        `whole_image`: the image is one person. `auto`: the detector if there is one, else the whole image.
+        Default: "auto".
+        points: `all`: all keypoints of the network. `body`: only COCO's 17, if the network has 133. Default:
+        "all".
+        priority: `bulk` work waits for `interactive` work, but always makes some progress. Default:
+        "interactive".
         """
         return self._call(
             Call(
@@ -1324,29 +1389,35 @@ class Operations(ABC):
         points: Literal["all", "body"] | None = None,
         priority: Literal["interactive", "bulk"] | None = None,
     ) -> CocoPoses:
-        """Keypoints of the persons in an image.
+        """Estimate keypoints of persons.
 
         The answer in another form: COCO annotations.
 
         image: The image.
-        box_scores: Scores of the boxes, one each, which come back and enter each person's score.
+        box_scores: Score of each box, 0 to 1. It is part of the person's score.
         boxes: A box for each person: x, y, width, height in pixels of the upright image. The answer keeps their
-        order. A box may reach outside the image; one that lies outside, or has no width or height, fails alone.
-        An empty list means no persons.
-        coordinates: `normalised` divides x and y of `json` by the image's width and height. Default: "pixels".
-        crop: `affine` widens a box by a quarter and keeps its shape, as the published figures do; `stretch` is
-        what the published demo and the ComfyUI nodes do. Default: "affine".
-        deadline_seconds: Seconds after which the answer is 504 and waiting work is dropped; at most the server's
-        limit, which holds where none is given.
-        detector_threshold: Lowest score of a detected person. Unset: the server's own.
-        flip_test: Also look at the mirrored person: a little more exact at twice the cost. Default: false.
-        keypoint_threshold: Lowest score of a point that is drawn, or visible in COCO's form. Unset: the server's
-        own.
-        model: Id of the model to run on, as GET /v1/models lists them; the task's default where none is given.
-        persons: Where boxes come from when none are sent: the server's detector, the whole image as one person,
-        or the detector if there is one and else the whole image. Default: "auto".
-        points: `body` answers the 17 of COCO alone, of a network with 133. Default: "all".
-        priority: Bulk work yields to interactive work, and still always moves on. Default: "interactive".
+        order. A box may reach beyond the image. A box that lies outside the image, or has no width or height,
+        gets a `problem`, and the others are still processed. An empty list means no persons.
+        coordinates: `pixels`: keypoints of `json` are in pixels. `normalised`: x and y are divided by the image's
+        width and height. Default: "pixels".
+        crop: How a person is cut out. `affine` enlarges the box by a quarter and keeps its aspect ratio, as for
+        the published figures. `stretch` stretches the box to the network's input, as the published demo and the
+        ComfyUI nodes do. Default: "affine".
+        deadline_seconds: Time limit in seconds. After it the request fails with status 504 and its waiting work
+        is dropped. The server's own limit is the maximum and the default.
+        detector_threshold: Lowest score of a detected person. Unset: the server's setting.
+        flip_test: Also run the mirrored person, and average: a little more accurate at twice the cost. Default:
+        false.
+        keypoint_threshold: Lowest score of a keypoint that is drawn, or marked as visible in COCO's format.
+        Unset: the server's setting.
+        model: Id of the model to use, from GET /v1/models. Unset: the default model of the task.
+        persons: Where boxes come from if the request has none. `detector`: the server's person detector.
+        `whole_image`: the image is one person. `auto`: the detector if there is one, else the whole image.
+        Default: "auto".
+        points: `all`: all keypoints of the network. `body`: only COCO's 17, if the network has 133. Default:
+        "all".
+        priority: `bulk` work waits for `interactive` work, but always makes some progress. Default:
+        "interactive".
         """
         return self._call(
             Call(
@@ -1389,29 +1460,35 @@ class Operations(ABC):
         points: Literal["all", "body"] | None = None,
         priority: Literal["interactive", "bulk"] | None = None,
     ) -> bytes:
-        """Keypoints of the persons in an image: the answer as a file.
+        """Estimate keypoints of persons: the answer as a file.
 
-        Keypoints of the persons in an image: SDPose (arXiv:2509.24980).
+        Estimate keypoints of persons: SDPose (arXiv:2509.24980).
 
         image: The image.
-        box_scores: Scores of the boxes, one each, which come back and enter each person's score.
+        box_scores: Score of each box, 0 to 1. It is part of the person's score.
         boxes: A box for each person: x, y, width, height in pixels of the upright image. The answer keeps their
-        order. A box may reach outside the image; one that lies outside, or has no width or height, fails alone.
-        An empty list means no persons.
-        coordinates: `normalised` divides x and y of `json` by the image's width and height. Default: "pixels".
-        crop: `affine` widens a box by a quarter and keeps its shape, as the published figures do; `stretch` is
-        what the published demo and the ComfyUI nodes do. Default: "affine".
-        deadline_seconds: Seconds after which the answer is 504 and waiting work is dropped; at most the server's
-        limit, which holds where none is given.
-        detector_threshold: Lowest score of a detected person. Unset: the server's own.
-        flip_test: Also look at the mirrored person: a little more exact at twice the cost. Default: false.
-        keypoint_threshold: Lowest score of a point that is drawn, or visible in COCO's form. Unset: the server's
-        own.
-        model: Id of the model to run on, as GET /v1/models lists them; the task's default where none is given.
-        persons: Where boxes come from when none are sent: the server's detector, the whole image as one person,
-        or the detector if there is one and else the whole image. Default: "auto".
-        points: `body` answers the 17 of COCO alone, of a network with 133. Default: "all".
-        priority: Bulk work yields to interactive work, and still always moves on. Default: "interactive".
+        order. A box may reach beyond the image. A box that lies outside the image, or has no width or height,
+        gets a `problem`, and the others are still processed. An empty list means no persons.
+        coordinates: `pixels`: keypoints of `json` are in pixels. `normalised`: x and y are divided by the image's
+        width and height. Default: "pixels".
+        crop: How a person is cut out. `affine` enlarges the box by a quarter and keeps its aspect ratio, as for
+        the published figures. `stretch` stretches the box to the network's input, as the published demo and the
+        ComfyUI nodes do. Default: "affine".
+        deadline_seconds: Time limit in seconds. After it the request fails with status 504 and its waiting work
+        is dropped. The server's own limit is the maximum and the default.
+        detector_threshold: Lowest score of a detected person. Unset: the server's setting.
+        flip_test: Also run the mirrored person, and average: a little more accurate at twice the cost. Default:
+        false.
+        keypoint_threshold: Lowest score of a keypoint that is drawn, or marked as visible in COCO's format.
+        Unset: the server's setting.
+        model: Id of the model to use, from GET /v1/models. Unset: the default model of the task.
+        persons: Where boxes come from if the request has none. `detector`: the server's person detector.
+        `whole_image`: the image is one person. `auto`: the detector if there is one, else the whole image.
+        Default: "auto".
+        points: `all`: all keypoints of the network. `body`: only COCO's 17, if the network has 133. Default:
+        "all".
+        priority: `bulk` work waits for `interactive` work, but always makes some progress. Default:
+        "interactive".
         """
         return self._call(
             Call(
@@ -1454,29 +1531,35 @@ class Operations(ABC):
         points: Literal["all", "body"] | None = None,
         priority: Literal["interactive", "bulk"] | None = None,
     ) -> OpenPosePeople:
-        """Keypoints of the persons in an image.
+        """Estimate keypoints of persons.
 
         The answer in another form: OpenPose's JSON.
 
         image: The image.
-        box_scores: Scores of the boxes, one each, which come back and enter each person's score.
+        box_scores: Score of each box, 0 to 1. It is part of the person's score.
         boxes: A box for each person: x, y, width, height in pixels of the upright image. The answer keeps their
-        order. A box may reach outside the image; one that lies outside, or has no width or height, fails alone.
-        An empty list means no persons.
-        coordinates: `normalised` divides x and y of `json` by the image's width and height. Default: "pixels".
-        crop: `affine` widens a box by a quarter and keeps its shape, as the published figures do; `stretch` is
-        what the published demo and the ComfyUI nodes do. Default: "affine".
-        deadline_seconds: Seconds after which the answer is 504 and waiting work is dropped; at most the server's
-        limit, which holds where none is given.
-        detector_threshold: Lowest score of a detected person. Unset: the server's own.
-        flip_test: Also look at the mirrored person: a little more exact at twice the cost. Default: false.
-        keypoint_threshold: Lowest score of a point that is drawn, or visible in COCO's form. Unset: the server's
-        own.
-        model: Id of the model to run on, as GET /v1/models lists them; the task's default where none is given.
-        persons: Where boxes come from when none are sent: the server's detector, the whole image as one person,
-        or the detector if there is one and else the whole image. Default: "auto".
-        points: `body` answers the 17 of COCO alone, of a network with 133. Default: "all".
-        priority: Bulk work yields to interactive work, and still always moves on. Default: "interactive".
+        order. A box may reach beyond the image. A box that lies outside the image, or has no width or height,
+        gets a `problem`, and the others are still processed. An empty list means no persons.
+        coordinates: `pixels`: keypoints of `json` are in pixels. `normalised`: x and y are divided by the image's
+        width and height. Default: "pixels".
+        crop: How a person is cut out. `affine` enlarges the box by a quarter and keeps its aspect ratio, as for
+        the published figures. `stretch` stretches the box to the network's input, as the published demo and the
+        ComfyUI nodes do. Default: "affine".
+        deadline_seconds: Time limit in seconds. After it the request fails with status 504 and its waiting work
+        is dropped. The server's own limit is the maximum and the default.
+        detector_threshold: Lowest score of a detected person. Unset: the server's setting.
+        flip_test: Also run the mirrored person, and average: a little more accurate at twice the cost. Default:
+        false.
+        keypoint_threshold: Lowest score of a keypoint that is drawn, or marked as visible in COCO's format.
+        Unset: the server's setting.
+        model: Id of the model to use, from GET /v1/models. Unset: the default model of the task.
+        persons: Where boxes come from if the request has none. `detector`: the server's person detector.
+        `whole_image`: the image is one person. `auto`: the detector if there is one, else the whole image.
+        Default: "auto".
+        points: `all`: all keypoints of the network. `body`: only COCO's 17, if the network has 133. Default:
+        "all".
+        priority: `bulk` work waits for `interactive` work, but always makes some progress. Default:
+        "interactive".
         """
         return self._call(
             Call(
@@ -1502,9 +1585,9 @@ class Operations(ABC):
         )
 
     def ready(self) -> ReadyAnswer:
-        """Can it take requests?.
+        """Is the server ready for requests?.
 
-        200 once the backbone is loaded and warm, 503 before.
+        Answers 200 once the backbone is loaded and warmed up, 503 before.
         """
         return self._call(Call("GET", "/health/ready", ReadyAnswer.model_validate_json))
 
@@ -1519,16 +1602,17 @@ class Operations(ABC):
         priority: Literal["interactive", "bulk"] | None = None,
         threshold: float | None = None,
     ) -> ReferringAnswer:
-        """The mask that an expression names.
+        """Segment what an expression names.
 
         image: The image.
-        deadline_seconds: Seconds after which the answer is 504 and waiting work is dropped; at most the server's
-        limit, which holds where none is given.
-        expression: What to find; `expressions` takes several.
-        expressions: What to find, a mask for each.
-        model: Id of the model to run on, as GET /v1/models lists them; the task's default where none is given.
-        priority: Bulk work yields to interactive work, and still always moves on. Default: "interactive".
-        threshold: Probability from which a pixel is in the mask. Default: 0.5.
+        deadline_seconds: Time limit in seconds. After it the request fails with status 504 and its waiting work
+        is dropped. The server's own limit is the maximum and the default.
+        expression: What to find, in words. Send several as `expressions`.
+        expressions: What to find, in words. Each expression gets a mask.
+        model: Id of the model to use, from GET /v1/models. Unset: the default model of the task.
+        priority: `bulk` work waits for `interactive` work, but always makes some progress. Default:
+        "interactive".
+        threshold: Lowest probability of a pixel that belongs to the mask. Default: 0.5.
         """
         return self._call(
             Call(
@@ -1559,18 +1643,19 @@ class Operations(ABC):
         priority: Literal["interactive", "bulk"] | None = None,
         threshold: float | None = None,
     ) -> bytes:
-        """The mask that an expression names: the answer as a file.
+        """Segment what an expression names: the answer as a file.
 
-        The mask that an expression names: VPD (arXiv:2303.02153).
+        Segment what an expression names: VPD (arXiv:2303.02153).
 
         image: The image.
-        deadline_seconds: Seconds after which the answer is 504 and waiting work is dropped; at most the server's
-        limit, which holds where none is given.
-        expression: What to find; `expressions` takes several.
-        expressions: What to find, a mask for each.
-        model: Id of the model to run on, as GET /v1/models lists them; the task's default where none is given.
-        priority: Bulk work yields to interactive work, and still always moves on. Default: "interactive".
-        threshold: Probability from which a pixel is in the mask. Default: 0.5.
+        deadline_seconds: Time limit in seconds. After it the request fails with status 504 and its waiting work
+        is dropped. The server's own limit is the maximum and the default.
+        expression: What to find, in words. Send several as `expressions`.
+        expressions: What to find, in words. Each expression gets a mask.
+        model: Id of the model to use, from GET /v1/models. Unset: the default model of the task.
+        priority: `bulk` work waits for `interactive` work, but always makes some progress. Default:
+        "interactive".
+        threshold: Lowest probability of a pixel that belongs to the mask. Default: 0.5.
         """
         return self._call(
             Call(
@@ -1601,18 +1686,19 @@ class Operations(ABC):
         priority: Literal["interactive", "bulk"] | None = None,
         threshold: float | None = None,
     ) -> ReferringAnswer:
-        """The mask that an expression names.
+        """Segment what an expression names.
 
-        The answer in another form: masks as outlines.
+        The answer in another form: masks as polygons.
 
         image: The image.
-        deadline_seconds: Seconds after which the answer is 504 and waiting work is dropped; at most the server's
-        limit, which holds where none is given.
-        expression: What to find; `expressions` takes several.
-        expressions: What to find, a mask for each.
-        model: Id of the model to run on, as GET /v1/models lists them; the task's default where none is given.
-        priority: Bulk work yields to interactive work, and still always moves on. Default: "interactive".
-        threshold: Probability from which a pixel is in the mask. Default: 0.5.
+        deadline_seconds: Time limit in seconds. After it the request fails with status 504 and its waiting work
+        is dropped. The server's own limit is the maximum and the default.
+        expression: What to find, in words. Send several as `expressions`.
+        expressions: What to find, in words. Each expression gets a mask.
+        model: Id of the model to use, from GET /v1/models. Unset: the default model of the task.
+        priority: `bulk` work waits for `interactive` work, but always makes some progress. Default:
+        "interactive".
+        threshold: Lowest probability of a pixel that belongs to the mask. Default: 0.5.
         """
         return self._call(
             Call(
@@ -1642,18 +1728,19 @@ class Operations(ABC):
         priority: Literal["interactive", "bulk"] | None = None,
         threshold: float | None = None,
     ) -> ReferringAnswer:
-        """The mask that an expression names.
+        """Segment what an expression names.
 
-        The answer in another form: masks as COCO RLE, as `json` has them.
+        The answer in another form: masks as COCO RLE, the same as `json`.
 
         image: The image.
-        deadline_seconds: Seconds after which the answer is 504 and waiting work is dropped; at most the server's
-        limit, which holds where none is given.
-        expression: What to find; `expressions` takes several.
-        expressions: What to find, a mask for each.
-        model: Id of the model to run on, as GET /v1/models lists them; the task's default where none is given.
-        priority: Bulk work yields to interactive work, and still always moves on. Default: "interactive".
-        threshold: Probability from which a pixel is in the mask. Default: 0.5.
+        deadline_seconds: Time limit in seconds. After it the request fails with status 504 and its waiting work
+        is dropped. The server's own limit is the maximum and the default.
+        expression: What to find, in words. Send several as `expressions`.
+        expressions: What to find, in words. Each expression gets a mask.
+        model: Id of the model to use, from GET /v1/models. Unset: the default model of the task.
+        priority: `bulk` work waits for `interactive` work, but always makes some progress. Default:
+        "interactive".
+        threshold: Lowest probability of a pixel that belongs to the mask. Default: 0.5.
         """
         return self._call(
             Call(
@@ -1673,16 +1760,17 @@ class Operations(ABC):
         )
 
     def resume_job(self, job: str) -> JobDetails:
-        """Let a paused job go on.
+        """Resume a paused job.
 
-        It begins where it was. 409 for one that has ended.
+        The job continues where it stopped. Answers 409 if the job has ended.
         """
         return self._call(Call("POST", f"/v1/jobs/{quote(job, safe='')}/resume", JobDetails.model_validate_json))
 
     def retry_job(self, job: str) -> JobDetails:
-        """Try a job's failed images again.
+        """Retry a job's failed images.
 
-        And all that has no result, of a job that failed as a whole. 409 for one that has not ended.
+        Processes failed images again. For a job that failed as a whole, processes all images without a result.
+        Answers 409 if the job has not ended.
         """
         return self._call(Call("POST", f"/v1/jobs/{quote(job, safe='')}/retry", JobDetails.model_validate_json))
 
@@ -1695,15 +1783,17 @@ class Operations(ABC):
         priority: Literal["interactive", "bulk"] | None = None,
         protocol: Literal["fast", "slide", "multiscale"] | None = None,
     ) -> SegmentationAnswer:
-        """The class of every pixel.
+        """Segment an image into classes.
 
         image: The image.
-        deadline_seconds: Seconds after which the answer is 504 and waiting work is dropped; at most the server's
-        limit, which holds where none is given.
-        model: Id of the model to run on, as GET /v1/models lists them; the task's default where none is given.
-        priority: Bulk work yields to interactive work, and still always moves on. Default: "interactive".
-        protocol: `slide` and `multiscale` are the published ones: overlapping windows, and five scales of them
-        with mirror images. `fast` runs one pass. Default: "fast".
+        deadline_seconds: Time limit in seconds. After it the request fails with status 504 and its waiting work
+        is dropped. The server's own limit is the maximum and the default.
+        model: Id of the model to use, from GET /v1/models. Unset: the default model of the task.
+        priority: `bulk` work waits for `interactive` work, but always makes some progress. Default:
+        "interactive".
+        protocol: `slide` and `multiscale` are the published protocols: `slide` averages overlapping windows,
+        `multiscale` also five scales with mirror images. `fast` predicts the whole image in one pass. Default:
+        "fast".
         """
         return self._call(
             Call(
@@ -1730,17 +1820,19 @@ class Operations(ABC):
         priority: Literal["interactive", "bulk"] | None = None,
         protocol: Literal["fast", "slide", "multiscale"] | None = None,
     ) -> bytes:
-        """The class of every pixel: the answer as a file.
+        """Segment an image into classes: the answer as a file.
 
-        The class of every pixel: VPD (arXiv:2303.02153).
+        Segment an image into classes: VPD (arXiv:2303.02153).
 
         image: The image.
-        deadline_seconds: Seconds after which the answer is 504 and waiting work is dropped; at most the server's
-        limit, which holds where none is given.
-        model: Id of the model to run on, as GET /v1/models lists them; the task's default where none is given.
-        priority: Bulk work yields to interactive work, and still always moves on. Default: "interactive".
-        protocol: `slide` and `multiscale` are the published ones: overlapping windows, and five scales of them
-        with mirror images. `fast` runs one pass. Default: "fast".
+        deadline_seconds: Time limit in seconds. After it the request fails with status 504 and its waiting work
+        is dropped. The server's own limit is the maximum and the default.
+        model: Id of the model to use, from GET /v1/models. Unset: the default model of the task.
+        priority: `bulk` work waits for `interactive` work, but always makes some progress. Default:
+        "interactive".
+        protocol: `slide` and `multiscale` are the published protocols: `slide` averages overlapping windows,
+        `multiscale` also five scales with mirror images. `fast` predicts the whole image in one pass. Default:
+        "fast".
         """
         return self._call(
             Call(
@@ -1767,17 +1859,19 @@ class Operations(ABC):
         priority: Literal["interactive", "bulk"] | None = None,
         protocol: Literal["fast", "slide", "multiscale"] | None = None,
     ) -> SegmentationAnswer:
-        """The class of every pixel.
+        """Segment an image into classes.
 
-        The answer in another form: masks as outlines.
+        The answer in another form: masks as polygons.
 
         image: The image.
-        deadline_seconds: Seconds after which the answer is 504 and waiting work is dropped; at most the server's
-        limit, which holds where none is given.
-        model: Id of the model to run on, as GET /v1/models lists them; the task's default where none is given.
-        priority: Bulk work yields to interactive work, and still always moves on. Default: "interactive".
-        protocol: `slide` and `multiscale` are the published ones: overlapping windows, and five scales of them
-        with mirror images. `fast` runs one pass. Default: "fast".
+        deadline_seconds: Time limit in seconds. After it the request fails with status 504 and its waiting work
+        is dropped. The server's own limit is the maximum and the default.
+        model: Id of the model to use, from GET /v1/models. Unset: the default model of the task.
+        priority: `bulk` work waits for `interactive` work, but always makes some progress. Default:
+        "interactive".
+        protocol: `slide` and `multiscale` are the published protocols: `slide` averages overlapping windows,
+        `multiscale` also five scales with mirror images. `fast` predicts the whole image in one pass. Default:
+        "fast".
         """
         return self._call(
             Call(
@@ -1803,17 +1897,19 @@ class Operations(ABC):
         priority: Literal["interactive", "bulk"] | None = None,
         protocol: Literal["fast", "slide", "multiscale"] | None = None,
     ) -> SegmentationAnswer:
-        """The class of every pixel.
+        """Segment an image into classes.
 
-        The answer in another form: masks as COCO RLE, as `json` has them.
+        The answer in another form: masks as COCO RLE, the same as `json`.
 
         image: The image.
-        deadline_seconds: Seconds after which the answer is 504 and waiting work is dropped; at most the server's
-        limit, which holds where none is given.
-        model: Id of the model to run on, as GET /v1/models lists them; the task's default where none is given.
-        priority: Bulk work yields to interactive work, and still always moves on. Default: "interactive".
-        protocol: `slide` and `multiscale` are the published ones: overlapping windows, and five scales of them
-        with mirror images. `fast` runs one pass. Default: "fast".
+        deadline_seconds: Time limit in seconds. After it the request fails with status 504 and its waiting work
+        is dropped. The server's own limit is the maximum and the default.
+        model: Id of the model to use, from GET /v1/models. Unset: the default model of the task.
+        priority: `bulk` work waits for `interactive` work, but always makes some progress. Default:
+        "interactive".
+        protocol: `slide` and `multiscale` are the published protocols: `slide` averages overlapping windows,
+        `multiscale` also five scales with mirror images. `fast` predicts the whole image in one pass. Default:
+        "fast".
         """
         return self._call(
             Call(
@@ -1831,9 +1927,10 @@ class Operations(ABC):
         )
 
     def unload_model(self, model: str) -> ModelDescription:
-        """Let go of a model.
+        """Unload a model.
 
-        A backbone goes with all that runs on it, from host memory too. The next request for it reads it again.
+        Frees device and host memory. Unloading a backbone also unloads all models that run on it. The next
+        request for the model reads its files again.
         """
         return self._call(
             Call("POST", f"/v1/models/{quote(model, safe='')}/unload", ModelDescription.model_validate_json)
@@ -1861,31 +1958,34 @@ class Operations(ABC):
         """Classify an image by labels of your own.
 
         image: The image.
-        labels: Texts to choose from, each once. A single label has probability 1.
-        budget: Race: where to stop before it is sure: a number of U-Net rows, or a time such as `250 ms` or `2
-        s`. The answer then is the leader, with the confidence it has reached. With a time the answer depends on
+        labels: The labels to choose from, without repetition. A single label always has probability 1.
+        budget: Race: stop when this is spent: a number of U-Net rows, or a time such as `250 ms` or `2 s`. The
+        answer is then the leading label, with the confidence reached so far. With a time, the answer depends on
         how busy the server is.
-        combine: Race with several templates: `mean` races labels by the mean over their prompts; `best_prompt`
-        races prompts, as the schedule does. Unset: `mean`.
-        confidence: Race: about the probability that the answer is that of all labels on all timesteps. 0.95 where
-        none is given; 1 evaluates them all.
-        deadline_seconds: Seconds after which the answer is 504 and waiting work is dropped; at most the server's
-        limit, which holds where none is given.
-        indifference: Race: a mean error by which the answer may be worse than the best one; labels that are
-        closer count as tied.
-        loss: How the error of the predicted noise is measured. Default: "l2".
-        model: Id of the model to run on, as GET /v1/models lists them; the task's default where none is given.
-        priority: Bulk work yields to interactive work, and still always moves on. Default: "interactive".
-        schedule: Schedule: `default` spends a tenth to two fifths of the rows of `published`, which is the
-        paper's; or rounds of one's own. Unset: `default`.
-        scheme: `schedule` drops labels in fixed rounds, as the paper does, and knows no confidence. `race` drops
-        a label once a paired test says so, and spends more rows only while labels are close. Unset: `race` where
-        `confidence`, `budget`, `indifference` or `combine` is given, else `schedule`.
-        temperature: What the posterior's logits are divided by. Unset: the one fitted to labelled images where
-        the server has one for this way of reaching the answer, else the server's own.
-        templates: Prompts with {} for the label. Each label in each template is a hypothesis; the label of the
-        best one wins. Unset: the server's own, `a photo of a {}.` unless it was changed.
-        trials: Schedule: noises for each timestep. Default: 1.
+        combine: Race with several templates: `mean` compares labels by the mean error over their prompts;
+        `best_prompt` compares single prompts, as the schedule does. Unset: `mean`.
+        confidence: Race: approximate probability that the answer is the one that evaluating all labels at all
+        timesteps would give. Unset: 0.95. 1 evaluates them all.
+        deadline_seconds: Time limit in seconds. After it the request fails with status 504 and its waiting work
+        is dropped. The server's own limit is the maximum and the default.
+        indifference: Race: difference of mean errors below which labels count as equally good (tied). The race
+        ends when all labels left are tied.
+        loss: How the error of the predicted noise is measured: squared (`l2`), absolute (`l1`) or Huber error
+        (`huber`). Default: "l2".
+        model: Id of the model to use, from GET /v1/models. Unset: the default model of the task.
+        priority: `bulk` work waits for `interactive` work, but always makes some progress. Default:
+        "interactive".
+        schedule: Schedule: `published` is the paper's. `default` spends a tenth to two fifths of its rows. An
+        object is a schedule of your own. Unset: `default`.
+        scheme: `schedule` drops labels in fixed rounds, as the paper does, and gives no confidence. `race` drops
+        a label as soon as a paired test shows that it is worse, and spends more rows only on close labels. Unset:
+        `race` if `confidence`, `budget`, `indifference` or `combine` is set, else `schedule`.
+        temperature: Temperature that the posterior's logits are divided by. Unset: the temperature that was
+        fitted to labelled images with these options if the server has one, else the server's default temperature.
+        templates: Prompt templates, in which {} stands for the label. Each label in each template is a
+        hypothesis; the label of the best hypothesis wins. Unset: the server's templates, by default `a photo of a
+        {}.`.
+        trials: Schedule: number of noise samples for each timestep. Default: 1.
         """
         return self._call(
             Call(
@@ -1936,31 +2036,34 @@ class Operations(ABC):
         Classify an image by labels of your own: Diffusion Classifier (arXiv:2303.16203).
 
         image: The image.
-        labels: Texts to choose from, each once. A single label has probability 1.
-        budget: Race: where to stop before it is sure: a number of U-Net rows, or a time such as `250 ms` or `2
-        s`. The answer then is the leader, with the confidence it has reached. With a time the answer depends on
+        labels: The labels to choose from, without repetition. A single label always has probability 1.
+        budget: Race: stop when this is spent: a number of U-Net rows, or a time such as `250 ms` or `2 s`. The
+        answer is then the leading label, with the confidence reached so far. With a time, the answer depends on
         how busy the server is.
-        combine: Race with several templates: `mean` races labels by the mean over their prompts; `best_prompt`
-        races prompts, as the schedule does. Unset: `mean`.
-        confidence: Race: about the probability that the answer is that of all labels on all timesteps. 0.95 where
-        none is given; 1 evaluates them all.
-        deadline_seconds: Seconds after which the answer is 504 and waiting work is dropped; at most the server's
-        limit, which holds where none is given.
-        indifference: Race: a mean error by which the answer may be worse than the best one; labels that are
-        closer count as tied.
-        loss: How the error of the predicted noise is measured. Default: "l2".
-        model: Id of the model to run on, as GET /v1/models lists them; the task's default where none is given.
-        priority: Bulk work yields to interactive work, and still always moves on. Default: "interactive".
-        schedule: Schedule: `default` spends a tenth to two fifths of the rows of `published`, which is the
-        paper's; or rounds of one's own. Unset: `default`.
-        scheme: `schedule` drops labels in fixed rounds, as the paper does, and knows no confidence. `race` drops
-        a label once a paired test says so, and spends more rows only while labels are close. Unset: `race` where
-        `confidence`, `budget`, `indifference` or `combine` is given, else `schedule`.
-        temperature: What the posterior's logits are divided by. Unset: the one fitted to labelled images where
-        the server has one for this way of reaching the answer, else the server's own.
-        templates: Prompts with {} for the label. Each label in each template is a hypothesis; the label of the
-        best one wins. Unset: the server's own, `a photo of a {}.` unless it was changed.
-        trials: Schedule: noises for each timestep. Default: 1.
+        combine: Race with several templates: `mean` compares labels by the mean error over their prompts;
+        `best_prompt` compares single prompts, as the schedule does. Unset: `mean`.
+        confidence: Race: approximate probability that the answer is the one that evaluating all labels at all
+        timesteps would give. Unset: 0.95. 1 evaluates them all.
+        deadline_seconds: Time limit in seconds. After it the request fails with status 504 and its waiting work
+        is dropped. The server's own limit is the maximum and the default.
+        indifference: Race: difference of mean errors below which labels count as equally good (tied). The race
+        ends when all labels left are tied.
+        loss: How the error of the predicted noise is measured: squared (`l2`), absolute (`l1`) or Huber error
+        (`huber`). Default: "l2".
+        model: Id of the model to use, from GET /v1/models. Unset: the default model of the task.
+        priority: `bulk` work waits for `interactive` work, but always makes some progress. Default:
+        "interactive".
+        schedule: Schedule: `published` is the paper's. `default` spends a tenth to two fifths of its rows. An
+        object is a schedule of your own. Unset: `default`.
+        scheme: `schedule` drops labels in fixed rounds, as the paper does, and gives no confidence. `race` drops
+        a label as soon as a paired test shows that it is worse, and spends more rows only on close labels. Unset:
+        `race` if `confidence`, `budget`, `indifference` or `combine` is set, else `schedule`.
+        temperature: Temperature that the posterior's logits are divided by. Unset: the temperature that was
+        fitted to labelled images with these options if the server has one, else the server's default temperature.
+        templates: Prompt templates, in which {} stands for the label. Each label in each template is a
+        hypothesis; the label of the best hypothesis wins. Unset: the server's templates, by default `a photo of a
+        {}.`.
+        trials: Schedule: number of noise samples for each timestep. Default: 1.
         """
         return self._events(
             Call(

@@ -1,4 +1,4 @@
-"""COCO's JSON, keypoints or masks: what pycocotools, supervision, CVAT and most trainers load."""
+"""COCO's JSON, keypoints or masks: read by pycocotools, supervision, CVAT and most training tools."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ def coco(job: Job, records: Callable[[], Iterable[Record]]) -> Iterator[str]:
 
 
 def coco_persons(job: Job, records: Callable[[], Iterable[Record]]) -> Iterator[str]:
-    """`images`, then `annotations`, each in the job's order, in two readings; `categories` from the first image."""
+    """`images`, then `annotations`, in the job's order; the records are read twice. `categories` come from the first
+    image.
+    """
     yield '{"info":{"description":"diffsight"},"licenses":[],"images":['
     category = ""
     for index, record in enumerate(records()):
@@ -39,14 +41,14 @@ def coco_persons(job: Job, records: Callable[[], Iterable[Record]]) -> Iterator[
         result = record.result or {}
         found = keypoints_of(result)
         threshold = result["keypoint_threshold"]
-        for one in coco_annotations(found, image_id=image_id(record), threshold=threshold):
-            yield ("" if first else ",") + canonical({**one, "id": next(ids)})
+        for annotation in coco_annotations(found, image_id=image_id(record), threshold=threshold):
+            yield ("" if first else ",") + canonical({**annotation, "id": next(ids)})
             first = False
     yield f'],"categories":[{category}]}}\n'
 
 
 def coco_masks(job: Job, records: Callable[[], Iterable[Record]]) -> Iterator[str]:
-    """The same of masks: an annotation with its RLE for each that is not empty; categories are those that occur."""
+    """The same for masks: an annotation with RLE for each non-empty mask. The categories are those that occur."""
     yield '{"info":{"description":"diffsight"},"licenses":[],"images":['
     for index, record in enumerate(records()):
         size = (record.result or {})["image"]
@@ -60,8 +62,8 @@ def coco_masks(job: Job, records: Callable[[], Iterable[Record]]) -> Iterator[st
             if not mask["area"]:
                 continue
             at = next(ids)
-            told = {name: mask[name] for name in ("category_id", "area", "bbox", "score")}
-            whole = {"id": at, "image_id": image_id(record), "segmentation": mask["rle"], "iscrowd": 0, **told}
+            fields = {name: mask[name] for name in ("category_id", "area", "bbox", "score")}
+            whole = {"id": at, "image_id": image_id(record), "segmentation": mask["rle"], "iscrowd": 0, **fields}
             yield ("," if at > 1 else "") + canonical(whole)
     categories = [{"id": at, "name": names[at], "supercategory": ""} for at in sorted(names)]
     yield f'],"categories":{canonical(categories)}}}\n'

@@ -48,7 +48,7 @@ def cvat(job: Job, records: Callable[[], Iterable[Record]]) -> Iterator[str]:
 
 
 def frame_number(record: Record) -> int:
-    """What CVAT finds the picture by: its place in the job, or in the video, of which a job may skip frames."""
+    """CVAT's number of the image: its index in the job, or the frame number in a video."""
     return int(record.given.get("frame", record.position))
 
 
@@ -67,14 +67,14 @@ def _legal(text: str) -> str:
 
 def _labels(records: Iterable[Record]) -> list[tuple[str, str, str]]:
     """(name, type, label that it belongs to) of all labels of a job."""
-    found: dict[tuple[str, str, str], None] = {}
+    labels: dict[tuple[str, str, str], None] = {}
     for record in records:
         result = record.result or {}
         if "names" in result:
-            found[("person", "skeleton", "")] = None
-            found |= dict.fromkeys((name, "points", "person") for name in result["names"])
+            labels[("person", "skeleton", "")] = None
+            labels |= dict.fromkeys((name, "points", "person") for name in result["names"])
             break  # one network, the same points in every image
         if "label" in result:
-            found[(result["label"], "tag", "")] = None
-        found |= dict.fromkeys((mask["name"], "mask", "") for mask in result.get("masks", ()))
-    return list(found)
+            labels[(result["label"], "tag", "")] = None
+        labels |= dict.fromkeys((mask["name"], "mask", "") for mask in result.get("masks", ()))
+    return list(labels)

@@ -1,8 +1,8 @@
-"""A job's results in the forms that annotation tools read, streamed: the memory does not grow with the job.
+"""A job's results in the formats of annotation tools, streamed: memory does not grow with the job.
 
-A form is a function from a job and its records (which may be read several times) to pieces of one text, or to the
-files of a folder, (path, text or bytes). COCO's visibility is by rule: v = 2 where a point's score is at least the
-job's `keypoint_threshold`, else 0; the scores stand beside it.
+A format is a function from a job and its records (which may be read several times) to pieces of one text, or to the
+files of a folder, (path, text or bytes). In COCO's format, v = 2 if a point's score is at least the job's
+`keypoint_threshold`, else 0; the scores are stored too.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ _LINE_ENDS = re.compile("[\x85\u2028\u2029]")
 
 
 def jsonl(job: Job, records: Records) -> Iterator[str]:
-    """One JSON object a line and image: its name, what the source said of it, and the result."""
+    """One JSON object on each line for each image: its name, the source's notes on it, and the result."""
     for record in records():
         line = canonical({"image_name": record.name, **record.given, **(record.result or {})})
         yield _LINE_ENDS.sub(lambda match: f"\\u{ord(match[0]):04x}", line) + "\n"
 
 
 def failures(records: Iterable[Record]) -> Iterator[bytes]:
-    """One JSON object a line for each image that failed: its name and the reason."""
+    """One JSON object on each line for each failed image: its name and the reason."""
     for record in records:
         yield (canonical({"image_name": record.name, "error": record.error}) + "\n").encode()
 
@@ -60,30 +60,30 @@ PREFIXED = frozenset({"label-studio"})
 
 
 def exports_of(tasks: tuple[AnyTask, ...], name: str) -> frozenset[str]:
-    """The forms that a task has a place in, beside `jsonl`; none for a task that is not known any more."""
+    """The formats that a task supports, besides `jsonl`; none for a task that no longer exists."""
     task = find_task(tasks, name)
     return frozenset() if task is None else task.exports
 
 
 def able_formats(exports: frozenset[str]) -> list[str]:
-    """The forms that results can be had in."""
+    """All formats that results can be exported in."""
     return [form for form in FORMATS if form == "jsonl" or form in exports]
 
 
 def check_format(form: str, task: str, exports: frozenset[str], *, image_prefix: str = "") -> None:
-    """Raises InvalidInput for a form that does not exist, or that has no place for the task's results or a prefix."""
+    """Raises InvalidInput for an unknown format, or one that does not support the task's results or a prefix."""
     if form not in FORMATS:
-        raise InvalidInput("format", f"{form!r} is no form of results", hint=f"one of {', '.join(FORMATS)}")
+        raise InvalidInput("format", f"{form!r} is no export format", hint=f"send one of {', '.join(FORMATS)}")
     if form not in (able := able_formats(exports)):
-        raise InvalidInput("format", f"{form} has no place for results of {task}", hint=f"use {', '.join(able)}")
+        raise InvalidInput("format", f"results of {task} cannot be exported as {form}", hint=f"use {', '.join(able)}")
     if image_prefix and form not in PREFIXED:
-        raise InvalidInput("image_prefix", f"{form} has no addresses of images", hint="it goes with label-studio")
+        raise InvalidInput("image_prefix", f"{form} has no image addresses", hint="use it with label-studio")
 
 
 def text_pieces(form: str, job: Job, records: Records, *, image_prefix: str = "") -> Iterator[bytes]:
-    """The results as one file, in pieces; of a form of many files, a zip of them.
+    """The results as one file, in pieces. For a format with many files, a zip of them.
 
-    image_prefix: what stands before the images' names, of label-studio.
+    image_prefix: for label-studio, text before the images' names.
     """
     if form in TEXTS:
         write = partial(label_studio.label_studio, image_prefix=image_prefix) if image_prefix else TEXTS[form][1]
@@ -99,12 +99,12 @@ def text_pieces(form: str, job: Job, records: Records, *, image_prefix: str = ""
 
 
 def media_type(form: str) -> str:
-    """Of what `text_pieces` gives."""
+    """Media type of the result of `text_pieces`."""
     return TEXTS[form][0] if form in TEXTS else "application/zip"
 
 
 class _Sink(RawIOBase):
-    """A file that can only be written, and hands out what was written since."""
+    """A write-only file object; `take` returns what was written since the last call."""
 
     def __init__(self) -> None:
         self._written = bytearray()

@@ -19,7 +19,7 @@ Region = dict[str, Any]
 def label_studio(job: Job, records: Callable[[], Iterable[Record]], image_prefix: str = "") -> Iterator[str]:
     """A list of tasks, each with its image's address in `data.image` and one prediction.
 
-    image_prefix: what stands before an image's name to make an address that Label Studio opens.
+    image_prefix: text before an image's name that makes it a URL for Label Studio.
     """
     version = model_version([job.task], [job.revision, job.parameters])
     yield "["
@@ -34,14 +34,14 @@ def label_studio(job: Job, records: Callable[[], Iterable[Record]], image_prefix
 def image_address(prefix: str, name: str) -> str:
     """An image's address: its name, percent-encoded where the prefix is part of an http address.
 
-    Storages such as `s3://` are asked for a name as it is.
+    For storages such as `s3://`, names stay as they are.
     """
     encoded = prefix.startswith(("/", "http://", "https://"))
     return prefix + (quote(name) if encoded else name)
 
 
 def model_version(tasks: Iterable[str], facts: Any) -> str:
-    """What Label Studio calls the model. It keeps a prediction for as long as this stays the same.
+    """The version of the model in Label Studio, which keeps a prediction while the version is the same.
 
     facts: JSON values of all that decides a prediction: whole revisions of weights, and parameters.
     """
@@ -56,17 +56,17 @@ def score(result: Result) -> float:
     """
     if "label" in result:
         return probability(result)
-    scores = [one["score"] for one in result.get("persons", result.get("masks", ()))]
-    return _bounded(sum(scores) / len(scores)) if scores else 0.0
+    scores = [person["score"] for person in result.get("persons", result.get("masks", ()))]
+    return _clip(sum(scores) / len(scores)) if scores else 0.0
 
 
 def probability(result: Result) -> float:
-    """Of the label, by zero-shot or by a fitted classifier."""
+    """Probability of the label, by zero-shot or by a fitted classifier."""
     return float(result["posterior"][0]["probability"] if "posterior" in result else result["probability"])
 
 
 def regions_of(result: Result) -> list[Region]:
-    """What is found, under the usual names of controls: `kp` and `kp_bbox`, `tag`, `choice`."""
+    """The regions of a result, under the usual names of controls: `kp` and `kp_bbox`, `tag`, `choice`."""
     if "label" in result:
         return choice_regions(result)
     return pose_regions(result) if "persons" in result else mask_regions(result)
@@ -80,7 +80,7 @@ def choice_regions(result: Result, *, from_name: str = "choice", to_name: str = 
 
 
 def mask_regions(result: Result, *, from_name: str = "tag", to_name: str = "image") -> list[Region]:
-    """A brush each for the masks that are not empty."""
+    """A brush region for each non-empty mask."""
     size = {"original_width": result["image"]["width"], "original_height": result["image"]["height"]}
     regions = []
     for index, mask in enumerate(result["masks"]):
@@ -88,7 +88,7 @@ def mask_regions(result: Result, *, from_name: str = "tag", to_name: str = "imag
             value = {"format": "rle", "rle": brush_rle(mask_of(mask)), "brushlabels": [mask["name"]]}
             about = {"id": f"mask-{index}", "from_name": from_name, "to_name": to_name, "type": "brushlabels", **size}
             regions.append(
-                {**about, "image_rotation": 0, "readonly": False, "score": _bounded(mask["score"]), "value": value}
+                {**about, "image_rotation": 0, "readonly": False, "score": _clip(mask["score"]), "value": value}
             )
     return regions
 
@@ -102,7 +102,7 @@ def pose_regions(
     box_label: str = "person",
     parents: Sequence[str] = (),
 ) -> list[Region]:
-    """A rectangle a person and its visible points, which name the rectangle as their parent.
+    """A rectangle for each person, and its visible points, which have the rectangle as their parent.
 
     from_name, box_name: the controls of points and of boxes; without `box_name` there are points only.
     parents: the ids of rectangles that exist already, one a person: points name those, and no rectangles are made.
@@ -120,12 +120,12 @@ def pose_regions(
         if box_name and not parents:
             about = {"id": parent, "from_name": box_name, "to_name": to_name, "type": "rectanglelabels", **size}
             value = _box_value(person["bbox"], size) | {"rotation": 0, "rectanglelabels": [box_label]}
-            regions.append({**about, "score": _bounded(person["bbox_score"]), "value": value})
+            regions.append({**about, "score": _clip(person["bbox_score"]), "value": value})
         about = {"from_name": from_name, "to_name": to_name, "type": "keypointlabels", **size}
         about |= {"parentID": parent, "meta": {"text": [parent]}} if parent else {}
         prefix = f"{parent}-kp" if parents else f"kp-{index}"
         for place, point_score, value in _visible_points(result, person, size):
-            regions.append({"id": f"{prefix}-{place}", **about, "score": _bounded(point_score), "value": value})
+            regions.append({"id": f"{prefix}-{place}", **about, "score": _clip(point_score), "value": value})
     return regions
 
 
@@ -138,7 +138,7 @@ def _box_value(box: Sequence[float], size: Mapping[str, int]) -> dict[str, Any]:
 def _visible_points(
     result: Result, person: Result, size: Mapping[str, int]
 ) -> Iterator[tuple[int, float, dict[str, Any]]]:
-    """(place in the network's list, score, value) of the points within the image that score enough."""
+    """(index in the network's list, score, value) of the points in the image whose score is high enough."""
     width, height = size["original_width"], size["original_height"]
     points = zip(result["names"], person["keypoints"], person["keypoint_scores"], strict=False)
     for place, (name, (x, y), point_score) in enumerate(points):
@@ -147,7 +147,7 @@ def _visible_points(
             yield place, point_score, value | {"width": 0.3, "keypointlabels": [name]}
 
 
-def _bounded(score: float) -> float:
+def _clip(score: float) -> float:
     return min(1.0, max(0.0, score))
 
 

@@ -1,4 +1,4 @@
-"""Maps of depth and of normals, a file a picture."""
+"""Maps of depth and normals, one file for each image."""
 
 from __future__ import annotations
 

@@ -14,9 +14,9 @@ from heads.outputs import Rle, decode_rle
 _SIZES = (3, 4, 8, 16)
 
 
-def mask_of(told: Mapping[str, Any]) -> NDArray[np.bool_]:
+def mask_of(entry: Mapping[str, Any]) -> NDArray[np.bool_]:
     """The mask of a result, (H, W) bool."""
-    return decode_rle(Rle(**told["rle"]))
+    return decode_rle(Rle(**entry["rle"]))
 
 
 def row_runs(mask: NDArray[np.bool_]) -> list[int]:

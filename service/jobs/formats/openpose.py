@@ -1,4 +1,4 @@
-"""OpenPose JSON: one file an image."""
+"""OpenPose JSON: one file for each image."""
 
 from __future__ import annotations
 
@@ -17,5 +17,5 @@ def openpose(job: Job, records: Callable[[], Iterable[Record]]) -> Iterator[tupl
     for record in records():
         result = record.result or {}
         size = result["image"]
-        told = openpose_json(keypoints_of(result), size["height"], size["width"])
-        yield paths.take(record.name, "_keypoints.json"), canonical({"version": 1.1, **told}) + "\n"
+        people = openpose_json(keypoints_of(result), size["height"], size["width"])
+        yield paths.take(record.name, "_keypoints.json"), canonical({"version": 1.1, **people}) + "\n"

@@ -28,7 +28,7 @@ def safe_path(name: str, ending: str = "") -> str:
 
 
 class FreePaths:
-    """Gives each result a path that no other one has, also where upper and lower case are the same."""
+    """Gives each result a unique path, also on file systems that ignore case."""
 
     def __init__(self) -> None:
         # Numbers take little memory. Two paths of one number cost the second its plain name, and nothing else.
@@ -45,7 +45,7 @@ class FreePaths:
 
 
 def path_key(path: str) -> int:
-    """The same number for paths that a file system may take for one: by case, or composed and decomposed letters."""
+    """The same key for paths that a file system may treat as equal: by case, or by composed and decomposed letters."""
     return hash(unicodedata.normalize("NFC", path).casefold())
 
 

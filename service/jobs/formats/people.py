@@ -1,4 +1,4 @@
-"""The persons of a record as the typed result that the heads' own writers take."""
+"""The persons of a record as `Keypoints`, which the heads' writers take."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""YOLO-pose: one text file an image, and the data set's YAML."""
+"""YOLO-pose: one text file for each image, and the data set's YAML."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from service.jobs.records import Job, Record
 def yolo(job: Job, records: Callable[[], Iterable[Record]]) -> Iterator[tuple[str, str]]:
     """`labels/NAME.txt` a picture: `0 cx cy w h` and `x y v` a point, divided by width and height; then `data.yaml`.
 
-    Boxes are cut at the picture's edges, and points outside it are told as not visible: trainers refuse what is not
+    Boxes are cut at the picture's edges, and points outside it are written as not visible: trainers refuse what is not
     within 0..1. Trainers look for the labels of `images/a/b.jpg` in `labels/a/b.txt`. Pictures that would share that
     file (`b.jpg` and `b.png`) have files of their whole names, so that neither is trained with the other's labels.
     """
@@ -25,13 +25,13 @@ def yolo(job: Job, records: Callable[[], Iterable[Record]]) -> Iterator[tuple[st
     names: tuple[str, ...] = ()
     roots: dict[str, None] = {}
     for record in records():
-        found = keypoints_of(record.result or {})
-        names = found.names
+        keypoints = keypoints_of(record.result or {})
+        names = keypoints.names
         root, label = _label_name(record)
         roots[root] = None
         if path_key(label) in shared:
             label = _label_name(record, whole=True)[1]
-        yield paths.take(label, ".txt"), "".join(_label_lines(record.result or {}, found))
+        yield paths.take(label, ".txt"), "".join(_label_lines(record.result or {}, keypoints))
     mirror = [names.index(_other_side(name)) if _other_side(name) in names else at for at, name in enumerate(names)]
     # Without `path`, trainers start from the folder of this file.
     folders = json.dumps(list(roots) if len(roots) > 1 else next(iter(roots), "images"), ensure_ascii=False)
@@ -55,7 +55,7 @@ def _label_name(record: Record, *, whole: bool = False) -> tuple[str, str]:
 
 
 def _shared_labels(records: Iterable[Record]) -> set[int]:
-    """The keys of label files that several pictures would have."""
+    """The keys of label files that several images would share."""
     seen: set[int] = set()
     shared: set[int] = set()
     for record in records:
@@ -64,9 +64,9 @@ def _shared_labels(records: Iterable[Record]) -> set[int]:
     return shared
 
 
-def _label_lines(result: Mapping[str, Any], found: Keypoints) -> Iterator[str]:
+def _label_lines(result: Mapping[str, Any], keypoints: Keypoints) -> Iterator[str]:
     width, height = result["image"]["width"], result["image"]["height"]
-    for points, scores, (x, y, w, h) in zip(found.points, found.scores, found.boxes, strict=True):
+    for points, scores, (x, y, w, h) in zip(keypoints.points, keypoints.scores, keypoints.boxes, strict=True):
         left, top = max(0.0, x / width), max(0.0, y / height)
         right, bottom = min(1.0, (x + w) / width), min(1.0, (y + h) / height)
         if right <= left or bottom <= top:

@@ -80,21 +80,21 @@ def test_adding_again_verifies_what_is_there(add: Add, hub: FileHub) -> None:
     assert add(say=said.append) == first
     assert said == ["sdpose-body is there already, and verified"]
     assert hub.fetched == []
-    with pytest.raises(InvalidInput, match="there already: sdpose-body from owner/small-sd"):
+    with pytest.raises(InvalidInput, match="exists already: sdpose-body from owner/small-sd"):
         add(source="owner/other")
-    with pytest.raises(InvalidInput, match="there already"):
+    with pytest.raises(InvalidInput, match="exists already"):
         add(kind="diffews", name="sdpose-body")
     (first.weights / UNET).write_bytes(b"damaged")
-    with pytest.raises(InvalidInput, match="there, but damaged"):
+    with pytest.raises(InvalidInput, match="exists, but is damaged"):
         add()
 
 
-@pytest.mark.parametrize(("name", "told"), [(UNET, "SHA-256"), ("scheduler/scheduler_config.json", "git hash")])
+@pytest.mark.parametrize(("name", "digest"), [(UNET, "SHA-256"), ("scheduler/scheduler_config.json", "git hash")])
 def test_a_wrong_checksum_is_refused_and_thrown_away(
-    name: str, told: str, add: Add, hub: FileHub, tmp_path: Path
+    name: str, digest: str, add: Add, hub: FileHub, tmp_path: Path
 ) -> None:
     hub.spoiled = name
-    with pytest.raises(CheckpointError, match=f"the checksum is wrong: its {told} is"):
+    with pytest.raises(CheckpointError, match=f"the checksum is wrong: its {digest} is"):
         add()
     assert left(tmp_path) == set()
     assert not list((tmp_path / "models").rglob(f"{Path(name).name}*"))
@@ -117,7 +117,7 @@ def test_a_file_that_the_hub_lists_and_does_not_have(add: Add, hub: FileHub, tmp
     assert left(tmp_path) == set()
 
 
-def test_too_little_space_is_told_before_anything_is_fetched(add: Add, hub: FileHub, tmp_path: Path) -> None:
+def test_too_little_space_is_reported_before_anything_is_fetched(add: Add, hub: FileHub, tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match=r"no space left.*MB are needed, 1,000 bytes are free") as error:
         add(free=lambda folder: 1000)
     assert "--models-folder" in error.value.hint
@@ -137,7 +137,7 @@ def test_a_disk_that_fills_up_on_the_way_leaves_no_model(add: Add, hub: FileHub,
     assert problems(add(), PUBLISHED) == []
 
 
-def test_too_little_space_for_a_copy_is_told_before_it_begins(tmp_path: Path) -> None:
+def test_too_little_space_for_a_copy_is_reported_before_it_begins(tmp_path: Path) -> None:
     file = write_original("vpd-depth", tmp_path / "original")
     with pytest.raises(InvalidInput, match="no space left"):
         add_model(
@@ -160,15 +160,18 @@ def test_a_model_of_another_size_is_not_entered(add: Add, tmp_path: Path) -> Non
     ("options", "message"),
     [
         ({"revision": "v9"}, "no revision 'v9'"),
-        ({"source": "owner/other"}, "does not show it"),
+        ({"source": "owner/other"}, "is not on the hub, or is private"),
         ({"source": "no such file"}, "is no hub id"),
         ({"offline": True}, "DIFFSIGHT_OFFLINE"),
-        ({"kind": "vpd-depth", "source": ""}, r"on no hub, but at github\.com/wl-zhao/VPD.*--from PATH"),
-        ({"kind": "diffews", "source": ""}, "on no hub, but at ModelScope"),
+        (
+            {"kind": "vpd-depth", "source": ""},
+            r"is not on the hub: its authors publish it at github\.com/wl-zhao/VPD.*--from PATH",
+        ),
+        ({"kind": "diffews", "source": ""}, "is not on the hub: its authors publish it at ModelScope"),
         ({"name": "pocket"}, "embedded backbone"),
     ],
 )
-def test_what_can_not_be_had_is_told_with_the_next_step(
+def test_what_cannot_be_had_is_reported_with_the_next_step(
     options: dict[str, Any], message: str, add: Add, tmp_path: Path
 ) -> None:
     with pytest.raises(DiffsightError, match=message) as error:
@@ -177,7 +180,7 @@ def test_what_can_not_be_had_is_told_with_the_next_step(
     assert left(tmp_path) == set()
 
 
-def test_a_hub_that_is_away_is_told(nowhere: str, tmp_path: Path) -> None:
+def test_a_hub_that_is_away_is_reported(nowhere: str, tmp_path: Path) -> None:
     with pytest.raises(ModelNotFound, match="--from PATH"):
         add_model(PUBLISHED["sdpose-body"], folder=tmp_path / "models", endpoint=nowhere)
 

@@ -81,7 +81,7 @@ def test_a_single_file_is_stored_under_its_own_name(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_its_one_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="0 weight files where one belongs"):
+    with pytest.raises(CheckpointError, match="0 weight files instead of 1"):
         single_file(tmp_path)
 
 

@@ -67,7 +67,7 @@ def test_the_key_names_of_the_published_folders_load(folder: Path) -> None:
     torch.testing.assert_close(again.embed(["a cat"])[0], model.embed(["a cat"])[0], rtol=0, atol=1e-5)
 
 
-def test_a_file_variant_is_read_where_asked(folder: Path) -> None:
+def test_a_file_variant_is_read_on_request(folder: Path) -> None:
     for file in folder.glob("*/*.safetensors"):
         halves = {key: tensor.half() for key, tensor in load_file(file).items()}
         save_file(halves, file.with_suffix(".fp16.safetensors"), {"format": "pt"})

@@ -49,7 +49,7 @@ def test_a_pipeline_folder_loads_with_its_class_names(tmp_path: Path) -> None:
     assert got.noise_pred.isfinite().all()
 
 
-def test_a_folder_is_told_by_its_index(tmp_path: Path) -> None:
+def test_a_folder_is_named_by_its_index(tmp_path: Path) -> None:
     assert not is_dit_folder(tmp_path)
     index = tmp_path / "model_index.json"
     for text, expected in (

@@ -99,7 +99,7 @@ def test_attention_rows_are_regrouped_by_the_order_of_the_flags() -> None:
     assert modern[key][:, 0].tolist() == list(range(64, 128))
 
 
-def test_networks_that_can_not_be_built_are_refused() -> None:
+def test_networks_that_cannot_be_built_are_refused() -> None:
     for flags in (replace(FLAGS, num_head_channels=-1), replace(FLAGS, num_channels=40)):
         with pytest.raises(InvalidInput):
             build_network(flags, torch.device("meta"))

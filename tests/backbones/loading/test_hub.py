@@ -141,11 +141,11 @@ class FileAnswer(Answer):
             return
         siblings = []
         for name, file in self.server.files().items():
-            told = {"rfilename": name, "size": file.stat().st_size, "blobId": self.server.blob(file)}
+            entry = {"rfilename": name, "size": file.stat().st_size, "blobId": self.server.blob(file)}
             if name.endswith(".safetensors"):
                 digest = hashlib.sha256(file.read_bytes()).hexdigest()
-                told["lfs"] = {"sha256": digest, "size": file.stat().st_size, "pointerSize": 100}
-            siblings.append(told)
+                entry["lfs"] = {"sha256": digest, "size": file.stat().st_size, "pointerSize": 100}
+            siblings.append(entry)
         self.send_json({"id": REPO, "modelId": REPO, "sha": COMMIT, "siblings": siblings, "private": False, "tags": []})
 
     def answer_file(self, name: str) -> None:
@@ -158,10 +158,10 @@ class FileAnswer(Answer):
         if name == self.server.spoiled:
             body = body[:-1] + bytes([body[-1] ^ 1])
         start = 0
-        asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
-        if asked is not None and not self.server.without_ranges:
-            start = int(asked[1])
-            self.server.ranges.append(asked[0])
+        byte_range = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        if byte_range is not None and not self.server.without_ranges:
+            start = int(byte_range[1])
+            self.server.ranges.append(byte_range[0])
         self.send_response(206 if start else 200)
         if start:
             self.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
@@ -239,7 +239,7 @@ def test_only_the_needed_files_are_fetched_and_they_load(revision: str, hub: Hub
 
 def test_bin_files_come_only_where_there_are_no_safetensors(hub: Hub, tmp_path: Path) -> None:
     for part, stem in (("unet", "diffusion_pytorch_model"), ("text_encoder", "pytorch_model")):
-        (file,) = [one for one in (hub.folder / part).glob("*model.safetensors") if ".fp16" not in one.name]
+        (file,) = [path for path in (hub.folder / part).glob("*model.safetensors") if ".fp16" not in path.name]
         torch.save(load_file(file), hub.folder / part / f"{stem}.bin")
         file.unlink()
     load_hub(REPO, cache_folder=tmp_path / "cache", endpoint=hub.url)
@@ -251,7 +251,7 @@ def test_bin_files_come_only_where_there_are_no_safetensors(hub: Hub, tmp_path: 
     }
 
 
-def test_a_file_variant_comes_only_when_asked(hub: Hub, tmp_path: Path) -> None:
+def test_a_file_variant_comes_only_on_request(hub: Hub, tmp_path: Path) -> None:
     for part in ("unet", "vae", "text_encoder"):
         for file in (hub.folder / part).glob("*model.safetensors"):
             shutil.copy(file, file.with_suffix(".fp16.safetensors"))
@@ -305,14 +305,14 @@ def single_file_only(hub: Hub) -> None:
 @pytest.mark.parametrize(
     ("prepare", "repo_id", "revision", "message"),
     [
-        (nothing, "owner/other", "main", "does not show it"),
+        (nothing, "owner/other", "main", "is not on the hub, or is private"),
         (nothing, REPO, "v9", "no revision 'v9'"),
         (gated, REPO, "main", "HF_TOKEN"),
         (nothing, "owner/--bad--", "main", "no hub id"),
         (single_file_only, REPO, "main", "no weights in the diffusers layout for unet, vae, text_encoder"),
     ],
 )
-def test_what_the_hub_refuses_is_said_with_the_next_step(
+def test_what_the_hub_refuses_is_reported_with_the_next_step(
     prepare: Callable[[Hub], None], repo_id: str, revision: str, message: str, hub: Hub, tmp_path: Path
 ) -> None:
     prepare(hub)
@@ -414,7 +414,7 @@ def test_a_broken_off_download_continues_by_itself(files: FileHub, tmp_path: Pat
 
 def test_a_given_up_download_continues_in_the_next_run(files: FileHub, tmp_path: Path) -> None:
     files.break_off_after = [CHUNK + 1, *[0] * 5]
-    with pytest.raises(ModelNotFound, match=r"broke off at 10\.5 MB of 25\.0 MB: run the same command again"):
+    with pytest.raises(ModelNotFound, match=r"stopped at 10\.5 MB of 25\.0 MB: run the same command again"):
         fetch(files, tmp_path / "target")
     files.ranges.clear()
     fetch(files, tmp_path / "target")

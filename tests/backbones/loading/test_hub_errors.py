@@ -28,9 +28,9 @@ def refusal(kind: type[HfHubHTTPError], status: int) -> HfHubHTTPError:
 @pytest.mark.parametrize(
     ("make", "message", "hint"),
     [
-        (lambda: refusal(GatedRepoError, 403), "owner/name@v1 is open only to those", "HF_TOKEN, or copy it"),
+        (lambda: refusal(GatedRepoError, 403), "owner/name@v1 can be downloaded only after", "HF_TOKEN, or copy it"),
         (lambda: refusal(RevisionNotFoundError, 404), "no revision 'v1'", "after the @"),
-        (lambda: refusal(RepositoryNotFoundError, 404), "the hub has no owner/name", "or copy it"),
+        (lambda: refusal(RepositoryNotFoundError, 404), "owner/name is not on the hub", "or copy it"),
         (lambda: refusal(HfHubHTTPError, 500), "could not be downloaded (refused", "copy it"),
         (lambda: HFValidationError("bad"), "'owner/name' is no hub id", "or copy it"),
         (lambda: LocalEntryNotFoundError("none"), "not downloaded yet", "DIFFSIGHT_OFFLINE"),

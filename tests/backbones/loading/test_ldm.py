@@ -147,7 +147,7 @@ def test_any_other_name_of_an_sd_2_file_asks_what_it_predicts(tmp_path: Path) ->
 
 def test_a_tokenizer_beyond_the_text_encoder_is_refused(tmp_path: Path) -> None:
     file = write(single_file_tensors(WEIGHTS / "sd1"), tmp_path / "model.safetensors")
-    with pytest.raises(CheckpointError, match="knows 595 tokens, the tokenizer 49408"):
+    with pytest.raises(CheckpointError, match="has 595 tokens, but the tokenizer 49408"):
         load_single_file(file, UNRECORDED["sd1"])
 
 

@@ -56,7 +56,7 @@ def test_full_size_unets_are_inferred_from_their_shapes(generation: str, size: i
     assert {key: config[key] for key in expected} == expected
     unet = ldm.build_unet(config)
     fill(unet, ldm.convert_unet(tensors, config), generation, torch.float32)
-    assert ldm.lost(tensors, ldm.convert_unet(tensors, config)) == ()
+    assert ldm.find_lost(tensors, ldm.convert_unet(tensors, config)) == ()
     assert count(unet) == size
 
 
@@ -126,7 +126,7 @@ def test_names_and_shapes_of_a_published_unet_and_encoder_fit() -> None:
     unet_part = {key: torch.empty(shape, device="meta") for key, shape in sd1_unet_keys(output=False).items()}
     config = ldm_config.unet_config(unet_part, ldm_config.AS_PUBLISHED, "manifest", sample_size=64)
     converted = ldm.convert_unet(unet_part, config)
-    assert ldm.lost(unet_part, converted) == ()
+    assert ldm.find_lost(unet_part, converted) == ()
     with pytest.raises(CheckpointError) as error:
         fill(ldm.build_unet(config), converted, "manifest", torch.float32)
     assert error.value.missing == ("conv_norm_out.bias", "conv_norm_out.weight", "conv_out.bias", "conv_out.weight")
@@ -135,7 +135,7 @@ def test_names_and_shapes_of_a_published_unet_and_encoder_fit() -> None:
     vae_part = {key: torch.empty(shape, device="meta") for key, shape in vae_encoder_keys().items()}
     config = ldm_config.vae_config(vae_part, ldm_config.AS_PUBLISHED, "manifest")
     converted = ldm.convert_vae(vae_part, config)
-    assert ldm.lost(vae_part, converted) == ()
+    assert ldm.find_lost(vae_part, converted) == ()
     with pytest.raises(CheckpointError) as error:
         fill(ldm.build_vae(config), converted, "manifest", torch.float32)
     assert all(key.startswith("decoder.") for key in error.value.missing)

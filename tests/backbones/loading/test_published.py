@@ -42,9 +42,9 @@ def test_a_missing_shard_is_a_missing_file() -> None:
     shards = {f"unet/diffusion_pytorch_model-0000{number}-of-00002.safetensors" for number in (1, 2)}
     index = {"unet/diffusion_pytorch_model.safetensors.index.json"}
     assert shards | index <= set(SD15.needed_files(names | shards | index, "here"))
-    for one in shards | index:
+    for name in shards | index:
         with pytest.raises(ModelNotFound, match="missing unet/"):
-            SD15.needed_files(names | (shards | index) - {one}, "here")
+            SD15.needed_files(names | (shards | index) - {name}, "here")
 
 
 def test_every_backbone_has_its_sizes() -> None:

@@ -65,7 +65,7 @@ def test_other_names_are_not_there(entry: Entry, name: str, tmp_path: Path) -> N
     assert find_entry(tmp_path, name) is None
 
 
-def test_what_happened_to_files_is_told(entry: Entry) -> None:
+def test_what_happened_to_files_is_reported(entry: Entry) -> None:
     (entry.weights / "unet/one.safetensors").write_bytes(b"eno")
     (entry.weights / "three").write_text("3")
     assert wrong_files(entry) == [
@@ -79,7 +79,7 @@ def test_what_happened_to_files_is_told(entry: Entry) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": 2, "files": {}}', '{"format": 1, "files": {"a": 1}}'])
-def test_an_entry_that_can_not_be_read_says_so(entry: Entry, text: str, tmp_path: Path) -> None:
+def test_an_entry_that_cannot_be_read_says_so(entry: Entry, text: str, tmp_path: Path) -> None:
     (entry.folder / "model.json").write_text(text)
     with pytest.raises(CheckpointError, match="remove the model and add it again"):
         entries(tmp_path)
@@ -99,7 +99,7 @@ def test_models_are_kept_in_the_users_folder_for_data(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("name", ["pocket", "", ".hidden", "a/b", "..", "a b", "x" * 101])
-def test_some_names_can_not_be_given(name: str) -> None:
+def test_some_names_cannot_be_given(name: str) -> None:
     with pytest.raises(InvalidInput):
         check_name(name)
 

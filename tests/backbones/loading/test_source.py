@@ -53,7 +53,7 @@ def test_a_hub_id_is_looked_for_on_the_hub(source: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "source", ["", "nothing", "a/b/c", "/no/such/folder", "no/such.safetensors", "https://example.org/sd", "a b/c"]
 )
-def test_anything_else_is_told_the_four_forms(source: str) -> None:
+def test_anything_else_gets_the_four_forms_as_a_hint(source: str) -> None:
     with pytest.raises(ModelNotFound) as error:
         open_backbone(source, offline=True)
     for form in ('"pocket"', "folder", ".safetensors", "owner/name"):
@@ -81,5 +81,5 @@ def test_cuda_without_a_gpu_says_what_torch_sees() -> None:
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_a_gpu_is_used_where_asked() -> None:
+def test_a_gpu_is_used_on_request() -> None:
     assert open_backbone(str(WEIGHTS / "sd1"), device="cuda").description.device.type == "cuda"

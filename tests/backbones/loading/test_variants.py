@@ -66,21 +66,23 @@ def row(variant: str, *, channels: int = 4, input_convolution: str = "") -> UNet
     return UNetRow(latents, 100, context, Capture(output=True), variant=variant, input_convolution=input_convolution)
 
 
-def answer(backbone: StableDiffusion, asked: UNetRow) -> Tensor:
-    backbone.check(asked)
-    output = backbone.forward([asked])[0].output
+def answer(backbone: StableDiffusion, unet_row: UNetRow) -> Tensor:
+    backbone.check(unet_row)
+    output = backbone.forward([unet_row])[0].output
     assert output is not None
     return output
 
 
-def expected(tensors: dict[str, Tensor], asked: UNetRow) -> Tensor:
+def expected(tensors: dict[str, Tensor], unet_row: UNetRow) -> Tensor:
     """The stock class on these weights, without any of our code."""
     config = UNet2DConditionModel.load_config(WEIGHTS / "sd2/unet")
     unet: Any = UNet2DConditionModel.from_config(config)  # type: ignore[no-untyped-call]
     unet.load_state_dict(tensors)
-    assert asked.encoder_hidden_states is not None
+    assert unet_row.encoder_hidden_states is not None
     with torch.no_grad():
-        output: Tensor = unet.eval()(asked.latents[None], asked.timestep, asked.encoder_hidden_states[None]).sample[0]
+        output: Tensor = unet.eval()(
+            unet_row.latents[None], unet_row.timestep, unet_row.encoder_hidden_states[None]
+        ).sample[0]
     return output
 
 
@@ -193,12 +195,12 @@ def test_a_constant_class_label_becomes_part_of_the_time_embedding(backbone: Sta
     with pytest.raises(CheckpointError):
         load_variant(backbone, "pose", source)
     load_variant(backbone, "pose", source, constant_class_labels=labels)
-    asked = row("pose")
-    assert asked.encoder_hidden_states is not None
+    unet_row = row("pose")
+    assert unet_row.encoder_hidden_states is not None
     with torch.no_grad():
-        context = asked.encoder_hidden_states[None]
-        output = stock(asked.latents[None], asked.timestep, context, class_labels=labels[None]).sample[0]
-    torch.testing.assert_close(answer(backbone, asked), output, rtol=0, atol=1e-5)
+        context = unet_row.encoder_hidden_states[None]
+        output = stock(unet_row.latents[None], unet_row.timestep, context, class_labels=labels[None]).sample[0]
+    torch.testing.assert_close(answer(backbone, unet_row), output, rtol=0, atol=1e-5)
 
 
 def test_weights_of_another_architecture_are_refused_with_lists(backbone: StableDiffusion) -> None:

@@ -21,7 +21,7 @@ def test_shapes_and_types_come_without_the_values(tmp_path: Path) -> None:
     tensors = {"a": torch.ones(2, 3, dtype=torch.float16), "b": torch.zeros(1, dtype=torch.int64)}
     file = write(tensors, tmp_path / "file.safetensors")
     shapes = shapes_of(file)
-    assert {key: (tuple(one.shape), one.dtype, one.device.type) for key, one in shapes.items()} == {
+    assert {key: (tuple(shape.shape), shape.dtype, shape.device.type) for key, shape in shapes.items()} == {
         "a": ((2, 3), torch.float16, "meta"),
         "b": ((1,), torch.int64, "meta"),
     }
@@ -64,7 +64,7 @@ def test_at_any_size_widths_may_differ_and_fixed_axes_may_not() -> None:
 
 
 def test_a_network_may_lack_what_is_named() -> None:
-    tensors = {key: one for key, one in stock_unet(SD1).state_dict().items() if not key.startswith("conv_out.")}
+    tensors = {key: tensor for key, tensor in stock_unet(SD1).state_dict().items() if not key.startswith("conv_out.")}
     check_network(build_unet(SD1), tensors, "file", may_lack=("conv_out.",))
     with pytest.raises(CheckpointError) as error:
         check_network(build_unet(SD1), tensors, "file")

@@ -51,7 +51,7 @@ class Command:
 def test_a_pickle_with_code_is_refused_and_does_not_run(is_zip: bool, tmp_path: Path) -> None:
     target, file = tmp_path / "ran", tmp_path / "evil.ckpt"
     torch.save({"state_dict": TENSORS, "callbacks": Command(target)}, file, _use_new_zipfile_serialization=is_zip)
-    with pytest.raises(CheckpointError, match=r"mkdir.*convert this one to safetensors"):
+    with pytest.raises(CheckpointError, match=r"mkdir.*convert this file to safetensors"):
         read_tensors(file)
     assert not target.exists()
 
@@ -93,7 +93,7 @@ def test_a_file_without_tensors_is_refused(content: Any, tmp_path: Path) -> None
 
 
 def test_a_missing_file_is_not_found(tmp_path: Path) -> None:
-    with pytest.raises(ModelNotFound, match="is not there"):
+    with pytest.raises(ModelNotFound, match="does not exist"):
         read_tensors(tmp_path / "a.safetensors")
 
 
@@ -128,7 +128,7 @@ def test_the_digest_follows_files_and_texts(tmp_path: Path) -> None:
     assert first != digest_of(file, "x")
 
 
-def test_what_is_written_may_be_read_by_whoever_may_read_a_new_file(tmp_path: Path) -> None:
+def test_what_is_written_may_be_read_by_all_who_may_read_a_new_file(tmp_path: Path) -> None:
     plain = tmp_path / "plain"
     plain.touch()
     tensors = {"a": torch.arange(6.0).reshape(2, 3).T}

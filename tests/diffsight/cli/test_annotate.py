@@ -87,8 +87,8 @@ def test_a_broken_image_fails_alone_and_equal_ones_are_done_once(tmp_path: Path)
     command = Command(f"sqlite:///{database}", source, tmp_path / "out.jsonl")
     done = command.run()
     assert done.returncode == 2
-    (told,) = done.stderr.splitlines()
-    assert told.startswith("diffsight: broken.png: ")
+    (message,) = done.stderr.splitlines()
+    assert message.startswith("diffsight: broken.png: ")
     assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 5
     with sqlite3.connect(database) as connection:
         assert connection.execute("SELECT count(*) FROM results").fetchone() == (4,)
@@ -105,16 +105,16 @@ def test_parameters_that_no_image_can_have_fail_the_job_at_once(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["nowhere", "--task", "features"], "nowhere"),
         ([".", "--task", "nothing"], "one of depth"),
         ([".", "--task", "features", "--set", "pool=1"], "pool"),
-        ([".", "--task", "features", "--format", "coco"], "no place"),
+        ([".", "--task", "features", "--format", "coco"], "cannot be exported as coco"),
     ],
 )
-def test_what_can_not_be_is_told_in_one_line(arguments: list[str], told: str, tmp_path: Path) -> None:
+def test_what_cannot_be_is_reported_in_one_line(arguments: list[str], message: str, tmp_path: Path) -> None:
     done = diffsight("annotate", *arguments, "--out", tmp_path / "out")
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
-    assert told in line
+    assert message in line

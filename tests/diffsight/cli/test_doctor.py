@@ -19,7 +19,7 @@ def run(folder: Path, *arguments: str) -> tuple[int, str]:
     return done.exit_code, done.stdout
 
 
-def test_a_sound_machine_is_told_line_by_line_and_exits_with_0(tmp_path: Path) -> None:
+def test_a_sound_machine_is_reported_line_by_line_and_exits_with_0(tmp_path: Path) -> None:
     code, text = run(tmp_path)
     assert code == 0, text
     assert "exposure: answers this machine only" in text

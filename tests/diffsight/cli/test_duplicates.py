@@ -29,13 +29,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_copies_in_a_folder_are_told_in_groups(folder: Path) -> None:
+def test_copies_in_a_folder_are_reported_in_groups(folder: Path) -> None:
     done = diffsight("duplicates", folder, "--similarity=-1", "--json")
     assert done.returncode == 0, done.stderr
     assert "broken.png" in done.stderr
     (group,) = json.loads(done.stdout)
     assert group[0]["image"] == "0.png"
-    alike = {one["image"]: one["similarity"] for one in group}
+    alike = {member["image"]: member["similarity"] for member in group}
     assert len(alike) == 9
     assert alike["copies/same.png"] == pytest.approx(1)
     assert alike["copies/smaller.png"] > max(alike[f"{number}.png"] for number in range(1, 6))

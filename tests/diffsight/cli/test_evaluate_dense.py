@@ -17,6 +17,6 @@ def test_a_head_is_measured_over_nyu_images(depth_head: Path, tmp_path: Path) ->
     (tmp_path / "kitchen_1").mkdir()
     Image.new("RGB", (64, 48), "grey").save(tmp_path / "kitchen_1/rgb_1.jpg")
     Image.fromarray(np.full((48, 64), 2000, dtype=np.uint16)).save(tmp_path / "kitchen_1/sync_depth_1.png")
-    told = json.loads(invoke("evaluate", "depth", str(tmp_path), "--head", str(depth_head), "--json", *CPU))
-    assert told["n_valid"] == 48 * 64
-    assert 0 <= told["d1"] <= 1
+    figures = json.loads(invoke("evaluate", "depth", str(tmp_path), "--head", str(depth_head), "--json", *CPU))
+    assert figures["n_valid"] == 48 * 64
+    assert 0 <= figures["d1"] <= 1

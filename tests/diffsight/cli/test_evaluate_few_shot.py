@@ -15,6 +15,6 @@ from tests.training.few_shot_layouts import MAKERS
 def test_each_benchmark_is_measured_in_its_layout(benchmark: str, fitted_few_shot: Path, tmp_path: Path) -> None:
     MAKERS[benchmark](tmp_path)
     options = ("--benchmark", benchmark, "--shots", 2, "--episodes", 3, "--weights", fitted_few_shot / "out", "--json")
-    told = json.loads(invoke("evaluate", "few-shot", tmp_path, *options))
-    assert told["episodes"] == 3
-    assert 0 <= told["mean_iou"] <= 100
+    figures = json.loads(invoke("evaluate", "few-shot", tmp_path, *options))
+    assert figures["episodes"] == 3
+    assert 0 <= figures["mean_iou"] <= 100

@@ -12,7 +12,7 @@ from diffsight.cli import app
 
 
 @pytest.mark.parametrize("content", [None, "no JSON", '{"images": [], "annotations": [], "categories": []}'])
-def test_annotations_that_can_not_be_read_are_refused(content: str | None, tmp_path: Path) -> None:
+def test_annotations_that_cannot_be_read_are_refused(content: str | None, tmp_path: Path) -> None:
     file = tmp_path / "annotations.json"
     if content is not None:
         file.write_text(content)

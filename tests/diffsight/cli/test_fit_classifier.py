@@ -1,4 +1,4 @@
-"""Classifiers on the command line: fitted to a folder, asked, taken in by a server; and the sweep of settings."""
+"""Classifiers on the command line: fitting to a folder, prediction, import into a server; and the sweep of settings."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def fitted(digits_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
         "fit", "classifier", digits_folder, "--out", file, "--confusion", file.with_name("confusion.png"), "--json"
     )
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert (told["classes"], told["images"], told["duplicates"]) == (["one", "two", "zero"], [4, 4, 4], 0)
-    assert np.array(told["confusion"]).sum() == told["validated"] == 12
+    about = json.loads(done.stdout)
+    assert (about["classes"], about["images"], about["duplicates"]) == (["one", "two", "zero"], [4, 4, 4], 0)
+    assert np.array(about["confusion"]).sum() == about["validated"] == 12
     with Image.open(file.with_name("confusion.png")) as picture:
         assert min(picture.size) > 100
     return file
@@ -47,7 +47,7 @@ def test_a_server_takes_the_fitted_file(server: Server, fitted: Path) -> None:
     headers = {"Content-Type": "application/octet-stream"}
     taken = server.client.post("/v1/classifiers/import", content=fitted.read_bytes(), headers=headers)
     assert taken.status_code == 201, taken.text
-    assert [one["label"] for one in taken.json()["classes"]] == ["one", "two", "zero"]
+    assert [class_["label"] for class_ in taken.json()["classes"]] == ["one", "two", "zero"]
 
 
 def test_what_is_no_folder_of_classes_is_one_line(tmp_path: Path, digits_folder: Path) -> None:

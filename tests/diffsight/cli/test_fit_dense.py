@@ -41,7 +41,7 @@ def test_a_fitted_head_is_written_with_its_figures(folder: Path, tmp_path: Path)
 
 
 @pytest.mark.parametrize("task", ["depth", "segmentation", "referring"])
-def test_a_width_that_can_not_be_grouped_is_refused(task: str, tmp_path: Path) -> None:
+def test_a_width_that_cannot_be_grouped_is_refused(task: str, tmp_path: Path) -> None:
     with pytest.raises(InvalidInput) as caught:
         fit(task, tmp_path, "--out", tmp_path / "heads", "--width", 17)
     assert caught.value.field == "--width"

@@ -28,7 +28,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-def test_a_fitted_temperature_is_used_and_told(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fitted_temperature_is_used_and_reported(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = tmp_path / "digits.json"
     done = diffsight("fit", "zero-shot", folder, "--out", out, *TEMPLATE, "--confidence", "0.6")
     assert done.returncode == 0, done.stderr
@@ -43,10 +45,10 @@ def test_a_fitted_temperature_is_used_and_told(folder: Path, tmp_path: Path, mon
 
     monkeypatch.setitem(ENVIRONMENT, "DIFFSIGHT_ZERO_SHOT_CALIBRATION", str(out))
     image = next(iter(sorted(folder.rglob("*.png"))))
-    asked = ("predict", "zero-shot", image, "--labels", "one,zero", *TEMPLATE, "--json")
-    answer = json.loads(diffsight(*asked, "--confidence", "0.6").stdout)
+    command = ("predict", "zero-shot", image, "--labels", "one,zero", *TEMPLATE, "--json")
+    answer = json.loads(diffsight(*command, "--confidence", "0.6").stdout)
     assert (answer["calibrated"], answer["temperature"]) == (True, made["fits"][1]["temperature"])
-    answer = json.loads(diffsight(*asked, "--temperature", "2").stdout)
+    answer = json.loads(diffsight(*command, "--temperature", "2").stdout)
     assert (answer["calibrated"], answer["temperature"]) == (False, 2.0)
 
 

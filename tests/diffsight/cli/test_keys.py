@@ -27,7 +27,7 @@ def test_a_key_is_printed_once_and_listed_without_its_secret(keys_file: dict[str
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["create", "alice", "--rate", "60"], "60/minute"),
         (["create", "alice", "--rate", "0/minute"], "60/minute"),
@@ -37,9 +37,9 @@ def test_a_key_is_printed_once_and_listed_without_its_secret(keys_file: dict[str
         (["revoke", "nobody"], "keys list"),
     ],
 )
-def test_a_bad_value_is_one_line_and_exit_2(keys_file: dict[str, str], arguments: list[str], told: str) -> None:
+def test_a_bad_value_is_one_line_and_exit_2(keys_file: dict[str, str], arguments: list[str], message: str) -> None:
     done = diffsight("keys", *arguments, **keys_file)
     assert done.returncode == 2
     assert done.stdout == ""
     (line,) = done.stderr.splitlines()
-    assert told in line
+    assert message in line

@@ -1,4 +1,4 @@
-"""`diffsight models` as it is installed: add, list, check, remove, and what it says when that can not be."""
+"""`diffsight models` as it is installed: add, list, check, remove, and what it says when that cannot be."""
 
 from __future__ import annotations
 
@@ -33,15 +33,19 @@ def test_a_model_is_added_by_the_command_and_added_twice(tmp_path: Path) -> None
     again = diffsight(*command, "--json")
     assert again.returncode == 0
     assert again.stderr == "vpd-referring is there already, and verified\n"
-    told = json.loads(again.stdout)
-    assert told["files"].keys() == {"head.safetensors", "unet/diffusion_pytorch_model.safetensors", "vae.safetensors"}
-    assert told["source"] == str(file)
+    entry = json.loads(again.stdout)
+    assert entry["files"].keys() == {"head.safetensors", "unet/diffusion_pytorch_model.safetensors", "vae.safetensors"}
+    assert entry["source"] == str(file)
 
 
 def test_the_list_tells_what_was_added_and_what_is_served(folder: Path) -> None:
     done = diffsight("models", "list", "--json", DIFFSIGHT_MODELS_FOLDER=str(folder), DIFFSIGHT_BACKBONE="sd15")
-    listed = {one["backbone"]: one for one in json.loads(done.stdout)}
-    assert {name: one["served"] for name, one in listed.items()} == {"pocket": False, "diffews": False, "sd15": True}
+    listed = {line["backbone"]: line for line in json.loads(done.stdout)}
+    assert {name: entry["served"] for name, entry in listed.items()} == {
+        "pocket": False,
+        "diffews": False,
+        "sd15": True,
+    }
     assert listed["diffews"]["kind"] == "diffews"
     assert "over sd21, float32" in listed["diffews"]["about"]
     table = diffsight("models", DIFFSIGHT_MODELS_FOLDER=str(folder), DIFFSIGHT_BACKBONE="sd15").stdout

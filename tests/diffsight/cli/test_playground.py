@@ -10,7 +10,7 @@ from tests.diffsight.command import invoke
 
 
 def test_an_address_without_its_scheme_is_refused() -> None:
-    with pytest.raises(InvalidInput, match="no address"):
+    with pytest.raises(InvalidInput, match="is no URL"):
         invoke("playground", "--url", "diffsight.example.org")
 
 

@@ -54,7 +54,7 @@ def test_each_way_out_lets_it_start(keys_file: dict[str, str], way_out: str) -> 
 
 
 @pytest.mark.parametrize("told_to_stop", [signal.SIGINT, signal.SIGTERM])
-def test_serve_prints_its_address_logs_json_and_stops_when_told(told_to_stop: signal.Signals, tmp_path: Path) -> None:
+def test_serve_prints_its_address_logs_json_and_stops_on_a_signal(told_to_stop: signal.Signals, tmp_path: Path) -> None:
     log = tmp_path / "log"
     with log.open("w") as written:
         process = subprocess.Popen(

@@ -35,7 +35,7 @@ def test_json_lines_and_pictures(pictures: list[Path], tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "none.png" in done.stderr
     first, second = (json.loads(line) for line in done.stdout.splitlines())
-    assert [one["bbox"] for one in first["persons"]] == [[2, 1, 20, 25], [15.5, -4, 30, 40]]
+    assert [person["bbox"] for person in first["persons"]] == [[2, 1, 20, 25], [15.5, -4, 30, 40]]
     np.testing.assert_allclose(
         first["persons"][0]["keypoint_scores"], second["persons"][0]["keypoint_scores"], atol=1e-6
     )
@@ -121,9 +121,9 @@ def test_a_label_tree_is_descended(pictures: list[Path], tmp_path: Path) -> None
     done = diffsight("predict", "label-tree", pictures[0], *options)
     assert done.returncode == 0, done.stderr
     assert f"{pictures[0]}: small" in done.stdout or f"{pictures[0]}: large" in done.stdout
-    told = json.loads(diffsight("predict", "label-tree", pictures[0], *options, "--json").stdout)
-    assert told["path"][0] in ("small", "large")
-    assert told["rows"] <= 60
+    answer = json.loads(diffsight("predict", "label-tree", pictures[0], *options, "--json").stdout)
+    assert answer["path"][0] in ("small", "large")
+    assert answer["rows"] <= 60
 
     tree.write_text('{"small": 3}')
     refused = diffsight("predict", "label-tree", pictures[0], *options)
@@ -142,7 +142,7 @@ def test_labels_that_are_close_enough_tie(pictures: list[Path]) -> None:
     assert {answer["label"], *answer["tied"]} == {"zero", "one"}
     refused = diffsight("predict", "zero-shot", pictures[0], *options, "--scheme", "schedule")
     assert refused.returncode == 2
-    assert "goes with scheme=race" in refused.stderr
+    assert "needs scheme=race" in refused.stderr
 
 
 CPU = ["--device", "cpu"]

@@ -1,4 +1,4 @@
-"""What the doctor says of the machine: nothing where all is well, and what to do for each thing that is wrong."""
+"""What the doctor says of the machine: nothing if all is well, and what to do for each thing that is wrong."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_a_clock_that_is_years_behind_is_a_problem(tmp_path: Path) -> None:
     assert (found.check, found.level) == ("clock", "problem")
 
 
-def test_a_folder_that_can_not_be_written_is_a_problem(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_a_problem(tmp_path: Path) -> None:
     folder = tmp_path / "closed"
     folder.mkdir()
     folder.chmod(0o500)

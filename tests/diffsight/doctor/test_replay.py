@@ -34,7 +34,7 @@ def test_heads_agree_with_the_record_and_one_that_does_not_is_a_problem(
     write_tensors(recorded, tmp_path / "answers.safetensors")
     monkeypatch.setattr(replay, "RECORD", tmp_path / "answers.safetensors")
     monkeypatch.setattr(replay, "CASES", QUICK)
-    found = {one.check: one for one in check_answers(load_settings(device="cpu"), CPU, torch.float32)}
+    found = {answer.check: answer for answer in check_answers(load_settings(device="cpu"), CPU, torch.float32)}
     assert {check: one.level for check, one in found.items()} == {
         "answer of depth": "ok",
         "answer of pose": "problem",

@@ -16,7 +16,7 @@ from heads.diffews.bank import (
     bank_tensors,
     concatenated,
     prompt_context,
-    sampled,
+    sample_banks,
     support_banks,
 )
 from tests.heads.diffews.conftest import disc, picture
@@ -60,7 +60,7 @@ def test_the_bank_of_a_set_is_its_members_in_order(engine: DirectEngine) -> None
     assert bank_bytes(joined) == sum(map(bank_bytes, members))
     first = next(iter(joined))
     tokens = bank_tensors(joined)[f"{first}.key"]
-    assert torch.equal(tokens, torch.cat([bank_tensors(one)[f"{first}.key"] for one in members]))
+    assert torch.equal(tokens, torch.cat([bank_tensors(member)[f"{first}.key"] for member in members]))
 
 
 def test_hidden_states_are_half_the_bytes(engine: DirectEngine) -> None:
@@ -77,7 +77,7 @@ def test_tensors_of_a_bank_make_the_bank_again(engine: DirectEngine, form: BankF
 @pytest.mark.parametrize("form", ["keys_values", "hidden_states"])
 def test_sampling_draws_one_images_worth_by_the_seed_alone(engine: DirectEngine, form: BankForm) -> None:
     members = banks(engine, 1, 2, 3, form=form)
-    drawn, again, other = sampled(members, b"a"), sampled(members, b"a"), sampled(members, b"b")
+    drawn, again, other = sample_banks(members, b"a"), sample_banks(members, b"a"), sample_banks(members, b"b")
     assert bank_bytes(drawn) == bank_bytes(members[0])
     close(drawn, again, atol=0)
     name, tokens = next(iter(bank_tensors(drawn).items()))

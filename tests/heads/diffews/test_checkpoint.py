@@ -32,9 +32,9 @@ def published(backbone: StableDiffusion, tmp_path: Path) -> Path:
     folder = tmp_path / "coco_fold0/unet"
     folder.mkdir(parents=True)
     variant = backbone.variants[VARIANT]
-    tensors = {name: one.clone() + 0.01 for name, one in variant.unet.state_dict().items()}
+    tensors = {name: tensor.clone() + 0.01 for name, tensor in variant.unet.state_dict().items()}
     convolution = variant.input_convolutions[SUPPORT].state_dict()
-    tensors |= {f"conv_in_ref.{name}": one + 0.02 for name, one in convolution.items()}
+    tensors |= {f"conv_in_ref.{name}": tensor + 0.02 for name, tensor in convolution.items()}
     save_file(tensors, folder / FILE)
     config = json.loads((WEIGHTS / "sd2/unet/config.json").read_text())
     config |= {"_class_name": "MyUNet2DConditionModel", "in_channels_ref": 8}
@@ -72,7 +72,7 @@ def test_a_folder_without_a_network_is_not_found(plain: StableDiffusion, tmp_pat
 def parts_only(published: Path, revision: str) -> None:
     """Leave the fine-tuned parts alone in the folder."""
     tensors = load_file(published / FILE)
-    kept = {name: one for name, one in tensors.items() if "attn1" in name or name.startswith("conv_")}
+    kept = {name: tensor for name, tensor in tensors.items() if "attn1" in name or name.startswith("conv_")}
     save_file(kept, published / FILE)
     config = json.loads((published / "config.json").read_text())
     (published / "config.json").write_text(json.dumps(config | {BASE_REVISION: revision}))

@@ -1,4 +1,4 @@
-"""What the task needs of DiffewS: thresholds, counts, and masks that share no pixel."""
+"""The parts of DiffewS that the task uses: thresholds, counts, and masks without common pixels."""
 
 from __future__ import annotations
 

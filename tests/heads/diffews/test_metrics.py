@@ -11,8 +11,8 @@ from heads.diffews.metrics import areas, scores
 def test_areas_are_summed_before_they_are_divided() -> None:
     truth = np.array([[1, 1, 0, 0]])
     pairs = [areas(np.array([mask]), truth, np.array([[0, 0, 0, 7]])) for mask in ([1, 0, 0, 1], [1, 1, 1, 1])]
-    assert [one[0].tolist() for one in pairs] == [[1, 1], [0, 2]]
-    assert [one[1].tolist() for one in pairs] == [[2, 2], [1, 3]]
+    assert [pair[0].tolist() for pair in pairs] == [[1, 1], [0, 2]]
+    assert [pair[1].tolist() for pair in pairs] == [[2, 2], [1, 3]]
     found = scores([4, 9], [4, 4], *zip(*pairs, strict=True))
     assert found.class_iou == (3 / 5, 0.0)
     assert found.mean_iou == pytest.approx(30.0)

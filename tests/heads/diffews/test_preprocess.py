@@ -35,15 +35,15 @@ def test_masks_become_white_on_black() -> None:
 
 
 @pytest.mark.parametrize(
-    ("mask", "told"),
+    ("mask", "message"),
     [
         (np.ones((70, 50), bool), "50 x 70 pixels, its image 70 x 50"),
         (np.zeros((50, 70), bool), "empty"),
         (np.ones((50, 70, 3), bool), "its image 70 x 50"),
     ],
 )
-def test_a_mask_that_can_not_be_meant_is_refused(mask: NDArray[np.bool_], told: str) -> None:
-    with pytest.raises(InvalidInput, match=told) as refused:
+def test_a_mask_that_cannot_be_meant_is_refused(mask: NDArray[np.bool_], message: str) -> None:
+    with pytest.raises(InvalidInput, match=message) as refused:
         check_mask(mask, picture(1), 64, "supports.2.mask")
     assert refused.value.field == "supports.2.mask"
 
@@ -52,7 +52,7 @@ def test_an_object_that_vanishes_in_the_resize_is_refused() -> None:
     image = picture(1, 640, 640)
     mask = np.zeros((640, 640), bool)
     mask[3, 3] = True
-    with pytest.raises(InvalidInput, match="so small"):
+    with pytest.raises(InvalidInput, match="too small"):
         check_mask(mask, image, 64, "mask")
 
 

@@ -27,8 +27,8 @@ def errors_from(table: NDArray[np.float64]) -> ErrorsOf:
     """Evidence out of a (hypotheses, units) table."""
     tensor = torch.from_numpy(table)
 
-    async def errors_of(asked: Sequence[int], units: Sequence[int]) -> Tensor:
-        return tensor[list(asked)][:, list(units)]
+    async def errors_of(candidates: Sequence[int], units: Sequence[int]) -> Tensor:
+        return tensor[list(candidates)][:, list(units)]
 
     return errors_of
 
@@ -40,7 +40,7 @@ def races(table: NDArray[np.float64], seeds: Iterable[int], layout: Layout = LAY
         found = []
         for seed in seeds:
             order = np.random.default_rng(seed).permutation(layout.blocks).tolist()
-            members = [(one,) for one in range(len(table))]
+            members = [(index,) for index in range(len(table))]
             found.append(await anytime_race(errors_from(table), members, layout, order, **options))
         return found
 

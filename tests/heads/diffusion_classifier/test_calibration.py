@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from backbones.errors import InvalidInput
-from heads.diffusion_classifier.calibration import Calibration, Way, fit_way, read_calibration
+from heads.diffusion_classifier.calibration import Calibration, ScoringMethod, fit_way, read_calibration
 from heads.diffusion_classifier.zero_shot import TASK
 from service.jobs.parameters import complete_parameters
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from tests.conftest import Server, StartServer
 
 ROUTE = "/v1/classify/zero-shot"
-SCHEDULE = Way(scheme="schedule", schedule="default")
-RACE = Way(scheme="race", confidence=0.6, combine="mean")
+SCHEDULE = ScoringMethod(scheme="schedule", schedule="default")
+RACE = ScoringMethod(scheme="race", confidence=0.6, combine="mean")
 
 
 def calibration(revision: str) -> Calibration:
@@ -54,7 +54,7 @@ def calibration_of(server: Server) -> Calibration | None:
     return calibration
 
 
-def asked(png: bytes, **options: Any) -> dict[str, Any]:
+def request_body(png: bytes, **options: Any) -> dict[str, Any]:
     return {"image": base64.b64encode(png).decode(), "labels": ["zero", "one"], **options}
 
 
@@ -87,7 +87,7 @@ def test_a_fit_to_scaled_logits_is_scaled() -> None:
 def test_an_answer_is_calibrated_where_it_was_found_as_the_fit_was(
     calibrated: Server, png: bytes, options: dict[str, Any], fit: int | None, holds: bool
 ) -> None:
-    answer = calibrated.client.post(ROUTE, json=asked(png, **options)).json()
+    answer = calibrated.client.post(ROUTE, json=request_body(png, **options)).json()
     fits = calibration_of(calibrated)
     assert fits is not None
     assert answer["temperature"] == (1.0 if fit is None else fits.fits[fit].temperature)
@@ -95,14 +95,14 @@ def test_an_answer_is_calibrated_where_it_was_found_as_the_fit_was(
 
 
 def test_a_temperature_of_one_s_own_comes_first(calibrated: Server, png: bytes) -> None:
-    answer = calibrated.client.post(ROUTE, json=asked(png, temperature=3.5)).json()
+    answer = calibrated.client.post(ROUTE, json=request_body(png, temperature=3.5)).json()
     assert (answer["temperature"], answer["calibrated"]) == (3.5, False)
 
 
 def test_every_place_that_answers_zero_shot_says_so(calibrated: Server, png: bytes) -> None:
-    seen = calibrated.client.post("/v1/perceive", json={**asked(png), "tasks": ["zero_shot"]}).json()
+    seen = calibrated.client.post("/v1/perceive", json={**request_body(png), "tasks": ["zero_shot"]}).json()
     assert seen["zero_shot"]["calibrated"] is True
-    (task,) = [one for one in calibrated.client.get("/v1/models").json()["tasks"] if one["task"] == "zero-shot"]
+    (task,) = [task for task in calibrated.client.get("/v1/models").json()["tasks"] if task["task"] == "zero-shot"]
     fits = calibration_of(calibrated)
     assert fits is not None
     assert (task["defaults"]["calibrated"], task["defaults"]["temperature"]) == (True, fits.fits[0].temperature)
@@ -119,7 +119,7 @@ def test_temperatures_of_other_weights_are_an_error_at_start_up(start_server: St
     assert "fit it again" in str(failed)
 
 
-def test_what_is_no_calibration_is_told_by_place(tmp_path: Path) -> None:
+def test_what_is_no_calibration_is_named_by_place(tmp_path: Path) -> None:
     good = json.loads(calibration("any").model_dump_json())
     bad = {
         "missing.json": None,

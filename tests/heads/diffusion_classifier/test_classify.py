@@ -55,10 +55,10 @@ def test_the_best_of_several_templates_speaks_for_a_label(engine: DirectEngine) 
     templates = ("a photo of a {}.", "a sketch of the {}.")
     found = complete(classify(engine, IMAGE, ["cat", "dog"], templates=templates, schedule=Schedule((4,), (1,))))
     alone = [
-        complete(classify(engine, IMAGE, ["cat", "dog"], templates=(one,), schedule=Schedule((4,), (1,))))
-        for one in templates
+        complete(classify(engine, IMAGE, ["cat", "dog"], templates=(template,), schedule=Schedule((4,), (1,))))
+        for template in templates
     ]
-    best = [min(errors) for errors in zip(*[one.mean_errors for one in alone], strict=True)]
+    best = [min(errors) for errors in zip(*[result.mean_errors for result in alone], strict=True)]
     np.testing.assert_allclose(found.mean_errors, best, atol=1e-5)
     assert found.rows == 16
 
@@ -78,12 +78,12 @@ def test_the_best_of_several_templates_speaks_for_a_label(engine: DirectEngine) 
         ({"temperature": 0.0}, "temperature", "0.0"),
     ],
 )
-def test_what_can_not_be_answered_is_refused_with_the_field(
+def test_what_cannot_be_answered_is_refused_with_the_field(
     engine: DirectEngine, changes: dict[str, Any], field: str, part: str
 ) -> None:
-    asked: dict[str, Any] = {"labels": ["cat", "dog"], "schedule": QUICK, **changes}
+    options: dict[str, Any] = {"labels": ["cat", "dog"], "schedule": QUICK, **changes}
     with pytest.raises(InvalidInput, match=part) as refused:
-        complete(classify(engine, IMAGE, **asked))
+        complete(classify(engine, IMAGE, **options))
     assert refused.value.field == field
 
 
@@ -95,7 +95,7 @@ def test_the_race_in_full_is_the_schedule_of_one_round(engine: DirectEngine) -> 
     seen: list[Posterior] = []
     raced = complete(classify_anytime(engine, IMAGE, labels, confidence=1, layout=FEW, on_progress=seen.append))
     assert (raced.stopped, raced.confidence, raced.rows) == ("complete", 1.0, 3 * 40)
-    assert [one.rows for one in seen] == [3 * 8, 3 * 16, 3 * 40]
+    assert [posterior.rows for posterior in seen] == [3 * 8, 3 * 16, 3 * 40]
     assert seen[-1].probabilities == raced.probabilities
     # The published grid of 40 timesteps has the same timesteps in the same order, and so the same noise.
     scheduled = complete(classify(engine, IMAGE, labels, schedule=Schedule((40,), (1,))))
@@ -109,8 +109,8 @@ def test_the_race_tells_who_was_dropped_when(engine: DirectEngine) -> None:
     found = complete(classify_anytime(engine, IMAGE, labels, confidence=0.6))
     again = complete(classify_anytime(engine, IMAGE, labels, confidence=0.6))
     assert (found.label, found.rows, found.probabilities) == (again.label, again.rows, again.probabilities)
-    assert {one.label for one in found.dropped} | {found.label} | set(found.tied) == set(labels)
-    assert [one.rows for one in found.dropped] == sorted(one.rows for one in found.dropped)
+    assert {entry.label for entry in found.dropped} | {found.label} | set(found.tied) == set(labels)
+    assert [entry.rows for entry in found.dropped] == sorted(entry.rows for entry in found.dropped)
     assert found.dropped[-1].rows == found.rows
     assert found.confidence is not None
     assert found.confidence >= 0.6
@@ -149,14 +149,14 @@ def test_a_label_alone_costs_one_block(engine: DirectEngine) -> None:
 def test_templates_are_averaged_or_race_for_themselves(engine: DirectEngine) -> None:
     labels, templates = ["cat", "dog"], ("a photo of a {}.", "a sketch of the {}.")
     alone = [
-        complete(classify_anytime(engine, IMAGE, labels, templates=(one,), confidence=1, layout=FEW))
-        for one in templates
+        complete(classify_anytime(engine, IMAGE, labels, templates=(template,), confidence=1, layout=FEW))
+        for template in templates
     ]
-    pairs = list(zip(*[one.mean_errors for one in alone], strict=True))
+    pairs = list(zip(*[result.mean_errors for result in alone], strict=True))
     for combine, put_together in (("mean", np.mean), ("best_prompt", np.min)):
         options: dict[str, Any] = {"templates": templates, "combine": combine, "confidence": 1, "layout": FEW}
         found = complete(classify_anytime(engine, IMAGE, labels, **options))
-        np.testing.assert_allclose(found.mean_errors, [put_together(one) for one in pairs], atol=1e-5)
+        np.testing.assert_allclose(found.mean_errors, [put_together(pair) for pair in pairs], atol=1e-5)
         assert found.rows == 2 * 2 * 40
 
 

@@ -1,4 +1,4 @@
-"""The promise of the race: a wrong answer no more often than was asked for, over its own random order."""
+"""The promise of the race: the share of wrong answers is at most the requested one, over its own random order."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_being_surer_costs_more_rows() -> None:
 
 
 @pytest.mark.parametrize("tails", ["as measured", "student"])
-def test_one_of_two_equal_labels_is_lost_no_more_often_than_asked(tails: str) -> None:
+def test_one_of_two_equal_labels_is_lost_no_more_often_than_requested(tails: str) -> None:
     two = MATRIX[[BEST, (BEST + 1) % len(MATRIX)]].copy()
     if tails == "student":
         two = np.random.default_rng(5).standard_t(3, size=two.shape)
@@ -69,7 +69,7 @@ def test_few_wrong_answers_claim_to_be_sure(close: NDArray[np.float64], rows: in
     found = races(close, range(400), error_rate=0.05, budget=Budget(rows=rows))
     confidences = [race.elimination.confidence() for race in wrong(found, BEST)]
     for level in (0.5, 0.8, 0.95, 0.99):
-        assert at_most(sum(one >= level for one in confidences), len(found), 1 - level)
+        assert at_most(sum(confidence >= level for confidence in confidences), len(found), 1 - level)
     if rows is not None:
         # Here most leaders are wrong, and know that they are not sure.
         assert len(confidences) > len(found) / 4
@@ -85,7 +85,7 @@ def test_all_blocks_give_the_smallest_mean_exactly(close: NDArray[np.float64]) -
         assert len(race.elimination.drops) == len(close) - 1
 
 
-def test_confidence_is_not_complete_where_somebody_was_dropped_on_a_part(close: NDArray[np.float64]) -> None:
+def test_confidence_is_not_complete_if_one_was_dropped_on_a_part(close: NDArray[np.float64]) -> None:
     table = close.copy()
     table[(BEST + 1) % len(table)] += 0.02
     (race,) = races(table, [3], error_rate=0.01)
@@ -97,7 +97,7 @@ def test_labels_with_equal_means_tie() -> None:
     table = np.stack([MATRIX[BEST], MATRIX[BEST], MATRIX[BEST] + 1])
     (race,) = races(table, [0], error_rate=0.05)
     assert (race.stopped, race.elimination.leader) == ("complete", 0)
-    assert race.elimination.tied() == [1]
+    assert race.elimination.find_tied() == [1]
     assert [drop.hypothesis for drop in race.elimination.drops] == [2]
 
 
@@ -108,7 +108,7 @@ def test_indifference_ends_a_race_between_near_equals(close: NDArray[np.float64]
     assert sum(race.rows for race in easy) < sum(race.rows for race in careful) / 2
     for race in easy:
         elimination = race.elimination
-        assert {elimination.leader, *elimination.tied()} == set(elimination.candidates.tolist())
+        assert {elimination.leader, *elimination.find_tied()} == set(elimination.candidates.tolist())
         means = close.mean(axis=1)
         assert means[elimination.leader] - means.min() <= 0.01
 

@@ -1,4 +1,4 @@
-"""From labels to what races: merged prompts, classes by name, and labels that can not be."""
+"""From labels to what races: merged prompts, classes by name, and labels that cannot be."""
 
 from __future__ import annotations
 
@@ -37,9 +37,7 @@ def test_the_mean_makes_one_hypothesis_of_a_labels_prompts(engine: DirectEngine)
         (["word " * 200], ["a {}"], "labels"),
     ],
 )
-def test_what_can_not_race_is_refused(
-    engine: DirectEngine, labels: list[str], templates: list[str], field: str
-) -> None:
+def test_what_cannot_race_is_refused(engine: DirectEngine, labels: list[str], templates: list[str], field: str) -> None:
     with pytest.raises(InvalidInput) as caught:
         make_hypotheses(engine, labels, templates)
     assert caught.value.field == field

@@ -28,7 +28,7 @@ def digits() -> list[bytes]:
 
 def test_captions_find_their_images(server: Server, digits: list[bytes]) -> None:
     captions = ["a handwritten zero", "a handwritten one"]
-    files = [("image", one) for one in digits]
+    files = [("image", digit) for digit in digits]
     response = server.client.post(ROUTE, files=files, data={"captions": captions, "interval": "50"})
     assert response.status_code == 200, response.text
     answer = response.json()
@@ -61,7 +61,7 @@ def test_other_numbers_of_captions_and_images_have_no_winoground_score(server: S
         ({"captions": ["a"] * 999, "interval": "1"}, "interval"),
     ],
 )
-def test_what_can_not_be_matched_is_refused(
+def test_what_cannot_be_matched_is_refused(
     server: Server, digits: list[bytes], check_problem: Any, data: dict[str, Any], field: str
 ) -> None:
     problem = check_problem(server.client.post(ROUTE, files=[("image", digits[0])], data=data), 422, "invalid-input")

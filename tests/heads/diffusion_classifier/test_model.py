@@ -8,10 +8,10 @@ import pytest
 
 from backbones.engine import DirectEngine
 from backbones.errors import InvalidInput
-from heads.diffusion_classifier.calibration import Way
+from heads.diffusion_classifier.calibration import ScoringMethod
 from heads.diffusion_classifier.model import check_label_counts, open_zero_shot
 
-WAY = Way(scheme="schedule", schedule="default")
+WAY = ScoringMethod(scheme="schedule", schedule="default")
 
 
 def test_the_requests_own_temperature_goes_before_the_servers(engine: DirectEngine) -> None:

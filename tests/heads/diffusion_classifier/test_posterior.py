@@ -7,14 +7,14 @@ import math
 import pytest
 
 from heads.diffusion_classifier.hypotheses import Hypotheses
-from heads.diffusion_classifier.posterior import Departure, Outcome, Scale, distribution, dropped_labels
+from heads.diffusion_classifier.posterior import Departure, HypothesisOutcomes, Scale, distribution, dropped_labels
 
 THREE = Hypotheses(("a", "b", "c"), ((0,), (1,), (2,)), ((0,), (1,), (2,)))
 LABELS = ("a", "b", "c")
 
 
 def test_logits_are_scaled_gaps_to_the_winner() -> None:
-    outcome = Outcome(winner=1, gaps=[0.1, 0.0, 0.3], survived=[2, 2, 2], mean_errors=[0.6, 0.5, 0.8])
+    outcome = HypothesisOutcomes(winner=1, gaps=[0.1, 0.0, 0.3], survived=[2, 2, 2], mean_errors=[0.6, 0.5, 0.8])
     found = distribution(outcome, THREE, LABELS, Scale(elements=10, temperature=2.0))
     weights = [math.exp(-0.5), 1.0, math.exp(-1.5)]
     assert found.label == "b"
@@ -24,7 +24,7 @@ def test_logits_are_scaled_gaps_to_the_winner() -> None:
 
 def test_the_hypothesis_that_lasted_longest_speaks_for_its_label() -> None:
     two = Hypotheses(("x", "y", "z"), ((0,), (1,), (2,)), ((0, 1), (2,)))
-    outcome = Outcome(winner=2, gaps=[0.01, 0.2, 0.0], survived=[0, 3, 3], mean_errors=[0.1, 0.7, 0.5])
+    outcome = HypothesisOutcomes(winner=2, gaps=[0.01, 0.2, 0.0], survived=[0, 3, 3], mean_errors=[0.1, 0.7, 0.5])
     found = distribution(outcome, two, ("first", "second"), Scale(elements=1))
     assert found.mean_errors == (0.7, 0.5)
     assert found.rounds_survived == (3, 3)
@@ -32,7 +32,7 @@ def test_the_hypothesis_that_lasted_longest_speaks_for_its_label() -> None:
 
 def test_labels_of_one_hypothesis_tie() -> None:
     same = Hypotheses(("x",), ((0,),), ((0,), (0,)))
-    found = distribution(Outcome(0, [0.0], [1], [0.4]), same, ("cat", "CAT"), Scale(elements=4))
+    found = distribution(HypothesisOutcomes(0, [0.0], [1], [0.4]), same, ("cat", "CAT"), Scale(elements=4))
     assert (found.label, found.tied, found.probabilities) == ("cat", ("CAT",), (0.5, 0.5))
 
 

@@ -37,15 +37,15 @@ def test_errors_are_those_of_plain_diffusers_calls(engine: DirectEngine, loss: s
 
 
 def test_trials_take_consecutive_noises(engine: DirectEngine) -> None:
-    asked: list[int] = []
+    indices: list[int] = []
 
     def counted(index: int) -> Tensor:
-        asked.append(index)
+        indices.append(index)
         return noise(index)
 
     contexts = complete(engine.embed(["a cat", "a dog"]))
     rounds = complete(race(engine, LATENTS, contexts, counted, Schedule((2, 6), (2, 1)), trials=3))
-    assert asked == list(range(3 * 2 + 3 * len(rounds[1].timesteps)))
+    assert indices == list(range(3 * 2 + 3 * len(rounds[1].timesteps)))
 
 
 def test_a_label_alone_wins(engine: DirectEngine) -> None:

@@ -1,4 +1,4 @@
-"""Rounds of timesteps, and schedules that can not work."""
+"""Rounds of timesteps, and schedules that cannot work."""
 
 from __future__ import annotations
 
@@ -59,10 +59,10 @@ def rows(schedule: Schedule, labels: int) -> int:
         (Schedule((0,), (1,)), "n_samples"),
         (Schedule((1001,), (1,)), "n_samples"),
         (Schedule((10,), (2,)), "ends in 2"),
-        (Schedule((10, 50), (1, 1)), "does not fall"),
+        (Schedule((10, 50), (1, 1)), "does not decrease"),
         (Schedule((10, 50), (6, 1)), "keeps 6 of 5"),
     ],
 )
-def test_a_schedule_that_can_not_end_is_refused_before_any_work(schedule: Schedule, part: str) -> None:
+def test_a_schedule_that_cannot_end_is_refused_before_any_work(schedule: Schedule, part: str) -> None:
     with pytest.raises(InvalidInput, match=part):
         check_schedule(schedule, hypotheses=5)

@@ -88,12 +88,12 @@ def test_a_tree_of_one_level_is_the_race(engine: DirectEngine) -> None:
     assert (tree.path, tree.rows, tree.confidence) == ((race.label,), race.rows, race.confidence)
     assert tree.levels[0].posterior.probabilities == race.probabilities
     assert tree.probability == max(race.probabilities)
-    assert [one.rows for one in seen] == sorted(one.rows for one in seen)
+    assert [path.rows for path in seen] == sorted(path.rows for path in seen)
     assert not seen[-1].complete
     assert seen[-1].path == tree.path
 
 
-def test_the_whole_way_is_as_sure_as_was_asked_for(engine: DirectEngine) -> None:
+def test_the_whole_way_is_as_sure_as_requested(engine: DirectEngine) -> None:
     found = complete(classify_tree(engine, IMAGE, parse_tree(TREE), confidence=0.6))
     assert found.complete
     assert 0.6 <= found.confidence <= 1
@@ -127,7 +127,7 @@ def test_rows_that_a_race_left_over_are_spent_below(engine: DirectEngine) -> Non
 
 
 @pytest.mark.parametrize(
-    ("tree", "told"),
+    ("tree", "message"),
     [
         ({}, "no labels"),
         ([], "no labels"),
@@ -142,11 +142,11 @@ def test_rows_that_a_race_left_over_are_spent_below(engine: DirectEngine) -> Non
         (["cat", "cat"], "the root has the label 'cat' twice"),
         ({"animal": ["cat", {"cat": ["lion"]}]}, "animal has the label 'cat' twice"),
         ({"animal": [f"cat {number}" for number in range(6)]}, "animal has 6 labels right below it"),
-        ({str(number): [f"{number} {one}" for one in range(5)] for number in range(5)}, "more than 25 labels"),
+        ({str(number): [f"{number} {index}" for index in range(5)] for number in range(5)}, "more than 25 labels"),
     ],
 )
-def test_a_bad_tree_is_refused_with_its_place(tree: object, told: str) -> None:
-    with pytest.raises(InvalidInput, match=told) as refused:
+def test_a_bad_tree_is_refused_with_its_place(tree: object, message: str) -> None:
+    with pytest.raises(InvalidInput, match=message) as refused:
         parse_tree(tree, most_labels=25, most_children=5)
     assert refused.value.field == "tree"
     assert refused.value.hint
@@ -161,15 +161,15 @@ def test_a_tree_without_an_end_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("tree", "told"),
+    ("tree", "message"),
     [
-        ({"animal": {"cat": ["lion"], "CAT": []}, "plant": []}, "one text to the network"),
+        ({"animal": {"cat": ["lion"], "CAT": []}, "plant": []}, "the same text for the network"),
         ({"animal": ["cat", "dog " * 100], "plant": []}, "animal has a label that can not be used: the prompt"),
     ],
 )
-def test_labels_that_the_network_can_not_use_are_told_before_a_row_is_spent(
-    engine: DirectEngine, tree: object, told: str
+def test_labels_that_the_network_cannot_use_are_reported_before_a_row_is_spent(
+    engine: DirectEngine, tree: object, message: str
 ) -> None:
-    with pytest.raises(InvalidInput, match=told) as refused:
+    with pytest.raises(InvalidInput, match=message) as refused:
         complete(classify_tree(engine, IMAGE, parse_tree(tree)))
     assert refused.value.field == "tree"

@@ -1,4 +1,4 @@
-"""Blocks of units, and layouts that can not be visited."""
+"""Blocks of units, and layouts that cannot be visited."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_the_order_is_a_permutation_that_the_content_decides() -> None:
     assert order == visiting_order(b"picture", 250) != visiting_order(b"another", 250)
 
 
-def test_looks_that_the_rows_can_not_reach_are_not_paid_for() -> None:
+def test_looks_that_the_rows_cannot_reach_are_not_paid_for() -> None:
     layout = default_layout(10)
     assert layout == Layout(500, 250, (8, 16, 32, 64, 128))
     # 160 rows to the first look; 115 more are 28 blocks of two labels.
@@ -75,6 +75,6 @@ def test_looks_that_the_rows_can_not_reach_are_not_paid_for() -> None:
         Layout(10, 5, (3, 2)),
     ],
 )
-def test_a_layout_that_can_not_be_visited_is_refused(layout: Layout) -> None:
+def test_a_layout_that_cannot_be_visited_is_refused(layout: Layout) -> None:
     with pytest.raises(InvalidInput):
         check_layout(layout, 1000)

@@ -17,7 +17,7 @@ ROUTE = "/v1/classify/zero-shot"
 QUICK = {"n_samples": [2], "to_keep": [1]}
 
 
-def asked(png: bytes, **options: Any) -> dict[str, Any]:
+def request_body(png: bytes, **options: Any) -> dict[str, Any]:
     """A JSON body with the picture; options replace or, as None, remove what it has."""
     body = {"image": base64.b64encode(png).decode(), "labels": ["a zero", "a one"], "schedule": QUICK, **options}
     return {name: value for name, value in body.items() if value is not None}
@@ -28,7 +28,7 @@ def without_times(answer: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_the_answer_says_all_that_was_promised(server: Server, png: bytes) -> None:
-    response = server.client.post(ROUTE, json=asked(png, temperature=2.5))
+    response = server.client.post(ROUTE, json=request_body(png, temperature=2.5))
     assert response.status_code == 200, response.text
     answer = response.json()
     assert answer["image"] == {
@@ -38,11 +38,11 @@ def test_the_answer_says_all_that_was_promised(server: Server, png: bytes) -> No
         "more_frames": False,
         "format": "PNG",
     }
-    probabilities = [one["probability"] for one in answer["posterior"]]
+    probabilities = [entry["probability"] for entry in answer["posterior"]]
     assert sorted(probabilities, reverse=True) == probabilities
     assert sum(probabilities) == pytest.approx(1)
     assert answer["label"] == answer["posterior"][0]["label"]
-    assert {one["label"] for one in answer["posterior"]} == {"a zero", "a one"}
+    assert {entry["label"] for entry in answer["posterior"]} == {"a zero", "a one"}
     assert answer["posterior"][0].keys() == {"label", "probability", "mean_error", "rounds_survived"}
     assert answer["calibrated"] is False
     assert answer["rows"] == 4
@@ -62,10 +62,10 @@ def test_the_three_forms_get_the_same_answer(server: Server, png: bytes) -> None
     picture = {"Content-Type": "image/png"}
     data_uri = "data:image/png;base64," + base64.b64encode(png).decode()
     answers = [
-        server.client.post(ROUTE, json=asked(png)),
-        server.client.post(ROUTE, json=asked(png, image=data_uri)),
-        server.client.post(ROUTE, json=asked(png, image=base64.encodebytes(png).decode())),
-        server.client.post(ROUTE, json=asked(png, image=base64.urlsafe_b64encode(png).decode().rstrip("="))),
+        server.client.post(ROUTE, json=request_body(png)),
+        server.client.post(ROUTE, json=request_body(png, image=data_uri)),
+        server.client.post(ROUTE, json=request_body(png, image=base64.encodebytes(png).decode())),
+        server.client.post(ROUTE, json=request_body(png, image=base64.urlsafe_b64encode(png).decode().rstrip("="))),
         server.client.post(ROUTE, files={"image": png}, data=options),
         server.client.post(ROUTE, files={"file": png}, data={"labels": json.dumps(labels), "schedule": schedule}),
         server.client.post(ROUTE, files={"image": png}, params=options),
@@ -80,16 +80,16 @@ def test_the_three_forms_get_the_same_answer(server: Server, png: bytes) -> None
 def test_a_single_label_is_certain(server: Server, png: bytes, form: str) -> None:
     options = {"labels": "a zero", "schedule": json.dumps(QUICK)}
     answer = {
-        "json": lambda: server.client.post(ROUTE, json=asked(png, labels=["a zero"])),
+        "json": lambda: server.client.post(ROUTE, json=request_body(png, labels=["a zero"])),
         "multipart": lambda: server.client.post(ROUTE, files={"image": png}, data=options),
         "raw": lambda: server.client.post(ROUTE, content=png, params=options, headers={"Content-Type": "image/png"}),
     }[form]().json()
-    assert [(one["label"], one["probability"]) for one in answer["posterior"]] == [("a zero", 1.0)]
+    assert [(entry["label"], entry["probability"]) for entry in answer["posterior"]] == [("a zero", 1.0)]
 
 
 def test_templates_loss_and_trials_are_used(server: Server, png: bytes) -> None:
     options = {"templates": ["a handwritten {}", "a photo of {}"], "loss": "huber", "trials": 2, "priority": "bulk"}
-    answer = server.client.post(ROUTE, json=asked(png, **options)).json()
+    answer = server.client.post(ROUTE, json=request_body(png, **options)).json()
     assert answer["templates"] == options["templates"]
     assert answer["rows"] == 2 * 2 * 2 * 2
 
@@ -97,14 +97,14 @@ def test_templates_loss_and_trials_are_used(server: Server, png: bytes) -> None:
 @pytest.mark.slow
 def test_a_race_tells_how_sure_it_is(server: Server, png: bytes) -> None:
     labels = ["zero", "one", "Zero"]
-    body = asked(png, labels=labels, templates=["a handwritten {}"], schedule=None, confidence=0.9)
+    body = request_body(png, labels=labels, templates=["a handwritten {}"], schedule=None, confidence=0.9)
     answer = server.client.post(ROUTE, json=body).json()
     assert (answer["scheme"], answer["schedule"]) == ("race", None)
     assert answer["confidence"] >= 0.9
     assert answer["stopped"] in ("decided", "complete")
     twins = {"zero", "Zero"}
     assert set(answer["tied"]) == (twins - {answer["label"]} if answer["label"] in twins else set())
-    assert {one["label"] for one in answer["dropped"]} == set(labels) - {answer["label"], *answer["tied"]}
+    assert {entry["label"] for entry in answer["dropped"]} == set(labels) - {answer["label"], *answer["tied"]}
     form = {"labels": json.dumps(labels), "templates": "a handwritten {}", "confidence": "0.9"}
     same = server.client.post(ROUTE, files={"image": png}, data=form).json()
     assert without_times(same) == without_times(answer)
@@ -118,28 +118,28 @@ def events(text: str) -> list[tuple[str, Any]]:
 
 @pytest.mark.parametrize("options", [{"schedule": None, "confidence": 1, "budget": 200}, {"schedule": "default"}])
 def test_the_posterior_is_streamed_as_it_sharpens(server: Server, png: bytes, options: dict[str, Any]) -> None:
-    body = asked(png, labels=["zero", "one", "two", "three", "four", "five"], **options)
+    body = request_body(png, labels=["zero", "one", "two", "three", "four", "five"], **options)
     headers = {"Accept": "text/event-stream"}
     response = server.client.post(ROUTE, json=body, headers=headers)
     assert response.headers["content-type"].startswith("text/event-stream")
-    told = events(response.text)
-    assert [name for name, _ in told] == ["progress"] * (len(told) - 1) + ["answer"]
-    assert len(told) >= 3
-    rows = [data["rows"] for _, data in told]
+    sent = events(response.text)
+    assert [name for name, _ in sent] == ["progress"] * (len(sent) - 1) + ["answer"]
+    assert len(sent) >= 3
+    rows = [data["rows"] for _, data in sent]
     assert rows == sorted(rows)
-    assert all(sum(one["probability"] for one in data["posterior"]) == pytest.approx(1) for _, data in told)
-    assert without_times(told[-1][1]) == without_times(server.client.post(ROUTE, json=body).json())
+    assert all(sum(entry["probability"] for entry in data["posterior"]) == pytest.approx(1) for _, data in sent)
+    assert without_times(sent[-1][1]) == without_times(server.client.post(ROUTE, json=body).json())
 
 
-def test_what_can_not_be_streamed_is_a_problem(server: Server, png: bytes, check_problem: Any) -> None:
+def test_what_cannot_be_streamed_is_a_problem(server: Server, png: bytes, check_problem: Any) -> None:
     headers = {"Accept": "text/event-stream"}
-    response = server.client.post(ROUTE, json=asked(b"no image"), headers=headers)
+    response = server.client.post(ROUTE, json=request_body(b"no image"), headers=headers)
     check_problem(response, 422, "invalid-input")
 
 
 @pytest.mark.parametrize(("budget", "rows"), [(40, 40), ("40 rows", 40), ("0.001 ms", 4)])
 def test_a_budget_ends_a_race(server: Server, png: bytes, budget: int | str, rows: int) -> None:
-    body = asked(png, schedule=None, confidence=1, budget=budget)
+    body = request_body(png, schedule=None, confidence=1, budget=budget)
     answer = server.client.post(ROUTE, json=body).json()
     assert (answer["stopped"], answer["rows"]) == ("budget", rows)
     assert answer["confidence"] < 1
@@ -149,25 +149,25 @@ def test_a_budget_ends_a_race(server: Server, png: bytes, budget: int | str, row
 
 def test_the_rows_of_one_request_are_a_race_s_last_budget(start_server: StartServer, png: bytes) -> None:
     small = start_server(limits={"max_rows_per_request": 100})
-    answer = small.client.post(ROUTE, json=asked(png, schedule=None, confidence=1)).json()
+    answer = small.client.post(ROUTE, json=request_body(png, schedule=None, confidence=1)).json()
     assert (answer["stopped"], answer["rows"]) == ("budget", 100)
 
 
 def test_every_odd_image_is_answered(server: Server, odd_images: dict[str, bytes]) -> None:
-    bodies = [asked(data, labels=["a zero"]) for data in odd_images.values()]
+    bodies = [request_body(data, labels=["a zero"]) for data in odd_images.values()]
     with ThreadPoolExecutor(8) as pool:
         responses = list(pool.map(lambda body: server.client.post(ROUTE, json=body), bodies))
     for name, response in zip(odd_images, responses, strict=True):
         assert response.status_code == 200, (name, response.text)
 
 
-def test_a_turned_picture_is_told_upright(server: Server, odd_images: dict[str, bytes]) -> None:
-    image = server.client.post(ROUTE, json=asked(odd_images["turned.jpg"], labels=["a zero"])).json()["image"]
+def test_a_turned_picture_is_reported_upright(server: Server, odd_images: dict[str, bytes]) -> None:
+    image = server.client.post(ROUTE, json=request_body(odd_images["turned.jpg"], labels=["a zero"])).json()["image"]
     assert (image["width"], image["height"], image["exif_orientation"]) == (30, 40, 6)
 
 
-def test_a_second_frame_is_told(server: Server, odd_images: dict[str, bytes]) -> None:
-    answer = server.client.post(ROUTE, json=asked(odd_images["animated.gif"], labels=["a zero"])).json()
+def test_a_second_frame_is_reported(server: Server, odd_images: dict[str, bytes]) -> None:
+    answer = server.client.post(ROUTE, json=request_body(odd_images["animated.gif"], labels=["a zero"])).json()
     assert answer["image"]["more_frames"] is True
 
 
@@ -176,7 +176,7 @@ def test_every_bad_image_is_refused_in_each_form(
 ) -> None:
     for data in bad_images.values():
         for response in (
-            server.client.post(ROUTE, json=asked(data)),
+            server.client.post(ROUTE, json=request_body(data)),
             server.client.post(ROUTE, files={"image": data}, data={"labels": ["a", "b"]}),
             server.client.post(ROUTE, content=data, params={"labels": "a"}, headers={"Content-Type": "image/png"}),
         ):
@@ -185,7 +185,7 @@ def test_every_bad_image_is_refused_in_each_form(
 
 
 @pytest.mark.parametrize(
-    ("options", "field", "told"),
+    ("options", "field", "message"),
     [
         ({"labels": []}, "labels", "at least 1 item"),
         ({"labels": None}, "labels", "required"),
@@ -221,10 +221,10 @@ def test_every_bad_image_is_refused_in_each_form(
         ({"deadline_seconds": -1}, "deadline_seconds", "greater than 0"),
         ({"schedule": "fast"}, "schedule", "'default' or 'published'"),
         ({"scheme": "lottery"}, "scheme", "'schedule' or 'race'"),
-        ({"scheme": "race"}, "schedule", "goes with scheme=schedule"),
-        ({"confidence": 0.9}, "schedule", "goes with scheme=schedule"),
-        ({"scheme": "schedule", "confidence": 0.9}, "confidence", "goes with scheme=race"),
-        ({"schedule": None, "scheme": "race", "trials": 2}, "trials", "goes with scheme=schedule"),
+        ({"scheme": "race"}, "schedule", "needs scheme=schedule"),
+        ({"confidence": 0.9}, "schedule", "needs scheme=schedule"),
+        ({"scheme": "schedule", "confidence": 0.9}, "confidence", "needs scheme=race"),
+        ({"schedule": None, "scheme": "race", "trials": 2}, "trials", "needs scheme=schedule"),
         ({"schedule": None, "confidence": 0}, "confidence", "greater than 0"),
         ({"schedule": None, "confidence": 1.5}, "confidence", "less than or equal to 1"),
         ({"schedule": None, "budget": 0}, "budget", "greater than or equal to 1"),
@@ -248,18 +248,18 @@ def test_every_bad_image_is_refused_in_each_form(
     ],
 )
 def test_a_bad_value_is_refused_by_name(
-    server: Server, png: bytes, check_problem: Any, options: dict[str, Any], field: str, told: str
+    server: Server, png: bytes, check_problem: Any, options: dict[str, Any], field: str, message: str
 ) -> None:
-    problem = check_problem(server.client.post(ROUTE, json=asked(png, **options)), 422, "invalid-input")
+    problem = check_problem(server.client.post(ROUTE, json=request_body(png, **options)), 422, "invalid-input")
     errors = problem["errors"]
     at_fault = [".".join(map(str, error["loc"])) for error in errors]
     assert any(name.startswith(field) for name in at_fault), errors
-    assert told in " ".join([problem["detail"], problem["hint"], *(error["msg"] for error in errors)]), problem
+    assert message in " ".join([problem["detail"], problem["hint"], *(error["msg"] for error in errors)]), problem
     assert all(error.keys() == {"loc", "msg", "type"} for error in errors)
 
 
 def test_work_beyond_the_limit_is_refused_before_it_starts(server: Server, png: bytes, check_problem: Any) -> None:
-    body = asked(png, labels=[f"label {index}" for index in range(500)], schedule="published", trials=64)
+    body = request_body(png, labels=[f"label {index}" for index in range(500)], schedule="published", trials=64)
     problem = check_problem(server.client.post(ROUTE, json=body), 422, "invalid-input")
     assert "U-Net rows; one request takes 500,000" in problem["detail"]
 
@@ -283,7 +283,7 @@ def test_work_beyond_the_limit_is_refused_before_it_starts(server: Server, png: 
         (b"cat", "", 415, "unsupported-body"),
     ],
 )
-def test_a_body_that_can_not_be_read_is_refused(
+def test_a_body_that_cannot_be_read_is_refused(
     server: Server, check_problem: Any, content: bytes, content_type: str, status: int, slug: str
 ) -> None:
     headers = {"Content-Type": content_type} if content_type else {}
@@ -328,12 +328,16 @@ def test_half_a_surrogate_pair_in_a_form_is_answered(server: Server, png: bytes,
 
 
 def test_query_options_beside_json_are_refused(server: Server, png: bytes, check_problem: Any) -> None:
-    problem = check_problem(server.client.post(ROUTE, json=asked(png), params={"trials": 2}), 422, "invalid-input")
+    problem = check_problem(
+        server.client.post(ROUTE, json=request_body(png), params={"trials": 2}), 422, "invalid-input"
+    )
     assert problem["field"] == "trials"
 
 
-def test_a_deadline_that_passes_is_told(server: Server, png: bytes, check_problem: Any) -> None:
-    body = asked(png, schedule="published", labels=[f"label {index}" for index in range(20)], deadline_seconds=0.3)
+def test_a_deadline_that_passes_is_reported(server: Server, png: bytes, check_problem: Any) -> None:
+    body = request_body(
+        png, schedule="published", labels=[f"label {index}" for index in range(20)], deadline_seconds=0.3
+    )
     check_problem(server.client.post(ROUTE, json=body), 504, "deadline-passed")
 
 

@@ -1,4 +1,4 @@
-"""Numbers and names of the same places."""
+"""Numbers and diffusers names of the same blocks."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def test_published_networks_have_the_published_numbers(flags: GuidedDiffusionFla
 
 
 def test_asking_twice_or_in_another_order_changes_nothing() -> None:
-    asked = resolve_blocks(["mid_block", 1, "6", 6], SUB_BLOCKS)
-    assert asked == ("conv_in", "mid_block")
+    names = resolve_blocks(["mid_block", 1, "6", 6], SUB_BLOCKS)
+    assert names == ("conv_in", "mid_block")
 
 
 def test_places_without_a_number_go_by_name(engine: DirectEngine) -> None:

@@ -96,6 +96,6 @@ def test_fusion_takes_all_blocks_of_a_timestep_before_those_of_the_next() -> Non
 
 
 @pytest.mark.parametrize("options", [{"fusion_arc": "Reshape"}, {"fusion_arc": TOKEN, "norm_type": "group"}])
-def test_fusion_refuses_what_it_can_not_build(options: dict[str, str]) -> None:
+def test_fusion_refuses_what_it_cannot_build(options: dict[str, str]) -> None:
     with pytest.raises(InvalidInput):
         AttentionFusion([3], {3: 8}, {3: 2}, num_classes=4, **options)  # type: ignore[arg-type]

@@ -38,7 +38,7 @@ def test_a_changed_result_fails(case: Path) -> None:
     assert failures(case) == ["logits"]
 
 
-def test_a_tensor_that_nobody_compares_fails(case: Path) -> None:
+def test_a_tensor_that_is_never_compared_fails(case: Path) -> None:
     tensors = load_file(case / "io.safetensors")
     save_file({**tensors, "extra": torch.zeros(1)}, case / "io.safetensors")
     assert failures(case) == ["stored tensors", "extra"]

@@ -58,7 +58,7 @@ def test_chains_are_one_group() -> None:
 
 
 @pytest.mark.parametrize(
-    ("vectors", "similarity", "told"),
+    ("vectors", "similarity", "message"),
     [
         (np.zeros((0, 4)), 0.9, "values"),
         (np.ones(4), 0.9, "values"),
@@ -67,6 +67,6 @@ def test_chains_are_one_group() -> None:
         (np.array([[1.0, np.nan]]), 0.9, "NaN"),
     ],
 )
-def test_what_can_not_be_compared_is_refused(vectors: Any, similarity: float, told: str) -> None:
-    with pytest.raises(InvalidInput, match=told):
+def test_what_cannot_be_compared_is_refused(vectors: Any, similarity: float, message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
         near_duplicates(vectors.astype(np.float32), similarity)

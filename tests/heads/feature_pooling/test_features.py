@@ -98,9 +98,9 @@ def test_timesteps_follow_each_other_and_do_not_depend_on_each_other(engine: Dir
 
 
 def test_blocks_come_in_the_order_of_depth(engine: DirectEngine, images: Images) -> None:
-    asked = complete(pooled_features(engine, images, blocks=["up_blocks.1.attentions.1", "mid_block", 1]))
-    assert asked.blocks == ("conv_in", "mid_block", "up_blocks.1.attentions.1")
-    assert_close(asked.vectors[:, 16:], vectors(engine, images))
+    embeddings = complete(pooled_features(engine, images, blocks=["up_blocks.1.attentions.1", "mid_block", 1]))
+    assert embeddings.blocks == ("conv_in", "mid_block", "up_blocks.1.attentions.1")
+    assert_close(embeddings.vectors[:, 16:], vectors(engine, images))
 
 
 def test_pooled_grids_are_channel_major(engine: DirectEngine, images: Images) -> None:
@@ -144,7 +144,7 @@ def test_pixel_networks_give_vectors_too(pixel_backbone: PixelDiffusion, images:
         ("class_labels", {"class_labels": [1]}),
     ],
 )
-def test_what_can_not_be_is_refused(engine: DirectEngine, images: Images, field: str, options: dict[str, Any]) -> None:
+def test_what_cannot_be_is_refused(engine: DirectEngine, images: Images, field: str, options: dict[str, Any]) -> None:
     with pytest.raises(InvalidInput) as caught:
         vectors(engine, images, **options)
     assert caught.value.field == field

@@ -61,7 +61,7 @@ def test_maps_of_another_side_are_resized(pixel_backbone: PixelDiffusion, noised
 
 def test_the_network_is_left_as_it_was(pixel_backbone: PixelDiffusion, noised: Tensor) -> None:
     engine = DirectEngine(pixel_backbone)
-    rows = [UNetRow(one, 150, None, Capture(output=True)) for one in noised]
+    rows = [UNetRow(latents, 150, None, Capture(output=True)) for latents in noised]
     before = complete(engine.unet(rows))[0].output
     feedback_features(pixel_backbone, noised, 150, layers(), second=[24])
     after = complete(engine.unet(rows))[0].output
@@ -78,6 +78,6 @@ def test_letters_of_the_architecture() -> None:
 
 
 @pytest.mark.parametrize(("blocks", "arch"), [((24,), "C_X"), ((19,), "C"), ((38,), "C"), ((2,), "C")])
-def test_what_can_not_be_fed_back_is_refused(blocks: tuple[int, ...], arch: str) -> None:
+def test_what_cannot_be_fed_back_is_refused(blocks: tuple[int, ...], arch: str) -> None:
     with pytest.raises(InvalidInput):
         layers(blocks, arch)

@@ -71,7 +71,7 @@ def test_a_head_comes_back_from_its_tensors(plan: HeadPlan) -> None:
 def test_pooled_vectors_are_what_the_heads_make_of_maps() -> None:
     generator = torch.Generator().manual_seed(0)
     maps: list[Tensor] = [torch.randn(5, channels, 8, 8, generator=generator) for channels in (6, 4)]
-    vectors = torch.cat([pool(one, 4) for one in maps], dim=1).numpy()
+    vectors = torch.cat([pool(feature_map, 4) for feature_map in maps], dim=1).numpy()
     fusion = AttentionFusion(
         (1, 2),
         {1: 6, 2: 4},
@@ -100,7 +100,7 @@ def test_one_image_a_class_says_nothing_of_how_good_it_is() -> None:
     assert (report.accuracy, report.folds, classifier.calibrated, classifier.threshold) == (None, 0, False, None)
 
 
-def test_a_training_that_diverges_is_told() -> None:
+def test_a_training_that_diverges_is_reported() -> None:
     plan = PLANS["linear"]
     vectors, labels = examples(plan)
     with pytest.raises(InvalidInput, match="diverged"):
@@ -117,7 +117,7 @@ def test_a_training_that_diverges_is_told() -> None:
         ({"kind": "attention", "pool_size": 9}, "pool_size"),
     ],
 )
-def test_a_head_that_can_not_be_is_refused(changes: dict[str, Any], field: str) -> None:
+def test_a_head_that_cannot_be_is_refused(changes: dict[str, Any], field: str) -> None:
     given: dict[str, Any] = {"kind": "linear", "channels": (6,), "pool_size": 2, "timesteps": 1, **SMALL, **changes}
     with pytest.raises(InvalidInput) as refused:
         check_plan(HeadPlan(**given), [8] * len(given["channels"]))
@@ -137,7 +137,7 @@ def test_what_a_training_takes_is_known_before_it_and_grows_with_every_size() ->
     assert fit_bytes(wide, 2, 4) > 3 * 10**9
 
 
-def test_a_training_ends_between_two_steps_when_told_to() -> None:
+def test_a_training_ends_between_two_steps_on_request() -> None:
     vectors, labels = examples(PLANS["linear"])
     steps = iter(range(3))
 

@@ -1,4 +1,4 @@
-"""Logistic regression on vectors: what is chosen and told comes from images the answering model had not seen."""
+"""Logistic regression on vectors: choices and figures come from images that the model was not fitted on."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_the_answer_is_that_of_scikit_learn() -> None:
     model = LogisticRegression(C=report.strength, class_weight="balanced", max_iter=5000, tol=1e-8)
     expected = model.fit(inputs, labels).decision_function(inputs)
     expected -= expected.mean(axis=1, keepdims=True)
-    logits = classifier.standardised(vectors) @ classifier.weights.T + classifier.bias
+    logits = classifier.standardise(vectors) @ classifier.weights.T + classifier.bias
     np.testing.assert_allclose(logits - logits.mean(axis=1, keepdims=True), expected, atol=0.02)
     assert report.accuracy is not None
     assert report.accuracy > 0.8
@@ -83,11 +83,11 @@ def test_figures_fit_together() -> None:
     assert report.recall[2] is None
     assert report.recall[0] == report.confusion[0, 0] / 20
     assert report.accuracy == np.trace(report.confusion) / 27
-    assert [one.strength for one in report.tried] == list(STRENGTHS)
-    assert report.log_loss == min(one.log_loss for one in report.tried)
+    assert [trial.strength for trial in report.tried] == list(STRENGTHS)
+    assert report.log_loss == min(trial.log_loss for trial in report.tried)
 
 
-def test_two_classes_with_one_image_each_are_told_apart_and_nothing_is_claimed() -> None:
+def test_two_classes_with_one_image_each_are_distinguished_and_nothing_is_claimed() -> None:
     vectors, labels = blobs(1, 1)
     classifier, report = fit_logistic(vectors, labels, NAMES[:2])
     assert classifier.probabilities(vectors).argmax(axis=1).tolist() == [0, 1]
@@ -129,7 +129,7 @@ def test_folds_hold_out_every_image_once_and_never_a_whole_class(counts: tuple[i
     assert used == list(range(len(used)))
 
 
-def test_what_can_not_be_fitted_is_told() -> None:
+def test_what_cannot_be_fitted_is_reported() -> None:
     vectors, labels = blobs(3, 3)
     with pytest.raises(InvalidInput, match="only the class 'ant'"):
         fit_logistic(vectors[:3], labels[:3], ("ant",))

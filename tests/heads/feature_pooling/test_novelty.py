@@ -43,7 +43,7 @@ def test_novelty_is_the_shrunk_mahalanobis_distance(dimension: int) -> None:
     classifier, _ = fit_logistic(vectors, labels, NAMES[:2])
     gaussians = classifier.gaussians
     assert gaussians is not None
-    inputs = classifier.standardised(vectors)
+    inputs = classifier.standardise(vectors)
     covariance = gaussians.axes.T @ np.diag(gaussians.variances - gaussians.rest[0]) @ gaussians.axes
     precision = np.linalg.inv(covariance + gaussians.rest[0] * np.eye(dimension))
     away = inputs[:, None] - gaussians.centres[None]

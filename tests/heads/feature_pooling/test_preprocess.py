@@ -22,7 +22,7 @@ sides = st.integers(1, 200)
 
 @settings(deadline=None, max_examples=60, derandomize=True)
 @given(height=sides, width=sides, size=st.integers(1, 48), fit=st.sampled_from(["crop", "pad", "squash"]))
-def test_every_fit_gives_a_square_of_the_asked_size(height: int, width: int, size: int, fit: str) -> None:
+def test_every_fit_gives_a_square_of_the_requested_size(height: int, width: int, size: int, fit: str) -> None:
     image = np.full((height, width, 3), (10, 120, 250), np.uint8)
     square = fit_image(image, size, fit)  # type: ignore[arg-type]
     assert square.shape == (size, size, 3)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from backbones.errors import InvalidInput
 from heads.feature_pooling.classifier_heads import AttentionFusion, PooledHead
-from heads.feature_pooling.recipe import PUBLISHED_ATTENTION, PUBLISHED_LINEAR, Recipe, fit_head
+from heads.feature_pooling.recipe import PUBLISHED_ATTENTION, PUBLISHED_LINEAR, HeadRecipe, fit_head
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def test_a_linear_head_learns(separable: tuple[Tensor, Tensor]) -> None:
     features, labels = separable
     torch.manual_seed(0)
     head = PooledHead(6, 2, 3)
-    losses = fit_head(head, [features], labels, Recipe(learning_rate=0.05, batch_size=16))
+    losses = fit_head(head, [features], labels, HeadRecipe(learning_rate=0.05, batch_size=16))
     assert len(losses) == 28 * 3
     assert losses[-1] < 0.2 * losses[0]
     assert (head(features).argmax(dim=1) == labels).float().mean() > 0.95
@@ -41,14 +41,14 @@ def test_an_attention_head_learns_from_several_maps(separable: tuple[Tensor, Ten
     torch.manual_seed(0)
     arc = "Use_CLS_Token:True:16,Insert_CLS_Token,Attention:16:4:2:1,Extract_CLS_Token"
     head = AttentionFusion([2, 5], {2: 6, 5: 6}, {2: 4, 5: 4}, num_classes=3, fusion_arc=arc)
-    losses = fit_head(head, [features, features.flip(1)], labels, Recipe(0.05, batch_size=16, epochs=10))
+    losses = fit_head(head, [features, features.flip(1)], labels, HeadRecipe(0.05, batch_size=16, epochs=10))
     assert losses[-1] < 0.5 * losses[0]
 
 
 def test_the_same_seed_gives_the_same_head(separable: tuple[Tensor, Tensor]) -> None:
     def fitted(seed: int) -> list[float]:
         torch.manual_seed(0)
-        return fit_head(PooledHead(6, 1, 3), [separable[0]], separable[1], Recipe(0.01, 16, epochs=2), seed=seed)
+        return fit_head(PooledHead(6, 1, 3), [separable[0]], separable[1], HeadRecipe(0.01, 16, epochs=2), seed=seed)
 
     assert fitted(1) == fitted(1)
     assert fitted(1) != fitted(2)
@@ -64,7 +64,7 @@ def test_the_rate_falls_to_a_tenth(separable: tuple[Tensor, Tensor]) -> None:
         weights.append(head.get_parameter("fcs.0.bias").detach().clone())
 
     head.register_forward_pre_hook(remember)
-    fit_head(head, [features], labels, Recipe(1e-3, 60, epochs=2, step_epochs=1), sample_order=order)
+    fit_head(head, [features], labels, HeadRecipe(1e-3, 60, epochs=2, step_epochs=1), sample_order=order)
     weights.append(head.get_parameter("fcs.0.bias").detach().clone())
     first, second = weights[2] - weights[1], weights[3] - weights[2]
     assert (second.norm() / first.norm()).item() == pytest.approx(0.1, rel=0.02)

@@ -36,12 +36,12 @@ def test_steps_and_resolution_are_the_models_own(model: MarigoldModel) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"resolution": 100}, "no multiple of 8"),
+        ({"resolution": 100}, "not a multiple of 8"),
         ({"uncertainty": True}, "ensemble_size"),
         ({"points": [[1, 1, 1]]}, "two at least"),
         ({"points": [[1, 1, 1], [2, 2, 2]], "metric_map": "x"}, "one of the two"),
         ({"metric_map": "x"}, "cannot be read"),
-        ({"alignment": "published", "ensemble_size": 11}, "10 is the most"),
+        ({"alignment": "published", "ensemble_size": 11}, "at most 10 predictions"),
     ],
 )
 def test_what_cannot_be_is_refused_before_any_work(
@@ -53,5 +53,5 @@ def test_what_cannot_be_is_refused_before_any_work(
 
 def test_a_model_without_noise_has_no_ensembles(model: MarigoldModel) -> None:
     silent = replace(model, noise="zeros")
-    with pytest.raises(InvalidInput, match="starts from no noise"):
+    with pytest.raises(InvalidInput, match="uses no noise"):
         complete_marigold(MarigoldOptions(ensemble_size=2), silent, InputCounts(), LIMITS)

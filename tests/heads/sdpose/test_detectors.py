@@ -72,7 +72,7 @@ def test_a_detector_without_persons_is_refused(rt_detr: Path, tmp_path: Path) ->
     config = json.loads((tmp_path / "config.json").read_text())
     config["id2label"] = {"0": "cat", "1": "dog"}
     (tmp_path / "config.json").write_text(json.dumps(config))
-    with pytest.raises(CheckpointError, match="finds no persons, but: cat, dog"):
+    with pytest.raises(CheckpointError, match="detects no persons, but: cat, dog"):
         open_detector(str(tmp_path))
 
 

@@ -107,7 +107,7 @@ def test_rows_of_several_requests_share_batches(published: Published, image: Ima
         while not all(task.done() for task in asking):
             await asyncio.sleep(0)
             # Steps are taken by hand, and only once every request that goes on waits for the device.
-            if all(one.waiting for one in engine._queue.requests.values()):
+            if all(request.waiting for request in engine._queue.requests.values()):
                 engine.step()
         return [task.result() for task in asking]
 

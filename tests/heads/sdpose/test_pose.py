@@ -39,15 +39,15 @@ def ask(poses: Server, png: bytes, **options: Any) -> Any:
 
 def test_boxes_come_back_in_their_order_with_their_points(poses: Server, png: bytes) -> None:
     answer = ask(poses, png, boxes=BOXES, box_scores=[0.5, 0.25]).json()
-    assert [one["bbox"] for one in answer["persons"]] == BOXES
-    assert [one["bbox_score"] for one in answer["persons"]] == [0.5, 0.25]
+    assert [person["bbox"] for person in answer["persons"]] == BOXES
+    assert [person["bbox_score"] for person in answer["persons"]] == [0.5, 0.25]
     assert answer["boxes_from"] == "caller"
     assert len(answer["names"]) == 133
     assert answer["rows"] == 2
     for person in answer["persons"]:
         assert len(person["keypoints"]) == len(person["keypoint_scores"]) == 133
     turned = ask(poses, png, boxes=BOXES[::-1]).json()
-    scores, others = ([one["keypoint_scores"] for one in got["persons"]] for got in (answer, turned))
+    scores, others = ([person["keypoint_scores"] for person in got["persons"]] for got in (answer, turned))
     np.testing.assert_allclose(scores, others[::-1], atol=1e-4)
 
 
@@ -62,7 +62,7 @@ def test_a_form_and_a_raw_body_answer_as_json_does(poses: Server, png: bytes) ->
 def test_without_boxes_and_detector_the_image_is_one_person(poses: Server, png: bytes) -> None:
     answer = ask(poses, png).json()
     assert answer["boxes_from"] == "whole_image"
-    assert [one["bbox"] for one in answer["persons"]] == [[0, 0, 40, 30]]
+    assert [person["bbox"] for person in answer["persons"]] == [[0, 0, 40, 30]]
 
 
 def test_nobody_is_an_empty_list(poses: Server, png: bytes) -> None:
@@ -149,19 +149,19 @@ def test_coco_loads_in_pycocotools(poses: Server, png: bytes, tmp_path: Path) ->
 
 
 def test_the_network_is_listed(poses: Server) -> None:
-    tasks = {one["task"]: one for one in poses.client.get("/v1/models").json()["tasks"]}
+    tasks = {task["task"]: task for task in poses.client.get("/v1/models").json()["tasks"]}
     assert tasks["pose"]["defaults"]["points"] == 133
 
 
 @pytest.mark.parametrize(
-    ("options", "field", "told"),
+    ("options", "field", "message"),
     [
         ({"boxes": [[1, 2, 3]]}, "boxes", "at least 4"),
         ({"boxes": [1, 2, 3, 4]}, "boxes", "array"),
         ({"boxes": "1,2,3,4"}, "boxes", "array"),
         ({"boxes": [[1, 2, 3, 4]] * 201}, "boxes", "201 boxes"),
         ({"boxes": [[1, 2, 3, 4]], "box_scores": [0.1, 0.2]}, "box_scores", "2 scores"),
-        ({"boxes": [[1, 2, 3, 4]], "persons": "detector"}, "persons", "not both"),
+        ({"boxes": [[1, 2, 3, 4]], "persons": "detector"}, "persons", "either boxes or persons"),
         ({"persons": "everybody"}, "persons", "'whole_image'"),
         ({"crop": "squash"}, "crop", "'affine' or 'stretch'"),
         ({"keypoint_threshold": -1}, "keypoint_threshold", "greater than or equal to 0"),
@@ -170,14 +170,14 @@ def test_the_network_is_listed(poses: Server) -> None:
     ],
 )
 def test_a_bad_value_is_refused_by_name(
-    poses: Server, png: bytes, check_problem: Any, options: dict[str, Any], field: str, told: str
+    poses: Server, png: bytes, check_problem: Any, options: dict[str, Any], field: str, message: str
 ) -> None:
     problem = check_problem(ask(poses, png, **options), 422, "invalid-input")
     assert problem["field"].startswith(field)
-    assert told in " ".join([problem["detail"], problem["hint"], *(error["msg"] for error in problem["errors"])])
+    assert message in " ".join([problem["detail"], problem["hint"], *(error["msg"] for error in problem["errors"])])
 
 
-def test_a_detector_that_is_not_there_can_not_be_asked_for(poses: Server, png: bytes, check_problem: Any) -> None:
+def test_a_detector_that_is_not_there_cannot_be_requested(poses: Server, png: bytes, check_problem: Any) -> None:
     problem = check_problem(ask(poses, png, persons="detector"), 404, "model-not-found")
     assert "DIFFSIGHT_POSE__DETECTOR" in problem["hint"]
 

@@ -80,21 +80,23 @@ def original_tensors(backbone: StableDiffusion, task: Task) -> dict[str, Tensor]
     """What a published checkpoint of the task would hold over this backbone, its U-Net a little changed."""
     unet: Any = backbone.variants[""].unet
     prefix = "encoder." if task == "depth" else ""
-    state = {key: one * 1.3 if one.is_floating_point() else one for key, one in unet.state_dict().items()}
+    state = {key: tensor * 1.3 if tensor.is_floating_point() else tensor for key, tensor in unet.state_dict().items()}
     attends = tuple("CrossAttn" in kind for kind in unet.config.down_block_types)
     converted = renamed(state, unet_modules(unet.config.layers_per_block, attends), "")
     if task == "depth":
-        converted = {key: one for key, one in converted.items() if not key.startswith("out.")}
-    tensors = {f"{prefix}unet.unet.diffusion_model.{key}": one for key, one in converted.items()}
+        converted = {key: tensor for key, tensor in converted.items() if not key.startswith("out.")}
+    tensors = {f"{prefix}unet.unet.diffusion_model.{key}": tensor for key, tensor in converted.items()}
     vae = backbone.vae.config
-    for key, one in vae_tensors(backbone.vae.state_dict(), len(vae.block_out_channels), vae.layers_per_block).items():
+    for key, vae_tensor in vae_tensors(
+        backbone.vae.state_dict(), len(vae.block_out_channels), vae.layers_per_block
+    ).items():
         name = key.removeprefix("first_stage_model.")
         if not name.startswith("decoder."):
-            tensors[f"{prefix}encoder_vq.{name}"] = one
+            tensors[f"{prefix}encoder_vq.{name}"] = vae_tensor
     if task == "segmentation":
         tensors["sd_model.betas"] = torch.zeros(1000)
     tensors |= random_network(backbone, task).state_dict()
-    return {key: one.clone().contiguous() for key, one in tensors.items()}
+    return {key: tensor.clone().contiguous() for key, tensor in tensors.items()}
 
 
 @pytest.fixture

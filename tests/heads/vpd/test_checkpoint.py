@@ -56,7 +56,7 @@ def test_the_fine_tuned_network_answers(own_backbone: StableDiffusion, original_
 def test_a_torch_file_with_the_trainers_options_loads(
     own_backbone: StableDiffusion, original_file: Any, tmp_path: Path
 ) -> None:
-    tensors = {f"module.{key}": one for key, one in load_file(original_file("referring")).items()}
+    tensors = {f"module.{key}": tensor for key, tensor in load_file(original_file("referring")).items()}
     file = tmp_path / "model_best.pth"
     torch.save({"model": tensors, "args": argparse.Namespace(lr=5e-5), "epoch": 3}, file)
     assert isinstance(open_head(own_backbone, "referring", file), ReferringHead)
@@ -68,7 +68,7 @@ def test_a_partial_or_foreign_file_lists_what_is_wrong(
 ) -> None:
     tensors = load_file(original_file(task))
     last = [key for key in tensors if key.endswith("weight") and "unet" not in key and "vq" not in key][-1]
-    changed = {key: one for key, one in tensors.items() if key != last} | {"stranger": torch.zeros(1)}
+    changed = {key: tensor for key, tensor in tensors.items() if key != last} | {"stranger": torch.zeros(1)}
     save_file(changed, tmp_path / "broken.safetensors")
     with pytest.raises(CheckpointError) as caught:
         open_head(own_backbone, task, tmp_path / "broken.safetensors")
@@ -85,7 +85,7 @@ def test_a_u_net_with_a_tensor_less_is_refused(
 ) -> None:
     tensors = load_file(original_file("depth"))
     gone = next(key for key in tensors if "diffusion_model.middle_block" in key)
-    save_file({key: one for key, one in tensors.items() if key != gone}, tmp_path / "broken.safetensors")
+    save_file({key: tensor for key, tensor in tensors.items() if key != gone}, tmp_path / "broken.safetensors")
     with pytest.raises(CheckpointError, match="mid_block"):
         open_head(own_backbone, "depth", tmp_path / "broken.safetensors")
 
@@ -99,10 +99,10 @@ def test_another_vae_is_refused(own_backbone: StableDiffusion, original_file: An
 
 
 def fitted_as(backbone: StableDiffusion, **other: Any) -> FittedAs:
-    told = {"task": "segmentation", "backbone": "pocket", "revision": backbone.description.revision, "size": 64}
+    fields = {"task": "segmentation", "backbone": "pocket", "revision": backbone.description.revision, "size": 64}
     palette = tuple((index, index, index) for index in range(CLASSES))
     names = tuple(f"thing {index}" for index in range(CLASSES))
-    return FittedAs(**{**told, "classes": names, "palette": palette, **other})
+    return FittedAs(**{**fields, "classes": names, "palette": palette, **other})
 
 
 def test_a_fitted_head_reads_back(backbone: StableDiffusion, tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_a_fitted_head_reads_back(backbone: StableDiffusion, tmp_path: Path) -> 
     assert head.classes[2] == "thing 2"
     assert (head.variant, head.size) == ("", 64)
     own = head.network.state_dict()
-    assert all(torch.equal(own[key], one) for key, one in network.state_dict().items())
+    assert all(torch.equal(own[key], tensor) for key, tensor in network.state_dict().items())
 
 
 def test_a_fitted_head_of_other_weights_or_another_task_is_refused(backbone: StableDiffusion, tmp_path: Path) -> None:

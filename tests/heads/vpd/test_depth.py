@@ -42,7 +42,7 @@ def test_every_size_gets_a_depth_for_every_pixel(
     assert (found.scene, found.scene_given) == ("mean", False)
 
 
-def test_the_scene_changes_depth_and_is_told(engine: DirectEngine, depth: DepthHead, photo: Image) -> None:
+def test_the_scene_changes_depth_and_is_reported(engine: DirectEngine, depth: DepthHead, photo: Image) -> None:
     first = complete(predict_depth(engine, photo, depth, scene=0))
     second = complete(predict_depth(engine, photo, depth, scene="3"))
     assert (first.scene, second.scene) == (depth.scenes[0], depth.scenes[3])

@@ -34,7 +34,7 @@ def test_every_size_gets_a_mask_for_each_expression(engine: DirectEngine, referr
     assert masks.masks.shape == (2, *size)
     assert masks.names == ("a two", "a three")
     assert all(0 <= score <= 1 for score in masks.scores)
-    assert not any(one.cut for one in read)
+    assert not any(record.cut for record in read)
 
 
 def test_expressions_of_one_image_do_not_depend_on_each_other(

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from playground.description import Description, TaskForm, describe
+from playground.description import ServerDescription, TaskForm, describe
 from playground.options import to_arguments
 from playground.panels.inputs import Chosen
-from playground.panels.task import Request, answers, same_request, save
+from playground.panels.task import PanelRequest, answers, same_request, save
 from playground.server import Reply
 from playground.server import Server as Client
 from playground.state import SAMPLES, Page
@@ -31,21 +31,21 @@ def trial(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="module")
-def description(trial: Server) -> Description:
+def description(trial: Server) -> ServerDescription:
     with Client(trial.url) as client:
         return describe(client)
 
 
-def request_of(form: TaskForm, **texts: str) -> Request:
+def request_of(form: TaskForm, **texts: str) -> PanelRequest:
     fields = list(texts.items())
-    return Request(form, CHOSEN, fields, to_arguments(form.options, fields))
+    return PanelRequest(form, CHOSEN, fields, to_arguments(form.options, fields))
 
 
-def page_of(trial: Server, description: Description) -> Page:
+def page_of(trial: Server, description: ServerDescription) -> Page:
     return Page(trial.url, True, description, None)
 
 
-def form_of(description: Description, name: str) -> TaskForm:
+def form_of(description: ServerDescription, name: str) -> TaskForm:
     return next(form for form in description.tasks if form.name == name)
 
 
@@ -74,7 +74,7 @@ SHOWN = Chosen(
 )
 def test_the_commands_that_are_shown_run(
     trial: Server,
-    description: Description,
+    description: ServerDescription,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     task: str,
@@ -84,7 +84,7 @@ def test_the_commands_that_are_shown_run(
     monkeypatch.chdir(SAMPLES)
     form = form_of(description, task)
     fields = [(name, text) for name, some in texts.items() for text in ([some] if isinstance(some, str) else some)]
-    request = Request(form, chosen, fields, to_arguments(form.options, fields))
+    request = PanelRequest(form, chosen, fields, to_arguments(form.options, fields))
     curl, python = same_request(request, trial.url, keyed=False)
     run_shown(python)
     assert "rows=" in capsys.readouterr().out
@@ -92,7 +92,7 @@ def test_the_commands_that_are_shown_run(
     assert '"rows":' in answered
 
 
-def test_a_new_task_is_shown_with_the_servers_own_picture(trial: Server, description: Description) -> None:
+def test_a_new_task_is_shown_with_the_servers_own_picture(trial: Server, description: ServerDescription) -> None:
     request = request_of(form_of(description, "mean-colour"), levels="6")
     (shown,) = answers(page_of(trial, description), request, "", trial.url)
     assert shown.picture is not None
@@ -103,7 +103,7 @@ def test_a_new_task_is_shown_with_the_servers_own_picture(trial: Server, descrip
     assert "levels=6" in shown.python
 
 
-def test_a_stream_is_shown_as_it_comes(trial: Server, description: Description) -> None:
+def test_a_stream_is_shown_as_it_comes(trial: Server, description: ServerDescription) -> None:
     request = request_of(form_of(description, "zero-shot"), labels="a cross", scheme="race")
     request.arguments["labels"] = ["a cross", "a seven"]
     *_, last = answers(page_of(trial, description), request, "", trial.url)
@@ -111,14 +111,14 @@ def test_a_stream_is_shown_as_it_comes(trial: Server, description: Description) 
     assert "zero_shot_stream" in last.python
 
 
-def test_a_problem_is_shown_with_its_commands(trial: Server, description: Description) -> None:
+def test_a_problem_is_shown_with_its_commands(trial: Server, description: ServerDescription) -> None:
     request = request_of(form_of(description, "depth"), scene="moon")
     (shown,) = answers(page_of(trial, description), request, "", trial.url)
     assert 'role="alert"' in shown.html
     assert "curl" in shown.curl
 
 
-def test_parameters_of_the_path_stand_in_the_path(description: Description) -> None:
+def test_parameters_of_the_path_stand_in_the_path(description: ServerDescription) -> None:
     form = form_of(description, "classifier")
     assert request_of(form, classifier="a/b").route == "/v1/classify/a%2Fb"
     assert request_of(form).route == "/v1/classify/-"

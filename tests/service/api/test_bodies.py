@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from service.api.bodies import advertised, request_bodies
+from service.api.bodies import drop_null, request_bodies
 from service.inputs.request_body import ImageBytes
 
 
@@ -32,7 +32,7 @@ def content(**options: Any) -> tuple[dict[str, Any], dict[str, Any], list[dict[s
 
 
 def test_null_is_not_offered_for_an_option_that_may_be_left_out() -> None:
-    limit = advertised(Body.model_json_schema())["properties"]["limit"]
+    limit = drop_null(Body.model_json_schema())["properties"]["limit"]
     assert (limit["type"], limit["minimum"]) == ("integer", 1)
     assert "default" not in limit
     assert "anyOf" not in limit

@@ -17,7 +17,7 @@ LIMITS = LimitSettings(max_training_images=3)
 def test_images_of_a_zip_are_labelled_by_their_folder_and_others_in_order() -> None:
     archived = ArchivedFile("photos/cat/1.png", b"x")
     request = ExamplesRequest.model_validate({"images": [b"a", archived, b"b"], "labels": ["dog", "fox"]})
-    images, labels = request.labelled(LIMITS)
+    images, labels = request.pair_labels(LIMITS)
     assert images == [b"a", archived, b"b"]
     assert labels == ["dog", "cat", "fox"]
 
@@ -32,7 +32,7 @@ def test_images_of_a_zip_are_labelled_by_their_folder_and_others_in_order() -> N
 )
 def test_labels_that_do_not_match_are_refused(fields: dict[str, Any], field: str) -> None:
     with pytest.raises(InvalidInput) as caught:
-        ExamplesRequest.model_validate(fields).labelled(LIMITS)
+        ExamplesRequest.model_validate(fields).pair_labels(LIMITS)
     assert caught.value.field == field
 
 

@@ -33,18 +33,22 @@ def attention(server: Server) -> dict[str, Any]:
 
 def answers(server: Server, classifier: str) -> list[tuple[str, float]]:
     files = [("image", data) for _, data in digits(2, 2, held_out=True)]
-    told = server.client.post(f"/v1/classify/{classifier}", files=files).json()["answers"]
-    assert all(one["known"] is None for one in told)
-    return [(one["label"], one["probability"]) for one in told]
+    answers = server.client.post(f"/v1/classify/{classifier}", files=files).json()["answers"]
+    assert all(one["known"] is None for one in answers)
+    return [(one["label"], one["probability"]) for one in answers]
 
 
-def test_a_released_head_is_fitted_told_and_asked(server: Server, attention: dict[str, Any]) -> None:
+def test_a_released_head_is_fitted_described_and_used(server: Server, attention: dict[str, Any]) -> None:
     assert attention["head"] == "attention"
     assert attention["head_options"] == {"hidden": [2048], **SMALL}
     assert (attention["strength"], attention["tried"], attention["threshold"]) == (None, [], None)
     assert attention["validated"] == 8
     assert np.array(attention["confusion"]).sum() == 8
-    (listed,) = [one for one in server.client.get(ROUTE).json()["classifiers"] if one["id"] == attention["id"]]
+    (listed,) = [
+        classifier
+        for classifier in server.client.get(ROUTE).json()["classifiers"]
+        if classifier["id"] == attention["id"]
+    ]
     assert listed["head"] == "attention"
     assert {label for label, _ in answers(server, attention["id"])} <= {"zero", "one"}
 
@@ -83,13 +87,13 @@ def test_a_file_with_another_head_inside_is_refused(
         (about, {**good, "head.head.bias": np.full_like(good["head.head.bias"], np.nan)}),
         ({**about, "head": None}, good),
     ]
-    for told, numbers in bad:
-        response = server.client.post(f"{ROUTE}/import", content=pack(told, numbers), headers=PARTS)
+    for metadata, numbers in bad:
+        response = server.client.post(f"{ROUTE}/import", content=pack(metadata, numbers), headers=PARTS)
         check_problem(response, 422, "invalid-input")
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         ({"head": "fusion"}, "fusion several of either"),
         ({"blocks": ["1", "2"]}, "attention reads one block"),
@@ -97,17 +101,17 @@ def test_a_file_with_another_head_inside_is_refused(
         ({"head_options": '{"width": 15, "attention_heads": 2}'}, "do not divide"),
         ({"head_options": '{"width": 0}'}, "greater than or equal to 1"),
         ({"head_options": '{"layers": 2}'}, "Unknown field"),
-        ({"head": "logistic"}, "released head"),
+        ({"head": "logistic"}, "has no options"),
         ({"head": "cnn"}, "Input should be"),
     ],
 )
-def test_what_can_not_be_built_is_refused(
-    server: Server, check_problem: Any, options: dict[str, Any], told: str
+def test_what_cannot_be_built_is_refused(
+    server: Server, check_problem: Any, options: dict[str, Any], message: str
 ) -> None:
     request = form(digits(1, 2))
     data = {**request["data"], **ATTENTION, **options}
     problem = check_problem(server.client.post(ROUTE, files=request["files"], data=data), 422, "invalid-input")
-    assert told in " ".join([problem["detail"], problem["hint"], *(error["msg"] for error in problem["errors"])])
+    assert message in " ".join([problem["detail"], problem["hint"], *(error["msg"] for error in problem["errors"])])
 
 
 @pytest.mark.slow
@@ -121,5 +125,5 @@ def test_the_command_line_fits_one_too(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["head"]["kind"] == "mlp"
     image = next((tmp_path / "in").rglob("*.png"))
-    asked = diffsight("predict", "classifier", image, "--classifier", out, "--json")
-    assert json.loads(asked.stdout)["answers"][0]["label"] in ("zero", "one")
+    printed = diffsight("predict", "classifier", image, "--classifier", out, "--json")
+    assert json.loads(printed.stdout)["answers"][0]["label"] in ("zero", "one")

@@ -70,11 +70,11 @@ def ten(server: Server) -> dict[str, Any]:
 
 def test_a_fit_tells_how_good_it_is(ten: dict[str, Any]) -> None:
     assert ten["name"] == "digits"
-    assert [one["label"] for one in ten["classes"]] == sorted(DIGIT_NAMES)
-    assert {one["images"] for one in ten["classes"]} == {12}
+    assert [class_["label"] for class_ in ten["classes"]] == sorted(DIGIT_NAMES)
+    assert {class_["images"] for class_ in ten["classes"]} == {12}
     assert ten["accuracy"] > 0.5
     assert np.trace(np.array(ten["confusion"])) == pytest.approx(ten["accuracy"] * 120)
-    recalls = [one["recall"] for one in ten["classes"]]
+    recalls = [class_["recall"] for class_ in ten["classes"]]
     assert recalls == [row[place] / 12 for place, row in enumerate(ten["confusion"])]
     assert ten["balanced_accuracy"] == pytest.approx(np.mean(recalls))
     assert ten["calibrated"] is True
@@ -128,14 +128,18 @@ def test_a_zip_and_single_images_go_together(server: Server) -> None:
     examples = digits(2, 3)
     files = [("image", zipped(examples[:4])), ("image", examples[4][1]), ("image", examples[5][1])]
     answer = server.client.post(ROUTE, files=files, data={"labels": ["two", "two"]}).json()
-    assert [(one["label"], one["images"]) for one in answer["classes"]] == [("one", 2), ("two", 2), ("zero", 2)]
+    assert [(class_["label"], class_["images"]) for class_ in answer["classes"]] == [
+        ("one", 2),
+        ("two", 2),
+        ("zero", 2),
+    ]
 
 
 def test_images_and_classes_are_added_without_starting_over(server: Server) -> None:
     examples = digits(6, 3)
     route = f"{ROUTE}/{fitted(server, examples[:12])['id']}"
     grown = server.client.patch(route, **form([*examples[10:12], *examples[12:]])).json()
-    assert [(one["label"], one["images"]) for one in grown["classes"]] == [("one", 6), ("two", 6), ("zero", 6)]
+    assert [(class_["label"], class_["images"]) for class_ in grown["classes"]] == [("one", 6), ("two", 6), ("zero", 6)]
     assert grown["duplicates"] == 2
     assert grown["rows"] <= 6
     at_once = fitted(server, examples)
@@ -148,7 +152,7 @@ def test_images_and_classes_are_added_without_starting_over(server: Server) -> N
     ).json()
     assert (one["classes"][2]["images"], one["name"]) == (7, "renamed")
     less = server.client.patch(route, json={"remove_classes": ["two"]}).json()
-    assert [one["label"] for one in less["classes"]] == ["one", "zero"]
+    assert [class_["label"] for class_ in less["classes"]] == ["one", "zero"]
     assert less["created"] == grown["created"]
     assert server.client.get(route).json()["classes"] == less["classes"]
 
@@ -167,7 +171,7 @@ def test_two_clients_that_add_at_once_both_get_their_images_in(server: Server) -
     for thread in threads:
         thread.join()
     assert statuses == [200] * 4
-    assert [one["images"] for one in server.client.get(route).json()["classes"]] == [4, 8]
+    assert [class_["images"] for class_ in server.client.get(route).json()["classes"]] == [4, 8]
 
 
 def test_it_survives_a_restart(start_server: StartServer, tmp_path: Path) -> None:
@@ -179,7 +183,7 @@ def test_it_survives_a_restart(start_server: StartServer, tmp_path: Path) -> Non
     (listed,) = second.client.get(ROUTE).json()["classifiers"]
     assert listed == {name: value for name, value in made.items() if name in listed}
     after = second.client.post(f"/v1/classify/{made['id']}", files=image).json()
-    labels = [[one["label"] for one in answer["answers"][0]["scores"]] for answer in (before, after)]
+    labels = [[score["label"] for score in answer["answers"][0]["scores"]] for answer in (before, after)]
     assert labels[0] == labels[1]
     assert after["answers"][0]["probability"] == pytest.approx(before["answers"][0]["probability"], abs=1e-4)
 
@@ -196,7 +200,7 @@ def test_an_exported_classifier_answers_alike_elsewhere(server: Server) -> None:
         assert taken.json()["can_grow"] is grows
         assert taken.json()["id"] != made["id"]
         answers = server.client.post(f"/v1/classify/{taken.json()['id']}", files=image).json()["answers"]
-        assert [one["label"] for one in answers[0]["scores"]] == [one["label"] for one in expected[0]["scores"]]
+        assert [score["label"] for score in answers[0]["scores"]] == [score["label"] for score in expected[0]["scores"]]
         assert answers[0]["probability"] == pytest.approx(expected[0]["probability"], abs=1e-4)
     refused = server.client.patch(f"{ROUTE}/{taken.json()['id']}", **form(digits(5, 1)[4:]))
     assert refused.status_code == 422
@@ -252,7 +256,7 @@ def test_two_classes_with_one_image_each(server: Server) -> None:
 def test_an_image_sent_twice_counts_once(server: Server) -> None:
     examples = digits(3, 2)
     answer = fitted(server, [*examples, *examples, *examples[:2]])
-    assert (answer["duplicates"], [one["images"] for one in answer["classes"]]) == (8, [3, 3])
+    assert (answer["duplicates"], [class_["images"] for class_ in answer["classes"]]) == (8, [3, 3])
     assert answer["confusion"] == fitted(server, examples)["confusion"]
 
 
@@ -301,32 +305,32 @@ def zipped_flat(examples: list[tuple[str, bytes]]) -> bytes:
 
 
 @pytest.mark.parametrize("name", bodies())
-def test_what_can_not_be_fitted_is_refused_by_name(server: Server, check_problem: Any, name: str) -> None:
-    arguments, field, told = bodies()[name]
+def test_what_cannot_be_fitted_is_refused_by_name(server: Server, check_problem: Any, name: str) -> None:
+    arguments, field, message = bodies()[name]
     response = server.client.post(ROUTE, **arguments)
     if name == "NaN":
         assert response.status_code in (400, 422)
         return
     problem = check_problem(response, 422, "invalid-input")
     assert problem["field"] == field
-    assert told in problem["detail"]
+    assert message in problem["detail"]
 
 
-def test_changes_that_can_not_be_made_are_refused(server: Server, check_problem: Any) -> None:
+def test_changes_that_cannot_be_made_are_refused(server: Server, check_problem: Any) -> None:
     examples = digits(2, 2)
     route = f"{ROUTE}/{fitted(server, examples)['id']}"
-    for body, told in (
+    for body, message in (
         ({}, "nothing to change"),
         ({"remove_classes": ["nine"]}, "no class 'nine'"),
         ({"remove_classes": ["one"]}, "only the class 'zero'"),
     ):
-        assert told in check_problem(server.client.patch(route, json=body), 422, "invalid-input")["detail"]
+        assert message in check_problem(server.client.patch(route, json=body), 422, "invalid-input")["detail"]
     twice = server.client.patch(route, **form([("one", examples[0][1])]))
     assert "under 'zero' and under 'one'" in check_problem(twice, 422, "invalid-input")["detail"]
 
 
 @pytest.mark.parametrize("thing", ["x", "0" * 16, "..%2f..%2fetc", "zero-shots", "%00"])
-def test_ids_that_nobody_was_given_are_not_found(server: Server, check_problem: Any, thing: str, png: bytes) -> None:
+def test_ids_that_were_never_created_are_not_found(server: Server, check_problem: Any, thing: str, png: bytes) -> None:
     for response in (
         server.client.get(f"{ROUTE}/{thing}"),
         server.client.post(f"/v1/classify/{thing}", files={"image": png}),
@@ -375,11 +379,11 @@ def test_files_that_are_off_are_refused(server: Server, check_problem: Any) -> N
     data = server.client.get(f"{ROUTE}/{made['id']}/export").content
     assert server.client.post(f"{ROUTE}/import", content=data, headers=PARTS).status_code == 201
     count = len(server.client.get(ROUTE).json()["classifiers"])
-    for name, (file, told) in damaged(data).items():
+    for name, (file, message) in damaged(data).items():
         problem = check_problem(
             server.client.post(f"{ROUTE}/import", content=file, headers=PARTS), 422, "invalid-input"
         )
-        assert told in problem["detail"], name
+        assert message in problem["detail"], name
     check_problem(
         server.client.post(f"{ROUTE}/import", content=data, headers={"Content-Type": "text/plain"}),
         415,
@@ -397,7 +401,7 @@ def test_a_file_comes_back_as_it_was(server: Server) -> None:
         np.testing.assert_array_equal(again[name], tensor)
 
 
-def test_limits_are_told(start_server: StartServer, check_problem: Any, tmp_path: Path) -> None:
+def test_limits_are_reported(start_server: StartServer, check_problem: Any, tmp_path: Path) -> None:
     server = start_server(limits={"max_training_images": 5, "max_labels": 2}, data_folder=tmp_path, data_bytes=100_000)
     many = check_problem(server.client.post(ROUTE, files={"image": zipped(digits(3, 2))}), 422, "invalid-input")
     assert "one classifier takes 5" in many["detail"]
@@ -440,7 +444,7 @@ def test_five_thousand_images(server: Server) -> None:
     ]
     response = server.client.post(ROUTE, files={"image": zipped(examples)}, timeout=600)
     assert response.status_code == 201, response.text
-    assert sum(one["images"] for one in response.json()["classes"]) + response.json()["duplicates"] == 5000
+    assert sum(class_["images"] for class_ in response.json()["classes"]) + response.json()["duplicates"] == 5000
     assert response.json()["accuracy"] > 0.7
 
 

@@ -39,7 +39,7 @@ def test_a_concept_is_listed_and_found_by_its_id(server: Server, concept: dict[s
     assert (concept["name"], len(concept["shots"])) == ("stroke", 1)
     found = server.client.get(f"{ROUTE}/{concept['id']}").json()
     assert found["shots"] == concept["shots"]
-    assert concept["id"] in [one["id"] for one in server.client.get(ROUTE).json()["concepts"]]
+    assert concept["id"] in [concept["id"] for concept in server.client.get(ROUTE).json()["concepts"]]
 
 
 def test_shots_come_and_go(server: Server, concept: dict[str, Any], picture: Image.Image) -> None:
@@ -97,10 +97,10 @@ def test_damaged_files_are_problems_of_those_who_name_them_alone(
 ) -> None:
     listed = server.client.get(ROUTE)
     assert listed.status_code == 200
-    assert concept["id"] in [one["id"] for one in listed.json()["concepts"]]
+    assert concept["id"] in [concept["id"] for concept in listed.json()["concepts"]]
     for fault, name in spoiled.items():
-        asked = server.client.post("/v1/segmentation/few-shot", files={"image": png}, data={"concepts": name})
-        assert check_problem(asked, 422, "invalid-input")["hint"], fault
+        response = server.client.post("/v1/segmentation/few-shot", files={"image": png}, data={"concepts": name})
+        assert check_problem(response, 422, "invalid-input")["hint"], fault
         assert server.client.get(f"{ROUTE}/{name}").status_code in (200, 422), fault
         assert server.client.patch(f"{ROUTE}/{name}", json={"name": "other"}).status_code in (200, 422), fault
     control = '<BrushLabels name="b" toName="i"><Label value="stroke"/></BrushLabels>'

@@ -82,7 +82,7 @@ def test_every_bad_image_is_refused_by_its_place(
 
 
 @pytest.mark.parametrize(
-    ("options", "field", "told"),
+    ("options", "field", "message"),
     [
         ({"images": []}, "images", "at least 1 item"),
         ({"image": None}, "", "either `image` or `images`"),
@@ -104,13 +104,13 @@ def test_every_bad_image_is_refused_by_its_place(
     ],
 )
 def test_a_bad_value_is_refused_by_name(
-    server: Server, png: bytes, check_problem: Any, options: dict[str, Any], field: str, told: str
+    server: Server, png: bytes, check_problem: Any, options: dict[str, Any], field: str, message: str
 ) -> None:
     body = {"image": base64.b64encode(png).decode(), **options}
     given = {name: value for name, value in body.items() if value is not None}
     problem = check_problem(server.client.post(ROUTE, json=given), 422, "invalid-input")
     assert problem["field"].startswith(field)
-    assert told in " ".join([problem["detail"], problem["hint"], *(error["msg"] for error in problem["errors"])])
+    assert message in " ".join([problem["detail"], problem["hint"], *(error["msg"] for error in problem["errors"])])
 
 
 def test_too_many_images_are_refused(server: Server, png: bytes, check_problem: Any) -> None:

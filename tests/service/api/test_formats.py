@@ -11,7 +11,7 @@ OFFERED = {"json": "application/json", "png16": "image/png", "npy": "application
 
 
 @pytest.mark.parametrize(
-    ("asked", "accept", "expected"),
+    ("requested", "accept", "expected"),
     [
         (None, "", "json"),
         (None, "*/*", "json"),
@@ -24,8 +24,8 @@ OFFERED = {"json": "application/json", "png16": "image/png", "npy": "application
         ("colour", "application/json", "colour"),
     ],
 )
-def test_the_form_is_what_was_asked_or_accepted(asked: str | None, accept: str, expected: str) -> None:
-    assert choose_format(asked, accept, OFFERED) == expected
+def test_the_form_is_what_was_requested_or_accepted(requested: str | None, accept: str, expected: str) -> None:
+    assert choose_format(requested, accept, OFFERED) == expected
 
 
 def test_a_form_that_is_not_offered_is_refused() -> None:

@@ -36,7 +36,7 @@ def test_before_the_backbone_is_loaded_only_liveness_is_good(check_problem: Any)
         assert response.headers["retry-after"]
 
 
-def test_a_backbone_that_is_not_there_is_told_and_kept(
+def test_a_backbone_that_is_not_there_is_reported_and_kept(
     start_server: StartServer, tmp_path: Path, check_problem: Any
 ) -> None:
     server = start_server(backbone=str(tmp_path))

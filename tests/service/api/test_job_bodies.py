@@ -37,10 +37,10 @@ def test_a_job_tells_its_forms_and_not_where_an_upload_lies() -> None:
     assert answer.created == "1970-01-01T00:00:00+00:00"
     assert answer.images_per_second == 0.3
     assert answer.model_replaced is None
-    assert [(one.image_name, one.error) for one in answer.failures] == [("c.png", "no image")]
+    assert [(failure.image_name, failure.error) for failure in answer.failures] == [("c.png", "no image")]
 
 
-def test_a_job_of_a_task_that_is_gone_is_still_told() -> None:
+def test_a_job_of_a_task_that_is_gone_is_still_shown() -> None:
     assert job_details(JOB, [], (), MODELS).formats == ["jsonl"]
 
 

@@ -109,7 +109,7 @@ def test_files_of_a_form_are_a_job_and_a_broken_one_fails_alone(jobs: Server, pi
     job = begin(jobs, data=FEATURES, files=files)
     end = ended(jobs, job["id"])
     assert (end["status"], end["done"], end["failed"]) == ("done", 2, 1)
-    assert [one["image_name"] for one in end["failures"]] == ["1-a.png"]
+    assert [failure["image_name"] for failure in end["failures"]] == ["1-a.png"]
     assert [line["image_name"] for line in results(jobs, job["id"])] == ["a.png", "b.PNG"]
     (failed,) = results(jobs, job["id"], status="failed")
     assert failed == end["failures"][0]
@@ -229,7 +229,7 @@ def test_other_places_are_refused_without_a_look(
         ),
     ],
 )
-def test_what_can_not_be_a_job_is_refused_and_leaves_nothing(
+def test_what_cannot_be_a_job_is_refused_and_leaves_nothing(
     jobs: Server, data: Path, check_problem: Any, request_: dict[str, Any], field: str
 ) -> None:
     before = len(jobs.client.get(ROUTE).json()["jobs"])
@@ -240,7 +240,7 @@ def test_what_can_not_be_a_job_is_refused_and_leaves_nothing(
     assert {path.name for path in (data / "jobs").iterdir()} == kept
 
 
-def test_a_task_without_weights_is_told_at_once(
+def test_a_task_without_weights_is_reported_at_once(
     start_server: StartServer, tmp_path: Path, png: bytes, check_problem: Any
 ) -> None:
     bare = start_server(backbone=str(WITHOUT_HEADS), data_folder=tmp_path)
@@ -258,10 +258,10 @@ def test_other_bodies_are_refused(jobs: Server, png: bytes, check_problem: Any) 
 @pytest.mark.parametrize("job", ["0123456789abcdef", "nothing", "%00", "a" * 300, "..%2F.."])
 def test_a_job_that_is_not_there_is_404_everywhere(jobs: Server, job: str) -> None:
     url = f"{ROUTE}/{job}"
-    asked = [jobs.client.get(url + tail) for tail in ("", "/events", "/results")]
-    asked += [jobs.client.post(url + tail) for tail in ("/pause", "/resume", "/retry")]
-    asked.append(jobs.client.delete(url))
-    assert {response.status_code for response in asked} == {404}
+    responses = [jobs.client.get(url + tail) for tail in ("", "/events", "/results")]
+    responses += [jobs.client.post(url + tail) for tail in ("/pause", "/resume", "/retry")]
+    responses.append(jobs.client.delete(url))
+    assert {response.status_code for response in responses} == {404}
 
 
 def test_a_form_that_does_not_fit_is_refused(jobs: Server, archive: bytes, check_problem: Any) -> None:
@@ -288,8 +288,8 @@ def test_pages_of_jobs_follow_each_other(jobs: Server, archive: bytes) -> None:
 
 
 def test_parameters_that_no_image_can_have_fail_the_job(jobs: Server, archive: bytes) -> None:
-    asked = {"task": "features", "parameters": '{"blocks": ["no_such_block"]}'}
-    job = begin(jobs, data=asked, files={"file": ("photos.zip", archive)})["id"]
+    form = {"task": "features", "parameters": '{"blocks": ["no_such_block"]}'}
+    job = begin(jobs, data=form, files={"file": ("photos.zip", archive)})["id"]
     end = ended(jobs, job)
     assert end["status"] == "failed"
     assert "no_such_block" in end["error"]
@@ -384,15 +384,15 @@ def test_without_a_database_the_rest_of_the_server_works(tmp_path: Path, png: by
         assert server.client.post("/v1/features", files={"image": png}).status_code == 200
 
 
-def test_copies_among_a_job_s_images_are_told(jobs: Server, pictures: Path, check_problem: Any) -> None:
+def test_copies_among_a_job_s_images_are_reported(jobs: Server, pictures: Path, check_problem: Any) -> None:
     files = [path.read_bytes() for path in sorted(pictures.rglob("*.png"))[:3]]
     named = {"a.png": files[0], "b.png": files[1], "copy of a.png": files[0]}
-    asked = {"task": "features", "parameters": '{"noise_samples": 0}'}
-    job = begin(jobs, files={"archive": zipped(named)}, data=asked)["id"]
+    form = {"task": "features", "parameters": '{"noise_samples": 0}'}
+    job = begin(jobs, files={"archive": zipped(named)}, data=form)["id"]
     assert ended(jobs, job)["done"] == 3
     answer = jobs.client.get(f"{ROUTE}/{job}/duplicates", params={"similarity": 0.999999}).json()
     assert answer["images"] == 3
-    assert ["a.png", "copy of a.png"] in [[one["image"] for one in group] for group in answer["groups"]]
+    assert ["a.png", "copy of a.png"] in [[member["image"] for member in group] for group in answer["groups"]]
     check_problem(jobs.client.get(f"{ROUTE}/{job}/duplicates", params={"similarity": 2}), 422, "invalid-input")
     missing = jobs.client.get(f"{ROUTE}/none/duplicates")
     assert missing.status_code == 404
@@ -401,27 +401,27 @@ def test_copies_among_a_job_s_images_are_told(jobs: Server, pictures: Path, chec
 def test_a_classifier_is_fitted_to_a_job_s_vectors(jobs: Server, pictures: Path, check_problem: Any) -> None:
     files = [path.read_bytes() for path in sorted(pictures.rglob("*.png"))[:4]]
     named = dict(zip(("in/a/1.png", "in/a/2.png", "in/b/3.png", "in/b/4.png"), files, strict=True))
-    asked = {"task": "features", "parameters": '{"timesteps": [20], "blocks": ["mid_block"]}'}
-    job = begin(jobs, files={"archive": zipped(named)}, data=asked)["id"]
+    form = {"task": "features", "parameters": '{"timesteps": [20], "blocks": ["mid_block"]}'}
+    job = begin(jobs, files={"archive": zipped(named)}, data=form)["id"]
     assert ended(jobs, job)["done"] == 4
     fitted = jobs.client.post("/v1/classifiers", json={"job": job, "name": "of a job"})
     assert fitted.status_code == 201, fitted.text
     answer = fitted.json()
-    assert [(one["label"], one["images"]) for one in answer["classes"]] == [("a", 2), ("b", 2)]
+    assert [(class_["label"], class_["images"]) for class_ in answer["classes"]] == [("a", 2), ("b", 2)]
     assert (answer["blocks"], answer["timesteps"], answer["rows"]) == (["mid_block"], [20], 0)
-    told = jobs.client.post(f"/v1/classify/{answer['id']}", files={"image": files[0]}).json()
-    assert told["answers"][0]["label"] in ("a", "b")
+    result = jobs.client.post(f"/v1/classify/{answer['id']}", files={"image": files[0]}).json()
+    assert result["answers"][0]["label"] in ("a", "b")
 
-    def refused(told: str, **body: Any) -> None:
+    def refused(result: str, **body: Any) -> None:
         problem = check_problem(jobs.client.post("/v1/classifiers", json={"job": job, **body}), 422, "invalid-input")
-        assert told in problem["detail"]
+        assert result in problem["detail"]
 
-    refused("images are read as the job read them", pool_size=2)
+    refused("images are read with the job's options", pool_size=2)
     assert jobs.client.post("/v1/classifiers", json={"job": "none"}).status_code == 404
     flat = {"task": "features", "parameters": '{"normalise": true}'}
     scaled = begin(jobs, files={"archive": zipped(named)}, data=flat)["id"]
     ended(jobs, scaled)
     refused("scaled to length 1", job=scaled)
-    loose = begin(jobs, files={"archive": zipped({"1.png": files[0]})}, data=asked)["id"]
+    loose = begin(jobs, files={"archive": zipped({"1.png": files[0]})}, data=form)["id"]
     ended(jobs, loose)
-    refused("lies in no folder", job=loose)
+    refused("the file is in no folder", job=loose)

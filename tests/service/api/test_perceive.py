@@ -24,8 +24,8 @@ def test_tasks_together_answer_what_they_answer_apart_with_fewer_rows(dense: Ser
     features = post(dense, "/v1/features", png).json()
     for name in depth["statistics"]:
         assert together["depth"]["statistics"][name] == pytest.approx(depth["statistics"][name], abs=1e-3)
-    assert [one["name"] for one in together["segmentation"]["segments"]] == [
-        one["name"] for one in segmentation["segments"]
+    assert [segment["name"] for segment in together["segmentation"]["segments"]] == [
+        segment["name"] for segment in segmentation["segments"]
     ]
     assert together["referring"]["masks"][0]["area"] == pytest.approx(referring["masks"][0]["area"], abs=12)
     assert together["features"]["vector"] == pytest.approx(features["vectors"][0], abs=1e-3)
@@ -34,11 +34,11 @@ def test_tasks_together_answer_what_they_answer_apart_with_fewer_rows(dense: Ser
 
 
 def test_zero_shot_goes_with_the_others(dense: Server, png: bytes) -> None:
-    asked = {"tasks": ["zero_shot", "depth"], "labels": ["a zero", "a one"]}
-    got = post(dense, "/v1/perceive", png, asked).json()
-    assert got["zero_shot"]["label"] in asked["labels"]
-    assert sum(got["zero_shot"]["probabilities"]) == pytest.approx(1)
-    assert "segmentation" not in got
+    body = {"tasks": ["zero_shot", "depth"], "labels": ["a zero", "a one"]}
+    answer = post(dense, "/v1/perceive", png, body).json()
+    assert answer["zero_shot"]["label"] in body["labels"]
+    assert sum(answer["zero_shot"]["probabilities"]) == pytest.approx(1)
+    assert "segmentation" not in answer
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ its values: the request is repeated until the answer has one of them.
 Its answer must have the `status` and the media type `content_type`, `answer_headers` among its headers, every path of
 `fields`, and at each path of `values` the number, within a thousandth, or the text. In `fields` `a.b[].c` is the key
 `c` of the dictionaries in the list at `a.b`; in `values` `a.b.0.c` is that of the first. Of an answer that is no JSON
-both are about what `told` reads from it. `save` has names for values of the answer, `keep` a name for its bytes.
+both are about what `read_answer` reads from it. `save` has names for values of the answer, `keep` a name for its bytes.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ ALLOWED: Mapping[str, frozenset[str]] = {
     "GET /v1/models": frozenset({"tasks.0.task", "tasks.0.route"}),
     # Jobs of depth are exported as arrays too.
     "POST /v1/jobs": frozenset({"formats"}),
-    # An entry with an empty result was kept by Label Studio as a prediction, and never asked for again.
+    # Label Studio stored an entry with an empty result as a prediction, and never requested it again.
     "POST /label-studio/predict": frozenset({"results.0.score", "results.0.result"}),
 }
 """Paths of fields and values that answers lost, or changed, on purpose, by the method and path of a request."""
@@ -76,7 +76,7 @@ class Replay:
         if "keep" in request:
             self.kept[request["keep"]] = response.content
         if response.is_success:
-            read = told(response) if "save" in request else None
+            read = read_answer(response) if "save" in request else None
             self.saved |= {name: str(at(read, path)) for name, path in request.get("save", {}).items()}
         return response
 
@@ -107,9 +107,9 @@ class Replay:
         if isinstance(value, str):
             return re.sub(r"\{([\w:]+)\}", self._meant, value)
         if isinstance(value, list):
-            return [self.filled(one) for one in value]
+            return [self.filled(item) for item in value]
         if isinstance(value, dict):
-            return {name: self.filled(one) for name, one in value.items()}
+            return {name: self.filled(item) for name, item in value.items()}
         return value
 
     def _meant(self, found: re.Match[str]) -> str:
@@ -119,7 +119,7 @@ class Replay:
         return self.saved.get(name, found[0])
 
 
-def told(response: httpx2.Response) -> Any:
+def read_answer(response: httpx2.Response) -> Any:
     """An answer as dictionaries, lists, numbers and texts.
 
     JSON as it is; lines of JSON as a list; events as lists by their names; of a picture its size, mode and mean; of an
@@ -167,7 +167,7 @@ def _element(element: ElementTree.Element) -> dict[str, Any]:
 
 
 def media_type(response: httpx2.Response) -> str:
-    """The media type without its parameters; empty where there is none."""
+    """The media type without its parameters; empty if there is none."""
     return str(response.headers.get("content-type", "")).partition(";")[0].strip()
 
 
@@ -179,12 +179,12 @@ def paths(value: Any, place: str = "") -> Iterator[str]:
             yield here
             yield from paths(one, here)
     elif isinstance(value, list):
-        for one in value:
-            yield from paths(one, f"{place}[]")
+        for item in value:
+            yield from paths(item, f"{place}[]")
 
 
 def at(value: Any, path: str) -> Any:
-    """What stands at a path. Raises KeyError and IndexError where nothing does."""
+    """What stands at a path. Raises KeyError and IndexError if nothing does."""
     for step in path.split("."):
         value = value[int(step)] if isinstance(value, list) else value[step]
     return value
@@ -229,7 +229,7 @@ def test_a_request_of_version_0_1_is_answered_as_it_was(server: Server, group: s
         assert media_type(response) == request["content_type"], name
         for header, text in request.get("answer_headers", {}).items():
             assert response.headers.get(header) == replay.filled(text), f"{name}: the header {header}"
-        answer, allowed = told(response), ALLOWED.get(f"{request['method']} {request['path']}", frozenset())
+        answer, allowed = read_answer(response), ALLOWED.get(f"{request['method']} {request['path']}", frozenset())
         missing = set(request.get("fields", ())) - allowed - set(paths(answer))
         assert not missing, f"{name}: {sorted(missing)} are gone from the answer"
         values = {path: value for path, value in request.get("values", {}).items() if path not in allowed}

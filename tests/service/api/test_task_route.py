@@ -26,11 +26,11 @@ def opened(content: bytes) -> Any:
 
 
 def test_depth_in_every_form(dense: Server, png: bytes) -> None:
-    got = post(dense, "/v1/depth", png).json()
-    units = opened(base64.b64decode(got["png16"]))
+    answer = post(dense, "/v1/depth", png).json()
+    units = opened(base64.b64decode(answer["png16"]))
     assert units.shape == (30, 40)
-    assert got["statistics"]["minimum"] == pytest.approx(units.min() * got["metres_per_unit"], abs=0.001)
-    assert 0 < got["statistics"]["minimum"] <= got["statistics"]["maximum"] <= got["max_metres"] == 8.0
+    assert answer["statistics"]["minimum"] == pytest.approx(units.min() * answer["metres_per_unit"], abs=0.001)
+    assert 0 < answer["statistics"]["minimum"] <= answer["statistics"]["maximum"] <= answer["max_metres"] == 8.0
     npy = post(dense, "/v1/depth", png, accept="application/x-npy")
     assert np.abs(np.load(BytesIO(npy.content)) - units / 1000).max() < 0.001
     file = post(dense, "/v1/depth", png, {"format": "png16"})
@@ -49,34 +49,34 @@ def test_the_published_protocol_differs_from_one_pass(dense: Server, png: bytes)
 
 
 def test_segmentation_in_every_form(dense: Server, png: bytes) -> None:
-    got = post(dense, "/v1/segmentation", png).json()
+    answer = post(dense, "/v1/segmentation", png).json()
     indices = opened(post(dense, "/v1/segmentation", png, {"format": "png"}).content)
     assert indices.shape == (30, 40)
-    assert sum(one["area"] for one in got["segments"]) == 1200
-    for one in got["segments"]:
-        assert (decode_rle(Rle(**one["rle"])) == (indices == got["classes"].index(one["name"]))).all()
+    assert sum(segment["area"] for segment in answer["segments"]) == 1200
+    for one in answer["segments"]:
+        assert (decode_rle(Rle(**one["rle"])) == (indices == answer["classes"].index(one["name"]))).all()
     array = np.load(BytesIO(post(dense, "/v1/segmentation", png, accept="application/x-npy").content))
     assert (array == indices).all()
     outlines = post(dense, "/v1/segmentation", png, {"format": "polygons"}).json()["segments"]
-    assert all(one["polygons"] and one["rle"] is None for one in outlines)
+    assert all(outline["polygons"] and outline["rle"] is None for outline in outlines)
     assert opened(post(dense, "/v1/segmentation", png, accept="image/png").content).shape == (30, 40)
     assert opened(post(dense, "/v1/segmentation", png, {"format": "overlay"}).content).shape == (30, 40, 3)
 
 
 def test_referring_in_every_form(dense: Server, png: bytes) -> None:
-    path, asked = "/v1/segmentation/referring", {"expressions": ["a two", "the digit three"]}
-    got = post(dense, path, png, asked).json()
-    assert [one["name"] for one in got["masks"]] == asked["expressions"]
-    assert got["rows"] == 2
-    array = np.load(BytesIO(post(dense, path, png, {**asked, "format": "npy"}).content))
-    for one, mask in zip(got["masks"], array, strict=True):
+    path, options = "/v1/segmentation/referring", {"expressions": ["a two", "the digit three"]}
+    answer = post(dense, path, png, options).json()
+    assert [mask["name"] for mask in answer["masks"]] == options["expressions"]
+    assert answer["rows"] == 2
+    array = np.load(BytesIO(post(dense, path, png, {**options, "format": "npy"}).content))
+    for one, mask in zip(answer["masks"], array, strict=True):
         assert (decode_rle(Rle(**one["rle"])) == mask).all()
     alone = post(dense, path, png, {"expression": "a two", "format": "png"})
     assert ((opened(alone.content) > 0) == array[0]).mean() > 0.99
-    assert opened(post(dense, path, png, {**asked, "format": "overlay"}).content).shape == (30, 40, 3)
+    assert opened(post(dense, path, png, {**options, "format": "overlay"}).content).shape == (30, 40, 3)
 
 
-def test_two_hundred_words_are_cut_and_it_is_told(dense: Server, png: bytes) -> None:
+def test_two_hundred_words_are_cut_and_it_is_reported(dense: Server, png: bytes) -> None:
     (one,) = post(dense, "/v1/segmentation/referring", png, {"expression": "the two " * 100}).json()["masks"]
     assert one["cut"]
     assert 0 < len(one["read"].split()) < 200
@@ -100,7 +100,7 @@ def test_two_hundred_words_are_cut_and_it_is_told(dense: Server, png: bytes) -> 
         ("/v1/perceive", {}),
     ],
 )
-def test_what_can_not_be_answered_is_refused(
+def test_what_cannot_be_answered_is_refused(
     dense: Server, png: bytes, check_problem: Any, path: str, data: dict[str, Any]
 ) -> None:
     check_problem(post(dense, path, png, data), 422, "invalid-input")
@@ -108,11 +108,11 @@ def test_what_can_not_be_answered_is_refused(
 
 @pytest.mark.parametrize("name", ["one_pixel.png", "grey.png", "grey16.png", "bilevel.png", "turned.jpg"])
 def test_odd_images_are_answered_in_their_own_size(dense: Server, odd_images: dict[str, bytes], name: str) -> None:
-    got = post(dense, "/v1/perceive", odd_images[name], FOUR).json()
-    shape = opened(base64.b64decode(got["depth"]["png16"])).shape
-    assert shape == (got["image"]["height"], got["image"]["width"])
-    assert got["referring"]["masks"][0]["rle"]["size"] == list(shape)
-    assert sum(one["area"] for one in got["segmentation"]["segments"]) == shape[0] * shape[1]
+    answer = post(dense, "/v1/perceive", odd_images[name], FOUR).json()
+    shape = opened(base64.b64decode(answer["depth"]["png16"])).shape
+    assert shape == (answer["image"]["height"], answer["image"]["width"])
+    assert answer["referring"]["masks"][0]["rle"]["size"] == list(shape)
+    assert sum(segment["area"] for segment in answer["segmentation"]["segments"]) == shape[0] * shape[1]
 
 
 def test_a_panorama_is_answered_in_its_own_size(dense: Server) -> None:

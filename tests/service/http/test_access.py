@@ -70,8 +70,8 @@ def test_a_valid_key_is_let_in_by_either_header(path: Path, form: str) -> None:
 
 def test_a_key_may_be_the_password_of_basic_authentication(path: Path) -> None:
     _, text = create_key(path, "label studio", now=NOW)
-    for told, expected in ((f"anybody:{text}", 503), (f"{text}:", 401), ("anybody:wrong", 401)):
-        header = f"Basic {b64encode(told.encode()).decode()}"
+    for credentials, expected in ((f"anybody:{text}", 503), (f"{text}:", 401), ("anybody:wrong", 401)):
+        header = f"Basic {b64encode(credentials.encode()).decode()}"
         assert status({"keys_file": path}, {"Authorization": header}) == expected
     for broken in ("Basic", "Basic !!!", f"Basic {b64encode(bytes([255])).decode()}"):
         assert status({"keys_file": path}, {"Authorization": broken}) == 401
@@ -90,9 +90,9 @@ def test_all_keys_that_are_not_valid_get_one_and_the_same_answer(path: Path, che
         {"Authorization": f"Bearer {expired}"},
         {"Authorization": "Basic YTpi"},
     ]
-    answers = ask({"keys_file": path}, *(("GET", ROUTE, one) for one in headers))
-    told = {check_problem(answer, 401, "key-needed")["detail"] for answer in answers}
-    assert len(told) == 1
+    answers = ask({"keys_file": path}, *(("GET", ROUTE, header) for header in headers))
+    details = {check_problem(answer, 401, "key-needed")["detail"] for answer in answers}
+    assert len(details) == 1
     assert {answer.headers["www-authenticate"] for answer in answers} == {'Bearer realm="diffsight"'}
 
 
@@ -120,7 +120,7 @@ def test_anonymous_requests_are_answered_where_they_are_allowed_and_wrong_keys_n
 
 
 @pytest.mark.parametrize("server", ["192.168.1.5", "[2001:db8::1]"])
-def test_without_keys_nobody_is_answered_on_an_address_beyond_loopback(path: Path, server: str) -> None:
+def test_without_keys_no_request_is_answered_on_an_address_beyond_loopback(path: Path, server: str) -> None:
     assert status({"keys_file": path}, {}, server=server) == 401
     assert status({"keys_file": path, "allow_anonymous": True}, {}, server=server) == 503
     assert status({"keys_file": path}, {}, "/health/live", server=server) == 200
@@ -153,10 +153,10 @@ def test_a_keys_own_rate_goes_before_the_servers(path: Path, check_problem: Any)
 
 
 def test_addresses_without_a_key_are_limited_by_setting_only(path: Path) -> None:
-    asked: tuple[str, str, dict[str, str]] = ("GET", ROUTE, {})
-    assert [one.status_code for one in ask({"keys_file": path}, *[asked] * 50)] == [503] * 50
-    answers = ask({"keys_file": path, "client_rate_per_minute": 2}, *[asked] * 3, ("GET", "/health/live", {}))
-    assert [one.status_code for one in answers] == [503, 503, 429, 200]
+    request: tuple[str, str, dict[str, str]] = ("GET", ROUTE, {})
+    assert [one.status_code for one in ask({"keys_file": path}, *[request] * 50)] == [503] * 50
+    answers = ask({"keys_file": path, "client_rate_per_minute": 2}, *[request] * 3, ("GET", "/health/live", {}))
+    assert [answer.status_code for answer in answers] == [503, 503, 429, 200]
 
 
 def test_no_more_requests_at_a_time_than_the_limit(path: Path) -> None:
@@ -275,8 +275,8 @@ def test_an_app_that_would_be_exposed_does_not_start(path: Path) -> None:
 
 def is_foreign(headers: dict[str, str], method: str = "POST", origins: tuple[str, ...] = ()) -> bool:
     """Whether a request that came in on loopback is refused."""
-    told = {"host": "127.0.0.1:8000", **{name.lower(): value for name, value in headers.items()}}
-    raw = [(name.encode(), value.encode()) for name, value in told.items()]
+    fields = {"host": "127.0.0.1:8000", **{name.lower(): value for name, value in headers.items()}}
+    raw = [(name.encode(), value.encode()) for name, value in fields.items()]
     try:
         check_local({"type": "http", "method": method, "server": ("127.0.0.1", 8000), "headers": raw}, origins)
     except ForeignCaller:

@@ -57,7 +57,7 @@ def test_a_store_finds_a_key_by_its_whole_text_only(path: Path) -> None:
         digest_of(key.id, text.removeprefix(f"diffsight_{key.id}_")),
         "\udcff\udc00",
     ]
-    assert [one for one in wrong if store.find(one, NOW) is not None] == []
+    assert [line for line in wrong if store.find(line, NOW) is not None] == []
 
 
 def test_a_store_follows_its_file_from_the_first_key_to_the_last_ones_end(path: Path) -> None:
@@ -133,7 +133,7 @@ def test_a_key_does_not_begin_expired(path: Path) -> None:
         create_key(path, "alice", now=NOW, expires=NOW)
 
 
-def test_a_place_that_can_not_be_written_is_told(tmp_path: Path) -> None:
+def test_a_place_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InvalidInput, match="can not be written"):
         create_key(tmp_path / "file" / "keys.json", "alice", now=NOW)

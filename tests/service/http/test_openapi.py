@@ -42,7 +42,7 @@ def test_the_server_serves_the_same_document(server: Server) -> None:
 def test_operation_ids_are_the_names_of_the_endpoints() -> None:
     ids = [operation["operationId"] for path in DOCUMENT["paths"].values() for operation in path.values()]
     assert len(set(ids)) == len(ids)
-    assert all(one.isidentifier() for one in ids)
+    assert all(key.isidentifier() for key in ids)
     assert {"features", "few_shot_segmentation", "make_concept", "models", "pose", "ready", "zero_shot"} <= set(ids)
 
 
@@ -80,12 +80,12 @@ def test_form_and_query_take_the_options_of_the_json_body(route: str) -> None:
 
 def test_the_document_tells_how_keys_are_sent_and_where_none_is_needed() -> None:
     schemes = DOCUMENT["components"]["securitySchemes"]
-    assert {(one["type"], one.get("name", one.get("scheme"))) for one in schemes.values()} == {
+    assert {(scheme["type"], scheme.get("name", scheme.get("scheme"))) for scheme in schemes.values()} == {
         ("http", "bearer"),
         ("apiKey", "X-API-Key"),
     }
     open_routes = {
-        path for path, methods in DOCUMENT["paths"].items() for one in methods.values() if not one["security"]
+        path for path, methods in DOCUMENT["paths"].items() for method in methods.values() if not method["security"]
     }
     assert open_routes == {"/health/live", "/health/ready"}
 
@@ -101,7 +101,7 @@ OPERATIONS = [(path, operation) for path, methods in DOCUMENT["paths"].items() f
 def test_an_operation_has_one_kind_of_answer_and_beside_json_one_kind_of_body() -> None:
     """Generators of clients know no more."""
     for path, operation in OPERATIONS:
-        (answer,) = [one for status, one in operation["responses"].items() if status.startswith("2")]
+        (answer,) = [response for status, response in operation["responses"].items() if status.startswith("2")]
         kinds = answer.get("content", {}).keys() - {"application/octet-stream"}
         assert len(kinds) <= 1, path
         bodies = list(operation.get("requestBody", {}).get("content", {}))

@@ -64,14 +64,14 @@ def logged(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     watchdog = threading.Timer(120, process.kill)
     watchdog.start()
     try:
-        told = ""
+        output = ""
         for line in process.stdout:
-            told += line
+            output += line
             if "ready" in line:
                 break
-        found = re.search(r"http://127\.0\.0\.1:\d+", told)
-        assert found, (told, file.read_text())
-        ask_everything(found[0])
+        address = re.search(r"http://127\.0\.0\.1:\d+", output)
+        assert address, (output, file.read_text())
+        ask_everything(address[0])
     finally:
         process.terminate()
         process.communicate(timeout=60)
@@ -195,7 +195,7 @@ def test_a_full_disk_and_a_client_that_left_are_no_faults(error: Exception, stat
     assert ("fault" in [event["event"] for event in events]) == (status == 500)
 
 
-def test_an_answer_that_can_not_be_finished_is_no_fault() -> None:
+def test_an_answer_that_cannot_be_finished_is_no_fault() -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         try:

@@ -1,4 +1,4 @@
-"""A process ends some seconds after it was told to, whatever a thread of it hangs on."""
+"""A process ends some seconds after the signal, even if a thread of it hangs."""
 
 from __future__ import annotations
 

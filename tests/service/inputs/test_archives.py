@@ -65,7 +65,7 @@ def test_a_zip_may_be_stored_and_have_a_comment() -> None:
     "name", ["../a.png", "a/../../b.png", "/etc/passwd", "\\a.png", "..\\a.png", "C:\\a.png", "c:/a.png"]
 )
 def test_a_path_that_leads_out_is_refused(name: str) -> None:
-    with pytest.raises(InvalidInput, match="leads out of the archive"):
+    with pytest.raises(InvalidInput, match="points outside the archive"):
         read_archive(zipped(("good.png", b"x"), (name, b"x")), LIMITS)
 
 
@@ -86,7 +86,7 @@ def test_an_encrypted_file_is_refused() -> None:
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 def test_only_deflate_is_unpacked(method: int) -> None:
-    with pytest.raises(InvalidInput, match="method that is not read"):
+    with pytest.raises(InvalidInput, match="unsupported compression method"):
         read_archive(zipped(("a.png", b"x" * 100), method=method), LIMITS)
 
 

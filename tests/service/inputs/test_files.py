@@ -19,7 +19,7 @@ def test_names_follow_the_order_of_the_files() -> None:
     assert files.counts() == InputCounts(1, 2, 2)
 
 
-def test_a_file_of_an_archive_is_told_by_its_path() -> None:
+def test_a_file_of_an_archive_is_named_by_its_path() -> None:
     archived = ArchivedFile("cats/1.png", b"x")
     assert name_images([archived]) == ["cats/1.png"]
     assert name_images([b"y", archived]) == ["images.0", "cats/1.png"]

@@ -43,7 +43,7 @@ def test_a_jpeg_of_usual_scans_is_read_and_one_of_thousands_is_not() -> None:
 
 
 def test_large_pictures_may_have_fewer_scans() -> None:
-    with pytest.raises(InvalidInput, match="16 are read at its size"):
+    with pytest.raises(InvalidInput, match="at most 16 are allowed for its size"):
         decode_image(many_scans(8000, 20, height=8000), LimitSettings(max_image_pixels=64_000_000))
 
 

@@ -43,7 +43,7 @@ def test_every_bad_image_is_refused_with_what_to_send(bad_images: dict[str, byte
 
 
 @pytest.mark.parametrize("name", ["turned.jpg", "turned.tif", "turned.webp"])
-def test_exif_orientation_is_applied_and_told(odd_images: dict[str, bytes], name: str) -> None:
+def test_exif_orientation_is_applied_and_reported(odd_images: dict[str, bytes], name: str) -> None:
     decoded = decode_image(odd_images[name], LIMITS)
     assert (decoded.width, decoded.height, decoded.exif_orientation) == (30, 40, 6)
 
@@ -97,7 +97,7 @@ def test_a_transparent_palette_entry_is_laid_over_white() -> None:
 
 
 @pytest.mark.parametrize("name", ["animated.gif", "animated.webp", "pages.tif"])
-def test_of_several_frames_the_first_is_read_and_the_rest_told(
+def test_of_several_frames_the_first_is_read_and_the_rest_reported(
     odd_images: dict[str, bytes], picture: Image.Image, name: str
 ) -> None:
     decoded = decode_image(odd_images[name], LIMITS)
@@ -112,7 +112,7 @@ def test_one_pixel_is_an_image(odd_images: dict[str, bytes]) -> None:
     assert decode_image(odd_images["one_pixel.png"], LIMITS).array.tolist() == [[[255, 0, 0]]]
 
 
-def test_the_limit_of_pixels_is_told(bad_images: dict[str, bytes]) -> None:
+def test_the_limit_of_pixels_is_reported(bad_images: dict[str, bytes]) -> None:
     with pytest.raises(InvalidInput, match=r"8000 x 8000 pixels; the limit is 50,000,000"):
         decode_image(bad_images["larger_than_the_setting.png"], LIMITS)
 

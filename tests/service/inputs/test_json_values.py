@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from backbones.errors import InvalidInput
-from service.inputs.json_values import check_values, shortened
+from service.inputs.json_values import check_values, shorten
 
 
 def test_more_values_than_allowed_are_refused_with_the_setting_to_change() -> None:
@@ -22,7 +22,7 @@ def test_half_a_letter_is_counted_like_any_other() -> None:
 
 def test_of_long_lists_and_objects_the_beginning_is_left() -> None:
     value = {"images": [{"x": list(range(90))}] * 70, **{f"k{n}": n for n in range(200)}}
-    cut = shortened(value)
+    cut = shorten(value)
     assert len(cut) == 50
     assert len(cut["images"]) == 50
     assert cut["images"][0]["x"] == list(range(50))

@@ -13,7 +13,7 @@ from pydantic_core import PydanticCustomError
 
 from backbones.errors import InvalidInput
 from service.errors import MalformedBody
-from service.inputs.request_body import ImageBytes, decode_base64, fields_of, validated
+from service.inputs.request_body import ImageBytes, decode_base64, fields_of, validate
 from service.settings.groups import LimitSettings
 
 
@@ -65,37 +65,37 @@ def test_what_is_no_base64_is_refused(text: str) -> None:
         decode_base64(text)
 
 
-def test_a_body_that_is_no_json_is_told_from_one_with_wrong_fields() -> None:
+def test_a_body_that_is_no_json_is_distinguished_from_one_with_wrong_fields() -> None:
     with pytest.raises(MalformedBody):
-        validated(Body, b"{")
+        validate(Body, b"{")
     with pytest.raises(RequestValidationError) as caught:
-        validated(Body, b'{"label": ["cat"]}')
+        validate(Body, b'{"label": ["cat"]}')
     assert "did you mean labels?" in caught.value.errors()[0]["msg"]
 
 
 def test_an_address_is_an_image_only_where_addresses_are_on() -> None:
     body = b'{"image": "https://example.org/a.png"}'
-    assert validated(Body, body, fetch_urls=True).image == validated(Body, body, fetch_urls=True).image
+    assert validate(Body, body, fetch_urls=True).image == validate(Body, body, fetch_urls=True).image
     with pytest.raises(RequestValidationError, match=r"urls\.enabled"):
-        validated(Body, body)
+        validate(Body, body)
 
 
-def test_of_a_body_full_of_errors_the_first_are_told() -> None:
+def test_of_a_body_full_of_errors_the_first_are_reported() -> None:
     wrong = b'{"count": "x", "labels": [' + b",".join([b"0"] * 5000) + b"]}"
     with pytest.raises(RequestValidationError) as caught:
-        validated(Body, wrong, LimitSettings())
+        validate(Body, wrong, LimitSettings())
     errors = caught.value.errors()
     assert len(errors) <= 100
     assert errors[0]["loc"] == ("labels", 0)
     with pytest.raises(RequestValidationError) as unknown:
-        validated(Body, json.dumps({f"label{n}": n for n in range(3000)}).encode(), LimitSettings())
+        validate(Body, json.dumps({f"label{n}": n for n in range(3000)}).encode(), LimitSettings())
     assert len(unknown.value.errors()) == 50
 
 
-def test_errors_beyond_the_beginnings_are_told_by_their_number() -> None:
+def test_errors_beyond_the_beginnings_are_named_by_their_number() -> None:
     late = {"labels": ["a"] * 60 + [0] * 2000}
     with pytest.raises(InvalidInput, match="2,000 values"):
-        validated(Body, json.dumps(late).encode(), LimitSettings())
+        validate(Body, json.dumps(late).encode(), LimitSettings())
 
 
 def test_more_values_than_a_request_may_have_are_not_read() -> None:
@@ -104,5 +104,5 @@ def test_more_values_than_a_request_may_have_are_not_read() -> None:
     with pytest.raises(InvalidInput, match="more than 1,000 values") as in_form:
         fields_of(Body, [("labels", text)], limits)
     with pytest.raises(InvalidInput, match="more than 1,000 values") as in_body:
-        validated(Body, f'{{"labels": {text}}}'.encode(), limits)
+        validate(Body, f'{{"labels": {text}}}'.encode(), limits)
     assert (in_form.value.field, in_body.value.field) == ("labels", "body")

@@ -57,11 +57,11 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @dataclass
 class Site:
-    """The TLS server: its port, what it was asked, and what lets its slow page end."""
+    """The TLS server: its port, its requests, and the event that ends its slow page."""
 
     port: int
     trusted: ssl.SSLContext
-    asked: list[tuple[str, str]] = field(default_factory=list)
+    requests: list[tuple[str, str]] = field(default_factory=list)
     ended: threading.Event = field(default_factory=threading.Event)
 
     def url(self, path: str, host: str = HOST) -> str:
@@ -75,7 +75,7 @@ def serving(authority: Path, png: bytes) -> Iterator[Site]:
 
     class Pages(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            running.asked.append((self.headers["Host"], self.path))
+            running.requests.append((self.headers["Host"], self.path))
             page, _, argument = self.path[1:].partition("/")
             if page == "to":
                 return self.answer(302, b"", Location=base64.urlsafe_b64decode(argument).decode())
@@ -112,7 +112,7 @@ def serving(authority: Path, png: bytes) -> Iterator[Site]:
             self.wfile.write(body)
 
         def log_message(self, *_: Any) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     class Quiet(ThreadingHTTPServer):
         daemon_threads = True
@@ -144,8 +144,8 @@ def shared_site(authority: Path, png: bytes) -> Iterator[Site]:
 
 @pytest.fixture
 def site(shared_site: Site) -> Site:
-    """The server, with an empty memory of what it was asked."""
-    shared_site.asked.clear()
+    """The server, with an empty list of requests."""
+    shared_site.requests.clear()
     return shared_site
 
 
@@ -185,11 +185,11 @@ def fetch(
 
 def refused(site: Site, url: str, names: Names | None = None, **given: Any) -> InvalidInput:
     """The one answer that every refusal gets."""
-    with pytest.raises(InvalidInput, match="could not be fetched, or its address is not allowed") as told:
+    with pytest.raises(InvalidInput, match="could not be fetched, or its URL is not allowed") as raised:
         fetch(site, url, names, **given)
-    assert told.value.field == "image"
-    assert told.value.__cause__ is None
-    return told.value
+    assert raised.value.field == "image"
+    assert raised.value.__cause__ is None
+    return raised.value
 
 
 def redirect(site: Site, to: str) -> str:
@@ -200,13 +200,13 @@ def redirect(site: Site, to: str) -> str:
 def test_an_image_is_fetched_with_the_hosts_name_and_from_its_address(site: Site, png: bytes) -> None:
     names = Names()
     assert fetch(site, site.url("/a b.png".replace(" ", "%20") + "?x=ä#part"), names) == png
-    assert site.asked == [(f"{HOST}:{site.port}", "/a%20b.png?x=%C3%A4")]
+    assert site.requests == [(f"{HOST}:{site.port}", "/a%20b.png?x=%C3%A4")]
     assert names.looked_up == [HOST]
 
 
 def test_three_redirects_are_followed_and_each_host_is_looked_up(site: Site, png: bytes) -> None:
     assert fetch(site, site.url("/hop/2")) == png
-    assert len(site.asked) == 4
+    assert len(site.requests) == 4
     names = Names()
     assert fetch(site, redirect(site, site.url("/picture.png", "other.example.org")), names) == png
     assert names.looked_up == [HOST, "other.example.org"]
@@ -214,7 +214,7 @@ def test_three_redirects_are_followed_and_each_host_is_looked_up(site: Site, png
 
 def test_a_fourth_redirect_is_refused(site: Site) -> None:
     refused(site, site.url("/hop/3"))
-    assert len(site.asked) == 4
+    assert len(site.requests) == 4
 
 
 @pytest.mark.parametrize(
@@ -235,7 +235,7 @@ def test_a_fourth_redirect_is_refused(site: Site) -> None:
 def test_every_redirect_is_checked_like_the_first_address(site: Site, to: str) -> None:
     names = Names(**{"inside.example.org": [["10.0.0.7"]]})
     refused(site, redirect(site, to), names)
-    assert len(site.asked) == (4 if to == "" else 1)  # an empty one leads to itself
+    assert len(site.requests) == (4 if to == "" else 1)  # an empty one leads to itself
 
 
 def test_a_second_look_up_does_not_happen(site: Site, png: bytes) -> None:
@@ -247,24 +247,24 @@ def test_a_second_look_up_does_not_happen(site: Site, png: bytes) -> None:
 def test_a_redirect_to_the_same_host_is_looked_up_and_checked_again(site: Site) -> None:
     names = Names(**{HOST: [["127.0.0.1"], ["10.0.0.7"]]})
     refused(site, site.url("/hop/0"), names)
-    assert len(site.asked) == 1
+    assert len(site.requests) == 1
 
 
 @pytest.mark.parametrize("addresses", [[], ["10.0.0.7"], ["127.0.0.1", "10.0.0.7"], ["127.0.0.1", "::1"]])
 def test_one_inner_address_of_a_host_is_enough_to_refuse_it(site: Site, addresses: list[str]) -> None:
     refused(site, site.url("/picture.png"), Names(**{HOST: [addresses]}))
-    assert site.asked == []
+    assert site.requests == []
 
 
 def test_loopback_is_refused_by_the_services_own_judgement(site: Site) -> None:
     refused(site, site.url("/picture.png"), is_allowed=is_public)
-    assert site.asked == []
+    assert site.requests == []
 
 
 def test_the_certificate_must_be_the_hosts_and_of_a_trusted_authority(site: Site) -> None:
     refused(site, site.url("/picture.png", "third.example.org"), Names(**{"third.example.org": [["127.0.0.1"]]}))
     refused(site, site.url("/picture.png"), tls=ssl.create_default_context())
-    assert site.asked == []
+    assert site.requests == []
 
 
 @pytest.mark.parametrize("page", ["/large", "/endless"])
@@ -288,7 +288,7 @@ def test_a_resolver_that_takes_too_long_is_refused(site: Site) -> None:
 
 
 @pytest.mark.parametrize("page", ["/missing", "/packed"])
-def test_other_answers_are_refused_and_nothing_of_them_is_told(site: Site, page: str) -> None:
+def test_other_answers_are_refused_and_nothing_of_them_is_shown(site: Site, page: str) -> None:
     error = refused(site, site.url(page))
     assert "secret" not in str(error)
     assert "404" not in str(error)
@@ -296,13 +296,13 @@ def test_other_answers_are_refused_and_nothing_of_them_is_told(site: Site, page:
 
 def test_all_refusals_read_alike(site: Site) -> None:
     inside = Names(**{"inside.example.org": [["10.0.0.7"]]})
-    told = {
+    details = {
         str(refused(site, site.url("/missing"))),
         str(refused(site, "https://inside.example.org/", inside)),
         str(refused(site, "http://127.0.0.1/")),
         str(refused(site, site.url("/picture.png"), deny_hosts=(HOST,))),
     }
-    assert len(told) == 1
+    assert len(details) == 1
 
 
 def test_no_more_images_are_fetched_at_a_time_than_the_setting(site: Site) -> None:
@@ -487,7 +487,7 @@ def test_only_addresses_on_the_public_internet_are_public(address: str, public: 
     assert is_public(address) is public
 
 
-def test_the_systems_resolver_is_asked_for_addresses() -> None:
+def test_the_systems_resolver_gives_addresses() -> None:
     assert set(asyncio.run(resolve("localhost", 443))) <= {"127.0.0.1", "::1"}
 
 
@@ -510,12 +510,12 @@ def test_the_server_fetches_where_it_is_set_to(
     assert several["vectors"][0] == pytest.approx(several["vectors"][1], abs=1e-4)
     form = server.client.post(ZERO_SHOT, files={"image": (None, picture), "labels": (None, "a")})
     assert form.status_code == 200, form.text
-    site.asked.clear()
+    site.requests.clear()
     too_many = server.client.post("/v1/features", json={"images": [picture] * 4})
     assert check_problem(too_many, 422, "invalid-input")["field"] == "images"
     unknown = server.client.post(ZERO_SHOT, json={"image_url": picture, "labels": ["a"]})
     assert "as `image`" in unknown.text
-    assert site.asked == []
+    assert site.requests == []
     bad = server.client.post("/v1/features", json={"images": [picture, "https://10.0.0.7/a.png"]})
     problem = check_problem(bad, 422, "invalid-input")
     assert problem["field"] == "images.1"
@@ -538,19 +538,24 @@ def test_a_job_fetches_its_addresses_and_one_that_fails_fails_alone(
         assert job.status_code == 201, job.text
         with server.client.stream("GET", f"{job.headers['location']}/events") as events:
             end = [line for line in events.iter_lines() if line.startswith("data: ")][-1]
-        told = json.loads(end.removeprefix("data: "))
-        assert (told["source"]["kind"], told["status"], told["done"], told["failed"]) == ("urls", "done", 2, 2)
-        assert [one["image_name"] for one in told["failures"]] == [addresses[1], addresses[3]]
+        details = json.loads(end.removeprefix("data: "))
+        assert (details["source"]["kind"], details["status"], details["done"], details["failed"]) == (
+            "urls",
+            "done",
+            2,
+            2,
+        )
+        assert [failure["image_name"] for failure in details["failures"]] == [addresses[1], addresses[3]]
         assert "the secret of the inside" not in end
     without = start_server(data_folder=tmp_path, jobs=given["jobs"])
-    site.asked.clear()
+    site.requests.clear()
     for sent in ({"urls": addresses}, {"source": str(listed)}):
         refused = without.client.post("/v1/jobs", json={"task": "features", **sent})
         assert "urls.enabled" in check_problem(refused, 422, "invalid-input")["detail"]
-    assert site.asked == []
+    assert site.requests == []
 
 
 def test_a_server_that_was_not_set_to_fetches_nothing(server: Any, site: Site, check_problem: Any) -> None:
     response = server.client.post("/v1/features", json={"image": site.url("/picture.png")})
     assert "urls.enabled" in check_problem(response, 422, "invalid-input")["detail"]
-    assert site.asked == []
+    assert site.requests == []

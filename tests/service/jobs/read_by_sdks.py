@@ -31,22 +31,24 @@ def label_studio(folder: Path) -> dict[str, Any]:
     from label_studio_sdk.converter.brush import decode_rle
     from label_studio_sdk.label_interface import LabelInterface
 
-    told: dict[str, Any] = {"errors": [], "brushes": []}
+    facts: dict[str, Any] = {"errors": [], "brushes": []}
     for kind, text in CONFIGS.items():
         tasks = json.loads((folder / f"{kind}-label-studio.json").read_text())
         regions = [region for task in tasks for region in task["predictions"][0]["result"]]
-        names = sorted({name for one in regions for name in one["value"].get(one["type"], []) if name != "person"})
+        names = sorted(
+            {name for region in regions for name in region["value"].get(region["type"], []) if name != "person"}
+        )
         labels = "".join(f'<Label value={quoteattr(name)} model_index="{at}"/>' for at, name in enumerate(names))
         choices = "".join(f"<Choice value={quoteattr(name)}/>" for name in names)
         config = text.format(labels=labels, choices=choices)
         interface = LabelInterface(config)
         for task in tasks:
-            told["errors"] += interface.validate_prediction(task["predictions"][0], return_errors=True)
+            facts["errors"] += interface.validate_prediction(task["predictions"][0], return_errors=True)
         if kind == "masks":
             for region in regions:
                 size = region["original_height"], region["original_width"]
                 pixels = np.asarray(decode_rle(region["value"]["rle"])).reshape(*size, 4)[..., 3]
-                told["brushes"].append([*size, int((pixels > 0).sum()), np.flatnonzero(pixels > 0)[:5].tolist()])
+                facts["brushes"].append([*size, int((pixels > 0).sum()), np.flatnonzero(pixels > 0)[:5].tolist()])
         if kind == "pose":
             # What is imported as a prediction and accepted is an annotation.
             accepted = [
@@ -62,16 +64,16 @@ def label_studio(folder: Path) -> dict[str, Any]:
             Converter(config, project_dir=None, download_resources=False).convert_to_coco(
                 str(source), str(out), output_image_dir=str(out / "images"), is_dir=False
             )
-            told["coco"] = json.loads((out / "result.json").read_text())
-    return told
+            facts["coco"] = json.loads((out / "result.json").read_text())
+    return facts
 
 
 def datumaro(folder: Path) -> dict[str, Any]:
-    """What it reads of each CVAT file: by image the kinds, labels, and numbers of its annotations."""
+    """What Datumaro reads of each CVAT file: for each image, the kinds, labels and numbers of annotations."""
     from datumaro import Dataset
     from PIL import Image
 
-    told: dict[str, Any] = {}
+    facts: dict[str, Any] = {}
     for kind in CONFIGS:
         alone = folder / kind
         alone.mkdir()
@@ -83,8 +85,8 @@ def datumaro(folder: Path) -> dict[str, Any]:
             Image.new("RGB", (int(image.attrib["width"]), int(image.attrib["height"]))).save(file)
         read = Dataset.import_from(str(alone), "cvat")
         labels = [label.name for label in read.categories()[next(iter(read.categories()))]]
-        told[kind] = {item.id: [described(one, labels) for one in item.annotations] for item in read}
-    return told
+        facts[kind] = {item.id: [described(annotation, labels) for annotation in item.annotations] for item in read}
+    return facts
 
 
 def described(one: Any, labels: list[str]) -> list[Any]:
@@ -104,7 +106,7 @@ def predicted(folder: Path) -> dict[str, Any]:
 if __name__ == "__main__":
     where = Path(sys.argv[1])
     if (where / "predicted.json").exists():
-        (where / "told.json").write_text(json.dumps(predicted(where)))
+        (where / "read_back.json").write_text(json.dumps(predicted(where)))
         sys.exit()
     found = {"label_studio": label_studio(where), "datumaro": datumaro(where)}
-    (where / "told.json").write_text(json.dumps(found))
+    (where / "read_back.json").write_text(json.dumps(found))

@@ -83,7 +83,7 @@ def test_a_box_that_is_none_is_left_out_with_a_note(bbox: Any) -> None:
     assert "annotation 7" in item.given["source_notes"][0]
 
 
-def test_images_that_cannot_be_told_apart_fail_alone() -> None:
+def test_indistinguishable_images_fail_alone() -> None:
     listed = [
         *images("a", "b"),
         {"id": 2, "file_name": "c"},
@@ -167,7 +167,7 @@ def test_a_category_that_is_none_is_no_person(category: Any) -> None:
 @pytest.mark.parametrize(
     ("crowd", "taken"), [(0, True), ("0", True), (False, True), (None, True), (1, False), ("1", False), (True, False)]
 )
-def test_crowds_are_told_in_several_ways(crowd: Any, taken: bool) -> None:
+def test_crowds_are_reported_in_several_ways(crowd: Any, taken: bool) -> None:
     annotations = [person(1, iscrowd=crowd)]
     assert boxes_of({"images": images("a"), "annotations": annotations}) == [[[1, 2, 3, 4]] if taken else []]
 

@@ -99,8 +99,8 @@ def test_depth(everything: Server) -> None:
 def test_segmentation(everything: Server, tmp_path: Path) -> None:
     job, lines = done(everything, "segmentation", {})
     alone = everything.client.post("/v1/segmentation", files={"image": PICTURES["b.png"]}).json()
-    by_name = {one["name"]: one for one in alone["segments"]}
-    large = [one for one in lines[1]["masks"] if one["share"] > 0.05]
+    by_name = {segment["name"]: segment for segment in alone["segments"]}
+    large = [mask for mask in lines[1]["masks"] if mask["share"] > 0.05]
     assert large
     for one in large:
         same_masks(one, by_name[one["name"]])
@@ -115,23 +115,23 @@ def test_segmentation(everything: Server, tmp_path: Path) -> None:
 
 def test_referring(everything: Server, tmp_path: Path) -> None:
     expressions = ["a two", "the digit three"]
-    asked = {"expressions": expressions, "threshold": 0.4}
-    job, lines = done(everything, "referring", asked)
+    options = {"expressions": expressions, "threshold": 0.4}
+    job, lines = done(everything, "referring", options)
     path = "/v1/segmentation/referring"
-    alone = everything.client.post(path, files={"image": PICTURES["c.png"]}, data=asked).json()
+    alone = everything.client.post(path, files={"image": PICTURES["c.png"]}, data=options).json()
     for mine, route in zip(lines[2]["masks"], alone["masks"], strict=True):
         same_masks(mine, route)
         assert mine["read"] == route["read"]
     coco = opened(form(everything, job, "coco"), tmp_path)
-    assert {one["name"] for one in coco.loadCats(coco.getCatIds())} == set(expressions)
+    assert {category["name"] for category in coco.loadCats(coco.getCatIds())} == set(expressions)
 
 
 def test_a_concept_over_a_folder(everything: Server, tmp_path: Path, check_problem: Any) -> None:
     made = everything.client.post("/v1/concepts", json={"name": "square", **supports(7)}).json()
-    asked = {"concepts": [made["id"]]}
-    job, lines = done(everything, "few-shot", asked)
+    options = {"concepts": [made["id"]]}
+    job, lines = done(everything, "few-shot", options)
     route = "/v1/segmentation/few-shot"
-    alone = everything.client.post(route, files={"image": PICTURES["b.png"]}, data=asked).json()["concepts"][0]
+    alone = everything.client.post(route, files={"image": PICTURES["b.png"]}, data=options).json()["concepts"][0]
     (mine,) = lines[1]["masks"]
     same_masks(mine, alone["mask"])
     assert mine["presence"] == pytest.approx(alone["presence"], rel=1e-2)
@@ -141,7 +141,7 @@ def test_a_concept_over_a_folder(everything: Server, tmp_path: Path, check_probl
     # A concept that has changed is another thing to look for: what it found before is not taken for it.
     assert everything.client.patch(f"/v1/concepts/{made['id']}", json=supports(8)).status_code == 200
     one = {"file": ("a.png", PICTURES["a.png"])}
-    again = begin(everything, data={"task": "few-shot", "parameters": json.dumps(asked)}, files=one)
+    again = begin(everything, data={"task": "few-shot", "parameters": json.dumps(options)}, files=one)
     assert ended(everything, again["id"])["reused"] == 0
     gone = {"task": "few-shot", "parameters": json.dumps({"concepts": ["nothing"]})}
     refused = everything.client.post("/v1/jobs", data=gone, files={"file": ("a.png", PICTURES["a.png"])})
@@ -161,11 +161,11 @@ def test_a_fitted_classifier(everything: Server) -> None:
 
 
 def test_zero_shot(everything: Server) -> None:
-    asked = {"labels": ["a two", "a seven"]}
-    _, lines = done(everything, "zero-shot", asked)
-    alone = everything.client.post("/v1/classify/zero-shot", files={"image": PICTURES["b.png"]}, data=asked).json()
+    options = {"labels": ["a two", "a seven"]}
+    _, lines = done(everything, "zero-shot", options)
+    alone = everything.client.post("/v1/classify/zero-shot", files={"image": PICTURES["b.png"]}, data=options).json()
     assert lines[1]["label"] == alone["label"]
-    first, other = ({one["label"]: one["probability"] for one in got["posterior"]} for got in (lines[1], alone))
+    first, other = ({entry["label"]: entry["probability"] for entry in got["posterior"]} for got in (lines[1], alone))
     assert first == pytest.approx(other, abs=1e-2)
 
 
@@ -173,6 +173,6 @@ NEEDS = [("referring", "expressions"), ("few-shot", "concepts"), ("classifier", 
 
 
 @pytest.mark.parametrize(("task", "field"), NEEDS)
-def test_what_a_task_needs_is_said(everything: Server, check_problem: Any, task: str, field: str) -> None:
+def test_what_a_task_needs_is_reported(everything: Server, check_problem: Any, task: str, field: str) -> None:
     response = everything.client.post("/v1/jobs", data={"task": task}, files={"file": ("a.png", PICTURES["a.png"])})
     assert check_problem(response, 422, "invalid-input")["field"] == field

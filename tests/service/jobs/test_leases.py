@@ -63,5 +63,5 @@ def test_a_lease_that_lasts_for_ever_because_the_wall_clock_went_back_ends_too(c
     assert leases.has_ended("job", "other", far, 10.0)
 
 
-def test_a_job_that_nobody_holds_is_free(clock: Clock) -> None:
+def test_a_job_that_no_process_holds_is_free(clock: Clock) -> None:
     assert Leases(clock).has_ended("job", "", 0.0, 10.0)

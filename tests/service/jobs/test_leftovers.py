@@ -13,7 +13,7 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_what_nobody_receives_and_no_job_needs_is_deleted(tmp_path: Path) -> None:
+def test_what_no_process_receives_and_no_job_needs_is_deleted(tmp_path: Path) -> None:
     for name in (".a.0123456789ab.part", ".a.lock", "a.zip", "b.zip", "b.txt", "c.mp4", ".b.0123456789ab.part"):
         (tmp_path / name).write_bytes(b"upload")
     removed = remove_upload_leftovers(tmp_path, lambda job: job == "b")

@@ -31,7 +31,7 @@ def test_a_job_names_its_model(server: Server) -> None:
     assert take_model(parameters)[0] == "pocket"
     with pytest.raises(ModelNotFound, match="no model 'sd15'"):
         asyncio.run(complete_parameters(server.state, "zero-shot", {**values, "model": "sd15"}))
-    with pytest.raises(InvalidInput, match="no text"):
+    with pytest.raises(InvalidInput, match="not a string"):
         asyncio.run(complete_parameters(server.state, "zero-shot", {**values, "model": 3}))
 
 

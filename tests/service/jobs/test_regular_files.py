@@ -27,7 +27,7 @@ def test_files_are_read_up_to_one_byte_past_the_bound(tmp_path: Path) -> None:
         read_document(LOCAL, str(file), 4)
 
 
-def test_other_file_systems_are_asked_as_they_are() -> None:
+def test_other_file_systems_are_used_as_they_are() -> None:
     memory = MemoryFileSystem()
     memory.pipe("/folder/a.png", b"12345")
     with open_regular(memory, "/folder/a.png") as file:

@@ -37,7 +37,7 @@ def other_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def told(other_python: Path, stores: JobStore, tmp_path: Path) -> dict[str, Any]:
+def read_back(other_python: Path, stores: JobStore, tmp_path: Path) -> dict[str, Any]:
     """What they make of all our files."""
     for name, task in (("pose", "pose"), ("masks", "few-shot"), ("choices", "zero-shot")):
         (tmp_path / f"{name}-label-studio.json").write_bytes(written(stores, task, "label-studio"))
@@ -49,31 +49,33 @@ def read_by(other_python: Path, folder: Path) -> dict[str, Any]:
     """What the script in the other environment tells of a folder."""
     done = subprocess.run([str(other_python), str(SCRIPT), str(folder)], capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
-    found: dict[str, Any] = json.loads((folder / "told.json").read_text())
+    found: dict[str, Any] = json.loads((folder / "read_back.json").read_text())
     return found
 
 
-def test_they_read_what_we_meant(told: dict[str, Any]) -> None:
-    label_studio, cvat = told["label_studio"], told["datumaro"]
+def test_they_read_what_we_meant(read_back: dict[str, Any]) -> None:
+    label_studio, cvat = read_back["label_studio"], read_back["datumaro"]
     assert label_studio["errors"] == []
     whole = [mask for found in masks().values() for mask in found if mask.any()]
     expected = [[*mask.shape, int(mask.sum()), np.flatnonzero(mask)[:5].tolist()] for mask in whole]
     assert label_studio["brushes"] == expected
     assert len(label_studio["coco"]["images"]) == len(SIZES)
     boxes = [
-        one["bbox"] for one in label_studio["coco"]["annotations"] if one["image_id"] == 0 and "segmentation" in one
+        annotation["bbox"]
+        for annotation in label_studio["coco"]["annotations"]
+        if annotation["image_id"] == 0 and "segmentation" in annotation
     ]
-    good = [one["bbox"] for one in persons("a/one.png")["persons"] if not one["problem"]]
+    good = [person["bbox"] for person in persons("a/one.png")["persons"] if not person["problem"]]
     assert boxes == [pytest.approx(box, abs=0.1) for box in good]
 
     points = [one for one in next(iter(cvat["pose"].values())) if one[0] == "points"]
-    assert {one[1] for one in points} <= set(persons("a/one.png")["names"])
-    nose = next(one for one in points if one[1] == "nose")
+    assert {point[1] for point in points} <= set(persons("a/one.png")["names"])
+    nose = next(point for point in points if point[1] == "nose")
     assert nose[2] == pytest.approx(persons("a/one.png")["persons"][0]["keypoints"][0], abs=0.006)
-    assert [one[1] for found in cvat["choices"].values() for one in found] == ["cat & <dog>"] * len(SIZES)
+    assert [one[1] for choice in cvat["choices"].values() for one in choice] == ["cat & <dog>"] * len(SIZES)
     for name, found in masks().items():
         areas = [int(mask.sum()) for mask in found if mask.any()]
-        assert [one[2] for one in cvat["masks"][name.removesuffix(".png")]] == areas
+        assert [mask[2] for mask in cvat["masks"][name.removesuffix(".png")]] == areas
 
 
 def test_what_the_ml_backend_predicts_fits_its_projects(
@@ -83,7 +85,7 @@ def test_what_the_ml_backend_predicts_fits_its_projects(
     tmp_path: Path,
 ) -> None:
     predictions = [predict(poses, config, uri(png)).json()["results"][0] for config in (NAMED, INDEXED)]
-    assert all(one["result"] for one in predictions)
-    pairs = [[config, one] for config, one in zip((NAMED, INDEXED), predictions, strict=True)]
+    assert all(prediction["result"] for prediction in predictions)
+    pairs = [[config, prediction] for config, prediction in zip((NAMED, INDEXED), predictions, strict=True)]
     (tmp_path / "predicted.json").write_text(json.dumps(pairs))
     assert read_by(other_python, tmp_path)["errors"] == [[], []]

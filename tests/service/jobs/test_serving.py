@@ -1,4 +1,4 @@
-"""The jobs of one server: a store that opens beside the backbone, and what is said where it can not."""
+"""The jobs of one server: a store that opens beside the backbone, and what is said where it cannot."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def test_there_is_no_store_before_the_start_and_one_inside(tmp_path: Path) -> No
     assert (tmp_path / "jobs.db").is_file()
 
 
-def test_a_database_that_can_not_be_opened_is_said_to_each_request(tmp_path: Path) -> None:
+def test_a_database_that_cannot_be_opened_is_reported_to_each_request(tmp_path: Path) -> None:
     settings = load_settings(data_folder=tmp_path, jobs={"database": "sqlite:////nowhere/at/all/jobs.db"})
     jobs = Jobs(open_state(settings, TASKS))
 
     async def story() -> None:
         async with jobs.running():
             for _ in range(2):
-                with pytest.raises(NotReady, match="keeps no jobs"):
+                with pytest.raises(NotReady, match="has no jobs"):
                     await jobs.store()
 
     asyncio.run(story())
@@ -51,7 +51,7 @@ def test_a_database_that_comes_later_is_opened_then(tmp_path: Path) -> None:
 
     async def story() -> None:
         async with jobs.running():
-            with pytest.raises(NotReady, match="keeps no jobs"):
+            with pytest.raises(NotReady, match="has no jobs"):
                 await jobs.store()
             (tmp_path / "later").mkdir()
             store = None

@@ -164,7 +164,7 @@ def test_a_video_is_every_so_many_of_its_frames(video: Path) -> None:
         assert isinstance(frame, np.ndarray)
         assert frame.shape == (48, 64, 3)
         assert frame.mean() == pytest.approx(20 * item.given["frame"] + 20, abs=6)
-    # After a restart reading begins somewhere else, and a frame can be asked for again.
+    # After a restart reading begins somewhere else, and a frame can be requested again.
     again = open_reader(source)
     for item in (items[2], items[1]):
         frame = again.read(item)

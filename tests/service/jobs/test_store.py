@@ -106,11 +106,11 @@ def test_an_item_is_finished_once_and_a_key_has_one_result(store: JobStore) -> N
     store.finish(job.id, [Outcome(0, "k", '{"a":2}'), Outcome(2, "x", '{"a":3}')])
     now = store.get(job.id)
     assert (now.done, now.failed, now.reused) == (2, 1, 1)
-    assert [(one.name, one.given, one.result) for one in store.records(job.id, page=1)] == [
+    assert [(record.name, record.given, record.result) for record in store.records(job.id, page=1)] == [
         ("0.png", {"image_id": 0}, {"a": 1}),
         ("1.png", {"image_id": 1}, {"a": 1}),
     ]
-    assert [(one.name, one.error) for one in store.records(job.id, status="failed")] == [("2.png", "broken")]
+    assert [(record.name, record.error) for record in store.records(job.id, status="failed")] == [("2.png", "broken")]
     assert store.pending(job.id, after=-1, limit=9) == []
 
 
@@ -122,7 +122,7 @@ def test_pages_of_pending_items_follow_each_other(store: JobStore) -> None:
     assert [item.position for item in store.pending(job.id, after=2, limit=9)] == [3, 4]
 
 
-def test_a_paused_job_is_nobodys_until_it_is_resumed(store: JobStore) -> None:
+def test_a_paused_job_is_held_by_no_process_until_it_is_resumed(store: JobStore) -> None:
     job = listed(store)
     store.claim("one", FOREVER)
     assert store.pause(job.id).status == "paused"
@@ -162,7 +162,7 @@ def test_deleting_a_job_keeps_the_results_that_others_share(store: JobStore) -> 
     assert not store.has_result("late")
 
 
-def test_beginning_again_keeps_results_and_is_refused_while_somebody_runs_it(store: JobStore) -> None:
+def test_beginning_again_keeps_results_and_is_refused_while_a_process_runs_it(store: JobStore) -> None:
     job = listed(store)
     store.finish(job.id, [Outcome(0, "k", "{}")])
     store.claim("one", FOREVER)
@@ -174,7 +174,7 @@ def test_beginning_again_keeps_results_and_is_refused_while_somebody_runs_it(sto
 
 
 @pytest.mark.parametrize("url", ["sqlite:////nowhere/at/all/jobs.db", "postgresql+psycopg://t@/x?host=/nowhere"])
-def test_a_database_that_can_not_be_opened_is_told_with_the_setting(url: str) -> None:
+def test_a_database_that_cannot_be_opened_is_reported_with_the_setting(url: str) -> None:
     with pytest.raises(InvalidInput) as caught:
         JobStore(url)
     assert "DIFFSIGHT_JOBS__DATABASE" in caught.value.hint
@@ -192,11 +192,11 @@ def test_what_stands_before_the_first_unfinished_item_is_a_whole(store: JobStore
     assert store.first_pending(job.id) == 0
     store.finish(job.id, [Outcome(0, "a", "{}"), Outcome(1, error="broken"), Outcome(3, "d", "{}")])
     assert store.first_pending(job.id) == 2
-    assert [one.position for one in store.records(job.id, before=2, page=1)] == [0]
-    assert [one.position for one in store.records(job.id, status="failed", before=2)] == [1]
+    assert [record.position for record in store.records(job.id, before=2, page=1)] == [0]
+    assert [record.position for record in store.records(job.id, status="failed", before=2)] == [1]
     store.finish(job.id, [Outcome(2, "c", "{}")])
     assert store.first_pending(job.id) is None
-    assert [one.position for one in store.records(job.id)] == [0, 2, 3]
+    assert [record.position for record in store.records(job.id)] == [0, 2, 3]
 
 
 def test_a_list_that_is_made_of_a_deleted_job_leaves_nothing(store: JobStore) -> None:
@@ -207,7 +207,7 @@ def test_a_list_that_is_made_of_a_deleted_job_leaves_nothing(store: JobStore) ->
 
 
 @pytest.mark.parametrize("job", ["", "\0", "a\0b", "é", "0123456789abcdef"])
-def test_any_text_may_be_asked_for(store: JobStore, job: str) -> None:
+def test_any_text_may_be_requested(store: JobStore, job: str) -> None:
     with pytest.raises(NothingStored):
         store.get(job)
 

@@ -42,7 +42,7 @@ def write_clip(path: Path, codec: str = "libx264") -> list[bytes]:
 
 
 def read_all(data: bytes) -> list[float | None]:
-    """The mean brightness of each frame's lower right; None where it cannot be read."""
+    """The mean brightness of each frame's lower right; None if it cannot be read."""
     times = frame_times(BytesIO(data))
     frames = Frames(BytesIO(data), times)
     means: list[float | None] = []

@@ -33,7 +33,7 @@ def shot(seed: int) -> Shot:
     return Shot(shot_id(image, mask), lambda: (image, mask))
 
 
-def test_a_shot_is_told_by_its_picture_and_its_mask() -> None:
+def test_a_shot_is_named_by_its_picture_and_its_mask() -> None:
     image, mask = shot(0).pair()
     assert shot(0).id == shot(0).id != shot(1).id
     assert shot_id(image, mask) != shot_id(image, 1 - mask)

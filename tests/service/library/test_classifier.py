@@ -46,5 +46,5 @@ def test_rows_are_those_of_the_features_that_it_was_fitted_on(classifier: Classi
 
 def test_a_request_that_names_none_is_refused() -> None:
     model = open_features(open_backbone("pocket"))
-    with pytest.raises(InvalidInput, match="none is named"):
+    with pytest.raises(InvalidInput, match="names no classifier"):
         complete_classifier(ClassifyOptions(), model, InputCounts(), LimitSettings())

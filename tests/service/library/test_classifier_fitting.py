@@ -1,4 +1,4 @@
-"""What a fit can not begin with: labels of one class, and jobs whose vectors are of something else."""
+"""What a fit cannot begin with: labels of one class, and jobs whose vectors are of something else."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def folder(name: str) -> str:
     return name.partition("/")[0]
 
 
-def test_a_jobs_images_are_labelled_and_told_apart_by_their_results(job: JobVectors, backbone: Description) -> None:
+def test_a_jobs_images_are_labelled_and_distinguished_by_their_results(job: JobVectors, backbone: Description) -> None:
     examples, options = examples_of_job(job, backbone, folder)
     assert examples.labels == ("cat", "dog", "cat")
     assert options.blocks == ("mid_block",)
@@ -51,7 +51,7 @@ def test_a_jobs_images_are_labelled_and_told_apart_by_their_results(job: JobVect
         ({"parameters": {"normalise": True}}, InvalidInput),
     ],
 )
-def test_a_job_that_can_not_be_used_is_refused(
+def test_a_job_that_cannot_be_used_is_refused(
     job: JobVectors, backbone: Description, changes: dict[str, Any], error: type[DiffsightError]
 ) -> None:
     with pytest.raises(error):

@@ -12,7 +12,7 @@ from backbones.engine import DirectEngine
 from backbones.errors import InvalidInput
 from backbones.loading.source import open_backbone
 from service.library.classifier_import import check_import
-from service.library.classifiers import Examples, FeatureOptions, HeadOptions, fit_classifier
+from service.library.classifiers import FeatureOptions, HeadOptions, LabelledVectors, fit_classifier
 from service.settings.groups import LimitSettings
 
 
@@ -22,7 +22,7 @@ def test_a_released_head_over_other_maps_is_refused() -> None:
     features = FeatureOptions(blocks=blocks, timesteps=(100,), pool_size=1, noise_samples=0, fit="crop")
     head = HeadOptions(kind="linear", channels=(3,), hidden=(4,), width=8, attention_heads=2, depth=1, epochs=1)
     random = np.random.default_rng(0)
-    examples = Examples(
+    examples = LabelledVectors(
         random.normal(size=(8, 3)).astype(np.float32), tuple("aaaabbbb"), random.integers(0, 256, (8, 16), np.uint8)
     )
     classifier = fit_classifier(examples, features, engine.backbone, name="", head=head)

@@ -10,8 +10,8 @@ from backbones.errors import Cancelled, InvalidInput
 from backbones.loading.source import open_backbone
 from service.library.classifiers import (
     Classifier,
-    Examples,
     FeatureOptions,
+    LabelledVectors,
     as_tensors,
     fit_classifier,
     from_file,
@@ -21,13 +21,13 @@ from service.library.classifiers import (
 FEATURES = FeatureOptions(blocks=("mid_block",), timesteps=(100,), pool_size=1, noise_samples=1, fit="crop")
 
 
-def examples(labels: str, first: int = 0) -> Examples:
+def examples(labels: str, first: int = 0) -> LabelledVectors:
     """A vector a letter, near its own kind; the same number is the same image."""
     drawn = np.random.default_rng(0).normal(size=(40, 6)).astype(np.float32)
     kinds = np.array([[ord(letter) - ord("a")] for letter in labels], np.float32)
     places = np.arange(first, first + len(labels))
     keys = np.repeat(places[:, None], 16, axis=1).astype(np.uint8)
-    return Examples(drawn[places] * 0.3 + kinds, tuple(labels), keys)
+    return LabelledVectors(drawn[places] * 0.3 + kinds, tuple(labels), keys)
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +88,7 @@ def test_a_class_whose_name_no_answer_can_hold_is_refused(classifier: Classifier
         from_file(about | {"classes": [name, "b"]}, as_tensors(classifier))
 
 
-def test_a_fit_that_nobody_waits_for_ends(backbone: Description) -> None:
+def test_a_fit_without_a_waiting_request_ends(backbone: Description) -> None:
     import threading
 
     stopped = threading.Event()

@@ -52,10 +52,12 @@ def test_stored_vectors_are_read_from_both_files(folder: Path, tmp_path: Path) -
     )
     stored = read_vectors(job)
     np.testing.assert_array_equal(stored.vectors, vectors)
-    assert [[one.name for one in group] for group in duplicate_groups(stored, 0.999999)] == [["0.png", "same.png"]]
+    assert [[member.name for member in group] for group in duplicate_groups(stored, 0.999999)] == [
+        ["0.png", "same.png"]
+    ]
 
 
-def test_what_holds_no_vectors_is_told(tmp_path: Path) -> None:
+def test_what_holds_no_vectors_is_reported(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     done = diffsight("duplicates", tmp_path / "empty")
     assert done.returncode == 2

@@ -65,7 +65,7 @@ def made(server: Server, *seeds: int, name: str = "square") -> dict[str, Any]:
     return concept
 
 
-def asked(server: Server, **options: Any) -> httpx2.Response:
+def segment(server: Server, **options: Any) -> httpx2.Response:
     return server.client.post(ROUTE, json={"image": text(picture(9, 50, 70))[0], **options})
 
 
@@ -78,9 +78,9 @@ def test_a_concept_answers_as_its_pictures_do(few_shot: Server) -> None:
     concept = made(few_shot, 1, 2)
     assert [shot["width"] for shot in concept["shots"]] == [80, 80]
     assert concept["shots"][0]["share"] == pytest.approx(900 / 4800, abs=1e-4)
-    by_id = asked(few_shot, concepts=[concept["id"]]).json()
+    by_id = segment(few_shot, concepts=[concept["id"]]).json()
     pairs = supports(1, 2)
-    inline = asked(few_shot, support_images=pairs["images"], support_masks=pairs["masks"]).json()
+    inline = segment(few_shot, support_images=pairs["images"], support_masks=pairs["masks"]).json()
     assert decoded(by_id).shape == (50, 70)
     assert (decoded(by_id) == decoded(inline)).mean() > 0.99
     assert by_id["concepts"][0]["mask"]["name"] == "square"
@@ -109,10 +109,10 @@ def test_concepts_and_their_banks_survive_a_restart(
     few_shot: Server, start_server: StartServer, weights: Path, data_folder: Path
 ) -> None:
     concept = made(few_shot, 6)
-    before = asked(few_shot, concepts=[concept["id"]]).json()
+    before = segment(few_shot, concepts=[concept["id"]]).json()
     again = start_server(few_shot={"weights": str(weights)}, data_folder=data_folder)
-    assert concept["id"] in [one["id"] for one in again.client.get("/v1/concepts").json()["concepts"]]
-    after = asked(again, concepts=[concept["id"]]).json()
+    assert concept["id"] in [concept["id"] for concept in again.client.get("/v1/concepts").json()["concepts"]]
+    after = segment(again, concepts=[concept["id"]]).json()
     assert (decoded(after) == decoded(before)).all()
     assert again.state.library.banks.figures.disk == 1
     assert again.state.library.banks.figures.computed == 0
@@ -125,11 +125,11 @@ def test_banks_without_room_are_computed_again(
     none = {"device_cache_bytes": 0, "host_cache_bytes": 0, "disk_cache_bytes": 0, "bank_form": "hidden_states"}
     poor = start_server(few_shot={"weights": str(weights), **none}, data_folder=data_folder)
     for _ in range(2):
-        answer = asked(poor, concepts=[concept["id"]]).json()
+        answer = segment(poor, concepts=[concept["id"]]).json()
         assert answer["rows"] == 3
     assert poor.state.library.banks.figures.computed == 4
     # The hidden states give what keys and values give.
-    assert (decoded(answer) == decoded(asked(few_shot, concepts=[concept["id"]]).json())).mean() > 0.99
+    assert (decoded(answer) == decoded(segment(few_shot, concepts=[concept["id"]]).json())).mean() > 0.99
 
 
 def test_a_full_device_hands_banks_down_to_the_host(
@@ -139,8 +139,8 @@ def test_a_full_device_hands_banks_down_to_the_host(
     sizes = [file.stat().st_size for file in (data_folder / "bank").glob("*.safetensors")]
     small = {"device_cache_bytes": int(1.5 * max(sizes)), "disk_cache_bytes": 0}
     server = start_server(few_shot={"weights": str(weights), **small}, data_folder=data_folder)
-    asked(server, concepts=[concept["id"]])
-    asked(server, concepts=[concept["id"]])
+    segment(server, concepts=[concept["id"]])
+    segment(server, concepts=[concept["id"]])
     figures = server.state.library.banks.figures
     assert figures.computed == 3
     assert figures.host >= 2
@@ -148,15 +148,15 @@ def test_a_full_device_hands_banks_down_to_the_host(
 
 def test_several_concepts_share_out_the_pixels(few_shot: Server) -> None:
     concepts = [made(few_shot, 1)["id"], made(few_shot, 2, 3, name="other")["id"]]
-    answer = asked(few_shot, concepts=concepts, threshold_value=0.05).json()
-    assert [one["label"] for one in answer["concepts"]] == [1, 2]
-    assert [one["mask"]["name"] for one in answer["concepts"]] == ["square", "other"]
+    answer = segment(few_shot, concepts=concepts, threshold_value=0.05).json()
+    assert [concept["label"] for concept in answer["concepts"]] == [1, 2]
+    assert [concept["mask"]["name"] for concept in answer["concepts"]] == ["square", "other"]
     assert not (decoded(answer, 0) & decoded(answer, 1)).any()
     body = {"concepts": concepts, "threshold_value": 0.05}
-    numbers = np.load(BytesIO(asked(few_shot, **body, format="npy").content))
+    numbers = np.load(BytesIO(segment(few_shot, **body, format="npy").content))
     assert numbers.shape == (50, 70)
     assert ((numbers == 1) == decoded(answer, 0)).all()
-    shown = Image.open(BytesIO(asked(few_shot, **body, format="png").content))
+    shown = Image.open(BytesIO(segment(few_shot, **body, format="png").content))
     assert (np.asarray(shown) == numbers).all()
 
 
@@ -165,15 +165,15 @@ def test_several_concepts_share_out_the_pixels(few_shot: Server) -> None:
 )
 def test_masks_come_as_pictures_and_arrays(few_shot: Server, form: str, kind: str) -> None:
     pairs = supports(1)
-    response = asked(few_shot, support_images=pairs["images"], support_masks=pairs["masks"], format=form)
+    response = segment(few_shot, support_images=pairs["images"], support_masks=pairs["masks"], format=form)
     assert response.headers["content-type"] == kind
     if form != "npy":
         assert Image.open(BytesIO(response.content)).size == (70, 50)
 
 
-def test_polygons_come_where_they_are_asked_for(few_shot: Server) -> None:
+def test_polygons_come_if_requested(few_shot: Server) -> None:
     pairs = supports(1)
-    answer = asked(few_shot, support_images=pairs["images"], support_masks=pairs["masks"], format="polygons").json()
+    answer = segment(few_shot, support_images=pairs["images"], support_masks=pairs["masks"], format="polygons").json()
     assert answer["concepts"][0]["mask"]["polygons"] is not None
 
 
@@ -181,7 +181,7 @@ def test_forms_with_files_do_what_json_does(few_shot: Server) -> None:
     files = [("image", picture(9, 50, 70)), ("support_image", picture(1)), ("support_mask", mask())]
     by_form = few_shot.client.post(ROUTE, files=files, data={"name": "box"}).json()
     pairs = supports(1)
-    by_json = asked(few_shot, support_images=pairs["images"], support_masks=pairs["masks"], name="box").json()
+    by_json = segment(few_shot, support_images=pairs["images"], support_masks=pairs["masks"], name="box").json()
     assert by_form["concepts"] == by_json["concepts"]
     concept = few_shot.client.post(
         "/v1/concepts", files=[("image", picture(1)), ("mask", mask())], data={"name": "box"}
@@ -192,7 +192,7 @@ def test_forms_with_files_do_what_json_does(few_shot: Server) -> None:
 def test_the_absolute_threshold_may_find_nothing(few_shot: Server) -> None:
     pairs = {"support_images": supports(1)["images"], "support_masks": supports(1)["masks"]}
     relative, absolute = (
-        asked(few_shot, **pairs, threshold=kind, threshold_value=0.99).json()["concepts"][0]["mask"]["area"]
+        segment(few_shot, **pairs, threshold=kind, threshold_value=0.99).json()["concepts"][0]["mask"]["area"]
         for kind in ("relative", "absolute")
     )
     assert absolute <= relative
@@ -200,37 +200,37 @@ def test_the_absolute_threshold_may_find_nothing(few_shot: Server) -> None:
 
 def test_sampling_changes_no_concept_of_one_shot_in_kind(few_shot: Server) -> None:
     concept = made(few_shot, 1, 2, 3)
-    answers = [asked(few_shot, concepts=[concept["id"]], support_sampling=True).json() for _ in range(2)]
+    answers = [segment(few_shot, concepts=[concept["id"]], support_sampling=True).json() for _ in range(2)]
     assert answers[0]["concepts"] == answers[1]["concepts"]
 
 
 def test_a_mask_of_the_whole_picture_is_answered_with_a_note(few_shot: Server) -> None:
     full = text(png(np.full((60, 80), 255, np.uint8)))
-    answer = asked(few_shot, support_images=text(picture(1)), support_masks=full)
+    answer = segment(few_shot, support_images=text(picture(1)), support_masks=full)
     assert answer.status_code == 200, answer.text
     assert "whole picture" in answer.json()["notes"][0]
 
 
 def test_a_repeated_support_is_taken_once(few_shot: Server) -> None:
     pairs = supports(1, 2, 1)
-    answer = asked(few_shot, support_images=pairs["images"], support_masks=pairs["masks"]).json()
+    answer = segment(few_shot, support_images=pairs["images"], support_masks=pairs["masks"]).json()
     assert answer["concepts"][0]["shots"] == 2
     assert "support_masks.2: the same" in answer["notes"][0]
 
 
 def test_many_shots_are_answered_up_to_the_limit(few_shot: Server, check_problem: Any) -> None:
     pairs = supports(*range(20, 40))
-    assert asked(few_shot, support_images=pairs["images"], support_masks=pairs["masks"]).status_code == 200
+    assert segment(few_shot, support_images=pairs["images"], support_masks=pairs["masks"]).status_code == 200
     many = supports(*range(20, 70))
     for response in (
-        asked(few_shot, support_images=many["images"], support_masks=many["masks"]),
+        segment(few_shot, support_images=many["images"], support_masks=many["masks"]),
         few_shot.client.post("/v1/concepts", json={"name": "many", **many}),
     ):
         assert "50 supports" in check_problem(response, 422, "invalid-input")["detail"]
 
 
 @pytest.mark.parametrize(
-    ("images", "masks", "field", "told"),
+    ("images", "masks", "field", "message"),
     [
         ([1], [mask(80, 60)], "masks.0", "60 x 80 pixels, its image 80 x 60"),
         ([1, 2], [mask(), mask(60, 81)], "masks.1", "81 x 60 pixels"),
@@ -241,12 +241,12 @@ def test_many_shots_are_answered_up_to_the_limit(few_shot: Server, check_problem
     ],
 )
 def test_supports_that_show_nothing_are_refused(
-    few_shot: Server, images: list[int], masks: list[bytes], field: str, told: str, check_problem: Any
+    few_shot: Server, images: list[int], masks: list[bytes], field: str, message: str, check_problem: Any
 ) -> None:
     body = {"name": "bad", "images": text(*map(picture, images)), "masks": text(*masks)}
     problem = check_problem(few_shot.client.post("/v1/concepts", json=body), 422, "invalid-input")
     assert problem["field"] == field
-    assert told in problem["detail"]
+    assert message in problem["detail"]
 
 
 @pytest.mark.parametrize(
@@ -260,15 +260,15 @@ def test_supports_that_show_nothing_are_refused(
         {**{"support_" + key: value for key, value in supports(1).items()}, "threshold": "some"},
     ],
 )
-def test_what_can_not_be_meant_is_refused(few_shot: Server, options: dict[str, Any], check_problem: Any) -> None:
-    check_problem(asked(few_shot, **options), 422, "invalid-input")
+def test_what_cannot_be_meant_is_refused(few_shot: Server, options: dict[str, Any], check_problem: Any) -> None:
+    check_problem(segment(few_shot, **options), 422, "invalid-input")
 
 
 def test_a_concept_that_is_not_there_is_404_everywhere(few_shot: Server, check_problem: Any) -> None:
     concept = made(few_shot, 1)["id"]
     assert few_shot.client.delete(f"/v1/concepts/{concept}").status_code == 204
     for name in (concept, "../../etc/passwd", "x"):
-        check_problem(asked(few_shot, concepts=[name]), 404, "nothing-stored")
+        check_problem(segment(few_shot, concepts=[name]), 404, "nothing-stored")
     check_problem(few_shot.client.get(f"/v1/concepts/{concept}"), 404, "nothing-stored")
     check_problem(few_shot.client.delete(f"/v1/concepts/{concept}"), 404, "nothing-stored")
     check_problem(few_shot.client.patch(f"/v1/concepts/{concept}", json={"name": "x"}), 404, "nothing-stored")
@@ -286,7 +286,7 @@ def test_the_last_shot_and_unknown_shots_stay(few_shot: Server, check_problem: A
 def test_a_concept_deleted_while_in_use_answers_or_is_gone(few_shot: Server) -> None:
     concept = made(few_shot, 1, 2)["id"]
     with ThreadPoolExecutor(6) as pool:
-        asking = [pool.submit(asked, few_shot, concepts=[concept]) for _ in range(5)]
+        asking = [pool.submit(segment, few_shot, concepts=[concept]) for _ in range(5)]
         gone = pool.submit(few_shot.client.delete, f"/v1/concepts/{concept}")
         statuses = {one.result().status_code for one in asking}
     assert gone.result().status_code == 204
@@ -295,7 +295,7 @@ def test_a_concept_deleted_while_in_use_answers_or_is_gone(few_shot: Server) -> 
 
 def test_a_server_without_weights_says_so(start_server: StartServer, check_problem: Any) -> None:
     bare = start_server(backbone=str(WITHOUT_HEADS))
-    problem = check_problem(asked(bare, concepts=["0123456789abcdef"]), 404, "model-not-found")
+    problem = check_problem(segment(bare, concepts=["0123456789abcdef"]), 404, "model-not-found")
     assert "DIFFSIGHT_FEW_SHOT__WEIGHTS" in problem["hint"]
 
 

@@ -59,12 +59,12 @@ def test_a_thing_that_was_deleted_is_gone_for_everything(store: Store) -> None:
 
 
 @pytest.mark.parametrize("thing", ["", "../../etc/passwd", "0" * 15, "0" * 17, "G" * 16, "0" * 16 + "\n", ".lock"])
-def test_an_id_that_nobody_was_given_is_nothing(store: Store, thing: str) -> None:
+def test_an_id_that_was_never_created_is_unknown(store: Store, thing: str) -> None:
     with pytest.raises(NothingStored):
         store.look(thing)
 
 
-def test_of_two_changes_that_began_alike_the_second_is_told(store: Store) -> None:
+def test_of_two_changes_that_began_alike_the_second_is_reported(store: Store) -> None:
     added = store.add({"round": 0}, TENSORS)
     changed = store.replace(added, {"round": 1}, TENSORS)
     with pytest.raises(ChangedMeanwhile):
@@ -101,7 +101,7 @@ def test_more_bytes_than_allowed_are_refused_and_leave_nothing_behind(store: Sto
     assert {file.suffix for file in store.folder.iterdir()} == {".safetensors", ""}
 
 
-def test_a_folder_that_can_not_be_written_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageFailed, match="DIFFSIGHT_DATA_FOLDER"):
         Store(tmp_path / "file", "thing", most_bytes=1000).add({}, {})

@@ -1,4 +1,4 @@
-"""Vectors of many images: in order, once each, and one that can not be decoded told by its name."""
+"""Vectors of many images: in order, once each, and an error names the image that cannot be decoded."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_vectors_are_in_the_files_order_whatever_the_cache_holds(engine: DirectE
     assert cache.figures().entries == 3
 
 
-def test_a_file_that_can_not_be_decoded_is_told_by_its_name(engine: DirectEngine) -> None:
+def test_a_file_that_cannot_be_decoded_is_named_by_its_name(engine: DirectEngine) -> None:
     with pytest.raises(InvalidInput) as caught:
         read(engine, TensorCache(0), [picture(0), b"no image"])
     assert caught.value.field == "images.1"

@@ -144,7 +144,7 @@ def test_a_table_brings_a_backbone_of_its_own(tmp_path: Path) -> None:
         ([{"id": "mine", "source": "x"}], "another model of that name was added"),
         ([{"id": "a", "source": "x", "task": "features"}], "no task with weights of its own"),
         ([{"id": "a", "source": "mine", "task": "pose"}], "'mine' is vpd-depth, and not for pose"),
-        ([{"id": "a", "source": "x", "backbone": "sd15"}], "a backbone runs on none"),
+        ([{"id": "a", "source": "x", "backbone": "sd15"}], "a backbone does not run on another backbone"),
         ([{"id": "a", "source": "x", "task": "pose", "dtype": "float16"}], "number type of its backbone"),
         ([{"id": "a", "source": "x", "task": "pose", "backbone": "b"}], "'b', which is no backbone"),
         ([{"id": "a", "source": "x", "task": "pose"}, {"id": "pocket"}], "could run on each of pocket, sd15"),

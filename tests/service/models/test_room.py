@@ -53,5 +53,5 @@ def test_a_model_that_never_fits_beside_what_is_pinned_is_refused() -> None:
     slots["a"].spec = ModelSpec("a", "", "a", pinned=True)
     new = incoming(slots, 11)
     check_fits_ever(slots, new, 21)
-    with pytest.raises(InvalidInput, match="21 with what must stay"):
+    with pytest.raises(InvalidInput, match="21 with the models that must stay"):
         check_fits_ever(slots, new, 20)

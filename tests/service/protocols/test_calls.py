@@ -42,7 +42,7 @@ def test_a_problem_before_any_route_stands_where_the_clients_read_it(path: str, 
     create_key(settings.access.keys_path(), "somebody", now=datetime.now(UTC))
     refused = send(settings, path, json={})
     assert (refused.status_code, refused.headers["content-type"]) == (401, "application/json")
-    assert refused.json()[member].startswith("this needs a valid API key; send it as")
+    assert refused.json()[member].startswith("this route needs a valid API key; send it as")
     assert refused.json()["type"] == "/problems/key-needed"
 
 
@@ -60,7 +60,7 @@ def test_a_server_that_is_not_ready_or_gets_too_much_says_so(path: str, member: 
 
 def test_the_images_of_a_request_are_answered_in_their_order(server: Server, png: bytes) -> None:
     images = [png, IMAGE.read_bytes(), png]
-    body = {"image": [{"type": "base64", "value": base64.b64encode(one).decode()} for one in images]}
+    body = {"image": [{"type": "base64", "value": base64.b64encode(image).decode()} for image in images]}
     together = server.client.post("/roboflow/infer/semantic_segmentation", json=body).json()
     assert [one["image"]["width"] for one in together] == [40, 128, 40]
     alone = server.client.post("/roboflow/infer/semantic_segmentation", json={"image": body["image"][1]}).json()

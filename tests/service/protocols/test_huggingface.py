@@ -32,7 +32,7 @@ def test_a_threshold_leaves_segments_out(server: Server, text: str) -> None:
     everything = server.client.post(SEGMENTATION, json={"inputs": text}).json()
     least = sorted(one["score"] for one in everything)[-1]
     kept = server.client.post(SEGMENTATION, json={"inputs": text, "parameters": {"threshold": least}}).json()
-    assert [one["score"] for one in kept] == [one["score"] for one in everything if one["score"] >= least]
+    assert [item["score"] for item in kept] == [one["score"] for one in everything if one["score"] >= least]
 
 
 def test_labels_may_come_in_one_text_and_with_a_template() -> None:
@@ -47,7 +47,10 @@ def test_a_model_is_named_in_the_path(server: Server, text: str) -> None:
     vectors = server.client.post("/v1/features", json={"images": [text, text]}).json()["vectors"]
     np.testing.assert_allclose(named.json(), vectors, rtol=1e-4, atol=1e-4)  # rows may share other batches
     unknown = server.client.post("/hf/feature-extraction/other", json={"inputs": text})
-    assert (unknown.status_code, unknown.json()["error"]) == (404, "there is no model 'other' here; there are: pocket")
+    assert (unknown.status_code, unknown.json()["error"]) == (
+        404,
+        "this server has no model 'other'; its models are: pocket",
+    )
 
 
 def test_the_health_of_a_pipeline_is_that_of_its_task(server: Server) -> None:
@@ -65,7 +68,7 @@ def test_the_health_of_a_pipeline_is_that_of_its_task(server: Server) -> None:
         ("/hf/feature-extraction", {"truncate": True}, 422, "Unknown field"),
         ("/hf/zero-shot-image-classification", {"parameters": {}}, 422, "candidate_labels"),
         ("/hf/zero-shot-image-classification", {"parameters": {"candidate_labels": []}}, 422, "labels"),
-        ("/hf/image-classification", {}, 422, "ask /hf/image-classification/ID"),
+        ("/hf/image-classification", {}, 422, "send it to /hf/image-classification/ID"),
         ("/hf/image-classification/none", {}, 404, "there is no classifier 'none'"),
         ("/hf/object-detection", {"parameters": {"threshold": 2}}, 422, "less than or equal to 1"),
         ("/hf/text-generation", {}, 404, "Not Found"),

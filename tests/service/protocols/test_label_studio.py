@@ -175,9 +175,9 @@ def test_drawn_rectangles_are_the_persons(poses: Server, png: bytes) -> None:
         "left_wrist",
     }
     assert inside
-    assert {one["value"]["keypointlabels"][0] for one in points} == inside
-    assert {one["parentID"] for one in points} == {"aB3"}
-    assert {one["id"] for one in points} == {f"aB3-kp-{alone['names'].index(name)}" for name in inside}
+    assert {point["value"]["keypointlabels"][0] for point in points} == inside
+    assert {point["parentID"] for point in points} == {"aB3"}
+    assert {point["id"] for point in points} == {f"aB3-kp-{alone['names'].index(name)}" for name in inside}
     broken = {"context": {"result": [drawn | {"value": {"x": 1, "rectanglelabels": ["human"]}}]}}
     assert predict(poses, NAMED, uri(png), params=broken).json()["field"] == "params"
 
@@ -254,7 +254,7 @@ def test_a_thousand_tasks_are_read_with_all_that_label_studio_sends_of_them(pose
     tasks = [{"id": at, "data": {"photo": uri(png) if at == 0 else "nowhere.png"}, **facts} for at in range(1_100)]
     answer = poses.client.post("/label-studio/predict", json={"tasks": tasks, "label_config": NAMED})
     assert answer.status_code == 200, answer.text[:500]
-    assert [at for at, one in enumerate(answer.json()["results"]) if "result" in one] == [0]
+    assert [at for at, result in enumerate(answer.json()["results"]) if "result" in result] == [0]
     tasks = [{"data": {}}] * 10_001
     answer = poses.client.post("/label-studio/predict", json={"tasks": tasks, "label_config": NAMED})
     assert (answer.status_code, answer.json()["field"]) == (422, "tasks")
@@ -319,7 +319,7 @@ def test_choices_are_made_by_a_classifier_or_zero_shot(start_server: StartServer
     again = server.client.post("/label-studio/setup", json={"schema": config}).json()["model_version"]
     assert again.split()[2] == "classifier"
     answers = predict(server, config, uri(plain("blue", 9)), uri(plain("red", 9))).json()["results"]
-    assert [one["result"][0]["value"]["choices"] for one in answers] == [["B"], ["red"]]
+    assert [answer["result"][0]["value"]["choices"] for answer in answers] == [["B"], ["red"]]
 
 
 def plain(colour: str, at: int = 0) -> bytes:
@@ -352,9 +352,7 @@ def test_a_personal_token_is_changed_for_a_short_lived_one(studio: str) -> None:
         '<!DOCTYPE x [<!ENTITY a "b">]><View/>',
     ],
 )
-def test_a_project_that_can_not_be_filled_is_refused(
-    poses: Server, png: bytes, config: str, check_problem: Any
-) -> None:
+def test_a_project_that_cannot_be_filled_is_refused(poses: Server, png: bytes, config: str, check_problem: Any) -> None:
     for response in (
         poses.client.post("/label-studio/setup", json={"schema": config}),
         predict(poses, config, uri(png)),
@@ -392,8 +390,8 @@ def test_brushes_are_concepts_classes_and_expressions(
     assert {"square", present["name"]} <= found.keys() <= set(labels)
     route = "/v1/segmentation/few-shot"
     alone = server.client.post(route, files={"image": image}, data={"concepts": made["id"]}).json()
-    for name, told in (("square", alone["concepts"][0]["mask"]), (present["name"], present)):
-        expected = decode_rle(Rle(**told["rle"]))
+    for name, concept in (("square", alone["concepts"][0]["mask"]), (present["name"], present)):
+        expected = decode_rle(Rle(**concept["rle"]))
         pixels = unpacked_brush(found[name]["value"]["rle"]).reshape(*expected.shape, 4)[..., 3] > 0
         assert (pixels != expected).mean() < 0.005
         assert np.array_equal(pixels.shape, (found[name]["original_height"], found[name]["original_width"]))

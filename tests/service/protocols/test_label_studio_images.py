@@ -33,7 +33,7 @@ from service.settings.loader import load_settings
         "/data/a%0d%0aX",
     ],
 )
-def test_with_its_token_nothing_but_images_is_asked_for(path: str) -> None:
+def test_with_its_token_nothing_but_images_is_requested(path: str) -> None:
     with pytest.raises(InvalidInput, match="no path of an image"):
         check_path(path)
 
@@ -45,12 +45,12 @@ def test_names_with_blanks_and_umlauts_are_encoded() -> None:
 
 @contextmanager
 def studio(locations: dict[str, str]) -> Iterator[tuple[str, list[str]]]:
-    """A Label Studio that sends on from these paths; its address, and what it was asked for with its token."""
-    asked: list[str] = []
+    """A Label Studio that sends on from these paths; its address, and the paths requested with its token."""
+    paths: list[str] = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            asked.append(self.path)
+            paths.append(self.path)
             location = locations.get(self.path.partition("?")[0])
             assert self.headers["Authorization"] == "Token key"
             self.send_response(303 if location else 200)
@@ -65,7 +65,7 @@ def studio(locations: dict[str, str]) -> Iterator[tuple[str, list[str]]]:
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}", asked
+        yield f"http://127.0.0.1:{server.server_port}", paths
     finally:
         server.shutdown()
         server.server_close()
@@ -90,10 +90,10 @@ def read(url: str, address: str, *, enabled: bool = True, task_id: object = 7) -
 
 
 def test_images_in_a_storage_are_opened_by_label_studio() -> None:
-    with studio({"/tasks/7/resolve/": "/data/upload/1/a.png"}) as (url, asked):
+    with studio({"/tasks/7/resolve/": "/data/upload/1/a.png"}) as (url, paths):
         for address in ("s3://bucket/a.png", "gs://bucket/a.png", "azure-blob://box/ä.png"):
             assert read(url, address) == b"image"
-        assert asked[0] == "/tasks/7/resolve/?fileuri=czM6Ly9idWNrZXQvYS5wbmc="
+        assert paths[0] == "/tasks/7/resolve/?fileuri=czM6Ly9idWNrZXQvYS5wbmc="
         with pytest.raises(InvalidInput, match="has none"):
             read(url, "s3://bucket/a.png", task_id="../1")
 
@@ -111,7 +111,7 @@ def test_it_may_send_on_to_another_host_which_never_sees_the_token() -> None:
 
 
 def test_another_name_of_label_studios_host_is_refused_with_the_address_that_is_set() -> None:
-    with studio({}) as (url, asked):
+    with studio({}) as (url, paths):
         with pytest.raises(InvalidInput, match=f"not below {url}.*LABEL_STUDIO__URL"):
             read(url, url.replace("127.0.0.1", "localhost") + "/data/a.png", enabled=False)
-        assert asked == []
+        assert paths == []

@@ -54,16 +54,16 @@ def test_pixels_a_file_and_base64_are_the_same_image(client: Any, picture: Image
     ]
     maps = [client.infer("depth", [image]).as_numpy("depth") for image in images]
     assert maps[0].shape == (30, 40)
-    assert all((one == maps[0]).all() for one in maps)
+    assert all((depth_map == maps[0]).all() for depth_map in maps)
 
 
-def test_outputs_come_in_the_form_that_is_asked_for(client: Any, png: bytes) -> None:
+def test_outputs_come_in_the_form_that_is_requested(client: Any, png: bytes) -> None:
     outputs = [triton.InferRequestedOutput("boxes", binary_data=False), triton.InferRequestedOutput("answer")]
     inputs = [tensor("image", [png]), tensor("boxes", [[2.0, 0.0, 12.0, 16.0]], "FP64")]
     result = client.infer("pose", inputs, model_version="pocket", outputs=outputs, request_id="mine", priority=2)
-    told = result.get_response()
-    assert (told["id"], told["model_name"], told["model_version"]) == ("mine", "pose", "pocket")
-    assert [one["name"] for one in told["outputs"]] == ["boxes", "answer"]
+    response = result.get_response()
+    assert (response["id"], response["model_name"], response["model_version"]) == ("mine", "pose", "pocket")
+    assert [output["name"] for output in response["outputs"]] == ["boxes", "answer"]
     assert result.as_numpy("boxes").tolist() == [[2.0, 0.0, 12.0, 16.0]]
     assert json.loads(result.as_numpy("answer")[0])["persons"][0]["bbox"] == [2.0, 0.0, 12.0, 16.0]
 
@@ -83,28 +83,30 @@ def refusals(client: Any, png: bytes) -> dict[str, Callable[[], Any]]:
         return lambda: client.infer(model, list(inputs), **request)
 
     return {
-        "[404] there is no model 'nothing' here": infer(image, model="nothing"),
-        "[404] there is no model 'other' here": infer(image, model_version="other"),
-        "[422] 'x' is no output; name some of depth, answer": infer(image, outputs=[triton.InferRequestedOutput("x")]),
-        "[422] 'classification' is not known": infer(
+        "[404] this server has no model 'nothing'": infer(image, model="nothing"),
+        "[404] this server has no model 'other'": infer(image, model_version="other"),
+        "[422] 'x' is no output; choose from depth, answer": infer(image, outputs=[triton.InferRequestedOutput("x")]),
+        "[422] 'classification' is not supported": infer(
             image, outputs=[triton.InferRequestedOutput("depth", class_count=3)]
         ),
-        "[422] there is none; send an input `image`": infer(tensor("scene", ["kitchen"])),
+        "[422] the request has no image; send an input `image`": infer(tensor("scene", ["kitchen"])),
         "[422] 2 images; depth takes one": infer(tensor("image", [png, png])),
         "[422] FP32 of the shape [2, 2, 3]": infer(tensor("image", np.zeros((2, 2, 3), np.float32), "FP32")),
         "[422] no pixels in [0, 2, 3]": infer(tensor("image", np.zeros((0, 2, 3), np.uint8), "UINT8")),
         "[422] 3 bytes that are no image": infer(tensor("image", [b"abc"])),
         "[422] image.0: The text is not base64": infer(tensor("image", ["?"], binary=False)),
-        "[422] it stands twice": infer(image, image),
+        "[422] it is sent twice": infer(image, image),
         "[422] it is an input and a parameter": infer(image, tensor("flip", [True], "BOOL"), parameters={"flip": True}),
         "[422] it is no text in UTF-8": infer(image, tensor("scene", [b"\xff"])),
         "[422] wrong: Unknown field": infer(image, parameters={"wrong": 1}),
         "[422] no task here has sequences": infer(image, sequence_id=5),
-        "[422] it is no whole number": infer(image, timeout=1.5),
+        "[422] it is not a whole number": infer(image, timeout=1.5),
         "[504] not done within 1e-06 seconds": infer(image, timeout=1),
         "[415] Content-Encoding 'gzip' is not read": infer(image, request_compression_algorithm="gzip"),
-        "[422] a model is not sent or changed here: 'config'": lambda: client.load_model("depth", config="{}"),
-        "[404] there is no model 'other' here; there are: pocket": lambda: client.unload_model("other"),
+        "[422] models cannot be uploaded or changed by this route: 'config'": lambda: client.load_model(
+            "depth", config="{}"
+        ),
+        "[404] this server has no model 'other'; its models are: pocket": lambda: client.unload_model("other"),
     }
 
 

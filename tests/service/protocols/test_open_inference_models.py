@@ -17,11 +17,11 @@ def test_every_task_has_an_image_tensors_and_its_answer(server: Server, task: An
         with pytest.raises(ModelNotFound, match="diffsight models add"):
             describe_model(server.state, task, None)
         return
-    told = describe_model(server.state, task, None)
-    assert (told["name"], told["versions"]) == (task.name, ["pocket"])
-    assert told["inputs"][0] == {"name": "image", "datatype": "BYTES", "shape": [-1]}
-    assert [one["name"] for one in told["outputs"]][-1] == "answer"
-    assert len(told["outputs"]) > 1
+    metadata = describe_model(server.state, task, None)
+    assert (metadata["name"], metadata["versions"]) == (task.name, ["pocket"])
+    assert metadata["inputs"][0] == {"name": "image", "datatype": "BYTES", "shape": [-1]}
+    assert [output["name"] for output in metadata["outputs"]][-1] == "answer"
+    assert len(metadata["outputs"]) > 1
 
 
 def test_what_no_weights_ship_for_has_tensors_too() -> None:
@@ -36,9 +36,9 @@ def test_a_task_without_tensors_of_its_own_gives_its_answer() -> None:
 
 def test_lists_among_the_options_are_inputs(server: Server) -> None:
     shapes = {
-        one["name"]: (one["datatype"], one["shape"])
+        input_["name"]: (input_["datatype"], input_["shape"])
         for task in TASKS
-        for one in describe_model(server.state, task, "pocket")["inputs"]
+        for input_ in describe_model(server.state, task, "pocket")["inputs"]
     }
     assert shapes["labels"] == ("BYTES", [-1])
     assert shapes["boxes"] == ("FP64", [-1, 4])

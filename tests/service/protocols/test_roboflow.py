@@ -29,7 +29,7 @@ def answer_of(server: Server, route: str, **members: Any) -> Any:
 def test_the_registry_lists_what_infer_takes(server: Server) -> None:
     classifier = fit_classifier(server.client)
     models = server.client.get("/roboflow/model/registry").json()["models"]
-    kinds = {one["model_id"]: one["task_type"] for one in models}
+    kinds = {model["model_id"]: model["task_type"] for model in models}
     assert kinds["pose"] == kinds["pose/pocket"] == "keypoint-detection"
     assert kinds["persons"] == "object-detection"
     assert kinds["segmentation"] == kinds["referring"] == "instance-segmentation"
@@ -50,18 +50,18 @@ def test_semantic_pictures_are_the_class_map(server: Server) -> None:
     assert set(predictions["class_map"]) == {str(number) for number in range(len(predictions["class_map"]))}
 
 
-def test_predictions_are_filtered_as_they_are_asked_for(server: Server) -> None:
+def test_predictions_are_filtered_as_requested(server: Server) -> None:
     everything = answer_of(server, "instance_segmentation", response_mask_format="rle", confidence="default")
-    names = [one["class"] for one in everything["predictions"]]
+    names = [prediction["class"] for prediction in everything["predictions"]]
     kept = answer_of(server, "instance_segmentation", response_mask_format="rle", class_filter=names[1:2])
-    assert [one["class"] for one in kept["predictions"]] == names[1:2]
+    assert [prediction["class"] for prediction in kept["predictions"]] == names[1:2]
     first = answer_of(server, "instance_segmentation", response_mask_format="rle", max_detections=1)
-    assert [one["class"] for one in first["predictions"]] == names[:1]
+    assert [prediction["class"] for prediction in first["predictions"]] == names[:1]
     points = answer_of(server, "keypoints_detection", keypoint_confidence=1)["predictions"][0]["keypoints"]
     assert all(point["confidence"] >= 1 for point in points)
 
 
-def test_a_picture_comes_with_the_answer_where_it_is_asked_for(server: Server) -> None:
+def test_a_picture_comes_with_the_answer_if_requested(server: Server) -> None:
     answer = answer_of(server, "keypoints_detection", visualize_predictions=True)
     assert Image.open(BytesIO(base64.b64decode(answer["visualization"]))).size == (128, 128)
 
@@ -87,17 +87,17 @@ def test_depth_comes_in_every_form(server: Server, form: str) -> None:
 @pytest.mark.parametrize(
     ("path", "members", "reason"),
     [
-        (f"{INFER}/classification", {}, "no classifier is named; send classifier/ID"),
-        (f"{INFER}/classification", {"model_id": "pose"}, "'pose' is no model here; send one of classifier"),
-        (f"{INFER}/instance_segmentation", {"model_id": "referring"}, "`referring` finds what it names"),
+        (f"{INFER}/classification", {}, "the request names no classifier; send classifier/ID"),
+        (f"{INFER}/classification", {"model_id": "pose"}, "'pose' is no model of this server; send one of classifier"),
+        (f"{INFER}/instance_segmentation", {"model_id": "referring"}, "`referring` needs the expressions to find"),
         (f"{INFER}/object_detection", {"confidence": 2}, "confidence"),
         (f"{INFER}/object_detection", {"image": {"type": "numpy", "value": "AAAA"}}, "'base64' or 'url'"),
         (f"{INFER}/object_detection", {"image": {"type": "url", "value": "https://x.org/a.png"}}, "fetches nothing"),
         (f"{INFER}/object_detection", {"image": []}, "at least 1 item"),
-        (f"{INFER}/object_detection", {"model_id": "persons/other"}, "there is no model 'other' here"),
-        ("/roboflow/nothing/1", {}, "'nothing/1' is no model here"),
-        ("/roboflow/model/add", {"model_id": "nothing"}, "'nothing' is no model here"),
-        ("/roboflow/model/remove", {"model_id": "pose/other"}, "there is no model 'other' here"),
+        (f"{INFER}/object_detection", {"model_id": "persons/other"}, "this server has no model 'other'"),
+        ("/roboflow/nothing/1", {}, "'nothing/1' is no model of this server"),
+        ("/roboflow/model/add", {"model_id": "nothing"}, "'nothing' is no model of this server"),
+        ("/roboflow/model/remove", {"model_id": "pose/other"}, "this server has no model 'other'"),
         ("/roboflow/clip/compare", {"subject": {"type": "base64", "value": "?"}, "prompt": ["a"]}, "not base64"),
     ],
 )

@@ -11,7 +11,7 @@ from service.settings.loader import load_settings
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("values", "message"),
     [
         ({"port": 70_000}, "DIFFSIGHT_PORT.*65535, not 70000"),
         ({"dtype": "int8"}, "DIFFSIGHT_DTYPE.*'float32'"),
@@ -20,6 +20,6 @@ from service.settings.loader import load_settings
         ({"zero_shot_template": "no place"}, "DIFFSIGHT_ZERO_SHOT_TEMPLATE"),
     ],
 )
-def test_a_value_out_of_bounds_is_refused_by_name(given: dict[str, Any], told: str) -> None:
-    with pytest.raises(InvalidInput, match=told):
-        load_settings(**given)
+def test_a_value_out_of_bounds_is_refused_by_name(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        load_settings(**values)

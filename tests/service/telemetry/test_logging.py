@@ -28,10 +28,10 @@ KEY = "diffsight_0123456789ab_verysecretvalue"
     ],
 )
 def test_credentials_and_queries_are_taken_out(text: str) -> None:
-    told = str(without_secrets(None, "", {"event": text, "exception": text, "seconds": 1.5}))
-    assert "hunter2" not in told
-    assert "verysecretvalue" not in told
-    assert "1.5" in told
+    text_logged = str(without_secrets(None, "", {"event": text, "exception": text, "seconds": 1.5}))
+    assert "hunter2" not in text_logged
+    assert "verysecretvalue" not in text_logged
+    assert "1.5" in text_logged
 
 
 def test_plain_texts_are_left_as_they_are() -> None:
@@ -54,7 +54,7 @@ class FullDisk(io.StringIO):
             raise OSError(errno.ENOSPC, "No space left on device")
 
 
-def test_a_line_that_can_not_be_written_is_lost_and_the_next_one_is_not() -> None:
+def test_a_line_that_cannot_be_written_is_lost_and_the_next_one_is_not() -> None:
     disk = FullDisk()
     logger = structlog.PrintLoggerFactory(UnfailingStream(disk))()  # type: ignore[arg-type]
     logger.msg("lost")

@@ -62,29 +62,31 @@ def spans_of(asking: Callable[[Server], object], **given: Any) -> Spans:
             asking(server)
         resources = [part.resource for request in sent for part in request.resource_spans]
         for resource in resources:
-            assert {one.key: one.value.string_value for one in resource.attributes}["service.name"] == "diffsight"
+            assert {attribute.key: attribute.value.string_value for attribute in resource.attributes}[
+                "service.name"
+            ] == "diffsight"
         return [
             s for request in sent for part in request.resource_spans for scope in part.scope_spans for s in scope.spans
         ]
 
 
 def attributes(span: Span) -> dict[str, str | int]:
-    return {one.key: one.value.string_value or one.value.int_value for one in span.attributes}
+    return {attribute.key: attribute.value.string_value or attribute.value.int_value for attribute in span.attributes}
 
 
 @pytest.fixture(scope="module")
-def told(png: bytes) -> dict[str, Any]:
+def traced(png: bytes) -> dict[str, Any]:
     """The spans of a server that got several requests, by the id of each, and its answers."""
     answers: dict[str, Any] = {}
 
     def ask(server: Server) -> None:
         client = server.client
-        # One that nobody has asked for before: its texts and its picture are in no cache.
+        # A new request: its texts and its image are in no cache.
         query = "labels=a zero&labels=a one&labels=a two&token=hunter2"
         answers["refused"] = client.post(f"{ROUTE}?{query}", content=png, headers=PICTURE)
-        asked = {"labels": ["a zero", "a one", "a two"], "deadline_seconds": "60"}
+        data = {"labels": ["a zero", "a one", "a two"], "deadline_seconds": "60"}
         answers["zero_shot"] = client.post(
-            ROUTE, files={"image": png}, data=asked, headers={"traceparent": CALLER, "X-Request-ID": "told-1"}
+            ROUTE, files={"image": png}, data=data, headers={"traceparent": CALLER, "X-Request-ID": "traced-1"}
         )
         answers["features"] = client.post("/v1/features", files=[("image", png)] * 3)
         answers["nowhere"] = client.request("PROPFIND", "/nowhere/at/all")
@@ -99,25 +101,25 @@ def told(png: bytes) -> dict[str, Any]:
     return {"answers": answers, "spans": by_trace, "all": spans}
 
 
-def trace_of(told: dict[str, Any], name: str) -> Spans:
-    spans: Spans = told["spans"][told["answers"][name].headers["traceparent"].split("-")[1]]
+def trace_of(traced: dict[str, Any], name: str) -> Spans:
+    spans: Spans = traced["spans"][traced["answers"][name].headers["traceparent"].split("-")[1]]
     return spans
 
 
-def test_a_request_is_one_trace_below_the_callers_own(told: dict[str, Any]) -> None:
-    assert told["answers"]["zero_shot"].status_code == 200
-    spans = trace_of(told, "zero_shot")
+def test_a_request_is_one_trace_below_the_callers_own(traced: dict[str, Any]) -> None:
+    assert traced["answers"]["zero_shot"].status_code == 200
+    spans = trace_of(traced, "zero_shot")
     (root,) = [span for span in spans if span.parent_span_id.hex() == "b7ad6b7169203331"]
     assert {span.trace_id.hex() for span in spans} == {"0af7651916cd43dd8448eb211c80319c"}
     assert root.kind == Span.SPAN_KIND_SERVER
     assert root.name == f"POST {ROUTE}"
     ids = {span.span_id for span in spans}
     assert all(span.parent_span_id in ids for span in spans if span is not root)
-    assert told["answers"]["zero_shot"].headers["traceparent"] == f"00-{root.trace_id.hex()}-{root.span_id.hex()}-01"
+    assert traced["answers"]["zero_shot"].headers["traceparent"] == f"00-{root.trace_id.hex()}-{root.span_id.hex()}-01"
 
 
-def test_every_stage_is_a_span_within_its_parents_time(told: dict[str, Any]) -> None:
-    spans = trace_of(told, "zero_shot")
+def test_every_stage_is_a_span_within_its_parents_time(traced: dict[str, Any]) -> None:
+    spans = trace_of(traced, "zero_shot")
     assert {span.name for span in spans} >= {"admit", "decode", "host", "encode", "embed", "step", "queue", "head"}
     by_id = {span.span_id: span for span in spans}
     for span in spans:
@@ -130,22 +132,22 @@ def test_every_stage_is_a_span_within_its_parents_time(told: dict[str, Any]) -> 
     assert first["admit"] < first["decode"] < first["step"]
 
 
-def test_a_wait_for_the_device_lies_within_the_stage_that_waited(told: dict[str, Any]) -> None:
-    spans = trace_of(told, "zero_shot")
+def test_a_wait_for_the_device_lies_within_the_stage_that_waited(traced: dict[str, Any]) -> None:
+    spans = trace_of(traced, "zero_shot")
     by_id = {span.span_id: span for span in spans}
     waits = [span for span in spans if span.name == "queue"]
     assert {by_id[wait.parent_span_id].name for wait in waits} >= {"encode", "embed", "step"}
-    asked = [span for span in spans if span.name in ("encode", "embed", "step", "head", "vae_decode")]
-    assert len(waits) <= len(asked)
+    device_spans = [span for span in spans if span.name in ("encode", "embed", "step", "head", "vae_decode")]
+    assert len(waits) <= len(device_spans)
 
 
-def test_spans_say_what_was_asked_of_what(told: dict[str, Any]) -> None:
-    spans = trace_of(told, "zero_shot")
-    answer = told["answers"]["zero_shot"].json()
+def test_spans_say_the_work_and_its_network(traced: dict[str, Any]) -> None:
+    spans = trace_of(traced, "zero_shot")
+    answer = traced["answers"]["zero_shot"].json()
     root = attributes(next(span for span in spans if span.kind == Span.SPAN_KIND_SERVER))
     assert root["http.route"] == ROUTE
     assert root["http.response.status_code"] == 200
-    assert root["diffsight.request_id"] == "told-1"
+    assert root["diffsight.request_id"] == "traced-1"
     assert root["diffsight.rows"] == answer["rows"]
     steps = [attributes(span) for span in spans if span.name == "step"]
     assert sum(int(step["diffsight.rows"]) for step in steps) == answer["rows"]
@@ -155,40 +157,40 @@ def test_spans_say_what_was_asked_of_what(told: dict[str, Any]) -> None:
         assert step["diffsight.labels"] == 3
 
 
-def test_a_refused_request_says_why_and_not_what_was_in_its_query(told: dict[str, Any]) -> None:
-    (span,) = trace_of(told, "refused")
+def test_a_refused_request_says_why_and_not_what_was_in_its_query(traced: dict[str, Any]) -> None:
+    (span,) = trace_of(traced, "refused")
     assert attributes(span)["error.type"] == "invalid-input"
     assert span.status.code == Status.STATUS_CODE_UNSET
-    assert "hunter2" not in str(told["all"])
+    assert "hunter2" not in str(traced["all"])
 
 
-def test_features_are_told_as_well(told: dict[str, Any]) -> None:
-    spans = trace_of(told, "features")
+def test_features_are_reported_as_well(traced: dict[str, Any]) -> None:
+    spans = trace_of(traced, "features")
     assert {span.name for span in spans} >= {"POST /v1/features", "admit", "decode", "encode", "step"}
     assert [attributes(span)["diffsight.images"] for span in spans if span.name == "decode"] == [3]
 
 
-def test_span_names_hold_no_text_of_the_callers(told: dict[str, Any]) -> None:
-    (span,) = trace_of(told, "nowhere")
+def test_span_names_hold_no_text_of_the_callers(traced: dict[str, Any]) -> None:
+    (span,) = trace_of(traced, "nowhere")
     assert span.name == "HTTP"
 
 
 @pytest.mark.parametrize("name", ["live", "metrics"])
-def test_what_supervisors_ask_is_not_traced(told: dict[str, Any], name: str) -> None:
-    assert "traceparent" not in told["answers"][name].headers
+def test_what_supervisors_ask_is_not_traced(traced: dict[str, Any], name: str) -> None:
+    assert "traceparent" not in traced["answers"][name].headers
 
 
-def test_a_caller_that_does_not_sample_is_not_traced(told: dict[str, Any]) -> None:
-    assert told["answers"]["unsampled"].headers["traceparent"].endswith("-00")
-    assert not [span for span in told["all"] if span.name == "GET /v1/models"]
+def test_a_caller_that_does_not_sample_is_not_traced(traced: dict[str, Any]) -> None:
+    assert traced["answers"]["unsampled"].headers["traceparent"].endswith("-00")
+    assert not [span for span in traced["all"] if span.name == "GET /v1/models"]
 
 
-def test_a_collector_that_is_down_hurts_nobody(png: bytes) -> None:
+def test_a_collector_that_is_down_causes_no_failure(png: bytes) -> None:
     with running_server(telemetry={"otlp_endpoint": "http://127.0.0.1:9"}) as server:
         assert server.client.post("/v1/features", content=png, headers=PICTURE).status_code == 200
 
 
-def test_without_an_endpoint_nothing_is_told(server: Server) -> None:
+def test_without_an_endpoint_nothing_is_sent(server: Server) -> None:
     assert "traceparent" not in server.client.get("/v1/models", headers={"traceparent": CALLER}).headers
 
 

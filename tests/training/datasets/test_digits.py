@@ -40,8 +40,8 @@ def test_labels_belong_to_their_images_whatever_the_split() -> None:
     training, held_out = training_digits(), held_out_digits()
     known = np.stack([training.image(index)[::4, ::4, 0] for index in range(len(training))]).astype(np.float64)
     means = np.stack([known[training.labels == digit].mean(axis=0) for digit in range(10)])
-    asked = np.stack([held_out.image(index)[::4, ::4, 0] for index in range(len(held_out))]).astype(np.float64)
-    nearest = np.square(asked[:, None] - means).mean(axis=(2, 3)).argmin(axis=1)
+    images = np.stack([held_out.image(index)[::4, ::4, 0] for index in range(len(held_out))]).astype(np.float64)
+    nearest = np.square(images[:, None] - means).mean(axis=(2, 3)).argmin(axis=1)
     assert (nearest == held_out.labels).mean() > 0.8
 
 

@@ -25,7 +25,7 @@ def test_nyu_is_read_with_its_scenes(tmp_path: Path) -> None:
         (tmp_path / scene).mkdir()
         grey(48, 64).save(tmp_path / scene / "rgb_00045.jpg")
         Image.fromarray(np.full((48, 64), 2500, dtype=np.uint16)).save(tmp_path / scene / "sync_depth_00045.png")
-    samples = {one.scene: one for one in nyu_samples(tmp_path)}
+    samples = {sample.scene: sample for sample in nyu_samples(tmp_path)}
     # `study_room` is caught by `study`, as in the original.
     assert set(samples) == {"study", "kitchen"}
     assert float(samples["kitchen"].truth[0, 0]) == 2.5
@@ -51,11 +51,11 @@ def refcoco(tmp_path: Path) -> Callable[[Any], Path]:
         (tmp_path / "train2014").mkdir(exist_ok=True)
         grey(20, 30).save(tmp_path / "train2014/a.jpg")
         square = [2.0, 2.0, 10.0, 2.0, 10.0, 10.0, 2.0, 10.0]
-        told = {
+        instances = {
             "images": [{"id": 7, "file_name": "a.jpg"}],
             "annotations": [{"id": 3, "segmentation": [square, [8.0, 2.0, 14.0, 2.0, 14.0, 10.0, 8.0, 10.0]]}],
         }
-        (tmp_path / "instances.json").write_text(json.dumps(told))
+        (tmp_path / "instances.json").write_text(json.dumps(instances))
         with (tmp_path / "refs(unc).p").open("wb") as file:
             pickle.dump(refs, file, protocol=2)
         return tmp_path
@@ -67,7 +67,7 @@ def test_refcoco_gives_every_sentence_and_counts_overlaps_twice(refcoco: Callabl
     ref = {"image_id": 7, "ann_id": 3, "split": "val", "sentences": [{"sent": "the box"}, {"sent": "left"}]}
     folder = refcoco([ref, {**ref, "split": "testA"}])
     samples = list(refcoco_samples(folder, folder / "train2014"))
-    assert [one.sentence for one in samples] == ["the box", "left"]
+    assert [sample.sentence for sample in samples] == ["the box", "left"]
     assert set(np.unique(samples[0].truth)) == {0, 1, 2}
     with pytest.raises(InvalidInput, match="testB"):
         list(refcoco_samples(folder, folder / "train2014", split="testB"))

@@ -17,7 +17,7 @@ def test_one_thing_is_named_coloured_described_and_placed() -> None:
     assert "an orange arch on a wooden floor" in said
 
 
-def test_relations_are_said_only_where_they_are_plain() -> None:
+def test_relations_are_written_only_if_they_are_plain() -> None:
     left, right = thing("cube", "red", 0.25, 2.5), thing("ball", "blue", 0.75, 3.0)
     said = captions([left, right], "grey")
     assert said[0] == "a red cube and a blue ball"

@@ -1,4 +1,4 @@
-"""Scenes are decided by their seed, and hold what they were asked to hold."""
+"""A seed decides a scene, and a scene holds the requested things."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_the_same_seed_and_number_give_the_same_shard() -> None:
 
 
 @pytest.mark.parametrize("kinds", [TRAINING_CLASSES, HELD_OUT_CLASSES], ids=["training", "held-out"])
-def test_only_kinds_that_were_asked_for_appear(kinds: tuple[str, ...]) -> None:
+def test_only_kinds_that_were_requested_appear(kinds: tuple[str, ...]) -> None:
     seen = {thing.kind for index in range(40) for thing in draw_shard(0, index, kinds).things}
     assert seen == set(kinds)
 

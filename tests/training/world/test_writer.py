@@ -90,7 +90,7 @@ def test_depth_is_that_of_the_floor_where_the_floor_is(folder: Path) -> None:
 
 def test_keypoints_that_show_lie_on_their_person(folder: Path) -> None:
     coco = COCO(str(folder / "instances.json"))
-    persons = [one for one in coco.anns.values() if one["category_id"] == semantic_id("person")]
+    persons = [annotation for annotation in coco.anns.values() if annotation["category_id"] == semantic_id("person")]
     assert persons
     shown = 0
     for person in persons:
@@ -117,7 +117,7 @@ def test_the_data_set_reads_back_what_was_written(folder: Path) -> None:
         assert f"a photo of a {QUESTION[label]}" in world.captions(index)
 
 
-def test_a_folder_without_a_world_is_told(tmp_path: Path) -> None:
+def test_a_folder_without_a_world_is_reported(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         WorldImages(tmp_path)
 

@@ -63,7 +63,7 @@ def test_masks_as_detections(server: Server, png: bytes) -> None:
         answer = client.segmentation(png)
     detections = answer.to_supervision()
     assert isinstance(detections, supervision.Detections)
-    assert list(detections.data["class_name"]) == [one.name for one in answer.segments if one.bbox[2]]
+    assert list(detections.data["class_name"]) == [segment.name for segment in answer.segments if segment.bbox[2]]
     for box, mask in zip(detections.xyxy, detections.mask, strict=True):
         rows, columns = np.nonzero(mask)
         assert list(box) == [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]

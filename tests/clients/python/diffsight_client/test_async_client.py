@@ -45,7 +45,7 @@ def test_a_busy_server_is_tried_again_and_given_up(script: Script, png: bytes) -
 
     asyncio.run(run())
     assert waits == [3.0]
-    assert [one.body.count(png) for one in script.requests[:2]] == [1, 1]
+    assert [request.body.count(png) for request in script.requests[:2]] == [1, 1]
     assert script.requests[0].headers["Authorization"] == "Bearer secret"
 
 
@@ -53,7 +53,7 @@ def test_many_at_a_time_and_streams(server: Server, png: bytes) -> None:
     async def run() -> None:
         async with AsyncClient(server.url) as client:
             answers = await asyncio.gather(*(client.depth(png, maps=False) for _ in range(4)))
-            assert all(isinstance(one, DepthAnswer) for one in answers)
+            assert all(isinstance(answer, DepthAnswer) for answer in answers)
             stream = client.zero_shot_stream(png, labels=["one", "two"], scheme="race", budget=16)
             events = [event async for event in stream]
             assert isinstance(events[-1], ZeroShotAnswer)

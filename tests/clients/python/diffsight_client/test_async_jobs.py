@@ -27,8 +27,8 @@ def test_a_job_from_files_to_its_results(server: Server, png: bytes, tmp_path: P
             details = await (await client.job(job.id)).wait(progress=steps.append)
             assert (details.done, details.failed) == (1, 1)
             assert (await job.refresh()).status == "done"
-            assert [one["image_name"] async for one in job.results()] == ["image-1"]
-            assert len([one async for one in job.failures()]) == 1
+            assert [result["image_name"] async for result in job.results()] == ["image-1"]
+            assert len([failure async for failure in job.failures()]) == 1
             path = await job.download(tmp_path / "results.jsonl", progress=steps.append)
             assert json.loads(path.read_text())["image_name"] == "image-1"
             with pytest.raises(Conflict):

@@ -29,7 +29,7 @@ def test_a_busy_server_is_tried_again_when_it_says(script: Script) -> None:
     with Client(script.url, sleep=waits.append) as client:
         assert client.live().status == "live"
     assert waits == [3.0, 1.0]
-    assert [one.path for one in script.requests] == ["/health/live"] * 3
+    assert [request.path for request in script.requests] == ["/health/live"] * 3
 
 
 def test_it_gives_up_with_the_servers_own_words(script: Script) -> None:
@@ -58,7 +58,7 @@ def test_a_form_is_sent_again_whole(script: Script, png: bytes) -> None:
     script.answer(JOB, 201)
     with Client(script.url, sleep=lambda _: None) as client:
         client.begin_job("depth", [png, io.BytesIO(png)])
-    first, second = (one.body.count(png) for one in script.requests)
+    first, second = (request.body.count(png) for request in script.requests)
     assert first == second == 2
 
 
@@ -107,11 +107,11 @@ def test_the_posterior_comes_as_it_improves(server: Server, png: bytes) -> None:
         *progress, last = client.zero_shot_stream(png, **options)
         answer = client.zero_shot(png, **options)
     assert progress
-    assert all(isinstance(one, ProgressAnswer) for one in progress)
-    assert [one.rows for one in progress] == sorted(one.rows for one in progress)
+    assert all(isinstance(step, ProgressAnswer) for step in progress)
+    assert [step.rows for step in progress] == sorted(step.rows for step in progress)
     assert isinstance(last, ZeroShotAnswer)
-    assert {one.label: round(one.probability, 2) for one in last.posterior} == {
-        one.label: round(one.probability, 2) for one in answer.posterior
+    assert {entry.label: round(entry.probability, 2) for entry in last.posterior} == {
+        entry.label: round(entry.probability, 2) for entry in answer.posterior
     }
 
 
@@ -140,7 +140,7 @@ def test_a_task_by_its_name(server: Server, png: bytes) -> None:
             client.run("nothing", png)
 
 
-def test_what_is_wrong_with_a_request_is_said_with_its_hint(server: Server, png: bytes) -> None:
+def test_what_is_wrong_with_a_request_is_reported_with_its_hint(server: Server, png: bytes) -> None:
     with Client(server.url) as client, pytest.raises(RequestRefused) as raised:
         client.depth(png, scene="moon")
     assert raised.value.field == "scene"

@@ -48,6 +48,6 @@ def test_each_status_has_its_exception(status: int, kind: type[Exception]) -> No
 
 
 def test_everything_that_is_raised_has_one_base() -> None:
-    kinds = [one for one in vars(errors).values() if isinstance(one, type) and issubclass(one, Exception)]
-    assert all(issubclass(one, errors.ClientError) for one in kinds)
-    assert {one.__name__ for one in kinds} <= set(diffsight_client.__all__)
+    kinds = [member for member in vars(errors).values() if isinstance(member, type) and issubclass(member, Exception)]
+    assert all(issubclass(kind, errors.ClientError) for kind in kinds)
+    assert {kind.__name__ for kind in kinds} <= set(diffsight_client.__all__)

@@ -19,7 +19,7 @@ def test_lines_make_events_and_comments_make_none() -> None:
     assert events == [Event("progress", "{\n}"), Event("message", "1")]
 
 
-def test_progress_and_answer_are_told_apart() -> None:
+def test_progress_and_answer_are_distinguished() -> None:
     assert read_event(Event("progress", '{"status": "ready"}'), CALL, ReadyAnswer) == ReadyAnswer()
     assert read_event(Event("answer", '{"status": "live"}'), CALL, ReadyAnswer) == LiveAnswer()
     assert read_event(Event("message", "{}"), CALL, ReadyAnswer) is None

@@ -40,7 +40,7 @@ def test_what_is_no_image_is_refused_with_what_to_send(image: Any) -> None:
         upload_of(image)
 
 
-def test_one_and_several_are_told_apart(tmp_path: Path, png: bytes) -> None:
+def test_one_and_several_are_distinguished(tmp_path: Path, png: bytes) -> None:
     several = np.zeros((2, 4, 4, 3), np.uint8)
     assert is_one(png)
     assert is_one("a.png")

@@ -32,7 +32,7 @@ def test_a_job_from_a_folder_to_its_results(server: Server, png: bytes, tmp_path
         details = client.job(job.id).wait(progress=steps.append)
         assert (details.done, details.failed, details.total) == (2, 1, 3)
         assert job.refresh().status == "done"
-        assert [one["image_name"] for one in job.results()] == ["a.png", "more/b.png"]
+        assert [result["image_name"] for result in job.results()] == ["a.png", "more/b.png"]
         (failed,) = job.failures()
         assert failed["image_name"] == "c.png"
         assert failed["error"]
@@ -45,7 +45,7 @@ def test_a_job_from_a_folder_to_its_results(server: Server, png: bytes, tmp_path
         assert job.retry().status == "queued"
         assert job.wait().failed == 1
         job.delete()
-    assert sorted(one.name for one in tmp_path.iterdir()) == ["pictures", "results.jsonl"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["pictures", "results.jsonl"]
 
 
 def test_a_broken_connection_is_made_again(script: Script) -> None:

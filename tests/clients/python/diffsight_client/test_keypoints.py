@@ -67,7 +67,7 @@ def approximately(annotations: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [
         {
             name: pytest.approx(value, abs=1e-3) if isinstance(value, float | list) else value
-            for name, value in one.items()
+            for name, value in annotation.items()
         }
-        for one in annotations
+        for annotation in annotations
     ]

@@ -39,19 +39,19 @@ def persons(name: str) -> dict[str, Any]:
     """A pose result: two persons whose points lie around their boxes, of whom the last image has none."""
     width, height = SIZES[name]
     drawn = np.random.default_rng(len(name))
-    told = []
+    persons = []
     for index in range(0 if name == "b/two.png" else 2):
         box = [3.0 + 10 * index, 2.0, width / 2, height * 0.8]
         points = np.array(box[:2]) + drawn.random((17, 2)) * box[2:]
         points[16] = (-5.0, 3.0)
         scores = np.where(np.arange(17) % 4 == 3, 0.1, 0.9)
         person = {"bbox": box, "bbox_score": 0.8, "score": 0.7, "problem": ""}
-        told.append({**person, "keypoints": points.tolist(), "keypoint_scores": scores.tolist()})
+        persons.append({**person, "keypoints": points.tolist(), "keypoint_scores": scores.tolist()})
     broken = {"bbox": [1, 1, 0, 0], "bbox_score": 1.0, "score": 0.0, "problem": "no width"}
-    told.append({**broken, "keypoints": [], "keypoint_scores": []})
+    persons.append({**broken, "keypoints": [], "keypoint_scores": []})
     links = [list(link) for link in COCO_17.links]
     return {
-        "persons": told,
+        "persons": persons,
         "boxes_from": "caller",
         "names": list(COCO_17.names),
         "links": links,

@@ -27,8 +27,8 @@ def test_coco_keypoints_evaluate_in_pycocotools(stores: JobStore, tmp_path: Path
     (category,) = truth.loadCats(truth.getCatIds())
     assert tuple(category["keypoints"]) == COCO_17.names
     assert category["skeleton"][0] == [link + 1 for link in COCO_17.links[0]]
-    for one in truth.loadAnns(truth.getAnnIds()):
-        assert one["num_keypoints"] == sum(v > 0 for v in one["keypoints"][2::3]) == 13
+    for annotation in truth.loadAnns(truth.getAnnIds()):
+        assert annotation["num_keypoints"] == sum(v > 0 for v in annotation["keypoints"][2::3]) == 13
     with contextlib.redirect_stdout(io.StringIO()):
         found = truth.loadRes(json.loads(data)["annotations"])
         evaluation = COCOeval(truth, found, "keypoints")
@@ -48,7 +48,7 @@ def test_coco_loads_in_supervision(stores: JobStore, tmp_path: Path, task: str) 
         (tmp_path / name).parent.mkdir(exist_ok=True)
         Image.new("RGB", (width, height)).save(tmp_path / name)
     found = supervision.DetectionDataset.from_coco(str(tmp_path), str(file))
-    by_name = {str(Path(path).relative_to(tmp_path)): told for path, _, told in found}
+    by_name = {str(Path(path).relative_to(tmp_path)): result for path, _, result in found}
     assert by_name.keys() == SIZES.keys()
     if task == "pose":
         boxes = by_name["a/one.png"].xyxy

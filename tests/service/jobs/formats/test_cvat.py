@@ -34,9 +34,9 @@ def test_cvat_has_skeletons_masks_and_tags(stores: JobStore) -> None:
     drawn = ElementTree.fromstring(written(stores, "referring", "cvat")).findall("image")
     for image, expected in zip(drawn, masks().values(), strict=True):
         whole = [mask for mask in expected if mask.any()]
-        for told, mask in zip(image.findall("mask"), whole, strict=True):
-            runs = [int(run) for run in str(told.get("rle")).split(",")]
-            left, top, width, height = (int(str(told.get(name))) for name in ("left", "top", "width", "height"))
+        for element, mask in zip(image.findall("mask"), whole, strict=True):
+            runs = [int(run) for run in str(element.get("rle")).split(",")]
+            left, top, width, height = (int(str(element.get(name))) for name in ("left", "top", "width", "height"))
             # As CVAT's own SDK packs the same mask.
             assert [*runs, left, top, left + width - 1, top + height - 1] == masks_module.encode_mask(mask)
 

@@ -30,7 +30,7 @@ def test_label_studio_has_percents_and_parents(stores: JobStore) -> None:
     x, y = persons("a/one.png")["persons"][0]["keypoints"][0]
     assert (point["value"]["x"], point["value"]["y"]) == pytest.approx((x / 0.8, y / 0.6))
     # Points of low scores, and those outside the picture, are not drawn.
-    assert len([one for one in regions if one["type"] == "keypointlabels"]) == 2 * 12
+    assert len([region for region in regions if region["type"] == "keypointlabels"]) == 2 * 12
     choices = json.loads(written(stores, "zero-shot", "label-studio"))
     assert choices[0]["predictions"][0]["result"][0]["value"] == {"choices": ["cat & <dog>"]}
     assert choices[0]["predictions"][0]["score"] == 0.75
@@ -41,7 +41,7 @@ def test_images_have_addresses_that_label_studio_opens(stores: JobStore) -> None
     assert [task["data"]["image"] for task in tasks] == [f"/data/local-files/?d=photos/{name}" for name in SIZES]
     assert image_address("/data/local-files/?d=", "ä b&c.png") == "/data/local-files/?d=%C3%A4%20b%26c.png"
     assert image_address("s3://bucket/", "ä b.png") == "s3://bucket/ä b.png"
-    with pytest.raises(InvalidInput, match="goes with label-studio"):
+    with pytest.raises(InvalidInput, match="use it with label-studio"):
         check_format("coco", "pose", frozenset({"coco"}), image_prefix="/data/")
 
 

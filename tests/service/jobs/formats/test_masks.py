@@ -14,8 +14,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 
 @pytest.mark.parametrize("name", SIZES)
 def test_runs_and_masks_are_the_same(name: str) -> None:
-    for mask, told in zip(masks()[name], results("few-shot")[name]["masks"], strict=True):
-        assert np.array_equal(mask_of(told), mask)
+    for mask, entry in zip(masks()[name], results("few-shot")[name]["masks"], strict=True):
+        assert np.array_equal(mask_of(entry), mask)
         runs = row_runs(mask)
         assert sum(runs) == mask.size
         assert np.array_equal(np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(mask.shape), mask)

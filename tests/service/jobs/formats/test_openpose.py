@@ -18,9 +18,9 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 def test_openpose_has_a_file_an_image_with_a_neck(stores: JobStore) -> None:
     with zipfile.ZipFile(io.BytesIO(written(stores, "pose", "openpose"))) as archive:
         assert archive.namelist() == [f"{name}_keypoints.json" for name in SIZES]
-        told = json.loads(archive.read("a/one.png_keypoints.json"))
+        content = json.loads(archive.read("a/one.png_keypoints.json"))
         nobody = json.loads(archive.read("b/two.png_keypoints.json"))
-    assert told["version"] == 1.1
-    assert len(told["people"]) == 2
-    assert len(told["people"][0]["pose_keypoints_2d"]) == 3 * 18
+    assert content["version"] == 1.1
+    assert len(content["people"]) == 2
+    assert len(content["people"][0]["pose_keypoints_2d"]) == 3 * 18
     assert nobody["people"] == []

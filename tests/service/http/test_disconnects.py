@@ -1,4 +1,4 @@
-"""Work ends with its client: what is awaited while the connection stands."""
+"""Work is cancelled when its client disconnects."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from starlette.requests import Request
 
-from service.dependencies import while_connected
 from service.errors import ClientGone
+from service.http.disconnects import while_connected
 
 
 def request(*messages: str, then: asyncio.Event | None = None) -> Request:
