@@ -28,7 +28,7 @@ from benchmarks._full_networks import Kind, build_encoder, build_head, build_une
 from benchmarks._meta_cost import Card, Cost, Rates, counting
 from heads.feature_pooling.blocks import default_blocks
 from heads.sdpose.head import HeatmapHead
-from heads.vpd.features import Taps, find_taps, pyramid, stacked
+from heads.vpd.features import FeatureLayers, find_taps, pyramid, stacked
 
 RECORD = Path(__file__).with_name("gpu_cost.json")
 CARDS = (
@@ -72,7 +72,7 @@ def _vae(dtype: torch.dtype) -> Any:
     return build_encoder(dtype, "meta")
 
 
-def _taps(unet: Any) -> Taps:
+def _taps(unet: Any) -> FeatureLayers:
     return find_taps(_Described(unet))  # type: ignore[arg-type]
 
 
@@ -190,7 +190,7 @@ def _bank(unet: Any) -> Bank:
     return bank
 
 
-def _stacked(captures: Sequence[Captures], taps: Taps, *, maps: bool) -> list[Tensor]:
+def _stacked(captures: Sequence[Captures], taps: FeatureLayers, *, maps: bool) -> list[Tensor]:
     return stacked([pyramid(row, taps, maps=maps) for row in captures])
 
 

@@ -86,7 +86,7 @@ def make_command(task: AnyTask) -> Callable[..., None]:
         options = _read_options(task, {flag: values[parameter.name] for flag, parameter in flags.items()})
         wanted = {name: values[f"form_{name}"] for name in writers if values[f"form_{name}"] is not None}
         if values.get("out") is not None:
-            wanted.setdefault(_form_of(values["out"], task), values["out"])
+            wanted.setdefault(_choose_form(values["out"], task), values["out"])
         run_command(
             task,
             values["images"],
@@ -191,12 +191,12 @@ def run_command(
         raise typer.Exit(2)
 
 
-def _form_of(file: Path, task: AnyTask) -> str:
+def _choose_form(file: Path, task: AnyTask) -> str:
     """The one form of the task with the suffix of the file. Raises InvalidInput where there is none, or several."""
     suffixes = {name: _SUFFIXES.get(form.media_type, "") for name, form in task.forms.items() if form.write is not None}
     able = [name for name, suffix in suffixes.items() if suffix == file.suffix.lower()]
     if len(able) != 1:
-        flags = ", ".join(f"--{_dashed(name)} {file.stem}{suffixes[name]}" for name in able or suffixes)
+        flags = ", ".join(f"--{_to_dashes(name)} {file.stem}{suffixes[name]}" for name in able or suffixes)
         message = f"{task.name} writes {'several forms' if able else 'no form'} with the suffix {file.suffix!r}"
         raise InvalidInput("--out", message, hint=f"choose one: {flags}")
     return able[0]
