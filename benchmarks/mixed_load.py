@@ -19,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import socket
 import statistics
 import subprocess
@@ -90,7 +91,8 @@ def running(name: str, python: Path, threads: int, *, all_cores: bool, log: Path
         environment |= {"DIFFSIGHT_ENGINE__TORCH_THREADS": "1", "DIFFSIGHT_ENGINE__LANES": "1"}
     with log.open("w") as file:
         command = [str(python), *commands[name]]
-        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=file, stderr=file, text=True)
+        options: dict[str, Any] = {"stdout": file, "stderr": file, "text": True, "start_new_session": True}
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, **options)
         try:
             url = f"http://127.0.0.1:{port}"
             _wait_until_ready(url + ("/health" if name == "litserve" else "/health/ready"), process, log)
@@ -99,7 +101,9 @@ def running(name: str, python: Path, threads: int, *, all_cores: bool, log: Path
             process.terminate()
             with suppress(subprocess.TimeoutExpired):
                 process.wait(10)
-            process.kill()
+            # Also the workers of a server that ended without them.
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
 
