@@ -34,8 +34,7 @@ from service.telemetry.logging import configure_logging
 Source = Annotated[
     str,
     typer.Argument(
-        help="Folder, pattern, image, .zip, COCO .json with boxes, .txt of URLs, or video: a path, "
-        "or a URL that fsspec opens.",
+        help="Folder, pattern, image, .zip, COCO .json with boxes, .txt of addresses, video, or what fsspec opens.",
         metavar="SOURCE",
         show_default=False,
     ),
@@ -67,23 +66,19 @@ def annotate(
         Path, typer.Option(help="File to write; of yolo, openpose, png and npy a folder, or a .zip.", metavar="PATH")
     ],
     form: Format = None,
-    labels: Annotated[
-        str | None, typer.Option(help="For zero-shot: labels, separated by commas.", metavar="A,B,...")
-    ] = None,
+    labels: Annotated[str | None, typer.Option(help="Of zero-shot: labels, with commas.", metavar="A,B,...")] = None,
     options: Annotated[
         list[str] | None,
         typer.Option(
-            "--set",
-            help="An option of the task, with the name that its route uses. Repeat it for several.",
-            metavar="NAME=VALUE",
+            "--set", help="A parameter of the task as its route calls it: NAME=VALUE. Repeat it.", metavar="NAME=VALUE"
         ),
     ] = None,
-    images: Annotated[str, typer.Option(help="If SOURCE is a COCO file: folder of its images.", metavar="FOLDER")] = "",
-    stride: Annotated[int, typer.Option(help="For a video: process every so many frames.", min=1)] = 1,
+    images: Annotated[str, typer.Option(help="Folder of a COCO file's images.", metavar="FOLDER")] = "",
+    stride: Annotated[int, typer.Option(help="Every so many frames of a video.", min=1)] = 1,
     image_prefix: Annotated[
         str,
         typer.Option(
-            help="For label-studio: text to put before each image's name, such as /data/local-files/?d=photos/.",
+            help="Of label-studio: what stands before each image's name, such as /data/local-files/?d=photos/.",
             metavar="TEXT",
         ),
     ] = "",
@@ -94,9 +89,9 @@ def annotate(
     diffsight annotate photos/ --task pose --out coco.json
     diffsight annotate 'shots/*.png' --task zero-shot --labels cat,dog --out labels.jsonl
 
-    Run a task on every image. If the command is stopped, even by kill -9, the same command continues where it stopped
-    and repeats no finished image. If an image cannot be read, the command prints its name on standard error, writes the
-    results of all others, and ends with exit status 2.
+    Results for every image. Stop it at any moment, even by kill -9, and give the same command again: it goes on where
+    it was, and nothing is done twice. An image that cannot be read is one failed item; all others are written, the
+    failed ones are named on standard error, and the exit status is 2.
     """
     pairs = [option.split("=", 1) for option in options or ()]
     if wrong := [pair for pair in pairs if len(pair) != 2]:
@@ -141,8 +136,8 @@ async def _run(
         running = asyncio.create_task(runner.run(claimed))
         await _watch(store, job.id, running)
         if not await running:
-            message = "the disk or the database of jobs failed; finished images keep their results"
-            raise StorageFailed(message, hint="repeat the command when it works again")
+            message = "the disk or the database of jobs failed; what is done is kept"
+            raise StorageFailed(message, hint="repeat the command when they work again")
     finally:
         state.models.stop()
     return store.get(job.id)
@@ -160,7 +155,7 @@ async def _claim(store: JobStore, job_id: str, owner: str, lease_seconds: float,
                 store.begin_again(job_id, seconds=lease_seconds)
             if (claimed := store.claim(owner, lease_seconds, job_id=job_id)) is not None:
                 return claimed
-            raise InvalidInput("job", "another process runs this job", hint="stop that process, or wait until it ends")
+            raise InvalidInput("job", "another process runs this job", hint="end that one, or wait for it")
         except (ChangedMeanwhile, InvalidInput):
             if time.monotonic() > deadline:
                 raise
