@@ -133,7 +133,7 @@ class Reader:
         self._archive: zipfile.ZipFile | None = None
         self._open = ExitStack()
 
-    def located(self, item: Item) -> str:
+    def locate(self, item: Item) -> str:
         """The path of an item on `file_system`. Blocks.
 
         A name that another system wrote with decomposed letters, or with backslashes between folders, is found too.
@@ -155,7 +155,7 @@ class Reader:
     def read(self, item: Item, path: str | None = None) -> bytes | NDArray[np.uint8]:
         """The image's file; of a video its frame, (H, W, 3) uint8 RGB. Blocks. Raises OSError and InvalidInput.
 
-        path: of `located`.
+        path: of `locate`.
         """
         if problem := item.given.get("problem"):
             raise InvalidInput("image", str(problem), hint="correct the file that lists the images")
@@ -163,7 +163,7 @@ class Reader:
             return self._unpack(item.address)
         if self.source.kind == "video":
             return self._frame(int(item.address))
-        return self._check(read_regular(self.file_system, path or self.located(item), self.most_bytes))
+        return self._check(read_regular(self.file_system, path or self.locate(item), self.most_bytes))
 
     @cached_property
     def file_system(self) -> Any:
