@@ -148,7 +148,7 @@ class ItemWork:
                 return await run_in(SOURCES, self.reader.read, item)
         if kind not in ("folder", "glob", "coco") or "problem" in item.given:
             return await run_in(SOURCES, self.reader.read, item)
-        path = await run_in(SOURCES, self.reader.located, item)
+        path = await run_in(SOURCES, self.reader.locate, item)
         if self.places is not None:
             await run_in(SOURCES, check_item, path, self.reader.file_system, self.places)
         return await run_in(SOURCES, self.reader.read, item, path)
