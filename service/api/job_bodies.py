@@ -133,8 +133,9 @@ class JobDetails(JobAnswer):
 
     failures: list[FailedImage] = Field(description="The first five images that failed.")
     model_replaced: bool | None = Field(
+        default=None,
         description="Whether the job's model has other weights on this server by now, or is no longer served; null "
-        "while the model is not loaded, before the first run, and for tasks of concepts and classifiers."
+        "while the model is not loaded, before the first run, and for tasks of concepts and classifiers.",
     )
 
 

@@ -177,7 +177,7 @@ class BankCache:
         with suppress(OSError, SafetensorError), self._lock:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             with replacing_path(self._path(key)) as beside:
-                save_file({name: tensor.cpu() for name, tensor in bank_tensors(bank).items()}, beside)
+                save_file({name: tensor.cpu().contiguous() for name, tensor in bank_tensors(bank).items()}, beside)
             files = [(file.stat(), file) for file in self.folder.glob("*.safetensors")]
             left = sum(stat.st_size for stat, _ in files)
             for stat, file in sorted(files, key=lambda one: one[0].st_mtime_ns):

@@ -84,7 +84,7 @@ def test_a_name_comes_before_a_number(by_class: Server, png: bytes) -> None:
     [
         ({"labels": ["goldfisch"]}, "labels", "did you mean goldfish?"),
         ({"labels": ["8"]}, "labels", "no class of the network"),
-        ({"labels": ["crane", "goldfish"]}, "labels", "classes 1 (crane), 3 (crane)"),
+        ({"labels": ["crane", "goldfish"]}, "labels", "several classes: 1 (crane), 3 (crane)"),
         ({"labels": ["-1"]}, "labels", "no class of the network"),
         ({"templates": ["a photo of a {}."]}, "templates", "classes and no text"),
     ],

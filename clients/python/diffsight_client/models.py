@@ -495,7 +495,7 @@ class JobDetails(Model):
     """Id of the model that the job uses from its first run to its end. Empty before the first run, and for jobs of
     older versions.
     """
-    model_replaced: bool | None
+    model_replaced: bool | None = None
     """Whether the job's model has other weights on this server by now, or is no longer served; null while the model
     is not loaded, before the first run, and for tasks of concepts and classifiers.
     """

@@ -23,7 +23,7 @@ def test_a_sound_machine_is_reported_line_by_line_and_exits_with_0(tmp_path: Pat
     code, text = run(tmp_path)
     assert code == 0, text
     assert "exposure: answers this machine only" in text
-    assert "memory: pocket fit together" in text
+    assert "memory: pocket fits" in text
 
 
 def test_a_problem_exits_with_1_and_json_has_what_to_do(tmp_path: Path) -> None:

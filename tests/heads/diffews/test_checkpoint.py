@@ -32,9 +32,9 @@ def published(backbone: StableDiffusion, tmp_path: Path) -> Path:
     folder = tmp_path / "coco_fold0/unet"
     folder.mkdir(parents=True)
     variant = backbone.variants[VARIANT]
-    tensors = {name: tensor.clone() + 0.01 for name, tensor in variant.unet.state_dict().items()}
+    tensors = {name: (tensor + 0.01).contiguous() for name, tensor in variant.unet.state_dict().items()}
     convolution = variant.input_convolutions[SUPPORT].state_dict()
-    tensors |= {f"conv_in_ref.{name}": tensor + 0.02 for name, tensor in convolution.items()}
+    tensors |= {f"conv_in_ref.{name}": (tensor + 0.02).contiguous() for name, tensor in convolution.items()}
     save_file(tensors, folder / FILE)
     config = json.loads((WEIGHTS / "sd2/unet/config.json").read_text())
     config |= {"_class_name": "MyUNet2DConditionModel", "in_channels_ref": 8}

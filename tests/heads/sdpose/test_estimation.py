@@ -58,7 +58,8 @@ def test_more_persons_than_are_held_at_a_time(published: Published, image: Image
     many = np.concatenate([BOXES] * 6)
     found = complete(estimate_poses(engine, model, image, many))
     assert len(found.points) == 18
-    np.testing.assert_allclose(found.scores[15:], found.scores[:3], atol=1e-4)
+    # The batches differ in size, and with it the order in which a convolution adds up.
+    np.testing.assert_allclose(found.scores[15:], found.scores[:3], rtol=1e-4, atol=1e-4)
 
 
 def test_the_flip_test_and_the_other_crop_change_the_answer(published: Published, image: Image) -> None:

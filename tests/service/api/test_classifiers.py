@@ -268,7 +268,7 @@ def bodies() -> dict[str, tuple[dict[str, Any], str, str]]:
     return {
         "nothing": ({"json": {}}, "labels", "no images"),
         "one class": (form(digits(2, 1)), "labels", "only the class 'zero'"),
-        "one image in two classes": (form(same), "labels", "under 'a' and under 'b'"),
+        "one image in two classes": (form(same), "labels", "the labels 'a' and 'b'"),
         "labels missing": ({"json": {"images": texts, "labels": ["a"]}}, "labels", "1 labels for 2 images"),
         "no labels": ({"json": {"images": texts}}, "labels", "0 labels for 2 images"),
         "labels left": ({"json": {"images": texts, "labels": ["a", "b", "c"]}}, "labels", "3 labels"),
@@ -326,7 +326,7 @@ def test_changes_that_cannot_be_made_are_refused(server: Server, check_problem: 
     ):
         assert message in check_problem(server.client.patch(route, json=body), 422, "invalid-input")["detail"]
     twice = server.client.patch(route, **form([("one", examples[0][1])]))
-    assert "under 'zero' and under 'one'" in check_problem(twice, 422, "invalid-input")["detail"]
+    assert "the labels 'zero' and 'one'" in check_problem(twice, 422, "invalid-input")["detail"]
 
 
 @pytest.mark.parametrize("thing", ["x", "0" * 16, "..%2f..%2fetc", "zero-shots", "%00"])

@@ -94,7 +94,7 @@ def test_of_a_body_full_of_errors_the_first_are_reported() -> None:
 
 def test_errors_beyond_the_beginnings_are_named_by_their_number() -> None:
     late = {"labels": ["a"] * 60 + [0] * 2000}
-    with pytest.raises(InvalidInput, match="2,000 values"):
+    with pytest.raises(InvalidInput, match="2,000 of its values"):
         validate(Body, json.dumps(late).encode(), LimitSettings())
 
 

@@ -46,7 +46,7 @@ def test_an_image_counts_once_under_one_label() -> None:
     assert both.vectors.shape == (3, 6)
     without, _ = join_examples(examples("ab"), examples("c", first=5), without=["a"])
     assert without.labels == ("b", "c")
-    with pytest.raises(InvalidInput, match="one image"):
+    with pytest.raises(InvalidInput, match="the same image"):
         join_examples(examples("ab"), examples("cc", first=1))
     with pytest.raises(InvalidInput, match="no class"):
         join_examples(examples("ab"), examples("c", first=5), without=["z"])
