@@ -126,8 +126,8 @@ def _with_events(document: dict[str, Any]) -> dict[str, Any]:
     for operations in document["paths"].values():
         for operation in operations.values():
             for response in operation.get("responses", {}).values() if isinstance(operation, dict) else ():
-                if stream := response.get("content", {}).get("text/event-stream"):
-                    stream["itemSchema"] = event
+                if "text/event-stream" in (content := response.get("content", {})):
+                    content["text/event-stream"] = {"itemSchema": event}
     return document
 
 
