@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from benchmarks._table import arguments, write_figures
 
@@ -138,24 +138,18 @@ def depth(batch: int, dtype: torch.dtype) -> Cost:
     return cost
 
 
-def segmentation(batch: int, dtype: torch.dtype) -> Cost:
-    """A pass of VPD's segmentation with its attention maps, and its head in float32."""
-    unet = _unet("sd15", dtype)
-    taps, head = _taps(unet), build_head("segmentation", "meta")
-    rows = _rows(unet, batch, taps.capture(maps=True), (64, 64), _CLASSES)
-    with counting() as cost:
-        head(_stacked(forward_rows(unet, rows, {}), taps, maps=True))
-    return cost
+def segmentation(task: Literal["segmentation", "referring"], tokens: int) -> Pass:
+    """A pass of VPD's segmentation, of classes or by expression, with its attention maps, and its head in float32."""
 
+    def run(batch: int, dtype: torch.dtype) -> Cost:
+        unet = _unet("sd15", dtype)
+        taps, head = _taps(unet), build_head(task, "meta")
+        rows = _rows(unet, batch, taps.capture(maps=True), (64, 64), tokens)
+        with counting() as cost:
+            head(_stacked(forward_rows(unet, rows, {}), taps, maps=True))
+        return cost
 
-def referring(batch: int, dtype: torch.dtype) -> Cost:
-    """A pass of VPD's referring segmentation with its attention maps, and its head in float32."""
-    unet = _unet("sd15", dtype)
-    taps, head = _taps(unet), build_head("referring", "meta")
-    rows = _rows(unet, batch, taps.capture(maps=True), (64, 64), _EXPRESSION)
-    with counting() as cost:
-        head(_stacked(forward_rows(unet, rows, {}), taps, maps=True))
-    return cost
+    return run
 
 
 def pose(batch: int, dtype: torch.dtype) -> Cost:
@@ -198,8 +192,8 @@ WORK = (
     Work("features", (encode(512, 512), features_row)),
     Work("zero-shot", (whole_row,), "rows"),
     Work("depth", (encode(512, 640), depth)),
-    Work("segmentation", (encode(512, 512), segmentation)),
-    Work("referring", (encode(512, 512), referring)),
+    Work("segmentation", (encode(512, 512), segmentation("segmentation", _CLASSES))),
+    Work("referring", (encode(512, 512), segmentation("referring", _EXPRESSION))),
     Work("pose", (encode(1024, 768), pose), "persons"),
     Work("few-shot", (encode(512, 512), few_shot, decode(512, 512))),
 )

@@ -75,7 +75,7 @@ class Running:
 @contextmanager
 def running(name: str, python: Path, threads: int, *, all_cores: bool, log: Path) -> Iterator[Running]:
     """A server of that name, ready, each of its torch operations on so many threads."""
-    port = _free_port()
+    port = free_port()
     commands = {
         "ours": ["-m", "diffsight", "serve", "--backbone", "pocket", "--device", "cpu", "--port", str(port)],
         **{design: ["-m", "benchmarks.mixed.servers", design, str(port), str(threads)] for design in SIMPLE},
@@ -107,7 +107,8 @@ def running(name: str, python: Path, threads: int, *, all_cores: bool, log: Path
             process.wait()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of this machine that nobody listens on now."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         return int(listening.getsockname()[1])

@@ -12,7 +12,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -29,6 +28,7 @@ from PIL import Image
 from backbones.errors import DiffsightError
 from benchmarks._table import arguments, print_table, write_figures
 from benchmarks.jobs import write_data_set
+from benchmarks.mixed_load import free_port
 from service.cluster.ray_package import NODE_ENVIRONMENT, require_ray
 from service.jobs.database import default_url
 
@@ -44,13 +44,6 @@ def environment(data: Path) -> dict[str, str]:
     own |= {"ENGINE__TORCH_THREADS": "1", "ENGINE__LANES": "1"}
     settings = {f"DIFFSIGHT_{name}": value for name, value in own.items()}
     return {**given, **settings, **NODE_ENVIRONMENT, "PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0"}
-
-
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return int(listening.getsockname()[1])
 
 
 @contextmanager

@@ -65,8 +65,7 @@ def annotate_on_cluster(
                 annotate_parts(ray, settings, folder, order, wanted, advance, actors=actors)
         finally:
             ray.shutdown()
-    records = partial(folder.records, order.parts)
-    return folder.job(order, sum(1 for _ in records(status="failed"))), records
+    return folder.job(order, sum(folder.failed(order.parts).values())), partial(folder.records, order.parts)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -20,7 +20,7 @@ from diffsight.cli.local import open_engine, open_head, progress, read_image
 from diffsight.cli.options import SETTINGS_OPTIONS, AsJson, keyword_option, set_parameters
 from diffsight.cli.output_files import OutputFiles
 from heads.inputs import DecodedImage, InputCounts, Inputs
-from heads.task import CommaSeparated
+from heads.task import CommaSeparated, Form
 from service.inputs.names import readable_name, terminal_text
 from service.inputs.request_body import bare_type, fields_of, union_members
 from service.library.library import Library
@@ -86,7 +86,7 @@ def make_command(task: AnyTask) -> Callable[..., None]:
         options = _read_options(task, {flag: values[parameter.name] for flag, parameter in flags.items()})
         wanted = {name: values[f"form_{name}"] for name in writers if values[f"form_{name}"] is not None}
         if values.get("out") is not None:
-            wanted.setdefault(_choose_form(values["out"], task), values["out"])
+            wanted.setdefault(_choose_form(values["out"], task, writers), values["out"])
         run_command(
             task,
             values["images"],
@@ -191,9 +191,9 @@ def run_command(
         raise typer.Exit(2)
 
 
-def _choose_form(file: Path, task: AnyTask) -> str:
-    """The one form of the task with the suffix of the file. Raises InvalidInput where there is none, or several."""
-    suffixes = {name: _SUFFIXES.get(form.media_type, "") for name, form in task.forms.items() if form.write is not None}
+def _choose_form(file: Path, task: AnyTask, writers: Mapping[str, Form]) -> str:
+    """The one form that is written with the suffix of the file. Raises InvalidInput if there is none, or several."""
+    suffixes = {name: _SUFFIXES.get(form.media_type, "") for name, form in writers.items()}
     able = [name for name, suffix in suffixes.items() if suffix == file.suffix.lower()]
     if len(able) != 1:
         flags = ", ".join(f"--{_to_dashes(name)} {file.stem}{suffixes[name]}" for name in able or suffixes)

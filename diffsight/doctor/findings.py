@@ -28,6 +28,15 @@ class Finding:
         return f"{mark}{self.check}: {self.message}" + (f"\n        -> {self.hint}" if self.hint else "")
 
 
+def judge(check: str, error: float, unit: str, *, tolerance: float) -> Finding:
+    """Whether an answer is near enough to the recorded one. error: in `unit`, like the tolerance."""
+    message = f"largest error {error:.2g} {unit}, tolerance {tolerance:g}"
+    if error <= tolerance:
+        return Finding(check, "ok", message)
+    hint = "try --dtype float32 and --device cpu: where one agrees, the other is at fault"
+    return Finding(check, "problem", message, hint)
+
+
 def has_problem(findings: Iterable[Finding]) -> bool:
     """Whether any of them is a problem."""
     return any(finding.level == "problem" for finding in findings)

@@ -31,7 +31,7 @@ from backbones.loading.weight_files import fill, read_tensors
 from backbones.noise_schedule import add_noise, linear_alphas_cumprod
 from backbones.rows import Capture, UNetRow
 from backbones.stable_diffusion import StableDiffusion, Variant
-from diffsight.doctor.findings import Finding
+from diffsight.doctor.findings import Finding, judge
 from heads.diffews.threshold import PUBLISHED, cut, levels
 from heads.feature_pooling.checkpoint import load_weights
 from heads.feature_pooling.classifier_heads import AttentionFusion
@@ -221,12 +221,7 @@ def check_originals(device: torch.device, kind: torch.dtype, *, rounded: bool = 
             continue
         tolerance = original.in_full if kind == torch.float32 and not rounded else original.in_half
         worst = max(errors, key=lambda name: errors[name])
-        message = f"largest error {errors[worst]:.2g} of the {worst}, tolerance {tolerance:g}"
-        if errors[worst] <= tolerance:
-            yield Finding(check, "ok", message)
-        else:
-            hint = "try --dtype float32 and --device cpu: where one agrees, the other is at fault"
-            yield Finding(check, "problem", message, hint)
+        yield judge(check, errors[worst], f"of the {worst}", tolerance=tolerance)
 
 
 def relative_error(found: Tensor, expected: Tensor) -> float:

@@ -21,7 +21,7 @@ from backbones.engine import DirectEngine, complete
 from backbones.errors import DiffsightError
 from backbones.loading.source import open_backbone
 from backbones.loading.weight_files import read_tensors, write_tensors
-from diffsight.doctor.findings import Finding
+from diffsight.doctor.findings import Finding, judge
 from heads.inputs import DecodedImage, InputCounts, Inputs
 from service.library.library import Library
 from service.models.loading import OpenHeads
@@ -121,13 +121,7 @@ def check_answers(settings: Settings, device: torch.device, kind: torch.dtype) -
             continue
         wanted = recorded[case.task].numpy()
         difference = case.error(values, wanted) if values.shape == wanted.shape else float("inf")
-        tolerance = case.tolerance(kind, rounded=rounded)
-        message = f"largest error {difference:.2g} {case.unit}, tolerance {tolerance:g}"
-        if difference <= tolerance:
-            yield Finding(check, "ok", message)
-        else:
-            hint = "try --dtype float32 and --device cpu: where one agrees, the other is at fault"
-            yield Finding(check, "problem", message, hint)
+        yield judge(check, difference, case.unit, tolerance=case.tolerance(kind, rounded=rounded))
 
 
 def record(file: Path = RECORD) -> None:

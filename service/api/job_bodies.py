@@ -27,7 +27,7 @@ from service.jobs.sources import StoredSource, guess
 from service.jobs.uploads import keep_files, keep_urls, keep_zip, receiving
 from service.models.store import ModelStore
 from service.settings.loader import Settings
-from service.tasks import AnyTask
+from service.tasks import AnyTask, find_task
 from service.threads import BODIES, SOURCES, UPLOADS, enter_in, run_in
 
 _WHERE = "send one of: a zip, a video or images as file parts; `urls`; or `source`, a path that the server reads"
@@ -174,7 +174,7 @@ def job_details(job: Job, failures: Sequence[Record], tasks: tuple[AnyTask, ...]
 
 def is_model_replaced(job: Job, tasks: tuple[AnyTask, ...], models: ModelStore) -> bool | None:
     """Whether the results of a job come from other weights than its model has now; None where nothing tells."""
-    task = next((task for task in tasks if task.name == job.task), None)
+    task = find_task(tasks, job.task)
     if not (job.model and job.revision) or task is None or task.prepare is not None:
         return None
     try:

@@ -145,12 +145,15 @@ class PartFolder:
 
     def missing(self, parts: int) -> tuple[list[int], list[int]]:
         """Parts that have no results, and those in whose results an image failed."""
+        failed = self.failed(parts)
+        return [part for part in range(parts) if part not in failed], [part for part, count in failed.items() if count]
+
+    def failed(self, parts: int) -> dict[int, int]:
+        """How many images failed, by part that has results. Only names and footers of files are read."""
         there = {int(path.stem) for path in (self.path / "results").glob("*/*.parquet") if path.stem.isdecimal()}
         present = sorted(there & set(range(parts)))
         with ThreadPoolExecutor(_FOOTERS_AT_ONCE) as threads:
-            counts = threads.map(count_failed, map(self.place, present))
-            failed = [part for part, count in zip(present, counts, strict=True) if count]
-        return sorted(set(range(parts)) - there), failed
+            return dict(zip(present, threads.map(count_failed, map(self.place, present)), strict=True))
 
     def place(self, part: int) -> Path:
         """Where the results of a part are."""

@@ -23,7 +23,7 @@ import httpx2
 import numpy as np
 from PIL import Image
 
-from benchmarks.mixed_load import _free_port
+from benchmarks.mixed_load import free_port
 from tests.cluster.local_cluster import LocalCluster, two_nodes
 from tests.soak.hostile import form
 from tests.soak.storm import Usual, is_equal, pictures, usual_requests
@@ -69,7 +69,7 @@ def check_serve(folder: Path, requests: int, clients: int) -> str:
 @contextmanager
 def served(cluster: LocalCluster) -> Iterator[str]:
     """The address of the service on the cluster, ready."""
-    port = _free_port()
+    port = free_port()
     command = [sys.executable, "-m", "diffsight", "serve", "--ray", cluster.address, "--replicas", "2"]
     process = subprocess.Popen([*command, "--port", str(port)], stdout=subprocess.PIPE, text=True)
     try:
