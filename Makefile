@@ -103,7 +103,6 @@ soak-jobs: env  ## a job of 2,000 images on a server that is killed hard five ti
 	$(BIN)/python -m tests.soak.jobs $(SOAK)
 
 ray-check: env  ## a job and the service on a real Ray cluster while nodes and replicas die: make ray-check RAY="--images 60"
-	$(BIN)/python -c "import ray" 2> /dev/null || $(PIP) install -c constraints.txt -e '.[ray]'
 	$(BIN)/python -m tests.cluster $(RAY)
 
 soak: env  ## the engine at saturation for ten minutes, with faults and vanishing clients: make soak SOAK="--seconds 60"

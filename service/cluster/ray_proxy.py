@@ -1,14 +1,15 @@
-"""What stands before the service in each HTTP proxy of Ray Serve: answers of ours for what Ray leaves without one.
+"""What stands before the service in each HTTP proxy of Ray Serve.
 
-A proxy sends nothing where the replica that worked on a request died, and uvicorn then makes a bare 500 of it. The
-request can be sent again: that is a 503 with the seconds to wait.
+Answers of ours for what Ray leaves without one: a proxy sends nothing where the replica that worked on a request died,
+and uvicorn then makes a bare 500 of it. The request can be sent again: that is a 503 with the seconds to wait.
+And a note on each request of the model that it needs, so that `model_router` can choose a replica that holds it.
 """
 
 from __future__ import annotations
 
 import logging
 
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -16,6 +17,9 @@ from service.errors import NotReady
 from service.http.problems import problem_response
 
 RETRY_SECONDS = 2.0
+MODEL_HEADER = "Diffsight-Model"
+"""In a request: the `model` of its body, for a proxy that does not read bodies."""
+_RAY_HEADER = b"serve-multiplexed-model-id"
 log = logging.getLogger("ray.serve")
 
 
@@ -55,6 +59,20 @@ class AnswerForLost:
             await problem_response(lost, scope)(scope, receive, send)
 
 
+class NoteModel:
+    """ASGI middleware: notes in Ray's header the model that a request names in ours, else the path of its task."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            model = Headers(scope=scope).get(MODEL_HEADER) or scope["path"]
+            others = [(name, value) for name, value in scope["headers"] if name.replace(b"_", b"-") != _RAY_HEADER]
+            scope = {**scope, "headers": [*others, (_RAY_HEADER, model.encode())]}
+        await self.app(scope, receive, send)
+
+
 def middlewares() -> list[Middleware]:
     """What a proxy calls at its start: see `NODE_ENVIRONMENT` of `ray_package`."""
-    return [Middleware(AnswerForLost)]
+    return [Middleware(AnswerForLost), Middleware(NoteModel)]

@@ -18,9 +18,11 @@ from ray import serve
 
 from backbones.errors import DiffsightError
 from service.app import create_app
+from service.cluster.model_router import router_config
 from service.cluster.ray_metrics import RayMetrics
 from service.cluster.ray_package import worker_settings
 from service.cluster.rows_policy import ROWS_A_REPLICA, RowsPolicy
+from service.models.store import ModelStore
 from service.settings.loader import Settings, load_settings
 from service.telemetry.logging import configure_logging
 
@@ -59,6 +61,7 @@ def build(settings: Settings, options: ServeOptions) -> serve.Application:
         name=NAME,
         ray_actor_options={"num_gpus": options.gpus, "num_cpus": 0 if options.gpus else 1},
         max_ongoing_requests=_ONGOING,
+        request_router_config=router_config(),
         graceful_shutdown_timeout_s=settings.shutdown_seconds + _GRACE_SECONDS,
         **scaling,
     )
@@ -118,7 +121,20 @@ class Replica:
 
     def record_autoscaling_stats(self) -> dict[str, float]:
         """Rows that wait or run, for `RowsPolicy`; also among Ray's metrics."""
+        return {"rows": self._rows()}
+
+    def record_routing_stats(self) -> dict[str, Any]:
+        """What `ModelRouter` wants: ids of the models in memory, paths of the tasks that they serve, and whether its
+        rows already fill it."""
+        with suppress(DiffsightError):
+            models: ModelStore = self.app.state.server.models
+            ids = [name for name, slot in models.slots.items() if slot.state == "READY"]
+            paths = [loaded.task.route for loaded in models.loaded()]
+            return {"models": sorted({*ids, *paths}), "full": self._rows() >= ROWS_A_REPLICA}
+        return {}
+
+    def _rows(self) -> float:
         with suppress(DiffsightError):
             figures = self.app.state.server.models.worker.figures()
-            return {"rows": float(figures.waiting_rows + figures.running_rows)}
-        return {"rows": 0.0}
+            return float(figures.waiting_rows + figures.running_rows)
+        return 0.0

@@ -25,6 +25,7 @@ from PIL import Image
 
 from benchmarks.mixed_load import free_port
 from tests.cluster.local_cluster import LocalCluster, two_nodes
+from tests.cluster.routing_check import check_routing
 from tests.soak.hostile import form
 from tests.soak.storm import Usual, is_equal, pictures, usual_requests
 
@@ -54,6 +55,7 @@ def check_serve(folder: Path, requests: int, clients: int) -> str:
         check_upload(client)
         refused = asyncio.run(overload(url))
         wait_until_idle(client)
+        check_routing(client, lambda: ask(client, usual[0]))
         statuses, killed_after = asyncio.run(storm(url, cluster, usual, references, requests, clients))
         after = ask(client, usual[-1])
         assert is_equal(after.json(), references[-1]), "the concept gives something else"
@@ -62,7 +64,8 @@ def check_serve(folder: Path, requests: int, clients: int) -> str:
     return (
         f"{requests} requests of {clients} clients, a replica killed after {killed_after}: {statuses[200]} right, "
         f"{lost} 503 with Retry-After; {refused} of {_LARGE} large ones 429, the others dropped as they hung up; "
-        f"a stream of {events} events, an upload, a concept found by both replicas"
+        f"a stream of {events} events, an upload, a concept found by both replicas, "
+        "a model used where it is held"
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
@@ -16,6 +17,8 @@ from diffsight_client.errors import ClientError, ServerProblem, Unreachable, ser
 from diffsight_client.images import Image, Upload, is_one, uploads_of
 
 Answer = TypeVar("Answer")
+
+_HEADER_TEXT = re.compile(r"[!-~]+")
 
 JSON, BYTES, ANY, EVENTS = "application/json", "application/octet-stream", "*/*", "text/event-stream"
 
@@ -54,12 +57,18 @@ def key_headers(api_key: str | None) -> dict[str, str]:
     return {"Authorization": f"Bearer {api_key}"} if api_key else {}
 
 
+def model_headers(model: object) -> dict[str, str]:
+    """The header that says, before the body does, which model a request names: a cluster chooses a replica by it."""
+    return {"Diffsight-Model": model} if isinstance(model, str) and _HEADER_TEXT.fullmatch(model) else {}
+
+
 def request_parts(call: Call[Any]) -> dict[str, Any]:
     """What `httpx2.Client.build_request` takes: a form where files go, else JSON.
 
     Raises BadInput for images that are none, and OSError for files that cannot be read.
     """
-    parts: dict[str, Any] = {"method": call.method, "url": call.path, "headers": {"Accept": call.accept}}
+    headers = {"Accept": call.accept} | model_headers(call.options.get("model"))
+    parts: dict[str, Any] = {"method": call.method, "url": call.path, "headers": headers}
     if query := _present(call.query):
         parts["params"] = {name: form_text(value) for name, value in query.items()}
     if call.body is not None:

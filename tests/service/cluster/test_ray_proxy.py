@@ -6,10 +6,11 @@ import asyncio
 import json
 from typing import Any
 
+import pytest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.cluster.ray_package import NODE_ENVIRONMENT
-from service.cluster.ray_proxy import AnswerForLost, middlewares
+from service.cluster.ray_proxy import MODEL_HEADER, AnswerForLost, NoteModel, middlewares
 
 SCOPE = {"type": "http", "method": "POST", "path": "/v1/depth", "headers": []}
 
@@ -71,6 +72,23 @@ def test_a_503_of_ray_itself_says_when_to_ask_again() -> None:
 def test_it_is_what_the_environment_of_a_node_names() -> None:
     module, name = NODE_ENVIRONMENT["RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"].split(":")
     assert (module, name) == (middlewares.__module__, middlewares.__name__)
-    (one,) = middlewares()
-    made: Any = one.cls
-    assert made is AnswerForLost
+    assert [middleware.cls for middleware in middlewares()] == [AnswerForLost, NoteModel]
+
+
+@pytest.mark.parametrize(
+    ("headers", "model"),
+    [
+        ([], "/v1/depth"),
+        ([(MODEL_HEADER.lower().encode(), b"sdpose-body")], "sdpose-body"),
+        ([(b"serve_multiplexed_model_id", b"x"), (b"accept", b"*/*")], "/v1/depth"),
+    ],
+)
+def test_the_model_that_a_request_needs_is_noted_for_ray(headers: list[tuple[bytes, bytes]], model: str) -> None:
+    passed: list[Scope] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        passed.append(scope)
+
+    asyncio.run(NoteModel(app)({**SCOPE, "headers": headers}, None, None))  # type: ignore[arg-type]
+    ((name, value),) = [header for header in passed[0]["headers"] if b"multiplexed" in header[0]]
+    assert (name, value) == (b"serve-multiplexed-model-id", model.encode())

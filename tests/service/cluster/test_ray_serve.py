@@ -15,6 +15,7 @@ from service.settings.loader import load_settings
 
 pytest.importorskip("ray.serve", reason="the extra `ray` is not installed")
 
+from service.cluster.model_router import ModelRouter
 from service.cluster.ray_serve import NAME, Replica, ServeOptions, build, warm_app
 
 
@@ -25,6 +26,7 @@ def test_a_replica_takes_whole_requests_and_one_gpu(replicas: int | None) -> Non
     assert deployment.name == NAME
     assert deployment.ray_actor_options["num_gpus"] == 1
     assert deployment.max_ongoing_requests > 1000
+    assert deployment._deployment_config.request_router_config.get_request_router_class() is ModelRouter
     scaling: Any = deployment._deployment_config.autoscaling_config
     assert (scaling is None) == (replicas is not None)
     if scaling is not None:
@@ -45,10 +47,14 @@ def test_a_replica_is_ready_when_it_is_warm_and_healthy_while_its_device_is(tmp_
 
     async def run() -> None:
         assert replica.record_autoscaling_stats() == {"rows": 0.0}
+        assert replica.record_routing_stats() == {}
         async with app.router.lifespan_context(app):
             replica.check_health()
             assert app.state.server.models.worker.alive
             assert replica.record_autoscaling_stats() == {"rows": 0.0}
+            report = replica.record_routing_stats()
+            assert {"pocket", "/v1/depth", "/v1/pose"} <= set(report["models"])
+            assert not report["full"]
 
     asyncio.run(run())
     with pytest.raises(DiffsightError):

@@ -64,3 +64,10 @@ def test_a_problem_that_is_no_json_keeps_its_text() -> None:
     assert "Bad gateway" in str(error)
     assert error.retry_after is None
     assert problem_of(httpx2.Response(503, headers={"Retry-After": "7"}, json=[])).retry_after == 7
+
+
+@pytest.mark.parametrize(("model", "header"), [("sdpose-body", "sdpose-body"), (None, None), ("ä\n", None)])
+def test_the_model_also_stands_in_a_header_that_can_hold_it(model: str | None, header: str | None) -> None:
+    for images in ({}, {"image": PNG}):
+        parts = parts_of({"model": model, "top": 3}, **images)
+        assert parts["headers"].get("Diffsight-Model") == header
