@@ -6,6 +6,7 @@ import re
 import shutil
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from backbones.errors import DiffsightError, InvalidInput, ModelNotFound
@@ -72,8 +73,11 @@ def add_model(
     download = folder / INCOMING / f"{hub_id.replace('/', '--')}@{commit}"
     # The download and its conversion are on the disk at the same time.
     check_space(2 * sum(file.bytes for file in wanted.values()) - _size(download), folder, free)
+    fetch = partial(fetch_files, hub_id, commit, target=download, endpoint=endpoint, instead=_instead(model.kind))
+    fetch({file: remote[file] for file in files if file.endswith(".json")})
+    model.check_configs(download, files, any_size=any_size)
     say(f"fetching {len(files)} files, {gigabytes(sum(file.bytes for file in wanted.values()))}")
-    fetch_files(hub_id, commit, wanted, download, endpoint=endpoint, instead=_instead(model.kind))
+    fetch(wanted)
     entry = _enter(
         model, name, download, files, hub_id, revision, commit, folder, any_size=any_size, say=say, free=free
     )
@@ -161,6 +165,7 @@ def _enter(
     free: FreeBytes,
 ) -> Entry:
     """Convert into a folder beside the target, verify, and rename. The folder is gone if that fails."""
+    model.check_configs(root, files, any_size=any_size)
     check_space(sum((root / file).stat().st_size for file in files), folder, free)
     with replacing_folder(folder / name) as beside:
         say("verifying and converting")

@@ -79,10 +79,15 @@ def verify_backbone(kind: str, weights: Path, sizes: Mapping[str, int]) -> str:
         model = load_single_file(files[0], dtype=torch.bfloat16)
         parts: dict[str, Any] = {"unet": model.variants[""].unet, "vae": model.vae, "text_encoder": model.text_encoder}
         loaded = {part: sum(values.numel() for values in network.parameters()) for part, network in parts.items()}
-    wrong = [f"{part} {loaded[part]:,} where {size:,} belong" for part, size in sizes.items() if loaded[part] != size]
-    if wrong:
-        raise CheckpointError(weights, f"this is not {kind}: values of {'; '.join(wrong)}", hint=HINT)
+    check_sizes(kind, weights, loaded, sizes)
     return number_type({key: tensor for file in files for key, tensor in shapes_of(file).items()})
+
+
+def check_sizes(kind: str, source: Path, counts: Mapping[str, int], sizes: Mapping[str, int]) -> None:
+    """Raises CheckpointError if a part has another number of values than the published one. counts, sizes: by part."""
+    wrong = [f"{part} {counts[part]:,} where {size:,} belong" for part, size in sizes.items() if counts[part] != size]
+    if wrong:
+        raise CheckpointError(source, f"this is not {kind}: values of {'; '.join(wrong)}", hint=HINT)
 
 
 def single_file(weights: Path) -> Path:

@@ -1,4 +1,4 @@
-"""Verify a diffusers folder by the headers of its files: every key and shape, and no value is read."""
+"""Verify a diffusers folder by its configs, or by the headers of its files: every key and shape. No value is read."""
 
 from __future__ import annotations
 
@@ -26,19 +26,42 @@ def check_folder(folder: Path) -> dict[str, int]:
     """
     read_schedule(folder / "scheduler")
     load_tokenizer(folder / "tokenizer")
-    networks = {part: _check_part(folder / part, build) for part, build in _BUILDERS.items()}
+    networks = _build_parts(folder)
+    for part, network in networks.items():
+        _check_part(folder / part, network)
+    return _count_values(networks)
+
+
+def check_configs(folder: Path) -> dict[str, int]:
+    """Values of each part of a diffusers folder as its config describes it; no weight file need be there.
+
+    Raises CheckpointError if a config describes no network, or if the parts do not belong together.
+    """
+    return _count_values(_build_parts(folder))
+
+
+def _build_parts(folder: Path) -> dict[str, Any]:
+    """The networks of a folder on the meta device."""
+    networks = {part: _build_part(folder / part, build) for part, build in _BUILDERS.items()}
     check_latent_channels(networks["unet"], networks["vae"], folder)
+    return networks
+
+
+def _count_values(networks: Mapping[str, nn.Module]) -> dict[str, int]:
     return {part: sum(value.numel() for value in network.parameters()) for part, network in networks.items()}
 
 
-def _check_part(folder: Path, build: Callable[[Mapping[str, Any]], nn.Module]) -> Any:
-    """A part's network on the meta device, which its files fill exactly."""
+def _build_part(folder: Path, build: Callable[[Mapping[str, Any]], nn.Module]) -> nn.Module:
     config = read_json(folder / "config.json")
     try:
         with torch.device("meta"):
-            network = build(config)
+            return build(config)
     except (TypeError, ValueError, KeyError, ZeroDivisionError) as error:
         raise CheckpointError(folder / "config.json", f"it describes no network ({error})", hint=INCOMPLETE) from error
+
+
+def _check_part(folder: Path, network: nn.Module) -> None:
+    """Raises CheckpointError if a part's files do not fill its network exactly."""
     tensors: dict[str, Tensor] = {}
     for file in sorted(folder.glob("*.safetensors")):
         tensors |= shapes_of(file)
@@ -46,7 +69,6 @@ def _check_part(folder: Path, build: Callable[[Mapping[str, Any]], nn.Module]) -
     named = {_current_name(key, own): tensor for key, tensor in tensors.items() if key not in HARMLESS}
     message = f"the weights do not fit {type(network).__name__} as config.json describes it"
     check_fit(network, named, folder, message, hint=INCOMPLETE)
-    return network
 
 
 def _current_name(key: str, own: Mapping[str, Tensor]) -> str:

@@ -24,6 +24,13 @@ class PublishedBackbone(PublishedModel):
             return self.check_complete(singles if len(singles) == 1 else ["model_index.json"], names, source)
         return self.check_complete(_folder_files(names), names, source)
 
+    def check_configs(self, source: Path, files: Sequence[str], *, any_size: bool) -> None:
+        if "model_index.json" in files:
+            from backbones.loading.conversion import check_sizes
+            from backbones.loading.header_check import check_configs
+
+            check_sizes(self.kind, source, check_configs(source), {} if any_size else SIZES[self.kind])
+
     def convert(self, source: Path, files: Sequence[str], target: Path, *, any_size: bool) -> None:
         from backbones.loading.conversion import convert_backbone
 

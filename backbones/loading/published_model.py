@@ -33,7 +33,7 @@ class PublishedModel(ABC):
     base: kind of the backbone whose VAE and text encoder it needs; "" for a backbone.
     task: name of the task that it was fine-tuned for; "" for a backbone.
 
-    Modules that declare models do not import torch, so that `diffsight --help` starts fast: `convert` and `verify` do.
+    Modules that declare models do not import torch, so that `diffsight --help` starts fast: their methods do.
     """
 
     kind: str
@@ -48,6 +48,14 @@ class PublishedModel(ABC):
         """Which of a folder's or repository's files, by their paths in it, make up the model.
 
         Raises ModelNotFound with the list of what is missing, or with the weight files among which to choose.
+        """
+
+    @abstractmethod
+    def check_configs(self, source: Path, files: Sequence[str], *, any_size: bool) -> None:
+        """Refuse another model by its JSON files alone, before its weights are fetched, read or copied.
+
+        files: as in `convert`; of these only the JSON files are there yet. What they do not say, `verify` finds.
+        Raises CheckpointError with what does not fit.
         """
 
     @abstractmethod

@@ -101,12 +101,24 @@ def check_unet(config: Mapping[str, Any], tensors: Mapping[str, Tensor], file: P
 
     tensors: key -> tensor of any shape. file: the config's, which errors name.
     """
+    check_network(_describe_unet(config, file), tensors, file.parent)
+
+
+def check_unet_config(config: Mapping[str, Any], published: Shapes, file: Path, *, any_size: bool) -> None:
+    """Raises CheckpointError if the U-Net that a config describes has other keys and shapes than the published one.
+
+    file: the config's, which errors name. any_size: as in `check_keys`.
+    """
+    check_keys(file, _describe_unet(config, file).state_dict(), published, any_size=any_size)
+
+
+def _describe_unet(config: Mapping[str, Any], file: Path) -> Any:
+    """The U-Net of a config on the meta device. Raises CheckpointError if it describes none."""
     public = {key: value for key, value in config.items() if not key.startswith("_")}
     try:
-        network = build_unet(public)
+        return build_unet(public)
     except (TypeError, ValueError) as error:
         raise CheckpointError(file, f"it describes no U-Net ({error})", hint=INCOMPLETE) from error
-    check_network(network, tensors, file.parent)
 
 
 def on_meta(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -17,6 +17,11 @@ class PublishedNetwork(PublishedModel):
     def needed_files(self, names: Collection[str], source: object) -> list[str]:
         return self.check_complete(unet_files(names, _FOLDERS), names, source)
 
+    def check_configs(self, source: Path, files: Sequence[str], *, any_size: bool) -> None:
+        from heads.diffews.conversion import check_configs
+
+        check_configs(source, files, any_size=any_size)
+
     def convert(self, source: Path, files: Sequence[str], target: Path, *, any_size: bool) -> None:
         from heads.diffews.conversion import convert
 

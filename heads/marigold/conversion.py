@@ -11,7 +11,15 @@ from backbones.files import write_json
 from backbones.loading.conversion import copy_unet
 from backbones.loading.published_keys import Shapes, sd2_unet_keys
 from backbones.loading.published_model import CONFIG_FILE, UNET_FILE
-from backbones.loading.verification import INCOMPLETE, check_keys, check_unet, number_type, read_json, shapes_of
+from backbones.loading.verification import (
+    INCOMPLETE,
+    check_keys,
+    check_unet,
+    check_unet_config,
+    number_type,
+    read_json,
+    shapes_of,
+)
 from heads.marigold.model import INDEX_FILE, NOISE, SCHEDULER_FILE, Prediction, check_prediction, read_settings
 
 _PREDICTIONS: dict[str, Prediction] = {"depth-relative": "depth", "normals": "normals"}
@@ -29,6 +37,14 @@ def convert(source: Path, files: Sequence[str], target: Path, *, from_zeros: boo
     shutil.copyfile(source / scheduler, target / SCHEDULER_FILE)
     settings = read_json(source / index)
     write_json(target / INDEX_FILE, settings | ({NOISE: "zeros"} if from_zeros else {}))
+
+
+def check_configs(task: str, source: Path, files: Sequence[str], *, any_size: bool) -> None:
+    """Raises CheckpointError for the configuration of another network, and for that of another task."""
+    config, *_ = files
+    index, _ = read_settings(source)
+    check_prediction(_PREDICTIONS[task], index, source)
+    check_unet_config(read_json(source / config), unet_keys(), source / config, any_size=any_size)
 
 
 def verify(task: str, weights: Path, *, any_size: bool) -> str:

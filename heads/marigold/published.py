@@ -24,6 +24,11 @@ class PublishedNetwork(PublishedModel):
     def needed_files(self, names: Collection[str], source: object) -> list[str]:
         return self.check_complete([*unet_files(names), *_SETTINGS], names, source)
 
+    def check_configs(self, source: Path, files: Sequence[str], *, any_size: bool) -> None:
+        from heads.marigold.conversion import check_configs
+
+        check_configs(self.task, source, files, any_size=any_size)
+
     def convert(self, source: Path, files: Sequence[str], target: Path, *, any_size: bool) -> None:
         from heads.marigold.conversion import convert
 

@@ -5,10 +5,18 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from backbones.loading.conversion import copy_unet
 from backbones.loading.published_model import CONFIG_FILE, HEAD_FILE, UNET_FILE
-from backbones.loading.verification import check_keys, check_unet, number_type, read_json, shapes_of
+from backbones.loading.verification import (
+    check_keys,
+    check_unet,
+    check_unet_config,
+    number_type,
+    read_json,
+    shapes_of,
+)
 from heads.sdpose.checkpoint import DECODER_FILE, check_scheduler
 from heads.sdpose.published_keys import KEYPOINTS, head_keys, unet_keys
 
@@ -19,12 +27,21 @@ _CLASS_EMBEDDING = {"class_embed_type": "projection", "projection_class_embeddin
 def convert(source: Path, files: Sequence[str], target: Path) -> None:
     """Write U-Net and head of a published folder into the folder `target`. files: paths below `source`.
 
-    Raises CheckpointError for a file that is damaged, and for another system's scheduler.
+    Raises CheckpointError for a file that is damaged.
     """
     config, weights, *_ = files
-    check_scheduler(source)
-    copy_unet(read_json(source / config) | _CLASS_EMBEDDING, source / weights, target)
+    copy_unet(_read_config(source / config), source / weights, target)
     shutil.copyfile(source / DECODER_FILE, target / HEAD_FILE)
+
+
+def check_configs(source: Path, files: Sequence[str], *, any_size: bool) -> None:
+    """Raises CheckpointError for the configuration of another network, and for another system's scheduler."""
+    check_scheduler(source)
+    check_unet_config(_read_config(source / files[0]), unet_keys(), source / files[0], any_size=any_size)
+
+
+def _read_config(file: Path) -> dict[str, Any]:
+    return read_json(file) | _CLASS_EMBEDDING
 
 
 def verify(skeleton: str, weights: Path, *, any_size: bool) -> str:

@@ -21,6 +21,11 @@ class PublishedNetwork(PublishedModel):
         others = ["decoder/decoder.safetensors", "scheduler/scheduler_config.json"]
         return self.check_complete([*unet_files(names), *others], names, source)
 
+    def check_configs(self, source: Path, files: Sequence[str], *, any_size: bool) -> None:
+        from heads.sdpose.conversion import check_configs
+
+        check_configs(source, files, any_size=any_size)
+
     def convert(self, source: Path, files: Sequence[str], target: Path, *, any_size: bool) -> None:
         from heads.sdpose.conversion import convert
 

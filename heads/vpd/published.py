@@ -18,6 +18,9 @@ class PublishedNetwork(PublishedModel):
     def needed_files(self, names: Collection[str], source: object) -> list[str]:
         return only_weights(names, source)
 
+    def check_configs(self, source: Path, files: Sequence[str], *, any_size: bool) -> None:
+        """A single file has no configs."""
+
     def convert(self, source: Path, files: Sequence[str], target: Path, *, any_size: bool) -> None:
         from heads.vpd.conversion import convert
 

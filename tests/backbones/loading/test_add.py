@@ -150,10 +150,24 @@ def test_too_little_space_for_a_copy_is_reported_before_it_begins(tmp_path: Path
     assert not (tmp_path / "models").exists()
 
 
-def test_a_model_of_another_size_is_not_entered(add: Add, tmp_path: Path) -> None:
+def test_a_model_of_another_size_is_refused_before_its_weights_are_fetched(
+    add: Add, hub: FileHub, tmp_path: Path
+) -> None:
     with pytest.raises(CheckpointError, match="--any-size"):
         add(any_size=False)
+    assert sorted(hub.fetched) == ["scheduler/scheduler_config.json", "unet/config.json"]
     assert left(tmp_path) == set()
+
+
+@pytest.mark.parametrize("kind", ["sd21", "sdpose-body", "diffews", "marigold-depth"])
+def test_a_local_model_of_another_size_is_refused_before_its_weights_are_read(kind: str, tmp_path: Path) -> None:
+    source = write_original(kind, tmp_path / "original")
+    for file in source.rglob("*.safetensors"):
+        file.write_bytes(b"no weights")
+    with pytest.raises(CheckpointError, match="--any-size"):
+        add_model(PUBLISHED[kind], source=str(source), folder=tmp_path / "models")
+    with pytest.raises(CheckpointError, match="damaged or incomplete"):
+        add_model(PUBLISHED[kind], source=str(source), folder=tmp_path / "models", any_size=True)
 
 
 @pytest.mark.parametrize(
