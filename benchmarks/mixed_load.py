@@ -31,6 +31,7 @@ import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,7 @@ class Running:
 
 
 @contextmanager
-def running(name: str, python: Path, threads: int, *, all_cores: bool, log: Path) -> Iterator[Running]:
+def running(name: str, python: Path, *, threads: int, all_cores: bool, log: Path) -> Iterator[Running]:
     """A server of that name, ready, each of its torch operations on so many threads."""
     port = free_port()
     commands = {
@@ -155,32 +156,42 @@ def measure(plan: Plan, *, all_cores: bool) -> list[dict[str, Any]]:
     rounds: list[dict[str, Any]] = []
     with ExitStack() as stack:
         logs = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="diffsight-mixed-load-")))
-        servers = []
-        for name in ("ours", *SIMPLE, *plan.peers):
-            python = environment_of(name, plan.folder) if name in PACKAGES else Path(sys.executable)
-            starting = running(name, python, threads, all_cores=all_cores, log=logs / f"{name}.log")
-            try:
-                servers.append(stack.enter_context(starting))
-            except (AssertionError, TimeoutError) as error:
-                if name not in PACKAGES:
-                    raise
-                # Their start has limits of its own, which a busy machine passes; the others are compared all the same.
-                print(f"{name} IS LEFT OUT, for it did not start: {error}", file=sys.stderr, flush=True)
+        start = partial(running, threads=threads, all_cores=all_cores)
+        servers = [
+            stack.enter_context(start(name, Path(sys.executable), log=logs / f"{name}.log"))
+            for name in ("ours", *SIMPLE)
+        ]
         ideal = stack.enter_context(_ideal(threads))
         for place, other in enumerate(servers[1:]):
-            first = CHECKED_PICTURES * (1 + place)
-            differences = asyncio.run(
-                compare(servers[0].url, other.url, other_takes_json=other.takes_json, first=first)
-            )
-            print(f"answers of {other.name} differ by at most {differences}", file=sys.stderr, flush=True)
+            _compare(servers[0], other, place)
         for number in range(plan.rounds):
-            found: dict[str, Any] = {}
+            figures: dict[str, Any] = {}
             for server in servers if number % 2 == 0 else servers[::-1]:
-                found[server.name] = _measure_server(server, plan)
-            found["ideal"] = _ask_ideal(ideal)
-            rounds.append(found)
-            _tell(number, found)
+                figures[server.name] = _measure_server(server, plan)
+            for place, name in enumerate(plan.peers, start=len(SIMPLE)):
+                # Each only for its turn: LitServe's processes poll, and take a core from whoever runs beside them.
+                with ExitStack() as turn:
+                    log = logs / f"{name}.log"
+                    try:
+                        peer = turn.enter_context(start(name, environment_of(name, plan.folder), log=log))
+                    except (AssertionError, TimeoutError) as error:
+                        # Its start has limits of its own, which a busy machine passes.
+                        print(f"{name} IS LEFT OUT, for it did not start: {error}", file=sys.stderr, flush=True)
+                        continue
+                    if number == 0:
+                        _compare(servers[0], peer, place)
+                    figures[name] = _measure_server(peer, plan)
+            figures["ideal"] = _ask_ideal(ideal)
+            rounds.append(figures)
+            _tell(number, figures)
     return rounds
+
+
+def _compare(ours: Running, other: Running, place: int) -> None:
+    """Raises AssertionError if their answers differ. place: among the others, so that each pair has its own pictures."""
+    first = CHECKED_PICTURES * (1 + place)
+    differences = asyncio.run(compare(ours.url, other.url, other_takes_json=other.takes_json, first=first))
+    print(f"answers of {other.name} differ by at most {differences}", file=sys.stderr, flush=True)
 
 
 def _measure_server(server: Running, plan: Plan) -> dict[str, Any]:
@@ -274,7 +285,7 @@ def table_rows(rounds: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     """Medians of each server: images a second, processor share, and milliseconds of each task, p50 and p99."""
     rows = []
     for name in rounds[0]:
-        mine = [found[name] for found in rounds]
+        mine = [found[name] for found in rounds if name in found]
         row = [name, f"{statistics.median(one['images_per_second'] for one in mine):.1f}"]
         if "tasks" in mine[0]:
             row.append(f"{statistics.median(one['server_processor_share'] for one in mine):.2f}")
