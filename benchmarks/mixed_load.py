@@ -188,7 +188,7 @@ def measure(plan: Plan, *, all_cores: bool) -> list[dict[str, Any]]:
 
 
 def _compare(ours: Running, other: Running, place: int) -> None:
-    """Raises AssertionError if their answers differ. place: among the others, so that each pair has its own pictures."""
+    """Raises AssertionError if their answers differ. place: among the others: each pair has pictures of its own."""
     first = CHECKED_PICTURES * (1 + place)
     differences = asyncio.run(compare(ours.url, other.url, other_takes_json=other.takes_json, first=first))
     print(f"answers of {other.name} differ by at most {differences}", file=sys.stderr, flush=True)

@@ -250,15 +250,38 @@ def test_requests_go_on_while_another_backbone_is_read(
     assert store.slots["sd21"].loads == 2  # at the start, and once for both
 
 
-def test_a_classifier_is_used_on_the_backbone_that_it_was_fitted_on(whole: Server, png: bytes) -> None:
+def fit_classifier(server: Server, png: bytes) -> str:
+    """The path of a classifier that was fitted on `sd21`."""
     other = np.zeros((20, 20, 3), np.uint8)
     files = [("image", png), ("image", encoded(Image.fromarray(other), "PNG")), ("image", png)]
     form = {"labels": ["stroke", "dark", "stroke"], "name": "on sd21", "model": "sd21"}
-    made = whole.client.post("/v1/classifiers", files=files, data=form)
+    made = server.client.post("/v1/classifiers", files=files, data=form)
     assert made.status_code in (200, 201), made.text
-    answer = whole.client.post(f"/v1/classify/{made.json()['id']}", files={"image": png})
+    return f"/v1/classify/{made.json()['id']}"
+
+
+def test_a_classifier_is_used_on_the_backbone_that_it_was_fitted_on(whole: Server, png: bytes) -> None:
+    answer = whole.client.post(fit_classifier(whole, png), files={"image": png})
     assert answer.status_code == 200, answer.text
     assert answer.json()["backbone"]["name"] == "sd21"
+
+
+def test_what_callers_made_outlives_the_unloading_of_its_model(whole: Server, png: bytes) -> None:
+    image = base64.b64encode(png).decode()
+    made = whole.client.post("/v1/concepts", json={"name": "stroke", "images": [image], "masks": [image]})
+    assert made.status_code == 201, made.text
+    requests = {
+        "/v1/segmentation/few-shot": {"image": image, "concepts": [made.json()["id"]]},
+        fit_classifier(whole, png): {"image": image},
+    }
+    before = [whole.client.post(path, json=body) for path, body in requests.items()]
+    loads = whole.state.models.slots["sd21"].loads
+    assert whole.client.post("/v1/models/sd21/unload").json()["state"] == "UNAVAILABLE"
+    after = [whole.client.post(path, json=body) for path, body in requests.items()]
+    for one, other in zip(before, after, strict=True):
+        assert (one.status_code, other.status_code) == (200, 200), (one.text, other.text)
+        assert_alike(one.json(), other.json())
+    assert whole.state.models.slots["sd21"].loads == loads + 1
 
 
 def test_what_needs_a_model_while_none_is_open_says_so(whole: Server) -> None:
