@@ -26,23 +26,20 @@ class ModelRouter(FIFOMixin, RequestRouter):  # type: ignore[misc]
     ) -> list[list[RunningReplica]]:
         """Ray asks the replicas of the inner list for the length of their queues."""
         model = "" if pending_request is None else pending_request.metadata.multiplexed_model_id
-        held = holders([replica.routing_stats or {} for replica in candidate_replicas], model)
-        replicas = [candidate_replicas[place] for place in held]
+        places = choose_places([replica.routing_stats or {} for replica in candidate_replicas], model)
+        replicas = [candidate_replicas[place] for place in places]
         return [random.sample(replicas, min(_COMPARED, len(replicas)))]
 
 
-def holders(reports: Sequence[Mapping[str, Any]], model: str) -> list[int]:
-    """Places of the replicas that hold the model and are not full; all places where there are none.
+def choose_places(reports: Sequence[Mapping[str, Any]], model: str) -> list[int]:
+    """Places of the replicas that hold the model and have room; else of those that have room; else all.
 
     reports: of each replica, {"models": ids and paths, "full": whether its rows fill it}; {} before the first report.
     So a model that more requests need than its replicas answer is loaded by another one.
     """
-    fitting = [
-        place
-        for place, report in enumerate(reports)
-        if model in report.get("models", ()) and not report.get("full", False)
-    ]
-    return fitting or list(range(len(reports)))
+    roomy = [place for place, report in enumerate(reports) if not report.get("full", False)]
+    holding = [place for place in roomy if model in reports[place].get("models", ())]
+    return holding or roomy or list(range(len(reports)))
 
 
 def router_config() -> RequestRouterConfig:

@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("ray.serve", reason="the extra `ray` is not installed")
 
-from service.cluster.model_router import ModelRouter, holders
+from service.cluster.model_router import ModelRouter, choose_places
 
 DEPTH = {"models": ["/v1/depth", "pocket"], "full": False}
 POSE = {"models": ["/v1/pose", "sdpose"], "full": False}
@@ -24,7 +24,8 @@ POSE = {"models": ["/v1/pose", "sdpose"], "full": False}
         ([DEPTH, POSE, DEPTH], "sdpose", [1]),
         ([DEPTH, POSE], "/metrics", [0, 1]),
         ([DEPTH, {**DEPTH, "full": True}], "pocket", [0]),
-        ([{**DEPTH, "full": True}, POSE], "pocket", [0, 1]),
+        ([{**DEPTH, "full": True}, POSE], "pocket", [1]),
+        ([{**DEPTH, "full": True}, {**POSE, "full": True}], "pocket", [0, 1]),
         ([{}, {}], "pocket", [0, 1]),
         ([], "pocket", []),
     ],
@@ -32,7 +33,7 @@ POSE = {"models": ["/v1/pose", "sdpose"], "full": False}
 def test_replicas_that_hold_the_model_and_have_room_come_first(
     reports: list[Mapping[str, Any]], model: str, places: list[int]
 ) -> None:
-    assert holders(reports, model) == places
+    assert choose_places(reports, model) == places
 
 
 def choose(reports: list[Mapping[str, Any]], model: str | None) -> list[Any]:
