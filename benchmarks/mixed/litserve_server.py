@@ -3,8 +3,8 @@
 Every process has the model once more, and computes beside the others.
 """
 
-from __future__ import annotations
-
+# LitServe reads annotations as they are, and takes one that is a text for a parameter of the query: no
+# `from __future__ import annotations` here.
 import base64
 import sys
 from collections.abc import Sequence
