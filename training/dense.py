@@ -38,6 +38,7 @@ from heads.vpd.referring_network import ReferringNetwork
 from heads.vpd.segmentation import enlarge_class_logits
 from heads.vpd.segmentation_network import SegmentationNetwork
 from training import checkpoints
+from training.curves import draw_curves
 from training.datasets.dense_folder import DenseFolder, Sample
 from training.dense_baselines import baseline_figures, fit_baselines, save_baselines
 from training.evaluate_dense import world_figures
@@ -295,16 +296,8 @@ def train(
         history = state["history"]
     for epoch in range(len(history), recipe.epochs):
         network.train()
-        order = torch.randperm(first, generator=torch.Generator().manual_seed(recipe.seed * 1000 + epoch)).tolist()
         losses = []
-        for start in tqdm(range(0, first, recipe.batch), desc=f"epoch {epoch + 1}/{recipe.epochs}", leave=False):
-            chosen = order[start : start + recipe.batch]
-            if len(chosen) < 2:
-                continue  # batch norm needs two
-            batch = [feature.float().to(device) for feature in stacked(features[i] for i in chosen)]
-            truth = torch.stack([truths[i] for i in chosen]).to(device)
-            if start // recipe.batch % 2 and setup.task != "referring":  # left and right may be said there
-                batch, truth = [feature.flip(-1) for feature in batch], truth.flip(-1)
+        for batch, truth in epoch_batches(setup, features, truths, first, epoch):
             with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
                 loss = loss_of(setup, network, batch, truth, max_metres)
             optimizer.zero_grad()
@@ -331,6 +324,26 @@ def train(
     return history
 
 
+def epoch_batches(
+    setup: Setup, features: Sequence[list[Tensor]], truths: Sequence[Tensor], first: int, epoch: int
+) -> Iterator[tuple[list[Tensor], Tensor]]:
+    """The batches of an epoch: the examples before `first` in random order, every second batch mirrored.
+
+    Yields four features (B, C, h, w) float32 and the truth (B, H, W), on the backbone's device.
+    """
+    recipe, device = setup.recipe, setup.backbone.description.device
+    order = torch.randperm(first, generator=torch.Generator().manual_seed(recipe.seed * 1000 + epoch)).tolist()
+    for start in tqdm(range(0, first, recipe.batch), desc=f"epoch {epoch + 1}/{recipe.epochs}", leave=False):
+        chosen = order[start : start + recipe.batch]
+        if len(chosen) < 2:
+            continue  # batch norm needs two
+        batch = [feature.float().to(device) for feature in stacked(features[i] for i in chosen)]
+        truth = torch.stack([truths[i] for i in chosen]).to(device)
+        if start // recipe.batch % 2 and setup.task != "referring":  # a phrase may name left and right
+            batch, truth = [feature.flip(-1) for feature in batch], truth.flip(-1)
+        yield batch, truth
+
+
 @torch.no_grad()
 def evaluate(
     setup: Setup, network: Any, features: Sequence[list[Tensor]], truths: Sequence[Tensor], max_metres: float
@@ -353,23 +366,6 @@ def evaluate(
     if setup.task == "depth":
         return mean_figures(depths)
     return counts.figures() if setup.task == "segmentation" else referring_figures(pairs)
-
-
-def draw_curves(file: Path, history: Sequence[Mapping[str, float]]) -> None:
-    """Loss and the main figure by epoch, as a picture."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    main = next((name for name in ("abs_rel", "oiou", "miou") if name in history[0]), "loss")
-    figure, axes = pyplot.subplots(1, 2, figsize=(8, 3), constrained_layout=True)
-    for axis, name in zip(axes, ("loss", main), strict=True):
-        axis.plot([epoch["epoch"] for epoch in history], [epoch[name] for epoch in history], marker=".")
-        axis.set(xlabel="epoch", title=name)
-        axis.grid(alpha=0.3)
-    figure.savefig(file, dpi=110)
-    pyplot.close(figure)
 
 
 def card(setup: Setup, fitted: FittedAs, figures: Mapping[str, float], first: int, where: str) -> str:

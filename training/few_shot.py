@@ -104,13 +104,13 @@ def fine_tune(
     recipe: FewShotRecipe,
     *,
     size: int,
-    tell: Callable[[int, float], None] = lambda step, loss: None,
+    on_step: Callable[[int, float], None] = lambda step, loss: None,
 ) -> Variant:
     """A few-shot variant fine-tuned on episodes of `pairs`; VAE and text encoder stay as they are.
 
     AdamW, its rate falling to nothing, gradient norm clipped at 1. Latents are the posterior's means and the context is
     that of inference, where the original samples and pads: training then sees what serving does.
-    tell: called with the step and its loss.
+    on_step: called with the step and its loss.
     Source: `train_tools/train_icl_multitask_nocrop_nearest_nshot_v3.py`.
     """
     variant = fresh_variant(model)
@@ -143,7 +143,7 @@ def fine_tune(
         torch.nn.utils.clip_grad_norm_(learning, 1.0)
         optimizer.step()
         falling.step()
-        tell(step, float(loss.detach()))
+        on_step(step, float(loss.detach()))
     for parameter in learning:
         parameter.requires_grad_(False)
     variant.unet.eval()

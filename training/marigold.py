@@ -137,12 +137,12 @@ def fine_tune(
     folder: DenseFolder,
     recipe: MarigoldRecipe,
     *,
-    tell: Callable[[int, float], None] = lambda step, loss: None,
+    on_step: Callable[[int, float], None] = lambda step, loss: None,
 ) -> Variant:
     """A variant that predicts depth or normals, fitted to pictures with depth and to their mirror images.
 
     VAE and text encoder stay as they are. AdamW, its rate falling to nothing, gradient norm clipped at 1.
-    tell: called with the step and its loss.
+    on_step: called with the step and its loss.
     """
     variant = fresh_pair_variant(model)
     unet: Any = variant.unet
@@ -166,7 +166,7 @@ def fine_tune(
         torch.nn.utils.clip_grad_norm_(learning, 1.0)
         optimizer.step()
         falling.step()
-        tell(step, float(loss.detach()))
+        on_step(step, float(loss.detach()))
     for parameter in learning:
         parameter.requires_grad_(False)
     unet.eval()

@@ -135,26 +135,32 @@ def annotate(
     check_format(form or "jsonl", task, exports, image_prefix=image_prefix)
     check_out(out)
     source_of_images = guess(source if "://" in source else str(Path(source).absolute()), images=images, stride=stride)
-    records: Callable[..., Iterable[Record]]
     if ray is not None:
         job, records = annotate_on_cluster(
             ray, settings, task, texts, source_of_images, out, actors=ray_actors, part_images=ray_part
         )
     else:
-        store = open_store(settings)
-        job = asyncio.run(_run(state, store, task, texts, source_of_images.model_dump()))
-        if job.status != "done":
-            raise InvalidInput("job", job.error or f"the job is {job.status}", hint="give the same command again")
-        records = partial(store.records, job.id)
+        job, records = _annotate_here(state, task, texts, source_of_images.model_dump())
     if form is not None:
         file = out if ray is None else out / (form if form in FOLDERS else f"results{_SUFFIXES[form]}")
         _write(records, job, form, file, image_prefix)
-    again = f", {job.reused} of them known already" if job.reused else ""
-    typer.echo(f"wrote {out}: {job.done} images{again}, {job.failed} failed")
+    reused = f", {job.reused} of them known already" if job.reused else ""
+    typer.echo(f"wrote {out}: {job.done} images{reused}, {job.failed} failed")
     if job.failed:
         for record in records(status="failed"):
             typer.echo(f"diffsight: {terminal_text(record.name)}: {terminal_text(record.error)}", err=True)
         raise typer.Exit(2)
+
+
+def _annotate_here(
+    state: AppState, task: str, texts: list[tuple[str, str]], source: dict[str, Any]
+) -> tuple[Job, Callable[..., Iterable[Record]]]:
+    """The finished job of this machine, and its records. Raises InvalidInput for a job that did not finish."""
+    store = open_store(state.settings)
+    job = asyncio.run(_run(state, store, task, texts, source))
+    if job.status != "done":
+        raise InvalidInput("job", job.error or f"the job is {job.status}", hint="give the same command again")
+    return job, partial(store.records, job.id)
 
 
 def _values(options: Sequence[str], labels: str) -> list[tuple[str, str]]:

@@ -35,6 +35,14 @@ Head = Annotated[
 Hidden = Annotated[
     list[int] | None, typer.Option(help="mlp: width of a hidden layer. Repeat the option for several layers.")
 ]
+Fit = Annotated[
+    Literal["crop", "pad", "squash"],
+    typer.Option("--fit", help="How an image is made square: crop the longer side, pad the shorter side, or squash."),
+]
+ConfusionPicture = Annotated[
+    Path | None,
+    typer.Option(help="Write a picture of the confusion matrix to this file.", metavar="PNG", show_default=False),
+]
 
 
 @with_settings()
@@ -47,12 +55,7 @@ def classifier(
     timestep: Timesteps = None,
     pool_size: Annotated[int, typer.Option(help="Side of the grid that feature maps are averaged over.")] = 1,
     noise_samples: Annotated[int, typer.Option(help="Number of noise samples to average over; 0 adds no noise.")] = 1,
-    crop: Annotated[
-        Literal["crop", "pad", "squash"],
-        typer.Option(
-            "--fit", help="How an image is made square: crop the longer side, pad the shorter side, or squash."
-        ),
-    ] = "crop",
+    crop: Fit = "crop",
     head: Head = "logistic",
     hidden: Hidden = None,
     width: Annotated[int, typer.Option(help="attention, fusion: width of a token.", min=1, max=4096)] = 1024,
@@ -61,10 +64,7 @@ def classifier(
     ] = 8,
     depth: Annotated[int, typer.Option(help="attention, fusion: number of transformer blocks.", min=1, max=16)] = 2,
     epochs: Annotated[int, typer.Option(help="All but logistic: passes over the images.", min=1, max=1000)] = 28,
-    confusion: Annotated[
-        Path | None,
-        typer.Option(help="Write a picture of the confusion matrix to this file.", metavar="PNG", show_default=False),
-    ] = None,
+    confusion: ConfusionPicture = None,
     settings: Settings,
     as_json: AsJson = False,
 ) -> None:

@@ -54,11 +54,11 @@ def fit(
     with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True) as bar:
         task = bar.add_task("fine-tuning", total=recipe.steps)
 
-        def tell(step: int, loss: float) -> None:
+        def show_step(step: int, loss: float) -> None:
             losses.append(loss)
             bar.update(task, completed=step + 1, description=f"fine-tuning, loss {loss:.4f}")
 
-        variant = fine_tune(model, prediction, examples, recipe, tell=tell)
+        variant = fine_tune(model, prediction, examples, recipe, on_step=show_step)
     save_marigold(variant, model, prediction, out, recipe, half=half)
     tenth = max(1, len(losses) // 10)
     first, last = sum(losses[:tenth]) / tenth, sum(losses[-tenth:]) / tenth

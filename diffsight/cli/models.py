@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -92,17 +93,9 @@ def add(
     settings = load_settings(config)
     places = read_places(kinds, source=source, name=name)
     folder = folder_of(settings, models_folder)
-    added_entries, steps = [], [""]
-
-    def say(line: str) -> None:
-        steps.append(line)
-        typer.echo(line, err=as_json)
-
-    with progress_lines(lambda: steps[-1]):
-        for number, (kind, place) in enumerate(places, start=1):
-            if len(places) > 1:
-                typer.echo(f"{number} of {len(places)}: {kind}", err=True)
-            entry = add_model(
+    with progress_on_terminal(to_stderr=as_json) as say:
+        added_entries = [
+            add_model(
                 find_published(PUBLISHED, kind),
                 folder=folder,
                 source=place,
@@ -112,11 +105,41 @@ def add(
                 offline=settings.offline,
                 say=say,
             )
-            added_entries.append(entry)
+            for kind, place in numbered(places)
+        ]
     if as_json:
         answers = [describe_entry(entry) for entry in added_entries]
         typer.echo(json.dumps(answers if len(answers) > 1 else answers[0], ensure_ascii=False))
-        return
+    else:
+        print_next_steps(folder, added_entries)
+
+
+@contextmanager
+def progress_on_terminal(*, to_stderr: bool) -> Iterator[Callable[[str], None]]:
+    """A function that prints a step. While a step lasts, its line is repeated as progress.
+
+    to_stderr: whether steps go to standard error, which leaves standard output to JSON.
+    """
+    steps = [""]
+
+    def say(line: str) -> None:
+        steps.append(line)
+        typer.echo(line, err=to_stderr)
+
+    with progress_lines(lambda: steps[-1]):
+        yield say
+
+
+def numbered(places: Sequence[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """The places in turn. If there are several, the number of each is printed before its work begins."""
+    for number, (kind, place) in enumerate(places, start=1):
+        if len(places) > 1:
+            typer.echo(f"{number} of {len(places)}: {kind}", err=True)
+        yield kind, place
+
+
+def print_next_steps(folder: Path, added_entries: Sequence[Entry]) -> None:
+    """Print which base models the added models still need, and how to serve them."""
     present = {entry.kind for entry in entries(folder)}
     for entry in added_entries:
         if entry.base and entry.base not in present:

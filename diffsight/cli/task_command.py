@@ -29,6 +29,17 @@ from service.models.catalogue import choose_for
 from service.settings.loader import Settings, load_settings
 from service.tasks import AnyTask
 
+_Images = Annotated[list[Path], typer.Argument(help="Image files.", metavar="IMAGE", show_default=False)]
+_Support = Annotated[list[Path], typer.Option(help="Support image. Repeat the option for several.")]
+_Mask = Annotated[
+    list[Path],
+    typer.Option(
+        help="Mask of a support image, with the object in white. Repeat the option, one mask for each support image."
+    ),
+]
+_Out = Annotated[Path | None, typer.Option(help="File to write, in the form of its suffix.", metavar="PATH")]
+_Weights = Annotated[str | None, typer.Option(help="The task's weights: a path, or a name of `diffsight models list`.")]
+
 # Suffix of the name of an option that takes a list as one value, separated by commas.
 _IN_ONE = ","
 _SUFFIXES = {"image/png": ".png", "application/x-npy": ".npy", "application/json": ".json"}
@@ -98,50 +109,27 @@ def make_command(task: AnyTask) -> Callable[..., None]:
             as_json=values["as_json"],
         )
 
-    images = Annotated[list[Path], typer.Argument(help="Image files.", metavar="IMAGE", show_default=False)]
-    shown = [
-        keyword_option(
-            "support", Annotated[list[Path], typer.Option(help="Support image. Repeat the option for several.")], ()
-        ),
-        keyword_option(
-            "mask",
-            Annotated[
-                list[Path],
-                typer.Option(
-                    help="Mask of a support image, with the object in white. Repeat the option, one mask for "
-                    "each support image."
-                ),
-            ],
-            (),
-        ),
-    ]
-    written = [
-        keyword_option(
-            f"form_{name}",
-            Annotated[
-                Path | None,
-                typer.Option(f"--{_to_dashes(name)}", help=f"File or folder to write: {form.about}.", metavar="PATH"),
-            ],
-            None,
-        )
-        for name, form in writers.items()
-    ]
-    out_help = "File to write, in the form of its suffix."
-    out = Annotated[Path | None, typer.Option(help=out_help, metavar="PATH")]
-    weights = Annotated[
-        str | None, typer.Option(help="The task's weights: a path, or a name of `diffsight models list`.")
-    ]
     parameters = [
-        keyword_option("images", images),
-        *(shown if supports else ()),
+        keyword_option("images", _Images),
+        *([keyword_option("support", _Support, ()), keyword_option("mask", _Mask, ())] if supports else ()),
         *flags.values(),
-        *written,
-        *([keyword_option("out", out, None)] if writers else ()),
-        keyword_option("weights", weights, None),
+        *_file_parameters(writers),
+        keyword_option("weights", _Weights, None),
         *(keyword_option(name, option, None) for name, option in SETTINGS_OPTIONS.items()),
         keyword_option("as_json", AsJson, False),
     ]
     return set_parameters(command, parameters)
+
+
+def _file_parameters(writers: Mapping[str, Form]) -> list[inspect.Parameter]:
+    """An option for each form that can be written, and --out for the form that a file's suffix names."""
+    if not writers:
+        return []
+    parameters = []
+    for name, form in writers.items():
+        option = typer.Option(f"--{_to_dashes(name)}", help=f"File or folder to write: {form.about}.", metavar="PATH")
+        parameters.append(keyword_option(f"form_{name}", Annotated[Path | None, option], None))
+    return [*parameters, keyword_option("out", _Out, None)]
 
 
 def run_command(

@@ -64,7 +64,9 @@ class Calibration(BaseModel):
     fits: tuple[TemperatureFit, ...] = Field(min_length=1)
 
 
-def fit_way(way: ScoringMethod, logits: NDArray[np.float64], truth: NDArray[np.int64], rows: float) -> TemperatureFit:
+def fit_temperature_of(
+    method: ScoringMethod, logits: NDArray[np.float64], truth: NDArray[np.int64], rows: float
+) -> TemperatureFit:
     """The temperature for answers of one method.
 
     logits: (N, K) float64, of a posterior at temperature 1. truth: (N,) int64. rows: mean of an image.
@@ -77,7 +79,7 @@ def fit_way(way: ScoringMethod, logits: NDArray[np.float64], truth: NDArray[np.i
 
     (claimed, loss), (claimed_before, loss_before) = figures(temperature), figures(1.0)
     return TemperatureFit(
-        way=way,
+        way=method,
         temperature=temperature,
         accuracy=float((logits.argmax(axis=1) == truth).mean()),
         claimed=claimed,

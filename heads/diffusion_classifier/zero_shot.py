@@ -152,7 +152,7 @@ async def run_zero_shot(
     """The posterior over the labels, by the scheme that the options name; `on_progress` is called with intermediate
     posteriors.
     """
-    temperature, calibrated = model.choose_temperature(describe_way(options), options.temperature)
+    temperature, calibrated = model.choose_temperature(describe_method(options), options.temperature)
     common: dict[str, Any] = {
         "templates": options.templates or model.templates,
         "loss": options.loss,
@@ -190,7 +190,7 @@ def choose_scheme(options: ZeroShotOptions) -> Scheme:
     return scheme
 
 
-def describe_way(options: ZeroShotOptions) -> ScoringMethod | None:
+def describe_method(options: ZeroShotOptions) -> ScoringMethod | None:
     """The scoring method of the options, for which a temperature may be fitted; None for options without fitted
     temperatures.
     """
@@ -220,7 +220,7 @@ def complete_zero_shot(
     """The options with the model's templates and temperature. Raises InvalidInput for what cannot be run."""
     templates = options.templates or list(model.templates)
     check_label_counts(options.labels, templates, limits)
-    temperature, _ = model.choose_temperature(describe_way(options), options.temperature)
+    temperature, _ = model.choose_temperature(describe_method(options), options.temperature)
     complete = options.model_copy(update={"templates": templates, "temperature": temperature})
     if choose_scheme(complete) == "race":
         model.limit_budget(complete.budget)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from backbones.errors import InvalidInput
-from heads.diffusion_classifier.calibration import Calibration, ScoringMethod, fit_way, read_calibration
+from heads.diffusion_classifier.calibration import Calibration, ScoringMethod, fit_temperature_of, read_calibration
 from heads.diffusion_classifier.zero_shot import TASK
 from service.jobs.parameters import complete_parameters
 
@@ -36,7 +36,7 @@ def calibration(revision: str) -> Calibration:
         labels=("zero", "one"),
         templates=("a handwritten {}",),
         images=4,
-        fits=(fit_way(SCHEDULE, logits, truth, 100.0), fit_way(RACE, logits / 2, truth, 50.0)),
+        fits=(fit_temperature_of(SCHEDULE, logits, truth, 100.0), fit_temperature_of(RACE, logits / 2, truth, 50.0)),
     )
 
 
