@@ -73,8 +73,8 @@ class Function:
     def _names(self, labels: Sequence[str], concepts: Sequence[str]) -> list[str]:
         """What the task finds, in the order of its numbers."""
         if self._task in ("referring", "few-shot"):
-            given = labels if self._task == "referring" else concepts
-            if not given:
+            names = labels if self._task == "referring" else concepts
+            if not names:
                 wanted = "labels" if self._task == "referring" else "concepts"
                 raise cvataa.BadFunctionError(f"{self._task} needs -p {wanted}=str:A,B")
             if self._task == "referring":

@@ -65,7 +65,7 @@ async def which_thing(caller: TimedClient, count: int, progress: Progress) -> tu
     for index, label in zip(indices.tolist(), labels.tolist(), strict=True):
         data = {"labels": list(QUESTION), "templates": [QUESTION_TEMPLATE], "confidence": "0.95"}
         answer = await caller.post("/v1/classify/zero-shot", files={"image": png(scenes.image(index))}, data=data)
-        best = max(answer["posterior"], key=lambda one: float(one["probability"]))
+        best = max(answer["posterior"], key=lambda entry: float(entry["probability"]))
         right += best["label"] == QUESTION[label]
         progress.advance(task)
     return right, len(indices)

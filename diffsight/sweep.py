@@ -26,7 +26,7 @@ MOST_BLOCKS = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
+class SweepPoint:
     """One setting and its cross-validated figures."""
 
     blocks: tuple[str, ...]
@@ -57,7 +57,7 @@ def measure(
     timestep: int,
     pool_size: int,
     settings: Settings,
-) -> list[Point]:
+) -> list[SweepPoint]:
     """A point for each block alone, and for the best ones together while that lowers the log loss; one pass an image.
 
     Raises InvalidInput for images that cannot be read, and where no class has two images.
@@ -82,12 +82,12 @@ def measure(
     return points
 
 
-def recommend(points: Sequence[Point]) -> Point:
+def recommend(points: Sequence[SweepPoint]) -> SweepPoint:
     """The point of least log loss, which many images decide where accuracies are equal."""
     return min(points, key=lambda point: point.log_loss)
 
 
-def draw(file: Path, points: Sequence[Point], best: Point) -> None:
+def draw(file: Path, points: Sequence[SweepPoint], best: SweepPoint) -> None:
     """A picture with a table of accuracies for each pooling: blocks are rows, timesteps are columns, the best setting
     is framed.
     """
@@ -143,11 +143,11 @@ def _by_block(
 
 def _point(
     parts: dict[str, NDArray[np.float32]], examples: LabelledVectors, blocks: tuple[str, ...], options: FeatureOptions
-) -> Point:
+) -> SweepPoint:
     classes = sorted(set(examples.labels))
     labels = np.array([classes.index(label) for label in examples.labels], dtype=np.int64)
     vectors = np.concatenate([parts[name] for name in blocks], axis=1)
     _, report = fit_logistic(vectors, labels, classes, strengths=STRENGTHS)
     if report.accuracy is None or report.log_loss is None:
         raise InvalidInput("FOLDER", "no class has two images", hint="a sweep needs images to hold out: add some")
-    return Point(blocks, options.timesteps[0], options.pool_size, report.accuracy, report.log_loss)
+    return SweepPoint(blocks, options.timesteps[0], options.pool_size, report.accuracy, report.log_loss)

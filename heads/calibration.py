@@ -33,5 +33,5 @@ def fit_temperature(
         right = logs[np.arange(count), truth]
         return float(-(shares * ((1 - doubt) * right + doubt * logs.mean(axis=1))).sum())
 
-    found = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-4})
-    return float(np.exp(found.x)), float(found.fun)
+    optimum = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-4})
+    return float(np.exp(optimum.x)), float(optimum.fun)

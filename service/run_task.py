@@ -172,7 +172,7 @@ async def run_procedure(
     most, usage = state.settings.limits.deadline_seconds, terms.usage
     seconds = min(terms.deadline_seconds or most, most)
     if usage.trace is not None:
-        usage.trace.admitted(label, usage.labels)
+        usage.trace.mark_admitted(label, usage.labels)
 
     async def work() -> Result:
         async with decoded_inputs(state, files, terms) as inputs:

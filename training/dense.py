@@ -28,10 +28,10 @@ from backbones.files import write_file
 from backbones.loading.weight_files import write_tensors
 from backbones.stable_diffusion import StableDiffusion
 from heads.images import distinct_colours, pad_to_multiple, resize, resize_maps, to_pixel_values
-from heads.vpd.checkpoint import FittedAs, open_head, save_fitted, tapped_channels
+from heads.vpd.checkpoint import FittedAs, list_feature_channels, open_head, save_fitted
 from heads.vpd.depth_network import DepthNetwork
-from heads.vpd.features import FeatureLayers, find_taps, make_row, pyramid, stacked
-from heads.vpd.heads import Task
+from heads.vpd.features import FeatureLayers, find_feature_layers, make_row, pyramid, stack_pyramids
+from heads.vpd.heads import DenseTask
 from heads.vpd.metrics import IGNORED, IoUCounts, depth_figures, mean_figures, referring_figures, silog_loss
 from heads.vpd.referring import enlarge_mask_logits, read_expression
 from heads.vpd.referring_network import ReferringNetwork
@@ -70,9 +70,9 @@ class Setup:
     """What all of a fit needs to know."""
 
     folder: DenseFolder
-    task: Task
+    task: DenseTask
     backbone: StableDiffusion
-    taps: FeatureLayers
+    layers: FeatureLayers
     size: tuple[int, int]
     recipe: DenseRecipe
     context: Tensor
@@ -85,7 +85,7 @@ class Setup:
 
 def fit_dense(
     backbone: StableDiffusion,
-    task: Task,
+    task: DenseTask,
     source: Path,
     out: Path,
     recipe: DenseRecipe,
@@ -139,7 +139,7 @@ def fit_dense(
     return shown
 
 
-def prepare(backbone: StableDiffusion, task: Task, folder: DenseFolder, recipe: DenseRecipe) -> Setup:
+def prepare(backbone: StableDiffusion, task: DenseTask, folder: DenseFolder, recipe: DenseRecipe) -> Setup:
     """The text and the sizes of a fit."""
     described = backbone.description
     side = recipe.size or described.image_size
@@ -154,7 +154,7 @@ def prepare(backbone: StableDiffusion, task: Task, folder: DenseFolder, recipe: 
     # As depth reads the same text as segmentation, one pass serves both.
     states = [end_state(engine, name) for name in classes]
     context = torch.stack(states) if states else complete(engine.embed([""]))[0]
-    return Setup(folder, task, backbone, find_taps(described), (side, side), recipe, context.float(), classes)
+    return Setup(folder, task, backbone, find_feature_layers(described), (side, side), recipe, context.float(), classes)
 
 
 def end_state(engine: DirectEngine, name: str) -> Tensor:
@@ -197,17 +197,17 @@ def cached_features(setup: Setup, folder: Path) -> Iterator[list[Tensor]]:
 def features_of(setup: Setup, engine: DirectEngine, samples: Sequence[Sample]) -> list[list[Tensor]]:
     """Four maps (C, h, w) float16 of each example."""
     pictures = [to_pixel_values(resize(setup.folder.image(sample), setup.size)) for sample in samples]
-    latents = complete(engine.encode([pad_to_multiple(picture, setup.taps.stride) for picture in pictures]))
+    latents = complete(engine.encode([pad_to_multiple(picture, setup.layers.stride) for picture in pictures]))
     contexts = [setup.context] * len(samples)
     if setup.task == "referring":
         tokens = len(setup.context)
         read = [read_expression(engine, sample.sentence, tokens).read for sample in samples]
         contexts = [context[:tokens] for context in complete(engine.embed(read))]
-    capture = setup.taps.capture(maps=setup.maps)
+    capture = setup.layers.capture(maps=setup.maps)
     rows = [make_row(latent, context, capture, "") for latent, context in zip(latents, contexts, strict=True)]
     found = complete(engine.unet(rows))
     return [
-        [level.half().cpu().contiguous() for level in pyramid(captures, setup.taps, maps=setup.maps)]
+        [level.half().cpu().contiguous() for level in pyramid(captures, setup.layers, maps=setup.maps)]
         for captures in found
     ]
 
@@ -228,7 +228,7 @@ def build_network(setup: Setup) -> Any:
     """The task's network for this backbone's channels, seeded, its adapter's gain 0."""
     torch.manual_seed(setup.recipe.seed)
     width, text_width = setup.recipe.width, setup.context.shape[1]
-    channels = tapped_channels(setup.backbone)
+    channels = list_feature_channels(setup.backbone)
     tokens = len(setup.context) if setup.maps else 0
     read = [channels[0], channels[1] + tokens, channels[2] + tokens, channels[3]]
     network: Any
@@ -337,7 +337,7 @@ def epoch_batches(
         chosen = order[start : start + recipe.batch]
         if len(chosen) < 2:
             continue  # batch norm needs two
-        batch = [feature.float().to(device) for feature in stacked(features[i] for i in chosen)]
+        batch = [feature.float().to(device) for feature in stack_pyramids(features[i] for i in chosen)]
         truth = torch.stack([truths[i] for i in chosen]).to(device)
         if start // recipe.batch % 2 and setup.task != "referring":  # a phrase may name left and right
             batch, truth = [feature.flip(-1) for feature in batch], truth.flip(-1)

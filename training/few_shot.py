@@ -19,7 +19,7 @@ from backbones.errors import InvalidInput, ModelNotFound
 from backbones.loading.variants import BASE_REVISION, save_unet
 from backbones.rows import Bank
 from backbones.stable_diffusion import StableDiffusion, Variant
-from heads.diffews.bank import SUPPORT, bank_capture, bank_of, concatenated, prompt_context, support_row
+from heads.diffews.bank import SUPPORT, bank_capture, bank_of, concatenate_banks, prompt_context, support_row
 from heads.diffews.checkpoint import fresh_variant
 from heads.diffews.preprocess import mask_pixel_values, pixel_values, resize_labels
 from heads.diffews.segment import query_row
@@ -48,7 +48,7 @@ def episode_loss(
     capture = bank_capture(layers)
     rows = [support_row(*pair, context, capture) for episode in supports for pair in episode]
     captured = iter(forward_rows(variant.unet, rows, variant.input_convolutions))
-    banks: list[Bank] = [concatenated([bank_of(next(captured), layers) for _ in episode]) for episode in supports]
+    banks: list[Bank] = [concatenate_banks([bank_of(next(captured), layers) for _ in episode]) for episode in supports]
     query_rows = [query_row(latents, context, bank) for (latents, _), bank in zip(queries, banks, strict=True)]
     outputs = [capture.output for capture in forward_rows(variant.unet, query_rows, variant.input_convolutions)]
     prediction = torch.stack([output for output in outputs if output is not None])

@@ -222,10 +222,12 @@ def convert_text(tensors: Mapping[str, Tensor], is_open_clip: bool, text_encoder
         }
         prefixed = {_OPEN_CLIP + key: tensor for key, tensor in kept.items()}
         converted: dict[str, Tensor] = convert_open_clip_checkpoint(text_encoder, prefixed)  # type: ignore[no-untyped-call]
-        known = {id(tensor) for tensor in converted.values()}
+        converted_ids = {id(tensor) for tensor in converted.values()}
         # Unknown ones stay under their own names, for `fill` to report.
         converted |= {
-            key: tensor for key, tensor in kept.items() if id(tensor) not in known and ".attn.in_proj_" not in key
+            key: tensor
+            for key, tensor in kept.items()
+            if id(tensor) not in converted_ids and ".attn.in_proj_" not in key
         }
     else:
         converted = {key: tensor for key, tensor in tensors.items() if not key.endswith("embeddings.position_ids")}
@@ -248,11 +250,11 @@ _HINT = "the file is incomplete or no SD 1.x or 2.x: download it again, or give 
 
 def find_lost(original: Mapping[str, Tensor], converted: Mapping[str, Tensor]) -> tuple[str, ...]:
     """Names of tensors, of any shape, that a converter passed over."""
-    known = {id(tensor) for tensor in converted.values()}
+    converted_ids = {id(tensor) for tensor in converted.values()}
     return tuple(
         key
         for key, tensor in original.items()
-        if id(tensor) not in known and not _VAE_ATTENTION.search(key)  # these were reshaped
+        if id(tensor) not in converted_ids and not _VAE_ATTENTION.search(key)  # these were reshaped
     )
 
 

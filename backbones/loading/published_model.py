@@ -44,7 +44,7 @@ class PublishedModel(ABC):
     task: str = ""
 
     @abstractmethod
-    def needed_files(self, names: Collection[str], source: object) -> list[str]:
+    def select_files(self, names: Collection[str], source: object) -> list[str]:
         """Which of a folder's or repository's files, by their paths in it, make up the model.
 
         Raises ModelNotFound with the list of what is missing, or with the weight files among which to choose.
@@ -54,7 +54,7 @@ class PublishedModel(ABC):
     def convert(self, source: Path, files: Sequence[str], target: Path, *, any_size: bool) -> None:
         """Write the model into the folder `target` as safetensors.
 
-        files: what `needed_files` chose, by their paths below `source`.
+        files: what `select_files` chose, by their paths below `source`.
         any_size: take shapes other than the published ones. The networks must still load strictly into the stock
         classes that their shapes or configs describe.
         Raises CheckpointError with the missing, unexpected and mis-shaped keys.

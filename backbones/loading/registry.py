@@ -36,7 +36,7 @@ class StoredFile:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class ModelEntry:
     """What is known of a model that was added.
 
     folder: where it lies. source: hub id or path that it came from. revision: the branch, tag or commit in the command;
@@ -84,14 +84,14 @@ def check_name(name: str) -> None:
         )
 
 
-def find_entry(folder: Path, name: str) -> Entry | None:
+def find_entry(folder: Path, name: str) -> ModelEntry | None:
     """The entry of a name, None if there is none. Raises CheckpointError if its JSON cannot be read."""
     if not _NAME.fullmatch(name) or not (folder / name / ENTRY).is_file():
         return None
     return read_entry(folder / name)
 
 
-def read_entry(folder: Path) -> Entry:
+def read_entry(folder: Path) -> ModelEntry:
     """The entry of one model's folder. Raises CheckpointError if its JSON cannot be read."""
     try:
         content: dict[str, Any] = json.loads((folder / ENTRY).read_text(encoding="utf-8"))
@@ -99,19 +99,19 @@ def read_entry(folder: Path) -> Entry:
             raise ValueError("another format")
         content.pop("bytes", None)
         files = {path: StoredFile(**expected) for path, expected in content.pop("files").items()}
-        return Entry(folder=folder, **{**content, "name": folder.name}, files=files)
+        return ModelEntry(folder=folder, **{**content, "name": folder.name}, files=files)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(
             folder / ENTRY, f"this entry can not be read ({error})", hint="remove the model and add it again"
         ) from error
 
 
-def entries(folder: Path) -> list[Entry]:
+def entries(folder: Path) -> list[ModelEntry]:
     """All models of the folder, by name. Raises CheckpointError if one entry cannot be read."""
     return [read_entry(file.parent) for file in sorted(folder.glob(f"*/{ENTRY}")) if _NAME.fullmatch(file.parent.name)]
 
 
-def write_entry(entry: Entry) -> None:
+def write_entry(entry: ModelEntry) -> None:
     """Write the entry into its folder, which is not in its place yet."""
     content = asdict(entry)
     del content["folder"]
@@ -127,7 +127,7 @@ def describe_files(weights: Path) -> dict[str, StoredFile]:
     }
 
 
-def wrong_files(entry: Entry) -> list[str]:
+def wrong_files(entry: ModelEntry) -> list[str]:
     """What is wrong with a model's files, one line each: missing, changed since it was added, or not its own."""
     wrong = []
     for path, expected in entry.files.items():

@@ -85,8 +85,8 @@ def check_device(device: str, nvidia: Nvidia | None = None) -> torch.device:
         nvidia = nvidia or look_for_nvidia()
         if (target.index or 0) >= nvidia.usable:
             build = "" if nvidia.cuda else ", and this torch is built for the CPU alone"
-            found = nvidia.problem() or f"torch sees {nvidia.usable} CUDA devices{build}"
-            raise InvalidInput("device", f"{device!r} is not usable: {found}", hint=nvidia.hint())
+            reason = nvidia.problem() or f"torch sees {nvidia.usable} CUDA devices{build}"
+            raise InvalidInput("device", f"{device!r} is not usable: {reason}", hint=nvidia.hint())
     if target.type == "mps" and not torch.backends.mps.is_available():
         raise InvalidInput("device", "'mps' was requested, but torch finds no Apple GPU", hint='use "cpu"')
     if target.type not in ("cpu", "cuda", "mps"):

@@ -236,8 +236,8 @@ def _arguments(config: Mapping[str, Any]) -> dict[str, Any]:
     """The entries of a configuration that the stock U-Net takes."""
     from diffusers import UNet2DConditionModel  # takes seconds: only what loads a model pays for it
 
-    known = set(inspect.signature(UNet2DConditionModel.__init__).parameters) - {"self"}
-    return {key: value for key, value in config.items() if key in known}
+    parameters = set(inspect.signature(UNet2DConditionModel.__init__).parameters) - {"self"}
+    return {key: value for key, value in config.items() if key in parameters}
 
 
 _TIME_BIAS = "time_embedding.linear_2.bias"

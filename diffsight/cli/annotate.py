@@ -24,7 +24,7 @@ from service.inputs.names import terminal_text
 from service.jobs.formats.export import FOLDERS, Records, check_format, text_pieces
 from service.jobs.parameters import complete_parameters, read_options, require_task
 from service.jobs.records import Job, Record
-from service.jobs.runner import Runner, pace
+from service.jobs.runner import Runner, measure_speed
 from service.jobs.serving import open_store
 from service.jobs.sources import guess
 from service.jobs.store import JobStore
@@ -183,10 +183,12 @@ async def _run(
         if state.models.failure is not None:
             raise state.models.failure
         parameters = await complete_parameters(state, task, values)
-        known = store.find_local(task, parameters, source)
-        job = known or store.add(task, parameters, source, local=True)
+        earlier_job = store.find_local(task, parameters, source)
+        job = earlier_job or store.add(task, parameters, source, local=True)
         runner = Runner(store, state)
-        claimed = await _claim(store, job.id, runner.owner, state.settings.jobs.lease_seconds, again=known is not None)
+        claimed = await _claim(
+            store, job.id, runner.owner, state.settings.jobs.lease_seconds, again=earlier_job is not None
+        )
         running = asyncio.create_task(runner.run(claimed))
         await _watch(store, job.id, running)
         if not await running:
@@ -224,7 +226,7 @@ async def _watch(store: JobStore, job_id: str, running: asyncio.Task[bool]) -> N
     now = await asyncio.to_thread(store.get, job_id)
 
     def describe() -> str:
-        return f"images, {now.finished} of {now.total or 'unknown'}, {pace(now).images_per_second:.1f}/s"
+        return f"images, {now.finished} of {now.total or 'unknown'}, {measure_speed(now).images_per_second:.1f}/s"
 
     with (
         Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=not shown) as progress,
@@ -234,7 +236,7 @@ async def _watch(store: JobStore, job_id: str, running: asyncio.Task[bool]) -> N
         while not running.done():
             await asyncio.wait({running}, timeout=0.5)
             now = await asyncio.to_thread(store.get, job_id)
-            rate = f"{pace(now).images_per_second:.1f}/s"
+            rate = f"{measure_speed(now).images_per_second:.1f}/s"
             progress.update(bar, total=now.total or None, completed=now.finished, rate=rate)
 
 

@@ -56,7 +56,7 @@ def annotate_on_cluster(
     folder = PartFolder(out)
     pairs = [[name, value] for name, value in values]
     order = folder.begin(Order(task, pairs, source.model_dump(mode="json"), part_images))
-    absent, with_failures = folder.missing(order.parts)
+    absent, with_failures = folder.find_missing(order.parts)
     wanted = absent + with_failures
     if wanted:
         ray = connect(address)
@@ -65,7 +65,7 @@ def annotate_on_cluster(
                 annotate_parts(ray, settings, folder, order, wanted, advance, actors=actors)
         finally:
             ray.shutdown()
-    return folder.job(order, sum(folder.failed(order.parts).values())), partial(folder.records, order.parts)
+    return folder.job(order, sum(folder.count_failures(order.parts).values())), partial(folder.records, order.parts)
 
 
 @contextmanager

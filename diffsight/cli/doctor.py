@@ -33,14 +33,14 @@ def doctor(
     from diffsight.doctor.examination import examine
     from diffsight.doctor.findings import has_problem
 
-    found = []
+    findings = []
     for finding in examine(settings, answers=answers):
-        found.append(finding)
+        findings.append(finding)
         if not as_json:
             typer.echo(finding.as_text())
     if as_json:
-        typer.echo(json.dumps([finding.as_json() for finding in found], ensure_ascii=False))
-    elif not has_problem(found):
-        typer.echo("all is well" if all(finding.level == "ok" for finding in found) else "nothing is wrong")
-    if has_problem(found):
+        typer.echo(json.dumps([finding.as_json() for finding in findings], ensure_ascii=False))
+    elif not has_problem(findings):
+        typer.echo("all is well" if all(finding.level == "ok" for finding in findings) else "nothing is wrong")
+    if has_problem(findings):
         raise typer.Exit(1)

@@ -100,11 +100,11 @@ def vectors_of_folder(folder: Path, settings: Settings, block: list[str] | None,
     return StoredVectors(tuple(names), np.concatenate(parts))
 
 
-def print_groups(found: list[list[Copy]], count: int) -> None:
+def print_groups(groups: list[list[Copy]], count: int) -> None:
     """Each group, its first image first, with the cosine of the others to it."""
-    for group in found:
+    for group in groups:
         typer.echo(terminal_text(group[0].name))
         for copy in group[1:]:
             typer.echo(f"  {copy.similarity:.4f}  {terminal_text(copy.name)}")
-    spare = sum(len(group) - 1 for group in found)
-    typer.echo(f"{count} images, {len(found)} groups of copies, {spare} images could go")
+    spare = sum(len(group) - 1 for group in groups)
+    typer.echo(f"{count} images, {len(groups)} groups of copies, {spare} images could go")

@@ -10,11 +10,18 @@ import numpy as np
 import typer
 
 from backbones.engine import complete
-from diffsight.cli.labelled_folder import examples_of, labelled_files, read_blocks
+from diffsight.cli.labelled_folder import examples_of, list_labelled_files, read_blocks
 from diffsight.cli.local import open_engine, print_table, write_out
 from diffsight.cli.options import AsJson, LabelledFolder, check_out, with_settings
 from diffsight.pictures import confusion
-from service.library.classifiers import About, FeatureOptions, as_tensors, fit_classifier, join_examples, released_head
+from service.library.classifiers import (
+    About,
+    FeatureOptions,
+    as_tensors,
+    build_head_options,
+    fit_classifier,
+    join_examples,
+)
 from service.library.store import pack
 from service.settings.loader import Settings
 
@@ -76,7 +83,7 @@ def classifier(
     Fit a classifier to FOLDER/cat/1.jpg, FOLDER/dog/2.jpg, ... The printed figures come from cross-validation. To use
     the classifier on a server, send the file to POST /v1/classifiers/import.
     """
-    files = labelled_files(folder)
+    files = list_labelled_files(folder)
     check_out(out)
     engine = open_engine(settings)
     options = FeatureOptions(
@@ -87,7 +94,7 @@ def classifier(
         fit=crop,
     )
     sizes = {"hidden": tuple(hidden or (2048,)), "width": width, "attention_heads": attention_heads, "depth": depth}
-    released = complete(released_head(engine, head, {**sizes, "epochs": epochs}, options))
+    released = complete(build_head_options(engine, head, {**sizes, "epochs": epochs}, options))
     examples, duplicates = join_examples(None, examples_of(engine, files, options, settings))
     name = name or folder.resolve().name
     fitted = fit_classifier(examples, options, engine.backbone, name=name, head=released)

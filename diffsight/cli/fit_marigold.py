@@ -15,7 +15,7 @@ from backbones.stable_diffusion import StableDiffusion
 from diffsight.cli.fit_few_shot import Parts
 from diffsight.cli.local import open_engine
 from diffsight.cli.options import AsJson, with_settings
-from heads.marigold.model import Prediction
+from heads.marigold.model import Modality
 from service.settings.loader import Settings
 from training.datasets.dense_folder import DenseFolder
 from training.datasets.depth_normals import FIELD_OF_VIEW
@@ -36,7 +36,7 @@ Seed = Annotated[int, typer.Option(help="Seed of the order of examples.")]
 
 
 def fit(
-    prediction: Prediction,
+    prediction: Modality,
     folder: Path,
     out: Path,
     recipe: MarigoldRecipe,

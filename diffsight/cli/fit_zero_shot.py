@@ -11,7 +11,7 @@ import numpy as np
 import typer
 
 from backbones.engine import DirectEngine, complete
-from diffsight.cli.labelled_folder import labelled_files
+from diffsight.cli.labelled_folder import list_labelled_files
 from diffsight.cli.local import open_engine, print_table, progress, read_image, write_out
 from diffsight.cli.options import AsJson, check_out, with_settings
 from heads.diffusion_classifier.calibration import Calibration, fit_temperature_of
@@ -68,7 +68,7 @@ def zero_shot(
     for which the probabilities are calibrated. It applies to requests with the same options: scheme, confidence or
     schedule, and loss.
     """
-    files = labelled_files(folder)
+    files = list_labelled_files(folder)
     check_out(out)
     engine = open_engine(settings, classes=True)
     model = open_zero_shot(engine.model, template=settings.zero_shot_template)

@@ -84,10 +84,10 @@ def list_keys(config: Config = None, as_json: AsJson = False) -> None:
     table = Table(box=None, pad_edge=False)
     for name in ("id", "name", "state", "created", "expires", "a minute", "at a time"):
         table.add_column(name, overflow="fold")
-    for one in listed:
-        day = {name: (one[name] or "never")[:10] for name in ("created", "expires")}
-        limits = [str(one[name] or "default") for name in ("rate_per_minute", "concurrency")]
-        table.add_row(one["id"], one["name"], one["state"], day["created"], day["expires"], *limits)
+    for key in listed:
+        day = {name: (key[name] or "never")[:10] for name in ("created", "expires")}
+        limits = [str(key[name] or "default") for name in ("rate_per_minute", "concurrency")]
+        table.add_row(key["id"], key["name"], key["state"], day["created"], day["expires"], *limits)
     Console(highlight=False, markup=False).print(table)
 
 

@@ -18,22 +18,22 @@ from service.library.vectors import AT_ONCE, join_vectors, vectors_of_images
 from service.settings.loader import Settings
 
 
-def labelled_files(folder: Path) -> list[tuple[Path, str]]:
+def list_labelled_files(folder: Path) -> list[tuple[Path, str]]:
     """Image files by name, each with its label: the name of the folder it is in.
 
     Raises InvalidInput for no such folder, and for fewer than two classes.
     """
     if not folder.is_dir():
         raise InvalidInput("FOLDER", f"there is no folder {folder}", hint="name one that has a folder for each class")
-    found = [(file, label_of(file.parent.name)) for file in image_files(folder) if file.parent != folder]
-    classes = {label for _, label in found}
+    files = [(file, label_of(file.parent.name)) for file in image_files(folder) if file.parent != folder]
+    classes = {label for _, label in files}
     if len(classes) < 2:
         raise InvalidInput(
             "FOLDER",
             f"{folder} has images of {len(classes)} classes",
             hint="put the images of each class into a folder of its own: FOLDER/cat/1.jpg, FOLDER/dog/2.jpg",
         )
-    return found
+    return files
 
 
 def label_of(folder: str) -> str:

@@ -105,7 +105,7 @@ def run(settings: Settings, listening: socket.socket, address: str, *, with_page
     from service.api.home import mount_page
     from service.app import create_app
     from service.http.head_limit import limit_head
-    from service.http.protocol import bounded_protocol
+    from service.http.protocol import make_bounded_protocol
     from service.http.shutdown import BoundedServer
 
     configure_logging(settings.log_level)
@@ -140,7 +140,7 @@ def run(settings: Settings, listening: socket.socket, address: str, *, with_page
             log_level="warning",
             access_log=False,
             http=limit_head(
-                bounded_protocol(settings.limits.head_seconds, settings.limits.deadline_seconds),
+                make_bounded_protocol(settings.limits.head_seconds, settings.limits.deadline_seconds),
                 settings.limits.max_header_bytes,
             ),
             timeout_graceful_shutdown=settings.shutdown_seconds,

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from diffsight.cli.labelled_folder import labelled_files
+from diffsight.cli.labelled_folder import list_labelled_files
 from diffsight.cli.local import open_engine, progress
 from diffsight.cli.options import AsJson, LabelledFolder, with_settings
 from diffsight.sweep import draw, measure, recommend, sweep_blocks
@@ -65,7 +65,7 @@ def features(
     together with other blocks of the same pass. The cost is a U-Net pass for each image, timestep and pooling; more
     blocks cost nothing.
     """
-    files = labelled_files(folder)
+    files = list_labelled_files(folder)
     engine = open_engine(settings)
     names = sweep_blocks(block, engine.backbone.sub_blocks)
     sizes = [(step, size) for size in pool_size or (1, 2) for step in timestep or (20, 50, 100, 200)]

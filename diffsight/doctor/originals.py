@@ -38,7 +38,7 @@ from heads.feature_pooling.classifier_heads import AttentionFusion
 from heads.images import to_pixel_values
 from heads.sdpose import codec
 from heads.sdpose.head import HeatmapHead
-from heads.vpd.checkpoint import OriginalParts, published_head, split_original
+from heads.vpd.checkpoint import OriginalParts, build_published_head, split_original
 from heads.vpd.heads import ReferringHead
 from heads.vpd.referring import referring_logits
 
@@ -93,7 +93,7 @@ def vpd(tensors: Tensors, where: Where, device: torch.device) -> Mapping[str, tu
 
 def open_vpd(stored: Tensors, device: torch.device | str = "cpu") -> tuple[StableDiffusion, ReferringHead]:
     """A small backbone and VPD's referring head over it, both random. stored: by the original's keys, float16."""
-    tensors = {key: one.float() if one.is_floating_point() else one for key, one in stored.items()}
+    tensors = {key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in stored.items()}
     parts = split_original(tensors, "referring", VPD)
     backbone = vpd_backbone(parts, VPD.stem, attention_heads=4, unet_groups=8, vae_groups=8)
     for network in (backbone.vae, backbone.variants[""].unet):
@@ -101,7 +101,7 @@ def open_vpd(stored: Tensors, device: torch.device | str = "cpu") -> tuple[Stabl
     backbone.__dict__.pop("description", None)
     variant = build_variant(backbone, parts.unet, source=VPD, revision=VPD.stem)
     backbone.add_variant("referring", variant)
-    head = published_head(backbone, "referring", parts.head, VPD, variant="referring", size=256)
+    head = build_published_head(backbone, "referring", parts.head, VPD, variant="referring", size=256)
     assert isinstance(head, ReferringHead)
     return backbone, head
 
@@ -123,13 +123,17 @@ def vpd_backbone(
     unrecorded = ldm_config.Unrecorded(attention_heads=attention_heads, norm_groups=unet_groups)
     config = ldm_config.unet_config(parts.unet, unrecorded, name, sample_size=64)
     network: Any = ldm.build_unet(config)
-    zeros = {key: torch.zeros(one.shape) for key, one in network.state_dict().items() if lent and key.startswith(lent)}
+    zeros = {
+        key: torch.zeros(tensor.shape) for key, tensor in network.state_dict().items() if lent and key.startswith(lent)
+    }
     fill(network, {**zeros, **ldm.convert_unet(parts.unet, config)}, name, torch.float32)
 
     own_groups = ldm_config.Unrecorded(norm_groups=vae_groups, scaling_factor=1.0)
     vae_config = ldm_config.vae_config(parts.vae, own_groups, name)
     encoder: Any = ldm.build_vae(vae_config)
-    decoder = {key: torch.zeros(one.shape) for key, one in encoder.state_dict().items() if key.startswith("decoder.")}
+    decoder = {
+        key: torch.zeros(tensor.shape) for key, tensor in encoder.state_dict().items() if key.startswith("decoder.")
+    }
     fill(encoder, {**decoder, **ldm.convert_vae(parts.vae, vae_config)}, name, torch.float32)
 
     text = nn.Identity()
@@ -215,7 +219,7 @@ def check_originals(device: torch.device, kind: torch.dtype, *, rounded: bool = 
         check = f"original of {original.name}"
         try:
             answers = original.answers(_under(stored, f"{original.name}/"), partial(_move, device, kind), device)
-            errors = {name: relative_error(found, expected) for name, (found, expected) in answers.items()}
+            errors = {name: relative_error(actual, expected) for name, (actual, expected) in answers.items()}
         except Exception as error:  # whatever goes wrong here would go wrong for a caller
             yield Finding(check, "problem", f"failed: {error}", "try --dtype float32, and --device cpu")
             continue
@@ -224,15 +228,15 @@ def check_originals(device: torch.device, kind: torch.dtype, *, rounded: bool = 
         yield judge(check, errors[worst], f"of the {worst}", tolerance=tolerance)
 
 
-def relative_error(found: Tensor, expected: Tensor) -> float:
+def relative_error(actual: Tensor, expected: Tensor) -> float:
     """The norm of the difference of two tensors of any one shape by that of the second; of masks, the share of pixels
     that differ. Infinite for other shapes and for what is no number.
     """
-    if found.shape != expected.shape:
+    if actual.shape != expected.shape:
         return float("inf")
     if expected.dtype == torch.uint8:
-        return float((found.cpu() != expected).double().mean())
-    ours, theirs = found.detach().cpu().double(), expected.double()
+        return float((actual.cpu() != expected).double().mean())
+    ours, theirs = actual.detach().cpu().double(), expected.double()
     error = float((ours - theirs).norm() / theirs.norm())
     return error if error == error else float("inf")
 
@@ -243,4 +247,4 @@ def _move(device: torch.device, kind: torch.dtype, moved: Any) -> Any:
 
 
 def _under(tensors: Tensors, prefix: str) -> dict[str, Tensor]:
-    return {key.removeprefix(prefix): one for key, one in tensors.items() if key.startswith(prefix)}
+    return {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}

@@ -86,17 +86,20 @@ def beyond_cosine(values: Values, recorded: Values) -> float:
 
 
 CASES = (
-    Case("depth", {}, lambda got: got.metres[::4, ::4], largest_share, "of the depth", 1e-3, 0.05),
-    Case("segmentation", {}, lambda got: got.class_map.astype(np.uint8), share_of_others, "of the pixels", 2e-3, 0.03),
-    Case("referring", {"expression": "the cone"}, lambda got: got.masks.masks[0],
+    Case("depth", {}, lambda answer: answer.metres[::4, ::4], largest_share, "of the depth", 1e-3, 0.05),
+    Case("segmentation", {}, lambda answer: answer.class_map.astype(np.uint8),
+         share_of_others, "of the pixels", 2e-3, 0.03),
+    Case("referring", {"expression": "the cone"}, lambda answer: answer.masks.masks[0],
          beyond_union, "of the mask", 0.01, 0.1),
-    Case("pose", {"boxes": [[57, 39, 21, 45]]}, lambda got: got.keypoints.points, largest, "pixels", 0.01, 1.0),
-    Case("few-shot", {}, lambda got: got.concepts[0].mask, beyond_union, "of the mask", 0.01, 0.1),
-    Case("zero-shot", {"labels": LABELS}, lambda got: np.array(got.probabilities), largest, "probability", 2e-3, 0.1),
-    Case("label-tree", {"tree": {"thing": LABELS}}, lambda got: np.array(got.levels[0].posterior.probabilities),
+    Case("pose", {"boxes": [[57, 39, 21, 45]]}, lambda answer: answer.keypoints.points, largest, "pixels", 0.01, 1.0),
+    Case("few-shot", {}, lambda answer: answer.concepts[0].mask, beyond_union, "of the mask", 0.01, 0.1),
+    Case("zero-shot", {"labels": LABELS}, lambda answer: np.array(answer.probabilities),
          largest, "probability", 2e-3, 0.1),
-    Case("image-text", {"captions": LABELS}, lambda got: got.scores - got.baselines, largest, "score", 1e-4, 0.02),
-    Case("features", {"timesteps": [100]}, lambda got: got.vectors, beyond_cosine, "cosine", 1e-5, 5e-3),
+    Case("label-tree", {"tree": {"thing": LABELS}}, lambda answer: np.array(answer.levels[0].posterior.probabilities),
+         largest, "probability", 2e-3, 0.1),
+    Case("image-text", {"captions": LABELS}, lambda answer: answer.scores - answer.baselines,
+         largest, "score", 1e-4, 0.02),
+    Case("features", {"timesteps": [100]}, lambda answer: answer.vectors, beyond_cosine, "cosine", 1e-5, 5e-3),
 )  # fmt: skip
 
 

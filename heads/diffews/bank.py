@@ -92,7 +92,7 @@ def bank_of(captured: Captures, layers: Sequence[str], form: BankForm = "keys_va
     return {layer: HiddenStates(captured.features[_norm_before(layer)]) for layer in layers}
 
 
-def concatenated(banks: Sequence[Bank]) -> Bank:
+def concatenate_banks(banks: Sequence[Bank]) -> Bank:
     """The bank of a set of supports, their tokens in the order given.
 
     Raises InvalidInput for no banks, and for banks of both forms.
@@ -111,7 +111,7 @@ def sample_banks(banks: Sequence[Bank], seed: bytes) -> Bank:
     for keys and values, without replacement, by `seed` alone; they keep their order.
     Source: the random sampling of DiffewS, section 4.4, whose code is not published: how it draws is ours.
     """
-    joined = concatenated(banks)
+    joined = concatenate_banks(banks)
     return {layer: _draw_tokens(entry, len(banks), seed + layer.encode()) for layer, entry in joined.items()}
 
 

@@ -23,7 +23,7 @@ class Episode:
     class_id: int
 
 
-def listed_episodes(
+def list_episodes(
     pairs: Sequence[tuple[str, int]], shots: int, count: int, random: np.random.RandomState
 ) -> list[Episode]:
     """PASCAL-5i: the split's (name, class) pairs are the queries, in order, again from the start where more are wanted.
@@ -41,7 +41,7 @@ def listed_episodes(
     return episodes
 
 
-def drawn_episodes(
+def draw_episodes(
     names: Mapping[int, Sequence[str]],
     class_ids: Sequence[int],
     shots: int,

@@ -47,8 +47,8 @@ def resize_labels(labels: NDArray[np.generic], size: int) -> NDArray[np.uint8]:
     """
     values = torch.from_numpy(np.ascontiguousarray(labels, dtype=np.uint8)).float()
     resized = functional.interpolate(values[None, None], (size, size), mode="nearest")[0, 0]
-    found: NDArray[np.uint8] = resized.to(torch.uint8).numpy()
-    return found
+    array: NDArray[np.uint8] = resized.to(torch.uint8).numpy()
+    return array
 
 
 def mask_pixel_values(mask: NDArray[np.generic]) -> Tensor:

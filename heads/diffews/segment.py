@@ -12,7 +12,7 @@ from torch import Tensor
 from backbones.engine import Engine
 from backbones.errors import InvalidInput
 from backbones.rows import Bank, Capture, Captures, UNetRow
-from heads.diffews.bank import TIMESTEP, VARIANT, BankForm, concatenated, prompt_context, support_banks
+from heads.diffews.bank import TIMESTEP, VARIANT, BankForm, concatenate_banks, prompt_context, support_banks
 from heads.diffews.preprocess import check_mask, input_size, pixel_values
 from heads.diffews.threshold import PUBLISHED, Threshold, cut_at, levels, mean_map
 from heads.images import resample
@@ -48,7 +48,7 @@ async def segment(
     pairs = enumerate(zip(support_images, support_masks, strict=True))
     masks = [check_mask(mask, picture, side, f"supports.{index}.mask") for index, (picture, mask) in pairs]
     banks = await support_banks(engine, support_images, masks, size=side, form=form, variant=variant)
-    bank = await engine.run(concatenated, banks)
+    bank = await engine.run(concatenate_banks, banks)
     return (await segment_concepts(engine, image, [bank], thresholds=[threshold], size=side, variant=variant))[0]
 
 

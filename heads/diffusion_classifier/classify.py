@@ -14,12 +14,12 @@ from torch import Tensor
 
 from backbones.engine import Engine
 from backbones.errors import InvalidInput
-from backbones.noise_schedule import content_key, seeded_noise
+from backbones.noise_schedule import content_key, draw_noise
 from heads.diffusion_classifier.anytime import Budget, ErrorsOf, Race, anytime_race
 from heads.diffusion_classifier.hypotheses import Combine, Hypotheses, conditions, make_hypotheses
 from heads.diffusion_classifier.losses import Loss
-from heads.diffusion_classifier.posterior import Scale, raced_posterior, scheduled_posterior
-from heads.diffusion_classifier.preprocess import Interpolation, halved_square, pixel_values, square
+from heads.diffusion_classifier.posterior import Scale, compute_race_posterior, compute_schedule_posterior
+from heads.diffusion_classifier.preprocess import Interpolation, halve_to_square, pixel_values, square
 from heads.diffusion_classifier.race import Condition, Round, denoising_errors, race
 from heads.diffusion_classifier.schedule import Schedule, check_schedule, default_schedule, fit_schedule
 from heads.diffusion_classifier.units import Layout, check_layout, default_layout, timestep_of, visiting_order
@@ -62,19 +62,19 @@ async def classify(
 
     def report(rounds: Sequence[Round]) -> None:
         if on_progress is not None:
-            on_progress(scheduled_posterior(rounds, hypotheses, labels, scale))
+            on_progress(compute_schedule_posterior(rounds, hypotheses, labels, scale))
 
     rounds = await race(
         engine,
         latents,
         await conditions(engine, hypotheses),
-        lambda index: seeded_noise(key, index, latents.shape),
+        lambda index: draw_noise(key, index, latents.shape),
         fit_schedule(chosen, len(hypotheses.prompts)),
         loss=loss,
         trials=trials,
         on_round=report,
     )
-    return scheduled_posterior(rounds, hypotheses, labels, scale)
+    return compute_schedule_posterior(rounds, hypotheses, labels, scale)
 
 
 async def classify_anytime(
@@ -152,7 +152,7 @@ async def run_race(
 
     def report(race: Race) -> None:
         if on_progress is not None:
-            on_progress(raced_posterior(race, hypotheses, labels, scale))
+            on_progress(compute_race_posterior(race, hypotheses, labels, scale))
 
     race = await anytime_race(
         evidence(engine, latents, await conditions(engine, hypotheses), key, layout.units, loss),
@@ -166,7 +166,7 @@ async def run_race(
         answers=hypotheses.answers,
         on_look=report,
     )
-    return raced_posterior(race, hypotheses, labels, scale)
+    return compute_race_posterior(race, hypotheses, labels, scale)
 
 
 def evidence(
@@ -184,7 +184,7 @@ def evidence(
             latents,
             [conditions[candidate] for candidate in candidates],
             [timestep_of(unit, units, steps) for unit in of_units],
-            lambda place: seeded_noise(key, of_units[place], latents.shape),
+            lambda place: draw_noise(key, of_units[place], latents.shape),
             loss=loss,
         )
 
@@ -198,7 +198,7 @@ async def clean_latents(engine: Engine, image: NDArray[np.uint8], interpolation:
     the interpolation.
     """
     backbone = engine.backbone
-    crop = halved_square if backbone.class_conditional else partial(square, interpolation=interpolation)
+    crop = halve_to_square if backbone.class_conditional else partial(square, interpolation=interpolation)
     pixels = await engine.run_on_host(_prepare, image, backbone.image_size, crop)
     key = await engine.run_on_host(content_key, pixels)
     (latents,) = await engine.encode([pixels])

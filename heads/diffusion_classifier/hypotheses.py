@@ -103,9 +103,9 @@ def _classes(backbone: Description, labels: Sequence[str], templates: Sequence[s
         raise InvalidInput(
             "templates", f"the network {backbone.name!r} has classes and no text input", hint="leave templates out"
         )
-    known: dict[int, int] = {}
-    of_label = [(known.setdefault(class_number(backbone, label), len(known)),) for label in labels]
-    return Hypotheses(tuple(known), tuple((index,) for index in range(len(known))), tuple(of_label))
+    index_of_class: dict[int, int] = {}
+    of_label = [(index_of_class.setdefault(class_number(backbone, label), len(index_of_class)),) for label in labels]
+    return Hypotheses(tuple(index_of_class), tuple((index,) for index in range(len(index_of_class))), tuple(of_label))
 
 
 def _distinct(engine: Engine, labels: Sequence[str], templates: Sequence[str]) -> tuple[list[str], list[int]]:
@@ -124,11 +124,11 @@ def _distinct(engine: Engine, labels: Sequence[str], templates: Sequence[str]) -
     for label in labels:
         if not label.strip():
             raise InvalidInput("labels", f"label {label!r} is empty", hint="send a word or a phrase for each class")
-    written = [template.replace("{}", label) for label in labels for template in templates]
-    known: dict[tuple[int, ...], int] = {}
+    filled = [template.replace("{}", label) for label in labels for template in templates]
+    index_of_tokens: dict[tuple[int, ...], int] = {}
     prompts: list[str] = []
     of_prompt: list[int] = []
-    for index, ids in enumerate(engine.tokenize(written)):
+    for index, ids in enumerate(engine.tokenize(filled)):
         most = engine.backbone.max_tokens
         if len(ids) > most:
             label = labels[index // len(templates)]
@@ -137,14 +137,14 @@ def _distinct(engine: Engine, labels: Sequence[str], templates: Sequence[str]) -
                 f"the prompt of label {label[:60]!r} has {len(ids)} tokens and the text encoder takes {most}",
                 hint="shorten the label or the template",
             )
-        which = known.setdefault(ids, len(prompts))
+        which = index_of_tokens.setdefault(ids, len(prompts))
         if which in of_prompt[index - index % len(templates) :]:
             raise InvalidInput(
                 "templates",
-                f"{prompts[which]!r} and {written[index]!r} are the same text for the network",
+                f"{prompts[which]!r} and {filled[index]!r} are the same text for the network",
                 hint="send each template once",
             )
         if which == len(prompts):
-            prompts.append(written[index])
+            prompts.append(filled[index])
         of_prompt.append(which)
     return prompts, of_prompt

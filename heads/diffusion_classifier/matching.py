@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from backbones.engine import Engine
 from backbones.errors import InvalidInput
-from backbones.noise_schedule import seeded_noise
+from backbones.noise_schedule import draw_noise
 from heads.diffusion_classifier.classify import clean_latents
 from heads.diffusion_classifier.losses import Loss
 from heads.diffusion_classifier.preprocess import Interpolation
@@ -64,7 +64,7 @@ async def match(
             engine,
             latents,
             contexts,
-            lambda row, shape=shape: seeded_noise(_NOISE, row, shape),  # type: ignore[misc]
+            lambda row, shape=shape: draw_noise(_NOISE, row, shape),  # type: ignore[misc]
             interval=interval,
             loss=loss,
         )

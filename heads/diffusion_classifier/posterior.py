@@ -9,7 +9,7 @@ import torch
 
 from heads.diffusion_classifier.anytime import Race
 from heads.diffusion_classifier.hypotheses import Hypotheses
-from heads.diffusion_classifier.race import Round, paired_gaps
+from heads.diffusion_classifier.race import Round, compute_paired_gaps
 from heads.results import DroppedLabel, Posterior
 
 
@@ -56,7 +56,10 @@ def distribution(outcome: HypothesisOutcomes, hypotheses: Hypotheses, labels: Se
 
     A label is represented by its hypothesis that lasted longest, and among those by the closest to the winner.
     """
-    best = [min(own, key=lambda one: (-outcome.survived[one], outcome.gaps[one])) for own in hypotheses.of_label]
+    best = [
+        min(own, key=lambda hypothesis: (-outcome.survived[hypothesis], outcome.gaps[hypothesis]))
+        for own in hypotheses.of_label
+    ]
     logits = torch.tensor([-scale.elements * outcome.gaps[hypothesis] for hypothesis in best], dtype=torch.float64)
     winners = [label for label, own in zip(labels, hypotheses.of_label, strict=True) if outcome.winner in own]
     return Posterior(
@@ -73,11 +76,11 @@ def distribution(outcome: HypothesisOutcomes, hypotheses: Hypotheses, labels: Se
     )
 
 
-def scheduled_posterior(
+def compute_schedule_posterior(
     rounds: Sequence[Round], hypotheses: Hypotheses, labels: Sequence[str], scale: Scale
 ) -> Posterior:
     """The posterior of the published race, without a confidence."""
-    gaps = paired_gaps(rounds)
+    gaps = compute_paired_gaps(rounds)
     last_means = {
         index: mean
         for round_ in rounds
@@ -90,15 +93,15 @@ def scheduled_posterior(
         mean_errors=[last_means[index] for index in range(len(gaps))],
     )
     departures, rows, units = [], 0, 0
-    for one in rounds:
-        rows, units = rows + one.errors.numel(), units + one.errors.shape[1]
-        left = [index for index in one.candidates if index not in one.kept]
-        departures += [Departure(index, one.kept[0], units, rows) for index in left]
+    for round_ in rounds:
+        rows, units = rows + round_.errors.numel(), units + round_.errors.shape[1]
+        left = [index for index in round_.candidates if index not in round_.kept]
+        departures += [Departure(index, round_.kept[0], units, rows) for index in left]
     result = distribution(outcome, hypotheses, labels, scale)
-    return replace(result, rows=rows, dropped=dropped_labels(departures, hypotheses, labels))
+    return replace(result, rows=rows, dropped=list_dropped_labels(departures, hypotheses, labels))
 
 
-def raced_posterior(race: Race, hypotheses: Hypotheses, labels: Sequence[str], scale: Scale) -> Posterior:
+def compute_race_posterior(race: Race, hypotheses: Hypotheses, labels: Sequence[str], scale: Scale) -> Posterior:
     """The outcome of the race with a known error rate, at its end or while it runs.
 
     One that was cut by its budget, or still runs, is not what a temperature was fitted on: it is not calibrated.
@@ -130,12 +133,12 @@ def raced_posterior(race: Race, hypotheses: Hypotheses, labels: Sequence[str], s
         rows=race.rows,
         confidence=elimination.confidence(),
         tied=tuple(label for label in tied if label != result.label),
-        dropped=dropped_labels(departures, hypotheses, labels),
+        dropped=list_dropped_labels(departures, hypotheses, labels),
         stopped=stopped,
     )
 
 
-def dropped_labels(
+def list_dropped_labels(
     departures: Sequence[Departure], hypotheses: Hypotheses, labels: Sequence[str]
 ) -> tuple[DroppedLabel, ...]:
     """Labels that left, in order: a label leaves with the last of its hypotheses."""

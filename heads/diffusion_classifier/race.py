@@ -112,14 +112,14 @@ async def denoising_errors(
     units = max(1, min(len(timesteps), ASKED_ROWS // max(1, len(conditions))))
     parts = []
     for at in range(0, len(timesteps), units):
-        some = timesteps[at : at + units]
-        drawn = await engine.run_on_host(_stack, partial(_draw_noise, noise, at), len(some))
+        chunk = timesteps[at : at + units]
+        drawn = await engine.run_on_host(_stack, partial(_draw_noise, noise, at), len(chunk))
         # Noised once and shared by all conditions: what differs between them is the text alone.
-        noised, drawn = await engine.run(_add_noise, latents, drawn, table, some)
+        noised, drawn = await engine.run(_add_noise, latents, drawn, table, chunk)
         rows = [
             _row(unit, timestep, condition, capture)
             for condition in conditions
-            for unit, timestep in zip(noised, some, strict=True)
+            for unit, timestep in zip(noised, chunk, strict=True)
         ]
         captures = await engine.unet(rows)
         predicted = [capture.output if raw_output else capture.noise_pred for capture in captures]
@@ -127,7 +127,7 @@ async def denoising_errors(
     return torch.cat(parts, dim=1)
 
 
-def paired_gaps(rounds: Sequence[Round]) -> dict[int, float]:
+def compute_paired_gaps(rounds: Sequence[Round]) -> dict[int, float]:
     """How much worse each hypothesis is than the winner, over just the rows that both have had; never below 0.
 
     Errors vary far more between timesteps than between hypotheses, so means over different rows cannot be compared. A

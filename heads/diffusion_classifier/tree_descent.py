@@ -145,9 +145,11 @@ async def _descend(
         share = error_share(here, left)
         shares.append(share)
 
-        def report(found: Posterior, under: tuple[str, ...] = path) -> None:
+        def report(posterior: Posterior, under: tuple[str, ...] = path) -> None:
             if on_progress is not None:
-                on_progress(_way((*under, found.label), [*levels, TreeLevel(under, found)], shares, complete=False))
+                on_progress(
+                    _way((*under, posterior.label), [*levels, TreeLevel(under, posterior)], shares, complete=False)
+                )
 
         labels = [child.text for child in here.children]
         posterior = await race(

@@ -17,7 +17,7 @@ from backbones.engine import Engine
 from backbones.errors import InvalidInput
 from backbones.rows import Capture
 from heads.feature_pooling.classifier_heads import AttentionFusion, PooledHead
-from heads.feature_pooling.features import noised_row
+from heads.feature_pooling.features import make_noised_row
 from heads.feature_pooling.logistic import FitReport, check_examples, fold_numbers, report_of
 from heads.feature_pooling.recipe import PUBLISHED_ATTENTION, PUBLISHED_LINEAR, fit_head
 
@@ -97,9 +97,9 @@ async def map_shapes(engine: Engine, blocks: Sequence[str]) -> list[tuple[int, i
     side = backbone.image_size // backbone.downscale
     context = (await engine.embed([""]))[0] if backbone.max_tokens else None
     latents = torch.zeros(backbone.latent_channels, side, side, dtype=backbone.dtype, device=backbone.device)
-    row = noised_row(backbone, latents, None, 0, context, Capture(features=tuple(blocks)))
-    (got,) = await engine.unet([row])
-    return [(got.features[name].shape[0], min(got.features[name].shape[1:])) for name in blocks]
+    row = make_noised_row(backbone, latents, None, 0, context, Capture(features=tuple(blocks)))
+    (captures,) = await engine.unet([row])
+    return [(captures.features[name].shape[0], min(captures.features[name].shape[1:])) for name in blocks]
 
 
 def fit_published(
@@ -112,7 +112,7 @@ def fit_published(
 ) -> tuple[HeadClassifier, FitReport]:
     """Train on all images, with figures and temperature from folds that were held out in turn.
 
-    vectors: (N, D) float32, maps as `pooled_features` lays them out. labels: (N,) int64, indices into `classes`.
+    vectors: (N, D) float32, maps as `pool_features` lays them out. labels: (N,) int64, indices into `classes`.
     check: called between steps; what it raises ends the fit.
     Raises InvalidInput as `fit_logistic` does, and where training diverges.
     """
@@ -180,8 +180,8 @@ def fit_bytes(plan: HeadPlan, classes: int, images: int) -> int:
 def logits(head: nn.Module, plan: HeadPlan, vectors: NDArray[np.float32]) -> NDArray[np.float64]:
     """(N, K) float64 for vectors (N, D) float32."""
     parts = [head(*_maps(plan, part)).double().numpy() for part in np.array_split(vectors, len(vectors) // 256 + 1)]
-    found: NDArray[np.float64] = np.concatenate(parts)
-    return found
+    result: NDArray[np.float64] = np.concatenate(parts)
+    return result
 
 
 def _maps(plan: HeadPlan, vectors: NDArray[np.float32]) -> list[Tensor]:

@@ -251,18 +251,18 @@ def report_of(
     images = tuple(counts.tolist())
     if not len(truth):
         nothing = (None,) * classes
-        chosen = min(strengths, key=lambda one: abs(np.log(one / DEFAULT_STRENGTH)))
+        chosen = min(strengths, key=lambda strength: abs(np.log(strength / DEFAULT_STRENGTH)))
         return FitReport(images, 0, 0, None, None, confusion, nothing, None, chosen, ()), 1.0
-    known = logits[:, validated]
+    validated_logits = logits[:, validated]
     # Classes weigh alike.
-    fits = [fit_temperature(logits, truth, weights=1.0 / counts[truth]) for logits in known]
+    fits = [fit_temperature(logits, truth, weights=1.0 / counts[truth]) for logits in validated_logits]
     losses = [loss for _, loss in fits]
     tried = tuple(
         Strength(strength, loss, _mean_recall(logits.argmax(axis=1), truth))
-        for strength, logits, loss in zip(strengths, known, losses, strict=True)
+        for strength, logits, loss in zip(strengths, validated_logits, losses, strict=True)
     )
     best = int(np.argmin(losses))
-    answers = known[best].argmax(axis=1)
+    answers = validated_logits[best].argmax(axis=1)
     np.add.at(confusion, (truth, answers), 1)
     seen = confusion.sum(axis=1)
     recall = tuple(float(confusion[index, index] / seen[index]) if seen[index] else None for index in range(classes))

@@ -83,7 +83,7 @@ def draw_training_crop(image: NDArray[np.uint8], size: int, generator: np.random
     image: (H, W, 3) uint8; only its shape counts.
     """
     shorter_side = int(generator.integers(size, int(np.ceil(size / _SMALLEST_SHARE)), endpoint=True))
-    height, width = _scaled_shape(image.shape[0], image.shape[1], shorter_side)
+    height, width = _scale_shape(image.shape[0], image.shape[1], shorter_side)
     y = int(generator.integers(0, height - size, endpoint=True))
     x = int(generator.integers(0, width - size, endpoint=True))
     return CropDraw(shorter_side, y, x, bool(generator.random() < 0.5))
@@ -116,7 +116,7 @@ def _scale(image: NDArray[np.uint8], shorter_side: int) -> NDArray[np.uint8]:
     return np.asarray(resample(picture, size, Image.Resampling.BICUBIC))
 
 
-def _scaled_shape(height: int, width: int, shorter_side: int) -> tuple[int, int]:
+def _scale_shape(height: int, width: int, shorter_side: int) -> tuple[int, int]:
     longest = _MOST_ASPECT * min(height, width)
     height, width = min(height, longest), min(width, longest)
     while min(height, width) >= 2 * shorter_side:

@@ -12,9 +12,9 @@ from backbones.loading.conversion import copy_unet
 from backbones.loading.published_keys import Shapes, sd2_unet_keys
 from backbones.loading.published_model import CONFIG_FILE, UNET_FILE
 from backbones.loading.verification import INCOMPLETE, check_keys, check_unet, number_type, read_json, shapes_of
-from heads.marigold.model import INDEX_FILE, NOISE, SCHEDULER_FILE, Prediction, check_prediction, read_settings
+from heads.marigold.model import INDEX_FILE, NOISE, SCHEDULER_FILE, Modality, check_prediction, read_settings
 
-_PREDICTIONS: dict[str, Prediction] = {"depth-relative": "depth", "normals": "normals"}
+_PREDICTIONS: dict[str, Modality] = {"depth-relative": "depth", "normals": "normals"}
 
 
 def convert(source: Path, files: Sequence[str], target: Path, *, from_zeros: bool) -> None:

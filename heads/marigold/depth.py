@@ -17,7 +17,7 @@ from backbones.engine import Engine
 from backbones.errors import InvalidInput
 from heads.inputs import InputCounts, Inputs
 from heads.marigold.ensemble import Alignment, DepthReduction, ensemble_depth
-from heads.marigold.metric import Fit, fit_map, fit_points, read_metric_map, to_metres
+from heads.marigold.metric import AffineFit, fit_map, fit_points, read_metric_map, to_metres
 from heads.marigold.model import MarigoldModel, open_depth, shipped_depth
 from heads.marigold.options import MarigoldOptions, check_uncertainty, complete_marigold, count_rows, describe_model
 from heads.marigold.outputs import uncertainty_form, uncertainty_png
@@ -32,7 +32,7 @@ UNITS = 65535
 MOST_PUBLISHED = 10
 """Members that the published alignment takes, as many as the published figures have: its work grows by the cube."""
 
-Point = Annotated[list[float], Field(min_length=3, max_length=3)]
+MeasuredPoint = Annotated[list[float], Field(min_length=3, max_length=3)]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,7 +45,7 @@ class RelativeDepth:
 
     depth: NDArray[np.float32]
     uncertainty: NDArray[np.float32] | None
-    fit: Fit | None = None
+    fit: AffineFit | None = None
     metres: NDArray[np.float32] | None = None
 
     @property
@@ -66,7 +66,7 @@ class RelativeDepthOptions(MarigoldOptions):
         "minimise the published objective. `published` runs the code of diffusers, whose rounding can show in "
         "the map. `stable` does not depend on rounding, and is faster.",
     )
-    points: list[Point] | None = Field(
+    points: list[MeasuredPoint] | None = Field(
         default=None,
         max_length=10_000,
         description="Known distances, each [x, y, metres] with x and y in pixels. The answer is then in "
@@ -156,7 +156,7 @@ def combine_depth(
     )
     restored = resize_to_image(depth, size)[0].numpy()
     uncertainty = None if spread is None else resize_to_image(spread, size)[0].numpy()
-    fit: Fit | None = None
+    fit: AffineFit | None = None
     if options.points is not None:
         fit = fit_points(restored, options.points)
     elif options.metric_map is not None:

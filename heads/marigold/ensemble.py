@@ -100,10 +100,10 @@ def align_members(
         size = [side * _ALIGNED_AT // largest for side in members.shape[-2:]]
         members = functional.interpolate(members, size, mode="nearest-exact")
     objective = _Objective(members.flatten(1).double().cpu().numpy(), reduction, shift)
-    found = minimize(
+    solution = minimize(
         objective, objective.start(), jac=True, method="BFGS", tol=_TOLERANCE, options={"maxiter": _STEPS}
     ).x
-    return objective.split(found)
+    return objective.split(solution)
 
 
 class _Objective:

@@ -12,12 +12,12 @@ from typing import Any, Literal
 
 from backbones.backbone import Backbone, Description
 from backbones.errors import CheckpointError, ModelNotFound
-from backbones.loading.registry import Entry
+from backbones.loading.registry import ModelEntry
 from backbones.loading.variants import base_revision, check_base_revision, load_variant
 from backbones.loading.verification import read_json
 from backbones.stable_diffusion import StableDiffusion
 
-Prediction = Literal["depth", "normals"]
+Modality = Literal["depth", "normals"]
 Noise = Literal["gaussian", "zeros"]
 
 PAIR = "pair"
@@ -44,7 +44,7 @@ class MarigoldModel:
     """
 
     backbone: Description
-    prediction: Prediction
+    prediction: Modality
     name: str
     variant: str
     scheduler_class: str
@@ -74,7 +74,7 @@ class MarigoldModel:
 
 
 def open_marigold(
-    prediction: Prediction, backbone: Backbone, weights: Path | Entry | None = None, *, name: str = ""
+    prediction: Modality, backbone: Backbone, weights: Path | ModelEntry | None = None, *, name: str = ""
 ) -> MarigoldModel:
     """The network in `weights`, as a variant of the backbone; an added model's under its own name.
 
@@ -87,8 +87,8 @@ def open_marigold(
             f"this server has no {prediction} network of Marigold for its backbone",
             hint=f"`diffsight models add sd21` and `diffsight models add marigold-{prediction}` bring one",
         )
-    folder = weights.weights if isinstance(weights, Entry) else weights
-    name = weights.name if isinstance(weights, Entry) else name or f"marigold-{prediction}"
+    folder = weights.weights if isinstance(weights, ModelEntry) else weights
+    name = weights.name if isinstance(weights, ModelEntry) else name or f"marigold-{prediction}"
     index, scheduler = read_settings(folder)
     scheduler_class = str(scheduler["_class_name"])
     check_prediction(prediction, index, folder)
@@ -153,7 +153,7 @@ def read_settings(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     return read_json(folder / INDEX_FILE), scheduler
 
 
-def check_prediction(prediction: Prediction, index: Mapping[str, Any], source: object) -> None:
+def check_prediction(prediction: Modality, index: Mapping[str, Any], source: object) -> None:
     """Raises CheckpointError if a folder's `model_index.json` says that it predicts something else."""
     # The pipelines of normals write their prediction since a late version, and the class's name always.
     says = str(index.get("prediction_type") or prediction)
@@ -165,7 +165,7 @@ def check_prediction(prediction: Prediction, index: Mapping[str, Any], source: o
         )
 
 
-def shipped_marigold(prediction: Prediction, backbone: Backbone) -> Path | None:
+def find_shipped_marigold(prediction: Modality, backbone: Backbone) -> Path | None:
     """The folder of the network that ships for this backbone; None if none was fitted to it."""
     folder = POCKET / prediction
     fits = folder.is_dir() and base_revision(folder) == backbone.description.revision
@@ -173,4 +173,4 @@ def shipped_marigold(prediction: Prediction, backbone: Backbone) -> Path | None:
 
 
 open_depth, open_normals = partial(open_marigold, "depth"), partial(open_marigold, "normals")
-shipped_depth, shipped_normals = partial(shipped_marigold, "depth"), partial(shipped_marigold, "normals")
+shipped_depth, shipped_normals = partial(find_shipped_marigold, "depth"), partial(find_shipped_marigold, "normals")

@@ -20,7 +20,7 @@ MAX_MEMBER_PIXELS = 1 << 24
 """Of all members of an ensemble together, as all of them are held in memory at once."""
 
 
-def processed_size(height: int, width: int, resolution: int) -> tuple[int, int]:
+def choose_working_size(height: int, width: int, resolution: int) -> tuple[int, int]:
     """(height, width) that an image is scaled to: the longer side is `resolution`; 0 keeps the image's own size.
 
     A side that would vanish is one pixel; the original refuses such images.
@@ -53,9 +53,9 @@ def fit_image(image: NDArray[np.uint8], resolution: int, multiple: int) -> tuple
     """Pixel values (3, H', W') float32 in [-1, 1], and the (height, width) of them that the image fills.
 
     image: (H, W, 3) uint8 RGB. It is scaled bilinearly with antialias, and its last row and column are repeated until
-    both sides are multiples of `multiple`. Raises what `processed_size` raises.
+    both sides are multiples of `multiple`. Raises what `choose_working_size` raises.
     """
-    size = processed_size(image.shape[0], image.shape[1], resolution)
+    size = choose_working_size(image.shape[0], image.shape[1], resolution)
     pixels = to_pixel_values(image)[None]
     if resolution:
         pixels = functional.interpolate(pixels, size, mode="bilinear", antialias=True)

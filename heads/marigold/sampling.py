@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from backbones.engine import Engine, embed_unpadded
-from backbones.noise_schedule import content_key, seeded_generator
+from backbones.noise_schedule import content_key, make_generator
 from backbones.rows import Capture, Captures, UNetRow
 from heads.images import check_image
 from heads.marigold.model import PAIR, MarigoldModel
 from heads.marigold.options import MarigoldOptions
-from heads.marigold.preprocess import check_members, content_of, fit_image, processed_size
+from heads.marigold.preprocess import check_members, choose_working_size, content_of, fit_image
 
 Watch = Callable[[int, Tensor], None]
 """Gets the timestep and the predictions' latents (E, C, h, w) after each step."""
@@ -63,13 +63,13 @@ async def predict_members(
     h and w are those of the image scaled to `resolution`. Raises InvalidInput as `fit_image` and `check_members` do.
     """
     check_image(image)
-    check_members(ensemble_size, processed_size(image.shape[0], image.shape[1], resolution))
+    check_members(ensemble_size, choose_working_size(image.shape[0], image.shape[1], resolution))
     pixels, size = await engine.run_on_host(fit_image, image, resolution, engine.backbone.downscale)
     (encoded,) = await engine.encode([pixels])
     context = await embed_unpadded(engine, "")
     if generators is None:
         content = content_key(content_of(image)) + seed.to_bytes(8, "little")
-        generators = [seeded_generator(content, member) for member in range(ensemble_size)]
+        generators = [make_generator(content, member) for member in range(ensemble_size)]
     denoising = await engine.run(Denoising, model, encoded, context, generators, steps)
     for timestep in denoising.timesteps:
         captures = await engine.unet(denoising.rows)

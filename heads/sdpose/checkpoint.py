@@ -70,7 +70,7 @@ def open_pose(
     channels = variant.unet.config.block_out_channels[::-1][block]
     return PoseModel(
         name=source.name,
-        head=_filled_head(backbone, state, channels, keypoints, head_file),
+        head=_build_head(backbone, state, channels, keypoints, head_file),
         skeleton=_SKELETONS[keypoints],
         size=size,
         variant=name,
@@ -192,7 +192,7 @@ def _head_file(source: Path) -> Path:
     )
 
 
-def _filled_head(
+def _build_head(
     backbone: StableDiffusion, state: dict[str, Tensor], channels: int, keypoints: int, file: Path
 ) -> HeatmapHead:
     own: Any = backbone.variants[""].unet
@@ -282,7 +282,7 @@ def _open_fitted(backbone: StableDiffusion, source: Path, name: str) -> PoseMode
         load_variant(backbone, name, source / _UNET, from_backbone=("",))
     return PoseModel(
         name=source.name,
-        head=_filled_head(backbone, read_tensors(source / HEAD_FILE), channels, len(skeleton), source / HEAD_FILE),
+        head=_build_head(backbone, read_tensors(source / HEAD_FILE), channels, len(skeleton), source / HEAD_FILE),
         skeleton=skeleton,
         size=(width, height),
         variant=name if tuned else "",

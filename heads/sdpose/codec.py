@@ -51,7 +51,7 @@ def _decode_maps(maps: Tensor, blur: int) -> tuple[NDArray[np.float64], NDArray[
     """Points (N, 2) float64 in heat-map pixels and scores (N,) float32 of maps (N, H, W) float32."""
     height, width = maps.shape[1:]
     scores, places = maps.flatten(1).max(dim=1)
-    found = scores > 0
+    positive = scores > 0
     x, y = places % width, places // width
     blurred = _blur(maps, blur)
     peak = blurred.flatten(1).amax(dim=1)
@@ -69,7 +69,7 @@ def _decode_maps(maps: Tensor, blur: int) -> tuple[NDArray[np.float64], NDArray[
     step = _newton_step(dx, dy, dxx, dyy, dxy)
     located = torch.stack([x, y], dim=1).cpu()
     refined = (located.double() - step).float().double()
-    points = torch.where(found.cpu()[:, None], refined, torch.full_like(refined, -1.0))
+    points = torch.where(positive.cpu()[:, None], refined, torch.full_like(refined, -1.0))
     return points.numpy(), scores.cpu().numpy()
 
 

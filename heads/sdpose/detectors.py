@@ -155,8 +155,8 @@ def _detr_onnx(session: Any, path: Path) -> Find:
 
     def find(image: NDArray[np.uint8], threshold: float) -> Boxes:
         prepared = {key: value.numpy() for key, value in processor(images=image, return_tensors="pt").items()}
-        got = session.run(["logits", "pred_boxes"], {key: prepared[key] for key in prepared.keys() & inputs})
-        outputs = SimpleNamespace(logits=torch.from_numpy(got[0]), pred_boxes=torch.from_numpy(got[1]))
+        arrays = session.run(["logits", "pred_boxes"], {key: prepared[key] for key in prepared.keys() & inputs})
+        outputs = SimpleNamespace(logits=torch.from_numpy(arrays[0]), pred_boxes=torch.from_numpy(arrays[1]))
         return _persons(processor, outputs, image.shape[:2], threshold, persons)
 
     return find

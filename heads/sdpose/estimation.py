@@ -16,7 +16,7 @@ from backbones.errors import InvalidInput
 from backbones.rows import Capture, Captures, UNetRow
 from heads.results import BoxesFrom, Keypoints
 from heads.sdpose import codec, crops
-from heads.sdpose.crops import Crop, Region
+from heads.sdpose.crops import Crop, CropRegion
 from heads.sdpose.head import HeatmapHead
 from heads.sdpose.skeletons import Skeleton
 
@@ -92,9 +92,9 @@ async def estimate_poses(
             if flip_test
             else [(capture,) for capture in captures]
         )
-        found = await engine.apply(_Points(model, flip_test), persons)
-        points[chosen] = [crops.to_image(own, at, model.size) for (own, _), at in zip(found, regions, strict=True)]
-        point_scores[chosen] = [own for _, own in found]
+        decoded = await engine.apply(_Points(model, flip_test), persons)
+        points[chosen] = [crops.to_image(own, at, model.size) for (own, _), at in zip(decoded, regions, strict=True)]
+        point_scores[chosen] = [own for _, own in decoded]
     return Keypoints(
         points, point_scores, np.asarray(boxes, dtype=np.float64), scores, boxes_from,
         model.skeleton.names, model.skeleton.links,
@@ -143,7 +143,7 @@ async def empty_context(engine: Engine) -> Tensor:
 
 def cut_crops(
     image: NDArray[np.uint8], xyxy: NDArray[np.float32], size: tuple[int, int], crop: Crop
-) -> tuple[list[NDArray[np.uint8]], list[Region]]:
+) -> tuple[list[NDArray[np.uint8]], list[CropRegion]]:
     """The crop of each box and the region that it shows.
 
     image: (H, W, 3) uint8. xyxy: (N, 4) float32 corners. size: (width, height). Returns N crops (height, width, 3).
@@ -162,7 +162,7 @@ def pose_rows(model: PoseModel, latents: Sequence[Tensor], context: Tensor | Non
     ]
 
 
-def stacked_features(model: PoseModel, captures: Sequence[Captures]) -> Tensor:
+def stack_features(model: PoseModel, captures: Sequence[Captures]) -> Tensor:
     """What the head reads of the rows: (B, C, h, w), several feature maps at the size of the largest one."""
     maps = [torch.stack([capture.features[name] for capture in captures]) for name in model.features]
     largest = max((tuple(heat_map.shape[-2:]) for heat_map in maps), key=lambda shape: shape[0] * shape[1])
@@ -182,7 +182,7 @@ def heatmaps(model: PoseModel, captures: Sequence[Captures]) -> Tensor:
     Row by row, so that a row alone gives what it gives in a batch: where two cells are all but equal, a rounding
     chooses the point. Together they would take as long (7.5 ms against 7.6 for 32 rows, by a cost model of a GPU).
     """
-    return torch.cat([model.head(stacked_features(model, [capture])).float() for capture in captures])
+    return torch.cat([model.head(stack_features(model, [capture])).float() for capture in captures])
 
 
 @dataclass(frozen=True, slots=True)

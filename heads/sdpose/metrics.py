@@ -48,14 +48,15 @@ def person_score(scores: NDArray[np.floating], box_score: float, threshold: floa
 
 
 def object_keypoint_similarity(
-    one: NDArray[np.float64], others: NDArray[np.float64], area: float, areas: NDArray[np.float64],
+    points: NDArray[np.float64], others: NDArray[np.float64], area: float, areas: NDArray[np.float64],
     sigmas: NDArray[np.float64],
 ) -> NDArray[np.float32]:  # fmt: skip
     """OKS of one prediction with others, over all points whatever their scores.
 
-    one: (K, 2), others: (N, K, 2), image pixels. area, areas (N,): pixels squared. sigmas: (K,). Returns (N,) float32.
+    points: (K, 2), others: (N, K, 2), image pixels. area, areas (N,): pixels squared. sigmas: (K,).
+    Returns (N,) float32.
     """
-    squared = ((others - one) ** 2).sum(axis=2)
+    squared = ((others - points) ** 2).sum(axis=2)
     mean_area = ((area + areas) / 2 + np.spacing(1))[:, None]
     similarity: NDArray[np.float32] = np.exp(-squared / (2 * sigmas) ** 2 / mean_area / 2).mean(axis=1)
     return similarity.astype(np.float32)
@@ -90,8 +91,8 @@ def result_rows(predictions: Sequence[Prediction], sigmas: NDArray[np.float64]) 
     Of predictions with the same id in one image the first is taken.
     """
     by_image: dict[int, dict[int, Prediction]] = {}
-    for one in predictions:
-        by_image.setdefault(one.image_id, {}).setdefault(one.id, one)
+    for prediction in predictions:
+        by_image.setdefault(prediction.image_id, {}).setdefault(prediction.id, prediction)
     rows = []
     for image_id, of_image in by_image.items():
         persons = [of_image[key] for key in sorted(of_image)]
@@ -181,10 +182,10 @@ def _evaluate(
             "annotations": [dict(annotation) for annotation in ground_truth["annotations"]],
         }
         truth.createIndex()
-        found = truth.loadRes(counted)
-        for annotation in found.dataset["annotations"]:
+        loaded = truth.loadRes(counted)
+        for annotation in loaded.dataset["annotations"]:
             annotation["area"] = annotation.get("own_area", annotation["area"])
-        evaluation = COCOeval(truth, found, "keypoints")
+        evaluation = COCOeval(truth, loaded, "keypoints")
         evaluation.params.kpt_oks_sigmas = sigmas
         evaluation.evaluate()
         evaluation.accumulate()

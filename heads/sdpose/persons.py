@@ -25,7 +25,7 @@ class Person:
     score: float
 
 
-def detected_persons(detections: Sequence[Mapping[str, Any]]) -> list[Person]:
+def read_detected_persons(detections: Sequence[Mapping[str, Any]]) -> list[Person]:
     """All rows of category 1, in the file's order, numbered by it; no threshold, nothing clipped.
 
     Source: MMPose's datasets/base/base_coco_style_dataset.py, `_load_detection_results`.
@@ -38,7 +38,7 @@ def detected_persons(detections: Sequence[Mapping[str, Any]]) -> list[Person]:
     ]
 
 
-def annotated_persons(content: Mapping[str, Any]) -> list[Person]:
+def read_annotated_persons(content: Mapping[str, Any]) -> list[Person]:
     """Persons of a COCO annotation file with clipped boxes: by image in the file's order, then as annotated.
 
     Left out are crowds, and persons without box, points, labelled points, or anything inside the image.

@@ -15,7 +15,7 @@ from torch import nn
 from backbones.backbone import Backbone
 from backbones.engine import Engine
 from backbones.errors import InvalidInput, ModelNotFound
-from backbones.loading.registry import Entry
+from backbones.loading.registry import ModelEntry
 from backbones.stable_diffusion import StableDiffusion
 from heads.inputs import InputCounts, Inputs
 from heads.results import Keypoints
@@ -84,7 +84,7 @@ class PoseHead:
 
 def open_pose_head(
     backbone: Backbone,
-    weights: Path | Entry | None = None,
+    weights: Path | ModelEntry | None = None,
     *,
     name: str = "",
     crop_size: tuple[int, int] = PUBLISHED_SIZE,
@@ -104,7 +104,7 @@ def open_pose_head(
             "this server has no pose network for its backbone",
             hint="set DIFFSIGHT_POSE__CHECKPOINT to a folder of SDPose, or to one that `diffsight fit pose` wrote",
         )
-    if isinstance(weights, Entry):
+    if isinstance(weights, ModelEntry):
         model = replace(open_pose(backbone, weights.weights, weights.name, size=crop_size), name=weights.name)
     else:
         model = open_pose(backbone, weights, name or "pose", size=crop_size)
@@ -113,7 +113,7 @@ def open_pose_head(
     return PoseHead(model, finder, detector_threshold, keypoint_threshold, max_persons, revision)
 
 
-def shipped_pose(backbone: Backbone) -> Path | None:
+def find_shipped_pose(backbone: Backbone) -> Path | None:
     """The folder of the network that ships for this backbone; None if none was fitted to it."""
     return POCKET if isinstance(backbone, StableDiffusion) and is_fitted_for(POCKET, backbone) else None
 
@@ -311,5 +311,5 @@ TASK = Task(
     request_only=frozenset({"coordinates"}),
     example={"boxes": [[2, 0, 12, 16]], "flip_test": False},
     curl="-F image=@team.jpg -F 'boxes=[[10,20,80,200],[90,25,70,190]]'",
-    shipped=shipped_pose,
+    shipped=find_shipped_pose,
 )

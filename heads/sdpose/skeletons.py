@@ -35,7 +35,7 @@ class Skeleton:
         return np.array(self.sigmas)
 
 
-def mirrored_indices(names: tuple[str, ...]) -> tuple[int, ...]:
+def mirror_indices(names: tuple[str, ...]) -> tuple[int, ...]:
     """Index of each point's counterpart on the other side; its own index for points without one."""
     swapped = str.maketrans({"<": "right", ">": "left"})
     twins = [name.replace("left", "<").replace("right", ">").translate(swapped) for name in names]
@@ -57,7 +57,7 @@ _BODY_SIGMAS = (
 )  # fmt: skip
 
 COCO_17 = Skeleton(
-    _BODY, _BODY_LINKS, mirrored_indices(_BODY), _BODY_SIGMAS, upper=tuple(range(11)), lower=tuple(range(11, 17))
+    _BODY, _BODY_LINKS, mirror_indices(_BODY), _BODY_SIGMAS, upper=tuple(range(11)), lower=tuple(range(11, 17))
 )
 
 _FEET = tuple(f"{side}_{part}" for side in ("left", "right") for part in ("big_toe", "small_toe", "heel"))
@@ -100,9 +100,9 @@ _THOUSANDTHS = (
 
 def _whole_body() -> Skeleton:
     names = (*_BODY, *_FEET, *_FACE, *_HANDS)
-    flip = list(mirrored_indices(names))
-    for one, other in _FACE_PAIRS:
-        flip[one], flip[other] = other, one
+    flip = list(mirror_indices(names))
+    for point, other in _FACE_PAIRS:
+        flip[point], flip[other] = other, point
     sigmas = (*_BODY_SIGMAS, *(value / 1000 for value in _THOUSANDTHS))
     return Skeleton(names, _WHOLE_LINKS, tuple(flip), sigmas, upper=tuple(range(11)), lower=tuple(range(11, 23)))
 

@@ -16,7 +16,7 @@ from backbones.engine import Engine
 from heads.images import resize_maps
 from heads.results import ClassMap
 from heads.vpd.heads import SegmentationHead
-from heads.vpd.windows import flipped
+from heads.vpd.windows import flip_maps
 
 MOST_VALUES = 32 * 1024 * 1024
 """Values of one strip, all classes and columns counted: 128 MiB in float32, and images up to there are one strip."""
@@ -74,10 +74,10 @@ async def likeliest_classes(
 
     def look(top: int, bottom: int) -> None:
         total: Tensor | None = None
-        for one, turned in zip(logits, mirrored, strict=True):
-            found = resize_rows(one, size, top, bottom).softmax(dim=0)
-            found = flipped(found) if turned else found
-            total = found if total is None else total.add_(found)
+        for map_logits, turned in zip(logits, mirrored, strict=True):
+            shares = resize_rows(map_logits, size, top, bottom).softmax(dim=0)
+            shares = flip_maps(shares) if turned else shares
+            total = shares if total is None else total.add_(shares)
         assert total is not None
         best, chosen = (total.div_(len(logits)) if len(logits) > 1 else total).max(dim=0)
         class_map[top:bottom] = small_indices(chosen)

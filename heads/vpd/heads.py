@@ -13,11 +13,11 @@ from torch import Tensor
 
 from backbones.rows import Captures
 from heads.vpd.depth_network import DepthNetwork
-from heads.vpd.features import FeatureLayers, pyramid, stacked
+from heads.vpd.features import FeatureLayers, pyramid, stack_pyramids
 from heads.vpd.referring_network import ReferringNetwork
 from heads.vpd.segmentation_network import SegmentationNetwork
 
-Task = Literal["depth", "segmentation", "referring"]
+DenseTask = Literal["depth", "segmentation", "referring"]
 
 # The order is that of the rows of the published embeddings; the spelling is the data set's.
 NYU_SCENES = (
@@ -37,7 +37,7 @@ class DepthHead:
     """
 
     network: DepthNetwork
-    taps: FeatureLayers
+    layers: FeatureLayers
     contexts: Tensor
     scenes: tuple[str, ...] = NYU_SCENES
     max_metres: float = 10.0
@@ -56,7 +56,7 @@ class SegmentationHead:
     """
 
     network: SegmentationNetwork
-    taps: FeatureLayers
+    layers: FeatureLayers
     contexts: Tensor
     classes: tuple[str, ...]
     palette: NDArray[np.uint8]
@@ -75,7 +75,7 @@ class ReferringHead:
     """
 
     network: ReferringNetwork
-    taps: FeatureLayers
+    layers: FeatureLayers
     tokens: int
     size: int = 512
     squash: bool = True
@@ -93,5 +93,5 @@ def run_head(head: Head, captures: Sequence[Captures], *arguments: Any, maps: bo
 
     captures: of rows of one size. arguments: the network's own. maps: whether it reads attention maps.
     """
-    pyramids = [pyramid(row, head.taps, maps=maps) for row in captures]
-    return list(head.network(stacked(pyramids), *arguments).unbind())
+    pyramids = [pyramid(row, head.layers, maps=maps) for row in captures]
+    return list(head.network(stack_pyramids(pyramids), *arguments).unbind())

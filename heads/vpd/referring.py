@@ -24,7 +24,7 @@ from heads.results import Masks
 from heads.task import JSON, NPY, PNG, Form, Options, Task
 from heads.vpd.features import make_row
 from heads.vpd.heads import ReferringHead, run_head
-from heads.vpd.opening import open_task_head, shipped_head
+from heads.vpd.opening import find_shipped_head, open_task_head
 from heads.vpd.preprocess import shorter_side
 
 CELL = 8
@@ -65,10 +65,10 @@ async def predict_referring(
     contexts = [text[: head.tokens] for text in await engine.embed([expression.read for expression in read])]
     logits = await referring_logits(engine, pixels, head, contexts)
 
-    def probability_of(one: Tensor) -> NDArray[np.float32]:
-        whole = resize_maps(one, (image.shape[0], image.shape[1]))
-        found: NDArray[np.float32] = (whole[1] - whole[0]).sigmoid().float().cpu().numpy()
-        return found
+    def probability_of(pair: Tensor) -> NDArray[np.float32]:
+        whole = resize_maps(pair, (image.shape[0], image.shape[1]))
+        probability: NDArray[np.float32] = (whole[1] - whole[0]).sigmoid().float().cpu().numpy()
+        return probability
 
     # One map at a time on the device; what follows is no work for it.
     maps = [await engine.run(probability_of, one) for one in logits]
@@ -91,9 +91,9 @@ async def referring_logits(
 ) -> list[Tensor]:
     """Logits (2, H, W) float32 of one picture (3, H, W) in [-1, 1] for each text (T, D), before its adapter."""
     size = (pixel_values.shape[-2], pixel_values.shape[-1])
-    capture = head.taps.capture(maps=True)
+    capture = head.layers.capture(maps=True)
     contexts = await engine.run(_adapt, head, texts)
-    padded = await engine.run_on_host(pad_to_multiple, pixel_values, head.taps.stride)
+    padded = await engine.run_on_host(pad_to_multiple, pixel_values, head.layers.stride)
     (latents,) = await engine.encode([padded])
     captures = await engine.unet([make_row(latents, context, capture, head.variant) for context in contexts])
     return await engine.apply(_Logits(head, size), captures)
@@ -277,5 +277,5 @@ TASK = Task(
     describe=describe_referring,
     example={"expression": "the white stroke"},
     curl="-F image=@table.jpg -F 'expression=the red cup'",
-    shipped=partial(shipped_head, "referring"),
+    shipped=partial(find_shipped_head, "referring"),
 )

@@ -39,6 +39,6 @@ def merge_windows(windows: Sequence[Tensor], starts: Sequence[tuple[int, int]], 
     return canvas / counts
 
 
-def flipped(maps: Tensor) -> Tensor:
+def flip_maps(maps: Tensor) -> Tensor:
     """(..., H, W), left and right exchanged."""
     return torch.flip(maps, dims=(-1,))

@@ -226,7 +226,7 @@ def describe_task(state: AppState, task: AnyTask) -> TaskDescription | None:
     if not able:
         return None
     slot = store.find(store.for_task(task).id)
-    opened = store.opened(task) if slot.state == "READY" else None
+    opened = store.get_open(task) if slot.state == "READY" else None
     fields = task.options.model_fields.items()
     defaults = {name: field.get_default() for name, field in fields if not field.is_required()}
     return TaskDescription(

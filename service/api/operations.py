@@ -38,7 +38,7 @@ def add_operations(router: APIRouter) -> APIRouter:
             continue
         if alone := [kind for kind in _ALONE if kind in content]:
             suffix = "image" if alone[0] == _ALONE[0] else "zip"
-            _add(router, route, suffix, _BY_ITSELF, _alone(extra))
+            _add(router, route, suffix, _BY_ITSELF, _describe_lone_file(extra))
         _add(router, route, "upload", _UPLOAD, form_alone(extra))
         route.openapi_extra = _form_and_json(extra)
     return router
@@ -54,7 +54,7 @@ def _form_and_json(extra: dict[str, Any]) -> dict[str, Any]:
     return _with_content(extra, {kind: content[kind] for kind in (JSON, FORM)}, query=False)
 
 
-def _alone(extra: dict[str, Any]) -> dict[str, Any]:
+def _describe_lone_file(extra: dict[str, Any]) -> dict[str, Any]:
     file = {"type": "string", "format": "binary", "contentMediaType": ANY_BYTES}
     document = _with_content(extra, {ANY_BYTES: {"schema": file}}, query=True)
     document["requestBody"]["description"] = "The bytes of the file."

@@ -146,8 +146,8 @@ def read_parts(body: PerceiveRequest, tasks: tuple[AnyTask, ...]) -> list[tuple[
         parts = [(key, _flat_options(name, flat), True) for key, name in zip(body.tasks, names, strict=True)]
     for key, _, _ in parts:
         if find_task(tasks, _OLD_NAMES.get(key, key)) is None:
-            known = ", ".join(task.name for task in tasks)
-            raise InvalidInput("tasks", f"{key[:100]!r} is no task", hint=f"choose from {known}")
+            choices = ", ".join(task.name for task in tasks)
+            raise InvalidInput("tasks", f"{key[:100]!r} is no task", hint=f"choose from {choices}")
     return parts
 
 

@@ -97,8 +97,8 @@ def request_model(task: AnyTask) -> type[BaseModel]:
     validators: dict[str, Any] = {}
     if task.inputs == "images":
         several = Annotated[list[ImageBytes] | None, Field(min_length=1, description="Several images.")]
-        one = Annotated[ImageBytes | None, Field(description="One image. Send several as `images`.")]
-        images = {"image": (one, None), "images": (several, None)}
+        single = Annotated[ImageBytes | None, Field(description="One image. Send several as `images`.")]
+        images = {"image": (single, None), "images": (several, None)}
         example = {"images": [EXAMPLE_IMAGE, EXAMPLE_IMAGE]}
         validators = {"_image_or_images": model_validator(mode="after")(_image_or_images)}
     if task.inputs == "image_supports":

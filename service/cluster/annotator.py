@@ -15,7 +15,7 @@ from typing import Any
 import structlog
 
 from backbones.errors import Cancelled, DiffsightError
-from service.cluster.parts import Order, PartFolder, Weights
+from service.cluster.parts import JobWeights, Order, PartFolder
 from service.errors import NotReady
 from service.jobs.item_work import ItemWork, JobFailed, open_reader
 from service.jobs.parameters import complete_parameters, read_options, require_task, take_model
@@ -98,7 +98,7 @@ class Annotator:
         model, options = take_model(parameters)
         prepared = prepare(state, task, read_options(task, options), model=model, long=True)
         work = await self._leases.enter_async_context(prepared)
-        await run_in(DATABASE, self.folder.agree, Weights(work.loaded.id, work.revision, parameters))
+        await run_in(DATABASE, self.folder.agree, JobWeights(work.loaded.id, work.revision, parameters))
         reader = open_reader(state, Source.model_validate(self.order.source), local=True)
         self._leases.callback(reader.close)
         self._work = ItemWork(state, work, parameters, reader, self._is_known)
@@ -144,9 +144,9 @@ class Annotator:
         return outcome
 
     async def _is_known(self, key: str) -> bool:
-        if known := key in self._known:
+        if is_known := key in self._known:
             self._known.move_to_end(key)
-        return known
+        return is_known
 
     def _remember(self, key: str, result: str) -> None:
         """Keep a result for images with the same bytes: the latest, up to a number of bytes."""

@@ -28,7 +28,7 @@ import pyarrow.parquet as pq
 from backbones.errors import InvalidInput
 from backbones.files import locked_folder, name_beside, replacing_path, write_json
 from service.jobs.records import Item, Job, Outcome, Record
-from service.jobs.sources import Source, listed
+from service.jobs.sources import Source, list_items
 from service.jobs.store import canonical
 
 PARTS_A_FILE = 64
@@ -69,7 +69,7 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True)
-class Weights:
+class JobWeights:
     """What all results of a job come from. parameters: complete, as keys have them."""
 
     model: str
@@ -90,26 +90,26 @@ class PartFolder:
         """
         self.path.mkdir(parents=True, exist_ok=True)
         with locked_folder(self.path):
-            known = self.read_order()
-            if known is not None and replace(known, total=None, part_images=order.part_images) != order:
+            earlier = self.read_order()
+            if earlier is not None and replace(earlier, total=None, part_images=order.part_images) != order:
                 raise InvalidInput(
                     "--out",
                     f"{self.path} holds the results of another command",
                     hint="name another folder, or give the command with which this one was begun",
                 )
-            if known is None:
+            if earlier is None:
                 write_json(self.path / "job.json", asdict(order))
-            if known is None or known.total is None:
-                known = replace(known or order, total=self._list(known or order))
-                write_json(self.path / "job.json", asdict(known))
-        return known
+            if earlier is None or earlier.total is None:
+                earlier = replace(earlier or order, total=self._list(earlier or order))
+                write_json(self.path / "job.json", asdict(earlier))
+        return earlier
 
     def read_order(self) -> Order | None:
         """What this folder was begun for; None for a new one. Raises InvalidInput for a damaged file."""
         about = self._read_json("job.json")
         return None if about is None else Order(**about)
 
-    def agree(self, weights: Weights) -> None:
+    def agree(self, weights: JobWeights) -> None:
         """Note the weights of all results, or hold them to those of the first. Raises InvalidInput for others."""
         place = self.path / "model.json"
         if not place.exists():
@@ -121,20 +121,20 @@ class PartFolder:
                 pass
             finally:
                 beside.unlink()
-        known = self.read_weights()
-        if known != weights:
+        first = self.read_weights()
+        if first != weights:
             raise InvalidInput(
                 "job",
-                f"the results in {self.path} come from the model {known.model if known else ''!r} with weights "
-                f"{known.revision if known else ''} and its parameters; this node has {weights.model!r} with "
+                f"the results in {self.path} come from the model {first.model if first else ''!r} with weights "
+                f"{first.revision if first else ''} and its parameters; this node has {weights.model!r} with "
                 f"{weights.revision}",
                 hint="give every node the same models and settings, or name another folder",
             )
 
-    def read_weights(self) -> Weights | None:
+    def read_weights(self) -> JobWeights | None:
         """What the results come from; None before the first."""
         about = self._read_json("model.json")
-        return None if about is None else Weights(**about)
+        return None if about is None else JobWeights(**about)
 
     def items(self, part: int) -> list[Item]:
         """The images of a part."""
@@ -143,12 +143,12 @@ class PartFolder:
             rows = file.read_row_group(group).to_pylist()
         return [Item(row["position"], row["name"], row["address"], json.loads(row["given"])) for row in rows]
 
-    def missing(self, parts: int) -> tuple[list[int], list[int]]:
+    def find_missing(self, parts: int) -> tuple[list[int], list[int]]:
         """Parts that have no results, and those in whose results an image failed."""
-        failed = self.failed(parts)
+        failed = self.count_failures(parts)
         return [part for part in range(parts) if part not in failed], [part for part, count in failed.items() if count]
 
-    def failed(self, parts: int) -> dict[int, int]:
+    def count_failures(self, parts: int) -> dict[int, int]:
         """How many images failed, by part that has results. Only names and footers of files are read."""
         there = {int(path.stem) for path in (self.path / "results").glob("*/*.parquet") if path.stem.isdecimal()}
         present = sorted(there & set(range(parts)))
@@ -199,7 +199,7 @@ class PartFolder:
 
     def job(self, order: Order, failed: int) -> Job:
         """What the forms of results want to know of a job that has ended."""
-        weights = self.read_weights() or Weights("", "", {})
+        weights = self.read_weights() or JobWeights("", "", {})
         created = (self.path / "job.json").stat().st_mtime
         total = order.total or 0
         return Job(
@@ -224,14 +224,14 @@ class PartFolder:
         """Write the list of the source. Returns how many images it has."""
         folder = self.path / "items"
         folder.mkdir(exist_ok=True)
-        found = listed(Source.model_validate(order.source))
+        items = list_items(Source.model_validate(order.source))
         total = number = 0
-        while some := list(islice(found, order.part_images * PARTS_A_FILE)):
-            rows = [{**_row(item), "given": canonical(item.given)} for item in some]
+        while chunk := list(islice(items, order.part_images * PARTS_A_FILE)):
+            rows = [{**_row(item), "given": canonical(item.given)} for item in chunk]
             with replacing_path(folder / f"{number:06d}.parquet") as beside:
                 pq.write_table(pa.Table.from_pylist(rows, _ITEM), beside, row_group_size=order.part_images)
             number += 1
-            total += len(some)
+            total += len(chunk)
         return total
 
     def _read_json(self, name: str) -> dict[str, Any] | None:

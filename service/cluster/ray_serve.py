@@ -81,14 +81,14 @@ def warm_app(settings: Settings) -> FastAPI:
     """The app, whose start-up lasts until the models are warm: before that Ray sends it nothing. It raises why not."""
     warm: asyncio.Future[None] | None = None
 
-    def started(failure: BaseException | None) -> None:
+    def finish_warm_up(failure: BaseException | None) -> None:
         assert warm is not None
         if failure is None:
             warm.set_result(None)
         else:
             warm.set_exception(failure)
 
-    app = create_app(settings, on_started=started)
+    app = create_app(settings, on_started=finish_warm_up)
     lifespan = app.router.lifespan_context
 
     @asynccontextmanager

@@ -91,21 +91,21 @@ class BatchLimits:
 
     def limit(self, kind: Kind, backbone: Backbone, item: Any) -> int:
         """Items of the largest batch that `item` may lead."""
-        known = self._measured.get(_key(kind, backbone, item))
+        measured = self._measured.get(_key(kind, backbone, item))
         return largest_batch(
             most=self.max_items,
             fitting=self._count_fitting(kind, backbone, item),
             seconds_each=self.seconds_each(kind, backbone, item),
             max_seconds=self.max_seconds,
-            failed_above=None if known is None else known.most,
-            cheapest=None if known is None else known.sizes.limit(),
+            failed_above=None if measured is None else measured.most,
+            cheapest=None if measured is None else measured.sizes.limit(),
         )
 
     def seconds_each(self, kind: Kind, backbone: Backbone, item: Any) -> float | None:
         """Seconds of one item in a batch; of another size or fine-tuned network by its pixels; None if unknown."""
-        known = self._measured.get(_key(kind, backbone, item))
-        if known is not None:
-            return known.seconds
+        measured = self._measured.get(_key(kind, backbone, item))
+        if measured is not None:
+            return measured.seconds
         revision = _revision(backbone)
         for (other_kind, other_revision, _), measured in reversed(self._measured.items()):
             if (other_kind, other_revision) == (kind, revision):
@@ -146,27 +146,27 @@ class BatchLimits:
         if kind in FUNCTIONS:
             return
         key, each = _key(kind, backbone, item), seconds / items
-        known = self._measured.pop(key, None)
-        if known is None:
-            known = _Measured(each, each / positions_of(item), each)
+        measured = self._measured.pop(key, None)
+        if measured is None:
+            measured = _Measured(each, each / positions_of(item), each)
             if len(self._measured) >= _MOST_KEYS:
                 self._measured.popitem(last=False)
-        known.seconds += _NEWEST_SHARE * (each - known.seconds)
-        known.seconds_a_position = known.seconds / positions_of(item)
-        known.fastest = min(known.fastest, each)
-        known.batches += 1
-        known.fitted += 1
-        if known.most is not None and known.fitted >= RECOVERY_BATCHES:
-            known.most, known.fitted = 2 * known.most, 0
+        measured.seconds += _NEWEST_SHARE * (each - measured.seconds)
+        measured.seconds_a_position = measured.seconds / positions_of(item)
+        measured.fastest = min(measured.fastest, each)
+        measured.batches += 1
+        measured.fitted += 1
+        if measured.most is not None and measured.fitted >= RECOVERY_BATCHES:
+            measured.most, measured.fitted = 2 * measured.most, 0
         if processor_seconds is not None and kind != "embed":  # what a text costs depends on which were embedded before
-            known.sizes.count(items, processor_seconds)
-        self._measured[key] = known
+            measured.sizes.count(items, processor_seconds)
+        self._measured[key] = measured
 
     def count_out_of_memory(self, kind: Kind, backbone: Backbone, item: Any, items: int) -> None:
         """Learn that a batch of `items` like this one did not fit."""
         key = _key(kind, backbone, item)
-        known = self._measured.setdefault(key, _Measured(0.0, 0.0, 0.0))
-        known.most, known.fitted = max(1, min(known.most or items, items // 2)), 0
+        measured = self._measured.setdefault(key, _Measured(0.0, 0.0, 0.0))
+        measured.most, measured.fitted = max(1, min(measured.most or items, items // 2)), 0
 
     def _count_fitting(self, kind: Kind, backbone: Backbone, item: Any) -> int | None:
         model = backbone.description

@@ -37,7 +37,7 @@ def choose_batch(
     batch: list[Entry] = []
     for leader_class in (True, False):
         members = {
-            request: _fitting_items(request, first.kind, key)
+            request: _list_fitting_items(request, first.kind, key)
             for request in ordered
             if request.backbone is leader.backbone and (request.bulk is leader.bulk) is leader_class
             if any(call.kind == first.kind for call in request.calls)
@@ -72,14 +72,14 @@ def _fill(members: dict[Request, Iterator[Entry]], kind: Kind, room: int) -> lis
     return chosen
 
 
-def _fitting_items(request: Request, kind: Kind, key: object) -> Iterator[Entry]:
+def _list_fitting_items(request: Request, kind: Kind, key: object) -> Iterator[Entry]:
     """The request's next items with this key, in order; each call stops at its first item that does not fit."""
     return chain.from_iterable(
-        _fitting_items_of_call(request, call, key) for call in tuple(request.calls) if call.kind == kind
+        _list_fitting_items_of_call(request, call, key) for call in tuple(request.calls) if call.kind == kind
     )
 
 
-def _fitting_items_of_call(request: Request, call: Call, key: object) -> Iterator[Entry]:
+def _list_fitting_items_of_call(request: Request, call: Call, key: object) -> Iterator[Entry]:
     for position in range(call.taken, len(call.items)):
         if cost_key(call.items[position], request.backbone) != key:
             return

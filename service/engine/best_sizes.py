@@ -43,13 +43,13 @@ class BestSizes:
         cost.seconds_each = min(each, cost.seconds_each)
         cost.batches += 1
         cost.last = self.batches
-        self._costs = {key: one for key, one in self._costs.items() if self.batches - one.last < FORGOTTEN_AFTER}
+        self._costs = {key: cost for key, cost in self._costs.items() if self.batches - cost.last < FORGOTTEN_AFTER}
 
     def limit(self) -> int | None:
         """The largest size that costs nearly as little an item as the best one; None while no larger one is worse."""
-        known = {size: cost.seconds_each for size, cost in self._costs.items() if cost.batches >= LEAST_BATCHES}
-        if not known:
+        seconds_each = {size: cost.seconds_each for size, cost in self._costs.items() if cost.batches >= LEAST_BATCHES}
+        if not seconds_each:
             return None
-        best = min(known.values())
-        fitting = max(size for size, each in known.items() if each <= NEARLY_BEST * best)
-        return SIZES[fitting] if fitting < max(known) else None
+        best = min(seconds_each.values())
+        fitting = max(size for size, each in seconds_each.items() if each <= NEARLY_BEST * best)
+        return SIZES[fitting] if fitting < max(seconds_each) else None

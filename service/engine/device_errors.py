@@ -61,11 +61,11 @@ def stop_if_lost(function: Callable[[Sequence[Any]], list[Any]]) -> Callable[[Se
 def answer_to(error: BaseException) -> Exception:
     """What the calls of a batch are answered with after `error`. What ends a thread must not reach the event loop."""
     if isinstance(error, DeviceLost):
-        return stopped_for_good()
+        return make_stopped_error()
     return error if isinstance(error, Exception) else RuntimeError(f"the device's worker failed: {error!r}")
 
 
-def stopped_for_good() -> Cancelled:
+def make_stopped_error() -> Cancelled:
     """What is answered once the worker has stopped."""
     return Cancelled("the device's worker has stopped", hint="who runs the server restarts it; its log says why")
 

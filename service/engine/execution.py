@@ -35,7 +35,7 @@ def choose_function(
     """
     wait = wait or wait_for_device
 
-    def finished(function: Callable[[Sequence[Any]], Sequence[Any]]) -> Callable[[Sequence[Any]], list[Any]]:
+    def waiting_for_device(function: Callable[[Sequence[Any]], Sequence[Any]]) -> Callable[[Sequence[Any]], list[Any]]:
         def run(items: Sequence[Any]) -> list[Any]:
             results = list(function(items))
             wait(backbone.description.device)
@@ -46,11 +46,11 @@ def choose_function(
     functions: dict[Kind, Callable[[Sequence[Any]], list[Any]]] = {
         "unet": lambda rows: replace_not_finite(backbone.forward(rows)),
         # What a cache will keep is copied here and not on the event loop, which no tensor's work may block.
-        "encode": finished(lambda images: [own_memory(latents) for latents in backbone.encode(images)]),
-        "embed": finished(partial(_embed_each_text_once, backbone, contexts)),
-        "decode": finished(backbone.decode),
+        "encode": waiting_for_device(lambda images: [own_memory(latents) for latents in backbone.encode(images)]),
+        "embed": waiting_for_device(partial(_embed_each_text_once, backbone, contexts)),
+        "decode": waiting_for_device(backbone.decode),
         "run": lambda calls: [call() for call in calls],
-        "apply": finished(lambda inputs: call.network(inputs)),
+        "apply": waiting_for_device(lambda inputs: call.network(inputs)),
     }
     return functions[call.kind]
 

@@ -25,7 +25,7 @@ def _bytes_in(value: Any, seen: set[int]) -> int:
     if isinstance(value, str):
         return len(value)
     if isinstance(value, Mapping):
-        return sum(_bytes_in(one, seen) for one in value.values())
+        return sum(_bytes_in(member, seen) for member in value.values())
     if is_dataclass(value) and not isinstance(value, type):
         return sum(_bytes_in(getattr(value, name), seen) for name in _names(type(value)))
     return 0

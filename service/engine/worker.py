@@ -21,7 +21,7 @@ from backbones.rows import Capture, UNetRow
 from service.engine.batch_limits import BatchLimits
 from service.engine.batching import choose_batch
 from service.engine.caches import TensorCache
-from service.engine.device_errors import DeviceLost, answer_to, stop_if_lost, stopped_for_good
+from service.engine.device_errors import DeviceLost, answer_to, make_stopped_error, stop_if_lost
 from service.engine.execution import choose_function, run_isolated
 from service.engine.figures import EngineCounts, EngineFigures, RanBatch
 from service.engine.queue import Call, Entry, Kind, Request, RequestQueue
@@ -173,7 +173,7 @@ class DeviceWorker:
             if self._stopping:
                 raise Cancelled("the server is stopping", hint="ask again when it is back")
             if self._failures >= MOST_FAILURES:
-                raise stopped_for_good()
+                raise make_stopped_error()
             try:
                 self._queue.submit(request, call, items_per_second=self._counts.items_per_second)
             except Exception:
@@ -243,11 +243,11 @@ class DeviceWorker:
             self._restarting = False
         if self._failures < MOST_FAILURES:
             return True
-        self._fail_all(stopped_for_good())
+        self._fail_all(make_stopped_error())
         with self._work_arrived:
             self._work_arrived.notify_all()
         if self.on_stopped is not None:
-            self.on_stopped(stopped_for_good())
+            self.on_stopped(make_stopped_error())
         return False
 
     def _take_functions(self) -> Iterator[list[Entry]]:

@@ -147,7 +147,7 @@ class ControlAccess:
     def _key(self, scope: Scope) -> Key | None:
         """The client's key; None if no key is needed. Raises KeyNeeded, which never says what was wrong."""
         in_use = self.store.in_use
-        presented = presented_key(Headers(scope=scope))
+        presented = read_presented_key(Headers(scope=scope))
         if in_use and presented is not None:
             key = self.store.find(presented, datetime.now(UTC))
             if key is not None:
@@ -198,7 +198,7 @@ def check_local(scope: Scope, origins: Sequence[str]) -> None:
         raise _foreign("the request is sent by a page of another site")
 
 
-def presented_key(headers: Headers) -> str | None:
+def read_presented_key(headers: Headers) -> str | None:
     """The key in `Authorization: Bearer KEY`, else in `X-API-Key: KEY`, else None.
 
     Label Studio knows only user and password for a backend: of `Authorization: Basic` the password is the key.

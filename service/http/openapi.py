@@ -10,7 +10,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
 from service.http.problems import FOREIGN_MEDIA_TYPE, MEDIA_TYPE, Problem
-from service.version import installed_version
+from service.version import read_version
 
 REFERENCE = "#/components/schemas/{model}"
 
@@ -57,7 +57,7 @@ def describe() -> dict[str, Any]:
     """Keyword arguments of FastAPI: what the document says of the whole server."""
     return {
         "title": "diffsight",
-        "version": installed_version(),
+        "version": read_version(),
         "summary": _SUMMARY,
         "description": _DESCRIPTION,
         "license_info": {"name": "Apache License 2.0", "identifier": "Apache-2.0"},

@@ -241,7 +241,7 @@ def kind_of(error: Exception) -> ProblemKind:
 
 def problem_of(error: Exception) -> tuple[Problem, dict[str, str]]:
     """The problem that describes `error` to the client, with its headers. It shows nothing of internal errors."""
-    error = known_error(error)
+    error = translate_error(error)
     if isinstance(error, HTTPException):
         return _http_problem(error), dict(error.headers or {})
     if isinstance(error, RequestValidationError):
@@ -265,7 +265,7 @@ def problem_of(error: Exception) -> tuple[Problem, dict[str, str]]:
     return problem, {"Retry-After": "5"} if kind.status == 503 else {}
 
 
-def known_error(error: Exception) -> Exception:
+def translate_error(error: Exception) -> Exception:
     """Our error for an error of a library, such as a disconnected client or a full disk; else the error itself."""
     if isinstance(error, ClientDisconnect):
         return ClientGone("the client hung up")

@@ -11,7 +11,7 @@ import asyncio
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 
-def bounded_protocol(head_seconds: float, answer_seconds: float) -> type[HttpToolsProtocol]:
+def make_bounded_protocol(head_seconds: float, answer_seconds: float) -> type[HttpToolsProtocol]:
     """The protocol class for uvicorn's option `http`, with the seconds of a `BoundedProtocol`."""
     return type("Protocol", (BoundedProtocol,), {"head_seconds": head_seconds, "answer_seconds": answer_seconds})
 

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from backbones.errors import DiffsightError
 from service.http.access import DOCS_FILES, is_page
-from service.http.problems import known_error, problem_response
+from service.http.problems import problem_response, translate_error
 from service.telemetry.metrics import Metrics
 from service.telemetry.tracing import Tracing
 from service.telemetry.usage import Usage
@@ -69,7 +69,7 @@ class ObserveRequests:
             try:
                 await self.app(scope, receive, send_with_headers)
             except Exception as raised:
-                error = known_error(raised)
+                error = translate_error(raised)
                 if isinstance(error, DiffsightError):
                     log.warning("answer not finished", path=scope["path"], reason=str(error), cause=str(raised))
                 else:
@@ -102,7 +102,7 @@ class ObserveRequests:
             rows=usage.rows,
             problem=state.get("problem", ""),
             client=(scope.get("client") or ("",))[0],
-            **_unshown_problem(scope),
+            **_describe_unshown_problem(scope),
         )
 
 
@@ -119,7 +119,7 @@ def _level(path: str, status: int) -> int:
     return logging.DEBUG if status < 400 and (is_page(path) or path.startswith(f"{DOCS_FILES}/")) else logging.INFO
 
 
-def _unshown_problem(scope: Scope) -> dict[str, str]:
+def _describe_unshown_problem(scope: Scope) -> dict[str, str]:
     """What was wrong, of a request whose client shows its user nothing of the answer, but sends him to this log."""
     state = scope["state"]
     if not state.get("problem") or not scope["path"].startswith(_SILENT_CLIENTS):

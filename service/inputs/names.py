@@ -34,20 +34,20 @@ def terminal_text(name: str) -> str:
     return _CONTROLS.sub(lambda match: _escape(match[0]), readable_name(name))
 
 
-def sent_name(filename: str, disposition: str = "") -> str:
+def choose_upload_name(filename: str, disposition: str = "") -> str:
     """The intended name of an uploaded file, without folders.
 
     disposition: the part's whole Content-Disposition, whose `filename*` (RFC 5987) goes before `filename`. Encoded
     words (RFC 2047), which .NET writes, are decoded.
     """
-    name = _extended_name(disposition) or filename
+    name = _decode_extended_name(disposition) or filename
     if _ENCODED_WORD.fullmatch(name.strip()):
         with suppress(HeaderParseError, LookupError, ValueError):
             name = str(make_header(decode_header(name.strip())))
     return name.replace("\\", "/").rpartition("/")[2]
 
 
-def _extended_name(disposition: str) -> str:
+def _decode_extended_name(disposition: str) -> str:
     """The decoded value of `filename*`; "" without one, or for one that cannot be decoded."""
     if "filename*" not in disposition.lower():
         return ""

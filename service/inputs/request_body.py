@@ -126,8 +126,8 @@ async def read_request(request: Request, model: type[Model], limits: LimitSettin
 
         def read() -> Model:
             images = unpack_archives(files, limits) if takes_several else files
-            given = {**fields_of(model, options + texts, limits), **_image_field(model, images), **lists}
-            return validate(model, given, limits, fetch_urls=fetch_urls)
+            fields = {**fields_of(model, options + texts, limits), **_image_field(model, images), **lists}
+            return validate(model, fields, limits, fetch_urls=fetch_urls)
 
         return await run_in(BODIES, read)
     zipped = media_type in MEDIA_TYPES and takes_several
@@ -135,12 +135,12 @@ async def read_request(request: Request, model: type[Model], limits: LimitSettin
         body = await read_body(request)
         zipped = zipped or (media_type == ANY_BYTES and takes_several and is_archive(body))
 
-        def alone() -> Model:
+        def read_lone_file() -> Model:
             data = bytes(body)
             images = read_archive(data, limits) if zipped else [data]
             return validate(model, {**fields_of(model, options, limits), **_image_field(model, images)}, limits)
 
-        return await run_in(BODIES, alone)
+        return await run_in(BODIES, read_lone_file)
     raise UnsupportedBody(
         f"the Content-Type {media_type!r} is not read" if media_type else "the request has no Content-Type",
         hint="send one of: multipart/form-data (curl -F image=@cat.jpg -F labels=cat -F labels=dog URL); "
@@ -169,54 +169,54 @@ def unpack_archives(files: Sequence[ImageSource], limits: LimitSettings) -> list
 
 def validate(
     model: type[Model],
-    given: Json | Mapping[str, Any],
+    content: Json | Mapping[str, Any],
     limits: LimitSettings | None = None,
     *,
     fetch_urls: bool = False,
     values_per_name: int = VALUES_PER_NAME,
 ) -> Model:
-    """`given` (JSON, or fields of a form as texts and bytes) as `model`. fetch_urls: whether images may be addresses.
+    """The content, JSON or the fields of a form as texts and bytes, as a `model`.
 
-    limits: what a stranger's JSON is held to; none for what was read before. values_per_name: of its bound on values,
-    one name is allowed for so many.
-    Raises MalformedBody for what is no JSON, InvalidInput for too many values, and RequestValidationError with what is
-    wrong about its fields.
+    limits: bounds on JSON from a client; None if the JSON was checked before. values_per_name: the JSON may hold one
+    name for each so many values that it may hold. fetch_urls: whether images may be addresses.
+    Raises MalformedBody for text that is not JSON, InvalidInput for too many values, and RequestValidationError for
+    wrong fields.
     """
-    if isinstance(given, Json):
-        given = given.removeprefix(codecs.BOM_UTF8)  # which editors and shells of Windows write
-    if isinstance(given, Json) and limits is not None:
-        check_values(given, limits.max_json_values, values_per_name=values_per_name)
+    if isinstance(content, Json):
+        content = content.removeprefix(codecs.BOM_UTF8)  # which editors and shells of Windows write
+    if isinstance(content, Json) and limits is not None:
+        check_values(content, limits.max_json_values, values_per_name=values_per_name)
     try:
-        return _as_model(model, given, fetch_urls=fetch_urls)
+        return _as_model(model, content, fetch_urls=fetch_urls)
     except ValidationError as error:
         if (count := error.error_count()) > _MOST_LISTED:
-            error = _first_errors(model, given, count, fetch_urls=fetch_urls)
+            error = _first_errors(model, content, count, fetch_urls=fetch_urls)
         errors = error.errors(include_url=False, include_context=False, include_input=False)
         if errors[0]["type"] == "json_invalid":
             raise MalformedBody(
-                errors[0]["msg"] if given else "the body is empty",
+                errors[0]["msg"] if content else "the body is empty",
                 hint='send a JSON object in UTF-8, such as {"image": "<base64>", ...}',
             ) from error
         hinted = [_with_hint(dict(error), model, fetch_urls) for error in errors[:_MOST_HINTED]]
         raise RequestValidationError([*hinted, *errors[_MOST_HINTED:]]) from error
 
 
-def _as_model(model: type[Model], given: Json | Mapping[str, Any], *, fetch_urls: bool) -> Model:
-    if isinstance(given, Json):
-        return model.model_validate_json(given, strict=True, context={_FETCH: fetch_urls})
-    return model.model_validate(given, context={_FETCH: fetch_urls})
+def _as_model(model: type[Model], content: Json | Mapping[str, Any], *, fetch_urls: bool) -> Model:
+    if isinstance(content, Json):
+        return model.model_validate_json(content, strict=True, context={_FETCH: fetch_urls})
+    return model.model_validate(content, context={_FETCH: fetch_urls})
 
 
 def _first_errors(
-    model: type[BaseModel], given: Json | Mapping[str, Any], count: int, *, fetch_urls: bool
+    model: type[BaseModel], content: Json | Mapping[str, Any], count: int, *, fetch_urls: bool
 ) -> ValidationError:
     """What is wrong with the beginning of each list and object of a body that has too many errors to list.
 
     Raises InvalidInput if the beginnings are right.
     """
-    cut = shorten(from_json(given) if isinstance(given, Json) else dict(given))
+    cut = shorten(from_json(content) if isinstance(content, Json) else dict(content))
     try:
-        _as_model(model, to_json(cut) if isinstance(given, Json) else cut, fetch_urls=fetch_urls)
+        _as_model(model, to_json(cut) if isinstance(content, Json) else cut, fetch_urls=fetch_urls)
     except ValidationError as error:
         return error
     raise InvalidInput("body", f"{count:,} of its values were refused", hint="send a part of the list to see which")
@@ -234,9 +234,9 @@ def _with_hint(error: dict[str, Any], model: type[BaseModel], fetch_urls: bool) 
         return {**error, "msg": f"Unknown field; {hint}", "ctx": {"hint": hint}}
     if len(error["loc"]) > 1:
         return {**error, "msg": "Unknown field"}
-    known = list(model.model_fields)
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]}?" if near else f"the fields are {', '.join(known)}"
+    names = list(model.model_fields)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]}?" if near else f"the fields are {', '.join(names)}"
     return {**error, "msg": f"Unknown field; {hint}", "ctx": {"hint": hint}}
 
 
@@ -312,17 +312,17 @@ def fields_of(
     for name, text in texts:
         by_name.setdefault(name, []).append(text)
     fields: dict[str, Any] = {}
-    for name, given in by_name.items():
+    for name, values in by_name.items():
         if takes(model, name, list):
-            fields[name] = _parse_bracketed(name, given[0], "[]", most) if len(given) == 1 else given
+            fields[name] = _parse_bracketed(name, values[0], "[]", most) if len(values) == 1 else values
             if isinstance(fields[name], str) and takes(model, name, dict):
-                fields[name] = _parse_bracketed(name, given[0], "{}", most)
+                fields[name] = _parse_bracketed(name, values[0], "{}", most)
             if isinstance(fields[name], str):
-                fields[name] = given
-        elif len(given) > 1:
-            raise InvalidInput(name, f"it was sent {len(given)} times", hint="send it once")
+                fields[name] = values
+        elif len(values) > 1:
+            raise InvalidInput(name, f"it was sent {len(values)} times", hint="send it once")
         else:
-            fields[name] = _parse_bracketed(name, given[0], "{}", most)
+            fields[name] = _parse_bracketed(name, values[0], "{}", most)
     return fields
 
 

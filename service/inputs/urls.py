@@ -80,8 +80,8 @@ class Refused(Exception):
 async def resolve(host: str, port: int) -> list[str]:
     """The IP addresses from the system's resolver."""
     look_up = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
-    found = await asyncio.get_running_loop().run_in_executor(_LOOK_UPS, look_up)
-    return [str(address[4][0]) for address in found]
+    addresses = await asyncio.get_running_loop().run_in_executor(_LOOK_UPS, look_up)
+    return [str(address[4][0]) for address in addresses]
 
 
 def is_public(address: str) -> bool:
@@ -161,13 +161,13 @@ class UrlFetcher:
     async def _follow(self, url: str, most_bytes: int) -> bytes:
         for _ in range(MAX_REDIRECTS + 1):
             target = target_of(url, self.settings)
-            answer = await self._get(target, await self._checked_address(target), most_bytes)
+            answer = await self._get(target, await self._choose_address(target), most_bytes)
             if isinstance(answer, bytes):
                 return answer
             url = urljoin(f"https://{target.authority}{target.rest}", answer)
         raise Refused(f"more than {MAX_REDIRECTS} redirects")
 
-    async def _checked_address(self, target: Target) -> str:
+    async def _choose_address(self, target: Target) -> str:
         """The one IP address to connect to. Raises Refused unless every address of the host may be."""
         addresses = await self.resolve(target.host, target.port)
         if not addresses:

@@ -112,18 +112,18 @@ def _person_categories(categories: Any) -> frozenset[str] | None:
 
     Without a list of categories, COCO's number 1 is a person. A file's only category is what it is about.
     """
-    known = (
+    described = (
         [category for category in categories or () if isinstance(category, Mapping)]
         if isinstance(categories, list)
         else []
     )
-    if not known:
+    if not described:
         return frozenset({_key(1)})
-    if len(known) == 1:
+    if len(described) == 1:
         return None
     persons = [
         category
-        for category in known
+        for category in described
         if str(category.get("name")).strip().casefold() in _PERSONS or category.get("keypoints")
     ]
     return frozenset(_key(person.get("id")) for person in persons)
@@ -163,26 +163,26 @@ def place_images(items: Sequence[Item], addresses: Mapping[str, str], file: str)
     All names are read from one folder: the COCO file's own, else one above it, else the only one in which there are
     any. So no image takes the place of another with the same name.
     """
-    known: dict[str, list[str]] = {}
+    addresses_of: dict[str, list[str]] = {}
     for path, address in addresses.items():
-        known.setdefault(_plain(path), []).append(address)
+        addresses_of.setdefault(_plain(path), []).append(address)
     names = [_plain(item.address) for item in items]
-    root, cut = _choose_root(names, known, _plain(file))
+    root, cut = _choose_root(names, addresses_of, _plain(file))
     for item, name in zip(items, names, strict=True):
         if "problem" in item.given:
             yield replace(item, address=readable_name(item.address))
             continue
         exact = addresses.get(f"{root}{item.address}")
-        found = [exact] if exact is not None else known.get(root + _without(name, cut), [])
-        if len(found) == 1:
-            yield replace(item, address=found[0])
+        matches = [exact] if exact is not None else addresses_of.get(root + _without(name, cut), [])
+        if len(matches) == 1:
+            yield replace(item, address=matches[0])
             continue
         where = f"in {root!r}" if root else "where the COCO file says"
-        problem = f"the archive holds no such file {where}" if not found else "the archive holds several such files"
+        problem = f"the archive holds no such file {where}" if not matches else "the archive holds several such files"
         yield replace(item, address=readable_name(item.address), given={**item.given, "problem": problem})
 
 
-def _choose_root(names: Sequence[str], known: Mapping[str, Any], file: str) -> tuple[str, int]:
+def _choose_root(names: Sequence[str], paths: Mapping[str, Any], file: str) -> tuple[str, int]:
     """The folder, with its slash, that the names start from, and how many folders to cut from the names themselves.
 
     Cut are those of absolute names alone, which come from another machine.
@@ -192,19 +192,19 @@ def _choose_root(names: Sequence[str], known: Mapping[str, Any], file: str) -> t
         wanted = {_without(name, cut) for name in names}
         parents = file.split("/")[:-1]
         for root in ["".join(f"{part}/" for part in parents[:depth]) for depth in range(len(parents), -1, -1)]:
-            if any(root + name in known for name in wanted):
+            if any(root + name in paths for name in wanted):
                 return root, cut
-        best = _count_elsewhere(wanted, known, file).most_common(2)
+        best = _count_elsewhere(wanted, paths, file).most_common(2)
         if best and (len(best) == 1 or best[0][1] == len(wanted) > best[1][1]):
             return best[0][0], cut
     return "", 0
 
 
-def _count_elsewhere(wanted: Set[str], known: Iterable[str], file: str) -> Counter[str]:
+def _count_elsewhere(wanted: Set[str], paths: Iterable[str], file: str) -> Counter[str]:
     """How many of the names each folder, with its slash, holds; those of another split than the file's are left out."""
     counts: Counter[str] = Counter()
     split = _splits(file.rpartition("/")[2])
-    for path in known:
+    for path in paths:
         parts = path.split("/")
         for at in range(1, len(parts)):
             if "/".join(parts[at:]) not in wanted:

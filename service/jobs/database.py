@@ -80,7 +80,7 @@ class ResultRoom:
             return
         now = time.monotonic()
         if now - self._counted_at >= _SECONDS_BETWEEN_COUNTS:
-            self._counted_at, self._bytes = now, stored_bytes(connection)
+            self._counted_at, self._bytes = now, count_stored_bytes(connection)
         if self._bytes + more > self.most_bytes:
             self._counted_at = -_SECONDS_BETWEEN_COUNTS
             raise InvalidInput(
@@ -92,7 +92,7 @@ class ResultRoom:
         self._bytes += more
 
 
-def stored_bytes(connection: Connection) -> int:
+def count_stored_bytes(connection: Connection) -> int:
     """Bytes of all jobs and their results; with SQLite, bytes of the file without its free pages."""
     if connection.dialect.name == "sqlite":
         pages = "SELECT (page_count - freelist_count) * page_size FROM pragma_page_count(), pragma_freelist_count(), "

@@ -18,8 +18,8 @@ def require_task(state: AppState, name: str) -> AnyTask:
     """The task of this name. Raises InvalidInput for another."""
     task = find_task(state.tasks, name)
     if task is None:
-        known = ", ".join(task.name for task in state.tasks)
-        raise InvalidInput("task", f"{name!r} is no task", hint=f"send one of {known}")
+        names = ", ".join(task.name for task in state.tasks)
+        raise InvalidInput("task", f"{name!r} is no task", hint=f"send one of {names}")
     return task
 
 
@@ -27,16 +27,16 @@ def read_options(task: AnyTask, values: Mapping[str, Any] | Sequence[tuple[str, 
     """The task's options from JSON values, or from texts as a form has them. Raises InvalidInput."""
     model = task.options
     fields = dict(values) if isinstance(values, Mapping) else fields_of(model, values)
-    known = [name for name in model.model_fields if name not in task.request_only]
+    names = [name for name in model.model_fields if name not in task.request_only]
     if refused := [name for name in fields if name in task.request_only]:
-        hint = f"the parameters of {task.name} are {', '.join(known)}"
+        hint = f"the parameters of {task.name} are {', '.join(names)}"
         raise InvalidInput(refused[0], "jobs do not have this option", hint=hint)
     try:
         return model.model_validate(fields)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(map(str, first["loc"])) or first.get("ctx", {}).get("field", "parameters")
-        hint = f"the parameters of {task.name} are {', '.join(known)}"
+        hint = f"the parameters of {task.name} are {', '.join(names)}"
         raise InvalidInput(place, f"{place}: {first['msg']}", hint=hint) from error
 
 

@@ -25,8 +25,8 @@ def find_matching(file_system: Any, pattern: str) -> Mapping[str, Any]:
     wanted = parts[plain:]
     depth = None if "**" in wanted else len(wanted)
     prefix = f"{root.rstrip('/')}/" if root else ""
-    found: Mapping[str, Any] = file_system.find(root, maxdepth=depth, detail=True)
-    return {path: about for path, about in found.items() if matches(path.removeprefix(prefix).split("/"), wanted)}
+    entries: Mapping[str, Any] = file_system.find(root, maxdepth=depth, detail=True)
+    return {path: about for path, about in entries.items() if matches(path.removeprefix(prefix).split("/"), wanted)}
 
 
 def matches(names: Sequence[str], parts: Sequence[str]) -> bool:

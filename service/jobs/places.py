@@ -59,8 +59,8 @@ def _is_below(address: str, place: str) -> bool:
         return False
     # What is there by this very name is no pattern. A pattern's links before its first letter that stands for others
     # are followed here, and those behind it with each image.
-    given = f"{named}/" if path.startswith(f"{named}/") else ""
-    plain = given + re.split(r"[*?\[]", path.removeprefix(given), maxsplit=1)[0]
+    prefix = f"{named}/" if path.startswith(f"{named}/") else ""
+    plain = prefix + re.split(r"[*?\[]", path.removeprefix(prefix), maxsplit=1)[0]
     return plain == path or os.path.lexists(path) or _is_inside(os.path.realpath(plain.rpartition("/")[0] or "/"), root)
 
 

@@ -17,7 +17,7 @@ from service.jobs.item_work import ItemWork, JobFailed, open_reader
 from service.jobs.parameters import read_options, require_task, take_model
 from service.jobs.places import check_place
 from service.jobs.records import Item, Job, Outcome
-from service.jobs.sources import StoredSource, listed
+from service.jobs.sources import StoredSource, list_items
 from service.jobs.store import JobStore
 from service.jobs.uploads import uploads_folder
 from service.run_task import Work, prepare
@@ -124,7 +124,7 @@ class _Run:
             source = StoredSource.model_validate(job.source)
         except (ValueError, InvalidInput) as error:
             raise JobFailed(f"this version cannot read the job: {error}") from error
-        self.source = source.located(uploads_folder(self.settings))
+        self.source = source.resolve(uploads_folder(self.settings))
         # A job over REST reads what a request could bring, and only where the settings let it.
         self.places = None if job.local or source.uploaded else self.settings.jobs.sources
         self.most_listed = None if job.local else self.settings.jobs.max_document_bytes
@@ -205,25 +205,25 @@ class _Run:
 
     async def _list(self) -> None:
         await run_in(DATABASE, self.store.clear_items, self.job.id)
-        found = listed(self.source, most_bytes=self.most_listed)
+        items = list_items(self.source, most_bytes=self.most_listed)
         total = 0
         while True:
             try:
-                some = await run_in(SOURCES, _take, found, _LISTED_AT_ONCE)
+                page = await run_in(SOURCES, _take, items, _LISTED_AT_ONCE)
             except InvalidInput as error:
                 raise JobFailed(str(error)) from error
-            if not some:
+            if not page:
                 break
-            total += len(some)
+            total += len(page)
             if total > self.settings.jobs.max_items:
                 raise JobFailed(f"the source has more than {self.settings.jobs.max_items:,} images: take it in parts")
-            await run_in(DATABASE, self.store.add_items, self.job.id, some)
+            await run_in(DATABASE, self.store.add_items, self.job.id, page)
         await run_in(DATABASE, self.store.set_listed, self.job.id, total)
 
     async def _page(self) -> None:
         """Feed the workers, a page of unfinished items at a time."""
         after = -1
-        while items := await run_in(DATABASE, self.store.pending, self.job.id, after=after, limit=_LISTED_AT_ONCE):
+        while items := await run_in(DATABASE, self.store.list_pending, self.job.id, after=after, limit=_LISTED_AT_ONCE):
             for item in items:
                 await self.waiting.put(item)
             after = items[-1].position
@@ -234,22 +234,22 @@ class _Run:
         """Store what is finished: as much as there is in one transaction, and never waiting for more."""
         ended = False
         while not ended:
-            some = [await self.outcomes.get()]
+            outcomes = [await self.outcomes.get()]
             while not self.outcomes.empty():
-                some.append(self.outcomes.get_nowait())
-            ended = None in some
-            if done := [one for one in some if one is not None]:
+                outcomes.append(self.outcomes.get_nowait())
+            ended = None in outcomes
+            if done := [outcome for outcome in outcomes if outcome is not None]:
                 await run_in(DATABASE, self.store.finish, self.job.id, done)
-                for one in done:
-                    self.work.settle(one.key)
+                for outcome in done:
+                    self.work.settle(outcome.key)
 
     async def _work(self) -> None:
         while (item := await self.waiting.get()) is not None:
             await self.outcomes.put(await self.work.outcome(item))
 
 
-def _take(found: Any, count: int) -> list[Item]:
-    return [item for _, item in zip(range(count), found, strict=False)]
+def _take(items: Any, count: int) -> list[Item]:
+    return [item for _, item in zip(range(count), items, strict=False)]
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
@@ -260,16 +260,16 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class JobSpeed:
     """How fast a job goes. images_per_second: of the present run. seconds_left: None where nothing tells."""
 
     images_per_second: float
     seconds_left: float | None
 
 
-def pace(job: Job, now: float | None = None) -> Pace:
+def measure_speed(job: Job, now: float | None = None) -> JobSpeed:
     """The pace of the job's present run, up to its last change."""
     until = (now or time.time()) if job.status == "running" else job.updated
     rate = (job.finished - job.resumed_finished) / max(until - job.resumed, 1e-3)
     left = job.total - job.finished
-    return Pace(rate, left / rate if job.status == "running" and rate > 0 and job.listed else None)
+    return JobSpeed(rate, left / rate if job.status == "running" and rate > 0 and job.listed else None)

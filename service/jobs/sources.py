@@ -56,7 +56,7 @@ class StoredSource(Source):
 
     uploaded: bool = False
 
-    def located(self, uploads: Path) -> StoredSource:
+    def resolve(self, uploads: Path) -> StoredSource:
         """The same with an address that can be opened. uploads: the folder of uploads."""
         return self.model_copy(update={"address": str(uploads / self.address)}) if self.uploaded else self
 
@@ -88,7 +88,7 @@ def guess(address: str, *, images: str = "", stride: int = 1) -> Source:
     return Source(kind=kind, address=encode_address(address), images=encode_address(images), stride=stride)
 
 
-def listed(source: Source, *, most_bytes: int | None = None) -> Iterator[Item]:
+def list_items(source: Source, *, most_bytes: int | None = None) -> Iterator[Item]:
     """The source's images in order. most_bytes: of a file that lists them, such as COCO's.
 
     Raises InvalidInput for a source that is not there, empty, or not what it says.

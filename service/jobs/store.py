@@ -255,7 +255,7 @@ class JobStore:
         with self._writing() as connection:
             connection.execute(update(jobs).where(jobs.c.id == job_id).values(model=model, revision=revision))
 
-    def pending(self, job_id: str, *, after: int, limit: int) -> list[Item]:
+    def list_pending(self, job_id: str, *, after: int, limit: int) -> list[Item]:
         """Items that are not finished, in order, from behind position `after`."""
         query = (
             select(items.c.position, items.c.name, items.c.address, items.c.given)
@@ -288,13 +288,13 @@ class JobStore:
             ]
             if fresh:
                 connection.execute(self._insert_results(), fresh)
-            for one in outcomes:
-                status = "failed" if one.error else "done"
-                at = (items.c.job_id == job_id) & (items.c.position == one.position) & (items.c.status == "pending")
-                ended = update(items).where(at).values(status=status, key=one.key, error=one.error)
+            for outcome in outcomes:
+                status = "failed" if outcome.error else "done"
+                at = (items.c.job_id == job_id) & (items.c.position == outcome.position) & (items.c.status == "pending")
+                ended = update(items).where(at).values(status=status, key=outcome.key, error=outcome.error)
                 if connection.execute(ended).rowcount:
                     counts[status] += 1
-                    counts["reused"] += status == "done" and one.result is None
+                    counts["reused"] += status == "done" and outcome.result is None
             grown = {name: jobs.c[name] + count for name, count in counts.items()}
             connection.execute(update(jobs).where(jobs.c.id == job_id).values(updated=now, **grown))
 
@@ -335,8 +335,8 @@ class JobStore:
         """The position of the first item that is not finished; None if there is none."""
         pending = (items.c.job_id == job_id) & (items.c.status == "pending")
         with self._reading() as connection:
-            found: int | None = connection.execute(select(func.min(items.c.position)).where(pending)).scalar_one()
-            return found
+            position: int | None = connection.execute(select(func.min(items.c.position)).where(pending)).scalar_one()
+            return position
 
     def count_results(self) -> int:
         """How many results are stored, all jobs together."""
@@ -389,8 +389,8 @@ def _job(row: Any) -> Job:
 
 def _get(connection: Connection, job_id: str) -> Job:
     # A client may send any id; PostgreSQL refuses texts with a zero byte.
-    known = job_id.isascii() and job_id.isalnum()
-    row = connection.execute(select(jobs).where(jobs.c.id == job_id)).first() if known else None
+    is_valid = job_id.isascii() and job_id.isalnum()
+    row = connection.execute(select(jobs).where(jobs.c.id == job_id)).first() if is_valid else None
     if row is None:
         raise NothingStored(f"there is no job {job_id[:100]!r}", hint="GET /v1/jobs lists the jobs")
     return _job(row)

@@ -14,7 +14,7 @@ from backbones.errors import InvalidInput
 from backbones.files import name_beside
 from heads.image_files import FORMATS, HEAD_BYTES, VIDEOS, has_image_name, is_image, is_litter, is_video
 from service.inputs.archives import check_archive, is_archive
-from service.inputs.names import readable_name, sent_name
+from service.inputs.names import choose_upload_name, readable_name
 from service.inputs.zip_files import open_zip
 from service.jobs.sources import StoredSource
 from service.jobs.zip_source import images_of_zip
@@ -80,7 +80,7 @@ def keep_files(
                     continue
                 field = f"file.{index}" if len(files) > 1 else "file"
                 raise InvalidInput(field, f"{name[:200]!r} is no file type that jobs read", hint=_HINT)
-            packed = _free_name(sent_name(name), index, taken)
+            packed = _free_name(choose_upload_name(name), index, taken)
             with archive.open(zipfile.ZipInfo(packed), "w", force_zip64=True) as entry:
                 shutil.copyfileobj(part, entry, _CHUNK)
     if not taken:
@@ -114,7 +114,7 @@ def keep_urls(settings: Settings, job_id: str, file: BinaryIO, urls: Sequence[st
 def forget(settings: Settings, source: StoredSource) -> None:
     """Delete what was uploaded, if anything was."""
     if source.uploaded:
-        Path(source.located(uploads_folder(settings)).address).unlink(missing_ok=True)
+        Path(source.resolve(uploads_folder(settings)).address).unlink(missing_ok=True)
 
 
 def _keep(

@@ -102,30 +102,30 @@ class BankCache:
         """
         on_disk = on_disk and self.disk_bytes > 0
         keys = [bank_key(engine.backbone, shot.id, size, form, variant) for shot in shots]
-        found = await self._found(engine, tuple(dict.fromkeys(keys)), on_disk)
-        missing = {key: shot for key, shot in zip(keys, shots, strict=True) if key not in found}
+        banks = await self._find(engine, tuple(dict.fromkeys(keys)), on_disk)
+        missing = {key: shot for key, shot in zip(keys, shots, strict=True) if key not in banks}
         if missing:
             pairs = await engine.run_on_host(lambda: [shot.pair() for shot in missing.values()])
             images, masks = [image for image, _ in pairs], [mask for _, mask in pairs]
             computed = await support_banks(engine, images, masks, size=size, form=form, variant=variant)
             # What was captured are views of a whole batch, which would all stay in memory.
-            own = await engine.run(lambda: [_copied(bank) for bank in computed])
+            own = await engine.run(lambda: [_copy_bank(bank) for bank in computed])
             self.figures.computed += len(own)
-            found |= zip(missing, own, strict=True)
+            banks |= zip(missing, own, strict=True)
             if on_disk:
                 for key in missing:
-                    await engine.run_on_host(self._write, key, found[key])
-        await self._keep(engine, found)
-        return [found[key] for key in keys]
+                    await engine.run_on_host(self._write, key, banks[key])
+        await self._keep(engine, banks)
+        return [banks[key] for key in keys]
 
-    async def _found(self, engine: Engine, keys: Sequence[str], on_disk: bool) -> dict[str, Bank]:
+    async def _find(self, engine: Engine, keys: Sequence[str], on_disk: bool) -> dict[str, Bank]:
         """The banks that are kept anywhere, on the device; those that were elsewhere move in one copy."""
-        found: dict[str, Bank] = {}
+        on_device: dict[str, Bank] = {}
         below: dict[str, Bank] = {}
         for key in keys:
             if (bank := self._device.get(key)) is not None:
                 self.figures.device += 1
-                found[key] = bank
+                on_device[key] = bank
             elif (bank := self._host.get(key)) is not None:
                 self.figures.host += 1
                 below[key] = bank
@@ -134,9 +134,9 @@ class BankCache:
                 below[key] = bank
         if below:
             device = engine.backbone.device
-            moved = await engine.run(lambda: [_moved(bank, device) for bank in below.values()])
-            found |= zip(below, moved, strict=True)
-        return found
+            moved = await engine.run(lambda: [_move_bank(bank, device) for bank in below.values()])
+            on_device |= zip(below, moved, strict=True)
+        return on_device
 
     async def _keep(self, engine: Engine, banks: Mapping[str, Bank]) -> None:
         """Keep what a request used. Its own banks do not push each other out: a set that is larger than its place
@@ -149,7 +149,7 @@ class BankCache:
                 if self._host.get(old) is None and bank_bytes(gone) <= self._host.budget_bytes:
                     down[old] = gone
         if down:
-            on_host = await engine.run(lambda: [_moved(bank, "cpu") for bank in down.values()])
+            on_host = await engine.run(lambda: [_move_bank(bank, "cpu") for bank in down.values()])
             for key, bank in zip(down, on_host, strict=True):
                 self._host.put(key, bank, beside=banks.keys())
 
@@ -180,7 +180,7 @@ class BankCache:
                 save_file({name: tensor.cpu().contiguous() for name, tensor in bank_tensors(bank).items()}, beside)
             files = [(file.stat(), file) for file in self.folder.glob("*.safetensors")]
             left = sum(stat.st_size for stat, _ in files)
-            for stat, file in sorted(files, key=lambda one: one[0].st_mtime_ns):
+            for stat, file in sorted(files, key=lambda entry: entry[0].st_mtime_ns):
                 if left <= self.disk_bytes:
                     return
                 file.unlink(missing_ok=True)
@@ -190,8 +190,8 @@ class BankCache:
 def bank_key(backbone: Description, shot: str, size: int, form: BankForm, variant: str = VARIANT) -> str:
     """What two equal banks share: a file's name, 32 hexadecimal digits."""
     revisions = backbone.revision, backbone.variant_revisions.get(variant, "")
-    told = repr((*revisions, str(backbone.dtype), shot, size, form))
-    return hashlib.blake2b(told.encode(), digest_size=16).hexdigest()
+    facts = repr((*revisions, str(backbone.dtype), shot, size, form))
+    return hashlib.blake2b(facts.encode(), digest_size=16).hexdigest()
 
 
 class _Place:
@@ -232,9 +232,9 @@ class _Place:
             return gone
 
 
-def _copied(bank: Bank) -> Bank:
+def _copy_bank(bank: Bank) -> Bank:
     return bank_from_tensors({name: tensor.clone() for name, tensor in bank_tensors(bank).items()})
 
 
-def _moved(bank: Bank, device: torch.device | str) -> Bank:
+def _move_bank(bank: Bank, device: torch.device | str) -> Bank:
     return bank_from_tensors({name: tensor.to(device) for name, tensor in bank_tensors(bank).items()})

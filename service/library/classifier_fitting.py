@@ -21,11 +21,11 @@ from service.library.classifiers import (
     FeatureOptions,
     LabelledVectors,
     as_tensors,
+    build_head_options,
     check_usable,
     fit_classifier,
     from_file,
     join_examples,
-    released_head,
 )
 from service.library.duplicates import from_records
 from service.library.store import Store, Stored
@@ -66,7 +66,7 @@ async def fit_new(
     labels: of all of them.
     Raises InvalidInput for examples and heads that cannot be used, and if there is no room.
     """
-    plan = await released_head(engine, head, head_sizes, options)
+    plan = await build_head_options(engine, head, head_sizes, options)
     if plan is not None:
         await engine.run_on_host(check_memory, plan.plan(options), labels, limits)
     examples, duplicates = (None, 0) if of_job is None else join_examples(None, of_job)

@@ -141,17 +141,19 @@ def join_examples(
                 "remove_classes", f"there is no class {name!r}", hint="GET the classifier to see its classes"
             )
     kept = [index for index, label in enumerate(labels) if label not in set(without)]
-    known = {old.keys[index].tobytes(): labels[index] for index in kept} if old is not None else {}
+    label_of = {old.keys[index].tobytes(): labels[index] for index in kept} if old is not None else {}
     added = []
     for index, label in enumerate(new.labels):
         key = new.keys[index].tobytes()
-        if known.get(key, label) != label:
+        if label_of.get(key, label) != label:
             raise InvalidInput(
-                "labels", f"the same image has the labels {known[key]!r} and {label!r}", hint="send it with one label"
+                "labels",
+                f"the same image has the labels {label_of[key]!r} and {label!r}",
+                hint="send it with one label",
             )
-        if key not in known:
+        if key not in label_of:
             added.append(index)
-        known[key] = label
+        label_of[key] = label
     parts = [(new, added)] if old is None else [(old, kept), (new, added)]
     examples = LabelledVectors(
         np.concatenate([examples.vectors[chosen] for examples, chosen in parts if len(chosen)] or [new.vectors[:0]]),
@@ -207,7 +209,7 @@ def fit_classifier(
     return Classifier(about, model, examples)
 
 
-async def released_head(
+async def build_head_options(
     engine: Engine, kind: str, sizes: Mapping[str, Any], features: FeatureOptions
 ) -> HeadOptions | None:
     """The head of this kind over these features, checked; None for "logistic". sizes: hidden, width and the like.

@@ -38,15 +38,15 @@ def duplicate_groups(stored: StoredVectors, similarity: float, index: Index = "a
     Raises what `near_duplicates` raises.
     """
     pairs = near_duplicates(stored.vectors, similarity, index=index)
-    found = []
+    clusters = []
     for group in groups(pairs, len(stored.names)):
         exact = stored.vectors[group].astype(np.float64)
         unit = exact / np.linalg.norm(exact, axis=1, keepdims=True)
         alike = np.minimum(unit @ unit[0], 1.0)
-        found.append(
+        clusters.append(
             [Copy(stored.names[place], float(similarity)) for place, similarity in zip(group, alike, strict=True)]
         )
-    return found
+    return clusters
 
 
 def read_vectors(file: Path) -> StoredVectors:

@@ -19,10 +19,10 @@ from heads.diffews.few_shot import (
     ThresholdOptions,
     answer_concepts,
     check_counts,
+    find_shipped_few_shot,
     open_few_shot,
     segment_by_banks,
     separate_masks,
-    shipped_few_shot,
 )
 from heads.inputs import InputCounts, Inputs
 from heads.outputs import MASK_EXPORTS, MaskForm, mask_png, masks_overlay, npy_file, number_map_png
@@ -218,6 +218,6 @@ TASK = Task(
     complete=complete_few_shot,
     describe=describe_few_shot,
     curl="-F image=@kitchen.jpg -F support_image=@cup.jpg -F support_mask=@cup.png",
-    shipped=shipped_few_shot,
+    shipped=find_shipped_few_shot,
 )
 """Supports that a request brings are encoded once; the banks of kept concepts stay."""

@@ -68,11 +68,11 @@ class Store:
 
         Ids begin with the time at which they were given.
         """
-        found = []
+        things = []
         for file in sorted(self.folder.glob(f"*{_SUFFIX}")):
             with suppress(DiffsightError, OSError):
-                found.append(self.look(file.name.removesuffix(_SUFFIX)))
-        return found
+                things.append(self.look(file.name.removesuffix(_SUFFIX)))
+        return things
 
     def look(self, thing: str) -> Stored:
         """What is said of the thing with this id. Raises NothingStored, and InvalidInput for a damaged file."""
@@ -117,7 +117,7 @@ class Store:
         try:
             self._path(thing).unlink()
         except FileNotFoundError as error:
-            raise self._nothing(thing) from error
+            raise self._nothing_stored(thing) from error
 
     def remove_leftovers(self) -> Sequence[str]:
         """Delete what processes that were killed left while they wrote; returns the names."""
@@ -165,12 +165,12 @@ class Store:
                 stat = os.fstat(file.fileno())
                 yield file, (stat.st_ino, stat.st_mtime_ns, stat.st_size)
         except (FileNotFoundError, NotRegular) as error:
-            raise self._nothing(thing) from error
+            raise self._nothing_stored(thing) from error
 
     def _path(self, thing: str) -> Path:
         # An id is part of a path: nothing but what `add` writes gets there.
         if not re.fullmatch(r"[0-9a-f]{16}", thing):
-            raise self._nothing(thing)
+            raise self._nothing_stored(thing)
         return self.folder / f"{thing}{_SUFFIX}"
 
     def _unreadable(self, thing: str) -> InvalidInput:
@@ -178,7 +178,7 @@ class Store:
             self.kind, f"the file of the {self.kind} {thing} is damaged", hint="delete it, and create it again"
         )
 
-    def _nothing(self, thing: str) -> NothingStored:
+    def _nothing_stored(self, thing: str) -> NothingStored:
         return NothingStored(
             f"there is no {self.kind} {thing[:100]!r}", hint=f"GET /v1/{self.kind}s lists all {self.kind}s"
         )

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from backbones.engine import Engine
 from backbones.noise_schedule import content_key
-from heads.feature_pooling.features import pooled_features
+from heads.feature_pooling.features import pool_features
 from heads.inputs import DecodedImage
 from service.engine.caches import TensorCache
 from service.inputs.decoding import Decoder
@@ -84,14 +84,14 @@ async def vectors_of_images(
     """Vectors of decoded images, in order; those that the cache holds cost nothing."""
     keys = [await engine.run_on_host(_key, image.array) for image in images]
     places = [(engine.backbone.revision, key, options.model_dump_json()) for key in keys]
-    found = {place: vector for place in places if (vector := cache.get(place)) is not None}
-    missing = {place: image for place, image in zip(places, images, strict=True) if place not in found}
+    cached = {place: vector for place in places if (vector := cache.get(place)) is not None}
+    missing = {place: image for place, image in zip(places, images, strict=True) if place not in cached}
     if missing:
-        got = await pooled_features(engine, [image.array for image in missing.values()], **options.model_dump())
-        for place, vector in zip(missing, torch.from_numpy(got.vectors), strict=True):
-            found[place] = vector
+        embeddings = await pool_features(engine, [image.array for image in missing.values()], **options.model_dump())
+        for place, vector in zip(missing, torch.from_numpy(embeddings.vectors), strict=True):
+            cached[place] = vector
             cache.put(place, vector)
-    vectors = torch.stack([found[place] for place in places]).numpy()
+    vectors = torch.stack([cached[place] for place in places]).numpy()
     return Vectors(vectors, np.frombuffer(b"".join(keys), dtype=np.uint8).reshape(-1, 16))
 
 

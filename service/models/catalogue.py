@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from backbones.errors import DiffsightError, InvalidInput, ModelNotFound
-from backbones.loading.registry import Entry, entries
+from backbones.loading.registry import ModelEntry, entries
 from service.models.known import PUBLISHED
 from service.settings.loader import Settings
 from service.settings.model_groups import ModelTable
@@ -30,7 +30,7 @@ class ModelSpec:
     task: str
     backbone: str
     source: str = ""
-    entry: Entry | None = None
+    entry: ModelEntry | None = None
     pinned: bool = False
     dtype: str = ""
 
@@ -70,9 +70,11 @@ def build_catalogue(settings: Settings) -> tuple[ModelSpec, ...]:
     if all(candidate.spec.task for candidate in candidates):
         candidates.append(_Candidate(_backbone(EMBEDDED, EMBEDDED)))
     named = {*settings.models, *(table.id for table in settings.model_tables)}
-    found = [_with_backbone(candidate, candidates, required=candidate.spec.id in named) for candidate in candidates]
+    with_backbones = [
+        _with_backbone(candidate, candidates, required=candidate.spec.id in named) for candidate in candidates
+    ]
     pinned = frozenset(settings.pinned_models)
-    specs = [replace(spec, pinned=spec.pinned or spec.id in pinned) for spec in found if spec is not None]
+    specs = [replace(spec, pinned=spec.pinned or spec.id in pinned) for spec in with_backbones if spec is not None]
     if settings.models:
         specs.sort(key=lambda spec: [*settings.models, EMBEDDED].index(spec.id))
     else:
@@ -129,17 +131,17 @@ def name_of_source(source: str) -> str:
     return Path(source).stem if Path(source).suffix in (".safetensors", ".ckpt") else Path(source).name or source
 
 
-def is_backbone(entry: Entry) -> bool:
+def is_backbone(entry: ModelEntry) -> bool:
     """Whether an added model is a backbone, and not fine-tuned over one."""
     return not task_of(entry)
 
 
-def task_of(entry: Entry) -> str:
+def task_of(entry: ModelEntry) -> str:
     """The task that an added model was fine-tuned for; "" for a backbone."""
     return PUBLISHED[entry.kind].task if entry.kind in PUBLISHED else ""
 
 
-def left_out(settings: Settings) -> list[str]:
+def list_left_out(settings: Settings) -> list[str]:
     """Added models that cannot be served because their backbone was not added: one line each, with what to do."""
     if names_models(settings) or settings.models:
         return []
@@ -173,17 +175,17 @@ def _candidates(settings: Settings) -> list[_Candidate]:
     return described + [_of_entry(entry) for entry in added.values() if entry.name not in taken]
 
 
-def _of_entry(entry: Entry) -> _Candidate:
+def _of_entry(entry: ModelEntry) -> _Candidate:
     if is_backbone(entry):
         return _Candidate(_backbone(entry.name, entry.name), kind=entry.kind)
     return _Candidate(ModelSpec(entry.name, task_of(entry), "", entry=entry), _base_of(entry), entry.kind)
 
 
-def _base_of(entry: Entry) -> str:
+def _base_of(entry: ModelEntry) -> str:
     return entry.base or (PUBLISHED[entry.kind].base if entry.kind in PUBLISHED else "")
 
 
-def _describe(table: ModelTable, added: Mapping[str, Entry]) -> _Candidate:
+def _describe(table: ModelTable, added: Mapping[str, ModelEntry]) -> _Candidate:
     """The model of a `[[models]]` table. added: what was added, by name."""
     where, source = f"[[models]] {table.id!r}", table.source or table.id
     entry = added.get(source)
@@ -192,16 +194,16 @@ def _describe(table: ModelTable, added: Mapping[str, Entry]) -> _Candidate:
     if table.id in added and table.id != source:
         raise InvalidInput("models", f"{where}: another model of that name was added", hint="choose another id")
     task = table.task or ("" if entry is None else task_of(entry))
-    known = sorted({model.task for model in PUBLISHED.values() if model.task})
-    if task and task not in known:
+    tasks = sorted({model.task for model in PUBLISHED.values() if model.task})
+    if task and task not in tasks:
         message = f"{where}: {task!r} is no task with weights of its own"
-        raise InvalidInput("models", message, hint=f"task is one of: {', '.join(known)}")
+        raise InvalidInput("models", message, hint=f"task is one of: {', '.join(tasks)}")
     if entry is not None and task != task_of(entry):
         message = f"{where}: {source!r} is {entry.kind}, and not for {task}"
         raise InvalidInput("models", message, hint=f"leave task out, or write task = {task_of(entry)!r}")
     if not task and table.backbone:
         message = f"{where}: a backbone does not run on another backbone"
-        raise InvalidInput("models", message, hint=f"add task = one of {', '.join(known)}, or leave backbone out")
+        raise InvalidInput("models", message, hint=f"add task = one of {', '.join(tasks)}, or leave backbone out")
     if task and table.dtype:
         message = f"{where}: a model of a task has the number type of its backbone"
         raise InvalidInput("models", message, hint="write dtype in the backbone's table")

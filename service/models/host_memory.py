@@ -124,7 +124,7 @@ def _parts_of(item: Any) -> Iterable[Any]:
     if isinstance(item, (list, tuple)):
         return item
     if isinstance(item, OpenHeads):
-        return item.backbone, *item.opened()
+        return item.backbone, *item.list_open()
     if isinstance(item, StableDiffusion):
         return item.vae, item.text_encoder, item.variants
     if is_dataclass(item) and not isinstance(item, type):

@@ -9,7 +9,7 @@ from typing import Any
 from backbones.backbone import Backbone
 from backbones.errors import InvalidInput, ModelNotFound
 from backbones.loading.dit import is_dit_folder, load_dit_folder
-from backbones.loading.registry import Entry, find_entry
+from backbones.loading.registry import ModelEntry, find_entry
 from backbones.loading.source import check_device, open_backbone
 from backbones.nvidia import Nvidia, look_for_nvidia
 from backbones.stable_diffusion import StableDiffusion
@@ -47,7 +47,7 @@ class OpenHeads:
         for task in self.tasks.values():
             self.find(task)
 
-    def opened(self) -> list[Any]:
+    def list_open(self) -> list[Any]:
         """The heads that are open."""
         return list(self._heads.values())
 
@@ -72,7 +72,7 @@ class OpenHeads:
             raise self.missing[task.name]
         return head
 
-    def open_added(self, task: Task[Any, Any, Any], weights: Entry | Path, *, name: str = "") -> Any:
+    def open_added(self, task: Task[Any, Any, Any], weights: ModelEntry | Path, *, name: str = "") -> Any:
         """The head of an added model, or of weights on a path, whose U-Net becomes a variant of its name.
 
         name: of weights on a path. Raises what the head's `open` does.
@@ -110,7 +110,7 @@ class OpenHeads:
         return None if task is None else self.find(task)
 
 
-def find_weights(settings: Settings, task: str, named: str | None = None) -> Path | Entry | None:
+def find_weights(settings: Settings, task: str, named: str | None = None) -> Path | ModelEntry | None:
     """The weights that the settings name for a task; None if they name none. named: weights that go before."""
     whole = Path(settings.backbone or EMBEDDED).expanduser()
     if task == "pose" and not (named or settings.pose.checkpoint) and is_whole_folder(whole):

@@ -14,7 +14,7 @@ import heads.sdpose.published_keys
 import heads.vpd.published_keys
 from backbones.loading.published import SIZES
 from backbones.loading.published_keys import Shapes
-from backbones.loading.registry import Entry
+from backbones.loading.registry import ModelEntry
 from service.models.catalogue import task_of
 from service.models.known import PUBLISHED
 from service.models.number_types import IN_FULL
@@ -60,7 +60,7 @@ class MemoryPlan:
         return len(self.fitting[number_type]) == len(self.models)
 
 
-def published_values(kind: str) -> int:
+def count_published_values(kind: str) -> int:
     """How many values a published model holds on the device, its head with it."""
     if kind in _WIDER:
         return SIZES["sd21"]["unet"] + _WIDER_INPUT
@@ -71,12 +71,12 @@ def published_values(kind: str) -> int:
 
 def plan_published(kind: str) -> PlannedModel:
     """A published model, by its published sizes."""
-    model, values = PUBLISHED[kind], published_values(kind)
+    model, values = PUBLISHED[kind], count_published_values(kind)
     sizes = {name: values * dtype.itemsize for name, dtype in NUMBER_TYPES.items()}
     return PlannedModel(kind, model.task, model.base or kind, sizes)
 
 
-def plan_entry(entry: Entry, backbone: str = "") -> PlannedModel:
+def plan_entry(entry: ModelEntry, backbone: str = "") -> PlannedModel:
     """A model that was added, by the headers of its files. backbone: name of the entry that it runs on."""
     sizes = {name: bytes_of_folder(entry.weights, dtype) for name, dtype in NUMBER_TYPES.items()}
     base = PUBLISHED[entry.kind].base if entry.kind in PUBLISHED else entry.base

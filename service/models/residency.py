@@ -31,7 +31,7 @@ def choose_evictions(loaded: Sequence[Resident], needed_bytes: int, budget_bytes
     free = budget_bytes - sum(model.bytes for model in loaded)
     evicted: list[str] = []
     while free < needed_bytes:
-        candidates = [group for model in left.values() if (group := _going_with(model, left))]
+        candidates = [group for model in left.values() if (group := _list_leaving_together(model, left))]
         if not candidates:
             return None
         chosen = min(candidates, key=lambda group: (max(model.last_used for model in group), len(group)))
@@ -42,7 +42,7 @@ def choose_evictions(loaded: Sequence[Resident], needed_bytes: int, budget_bytes
     return evicted
 
 
-def _going_with(model: Resident, left: dict[str, Resident]) -> list[Resident]:
+def _list_leaving_together(model: Resident, left: dict[str, Resident]) -> list[Resident]:
     """The model and, for a backbone, all that runs on it, which comes first; empty if one of them must stay."""
     group = [model]
     if model.id == model.backbone:

@@ -24,7 +24,7 @@ _SHARE_FOR_HELD = 0.5
 _PARTS = ("unet", "vae", "text_encoder", "transformer")
 
 
-def expected_bytes(spec: ModelSpec, settings: Settings, device: torch.device | str = "cpu") -> int:
+def estimate_bytes(spec: ModelSpec, settings: Settings, device: torch.device | str = "cpu") -> int:
     """Bytes that a model will take on a device, from its files' headers; 0 for what is not here yet."""
     dtype = number_type(settings_of(spec, settings), device, spec.source or spec.backbone)
     if spec.entry is not None:

@@ -20,7 +20,7 @@ from service.models.residency import Resident
 from service.models.sizes import bytes_by_owner
 
 AnyTask = Task[Any, Any, Any]
-State = Literal["READY", "LOADING", "UNAVAILABLE"]
+SlotState = Literal["READY", "LOADING", "UNAVAILABLE"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,7 +52,7 @@ class Slot:
     """
 
     spec: ModelSpec
-    state: State = "UNAVAILABLE"
+    state: SlotState = "UNAVAILABLE"
     reason: str = "not loaded yet"
     failure: BaseException | None = None
     users: int = 0

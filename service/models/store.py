@@ -20,12 +20,12 @@ from backbones.errors import DiffsightError, InvalidInput, ModelNotFound
 from backbones.loading.source import check_device
 from service.engine.worker import DeviceWorker
 from service.errors import ModelInUse, NotReady
-from service.models.catalogue import ModelSpec, build_catalogue, left_out, names_models, old_settings, settings_of
+from service.models.catalogue import ModelSpec, build_catalogue, list_left_out, names_models, old_settings, settings_of
 from service.models.changes import Changes
 from service.models.host_memory import HeldModel, HostMemory
 from service.models.loading import OpenHeads, choose_device, open_served
 from service.models.room import check_fits_ever, choose_room
-from service.models.sizes import default_budget, expected_bytes, host_budget
+from service.models.sizes import default_budget, estimate_bytes, host_budget
 from service.models.slots import (
     AnyTask,
     Loaded,
@@ -108,10 +108,10 @@ class ModelStore:
     def revisions(self) -> dict[str, str]:
         """Ids of the backbones that were loaded, by the revision of their weights. Raises NotReady as `worker` does."""
         _ = self.worker
-        known = [(slot.description.revision, slot.spec.id) for slot in self.slots.values() if slot.description]
-        return dict(reversed(known))  # of two with the same weights the first
+        pairs = [(slot.description.revision, slot.spec.id) for slot in self.slots.values() if slot.description]
+        return dict(reversed(pairs))  # of two with the same weights the first
 
-    def opened(self, task: AnyTask, model: str | None = None) -> Loaded:
+    def get_open(self, task: AnyTask, model: str | None = None) -> Loaded:
         """A model of a task that is open now, without a lease. Raises as `for_task` does, and NotReady where it is not.
 
         For what only looks: who runs anything on it goes by `use`.
@@ -121,14 +121,14 @@ class ModelStore:
             raise NotReady(f"the model {slot.spec.id!r} is not loaded now: {slot.reason}", hint="send a request to it")
         return slot.open_for(task, self.backbone_of(slot))
 
-    def loaded(self) -> list[Loaded]:
+    def list_open(self) -> list[Loaded]:
         """The default models of all tasks that are open now. Raises NotReady as `worker` does."""
         _ = self.worker
-        found = []
+        models = []
         for task in self.tasks:
             with suppress(ModelNotFound, NotReady):
-                found.append(self.opened(task))
-        return found
+                models.append(self.get_open(task))
+        return models
 
     def check_live(self) -> None:
         """Raises NotReady if only a restart can help: a failed start, or a dead device thread."""
@@ -215,7 +215,7 @@ class ModelStore:
         settings = self.settings
         for spec in await asyncio.to_thread(build_catalogue, settings):
             self.slots[spec.id] = Slot(spec)
-        for line in [*left_out(settings), *old_settings(settings)]:
+        for line in [*list_left_out(settings), *old_settings(settings)]:
             log.warning(line)
         device = check_device(choose_device(settings.device))
         self.budget_bytes = self.budget_bytes or default_budget(device)
@@ -226,7 +226,7 @@ class ModelStore:
         self.metrics.watch(self._worker.figures)
         self._worker.start()
         for slot in self.slots.values():
-            slot.bytes = await asyncio.to_thread(expected_bytes, slot.spec, settings, device)
+            slot.bytes = await asyncio.to_thread(estimate_bytes, slot.spec, settings, device)
         for slot in sorted(self.slots.values(), key=lambda slot: bool(slot.spec.task)):
             free = self.budget_bytes - sum(other.bytes for other in self.slots.values() if other.is_open())
             fits = slot.bytes <= free or self._may_exceed()
@@ -315,10 +315,10 @@ class ModelStore:
                 if held is None:
                     await warm_up(self._worker, slot.heads.backbone)
         except BaseException as error:
-            known = isinstance(error, DiffsightError)
-            slot.close(backbone, str(error) if known else "see the server's log")
+            expected = isinstance(error, DiffsightError)
+            slot.close(backbone, str(error) if expected else "see the server's log")
             slot.failure = error if isinstance(error, Exception) else None
-            log.error("a model could not be loaded", model=slot.spec.id, error=str(error), exc_info=not known)
+            log.error("a model could not be loaded", model=slot.spec.id, error=str(error), exc_info=not expected)
             raise
         else:
             slot.loaded_at = slot.last_used = time.monotonic()

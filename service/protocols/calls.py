@@ -51,8 +51,8 @@ def require_served(state: AppState, name: str, model: str | None = None) -> AnyT
     _ = state.models.worker
     task = find_task(state.tasks, name)
     if task is None:
-        known = ", ".join(task.name for task in state.tasks)
-        raise ModelNotFound(f"this server has no model {name[:100]!r}", hint=f"its models are: {known}")
+        names = ", ".join(task.name for task in state.tasks)
+        raise ModelNotFound(f"this server has no model {name[:100]!r}", hint=f"its models are: {names}")
     state.models.for_task(task, model)
     return task
 

@@ -56,7 +56,7 @@ class StudioImages:
         if base and address.startswith(f"{base}/"):
             address = address.removeprefix(base)
         if re.match(_STORAGES, address):
-            address = _resolving(address, task_id)
+            address = _find_resolve_path(address, task_id)
         if not address.startswith("/"):
             return await self._of_another_host(address)
         image = await self._of_label_studio(address)
@@ -65,10 +65,10 @@ class StudioImages:
     async def _of_another_host(self, address: str) -> bytes:
         """An image at an address, by the rules for addresses. Raises InvalidInput."""
         if not self._state.settings.urls.enabled:
-            known = self._state.settings.label_studio.url
+            studio = self._state.settings.label_studio.url
             raise InvalidInput(
                 "tasks",
-                f"the image's address is not below {known or 'the Label Studio of this server, which has none'}",
+                f"the image's address is not below {studio or 'the Label Studio of this server, which has none'}",
                 hint="set DIFFSIGHT_URLS__ENABLED for https addresses; for images of Label Studio itself, set "
                 "DIFFSIGHT_LABEL_STUDIO__URL as its own addresses begin",
             )
@@ -116,7 +116,7 @@ async def studio_images(state: AppState) -> AsyncIterator[StudioImages]:
         yield StudioImages(state, client)
 
 
-def _resolving(address: str, task_id: object) -> str:
+def _find_resolve_path(address: str, task_id: object) -> str:
     """Label Studio's own path for what lies in a storage of a task's project. Raises InvalidInput without an id."""
     if not re.fullmatch(r"[0-9]{1,18}", str(task_id)):
         raise InvalidInput(

@@ -58,15 +58,15 @@ def read_controls(config: str) -> list[Control]:
     except (ElementTree.ParseError, ValueError) as error:
         raise InvalidInput("label_config", f"it is no XML: {error}", hint=_HINT) from error
     images = {image.get("name", ""): image.get("value", "").lstrip("$") for image in root.iter("Image")}
-    found = [
+    controls = [
         control
         for element in root.iter()
         if (control := _read_control(root, element, images)) is not None and _can_be_filled(control)
     ]
-    if not found:
+    if not controls:
         raise InvalidInput("label_config", "nothing in it can be filled", hint=_HINT)
     # Of a project with several images the first is looked at.
-    return [control for control in found if control.image == found[0].image]
+    return [control for control in controls if control.image == controls[0].image]
 
 
 def _read_control(root: ElementTree.Element, element: ElementTree.Element, images: Mapping[str, str]) -> Control | None:
@@ -87,7 +87,7 @@ def _read_control(root: ElementTree.Element, element: ElementTree.Element, image
         if rectangle.get("name") and rectangle.get("toName") == to_name
     ]
     # Label Studio's own examples call the boxes of points `kp` by the name `kp_bbox`.
-    rectangles.sort(key=lambda one: one.get("name") != f"{name}_bbox")
+    rectangles.sort(key=lambda control: control.get("name") != f"{name}_bbox")
     if not rectangles:
         return Control(kind, name, to_name, images[to_name], labels, indices)
     of_boxes = list(_labels_of(rectangles[0], "Label").values())
@@ -180,7 +180,7 @@ async def _choose_masks(control: Control, state: AppState) -> list[Chosen]:
     """
     chosen: list[Chosen] = []
     left = list(control.labels)
-    models = {loaded.task.name: loaded for loaded in state.models.loaded()}
+    models = {loaded.task.name: loaded for loaded in state.models.list_open()}
     if few_shot.TASK.name in models and (concepts := await run_in(LIBRARY, _concepts_named, left, state)):
         chosen.append(("few-shot", {"concepts": list(concepts.values())}, _among(control, concepts)))
         left = [name for name in left if name not in concepts]

@@ -133,11 +133,11 @@ async def _points_of_rectangles(
     ]
     points: list[Region] = []
     if persons:
-        boxes = [drawn_box(region, image) for region in persons]
+        boxes = [bound_region(region, image) for region in persons]
         item = await make_item(engine, work, image, work.options.model_copy(update={"boxes": boxes}))
         parents = [region["id"] for region in persons]
-        found = pose_regions(item, from_name=control.name, to_name=control.to_name, parents=parents)
-        points = _rename_points(found, control, item["names"])
+        regions = pose_regions(item, from_name=control.name, to_name=control.to_name, parents=parents)
+        points = _rename_points(regions, control, item["names"])
     answered = {region["id"] for region in persons}
     kept = [region | ({"origin": _PREDICTED[1]} if region["id"] in answered else {}) for region in rectangles]
     return [*kept, *points]
@@ -155,8 +155,8 @@ async def _masks_of_brushes(engine: Engine, filling: Filling, image: DecodedImag
     }
     if not newest:
         return []
-    found = _mask_regions(filling, await make_item(engine, work, image, work.options))
-    masks = {region["value"]["brushlabels"][0]: region for region in found}
+    regions = _mask_regions(filling, await make_item(engine, work, image, work.options))
+    masks = {region["value"]["brushlabels"][0]: region for region in regions}
     return [masks.get(label, stroke) | {"id": stroke["id"]} for label, stroke in newest.items()]
 
 
@@ -171,7 +171,7 @@ def _labels_of(region: Region, kind: str) -> list[str]:
     return [label for label in labels if isinstance(label, str)] if isinstance(labels, list) else []
 
 
-def drawn_box(region: Region, image: DecodedImage) -> list[float]:
+def bound_region(region: Region, image: DecodedImage) -> list[float]:
     """The upright box around a drawn rectangle, [x, y, width, height] in pixels.
 
     Label Studio turns a rectangle by `rotation` degrees clockwise around its upper left corner.

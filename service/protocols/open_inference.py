@@ -47,7 +47,7 @@ from service.settings.groups import LimitSettings
 from service.state import AppState
 from service.tasks import AnyTask, find_task
 from service.threads import ANSWERS, BODIES, run_in
-from service.version import installed_version
+from service.version import read_version
 
 router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
 
@@ -99,7 +99,7 @@ class RepositoryRequest(BaseModel):
 @router.get("", summary="Get the server's name and version", responses=foreign_problems())
 async def open_inference_server() -> dict[str, Any]:
     """Name and version of the server, and the protocol extensions that it supports."""
-    return {"name": PLATFORM, "version": installed_version(), "extensions": list(_EXTENSIONS)}
+    return {"name": PLATFORM, "version": read_version(), "extensions": list(_EXTENSIONS)}
 
 
 @router.get("/health/live", summary="Is the process alive?", responses=foreign_problems())
@@ -144,7 +144,7 @@ async def open_inference_version_ready(state: State, model: str, version: str) -
 
 def _ready(state: AppState, name: str, version: str | None) -> dict[str, Any]:
     task = require_served(state, name, version)
-    state.models.opened(task, version)
+    state.models.get_open(task, version)
     return {"name": task.name, "ready": True}
 
 
@@ -264,14 +264,14 @@ def _choose_outputs(task: AnyTask, request_body: InferRequest) -> list[tuple[Out
     binary = request_body.parameters.get("binary_data_output") is True
     if not request_body.outputs:
         return [(output, binary) for output in default_outputs(task)]
-    known = outputs_of(task)
+    outputs = outputs_of(task)
     chosen = {}
-    for one in request_body.outputs:
-        if one.name not in known:
-            raise InvalidInput("outputs", f"{one.name!r} is no output", hint=f"choose from {', '.join(known)}")
-        if refused := sorted(set(one.parameters) - {"binary_data"}):
+    for requested in request_body.outputs:
+        if requested.name not in outputs:
+            raise InvalidInput("outputs", f"{requested.name!r} is no output", hint=f"choose from {', '.join(outputs)}")
+        if refused := sorted(set(requested.parameters) - {"binary_data"}):
             raise InvalidInput("outputs", f"{refused[0][:100]!r} is not supported", hint="request the whole tensor")
-        chosen[one.name] = (known[one.name], one.parameters.get("binary_data", binary) is True)
+        chosen[requested.name] = (outputs[requested.name], requested.parameters.get("binary_data", binary) is True)
     return list(chosen.values())
 
 

@@ -95,8 +95,8 @@ _OUTPUTS: Mapping[str, tuple[Output, ...]] = {
         Output("names", BYTES, (-1,), lambda done: text_array(done.result.keypoints.names)),
     ),
     "zero-shot": (
-        Output("labels", BYTES, (-1,), _read_ranked(lambda one: one.label, texts=True)),
-        Output("probabilities", "FP64", (-1,), _read_ranked(lambda one: one.probability, texts=False)),
+        Output("labels", BYTES, (-1,), _read_ranked(lambda answer: answer.label, texts=True)),
+        Output("probabilities", "FP64", (-1,), _read_ranked(lambda answer: answer.probability, texts=False)),
     ),
     "label-tree": (
         Output("path", BYTES, (-1,), lambda done: text_array(done.result.path)),
@@ -105,8 +105,8 @@ _OUTPUTS: Mapping[str, tuple[Output, ...]] = {
     "image-text": (Output("scores", "FP64", (-1, -1), lambda done: done.result.scores),),
     "features": (Output("vectors", "FP32", (-1, -1), lambda done: done.result.vectors.astype(np.float32)),),
     "classifier": (
-        Output("labels", BYTES, (-1, -1), _classes(lambda one: one.label, texts=True)),
-        Output("probabilities", "FP64", (-1, -1), _classes(lambda one: one.probability, texts=False)),
+        Output("labels", BYTES, (-1, -1), _classes(lambda answer: answer.label, texts=True)),
+        Output("probabilities", "FP64", (-1, -1), _classes(lambda answer: answer.probability, texts=False)),
     ),
 }
 

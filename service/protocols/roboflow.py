@@ -28,7 +28,7 @@ from service.run_task import Done
 from service.state import AppState
 from service.tasks import find_task
 from service.threads import ANSWERS, BODIES, LIBRARY, run_in
-from service.version import installed_version
+from service.version import read_version
 
 router = APIRouter(prefix="/roboflow", tags=["Roboflow"])
 
@@ -180,7 +180,7 @@ KINDS: Mapping[str, ModelKind] = {
         "segmentation", "instance_segmentation", "instance-segmentation", _nothing, answers.segments
     ),
     "referring": ModelKind(
-        "referring", "instance_segmentation", "instance-segmentation", _referring, answers.named_masks
+        "referring", "instance_segmentation", "instance-segmentation", _referring, answers.list_named_masks
     ),
     "classifier": ModelKind("classifier", "classification", "classification", _classifier, answers.classes),
     "semantic": ModelKind("segmentation", "semantic_segmentation", "", _nothing, answers.semantic),
@@ -203,7 +203,7 @@ _INFERRED: Any = dict[str, Any] | list[dict[str, Any]]
 @router.get("/info", summary="Get the server's name and version", responses=foreign_problems())
 async def roboflow_info() -> dict[str, str]:
     """Name and version of the server, and an id that changes at each start."""
-    return {"name": "diffsight", "version": installed_version(), "uuid": _SERVER}
+    return {"name": "diffsight", "version": read_version(), "uuid": _SERVER}
 
 
 @router.get("/model/registry", summary="List models", responses=foreign_problems())
@@ -221,7 +221,7 @@ async def roboflow_registry(state: State) -> RegisteredModels:
 )
 async def roboflow_add(request: Request, state: State) -> RegisteredModels:
     """Answers when the model is loaded."""
-    await state.models.load(await _named_model(request, state), state.settings.limits.deadline_seconds)
+    await state.models.load(await _read_model_name(request, state), state.settings.limits.deadline_seconds)
     return await run_in(LIBRARY, _registry, state)
 
 
@@ -234,17 +234,17 @@ async def roboflow_add(request: Request, state: State) -> RegisteredModels:
 )
 async def roboflow_remove(request: Request, state: State) -> RegisteredModels:
     """Also unloads all models that run on it. The next request loads the model again."""
-    state.models.unload(await _named_model(request, state))
+    state.models.unload(await _read_model_name(request, state))
     return await run_in(LIBRARY, _registry, state)
 
 
-async def _named_model(request: Request, state: AppState) -> str:
+async def _read_model_name(request: Request, state: AppState) -> str:
     _ = state.models.worker
     body = await read_json(state, await read_body(request), ModelRequest)
     name, _, version = body.model_id.partition("/")
     kind = KINDS.get(name)
     if kind is None:
-        raise _unknown(body.model_id)
+        raise _refuse_model(body.model_id)
     model = None if kind.task == "classifier" else version or None
     return state.models.for_task(require_served(state, kind.task, model), model).id
 
@@ -333,12 +333,12 @@ def _choose(route: str, first: str, model_id: str) -> tuple[ModelKind, str]:
         name = first
     kind = KINDS.get(name)
     if kind is None or kind.route != route:
-        raise _unknown(model_id, [name for name, other in KINDS.items() if other.route == route])
+        raise _refuse_model(model_id, [name for name, other in KINDS.items() if other.route == route])
     return kind, version
 
 
-def _unknown(model_id: str, known: Sequence[str] = tuple(KINDS)) -> InvalidInput:
-    hint = f"send one of {', '.join(known)}, alone or as in {known[0]}/ID with the id of a model"
+def _refuse_model(model_id: str, names: Sequence[str] = tuple(KINDS)) -> InvalidInput:
+    hint = f"send one of {', '.join(names)}, alone or as in {names[0]}/ID with the id of a model"
     return InvalidInput("model_id", f"{model_id[:100]!r} is no model of this server", hint=hint)
 
 
@@ -390,7 +390,7 @@ async def roboflow_project(request: Request, state: State, usage: RequestUsage) 
     project, version = request.path_params["project"], request.path_params["version"]
     kind = KINDS.get(project)
     if kind is None:
-        raise _unknown(f"{project}/{version}")
+        raise _refuse_model(f"{project}/{version}")
     require_served(state, kind.task)
     sent = [(name, text) for name, text in request.query_params.multi_items() if name in RoboflowRequest.model_fields]
     image = {"type": "base64", "value": (await read_body(request)).decode("ascii", "replace").strip('"')}

@@ -101,7 +101,7 @@ def segments(done: Done, choice: Choice) -> dict[str, Any]:
     return _masks(class_masks(segmented), segmented.classes, choice)
 
 
-def named_masks(done: Done, choice: Choice) -> dict[str, Any]:
+def list_named_masks(done: Done, choice: Choice) -> dict[str, Any]:
     """A prediction for each expression whose mask is not empty."""
     masks: Masks = done.result.masks
     return _masks(zip(masks.masks, masks.names, masks.scores, strict=True), masks.names, choice)

@@ -174,8 +174,8 @@ class Settings(BaseSettings):
         return init_settings, env_settings, TomlFile(settings_cls)
 
 
-def load_settings(config: Path | None = None, **given: Any) -> Settings:
-    """The settings: `given` before the environment before the TOML file `config` (or DIFFSIGHT_CONFIG) before defaults.
+def load_settings(config: Path | None = None, **overrides: Any) -> Settings:
+    """The settings: `overrides`, then the environment, then the TOML file `config` or DIFFSIGHT_CONFIG, then defaults.
 
     Raises InvalidInput for a value out of bounds, an unknown name in any of them, and a file that cannot be read.
     """
@@ -189,7 +189,7 @@ def load_settings(config: Path | None = None, **given: Any) -> Settings:
         model_config = SettingsConfigDict(toml_file=config)
 
     try:
-        return SettingsFromFile(**{name: value for name, value in given.items() if value is not None})
+        return SettingsFromFile(**{name: value for name, value in overrides.items() if value is not None})
     except ValidationError as error:
         raise _invalid(error) from error
     except SettingsError as error:
@@ -198,10 +198,10 @@ def load_settings(config: Path | None = None, **given: Any) -> Settings:
 
 def refuse_unknown_names(environment: Mapping[str, str]) -> None:
     """Raises InvalidInput for the first DIFFSIGHT_ variable that is no setting, with the nearest one that is."""
-    known = {CONFIG, *(name for name, _ in variables()), *(PREFIX + group.upper() for group in _groups())}
+    names = {CONFIG, *(name for name, _ in variables()), *(PREFIX + group.upper() for group in _groups())}
     for name in environment:
-        if name.upper().startswith(PREFIX) and name.upper() not in known:
-            near = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.0)
+        if name.upper().startswith(PREFIX) and name.upper() not in names:
+            near = difflib.get_close_matches(name.upper(), names, n=1, cutoff=0.0)
             raise InvalidInput(
                 name, f"{name} is not a setting", hint=f"did you mean {near[0]}? docs/settings.md has all"
             )
@@ -256,11 +256,11 @@ def _invalid(error: ValidationError) -> InvalidInput:
     if first["loc"][0] == TABLES and len(first["loc"]) > 1:
         return _invalid_table(first)
     name = PREFIX + "__".join(str(part) for part in first["loc"]).upper()
-    given = "" if first["type"] in ("missing", "extra_forbidden") else f", not {first['input']!r}"
+    value = "" if first["type"] in ("missing", "extra_forbidden") else f", not {first['input']!r}"
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     if first["type"] == "extra_forbidden":
-        known = [variable for variable, _ in variables()]
-        near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
+        names = [variable for variable, _ in variables()]
+        near = difflib.get_close_matches(name, names, n=1, cutoff=0.0)[0]
         key = near.removeprefix(PREFIX).lower().replace("__", ".")
         return InvalidInput(name, f"{name} is not a setting{more}", hint=f"did you mean {near} ({key} in TOML)?")
-    return InvalidInput(name, f"{name}: {first['msg']}{given}{more}", hint="docs/settings.md lists the bounds")
+    return InvalidInput(name, f"{name}: {first['msg']}{value}{more}", hint="docs/settings.md lists the bounds")

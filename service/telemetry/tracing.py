@@ -22,7 +22,7 @@ from backbones.errors import InvalidInput
 from backbones.rows import Captures, UNetRow
 from service.engine.session import Session
 from service.settings.groups import TelemetrySettings
-from service.version import installed_version
+from service.version import read_version
 
 Result = TypeVar("Result")
 Input = TypeVar("Input")
@@ -51,7 +51,7 @@ class Tracing:
                 "traces need OpenTelemetry's SDK and exporter, which are not installed",
                 hint="pip install 'diffsight[otel]', or unset DIFFSIGHT_TELEMETRY__OTLP_ENDPOINT",
             ) from error
-        named = {"service.name": settings.service_name, "service.version": installed_version()}
+        named = {"service.name": settings.service_name, "service.version": read_version()}
         self._provider = TracerProvider(
             sampler=ParentBased(TraceIdRatioBased(settings.sample_ratio)),
             resource=Resource.create(named),
@@ -60,7 +60,7 @@ class Tracing:
         endpoint = f"{(settings.otlp_endpoint or '').rstrip('/')}/v1/traces"
         self._exporter = OTLPSpanExporter(endpoint=endpoint)
         self._provider.add_span_processor(BatchSpanProcessor(self._exporter))
-        self._tracer = self._provider.get_tracer("diffsight", installed_version())
+        self._tracer = self._provider.get_tracer("diffsight", read_version())
 
     def request(self, scope: Scope) -> RequestTrace | None:
         """The trace of the request that begins now, below the caller's own where it sent a `traceparent`."""
@@ -130,7 +130,7 @@ class RequestTrace:
         below = self._below if within is None else trace.set_span_in_context(within)
         self._tracer.start_span(name, below, attributes=self._shared, start_time=started).end(ended)
 
-    def admitted(self, task: str, labels: int) -> None:
+    def mark_admitted(self, task: str, labels: int) -> None:
         """The request was read and found fit: tell how long that took."""
         self.share({"diffsight.task": task} | ({"diffsight.labels": labels} if labels else {}))
         self.past("admit", self._started, time.time_ns())
@@ -169,34 +169,34 @@ class _TracedEngine:
         return getattr(self._engine, name)
 
     async def encode(self, pixel_values: Sequence[Tensor]) -> list[Tensor]:
-        latents: list[Tensor] = await self._traced_call(
+        latents: list[Tensor] = await self._call_in_span(
             "encode", "encode", {"diffsight.images": len(pixel_values)}, pixel_values
         )
         return latents
 
     async def embed(self, texts: Sequence[str]) -> list[Tensor]:
-        contexts: list[Tensor] = await self._traced_call("embed", "embed", {"diffsight.texts": len(texts)}, texts)
+        contexts: list[Tensor] = await self._call_in_span("embed", "embed", {"diffsight.texts": len(texts)}, texts)
         return contexts
 
     async def unet(self, rows: Sequence[UNetRow]) -> list[Captures]:
-        captures: list[Captures] = await self._traced_call("step", "unet", {"diffsight.rows": len(rows)}, rows)
+        captures: list[Captures] = await self._call_in_span("step", "unet", {"diffsight.rows": len(rows)}, rows)
         return captures
 
     async def decode(self, latents: Sequence[Tensor]) -> list[Tensor]:
         # The stage `decode` is that of the image file.
-        images: list[Tensor] = await self._traced_call(
+        images: list[Tensor] = await self._call_in_span(
             "vae_decode", "decode", {"diffsight.images": len(latents)}, latents
         )
         return images
 
     async def run(self, function: Callable[..., Result], *arguments: Any) -> Result:
-        result: Result = await self._traced_call("head", "run", {}, function, *arguments)
+        result: Result = await self._call_in_span("head", "run", {}, function, *arguments)
         return result
 
     async def apply(
         self, network: Callable[[Sequence[Input]], Sequence[Result]], inputs: Sequence[Input]
     ) -> list[Result]:
-        results: list[Result] = await self._traced_call(
+        results: list[Result] = await self._call_in_span(
             "network", "apply", {"diffsight.inputs": len(inputs)}, network, inputs
         )
         return results
@@ -205,7 +205,7 @@ class _TracedEngine:
         with self._trace.stage("host", {}):
             return await self._engine.run_on_host(function, *arguments)
 
-    async def _traced_call(self, name: str, kind: str, attributes: Mapping[str, int], *arguments: Any) -> Any:
+    async def _call_in_span(self, name: str, kind: str, attributes: Mapping[str, int], *arguments: Any) -> Any:
         """The engine's own answer, in a span of that name with the wait for the device below it."""
         timings = self._engine.timings
         waited, spent = timings.get("queue", 0.0), timings.get(kind, 0.0)

@@ -39,9 +39,9 @@ def coco_persons(job: Job, records: Callable[[], Iterable[Record]]) -> Iterator[
     first = True
     for record in records():
         result = record.result or {}
-        found = keypoints_of(result)
+        keypoints = keypoints_of(result)
         threshold = result["keypoint_threshold"]
-        for annotation in coco_annotations(found, image_id=image_id(record), threshold=threshold):
+        for annotation in coco_annotations(keypoints, image_id=image_id(record), threshold=threshold):
             yield ("" if first else ",") + canonical({**annotation, "id": next(ids)})
             first = False
     yield f'],"categories":[{category}]}}\n'

@@ -94,8 +94,8 @@ def text_pieces(form: str, job: Job, records: Records, *, image_prefix: str = ""
     with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as archive:
         for path, text in FOLDERS[form](job, records):
             archive.writestr(zipfile.ZipInfo(path), text, zipfile.ZIP_DEFLATED)
-            yield sink.taken()
-    yield sink.taken()
+            yield sink.take()
+    yield sink.take()
 
 
 def media_type(form: str) -> str:
@@ -116,7 +116,7 @@ class _Sink(RawIOBase):
         self._written += data
         return len(memoryview(data))
 
-    def taken(self) -> bytes:
+    def take(self) -> bytes:
         data = bytes(self._written)
         self._written.clear()
         return data

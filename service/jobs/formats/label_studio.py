@@ -10,7 +10,7 @@ from urllib.parse import quote
 from service.jobs.formats.masks import brush_rle, mask_of
 from service.jobs.records import Job, Record
 from service.jobs.store import canonical
-from service.version import installed_version
+from service.version import read_version
 
 Result = Mapping[str, Any]
 Region = dict[str, Any]
@@ -45,8 +45,8 @@ def model_version(tasks: Iterable[str], facts: Any) -> str:
 
     facts: JSON values of all that decides a prediction: whole revisions of weights, and parameters.
     """
-    digest = hashlib.sha256(canonical([installed_version(), facts]).encode()).hexdigest()
-    return f"diffsight {installed_version()} {'+'.join(tasks)} {digest[:12]}"
+    digest = hashlib.sha256(canonical([read_version(), facts]).encode()).hexdigest()
+    return f"diffsight {read_version()} {'+'.join(tasks)} {digest[:12]}"
 
 
 def score(result: Result) -> float:

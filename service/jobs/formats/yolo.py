@@ -20,7 +20,7 @@ def yolo(job: Job, records: Callable[[], Iterable[Record]]) -> Iterator[tuple[st
     within 0..1. Trainers look for the labels of `images/a/b.jpg` in `labels/a/b.txt`. Pictures that would share that
     file (`b.jpg` and `b.png`) have files of their whole names, so that neither is trained with the other's labels.
     """
-    shared = _shared_labels(records())
+    shared = _find_shared_labels(records())
     paths = FreePaths()
     names: tuple[str, ...] = ()
     roots: dict[str, None] = {}
@@ -54,7 +54,7 @@ def _label_name(record: Record, *, whole: bool = False) -> tuple[str, str]:
     return "/".join(parts[: at + 1]), "/".join([*parts[:at], "labels", *parts[at + 1 :]])
 
 
-def _shared_labels(records: Iterable[Record]) -> set[int]:
+def _find_shared_labels(records: Iterable[Record]) -> set[int]:
     """The keys of label files that several images would share."""
     seen: set[int] = set()
     shared: set[int] = set()

@@ -50,7 +50,7 @@ def calibrated(server: Server, start_server: StartServer, tmp_path_factory: pyte
 
 def calibration_of(server: Server) -> Calibration | None:
     """The calibration that a server answers with."""
-    calibration: Calibration | None = server.state.models.opened(TASK).head.calibration
+    calibration: Calibration | None = server.state.models.get_open(TASK).head.calibration
     return calibration
 
 
