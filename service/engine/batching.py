@@ -1,4 +1,4 @@
-"""Which items form the next batch: a pure choice among what waits."""
+"""Which items form the next batch: a pure function of the queue."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from backbones.sub_blocks import pass_depth
 from service.engine.queue import Call, Entry, Kind, Request
 
 LEADER_PART = 4
-"""The leader has at least this part of a batch, however many short requests wait beside it."""
+"""The leader has at least this share of a batch, however many short requests wait."""
 
 
 def choose_batch(
@@ -65,7 +65,7 @@ def _fill(members: dict[Request, Iterator[Entry]], kind: Kind, room: int) -> lis
         return []
     share = max(1, room // len(members))
     chosen = list(islice(next(iter(members.values())), max(share, room // LEADER_PART)))
-    # Items of other keys count here too: the estimate changes who goes first, and nothing else.
+    # Items of other keys count here too: the estimate only changes the order.
     short = [r for r in members if sum(call.waiting for call in r.calls if call.kind == kind) <= share]
     for request in (*short, *members):
         chosen += islice(members[request], room - len(chosen))

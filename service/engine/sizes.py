@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 def count_bytes(items: Iterable[Any]) -> int:
-    """Bytes of all tensors in items: tensors, texts, or rows that hold tensors. What items share counts once."""
+    """Bytes of all tensors in items: tensors, texts, or rows that hold tensors. Tensors that items share count once."""
     seen: set[int] = set()
     return sum(_bytes_in(item, seen) for item in items)
 

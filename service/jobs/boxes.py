@@ -14,8 +14,9 @@ Box = Sequence[float]
 def place_boxes(fields: Mapping[str, Any], image: DecodedImage) -> tuple[list[list[float]], str]:
     """Boxes (x, y, width, height) of a source as boxes of the upright image, and a note on how they were read.
 
-    Tools that ignore EXIF annotate the image as it is stored. The size that the source gives tells which one it was.
-    Raises InvalidInput for a size that is neither: boxes of another scale would be looked at in silence.
+    Tools that ignore EXIF annotate the image as it is stored. The size in the source tells which of the two was
+    annotated. Raises InvalidInput if it is the size of neither: boxes of another scale would give wrong results without
+    an error.
     """
     boxes = [list(box["bbox"]) for box in fields["boxes"]]
     size = fields.get("source_size")

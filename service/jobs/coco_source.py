@@ -18,7 +18,7 @@ from service.jobs.records import Item
 
 _PERSONS = frozenset({"person", "people", "persons", "human", "pedestrian", "player"})
 _BOX_FIELDS = ("id", "category_id", "bbox", "score")
-# How programs say that an annotation is of a crowd: 1, true, or either as a text.
+# Values with which programs mark a crowd annotation: 1, true, or either as a text.
 _YES = frozenset({"1", "true"})
 
 
@@ -38,8 +38,8 @@ def has_boxes(document: Mapping[str, Any]) -> bool:
 def describe_images(document: Mapping[str, Any]) -> list[Item]:
     """The images in the file's order. Their addresses are their names.
 
-    `given` has the image's id, the boxes of its persons, the size that the file says, and what is wrong.
-    Raises ValueError if the file lists no images, and where none of its boxes belongs to one of them.
+    `given` has the image's id, the boxes of its persons, its size in the file, and its problem. Raises ValueError if
+    the file lists no images, or if no box belongs to an image.
     """
     if not isinstance(document, Mapping) or not isinstance(document.get("images"), list):
         raise ValueError("it has no list of images")
@@ -85,8 +85,8 @@ def _describe_image(
 def _read_boxes(document: Mapping[str, Any]) -> tuple[dict[str, list[dict[str, Any]]], dict[str, list[str]]]:
     """The boxes of persons, and notes on what was left out, by the key of the image's id.
 
-    Left out are crowds, other categories, and boxes that are not four finite numbers. An image with annotations, none
-    of which is a person's box, has an empty list: it shows no persons.
+    Crowds, other categories, and boxes that are not four finite numbers are left out. An image whose annotations hold
+    no person's box gets an empty list: it shows no persons.
     """
     persons = _person_categories(document.get("categories"))
     boxes: dict[str, list[dict[str, Any]]] = {}
@@ -110,7 +110,7 @@ def _read_boxes(document: Mapping[str, Any]) -> tuple[dict[str, list[dict[str, A
 def _person_categories(categories: Any) -> frozenset[str] | None:
     """The keys of categories of persons, by name or by their keypoints; None if every box is a person's.
 
-    Without a list of categories, COCO's number 1 is a person. A file's only category is what it is about.
+    Without a list of categories, COCO's number 1 is a person. If there is only one category, every box is a person's.
     """
     described = (
         [category for category in categories or () if isinstance(category, Mapping)]
@@ -160,8 +160,8 @@ def place_images(items: Sequence[Item], addresses: Mapping[str, str], file: str)
     """The items with the addresses of their files. An item without a file gets a problem.
 
     addresses: path inside the archive -> address. file: the path of the COCO file in it.
-    All names are read from one folder: the COCO file's own, else one above it, else the only one in which there are
-    any. So no image takes the place of another with the same name.
+    All names are read from one folder: the COCO file's own, else a folder above it, else the only folder that holds any
+    of them. So no image replaces another image of the same name.
     """
     addresses_of: dict[str, list[str]] = {}
     for path, address in addresses.items():
@@ -185,7 +185,7 @@ def place_images(items: Sequence[Item], addresses: Mapping[str, str], file: str)
 def _choose_root(names: Sequence[str], paths: Mapping[str, Any], file: str) -> tuple[str, int]:
     """The folder, with its slash, that the names start from, and how many folders to cut from the names themselves.
 
-    Cut are those of absolute names alone, which come from another machine.
+    Only absolute names are cut: they come from another machine.
     """
     deepest = min((name.count("/") for name in names), default=0) if all(map(_is_absolute, names)) else 0
     for cut in range(deepest + 1):
@@ -201,7 +201,7 @@ def _choose_root(names: Sequence[str], paths: Mapping[str, Any], file: str) -> t
 
 
 def _count_elsewhere(wanted: Set[str], paths: Iterable[str], file: str) -> Counter[str]:
-    """How many of the names each folder, with its slash, holds; those of another split than the file's are left out."""
+    """How many of the names each folder, with its slash, holds; folders of other splits are left out."""
     counts: Counter[str] = Counter()
     split = _splits(file.rpartition("/")[2])
     for path in paths:
@@ -229,7 +229,7 @@ def _without(name: str, cut: int) -> str:
 
 
 def _plain(path: str) -> str:
-    """A path as it is compared: `/` between folders, no `./` before it, and letters composed (NFC)."""
+    """A path in the form that is compared: `/` between folders, no `./` before it, and letters composed (NFC)."""
     parts = unicodedata.normalize("NFC", path).replace("\\", "/").split("/")
     kept = [part for n, part in enumerate(parts) if part != "." and (part or n == 0)]
     return "/".join(kept)

@@ -18,7 +18,7 @@ from backbones.errors import InvalidInput
 from service.errors import StorageFailed
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-# Any number will do: it means "the tables of diffsight are being created".
+# An arbitrary number: the lock means "the tables of diffsight are being created".
 _MIGRATION_LOCK = 0x64696666
 _SECONDS_TO_WAIT_FOR_A_LOCK = 60
 _SECONDS_BETWEEN_COUNTS = 10.0
@@ -53,7 +53,7 @@ def open_database(url: str) -> Engine:
 
 @contextmanager
 def storage_failures() -> Iterator[None]:
-    """Raise what keeps a database from working (a full disk, a lock, a server that is gone) as StorageFailed."""
+    """Raise errors of the database (a full disk, a lock, a lost server) as StorageFailed."""
     try:
         yield
     except OperationalError as error:
@@ -66,7 +66,7 @@ def storage_failures() -> Iterator[None]:
 class ResultRoom:
     """The bytes that all jobs and their results may take. most_bytes: None sets no bound.
 
-    They are counted now and then, and what this process stores in between is added.
+    They are counted at intervals, and the bytes that this process stores in between are added.
     """
 
     def __init__(self, most_bytes: int | None) -> None:

@@ -32,9 +32,8 @@ def receiving_lock(folder: Path, job_id: str) -> Iterator[None]:
 
 
 def sole_database_since(folder: Path, database: str) -> float:
-    """Since when no other database has jobs whose uploads lie in the folder, in seconds of the clock; else infinity.
-
-    Each leaves an empty file there when it is first used. database: its URL. Creates the folder.
+    """The time, in seconds of the clock, from which only this database has uploads in the folder; infinity if others
+    have too. Each database leaves an empty file in the folder at its first use. database: its URL. Creates the folder.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     own = folder / f"{_DATABASE}{hashlib.sha256(database.encode()).hexdigest()[:16]}"
@@ -77,7 +76,7 @@ def _is_left(path: Path, job_exists: Callable[[str], bool]) -> bool:
         return False  # it is being received
     finally:
         os.close(descriptor)
-    # A job may have got into the database just before its lock was given up.
+    # The job may have been stored just before its lock was released.
     return hidden or not job_exists(job_id)
 
 

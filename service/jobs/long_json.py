@@ -13,9 +13,9 @@ def parse_json(data: bytes) -> Any:
     """The same value as `json.loads`. Lists of an object are read an item at a time: one long step would block other
     threads.
 
-    data: in UTF-8, UTF-16 or UTF-32. Raises ValueError for what is no JSON, or is nested too deep.
+    data: in UTF-8, UTF-16 or UTF-32. Raises ValueError if it is not JSON, or is nested too deep.
     """
-    # Programs of Windows write two bytes a letter.
+    # Some programs on Windows write UTF-16.
     text = data.decode(json.detect_encoding(data))
     try:
         at = _skip(text, 0)

@@ -1,4 +1,4 @@
-"""A job's parameters: the options of its task, less those that only a single request has."""
+"""A job's parameters: the options of its task, without those that only a single request has."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ def read_options(task: AnyTask, values: Mapping[str, Any] | Sequence[tuple[str, 
 
 
 MODEL = "model"
-"""The parameter of every job that is no option of its task: the id of the model to run on."""
+"""A parameter of every job that is not an option of its task: the id of the model to run on."""
 
 
 def take_model(
     values: Mapping[str, Any] | Sequence[tuple[str, str]],
 ) -> tuple[str | None, Mapping[str, Any] | Sequence[tuple[str, str]]]:
-    """The model that a job's parameters name, and the others. Raises InvalidInput for one that is no text."""
+    """The model in a job's parameters, and the other parameters. Raises InvalidInput if the model is not a text."""
     pairs = dict(values)
     model = pairs.get(MODEL)
     if model is not None and not isinstance(model, str):
@@ -62,7 +62,7 @@ async def complete_parameters(
 ) -> dict[str, Any]:
     """A job's whole parameters as JSON values.
 
-    What the server decides is filled in: a job's results do not change with its settings.
+    Values that the server chooses are filled in, so that later changes of its settings do not change the results.
     Raises InvalidInput for parameters, and what `prepare` raises.
     """
     task = require_task(state, name)

@@ -1,4 +1,4 @@
-"""Runs jobs on the engine: many images at a time, so that their rows fill batches, as bulk beside everybody else's."""
+"""Run jobs on the engine: many images at a time, so that their rows fill batches, with bulk priority."""
 
 from __future__ import annotations
 
@@ -34,10 +34,7 @@ class _LeftAlone(Exception):
 
 
 class Runner:
-    """Claims jobs from the store and runs them, one owner a job.
-
-    A runner that dies leaves leases that end by themselves.
-    """
+    """Claims jobs from the store and runs them. One runner owns a job; the leases of a runner that died expire."""
 
     def __init__(self, store: JobStore, state: AppState) -> None:
         self.store = store
@@ -51,7 +48,7 @@ class Runner:
         self._news.set()
 
     async def serve(self) -> None:
-        """Run whatever jobs there are, so many at a time, until cancelled."""
+        """Run jobs until cancelled, at most `jobs.jobs_at_once` at a time."""
         async with asyncio.TaskGroup() as group:
             for _ in range(self.settings.jobs.jobs_at_once):
                 group.create_task(self._repeat())
@@ -63,7 +60,7 @@ class Runner:
                 _ = self.state.models.worker
                 job = await run_in(DATABASE, self.store.claim, f"{self.owner}{secrets.token_hex(4)}", self._lease)
             except DiffsightError:
-                pass  # not ready yet, or not any more
+                pass  # not ready yet, or stopping
             except Exception:
                 log.exception("jobs can not be read")
             if job is not None and await self.run(job):
@@ -77,9 +74,9 @@ class Runner:
         return self.settings.jobs.lease_seconds
 
     async def run(self, job: Job) -> bool:
-        """Run a claimed job to its end, or until it is paused, deleted or taken over. What goes wrong is stored.
+        """Run a claimed job to its end, or until it is paused, deleted or taken over. An error is stored with the job.
 
-        False where the disk or the database failed: the job is left as it is, and goes on when they work again.
+        Returns False if the disk or the database failed: the job stays as it is, and continues when they work again.
         """
         status, error, stored = None, "", True
         try:
@@ -91,7 +88,7 @@ class Runner:
         except* JobFailed as group:
             status, error = "failed", str(_first(group))
         except* (Cancelled, NotReady):
-            pass  # the server stops, or its device has died: whoever starts next goes on
+            pass  # the server stops, or its device was lost: the next process that starts continues the job
         except* StorageFailed as group:
             log.error("a job waits for its disk or database", job=job.id, error=str(_first(group)))
             stored = False
@@ -109,7 +106,7 @@ class Runner:
 
 
 class _Run:
-    """One run of one job: readers and workers before, one writer behind."""
+    """One run of one job: one task pages items, several tasks process them, and one task writes the outcomes."""
 
     def __init__(self, runner: Runner, job: Job) -> None:
         self.runner = runner
@@ -125,7 +122,7 @@ class _Run:
         except (ValueError, InvalidInput) as error:
             raise JobFailed(f"this version cannot read the job: {error}") from error
         self.source = source.resolve(uploads_folder(self.settings))
-        # A job over REST reads what a request could bring, and only where the settings let it.
+        # A job over REST has the bounds of a request, and reads only places that the settings allow.
         self.places = None if job.local or source.uploaded else self.settings.jobs.sources
         self.most_listed = None if job.local else self.settings.jobs.max_document_bytes
         self.reader = open_reader(runner.state, self.source, local=job.local)
@@ -135,13 +132,13 @@ class _Run:
         self.outcomes: asyncio.Queue[Outcome | None] = asyncio.Queue(4 * at_once)
 
     async def all(self) -> None:
-        """List what is not listed, then do what is not done. Raises an ExceptionGroup."""
+        """List the source if it is not listed yet, then process unfinished items. Raises an ExceptionGroup."""
         try:
             # The job's model stays loaded for the whole run.
             async with AsyncExitStack() as leases:
                 await self._all(leases)
         finally:
-            # Not waited for: a folder that hangs may keep a thread that reads from it.
+            # In the background: a thread that reads from a folder that hangs may never return.
             SOURCES.submit(self.reader.close)
 
     async def _all(self, leases: AsyncExitStack) -> None:
@@ -167,13 +164,15 @@ class _Run:
             await asyncio.sleep(min(1.0, lease / 3))
 
     async def _begin(self, leases: AsyncExitStack) -> None:
-        """Hold the job to what it may read, and to its weights: half a job by others would be no job."""
+        """Check that the job may read its source and that its weights did not change: all results need the same
+        weights.
+        """
         if self.places is not None:
             for address in filter(None, (self.source.address, self.source.images)):
                 await run_in(SOURCES, check_place, address, self.places, field="source")
         if self.source.kind == "urls" and not (self.job.local or self.settings.urls.enabled):
             raise JobFailed("this server fetches no images by address (its setting urls.enabled is off)")
-        # The default model of a task can be another one by now: a job stays with the model that it began on.
+        # A job stays with the model that it began on, even if the task's default model has changed.
         prepared = prepare(self.state, self.task, self.options, model=self.model or self.job.model or None, long=True)
         try:
             work: Work = await leases.enter_async_context(prepared)
@@ -231,7 +230,7 @@ class _Run:
             await self.waiting.put(None)
 
     async def _write(self) -> None:
-        """Store what is finished: as much as there is in one transaction, and never waiting for more."""
+        """Store outcomes: all that are ready in one transaction, without waiting for more."""
         ended = False
         while not ended:
             outcomes = [await self.outcomes.get()]
@@ -261,14 +260,14 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
 
 @dataclass(frozen=True, slots=True)
 class JobSpeed:
-    """How fast a job goes. images_per_second: of the present run. seconds_left: None where nothing tells."""
+    """The speed of a job. images_per_second: of the present run. seconds_left: None if it is unknown."""
 
     images_per_second: float
     seconds_left: float | None
 
 
 def measure_speed(job: Job, now: float | None = None) -> JobSpeed:
-    """The pace of the job's present run, up to its last change."""
+    """The speed of the job's present run, up to its last change."""
     until = (now or time.time()) if job.status == "running" else job.updated
     rate = (job.finished - job.resumed_finished) / max(until - job.resumed, 1e-3)
     left = job.total - job.finished

@@ -48,7 +48,7 @@ def coco_persons(job: Job, records: Callable[[], Iterable[Record]]) -> Iterator[
 
 
 def coco_masks(job: Job, records: Callable[[], Iterable[Record]]) -> Iterator[str]:
-    """The same for masks: an annotation with RLE for each non-empty mask. The categories are those that occur."""
+    """The same for masks: an annotation with RLE for each non-empty mask. Only categories that occur are listed."""
     yield '{"info":{"description":"diffsight"},"licenses":[],"images":['
     for index, record in enumerate(records()):
         size = (record.result or {})["image"]

@@ -43,7 +43,7 @@ def image_address(prefix: str, name: str) -> str:
 def model_version(tasks: Iterable[str], facts: Any) -> str:
     """The version of the model in Label Studio, which keeps a prediction while the version is the same.
 
-    facts: JSON values of all that decides a prediction: whole revisions of weights, and parameters.
+    facts: JSON values on which a prediction depends: whole revisions of weights, and parameters.
     """
     digest = hashlib.sha256(canonical([read_version(), facts]).encode()).hexdigest()
     return f"diffsight {read_version()} {'+'.join(tasks)} {digest[:12]}"
@@ -52,7 +52,7 @@ def model_version(tasks: Iterable[str], facts: Any) -> str:
 def score(result: Result) -> float:
     """One number for the whole prediction: the label's probability, or the mean score of the persons or masks.
 
-    Within 0 and 1, as all scores here: Label Studio takes no others, and a heat map's peak may be above 1.
+    Clipped to 0..1, like all scores here: a heat map's peak may be above 1, which Label Studio refuses.
     """
     if "label" in result:
         return probability(result)
@@ -105,7 +105,7 @@ def pose_regions(
     """A rectangle for each person, and its visible points, which have the rectangle as their parent.
 
     from_name, box_name: the controls of points and of boxes; without `box_name` there are points only.
-    parents: the ids of rectangles that exist already, one a person: points name those, and no rectangles are made.
+    parents: ids of existing rectangles, one for each person. Points then refer to them, and no rectangles are made.
     """
     size = {
         "original_width": result["image"]["width"],
