@@ -1,4 +1,4 @@
-"""Fetch or copy a published model, verify and convert it once, and enter it in the registry; verify it again later."""
+"""Download or copy a published model, verify and convert it, and add it to the registry; verify it again later."""
 
 from __future__ import annotations
 
@@ -41,14 +41,13 @@ def add_model(
     say: Callable[[str], None] = lambda line: None,
     free: FreeBytes = free_bytes,
 ) -> ModelEntry:
-    """Add a model to the registry in `folder`; one that is there already is verified again and returned.
+    """Add a model to the registry in `folder`; an existing entry is verified again and returned.
 
     source: a path, a hub id, or "" for where its authors publish it. name: in the registry; "" is the kind.
     any_size: networks of other sizes than the published ones, with the same names. endpoint: another hub.
     say: gets one line for each step. free: bytes left on a folder's disk.
-    Raises ModelNotFound if it cannot be had, CheckpointError where it is not the model or is damaged, InvalidInput
-    for arguments that do not go together and for a full disk. Nothing is entered then; finished downloads stay for the
-    next try.
+    Raises ModelNotFound if it cannot be found, CheckpointError if it is another model or is damaged, InvalidInput for
+    conflicting arguments and for a full disk. Then no entry is written; finished downloads stay for the next try.
     """
     name = name or model.kind
     check_name(name)
@@ -82,7 +81,7 @@ def add_model(
 
 
 def find_problems(entry: ModelEntry, models: Mapping[str, PublishedModel]) -> list[str]:
-    """What is wrong with a model, one line each: its files hashed again, and every key and shape verified again.
+    """The problems of a model, one line each. Files are hashed again, and every key and shape is verified again.
 
     models: by kind, among them the entry's.
     """
@@ -113,7 +112,7 @@ def _verify_again(entry: ModelEntry, model: PublishedModel, source: str, say: Ca
 
 
 def _locate(model: PublishedModel, source: str) -> tuple[Path | None, str]:
-    """Where to take it from: a path, or a hub id."""
+    """The source of the model: a path, or a hub id."""
     if not source and not model.hub_id:
         raise ModelNotFound(
             f"{model.kind} is not on the hub: its authors publish it at {model.where}",
@@ -160,7 +159,7 @@ def _enter(
     say: Callable[[str], None],
     free: FreeBytes,
 ) -> ModelEntry:
-    """Convert into a folder beside the target, verify, and rename. The folder is gone if that fails."""
+    """Convert into a temporary folder, verify, and rename. The folder is deleted if that fails."""
     check_space(sum((root / file).stat().st_size for file in files), folder, free)
     with replacing_folder(folder / name) as beside:
         say("verifying and converting")

@@ -1,4 +1,4 @@
-"""The sizes of a Stable Diffusion's networks, read off the shapes of a checkpoint under LDM's key names."""
+"""The sizes of a Stable Diffusion's networks, from the shapes of a checkpoint with LDM's key names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The models that were added on this machine: one folder each, with an entry that says what its files must be.
+"""The models that were added on this machine: one folder each, with an entry that holds the sizes and hashes of its
+files.
 
     MODELS_FOLDER/NAME/model.json    the entry
     MODELS_FOLDER/NAME/weights/...   the files
@@ -37,9 +38,8 @@ class StoredFile:
 
 @dataclass(frozen=True, slots=True)
 class ModelEntry:
-    """What is known of a model that was added.
-
-    folder: where it lies. source: hub id or path that it came from. revision: the branch, tag or commit in the command;
+    """A model that was added. folder: its place. source: hub id or path that it came from. revision: the branch, tag or
+    commit in the command;
     commit: what the hub resolved it to, "" for local copies. dtype: of the U-Net's weights. added: time, ISO 8601, UTC.
     any_size: sizes other than the published ones were allowed. files: path below `weights` -> what it must be.
     base: kind of the backbone that it goes with; "" for a backbone, and in entries of older versions.
@@ -70,12 +70,12 @@ class ModelEntry:
 
 
 def default_folder() -> Path:
-    """Where models are kept unless a setting says otherwise."""
+    """The default folder of models."""
     return data_folder() / "models"
 
 
 def check_name(name: str) -> None:
-    """Raises InvalidInput for a name that cannot be a folder of the registry, or means something else."""
+    """Raises InvalidInput for a name that cannot be a folder of the registry, or that is reserved."""
     if not _NAME.fullmatch(name) or name == "pocket":
         raise InvalidInput(
             "name",
@@ -112,7 +112,7 @@ def entries(folder: Path) -> list[ModelEntry]:
 
 
 def write_entry(entry: ModelEntry) -> None:
-    """Write the entry into its folder, which is not in its place yet."""
+    """Write the entry into its folder, which still has a temporary name."""
     content = asdict(entry)
     del content["folder"]
     write_json(entry.folder / ENTRY, {"format": _FORMAT, **content, "bytes": entry.bytes})
@@ -128,7 +128,7 @@ def describe_files(weights: Path) -> dict[str, StoredFile]:
 
 
 def wrong_files(entry: ModelEntry) -> list[str]:
-    """What is wrong with a model's files, one line each: missing, changed since it was added, or not its own."""
+    """The problems of a model's files, one line each: missing, changed since it was added, or not part of the model."""
     wrong = []
     for path, expected in entry.files.items():
         file = entry.weights / path
@@ -143,7 +143,9 @@ def wrong_files(entry: ModelEntry) -> list[str]:
 
 
 def remove_entry(folder: Path, name: str) -> None:
-    """Delete a model: at once out of sight, then its files. Raises ModelNotFound if there is none of that name."""
+    """Delete a model: rename its folder to a hidden name, then delete its files. Raises ModelNotFound if there is
+    none.
+    """
     check_name(name)
     if not (folder / name / ENTRY).is_file():
         raise ModelNotFound(f"no model {name!r} was added in {folder}", hint="`diffsight models list` shows the names")

@@ -1,4 +1,4 @@
-"""Load another U-Net's weights over the VAE and the text encoder of a backbone that is there already."""
+"""Load another U-Net as a variant of a loaded backbone, which keeps its VAE and text encoder."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from backbones.loading.weight_files import digest_of, fill, read_tensors, write_
 from backbones.stable_diffusion import StableDiffusion, Variant
 
 BASE_REVISION = "base_revision"
-"""Entry of config.json where the weights are those that differ from a backbone's: the revision of that backbone."""
+"""Entry of config.json if the file holds only fine-tuned weights: the revision of the backbone that has the rest."""
 _NONE: Mapping[str, str] = MappingProxyType({})
 
 

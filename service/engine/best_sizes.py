@@ -12,7 +12,7 @@ LEAST_BATCHES = 3
 NEARLY_BEST = 1.1
 """A larger batch may cost this factor more an item than the best size: it saves turns."""
 FORGOTTEN_AFTER = 200
-"""The cost of a size is forgotten after this many batches of other sizes, so that a slow moment has no lasting effect.
+"""A size's cost is forgotten after this many batches of other sizes, so that a slow moment does not count for ever.
 """
 
 

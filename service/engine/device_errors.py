@@ -58,9 +58,7 @@ def stop_if_lost(function: Callable[[Sequence[Any]], list[Any]]) -> Callable[[Se
 
 
 def answer_to(error: BaseException) -> Exception:
-    """The error that answers the calls of a batch after `error`. An exception that ends a thread must not reach the
-    event loop.
-    """
+    """The error that answers a batch's calls. An exception that ends a thread must not reach the event loop."""
     if isinstance(error, DeviceLost):
         return make_stopped_error()
     return error if isinstance(error, Exception) else RuntimeError(f"the device's worker failed: {error!r}")

@@ -164,9 +164,7 @@ class _Run:
             await asyncio.sleep(min(1.0, lease / 3))
 
     async def _begin(self, leases: AsyncExitStack) -> None:
-        """Check that the job may read its source and that its weights did not change: all results need the same
-        weights.
-        """
+        """Check that the job may read its source, and that its weights are those of its first results."""
         if self.places is not None:
             for address in filter(None, (self.source.address, self.source.images)):
                 await run_in(SOURCES, check_place, address, self.places, field="source")

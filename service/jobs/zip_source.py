@@ -74,9 +74,7 @@ def list_zip(file: BinaryIO, most_bytes: int | None = None) -> Iterator[Item]:
 
 
 def _find_document(archive: zipfile.ZipFile, most_bytes: int | None) -> tuple[str, dict[str, Any]] | None:
-    """The COCO file of an archive and its path: of several files the only one with boxes. Raises InvalidInput if in
-    doubt.
-    """
+    """The COCO file of an archive and its path: of several, the only one with boxes. Raises InvalidInput in doubt."""
     documents: dict[str, dict[str, Any]] = {}
     for entry in archive.infolist():
         path = entry_path(entry)
