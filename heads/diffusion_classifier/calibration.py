@@ -1,4 +1,4 @@
-"""Temperatures of zero-shot posteriors, fitted to labelled images, and the answers that each holds for."""
+"""Temperatures of zero-shot posteriors, fitted to labelled images, and the options that each applies to."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from backbones.errors import InvalidInput
 from heads.calibration import fit_temperature
 
 FIELD = "zero_shot_calibration"
-# Logarithms: summed squared errors of a whole latent may ask for a temperature of many thousands.
+# Logarithms: squared errors summed over a whole latent may need a temperature of many thousands.
 _BOUNDS = (-7.0, 14.0)
 
 
@@ -34,7 +34,8 @@ class ScoringMethod(BaseModel):
 class TemperatureFit(BaseModel):
     """A temperature with its figures on labelled images. claimed: the mean probability of the answers.
 
-    Where it fits, `claimed` is about `accuracy`. log_loss: of the true labels. The figures before are at temperature 1.
+    If the fit is good, `claimed` is about `accuracy`. log_loss: of the true labels. The figures before are at
+    temperature 1.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)

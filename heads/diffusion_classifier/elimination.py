@@ -11,13 +11,15 @@ from scipy.special import stdtr, stdtrit
 
 from heads.diffusion_classifier.units import Layout
 
-# Rows of two batches differ by float noise of 4e-7 each; means that are closer than this are one mean.
+# Equal rows of two batches differ by rounding of about 4e-7; closer means count as equal.
 TIE = 1e-7
 
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """A hypothesis that left the race. by: the one that beat it. blocks: visited until then. p_value: one-sided."""
+    """A hypothesis that left the race. by: the hypothesis that beat it. blocks: visited until then. p_value:
+    one-sided.
+    """
 
     hypothesis: int
     by: int
@@ -70,7 +72,7 @@ class Elimination:
 
     @property
     def decided(self) -> bool:
-        """Whether one answer is left, or those that are left may count as equal."""
+        """Whether one answer is left, or the answers left count as equal."""
         return self.indifferent or len(set(self.answers[self.candidates].tolist())) == 1
 
     @property

@@ -1,4 +1,4 @@
-"""The backbone as the zero-shot tasks use it: with the server's own templates and temperatures."""
+"""The backbone for zero-shot tasks, with the server's templates and temperatures."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Loss = Literal["l2", "l1", "huber"]
 class ZeroShotModel(BackboneHead):
     """A backbone that classifies without training.
 
-    templates: prompts of requests that give none. temperature: of posteriors that no fitted one holds for.
+    templates: default prompts of requests. temperature: of posteriors for which no temperature was fitted.
     calibration: temperatures fitted to labelled images. max_rows: U-Net rows that one race may take.
     """
 

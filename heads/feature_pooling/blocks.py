@@ -1,4 +1,4 @@
-"""Block numbers of the published system and the diffusers names of the same places, for any U-Net of this family.
+"""Block numbers of the published system and the same blocks' diffusers names, for any U-Net of this family.
 
 Numbers count from 1 in the order in which the network runs: 1 to 25 in Stable Diffusion (the middle is 13), 1 to 37 in
 the published 256x256 network (the middle is 19).

@@ -48,7 +48,7 @@ async def pool_features(
 
     images: (H, W, 3) uint8 RGB each, of any sizes.
     blocks: numbers from 1, or diffusers names; None for the middle and the second block of the decoder's second level.
-    Values come in the order of network depth, whatever the order of asking, as in the original.
+    Values are in the order of network depth, whatever the order of `blocks`, as in the original.
     timesteps: each costs one pass an image and noise sample; their vectors follow each other in the order given.
     pool_size: maps are averaged over a pool_size x pool_size grid; a map that is smaller is repeated.
     noise_samples: pooled features are averaged over so many noises; 0 leaves the latents clean, for networks that were
@@ -194,7 +194,7 @@ ORDER = (
 
 
 def _number_if_digits(value: Any) -> Any:
-    # Forms and queries bring texts only, and no block's name is a number.
+    # Forms and queries hold only texts, and no block's name is a number.
     return int(value) if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10 else value
 
 

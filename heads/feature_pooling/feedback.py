@@ -87,7 +87,9 @@ def feedback_features(
 
 @contextmanager
 def _added(network: nn.Module, feedback: Mapping[str, Tensor]) -> Iterator[None]:
-    """Add a map to the output of each named module, so that what follows and the skip connection both get the sum."""
+    """Add a map to the output of each named module, so that the next module and the skip connection both get the
+    sum.
+    """
 
     def hook(addition: Tensor, output: Tensor) -> Tensor:
         if addition.shape[-2:] != output.shape[-2:]:

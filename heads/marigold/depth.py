@@ -30,7 +30,7 @@ from heads.task import NPY, PNG, Form, Limits, Task, is_none
 UNITS = 65535
 """Value of the farthest depth in 16-bit PNG where no metres are known."""
 MOST_PUBLISHED = 10
-"""Members that the published alignment takes, as many as the published figures have: its work grows by the cube."""
+"""Most members of the published alignment, the number of the published figures: its work grows with their cube."""
 
 MeasuredPoint = Annotated[list[float], Field(min_length=3, max_length=3)]
 
@@ -131,7 +131,7 @@ class RelativeDepthResult(BaseModel):
 
 
 def depth_of(painted: Tensor) -> Tensor:
-    """Depth (E, 1, h, w) float32, 0..1, of what the network painted, (E, 3, h, w)."""
+    """Depth (E, 1, h, w) float32, 0..1, of the network's pictures, (E, 3, h, w)."""
     return (painted.mean(dim=1, keepdim=True).clip(-1, 1) + 1) / 2
 
 
@@ -146,7 +146,7 @@ async def run_relative_depth(
 def combine_depth(
     painted: Tensor, model: MarigoldModel, options: RelativeDepthOptions, size: tuple[int, int]
 ) -> RelativeDepth:
-    """The result in the image's own (height, width) from what the network painted, (E, 3, h, w) float32."""
+    """The result in the image's own (height, width) from the network's pictures, (E, 3, h, w) float32."""
     depth, spread = ensemble_depth(
         depth_of(painted),
         reduction=options.reduction,
@@ -167,7 +167,7 @@ def combine_depth(
 def complete_relative_depth(
     options: RelativeDepthOptions, model: MarigoldModel, counts: InputCounts, limits: Limits
 ) -> RelativeDepthOptions:
-    """The options with defaults filled in. Raises InvalidInput for what does not go together."""
+    """The options with defaults filled in. Raises InvalidInput for conflicting options."""
     if options.points is not None and options.metric_map is not None:
         raise InvalidInput(
             "points", "the request has known distances both as points and as a map", hint="send one of the two"
@@ -245,7 +245,7 @@ def _per_unit(result: RelativeDepth) -> float:
 
 
 def _as_map(result: RelativeDepth) -> DepthMap:
-    """The result as pictures of depth are made of: only order and range of its values show in one."""
+    """The values for a picture of depth, which shows only their order and range."""
     return DepthMap(result.values, float(result.values.max()))
 
 

@@ -1,4 +1,4 @@
-"""Affine-invariant depth to metres, by points or a map whose distance is known."""
+"""Convert affine-invariant depth to metres, by points or a map of known distances."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from backbones.errors import InvalidInput
 from heads.outputs import METRES_PER_UNIT
 
 LEAST_METRES = METRES_PER_UNIT
-"""What a pixel has at least once it is in metres: nothing is nearer than the smallest unit of a depth file."""
+"""Least metres of a pixel: the smallest unit of a depth file."""
 
 MOST_PIXELS = 1 << 26
 """Of a map of known distances, by its header."""

@@ -1,4 +1,6 @@
-"""Marigold's networks over their backbone: a U-Net that denoises a prediction beside the latents of the image."""
+"""Marigold's networks over their backbone: a U-Net that denoises a prediction's latents, concatenated with the image's
+latents.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,7 @@ PAIR = "pair"
 """Name of the input convolution that takes latents of the image and of the prediction, in this order."""
 INDEX_FILE, SCHEDULER_FILE = "model_index.json", "scheduler/scheduler_config.json"
 NOISE = "noise"
-"""Entry of `model_index.json` that no published file has: what denoising starts from."""
+"""Our own entry of `model_index.json`: what denoising starts from."""
 POCKET = Path(__file__).parent / "pocket"
 """The networks that ship for the embedded backbone, a folder for each prediction; it may be empty."""
 
@@ -37,10 +39,10 @@ _FEW_STEPS = {"DDIMScheduler": 4, "LCMScheduler": 1}
 class MarigoldModel:
     """One of Marigold's networks.
 
-    scheduler: configuration of the diffusers scheduler that `scheduler_class` names. steps, resolution: what a request
-    without its own gets; resolution is the longer side in pixels. noise: what denoising starts from; networks that were
-    fine-tuned to answer in one step (arXiv:2409.11355) start from zeros.
-    scale_invariant, shift_invariant: what depth is free in. full_z: whether the network gives the whole range of z.
+    scheduler: configuration of the diffusers scheduler that `scheduler_class` names. steps, resolution: defaults of
+    requests; resolution is the longer side in pixels. noise: what denoising starts from; networks that were fine-tuned
+    to answer in one step (arXiv:2409.11355) start from zeros. scale_invariant, shift_invariant: what depth is free in.
+    full_z: whether the network gives the whole range of z.
     """
 
     backbone: Description
@@ -137,7 +139,7 @@ def load_pair_variant(backbone: StableDiffusion, name: str, folder: Path) -> Non
 
 
 def read_settings(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What `model_index.json` and the scheduler's configuration say.
+    """The settings in `model_index.json` and in the scheduler's configuration.
 
     Raises ModelNotFound if one is missing, CheckpointError for a scheduler that Marigold does not use.
     """
@@ -155,7 +157,7 @@ def read_settings(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def check_prediction(prediction: Modality, index: Mapping[str, Any], source: object) -> None:
     """Raises CheckpointError if a folder's `model_index.json` says that it predicts something else."""
-    # The pipelines of normals write their prediction since a late version, and the class's name always.
+    # Older pipelines of normals do not write their prediction; the class's name is always there.
     says = str(index.get("prediction_type") or prediction)
     other = {"depth": "MarigoldNormalsPipeline", "normals": "MarigoldDepthPipeline"}[prediction]
     if says != prediction or index.get("_class_name") == other:

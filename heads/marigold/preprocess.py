@@ -1,4 +1,4 @@
-"""Images to what the network sees, and maps back to the image's own pixels.
+"""Prepare images for the network, and resize maps back to the image's own pixels.
 
 Source: Marigold (arXiv:2312.02145); diffusers' `MarigoldImageProcessor`.
 """
@@ -17,7 +17,7 @@ from heads.images import to_pixel_values
 MAX_SIDE = 2048
 """Largest side in pixels that the network is run at."""
 MAX_MEMBER_PIXELS = 1 << 24
-"""Of all members of an ensemble together, as all of them are held in memory at once."""
+"""Most pixels of all members of an ensemble together, which are all in memory at once."""
 
 
 def choose_working_size(height: int, width: int, resolution: int) -> tuple[int, int]:

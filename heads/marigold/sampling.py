@@ -1,4 +1,4 @@
-"""Denoising of predictions beside the latents of their image: each member of an ensemble is a row of every step.
+"""Denoise predictions with the latents of their image: each member of an ensemble is a row of every step.
 
 Source: Marigold (arXiv:2312.02145), section 3; diffusers' `MarigoldDepthPipeline`.
 """
@@ -28,7 +28,7 @@ Watch = Callable[[int, Tensor], None]
 async def paint_image(
     engine: Engine, model: MarigoldModel, image: NDArray[np.uint8], options: MarigoldOptions
 ) -> Tensor:
-    """What the network paints for an image as a request's options say, (E, 3, h, w) float32 on the host, about -1..1.
+    """The network's pictures for an image with a request's options, (E, 3, h, w) float32 on the host, about -1..1.
 
     image: (H, W, 3) uint8 RGB. Steps and resolution that are unset are the model's own.
     Raises InvalidInput as `predict_members` does.
@@ -56,7 +56,7 @@ async def predict_members(
     generators: Sequence[torch.Generator] | None = None,
     watch: Watch | None = None,
 ) -> Tensor:
-    """What the network paints for an image, (E, 3, h, w) float32 on the host, about -1..1.
+    """The network's pictures for an image, (E, 3, h, w) float32 on the host, about -1..1.
 
     image: (H, W, 3) uint8 RGB. seed: with the image's content it decides the noise of every member.
     generators: of the noise of each member, instead of the seed. watch: sees every step.
