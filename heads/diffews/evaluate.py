@@ -46,7 +46,7 @@ async def run_episodes(
 ) -> AsyncIterator[EpisodeResult]:
     """Each episode's result, in order.
 
-    read: the image of a name, and where a class is on it. sampling: draw the supports' bank down to one image's size.
+    read: an image by its name, and the mask of a class in it. sampling: reduce the supports' bank to one image's size.
     The published scripts score the squashed size x size picture, with 255 in a support mask as background, and repeat a
     support that was drawn twice.
     """

@@ -37,7 +37,7 @@ Name = Annotated[str, StringConstraints(min_length=1, max_length=200, strip_whit
 class FewShotModel:
     """The fine-tuned few-shot network over its backbone.
 
-    image_size: side in pixels of the squares that images are squashed to. bank_form: what is kept of a support.
+    image_size: side in pixels of the squares that images are squashed to. bank_form: the stored form of a support.
     variant: the backbone's U-Net that computes it.
     """
 
@@ -77,7 +77,7 @@ class ThresholdOptions(Options):
     )
 
     def cut(self) -> Threshold:
-        """Where a mask begins."""
+        """The threshold of a mask."""
         default = 0.25 if self.threshold == "relative" else 0.15
         return Threshold(self.threshold, self.threshold_value or default)
 
@@ -195,7 +195,7 @@ def answer_concepts(
 
 
 def check_counts(images: int, masks: int, most: int, field: str) -> None:
-    """Raises InvalidInput if there is not one mask an image, no support, or more of them than `most`."""
+    """Raises InvalidInput for other numbers of masks than images, for no support, and for more supports than `most`."""
     if images != masks:
         raise InvalidInput(field, f"{masks} masks for {images} images", hint="send one mask for each image, in order")
     if images < 1:

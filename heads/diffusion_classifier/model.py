@@ -52,7 +52,7 @@ class ZeroShotModel(BackboneHead):
         return chosen, chosen == fitted
 
     def limit_budget(self, budget: str | int | None) -> Budget:
-        """A budget within the rows of one request: a race ends there with what it knows."""
+        """A budget within the bound on rows of one request: a race that reaches it ends with the answer so far."""
         parsed = Budget() if budget is None else parse_budget(budget)
         if self.max_rows is None:
             return parsed

@@ -17,8 +17,8 @@ from heads.results import DroppedLabel, Posterior
 class HypothesisOutcomes:
     """The outcome of each hypothesis; all fields are in the order of hypotheses.
 
-    winner: the hypothesis that leads. gaps: paired mean error above the winner's. survived: rounds or looks outlived.
-    mean_errors: over all rows that each had.
+    winner: the hypothesis that leads. gaps: paired mean error above the winner's. survived: rounds or looks after which
+    it was still in the race. mean_errors: over all rows that each had.
     """
 
     winner: int
@@ -32,8 +32,7 @@ class Scale:
     """The factors that turn gaps into logits. elements: of the latent. temperature: above 0. calibrated: fitted to
     labelled data.
 
-    With the number of elements a gap counts as the difference of summed squared errors that the evidence lower bound is
-    made of.
+    A gap times the number of elements is the difference of summed squared errors in the evidence lower bound.
     """
 
     elements: int
@@ -43,7 +42,7 @@ class Scale:
 
 @dataclass(frozen=True, slots=True)
 class Departure:
-    """A hypothesis that was dropped. units: timesteps it was tried on; rows: spent by all until then."""
+    """A hypothesis that was dropped. units: timesteps it was evaluated on; rows: spent by all until then."""
 
     hypothesis: int
     by: int
@@ -54,7 +53,7 @@ class Departure:
 def distribution(outcome: HypothesisOutcomes, hypotheses: Hypotheses, labels: Sequence[str], scale: Scale) -> Posterior:
     """Softmax of minus each label's scaled paired gap to the winner, without rows and drops.
 
-    A label is represented by its hypothesis that lasted longest, and among those by the closest to the winner.
+    Of a label's hypotheses the one that was dropped last counts, and among equal ones the closest to the winner.
     """
     best = [
         min(own, key=lambda hypothesis: (-outcome.survived[hypothesis], outcome.gaps[hypothesis]))
@@ -104,7 +103,7 @@ def compute_schedule_posterior(
 def compute_race_posterior(race: Race, hypotheses: Hypotheses, labels: Sequence[str], scale: Scale) -> Posterior:
     """The outcome of the race with a known error rate, at its end or while it runs.
 
-    One that was cut by its budget, or still runs, is not what a temperature was fitted on: it is not calibrated.
+    Temperatures were fitted to complete races: a race that still runs or was ended by its budget is not calibrated.
     """
     elimination, layout = race.elimination, race.elimination.layout
     dropped_at = {drop.hypothesis: drop.blocks for drop in elimination.drops}

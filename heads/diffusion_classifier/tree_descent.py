@@ -1,4 +1,4 @@
-"""Thousands of labels by a tree of them: a race among the children of each label on the way down."""
+"""Classify among thousands of labels by a tree: a race among the children of each label on the path."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Label:
 
     @cached_property
     def races(self) -> int:
-        """The most races on a way down from here. One child alone needs none."""
+        """The largest number of races on a path down from here. A label with one child needs no race."""
         return max((child.races for child in self.children), default=0) + (len(self.children) > 1)
 
 
@@ -42,9 +42,9 @@ def parse_tree(tree: object, *, most_labels: int = 100_000, most_children: int =
     """The root of a tree that people wrote as nested JSON values; the root itself has no text.
 
     tree: an object of labels and what is below each, as in {"animal": ["cat", "dog"], "vehicle": {"boat": []}}, or a
-    list of labels and of such objects. Nothing, null or an empty list is below a leaf.
-    Raises InvalidInput, about `tree`, with the place of what is wrong: no label, an empty one, one that stands twice
-    beside itself, what is neither text nor list nor object, too many labels, too deep.
+    list of labels and of such objects. A leaf is a text, or a label with null or an empty list below it.
+    Raises InvalidInput, about `tree`, with the place of what is wrong: no label, an empty label, two equal siblings, a
+    value that is not a text, list or object, too many labels, too many levels.
     """
     counted = 0
 
@@ -77,10 +77,10 @@ def parse_tree(tree: object, *, most_labels: int = 100_000, most_children: int =
 
 
 def error_share(here: Label, left: float) -> float:
-    """The share of the allowed error that the race below `here` gets, of what the races above it left.
+    """The share of the remaining error rate for the race below `here`.
 
-    It is fixed by the tree alone, and the shares on any way down add up to the whole. For a wrong answer the race at
-    one of the right way's forks must have gone wrong, each with its own share at most.
+    It depends on the tree alone, and the shares on any path add up to the whole. A wrong answer means that a race on
+    the right path went wrong, each with a probability of at most its share.
     """
     return left / here.races
 
@@ -184,14 +184,14 @@ def _way(path: tuple[str, ...], levels: Sequence[TreeLevel], shares: Sequence[fl
 
 
 def _spent(budget: Budget, started: float, block_rows: int) -> bool:
-    """Whether too little is left for one block of the next race."""
+    """Whether the remaining budget is too small for one block of the next race."""
     if budget.rows is not None and budget.rows < block_rows:
         return True
     return budget.seconds is not None and time.perf_counter() - started >= budget.seconds
 
 
 def _pairs(value: object, path: tuple[str, ...]) -> Iterator[tuple[str, object]]:
-    """Each label right below `path`, and what is below it."""
+    """Each label directly below `path`, with its subtree."""
     if value is None:
         return
     if isinstance(value, dict):
@@ -212,9 +212,7 @@ def _pairs(value: object, path: tuple[str, ...]) -> Iterator[tuple[str, object]]
 def _forks(
     engine: Engine, root: Label, templates: Sequence[str], combine: Combine
 ) -> dict[tuple[str, ...], Hypotheses]:
-    """The hypotheses of every fork by the path to it: a label that cannot be used is refused before any row is
-    computed.
-    """
+    """The hypotheses of every fork by the path to it: wrong labels are refused before any row is computed."""
     forks: dict[tuple[str, ...], Hypotheses] = {}
     waiting: list[tuple[tuple[str, ...], Label]] = [((), root)]
     while waiting:

@@ -217,7 +217,7 @@ def choose_schedule(options: ZeroShotOptions, model: ZeroShotModel) -> Schedule:
 def complete_zero_shot(
     options: ZeroShotOptions, model: ZeroShotModel, counts: InputCounts, limits: Limits
 ) -> ZeroShotOptions:
-    """The options with the model's templates and temperature. Raises InvalidInput for what cannot be run."""
+    """The options with the model's templates and temperature. Raises InvalidInput for options that cannot run."""
     templates = options.templates or list(model.templates)
     check_label_counts(options.labels, templates, limits)
     temperature, _ = model.choose_temperature(describe_method(options), options.temperature)
@@ -241,8 +241,9 @@ def zero_shot_rows(options: ZeroShotOptions, model: ZeroShotModel) -> int:
 
 
 def least_zero_shot_rows(options: ZeroShotOptions, model: ZeroShotModel) -> int:
-    """U-Net rows of the default schedule, which runs to its end. A race may end at any time, and who chooses rounds of
-    their own knows what they cost: 0 for both."""
+    """U-Net rows of the default schedule, which runs to its end. 0 for a race, which may end at any time, and for
+    rounds of the request's own.
+    """
     own = options.schedule not in (None, "default")
     return 0 if own or choose_scheme(options) == "race" else zero_shot_rows(options, model)
 

@@ -1,4 +1,4 @@
-"""A person's box to what the network sees, and its points back into the image. There are two published ways.
+"""Crop a person's box for the network, and map points back to the image. There are two published methods.
 
 `affine`: the box widened by a quarter and to the network's aspect, cut by the unbiased (UDP) matrix; training and all
 published figures use it. `stretch`: the bare box stretched to the network's size, as the demo and the ComfyUI nodes do.
@@ -90,7 +90,7 @@ def affine_crop(
     center, padded = centers_and_scales(xyxy[None])
     scale = fixed_scales(padded, size)
     crop = cv2.warpAffine(image, warp_matrix(center[0], scale[0], size), size, flags=cv2.INTER_LINEAR)
-    # The way back takes the whole size for the size less one that the matrix has: literal.
+    # As in the original: the inverse uses the whole size, the matrix the size minus one.
     origin = center[0].astype(np.float64) - scale[0].astype(np.float64) / 2
     return np.asarray(crop, dtype=np.uint8), CropRegion(origin, scale[0].astype(np.float64))
 
@@ -100,9 +100,8 @@ def stretch_crop(
 ) -> tuple[NDArray[np.uint8], CropRegion]:
     """The crop of one box by the published demo: truncated, clipped and stretched.
 
-    image: (H, W, 3) uint8, channels in any order. xyxy: (4,) corners; None, and a box of which nothing is left inside
-    the image, stand for the whole image.
-    Returns (height, width, 3) uint8 of `size`, and the region it shows.
+    image: (H, W, 3) uint8, channels in any order. xyxy: (4,) corners; None, and a box outside the image, mean the whole
+    image. Returns (height, width, 3) uint8 of `size`, and the region it shows.
     """
     height, width = image.shape[:2]
     x1, y1, x2, y2 = (0, 0, width, height) if xyxy is None else (int(value) for value in xyxy)
@@ -115,7 +114,7 @@ def stretch_crop(
 
 
 def pixel_values(crop: NDArray[np.uint8]) -> Tensor:
-    """What the network takes of a crop: (H, W, 3) uint8 RGB -> (3, H, W) float32 in [-1, 1]."""
+    """The network's input for a crop: (H, W, 3) uint8 RGB -> (3, H, W) float32 in [-1, 1]."""
     return torch.from_numpy(np.array(crop)).permute(2, 0, 1).float().div_(255).mul_(2).sub_(1)
 
 

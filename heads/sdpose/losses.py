@@ -1,4 +1,4 @@
-"""What training measures: the published heat-map loss, and its rough accuracy."""
+"""The published heat-map loss, and the approximate accuracy that training prints."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ _FIELDS = {"body": "keypoints"} | {part: f"{part}_kpts" for part in ("foot", "fa
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prediction:
-    """One person as the network saw it.
+    """The prediction for one person.
 
     points: (K, 2) float64, image pixels. scores: (K,) float. box_score: of its box. area: of the padded,
     aspect-fixed box, image pixels squared.
@@ -68,7 +68,7 @@ def suppress(
     sigmas: NDArray[np.float64],
     threshold: float = OKS_THRESHOLD,
 ) -> list[int]:
-    """Which of one image's predictions stay, best first: each drops the later ones too similar to it.
+    """The predictions of one image that stay, best first: each suppresses later ones that are too similar to it.
 
     sigmas: (K,), as in `object_keypoint_similarity`.
     """
@@ -88,7 +88,7 @@ def result_rows(predictions: Sequence[Prediction], sigmas: NDArray[np.float64]) 
     """The COCO result file of predictions: rescored, suppressed, images in the order of their first appearance.
 
     sigmas: (K,), of 17 points, of the 133, which get the five lists of COCO-WholeBody, or of any others.
-    Of predictions with the same id in one image the first is taken.
+    Of predictions with the same id in one image the first counts.
     """
     by_image: dict[int, dict[int, Prediction]] = {}
     for prediction in predictions:

@@ -42,11 +42,11 @@ BODY_POINTS = 17
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PersonFinder:
-    """What finds persons where a request sends no boxes.
+    """Finds persons if a request sends no boxes.
 
-    name: for answers. revision: of its weights as far as they are known, else its name.
+    name: for answers. revision: of its weights, or its name if that is unknown.
     find: (engine, image (H, W, 3) uint8 RGB, threshold) to the boxes whose score is the threshold at least.
-    network: what it runs on the device and nothing else holds, which leaves the device and returns with the pose head.
+    network: its own network on the device, which moves to and from host memory together with the pose head.
     """
 
     name: str
@@ -77,7 +77,7 @@ class PoseHead:
 
     @property
     def revision(self) -> str:
-        """Changes when any answer could: of the backbone, the network and what finds persons."""
+        """Changes when any answer could: of the backbone, the network and the person finder."""
         revisions = [self.backbone_revision, self.model.revision]
         return "+".join([*revisions, self.finder.revision] if self.finder is not None else revisions)
 
@@ -123,7 +123,7 @@ async def run_pose(
 ) -> Poses:
     """Keypoints of persons in the request's boxes, else in the detector's boxes, else in the whole image as one person.
 
-    Raises ModelNotFound if a detector is wanted and the server has none, and InvalidInput for scores without boxes.
+    Raises ModelNotFound if a detector is requested and the server has none, and InvalidInput for scores without boxes.
     """
     image = inputs.image
     height, width = image.shape[:2]
@@ -161,7 +161,7 @@ async def _estimate_boxes(
     boxes: Sequence[Sequence[float]],
     box_scores: Sequence[float] | None,
 ) -> tuple[Keypoints, tuple[str, ...]]:
-    """Keypoints of the request's boxes, and the problem of each; bad boxes are left out of the network's work.
+    """Keypoints of the request's boxes, and the problem of each; the network does not run on bad boxes.
 
     size: (width, height) of the image.
     """
@@ -264,7 +264,7 @@ def describe_pose(head: PoseHead) -> dict[str, Any]:
 
 
 def check_drawable(form: str, options: PoseOptions, head: PoseHead) -> None:
-    """Raises InvalidInput for a network whose points no skeleton is known for."""
+    """Raises InvalidInput for a network whose points have no known skeleton."""
     if len(head.model.skeleton) not in (17, 133):
         raise InvalidInput("format", f"{form!r} needs COCO's 17 points or the 133", hint="send format=json")
 

@@ -17,7 +17,7 @@ class Skeleton:
 
     names: one a point; left and right are the person's own. links: pairs of points that a drawing joins.
     flip_indices: which point each becomes in a mirrored picture. sigmas: one a point, of the object keypoint
-    similarity. upper: points of the upper body, of which half-body crops are made; lower: of the lower.
+    similarity. upper, lower: points of the upper and lower body, for half-body crops.
     """
 
     names: tuple[str, ...]
@@ -69,7 +69,7 @@ _HANDS = tuple(
     for part in ("hand_root", *(f"{finger}{joint}" for finger in _FINGERS for joint in range(1, 5)))
 )
 LEFT_HAND, RIGHT_HAND = 91, 112
-"""Where the hands begin in the 133."""
+"""First index of each hand in the 133."""
 
 HAND_LINKS = tuple(
     (0 if joint == 0 else 4 * finger + joint, 4 * finger + joint + 1) for finger in range(5) for joint in range(4)

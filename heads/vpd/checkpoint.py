@@ -39,7 +39,7 @@ VAE_FILE = "vae.safetensors"
 """The VAE encoder of a model that was added, under its original names."""
 
 _WRAPPER = "module."
-"""Before every key of a file that was trained on several devices."""
+"""Prefix of every key in a file that was trained on several devices."""
 
 NETWORKS: dict[str, Any] = {
     "depth": depth_network,
@@ -50,7 +50,7 @@ NETWORKS: dict[str, Any] = {
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OriginalParts:
-    """A published checkpoint, taken apart: key -> tensor of the original's shape.
+    """The parts of a published checkpoint: key -> tensor of the original's shape.
 
     unet, vae: less their prefixes, under LDM's names. head: all else, under its own names.
     """
@@ -62,7 +62,7 @@ class OriginalParts:
 
 @dataclass(frozen=True, slots=True)
 class FittedAs:
-    """What a fitted head's file tells beside its weights.
+    """The properties of a fitted head, stored with its weights.
 
     revision: of the backbone's weights. size: shorter side in pixels. classes: names, for segmentation.
     palette: (r, g, b) a class. tokens: of the text, for referring. maps: whether depth reads attention maps.
@@ -79,14 +79,14 @@ class FittedAs:
     maps: bool = False
 
 
-# What trainers leave beside the tensors, which only holds values: the referring files have the options of their
-# training in a Namespace, and mmcv notes numpy scalars, whose function older numpy had under another name.
+# Other objects in training checkpoints, which hold only values: the referring files have a Namespace of options, and
+# mmcv stores numpy scalars, whose function has another name in older numpy.
 _HARMLESS: list[Any] = [argparse.Namespace, np.dtype, scalar, (scalar, "numpy.core.multiarray.scalar")]
 _HARMLESS += [type(np.dtype(kind)) for kind in ("float64", "float32", "int64", "int32", "bool")]
 
 
 def read_original(file: Path) -> dict[str, Tensor]:
-    """Tensors of any shape by key, of a published checkpoint, which may hold what the trainers leave beside them.
+    """Tensors of any shape by key, of a published checkpoint, which may hold other objects of its trainer.
 
     Raises ModelNotFound, and CheckpointError for a file that is damaged or would have to run code.
     """
@@ -116,7 +116,7 @@ def split_original(tensors: Mapping[str, Tensor], task: str, source: object) -> 
 def check_names(head: Mapping[str, Tensor], task: str, source: object, *, missing: Sequence[str] = ()) -> None:
     """Raises CheckpointError with the names that a head lacks or should not have; `head`: name -> tensor of any shape.
 
-    missing: what is known to be missing already.
+    missing: further missing names.
     """
     expected = head_keys(task).keys()
     lacking = [*missing, *sorted(expected - head.keys())]
@@ -180,7 +180,8 @@ def open_entry(backbone: StableDiffusion, task: DenseTask, entry: ModelEntry) ->
 def check_vae(backbone: StableDiffusion, vae: Mapping[str, Tensor], source: object) -> None:
     """Raises CheckpointError if a file's VAE encoder, under LDM's names, is not the backbone's, which is used.
 
-    vae: name -> tensor of any shape, the original's. What lower precision rounds away is no difference.
+    vae: name -> tensor of any shape, the original's. Differences within the rounding of the lower precision are
+    ignored.
     """
     config = backbone.vae.config
     converted = ldm.convert_vae(vae, config)
@@ -245,12 +246,12 @@ def number_names(word: str, count: int) -> tuple[str, ...]:
 
 
 def list_feature_channels(backbone: StableDiffusion, variant: str = "") -> list[int]:
-    """Channels of the four tapped maps of a variant, finest first."""
+    """Channels of the four feature maps that VPD reads from a variant, finest first."""
     unet: Any = backbone.variants[variant].unet
     channels = []
     for name in find_feature_layers(backbone.description).features:
         block, kind, place = name.rsplit(".", 2)
-        # A transformer's output is as wide as that of the residual block before it.
+        # A transformer's output has as many channels as the residual block before it.
         channels.append(unet.get_submodule(f"{block}.resnets.{place}").out_channels)
         assert kind in ("attentions", "resnets")
     return channels
@@ -268,7 +269,7 @@ def save_fitted(file: Path, network: nn.Module, fitted: FittedAs, *, half: bool 
 
 
 def read_fitted(file: Path) -> FittedAs | None:
-    """What a fitted head's file tells, None for any other file. Raises CheckpointError if it is damaged."""
+    """The properties in a fitted head's file, None for any other file. Raises CheckpointError if it is damaged."""
     if file.suffix != ".safetensors":
         return None
     try:

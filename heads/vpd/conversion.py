@@ -75,5 +75,5 @@ def _list_unet_keys(task: str) -> Shapes:
 
 
 def _unet_config(unet: Mapping[str, Tensor], source: object) -> dict[str, Any]:
-    # Heads and groups change no shape: 1 fits every width.
+    # Heads and groups do not affect shapes: 1 fits every width.
     return ldm_config.unet_config(unet, ldm_config.Unrecorded(attention_heads=1, norm_groups=1), source, sample_size=64)

@@ -53,10 +53,9 @@ async def predict_depth(
     """Metres at every pixel of `image`, (H, W, 3) uint8 RGB.
 
     scene: name or row of the scene class; None takes the mean of all rows, for which there are no published figures.
-    protocol: "fast" scales the whole image and asks once. "published" asks for square windows along the longer side
-    (windows: how many at least) and their mirror images (flip), and averages metres.
-    Raises InvalidInput for a scene that the head does not know.
-    Source: `depth/test.py` of wl-zhao/VPD; its images are 480 x 640, taken as they are.
+    protocol: "fast" scales the whole image and runs one row. "published" averages the metres of square windows along
+    the longer side (windows: how many at least) and their mirror images (flip). Raises InvalidInput for a scene that
+    the head does not know. Source: `depth/test.py` of wl-zhao/VPD; its images are 480 x 640, taken as they are.
     """
     check_image(image)
     context, name = choose_context(head, scene)
@@ -71,7 +70,7 @@ async def predict_depth(
 
 
 def choose_context(head: DepthHead, scene: str | int | None) -> tuple[Tensor, str]:
-    """What the U-Net gets as text, (T, D), and the name of it. Raises InvalidInput for an unknown scene."""
+    """The U-Net's text context, (T, D), and its name. Raises InvalidInput for an unknown scene."""
     if not head.scenes:
         if scene is not None:
             raise InvalidInput("scene", "this depth head has no scene classes", hint="leave `scene` out")
@@ -232,7 +231,7 @@ def depth_line(depth: DepthMap) -> str:
 
 
 def describe_depth(head: DepthHead) -> dict[str, Any]:
-    """What a caller may want to know of the head."""
+    """Properties of the head for clients."""
     return {"head": head.name, "size": head.size, "max_metres": head.max_metres, "scenes": list(head.scenes)}
 
 

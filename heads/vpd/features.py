@@ -1,4 +1,4 @@
-"""What VPD reads of one U-Net pass: four feature maps and averaged cross-attention maps, at timestep 1 without noise.
+"""VPD's features from one U-Net pass: four feature maps and averaged cross-attention maps, at timestep 1 without noise.
 
 Source: VPD (arXiv:2303.02153), `vpd/models.py` of wl-zhao/VPD. Latents are the VAE's mean, not scaled.
 """
@@ -24,11 +24,11 @@ _MAPS = ".transformer_blocks.0.attn2"
 
 @dataclass(frozen=True, slots=True)
 class FeatureLayers:
-    """Places that are read, by diffusers names, finest level first.
+    """The layers that VPD reads, by diffusers names, finest level first.
 
     features: one a level: the last sub-block of the finest level, of the others the second.
     maps: cross-attention layers of levels 1 and 2, both ways down and up; the finest level and the middle are left.
-    stride: pixels to which one cell of the coarsest level belongs.
+    stride: pixels of one cell of the coarsest level.
     """
 
     features: tuple[str, ...]
@@ -36,7 +36,7 @@ class FeatureLayers:
     stride: int
 
     def capture(self, *, maps: bool) -> Capture:
-        """What a row asks for, with or without attention maps."""
+        """The capture of a row, with or without attention maps."""
         names = tuple(name for level in self.maps for name in level) if maps else ()
         return Capture(features=self.features, attention_maps=names)
 

@@ -19,7 +19,7 @@ from heads.vpd.segmentation_network import SegmentationNetwork
 
 DenseTask = Literal["depth", "segmentation", "referring"]
 
-# The order is that of the rows of the published embeddings; the spelling is the data set's.
+# In the order of the published embeddings' rows, with the data set's spelling.
 NYU_SCENES = (
     "printer_room", "bathroom", "living_room", "study", "conference_room", "study_room", "kitchen", "home_office",
     "bedroom", "dinette", "playroom", "indoor_balcony", "laundry_room", "basement", "excercise_room", "foyer",
@@ -71,7 +71,7 @@ class ReferringHead:
     """Referring segmentation.
 
     tokens: how many of the text context the network was made for, start and end included.
-    squash: whether images are distorted to a square, as published, and not scaled to their shorter side.
+    squash: whether images are distorted to a square, as published, instead of scaled to their shorter side.
     """
 
     network: ReferringNetwork
@@ -89,7 +89,7 @@ Head = DepthHead | SegmentationHead | ReferringHead
 
 @torch.no_grad()
 def run_head(head: Head, captures: Sequence[Captures], *arguments: Any, maps: bool) -> list[Tensor]:
-    """What the head's network makes of each row, in one batch: (H, W) metres, or (K, h, w) logits, float32 each.
+    """The output of the head's network for each row, in one batch: (H, W) metres, or (K, h, w) logits, float32 each.
 
     captures: of rows of one size. arguments: the network's own. maps: whether it reads attention maps.
     """

@@ -1,4 +1,4 @@
-"""VPD's heads for the tasks: from the weights that a server names, or from those that ship for its backbone."""
+"""Open VPD's heads: from weights in the settings, or from those that ship for the backbone."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OpenHead = TypeVar("OpenHead", DepthHead, SegmentationHead, ReferringHead)
 POCKET = Path(__file__).parent / "pocket"
 """The heads that ship for the embedded backbone."""
 
-# Contexts in use by their content: heads with equal ones share one tensor, so that one pass can serve both.
+# Contexts in use by their content: heads with equal contexts share one tensor, so that one pass can serve both.
 _CONTEXTS: WeakValueDictionary[tuple[object, ...], Tensor] = WeakValueDictionary()
 
 

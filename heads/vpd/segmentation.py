@@ -47,7 +47,7 @@ async def predict_segmentation(
 ) -> ClassMap:
     """The class of every pixel of `image`, (H, W, 3) uint8 RGB.
 
-    protocol: "fast" scales the whole image and asks once. "slide" is the published single-scale protocol: windows of
+    protocol: "fast" scales the whole image and runs one row. "slide" is the published single-scale protocol: windows of
     `head.size` with a stride of two thirds. "multiscale" is the published one of five scales and their mirror images:
     the mean of ten maps of probabilities.
     """
@@ -63,7 +63,7 @@ async def predict_segmentation(
     ]
     maps: list[Tensor] = []
     total: Tensor | None = None
-    # Probabilities are added up at the image's size, unless it has more pixels than all scales together.
+    # Probabilities are summed at the image's size, unless it has more pixels than all scales together.
     adds_up = original[0] * original[1] <= sum(height * width for (height, width), _ in scales)
     for size, turned in scales:
         pixels = await engine.run_on_host(_scale, image, size, turned)
@@ -115,7 +115,7 @@ async def slide_logits(
 ) -> Tensor:
     """Logits (K, H, W) of a picture (3, H, W) in [-1, 1], by windows whose logits are averaged.
 
-    All windows are rows of one asking; mmsegmentation's own loop asks for one after the other.
+    All windows are rows of one call; mmsegmentation's own loop runs one after the other.
     stride: pixels between windows; two thirds of the window if none is given (341 of 512).
     Source: `slide_inference` of mmsegmentation's EncoderDecoder.
     """
@@ -151,7 +151,7 @@ class _Logits:
 
 
 def enlarge_class_logits(logits: Tensor, size: tuple[int, int]) -> Tensor:
-    """Logits (K, h, w) at an eighth of the padded picture -> (K, *size), bilinear, what was padded cut off."""
+    """Logits (K, h, w) at an eighth of the padded picture -> (K, *size), bilinear, without the padding."""
     whole = (logits.shape[-2] * CELL, logits.shape[-1] * CELL)
     with torch.no_grad():
         return resize_maps(logits, whole)[..., : size[0], : size[1]]
@@ -212,7 +212,7 @@ def segmentation_line(classes: ClassMap) -> str:
 
 
 def describe_segmentation(head: SegmentationHead) -> dict[str, Any]:
-    """What a caller may want to know of the head."""
+    """Properties of the head for clients."""
     return {"head": head.name, "size": head.size, "classes": list(head.classes)}
 
 
