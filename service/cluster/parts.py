@@ -1,14 +1,13 @@
 """The folder of a job of a cluster: its list and its results as Parquet files, part by part.
 
-    job.json                    what the command asked for, and how many images the list has once it is whole
-    model.json                  the weights and the complete parameters of all results: by the first actor that is warm
+    job.json                    the command's order, and the number of images when the list is complete
+    model.json                  weights and complete parameters of all results, written by the first warm actor
     items/000000.parquet        the list: a row an image, a row group a part
     results/000/00000012.parquet   the results of part 12: a row an image, in the order of the list
 
-A part is an equal piece of the list. Its results have one place, and come there whole by a rename: whoever computes a
-part again, on whichever node, puts the same rows in the same place. So no image is ever there twice, and which parts
-are missing is seen from the names of files alone.
-The folder must be one that every node sees under the same path.
+A part is an equal piece of the list. Its results have one path, and are put there by a rename. If a part is computed
+again on another node, the same rows replace the old ones. So no image is there twice, and file names show which parts
+are missing. The folder must be one that every node sees under the same path.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ from service.jobs.sources import Source, list_items
 from service.jobs.store import canonical
 
 PARTS_A_FILE = 64
-"""Parts of the list that lie in one file."""
+"""Parts of the list in one file."""
 _PARTS_A_FOLDER = 1000
 _FOOTERS_AT_ONCE = 16
 _FAILED = b"diffsight.failed"
@@ -51,9 +50,8 @@ _RESULT = pa.schema(
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What a command asks for. values: the task's parameters as they were written. part_images: of each part.
-
-    total: images of the list; None until it is whole.
+    """The order of a command. values: the task's parameters as in the command. part_images: images of each part. total:
+    images of the list; None until it is complete.
     """
 
     task: str
@@ -70,7 +68,7 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class JobWeights:
-    """What all results of a job come from. parameters: complete, as keys have them."""
+    """The model and parameters of all results of a job. parameters: complete; they are part of each key."""
 
     model: str
     revision: str
@@ -78,13 +76,13 @@ class JobWeights:
 
 
 class PartFolder:
-    """The folder of one job. Every method blocks, and raises OSError where the disk does."""
+    """The folder of one job. Every method blocks, and raises the disk's OSError."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def begin(self, order: Order) -> Order:
-        """The job of this folder with its whole list: begun, or taken up again where the same command began it.
+        """The job of this folder with its complete list: begun, or continued if the same command began it.
 
         Raises InvalidInput for a folder of another job, and for a source that can not be listed.
         """
@@ -105,18 +103,20 @@ class PartFolder:
         return earlier
 
     def read_order(self) -> Order | None:
-        """What this folder was begun for; None for a new one. Raises InvalidInput for a damaged file."""
+        """The order that this folder was begun with; None for a new folder. Raises InvalidInput for a damaged file."""
         about = self._read_json("job.json")
         return None if about is None else Order(**about)
 
     def agree(self, weights: JobWeights) -> None:
-        """Note the weights of all results, or hold them to those of the first. Raises InvalidInput for others."""
+        """Store the weights of all results, or compare them with the stored ones. Raises InvalidInput if they
+        differ.
+        """
         place = self.path / "model.json"
         if not place.exists():
             beside = name_beside(place)
             write_json(beside, asdict(weights))
             try:
-                os.link(beside, place)  # unlike a rename, it fails where another actor was faster
+                os.link(beside, place)  # unlike a rename, it fails if another actor was faster
             except FileExistsError:
                 pass
             finally:
@@ -132,7 +132,7 @@ class PartFolder:
             )
 
     def read_weights(self) -> JobWeights | None:
-        """What the results come from; None before the first."""
+        """The weights of the results; None before the first result."""
         about = self._read_json("model.json")
         return None if about is None else JobWeights(**about)
 
@@ -198,7 +198,7 @@ class PartFolder:
                     yield Record(row["position"], row["name"], given, row["key"], result, row["error"])
 
     def job(self, order: Order, failed: int) -> Job:
-        """What the forms of results want to know of a job that has ended."""
+        """The finished job, for the formats of results."""
         weights = self.read_weights() or JobWeights("", "", {})
         created = (self.path / "job.json").stat().st_mtime
         total = order.total or 0

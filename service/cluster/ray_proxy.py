@@ -1,7 +1,6 @@
-"""What stands before the service in each HTTP proxy of Ray Serve: answers of ours for what Ray leaves without one.
-
-A proxy sends nothing where the replica that worked on a request died, and uvicorn then makes a bare 500 of it. The
-request can be sent again: that is a 503 with the seconds to wait.
+"""Middleware for the HTTP proxies of Ray Serve: it answers requests that Ray leaves without an answer. If the replica
+of a request dies, a proxy sends nothing, and uvicorn answers a bare 500. The request can be sent again, so this
+middleware answers 503 with the seconds to wait.
 """
 
 from __future__ import annotations
@@ -56,5 +55,5 @@ class AnswerForLost:
 
 
 def middlewares() -> list[Middleware]:
-    """What a proxy calls at its start: see `NODE_ENVIRONMENT` of `ray_package`."""
+    """A proxy calls this at its start: see `NODE_ENVIRONMENT` of `ray_package`."""
     return [Middleware(AnswerForLost)]

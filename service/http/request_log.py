@@ -20,7 +20,7 @@ from service.telemetry.usage import Usage
 
 log = structlog.get_logger("diffsight")
 
-# Label Studio drops the body of a refusal.
+# Label Studio does not show the body of an error.
 _SILENT_CLIENTS = "/label-studio/"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
@@ -113,14 +113,14 @@ def route_name(scope: Scope) -> str:
 
 
 def _level(path: str, status: int) -> int:
-    """A page loads a hundred files: those that it got are of no interest."""
+    """A page loads a hundred files: successful requests for them are not logged."""
     if status >= 500:
         return logging.WARNING
     return logging.DEBUG if status < 400 and (is_page(path) or path.startswith(f"{DOCS_FILES}/")) else logging.INFO
 
 
 def _describe_unshown_problem(scope: Scope) -> dict[str, str]:
-    """What was wrong, of a request whose client shows its user nothing of the answer, but sends him to this log."""
+    """The problem of a request whose client shows its user no part of the answer and refers to this log."""
     state = scope["state"]
     if not state.get("problem") or not scope["path"].startswith(_SILENT_CLIENTS):
         return {}
