@@ -1,4 +1,4 @@
-"""The three forms of a request (multipart, JSON with base64, the image itself) to one pydantic model."""
+"""Read the three forms of a request (multipart, JSON with base64, the image itself) into one pydantic model."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ Json = bytes | bytearray
 
 # Names that a file part may have; all files of a request are its images, in order.
 FILE_PARTS = ("image", "images", "images[]", "file")
-# Further lists of images that some tasks take, and the name that one of them has in a form.
+# Further lists of images of some tasks, and the form's name of a single file.
 FILE_LISTS = {"masks": "mask", "support_images": "support_image", "support_masks": "support_mask"}
-# A body that says nothing of what it is, as generated clients send files: its bytes say it.
+# Generated clients send files with this type: the bytes show what the body is.
 ANY_BYTES = "application/octet-stream"
 _URL_FIELDS = ("url", "image_url", "urls", "image_urls")
 _URLS_ARE_OFF = "URL inputs are off on this server (its setting urls.enabled): it fetches nothing"
 _FETCH = "fetch_urls"
-# As many as an answer lists; and so many that listing them all takes noticeable time.
+# Most errors in an answer; and a number of errors whose listing takes noticeable time.
 _MOST_HINTED = 20
 _MOST_LISTED = 1000
 
@@ -55,7 +55,7 @@ _MOST_LISTED = 1000
 def read_image(value: object, info: ValidationInfo) -> ImageSource:
     """The bytes of a base64 text, or a URL to download if the validation's context allows it.
 
-    Bytes and files of archives, which forms bring, stay as they are.
+    Bytes and files of archives, which come from forms, are returned unchanged.
     """
     if isinstance(value, bytes | ArchivedFile):
         return value
@@ -150,9 +150,8 @@ async def read_request(request: Request, model: type[Model], limits: LimitSettin
 
 
 def unpack_archives(files: Sequence[ImageSource], limits: LimitSettings) -> list[ImageSource]:
-    """The files, in which each zip is replaced by its files. Raises InvalidInput for a zip that is refused.
-
-    The bounds of one archive hold for all of a request together.
+    """The files, in which each zip is replaced by its files. Raises InvalidInput for a zip that is refused. The bounds
+    of one archive apply to all archives of a request together.
     """
     images: list[ImageSource] = []
     left = limits
@@ -183,7 +182,7 @@ def validate(
     wrong fields.
     """
     if isinstance(content, Json):
-        content = content.removeprefix(codecs.BOM_UTF8)  # which editors and shells of Windows write
+        content = content.removeprefix(codecs.BOM_UTF8)  # editors and shells on Windows write it
     if isinstance(content, Json) and limits is not None:
         check_values(content, limits.max_json_values, values_per_name=values_per_name)
     try:
@@ -210,7 +209,7 @@ def _as_model(model: type[Model], content: Json | Mapping[str, Any], *, fetch_ur
 def _first_errors(
     model: type[BaseModel], content: Json | Mapping[str, Any], count: int, *, fetch_urls: bool
 ) -> ValidationError:
-    """What is wrong with the beginning of each list and object of a body that has too many errors to list.
+    """The errors in the beginning of each list and object of a body that has too many errors to list.
 
     Raises InvalidInput if the beginnings are right.
     """
@@ -247,7 +246,7 @@ async def _read_form(
     listed = {
         part: name for name, list_name in FILE_LISTS.items() if name in model.model_fields for part in (name, list_name)
     }
-    # Room for all labels and templates of one route, and for the longest lists of numbers that another takes.
+    # Enough for all labels and templates of one route, and for the longest lists of numbers of another.
     most_fields = 4 * limits.max_prompts + 256
     reading = open_form(
         request,
@@ -305,7 +304,7 @@ def fields_of(
 ) -> dict[str, Any]:
     """Fields by name from (name, text) pairs: repeated names make a list, texts in JSON brackets are read as JSON.
 
-    limits: what a stranger's texts are held to. Raises InvalidInput.
+    limits: bounds on texts from a client. Raises InvalidInput.
     """
     most = None if limits is None else limits.max_json_values
     by_name: dict[str, list[str]] = {}
@@ -349,7 +348,7 @@ def takes(model: type[BaseModel], name: str, kind: type) -> bool:
 
 
 def union_members(annotation: Any) -> list[Any]:
-    """The types of a union, unions inside it opened, without what annotates them; of another type, itself."""
+    """The types of a union, with nested unions expanded, without annotations; of another type, the type itself."""
     bare = bare_type(annotation)
     if typing.get_origin(bare) in (typing.Union, types.UnionType):
         return [member for part in typing.get_args(bare) for member in union_members(part)]
@@ -357,7 +356,7 @@ def union_members(annotation: Any) -> list[Any]:
 
 
 def bare_type(annotation: Any) -> Any:
-    """A type without what annotates it."""
+    """A type without annotations."""
     while typing.get_origin(annotation) is Annotated:
         annotation = typing.get_args(annotation)[0]
     return annotation

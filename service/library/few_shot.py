@@ -220,4 +220,4 @@ TASK = Task(
     curl="-F image=@kitchen.jpg -F support_image=@cup.jpg -F support_mask=@cup.png",
     shipped=find_shipped_few_shot,
 )
-"""Supports of a request are encoded for it alone; the banks of stored concepts are cached."""
+"""Banks of a request's supports are cached in memory, those of stored concepts also on disk."""

@@ -20,10 +20,10 @@ EMBEDDED = "pocket"
 class ModelSpec:
     """One model of the catalogue.
 
-    id: what requests name. task: the one that it is for; "" for a backbone, which serves every task that needs no
-    weights of its own, and those whose weights ship for it. backbone: id of the backbone that it runs on, its own for a
-    backbone. source: what opens a backbone; for a model of a task that was not added, the path of its weights.
-    entry: what was added, for a model of a task. pinned: never evicted. dtype: number type; "" is that of the server.
+    id: its name in requests. task: of the model; "" for a backbone, which serves every task that needs no weights of
+    its own, and tasks whose weights ship for it. backbone: id of the backbone that it runs on, its own for a backbone.
+    source: how to open a backbone; for a model of a task that was not added, the path of its weights. entry: of an
+    added model of a task. pinned: never evicted. dtype: number type; "" is that of the server.
     """
 
     id: str
@@ -39,7 +39,7 @@ class ModelSpec:
 class _Candidate:
     """A model before the backbone that it runs on is known.
 
-    spec: `backbone` as the settings name it. base: kind of the backbone that it goes with. kind: of what was added.
+    spec: `backbone` as the settings name it. base: kind of the backbone that it needs. kind: of an added model.
     """
 
     spec: ModelSpec
@@ -48,7 +48,7 @@ class _Candidate:
 
 
 def names_models(settings: Settings) -> bool:
-    """Whether the settings name one backbone, or weights for it, in the way of version 0.1."""
+    """Whether the settings name one backbone, or weights for it, as in version 0.1."""
     named = (settings.backbone, settings.pose.checkpoint, settings.few_shot.weights)
     return any(named) or any(getattr(settings.heads, task) for task in type(settings.heads).model_fields)
 
@@ -56,10 +56,9 @@ def names_models(settings: Settings) -> bool:
 def build_catalogue(settings: Settings) -> tuple[ModelSpec, ...]:
     """Every model that these settings serve, in the order in which tasks choose among them.
 
-    One backbone that the settings name; else the `[[models]]` tables and all that was added, or of those what `models`
-    lists; and `pocket` where none of them is a backbone.
-    Raises InvalidInput for names of `models` that are none, for tables that describe no model, and for a model without
-    its backbone.
+    The one backbone that the settings name; else the `[[models]]` tables and all added models, or those of them that
+    `models` lists; and `pocket` if none of them is a backbone. Raises InvalidInput for unknown names in `models`, for
+    wrong tables, and for a model without its backbone.
     """
     if names_models(settings):
         source = settings.backbone or EMBEDDED
@@ -89,7 +88,7 @@ def names_in(settings: Settings) -> frozenset[str]:
     named = {settings.backbone, settings.pose.checkpoint, settings.few_shot.weights}
     named |= {getattr(settings.heads, task) for task in type(settings.heads).model_fields}
     named |= {*settings.models, *settings.pinned_models, *(table.source or table.id for table in settings.model_tables)}
-    with suppress(DiffsightError):  # settings that cannot be served name models all the same
+    with suppress(DiffsightError):  # settings that cannot be served name models too
         catalogue = build_catalogue(settings)
         ids = {spec.backbone for spec in catalogue if spec.entry is not None and spec.entry.name in named}
         named |= {spec.source for spec in catalogue if spec.id in ids}
@@ -186,7 +185,7 @@ def _base_of(entry: ModelEntry) -> str:
 
 
 def _describe(table: ModelTable, added: Mapping[str, ModelEntry]) -> _Candidate:
-    """The model of a `[[models]]` table. added: what was added, by name."""
+    """The model of a `[[models]]` table. added: added models by name."""
     where, source = f"[[models]] {table.id!r}", table.source or table.id
     entry = added.get(source)
     if entry is None and not table.source and source != EMBEDDED:
@@ -220,7 +219,7 @@ def _describe(table: ModelTable, added: Mapping[str, ModelEntry]) -> _Candidate:
 
 
 def _with_backbone(candidate: _Candidate, candidates: Sequence[_Candidate], *, required: bool) -> ModelSpec | None:
-    """A candidate over its backbone; None if that is not served, and `required` does not say that it must."""
+    """A candidate over its backbone; None if that is not served and the candidate is not `required`."""
     spec = candidate.spec
     if not spec.task:
         return spec

@@ -1,6 +1,5 @@
-"""Unloaded models in host memory: to load them again is a copy, without reading files.
-
-On a CPU the device's memory is the host's: what leaves is kept as it is, without a second copy.
+"""Unloaded models in host memory: loading them again is a copy, without reading files. On a CPU the device's memory is
+the host's: an unloaded model is kept without a copy.
 """
 
 from __future__ import annotations

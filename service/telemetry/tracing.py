@@ -1,7 +1,7 @@
 """Traces by OpenTelemetry: a span for each request and one below it for each of its stages.
 
-They are on where the setting `telemetry.otlp_endpoint` names a collector; otherwise nothing of OpenTelemetry's SDK is
-imported and a route pays one look at its request's state.
+They are on if the setting `telemetry.otlp_endpoint` names a collector. Otherwise OpenTelemetry's SDK is not imported,
+and a request costs one look-up more.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from service.version import read_version
 Result = TypeVar("Result")
 Input = TypeVar("Input")
 
-# Supervisors and Prometheus ask these every few seconds; their spans would drown the others.
+# Supervisors and Prometheus call these every few seconds; their spans would hide the others.
 UNTRACED = ("/health/", "/v2/health/", "/metrics")
-# Any other method is a caller's own text, of which there is no end.
+# Any other method is a client's text, with unbounded values.
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _STOP_SECONDS = 2.0
 
@@ -69,8 +69,8 @@ class Tracing:
         return RequestTrace(self._tracer, scope)
 
     def stop(self) -> None:
-        """Send what is left, for some seconds at most, and end the exporter's thread."""
-        # It has no time limit of its own while it retries a collector that is down.
+        """Send the remaining spans, for some seconds at most, and end the exporter's thread."""
+        # Without a time limit of its own it would retry while the collector is down.
         flushing = Thread(target=self._provider.force_flush, name="last spans", daemon=True)
         flushing.start()
         flushing.join(_STOP_SECONDS)
@@ -131,12 +131,12 @@ class RequestTrace:
         self._tracer.start_span(name, below, attributes=self._shared, start_time=started).end(ended)
 
     def mark_admitted(self, task: str, labels: int) -> None:
-        """The request was read and found fit: tell how long that took."""
+        """Record a span for reading and checking the request, which has passed."""
         self.share({"diffsight.task": task} | ({"diffsight.labels": labels} if labels else {}))
         self.past("admit", self._started, time.time_ns())
 
     def fault(self, error: Exception) -> None:
-        """Keep an unforeseen error, with its traceback."""
+        """Record an unexpected error, with its traceback."""
         self.span.record_exception(error)
 
     def end(self, scope: Scope, status: int) -> None:
@@ -206,7 +206,7 @@ class _TracedEngine:
             return await self._engine.run_on_host(function, *arguments)
 
     async def _call_in_span(self, name: str, kind: str, attributes: Mapping[str, int], *arguments: Any) -> Any:
-        """The engine's own answer, in a span of that name with the wait for the device below it."""
+        """The engine's result, in a span of that name with the wait for the device below it."""
         timings = self._engine.timings
         waited, spent = timings.get("queue", 0.0), timings.get(kind, 0.0)
         self._begun += 1
@@ -217,7 +217,7 @@ class _TracedEngine:
                 try:
                     return await getattr(self._engine, kind)(*arguments)
                 finally:
-                    # Sums over the request: where calls overlapped, they do not tell this one's share.
+                    # Sums over the request: if calls overlapped, the share of this call is unknown.
                     if alone and self._begun == mine and timings.get("queue", 0.0) > waited:
                         began = time.time_ns() - _nanoseconds(timings[kind] - spent)
                         self._trace.past("queue", began, began + _nanoseconds(timings["queue"] - waited), within=span)
@@ -226,7 +226,7 @@ class _TracedEngine:
 
 
 def open_tracing(settings: TelemetrySettings) -> Tracing | None:
-    """The tracing that the settings ask for, or None. Raises InvalidInput if the extra is not installed."""
+    """The tracing by the settings, or None. Raises InvalidInput if the extra is not installed."""
     return Tracing(settings) if settings.otlp_endpoint else None
 
 
