@@ -167,13 +167,13 @@ def job_fields(job: Job, tasks: tuple[AnyTask, ...]) -> dict[str, Any]:
 
 
 def job_details(job: Job, failures: Sequence[Record], tasks: tuple[AnyTask, ...], models: ModelStore) -> JobDetails:
-    """The answer about one job. models: what this server has of its model now."""
+    """The answer about one job. models: of this server."""
     failed = [FailedImage(image_name=record.name, error=record.error) for record in failures]
     return JobDetails(**job_fields(job, tasks), failures=failed, model_replaced=is_model_replaced(job, tasks, models))
 
 
 def is_model_replaced(job: Job, tasks: tuple[AnyTask, ...], models: ModelStore) -> bool | None:
-    """Whether the results of a job come from other weights than its model has now; None where nothing tells."""
+    """Whether the results of a job come from other weights than its model has now; None if that is unknown."""
     task = find_task(tasks, job.task)
     if not (job.model and job.revision) or task is None or task.prepare is not None:
         return None
@@ -213,7 +213,7 @@ async def read_job(request: Request, settings: Settings, job_id: str) -> tuple[J
 
 
 async def _small_body(request: Request, most: int) -> bytes:
-    """A body that is held in memory. Raises BodyTooLarge past `most` bytes, however much an upload may have."""
+    """A body that is held in memory. Raises BodyTooLarge for more than `most` bytes, whatever the bound on uploads."""
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
@@ -250,7 +250,7 @@ async def _read_form(request: Request, settings: Settings, job_id: str) -> tuple
 
 
 def _source(body: JobRequest, settings: Settings, job_id: str, files: Sequence[tuple[str, BinaryIO]]) -> StoredSource:
-    """The source that a request names, or brings. Raises InvalidInput."""
+    """The source that a request names or uploads. Raises InvalidInput."""
     if sum(map(bool, (body.urls, body.source, files))) != 1:
         raise InvalidInput("source", "the request has no images, or images from several sources", hint=_WHERE)
     if body.source:

@@ -1,4 +1,4 @@
-"""GET /v1/models: which models there are, what serves each task, how busy the device is; and to load and unload one."""
+"""GET /v1/models: list models and tasks, and the load of the device; load and unload models."""
 
 from __future__ import annotations
 

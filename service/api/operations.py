@@ -1,7 +1,7 @@
-"""Operations of their own for each kind of body, beside the routes that read several.
+"""Separate operations for each kind of body, in addition to the routes that read several.
 
-A route such as /v1/depth reads a form, JSON, and the image by itself, and a program that writes HTTP by hand needs no
-more. Generators of clients do: most of them know one kind of body, and one kind of answer, an operation. So
+A route such as /v1/depth reads a form, JSON, and the image by itself, which is enough for handwritten clients. But most
+generators of clients support only one kind of body and one kind of answer in an operation. So
 
     {path}            is described with a form and with JSON
     {path}/upload     reads the same form, and is described with it alone
@@ -72,7 +72,7 @@ def _add(router: APIRouter, route: APIRoute, suffix: str, about: str, extra: dic
         f"{route.path}/{suffix}",
         route.endpoint,
         methods=sorted(route.methods or ()),
-        # The part after the colon is for the document alone: metrics and logs count the route itself.
+        # The part after the colon is only for the document: metrics and logs use the route's name.
         name=f"{route.name}:{suffix}",
         tags=list(route.tags),
         summary=f"{route.summary} ({suffix})",

@@ -25,7 +25,7 @@ class HeldModel:
 
     opened: the heads of a backbone, or the head of a model of a task. variants: the U-Nets that such a model adds.
     revision: of the backbone over which it was opened. bytes: of memory. device: where its weights belong.
-    moved: its tensors, of any shape, that came from the device. moving: their way to the host, while it lasts.
+    moved: its tensors, of any shape, that came from the device. moving: the copy to the host, while it runs.
     """
 
     opened: Any
@@ -42,7 +42,7 @@ class HeldModel:
         move(self.moved, HOST)
 
     def return_to_device(self) -> None:
-        """Copy what left the device back to it; blocks. Raises torch.OutOfMemoryError where it does not fit."""
+        """Copy the moved tensors back to the device; blocks. Raises torch.OutOfMemoryError if they do not fit."""
         move(self.moved, self.device)
         self.moved = ()
 
@@ -59,11 +59,11 @@ class HostMemory:
 
     @property
     def bytes(self) -> int:
-        """What all of them take."""
+        """Bytes of all held models."""
         return sum(held.bytes for held in self._held.values())
 
     def bytes_of(self, name: str) -> int:
-        """What is held of a model; 0 if nothing is."""
+        """Bytes held of a model; 0 if it is not held."""
         return self._held[name].bytes if name in self._held else 0
 
     def keep(self, name: str, held: HeldModel) -> None:
@@ -77,7 +77,7 @@ class HostMemory:
         self._held[name] = held
 
     async def settle(self) -> None:
-        """Wait until everything that left the device is off it. A copy that fails leaves nothing held of its model."""
+        """Wait until all copies from the device have ended. A model whose copy failed is dropped."""
         for name, held in list(self._held.items()):
             if held.moving is None:
                 continue
@@ -88,9 +88,8 @@ class HostMemory:
             held.moving = None
 
     def take(self, name: str, revision: str | None = None) -> HeldModel | None:
-        """What is held of a model, which is then held no longer; None if nothing is, or over other weights.
-
-        revision: of the backbone that it is to run on; None for a backbone itself.
+        """Remove and return a held model; None if it is not held, or was opened over other weights. revision: of the
+        backbone to run on; None for a backbone itself.
         """
         held = self._held.pop(name, None)
         return None if held is None or revision not in (None, held.revision) else held
@@ -133,7 +132,9 @@ def _parts_of(item: Any) -> Iterable[Any]:
 
 
 def move(tensors: Iterable[Tensor], device: torch.device) -> None:
-    """Copy the memory of tensors, of any shape, to a device, in place; those that share memory still do after it."""
+    """Copy the memory of tensors, of any shape, to a device, in place; tensors that share memory still share it
+    afterwards.
+    """
     moved: dict[int, torch.UntypedStorage] = {}
     for tensor in tensors:
         storage = tensor.untyped_storage()

@@ -20,16 +20,16 @@ from service.models.known import PUBLISHED
 from service.models.number_types import IN_FULL
 from service.models.sizes import bytes_of_folder
 
-# Networks of SD 2.1's U-Net that bring a first convolution of their own, from 8 channels to 320 with 3 x 3.
+# Networks of SD 2.1's U-Net with a first convolution of their own, from 8 channels to 320 with 3 x 3.
 _WIDER = frozenset(model.kind for model in heads.marigold.published.PUBLISHED)
 _WIDER_INPUT = 8 * 320 * 9 + 320
 
 NUMBER_TYPES: Mapping[str, torch.dtype] = {"float32": torch.float32, "half": torch.float16}
 """`half` is float16 and bfloat16."""
 AUTO = "auto"
-"""What `dtype=auto` takes on a GPU."""
+"""The number type of `dtype=auto` on a GPU."""
 
-# As a server does if no setting says otherwise: the rest is for batches and caches.
+# A server's default: the rest is for batches and caches.
 SHARE_FOR_WEIGHTS = 0.75
 
 
@@ -45,7 +45,7 @@ class PlannedModel:
 
 @dataclass(frozen=True, slots=True)
 class MemoryPlan:
-    """What fits into a budget, in the order in which the models stand. together: all of them."""
+    """Which models fit into a budget, in the order of the models. together: whether all fit."""
 
     models: tuple[PlannedModel, ...]
     fitting: Mapping[str, tuple[str, ...]]
@@ -86,7 +86,7 @@ def plan_entry(entry: ModelEntry, backbone: str = "") -> PlannedModel:
 def plan(models: Sequence[PlannedModel], memory_bytes: int) -> MemoryPlan:
     """Which of `models` fit into a device's memory, with room for batches.
 
-    They are taken in their order; one of a task only beside its backbone, for which there is room too.
+    They are added in their order, a model of a task only if its backbone fits too.
     """
     budget = int(SHARE_FOR_WEIGHTS * memory_bytes)
     in_full = {model.backbone for model in models if model.task in IN_FULL}

@@ -79,12 +79,12 @@ class RoboflowRequest(BaseModel):
 
     @property
     def least(self) -> float | None:
-        """The lowest confidence that is wanted, None if the server's own holds."""
+        """The requested lowest confidence, None for the server's own."""
         return self.confidence if isinstance(self.confidence, float) else None
 
     @property
     def choice(self) -> Choice:
-        """How the answer is written."""
+        """The form of the answer."""
         return Choice(
             self.least,
             self.keypoint_confidence,
@@ -155,11 +155,9 @@ def _classifier(body: RoboflowRequest, version: str) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ModelKind:
-    """What a model id begins with, and which of the protocol's answers it gets.
-
-    task: of this server. route: below /roboflow/infer. task_type: what the SDK calls it; empty for what it asks for
-    by a method of its own. to_options: (body, what follows the id's stroke) to the task's options.
-    to_answer: (end, choice) to the members of the answer.
+    """A first part of model ids, and its form of the protocol's answers. task: of this server. route: below
+    /roboflow/infer. task_type: the SDK's name; empty if the SDK has a method of its own. to_options: (body, the id's
+    part after the slash) to the task's options. to_answer: (result, choice) to the members of the answer.
     """
 
     task: str
@@ -313,7 +311,7 @@ async def _infer(
     task = require_served(state, kind.task, model)
     call = TaskCall(task, kind.to_options(body, version), InputFiles(body.images), model)
     done = await run_call(request, state, usage, call)
-    if task.inputs == "images":  # a classifier, which answers all images together
+    if task.inputs == "images":  # a classifier answers all images together
         (end,) = done
         images = [Inputs([image]) for image in end.inputs.images]
         done = [Done(end.work, [result], image) for result, image in zip(end.result, images, strict=True)]
@@ -322,9 +320,8 @@ async def _infer(
 
 
 def _choose(route: str, first: str, model_id: str) -> tuple[ModelKind, str]:
-    """The kind of model that an id names on a route, and what follows its stroke. Raises InvalidInput.
-
-    An id of Roboflow's own models, such as an SDK sends if none is given, stands for the route's first on depth.
+    """The kind of model that an id names on a route, and the part after the slash. Raises InvalidInput. On the depth
+    route an id of Roboflow's own models, which SDKs send by default, means the route's first kind.
     """
     name, _, version = model_id.partition("/")
     if not name or (first == "depth" and name.startswith("depth-anything")):
@@ -343,7 +340,7 @@ def _refuse_model(model_id: str, names: Sequence[str] = tuple(KINDS)) -> Invalid
 
 
 def _write(body: RoboflowRequest, kind: ModelKind, done: Sequence[Done], started: float) -> bytes:
-    """The answer for one image, or a list of them where a list was sent."""
+    """The answer for one image, or a list of answers if a list was sent."""
     written = []
     for end in done:
         image = end.inputs.images[0]
