@@ -88,7 +88,7 @@ RayPart = Annotated[
 ]
 
 _BY_SUFFIX = {".jsonl": "jsonl", ".xml": "cvat", ".json": "coco"}
-# What a form's file in the folder of a cluster's job ends in.
+# Suffix of a form's file in the folder of a cluster's job.
 _SUFFIXES = {"jsonl": ".jsonl", "coco": ".coco.json", "label-studio": ".label-studio.json", "cvat": ".cvat.xml"}
 
 
@@ -175,7 +175,7 @@ def _values(options: Sequence[str], labels: str) -> list[tuple[str, str]]:
 async def _run(
     state: AppState, store: JobStore, task: str, values: list[tuple[str, str]], source: dict[str, Any]
 ) -> Job:
-    """The job, begun or taken up again, when it has ended or could not go on."""
+    """Begin the job or continue it. Returns it when it has ended or cannot continue."""
     configure_logging("error")
     with progress_lines(lambda: "starting" + describe_progress(state.models.slots.values())):
         await state.models.start()
@@ -200,7 +200,7 @@ async def _run(
 
 
 async def _claim(store: JobStore, job_id: str, owner: str, lease_seconds: float, *, again: bool) -> Job:
-    """The job, leased. The lease of a process that was killed is waited for. Raises ChangedMeanwhile and InvalidInput.
+    """The job, leased. Waits for the end of a killed process's lease. Raises ChangedMeanwhile and InvalidInput.
 
     again: whether the job was begun before.
     """
@@ -219,7 +219,7 @@ async def _claim(store: JobStore, job_id: str, owner: str, lease_seconds: float,
 
 
 async def _watch(store: JobStore, job_id: str, running: asyncio.Task[bool]) -> None:
-    """A bar with rate and time left while the job runs where a person watches, else lines."""
+    """Show a progress bar with rate and time left while the job runs; on standard error that is no terminal, lines."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
     console = Console(stderr=True)
     shown = sys.stderr.isatty()
@@ -241,7 +241,7 @@ async def _watch(store: JobStore, job_id: str, running: asyncio.Task[bool]) -> N
 
 
 def _write(records: Records, job: Job, form: str, out: Path, image_prefix: str) -> None:
-    """The results in their form, each file whole; of many files, each by itself, or a zip."""
+    """Write the results in their form: one file, a folder of files, or a zip."""
     try:
         if form in FOLDERS and out.suffix != ".zip":
             for path, text in FOLDERS[form](job, records):

@@ -1,4 +1,4 @@
-"""`diffsight doctor`: whether this machine, these settings and these models can be trusted, and what to do if not."""
+"""`diffsight doctor`: check this machine, the settings and the models, and say how to fix problems."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def doctor(
     answers of the original systems on small networks.
     Exit status 1 where something is wrong.
     """
-    # What checks loads torch and every task, which takes seconds.
+    # The checks load torch and every task, which takes seconds.
     from diffsight.doctor.examination import examine
     from diffsight.doctor.findings import has_problem
 

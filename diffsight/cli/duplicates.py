@@ -71,7 +71,7 @@ def vectors_of_folder(folder: Path, settings: Settings, block: list[str] | None,
     """The vectors of all images below a folder, with a progress bar; files that cannot be read are reported and left
     out.
 
-    The noise of a vector is seeded by its picture's pixels, which differ between copies: so there is none here.
+    Without noise: it would be seeded by a picture's pixels, which differ between copies.
     """
     files = image_files(folder)
     if not files:
@@ -101,7 +101,7 @@ def vectors_of_folder(folder: Path, settings: Settings, block: list[str] | None,
 
 
 def print_groups(groups: list[list[Copy]], count: int) -> None:
-    """Each group, its first image first, with the cosine of the others to it."""
+    """Print each group: its first image, and the others with their cosine to it."""
     for group in groups:
         typer.echo(terminal_text(group[0].name))
         for copy in group[1:]:

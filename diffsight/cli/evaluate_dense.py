@@ -123,7 +123,7 @@ def world(folder: Path, task: DenseTask) -> Any:
 
 
 def first_samples(samples: Any, most: int) -> Any:
-    """The first samples, all of them for 0."""
+    """The first samples, or all for 0."""
     return islice(samples, most) if most else samples
 
 

@@ -132,7 +132,7 @@ def _persons(
         return read_detections(detections)
     if threshold is None:
         return data.persons
-    assert head.finder is not None  # one that is named opens, or says why not
+    assert head.finder is not None  # a named detector opens or raises
     return detect_persons(engine, head.finder.find, data, threshold)
 
 

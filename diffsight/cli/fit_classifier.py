@@ -110,7 +110,7 @@ def classifier(
 
 
 def summary(out: Path, about: About, duplicates: int) -> dict[str, Any]:
-    """What was fitted, as plain values."""
+    """The fitted classifier as JSON values."""
     figures = about.model_dump(mode="json", exclude={"version", "created", "changed", "tried"})
     return {"out": str(out), **figures, "duplicates": duplicates}
 

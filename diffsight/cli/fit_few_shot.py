@@ -1,4 +1,4 @@
-"""`diffsight fit few-shot`: a U-Net of one's own for segmentation by examples."""
+"""`diffsight fit few-shot`: fine-tune your own U-Net for segmentation by examples."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`diffsight fit depth-relative|normals`: a U-Net of one's own that predicts depth or normals in one step."""
+"""`diffsight fit depth-relative|normals`: fine-tune your own U-Net that predicts depth or normals in one step."""
 
 from __future__ import annotations
 

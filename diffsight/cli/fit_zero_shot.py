@@ -1,4 +1,4 @@
-"""`diffsight fit zero-shot`: the temperature at which zero-shot probabilities mean what they say."""
+"""`diffsight fit zero-shot`: the temperature that calibrates zero-shot probabilities."""
 
 from __future__ import annotations
 

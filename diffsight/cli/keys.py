@@ -17,6 +17,7 @@ from service.http.keys import Key, create_key, read_keys, revoke_key
 from service.settings.loader import load_settings
 
 keys = typer.Typer(
+    add_completion=False,
     no_args_is_help=True,
     rich_markup_mode=None,
     short_help="Make, list and revoke API keys.",
@@ -128,7 +129,7 @@ def describe_key(key: Key) -> dict[str, Any]:
     """The properties of a key that may be shown."""
     return {
         **key.model_dump(mode="json", exclude={"digest", "expires"}),
-        # The last day, as it was given.
+        # The last valid day, as in the command.
         "expires": None if key.expires is None else (key.expires - timedelta(days=1)).date().isoformat(),
         "state": key.state(datetime.now(UTC)),
     }

@@ -1,4 +1,4 @@
-"""`diffsight models`: what there is to serve, and the published models that were added on this machine."""
+"""`diffsight models`: list models, and add, check and remove published ones on this machine."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ ModelsFolder = Annotated[
 Name = Annotated[str, typer.Argument(help="Name that `diffsight models list` shows.", show_default=False)]
 
 models = typer.Typer(
+    add_completion=False,
     rich_markup_mode=None,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -211,7 +212,7 @@ def plan(
     the files of added models, and else from the published sizes; no model is loaded. A quarter of the memory is kept
     free for batches and caches.
     """
-    # What plans knows the shapes of all networks and with them torch, which takes seconds.
+    # The module of the plan imports torch, which takes seconds.
     from service.models.plan import plan as plan_models
 
     planned = plan_models(
@@ -320,7 +321,7 @@ def remove(
     try:
         size = f"{find_added(folder, name).bytes / 1e9:.2f} GB"
     except backbones.errors.CheckpointError:
-        size = "its entry can not be read"  # which is a good reason to remove it
+        size = "its entry can not be read"  # a damaged model can be removed too
     if name in names_in(settings) and not force:
         raise InvalidInput("name", f"the settings serve {name!r}", hint="change the settings first, or give --force")
     if not yes:
@@ -332,7 +333,7 @@ def remove(
 
 
 def list_dependents(folder: Path, name: str) -> list[str]:
-    """What else cannot be served without a model, one line each."""
+    """Models that cannot be served without this one, one line each."""
     present = {entry.name: entry for entry in entries(folder)}
     kind = present[name].kind if name in present else ""
     if not kind or any(entry.kind == kind for entry in present.values() if entry.name != name):
@@ -343,7 +344,7 @@ def list_dependents(folder: Path, name: str) -> list[str]:
 
 
 def folder_of(settings: Settings, option: Path | None) -> Path:
-    """Where models are kept: as the option says, else as set, else the default."""
+    """The folder of models: the option's, else the setting's, else the default."""
     return option.expanduser() if option else settings.models_path()
 
 
@@ -377,7 +378,7 @@ def describe_entry(entry: ModelEntry) -> dict[str, Any]:
 
 
 def where(source: Path) -> str:
-    """What there is under a backbone's name."""
+    """The kind of a backbone's source, with its path."""
     if (source / "model_index.json").is_file():
         return f"diffusers folder {source}"
     if source.is_file():

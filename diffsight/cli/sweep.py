@@ -1,4 +1,4 @@
-"""`diffsight sweep ...`: measure which settings suit images of your own."""
+"""`diffsight sweep ...`: measure which settings suit your own images."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from diffsight.sweep import draw, measure, recommend, sweep_blocks
 from service.settings.loader import Settings
 
 sweep = typer.Typer(
+    add_completion=False,
     no_args_is_help=True,
     rich_markup_mode=None,
     short_help="Find the settings that suit your images best.",
@@ -24,7 +25,7 @@ sweep = typer.Typer(
 
 @sweep.callback()
 def _sweeps() -> None:
-    """One command a thing to sweep."""
+    """One command for each kind of settings."""
 
 
 @sweep.command("features", short_help="Compare blocks, timesteps and poolings for a classifier.")

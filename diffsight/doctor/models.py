@@ -1,4 +1,4 @@
-"""Checks of the models: every file hashed again, and whether all of them fit into memory together."""
+"""Checks of the models: hash every file again, and check whether all models fit into memory together."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from service.settings.loader import Settings
 
 
 def check_models(settings: Settings, device: torch.device) -> Iterator[Finding]:
-    """What was added and what is served, by its files alone. device: where it will run."""
+    """Findings about added and served models, from their files alone. device: on which they will run."""
     added = entries(settings.models_path())
     for entry in added:
         wrong = find_problems(entry, PUBLISHED)

@@ -1,11 +1,11 @@
 """Answers of the original systems on small random networks, computed again on the served device and number type.
 
-For VPD the whole chain: VAE, U-Net with its attention maps, head. For DiT the whole network. Of the others, whose
-U-Nets are stock ones too, what is their own: SDPose's head and decoding, DiffewS's mask from its latents, the head of
-pooled features. The tensors are those of the fixtures in `tests/conformance`, which replays all of them in float32;
-`python -m tests.conformance.shorten` writes the files anew. Sources, by repository and commit: VPD, wl-zhao/VPD at
-92095ab; DiT, facebookresearch/DiT at ed81ce2 under diffusion-classifier at e9f772d; SDPose, T-S-Liang/SDPose-OOD at
-d5f91ff; DiffewS, aim-uofa/DiffewS at d12c396; pooled features, soumik-kanad/diffssl at cc2ac30.
+For VPD the whole chain: VAE, U-Net with its attention maps, head. For DiT the whole network. For the others, whose
+U-Nets are stock ones, their own parts: SDPose's head and decoding, DiffewS's mask from latents, the head of pooled
+features. The tensors are those of the fixtures in `tests/conformance`, which replays all of them in float32; `python -m
+tests.conformance.shorten` writes the files anew. Sources, by repository and commit: VPD, wl-zhao/VPD at 92095ab; DiT,
+facebookresearch/DiT at ed81ce2 under diffusion-classifier at e9f772d; SDPose, T-S-Liang/SDPose-OOD at d5f91ff; DiffewS,
+aim-uofa/DiffewS at d12c396; pooled features, soumik-kanad/diffssl at cc2ac30.
 """
 
 from __future__ import annotations
@@ -56,12 +56,12 @@ SCALE = 0.18215
 
 Tensors = Mapping[str, Tensor]
 Where = Callable[[Any], Any]
-"""Moves a tensor or a network to the device and number type that are looked at."""
+"""Moves a tensor or a network to the device and number type of the check."""
 
 
 @dataclass(frozen=True, slots=True)
 class Original:
-    """One system. answers: (its tensors, where) to (found, expected) by name; tensors of one shape each.
+    """One system. answers: (its tensors, where) to (actual, expected) by name; tensors of one shape each.
 
     in_full, in_half: the largest error in float32 and in half precision: the norm of the difference by that of the
     answer, or the share of a mask's pixels. Random networks round much worse than trained ones.
@@ -115,10 +115,9 @@ def vpd_backbone(
     vae_groups: int,
     lent: tuple[str, ...] = (),
 ) -> StableDiffusion:
-    """The U-Net and VAE of an original's checkpoint as a backbone. Nothing of text is in these cases.
-
-    attention_heads, unet_groups, vae_groups: what shapes do not say. lent: beginnings of the U-Net's keys that the
-    checkpoint leaves out.
+    """The U-Net and VAE of an original's checkpoint as a backbone. These cases have no text encoder. attention_heads,
+    unet_groups, vae_groups: sizes that shapes do not determine. lent: prefixes of the U-Net's keys that the checkpoint
+    lacks.
     """
     unrecorded = ldm_config.Unrecorded(attention_heads=attention_heads, norm_groups=unet_groups)
     config = ldm_config.unet_config(parts.unet, unrecorded, name, sample_size=64)
@@ -178,7 +177,7 @@ def sdpose(tensors: Tensors, where: Where, device: torch.device) -> Mapping[str,
 
 @torch.no_grad()
 def diffews(tensors: Tensors, where: Where, device: torch.device) -> Mapping[str, tuple[Tensor, Tensor]]:
-    """The mask of a query from what the U-Net gave for it."""
+    """The mask of a query from the U-Net's output."""
     weights = _under(tensors, "weights.")
     vae: Any = AutoencoderKL(**DECODER)  # type: ignore[no-untyped-call]
     vae.load_state_dict(weights, strict=False)
@@ -188,7 +187,7 @@ def diffews(tensors: Tensors, where: Where, device: torch.device) -> Mapping[str
 
 
 @torch.no_grad()
-def pooled(tensors: Tensors, where: Where, device: torch.device) -> Mapping[str, tuple[Tensor, Tensor]]:
+def feature_pooling(tensors: Tensors, where: Where, device: torch.device) -> Mapping[str, tuple[Tensor, Tensor]]:
     """Logits of the attention head from a feature map; heads of classifiers stay in float32."""
     head = AttentionFusion(
         (24,), {24: 32}, {24: 4}, num_classes=10, timesteps=1, pre_pool_size=2, norm_type="batch", ignore_unknown=True,
@@ -204,12 +203,12 @@ ORIGINALS = (
     Original("dit", dit, 1e-4, 0.05),
     Original("sdpose", sdpose, 1e-3, 0.05),
     Original("diffews", diffews, 2e-3, 0.05),
-    Original("feature-pooling", pooled, 1e-4, 0.01),
+    Original("feature-pooling", feature_pooling, 1e-4, 0.01),
 )
 
 
 def check_originals(device: torch.device, kind: torch.dtype, *, rounded: bool = False) -> Iterator[Finding]:
-    """Each system's recorded answer beside ours. rounded: whether float32 is rounded to TF32."""
+    """Compare each system's recorded answer with ours. rounded: whether float32 is rounded to TF32."""
     try:
         stored = read_tensors(HEADS)
     except DiffsightError as error:
@@ -220,7 +219,7 @@ def check_originals(device: torch.device, kind: torch.dtype, *, rounded: bool = 
         try:
             answers = original.answers(_under(stored, f"{original.name}/"), partial(_move, device, kind), device)
             errors = {name: relative_error(actual, expected) for name, (actual, expected) in answers.items()}
-        except Exception as error:  # whatever goes wrong here would go wrong for a caller
+        except Exception as error:  # any error here would also occur in a request
             yield Finding(check, "problem", f"failed: {error}", "try --dtype float32, and --device cpu")
             continue
         tolerance = original.in_full if kind == torch.float32 and not rounded else original.in_half
@@ -230,7 +229,7 @@ def check_originals(device: torch.device, kind: torch.dtype, *, rounded: bool = 
 
 def relative_error(actual: Tensor, expected: Tensor) -> float:
     """The norm of the difference of two tensors of any one shape by that of the second; of masks, the share of pixels
-    that differ. Infinite for other shapes and for what is no number.
+    that differ. Infinite for other shapes and for NaN.
     """
     if actual.shape != expected.shape:
         return float("inf")

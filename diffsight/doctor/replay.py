@@ -1,4 +1,4 @@
-"""Every head on the embedded backbone, on the served device and number type, beside recorded answers.
+"""Run every head on the embedded backbone, on the served device and number type, and compare with recorded answers.
 
 The record holds the answers of float32 on a CPU, from the code whose heads reproduce the original systems' numbers in
 `tests/conformance`. `python -m diffsight.doctor.replay` writes it anew.
@@ -31,7 +31,7 @@ from service.tasks import TASKS, find_task
 RECORD = Path(__file__).with_name("answers.safetensors")
 _SCENES = Path(next(iter(training.world.__path__))) / "held_out/scenes"
 IMAGE, SUPPORT, SUPPORT_KIND = "000004.png", "000000.png", 11
-"""The support is another picture, with a thing of the same kind in it."""
+"""The support is another picture with an object of the same kind."""
 LABELS = ["a person", "a cone", "a chair"]
 
 Values = NDArray[Any]
@@ -41,7 +41,7 @@ Values = NDArray[Any]
 class Case:
     """One task's replay.
 
-    values: result to what is compared. error: (values, recorded values) to one number. unit: of that number.
+    values: result to the compared values. error: (values, recorded values) to one number. unit: of that number.
     in_full, in_half: the largest error of float32, and of half precision.
     """
 
@@ -104,7 +104,7 @@ CASES = (
 
 
 def check_answers(settings: Settings, device: torch.device, kind: torch.dtype) -> Iterator[Finding]:
-    """Each head's answer beside the recorded one. device, kind: where and in which number type it is computed."""
+    """Compare each head's answer with the recorded one. device, kind: the device and number type of the computation."""
     try:
         recorded = read_tensors(RECORD)
         backbone = open_backbone("pocket", device=str(device), dtype=kind)
@@ -117,7 +117,7 @@ def check_answers(settings: Settings, device: torch.device, kind: torch.dtype) -
         check = f"answer of {case.task}"
         try:
             values = run(case)
-        except Exception as error:  # whatever goes wrong here would go wrong for a caller
+        except Exception as error:  # any error here would also occur in a request
             yield Finding(
                 check, "problem", f"failed: {error}", "look whether the device works, and try --dtype float32"
             )
@@ -134,7 +134,9 @@ def record(file: Path = RECORD) -> None:
 
 
 def make_runner(settings: Settings, backbone: Any) -> Callable[[Case], Values]:
-    """What runs a case on a backbone. Each head is opened for itself, so that one that fails leaves the others."""
+    """A function that runs a case on a backbone. Each head is opened separately, so that a failure affects no other
+    head.
+    """
     own = settings.model_copy(update={"backbone": "pocket"})
     heads, engine = OpenHeads(own, backbone, TASKS), DirectEngine(backbone)
     image = _read(IMAGE)

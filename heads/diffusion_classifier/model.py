@@ -41,13 +41,13 @@ class ZeroShotModel(BackboneHead):
     calibration: Calibration | None = None
     max_rows: int | None = None
 
-    def choose_temperature(self, way: ScoringMethod | None, temperature: float | None) -> tuple[float, bool]:
+    def choose_temperature(self, method: ScoringMethod | None, temperature: float | None) -> tuple[float, bool]:
         """The temperature for answers of this method, and whether it was fitted.
 
-        way: None for one that no temperature is fitted to. temperature: the request's own, which goes first.
+        method: None for a method without fitted temperatures. temperature: the request's own, which takes precedence.
         """
         fits = self.calibration.fits if self.calibration is not None else ()
-        fitted = next((fit.temperature for fit in fits if fit.way == way), None)
+        fitted = next((fit.temperature for fit in fits if fit.way == method), None)
         chosen = temperature or fitted or self.temperature
         return chosen, chosen == fitted
 

@@ -101,12 +101,12 @@ async def classify_tree(
 ) -> LabelPath:
     """The path down from the root on which each label beats its siblings, with a race at every fork.
 
-    image: (H, W, 3) uint8 RGB. confidence: about the probability, over the order of units, that this is the way which
-    evaluating all siblings on all units leads; the error that this leaves is shared out among the forks. It says
-    nothing of whether a leaf elsewhere fits better than the one found. budget: of all races together; where it is
-    spent the way ends. The rest as in `classify_anytime`. on_progress: called with the path so far after each look.
-    Raises InvalidInput for a tree whose labels cannot be used, or that the network cannot tell apart above the
-    leaves, and for a budget below one block of the first race.
+    image: (H, W, 3) uint8 RGB. confidence: about the probability, over the order of units, that evaluating all siblings
+    on all units leads to the same path; the remaining error rate is shared among the forks. It says nothing about
+    whether a leaf on another path fits better. budget: of all races together; the path ends when it is spent. The rest
+    as in `classify_anytime`. on_progress: called with the path so far after each look. Raises InvalidInput for a tree
+    whose labels cannot be used, or that the network cannot tell apart above the leaves, and for a budget below one
+    block of the first race.
     """
     started = time.perf_counter()
     check_numbers(temperature, confidence)
@@ -128,7 +128,7 @@ async def _descend(
     started: float,
     on_progress: Callable[[LabelPath], None] | None,
 ) -> LabelPath:
-    """The way down from the root. race: `run_race` on the image. error_rate: what all races together may be wrong."""
+    """The path down from the root. race: `run_race` on the image. error_rate: of all races together."""
     levels: list[TreeLevel] = []
     shares: list[float] = []
     path: tuple[str, ...] = ()
@@ -148,7 +148,9 @@ async def _descend(
         def report(posterior: Posterior, under: tuple[str, ...] = path) -> None:
             if on_progress is not None:
                 on_progress(
-                    _way((*under, posterior.label), [*levels, TreeLevel(under, posterior)], shares, complete=False)
+                    _make_path(
+                        (*under, posterior.label), [*levels, TreeLevel(under, posterior)], shares, complete=False
+                    )
                 )
 
         labels = [child.text for child in here.children]
@@ -162,13 +164,14 @@ async def _descend(
             budget = replace(budget, rows=budget.rows - posterior.rows)
         if posterior.stopped == "budget":
             break
-    return _way(path, levels, shares, complete=not here.children)
+    return _make_path(path, levels, shares, complete=not here.children)
 
 
-def _way(path: tuple[str, ...], levels: Sequence[TreeLevel], shares: Sequence[float], *, complete: bool) -> LabelPath:
-    """shares: of the error, each race's own, fixed by the tree before anything was raced.
-
-    A wrong way leaves the right one at some fork, whose race had the level share * (1 - confidence): the confidence at
+def _make_path(
+    path: tuple[str, ...], levels: Sequence[TreeLevel], shares: Sequence[float], *, complete: bool
+) -> LabelPath:
+    """shares: of the error rate, one a race, fixed by the tree before the first race. A wrong path leaves the right one
+    at some fork, whose race had the level share * (1 - confidence): the confidence at
     which every race could have stopped where it did is 1 minus the largest of the levels over their shares.
     """
     doubts = [(1 - (level.posterior.confidence or 0.0)) / share for level, share in zip(levels, shares, strict=True)]

@@ -25,7 +25,7 @@ _PARTS = ("unet", "vae", "text_encoder", "transformer")
 
 
 def estimate_bytes(spec: ModelSpec, settings: Settings, device: torch.device | str = "cpu") -> int:
-    """Bytes that a model will take on a device, from its files' headers; 0 for what is not here yet."""
+    """Bytes that a model will take on a device, from its files' headers; 0 for files that are not downloaded yet."""
     dtype = number_type(settings_of(spec, settings), device, spec.source or spec.backbone)
     if spec.entry is not None:
         return bytes_of_folder(spec.entry.weights, dtype)
