@@ -1,4 +1,4 @@
-"""How much memory a batch's activations take, known before it runs: an item's pixels times what a pixel costs."""
+"""An estimate of the memory for a batch's activations before it runs: an item's pixels times the bytes of a pixel."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ENCODE_MAPS, _DECODE_MAPS, _UNET_MAPS = 6, 12, 26
 
 @dataclass(frozen=True, slots=True)
 class ActivationBytes:
-    """Bytes of activations: of the VAE a pixel, of the U-Net a latent position. 0 if it is not known."""
+    """Bytes of activations: the VAE's for each pixel, the U-Net's for each latent position. 0 if unknown."""
 
     encode: float = 0.0
     decode: float = 0.0
@@ -29,7 +29,7 @@ UNKNOWN = ActivationBytes()
 
 
 def activation_bytes(unet: Any, vae: Any, dtype: torch.dtype) -> ActivationBytes:
-    """What the batches of two networks of diffusers take, by the widths of their configurations; None is unknown."""
+    """The activations of a VAE and a U-Net of diffusers, from the widths in their configurations; None is unknown."""
     width = 0 if vae is None else vae.config.block_out_channels[0]
     channels = 0 if unet is None else unet.config.block_out_channels[0]
     return ActivationBytes(
@@ -57,5 +57,5 @@ def item_bytes(kind: str, item: UNetRow | Tensor | str, memory: ActivationBytes,
 
 
 def count_fitting(bytes_each: float, free_bytes: float) -> int | None:
-    """How many items fit, one at least; None where their size is not known. Half of what is free stays free."""
+    """How many items fit, at least one; None if their size is unknown. Half of the free memory stays free."""
     return None if bytes_each <= 0 else max(1, int(free_bytes / 2 / bytes_each))

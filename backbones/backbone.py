@@ -1,4 +1,4 @@
-"""What a backbone is to everything above it: its description, and the protocol that an engine drives."""
+"""The interface of a backbone: its description, and the protocol that an engine drives."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PredictionType = Literal["epsilon", "v_prediction"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Description:
-    """What a head may know of a backbone.
+    """The facts about a backbone that heads use.
 
     revision: digest of the weights; changes when any answer could.
     image_size: native height and width in pixels. latent_channels, downscale: latents are (C, H / downscale, ...).
@@ -25,7 +25,7 @@ class Description:
     prediction_type: of the backbone's own U-Net. alphas_cumprod: (steps,), share of signal at each training timestep.
     max_tokens: length that prompts are padded and cut to, start and end included; 0 for a network without text.
     num_class_labels: size of the U-Net's class embedding, 0 if it has none.
-    variants: names that rows may give beside "", the backbone's own U-Net.
+    variants: names of further U-Nets that rows may use; "" is the backbone's own U-Net.
     sub_blocks: feature maps that rows may capture, by diffusers name, in the order in which the U-Net computes them.
     self_attentions: layers whose keys and values rows may capture and read from a bank, by diffusers name.
     variant_revisions: digest of each variant's own weights, by its name; "" is the backbone's own U-Net.
@@ -54,12 +54,14 @@ class Description:
 
     @property
     def class_conditional(self) -> bool:
-        """Whether the network knows classes and no text."""
+        """Whether the network is conditioned on classes instead of text."""
         return self.num_class_labels > 0 and not self.max_tokens
 
 
 class Backbone(Protocol):
-    """What an engine drives: batches in, results in order out. All items of a call share one `batch_key`."""
+    """A backbone for an engine: batches in, results out in the same order. All items of a call share one
+    `batch_key`.
+    """
 
     @property
     def description(self) -> Description: ...

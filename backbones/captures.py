@@ -1,4 +1,4 @@
-"""One U-Net pass over rows that ask for different things, by hooks and attention processors on stock networks."""
+"""One U-Net pass over rows with different captures, by hooks and attention processors on stock networks."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ def forward_rows(
     network: a stock diffusers `UNet2DConditionModel` or `UNet2DModel`, in eval mode.
     rows: latents of one height and width; timesteps, contexts, labels, input convolutions and banks may differ.
     input_convolutions: further `conv_in` layers by the name that rows use; their input channels may differ.
-    Returns one `Captures` a row, in order. Fast attention stays on: maps are computed beside it, for asking rows alone.
+    Returns one `Captures` a row, in order. Fast attention stays on: attention maps are computed in addition, only for
+    rows that capture them.
     """
     weight = next(network.parameters())
     own_channels: int = network.get_submodule("conv_in").in_channels  # type: ignore[assignment]
@@ -54,7 +55,7 @@ def forward_rows(
 
 
 class _Collected:
-    """What the hooks of one pass bring in, by kind and module name, and which rows want it."""
+    """The tensors that the hooks of one pass collect, by kind and module name, and the rows that want them."""
 
     def __init__(self, rows: Sequence[UNetRow], text_lengths: Sequence[int]) -> None:
         self.rows = rows
@@ -98,17 +99,17 @@ class _Collected:
                 handle.remove()
 
     def _keep(self, kind: str, name: str, askers: Sequence[int], tensor: Tensor) -> None:
-        # Rows that did not ask must not be kept alive by a view of the whole batch.
+        # A view of the whole batch would keep the tensors of rows without this capture in memory.
         chosen = tensor if len(askers) == len(self.rows) else tensor[list(askers)]
         self._add(kind, name, list(chosen.unbind()))
 
     def _keep_map(self, name: str, attention: Any, key: Tensor) -> None:
-        """Head-averaged softmax(q k^T * scale) of the asking rows, computed by the attention module's own methods."""
+        """Head-averaged softmax(q k^T * scale) of the rows that capture it, by the attention module's own methods."""
         query, maps = self.queries.pop(name), dict[int, Tensor]()
         lengths: dict[int, list[int]] = {}
         for index in self.maps[name]:
             lengths.setdefault(self.text_lengths[index], []).append(index)
-        # Rows whose texts are as long as each other share one product.
+        # Rows whose texts have the same length share one product.
         for length, rows in lengths.items():
             q = attention.head_to_batch_dim(query[rows])
             k = attention.head_to_batch_dim(key[rows, :length])
@@ -119,7 +120,7 @@ class _Collected:
         self._add("maps", name, [maps[index] for index in self.maps[name]])
 
     def _add(self, kind: str, name: str, tensors: list[Tensor]) -> None:
-        # A module that runs twice in a pass gives its first output, whether or not the pass goes on after it.
+        # Of a module that runs twice in a pass the first output counts, even if the pass continues.
         self.tensors.setdefault((kind, name), tensors)
         self.wanted.discard((kind, name))
         if not self.wanted and not self.needs_output:
@@ -149,7 +150,7 @@ class _Collected:
 
 
 def _askers(rows: Sequence[UNetRow], names: Callable[[UNetRow], Sequence[str]]) -> dict[str, list[int]]:
-    """Row indices by the name they ask for; a row that names a thing twice asks for it once."""
+    """Row indices by the name that they capture, each row once for each name."""
     askers: dict[str, list[int]] = {}
     for index, row in enumerate(rows):
         for name in dict.fromkeys(names(row)):
@@ -161,7 +162,9 @@ def _askers(rows: Sequence[UNetRow], names: Callable[[UNetRow], Sequence[str]]) 
 def _input_convolutions(
     network: nn.Module, rows: Sequence[UNetRow], convolutions: Mapping[str, nn.Conv2d]
 ) -> Iterator[None]:
-    """Let each row enter by the input convolution that it names; the network's own sees only its own channels."""
+    """Pass each row through the input convolution that it names, which may take other channels than the network's
+    own.
+    """
     named = _askers(rows, lambda row: (row.input_convolution,))
     if set(named) == {""}:
         yield
@@ -186,7 +189,7 @@ def _input_convolutions(
                 entered[indices] = convolution(received[0][indices, : convolution.in_channels])
         return entered
 
-    # Prepended, so that a capture of conv_in sees what the row really entered with.
+    # Prepended, so that a capture of conv_in sees the row's own input convolution.
     handles = [own.register_forward_pre_hook(before), own.register_forward_hook(after, prepend=True)]
     try:
         yield
@@ -250,7 +253,7 @@ class _BankedAttention:
     ) -> Tensor:
         batch, own_length, _ = hidden_states.shape
         query = attn.to_q(hidden_states)
-        # The own tokens first: hooks keep what a projection gave first.
+        # The own tokens first: hooks keep the first output of a projection.
         own_keys, own_values = attn.to_k(hidden_states), attn.to_v(hidden_states)
         read = [_keys_values(attn, bank, own_keys) for bank in self.banks]
         keys = torch.cat([own_keys, _stack_padded([entry.keys for entry in read], query)], dim=1)
@@ -273,7 +276,7 @@ def _bank_length(bank: KeysValues | HiddenStates | None) -> int:
 
 
 def _keys_values(attn: Any, bank: KeysValues | HiddenStates | None, like: Tensor) -> KeysValues:
-    """What a row reads beside its own tokens; without a bank, nothing."""
+    """Keys and values from the row's bank, after its own tokens; empty without a bank."""
     if isinstance(bank, HiddenStates):
         states = bank.states.to(like.device, like.dtype)
         return KeysValues(attn.to_k(states), attn.to_v(states))
@@ -301,7 +304,7 @@ def _stack_padded(tensors: Sequence[Tensor], like: Tensor, at_least: int = 0) ->
         cast = [tensor.to(like.device, like.dtype) for tensor in tensors]
     if all(len(tensor) == longest for tensor in cast):
         return torch.stack(tuple(cast)).to(like.device, like.dtype)
-    # Not in place: training goes back through the padding.
+    # Not in place: gradients flow through the padding in training.
     behind = [(0, 0) * (tensor.ndim - 1) + (0, longest - len(tensor)) for tensor in cast]
     padded = [functional.pad(tensor, room) for tensor, room in zip(cast, behind, strict=True)]
     return torch.stack(padded).to(like.device, like.dtype)

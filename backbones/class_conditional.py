@@ -1,4 +1,4 @@
-"""A latent diffusion transformer with classes instead of text (DiT, arXiv:2212.09748) as a backbone: same rows."""
+"""A latent diffusion transformer with classes instead of text (DiT, arXiv:2212.09748) as a backbone."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from backbones.without_text import WithoutText
 class DiffusionTransformer(WithoutText):
     """A frozen stock `DiTTransformer2DModel` over a VAE's latents; `backbones/loading/dit.py` loads it.
 
-    class_names: what each class is called, where that is known. vae: None where images are never encoded here.
+    class_names: names of the classes, if they are known. vae: None if images are never encoded here.
     """
 
     hint = "choose one of its classes"
@@ -66,7 +66,7 @@ class DiffusionTransformer(WithoutText):
         )
 
     def check(self, row: UNetRow) -> None:
-        """Raises InvalidInput for a row that cannot run here, ModelNotFound for any variant."""
+        """Raises InvalidInput for a row that this network cannot run, ModelNotFound for a variant."""
         self.check_plain(
             row,
             "a diffusion transformer",

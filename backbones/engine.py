@@ -1,4 +1,4 @@
-"""What heads speak to: the Engine protocol, and the direct engine that answers at once on the calling thread."""
+"""The Engine protocol that heads use, and the direct engine, which computes at once on the calling thread."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ Result = TypeVar("Result")
 Input = TypeVar("Input")
 
 APPLIED = 8
-"""Inputs of the largest batch of a head's own network. Measured on a CPU: VPD's depth network is fastest at 8."""
+"""Largest batch of inputs for a head's own network. On a CPU, VPD's depth network is fastest at 8."""
 
-# Batches that take less are not compared with the memory that is free.
+# Smaller batches are not compared with the free memory.
 _SMALL_BYTES = 64 << 20
 
 
 class Engine(Protocol):
-    """A backbone as a head sees it. A head is an async procedure over these calls, and runs on any engine.
+    """A backbone's operations. A head is an async procedure over these calls, and runs on any engine.
 
     All results are in the order of the arguments, on the backbone's device and in its number type.
-    Every call raises `InvalidInput` for what the backbone cannot take; the batching engine also raises `Overloaded`,
-    `DeadlinePassed`, `Cancelled`, and `NotANumber` for rows whose own result is not finite.
+    Every call raises `InvalidInput` for input that the backbone cannot take; the batching engine also raises
+    `Overloaded`, `DeadlinePassed`, `Cancelled`, and `NotANumber` for rows whose own result is not finite.
     """
 
     @property
@@ -45,30 +45,30 @@ class Engine(Protocol):
         """Text contexts, (T, D) each: the text encoder's last hidden state over the padded prompt."""
 
     async def unet(self, rows: Sequence[UNetRow]) -> list[Captures]:
-        """The captures of each row, from U-Net batches that other callers' rows may share."""
+        """The captures of each row. Rows of other callers may be in the same U-Net batch."""
 
     async def decode(self, latents: Sequence[Tensor]) -> list[Tensor]:
         """Images from unscaled latents: (C, h, w) -> (3, 8h, 8w) float, about [-1, 1]."""
 
     async def run(self, function: Callable[..., Result], *arguments: Any) -> Result:
-        """`function(*arguments)` where the device's memory may be touched: a head's own small module, a reduction."""
+        """`function(*arguments)` on a thread that may use the device: a head's own small module, a reduction."""
 
     async def apply(
         self, network: Callable[[Sequence[Input]], Sequence[Result]], inputs: Sequence[Input]
     ) -> list[Result]:
-        """The result of each input from a head's own network, whose batches inputs of other callers may share.
+        """The result of a head's own network for each input. Inputs of other callers may be in the same batch.
 
         network: inputs to results, in order. Inputs of all calls whose networks are equal (`==`) must fit one batch.
         """
 
     async def run_on_host(self, function: Callable[..., Result], *arguments: Any) -> Result:
-        """`function(*arguments)` away from the device: decoding, resizing, drawing."""
+        """`function(*arguments)` on a thread that does not use the device: decoding, resizing, drawing."""
 
 
 class DirectEngine:
     """The engine for library use, training and conformance: one caller, no queue, answers before it returns.
 
-    max_rows: the largest batch; longer sequences are cut into such batches, shorter ones where memory is short.
+    max_rows: the largest batch; longer sequences are split. Batches are smaller if memory is short.
     """
 
     def __init__(self, model: Backbone, *, max_rows: int = 32) -> None:
@@ -111,7 +111,7 @@ class DirectEngine:
     def _run_in_batches(
         self, kind: str, function: Callable[[Sequence[Any]], list[Result]], items: Sequence[Any]
     ) -> list[Result]:
-        """`function` over `items` in order, cut where the batch is full or the next item cannot share it."""
+        """`function` over `items` in order. A new batch begins if one is full or the next item cannot share it."""
         results: list[Result] = []
         batch: list[Any] = []
         limit = 1

@@ -1,14 +1,14 @@
-"""What can go wrong below the service, each with the next step. `service/http/problems.py` maps each to an HTTP status.
+"""Errors below the service, each with a next step. `service/http/problems.py` maps them to HTTP statuses.
 
 DiffsightError
-├── InvalidInput        the caller's value: which field, what is wrong with it, what to send instead
-├── CheckpointError     a weight file: what is missing, unexpected or mis-shaped
-├── ModelNotFound       a folder, hub id or variant that is not there: which setting to change
-├── NotANumber          a row whose result is not finite: that request fails, its batch mates do not
-├── OutOfMemory         one item alone needs more memory than there is: that request fails
-├── Overloaded          the waiting line is full: when to come again
-├── DeadlinePassed      the request's own time limit passed while its work waited
-└── Cancelled           the client went away, or the server is stopping
+├── InvalidInput        a wrong value: its field, what is wrong with it, what to send instead
+├── CheckpointError     a wrong weight file: its missing, unexpected or mis-shaped keys
+├── ModelNotFound       a folder, hub id or variant does not exist: which setting to change
+├── NotANumber          the result of a row is not finite: only its request fails
+├── OutOfMemory         one item alone does not fit into memory: only its request fails
+├── Overloaded          the queue is full: when to try again
+├── DeadlinePassed      the request's deadline passed while its work waited
+└── Cancelled           the client disconnected, or the server is stopping
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Sequence
 
 
 class DiffsightError(Exception):
-    """Anything that diffsight raises on purpose. `hint` says what to do next, and may be empty."""
+    """Base class of all errors that diffsight raises. `hint` says what to do next, and may be empty."""
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(f"{message}: {hint}" if hint else message)
@@ -58,7 +58,7 @@ class CheckpointError(DiffsightError):
 
 
 class ModelNotFound(DiffsightError):
-    """A model is not where it should be."""
+    """A model does not exist at its place."""
 
 
 class NotANumber(DiffsightError):
@@ -66,11 +66,11 @@ class NotANumber(DiffsightError):
 
 
 class OutOfMemory(DiffsightError):
-    """One item by itself does not fit into memory, so that no smaller batch helps."""
+    """One item alone does not fit into memory, so a smaller batch does not help."""
 
 
 class Overloaded(DiffsightError):
-    """The waiting line is full. retry_after_seconds: when it will have drained, by the measured rate."""
+    """The queue is full. retry_after_seconds: until it is empty, by the measured rate."""
 
     def __init__(self, message: str, *, retry_after_seconds: float, hint: str = "") -> None:
         super().__init__(message, hint=hint)

@@ -1,7 +1,6 @@
-"""Files and folders that are whole or not there: written beside their place, forced to the disk, and renamed.
-
-What lies beside is hidden and named `.NAME.RANDOM.part`. A writer that fails removes it. A process that is killed
-leaves it there, and `remove_leftovers` deletes it later.
+"""Atomic writes of files and folders: to a temporary name in the same folder, synced to the disk, then renamed. The
+temporary name is hidden: `.NAME.RANDOM.part`. A writer that fails removes it. A process that is killed leaves it, and
+`remove_leftovers` deletes it later.
 """
 
 from __future__ import annotations
@@ -21,15 +20,15 @@ from typing import BinaryIO
 
 _LEFTOVER = re.compile(r"\..+\.[0-9a-f]{12}\.part")
 DAY = 86_400.0
-"""Seconds after which what lies half written is of no process that still writes."""
+"""Seconds after which a partly written file belongs to no running process."""
 _NAME_LENGTH = 40  # 160 bytes at most, so that long names stay within the 255 bytes of a file system
 
 
 def write_file(path: Path, content: bytes | Iterable[bytes], *, mode: int = 0o666) -> None:
     """Write a file whole: its bytes, or the pieces of it in order. Creates no folder.
 
-    mode: permissions of the file, of which the umask takes its part, as for any new file.
-    Raises OSError if it cannot be written; the old file then stays. What `content` raises passes through, too.
+    mode: permissions of the file, before the umask. Raises OSError if it cannot be written; the old file then stays.
+    Errors of `content` are raised too.
     """
     with replacing(path, mode=mode) as file:
         file.writelines([content] if isinstance(content, bytes) else content)
@@ -47,7 +46,7 @@ class NotRegular(OSError):
 
 def open_regular(path: str | Path) -> BinaryIO:
     """The file, open for reading. Raises OSError at once, and NotRegular for a pipe, which would never end."""
-    # Not waiting for a writer, who may never come; between a look and the opening the file may be changed for a pipe.
+    # O_NONBLOCK: a pipe may never get a writer. A check before the opening would be a race.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -60,14 +59,14 @@ def open_regular(path: str | Path) -> BinaryIO:
 
 @contextmanager
 def replacing(path: Path, *, mode: int = 0o666) -> Iterator[BinaryIO]:
-    """An open binary file, which takes the place of `path` when the block ends, and disappears if the block raises."""
+    """An open binary file, which replaces `path` when the block ends. It is deleted if the block raises."""
     with replacing_path(path, mode=mode) as beside, beside.open("r+b") as file:
         yield file
 
 
 @contextmanager
 def replacing_path(path: Path, *, mode: int = 0o666) -> Iterator[Path]:
-    """The path of an empty file for a library that wants a path. It ends as in `replacing`.
+    """The path of an empty file, for a library that wants a path. It replaces `path` as in `replacing`.
 
     The path ends in `.part`: name the format to a library that reads it from the ending.
     """
@@ -77,7 +76,7 @@ def replacing_path(path: Path, *, mode: int = 0o666) -> Iterator[Path]:
         permissions = os.fstat(descriptor).st_mode & 0o777
         os.close(descriptor)
         yield beside
-        # safetensors puts a new file here, which only its owner may read.
+        # safetensors replaces this file by one that only its owner may read.
         if beside.stat().st_mode & 0o777 != permissions:
             beside.chmod(permissions)
         _force_to_disk(beside)
@@ -89,10 +88,8 @@ def replacing_path(path: Path, *, mode: int = 0o666) -> Iterator[Path]:
 
 @contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
-    """An empty folder, which takes the place of `path` with all its files when the block ends.
-
-    It disappears if the block raises. The folder above is created if it is missing. Where a folder is replaced, there
-    is a moment with neither of the two.
+    """An empty folder, which replaces `path` with all its files when the block ends. It is deleted if the block raises.
+    The parent folder is created if it is missing. While a folder is replaced, neither exists for a moment.
     """
     beside, old = name_beside(path), name_beside(path)
     beside.mkdir(parents=True)
@@ -117,9 +114,8 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 
 
 def remove_folder(path: Path) -> None:
-    """Delete a folder with all its files: at once out of sight, then file by file.
-
-    Raises OSError if it is not there, or cannot be renamed.
+    """Delete a folder with all its files: rename it to a hidden name first, then delete file by file. Raises OSError if
+    it does not exist, or cannot be renamed.
     """
     beside = name_beside(path)
     path.rename(beside)
@@ -129,7 +125,7 @@ def remove_folder(path: Path) -> None:
 def remove_leftovers(folder: Path, older_than_seconds: float) -> list[str]:
     """Delete what killed writers left directly in a folder; returns the names.
 
-    Younger files may be of a writer that is still running: 0 is for a folder that no process writes to.
+    A younger file may belong to a running writer; use 0 only for a folder that no process writes to.
     """
     removed: list[str] = []
     latest = time.time() - older_than_seconds
@@ -147,7 +143,7 @@ def remove_leftovers(folder: Path, older_than_seconds: float) -> list[str]:
 
 @contextmanager
 def locked_folder(folder: Path) -> Iterator[None]:
-    """Only one thread of one process at a time is inside, for each folder. The lock ends with its process."""
+    """A lock on a folder between all threads and processes. The system releases it when a process ends."""
     lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -157,7 +153,7 @@ def locked_folder(folder: Path) -> Iterator[None]:
 
 
 def name_beside(path: Path) -> Path:
-    """A new hidden name in the folder of `path`, for what will take its place."""
+    """A new hidden name in the folder of `path`, for a file that will replace it."""
     return path.with_name(f".{path.name[:_NAME_LENGTH]}.{secrets.token_hex(6)}.part")
 
 
@@ -170,6 +166,6 @@ def _force_to_disk(path: Path) -> None:
 
 
 def _force_folder_to_disk(folder: Path) -> None:
-    # Some file systems refuse, and a folder may be writable and not readable: its files are safe already.
+    # Some file systems refuse to sync a folder, and some folders cannot be read; the files are synced already.
     with suppress(OSError):
         _force_to_disk(folder)

@@ -10,7 +10,9 @@ _UNKNOWN = 8 << 30
 
 
 def free_bytes(device: torch.device) -> int:
-    """Bytes that can be allocated on a device; on a CPU what the system, and this process's control group, leave."""
+    """Bytes that can be allocated on a device; on a CPU within the limits of the system and of this process's control
+    group.
+    """
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         cached: int = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
@@ -19,7 +21,7 @@ def free_bytes(device: torch.device) -> int:
 
 
 def available_host_bytes(proc: Path = Path("/proc"), groups: Path = Path("/sys/fs/cgroup")) -> int:
-    """Bytes that this process may still take of the host's memory. proc, groups: where the kernel tells."""
+    """Bytes of host memory that this process may still allocate. proc, groups: where the kernel reports them."""
     available = _UNKNOWN
     information = proc / "meminfo"
     if information.is_file():
@@ -27,7 +29,7 @@ def available_host_bytes(proc: Path = Path("/proc"), groups: Path = Path("/sys/f
             if line.startswith("MemAvailable:"):
                 available = int(line.split()[1]) << 10
     try:
-        # A container's own limit stands at the root that it sees.
+        # A container sees its own limit at the root.
         limit = (groups / "memory.max").read_text().strip()
         if limit != "max":
             used = int((groups / "memory.current").read_text()) - _reclaimable(groups)
@@ -38,7 +40,7 @@ def available_host_bytes(proc: Path = Path("/proc"), groups: Path = Path("/sys/f
 
 
 def _reclaimable(groups: Path) -> int:
-    """Bytes of files in memory that the kernel gives back when they are needed."""
+    """Bytes of cached files that the kernel frees when memory is needed."""
     for line in (groups / "memory.stat").read_text().splitlines():
         if line.startswith("inactive_file "):
             return int(line.split()[1])

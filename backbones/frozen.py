@@ -1,4 +1,4 @@
-"""How a frozen network computes: without gradients, and with the same numbers on every processor."""
+"""Run frozen networks: without gradients, and with the same results on every processor."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def frozen(
 ) -> Callable[Concatenate[Model, Arguments], Returned]:
     """Makes a backbone's method run its networks frozen.
 
-    In float16 on a CPU oneDNN is left out: where a processor multiplies float16 itself (AVX512-FP16), it also adds up
-    in float16, and latents end up several roundings from those of any other processor.
+    In float16 on a CPU oneDNN is switched off: on processors with AVX512-FP16 it also accumulates in float16, so
+    latents differ by several roundings from those of other processors.
     """
 
     @wraps(method)
@@ -44,7 +44,7 @@ def to_batch(tensors: Sequence[Tensor], device: torch.device, dtype: torch.dtype
 
 @contextmanager
 def _without_onednn() -> Iterator[None]:
-    # The switch is the process's own: one thread at a time, so that each puts back what was there before.
+    # The switch is global: only one thread at a time may change and restore it.
     onednn: Any = torch.backends.mkldnn
     with _without:
         before = onednn.enabled

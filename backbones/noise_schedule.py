@@ -64,15 +64,15 @@ def content_key(array: Tensor) -> bytes:
     return digest.digest()
 
 
-def seeded_generator(content: bytes, index: int) -> torch.Generator:
+def make_generator(content: bytes, index: int) -> torch.Generator:
     """A generator on the CPU whose numbers only `content` and `index` decide."""
     seed = hashlib.blake2b(content + index.to_bytes(8, "little"), digest_size=8).digest()
     return torch.Generator().manual_seed(int.from_bytes(seed, "little") >> 1)
 
 
-def seeded_noise(content: bytes, index: int, shape: Sequence[int]) -> Tensor:
+def draw_noise(content: bytes, index: int, shape: Sequence[int]) -> Tensor:
     """Standard normal noise that only `content` and `index` decide: not the device, the batch, or the order of asking.
 
     Returns float32 of `shape`, any shape, on the CPU.
     """
-    return torch.randn(tuple(shape), generator=seeded_generator(content, index), dtype=torch.float32)
+    return torch.randn(tuple(shape), generator=make_generator(content, index), dtype=torch.float32)

@@ -109,8 +109,8 @@ class StableDiffusion:
     def check(self, row: UNetRow) -> None:
         """Raises InvalidInput for a row that cannot run here, ModelNotFound for a variant that is not here."""
         if row.variant not in self.variants:
-            known = ", ".join(self.description.variants) or "none"
-            raise ModelNotFound(f"the backbone {self.name!r} has no variant {row.variant!r}", hint=f"it has: {known}")
+            names = ", ".join(self.description.variants) or "none"
+            raise ModelNotFound(f"the backbone {self.name!r} has no variant {row.variant!r}", hint=f"it has: {names}")
         variant = self.variants[row.variant]
         if row.input_convolution and row.input_convolution not in variant.input_convolutions:
             raise InvalidInput("input_convolution", f"{row.input_convolution!r} is not one of the variant's")
@@ -276,9 +276,9 @@ def use_fast_layout(unet: nn.Module) -> None:
 
 def share_equal_parameters(own: nn.Module, other: nn.Module) -> None:
     """Point the parameters of `other` that equal those of `own` at the same memory."""
-    known = dict(own.named_parameters())
+    own_parameters = dict(own.named_parameters())
     for name, parameter in other.named_parameters():
-        twin = known.get(name)
+        twin = own_parameters.get(name)
         if twin is None or (twin.dtype, twin.device) != (parameter.dtype, parameter.device):
             continue
         if twin.shape == parameter.shape and torch.equal(twin.data, parameter.data):

@@ -14,12 +14,12 @@ from service.settings.loader import load_settings
 from service.tasks import TASKS, find_task
 
 if TYPE_CHECKING:
-    from heads.vpd.heads import Head, Task
+    from heads.vpd.heads import DenseTask, Head
 
 MAIN = {"depth": "abs_rel", "segmentation": "miou", "referring": "oiou"}
 
 
-def measure_dense(task: Task, data: Path) -> dict[str, float]:
+def measure_dense(task: DenseTask, data: Path) -> dict[str, float]:
     """Figures of the head that the settings name, over a world in `data`, each as TASK_FIGURE.
 
     Raises ModelNotFound where no head is shipped for the backbone and none is named.

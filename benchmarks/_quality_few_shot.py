@@ -19,7 +19,7 @@ from backbones.errors import ModelNotFound
 from backbones.rows import Capture, UNetRow
 from benchmarks._table import print_table
 from heads.diffews.bank import VARIANT
-from heads.diffews.episodes import Episode, drawn_episodes
+from heads.diffews.episodes import Episode, draw_episodes
 from heads.diffews.evaluate import Labelled, run_episodes, scores_of
 from heads.diffews.metrics import areas, scores
 from heads.diffews.preprocess import input_size, pixel_values
@@ -55,7 +55,7 @@ def measure_few_shot(data: Path = HELD_OUT) -> dict[str, float]:
     class_ids = sorted(names)
     found: dict[str, float] = {}
     for shots in SHOTS:
-        episodes = drawn_episodes(names, class_ids, shots, EPISODES, np.random.RandomState(0), in_turn=True)
+        episodes = draw_episodes(names, class_ids, shots, EPISODES, np.random.RandomState(0), in_turn=True)
 
         async def answered(episodes: Sequence[Episode] = episodes) -> float:
             results = [one async for one in run_episodes(engine, episodes, read, size=size)]

@@ -25,7 +25,7 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 from backbones.engine import DirectEngine, Engine, complete
 from backbones.stable_diffusion import StableDiffusion
 from benchmarks._table import arguments, print_table, write_figures
-from heads.diffews.bank import VARIANT, concatenated, support_banks
+from heads.diffews.bank import VARIANT, concatenate_banks, support_banks
 from heads.diffews.checkpoint import fresh_variant
 from heads.diffews.preprocess import input_size
 from heads.diffews.segment import segment, segment_concepts
@@ -63,7 +63,7 @@ async def recomputed(engine: Engine, query: Picture, supports: list[Picture]) ->
 async def cached(engine: Engine, query: Picture, shots: list[Shot], banks: BankCache) -> None:
     """A request for a concept whose banks lie ready."""
     members = await banks.banks(engine, shots, size=input_size(engine.backbone))
-    bank = await engine.run(concatenated, members)
+    bank = await engine.run(concatenate_banks, members)
     await segment_concepts(engine, query, [bank], thresholds=[PUBLISHED])
 
 
@@ -89,7 +89,7 @@ def predicted(model: StableDiffusion, shots: int, side: int) -> tuple[int, int]:
     engine = DirectEngine(model)
     query, supports = picture(0, side), [picture(1 + index, side) for index in range(shots)]
     masks = [object_of(side)] * shots
-    bank = concatenated(complete(support_banks(engine, supports, masks, size=input_size(engine.backbone))))
+    bank = concatenate_banks(complete(support_banks(engine, supports, masks, size=input_size(engine.backbone))))
     whole = operations(lambda: recomputed(engine, query, supports))
     ready = operations(lambda: segment_concepts(engine, query, [bank], thresholds=[PUBLISHED]))
     return whole, ready

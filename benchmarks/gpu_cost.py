@@ -28,7 +28,7 @@ from benchmarks._full_networks import Kind, build_encoder, build_head, build_une
 from benchmarks._meta_cost import Card, Cost, Rates, counting
 from heads.feature_pooling.blocks import default_blocks
 from heads.sdpose.head import HeatmapHead
-from heads.vpd.features import FeatureLayers, find_taps, pyramid, stacked
+from heads.vpd.features import FeatureLayers, find_feature_layers, pyramid, stack_pyramids
 
 RECORD = Path(__file__).with_name("gpu_cost.json")
 CARDS = (
@@ -54,7 +54,7 @@ class Work:
 
 
 class _Described:
-    """As much of a backbone's description as VPD reads to find its taps."""
+    """As much of a backbone's description as VPD reads to find its layers."""
 
     name, downscale = "sd15", 8
 
@@ -72,8 +72,8 @@ def _vae(dtype: torch.dtype) -> Any:
     return build_encoder(dtype, "meta")
 
 
-def _taps(unet: Any) -> FeatureLayers:
-    return find_taps(_Described(unet))  # type: ignore[arg-type]
+def _find_layers(unet: Any) -> FeatureLayers:
+    return find_feature_layers(_Described(unet))  # type: ignore[arg-type]
 
 
 def _rows(
@@ -131,10 +131,10 @@ def whole_row(batch: int, dtype: torch.dtype) -> Cost:
 def depth(batch: int, dtype: torch.dtype) -> Cost:
     """A pass of VPD's depth over 512 x 640 pixels, and its head in float32."""
     unet = _unet("sd15", dtype)
-    taps, head = _taps(unet), build_head("depth", "meta")
-    rows = _rows(unet, batch, taps.capture(maps=False), (64, 80), 1)
+    layers, head = _find_layers(unet), build_head("depth", "meta")
+    rows = _rows(unet, batch, layers.capture(maps=False), (64, 80), 1)
     with counting() as cost:
-        head(_stacked(forward_rows(unet, rows, {}), taps, maps=False), (480, 640), 10.0)
+        head(_stacked(forward_rows(unet, rows, {}), layers, maps=False), (480, 640), 10.0)
     return cost
 
 
@@ -143,10 +143,10 @@ def segmentation(task: Literal["segmentation", "referring"], tokens: int) -> Pas
 
     def run(batch: int, dtype: torch.dtype) -> Cost:
         unet = _unet("sd15", dtype)
-        taps, head = _taps(unet), build_head(task, "meta")
-        rows = _rows(unet, batch, taps.capture(maps=True), (64, 64), tokens)
+        layers, head = _find_layers(unet), build_head(task, "meta")
+        rows = _rows(unet, batch, layers.capture(maps=True), (64, 64), tokens)
         with counting() as cost:
-            head(_stacked(forward_rows(unet, rows, {}), taps, maps=True))
+            head(_stacked(forward_rows(unet, rows, {}), layers, maps=True))
         return cost
 
     return run
@@ -184,8 +184,8 @@ def _bank(unet: Any) -> Bank:
     return bank
 
 
-def _stacked(captures: Sequence[Captures], taps: FeatureLayers, *, maps: bool) -> list[Tensor]:
-    return stacked([pyramid(row, taps, maps=maps) for row in captures])
+def _stacked(captures: Sequence[Captures], layers: FeatureLayers, *, maps: bool) -> list[Tensor]:
+    return stack_pyramids([pyramid(row, layers, maps=maps) for row in captures])
 
 
 WORK = (

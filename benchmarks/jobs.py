@@ -65,7 +65,7 @@ def write_data_set(folder: Path, images: int, persons: int, side: int, seed: int
 
 def loop(state: AppState, file: Path, out: Path, settings: Settings, at_once: int) -> float:
     """Seconds of one image at a time through the same model, so many of its persons at once; a JSON line an image."""
-    loaded = state.models.opened(POSE)
+    loaded = state.models.get_open(POSE)
     engine, network = DirectEngine(loaded.model), loaded.head.model
     told = json.loads(file.read_text())
     boxes: dict[int, list[list[float]]] = {}

@@ -19,12 +19,12 @@ from backbones.loading.source import open_backbone
 from benchmarks._quality_few_shot import HELD_OUT as KINDS
 from benchmarks._quality_few_shot import world_reader
 from benchmarks.quality import HELD_OUT
-from heads.diffews.episodes import drawn_episodes
+from heads.diffews.episodes import draw_episodes
 from heads.diffews.evaluate import run_episodes, scores_of
 from heads.diffews.preprocess import input_size
 from heads.diffusion_classifier.classify import classify
 from heads.sdpose.metrics import Prediction
-from heads.vpd.heads import Task as DenseTask
+from heads.vpd.heads import DenseTask
 from service.models.loading import OpenHeads, choose_device
 from service.settings.loader import load_settings
 from service.tasks import TASKS, find_task
@@ -70,7 +70,7 @@ class Measurement:
         """mIoU of one-shot episodes, in points."""
         read, names = world_reader(KINDS)
         kinds = sorted(names)
-        episodes = drawn_episodes(names, kinds, 1, self.scenes, np.random.RandomState(0), in_turn=True)
+        episodes = draw_episodes(names, kinds, 1, self.scenes, np.random.RandomState(0), in_turn=True)
         size = input_size(self.engine.backbone)
 
         async def answered() -> float:

@@ -33,17 +33,17 @@ def untrained_heads(model: StableDiffusion) -> dict[str, Any]:
     import torch
 
     from heads.images import distinct_colours
-    from heads.vpd.checkpoint import numbered, tapped_channels
+    from heads.vpd.checkpoint import list_feature_channels, number_names
     from heads.vpd.depth_network import DepthNetwork
-    from heads.vpd.features import find_taps
+    from heads.vpd.features import find_feature_layers
     from heads.vpd.heads import DepthHead, ReferringHead, SegmentationHead
     from heads.vpd.referring_network import ReferringNetwork
     from heads.vpd.segmentation_network import SegmentationNetwork
 
-    described, taps = model.description, find_taps(model.description)
+    described, layers = model.description, find_feature_layers(model.description)
     unet: Any = model.variants[""].unet
     text_width = unet.config.cross_attention_dim
-    fine, middle, coarse, coarsest = tapped_channels(model)
+    fine, middle, coarse, coarsest = list_feature_channels(model)
     contexts = torch.randn(CLASSES, text_width, device=described.device)
     size, tokens = described.image_size, described.max_tokens
     depth = DepthNetwork(
@@ -68,17 +68,17 @@ def untrained_heads(model: StableDiffusion) -> dict[str, Any]:
     for network in (depth, segmentation, referring):
         network.eval().requires_grad_(False).to(described.device)
     palette = distinct_colours(CLASSES)
-    names = numbered("class", CLASSES)
+    names = number_names("class", CLASSES)
     return {
-        "depth": DepthHead(depth, taps, contexts, scenes=(), size=size),
-        "segmentation": SegmentationHead(segmentation, taps, contexts, names, palette, size=size),
-        "referring": ReferringHead(referring, taps, tokens, size=size, squash=False),
+        "depth": DepthHead(depth, layers, contexts, scenes=(), size=size),
+        "segmentation": SegmentationHead(segmentation, layers, contexts, names, palette, size=size),
+        "referring": ReferringHead(referring, layers, tokens, size=size, squash=False),
     }
 
 
 def procedures(heads: Mapping[str, Any], image: np.ndarray[Any, np.dtype[np.uint8]]) -> dict[str, Procedure]:
     """The four tasks on one image, (H, W, 3) uint8."""
-    from heads.feature_pooling.features import pooled_features
+    from heads.feature_pooling.features import pool_features
     from heads.vpd.depth import predict_depth
     from heads.vpd.referring import predict_referring
     from heads.vpd.segmentation import predict_segmentation
@@ -93,7 +93,7 @@ def procedures(heads: Mapping[str, Any], image: np.ndarray[Any, np.dtype[np.uint
         return await predict_referring(engine, image, heads["referring"], [EXPRESSION])
 
     async def features(engine: Engine) -> Any:
-        return await pooled_features(engine, [image])
+        return await pool_features(engine, [image])
 
     return {"depth": depth, "segmentation": segmentation, "referring": referring, "features": features}
 

@@ -24,7 +24,7 @@ from backbones.errors import DiffsightError
 from benchmarks._table import arguments, print_table, write_figures
 from service.cluster.ray_package import require_ray
 from service.jobs.records import Item, Outcome
-from service.jobs.sources import Source, listed
+from service.jobs.sources import Source, list_items
 from service.jobs.store import JobStore
 
 MS_AN_IMAGE: Mapping[str, float] = {
@@ -75,11 +75,11 @@ def measure(folder: Path, numbers: int) -> Measured:
         (place / f"photo-of-a-camera-{number:08d}.jpg").touch()
     source = Source(kind="folder", address=str(pictures))
     tracemalloc.start()
-    items = list(listed(source))
+    items = list(list_items(source))
     listing_bytes = tracemalloc.get_traced_memory()[1] / _FILES
     tracemalloc.stop()
     started = time.perf_counter()
-    items = list(listed(source))
+    items = list(list_items(source))
     listing_seconds = (time.perf_counter() - started) / _FILES
     outcomes = [outcome_of(item, numbers) for item in items[:_ITEMS]]
     sql = _measure_sql(folder / "jobs.db", items[:_ITEMS], outcomes)

@@ -1,4 +1,4 @@
-"""An auto-annotation function for CVAT that asks a diffsight server. It needs cvat-sdk and numpy alone.
+"""An auto-annotation function for CVAT that sends requests to a diffsight server. It needs only cvat-sdk and numpy.
 
 cvat-cli task auto-annotate TASK --function-file cvat_function.py -p url=str:http://127.0.0.1:8000 -p task=str:pose
 docs/annotation-tools.md tells of its parameters.
@@ -30,11 +30,13 @@ _ROUTES = {
 
 
 class NoAnswer(cvataa.BadFunctionError, urllib3.exceptions.HTTPError):  # type: ignore[misc]
-    """The server is away, or refuses. `cvat-cli` ends with the message of an HTTP error, and without a traceback."""
+    """The server cannot be reached, or refuses. `cvat-cli` ends with the message of an HTTP error, without a
+    traceback.
+    """
 
 
 class Function:
-    """A task of a server, as CVAT asks for it."""
+    """A task of a server as CVAT's function."""
 
     def __init__(self, url: str, key: str, task: str, labels: Sequence[str], concepts: Sequence[str]) -> None:
         if task not in _ROUTES:
@@ -48,7 +50,7 @@ class Function:
             points = [cvataa.keypoint_spec(name, at) for at, name in enumerate(names)]
             specs = [cvataa.skeleton_label_spec("person", 0, points)]
         else:
-            # "any" fits masks and the polygons that they may be turned into.
+            # "any" fits masks, and polygons into which CVAT may convert them.
             specs = [cvataa.label_spec(name, at) for at, name in enumerate(names)]
         self.spec = cvataa.DetectionFunctionSpec(labels=specs)
 
@@ -71,10 +73,10 @@ class Function:
         return [cvataa.mask(at, encode_mask(mask)) for at, mask in masks]
 
     def _names(self, labels: Sequence[str], concepts: Sequence[str]) -> list[str]:
-        """What the task finds, in the order of its numbers."""
+        """The names of the task's labels, in the order of its numbers."""
         if self._task in ("referring", "few-shot"):
-            given = labels if self._task == "referring" else concepts
-            if not given:
+            names = labels if self._task == "referring" else concepts
+            if not names:
                 wanted = "labels" if self._task == "referring" else "concepts"
                 raise cvataa.BadFunctionError(f"{self._task} needs -p {wanted}=str:A,B")
             if self._task == "referring":
@@ -129,10 +131,10 @@ class Function:
 
 
 def encode(image: PIL.Image.Image) -> bytes:
-    """The frame as a file with the pixels that the server makes of an image itself.
+    """The frame as a file, with the pixels that the server itself would decode.
 
-    16-bit grey is scaled to 8 bits and transparency laid over white. 32-bit pixels are sent as they are: the server
-    says that it cannot know their range.
+    16-bit grey is scaled to 8 bits and transparency laid over white. 32-bit pixels are sent unchanged: the server
+    refuses them, because their range is unknown.
     """
     file = io.BytesIO()
     if image.mode == "F":
@@ -141,7 +143,7 @@ def encode(image: PIL.Image.Image) -> bytes:
     if image.mode.startswith("I;16"):
         grey = np.asarray(image).astype(np.uint32)
         image = PIL.Image.fromarray(((grey * 255 + 32767) // 65535).astype(np.uint8))
-    if image.mode != "I":  # older versions of Pillow read 16 bits so, and write them again
+    if image.mode != "I":  # older versions of Pillow read 16 bits in this mode, and write them again
         if "A" in image.getbands() or "a" in image.getbands() or "transparency" in image.info:
             layered = image.convert("RGBA")
             image = PIL.Image.alpha_composite(PIL.Image.new("RGBA", layered.size, "white"), layered)
@@ -155,7 +157,7 @@ def create(
 ) -> Function:
     """The function that CVAT calls. labels, concepts: lists with commas.
 
-    Raises BadFunctionError for a task that there is none of, and NoAnswer, which is one, with what the server answered.
+    Raises BadFunctionError for an unknown task, and its subclass NoAnswer with the server's answer.
     """
     lists = [[part.strip() for part in text.split(",") if part.strip()] for text in (labels, concepts)]
     return Function(url, key, task, *lists)

@@ -1,4 +1,4 @@
-"""The demonstration behind `diffsight demo`: a real server, real files, every route, and what came of it."""
+"""The demonstration of `diffsight demo`: a real server, real files, every route, and the results."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ START_SECONDS = 180.0
 
 @dataclass
 class DemoFigures:
-    """What was measured. labels: (N,), the truth. posteriors: (N, 10), rows summing to 1. times: seconds by route.
+    """The measurements. labels: (N,), the truth. posteriors: (N, 10), rows summing to 1. times: seconds by route.
 
     scenes_right, scenes: of the scenes with one thing. drawn: pictures with their captions, by file name, row by row.
     """
@@ -103,7 +103,7 @@ def write_files(digits: Digits, chosen: NDArray[np.int64], folder: Path) -> list
 
 @contextmanager
 def server(log: Path, console: Console) -> Iterator[str]:
-    """The address of a server that was started for us and is stopped afterwards, as Ctrl-C would."""
+    """The address of a server that is started here, and is stopped afterwards as by Ctrl-C."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

@@ -25,18 +25,18 @@ HELD_OUT = Path(vocabulary.__file__).parent / "held_out"
 DRAWN = 8
 """Scenes that are drawn with their answers."""
 LEAST_AREA = 700
-"""Pixels that the named thing covers: of much smaller ones a backbone of 128 x 128 pixels sees a few latents."""
+"""Least pixels of the named thing: a much smaller one covers few latents of a backbone of 128 x 128 pixels."""
 
 
 class TimedClient:
-    """A client that times its calls by route, and raises what the server complains of."""
+    """A client that times its calls by route, and raises the server's errors."""
 
     def __init__(self, client: httpx2.AsyncClient, times: dict[str, list[float]]) -> None:
         self.client = client
         self.times = times
 
     async def get(self, route: str) -> None:
-        """Only time the call."""
+        """Time the call."""
         await self._call("GET", route, 200)
 
     async def post(self, route: str, *, expect: int = 200, **arguments: Any) -> Any:
@@ -44,7 +44,7 @@ class TimedClient:
         return (await self._call("POST", route, expect, **arguments)).json()
 
     async def picture(self, route: str, **arguments: Any) -> bytes:
-        """The answer as it came."""
+        """The bytes of the answer."""
         return (await self._call("POST", route, 200, **arguments)).content
 
     async def _call(self, method: str, route: str, expect: int, **arguments: Any) -> httpx2.Response:
@@ -57,7 +57,7 @@ class TimedClient:
 
 
 async def which_thing(caller: TimedClient, count: int, progress: Progress) -> tuple[int, int]:
-    """How many of the first `count` scenes with one thing are named rightly among ten kinds, and of how many."""
+    """How many of the first `count` scenes with one thing are classified correctly among ten kinds, and of how many."""
     scenes = WorldImages(HELD_OUT / "scenes")
     indices, labels = (question[:count] for question in scenes.questions())
     right = 0
@@ -65,7 +65,7 @@ async def which_thing(caller: TimedClient, count: int, progress: Progress) -> tu
     for index, label in zip(indices.tolist(), labels.tolist(), strict=True):
         data = {"labels": list(QUESTION), "templates": [QUESTION_TEMPLATE], "confidence": "0.95"}
         answer = await caller.post("/v1/classify/zero-shot", files={"image": png(scenes.image(index))}, data=data)
-        best = max(answer["posterior"], key=lambda one: float(one["probability"]))
+        best = max(answer["posterior"], key=lambda entry: float(entry["probability"]))
         right += best["label"] == QUESTION[label]
         progress.advance(task)
     return right, len(indices)
@@ -97,7 +97,9 @@ async def look_at_scenes(caller: TimedClient, progress: Progress) -> list[list[t
 
 
 async def find_by_example(caller: TimedClient, progress: Progress) -> list[list[tuple[str, NDArray[np.uint8]]]]:
-    """One row a kind that no training saw: an example with its mask, and where the like is in three other scenes."""
+    """One row for each kind that was not in the training data: an example with its mask, and masks of that kind in
+    three other scenes.
+    """
     scenes = WorldImages(HELD_OUT / "few_shot")
     largest: dict[str, list[tuple[float, int, Any]]] = defaultdict(list)
     for index, seen in scenes.annotations.items():
@@ -135,7 +137,7 @@ def png(image: NDArray[np.uint8]) -> bytes:
 
 
 def _expressions(scenes: WorldImages) -> dict[int, str]:
-    """For scenes with a thing that is large enough, what names it by kind, and by colour where the kind alone does not.
+    """For scenes with a large enough thing, an expression by kind, and by colour if the kind is ambiguous.
 
     Expressions of relative positions are left out: this backbone hardly understands relations.
     """

@@ -1,4 +1,4 @@
-"""Pictures that `diffsight demo` leaves behind, drawn with Pillow alone."""
+"""The pictures of `diffsight demo`, drawn with Pillow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which block, timestep and pooling suit labelled images: measured on held-out folds, and drawn."""
+"""Measure which block, timestep and pooling suit labelled images, by cross-validation, and draw the result."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from heads.feature_pooling.logistic import fit_logistic
 from service.library.classifiers import FeatureOptions, LabelledVectors, join_examples
 from service.settings.loader import Settings
 
-# Fewer than a fit tries: neighbours among them hardly differ, and a sweep fits at many places.
+# Fewer than in a fit: neighbouring strengths hardly differ, and a sweep fits many times.
 STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0)
 MOST_BLOCKS = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
+class SweepPoint:
     """One setting and its cross-validated figures."""
 
     blocks: tuple[str, ...]
@@ -57,10 +57,10 @@ def measure(
     timestep: int,
     pool_size: int,
     settings: Settings,
-) -> list[Point]:
-    """A point for each block alone, and for the best ones together while that lowers the log loss; one pass an image.
+) -> list[SweepPoint]:
+    """A point for each block alone, and for the best blocks together while that lowers the log loss; one pass an image.
 
-    Raises InvalidInput for images that cannot be read, and where no class has two images.
+    Raises InvalidInput for images that cannot be read, and if no class has two images.
     """
     options = FeatureOptions(
         blocks=tuple(blocks), timesteps=(timestep,), pool_size=pool_size, noise_samples=1, fit="crop"
@@ -82,12 +82,12 @@ def measure(
     return points
 
 
-def recommend(points: Sequence[Point]) -> Point:
-    """The point of least log loss, which many images decide where accuracies are equal."""
+def recommend(points: Sequence[SweepPoint]) -> SweepPoint:
+    """The point with the lowest log loss, which differs even where accuracies are equal."""
     return min(points, key=lambda point: point.log_loss)
 
 
-def draw(file: Path, points: Sequence[Point], best: Point) -> None:
+def draw(file: Path, points: Sequence[SweepPoint], best: SweepPoint) -> None:
     """A picture with a table of accuracies for each pooling: blocks are rows, timesteps are columns, the best setting
     is framed.
     """
@@ -132,7 +132,7 @@ def _by_block(
     examples: LabelledVectors,
     settings: Settings,
 ) -> dict[str, NDArray[np.float32]]:
-    """The columns of each block: one image, looked at block by block, tells how many each has."""
+    """The columns of each block, counted by running one image block by block."""
     widths = [
         examples_of(engine, files[:1], options.model_copy(update={"blocks": (name,)}), settings).vectors.shape[1]
         for name in options.blocks
@@ -143,11 +143,11 @@ def _by_block(
 
 def _point(
     parts: dict[str, NDArray[np.float32]], examples: LabelledVectors, blocks: tuple[str, ...], options: FeatureOptions
-) -> Point:
+) -> SweepPoint:
     classes = sorted(set(examples.labels))
     labels = np.array([classes.index(label) for label in examples.labels], dtype=np.int64)
     vectors = np.concatenate([parts[name] for name in blocks], axis=1)
     _, report = fit_logistic(vectors, labels, classes, strengths=STRENGTHS)
     if report.accuracy is None or report.log_loss is None:
         raise InvalidInput("FOLDER", "no class has two images", hint="a sweep needs images to hold out: add some")
-    return Point(blocks, options.timesteps[0], options.pool_size, report.accuracy, report.log_loss)
+    return SweepPoint(blocks, options.timesteps[0], options.pool_size, report.accuracy, report.log_loss)

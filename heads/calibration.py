@@ -18,11 +18,10 @@ def fit_temperature(
 
     logits: (N, K) float64. truth: (N,) int64. weights: (N,) float64, of each answer; None counts them alike.
     bounds: natural logarithms of the least and the largest temperature.
-    As though each class had been met once more (Laplace's rule): a hundred right answers are no proof of certainty, and
-    without it perfect answers would ask for a temperature of zero.
-    Source: Guo et al., On Calibration of Modern Neural Networks (arXiv:1706.04599); Platt (1999) for the targets.
+    Each class is counted once more (Laplace's rule): without it a set of right answers would give a temperature of
+    zero. Source: Guo et al., On Calibration of Modern Neural Networks (arXiv:1706.04599); Platt (1999) for the targets.
     """
-    from scipy.optimize import minimize_scalar  # takes a second: only what is fitted pays for it
+    from scipy.optimize import minimize_scalar  # takes a second: imported only for a fit
 
     count, classes = logits.shape
     shares = np.full(count, 1 / count) if weights is None else weights / weights.sum()
@@ -33,5 +32,5 @@ def fit_temperature(
         right = logs[np.arange(count), truth]
         return float(-(shares * ((1 - doubt) * right + doubt * logs.mean(axis=1))).sum())
 
-    found = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-4})
-    return float(np.exp(found.x)), float(found.fun)
+    optimum = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-4})
+    return float(np.exp(optimum.x)), float(optimum.fun)

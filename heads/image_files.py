@@ -1,4 +1,4 @@
-"""Recognises images and videos by their content, not by their names, and files that systems add beside them."""
+"""Recognise images and videos by their content, not by their names, and files that operating systems add."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path
 from backbones.errors import InvalidInput
 
 IMAGES = (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif")
-"""Suffixes of images. A file of any other name is an image if it begins like one."""
+"""Suffixes of images. A file with another suffix is an image if its content begins like one."""
 VIDEOS = (".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v")
 FORMATS = "JPEG, PNG, WebP, BMP, TIFF or GIF"
 HEAD_BYTES = 32
-"""How much of a file `is_image` and `is_video` need to see."""
+"""Bytes at the beginning of a file that `is_image` and `is_video` need."""
 
-# Labels and tables stand beside images by the thousand: they are not opened.
+# Folders of images often hold thousands of labels and tables: they are not opened.
 _OTHERS = (".txt", ".json", ".jsonl", ".xml", ".csv", ".tsv", ".yaml", ".yml", ".md", ".npy", ".npz", ".py", ".html")
 _FOLDERS = frozenset(
     {"__macosx", "@eadir", "#recycle", "@recycle", "$recycle.bin", "#snapshot", "@tmp", "lost+found"}
@@ -48,7 +48,7 @@ def is_video(head: bytes) -> bool:
 
 
 def has_image_name(name: str) -> bool | None:
-    """What a name says of its file: True for an image, False for a file that is never one, None if it must be read."""
+    """By the name alone: True for an image, False for a file that is never an image, None if it must be read."""
     suffix = os.path.splitext(name.lower())[1]
     return True if suffix in IMAGES else False if suffix in _OTHERS else None
 
@@ -105,5 +105,5 @@ def _is_image_file(file: Path) -> bool:
         with file.open("rb") as opened:
             return is_image(opened.read(HEAD_BYTES))
     except OSError:
-        # A link that leads nowhere is no image. What may not be read is named like one, or it is passed over.
+        # A broken link is not an image. A file without read permission counts if its name is an image's.
         return False

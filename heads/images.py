@@ -1,4 +1,4 @@
-"""Images to the sizes that networks take, and what they say back to the original pixels."""
+"""Resize images for networks, and results back to the original pixels."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def resample(image: Image.Image, size: tuple[int, int], filter: Image.Resampling
     """The image at `size`, (width, height), by a filter of Pillow, the same whichever Pillow is installed.
 
     Pillow filters one axis after the other and rounds in between, so the order shows in the last digit. From version 13
-    on it takes the rows first where the height shrinks by more than twice as many pixels as the width. This is the
-    order that the fixtures of the original systems were made in; it is taken here with older versions too.
+    on it takes the rows first where the height shrinks by more than twice as many pixels as the width. The fixtures of
+    the original systems have this order; it is used here with older versions too.
     """
     (width, height), (new_width, new_height) = image.size, size
     if not (height - new_height > max(0, 2 * (width - new_width)) and new_width != width):
         return image.resize(size, filter)
-    if image.mode in ("1", "P"):  # Pillow takes the nearest pixel of these, where no order shows.
+    if image.mode in ("1", "P"):  # For these modes Pillow takes the nearest pixel, so the order has no effect.
         return image.resize(size, filter)
     premultiplied = {"LA": "La", "RGBA": "RGBa"}.get(image.mode)
     rows = (image.convert(premultiplied) if premultiplied else image).resize((width, new_height), filter)
@@ -69,7 +69,7 @@ def pad_to_multiple(pixel_values: Tensor, multiple: int) -> Tensor:
 
 
 def to_pixel_values(image: NDArray[np.uint8]) -> Tensor:
-    """What an encoder takes: (H, W, 3) uint8 -> (3, H, W) float32 in [-1, 1], as 2 * (x / 255) - 1."""
+    """The input of an encoder: (H, W, 3) uint8 -> (3, H, W) float32 in [-1, 1], as 2 * (x / 255) - 1."""
     scaled = torch.from_numpy(np.array(image.transpose(2, 0, 1), dtype=np.float32, order="C"))
     return 2 * (scaled / 255) - 1
 

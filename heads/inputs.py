@@ -1,4 +1,4 @@
-"""What a task looks at: decoded images, and how many of each kind a request holds."""
+"""The inputs of a task: decoded images, and their numbers by kind."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ InputKind = Literal["image", "images", "image_supports", "image_texts"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DecodedImage:
-    """An image as every head gets it.
+    """A decoded image, the input of every head.
 
-    array: (H, W, 3) uint8 RGB, upright. exif_orientation: what the file says, 1 to 8; it has been applied.
+    array: (H, W, 3) uint8 RGB, upright. exif_orientation: of the file, 1 to 8; it has been applied.
     more_frames: whether the file holds further frames or pages, which are not read. format: of the file.
     opacity: (H, W) uint8, 0 if the file shows nothing and `array` is white; None if all is opaque.
     """
@@ -39,7 +39,7 @@ class DecodedImage:
             return self.array
         missing = 255 - self.opacity.astype(np.int16)[:, :, None]
         over_black = np.maximum(self.array - missing, 0).astype(np.uint8)
-        # Layers are rounded: a level or two is no paint.
+        # Layers are rounded: a level or two does not count as painted.
         return over_black if over_black.max() > 2 else np.repeat(self.opacity[:, :, None], 3, axis=2)
 
     @property

@@ -1,4 +1,4 @@
-"""Dense results to what callers read: 16-bit PNG, .npy, class-map PNG, COCO RLE, polygons, overlays, colours."""
+"""Encode dense results: 16-bit PNG, .npy, class-map PNG, COCO RLE, polygons, overlays, colours."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _LABEL_FROM_PIXELS = 160
 MaskForm = Literal["rle", "polygons"]
 
 MASK_EXPORTS = frozenset({"coco", "label-studio", "cvat"})
-"""Job formats that have a place for masks."""
+"""Job formats that can hold masks."""
 
 
 class Rle(BaseModel):
@@ -106,7 +106,7 @@ def depth_png(depth: DepthMap) -> bytes:
 
 
 def read_map(file: bytes) -> NDArray[np.float32]:
-    """The values of a PNG file that a map was written to, as exact as the file is.
+    """The values of a map in a PNG file, with the precision of the file.
 
     Of a 16-bit grey one (H, W) float32, metres or relative depth by the scale in its texts; of an RGB one, which has
     normals, unit vectors (H, W, 3) float32.
@@ -288,7 +288,7 @@ def _runs(counts: str) -> list[int] | None:
 def polygons(mask: NDArray[np.bool_]) -> list[list[float]]:
     """Outlines of the parts of a mask (H, W) bool along the edges of its pixels, as COCO writes them: x, y in turn.
 
-    Parts that only touch at corners are one. Holes are filled: COCO's polygons cannot say them.
+    Parts that only touch at corners are one. Holes are filled: COCO's polygons cannot describe them.
     """
     # OpenCV traces centres of pixels. On a doubled picture each pixel has four, one towards each of its corners.
     doubled = np.repeat(np.repeat(mask.astype(np.uint8), 2, axis=0), 2, axis=1)
@@ -296,7 +296,7 @@ def polygons(mask: NDArray[np.bool_]) -> list[list[float]]:
     outlines = []
     for contour in contours:
         corners = (contour[:, 0].astype(np.int64) + 1) // 2
-        # Corners that come twice are kept once, and straight runs lose their inner points.
+        # Repeated corners and inner points of straight lines are removed.
         corners = corners[(corners != np.roll(corners, 1, axis=0)).any(axis=1)]
         before, after = corners - np.roll(corners, 1, axis=0), np.roll(corners, -1, axis=0) - corners
         turns = (before[:, 0] * after[:, 1] != before[:, 1] * after[:, 0]) | ((before * after).sum(axis=1) < 0)
@@ -306,7 +306,7 @@ def polygons(mask: NDArray[np.bool_]) -> list[list[float]]:
 
 def _blend(under: NDArray[np.uint8], over: NDArray[np.uint8], share: float) -> NDArray[np.uint8]:
     mixed = np.empty_like(under)
-    # A row at a time: of a large picture the numbers between take sixteen times its memory.
+    # A row at a time: the intermediate values of a large picture take sixteen times its memory.
     for place, (below, above) in enumerate(zip(under, over, strict=True)):
         mixed[place] = np.rint(below * (1.0 - share) + above * share)
     return mixed

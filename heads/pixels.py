@@ -1,4 +1,4 @@
-"""Images of any mode and turn as (H, W, 3) uint8 RGB: the one reading of pixels for server, commands and training."""
+"""Images of any mode and orientation as (H, W, 3) uint8 RGB, for server, commands and training."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def read_orientation(image: Image.Image) -> int:
     """EXIF orientation 1..8; 1 if there is none or the block is damaged."""
     try:
         value = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # a damaged EXIF block is no reason to refuse a picture that decodes
+    except Exception:  # a damaged EXIF block must not make an image fail that decodes
         return 1
     return value if isinstance(value, int) and value in _UPRIGHT else 1
 
@@ -50,7 +50,7 @@ def to_rgb(image: Image.Image, orientation: int, field: str) -> tuple[NDArray[np
     if image.mode.startswith("I;16"):
         image = _to_eight_bits(image)
     elif image.mode == "RGB" and max(_clear_colour(image), default=0) > 255:
-        # Pillow reads the upper eight bits of each channel, and leaves the colour that is clear at sixteen.
+        # Pillow reads the upper eight bits of each channel, but keeps the transparent colour at sixteen bits.
         image.info["transparency"] = tuple(value >> 8 for value in _clear_colour(image))
     if image.mode in ("I", "F"):
         raise InvalidInput(
@@ -70,7 +70,7 @@ def to_rgb(image: Image.Image, orientation: int, field: str) -> tuple[NDArray[np
 
 
 def read_picture(file: Path) -> NDArray[np.uint8]:
-    """The picture in a file of one's own, (H, W, 3) uint8 RGB, upright. Raises InvalidInput if it cannot be read."""
+    """The picture in a local file, (H, W, 3) uint8 RGB, upright. Raises InvalidInput if it cannot be read."""
     try:
         with Image.open(BytesIO(drop_texts(file.read_bytes())), formats=FORMATS) as image:
             image.load()
@@ -98,7 +98,8 @@ def read_class_map(file: Path) -> NDArray[Any]:
 
 
 def drop_texts(data: bytes) -> bytes:
-    """The file without texts and colour profile, if it is a PNG: they change no pixel, and Pillow refuses long ones.
+    """The file without texts and colour profile, if it is a PNG: they do not affect pixels, and Pillow refuses long
+    ones.
 
     Of those that may hold the orientation the first of each kind stays, unless it is long, packed or not.
     """
@@ -144,7 +145,7 @@ def _is_long(kind: bytes, text: bytes) -> bool:
 
 
 def _clear_colour(image: Image.Image) -> tuple[int, ...]:
-    """The colour that a picture without an opacity of its own shows as clear; empty if there is none."""
+    """The transparent colour of a picture without an alpha channel; empty if there is none."""
     colour = image.info.get("transparency")
     return colour if isinstance(colour, tuple) else (colour,) if isinstance(colour, int) else ()
 
@@ -156,7 +157,7 @@ def _turn(image: Image.Image, orientation: int) -> Image.Image:
 def _to_eight_bits(image: Image.Image) -> Image.Image:
     """16-bit grey as 8-bit grey, scaled by 255 / 65535; Pillow's own conversion would clip at 255.
 
-    With an opacity where one value is clear. A TIFF whose 0 is white is turned over, as Pillow does with 8 bits alone.
+    With an opacity where one value is clear. A TIFF whose 0 is white is inverted; Pillow does this only for 8 bits.
     """
     grey: NDArray[Any] = np.asarray(image).astype(np.uint32)
     white_is_zero = isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(_PHOTOMETRIC) == 0

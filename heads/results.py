@@ -1,4 +1,4 @@
-"""What heads return: typed, in the original image's coordinates, on the host. The service encodes it."""
+"""Results of heads: typed, in the original image's coordinates, on the host. The service encodes them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BoxesFrom = Literal["caller", "detector", "whole_image"]
 
 @dataclass(frozen=True, slots=True)
 class DroppedLabel:
-    """A label that left a race. by: the one that led then. units: timesteps it was tried on. rows: spent until then."""
+    """A label that left a race. by: the leader then. units: timesteps it was evaluated on. rows: spent until then."""
 
     label: str
     by: str
@@ -27,11 +27,11 @@ class Posterior:
 
     labels: as given. probabilities: sum to 1. calibrated: False while the temperature was not fitted to labelled data.
     mean_errors: each label's mean denoising error over the rows it got before it was dropped; comparable only between
-    labels that were dropped in the same round. rounds_survived: rounds or looks each label took part in and outlived;
-    the answer outlives all. rows: U-Net rows spent. label: the answer.
-    confidence: 1 minus the probability with which more rows would have changed the answer, None if it is unknown.
-    tied: labels that count as equal to the answer. dropped: in the order in which they left. stopped: why work ended.
-    temperature: what the logits were divided by. logits: before that, 0 for the answer and for no label above it.
+    labels that were dropped in the same round. rounds_survived: rounds or looks after which each label was still in the
+    race. rows: U-Net rows spent. label: the answer. confidence: 1 minus the probability with which more rows would have
+    changed the answer, None if it is unknown. tied: labels that count as equal to the answer. dropped: in the order in
+    which they left. stopped: why work ended. temperature: what the logits were divided by. logits: before that, 0 for
+    the answer and for no label above it.
     """
 
     labels: tuple[str, ...]
@@ -119,11 +119,11 @@ class SimilarPairs:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ConceptMask:
-    """Where a concept that was shown by examples is in an image.
+    """The mask of a concept in an image; examples define the concept.
 
-    mask: (H, W) bool, in the original image's pixels. strength: (H, W) float32, 0..1, what the network painted there.
+    mask: (H, W) bool, in the original image's pixels. strength: (H, W) float32, 0..1, the network's output.
     presence: 0..1, the largest strength before resizing: small where the concept is likely not in the image.
-    cut: 0..1, what a pixel's strength has to be above to be in the mask.
+    cut: 0..1, the mask holds pixels whose strength is above it.
     """
 
     mask: NDArray[np.bool_]

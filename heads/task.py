@@ -1,4 +1,4 @@
-"""One task as one object, which its route, job, command, part of /v1/perceive and every foreign protocol read."""
+"""A task as one object. Its route, jobs, command, part of /v1/perceive and every foreign protocol use it."""
 
 from __future__ import annotations
 
@@ -50,11 +50,11 @@ def is_none(value: object) -> bool:
 
 
 class CommaSeparated:
-    """Marks a list of texts that a command line takes in one value with commas between: `--labels cat,dog`."""
+    """Marks a list of texts that the command line takes as one value with commas: `--labels cat,dog`."""
 
 
 class Limits(Protocol):
-    """What one request may ask for."""
+    """Bounds on one request."""
 
     @property
     def max_labels(self) -> int: ...
@@ -70,13 +70,13 @@ class Limits(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Form:
-    """One way to write a result, beside the plain answer as JSON.
+    """A form of a result other than the plain answer as JSON.
 
     media_type: of what is written. about: one line for the API's description. answer: the model of a JSON document.
-    file_name: what a browser calls the file. headers: (result) to HTTP headers that say what the bytes do not.
+    file_name: what a browser calls the file. headers: (result) to HTTP headers with facts that the bytes do not hold.
     write: (result, inputs, options) to the bytes of a file; None for a form that is an answer.
     to_answer: (result, head, options) to another answer, which gets the same envelope as the plain one.
-    check: (options, head); raises InvalidInput, before any work, where the form has no place for the result.
+    check: (options, head); raises InvalidInput, before any work, if the form cannot hold the result.
     """
 
     media_type: str
@@ -107,7 +107,7 @@ def check_rows(rows: int, limits: Limits, field: str, what: str, hint: str) -> N
 
 
 def describe_nothing(head: Any) -> Mapping[str, Any]:
-    """For tasks whose head has nothing to tell."""
+    """For tasks whose head has no properties to report."""
     return {}
 
 

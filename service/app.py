@@ -48,11 +48,10 @@ def create_app(
     on_device_lost: Callable[[Exception], None] | None = None,
     fetcher: UrlFetcher | None = None,
 ) -> FastAPI:
-    """The app for `settings` (those of the environment if it is None); it loads nothing before its lifespan.
-
-    tasks: what is served. on_started: called once when the models are warm, or with why they never will be.
-    on_device_lost: called, on another thread, once the device's worker has stopped for good: only a new process helps.
-    fetcher: what fetches images by address, if not as the settings say.
+    """The app for `settings`, by default those of the environment. Models load in its lifespan. tasks: the tasks to
+    serve. on_started: called once, when the models are warm, or with the error that prevents it. on_device_lost: called
+    on another thread when the device's worker has stopped and only a new process helps. fetcher: fetches images by
+    address; by default as the settings say.
     """
     settings = settings or load_settings()
     state = open_state(settings, tasks, fetcher)
@@ -78,8 +77,8 @@ def create_app(
             if tracing is not None:
                 await asyncio.to_thread(tracing.stop)
 
-    # FastAPI's own spans would stand beside ours, and hold the query.
-    # Its pages of documentation load nothing from other hosts.
+    # FastAPI's own spans would duplicate ours, and contain the query.
+    # FastAPI's pages of documentation load scripts from other hosts; ours do not.
     app = FastAPIOffline(lifespan=lifespan, telemetry={"tracing": False}, static_url=DOCS_FILES, **describe())
     app.state.server = state
     app.state.jobs = server_jobs

@@ -17,8 +17,8 @@ from service.telemetry.usage import Usage
 Model = TypeVar("Model", bound=BaseModel)
 
 
-# Coroutines: FastAPI calls a plain function on a thread, and a hand-over to another thread and back costs each request,
-# the probe of a supervisor too, more than all the rest of its routing.
+# Coroutines: FastAPI runs a plain function on a thread, and switching threads costs a request more than the rest of its
+# routing.
 async def get_state(request: Request) -> AppState:
     """The state of the app that got this request."""
     state: AppState = request.app.state.server
@@ -52,7 +52,7 @@ def body_as(
 ) -> Callable[..., Awaitable[Model]]:
     """A dependency that gives the request's body as `model`, once the server is ready.
 
-    Not ready is said before the body is read. limits: what the route takes, from the settings' own.
+    NotReady is raised before the body is read. limits: those of the route, computed from the settings'.
     """
 
     async def read(request: Request, state: State) -> Model:

@@ -1,18 +1,18 @@
-"""What the service itself can refuse, without a word of HTTP: `service/http/problems.py` has the statuses.
+"""Errors of the service, independent of HTTP: `service/http/problems.py` has the statuses.
 
 DiffsightError          (backbones/errors.py)
-├── MalformedBody       the body is not what its content type says
+├── MalformedBody       the body does not match its content type
 ├── UnsupportedBody     a content type or encoding that no route reads
 ├── BodyTooLarge        more bytes than one request may send
-├── BodyTooSlow         the body did not arrive in the time that its bytes may take
-├── HeadTooLarge        a head, or trailers, of more bytes than are read
+├── BodyTooSlow         the body did not arrive in the time that its bytes allow
+├── HeadTooLarge        a head, or trailers, of more bytes than allowed
 ├── KeyNeeded           no valid API key, for whatever reason
 ├── ForeignCaller       without any key: a page of another origin, or a name that is not this machine's
 ├── NothingStored       nothing that callers made has this id
 ├── ChangedMeanwhile    what was to be changed is not what it was when the change began
 ├── NotReady            the backbone is still loading, could not be loaded, or the server is stopping
-├── ModelInUse          a model is to leave that somebody uses
-├── ClientGone          the caller hung up; nobody reads this answer
+├── ModelInUse          a model cannot be unloaded because it is in use
+├── ClientGone          the client disconnected, so no client reads the answer
 ├── StorageFailed       the disk or the database could not take what was to be kept
 └── Overloaded          (backbones/errors.py)
     ├── RateExceeded    more requests a minute than the caller may send
@@ -25,7 +25,7 @@ from backbones.errors import DiffsightError, Overloaded
 
 
 class MalformedBody(DiffsightError):
-    """The body cannot be read as what its content type says."""
+    """The body cannot be read as its content type."""
 
 
 class UnsupportedBody(DiffsightError):
@@ -45,15 +45,15 @@ class ForeignCaller(DiffsightError):
 
 
 class HeadTooLarge(DiffsightError):
-    """What a request sends beside its body has more bytes than the settings allow."""
+    """The head, chunk framing or trailers of a request have more bytes than the settings allow."""
 
 
 class KeyNeeded(DiffsightError):
-    """No valid API key came with the request. It is not said whether it was missing, wrong, expired or revoked."""
+    """The request has no valid API key. The message does not say whether it is missing, wrong, expired or revoked."""
 
 
 class NothingStored(DiffsightError):
-    """Nothing that callers made over REST has this id: it was deleted, or there never was any."""
+    """No object that clients created has this id: it was deleted, or never existed."""
 
 
 class ChangedMeanwhile(DiffsightError):
@@ -61,15 +61,15 @@ class ChangedMeanwhile(DiffsightError):
 
 
 class RateExceeded(Overloaded):
-    """The caller sent more requests a minute than it may."""
+    """The client sent more requests a minute than allowed."""
 
 
 class TooManyAtOnce(Overloaded):
-    """The caller has more requests at a time than it may."""
+    """The client has more requests at a time than allowed."""
 
 
 class NotReady(DiffsightError):
-    """There is no model to ask: not yet, or not any more. retry_after_seconds: when it may be there; None: unknown."""
+    """There is no loaded model: not yet, or not any more. retry_after_seconds: when it may be ready; None: unknown."""
 
     def __init__(self, message: str, *, hint: str = "", retry_after_seconds: float | None = None) -> None:
         super().__init__(message, hint=hint)
@@ -81,8 +81,8 @@ class ModelInUse(DiffsightError):
 
 
 class ClientGone(DiffsightError):
-    """The client hung up before it was answered."""
+    """The client disconnected before the answer."""
 
 
 class StorageFailed(DiffsightError):
-    """A disk that is full or may not be written, or a database that does not answer. Trying again later may help."""
+    """A disk is full or not writable, or a database does not answer. Trying again later may help."""

@@ -1,4 +1,4 @@
-"""From a task and its files to a result: one place for readiness, limits, decoding, the deadline and the timings."""
+"""Run a task on its files: readiness, limits, decoding, deadline and timings."""
 
 from __future__ import annotations
 
@@ -29,9 +29,8 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Work:
-    """A task with complete options and the head to run it on; everything is checked that can be before the images.
-
-    head: what `run` gets, with what callers made, as it was when this was prepared. loaded: the task's model.
+    """A task with complete options and its head; all checks that need no images are done. head: for `run`, with the
+    clients' objects as of the preparation. loaded: the task's model.
     """
 
     task: AnyTask
@@ -45,15 +44,14 @@ class Work:
         return str(self.head.revision)
 
     def procedure(self, inputs: Inputs, on_progress: Callable[[Any], None] | None = None) -> Procedure:
-        """What the task does, given an engine."""
+        """Run the task on an engine."""
         return lambda engine: self.task.run(engine, self.head, inputs, self.options, on_progress)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Terms:
-    """How a request is run. usage: what it uses, filled in on the way. bulk: whether interactive requests go first.
-
-    deadline_seconds: at most the settings' own, which holds if it is None.
+    """How to run a request. usage: its resources, filled while it runs. bulk: whether interactive requests go first.
+    deadline_seconds: at most the settings'; None means the settings'.
     """
 
     usage: Usage
@@ -63,7 +61,7 @@ class Terms:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Done:
-    """The end of a piece of work. result: typed, in the image's own pixels. inputs: the decoded images."""
+    """Finished work. result: typed, in the image's own pixels. inputs: the decoded images."""
 
     work: Work
     result: Any
@@ -83,10 +81,10 @@ async def prepare(
 ) -> AsyncIterator[Work]:
     """The work of a task with these options, complete and checked; its model stays loaded until the context is left.
 
-    counts: of the images that will come; one image. model: its id, the task's default if it is None. seconds: how
-    long loading it may take, the settings' deadline if it is None. long: whether the work takes minutes or more.
-    Raises NotReady and ModelNotFound without a model, InvalidInput for options that cannot be run, take more rows
-    than one request may, or cannot be done in time, and NothingStored for what callers no longer keep.
+    counts: of the images; by default one. model: its id; None is the task's default. seconds: how long loading it may
+    take; None is the settings' deadline. long: whether the work takes minutes or more. Raises NotReady and
+    ModelNotFound without a model, InvalidInput for options that cannot run, need more rows than a request may take, or
+    cannot finish in time, and NothingStored for objects that do not exist.
     """
     seconds = seconds or state.settings.limits.deadline_seconds
     if model is None and task.made_on is not None:
@@ -112,7 +110,7 @@ async def _prepare(state: AppState, loaded: Loaded, options: Any, counts: InputC
 
 
 def check_time(rows: int, state: AppState, backbone: Backbone, seconds: float) -> None:
-    """Raises InvalidInput for U-Net rows that cannot be done within so many seconds, by the rate measured here."""
+    """Raises InvalidInput for U-Net rows that cannot be computed within so many seconds, by the measured rate."""
     needed = state.models.worker.least_row_seconds(backbone, rows)
     if needed > seconds:
         fitting = max(1, int(rows * seconds / needed))
@@ -132,7 +130,7 @@ async def run_task(
     terms: Terms,
     on_progress: Callable[[Any], None] | None = None,
 ) -> Done:
-    """The result of prepared work over the files of a request. Raises what `run_procedure` and the task raise."""
+    """The result of prepared work over the files of a request. Raises the errors of `run_procedure` and of the task."""
 
     async def procedure(session: Session, inputs: Inputs) -> Done:
         return Done(work, await work.procedure(inputs, on_progress)(session), inputs)
@@ -172,7 +170,7 @@ async def run_procedure(
     most, usage = state.settings.limits.deadline_seconds, terms.usage
     seconds = min(terms.deadline_seconds or most, most)
     if usage.trace is not None:
-        usage.trace.admitted(label, usage.labels)
+        usage.trace.mark_admitted(label, usage.labels)
 
     async def work() -> Result:
         async with decoded_inputs(state, files, terms) as inputs:
@@ -198,9 +196,8 @@ async def run_procedure(
 
 @asynccontextmanager
 async def decoded_inputs(state: AppState, files: InputFiles, terms: Terms) -> AsyncIterator[Inputs]:
-    """The decoded images of a request, which count as in memory until this is left.
-
-    Those named by an address are fetched first. Raises InvalidInput.
+    """The decoded images of a request, which count towards the pixel budget until the block ends. URLs are fetched
+    first. Raises InvalidInput.
     """
     sources, names, usage = files.all(), files.names(), terms.usage
     started = time.perf_counter()

@@ -1,4 +1,4 @@
-"""What everything above reads of one server: passed from the app, never looked up."""
+"""The state of one server. The app passes it to its parts; it is not a global."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from service.telemetry.metrics import Metrics
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AppState:
-    """One server: its settings, tasks, models, what callers made, and what fetches and decodes images."""
+    """One server: its settings, tasks, models, objects of clients, fetcher and decoder."""
 
     settings: Settings
     tasks: tuple[AnyTask, ...]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.metadata import PackageNotFoundError, version
 
 
-def installed_version() -> str:
+def read_version() -> str:
     """The package's version, or 0.0.0 if it runs without having been installed."""
     try:
         return version("diffsight")

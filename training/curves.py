@@ -75,3 +75,20 @@ def draw_losses(logs: Mapping[str, Path], picture: Path) -> None:
 def _lines(path: Path) -> list[dict[str, str]]:
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
+
+
+def draw_curves(file: Path, history: Sequence[Mapping[str, float]]) -> None:
+    """Loss and the main figure by epoch, as a picture."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    main = next((name for name in ("abs_rel", "oiou", "miou") if name in history[0]), "loss")
+    figure, axes = pyplot.subplots(1, 2, figsize=(8, 3), constrained_layout=True)
+    for axis, name in zip(axes, ("loss", main), strict=True):
+        axis.plot([epoch["epoch"] for epoch in history], [epoch[name] for epoch in history], marker=".")
+        axis.set(xlabel="epoch", title=name)
+        axis.grid(alpha=0.3)
+    figure.savefig(file, dpi=110)
+    pyplot.close(figure)

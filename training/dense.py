@@ -28,16 +28,17 @@ from backbones.files import write_file
 from backbones.loading.weight_files import write_tensors
 from backbones.stable_diffusion import StableDiffusion
 from heads.images import distinct_colours, pad_to_multiple, resize, resize_maps, to_pixel_values
-from heads.vpd.checkpoint import FittedAs, open_head, save_fitted, tapped_channels
+from heads.vpd.checkpoint import FittedAs, list_feature_channels, open_head, save_fitted
 from heads.vpd.depth_network import DepthNetwork
-from heads.vpd.features import FeatureLayers, find_taps, make_row, pyramid, stacked
-from heads.vpd.heads import Task
+from heads.vpd.features import FeatureLayers, find_feature_layers, make_row, pyramid, stack_pyramids
+from heads.vpd.heads import DenseTask
 from heads.vpd.metrics import IGNORED, IoUCounts, depth_figures, mean_figures, referring_figures, silog_loss
 from heads.vpd.referring import enlarge_mask_logits, read_expression
 from heads.vpd.referring_network import ReferringNetwork
 from heads.vpd.segmentation import enlarge_class_logits
 from heads.vpd.segmentation_network import SegmentationNetwork
 from training import checkpoints
+from training.curves import draw_curves
 from training.datasets.dense_folder import DenseFolder, Sample
 from training.dense_baselines import baseline_figures, fit_baselines, save_baselines
 from training.evaluate_dense import world_figures
@@ -69,9 +70,9 @@ class Setup:
     """What all of a fit needs to know."""
 
     folder: DenseFolder
-    task: Task
+    task: DenseTask
     backbone: StableDiffusion
-    taps: FeatureLayers
+    layers: FeatureLayers
     size: tuple[int, int]
     recipe: DenseRecipe
     context: Tensor
@@ -84,7 +85,7 @@ class Setup:
 
 def fit_dense(
     backbone: StableDiffusion,
-    task: Task,
+    task: DenseTask,
     source: Path,
     out: Path,
     recipe: DenseRecipe,
@@ -138,7 +139,7 @@ def fit_dense(
     return shown
 
 
-def prepare(backbone: StableDiffusion, task: Task, folder: DenseFolder, recipe: DenseRecipe) -> Setup:
+def prepare(backbone: StableDiffusion, task: DenseTask, folder: DenseFolder, recipe: DenseRecipe) -> Setup:
     """The text and the sizes of a fit."""
     described = backbone.description
     side = recipe.size or described.image_size
@@ -153,7 +154,7 @@ def prepare(backbone: StableDiffusion, task: Task, folder: DenseFolder, recipe: 
     # As depth reads the same text as segmentation, one pass serves both.
     states = [end_state(engine, name) for name in classes]
     context = torch.stack(states) if states else complete(engine.embed([""]))[0]
-    return Setup(folder, task, backbone, find_taps(described), (side, side), recipe, context.float(), classes)
+    return Setup(folder, task, backbone, find_feature_layers(described), (side, side), recipe, context.float(), classes)
 
 
 def end_state(engine: DirectEngine, name: str) -> Tensor:
@@ -196,17 +197,17 @@ def cached_features(setup: Setup, folder: Path) -> Iterator[list[Tensor]]:
 def features_of(setup: Setup, engine: DirectEngine, samples: Sequence[Sample]) -> list[list[Tensor]]:
     """Four maps (C, h, w) float16 of each example."""
     pictures = [to_pixel_values(resize(setup.folder.image(sample), setup.size)) for sample in samples]
-    latents = complete(engine.encode([pad_to_multiple(picture, setup.taps.stride) for picture in pictures]))
+    latents = complete(engine.encode([pad_to_multiple(picture, setup.layers.stride) for picture in pictures]))
     contexts = [setup.context] * len(samples)
     if setup.task == "referring":
         tokens = len(setup.context)
         read = [read_expression(engine, sample.sentence, tokens).read for sample in samples]
         contexts = [context[:tokens] for context in complete(engine.embed(read))]
-    capture = setup.taps.capture(maps=setup.maps)
+    capture = setup.layers.capture(maps=setup.maps)
     rows = [make_row(latent, context, capture, "") for latent, context in zip(latents, contexts, strict=True)]
     found = complete(engine.unet(rows))
     return [
-        [level.half().cpu().contiguous() for level in pyramid(captures, setup.taps, maps=setup.maps)]
+        [level.half().cpu().contiguous() for level in pyramid(captures, setup.layers, maps=setup.maps)]
         for captures in found
     ]
 
@@ -227,7 +228,7 @@ def build_network(setup: Setup) -> Any:
     """The task's network for this backbone's channels, seeded, its adapter's gain 0."""
     torch.manual_seed(setup.recipe.seed)
     width, text_width = setup.recipe.width, setup.context.shape[1]
-    channels = tapped_channels(setup.backbone)
+    channels = list_feature_channels(setup.backbone)
     tokens = len(setup.context) if setup.maps else 0
     read = [channels[0], channels[1] + tokens, channels[2] + tokens, channels[3]]
     network: Any
@@ -295,16 +296,8 @@ def train(
         history = state["history"]
     for epoch in range(len(history), recipe.epochs):
         network.train()
-        order = torch.randperm(first, generator=torch.Generator().manual_seed(recipe.seed * 1000 + epoch)).tolist()
         losses = []
-        for start in tqdm(range(0, first, recipe.batch), desc=f"epoch {epoch + 1}/{recipe.epochs}", leave=False):
-            chosen = order[start : start + recipe.batch]
-            if len(chosen) < 2:
-                continue  # batch norm needs two
-            batch = [feature.float().to(device) for feature in stacked(features[i] for i in chosen)]
-            truth = torch.stack([truths[i] for i in chosen]).to(device)
-            if start // recipe.batch % 2 and setup.task != "referring":  # left and right may be said there
-                batch, truth = [feature.flip(-1) for feature in batch], truth.flip(-1)
+        for batch, truth in epoch_batches(setup, features, truths, first, epoch):
             with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
                 loss = loss_of(setup, network, batch, truth, max_metres)
             optimizer.zero_grad()
@@ -331,6 +324,26 @@ def train(
     return history
 
 
+def epoch_batches(
+    setup: Setup, features: Sequence[list[Tensor]], truths: Sequence[Tensor], first: int, epoch: int
+) -> Iterator[tuple[list[Tensor], Tensor]]:
+    """The batches of an epoch: the examples before `first` in random order, every second batch mirrored.
+
+    Yields four features (B, C, h, w) float32 and the truth (B, H, W), on the backbone's device.
+    """
+    recipe, device = setup.recipe, setup.backbone.description.device
+    order = torch.randperm(first, generator=torch.Generator().manual_seed(recipe.seed * 1000 + epoch)).tolist()
+    for start in tqdm(range(0, first, recipe.batch), desc=f"epoch {epoch + 1}/{recipe.epochs}", leave=False):
+        chosen = order[start : start + recipe.batch]
+        if len(chosen) < 2:
+            continue  # batch norm needs two
+        batch = [feature.float().to(device) for feature in stack_pyramids(features[i] for i in chosen)]
+        truth = torch.stack([truths[i] for i in chosen]).to(device)
+        if start // recipe.batch % 2 and setup.task != "referring":  # a phrase may name left and right
+            batch, truth = [feature.flip(-1) for feature in batch], truth.flip(-1)
+        yield batch, truth
+
+
 @torch.no_grad()
 def evaluate(
     setup: Setup, network: Any, features: Sequence[list[Tensor]], truths: Sequence[Tensor], max_metres: float
@@ -353,23 +366,6 @@ def evaluate(
     if setup.task == "depth":
         return mean_figures(depths)
     return counts.figures() if setup.task == "segmentation" else referring_figures(pairs)
-
-
-def draw_curves(file: Path, history: Sequence[Mapping[str, float]]) -> None:
-    """Loss and the main figure by epoch, as a picture."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    main = next((name for name in ("abs_rel", "oiou", "miou") if name in history[0]), "loss")
-    figure, axes = pyplot.subplots(1, 2, figsize=(8, 3), constrained_layout=True)
-    for axis, name in zip(axes, ("loss", main), strict=True):
-        axis.plot([epoch["epoch"] for epoch in history], [epoch[name] for epoch in history], marker=".")
-        axis.set(xlabel="epoch", title=name)
-        axis.grid(alpha=0.3)
-    figure.savefig(file, dpi=110)
-    pyplot.close(figure)
 
 
 def card(setup: Setup, fitted: FittedAs, figures: Mapping[str, float], first: int, where: str) -> str:

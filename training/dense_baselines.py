@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from backbones.loading.weight_files import write_tensors
-from heads.vpd.heads import Task
+from heads.vpd.heads import DenseTask
 from heads.vpd.metrics import IoUCounts, depth_figures, mean_figures, referring_figures
 
 Baselines = Mapping[str, Tensor]
@@ -23,7 +23,7 @@ _MASKED_SHARE = 0.1
 
 
 def fit_baselines(
-    task: Task, images: Iterator[NDArray[np.uint8]], truths: Sequence[Tensor], classes: int = 0
+    task: DenseTask, images: Iterator[NDArray[np.uint8]], truths: Sequence[Tensor], classes: int = 0
 ) -> Baselines:
     """Both guesses from training examples; expressions have the mean alone, as a linear model would read no text.
 
@@ -46,7 +46,7 @@ def fit_baselines(
 
 
 def baseline_figures(
-    task: Task,
+    task: DenseTask,
     baselines: Baselines,
     images: Sequence[NDArray[np.uint8]],
     truths: Sequence[NDArray[np.generic]],
@@ -72,7 +72,7 @@ def baseline_figures(
     return found
 
 
-def _guess(task: Task, baselines: Baselines, name: str, image: NDArray[np.uint8]) -> Tensor:
+def _guess(task: DenseTask, baselines: Baselines, name: str, image: NDArray[np.uint8]) -> Tensor:
     """(H, W) for an image (H, W, 3)."""
     size = (image.shape[0], image.shape[1])
     if name == "mean":

@@ -12,13 +12,11 @@ from tqdm import tqdm
 
 from backbones.engine import Engine, complete
 from heads.images import resample
-from heads.vpd.depth import Protocol as DepthProtocol
-from heads.vpd.depth import predict_depth
+from heads.vpd.depth import DepthProtocol, predict_depth
 from heads.vpd.heads import DepthHead, Head, ReferringHead, SegmentationHead
 from heads.vpd.metrics import IoUCounts, depth_figures, mean_figures, referring_figures, valid_depth
 from heads.vpd.referring import predict_referring
-from heads.vpd.segmentation import Protocol as SegmentationProtocol
-from heads.vpd.segmentation import predict_segmentation
+from heads.vpd.segmentation import SegmentationProtocol, predict_segmentation
 from training.datasets.dense_folder import DenseFolder
 from training.datasets.public_dense import NYU_SIZE, Truth
 from training.dense_baselines import Baselines, baseline_figures

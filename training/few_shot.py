@@ -19,7 +19,7 @@ from backbones.errors import InvalidInput, ModelNotFound
 from backbones.loading.variants import BASE_REVISION, save_unet
 from backbones.rows import Bank
 from backbones.stable_diffusion import StableDiffusion, Variant
-from heads.diffews.bank import SUPPORT, bank_capture, bank_of, concatenated, prompt_context, support_row
+from heads.diffews.bank import SUPPORT, bank_capture, bank_of, concatenate_banks, prompt_context, support_row
 from heads.diffews.checkpoint import fresh_variant
 from heads.diffews.preprocess import mask_pixel_values, pixel_values, resize_labels
 from heads.diffews.segment import query_row
@@ -48,7 +48,7 @@ def episode_loss(
     capture = bank_capture(layers)
     rows = [support_row(*pair, context, capture) for episode in supports for pair in episode]
     captured = iter(forward_rows(variant.unet, rows, variant.input_convolutions))
-    banks: list[Bank] = [concatenated([bank_of(next(captured), layers) for _ in episode]) for episode in supports]
+    banks: list[Bank] = [concatenate_banks([bank_of(next(captured), layers) for _ in episode]) for episode in supports]
     query_rows = [query_row(latents, context, bank) for (latents, _), bank in zip(queries, banks, strict=True)]
     outputs = [capture.output for capture in forward_rows(variant.unet, query_rows, variant.input_convolutions)]
     prediction = torch.stack([output for output in outputs if output is not None])
@@ -104,13 +104,13 @@ def fine_tune(
     recipe: FewShotRecipe,
     *,
     size: int,
-    tell: Callable[[int, float], None] = lambda step, loss: None,
+    on_step: Callable[[int, float], None] = lambda step, loss: None,
 ) -> Variant:
     """A few-shot variant fine-tuned on episodes of `pairs`; VAE and text encoder stay as they are.
 
     AdamW, its rate falling to nothing, gradient norm clipped at 1. Latents are the posterior's means and the context is
     that of inference, where the original samples and pads: training then sees what serving does.
-    tell: called with the step and its loss.
+    on_step: called with the step and its loss.
     Source: `train_tools/train_icl_multitask_nocrop_nearest_nshot_v3.py`.
     """
     variant = fresh_variant(model)
@@ -143,7 +143,7 @@ def fine_tune(
         torch.nn.utils.clip_grad_norm_(learning, 1.0)
         optimizer.step()
         falling.step()
-        tell(step, float(loss.detach()))
+        on_step(step, float(loss.detach()))
     for parameter in learning:
         parameter.requires_grad_(False)
     variant.unet.eval()

@@ -22,7 +22,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from backbones.errors import CheckpointError, InvalidInput, ModelNotFound
-from heads.diffews.episodes import Episode, drawn_episodes, listed_episodes
+from heads.diffews.episodes import Episode, draw_episodes, list_episodes
 from heads.diffews.evaluate import Labelled
 
 COUNTS = {"pascal": 1000, "coco": 1000, "lvis": 2300}
@@ -63,7 +63,7 @@ def _pascal(root: Path, fold: int, shots: int, count: int, random: np.random.Ran
     def read(name: str, class_id: int) -> Labelled:
         return _picture(base / f"JPEGImages/{name}.jpg"), _labels(base / f"SegmentationClassAug/{name}.png", class_id)
 
-    return Fold(tuple(range(5 * fold, 5 * fold + 5)), listed_episodes(pairs, shots, count, random), read)
+    return Fold(tuple(range(5 * fold, 5 * fold + 5)), list_episodes(pairs, shots, count, random), read)
 
 
 def _coco(root: Path, fold: int, shots: int, count: int, random: np.random.RandomState) -> Fold:
@@ -76,7 +76,7 @@ def _coco(root: Path, fold: int, shots: int, count: int, random: np.random.Rando
         labels = _labels(annotation, class_id)
         return _picture(base / name), (labels == 1).astype(np.uint8)  # COCO has no pixels to ignore
 
-    return Fold(class_ids, drawn_episodes(names, class_ids, shots, count, random), read)
+    return Fold(class_ids, draw_episodes(names, class_ids, shots, count, random), read)
 
 
 def _lvis(root: Path, fold: int, shots: int, count: int, random: np.random.RandomState) -> Fold:
@@ -95,7 +95,7 @@ def _lvis(root: Path, fold: int, shots: int, count: int, random: np.random.Rando
             mask |= _draw(annotation["segmentation"], *image.shape[:2])
         return image, mask
 
-    return Fold(class_ids, drawn_episodes(names, class_ids, shots, count, random, in_turn=True), read)
+    return Fold(class_ids, draw_episodes(names, class_ids, shots, count, random, in_turn=True), read)
 
 
 def read_plain_pickle(file: Path) -> Any:

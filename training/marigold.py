@@ -27,7 +27,7 @@ from backbones.loading.variants import BASE_REVISION, save_unet
 from backbones.loading.verification import read_json
 from backbones.rows import Capture, UNetRow
 from backbones.stable_diffusion import StableDiffusion, Variant
-from heads.marigold.model import INDEX_FILE, NOISE, PAIR, SCHEDULER_FILE, Prediction
+from heads.marigold.model import INDEX_FILE, NOISE, PAIR, SCHEDULER_FILE, Modality
 from heads.marigold.preprocess import fit_image
 from training.datasets.dense_folder import DenseFolder, Sample
 from training.datasets.depth_normals import FIELD_OF_VIEW, normals_of_depth
@@ -51,7 +51,7 @@ SCHEDULE: dict[str, Any] = {
     "timestep_spacing": "trailing",
 }
 """No signal is left at the last timestep, as in the published networks."""
-_PIPELINES: dict[Prediction, str] = {"depth": "MarigoldDepthPipeline", "normals": "MarigoldNormalsPipeline"}
+_PIPELINES: dict[Modality, str] = {"depth": "MarigoldDepthPipeline", "normals": "MarigoldNormalsPipeline"}
 _LOW, _HIGH = 2, 98
 
 LatentPair = tuple[Tensor, Tensor, Tensor]
@@ -133,16 +133,16 @@ def one_step_loss(variant: Variant, pairs: Sequence[LatentPair], context: Tensor
 
 def fine_tune(
     model: StableDiffusion,
-    prediction: Prediction,
+    prediction: Modality,
     folder: DenseFolder,
     recipe: MarigoldRecipe,
     *,
-    tell: Callable[[int, float], None] = lambda step, loss: None,
+    on_step: Callable[[int, float], None] = lambda step, loss: None,
 ) -> Variant:
     """A variant that predicts depth or normals, fitted to pictures with depth and to their mirror images.
 
     VAE and text encoder stay as they are. AdamW, its rate falling to nothing, gradient norm clipped at 1.
-    tell: called with the step and its loss.
+    on_step: called with the step and its loss.
     """
     variant = fresh_pair_variant(model)
     unet: Any = variant.unet
@@ -166,7 +166,7 @@ def fine_tune(
         torch.nn.utils.clip_grad_norm_(learning, 1.0)
         optimizer.step()
         falling.step()
-        tell(step, float(loss.detach()))
+        on_step(step, float(loss.detach()))
     for parameter in learning:
         parameter.requires_grad_(False)
     unet.eval()
@@ -184,7 +184,7 @@ def check_folder_for_marigold(folder: Path) -> None:
 def save_marigold(
     variant: Variant,
     model: StableDiffusion,
-    prediction: Prediction,
+    prediction: Modality,
     folder: Path,
     recipe: MarigoldRecipe,
     *,
@@ -222,7 +222,7 @@ def save_marigold(
 
 
 def _latents(
-    engine: DirectEngine, prediction: Prediction, folder: DenseFolder, recipe: MarigoldRecipe
+    engine: DirectEngine, prediction: Modality, folder: DenseFolder, recipe: MarigoldRecipe
 ) -> Callable[[int, int], LatentPair]:
     """Latents of a sample, by its place, or of its mirror image; they are kept."""
     described = engine.backbone

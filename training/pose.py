@@ -21,7 +21,7 @@ from backbones.backbone import Description
 from backbones.engine import DirectEngine, complete
 from backbones.errors import InvalidInput
 from heads.sdpose import codec, crops
-from heads.sdpose.estimation import PoseModel, empty_context, pose_rows, stacked_features
+from heads.sdpose.estimation import PoseModel, empty_context, pose_rows, stack_features
 from heads.sdpose.head import HeatmapHead
 from heads.sdpose.losses import heatmap_loss
 from heads.sdpose.persons import Person
@@ -99,7 +99,7 @@ def fit_pose(
         pixels = [view.pixels for view in views]
         if tuned is None:
             captures = complete(engine.unet(pose_rows(model, complete(engine.encode(pixels)), context)))
-            features, restored = stacked_features(model, captures).float(), torch.zeros(())
+            features, restored = stack_features(model, captures).float(), torch.zeros(())
         else:
             features, restored = tuned.look(pixels, generator)
         predicted = head(features)
@@ -143,7 +143,7 @@ def untrained(engine: DirectEngine, data: PoseData, recipe: PoseRecipe) -> PoseM
     context = complete(empty_context(engine))
     black = torch.zeros(3, size[1], size[0])
     captures = complete(engine.unet(pose_rows(probe, complete(engine.encode([black])), context)))
-    channels = stacked_features(probe, captures).shape[1]
+    channels = stack_features(probe, captures).shape[1]
     torch.manual_seed(recipe.seed)
     head = HeatmapHead(channels, len(data.skeleton)).initialise()
     return replace(probe, head=head.to(backbone.device))

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backbones.errors import InvalidInput
-from heads.sdpose.persons import Person, annotated_persons, detected_persons
-from heads.sdpose.skeletons import COCO_17, COCO_WHOLEBODY_133, Skeleton, mirrored_indices
+from heads.sdpose.persons import Person, read_annotated_persons, read_detected_persons
+from heads.sdpose.skeletons import COCO_17, COCO_WHOLEBODY_133, Skeleton, mirror_indices
 
 _WHOLE_LISTS = ("keypoints", "foot_kpts", "face_kpts", "lefthand_kpts", "righthand_kpts")
 _OTHER_SIGMA = 0.079
@@ -75,7 +75,7 @@ def read_pose_data(annotations: Path, images: Path) -> PoseData:
             annotation for annotation in content["annotations"] if annotation["category_id"] == category["id"]
         ]
         skeleton = skeleton_of(category, content["annotations"])
-        persons = tuple(annotated_persons(content))
+        persons = tuple(read_annotated_persons(content))
         points = {
             int(annotation["id"]): points_of(annotation, len(skeleton))
             for annotation in content["annotations"]
@@ -99,7 +99,7 @@ def read_pose_data(annotations: Path, images: Path) -> PoseData:
 def read_detections(file: Path) -> tuple[Person, ...]:
     """The persons of a COCO detection result file. Raises InvalidInput if it is none."""
     try:
-        return tuple(detected_persons(json.loads(file.read_text(encoding="utf-8"))))
+        return tuple(read_detected_persons(json.loads(file.read_text(encoding="utf-8"))))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InvalidInput(
             "--detections",
@@ -129,7 +129,7 @@ def skeleton_of(category: Mapping[str, Any], annotations: list[Mapping[str, Any]
     return Skeleton(
         names=names,
         links=tuple((int(a) - 1, int(b) - 1) for a, b in category.get("skeleton") or ()),
-        flip_indices=mirrored_indices(names),
+        flip_indices=mirror_indices(names),
         sigmas=tuple(known.get(name, _OTHER_SIGMA) for name in names),
     )
 

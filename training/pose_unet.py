@@ -24,7 +24,7 @@ from backbones.loading.variants import build_variant
 from backbones.rows import Capture, UNetRow
 from backbones.stable_diffusion import StableDiffusion
 from heads.sdpose.checkpoint import POSE_CLASS
-from heads.sdpose.estimation import PoseModel, stacked_features
+from heads.sdpose.estimation import PoseModel, stack_features
 from training.parts import learns
 
 VARIANT = "pose"
@@ -73,7 +73,7 @@ class TunedUNet:
         captures = forward_rows(self._unet, unet_rows, {})
         outputs = torch.stack([capture.output for capture in captures[count:] if capture.output is not None])
         restored = functional.mse_loss(outputs, torch.stack(latents[count:]).to(outputs))
-        return stacked_features(self._model, captures[:count]), restored
+        return stack_features(self._model, captures[:count]), restored
 
     def register(self) -> None:
         """Make the network the variant "pose" of the backbone, the pose's class code folded into it."""

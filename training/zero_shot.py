@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from backbones.noise_schedule import content_key, noise_from_velocity, seeded_noise
+from backbones.noise_schedule import content_key, draw_noise, noise_from_velocity
 from training.stock import DDIMScheduler, UNet2DConditionModel
 
 
@@ -38,7 +38,7 @@ def label_errors(
         tqdm(latents, desc=f"zero-shot, {count} timesteps", mininterval=5.0, disable=len(latents) < 10)
     ):
         key = content_key(clean)
-        noise = torch.stack([seeded_noise(key, int(timestep), clean.shape) for timestep in timesteps])
+        noise = torch.stack([draw_noise(key, int(timestep), clean.shape) for timestep in timesteps])
         noised = scheduler.add_noise(clean.expand_as(noise), noise, timesteps)
         # One batch holds all labels of some timesteps: (timesteps, labels) flattened.
         for part in torch.split(torch.arange(count), max(1, 256 // labels)):

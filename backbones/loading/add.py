@@ -1,4 +1,4 @@
-"""Fetch or copy a published model, verify and convert it once, and enter it in the registry; verify it again later."""
+"""Download or copy a published model, verify and convert it, and add it to the registry; verify it again later."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from backbones.loading.published_model import PublishedModel, find_published
 from backbones.loading.registry import (
     INCOMING,
     WEIGHTS,
-    Entry,
+    ModelEntry,
     check_name,
     describe_files,
     find_entry,
@@ -41,15 +41,14 @@ def add_model(
     endpoint: str | None = None,
     say: Callable[[str], None] = lambda line: None,
     free: FreeBytes = free_bytes,
-) -> Entry:
-    """Add a model to the registry in `folder`; one that is there already is verified again and returned.
+) -> ModelEntry:
+    """Add a model to the registry in `folder`; an existing entry is verified again and returned.
 
     source: a path, a hub id, or "" for where its authors publish it. name: in the registry; "" is the kind.
     any_size: networks of other sizes than the published ones, with the same names. endpoint: another hub.
     say: gets one line for each step. free: bytes left on a folder's disk.
-    Raises ModelNotFound if it cannot be had, CheckpointError where it is not the model or is damaged, InvalidInput
-    for arguments that do not go together and for a full disk. Nothing is entered then; finished downloads stay for the
-    next try.
+    Raises ModelNotFound if it cannot be found, CheckpointError if it is another model or is damaged, InvalidInput for
+    conflicting arguments and for a full disk. Then no entry is written; finished downloads stay for the next try.
     """
     name = name or model.kind
     check_name(name)
@@ -68,7 +67,7 @@ def add_model(
         )
     say(f"asking the hub for {hub_id}@{revision}")
     commit, remote = list_files(hub_id, revision, endpoint=endpoint, instead=_instead(model.kind))
-    files = model.needed_files(remote.keys(), hub_id)
+    files = model.select_files(remote.keys(), hub_id)
     wanted: Mapping[str, RemoteFile] = {file: remote[file] for file in files}
     download = folder / INCOMING / f"{hub_id.replace('/', '--')}@{commit}"
     # The download and its conversion are on the disk at the same time.
@@ -85,8 +84,8 @@ def add_model(
     return entry
 
 
-def problems(entry: Entry, models: Mapping[str, PublishedModel]) -> list[str]:
-    """What is wrong with a model, one line each: its files hashed again, and every key and shape verified again.
+def find_problems(entry: ModelEntry, models: Mapping[str, PublishedModel]) -> list[str]:
+    """The problems of a model, one line each. Files are hashed again, and every key and shape is verified again.
 
     models: by kind, among them the entry's.
     """
@@ -98,7 +97,7 @@ def problems(entry: Entry, models: Mapping[str, PublishedModel]) -> list[str]:
     return wrong
 
 
-def _verify_again(entry: Entry, model: PublishedModel, source: str, say: Callable[[str], None]) -> Entry:
+def _verify_again(entry: ModelEntry, model: PublishedModel, source: str, say: Callable[[str], None]) -> ModelEntry:
     same_source = source in ("", entry.source) or str(Path(source).expanduser().resolve()) == entry.source
     if entry.kind != model.kind or not same_source:
         raise InvalidInput(
@@ -106,7 +105,7 @@ def _verify_again(entry: Entry, model: PublishedModel, source: str, say: Callabl
             f"{entry.name!r} exists already: {entry.kind} from {entry.source}",
             hint=f"choose another --name, or `diffsight models remove {entry.name}` first",
         )
-    if wrong := problems(entry, {model.kind: model}):
+    if wrong := find_problems(entry, {model.kind: model}):
         raise InvalidInput(
             "name",
             f"{entry.name!r} exists, but is damaged: {'; '.join(wrong)}",
@@ -117,7 +116,7 @@ def _verify_again(entry: Entry, model: PublishedModel, source: str, say: Callabl
 
 
 def _locate(model: PublishedModel, source: str) -> tuple[Path | None, str]:
-    """Where to take it from: a path, or a hub id."""
+    """The source of the model: a path, or a hub id."""
     if not source and not model.hub_id:
         raise ModelNotFound(
             f"{model.kind} is not on the hub: its authors publish it at {model.where}",
@@ -142,8 +141,8 @@ def _local(model: PublishedModel, path: Path) -> tuple[Path, list[str]]:
     """The folder and the files in it that make up the model."""
     if path.is_dir():
         names = [file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file()]
-        return path, model.needed_files(names, path)
-    return path.parent, model.needed_files([path.name], path)
+        return path, model.select_files(names, path)
+    return path.parent, model.select_files([path.name], path)
 
 
 def _size(folder: Path) -> int:
@@ -163,8 +162,8 @@ def _enter(
     any_size: bool,
     say: Callable[[str], None],
     free: FreeBytes,
-) -> Entry:
-    """Convert into a folder beside the target, verify, and rename. The folder is gone if that fails."""
+) -> ModelEntry:
+    """Convert into a temporary folder, verify, and rename. The folder is deleted if that fails."""
     model.check_configs(root, files, any_size=any_size)
     check_space(sum((root / file).stat().st_size for file in files), folder, free)
     with replacing_folder(folder / name) as beside:
@@ -176,7 +175,7 @@ def _enter(
                 raise no_space(folder, "the disk filled up while converting") from error
             raise
         dtype = model.verify(beside / WEIGHTS, any_size=any_size)
-        entry = Entry(
+        entry = ModelEntry(
             folder=beside,
             name=name,
             kind=model.kind,

@@ -9,12 +9,12 @@ from backbones.loading.conversion import single_file
 from backbones.loading.diffusers_folder import load_diffusers_folder
 from backbones.loading.ldm import load_single_file
 from backbones.loading.published import SIZES
-from backbones.loading.registry import Entry
+from backbones.loading.registry import ModelEntry
 from backbones.stable_diffusion import StableDiffusion
 
 
 def load_added(
-    entry: Entry, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+    entry: ModelEntry, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
 ) -> StableDiffusion:
     """The backbone of an entry.
 

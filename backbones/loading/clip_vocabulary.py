@@ -1,4 +1,4 @@
-"""CLIP's public byte-pair vocabulary, which no checkpoint holds, from a package that is installed anyway."""
+"""CLIP's public byte-pair vocabulary, which checkpoints do not hold, from an installed package."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def clip_tokenizer(pad_token: str = END) -> Any:
 
 
 def vocabulary_file() -> Path:
-    """Where the list of merges lies: mmsegmentation carries it as a data file. The package is found, not imported.
+    """The path of the list of merges, a data file of mmsegmentation. The package is located, not imported.
 
     Raises ModelNotFound if the package or its file is missing.
     """

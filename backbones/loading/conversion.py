@@ -1,4 +1,4 @@
-"""Published files into the registry's layout: safetensors out of any weight file, and whole backbones."""
+"""Convert published files to the registry's layout: weight files to safetensors, and whole backbones."""
 
 from __future__ import annotations
 
@@ -65,9 +65,9 @@ def convert_backbone(source: Path, files: Sequence[str], target: Path) -> None:
 
 
 def verify_backbone(kind: str, weights: Path, sizes: Mapping[str, int]) -> str:
-    """The number type of a backbone's U-Net, once every key and shape of all parts fits the stock classes.
-
-    Of a folder only the headers are read; a single file is loaded, as its names have to be converted.
+    """The number type of a backbone's U-Net, after every key and shape of all parts was compared with the stock
+    classes. Only the headers of a folder's files are read; a single file is loaded, because its names must be
+    converted.
     sizes: values of each part as published; empty for any size. Raises CheckpointError if a part does not fit.
     """
     if (weights / "model_index.json").is_file():
@@ -75,7 +75,7 @@ def verify_backbone(kind: str, weights: Path, sizes: Mapping[str, int]) -> str:
         files = sorted((weights / "unet").glob("*.safetensors"))
     else:
         files = [single_file(weights)]
-        # Half precision: the values are not looked at, and the memory is.
+        # Half precision: the values do not matter here, and it needs less memory.
         model = load_single_file(files[0], dtype=torch.bfloat16)
         parts: dict[str, Any] = {"unet": model.variants[""].unet, "vae": model.vae, "text_encoder": model.text_encoder}
         loaded = {part: sum(values.numel() for values in network.parameters()) for part, network in parts.items()}

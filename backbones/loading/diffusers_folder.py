@@ -20,9 +20,9 @@ from backbones.loading.file_names import find_file_variant
 from backbones.loading.private_memory import own_memory
 from backbones.stable_diffusion import StableDiffusion, Variant
 
-# Old text encoders carry their position indices as a buffer, which is a constant today.
+# Old text encoders store their position indices as a buffer; it is a constant today.
 HARMLESS = ("text_model.embeddings.position_ids", "embeddings.position_ids")
-"""Keys that a file may have and no network of today has."""
+"""Keys that files may have although current networks do not."""
 
 
 def load_diffusers_folder(
@@ -36,9 +36,9 @@ def load_diffusers_folder(
     """A Stable Diffusion 1.x or 2.x backbone from a diffusers folder, without the network.
 
     Weights are safetensors, or `.bin` files read with `weights_only=True`.
-    file_variant: "fp16" reads `diffusion_pytorch_model.fp16.safetensors` and the like; "" the plain files, or those of
-    a variant where a part has no others.
-    Raises ModelNotFound if the folder or a part of it is missing, CheckpointError where weights do not fit.
+    file_variant: "fp16" reads `diffusion_pytorch_model.fp16.safetensors` and the like; "" reads the plain files, or a
+    variant's if a part has no others. Raises ModelNotFound if the folder or a part of it is missing, CheckpointError
+    where weights do not fit.
     """
     # These imports take ten seconds: only what loads a model pays for them.
     from diffusers import AutoencoderKL, UNet2DConditionModel
@@ -106,7 +106,7 @@ def load_part(kind: Any, folder: Path, dtype: torch.dtype, file_variant: str = "
 
 @contextmanager
 def _no_progress_bars() -> Iterator[None]:
-    """Reading from a local disk takes seconds: no bars on the error stream; those of downloads stay as they are."""
+    """Without progress bars for reading from a local disk, which takes seconds; downloads keep theirs."""
     from transformers.utils import logging as transformers_logging
 
     if not transformers_logging.is_progress_bar_enabled():

@@ -16,7 +16,7 @@ from backbones.errors import CheckpointError
 from backbones.loading.diffusers_folder import folder_digest, load_part, read_schedule
 from backbones.loading.weight_files import digest_of, fill, read_tensors
 
-# Heads of the published sizes S, B, L and XL by their width; the weights do not tell.
+# Attention heads of the published sizes S, B, L and XL by their width; the weights do not hold their number.
 _HEADS = {384: 6, 768: 12, 1024: 16, 1152: 16}
 
 _BLOCK = {
@@ -48,7 +48,7 @@ def load_dit(
 ) -> DiffusionTransformer:
     """The network of a checkpoint of the original's code, such as `DiT-XL-2-256x256.pt`.
 
-    heads: attention heads; None takes those of the published network of this width. vae: folder of the VAE in the
+    heads: attention heads; None takes the number of the published network of this width. vae: folder of the VAE in the
     diffusers layout (the published networks use `sd-vae-ft-ema`); None leaves it out.
     Raises ModelNotFound if a file is missing, CheckpointError where weights do not fit.
     """
@@ -131,13 +131,13 @@ def transformer_from(
     )
     renamed, unexpected = diffusers_keys(tensors, layers)
     fill(transformer, renamed, source, dtype, unexpected=unexpected)
-    # A constant to diffusers, a stored parameter to the original.
+    # A constant in diffusers, a stored parameter in the original.
     transformer.pos_embed.pos_embed = positions.to(dtype)
     return as_trained(transformer)
 
 
 def diffusers_keys(tensors: Mapping[str, Tensor], layers: int) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """The original's tensors, of any shape, under diffusers' keys, q, k and v apart; and the keys left over.
+    """The original's tensors, of any shape, under diffusers' keys, with q, k and v split; and the keys left over.
 
     diffusers gives every block embeddings of timestep and class of its own; they hold the same tensors.
     """

@@ -1,7 +1,7 @@
 """Load a guided-diffusion checkpoint (a flat state dict of its own key names) into a stock diffusers `UNet2DModel`.
 
-guided-diffusion is the code of "Diffusion Models Beat GANs on Image Synthesis" (arXiv:2105.05233). Its networks and the
-stock one compute the same thing; names, and the order of the rows of the attention projections, differ.
+guided-diffusion is the code of "Diffusion Models Beat GANs on Image Synthesis" (arXiv:2105.05233). Its networks compute
+the same as the stock one; names and the row order of the attention projections differ.
 
 For library use and conformance: `heads/feature_pooling` was published on these networks; see
 `backbones/pixel_diffusion.py`.
@@ -24,7 +24,7 @@ from backbones.pixel_diffusion import PixelDiffusion
 
 @dataclass(frozen=True, slots=True)
 class GuidedDiffusionFlags:
-    """The original's command-line flags, as far as they shape the network; the file does not hold them.
+    """The original's command-line flags that shape the network; the file does not hold them.
 
     channel_mult: width of each level, finest first, as a multiple of num_channels. attention_factors: by how much the
     levels that attend are smaller than the image (image_size // side for each side of `--attention_resolutions`); the
@@ -142,7 +142,7 @@ def stock_config(flags: GuidedDiffusionFlags) -> dict[str, Any]:
     plain_down, plain_up = (
         ("ResnetDownsampleBlock2D", "ResnetUpsampleBlock2D")
         if flags.resblock_updown
-        else ("DownBlock2D", "UpBlock2D")  # these two would ignore downsample_type="resnet" in silence
+        else ("DownBlock2D", "UpBlock2D")  # these two would silently ignore downsample_type="resnet"
     )
     sampler = "resnet" if flags.resblock_updown else "conv"
     return {
@@ -210,7 +210,7 @@ def _split_qkv(tensor: Tensor, flags: GuidedDiffusionFlags) -> tuple[Tensor, ...
     if flags.use_new_attention_order:  # rows grouped [q, k, v][head][channel]
         return tensor.chunk(3)
     if len(tensor) % (3 * flags.num_head_channels):
-        # Flags of another network: left whole in width, so that the keys are reported as mis-shaped.
+        # Flags of another network: not split, so that the keys are reported as mis-shaped.
         return (tensor, tensor, tensor)
     grouped = tensor.reshape(-1, 3, flags.num_head_channels, *tensor.shape[1:])  # [head][q, k, v][channel]
     return tuple(part.flatten(0, 1) for part in grouped.unbind(1))

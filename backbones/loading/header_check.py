@@ -14,13 +14,13 @@ from backbones.loading.diffusers_folder import HARMLESS, check_latent_channels, 
 from backbones.loading.verification import INCOMPLETE, read_json, shapes_of
 from backbones.loading.weight_files import check_fit
 
-# The names that diffusers gave the VAE's attention before it had one class for all, which it still reads.
+# Former names of the VAE's attention in diffusers, which it still reads.
 _OLD_ATTENTION = {".query.": ".to_q.", ".key.": ".to_k.", ".value.": ".to_v.", ".proj_attn.": ".to_out.0."}
 _TEXT_MODEL = "text_model."
 
 
 def check_folder(folder: Path) -> dict[str, int]:
-    """Values of each part of a diffusers folder, of which every key and shape fits the stock class of its config.
+    """Number of values of each part of a diffusers folder, after every key and shape was checked.
 
     Raises ModelNotFound if a part is missing, CheckpointError with the missing, unexpected and mis-shaped keys.
     """

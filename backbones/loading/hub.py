@@ -77,7 +77,7 @@ def download(
     offline: take what the cache holds without a connection, as HF_HUB_OFFLINE=1 does. file_variant: "fp16" for the
     files in half precision, a smaller download. endpoint: another hub; None is HF_ENDPOINT or the public one.
     Safetensors are preferred; `.bin` files come only for parts that have no others. Safety checkers, Flax and ONNX
-    weights and sample pictures do not come at all. If the hub is out of reach, a complete earlier download serves.
+    weights and sample pictures are not downloaded. If the hub cannot be reached, a complete earlier download is used.
     Raises ModelNotFound if there is no such repository, revision or file, no access, or no way to the hub.
     """
     marks = f".{file_variant}" if file_variant else ""
@@ -103,7 +103,7 @@ def download(
         and not _has_weights(folder / part, f"{OLD_PARTS[part]}{marks}", "bin")
     ]
     if absent and not file_variant:
-        # Some repositories hold half precision alone, which a folder without plain files is read from.
+        # Some repositories hold only half precision; then those files are read.
         with suppress(ModelNotFound):
             return download(
                 repo_id,
@@ -123,7 +123,7 @@ def download(
 
 
 def _has_weights(folder: Path, stem: str, ending: str) -> bool:
-    """Whether there is the one file, or a first one of several."""
+    """Whether the weight file, or the first of its shards, exists."""
     return (folder / f"{stem}.{ending}").is_file() or any(folder.glob(f"{stem}-0*.{ending}"))
 
 
@@ -150,7 +150,7 @@ def _fetch_snapshot(
 
 @dataclass(frozen=True, slots=True)
 class RemoteFile:
-    """What the hub says of a file. sha256: of large files; blob: git's own hash, of the others. "" if it says none."""
+    """A file on the hub. sha256: of large files; blob: git's own hash, of the others. "" if it says none."""
 
     bytes: int
     sha256: str
@@ -185,10 +185,10 @@ def fetch_files(
 ) -> None:
     """Put the files below `target`, with a progress bar each on a terminal. Complete files are not fetched again.
 
-    A file receives its name when it is complete and verified; until then it is NAME.partial, which the next call
-    continues. `hf_hub_download` would begin it anew, and a weight file has gigabytes.
-    Raises InvalidInput if the disk is full, CheckpointError for content with another hash than the hub's,
-    ModelNotFound if the connection breaks for good or the hub does not have a file.
+    A file gets its name when it is complete and verified; until then it is NAME.partial, which the next call continues.
+    `hf_hub_download` would start from the beginning, and a weight file has gigabytes. Raises InvalidInput if the disk
+    is full, CheckpointError for content with another hash than the hub's, ModelNotFound if the connection breaks for
+    good or the hub does not have a file.
     """
     for name, file in files.items():
         if (target / name).is_file():
@@ -208,10 +208,10 @@ def fetch_files(
 
 
 def _continue_download(url: str, partial_file: Path, name: str, size: int) -> None:
-    """Append to the file what it lacks, and try again as long as that brings more."""
+    """Append the rest of the file, and try again as long as each try brings more bytes."""
     if partial_file.is_file() and partial_file.stat().st_size > size:
         partial_file.unlink()
-    # Compressed on the way, the bytes could not be counted, nor continued.
+    # Compressed content could not be counted or continued.
     headers = {**build_hf_headers(), "Accept-Encoding": "identity"}
     with partial_file.open("ab") as opened:
         while True:
@@ -219,7 +219,7 @@ def _continue_download(url: str, partial_file: Path, name: str, size: int) -> No
             try:
                 http_get(url, opened, resume_size=start, headers=headers, expected_size=size, displayed_filename=name)
             except httpx2.TransportError as error:
-                # The library itself retries the other kinds, until nothing comes for five times.
+                # The library itself retries other errors, up to five times without progress.
                 if isinstance(error, httpx2.ReadError) and opened.tell() > start:
                     continue
                 raise ModelNotFound(
@@ -230,7 +230,7 @@ def _continue_download(url: str, partial_file: Path, name: str, size: int) -> No
 
 
 def _check_content(partial_file: Path, file: RemoteFile, source: str) -> None:
-    """Raises CheckpointError, and deletes the content, if it is not what the hub says."""
+    """Raises CheckpointError, and deletes the content, if its hash is not the hub's."""
     size, wrong = partial_file.stat().st_size, ""
     if size != file.bytes:
         wrong = f"it has {size} bytes, the hub says {file.bytes}"

@@ -1,4 +1,4 @@
-"""What a hub refuses, or that it is out of reach, as ModelNotFound with the next step."""
+"""Errors of a hub as ModelNotFound with a next step."""
 
 from __future__ import annotations
 

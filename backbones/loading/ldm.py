@@ -1,7 +1,7 @@
 """Load a single-file Stable Diffusion 1.x or 2.x checkpoint under its original (LDM) key names, without the network.
 
-The networks' sizes are read off the shapes, the U-Net's and the VAE's key names are translated by diffusers' own
-converters, and what neither names nor shapes tell is `Unrecorded`, with the published models' values as defaults.
+The networks' sizes are read from the shapes, and diffusers' own converters translate the key names of U-Net and VAE.
+`Unrecorded` holds properties that a file does not record, with the published models' values as defaults.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def load_single_file(
 ) -> StableDiffusion:
     """A backbone from one `.safetensors` file, or one `.ckpt` file read with `weights_only=True`.
 
-    Of the U-Net's two sets of weights the plain one is taken, and the averaged one (`model_ema.*`) where it is alone.
+    The U-Net's plain weights are used; the averaged ones (`model_ema.*`) only if there are no others.
     tokenizer: a folder to read instead of CLIP's public vocabulary.
     Raises ModelNotFound if the file or the vocabulary is not there; CheckpointError where the file is damaged, is no
     SD 1.x or 2.x, or leaves the prediction type open.
@@ -143,7 +143,7 @@ def _undo_flattening(key: str) -> str:
     words = _WORDS.findall(key)
     if "".join(words) != key:
         return key
-    # The last digit of a block's number is the place inside the block, which has three places at most.
+    # The last digit is the place inside a block, which has at most three places.
     split = [re.sub(r"^((?:input|output)_blocks)(\d+)(\d)$", r"\1.\2.\3", word) for word in words]
     numbered = r"^(middle_block|time_embed|transformer_blocks|\w+_layers|to_out|net|out)(\d)$"
     return ".".join(re.sub(numbered, r"\1.\2", word) for word in split)
@@ -171,7 +171,7 @@ def build_text_encoder(config: Mapping[str, Any]) -> Any:
 
     with torch.device("meta"):
         network = CLIPTextModel(CLIPTextConfig(**config))
-    # The one buffer that is no weight: positions, in order.
+    # The only buffer that is not a weight: positions, in order.
     embeddings = getattr(network, "text_model", network).embeddings
     embeddings.position_ids = torch.arange(network.config.max_position_embeddings)[None]
     return network
@@ -222,10 +222,12 @@ def convert_text(tensors: Mapping[str, Tensor], is_open_clip: bool, text_encoder
         }
         prefixed = {_OPEN_CLIP + key: tensor for key, tensor in kept.items()}
         converted: dict[str, Tensor] = convert_open_clip_checkpoint(text_encoder, prefixed)  # type: ignore[no-untyped-call]
-        known = {id(tensor) for tensor in converted.values()}
-        # Unknown ones stay under their own names, for `fill` to report.
+        converted_ids = {id(tensor) for tensor in converted.values()}
+        # Unknown tensors keep their names, so that `fill` reports them.
         converted |= {
-            key: tensor for key, tensor in kept.items() if id(tensor) not in known and ".attn.in_proj_" not in key
+            key: tensor
+            for key, tensor in kept.items()
+            if id(tensor) not in converted_ids and ".attn.in_proj_" not in key
         }
     else:
         converted = {key: tensor for key, tensor in tensors.items() if not key.endswith("embeddings.position_ids")}
@@ -248,11 +250,11 @@ _HINT = "the file is incomplete or no SD 1.x or 2.x: download it again, or give 
 
 def find_lost(original: Mapping[str, Tensor], converted: Mapping[str, Tensor]) -> tuple[str, ...]:
     """Names of tensors, of any shape, that a converter passed over."""
-    known = {id(tensor) for tensor in converted.values()}
+    converted_ids = {id(tensor) for tensor in converted.values()}
     return tuple(
         key
         for key, tensor in original.items()
-        if id(tensor) not in known and not _VAE_ATTENTION.search(key)  # these were reshaped
+        if id(tensor) not in converted_ids and not _VAE_ATTENTION.search(key)  # these were reshaped
     )
 
 
@@ -281,7 +283,7 @@ def _alphas_cumprod(tensors: Mapping[str, Tensor]) -> Tensor:
     scheduler: Any = DDPMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")  # type: ignore[no-untyped-call]
     published: Tensor = scheduler.alphas_cumprod
     own = tensors.get("alphas_cumprod")
-    # Files carry it in other roundings; the one from diffusers makes both layouts of one model answer alike.
+    # Files hold it in other roundings; with diffusers' values both layouts of a model give the same results.
     if own is None or (own.shape == published.shape and torch.allclose(own.float(), published, rtol=0, atol=1e-3)):
         return published
     return own.float()

@@ -1,4 +1,4 @@
-"""The sizes of a Stable Diffusion's networks, read off the shapes of a checkpoint under LDM's key names."""
+"""The sizes of a Stable Diffusion's networks, from the shapes of a checkpoint with LDM's key names."""
 
 from __future__ import annotations
 
@@ -94,9 +94,9 @@ def vae_config(tensors: Mapping[str, Tensor], unrecorded: Unrecorded, source: ob
     tensors: original name inside the network -> tensor of any shape, also on the meta device.
     Raises CheckpointError if blocks are missing.
     """
-    found = {tuple(map(int, match.groups())) for key in tensors if (match := _VAE_BLOCK.match(key))}
-    levels = 1 + max((level for level, _ in found), default=-1)
-    depth = 1 + max((index for _, index in found), default=-1)
+    blocks = {tuple(map(int, match.groups())) for key in tensors if (match := _VAE_BLOCK.match(key))}
+    levels = 1 + max((level for level, _ in blocks), default=-1)
+    depth = 1 + max((index for _, index in blocks), default=-1)
     widths = [_shape(tensors, f"encoder.down.{level}.block.0.conv2.weight", source)[0] for level in range(levels)]
     return {
         "in_channels": _shape(tensors, "encoder.conv_in.weight", source)[1],

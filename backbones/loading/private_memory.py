@@ -1,8 +1,8 @@
-"""Weights in memory of their own: a network on a memory-mapped file would change if a process wrote to the file.
+"""Copy weights to private memory: a network on a memory-mapped file would change if a process wrote to the file.
 
-Loaders of safetensors and of torch files give tensors that lie in the mapped file, and start anywhere in it, where the
-CPU's kernels are slower and round otherwise. Each tensor is copied and its pages of the file are then let go, so that
-the weights are in memory once, and not twice, while a network is loaded.
+Loaders of safetensors and of torch files return tensors inside the mapped file. They start at any offset, where the
+CPU's kernels are slower and round differently. Each tensor is copied and its pages of the file are then released, so
+that the weights are in memory only once while a network is loaded.
 """
 
 from __future__ import annotations
@@ -20,12 +20,14 @@ _MADV_DONTNEED = 4  # from Linux' mman.h
 
 
 class MappedFiles:
-    """Which addresses of this process are files. Where the system does not tell, all of them might be."""
+    """Which addresses of this process are mapped files. If the system does not report them, all addresses count as
+    such.
+    """
 
     def __init__(self, maps: Path = Path("/proc/self/maps")) -> None:
         self._ranges: list[tuple[int, int]] | None = None
         if maps.is_file():
-            # address-address, permissions, offset, device, inode, and a path for what is a file.
+            # address-address, permissions, offset, device, inode, and a path if it is a file.
             lines = (line.split(maxsplit=5) for line in maps.read_text(errors="replace").splitlines())
             files = [fields[0].split("-") for fields in lines if len(fields) == 6 and fields[5].startswith("/")]
             self._ranges = sorted((int(start, 16), int(end, 16)) for start, end in files)
@@ -40,7 +42,7 @@ class MappedFiles:
         return place >= 0 and tensor.data_ptr() < self._ranges[place][1]
 
     def release(self, tensor: Tensor) -> None:
-        """Let the pages of a tensor, of any shape, leave memory. A tensor beside it that needs one reads it again."""
+        """Release the file pages of a tensor, of any shape. If another tensor needs a page, it is read again."""
         if self._ranges is None or sys.platform != "linux":
             return
         first = tensor.data_ptr() // mmap.PAGESIZE * mmap.PAGESIZE
@@ -49,7 +51,7 @@ class MappedFiles:
 
 
 def private_copy(tensor: Tensor, dtype: torch.dtype, files: MappedFiles) -> Tensor:
-    """A tensor, of any shape, contiguous in memory of its own, in another number type; directly, by no third one."""
+    """A contiguous copy of a tensor, of any shape, in another number type, without an intermediate copy."""
     copy = tensor.to(dtype, copy=True, memory_format=torch.contiguous_format)
     if files.hold(tensor) and tensor.is_contiguous():
         files.release(tensor)

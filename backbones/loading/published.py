@@ -18,7 +18,7 @@ SIZES = {
 class PublishedBackbone(PublishedModel):
     """A whole Stable Diffusion: a diffusers folder, or one file."""
 
-    def needed_files(self, names: Collection[str], source: object) -> list[str]:
+    def select_files(self, names: Collection[str], source: object) -> list[str]:
         if "model_index.json" not in names and not any("/" in name for name in names):
             singles = [name for name in names if name.endswith(SINGLE_FILES)]
             return self.check_complete(singles if len(singles) == 1 else ["model_index.json"], names, source)

@@ -1,11 +1,11 @@
-"""What a system declares about a published model: where it comes from, its files, and how the registry keeps them.
+"""The declaration of a published model: its source, its files, and how the registry stores them.
 
 Each system declares its models in a module of its own, as a tuple `PUBLISHED`. Backbones stay diffusers folders or
 single files. Of a model that is fine-tuned over a backbone, the registry keeps:
 
     unet/diffusion_pytorch_model.safetensors   its U-Net by diffusers' names, ready for `load_variant`
     unet/config.json                           if the published folder has one
-    head.safetensors                           all that is neither U-Net nor VAE, under its original names
+    head.safetensors                           tensors of neither U-Net nor VAE, under their original names
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from backbones.loading.file_names import SINGLE_FILES, UNET_STEM
 UNET_FILE, CONFIG_FILE, HEAD_FILE = f"unet/{UNET_STEM}.safetensors", "unet/config.json", "head.safetensors"
 
 OPENRAIL = "CreativeML OpenRAIL-M for SD 1.x, CreativeML Open RAIL++-M for SD 2.x"
-"""Licence of the weights that fine-tuned networks start from, and that they come under, too."""
+"""Licence of the base weights, which also applies to networks fine-tuned from them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +44,9 @@ class PublishedModel(ABC):
     task: str = ""
 
     @abstractmethod
-    def needed_files(self, names: Collection[str], source: object) -> list[str]:
-        """Which of a folder's or repository's files, by their paths in it, make up the model.
-
-        Raises ModelNotFound with the list of what is missing, or with the weight files among which to choose.
+    def select_files(self, names: Collection[str], source: object) -> list[str]:
+        """The files of a folder or repository, by their paths in it, that make up the model. Raises ModelNotFound with
+        the list of missing files, or with the weight files among which to choose.
         """
 
     @abstractmethod
@@ -62,7 +61,7 @@ class PublishedModel(ABC):
     def convert(self, source: Path, files: Sequence[str], target: Path, *, any_size: bool) -> None:
         """Write the model into the folder `target` as safetensors.
 
-        files: what `needed_files` chose, by their paths below `source`.
+        files: those of `select_files`, by their paths below `source`.
         any_size: take shapes other than the published ones. The networks must still load strictly into the stock
         classes that their shapes or configs describe.
         Raises CheckpointError with the missing, unexpected and mis-shaped keys.
@@ -76,7 +75,7 @@ class PublishedModel(ABC):
         """
 
     def check_complete(self, needed: Sequence[str], names: Collection[str], source: object) -> list[str]:
-        """`needed` if all of it is among `names`. Raises ModelNotFound with the list of what is missing."""
+        """`needed` if all its files are among `names`. Raises ModelNotFound with the list of missing files."""
         missing = [name for name in needed if name not in names]
         if missing:
             raise ModelNotFound(

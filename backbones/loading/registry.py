@@ -1,4 +1,5 @@
-"""The models that were added on this machine: one folder each, with an entry that says what its files must be.
+"""The models that were added on this machine: one folder each, with an entry that holds the sizes and hashes of its
+files.
 
     MODELS_FOLDER/NAME/model.json    the entry
     MODELS_FOLDER/NAME/weights/...   the files
@@ -36,10 +37,9 @@ class StoredFile:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """What is known of a model that was added.
-
-    folder: where it lies. source: hub id or path that it came from. revision: the branch, tag or commit in the command;
+class ModelEntry:
+    """A model that was added. folder: its place. source: hub id or path that it came from. revision: the branch, tag or
+    commit in the command;
     commit: what the hub resolved it to, "" for local copies. dtype: of the U-Net's weights. added: time, ISO 8601, UTC.
     any_size: sizes other than the published ones were allowed. files: path below `weights` -> what it must be.
     base: kind of the backbone that it goes with; "" for a backbone, and in entries of older versions.
@@ -70,12 +70,12 @@ class Entry:
 
 
 def default_folder() -> Path:
-    """Where models are kept unless a setting says otherwise."""
+    """The default folder of models."""
     return data_folder() / "models"
 
 
 def check_name(name: str) -> None:
-    """Raises InvalidInput for a name that cannot be a folder of the registry, or means something else."""
+    """Raises InvalidInput for a name that cannot be a folder of the registry, or that is reserved."""
     if not _NAME.fullmatch(name) or name == "pocket":
         raise InvalidInput(
             "name",
@@ -84,14 +84,14 @@ def check_name(name: str) -> None:
         )
 
 
-def find_entry(folder: Path, name: str) -> Entry | None:
+def find_entry(folder: Path, name: str) -> ModelEntry | None:
     """The entry of a name, None if there is none. Raises CheckpointError if its JSON cannot be read."""
     if not _NAME.fullmatch(name) or not (folder / name / ENTRY).is_file():
         return None
     return read_entry(folder / name)
 
 
-def read_entry(folder: Path) -> Entry:
+def read_entry(folder: Path) -> ModelEntry:
     """The entry of one model's folder. Raises CheckpointError if its JSON cannot be read."""
     try:
         content: dict[str, Any] = json.loads((folder / ENTRY).read_text(encoding="utf-8"))
@@ -99,20 +99,20 @@ def read_entry(folder: Path) -> Entry:
             raise ValueError("another format")
         content.pop("bytes", None)
         files = {path: StoredFile(**expected) for path, expected in content.pop("files").items()}
-        return Entry(folder=folder, **{**content, "name": folder.name}, files=files)
+        return ModelEntry(folder=folder, **{**content, "name": folder.name}, files=files)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(
             folder / ENTRY, f"this entry can not be read ({error})", hint="remove the model and add it again"
         ) from error
 
 
-def entries(folder: Path) -> list[Entry]:
+def entries(folder: Path) -> list[ModelEntry]:
     """All models of the folder, by name. Raises CheckpointError if one entry cannot be read."""
     return [read_entry(file.parent) for file in sorted(folder.glob(f"*/{ENTRY}")) if _NAME.fullmatch(file.parent.name)]
 
 
-def write_entry(entry: Entry) -> None:
-    """Write the entry into its folder, which is not in its place yet."""
+def write_entry(entry: ModelEntry) -> None:
+    """Write the entry into its folder, which still has a temporary name."""
     content = asdict(entry)
     del content["folder"]
     write_json(entry.folder / ENTRY, {"format": _FORMAT, **content, "bytes": entry.bytes})
@@ -127,8 +127,8 @@ def describe_files(weights: Path) -> dict[str, StoredFile]:
     }
 
 
-def wrong_files(entry: Entry) -> list[str]:
-    """What is wrong with a model's files, one line each: missing, changed since it was added, or not its own."""
+def wrong_files(entry: ModelEntry) -> list[str]:
+    """The problems of a model's files, one line each: missing, changed since it was added, or not part of the model."""
     wrong = []
     for path, expected in entry.files.items():
         file = entry.weights / path
@@ -143,7 +143,9 @@ def wrong_files(entry: Entry) -> list[str]:
 
 
 def remove_entry(folder: Path, name: str) -> None:
-    """Delete a model: at once out of sight, then its files. Raises ModelNotFound if there is none of that name."""
+    """Delete a model: rename its folder to a hidden name, then delete its files. Raises ModelNotFound if there is
+    none.
+    """
     check_name(name)
     if not (folder / name / ENTRY).is_file():
         raise ModelNotFound(f"no model {name!r} was added in {folder}", hint="`diffsight models list` shows the names")

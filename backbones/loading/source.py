@@ -1,4 +1,4 @@
-"""One word for a backbone, wherever it lies: "pocket", a folder, a single file, or a hub id."""
+"""Open a backbone by its source: "pocket", a folder, a single file, or a hub id."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def open_backbone(
     They are looked for in this order. models_folder: where models were added; None is the default folder.
     device: "cpu", "cuda", "cuda:1", "mps". unrecorded, tokenizer: for single files. cache_folder, offline: for hub ids.
     file_variant: "fp16" or "", for folders and hub ids.
-    Raises ModelNotFound if there is none, CheckpointError where it does not load, InvalidInput for a device that
-    this machine does not have.
+    Raises ModelNotFound if there is none, CheckpointError if it does not load, InvalidInput for a device that this
+    machine does not have.
     """
     target = check_device(device)
     if source == "pocket":
@@ -73,7 +73,7 @@ def open_backbone(
 
 
 def check_device(device: str, nvidia: Nvidia | None = None) -> torch.device:
-    """The device by its name. nvidia: what of it is here, looked for if it is None.
+    """The device by its name. nvidia: the state of the driver; None looks it up.
 
     Raises InvalidInput if this machine, or this build of torch, does not have it.
     """
@@ -85,8 +85,8 @@ def check_device(device: str, nvidia: Nvidia | None = None) -> torch.device:
         nvidia = nvidia or look_for_nvidia()
         if (target.index or 0) >= nvidia.usable:
             build = "" if nvidia.cuda else ", and this torch is built for the CPU alone"
-            found = nvidia.problem() or f"torch sees {nvidia.usable} CUDA devices{build}"
-            raise InvalidInput("device", f"{device!r} is not usable: {found}", hint=nvidia.hint())
+            reason = nvidia.problem() or f"torch sees {nvidia.usable} CUDA devices{build}"
+            raise InvalidInput("device", f"{device!r} is not usable: {reason}", hint=nvidia.hint())
     if target.type == "mps" and not torch.backends.mps.is_available():
         raise InvalidInput("device", "'mps' was requested, but torch finds no Apple GPU", hint='use "cpu"')
     if target.type not in ("cpu", "cuda", "mps"):

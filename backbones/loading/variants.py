@@ -1,4 +1,4 @@
-"""Load another U-Net's weights over the VAE and the text encoder of a backbone that is there already."""
+"""Load another U-Net as a variant of a loaded backbone, which keeps its VAE and text encoder."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from backbones.loading.weight_files import digest_of, fill, read_tensors, write_
 from backbones.stable_diffusion import StableDiffusion, Variant
 
 BASE_REVISION = "base_revision"
-"""Entry of config.json where the weights are those that differ from a backbone's: the revision of that backbone."""
+"""Entry of config.json if the file holds only fine-tuned weights: the revision of the backbone that has the rest."""
 _NONE: Mapping[str, str] = MappingProxyType({})
 
 
@@ -138,10 +138,7 @@ def build_variant(
     own = backbone.variants[""]
     own_unet: Any = own.unet
     config = _arguments(config or own_unet.config)
-    if not prefix and any(key.startswith(UNET) for key in tensors):
-        prefix = UNET
-    state = {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
-
+    state = _take_unet(tensors, prefix)
     convolutions = {
         name: _take_convolution(state, module, own_unet, source) for name, module in input_convolutions.items()
     }
@@ -160,14 +157,7 @@ def build_variant(
     lent = {key: tensor for key, tensor in own_unet.state_dict().items() if beginnings and key.startswith(beginnings)}
 
     unet = build_unet(config)
-    # Before its tensors: one short line, and not a line of every key that attends to a text.
-    for field in ("in_channels", "cross_attention_dim"):
-        if unet.config[field] != own_unet.config[field]:
-            raise CheckpointError(
-                source,
-                f"its {field} is {unet.config[field]}, that of the backbone {backbone.name!r} {own_unet.config[field]}",
-                hint=_HINT,
-            )
+    _check_widths(backbone, unet.config, source)
     fill(unet, {**lent, **state}, source, own_unet.dtype, unexpected=unexpected, hint=_HINT)
     return Variant(unet.to(own_unet.device), prediction_type or own.prediction_type, revision, convolutions)
 
@@ -177,6 +167,28 @@ _HINT = "a variant needs the architecture of its backbone: SD 1.x weights over a
 
 def _unet_folders(source: Path) -> tuple[Path, ...]:
     return source, source / "unet", source / "unet" / "unet"
+
+
+def _take_unet(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The U-Net's tensors under keys without the prefix. An empty prefix finds `model.diffusion_model.` by itself."""
+    if not prefix and any(key.startswith(UNET) for key in tensors):
+        prefix = UNET
+    return {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
+
+
+def _check_widths(backbone: StableDiffusion, config: Mapping[str, Any], source: object) -> None:
+    """Raises CheckpointError if latents or context of the U-Net have other channels than those of the backbone.
+
+    Called before the tensors are compared: an error of one line, and not of a line for each mis-shaped key.
+    """
+    own_unet: Any = backbone.variants[""].unet
+    for field in ("in_channels", "cross_attention_dim"):
+        if config[field] != own_unet.config[field]:
+            raise CheckpointError(
+                source,
+                f"its {field} is {config[field]}, that of the backbone {backbone.name!r} {own_unet.config[field]}",
+                hint=_HINT,
+            )
 
 
 def _take(state: dict[str, Tensor], beginning: str) -> dict[str, Tensor]:
@@ -224,8 +236,8 @@ def _arguments(config: Mapping[str, Any]) -> dict[str, Any]:
     """The entries of a configuration that the stock U-Net takes."""
     from diffusers import UNet2DConditionModel  # takes seconds: only what loads a model pays for it
 
-    known = set(inspect.signature(UNet2DConditionModel.__init__).parameters) - {"self"}
-    return {key: value for key, value in config.items() if key in known}
+    parameters = set(inspect.signature(UNet2DConditionModel.__init__).parameters) - {"self"}
+    return {key: value for key, value in config.items() if key in parameters}
 
 
 _TIME_BIAS = "time_embedding.linear_2.bias"

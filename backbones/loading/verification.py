@@ -1,4 +1,4 @@
-"""Checks of weight files against what was published: keys, shapes, and stock networks that they must load into."""
+"""Compare weight files with the published ones: keys, shapes, and the stock networks that they must load into."""
 
 from __future__ import annotations
 
@@ -55,11 +55,11 @@ def check_keys(
     alternatives: Shapes | None = None,
     fixed: tuple[str, ...] = (),
 ) -> None:
-    """Raises CheckpointError if names are not the published ones, or shapes are not.
+    """Raises CheckpointError if names or shapes are not the published ones.
 
     tensors: key -> tensor of any shape. alternatives: key -> a second published shape.
     any_size: shapes may differ, but for the number of axes and the sizes of kernels.
-    fixed: beginnings of keys whose first axis tells models apart and stays as published at any size.
+    fixed: prefixes of keys whose first axis identifies the model; it must be the published one at any size.
     """
     missing = sorted(published.keys() - tensors.keys())
     unexpected = sorted(tensors.keys() - published.keys())

@@ -25,12 +25,12 @@ from benchmarks.gpu_check.setup import Setup
 from benchmarks.mixed.load import LABELS, MIXTURE, SAMPLES
 from heads.diffusion_classifier.classify import classify
 from heads.diffusion_classifier.schedule import Schedule
-from heads.feature_pooling.features import pooled_features
+from heads.feature_pooling.features import pool_features
 from heads.sdpose.estimation import estimate_poses
-from heads.vpd.checkpoint import tapped_channels
+from heads.vpd.checkpoint import list_feature_channels
 from heads.vpd.depth import predict_depth
 from heads.vpd.depth_network import DepthNetwork
-from heads.vpd.features import find_taps
+from heads.vpd.features import find_feature_layers
 from heads.vpd.heads import DepthHead
 from service.engine.worker import DeviceWorker
 
@@ -70,7 +70,7 @@ def make_tasks(setup: Setup, text: StableDiffusion, pose: StableDiffusion) -> di
     return {
         "depth": (text, lambda engine, image: predict_depth(engine, image, depth, scene=0)),
         "pose": (pose, lambda engine, image: estimate_poses(engine, model, image)),
-        "features": (text, lambda engine, image: pooled_features(engine, [image])),
+        "features": (text, lambda engine, image: pool_features(engine, [image])),
         "zero_shot": (text, lambda engine, image: classify(engine, image, LABELS, schedule=schedule)),
     }
 
@@ -81,7 +81,7 @@ def make_depth_head(setup: Setup, backbone: StableDiffusion) -> DepthHead:
     unet: Any = backbone.variants[""].unet
     with torch.device(setup.device):
         network = DepthNetwork(
-            tapped_channels(backbone),
+            list_feature_channels(backbone),
             encoder_channels=4 * width if setup.small else 1536,
             deconv_channels=(width,) * 3,
             deconv_kernels=(2, 2, 2),
@@ -92,7 +92,7 @@ def make_depth_head(setup: Setup, backbone: StableDiffusion) -> DepthHead:
     with torch.no_grad():
         contexts = network.contexts().to(setup.dtype)
     size = 64 if setup.small else 480
-    return DepthHead(network, find_taps(backbone.description), contexts, ("a", "b"), size=size)
+    return DepthHead(network, find_feature_layers(backbone.description), contexts, ("a", "b"), size=size)
 
 
 def _draw(dice: random.Random, tasks: dict[str, tuple[Backbone, Ask]]) -> tuple[str, Image]:

@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from backbones.engine import DirectEngine
-from backbones.noise_schedule import content_key, noise_from_velocity, seeded_noise
+from backbones.noise_schedule import content_key, draw_noise, noise_from_velocity
 from backbones.rows import Captures
 from backbones.stable_diffusion import StableDiffusion
 from benchmarks.mixed.load import LABELS
@@ -24,7 +24,7 @@ from heads.diffusion_classifier import preprocess as square_images
 from heads.diffusion_classifier import zero_shot
 from heads.diffusion_classifier.hypotheses import Hypotheses, make_hypotheses
 from heads.diffusion_classifier.losses import noise_error
-from heads.diffusion_classifier.posterior import Scale, scheduled_posterior
+from heads.diffusion_classifier.posterior import Scale, compute_schedule_posterior
 from heads.diffusion_classifier.race import Round
 from heads.diffusion_classifier.schedule import new_timesteps
 from heads.feature_pooling import features
@@ -106,13 +106,13 @@ class Work:
             return Prepared(crops.pixel_values(cut[0]), size, (box, regions[0]))
         if task == "features":
             pixels = pixel_values(fit_image(array, self.description.image_size, "crop"))
-            return Prepared(pixels, size, seeded_noise(content_key(pixels), 0, self.latent_shape))
+            return Prepared(pixels, size, draw_noise(content_key(pixels), 0, self.latent_shape))
         square = square_images.square(Image.fromarray(array), self.description.image_size)
         pixels = square_images.pixel_values(square)
         key = content_key(pixels)
         options = zero_shot.ZeroShotOptions(labels=list(LABELS), schedule=_rounds(samples))
         (timesteps,) = new_timesteps(zero_shot.choose_schedule(options, self.zero_shot_model), len(self.alphas))
-        noise = torch.stack([seeded_noise(key, unit, self.latent_shape) for unit in range(len(timesteps))])
+        noise = torch.stack([draw_noise(key, unit, self.latent_shape) for unit in range(len(timesteps))])
         return Prepared(pixels, size, (options, timesteps, noise))
 
     def run(self, task: str, batch: Sequence[Prepared]) -> list[Any]:
@@ -149,10 +149,10 @@ class Work:
     def _depth(self, batch: Sequence[Prepared]) -> list[DepthMap]:
         head = self.depth_head
         pixels = torch.stack([one.pixels for one in batch])
-        latents = self.encode(list(pad_to_multiple(pixels, head.taps.stride)))
-        found = _capture(self.model.variants[head.variant].unet, latents, TIMESTEP, self.scene, head.taps.features)
+        latents = self.encode(list(pad_to_multiple(pixels, head.layers.stride)))
+        found = _capture(self.model.variants[head.variant].unet, latents, TIMESTEP, self.scene, head.layers.features)
         size = (pixels.shape[-2], pixels.shape[-1])
-        metres = head.network([found[name].float() for name in head.taps.features], size, head.max_metres)
+        metres = head.network([found[name].float() for name in head.layers.features], size, head.max_metres)
         return [
             DepthMap(resize_maps(own[None], one.size)[0].numpy(), head.max_metres, self.scene_name, False)
             for one, own in zip(batch, metres, strict=True)
@@ -211,7 +211,7 @@ class Work:
             matrix, found = found[:count].view(len(labels), -1), found[count:]
             means = matrix.mean(dim=1)
             last = Round(tuple(labels), tuple(one.more[1]), matrix, means, (int(means.argmin()),))
-            results.append(scheduled_posterior([last], self.hypotheses, LABELS, scale))
+            results.append(compute_schedule_posterior([last], self.hypotheses, LABELS, scale))
         yield results
 
     def _add_noise(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:

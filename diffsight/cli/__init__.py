@@ -1,4 +1,4 @@
-"""The command line: one file a command, imported when the command is wanted, so that `--help` waits for none."""
+"""The command line: one file a command, imported only to run that command, so that `--help` is fast."""
 
 from __future__ import annotations
 
@@ -59,9 +59,9 @@ def _options(
 
 
 def main() -> None:
-    """Run the command line. What diffsight raises on purpose becomes one line on standard error and exit status 2."""
-    # torch's threads on the CPU wait for each other by spinning, which on a busy machine makes small networks a hundred
-    # times slower. OpenMP reads this once, when torch is loaded.
+    """Run the command line. An error of diffsight's own becomes one line on standard error and exit status 2."""
+    # torch's CPU threads wait by spinning, which makes small networks a hundred times slower on a busy machine. OpenMP
+    # reads this once, when torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         app()
@@ -71,6 +71,6 @@ def main() -> None:
 
 
 def describe_error(error: DiffsightError) -> str:
-    """The error as one line, with the name of what it is about in front."""
+    """The error as one line, which begins with the name of the wrong value."""
     text = " ".join(str(error).split())
     return f"{error.field}: {text}" if isinstance(error, InvalidInput) and error.field not in text else text

@@ -24,7 +24,7 @@ from service.inputs.names import terminal_text
 from service.jobs.formats.export import FOLDERS, Records, check_format, text_pieces
 from service.jobs.parameters import complete_parameters, read_options, require_task
 from service.jobs.records import Job, Record
-from service.jobs.runner import Runner, pace
+from service.jobs.runner import Runner, measure_speed
 from service.jobs.serving import open_store
 from service.jobs.sources import guess
 from service.jobs.store import JobStore
@@ -88,7 +88,7 @@ RayPart = Annotated[
 ]
 
 _BY_SUFFIX = {".jsonl": "jsonl", ".xml": "cvat", ".json": "coco"}
-# What a form's file in the folder of a cluster's job ends in.
+# Suffix of a form's file in the folder of a cluster's job.
 _SUFFIXES = {"jsonl": ".jsonl", "coco": ".coco.json", "label-studio": ".label-studio.json", "cvat": ".cvat.xml"}
 
 
@@ -135,26 +135,32 @@ def annotate(
     check_format(form or "jsonl", task, exports, image_prefix=image_prefix)
     check_out(out)
     source_of_images = guess(source if "://" in source else str(Path(source).absolute()), images=images, stride=stride)
-    records: Callable[..., Iterable[Record]]
     if ray is not None:
         job, records = annotate_on_cluster(
             ray, settings, task, texts, source_of_images, out, actors=ray_actors, part_images=ray_part
         )
     else:
-        store = open_store(settings)
-        job = asyncio.run(_run(state, store, task, texts, source_of_images.model_dump()))
-        if job.status != "done":
-            raise InvalidInput("job", job.error or f"the job is {job.status}", hint="give the same command again")
-        records = partial(store.records, job.id)
+        job, records = _annotate_here(state, task, texts, source_of_images.model_dump())
     if form is not None:
         file = out if ray is None else out / (form if form in FOLDERS else f"results{_SUFFIXES[form]}")
         _write(records, job, form, file, image_prefix)
-    again = f", {job.reused} of them known already" if job.reused else ""
-    typer.echo(f"wrote {out}: {job.done} images{again}, {job.failed} failed")
+    reused = f", {job.reused} of them known already" if job.reused else ""
+    typer.echo(f"wrote {out}: {job.done} images{reused}, {job.failed} failed")
     if job.failed:
         for record in records(status="failed"):
             typer.echo(f"diffsight: {terminal_text(record.name)}: {terminal_text(record.error)}", err=True)
         raise typer.Exit(2)
+
+
+def _annotate_here(
+    state: AppState, task: str, texts: list[tuple[str, str]], source: dict[str, Any]
+) -> tuple[Job, Callable[..., Iterable[Record]]]:
+    """The finished job of this machine, and its records. Raises InvalidInput for a job that did not finish."""
+    store = open_store(state.settings)
+    job = asyncio.run(_run(state, store, task, texts, source))
+    if job.status != "done":
+        raise InvalidInput("job", job.error or f"the job is {job.status}", hint="give the same command again")
+    return job, partial(store.records, job.id)
 
 
 def _values(options: Sequence[str], labels: str) -> list[tuple[str, str]]:
@@ -169,7 +175,7 @@ def _values(options: Sequence[str], labels: str) -> list[tuple[str, str]]:
 async def _run(
     state: AppState, store: JobStore, task: str, values: list[tuple[str, str]], source: dict[str, Any]
 ) -> Job:
-    """The job, begun or taken up again, when it has ended or could not go on."""
+    """Begin the job or continue it. Returns it when it has ended or cannot continue."""
     configure_logging("error")
     with progress_lines(lambda: "starting" + describe_progress(state.models.slots.values())):
         await state.models.start()
@@ -177,10 +183,12 @@ async def _run(
         if state.models.failure is not None:
             raise state.models.failure
         parameters = await complete_parameters(state, task, values)
-        known = store.find_local(task, parameters, source)
-        job = known or store.add(task, parameters, source, local=True)
+        earlier_job = store.find_local(task, parameters, source)
+        job = earlier_job or store.add(task, parameters, source, local=True)
         runner = Runner(store, state)
-        claimed = await _claim(store, job.id, runner.owner, state.settings.jobs.lease_seconds, again=known is not None)
+        claimed = await _claim(
+            store, job.id, runner.owner, state.settings.jobs.lease_seconds, again=earlier_job is not None
+        )
         running = asyncio.create_task(runner.run(claimed))
         await _watch(store, job.id, running)
         if not await running:
@@ -192,7 +200,7 @@ async def _run(
 
 
 async def _claim(store: JobStore, job_id: str, owner: str, lease_seconds: float, *, again: bool) -> Job:
-    """The job, leased. The lease of a process that was killed is waited for. Raises ChangedMeanwhile and InvalidInput.
+    """The job, leased. Waits for the end of a killed process's lease. Raises ChangedMeanwhile and InvalidInput.
 
     again: whether the job was begun before.
     """
@@ -211,14 +219,14 @@ async def _claim(store: JobStore, job_id: str, owner: str, lease_seconds: float,
 
 
 async def _watch(store: JobStore, job_id: str, running: asyncio.Task[bool]) -> None:
-    """A bar with rate and time left while the job runs where a person watches, else lines."""
+    """Show a progress bar with rate and time left while the job runs; on standard error that is no terminal, lines."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
     console = Console(stderr=True)
     shown = sys.stderr.isatty()
     now = await asyncio.to_thread(store.get, job_id)
 
     def describe() -> str:
-        return f"images, {now.finished} of {now.total or 'unknown'}, {pace(now).images_per_second:.1f}/s"
+        return f"images, {now.finished} of {now.total or 'unknown'}, {measure_speed(now).images_per_second:.1f}/s"
 
     with (
         Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=not shown) as progress,
@@ -228,12 +236,12 @@ async def _watch(store: JobStore, job_id: str, running: asyncio.Task[bool]) -> N
         while not running.done():
             await asyncio.wait({running}, timeout=0.5)
             now = await asyncio.to_thread(store.get, job_id)
-            rate = f"{pace(now).images_per_second:.1f}/s"
+            rate = f"{measure_speed(now).images_per_second:.1f}/s"
             progress.update(bar, total=now.total or None, completed=now.finished, rate=rate)
 
 
 def _write(records: Records, job: Job, form: str, out: Path, image_prefix: str) -> None:
-    """The results in their form, each file whole; of many files, each by itself, or a zip."""
+    """Write the results in their form: one file, a folder of files, or a zip."""
     try:
         if form in FOLDERS and out.suffix != ".zip":
             for path, text in FOLDERS[form](job, records):

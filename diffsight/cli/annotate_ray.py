@@ -1,4 +1,4 @@
-"""`diffsight annotate --ray`: the same on a cluster, whose results are Parquet files in a folder that all nodes see."""
+"""`diffsight annotate --ray`: the same on a cluster. Results are Parquet files in a folder that all nodes see."""
 
 from __future__ import annotations
 
@@ -37,11 +37,10 @@ def annotate_on_cluster(
     actors: int | None = None,
     part_images: int = DEFAULT_PART,
 ) -> tuple[Job, Callable[..., Iterable[Record]]]:
-    """The job when all its images have ended, and what gives its records, as `JobStore.records`.
-
-    address: of Ray; where nothing is missing no cluster is wanted. values: the task's parameters as they were written.
-    out: the folder of its results. actors: at most so many. part_images: of each file of results.
-    Raises InvalidInput for what concerns the whole job.
+    """The job when all its images have ended, and a function that returns its records, as `JobStore.records`. address:
+    of Ray; not used if no results are missing. values: the task's parameters as in the command. out: the folder of its
+    results. actors: their largest number. part_images: of each file of results. Raises InvalidInput for errors of the
+    whole job.
     """
     require_ray()
     from service.cluster.parts import Order, PartFolder
@@ -56,7 +55,7 @@ def annotate_on_cluster(
     folder = PartFolder(out)
     pairs = [[name, value] for name, value in values]
     order = folder.begin(Order(task, pairs, source.model_dump(mode="json"), part_images))
-    absent, with_failures = folder.missing(order.parts)
+    absent, with_failures = folder.find_missing(order.parts)
     wanted = absent + with_failures
     if wanted:
         ray = connect(address)
@@ -65,14 +64,13 @@ def annotate_on_cluster(
                 annotate_parts(ray, settings, folder, order, wanted, advance, actors=actors)
         finally:
             ray.shutdown()
-    return folder.job(order, sum(folder.failed(order.parts).values())), partial(folder.records, order.parts)
+    return folder.job(order, sum(folder.count_failures(order.parts).values())), partial(folder.records, order.parts)
 
 
 @contextmanager
 def _shown(order: Order, there: int) -> Iterator[Callable[[PartDone], None]]:
-    """A bar on standard error where a person watches, else lines. What it gives is called with parts that are done.
-
-    there: images that were done before.
+    """A progress bar on standard error, or lines if that is no terminal. Yields a function to call with each finished
+    part. there: images that were done before.
     """
     total, done = order.total or 0, min(there, order.total or 0)
     columns = (TextColumn("images"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

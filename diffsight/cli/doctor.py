@@ -1,4 +1,4 @@
-"""`diffsight doctor`: whether this machine, these settings and these models can be trusted, and what to do if not."""
+"""`diffsight doctor`: check this machine, the settings and the models, and say how to fix problems."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ def doctor(
     answers of the original systems on small networks.
     Exit status 1 where something is wrong.
     """
-    # What checks loads torch and every task, which takes seconds.
+    # The checks load torch and every task, which takes seconds.
     from diffsight.doctor.examination import examine
     from diffsight.doctor.findings import has_problem
 
-    found = []
+    findings = []
     for finding in examine(settings, answers=answers):
-        found.append(finding)
+        findings.append(finding)
         if not as_json:
             typer.echo(finding.as_text())
     if as_json:
-        typer.echo(json.dumps([finding.as_json() for finding in found], ensure_ascii=False))
-    elif not has_problem(found):
-        typer.echo("all is well" if all(finding.level == "ok" for finding in found) else "nothing is wrong")
-    if has_problem(found):
+        typer.echo(json.dumps([finding.as_json() for finding in findings], ensure_ascii=False))
+    elif not has_problem(findings):
+        typer.echo("all is well" if all(finding.level == "ok" for finding in findings) else "nothing is wrong")
+    if has_problem(findings):
         raise typer.Exit(1)

@@ -71,7 +71,7 @@ def vectors_of_folder(folder: Path, settings: Settings, block: list[str] | None,
     """The vectors of all images below a folder, with a progress bar; files that cannot be read are reported and left
     out.
 
-    The noise of a vector is seeded by its picture's pixels, which differ between copies: so there is none here.
+    Without noise: it would be seeded by a picture's pixels, which differ between copies.
     """
     files = image_files(folder)
     if not files:
@@ -100,11 +100,11 @@ def vectors_of_folder(folder: Path, settings: Settings, block: list[str] | None,
     return StoredVectors(tuple(names), np.concatenate(parts))
 
 
-def print_groups(found: list[list[Copy]], count: int) -> None:
-    """Each group, its first image first, with the cosine of the others to it."""
-    for group in found:
+def print_groups(groups: list[list[Copy]], count: int) -> None:
+    """Print each group: its first image, and the others with their cosine to it."""
+    for group in groups:
         typer.echo(terminal_text(group[0].name))
         for copy in group[1:]:
             typer.echo(f"  {copy.similarity:.4f}  {terminal_text(copy.name)}")
-    spare = sum(len(group) - 1 for group in found)
-    typer.echo(f"{count} images, {len(found)} groups of copies, {spare} images could go")
+    spare = sum(len(group) - 1 for group in groups)
+    typer.echo(f"{count} images, {len(groups)} groups of copies, {spare} images could go")

@@ -13,7 +13,7 @@ from backbones.engine import DirectEngine
 from backbones.errors import InvalidInput
 from diffsight.cli.local import open_engine, open_head
 from diffsight.cli.options import AsJson, with_settings
-from heads.vpd.heads import Task
+from heads.vpd.heads import DenseTask
 from service.settings.loader import Settings
 from service.tasks import TASKS, find_task
 from training.datasets.dense_folder import DenseFolder
@@ -109,7 +109,7 @@ def referring(
     print_figures(evaluate_referring(engine, chosen, first_samples(samples, most)), as_json)
 
 
-def _open(name: Task, weights: str | None, settings: Settings) -> tuple[DirectEngine, Any]:
+def _open(name: DenseTask, weights: str | None, settings: Settings) -> tuple[DirectEngine, Any]:
     """The settings' backbone, and the head of a task over it."""
     engine = open_engine(settings)
     task = find_task(TASKS, name)
@@ -117,13 +117,13 @@ def _open(name: Task, weights: str | None, settings: Settings) -> tuple[DirectEn
     return engine, open_head(settings, engine, task, weights)
 
 
-def world(folder: Path, task: Task) -> Any:
+def world(folder: Path, task: DenseTask) -> Any:
     """The samples of a folder in the layout of the rendered world."""
     return world_samples(DenseFolder(folder, task))
 
 
 def first_samples(samples: Any, most: int) -> Any:
-    """The first samples, all of them for 0."""
+    """The first samples, or all for 0."""
     return islice(samples, most) if most else samples
 
 

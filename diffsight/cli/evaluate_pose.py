@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -103,10 +103,15 @@ def pose(
             write_out(results, json.dumps(rows).encode(), "--results", "name another")
     if as_json:
         typer.echo(json.dumps(columns))
-        return
+    else:
+        print_columns(f"{len(image_ids)} images, {len(data.skeleton)} keypoints", columns)
+
+
+def print_columns(title: str, columns: Mapping[str, Mapping[str, float]]) -> None:
+    """Print a table with a row for each figure and a column for each number type."""
     keys = dict.fromkeys(key for column in columns.values() for key in column)
-    table = [(key, *(f"{column[key]:.4f}" if key in column else "" for column in columns.values())) for key in keys]
-    print_table((f"{len(image_ids)} images, {len(data.skeleton)} keypoints", *columns), table)
+    rows = [(key, *(f"{column[key]:.4f}" if key in column else "" for column in columns.values())) for key in keys]
+    print_table((title, *columns), rows)
 
 
 def _persons(
@@ -127,7 +132,7 @@ def _persons(
         return read_detections(detections)
     if threshold is None:
         return data.persons
-    assert head.finder is not None  # one that is named opens, or says why not
+    assert head.finder is not None  # a named detector opens or raises
     return detect_persons(engine, head.finder.find, data, threshold)
 
 

@@ -90,7 +90,7 @@ def normals(
 
 
 def _open(task: Task[Any, Any, Any], head: str | None, settings: Settings) -> tuple[DirectEngine, Any]:
-    """A backbone, and the head of a task over it: what is named, else what a server would choose."""
+    """A backbone, and the head of a task over it: the named ones, else those that a server would choose."""
     source = None
     if head is None:
         source, head = choose_for(settings, task.name)

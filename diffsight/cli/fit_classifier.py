@@ -10,11 +10,18 @@ import numpy as np
 import typer
 
 from backbones.engine import complete
-from diffsight.cli.labelled_folder import examples_of, labelled_files, read_blocks
+from diffsight.cli.labelled_folder import examples_of, list_labelled_files, read_blocks
 from diffsight.cli.local import open_engine, print_table, write_out
 from diffsight.cli.options import AsJson, LabelledFolder, check_out, with_settings
 from diffsight.pictures import confusion
-from service.library.classifiers import About, FeatureOptions, as_tensors, fit_classifier, join_examples, released_head
+from service.library.classifiers import (
+    About,
+    FeatureOptions,
+    as_tensors,
+    build_head_options,
+    fit_classifier,
+    join_examples,
+)
 from service.library.store import pack
 from service.settings.loader import Settings
 
@@ -35,6 +42,14 @@ Head = Annotated[
 Hidden = Annotated[
     list[int] | None, typer.Option(help="mlp: width of a hidden layer. Repeat the option for several layers.")
 ]
+Fit = Annotated[
+    Literal["crop", "pad", "squash"],
+    typer.Option("--fit", help="How an image is made square: crop the longer side, pad the shorter side, or squash."),
+]
+ConfusionPicture = Annotated[
+    Path | None,
+    typer.Option(help="Write a picture of the confusion matrix to this file.", metavar="PNG", show_default=False),
+]
 
 
 @with_settings()
@@ -47,12 +62,7 @@ def classifier(
     timestep: Timesteps = None,
     pool_size: Annotated[int, typer.Option(help="Side of the grid that feature maps are averaged over.")] = 1,
     noise_samples: Annotated[int, typer.Option(help="Number of noise samples to average over; 0 adds no noise.")] = 1,
-    crop: Annotated[
-        Literal["crop", "pad", "squash"],
-        typer.Option(
-            "--fit", help="How an image is made square: crop the longer side, pad the shorter side, or squash."
-        ),
-    ] = "crop",
+    crop: Fit = "crop",
     head: Head = "logistic",
     hidden: Hidden = None,
     width: Annotated[int, typer.Option(help="attention, fusion: width of a token.", min=1, max=4096)] = 1024,
@@ -61,10 +71,7 @@ def classifier(
     ] = 8,
     depth: Annotated[int, typer.Option(help="attention, fusion: number of transformer blocks.", min=1, max=16)] = 2,
     epochs: Annotated[int, typer.Option(help="All but logistic: passes over the images.", min=1, max=1000)] = 28,
-    confusion: Annotated[
-        Path | None,
-        typer.Option(help="Write a picture of the confusion matrix to this file.", metavar="PNG", show_default=False),
-    ] = None,
+    confusion: ConfusionPicture = None,
     settings: Settings,
     as_json: AsJson = False,
 ) -> None:
@@ -76,7 +83,7 @@ def classifier(
     Fit a classifier to FOLDER/cat/1.jpg, FOLDER/dog/2.jpg, ... The printed figures come from cross-validation. To use
     the classifier on a server, send the file to POST /v1/classifiers/import.
     """
-    files = labelled_files(folder)
+    files = list_labelled_files(folder)
     check_out(out)
     engine = open_engine(settings)
     options = FeatureOptions(
@@ -87,7 +94,7 @@ def classifier(
         fit=crop,
     )
     sizes = {"hidden": tuple(hidden or (2048,)), "width": width, "attention_heads": attention_heads, "depth": depth}
-    released = complete(released_head(engine, head, {**sizes, "epochs": epochs}, options))
+    released = complete(build_head_options(engine, head, {**sizes, "epochs": epochs}, options))
     examples, duplicates = join_examples(None, examples_of(engine, files, options, settings))
     name = name or folder.resolve().name
     fitted = fit_classifier(examples, options, engine.backbone, name=name, head=released)
@@ -103,7 +110,7 @@ def classifier(
 
 
 def summary(out: Path, about: About, duplicates: int) -> dict[str, Any]:
-    """What was fitted, as plain values."""
+    """The fitted classifier as JSON values."""
     figures = about.model_dump(mode="json", exclude={"version", "created", "changed", "tried"})
     return {"out": str(out), **figures, "duplicates": duplicates}
 

@@ -11,7 +11,7 @@ import typer
 
 from backbones.errors import InvalidInput
 from diffsight.cli.options import AsJson, with_settings
-from heads.vpd.heads import Task
+from heads.vpd.heads import DenseTask
 from service.models.loading import open_model
 from service.settings.loader import Settings
 from training.dense import DenseRecipe, fit_dense
@@ -34,7 +34,7 @@ Size = Annotated[int, typer.Option(help="Side of the images in pixels; 0 is the 
 Batch = Annotated[int, typer.Option(help="Examples in each step.", min=2)]
 
 
-def fit_command(task: Task, help_text: str) -> Callable[..., None]:
+def fit_command(task: DenseTask, help_text: str) -> Callable[..., None]:
     """The command that fits the head of one task."""
 
     def command(

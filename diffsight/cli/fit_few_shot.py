@@ -1,9 +1,10 @@
-"""`diffsight fit few-shot`: a U-Net of one's own for segmentation by examples."""
+"""`diffsight fit few-shot`: fine-tune your own U-Net for segmentation by examples."""
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +13,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from backbones.errors import InvalidInput
-from backbones.stable_diffusion import StableDiffusion
+from backbones.stable_diffusion import StableDiffusion, Variant
 from diffsight.cli.local import open_engine
 from diffsight.cli.options import AsJson, with_settings
 from diffsight.cli.progress_lines import progress_lines
@@ -77,16 +78,7 @@ def few_shot(
     assert isinstance(model, StableDiffusion)
     recipe = FewShotRecipe(steps, batch, shots, learning_rate, parts=tuple(part or ()), seed=seed)
     size = settings.few_shot.image_size or input_size(engine.backbone)
-    losses: list[float] = []
-    with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True) as bar:
-        task = bar.add_task("fine-tuning", total=steps)
-
-        def tell(step: int, loss: float) -> None:
-            losses.append(loss)
-            bar.update(task, completed=step + 1, description=f"fine-tuning, loss {loss:.4f}")
-
-        with progress_lines(lambda: f"fine-tuning, {len(losses)} of {steps}"):
-            variant = fine_tune(model, pairs, recipe, size=size, tell=tell)
+    variant, losses = fine_tune_with_progress(model, pairs, recipe, size)
     save_few_shot(variant, model, out, recipe.parts, half=half)
     tenth = max(1, len(losses) // 10)
     first, last = sum(losses[:tenth]) / tenth, sum(losses[-tenth:]) / tenth
@@ -94,3 +86,20 @@ def few_shot(
         typer.echo(json.dumps({"out": str(out), "classes": sorted(pairs), "first_loss": first, "last_loss": last}))
     else:
         typer.echo(f"wrote {out}: {len(pairs)} classes, loss {first:.4f} to {last:.4f}")
+
+
+def fine_tune_with_progress(
+    model: StableDiffusion, pairs: Mapping[int, Sequence[tuple[Path, Path]]], recipe: FewShotRecipe, size: int
+) -> tuple[Variant, list[float]]:
+    """The fine-tuned U-Net and the loss of each step. Shows a progress bar with the loss."""
+    losses: list[float] = []
+    with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True) as bar:
+        task = bar.add_task("fine-tuning", total=recipe.steps)
+
+        def show_step(step: int, loss: float) -> None:
+            losses.append(loss)
+            bar.update(task, completed=step + 1, description=f"fine-tuning, loss {loss:.4f}")
+
+        with progress_lines(lambda: f"fine-tuning, {len(losses)} of {recipe.steps}"):
+            variant = fine_tune(model, pairs, recipe, size=size, on_step=show_step)
+    return variant, losses

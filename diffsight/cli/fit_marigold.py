@@ -1,4 +1,4 @@
-"""`diffsight fit depth-relative|normals`: a U-Net of one's own that predicts depth or normals in one step."""
+"""`diffsight fit depth-relative|normals`: fine-tune your own U-Net that predicts depth or normals in one step."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from backbones.stable_diffusion import StableDiffusion
 from diffsight.cli.fit_few_shot import Parts
 from diffsight.cli.local import open_engine
 from diffsight.cli.options import AsJson, with_settings
-from heads.marigold.model import Prediction
+from heads.marigold.model import Modality
 from service.settings.loader import Settings
 from training.datasets.dense_folder import DenseFolder
 from training.datasets.depth_normals import FIELD_OF_VIEW
@@ -36,7 +36,7 @@ Seed = Annotated[int, typer.Option(help="Seed of the order of examples.")]
 
 
 def fit(
-    prediction: Prediction,
+    prediction: Modality,
     folder: Path,
     out: Path,
     recipe: MarigoldRecipe,
@@ -54,11 +54,11 @@ def fit(
     with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True) as bar:
         task = bar.add_task("fine-tuning", total=recipe.steps)
 
-        def tell(step: int, loss: float) -> None:
+        def show_step(step: int, loss: float) -> None:
             losses.append(loss)
             bar.update(task, completed=step + 1, description=f"fine-tuning, loss {loss:.4f}")
 
-        variant = fine_tune(model, prediction, examples, recipe, tell=tell)
+        variant = fine_tune(model, prediction, examples, recipe, on_step=show_step)
     save_marigold(variant, model, prediction, out, recipe, half=half)
     tenth = max(1, len(losses) // 10)
     first, last = sum(losses[:tenth]) / tenth, sum(losses[-tenth:]) / tenth

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -43,6 +44,14 @@ Parts = Annotated[
         help="Train only U-Net parameters whose name contains this text. Repeat the option for several. Default: all."
     ),
 ]
+UNetLearningRate = Annotated[
+    float,
+    typer.Option(
+        help="Learning rate of the U-Net; SDPose uses 3e-5. Above 0 the U-Net is fine-tuned too, "
+        "with in-painting as a second task.",
+        min=0,
+    ),
+]
 
 
 @with_settings(without=("dtype",), in_full=True)
@@ -64,14 +73,7 @@ def pose(
     height: Annotated[
         int | None, typer.Option(help="Height of crops in pixels. Default: the backbone's image size.", min=16)
     ] = None,
-    unet_learning_rate: Annotated[
-        float,
-        typer.Option(
-            help="Learning rate of the U-Net; SDPose uses 3e-5. Above 0 the U-Net is fine-tuned too, "
-            "with in-painting as a second task.",
-            min=0,
-        ),
-    ] = 0.0,
+    unet_learning_rate: UNetLearningRate = 0.0,
     part: Parts = None,
     half: Annotated[bool, typer.Option("--half", help="Write weights as float16.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of all random choices.")] = 0,
@@ -88,11 +90,7 @@ def pose(
     """
     check_folder_for_fitted(out)
     data = read_pose_data(annotations, images)
-    measured = None if held_out is None else read_pose_data(held_out, held_out_images or images)
-    if measured is not None and measured.skeleton.names != data.skeleton.names:
-        raise InvalidInput(
-            "--held-out", "its keypoints are not those of the training data", hint="give a file with the same keypoints"
-        )
+    held_out_data = None if held_out is None else read_held_out(held_out, held_out_images or images, data)
     engine = open_engine(settings)
     size = default_size(engine.backbone)
     recipe = PoseRecipe(
@@ -106,19 +104,34 @@ def pose(
         parts=tuple(part or ()),
         seed=seed,
     )
-    facts = fit_and_save(engine, data, recipe, measured, out, half=half)
+    facts = fit_and_save(engine, data, recipe, held_out_data, out, half=half)
     if as_json:
         typer.echo(json.dumps({"out": str(out), **facts}))
-        return
-    for name, value in facts.get("held_out", {}).items():
+    else:
+        print_figures(facts.get("held_out", {}))
+        typer.echo(f"wrote {out}: serve it with DIFFSIGHT_POSE__CHECKPOINT={out}")
+
+
+def read_held_out(annotations: Path, images: Path, data: PoseData) -> PoseData:
+    """The data set to measure on. Raises InvalidInput if its keypoints are not those of the training data."""
+    held_out = read_pose_data(annotations, images)
+    if held_out.skeleton.names != data.skeleton.names:
+        raise InvalidInput(
+            "--held-out", "its keypoints are not those of the training data", hint="give a file with the same keypoints"
+        )
+    return held_out
+
+
+def print_figures(figures: Mapping[str, float]) -> None:
+    """Print a line for each figure."""
+    for name, value in figures.items():
         typer.echo(f"{name}: {value:.4f}")
-    typer.echo(f"wrote {out}: serve it with DIFFSIGHT_POSE__CHECKPOINT={out}")
 
 
 def fit_and_save(
-    engine: DirectEngine, data: PoseData, recipe: PoseRecipe, measured: PoseData | None, out: Path, *, half: bool
+    engine: DirectEngine, data: PoseData, recipe: PoseRecipe, held_out: PoseData | None, out: Path, *, half: bool
 ) -> dict[str, Any]:
-    """Fit a head behind a progress bar and write it. Returns what its file tells of the fit, JSON values."""
+    """Fit a head, show a progress bar, and write the head. Returns the facts that its file keeps, JSON values."""
     typer.echo(f"{len(data.persons)} persons, {len(data.skeleton)} keypoints, crops {recipe.size}", err=True)
     losses: list[float] = []
     with step_bar("steps", recipe.steps) as advance:
@@ -139,22 +152,22 @@ def fit_and_save(
         "mean_pose": mean_pose(data).round(5).tolist(),
         "loss": sum(losses[-50:]) / len(losses[-50:]),
     }
-    if measured is not None:
-        facts["held_out"] = _measure(engine, model, data, measured)
+    if held_out is not None:
+        facts["held_out"] = _measure(engine, model, data, held_out)
     assert isinstance(engine.model, StableDiffusion)
     save_fitted(out, model, engine.model, facts, half=half)
     return facts
 
 
-def _measure(engine: DirectEngine, model: PoseModel, data: PoseData, measured: PoseData) -> dict[str, float]:
-    """PCK and AP on the held-out persons, beside the mean pose of the training data."""
-    predictions = predict_persons(engine, model, measured, measured.persons)
-    figures, _ = evaluated(measured, predictions)
-    baseline = mean_pose_points(mean_pose(data), measured.persons)
-    named = {person.id: points for person, points in zip(measured.persons, baseline, strict=True)}
+def _measure(engine: DirectEngine, model: PoseModel, data: PoseData, held_out: PoseData) -> dict[str, float]:
+    """PCK and AP on the held-out persons, and the PCK of the training data's mean pose."""
+    predictions = predict_persons(engine, model, held_out, held_out.persons)
+    figures, _ = evaluated(held_out, predictions)
+    baseline = mean_pose_points(mean_pose(data), held_out.persons)
+    baseline_points = {person.id: points for person, points in zip(held_out.persons, baseline, strict=True)}
     return {
-        "pck_0_1": share_found(measured, {prediction.id: prediction.points for prediction in predictions})["all"],
-        "mean_pose_pck_0_1": share_found(measured, named)["all"],
+        "pck_0_1": share_found(held_out, {prediction.id: prediction.points for prediction in predictions})["all"],
+        "mean_pose_pck_0_1": share_found(held_out, baseline_points)["all"],
         "ap": next(reversed(figures.values()))["AP"],
-        "persons": float(len(measured.persons)),
+        "persons": float(len(held_out.persons)),
     }

@@ -17,6 +17,7 @@ from service.http.keys import Key, create_key, read_keys, revoke_key
 from service.settings.loader import load_settings
 
 keys = typer.Typer(
+    add_completion=False,
     no_args_is_help=True,
     rich_markup_mode=None,
     short_help="Make, list and revoke API keys.",
@@ -84,10 +85,10 @@ def list_keys(config: Config = None, as_json: AsJson = False) -> None:
     table = Table(box=None, pad_edge=False)
     for name in ("id", "name", "state", "created", "expires", "a minute", "at a time"):
         table.add_column(name, overflow="fold")
-    for one in listed:
-        day = {name: (one[name] or "never")[:10] for name in ("created", "expires")}
-        limits = [str(one[name] or "default") for name in ("rate_per_minute", "concurrency")]
-        table.add_row(one["id"], one["name"], one["state"], day["created"], day["expires"], *limits)
+    for key in listed:
+        day = {name: (key[name] or "never")[:10] for name in ("created", "expires")}
+        limits = [str(key[name] or "default") for name in ("rate_per_minute", "concurrency")]
+        table.add_row(key["id"], key["name"], key["state"], day["created"], day["expires"], *limits)
     Console(highlight=False, markup=False).print(table)
 
 
@@ -128,7 +129,7 @@ def describe_key(key: Key) -> dict[str, Any]:
     """The properties of a key that may be shown."""
     return {
         **key.model_dump(mode="json", exclude={"digest", "expires"}),
-        # The last day, as it was given.
+        # The last valid day, as in the command.
         "expires": None if key.expires is None else (key.expires - timedelta(days=1)).date().isoformat(),
         "state": key.state(datetime.now(UTC)),
     }

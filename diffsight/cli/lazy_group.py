@@ -1,4 +1,4 @@
-"""A group of commands whose modules are imported when a command is wanted."""
+"""A group of commands whose modules are imported only to run or describe a command."""
 
 from __future__ import annotations
 
@@ -32,13 +32,15 @@ def lazy_group(commands: Mapping[str, tuple[str, str]]) -> type[TyperGroup]:
 
 def command_group(commands: Mapping[str, tuple[str, str]], help_text: str) -> typer.Typer:
     """A group below a command, such as `diffsight fit`, whose commands are as in `lazy_group`."""
-    group = typer.Typer(cls=lazy_group(commands), no_args_is_help=True, rich_markup_mode=None, help=help_text)
+    group = typer.Typer(
+        cls=lazy_group(commands), add_completion=False, no_args_is_help=True, rich_markup_mode=None, help=help_text
+    )
     group.callback()(lambda: None)
     return group
 
 
 def load_command(name: str, place: str, help_line: str) -> Any:
-    """The command at "module:attribute", which is a function or a group of typer's."""
+    """The command at "module:attribute", which is a function or a typer app."""
     module, _, attribute = place.partition(":")
     command = getattr(import_module(module), attribute)
     if not isinstance(command, typer.Typer):

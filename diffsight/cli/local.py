@@ -30,11 +30,10 @@ Item = TypeVar("Item")
 def open_engine(
     settings: Settings, source: str | None = None, *, classes: bool = False, tasks: Collection[str] = ()
 ) -> DirectEngine:
-    """A backbone behind the engine that answers at once. Imports torch.
-
-    source: what opens it; None is the one that the settings name, or the first that is served.
-    classes: whether a network with classes instead of text will do. tasks: what will run on it beside what is served,
-    for the number type that `auto` takes. Raises InvalidInput for one that will not.
+    """A backbone with the engine that computes at once. Imports torch. source: of the backbone; None is the one that
+    the settings name, or the first that is served. classes: whether a network with classes instead of text is accepted.
+    tasks: further tasks than the served ones that will run on it, for the number type of `auto`. Raises InvalidInput
+    for an unsuitable network.
     """
     opener = open_served if classes else open_model
     with progress_lines(lambda: f"loading {source or 'the backbone'}"):
@@ -65,7 +64,7 @@ def read_image(path: Path, settings: Settings) -> DecodedImage:
 
 
 def progress(items: Sequence[Item]) -> Iterable[Item]:
-    """The items, behind a progress bar on standard error where a person watches more than one, else behind lines."""
+    """The items. Shows a progress bar on standard error, or lines if that is no terminal."""
     if len(items) < 2:
         return items
     if not sys.stderr.isatty():
@@ -83,7 +82,7 @@ def _count_in_lines(items: Sequence[Item]) -> Iterator[Item]:
 
 @contextmanager
 def step_bar(what: str, total: int) -> Iterator[Callable[[], None]]:
-    """A progress bar on standard error where a person watches, else lines; what it yields is called once a step."""
+    """A progress bar on standard error, or lines if that is no terminal. Yields a function to call once a step."""
     done = 0
     columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:

@@ -1,9 +1,10 @@
-"""`diffsight models`: what there is to serve, and the published models that were added on this machine."""
+"""`diffsight models`: list models, and add, check and remove published ones on this machine."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,9 +13,9 @@ import typer
 
 import backbones.errors
 from backbones.errors import InvalidInput, ModelNotFound
-from backbones.loading.add import add_model, problems
+from backbones.loading.add import add_model, find_problems
 from backbones.loading.published_model import find_published
-from backbones.loading.registry import Entry, entries, find_entry, remove_entry
+from backbones.loading.registry import ModelEntry, entries, find_entry, remove_entry
 from diffsight.cli.options import AsJson, Backbone, Config
 from diffsight.cli.progress_lines import progress_lines
 from service.models.catalogue import build_catalogue, names_in
@@ -32,6 +33,7 @@ ModelsFolder = Annotated[
 Name = Annotated[str, typer.Argument(help="Name that `diffsight models list` shows.", show_default=False)]
 
 models = typer.Typer(
+    add_completion=False,
     rich_markup_mode=None,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -92,17 +94,9 @@ def add(
     settings = load_settings(config)
     places = read_places(kinds, source=source, name=name)
     folder = folder_of(settings, models_folder)
-    added_entries, steps = [], [""]
-
-    def say(line: str) -> None:
-        steps.append(line)
-        typer.echo(line, err=as_json)
-
-    with progress_lines(lambda: steps[-1]):
-        for number, (kind, place) in enumerate(places, start=1):
-            if len(places) > 1:
-                typer.echo(f"{number} of {len(places)}: {kind}", err=True)
-            entry = add_model(
+    with progress_on_terminal(to_stderr=as_json) as say:
+        added_entries = [
+            add_model(
                 find_published(PUBLISHED, kind),
                 folder=folder,
                 source=place,
@@ -112,11 +106,41 @@ def add(
                 offline=settings.offline,
                 say=say,
             )
-            added_entries.append(entry)
+            for kind, place in announce_each(places)
+        ]
     if as_json:
         answers = [describe_entry(entry) for entry in added_entries]
         typer.echo(json.dumps(answers if len(answers) > 1 else answers[0], ensure_ascii=False))
-        return
+    else:
+        print_next_steps(folder, added_entries)
+
+
+@contextmanager
+def progress_on_terminal(*, to_stderr: bool) -> Iterator[Callable[[str], None]]:
+    """A function that prints a step. While a step lasts, its line is repeated as progress.
+
+    to_stderr: whether steps go to standard error, which leaves standard output to JSON.
+    """
+    steps = [""]
+
+    def say(line: str) -> None:
+        steps.append(line)
+        typer.echo(line, err=to_stderr)
+
+    with progress_lines(lambda: steps[-1]):
+        yield say
+
+
+def announce_each(places: Sequence[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """The places in turn. If there are several, the number of each is printed before its work begins."""
+    for number, (kind, place) in enumerate(places, start=1):
+        if len(places) > 1:
+            typer.echo(f"{number} of {len(places)}: {kind}", err=True)
+        yield kind, place
+
+
+def print_next_steps(folder: Path, added_entries: Sequence[ModelEntry]) -> None:
+    """Print which base models the added models still need, and how to serve them."""
     present = {entry.kind for entry in entries(folder)}
     for entry in added_entries:
         if entry.base and entry.base not in present:
@@ -155,8 +179,8 @@ def list_models(
     ]
     listed += [{"backbone": entry.name, "served": entry.name in served, **describe_entry(entry)} for entry in added]
     for other in sorted(served - {line["backbone"] for line in listed}):
-        found, about = where(Path(other)), card_summary(Path(other))
-        listed.append({"backbone": other, "served": True, "found": found, "about": about})
+        place, about = where(Path(other)), card_summary(Path(other))
+        listed.append({"backbone": other, "served": True, "found": place, "about": about})
     if as_json:
         typer.echo(json.dumps(listed, ensure_ascii=False))
         return
@@ -188,11 +212,11 @@ def plan(
     the files of added models, and else from the published sizes; no model is loaded. A quarter of the memory is kept
     free for batches and caches.
     """
-    # What plans knows the shapes of all networks and with them torch, which takes seconds.
+    # The module of the plan imports torch, which takes seconds.
     from service.models.plan import plan as plan_models
 
     planned = plan_models(
-        planned_models(folder_of(load_settings(config), models_folder), names or ()), int(memory * 1e9)
+        choose_models(folder_of(load_settings(config), models_folder), names or ()), int(memory * 1e9)
     )
     if as_json:
         listed = [{"name": model.name, "task": model.task, "backbone": model.backbone, "bytes": dict(model.bytes)}
@@ -200,9 +224,9 @@ def plan(
         fitting = {name: list(fits) for name, fits in planned.fitting.items()}
         typer.echo(json.dumps({"models": listed, "budget_bytes": planned.budget_bytes, "fitting": fitting}))
         return
-    for one in planned.models:
-        sizes = ", ".join(f"{name} {size / 1e9:.2f} GB" for name, size in one.bytes.items())
-        typer.echo(f"{one.name}: {sizes}" + (f", over {one.backbone}" if one.backbone != one.name else ""))
+    for model in planned.models:
+        sizes = ", ".join(f"{name} {size / 1e9:.2f} GB" for name, size in model.bytes.items())
+        typer.echo(f"{model.name}: {sizes}" + (f", over {model.backbone}" if model.backbone != model.name else ""))
     for name, fits in planned.fitting.items():
         total = f"{planned.total(name) / 1e9:.2f} GB"
         left = [model.name for model in planned.models if model.name not in fits]
@@ -214,7 +238,7 @@ def plan(
         typer.echo(f"{name}: {total} of {planned.budget_bytes / 1e9:.2f} GB for weights; {verdict}")
 
 
-def planned_models(folder: Path, names: Sequence[str]) -> list[PlannedModel]:
+def choose_models(folder: Path, names: Sequence[str]) -> list[PlannedModel]:
     """Models by names of the folder or published kinds; all of the folder without names.
 
     Raises ModelNotFound for another name, or for a folder without models.
@@ -258,11 +282,11 @@ def check(
     """
     folder = folder_of(load_settings(config), models_folder)
 
-    chosen = entries(folder) if name is None else [added(folder, name)]
+    chosen = entries(folder) if name is None else [find_added(folder, name)]
     wrong_by_name: dict[str, list[str]] = {}
     with progress_lines(lambda: f"checking, {len(wrong_by_name)} of {len(chosen)} models"):
         for entry in chosen:
-            wrong_by_name[entry.name] = problems(entry, PUBLISHED)
+            wrong_by_name[entry.name] = find_problems(entry, PUBLISHED)
     if as_json:
         typer.echo(json.dumps(wrong_by_name, ensure_ascii=False))
     else:
@@ -295,21 +319,21 @@ def remove(
     settings = load_settings(config)
     folder = folder_of(settings, models_folder)
     try:
-        size = f"{added(folder, name).bytes / 1e9:.2f} GB"
+        size = f"{find_added(folder, name).bytes / 1e9:.2f} GB"
     except backbones.errors.CheckpointError:
-        size = "its entry can not be read"  # which is a good reason to remove it
+        size = "its entry can not be read"  # a damaged model can be removed too
     if name in names_in(settings) and not force:
         raise InvalidInput("name", f"the settings serve {name!r}", hint="change the settings first, or give --force")
     if not yes:
-        for line in needing(folder, name):
+        for line in list_dependents(folder, name):
             typer.echo(line, err=True)
         typer.confirm(f"Delete {name} ({size}) in {folder / name}?", abort=True)
     remove_entry(folder, name)
     typer.echo(f"{name} is removed")
 
 
-def needing(folder: Path, name: str) -> list[str]:
-    """What else cannot be served without a model, one line each."""
+def list_dependents(folder: Path, name: str) -> list[str]:
+    """Models that cannot be served without this one, one line each."""
     present = {entry.name: entry for entry in entries(folder)}
     kind = present[name].kind if name in present else ""
     if not kind or any(entry.kind == kind for entry in present.values() if entry.name != name):
@@ -320,11 +344,11 @@ def needing(folder: Path, name: str) -> list[str]:
 
 
 def folder_of(settings: Settings, option: Path | None) -> Path:
-    """Where models are kept: as the option says, else as set, else the default."""
+    """The folder of models: the option's, else the setting's, else the default."""
     return option.expanduser() if option else settings.models_path()
 
 
-def added(folder: Path, name: str) -> Entry:
+def find_added(folder: Path, name: str) -> ModelEntry:
     """The entry of a name. Raises ModelNotFound if there is none."""
     entry = find_entry(folder, name)
     if entry is None:
@@ -333,7 +357,7 @@ def added(folder: Path, name: str) -> Entry:
     return entry
 
 
-def describe_entry(entry: Entry) -> dict[str, Any]:
+def describe_entry(entry: ModelEntry) -> dict[str, Any]:
     """An entry as JSON and tables show it."""
     kind = PUBLISHED.get(entry.kind)
     base = f", over {kind.base}" if kind and kind.base else ""
@@ -354,7 +378,7 @@ def describe_entry(entry: Entry) -> dict[str, Any]:
 
 
 def where(source: Path) -> str:
-    """What there is under a backbone's name."""
+    """The kind of a backbone's source, with its path."""
     if (source / "model_index.json").is_file():
         return f"diffusers folder {source}"
     if source.is_file():

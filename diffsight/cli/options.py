@@ -1,4 +1,4 @@
-"""Options that several commands have. Where one is not given, the settings decide."""
+"""Options of several commands. Without an option, the settings apply."""
 
 from __future__ import annotations
 
@@ -33,10 +33,8 @@ SETTINGS_OPTIONS = {"backbone": Backbone, "device": Device, "dtype": DType, "con
 def with_settings(
     *, without: Collection[str] = (), in_full: bool = False
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command the options that choose the settings, in the place of its keyword-only parameter `settings`.
-
-    without: those of the options that the command does not have. in_full: whether `dtype=auto` means float32 on every
-    device, as for what trains.
+    """Give a command the options of settings instead of its keyword-only parameter `settings`. without: options that
+    the command does not have. in_full: whether `dtype=auto` means float32 on every device, as for training.
     """
     options = {name: option for name, option in SETTINGS_OPTIONS.items() if name not in without}
     added = [keyword_option(name, option, None) for name, option in options.items()]
@@ -65,7 +63,7 @@ def keyword_option(name: str, annotation: Any, default: Any = inspect.Parameter.
 
 
 def set_parameters(command: Callable[..., None], parameters: list[inspect.Parameter]) -> Callable[..., None]:
-    """The same function, which typer reads these parameters of: the signature for defaults, annotations for types."""
+    """Set the parameters that typer reads from a function: the signature for defaults, annotations for types."""
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return command

@@ -1,4 +1,4 @@
-"""Where a command writes what it made of several images."""
+"""Paths of the files that a command writes for several images."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from service.jobs.formats.paths import FreePaths
 
 
 class OutputFiles:
-    """Gives each written file a path of its own: never one that it gave before, nor that of an image that was read."""
+    """Gives each written file a unique path, which is not the path of an input image either."""
 
     def __init__(self, images: Sequence[Path]) -> None:
         self._images = {image.resolve() for image in images}
         self._taken: dict[Path, FreePaths] = {}
 
     def choose(self, folder: Path, image: Path, ending: str) -> Path:
-        """A path in a folder for what was made of an image: its name with another ending, and a number if needed."""
+        """A path in a folder for an image's output: its name with another ending, and a number if needed."""
         paths = self._taken.setdefault(folder.resolve(), FreePaths())
         while True:
             file = folder / paths.take(readable_name(image.stem), ending)

@@ -29,7 +29,7 @@ def playground(
         )
     if not url.startswith(("http://", "https://")):
         raise InvalidInput("url", f"{url!r} is no URL", hint="give one such as http://127.0.0.1:8000")
-    # They take a second to import, which --help need not wait for.
+    # They take a second to import; --help does not need them.
     import uvicorn
     from starlette.applications import Starlette
     from starlette.responses import RedirectResponse

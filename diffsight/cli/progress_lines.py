@@ -1,4 +1,4 @@
-"""Progress where no person watches a bar: a line on standard error every few seconds of long work."""
+"""Progress without a terminal: a line on standard error every few seconds of long work."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ _SECONDS = 5.0
 
 @contextmanager
 def progress_lines(describe: Callable[[], str], *, seconds: float = _SECONDS) -> Iterator[None]:
-    """While the context lasts, write what `describe` says every so many seconds; a terminal gets nothing.
-
-    Work that ends before the first line is due stays silent, and so does a moment at which `describe` says nothing.
+    """Write the text of `describe` at intervals until the block ends; on a terminal write nothing. Work that ends
+    before the first interval writes nothing, and empty texts are skipped.
     """
     if sys.stderr.isatty():
         yield

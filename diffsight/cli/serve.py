@@ -80,9 +80,9 @@ def serve(
 
 
 def listen(settings: Settings) -> socket.socket:
-    """A socket bound to the settings' address. Raises InvalidInput if that is taken or not of this machine."""
+    """A socket bound to the settings' address. Raises InvalidInput if it is in use or not of this machine."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    # With its protocol said, asyncio turns off Nagle's algorithm, which would hold small answers back for 40 ms.
+    # With an explicit protocol asyncio turns off Nagle's algorithm, which would delay small answers by 40 ms.
     bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -98,19 +98,19 @@ def listen(settings: Settings) -> socket.socket:
 
 
 def run(settings: Settings, listening: socket.socket, address: str, *, with_page: bool = False) -> BaseException | None:
-    """Serve until a signal; returns why the backbone could not be opened or the device was lost, or None."""
+    """Serve until a signal. Returns the error if the backbone could not be opened or the device was lost, else None."""
     # The address is printed before these load torch, diffusers and every task, which takes seconds.
     import uvicorn
 
     from service.api.home import mount_page
     from service.app import create_app
     from service.http.head_limit import limit_head
-    from service.http.protocol import bounded_protocol
+    from service.http.protocol import make_bounded_protocol
     from service.http.shutdown import BoundedServer
 
     configure_logging(settings.log_level)
     receive_beside_data(settings)
-    # Threads that compute give way to the one that answers after a millisecond, and not after Python's five.
+    # Threads that compute yield to the event loop after one millisecond instead of Python's five.
     sys.setswitchinterval(SWITCH_SECONDS)
     failures: list[BaseException] = []
 
@@ -140,7 +140,7 @@ def run(settings: Settings, listening: socket.socket, address: str, *, with_page
             log_level="warning",
             access_log=False,
             http=limit_head(
-                bounded_protocol(settings.limits.head_seconds, settings.limits.deadline_seconds),
+                make_bounded_protocol(settings.limits.head_seconds, settings.limits.deadline_seconds),
                 settings.limits.max_header_bytes,
             ),
             timeout_graceful_shutdown=settings.shutdown_seconds,
@@ -159,11 +159,9 @@ def run(settings: Settings, listening: socket.socket, address: str, *, with_page
 
 
 def keep_for_good(*, collect: bool = True) -> None:
-    """Let Python's search for unreachable cycles pass over everything that is there now: code and models.
-
-    There are half a million such objects. To look at all of them, as it does now and then under load, holds up every
-    thread for half a second and more. What is freed by reference counts, as the weights of a model are, still is.
-    collect: look through them once before.
+    """Exclude all present objects, code and models, from Python's cyclic garbage collection. There are half a million
+    such objects, and a full collection under load blocks every thread for half a second or more. Objects such as a
+    model's weights are still freed by reference counts. collect: run a collection first.
     """
     if collect:
         gc.collect()
@@ -171,15 +169,14 @@ def keep_for_good(*, collect: bool = True) -> None:
 
 
 def own_address(host: str, port: int) -> str:
-    """Where this process reaches the server that listens on `host`: by loopback if that is any address."""
+    """The address at which this process reaches the server that listens on `host`: loopback if that is any address."""
     reached = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     return f"http://[{reached}]:{port}" if ":" in reached else f"http://{reached}:{port}"
 
 
 def receive_beside_data(settings: Settings) -> None:
-    """Let what callers upload lie on the disk of the data folder while it arrives: `/tmp` may be small, or memory.
-
-    The files have no name, so that a process that is killed leaves none. Without such a folder nothing changes.
+    """Receive uploads on the disk of the data folder, because `/tmp` may be small or in memory. The temporary files
+    have no name, so a killed process leaves none. Without such a folder nothing changes.
     """
     folder = settings.data_path() / "incoming"
     with suppress(OSError):
@@ -189,5 +186,5 @@ def receive_beside_data(settings: Settings) -> None:
 
 
 def example(address: str) -> str:
-    """A command that asks the server at `address` something."""
+    """An example command for the server at `address`."""
     return f"curl -F image=@picture.jpg -F labels=cat -F labels=dog {address}/v1/classify/zero-shot"

@@ -1,4 +1,4 @@
-"""`diffsight serve --ray`: the same service by Ray Serve, with several replicas behind one address."""
+"""`diffsight serve --ray`: the service on Ray Serve, with several replicas behind one address."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ AUTO = "auto"
 def serve_on_cluster(settings: Settings, address: str, replicas: str) -> None:
     """Serve until a signal. address: of Ray. replicas: a number, or `auto`.
 
-    Raises InvalidInput for either, and NotReady where the replicas do not start.
+    Raises InvalidInput for a wrong value of either, and NotReady if the replicas do not start.
     """
     count = read_replicas(replicas)
     if settings.port == 0:
@@ -67,5 +67,5 @@ def wait_for_signal() -> None:
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())
-    while not ended.wait(1.0):  # a wait without end would not let signals through
+    while not ended.wait(1.0):  # an unbounded wait would block signals
         pass

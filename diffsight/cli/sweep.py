@@ -1,4 +1,4 @@
-"""`diffsight sweep ...`: measure which settings suit images of your own."""
+"""`diffsight sweep ...`: measure which settings suit your own images."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from typing import Annotated
 
 import typer
 
-from diffsight.cli.labelled_folder import labelled_files
+from diffsight.cli.labelled_folder import list_labelled_files
 from diffsight.cli.local import open_engine, progress
 from diffsight.cli.options import AsJson, LabelledFolder, with_settings
 from diffsight.sweep import draw, measure, recommend, sweep_blocks
 from service.settings.loader import Settings
 
 sweep = typer.Typer(
+    add_completion=False,
     no_args_is_help=True,
     rich_markup_mode=None,
     short_help="Find the settings that suit your images best.",
@@ -24,7 +25,7 @@ sweep = typer.Typer(
 
 @sweep.callback()
 def _sweeps() -> None:
-    """One command a thing to sweep."""
+    """One command for each kind of settings."""
 
 
 @sweep.command("features", short_help="Compare blocks, timesteps and poolings for a classifier.")
@@ -65,7 +66,7 @@ def features(
     together with other blocks of the same pass. The cost is a U-Net pass for each image, timestep and pooling; more
     blocks cost nothing.
     """
-    files = labelled_files(folder)
+    files = list_labelled_files(folder)
     engine = open_engine(settings)
     names = sweep_blocks(block, engine.backbone.sub_blocks)
     sizes = [(step, size) for size in pool_size or (1, 2) for step in timestep or (20, 50, 100, 200)]

@@ -1,4 +1,4 @@
-"""A task as a command: its options out of the task's own model, its forms as files to write."""
+"""A task as a command: options from the fields of its options, and a file option for each of its forms."""
 
 from __future__ import annotations
 
@@ -29,6 +29,17 @@ from service.models.catalogue import choose_for
 from service.settings.loader import Settings, load_settings
 from service.tasks import AnyTask
 
+_Images = Annotated[list[Path], typer.Argument(help="Image files.", metavar="IMAGE", show_default=False)]
+_Support = Annotated[list[Path], typer.Option(help="Support image. Repeat the option for several.")]
+_Mask = Annotated[
+    list[Path],
+    typer.Option(
+        help="Mask of a support image, with the object in white. Repeat the option, one mask for each support image."
+    ),
+]
+_Out = Annotated[Path | None, typer.Option(help="File to write, in the form of its suffix.", metavar="PATH")]
+_Weights = Annotated[str | None, typer.Option(help="The task's weights: a path, or a name of `diffsight models list`.")]
+
 # Suffix of the name of an option that takes a list as one value, separated by commas.
 _IN_ONE = ","
 _SUFFIXES = {"image/png": ".png", "application/x-npy": ".npy", "application/json": ".json"}
@@ -38,7 +49,7 @@ class LocalClassifiers(Store):
     """The classifiers of this machine, and any file that a server exported or `diffsight fit classifier` wrote."""
 
     def file(self, thing: str) -> tuple[bytes, Stamp]:
-        """The file at a path, else the one that is kept under an id. Raises NothingStored if there is none."""
+        """The file at a path, else the stored one with an id. Raises NothingStored if there is none."""
         path = Path(thing)
         return (path.read_bytes(), (0, 0, 0)) if path.is_file() else super().file(thing)
 
@@ -46,7 +57,7 @@ class LocalClassifiers(Store):
 def make_group(tasks: tuple[AnyTask, ...]) -> typer.Typer:
     """The commands of the tasks, in their order."""
     help_text = "\b\ndiffsight predict zero-shot cat.jpg --labels cat,dog\n\nRun a task here, without a server."
-    group = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help=help_text)
+    group = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True, help=help_text)
     group.callback()(lambda: None)
     for task in tasks:
         group.command(task.name, short_help=f"{task.summary}.", help=_help(task))(make_command(task))
@@ -98,50 +109,27 @@ def make_command(task: AnyTask) -> Callable[..., None]:
             as_json=values["as_json"],
         )
 
-    images = Annotated[list[Path], typer.Argument(help="Image files.", metavar="IMAGE", show_default=False)]
-    shown = [
-        keyword_option(
-            "support", Annotated[list[Path], typer.Option(help="Support image. Repeat the option for several.")], ()
-        ),
-        keyword_option(
-            "mask",
-            Annotated[
-                list[Path],
-                typer.Option(
-                    help="Mask of a support image, with the object in white. Repeat the option, one mask for "
-                    "each support image."
-                ),
-            ],
-            (),
-        ),
-    ]
-    written = [
-        keyword_option(
-            f"form_{name}",
-            Annotated[
-                Path | None,
-                typer.Option(f"--{_to_dashes(name)}", help=f"File or folder to write: {form.about}.", metavar="PATH"),
-            ],
-            None,
-        )
-        for name, form in writers.items()
-    ]
-    out_help = "File to write, in the form of its suffix."
-    out = Annotated[Path | None, typer.Option(help=out_help, metavar="PATH")]
-    weights = Annotated[
-        str | None, typer.Option(help="The task's weights: a path, or a name of `diffsight models list`.")
-    ]
     parameters = [
-        keyword_option("images", images),
-        *(shown if supports else ()),
+        keyword_option("images", _Images),
+        *([keyword_option("support", _Support, ()), keyword_option("mask", _Mask, ())] if supports else ()),
         *flags.values(),
-        *written,
-        *([keyword_option("out", out, None)] if writers else ()),
-        keyword_option("weights", weights, None),
+        *_file_parameters(writers),
+        keyword_option("weights", _Weights, None),
         *(keyword_option(name, option, None) for name, option in SETTINGS_OPTIONS.items()),
         keyword_option("as_json", AsJson, False),
     ]
     return set_parameters(command, parameters)
+
+
+def _file_parameters(writers: Mapping[str, Form]) -> list[inspect.Parameter]:
+    """An option for each form that can be written, and --out for the form that a file's suffix names."""
+    if not writers:
+        return []
+    parameters = []
+    for name, form in writers.items():
+        option = typer.Option(f"--{_to_dashes(name)}", help=f"File or folder to write: {form.about}.", metavar="PATH")
+        parameters.append(keyword_option(f"form_{name}", Annotated[Path | None, option], None))
+    return [*parameters, keyword_option("out", _Out, None)]
 
 
 def run_command(
@@ -155,7 +143,7 @@ def run_command(
     weights: str | None = None,
     as_json: bool = False,
 ) -> None:
-    """Run the task on each image: a line each, and the files that are wanted. files: form -> file or folder.
+    """Run the task on each image: print a line, and write the requested files. files: form -> file or folder.
 
     Tasks that take several images get all of them at once. Exits with status 2 if an image could not be read.
     """
@@ -207,7 +195,7 @@ async def _run(task: AnyTask, engine: DirectEngine, head: Any, inputs: Inputs, o
 
 
 def _read_images(paths: Sequence[Path], settings: Settings) -> tuple[list[tuple[Path, DecodedImage]], int]:
-    """The images that can be read, and how many cannot, which are named on standard error."""
+    """The readable images, and the number of the others, which are named on standard error."""
     pictures, failed = [], 0
     for path in paths:
         try:
@@ -263,7 +251,7 @@ def _print_result(
 
 
 def _read_options(task: AnyTask, values: dict[str, Any]) -> Any:
-    """The task's options from the command's values. Raises InvalidInput, about the flag, for one that is wrong."""
+    """The task's options from the command's values. Raises InvalidInput, about the flag, for a wrong value."""
     pairs: list[tuple[str, str]] = []
     fields: dict[str, Any] = {}
     for name, value in values.items():
@@ -284,7 +272,7 @@ def _read_options(task: AnyTask, values: dict[str, Any]) -> Any:
 
 
 def _about_flag(error: ValidationError, task: AnyTask, pairs: list[tuple[str, str]]) -> InvalidInput:
-    """What is wrong, under the flag it came by and with the value that was given there."""
+    """The first error, with the flag and its value."""
     first = error.errors(include_url=False)[0]
     name, *place = first["loc"] or (first.get("ctx", {}).get("field", ""),)
     texts = [text for field, text in pairs if field == name]
@@ -298,7 +286,7 @@ def _about_flag(error: ValidationError, task: AnyTask, pairs: list[tuple[str, st
 
 
 def _read_text(text: str) -> str:
-    """The text itself, or what is in the JSON file that it names."""
+    """The text itself, or the content of the JSON file that it names."""
     path = Path(text)
     if path.suffix == ".json" and path.is_file():
         return path.read_text(encoding="utf-8")
@@ -306,7 +294,7 @@ def _read_text(text: str) -> str:
 
 
 def _split_boxes(task: AnyTask, fields: dict[str, Any]) -> dict[str, Any]:
-    """Lists of numbers that stand in one value with commas between: `--box 10,20,80,200`."""
+    """Split lists of numbers in one value with commas: `--box 10,20,80,200`."""
     for name, value in fields.items():
         numbers = isinstance(value, list) and all(isinstance(text, str) for text in value)
         if numbers and _is_list_of_lists(task.options.model_fields[name]):
@@ -315,7 +303,7 @@ def _split_boxes(task: AnyTask, fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def _option_parameters(task: AnyTask) -> dict[str, inspect.Parameter]:
-    """The command's parameter of each field, by the field's name; one that a plural field covers is left out."""
+    """The command's parameter of each field, by the field's name. A field whose plural exists is left out."""
     fields = task.options.model_fields
     parameters = {}
     for name, field in fields.items():

@@ -20,9 +20,8 @@ from service.settings.loader import Settings
 def examine(
     settings: Settings, *, answers: bool = True, nvidia: Nvidia | None = None, free: FreeBytes = free_bytes
 ) -> Iterator[Finding]:
-    """What each check found. answers: whether every head is run too. nvidia, free: as for `check_machine`.
-
-    Where there is no device, what needs one is left out.
+    """The findings of all checks. answers: whether to run every head too. nvidia, free: as for `check_machine`. Without
+    a device, checks that need one are left out.
     """
     nvidia = nvidia or look_for_nvidia()
     usable = True

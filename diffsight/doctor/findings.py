@@ -1,4 +1,4 @@
-"""What one check found, and what to do about it."""
+"""The result of a check, and what to do about it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Level = Literal["ok", "warning", "problem"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """check: what was looked at. level: "problem" makes the exit status 1. message: the result. hint: what to do."""
+    """check: its name. level: "problem" makes the exit status 1. message: the result. hint: what to do."""
 
     check: str
     level: Level
@@ -23,13 +23,13 @@ class Finding:
         return asdict(self)
 
     def as_text(self) -> str:
-        """One line, and one more for what to do."""
+        """One line, and a second one with the hint."""
         mark = {"ok": "ok      ", "warning": "warning ", "problem": "PROBLEM "}[self.level]
         return f"{mark}{self.check}: {self.message}" + (f"\n        -> {self.hint}" if self.hint else "")
 
 
 def judge(check: str, error: float, unit: str, *, tolerance: float) -> Finding:
-    """Whether an answer is near enough to the recorded one. error: in `unit`, like the tolerance."""
+    """Whether an answer is close enough to the recorded one. error: in `unit`, like the tolerance."""
     message = f"largest error {error:.2g} {unit}, tolerance {tolerance:g}"
     if error <= tolerance:
         return Finding(check, "ok", message)
@@ -38,5 +38,5 @@ def judge(check: str, error: float, unit: str, *, tolerance: float) -> Finding:
 
 
 def has_problem(findings: Iterable[Finding]) -> bool:
-    """Whether any of them is a problem."""
+    """Whether any finding is a problem."""
     return any(finding.level == "problem" for finding in findings)

@@ -22,7 +22,7 @@ from service.models.loading import choose_device
 from service.models.number_types import number_type
 from service.settings.loader import Settings
 
-# Below the first number of free bytes, results and models can soon not be written; below the second, one should look.
+# Free bytes: below the first number a problem, because writes will soon fail; below the second a warning.
 FULL_BYTES, LITTLE_BYTES = 10**9, 10 * 10**9
 
 
@@ -33,8 +33,8 @@ def check_machine(
     free: FreeBytes = free_bytes,
     now: float | None = None,
 ) -> Iterator[Finding]:
-    """All checks that load nothing. nvidia, free, now: what of NVIDIA is here, bytes free below a folder, and the time
-    in seconds since 1970; looked up where they are None.
+    """All checks that load no model. nvidia, free, now: the state of the driver, free bytes below a folder, and the
+    time in seconds since 1970; None looks them up.
     """
     yield find_device(settings, nvidia or look_for_nvidia())
     for name, folder in _folders(settings).items():
@@ -66,7 +66,7 @@ def find_device(settings: Settings, nvidia: Nvidia) -> Finding:
 
 
 def find_space(name: str, folder: Path, free: FreeBytes) -> Finding:
-    """How much can still be written below a folder."""
+    """The free space below a folder."""
     left = free(folder.absolute())
     message = f"{gigabytes(left)} free in {folder}"
     if left < FULL_BYTES:
@@ -77,7 +77,7 @@ def find_space(name: str, folder: Path, free: FreeBytes) -> Finding:
 
 
 def find_rights(name: str, folder: Path) -> Finding:
-    """Whether this user can write below a folder; one that is not there is looked for above."""
+    """Whether this user can write below a folder; if it does not exist, below the nearest existing parent."""
     check = f"rights in the {name}"
     existing = folder.absolute()
     while not existing.exists():
@@ -110,7 +110,7 @@ def find_exposure(settings: Settings) -> Finding:
 
 
 def find_clock(now: float) -> Finding:
-    """Whether the clock may be right: keys expire and leases of jobs run by it. now: seconds since 1970."""
+    """Whether the clock is plausible: keys and leases of jobs expire by it. now: seconds since 1970."""
     shown = datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds")
     installed = Path(__file__).stat().st_mtime
     if now < installed - 86_400:

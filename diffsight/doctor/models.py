@@ -1,4 +1,4 @@
-"""Checks of the models: every file hashed again, and whether all of them fit into memory together."""
+"""Checks of the models: hash every file again, and check whether all models fit into memory together."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ import torch
 
 from backbones.errors import DiffsightError
 from backbones.free_memory import free_bytes
-from backbones.loading.add import problems
+from backbones.loading.add import find_problems
 from backbones.loading.disk_space import gigabytes
 from backbones.loading.registry import entries
 from diffsight.doctor.findings import Finding
-from service.models.catalogue import build_catalogue, left_out
+from service.models.catalogue import build_catalogue, list_left_out
 from service.models.known import PUBLISHED
-from service.models.sizes import default_budget, expected_bytes
+from service.models.sizes import default_budget, estimate_bytes
 from service.settings.loader import Settings
 
 
 def check_models(settings: Settings, device: torch.device) -> Iterator[Finding]:
-    """What was added and what is served, by its files alone. device: where it will run."""
+    """Findings about added and served models, from their files alone. device: on which they will run."""
     added = entries(settings.models_path())
     for entry in added:
-        wrong = problems(entry, PUBLISHED)
+        wrong = find_problems(entry, PUBLISHED)
         if wrong:
             hint = f"`diffsight models remove {entry.name}`, then add it again"
             yield Finding(f"model {entry.name}", "problem", "; ".join(wrong), hint)
@@ -30,11 +30,11 @@ def check_models(settings: Settings, device: torch.device) -> Iterator[Finding]:
             yield Finding(f"model {entry.name}", "ok", f"every file and key verified, {gigabytes(entry.bytes)}")
     try:
         specs = build_catalogue(settings)
-        sizes = {spec.id: expected_bytes(spec, settings, device) for spec in specs}
+        sizes = {spec.id: estimate_bytes(spec, settings, device) for spec in specs}
     except DiffsightError as error:
         yield Finding("catalogue", "problem", str(error))
         return
-    for line in left_out(settings):
+    for line in list_left_out(settings):
         yield Finding("catalogue", "warning", line)
     budget = settings.engine.memory_bytes or default_budget(device)
     total, names = sum(sizes.values()), ", ".join(sizes)

@@ -1,11 +1,11 @@
 """Answers of the original systems on small random networks, computed again on the served device and number type.
 
-For VPD the whole chain: VAE, U-Net with its attention maps, head. For DiT the whole network. Of the others, whose
-U-Nets are stock ones too, what is their own: SDPose's head and decoding, DiffewS's mask from its latents, the head of
-pooled features. The tensors are those of the fixtures in `tests/conformance`, which replays all of them in float32;
-`python -m tests.conformance.shorten` writes the files anew. Sources, by repository and commit: VPD, wl-zhao/VPD at
-92095ab; DiT, facebookresearch/DiT at ed81ce2 under diffusion-classifier at e9f772d; SDPose, T-S-Liang/SDPose-OOD at
-d5f91ff; DiffewS, aim-uofa/DiffewS at d12c396; pooled features, soumik-kanad/diffssl at cc2ac30.
+For VPD the whole chain: VAE, U-Net with its attention maps, head. For DiT the whole network. For the others, whose
+U-Nets are stock ones, their own parts: SDPose's head and decoding, DiffewS's mask from latents, the head of pooled
+features. The tensors are those of the fixtures in `tests/conformance`, which replays all of them in float32; `python -m
+tests.conformance.shorten` writes the files anew. Sources, by repository and commit: VPD, wl-zhao/VPD at 92095ab; DiT,
+facebookresearch/DiT at ed81ce2 under diffusion-classifier at e9f772d; SDPose, T-S-Liang/SDPose-OOD at d5f91ff; DiffewS,
+aim-uofa/DiffewS at d12c396; pooled features, soumik-kanad/diffssl at cc2ac30.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from heads.feature_pooling.classifier_heads import AttentionFusion
 from heads.images import to_pixel_values
 from heads.sdpose import codec
 from heads.sdpose.head import HeatmapHead
-from heads.vpd.checkpoint import OriginalParts, published_head, split_original
+from heads.vpd.checkpoint import OriginalParts, build_published_head, split_original
 from heads.vpd.heads import ReferringHead
 from heads.vpd.referring import referring_logits
 
@@ -56,12 +56,12 @@ SCALE = 0.18215
 
 Tensors = Mapping[str, Tensor]
 Where = Callable[[Any], Any]
-"""Moves a tensor or a network to the device and number type that are looked at."""
+"""Moves a tensor or a network to the device and number type of the check."""
 
 
 @dataclass(frozen=True, slots=True)
 class Original:
-    """One system. answers: (its tensors, where) to (found, expected) by name; tensors of one shape each.
+    """One system. answers: (its tensors, where) to (actual, expected) by name; tensors of one shape each.
 
     in_full, in_half: the largest error in float32 and in half precision: the norm of the difference by that of the
     answer, or the share of a mask's pixels. Random networks round much worse than trained ones.
@@ -93,7 +93,7 @@ def vpd(tensors: Tensors, where: Where, device: torch.device) -> Mapping[str, tu
 
 def open_vpd(stored: Tensors, device: torch.device | str = "cpu") -> tuple[StableDiffusion, ReferringHead]:
     """A small backbone and VPD's referring head over it, both random. stored: by the original's keys, float16."""
-    tensors = {key: one.float() if one.is_floating_point() else one for key, one in stored.items()}
+    tensors = {key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in stored.items()}
     parts = split_original(tensors, "referring", VPD)
     backbone = vpd_backbone(parts, VPD.stem, attention_heads=4, unet_groups=8, vae_groups=8)
     for network in (backbone.vae, backbone.variants[""].unet):
@@ -101,7 +101,7 @@ def open_vpd(stored: Tensors, device: torch.device | str = "cpu") -> tuple[Stabl
     backbone.__dict__.pop("description", None)
     variant = build_variant(backbone, parts.unet, source=VPD, revision=VPD.stem)
     backbone.add_variant("referring", variant)
-    head = published_head(backbone, "referring", parts.head, VPD, variant="referring", size=256)
+    head = build_published_head(backbone, "referring", parts.head, VPD, variant="referring", size=256)
     assert isinstance(head, ReferringHead)
     return backbone, head
 
@@ -115,21 +115,24 @@ def vpd_backbone(
     vae_groups: int,
     lent: tuple[str, ...] = (),
 ) -> StableDiffusion:
-    """The U-Net and VAE of an original's checkpoint as a backbone. Nothing of text is in these cases.
-
-    attention_heads, unet_groups, vae_groups: what shapes do not say. lent: beginnings of the U-Net's keys that the
-    checkpoint leaves out.
+    """The U-Net and VAE of an original's checkpoint as a backbone. These cases have no text encoder. attention_heads,
+    unet_groups, vae_groups: sizes that shapes do not determine. lent: prefixes of the U-Net's keys that the checkpoint
+    lacks.
     """
     unrecorded = ldm_config.Unrecorded(attention_heads=attention_heads, norm_groups=unet_groups)
     config = ldm_config.unet_config(parts.unet, unrecorded, name, sample_size=64)
     network: Any = ldm.build_unet(config)
-    zeros = {key: torch.zeros(one.shape) for key, one in network.state_dict().items() if lent and key.startswith(lent)}
+    zeros = {
+        key: torch.zeros(tensor.shape) for key, tensor in network.state_dict().items() if lent and key.startswith(lent)
+    }
     fill(network, {**zeros, **ldm.convert_unet(parts.unet, config)}, name, torch.float32)
 
     own_groups = ldm_config.Unrecorded(norm_groups=vae_groups, scaling_factor=1.0)
     vae_config = ldm_config.vae_config(parts.vae, own_groups, name)
     encoder: Any = ldm.build_vae(vae_config)
-    decoder = {key: torch.zeros(one.shape) for key, one in encoder.state_dict().items() if key.startswith("decoder.")}
+    decoder = {
+        key: torch.zeros(tensor.shape) for key, tensor in encoder.state_dict().items() if key.startswith("decoder.")
+    }
     fill(encoder, {**decoder, **ldm.convert_vae(parts.vae, vae_config)}, name, torch.float32)
 
     text = nn.Identity()
@@ -174,7 +177,7 @@ def sdpose(tensors: Tensors, where: Where, device: torch.device) -> Mapping[str,
 
 @torch.no_grad()
 def diffews(tensors: Tensors, where: Where, device: torch.device) -> Mapping[str, tuple[Tensor, Tensor]]:
-    """The mask of a query from what the U-Net gave for it."""
+    """The mask of a query from the U-Net's output."""
     weights = _under(tensors, "weights.")
     vae: Any = AutoencoderKL(**DECODER)  # type: ignore[no-untyped-call]
     vae.load_state_dict(weights, strict=False)
@@ -184,7 +187,7 @@ def diffews(tensors: Tensors, where: Where, device: torch.device) -> Mapping[str
 
 
 @torch.no_grad()
-def pooled(tensors: Tensors, where: Where, device: torch.device) -> Mapping[str, tuple[Tensor, Tensor]]:
+def feature_pooling(tensors: Tensors, where: Where, device: torch.device) -> Mapping[str, tuple[Tensor, Tensor]]:
     """Logits of the attention head from a feature map; heads of classifiers stay in float32."""
     head = AttentionFusion(
         (24,), {24: 32}, {24: 4}, num_classes=10, timesteps=1, pre_pool_size=2, norm_type="batch", ignore_unknown=True,
@@ -200,12 +203,12 @@ ORIGINALS = (
     Original("dit", dit, 1e-4, 0.05),
     Original("sdpose", sdpose, 1e-3, 0.05),
     Original("diffews", diffews, 2e-3, 0.05),
-    Original("feature-pooling", pooled, 1e-4, 0.01),
+    Original("feature-pooling", feature_pooling, 1e-4, 0.01),
 )
 
 
 def check_originals(device: torch.device, kind: torch.dtype, *, rounded: bool = False) -> Iterator[Finding]:
-    """Each system's recorded answer beside ours. rounded: whether float32 is rounded to TF32."""
+    """Compare each system's recorded answer with ours. rounded: whether float32 is rounded to TF32."""
     try:
         stored = read_tensors(HEADS)
     except DiffsightError as error:
@@ -215,8 +218,8 @@ def check_originals(device: torch.device, kind: torch.dtype, *, rounded: bool = 
         check = f"original of {original.name}"
         try:
             answers = original.answers(_under(stored, f"{original.name}/"), partial(_move, device, kind), device)
-            errors = {name: relative_error(found, expected) for name, (found, expected) in answers.items()}
-        except Exception as error:  # whatever goes wrong here would go wrong for a caller
+            errors = {name: relative_error(actual, expected) for name, (actual, expected) in answers.items()}
+        except Exception as error:  # any error here would also occur in a request
             yield Finding(check, "problem", f"failed: {error}", "try --dtype float32, and --device cpu")
             continue
         tolerance = original.in_full if kind == torch.float32 and not rounded else original.in_half
@@ -224,15 +227,15 @@ def check_originals(device: torch.device, kind: torch.dtype, *, rounded: bool = 
         yield judge(check, errors[worst], f"of the {worst}", tolerance=tolerance)
 
 
-def relative_error(found: Tensor, expected: Tensor) -> float:
+def relative_error(actual: Tensor, expected: Tensor) -> float:
     """The norm of the difference of two tensors of any one shape by that of the second; of masks, the share of pixels
-    that differ. Infinite for other shapes and for what is no number.
+    that differ. Infinite for other shapes and for NaN.
     """
-    if found.shape != expected.shape:
+    if actual.shape != expected.shape:
         return float("inf")
     if expected.dtype == torch.uint8:
-        return float((found.cpu() != expected).double().mean())
-    ours, theirs = found.detach().cpu().double(), expected.double()
+        return float((actual.cpu() != expected).double().mean())
+    ours, theirs = actual.detach().cpu().double(), expected.double()
     error = float((ours - theirs).norm() / theirs.norm())
     return error if error == error else float("inf")
 
@@ -243,4 +246,4 @@ def _move(device: torch.device, kind: torch.dtype, moved: Any) -> Any:
 
 
 def _under(tensors: Tensors, prefix: str) -> dict[str, Tensor]:
-    return {key.removeprefix(prefix): one for key, one in tensors.items() if key.startswith(prefix)}
+    return {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}

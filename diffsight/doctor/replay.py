@@ -1,4 +1,4 @@
-"""Every head on the embedded backbone, on the served device and number type, beside recorded answers.
+"""Run every head on the embedded backbone, on the served device and number type, and compare with recorded answers.
 
 The record holds the answers of float32 on a CPU, from the code whose heads reproduce the original systems' numbers in
 `tests/conformance`. `python -m diffsight.doctor.replay` writes it anew.
@@ -31,7 +31,7 @@ from service.tasks import TASKS, find_task
 RECORD = Path(__file__).with_name("answers.safetensors")
 _SCENES = Path(next(iter(training.world.__path__))) / "held_out/scenes"
 IMAGE, SUPPORT, SUPPORT_KIND = "000004.png", "000000.png", 11
-"""The support is another picture, with a thing of the same kind in it."""
+"""The support is another picture with an object of the same kind."""
 LABELS = ["a person", "a cone", "a chair"]
 
 Values = NDArray[Any]
@@ -41,7 +41,7 @@ Values = NDArray[Any]
 class Case:
     """One task's replay.
 
-    values: result to what is compared. error: (values, recorded values) to one number. unit: of that number.
+    values: result to the compared values. error: (values, recorded values) to one number. unit: of that number.
     in_full, in_half: the largest error of float32, and of half precision.
     """
 
@@ -86,22 +86,25 @@ def beyond_cosine(values: Values, recorded: Values) -> float:
 
 
 CASES = (
-    Case("depth", {}, lambda got: got.metres[::4, ::4], largest_share, "of the depth", 1e-3, 0.05),
-    Case("segmentation", {}, lambda got: got.class_map.astype(np.uint8), share_of_others, "of the pixels", 2e-3, 0.03),
-    Case("referring", {"expression": "the cone"}, lambda got: got.masks.masks[0],
+    Case("depth", {}, lambda answer: answer.metres[::4, ::4], largest_share, "of the depth", 1e-3, 0.05),
+    Case("segmentation", {}, lambda answer: answer.class_map.astype(np.uint8),
+         share_of_others, "of the pixels", 2e-3, 0.03),
+    Case("referring", {"expression": "the cone"}, lambda answer: answer.masks.masks[0],
          beyond_union, "of the mask", 0.01, 0.1),
-    Case("pose", {"boxes": [[57, 39, 21, 45]]}, lambda got: got.keypoints.points, largest, "pixels", 0.01, 1.0),
-    Case("few-shot", {}, lambda got: got.concepts[0].mask, beyond_union, "of the mask", 0.01, 0.1),
-    Case("zero-shot", {"labels": LABELS}, lambda got: np.array(got.probabilities), largest, "probability", 2e-3, 0.1),
-    Case("label-tree", {"tree": {"thing": LABELS}}, lambda got: np.array(got.levels[0].posterior.probabilities),
+    Case("pose", {"boxes": [[57, 39, 21, 45]]}, lambda answer: answer.keypoints.points, largest, "pixels", 0.01, 1.0),
+    Case("few-shot", {}, lambda answer: answer.concepts[0].mask, beyond_union, "of the mask", 0.01, 0.1),
+    Case("zero-shot", {"labels": LABELS}, lambda answer: np.array(answer.probabilities),
          largest, "probability", 2e-3, 0.1),
-    Case("image-text", {"captions": LABELS}, lambda got: got.scores - got.baselines, largest, "score", 1e-4, 0.02),
-    Case("features", {"timesteps": [100]}, lambda got: got.vectors, beyond_cosine, "cosine", 1e-5, 5e-3),
+    Case("label-tree", {"tree": {"thing": LABELS}}, lambda answer: np.array(answer.levels[0].posterior.probabilities),
+         largest, "probability", 2e-3, 0.1),
+    Case("image-text", {"captions": LABELS}, lambda answer: answer.scores - answer.baselines,
+         largest, "score", 1e-4, 0.02),
+    Case("features", {"timesteps": [100]}, lambda answer: answer.vectors, beyond_cosine, "cosine", 1e-5, 5e-3),
 )  # fmt: skip
 
 
 def check_answers(settings: Settings, device: torch.device, kind: torch.dtype) -> Iterator[Finding]:
-    """Each head's answer beside the recorded one. device, kind: where and in which number type it is computed."""
+    """Compare each head's answer with the recorded one. device, kind: the device and number type of the computation."""
     try:
         recorded = read_tensors(RECORD)
         backbone = open_backbone("pocket", device=str(device), dtype=kind)
@@ -114,7 +117,7 @@ def check_answers(settings: Settings, device: torch.device, kind: torch.dtype) -
         check = f"answer of {case.task}"
         try:
             values = run(case)
-        except Exception as error:  # whatever goes wrong here would go wrong for a caller
+        except Exception as error:  # any error here would also occur in a request
             yield Finding(
                 check, "problem", f"failed: {error}", "look whether the device works, and try --dtype float32"
             )
@@ -131,7 +134,9 @@ def record(file: Path = RECORD) -> None:
 
 
 def make_runner(settings: Settings, backbone: Any) -> Callable[[Case], Values]:
-    """What runs a case on a backbone. Each head is opened for itself, so that one that fails leaves the others."""
+    """A function that runs a case on a backbone. Each head is opened separately, so that a failure affects no other
+    head.
+    """
     own = settings.model_copy(update={"backbone": "pocket"})
     heads, engine = OpenHeads(own, backbone, TASKS), DirectEngine(backbone)
     image = _read(IMAGE)

@@ -28,7 +28,9 @@ TIMESTEP = 1
 PROMPT = ""
 
 BankForm = Literal["keys_values", "hidden_states"]
-"""What is kept of a support: keys and values, or the hidden states that they are projected from, of half the size."""
+"""The stored form of a support: keys and values, or the hidden states that they are projected from, of half the
+size.
+"""
 
 
 async def prompt_context(engine: Engine) -> Tensor:
@@ -59,7 +61,7 @@ async def support_banks(
     """The bank of each support, from one U-Net row each that stops at the last self-attention.
 
     images: (H, W, 3) uint8 RGB each. masks: (H', W') of 0 and 1 each, 1 on the object; squashed to size x size too.
-    form: both give a query the same; hidden states need half the memory and two projections more in every pass.
+    form: both give the same result; hidden states need half the memory and two more projections in every pass.
     Returns one bank a support, tokens (h * w, C) a layer, on the device.
     Source: DiffewS (arXiv:2410.02369), section 3.3; `diffews/models/attention_processor.py`.
     """
@@ -86,16 +88,16 @@ def bank_capture(layers: Sequence[str], form: BankForm = "keys_values") -> Captu
 
 
 def bank_of(captured: Captures, layers: Sequence[str], form: BankForm = "keys_values") -> Bank:
-    """The bank in what a support's row brought back: (h * w, C) tensors by layer."""
+    """The bank from the captures of a support's row: (h * w, C) tensors by layer."""
     if form == "keys_values":
         return dict(captured.keys_values)
     return {layer: HiddenStates(captured.features[_norm_before(layer)]) for layer in layers}
 
 
-def concatenated(banks: Sequence[Bank]) -> Bank:
+def concatenate_banks(banks: Sequence[Bank]) -> Bank:
     """The bank of a set of supports, their tokens in the order given.
 
-    Raises InvalidInput for no banks, and for banks of both forms.
+    Raises InvalidInput without banks, and for banks of different forms.
     """
     if not banks:
         raise InvalidInput("supports", "no supports", hint="give one image with its mask at least")
@@ -105,13 +107,13 @@ def concatenated(banks: Sequence[Bank]) -> Bank:
 
 
 def sample_banks(banks: Sequence[Bank], seed: bytes) -> Bank:
-    """The bank of a set, drawn down to the number of tokens that one of its members has.
+    """The bank of a set, reduced by random sampling to the number of tokens of one member.
 
     Memory and the cost of a query then no longer grow with the set. In each layer positions are drawn once, the same
     for keys and values, without replacement, by `seed` alone; they keep their order.
-    Source: the random sampling of DiffewS, section 4.4, whose code is not published: how it draws is ours.
+    Source: the random sampling of DiffewS, section 4.4, whose code is not published: the way of drawing is ours.
     """
-    joined = concatenated(banks)
+    joined = concatenate_banks(banks)
     return {layer: _draw_tokens(entry, len(banks), seed + layer.encode()) for layer, entry in joined.items()}
 
 
@@ -132,7 +134,7 @@ def bank_tensors(bank: Bank) -> dict[str, Tensor]:
 
 
 def bank_from_tensors(tensors: Mapping[str, Tensor]) -> Bank:
-    """The inverse of `bank_tensors`: (L, C) tensors by name. Raises KeyError if a value is missing to its key."""
+    """The inverse of `bank_tensors`: (L, C) tensors by name. Raises KeyError if a key has no value."""
     bank: dict[str, KeysValues | HiddenStates] = {}
     for name, tensor in tensors.items():
         layer, _, kind = name.rpartition(".")
@@ -144,7 +146,7 @@ def bank_from_tensors(tensors: Mapping[str, Tensor]) -> Bank:
 
 
 def _pictures(images: Sequence[NDArray[np.uint8]], masks: Sequence[NDArray[np.uint8]], size: int) -> list[Tensor]:
-    """What the VAE gets: all pictures, then all masks."""
+    """The VAE's input: all pictures, then all masks."""
     shown = [mask_pixel_values(resize_labels(mask, size)) for mask in masks]
     return [*(pixel_values(image, size) for image in images), *shown]
 

@@ -16,17 +16,17 @@ from backbones.errors import InvalidInput
 
 @dataclass(frozen=True, slots=True)
 class Episode:
-    """One question of a benchmark: names of images, and whose mask is wanted. A support may occur twice."""
+    """One episode of a benchmark: names of images, and the class to segment. A support may occur twice."""
 
     query: str
     supports: tuple[str, ...]
     class_id: int
 
 
-def listed_episodes(
+def list_episodes(
     pairs: Sequence[tuple[str, int]], shots: int, count: int, random: np.random.RandomState
 ) -> list[Episode]:
-    """PASCAL-5i: the split's (name, class) pairs are the queries, in order, again from the start where more are wanted.
+    """PASCAL-5i: the split's (name, class) pairs are the queries, in order, repeated if more are needed.
 
     Raises InvalidInput if a class has no second image to draw a support from.
     """
@@ -41,7 +41,7 @@ def listed_episodes(
     return episodes
 
 
-def drawn_episodes(
+def draw_episodes(
     names: Mapping[int, Sequence[str]],
     class_ids: Sequence[int],
     shots: int,
@@ -64,7 +64,7 @@ def drawn_episodes(
 
 
 def _supports(names: Sequence[str], query: str, shots: int, random: np.random.RandomState) -> tuple[str, ...]:
-    """Drawn one at a time from all, the query included: a draw of the query is thrown away, a repeated one is kept."""
+    """Drawn one at a time from all, the query included: a draw of the query is rejected, a repeated support is kept."""
     supports: list[str] = []
     while len(supports) < shots:
         drawn = _one(names, random)
@@ -74,7 +74,7 @@ def _supports(names: Sequence[str], query: str, shots: int, random: np.random.Ra
 
 
 def _one(names: Sequence[str], random: np.random.RandomState) -> str:
-    # A list and a size, as the original has it: `choice` without a size takes other numbers from the stream.
+    # A list and a size, as in the original: `choice` without a size uses other numbers of the generator.
     return str(random.choice(list(names), 1, replace=False)[0])
 
 

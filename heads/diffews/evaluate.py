@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from backbones.engine import Engine
-from heads.diffews.bank import VARIANT, concatenated, sample_banks, support_banks
+from heads.diffews.bank import VARIANT, concatenate_banks, sample_banks, support_banks
 from heads.diffews.episodes import Episode
 from heads.diffews.metrics import Scores, areas, scores
 from heads.diffews.preprocess import resize_labels
@@ -46,7 +46,7 @@ async def run_episodes(
 ) -> AsyncIterator[EpisodeResult]:
     """Each episode's result, in order.
 
-    read: the image of a name, and where a class is on it. sampling: draw the supports' bank down to one image's size.
+    read: an image by its name, and the mask of a class in it. sampling: reduce the supports' bank to one image's size.
     The published scripts score the squashed size x size picture, with 255 in a support mask as background, and repeat a
     support that was drawn twice.
     """
@@ -56,7 +56,7 @@ async def run_episodes(
         images = [image for image, _ in supports]
         masks = [(mask == 1).astype(np.uint8) for _, mask in supports]
         banks = await support_banks(engine, images, masks, size=size, variant=variant)
-        bank = await engine.run(sample_banks, banks, repr(episode).encode()) if sampling else concatenated(banks)
+        bank = await engine.run(sample_banks, banks, repr(episode).encode()) if sampling else concatenate_banks(banks)
         rgb: Tensor = (await mask_pictures(engine, query, [bank], size=size, variant=variant))[0]
         mask: NDArray[np.bool_] = cut(rgb, threshold).numpy()
         truth = resize_labels(labels, size)

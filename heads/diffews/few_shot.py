@@ -17,11 +17,11 @@ from pydantic import BaseModel, Field, StringConstraints
 from backbones.backbone import Backbone, Description
 from backbones.engine import Engine
 from backbones.errors import InvalidInput, ModelNotFound
-from backbones.loading.registry import Entry
+from backbones.loading.registry import ModelEntry
 from backbones.loading.variants import base_revision
 from backbones.rows import Bank
 from backbones.stable_diffusion import StableDiffusion
-from heads.diffews.bank import VARIANT, BankForm, concatenated, sample_banks
+from heads.diffews.bank import VARIANT, BankForm, concatenate_banks, sample_banks
 from heads.diffews.checkpoint import POCKET, load_few_shot
 from heads.diffews.preprocess import input_size
 from heads.diffews.segment import label_map, segment_concepts
@@ -37,7 +37,7 @@ Name = Annotated[str, StringConstraints(min_length=1, max_length=200, strip_whit
 class FewShotModel:
     """The fine-tuned few-shot network over its backbone.
 
-    image_size: side in pixels of the squares that images are squashed to. bank_form: what is kept of a support.
+    image_size: side in pixels of the squares that images are squashed to. bank_form: the stored form of a support.
     variant: the backbone's U-Net that computes it.
     """
 
@@ -77,7 +77,7 @@ class ThresholdOptions(Options):
     )
 
     def cut(self) -> Threshold:
-        """Where a mask begins."""
+        """The threshold of a mask."""
         default = 0.25 if self.threshold == "relative" else 0.15
         return Threshold(self.threshold, self.threshold_value or default)
 
@@ -101,7 +101,7 @@ class ConceptResult(BaseModel):
 
 def open_few_shot(
     backbone: Backbone,
-    weights: Path | Entry | None = None,
+    weights: Path | ModelEntry | None = None,
     *,
     name: str = "",
     image_size: int | None = None,
@@ -119,7 +119,7 @@ def open_few_shot(
             "`diffsight fit few-shot` wrote",
         )
     size = image_size or input_size(backbone.description)
-    if isinstance(weights, Entry):
+    if isinstance(weights, ModelEntry):
         name, weights = weights.name, weights.weights
     if name:
         load_few_shot(backbone, weights, variant=name)
@@ -128,7 +128,7 @@ def open_few_shot(
     return FewShotModel(backbone.description, size, bank_form)
 
 
-def shipped_few_shot(backbone: Backbone) -> Path | None:
+def find_shipped_few_shot(backbone: Backbone) -> Path | None:
     """The folder of the network that ships for this backbone; None if none was fitted to it."""
     fits = POCKET.is_dir() and base_revision(POCKET) == backbone.description.revision
     return POCKET if fits else None
@@ -151,7 +151,7 @@ async def segment_by_banks(
         if options.support_sampling:
             joined.append(await engine.run(sample_banks, members, seed))
         else:
-            joined.append(await engine.run(concatenated, members))
+            joined.append(await engine.run(concatenate_banks, members))
     thresholds = [options.cut()] * len(joined)
     return await segment_concepts(
         engine, image, joined, thresholds=thresholds, size=model.image_size, variant=model.variant
@@ -195,7 +195,7 @@ def answer_concepts(
 
 
 def check_counts(images: int, masks: int, most: int, field: str) -> None:
-    """Raises InvalidInput if there is not one mask an image, no support, or more of them than `most`."""
+    """Raises InvalidInput for other numbers of masks than images, for no support, and for more supports than `most`."""
     if images != masks:
         raise InvalidInput(field, f"{masks} masks for {images} images", hint="send one mask for each image, in order")
     if images < 1:

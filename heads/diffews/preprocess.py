@@ -1,4 +1,4 @@
-"""What the network sees of a picture and of a mask."""
+"""Prepare pictures and masks for the network."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def pixel_values(image: NDArray[np.uint8], size: int) -> Tensor:
     """(3, size, size) float32 in [-1, 1]: the picture squashed to a square, its aspect ratio not kept.
 
     image: (H, W, 3) uint8 RGB. Pillow's antialiased bilinear filter is part of the result: torch's is a level off.
-    Raises InvalidInput for what is no such array.
+    Raises InvalidInput for another shape or number type.
     Source: DiffewS (arXiv:2410.02369), the transform of `evaluation_util/data/dataset.py`.
     """
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
@@ -47,8 +47,8 @@ def resize_labels(labels: NDArray[np.generic], size: int) -> NDArray[np.uint8]:
     """
     values = torch.from_numpy(np.ascontiguousarray(labels, dtype=np.uint8)).float()
     resized = functional.interpolate(values[None, None], (size, size), mode="nearest")[0, 0]
-    found: NDArray[np.uint8] = resized.to(torch.uint8).numpy()
-    return found
+    array: NDArray[np.uint8] = resized.to(torch.uint8).numpy()
+    return array
 
 
 def mask_pixel_values(mask: NDArray[np.generic]) -> Tensor:

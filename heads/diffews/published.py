@@ -11,10 +11,10 @@ from backbones.loading.published_model import OPENRAIL, PublishedModel, unet_fil
 _FOLDERS = ("unet/", "", "unet/unet/")
 
 
-class PublishedNetwork(PublishedModel):
+class PublishedDiffewS(PublishedModel):
     """DiffewS's U-Net. It has no head: masks come out of the VAE's decoder."""
 
-    def needed_files(self, names: Collection[str], source: object) -> list[str]:
+    def select_files(self, names: Collection[str], source: object) -> list[str]:
         return self.check_complete(unet_files(names, _FOLDERS), names, source)
 
     def check_configs(self, source: Path, files: Sequence[str], *, any_size: bool) -> None:
@@ -34,7 +34,7 @@ class PublishedNetwork(PublishedModel):
 
 
 PUBLISHED = (
-    PublishedNetwork(
+    PublishedDiffewS(
         "diffews",
         "ModelScope, zzzmmz/Diffews, folder weight/",
         f"2-clause BSD for academic use, commercial use on request; base weights {OPENRAIL}",

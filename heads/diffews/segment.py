@@ -1,4 +1,4 @@
-"""Few-shot segmentation: the mask, in a query image, of what support images with masks show."""
+"""Few-shot segmentation: the mask, in a query image, of the object that support images with masks show."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from backbones.engine import Engine
 from backbones.errors import InvalidInput
 from backbones.rows import Bank, Capture, Captures, UNetRow
-from heads.diffews.bank import TIMESTEP, VARIANT, BankForm, concatenated, prompt_context, support_banks
+from heads.diffews.bank import TIMESTEP, VARIANT, BankForm, concatenate_banks, prompt_context, support_banks
 from heads.diffews.preprocess import check_mask, input_size, pixel_values
 from heads.diffews.threshold import PUBLISHED, Threshold, cut_at, levels, mean_map
 from heads.images import resample
@@ -30,7 +30,7 @@ async def segment(
     size: int | None = None,
     variant: str = VARIANT,
 ) -> ConceptMask:
-    """The mask of what the supports show, from the images themselves; for many queries, compute the banks once.
+    """The mask of the supports' object, from images. For many queries, compute the banks once instead.
 
     image, support_images: (H, W, 3) uint8 RGB, of any sizes. support_masks: (H, W) of the image's size, 1 on the
     object.
@@ -48,7 +48,7 @@ async def segment(
     pairs = enumerate(zip(support_images, support_masks, strict=True))
     masks = [check_mask(mask, picture, side, f"supports.{index}.mask") for index, (picture, mask) in pairs]
     banks = await support_banks(engine, support_images, masks, size=side, form=form, variant=variant)
-    bank = await engine.run(concatenated, banks)
+    bank = await engine.run(concatenate_banks, banks)
     return (await segment_concepts(engine, image, [bank], thresholds=[threshold], size=side, variant=variant))[0]
 
 
@@ -111,7 +111,7 @@ def mask_latents(captures: Sequence[Captures], scaling_factor: float) -> list[Te
 def concept_mask(rgb: Tensor, height: int, width: int, threshold: Threshold) -> ConceptMask:
     """The mask in the original image's pixels: the mean map is resized before it is cut.
 
-    rgb: (3, h, w) uint8, what the network painted. At equal sizes this is exactly the original's mask.
+    rgb: (3, h, w) uint8, the network's picture. At equal sizes this is exactly the original's mask.
     """
     strength = mean_map(rgb).numpy()
     resized = np.asarray(resample(Image.fromarray(strength), (width, height), Image.Resampling.BILINEAR))
@@ -120,9 +120,8 @@ def concept_mask(rgb: Tensor, height: int, width: int, threshold: Threshold) -> 
 
 
 def label_map(masks: Sequence[ConceptMask]) -> NDArray[np.int32]:
-    """Each pixel's strongest concept of those whose mask holds it: its number from 1, or 0 if none does.
-
-    masks: of one image, (H, W) each. Of equal ones the first wins. Returns (H, W) int32.
+    """The number of each pixel's strongest concept, from 1, among concepts whose mask holds the pixel; 0 if none does.
+    masks: of one image, (H, W) each. Of equal strengths the first concept wins. Returns (H, W) int32.
     """
     strengths = np.stack([np.where(mask.mask, mask.strength, -1) for mask in masks])
     best = strengths.argmax(axis=0)

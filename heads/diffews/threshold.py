@@ -1,4 +1,4 @@
-"""From the decoded picture of a mask to the mask: 8-bit levels, their mean, and where it is over the threshold."""
+"""From the decoded picture of a mask to the mask: 8-bit levels, their mean, and the threshold."""
 
 from __future__ import annotations
 
@@ -13,10 +13,8 @@ from backbones.errors import InvalidInput
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """Where the object begins.
-
-    kind: "relative" to the picture's own largest value, so that a mask always comes out, or "absolute".
-    value: in 0..1; a pixel has to be above it.
+    """The threshold of a mask. kind: "relative" to the picture's largest value, which never gives an empty mask, or
+    "absolute". value: in 0..1; pixels above it are in the mask.
     """
 
     kind: Literal["relative", "absolute"] = "relative"
@@ -30,7 +28,7 @@ class Threshold:
 
 
 PUBLISHED = Threshold("relative", 0.25)
-"""The published scripts' own; the paper's best absolute one, of those it tried, is 0.15."""
+"""That of the published scripts; the paper's best absolute threshold is 0.15."""
 
 
 def levels(decoded: Tensor) -> Tensor:
@@ -52,7 +50,7 @@ def mean_map(rgb: Tensor) -> Tensor:
 
 
 def cut_at(rgb: Tensor, threshold: Threshold) -> float:
-    """The level, 0..1, that a pixel's mean has to be above.
+    """The level, 0..1, above which a pixel is in the mask.
 
     rgb: (3, H, W) uint8. A relative threshold is a share of the largest value of all colours and pixels.
     """

@@ -1,6 +1,4 @@
-"""The race with a known error rate: it computes rows only while labels are too close to decide, and can stop at any
-time.
-"""
+"""The race with a known error rate: it computes rows only until the answer is decided, and can stop at any time."""
 
 from __future__ import annotations
 
@@ -17,18 +15,22 @@ from backbones.errors import InvalidInput, NotANumber
 from heads.diffusion_classifier.elimination import Elimination
 from heads.diffusion_classifier.units import Layout, units_of, within_rows
 
-# With a limit of time the rows of one asking, after which the clock is read.
+# Rows of one engine call if time is limited: the clock is read after each call.
 SLICE_ROWS = 64
 
 ErrorsOf = Callable[[Sequence[int], Sequence[int]], Awaitable[Tensor]]
-"""(prompts, units) -> (prompts, units) float32: the denoising error of each on each, in the order of asking."""
+"""(prompts, units) -> (prompts, units) float32: the denoising error of each prompt on each unit, in the order of the
+arguments.
+"""
 
 Stop = Literal["decided", "indifferent", "budget", "complete"]
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What a race may cost. rows: U-Net rows. seconds: from when the classification began; one block is always done."""
+    """The budget of a race. rows: U-Net rows. seconds: since the classification began. At least one block is
+    computed.
+    """
 
     rows: int | None = None
     seconds: float | None = None
@@ -38,7 +40,7 @@ class Budget:
 class Race:
     """The state of a race. rows: computed so far. stopped: why it ended, None while it runs.
 
-    rows_at: rows that had been spent when so many blocks had been visited.
+    rows_at: rows spent, by the number of visited blocks.
     """
 
     elimination: Elimination
@@ -62,7 +64,7 @@ async def anytime_race(
 ) -> Race:
     """Visit blocks in `order` until one answer is left, the budget is spent, or all blocks are visited.
 
-    errors_of: what the evidence comes from, a network or a table. hypotheses: each one's prompts; its error on a unit
+    errors_of: the source of errors, a network or a table. hypotheses: each one's prompts; its error on a unit
     is their mean. order: a permutation of the blocks. started: `time.perf_counter()` when the time of the budget began.
     answers, error_rate, indifference: as in `Elimination`. on_look: called after every look.
     Raises InvalidInput for a budget below one block, NotANumber for an error that is not finite.
@@ -126,16 +128,16 @@ def parse_budget(text: str | int) -> Budget:
 def _affordable(
     elimination: Elimination, spent: int, block_rows: int, budget: Budget, elapsed: float, row_seconds: float
 ) -> int:
-    """How many blocks to visit now: up to the next look, as far as rows and time reach."""
+    """How many blocks to visit now: up to the next look, within the budget of rows and time."""
     if elimination.decided:
-        # There is nothing to compare with: one block gives the label its mean error.
+        # A single label needs no comparison: one block gives its mean error.
         return 1
     blocks = elimination.next_stop() - elimination.visited
     if budget.rows is not None:
         blocks = min(blocks, (budget.rows - spent) // block_rows)
     if budget.seconds is not None:
         if not row_seconds:
-            # One block whatever it takes: it tells how long a row takes.
+            # Always one block: it measures the time of a row.
             return 1
         in_time = int((budget.seconds - elapsed) / (row_seconds * block_rows))
         blocks = min(blocks, max(1, SLICE_ROWS // block_rows), in_time)

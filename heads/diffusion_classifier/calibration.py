@@ -1,4 +1,4 @@
-"""Temperatures of zero-shot posteriors, fitted to labelled images, and the answers that each holds for."""
+"""Temperatures of zero-shot posteriors, fitted to labelled images, and the options that each applies to."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from backbones.errors import InvalidInput
 from heads.calibration import fit_temperature
 
 FIELD = "zero_shot_calibration"
-# Logarithms: summed squared errors of a whole latent may ask for a temperature of many thousands.
+# Logarithms: squared errors summed over a whole latent may need a temperature of many thousands.
 _BOUNDS = (-7.0, 14.0)
 
 
@@ -34,7 +34,8 @@ class ScoringMethod(BaseModel):
 class TemperatureFit(BaseModel):
     """A temperature with its figures on labelled images. claimed: the mean probability of the answers.
 
-    Where it fits, `claimed` is about `accuracy`. log_loss: of the true labels. The figures before are at temperature 1.
+    If the fit is good, `claimed` is about `accuracy`. log_loss: of the true labels. The figures before are at
+    temperature 1.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -64,7 +65,9 @@ class Calibration(BaseModel):
     fits: tuple[TemperatureFit, ...] = Field(min_length=1)
 
 
-def fit_way(way: ScoringMethod, logits: NDArray[np.float64], truth: NDArray[np.int64], rows: float) -> TemperatureFit:
+def fit_temperature_of(
+    method: ScoringMethod, logits: NDArray[np.float64], truth: NDArray[np.int64], rows: float
+) -> TemperatureFit:
     """The temperature for answers of one method.
 
     logits: (N, K) float64, of a posterior at temperature 1. truth: (N,) int64. rows: mean of an image.
@@ -77,7 +80,7 @@ def fit_way(way: ScoringMethod, logits: NDArray[np.float64], truth: NDArray[np.i
 
     (claimed, loss), (claimed_before, loss_before) = figures(temperature), figures(1.0)
     return TemperatureFit(
-        way=way,
+        way=method,
         temperature=temperature,
         accuracy=float((logits.argmax(axis=1) == truth).mean()),
         claimed=claimed,

@@ -14,12 +14,12 @@ from torch import Tensor
 
 from backbones.engine import Engine
 from backbones.errors import InvalidInput
-from backbones.noise_schedule import content_key, seeded_noise
+from backbones.noise_schedule import content_key, draw_noise
 from heads.diffusion_classifier.anytime import Budget, ErrorsOf, Race, anytime_race
 from heads.diffusion_classifier.hypotheses import Combine, Hypotheses, conditions, make_hypotheses
 from heads.diffusion_classifier.losses import Loss
-from heads.diffusion_classifier.posterior import Scale, raced_posterior, scheduled_posterior
-from heads.diffusion_classifier.preprocess import Interpolation, halved_square, pixel_values, square
+from heads.diffusion_classifier.posterior import Scale, compute_race_posterior, compute_schedule_posterior
+from heads.diffusion_classifier.preprocess import Interpolation, halve_to_square, pixel_values, square
 from heads.diffusion_classifier.race import Condition, Round, denoising_errors, race
 from heads.diffusion_classifier.schedule import Schedule, check_schedule, default_schedule, fit_schedule
 from heads.diffusion_classifier.units import Layout, check_layout, default_layout, timestep_of, visiting_order
@@ -42,13 +42,13 @@ async def classify(
 ) -> Posterior:
     """Which label's prompt lets the network predict the noise best, by the published adaptive algorithm.
 
-    image: (H, W, 3) uint8 RGB; its middle square is looked at. labels: texts; those that are one text to the network
-    are merged and tie. templates: each holds "{}" once; every label in every template is a hypothesis of its own, and
-    the label of the best one wins. For a class-conditional network: names or numbers of its classes, and ("{}",).
-    schedule: None for `default_schedule`. temperature: what the posterior's logits are divided by. calibrated: whether
-    that was fitted to labelled data. on_progress: called with the posterior after each round.
-    The noise depends on the picture's pixels and its position alone: the same request always gets the same answer.
-    Raises InvalidInput for labels, templates or a schedule that cannot be used.
+    image: (H, W, 3) uint8 RGB; its middle square is used. labels: texts; those with equal token ids are merged and tie.
+    templates: each holds "{}" once; every label in every template is a hypothesis of its own, and the label of the best
+    one wins. For a class-conditional network: names or numbers of its classes, and ("{}",). schedule: None for
+    `default_schedule`. temperature: what the posterior's logits are divided by. calibrated: whether that was fitted to
+    labelled data. on_progress: called with the posterior after each round. The noise depends on the picture's pixels
+    and its position alone: the same request always gets the same answer. Raises InvalidInput for labels, templates or a
+    schedule that cannot be used.
     """
     check_numbers(temperature)
     if trials < 1:
@@ -62,19 +62,19 @@ async def classify(
 
     def report(rounds: Sequence[Round]) -> None:
         if on_progress is not None:
-            on_progress(scheduled_posterior(rounds, hypotheses, labels, scale))
+            on_progress(compute_schedule_posterior(rounds, hypotheses, labels, scale))
 
     rounds = await race(
         engine,
         latents,
         await conditions(engine, hypotheses),
-        lambda index: seeded_noise(key, index, latents.shape),
+        lambda index: draw_noise(key, index, latents.shape),
         fit_schedule(chosen, len(hypotheses.prompts)),
         loss=loss,
         trials=trials,
         on_round=report,
     )
-    return scheduled_posterior(rounds, hypotheses, labels, scale)
+    return compute_schedule_posterior(rounds, hypotheses, labels, scale)
 
 
 async def classify_anytime(
@@ -97,12 +97,11 @@ async def classify_anytime(
     """The label with the smallest mean error over all units, with as few rows as possible.
 
     image: (H, W, 3) uint8 RGB. labels, templates, temperature, calibrated: as in `classify`. combine: how a label's
-    templates are put together. confidence: about the probability, over the order of units, that the answer is the one
-    of all labels on all units; 1 evaluates all of them. budget: where to stop before. indifference: a mean error by
-    which the answer may be worse than the best. layout: None for `default_layout`. on_progress: called with the
-    posterior after each look.
-    Without a limit of time the same request always gets the same answer.
-    Raises InvalidInput for labels, templates or numbers that cannot be used.
+    templates are put together. confidence: about the probability, over the order of units, that the answer equals that
+    of all labels on all units; 1 evaluates all of them. budget: stops the race before that. indifference: a mean error
+    by which the answer may be worse than the best. layout: None for `default_layout`. on_progress: called with the
+    posterior after each look. Without a time limit the same request always gets the same answer. Raises InvalidInput
+    for labels, templates or numbers that cannot be used.
     """
     started = time.perf_counter()
     check_numbers(temperature, confidence, indifference)
@@ -144,7 +143,7 @@ async def run_race(
     """One race among the hypotheses of `labels`, on an image that has been encoded.
 
     latents, key: (C, h, w) and what seeds all noise, from `clean_latents`. error_rate, started: as in `anytime_race`.
-    The rest as in `classify_anytime`. Raises InvalidInput for a layout, and for a budget below one block.
+    Other arguments as in `classify_anytime`. Raises InvalidInput for a wrong layout, and for a budget below one block.
     """
     steps = len(engine.backbone.alphas_cumprod)
     layout = layout or default_layout(len(hypotheses.members), steps)
@@ -152,7 +151,7 @@ async def run_race(
 
     def report(race: Race) -> None:
         if on_progress is not None:
-            on_progress(raced_posterior(race, hypotheses, labels, scale))
+            on_progress(compute_race_posterior(race, hypotheses, labels, scale))
 
     race = await anytime_race(
         evidence(engine, latents, await conditions(engine, hypotheses), key, layout.units, loss),
@@ -166,13 +165,13 @@ async def run_race(
         answers=hypotheses.answers,
         on_look=report,
     )
-    return raced_posterior(race, hypotheses, labels, scale)
+    return compute_race_posterior(race, hypotheses, labels, scale)
 
 
 def evidence(
     engine: Engine, latents: Tensor, conditions: Sequence[Condition], key: bytes, units: int, loss: Loss = "l2"
 ) -> ErrorsOf:
-    """Where a race over `units` gets its errors from: rows of the network, noise seeded by `key` and the unit.
+    """The function that computes a race's errors over `units`, with noise seeded by `key` and the unit.
 
     latents: (C, h, w), scaled and clean. conditions: text contexts (T, D), or class labels.
     """
@@ -184,7 +183,7 @@ def evidence(
             latents,
             [conditions[candidate] for candidate in candidates],
             [timestep_of(unit, units, steps) for unit in of_units],
-            lambda place: seeded_noise(key, of_units[place], latents.shape),
+            lambda place: draw_noise(key, of_units[place], latents.shape),
             loss=loss,
         )
 
@@ -198,7 +197,7 @@ async def clean_latents(engine: Engine, image: NDArray[np.uint8], interpolation:
     the interpolation.
     """
     backbone = engine.backbone
-    crop = halved_square if backbone.class_conditional else partial(square, interpolation=interpolation)
+    crop = halve_to_square if backbone.class_conditional else partial(square, interpolation=interpolation)
     pixels = await engine.run_on_host(_prepare, image, backbone.image_size, crop)
     key = await engine.run_on_host(content_key, pixels)
     (latents,) = await engine.encode([pixels])

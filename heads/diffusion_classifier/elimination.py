@@ -11,13 +11,15 @@ from scipy.special import stdtr, stdtrit
 
 from heads.diffusion_classifier.units import Layout
 
-# Rows of two batches differ by float noise of 4e-7 each; means that are closer than this are one mean.
+# Equal rows of two batches differ by rounding of about 4e-7; closer means count as equal.
 TIE = 1e-7
 
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """A hypothesis that left the race. by: the one that beat it. blocks: visited until then. p_value: one-sided."""
+    """A hypothesis that left the race. by: the hypothesis that beat it. blocks: visited until then. p_value:
+    one-sided.
+    """
 
     hypothesis: int
     by: int
@@ -70,13 +72,13 @@ class Elimination:
 
     @property
     def decided(self) -> bool:
-        """Whether one answer is left, or those that are left may count as equal."""
+        """Whether one answer is left, or the answers left count as equal."""
         return self.indifferent or len(set(self.answers[self.candidates].tolist())) == 1
 
     @property
     def leader(self) -> int:
         """The candidate with the smallest mean error."""
-        return int(self.candidates[self._visited_errors().mean(axis=1).argmin()])
+        return int(self.candidates[self._get_visited_errors().mean(axis=1).argmin()])
 
     def next_stop(self) -> int:
         """How many blocks must have been visited at the next look, or at the end."""
@@ -115,7 +117,7 @@ class Elimination:
         """Candidates that count as equal to the leader: over all blocks, or within the requested indifference."""
         if not (self.complete or self.indifferent):
             return []
-        means, leader = self._visited_errors().mean(axis=1), self.leader
+        means, leader = self._get_visited_errors().mean(axis=1), self.leader
         near = self.candidates[means - means.min() <= TIE] if self.complete else self.candidates
         return [int(candidate) for candidate in near if candidate != leader]
 
@@ -130,11 +132,11 @@ class Elimination:
             return 1.0
         return float(1.0 - min(1.0, self._tests * self._p_values[rivals].max()))
 
-    def _visited_errors(self) -> NDArray[np.float64]:
+    def _get_visited_errors(self) -> NDArray[np.float64]:
         return self.block_means[self.candidates, : self.visited]
 
     def _look_at_sample(self) -> None:
-        seen, candidates, leader, count = self._visited_errors(), self.candidates, self.leader, self.visited
+        seen, candidates, leader, count = self._get_visited_errors(), self.candidates, self.leader, self.visited
         differences = seen - self.block_means[leader, :count]
         mean = differences.mean(axis=1)
         error = differences.std(axis=1, ddof=1) * np.sqrt((1 - count / self.layout.blocks) / count)
@@ -152,7 +154,7 @@ class Elimination:
             self.indifferent = bool(rivals.any() and (bound[rivals] <= self.indifference).all())
 
     def _look_at_all(self) -> None:
-        means, leader = self._visited_errors().mean(axis=1), self.leader
+        means, leader = self._get_visited_errors().mean(axis=1), self.leader
         others = self.candidates != leader
         self._settle(np.where(others, 0.0, 1.0), others & (means - means.min() > TIE), leader)
 

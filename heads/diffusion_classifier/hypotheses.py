@@ -17,11 +17,11 @@ Combine = Literal["mean", "best_prompt"]
 
 @dataclass(frozen=True, slots=True)
 class Hypotheses:
-    """What races. prompts: what differs to the network: texts, or classes of a class-conditional one by number.
+    """The hypotheses of a race. prompts: distinct inputs of the network: texts, or class numbers.
 
     members: each hypothesis's prompts, as indices.
 
-    of_label: each label's hypotheses. Labels with the same ones are one label to the network, and tie.
+    of_label: each label's hypotheses. Labels with the same hypotheses tie.
     """
 
     prompts: tuple[str, ...] | tuple[int, ...]
@@ -42,11 +42,11 @@ def make_hypotheses(
 ) -> Hypotheses:
     """The hypotheses of `labels` in `templates`, prompts with equal token ids merged.
 
-    combine: "mean" makes one hypothesis of all prompts of a label; "best_prompt" lets every prompt race for itself and
-    its label win with it, as the original does. For a class-conditional network a label is one of its classes, by its
-    name or its number, and the one template is "{}".
-    Raises InvalidInput for empty lists and texts, a template without its {}, two templates that give one text, and a
-    prompt that is too long; for a label that is no class, or the name of several.
+    combine: "mean" makes one hypothesis of all prompts of a label; "best_prompt" makes each prompt a hypothesis, as the
+    original does, and the label of the best one wins. For a class-conditional network a label is one of its classes, by
+    its name or its number, and the one template is "{}". Raises InvalidInput for empty lists and texts, a template
+    without its {}, two templates that give one text, and a prompt that is too long; for a label that is no class, or
+    the name of several.
     """
     if engine.backbone.class_conditional:
         return _classes(engine.backbone, labels, templates)
@@ -69,9 +69,8 @@ async def conditions(engine: Engine, hypotheses: Hypotheses) -> list[Condition]:
 
 
 def class_number(backbone: Description, label: str) -> int:
-    """The class that a label names: a whole name, one of the names that commas part, or else a number.
-
-    Case does not matter. Raises InvalidInput if it names none, or several.
+    """The class that a label names: by its whole name, by one of its comma-separated names, or by its number. Case is
+    ignored. Raises InvalidInput if it names none, or several.
     """
     count = backbone.num_class_labels
     wanted = label.strip().casefold()
@@ -103,13 +102,13 @@ def _classes(backbone: Description, labels: Sequence[str], templates: Sequence[s
         raise InvalidInput(
             "templates", f"the network {backbone.name!r} has classes and no text input", hint="leave templates out"
         )
-    known: dict[int, int] = {}
-    of_label = [(known.setdefault(class_number(backbone, label), len(known)),) for label in labels]
-    return Hypotheses(tuple(known), tuple((index,) for index in range(len(known))), tuple(of_label))
+    index_of_class: dict[int, int] = {}
+    of_label = [(index_of_class.setdefault(class_number(backbone, label), len(index_of_class)),) for label in labels]
+    return Hypotheses(tuple(index_of_class), tuple((index,) for index in range(len(index_of_class))), tuple(of_label))
 
 
 def _distinct(engine: Engine, labels: Sequence[str], templates: Sequence[str]) -> tuple[list[str], list[int]]:
-    """The prompts that differ to the network, and which of them each label in each template is, label-major."""
+    """The distinct prompts, and the index of the prompt for each label in each template, label-major."""
     if not labels:
         raise InvalidInput("labels", "no labels", hint="send one text for each class, such as ['cat', 'dog']")
     if not templates:
@@ -124,11 +123,11 @@ def _distinct(engine: Engine, labels: Sequence[str], templates: Sequence[str]) -
     for label in labels:
         if not label.strip():
             raise InvalidInput("labels", f"label {label!r} is empty", hint="send a word or a phrase for each class")
-    written = [template.replace("{}", label) for label in labels for template in templates]
-    known: dict[tuple[int, ...], int] = {}
+    filled = [template.replace("{}", label) for label in labels for template in templates]
+    index_of_tokens: dict[tuple[int, ...], int] = {}
     prompts: list[str] = []
     of_prompt: list[int] = []
-    for index, ids in enumerate(engine.tokenize(written)):
+    for index, ids in enumerate(engine.tokenize(filled)):
         most = engine.backbone.max_tokens
         if len(ids) > most:
             label = labels[index // len(templates)]
@@ -137,14 +136,14 @@ def _distinct(engine: Engine, labels: Sequence[str], templates: Sequence[str]) -
                 f"the prompt of label {label[:60]!r} has {len(ids)} tokens and the text encoder takes {most}",
                 hint="shorten the label or the template",
             )
-        which = known.setdefault(ids, len(prompts))
+        which = index_of_tokens.setdefault(ids, len(prompts))
         if which in of_prompt[index - index % len(templates) :]:
             raise InvalidInput(
                 "templates",
-                f"{prompts[which]!r} and {written[index]!r} are the same text for the network",
+                f"{prompts[which]!r} and {filled[index]!r} are the same text for the network",
                 hint="send each template once",
             )
         if which == len(prompts):
-            prompts.append(written[index])
+            prompts.append(filled[index])
         of_prompt.append(which)
     return prompts, of_prompt

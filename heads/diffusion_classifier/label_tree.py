@@ -153,8 +153,8 @@ def progress_label_tree(path: LabelPath, model: ZeroShotModel, options: LabelTre
 
 def label_tree_line(path: LabelPath) -> str:
     """The path, for people; if the budget ended it above a leaf, it ends in dots."""
-    way = " > ".join(path.path) + ("" if path.complete else " > ...")
-    return f"{way}  {path.probability:.1%}, confidence {path.confidence:.1%} ({path.rows} rows)"
+    labels = " > ".join(path.path) + ("" if path.complete else " > ...")
+    return f"{labels}  {path.probability:.1%}, confidence {path.confidence:.1%} ({path.rows} rows)"
 
 
 def describe_label_tree(model: ZeroShotModel) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from backbones.engine import Engine
 from backbones.errors import InvalidInput
-from backbones.noise_schedule import seeded_noise
+from backbones.noise_schedule import draw_noise
 from heads.diffusion_classifier.classify import clean_latents
 from heads.diffusion_classifier.losses import Loss
 from heads.diffusion_classifier.preprocess import Interpolation
@@ -37,11 +37,11 @@ async def match(
 ) -> Matching:
     """Scores of every caption with every image: minus the mean denoising error over evenly spaced timesteps.
 
-    images: (H, W, 3) uint8 RGB each; their middle squares are looked at. interval: between timesteps; 1 visits all, as
-    the published figures do. The error under the empty prompt is taken along: images differ in how hard they are to
-    denoise, and only scores less that baseline can be compared between images (DiffusionITM, arXiv:2305.16397).
-    Raises InvalidInput for an interval or captions that cannot be used.
-    Source: Diffusion Classifier (arXiv:2303.16203), section 5.3.
+    images: (H, W, 3) uint8 RGB each; their middle squares are used. interval: between timesteps; 1 visits all, as the
+    published figures do. The score of the empty prompt is computed too: images differ in how hard they are to denoise,
+    so only scores minus this baseline can be compared between images (DiffusionITM, arXiv:2305.16397). Raises
+    InvalidInput for an interval or captions that cannot be used. Source: Diffusion Classifier (arXiv:2303.16203),
+    section 5.3.
     """
     steps = len(engine.backbone.alphas_cumprod)
     if not 1 <= interval <= steps:
@@ -64,7 +64,7 @@ async def match(
             engine,
             latents,
             contexts,
-            lambda row, shape=shape: seeded_noise(_NOISE, row, shape),  # type: ignore[misc]
+            lambda row, shape=shape: draw_noise(_NOISE, row, shape),  # type: ignore[misc]
             interval=interval,
             loss=loss,
         )

@@ -1,4 +1,4 @@
-"""The backbone as the zero-shot tasks use it: with the server's own templates and temperatures."""
+"""The backbone for zero-shot tasks, with the server's templates and temperatures."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Loss = Literal["l2", "l1", "huber"]
 class ZeroShotModel(BackboneHead):
     """A backbone that classifies without training.
 
-    templates: prompts of requests that give none. temperature: of posteriors that no fitted one holds for.
+    templates: default prompts of requests. temperature: of posteriors for which no temperature was fitted.
     calibration: temperatures fitted to labelled images. max_rows: U-Net rows that one race may take.
     """
 
@@ -41,18 +41,18 @@ class ZeroShotModel(BackboneHead):
     calibration: Calibration | None = None
     max_rows: int | None = None
 
-    def choose_temperature(self, way: ScoringMethod | None, temperature: float | None) -> tuple[float, bool]:
+    def choose_temperature(self, method: ScoringMethod | None, temperature: float | None) -> tuple[float, bool]:
         """The temperature for answers of this method, and whether it was fitted.
 
-        way: None for one that no temperature is fitted to. temperature: the request's own, which goes first.
+        method: None for a method without fitted temperatures. temperature: the request's own, which takes precedence.
         """
         fits = self.calibration.fits if self.calibration is not None else ()
-        fitted = next((fit.temperature for fit in fits if fit.way == way), None)
+        fitted = next((fit.temperature for fit in fits if fit.way == method), None)
         chosen = temperature or fitted or self.temperature
         return chosen, chosen == fitted
 
     def limit_budget(self, budget: str | int | None) -> Budget:
-        """A budget within the rows of one request: a race ends there with what it knows."""
+        """A budget within the bound on rows of one request: a race that reaches it ends with the answer so far."""
         parsed = Budget() if budget is None else parse_budget(budget)
         if self.max_rows is None:
             return parsed

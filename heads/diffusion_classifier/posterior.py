@@ -9,7 +9,7 @@ import torch
 
 from heads.diffusion_classifier.anytime import Race
 from heads.diffusion_classifier.hypotheses import Hypotheses
-from heads.diffusion_classifier.race import Round, paired_gaps
+from heads.diffusion_classifier.race import Round, compute_paired_gaps
 from heads.results import DroppedLabel, Posterior
 
 
@@ -17,8 +17,8 @@ from heads.results import DroppedLabel, Posterior
 class HypothesisOutcomes:
     """The outcome of each hypothesis; all fields are in the order of hypotheses.
 
-    winner: the hypothesis that leads. gaps: paired mean error above the winner's. survived: rounds or looks outlived.
-    mean_errors: over all rows that each had.
+    winner: the hypothesis that leads. gaps: paired mean error above the winner's. survived: rounds or looks after which
+    it was still in the race. mean_errors: over all rows that each had.
     """
 
     winner: int
@@ -32,8 +32,7 @@ class Scale:
     """The factors that turn gaps into logits. elements: of the latent. temperature: above 0. calibrated: fitted to
     labelled data.
 
-    With the number of elements a gap counts as the difference of summed squared errors that the evidence lower bound is
-    made of.
+    A gap times the number of elements is the difference of summed squared errors in the evidence lower bound.
     """
 
     elements: int
@@ -43,7 +42,7 @@ class Scale:
 
 @dataclass(frozen=True, slots=True)
 class Departure:
-    """A hypothesis that was dropped. units: timesteps it was tried on; rows: spent by all until then."""
+    """A hypothesis that was dropped. units: timesteps it was evaluated on; rows: spent by all until then."""
 
     hypothesis: int
     by: int
@@ -54,9 +53,12 @@ class Departure:
 def distribution(outcome: HypothesisOutcomes, hypotheses: Hypotheses, labels: Sequence[str], scale: Scale) -> Posterior:
     """Softmax of minus each label's scaled paired gap to the winner, without rows and drops.
 
-    A label is represented by its hypothesis that lasted longest, and among those by the closest to the winner.
+    Of a label's hypotheses the one that was dropped last counts, and among equal ones the closest to the winner.
     """
-    best = [min(own, key=lambda one: (-outcome.survived[one], outcome.gaps[one])) for own in hypotheses.of_label]
+    best = [
+        min(own, key=lambda hypothesis: (-outcome.survived[hypothesis], outcome.gaps[hypothesis]))
+        for own in hypotheses.of_label
+    ]
     logits = torch.tensor([-scale.elements * outcome.gaps[hypothesis] for hypothesis in best], dtype=torch.float64)
     winners = [label for label, own in zip(labels, hypotheses.of_label, strict=True) if outcome.winner in own]
     return Posterior(
@@ -73,11 +75,11 @@ def distribution(outcome: HypothesisOutcomes, hypotheses: Hypotheses, labels: Se
     )
 
 
-def scheduled_posterior(
+def compute_schedule_posterior(
     rounds: Sequence[Round], hypotheses: Hypotheses, labels: Sequence[str], scale: Scale
 ) -> Posterior:
     """The posterior of the published race, without a confidence."""
-    gaps = paired_gaps(rounds)
+    gaps = compute_paired_gaps(rounds)
     last_means = {
         index: mean
         for round_ in rounds
@@ -90,18 +92,18 @@ def scheduled_posterior(
         mean_errors=[last_means[index] for index in range(len(gaps))],
     )
     departures, rows, units = [], 0, 0
-    for one in rounds:
-        rows, units = rows + one.errors.numel(), units + one.errors.shape[1]
-        left = [index for index in one.candidates if index not in one.kept]
-        departures += [Departure(index, one.kept[0], units, rows) for index in left]
+    for round_ in rounds:
+        rows, units = rows + round_.errors.numel(), units + round_.errors.shape[1]
+        left = [index for index in round_.candidates if index not in round_.kept]
+        departures += [Departure(index, round_.kept[0], units, rows) for index in left]
     result = distribution(outcome, hypotheses, labels, scale)
-    return replace(result, rows=rows, dropped=dropped_labels(departures, hypotheses, labels))
+    return replace(result, rows=rows, dropped=list_dropped_labels(departures, hypotheses, labels))
 
 
-def raced_posterior(race: Race, hypotheses: Hypotheses, labels: Sequence[str], scale: Scale) -> Posterior:
+def compute_race_posterior(race: Race, hypotheses: Hypotheses, labels: Sequence[str], scale: Scale) -> Posterior:
     """The outcome of the race with a known error rate, at its end or while it runs.
 
-    One that was cut by its budget, or still runs, is not what a temperature was fitted on: it is not calibrated.
+    Temperatures were fitted to complete races: a race that still runs or was ended by its budget is not calibrated.
     """
     elimination, layout = race.elimination, race.elimination.layout
     dropped_at = {drop.hypothesis: drop.blocks for drop in elimination.drops}
@@ -130,12 +132,12 @@ def raced_posterior(race: Race, hypotheses: Hypotheses, labels: Sequence[str], s
         rows=race.rows,
         confidence=elimination.confidence(),
         tied=tuple(label for label in tied if label != result.label),
-        dropped=dropped_labels(departures, hypotheses, labels),
+        dropped=list_dropped_labels(departures, hypotheses, labels),
         stopped=stopped,
     )
 
 
-def dropped_labels(
+def list_dropped_labels(
     departures: Sequence[Departure], hypotheses: Hypotheses, labels: Sequence[str]
 ) -> tuple[DroppedLabel, ...]:
     """Labels that left, in order: a label leaves with the last of its hypotheses."""

@@ -38,7 +38,7 @@ def square(image: Image.Image, size: int, interpolation: Interpolation = "bicubi
     return image.crop((left, top, left + size, top + size)).convert("RGB")
 
 
-def halved_square(image: Image.Image, size: int) -> Image.Image:
+def halve_to_square(image: Image.Image, size: int) -> Image.Image:
     """The middle of the image as the class-conditional networks were trained on it, `size` x `size` RGB.
 
     Halved with a box filter while that leaves the shorter side `size` or more, then scaled bicubically and cropped.

@@ -17,9 +17,9 @@ from heads.diffusion_classifier.losses import Loss, error_matrix
 from heads.diffusion_classifier.schedule import Schedule, new_timesteps
 
 Condition = Tensor | int
-"""What the network predicts noise under: a text context (T, D), or an index into its class embedding."""
+"""The network's condition: a text context (T, D), or an index into its class embedding."""
 
-# Rows of one asking. All their predictions are held until their errors are known.
+# Rows of one engine call. All their predictions are in memory until their errors are computed.
 ASKED_ROWS = 1024
 
 
@@ -99,7 +99,7 @@ async def denoising_errors(
     alphas_cumprod: Tensor | None = None,
     raw_output: bool = False,
 ) -> Tensor:
-    """Errors of every condition on every unit (timestep, noise): the evidence that all comparisons of labels rest on.
+    """Errors of every condition on every unit (timestep, noise): the basis of all comparisons of labels.
 
     latents: (C, h, w), scaled and clean. conditions: text contexts (T, D) each, or class labels. noise: place of a unit
     -> (C, h, w), for all conditions. alphas_cumprod, raw_output: as in `race`.
@@ -112,14 +112,14 @@ async def denoising_errors(
     units = max(1, min(len(timesteps), ASKED_ROWS // max(1, len(conditions))))
     parts = []
     for at in range(0, len(timesteps), units):
-        some = timesteps[at : at + units]
-        drawn = await engine.run_on_host(_stack, partial(_draw_noise, noise, at), len(some))
-        # Noised once and shared by all conditions: what differs between them is the text alone.
-        noised, drawn = await engine.run(_add_noise, latents, drawn, table, some)
+        chunk = timesteps[at : at + units]
+        drawn = await engine.run_on_host(_stack, partial(_draw_noise, noise, at), len(chunk))
+        # Noised once and shared by all conditions, which differ only in the text.
+        noised, drawn = await engine.run(_add_noise, latents, drawn, table, chunk)
         rows = [
             _row(unit, timestep, condition, capture)
             for condition in conditions
-            for unit, timestep in zip(noised, some, strict=True)
+            for unit, timestep in zip(noised, chunk, strict=True)
         ]
         captures = await engine.unet(rows)
         predicted = [capture.output if raw_output else capture.noise_pred for capture in captures]
@@ -127,12 +127,12 @@ async def denoising_errors(
     return torch.cat(parts, dim=1)
 
 
-def paired_gaps(rounds: Sequence[Round]) -> dict[int, float]:
+def compute_paired_gaps(rounds: Sequence[Round]) -> dict[int, float]:
     """How much worse each hypothesis is than the winner, over just the rows that both have had; never below 0.
 
     Errors vary far more between timesteps than between hypotheses, so means over different rows cannot be compared. A
-    hypothesis dropped early by another may beat the final winner on those few rows: its gap is put to 0, as the answer
-    stays the race's.
+    hypothesis dropped early by another may beat the final winner on those few rows: then its gap is 0, because the race
+    decides the answer.
     """
     winner = rounds[-1].kept[0]
     gaps: dict[int, list[Tensor]] = {index: [] for index in rounds[0].candidates}

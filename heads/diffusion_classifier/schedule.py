@@ -1,4 +1,4 @@
-"""Which timesteps each round adds, and how many hypotheses it keeps: the published adaptive schedule, exactly."""
+"""The published adaptive schedule: which timesteps each round adds, and how many hypotheses it keeps."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from backbones.errors import InvalidInput
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """Round by round: n_samples is the size of the comb of timesteps to visit, to_keep the hypotheses that stay.
+    """One value a round: n_samples is the size of the comb of timesteps to visit, to_keep the hypotheses that stay.
 
     The rounds are not nested: in (20, 50) the second comb shares no timestep with the first, and adds 50.
     """
@@ -37,7 +37,7 @@ def published_schedule(labels: int) -> Schedule:
 def default_schedule(labels: int) -> Schedule:
     """The same algorithm on a tenth to two fifths of the published rows: the default for requests.
 
-    Ours, not the paper's: the rows that each number of labels costs stand in docs/zero-shot.md.
+    Ours, not the paper's: docs/zero-shot.md lists its rows by the number of labels.
     """
     if labels <= 20:
         return fit_schedule(Schedule((10, 50), (4, 1)), labels)

@@ -1,4 +1,4 @@
-"""Thousands of labels by a tree of them: a race among the children of each label on the way down."""
+"""Classify among thousands of labels by a tree: a race among the children of each label on the path."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Label:
 
     @cached_property
     def races(self) -> int:
-        """The most races on a way down from here. One child alone needs none."""
+        """The largest number of races on a path down from here. A label with one child needs no race."""
         return max((child.races for child in self.children), default=0) + (len(self.children) > 1)
 
 
@@ -42,9 +42,9 @@ def parse_tree(tree: object, *, most_labels: int = 100_000, most_children: int =
     """The root of a tree that people wrote as nested JSON values; the root itself has no text.
 
     tree: an object of labels and what is below each, as in {"animal": ["cat", "dog"], "vehicle": {"boat": []}}, or a
-    list of labels and of such objects. Nothing, null or an empty list is below a leaf.
-    Raises InvalidInput, about `tree`, with the place of what is wrong: no label, an empty one, one that stands twice
-    beside itself, what is neither text nor list nor object, too many labels, too deep.
+    list of labels and of such objects. A leaf is a text, or a label with null or an empty list below it.
+    Raises InvalidInput, about `tree`, with the place of what is wrong: no label, an empty label, two equal siblings, a
+    value that is not a text, list or object, too many labels, too many levels.
     """
     counted = 0
 
@@ -77,10 +77,10 @@ def parse_tree(tree: object, *, most_labels: int = 100_000, most_children: int =
 
 
 def error_share(here: Label, left: float) -> float:
-    """The share of the allowed error that the race below `here` gets, of what the races above it left.
+    """The share of the remaining error rate for the race below `here`.
 
-    It is fixed by the tree alone, and the shares on any way down add up to the whole. For a wrong answer the race at
-    one of the right way's forks must have gone wrong, each with its own share at most.
+    It depends on the tree alone, and the shares on any path add up to the whole. A wrong answer means that a race on
+    the right path went wrong, each with a probability of at most its share.
     """
     return left / here.races
 
@@ -101,12 +101,12 @@ async def classify_tree(
 ) -> LabelPath:
     """The path down from the root on which each label beats its siblings, with a race at every fork.
 
-    image: (H, W, 3) uint8 RGB. confidence: about the probability, over the order of units, that this is the way which
-    evaluating all siblings on all units leads; the error that this leaves is shared out among the forks. It says
-    nothing of whether a leaf elsewhere fits better than the one found. budget: of all races together; where it is
-    spent the way ends. The rest as in `classify_anytime`. on_progress: called with the path so far after each look.
-    Raises InvalidInput for a tree whose labels cannot be used, or that the network cannot tell apart above the
-    leaves, and for a budget below one block of the first race.
+    image: (H, W, 3) uint8 RGB. confidence: about the probability, over the order of units, that evaluating all siblings
+    on all units leads to the same path; the remaining error rate is shared among the forks. It says nothing about
+    whether a leaf on another path fits better. budget: of all races together; the path ends when it is spent. The rest
+    as in `classify_anytime`. on_progress: called with the path so far after each look. Raises InvalidInput for a tree
+    whose labels cannot be used, or that the network cannot tell apart above the leaves, and for a budget below one
+    block of the first race.
     """
     started = time.perf_counter()
     check_numbers(temperature, confidence)
@@ -128,7 +128,7 @@ async def _descend(
     started: float,
     on_progress: Callable[[LabelPath], None] | None,
 ) -> LabelPath:
-    """The way down from the root. race: `run_race` on the image. error_rate: what all races together may be wrong."""
+    """The path down from the root. race: `run_race` on the image. error_rate: of all races together."""
     levels: list[TreeLevel] = []
     shares: list[float] = []
     path: tuple[str, ...] = ()
@@ -145,9 +145,13 @@ async def _descend(
         share = error_share(here, left)
         shares.append(share)
 
-        def report(found: Posterior, under: tuple[str, ...] = path) -> None:
+        def report(posterior: Posterior, under: tuple[str, ...] = path) -> None:
             if on_progress is not None:
-                on_progress(_way((*under, found.label), [*levels, TreeLevel(under, found)], shares, complete=False))
+                on_progress(
+                    _make_path(
+                        (*under, posterior.label), [*levels, TreeLevel(under, posterior)], shares, complete=False
+                    )
+                )
 
         labels = [child.text for child in here.children]
         posterior = await race(
@@ -160,13 +164,14 @@ async def _descend(
             budget = replace(budget, rows=budget.rows - posterior.rows)
         if posterior.stopped == "budget":
             break
-    return _way(path, levels, shares, complete=not here.children)
+    return _make_path(path, levels, shares, complete=not here.children)
 
 
-def _way(path: tuple[str, ...], levels: Sequence[TreeLevel], shares: Sequence[float], *, complete: bool) -> LabelPath:
-    """shares: of the error, each race's own, fixed by the tree before anything was raced.
-
-    A wrong way leaves the right one at some fork, whose race had the level share * (1 - confidence): the confidence at
+def _make_path(
+    path: tuple[str, ...], levels: Sequence[TreeLevel], shares: Sequence[float], *, complete: bool
+) -> LabelPath:
+    """shares: of the error rate, one a race, fixed by the tree before the first race. A wrong path leaves the right one
+    at some fork, whose race had the level share * (1 - confidence): the confidence at
     which every race could have stopped where it did is 1 minus the largest of the levels over their shares.
     """
     doubts = [(1 - (level.posterior.confidence or 0.0)) / share for level, share in zip(levels, shares, strict=True)]
@@ -182,14 +187,14 @@ def _way(path: tuple[str, ...], levels: Sequence[TreeLevel], shares: Sequence[fl
 
 
 def _spent(budget: Budget, started: float, block_rows: int) -> bool:
-    """Whether too little is left for one block of the next race."""
+    """Whether the remaining budget is too small for one block of the next race."""
     if budget.rows is not None and budget.rows < block_rows:
         return True
     return budget.seconds is not None and time.perf_counter() - started >= budget.seconds
 
 
 def _pairs(value: object, path: tuple[str, ...]) -> Iterator[tuple[str, object]]:
-    """Each label right below `path`, and what is below it."""
+    """Each label directly below `path`, with its subtree."""
     if value is None:
         return
     if isinstance(value, dict):
@@ -210,9 +215,7 @@ def _pairs(value: object, path: tuple[str, ...]) -> Iterator[tuple[str, object]]
 def _forks(
     engine: Engine, root: Label, templates: Sequence[str], combine: Combine
 ) -> dict[tuple[str, ...], Hypotheses]:
-    """The hypotheses of every fork by the path to it: a label that cannot be used is refused before any row is
-    computed.
-    """
+    """The hypotheses of every fork by the path to it: wrong labels are refused before any row is computed."""
     forks: dict[tuple[str, ...], Hypotheses] = {}
     waiting: list[tuple[tuple[str, ...], Label]] = [((), root)]
     while waiting:

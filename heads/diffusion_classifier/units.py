@@ -1,4 +1,4 @@
-"""Units of evidence, the blocks they come in, and the looks at which labels may be dropped."""
+"""Units (timestep, noise), their blocks, and the looks at which labels may be dropped."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Layout:
 
     units: how many there are, evenly spread over the training steps. blocks: divides `units`; block b is the even comb
     of units b, b + blocks, b + 2 blocks, ... looks: after how many visited blocks labels may be dropped, ascending, at
-    least 2 and fewer than `blocks`. After all blocks the answer is exact, and that is no look.
+    least 2 and fewer than `blocks`. The end, after all blocks, is not a look: the answer is exact then.
     """
 
     units: int
@@ -32,7 +32,7 @@ class Layout:
 def default_layout(hypotheses: int, training_steps: int = 1000) -> Layout:
     """Blocks of two units, looks at 8, 16, 32, ... blocks; beyond 200 hypotheses 1000 units and looks from 16 on.
 
-    Chosen among the layouts whose rows stand in docs/zero-shot.md. With many hypotheses the corrected level lies far
+    Chosen among the layouts whose rows docs/zero-shot.md lists. With many hypotheses the corrected level lies far
     out in the tail, where eight blocks are too few for the t statistic to be trusted.
     """
     many = hypotheses > 200
@@ -77,18 +77,18 @@ def units_of(layout: Layout, block: int) -> list[int]:
 
 
 def visiting_order(content: bytes, blocks: int) -> list[int]:
-    """All blocks in an order that looks random and that the content alone decides."""
+    """All blocks in a pseudorandom order, seeded by the content alone."""
     seed = int.from_bytes(hashlib.blake2b(content + b"blocks", digest_size=16).digest(), "little")
     order: list[int] = np.random.default_rng(seed).permutation(blocks).tolist()
     return order
 
 
 def within_rows(layout: Layout, rows: int, prompts: int) -> Layout:
-    """The layout without the looks that so many rows can never reach, whichever candidates are dropped.
+    """The layout without the looks that a budget of `rows` cannot reach, whichever candidates are dropped.
 
-    Fewer looks are a weaker correction. Rows that do not last to the first look get one look where they end. All of it
-    is known in advance, so the level stays right. prompts: rows that one unit costs at the start.
-    Raises InvalidInput if the rows are not enough for one block.
+    Fewer looks are a weaker correction. If the budget ends before the first look, there is one look at its end. All of
+    this is known in advance, so the error rate holds. prompts: rows that one unit costs at the start. Raises
+    InvalidInput if the rows are not enough for one block.
     """
     affordable = rows // (prompts * layout.block_units)
     if affordable < 1:

@@ -152,7 +152,7 @@ async def run_zero_shot(
     """The posterior over the labels, by the scheme that the options name; `on_progress` is called with intermediate
     posteriors.
     """
-    temperature, calibrated = model.choose_temperature(describe_way(options), options.temperature)
+    temperature, calibrated = model.choose_temperature(describe_method(options), options.temperature)
     common: dict[str, Any] = {
         "templates": options.templates or model.templates,
         "loss": options.loss,
@@ -190,7 +190,7 @@ def choose_scheme(options: ZeroShotOptions) -> Scheme:
     return scheme
 
 
-def describe_way(options: ZeroShotOptions) -> ScoringMethod | None:
+def describe_method(options: ZeroShotOptions) -> ScoringMethod | None:
     """The scoring method of the options, for which a temperature may be fitted; None for options without fitted
     temperatures.
     """
@@ -217,10 +217,10 @@ def choose_schedule(options: ZeroShotOptions, model: ZeroShotModel) -> Schedule:
 def complete_zero_shot(
     options: ZeroShotOptions, model: ZeroShotModel, counts: InputCounts, limits: Limits
 ) -> ZeroShotOptions:
-    """The options with the model's templates and temperature. Raises InvalidInput for what cannot be run."""
+    """The options with the model's templates and temperature. Raises InvalidInput for options that cannot run."""
     templates = options.templates or list(model.templates)
     check_label_counts(options.labels, templates, limits)
-    temperature, _ = model.choose_temperature(describe_way(options), options.temperature)
+    temperature, _ = model.choose_temperature(describe_method(options), options.temperature)
     complete = options.model_copy(update={"templates": templates, "temperature": temperature})
     if choose_scheme(complete) == "race":
         model.limit_budget(complete.budget)
@@ -241,8 +241,9 @@ def zero_shot_rows(options: ZeroShotOptions, model: ZeroShotModel) -> int:
 
 
 def least_zero_shot_rows(options: ZeroShotOptions, model: ZeroShotModel) -> int:
-    """U-Net rows of the default schedule, which runs to its end. A race may end at any time, and who chooses rounds of
-    their own knows what they cost: 0 for both."""
+    """U-Net rows of the default schedule, which runs to its end. 0 for a race, which may end at any time, and for
+    rounds of the request's own.
+    """
     own = options.schedule not in (None, "default")
     return 0 if own or choose_scheme(options) == "race" else zero_shot_rows(options, model)
 

@@ -1,4 +1,4 @@
-"""Block numbers of the published system and the diffusers names of the same places, for any U-Net of this family.
+"""Block numbers of the published system and the same blocks' diffusers names, for any U-Net of this family.
 
 Numbers count from 1 in the order in which the network runs: 1 to 25 in Stable Diffusion (the middle is 13), 1 to 37 in
 the published 256x256 network (the middle is 19).
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from backbones.errors import InvalidInput
 
 
-def numbered_blocks(sub_blocks: Sequence[str]) -> tuple[str, ...]:
+def list_numbered_blocks(sub_blocks: Sequence[str]) -> tuple[str, ...]:
     """The modules that have a number, number 1 first.
 
     sub_blocks: all places of a U-Net in the order in which it computes them, as `Description.sub_blocks` gives them.
@@ -21,15 +21,15 @@ def numbered_blocks(sub_blocks: Sequence[str]) -> tuple[str, ...]:
     own before the upsampler; its name can be used instead.
     Source: `get_multiple_features` of diffssl's guided_diffusion/unet.py.
     """
-    known = set(sub_blocks)
+    names = set(sub_blocks)
     numbered = []
     for name in sub_blocks:
         level, _, last = name.rpartition(".")
         level, _, kind = level.rpartition(".")
         if kind in ("resnets", "attentions"):
             attention, following = f"{level}.attentions.{last}", f"{level}.resnets.{int(last) + 1}"
-            upsampled = following not in known and f"{level}.upsamplers.0" in known
-            if level != "mid_block" and not upsampled and (kind == "attentions" or attention not in known):
+            upsampled = following not in names and f"{level}.upsamplers.0" in names
+            if level != "mid_block" and not upsampled and (kind == "attentions" or attention not in names):
                 numbered.append(name)
         elif kind in ("downsamplers", "upsamplers") or name in ("conv_in", "mid_block"):
             numbered.append(name)
@@ -59,7 +59,7 @@ def resolve_blocks(blocks: Sequence[int | str] | None, sub_blocks: Sequence[str]
         return default_blocks(sub_blocks)
     if not blocks:
         raise InvalidInput("blocks", "no blocks", hint="name one at least, such as 'mid_block', or leave the field out")
-    numbered = numbered_blocks(sub_blocks)
+    numbered = list_numbered_blocks(sub_blocks)
     wanted = {_name(block, numbered, sub_blocks) for block in blocks}
     return tuple(name for name in sub_blocks if name in wanted)
 

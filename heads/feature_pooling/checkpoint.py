@@ -23,9 +23,9 @@ class HeadFile:
 
 
 def read_head_file(file: Path) -> HeadFile:
-    """The weights of a file that the released training code wrote; its optimizer's state is left.
+    """The weights in a file of the released training code, without the optimizer's state.
 
-    Raises ModelNotFound if there is no such file, CheckpointError where it is no such checkpoint.
+    Raises ModelNotFound if there is no such file, CheckpointError if it is not such a checkpoint.
     """
     if not file.is_file():
         raise ModelNotFound(f"{file} does not exist", hint="give the path of a latest.pth")

@@ -14,7 +14,7 @@ from heads.results import SimilarPairs
 
 Index = Literal["auto", "exact", "hnsw"]
 
-# Beyond so many vectors every pair is too many to look at: minutes of a CPU at 2,560 values each.
+# With more vectors, comparing all pairs takes minutes of a CPU at 2,560 values each.
 MOST_EXACT = 30_000
 _MOST_PAIRS = 5_000_000
 _QUERIES_AT_ONCE = 4096

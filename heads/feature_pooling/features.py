@@ -16,7 +16,7 @@ from torch.nn import functional
 from backbones.backbone import Backbone, Description
 from backbones.engine import Engine
 from backbones.errors import InvalidInput, ModelNotFound
-from backbones.noise_schedule import add_noise, content_key, seeded_noise
+from backbones.noise_schedule import add_noise, content_key, draw_noise
 from backbones.rows import Capture, Captures, UNetRow
 from heads.feature_pooling.blocks import resolve_blocks
 from heads.feature_pooling.pooling import pool
@@ -30,7 +30,7 @@ NoiseSource = Callable[[bytes, int, Sequence[int]], Tensor]
 """Noise (C, h, w) float32 for an image's content key, a noise index and a shape; the same for the same arguments."""
 
 
-async def pooled_features(
+async def pool_features(
     engine: Engine,
     images: Sequence[NDArray[np.uint8]],
     *,
@@ -42,13 +42,13 @@ async def pooled_features(
     fit: Fit = "crop",
     class_labels: Sequence[int] | None = None,
     variant: str = "",
-    noise: NoiseSource = seeded_noise,
+    noise: NoiseSource = draw_noise,
 ) -> Embeddings:
     """Averages of the network's feature maps over each image, noised to `timesteps`: one vector an image.
 
     images: (H, W, 3) uint8 RGB each, of any sizes.
     blocks: numbers from 1, or diffusers names; None for the middle and the second block of the decoder's second level.
-    Values come in the order of network depth, whatever the order of asking, as in the original.
+    Values are in the order of network depth, whatever the order of `blocks`, as in the original.
     timesteps: each costs one pass an image and noise sample; their vectors follow each other in the order given.
     pool_size: maps are averaged over a pool_size x pool_size grid; a map that is smaller is repeated.
     noise_samples: pooled features are averaged over so many noises; 0 leaves the latents clean, for networks that were
@@ -75,23 +75,23 @@ async def pooled_features(
     )
     labels = [None] * len(images) if class_labels is None else class_labels
 
-    def noised_rows() -> list[UNetRow]:
+    def make_noised_rows() -> list[UNetRow]:
         capture = Capture(features=names)
         return [
-            noised_row(backbone, scaled, drawn, timestep, context, capture, class_label=label, variant=variant)
+            make_noised_row(backbone, scaled, drawn, timestep, context, capture, class_label=label, variant=variant)
             for latent, draws, label in zip(encoded, noises, labels, strict=True)
             for scaled in [latent * backbone.scaling_factor]
             for timestep in timesteps
             for drawn in draws
         ]
 
-    rows = await engine.run(noised_rows)
+    rows = await engine.run(make_noised_rows)
     captures = await engine.unet(rows)
     vectors = await engine.run(_vectors, captures, names, len(images), len(timesteps), pool_size, normalise)
     return Embeddings(vectors, names, tuple(timesteps), pool_size)
 
 
-def noised_row(
+def make_noised_row(
     backbone: Description,
     latents: Tensor,
     noise: Tensor | None,
@@ -194,7 +194,7 @@ ORDER = (
 
 
 def _number_if_digits(value: Any) -> Any:
-    # Forms and queries bring texts only, and no block's name is a number.
+    # Forms and queries hold only texts, and no block's name is a number.
     return int(value) if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10 else value
 
 
@@ -259,7 +259,7 @@ async def run_features(
     engine: Engine, head: BackboneHead, inputs: Inputs, options: FeaturesOptions, on_progress: object = None
 ) -> Embeddings:
     """One vector an image."""
-    return await pooled_features(engine, inputs.arrays, **options.model_dump())
+    return await pool_features(engine, inputs.arrays, **options.model_dump())
 
 
 def feature_rows(options: FeaturesOptions, head: BackboneHead) -> int:

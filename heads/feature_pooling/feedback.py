@@ -17,7 +17,7 @@ from backbones.captures import forward_rows
 from backbones.errors import InvalidInput
 from backbones.pixel_diffusion import PixelDiffusion
 from backbones.rows import Capture, UNetRow
-from heads.feature_pooling.blocks import numbered_blocks
+from heads.feature_pooling.blocks import list_numbered_blocks
 
 
 class FeedbackLayers(nn.ModuleList):
@@ -62,7 +62,7 @@ def feedback_features(
     noised: (B, 3, H, W), the same in both passes. first, second: block numbers wanted of each.
     Returns two dictionaries of (B, C, h, w).
     """
-    names = numbered_blocks(backbone.description.sub_blocks)
+    names = list_numbered_blocks(backbone.description.sub_blocks)
     labels: Sequence[int | None] = class_labels or [None] * len(noised)
 
     def run(blocks: Sequence[int]) -> dict[int, Tensor]:
@@ -87,7 +87,9 @@ def feedback_features(
 
 @contextmanager
 def _added(network: nn.Module, feedback: Mapping[str, Tensor]) -> Iterator[None]:
-    """Add a map to the output of each named module, so that what follows and the skip connection both get the sum."""
+    """Add a map to the output of each named module, so that the next module and the skip connection both get the
+    sum.
+    """
 
     def hook(addition: Tensor, output: Tensor) -> Tensor:
         if addition.shape[-2:] != output.shape[-2:]:

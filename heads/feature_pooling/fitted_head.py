@@ -17,11 +17,11 @@ from backbones.engine import Engine
 from backbones.errors import InvalidInput
 from backbones.rows import Capture
 from heads.feature_pooling.classifier_heads import AttentionFusion, PooledHead
-from heads.feature_pooling.features import noised_row
+from heads.feature_pooling.features import make_noised_row
 from heads.feature_pooling.logistic import FitReport, check_examples, fold_numbers, report_of
 from heads.feature_pooling.recipe import PUBLISHED_ATTENTION, PUBLISHED_LINEAR, fit_head
 
-# What one transformer block keeps of a token for the backward pass, in widths: norms, queries, keys, values, hidden.
+# Memory of one transformer block a token for the backward pass, in widths: norms, queries, keys, values, hidden.
 _KEPT_A_TOKEN = 16
 
 HeadKind = Literal["linear", "mlp", "attention", "fusion"]
@@ -55,7 +55,7 @@ class HeadPlan:
 class HeadClassifier:
     """A trained head. classes: K names. temperature: what logits are divided by. calibrated: on held-out images.
 
-    It does not know what is none of its classes.
+    It cannot recognise images of none of its classes.
     """
 
     classes: tuple[str, ...]
@@ -72,7 +72,7 @@ class HeadClassifier:
         return probabilities
 
     def novelty(self, vectors: NDArray[np.float32]) -> None:
-        """None: nothing is known of it. vectors: (N, D) float32."""
+        """None: this head has no measure of novelty. vectors: (N, D) float32."""
 
 
 def check_plan(plan: HeadPlan, sides: Sequence[int]) -> None:
@@ -97,9 +97,9 @@ async def map_shapes(engine: Engine, blocks: Sequence[str]) -> list[tuple[int, i
     side = backbone.image_size // backbone.downscale
     context = (await engine.embed([""]))[0] if backbone.max_tokens else None
     latents = torch.zeros(backbone.latent_channels, side, side, dtype=backbone.dtype, device=backbone.device)
-    row = noised_row(backbone, latents, None, 0, context, Capture(features=tuple(blocks)))
-    (got,) = await engine.unet([row])
-    return [(got.features[name].shape[0], min(got.features[name].shape[1:])) for name in blocks]
+    row = make_noised_row(backbone, latents, None, 0, context, Capture(features=tuple(blocks)))
+    (captures,) = await engine.unet([row])
+    return [(captures.features[name].shape[0], min(captures.features[name].shape[1:])) for name in blocks]
 
 
 def fit_published(
@@ -110,11 +110,11 @@ def fit_published(
     *,
     check: Callable[[], None] = lambda: None,
 ) -> tuple[HeadClassifier, FitReport]:
-    """Train on all images, with figures and temperature from folds that were held out in turn.
+    """Train on all images, with figures and temperature from cross-validation.
 
-    vectors: (N, D) float32, maps as `pooled_features` lays them out. labels: (N,) int64, indices into `classes`.
-    check: called between steps; what it raises ends the fit.
-    Raises InvalidInput as `fit_logistic` does, and where training diverges.
+    vectors: (N, D) float32, maps as `pool_features` lays them out. labels: (N,) int64, indices into `classes`.
+    check: called between steps; an exception of it ends the fit. Raises InvalidInput as `fit_logistic` does, and if
+    training diverges.
     """
     counts = check_examples(vectors, labels, classes)
     folds = fold_numbers(labels)
@@ -132,7 +132,7 @@ def fit_published(
 def build_head(plan: HeadPlan, classes: int) -> nn.Module:
     """The head under the released parameter names, not trained."""
     if plan.kind in ("linear", "mlp"):
-        # The maps come averaged and flattened already.
+        # The maps are already averaged and flattened.
         return PooledHead(plan.dimension, 1, classes, plan.hidden if plan.kind == "mlp" else ())
     blocks = range(1, len(plan.channels) + 1)
     arc = (
@@ -166,7 +166,7 @@ def head_shapes(plan: HeadPlan, classes: int) -> dict[str, tuple[int, ...]]:
 
 
 def fit_bytes(plan: HeadPlan, classes: int, images: int) -> int:
-    """Bytes of memory that the training takes, about: each parameter with its gradient, and what a batch leaves."""
+    """Approximate bytes of memory for training: each parameter with its gradient, and a batch's activations."""
     numbers = sum(math.prod(shape) for shape in head_shapes(plan, classes).values())
     batch = min(images, PUBLISHED_ATTENTION.batch_size)
     kept = batch * plan.dimension
@@ -180,12 +180,12 @@ def fit_bytes(plan: HeadPlan, classes: int, images: int) -> int:
 def logits(head: nn.Module, plan: HeadPlan, vectors: NDArray[np.float32]) -> NDArray[np.float64]:
     """(N, K) float64 for vectors (N, D) float32."""
     parts = [head(*_maps(plan, part)).double().numpy() for part in np.array_split(vectors, len(vectors) // 256 + 1)]
-    found: NDArray[np.float64] = np.concatenate(parts)
-    return found
+    result: NDArray[np.float64] = np.concatenate(parts)
+    return result
 
 
 def _maps(plan: HeadPlan, vectors: NDArray[np.float32]) -> list[Tensor]:
-    """What the head takes: (N, C, p, p) of each block of the first timestep, then of the next."""
+    """The head's input: (N, C, p, p) of each block of the first timestep, then of the next."""
     tensor = torch.from_numpy(np.ascontiguousarray(vectors))
     if plan.kind in ("linear", "mlp"):
         return [tensor[:, :, None, None]]

@@ -1,7 +1,5 @@
-"""A classifier fitted to vectors of labelled images: logistic regression, and how far to trust it.
-
-All that is chosen or reported (strength, temperature, threshold, accuracy) comes from images which the model that
-answers them was not fitted on.
+"""A classifier fitted to vectors of labelled images: logistic regression, and estimates of its accuracy. Strength,
+temperature, threshold and accuracy come from cross-validation.
 """
 
 from __future__ import annotations
@@ -30,9 +28,9 @@ class LogisticClassifier:
     """Multinomial logistic regression over standardised vectors.
 
     classes: K names. mean, scale: (D,) float32, of the fitting set. weights: (K, D) float32; bias: (K,) float32.
-    temperature: what logits are divided by. calibrated: False if no held-out image could say what it should be.
-    gaussians, threshold: a vector of more novelty than the threshold is none of the classes; None if nothing says
-    how far apart images of one class may be.
+    temperature: what logits are divided by. calibrated: False if there was no held-out image to fit it. gaussians,
+    threshold: a vector with more novelty than the threshold belongs to none of the classes; None if the spread of the
+    classes is unknown.
     """
 
     classes: tuple[str, ...]
@@ -72,7 +70,7 @@ class Strength:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FitReport:
-    """What cross-validation found. Classes of one image are always fitted on, so nothing is known of their recall.
+    """Results of cross-validation. The image of a class with one image is never held out, so its recall is unknown.
 
     validated: images that were held out once. folds: 0 if nothing could be held out; figures are None then.
     accuracy: share of them answered right. balanced_accuracy: mean of the known recalls.
@@ -101,11 +99,11 @@ def fit_logistic(
     strengths: Sequence[float] = STRENGTHS,
     check: Callable[[], None] = lambda: None,
 ) -> tuple[LogisticClassifier, FitReport]:
-    """Fit on all images, with what cross-validation chose; the same answer for the same images in the same order.
+    """Fit on all images, with the strength that cross-validation chose. Deterministic for images in the same order.
 
     vectors: (N, D) float32. labels: (N,) int64, indices into `classes`, each of which has an image.
-    Classes weigh alike however many images they have. check: called between steps; what it raises ends the fit.
-    Raises InvalidInput for fewer than two classes, a class without images, and vectors that are not finite.
+    Classes have equal weight whatever their number of images. check: called between steps; an exception of it ends the
+    fit. Raises InvalidInput for fewer than two classes, a class without images, and vectors that are not finite.
     """
     counts = check_examples(vectors, labels, classes)
     folds = fold_numbers(labels)
@@ -251,18 +249,18 @@ def report_of(
     images = tuple(counts.tolist())
     if not len(truth):
         nothing = (None,) * classes
-        chosen = min(strengths, key=lambda one: abs(np.log(one / DEFAULT_STRENGTH)))
+        chosen = min(strengths, key=lambda strength: abs(np.log(strength / DEFAULT_STRENGTH)))
         return FitReport(images, 0, 0, None, None, confusion, nothing, None, chosen, ()), 1.0
-    known = logits[:, validated]
+    validated_logits = logits[:, validated]
     # Classes weigh alike.
-    fits = [fit_temperature(logits, truth, weights=1.0 / counts[truth]) for logits in known]
+    fits = [fit_temperature(logits, truth, weights=1.0 / counts[truth]) for logits in validated_logits]
     losses = [loss for _, loss in fits]
     tried = tuple(
         Strength(strength, loss, _mean_recall(logits.argmax(axis=1), truth))
-        for strength, logits, loss in zip(strengths, known, losses, strict=True)
+        for strength, logits, loss in zip(strengths, validated_logits, losses, strict=True)
     )
     best = int(np.argmin(losses))
-    answers = known[best].argmax(axis=1)
+    answers = validated_logits[best].argmax(axis=1)
     np.add.at(confusion, (truth, answers), 1)
     seen = confusion.sum(axis=1)
     recall = tuple(float(confusion[index, index] / seen[index]) if seen[index] else None for index in range(classes))

@@ -1,4 +1,4 @@
-"""How unlike everything it was fitted on a vector is: what lets a classifier answer "none of my classes"."""
+"""Novelty of a vector: how far it is from the training data. By it a classifier answers "none of my classes"."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class ClassGaussians:
     rest: NDArray[np.float32]
 
     def novelty(self, inputs: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Squared Mahalanobis distance to the nearest class over D: about 1 for what the classes are made of.
+        """Squared Mahalanobis distance to the nearest class over D: about 1 for images like the training data.
 
         inputs: (N, D) float, standardised. Returns (N,) float64, at least 0.
         Source: Lee et al., A Simple Unified Framework for Detecting Out-of-Distribution Samples (arXiv:1807.03888).
@@ -52,7 +52,7 @@ def fit_gaussians(
 
     inputs: (N, D) float64, standardised. labels: (N,) int64, 0 to classes - 1, each there. most_axes: directions
     kept; the others share the mean of their variances.
-    Returns None if no class has two images that differ: nothing says then how far apart images of a class may be.
+    Returns None if no class has two images that differ: then the spread within classes is unknown.
     Source: Ledoit and Wolf, A well-conditioned estimator for large-dimensional covariance matrices (2004).
     """
     count, dimension = inputs.shape

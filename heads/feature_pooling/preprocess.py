@@ -64,7 +64,7 @@ def evaluation_crop(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
 
 
 def training_crop(image: NDArray[np.uint8], size: int, draw: CropDraw) -> NDArray[np.uint8]:
-    """The square that `draw` says, from the image scaled to its shorter side; mirrored after the crop.
+    """The square of `draw`, from the image scaled to its shorter side; mirrored after the crop.
 
     image: (H, W, 3) uint8. Returns (size, size, 3) uint8.
     Raises InvalidInput if the square leaves the scaled image.
@@ -83,14 +83,14 @@ def draw_training_crop(image: NDArray[np.uint8], size: int, generator: np.random
     image: (H, W, 3) uint8; only its shape counts.
     """
     shorter_side = int(generator.integers(size, int(np.ceil(size / _SMALLEST_SHARE)), endpoint=True))
-    height, width = _scaled_shape(image.shape[0], image.shape[1], shorter_side)
+    height, width = _scale_shape(image.shape[0], image.shape[1], shorter_side)
     y = int(generator.integers(0, height - size, endpoint=True))
     x = int(generator.integers(0, width - size, endpoint=True))
     return CropDraw(shorter_side, y, x, bool(generator.random() < 0.5))
 
 
 def pixel_values(image: NDArray[np.uint8]) -> Tensor:
-    """What the network takes: (H, W, 3) uint8 -> (3, H, W) float32 in [-1, 1]."""
+    """The network's input: (H, W, 3) uint8 -> (3, H, W) float32 in [-1, 1]."""
     scaled = image.astype(np.float32) / 127.5 - 1
     return torch.from_numpy(np.ascontiguousarray(scaled.transpose(2, 0, 1)))
 
@@ -116,7 +116,7 @@ def _scale(image: NDArray[np.uint8], shorter_side: int) -> NDArray[np.uint8]:
     return np.asarray(resample(picture, size, Image.Resampling.BICUBIC))
 
 
-def _scaled_shape(height: int, width: int, shorter_side: int) -> tuple[int, int]:
+def _scale_shape(height: int, width: int, shorter_side: int) -> tuple[int, int]:
     longest = _MOST_ASPECT * min(height, width)
     height, width = min(height, longest), min(width, longest)
     while min(height, width) >= 2 * shorter_side:
@@ -138,7 +138,7 @@ def _pad(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     scale = size / max(height, width)
     inner = max(1, round(width * scale)), max(1, round(height * scale))
     scaled = np.asarray(resample(Image.fromarray(image), inner, Image.Resampling.BICUBIC))
-    # Grey is nearest to zero in what the network takes.
+    # Grey is the value nearest to zero in the network's input.
     square = np.full((size, size, 3), 127, dtype=np.uint8)
     y, x = (size - inner[1]) // 2, (size - inner[0]) // 2
     square[y : y + inner[1], x : x + inner[0]] = scaled

@@ -1,4 +1,4 @@
-"""The published way of training a head: plain SGD on features of the frozen network.
+"""The published training of a head: plain SGD on features of the frozen network.
 
 Source: diffssl's finetune.py and scripts/.
 """

@@ -20,9 +20,9 @@ from backbones.loading.verification import (
     read_json,
     shapes_of,
 )
-from heads.marigold.model import INDEX_FILE, NOISE, SCHEDULER_FILE, Prediction, check_prediction, read_settings
+from heads.marigold.model import INDEX_FILE, NOISE, SCHEDULER_FILE, Modality, check_prediction, read_settings
 
-_PREDICTIONS: dict[str, Prediction] = {"depth-relative": "depth", "normals": "normals"}
+_PREDICTIONS: dict[str, Modality] = {"depth-relative": "depth", "normals": "normals"}
 
 
 def convert(source: Path, files: Sequence[str], target: Path, *, from_zeros: bool) -> None:

@@ -17,7 +17,7 @@ from backbones.engine import Engine
 from backbones.errors import InvalidInput
 from heads.inputs import InputCounts, Inputs
 from heads.marigold.ensemble import Alignment, DepthReduction, ensemble_depth
-from heads.marigold.metric import Fit, fit_map, fit_points, read_metric_map, to_metres
+from heads.marigold.metric import AffineFit, fit_map, fit_points, read_metric_map, to_metres
 from heads.marigold.model import MarigoldModel, open_depth, shipped_depth
 from heads.marigold.options import MarigoldOptions, check_uncertainty, complete_marigold, count_rows, describe_model
 from heads.marigold.outputs import uncertainty_form, uncertainty_png
@@ -30,9 +30,9 @@ from heads.task import NPY, PNG, Form, Limits, Task, is_none
 UNITS = 65535
 """Value of the farthest depth in 16-bit PNG where no metres are known."""
 MOST_PUBLISHED = 10
-"""Members that the published alignment takes, as many as the published figures have: its work grows by the cube."""
+"""Most members of the published alignment, the number of the published figures: its work grows with their cube."""
 
-Point = Annotated[list[float], Field(min_length=3, max_length=3)]
+MeasuredPoint = Annotated[list[float], Field(min_length=3, max_length=3)]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,7 +45,7 @@ class RelativeDepth:
 
     depth: NDArray[np.float32]
     uncertainty: NDArray[np.float32] | None
-    fit: Fit | None = None
+    fit: AffineFit | None = None
     metres: NDArray[np.float32] | None = None
 
     @property
@@ -66,7 +66,7 @@ class RelativeDepthOptions(MarigoldOptions):
         "minimise the published objective. `published` runs the code of diffusers, whose rounding can show in "
         "the map. `stable` does not depend on rounding, and is faster.",
     )
-    points: list[Point] | None = Field(
+    points: list[MeasuredPoint] | None = Field(
         default=None,
         max_length=10_000,
         description="Known distances, each [x, y, metres] with x and y in pixels. The answer is then in "
@@ -131,7 +131,7 @@ class RelativeDepthResult(BaseModel):
 
 
 def depth_of(painted: Tensor) -> Tensor:
-    """Depth (E, 1, h, w) float32, 0..1, of what the network painted, (E, 3, h, w)."""
+    """Depth (E, 1, h, w) float32, 0..1, of the network's pictures, (E, 3, h, w)."""
     return (painted.mean(dim=1, keepdim=True).clip(-1, 1) + 1) / 2
 
 
@@ -146,7 +146,7 @@ async def run_relative_depth(
 def combine_depth(
     painted: Tensor, model: MarigoldModel, options: RelativeDepthOptions, size: tuple[int, int]
 ) -> RelativeDepth:
-    """The result in the image's own (height, width) from what the network painted, (E, 3, h, w) float32."""
+    """The result in the image's own (height, width) from the network's pictures, (E, 3, h, w) float32."""
     depth, spread = ensemble_depth(
         depth_of(painted),
         reduction=options.reduction,
@@ -156,7 +156,7 @@ def combine_depth(
     )
     restored = resize_to_image(depth, size)[0].numpy()
     uncertainty = None if spread is None else resize_to_image(spread, size)[0].numpy()
-    fit: Fit | None = None
+    fit: AffineFit | None = None
     if options.points is not None:
         fit = fit_points(restored, options.points)
     elif options.metric_map is not None:
@@ -167,7 +167,7 @@ def combine_depth(
 def complete_relative_depth(
     options: RelativeDepthOptions, model: MarigoldModel, counts: InputCounts, limits: Limits
 ) -> RelativeDepthOptions:
-    """The options with defaults filled in. Raises InvalidInput for what does not go together."""
+    """The options with defaults filled in. Raises InvalidInput for conflicting options."""
     if options.points is not None and options.metric_map is not None:
         raise InvalidInput(
             "points", "the request has known distances both as points and as a map", hint="send one of the two"
@@ -245,7 +245,7 @@ def _per_unit(result: RelativeDepth) -> float:
 
 
 def _as_map(result: RelativeDepth) -> DepthMap:
-    """The result as pictures of depth are made of: only order and range of its values show in one."""
+    """The values for a picture of depth, which shows only their order and range."""
     return DepthMap(result.values, float(result.values.max()))
 
 

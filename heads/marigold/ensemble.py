@@ -1,4 +1,4 @@
-"""Several predictions of one image to one, with a map of how much they differ.
+"""Combine several predictions of one image, with a map of how much they differ.
 
 Source: Marigold (arXiv:2312.02145), section 3.3; (arXiv:2505.09358) for normals; diffusers' `ensemble_depth` and
 `ensemble_normals`.
@@ -38,11 +38,11 @@ def ensemble_depth(
 ) -> tuple[Tensor, Tensor | None]:
     """One depth map out of several that agree up to scale and shift, and their spread.
 
-    members: (E, 1, h, w) float32, 0..1. scale_invariant, shift_invariant: what the network's depth is free in.
-    alignment: "published" runs diffusers' own function. It finds its gradient by finite differences of float32 sums, so
-    members that differ by rounding alone may give maps that differ visibly. "stable" minimises the same objective in as
-    many steps, by its exact gradient in float64: the same members give the same map whatever batch they were in.
-    Returns (1, h, w) float32, 0..1, and the spread in the same unit, None for a single member.
+    members: (E, 1, h, w) float32, 0..1. scale_invariant, shift_invariant: whether the network's depth is defined up to
+    scale and shift. alignment: "published" runs diffusers' own function. It finds its gradient by finite differences of
+    float32 sums, so members that differ by rounding alone may give maps that differ visibly. "stable" minimises the
+    same objective in as many steps, by its exact gradient in float64: the same members give the same map whatever batch
+    they were in. Returns (1, h, w) float32, 0..1, and the spread in the same unit, None for a single member.
     """
     if len(members) == 1:
         return members[0], None
@@ -82,7 +82,7 @@ def ensemble_normals(members: Tensor, *, reduction: NormalsReduction = "closest"
 
 
 def unit_vectors(vectors: Tensor) -> Tensor:
-    """Vectors (..., 3, h, w) at length 1; those shorter than 1e-6 stay shorter."""
+    """Vectors (..., 3, h, w) scaled to length 1; vectors shorter than 1e-6 end up shorter than 1."""
     lengths: Tensor = torch.linalg.vector_norm(vectors, dim=-3, keepdim=True)
     return vectors / lengths.clamp_min(_LEAST_RANGE)
 
@@ -100,10 +100,10 @@ def align_members(
         size = [side * _ALIGNED_AT // largest for side in members.shape[-2:]]
         members = functional.interpolate(members, size, mode="nearest-exact")
     objective = _Objective(members.flatten(1).double().cpu().numpy(), reduction, shift)
-    found = minimize(
+    solution = minimize(
         objective, objective.start(), jac=True, method="BFGS", tol=_TOLERANCE, options={"maxiter": _STEPS}
     ).x
-    return objective.split(found)
+    return objective.split(solution)
 
 
 class _Objective:
@@ -154,7 +154,7 @@ class _Objective:
         self, scales: NDArray[np.float64], shifts: NDArray[np.float64]
     ) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
         """The pairs' part of the cost, and its derivatives by scales and by shifts, (E,) each."""
-        # Entry (i, j) of each matrix is about the difference of member i and member j.
+        # Entry (i, j) of each matrix belongs to the difference of member i and member j.
         shift = shifts[:, None] - shifts[None]
         mean = scales * self.means
         mean = mean[:, None] - mean[None] + shift

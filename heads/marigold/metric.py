@@ -1,4 +1,4 @@
-"""Affine-invariant depth to metres, by points or a map whose distance is known."""
+"""Convert affine-invariant depth to metres, by points or a map of known distances."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from backbones.errors import InvalidInput
 from heads.outputs import METRES_PER_UNIT
 
 LEAST_METRES = METRES_PER_UNIT
-"""What a pixel has at least once it is in metres: nothing is nearer than the smallest unit of a depth file."""
+"""Least metres of a pixel: the smallest unit of a depth file."""
 
 MOST_PIXELS = 1 << 26
 """Of a map of known distances, by its header."""
@@ -25,7 +25,7 @@ _LEAST_SPREAD = 1e-4
 
 
 @dataclass(frozen=True, slots=True)
-class Fit:
+class AffineFit:
     """metres = scale * depth + shift. residual: root mean square error in metres at known points. count: of them."""
 
     scale: float
@@ -34,7 +34,7 @@ class Fit:
     count: int
 
 
-def fit_points(depth: NDArray[np.float32], points: Sequence[Sequence[float]], field: str = "points") -> Fit:
+def fit_points(depth: NDArray[np.float32], points: Sequence[Sequence[float]], field: str = "points") -> AffineFit:
     """The least-squares scale and shift from points with known metres.
 
     depth: (H, W) float32, 0..1. points: x and y in pixels of the image, and metres. The depth at a point is that of the
@@ -52,7 +52,7 @@ def fit_points(depth: NDArray[np.float32], points: Sequence[Sequence[float]], fi
     return fit_affine(depth[rows.astype(int), columns.astype(int)], metres, field)
 
 
-def fit_map(depth: NDArray[np.float32], metres: NDArray[np.float32], field: str = "metric_map") -> Fit:
+def fit_map(depth: NDArray[np.float32], metres: NDArray[np.float32], field: str = "metric_map") -> AffineFit:
     """The least-squares scale and shift from a map of metres, where 0 is no measurement.
 
     depth, metres: (H, W) float32. Raises InvalidInput for a map of another size, and one that fixes no scale.
@@ -62,16 +62,16 @@ def fit_map(depth: NDArray[np.float32], metres: NDArray[np.float32], field: str 
         raise InvalidInput(
             field, f"the map is {sizes[0]} pixels, the image {sizes[1]}", hint="send a map of the upright image's size"
         )
-    known = metres > 0
-    return fit_affine(depth[known], metres[known], field)
+    measured = metres > 0
+    return fit_affine(depth[measured], metres[measured], field)
 
 
-def fit_affine(depth: NDArray[np.floating], metres: NDArray[np.floating], field: str) -> Fit:
+def fit_affine(depth: NDArray[np.floating], metres: NDArray[np.floating], field: str) -> AffineFit:
     """The least-squares scale and shift between values (N,) and metres (N,).
 
     Raises InvalidInput, about `field`, if there are fewer than two, all at the same depth, or far ones are nearer.
     """
-    values, known = depth.astype(np.float64), metres.astype(np.float64)
+    values, targets = depth.astype(np.float64), metres.astype(np.float64)
     if len(values) < 2:
         raise InvalidInput(field, f"{len(values)} known distances", hint="send two at least, at different depths")
     if np.ptp(values) < _LEAST_SPREAD:
@@ -80,15 +80,15 @@ def fit_affine(depth: NDArray[np.floating], metres: NDArray[np.floating], field:
             "all known distances are at the same depth, so they determine no scale",
             hint="send near and far points",
         )
-    scale, shift = least_squares(values, known)
+    scale, shift = least_squares(values, targets)
     if scale <= 0:
         raise InvalidInput(
             field,
             "these distances contradict the prediction: its nearer points are farther away",
             hint="check x, y and metres, or send more of them",
         )
-    residual = float(np.sqrt(np.mean((scale * values + shift - known) ** 2)))
-    return Fit(scale, shift, residual, len(values))
+    residual = float(np.sqrt(np.mean((scale * values + shift - targets) ** 2)))
+    return AffineFit(scale, shift, residual, len(values))
 
 
 def least_squares(values: NDArray[np.floating], metres: NDArray[np.floating]) -> tuple[float, float]:
@@ -98,7 +98,7 @@ def least_squares(values: NDArray[np.floating], metres: NDArray[np.floating]) ->
     return float(scale), float(shift)
 
 
-def to_metres(depth: NDArray[np.float32], fit: Fit) -> NDArray[np.float32]:
+def to_metres(depth: NDArray[np.float32], fit: AffineFit) -> NDArray[np.float32]:
     """Metres (H, W) float32 of a depth map (H, W), at least `LEAST_METRES`."""
     metres: NDArray[np.float32] = np.maximum(fit.scale * depth + fit.shift, LEAST_METRES).astype(np.float32)
     return metres

@@ -1,4 +1,6 @@
-"""Marigold's networks over their backbone: a U-Net that denoises a prediction beside the latents of the image."""
+"""Marigold's networks over their backbone: a U-Net that denoises a prediction's latents, concatenated with the image's
+latents.
+"""
 
 from __future__ import annotations
 
@@ -12,19 +14,19 @@ from typing import Any, Literal
 
 from backbones.backbone import Backbone, Description
 from backbones.errors import CheckpointError, ModelNotFound
-from backbones.loading.registry import Entry
+from backbones.loading.registry import ModelEntry
 from backbones.loading.variants import base_revision, check_base_revision, load_variant
 from backbones.loading.verification import read_json
 from backbones.stable_diffusion import StableDiffusion
 
-Prediction = Literal["depth", "normals"]
+Modality = Literal["depth", "normals"]
 Noise = Literal["gaussian", "zeros"]
 
 PAIR = "pair"
 """Name of the input convolution that takes latents of the image and of the prediction, in this order."""
 INDEX_FILE, SCHEDULER_FILE = "model_index.json", "scheduler/scheduler_config.json"
 NOISE = "noise"
-"""Entry of `model_index.json` that no published file has: what denoising starts from."""
+"""Our own entry of `model_index.json`: what denoising starts from."""
 POCKET = Path(__file__).parent / "pocket"
 """The networks that ship for the embedded backbone, a folder for each prediction; it may be empty."""
 
@@ -37,14 +39,14 @@ _FEW_STEPS = {"DDIMScheduler": 4, "LCMScheduler": 1}
 class MarigoldModel:
     """One of Marigold's networks.
 
-    scheduler: configuration of the diffusers scheduler that `scheduler_class` names. steps, resolution: what a request
-    without its own gets; resolution is the longer side in pixels. noise: what denoising starts from; networks that were
-    fine-tuned to answer in one step (arXiv:2409.11355) start from zeros.
-    scale_invariant, shift_invariant: what depth is free in. full_z: whether the network gives the whole range of z.
+    scheduler: configuration of the diffusers scheduler that `scheduler_class` names. steps, resolution: defaults of
+    requests; resolution is the longer side in pixels. noise: what denoising starts from; networks that were fine-tuned
+    to answer in one step (arXiv:2409.11355) start from zeros. scale_invariant, shift_invariant: what depth is free in.
+    full_z: whether the network gives the whole range of z.
     """
 
     backbone: Description
-    prediction: Prediction
+    prediction: Modality
     name: str
     variant: str
     scheduler_class: str
@@ -74,7 +76,7 @@ class MarigoldModel:
 
 
 def open_marigold(
-    prediction: Prediction, backbone: Backbone, weights: Path | Entry | None = None, *, name: str = ""
+    prediction: Modality, backbone: Backbone, weights: Path | ModelEntry | None = None, *, name: str = ""
 ) -> MarigoldModel:
     """The network in `weights`, as a variant of the backbone; an added model's under its own name.
 
@@ -87,8 +89,8 @@ def open_marigold(
             f"this server has no {prediction} network of Marigold for its backbone",
             hint=f"`diffsight models add sd21` and `diffsight models add marigold-{prediction}` bring one",
         )
-    folder = weights.weights if isinstance(weights, Entry) else weights
-    name = weights.name if isinstance(weights, Entry) else name or f"marigold-{prediction}"
+    folder = weights.weights if isinstance(weights, ModelEntry) else weights
+    name = weights.name if isinstance(weights, ModelEntry) else name or f"marigold-{prediction}"
     index, scheduler = read_settings(folder)
     scheduler_class = str(scheduler["_class_name"])
     check_prediction(prediction, index, folder)
@@ -137,7 +139,7 @@ def load_pair_variant(backbone: StableDiffusion, name: str, folder: Path) -> Non
 
 
 def read_settings(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What `model_index.json` and the scheduler's configuration say.
+    """The settings in `model_index.json` and in the scheduler's configuration.
 
     Raises ModelNotFound if one is missing, CheckpointError for a scheduler that Marigold does not use.
     """
@@ -153,9 +155,9 @@ def read_settings(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     return read_json(folder / INDEX_FILE), scheduler
 
 
-def check_prediction(prediction: Prediction, index: Mapping[str, Any], source: object) -> None:
+def check_prediction(prediction: Modality, index: Mapping[str, Any], source: object) -> None:
     """Raises CheckpointError if a folder's `model_index.json` says that it predicts something else."""
-    # The pipelines of normals write their prediction since a late version, and the class's name always.
+    # Older pipelines of normals do not write their prediction; the class's name is always there.
     says = str(index.get("prediction_type") or prediction)
     other = {"depth": "MarigoldNormalsPipeline", "normals": "MarigoldDepthPipeline"}[prediction]
     if says != prediction or index.get("_class_name") == other:
@@ -165,7 +167,7 @@ def check_prediction(prediction: Prediction, index: Mapping[str, Any], source: o
         )
 
 
-def shipped_marigold(prediction: Prediction, backbone: Backbone) -> Path | None:
+def find_shipped_marigold(prediction: Modality, backbone: Backbone) -> Path | None:
     """The folder of the network that ships for this backbone; None if none was fitted to it."""
     folder = POCKET / prediction
     fits = folder.is_dir() and base_revision(folder) == backbone.description.revision
@@ -173,4 +175,4 @@ def shipped_marigold(prediction: Prediction, backbone: Backbone) -> Path | None:
 
 
 open_depth, open_normals = partial(open_marigold, "depth"), partial(open_marigold, "normals")
-shipped_depth, shipped_normals = partial(shipped_marigold, "depth"), partial(shipped_marigold, "normals")
+shipped_depth, shipped_normals = partial(find_shipped_marigold, "depth"), partial(find_shipped_marigold, "normals")

@@ -70,7 +70,7 @@ class NormalsResult(BaseModel):
 
 
 def vectors_of(painted: Tensor, *, full_z: bool) -> Tensor:
-    """Unit vectors (E, 3, h, w) float32 of what the network painted, (E, 3, h, w).
+    """Unit vectors (E, 3, h, w) float32 from the network's pictures, (E, 3, h, w).
 
     full_z: whether the network gives the whole range of z; else its -1..1 stand for 0..1, which face the viewer.
     """
@@ -91,7 +91,7 @@ async def run_normals(
 
 
 def combine_normals(painted: Tensor, model: MarigoldModel, options: NormalsOptions, size: tuple[int, int]) -> Normals:
-    """The result in the image's own (height, width) from what the network painted, (E, 3, h, w) float32."""
+    """The result in the image's own (height, width) from the network's pictures, (E, 3, h, w) float32."""
     vectors, spread = ensemble_normals(vectors_of(painted, full_z=model.full_z), reduction=options.reduction)
     restored = unit_vectors(resize_to_image(vectors, size)).permute(1, 2, 0).contiguous().numpy()
     return Normals(restored, None if spread is None else resize_to_image(spread, size)[0].numpy())
@@ -100,7 +100,7 @@ def combine_normals(painted: Tensor, model: MarigoldModel, options: NormalsOptio
 def complete_normals(
     options: NormalsOptions, model: MarigoldModel, counts: InputCounts, limits: Limits
 ) -> NormalsOptions:
-    """The options with defaults filled in. Raises InvalidInput for what the model does not allow."""
+    """The options with defaults filled in. Raises InvalidInput for options that the model does not allow."""
     return complete_marigold(options, model, counts, limits)
 
 

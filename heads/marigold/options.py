@@ -1,4 +1,4 @@
-"""What callers choose for any of Marigold's predictions, and the checks that all of them share."""
+"""Options of all of Marigold's predictions, and their checks."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ AnyOptions = TypeVar("AnyOptions", bound=MarigoldOptions)
 def complete_marigold(options: AnyOptions, model: MarigoldModel, counts: InputCounts, limits: Limits) -> AnyOptions:
     """The options with the model's own steps and resolution filled in.
 
-    Raises InvalidInput for what the model does not allow.
+    Raises InvalidInput for options that the model does not allow.
     """
     multiple = model.backbone.downscale
     if options.resolution is not None and options.resolution % multiple:
@@ -89,7 +89,7 @@ def count_rows(options: MarigoldOptions, model: MarigoldModel) -> int:
 
 
 def check_uncertainty(options: MarigoldOptions, model: MarigoldModel) -> None:
-    """Raises InvalidInput if the form of the uncertainty map is wanted of a single prediction."""
+    """Raises InvalidInput if the uncertainty map of a single prediction is requested."""
     if options.ensemble_size == 1:
         raise InvalidInput(
             "format", "a single prediction has no uncertainty", hint="send an `ensemble_size` of 2 or more"
@@ -97,7 +97,7 @@ def check_uncertainty(options: MarigoldOptions, model: MarigoldModel) -> None:
 
 
 def describe_model(model: MarigoldModel) -> dict[str, object]:
-    """What a caller may want to know of the model."""
+    """Properties of the model for clients."""
     return {
         "head": model.name,
         "steps": model.steps,

@@ -1,4 +1,4 @@
-"""Normals and uncertainty to what callers read."""
+"""Encode normals and uncertainty for clients."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images to what the network sees, and maps back to the image's own pixels.
+"""Prepare images for the network, and resize maps back to the image's own pixels.
 
 Source: Marigold (arXiv:2312.02145); diffusers' `MarigoldImageProcessor`.
 """
@@ -17,10 +17,10 @@ from heads.images import to_pixel_values
 MAX_SIDE = 2048
 """Largest side in pixels that the network is run at."""
 MAX_MEMBER_PIXELS = 1 << 24
-"""Of all members of an ensemble together, as all of them are held in memory at once."""
+"""Most pixels of all members of an ensemble together, which are all in memory at once."""
 
 
-def processed_size(height: int, width: int, resolution: int) -> tuple[int, int]:
+def choose_working_size(height: int, width: int, resolution: int) -> tuple[int, int]:
     """(height, width) that an image is scaled to: the longer side is `resolution`; 0 keeps the image's own size.
 
     A side that would vanish is one pixel; the original refuses such images.
@@ -53,9 +53,9 @@ def fit_image(image: NDArray[np.uint8], resolution: int, multiple: int) -> tuple
     """Pixel values (3, H', W') float32 in [-1, 1], and the (height, width) of them that the image fills.
 
     image: (H, W, 3) uint8 RGB. It is scaled bilinearly with antialias, and its last row and column are repeated until
-    both sides are multiples of `multiple`. Raises what `processed_size` raises.
+    both sides are multiples of `multiple`. Raises what `choose_working_size` raises.
     """
-    size = processed_size(image.shape[0], image.shape[1], resolution)
+    size = choose_working_size(image.shape[0], image.shape[1], resolution)
     pixels = to_pixel_values(image)[None]
     if resolution:
         pixels = functional.interpolate(pixels, size, mode="bilinear", antialias=True)

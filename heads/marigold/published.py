@@ -13,7 +13,7 @@ _SETTINGS = ("model_index.json", "scheduler/scheduler_config.json")
 
 
 @dataclass(frozen=True, slots=True)
-class PublishedNetwork(PublishedModel):
+class PublishedMarigold(PublishedModel):
     """One of Marigold's folders. Its VAE and text encoder are SD 2's, and are not taken.
 
     from_zeros: whether denoising starts from zeros, as networks do that were fine-tuned end to end.
@@ -21,7 +21,7 @@ class PublishedNetwork(PublishedModel):
 
     from_zeros: bool = False
 
-    def needed_files(self, names: Collection[str], source: object) -> list[str]:
+    def select_files(self, names: Collection[str], source: object) -> list[str]:
         return self.check_complete([*unet_files(names), *_SETTINGS], names, source)
 
     def check_configs(self, source: Path, files: Sequence[str], *, any_size: bool) -> None:
@@ -40,8 +40,8 @@ class PublishedNetwork(PublishedModel):
         return verify(self.task, weights, any_size=any_size)
 
 
-def _publish(kind: str, hub_id: str, task: str, *, from_zeros: bool = False) -> PublishedNetwork:
-    return PublishedNetwork(kind, "the hub", _LICENCE, hub_id, base="sd21", task=task, from_zeros=from_zeros)
+def _publish(kind: str, hub_id: str, task: str, *, from_zeros: bool = False) -> PublishedMarigold:
+    return PublishedMarigold(kind, "the hub", _LICENCE, hub_id, base="sd21", task=task, from_zeros=from_zeros)
 
 
 PUBLISHED = (

@@ -1,4 +1,4 @@
-"""Denoising of predictions beside the latents of their image: each member of an ensemble is a row of every step.
+"""Denoise predictions with the latents of their image: each member of an ensemble is a row of every step.
 
 Source: Marigold (arXiv:2312.02145), section 3; diffusers' `MarigoldDepthPipeline`.
 """
@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from backbones.engine import Engine, embed_unpadded
-from backbones.noise_schedule import content_key, seeded_generator
+from backbones.noise_schedule import content_key, make_generator
 from backbones.rows import Capture, Captures, UNetRow
 from heads.images import check_image
 from heads.marigold.model import PAIR, MarigoldModel
 from heads.marigold.options import MarigoldOptions
-from heads.marigold.preprocess import check_members, content_of, fit_image, processed_size
+from heads.marigold.preprocess import check_members, choose_working_size, content_of, fit_image
 
 Watch = Callable[[int, Tensor], None]
 """Gets the timestep and the predictions' latents (E, C, h, w) after each step."""
@@ -28,7 +28,7 @@ Watch = Callable[[int, Tensor], None]
 async def paint_image(
     engine: Engine, model: MarigoldModel, image: NDArray[np.uint8], options: MarigoldOptions
 ) -> Tensor:
-    """What the network paints for an image as a request's options say, (E, 3, h, w) float32 on the host, about -1..1.
+    """The network's pictures for an image with a request's options, (E, 3, h, w) float32 on the host, about -1..1.
 
     image: (H, W, 3) uint8 RGB. Steps and resolution that are unset are the model's own.
     Raises InvalidInput as `predict_members` does.
@@ -56,20 +56,20 @@ async def predict_members(
     generators: Sequence[torch.Generator] | None = None,
     watch: Watch | None = None,
 ) -> Tensor:
-    """What the network paints for an image, (E, 3, h, w) float32 on the host, about -1..1.
+    """The network's pictures for an image, (E, 3, h, w) float32 on the host, about -1..1.
 
     image: (H, W, 3) uint8 RGB. seed: with the image's content it decides the noise of every member.
     generators: of the noise of each member, instead of the seed. watch: sees every step.
     h and w are those of the image scaled to `resolution`. Raises InvalidInput as `fit_image` and `check_members` do.
     """
     check_image(image)
-    check_members(ensemble_size, processed_size(image.shape[0], image.shape[1], resolution))
+    check_members(ensemble_size, choose_working_size(image.shape[0], image.shape[1], resolution))
     pixels, size = await engine.run_on_host(fit_image, image, resolution, engine.backbone.downscale)
     (encoded,) = await engine.encode([pixels])
     context = await embed_unpadded(engine, "")
     if generators is None:
         content = content_key(content_of(image)) + seed.to_bytes(8, "little")
-        generators = [seeded_generator(content, member) for member in range(ensemble_size)]
+        generators = [make_generator(content, member) for member in range(ensemble_size)]
     denoising = await engine.run(Denoising, model, encoded, context, generators, steps)
     for timestep in denoising.timesteps:
         captures = await engine.unet(denoising.rows)

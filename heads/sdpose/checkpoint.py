@@ -34,7 +34,7 @@ from heads.sdpose.skeletons import COCO_17, COCO_WHOLEBODY_133, Skeleton
 PUBLISHED_SIZE = (768, 1024)
 TIMESTEP = 999
 LATENT_SCALE = 0.18215
-"""The published code multiplies by this constant, whatever the VAE's config says."""
+"""The published code multiplies by this constant and ignores the VAE's config."""
 
 POSE_CLASS = (math.sin(1), math.sin(0), math.cos(1), math.cos(0))
 """The task vector [1, 0] as the U-Net receives it."""
@@ -50,7 +50,7 @@ def open_pose(
 ) -> PoseModel:
     """The pose network in `source` over `backbone`, of which a published one becomes the variant `name`.
 
-    size: (width, height) of a published network's crops; fitted ones tell their own.
+    size: (width, height) of a published network's crops; fitted networks store their own.
     Raises ModelNotFound if there is none, CheckpointError where it is damaged, incomplete or of another backbone.
     """
     if (source / POSE_FILE).is_file():
@@ -70,7 +70,7 @@ def open_pose(
     channels = variant.unet.config.block_out_channels[::-1][block]
     return PoseModel(
         name=source.name,
-        head=_filled_head(backbone, state, channels, keypoints, head_file),
+        head=_build_head(backbone, state, channels, keypoints, head_file),
         skeleton=_SKELETONS[keypoints],
         size=size,
         variant=name,
@@ -109,11 +109,11 @@ def open_whole_folder(
 ) -> StableDiffusion:
     """A whole published folder as a backbone: its own VAE, text encoder and U-Net, without another Stable Diffusion.
 
-    The backbone's own U-Net is SDPose's less its class embedding, and the pose network shares its memory; it is of use
-    for poses alone.
-    Raises ModelNotFound if a part is missing, CheckpointError where one does not fit.
+    The backbone's own U-Net is SDPose's without its class embedding, and the pose network shares its memory. This
+    backbone is useful only for poses. Raises ModelNotFound if a part is missing, CheckpointError where one does not
+    fit.
     """
-    from diffusers import AutoencoderKL  # these take seconds: only what loads a model pays for them
+    from diffusers import AutoencoderKL  # these take seconds: imported only to load a model
     from transformers import CLIPTextModel
 
     file = folder / "unet" / "diffusion_pytorch_model.safetensors"
@@ -135,7 +135,7 @@ def open_whole_folder(
 
 
 def is_whole_folder(folder: Path) -> bool:
-    """Whether a folder is one of SDPose with all of its networks, and no ordinary diffusers folder."""
+    """Whether a folder holds all networks of SDPose, and is not an ordinary diffusers folder."""
     return (
         (folder / DECODER_FILE).is_file()
         and not (folder / "model_index.json").is_file()
@@ -178,7 +178,7 @@ def _alphas_cumprod(folder: Path) -> Tensor:
 
 
 def _head_file(source: Path) -> Path:
-    """Where the head lies. The original goes on with a random head if it is missing: here that is an error."""
+    """The head's file. The original continues with a random head if it is missing; here that is an error."""
     if not source.is_dir():
         raise ModelNotFound(
             f"{source} is no folder", hint="give SDPose's folder, or one that `diffsight fit pose` wrote"
@@ -192,7 +192,7 @@ def _head_file(source: Path) -> Path:
     )
 
 
-def _filled_head(
+def _build_head(
     backbone: StableDiffusion, state: dict[str, Tensor], channels: int, keypoints: int, file: Path
 ) -> HeatmapHead:
     own: Any = backbone.variants[""].unet
@@ -211,10 +211,9 @@ def check_folder_for_fitted(folder: Path) -> None:
 def save_fitted(
     folder: Path, model: PoseModel, backbone: StableDiffusion, fit: dict[str, Any], *, half: bool = False
 ) -> None:
-    """Write a fitted head, and what fine-tuning changed of the U-Net.
-
-    `pose.json` goes first and comes last: where the writing ends early, the folder holds no network rather than a mix.
-    fit: how it was fitted, kept in `pose.json` as it is. half: weights as float16.
+    """Write a fitted head, and the U-Net tensors that fine-tuning changed. The old `pose.json` is deleted first and the
+    new one written last: if the process ends in between, the folder holds no network instead of a mixture. fit: facts
+    about the fit, stored in `pose.json`. half: weights as float16.
     Raises what `check_folder_for_fitted` raises.
     """
     check_folder_for_fitted(folder)
@@ -282,7 +281,7 @@ def _open_fitted(backbone: StableDiffusion, source: Path, name: str) -> PoseMode
         load_variant(backbone, name, source / _UNET, from_backbone=("",))
     return PoseModel(
         name=source.name,
-        head=_filled_head(backbone, read_tensors(source / HEAD_FILE), channels, len(skeleton), source / HEAD_FILE),
+        head=_build_head(backbone, read_tensors(source / HEAD_FILE), channels, len(skeleton), source / HEAD_FILE),
         skeleton=skeleton,
         size=(width, height),
         variant=name if tuned else "",

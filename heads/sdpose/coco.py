@@ -28,9 +28,9 @@ def coco_annotations(
 ) -> list[dict[str, Any]]:
     """One annotation a person; of 133 points in COCO-WholeBody's five lists.
 
-    A point whose score is at least `threshold` is visible, v = 2; another is 0, 0, 0. The scores themselves stand
-    beside it in `keypoint_scores`, and `score` is the box's score times their mean above 0.2. Persons whose points are
-    not finite are left out.
+    A point whose score is at least `threshold` is visible, v = 2; another is 0, 0, 0. The scores are in
+    `keypoint_scores`, and `score` is the box's score times their mean above 0.2. Persons whose points are not finite
+    are left out.
     """
     rows = []
     for index, (points, scores, box) in enumerate(

@@ -33,7 +33,7 @@ def decode(
     Returns points (..., 2) float64 x, y in pixels of the crop, and scores (...) float32, each map's maximum before
     blurring: it may pass 1 or be negative. The step from the highest pixel is not bounded: on flat maps it can be huge.
     A map without any value above 0 gets no step; its point is (-1, -1) in heat-map pixels. This is our own rule: the
-    original reads its neighbours in memory there and can give NaN.
+    original reads memory outside the map there and can give NaN.
     """
     shape = heatmaps.shape[:-2]
     flat = heatmaps.reshape(-1, *heatmaps.shape[-2:])
@@ -41,7 +41,7 @@ def decode(
     points = np.concatenate([part[0] for part in parts]) if parts else np.zeros((0, 2))
     scores = np.concatenate([part[1] for part in parts]) if parts else np.zeros(0, dtype=np.float32)
     height, width = heatmaps.shape[-2:]
-    # To the whole size, where encoding goes to the size less one: literal.
+    # As in the original: to the whole size, although encoding uses the size minus one.
     scaled = points / [width - 1, height - 1] * size
     return scaled.reshape(*shape, 2), scores.reshape(shape)
 
@@ -51,13 +51,14 @@ def _decode_maps(maps: Tensor, blur: int) -> tuple[NDArray[np.float64], NDArray[
     """Points (N, 2) float64 in heat-map pixels and scores (N,) float32 of maps (N, H, W) float32."""
     height, width = maps.shape[1:]
     scores, places = maps.flatten(1).max(dim=1)
-    found = scores > 0
+    positive = scores > 0
     x, y = places % width, places // width
     blurred = _blur(maps, blur)
     peak = blurred.flatten(1).amax(dim=1)
-    # Literal: the blurred maximum may be negative where a lone pixel is above 0, and then turns the map's sign.
+    # As in the original: if a single pixel is above 0, the blurred maximum may be negative, which changes the map's
+    # sign.
     level = scores / torch.where(peak == 0, torch.ones_like(peak), peak)
-    # Beyond the border the log map goes on as it ends there.
+    # Beyond the border the log map repeats its border values.
     rows = torch.stack([(y + dy).clamp(0, height - 1) for _, dy in _AROUND], dim=1)
     columns = torch.stack([(x + dx).clamp(0, width - 1) for dx, _ in _AROUND], dim=1)
     around = blurred.flatten(1).gather(1, rows * width + columns)
@@ -69,7 +70,7 @@ def _decode_maps(maps: Tensor, blur: int) -> tuple[NDArray[np.float64], NDArray[
     step = _newton_step(dx, dy, dxx, dyy, dxy)
     located = torch.stack([x, y], dim=1).cpu()
     refined = (located.double() - step).float().double()
-    points = torch.where(found.cpu()[:, None], refined, torch.full_like(refined, -1.0))
+    points = torch.where(positive.cpu()[:, None], refined, torch.full_like(refined, -1.0))
     return points.numpy(), scores.cpu().numpy()
 
 

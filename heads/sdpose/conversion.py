@@ -20,7 +20,7 @@ from backbones.loading.verification import (
 from heads.sdpose.checkpoint import DECODER_FILE, check_scheduler
 from heads.sdpose.published_keys import KEYPOINTS, head_keys, unet_keys
 
-# An older or hand-made folder may lack them; the original's loaders pass them always.
+# Older folders may lack them; the original's loaders always pass them.
 _CLASS_EMBEDDING = {"class_embed_type": "projection", "projection_class_embeddings_input_dim": 4}
 
 

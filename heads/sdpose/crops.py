@@ -1,4 +1,4 @@
-"""A person's box to what the network sees, and its points back into the image. There are two published ways.
+"""Crop a person's box for the network, and map points back to the image. There are two published methods.
 
 `affine`: the box widened by a quarter and to the network's aspect, cut by the unbiased (UDP) matrix; training and all
 published figures use it. `stretch`: the bare box stretched to the network's size, as the demo and the ComfyUI nodes do.
@@ -27,7 +27,7 @@ PADDING = 1.25
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Region:
+class CropRegion:
     """The part of the image that a crop shows.
 
     origin: (2,) x and y of its top left corner, scale: (2,) its width and height, image pixels.
@@ -79,7 +79,9 @@ def warp_matrix(
     )
 
 
-def affine_crop(image: NDArray[np.uint8], xyxy: NDArray[np.float32], size: Size) -> tuple[NDArray[np.uint8], Region]:
+def affine_crop(
+    image: NDArray[np.uint8], xyxy: NDArray[np.float32], size: Size
+) -> tuple[NDArray[np.uint8], CropRegion]:
     """The crop of one box by the published evaluation, and the region it shows.
 
     image: (H, W, 3) uint8, channels in any order. xyxy: (4,) float32 corners, which may lie outside: that
@@ -88,19 +90,18 @@ def affine_crop(image: NDArray[np.uint8], xyxy: NDArray[np.float32], size: Size)
     center, padded = centers_and_scales(xyxy[None])
     scale = fixed_scales(padded, size)
     crop = cv2.warpAffine(image, warp_matrix(center[0], scale[0], size), size, flags=cv2.INTER_LINEAR)
-    # The way back takes the whole size for the size less one that the matrix has: literal.
+    # As in the original: the inverse uses the whole size, the matrix the size minus one.
     origin = center[0].astype(np.float64) - scale[0].astype(np.float64) / 2
-    return np.asarray(crop, dtype=np.uint8), Region(origin, scale[0].astype(np.float64))
+    return np.asarray(crop, dtype=np.uint8), CropRegion(origin, scale[0].astype(np.float64))
 
 
 def stretch_crop(
     image: NDArray[np.uint8], xyxy: NDArray[np.float32] | None, size: Size
-) -> tuple[NDArray[np.uint8], Region]:
+) -> tuple[NDArray[np.uint8], CropRegion]:
     """The crop of one box by the published demo: truncated, clipped and stretched.
 
-    image: (H, W, 3) uint8, channels in any order. xyxy: (4,) corners; None, and a box of which nothing is left inside
-    the image, stand for the whole image.
-    Returns (height, width, 3) uint8 of `size`, and the region it shows.
+    image: (H, W, 3) uint8, channels in any order. xyxy: (4,) corners; None, and a box outside the image, mean the whole
+    image. Returns (height, width, 3) uint8 of `size`, and the region it shows.
     """
     height, width = image.shape[:2]
     x1, y1, x2, y2 = (0, 0, width, height) if xyxy is None else (int(value) for value in xyxy)
@@ -109,14 +110,14 @@ def stretch_crop(
         x1, y1, x2, y2 = 0, 0, width, height
     inner = Image.fromarray(np.ascontiguousarray(image[y1:y2, x1:x2]))
     crop = np.asarray(resample(inner, size, Image.Resampling.BILINEAR))
-    return crop, Region(np.array([x1, y1], dtype=np.float64), np.array([x2 - x1, y2 - y1], dtype=np.float64))
+    return crop, CropRegion(np.array([x1, y1], dtype=np.float64), np.array([x2 - x1, y2 - y1], dtype=np.float64))
 
 
 def pixel_values(crop: NDArray[np.uint8]) -> Tensor:
-    """What the network takes of a crop: (H, W, 3) uint8 RGB -> (3, H, W) float32 in [-1, 1]."""
+    """The network's input for a crop: (H, W, 3) uint8 RGB -> (3, H, W) float32 in [-1, 1]."""
     return torch.from_numpy(np.array(crop)).permute(2, 0, 1).float().div_(255).mul_(2).sub_(1)
 
 
-def to_image(points: NDArray[np.float64], region: Region, size: Size) -> NDArray[np.float64]:
+def to_image(points: NDArray[np.float64], region: CropRegion, size: Size) -> NDArray[np.float64]:
     """Points (K, 2) in pixels of a crop of `size` (width, height) -> (K, 2) in pixels of the image."""
     return points / np.array(size, dtype=np.float64) * region.scale + region.origin

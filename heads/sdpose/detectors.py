@@ -1,4 +1,4 @@
-"""Finding persons by someone else's detector: an object-detection model of transformers, or an ONNX file.
+"""Find persons with a detector: an object-detection model of transformers, or an ONNX file.
 
 All give boxes of persons as COCO does, x, y, width, height in pixels, best first. None of them is shipped.
 """
@@ -36,9 +36,9 @@ Find = Callable[[NDArray[np.uint8], float], Boxes]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Detector:
-    """name: what answers tell. find: see `Find`. on_device: whether `find` uses the backbone's device.
+    """name: for answers. find: see `Find`. on_device: whether `find` uses the backbone's device.
 
-    network: what `find` runs there; None for one on the host.
+    network: the model that `find` runs there; None if it runs on the host.
     """
 
     name: str
@@ -52,7 +52,7 @@ def open_detector(
 ) -> Detector:
     """The detector in a folder, on the hub, or in an `.onnx` file.
 
-    Raises ModelNotFound if there is none, CheckpointError where it does not load or knows no persons.
+    Raises ModelNotFound if there is none, CheckpointError if it does not load or has no class of persons.
     """
     path = Path(source).expanduser()
     if path.suffix == ".onnx":
@@ -155,8 +155,8 @@ def _detr_onnx(session: Any, path: Path) -> Find:
 
     def find(image: NDArray[np.uint8], threshold: float) -> Boxes:
         prepared = {key: value.numpy() for key, value in processor(images=image, return_tensors="pt").items()}
-        got = session.run(["logits", "pred_boxes"], {key: prepared[key] for key in prepared.keys() & inputs})
-        outputs = SimpleNamespace(logits=torch.from_numpy(got[0]), pred_boxes=torch.from_numpy(got[1]))
+        arrays = session.run(["logits", "pred_boxes"], {key: prepared[key] for key in prepared.keys() & inputs})
+        outputs = SimpleNamespace(logits=torch.from_numpy(arrays[0]), pred_boxes=torch.from_numpy(arrays[1]))
         return _persons(processor, outputs, image.shape[:2], threshold, persons)
 
     return find

@@ -16,23 +16,23 @@ from backbones.errors import InvalidInput
 from backbones.rows import Capture, Captures, UNetRow
 from heads.results import BoxesFrom, Keypoints
 from heads.sdpose import codec, crops
-from heads.sdpose.crops import Crop, Region
+from heads.sdpose.crops import Crop, CropRegion
 from heads.sdpose.head import HeatmapHead
 from heads.sdpose.skeletons import Skeleton
 
 Boxes = NDArray[np.float64]
 
-# Persons whose features are held at a time: at full size one has 30 MB of them, and 120 MB of maps inside the head.
+# Persons in memory at a time: at full size each has 30 MB of features, and 120 MB of maps inside the head.
 _PERSONS_AT_ONCE = 16
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PoseModel:
-    """A pose network: which rows to ask for, and the head that reads what they captured.
+    """A pose network: the rows that it needs, and the head that reads their captures.
 
-    head: on the backbone's device, in its number type. skeleton: what its maps stand for, in order.
+    head: on the backbone's device, in its number type. skeleton: the keypoints of its maps, in order.
     size: (width, height) of the crops in pixels. variant: the U-Net that rows go through. timestep: of the rows.
-    features: modules whose outputs are read; several are brought to the largest one's size and put behind each other.
+    features: modules whose outputs are read; several are resized to the largest one's size and concatenated.
     latent_scale: what unscaled latents are multiplied by. revision: changes when any answer could.
     """
 
@@ -61,13 +61,12 @@ async def estimate_poses(
     """The keypoints of each box's person, in the order of the boxes.
 
     image: (H, W, 3) uint8 RGB. boxes: (N, 4) float, x, y, width, height in image pixels, which may reach outside; None
-    takes the whole image as one box. box_scores: (N,), 1 if none are given. boxes_from: what the result tells.
-    crop: how a box becomes the network's input; see `heads.sdpose.crops`. flip_test: also look at the mirrored crop and
-    average the maps: a little more accurate at twice the cost.
-    Returns `Keypoints`, which are empty if there are no boxes.
-    Raises InvalidInput for boxes that are not (N, 4), not finite, or without width or height.
-    Source: arXiv:2509.24980, sections 3 and 4; SDPose's eval/SDPose_Evaluator.py. The latents are the VAE's mean, where
-    the original draws a sample, so that an image always gets the same answer.
+    takes the whole image as one box. box_scores: (N,), 1 if none are given. boxes_from: for the result. crop: how a box
+    becomes the network's input; see `heads.sdpose.crops`. flip_test: also run the mirrored crop and average the maps: a
+    little more accurate at twice the cost. Returns `Keypoints`, which are empty if there are no boxes. Raises
+    InvalidInput for boxes that are not (N, 4), not finite, or without width or height. Source: arXiv:2509.24980,
+    sections 3 and 4; SDPose's eval/SDPose_Evaluator.py. The latents are the VAE's mean, where the original draws a
+    sample, so that an image always gets the same answer.
     """
     height, width = image.shape[:2]
     if boxes is None:
@@ -92,9 +91,9 @@ async def estimate_poses(
             if flip_test
             else [(capture,) for capture in captures]
         )
-        found = await engine.apply(_Points(model, flip_test), persons)
-        points[chosen] = [crops.to_image(own, at, model.size) for (own, _), at in zip(found, regions, strict=True)]
-        point_scores[chosen] = [own for _, own in found]
+        decoded = await engine.apply(_Points(model, flip_test), persons)
+        points[chosen] = [crops.to_image(own, at, model.size) for (own, _), at in zip(decoded, regions, strict=True)]
+        point_scores[chosen] = [own for _, own in decoded]
     return Keypoints(
         points, point_scores, np.asarray(boxes, dtype=np.float64), scores, boxes_from,
         model.skeleton.names, model.skeleton.links,
@@ -111,7 +110,7 @@ def check_boxes(boxes: Boxes) -> None:
 
 
 _LEAST_SIDE = 0.001
-"""Pixels. Below, the scale from box to crop leaves what floats can hold."""
+"""Least side of a box in pixels. With smaller ones the scale from box to crop overflows."""
 
 
 def box_problem(box: NDArray[np.float64]) -> str:
@@ -143,7 +142,7 @@ async def empty_context(engine: Engine) -> Tensor:
 
 def cut_crops(
     image: NDArray[np.uint8], xyxy: NDArray[np.float32], size: tuple[int, int], crop: Crop
-) -> tuple[list[NDArray[np.uint8]], list[Region]]:
+) -> tuple[list[NDArray[np.uint8]], list[CropRegion]]:
     """The crop of each box and the region that it shows.
 
     image: (H, W, 3) uint8. xyxy: (N, 4) float32 corners. size: (width, height). Returns N crops (height, width, 3).
@@ -162,8 +161,8 @@ def pose_rows(model: PoseModel, latents: Sequence[Tensor], context: Tensor | Non
     ]
 
 
-def stacked_features(model: PoseModel, captures: Sequence[Captures]) -> Tensor:
-    """What the head reads of the rows: (B, C, h, w), several feature maps at the size of the largest one."""
+def stack_features(model: PoseModel, captures: Sequence[Captures]) -> Tensor:
+    """The head's input from the rows: (B, C, h, w), several feature maps at the size of the largest one."""
     maps = [torch.stack([capture.features[name] for capture in captures]) for name in model.features]
     largest = max((tuple(heat_map.shape[-2:]) for heat_map in maps), key=lambda shape: shape[0] * shape[1])
     same = [
@@ -179,15 +178,15 @@ def stacked_features(model: PoseModel, captures: Sequence[Captures]) -> Tensor:
 def heatmaps(model: PoseModel, captures: Sequence[Captures]) -> Tensor:
     """Heat maps of rows, (B, K, H, W) float32, on the device.
 
-    Row by row, so that a row alone gives what it gives in a batch: where two cells are all but equal, a rounding
-    chooses the point. Together they would take as long (7.5 ms against 7.6 for 32 rows, by a cost model of a GPU).
+    Row by row, so that the result does not depend on the batch: if two cells are almost equal, rounding would choose
+    the point. In one batch they would take as long (7.5 ms against 7.6 for 32 rows, by a cost model of a GPU).
     """
-    return torch.cat([model.head(stacked_features(model, [capture])).float() for capture in captures])
+    return torch.cat([model.head(stack_features(model, [capture])).float() for capture in captures])
 
 
 @dataclass(frozen=True, slots=True)
 class _Points:
-    """The head of a pose model, and what reads its maps. flip_test: whether persons come with their mirror image."""
+    """The head of a pose model and the decoding of its maps. flip_test: whether each person has a mirrored row."""
 
     model: PoseModel
     flip_test: bool

@@ -1,4 +1,4 @@
-"""What training measures: the published heat-map loss, and its rough accuracy."""
+"""The published heat-map loss, and the approximate accuracy that training prints."""
 
 from __future__ import annotations
 
@@ -35,5 +35,5 @@ def pck(predicted: Tensor, target: Tensor, weights: Tensor, threshold: float = 0
     hits = ((distance < threshold) & counted).sum(dim=0).float()
     rows = counted.sum(dim=0)
     share = torch.where(rows > 0, hits / rows.clamp_min(1), torch.full_like(hits, -1.0))
-    known = share[rows > 0]
-    return share, float(known.mean()) if len(known) else 0.0
+    counted_shares = share[rows > 0]
+    return share, float(counted_shares.mean()) if len(counted_shares) else 0.0

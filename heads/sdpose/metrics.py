@@ -27,7 +27,7 @@ _FIELDS = {"body": "keypoints"} | {part: f"{part}_kpts" for part in ("foot", "fa
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prediction:
-    """One person as the network saw it.
+    """The prediction for one person.
 
     points: (K, 2) float64, image pixels. scores: (K,) float. box_score: of its box. area: of the padded,
     aspect-fixed box, image pixels squared.
@@ -48,14 +48,15 @@ def person_score(scores: NDArray[np.floating], box_score: float, threshold: floa
 
 
 def object_keypoint_similarity(
-    one: NDArray[np.float64], others: NDArray[np.float64], area: float, areas: NDArray[np.float64],
+    points: NDArray[np.float64], others: NDArray[np.float64], area: float, areas: NDArray[np.float64],
     sigmas: NDArray[np.float64],
 ) -> NDArray[np.float32]:  # fmt: skip
     """OKS of one prediction with others, over all points whatever their scores.
 
-    one: (K, 2), others: (N, K, 2), image pixels. area, areas (N,): pixels squared. sigmas: (K,). Returns (N,) float32.
+    points: (K, 2), others: (N, K, 2), image pixels. area, areas (N,): pixels squared. sigmas: (K,).
+    Returns (N,) float32.
     """
-    squared = ((others - one) ** 2).sum(axis=2)
+    squared = ((others - points) ** 2).sum(axis=2)
     mean_area = ((area + areas) / 2 + np.spacing(1))[:, None]
     similarity: NDArray[np.float32] = np.exp(-squared / (2 * sigmas) ** 2 / mean_area / 2).mean(axis=1)
     return similarity.astype(np.float32)
@@ -67,7 +68,7 @@ def suppress(
     sigmas: NDArray[np.float64],
     threshold: float = OKS_THRESHOLD,
 ) -> list[int]:
-    """Which of one image's predictions stay, best first: each drops the later ones too similar to it.
+    """The predictions of one image that stay, best first: each suppresses later ones that are too similar to it.
 
     sigmas: (K,), as in `object_keypoint_similarity`.
     """
@@ -87,11 +88,11 @@ def result_rows(predictions: Sequence[Prediction], sigmas: NDArray[np.float64]) 
     """The COCO result file of predictions: rescored, suppressed, images in the order of their first appearance.
 
     sigmas: (K,), of 17 points, of the 133, which get the five lists of COCO-WholeBody, or of any others.
-    Of predictions with the same id in one image the first is taken.
+    Of predictions with the same id in one image the first counts.
     """
     by_image: dict[int, dict[int, Prediction]] = {}
-    for one in predictions:
-        by_image.setdefault(one.image_id, {}).setdefault(one.id, one)
+    for prediction in predictions:
+        by_image.setdefault(prediction.image_id, {}).setdefault(prediction.id, prediction)
     rows = []
     for image_id, of_image in by_image.items():
         persons = [of_image[key] for key in sorted(of_image)]
@@ -181,10 +182,10 @@ def _evaluate(
             "annotations": [dict(annotation) for annotation in ground_truth["annotations"]],
         }
         truth.createIndex()
-        found = truth.loadRes(counted)
-        for annotation in found.dataset["annotations"]:
+        loaded = truth.loadRes(counted)
+        for annotation in loaded.dataset["annotations"]:
             annotation["area"] = annotation.get("own_area", annotation["area"])
-        evaluation = COCOeval(truth, found, "keypoints")
+        evaluation = COCOeval(truth, loaded, "keypoints")
         evaluation.params.kpt_oks_sigmas = sigmas
         evaluation.evaluate()
         evaluation.accumulate()

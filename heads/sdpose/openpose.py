@@ -1,7 +1,7 @@
 """OpenPose's points, JSON and coloured skeletons, the picture that ControlNet takes; in the style of DWPose.
 
-Source: SDPose's gradio_app/SDPose_gradio.py. Where the original's JSON exchanges the hands or is one point off, this
-one has the person's own left and right.
+Source: SDPose's gradio_app/SDPose_gradio.py. The original's JSON swaps the hands and is one point off; here left and
+right are the person's own.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ COLOURS = (
 # Of the 17 with the neck appended.
 _FROM_BODY = (0, _NECK, 6, 8, 10, 5, 7, 9, 12, 14, 16, 11, 13, 15, 2, 1, 4, 3)
 _FEET, _FACE, _LEFT_HAND, _RIGHT_HAND, _END = 18, 24, 92, 113, 134
-# The face's two pupils of OpenPose's 70, which COCO-WholeBody lacks: the body's eyes stand there.
+# COCO-WholeBody lacks the two pupils of OpenPose's 70 face points: the body's eyes replace them.
 _RIGHT_EYE, _LEFT_EYE = 14, 15
 _WHITE, _BLUE = (255, 255, 255), (0, 0, 255)
 
@@ -79,7 +79,7 @@ def draw_person(
     whole = len(points) == _END
     mean_side = (height + width) / 2
     stick, radius = (4, 4) if whole else (max(1, int(mean_side / 256)), max(2, int(mean_side / 192)))
-    # Far outside, where OpenCV's integers end, nothing is drawn anyway.
+    # Points so far outside would overflow OpenCV's integers; nothing of them is visible anyway.
     shown = (scores >= threshold) & np.isfinite(points).all(axis=1) & (np.abs(points) < 1e6).all(axis=1)
     for (start, end), colour in zip(_LIMBS, COLOURS, strict=False):
         if shown[start] and shown[end]:
@@ -115,7 +115,7 @@ def _dot(canvas: NDArray[np.uint8], point: NDArray[np.float64], radius: int, col
 
 
 def _hand(canvas: NDArray[np.uint8], points: NDArray[np.float64], shown: NDArray[np.bool_]) -> None:
-    """Rainbow edges, then blue points; of both only those truly inside, since empty points stand at 0."""
+    """Rainbow edges, then blue points; only points with positive coordinates, because missing points are 0."""
     drawn = [
         bool(ok) and _positive(point) and _inside(canvas, *map(int, point))
         for ok, point in zip(shown, points, strict=True)
@@ -147,7 +147,7 @@ def openpose_json(keypoints: Keypoints, height: int, width: int) -> dict[str, An
     people = []
     for points, scores in zip(keypoints.points, keypoints.scores, strict=True):
         if not np.isfinite(points).all():
-            continue  # a box that was not looked at
+            continue  # a box that was not processed
         mapped, mapped_scores = openpose_points(points, scores)
         whole = len(mapped) == _END
         triplets = np.concatenate([mapped, mapped_scores[:, None].astype(np.float64)], axis=1)

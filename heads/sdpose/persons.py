@@ -1,4 +1,4 @@
-"""Persons of COCO files as the published evaluation takes them: from a file of detections, or from annotations."""
+"""Read persons from COCO files as the published evaluation does: from detections, or from annotations."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PERSON = 1
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Person:
-    """One box to look at. xyxy: (4,) float32 corners in image pixels, which may lie outside."""
+    """The box of a person. xyxy: (4,) float32 corners in image pixels, which may lie outside."""
 
     id: int
     image_id: int
@@ -25,7 +25,7 @@ class Person:
     score: float
 
 
-def detected_persons(detections: Sequence[Mapping[str, Any]]) -> list[Person]:
+def read_detected_persons(detections: Sequence[Mapping[str, Any]]) -> list[Person]:
     """All rows of category 1, in the file's order, numbered by it; no threshold, nothing clipped.
 
     Source: MMPose's datasets/base/base_coco_style_dataset.py, `_load_detection_results`.
@@ -38,10 +38,10 @@ def detected_persons(detections: Sequence[Mapping[str, Any]]) -> list[Person]:
     ]
 
 
-def annotated_persons(content: Mapping[str, Any]) -> list[Person]:
+def read_annotated_persons(content: Mapping[str, Any]) -> list[Person]:
     """Persons of a COCO annotation file with clipped boxes: by image in the file's order, then as annotated.
 
-    Left out are crowds, and persons without box, points, labelled points, or anything inside the image.
+    Crowds are left out, and persons without a box, points, labelled points, or a part inside the image.
     Source: MMPose's datasets/base/base_coco_style_dataset.py, `parse_data_info` and `_is_valid_instance`.
     """
     by_image: dict[int, list[Mapping[str, Any]]] = {int(image["id"]): [] for image in content["images"]}

@@ -15,7 +15,7 @@ from torch import nn
 from backbones.backbone import Backbone
 from backbones.engine import Engine
 from backbones.errors import InvalidInput, ModelNotFound
-from backbones.loading.registry import Entry
+from backbones.loading.registry import ModelEntry
 from backbones.stable_diffusion import StableDiffusion
 from heads.inputs import InputCounts, Inputs
 from heads.results import Keypoints
@@ -42,11 +42,11 @@ BODY_POINTS = 17
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PersonFinder:
-    """What finds persons where a request sends no boxes.
+    """Finds persons if a request sends no boxes.
 
-    name: for answers. revision: of its weights as far as they are known, else its name.
+    name: for answers. revision: of its weights, or its name if that is unknown.
     find: (engine, image (H, W, 3) uint8 RGB, threshold) to the boxes whose score is the threshold at least.
-    network: what it runs on the device and nothing else holds, which leaves the device and returns with the pose head.
+    network: its own network on the device, which moves to and from host memory together with the pose head.
     """
 
     name: str
@@ -77,14 +77,14 @@ class PoseHead:
 
     @property
     def revision(self) -> str:
-        """Changes when any answer could: of the backbone, the network and what finds persons."""
+        """Changes when any answer could: of the backbone, the network and the person finder."""
         revisions = [self.backbone_revision, self.model.revision]
         return "+".join([*revisions, self.finder.revision] if self.finder is not None else revisions)
 
 
 def open_pose_head(
     backbone: Backbone,
-    weights: Path | Entry | None = None,
+    weights: Path | ModelEntry | None = None,
     *,
     name: str = "",
     crop_size: tuple[int, int] = PUBLISHED_SIZE,
@@ -104,7 +104,7 @@ def open_pose_head(
             "this server has no pose network for its backbone",
             hint="set DIFFSIGHT_POSE__CHECKPOINT to a folder of SDPose, or to one that `diffsight fit pose` wrote",
         )
-    if isinstance(weights, Entry):
+    if isinstance(weights, ModelEntry):
         model = replace(open_pose(backbone, weights.weights, weights.name, size=crop_size), name=weights.name)
     else:
         model = open_pose(backbone, weights, name or "pose", size=crop_size)
@@ -113,7 +113,7 @@ def open_pose_head(
     return PoseHead(model, finder, detector_threshold, keypoint_threshold, max_persons, revision)
 
 
-def shipped_pose(backbone: Backbone) -> Path | None:
+def find_shipped_pose(backbone: Backbone) -> Path | None:
     """The folder of the network that ships for this backbone; None if none was fitted to it."""
     return POCKET if isinstance(backbone, StableDiffusion) and is_fitted_for(POCKET, backbone) else None
 
@@ -123,7 +123,7 @@ async def run_pose(
 ) -> Poses:
     """Keypoints of persons in the request's boxes, else in the detector's boxes, else in the whole image as one person.
 
-    Raises ModelNotFound if a detector is wanted and the server has none, and InvalidInput for scores without boxes.
+    Raises ModelNotFound if a detector is requested and the server has none, and InvalidInput for scores without boxes.
     """
     image = inputs.image
     height, width = image.shape[:2]
@@ -161,7 +161,7 @@ async def _estimate_boxes(
     boxes: Sequence[Sequence[float]],
     box_scores: Sequence[float] | None,
 ) -> tuple[Keypoints, tuple[str, ...]]:
-    """Keypoints of the request's boxes, and the problem of each; bad boxes are left out of the network's work.
+    """Keypoints of the request's boxes, and the problem of each; the network does not run on bad boxes.
 
     size: (width, height) of the image.
     """
@@ -264,7 +264,7 @@ def describe_pose(head: PoseHead) -> dict[str, Any]:
 
 
 def check_drawable(form: str, options: PoseOptions, head: PoseHead) -> None:
-    """Raises InvalidInput for a network whose points no skeleton is known for."""
+    """Raises InvalidInput for a network whose points have no known skeleton."""
     if len(head.model.skeleton) not in (17, 133):
         raise InvalidInput("format", f"{form!r} needs COCO's 17 points or the 133", hint="send format=json")
 
@@ -311,5 +311,5 @@ TASK = Task(
     request_only=frozenset({"coordinates"}),
     example={"boxes": [[2, 0, 12, 16]], "flip_test": False},
     curl="-F image=@team.jpg -F 'boxes=[[10,20,80,200],[90,25,70,190]]'",
-    shipped=shipped_pose,
+    shipped=find_shipped_pose,
 )

@@ -23,7 +23,7 @@ Persons = Literal["auto", "detector", "whole_image"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Poses:
-    """Keypoints, and what is wrong with each box: empty texts for good ones. Points of bad boxes are NaN."""
+    """Keypoints, and the problem of each box: an empty text for a good box. Points of bad boxes are NaN."""
 
     keypoints: Keypoints
     problems: tuple[str, ...]

@@ -12,12 +12,12 @@ _LICENCE = f"MIT; base weights {OPENRAIL}"
 
 
 @dataclass(frozen=True, slots=True)
-class PublishedNetwork(PublishedModel):
+class PublishedSDPose(PublishedModel):
     """One of SDPose's folders. Its VAE and text encoder are SD 2's, and are not taken."""
 
     skeleton: str = ""
 
-    def needed_files(self, names: Collection[str], source: object) -> list[str]:
+    def select_files(self, names: Collection[str], source: object) -> list[str]:
         others = ["decoder/decoder.safetensors", "scheduler/scheduler_config.json"]
         return self.check_complete([*unet_files(names), *others], names, source)
 
@@ -38,7 +38,7 @@ class PublishedNetwork(PublishedModel):
 
 
 PUBLISHED = (
-    PublishedNetwork(
+    PublishedSDPose(
         "sdpose-body",
         "the hub",
         _LICENCE,
@@ -47,7 +47,7 @@ PUBLISHED = (
         task="pose",
         skeleton="body",
     ),
-    PublishedNetwork(
+    PublishedSDPose(
         "sdpose-wholebody",
         "the hub",
         _LICENCE,

@@ -17,7 +17,7 @@ class Skeleton:
 
     names: one a point; left and right are the person's own. links: pairs of points that a drawing joins.
     flip_indices: which point each becomes in a mirrored picture. sigmas: one a point, of the object keypoint
-    similarity. upper: points of the upper body, of which half-body crops are made; lower: of the lower.
+    similarity. upper, lower: points of the upper and lower body, for half-body crops.
     """
 
     names: tuple[str, ...]
@@ -35,7 +35,7 @@ class Skeleton:
         return np.array(self.sigmas)
 
 
-def mirrored_indices(names: tuple[str, ...]) -> tuple[int, ...]:
+def mirror_indices(names: tuple[str, ...]) -> tuple[int, ...]:
     """Index of each point's counterpart on the other side; its own index for points without one."""
     swapped = str.maketrans({"<": "right", ">": "left"})
     twins = [name.replace("left", "<").replace("right", ">").translate(swapped) for name in names]
@@ -57,7 +57,7 @@ _BODY_SIGMAS = (
 )  # fmt: skip
 
 COCO_17 = Skeleton(
-    _BODY, _BODY_LINKS, mirrored_indices(_BODY), _BODY_SIGMAS, upper=tuple(range(11)), lower=tuple(range(11, 17))
+    _BODY, _BODY_LINKS, mirror_indices(_BODY), _BODY_SIGMAS, upper=tuple(range(11)), lower=tuple(range(11, 17))
 )
 
 _FEET = tuple(f"{side}_{part}" for side in ("left", "right") for part in ("big_toe", "small_toe", "heel"))
@@ -69,7 +69,7 @@ _HANDS = tuple(
     for part in ("hand_root", *(f"{finger}{joint}" for finger in _FINGERS for joint in range(1, 5)))
 )
 LEFT_HAND, RIGHT_HAND = 91, 112
-"""Where the hands begin in the 133."""
+"""First index of each hand in the 133."""
 
 HAND_LINKS = tuple(
     (0 if joint == 0 else 4 * finger + joint, 4 * finger + joint + 1) for finger in range(5) for joint in range(4)
@@ -100,9 +100,9 @@ _THOUSANDTHS = (
 
 def _whole_body() -> Skeleton:
     names = (*_BODY, *_FEET, *_FACE, *_HANDS)
-    flip = list(mirrored_indices(names))
-    for one, other in _FACE_PAIRS:
-        flip[one], flip[other] = other, one
+    flip = list(mirror_indices(names))
+    for point, other in _FACE_PAIRS:
+        flip[point], flip[other] = other, point
     sigmas = (*_BODY_SIGMAS, *(value / 1000 for value in _THOUSANDTHS))
     return Skeleton(names, _WHOLE_LINKS, tuple(flip), sigmas, upper=tuple(range(11)), lower=tuple(range(11, 23)))
 

@@ -19,15 +19,15 @@ from torch import Tensor, nn
 from backbones.errors import CheckpointError, InvalidInput, ModelNotFound
 from backbones.loading import ldm
 from backbones.loading.published_model import HEAD_FILE, UNET_FILE
-from backbones.loading.registry import Entry
+from backbones.loading.registry import ModelEntry
 from backbones.loading.variants import build_variant, load_variant
 from backbones.loading.weight_files import check_fit, digest_of, read_tensors, write_tensors
 from backbones.stable_diffusion import StableDiffusion
 from heads.images import distinct_colours
 from heads.vpd import ade20k
 from heads.vpd.depth_network import depth_network
-from heads.vpd.features import find_taps
-from heads.vpd.heads import NYU_SCENES, DepthHead, Head, ReferringHead, SegmentationHead, Task
+from heads.vpd.features import find_feature_layers
+from heads.vpd.heads import NYU_SCENES, DenseTask, DepthHead, Head, ReferringHead, SegmentationHead
 from heads.vpd.published_keys import PREFIXES, SCHEDULE, UNET, VAE, head_keys, missing_layers
 from heads.vpd.referring_network import referring_network, token_length
 from heads.vpd.segmentation_network import segmentation_network
@@ -39,7 +39,7 @@ VAE_FILE = "vae.safetensors"
 """The VAE encoder of a model that was added, under its original names."""
 
 _WRAPPER = "module."
-"""Before every key of a file that was trained on several devices."""
+"""Prefix of every key in a file that was trained on several devices."""
 
 NETWORKS: dict[str, Any] = {
     "depth": depth_network,
@@ -50,7 +50,7 @@ NETWORKS: dict[str, Any] = {
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OriginalParts:
-    """A published checkpoint, taken apart: key -> tensor of the original's shape.
+    """The parts of a published checkpoint: key -> tensor of the original's shape.
 
     unet, vae: less their prefixes, under LDM's names. head: all else, under its own names.
     """
@@ -62,13 +62,13 @@ class OriginalParts:
 
 @dataclass(frozen=True, slots=True)
 class FittedAs:
-    """What a fitted head's file tells beside its weights.
+    """The properties of a fitted head, stored with its weights.
 
     revision: of the backbone's weights. size: shorter side in pixels. classes: names, for segmentation.
     palette: (r, g, b) a class. tokens: of the text, for referring. maps: whether depth reads attention maps.
     """
 
-    task: Task
+    task: DenseTask
     backbone: str
     revision: str
     size: int
@@ -79,14 +79,14 @@ class FittedAs:
     maps: bool = False
 
 
-# What trainers leave beside the tensors, which only holds values: the referring files have the options of their
-# training in a Namespace, and mmcv notes numpy scalars, whose function older numpy had under another name.
+# Other objects in training checkpoints, which hold only values: the referring files have a Namespace of options, and
+# mmcv stores numpy scalars, whose function has another name in older numpy.
 _HARMLESS: list[Any] = [argparse.Namespace, np.dtype, scalar, (scalar, "numpy.core.multiarray.scalar")]
 _HARMLESS += [type(np.dtype(kind)) for kind in ("float64", "float32", "int64", "int32", "bool")]
 
 
 def read_original(file: Path) -> dict[str, Tensor]:
-    """Tensors of any shape by key, of a published checkpoint, which may hold what the trainers leave beside them.
+    """Tensors of any shape by key, of a published checkpoint, which may hold other objects of its trainer.
 
     Raises ModelNotFound, and CheckpointError for a file that is damaged or would have to run code.
     """
@@ -116,11 +116,11 @@ def split_original(tensors: Mapping[str, Tensor], task: str, source: object) -> 
 def check_names(head: Mapping[str, Tensor], task: str, source: object, *, missing: Sequence[str] = ()) -> None:
     """Raises CheckpointError with the names that a head lacks or should not have; `head`: name -> tensor of any shape.
 
-    missing: what is known to be missing already.
+    missing: further missing names.
     """
-    known = head_keys(task).keys()
-    lacking = [*missing, *sorted(known - head.keys())]
-    unexpected = sorted(head.keys() - known)
+    expected = head_keys(task).keys()
+    lacking = [*missing, *sorted(expected - head.keys())]
+    unexpected = sorted(head.keys() - expected)
     if lacking or unexpected:
         raise CheckpointError(
             source,
@@ -131,7 +131,7 @@ def check_names(head: Mapping[str, Tensor], task: str, source: object, *, missin
         )
 
 
-def load_network(head: Mapping[str, Tensor], task: Task, source: object, device: torch.device | str) -> Any:
+def load_network(head: Mapping[str, Tensor], task: DenseTask, source: object, device: torch.device | str) -> Any:
     """The task's network with these weights, float32, in eval mode.
 
     head: original name -> tensor of any shape. Raises CheckpointError with the missing, unexpected and mis-shaped keys.
@@ -147,7 +147,7 @@ def load_network(head: Mapping[str, Tensor], task: Task, source: object, device:
     return network.eval().requires_grad_(False).to(device)
 
 
-def open_original(backbone: StableDiffusion, task: Task, file: Path, *, name: str = "", size: int = 0) -> Head:
+def open_original(backbone: StableDiffusion, task: DenseTask, file: Path, *, name: str = "", size: int = 0) -> Head:
     """A published checkpoint: its U-Net becomes the variant `name` (its task's name by default), its head is returned.
 
     size: other pixels than the published ones. Raises ModelNotFound, and CheckpointError for a file that is damaged,
@@ -164,23 +164,24 @@ def open_original(backbone: StableDiffusion, task: Task, file: Path, *, name: st
         from_backbone=missing_layers(task),
     )
     backbone.add_variant(name, variant)
-    return published_head(backbone, task, parts.head, file, variant=name, size=size)
+    return build_published_head(backbone, task, parts.head, file, variant=name, size=size)
 
 
-def open_entry(backbone: StableDiffusion, task: Task, entry: Entry) -> Head:
+def open_entry(backbone: StableDiffusion, task: DenseTask, entry: ModelEntry) -> Head:
     """A published checkpoint that `diffsight models add` has stored. Raises as `open_original` does."""
     if entry.kind != f"vpd-{task}":
         raise InvalidInput(f"heads.{task}", f"{entry.name!r} is {entry.kind}", hint=f"name a model of kind vpd-{task}")
     head = read_tensors(entry.weights / HEAD_FILE)
     check_vae(backbone, read_tensors(entry.weights / VAE_FILE), entry.weights / VAE_FILE)
     load_variant(backbone, entry.name, entry.weights / UNET_FILE, from_backbone=missing_layers(task))
-    return published_head(backbone, task, head, entry.weights / HEAD_FILE, variant=entry.name)
+    return build_published_head(backbone, task, head, entry.weights / HEAD_FILE, variant=entry.name)
 
 
 def check_vae(backbone: StableDiffusion, vae: Mapping[str, Tensor], source: object) -> None:
     """Raises CheckpointError if a file's VAE encoder, under LDM's names, is not the backbone's, which is used.
 
-    vae: name -> tensor of any shape, the original's. What lower precision rounds away is no difference.
+    vae: name -> tensor of any shape, the original's. Differences within the rounding of the lower precision are
+    ignored.
     """
     config = backbone.vae.config
     converted = ldm.convert_vae(vae, config)
@@ -204,9 +205,9 @@ def check_vae(backbone: StableDiffusion, vae: Mapping[str, Tensor], source: obje
         )
 
 
-def published_head(
+def build_published_head(
     backbone: StableDiffusion,
-    task: Task,
+    task: DenseTask,
     weights: Mapping[str, Tensor],
     source: object,
     *,
@@ -215,42 +216,42 @@ def published_head(
 ) -> Head:
     """A head with the published settings. weights: original name -> tensor of any shape, the original's."""
     described = backbone.description
-    taps = find_taps(described)
+    layers = find_feature_layers(described)
     network = load_network(weights, task, source, described.device)
-    named: dict[str, Any] = {"network": network, "taps": taps, "variant": variant, "name": f"vpd-{task}"}
+    named: dict[str, Any] = {"network": network, "layers": layers, "variant": variant, "name": f"vpd-{task}"}
     if size:
         named["size"] = size
     with torch.no_grad():
         if task == "depth":
             contexts = network.contexts()
-            scenes = NYU_SCENES if len(contexts) == len(NYU_SCENES) else numbered("scene", len(contexts))
+            scenes = NYU_SCENES if len(contexts) == len(NYU_SCENES) else number_names("scene", len(contexts))
             return DepthHead(contexts=contexts, scenes=scenes, **named)
         if task == "segmentation":
             contexts = network.contexts()
             classes, palette = ade_classes(len(contexts))
             return SegmentationHead(contexts=contexts, classes=classes, palette=palette, **named)
-    return ReferringHead(tokens=token_length(network, tapped_channels(backbone, variant)), **named)
+    return ReferringHead(tokens=token_length(network, list_feature_channels(backbone, variant)), **named)
 
 
 def ade_classes(count: int) -> tuple[tuple[str, ...], NDArray[np.uint8]]:
     """Names and palette (K, 3) uint8 of ADE20K; for another number of classes, numbers and distinct colours."""
     if count == ade20k.COUNT:
         return ade20k.read_classes()
-    return numbered("class", count), distinct_colours(count)
+    return number_names("class", count), distinct_colours(count)
 
 
-def numbered(word: str, count: int) -> tuple[str, ...]:
+def number_names(word: str, count: int) -> tuple[str, ...]:
     """`count` names such as "class 3"."""
     return tuple(f"{word} {index}" for index in range(count))
 
 
-def tapped_channels(backbone: StableDiffusion, variant: str = "") -> list[int]:
-    """Channels of the four tapped maps of a variant, finest first."""
+def list_feature_channels(backbone: StableDiffusion, variant: str = "") -> list[int]:
+    """Channels of the four feature maps that VPD reads from a variant, finest first."""
     unet: Any = backbone.variants[variant].unet
     channels = []
-    for name in find_taps(backbone.description).features:
+    for name in find_feature_layers(backbone.description).features:
         block, kind, place = name.rsplit(".", 2)
-        # A transformer's output is as wide as that of the residual block before it.
+        # A transformer's output has as many channels as the residual block before it.
         channels.append(unet.get_submodule(f"{block}.resnets.{place}").out_channels)
         assert kind in ("attentions", "resnets")
     return channels
@@ -268,7 +269,7 @@ def save_fitted(file: Path, network: nn.Module, fitted: FittedAs, *, half: bool 
 
 
 def read_fitted(file: Path) -> FittedAs | None:
-    """What a fitted head's file tells, None for any other file. Raises CheckpointError if it is damaged."""
+    """The properties in a fitted head's file, None for any other file. Raises CheckpointError if it is damaged."""
     if file.suffix != ".safetensors":
         return None
     try:
@@ -286,7 +287,7 @@ def read_fitted(file: Path) -> FittedAs | None:
         ) from error
 
 
-def open_fitted(backbone: StableDiffusion, task: Task, file: Path) -> Head:
+def open_fitted(backbone: StableDiffusion, task: DenseTask, file: Path) -> Head:
     """A head that `diffsight fit` made. Raises CheckpointError if it is another task's or another backbone's."""
     fitted = read_fitted(file)
     if fitted is None or fitted.task != task:
@@ -302,7 +303,7 @@ def open_fitted(backbone: StableDiffusion, task: Task, file: Path) -> Head:
         )
     network = load_network(read_tensors(file), task, file, described.device)
     named: dict[str, Any] = {
-        "network": network, "taps": find_taps(described), "size": fitted.size, "name": file.stem,
+        "network": network, "layers": find_feature_layers(described), "size": fitted.size, "name": file.stem,
     }  # fmt: skip
     with torch.no_grad():
         if task == "depth":
@@ -315,7 +316,7 @@ def open_fitted(backbone: StableDiffusion, task: Task, file: Path) -> Head:
     return ReferringHead(tokens=fitted.tokens, squash=False, **named)
 
 
-def open_head(backbone: StableDiffusion, task: Task, path: Path, *, name: str = "", size: int = 0) -> Head:
+def open_head(backbone: StableDiffusion, task: DenseTask, path: Path, *, name: str = "", size: int = 0) -> Head:
     """A head from a file of either kind, or from a folder that `diffsight fit` wrote. name, size: as `open_original`.
 
     Raises ModelNotFound if nothing is there, and what `open_fitted` and `open_original` raise.

@@ -1,4 +1,4 @@
-"""Logits of a network's size to the class of every pixel of an image, a strip of rows at a time.
+"""From logits at the network's size to the class of every pixel of an image, a strip of rows at a time.
 
 At the size of a photograph the probabilities of 150 classes take 600 bytes a pixel, of which two are kept.
 """
@@ -16,10 +16,10 @@ from backbones.engine import Engine
 from heads.images import resize_maps
 from heads.results import ClassMap
 from heads.vpd.heads import SegmentationHead
-from heads.vpd.windows import flipped
+from heads.vpd.windows import flip_maps
 
 MOST_VALUES = 32 * 1024 * 1024
-"""Values of one strip, all classes and columns counted: 128 MiB in float32, and images up to there are one strip."""
+"""Values of one strip over all classes and columns: 128 MiB in float32. Smaller images are one strip."""
 
 
 def strips(classes: int, size: tuple[int, int], most_values: int = MOST_VALUES) -> Iterator[tuple[int, int]]:
@@ -45,14 +45,14 @@ def resize_rows(maps: Tensor, size: tuple[int, int], top: int, bottom: int) -> T
     lower = (upper + 1).clamp(max=height - 1)
     share = (places - upper)[:, None].to(maps)
     first, last = int(upper[0]), int(lower[-1]) + 1
-    # Only the rows of the network's map that this strip shows are made wider.
+    # Only rows of the network's map that this strip needs are resized.
     wide = resize_maps(maps[:, first:last], (last - first, size[1]))
     upper, lower = (rows.to(maps.device) - first for rows in (upper, lower))
     return torch.lerp(wide[:, upper], wide[:, lower], share)
 
 
 def small_indices(chosen: Tensor) -> NDArray[np.uint16]:
-    """Indices (H, W) int64 of classes on the host; made small before they are copied, two bytes a pixel."""
+    """Indices (H, W) int64 of classes on the host; converted to two bytes a pixel before they are copied."""
     return chosen.to(torch.int16).cpu().numpy().astype(np.uint16)
 
 
@@ -74,16 +74,16 @@ async def likeliest_classes(
 
     def look(top: int, bottom: int) -> None:
         total: Tensor | None = None
-        for one, turned in zip(logits, mirrored, strict=True):
-            found = resize_rows(one, size, top, bottom).softmax(dim=0)
-            found = flipped(found) if turned else found
-            total = found if total is None else total.add_(found)
+        for map_logits, turned in zip(logits, mirrored, strict=True):
+            shares = resize_rows(map_logits, size, top, bottom).softmax(dim=0)
+            shares = flip_maps(shares) if turned else shares
+            total = shares if total is None else total.add_(shares)
         assert total is not None
         best, chosen = (total.div_(len(logits)) if len(logits) > 1 else total).max(dim=0)
         class_map[top:bottom] = small_indices(chosen)
         probabilities[top:bottom] = best.float().cpu().numpy()
 
-    # Each strip is an item of its own, so that others' come between.
+    # Each strip is a separate item, so that other requests' work can run in between.
     for top, bottom in strips(len(head.classes), size, most_values):
         await engine.run(look, top, bottom)
     return ClassMap(class_map, head.classes, head.palette, probabilities)

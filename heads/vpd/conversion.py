@@ -55,7 +55,7 @@ def verify(task: str, weights: Path, *, any_size: bool) -> str:
     Raises CheckpointError with the missing, unexpected and mis-shaped keys.
     """
     unet = shapes_of(weights / UNET_FILE)
-    check_keys(weights / UNET_FILE, unet, _converted_unet_keys(task), any_size=any_size)
+    check_keys(weights / UNET_FILE, unet, _list_unet_keys(task), any_size=any_size)
     check_keys(weights / VAE_FILE, shapes_of(weights / VAE_FILE), vae_encoder_keys(), any_size=any_size)
     check_keys(
         weights / HEAD_FILE,
@@ -67,7 +67,7 @@ def verify(task: str, weights: Path, *, any_size: bool) -> str:
     return number_type(unet)
 
 
-def _converted_unet_keys(task: str) -> Shapes:
+def _list_unet_keys(task: str) -> Shapes:
     """Key -> shape of the U-Net by diffusers' names."""
     original = {key: torch.empty(shape, device="meta") for key, shape in unet_keys(task).items()}
     converted = ldm.convert_unet(original, _unet_config(original, task))
@@ -75,5 +75,5 @@ def _converted_unet_keys(task: str) -> Shapes:
 
 
 def _unet_config(unet: Mapping[str, Tensor], source: object) -> dict[str, Any]:
-    # Heads and groups change no shape: 1 fits every width.
+    # Heads and groups do not affect shapes: 1 fits every width.
     return ldm_config.unet_config(unet, ldm_config.Unrecorded(attention_heads=1, norm_groups=1), source, sample_size=64)

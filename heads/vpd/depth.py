@@ -31,11 +31,11 @@ from heads.results import DepthMap
 from heads.task import NPY, PNG, Form, Limits, Options, Task, is_none
 from heads.vpd.features import make_row
 from heads.vpd.heads import DepthHead, run_head
-from heads.vpd.opening import open_task_head, shipped_head
+from heads.vpd.opening import find_shipped_head, open_task_head
 from heads.vpd.preprocess import shorter_side
-from heads.vpd.windows import even_starts, flipped, merge_windows
+from heads.vpd.windows import even_starts, flip_maps, merge_windows
 
-Protocol = Literal["fast", "published"]
+DepthProtocol = Literal["fast", "published"]
 
 MEAN_SCENE = "mean"
 
@@ -46,17 +46,16 @@ async def predict_depth(
     head: DepthHead,
     *,
     scene: str | int | None = None,
-    protocol: Protocol = "fast",
+    protocol: DepthProtocol = "fast",
     windows: int = 2,
     flip: bool = True,
 ) -> DepthMap:
     """Metres at every pixel of `image`, (H, W, 3) uint8 RGB.
 
     scene: name or row of the scene class; None takes the mean of all rows, for which there are no published figures.
-    protocol: "fast" scales the whole image and asks once. "published" asks for square windows along the longer side
-    (windows: how many at least) and their mirror images (flip), and averages metres.
-    Raises InvalidInput for a scene that the head does not know.
-    Source: `depth/test.py` of wl-zhao/VPD; its images are 480 x 640, taken as they are.
+    protocol: "fast" scales the whole image and runs one row. "published" averages the metres of square windows along
+    the longer side (windows: how many at least) and their mirror images (flip). Raises InvalidInput for a scene that
+    the head does not know. Source: `depth/test.py` of wl-zhao/VPD; its images are 480 x 640, taken as they are.
     """
     check_image(image)
     context, name = choose_context(head, scene)
@@ -71,7 +70,7 @@ async def predict_depth(
 
 
 def choose_context(head: DepthHead, scene: str | int | None) -> tuple[Tensor, str]:
-    """What the U-Net gets as text, (T, D), and the name of it. Raises InvalidInput for an unknown scene."""
+    """The U-Net's text context, (T, D), and its name. Raises InvalidInput for an unknown scene."""
     if not head.scenes:
         if scene is not None:
             raise InvalidInput("scene", "this depth head has no scene classes", hint="leave `scene` out")
@@ -94,8 +93,8 @@ async def depth_of_pixels(
 
     They are padded right and below with 0, which is grey: the original pads after scaling too.
     """
-    padded = await engine.run_on_host(lambda: [pad_to_multiple(pixels, head.taps.stride) for pixels in pixel_values])
-    capture = head.taps.capture(maps=head.maps)
+    padded = await engine.run_on_host(lambda: [pad_to_multiple(pixels, head.layers.stride) for pixels in pixel_values])
+    capture = head.layers.capture(maps=head.maps)
     latents = await engine.encode(padded)
     captures = await engine.unet([make_row(latent, context, capture, head.variant) for latent in latents])
     return await engine.apply(_Metres(head, (pixel_values[0].shape[-2], pixel_values[0].shape[-1])), captures)
@@ -125,14 +124,14 @@ async def _predict_windows(
     starts = [(y, x) for y in even_starts(size[0], side, 1 if size[0] <= side else windows)
               for x in even_starts(size[1], side, 1 if size[1] <= side else windows)]  # fmt: skip
     crops = [pixels[:, y : y + side, x : x + side] for y, x in starts]
-    mirrored = await engine.run_on_host(lambda: [flipped(crop) for crop in crops]) if flip else []
+    mirrored = await engine.run_on_host(lambda: [flip_maps(crop) for crop in crops]) if flip else []
     predicted = await depth_of_pixels(engine, [*crops, *mirrored], head, context)
 
     def merge() -> Tensor:
         plain = predicted[: len(crops)]
         if flip:
             plain = [
-                (metres + flipped(mirror)) / 2 for metres, mirror in zip(plain, predicted[len(crops) :], strict=True)
+                (metres + flip_maps(mirror)) / 2 for metres, mirror in zip(plain, predicted[len(crops) :], strict=True)
             ]
         return merge_windows([metres[None] for metres in plain], starts, size)[0]
 
@@ -158,7 +157,7 @@ class DepthOptions(Options):
         description="Scene class of the published network: a name such as `kitchen`, or its index. Unset: "
         "the mean of all classes. Heads trained by `diffsight fit` have no scene classes.",
     )
-    protocol: Protocol = Field(
+    protocol: DepthProtocol = Field(
         default="fast",
         description="`published` averages the predictions for square windows and their mirror images, as "
         "in the paper; `fast` predicts the whole image in one pass.",
@@ -232,7 +231,7 @@ def depth_line(depth: DepthMap) -> str:
 
 
 def describe_depth(head: DepthHead) -> dict[str, Any]:
-    """What a caller may want to know of the head."""
+    """Properties of the head for clients."""
     return {"head": head.name, "size": head.size, "max_metres": head.max_metres, "scenes": list(head.scenes)}
 
 
@@ -279,5 +278,5 @@ TASK = Task(
     describe=describe_depth,
     example={"protocol": "fast"},
     curl="-F image=@room.jpg -F format=colour -o depth.png",
-    shipped=partial(shipped_head, "depth"),
+    shipped=partial(find_shipped_head, "depth"),
 )

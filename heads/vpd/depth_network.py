@@ -44,7 +44,7 @@ class FeatureEncoder(nn.Module):
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         """features: (B, C, h, w) float32, finest first. Returns (B, out_channels, h2, w2), as large as the third."""
         fine, middle, coarse, coarsest = features
-        # Sides that do not halve evenly are cut, which published sizes never need.
+        # Odd sides are cut; published sizes have none.
         height, width = coarse.shape[-2:]
         doubled = functional.interpolate(coarsest, scale_factor=2.0, mode="nearest")[..., :height, :width]
         joined = torch.cat([self.layer1(fine), self.layer2(middle), coarse, doubled], dim=1)
@@ -104,15 +104,15 @@ class DepthNetwork(nn.Module):
         )
 
     def contexts(self) -> Tensor:
-        """What the U-Net gets as text: (scenes, D), adapted; a row each."""
+        """The U-Net's text contexts: (scenes, D), adapted, one row a scene."""
         adapted: Tensor = self.encoder.text_adapter(self.encoder.class_embeddings, self.encoder.gamma)
         return adapted
 
     def decode(self, encoded: Tensor, size: tuple[int, int], max_metres: float) -> Tensor:
         """Metres (B, height, width) from the encoder's output (B, C, h, w).
 
-        The picture was padded right and below to whole cells of the coarsest level; cells without a pixel of it are cut
-        before decoding, as in the original, and what is left over after it.
+        The picture was padded right and below to whole cells of the coarsest level; cells without a pixel of the
+        picture are cut before decoding, as in the original, and the remaining padding after it.
         """
         height, width = size
         kept = encoded[..., : math.ceil(height / CELL), : math.ceil(width / CELL)]
@@ -125,9 +125,8 @@ class DepthNetwork(nn.Module):
 
 
 def depth_network(shapes: Mapping[str, Tensor], source: object) -> DepthNetwork:
-    """The network whose weights these are: original name -> tensor of any shape; nothing else of it is read.
-
-    Raises CheckpointError if a tensor is missing that tells a size.
+    """The network whose weights these are: original name -> tensor of any shape; values are not read. Raises
+    CheckpointError if a tensor is missing that determines a size.
     """
 
     def shape(key: str) -> torch.Size:

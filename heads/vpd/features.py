@@ -1,4 +1,4 @@
-"""What VPD reads of one U-Net pass: four feature maps and averaged cross-attention maps, at timestep 1 without noise.
+"""VPD's features from one U-Net pass: four feature maps and averaged cross-attention maps, at timestep 1 without noise.
 
 Source: VPD (arXiv:2303.02153), `vpd/models.py` of wl-zhao/VPD. Latents are the VAE's mean, not scaled.
 """
@@ -24,11 +24,11 @@ _MAPS = ".transformer_blocks.0.attn2"
 
 @dataclass(frozen=True, slots=True)
 class FeatureLayers:
-    """Places that are read, by diffusers names, finest level first.
+    """The layers that VPD reads, by diffusers names, finest level first.
 
     features: one a level: the last sub-block of the finest level, of the others the second.
     maps: cross-attention layers of levels 1 and 2, both ways down and up; the finest level and the middle are left.
-    stride: pixels to which one cell of the coarsest level belongs.
+    stride: pixels of one cell of the coarsest level.
     """
 
     features: tuple[str, ...]
@@ -36,18 +36,18 @@ class FeatureLayers:
     stride: int
 
     def capture(self, *, maps: bool) -> Capture:
-        """What a row asks for, with or without attention maps."""
+        """The capture of a row, with or without attention maps."""
         names = tuple(name for level in self.maps for name in level) if maps else ()
         return Capture(features=self.features, attention_maps=names)
 
 
-def find_taps(backbone: Description) -> FeatureLayers:
+def find_feature_layers(backbone: Description) -> FeatureLayers:
     """The layers that VPD reads, in any U-Net with four levels.
 
     Raises InvalidInput for networks of other depth, or that do not attend to text on the two middle levels.
     """
-    known = set(backbone.sub_blocks)
-    levels = sum(re.fullmatch(r"up_blocks\.\d+", name) is not None for name in known)
+    names = set(backbone.sub_blocks)
+    levels = sum(re.fullmatch(r"up_blocks\.\d+", name) is not None for name in names)
     if levels != LEVELS:
         raise InvalidInput(
             "backbone", f"{backbone.name!r} has {levels} levels; VPD reads four", hint="use an SD 1.x or 2.x backbone"
@@ -55,10 +55,10 @@ def find_taps(backbone: Description) -> FeatureLayers:
     features = []
     for level in range(LEVELS):
         block = f"up_blocks.{LEVELS - 1 - level}"
-        last = sum(name.startswith(f"{block}.resnets.") for name in known) - 1
+        last = sum(name.startswith(f"{block}.resnets.") for name in names) - 1
         place = last if level == 0 else min(1, last)
         attention = f"{block}.attentions.{place}"
-        features.append(attention if attention in known else f"{block}.resnets.{place}")
+        features.append(attention if attention in names else f"{block}.resnets.{place}")
     maps = tuple(
         tuple(
             name + _MAPS
@@ -79,22 +79,24 @@ def make_row(latents: Tensor, context: Tensor, capture: Capture, variant: str) -
     return UNetRow(latents, TIMESTEP, context, capture, variant=variant)
 
 
-def level_maps(captures: Captures, taps: FeatureLayers) -> tuple[Tensor, Tensor]:
+def level_maps(captures: Captures, layers: FeatureLayers) -> tuple[Tensor, Tensor]:
     """Plain means of the layers of levels 1 and 2: (T, h, w) each, row-major, every token a channel."""
-    first, second = (torch.stack([captures.attention_maps[name] for name in names]).mean(dim=0) for names in taps.maps)
+    first, second = (
+        torch.stack([captures.attention_maps[name] for name in names]).mean(dim=0) for names in layers.maps
+    )
     return first, second
 
 
-def pyramid(captures: Captures, taps: FeatureLayers, *, maps: bool) -> list[Tensor]:
+def pyramid(captures: Captures, layers: FeatureLayers, *, maps: bool) -> list[Tensor]:
     """Features finest first, (C, h, w) float32 each; with `maps`, those of levels 1 and 2 follow the channels."""
-    levels = [captures.features[name].float() for name in taps.features]
+    levels = [captures.features[name].float() for name in layers.features]
     if maps:
-        for level, own in enumerate(level_maps(captures, taps), start=1):
+        for level, own in enumerate(level_maps(captures, layers), start=1):
             levels[level] = torch.cat([levels[level], own.float()])
     return levels
 
 
-def stacked(pyramids: Iterable[Sequence[Tensor]]) -> list[Tensor]:
+def stack_pyramids(pyramids: Iterable[Sequence[Tensor]]) -> list[Tensor]:
     """Pyramids of equal sizes as one batch: (B, C, h, w) a level."""
     return [torch.stack(level) for level in zip(*pyramids, strict=True)]
 

@@ -13,13 +13,13 @@ from torch import Tensor
 
 from backbones.rows import Captures
 from heads.vpd.depth_network import DepthNetwork
-from heads.vpd.features import FeatureLayers, pyramid, stacked
+from heads.vpd.features import FeatureLayers, pyramid, stack_pyramids
 from heads.vpd.referring_network import ReferringNetwork
 from heads.vpd.segmentation_network import SegmentationNetwork
 
-Task = Literal["depth", "segmentation", "referring"]
+DenseTask = Literal["depth", "segmentation", "referring"]
 
-# The order is that of the rows of the published embeddings; the spelling is the data set's.
+# In the order of the published embeddings' rows, with the data set's spelling.
 NYU_SCENES = (
     "printer_room", "bathroom", "living_room", "study", "conference_room", "study_room", "kitchen", "home_office",
     "bedroom", "dinette", "playroom", "indoor_balcony", "laundry_room", "basement", "excercise_room", "foyer",
@@ -37,7 +37,7 @@ class DepthHead:
     """
 
     network: DepthNetwork
-    taps: FeatureLayers
+    layers: FeatureLayers
     contexts: Tensor
     scenes: tuple[str, ...] = NYU_SCENES
     max_metres: float = 10.0
@@ -56,7 +56,7 @@ class SegmentationHead:
     """
 
     network: SegmentationNetwork
-    taps: FeatureLayers
+    layers: FeatureLayers
     contexts: Tensor
     classes: tuple[str, ...]
     palette: NDArray[np.uint8]
@@ -71,11 +71,11 @@ class ReferringHead:
     """Referring segmentation.
 
     tokens: how many of the text context the network was made for, start and end included.
-    squash: whether images are distorted to a square, as published, and not scaled to their shorter side.
+    squash: whether images are distorted to a square, as published, instead of scaled to their shorter side.
     """
 
     network: ReferringNetwork
-    taps: FeatureLayers
+    layers: FeatureLayers
     tokens: int
     size: int = 512
     squash: bool = True
@@ -89,9 +89,9 @@ Head = DepthHead | SegmentationHead | ReferringHead
 
 @torch.no_grad()
 def run_head(head: Head, captures: Sequence[Captures], *arguments: Any, maps: bool) -> list[Tensor]:
-    """What the head's network makes of each row, in one batch: (H, W) metres, or (K, h, w) logits, float32 each.
+    """The output of the head's network for each row, in one batch: (H, W) metres, or (K, h, w) logits, float32 each.
 
     captures: of rows of one size. arguments: the network's own. maps: whether it reads attention maps.
     """
-    pyramids = [pyramid(row, head.taps, maps=maps) for row in captures]
-    return list(head.network(stacked(pyramids), *arguments).unbind())
+    pyramids = [pyramid(row, head.layers, maps=maps) for row in captures]
+    return list(head.network(stack_pyramids(pyramids), *arguments).unbind())

@@ -1,4 +1,4 @@
-"""VPD's heads for the tasks: from the weights that a server names, or from those that ship for its backbone."""
+"""Open VPD's heads: from weights in the settings, or from those that ship for the backbone."""
 
 from __future__ import annotations
 
@@ -13,21 +13,23 @@ from torch import Tensor
 
 from backbones.backbone import Backbone
 from backbones.errors import ModelNotFound
-from backbones.loading.registry import Entry
+from backbones.loading.registry import ModelEntry
 from backbones.stable_diffusion import StableDiffusion
 from heads.vpd.checkpoint import open_entry, open_head, read_fitted
-from heads.vpd.heads import DepthHead, Head, ReferringHead, SegmentationHead, Task
+from heads.vpd.heads import DenseTask, DepthHead, Head, ReferringHead, SegmentationHead
 
 OpenHead = TypeVar("OpenHead", DepthHead, SegmentationHead, ReferringHead)
 
 POCKET = Path(__file__).parent / "pocket"
 """The heads that ship for the embedded backbone."""
 
-# Contexts in use by their content: heads with equal ones share one tensor, so that one pass can serve both.
+# Contexts in use by their content: heads with equal contexts share one tensor, so that one pass can serve both.
 _CONTEXTS: WeakValueDictionary[tuple[object, ...], Tensor] = WeakValueDictionary()
 
 
-def open_task_head(task: Task, backbone: Backbone, weights: Path | Entry | None = None, *, name: str = "") -> Any:
+def open_task_head(
+    task: DenseTask, backbone: Backbone, weights: Path | ModelEntry | None = None, *, name: str = ""
+) -> Any:
     """The head of one task over `backbone`, its revision filled in.
 
     weights: a published checkpoint, a fitted head, or a model that was added. name: of the head of weights on a path,
@@ -40,7 +42,7 @@ def open_task_head(task: Task, backbone: Backbone, weights: Path | Entry | None 
             hint=f"set DIFFSIGHT_HEADS__{task.upper()} to a head that `diffsight fit {task}` wrote, to VPD's published "
             f"checkpoint, or to its name in `diffsight models list`",
         )
-    if isinstance(weights, Entry):
+    if isinstance(weights, ModelEntry):
         head = open_entry(backbone, task, weights)
     else:
         head = open_head(backbone, task, weights, name=name)
@@ -49,7 +51,7 @@ def open_task_head(task: Task, backbone: Backbone, weights: Path | Entry | None 
     return replace(head, revision=digest_head(backbone, head))
 
 
-def shipped_head(task: Task, backbone: Backbone) -> Path | None:
+def find_shipped_head(task: DenseTask, backbone: Backbone) -> Path | None:
     """The file of the head that ships for this backbone; None if none was fitted to it."""
     file = POCKET / f"{task}.safetensors"
     fitted = read_fitted(file) if file.is_file() else None
@@ -68,7 +70,7 @@ def share_contexts(head: Head) -> Head:
 def digest_head(backbone: Backbone, head: Head) -> str:
     """Digest of everything that decides the head's answers. Blocks while the weights are read."""
     description = backbone.description
-    facts = [description.revision, description.variant_revisions[head.variant], repr(head.taps), head.size]
+    facts = [description.revision, description.variant_revisions[head.variant], repr(head.layers), head.size]
     facts += [getattr(head, name, None) for name in ("scenes", "classes", "max_metres", "maps", "tokens", "squash")]
     digest = hashlib.sha256(repr(facts).encode())
     tensors = dict(head.network.state_dict())

@@ -1,9 +1,11 @@
-"""Images to the sizes that the three heads look at."""
+"""The sizes of images for the three heads."""
 
 from __future__ import annotations
 
 MOST_ASPECT = 2.0
-"""Past this the longer side decides: a panorama is looked at smaller, not at a multiple of the work."""
+"""Beyond this aspect ratio the longer side decides: a panorama is scaled down instead of costing a multiple of the
+work.
+"""
 
 ADE_LONGEST = 2048
 """Longest side of an ADE20K picture in the published protocol, whose shorter one is 512."""
@@ -12,7 +14,7 @@ ADE_LONGEST = 2048
 def shorter_side(shape: tuple[int, ...], size: int) -> tuple[int, int]:
     """(height, width) of an image (H, W, ...) scaled to a shorter side of `size`, the longer at most twice as long.
 
-    Its shape is kept, but for sides that would be less than a pixel.
+    The aspect ratio is kept, except that no side is less than a pixel.
     """
     height, width = shape[:2]
     scale = min(size / min(height, width), MOST_ASPECT * size / max(height, width))

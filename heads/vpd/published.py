@@ -12,10 +12,10 @@ _LICENCE = f"code MIT (parts of the depth code, from GLPDepth, are non-commercia
 
 
 @dataclass(frozen=True, slots=True)
-class PublishedNetwork(PublishedModel):
+class PublishedVPD(PublishedModel):
     """One of VPD's checkpoints. Beside its U-Net and its head the registry keeps its VAE encoder, `vae.safetensors`."""
 
-    def needed_files(self, names: Collection[str], source: object) -> list[str]:
+    def select_files(self, names: Collection[str], source: object) -> list[str]:
         return only_weights(names, source)
 
     def check_configs(self, source: Path, files: Sequence[str], *, any_size: bool) -> None:
@@ -33,9 +33,9 @@ class PublishedNetwork(PublishedModel):
 
 
 PUBLISHED = (
-    PublishedNetwork("vpd-depth", "github.com/wl-zhao/VPD (depth)", _LICENCE, base="sd15", task="depth"),
-    PublishedNetwork(
+    PublishedVPD("vpd-depth", "github.com/wl-zhao/VPD (depth)", _LICENCE, base="sd15", task="depth"),
+    PublishedVPD(
         "vpd-segmentation", "github.com/wl-zhao/VPD (segmentation)", _LICENCE, base="sd15", task="segmentation"
     ),
-    PublishedNetwork("vpd-referring", "github.com/wl-zhao/VPD (refer)", _LICENCE, base="sd15", task="referring"),
+    PublishedVPD("vpd-referring", "github.com/wl-zhao/VPD (refer)", _LICENCE, base="sd15", task="referring"),
 )

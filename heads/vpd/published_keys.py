@@ -8,7 +8,7 @@ from pathlib import Path
 from backbones.loading.published_keys import Shapes, read_shapes, sd1_unet_keys, vae_encoder_keys
 
 UNET, VAE, SCHEDULE = "unet.unet.diffusion_model.", "encoder_vq.", "sd_model."
-"""Beginnings of keys. The noise schedule is in segmentation's file, and nothing reads it."""
+"""Prefixes of keys that are ignored: the noise schedule in segmentation's file."""
 
 PREFIXES = {"depth": "encoder.", "segmentation": "", "referring": ""}
 """Prefixes of the U-Net's and the VAE's keys, by task."""

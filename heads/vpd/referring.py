@@ -24,7 +24,7 @@ from heads.results import Masks
 from heads.task import JSON, NPY, PNG, Form, Options, Task
 from heads.vpd.features import make_row
 from heads.vpd.heads import ReferringHead, run_head
-from heads.vpd.opening import open_task_head, shipped_head
+from heads.vpd.opening import find_shipped_head, open_task_head
 from heads.vpd.preprocess import shorter_side
 
 CELL = 8
@@ -65,12 +65,12 @@ async def predict_referring(
     contexts = [text[: head.tokens] for text in await engine.embed([expression.read for expression in read])]
     logits = await referring_logits(engine, pixels, head, contexts)
 
-    def probability_of(one: Tensor) -> NDArray[np.float32]:
-        whole = resize_maps(one, (image.shape[0], image.shape[1]))
-        found: NDArray[np.float32] = (whole[1] - whole[0]).sigmoid().float().cpu().numpy()
-        return found
+    def probability_of(pair: Tensor) -> NDArray[np.float32]:
+        whole = resize_maps(pair, (image.shape[0], image.shape[1]))
+        probability: NDArray[np.float32] = (whole[1] - whole[0]).sigmoid().float().cpu().numpy()
+        return probability
 
-    # One map at a time on the device; what follows is no work for it.
+    # One map at a time on the device; the rest runs on the host.
     maps = [await engine.run(probability_of, one) for one in logits]
 
     def masks() -> tuple[NDArray[np.bool_], tuple[float, ...]]:
@@ -91,9 +91,9 @@ async def referring_logits(
 ) -> list[Tensor]:
     """Logits (2, H, W) float32 of one picture (3, H, W) in [-1, 1] for each text (T, D), before its adapter."""
     size = (pixel_values.shape[-2], pixel_values.shape[-1])
-    capture = head.taps.capture(maps=True)
+    capture = head.layers.capture(maps=True)
     contexts = await engine.run(_adapt, head, texts)
-    padded = await engine.run_on_host(pad_to_multiple, pixel_values, head.taps.stride)
+    padded = await engine.run_on_host(pad_to_multiple, pixel_values, head.layers.stride)
     (latents,) = await engine.encode([padded])
     captures = await engine.unet([make_row(latents, context, capture, head.variant) for context in contexts])
     return await engine.apply(_Logits(head, size), captures)
@@ -112,9 +112,8 @@ class _Logits:
 
 
 def enlarge_mask_logits(logits: Tensor, size: tuple[int, int]) -> Tensor:
-    """Logits (2, h, w) at an eighth of the padded picture -> (2, *size), corners in their places, as in the original.
-
-    What was padded is cut off.
+    """Logits (2, h, w) at an eighth of the padded picture -> (2, *size), with aligned corners, as in the original. The
+    padding is cut off.
     """
     whole = (logits.shape[-2] * CELL, logits.shape[-1] * CELL)
     with torch.no_grad():
@@ -122,7 +121,7 @@ def enlarge_mask_logits(logits: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def read_expression(engine: Engine, text: str, tokens: int) -> Expression:
-    """The expression's first words that make `tokens` tokens, start and end included; all of them most often.
+    """The words of the expression that fit into `tokens` tokens, start and end included; usually all of them.
 
     Raises InvalidInput if it is empty, or its first word alone is too long.
     """
@@ -132,7 +131,7 @@ def read_expression(engine: Engine, text: str, tokens: int) -> Expression:
     whole = " ".join(words)
     if len(engine.tokenize([whole])[0]) <= tokens:
         return Expression(text, whole, False)
-    low, high = 0, len(words)  # so many words fit, so many do not
+    low, high = 0, len(words)  # the number of words that fit, and the least number that does not
     while high - low > 1:
         middle = (low + high) // 2
         fits = len(engine.tokenize([" ".join(words[:middle])])[0]) <= tokens
@@ -227,7 +226,7 @@ def referring_line(result: ExpressionMasks) -> str:
 
 
 def describe_referring(head: ReferringHead) -> dict[str, Any]:
-    """What a caller may want to know of the head."""
+    """Properties of the head for clients."""
     return {"head": head.name, "size": head.size, "tokens": head.tokens}
 
 
@@ -277,5 +276,5 @@ TASK = Task(
     describe=describe_referring,
     example={"expression": "the white stroke"},
     curl="-F image=@table.jpg -F 'expression=the red cup'",
-    shipped=partial(shipped_head, "referring"),
+    shipped=partial(find_shipped_head, "referring"),
 )

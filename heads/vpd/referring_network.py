@@ -17,7 +17,7 @@ from heads.vpd.features import TextAdapter
 
 
 class SimpleDecoding(nn.Module):
-    """Coarse to fine: resize, concatenate, two convolutions, three times; all resizes keep corners in their places."""
+    """Coarse to fine: resize, concatenate, two convolutions, three times; all resizes align corners."""
 
     def __init__(self, channels: Sequence[int], hidden: int) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ class ReferringNetwork(nn.Module):
         self.classifier = SimpleDecoding(channels, hidden)
 
     def context(self, text: Tensor) -> Tensor:
-        """What the U-Net gets of an expression's hidden states (T, D): the same, adapted."""
+        """The U-Net's text context: an expression's hidden states (T, D), adapted."""
         adapted: Tensor = self.text_adapter(text.float(), self.gamma)
         return adapted
 
@@ -65,9 +65,8 @@ class ReferringNetwork(nn.Module):
 
 
 def referring_network(shapes: Mapping[str, Tensor], source: object) -> ReferringNetwork:
-    """The network whose weights these are: original name -> tensor of any shape; nothing else of it is read.
-
-    Raises CheckpointError if a tensor is missing that tells a size.
+    """The network whose weights these are: original name -> tensor of any shape; values are not read. Raises
+    CheckpointError if a tensor is missing that determines a size.
     """
     keys = [f"classifier.conv1_{level}.weight" for level in (4, 3, 2)]
     missing = [key for key in (*keys, "gamma") if key not in shapes]
@@ -75,7 +74,7 @@ def referring_network(shapes: Mapping[str, Tensor], source: object) -> Referring
         raise CheckpointError(source, "this is no VPD referring network", missing=missing)
     first, second, third = (shapes[key].shape for key in keys)
     hidden = first[0]
-    # The first convolution takes the two coarsest maps together; only their sum tells.
+    # The first convolution takes the two coarsest maps together; only their sum is known.
     with torch.device("meta"):
         return ReferringNetwork(
             (third[1] - hidden, second[1] - hidden, first[1], 0), hidden=hidden, text_width=len(shapes["gamma"])
@@ -83,9 +82,8 @@ def referring_network(shapes: Mapping[str, Tensor], source: object) -> Referring
 
 
 def token_length(network: ReferringNetwork, backbone_channels: Sequence[int]) -> int:
-    """How many tokens a referring network was trained with: what its input has beyond the U-Net's own channels.
-
-    backbone_channels: of the four tapped maps, finest first.
+    """How many tokens a referring network was trained with: the channels of its input beyond the U-Net's.
+    backbone_channels: of the four feature maps, finest first.
     """
     convolution: nn.Conv2d = network.classifier.conv1_3  # type: ignore[assignment]
     return convolution.in_channels - convolution.out_channels - backbone_channels[1]

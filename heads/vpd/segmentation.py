@@ -32,22 +32,22 @@ from heads.task import JSON, NPY, PNG, Form, Options, Task
 from heads.vpd.class_maps import MOST_VALUES, likeliest_classes, resize_rows, small_indices, strips
 from heads.vpd.features import make_row
 from heads.vpd.heads import SegmentationHead, run_head
-from heads.vpd.opening import open_task_head, shipped_head
+from heads.vpd.opening import find_shipped_head, open_task_head
 from heads.vpd.preprocess import ade_size, shorter_side
-from heads.vpd.windows import flipped, grid_starts, merge_windows
+from heads.vpd.windows import flip_maps, grid_starts, merge_windows
 
-Protocol = Literal["fast", "slide", "multiscale"]
+SegmentationProtocol = Literal["fast", "slide", "multiscale"]
 
 RATIOS = (1.0, 1.125, 1.25, 1.375, 1.5)
 CELL = 8
 
 
 async def predict_segmentation(
-    engine: Engine, image: NDArray[np.uint8], head: SegmentationHead, *, protocol: Protocol = "fast"
+    engine: Engine, image: NDArray[np.uint8], head: SegmentationHead, *, protocol: SegmentationProtocol = "fast"
 ) -> ClassMap:
     """The class of every pixel of `image`, (H, W, 3) uint8 RGB.
 
-    protocol: "fast" scales the whole image and asks once. "slide" is the published single-scale protocol: windows of
+    protocol: "fast" scales the whole image and runs one row. "slide" is the published single-scale protocol: windows of
     `head.size` with a stride of two thirds. "multiscale" is the published one of five scales and their mirror images:
     the mean of ten maps of probabilities.
     """
@@ -63,7 +63,7 @@ async def predict_segmentation(
     ]
     maps: list[Tensor] = []
     total: Tensor | None = None
-    # Probabilities are added up at the image's size, unless it has more pixels than all scales together.
+    # Probabilities are summed at the image's size, unless it has more pixels than all scales together.
     adds_up = original[0] * original[1] <= sum(height * width for (height, width), _ in scales)
     for size, turned in scales:
         pixels = await engine.run_on_host(_scale, image, size, turned)
@@ -83,7 +83,7 @@ def class_map(total: Tensor, head: SegmentationHead, count: int) -> ClassMap:
 
 def _scale(image: NDArray[np.uint8], size: tuple[int, int], mirrored: bool) -> Tensor:
     pixels = to_pixel_values(resize_sharp(image, size))
-    return flipped(pixels) if mirrored else pixels
+    return flip_maps(pixels) if mirrored else pixels
 
 
 def add_probabilities(
@@ -92,8 +92,8 @@ def add_probabilities(
     """Probabilities (K, *size) of logits (K, h, w), and those before, if any; beside the sum, one strip at a time."""
     total = logits.new_zeros(len(logits), *size) if total is None else total
     for top, bottom in strips(len(logits), size, most_values):
-        found = resize_rows(logits, size, top, bottom).softmax(dim=0)
-        total[:, top:bottom] += flipped(found) if mirrored else found
+        probabilities = resize_rows(logits, size, top, bottom).softmax(dim=0)
+        total[:, top:bottom] += flip_maps(probabilities) if mirrored else probabilities
     return total
 
 
@@ -115,7 +115,7 @@ async def slide_logits(
 ) -> Tensor:
     """Logits (K, H, W) of a picture (3, H, W) in [-1, 1], by windows whose logits are averaged.
 
-    All windows are rows of one asking; mmsegmentation's own loop asks for one after the other.
+    All windows are rows of one call; mmsegmentation's own loop runs one after the other.
     stride: pixels between windows; two thirds of the window if none is given (341 of 512).
     Source: `slide_inference` of mmsegmentation's EncoderDecoder.
     """
@@ -131,8 +131,8 @@ async def slide_logits(
 async def logits_of_pixels(engine: Engine, pixel_values: Sequence[Tensor], head: SegmentationHead) -> list[Tensor]:
     """Logits (K, H, W) float32 of pictures that the encoder takes as they are: (3, H, W) in [-1, 1], one size."""
     height, width = pixel_values[0].shape[-2:]
-    padded = await engine.run_on_host(lambda: [pad_to_multiple(pixels, head.taps.stride) for pixels in pixel_values])
-    capture = head.taps.capture(maps=True)
+    padded = await engine.run_on_host(lambda: [pad_to_multiple(pixels, head.layers.stride) for pixels in pixel_values])
+    capture = head.layers.capture(maps=True)
     latents = await engine.encode(padded)
     captures = await engine.unet([make_row(latent, head.contexts, capture, head.variant) for latent in latents])
     return await engine.apply(_Logits(head, (height, width)), captures)
@@ -151,7 +151,7 @@ class _Logits:
 
 
 def enlarge_class_logits(logits: Tensor, size: tuple[int, int]) -> Tensor:
-    """Logits (K, h, w) at an eighth of the padded picture -> (K, *size), bilinear, what was padded cut off."""
+    """Logits (K, h, w) at an eighth of the padded picture -> (K, *size), bilinear, without the padding."""
     whole = (logits.shape[-2] * CELL, logits.shape[-1] * CELL)
     with torch.no_grad():
         return resize_maps(logits, whole)[..., : size[0], : size[1]]
@@ -160,7 +160,7 @@ def enlarge_class_logits(logits: Tensor, size: tuple[int, int]) -> Tensor:
 class SegmentationOptions(Options):
     """Options of semantic segmentation."""
 
-    protocol: Protocol = Field(
+    protocol: SegmentationProtocol = Field(
         default="fast",
         description="`slide` and `multiscale` are the published protocols: `slide` averages overlapping "
         "windows, `multiscale` also five scales with mirror images. `fast` predicts the whole image in one "
@@ -212,7 +212,7 @@ def segmentation_line(classes: ClassMap) -> str:
 
 
 def describe_segmentation(head: SegmentationHead) -> dict[str, Any]:
-    """What a caller may want to know of the head."""
+    """Properties of the head for clients."""
     return {"head": head.name, "size": head.size, "classes": list(head.classes)}
 
 
@@ -252,5 +252,5 @@ TASK = Task(
     describe=describe_segmentation,
     example={"protocol": "fast"},
     curl="-F image=@street.jpg -F format=overlay -o classes.png",
-    shipped=partial(shipped_head, "segmentation"),
+    shipped=partial(find_shipped_head, "segmentation"),
 )

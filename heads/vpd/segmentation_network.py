@@ -54,7 +54,7 @@ class SegmentationNetwork(nn.Module):
         )
 
     def contexts(self) -> Tensor:
-        """What the U-Net gets as text: (classes, D), adapted, all as tokens of every image."""
+        """The U-Net's text context: (classes, D), adapted, one token a class for every image."""
         adapted: Tensor = self.text_adapter(self.class_embeddings, self.gamma)
         return adapted
 
@@ -65,9 +65,8 @@ class SegmentationNetwork(nn.Module):
 
 
 def segmentation_network(shapes: Mapping[str, Tensor], source: object) -> SegmentationNetwork:
-    """The network whose weights these are: original name -> tensor of any shape; nothing else of it is read.
-
-    Raises CheckpointError if a tensor is missing that tells a size.
+    """The network whose weights these are: original name -> tensor of any shape; values are not read. Raises
+    CheckpointError if a tensor is missing that determines a size.
     """
     lateral = [f"neck.lateral_convs.{level}.conv.weight" for level in range(4)]
     missing = [key for key in (*lateral, "decode_head.conv_seg.weight", "class_embeddings") if key not in shapes]

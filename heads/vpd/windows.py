@@ -1,4 +1,4 @@
-"""Windows over an image, and what they say put together again."""
+"""Windows over an image, and how their results are merged."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def grid_starts(length: int, crop: int, stride: int) -> list[int]:
 
 
 def even_starts(length: int, crop: int, count: int) -> list[int]:
-    """Where `count` windows of `crop` begin, evenly apart, the last at the end; as many more as it takes to cover all.
+    """Starts of `count` evenly spaced windows of `crop`, the last at the end; more if they would not cover everything.
 
     Source: `depth/test.py` of wl-zhao/VPD, whose last window leaves a remainder uncovered where it does not divide.
     """
@@ -39,6 +39,6 @@ def merge_windows(windows: Sequence[Tensor], starts: Sequence[tuple[int, int]], 
     return canvas / counts
 
 
-def flipped(maps: Tensor) -> Tensor:
+def flip_maps(maps: Tensor) -> Tensor:
     """(..., H, W), left and right exchanged."""
     return torch.flip(maps, dims=(-1,))

@@ -43,25 +43,9 @@ class Watched:
 def job_panel(page: Page, tab: Any) -> None:
     """Build the panel of jobs."""
     gr.Markdown("**Many images through one task** · `POST /v1/jobs` · a job goes on if this page is closed.")
-    tasks = [form.name for form in page.description.tasks]
     with gr.Row():
         with gr.Column(min_width=300):
-            files = gr.File(
-                file_count="multiple", file_types=[*PICTURES, "video"], label="Images, a zip, or a video", height=170,
-                elem_id="job-files",
-            )  # fmt: skip
-            gr.Examples(
-                [[samples()]],
-                inputs=[files],
-                example_labels=["All sample pictures"],
-                label="Samples",
-                elem_id="job-samples",
-            )
-            task = gr.Dropdown(tasks, value=tasks[0] if tasks else None, label="Task", elem_id="job-task")
-            parameters = gr.Textbox(
-                label="Parameters", lines=2, placeholder="{ } as JSON", elem_id="job-parameters",
-                info="Options of the task, as its own panel names them. What is left out gets its default.",
-            )  # fmt: skip
+            new_job = _make_new_job([form.name for form in page.description.tasks])
             start = gr.Button("Begin the job", variant="primary", elem_id="job-run")
             known = gr.Dropdown(
                 choices=[], label="Or a job that was begun before", interactive=True, elem_id="job-known"
@@ -88,7 +72,7 @@ def job_panel(page: Page, tab: Any) -> None:
         return job_choices(page, key)
 
     for button, handler, inputs in (
-        (start, begin, [page.key, files, task, parameters]),
+        (start, begin, [page.key, *new_job]),
         (watch, watch_known, [page.key, known]),
     ):
         button.click(
@@ -104,6 +88,23 @@ def job_panel(page: Page, tab: Any) -> None:
         concurrency_limit=None,
         show_progress="minimal",
     )
+
+
+def _make_new_job(tasks: Sequence[str]) -> tuple[Any, Any, Any]:
+    """Controls that describe a job to begin: its files, its task, and the task's parameters."""
+    files = gr.File(
+        file_count="multiple", file_types=[*PICTURES, "video"], label="Images, a zip, or a video", height=170,
+        elem_id="job-files",
+    )  # fmt: skip
+    gr.Examples(
+        [[samples()]], inputs=[files], example_labels=["All sample pictures"], label="Samples", elem_id="job-samples"
+    )
+    task = gr.Dropdown(tasks, value=tasks[0] if tasks else None, label="Task", elem_id="job-task")
+    parameters = gr.Textbox(
+        label="Parameters", lines=2, placeholder="{ } as JSON", elem_id="job-parameters",
+        info="Options of the task, as its own panel names them. What is left out gets its default.",
+    )  # fmt: skip
+    return files, task, parameters
 
 
 def _make_watched() -> Watched:

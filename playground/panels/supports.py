@@ -83,15 +83,20 @@ def support_painter(page: Page, name: str) -> Any:
     )
     sample.click(lambda: (_editor_value(), _sample_mask()), None, [editor, mask], **private)
     if "concepts" in page.description.lists:
-        with gr.Row():
-            title = gr.Textbox(label="Name of the concept", placeholder="cross", elem_id=f"{name}-concept-name")
-            save = gr.Button("Keep the examples as a concept", elem_id=f"{name}-keep")
-
-        def keep(key: str, title: str, kept: Sequence[Example]) -> str:
-            return keep_concept(page, key, title, kept)
-
-        save.click(keep, [page.key, title, examples], message, api_visibility="private", concurrency_limit=None)
+        _concept_row(page, name, examples, message)
     return examples
+
+
+def _concept_row(page: Page, name: str, examples: Any, message: Any) -> None:
+    """Controls that keep the examples as a concept. message: where what came of it is shown."""
+    with gr.Row():
+        title = gr.Textbox(label="Name of the concept", placeholder="cross", elem_id=f"{name}-concept-name")
+        save = gr.Button("Keep the examples as a concept", elem_id=f"{name}-keep")
+
+    def keep(key: str, title: str, kept: Sequence[Example]) -> str:
+        return keep_concept(page, key, title, kept)
+
+    save.click(keep, [page.key, title, examples], message, api_visibility="private", concurrency_limit=None)
 
 
 def keep_concept(page: Page, key: str, title: str, examples: Sequence[Example]) -> str:

@@ -12,7 +12,7 @@ from service.http.openapi import REFERENCE
 from service.inputs.archives import MEDIA_TYPES
 from service.inputs.request_body import FILE_LISTS
 
-# `format: binary` is what generators of clients know a file by; `contentMediaType` is OpenAPI 3.1's own word for it.
+# Generators of clients recognise files by `format: binary`; OpenAPI 3.1 itself uses `contentMediaType`.
 _FILE = {
     "type": "string",
     "format": "binary",
@@ -39,8 +39,8 @@ def request_bodies(
 ) -> dict[str, Any]:
     """`openapi_extra` of a route that reads `model` in all forms. curl: the options of a multipart example.
 
-    raw: False if an image, or a zip of images, by itself is no request. hidden: fields that the path gives.
-    form_name: what the form's schema is called; `ThingForm` of a model `ThingRequest`, if none is given.
+    raw: False if an image, or a zip of images, cannot be the whole body. hidden: fields that are in the path.
+    form_name: the name of the form's schema; by default `ThingForm` of a model `ThingRequest`.
     """
     form_name = form_name or f"{model.__name__.removesuffix('Request')}Form"
     schema = drop_null(model.model_json_schema(ref_template=REFERENCE))
@@ -84,7 +84,7 @@ def _file_list(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def drop_null(schema: dict[str, Any]) -> dict[str, Any]:
-    """The schema without null: an option is left out, not sent as null (which is read all the same)."""
+    """The schema without null: clients leave an option out instead of sending null, which is accepted too."""
     for option in schema["properties"].values():
         if option.get("default", ...) is None:
             del option["default"]

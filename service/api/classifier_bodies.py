@@ -1,4 +1,4 @@
-"""Bodies of /v1/classifiers: labelled images, and what an answer says of a classifier."""
+"""Bodies of /v1/classifiers: labelled images, and descriptions of classifiers."""
 
 from __future__ import annotations
 
@@ -216,14 +216,13 @@ class ClassifiersAnswer(BaseModel):
     classifiers: list[ClassifierAnswer]
 
 
-# What an answer says in another form than the classifier's file.
+# Fields with another form in the answer than in the classifier's file.
 _SAID_OTHERWISE = {"version", "created", "changed", "features", "classes", "images", "recall", "head"}
 
 
 def classifier_answer(stored: Stored, revisions: Collection[str]) -> ClassifierAnswer:
-    """The answer about a stored classifier. revisions: of this server's backbones.
-
-    Raises InvalidInput if what is stored is no classifier.
+    """The answer about a stored classifier. revisions: of this server's backbones. Raises InvalidInput if the stored
+    object is not a classifier.
     """
     about = read_about(stored.about)
     as_kept = about.model_dump(
@@ -250,7 +249,7 @@ def classifier_answer(stored: Stored, revisions: Collection[str]) -> ClassifierA
 
 def folder_of(name: str) -> str:
     """The class of a file in a zip or a job: the name of the folder it is in. Raises InvalidInput for one in none."""
-    # In composed letters (NFC): as macOS and as Linux write a folder, it is one class.
+    # In composed letters (NFC): names from macOS and Linux are then equal.
     parts = unicodedata.normalize("NFC", name).replace("\\", "/").split("/")
     if len(parts) < 2 or not parts[-2].strip():
         raise InvalidInput(

@@ -1,4 +1,4 @@
-"""/v1/classifiers: fit a classifier to labelled images, look at it, let it grow, take it elsewhere, forget it."""
+"""/v1/classifiers: fit a classifier to labelled images; get, extend, export, import and delete it."""
 
 from __future__ import annotations
 
@@ -66,12 +66,12 @@ LABEL = "classifier"
 
 
 def raise_image_limit(limits: LimitSettings) -> LimitSettings:
-    """The limits of a request that brings images to fit on: as many as one classifier takes."""
+    """The limits of a request with images to fit on: as many as one classifier takes."""
     return limits.model_copy(update={"max_images": limits.max_training_images})
 
 
 def _fitting_bodies(model: type[BaseModel], curl: str, *, raw: bool) -> dict[str, Any]:
-    """`request_bodies`; a lone image is no body of a route that needs several."""
+    """`request_bodies`; a single image cannot be the body, because the route needs several."""
     bodies = request_bodies(model, curl=curl)
     if not raw:
         del bodies["requestBody"]["content"]["image/*"]
@@ -175,7 +175,7 @@ async def list_classifiers(state: State) -> Response:
     def build() -> ClassifiersAnswer:
         answers = []
         for stored in kept:
-            with suppress(InvalidInput):  # what a newer server left in the folder
+            with suppress(InvalidInput):  # written by a newer version
                 answers.append(classifier_answer(stored, revisions))
         return ClassifiersAnswer(classifiers=answers)
 
@@ -263,7 +263,7 @@ async def import_classifier(request: Request, state: State, usage: RequestUsage)
             state, loaded.model, LABEL, InputFiles(), lambda engine, _: check(engine), Terms(usage)
         )
         await while_connected(request, checking)
-    # Written again from what was checked, so that nothing else of the file stays.
+    # Written again from checked values, so that nothing else of the file is stored.
     about = classifier.about.model_dump(mode="json")
     stored = await run_in(LIBRARY, lambda: state.library.classifiers.add(about, as_tensors(classifier)))
     return classifier_answer(stored, revisions)
@@ -278,7 +278,7 @@ async def _model_of_job(state: AppState, jobs: Jobs, job_id: str) -> str | None:
 async def _feature_options(
     body: ClassifierRequest, backbone: Description, jobs: Jobs, limits: LimitSettings
 ) -> tuple[LabelledVectors | None, FeatureOptions]:
-    """What is read of each image; with a job, its examples and what it has read."""
+    """The options of features; with a job, also its examples and options."""
     if body.job is None:
         blocks = resolve_blocks(body.blocks, backbone.sub_blocks)
         return None, FeatureOptions(**body.model_dump(include={*READ_BY_THE_JOB}) | {"blocks": blocks})

@@ -1,4 +1,4 @@
-"""/v1/concepts: show a thing once by images with masks, then find it in any image by the concept's id."""
+"""/v1/concepts: store images with masks of an object once, then find it in any image by the concept's id."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ async def list_concepts(state: State) -> Response:
     def build() -> ConceptsAnswer:
         concepts = []
         for stored in kept:
-            with suppress(InvalidInput):  # what a newer server left in the folder
+            with suppress(InvalidInput):  # written by a newer version
                 concepts.append(concept_answer(stored))
         return ConceptsAnswer(concepts=concepts)
 
@@ -190,7 +190,7 @@ async def delete_concept(state: State, concept: str) -> Response:
 
 
 def concept_answer(stored: Stored, notes: Sequence[str] = ()) -> ConceptAnswer:
-    """The answer about a concept. Raises InvalidInput for what a newer server wrote."""
+    """The answer about a concept. Raises InvalidInput for a concept that a newer version wrote."""
     about = about_of(stored)
     return ConceptAnswer(**about.model_dump(), id=stored.id, bytes=stored.bytes, notes=list(notes))
 
@@ -198,7 +198,7 @@ def concept_answer(stored: Stored, notes: Sequence[str] = ()) -> ConceptAnswer:
 async def _compute_banks(
     state: AppState, engine: Engine, model: FewShotModel, about: ConceptAbout, tensors: Tensors
 ) -> None:
-    """Compute the banks of a concept that are not there yet, and keep them."""
+    """Compute the missing banks of a concept, and cache them."""
     shots = shots_of(about, tensors)
     await state.library.banks.banks(
         engine, shots, size=model.image_size, form=model.bank_form, variant=model.variant, on_disk=True

@@ -1,4 +1,4 @@
-"""GET /v1/jobs/{job}/duplicates: the near-duplicates among a job's images, by the vectors that it made."""
+"""GET /v1/jobs/{job}/duplicates: near-duplicates among a job's images, by the job's vectors."""
 
 from __future__ import annotations
 

@@ -15,12 +15,12 @@ from service.threads import ANSWERS, run_in
 
 
 async def json_response(build: Callable[[], BaseModel]) -> Response:
-    """What `build` gives, as JSON. Both are made on a thread: those of a long list would hold up all other requests."""
+    """The result of `build` as JSON, computed on a thread: a long list would block all other requests."""
     return Response(await run_in(ANSWERS, lambda: build().model_dump_json()), media_type=JSON)
 
 
 def choose_format(requested: str | None, accept: str, offered: Mapping[str, str]) -> str:
-    """The name of the form to answer in: as requested, else by the header `Accept`, else the first that is offered.
+    """The name of the form to answer in: as requested, else by the header `Accept`, else the first offered form.
 
     offered: name -> media type; if several names have a media type, the first is chosen for it.
     Raises InvalidInput for a name that is not offered.
@@ -43,7 +43,7 @@ def choose_format(requested: str | None, accept: str, offered: Mapping[str, str]
 
 
 def wants_bytes(accept: str, media_type: str) -> bool:
-    """Whether a file of this type is to be called `application/octet-stream`, as the header `Accept` has only that."""
+    """Whether to answer a file of this type as `application/octet-stream`, because `Accept` names only that."""
     return choose_format(None, accept, {"file": media_type, "bytes": ANY_BYTES}) == "bytes"
 
 

@@ -12,12 +12,12 @@ router = APIRouter()
 
 
 def mount_page(app: FastAPI, page: ASGIApp) -> None:
-    """Serve a page to try the server on, to which `/` leads from then on."""
+    """Serve a page for trying the server; `/` redirects to it."""
     app.mount(PAGE, page)
     app.state.home = f"{PAGE}/"
 
 
 @router.get("/", include_in_schema=False)
 async def home(request: Request) -> RedirectResponse:
-    """To the page that is mounted, else to /docs."""
+    """Redirect to the mounted page, else to /docs."""
     return RedirectResponse(getattr(request.app.state, "home", "/docs"))

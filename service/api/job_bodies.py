@@ -17,12 +17,12 @@ from service.errors import BodyTooLarge, MalformedBody, NotReady, UnsupportedBod
 from service.http.openapi import REFERENCE
 from service.inputs.archives import MEDIA_TYPES
 from service.inputs.long_forms import read_long_form
-from service.inputs.names import sent_name
+from service.inputs.names import choose_upload_name
 from service.inputs.request_body import ANY_BYTES, FILE_PARTS, fields_of, media_type_of, validate
 from service.jobs.formats.export import able_formats, exports_of
 from service.jobs.places import check_place
 from service.jobs.records import Job, Record
-from service.jobs.runner import pace
+from service.jobs.runner import measure_speed
 from service.jobs.sources import StoredSource, guess
 from service.jobs.uploads import keep_files, keep_urls, keep_zip, receiving
 from service.models.store import ModelStore
@@ -151,7 +151,7 @@ class JobsAnswer(BaseModel):
 def job_fields(job: Job, tasks: tuple[AnyTask, ...]) -> dict[str, Any]:
     """The answer about a job, without its failures."""
     source = StoredSource.model_validate(job.source)
-    now = pace(job, time.time())
+    now = measure_speed(job, time.time())
     as_stored = ("id", "task", "status", "error", "done", "failed", "reused", "model", "revision", "local")
     return {
         **{name: getattr(job, name) for name in as_stored},
@@ -167,18 +167,18 @@ def job_fields(job: Job, tasks: tuple[AnyTask, ...]) -> dict[str, Any]:
 
 
 def job_details(job: Job, failures: Sequence[Record], tasks: tuple[AnyTask, ...], models: ModelStore) -> JobDetails:
-    """The answer about one job. models: what this server has of its model now."""
+    """The answer about one job. models: of this server."""
     failed = [FailedImage(image_name=record.name, error=record.error) for record in failures]
     return JobDetails(**job_fields(job, tasks), failures=failed, model_replaced=is_model_replaced(job, tasks, models))
 
 
 def is_model_replaced(job: Job, tasks: tuple[AnyTask, ...], models: ModelStore) -> bool | None:
-    """Whether the results of a job come from other weights than its model has now; None where nothing tells."""
+    """Whether the results of a job come from other weights than its model has now; None if that is unknown."""
     task = find_task(tasks, job.task)
     if not (job.model and job.revision) or task is None or task.prepare is not None:
         return None
     try:
-        return str(models.opened(task, job.model).head.revision) != job.revision
+        return str(models.get_open(task, job.model).head.revision) != job.revision
     except ModelNotFound:
         return True
     except NotReady:
@@ -213,7 +213,7 @@ async def read_job(request: Request, settings: Settings, job_id: str) -> tuple[J
 
 
 async def _small_body(request: Request, most: int) -> bytes:
-    """A body that is held in memory. Raises BodyTooLarge past `most` bytes, however much an upload may have."""
+    """A body that is held in memory. Raises BodyTooLarge for more than `most` bytes, whatever the bound on uploads."""
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
@@ -233,7 +233,7 @@ async def _read_form(request: Request, settings: Settings, job_id: str) -> tuple
             fields = [*request.query_params.multi_items(), *texts]
             job_request = await run_in(BODIES, lambda: validate(JobRequest, fields_of(JobRequest, fields, limits)))
             named = [
-                (sent_name(part.filename or "", part.headers.get("content-disposition", "")), part.file)
+                (choose_upload_name(part.filename or "", part.headers.get("content-disposition", "")), part.file)
                 for _, part in files
             ]
             return job_request, await run_in(
@@ -250,7 +250,7 @@ async def _read_form(request: Request, settings: Settings, job_id: str) -> tuple
 
 
 def _source(body: JobRequest, settings: Settings, job_id: str, files: Sequence[tuple[str, BinaryIO]]) -> StoredSource:
-    """The source that a request names, or brings. Raises InvalidInput."""
+    """The source that a request names or uploads. Raises InvalidInput."""
     if sum(map(bool, (body.urls, body.source, files))) != 1:
         raise InvalidInput("source", "the request has no images, or images from several sources", hint=_WHERE)
     if body.source:

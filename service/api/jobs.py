@@ -62,7 +62,7 @@ ImagePrefix = Annotated[
         "`/data/local-files/?d=photos/`. Names are percent-encoded if the prefix begins with `/` or `http`.",
     ),
 ]
-# Forms without addresses refuse it with the reason, and do not offer it.
+# Forms without addresses do not list it, and refuse it with the reason.
 OtherImagePrefix = Annotated[str, Query(max_length=_MOST_PREFIX, include_in_schema=False)]
 _SUFFIXES = {"application/x-ndjson": "jsonl", "application/json": "json", "application/xml": "xml"}
 
@@ -95,7 +95,7 @@ async def begin_job(request: Request, response: Response, state: State, jobs: Se
     async with enter_in(UPLOADS, receiving_lock(uploads_folder(state.settings), job_id)):
         body, source = await read_job(request, state.settings, job_id)
         try:
-            # What this server has no weights for, or no concept, is said now.
+            # Missing weights and concepts are errors of this request, not of the job.
             parameters = await complete_parameters(state, body.task, body.parameters)
             about = source.model_dump()
             job = await run_in(DATABASE, store.add, body.task, parameters, about, id=job_id)
@@ -318,7 +318,7 @@ def _details(store: JobStore, job_id: str, state: AppState) -> JobDetails:
 
 
 def _join_pieces(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """The same bytes in fewer pieces: each is a step on a thread and a write to the network."""
+    """The same bytes in fewer pieces: each piece costs a step on a thread and a write to the network."""
     gathered = bytearray()
     for piece in pieces:
         gathered += piece

@@ -1,4 +1,4 @@
-"""GET /v1/models: which models there are, what serves each task, how busy the device is; and to load and unload one."""
+"""GET /v1/models: list models and tasks, and the load of the device; load and unload models."""
 
 from __future__ import annotations
 
@@ -226,7 +226,7 @@ def describe_task(state: AppState, task: AnyTask) -> TaskDescription | None:
     if not able:
         return None
     slot = store.find(store.for_task(task).id)
-    opened = store.opened(task) if slot.state == "READY" else None
+    opened = store.get_open(task) if slot.state == "READY" else None
     fields = task.options.model_fields.items()
     defaults = {name: field.get_default() for name, field in fields if not field.is_required()}
     return TaskDescription(

@@ -1,7 +1,7 @@
-"""Operations of their own for each kind of body, beside the routes that read several.
+"""Separate operations for each kind of body, in addition to the routes that read several.
 
-A route such as /v1/depth reads a form, JSON, and the image by itself, and a program that writes HTTP by hand needs no
-more. Generators of clients do: most of them know one kind of body, and one kind of answer, an operation. So
+A route such as /v1/depth reads a form, JSON, and the image by itself, which is enough for handwritten clients. But most
+generators of clients support only one kind of body and one kind of answer in an operation. So
 
     {path}            is described with a form and with JSON
     {path}/upload     reads the same form, and is described with it alone
@@ -38,7 +38,7 @@ def add_operations(router: APIRouter) -> APIRouter:
             continue
         if alone := [kind for kind in _ALONE if kind in content]:
             suffix = "image" if alone[0] == _ALONE[0] else "zip"
-            _add(router, route, suffix, _BY_ITSELF, _alone(extra))
+            _add(router, route, suffix, _BY_ITSELF, _describe_lone_file(extra))
         _add(router, route, "upload", _UPLOAD, form_alone(extra))
         route.openapi_extra = _form_and_json(extra)
     return router
@@ -54,7 +54,7 @@ def _form_and_json(extra: dict[str, Any]) -> dict[str, Any]:
     return _with_content(extra, {kind: content[kind] for kind in (JSON, FORM)}, query=False)
 
 
-def _alone(extra: dict[str, Any]) -> dict[str, Any]:
+def _describe_lone_file(extra: dict[str, Any]) -> dict[str, Any]:
     file = {"type": "string", "format": "binary", "contentMediaType": ANY_BYTES}
     document = _with_content(extra, {ANY_BYTES: {"schema": file}}, query=True)
     document["requestBody"]["description"] = "The bytes of the file."
@@ -72,7 +72,7 @@ def _add(router: APIRouter, route: APIRoute, suffix: str, about: str, extra: dic
         f"{route.path}/{suffix}",
         route.endpoint,
         methods=sorted(route.methods or ()),
-        # The part after the colon is for the document alone: metrics and logs count the route itself.
+        # The part after the colon is only for the document: metrics and logs use the route's name.
         name=f"{route.name}:{suffix}",
         tags=list(route.tags),
         summary=f"{route.summary} ({suffix})",

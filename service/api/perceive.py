@@ -36,9 +36,9 @@ from service.tasks import AnyTask, find_task
 from service.telemetry.usage import Usage
 from service.threads import ANSWERS, run_in
 
-# How version 0.1 spelt a task, which a list of tasks may still do.
+# Names of tasks in version 0.1, which lists of tasks may still use.
 _OLD_NAMES = {"zero_shot": "zero-shot", "few_shot": "few-shot"}
-# Options that stand beside a list of tasks, and the task of each.
+# Options beside a list of tasks, and the task of each.
 _FLAT = {"scene": "depth", "expressions": "referring", "labels": "zero-shot", "timesteps": "features"}
 _NEEDED = {"expressions": "referring", "labels": "zero-shot"}
 
@@ -78,7 +78,7 @@ class PerceiveRequest(TaskRequest):
 class TaskPart:
     """One task of a request, its options checked.
 
-    key: its name as the request spells it. model: the model that it names. old: whether `tasks` is a list.
+    key: its name in the request. model: the model that it names. old: whether `tasks` is a list.
     """
 
     key: str
@@ -105,7 +105,7 @@ def perceive_route(tasks: tuple[AnyTask, ...]) -> APIRouter:
         """Runs several tasks on one image. The image is decoded and encoded once, and U-Net rows that several tasks
         need are computed once.
         """
-        _ = state.models.worker  # not ready is said before the body is read
+        _ = state.models.worker  # NotReady is raised before the body is read
         settings = state.settings
         body = await read_request(request, PerceiveRequest, settings.limits, fetch_urls=settings.urls.enabled)
         parts = [_read_part(tasks, body, key, values, old=old) for key, values, old in read_parts(body, tasks)]
@@ -124,9 +124,8 @@ def perceive_route(tasks: tuple[AnyTask, ...]) -> APIRouter:
 
 
 def read_parts(body: PerceiveRequest, tasks: tuple[AnyTask, ...]) -> list[tuple[str, dict[str, Any], bool]]:
-    """The name of each task as the request spells it, its options, and whether `tasks` is a list.
-
-    Raises InvalidInput for names that are no task, that stand twice, or that lack an option beside a list.
+    """The name of each task in the request, its options, and whether `tasks` is a list. Raises InvalidInput for unknown
+    or repeated names, and for a required option that is missing beside a list.
     """
     flat = {name: value for name in (*_FLAT, "mask_format") if (value := getattr(body, name)) is not None}
     if isinstance(body.tasks, dict):
@@ -146,8 +145,8 @@ def read_parts(body: PerceiveRequest, tasks: tuple[AnyTask, ...]) -> list[tuple[
         parts = [(key, _flat_options(name, flat), True) for key, name in zip(body.tasks, names, strict=True)]
     for key, _, _ in parts:
         if find_task(tasks, _OLD_NAMES.get(key, key)) is None:
-            known = ", ".join(task.name for task in tasks)
-            raise InvalidInput("tasks", f"{key[:100]!r} is no task", hint=f"choose from {known}")
+            choices = ", ".join(task.name for task in tasks)
+            raise InvalidInput("tasks", f"{key[:100]!r} is no task", hint=f"choose from {choices}")
     return parts
 
 
@@ -161,9 +160,8 @@ def _flat_options(task: str, flat: Mapping[str, Any]) -> dict[str, Any]:
 async def _run_parts(
     state: AppState, parts: Sequence[TaskPart], body: PerceiveRequest, usage: Usage
 ) -> dict[str, Done]:
-    """The end of each part by its key: those of one backbone together, one backbone after the other.
-
-    So no request holds one backbone while it waits for the memory of another.
+    """The result of each part by its key. Parts of one backbone run together, and backbones one after the other, so no
+    request holds one backbone while it waits for the memory of another.
     """
     by_backbone: dict[str, list[TaskPart]] = {}
     for part in parts:
@@ -186,7 +184,7 @@ async def _run_parts(
 def _read_part(
     tasks: tuple[AnyTask, ...], body: PerceiveRequest, key: str, values: dict[str, Any], *, old: bool
 ) -> TaskPart:
-    """One task with its options. Raises RequestValidationError with the place of what is wrong in them."""
+    """One task with its options. Raises RequestValidationError with the places of errors in them."""
     task = find_task(tasks, _OLD_NAMES.get(key, key))
     assert task is not None
     model = values.pop("model", body.model)
@@ -209,7 +207,7 @@ def _read_part(
 
 
 def _answer_parts(parts: Sequence[TaskPart], done: Mapping[str, Done]) -> dict[str, Any]:
-    """Each task's answer under its name as the request spells it."""
+    """Each task's answer under its name in the request."""
     answers: dict[str, Any] = {}
     for part in parts:
         end = done[part.key]
@@ -222,7 +220,7 @@ def _answer_parts(parts: Sequence[TaskPart], done: Mapping[str, Done]) -> dict[s
 
 
 def _old_fields(task: str, answer: Any) -> dict[str, Any]:
-    """The fields that version 0.1 gave beside to requests with a list of tasks."""
+    """Additional fields of version 0.1 for requests with a list of tasks."""
     if task == "features":
         return {"vector": answer.vectors[0]}
     if task == "zero-shot":

@@ -21,7 +21,7 @@ MASKS = (
     "else black. A pixel belongs to the object if its brightest channel is at least half of the brightest "
     "value of the mask."
 )
-# The stroke of EXAMPLE_IMAGE, lying: an image of another class.
+# A horizontal stroke: an image of another class than EXAMPLE_IMAGE.
 OTHER_EXAMPLE_IMAGE = (
     "iVBORw0KGgoAAAANSUhEUgAAABAAAAAQCAAAAAA6mKC9AAAAE0lEQVR42mNgGDDwHw5wCQwAAACXBhPtSmRznAAAAABJRU5ErkJggg=="
 )
@@ -54,7 +54,7 @@ class TaskRequest(BaseModel):
         return self.priority == "bulk"
 
     def terms(self, usage: Usage) -> Terms:
-        """How the request is run."""
+        """The terms on which to run the request."""
         return Terms(usage, self.bulk, self.deadline_seconds)
 
 
@@ -80,7 +80,7 @@ def describe_backbone(backbone: Description) -> BackboneAnswer:
 
 
 def title_of(task: AnyTask) -> str:
-    """What the models of a task are called in the API's document: `ZeroShot` of `ZeroShotOptions`."""
+    """Prefix of a task's schema names in the API's document: `ZeroShot` of `ZeroShotOptions`."""
     return task.options.__name__.removesuffix("Options")
 
 
@@ -97,8 +97,8 @@ def request_model(task: AnyTask) -> type[BaseModel]:
     validators: dict[str, Any] = {}
     if task.inputs == "images":
         several = Annotated[list[ImageBytes] | None, Field(min_length=1, description="Several images.")]
-        one = Annotated[ImageBytes | None, Field(description="One image. Send several as `images`.")]
-        images = {"image": (one, None), "images": (several, None)}
+        single = Annotated[ImageBytes | None, Field(description="One image. Send several as `images`.")]
+        images = {"image": (single, None), "images": (several, None)}
         example = {"images": [EXAMPLE_IMAGE, EXAMPLE_IMAGE]}
         validators = {"_image_or_images": model_validator(mode="after")(_image_or_images)}
     if task.inputs == "image_supports":
@@ -151,13 +151,13 @@ _NAMES = (
 
 
 def options_of(task: AnyTask, request: Any) -> Any:
-    """The task's options out of a request, those that the request gives marked as such."""
+    """The task's options from a request; fields that the request sets are marked as set."""
     sent = {name: getattr(request, name) for name in request.model_fields_set if name in task.options.model_fields}
     return task.options.model_validate(sent)
 
 
 def files_of(task: AnyTask, request: Any) -> InputFiles:
-    """The image files out of a request."""
+    """The image files of a request."""
     if task.inputs == "images":
         images: list[ImageSource] = request.images or [request.image]
         return InputFiles(images)

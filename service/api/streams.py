@@ -1,4 +1,4 @@
-"""Answers that improve with time, as server-sent events."""
+"""Intermediate results as server-sent events."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def wants_events(request: Request) -> bool:
 def events_response(description: str, *, progress: str, answer: str) -> dict[int | str, dict[str, Any]]:
     """The OpenAPI entry of a route that streams, for its `responses`.
 
-    progress, answer: names of the models in the data of these events, which OpenAPI 3.1 has no word for.
+    progress, answer: names of the models in the data of these events, which OpenAPI 3.1 cannot describe.
     """
     events = {"progress": REFERENCE.format(model=progress), "answer": REFERENCE.format(model=answer)}
     entry = {"schema": {"type": "string", "description": description}, "x-events": events}
@@ -37,10 +37,10 @@ def events_response(description: str, *, progress: str, answer: str) -> dict[int
 
 
 async def event_stream(request: Request, work: Callable[[Report], Awaitable[BaseModel]]) -> Response:
-    """What `work` reports as `progress` events, then its result as one `answer` event.
+    """Intermediate results of `work` as `progress` events, then its result as one `answer` event.
 
     An error before the first event is raised, and becomes a problem with its own status; a later one is a `problem`
-    event, as the status has been sent. A client that hangs up ends the work.
+    event, as the status has been sent. If the client disconnects, the work is cancelled.
     """
     events: asyncio.Queue[Event | None] = asyncio.Queue()
 

@@ -1,4 +1,4 @@
-"""The one route handler of every task: three forms of a body in, JSON, a file or a stream of events out."""
+"""The route handler of all tasks: three forms of a body in; JSON, a file or a stream of events out."""
 
 from __future__ import annotations
 
@@ -91,7 +91,9 @@ def add_task_route(router: APIRouter, task: AnyTask) -> None:
 
 
 def _handler(task: AnyTask, form_name: str = "", *, events: bool = False) -> Callable[..., Awaitable[Response]]:
-    """The endpoint of a task. form_name, events: how the path says to answer; else the request does."""
+    """The endpoint of a task. form_name, events: the form of the answer that the path fixes; else the request
+    chooses.
+    """
     request_type, answer_type = request_model(task), answer_model(task)
     from_path = _path_fields(task)
     said = {*from_path, "format"} if form_name or events else set(from_path)
@@ -135,12 +137,12 @@ def _handler(task: AnyTask, form_name: str = "", *, events: bool = False) -> Cal
 
 
 def _path_fields(task: AnyTask) -> list[str]:
-    """The options that the path gives."""
+    """The options in the path."""
     return re.findall(r"\{(\w+)\}", task.route)
 
 
 def progress_reporter(work: Work, report: Report) -> Callable[[Any], None]:
-    """What the task calls with each result so far."""
+    """A function that the task calls with each intermediate result."""
     to_progress = work.task.to_progress
     assert to_progress is not None
     return lambda result: report(to_progress(result, work.head, work.options))
@@ -159,7 +161,7 @@ def build_answer(
         if work.task.inputs == "images"
         else {"image": images[0]}
     )
-    # Nothing of it came from outside, and millions of numbers take seconds to check.
+    # Not validated: it comes from this program, and millions of numbers would take seconds.
     return answer_type.model_construct(
         **{
             "rows": usage.rows,
@@ -208,7 +210,9 @@ def _answer_entries(form: Form, answer_type: type[BaseModel]) -> dict[str, Any]:
 
 
 def _facts(task: AnyTask) -> dict[str, Any]:
-    """What GET /v1/models says of the task on every server. A page can read it here before it has a key."""
+    """The properties of the task in GET /v1/models that are the same on every server. A page can read them without a
+    key.
+    """
     return {
         "task": task.name,
         "route": task.route,

@@ -15,7 +15,7 @@ from typing import Any
 import structlog
 
 from backbones.errors import Cancelled, DiffsightError
-from service.cluster.parts import Order, PartFolder, Weights
+from service.cluster.parts import JobWeights, Order, PartFolder
 from service.errors import NotReady
 from service.jobs.item_work import ItemWork, JobFailed, open_reader
 from service.jobs.parameters import complete_parameters, read_options, require_task, take_model
@@ -34,13 +34,13 @@ _KNOWN_BYTES = 64 << 20
 
 
 class Annotator:
-    """Does parts of the job in a folder. What ends the whole job is an answer and not an exception.
+    """Computes parts of the job in a folder. An error that ends the whole job is returned and not raised.
 
-    settings: the values of `Settings`; the environment of the actor's node fills in nothing. order: of the folder.
+    settings: the values of `Settings`; the environment of the actor's node is ignored. order: of the folder.
     """
 
     def __init__(self, settings: Mapping[str, Any], folder: str, order: Order) -> None:
-        # As `diffsight` itself does, before torch is loaded.
+        # As in `diffsight` itself, before torch is loaded.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         configure_logging("error")
         self.settings = Settings(**settings)
@@ -59,12 +59,14 @@ class Annotator:
             self.problem = str(error)
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, list[Any]]:
-        """What became of parts. batch: their numbers under `part`. Threads may call it at the same time."""
+        """How the images of parts ended. batch: the parts' numbers under `part`. Threads may call it at the same
+        time.
+        """
         answers = [self._answer(int(part)) for part in batch["part"]]
         return {name: [answer[name] for answer in answers] for name in answers[0]}
 
     def close(self) -> None:
-        """Let go of the model and its device."""
+        """Release the model and its device."""
         self._await(self._stop())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
@@ -85,7 +87,7 @@ class Annotator:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     async def _start(self) -> None:
-        """Load the model, complete the parameters, and hold both to what the job began with."""
+        """Load the model, complete the parameters, and check that both are those that the job began with."""
         state = self.state = open_state(self.settings, TASKS)
         self._room = asyncio.Semaphore(self.settings.jobs.images_at_once)
         await state.models.start()
@@ -98,7 +100,7 @@ class Annotator:
         model, options = take_model(parameters)
         prepared = prepare(state, task, read_options(task, options), model=model, long=True)
         work = await self._leases.enter_async_context(prepared)
-        await run_in(DATABASE, self.folder.agree, Weights(work.loaded.id, work.revision, parameters))
+        await run_in(DATABASE, self.folder.agree, JobWeights(work.loaded.id, work.revision, parameters))
         reader = open_reader(state, Source.model_validate(self.order.source), local=True)
         self._leases.callback(reader.close)
         self._work = ItemWork(state, work, parameters, reader, self._is_known)
@@ -108,7 +110,7 @@ class Annotator:
         await asyncio.to_thread(self.state.models.stop)
 
     async def _do(self, part: int) -> dict[str, int]:
-        """Compute what a part has no results of, and write it. Returns how its images ended. Raises as `ItemWork`."""
+        """Compute the missing results of a part, and write them. Returns how its images ended. Raises as `ItemWork`."""
         items, before = await run_in(DATABASE, self._read_part, part)
         missing = [item for item in items if item.position not in before]
         tasks = [asyncio.create_task(self._outcome(item)) for item in missing]
@@ -127,7 +129,7 @@ class Annotator:
         return self.folder.items(part), self.folder.outcomes(part)
 
     async def _outcome(self, item: Item) -> Outcome:
-        """The item's end, always with its result where it has one."""
+        """The item's outcome, with its result if it has one."""
         async with self._room:
             try:
                 outcome = await self._work.outcome(item)
@@ -144,9 +146,9 @@ class Annotator:
         return outcome
 
     async def _is_known(self, key: str) -> bool:
-        if known := key in self._known:
+        if is_known := key in self._known:
             self._known.move_to_end(key)
-        return known
+        return is_known
 
     def _remember(self, key: str, result: str) -> None:
         """Keep a result for images with the same bytes: the latest, up to a number of bytes."""

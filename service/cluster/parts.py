@@ -1,14 +1,13 @@
 """The folder of a job of a cluster: its list and its results as Parquet files, part by part.
 
-    job.json                    what the command asked for, and how many images the list has once it is whole
-    model.json                  the weights and the complete parameters of all results: by the first actor that is warm
+    job.json                    the command's order, and the number of images when the list is complete
+    model.json                  weights and complete parameters of all results, written by the first warm actor
     items/000000.parquet        the list: a row an image, a row group a part
     results/000/00000012.parquet   the results of part 12: a row an image, in the order of the list
 
-A part is an equal piece of the list. Its results have one place, and come there whole by a rename: whoever computes a
-part again, on whichever node, puts the same rows in the same place. So no image is ever there twice, and which parts
-are missing is seen from the names of files alone.
-The folder must be one that every node sees under the same path.
+A part is an equal piece of the list. Its results have one path, and are put there by a rename. If a part is computed
+again on another node, the same rows replace the old ones. So no image is there twice, and file names show which parts
+are missing. The folder must be one that every node sees under the same path.
 """
 
 from __future__ import annotations
@@ -28,11 +27,11 @@ import pyarrow.parquet as pq
 from backbones.errors import InvalidInput
 from backbones.files import locked_folder, name_beside, replacing_path, write_json
 from service.jobs.records import Item, Job, Outcome, Record
-from service.jobs.sources import Source, listed
+from service.jobs.sources import Source, list_items
 from service.jobs.store import canonical
 
 PARTS_A_FILE = 64
-"""Parts of the list that lie in one file."""
+"""Parts of the list in one file."""
 _PARTS_A_FOLDER = 1000
 _FOOTERS_AT_ONCE = 16
 _FAILED = b"diffsight.failed"
@@ -51,9 +50,8 @@ _RESULT = pa.schema(
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What a command asks for. values: the task's parameters as they were written. part_images: of each part.
-
-    total: images of the list; None until it is whole.
+    """The order of a command. values: the task's parameters as in the command. part_images: images of each part. total:
+    images of the list; None until it is complete.
     """
 
     task: str
@@ -69,8 +67,8 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True)
-class Weights:
-    """What all results of a job come from. parameters: complete, as keys have them."""
+class JobWeights:
+    """The model and parameters of all results of a job. parameters: complete; they are part of each key."""
 
     model: str
     revision: str
@@ -78,63 +76,65 @@ class Weights:
 
 
 class PartFolder:
-    """The folder of one job. Every method blocks, and raises OSError where the disk does."""
+    """The folder of one job. Every method blocks, and raises the disk's OSError."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def begin(self, order: Order) -> Order:
-        """The job of this folder with its whole list: begun, or taken up again where the same command began it.
+        """The job of this folder with its complete list: begun, or continued if the same command began it.
 
         Raises InvalidInput for a folder of another job, and for a source that can not be listed.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         with locked_folder(self.path):
-            known = self.read_order()
-            if known is not None and replace(known, total=None, part_images=order.part_images) != order:
+            earlier = self.read_order()
+            if earlier is not None and replace(earlier, total=None, part_images=order.part_images) != order:
                 raise InvalidInput(
                     "--out",
                     f"{self.path} holds the results of another command",
                     hint="name another folder, or give the command with which this one was begun",
                 )
-            if known is None:
+            if earlier is None:
                 write_json(self.path / "job.json", asdict(order))
-            if known is None or known.total is None:
-                known = replace(known or order, total=self._list(known or order))
-                write_json(self.path / "job.json", asdict(known))
-        return known
+            if earlier is None or earlier.total is None:
+                earlier = replace(earlier or order, total=self._list(earlier or order))
+                write_json(self.path / "job.json", asdict(earlier))
+        return earlier
 
     def read_order(self) -> Order | None:
-        """What this folder was begun for; None for a new one. Raises InvalidInput for a damaged file."""
+        """The order that this folder was begun with; None for a new folder. Raises InvalidInput for a damaged file."""
         about = self._read_json("job.json")
         return None if about is None else Order(**about)
 
-    def agree(self, weights: Weights) -> None:
-        """Note the weights of all results, or hold them to those of the first. Raises InvalidInput for others."""
+    def agree(self, weights: JobWeights) -> None:
+        """Store the weights of all results, or compare them with the stored ones. Raises InvalidInput if they
+        differ.
+        """
         place = self.path / "model.json"
         if not place.exists():
             beside = name_beside(place)
             write_json(beside, asdict(weights))
             try:
-                os.link(beside, place)  # unlike a rename, it fails where another actor was faster
+                os.link(beside, place)  # unlike a rename, it fails if another actor was faster
             except FileExistsError:
                 pass
             finally:
                 beside.unlink()
-        known = self.read_weights()
-        if known != weights:
+        first = self.read_weights()
+        if first != weights:
             raise InvalidInput(
                 "job",
-                f"the results in {self.path} come from the model {known.model if known else ''!r} with weights "
-                f"{known.revision if known else ''} and its parameters; this node has {weights.model!r} with "
+                f"the results in {self.path} come from the model {first.model if first else ''!r} with weights "
+                f"{first.revision if first else ''} and its parameters; this node has {weights.model!r} with "
                 f"{weights.revision}",
                 hint="give every node the same models and settings, or name another folder",
             )
 
-    def read_weights(self) -> Weights | None:
-        """What the results come from; None before the first."""
+    def read_weights(self) -> JobWeights | None:
+        """The weights of the results; None before the first result."""
         about = self._read_json("model.json")
-        return None if about is None else Weights(**about)
+        return None if about is None else JobWeights(**about)
 
     def items(self, part: int) -> list[Item]:
         """The images of a part."""
@@ -143,12 +143,12 @@ class PartFolder:
             rows = file.read_row_group(group).to_pylist()
         return [Item(row["position"], row["name"], row["address"], json.loads(row["given"])) for row in rows]
 
-    def missing(self, parts: int) -> tuple[list[int], list[int]]:
+    def find_missing(self, parts: int) -> tuple[list[int], list[int]]:
         """Parts that have no results, and those in whose results an image failed."""
-        failed = self.failed(parts)
+        failed = self.count_failures(parts)
         return [part for part in range(parts) if part not in failed], [part for part, count in failed.items() if count]
 
-    def failed(self, parts: int) -> dict[int, int]:
+    def count_failures(self, parts: int) -> dict[int, int]:
         """How many images failed, by part that has results. Only names and footers of files are read."""
         there = {int(path.stem) for path in (self.path / "results").glob("*/*.parquet") if path.stem.isdecimal()}
         present = sorted(there & set(range(parts)))
@@ -198,8 +198,8 @@ class PartFolder:
                     yield Record(row["position"], row["name"], given, row["key"], result, row["error"])
 
     def job(self, order: Order, failed: int) -> Job:
-        """What the forms of results want to know of a job that has ended."""
-        weights = self.read_weights() or Weights("", "", {})
+        """The finished job, for the formats of results."""
+        weights = self.read_weights() or JobWeights("", "", {})
         created = (self.path / "job.json").stat().st_mtime
         total = order.total or 0
         return Job(
@@ -224,14 +224,14 @@ class PartFolder:
         """Write the list of the source. Returns how many images it has."""
         folder = self.path / "items"
         folder.mkdir(exist_ok=True)
-        found = listed(Source.model_validate(order.source))
+        items = list_items(Source.model_validate(order.source))
         total = number = 0
-        while some := list(islice(found, order.part_images * PARTS_A_FILE)):
-            rows = [{**_row(item), "given": canonical(item.given)} for item in some]
+        while chunk := list(islice(items, order.part_images * PARTS_A_FILE)):
+            rows = [{**_row(item), "given": canonical(item.given)} for item in chunk]
             with replacing_path(folder / f"{number:06d}.parquet") as beside:
                 pq.write_table(pa.Table.from_pylist(rows, _ITEM), beside, row_group_size=order.part_images)
             number += 1
-            total += len(some)
+            total += len(chunk)
         return total
 
     def _read_json(self, name: str) -> dict[str, Any] | None:

@@ -1,8 +1,8 @@
 """A job on a cluster by Ray Data: parts of its list go to a pool of actors, one device worker each.
 
-What travels through Ray are numbers of parts and counts. Lists and results lie in the job's folder, as
-`service/cluster/parts.py` tells, and so does what is done already: Ray Data's own checkpoint would write another file a
-block that says the same again, is thrown away at the end, and knows of no image that failed.
+Only numbers of parts and counts pass through Ray. Lists and results are in the job's folder, see
+`service/cluster/parts.py`, which also shows what is done. Ray Data's own checkpoint would write another file a block,
+is deleted at the end, and does not know failed images.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from service.settings.loader import Settings
 MOST_BLOCKS = 10_000
 """Blocks of a data set: each is one task of an actor, and the driver holds a reference to each."""
 _MOST_RESTARTS = 100
-"""Of one actor, whose device or node is lost. An image that ends every actor does not do so for ever."""
+"""Restarts of one actor whose device or node is lost: an image that crashes every actor must not do so for ever."""
 _PARTS_AT_ONCE = 2
-"""Of one actor: the images of the next fill its batches while the last of the one before are waited for."""
+"""Parts of one actor at a time: images of the next part fill its batches while the last images of a part run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +46,9 @@ def annotate_parts(
     *,
     actors: int | None = None,
 ) -> None:
-    """Compute parts of a job and wait for all of them. on_part: called for each, as it is done.
-
-    ray: the module, connected. actors: at most so many; one a GPU where None, or one a machine without GPUs.
-    Raises InvalidInput for what concerns the whole job; what is done is kept.
+    """Compute parts of a job and wait for all of them. on_part: called for each finished part. ray: the module,
+    connected. actors: their largest number; None means one a GPU, or one a machine without GPUs. Raises InvalidInput
+    for errors of the whole job; finished parts are kept.
     """
     from ray.data import ActorPoolStrategy, DataContext, from_items
     from ray.exceptions import RayError
@@ -63,7 +62,7 @@ def annotate_parts(
         min_size=1,
         max_size=most,
         initial_size=most,
-        # What an actor on a lost node was given waits until it has another place.
+        # Parts of an actor on a lost node wait until the actor runs elsewhere.
         max_tasks_in_flight_per_actor=_PARTS_AT_ONCE,
         max_concurrent_calls_per_actor=_PARTS_AT_ONCE,
         enable_true_multi_threading=True,

@@ -1,4 +1,4 @@
-"""A replica's metrics among those that Ray exports on each node, where Prometheus finds every replica's."""
+"""Add a replica's metrics to those that Ray exports on each node, where Prometheus collects all replicas'."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ EXPORT_SECONDS = 5.0
 class RayMetrics:
     """Copies counters and gauges of a registry to gauges of Ray, under the same names; Ray puts `ray_` before them.
 
-    Counters are copied as they stand, so that rates of them are as ever. Histograms stay at `/metrics`.
+    Values of counters are copied, so rates stay correct. Histograms stay at `/metrics`.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:

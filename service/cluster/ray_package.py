@@ -1,4 +1,4 @@
-"""Ray as this service starts and finds it. It is an extra: nothing outside `service/cluster` imports it."""
+"""Import and connect Ray. It is an extra: nothing outside `service/cluster` imports it."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from backbones.errors import InvalidInput
 
 INSTALL = "pip install 'diffsight[ray]'"
 NODE_ENVIRONMENT: Mapping[str, str] = {
-    # Ray's own default is 15: its workers would wait for every other program of the machine.
+    # Ray's own default is 15: its workers would yield to every other program on the machine.
     "RAY_worker_niceness": "0",
     # A proxy would leave the replicas of other nodes idle until its own node's hold thousands of requests.
     "RAY_SERVE_PROXY_PREFER_LOCAL_NODE_ROUTING": "0",
-    # What answers a request whose replica was lost.
+    # Answers requests whose replica was lost.
     "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "service.cluster.ray_proxy:middlewares",
 }
-"""What the environment of every node holds when Ray starts on it."""
+"""Environment variables of every node, set before Ray starts on it."""
 
 
 def require_ray(option: str = "--ray") -> None:
-    """Raises InvalidInput, about the option that wants it, where Ray is not installed."""
+    """Raises InvalidInput, about the option that needs it, if Ray is not installed."""
     if any(importlib.util.find_spec(name) is None for name in ("ray", "pyarrow")):
         raise InvalidInput(option, "Ray is not installed here", hint=INSTALL)
 

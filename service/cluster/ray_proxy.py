@@ -1,8 +1,9 @@
-"""What stands before the service in each HTTP proxy of Ray Serve.
+"""Middleware for the HTTP proxies of Ray Serve.
 
-Answers of ours for what Ray leaves without one: a proxy sends nothing where the replica that worked on a request died,
-and uvicorn then makes a bare 500 of it. The request can be sent again: that is a 503 with the seconds to wait.
-And a note on each request of the model that it needs, so that `model_router` can choose a replica that holds it.
+`AnswerForLost` answers requests that Ray leaves without an answer: if the replica of a request dies, a proxy sends
+nothing, and uvicorn answers a bare 500. The request can be sent again, so it is answered 503 with the seconds to wait.
+`NoteModel` notes on each request which model it needs, so that `model_router` can choose a replica that holds it.
+"""
 """
 
 from __future__ import annotations
@@ -74,5 +75,5 @@ class NoteModel:
 
 
 def middlewares() -> list[Middleware]:
-    """What a proxy calls at its start: see `NODE_ENVIRONMENT` of `ray_package`."""
+    """A proxy calls this at its start: see `NODE_ENVIRONMENT` of `ray_package`."""
     return [Middleware(AnswerForLost), Middleware(NoteModel)]

@@ -1,7 +1,7 @@
 """The service on a cluster by Ray Serve: each replica is the whole app with one device worker.
 
-A request goes to one replica as it is: the replica's engine batches its rows with those of others. What callers make
-lies in the data folder and the database of jobs, which all replicas share; docs/scale.md tells what must be where.
+A request goes to one replica, whose engine batches its rows with those of other requests. Objects of clients are in the
+data folder and the database of jobs, which all replicas share; see docs/scale.md.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from service.settings.loader import Settings, load_settings
 from service.telemetry.logging import configure_logging
 
 NAME = "diffsight"
-# The engine's bound on waiting rows answers 429; Ray's own, which knows no rows, is out of its way.
+# The engine answers 429 by its bound on waiting rows; Ray's own bound counts requests and is switched off.
 _ONGOING = 10_000
 _GRACE_SECONDS = 10.0
 
@@ -69,7 +69,7 @@ def build(settings: Settings, options: ServeOptions) -> serve.Application:
 
 
 def app_factory(values: Mapping[str, Any]) -> Callable[[], FastAPI]:
-    """What makes the app in a replica. values: of `Settings`."""
+    """A function that makes the app in a replica. values: of `Settings`."""
 
     def make() -> FastAPI:
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -81,17 +81,17 @@ def app_factory(values: Mapping[str, Any]) -> Callable[[], FastAPI]:
 
 
 def warm_app(settings: Settings) -> FastAPI:
-    """The app, whose start-up lasts until the models are warm: before that Ray sends it nothing. It raises why not."""
+    """The app, whose start-up ends when the models are warm: Ray sends no requests before that. A failure is raised."""
     warm: asyncio.Future[None] | None = None
 
-    def started(failure: BaseException | None) -> None:
+    def finish_warm_up(failure: BaseException | None) -> None:
         assert warm is not None
         if failure is None:
             warm.set_result(None)
         else:
             warm.set_exception(failure)
 
-    app = create_app(settings, on_started=started)
+    app = create_app(settings, on_started=finish_warm_up)
     lifespan = app.router.lifespan_context
 
     @asynccontextmanager
@@ -111,12 +111,12 @@ def warm_app(settings: Settings) -> FastAPI:
 
 
 class Replica:
-    """What Ray asks of a replica beside its app."""
+    """The methods of a replica that Ray calls besides its app."""
 
     app: FastAPI
 
     def check_health(self) -> None:
-        """Raises where only a new process helps: Ray then starts one in its place."""
+        """Raises if only a new process helps: then Ray replaces this one."""
         self.app.state.server.models.check_live()
 
     def record_autoscaling_stats(self) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""How large a batch may be: by the memory of its activations, by what it will take, and by what failed."""
+"""The largest batch: by the memory of its activations, by its expected time, and by batches that failed."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from service.engine.batching import cost_key
 from service.engine.best_sizes import BestSizes
 from service.engine.queue import FUNCTIONS, Kind
 
-# A batch of this many items uses a device well; more are taken only while that costs hardly any time.
+# A batch of this many items uses a device well; a larger one must cost hardly any more time.
 FULL_BATCH, SHORT_SECONDS = 32, 0.25
-# After so many batches in a row that fitted, a limit that running out of memory set is doubled.
+# After this many batches in a row that fitted, a limit set by an out-of-memory error is doubled.
 RECOVERY_BATCHES = 64
-# Below this the memory that is free is not looked at.
+# For batches up to this size free memory is not checked.
 _SMALL_BYTES = 64 << 20
 _MOST_KEYS = 1_000
 _NEWEST_SHARE = 0.5
@@ -32,8 +32,8 @@ _EARLY_BATCHES, _EARLY_DOUBT = 8, 4.0
 class _Measured:
     """Seconds an item and a place of its map, and the limit after a batch ran out of memory.
 
-    fastest: the fewest seconds an item, over all batches. batches: how many there were. fitted: those since that limit.
-    sizes: what batches of each size cost the processor.
+    fastest: the fewest seconds an item over all batches. batches: their number. fitted: batches since that limit was
+    set. sizes: the processor's cost of batches of each size.
     """
 
     seconds: float
@@ -70,10 +70,10 @@ def largest_batch(
 
 
 class BatchLimits:
-    """The largest batch of each backbone, kind and shape, as it follows from what was measured.
+    """The largest batch of each backbone, kind and shape, from measurements.
 
     max_items: by setting; 0 sets none. max_seconds: of one batch. free: bytes that are free on a device. lanes: how
-    many batches run at a time, each of which may use its part of what is free.
+    many batches run at a time, each of which may use its share of free memory.
     """
 
     def __init__(
@@ -91,21 +91,21 @@ class BatchLimits:
 
     def limit(self, kind: Kind, backbone: Backbone, item: Any) -> int:
         """Items of the largest batch that `item` may lead."""
-        known = self._measured.get(_key(kind, backbone, item))
+        measured = self._measured.get(_key(kind, backbone, item))
         return largest_batch(
             most=self.max_items,
             fitting=self._count_fitting(kind, backbone, item),
             seconds_each=self.seconds_each(kind, backbone, item),
             max_seconds=self.max_seconds,
-            failed_above=None if known is None else known.most,
-            cheapest=None if known is None else known.sizes.limit(),
+            failed_above=None if measured is None else measured.most,
+            cheapest=None if measured is None else measured.sizes.limit(),
         )
 
     def seconds_each(self, kind: Kind, backbone: Backbone, item: Any) -> float | None:
         """Seconds of one item in a batch; of another size or fine-tuned network by its pixels; None if unknown."""
-        known = self._measured.get(_key(kind, backbone, item))
-        if known is not None:
-            return known.seconds
+        measured = self._measured.get(_key(kind, backbone, item))
+        if measured is not None:
+            return measured.seconds
         revision = _revision(backbone)
         for (other_kind, other_revision, _), measured in reversed(self._measured.items()):
             if (other_kind, other_revision) == (kind, revision):
@@ -113,7 +113,7 @@ class BatchLimits:
         return None
 
     def least_seconds(self, kind: Kind, backbone: Backbone, item: Any, items: int) -> float:
-        """Seconds that so many items like this one take at least, as far as is known; 0.0 where nothing is.
+        """Least seconds that so many items like this one take, by measured batches; 0.0 if none was measured.
 
         By the fastest batch that was measured. Few batches say little: the first one of a process is slow, and a single
         item is slower than one of a full batch, so an early figure is divided by `_EARLY_DOUBT`.
@@ -139,34 +139,35 @@ class BatchLimits:
         seconds: float,
         processor_seconds: float | None = None,
     ) -> None:
-        """Learn from a batch of `items` like this one, which took so long.
+        """Update the figures with a batch of `items` like this one.
 
         processor_seconds: of the host, for a batch that was computed there.
         """
         if kind in FUNCTIONS:
             return
         key, each = _key(kind, backbone, item), seconds / items
-        known = self._measured.pop(key, None)
-        if known is None:
-            known = _Measured(each, each / positions_of(item), each)
+        measured = self._measured.pop(key, None)
+        if measured is None:
+            measured = _Measured(each, each / positions_of(item), each)
             if len(self._measured) >= _MOST_KEYS:
                 self._measured.popitem(last=False)
-        known.seconds += _NEWEST_SHARE * (each - known.seconds)
-        known.seconds_a_position = known.seconds / positions_of(item)
-        known.fastest = min(known.fastest, each)
-        known.batches += 1
-        known.fitted += 1
-        if known.most is not None and known.fitted >= RECOVERY_BATCHES:
-            known.most, known.fitted = 2 * known.most, 0
-        if processor_seconds is not None and kind != "embed":  # what a text costs depends on which were embedded before
-            known.sizes.count(items, processor_seconds)
-        self._measured[key] = known
+        measured.seconds += _NEWEST_SHARE * (each - measured.seconds)
+        measured.seconds_a_position = measured.seconds / positions_of(item)
+        measured.fastest = min(measured.fastest, each)
+        measured.batches += 1
+        measured.fitted += 1
+        if measured.most is not None and measured.fitted >= RECOVERY_BATCHES:
+            measured.most, measured.fitted = 2 * measured.most, 0
+        # The cost of a text depends on whether it was embedded before.
+        if processor_seconds is not None and kind != "embed":
+            measured.sizes.count(items, processor_seconds)
+        self._measured[key] = measured
 
     def count_out_of_memory(self, kind: Kind, backbone: Backbone, item: Any, items: int) -> None:
-        """Learn that a batch of `items` like this one did not fit."""
+        """Lower the limit: a batch of `items` like this one did not fit."""
         key = _key(kind, backbone, item)
-        known = self._measured.setdefault(key, _Measured(0.0, 0.0, 0.0))
-        known.most, known.fitted = max(1, min(known.most or items, items // 2)), 0
+        measured = self._measured.setdefault(key, _Measured(0.0, 0.0, 0.0))
+        measured.most, measured.fitted = max(1, min(measured.most or items, items // 2)), 0
 
     def _count_fitting(self, kind: Kind, backbone: Backbone, item: Any) -> int | None:
         model = backbone.description

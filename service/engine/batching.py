@@ -1,4 +1,4 @@
-"""Which items form the next batch: a pure choice among what waits."""
+"""Which items form the next batch: a pure function of the queue."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from backbones.sub_blocks import pass_depth
 from service.engine.queue import Call, Entry, Kind, Request
 
 LEADER_PART = 4
-"""The leader has at least this part of a batch, however many short requests wait beside it."""
+"""The leader has at least this share of a batch, however many short requests wait."""
 
 
 def choose_batch(
@@ -37,7 +37,7 @@ def choose_batch(
     batch: list[Entry] = []
     for leader_class in (True, False):
         members = {
-            request: _fitting_items(request, first.kind, key)
+            request: _list_fitting_items(request, first.kind, key)
             for request in ordered
             if request.backbone is leader.backbone and (request.bulk is leader.bulk) is leader_class
             if any(call.kind == first.kind for call in request.calls)
@@ -65,21 +65,21 @@ def _fill(members: dict[Request, Iterator[Entry]], kind: Kind, room: int) -> lis
         return []
     share = max(1, room // len(members))
     chosen = list(islice(next(iter(members.values())), max(share, room // LEADER_PART)))
-    # Items of other keys count here too: the estimate changes who goes first, and nothing else.
+    # Items of other keys count here too: the estimate only changes the order.
     short = [r for r in members if sum(call.waiting for call in r.calls if call.kind == kind) <= share]
     for request in (*short, *members):
         chosen += islice(members[request], room - len(chosen))
     return chosen
 
 
-def _fitting_items(request: Request, kind: Kind, key: object) -> Iterator[Entry]:
+def _list_fitting_items(request: Request, kind: Kind, key: object) -> Iterator[Entry]:
     """The request's next items with this key, in order; each call stops at its first item that does not fit."""
     return chain.from_iterable(
-        _fitting_items_of_call(request, call, key) for call in tuple(request.calls) if call.kind == kind
+        _list_fitting_items_of_call(request, call, key) for call in tuple(request.calls) if call.kind == kind
     )
 
 
-def _fitting_items_of_call(request: Request, call: Call, key: object) -> Iterator[Entry]:
+def _list_fitting_items_of_call(request: Request, call: Call, key: object) -> Iterator[Entry]:
     for position in range(call.taken, len(call.items)):
         if cost_key(call.items[position], request.backbone) != key:
             return

@@ -1,4 +1,4 @@
-"""Errors after which a CUDA device does nothing more for this process, however small the next batch is."""
+"""Errors after which a CUDA device refuses all further work of this process."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 from backbones.errors import Cancelled
 
-# What CUDA's runtime says of the errors that it calls inconsistent: "any further CUDA work will return the same error".
+# Errors after which, by CUDA's documentation, "any further CUDA work will return the same error".
 _STICKY = re.compile(
     r"device-side assert|illegal memory access|illegal instruction|misaligned address|unspecified launch failure|"
     r"hardware stack error|invalid program counter|operation not supported on global/shared address space|"
@@ -25,9 +25,8 @@ class DeviceLost(BaseException):
 
 
 def is_lost(error: BaseException, probe: Callable[[], object] | None = None) -> bool:
-    """Whether an error means that the device is of no further use to this process.
-
-    probe: called after an error of CUDA that is not known to last: where it raises too, the device is lost. By default
+    """Whether an error means that this process can no longer use the device. probe: called after an error of CUDA that
+    may pass: if it raises too, the device is lost. By default
     it waits for the device, if this process has used one.
     """
     if not isinstance(error, RuntimeError) or isinstance(error, torch.OutOfMemoryError):
@@ -45,7 +44,7 @@ def is_lost(error: BaseException, probe: Callable[[], object] | None = None) -> 
 
 
 def stop_if_lost(function: Callable[[Sequence[Any]], list[Any]]) -> Callable[[Sequence[Any]], list[Any]]:
-    """`function` of a batch's items, which raises DeviceLost in the place of errors that last."""
+    """`function` of a batch's items, which raises DeviceLost instead of errors that last."""
 
     def run(items: Sequence[Any]) -> list[Any]:
         try:
@@ -59,14 +58,14 @@ def stop_if_lost(function: Callable[[Sequence[Any]], list[Any]]) -> Callable[[Se
 
 
 def answer_to(error: BaseException) -> Exception:
-    """What the calls of a batch are answered with after `error`. What ends a thread must not reach the event loop."""
+    """The error that answers a batch's calls. An exception that ends a thread must not reach the event loop."""
     if isinstance(error, DeviceLost):
-        return stopped_for_good()
+        return make_stopped_error()
     return error if isinstance(error, Exception) else RuntimeError(f"the device's worker failed: {error!r}")
 
 
-def stopped_for_good() -> Cancelled:
-    """What is answered once the worker has stopped."""
+def make_stopped_error() -> Cancelled:
+    """The answer to every call after the worker has stopped."""
     return Cancelled("the device's worker has stopped", hint="who runs the server restarts it; its log says why")
 
 

@@ -17,7 +17,7 @@ from backbones.rows import Captures
 from service.engine.caches import TensorCache, own_memory
 from service.engine.queue import Call, Kind
 
-# Libraries of CUDA that can not get their workspace, the allocator of the host, and the driver raise plain errors.
+# CUDA's libraries, the host's allocator and the driver raise plain errors when memory runs out.
 _NO_MEMORY = re.compile(r"STATUS_ALLOC_FAILED|can't allocate memory|out of memory", re.IGNORECASE)
 
 
@@ -27,15 +27,13 @@ def choose_function(
     contexts: TensorCache,
     wait: Callable[[torch.device], None] | None = None,
 ) -> Callable[[Sequence[Any]], list[Any]]:
-    """What a batch of this call's kind is run by.
-
-    contexts: of texts, by the backbone's revision. wait: returns once the device has done what its networks were given,
-    or raises what went wrong there; by default `wait_for_device`. Without it errors and seconds of a batch would be
-    those of the next one that reads a result.
+    """The function that runs a batch of this call's kind. contexts: of texts, by the backbone's revision. wait: returns
+    when the device has finished its work, or raises the work's error; by default `wait_for_device`. Without it errors
+    and seconds of a batch would count for the next batch that reads a result.
     """
     wait = wait or wait_for_device
 
-    def finished(function: Callable[[Sequence[Any]], Sequence[Any]]) -> Callable[[Sequence[Any]], list[Any]]:
+    def waiting_for_device(function: Callable[[Sequence[Any]], Sequence[Any]]) -> Callable[[Sequence[Any]], list[Any]]:
         def run(items: Sequence[Any]) -> list[Any]:
             results = list(function(items))
             wait(backbone.description.device)
@@ -45,18 +43,18 @@ def choose_function(
 
     functions: dict[Kind, Callable[[Sequence[Any]], list[Any]]] = {
         "unet": lambda rows: replace_not_finite(backbone.forward(rows)),
-        # What a cache will keep is copied here and not on the event loop, which no tensor's work may block.
-        "encode": finished(lambda images: [own_memory(latents) for latents in backbone.encode(images)]),
-        "embed": finished(partial(_embed_each_text_once, backbone, contexts)),
-        "decode": finished(backbone.decode),
+        # Copies for the cache are made here, because tensor operations must not block the event loop.
+        "encode": waiting_for_device(lambda images: [own_memory(latents) for latents in backbone.encode(images)]),
+        "embed": waiting_for_device(partial(_embed_each_text_once, backbone, contexts)),
+        "decode": waiting_for_device(backbone.decode),
         "run": lambda calls: [call() for call in calls],
-        "apply": finished(lambda inputs: call.network(inputs)),
+        "apply": waiting_for_device(lambda inputs: call.network(inputs)),
     }
     return functions[call.kind]
 
 
 def wait_for_device(device: torch.device) -> None:
-    """Wait until this thread's stream of a CUDA device is empty. Raises what went wrong in its kernels."""
+    """Wait until this thread's stream of a CUDA device is empty. Raises the errors of its kernels."""
     if device.type == "cuda":
         torch.cuda.current_stream(device).synchronize()
 
@@ -79,8 +77,8 @@ def run_isolated(
 ) -> list[Any]:
     """Results in order, with an exception in the place of each item that fails by itself.
 
-    A batch that fails is halved until the item at fault stands alone. on_out_of_memory: called with the size of each
-    batch that the device's memory did not hold.
+    A batch that fails is halved until the failing item is alone. on_out_of_memory: called with the size of each batch
+    that did not fit into the device's memory.
     """
     try:
         return function(items)
@@ -91,7 +89,7 @@ def run_isolated(
                 "the device's memory does not hold this request's work by itself",
                 hint="send a smaller image or less work, or ask again when the server is less busy",
             )
-            # The traceback holds the tensors of the batch, and what is held can not be given back.
+            # The traceback references the tensors of the batch, whose memory could not be freed.
             clear_frames(error.__traceback__)
             torch.cuda.empty_cache()
             on_out_of_memory(len(items))
@@ -103,7 +101,7 @@ def run_isolated(
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error means that memory ran out, whichever library of the device raised it."""
+    """Whether an error means that memory ran out, whichever library raised it."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and _NO_MEMORY.search(str(error)) is not None
@@ -112,8 +110,8 @@ def is_out_of_memory(error: BaseException) -> bool:
 def replace_not_finite(results: Sequence[Captures]) -> list[Captures | NotANumber]:
     """`results` with an error in the place of each row that holds NaN or infinity; one read of the device for all.
 
-    The rows of a batch are views of the same tensors. A sum that is finite has no addend that is not, so one sum clears
-    a whole batch; only where one is not, each row is looked at.
+    The rows of a batch are views of the same tensors. A finite sum has only finite addends, so one sum checks a whole
+    batch; rows are checked one by one only if it is not finite.
     """
     tensors = [tensor for captures in results for tensor in list_tensors(captures)]
     if not tensors:

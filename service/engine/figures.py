@@ -1,4 +1,4 @@
-"""What the engine counts, and one reading of it."""
+"""The engine's counters, and a consistent reading of them."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ def prepare_host(networks: Sequence[nn.Module], settings: Settings) -> None:
 
 
 def prepare_thread(threads: int, *, on_cpu: bool) -> None:
-    """Let operations that the calling thread begins use so many threads. on_cpu: also set up the allocator."""
+    """Set the number of threads for operations of the calling thread. on_cpu: also set up the allocator."""
     torch.set_num_threads(threads)
     if on_cpu:
         keep_freed_memory()
@@ -40,7 +40,7 @@ def prepare_thread(threads: int, *, on_cpu: bool) -> None:
 
 def count_threads(networks: Sequence[nn.Module], settings: Settings) -> int:
     """How many threads one operation of torch uses."""
-    # The operations of a small network are too short to be divided: one thread is faster than two.
+    # The operations of a small network are too short to be split: one thread is faster than two.
     small = all(
         sum(parameter.numel() for parameter in network.parameters()) < SMALL_NETWORK_PARAMETERS for network in networks
     )

@@ -38,6 +38,6 @@ async def give_back_when_idle(
         await asyncio.sleep(look_seconds)
         before, seen = seen, work_done()
         if seen == before and seen != given_back_at:
-            # The allocator's lock is held meanwhile: tens of milliseconds, with nobody to wait for it.
+            # This holds the allocator's lock for tens of milliseconds; on an idle server no other thread waits for it.
             await asyncio.to_thread(give_back)
             given_back_at = seen

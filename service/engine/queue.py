@@ -1,4 +1,4 @@
-"""What waits for the device: requests and their pending calls. Knows no threads, sockets or clocks."""
+"""The queue of the device: requests and their pending calls. It uses no threads, sockets or clocks."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ Kind = Literal["unet", "encode", "embed", "decode", "run", "apply"]
 Items of "apply" share batches with those of the same network."""
 
 FUNCTIONS: frozenset[Kind] = frozenset({"run", "apply"})
-"""What belongs to the batch before it, and never waits for a turn of its own."""
+"""Kinds of calls that belong to the batch before them, and never wait for a turn of their own."""
 
 
 KEPT_BATCHES = 2
-"""After so many batches that let a request keep its place, the next one moves it."""
+"""A request moves after this many batches in which it kept its place."""
 
 
 @dataclass(eq=False, slots=True)
@@ -99,10 +99,9 @@ class Entry(NamedTuple):
 
 
 class RequestQueue:
-    """All requests and their pending calls, bounded in items and in bytes: a full queue refuses a call, whoever asks.
-
-    A request's own items do not count against it where nobody else's wait, so that a call longer than the bound is slow
-    but not refused for ever. Functions are never refused: they are few, and end their request.
+    """All requests and their pending calls, bounded in items and in bytes: a full queue refuses every call. A request's
+    own items do not count if no other request waits, so that a call longer than the bound is slow but not always
+    refused. Functions are never refused: they are few, and end their request.
     """
 
     def __init__(self, max_waiting: int, max_bytes: float = math.inf) -> None:
@@ -143,7 +142,7 @@ class RequestQueue:
         request.calls.append(call)
 
     def take(self, batch: Sequence[Entry]) -> None:
-        """Count the items of a batch as taken by the device, and move requests that had a turn to the line's end."""
+        """Count the items of a batch as taken by the device. Requests that had a turn move to the end of the queue."""
         for request, call, _ in batch:
             call.taken += 1
             self._count_out(call, 1)
@@ -155,8 +154,7 @@ class RequestQueue:
     def _move(self, request: Request, call: Call, size: int) -> None:
         """Give a request that a batch of this size served its new place.
 
-        It keeps its place for a few batches where another one of this size ends its call, which is then not
-        interrupted. Everything else is a turn.
+        It keeps its place for a few batches if another batch of this size would end its call. Otherwise it had a turn.
         """
         if 0 < call.waiting <= size and request.kept < KEPT_BATCHES:
             request.kept += 1
@@ -168,7 +166,7 @@ class RequestQueue:
         return len(self._functions[bulk])
 
     def take_functions(self, limit_of: Callable[[Request, Call], int], *, bulk: bool) -> list[Entry]:
-        """Take the class's oldest function, or a batch of the oldest network's inputs. Nobody's place moves.
+        """Take the class's oldest function, or a batch of the oldest network's inputs. No request's place changes.
 
         limit_of: the largest batch that a request's call may lead.
         """
@@ -219,7 +217,7 @@ class RequestQueue:
 
     def _count_out(self, call: Call, items: int) -> None:
         self.waiting -= items
-        # What is left of rounding goes with the last item.
+        # The last item takes the remainder of rounding.
         self.waiting_bytes = self.waiting_bytes - items * call.item_bytes if self.waiting else 0.0
 
     def _remove(self, request: Request, call: Call) -> None:

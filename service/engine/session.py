@@ -26,7 +26,7 @@ _STAGES: dict[Kind, str] = {"decode": "vae_decode"}
 
 
 class Worker(Protocol):
-    """What a session needs of its worker. The methods are called on the event loop and return at once."""
+    """The methods of a worker that a session calls. The methods are called on the event loop and return at once."""
 
     contexts: TensorCache
     latents: TensorCache

@@ -1,4 +1,4 @@
-"""Several heads over one image, run together: what two of them need is computed once."""
+"""Several heads over one image, run together: results that several need are computed once."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ Procedure = Callable[[Engine], Awaitable[Any]]
 class SharedEngine:
     """The Engine of heads that run together.
 
-    running: how many heads there are. Images with equal pixels are encoded once. Rows are held back until every head
-    that still runs waits for rows. Then rows with the same latents, timestep, context and variant become one row,
-    which captures what each of them needs.
+    running: how many heads there are. Images with equal pixels are encoded once. Rows wait until every running head
+    waits for rows. Then rows with the same latents, timestep, context and variant become one row, which captures what
+    each of them needs.
     """
 
     def __init__(self, engine: Engine, running: int) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 def count_bytes(items: Iterable[Any]) -> int:
-    """Bytes of all tensors in items: tensors, texts, or rows that hold tensors. What items share counts once."""
+    """Bytes of all tensors in items: tensors, texts, or rows that hold tensors. Tensors that items share count once."""
     seen: set[int] = set()
     return sum(_bytes_in(item, seen) for item in items)
 
@@ -25,7 +25,7 @@ def _bytes_in(value: Any, seen: set[int]) -> int:
     if isinstance(value, str):
         return len(value)
     if isinstance(value, Mapping):
-        return sum(_bytes_in(one, seen) for one in value.values())
+        return sum(_bytes_in(member, seen) for member in value.values())
     if is_dataclass(value) and not isinstance(value, type):
         return sum(_bytes_in(getattr(value, name), seen) for name in _names(type(value)))
     return 0

@@ -1,4 +1,4 @@
-"""Wall seconds by stage, so that they add up: what ran at the same time shares the time."""
+"""Wall seconds by stage, which add up: stages that ran at the same time share the time."""
 
 from __future__ import annotations
 

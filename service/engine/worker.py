@@ -21,7 +21,7 @@ from backbones.rows import Capture, UNetRow
 from service.engine.batch_limits import BatchLimits
 from service.engine.batching import choose_batch
 from service.engine.caches import TensorCache
-from service.engine.device_errors import DeviceLost, answer_to, stop_if_lost, stopped_for_good
+from service.engine.device_errors import DeviceLost, answer_to, make_stopped_error, stop_if_lost
 from service.engine.execution import choose_function, run_isolated
 from service.engine.figures import EngineCounts, EngineFigures, RanBatch
 from service.engine.queue import Call, Entry, Kind, Request, RequestQueue
@@ -29,9 +29,9 @@ from service.engine.session import Session
 
 log = structlog.get_logger("diffsight")
 
-# After so many failures of the worker itself, with no finished turn between them, it stops for good.
+# After this many failures of the worker itself in a row, with no finished turn between them, it stops.
 MOST_FAILURES = 5
-# It starts again after this many seconds, and after as many more with each failure that follows.
+# Seconds before it starts again; multiplied by the number of failures in a row.
 RESTART_SECONDS = 0.5
 # After this many batches in a row without a bulk item, bulk leads one.
 BULK_TURN = 8
@@ -70,7 +70,7 @@ class DeviceWorker:
         self.contexts = TensorCache(context_cache_bytes)
         self.latents = TensorCache(latent_cache_bytes)
         self.on_batch: Callable[[RanBatch], None] | None = None
-        self.on_stopped: Callable[[Exception], None] | None = None  # on its own thread, once it has stopped for good
+        self.on_stopped: Callable[[Exception], None] | None = None  # on its own thread, after its last failure
         self.host = ThreadPoolExecutor(max_workers=os.cpu_count(), thread_name_prefix="host")
         self.limits = BatchLimits(max_batch_rows, max_batch_seconds, lanes=lanes)
         self._queue = RequestQueue(max_waiting_rows, max_waiting_bytes)
@@ -139,7 +139,7 @@ class DeviceWorker:
 
     @property
     def restarting(self) -> bool:
-        """Whether the worker has failed and is about to start again. What waits is kept."""
+        """Whether the worker has failed and will start again. The queue is kept."""
         return self._restarting
 
     def figures(self) -> EngineFigures:
@@ -173,13 +173,13 @@ class DeviceWorker:
             if self._stopping:
                 raise Cancelled("the server is stopping", hint="ask again when it is back")
             if self._failures >= MOST_FAILURES:
-                raise stopped_for_good()
+                raise make_stopped_error()
             try:
                 self._queue.submit(request, call, items_per_second=self._counts.items_per_second)
             except Exception:
                 self._counts.rejected += 1
                 raise
-            # A lane that rests would take the notice of one that works.
+            # With notify(), an idle lane could take the notice that a working lane needs.
             self._work_arrived.notify_all()
 
     def withdraw(self, request: Request, call: Call) -> None:
@@ -228,7 +228,7 @@ class DeviceWorker:
                     prepared = prepare
                 self.step()
                 self._failures = 0
-            except BaseException as error:  # what a batch held is answered, and what waits is kept
+            except BaseException as error:  # the calls of the batch are answered, and the queue is kept
                 lost = isinstance(error, DeviceLost)
                 log.error("the device's worker failed", **({"error": str(error)} if lost else {"exc_info": error}))
                 if not self._start_again(lost=lost):
@@ -243,11 +243,11 @@ class DeviceWorker:
             self._restarting = False
         if self._failures < MOST_FAILURES:
             return True
-        self._fail_all(stopped_for_good())
+        self._fail_all(make_stopped_error())
         with self._work_arrived:
             self._work_arrived.notify_all()
         if self.on_stopped is not None:
-            self.on_stopped(stopped_for_good())
+            self.on_stopped(make_stopped_error())
         return False
 
     def _take_functions(self) -> Iterator[list[Entry]]:
@@ -326,7 +326,7 @@ class DeviceWorker:
         seconds = time.perf_counter() - started
         tasks = tuple(entry.request.task for entry in batch)
         ran = RanBatch(kind, tasks, started, seconds, current_thread().name)
-        # Other threads disturb these seconds less.
+        # Other threads affect processor seconds less than wall seconds.
         own = time.thread_time() - worked if backbone.description.device.type == "cpu" else None
         with self._work_arrived:
             self.limits.count(kind, backbone, batch[0].item, len(batch), seconds, own)
@@ -336,13 +336,13 @@ class DeviceWorker:
         if self.on_batch is not None:
             try:
                 self.on_batch(ran)
-            except Exception as error:  # a reader of figures is no reason to stop
+            except Exception as error:  # an error in a callback of metrics must not stop the worker
                 log.error("a batch could not be reported", exc_info=error)
 
     def _count_out_of_memory(self, kind: Kind, backbone: Backbone, item: Any, items: int) -> None:
         with self._work_arrived:
             self._counts.out_of_memory += 1
-            # One item that does not fit by itself says nothing of smaller ones.
+            # A single item that does not fit says nothing about smaller items.
             if items > 1:
                 self.limits.count_out_of_memory(kind, backbone, item, items)
 

@@ -32,21 +32,21 @@ OPEN_PATHS = frozenset(
         *("/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json"),
     }
 )
-# Below it lie the scripts and styles of the documentation's pages.
+# Scripts and styles of the documentation's pages.
 DOCS_FILES = "/docs-files"
-# The page to try the server on, which sends what its reader typed as a key with each call of its own.
+# The playground, which sends the key that its user types with each call.
 PAGE = "/playground"
 METRICS_PATH = "/metrics"
 _HEADERS = ("Authorization", "X-API-Key", "Content-Type", "X-Request-ID", "traceparent")
 _OWN_SITES = ("same-origin", "none")
-# A name or address and its port, and nothing else that a parser of URLs might take apart otherwise.
+# Only a name or address and a port: parsers of URLs disagree about anything else.
 _HOST = re.compile(r"([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?")
 _PLAIN_NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]*")
 _EXPOSED = ("X-Request-ID", "Server-Timing", "Retry-After")
 
 
 def guard(app: FastAPI, settings: Settings) -> None:
-    """Add the middleware that refuses what the settings do not allow. The middleware added last runs first."""
+    """Add the middleware that refuses requests that the settings do not allow. The middleware added last runs first."""
     access = settings.access
     jobs = dict.fromkeys(("/v1/jobs", "/v1/jobs/upload", "/v1/jobs/zip"), settings.jobs.max_upload_bytes)
     limits = settings.limits
@@ -59,7 +59,7 @@ def guard(app: FastAPI, settings: Settings) -> None:
     )
     app.add_middleware(ControlAccess, settings=access, store=KeyStore(access.keys_path()))
     if access.cors_origins:
-        # Before the keys: a browser sends its preflight without one, and a page may read why it was refused.
+        # Runs before the check of keys: browsers send preflights without a key, and a page may read its refusal.
         app.add_middleware(
             CORSMiddleware,
             allow_origins=access.cors_origins,
@@ -72,7 +72,7 @@ def guard(app: FastAPI, settings: Settings) -> None:
 def check_exposure(settings: Settings, host: str | None = None) -> None:
     """Raises InvalidInput if the server would answer other machines without keys or an explicit setting.
 
-    host: what it listens on, the settings' own if none is given.
+    host: the address to listen on; by default the settings'.
     """
     host = settings.host if host is None else host
     if settings.access.allow_anonymous or is_loopback(host):
@@ -128,7 +128,7 @@ class ControlAccess:
             await run_in(LIBRARY, self.store.refresh)  # the file may be long, and its disk slow
         try:
             if is_page(scope["path"]):
-                # With keys, its calls need one. Without, they come from this machine: so must its readers.
+                # With keys, calls of the page need one. Without keys, only clients on this machine may open it.
                 if not self.store.in_use:
                     self._key(scope)
                 await self.app(scope, receive, send)
@@ -145,9 +145,9 @@ class ControlAccess:
         return path == METRICS_PATH and self.settings.metrics_open
 
     def _key(self, scope: Scope) -> Key | None:
-        """The client's key; None if no key is needed. Raises KeyNeeded, which never says what was wrong."""
+        """The client's key; None if no key is needed. Raises KeyNeeded, which never says why a key is not valid."""
         in_use = self.store.in_use
-        presented = presented_key(Headers(scope=scope))
+        presented = read_presented_key(Headers(scope=scope))
         if in_use and presented is not None:
             key = self.store.find(presented, datetime.now(UTC))
             if key is not None:
@@ -179,9 +179,9 @@ def is_page(path: str) -> bool:
 
 
 def check_local(scope: Scope, origins: Sequence[str]) -> None:
-    """Raises ForeignCaller for a request that a program of this machine would not send, but a browser would for a page.
+    """Raises ForeignCaller for a request that looks like a browser's for a page of another site.
 
-    A stranger's name may lead to this machine (DNS rebinding), so `Host` must be a name of loopback, or one without a
+    A foreign name may resolve to this machine (DNS rebinding), so `Host` must be a name of loopback, or one without a
     dot, such as this machine's own: such a name cannot be registered on the internet.
     An `Origin` must be the server's own, or one of `origins`, in which `*` is all.
     """
@@ -191,23 +191,23 @@ def check_local(scope: Scope, origins: Sequence[str]) -> None:
     if _has_address(scope) and not (is_loopback(name) or name == "localhost." or _PLAIN_NAME.fullmatch(name)):
         raise _foreign(f"the request is for the host {host[:200]!r}")
     origin = headers.get("origin")
-    if origin is not None and scope["method"] != "OPTIONS":  # which changes nothing, and gets its 405
+    if origin is not None and scope["method"] != "OPTIONS":  # such a request changes nothing, and gets a 405
         if origin not in origins and "*" not in origins and origin not in (f"http://{host}", f"https://{host}"):
             raise _foreign(f"the request is sent by a page of {origin[:200]!r}")
     elif scope["method"] not in ("GET", "HEAD", "OPTIONS") and headers.get("sec-fetch-site", "none") not in _OWN_SITES:
         raise _foreign("the request is sent by a page of another site")
 
 
-def presented_key(headers: Headers) -> str | None:
+def read_presented_key(headers: Headers) -> str | None:
     """The key in `Authorization: Bearer KEY`, else in `X-API-Key: KEY`, else None.
 
-    Label Studio knows only user and password for a backend: of `Authorization: Basic` the password is the key.
+    Label Studio has only a user and a password for a backend: the password of `Authorization: Basic` is the key.
     """
     scheme, _, credentials = headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer":
         return credentials.strip()
     if scheme.lower() == "basic":
-        with suppress(ValueError):  # no base64, or no UTF-8
+        with suppress(ValueError):  # not base64, or not UTF-8
             return b64decode(credentials.strip(), validate=True).decode().partition(":")[2]
     return headers.get("x-api-key")
 
@@ -226,7 +226,7 @@ def client_network(address: str) -> str:
 
 
 def _reached_from_beyond(scope: Scope) -> bool:
-    """Whether the request arrived on an address other than loopback, however the server was started."""
+    """Whether the request arrived on an address other than loopback, whatever the settings say."""
     return _has_address(scope) and not is_loopback(scope["server"][0])
 
 

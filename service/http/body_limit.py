@@ -14,11 +14,11 @@ from service.http.problems import problem_response
 class LimitBody:
     """ASGI middleware that answers 413 to a body over `max_bytes`, by its Content-Length or as soon as it is read.
 
-    by_path: other bounds, of routes that do not hold their bodies in memory.
-    seconds, bytes_per_second: a body has so many seconds, and one more for each so many bytes that have arrived; past
-    them the answer is 408. A client that disconnects before its body's end is reported as such, and not as an error.
+    by_path: other bounds, for routes that do not hold their bodies in memory. seconds, bytes_per_second: a body has
+    `seconds`, and one more for each `bytes_per_second` bytes that have arrived; after that the answer is 408. A client
+    that disconnects before its body's end is reported as such, and not as an error.
 
-    What the client still sends after a 413 is read and thrown away by the server, so that it sees the answer.
+    The server reads and discards what the client still sends after a 413, so that the client sees the answer.
     """
 
     def __init__(

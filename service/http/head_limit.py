@@ -1,4 +1,4 @@
-"""Requests whose head, chunk framing or trailers are too long are refused while they arrive: uvicorn bounds none."""
+"""Refuse requests with a too long head, chunk framing or trailers while they arrive: uvicorn has no bounds on them."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ from service.http.problems import MEDIA_TYPE, problem_of
 
 
 def limit_head(protocol: type[HttpToolsProtocol], most_bytes: int) -> type[HttpToolsProtocol]:
-    """The protocol class, for uvicorn's option `http`, with a bound on what a request sends beside its body.
-
-    Past it the answer is 431, where none is under way, and the connection is closed.
+    """The protocol class, for uvicorn's option `http`, with a bound on the bytes of a request outside its body. Beyond
+    it the answer is 431, unless an answer has begun, and the connection is closed.
     """
 
     class LimitedHead(protocol):  # type: ignore[misc,valid-type]
@@ -24,7 +23,7 @@ def limit_head(protocol: type[HttpToolsProtocol], most_bytes: int) -> type[HttpT
         def data_received(self, data: bytes) -> None:
             self._body = 0
             super().data_received(data)
-            # Many small chunks of a body have much framing, which is no more than the body twice over.
+            # Many small chunks have much framing: it may have up to twice the bytes of the body.
             self._beside = max(0, self._beside + len(data) - 3 * self._body)
             if self._beside > most_bytes and not self.transport.is_closing():
                 if self.cycle is None or self.cycle.response_complete:
@@ -43,7 +42,7 @@ def limit_head(protocol: type[HttpToolsProtocol], most_bytes: int) -> type[HttpT
 
 
 def _refusal(most_bytes: int) -> bytes:
-    """A whole answer."""
+    """A complete answer."""
     problem, _ = problem_of(
         HeadTooLarge(
             f"the head of a request has {most_bytes:,} bytes",

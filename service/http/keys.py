@@ -51,15 +51,15 @@ class _KeysFile(BaseModel):
     keys: tuple[Key, ...] = ()
 
 
-# Stands in for an unknown id, so that it takes as long to refuse as a wrong secret. No secret has this digest.
+# Compared for an unknown id, so that its refusal takes as long as that of a wrong secret. No secret has this digest.
 _NOBODY = Key(id="0" * 12, name="nobody", digest="0" * 64, created=datetime.min.replace(tzinfo=UTC))
 
 
 def digest_of(key_id: str, secret: str) -> str:
     """SHA-256 of a key's secret, as hex.
 
-    A plain hash is right here: slow ones and salts protect what people choose and repeat, and these secrets are 256
-    random bits that cannot be guessed. The id in front makes digests differ even if two secrets were the same.
+    A fast hash is enough: slow hashes and salts protect passwords that people choose, but these secrets are 256 random
+    bits. The id makes digests differ even for equal secrets.
     """
     return hashlib.sha256(f"{key_id}:{secret}".encode("utf-8", "surrogatepass")).hexdigest()
 
@@ -75,9 +75,8 @@ class KeyStore:
 
     @property
     def in_use(self) -> bool:
-        """Whether there is a key, or was one since the server started: then requests need a key.
-
-        Revoked keys count, and so does a file that cannot be read: taking keys away never opens the door.
+        """Whether requests need a key: there is a key, or was one since the server started. Revoked keys count, and so
+        does an unreadable file: removing keys never opens the server.
         """
         self._refresh()
         return self._closed
@@ -91,7 +90,7 @@ class KeyStore:
         return key if same and key is not _NOBODY and key.state(now) == "valid" else None
 
     def is_current(self) -> bool:
-        """Whether the file is as it was read: if not, the next call reads it, which may take time."""
+        """Whether the file is unchanged since it was read. If not, the next call reads it, which may take time."""
         return self._signature() == self._read
 
     def refresh(self) -> None:
@@ -106,7 +105,7 @@ class KeyStore:
             return None
         except OSError:
             return ()
-        # Every change is a rename, so it brings another inode as well.
+        # Every change is a rename, so the inode changes too.
         return (key.st_ino, key.st_mtime_ns, key.st_ctime_ns, key.st_size)
 
     def _refresh(self) -> None:
@@ -200,7 +199,7 @@ def revoke_key(path: Path, name_or_id: str, *, now: datetime) -> Key:
 
 
 def _parts(presented: str) -> tuple[str, str]:
-    """(id, secret) of what was presented as a key."""
+    """(id, secret) of a presented key."""
     prefix, _, rest = presented.partition("_")
     key_id, _, secret = rest.partition("_")
     return (key_id, secret) if prefix == PREFIX else ("", presented)
@@ -222,7 +221,7 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _write(path: Path, keys: tuple[Key, ...]) -> None:
-    """Write the file whole: a reader sees the old one or the new one, and only the owner sees any."""
+    """Write the file whole: a reader sees the old file or the new one, and only the owner may read it."""
     try:
         write_json(path, _KeysFile(keys=keys).model_dump(mode="json"), mode=0o600)
     except OSError as error:

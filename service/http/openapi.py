@@ -1,4 +1,4 @@
-"""The OpenAPI document: what FastAPI writes, and the problems and bodies that it cannot see."""
+"""The OpenAPI document: FastAPI's own, completed by problems and bodies that FastAPI does not know."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
 from service.http.problems import FOREIGN_MEDIA_TYPE, MEDIA_TYPE, Problem
-from service.version import installed_version
+from service.version import read_version
 
 REFERENCE = "#/components/schemas/{model}"
 
-# A white stroke on black, 16 x 16: small enough to read, and a real PNG, so that examples can be sent as they stand.
+# A white stroke on black, 16 x 16: a small, valid PNG, so that the examples can be sent unchanged.
 EXAMPLE_IMAGE = (
     "iVBORw0KGgoAAAANSUhEUgAAABAAAAAQCAAAAAA6mKC9AAAAF0lEQVR42mNgIBv8/w9lMKHLDBYBMgAAsgYCEQornuUAAAAASUVORK5CYII="
 )
@@ -40,7 +40,7 @@ _PROBLEMS: dict[int | str, str] = {
 }
 
 
-# By either header, or by none where the server has no keys.
+# By either header, or by none if the server has no keys.
 _SECURITY_SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "An API key, created with `diffsight keys create`."},
     "header": {
@@ -54,21 +54,21 @@ _SECURITY: list[dict[str, list[str]]] = [{"bearer": []}, {"header": []}, {}]
 
 
 def describe() -> dict[str, Any]:
-    """Keyword arguments of FastAPI: what the document says of the whole server."""
+    """Keyword arguments of FastAPI: the document's description of the server."""
     return {
         "title": "diffsight",
-        "version": installed_version(),
+        "version": read_version(),
         "summary": _SUMMARY,
         "description": _DESCRIPTION,
         "license_info": {"name": "Apache License 2.0", "identifier": "Apache-2.0"},
         "servers": [{"url": "/", "description": "The server that this document comes from."}],
         "generate_unique_id_function": operation_id,
-        # FastAPI's own 422 would promise another shape; `default` keeps it away.
+        # FastAPI's own 422 would have another schema; `default` removes it.
         "responses": {"default": problem_response_entry("default")},
     }
 
 
-# Generated clients call these methods as version 0.1 named them.
+# Names of methods in generated clients, as in version 0.1.
 _OPERATION_IDS = {
     "classifier": "classify_fitted",
     "edit_concept": "change_concept",
@@ -160,6 +160,6 @@ def complete(app: FastAPI) -> None:
 
 
 def _with_definitions(name: str, schema: dict[str, Any]) -> dict[str, Any]:
-    """The schema and those it defines inside, side by side, by name."""
+    """The schema and the schemas that it defines, by name."""
     own = {key: value for key, value in schema.items() if key != "$defs"}
     return {name: own, **schema.get("$defs", {})}

@@ -1,4 +1,4 @@
-"""Errors to RFC 9457 `application/problem+json`: the one table of statuses, and the one writer."""
+"""Errors as RFC 9457 `application/problem+json`: the table of statuses, and the function that writes them."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ from service.errors import (
 
 MEDIA_TYPE = "application/problem+json"
 MOST_ERRORS = 20
-# Clients of other protocols read the reason from a member of their own, and accept
-# `application/json` alone. Keys are the first parts of their routes' paths.
+# Clients of other protocols read the reason from a member of their own, and accept only `application/json`. Keys are
+# the first parts of their routes' paths.
 FOREIGN_MEMBERS: Mapping[str, str] = {"/hf": "error", "/v2": "error", "/roboflow": "message"}
 FOREIGN_MEDIA_TYPE = "application/json"
 
@@ -188,7 +188,7 @@ HTTP_PROBLEMS = {
 
 
 class FieldError(BaseModel):
-    """One value that was refused."""
+    """A value that was refused."""
 
     loc: list[str | int] = Field(description="Path of the value: the field, then the keys or indices inside it.")
     msg: str
@@ -235,13 +235,13 @@ class Problem(BaseModel):
 
 
 def kind_of(error: Exception) -> ProblemKind:
-    """The table's entry for an error, by its class or the nearest base that has one."""
+    """The table's entry for an error, by its class or the nearest base class with an entry."""
     return next(PROBLEMS[base] for base in type(error).__mro__ if base in PROBLEMS)
 
 
 def problem_of(error: Exception) -> tuple[Problem, dict[str, str]]:
-    """The problem that describes `error` to the client, with its headers. It shows nothing of internal errors."""
-    error = known_error(error)
+    """The problem that describes `error` to the client, with its headers. It shows no details of internal errors."""
+    error = translate_error(error)
     if isinstance(error, HTTPException):
         return _http_problem(error), dict(error.headers or {})
     if isinstance(error, RequestValidationError):
@@ -265,7 +265,7 @@ def problem_of(error: Exception) -> tuple[Problem, dict[str, str]]:
     return problem, {"Retry-After": "5"} if kind.status == 503 else {}
 
 
-def known_error(error: Exception) -> Exception:
+def translate_error(error: Exception) -> Exception:
     """Our error for an error of a library, such as a disconnected client or a full disk; else the error itself."""
     if isinstance(error, ClientDisconnect):
         return ClientGone("the client hung up")
@@ -295,7 +295,7 @@ def problem_response(error: Exception, scope: Scope) -> Response:
         has_hint = problem.hint and problem.hint in problem.detail
         members = {reason: problem.detail if has_hint else f"{problem.detail}; {problem.hint}", **members}
         media_type = FOREIGN_MEDIA_TYPE
-    # A caller's text may hold half of a surrogate pair, which has no UTF-8; the escape in its place is JSON too.
+    # A client's text may hold a lone surrogate, which UTF-8 cannot encode; JSON can escape it.
     body = json.dumps(members, ensure_ascii=False).encode("utf-8", "backslashreplace")
     return Response(body, problem.status, headers, media_type=media_type)
 

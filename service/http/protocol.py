@@ -1,7 +1,7 @@
 """uvicorn's HTTP/1.1 protocol with deadlines: for the headers of a request, and for reading its answer.
 
-uvicorn waits without end for the head of a first request, for the rest of a body that was answered early, and for a
-client that does not take its answer.
+uvicorn has no time limit for the head of a first request, for the rest of a body that was answered early, and for a
+client that does not read its answer.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ import asyncio
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 
-def bounded_protocol(head_seconds: float, answer_seconds: float) -> type[HttpToolsProtocol]:
+def make_bounded_protocol(head_seconds: float, answer_seconds: float) -> type[HttpToolsProtocol]:
     """The protocol class for uvicorn's option `http`, with the seconds of a `BoundedProtocol`."""
     return type("Protocol", (BoundedProtocol,), {"head_seconds": head_seconds, "answer_seconds": answer_seconds})
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """Closes a connection on which no head of a request is whole in `head_seconds`.
+    """Closes a connection if no head of a request is complete after `head_seconds`.
 
     The time begins with the connection, or with the first byte after an answer. The rest of a body that was answered
     before its end has the same time.
-    A connection of whose answer no byte is taken in `answer_seconds` is cut, and what waits to be sent is dropped.
+    If a client reads no byte of an answer for `answer_seconds`, the connection is closed and the rest is dropped.
     """
 
     head_seconds = 30.0
@@ -32,19 +32,19 @@ class BoundedProtocol(HttpToolsProtocol):
     _in_head = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin to wait for a head."""
+        """Start the time limit for a head."""
         super().connection_made(transport)
         self._start()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wait for nothing more."""
+        """Stop all time limits."""
         self._stop()
         if self._unread is not None:
             self._unread.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Bytes between two requests begin a head, also blank lines, which the parser passes over."""
+        """Bytes between two requests begin a head, also blank lines, which the parser ignores."""
         super().data_received(data)
         if self._late is None and self._is_idle() and not self.transport.is_closing():
             self._start()
@@ -68,12 +68,12 @@ class BoundedProtocol(HttpToolsProtocol):
             self._start()
 
     def pause_writing(self) -> None:
-        """More waits to be sent than the connection takes at once."""
+        """The send buffer is full."""
         super().pause_writing()
         self._watch_reader()
 
     def _watch_reader(self) -> None:
-        """Look after `answer_seconds` whether any of what waits to be sent was taken."""
+        """Check after `answer_seconds` whether the client has read a part of the buffer."""
         if self._unread is None and (waits := self.transport.get_write_buffer_size()):
             self._unread_bytes = waits
             self._unread = self.loop.call_later(self.answer_seconds, self._look_at_reader)

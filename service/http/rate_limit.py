@@ -22,9 +22,8 @@ class Caller:
 
 
 class Limiter:
-    """A token bucket and a count of running requests for each caller, of whom the latest `most_callers` are known.
-
-    A forgotten client starts again with a full bucket: many addresses cannot fill the memory, and no client is locked
+    """A token bucket and a count of running requests for each caller, of which the latest `most_callers` are kept. A
+    forgotten client starts again with a full bucket, so many addresses cannot fill the memory, and no client is locked
     out.
     """
 

@@ -13,14 +13,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from backbones.errors import DiffsightError
 from service.http.access import DOCS_FILES, is_page
-from service.http.problems import known_error, problem_response
+from service.http.problems import problem_response, translate_error
 from service.telemetry.metrics import Metrics
 from service.telemetry.tracing import Tracing
 from service.telemetry.usage import Usage
 
 log = structlog.get_logger("diffsight")
 
-# Label Studio drops the body of a refusal.
+# Label Studio does not show the body of an error.
 _SILENT_CLIENTS = "/label-studio/"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
@@ -69,7 +69,7 @@ class ObserveRequests:
             try:
                 await self.app(scope, receive, send_with_headers)
             except Exception as raised:
-                error = known_error(raised)
+                error = translate_error(raised)
                 if isinstance(error, DiffsightError):
                     log.warning("answer not finished", path=scope["path"], reason=str(error), cause=str(raised))
                 else:
@@ -102,7 +102,7 @@ class ObserveRequests:
             rows=usage.rows,
             problem=state.get("problem", ""),
             client=(scope.get("client") or ("",))[0],
-            **_unshown_problem(scope),
+            **_describe_unshown_problem(scope),
         )
 
 
@@ -113,14 +113,14 @@ def route_name(scope: Scope) -> str:
 
 
 def _level(path: str, status: int) -> int:
-    """A page loads a hundred files: those that it got are of no interest."""
+    """A page loads a hundred files: successful requests for them are not logged."""
     if status >= 500:
         return logging.WARNING
     return logging.DEBUG if status < 400 and (is_page(path) or path.startswith(f"{DOCS_FILES}/")) else logging.INFO
 
 
-def _unshown_problem(scope: Scope) -> dict[str, str]:
-    """What was wrong, of a request whose client shows its user nothing of the answer, but sends him to this log."""
+def _describe_unshown_problem(scope: Scope) -> dict[str, str]:
+    """The problem of a request whose client shows its user no part of the answer and refers to this log."""
     state = scope["state"]
     if not state.get("problem") or not scope["path"].startswith(_SILENT_CLIENTS):
         return {}

@@ -13,14 +13,14 @@ import uvicorn
 
 log = structlog.get_logger("diffsight")
 
-# After the requests' own seconds: for the batch that runs, the database, and the interpreter's end.
+# Beyond the requests' own seconds: for the running batch, the database, and the exit of the interpreter.
 GRACE_SECONDS = 10.0
 
 
 class BoundedServer(uvicorn.Server):
     """uvicorn's server; its process is killed some seconds after the first signal if it has not ended by then.
 
-    Python waits for its threads at the end, and one that reads from a network folder that hangs cannot be stopped.
+    Python waits for its threads at exit, and a thread that reads from a hanging network folder cannot be stopped.
     on_exit: called at the first signal, to end streams that would otherwise last until the client disconnects.
     """
 

@@ -23,13 +23,13 @@ MEDIA_TYPES = ("application/zip", "application/x-zip-compressed")
 
 _END = b"PK\x05\x06"
 _END64_MARK, _LOCATOR64_MARK = b"PK\x06\x06", b"PK\x06\x07"
-# Signature, size, two versions, two disks, entries on this disk and in all, bytes of the list of contents, its place.
+# Signature, size, two versions, two disks, entries on this disk and in total, size and offset of the directory.
 _END64 = struct.Struct("<4sQ2H2L4Q")
 _LOCATOR64 = struct.Struct("<4sLQL")
 _LONGEST_COMMENT = 65_535
 # The list of contents takes 46 bytes and the name of each entry; names are not longer than this on average.
 _LISTING_BYTES = 1024
-# The root of a drive of Windows; "a:b.png" and "12:30.png" are names.
+# The root of a Windows drive; "a:b.png" and "12:30.png" are names.
 _DRIVE = re.compile("[A-Za-z]:/")
 _CHUNK = 1024 * 1024
 _FIELD = "archive"
@@ -62,7 +62,7 @@ def read_archive(data: bytes, limits: LimitSettings) -> list[ArchivedFile]:
 def entry_path(entry: zipfile.ZipInfo) -> str:
     """The path of an archive's file, with `/` between folders.
 
-    Many programs write UTF-8 without saying so, which `zipfile` reads as code page 437.
+    Many programs write UTF-8 without the flag for it; `zipfile` reads such names as code page 437.
     """
     name = entry.filename
     if not entry.flag_bits & 0x800:
@@ -77,7 +77,9 @@ def is_file(entry: zipfile.ZipInfo) -> bool:
 
 
 def check_archive(file: BinaryIO, limits: LimitSettings) -> None:
-    """Raises InvalidInput for an archive that is empty, damaged or out of bounds, whatever its single files are."""
+    """Raises InvalidInput for an archive that is empty, damaged or out of bounds, without a look at its single
+    files.
+    """
     with _opened(file, limits):
         pass
 
@@ -110,11 +112,11 @@ def _opened(file: BinaryIO, limits: LimitSettings) -> Iterator[tuple[zipfile.Zip
 
 
 def _check_listing(file: BinaryIO, size: int, limits: LimitSettings) -> None:
-    """Raises InvalidInput before a list of contents is read that would fill the memory by itself."""
+    """Raises InvalidInput for a list of contents so long that reading it would fill the memory."""
     start = max(0, size - 22 - _LONGEST_COMMENT - _LOCATOR64.size - _END64.size)
     file.seek(start)
     data = file.read()
-    # Found as zipfile finds it: at the very end, else the last one that a comment may follow.
+    # Located as in zipfile: at the very end, else the last one that a comment may follow.
     at = len(data) - 22
     if at < 0 or not (data.startswith(_END, at) and data.endswith(b"\0\0")):
         at = data.rfind(_END, max(0, len(data) - 22 - _LONGEST_COMMENT))
@@ -168,7 +170,7 @@ def entry_problem(entry: zipfile.ZipInfo) -> InvalidInput | None:
     name = entry.filename
     if not name:
         return _damage_error()
-    # Nothing is unpacked to disk: letters of any kind may stand in a name, and what was made to lead out may not.
+    # Nothing is unpacked to disk, so names may hold any characters; only paths that lead out are refused.
     path = entry_path(entry)
     if path.startswith("/") or ".." in path.split("/") or _DRIVE.match(path):
         return InvalidInput(_FIELD, f"the path {name[:200]!r} points outside the archive", hint="zip a folder")

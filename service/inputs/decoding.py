@@ -18,7 +18,7 @@ from service.threads import BULK_DECODING, DECODING, run_in
 class PixelBudget:
     """Memory for the pixels of decoded images: requests that do not fit wait, in order of arrival.
 
-    An empty budget takes any number, so that nothing waits for ever.
+    An unused budget accepts any number, so that no request waits for ever.
     """
 
     def __init__(self, most: int) -> None:
@@ -36,7 +36,7 @@ class PixelBudget:
                 await place[1]
             except asyncio.CancelledError:
                 if place[1].done() and not place[1].cancelled():
-                    self._give_back(pixels)  # room came at the moment of giving up
+                    self._give_back(pixels)  # the room became free while the wait was cancelled
                 else:
                     self._waiting.remove(place)
                     self._wake()
@@ -76,7 +76,8 @@ class Decoder:
     ) -> AsyncIterator[list[DecodedImage]]:
         """The images of one request, in memory until the context ends. names: name of each in a problem.
 
-        bulk: whether others' decoding goes first. Raises InvalidInput for an image, and for too many pixels together.
+        bulk: whether decoding for other requests has priority. Raises InvalidInput for an image, and for too many
+        pixels together.
         """
         pixels = await run_in(BULK_DECODING if bulk else DECODING, _count_all, files)
         if len(files) > 1 and pixels > self.limits.max_request_pixels:

@@ -16,7 +16,7 @@ ImageSource = bytes | ImageUrl | ArchivedFile
 
 @dataclass(frozen=True, slots=True, eq=False)
 class InputFiles:
-    """The image files of a request by kind. support_names: names of the two kinds of supports in problems."""
+    """The image files of a request by kind. support_names: names of support images and support masks in problems."""
 
     images: Sequence[ImageSource] = ()
     support_images: Sequence[ImageSource] = ()
@@ -28,7 +28,7 @@ class InputFiles:
         return [*self.images, *self.support_images, *self.support_masks]
 
     def names(self) -> list[str]:
-        """What each file is called in a problem, in the order of `all`."""
+        """The name of each file in problems, in the order of `all`."""
         kinds = zip(self.support_names, (self.support_images, self.support_masks), strict=True)
         return name_images(self.images) + [f"{kind}.{place}" for kind, files in kinds for place in range(len(files))]
 
@@ -38,7 +38,7 @@ class InputFiles:
 
 
 def check_count(files: InputFiles, limits: LimitSettings) -> None:
-    """Raises InvalidInput for more images than one request may bring."""
+    """Raises InvalidInput for more images than one request may have."""
     if len(files.images) > limits.max_images:
         raise InvalidInput(
             "images", f"{len(files.images)} images; one request takes {limits.max_images}", hint="send fewer"
@@ -63,7 +63,7 @@ async def fetch_files(
 ) -> list[bytes]:
     """The contents of the files. URLs are downloaded in order, with at most `most_bytes` in total.
 
-    Raises InvalidInput for one that could not be fetched.
+    Raises InvalidInput for a URL that could not be fetched.
     """
     left = most_bytes
     contents: list[bytes] = []

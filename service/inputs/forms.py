@@ -1,4 +1,4 @@
-"""Multipart forms as real clients write them."""
+"""Read multipart forms, with the deviations of real clients."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from starlette.requests import Request
 class FormParser(MultiPartParser):
     """Reads parts as files that some clients send without a file name.
 
-    A part with `filename*` alone, as older Python clients write it; and a part without any name of a file that has a
-    NUL byte, as every image and zip has, and no text: generated clients leave the name out.
+    A part that has only `filename*`, as older Python clients write it; and a part without a file name that contains a
+    NUL byte, as every image and zip does and no text does: generated clients leave the name out.
     """
 
     _is_open = False
@@ -47,7 +47,9 @@ class FormParser(MultiPartParser):
         super().on_end()
 
     async def parse(self) -> FormData:
-        """The form. Raises MultiPartException for one that is cut short: its last part would be missing in silence."""
+        """The form. Raises MultiPartException for a form that is cut short, whose last part would be missing without an
+        error.
+        """
         form = await super().parse()
         if self._is_open:
             await form.close()
@@ -64,7 +66,7 @@ async def open_form(
     max_part_size: int,
     parser: type[FormParser] = FormParser,
 ) -> AsyncIterator[FormData]:
-    """The request's form, whose files are closed at the end. Raises HTTPException for one that cannot be read."""
+    """The request's form, whose files are closed at the end. Raises HTTPException if it cannot be read."""
     bounds = {"max_files": max_files, "max_fields": max_fields, "max_part_size": max_part_size}
     try:
         form = await parser(request.headers, request.stream(), **bounds).parse()

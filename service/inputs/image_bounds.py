@@ -10,18 +10,18 @@ from PIL import Image, TiffImagePlugin
 
 from backbones.errors import InvalidInput
 
-# Encoders write about ten scans. Each passes over all pixels again, for as little as a hundred bytes of the file.
+# Encoders write about ten scans. Each scan decodes all pixels again, and may have only a hundred bytes.
 MOST_SCANS = 100
 MOST_SCANNED_PIXELS = 1_000_000_000
 _ALWAYS_READ = 16
 _START_OF_SCAN = b"\xff\xda"
-# A marker is 255 and its kind. Between pixels a zero follows that byte, or the first of eight kinds that restart them.
+# A marker is 255 and its kind. In pixel data 255 is followed by zero, or by one of eight restart markers.
 _SCAN, _END, _RESTART = 0xDA, 0xD9, 0xD0
-# Of these no length follows.
+# Markers without a length.
 _ALONE = (0x01, 0xD8)
 _COMPRESSION, _STRIPS, _TILE_WIDTH, _TILE_HEIGHT, _TILES = 259, 273, 322, 323, 324
 _JPEG_INSIDE = (6, 7)
-# Pillow takes a file in pieces of this size, and between two of them the time is looked at.
+# Pillow reads a file in pieces of this size; the time is checked between two pieces.
 _PIECE_BYTES = 4096
 _SEARCHED_BYTES = 1 << 20
 
@@ -29,7 +29,7 @@ _SEARCHED_BYTES = 1 << 20
 class TimedFile(BytesIO):
     """A file in memory whose reads raise TimeoutError once its thread has worked for `seconds` since it was opened.
 
-    What counts is work and no waiting, so that a busy machine refuses no other pictures than an idle one.
+    Processor time counts, not waiting, so a busy machine refuses the same pictures as an idle one.
     """
 
     def __init__(self, data: bytes, seconds: float) -> None:
@@ -37,7 +37,7 @@ class TimedFile(BytesIO):
         self._ends = time.thread_time() + seconds
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """As of any file."""
+        """As `io.BytesIO.read`."""
         if time.thread_time() > self._ends:
             raise TimeoutError
         return super().read(size)
@@ -54,7 +54,7 @@ def check_work(image: Image.Image, data: bytes, most_pixels: int, field: str) ->
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         tags = image.tag_v2
         width, height = tags.get(_TILE_WIDTH, 1), tags.get(_TILE_HEIGHT, 1)
-        # A tile is unpacked whole, however little of it the picture shows.
+        # A whole tile is unpacked, even if the picture shows only a part of it.
         if not (isinstance(width, int) and isinstance(height, int)) or width * height > most_pixels:
             raise InvalidInput(
                 field,
@@ -63,7 +63,7 @@ def check_work(image: Image.Image, data: bytes, most_pixels: int, field: str) ->
             )
         if tags.get(_COMPRESSION) in _JPEG_INSIDE:
             places = tags.get(_TILES) or tags.get(_STRIPS) or ()
-            # Between two scans a zero follows this byte, so that nearly all that is counted are scans.
+            # In pixel data a zero follows this byte, so almost every match is a scan.
             scans = data.count(_START_OF_SCAN)
             _check_scans(image, scans, len(places) if isinstance(places, tuple) else 1, field)
 
@@ -71,11 +71,11 @@ def check_work(image: Image.Image, data: bytes, most_pixels: int, field: str) ->
 def count_scans(data: bytes) -> int:
     """The scans of a JPEG that is not inside another file: without those of its preview, and of data after its end.
 
-    Phones put a preview before the picture and a film of several megabytes behind it.
+    Phones put a preview before the picture and a video of several megabytes behind it.
     """
     scans, at = 0, 2
     while at < len(data) - 1:
-        # A piece at a time: a search through megabytes would hold up every other thread.
+        # A piece at a time: a search through megabytes would block all other threads.
         piece = np.frombuffer(data, np.uint8, min(_SEARCHED_BYTES, len(data) - at), at)
         following = piece[1:]
         marks = (piece[:-1] == 0xFF) & (following != 0) & (following != 0xFF) & (following & 0xF8 != _RESTART)

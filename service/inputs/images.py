@@ -1,4 +1,4 @@
-"""Bytes of an image file to (H, W, 3) uint8 RGB, upright, bounded before anything is decoded."""
+"""Decode an image file to (H, W, 3) uint8 RGB, upright. Bounds are checked before decoding."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _SEND = "send a JPEG, PNG, WebP, BMP, TIFF or GIF file"
 def decode_image(data: bytes, limits: LimitSettings, *, field: str = "image") -> DecodedImage:
     """The image in `data`. field: its name in problems.
 
-    16-bit grey is scaled to 8 bits, CMYK converted, transparency laid over white, EXIF orientation applied, and of an
-    animation the first frame taken.
-    Raises InvalidInput for what is empty, no image, cut short, of another format, or over the limits; and OutOfMemory.
+    16-bit grey is scaled to 8 bits, CMYK converted, transparency laid over white, and EXIF orientation applied. Of an
+    animation the first frame is read. Raises InvalidInput for a file that is empty, not an image, cut short, of another
+    format, or over the limits; and OutOfMemory.
     """
     if not data:
         raise InvalidInput(field, "the image is empty, 0 bytes", hint=_SEND)
@@ -32,7 +32,7 @@ def decode_image(data: bytes, limits: LimitSettings, *, field: str = "image") ->
             more_frames = image.format in ("GIF", "PNG", "WEBP", "TIFF") and bool(getattr(image, "is_animated", False))
             name = (image.format or "").replace("MPO", "JPEG")
             image.load()
-            # Pillow turns TIFF upright by itself while loading, and then says 1 here.
+            # Pillow turns TIFF upright while loading, and then reports 1 here.
             array, opacity = to_rgb(image, read_orientation(image), field)
     except InvalidInput:
         raise
@@ -51,7 +51,7 @@ def decode_image(data: bytes, limits: LimitSettings, *, field: str = "image") ->
     except UnidentifiedImageError as error:
         raise InvalidInput(field, f"{len(data)} bytes that are no image of a known format", hint=_SEND) from error
     except Exception as error:
-        # Decoders meet hostile bytes with many kinds of exception, of which none is a fault of this program.
+        # Decoders raise many kinds of exceptions for hostile bytes; none is a fault of this program.
         raise InvalidInput(
             field, "the image is damaged or cut short and can not be decoded", hint="send the whole file again"
         ) from error
@@ -59,7 +59,7 @@ def decode_image(data: bytes, limits: LimitSettings, *, field: str = "image") ->
 
 
 def count_pixels(data: bytes) -> int:
-    """Width times height by the file's header; 0 for what `decode_image` will refuse anyway."""
+    """Width times height by the file's header; 0 for files that `decode_image` will refuse."""
     try:
         with Image.open(BytesIO(drop_texts(data)), formats=FORMATS) as image:
             return image.width * image.height

@@ -9,7 +9,7 @@ import numpy as np
 from backbones.errors import InvalidInput
 
 _SHOWN = 50
-# A name of an object costs ten times what a number of a list does, and only trees of labels have many.
+# A name of an object costs ten times as much as a number in a list, and only trees of labels have many.
 VALUES_PER_NAME = 4
 
 
@@ -25,7 +25,7 @@ def check_values(
         (",", most, "values, counted by their commas"),
         (":", most // values_per_name, "names of values, counted by their colons"),
     ):
-        # numpy lets other threads go on meanwhile.
+        # numpy releases the interpreter's lock here.
         if np.count_nonzero(held == ord(mark)) > bound:
             raise InvalidInput(
                 field,

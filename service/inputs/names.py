@@ -1,4 +1,4 @@
-"""Names of files as text that every database, JSON and terminal can hold."""
+"""Convert file names to text that every database, JSON and terminal can hold."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def readable_name(path: str) -> str:
         return path
     try:
         text = os.fsencode(path).decode("utf-8", "backslashreplace")
-    except UnicodeEncodeError:  # half letters that stand for no byte
+    except UnicodeEncodeError:  # surrogates that do not encode a byte
         text = path
     return _LONE.sub(lambda match: _escape(match[0]), text)
 
@@ -34,20 +34,20 @@ def terminal_text(name: str) -> str:
     return _CONTROLS.sub(lambda match: _escape(match[0]), readable_name(name))
 
 
-def sent_name(filename: str, disposition: str = "") -> str:
+def choose_upload_name(filename: str, disposition: str = "") -> str:
     """The intended name of an uploaded file, without folders.
 
-    disposition: the part's whole Content-Disposition, whose `filename*` (RFC 5987) goes before `filename`. Encoded
-    words (RFC 2047), which .NET writes, are decoded.
+    disposition: the part's whole Content-Disposition, whose `filename*` (RFC 5987) takes precedence over `filename`.
+    Encoded words (RFC 2047), which .NET writes, are decoded.
     """
-    name = _extended_name(disposition) or filename
+    name = _decode_extended_name(disposition) or filename
     if _ENCODED_WORD.fullmatch(name.strip()):
         with suppress(HeaderParseError, LookupError, ValueError):
             name = str(make_header(decode_header(name.strip())))
     return name.replace("\\", "/").rpartition("/")[2]
 
 
-def _extended_name(disposition: str) -> str:
+def _decode_extended_name(disposition: str) -> str:
     """The decoded value of `filename*`; "" without one, or for one that cannot be decoded."""
     if "filename*" not in disposition.lower():
         return ""
@@ -59,7 +59,7 @@ def _extended_name(disposition: str) -> str:
         return ""
     charset, _, text = values[-1]
     try:
-        # The library has undone the percent signs, a letter a byte.
+        # The library has decoded the percent signs, one character a byte.
         name: str = text.encode("latin-1").decode(charset or "utf-8")
         return name
     except (LookupError, ValueError):

@@ -1,4 +1,4 @@
-"""The three forms of a request (multipart, JSON with base64, the image itself) to one pydantic model."""
+"""Read the three forms of a request (multipart, JSON with base64, the image itself) into one pydantic model."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ Json = bytes | bytearray
 
 # Names that a file part may have; all files of a request are its images, in order.
 FILE_PARTS = ("image", "images", "images[]", "file")
-# Further lists of images that some tasks take, and the name that one of them has in a form.
+# Further lists of images of some tasks, and the form's name of a single file.
 FILE_LISTS = {"masks": "mask", "support_images": "support_image", "support_masks": "support_mask"}
-# A body that says nothing of what it is, as generated clients send files: its bytes say it.
+# Generated clients send files with this type: the bytes show what the body is.
 ANY_BYTES = "application/octet-stream"
 _URL_FIELDS = ("url", "image_url", "urls", "image_urls")
 _URLS_ARE_OFF = "URL inputs are off on this server (its setting urls.enabled): it fetches nothing"
 _FETCH = "fetch_urls"
-# As many as an answer lists; and so many that listing them all takes noticeable time.
+# Most errors in an answer; and a number of errors whose listing takes noticeable time.
 _MOST_HINTED = 20
 _MOST_LISTED = 1000
 
@@ -55,7 +55,7 @@ _MOST_LISTED = 1000
 def read_image(value: object, info: ValidationInfo) -> ImageSource:
     """The bytes of a base64 text, or a URL to download if the validation's context allows it.
 
-    Bytes and files of archives, which forms bring, stay as they are.
+    Bytes and files of archives, which come from forms, are returned unchanged.
     """
     if isinstance(value, bytes | ArchivedFile):
         return value
@@ -126,8 +126,8 @@ async def read_request(request: Request, model: type[Model], limits: LimitSettin
 
         def read() -> Model:
             images = unpack_archives(files, limits) if takes_several else files
-            given = {**fields_of(model, options + texts, limits), **_image_field(model, images), **lists}
-            return validate(model, given, limits, fetch_urls=fetch_urls)
+            fields = {**fields_of(model, options + texts, limits), **_image_field(model, images), **lists}
+            return validate(model, fields, limits, fetch_urls=fetch_urls)
 
         return await run_in(BODIES, read)
     zipped = media_type in MEDIA_TYPES and takes_several
@@ -135,12 +135,12 @@ async def read_request(request: Request, model: type[Model], limits: LimitSettin
         body = await read_body(request)
         zipped = zipped or (media_type == ANY_BYTES and takes_several and is_archive(body))
 
-        def alone() -> Model:
+        def read_lone_file() -> Model:
             data = bytes(body)
             images = read_archive(data, limits) if zipped else [data]
             return validate(model, {**fields_of(model, options, limits), **_image_field(model, images)}, limits)
 
-        return await run_in(BODIES, alone)
+        return await run_in(BODIES, read_lone_file)
     raise UnsupportedBody(
         f"the Content-Type {media_type!r} is not read" if media_type else "the request has no Content-Type",
         hint="send one of: multipart/form-data (curl -F image=@cat.jpg -F labels=cat -F labels=dog URL); "
@@ -150,9 +150,8 @@ async def read_request(request: Request, model: type[Model], limits: LimitSettin
 
 
 def unpack_archives(files: Sequence[ImageSource], limits: LimitSettings) -> list[ImageSource]:
-    """The files, in which each zip is replaced by its files. Raises InvalidInput for a zip that is refused.
-
-    The bounds of one archive hold for all of a request together.
+    """The files, in which each zip is replaced by its files. Raises InvalidInput for a zip that is refused. The bounds
+    of one archive apply to all archives of a request together.
     """
     images: list[ImageSource] = []
     left = limits
@@ -169,54 +168,54 @@ def unpack_archives(files: Sequence[ImageSource], limits: LimitSettings) -> list
 
 def validate(
     model: type[Model],
-    given: Json | Mapping[str, Any],
+    content: Json | Mapping[str, Any],
     limits: LimitSettings | None = None,
     *,
     fetch_urls: bool = False,
     values_per_name: int = VALUES_PER_NAME,
 ) -> Model:
-    """`given` (JSON, or fields of a form as texts and bytes) as `model`. fetch_urls: whether images may be addresses.
+    """The content, JSON or the fields of a form as texts and bytes, as a `model`.
 
-    limits: what a stranger's JSON is held to; none for what was read before. values_per_name: of its bound on values,
-    one name is allowed for so many.
-    Raises MalformedBody for what is no JSON, InvalidInput for too many values, and RequestValidationError with what is
-    wrong about its fields.
+    limits: bounds on JSON from a client; None if the JSON was checked before. values_per_name: the JSON may hold one
+    name for each so many values that it may hold. fetch_urls: whether images may be addresses.
+    Raises MalformedBody for text that is not JSON, InvalidInput for too many values, and RequestValidationError for
+    wrong fields.
     """
-    if isinstance(given, Json):
-        given = given.removeprefix(codecs.BOM_UTF8)  # which editors and shells of Windows write
-    if isinstance(given, Json) and limits is not None:
-        check_values(given, limits.max_json_values, values_per_name=values_per_name)
+    if isinstance(content, Json):
+        content = content.removeprefix(codecs.BOM_UTF8)  # editors and shells on Windows write it
+    if isinstance(content, Json) and limits is not None:
+        check_values(content, limits.max_json_values, values_per_name=values_per_name)
     try:
-        return _as_model(model, given, fetch_urls=fetch_urls)
+        return _as_model(model, content, fetch_urls=fetch_urls)
     except ValidationError as error:
         if (count := error.error_count()) > _MOST_LISTED:
-            error = _first_errors(model, given, count, fetch_urls=fetch_urls)
+            error = _first_errors(model, content, count, fetch_urls=fetch_urls)
         errors = error.errors(include_url=False, include_context=False, include_input=False)
         if errors[0]["type"] == "json_invalid":
             raise MalformedBody(
-                errors[0]["msg"] if given else "the body is empty",
+                errors[0]["msg"] if content else "the body is empty",
                 hint='send a JSON object in UTF-8, such as {"image": "<base64>", ...}',
             ) from error
         hinted = [_with_hint(dict(error), model, fetch_urls) for error in errors[:_MOST_HINTED]]
         raise RequestValidationError([*hinted, *errors[_MOST_HINTED:]]) from error
 
 
-def _as_model(model: type[Model], given: Json | Mapping[str, Any], *, fetch_urls: bool) -> Model:
-    if isinstance(given, Json):
-        return model.model_validate_json(given, strict=True, context={_FETCH: fetch_urls})
-    return model.model_validate(given, context={_FETCH: fetch_urls})
+def _as_model(model: type[Model], content: Json | Mapping[str, Any], *, fetch_urls: bool) -> Model:
+    if isinstance(content, Json):
+        return model.model_validate_json(content, strict=True, context={_FETCH: fetch_urls})
+    return model.model_validate(content, context={_FETCH: fetch_urls})
 
 
 def _first_errors(
-    model: type[BaseModel], given: Json | Mapping[str, Any], count: int, *, fetch_urls: bool
+    model: type[BaseModel], content: Json | Mapping[str, Any], count: int, *, fetch_urls: bool
 ) -> ValidationError:
-    """What is wrong with the beginning of each list and object of a body that has too many errors to list.
+    """The errors in the beginning of each list and object of a body that has too many errors to list.
 
     Raises InvalidInput if the beginnings are right.
     """
-    cut = shorten(from_json(given) if isinstance(given, Json) else dict(given))
+    cut = shorten(from_json(content) if isinstance(content, Json) else dict(content))
     try:
-        _as_model(model, to_json(cut) if isinstance(given, Json) else cut, fetch_urls=fetch_urls)
+        _as_model(model, to_json(cut) if isinstance(content, Json) else cut, fetch_urls=fetch_urls)
     except ValidationError as error:
         return error
     raise InvalidInput("body", f"{count:,} of its values were refused", hint="send a part of the list to see which")
@@ -234,9 +233,9 @@ def _with_hint(error: dict[str, Any], model: type[BaseModel], fetch_urls: bool) 
         return {**error, "msg": f"Unknown field; {hint}", "ctx": {"hint": hint}}
     if len(error["loc"]) > 1:
         return {**error, "msg": "Unknown field"}
-    known = list(model.model_fields)
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]}?" if near else f"the fields are {', '.join(known)}"
+    names = list(model.model_fields)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]}?" if near else f"the fields are {', '.join(names)}"
     return {**error, "msg": f"Unknown field; {hint}", "ctx": {"hint": hint}}
 
 
@@ -247,7 +246,7 @@ async def _read_form(
     listed = {
         part: name for name, list_name in FILE_LISTS.items() if name in model.model_fields for part in (name, list_name)
     }
-    # Room for all labels and templates of one route, and for the longest lists of numbers that another takes.
+    # Enough for all labels and templates of one route, and for the longest lists of numbers of another.
     most_fields = 4 * limits.max_prompts + 256
     reading = open_form(
         request,
@@ -305,24 +304,24 @@ def fields_of(
 ) -> dict[str, Any]:
     """Fields by name from (name, text) pairs: repeated names make a list, texts in JSON brackets are read as JSON.
 
-    limits: what a stranger's texts are held to. Raises InvalidInput.
+    limits: bounds on texts from a client. Raises InvalidInput.
     """
     most = None if limits is None else limits.max_json_values
     by_name: dict[str, list[str]] = {}
     for name, text in texts:
         by_name.setdefault(name, []).append(text)
     fields: dict[str, Any] = {}
-    for name, given in by_name.items():
+    for name, values in by_name.items():
         if takes(model, name, list):
-            fields[name] = _parse_bracketed(name, given[0], "[]", most) if len(given) == 1 else given
+            fields[name] = _parse_bracketed(name, values[0], "[]", most) if len(values) == 1 else values
             if isinstance(fields[name], str) and takes(model, name, dict):
-                fields[name] = _parse_bracketed(name, given[0], "{}", most)
+                fields[name] = _parse_bracketed(name, values[0], "{}", most)
             if isinstance(fields[name], str):
-                fields[name] = given
-        elif len(given) > 1:
-            raise InvalidInput(name, f"it was sent {len(given)} times", hint="send it once")
+                fields[name] = values
+        elif len(values) > 1:
+            raise InvalidInput(name, f"it was sent {len(values)} times", hint="send it once")
         else:
-            fields[name] = _parse_bracketed(name, given[0], "{}", most)
+            fields[name] = _parse_bracketed(name, values[0], "{}", most)
     return fields
 
 
@@ -349,7 +348,7 @@ def takes(model: type[BaseModel], name: str, kind: type) -> bool:
 
 
 def union_members(annotation: Any) -> list[Any]:
-    """The types of a union, unions inside it opened, without what annotates them; of another type, itself."""
+    """The types of a union, with nested unions expanded, without annotations; of another type, the type itself."""
     bare = bare_type(annotation)
     if typing.get_origin(bare) in (typing.Union, types.UnionType):
         return [member for part in typing.get_args(bare) for member in union_members(part)]
@@ -357,7 +356,7 @@ def union_members(annotation: Any) -> list[Any]:
 
 
 def bare_type(annotation: Any) -> Any:
-    """A type without what annotates it."""
+    """A type without annotations."""
     while typing.get_origin(annotation) is Annotated:
         annotation = typing.get_args(annotation)[0]
     return annotation

@@ -1,7 +1,7 @@
 """Images downloaded from URLs of clients: off by default, and then only from public hosts over https.
 
-The caller chooses where this server connects, so nothing is believed: the address is taken apart once by a strict
-pattern, every hop is checked alike, and the connection goes to the very IP address that was checked.
+The client chooses where this server connects, so nothing is trusted: a strict pattern parses the address once, every
+redirect is checked like the first address, and the connection goes to the IP address that was checked.
 """
 
 from __future__ import annotations
@@ -28,24 +28,24 @@ log = structlog.get_logger("diffsight")
 MAX_REDIRECTS = 3
 _LONGEST = 4096
 
-# Only what this matches is ever connected to: a domain name of plain labels whose last one begins with a letter. It
-# leaves out IP addresses in every spelling, user names, backslashes, white space, and letters that look like others.
+# The server connects only to matches: a domain name of plain labels, the last of which begins with a letter. It
+# excludes IP addresses in every spelling, user names, backslashes, white space, and look-alike characters.
 _URL = re.compile(
     r"https://(?P<host>(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?)"
     r"(?::(?P<port>[0-9]{1,5}))?(?P<rest>[/?][^\s\x00-\x20\x7f#]*)?(?:#.*)?",
     re.ASCII | re.IGNORECASE,
 )
-# In path and query only letters beyond ASCII are encoded.
+# In path and query only characters beyond ASCII are encoded.
 _AS_WRITTEN = "".join(map(chr, range(33, 127)))
 _REDIRECTS = (301, 302, 303, 307, 308)
 _UNICAST = ipaddress.IPv6Network("2000::/3")
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-# Networks that wrap an IPv4 address of the sender's choice, or that lead to a cloud's own control plane.
+# Networks that wrap an IPv4 address of the client's choice, or that lead to a cloud's control plane.
 _NEVER = tuple(
     ipaddress.ip_network(text) for text in ("2001::/32", "2002::/16", "192.0.0.0/24", "192.88.99.0/24", "168.63.129.16")
 )
 
-# Not the threads that decode images: a name server that does not answer would hold those up.
+# Not the threads that decode images: a name server that does not answer would block those.
 _LOOK_UPS = ThreadPoolExecutor(8, "look up")
 
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
@@ -54,14 +54,14 @@ Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 
 @dataclass(frozen=True, slots=True)
 class ImageUrl:
-    """A URL in place of an image."""
+    """A URL instead of an image."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """An address taken apart. rest: path and query."""
+    """A parsed address. rest: path and query."""
 
     host: str
     port: int
@@ -69,19 +69,19 @@ class Target:
 
     @property
     def authority(self) -> str:
-        """Host, and port where it is not the usual one."""
+        """Host, and port if it is not the default one."""
         return self.host if self.port == 443 else f"{self.host}:{self.port}"
 
 
 class Refused(Exception):
-    """Why a URL was not downloaded. For the log only: a client could map the internal network by such answers."""
+    """Why a URL was not downloaded. For the log only: such answers would let a client map the internal network."""
 
 
 async def resolve(host: str, port: int) -> list[str]:
     """The IP addresses from the system's resolver."""
     look_up = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
-    found = await asyncio.get_running_loop().run_in_executor(_LOOK_UPS, look_up)
-    return [str(address[4][0]) for address in found]
+    addresses = await asyncio.get_running_loop().run_in_executor(_LOOK_UPS, look_up)
+    return [str(address[4][0]) for address in addresses]
 
 
 def is_public(address: str) -> bool:
@@ -100,7 +100,7 @@ def is_public(address: str) -> bool:
 
 
 def target_of(url: str, settings: UrlSettings) -> Target:
-    """The address taken apart. Raises Refused for all that the pattern, the ports or the lists do not allow."""
+    """The parsed address. Raises Refused for addresses that the pattern, the ports or the lists do not allow."""
     match = _URL.fullmatch(url) if len(url) <= _LONGEST else None
     if match is None:
         raise Refused("not https://, a domain name and a path")
@@ -118,9 +118,8 @@ def target_of(url: str, settings: UrlSettings) -> Target:
 
 
 class UrlFetcher:
-    """Fetches images by the rules of the settings, so many at a time.
-
-    resolve, is_allowed, tls: the look-up of names, the judgement of an IP address, and the trusted certificates.
+    """Fetches images by the rules of the settings, a bounded number at a time. resolve, is_allowed, tls: the look-up of
+    names, the check of an IP address, and the trusted certificates.
     """
 
     def __init__(
@@ -140,7 +139,7 @@ class UrlFetcher:
     async def fetch(self, url: ImageUrl, *, field: str, most_bytes: int) -> bytes:
         """The body behind the address, at most the settings' bytes and `most_bytes`.
 
-        Raises InvalidInput, which tells the caller only the rules; what happened is in the log.
+        Raises InvalidInput, which shows the client only the rules; the reason is in the log.
         """
         most = min(most_bytes, self.settings.max_bytes)
         try:
@@ -161,20 +160,20 @@ class UrlFetcher:
     async def _follow(self, url: str, most_bytes: int) -> bytes:
         for _ in range(MAX_REDIRECTS + 1):
             target = target_of(url, self.settings)
-            answer = await self._get(target, await self._checked_address(target), most_bytes)
+            answer = await self._get(target, await self._choose_address(target), most_bytes)
             if isinstance(answer, bytes):
                 return answer
             url = urljoin(f"https://{target.authority}{target.rest}", answer)
         raise Refused(f"more than {MAX_REDIRECTS} redirects")
 
-    async def _checked_address(self, target: Target) -> str:
-        """The one IP address to connect to. Raises Refused unless every address of the host may be."""
+    async def _choose_address(self, target: Target) -> str:
+        """The one IP address to connect to. Raises Refused unless every address of the host is allowed."""
         addresses = await self.resolve(target.host, target.port)
         if not addresses:
             raise Refused("the host has no address")
         if not all(self.is_allowed(address) for address in addresses):
             raise Refused("the host has an address that is not public")
-        # IPv4 if there is one: hosts without IPv6 of their own are many, and there is no second try.
+        # IPv4 if there is one: many hosts have no IPv6 connection, and there is no second try.
         return next((address for address in addresses if ":" not in address), addresses[0])
 
     async def _get(self, target: Target, address: str, most_bytes: int) -> bytes | str:
@@ -182,8 +181,8 @@ class UrlFetcher:
         if self._tls is None:
             self._tls = await asyncio.to_thread(httpx2.create_ssl_context, trust_env=False)
         literal = f"[{address}]" if ":" in address else address
-        # The URL names the checked address, so that nothing is looked up again; the certificate must be the host's. A
-        # client of its own for each hop: kept connections are found again by address, whomever they were opened to.
+        # The URL has the checked address, so that nothing is looked up again; the certificate must be the host's. Each
+        # hop has its own client: pooled connections are reused by address, whatever host they were opened for.
         async with (
             httpx2.AsyncClient(
                 verify=self._tls, trust_env=False, follow_redirects=False, timeout=self.settings.timeout_seconds

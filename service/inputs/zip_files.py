@@ -1,4 +1,4 @@
-"""Zips with names that are marked as UTF-8 and are not, for which `zipfile` refuses the whole archive."""
+"""Read zips with names that are wrongly marked as UTF-8, for which `zipfile` refuses the whole archive."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import IO, Any
 
 _END, _ENTRY = b"PK\x05\x06", b"PK\x01\x02"
 _LONGEST_COMMENT = 65_535
-# The end record of a zip64 and what leads to it.
+# The end record of a zip64 and its locator.
 _END64_BYTES = 56 + 20
 # Signature; flags at 8; lengths of name, extra field and comment at 28; place of the file itself at 42.
 _LISTED = struct.Struct("<4s4xH18x3H8xI")
@@ -20,7 +20,7 @@ _IS_UTF8 = 0x800
 def open_zip(file: IO[bytes]) -> zipfile.ZipFile:
     """The archive in a file. Names that are wrongly marked as UTF-8 are read as code page 437, as unmarked ones are.
 
-    Raises what `zipfile.ZipFile` does.
+    Raises the errors of `zipfile.ZipFile`.
     """
     try:
         return zipfile.ZipFile(file)
@@ -29,7 +29,7 @@ def open_zip(file: IO[bytes]) -> zipfile.ZipFile:
 
 
 class _WithoutMarks:
-    """A file that is read without some marks of UTF-8. places: of the bytes that hold them, sorted."""
+    """A file without some UTF-8 flags. places: of the bytes that hold them, sorted."""
 
     def __init__(self, file: IO[bytes], places: list[int]) -> None:
         self._file = file
@@ -62,12 +62,12 @@ def _wrong_marks(file: IO[bytes]) -> list[int]:
     if length == 0xFFFFFFFF:
         file.seek(end - _END64_BYTES + 40)
         length, begins = struct.unpack("<QQ", file.read(16))
-    # Two records of a zip64 may stand behind the list; its entries are looked for by their mark.
+    # Two records of a zip64 may follow the list, so its entries are found by their signature.
     at = max(0, end - length - _END64_BYTES)
     file.seek(at)
     listing = file.read(end - at)
     places, here = [], listing.find(_ENTRY)
-    # Bytes before the archive, such as those of a program that unpacks it, move every place in it.
+    # Bytes before the archive, such as a program that unpacks it, shift all offsets.
     before = at + here - begins
     while 0 <= here <= len(listing) - _LISTED.size:
         mark, flags, name_bytes, extra_bytes, comment_bytes, place = _LISTED.unpack_from(listing, here)

@@ -11,14 +11,15 @@ from heads.inputs import DecodedImage
 Box = Sequence[float]
 
 
-def place_boxes(given: Mapping[str, Any], image: DecodedImage) -> tuple[list[list[float]], str]:
+def place_boxes(fields: Mapping[str, Any], image: DecodedImage) -> tuple[list[list[float]], str]:
     """Boxes (x, y, width, height) of a source as boxes of the upright image, and a note on how they were read.
 
-    Tools that ignore EXIF annotate the image as it is stored. The size that the source gives tells which one it was.
-    Raises InvalidInput for a size that is neither: boxes of another scale would be looked at in silence.
+    Tools that ignore EXIF annotate the image as it is stored. The size in the source tells which of the two was
+    annotated. Raises InvalidInput if it is the size of neither: boxes of another scale would give wrong results without
+    an error.
     """
-    boxes = [list(box["bbox"]) for box in given["boxes"]]
-    size = given.get("source_size")
+    boxes = [list(box["bbox"]) for box in fields["boxes"]]
+    size = fields.get("source_size")
     upright, turned = [image.width, image.height], image.exif_orientation > 1
     stored = upright[::-1] if image.exif_orientation >= 5 else upright
     if not boxes:

@@ -18,7 +18,7 @@ from service.jobs.records import Item
 
 _PERSONS = frozenset({"person", "people", "persons", "human", "pedestrian", "player"})
 _BOX_FIELDS = ("id", "category_id", "bbox", "score")
-# How programs say that an annotation is of a crowd: 1, true, or either as a text.
+# Values with which programs mark a crowd annotation: 1, true, or either as a text.
 _YES = frozenset({"1", "true"})
 
 
@@ -38,8 +38,8 @@ def has_boxes(document: Mapping[str, Any]) -> bool:
 def describe_images(document: Mapping[str, Any]) -> list[Item]:
     """The images in the file's order. Their addresses are their names.
 
-    `given` has the image's id, the boxes of its persons, the size that the file says, and what is wrong.
-    Raises ValueError if the file lists no images, and where none of its boxes belongs to one of them.
+    `given` has the image's id, the boxes of its persons, its size in the file, and its problem. Raises ValueError if
+    the file lists no images, or if no box belongs to an image.
     """
     if not isinstance(document, Mapping) or not isinstance(document.get("images"), list):
         raise ValueError("it has no list of images")
@@ -85,8 +85,8 @@ def _describe_image(
 def _read_boxes(document: Mapping[str, Any]) -> tuple[dict[str, list[dict[str, Any]]], dict[str, list[str]]]:
     """The boxes of persons, and notes on what was left out, by the key of the image's id.
 
-    Left out are crowds, other categories, and boxes that are not four finite numbers. An image with annotations, none
-    of which is a person's box, has an empty list: it shows no persons.
+    Crowds, other categories, and boxes that are not four finite numbers are left out. An image whose annotations hold
+    no person's box gets an empty list: it shows no persons.
     """
     persons = _person_categories(document.get("categories"))
     boxes: dict[str, list[dict[str, Any]]] = {}
@@ -110,20 +110,20 @@ def _read_boxes(document: Mapping[str, Any]) -> tuple[dict[str, list[dict[str, A
 def _person_categories(categories: Any) -> frozenset[str] | None:
     """The keys of categories of persons, by name or by their keypoints; None if every box is a person's.
 
-    Without a list of categories, COCO's number 1 is a person. A file's only category is what it is about.
+    Without a list of categories, COCO's number 1 is a person. If there is only one category, every box is a person's.
     """
-    known = (
+    described = (
         [category for category in categories or () if isinstance(category, Mapping)]
         if isinstance(categories, list)
         else []
     )
-    if not known:
+    if not described:
         return frozenset({_key(1)})
-    if len(known) == 1:
+    if len(described) == 1:
         return None
     persons = [
         category
-        for category in known
+        for category in described
         if str(category.get("name")).strip().casefold() in _PERSONS or category.get("keypoints")
     ]
     return frozenset(_key(person.get("id")) for person in persons)
@@ -160,51 +160,51 @@ def place_images(items: Sequence[Item], addresses: Mapping[str, str], file: str)
     """The items with the addresses of their files. An item without a file gets a problem.
 
     addresses: path inside the archive -> address. file: the path of the COCO file in it.
-    All names are read from one folder: the COCO file's own, else one above it, else the only one in which there are
-    any. So no image takes the place of another with the same name.
+    All names are read from one folder: the COCO file's own, else a folder above it, else the only folder that holds any
+    of them. So no image replaces another image of the same name.
     """
-    known: dict[str, list[str]] = {}
+    addresses_of: dict[str, list[str]] = {}
     for path, address in addresses.items():
-        known.setdefault(_plain(path), []).append(address)
+        addresses_of.setdefault(_plain(path), []).append(address)
     names = [_plain(item.address) for item in items]
-    root, cut = _choose_root(names, known, _plain(file))
+    root, cut = _choose_root(names, addresses_of, _plain(file))
     for item, name in zip(items, names, strict=True):
         if "problem" in item.given:
             yield replace(item, address=readable_name(item.address))
             continue
         exact = addresses.get(f"{root}{item.address}")
-        found = [exact] if exact is not None else known.get(root + _without(name, cut), [])
-        if len(found) == 1:
-            yield replace(item, address=found[0])
+        matches = [exact] if exact is not None else addresses_of.get(root + _without(name, cut), [])
+        if len(matches) == 1:
+            yield replace(item, address=matches[0])
             continue
         where = f"in {root!r}" if root else "where the COCO file says"
-        problem = f"the archive holds no such file {where}" if not found else "the archive holds several such files"
+        problem = f"the archive holds no such file {where}" if not matches else "the archive holds several such files"
         yield replace(item, address=readable_name(item.address), given={**item.given, "problem": problem})
 
 
-def _choose_root(names: Sequence[str], known: Mapping[str, Any], file: str) -> tuple[str, int]:
+def _choose_root(names: Sequence[str], paths: Mapping[str, Any], file: str) -> tuple[str, int]:
     """The folder, with its slash, that the names start from, and how many folders to cut from the names themselves.
 
-    Cut are those of absolute names alone, which come from another machine.
+    Only absolute names are cut: they come from another machine.
     """
     deepest = min((name.count("/") for name in names), default=0) if all(map(_is_absolute, names)) else 0
     for cut in range(deepest + 1):
         wanted = {_without(name, cut) for name in names}
         parents = file.split("/")[:-1]
         for root in ["".join(f"{part}/" for part in parents[:depth]) for depth in range(len(parents), -1, -1)]:
-            if any(root + name in known for name in wanted):
+            if any(root + name in paths for name in wanted):
                 return root, cut
-        best = _count_elsewhere(wanted, known, file).most_common(2)
+        best = _count_elsewhere(wanted, paths, file).most_common(2)
         if best and (len(best) == 1 or best[0][1] == len(wanted) > best[1][1]):
             return best[0][0], cut
     return "", 0
 
 
-def _count_elsewhere(wanted: Set[str], known: Iterable[str], file: str) -> Counter[str]:
-    """How many of the names each folder, with its slash, holds; those of another split than the file's are left out."""
+def _count_elsewhere(wanted: Set[str], paths: Iterable[str], file: str) -> Counter[str]:
+    """How many of the names each folder, with its slash, holds; folders of other splits are left out."""
     counts: Counter[str] = Counter()
     split = _splits(file.rpartition("/")[2])
-    for path in known:
+    for path in paths:
         parts = path.split("/")
         for at in range(1, len(parts)):
             if "/".join(parts[at:]) not in wanted:
@@ -229,7 +229,7 @@ def _without(name: str, cut: int) -> str:
 
 
 def _plain(path: str) -> str:
-    """A path as it is compared: `/` between folders, no `./` before it, and letters composed (NFC)."""
+    """A path in the form that is compared: `/` between folders, no `./` before it, and letters composed (NFC)."""
     parts = unicodedata.normalize("NFC", path).replace("\\", "/").split("/")
     kept = [part for n, part in enumerate(parts) if part != "." and (part or n == 0)]
     return "/".join(kept)

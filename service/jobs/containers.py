@@ -6,7 +6,7 @@ from typing import Any
 
 from backbones.errors import InvalidInput
 
-# What the endings in `sources.VIDEOS` stand for, by ffmpeg's names. A file is looked into, however it is called.
+# ffmpeg's names of the formats in `sources.VIDEOS`. ffmpeg looks at the content of a file, not at its name.
 CONTAINERS = ("mov", "matroska", "avi")
 
 ONLY_VIDEOS: dict[str, Any] = {"options": {"format_whitelist": ",".join(CONTAINERS), "protocol_whitelist": "none"}}
@@ -14,9 +14,8 @@ ONLY_VIDEOS: dict[str, Any] = {"options": {"format_whitelist": ",".join(CONTAINE
 
 
 def bound_frames(container: Any, most_pixels: int | None) -> None:
-    """Raises InvalidInput for a video of larger frames; None is no bound.
-
-    Those that grow on the way are refused by the decoder, before it takes memory for them.
+    """Raises InvalidInput for a video of larger frames; None is no bound. If frames grow later in the video, the
+    decoder refuses them before it allocates memory.
     """
     if most_pixels is None:
         return

@@ -18,7 +18,7 @@ from backbones.errors import InvalidInput
 from service.errors import StorageFailed
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-# Any number will do: it means "the tables of diffsight are being created".
+# An arbitrary number: the lock means "the tables of diffsight are being created".
 _MIGRATION_LOCK = 0x64696666
 _SECONDS_TO_WAIT_FOR_A_LOCK = 60
 _SECONDS_BETWEEN_COUNTS = 10.0
@@ -53,7 +53,7 @@ def open_database(url: str) -> Engine:
 
 @contextmanager
 def storage_failures() -> Iterator[None]:
-    """Raise what keeps a database from working (a full disk, a lock, a server that is gone) as StorageFailed."""
+    """Raise errors of the database (a full disk, a lock, a lost server) as StorageFailed."""
     try:
         yield
     except OperationalError as error:
@@ -66,7 +66,7 @@ def storage_failures() -> Iterator[None]:
 class ResultRoom:
     """The bytes that all jobs and their results may take. most_bytes: None sets no bound.
 
-    They are counted now and then, and what this process stores in between is added.
+    They are counted at intervals, and the bytes that this process stores in between are added.
     """
 
     def __init__(self, most_bytes: int | None) -> None:
@@ -80,7 +80,7 @@ class ResultRoom:
             return
         now = time.monotonic()
         if now - self._counted_at >= _SECONDS_BETWEEN_COUNTS:
-            self._counted_at, self._bytes = now, stored_bytes(connection)
+            self._counted_at, self._bytes = now, count_stored_bytes(connection)
         if self._bytes + more > self.most_bytes:
             self._counted_at = -_SECONDS_BETWEEN_COUNTS
             raise InvalidInput(
@@ -92,7 +92,7 @@ class ResultRoom:
         self._bytes += more
 
 
-def stored_bytes(connection: Connection) -> int:
+def count_stored_bytes(connection: Connection) -> int:
     """Bytes of all jobs and their results; with SQLite, bytes of the file without its free pages."""
     if connection.dialect.name == "sqlite":
         pages = "SELECT (page_count - freelist_count) * page_size FROM pragma_page_count(), pragma_freelist_count(), "

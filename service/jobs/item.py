@@ -20,7 +20,7 @@ from service.state import AppState
 async def run_item(state: AppState, work: Work, image: DecodedImage, given: Mapping[str, Any]) -> dict[str, Any]:
     """The result of one image as JSON values, including the image's size. Its rows are bulk work.
 
-    given: what the source says of the image; boxes go before those of the options.
+    given: properties of the image from its source; its boxes take precedence over those of the options.
     """
     options, note = work.options, ""
     if "boxes" in given and "boxes" in type(options).model_fields:
@@ -32,7 +32,7 @@ async def run_item(state: AppState, work: Work, image: DecodedImage, given: Mapp
 
 
 async def make_item(engine: Engine, work: Work, image: DecodedImage, options: Any) -> dict[str, Any]:
-    """The result of one image with these options instead of the work's own."""
+    """The result of one image with other options than those of the work."""
     result = await work.task.run(engine, work.head, Inputs([image]), options, None)
     item = await engine.run_on_host(work.task.write_item, result, work.head, options)
     return {"image": {"width": image.width, "height": image.height}, **item}

@@ -1,4 +1,4 @@
-"""From an item of a source to its outcome, whatever happens to it: for a server's runner and for a cluster's actors."""
+"""From an item of a source to its outcome. A server's runner and a cluster's actors both use it."""
 
 from __future__ import annotations
 
@@ -26,29 +26,30 @@ from service.threads import BULK_DECODING, SOURCES, run_in
 
 log = structlog.get_logger("diffsight")
 
-# A network that stumbles is asked again after so many seconds.
+# Seconds before each retry after a network error.
 _PAUSES = (1.0, 5.0)
 
 HasResult = Callable[[str], Awaitable[bool]]
-"""Whether the result of a key can be had already."""
+"""Whether the result of a key exists already."""
 
 
 class JobFailed(Exception):
-    """What is wrong with a job as a whole."""
+    """The job as a whole cannot run."""
 
 
 def open_reader(state: AppState, source: Source, *, local: bool) -> Reader:
-    """What reads the images of a job. local: whether it comes from the command line, where no bytes are bounded."""
+    """A reader of the job's images. local: whether the job comes from the command line, where no bytes are bounded."""
     limits = state.settings.limits
     most_bytes = None if local else limits.max_upload_bytes
     return Reader(source, most_bytes=most_bytes, most_pixels=limits.max_image_pixels)
 
 
 class ItemWork:
-    """Prepared work over the images of one source; those that are the same are computed once.
+    """Prepared work over the images of one source. Equal images are computed once.
 
-    parameters: the job's, as its keys have them. reader: of the source. places: what a job over REST may read; None is
-    no bound. has_result: whether the result of a key is known; who gets an outcome with a new one calls `settle`.
+    parameters: the job's; they are part of each key. reader: of the source. places: what a job over REST may read; None
+    is no bound. has_result: whether the result of a key is stored. The caller stores a new result and then calls
+    `settle`.
     """
 
     def __init__(
@@ -71,9 +72,9 @@ class ItemWork:
         self._under_way: dict[str, asyncio.Event] = {}
 
     async def outcome(self, item: Item) -> Outcome:
-        """The item's end, whatever happens: only what concerns the whole job is raised.
+        """The item's outcome: its result, or its error. Only errors of the whole job are raised.
 
-        Raises Cancelled and NotReady where the server stops, StorageFailed, and JobFailed.
+        Raises Cancelled and NotReady if the server stops, StorageFailed, and JobFailed.
         """
         pauses = iter(_PAUSES)
         while True:
@@ -98,7 +99,7 @@ class ItemWork:
                 return Outcome(item.position, error=f"a fault of the server, see its log: {type(error).__name__}")
 
     def settle(self, key: str) -> None:
-        """The result of an outcome is kept: `has_result` knows its key from now on."""
+        """Note that the result of an outcome is stored: `has_result` is true for its key from now on."""
         if event := self._under_way.pop(key, None):
             event.set()
 
@@ -111,7 +112,7 @@ class ItemWork:
         facts = (self.work.task.name, self.work.revision, self.parameters, item.given)
         key = await run_in(BULK_DECODING, item_key, read, *facts)
         while (event := self._under_way.get(key)) is not None:
-            await event.wait()  # another item with the same bytes is being done
+            await event.wait()  # another item with the same bytes is in progress
         if await self.has_result(key):
             return Outcome(item.position, key)
         if key in self._under_way:
@@ -128,7 +129,7 @@ class ItemWork:
 
     @asynccontextmanager
     async def _decoded(self, read: bytes | NDArray[np.uint8]) -> AsyncIterator[DecodedImage]:
-        """The picture, which counts as in memory until this is left."""
+        """The decoded image, which counts towards the pixel budget until the block ends."""
         decoder = self.state.decoder
         if isinstance(read, bytes):
             async with decoder.decoded([read], ["image"], bulk=True) as (image,):
@@ -144,7 +145,7 @@ class ItemWork:
             most = self.state.settings.urls.max_bytes
             return await self.state.fetcher.fetch(ImageUrl(item.address), field="image", most_bytes=most)
         if self.reader.in_order:
-            async with self._reading:  # asyncio's lock is handed on in the order of asking
+            async with self._reading:  # asyncio's lock serves tasks in the order in which they wait
                 return await run_in(SOURCES, self.reader.read, item)
         if kind not in ("folder", "glob", "coco") or "problem" in item.given:
             return await run_in(SOURCES, self.reader.read, item)

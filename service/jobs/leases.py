@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 
 _STILL_SECONDS = 2.0
-"""A lease whose end has passed by the wall clock has ended if it does not change for so long."""
+"""Seconds without a change after which a lease whose end has passed by the wall clock has ended."""
 
 
 class Leases:
@@ -32,10 +32,8 @@ class Leases:
             del self._own[job_id]
 
     def has_ended(self, job_id: str, owner: str, leased_until: float, seconds: float) -> bool:
-        """Whether no process holds the job any more.
-
-        owner, leased_until: as the database has them now, the latter by the wall clock. seconds: how long a lease that
-        should still last by that clock may stand still.
+        """Whether no process holds the job any more. owner, leased_until: the values in the database, the latter by the
+        wall clock. seconds: how long a lease that has not ended by that clock may stay unchanged.
         """
         if not owner:
             return True

@@ -32,9 +32,8 @@ def receiving_lock(folder: Path, job_id: str) -> Iterator[None]:
 
 
 def sole_database_since(folder: Path, database: str) -> float:
-    """Since when no other database has jobs whose uploads lie in the folder, in seconds of the clock; else infinity.
-
-    Each leaves an empty file there when it is first used. database: its URL. Creates the folder.
+    """The time, in seconds of the clock, from which only this database has uploads in the folder; infinity if others
+    have too. Each database leaves an empty file in the folder at its first use. database: its URL. Creates the folder.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     own = folder / f"{_DATABASE}{hashlib.sha256(database.encode()).hexdigest()[:16]}"
@@ -45,39 +44,40 @@ def sole_database_since(folder: Path, database: str) -> float:
     return own.stat().st_mtime
 
 
-def remove_upload_leftovers(folder: Path, known: Callable[[str], bool], *, since: float = 0.0) -> list[str]:
-    """Delete uploads that no process receives and whose job is not `known`, and partly received ones; returns names.
+def remove_upload_leftovers(folder: Path, job_exists: Callable[[str], bool], *, since: float = 0.0) -> list[str]:
+    """Delete uploads that no process receives: partial ones, and whole ones without a job. Returns their names.
 
-    known: whether the database has a job with this id. since: whole uploads that are older may be another database's.
+    job_exists: whether the database has a job with this id. since: older whole uploads stay; they may belong to another
+    database.
     """
     removed = []
     with suppress(OSError):
         for path in sorted(folder.iterdir()):
             with suppress(OSError):
                 whole = not path.name.startswith(".")
-                if path.is_file() and (not whole or path.stat().st_mtime >= since) and _is_left(path, known):
+                if path.is_file() and (not whole or path.stat().st_mtime >= since) and _is_left(path, job_exists):
                     path.unlink()
                     removed.append(path.name)
     return removed
 
 
-def _is_left(path: Path, known: Callable[[str], bool]) -> bool:
+def _is_left(path: Path, job_exists: Callable[[str], bool]) -> bool:
     hidden = path.name.startswith(".")
     job_id = path.name.lstrip(".").partition(".")[0]
-    if not hidden and known(job_id):
+    if not hidden and job_exists(job_id):
         return False
     try:
         descriptor = os.open(path.with_name(f".{job_id}{_LOCK}"), os.O_RDWR)
     except FileNotFoundError:
-        return not known(job_id) if not hidden else path.name.endswith((".part", _LOCK))
+        return not job_exists(job_id) if not hidden else path.name.endswith((".part", _LOCK))
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False  # it is being received
     finally:
         os.close(descriptor)
-    # A job may have got into the database just before its lock was given up.
-    return hidden or not known(job_id)
+    # The job may have been stored just before its lock was released.
+    return hidden or not job_exists(job_id)
 
 
 def _is_locked(path: Path) -> int:

@@ -13,9 +13,9 @@ def parse_json(data: bytes) -> Any:
     """The same value as `json.loads`. Lists of an object are read an item at a time: one long step would block other
     threads.
 
-    data: in UTF-8, UTF-16 or UTF-32. Raises ValueError for what is no JSON, or is nested too deep.
+    data: in UTF-8, UTF-16 or UTF-32. Raises ValueError if it is not JSON, or is nested too deep.
     """
-    # Programs of Windows write two bytes a letter.
+    # Some programs on Windows write UTF-16.
     text = data.decode(json.detect_encoding(data))
     try:
         at = _skip(text, 0)
@@ -30,18 +30,18 @@ def parse_json(data: bytes) -> Any:
 
 
 def _read_object(text: str, at: int) -> tuple[dict[str, Any], int]:
-    found: dict[str, Any] = {}
+    members: dict[str, Any] = {}
     at = _skip(text, at + 1)
     while text[at : at + 1] != "}":
-        if found:
+        if members:
             at = _skip(text, _expect(text, at, ","))
         name, at = _DECODER.raw_decode(text, at)
         if not isinstance(name, str):
             raise ValueError(f"no name before letter {at}")
         at = _skip(text, _expect(text, _skip(text, at), ":"))
-        found[name], at = _read_list(text, at) if text[at : at + 1] == "[" else _DECODER.raw_decode(text, at)
+        members[name], at = _read_list(text, at) if text[at : at + 1] == "[" else _DECODER.raw_decode(text, at)
         at = _skip(text, at)
-    return found, at + 1
+    return members, at + 1
 
 
 def _read_list(text: str, at: int) -> tuple[list[Any], int]:

@@ -1,4 +1,4 @@
-"""A job's parameters: the options of its task, less those that only a single request has."""
+"""A job's parameters: the options of its task, without those that only a single request has."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def require_task(state: AppState, name: str) -> AnyTask:
     """The task of this name. Raises InvalidInput for another."""
     task = find_task(state.tasks, name)
     if task is None:
-        known = ", ".join(task.name for task in state.tasks)
-        raise InvalidInput("task", f"{name!r} is no task", hint=f"send one of {known}")
+        names = ", ".join(task.name for task in state.tasks)
+        raise InvalidInput("task", f"{name!r} is no task", hint=f"send one of {names}")
     return task
 
 
@@ -27,27 +27,27 @@ def read_options(task: AnyTask, values: Mapping[str, Any] | Sequence[tuple[str, 
     """The task's options from JSON values, or from texts as a form has them. Raises InvalidInput."""
     model = task.options
     fields = dict(values) if isinstance(values, Mapping) else fields_of(model, values)
-    known = [name for name in model.model_fields if name not in task.request_only]
+    names = [name for name in model.model_fields if name not in task.request_only]
     if refused := [name for name in fields if name in task.request_only]:
-        hint = f"the parameters of {task.name} are {', '.join(known)}"
+        hint = f"the parameters of {task.name} are {', '.join(names)}"
         raise InvalidInput(refused[0], "jobs do not have this option", hint=hint)
     try:
         return model.model_validate(fields)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(map(str, first["loc"])) or first.get("ctx", {}).get("field", "parameters")
-        hint = f"the parameters of {task.name} are {', '.join(known)}"
+        hint = f"the parameters of {task.name} are {', '.join(names)}"
         raise InvalidInput(place, f"{place}: {first['msg']}", hint=hint) from error
 
 
 MODEL = "model"
-"""The parameter of every job that is no option of its task: the id of the model to run on."""
+"""A parameter of every job that is not an option of its task: the id of the model to run on."""
 
 
 def take_model(
     values: Mapping[str, Any] | Sequence[tuple[str, str]],
 ) -> tuple[str | None, Mapping[str, Any] | Sequence[tuple[str, str]]]:
-    """The model that a job's parameters name, and the others. Raises InvalidInput for one that is no text."""
+    """The model in a job's parameters, and the other parameters. Raises InvalidInput if the model is not a text."""
     pairs = dict(values)
     model = pairs.get(MODEL)
     if model is not None and not isinstance(model, str):
@@ -62,7 +62,7 @@ async def complete_parameters(
 ) -> dict[str, Any]:
     """A job's whole parameters as JSON values.
 
-    What the server decides is filled in: a job's results do not change with its settings.
+    Values that the server chooses are filled in, so that later changes of its settings do not change the results.
     Raises InvalidInput for parameters, and what `prepare` raises.
     """
     task = require_task(state, name)

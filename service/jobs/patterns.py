@@ -1,6 +1,6 @@
 """Paths that match a pattern. The time grows with the length of the path and the pattern, not exponentially.
 
-fsspec's own `glob` makes one regular expression of the whole, which a dozen stars keep busy for ever.
+fsspec's own `glob` builds one regular expression, whose time grows exponentially with the number of stars.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _MAGIC = frozenset("*?[")
 def find_matching(file_system: Any, pattern: str) -> Mapping[str, Any]:
     """The files of an fsspec file system whose paths match, with their properties.
 
-    `*`, `?` and `[...]` stand for letters of one folder's or file's name, `**` for any folders between, or none.
+    `*`, `?` and `[...]` match letters in the name of one folder or file; `**` matches any number of folders.
     """
     parts = pattern.split("/")
     plain = next((place for place, part in enumerate(parts) if _MAGIC & set(part)), len(parts))
@@ -25,13 +25,13 @@ def find_matching(file_system: Any, pattern: str) -> Mapping[str, Any]:
     wanted = parts[plain:]
     depth = None if "**" in wanted else len(wanted)
     prefix = f"{root.rstrip('/')}/" if root else ""
-    found: Mapping[str, Any] = file_system.find(root, maxdepth=depth, detail=True)
-    return {path: about for path, about in found.items() if matches(path.removeprefix(prefix).split("/"), wanted)}
+    entries: Mapping[str, Any] = file_system.find(root, maxdepth=depth, detail=True)
+    return {path: about for path, about in entries.items() if matches(path.removeprefix(prefix).split("/"), wanted)}
 
 
 def matches(names: Sequence[str], parts: Sequence[str]) -> bool:
     """Whether the names of a path's folders and file match a pattern's parts, of which `**` is any number of names."""
-    # How many names each beginning of the pattern may have used up. A part's own stars do not backtrack in `fnmatch`.
+    # For each prefix of the pattern: how many names it can match. Stars inside a part do not backtrack in `fnmatch`.
     used = {0}
     for part in parts:
         if part == "**":

@@ -1,4 +1,4 @@
-"""Which paths of the server a job over REST may read: those below what the setting `jobs.sources` names."""
+"""Which paths of the server a job over REST may read: those below the places in the setting `jobs.sources`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LOCAL = (None, "file", "local")
 def check_place(address: str, allowed: Sequence[str], *, field: str) -> None:
     """Raises InvalidInput unless an address, or pattern, lies below one of `allowed`; links are followed.
 
-    Nothing is opened or looked up but links on the local disk, and the client learns nothing of what is there.
+    Only links on the local disk are read, and the client learns nothing about which files exist.
     """
     try:
         inside = any(_is_below(address, place) for place in allowed)
@@ -46,7 +46,7 @@ def check_item(path: str, file_system: Any, allowed: Sequence[str]) -> None:
 
 def _is_below(address: str, place: str) -> bool:
     address = decode_address(address)
-    # A chain such as zip://a::https://b would open something else than it begins with; a local path is no chain.
+    # A chain such as zip://a::https://b opens another place than its beginning says; a local path is no chain.
     if ("::" in address and not address.startswith("/")) or ".." in re.split(r"[/\\]", address):
         return False
     protocols = [split_protocol(path)[0] for path in (address, place)]
@@ -57,10 +57,10 @@ def _is_below(address: str, place: str) -> bool:
     root = os.path.realpath(named)
     if not _is_inside(os.path.realpath(path), root):
         return False
-    # What is there by this very name is no pattern. A pattern's links before its first letter that stands for others
-    # are followed here, and those behind it with each image.
-    given = f"{named}/" if path.startswith(f"{named}/") else ""
-    plain = given + re.split(r"[*?\[]", path.removeprefix(given), maxsplit=1)[0]
+    # An existing path is not a pattern. Links before a pattern's first wildcard are followed here, and links behind it
+    # for each image.
+    prefix = f"{named}/" if path.startswith(f"{named}/") else ""
+    plain = prefix + re.split(r"[*?\[]", path.removeprefix(prefix), maxsplit=1)[0]
     return plain == path or os.path.lexists(path) or _is_inside(os.path.realpath(plain.rpartition("/")[0] or "/"), root)
 
 

@@ -1,4 +1,4 @@
-"""Runs jobs on the engine: many images at a time, so that their rows fill batches, as bulk beside everybody else's."""
+"""Run jobs on the engine: many images at a time, so that their rows fill batches, with bulk priority."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from service.jobs.item_work import ItemWork, JobFailed, open_reader
 from service.jobs.parameters import read_options, require_task, take_model
 from service.jobs.places import check_place
 from service.jobs.records import Item, Job, Outcome
-from service.jobs.sources import StoredSource, listed
+from service.jobs.sources import StoredSource, list_items
 from service.jobs.store import JobStore
 from service.jobs.uploads import uploads_folder
 from service.run_task import Work, prepare
@@ -34,10 +34,7 @@ class _LeftAlone(Exception):
 
 
 class Runner:
-    """Claims jobs from the store and runs them, one owner a job.
-
-    A runner that dies leaves leases that end by themselves.
-    """
+    """Claims jobs from the store and runs them. One runner owns a job; the leases of a runner that died expire."""
 
     def __init__(self, store: JobStore, state: AppState) -> None:
         self.store = store
@@ -51,7 +48,7 @@ class Runner:
         self._news.set()
 
     async def serve(self) -> None:
-        """Run whatever jobs there are, so many at a time, until cancelled."""
+        """Run jobs until cancelled, at most `jobs.jobs_at_once` at a time."""
         async with asyncio.TaskGroup() as group:
             for _ in range(self.settings.jobs.jobs_at_once):
                 group.create_task(self._repeat())
@@ -63,7 +60,7 @@ class Runner:
                 _ = self.state.models.worker
                 job = await run_in(DATABASE, self.store.claim, f"{self.owner}{secrets.token_hex(4)}", self._lease)
             except DiffsightError:
-                pass  # not ready yet, or not any more
+                pass  # not ready yet, or stopping
             except Exception:
                 log.exception("jobs can not be read")
             if job is not None and await self.run(job):
@@ -77,9 +74,9 @@ class Runner:
         return self.settings.jobs.lease_seconds
 
     async def run(self, job: Job) -> bool:
-        """Run a claimed job to its end, or until it is paused, deleted or taken over. What goes wrong is stored.
+        """Run a claimed job to its end, or until it is paused, deleted or taken over. An error is stored with the job.
 
-        False where the disk or the database failed: the job is left as it is, and goes on when they work again.
+        Returns False if the disk or the database failed: the job stays as it is, and continues when they work again.
         """
         status, error, stored = None, "", True
         try:
@@ -91,7 +88,7 @@ class Runner:
         except* JobFailed as group:
             status, error = "failed", str(_first(group))
         except* (Cancelled, NotReady):
-            pass  # the server stops, or its device has died: whoever starts next goes on
+            pass  # the server stops, or its device was lost: the next process that starts continues the job
         except* StorageFailed as group:
             log.error("a job waits for its disk or database", job=job.id, error=str(_first(group)))
             stored = False
@@ -109,7 +106,7 @@ class Runner:
 
 
 class _Run:
-    """One run of one job: readers and workers before, one writer behind."""
+    """One run of one job: one task pages items, several tasks process them, and one task writes the outcomes."""
 
     def __init__(self, runner: Runner, job: Job) -> None:
         self.runner = runner
@@ -124,8 +121,8 @@ class _Run:
             source = StoredSource.model_validate(job.source)
         except (ValueError, InvalidInput) as error:
             raise JobFailed(f"this version cannot read the job: {error}") from error
-        self.source = source.located(uploads_folder(self.settings))
-        # A job over REST reads what a request could bring, and only where the settings let it.
+        self.source = source.resolve(uploads_folder(self.settings))
+        # A job over REST has the bounds of a request, and reads only places that the settings allow.
         self.places = None if job.local or source.uploaded else self.settings.jobs.sources
         self.most_listed = None if job.local else self.settings.jobs.max_document_bytes
         self.reader = open_reader(runner.state, self.source, local=job.local)
@@ -135,13 +132,13 @@ class _Run:
         self.outcomes: asyncio.Queue[Outcome | None] = asyncio.Queue(4 * at_once)
 
     async def all(self) -> None:
-        """List what is not listed, then do what is not done. Raises an ExceptionGroup."""
+        """List the source if it is not listed yet, then process unfinished items. Raises an ExceptionGroup."""
         try:
             # The job's model stays loaded for the whole run.
             async with AsyncExitStack() as leases:
                 await self._all(leases)
         finally:
-            # Not waited for: a folder that hangs may keep a thread that reads from it.
+            # In the background: a thread that reads from a folder that hangs may never return.
             SOURCES.submit(self.reader.close)
 
     async def _all(self, leases: AsyncExitStack) -> None:
@@ -167,13 +164,13 @@ class _Run:
             await asyncio.sleep(min(1.0, lease / 3))
 
     async def _begin(self, leases: AsyncExitStack) -> None:
-        """Hold the job to what it may read, and to its weights: half a job by others would be no job."""
+        """Check that the job may read its source, and that its weights are those of its first results."""
         if self.places is not None:
             for address in filter(None, (self.source.address, self.source.images)):
                 await run_in(SOURCES, check_place, address, self.places, field="source")
         if self.source.kind == "urls" and not (self.job.local or self.settings.urls.enabled):
             raise JobFailed("this server fetches no images by address (its setting urls.enabled is off)")
-        # The default model of a task can be another one by now: a job stays with the model that it began on.
+        # A job stays with the model that it began on, even if the task's default model has changed.
         prepared = prepare(self.state, self.task, self.options, model=self.model or self.job.model or None, long=True)
         try:
             work: Work = await leases.enter_async_context(prepared)
@@ -205,25 +202,25 @@ class _Run:
 
     async def _list(self) -> None:
         await run_in(DATABASE, self.store.clear_items, self.job.id)
-        found = listed(self.source, most_bytes=self.most_listed)
+        items = list_items(self.source, most_bytes=self.most_listed)
         total = 0
         while True:
             try:
-                some = await run_in(SOURCES, _take, found, _LISTED_AT_ONCE)
+                page = await run_in(SOURCES, _take, items, _LISTED_AT_ONCE)
             except InvalidInput as error:
                 raise JobFailed(str(error)) from error
-            if not some:
+            if not page:
                 break
-            total += len(some)
+            total += len(page)
             if total > self.settings.jobs.max_items:
                 raise JobFailed(f"the source has more than {self.settings.jobs.max_items:,} images: take it in parts")
-            await run_in(DATABASE, self.store.add_items, self.job.id, some)
+            await run_in(DATABASE, self.store.add_items, self.job.id, page)
         await run_in(DATABASE, self.store.set_listed, self.job.id, total)
 
     async def _page(self) -> None:
         """Feed the workers, a page of unfinished items at a time."""
         after = -1
-        while items := await run_in(DATABASE, self.store.pending, self.job.id, after=after, limit=_LISTED_AT_ONCE):
+        while items := await run_in(DATABASE, self.store.list_pending, self.job.id, after=after, limit=_LISTED_AT_ONCE):
             for item in items:
                 await self.waiting.put(item)
             after = items[-1].position
@@ -231,25 +228,25 @@ class _Run:
             await self.waiting.put(None)
 
     async def _write(self) -> None:
-        """Store what is finished: as much as there is in one transaction, and never waiting for more."""
+        """Store outcomes: all that are ready in one transaction, without waiting for more."""
         ended = False
         while not ended:
-            some = [await self.outcomes.get()]
+            outcomes = [await self.outcomes.get()]
             while not self.outcomes.empty():
-                some.append(self.outcomes.get_nowait())
-            ended = None in some
-            if done := [one for one in some if one is not None]:
+                outcomes.append(self.outcomes.get_nowait())
+            ended = None in outcomes
+            if done := [outcome for outcome in outcomes if outcome is not None]:
                 await run_in(DATABASE, self.store.finish, self.job.id, done)
-                for one in done:
-                    self.work.settle(one.key)
+                for outcome in done:
+                    self.work.settle(outcome.key)
 
     async def _work(self) -> None:
         while (item := await self.waiting.get()) is not None:
             await self.outcomes.put(await self.work.outcome(item))
 
 
-def _take(found: Any, count: int) -> list[Item]:
-    return [item for _, item in zip(range(count), found, strict=False)]
+def _take(items: Any, count: int) -> list[Item]:
+    return [item for _, item in zip(range(count), items, strict=False)]
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
@@ -260,16 +257,16 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
-    """How fast a job goes. images_per_second: of the present run. seconds_left: None where nothing tells."""
+class JobSpeed:
+    """The speed of a job. images_per_second: of the present run. seconds_left: None if it is unknown."""
 
     images_per_second: float
     seconds_left: float | None
 
 
-def pace(job: Job, now: float | None = None) -> Pace:
-    """The pace of the job's present run, up to its last change."""
+def measure_speed(job: Job, now: float | None = None) -> JobSpeed:
+    """The speed of the job's present run, up to its last change."""
     until = (now or time.time()) if job.status == "running" else job.updated
     rate = (job.finished - job.resumed_finished) / max(until - job.resumed, 1e-3)
     left = job.total - job.finished
-    return Pace(rate, left / rate if job.status == "running" and rate > 0 and job.listed else None)
+    return JobSpeed(rate, left / rate if job.status == "running" and rate > 0 and job.listed else None)

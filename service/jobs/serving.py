@@ -1,4 +1,4 @@
-"""The jobs of one server: their store, opened beside the backbone, and the runner, from start to stop."""
+"""The jobs of one server: their store, opened while the backbone loads, and the runner."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Jobs:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Run jobs inside. On leaving they are released, so that the next start, or another server, goes on at once."""
+        """Run jobs inside the block. At its end they are released, so that the next process continues them at once."""
         self._opening = asyncio.ensure_future(run_in(DATABASE, open_store, self.state.settings))
         serving = asyncio.create_task(self._serve())
         try:
@@ -82,7 +82,7 @@ class Jobs:
         folder = uploads_folder(settings)
         try:
             since = sole_database_since(folder, settings.jobs.database or "")
-            # All jobs of the folder's own database are known, also of those before it was noted who uses the folder.
+            # The folder's own database knows all its jobs, also those from before the folder listed its databases.
             if settings.jobs.database is None and since < math.inf:
                 since = 0.0
             removed = remove_upload_leftovers(folder, store.has_job, since=since)

@@ -1,4 +1,4 @@
-"""Where a job's images come from: a source lists them once, in order, and reads each when its turn comes."""
+"""Where a job's images come from: a source lists them once, in order, and reads each image when it is needed."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ SourceKind = Literal["folder", "glob", "zip", "coco", "urls", "video"]
 
 
 class Source(BaseModel):
-    """Where images are. `address` is a local path, or what fsspec opens: `s3://bucket/folder`, `gs://...`."""
+    """Where images are. `address` is a local path, or a URL that fsspec opens: `s3://bucket/folder`, `gs://...`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -52,11 +52,11 @@ class Source(BaseModel):
 
 
 class StoredSource(Source):
-    """A source as a job keeps it. Of an upload the address is a file's name in the server's folder of uploads."""
+    """A source as stored with a job. The address of an upload is a file's name in the server's folder of uploads."""
 
     uploaded: bool = False
 
-    def located(self, uploads: Path) -> StoredSource:
+    def resolve(self, uploads: Path) -> StoredSource:
         """The same with an address that can be opened. uploads: the folder of uploads."""
         return self.model_copy(update={"address": str(uploads / self.address)}) if self.uploaded else self
 
@@ -64,7 +64,7 @@ class StoredSource(Source):
 def guess(address: str, *, images: str = "", stride: int = 1) -> Source:
     """The source that a person means by an address. Raises InvalidInput if nothing fits.
 
-    What is there by this very name is no pattern, whatever letters it has.
+    An existing path is not a pattern, even if it contains wildcards.
     """
     lower = address.lower()
     fs, path = open_address(address)
@@ -88,10 +88,10 @@ def guess(address: str, *, images: str = "", stride: int = 1) -> Source:
     return Source(kind=kind, address=encode_address(address), images=encode_address(images), stride=stride)
 
 
-def listed(source: Source, *, most_bytes: int | None = None) -> Iterator[Item]:
+def list_items(source: Source, *, most_bytes: int | None = None) -> Iterator[Item]:
     """The source's images in order. most_bytes: of a file that lists them, such as COCO's.
 
-    Raises InvalidInput for a source that is not there, empty, or not what it says.
+    Raises InvalidInput for a source that does not exist, is empty, or is of another kind.
     """
     try:
         yield from _LISTS[source.kind](source, most_bytes)
@@ -136,7 +136,7 @@ class Reader:
     def locate(self, item: Item) -> str:
         """The path of an item on `file_system`. Blocks.
 
-        A name that another system wrote with decomposed letters, or with backslashes between folders, is found too.
+        Names from other systems, with decomposed letters or with backslashes between folders, match too.
         """
         path = decode_address(item.address)
         if "file" not in self.file_system.protocol or os.path.lexists(path):
@@ -174,7 +174,7 @@ class Reader:
         """Close what is open."""
         with self._lock:
             if self._archive is not None:
-                file = self._archive.fp  # which the archive did not open, and so does not close
+                file = self._archive.fp  # ZipFile closes only files that it opened itself
                 self._archive.close()
                 if file is not None:
                     file.close()
@@ -184,7 +184,7 @@ class Reader:
     def _unpack(self, name: str) -> bytes:
         with self._lock:
             if self._archive is None:
-                # Opened once: with every image the whole list of contents would be read again.
+                # Opened once: each time it is opened the whole list of contents is read.
                 whole = open_file(self.source.address)
                 try:
                     self._archive = open_zip(whole)
@@ -238,7 +238,7 @@ def _some(items: Iterator[Item], source: Source) -> Iterator[Item]:
 
 
 def _file_items(fs: Any, paths: Mapping[str, Any], prefix: str, *, hidden: bool = False) -> Iterator[Item]:
-    """The images among paths, by path. prefix: what their names do not repeat. hidden: take those, too."""
+    """The images among paths, by path. prefix: left out of their names. hidden: whether to include hidden files."""
     images = sorted(
         path
         for path, about in paths.items()
@@ -248,7 +248,7 @@ def _file_items(fs: Any, paths: Mapping[str, Any], prefix: str, *, hidden: bool 
     for n, path in enumerate(images):
         name = path.removeprefix(prefix)
         shown = readable_name(name)
-        while shown != name and prefix + shown in names:  # a file that is called as another one is shown
+        while shown != name and prefix + shown in names:  # two files have the same readable name
             shown += "_"
         names.add(prefix + shown)
         yield Item(n, shown, encode_address(path), {})
@@ -277,7 +277,7 @@ def _glob(source: Source, _: int | None) -> Iterator[Item]:
         paths, prefix = {pattern: fs.info(pattern)}, pattern.rpartition("/")[0] + "/"
         yield from _some(_file_items(fs, paths, prefix, hidden=True), source)
         return
-    # Names are relative to the last folder of the pattern without wildcards, so that no two are the same.
+    # Names are relative to the pattern's last folder without wildcards, so that they are unique.
     plain = pattern[: min((pattern.find(letter) for letter in "*?[" if letter in pattern), default=len(pattern))]
     prefix = plain[: plain.rfind("/") + 1]
     hidden = is_litter(pattern.removeprefix(prefix))
@@ -304,7 +304,7 @@ def _address_below(root: str, name: str) -> str:
 def _urls(source: Source, most_bytes: int | None) -> Iterator[Item]:
     fs, path = open_address(source.address)
     data = read_document(fs, path, most_bytes)
-    # Editors of Windows put a mark before the text, and may write two bytes a letter.
+    # Editors on Windows write a byte order mark, and some write UTF-16.
     wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     lines = (line.strip() for line in data.decode("utf-16" if wide else "utf-8-sig").splitlines())
     urls = [line for line in lines if line and not line.startswith("#")]

@@ -25,7 +25,7 @@ from service.jobs.leases import Leases
 from service.jobs.records import UNFINISHED, Item, Job, Outcome, Record
 from service.jobs.tables import items, jobs, results
 
-# After so many runs in a row that ended with their server and finished nothing, a job is given up.
+# A job fails after this many runs in a row that crashed with their server and finished nothing.
 MOST_CRASHES = 3
 _GIVEN_UP = (
     f"given up: its server ended {MOST_CRASHES} times while it ran and nothing of it was finished; take out the image, "
@@ -36,8 +36,8 @@ _GIVEN_UP = (
 class JobStore:
     """The jobs of one database, whose tables are brought up to date when it is opened.
 
-    most_bytes: what its results may take; None sets no bound. leases: what this process knows of leases.
-    Every method raises StorageFailed where the database cannot be reached, or its disk is full.
+    most_bytes: bound on the bytes of results; None sets no bound. leases: this process's view of leases. Every method
+    raises StorageFailed if the database cannot be reached or its disk is full.
     """
 
     def __init__(self, url: str, *, most_bytes: int | None = None, leases: Leases | None = None) -> None:
@@ -62,7 +62,7 @@ class JobStore:
             ) from error
 
     def close(self) -> None:
-        """Give the connections back."""
+        """Close the connections."""
         self._engine.dispose()
 
     # Jobs
@@ -89,7 +89,7 @@ class JobStore:
             return [_job(row) for row in connection.execute(query)]
 
     def get(self, job_id: str) -> Job:
-        """The job as it stands. Raises NothingStored if there is none."""
+        """The job as it is now. Raises NothingStored if there is none."""
         with self._reading() as connection:
             return _get(connection, job_id)
 
@@ -160,12 +160,12 @@ class JobStore:
             connection.execute(delete(items).where(items.c.job_id == job_id))
             connection.execute(delete(jobs).where(jobs.c.id == job_id))
 
-    # What a runner does
+    # For runners
 
     def claim(self, owner: str, seconds: float, *, job_id: str | None = None) -> Job | None:
         """The oldest job that no process runs, now leased to `owner`; or the job with the id, if no process runs it.
 
-        One that was never released ended with its server. After `MOST_CRASHES` of those in a row it fails instead.
+        A run that was never released crashed with its server. After `MOST_CRASHES` such runs in a row the job fails.
         """
         which = ~jobs.c.local if job_id is None else jobs.c.id == job_id
         waiting = select(jobs.c.id, jobs.c.owner, jobs.c.leased_until).where(jobs.c.status.in_(UNFINISHED), which)
@@ -201,7 +201,7 @@ class JobStore:
         return job
 
     def renew(self, job_id: str, owner: str, seconds: float) -> bool:
-        """Lease the job on. False if it was paused, deleted or taken over: then stop the run."""
+        """Extend the lease. False if the job was paused, deleted or taken over: then stop the run."""
         held = (jobs.c.id == job_id) & (jobs.c.owner == owner) & (jobs.c.status == "running")
         with self._writing() as connection:
             lease = update(jobs).where(held).values(leased_until=time.time() + seconds)
@@ -211,7 +211,7 @@ class JobStore:
         return renewed
 
     def release(self, job_id: str, owner: str, *, status: str | None = None, error: str = "") -> None:
-        """End the lease; with a status, and where the job is still running, the job."""
+        """End the lease. With a status, end the job too if it is still running."""
         mine = (jobs.c.id == job_id) & (jobs.c.owner == owner)
         with self._writing() as connection:
             if status is not None:
@@ -241,7 +241,7 @@ class JobStore:
             for item in more
         ]
         with self._writing() as connection:
-            # Of a job that was deleted while its source was read nothing is to stay.
+            # If the job was deleted while its source was read, nothing of it may stay.
             if connection.execute(select(jobs.c.id).where(jobs.c.id == job_id).with_for_update()).first() is not None:
                 connection.execute(insert(items), rows)
 
@@ -255,7 +255,7 @@ class JobStore:
         with self._writing() as connection:
             connection.execute(update(jobs).where(jobs.c.id == job_id).values(model=model, revision=revision))
 
-    def pending(self, job_id: str, *, after: int, limit: int) -> list[Item]:
+    def list_pending(self, job_id: str, *, after: int, limit: int) -> list[Item]:
         """Items that are not finished, in order, from behind position `after`."""
         query = (
             select(items.c.position, items.c.name, items.c.address, items.c.given)
@@ -288,22 +288,22 @@ class JobStore:
             ]
             if fresh:
                 connection.execute(self._insert_results(), fresh)
-            for one in outcomes:
-                status = "failed" if one.error else "done"
-                at = (items.c.job_id == job_id) & (items.c.position == one.position) & (items.c.status == "pending")
-                ended = update(items).where(at).values(status=status, key=one.key, error=one.error)
+            for outcome in outcomes:
+                status = "failed" if outcome.error else "done"
+                at = (items.c.job_id == job_id) & (items.c.position == outcome.position) & (items.c.status == "pending")
+                ended = update(items).where(at).values(status=status, key=outcome.key, error=outcome.error)
                 if connection.execute(ended).rowcount:
                     counts[status] += 1
-                    counts["reused"] += status == "done" and one.result is None
+                    counts["reused"] += status == "done" and outcome.result is None
             grown = {name: jobs.c[name] + count for name, count in counts.items()}
             connection.execute(update(jobs).where(jobs.c.id == job_id).values(updated=now, **grown))
 
-    # What readers do
+    # For readers
 
     def records(
         self, job_id: str, *, status: str = "done", before: int | None = None, page: int = 500
     ) -> Iterator[Record]:
-        """The finished items in order, read a page at a time: the memory does not grow with the job.
+        """The finished items in order, read a page at a time, so that memory does not grow with the job.
 
         before: the position to stop at.
         Raises NothingStored and ChangedMeanwhile between two pages if the job is deleted, or begun again, meanwhile.
@@ -321,7 +321,7 @@ class JobStore:
                 query = query.where(items.c.position < before)
             with self._reading() as connection:
                 rows = connection.execute(query).all()
-                # A list that ends because its job is gone would look whole.
+                # Without this, a list that ends because its job was deleted would look complete.
                 if not _get(connection, job_id).listed and after >= 0:
                     raise ChangedMeanwhile(f"the job {job_id} was started again", hint="export them when it is done")
             for row in rows:
@@ -335,8 +335,8 @@ class JobStore:
         """The position of the first item that is not finished; None if there is none."""
         pending = (items.c.job_id == job_id) & (items.c.status == "pending")
         with self._reading() as connection:
-            found: int | None = connection.execute(select(func.min(items.c.position)).where(pending)).scalar_one()
-            return found
+            position: int | None = connection.execute(select(func.min(items.c.position)).where(pending)).scalar_one()
+            return position
 
     def count_results(self) -> int:
         """How many results are stored, all jobs together."""
@@ -389,8 +389,8 @@ def _job(row: Any) -> Job:
 
 def _get(connection: Connection, job_id: str) -> Job:
     # A client may send any id; PostgreSQL refuses texts with a zero byte.
-    known = job_id.isascii() and job_id.isalnum()
-    row = connection.execute(select(jobs).where(jobs.c.id == job_id)).first() if known else None
+    is_valid = job_id.isascii() and job_id.isalnum()
+    row = connection.execute(select(jobs).where(jobs.c.id == job_id)).first() if is_valid else None
     if row is None:
         raise NothingStored(f"there is no job {job_id[:100]!r}", hint="GET /v1/jobs lists the jobs")
     return _job(row)

@@ -13,28 +13,28 @@ jobs = Table(
     Column("task", String(64), nullable=False),
     Column("parameters", Text, nullable=False),
     Column("source", Text, nullable=False),
-    # Of a command in the foreground: no server takes it up.
+    # Of a command in the foreground: servers leave it alone.
     Column("local", Boolean, nullable=False),
     Column("status", String(16), nullable=False),
     Column("error", Text, nullable=False),
     # Revision of the weights that the first result came from; empty before.
     Column("revision", String(200), nullable=False),
-    # Whether `items` holds all of the source. Work begins only then.
+    # Whether `items` lists the whole source. Work begins after that.
     Column("listed", Boolean, nullable=False),
     Column("total", Integer, nullable=False),
     Column("done", Integer, nullable=False),
     Column("failed", Integer, nullable=False),
-    # Of those done: how many had their result already.
+    # How many of the done items had a result already.
     Column("reused", Integer, nullable=False),
     Column("created", Float, nullable=False),
     Column("updated", Float, nullable=False),
     # When the present run began, and how many items were finished then: the rate is computed from them.
     Column("resumed", Float, nullable=False),
     Column("resumed_finished", Integer, nullable=False),
-    # Who runs it, and until when the others believe that.
+    # The runner, and until when its lease lasts.
     Column("owner", String(64), nullable=False),
     Column("leased_until", Float, nullable=False),
-    # Runs in a row that ended with their server, and without a single finished item.
+    # Runs in a row that crashed with their server without a finished item.
     Column("crashes", Integer, nullable=False, server_default="0"),
     # Id of the model that the results come from; empty before the first, and in jobs of older versions.
     Column("model", String(200), nullable=False, server_default=""),

@@ -14,7 +14,7 @@ from backbones.errors import InvalidInput
 from backbones.files import name_beside
 from heads.image_files import FORMATS, HEAD_BYTES, VIDEOS, has_image_name, is_image, is_litter, is_video
 from service.inputs.archives import check_archive, is_archive
-from service.inputs.names import readable_name, sent_name
+from service.inputs.names import choose_upload_name, readable_name
 from service.inputs.zip_files import open_zip
 from service.jobs.sources import StoredSource
 from service.jobs.zip_source import images_of_zip
@@ -60,8 +60,8 @@ def keep_files(
 ) -> StoredSource:
     """Take the files of a form, (name, file): one zip, one video, or images, which are packed. Raises InvalidInput.
 
-    What a file is, its first bytes tell, whatever it is called. Images keep their names; those of one name get a
-    number before it.
+    A file's type is known from its first bytes, not from its name. Images keep their names; further images of the same
+    name get a number before it.
     """
     name, first = files[0]
     ends = os.path.splitext(name.lower())[1]
@@ -80,7 +80,7 @@ def keep_files(
                     continue
                 field = f"file.{index}" if len(files) > 1 else "file"
                 raise InvalidInput(field, f"{name[:200]!r} is no file type that jobs read", hint=_HINT)
-            packed = _free_name(sent_name(name), index, taken)
+            packed = _free_name(choose_upload_name(name), index, taken)
             with archive.open(zipfile.ZipInfo(packed), "w", force_zip64=True) as entry:
                 shutil.copyfileobj(part, entry, _CHUNK)
     if not taken:
@@ -95,7 +95,7 @@ def _read_head(file: BinaryIO) -> bytes:
 
 
 def _free_name(name: str, index: int, taken: set[str]) -> str:
-    """The name of an uploaded image, which no earlier one has, and which is not taken for litter."""
+    """A name for an uploaded image that no earlier image has, and that is not skipped as a system file."""
     plain = readable_name(name)[:1000].lstrip(".") or "image"
     free, number = plain, index
     while free in taken or is_litter(free):
@@ -112,9 +112,9 @@ def keep_urls(settings: Settings, job_id: str, file: BinaryIO, urls: Sequence[st
 
 
 def forget(settings: Settings, source: StoredSource) -> None:
-    """Delete what was uploaded, if anything was."""
+    """Delete the upload, if there is one."""
     if source.uploaded:
-        Path(source.located(uploads_folder(settings)).address).unlink(missing_ok=True)
+        Path(source.resolve(uploads_folder(settings)).address).unlink(missing_ok=True)
 
 
 def _keep(
@@ -140,7 +140,7 @@ def _keep(
 
 
 def _limits_of(settings: Settings) -> LimitSettings:
-    # Nothing of it is unpacked into memory but an image at a time, so that only its growth is bounded.
+    # Only one image at a time is unpacked into memory, so it is enough to bound the compression ratio.
     limits = settings.limits
     return limits.model_copy(
         update={"max_archive_bytes": int(settings.jobs.max_upload_bytes * limits.max_archive_ratio)}

@@ -15,13 +15,13 @@ from service.jobs.containers import ONLY_VIDEOS, bound_frames
 if TYPE_CHECKING:
     from av.container import InputContainer
 
-# How a display matrix [a b; c d] shows a frame: turned a quarter so many times against the clock, then mirrored or not.
+# What a display matrix [a b; c d] does to a frame: so many quarter turns against the clock, then mirrored or not.
 _TURNS = {(1, 0, 0, 1): 0, (0, 1, -1, 0): 3, (-1, 0, 0, -1): 2, (0, -1, 1, 0): 1}
 
 
 @contextmanager
 def open_video(file: BinaryIO) -> Iterator[InputContainer]:
-    """The container in an open file. Raises OSError and ValueError for what is no video."""
+    """The container in an open file. Raises OSError and ValueError if it is not a video."""
     import av
 
     with av.open(file, mode="r", **ONLY_VIDEOS) as container:
@@ -33,7 +33,7 @@ def open_video(file: BinaryIO) -> Iterator[InputContainer]:
 def frame_times(file: BinaryIO) -> list[int | None]:
     """When each frame is shown, in the stream's own unit and in order; None each if the file does not say.
 
-    Packets are counted and not decoded. Where the file is cut short, those before the cut count.
+    Packets are counted and not decoded. If the file is cut short, packets before the cut count.
     Raises OSError and ValueError.
     """
     import av
@@ -54,7 +54,7 @@ def frame_times(file: BinaryIO) -> list[int | None]:
 
 
 class Frames:
-    """Frames by number, decoded once and forwards. A number that a damaged packet held fails alone.
+    """Frames by number, decoded once and forwards. A damaged packet makes only its own frame fail.
 
     times: of `frame_times`. most_pixels: of one frame; None is no bound.
     """
@@ -81,7 +81,7 @@ class Frames:
         return self._ahead[1]
 
     def close(self) -> None:
-        """Close what is open."""
+        """Close the video."""
         self._frames.close()
 
     def _decode(self, file: BinaryIO) -> Any:
@@ -113,7 +113,7 @@ class Frames:
 def upright_frame(frame: Any) -> NDArray[np.uint8]:
     """A decoded frame (H, W, 3) uint8 RGB, rotated by its display matrix.
 
-    Phones write the matrix for clips that were not held level. Turns that are no quarters are left as they are.
+    Phones write the matrix for clips that were not held level. Other angles than quarter turns are ignored.
     """
     pixels: NDArray[np.uint8] = frame.to_ndarray(format="rgb24")
     matrix = frame.side_data.get("DISPLAYMATRIX")

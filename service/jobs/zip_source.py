@@ -50,9 +50,8 @@ def _is_archived_image(archive: zipfile.ZipFile, path: str, entry: zipfile.ZipIn
 
 
 def list_zip(file: BinaryIO, most_bytes: int | None = None) -> Iterator[Item]:
-    """The images of an archive, or what a COCO file in it says of them. most_bytes: of that file.
-
-    Raises what zipfile does, and InvalidInput.
+    """The images of an archive, or those that a COCO file in it lists. most_bytes: of that file. Raises the errors of
+    zipfile, and InvalidInput.
     """
     with open_zip(file) as archive:
         images = images_of_zip(archive)
@@ -75,7 +74,7 @@ def list_zip(file: BinaryIO, most_bytes: int | None = None) -> Iterator[Item]:
 
 
 def _find_document(archive: zipfile.ZipFile, most_bytes: int | None) -> tuple[str, dict[str, Any]] | None:
-    """The COCO file of an archive and its path: of several the only one with boxes. Raises InvalidInput if in doubt."""
+    """The COCO file of an archive and its path: of several, the only one with boxes. Raises InvalidInput in doubt."""
     documents: dict[str, dict[str, Any]] = {}
     for entry in archive.infolist():
         path = entry_path(entry)
@@ -86,7 +85,7 @@ def _find_document(archive: zipfile.ZipFile, most_bytes: int | None) -> tuple[st
             message = f"{problem.message}, so it cannot be checked for a COCO file"
             raise InvalidInput("source", message, hint="zip it again, or leave it out of the archive")
         data = archive.read(entry)
-        # Of two bytes a letter one is zero.
+        # In UTF-16 every second byte of such a text is zero.
         plain = data.replace(b"\0", b"") if b"\0" in data[:4] else data
         if b'"images"' not in plain:
             continue
@@ -95,7 +94,7 @@ def _find_document(archive: zipfile.ZipFile, most_bytes: int | None) -> tuple[st
         except ValueError as error:
             if b'"annotations"' not in plain:
                 continue
-            # Without it, images would be processed without the boxes that were sent with them.
+            # If it were skipped, images would be processed without the boxes that were sent with them.
             message = f"{readable_name(path)[:200]!r} looks like a COCO file, and is no JSON: {error}"
             raise InvalidInput("source", message, hint="correct it, or leave it out of the archive") from error
         if is_coco(content):

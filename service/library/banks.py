@@ -1,6 +1,5 @@
-"""Banks of supports, kept where there is room: on the device, then in the host's memory, then on disk.
-
-A bank depends on the fine-tuned weights, the picture, its mask and the size alone, so a kept one is exact to reuse.
+"""A cache of supports' banks: on the device, then in the host's memory, then on disk. A bank depends only on the
+fine-tuned weights, the picture, its mask and the size, so reuse is exact.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ Pair = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shot:
-    """One support. id: decided by its picture and mask. pair: gives both, when its bank has to be computed."""
+    """One support. id: of its picture and mask. pair: returns both; called only if its bank must be computed."""
 
     id: str
     pair: Callable[[], Pair]
@@ -58,7 +57,7 @@ def shot_id(image: NDArray[np.uint8], mask: NDArray[np.uint8]) -> str:
 
 @dataclass(slots=True)
 class BankFigures:
-    """Banks found on the device, in the host's memory and on disk, and those that were computed, since the start."""
+    """Counts since the start: banks read from the device, from host memory and from disk, and computed banks."""
 
     device: int = 0
     host: int = 0
@@ -67,14 +66,13 @@ class BankFigures:
 
 
 _LONGEST_WRITE_SECONDS = 3600.0
-"""What lies half written for longer is of no process that still writes."""
+"""A partly written file that is older belongs to no running process."""
 
 
 class BankCache:
-    """Banks by what decides them. The least recently used moves down: from the device to the host, then it is dropped;
-    those of concepts also lie on disk.
-
-    device_bytes, host_bytes, disk_bytes: what each place may hold; 0 keeps nothing there. folder: that of the files.
+    """Banks by key. The least recently used bank moves from the device to the host, and from there it is dropped; banks
+    of concepts are also on disk. device_bytes, host_bytes, disk_bytes: the budget of each place; 0 keeps nothing there.
+    folder: of the files.
     """
 
     def __init__(self, folder: Path, *, device_bytes: int, host_bytes: int, disk_bytes: int) -> None:
@@ -98,34 +96,34 @@ class BankCache:
         """The bank of each shot, from the nearest place that has it; the rest are computed in one call.
 
         variant: the backbone's U-Net that computes them.
-        on_disk: also write what is computed to the folder, and look for it there.
+        on_disk: also read banks from the folder, and write computed ones to it.
         """
         on_disk = on_disk and self.disk_bytes > 0
         keys = [bank_key(engine.backbone, shot.id, size, form, variant) for shot in shots]
-        found = await self._found(engine, tuple(dict.fromkeys(keys)), on_disk)
-        missing = {key: shot for key, shot in zip(keys, shots, strict=True) if key not in found}
+        banks = await self._find(engine, tuple(dict.fromkeys(keys)), on_disk)
+        missing = {key: shot for key, shot in zip(keys, shots, strict=True) if key not in banks}
         if missing:
             pairs = await engine.run_on_host(lambda: [shot.pair() for shot in missing.values()])
             images, masks = [image for image, _ in pairs], [mask for _, mask in pairs]
             computed = await support_banks(engine, images, masks, size=size, form=form, variant=variant)
-            # What was captured are views of a whole batch, which would all stay in memory.
-            own = await engine.run(lambda: [_copied(bank) for bank in computed])
+            # Captures are views of a whole batch, which would stay in memory.
+            own = await engine.run(lambda: [_copy_bank(bank) for bank in computed])
             self.figures.computed += len(own)
-            found |= zip(missing, own, strict=True)
+            banks |= zip(missing, own, strict=True)
             if on_disk:
                 for key in missing:
-                    await engine.run_on_host(self._write, key, found[key])
-        await self._keep(engine, found)
-        return [found[key] for key in keys]
+                    await engine.run_on_host(self._write, key, banks[key])
+        await self._keep(engine, banks)
+        return [banks[key] for key in keys]
 
-    async def _found(self, engine: Engine, keys: Sequence[str], on_disk: bool) -> dict[str, Bank]:
-        """The banks that are kept anywhere, on the device; those that were elsewhere move in one copy."""
-        found: dict[str, Bank] = {}
+    async def _find(self, engine: Engine, keys: Sequence[str], on_disk: bool) -> dict[str, Bank]:
+        """The cached banks, all on the device; banks from other places are moved in one copy."""
+        on_device: dict[str, Bank] = {}
         below: dict[str, Bank] = {}
         for key in keys:
             if (bank := self._device.get(key)) is not None:
                 self.figures.device += 1
-                found[key] = bank
+                on_device[key] = bank
             elif (bank := self._host.get(key)) is not None:
                 self.figures.host += 1
                 below[key] = bank
@@ -134,22 +132,22 @@ class BankCache:
                 below[key] = bank
         if below:
             device = engine.backbone.device
-            moved = await engine.run(lambda: [_moved(bank, device) for bank in below.values()])
-            found |= zip(below, moved, strict=True)
-        return found
+            moved = await engine.run(lambda: [_move_bank(bank, device) for bank in below.values()])
+            on_device |= zip(below, moved, strict=True)
+        return on_device
 
     async def _keep(self, engine: Engine, banks: Mapping[str, Bank]) -> None:
-        """Keep what a request used. Its own banks do not push each other out: a set that is larger than its place
-        would otherwise leave none of itself there, and all of it would move with every request.
+        """Keep the banks of a request. They do not evict each other: otherwise a set larger than the budget would evict
+        itself, and all of it would move with every request.
         """
         down = {}
         for key, bank in banks.items():
             for old, gone in self._device.put(key, bank, beside=banks.keys()):
-                # A bank that came up from the host is still there, and one that the host never holds needs no copy.
+                # A bank from the host is still there, and a bank larger than the host's budget needs no copy.
                 if self._host.get(old) is None and bank_bytes(gone) <= self._host.budget_bytes:
                     down[old] = gone
         if down:
-            on_host = await engine.run(lambda: [_moved(bank, "cpu") for bank in down.values()])
+            on_host = await engine.run(lambda: [_move_bank(bank, "cpu") for bank in down.values()])
             for key, bank in zip(down, on_host, strict=True):
                 self._host.put(key, bank, beside=banks.keys())
 
@@ -157,7 +155,7 @@ class BankCache:
         return self.folder / f"{key}.safetensors"
 
     def _read(self, key: str) -> Bank | None:
-        """A file's bank; None where there is none, or none that can be read."""
+        """The bank in a file; None if there is none, or if it cannot be read."""
         path = self._path(key)
         try:
             bank = bank_from_tensors(load_file(path))
@@ -167,11 +165,11 @@ class BankCache:
         return bank
 
     def remove_leftovers(self) -> list[str]:
-        """Delete what processes that were killed left while they wrote; returns the names."""
+        """Delete partly written files of killed processes; returns the names."""
         return remove_leftovers(self.folder, older_than_seconds=_LONGEST_WRITE_SECONDS)
 
     def _write(self, key: str, bank: Bank) -> None:
-        """Write a bank's file whole; the least recently used files go. A full disk costs no answer, only the file."""
+        """Write a bank's file whole; the least recently used files go. On a full disk the file is skipped."""
         if bank_bytes(bank) > self.disk_bytes:
             return
         with suppress(OSError, SafetensorError), self._lock:
@@ -180,7 +178,7 @@ class BankCache:
                 save_file({name: tensor.cpu().contiguous() for name, tensor in bank_tensors(bank).items()}, beside)
             files = [(file.stat(), file) for file in self.folder.glob("*.safetensors")]
             left = sum(stat.st_size for stat, _ in files)
-            for stat, file in sorted(files, key=lambda one: one[0].st_mtime_ns):
+            for stat, file in sorted(files, key=lambda entry: entry[0].st_mtime_ns):
                 if left <= self.disk_bytes:
                     return
                 file.unlink(missing_ok=True)
@@ -188,14 +186,14 @@ class BankCache:
 
 
 def bank_key(backbone: Description, shot: str, size: int, form: BankForm, variant: str = VARIANT) -> str:
-    """What two equal banks share: a file's name, 32 hexadecimal digits."""
+    """The key of a bank, equal for equal banks: a file's name, 32 hexadecimal digits."""
     revisions = backbone.revision, backbone.variant_revisions.get(variant, "")
-    told = repr((*revisions, str(backbone.dtype), shot, size, form))
-    return hashlib.blake2b(told.encode(), digest_size=16).hexdigest()
+    facts = repr((*revisions, str(backbone.dtype), shot, size, form))
+    return hashlib.blake2b(facts.encode(), digest_size=16).hexdigest()
 
 
 class _Place:
-    """Banks within a budget of bytes; what has to go is handed to the caller."""
+    """Banks within a budget of bytes; evicted banks are returned to the caller."""
 
     def __init__(self, budget_bytes: int) -> None:
         self.budget_bytes = budget_bytes
@@ -210,9 +208,8 @@ class _Place:
             return self._held.get(key)
 
     def put(self, key: str, bank: Bank, beside: Collection[str] = ()) -> list[tuple[str, Bank]]:
-        """Keep a bank; returns what had to go for it: others, or itself where there is no room for it.
-
-        beside: banks that do not go for it.
+        """Keep a bank. Returns the evicted banks, or the bank itself if there is no room for it. beside: banks that
+        must not be evicted.
         """
         size = bank_bytes(bank)
         with self._lock:
@@ -232,9 +229,9 @@ class _Place:
             return gone
 
 
-def _copied(bank: Bank) -> Bank:
+def _copy_bank(bank: Bank) -> Bank:
     return bank_from_tensors({name: tensor.clone() for name, tensor in bank_tensors(bank).items()})
 
 
-def _moved(bank: Bank, device: torch.device | str) -> Bank:
+def _move_bank(bank: Bank, device: torch.device | str) -> Bank:
     return bank_from_tensors({name: tensor.to(device) for name, tensor in bank_tensors(bank).items()})

@@ -66,7 +66,7 @@ class ClassifyResult(BaseModel):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ClassifierHead:
-    """A fitted classifier as it was when the work began. id: of the classifier. revision: of its file."""
+    """A fitted classifier, as of the start of the work. id: of the classifier. revision: of its file."""
 
     id: str
     classifier: Classifier
@@ -108,7 +108,7 @@ def classifier_made_on(options: ClassifyOptions, library: Library) -> str | None
 
 
 def classifier_rows(options: ClassifyOptions, head: ClassifierHead) -> int:
-    """U-Net rows an image: those that the classifier was fitted on, as if no vector was cached."""
+    """U-Net rows an image, as for fitting, without regard to cached vectors."""
     features = head.classifier.about.features
     return len(features.timesteps) * max(1, features.noise_samples)
 
@@ -116,7 +116,7 @@ def classifier_rows(options: ClassifyOptions, head: ClassifierHead) -> int:
 async def run_classifier(
     engine: Engine, head: ClassifierHead, inputs: Inputs, options: ClassifyOptions, on_progress: object = None
 ) -> list[ImageClass]:
-    """What each image is; vectors that the cache holds cost nothing."""
+    """The class of each image; cached vectors cost nothing."""
     features = head.classifier.about.features
     vectors = await vectors_of_images(engine, head.vectors, inputs.images, features)
     if vectors.vectors.shape[1] != head.classifier.dimension:
@@ -130,7 +130,7 @@ async def run_classifier(
 def classify_vectors(
     classifier: Classifier, vectors: Vectors, images: Sequence[DecodedImage], top: int
 ) -> list[ImageClass]:
-    """What each image is, from its vector. top: classes named for each."""
+    """The class of each image, from its vector. top: number of classes to return."""
     model = classifier.model
     probabilities = model.probabilities(vectors.vectors)
     novelty = model.novelty(vectors.vectors)
@@ -153,7 +153,7 @@ def classify_vectors(
 
 
 def answer_classifier(answers: list[ImageClass], head: ClassifierHead, options: ClassifyOptions) -> ClassifyResult:
-    """The answers with what is known of the classifier."""
+    """The answers, with properties of the classifier."""
     about = head.classifier.about
     return ClassifyResult(
         answers=answers, classifier=head.id, name=about.name, calibrated=about.calibrated, threshold=about.threshold

@@ -21,18 +21,18 @@ from service.library.classifiers import (
     FeatureOptions,
     LabelledVectors,
     as_tensors,
+    build_head_options,
     check_usable,
     fit_classifier,
     from_file,
     join_examples,
-    released_head,
 )
 from service.library.duplicates import from_records
 from service.library.store import Store, Stored
 from service.settings.groups import LimitSettings
 from service.threads import FITTING, LIBRARY, run_in
 
-# What is read of an image, as the job's own parameters have it.
+# Options of features, as in the job's parameters.
 READ_BY_THE_JOB = ("blocks", "timesteps", "pool_size", "noise_samples", "fit")
 _MOST_TRIES = 5
 
@@ -42,7 +42,7 @@ ReadExamples = Callable[[Engine, FeatureOptions], Awaitable[LabelledVectors]]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FittedClassifier:
-    """A classifier that was fitted and stored. duplicates: images that were there already under the same label."""
+    """A classifier that was fitted and stored. duplicates: images that it already had under the same label."""
 
     stored: Stored
     duplicates: int
@@ -64,9 +64,9 @@ async def fit_new(
     """Fit a new classifier to the vectors of a job, to images that are sent, or to both.
 
     labels: of all of them.
-    Raises InvalidInput for examples and heads that cannot be used, and if there is no room.
+    Raises InvalidInput for unusable examples and heads, and if there is no room.
     """
-    plan = await released_head(engine, head, head_sizes, options)
+    plan = await build_head_options(engine, head, head_sizes, options)
     if plan is not None:
         await engine.run_on_host(check_memory, plan.plan(options), labels, limits)
     examples, duplicates = (None, 0) if of_job is None else join_examples(None, of_job)
@@ -92,8 +92,8 @@ async def fit_again(
 ) -> FittedClassifier:
     """Fit a kept classifier again, with more examples or fewer classes, under the same id.
 
-    A simultaneous change of another request is included by reading the classifier again.
-    Raises NothingStored, ChangedMeanwhile after several tries, and InvalidInput for what cannot be fitted.
+    If another request changes the classifier at the same time, it is read and fitted again.
+    Raises NothingStored, ChangedMeanwhile after several tries, and InvalidInput for unusable examples.
     """
     tries_left = _MOST_TRIES
     while True:
@@ -166,7 +166,7 @@ def check_memory(plan: HeadPlan, labels: Sequence[str], limits: LimitSettings) -
 
 @dataclass(frozen=True, slots=True, eq=False)
 class JobVectors:
-    """What a finished job of the task `features` leaves: parameters, and (name, key, result) of each image."""
+    """The results of a finished job of the task `features`: parameters, and (name, key, result) of each image."""
 
     task: str
     status: str

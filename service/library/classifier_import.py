@@ -1,4 +1,4 @@
-"""Checks whether this server can use an imported classifier: it refuses at once what would fail later."""
+"""Check whether this server can use an imported classifier, so that errors show at the import."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from service.library.classifiers import Classifier, check_usable
 async def check_import(engine: Engine, classifier: Classifier, limits: Limits, *, field: str = "file") -> None:
     """Raises InvalidInput, about `field`, for a classifier that reads images in a way that this backbone cannot.
 
-    That is: of other weights, blocks that it does not have or in another order, timesteps outside its schedule, more
-    rows an image than a request may take, and numbers for vectors of another length than the blocks give.
+    It refuses: other weights; missing blocks, or another order of blocks; timesteps outside the schedule; more rows an
+    image than a request may take; vectors of another length than the blocks give.
     """
     backbone, about = engine.backbone, classifier.about
     check_usable(about, backbone)

@@ -33,7 +33,7 @@ KIND = "classifier"
 
 
 class FeatureOptions(BaseModel):
-    """What is read of an image: the same for training images and for images to classify."""
+    """Options of features, the same for training images and for images to classify."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -129,10 +129,10 @@ class Classifier:
 def join_examples(
     old: LabelledVectors | None, new: LabelledVectors, *, without: Sequence[str] = ()
 ) -> tuple[LabelledVectors, int]:
-    """Old and new examples, each image once, and how many of the new ones were there already.
+    """Old and new examples, each image once, and how many new ones are duplicates.
 
     without: classes to leave out of the old ones.
-    Raises InvalidInput for one image under two labels, and for a class to leave out that is not there.
+    Raises InvalidInput for an image with two labels, and for a class to leave out that does not exist.
     """
     labels = old.labels if old is not None else ()
     for name in without:
@@ -141,17 +141,19 @@ def join_examples(
                 "remove_classes", f"there is no class {name!r}", hint="GET the classifier to see its classes"
             )
     kept = [index for index, label in enumerate(labels) if label not in set(without)]
-    known = {old.keys[index].tobytes(): labels[index] for index in kept} if old is not None else {}
+    label_of = {old.keys[index].tobytes(): labels[index] for index in kept} if old is not None else {}
     added = []
     for index, label in enumerate(new.labels):
         key = new.keys[index].tobytes()
-        if known.get(key, label) != label:
+        if label_of.get(key, label) != label:
             raise InvalidInput(
-                "labels", f"the same image has the labels {known[key]!r} and {label!r}", hint="send it with one label"
+                "labels",
+                f"the same image has the labels {label_of[key]!r} and {label!r}",
+                hint="send it with one label",
             )
-        if key not in known:
+        if key not in label_of:
             added.append(index)
-        known[key] = label
+        label_of[key] = label
     parts = [(new, added)] if old is None else [(old, kept), (new, added)]
     examples = LabelledVectors(
         np.concatenate([examples.vectors[chosen] for examples, chosen in parts if len(chosen)] or [new.vectors[:0]]),
@@ -173,7 +175,7 @@ def fit_classifier(
 ) -> Classifier:
     """A classifier fitted to the examples. head: None for the logistic regression.
 
-    stopped: set when no request waits for it any more.
+    stopped: set when no request waits for it.
     Raises InvalidInput as `fit_logistic` and `fit_published` do, and Cancelled.
     """
 
@@ -207,12 +209,12 @@ def fit_classifier(
     return Classifier(about, model, examples)
 
 
-async def released_head(
+async def build_head_options(
     engine: Engine, kind: str, sizes: Mapping[str, Any], features: FeatureOptions
 ) -> HeadOptions | None:
     """The head of this kind over these features, checked; None for "logistic". sizes: hidden, width and the like.
 
-    Raises InvalidInput for a head that does not go with the blocks, timesteps or pooling.
+    Raises InvalidInput for a head that does not fit the blocks, timesteps or pooling.
     """
     if kind == "logistic":
         return None
@@ -229,7 +231,7 @@ async def released_head(
 
 
 def as_tensors(classifier: Classifier, *, examples: bool = True) -> dict[str, NDArray[Any]]:
-    """The numbers of a classifier by name; with the vectors it was fitted on, or without."""
+    """The arrays of a classifier by name, with or without its training vectors."""
     model = classifier.model
     tensors: dict[str, NDArray[Any]]
     if isinstance(model, HeadClassifier):
@@ -256,7 +258,7 @@ def as_tensors(classifier: Classifier, *, examples: bool = True) -> dict[str, ND
 
 
 def from_file(about: Mapping[str, Any], tensors: Tensors, *, field: str = "file") -> Classifier:
-    """The classifier that was kept, every number checked. Raises InvalidInput, about `field`, if one is off."""
+    """The classifier in a file, with all arrays checked. Raises InvalidInput, about `field`, if one is wrong."""
     read = read_about(about, field=field)
     model = _logistic(read, tensors, field) if read.head is None else _head(read, read.head, tensors, field)
     dimension = len(model.mean) if isinstance(model, LogisticClassifier) else model.plan.dimension
@@ -317,7 +319,7 @@ def _logistic(read: About, tensors: Tensors, field: str) -> LogisticClassifier:
 
 
 def read_about(about: Mapping[str, Any], *, field: str = "file") -> About:
-    """What is said of a classifier. Raises InvalidInput, about `field`, if that is not what we write."""
+    """The metadata of a classifier. Raises InvalidInput, about `field`, if it is not ours."""
     try:
         read = About.model_validate(about)
     except ValidationError as error:

@@ -1,6 +1,6 @@
 """Concepts: a name, and images with masks that show it, stored by `service/library/store.py`.
 
-A file holds each picture and mask as a PNG, so that a concept outlives its banks, the weights and the server.
+A file holds each picture and mask as a PNG, so a concept does not depend on its banks, the weights or the server.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ NOTE_ALL = "{}.{}: the mask covers the whole picture, so it shows no background"
 def object_mask(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """(H, W) uint8 of 0 and 1 from a mask that was sent as a picture, (H, W, 3) uint8 RGB.
 
-    1 if the brightest channel is at least half of the brightest in the whole mask: 0/255, 0/1 and coloured masks
-    and the noise of JPEG are all read so.
+    1 if the brightest channel is at least half of the brightest in the whole mask: this reads 0/255, 0/1 and coloured
+    masks, and tolerates the noise of JPEG.
     """
     brightest = picture.max(axis=2).astype(np.int32)
     mask: NDArray[np.uint8] = ((2 * brightest >= brightest.max()) & (brightest > 0)).astype(np.uint8)
@@ -60,7 +60,7 @@ def object_mask(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def check_pairs(
     images: Sequence[NDArray[np.uint8]], masks: Sequence[NDArray[np.uint8]], size: int, field: str = "masks"
 ) -> tuple[list[Pair], list[str]]:
-    """Images with masks, each pair once, and notes that a caller should read.
+    """Images with masks, each pair once, and notes for the client.
 
     images, masks: (H, W, 3) uint8 RGB each, as sent. field: the masks' name in a problem and in notes.
     Raises InvalidInput for a mask that is empty, vanishes at the network's size, or has another size than its image.
@@ -106,7 +106,7 @@ def change_concept(
 ) -> tuple[ConceptAbout, dict[str, NDArray[Any]], list[str]]:
     """A concept with shots added and removed, the tensors of its file (any shape), and notes.
 
-    Raises InvalidInput for a shot that is not there, and where none or too many would be left.
+    Raises InvalidInput for a shot that does not exist, and if no shot or too many would be left.
     """
     unknown = [shot_id for shot_id in remove if all(shot_id != shot.id for shot in about.shots)]
     if unknown:
@@ -125,7 +125,7 @@ def change_concept(
 
 
 def shots_of(about: ConceptAbout, tensors: Tensors) -> list[Shot]:
-    """The concept's supports, whose pictures (any shape) are only decoded where a bank has to be computed.
+    """The concept's supports, whose pictures (any shape) are decoded only if a bank must be computed.
 
     Decoding raises InvalidInput for a picture that is damaged, missing, or not of its mask's size.
     """
@@ -134,7 +134,7 @@ def shots_of(about: ConceptAbout, tensors: Tensors) -> list[Shot]:
         try:
             image = np.array(_open(tensors[f"image.{key}"]).convert("RGB"), dtype=np.uint8)
             mask = np.array(_open(tensors[f"mask.{key}"]).convert("L"), dtype=np.uint8)
-        except Exception as error:  # decoders meet damaged bytes with many kinds of exception
+        except Exception as error:  # decoders raise many kinds of exceptions for damaged bytes
             raise _damage_error(about.name, key) from error
         if mask.shape != image.shape[:2]:
             raise _damage_error(about.name, key)
@@ -144,7 +144,7 @@ def shots_of(about: ConceptAbout, tensors: Tensors) -> list[Shot]:
 
 
 def about_of(stored: Stored) -> ConceptAbout:
-    """What is said of a kept concept. Raises InvalidInput for a file of another version, or of something else."""
+    """The metadata of a stored concept. Raises InvalidInput for a file of another version or kind."""
     try:
         return ConceptAbout.model_validate(stored.about)
     except ValidationError as error:
@@ -156,9 +156,8 @@ def about_of(stored: Stored) -> ConceptAbout:
 
 
 def read_concept(store: Store, concept: str) -> tuple[ConceptAbout, list[Shot]]:
-    """A concept as it is now; a later change or deletion does not touch what was read.
-
-    Raises NothingStored if there is none, and InvalidInput where its file is damaged.
+    """The concept as it is now; later changes do not affect the returned object. Raises NothingStored if there is none,
+    and InvalidInput if its file is damaged.
     """
     stored, tensors = store.read(concept)
     about = about_of(stored)

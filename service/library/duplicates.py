@@ -1,4 +1,4 @@
-"""Stored vectors of many images, wherever they lie, and the near-duplicates among them."""
+"""Read stored vectors of many images, and find near-duplicates among them."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ class Copy:
 def duplicate_groups(stored: StoredVectors, similarity: float, index: Index = "auto") -> list[list[Copy]]:
     """Groups of near-duplicates, the largest group first; within a group, in the order of the images.
 
-    Two images of a group may be less alike than `similarity` where others link them.
+    Two images of a group may be less alike than `similarity` if other images link them.
     Raises what `near_duplicates` raises.
     """
     pairs = near_duplicates(stored.vectors, similarity, index=index)
-    found = []
+    clusters = []
     for group in groups(pairs, len(stored.names)):
         exact = stored.vectors[group].astype(np.float64)
         unit = exact / np.linalg.norm(exact, axis=1, keepdims=True)
         alike = np.minimum(unit @ unit[0], 1.0)
-        found.append(
+        clusters.append(
             [Copy(stored.names[place], float(similarity)) for place, similarity in zip(group, alike, strict=True)]
         )
-    return found
+    return clusters
 
 
 def read_vectors(file: Path) -> StoredVectors:
@@ -84,7 +84,7 @@ def from_records(records: Iterable[tuple[str, Mapping[str, Any]]]) -> StoredVect
             hint = "use a job of the task features"
             raise InvalidInput("job", f"the result of {name!r} holds no vector like the others'", hint=hint)
         names.append(name)
-        # At once: a list of Python numbers takes ten times the memory.
+        # One row at a time: lists of Python numbers take ten times the memory.
         vectors.append(np.array(vector, dtype=np.float32))
     if not vectors:
         raise InvalidInput("job", "it has no results", hint="use a job with finished images")

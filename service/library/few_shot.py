@@ -1,4 +1,4 @@
-"""The task `few-shot`: where, in an image, is what other images with masks show; by supports or by kept concepts."""
+"""The task `few-shot`: masks of the objects that other images with masks show, by supports or by stored concepts."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from heads.diffews.few_shot import (
     ThresholdOptions,
     answer_concepts,
     check_counts,
+    find_shipped_few_shot,
     open_few_shot,
     segment_by_banks,
     separate_masks,
-    shipped_few_shot,
 )
 from heads.inputs import InputCounts, Inputs
 from heads.outputs import MASK_EXPORTS, MaskForm, mask_png, masks_overlay, npy_file, number_map_png
@@ -56,7 +56,7 @@ class FewShotResult(BaseModel):
 class FewShotHead:
     """The few-shot network with the concepts to find.
 
-    names, ids, shots: one a concept; empty if the request brings supports of its own.
+    names, ids, shots: one a concept; empty if the request has its own supports.
     """
 
     model: FewShotModel
@@ -79,7 +79,7 @@ class FewShotHead:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FewShotMasks:
-    """The mask of each concept, and what it is called. shots: supports of each. notes: about the supports sent."""
+    """The mask and the name of each concept. shots: supports of each. notes: about the supports in the request."""
 
     concepts: tuple[ConceptMask, ...]
     names: tuple[str, ...]
@@ -171,7 +171,7 @@ def few_shot_line(masks: FewShotMasks) -> str:
 
 
 def describe_few_shot(model: FewShotModel) -> dict[str, Any]:
-    """The network, and where it cuts unless a request says otherwise."""
+    """The network and its default threshold."""
     cut = ThresholdOptions().cut()
     return {"network": model.name, "image_size": model.image_size, "threshold_value": cut.value}
 
@@ -218,6 +218,6 @@ TASK = Task(
     complete=complete_few_shot,
     describe=describe_few_shot,
     curl="-F image=@kitchen.jpg -F support_image=@cup.jpg -F support_mask=@cup.png",
-    shipped=shipped_few_shot,
+    shipped=find_shipped_few_shot,
 )
-"""Supports that a request brings are encoded once; the banks of kept concepts stay."""
+"""Banks of a request's supports are cached in memory, those of stored concepts also on disk."""

@@ -27,5 +27,5 @@ class Library:
         )
 
     def remove_leftovers(self) -> list[str]:
-        """Delete what processes that were killed left while they wrote; returns the names. Touches the disk."""
+        """Delete partly written files of killed processes; returns the names. Blocks."""
         return [name for store in (self.concepts, self.classifiers, self.banks) for name in store.remove_leftovers()]

@@ -1,9 +1,9 @@
 """Objects that clients create over REST and that outlive a restart: one safetensors file for each.
 
-    DATA_FOLDER/KIND/ID.safetensors     tensors, and in the file's header what is said of them, as JSON
+    DATA_FOLDER/KIND/ID.safetensors     tensors, and metadata as JSON in the file's header
 
-A thing appears, changes and disappears by one rename or unlink, so there is never half of one; readers need no lock.
-The file is also the form in which things travel between servers: what comes from outside is read by the same function.
+An object is created, changed and deleted by one rename or unlink, so it is always complete; readers need no lock. The
+same file is the format for exports and imports between servers.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _LONGEST_HEADER = 64 << 20
 
 Tensors = Mapping[str, NDArray[Any]]
 Stamp = tuple[int, int, int]
-"""What tells one version of a file from every other: inode, time of change, size."""
+"""The version of a file: inode, time of change, size."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,7 +55,7 @@ class Stored:
 class Store:
     """The objects of one kind, such as "classifier", in a folder that several server processes may share.
 
-    most_bytes: what all files of the kind may take together. Every method touches the disk: call it off the event loop.
+    most_bytes: bound on all files of the kind together. Every method blocks: do not call it on the event loop.
     """
 
     def __init__(self, data_folder: Path, kind: str, *, most_bytes: int) -> None:
@@ -64,18 +64,17 @@ class Store:
         self.most_bytes = most_bytes
 
     def list(self) -> list[Stored]:
-        """What is said of all things, without their tensors, oldest id first. A file that is no such thing is left out.
-
-        Ids begin with the time at which they were given.
+        """The metadata of all objects, without their tensors, oldest id first. Other files are left out. Ids begin with
+        the time of creation.
         """
-        found = []
+        things = []
         for file in sorted(self.folder.glob(f"*{_SUFFIX}")):
             with suppress(DiffsightError, OSError):
-                found.append(self.look(file.name.removesuffix(_SUFFIX)))
-        return found
+                things.append(self.look(file.name.removesuffix(_SUFFIX)))
+        return things
 
     def look(self, thing: str) -> Stored:
-        """What is said of the thing with this id. Raises NothingStored, and InvalidInput for a damaged file."""
+        """The metadata of the object with this id. Raises NothingStored, and InvalidInput for a damaged file."""
         with self._opened(thing) as (file, stamp):
             length = int.from_bytes(file.read(8), "little")
             header = file.read(min(length, _LONGEST_HEADER))
@@ -86,7 +85,7 @@ class Store:
         return Stored(thing, about, frozenset(json.loads(header)) - {"__metadata__"}, stamp)
 
     def read(self, thing: str) -> tuple[Stored, dict[str, NDArray[Any]]]:
-        """The thing with this id and its tensors. Raises NothingStored, and InvalidInput for a damaged file."""
+        """The object with this id and its tensors. Raises NothingStored, and InvalidInput for a damaged file."""
         data, stamp = self.file(thing)
         try:
             about, tensors = unpack(data)
@@ -107,7 +106,7 @@ class Store:
     def replace(self, old: Stored, about: Mapping[str, Any], tensors: Tensors) -> Stored:
         """Put a new version in the place of `old`.
 
-        Raises ChangedMeanwhile if that is not the newest one any more, NothingStored where it was deleted, and
+        Raises ChangedMeanwhile if `old` is not the newest version any more, NothingStored if it was deleted, and
         InvalidInput if there is no room.
         """
         return self._write(old.id, about, tensors, old.stamp)
@@ -117,13 +116,13 @@ class Store:
         try:
             self._path(thing).unlink()
         except FileNotFoundError as error:
-            raise self._nothing(thing) from error
+            raise self._nothing_stored(thing) from error
 
     def remove_leftovers(self) -> Sequence[str]:
-        """Delete what processes that were killed left while they wrote; returns the names."""
+        """Delete partly written files of killed processes; returns the names."""
         if not self.folder.is_dir():
             return []
-        with locked_folder(self.folder):  # so that no other process writes
+        with locked_folder(self.folder):  # no other process writes while the lock is held
             return remove_leftovers(self.folder, older_than_seconds=0)
 
     def _write(self, thing: str, about: Mapping[str, Any], tensors: Tensors, expected: Stamp | None) -> Stored:
@@ -165,12 +164,12 @@ class Store:
                 stat = os.fstat(file.fileno())
                 yield file, (stat.st_ino, stat.st_mtime_ns, stat.st_size)
         except (FileNotFoundError, NotRegular) as error:
-            raise self._nothing(thing) from error
+            raise self._nothing_stored(thing) from error
 
     def _path(self, thing: str) -> Path:
-        # An id is part of a path: nothing but what `add` writes gets there.
+        # An id is part of a path: only ids that `add` makes are accepted.
         if not re.fullmatch(r"[0-9a-f]{16}", thing):
-            raise self._nothing(thing)
+            raise self._nothing_stored(thing)
         return self.folder / f"{thing}{_SUFFIX}"
 
     def _unreadable(self, thing: str) -> InvalidInput:
@@ -178,7 +177,7 @@ class Store:
             self.kind, f"the file of the {self.kind} {thing} is damaged", hint="delete it, and create it again"
         )
 
-    def _nothing(self, thing: str) -> NothingStored:
+    def _nothing_stored(self, thing: str) -> NothingStored:
         return NothingStored(
             f"there is no {self.kind} {thing[:100]!r}", hint=f"GET /v1/{self.kind}s lists all {self.kind}s"
         )
@@ -194,7 +193,7 @@ def pack(about: Mapping[str, Any], tensors: Tensors) -> bytes:
 def unpack(data: bytes, *, field: str = "file") -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     """Metadata and tensors of an object from the bytes of its file, which may be untrusted.
 
-    field: what the file is called in a problem. Raises InvalidInput for what is no such file.
+    field: the file's name in problems. Raises InvalidInput for another file.
     """
     try:
         tensors = load(data)
@@ -202,14 +201,14 @@ def unpack(data: bytes, *, field: str = "file") -> tuple[dict[str, Any], dict[st
         return _about(data[8 : 8 + length]), tensors
     except DiffsightError as error:
         raise InvalidInput(field, error.message, hint=error.hint) from error
-    except Exception as error:  # bytes from outside meet the reader with many kinds of exception
+    except Exception as error:  # the reader raises many kinds of exceptions for untrusted bytes
         raise InvalidInput(
             field, "the bytes are no safetensors file, or cut short", hint="send the file as it was exported"
         ) from error
 
 
 def _about(header: bytes) -> dict[str, Any]:
-    """What the header of a safetensors file says in our place. Raises InvalidInput if it says nothing."""
+    """Our metadata in the header of a safetensors file. Raises InvalidInput if there is none."""
     try:
         about = json.loads(json.loads(header)["__metadata__"][_KEY])
     except (ValueError, KeyError, TypeError, RecursionError) as error:

@@ -1,4 +1,4 @@
-"""Vectors of many images: decoded a few at a time, and each image's vector kept for the next request that needs it."""
+"""Vectors of many images: a few images are decoded at a time, and vectors are cached for later requests."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from backbones.engine import Engine
 from backbones.noise_schedule import content_key
-from heads.feature_pooling.features import pooled_features
+from heads.feature_pooling.features import pool_features
 from heads.inputs import DecodedImage
 from service.engine.caches import TensorCache
 from service.inputs.decoding import Decoder
@@ -41,7 +41,7 @@ async def vectors_of_files(
     options: FeatureOptions,
     decoder: Decoder,
 ) -> Vectors:
-    """Vectors of image files, in order. names: what each file is called in a problem.
+    """Vectors of image files, in order. names: of the files in problems.
 
     While one part is on the device the next one is decoded; no more pictures than that are in memory.
     Raises InvalidInput for a file that cannot be decoded, and whatever the engine raises.
@@ -57,13 +57,13 @@ async def vectors_of_files(
         async with asyncio.TaskGroup() as group:
             parts = [group.create_task(part(at)) for at in cut_parts(pixels)]
     except BaseExceptionGroup as failed:
-        # An error of one image is raised as it is; the other parts are cancelled.
+        # The error of one image is raised unchanged; the other parts are cancelled.
         raise failed.exceptions[0] from None
     return join_vectors([task.result() for task in parts])
 
 
 def cut_parts(pixels: Sequence[int]) -> Iterator[slice]:
-    """The places of images that are decoded together: so many, and so large, that they fit into memory."""
+    """The places of images that are decoded together, so that they fit into memory."""
     start, held = 0, 0
     for place, image_pixels in enumerate(pixels):
         if place > start and (place - start == AT_ONCE or held + image_pixels > _PART_PIXELS):
@@ -81,17 +81,17 @@ def join_vectors(parts: Sequence[Vectors]) -> Vectors:
 async def vectors_of_images(
     engine: Engine, cache: TensorCache, images: Sequence[DecodedImage], options: FeatureOptions
 ) -> Vectors:
-    """Vectors of decoded images, in order; those that the cache holds cost nothing."""
+    """Vectors of decoded images, in order; cached vectors cost nothing."""
     keys = [await engine.run_on_host(_key, image.array) for image in images]
     places = [(engine.backbone.revision, key, options.model_dump_json()) for key in keys]
-    found = {place: vector for place in places if (vector := cache.get(place)) is not None}
-    missing = {place: image for place, image in zip(places, images, strict=True) if place not in found}
+    cached = {place: vector for place in places if (vector := cache.get(place)) is not None}
+    missing = {place: image for place, image in zip(places, images, strict=True) if place not in cached}
     if missing:
-        got = await pooled_features(engine, [image.array for image in missing.values()], **options.model_dump())
-        for place, vector in zip(missing, torch.from_numpy(got.vectors), strict=True):
-            found[place] = vector
+        embeddings = await pool_features(engine, [image.array for image in missing.values()], **options.model_dump())
+        for place, vector in zip(missing, torch.from_numpy(embeddings.vectors), strict=True):
+            cached[place] = vector
             cache.put(place, vector)
-    vectors = torch.stack([found[place] for place in places]).numpy()
+    vectors = torch.stack([cached[place] for place in places]).numpy()
     return Vectors(vectors, np.frombuffer(b"".join(keys), dtype=np.uint8).reshape(-1, 16))
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from backbones.errors import DiffsightError, InvalidInput, ModelNotFound
-from backbones.loading.registry import Entry, entries
+from backbones.loading.registry import ModelEntry, entries
 from service.models.known import PUBLISHED
 from service.settings.loader import Settings
 from service.settings.model_groups import ModelTable
@@ -20,17 +20,17 @@ EMBEDDED = "pocket"
 class ModelSpec:
     """One model of the catalogue.
 
-    id: what requests name. task: the one that it is for; "" for a backbone, which serves every task that needs no
-    weights of its own, and those whose weights ship for it. backbone: id of the backbone that it runs on, its own for a
-    backbone. source: what opens a backbone; for a model of a task that was not added, the path of its weights.
-    entry: what was added, for a model of a task. pinned: never evicted. dtype: number type; "" is that of the server.
+    id: its name in requests. task: of the model; "" for a backbone, which serves every task that needs no weights of
+    its own, and tasks whose weights ship for it. backbone: id of the backbone that it runs on, its own for a backbone.
+    source: how to open a backbone; for a model of a task that was not added, the path of its weights. entry: of an
+    added model of a task. pinned: never evicted. dtype: number type; "" is that of the server.
     """
 
     id: str
     task: str
     backbone: str
     source: str = ""
-    entry: Entry | None = None
+    entry: ModelEntry | None = None
     pinned: bool = False
     dtype: str = ""
 
@@ -39,7 +39,7 @@ class ModelSpec:
 class _Candidate:
     """A model before the backbone that it runs on is known.
 
-    spec: `backbone` as the settings name it. base: kind of the backbone that it goes with. kind: of what was added.
+    spec: `backbone` as the settings name it. base: kind of the backbone that it needs. kind: of an added model.
     """
 
     spec: ModelSpec
@@ -48,7 +48,7 @@ class _Candidate:
 
 
 def names_models(settings: Settings) -> bool:
-    """Whether the settings name one backbone, or weights for it, in the way of version 0.1."""
+    """Whether the settings name one backbone, or weights for it, as in version 0.1."""
     named = (settings.backbone, settings.pose.checkpoint, settings.few_shot.weights)
     return any(named) or any(getattr(settings.heads, task) for task in type(settings.heads).model_fields)
 
@@ -56,10 +56,9 @@ def names_models(settings: Settings) -> bool:
 def build_catalogue(settings: Settings) -> tuple[ModelSpec, ...]:
     """Every model that these settings serve, in the order in which tasks choose among them.
 
-    One backbone that the settings name; else the `[[models]]` tables and all that was added, or of those what `models`
-    lists; and `pocket` where none of them is a backbone.
-    Raises InvalidInput for names of `models` that are none, for tables that describe no model, and for a model without
-    its backbone.
+    The one backbone that the settings name; else the `[[models]]` tables and all added models, or those of them that
+    `models` lists; and `pocket` if none of them is a backbone. Raises InvalidInput for unknown names in `models`, for
+    wrong tables, and for a model without its backbone.
     """
     if names_models(settings):
         source = settings.backbone or EMBEDDED
@@ -70,9 +69,11 @@ def build_catalogue(settings: Settings) -> tuple[ModelSpec, ...]:
     if all(candidate.spec.task for candidate in candidates):
         candidates.append(_Candidate(_backbone(EMBEDDED, EMBEDDED)))
     named = {*settings.models, *(table.id for table in settings.model_tables)}
-    found = [_with_backbone(candidate, candidates, required=candidate.spec.id in named) for candidate in candidates]
+    with_backbones = [
+        _with_backbone(candidate, candidates, required=candidate.spec.id in named) for candidate in candidates
+    ]
     pinned = frozenset(settings.pinned_models)
-    specs = [replace(spec, pinned=spec.pinned or spec.id in pinned) for spec in found if spec is not None]
+    specs = [replace(spec, pinned=spec.pinned or spec.id in pinned) for spec in with_backbones if spec is not None]
     if settings.models:
         specs.sort(key=lambda spec: [*settings.models, EMBEDDED].index(spec.id))
     else:
@@ -87,7 +88,7 @@ def names_in(settings: Settings) -> frozenset[str]:
     named = {settings.backbone, settings.pose.checkpoint, settings.few_shot.weights}
     named |= {getattr(settings.heads, task) for task in type(settings.heads).model_fields}
     named |= {*settings.models, *settings.pinned_models, *(table.source or table.id for table in settings.model_tables)}
-    with suppress(DiffsightError):  # settings that cannot be served name models all the same
+    with suppress(DiffsightError):  # settings that cannot be served name models too
         catalogue = build_catalogue(settings)
         ids = {spec.backbone for spec in catalogue if spec.entry is not None and spec.entry.name in named}
         named |= {spec.source for spec in catalogue if spec.id in ids}
@@ -129,17 +130,17 @@ def name_of_source(source: str) -> str:
     return Path(source).stem if Path(source).suffix in (".safetensors", ".ckpt") else Path(source).name or source
 
 
-def is_backbone(entry: Entry) -> bool:
+def is_backbone(entry: ModelEntry) -> bool:
     """Whether an added model is a backbone, and not fine-tuned over one."""
     return not task_of(entry)
 
 
-def task_of(entry: Entry) -> str:
+def task_of(entry: ModelEntry) -> str:
     """The task that an added model was fine-tuned for; "" for a backbone."""
     return PUBLISHED[entry.kind].task if entry.kind in PUBLISHED else ""
 
 
-def left_out(settings: Settings) -> list[str]:
+def list_left_out(settings: Settings) -> list[str]:
     """Added models that cannot be served because their backbone was not added: one line each, with what to do."""
     if names_models(settings) or settings.models:
         return []
@@ -173,18 +174,18 @@ def _candidates(settings: Settings) -> list[_Candidate]:
     return described + [_of_entry(entry) for entry in added.values() if entry.name not in taken]
 
 
-def _of_entry(entry: Entry) -> _Candidate:
+def _of_entry(entry: ModelEntry) -> _Candidate:
     if is_backbone(entry):
         return _Candidate(_backbone(entry.name, entry.name), kind=entry.kind)
     return _Candidate(ModelSpec(entry.name, task_of(entry), "", entry=entry), _base_of(entry), entry.kind)
 
 
-def _base_of(entry: Entry) -> str:
+def _base_of(entry: ModelEntry) -> str:
     return entry.base or (PUBLISHED[entry.kind].base if entry.kind in PUBLISHED else "")
 
 
-def _describe(table: ModelTable, added: Mapping[str, Entry]) -> _Candidate:
-    """The model of a `[[models]]` table. added: what was added, by name."""
+def _describe(table: ModelTable, added: Mapping[str, ModelEntry]) -> _Candidate:
+    """The model of a `[[models]]` table. added: added models by name."""
     where, source = f"[[models]] {table.id!r}", table.source or table.id
     entry = added.get(source)
     if entry is None and not table.source and source != EMBEDDED:
@@ -192,16 +193,16 @@ def _describe(table: ModelTable, added: Mapping[str, Entry]) -> _Candidate:
     if table.id in added and table.id != source:
         raise InvalidInput("models", f"{where}: another model of that name was added", hint="choose another id")
     task = table.task or ("" if entry is None else task_of(entry))
-    known = sorted({model.task for model in PUBLISHED.values() if model.task})
-    if task and task not in known:
+    tasks = sorted({model.task for model in PUBLISHED.values() if model.task})
+    if task and task not in tasks:
         message = f"{where}: {task!r} is no task with weights of its own"
-        raise InvalidInput("models", message, hint=f"task is one of: {', '.join(known)}")
+        raise InvalidInput("models", message, hint=f"task is one of: {', '.join(tasks)}")
     if entry is not None and task != task_of(entry):
         message = f"{where}: {source!r} is {entry.kind}, and not for {task}"
         raise InvalidInput("models", message, hint=f"leave task out, or write task = {task_of(entry)!r}")
     if not task and table.backbone:
         message = f"{where}: a backbone does not run on another backbone"
-        raise InvalidInput("models", message, hint=f"add task = one of {', '.join(known)}, or leave backbone out")
+        raise InvalidInput("models", message, hint=f"add task = one of {', '.join(tasks)}, or leave backbone out")
     if task and table.dtype:
         message = f"{where}: a model of a task has the number type of its backbone"
         raise InvalidInput("models", message, hint="write dtype in the backbone's table")
@@ -218,7 +219,7 @@ def _describe(table: ModelTable, added: Mapping[str, Entry]) -> _Candidate:
 
 
 def _with_backbone(candidate: _Candidate, candidates: Sequence[_Candidate], *, required: bool) -> ModelSpec | None:
-    """A candidate over its backbone; None if that is not served, and `required` does not say that it must."""
+    """A candidate over its backbone; None if that is not served and the candidate is not `required`."""
     spec = candidate.spec
     if not spec.task:
         return spec

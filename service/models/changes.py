@@ -1,4 +1,4 @@
-"""Lets coroutines wait for changes by others: the end of a lease, of a load, of a stay."""
+"""Lets coroutines wait for changes: the end of a lease, of a load, of a stay."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextlib import suppress
 
 
 class Changes:
-    """A bell for all who wait. It is used on one event loop."""
+    """A notification for all waiting coroutines of one event loop."""
 
     def __init__(self) -> None:
         self._waiting: set[asyncio.Event] = set()

@@ -1,6 +1,5 @@
-"""Unloaded models in host memory: to load them again is a copy, without reading files.
-
-On a CPU the device's memory is the host's: what leaves is kept as it is, without a second copy.
+"""Unloaded models in host memory: loading them again is a copy, without reading files. On a CPU the device's memory is
+the host's: an unloaded model is kept without a copy.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ class HeldModel:
 
     opened: the heads of a backbone, or the head of a model of a task. variants: the U-Nets that such a model adds.
     revision: of the backbone over which it was opened. bytes: of memory. device: where its weights belong.
-    moved: its tensors, of any shape, that came from the device. moving: their way to the host, while it lasts.
+    moved: its tensors, of any shape, that came from the device. moving: the copy to the host, while it runs.
     """
 
     opened: Any
@@ -43,7 +42,7 @@ class HeldModel:
         move(self.moved, HOST)
 
     def return_to_device(self) -> None:
-        """Copy what left the device back to it; blocks. Raises torch.OutOfMemoryError where it does not fit."""
+        """Copy the moved tensors back to the device; blocks. Raises torch.OutOfMemoryError if they do not fit."""
         move(self.moved, self.device)
         self.moved = ()
 
@@ -60,11 +59,11 @@ class HostMemory:
 
     @property
     def bytes(self) -> int:
-        """What all of them take."""
+        """Bytes of all held models."""
         return sum(held.bytes for held in self._held.values())
 
     def bytes_of(self, name: str) -> int:
-        """What is held of a model; 0 if nothing is."""
+        """Bytes held of a model; 0 if it is not held."""
         return self._held[name].bytes if name in self._held else 0
 
     def keep(self, name: str, held: HeldModel) -> None:
@@ -78,7 +77,7 @@ class HostMemory:
         self._held[name] = held
 
     async def settle(self) -> None:
-        """Wait until everything that left the device is off it. A copy that fails leaves nothing held of its model."""
+        """Wait until all copies from the device have ended. A model whose copy failed is dropped."""
         for name, held in list(self._held.items()):
             if held.moving is None:
                 continue
@@ -89,9 +88,8 @@ class HostMemory:
             held.moving = None
 
     def take(self, name: str, revision: str | None = None) -> HeldModel | None:
-        """What is held of a model, which is then held no longer; None if nothing is, or over other weights.
-
-        revision: of the backbone that it is to run on; None for a backbone itself.
+        """Remove and return a held model; None if it is not held, or was opened over other weights. revision: of the
+        backbone to run on; None for a backbone itself.
         """
         held = self._held.pop(name, None)
         return None if held is None or revision not in (None, held.revision) else held
@@ -124,7 +122,7 @@ def _parts_of(item: Any) -> Iterable[Any]:
     if isinstance(item, (list, tuple)):
         return item
     if isinstance(item, OpenHeads):
-        return item.backbone, *item.opened()
+        return item.backbone, *item.list_open()
     if isinstance(item, StableDiffusion):
         return item.vae, item.text_encoder, item.variants
     if is_dataclass(item) and not isinstance(item, type):
@@ -134,7 +132,9 @@ def _parts_of(item: Any) -> Iterable[Any]:
 
 
 def move(tensors: Iterable[Tensor], device: torch.device) -> None:
-    """Copy the memory of tensors, of any shape, to a device, in place; those that share memory still do after it."""
+    """Copy the memory of tensors, of any shape, to a device, in place; tensors that share memory still share it
+    afterwards.
+    """
     moved: dict[int, torch.UntypedStorage] = {}
     for tensor in tensors:
         storage = tensor.untyped_storage()

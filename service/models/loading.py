@@ -9,7 +9,7 @@ from typing import Any
 from backbones.backbone import Backbone
 from backbones.errors import InvalidInput, ModelNotFound
 from backbones.loading.dit import is_dit_folder, load_dit_folder
-from backbones.loading.registry import Entry, find_entry
+from backbones.loading.registry import ModelEntry, find_entry
 from backbones.loading.source import check_device, open_backbone
 from backbones.nvidia import Nvidia, look_for_nvidia
 from backbones.stable_diffusion import StableDiffusion
@@ -25,7 +25,8 @@ from service.settings.loader import Settings
 class OpenHeads:
     """The heads of tasks over one backbone, each opened at its first use.
 
-    named: weights by task, before those of the settings. missing: why a task without named weights has no head here.
+    named: weights by task; they take precedence over the settings. missing: why a task without named weights has no
+    head here.
     """
 
     def __init__(
@@ -43,11 +44,11 @@ class OpenHeads:
         self._heads: dict[str, Any] = {}
 
     def open_all(self) -> None:
-        """Open every task's head. Raises what a head raises whose weights the settings name."""
+        """Open every task's head. Raises the errors of heads whose weights the settings name."""
         for task in self.tasks.values():
             self.find(task)
 
-    def opened(self) -> list[Any]:
+    def list_open(self) -> list[Any]:
         """The heads that are open."""
         return list(self._heads.values())
 
@@ -72,10 +73,10 @@ class OpenHeads:
             raise self.missing[task.name]
         return head
 
-    def open_added(self, task: Task[Any, Any, Any], weights: Entry | Path, *, name: str = "") -> Any:
+    def open_added(self, task: Task[Any, Any, Any], weights: ModelEntry | Path, *, name: str = "") -> Any:
         """The head of an added model, or of weights on a path, whose U-Net becomes a variant of its name.
 
-        name: of weights on a path. Raises what the head's `open` does.
+        name: of weights on a path. Raises the errors of the head's `open`.
         """
         named = {"name": name} if name else {}
         return task.open(self.backbone, weights, **named, **self.model_options(task.name, shipped=False))
@@ -110,8 +111,8 @@ class OpenHeads:
         return None if task is None else self.find(task)
 
 
-def find_weights(settings: Settings, task: str, named: str | None = None) -> Path | Entry | None:
-    """The weights that the settings name for a task; None if they name none. named: weights that go before."""
+def find_weights(settings: Settings, task: str, named: str | None = None) -> Path | ModelEntry | None:
+    """The weights that the settings name for a task; None if they name none. named: weights that take precedence."""
     whole = Path(settings.backbone or EMBEDDED).expanduser()
     if task == "pose" and not (named or settings.pose.checkpoint) and is_whole_folder(whole):
         return whole
@@ -126,9 +127,8 @@ def find_weights(settings: Settings, task: str, named: str | None = None) -> Pat
 def open_served(settings: Settings, source: str | None = None, *, tasks: Collection[str] = ()) -> Backbone:
     """The backbone `source`, or the one that commands open by default, on the settings' device; class-conditional too.
 
-    tasks: what will run on it beside what the catalogue says, for the number type that `auto` takes.
-
-    Raises what `open_backbone` raises, and InvalidInput for heads of a U-Net over a network that is none.
+    tasks: further tasks than the catalogue's that will run on it, for the number type of `auto`. Raises the errors of
+    `open_backbone`, and InvalidInput for heads of a U-Net over a network of another kind.
     """
     source = source or default_backbone(settings)
     folder = Path(source).expanduser()
@@ -155,7 +155,7 @@ def open_model(settings: Settings, source: str | None = None, *, tasks: Collecti
 
     tasks: as for `open_served`.
 
-    Raises what `open_backbone` raises, and InvalidInput for a class-conditional network.
+    Raises the errors of `open_backbone`, and InvalidInput for a class-conditional network.
     """
     device = choose_device(settings.device)
     source = source or default_backbone(settings)
@@ -183,8 +183,8 @@ def open_model(settings: Settings, source: str | None = None, *, tasks: Collecti
 def choose_device(device: str, nvidia: Nvidia | None = None) -> str:
     """The device by torch's name; `auto` is cuda if there is one, else cpu.
 
-    nvidia: what of it is here, looked for if it is None. Raises InvalidInput for `auto` if there is a GPU that
-    torch, which was built for it, cannot use: nobody who has one wants the CPU in silence.
+    nvidia: the state of the driver; None looks it up. Raises InvalidInput for `auto` if there is a GPU that this build
+    of torch supports but cannot use: `auto` must not silently take the CPU.
     """
     if device != "auto":
         return device

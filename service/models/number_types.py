@@ -1,4 +1,4 @@
-"""Which number type a backbone is held in on which device, and whether float32 may be rounded to TF32 there."""
+"""The number type of a backbone by device, and whether float32 may be rounded to TF32."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from service.models.catalogue import EMBEDDED, build_catalogue, names_models
 from service.settings.loader import Settings
 
 IN_FULL = frozenset({"pose"})
-"""Tasks whose own metric half precision moves by too much, so that `auto` keeps their backbone in float32.
+"""Tasks whose metric changes too much in half precision, so that `auto` keeps their backbone in float32.
 
 The rule: a tenth of a point of the metric, and for keypoints 0.01 pixels on average. `benchmarks.number_types` measures
 it: bfloat16 moves the points of `pocket` by 0.015 pixels. docs/backbones.md has the table.
@@ -24,8 +24,8 @@ def number_type(
 ) -> torch.dtype:
     """The type of a backbone's weights and work: as set, else bfloat16 on CUDA and float32 on other devices.
 
-    A backbone that a task of `IN_FULL` runs on stays in float32, with all that shares it.
-    source: what opens the backbone; None is the catalogue's first. tasks: what will run on it beside the catalogue.
+    A backbone of a task in `IN_FULL` stays in float32 for all its tasks. source: of the backbone; None is the
+    catalogue's first. tasks: further tasks than the catalogue's that will run on it.
     """
     if settings.dtype != "auto":
         chosen: torch.dtype = getattr(torch, settings.dtype)

@@ -19,7 +19,7 @@ from heads.vpd.segmentation import predict_segmentation
 from service.settings.loader import Settings
 
 SEGMENTATION = "segmentation"
-"""Name of a detector that is no model of its own: connected parts of the segmentation head's class `person`."""
+"""Name of the detector without a model of its own: connected parts of the segmentation head's class `person`."""
 
 _LEAST_SHARE = 0.002
 
@@ -29,8 +29,8 @@ def open_person_finder(
 ) -> PersonFinder | None:
     """The detector that the settings name; for the shipped pose network, the shipped segmentation head.
 
-    shipped: whether the pose network is the shipped one. segmentation: gives the head beside it, if there is one.
-    Raises ModelNotFound and CheckpointError if a named detector does not open.
+    shipped: whether the pose network is the shipped one. segmentation: returns the segmentation head over the same
+    backbone, if there is one. Raises ModelNotFound and CheckpointError if a named detector does not open.
     """
     named = settings.pose.detector
     if named == SEGMENTATION or (shipped and not named):
@@ -51,7 +51,7 @@ def open_person_finder(
 
 
 def find_by_detector(detector: Detector) -> PersonFinder:
-    """Persons as a detector finds them."""
+    """Persons found by a detector."""
 
     async def find(engine: Engine, image: NDArray[np.uint8], threshold: float) -> Boxes:
         run = engine.run if detector.on_device else engine.run_on_host
@@ -61,7 +61,7 @@ def find_by_detector(detector: Detector) -> PersonFinder:
 
 
 def find_by_segmentation(head: SegmentationHead) -> PersonFinder:
-    """Persons as the parts of the class `person`, which the head must know."""
+    """Persons as connected parts of the class `person`, which the head must have."""
 
     async def find(engine: Engine, image: NDArray[np.uint8], threshold: float) -> Boxes:
         classes = await predict_segmentation(engine, image, head)
@@ -80,6 +80,6 @@ def boxes_of_parts(classes: ClassMap, name: str, threshold: float) -> Boxes:
     boxes, areas = statistics[:, :4].astype(np.float64), statistics[:, cv2.CC_STAT_AREA]
     scores = np.bincount(parts.ravel(), weights=classes.probabilities.ravel()) / areas.clip(min=1)
     large = (areas >= _LEAST_SHARE * mask.size) & (scores >= threshold)
-    large[0] = False  # all that is of no part
+    large[0] = False  # the background
     best_first = np.flatnonzero(large)[np.argsort(-scores[large], kind="stable")]
     return boxes[best_first], scores[best_first]

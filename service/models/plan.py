@@ -14,22 +14,22 @@ import heads.sdpose.published_keys
 import heads.vpd.published_keys
 from backbones.loading.published import SIZES
 from backbones.loading.published_keys import Shapes
-from backbones.loading.registry import Entry
+from backbones.loading.registry import ModelEntry
 from service.models.catalogue import task_of
 from service.models.known import PUBLISHED
 from service.models.number_types import IN_FULL
 from service.models.sizes import bytes_of_folder
 
-# Networks of SD 2.1's U-Net that bring a first convolution of their own, from 8 channels to 320 with 3 x 3.
+# Networks of SD 2.1's U-Net with a first convolution of their own, from 8 channels to 320 with 3 x 3.
 _WIDER = frozenset(model.kind for model in heads.marigold.published.PUBLISHED)
 _WIDER_INPUT = 8 * 320 * 9 + 320
 
 NUMBER_TYPES: Mapping[str, torch.dtype] = {"float32": torch.float32, "half": torch.float16}
 """`half` is float16 and bfloat16."""
 AUTO = "auto"
-"""What `dtype=auto` takes on a GPU."""
+"""The number type of `dtype=auto` on a GPU."""
 
-# As a server does if no setting says otherwise: the rest is for batches and caches.
+# A server's default: the rest is for batches and caches.
 SHARE_FOR_WEIGHTS = 0.75
 
 
@@ -45,7 +45,7 @@ class PlannedModel:
 
 @dataclass(frozen=True, slots=True)
 class MemoryPlan:
-    """What fits into a budget, in the order in which the models stand. together: all of them."""
+    """Which models fit into a budget, in the order of the models. together: whether all fit."""
 
     models: tuple[PlannedModel, ...]
     fitting: Mapping[str, tuple[str, ...]]
@@ -60,7 +60,7 @@ class MemoryPlan:
         return len(self.fitting[number_type]) == len(self.models)
 
 
-def published_values(kind: str) -> int:
+def count_published_values(kind: str) -> int:
     """How many values a published model holds on the device, its head with it."""
     if kind in _WIDER:
         return SIZES["sd21"]["unet"] + _WIDER_INPUT
@@ -71,12 +71,12 @@ def published_values(kind: str) -> int:
 
 def plan_published(kind: str) -> PlannedModel:
     """A published model, by its published sizes."""
-    model, values = PUBLISHED[kind], published_values(kind)
+    model, values = PUBLISHED[kind], count_published_values(kind)
     sizes = {name: values * dtype.itemsize for name, dtype in NUMBER_TYPES.items()}
     return PlannedModel(kind, model.task, model.base or kind, sizes)
 
 
-def plan_entry(entry: Entry, backbone: str = "") -> PlannedModel:
+def plan_entry(entry: ModelEntry, backbone: str = "") -> PlannedModel:
     """A model that was added, by the headers of its files. backbone: name of the entry that it runs on."""
     sizes = {name: bytes_of_folder(entry.weights, dtype) for name, dtype in NUMBER_TYPES.items()}
     base = PUBLISHED[entry.kind].base if entry.kind in PUBLISHED else entry.base
@@ -86,7 +86,7 @@ def plan_entry(entry: Entry, backbone: str = "") -> PlannedModel:
 def plan(models: Sequence[PlannedModel], memory_bytes: int) -> MemoryPlan:
     """Which of `models` fit into a device's memory, with room for batches.
 
-    They are taken in their order; one of a task only beside its backbone, for which there is room too.
+    They are added in their order, a model of a task only if its backbone fits too.
     """
     budget = int(SHARE_FOR_WEIGHTS * memory_bytes)
     in_full = {model.backbone for model in models if model.task in IN_FULL}

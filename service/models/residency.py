@@ -10,7 +10,7 @@ from dataclasses import dataclass
 class Resident:
     """One loaded model, as input of the choice.
 
-    bytes: that leaving gives back. last_used: any rising clock. evictable: neither pinned nor needed to stay.
+    bytes: that unloading frees. last_used: by any rising clock. evictable: neither pinned nor needed to stay.
     backbone: id of the backbone that it runs on; its own for a backbone.
     """
 
@@ -22,16 +22,15 @@ class Resident:
 
 
 def choose_evictions(loaded: Sequence[Resident], needed_bytes: int, budget_bytes: int) -> list[str] | None:
-    """Ids of what must leave so that `needed_bytes` fit beside the rest, in order; None if they cannot.
-
-    The least recently used goes first. A backbone goes with all that runs on it, and only where all of that may go, so
-    a model of a task goes before its backbone.
+    """Ids of models to unload so that `needed_bytes` fit, in order; None if they cannot fit. The least recently used
+    model is unloaded first. A backbone is unloaded with all models that run on it, and only if all of them may be, so a
+    model of a task is unloaded before its backbone.
     """
     left = {model.id: model for model in loaded}
     free = budget_bytes - sum(model.bytes for model in loaded)
     evicted: list[str] = []
     while free < needed_bytes:
-        candidates = [group for model in left.values() if (group := _going_with(model, left))]
+        candidates = [group for model in left.values() if (group := _list_leaving_together(model, left))]
         if not candidates:
             return None
         chosen = min(candidates, key=lambda group: (max(model.last_used for model in group), len(group)))
@@ -42,7 +41,7 @@ def choose_evictions(loaded: Sequence[Resident], needed_bytes: int, budget_bytes
     return evicted
 
 
-def _going_with(model: Resident, left: dict[str, Resident]) -> list[Resident]:
+def _list_leaving_together(model: Resident, left: dict[str, Resident]) -> list[Resident]:
     """The model and, for a backbone, all that runs on it, which comes first; empty if one of them must stay."""
     group = [model]
     if model.id == model.backbone:

@@ -14,10 +14,8 @@ from service.models.slots import Slot
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """What makes room for a model.
-
-    leaving: ids of idle models to evict now, in order; None while there is no room. draining: ids of busy models that
-    take no new users from now on.
+    """How to make room for a model. leaving: ids of idle models to evict now, in order; None while there is no room.
+    draining: ids of busy models that accept no new users from now on.
     """
 
     leaving: tuple[str, ...] | None
@@ -33,7 +31,7 @@ def choose_room(slots: Mapping[str, Slot], slot: Slot, budget_bytes: int, now: f
         return Room(tuple(chosen))
     backbone = slots[slot.spec.backbone]
     busy = [other.resident(evictable=other is not backbone and other.may_drain()) for other in others]
-    # One that has just come stays for as long as its load took: less would be more loading than answering.
+    # A new model stays at least as long as its load took, or the server would load more than it answers.
     draining = [
         name
         for name in choose_evictions(busy, slot.bytes, budget) or ()
@@ -43,7 +41,7 @@ def choose_room(slots: Mapping[str, Slot], slot: Slot, budget_bytes: int, now: f
 
 
 def check_fits_ever(slots: Mapping[str, Slot], slot: Slot, budget_bytes: int) -> None:
-    """Raises InvalidInput if a model does not fit beside its backbone and what is pinned."""
+    """Raises InvalidInput if a model does not fit together with its backbone and the pinned models."""
     fixed = {other.spec.id: other for other in slots.values() if other.spec.pinned and other.is_open()}
     fixed[slot.spec.backbone] = slots[slot.spec.backbone]
     fixed[slot.spec.id] = slot

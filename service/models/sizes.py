@@ -1,4 +1,4 @@
-"""How much memory models take: before they are read, from their files' headers; and once they are there."""
+"""The memory of models: an estimate from their files' headers, and a measurement after loading."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from service.models.catalogue import EMBEDDED, ModelSpec, settings_of
 from service.models.number_types import number_type
 from service.settings.loader import Settings
 
-# Kept free of the device's memory for batches, caches and what other programs take.
+# Share of the device's memory for batches, caches and other programs.
 _SHARE_FOR_WEIGHTS = 0.75
-# Of the host's memory, for weights that left the device.
+# Share of the host's memory for unloaded weights.
 _SHARE_FOR_HELD = 0.5
 _PARTS = ("unet", "vae", "text_encoder", "transformer")
 
 
-def expected_bytes(spec: ModelSpec, settings: Settings, device: torch.device | str = "cpu") -> int:
-    """Bytes that a model will take on a device, from its files' headers; 0 for what is not here yet."""
+def estimate_bytes(spec: ModelSpec, settings: Settings, device: torch.device | str = "cpu") -> int:
+    """Bytes that a model will take on a device, from its files' headers; 0 for files that are not downloaded yet."""
     dtype = number_type(settings_of(spec, settings), device, spec.source or spec.backbone)
     if spec.entry is not None:
         return bytes_of_folder(spec.entry.weights, dtype)
@@ -41,7 +41,7 @@ def expected_bytes(spec: ModelSpec, settings: Settings, device: torch.device | s
 def bytes_of_folder(folder: Path, dtype: torch.dtype) -> int:
     """Bytes of the weights below a model's folder once they are held in `dtype`. Only headers are read.
 
-    Of several files with one part's weights, as in a folder that has them also at half precision, the largest counts.
+    If a part has several weight files, such as one in half precision, the largest counts.
     """
     parts: dict[Path, int] = {}
     for file in (*folder.rglob("*.safetensors"), *folder.rglob("*.bin"), *folder.rglob("*.ckpt")):
@@ -82,16 +82,15 @@ def bytes_by_owner(networks: Iterable[tuple[str, nn.Module]]) -> dict[str, int]:
 
 
 def default_budget(device: torch.device) -> int:
-    """Bytes that models may take on a device if no setting says: three quarters of what is free now."""
+    """The default bytes of models on a device: three quarters of the memory that is free now."""
     if device.type == "cuda":
         return int(_SHARE_FOR_WEIGHTS * torch.cuda.mem_get_info(device)[0])
     return int(_SHARE_FOR_WEIGHTS * available_host_bytes())
 
 
 def host_budget(settings: Settings, device: torch.device, device_budget: int) -> int:
-    """Bytes of host memory for models that left the device: as set, else half of what is free now.
-
-    On a CPU the models that are loaded, `device_budget` of them, are part of that half.
+    """Bytes of host memory for unloaded models: as set, else half of the memory that is free now. On a CPU the loaded
+    models, up to `device_budget`, are part of that half.
     """
     if settings.engine.host_memory_bytes is not None:
         return settings.engine.host_memory_bytes

@@ -20,7 +20,7 @@ from service.models.residency import Resident
 from service.models.sizes import bytes_by_owner
 
 AnyTask = Task[Any, Any, Any]
-State = Literal["READY", "LOADING", "UNAVAILABLE"]
+SlotState = Literal["READY", "LOADING", "UNAVAILABLE"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,19 +40,19 @@ class Loaded:
 
 @dataclass(slots=True, eq=False)
 class Slot:
-    """A model's place.
+    """A model of the catalogue.
 
     reason: why it is UNAVAILABLE. failure: of its last load. users: leases that are held on it. long: those of jobs.
-    bytes: device memory that it takes, or will take once it is loaded. last_used, loaded_at: of a monotonic clock.
+    bytes: of device memory, measured or expected. last_used, loaded_at: of a monotonic clock.
     load_seconds: how long its last load took. loads: how many there were, loads_from_host: of weights in host memory.
     heads: of an open backbone. head, variants: of an open model of a task, with the names of the U-Nets that it added.
-    description, serves: what is known of a backbone since its first load; it stays when the backbone leaves.
-    draining: it takes no new users, and leaves when the last one has gone. loading: its load, for all who wait for it.
-    reading: room was made for it, and its weights are being read.
+    description, serves: of a backbone, known since its first load; they stay when it is unloaded. draining: it takes no
+    new users, and leaves when the last one has gone. loading: its load, for all who wait for it. reading: room was made
+    for it, and its weights are being read.
     """
 
     spec: ModelSpec
-    state: State = "UNAVAILABLE"
+    state: SlotState = "UNAVAILABLE"
     reason: str = "not loaded yet"
     failure: BaseException | None = None
     users: int = 0
@@ -89,7 +89,7 @@ class Slot:
         return self.state == "READY" and not self.users and not self.spec.pinned
 
     def may_drain(self) -> bool:
-        """Whether it can be unloaded after its current users end: the end of a job is not waited for."""
+        """Whether it can be unloaded after its current users end; a job's end would take too long."""
         return self.state == "READY" and not self.long and not self.spec.pinned
 
     @property
@@ -121,7 +121,7 @@ class Slot:
         return left, variants
 
     def resident(self, *, evictable: bool) -> Resident:
-        """The slot as the choice of what leaves sees it."""
+        """The slot as input of `choose_evictions`."""
         return Resident(self.spec.id, self.spec.backbone, self.bytes, self.last_used, evictable)
 
 
@@ -133,7 +133,7 @@ def networks_of(backbone: Backbone) -> dict[str, nn.Module]:
 
 
 def networks_in(head: Any) -> Iterator[nn.Module]:
-    """The networks that a task's head holds, also within what it holds."""
+    """The networks of a task's head, also in nested objects."""
     if isinstance(head, nn.Module):
         yield head
     elif is_dataclass(head):
@@ -165,7 +165,7 @@ def read_model(
 ) -> Any:
     """Read a model's weights; blocks, on a thread of its own. Returns what `install` takes.
 
-    Raises what opening a backbone or a head raises.
+    Raises the errors of opening a backbone or a head.
     """
     if not slot.spec.task:
         heads = open_backbone(slot.spec)
@@ -179,7 +179,7 @@ def read_model(
 
 
 def install(slot: Slot, backbone: Slot, opened: Any, variants_before: Sequence[str]) -> None:
-    """Put what was read into its slot."""
+    """Put a model that was read into its slot."""
     if slot.spec.task:
         assert backbone.heads is not None
         slot.head = opened
@@ -200,7 +200,7 @@ def share_parts(model: Backbone, slots: Iterable[Slot]) -> None:
 
 
 def add_variants(model: Backbone, variants: Mapping[str, Variant]) -> None:
-    """Give a backbone U-Nets that it had before; tensors that equal its own are held once again."""
+    """Add U-Nets that the backbone had before; tensors equal to its own are shared again."""
     for name, variant in variants.items():
         assert isinstance(model, StableDiffusion)
         model.add_variant(name, variant)
@@ -235,7 +235,7 @@ def choose_slot(slots: Mapping[str, Slot], task: AnyTask, model: str | None = No
 
 
 def describe_progress(slots: Iterable[Slot]) -> str:
-    """What is being loaded and how far the start is, to stand behind a message; "" before anything is loaded."""
+    """The progress of loading, to append to a message; "" before loading begins."""
     models = list(slots)
     loading = [
         f"{slot.spec.id} ({slot.bytes / 1e9:.2f} GB: {slot.reason})" for slot in models if slot.state == "LOADING"

@@ -1,4 +1,4 @@
-"""What a server does once for each model that it loads: a thread to read it on, and a first batch of every kind."""
+"""Start-up of a model: a thread to read it on, and a first batch of every kind."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from service.settings.loader import Settings
 
 Result = TypeVar("Result")
 
-# A load gets a quarter of a core that it shares with requests, and all of an idle core.
+# A load gets a quarter of a core that it shares with requests, and a whole idle core.
 _LOADING_NICENESS = 5
-# Between lines of the log while the server starts.
+# Seconds between lines of the log while the server starts.
 _REPORT_SECONDS = 5.0
 
 log = structlog.get_logger("diffsight")
@@ -57,7 +57,7 @@ def prepare_lanes(worker: DeviceWorker, backbones: Iterable[Backbone], settings:
 
 
 async def warm_up(worker: DeviceWorker, backbone: Backbone) -> None:
-    """One encode, one embed and U-Net batches, so that the first caller does not pay for what only happens once."""
+    """One encode, one embed and U-Net batches, so that the first request does not pay the costs of a first batch."""
     model = backbone.description
     side = model.image_size // model.downscale
     with worker.session("warm-up", backbone=backbone) as session:
@@ -70,7 +70,7 @@ async def warm_up(worker: DeviceWorker, backbone: Backbone) -> None:
             capture=Capture(noise_pred=True),
             class_label=0 if model.num_class_labels else None,
         )
-        # Every size of batch has kernels of its own to be chosen on a GPU; on a CPU one row shows that it works.
+        # On a GPU kernels are chosen for every batch size; on a CPU one row shows that it works.
         largest = 32 if model.device.type == "cuda" else 1
         size = 1
         while size <= largest:
@@ -87,16 +87,15 @@ async def report_start(describe: Callable[[], str]) -> None:
 
 
 def step_back() -> None:
-    """Let the calling thread, and those that it starts, give way to those that answer requests."""
-    if sys.platform == "linux":  # elsewhere the number is that of a process, and all threads would step back
+    """Lower the priority of the calling thread, and of threads that it starts, below those that answer requests."""
+    if sys.platform == "linux":  # on other systems the priority is the process's, and all threads would slow down
         with suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOADING_NICENESS)
 
 
 async def run_on_own_thread(work: Callable[[], Result], *, gently: bool = False) -> Result:
-    """`work()` on a daemon thread, so that a server that is stopped does not wait for a download to end.
-
-    gently: whether others answer requests meanwhile, to which it gives way.
+    """`work()` on a daemon thread, so that a stopping server does not wait for a download. gently: whether to lower its
+    priority because other threads answer requests.
     """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[Result] = loop.create_future()

@@ -1,7 +1,6 @@
-"""The models of one server: loaded when they are wanted, kept while they are used, and let go for others.
-
-Everything here runs on the event loop; only weights are read on a thread of their own. Whoever uses a model holds a
-lease on it, and a model under lease does not leave.
+"""The models of one server: loaded when needed, kept while in use, and unloaded to make room. Everything here runs on
+the event loop; only weights are read on a separate thread. A user of a model holds a lease on it, and a leased model is
+not unloaded.
 """
 
 from __future__ import annotations
@@ -20,12 +19,12 @@ from backbones.errors import DiffsightError, InvalidInput, ModelNotFound
 from backbones.loading.source import check_device
 from service.engine.worker import DeviceWorker
 from service.errors import ModelInUse, NotReady
-from service.models.catalogue import ModelSpec, build_catalogue, left_out, names_models, old_settings, settings_of
+from service.models.catalogue import ModelSpec, build_catalogue, list_left_out, names_models, old_settings, settings_of
 from service.models.changes import Changes
 from service.models.host_memory import HeldModel, HostMemory
 from service.models.loading import OpenHeads, choose_device, open_served
 from service.models.room import check_fits_ever, choose_room
-from service.models.sizes import default_budget, expected_bytes, host_budget
+from service.models.sizes import default_budget, estimate_bytes, host_budget
 from service.models.slots import (
     AnyTask,
     Loaded,
@@ -46,11 +45,11 @@ from service.telemetry.metrics import Metrics
 log = structlog.get_logger("diffsight")
 
 Started = Callable[[BaseException | None], None]
-"""Called once when start-up ends: with None when the server is ready, else with why it never will be."""
+"""Called once when start-up ends: with None if the server is ready, else with the error."""
 
 _LEFT = "it left for other models; a request loads it again"
 _UNLOADED = "it was unloaded; a request loads it again"
-# How long a wait lasts at most before the stay of a busy model is looked at again.
+# Most seconds until a wait checks the stay of a busy model again.
 _LOOK_SECONDS = 0.5
 
 
@@ -108,27 +107,27 @@ class ModelStore:
     def revisions(self) -> dict[str, str]:
         """Ids of the backbones that were loaded, by the revision of their weights. Raises NotReady as `worker` does."""
         _ = self.worker
-        known = [(slot.description.revision, slot.spec.id) for slot in self.slots.values() if slot.description]
-        return dict(reversed(known))  # of two with the same weights the first
+        pairs = [(slot.description.revision, slot.spec.id) for slot in self.slots.values() if slot.description]
+        return dict(reversed(pairs))  # of two with the same weights the first
 
-    def opened(self, task: AnyTask, model: str | None = None) -> Loaded:
+    def get_open(self, task: AnyTask, model: str | None = None) -> Loaded:
         """A model of a task that is open now, without a lease. Raises as `for_task` does, and NotReady where it is not.
 
-        For what only looks: who runs anything on it goes by `use`.
+        Only to read its properties: to run it, call `use`.
         """
         slot = self.find(self.for_task(task, model).id)
         if slot.state != "READY":
             raise NotReady(f"the model {slot.spec.id!r} is not loaded now: {slot.reason}", hint="send a request to it")
         return slot.open_for(task, self.backbone_of(slot))
 
-    def loaded(self) -> list[Loaded]:
+    def list_open(self) -> list[Loaded]:
         """The default models of all tasks that are open now. Raises NotReady as `worker` does."""
         _ = self.worker
-        found = []
+        models = []
         for task in self.tasks:
             with suppress(ModelNotFound, NotReady):
-                found.append(self.opened(task))
-        return found
+                models.append(self.get_open(task))
+        return models
 
     def check_live(self) -> None:
         """Raises NotReady if only a restart can help: a failed start, or a dead device thread."""
@@ -144,10 +143,9 @@ class ModelStore:
     async def use(
         self, task: AnyTask, model: str | None = None, *, seconds: float | None = None, long: bool = False
     ) -> AsyncIterator[Loaded]:
-        """A lease on the model of a task, which is loaded first where it is not there.
-
-        seconds: how long that may take. long: a lease of minutes or more, such as a job's: nobody waits for its end.
-        Raises what `for_task` raises, what the load raises, and NotReady where it is not there in time.
+        """A lease on the model of a task, which is loaded first if necessary. seconds: how long that may take. long: a
+        lease of minutes or more, such as a job's: requests do not wait for its end. Raises the errors of `for_task` and
+        of the load, and NotReady if it is not loaded in time.
         """
         slot = self.find(self.for_task(task, model).id)
         async with self._lease(slot, seconds, long=long):
@@ -158,12 +156,12 @@ class ModelStore:
         slot = self.find(name)
         _ = self.worker
         for member in (self.backbone_of(slot), slot):
-            member.failure = None  # who asks for it by name wants another try
+            member.failure = None  # a request to load it by name tries again after a failure
         async with self._lease(slot, seconds):
             pass
 
     def unload(self, name: str, *, keep: bool = False) -> None:
-        """Let go of a model, and of all that runs on it. Raises ModelInUse if somebody uses it, or it is pinned.
+        """Unload a model and all models that run on it. Raises ModelInUse if it is in use or pinned.
 
         keep: whether the weights stay in host memory, if that has room for them.
         """
@@ -181,9 +179,8 @@ class ModelStore:
                 self.host.drop(member.spec.id)
 
     async def start(self, on_started: Started | None = None) -> None:
-        """Start the worker and load what fits, in the catalogue's order. A failure is kept and reported, not raised.
-
-        It is one where no backbone opens, or not what the settings name.
+        """Start the worker and load what fits, in the catalogue's order. A failure is stored and reported, not raised.
+        It fails if no backbone opens, or not the one that the settings name.
         """
         reporting = asyncio.create_task(report_start(lambda: describe_progress(self.slots.values())))
         try:
@@ -201,11 +198,11 @@ class ModelStore:
             on_started(self.failure)
 
     def work_done(self) -> float:
-        """Seconds that the device has worked since the start. It stands still while the server is idle."""
+        """Seconds that the device has worked since the start. They do not change while the server is idle."""
         return 0.0 if self._worker is None else self._worker.figures().device_seconds_total
 
     def stop(self) -> None:
-        """End the worker; what waits in it is answered with Cancelled."""
+        """Stop the worker; waiting calls are answered with Cancelled."""
         self._stopped = True
         self.host = HostMemory()
         if self._worker is not None:
@@ -215,7 +212,7 @@ class ModelStore:
         settings = self.settings
         for spec in await asyncio.to_thread(build_catalogue, settings):
             self.slots[spec.id] = Slot(spec)
-        for line in [*left_out(settings), *old_settings(settings)]:
+        for line in [*list_left_out(settings), *old_settings(settings)]:
             log.warning(line)
         device = check_device(choose_device(settings.device))
         self.budget_bytes = self.budget_bytes or default_budget(device)
@@ -226,7 +223,7 @@ class ModelStore:
         self.metrics.watch(self._worker.figures)
         self._worker.start()
         for slot in self.slots.values():
-            slot.bytes = await asyncio.to_thread(expected_bytes, slot.spec, settings, device)
+            slot.bytes = await asyncio.to_thread(estimate_bytes, slot.spec, settings, device)
         for slot in sorted(self.slots.values(), key=lambda slot: bool(slot.spec.task)):
             free = self.budget_bytes - sum(other.bytes for other in self.slots.values() if other.is_open())
             fits = slot.bytes <= free or self._may_exceed()
@@ -246,7 +243,7 @@ class ModelStore:
 
     @asynccontextmanager
     async def _lease(self, slot: Slot, seconds: float | None, *, long: bool = False) -> AsyncIterator[None]:
-        """Hold a model and its backbone for a while; they are loaded first where they are not there."""
+        """Hold a lease on a model and its backbone; they are loaded first if necessary."""
         held: list[Slot] = []
         try:
             try:
@@ -271,7 +268,7 @@ class ModelStore:
             self.changes.notify()
 
     async def _open(self, slot: Slot) -> None:
-        """Wait until a model is there and takes users; load it where it is not. Raises NotReady if that failed."""
+        """Wait until a model is loaded and accepts users; load it if necessary. Raises NotReady if that failed."""
         while slot.state != "READY" or slot.draining:
             if slot.draining:
                 await self.changes.wait(_LOOK_SECONDS)
@@ -283,13 +280,14 @@ class ModelStore:
                 )
             if slot.loading is None:
                 slot.loading = asyncio.create_task(self._load(slot))
-                # Whoever waited may have gone: a failure is kept in the slot, and is no task's last word.
+                # No request may wait any more: the failure is stored in the slot and must not stay unretrieved in the
+                # task.
                 slot.loading.add_done_callback(lambda task: task.cancelled() or task.exception())
-            with suppress(Exception):  # the slot tells what went wrong
+            with suppress(Exception):  # the slot holds the error
                 await asyncio.shield(slot.loading)
 
     async def _load(self, slot: Slot) -> None:
-        """Make room, read, warm up: once, for all who wait for it. Raises what opening raises."""
+        """Make room, read, warm up: once for all waiting requests. Raises the errors of opening."""
         assert self._worker is not None
         backbone = self.backbone_of(slot)
         slot.state, slot.reason, slot.failure = "LOADING", "it waits for room on the device", None
@@ -297,7 +295,7 @@ class ModelStore:
             member.users += 1
         try:
             await self.host.settle()
-            # Taken first: what leaves for it must not push it out of host memory.
+            # Taken first: models that are unloaded for it must not evict it from host memory.
             held = self.host.take(slot.spec.id, None if slot is backbone else backbone.revision)
             await self._make_room(slot)
             slot.reason = "its weights are being read"
@@ -311,14 +309,14 @@ class ModelStore:
             if slot is backbone and slot.heads is not None:
                 backbones = [other.heads.backbone for other in self.slots.values() if other.heads is not None]
                 prepare_lanes(self._worker, backbones, self.settings)
-                # What comes back from host memory was warm before.
+                # A model from host memory was warmed up before.
                 if held is None:
                     await warm_up(self._worker, slot.heads.backbone)
         except BaseException as error:
-            known = isinstance(error, DiffsightError)
-            slot.close(backbone, str(error) if known else "see the server's log")
+            expected = isinstance(error, DiffsightError)
+            slot.close(backbone, str(error) if expected else "see the server's log")
             slot.failure = error if isinstance(error, Exception) else None
-            log.error("a model could not be loaded", model=slot.spec.id, error=str(error), exc_info=not known)
+            log.error("a model could not be loaded", model=slot.spec.id, error=str(error), exc_info=not expected)
             raise
         else:
             slot.loaded_at = slot.last_used = time.monotonic()
@@ -332,11 +330,11 @@ class ModelStore:
             slot.loading, slot.reading = None, False
             if not any(other.state == "LOADING" for other in self.slots.values()):
                 for other in self.slots.values():
-                    other.draining = False  # no model waits for their room any more
+                    other.draining = False  # their room is not needed any more
             self.changes.notify()
 
     def _bring(self, slot: Slot, backbone: Slot, held: HeldModel | None) -> Any:
-        """A model from host memory, or read; blocks, on a thread of its own. Returns what `install` takes."""
+        """A model from host memory or from files; blocks, on a separate thread. Returns the arguments of `install`."""
         if held is None:
             return read_model(slot, backbone, self._open_backbone, self.tasks)
         held.return_to_device()
@@ -347,21 +345,23 @@ class ModelStore:
         return held.opened
 
     def _open_backbone(self, spec: ModelSpec) -> OpenHeads:
-        """A backbone with its heads; parts that equal those of another open one are held once."""
+        """A backbone with its heads; parts equal to those of another open backbone are shared."""
         settings = settings_of(spec, self.settings)
         model = open_served(settings, spec.source)
         share_parts(model, self.slots.values())
         return OpenHeads(settings, model, self.tasks)
 
     def _account(self) -> None:
-        """Measure what every open model takes."""
+        """Measure the bytes of every open model."""
         sizes = measure(self.slots.values())
         for slot in self.slots.values():
             if slot.is_open():
                 slot.bytes = sizes.get(slot.spec.id, 0)
 
     async def _make_room(self, slot: Slot) -> None:
-        """Let others leave until the slot's bytes fit; wait for those in use. Raises InvalidInput if they never fit."""
+        """Unload other models until the slot's bytes fit; wait for models in use. Raises InvalidInput if they never
+        fit.
+        """
         if not self._may_exceed():
             check_fits_ever(self.slots, slot, self.budget_bytes)
             while not self._make_room_now(slot):
@@ -369,11 +369,11 @@ class ModelStore:
         await self.host.settle()
 
     def _may_exceed(self) -> bool:
-        """Whether a model may be tried that does not fit: the first one, if no setting says what may be taken."""
+        """Whether to try a model that does not fit: only the first one, if no setting bounds the memory."""
         return not self.settings.engine.memory_bytes and not any(slot.is_open() for slot in self.slots.values())
 
     def _make_room_now(self, slot: Slot) -> bool:
-        """Whether the slot fits now, after idle models have left. Where it does not, busy ones take no new users."""
+        """Whether the slot fits now, after idle models were unloaded. If not, busy models accept no new users."""
         room = choose_room(self.slots, slot, self.budget_bytes, time.monotonic())
         for name in room.leaving or ():
             self._evict(self.slots[name], _LEFT, keep=True)
@@ -382,7 +382,7 @@ class ModelStore:
         return room.leaving is not None
 
     def _evict(self, slot: Slot, reason: str, *, keep: bool) -> None:
-        """Let a model go. keep: whether it stays in host memory, where that has room for it."""
+        """Unload a model. keep: whether it stays in host memory if that has room."""
         backbone = self.backbone_of(slot)
         assert backbone.description is not None
         opened, variants = slot.close(backbone, reason)

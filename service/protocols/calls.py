@@ -1,4 +1,4 @@
-"""A request of a foreign protocol as a task's own: the same limits, deadline and answers as on the task's route."""
+"""Run requests of foreign protocols with the same limits, deadlines and results as the task's route."""
 
 from __future__ import annotations
 
@@ -27,10 +27,8 @@ Model = TypeVar("Model", bound=BaseModel)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TaskCall:
-    """What a foreign request asks for.
-
-    options: the task's, as texts and JSON values. model: the id of one, the task's default if it is None.
-    bulk, deadline_seconds: as `Terms` has them.
+    """A foreign request as a call of a task. options: the task's, as texts and JSON values. model: its id; None is the
+    task's default. bulk, deadline_seconds: as in `Terms`.
     """
 
     task: AnyTask
@@ -42,7 +40,7 @@ class TaskCall:
 
 
 def as_list(value: Any) -> Any:
-    """The value in a list, unless it is one: for members that take one thing or several."""
+    """The value in a list, unless it is one: for members that take one value or several."""
     return value if isinstance(value, list) else [value]
 
 
@@ -51,8 +49,8 @@ def require_served(state: AppState, name: str, model: str | None = None) -> AnyT
     _ = state.models.worker
     task = find_task(state.tasks, name)
     if task is None:
-        known = ", ".join(task.name for task in state.tasks)
-        raise ModelNotFound(f"this server has no model {name[:100]!r}", hint=f"its models are: {known}")
+        names = ", ".join(task.name for task in state.tasks)
+        raise ModelNotFound(f"this server has no model {name[:100]!r}", hint=f"its models are: {names}")
     state.models.for_task(task, model)
     return task
 
@@ -64,9 +62,8 @@ async def read_json(state: AppState, content: bytes | bytearray | Mapping[str, A
 
 
 async def run_call(request: Request, state: AppState, usage: Usage, call: TaskCall) -> list[Done]:
-    """The ends of the work: one for a task that takes its images together, else one an image, in their order.
-
-    The request's body must have been read. Raises what the task's own route does.
+    """The results: one for a task that takes its images together, else one an image, in their order. The request's body
+    must have been read. Raises the errors of the task's own route.
     """
     task, files = call.task, call.files
     options = await run_in(BODIES, validate, task.options, call.options, state.settings.limits)
@@ -86,7 +83,7 @@ async def run_call(request: Request, state: AppState, usage: Usage, call: TaskCa
 
 
 async def _run_each(state: AppState, work: Work, files: InputFiles, terms: Terms) -> list[Done]:
-    """The end for each image of a task that takes one; their rows share batches."""
+    """The result for each image of a task that takes one image; their rows share batches."""
 
     async def procedure(session: Session, inputs: Inputs) -> list[Done]:
         parts = [Inputs([image], inputs.support_images, inputs.support_masks) for image in inputs.images]

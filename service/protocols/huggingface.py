@@ -138,7 +138,7 @@ class FeatureExtraction(BaseModel):
 class Pipeline:
     """One pipeline.
 
-    task: what answers it. to_options: (body) to the task's options. to_answer: (end, body) to JSON values.
+    task: that answers it. to_options: (body) to the task's options. to_answer: (result, body) to JSON values.
     """
 
     task: str
@@ -191,7 +191,7 @@ def _answer_persons(done: Done, body: object) -> list[Any]:
 
 
 def _corners(box: Sequence[float]) -> dict[str, int]:
-    """A box of x, y, width, height in whole pixels, as the client's type has it."""
+    """A box of x, y, width, height as corners in whole pixels, the client's type."""
     x, y, width, height = box
     return {"xmin": round(x), "ymin": round(y), "xmax": round(x + width), "ymax": round(y + height)}
 
@@ -264,14 +264,14 @@ def _add_routes(name: str, pipeline: Pipeline) -> None:
             responses=foreign_problems(),
             openapi_extra={**document, "parameters": parameters},
         )
-        # What the client's health_check() asks: the status says it.
+        # For the client's health_check(), which reads only the status.
         router.add_api_route(f"{path}/health", health, methods=["GET"], include_in_schema=False)
 
 
 async def _read_body(request: Request, state: State, model: type[BaseModel]) -> BaseModel:
     """The body as JSON, or as an image alone.
 
-    The client calls an image `application/json` whose kind it does not know: the first letter tells.
+    The client sends unknown types of images as `application/json`: the first byte distinguishes them.
     """
     media_type = media_type_of(request)
     content = bytes(await read_body(request))

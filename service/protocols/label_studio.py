@@ -34,9 +34,9 @@ Result = TypeVar("Result")
 
 router = APIRouter(prefix="/label-studio", tags=["Label Studio"])
 
-# Whose images are in memory together.
+# Tasks whose images are in memory at the same time.
 _TASKS_AT_ONCE = 8
-# Of the reasons why images have no prediction, so many stand in the log.
+# Most reasons for missing predictions that a log line lists.
 _REASONS_LOGGED = 5
 
 _CONFIG = (
@@ -181,7 +181,7 @@ async def label_studio_predict(request: Request, state: State, usage: RequestUsa
     _ = state.models.worker
     started = asyncio.get_running_loop().time()
     content, limits = await read_body(request), state.settings.limits
-    # Each task brings two dozen names of values that are not looked at.
+    # Each task has two dozen names of values that are ignored.
     body = await run_in(BODIES, validate, PredictRequest, content, limits, values_per_name=1)
     controls = await run_in(BODIES, read_controls, body.label_config)
     async with prepare_controls(controls, state) as fillings, studio_images(state) as images:
@@ -202,9 +202,8 @@ class _Call:
 
 
 async def _predict(call: _Call) -> list[StudioPrediction | StudioFailure]:
-    """What there is of all tasks when the last one is done, or Label Studio's patience ends.
-
-    Raises InvalidInput if no image could be read, and DeadlinePassed where none was reached.
+    """The predictions when all tasks are done, or when Label Studio's time limit ends. Raises InvalidInput if no image
+    could be read, and DeadlinePassed if none was processed.
     """
     settings = call.state.settings
     seconds = min(settings.label_studio.answer_seconds, 0.95 * settings.limits.deadline_seconds)
@@ -235,7 +234,7 @@ async def _predict(call: _Call) -> list[StudioPrediction | StudioFailure]:
 async def _predict_until(
     call: _Call, engines: Mapping[Backbone, Engine], end: float
 ) -> list[StudioPrediction | StudioFailure]:
-    """The predictions of all tasks, a few of them at a time, for as long as the loop's clock shows less than `end`."""
+    """The predictions of all tasks, a few at a time, until the loop's clock shows `end`."""
     places = asyncio.Semaphore(_TASKS_AT_ONCE)
     version = version_of(call.fillings)
 
@@ -258,9 +257,8 @@ async def _predict_until(
 
 
 async def finish_until(tasks: Sequence[asyncio.Task[Result]], end: float) -> list[Result | None]:
-    """The results of the tasks; None for those that are not done when the loop's clock shows `end`, and are cancelled.
-
-    Raises what the first task raises that fails, and cancels the others.
+    """The results of the tasks; None for tasks that are not done when the loop's clock shows `end`, which are
+    cancelled. Raises the error of the first task that fails, and cancels the others.
     """
     if not tasks:
         return []

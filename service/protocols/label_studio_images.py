@@ -1,4 +1,4 @@
-"""Where the images of Label Studio's tasks are, and how they are read."""
+"""Find and read the images of Label Studio's tasks."""
 
 from __future__ import annotations
 
@@ -18,15 +18,16 @@ from service.settings.groups import LabelStudioSettings
 from service.state import AppState
 from service.threads import BODIES, run_in
 
-# What Label Studio calls images: what was uploaded, what lies on its own disk, and what it opens in a storage.
+# Label Studio's paths of images: uploads, files on its own disk, and files in a storage.
 _IMAGE_PATHS = r"/(data|storage-data|(tasks|projects)/[0-9]+/(resolve|presign))/"
-# Storages that it opens for its users.
+# Storages that Label Studio opens for its users.
 _STORAGES = r"(?i)(s3|gs|azure-blob|azure-spi|azure_spi|dbfs)://"
 _MOST_REDIRECTS = 4
 
 
 class StudioImages:
-    """Reads the images of one request's tasks. A personal token is changed for a short-lived one once for all of them.
+    """Reads the images of one request's tasks. A personal token is exchanged for a short-lived one, once for all of
+    them.
 
     client: a connection without proxies of the environment, with the settings' timeout.
     """
@@ -38,9 +39,8 @@ class StudioImages:
         self._one_at_a_time = asyncio.Lock()
 
     async def read(self, address: object, *, task_id: object = None) -> bytes:
-        """The image that a task names: data in base64, a path of Label Studio's, its storage's, or an address.
-
-        task_id: the task's own, by which Label Studio finds what lies in a storage that is connected to its project.
+        """The image that a task names: data in base64, a path of Label Studio or of its storage, or an address.
+        task_id: of the task; Label Studio uses it to find files in a storage of the task's project.
         Raises InvalidInput.
         """
         if not isinstance(address, str) or not address:
@@ -56,7 +56,7 @@ class StudioImages:
         if base and address.startswith(f"{base}/"):
             address = address.removeprefix(base)
         if re.match(_STORAGES, address):
-            address = _resolving(address, task_id)
+            address = _find_resolve_path(address, task_id)
         if not address.startswith("/"):
             return await self._of_another_host(address)
         image = await self._of_label_studio(address)
@@ -65,10 +65,10 @@ class StudioImages:
     async def _of_another_host(self, address: str) -> bytes:
         """An image at an address, by the rules for addresses. Raises InvalidInput."""
         if not self._state.settings.urls.enabled:
-            known = self._state.settings.label_studio.url
+            studio = self._state.settings.label_studio.url
             raise InvalidInput(
                 "tasks",
-                f"the image's address is not below {known or 'the Label Studio of this server, which has none'}",
+                f"the image's address is not below {studio or 'the Label Studio of this server, which has none'}",
                 hint="set DIFFSIGHT_URLS__ENABLED for https addresses; for images of Label Studio itself, set "
                 "DIFFSIGHT_LABEL_STUDIO__URL as its own addresses begin",
             )
@@ -76,7 +76,9 @@ class StudioImages:
         return await self._state.fetcher.fetch(ImageUrl(address), field="tasks", most_bytes=most)
 
     async def _of_label_studio(self, path: str) -> bytes | ImageUrl:
-        """An image that lies in Label Studio; where it sends on to another host, that address. Raises InvalidInput."""
+        """An image in Label Studio, or the address on another host to which Label Studio redirects. Raises
+        InvalidInput.
+        """
         settings = self._state.settings.label_studio
         if settings.url is None:
             raise InvalidInput(
@@ -94,14 +96,14 @@ class StudioImages:
                         return await _body(response, self._state.settings.limits.max_upload_bytes)
                     url = urljoin(url, response.headers["location"])
                 if not url.startswith(f"{base}/"):
-                    return ImageUrl(url)  # without the token, and by the rules for any address
+                    return ImageUrl(url)  # without the token, by the rules for all addresses
                 url = base + check_path(url.removeprefix(base))
         except (httpx2.HTTPError, httpx2.InvalidURL, ValueError) as error:
             raise _not_read(type(error).__name__) from error
         raise _not_read(f"it sent on more than {_MOST_REDIRECTS} times")
 
     async def _authorisation(self, base: str) -> dict[str, str]:
-        """The header of a legacy token, or of what a personal access token, which is a JWT, is changed for."""
+        """The header of a legacy token, or of the access token for a personal one, which is a JWT."""
         async with self._one_at_a_time:
             if self._headers is None:
                 self._headers = await _authorisation(self._client, base, self._state.settings.label_studio)
@@ -110,14 +112,14 @@ class StudioImages:
 
 @asynccontextmanager
 async def studio_images(state: AppState) -> AsyncIterator[StudioImages]:
-    """What reads the images of one request."""
+    """The reader of the images of one request."""
     seconds = state.settings.label_studio.timeout_seconds
     async with httpx2.AsyncClient(timeout=seconds, trust_env=False) as client:
         yield StudioImages(state, client)
 
 
-def _resolving(address: str, task_id: object) -> str:
-    """Label Studio's own path for what lies in a storage of a task's project. Raises InvalidInput without an id."""
+def _find_resolve_path(address: str, task_id: object) -> str:
+    """Label Studio's own path for a file in a storage of a task's project. Raises InvalidInput without an id."""
     if not re.fullmatch(r"[0-9]{1,18}", str(task_id)):
         raise InvalidInput(
             "tasks",
@@ -131,7 +133,7 @@ def _resolving(address: str, task_id: object) -> str:
 def check_path(path: str) -> str:
     """The path to request, percent-encoded. Raises InvalidInput unless it is one of Label Studio's images.
 
-    Its token opens more than images, and the path is a caller's: the token is used for nothing else.
+    The path comes from a client, and the token opens more than images, so it is used only for images.
     """
     plain = unquote(path)
     if not re.match(_IMAGE_PATHS, plain) or ".." in re.split(r"[/\\]", plain) or not plain.isprintable():

@@ -1,4 +1,4 @@
-"""What of a Label Studio project can be filled, and what fills it."""
+"""The controls of a Label Studio project that this server can fill, and the tasks that fill them."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ _KINDS = {"KeyPointLabels": "keypoints", "BrushLabels": "masks", "Choices": "cho
 class Control:
     """One control of a project that can be filled.
 
-    kind: keypoints, masks or choices. labels: what the project calls a point, mask or class, by our name of it.
-    by_index: the same by a point's place. image: the key of the image's address in a task's data. boxes: the control of
-    rectangles that belongs to points, empty if there is none; box_label: its label for persons.
+    kind: keypoints, masks or choices. labels: our name of a point, mask or class to the project's. by_index: the same
+    by a point's index. image: the key of the image's address in a task's data. boxes: the control of the points'
+    rectangles, empty if there is none; box_label: its label for persons.
     """
 
     kind: str
@@ -45,7 +45,7 @@ class Control:
     box_label: str = "person"
 
     def label_of(self, name: str, place: int) -> str | None:
-        """What the project calls a point; None if it has none for it."""
+        """The project's label of a point; None if it has none."""
         return self.by_index.get(place) if self.by_index else self.labels.get(name)
 
 
@@ -58,15 +58,15 @@ def read_controls(config: str) -> list[Control]:
     except (ElementTree.ParseError, ValueError) as error:
         raise InvalidInput("label_config", f"it is no XML: {error}", hint=_HINT) from error
     images = {image.get("name", ""): image.get("value", "").lstrip("$") for image in root.iter("Image")}
-    found = [
+    controls = [
         control
         for element in root.iter()
         if (control := _read_control(root, element, images)) is not None and _can_be_filled(control)
     ]
-    if not found:
+    if not controls:
         raise InvalidInput("label_config", "nothing in it can be filled", hint=_HINT)
-    # Of a project with several images the first is looked at.
-    return [control for control in found if control.image == found[0].image]
+    # If a project has several images, the first one is used.
+    return [control for control in controls if control.image == controls[0].image]
 
 
 def _read_control(root: ElementTree.Element, element: ElementTree.Element, images: Mapping[str, str]) -> Control | None:
@@ -87,7 +87,7 @@ def _read_control(root: ElementTree.Element, element: ElementTree.Element, image
         if rectangle.get("name") and rectangle.get("toName") == to_name
     ]
     # Label Studio's own examples call the boxes of points `kp` by the name `kp_bbox`.
-    rectangles.sort(key=lambda one: one.get("name") != f"{name}_bbox")
+    rectangles.sort(key=lambda control: control.get("name") != f"{name}_bbox")
     if not rectangles:
         return Control(kind, name, to_name, images[to_name], labels, indices)
     of_boxes = list(_labels_of(rectangles[0], "Label").values())
@@ -96,12 +96,12 @@ def _read_control(root: ElementTree.Element, element: ElementTree.Element, image
 
 
 def _can_be_filled(control: Control) -> bool:
-    """Whether there is anything to find: a single choice says nothing."""
+    """Whether there is anything to choose: a single choice needs no prediction."""
     return len(control.labels) > (1 if control.kind == "choices" else 0)
 
 
 def _labels_of(element: ElementTree.Element, tag: str) -> dict[str, str]:
-    """What a control's labels are called in regions, by their values."""
+    """The labels of a control in regions, by their values."""
     return {str(label.get("value")): _display_name(label) for label in element.iter(tag) if label.get("value")}
 
 
@@ -116,7 +116,7 @@ def _is_index(label: ElementTree.Element) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Filling:
-    """What fills a control: the work to do on each image. labels: what it can find, our names to the project's."""
+    """The work that fills a control, for each image. labels: that it can find, our names to the project's."""
 
     control: Control
     work: Work
@@ -124,7 +124,7 @@ class Filling:
 
 
 def version_of(fillings: Sequence[Filling]) -> str:
-    """What Label Studio calls the predictions: another with any weight, parameter or label."""
+    """Label Studio's version of the predictions, which changes with every weight, parameter or label."""
     facts = [
         [
             asdict(filling.control),
@@ -139,7 +139,7 @@ def version_of(fillings: Sequence[Filling]) -> str:
 
 @asynccontextmanager
 async def prepare_controls(controls: Sequence[Control], state: AppState) -> AsyncIterator[list[Filling]]:
-    """What fills the controls of a project. Raises ModelNotFound if this server cannot."""
+    """The work that fills the controls of a project. Raises ModelNotFound if this server cannot fill any."""
     only_choices = all(control.kind == "choices" for control in controls)
     async with AsyncExitStack() as leases:
         yield [
@@ -162,7 +162,7 @@ async def _choose_tasks(control: Control, state: AppState, *, zero_shot: bool) -
     """What fills a control.
 
     Choices are made by the newest fitted classifier whose classes are among them. Without one they are made zero-shot,
-    where the project has nothing else: beside points or masks they may be about anything.
+    but only if the project has no other controls: beside points or masks choices may be about anything.
     """
     if control.kind == "keypoints":
         return [("pose", {}, control.labels)]
@@ -175,12 +175,12 @@ async def _choose_tasks(control: Control, state: AppState, *, zero_shot: bool) -
 
 
 async def _choose_masks(control: Control, state: AppState) -> list[Chosen]:
-    """A brush's labels are taken for concepts of that name, then for classes of the segmentation head; what is left is
-    looked for as expressions.
+    """A brush's labels are matched with concepts of that name, then with classes of the segmentation head; other labels
+    are used as expressions.
     """
     chosen: list[Chosen] = []
     left = list(control.labels)
-    models = {loaded.task.name: loaded for loaded in state.models.loaded()}
+    models = {loaded.task.name: loaded for loaded in state.models.list_open()}
     if few_shot.TASK.name in models and (concepts := await run_in(LIBRARY, _concepts_named, left, state)):
         chosen.append(("few-shot", {"concepts": list(concepts.values())}, _among(control, concepts)))
         left = [name for name in left if name not in concepts]
@@ -201,7 +201,7 @@ def _concepts_named(names: list[str], state: AppState) -> dict[str, str]:
     """The newest concept of each name."""
     by_name = {}
     for stored in state.library.concepts.list():
-        with suppress(InvalidInput):  # of another version: a concept that cannot be used
+        with suppress(InvalidInput):  # of another version
             by_name[about_of(stored).name] = stored.id
     return {name: by_name[name] for name in names if name in by_name}
 
@@ -210,7 +210,7 @@ def _classifier_of(labels: Mapping[str, str], state: AppState) -> str | None:
     """The id of the newest classifier of a backbone that is served here, all of whose classes are among the labels."""
     revisions = state.models.revisions()
     for stored in reversed(state.library.classifiers.list()):
-        with suppress(InvalidInput):  # a file that is no classifier
+        with suppress(InvalidInput):  # not a classifier
             about = read_about(stored.about)
             if about.revision in revisions and labels.keys() >= set(about.classes):
                 return stored.id

@@ -1,4 +1,4 @@
-"""One image's regions under the names of a Label Studio project: of a whole task, or of what an annotator has drawn."""
+"""Regions of one image with the names of a Label Studio project, for a whole task or for an annotator's drawing."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PREDICTED = ("prediction", "prediction-changed")
 class Drawing:
     """What an annotator drew by automatic annotation.
 
-    regions: those that the answer is wanted for, oldest first. parents: ids of rectangles that have points already.
+    regions: to answer, oldest first. parents: ids of rectangles that have points already.
     """
 
     regions: Sequence[Region]
@@ -47,9 +47,9 @@ async def fill_image(
 ) -> tuple[list[Region], float]:
     """The regions of an image, and their score within 0 and 1.
 
-    With a drawing, each of its regions stands for itself alone: a rectangle of persons comes back with its points, a
-    brush as the mask of its label. Ids are made of the drawn region's own, so that no other region is overwritten.
-    Raises InvalidInput for a rectangle that has no corners.
+    With a drawing, each of its regions is answered separately: a rectangle of persons with its points, a brush with the
+    mask of its label. Ids are made from the drawn region's id, so that no other region is overwritten. Raises
+    InvalidInput for a rectangle without corners.
     """
     regions: list[Region] = []
     scores = []
@@ -70,7 +70,7 @@ async def fill_image(
 
 
 def _prefix_ids(regions: list[Region], prefix: str) -> list[Region]:
-    """The regions with ids that those of other controls do not have: Label Studio joins regions of one id."""
+    """The regions with ids that are unique among all controls: Label Studio joins regions of one id."""
     for region in regions:
         region["id"] = prefix + region["id"]
         if "parentID" in region:
@@ -118,9 +118,8 @@ def _rename_points(regions: Sequence[Region], control: Control, names: Sequence[
 async def _points_of_rectangles(
     engine: Engine, filling: Filling, image: DecodedImage, drawing: Drawing
 ) -> list[Region]:
-    """The rectangles of the control where they were drawn, and the points of those persons that have none yet.
-
-    Label Studio throws a drawn region away when its suggestions are accepted, unless it is one of them.
+    """The control's rectangles as drawn, and points of those that have none yet. Label Studio deletes a drawn region
+    when its suggestions are accepted, unless the region is one of them.
     """
     control, work = filling.control, filling.work
     rectangles = [region for region in drawing.regions if _is_drawn_with(region, control.boxes, "rectanglelabels")]
@@ -133,18 +132,18 @@ async def _points_of_rectangles(
     ]
     points: list[Region] = []
     if persons:
-        boxes = [drawn_box(region, image) for region in persons]
+        boxes = [bound_region(region, image) for region in persons]
         item = await make_item(engine, work, image, work.options.model_copy(update={"boxes": boxes}))
         parents = [region["id"] for region in persons]
-        found = pose_regions(item, from_name=control.name, to_name=control.to_name, parents=parents)
-        points = _rename_points(found, control, item["names"])
+        regions = pose_regions(item, from_name=control.name, to_name=control.to_name, parents=parents)
+        points = _rename_points(regions, control, item["names"])
     answered = {region["id"] for region in persons}
     kept = [region | ({"origin": _PREDICTED[1]} if region["id"] in answered else {}) for region in rectangles]
     return [*kept, *points]
 
 
 async def _masks_of_brushes(engine: Engine, filling: Filling, image: DecodedImage, drawing: Drawing) -> list[Region]:
-    """For each label that was drawn, its mask in place of the newest stroke; strokes without one stay as they are."""
+    """For each drawn label, its mask instead of the newest stroke; strokes without a mask stay unchanged."""
     control, work = filling.control, filling.work
     newest = {
         label: region
@@ -155,13 +154,13 @@ async def _masks_of_brushes(engine: Engine, filling: Filling, image: DecodedImag
     }
     if not newest:
         return []
-    found = _mask_regions(filling, await make_item(engine, work, image, work.options))
-    masks = {region["value"]["brushlabels"][0]: region for region in found}
+    regions = _mask_regions(filling, await make_item(engine, work, image, work.options))
+    masks = {region["value"]["brushlabels"][0]: region for region in regions}
     return [masks.get(label, stroke) | {"id": stroke["id"]} for label, stroke in newest.items()]
 
 
 def _is_drawn_with(region: Region, name: str, kind: str) -> bool:
-    """Whether a region is of this kind and this control; one without a control's name may be of any."""
+    """Whether a region is of this kind and this control; a region without a control's name may belong to any."""
     return region.get("type") == kind and bool(name) and region.get("from_name", name) == name
 
 
@@ -171,11 +170,11 @@ def _labels_of(region: Region, kind: str) -> list[str]:
     return [label for label in labels if isinstance(label, str)] if isinstance(labels, list) else []
 
 
-def drawn_box(region: Region, image: DecodedImage) -> list[float]:
+def bound_region(region: Region, image: DecodedImage) -> list[float]:
     """The upright box around a drawn rectangle, [x, y, width, height] in pixels.
 
     Label Studio turns a rectangle by `rotation` degrees clockwise around its upper left corner.
-    Raises InvalidInput for one without its numbers.
+    Raises InvalidInput for a rectangle with missing numbers.
     """
     value = region.get("value")
     try:

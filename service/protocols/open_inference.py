@@ -47,7 +47,7 @@ from service.settings.groups import LimitSettings
 from service.state import AppState
 from service.tasks import AnyTask, find_task
 from service.threads import ANSWERS, BODIES, run_in
-from service.version import installed_version
+from service.version import read_version
 
 router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
 
@@ -99,7 +99,7 @@ class RepositoryRequest(BaseModel):
 @router.get("", summary="Get the server's name and version", responses=foreign_problems())
 async def open_inference_server() -> dict[str, Any]:
     """Name and version of the server, and the protocol extensions that it supports."""
-    return {"name": PLATFORM, "version": installed_version(), "extensions": list(_EXTENSIONS)}
+    return {"name": PLATFORM, "version": read_version(), "extensions": list(_EXTENSIONS)}
 
 
 @router.get("/health/live", summary="Is the process alive?", responses=foreign_problems())
@@ -144,7 +144,7 @@ async def open_inference_version_ready(state: State, model: str, version: str) -
 
 def _ready(state: AppState, name: str, version: str | None) -> dict[str, Any]:
     task = require_served(state, name, version)
-    state.models.opened(task, version)
+    state.models.get_open(task, version)
     return {"name": task.name, "ready": True}
 
 
@@ -249,7 +249,7 @@ async def open_inference_infer_version(
 
 async def _infer(request: Request, state: State, usage: RequestUsage, name: str, version: str | None) -> Response:
     task = require_served(state, name, version)
-    media_type_of(request)  # a packed body is refused
+    media_type_of(request)  # a compressed body is refused
     body, header = bytes(await read_body(request)), request.headers.get(HEADER)
     head, binary = split_body(body, header)
     request_body = await read_json(state, head, InferRequest)
@@ -260,25 +260,25 @@ async def _infer(request: Request, state: State, usage: RequestUsage, name: str,
 
 
 def _choose_outputs(task: AnyTask, request_body: InferRequest) -> list[tuple[Output, bool]]:
-    """The outputs of a request, and which of them are binary. Raises InvalidInput for one that there is not."""
+    """The outputs of a request, and which of them are binary. Raises InvalidInput for an unknown output."""
     binary = request_body.parameters.get("binary_data_output") is True
     if not request_body.outputs:
         return [(output, binary) for output in default_outputs(task)]
-    known = outputs_of(task)
+    outputs = outputs_of(task)
     chosen = {}
-    for one in request_body.outputs:
-        if one.name not in known:
-            raise InvalidInput("outputs", f"{one.name!r} is no output", hint=f"choose from {', '.join(known)}")
-        if refused := sorted(set(one.parameters) - {"binary_data"}):
+    for requested in request_body.outputs:
+        if requested.name not in outputs:
+            raise InvalidInput("outputs", f"{requested.name!r} is no output", hint=f"choose from {', '.join(outputs)}")
+        if refused := sorted(set(requested.parameters) - {"binary_data"}):
             raise InvalidInput("outputs", f"{refused[0][:100]!r} is not supported", hint="request the whole tensor")
-        chosen[one.name] = (known[one.name], one.parameters.get("binary_data", binary) is True)
+        chosen[requested.name] = (outputs[requested.name], requested.parameters.get("binary_data", binary) is True)
     return list(chosen.values())
 
 
 def _read_call(
     task: AnyTask, request_body: InferRequest, binary: bytes, state: AppState, version: str | None
 ) -> TaskCall:
-    """What a request asks for. Raises InvalidInput, and RequestValidationError for images."""
+    """The call of a request. Raises InvalidInput, and RequestValidationError for images."""
     limits = state.settings.limits
     if sequence := [name for name in _OF_TRITON if request_body.parameters.get(name)]:
         raise InvalidInput(sequence[0], "no task here has sequences", hint="leave it out")
@@ -325,7 +325,7 @@ def _number(parameters: Mapping[str, Any], name: str) -> int:
 
 
 def _option(task: AnyTask, tensor: Tensor) -> Any:
-    """An option's value: a list, or of one element the element where the option is no list."""
+    """An option's value: a list, or the only element if the option is not a list."""
     values: Any = tensor.values
     if tensor.datatype == BYTES:
         try:
@@ -338,7 +338,7 @@ def _option(task: AnyTask, tensor: Tensor) -> Any:
 
 
 def _images(tensor: Tensor, most: int, limits: LimitSettings, *, fetch_urls: bool) -> list[ImageSource]:
-    """The images of a tensor: files, or base64 where they came in JSON; or pixels. Raises InvalidInput."""
+    """The images of a tensor: files, or base64 if they came in JSON; or pixels. Raises InvalidInput."""
     count = len(tensor.values) if tensor.datatype == BYTES or len(tensor.shape) == 4 else 1
     if count > most:
         raise InvalidInput(tensor.name, f"{count:,} images; one request takes {most}", hint="send fewer")
@@ -363,7 +363,7 @@ def _images(tensor: Tensor, most: int, limits: LimitSettings, *, fetch_urls: boo
 
 
 def _bitmap(pixels: NDArray[np.uint8]) -> bytes:
-    """Pixels (H, W, 3) uint8 RGB as a file that holds them as they are."""
+    """Pixels (H, W, 3) uint8 RGB as a lossless file."""
     file = BytesIO()
     Image.fromarray(pixels).save(file, "BMP")
     return file.getvalue()

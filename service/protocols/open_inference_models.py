@@ -1,4 +1,4 @@
-"""Tasks as models of the Open Inference Protocol: a name, versions, the tensors they take and those they give."""
+"""Tasks as models of the Open Inference Protocol: a name, versions, input tensors and output tensors."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SUPPORTS = ("support_images", "support_masks")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Output:
-    """A tensor that a task gives. shape: -1 if it depends on the request. read: (end) to the array."""
+    """An output tensor of a task. shape: -1 if it depends on the request. read: (result) to the array."""
 
     name: str
     datatype: str
@@ -38,7 +38,7 @@ def read_answer(done: Done) -> NDArray[Any]:
 
 
 ANSWER = Output("answer", BYTES, (1,), read_answer)
-"""What every task gives: its route's answer, without what is common to all routes."""
+"""An output of every task: its route's answer, without the fields that all routes share."""
 
 
 def _read_ranked(read: Callable[[Any], Any], *, texts: bool) -> Callable[[Done], NDArray[Any]]:
@@ -95,8 +95,8 @@ _OUTPUTS: Mapping[str, tuple[Output, ...]] = {
         Output("names", BYTES, (-1,), lambda done: text_array(done.result.keypoints.names)),
     ),
     "zero-shot": (
-        Output("labels", BYTES, (-1,), _read_ranked(lambda one: one.label, texts=True)),
-        Output("probabilities", "FP64", (-1,), _read_ranked(lambda one: one.probability, texts=False)),
+        Output("labels", BYTES, (-1,), _read_ranked(lambda answer: answer.label, texts=True)),
+        Output("probabilities", "FP64", (-1,), _read_ranked(lambda answer: answer.probability, texts=False)),
     ),
     "label-tree": (
         Output("path", BYTES, (-1,), lambda done: text_array(done.result.path)),
@@ -105,19 +105,19 @@ _OUTPUTS: Mapping[str, tuple[Output, ...]] = {
     "image-text": (Output("scores", "FP64", (-1, -1), lambda done: done.result.scores),),
     "features": (Output("vectors", "FP32", (-1, -1), lambda done: done.result.vectors.astype(np.float32)),),
     "classifier": (
-        Output("labels", BYTES, (-1, -1), _classes(lambda one: one.label, texts=True)),
-        Output("probabilities", "FP64", (-1, -1), _classes(lambda one: one.probability, texts=False)),
+        Output("labels", BYTES, (-1, -1), _classes(lambda answer: answer.label, texts=True)),
+        Output("probabilities", "FP64", (-1, -1), _classes(lambda answer: answer.probability, texts=False)),
     ),
 }
 
 
 def default_outputs(task: AnyTask) -> Sequence[Output]:
-    """What a request gets that names no outputs; the answer as JSON for a task without tensors of its own."""
+    """The outputs of a request that names none; the answer as JSON for a task without tensors of its own."""
     return _OUTPUTS.get(task.name, (ANSWER,))
 
 
 def outputs_of(task: AnyTask) -> dict[str, Output]:
-    """All that a request can name, by name."""
+    """All outputs that a request can name, by name."""
     return {output.name: output for output in (*default_outputs(task), ANSWER)}
 
 
@@ -142,7 +142,7 @@ def describe_model(state: AppState, task: AnyTask, version: str | None) -> dict[
 
 
 def _describe_list(name: str, schema: Mapping[str, Any]) -> dict[str, Any] | None:
-    """An option that is a list as a tensor; None for any other option, which goes as a parameter."""
+    """An option that is a list as a tensor; None for any other option, which is a parameter."""
     lists = [alternative for alternative in (schema, *schema.get("anyOf", ())) if alternative.get("type") == "array"]
     if not lists or "items" not in lists[0]:
         return None

@@ -1,4 +1,4 @@
-"""Tensors of the Open Inference Protocol to arrays and back: as JSON, or as bytes behind it (the binary extension)."""
+"""Convert tensors of the Open Inference Protocol: as JSON, or as bytes after it (the binary extension)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from backbones.errors import InvalidInput
 from service.settings.groups import LimitSettings
 
 HEADER = "Inference-Header-Content-Length"
-"""How many bytes of a body are JSON; the binary data of its tensors follow."""
+"""Header with the number of a body's bytes that are JSON; the binary data of its tensors follow."""
 
 BYTES = "BYTES"
 NUMBERS: Mapping[str, np.dtype[Any]] = {
@@ -73,7 +73,7 @@ class RequestedOutput(BaseModel):
 class Tensor:
     """A tensor that was sent.
 
-    values: its numbers, in its shape; or of BYTES the elements, flat: bytes, or texts where they came in JSON.
+    values: its numbers, in its shape; or the elements of BYTES, flat: bytes, or texts if they came in JSON.
     """
 
     name: str
@@ -83,7 +83,7 @@ class Tensor:
 
 
 def split_body(body: bytes, header: str | None) -> tuple[bytes, bytes]:
-    """The JSON of a body, and what is behind it. header: the value of `HEADER`. Raises InvalidInput."""
+    """The JSON of a body, and the bytes after it. header: the value of `HEADER`. Raises InvalidInput."""
     if header is None:
         return body, b""
     length = int(header) if header.isascii() and header.isdigit() and len(header) < 16 else -1
@@ -94,7 +94,7 @@ def split_body(body: bytes, header: str | None) -> tuple[bytes, bytes]:
 
 
 def read_tensors(inputs: Sequence[InputTensor], binary: bytes, limits: LimitSettings) -> list[Tensor]:
-    """The tensors of a request. binary: what is behind its JSON, in their order. Raises InvalidInput."""
+    """The tensors of a request. binary: the bytes after its JSON, in the order of the tensors. Raises InvalidInput."""
     tensors = []
     place = 0
     for tensor in inputs:
@@ -166,7 +166,7 @@ def _from_binary(tensor: InputTensor, data: bytes, limits: LimitSettings) -> Ten
 def _reshape(tensor: InputTensor, array: NDArray[Any]) -> NDArray[Any]:
     try:
         return array.reshape(tensor.shape)
-    except ValueError as error:  # a shape of no values may still be larger than any array
+    except ValueError as error:  # a shape without values may still exceed the largest array
         raise InvalidInput(tensor.name, f"the shape {tensor.shape}", hint="send the shape of the data") from error
 
 
@@ -211,7 +211,7 @@ def write_outputs(
 ) -> tuple[bytes, int | None]:
     """The body of an answer, and how many bytes of it are JSON; None if all are.
 
-    envelope: members beside the tensors. binary: which tensors follow the JSON.
+    envelope: further members. binary: which tensors follow the JSON.
     """
     described, parts = [], []
     for name, array in outputs.items():

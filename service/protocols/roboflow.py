@@ -28,7 +28,7 @@ from service.run_task import Done
 from service.state import AppState
 from service.tasks import find_task
 from service.threads import ANSWERS, BODIES, LIBRARY, run_in
-from service.version import installed_version
+from service.version import read_version
 
 router = APIRouter(prefix="/roboflow", tags=["Roboflow"])
 
@@ -79,12 +79,12 @@ class RoboflowRequest(BaseModel):
 
     @property
     def least(self) -> float | None:
-        """The lowest confidence that is wanted, None if the server's own holds."""
+        """The requested lowest confidence, None for the server's own."""
         return self.confidence if isinstance(self.confidence, float) else None
 
     @property
     def choice(self) -> Choice:
-        """How the answer is written."""
+        """The form of the answer."""
         return Choice(
             self.least,
             self.keypoint_confidence,
@@ -155,11 +155,9 @@ def _classifier(body: RoboflowRequest, version: str) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ModelKind:
-    """What a model id begins with, and which of the protocol's answers it gets.
-
-    task: of this server. route: below /roboflow/infer. task_type: what the SDK calls it; empty for what it asks for
-    by a method of its own. to_options: (body, what follows the id's stroke) to the task's options.
-    to_answer: (end, choice) to the members of the answer.
+    """A first part of model ids, and its form of the protocol's answers. task: of this server. route: below
+    /roboflow/infer. task_type: the SDK's name; empty if the SDK has a method of its own. to_options: (body, the id's
+    part after the slash) to the task's options. to_answer: (result, choice) to the members of the answer.
     """
 
     task: str
@@ -180,7 +178,7 @@ KINDS: Mapping[str, ModelKind] = {
         "segmentation", "instance_segmentation", "instance-segmentation", _nothing, answers.segments
     ),
     "referring": ModelKind(
-        "referring", "instance_segmentation", "instance-segmentation", _referring, answers.named_masks
+        "referring", "instance_segmentation", "instance-segmentation", _referring, answers.list_named_masks
     ),
     "classifier": ModelKind("classifier", "classification", "classification", _classifier, answers.classes),
     "semantic": ModelKind("segmentation", "semantic_segmentation", "", _nothing, answers.semantic),
@@ -203,7 +201,7 @@ _INFERRED: Any = dict[str, Any] | list[dict[str, Any]]
 @router.get("/info", summary="Get the server's name and version", responses=foreign_problems())
 async def roboflow_info() -> dict[str, str]:
     """Name and version of the server, and an id that changes at each start."""
-    return {"name": "diffsight", "version": installed_version(), "uuid": _SERVER}
+    return {"name": "diffsight", "version": read_version(), "uuid": _SERVER}
 
 
 @router.get("/model/registry", summary="List models", responses=foreign_problems())
@@ -221,7 +219,7 @@ async def roboflow_registry(state: State) -> RegisteredModels:
 )
 async def roboflow_add(request: Request, state: State) -> RegisteredModels:
     """Answers when the model is loaded."""
-    await state.models.load(await _named_model(request, state), state.settings.limits.deadline_seconds)
+    await state.models.load(await _read_model_name(request, state), state.settings.limits.deadline_seconds)
     return await run_in(LIBRARY, _registry, state)
 
 
@@ -234,17 +232,17 @@ async def roboflow_add(request: Request, state: State) -> RegisteredModels:
 )
 async def roboflow_remove(request: Request, state: State) -> RegisteredModels:
     """Also unloads all models that run on it. The next request loads the model again."""
-    state.models.unload(await _named_model(request, state))
+    state.models.unload(await _read_model_name(request, state))
     return await run_in(LIBRARY, _registry, state)
 
 
-async def _named_model(request: Request, state: AppState) -> str:
+async def _read_model_name(request: Request, state: AppState) -> str:
     _ = state.models.worker
     body = await read_json(state, await read_body(request), ModelRequest)
     name, _, version = body.model_id.partition("/")
     kind = KINDS.get(name)
     if kind is None:
-        raise _unknown(body.model_id)
+        raise _refuse_model(body.model_id)
     model = None if kind.task == "classifier" else version or None
     return state.models.for_task(require_served(state, kind.task, model), model).id
 
@@ -313,7 +311,7 @@ async def _infer(
     task = require_served(state, kind.task, model)
     call = TaskCall(task, kind.to_options(body, version), InputFiles(body.images), model)
     done = await run_call(request, state, usage, call)
-    if task.inputs == "images":  # a classifier, which answers all images together
+    if task.inputs == "images":  # a classifier answers all images together
         (end,) = done
         images = [Inputs([image]) for image in end.inputs.images]
         done = [Done(end.work, [result], image) for result, image in zip(end.result, images, strict=True)]
@@ -322,9 +320,8 @@ async def _infer(
 
 
 def _choose(route: str, first: str, model_id: str) -> tuple[ModelKind, str]:
-    """The kind of model that an id names on a route, and what follows its stroke. Raises InvalidInput.
-
-    An id of Roboflow's own models, such as an SDK sends if none is given, stands for the route's first on depth.
+    """The kind of model that an id names on a route, and the part after the slash. Raises InvalidInput. On the depth
+    route an id of Roboflow's own models, which SDKs send by default, means the route's first kind.
     """
     name, _, version = model_id.partition("/")
     if not name or (first == "depth" and name.startswith("depth-anything")):
@@ -333,17 +330,17 @@ def _choose(route: str, first: str, model_id: str) -> tuple[ModelKind, str]:
         name = first
     kind = KINDS.get(name)
     if kind is None or kind.route != route:
-        raise _unknown(model_id, [name for name, other in KINDS.items() if other.route == route])
+        raise _refuse_model(model_id, [name for name, other in KINDS.items() if other.route == route])
     return kind, version
 
 
-def _unknown(model_id: str, known: Sequence[str] = tuple(KINDS)) -> InvalidInput:
-    hint = f"send one of {', '.join(known)}, alone or as in {known[0]}/ID with the id of a model"
+def _refuse_model(model_id: str, names: Sequence[str] = tuple(KINDS)) -> InvalidInput:
+    hint = f"send one of {', '.join(names)}, alone or as in {names[0]}/ID with the id of a model"
     return InvalidInput("model_id", f"{model_id[:100]!r} is no model of this server", hint=hint)
 
 
 def _write(body: RoboflowRequest, kind: ModelKind, done: Sequence[Done], started: float) -> bytes:
-    """The answer for one image, or a list of them where a list was sent."""
+    """The answer for one image, or a list of answers if a list was sent."""
     written = []
     for end in done:
         image = end.inputs.images[0]
@@ -390,7 +387,7 @@ async def roboflow_project(request: Request, state: State, usage: RequestUsage) 
     project, version = request.path_params["project"], request.path_params["version"]
     kind = KINDS.get(project)
     if kind is None:
-        raise _unknown(f"{project}/{version}")
+        raise _refuse_model(f"{project}/{version}")
     require_served(state, kind.task)
     sent = [(name, text) for name, text in request.query_params.multi_items() if name in RoboflowRequest.model_fields]
     image = {"type": "base64", "value": (await read_body(request)).decode("ascii", "replace").strip('"')}

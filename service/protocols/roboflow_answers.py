@@ -1,4 +1,4 @@
-"""Results in the shapes of Roboflow's inference server, which its SDK and supervision's `from_inference` read."""
+"""Results in the format of Roboflow's inference server, which its SDK and supervision's `from_inference` read."""
 
 from __future__ import annotations
 
@@ -22,10 +22,9 @@ PERSON = "person"
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Which predictions are wanted, and how masks and depth are written.
-
-    confidence: the lowest of a prediction; keypoint_confidence: of a point; None for all that there are.
-    classes: names of those wanted, all if it is empty. most: how many predictions, all if it is None.
+    """Which predictions to return, and the form of masks and depth. confidence: the lowest of a prediction;
+    keypoint_confidence: of a point; None means no bound. classes: names to return, all if it is empty. most: how many
+    predictions, all if it is None.
     """
 
     confidence: float | None = None
@@ -36,7 +35,7 @@ class Choice:
     depth: Literal["json", "png16", "png8"] = "json"
 
     def keep(self, predictions: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        """The predictions that are wanted."""
+        """The chosen predictions."""
         least = self.confidence or 0.0
         kept = [
             prediction
@@ -53,7 +52,7 @@ def persons(done: Done, choice: Choice) -> dict[str, Any]:
 
 
 def keypoints(done: Done, choice: Choice) -> dict[str, Any]:
-    """Boxes of persons with their points, less those below the lowest confidence that is wanted."""
+    """Boxes of persons with their points, without points below the lowest confidence."""
     found_keypoints: Keypoints = done.result.keypoints
     return {
         "predictions": choice.keep(
@@ -101,7 +100,7 @@ def segments(done: Done, choice: Choice) -> dict[str, Any]:
     return _masks(class_masks(segmented), segmented.classes, choice)
 
 
-def named_masks(done: Done, choice: Choice) -> dict[str, Any]:
+def list_named_masks(done: Done, choice: Choice) -> dict[str, Any]:
     """A prediction for each expression whose mask is not empty."""
     masks: Masks = done.result.masks
     return _masks(zip(masks.masks, masks.names, masks.scores, strict=True), masks.names, choice)
@@ -110,7 +109,7 @@ def named_masks(done: Done, choice: Choice) -> dict[str, Any]:
 def _masks(
     masks: Iterable[tuple[NDArray[np.bool_], str, float]], classes: Sequence[str], choice: Choice
 ) -> dict[str, Any]:
-    """Whole masks as RLE, or one prediction for each outline: a polygon can tell neither parts nor holes."""
+    """Whole masks as RLE, or one prediction for each outline: a polygon cannot describe several parts or holes."""
     predictions = []
     for mask, name, score in masks:
         number = classes.index(name)
@@ -130,8 +129,8 @@ def _masks(
 def _outlines(mask: NDArray[np.bool_]) -> list[tuple[Sequence[float], list[dict[str, float]]]]:
     """The box and the outline of each part of a mask (H, W), through the centres of its outermost pixels.
 
-    Filled with OpenCV, an outline gives its part back, holes filled. Parts of one or two pixels repeat a point:
-    supervision leaves out the masks of all predictions where one has fewer than three.
+    Filled with OpenCV, an outline gives its part again, with holes filled. Parts of one or two pixels repeat a point:
+    supervision leaves out the masks of all predictions if one has fewer than three points.
     """
     outlines: list[tuple[Sequence[float], list[dict[str, float]]]] = []
     contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
@@ -171,7 +170,7 @@ def classes(done: Done, choice: Choice) -> dict[str, Any]:
 
 
 def depth(done: Done, choice: Choice) -> dict[str, Any]:
-    """Depth as the protocol has it: 1 at the image's nearest pixel, 0 at its farthest, linear in 1 over metres."""
+    """Depth in the protocol's scale: 1 at the image's nearest pixel, 0 at its farthest, linear in 1 over metres."""
     depth_map: DepthMap = done.result
     near = nearness(depth_map.metres)
     if choice.depth == "json":

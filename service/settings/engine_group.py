@@ -1,4 +1,4 @@
-"""The settings of the device: what it may hold, how large batches are, and what may wait for it."""
+"""The settings of the device: its memory, the size of batches, and the bounds of its queue."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The groups of settings: what each may be, and what follows from it."""
+"""The groups of settings, with bounds and consequences."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DType = Literal["auto", "float32", "bfloat16", "float16"]
 
 
 def _split_list(value: Any) -> Any:
-    # An environment variable is one text; a TOML file and code give lists.
+    # An environment variable is one text; TOML files and code have lists.
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
@@ -225,7 +225,7 @@ class AccessSettings(Group):
     )
 
     def keys_path(self) -> Path:
-        """Where the keys are: as set, else in the user's configuration folder."""
+        """The file of keys: as set, else in the user's configuration folder."""
         return self.keys_file or user_folders.configuration_folder() / "keys.json"
 
 

@@ -1,4 +1,4 @@
-"""The one Settings class: DIFFSIGHT_ variables, an optional TOML file, and defaults that work with neither."""
+"""The Settings class: DIFFSIGHT_ variables, an optional TOML file, and defaults that work without them."""
 
 from __future__ import annotations
 
@@ -154,11 +154,11 @@ class Settings(BaseSettings):
     telemetry: TelemetrySettings = Field(default=TelemetrySettings(), description="Traces.")
 
     def data_path(self) -> Path:
-        """Where things that callers made are kept: as set, else in the user's folder for data."""
+        """The folder of objects that clients created: as set, else in the user's folder for data."""
         return self.data_folder or user_folders.data_folder() / "data"
 
     def models_path(self) -> Path:
-        """Where models that were added are kept: as set, else in the user's folder for data."""
+        """The folder of added models: as set, else in the user's folder for data."""
         return (self.models_folder or default_folder()).expanduser()
 
     @classmethod
@@ -170,12 +170,12 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """What is given in code or on the command line, then the environment, then the TOML file."""
+        """Values from code or the command line, then the environment, then the TOML file."""
         return init_settings, env_settings, TomlFile(settings_cls)
 
 
-def load_settings(config: Path | None = None, **given: Any) -> Settings:
-    """The settings: `given` before the environment before the TOML file `config` (or DIFFSIGHT_CONFIG) before defaults.
+def load_settings(config: Path | None = None, **overrides: Any) -> Settings:
+    """The settings: `overrides`, then the environment, then the TOML file `config` or DIFFSIGHT_CONFIG, then defaults.
 
     Raises InvalidInput for a value out of bounds, an unknown name in any of them, and a file that cannot be read.
     """
@@ -189,7 +189,7 @@ def load_settings(config: Path | None = None, **given: Any) -> Settings:
         model_config = SettingsConfigDict(toml_file=config)
 
     try:
-        return SettingsFromFile(**{name: value for name, value in given.items() if value is not None})
+        return SettingsFromFile(**{name: value for name, value in overrides.items() if value is not None})
     except ValidationError as error:
         raise _invalid(error) from error
     except SettingsError as error:
@@ -197,18 +197,18 @@ def load_settings(config: Path | None = None, **given: Any) -> Settings:
 
 
 def refuse_unknown_names(environment: Mapping[str, str]) -> None:
-    """Raises InvalidInput for the first DIFFSIGHT_ variable that is no setting, with the nearest one that is."""
-    known = {CONFIG, *(name for name, _ in variables()), *(PREFIX + group.upper() for group in _groups())}
+    """Raises InvalidInput for the first DIFFSIGHT_ variable that is not a setting, with the nearest setting."""
+    names = {CONFIG, *(name for name, _ in variables()), *(PREFIX + group.upper() for group in _groups())}
     for name in environment:
-        if name.upper().startswith(PREFIX) and name.upper() not in known:
-            near = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.0)
+        if name.upper().startswith(PREFIX) and name.upper() not in names:
+            near = difflib.get_close_matches(name.upper(), names, n=1, cutoff=0.0)
             raise InvalidInput(
                 name, f"{name} is not a setting", hint=f"did you mean {near[0]}? docs/settings.md has all"
             )
 
 
 def check_file(config: Path) -> None:
-    """Raises InvalidInput if the TOML file is not there or is no TOML."""
+    """Raises InvalidInput if the file does not exist or is not TOML."""
     try:
         tomllib.loads(config.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
@@ -236,7 +236,7 @@ def variables() -> Iterator[tuple[str, Any]]:
 
 
 def _invalid_table(error: ErrorDetails) -> InvalidInput:
-    """What is wrong with one `[[models]]` table, which is named by its place, and what to write."""
+    """The error of one `[[models]]` table, which is named by its position, and what to write."""
     _, number, *key = error["loc"]
     table = f"[[models]] number {int(number) + 1}"
     keys = ", ".join(ModelTable.model_fields)
@@ -251,16 +251,16 @@ def _invalid_table(error: ErrorDetails) -> InvalidInput:
 
 
 def _invalid(error: ValidationError) -> InvalidInput:
-    """The first thing that is wrong with the settings, under the name to change, with all others behind it."""
+    """The first error of the settings, under the name to change, with the number of further errors."""
     first = error.errors(include_url=False)[0]
     if first["loc"][0] == TABLES and len(first["loc"]) > 1:
         return _invalid_table(first)
     name = PREFIX + "__".join(str(part) for part in first["loc"]).upper()
-    given = "" if first["type"] in ("missing", "extra_forbidden") else f", not {first['input']!r}"
+    value = "" if first["type"] in ("missing", "extra_forbidden") else f", not {first['input']!r}"
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     if first["type"] == "extra_forbidden":
-        known = [variable for variable, _ in variables()]
-        near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
+        names = [variable for variable, _ in variables()]
+        near = difflib.get_close_matches(name, names, n=1, cutoff=0.0)[0]
         key = near.removeprefix(PREFIX).lower().replace("__", ".")
         return InvalidInput(name, f"{name} is not a setting{more}", hint=f"did you mean {near} ({key} in TOML)?")
-    return InvalidInput(name, f"{name}: {first['msg']}{given}{more}", hint="docs/settings.md lists the bounds")
+    return InvalidInput(name, f"{name}: {first['msg']}{value}{more}", hint="docs/settings.md lists the bounds")

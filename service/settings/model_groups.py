@@ -1,4 +1,4 @@
-"""The groups of settings about the models of tasks: which weights, and how they are run."""
+"""The groups of settings about the models of tasks."""
 
 from __future__ import annotations
 

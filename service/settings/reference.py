@@ -19,7 +19,7 @@ def settings_table() -> str:
 
 
 def _format_default(default: Any) -> str:
-    """A default value as the table shows it."""
+    """A default value as text for the table."""
     if default is None:
         return "unset"
     if isinstance(default, tuple):
@@ -28,7 +28,7 @@ def _format_default(default: Any) -> str:
 
 
 def _bounds(field: Any) -> str:
-    """What a value must be, as one short phrase."""
+    """The bounds of a value, as one short phrase."""
     if typing.get_origin(field.annotation) is tuple:
         return "list"
     choices = getattr(field.annotation, "__args__", ())

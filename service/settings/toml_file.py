@@ -9,7 +9,9 @@ from typing import Any
 from pydantic_settings import TomlConfigSettingsSource
 
 TABLES = "model_tables"
-"""The setting that `[[models]]` tables are. Names that narrow what is served are another one, and go with them."""
+"""The setting of `[[models]]` tables. The list of names to serve is another setting, which may be combined with
+them.
+"""
 
 
 class TomlFile(TomlConfigSettingsSource):
@@ -20,7 +22,7 @@ class TomlFile(TomlConfigSettingsSource):
 
 
 def name_tables(content: dict[str, Any]) -> dict[str, Any]:
-    """A file's content with `[[models]]` tables under the setting's name; a list of names stays what it is."""
+    """A file's content with `[[models]]` tables under the setting's name; a list of names stays unchanged."""
     models = content.get("models")
     if not isinstance(models, list) or not any(isinstance(table, dict) for table in models):
         return content

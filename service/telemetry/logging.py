@@ -1,4 +1,4 @@
-"""The shape of the logs: one JSON line an event, from this program and from the libraries that it uses."""
+"""The format of logs: one JSON line an event, from this program and from its libraries."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import structlog
 
 log = structlog.get_logger("diffsight")
 
-# What a library or an error's text may quote of a request, though our own lines hold none of it.
+# Secrets of a request that a library or an error's text may quote; our own lines hold none.
 _SECRETS = (
     (
         re.compile(r"(?i)\b((?:proxy-)?authorization|x-api-key|(?:set-)?cookie)\b['\"]*\s*[:=,]\s*[^\r\n})\]]+"),
@@ -30,7 +30,7 @@ _SECRETS = (
 )
 
 
-def without_secrets(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+def remove_secrets(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """The event with credentials and queries taken out of its texts, tracebacks included."""
     for key, value in event.items():
         if isinstance(value, str):
@@ -41,16 +41,15 @@ def without_secrets(_: object, __: str, event: MutableMapping[str, Any]) -> Muta
 
 
 class UnfailingStream:
-    """A text stream whose lines are lost where they cannot be written: on a full disk, or to a reader that is gone.
-
-    A failure to log never ends the work.
+    """A text stream that drops lines which cannot be written: on a full disk, or to a closed pipe. A failure to log
+    never ends the work.
     """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        """Write, or lose, a text."""
+        """Write a text, or drop it."""
         with suppress(OSError, ValueError):
             self._stream.write(text)
         return len(text)
@@ -69,14 +68,14 @@ def configure_logging(level: str) -> None:
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
-        without_secrets,
+        remove_secrets,
     ]
     structlog.configure(
         processors=[*shared, structlog.processors.JSONRenderer()],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(UnfailingStream(sys.stderr)),  # type: ignore[arg-type]
     )
-    # As in structlog's: a library's line that cannot be written costs that line, and prints no traceback.
+    # As for structlog: a library's line that cannot be written is dropped, without a traceback.
     logging.raiseExceptions = False
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
@@ -89,7 +88,7 @@ def configure_logging(level: str) -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
-    # Their every request at level info would drown ours.
+    # At level info they would log each of their requests.
     for chatty in (
         "httpx",
         "httpx2",
@@ -102,7 +101,7 @@ def configure_logging(level: str) -> None:
         "alembic",
     ):
         logging.getLogger(chatty).setLevel(logging.WARNING)
-    # Of a damaged file or form the answer tells; here it would only let callers fill the log.
+    # The answer reports a damaged file or form; here clients could fill the log with it.
     logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", module=r"PIL\.")
     logging.captureWarnings(True)
@@ -111,9 +110,8 @@ def configure_logging(level: str) -> None:
 
 
 def _log_what_native_code_prints() -> None:
-    """Let the lines that C libraries write to file descriptor 2 (libtiff, of damaged files) be lines of the log.
-
-    Python's own standard error stays what it was, under another number.
+    """Log the lines that C libraries write to file descriptor 2, such as libtiff for damaged files. Python's standard
+    error moves to another file descriptor.
     """
     try:
         if sys.stderr.fileno() != 2:
@@ -135,7 +133,7 @@ def _log_what_native_code_prints() -> None:
 
 
 def _log_what_nobody_caught() -> None:
-    """Let errors that end a thread, or the program, be lines of the log too."""
+    """Log errors that end a thread or the program."""
 
     def of_thread(arguments: threading.ExceptHookArgs) -> None:
         error = arguments.exc_value or arguments.exc_type()
@@ -145,7 +143,7 @@ def _log_what_nobody_caught() -> None:
 
 
 def _adopt_libraries() -> None:
-    """Take away the handlers and progress bars that libraries write to standard error with."""
+    """Remove handlers and progress bars of libraries that write to standard error."""
     for library in ("transformers", "diffusers"):
         own = import_module(f"{library}.utils.logging")
         own.disable_default_handler()

@@ -17,7 +17,7 @@ from service.engine.figures import EngineFigures, RanBatch
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 _ITEMS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
-# Problems that turn work away, as opposed to those that say what is wrong with it.
+# Problems that refuse correct requests because of load.
 REJECTIONS = (
     "body-too-large",
     "deadline-passed",
@@ -54,7 +54,7 @@ class Metrics:
         )
         self.rejected = Counter("diffsight_rejected_total", "Requests refused.", ["reason"], registry=self.registry)
         for reason in REJECTIONS:
-            # There from the start, so that the first one is an increase.
+            # Created at the start, so that the first event is an increase.
             self.rejected.labels(reason)
         self.batch_rows = Histogram(
             "diffsight_batch_rows", "Rows of each U-Net batch.", buckets=_ITEMS, registry=self.registry
@@ -70,8 +70,8 @@ class Metrics:
     def count_request(self, task: str, status: int, seconds: float, problem: str) -> None:
         """Count one answered request.
 
-        task: the name of its route, of which there are few, never a text of the caller's. problem: the slug of its
-        problem, empty for an answer.
+        task: the name of its route, never a client's text, so that there are few values. problem: the slug of its
+        problem, empty for a success.
         """
         self.requests.labels(task, str(status)).inc()
         self.request_seconds.labels(task).observe(seconds)
@@ -96,7 +96,7 @@ def metrics_table() -> str:
     figures = EngineFigures(**{field.name: nothing[str(field.type)] for field in fields(EngineFigures)})
     metrics = Metrics()
     metrics.watch(lambda: figures)
-    # A metric without labels has samples at once; the others get one of each for the table.
+    # A metric without labels has samples at once; the others get one sample for the table.
     metrics.count_request("", 0, 0.0, REJECTIONS[0])
     metrics.queue_seconds.labels("").observe(0.0)
     metrics.count_batch(RanBatch("unet", (), 0.0, 0.0, ""))
@@ -115,7 +115,7 @@ class _EngineCollector(Collector):
         self.figures = figures
 
     def describe(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
-        """Nothing: the names are known without a scrape."""
+        """Empty: the names are known without a scrape."""
         return iter(())
 
     def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:

@@ -1,7 +1,7 @@
 """Traces by OpenTelemetry: a span for each request and one below it for each of its stages.
 
-They are on where the setting `telemetry.otlp_endpoint` names a collector; otherwise nothing of OpenTelemetry's SDK is
-imported and a route pays one look at its request's state.
+They are on if the setting `telemetry.otlp_endpoint` names a collector. Otherwise OpenTelemetry's SDK is not imported,
+and a request costs one look-up more.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from backbones.errors import InvalidInput
 from backbones.rows import Captures, UNetRow
 from service.engine.session import Session
 from service.settings.groups import TelemetrySettings
-from service.version import installed_version
+from service.version import read_version
 
 Result = TypeVar("Result")
 Input = TypeVar("Input")
 
-# Supervisors and Prometheus ask these every few seconds; their spans would drown the others.
+# Supervisors and Prometheus call these every few seconds; their spans would hide the others.
 UNTRACED = ("/health/", "/v2/health/", "/metrics")
-# Any other method is a caller's own text, of which there is no end.
+# Any other method is a client's text, with unbounded values.
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _STOP_SECONDS = 2.0
 
@@ -51,7 +51,7 @@ class Tracing:
                 "traces need OpenTelemetry's SDK and exporter, which are not installed",
                 hint="pip install 'diffsight[otel]', or unset DIFFSIGHT_TELEMETRY__OTLP_ENDPOINT",
             ) from error
-        named = {"service.name": settings.service_name, "service.version": installed_version()}
+        named = {"service.name": settings.service_name, "service.version": read_version()}
         self._provider = TracerProvider(
             sampler=ParentBased(TraceIdRatioBased(settings.sample_ratio)),
             resource=Resource.create(named),
@@ -60,7 +60,7 @@ class Tracing:
         endpoint = f"{(settings.otlp_endpoint or '').rstrip('/')}/v1/traces"
         self._exporter = OTLPSpanExporter(endpoint=endpoint)
         self._provider.add_span_processor(BatchSpanProcessor(self._exporter))
-        self._tracer = self._provider.get_tracer("diffsight", installed_version())
+        self._tracer = self._provider.get_tracer("diffsight", read_version())
 
     def request(self, scope: Scope) -> RequestTrace | None:
         """The trace of the request that begins now, below the caller's own where it sent a `traceparent`."""
@@ -69,8 +69,8 @@ class Tracing:
         return RequestTrace(self._tracer, scope)
 
     def stop(self) -> None:
-        """Send what is left, for some seconds at most, and end the exporter's thread."""
-        # It has no time limit of its own while it retries a collector that is down.
+        """Send the remaining spans, for some seconds at most, and end the exporter's thread."""
+        # Without a time limit of its own it would retry while the collector is down.
         flushing = Thread(target=self._provider.force_flush, name="last spans", daemon=True)
         flushing.start()
         flushing.join(_STOP_SECONDS)
@@ -130,13 +130,13 @@ class RequestTrace:
         below = self._below if within is None else trace.set_span_in_context(within)
         self._tracer.start_span(name, below, attributes=self._shared, start_time=started).end(ended)
 
-    def admitted(self, task: str, labels: int) -> None:
-        """The request was read and found fit: tell how long that took."""
+    def mark_admitted(self, task: str, labels: int) -> None:
+        """Record a span for reading and checking the request, which has passed."""
         self.share({"diffsight.task": task} | ({"diffsight.labels": labels} if labels else {}))
         self.past("admit", self._started, time.time_ns())
 
     def fault(self, error: Exception) -> None:
-        """Keep an unforeseen error, with its traceback."""
+        """Record an unexpected error, with its traceback."""
         self.span.record_exception(error)
 
     def end(self, scope: Scope, status: int) -> None:
@@ -169,34 +169,34 @@ class _TracedEngine:
         return getattr(self._engine, name)
 
     async def encode(self, pixel_values: Sequence[Tensor]) -> list[Tensor]:
-        latents: list[Tensor] = await self._traced_call(
+        latents: list[Tensor] = await self._call_in_span(
             "encode", "encode", {"diffsight.images": len(pixel_values)}, pixel_values
         )
         return latents
 
     async def embed(self, texts: Sequence[str]) -> list[Tensor]:
-        contexts: list[Tensor] = await self._traced_call("embed", "embed", {"diffsight.texts": len(texts)}, texts)
+        contexts: list[Tensor] = await self._call_in_span("embed", "embed", {"diffsight.texts": len(texts)}, texts)
         return contexts
 
     async def unet(self, rows: Sequence[UNetRow]) -> list[Captures]:
-        captures: list[Captures] = await self._traced_call("step", "unet", {"diffsight.rows": len(rows)}, rows)
+        captures: list[Captures] = await self._call_in_span("step", "unet", {"diffsight.rows": len(rows)}, rows)
         return captures
 
     async def decode(self, latents: Sequence[Tensor]) -> list[Tensor]:
         # The stage `decode` is that of the image file.
-        images: list[Tensor] = await self._traced_call(
+        images: list[Tensor] = await self._call_in_span(
             "vae_decode", "decode", {"diffsight.images": len(latents)}, latents
         )
         return images
 
     async def run(self, function: Callable[..., Result], *arguments: Any) -> Result:
-        result: Result = await self._traced_call("head", "run", {}, function, *arguments)
+        result: Result = await self._call_in_span("head", "run", {}, function, *arguments)
         return result
 
     async def apply(
         self, network: Callable[[Sequence[Input]], Sequence[Result]], inputs: Sequence[Input]
     ) -> list[Result]:
-        results: list[Result] = await self._traced_call(
+        results: list[Result] = await self._call_in_span(
             "network", "apply", {"diffsight.inputs": len(inputs)}, network, inputs
         )
         return results
@@ -205,8 +205,8 @@ class _TracedEngine:
         with self._trace.stage("host", {}):
             return await self._engine.run_on_host(function, *arguments)
 
-    async def _traced_call(self, name: str, kind: str, attributes: Mapping[str, int], *arguments: Any) -> Any:
-        """The engine's own answer, in a span of that name with the wait for the device below it."""
+    async def _call_in_span(self, name: str, kind: str, attributes: Mapping[str, int], *arguments: Any) -> Any:
+        """The engine's result, in a span of that name with the wait for the device below it."""
         timings = self._engine.timings
         waited, spent = timings.get("queue", 0.0), timings.get(kind, 0.0)
         self._begun += 1
@@ -217,7 +217,7 @@ class _TracedEngine:
                 try:
                     return await getattr(self._engine, kind)(*arguments)
                 finally:
-                    # Sums over the request: where calls overlapped, they do not tell this one's share.
+                    # Sums over the request: if calls overlapped, the share of this call is unknown.
                     if alone and self._begun == mine and timings.get("queue", 0.0) > waited:
                         began = time.time_ns() - _nanoseconds(timings[kind] - spent)
                         self._trace.past("queue", began, began + _nanoseconds(timings["queue"] - waited), within=span)
@@ -226,7 +226,7 @@ class _TracedEngine:
 
 
 def open_tracing(settings: TelemetrySettings) -> Tracing | None:
-    """The tracing that the settings ask for, or None. Raises InvalidInput if the extra is not installed."""
+    """The tracing by the settings, or None. Raises InvalidInput if the extra is not installed."""
     return Tracing(settings) if settings.otlp_endpoint else None
 
 

@@ -1,4 +1,4 @@
-"""What one request has used so far: seconds by stage, U-Net rows, and where its trace is."""
+"""The resources of one request so far: seconds by stage, U-Net rows, and its trace."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from service.telemetry.tracing import RequestTrace
 
 @dataclass(slots=True)
 class Usage:
-    """Filled while the work goes on, so that a request that fails tells too where its time went.
-
-    timings: wall seconds by stage. rows: U-Net rows done for it. labels: how many the request brings.
+    """Filled while the work runs, so that a failed request has its times too. timings: wall seconds by stage. rows:
+    finished U-Net rows. labels: number of labels in the request.
     """
 
     timings: dict[str, float] = field(default_factory=dict)

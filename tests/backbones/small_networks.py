@@ -12,7 +12,7 @@ from torch import Tensor
 
 from backbones.loading.diffusers_folder import load_diffusers_folder
 from backbones.loading.published_keys import Shapes
-from backbones.loading.registry import Entry
+from backbones.loading.registry import ModelEntry
 from backbones.stable_diffusion import StableDiffusion, Variant
 from tests.backbones.small_models import WEIGHTS
 
@@ -70,9 +70,9 @@ def write_sparse(shapes: Shapes, file: Path) -> None:
         written.truncate(8 + len(text) + end)
 
 
-def entry_of(kind: str, folder: Path) -> Entry:
+def entry_of(kind: str, folder: Path) -> ModelEntry:
     """An entry whose files lie in `folder/weights`."""
-    return Entry(folder, kind, kind, "", "", "", "", "", "", True, {})
+    return ModelEntry(folder, kind, kind, "", "", "", "", "", "", True, {})
 
 
 def values(shapes: Shapes) -> int:

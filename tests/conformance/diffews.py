@@ -21,9 +21,17 @@ from backbones.loading.weight_files import fill
 from backbones.loading.weight_files import read_tensors as read_weights
 from backbones.rows import Bank, Capture, KeysValues
 from backbones.stable_diffusion import StableDiffusion, Variant
-from heads.diffews.bank import TIMESTEP, VARIANT, bank_capture, bank_tensors, concatenated, prompt_context, support_row
+from heads.diffews.bank import (
+    TIMESTEP,
+    VARIANT,
+    bank_capture,
+    bank_tensors,
+    concatenate_banks,
+    prompt_context,
+    support_row,
+)
 from heads.diffews.checkpoint import load_few_shot
-from heads.diffews.episodes import Episode, drawn_episodes, listed_episodes
+from heads.diffews.episodes import Episode, draw_episodes, list_episodes
 from heads.diffews.evaluate import Labelled, run_episodes, scores_of
 from heads.diffews.metrics import areas, scores
 from heads.diffews.preprocess import mask_pixel_values, pixel_values, resize_labels
@@ -99,7 +107,7 @@ def _segment(case: Path, info: Any, inputs: TrackedTensors, expected: TrackedTen
         yield from _bank(case, [support.keys_values for support in supports], expected, tolerance["bank"])
     shots = info["shots"]
     banks = [
-        concatenated(
+        concatenate_banks(
             [support.keys_values for support in (supports[q * shots : (q + 1) * shots] if own_supports else supports)]
         )
         for q in range(info["queries"])
@@ -178,7 +186,7 @@ def _episodes(case: Path, info: Any, inputs: None, expected: None) -> Iterator[C
     for run, expected_scores in info["expected_episodes"].items():
         shots = int(run.partition("_")[0])
         random = np.random.RandomState(info["numpy_seed"])
-        ours = drawn_episodes(names, info["class_ids"], shots, len(expected_scores), random)
+        ours = draw_episodes(names, info["class_ids"], shots, len(expected_scores), random)
         yield exact(case.name, f"{run}.episodes", [_plain(one) for one in ours], expected_scores)
 
 
@@ -195,7 +203,7 @@ def _evaluation(case: Path, info: Any, inputs: TrackedTensors, expected: Tracked
         run = f"{shots}_shot"
         figures = info["expected"][run]
         random = np.random.RandomState(info["numpy_seed"])
-        episodes = listed_episodes(pairs, shots, len(figures["episodes"]), random)
+        episodes = list_episodes(pairs, shots, len(figures["episodes"]), random)
         yield exact(case.name, f"{run}.episodes", [_plain(episode) for episode in episodes], figures["episodes"])
 
         async def all_results(episodes: list[Episode] = episodes) -> list[Any]:

@@ -17,7 +17,7 @@ from backbones.loading.dit import load_dit
 from backbones.noise_schedule import add_noise, signal_and_noise_levels
 from backbones.rows import Capture, UNetRow
 from heads.diffusion_classifier.losses import noise_error
-from heads.diffusion_classifier.preprocess import halved_square, pixel_values, square
+from heads.diffusion_classifier.preprocess import halve_to_square, pixel_values, square
 from heads.diffusion_classifier.race import Round, denoising_errors, race
 from heads.diffusion_classifier.schedule import Schedule, new_timesteps
 from heads.diffusion_classifier.variational import posterior_log_variance, variational_terms
@@ -331,7 +331,7 @@ def _dit(folder: Path, case: str, info: Any, tensors: TrackedTensors) -> Iterato
     crops = TrackedTensors(folder / case / "crop.safetensors")
     for crop_case in info["crop_cases"]:
         name = crop_case["index"]
-        found = halved_square(Image.fromarray(crops[f"{name}.image"].numpy()), crop_case["size"])
+        found = halve_to_square(Image.fromarray(crops[f"{name}.image"].numpy()), crop_case["size"])
         levels = ((pixel_values(found) + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 0)
         yield exact(case, f"{name}.expected_u8", levels.contiguous(), crops[f"{name}.expected_u8"])
     yield from crops.unread(case)

@@ -29,10 +29,10 @@ from backbones.noise_schedule import content_key, linear_alphas_cumprod, signal_
 from backbones.pixel_diffusion import PixelDiffusion
 from backbones.rows import Capture, Captures
 from heads.feature_pooling import published
-from heads.feature_pooling.blocks import default_blocks, numbered_blocks
+from heads.feature_pooling.blocks import default_blocks, list_numbered_blocks
 from heads.feature_pooling.checkpoint import load_weights
 from heads.feature_pooling.classifier_heads import AttentionFusion, AttentionHead, PooledHead, hidden_widths
-from heads.feature_pooling.features import noised_row, pooled_features
+from heads.feature_pooling.features import make_noised_row, pool_features
 from heads.feature_pooling.feedback import FeedbackLayers, feedback_features
 from heads.feature_pooling.pooling import pool
 from heads.feature_pooling.preprocess import CropDraw, evaluation_crop, fit_image, pixel_values, training_crop
@@ -106,7 +106,7 @@ def _replay_unet_features(case: _Case) -> Iterator[Check]:
     info, io = case.info, case.io
     backbone = _pixel_backbone(case)
     engine = DirectEngine(backbone)
-    numbered = numbered_blocks(backbone.description.sub_blocks)
+    numbered = list_numbered_blocks(backbone.description.sub_blocks)
     yield exact(case.name, "num_blocks", len(numbered), info["num_blocks"])
     images = case.images()
     pixels = _cropped(images, info["preprocess"])
@@ -117,7 +117,7 @@ def _replay_unet_features(case: _Case) -> Iterator[Check]:
     for timestep in info["timesteps"]:
         noise = io[f"noise.t{timestep}"]
         rows = [
-            noised_row(engine.backbone, latents, drawn, timestep, None, capture, class_label=label)
+            make_noised_row(engine.backbone, latents, drawn, timestep, None, capture, class_label=label)
             for latents, drawn, label in zip(pixels, noise, labels, strict=True)
         ]
         captures = complete(engine.unet(rows))
@@ -136,7 +136,7 @@ def _replay_unet_features(case: _Case) -> Iterator[Check]:
     timestep, side = info["timesteps"][0], info["preprocess"]["size"]
     for pool_size in (size for size in info["pool_sizes"] if size <= side):
         embeddings = complete(
-            pooled_features(
+            pool_features(
                 engine,
                 images,
                 blocks=info["blocks"],
@@ -158,7 +158,7 @@ def _replay_stable_diffusion(case: _Case) -> Iterator[Check]:
     model = load_diffusers_folder(case.folder / info["model_folder"])
     engine = DirectEngine(model)
     backbone = engine.backbone
-    numbered = numbered_blocks(backbone.sub_blocks)
+    numbered = list_numbered_blocks(backbone.sub_blocks)
     blocks = {str(at + 1): name for at, name in enumerate(numbered)}
     yield exact(case.name, "block_modules", blocks, info["block_modules"])
     yield exact(case.name, "scaling_factor", backbone.scaling_factor, info["scaling_factor"])
@@ -178,7 +178,7 @@ def _replay_stable_diffusion(case: _Case) -> Iterator[Check]:
         tag, timestep = run["tag"], run["timestep"]
         noises: Sequence[Tensor | None] = list(io[f"noise.{tag}"]) if run["noise"] else [None] * len(images)
         rows = [
-            noised_row(backbone, clean, noise, timestep, context, capture)
+            make_noised_row(backbone, clean, noise, timestep, context, capture)
             for clean, noise in zip(latents, noises, strict=True)
         ]
         captures = complete(engine.unet(rows))
@@ -195,7 +195,7 @@ def _replay_stable_diffusion(case: _Case) -> Iterator[Check]:
         options: dict[str, Any] = {"noise_samples": 0}
         if run["noise"]:
             options = {"noise": _stored_noise(pixels, io[f"noise.{tag}"])}
-        embeddings = complete(pooled_features(engine, images, timesteps=[timestep], **options))
+        embeddings = complete(pool_features(engine, images, timesteps=[timestep], **options))
         expected = torch.cat([io[f"pooled.{tag}.{name}.p1"] for name in default_blocks(backbone.sub_blocks)], dim=1)
         yield case.compare_with(f"pooled_features.{tag}", torch.from_numpy(embeddings.vectors), expected, "pooled")
 
@@ -263,7 +263,7 @@ def _replay_pipeline(case: _Case) -> Iterator[Check]:
     info = case.info
     backbone = _pixel_backbone(_Case(case.folder.parent / info["unet_case"]))
     engine = DirectEngine(backbone)
-    numbered = numbered_blocks(backbone.description.sub_blocks)
+    numbered = list_numbered_blocks(backbone.description.sub_blocks)
     weights = case.weights()
     first, second, fed_back = info["first_fw_b_list"], info["second_fw_b_list"], info["feedback_b_list"]
     if info["head_type"] == "linear":
@@ -288,7 +288,7 @@ def _replay_pipeline(case: _Case) -> Iterator[Check]:
         # Where there is no feedback, only the first pass runs. The original hands features out in order of depth.
         capture = Capture(features=tuple(numbered[block - 1] for block in sorted(first)))
         rows = [
-            noised_row(engine.backbone, clean, noise, timestep, None, capture)
+            make_noised_row(engine.backbone, clean, noise, timestep, None, capture)
             for clean, noise in zip(pixels, case.io[f"noise.t{timestep}"], strict=True)
         ]
         if feedback is None:
@@ -436,7 +436,7 @@ def _under(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 def _every_block(engine: DirectEngine, numbered: tuple[str, ...], settings: Mapping[str, Any]) -> list[Tensor]:
     """A feature map of each numbered block, for its shape."""
     pixels = torch.zeros(engine.backbone.latent_channels, settings["size"], settings["size"])
-    row = noised_row(engine.backbone, pixels, None, 0, None, Capture(features=numbered))
+    row = make_noised_row(engine.backbone, pixels, None, 0, None, Capture(features=numbered))
     captured = complete(engine.unet([row]))[0]
     return [captured.features[name] for name in numbered]
 

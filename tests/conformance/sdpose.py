@@ -16,11 +16,11 @@ from backbones.engine import DirectEngine, complete
 from heads.results import Keypoints
 from heads.sdpose import codec, crops, metrics, openpose, skeletons
 from heads.sdpose.checkpoint import POSE_CLASS, open_published
-from heads.sdpose.crops import Region
-from heads.sdpose.estimation import PoseModel, empty_context, estimate_poses, heatmaps, pose_rows, stacked_features
+from heads.sdpose.crops import CropRegion
+from heads.sdpose.estimation import PoseModel, empty_context, estimate_poses, heatmaps, pose_rows, stack_features
 from heads.sdpose.head import HeatmapHead
 from heads.sdpose.losses import heatmap_loss, pck
-from heads.sdpose.persons import Person, annotated_persons, detected_persons
+from heads.sdpose.persons import Person, read_annotated_persons, read_detected_persons
 from tests.conformance.checks import Check, TrackedTensors, compare, exact, read_json, unchecked
 
 
@@ -114,8 +114,8 @@ def _stretch(case: _Case) -> Iterator[Check]:
 def _boxes(case: _Case) -> Iterator[Check]:
     expected = case.json("expected.json")
     found = {
-        "from_detection_file": detected_persons(case.json("detections.json")),
-        "from_ground_truth": annotated_persons(case.json("annotations.json")),
+        "from_detection_file": read_detected_persons(case.json("detections.json")),
+        "from_ground_truth": read_annotated_persons(case.json("annotations.json")),
     }
     yield exact(case.name, "lists", set(expected), set(found))
     for name, persons in found.items():
@@ -186,7 +186,7 @@ def _network(case: _Case) -> Iterator[Check]:
             yield case.compare(name, torch.stack([row.latents for row in rows]), io[name], "latent")
             captures = complete(engine.unet(rows))
             if (name := f"{mode}.feature{side}") in io:
-                yield case.compare(name, stacked_features(model, captures), io[name], "feature")
+                yield case.compare(name, stack_features(model, captures), io[name], "feature")
             maps[mode, side] = heatmaps(model, captures)
     for mode in ("mode", "sample"):
         merged = codec.merge_flipped(maps[mode, ""], maps[mode, "_flip"], model.skeleton.flip_indices)
@@ -211,12 +211,12 @@ def _crop_checks(case: _Case, found: NDArray[np.uint8], stored: NDArray[np.uint8
         yield Check(case.name, f"crops.{name}", float(value), bound[name], bool(value <= bound[name]), name)
 
 
-def _in_image(points: NDArray[np.float64], regions: Sequence[Region], size: tuple[int, int]) -> NDArray[np.float64]:
+def _in_image(points: NDArray[np.float64], regions: Sequence[CropRegion], size: tuple[int, int]) -> NDArray[np.float64]:
     return np.stack([crops.to_image(point, region, size) for point, region in zip(points, regions, strict=True)])
 
 
 def _points(
-    case: _Case, io: TrackedTensors, prefix: str, maps: Tensor, regions: Sequence[Region], rule: str = ""
+    case: _Case, io: TrackedTensors, prefix: str, maps: Tensor, regions: Sequence[CropRegion], rule: str = ""
 ) -> Iterator[Check]:
     points, scores = codec.decode(maps, case.size(), case.settings["blur_kernel"])
     stable = io[f"{prefix}.stable"]
@@ -230,7 +230,7 @@ def _points(
     )
 
 
-def _decoded_stored(case: _Case, io: TrackedTensors, regions: Sequence[Region]) -> Iterator[Check]:
+def _decoded_stored(case: _Case, io: TrackedTensors, regions: Sequence[CropRegion]) -> Iterator[Check]:
     rule = "decode_of_stored_heatmaps"
     for prefix, name in (("mode", "mode.heatmaps"), ("mode.flip", "mode.heatmaps_merged")):
         yield from _points(case, io, prefix, io[name], regions, rule)

@@ -20,15 +20,15 @@ from backbones.loading.variants import build_variant
 from backbones.stable_diffusion import StableDiffusion
 from diffsight.doctor.originals import VPD, vpd_backbone
 from heads.images import pad_to_multiple, to_pixel_values
-from heads.vpd.checkpoint import NETWORKS, OriginalParts, published_head, split_original
+from heads.vpd.checkpoint import NETWORKS, OriginalParts, build_published_head, split_original
 from heads.vpd.depth import choose_context, depth_of_pixels, predict_depth
-from heads.vpd.features import level_maps, make_row, pyramid, stacked
-from heads.vpd.heads import DepthHead, ReferringHead, SegmentationHead, Task
+from heads.vpd.features import level_maps, make_row, pyramid, stack_pyramids
+from heads.vpd.heads import DenseTask, DepthHead, ReferringHead, SegmentationHead
 from heads.vpd.metrics import depth_figures, silog_loss, valid_depth
 from heads.vpd.published_keys import head_keys, unet_keys
 from heads.vpd.referring import enlarge_mask_logits, referring_logits
 from heads.vpd.segmentation import slide_probabilities
-from heads.vpd.windows import flipped
+from heads.vpd.windows import flip_maps
 from tests.conformance.checks import Check, TrackedTensors, compare, exact, read_json, read_tensors, unchecked
 
 
@@ -54,7 +54,7 @@ class _Case:
         factor = self.settings["image_enlarge"]
         self.image = half.repeat(factor, axis=0).repeat(factor, axis=1)
 
-    def parts(self, task: Task) -> OriginalParts:
+    def parts(self, task: DenseTask) -> OriginalParts:
         own = self.folder / "weights.safetensors"
         # The weights of the committed case are in the package, whose doctor replays it too.
         stored = read_tensors(own if own.is_file() else VPD)
@@ -105,7 +105,7 @@ def _backbone(case: _Case, parts: OriginalParts, *, lent: tuple[str, ...] = ()) 
     )
 
 
-def _engine(case: _Case, task: Task) -> tuple[DirectEngine, Any]:
+def _engine(case: _Case, task: DenseTask) -> tuple[DirectEngine, Any]:
     """The engine, and the head whose U-Net is a variant as the product loads it."""
     parts = case.parts(task)
     lent = ("conv_norm_out.", "conv_out.") if task == "depth" else ()
@@ -113,7 +113,7 @@ def _engine(case: _Case, task: Task) -> tuple[DirectEngine, Any]:
     variant = build_variant(backbone, parts.unet, source=case.name, revision=case.name, from_backbone=lent)
     backbone.add_variant(task, variant)
     size = case.settings["input_size" if task == "depth" else "base_size"]
-    return DirectEngine(backbone), published_head(backbone, task, parts.head, case.name, variant=task, size=size)
+    return DirectEngine(backbone), build_published_head(backbone, task, parts.head, case.name, variant=task, size=size)
 
 
 @torch.no_grad()
@@ -123,17 +123,17 @@ def _replay_depth(case: _Case) -> Iterator[Check]:
     assert isinstance(head, DepthHead)
     left, right = settings["single_crop_x"]
     pixels = to_pixel_values(case.image[: settings["input_size"], left:right])
-    padded = pad_to_multiple(pixels, head.taps.stride)
+    padded = pad_to_multiple(pixels, head.layers.stride)
     yield exact(case.name, "padded_size", padded.shape[-1], settings["padded_size"])
     context, _ = choose_context(head, settings["single_scene"])
     (latents,) = complete(engine.encode([padded]))
     yield case.compare("latents", latents[None])
     yield case.compare("context", context[None])
-    (captures,) = complete(engine.unet([make_row(latents, context, head.taps.capture(maps=False), head.variant)]))
-    features = pyramid(captures, head.taps, maps=False)
+    (captures,) = complete(engine.unet([make_row(latents, context, head.layers.capture(maps=False), head.variant)]))
+    features = pyramid(captures, head.layers, maps=False)
     for level, feature in enumerate(features):
         yield case.compare(f"feature_{level}", feature[None])
-    yield case.compare("encoder_out", head.network.encoder(stacked([features])))
+    yield case.compare("encoder_out", head.network.encoder(stack_pyramids([features])))
     (metres,) = complete(depth_of_pixels(engine, [pixels], head, context))
     stride = settings["depth_stored_stride"]
     yield case.compare("depth", metres[None, None, ::stride, ::stride])
@@ -189,17 +189,17 @@ def _replay_segmentation(case: _Case) -> Iterator[Check]:
     (latents,) = complete(engine.encode([pixels]))
     yield case.compare("latents", latents[None])
     yield case.compare("context", head.contexts[None])
-    capture = head.taps.capture(maps=True)
+    capture = head.layers.capture(maps=True)
     (captures,) = complete(engine.unet([make_row(latents, head.contexts, capture, head.variant)]))
     for name in capture.attention_maps:
         found = captures.attention_maps[name].flatten(1).T
         yield case.compare(f"map.{name.partition('.transformer_blocks')[0]}", found[None])
-    for level, found in enumerate(level_maps(captures, head.taps), start=1):
+    for level, found in enumerate(level_maps(captures, head.layers), start=1):
         yield case.compare(f"attn_level{level}", found[None])
-    features = pyramid(captures, head.taps, maps=True)
+    features = pyramid(captures, head.layers, maps=True)
     for level, feature in enumerate(features):
         yield case.compare(f"feature_{level}", feature[None])
-    batch = stacked([features])
+    batch = stack_pyramids([features])
     for level, found in enumerate(head.network.neck(batch)):
         yield case.compare(f"neck_{level}", found)
     yield case.compare("logits", head.network(batch))
@@ -209,7 +209,7 @@ def _replay_segmentation(case: _Case) -> Iterator[Check]:
     yield exact(case.name, "slide stride", slide["stride"], head.size * 2 // 3)
     whole, size = to_pixel_values(case.image), (slide["output_size"][0], slide["output_size"][1])
     plain = complete(slide_probabilities(engine, whole, head, size, stride=slide["stride"]))
-    mirror = flipped(complete(slide_probabilities(engine, flipped(whole), head, size, stride=slide["stride"])))
+    mirror = flip_maps(complete(slide_probabilities(engine, flip_maps(whole), head, size, stride=slide["stride"])))
     stride = slide["probabilities_stored_stride"]
     yield case.compare("probabilities_slide", plain[None, :, ::stride, ::stride])
     yield case.compare("pred_slide", plain.argmax(dim=0))
@@ -228,12 +228,12 @@ def _replay_referring(case: _Case) -> Iterator[Check]:
     (latents,) = complete(engine.encode([pixels]))
     yield case.compare("latents", latents[None])
     yield case.compare("context", context[None])
-    capture = head.taps.capture(maps=True)
+    capture = head.layers.capture(maps=True)
     (captures,) = complete(engine.unet([make_row(latents, context, capture, head.variant)]))
-    features = pyramid(captures, head.taps, maps=True)
+    features = pyramid(captures, head.layers, maps=True)
     for level, feature in enumerate(features):
         yield case.compare(f"feature_{level}", feature[None])
-    small = head.network(stacked([features]))
+    small = head.network(stack_pyramids([features]))
     yield case.compare("logits", small)
     (whole,) = complete(referring_logits(engine, pixels, head, [text]))
     yield exact(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from diffsight.sweep import Point, recommend, sweep_blocks
+from diffsight.sweep import SweepPoint, recommend, sweep_blocks
 
 if TYPE_CHECKING:
     pass
@@ -24,5 +24,9 @@ def test_the_swept_blocks_are_the_middle_and_the_decoder_in_order() -> None:
 
 
 def test_the_least_log_loss_is_recommended() -> None:
-    points = [Point(("a",), 20, 1, 0.9, 0.5), Point(("b",), 20, 1, 0.9, 0.4), Point(("a", "b"), 50, 2, 0.91, 0.45)]
+    points = [
+        SweepPoint(("a",), 20, 1, 0.9, 0.5),
+        SweepPoint(("b",), 20, 1, 0.9, 0.4),
+        SweepPoint(("a", "b"), 50, 2, 0.91, 0.45),
+    ]
     assert recommend(points) == points[1]

@@ -15,7 +15,7 @@ from typing import Any
 
 from backbones.errors import InvalidInput
 from service.inputs.archives import check_archive
-from service.jobs.sources import Reader, Source, listed
+from service.jobs.sources import Reader, Source, list_items
 from service.jobs.store import canonical
 from service.settings.groups import LimitSettings
 from tests.fuzz.images import seed_images
@@ -133,7 +133,7 @@ def wrong_listing(data: bytes, folder: Path) -> str:
     source = Source(kind="zip", address=str(file))
     try:
         check_archive(BytesIO(data), LimitSettings())
-        items = list(listed(source, most_bytes=1_000_000))
+        items = list(list_items(source, most_bytes=1_000_000))
     except InvalidInput as error:
         return "" if error.message and error.hint else f"a refusal that says nothing: {error!r}"
     except BaseException as error:

@@ -23,7 +23,7 @@ from heads.diffusion_classifier.anytime import Budget
 from heads.diffusion_classifier.classify import classify, classify_anytime
 from heads.diffusion_classifier.schedule import Schedule
 from heads.marigold.depth import RelativeDepthOptions
-from heads.marigold.model import Prediction, open_marigold
+from heads.marigold.model import Modality, open_marigold
 from heads.marigold.sampling import paint_image
 from heads.sdpose.head import HeatmapHead
 from heads.vpd.segmentation_network import SegmentationNetwork, mmseg_parts
@@ -91,7 +91,7 @@ def test_zero_shot_and_images_with_texts(monkeypatch: pytest.MonkeyPatch, dtype:
 
 @pytest.mark.parametrize(("prediction", "dtype"), [("depth", torch.bfloat16), ("normals", torch.float16)])
 def test_marigold_paints(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, prediction: Prediction, dtype: torch.dtype
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, prediction: Modality, dtype: torch.dtype
 ) -> None:
     backbone = load_diffusers_folder(WEIGHTS / "sd2", dtype=dtype)
     config = backbone.variants[""].unet.config

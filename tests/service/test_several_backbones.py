@@ -285,8 +285,8 @@ def test_what_callers_made_outlives_the_unloading_of_its_model(whole: Server, pn
 
 
 def test_what_needs_a_model_while_none_is_open_says_so(whole: Server) -> None:
-    assert whole.state.models.opened(depth.TASK).id == "vpd-depth"
-    assert {loaded.task.name for loaded in whole.state.models.loaded()} >= set(TASKS)
+    assert whole.state.models.get_open(depth.TASK).id == "vpd-depth"
+    assert {loaded.task.name for loaded in whole.state.models.list_open()} >= set(TASKS)
     assert asyncio.run(_use(whole)) == "sd21"
 
 

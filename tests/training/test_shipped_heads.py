@@ -19,13 +19,13 @@ from benchmarks._quality_few_shot import guessed, pasted, world_reader
 from benchmarks.quality import HELD_OUT
 from heads.diffews.checkpoint import POCKET as FEW_SHOT
 from heads.diffews.checkpoint import load_few_shot
-from heads.diffews.episodes import drawn_episodes
+from heads.diffews.episodes import draw_episodes
 from heads.diffews.evaluate import run_episodes, scores_of
 from heads.sdpose.checkpoint import open_pose
 from heads.sdpose.pose import POCKET as POSE
-from heads.vpd.heads import Task
+from heads.vpd.heads import DenseTask
 from heads.vpd.opening import POCKET as SHIPPED
-from heads.vpd.opening import open_task_head, shipped_head
+from heads.vpd.opening import find_shipped_head, open_task_head
 from training.datasets.dense_folder import DenseFolder
 from training.dense_baselines import load_baselines
 from training.evaluate_dense import world_figures
@@ -43,7 +43,7 @@ def backbone() -> StableDiffusion:
     return model
 
 
-def few_scenes(task: Task) -> DenseFolder:
+def few_scenes(task: DenseTask) -> DenseFolder:
     folder = DenseFolder(HELD_OUT, task)
     folder.samples = folder.samples[:: len(folder.samples) // 12]
     return folder
@@ -53,9 +53,9 @@ def few_scenes(task: Task) -> DenseFolder:
     ("task", "figure", "better"), [("depth", "abs_rel", -1), ("segmentation", "miou", 1), ("referring", "oiou", 1)]
 )
 def test_a_shipped_dense_head_beats_its_guesses_by_far(
-    backbone: StableDiffusion, task: Task, figure: str, better: int
+    backbone: StableDiffusion, task: DenseTask, figure: str, better: int
 ) -> None:
-    file = shipped_head(task, backbone)
+    file = find_shipped_head(task, backbone)
     assert file is not None, "fitted on another backbone than the one in the package: make pocket-heads"
     head = open_task_head(task, backbone, file)
     baselines = load_baselines(SHIPPED / f"{task}-baselines.safetensors")
@@ -78,7 +78,7 @@ def test_the_shipped_few_shot_network_beats_a_mask_in_place(backbone: StableDiff
     load_few_shot(backbone, FEW_SHOT)
     engine = DirectEngine(backbone)
     read, names = world_reader(FEW_SHOT_SCENES)
-    episodes = drawn_episodes(names, sorted(names), 1, 12, np.random.RandomState(1), in_turn=True)
+    episodes = draw_episodes(names, sorted(names), 1, 12, np.random.RandomState(1), in_turn=True)
 
     async def answered() -> float:
         results = [

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from backbones.errors import InvalidInput
 from heads.image_files import check_stems, images_in
 from heads.pixels import read_class_map, read_picture
-from heads.vpd.heads import Task
+from heads.vpd.heads import DenseTask
 
 IGNORED = 255
 
@@ -44,7 +44,7 @@ class DenseFolder:
     Raises InvalidInput if a part of the layout is missing or says nothing.
     """
 
-    def __init__(self, folder: Path, task: Task, *, most: int = 0) -> None:
+    def __init__(self, folder: Path, task: DenseTask, *, most: int = 0) -> None:
         self.folder = folder
         self.task = task
         self._annotations: dict[int, dict[str, Any]] = {}

@@ -39,16 +39,16 @@ def coco_persons(job: Job, records: Callable[[], Iterable[Record]]) -> Iterator[
     first = True
     for record in records():
         result = record.result or {}
-        found = keypoints_of(result)
+        keypoints = keypoints_of(result)
         threshold = result["keypoint_threshold"]
-        for annotation in coco_annotations(found, image_id=image_id(record), threshold=threshold):
+        for annotation in coco_annotations(keypoints, image_id=image_id(record), threshold=threshold):
             yield ("" if first else ",") + canonical({**annotation, "id": next(ids)})
             first = False
     yield f'],"categories":[{category}]}}\n'
 
 
 def coco_masks(job: Job, records: Callable[[], Iterable[Record]]) -> Iterator[str]:
-    """The same for masks: an annotation with RLE for each non-empty mask. The categories are those that occur."""
+    """The same for masks: an annotation with RLE for each non-empty mask. Only categories that occur are listed."""
     yield '{"info":{"description":"diffsight"},"licenses":[],"images":['
     for index, record in enumerate(records()):
         size = (record.result or {})["image"]

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 Records = Callable[[], Iterable[Record]]
 
-# Letters that stand in JSON as they are, and at which programs split texts into lines.
+# Characters that JSON does not escape, although some programs split lines at them.
 _LINE_ENDS = re.compile("[\x85\u2028\u2029]")
 
 
@@ -56,7 +56,7 @@ FOLDERS: Mapping[str, Callable[[Job, Records], Iterator[tuple[str, str]] | Itera
 }
 FORMATS = (*TEXTS, *FOLDERS)
 PREFIXED = frozenset({"label-studio"})
-"""The forms whose images have addresses, before which a prefix may stand."""
+"""The formats in which an image has an address, and which accept a prefix for it."""
 
 
 def exports_of(tasks: tuple[AnyTask, ...], name: str) -> frozenset[str]:
@@ -94,8 +94,8 @@ def text_pieces(form: str, job: Job, records: Records, *, image_prefix: str = ""
     with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as archive:
         for path, text in FOLDERS[form](job, records):
             archive.writestr(zipfile.ZipInfo(path), text, zipfile.ZIP_DEFLATED)
-            yield sink.taken()
-    yield sink.taken()
+            yield sink.take()
+    yield sink.take()
 
 
 def media_type(form: str) -> str:
@@ -116,7 +116,7 @@ class _Sink(RawIOBase):
         self._written += data
         return len(memoryview(data))
 
-    def taken(self) -> bytes:
+    def take(self) -> bytes:
         data = bytes(self._written)
         self._written.clear()
         return data

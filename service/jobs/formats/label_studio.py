@@ -10,7 +10,7 @@ from urllib.parse import quote
 from service.jobs.formats.masks import brush_rle, mask_of
 from service.jobs.records import Job, Record
 from service.jobs.store import canonical
-from service.version import installed_version
+from service.version import read_version
 
 Result = Mapping[str, Any]
 Region = dict[str, Any]
@@ -43,16 +43,16 @@ def image_address(prefix: str, name: str) -> str:
 def model_version(tasks: Iterable[str], facts: Any) -> str:
     """The version of the model in Label Studio, which keeps a prediction while the version is the same.
 
-    facts: JSON values of all that decides a prediction: whole revisions of weights, and parameters.
+    facts: JSON values on which a prediction depends: whole revisions of weights, and parameters.
     """
-    digest = hashlib.sha256(canonical([installed_version(), facts]).encode()).hexdigest()
-    return f"diffsight {installed_version()} {'+'.join(tasks)} {digest[:12]}"
+    digest = hashlib.sha256(canonical([read_version(), facts]).encode()).hexdigest()
+    return f"diffsight {read_version()} {'+'.join(tasks)} {digest[:12]}"
 
 
 def score(result: Result) -> float:
     """One number for the whole prediction: the label's probability, or the mean score of the persons or masks.
 
-    Within 0 and 1, as all scores here: Label Studio takes no others, and a heat map's peak may be above 1.
+    Clipped to 0..1, like all scores here: a heat map's peak may be above 1, which Label Studio refuses.
     """
     if "label" in result:
         return probability(result)
@@ -105,7 +105,7 @@ def pose_regions(
     """A rectangle for each person, and its visible points, which have the rectangle as their parent.
 
     from_name, box_name: the controls of points and of boxes; without `box_name` there are points only.
-    parents: the ids of rectangles that exist already, one a person: points name those, and no rectangles are made.
+    parents: ids of existing rectangles, one for each person. Points then refer to them, and no rectangles are made.
     """
     size = {
         "original_width": result["image"]["width"],

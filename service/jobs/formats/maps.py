@@ -16,7 +16,7 @@ def png(job: Job, records: Callable[[], Iterable[Record]]) -> Iterator[tuple[str
 
 
 def npy(job: Job, records: Callable[[], Iterable[Record]]) -> Iterator[tuple[str, bytes]]:
-    """`NAME.npy` a picture, float32: depth (H, W) or unit vectors (H, W, 3), as exact as the PNG files are."""
+    """`NAME.npy` a picture, float32: depth (H, W) or unit vectors (H, W, 3), with the precision of the PNG files."""
     for path, file in _files(records, ".npy"):
         yield path, npy_file(read_map(file))
 

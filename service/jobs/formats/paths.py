@@ -1,4 +1,4 @@
-"""Paths of the files that results are written to: below one folder, short enough for a disk, and no two the same."""
+"""Unique paths for files of results, below one folder and short enough for a file system."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import unicodedata
 
 _PART_BYTES = 255
 _PATH_BYTES = 1024
-# Bytes as `readable_name` writes them: no folder begins there.
+# Escaped bytes of `readable_name`: their backslash does not separate folders.
 _ESCAPED = re.compile(r"\\(x[0-9a-f]{2}|u[0-9a-f]{4})")
 _CONTROLS = re.compile("[\x00-\x1f\x7f]")
 
@@ -16,8 +16,8 @@ _CONTROLS = re.compile("[\x00-\x1f\x7f]")
 def safe_path(name: str, ending: str = "") -> str:
     """An image's name with an ending, as a path below a folder.
 
-    The name's own suffix stays. Folders that lead out are left out, and a part that is too long for a file system is
-    cut, with some letters of its digest in place of the rest.
+    The name's suffix stays. Parts such as `..` are removed. A part that is too long for a file system is cut, and ends
+    in letters of its digest.
     """
     plain = _ESCAPED.sub(r"_\1", _CONTROLS.sub("_", name)).replace("\\", "/")
     parts = [part for part in plain.split("/") if part not in ("", ".", "..")]
@@ -31,7 +31,7 @@ class FreePaths:
     """Gives each result a unique path, also on file systems that ignore case."""
 
     def __init__(self) -> None:
-        # Numbers take little memory. Two paths of one number cost the second its plain name, and nothing else.
+        # Hashes take less memory than paths. If two paths have the same hash, the second gets a number, no more.
         self._taken: set[int] = set()
 
     def take(self, name: str, ending: str = "") -> str:

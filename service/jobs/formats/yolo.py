@@ -16,11 +16,11 @@ from service.jobs.records import Job, Record
 def yolo(job: Job, records: Callable[[], Iterable[Record]]) -> Iterator[tuple[str, str]]:
     """`labels/NAME.txt` a picture: `0 cx cy w h` and `x y v` a point, divided by width and height; then `data.yaml`.
 
-    Boxes are cut at the picture's edges, and points outside it are written as not visible: trainers refuse what is not
-    within 0..1. Trainers look for the labels of `images/a/b.jpg` in `labels/a/b.txt`. Pictures that would share that
-    file (`b.jpg` and `b.png`) have files of their whole names, so that neither is trained with the other's labels.
+    Boxes are cut at the picture's edges, and points outside it are written as not visible: trainers refuse values
+    outside 0..1. Trainers look for the labels of `images/a/b.jpg` in `labels/a/b.txt`. Pictures that would share a
+    label file (`b.jpg` and `b.png`) get files with their whole names.
     """
-    shared = _shared_labels(records())
+    shared = _find_shared_labels(records())
     paths = FreePaths()
     names: tuple[str, ...] = ()
     roots: dict[str, None] = {}
@@ -54,7 +54,7 @@ def _label_name(record: Record, *, whole: bool = False) -> tuple[str, str]:
     return "/".join(parts[: at + 1]), "/".join([*parts[:at], "labels", *parts[at + 1 :]])
 
 
-def _shared_labels(records: Iterable[Record]) -> set[int]:
+def _find_shared_labels(records: Iterable[Record]) -> set[int]:
     """The keys of label files that several images would share."""
     seen: set[int] = set()
     shared: set[int] = set()

@@ -1,4 +1,4 @@
-"""How Alembic reaches the database: by the connection that the store hands over, inside its transaction."""
+"""Alembic uses the store's connection, inside the store's transaction."""
 
 from __future__ import annotations
 

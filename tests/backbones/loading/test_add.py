@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from backbones.errors import CheckpointError, DiffsightError, InvalidInput, ModelNotFound
-from backbones.loading.add import add_model, problems
-from backbones.loading.registry import Entry, entries
+from backbones.loading.add import add_model, find_problems
+from backbones.loading.registry import ModelEntry, entries
 from backbones.loading.source import open_backbone
 from service.models.known import PUBLISHED
 from tests.backbones.loading.test_hub import COMMIT, REPO, FileHub, nowhere
@@ -37,12 +37,12 @@ def hub(tmp_path: Path) -> Iterator[FileHub]:
     thread.join()
 
 
-Add = Callable[..., Entry]
+Add = Callable[..., ModelEntry]
 
 
 @pytest.fixture
 def add(hub: FileHub, tmp_path: Path) -> Add:
-    def added(kind: str = "sdpose-body", **options: object) -> Entry:
+    def added(kind: str = "sdpose-body", **options: object) -> ModelEntry:
         options = {"folder": tmp_path / "models", "source": REPO, "any_size": True, **options}
         return add_model(PUBLISHED[kind], endpoint=hub.url, **options)  # type: ignore[arg-type]
 
@@ -68,7 +68,7 @@ def test_a_model_is_fetched_verified_and_entered(add: Add, hub: FileHub, tmp_pat
     assert entry.dtype == "float32"
     assert "MIT" in entry.licence
     assert entry.files.keys() == {"unet/config.json", UNET, "head.safetensors"}
-    assert problems(entry, PUBLISHED) == []
+    assert find_problems(entry, PUBLISHED) == []
     assert list((tmp_path / "models/.incoming").iterdir()) == []
     assert said[-1].startswith("sdpose-body is ready: ")
 
@@ -99,7 +99,7 @@ def test_a_wrong_checksum_is_refused_and_thrown_away(
     assert left(tmp_path) == set()
     assert not list((tmp_path / "models").rglob(f"{Path(name).name}*"))
     hub.spoiled = ""
-    assert problems(add(), PUBLISHED) == []
+    assert find_problems(add(), PUBLISHED) == []
 
 
 def test_a_file_that_the_repository_lacks_is_named(add: Add, hub: FileHub, tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ def test_a_disk_that_fills_up_on_the_way_leaves_no_model(add: Add, hub: FileHub,
         add()
     assert left(tmp_path) == set()
     partial.unlink()
-    assert problems(add(), PUBLISHED) == []
+    assert find_problems(add(), PUBLISHED) == []
 
 
 def test_too_little_space_for_a_copy_is_reported_before_it_begins(tmp_path: Path) -> None:
@@ -209,7 +209,7 @@ def test_a_local_copy_is_added_without_a_network(kind: str, tmp_path: Path) -> N
     options = {"folder": tmp_path / "models", "offline": True, "any_size": True}
     entry = add_model(PUBLISHED[kind], source=str(source), name="mine", **options)  # type: ignore[arg-type]
     assert (entry.name, entry.source, entry.commit) == ("mine", str(source), "")
-    assert problems(entry, PUBLISHED) == []
+    assert find_problems(entry, PUBLISHED) == []
     shutil.rmtree(tmp_path / "original")
     assert add_model(PUBLISHED[kind], source=str(source), name="mine", **options) == entry  # type: ignore[arg-type]
 

@@ -56,7 +56,7 @@ def test_a_backbone_is_kept_as_safetensors_and_opens(change: Any, tmp_path: Path
     source = Path(shutil.copytree(WEIGHTS / "sd1", tmp_path / "original"))
     change(source)
     names = [file.relative_to(source).as_posix() for file in source.rglob("*") if file.is_file()]
-    convert_backbone(source, PUBLISHED[0].needed_files(names, source), tmp_path / "weights")
+    convert_backbone(source, PUBLISHED[0].select_files(names, source), tmp_path / "weights")
     assert verify_backbone("sd15", tmp_path / "weights", {}) == "float32"
     assert not list((tmp_path / "weights").rglob("*.bin*"))
     loaded, own = load_added(entry_of("sd15", tmp_path)), load_diffusers_folder(WEIGHTS / "sd1")

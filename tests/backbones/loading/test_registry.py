@@ -10,7 +10,7 @@ import pytest
 
 from backbones.errors import CheckpointError, InvalidInput, ModelNotFound
 from backbones.loading.registry import (
-    Entry,
+    ModelEntry,
     check_name,
     default_folder,
     describe_files,
@@ -23,12 +23,12 @@ from backbones.loading.registry import (
 
 
 @pytest.fixture
-def entry(tmp_path: Path) -> Entry:
+def entry(tmp_path: Path) -> ModelEntry:
     weights = tmp_path / "mine" / "weights"
     (weights / "unet").mkdir(parents=True)
     (weights / "unet/one.safetensors").write_bytes(b"one")
     (weights / "two.json").write_text("{}")
-    written = Entry(
+    written = ModelEntry(
         folder=tmp_path / "mine",
         name="mine",
         kind="some-head",
@@ -46,14 +46,14 @@ def entry(tmp_path: Path) -> Entry:
     return written
 
 
-def test_an_entry_comes_back_as_it_was_written(entry: Entry, tmp_path: Path) -> None:
+def test_an_entry_comes_back_as_it_was_written(entry: ModelEntry, tmp_path: Path) -> None:
     assert find_entry(tmp_path, "mine") == entry
     assert entries(tmp_path) == [entry]
     assert entry.bytes == 5
     assert wrong_files(entry) == []
 
 
-def test_an_entry_of_an_older_version_has_no_base(entry: Entry, tmp_path: Path) -> None:
+def test_an_entry_of_an_older_version_has_no_base(entry: ModelEntry, tmp_path: Path) -> None:
     content = json.loads((entry.folder / "model.json").read_text())
     del content["base"]
     (entry.folder / "model.json").write_text(json.dumps(content))
@@ -61,11 +61,11 @@ def test_an_entry_of_an_older_version_has_no_base(entry: Entry, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("name", ["other", "", "../mine", "mine/", "/mine"])
-def test_other_names_are_not_there(entry: Entry, name: str, tmp_path: Path) -> None:
+def test_other_names_are_not_there(entry: ModelEntry, name: str, tmp_path: Path) -> None:
     assert find_entry(tmp_path, name) is None
 
 
-def test_what_happened_to_files_is_reported(entry: Entry) -> None:
+def test_what_happened_to_files_is_reported(entry: ModelEntry) -> None:
     (entry.weights / "unet/one.safetensors").write_bytes(b"eno")
     (entry.weights / "three").write_text("3")
     assert wrong_files(entry) == [
@@ -79,13 +79,13 @@ def test_what_happened_to_files_is_reported(entry: Entry) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": 2, "files": {}}', '{"format": 1, "files": {"a": 1}}'])
-def test_an_entry_that_cannot_be_read_says_so(entry: Entry, text: str, tmp_path: Path) -> None:
+def test_an_entry_that_cannot_be_read_says_so(entry: ModelEntry, text: str, tmp_path: Path) -> None:
     (entry.folder / "model.json").write_text(text)
     with pytest.raises(CheckpointError, match="remove the model and add it again"):
         entries(tmp_path)
 
 
-def test_a_removed_model_is_gone(entry: Entry, tmp_path: Path) -> None:
+def test_a_removed_model_is_gone(entry: ModelEntry, tmp_path: Path) -> None:
     remove_entry(tmp_path, "mine")
     assert entries(tmp_path) == []
     assert [file for file in tmp_path.rglob("*") if file.is_file()] == []
@@ -104,6 +104,6 @@ def test_some_names_cannot_be_given(name: str) -> None:
         check_name(name)
 
 
-def test_a_folder_decides_its_models_name(entry: Entry, tmp_path: Path) -> None:
+def test_a_folder_decides_its_models_name(entry: ModelEntry, tmp_path: Path) -> None:
     entry.folder.rename(tmp_path / "other")
     assert entries(tmp_path) == [replace(entry, folder=tmp_path / "other", name="other")]

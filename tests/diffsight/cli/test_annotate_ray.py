@@ -19,7 +19,7 @@ from tests.service.jobs.conftest import write_pictures
 
 pytest.importorskip("pyarrow", reason="the extra `ray` is not installed")
 
-from service.cluster.parts import Order, PartFolder, Weights
+from service.cluster.parts import JobWeights, Order, PartFolder
 
 NO_CLUSTER = "10.255.255.1:1"
 
@@ -30,7 +30,7 @@ def finished(tmp_path: Path, *, failed: int) -> tuple[Path, Path]:
     write_pictures(pictures, 5)
     folder = PartFolder(out)
     order = folder.begin(Order("features", [], guess(str(pictures)).model_dump(mode="json"), 2))
-    folder.agree(Weights("pocket", "1", {}))
+    folder.agree(JobWeights("pocket", "1", {}))
     for part in range(order.parts):
         items = folder.items(part)
         outcomes = [

@@ -14,7 +14,7 @@ from heads.diffews.bank import (
     bank_bytes,
     bank_from_tensors,
     bank_tensors,
-    concatenated,
+    concatenate_banks,
     prompt_context,
     sample_banks,
     support_banks,
@@ -56,7 +56,7 @@ def test_the_mask_changes_the_bank(engine: DirectEngine) -> None:
 
 def test_the_bank_of_a_set_is_its_members_in_order(engine: DirectEngine) -> None:
     members = banks(engine, 1, 2)
-    joined = concatenated(members)
+    joined = concatenate_banks(members)
     assert bank_bytes(joined) == sum(map(bank_bytes, members))
     first = next(iter(joined))
     tokens = bank_tensors(joined)[f"{first}.key"]
@@ -83,7 +83,7 @@ def test_sampling_draws_one_images_worth_by_the_seed_alone(engine: DirectEngine,
     name, tokens = next(iter(bank_tensors(drawn).items()))
     assert not torch.equal(tokens, bank_tensors(other)[name])
     # Every token is one of the members', and keys keep their own values.
-    pool = bank_tensors(concatenated(members))
+    pool = bank_tensors(concatenate_banks(members))
     for layer in drawn:
         parts = [part for part in ("key", "value", "hidden") if f"{layer}.{part}" in pool]
         rows = torch.cat([bank_tensors(drawn)[f"{layer}.{part}"] for part in parts], dim=1)
@@ -94,9 +94,9 @@ def test_sampling_draws_one_images_worth_by_the_seed_alone(engine: DirectEngine,
 def test_both_forms_do_not_mix(engine: DirectEngine) -> None:
     mixed = [*banks(engine, 1), *banks(engine, 2, form="hidden_states")]
     with pytest.raises(InvalidInput, match="both forms"):
-        concatenated(mixed)
+        concatenate_banks(mixed)
     with pytest.raises(InvalidInput, match="no supports"):
-        concatenated([])
+        concatenate_banks([])
 
 
 def test_the_context_is_that_of_the_prompt_without_padding(engine: DirectEngine) -> None:

@@ -11,9 +11,9 @@ from heads.diffews.few_shot import (
     ThresholdOptions,
     answer_concepts,
     check_counts,
+    find_shipped_few_shot,
     open_few_shot,
     separate_masks,
-    shipped_few_shot,
 )
 from heads.diffews.threshold import Threshold
 from heads.results import ConceptMask
@@ -63,6 +63,6 @@ def test_supports_that_do_not_fit_are_refused(images: int, masks: int) -> None:
 
 
 def test_another_backbone_has_no_shipped_weights(backbone: StableDiffusion) -> None:
-    assert shipped_few_shot(backbone) is None
+    assert find_shipped_few_shot(backbone) is None
     with pytest.raises(ModelNotFound, match="few-shot weights"):
         open_few_shot(backbone)

@@ -12,9 +12,9 @@ from heads.diffews.published import PUBLISHED
 @pytest.mark.parametrize("folder", ["unet/", "", "unet/unet/"])
 def test_it_is_found_as_the_original_loaders_find_it(folder: str, ending: str) -> None:
     names = {f"{folder}config.json", f"{folder}diffusion_pytorch_model{ending}"}
-    assert set(PUBLISHED[0].needed_files({*names, "README.md"}, "here")) == names
+    assert set(PUBLISHED[0].select_files({*names, "README.md"}, "here")) == names
 
 
 def test_missing_files_are_named() -> None:
     with pytest.raises(ModelNotFound, match=r"not a complete diffews: missing unet/config\.json, unet/diffusion_pyt"):
-        PUBLISHED[0].needed_files({"README.md"}, "here")
+        PUBLISHED[0].select_files({"README.md"}, "here")

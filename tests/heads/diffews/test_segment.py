@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from backbones.engine import DirectEngine, complete
 from backbones.errors import InvalidInput
 from backbones.rows import Bank
-from heads.diffews.bank import BankForm, concatenated, support_banks
+from heads.diffews.bank import BankForm, concatenate_banks, support_banks
 from heads.diffews.segment import concept_mask, label_map, mask_pictures, segment, segment_concepts
 from heads.diffews.threshold import PUBLISHED, Threshold
 from heads.results import ConceptMask
@@ -29,7 +29,7 @@ def strengths(engine: DirectEngine, bank: Bank) -> NDArray[np.float32]:
 def test_a_bank_gives_what_its_pictures_give(engine: DirectEngine, form: BankForm) -> None:
     images, masks = [picture(1), picture(2)], [disc(), disc()]
     whole = complete(segment(engine, QUERY, images, masks, form=form))
-    kept = concatenated(complete(support_banks(engine, images, [m.astype(np.uint8) for m in masks], size=64)))
+    kept = concatenate_banks(complete(support_banks(engine, images, [m.astype(np.uint8) for m in masks], size=64)))
     np.testing.assert_allclose(whole.strength, strengths(engine, kept), atol=2 / 255)
     assert whole.mask.shape == whole.strength.shape == (60, 40)
     assert whole.mask.dtype == bool
@@ -37,7 +37,7 @@ def test_a_bank_gives_what_its_pictures_give(engine: DirectEngine, form: BankFor
 
 
 def test_concepts_of_different_shots_share_a_batch_and_do_not_mix(engine: DirectEngine) -> None:
-    one, three = banks(engine, 1)[0], concatenated(banks(engine, 2, 3, 4))
+    one, three = banks(engine, 1)[0], concatenate_banks(banks(engine, 2, 3, 4))
     both = complete(mask_pictures(engine, QUERY, [one, three], size=64))
     for got, bank in zip(both, (one, three), strict=True):
         alone = complete(mask_pictures(engine, QUERY, [bank], size=64))[0]
@@ -47,7 +47,7 @@ def test_concepts_of_different_shots_share_a_batch_and_do_not_mix(engine: Direct
 
 def test_copies_of_a_support_are_not_one_support(engine: DirectEngine) -> None:
     (bank,) = banks(engine, 1)
-    assert not np.allclose(strengths(engine, bank), strengths(engine, concatenated([bank] * 3)), atol=1e-3)
+    assert not np.allclose(strengths(engine, bank), strengths(engine, concatenate_banks([bank] * 3)), atol=1e-3)
 
 
 def test_supports_and_masks_have_to_match_in_number(engine: DirectEngine) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from backbones.errors import InvalidInput
-from heads.diffusion_classifier.calibration import Calibration, ScoringMethod, fit_way, read_calibration
+from heads.diffusion_classifier.calibration import Calibration, ScoringMethod, fit_temperature_of, read_calibration
 from heads.diffusion_classifier.zero_shot import TASK
 from service.jobs.parameters import complete_parameters
 
@@ -36,7 +36,7 @@ def calibration(revision: str) -> Calibration:
         labels=("zero", "one"),
         templates=("a handwritten {}",),
         images=4,
-        fits=(fit_way(SCHEDULE, logits, truth, 100.0), fit_way(RACE, logits / 2, truth, 50.0)),
+        fits=(fit_temperature_of(SCHEDULE, logits, truth, 100.0), fit_temperature_of(RACE, logits / 2, truth, 50.0)),
     )
 
 
@@ -50,7 +50,7 @@ def calibrated(server: Server, start_server: StartServer, tmp_path_factory: pyte
 
 def calibration_of(server: Server) -> Calibration | None:
     """The calibration that a server answers with."""
-    calibration: Calibration | None = server.state.models.opened(TASK).head.calibration
+    calibration: Calibration | None = server.state.models.get_open(TASK).head.calibration
     return calibration
 
 

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from heads.diffusion_classifier.hypotheses import Hypotheses
-from heads.diffusion_classifier.posterior import Departure, HypothesisOutcomes, Scale, distribution, dropped_labels
+from heads.diffusion_classifier.posterior import Departure, HypothesisOutcomes, Scale, distribution, list_dropped_labels
 
 THREE = Hypotheses(("a", "b", "c"), ((0,), (1,), (2,)), ((0,), (1,), (2,)))
 LABELS = ("a", "b", "c")
@@ -39,6 +39,6 @@ def test_labels_of_one_hypothesis_tie() -> None:
 def test_a_label_leaves_with_the_last_of_its_hypotheses() -> None:
     two = Hypotheses(("x", "y", "z"), ((0,), (1,), (2,)), ((0, 1), (2,)))
     departures = [Departure(0, 2, units=4, rows=12)]
-    assert dropped_labels(departures, two, ("first", "second")) == ()
-    (dropped,) = dropped_labels([*departures, Departure(1, 2, units=8, rows=20)], two, ("first", "second"))
+    assert list_dropped_labels(departures, two, ("first", "second")) == ()
+    (dropped,) = list_dropped_labels([*departures, Departure(1, 2, units=8, rows=20)], two, ("first", "second"))
     assert (dropped.label, dropped.by, dropped.units, dropped.rows) == ("first", "second", 8, 20)

@@ -8,15 +8,15 @@ from torch import Tensor
 
 from backbones.engine import DirectEngine, complete
 from backbones.errors import NotANumber
-from backbones.noise_schedule import add_noise, seeded_noise
-from heads.diffusion_classifier.race import Round, denoising_errors, paired_gaps, race
+from backbones.noise_schedule import add_noise, draw_noise
+from heads.diffusion_classifier.race import Round, compute_paired_gaps, denoising_errors, race
 from heads.diffusion_classifier.schedule import Schedule
 
-LATENTS = seeded_noise(b"latents", 0, (4, 8, 8))
+LATENTS = draw_noise(b"latents", 0, (4, 8, 8))
 
 
 def noise(index: int) -> Tensor:
-    return seeded_noise(b"noise", index, (4, 8, 8))
+    return draw_noise(b"noise", index, (4, 8, 8))
 
 
 @pytest.mark.parametrize("loss", ["l2", "l1", "huber"])
@@ -64,4 +64,4 @@ def test_gaps_compare_only_rows_that_both_have() -> None:
     first = Round((0, 1, 2), (1, 2), torch.tensor([[5.0, 5.0], [1.0, 3.0], [3.0, 3.0]]), torch.zeros(3), (1, 2))
     second = Round((1, 2), (3,), torch.tensor([[9.0], [8.0]]), torch.zeros(2), (2,))
     # Label 0 and the winner share two rows: (5 - 3 + 5 - 3) / 2. Label 1 beats it on three: below 0, so put to 0.
-    assert paired_gaps([first, second]) == {0: 2.0, 1: 0.0, 2: 0.0}
+    assert compute_paired_gaps([first, second]) == {0: 2.0, 1: 0.0, 2: 0.0}

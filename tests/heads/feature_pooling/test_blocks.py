@@ -9,7 +9,7 @@ from backbones.engine import DirectEngine
 from backbones.errors import InvalidInput
 from backbones.loading.guided_diffusion import PUBLISHED_256, PUBLISHED_512, GuidedDiffusionFlags, build_network
 from backbones.sub_blocks import sub_block_names
-from heads.feature_pooling.blocks import default_blocks, numbered_blocks, resolve_blocks
+from heads.feature_pooling.blocks import default_blocks, list_numbered_blocks, resolve_blocks
 from heads.feature_pooling.published import block_shapes
 
 # As `Description.sub_blocks` lists the places of Stable Diffusion's decoder level with and without attention.
@@ -24,7 +24,7 @@ SUB_BLOCKS = (
 
 
 def test_a_number_stands_for_a_residual_block_with_what_follows_it() -> None:
-    assert numbered_blocks(SUB_BLOCKS) == (
+    assert list_numbered_blocks(SUB_BLOCKS) == (
         "conv_in", "down_blocks.0.resnets.0", "down_blocks.0.resnets.1", "down_blocks.0.downsamplers.0",
         "down_blocks.1.attentions.0", "mid_block", "up_blocks.0.resnets.0", "up_blocks.0.upsamplers.0",
         "up_blocks.1.attentions.0", "up_blocks.1.attentions.1", "up_blocks.1.attentions.2",
@@ -34,7 +34,7 @@ def test_a_number_stands_for_a_residual_block_with_what_follows_it() -> None:
 @pytest.mark.parametrize(("flags", "count", "middle"), [(PUBLISHED_256, 37, 19), (PUBLISHED_512, 43, 22)])
 def test_published_networks_have_the_published_numbers(flags: GuidedDiffusionFlags, count: int, middle: int) -> None:
     sub_blocks = sub_block_names(build_network(flags, torch.device("meta")))
-    numbered = numbered_blocks(sub_blocks)
+    numbered = list_numbered_blocks(sub_blocks)
     assert len(numbered) == count == len(block_shapes(flags))
     assert numbered[middle - 1] == "mid_block"
     if flags is PUBLISHED_256:
@@ -48,7 +48,7 @@ def test_asking_twice_or_in_another_order_changes_nothing() -> None:
 
 def test_places_without_a_number_go_by_name(engine: DirectEngine) -> None:
     name = "up_blocks.0.resnets.1"
-    assert name not in numbered_blocks(engine.backbone.sub_blocks)
+    assert name not in list_numbered_blocks(engine.backbone.sub_blocks)
     assert resolve_blocks([name, "up_blocks.0"], engine.backbone.sub_blocks) == (name, "up_blocks.0")
 
 

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from backbones.engine import DirectEngine, complete
 from backbones.errors import InvalidInput
-from backbones.noise_schedule import content_key, seeded_noise
+from backbones.noise_schedule import content_key, draw_noise
 from backbones.pixel_diffusion import PixelDiffusion
 from backbones.rows import Capture
-from heads.feature_pooling.features import noised_row, pooled_features
+from heads.feature_pooling.features import make_noised_row, pool_features
 from heads.feature_pooling.pooling import pool
 from heads.feature_pooling.preprocess import evaluation_crop, pixel_values
 
@@ -26,11 +26,11 @@ def assert_close(found: NDArray[np.float32], expected: NDArray[np.float32]) -> N
 
 
 def vectors(engine: DirectEngine, images: Images, **options: Any) -> NDArray[np.float32]:
-    return complete(pooled_features(engine, images, **options)).vectors
+    return complete(pool_features(engine, images, **options)).vectors
 
 
 def test_defaults_are_the_middle_and_the_second_decoder_level(engine: DirectEngine, images: Images) -> None:
-    found = complete(pooled_features(engine, images))
+    found = complete(pool_features(engine, images))
     assert found.blocks == ("mid_block", "up_blocks.1.attentions.1")
     assert found.timesteps == (100,)
     assert found.vectors.shape == (3, 64)
@@ -41,8 +41,8 @@ def test_vectors_are_what_the_parts_give_step_by_step(engine: DirectEngine, imag
     pixels = pixel_values(evaluation_crop(images[0], engine.backbone.image_size))
     latents = complete(engine.encode([pixels]))[0] * engine.backbone.scaling_factor
     context = complete(engine.embed([""]))[0]
-    noise = seeded_noise(content_key(pixels), 0, latents.shape)
-    row = noised_row(engine.backbone, latents, noise, 250, context, Capture(features=("mid_block",)))
+    noise = draw_noise(content_key(pixels), 0, latents.shape)
+    row = make_noised_row(engine.backbone, latents, noise, 250, context, Capture(features=("mid_block",)))
     feature = complete(engine.unet([row]))[0].features["mid_block"]
     found = vectors(engine, images[:1], blocks=["mid_block"], timesteps=[250])
     assert_close(found[0], pool(feature, 1).numpy())
@@ -78,7 +78,7 @@ def test_noise_samples_are_averaged(engine: DirectEngine, images: Images) -> Non
     two = images[:2]
 
     def with_offset(offset: int) -> NDArray[np.float32]:
-        return vectors(engine, two, noise=lambda content, index, shape: seeded_noise(content, index + offset, shape))
+        return vectors(engine, two, noise=lambda content, index, shape: draw_noise(content, index + offset, shape))
 
     mean = np.mean([with_offset(0), with_offset(1), with_offset(2)], axis=0)
     assert_close(vectors(engine, two, noise_samples=3), mean)
@@ -98,7 +98,7 @@ def test_timesteps_follow_each_other_and_do_not_depend_on_each_other(engine: Dir
 
 
 def test_blocks_come_in_the_order_of_depth(engine: DirectEngine, images: Images) -> None:
-    embeddings = complete(pooled_features(engine, images, blocks=["up_blocks.1.attentions.1", "mid_block", 1]))
+    embeddings = complete(pool_features(engine, images, blocks=["up_blocks.1.attentions.1", "mid_block", 1]))
     assert embeddings.blocks == ("conv_in", "mid_block", "up_blocks.1.attentions.1")
     assert_close(embeddings.vectors[:, 16:], vectors(engine, images))
 
@@ -121,7 +121,7 @@ def test_the_fit_decides_what_is_seen(engine: DirectEngine, images: Images) -> N
 
 
 def test_pixel_networks_give_vectors_too(pixel_backbone: PixelDiffusion, images: Images) -> None:
-    found = complete(pooled_features(DirectEngine(pixel_backbone), images, blocks=[24], timesteps=[90], pool_size=2))
+    found = complete(pool_features(DirectEngine(pixel_backbone), images, blocks=[24], timesteps=[90], pool_size=2))
     assert found.blocks == ("up_blocks.1.attentions.1",)
     assert found.vectors.shape == (3, 128)
     assert np.isfinite(found.vectors).all()

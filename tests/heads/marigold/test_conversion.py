@@ -18,7 +18,7 @@ KINDS = {model.kind: model for model in PUBLISHED}
 def convert(kind: str, folder: Path, target: Path) -> Path:
     names = [file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()]
     model = KINDS[kind]
-    model.convert(folder, model.needed_files(names, folder), target, any_size=True)
+    model.convert(folder, model.select_files(names, folder), target, any_size=True)
     return target
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from backbones.errors import CheckpointError, ModelNotFound
 from backbones.stable_diffusion import StableDiffusion
-from heads.marigold.model import open_marigold, shipped_marigold
+from heads.marigold.model import find_shipped_marigold, open_marigold
 from tests.backbones.small_networks import stock_unet
 from tests.heads.marigold.original_files import write_original, write_settings
 
@@ -65,4 +65,4 @@ def test_a_plain_network_is_refused(backbone: StableDiffusion, tmp_path: Path) -
 
 
 def test_nothing_ships_for_a_backbone_that_nothing_was_fitted_to(backbone: StableDiffusion) -> None:
-    assert shipped_marigold("depth", backbone) is None
+    assert find_shipped_marigold("depth", backbone) is None

@@ -7,15 +7,15 @@ import pytest
 import torch
 
 from backbones.errors import InvalidInput
-from heads.marigold.preprocess import check_members, fit_image, processed_size, resize_to_image
+from heads.marigold.preprocess import check_members, choose_working_size, fit_image, resize_to_image
 
 
 def test_the_longer_side_is_the_resolution_and_no_side_vanishes() -> None:
-    assert processed_size(480, 640, 768) == (576, 768)
-    assert processed_size(480, 640, 0) == (480, 640)
-    assert processed_size(1, 2000, 64) == (1, 64)
+    assert choose_working_size(480, 640, 768) == (576, 768)
+    assert choose_working_size(480, 640, 0) == (480, 640)
+    assert choose_working_size(1, 2000, 64) == (1, 64)
     with pytest.raises(InvalidInput, match="2048"):
-        processed_size(10, 3000, 0)
+        choose_working_size(10, 3000, 0)
 
 
 def test_an_image_is_padded_with_its_own_edge() -> None:

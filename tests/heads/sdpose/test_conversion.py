@@ -22,7 +22,7 @@ def converted(skeleton: str, folder: Path) -> Path:
     """The converted files of a small folder."""
     source = write_original(skeleton, folder / "original")
     names = [file.relative_to(source).as_posix() for file in source.rglob("*") if file.is_file()]
-    convert(source, PUBLISHED[0].needed_files(names, source), folder / "weights")
+    convert(source, PUBLISHED[0].select_files(names, source), folder / "weights")
     return folder / "weights"
 
 

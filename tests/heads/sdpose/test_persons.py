@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from heads.sdpose.persons import annotated_persons
+from heads.sdpose.persons import read_annotated_persons
 from heads.sdpose.skeletons import COCO_17
 
 POINTS = np.stack([np.linspace(20, 80, 17), np.linspace(10, 90, 17)], axis=1)
@@ -40,5 +40,5 @@ def truth(*annotations: dict[str, Any]) -> dict[str, Any]:
     ],
 )
 def test_annotations_that_are_no_person_are_left_out(changed: dict[str, Any]) -> None:
-    assert len(annotated_persons(truth(annotation()))) == 1
-    assert annotated_persons(truth(annotation(**changed))) == []
+    assert len(read_annotated_persons(truth(annotation()))) == 1
+    assert read_annotated_persons(truth(annotation(**changed))) == []

@@ -17,10 +17,10 @@ REST = {"README.md", "vae/diffusion_pytorch_model.bin", "unet/diffusion_pytorch_
 
 
 def test_only_what_the_model_needs_is_taken() -> None:
-    assert set(PUBLISHED[0].needed_files(NEEDED | REST, "here")) == NEEDED
+    assert set(PUBLISHED[0].select_files(NEEDED | REST, "here")) == NEEDED
 
 
 @pytest.mark.parametrize("name", sorted(NEEDED))
 def test_a_missing_file_is_named(name: str) -> None:
     with pytest.raises(ModelNotFound, match=f"not a complete sdpose-body: missing {name}"):
-        PUBLISHED[0].needed_files(NEEDED - {name}, "here")
+        PUBLISHED[0].select_files(NEEDED - {name}, "here")

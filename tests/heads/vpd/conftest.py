@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from backbones.engine import DirectEngine
 from backbones.loading.source import open_backbone
 from backbones.stable_diffusion import StableDiffusion
-from heads.vpd.checkpoint import published_head, tapped_channels
+from heads.vpd.checkpoint import build_published_head, list_feature_channels
 from heads.vpd.depth_network import DepthNetwork
-from heads.vpd.heads import Head, Task
+from heads.vpd.heads import DenseTask, Head
 from heads.vpd.referring_network import ReferringNetwork
 from heads.vpd.segmentation_network import SegmentationNetwork
 from tests.backbones.original_layout import renamed, unet_modules, vae_tensors
@@ -34,11 +34,11 @@ def engine(backbone: StableDiffusion) -> DirectEngine:
     return DirectEngine(backbone)
 
 
-def random_network(backbone: StableDiffusion, task: Task) -> nn.Module:
+def random_network(backbone: StableDiffusion, task: DenseTask) -> nn.Module:
     """A network of the task that fits the backbone's channels, every weight random."""
     unet: Any = backbone.variants[""].unet
     width = unet.config.cross_attention_dim
-    fine, middle, coarse, coarsest = tapped_channels(backbone)
+    fine, middle, coarse, coarsest = list_feature_channels(backbone)
     network: nn.Module
     if task == "depth":
         network = DepthNetwork(
@@ -64,19 +64,19 @@ def random_network(backbone: StableDiffusion, task: Task) -> nn.Module:
     return network.eval()
 
 
-def head_on(backbone: StableDiffusion, task: Task) -> Head:
+def head_on(backbone: StableDiffusion, task: DenseTask) -> Head:
     """A random head that reads the backbone's own U-Net."""
     state = random_network(backbone, task).state_dict()
-    return published_head(backbone, task, state, "random", variant="", size=backbone.description.image_size)
+    return build_published_head(backbone, task, state, "random", variant="", size=backbone.description.image_size)
 
 
 @pytest.fixture(scope="session")
 def heads(backbone: StableDiffusion) -> dict[str, Head]:
-    tasks: tuple[Task, ...] = ("depth", "segmentation", "referring")
+    tasks: tuple[DenseTask, ...] = ("depth", "segmentation", "referring")
     return {task: head_on(backbone, task) for task in tasks}
 
 
-def original_tensors(backbone: StableDiffusion, task: Task) -> dict[str, Tensor]:
+def original_tensors(backbone: StableDiffusion, task: DenseTask) -> dict[str, Tensor]:
     """What a published checkpoint of the task would hold over this backbone, its U-Net a little changed."""
     unet: Any = backbone.variants[""].unet
     prefix = "encoder." if task == "depth" else ""
@@ -103,7 +103,7 @@ def original_tensors(backbone: StableDiffusion, task: Task) -> dict[str, Tensor]
 def original_file(backbone: StableDiffusion, tmp_path: Path) -> Any:
     """Writes a published checkpoint: original_file("depth") -> its path."""
 
-    def write(task: Task) -> Path:
+    def write(task: DenseTask) -> Path:
         file = tmp_path / f"{task}.safetensors"
         save_file(original_tensors(backbone, task), file)
         return file

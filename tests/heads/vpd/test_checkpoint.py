@@ -49,7 +49,7 @@ def test_the_fine_tuned_network_answers(own_backbone: StableDiffusion, original_
     assert isinstance(head, DepthHead)
     engine = DirectEngine(own_backbone)
     tuned = complete(predict_depth(engine, photo, head)).metres
-    plain = complete(predict_depth(engine, photo, DepthHead(head.network, head.taps, head.contexts, size=64))).metres
+    plain = complete(predict_depth(engine, photo, DepthHead(head.network, head.layers, head.contexts, size=64))).metres
     assert abs(tuned - plain).max() > 1e-4
 
 

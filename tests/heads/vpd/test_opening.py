@@ -11,19 +11,19 @@ import torch
 from backbones.errors import ModelNotFound
 from backbones.loading.diffusers_folder import load_diffusers_folder
 from backbones.stable_diffusion import StableDiffusion
-from heads.vpd.heads import DepthHead, Head, Task
-from heads.vpd.opening import digest_head, open_task_head, share_contexts, shipped_head
+from heads.vpd.heads import DenseTask, DepthHead, Head
+from heads.vpd.opening import digest_head, find_shipped_head, open_task_head, share_contexts
 from tests.conftest import WITHOUT_HEADS
 
-TASKS: tuple[Task, ...] = ("depth", "segmentation", "referring")
+TASKS: tuple[DenseTask, ...] = ("depth", "segmentation", "referring")
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_a_head_ships_for_the_embedded_backbone_alone(backbone: StableDiffusion, task: Task) -> None:
-    head: Any = open_task_head(task, backbone, shipped_head(task, backbone))
+def test_a_head_ships_for_the_embedded_backbone_alone(backbone: StableDiffusion, task: DenseTask) -> None:
+    head: Any = open_task_head(task, backbone, find_shipped_head(task, backbone))
     assert head.revision
     other = load_diffusers_folder(WITHOUT_HEADS)
-    assert shipped_head(task, other) is None
+    assert find_shipped_head(task, other) is None
     with pytest.raises(ModelNotFound) as caught:
         open_task_head(task, other)
     assert task.upper() in caught.value.hint

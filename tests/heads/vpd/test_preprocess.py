@@ -6,7 +6,7 @@ import torch
 
 from heads.images import pad_to_multiple
 from heads.vpd.preprocess import ade_size, shorter_side
-from heads.vpd.windows import flipped
+from heads.vpd.windows import flip_maps
 
 
 def test_sizes_are_the_published_ones() -> None:
@@ -21,4 +21,4 @@ def test_sizes_are_the_published_ones() -> None:
 def test_padding_changes_nothing_where_nothing_is_padded() -> None:
     pixels = torch.rand(3, 64, 128)
     assert torch.equal(pad_to_multiple(pixels, 64), pixels)
-    assert torch.equal(flipped(flipped(pixels)), pixels)
+    assert torch.equal(flip_maps(flip_maps(pixels)), pixels)

@@ -7,7 +7,7 @@ import torch
 
 from backbones.errors import CheckpointError
 from backbones.stable_diffusion import StableDiffusion
-from heads.vpd.checkpoint import tapped_channels
+from heads.vpd.checkpoint import list_feature_channels
 from heads.vpd.referring_network import ReferringNetwork, referring_network, token_length
 from tests.heads.vpd.conftest import TOKENS, random_network
 
@@ -23,7 +23,7 @@ def network(backbone: StableDiffusion) -> ReferringNetwork:
 def features(backbone: StableDiffusion) -> list[torch.Tensor]:
     """Four maps of a picture of 64 x 64 pixels, finest first."""
     generator = torch.Generator().manual_seed(0)
-    fine, middle, coarse, coarsest = tapped_channels(backbone)
+    fine, middle, coarse, coarsest = list_feature_channels(backbone)
     widths = (fine, middle + TOKENS, coarse + TOKENS, coarsest)
     return [
         torch.randn(1, width, side, side, generator=generator) for width, side in zip(widths, (8, 4, 2, 1), strict=True)
@@ -37,7 +37,7 @@ def test_logits_are_those_of_rest_and_object(features: list[torch.Tensor], netwo
 
 
 def test_the_input_tells_how_many_tokens_there_were(backbone: StableDiffusion, network: ReferringNetwork) -> None:
-    assert token_length(network, tapped_channels(backbone)) == TOKENS
+    assert token_length(network, list_feature_channels(backbone)) == TOKENS
 
 
 def test_sizes_are_read_from_the_weights(network: ReferringNetwork) -> None:

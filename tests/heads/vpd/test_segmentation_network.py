@@ -7,7 +7,7 @@ import torch
 
 from backbones.errors import CheckpointError
 from backbones.stable_diffusion import StableDiffusion
-from heads.vpd.checkpoint import tapped_channels
+from heads.vpd.checkpoint import list_feature_channels
 from heads.vpd.segmentation_network import SegmentationNetwork, segmentation_network
 from tests.heads.vpd.conftest import CLASSES, random_network
 
@@ -23,7 +23,7 @@ def network(backbone: StableDiffusion) -> SegmentationNetwork:
 def features(backbone: StableDiffusion) -> list[torch.Tensor]:
     """Four maps of a picture of 64 x 64 pixels, finest first."""
     generator = torch.Generator().manual_seed(0)
-    fine, middle, coarse, coarsest = tapped_channels(backbone)
+    fine, middle, coarse, coarsest = list_feature_channels(backbone)
     widths = (fine, middle + CLASSES, coarse + CLASSES, coarsest)
     return [
         torch.randn(1, width, side, side, generator=generator) for width, side in zip(widths, (8, 4, 2, 1), strict=True)

@@ -62,7 +62,7 @@ def test_parts_are_done_and_a_torn_image_is_a_row_with_its_reason(annotator: Ann
 def test_a_part_that_is_done_is_not_done_again_but_for_what_failed(annotator: Annotator, folder: PartFolder) -> None:
     annotator({"part": [0, 1, 2]})
     before = {part: folder.place(part).stat().st_mtime_ns for part in range(3)}
-    absent, failed = folder.missing(3)
+    absent, failed = folder.find_missing(3)
     assert (absent, len(failed)) == ([], 1)
     answer = annotator({"part": [0, 1, 2]})
     assert sum(answer["reused"]) == 7

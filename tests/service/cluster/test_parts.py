@@ -13,9 +13,9 @@ from tests.service.jobs.conftest import write_pictures
 
 pytest.importorskip("pyarrow", reason="the extra `ray` is not installed")
 
-from service.cluster.parts import PARTS_A_FILE, Order, PartFolder, Weights
+from service.cluster.parts import PARTS_A_FILE, JobWeights, Order, PartFolder
 
-WEIGHTS = Weights("pocket", "1", {"timesteps": [1]})
+WEIGHTS = JobWeights("pocket", "1", {"timesteps": [1]})
 
 
 def order_for(folder: Path, *, images: int = 10, part_images: int = 4, task: str = "features") -> Order:
@@ -40,7 +40,7 @@ def test_the_list_is_in_parts_and_the_parts_are_the_list(tmp_path: Path) -> None
     items = [item for part in range(order.parts) for item in folder.items(part)]
     assert [item.position for item in items] == list(range(10))
     assert len({item.name for item in items}) == 10
-    assert folder.missing(order.parts) == ([0, 1, 2], [])
+    assert folder.find_missing(order.parts) == ([0, 1, 2], [])
 
 
 def test_a_list_of_several_files_is_read_back_whole(tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ def test_what_failed_is_told_from_what_is_missing_and_is_done_again(tmp_path: Pa
     for part in (0, 1):
         items = folder.items(part)
         folder.write(part, items, outcomes_of(items, failed=5))
-    assert folder.missing(order.parts) == ([2], [1])
+    assert folder.find_missing(order.parts) == ([2], [1])
     assert sorted(folder.outcomes(1)) == [4, 6, 7]
     assert folder.outcomes(2) == {}
 
@@ -93,7 +93,7 @@ def test_a_writer_that_dies_leaves_the_part_missing(tmp_path: Path) -> None:
     folder.write(0, items, outcomes_of(items))
     beside = folder.place(1).with_name(".00000001.parquet.0123456789ab.part")
     beside.write_bytes(folder.place(0).read_bytes()[:100])  # as a kill leaves it
-    assert folder.missing(order.parts) == ([1, 2], [])
+    assert folder.find_missing(order.parts) == ([1, 2], [])
 
 
 def test_the_first_actor_decides_the_weights_and_others_must_have_them(tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_the_first_actor_decides_the_weights_and_others_must_have_them(tmp_path:
     folder.agree(WEIGHTS)
     folder.agree(WEIGHTS)
     assert folder.read_weights() == WEIGHTS
-    for other in (Weights("other", "1", {"timesteps": [1]}), Weights("pocket", "2", {"timesteps": [1]})):
+    for other in (JobWeights("other", "1", {"timesteps": [1]}), JobWeights("pocket", "2", {"timesteps": [1]})):
         with pytest.raises(InvalidInput, match="weights"):
             folder.agree(other)
 

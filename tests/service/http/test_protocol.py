@@ -12,7 +12,7 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
-from service.http.protocol import BoundedProtocol, bounded_protocol
+from service.http.protocol import BoundedProtocol, make_bounded_protocol
 
 HEAD = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n"
 
@@ -90,7 +90,7 @@ def connect(run: Callable[[BoundedProtocol, Transport, Timers], Any]) -> None:
     async def main() -> None:
         config = uvicorn.Config(answer_early, log_config=None, timeout_keep_alive=5)
         timers, transport = Timers(asyncio.get_running_loop()), Transport()
-        protocol = bounded_protocol(7.0, 11.0)(config, ServerState(), {}, timers)  # type: ignore[arg-type]
+        protocol = make_bounded_protocol(7.0, 11.0)(config, ServerState(), {}, timers)  # type: ignore[arg-type]
         assert isinstance(protocol, BoundedProtocol)
         protocol.connection_made(transport)
         await run(protocol, transport, timers)

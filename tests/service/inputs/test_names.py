@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from service.inputs.names import readable_name, sent_name, terminal_text
+from service.inputs.names import choose_upload_name, readable_name, terminal_text
 
 pytestmark = pytest.mark.field
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.field
     ],
 )
 def test_a_sent_name_is_what_the_sender_meant(filename: str, disposition: str, meant: str) -> None:
-    assert sent_name(filename, disposition) == meant
+    assert choose_upload_name(filename, disposition) == meant
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 
 from backbones.errors import InvalidInput
 from service.jobs.containers import ONLY_VIDEOS
-from service.jobs.sources import Reader, Source, listed
+from service.jobs.sources import Reader, Source, list_items
 
 SESSION = b"v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5004 RTP/AVP 96\n"
 
@@ -41,13 +41,13 @@ LIST, PLAYLIST = b"ffconcat version 1.0\nfile self.mp4\n", b"#EXTM3U\n#EXTINF:1,
 def test_texts_that_name_other_files_or_ports_are_no_videos(tmp_path: Path, text: bytes) -> None:
     (tmp_path / "self.mp4").write_bytes(text)
     with pytest.raises(InvalidInput, match="can not be read as video"):
-        list(listed(Source(kind="video", address=str(tmp_path / "self.mp4"))))
+        list(list_items(Source(kind="video", address=str(tmp_path / "self.mp4"))))
 
 
 def test_frames_past_the_bound_are_refused_before_they_are_decoded(tmp_path: Path) -> None:
     (tmp_path / "a.mp4").write_bytes(video("mp4"))
     source = Source(kind="video", address=str(tmp_path / "a.mp4"))
-    item = next(iter(listed(source)))
+    item = next(iter(list_items(source)))
     with closing(Reader(source, most_pixels=64 * 48)) as reader:
         assert reader.read(item).shape == (48, 64, 3)  # type: ignore[union-attr]
     with closing(Reader(source, most_pixels=64 * 47)) as reader, pytest.raises(InvalidInput, match="frames of 64 x 48"):

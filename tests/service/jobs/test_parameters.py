@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def test_what_the_server_decides_is_filled_in(server: Server) -> None:
     parameters = asyncio.run(complete_parameters(server.state, "zero-shot", {"labels": ["cat", "dog"]}))
-    head = server.state.models.opened(zero_shot.TASK).head
+    head = server.state.models.get_open(zero_shot.TASK).head
     assert parameters["templates"] == list(head.templates)
     assert parameters["temperature"] == head.temperature
     assert asyncio.run(complete_parameters(server.state, "zero-shot", parameters)) == parameters

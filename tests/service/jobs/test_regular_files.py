@@ -12,7 +12,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from backbones.errors import InvalidInput
 from service.jobs.records import Item
 from service.jobs.regular_files import open_regular, read_document, read_regular
-from service.jobs.sources import Reader, Source, listed
+from service.jobs.sources import Reader, Source, list_items
 
 LOCAL = LocalFileSystem()
 
@@ -47,7 +47,7 @@ def test_a_pipe_a_device_a_folder_and_nothing_are_no_files(tmp_path: Path) -> No
 def test_a_source_that_is_a_pipe_is_refused(tmp_path: Path, kind: str) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(InvalidInput, match="no regular file"):
-        list(listed(Source.model_validate({"kind": kind, "address": str(tmp_path / "pipe")})))
+        list(list_items(Source.model_validate({"kind": kind, "address": str(tmp_path / "pipe")})))
 
 
 def test_an_image_that_is_a_pipe_fails_alone(tmp_path: Path) -> None:

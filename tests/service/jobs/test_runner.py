@@ -17,7 +17,7 @@ from service.errors import StorageFailed
 from service.jobs import runner as runner_module
 from service.jobs.item_work import JobFailed
 from service.jobs.records import Job
-from service.jobs.runner import Runner, pace
+from service.jobs.runner import Runner, measure_speed
 from service.tasks import TASKS
 
 RUNNING = Job(
@@ -42,18 +42,18 @@ RUNNING = Job(
 
 
 def test_the_rate_is_that_of_the_present_run() -> None:
-    now = pace(RUNNING, 50.0)
+    now = measure_speed(RUNNING, 50.0)
     assert now.images_per_second == pytest.approx(2.0)
     assert now.seconds_left == pytest.approx(30.0)
 
 
 def test_nothing_is_promised_before_the_list_is_whole_or_anything_is_done() -> None:
-    assert pace(replace(RUNNING, listed=False), 50.0).seconds_left is None
-    assert pace(replace(RUNNING, done=18), 50.0).seconds_left is None
+    assert measure_speed(replace(RUNNING, listed=False), 50.0).seconds_left is None
+    assert measure_speed(replace(RUNNING, done=18), 50.0).seconds_left is None
 
 
 def test_a_job_that_has_ended_keeps_the_rate_of_its_last_run() -> None:
-    ended = pace(replace(RUNNING, status="done"), 5000.0)
+    ended = measure_speed(replace(RUNNING, status="done"), 5000.0)
     assert ended.images_per_second == pytest.approx(2.0)
     assert ended.seconds_left is None
 

@@ -14,7 +14,7 @@ import pytest
 
 from backbones.errors import InvalidInput
 from service.jobs.records import Item
-from service.jobs.sources import Reader, Source, guess, listed
+from service.jobs.sources import Reader, Source, guess, list_items
 from tests.service.jobs.conftest import write_pictures
 
 FRAMES = 10
@@ -45,13 +45,13 @@ def pictures(tmp_path: Path) -> Path:
 
 
 def names(source: Source) -> list[str]:
-    return [item.name for item in listed(source)]
+    return [item.name for item in list_items(source)]
 
 
 def test_a_folder_is_all_below_it_by_path(pictures: Path) -> None:
     source = guess(str(pictures))
     assert source.kind == "folder"
-    items = list(listed(source))
+    items = list(list_items(source))
     assert [item.name for item in items] == ["even/00000.png", "even/00001.png", "odd/00000.png", "odd/00001.png"]
     assert [item.position for item in items] == [0, 1, 2, 3]
     assert open_reader(source).read(items[2]) == (pictures / "odd" / "00000.png").read_bytes()
@@ -80,7 +80,7 @@ def test_a_zip_is_its_images_by_path_without_litter(pictures: Path, tmp_path: Pa
         archive.writestr("read.me", b"no image")
     source = guess(str(file))
     assert source.kind == "zip"
-    items = list(listed(source))
+    items = list(list_items(source))
     assert [item.name for item in items] == ["a/2.png", "b/1.PNG"]
     reader = open_reader(source)
     try:
@@ -103,7 +103,7 @@ def test_a_damaged_entry_of_a_zip_fails_alone(tmp_path: Path) -> None:
     data[36:40] = b"\xff\xff\xff\xff"
     file.write_bytes(data)
     source = Source(kind="zip", address=str(file))
-    first, other = listed(source)
+    first, other = list_items(source)
     reader = open_reader(source)
     with pytest.raises(InvalidInput, match="damaged inside"):
         reader.read(first)
@@ -123,7 +123,7 @@ def test_a_coco_file_is_in_its_order_with_ids_and_boxes(pictures: Path, tmp_path
     file = tmp_path / "boxes.json"
     file.write_text(json.dumps(document))
     source = guess(str(file), images=str(pictures))
-    first, other = listed(source)
+    first, other = list_items(source)
     assert (first.name, first.given["image_id"], other.given) == ("odd/00001.png", 9, {"image_id": 3})
     assert [box["bbox"] for box in first.given["boxes"]] == [[1, 2, 3, 4], [5, 6, 7, 8]]
     assert open_reader(source).read(first) == (pictures / "odd" / "00001.png").read_bytes()
@@ -155,7 +155,7 @@ def video(tmp_path: Path) -> Path:
 def test_a_video_is_every_so_many_of_its_frames(video: Path) -> None:
     assert len(names(guess(str(video)))) == FRAMES
     source = guess(str(video), stride=3)
-    items = list(listed(source))
+    items = list(list_items(source))
     assert [item.name for item in items] == [f"clip.mp4#{frame}" for frame in (0, 3, 6, 9)]
     assert items[1].given == {"frame": 3}
     reader = open_reader(source)
@@ -194,7 +194,7 @@ def test_what_is_not_what_it_says_is_refused(tmp_path: Path, kind: Any, content:
     if content is not None:
         file.write_bytes(content)
     with pytest.raises(InvalidInput) as caught:
-        list(listed(Source(kind=kind, address=str(file))))
+        list(list_items(Source(kind=kind, address=str(file))))
     assert caught.value.field == "source"
     assert caught.value.hint
 
@@ -216,12 +216,12 @@ def test_a_folder_and_its_files_may_be_called_anything(pictures: Path, tmp_path:
         (folder / file).write_bytes(content)
     for source in (guess(str(folder)), guess(f"{tmp_path}/*/*")):
         reader = open_reader(source)
-        items = [item for item in listed(source) if not item.name.startswith(("even", "odd"))]
+        items = [item for item in list_items(source) if not item.name.startswith(("even", "odd"))]
         assert len(items) == 3
         for item in items:
             item.name.encode()
             assert reader.read(item) == content
-    (alone,) = listed(guess(str(folder / f"{name}.png")))
+    (alone,) = list_items(guess(str(folder / f"{name}.png")))
     assert open_reader(guess(str(folder / f"{name}.png"))).read(alone) == content
 
 
@@ -251,7 +251,7 @@ def test_a_coco_file_finds_names_as_other_systems_write_them(pictures: Path, hel
     (pictures / held).write_bytes(b"the image")
     (pictures / "coco.json").write_text(json.dumps({"images": [{"id": 1, "file_name": named}]}))
     source = guess(str(pictures / "coco.json"))
-    (item,) = listed(source)
+    (item,) = list_items(source)
     assert open_reader(source).read(item) == b"the image"
 
 
@@ -260,7 +260,7 @@ def test_a_coco_file_may_name_absolute_paths(pictures: Path, tmp_path: Path) -> 
     file = tmp_path / "coco.json"
     file.write_text(json.dumps({"images": [{"id": 1, "file_name": str(pictures / "odd" / "00000.png")}]}))
     source = guess(str(file))
-    (item,) = listed(source)
+    (item,) = list_items(source)
     assert open_reader(source).read(item) == (pictures / "odd" / "00000.png").read_bytes()
 
 

@@ -111,15 +111,15 @@ def test_an_item_is_finished_once_and_a_key_has_one_result(store: JobStore) -> N
         ("1.png", {"image_id": 1}, {"a": 1}),
     ]
     assert [(record.name, record.error) for record in store.records(job.id, status="failed")] == [("2.png", "broken")]
-    assert store.pending(job.id, after=-1, limit=9) == []
+    assert store.list_pending(job.id, after=-1, limit=9) == []
 
 
 def test_pages_of_pending_items_follow_each_other(store: JobStore) -> None:
     job = listed(store, 5)
     store.finish(job.id, [Outcome(1, "k", "{}")])
-    first = store.pending(job.id, after=-1, limit=2)
+    first = store.list_pending(job.id, after=-1, limit=2)
     assert [item.position for item in first] == [0, 2]
-    assert [item.position for item in store.pending(job.id, after=2, limit=9)] == [3, 4]
+    assert [item.position for item in store.list_pending(job.id, after=2, limit=9)] == [3, 4]
 
 
 def test_a_paused_job_is_held_by_no_process_until_it_is_resumed(store: JobStore) -> None:
@@ -145,7 +145,7 @@ def test_only_an_ended_job_is_retried_and_then_its_failed_items_only(store: JobS
         store.pause(job.id)
     again = store.retry(job.id)
     assert (again.status, again.done, again.failed) == ("queued", 2, 0)
-    assert [item.position for item in store.pending(job.id, after=-1, limit=9)] == [1]
+    assert [item.position for item in store.list_pending(job.id, after=-1, limit=9)] == [1]
 
 
 def test_deleting_a_job_keeps_the_results_that_others_share(store: JobStore) -> None:
@@ -203,7 +203,7 @@ def test_a_list_that_is_made_of_a_deleted_job_leaves_nothing(store: JobStore) ->
     job = store.add("features", {}, {})
     store.delete(job.id)
     store.add_items(job.id, [Item(0, "a", "a", {})])
-    assert store.pending(job.id, after=-1, limit=9) == []
+    assert store.list_pending(job.id, after=-1, limit=9) == []
 
 
 @pytest.mark.parametrize("job", ["", "\0", "a\0b", "é", "0123456789abcdef"])

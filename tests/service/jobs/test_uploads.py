@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from backbones.errors import InvalidInput
-from service.jobs.sources import Reader, StoredSource, listed
+from service.jobs.sources import Reader, StoredSource, list_items
 from service.jobs.uploads import forget, keep_files, keep_urls, keep_zip, receiving, uploads_folder
 from service.settings.loader import Settings, load_settings
 
@@ -61,11 +61,11 @@ PNG = b"\x89PNG\r\n\x1a\n" + bytes(30)
     ],
 )
 def test_every_uploaded_image_is_kept_and_listed(settings: Settings, names: list[str]) -> None:
-    source = keep(settings, *((name, PNG + bytes([n])) for n, name in enumerate(names))).located(
+    source = keep(settings, *((name, PNG + bytes([n])) for n, name in enumerate(names))).resolve(
         uploads_folder(settings)
     )
     reader = Reader(source)
-    items = list(listed(source))
+    items = list(list_items(source))
     assert len({item.name for item in items}) == len(names)
     assert sorted(bytes(reader.read(item)) for item in items) == [PNG + bytes([n]) for n in range(len(names))]
     reader.close()
@@ -73,8 +73,8 @@ def test_every_uploaded_image_is_kept_and_listed(settings: Settings, names: list
 
 @pytest.mark.field
 def test_what_a_system_left_in_an_uploaded_folder_is_passed_over(settings: Settings) -> None:
-    source = keep(settings, ("d/.DS_Store", b"x"), ("d/a.png", PNG)).located(uploads_folder(settings))
-    assert [item.name for item in listed(source)] == ["a.png"]
+    source = keep(settings, ("d/.DS_Store", b"x"), ("d/a.png", PNG)).resolve(uploads_folder(settings))
+    assert [item.name for item in list_items(source)] == ["a.png"]
 
 
 @pytest.mark.field
@@ -114,7 +114,7 @@ def test_a_zip_without_images_is_refused(settings: Settings) -> None:
 def test_addresses_are_kept_one_a_line(settings: Settings) -> None:
     with receiving(settings, "job") as file:
         source = keep_urls(settings, "job", file, ["https://example.org/a.jpg", "https://example.org/b.jpg"])
-    lines = Path(source.located(uploads_folder(settings)).address).read_text().splitlines()
+    lines = Path(source.resolve(uploads_folder(settings)).address).read_text().splitlines()
     assert (source.kind, len(lines)) == ("urls", 2)
 
 
@@ -126,5 +126,5 @@ def test_a_zip_with_a_name_twice_is_kept_for_its_other_images(settings: Settings
     with receiving(settings, "job") as file:
         file.write(data.getvalue())
         source = keep_zip(settings, "job", file)
-    items = list(listed(source.located(uploads_folder(settings))))
+    items = list(list_items(source.resolve(uploads_folder(settings))))
     assert [(item.name, "problem" in item.given) for item in items] == [("a.png", True), ("b.png", False)]

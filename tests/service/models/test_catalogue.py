@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from backbones.errors import InvalidInput, ModelNotFound
-from backbones.loading.registry import Entry, write_entry
+from backbones.loading.registry import ModelEntry, write_entry
 from service.models.catalogue import (
     ModelSpec,
     build_catalogue,
     choose_for,
     default_backbone,
-    left_out,
+    list_left_out,
     name_of_source,
     names_in,
     old_settings,
@@ -30,7 +30,7 @@ def models_folder(tmp_path: Path) -> Path:
         folder = tmp_path / name
         folder.mkdir()
         base = PUBLISHED[kind].base
-        write_entry(Entry(folder, name, kind, "", "", "", "", "", "", True, {}, base))
+        write_entry(ModelEntry(folder, name, kind, "", "", "", "", "", "", True, {}, base))
     return tmp_path
 
 
@@ -54,7 +54,7 @@ def test_everything_that_was_added_is_served_without_a_setting(models_folder: Pa
         ("mine", "depth", "sd15"),
         ("vpd-depth", "depth", "sd15"),
     ]
-    assert left_out(settings) == ["body is not served: it needs sd21; `diffsight models add sd21` brings it"]
+    assert list_left_out(settings) == ["body is not served: it needs sd21; `diffsight models add sd21` brings it"]
     assert choose_for(settings, "depth") == ("sd15", "mine")
     assert choose_for(settings, "features") == ("sd15", None)
 
@@ -63,7 +63,7 @@ def test_names_narrow_and_order_it(models_folder: Path) -> None:
     settings = settings_of(models_folder, models="vpd-depth,pocket,sd15", pinned_models=["sd15"])
     assert [spec.id for spec in build_catalogue(settings)] == ["vpd-depth", "pocket", "sd15"]
     assert [spec.pinned for spec in build_catalogue(settings)] == [False, False, True]
-    assert left_out(settings) == []
+    assert list_left_out(settings) == []
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_tables_join_what_was_added_and_go_before_it(models_folder: Path) -> Non
     assert second.entry is not None
     assert second.entry.name == "vpd-depth"
     assert choose_for(settings, "depth") == ("sd15", "own.safetensors")
-    assert left_out(settings) == ["body is not served: it needs sd21; `diffsight models add sd21` brings it"]
+    assert list_left_out(settings) == ["body is not served: it needs sd21; `diffsight models add sd21` brings it"]
     narrowed = settings_of(models_folder, model_tables=tables, models="own,sd15")
     assert rows(narrowed) == [("own", "depth", "sd15"), ("sd15", "", "sd15")]
 

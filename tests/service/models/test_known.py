@@ -41,7 +41,7 @@ def test_every_model_says_where_it_is_from_and_what_it_goes_with() -> None:
 def test_a_small_checkpoint_is_converted_and_verified(kind: str, tmp_path: Path) -> None:
     place = write_original(kind, tmp_path / "original")
     folder = place if place.is_dir() else place.parent
-    files = PUBLISHED[kind].needed_files(names_in(folder), folder)
+    files = PUBLISHED[kind].select_files(names_in(folder), folder)
     PUBLISHED[kind].convert(folder, files, tmp_path / "weights", any_size=True)
     assert PUBLISHED[kind].verify(tmp_path / "weights", any_size=True) == "float32"
 
@@ -50,7 +50,7 @@ def test_a_small_checkpoint_is_converted_and_verified(kind: str, tmp_path: Path)
 def test_other_sizes_are_refused_unless_allowed(kind: str, tmp_path: Path) -> None:
     place = write_original(kind, tmp_path / "original")
     folder = place if place.is_dir() else place.parent
-    files = PUBLISHED[kind].needed_files(names_in(folder), folder)
+    files = PUBLISHED[kind].select_files(names_in(folder), folder)
 
     def convert_and_verify() -> None:
         PUBLISHED[kind].convert(folder, files, tmp_path / "weights", any_size=False)

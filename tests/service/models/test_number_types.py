@@ -11,7 +11,7 @@ import torch
 from service.models.catalogue import ModelSpec
 from service.models.number_types import number_type, set_float32_rounding
 from service.models.plan import plan, plan_published
-from service.models.sizes import expected_bytes
+from service.models.sizes import estimate_bytes
 from service.settings.loader import load_settings
 from tests.backbones.small_models import WEIGHTS
 
@@ -46,7 +46,7 @@ def test_auto_is_half_on_cuda_unless_a_task_needs_more(
 def test_sizes_are_those_of_the_type_that_auto_takes(tmp_path: Path) -> None:
     settings = load_settings(models_folder=tmp_path, backbone=SD1)
     spec = ModelSpec("sd1", "", "sd1", source=SD1)
-    assert expected_bytes(spec, settings) == 2 * expected_bytes(spec, settings, "cuda")
+    assert estimate_bytes(spec, settings) == 2 * estimate_bytes(spec, settings, "cuda")
 
 
 def test_a_plan_holds_in_full_what_shares_a_backbone_with_keypoints() -> None:

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from backbones.loading.add import add_model
 from service.models.catalogue import ModelSpec
 from service.models.known import PUBLISHED
-from service.models.plan import PlannedModel, plan, plan_entry, plan_published, published_values
-from service.models.sizes import bytes_of_folder, expected_bytes
+from service.models.plan import PlannedModel, count_published_values, plan, plan_entry, plan_published
+from service.models.sizes import bytes_of_folder, estimate_bytes
 from service.settings.loader import load_settings
 from tests.backbones.small_models import WEIGHTS
 
@@ -26,12 +26,12 @@ SEVEN = ("sd15", "vpd-depth", "vpd-segmentation", "vpd-referring", "sd21", "sdpo
     [("sd15", 1066), ("sd21", 1290), ("vpd-depth", 872), ("sdpose-body", 869), ("diffews", 866)],
 )
 def test_published_models_have_their_published_sizes(kind: str, millions: int) -> None:
-    assert published_values(kind) / 1e6 == pytest.approx(millions, abs=2)
+    assert count_published_values(kind) / 1e6 == pytest.approx(millions, abs=2)
     assert plan_published(kind).bytes["half"] * 2 == plan_published(kind).bytes["float32"]
 
 
 def test_all_published_models_can_be_planned() -> None:
-    assert all(published_values(kind) > 10**8 for kind in PUBLISHED)
+    assert all(count_published_values(kind) > 10**8 for kind in PUBLISHED)
 
 
 def test_all_seven_tasks_fit_24_gb_at_half_precision_and_not_12() -> None:
@@ -46,7 +46,7 @@ def test_all_seven_tasks_fit_24_gb_at_half_precision_and_not_12() -> None:
 def test_an_added_model_is_planned_by_its_headers(tmp_path: Path) -> None:
     entry = add_model(PUBLISHED["sd15"], source=str(WEIGHTS / "sd1"), folder=tmp_path, any_size=True)
     planned = plan_entry(entry)
-    expected = expected_bytes(ModelSpec("sd15", "", "sd15", entry=entry), load_settings())
+    expected = estimate_bytes(ModelSpec("sd15", "", "sd15", entry=entry), load_settings())
     assert (planned.backbone, planned.bytes["float32"]) == ("sd15", expected)
     assert planned.bytes["float32"] == 2 * planned.bytes["half"]
     assert bytes_of_folder(entry.weights, torch.float32) == expected

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from service.models.catalogue import ModelSpec
-from service.models.sizes import bytes_by_owner, bytes_of_file, bytes_of_folder, default_budget, expected_bytes
+from service.models.sizes import bytes_by_owner, bytes_of_file, bytes_of_folder, default_budget, estimate_bytes
 from service.settings.loader import load_settings
 from tests.conftest import WITHOUT_HEADS
 
@@ -37,12 +37,12 @@ def test_weights_that_lie_there_twice_count_once(tmp_path: Path) -> None:
 
 def test_a_backbone_is_expected_by_its_folder_and_nothing_of_what_is_not_here() -> None:
     settings = load_settings()
-    size = expected_bytes(ModelSpec("small", "", "small", source=str(WITHOUT_HEADS)), settings)
+    size = estimate_bytes(ModelSpec("small", "", "small", source=str(WITHOUT_HEADS)), settings)
     assert size == bytes_of_folder(WITHOUT_HEADS, torch.float32) > 10_000
     in_half = ModelSpec("small", "", "small", source=str(WITHOUT_HEADS), dtype="float16")
-    assert expected_bytes(in_half, settings) == bytes_of_folder(WITHOUT_HEADS, torch.float16) < size
-    assert expected_bytes(ModelSpec("pocket", "", "pocket", source="pocket"), settings) > 20_000_000
-    assert expected_bytes(ModelSpec("far", "", "far", source="owner/name"), settings) == 0
+    assert estimate_bytes(in_half, settings) == bytes_of_folder(WITHOUT_HEADS, torch.float16) < size
+    assert estimate_bytes(ModelSpec("pocket", "", "pocket", source="pocket"), settings) > 20_000_000
+    assert estimate_bytes(ModelSpec("far", "", "far", source="owner/name"), settings) == 0
 
 
 def test_memory_that_several_share_counts_for_the_first() -> None:

@@ -26,11 +26,11 @@ def test_a_store_is_ready_from_its_start_to_its_end() -> None:
     reported: list[BaseException | None] = []
     asyncio.run(store.start(reported.append))
     assert reported == [None]
-    loaded = store.opened(depth.TASK)
+    loaded = store.get_open(depth.TASK)
     assert loaded.backbone.name == store.backbone.name
-    assert [one.task.name for one in store.loaded()] == ["depth"]
+    assert [one.task.name for one in store.list_open()] == ["depth"]
     store.stop()
-    for call in (store.check_live, store.loaded):
+    for call in (store.check_live, store.list_open):
         with pytest.raises(NotReady, match="stopping"):
             call()
 
@@ -50,7 +50,7 @@ def test_tables_of_the_settings_are_served_under_their_ids() -> None:
         assert store.failure is None
         assert {name: slot.state for name, slot in store.slots.items()} == dict.fromkeys(store.slots, "READY")
         for task, name in ((depth.TASK, "rooms"), (pose.TASK, "people"), (few_shot.TASK, "things")):
-            own, shipped = store.opened(task, name), store.opened(task, "pocket")
+            own, shipped = store.get_open(task, name), store.get_open(task, "pocket")
             assert (own.head.name, own.model) == (name, shipped.model)
             assert own.head.revision == shipped.head.revision
     finally:

@@ -10,7 +10,7 @@ import pytest
 from backbones.errors import InvalidInput
 from heads.inputs import DecodedImage
 from service.inputs.images import decode_image
-from service.protocols.label_studio_regions import drawn_box, read_drawing
+from service.protocols.label_studio_regions import bound_region, read_drawing
 from service.settings.groups import LimitSettings
 
 
@@ -21,10 +21,10 @@ def image(png: bytes) -> DecodedImage:
 
 def test_a_turned_rectangle_is_the_upright_box_around_it(image: DecodedImage) -> None:
     upright = {"x": 25.0, "y": 50.0, "width": 50.0, "height": 20.0}
-    assert drawn_box({"value": upright}, image) == pytest.approx([10, 15, 20, 6])
+    assert bound_region({"value": upright}, image) == pytest.approx([10, 15, 20, 6])
     # A quarter turn clockwise around the upper left corner: to the left of it, and down.
-    assert drawn_box({"value": upright | {"rotation": 90}}, image) == pytest.approx([4, 15, 6, 20])
-    x, y, width, height = drawn_box({"value": upright | {"rotation": 30}}, image)
+    assert bound_region({"value": upright | {"rotation": 90}}, image) == pytest.approx([4, 15, 6, 20])
+    x, y, width, height = bound_region({"value": upright | {"rotation": 30}}, image)
     assert (width, height) == pytest.approx((20 * np.cos(np.pi / 6) + 3, 10 + 6 * np.cos(np.pi / 6)))
     assert (x, y) == pytest.approx((7, 15))
 
@@ -32,7 +32,7 @@ def test_a_turned_rectangle_is_the_upright_box_around_it(image: DecodedImage) ->
 @pytest.mark.parametrize("value", [None, 3, {}, {"x": "a"}, {"x": 1, "y": None, "width": 1, "height": 1}])
 def test_a_rectangle_without_its_numbers_is_refused(image: DecodedImage, value: Any) -> None:
     with pytest.raises(InvalidInput) as caught:
-        drawn_box({"value": value}, image)
+        bound_region({"value": value}, image)
     assert caught.value.field == "params"
 
 

@@ -8,7 +8,7 @@ import io
 import pytest
 import structlog
 
-from service.telemetry.logging import UnfailingStream, without_secrets
+from service.telemetry.logging import UnfailingStream, remove_secrets
 
 KEY = "diffsight_0123456789ab_verysecretvalue"
 
@@ -28,7 +28,7 @@ KEY = "diffsight_0123456789ab_verysecretvalue"
     ],
 )
 def test_credentials_and_queries_are_taken_out(text: str) -> None:
-    text_logged = str(without_secrets(None, "", {"event": text, "exception": text, "seconds": 1.5}))
+    text_logged = str(remove_secrets(None, "", {"event": text, "exception": text, "seconds": 1.5}))
     assert "hunter2" not in text_logged
     assert "verysecretvalue" not in text_logged
     assert "1.5" in text_logged
@@ -36,7 +36,7 @@ def test_credentials_and_queries_are_taken_out(text: str) -> None:
 
 def test_plain_texts_are_left_as_they_are() -> None:
     event = {"event": "is it ready? no: 3 = 4 / 2", "path": "/v1/models"}
-    assert without_secrets(None, "", dict(event)) == event
+    assert remove_secrets(None, "", dict(event)) == event
 
 
 class FullDisk(io.StringIO):
