@@ -167,8 +167,8 @@ def serving(folder: Path, *, small: bool, seconds: float) -> Iterator[tuple[http
             if server.poll() is not None or time.perf_counter() - started > seconds:
                 raise Failed(f"the server was not ready:\n{log.read_text(errors='replace')[-2000:]}")
             time.sleep(0.2)
-            found = re.search(r"diffsight: (http://\S+)", log.read_text(errors="replace"))
-            address = found and found[1]
+            address_line = re.search(r"diffsight: (http://\S+)", log.read_text(errors="replace"))
+            address = address_line and address_line[1]
         with httpx2.Client(base_url=address, timeout=seconds) as client:
             yield client, server.pid, time.perf_counter() - started
     finally:
@@ -216,7 +216,7 @@ def check_machine(folder: Path) -> None:
         raise Failed(f"{memory / 1e9:.0f} GB of memory are free, full size takes {MEMORY_BYTES / 1e9:.0f}")
 
 
-def tables(added: list[dict[str, Any]], loaded: list[dict[str, Any]], asked: list[dict[str, Any]]) -> list[str]:
+def tables(added: list[dict[str, Any]], loaded: list[dict[str, Any]], requested: list[dict[str, Any]]) -> list[str]:
     """The two tables in Markdown. loaded: models as GET /v1/models lists them at the end."""
     by_id = {model["id"]: model for model in loaded}
     lines = ["| model | files | `models add` | its peak | load | loads |", "|---|---|---|---|---|---|"]
@@ -227,7 +227,7 @@ def tables(added: list[dict[str, Any]], loaded: list[dict[str, Any]], asked: lis
             f"| {model['load_seconds']:.1f} s | {model['loads']} |"
         )
     lines += ["", "| task | request | seconds | by stage | peak | resting |", "|---|---|---|---|---|---|"]
-    for row in asked:
+    for row in requested:
         stages = ", ".join(f"{name} {value:.2f}" for name, value in row["stages"].items() if value >= 0.005)
         lines.append(
             f"| {row['task']} | {row['turn']} | {row['seconds']:.2f} | {stages} | {row['peak'] / 1e9:.2f} GB "
@@ -244,10 +244,10 @@ def measure(folder: Path, *, small: bool, seconds: float) -> dict[str, Any]:
     with serving(folder, small=small, seconds=seconds) as (client, process, start):
         peak, resting = memory_of(process)
         print(f"ready after {start:.0f} s, {resting / 1e9:.2f} GB, {peak / 1e9:.2f} GB at most", flush=True)
-        asked = ask_all(client, process, 64 if small else 480)
+        requested = ask_all(client, process, 64 if small else 480)
         loaded = client.get("/v1/models").json()["models"]
     figures = {"start_seconds": start, "start_peak_bytes": peak, "start_resting_bytes": resting}
-    return {"added": added, "asked": asked, "loaded": loaded, "figures": figures}
+    return {"added": added, "asked": requested, "loaded": loaded, "figures": figures}
 
 
 def main() -> int:

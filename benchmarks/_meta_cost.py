@@ -75,19 +75,23 @@ class Cost:
 
     @property
     def flops(self) -> float:
-        return sum(one.flops for one in self.operations)
+        return sum(operation.flops for operation in self.operations)
 
     @property
     def kernels(self) -> int:
-        return sum(one.kernels for one in self.operations)
+        return sum(operation.kernels for operation in self.operations)
 
     def device_seconds(self, card: Card, *, batch: int) -> float:
         """Seconds of the device, each operation bound by arithmetic, by memory or by the start of its kernels."""
         total = 0.0
-        for one in self.operations:
-            rates = card.half if one.half else card.full
-            rate = getattr(rates, one.unit) * (rates.small if batch == 1 else 1.0)
-            total += max(one.flops / rate, one.moved * one.kernels / card.memory, card.kernel * one.kernels)
+        for operation in self.operations:
+            rates = card.half if operation.half else card.full
+            rate = getattr(rates, operation.unit) * (rates.small if batch == 1 else 1.0)
+            total += max(
+                operation.flops / rate,
+                operation.moved * operation.kernels / card.memory,
+                card.kernel * operation.kernels,
+            )
         return total
 
     def seconds(self, card: Card, *, batch: int) -> float:
@@ -112,7 +116,9 @@ class _Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]
         made = [leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor)]
         for tensor in made:
             self._hold(tensor)
-        view = any(one.alias_info is not None and not one.alias_info.is_write for one in func._schema.returns)
+        view = any(
+            returned.alias_info is not None and not returned.alias_info.is_write for returned in func._schema.returns
+        )
         if view or name in _FREE or not made:
             return out
         read = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
@@ -120,7 +126,7 @@ class _Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if func._overloadpacket in flop_registry:
             flops = flop_registry[func._overloadpacket](*args, **(kwargs or {}), out_val=out)
         unit: Unit = "convolution" if name == "convolution" else "product"
-        self.add(unit, flops, sum(one.nbytes for one in (*read, *made)), _KERNELS.get(name, 1), made[0])
+        self.add(unit, flops, sum(tensor.nbytes for tensor in (*read, *made)), _KERNELS.get(name, 1), made[0])
         return out
 
     def _hold(self, tensor: Tensor) -> None:

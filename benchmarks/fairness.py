@@ -24,7 +24,7 @@ from service.settings.loader import load_settings
 LARGE = 1000
 
 
-async def one_row(engine: DeviceWorker, row: UNetRow) -> float:
+async def time_row(engine: DeviceWorker, row: UNetRow) -> float:
     """Seconds that a request of one row takes."""
     started = time.perf_counter()
     with engine.session("small") as request:
@@ -44,7 +44,7 @@ async def beside_a_large_request(engine: DeviceWorker, rows: list[UNetRow]) -> t
     task = asyncio.create_task(large())
     while engine.figures().running_rows == 0:
         await asyncio.sleep(0)
-    small = await one_row(engine, rows[0])
+    small = await time_row(engine, rows[0])
     return small, await task
 
 
@@ -62,8 +62,8 @@ def main() -> int:
     batch_seconds: list[float] = []
     engine.on_batch = lambda ran: batch_seconds.append(ran.seconds) if ran.size == chosen.batch else None
     engine.start()
-    asyncio.run(one_row(engine, rows[0]))
-    alone = [asyncio.run(one_row(engine, rows[0])) for _ in range(chosen.rounds)]
+    asyncio.run(time_row(engine, rows[0]))
+    alone = [asyncio.run(time_row(engine, rows[0])) for _ in range(chosen.rounds)]
     pairs = [asyncio.run(beside_a_large_request(engine, rows)) for _ in range(chosen.rounds)]
     engine.stop()
 

@@ -55,12 +55,12 @@ def object_of(side: int) -> Picture:
     return mask
 
 
-async def recomputed(engine: Engine, query: Picture, supports: list[Picture]) -> None:
+async def segment_anew(engine: Engine, query: Picture, supports: list[Picture]) -> None:
     """A request that brings its supports along."""
-    await segment(engine, query, supports, [object_of(len(one)) for one in supports])
+    await segment(engine, query, supports, [object_of(len(support)) for support in supports])
 
 
-async def cached(engine: Engine, query: Picture, shots: list[Shot], banks: BankCache) -> None:
+async def segment_with_banks(engine: Engine, query: Picture, shots: list[Shot], banks: BankCache) -> None:
     """A request for a concept whose banks lie ready."""
     members = await banks.banks(engine, shots, size=input_size(engine.backbone))
     bank = await engine.run(concatenated, members)
@@ -84,24 +84,24 @@ def operations(work: Callable[[], Awaitable[object]]) -> int:
     return int(counter.get_total_flops())
 
 
-def predicted(model: StableDiffusion, shots: int, side: int) -> tuple[int, int]:
+def count_operations(model: StableDiffusion, shots: int, side: int) -> tuple[int, int]:
     """Operations of a request that computes its bank, and of one that has it."""
     engine = DirectEngine(model)
     query, supports = picture(0, side), [picture(1 + index, side) for index in range(shots)]
     masks = [object_of(side)] * shots
     bank = concatenated(complete(support_banks(engine, supports, masks, size=input_size(engine.backbone))))
-    whole = operations(lambda: recomputed(engine, query, supports))
+    whole = operations(lambda: segment_anew(engine, query, supports))
     ready = operations(lambda: segment_concepts(engine, query, [bank], thresholds=[PUBLISHED]))
     return whole, ready
 
 
-def measured(
+def measure(
     engine: DeviceWorker, shots: int, side: int, *, at_once: int, rounds: int
 ) -> tuple[list[float], list[float]]:
     """Seconds a query of each way, round by round; they take turns. at_once: requests under way at a time."""
     supports = [picture(1 + index, side) for index in range(shots)]
     mask = object_of(side)
-    ids = [Shot(shot_id(one, mask), lambda one=one: (one, mask)) for one in supports]  # type: ignore[misc]
+    ids = [Shot(shot_id(support, mask), lambda support=support: (support, mask)) for support in supports]  # type: ignore[misc]
     slow, fast = [], []
     with tempfile.TemporaryDirectory() as folder:
         banks = BankCache(Path(folder), device_bytes=16 << 30, host_bytes=0, disk_bytes=0)
@@ -118,8 +118,10 @@ def measured(
         async def all_rounds() -> None:
             for number in range(rounds + 1):
                 queries = [picture(1000 + number * at_once + index, side) for index in range(at_once)]
-                first = await seconds([partial(recomputed, query=query, supports=supports) for query in queries])
-                second = await seconds([partial(cached, query=query, shots=ids, banks=banks) for query in queries])
+                first = await seconds([partial(segment_anew, query=query, supports=supports) for query in queries])
+                second = await seconds(
+                    [partial(segment_with_banks, query=query, shots=ids, banks=banks) for query in queries]
+                )
                 if number:  # the first round warms up, and fills the cache
                     slow.append(first)
                     fast.append(second)
@@ -146,12 +148,12 @@ def main() -> int:
     figures: dict[str, float] = {}
     rows, notes = [], []
     for shots in (1, 5):
-        whole, ready = predicted(model, shots, side)
+        whole, ready = count_operations(model, shots, side)
         notes.append(f"{shots} shots: {whole / 1e9:.2f} GFLOP recomputed, {ready / 1e9:.2f} with the bank cached")
         figures[f"predicted_speedup_{shots}shot"] = whole / ready
         for at_once, name in ((1, f"{shots}shot"), (BUSY, f"{shots}shot_busy")):
-            slow, fast = measured(engine, shots, side, at_once=at_once, rounds=chosen.rounds)
-            speedup = statistics.median(one / other for one, other in zip(slow, fast, strict=True))
+            slow, fast = measure(engine, shots, side, at_once=at_once, rounds=chosen.rounds)
+            speedup = statistics.median(recomputing / cached for recomputing, cached in zip(slow, fast, strict=True))
             figures[f"cached_speedup_{name}"] = speedup
             figures[f"cached_{name}_over_predicted"] = speedup / (whole / ready)
             figures[f"cached_seconds_{name}"] = cached_seconds = statistics.median(fast)

@@ -134,7 +134,7 @@ def depth(batch: int, dtype: torch.dtype) -> Cost:
     taps, head = _taps(unet), build_head("depth", "meta")
     rows = _rows(unet, batch, taps.capture(maps=False), (64, 80), 1)
     with counting() as cost:
-        head(_stacked(forward_rows(unet, rows, {}), taps, maps=False), (480, 640), 10.0)
+        head(_stack_pyramids(forward_rows(unet, rows, {}), taps, maps=False), (480, 640), 10.0)
     return cost
 
 
@@ -146,7 +146,7 @@ def segmentation(task: Literal["segmentation", "referring"], tokens: int) -> Pas
         taps, head = _taps(unet), build_head(task, "meta")
         rows = _rows(unet, batch, taps.capture(maps=True), (64, 64), tokens)
         with counting() as cost:
-            head(_stacked(forward_rows(unet, rows, {}), taps, maps=True))
+            head(_stack_pyramids(forward_rows(unet, rows, {}), taps, maps=True))
         return cost
 
     return run
@@ -184,7 +184,7 @@ def _bank(unet: Any) -> Bank:
     return bank
 
 
-def _stacked(captures: Sequence[Captures], taps: FeatureLayers, *, maps: bool) -> list[Tensor]:
+def _stack_pyramids(captures: Sequence[Captures], taps: FeatureLayers, *, maps: bool) -> list[Tensor]:
     return stacked([pyramid(row, taps, maps=maps) for row in captures])
 
 
@@ -205,17 +205,17 @@ def measure(
 ) -> dict[str, float]:
     """Figures by `task, number type, batch: name`: TFLOP, kernels and peak GB of a batch, and answers a second."""
     figures: dict[str, float] = {}
-    for one in work:
+    for item in work:
         for kind in types:
             for batch in batches:
-                costs = [part(batch, TYPES[kind]) for part in one.parts]
-                key = f"{one.task}, {kind}, {batch}"
+                costs = [part(batch, TYPES[kind]) for part in item.parts]
+                key = f"{item.task}, {kind}, {batch}"
                 figures[f"{key}: TFLOP"] = sum(cost.flops for cost in costs) / 1e12
                 figures[f"{key}: kernels"] = sum(cost.kernels for cost in costs)
                 figures[f"{key}: GB"] = max(cost.peak_bytes for cost in costs) / 1e9
                 for card in CARDS:
                     seconds = sum(cost.seconds(card, batch=batch) for cost in costs)
-                    figures[f"{key}: {one.unit} a second, {card.name}"] = batch / seconds
+                    figures[f"{key}: {item.unit} a second, {card.name}"] = batch / seconds
     return figures
 
 
@@ -225,13 +225,13 @@ def table(figures: Mapping[str, float]) -> tuple[list[str], list[list[str]]]:
     columns += [f"{card.name}: {batch}" for card in CARDS for batch in BATCHES]
     columns += [f"GB at {batch}" for batch in BATCHES]
     rows = []
-    for one in WORK:
+    for item in WORK:
         for kind in TYPES:
-            keys = [f"{one.task}, {kind}, {batch}" for batch in BATCHES]
+            keys = [f"{item.task}, {kind}, {batch}" for batch in BATCHES]
             cells = [f"{figures[f'{keys[0]}: TFLOP']:.2f}"]
-            cells += [f"{figures[f'{key}: {one.unit} a second, {card.name}']:.0f}" for card in CARDS for key in keys]
+            cells += [f"{figures[f'{key}: {item.unit} a second, {card.name}']:.0f}" for card in CARDS for key in keys]
             cells += [f"{figures[f'{key}: GB']:.1f}" for key in keys]
-            rows.append([f"{one.task}, {one.unit}", kind, *cells])
+            rows.append([f"{item.task}, {item.unit}", kind, *cells])
     return columns, rows
 
 

@@ -40,7 +40,7 @@ from service.settings.loader import Settings, load_settings
 from service.state import AppState, open_state
 from service.tasks import TASKS, AnyTask
 from service.telemetry.logging import configure_logging
-from training.pose import PoseRecipe, untrained
+from training.pose import PoseRecipe, initialise_pose
 from training.pose_data import PoseData
 
 
@@ -48,18 +48,18 @@ def write_data_set(folder: Path, images: int, persons: int, side: int, seed: int
     """Pictures of noise, which no cache has seen, and the COCO file of their boxes."""
     drawn = np.random.default_rng(seed)
     folder.mkdir()
-    told: dict[str, list[Any]] = {"images": [], "annotations": []}
+    document: dict[str, list[Any]] = {"images": [], "annotations": []}
     for index in range(images):
         pixels: NDArray[np.uint8] = drawn.integers(0, 255, (side, side, 3), dtype=np.uint8)
         name = f"{index:05d}.png"
         Image.fromarray(pixels).save(folder / name, compress_level=1)
-        told["images"].append({"id": index, "file_name": name})
+        document["images"].append({"id": index, "file_name": name})
         for _ in range(persons):
             corner = drawn.uniform(0, side / 2, 2)
             box = [*corner.tolist(), *drawn.uniform(side / 4, side / 2, 2).tolist()]
-            told["annotations"].append({"image_id": index, "category_id": 1, "bbox": box})
+            document["annotations"].append({"image_id": index, "category_id": 1, "bbox": box})
     file = folder / "boxes.json"
-    file.write_text(json.dumps(told))
+    file.write_text(json.dumps(document))
     return file
 
 
@@ -67,44 +67,44 @@ def loop(state: AppState, file: Path, out: Path, settings: Settings, at_once: in
     """Seconds of one image at a time through the same model, so many of its persons at once; a JSON line an image."""
     loaded = state.models.opened(POSE)
     engine, network = DirectEngine(loaded.model), loaded.head.model
-    told = json.loads(file.read_text())
+    document = json.loads(file.read_text())
     boxes: dict[int, list[list[float]]] = {}
-    for one in told["annotations"]:
-        boxes.setdefault(one["image_id"], []).append(one["bbox"])
+    for annotation in document["annotations"]:
+        boxes.setdefault(annotation["image_id"], []).append(annotation["bbox"])
 
     async def run() -> float:
         started = time.perf_counter()
         with out.open("w") as lines:
-            for image in told["images"]:
+            for image in document["images"]:
                 read = decode_image((file.parent / image["file_name"]).read_bytes(), settings.limits, field="image")
                 of_image = np.array(boxes[image["id"]])
                 points: list[Any] = []
                 scores: list[Any] = []
                 for first in range(0, len(of_image), at_once):
-                    found = await estimate_poses(engine, network, read.array, of_image[first : first + at_once])
-                    points += found.points.tolist()
-                    scores += found.scores.tolist()
+                    keypoints = await estimate_poses(engine, network, read.array, of_image[first : first + at_once])
+                    points += keypoints.points.tolist()
+                    scores += keypoints.scores.tolist()
                 lines.write(json.dumps({"image": image["file_name"], "points": points, "scores": scores}) + "\n")
         return time.perf_counter() - started
 
     return asyncio.run(run())
 
 
-def fresh_network(backbone: Backbone) -> PoseModel:
+def create_network(backbone: Backbone) -> PoseModel:
     """A pose network as training begins, for a backbone without one: a pass costs the same."""
     nothing = PoseData({}, Path(), COCO_17, (), {})
-    return replace(untrained(DirectEngine(backbone), nothing, PoseRecipe()), revision="untrained")
+    return replace(initialise_pose(DirectEngine(backbone), nothing, PoseRecipe()), revision="untrained")
 
 
-def open_or_fresh(backbone: Backbone, weights: Any = None, **options: Any) -> pose.PoseHead:
+def open_or_create(backbone: Backbone, weights: Any = None, **options: Any) -> pose.PoseHead:
     """The pose head, with a fresh network where there are no weights."""
     try:
         return pose.open_pose_head(backbone, weights, **options)
     except ModelNotFound:
-        return pose.PoseHead(fresh_network(backbone))
+        return pose.PoseHead(create_network(backbone))
 
 
-POSE: AnyTask = replace(pose.TASK, open=open_or_fresh)
+POSE: AnyTask = replace(pose.TASK, open=open_or_create)
 
 
 async def as_job(state: AppState, store: JobStore, file: Path, settings: Settings) -> float:
@@ -128,7 +128,7 @@ def check(job: Job) -> None:
         raise RuntimeError(f"the job is {job.status} with {job.failed} failed, {job.reused} reused: {job.error}")
 
 
-async def measured(
+async def measure(
     settings: Settings, folder: Path, *, images: int, persons: int, side: int, rounds: int
 ) -> dict[str, list[float]]:
     """Seconds of each way, round by round."""
@@ -175,12 +175,12 @@ def main() -> int:
     of_pose: dict[str, Any] = {"checkpoint": chosen.checkpoint}
     if chosen.crop:
         of_pose |= {"crop_width": chosen.crop[0], "crop_height": chosen.crop[1]}
-    given = {name: getattr(chosen, name) for name in ("backbone", "device", "dtype")}
-    settings = load_settings(None, **given, pose=of_pose)
+    common = {name: getattr(chosen, name) for name in ("backbone", "device", "dtype")}
+    settings = load_settings(None, **common, pose=of_pose)
     try:
         with tempfile.TemporaryDirectory(prefix="diffsight-bench-") as folder:
             took = asyncio.run(
-                measured(
+                measure(
                     settings,
                     Path(folder),
                     images=chosen.images,
@@ -193,7 +193,9 @@ def main() -> int:
         print(f"benchmarks.jobs: {error}", file=sys.stderr)
         return 2
     ratios = {
-        way: statistics.median(one / other for one, other in zip(took[way], took["job"], strict=True))
+        way: statistics.median(
+            seconds / job_seconds for seconds, job_seconds in zip(took[way], took["job"], strict=True)
+        )
         for way in ("plain", "batched")
     }
     rates = {way: chosen.images / statistics.median(seconds) for way, seconds in took.items()}

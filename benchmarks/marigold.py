@@ -88,8 +88,8 @@ def run_rows(worker: DeviceWorker, task: Any, model: Any) -> Way:
             await task.run(session, model, Inputs([DecodedImage(image)]), options, None)
 
     async def ask_all(images: list[Image]) -> None:
-        asked: list[Awaitable[None]] = [ask(image) for image in images]
-        await asyncio.gather(*asked)
+        requests: list[Awaitable[None]] = [ask(image) for image in images]
+        await asyncio.gather(*requests)
 
     return lambda images: asyncio.run(ask_all(images))
 
@@ -97,15 +97,15 @@ def run_rows(worker: DeviceWorker, task: Any, model: Any) -> Way:
 def measure(ways: dict[str, Way], rounds: int, images: int, side: int) -> dict[str, list[float]]:
     """Images a second of each way in each round; the first round warms up and is left out."""
     random = np.random.default_rng(0)
-    found: dict[str, list[float]] = {name: [] for name in ways}
+    rates: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(rounds + 1):
         pictures = [random.integers(0, 256, (side, side, 3), dtype=np.uint8) for _ in range(images if turn else 1)]
         for name, run in ways.items():
             started = time.perf_counter()
             run(pictures)
             if turn:
-                found[name].append(images / (time.perf_counter() - started))
-    return found
+                rates[name].append(images / (time.perf_counter() - started))
+    return rates
 
 
 def ways_of(prediction: str, backbone: StableDiffusion, worker: DeviceWorker, folder: Path) -> dict[str, Way]:
@@ -138,11 +138,11 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             for prediction, figure in (("depth", "ensemble_over_pipeline"), ("normals", "normals_over_pipeline")):
                 ways = ways_of(prediction, backbone, worker, Path(folder))
-                found = measure(ways, chosen.rounds, chosen.images, backbone.description.image_size)
-                single, batched, ours = found.values()
-                rows += [[name, f"{statistics.median(speeds):.3f}"] for name, speeds in found.items()]
+                rates = measure(ways, chosen.rounds, chosen.images, backbone.description.image_size)
+                single, batched, ours = rates.values()
+                rows += [[name, f"{statistics.median(speeds):.3f}"] for name, speeds in rates.items()]
                 better = [max(pair) for pair in zip(single, batched, strict=True)]
-                ratios = [one / other for one, other in zip(ours, better, strict=True)]
+                ratios = [rate / other for rate, other in zip(ours, better, strict=True)]
                 figures[figure] = statistics.median(ratios)
                 rows.append([f"{prediction}: rows over the better pipeline", f"{figures[figure]:.2f}"])
     finally:

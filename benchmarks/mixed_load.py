@@ -65,11 +65,13 @@ class Running:
         command += ["--seconds", str(seconds), "--warm", str(warm), "--pictures", str(int(200 * (seconds + warm)))]
         command += ["--first", str(self.next_picture), "--pid", str(self.process.pid)]
         command += ["--json"] if self.takes_json else []
-        found: dict[str, Any] = json.loads(subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout)
-        if found["errors"]:
-            print(f"{self.name}: {found['errors']}", file=sys.stderr)
-        self.next_picture = found["next"]
-        return found
+        report: dict[str, Any] = json.loads(
+            subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout
+        )
+        if report["errors"]:
+            print(f"{self.name}: {report['errors']}", file=sys.stderr)
+        self.next_picture = report["next"]
+        return report
 
 
 @contextmanager
@@ -124,7 +126,7 @@ def _wait_until_ready(url: str, process: subprocess.Popen[str], log: Path, secon
     raise TimeoutError(f"{url} did not get ready:\n{log.read_text()[-3000:]}")
 
 
-def environment_of(peer: str, folder: Path) -> Path:
+def prepare_environment(peer: str, folder: Path) -> Path:
     """The Python of an environment with that peer, and with everything that this one has. Made once."""
     home = folder / peer
     python = home / "bin/python"
@@ -157,7 +159,7 @@ def measure(plan: Plan, *, all_cores: bool) -> list[dict[str, Any]]:
         logs = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="diffsight-mixed-load-")))
         servers = []
         for name in ("ours", *SIMPLE, *plan.peers):
-            python = environment_of(name, plan.folder) if name in PACKAGES else Path(sys.executable)
+            python = prepare_environment(name, plan.folder) if name in PACKAGES else Path(sys.executable)
             starting = running(name, python, threads, all_cores=all_cores, log=logs / f"{name}.log")
             try:
                 servers.append(stack.enter_context(starting))
@@ -174,23 +176,23 @@ def measure(plan: Plan, *, all_cores: bool) -> list[dict[str, Any]]:
             )
             print(f"answers of {other.name} differ by at most {differences}", file=sys.stderr, flush=True)
         for number in range(plan.rounds):
-            found: dict[str, Any] = {}
+            reports: dict[str, Any] = {}
             for server in servers if number % 2 == 0 else servers[::-1]:
-                found[server.name] = _measure_server(server, plan)
-            found["ideal"] = _ask_ideal(ideal)
-            rounds.append(found)
-            _tell(number, found)
+                reports[server.name] = _measure_server(server, plan)
+            reports["ideal"] = _ask_ideal(ideal)
+            rounds.append(reports)
+            _tell(number, reports)
     return rounds
 
 
 def _measure_server(server: Running, plan: Plan) -> dict[str, Any]:
     times = {"seconds": plan.seconds, "warm": plan.warm}
-    found = server.load("--clients", str(plan.clients), **times)
+    report = server.load("--clients", str(plan.clients), **times)
     if server.name in ("ours", "greedy", "turns"):
         fewer = ("--clients", str(plan.clients - 1), "--without-zero-shot")
-        found["alone"] = server.load(*fewer, **times)
-        found["beside_large"] = server.load(*fewer, "--large", **times)
-    return found
+        report["alone"] = server.load(*fewer, **times)
+        report["beside_large"] = server.load(*fewer, "--large", **times)
+    return report
 
 
 @contextmanager
@@ -211,12 +213,12 @@ def _ask_ideal(process: subprocess.Popen[str]) -> dict[str, Any]:
     assert process.stdout is not None
     process.stdin.write("go\n")
     process.stdin.flush()
-    found: dict[str, Any] = json.loads(process.stdout.readline())
-    return found
+    report: dict[str, Any] = json.loads(process.stdout.readline())
+    return report
 
 
-def _tell(number: int, found: Mapping[str, Any]) -> None:
-    rates = ", ".join(f"{name} {one['images_per_second']:.1f}" for name, one in found.items())
+def _tell(number: int, reports: Mapping[str, Any]) -> None:
+    rates = ", ".join(f"{name} {report['images_per_second']:.1f}" for name, report in reports.items())
     load = os.getloadavg()[0]
     print(f"{time.strftime('%X')} round {number}, load {load:.1f}: images/s {rates}", file=sys.stderr, flush=True)
 
@@ -224,46 +226,46 @@ def _tell(number: int, found: Mapping[str, Any]) -> None:
 def ratios(rounds: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """Medians over the rounds of ours against the others."""
 
-    def rate(found: Mapping[str, Any], name: str) -> float:
-        return float(found[name]["images_per_second"])
+    def rate(reports: Mapping[str, Any], name: str) -> float:
+        return float(reports[name]["images_per_second"])
 
-    def percentile(found: Mapping[str, Any], *path: str) -> float:
+    def percentile(report: Mapping[str, Any], *path: str) -> float:
         for key in path:
-            found = found[key]
-        return float(found)  # type: ignore[arg-type]
+            report = report[key]
+        return float(report)  # type: ignore[arg-type]
 
-    def large(found: Mapping[str, Any], name: str) -> float:
-        tasks = found[name]["beside_large"]["tasks"]
+    def large(reports: Mapping[str, Any], name: str) -> float:
+        tasks = reports[name]["beside_large"]["tasks"]
         # One that never ended took longer than all of the window.
-        seconds = found[name]["beside_large"]["seconds"]
+        seconds = reports[name]["beside_large"]["seconds"]
         return float(tasks["large"]["p50"]) / 1000 if "large" in tasks else float(seconds)
 
-    def under_large(found: Mapping[str, Any], name: str) -> float:
-        own = found[name]
+    def under_large(reports: Mapping[str, Any], name: str) -> float:
+        own = reports[name]
         return percentile(own, "beside_large", "tasks", "depth", "p99") / percentile(
             own, "alone", "tasks", "depth", "p99"
         )
 
     each: dict[str, list[float]] = {}
-    for found in rounds:
-        peers = [name for name in found if name not in ("ours", "ideal")]
-        depth = {name: percentile(found, name, "tasks", "depth", "p99") for name in ("ours", *peers)}
+    for reports in rounds:
+        peers = [name for name in reports if name not in ("ours", "ideal")]
+        depth = {name: percentile(reports, name, "tasks", "depth", "p99") for name in ("ours", *peers)}
         share = {
-            name: rate(found, name) / max(0.01, found[name]["server_processor_share"]) for name in ("ours", *peers)
+            name: rate(reports, name) / max(0.01, reports[name]["server_processor_share"]) for name in ("ours", *peers)
         }
         figures = {
-            "throughput_over_best_peer": rate(found, "ours") / max(rate(found, name) for name in peers),
-            **{f"throughput_over_{name}": rate(found, "ours") / rate(found, name) for name in peers},
+            "throughput_over_best_peer": rate(reports, "ours") / max(rate(reports, name) for name in peers),
+            **{f"throughput_over_{name}": rate(reports, "ours") / rate(reports, name) for name in peers},
             "throughput_by_processor_second_over_greedy": share["ours"] / share["greedy"],
-            "over_ideal": rate(found, "ours") / rate(found, "ideal"),
-            "greedy_over_ideal": rate(found, "greedy") / rate(found, "ideal"),
-            "zero_shot_p50_over_greedy": percentile(found, "ours", "tasks", "zero_shot", "p50")
-            / percentile(found, "greedy", "tasks", "zero_shot", "p50"),
+            "over_ideal": rate(reports, "ours") / rate(reports, "ideal"),
+            "greedy_over_ideal": rate(reports, "greedy") / rate(reports, "ideal"),
+            "zero_shot_p50_over_greedy": percentile(reports, "ours", "tasks", "zero_shot", "p50")
+            / percentile(reports, "greedy", "tasks", "zero_shot", "p50"),
             "depth_p99_over_best_peer": depth["ours"] / min(depth[name] for name in peers),
-            "depth_p99_under_race_over_unloaded": under_large(found, "ours"),
-            "depth_p99_under_race_over_unloaded_turns": under_large(found, "turns"),
-            "race_seconds": large(found, "ours"),
-            "race_seconds_over_turns": large(found, "ours") / large(found, "turns"),
+            "depth_p99_under_race_over_unloaded": under_large(reports, "ours"),
+            "depth_p99_under_race_over_unloaded_turns": under_large(reports, "turns"),
+            "race_seconds": large(reports, "ours"),
+            "race_seconds_over_turns": large(reports, "ours") / large(reports, "turns"),
         }
         for name, value in figures.items():
             each.setdefault(name, []).append(value)
@@ -274,13 +276,13 @@ def table_rows(rounds: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     """Medians of each server: images a second, processor share, and milliseconds of each task, p50 and p99."""
     rows = []
     for name in rounds[0]:
-        mine = [found[name] for found in rounds]
-        row = [name, f"{statistics.median(one['images_per_second'] for one in mine):.1f}"]
+        mine = [reports[name] for reports in rounds]
+        row = [name, f"{statistics.median(report['images_per_second'] for report in mine):.1f}"]
         if "tasks" in mine[0]:
-            row.append(f"{statistics.median(one['server_processor_share'] for one in mine):.2f}")
+            row.append(f"{statistics.median(report['server_processor_share'] for report in mine):.2f}")
             for task in ("depth", "pose", "features", "zero_shot"):
-                have = [one["tasks"][task] for one in mine if task in one["tasks"]]
-                middle, last = (statistics.median(one[p] for one in have) if have else 0.0 for p in ("p50", "p99"))
+                have = [report["tasks"][task] for report in mine if task in report["tasks"]]
+                middle, last = (statistics.median(entry[p] for entry in have) if have else 0.0 for p in ("p50", "p99"))
                 row.append(f"{middle:.0f} / {last:.0f}")
         rows.append(row + [""] * (7 - len(row)))
     return rows

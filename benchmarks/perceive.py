@@ -28,7 +28,7 @@ from service.tasks import TASKS
 CLASSES, WIDTH, EXPRESSION = 18, 64, "a two"
 
 
-def untrained_heads(model: StableDiffusion) -> dict[str, Any]:
+def build_untrained_heads(model: StableDiffusion) -> dict[str, Any]:
     """Heads of the size that `diffsight fit` makes, over the backbone's own U-Net, with fresh weights."""
     import torch
 
@@ -133,14 +133,14 @@ def main() -> None:
     dense = [task for task in TASKS if task.name in ("depth", "segmentation", "referring")]
     shipped = {task.name: head for task in dense if (head := opened.find(task)) is not None}
     whole = len(shipped) == len(dense)
-    heads = shipped if whole else untrained_heads(model)
+    heads = shipped if whole else build_untrained_heads(model)
     engine = build_worker(settings, model)
     engine.start()
     try:
         together, apart = asyncio.run(measure(engine, heads, chosen.rounds))
     finally:
         engine.stop()
-    ratio = statistics.median(one / other for one, other in zip(together, apart, strict=True))
+    ratio = statistics.median(fused / separate for fused, separate in zip(together, apart, strict=True))
     rows = [
         ["together", f"{1000 * statistics.median(together):.1f}"],
         ["one by one", f"{1000 * statistics.median(apart):.1f}"],

@@ -33,14 +33,14 @@ def main() -> int:
     parser.add_argument("--task", choices=TASKS, action="append", help="may be repeated; default: all")
     parser.add_argument("--data", type=Path, metavar="FOLDER", help="another world")
     chosen = parser.parse_args()
-    found: dict[str, float] = {}
+    figures: dict[str, float] = {}
     try:
         for task in chosen.task or TASKS:
-            found |= figures_of(task, chosen.data)
+            figures |= figures_of(task, chosen.data)
     except (DiffsightError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    write_figures(chosen.json, found)
+    write_figures(chosen.json, figures)
     return 0
 
 

@@ -39,11 +39,11 @@ _SECONDS = 600.0
 
 def environment(data: Path) -> dict[str, str]:
     """One torch thread in each process, so that two processes have a core each."""
-    given = {name: value for name, value in os.environ.items() if not name.startswith("DIFFSIGHT_")}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("DIFFSIGHT_")}
     own = {"DATA_FOLDER": str(data), "DEVICE": "cpu", "LOG_LEVEL": "error", "OFFLINE": "true"}
     own |= {"ENGINE__TORCH_THREADS": "1", "ENGINE__LANES": "1"}
     settings = {f"DIFFSIGHT_{name}": value for name, value in own.items()}
-    return {**given, **settings, **NODE_ENVIRONMENT, "PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0"}
+    return {**inherited, **settings, **NODE_ENVIRONMENT, "PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0"}
 
 
 @contextmanager

@@ -46,7 +46,7 @@ def make_rows(model: StableDiffusion, count: int) -> list[UNetRow]:
     ]
 
 
-def stacked(rows: list[UNetRow], size: int) -> list[tuple[Tensor, Tensor, Tensor]]:
+def stack_batches(rows: list[UNetRow], size: int) -> list[tuple[Tensor, Tensor, Tensor]]:
     """Batches as the bare U-Net takes them: latents (B, C, h, w), timesteps (B,), contexts (B, T, D)."""
     groups = [rows[at : at + size] for at in range(0, len(rows), size)]
     return [
@@ -104,7 +104,7 @@ def main() -> int:
 
     model = open_model(load_settings(backbone=chosen.backbone, device=chosen.device, dtype=chosen.dtype))
     rows = make_rows(model, chosen.rows)
-    single, full = stacked(rows[: chosen.rows // 8], 1), stacked(rows, chosen.batch)
+    single, full = stack_batches(rows[: chosen.rows // 8], 1), stack_batches(rows, chosen.batch)
     engine = DeviceWorker(model, max_batch_rows=chosen.batch)
     engine.start()
     dice = random.Random(0)
@@ -124,15 +124,15 @@ def main() -> int:
     after = engine.figures()
     engine.stop()
 
-    medians = {way: statistics.median(found) for way, found in rates.items()}
+    medians = {way: statistics.median(speeds) for way, speeds in rates.items()}
     ratios = {way: statistics.median(a / b for a, b in zip(rates[way], rates["ideal"], strict=True)) for way in ways}
     mean_batch = (after.rows_total - before.rows_total) / (after.batches_total - before.batches_total)
     print_table(
         f"U-Net rows a second: {chosen.backbone}, {model.description.device}, {chosen.dtype}",
         ["way", "rows/s, median", "worst", "best", "of ideal"],
         [
-            [way, f"{medians[way]:.0f}", f"{min(found):.0f}", f"{max(found):.0f}", f"{ratios[way]:.2f}"]
-            for way, found in rates.items()
+            [way, f"{medians[way]:.0f}", f"{min(speeds):.0f}", f"{max(speeds):.0f}", f"{ratios[way]:.2f}"]
+            for way, speeds in rates.items()
         ],
         [
             f"batches of {chosen.batch}, {CLIENTS} clients, torch threads: {torch.get_num_threads()}",

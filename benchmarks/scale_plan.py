@@ -116,15 +116,17 @@ def _measure_sql(file: Path, items: list[Item], outcomes: list[Outcome]) -> tupl
     return seconds, sum(path.stat().st_size for path in file.parent.glob("jobs.db*")) / len(items)
 
 
-def describe(found: Measured, images: float, hours: float, gpus: int, rate: float, image_bytes: float) -> Sequence[str]:
+def describe(
+    measured: Measured, images: float, hours: float, gpus: int, rate: float, image_bytes: float
+) -> Sequence[str]:
     """The columns of a task behind its milliseconds. hours: of GPUs. rate: images a second of all of them."""
     return [
         f"{hours:,.0f}",
         f"{hours / gpus / 24:,.1f}",
         f"{rate:,.0f}",
-        f"{images * found.parquet_bytes / 1e9:,.0f}",
-        f"{images * found.sql_bytes / 1e9:,.0f}",
-        f"{rate * found.sql_seconds:.2f}",
+        f"{images * measured.parquet_bytes / 1e9:,.0f}",
+        f"{images * measured.sql_bytes / 1e9:,.0f}",
+        f"{rate * measured.sql_seconds:.2f}",
         f"{rate * image_bytes * 8 / 1e9:.1f}",
     ]
 
@@ -140,7 +142,7 @@ def main() -> int:
     costs = dict(MS_AN_IMAGE)
     try:
         require_ray("benchmarks.scale_plan")
-        costs |= {name: float(value) for name, value in (one.split("=", 1) for one in chosen.ms)}
+        costs |= {name: float(value) for name, value in (option.split("=", 1) for option in chosen.ms)}
     except (DiffsightError, ValueError) as error:
         print(f"benchmarks.scale_plan: {error}", file=sys.stderr)
         return 2
@@ -151,19 +153,19 @@ def main() -> int:
     for task, milliseconds in costs.items():
         folder = Path(tempfile.mkdtemp(prefix="diffsight-bench-"))
         try:
-            found = measured[task] = measure(folder, RESULT_NUMBERS.get(task, 100))
+            own = measured[task] = measure(folder, RESULT_NUMBERS.get(task, 100))
         finally:
             shutil.rmtree(folder)
         hours = images * milliseconds / 3.6e6
         rate = gpus * 1000 / milliseconds
-        rows.append([task, f"{milliseconds:g}", *describe(found, images, hours, gpus, rate, chosen.image_bytes)])
-        figures |= {f"{task}_gpu_hours": hours, f"{task}_parquet_gb": images * found.parquet_bytes / 1e9}
-        figures |= {f"{task}_sql_busy": rate * found.sql_seconds}
-    one = measured["features"]
+        rows.append([task, f"{milliseconds:g}", *describe(own, images, hours, gpus, rate, chosen.image_bytes)])
+        figures |= {f"{task}_gpu_hours": hours, f"{task}_parquet_gb": images * own.parquet_bytes / 1e9}
+        figures |= {f"{task}_sql_busy": rate * own.sql_seconds}
+    features = measured["features"]
     figures |= {
-        "listing_hours": images * one.listing_seconds / 3600,
-        "listing_gb": images * one.listing_bytes / 1e9,
-        "most_images_of_a_command": DRIVER_BYTES / one.listing_bytes,
+        "listing_hours": images * features.listing_seconds / 3600,
+        "listing_gb": images * features.listing_bytes / 1e9,
+        "most_images_of_a_command": DRIVER_BYTES / features.listing_bytes,
         "parts": images / chosen.part,
     }
     pieces = figures["most_images_of_a_command"] / 1e6
@@ -173,7 +175,7 @@ def main() -> int:
         f"give a command at most {pieces:,.0f} million images.",
         f"{figures['parts']:,.0f} files of results, of {chosen.part} images each.",
         "SQL busy: a row an image in one SQLite on this disk; from 1 on it, and not the GPUs, sets the pace: from "
-        f"{1 / one.sql_seconds:,.0f} images/s of features, {1 / measured['pose'].sql_seconds:,.0f} of keypoints.",
+        f"{1 / features.sql_seconds:,.0f} images/s of features, {1 / measured['pose'].sql_seconds:,.0f} of keypoints.",
     ]
     columns = ["task", "GPU ms", "GPU hours", "days", "images/s", "Parquet GB", "SQL GB", "SQL busy", "Gbit/s in"]
     print_table("A job of many images", columns, rows, notes)

@@ -40,7 +40,7 @@ _ABILITIES = {
 }
 
 
-def written_files(document: Mapping[str, Any]) -> dict[str, str]:
+def generate_files(document: Mapping[str, Any]) -> dict[str, str]:
     """The generated modules by their names, formatted as the repository's code is."""
     operations = operations_of(document)
     return {
@@ -136,7 +136,7 @@ def _format(lines: list[str]) -> str:
 
 def main() -> None:
     """Write the modules."""
-    for name, code in written_files(json.loads(DOCUMENT.read_text(encoding="utf-8"))).items():
+    for name, code in generate_files(json.loads(DOCUMENT.read_text(encoding="utf-8"))).items():
         (PACKAGE / name).write_text(code, encoding="utf-8")
         print(f"wrote {PACKAGE / name}")
 

@@ -84,18 +84,18 @@ class PipConfig:
 
 def read_pip_config(listed: str, environment: Mapping[str, str]) -> PipConfig:
     """What `pip config list` printed, as far as a build needs it; only files and folders that exist are kept."""
-    found: dict[str, str] = {}
+    settings: dict[str, str] = {}
     for line in listed.splitlines():
         match = re.fullmatch(r"(?:global|user|site|install|wheel|:env:)\.([a-z-]+)=(['\"].*['\"])", line.strip())
         if match:
             # The environment overrides the files, as it does in pip.
             value = str(ast.literal_eval(match[2]))
-            if match[1] not in found or line.startswith(":env:"):
-                found[match[1]] = value
-    if "default-timeout" in found:
-        found.setdefault("timeout", found["default-timeout"])
-    config = PipConfig(options={name: " ".join(found[name].split()) for name in PIP_OPTIONS if found.get(name)})
-    named = found.get("cert") or environment.get("REQUESTS_CA_BUNDLE") or environment.get("SSL_CERT_FILE")
+            if match[1] not in settings or line.startswith(":env:"):
+                settings[match[1]] = value
+    if "default-timeout" in settings:
+        settings.setdefault("timeout", settings["default-timeout"])
+    config = PipConfig(options={name: " ".join(settings[name].split()) for name in PIP_OPTIONS if settings.get(name)})
+    named = settings.get("cert") or environment.get("REQUESTS_CA_BUNDLE") or environment.get("SSL_CERT_FILE")
     if named and Path(named).is_file():
         config.certificates = Path(named)
     for name in ("find-links", "index-url", "extra-index-url"):
@@ -146,9 +146,9 @@ def run(*command: str | Path, log: IO[str] | None = None, **more: Any) -> str:
         print(f"\n$ {shlex.join(map(str, command))}", file=log, flush=True)
     done = subprocess.run([str(word) for word in command], text=True, stdout=out, stderr=subprocess.STDOUT, **more)
     if done.returncode:
-        told = Path(log.name).read_text(errors="replace") if log is not None else done.stdout
+        output = Path(log.name).read_text(errors="replace") if log is not None else done.stdout
         raise Failed(
-            "\n".join([*told.splitlines()[-40:], f"failed ({done.returncode}): {shlex.join(map(str, command))}"])
+            "\n".join([*output.splitlines()[-40:], f"failed ({done.returncode}): {shlex.join(map(str, command))}"])
         )
     return done.stdout or ""
 
@@ -205,11 +205,11 @@ def lint() -> Path:
     """Check the Dockerfile, the shell scripts and the compose files; returns the Python of the tools' environment."""
     tools = WORK / "lint"
     python = tools / "bin" / "python"
-    told = tools / "installed.txt"
-    if not told.is_file() or told.read_text().split() != list(LINT_TOOLS):
+    installed = tools / "installed.txt"
+    if not installed.is_file() or installed.read_text().split() != list(LINT_TOOLS):
         run(sys.executable, "-m", "venv", "--clear", tools)
         run(python, "-m", "pip", "install", "--disable-pip-version-check", "-q", *LINT_TOOLS)
-        told.write_text("\n".join(LINT_TOOLS))
+        installed.write_text("\n".join(LINT_TOOLS))
     folder = DOCKERFILE.parent
     scripts = sorted(folder.rglob("*.sh"))
     composes = sorted(folder.glob("compose*.yaml"))
@@ -324,8 +324,8 @@ class Manifest:
 
 def inside(*command: str, environment: Mapping[str, str] | None = None) -> list[str | Path]:
     """The words that run a command in the container as the image's own user."""
-    given = [word for name, value in (environment or {}).items() for word in ("--env", f"{name}={value}")]
-    return buildah_command("run", "--isolation", "chroot", *given, CONTAINER, "--", *command)
+    variables = [word for name, value in (environment or {}).items() for word in ("--env", f"{name}={value}")]
+    return buildah_command("run", "--isolation", "chroot", *variables, CONTAINER, "--", *command)
 
 
 def check_contents(manifest: Manifest) -> None:
@@ -443,22 +443,22 @@ def ask(port: int) -> dict[str, Any]:
     )
     try:
         with urllib.request.urlopen(request, timeout=120) as answer:
-            told: dict[str, Any] = json.load(answer)
-            return told
+            document: dict[str, Any] = json.load(answer)
+            return document
     except urllib.error.HTTPError as error:
         raise Failed(f"the server answered {error.code}: {error.read().decode(errors='replace')[:2000]}") from error
 
 
 def descendants(pid: int) -> list[int]:
     """All processes below one, nearest first."""
-    found = [pid]
-    for parent in found:
+    processes = [pid]
+    for parent in processes:
         for task in Path(f"/proc/{parent}/task").glob("*/children"):
             try:
-                found += [int(child) for child in task.read_text().split()]
+                processes += [int(child) for child in task.read_text().split()]
             except OSError:
                 continue
-    return found[1:]
+    return processes[1:]
 
 
 def owner_of(pid: int) -> int:

@@ -120,7 +120,7 @@ def decode_rle(rle: Mapping[str, Any]) -> NDArray[np.bool_]:
 
 def draw_persons(image: Image.Image, answer: Mapping[str, Any], threshold: float = 0.2) -> Image.Image:
     """The image with each person's box, and the points and links whose scores reach the threshold."""
-    scale = enlargement(image)
+    scale = choose_enlargement(image)
     picture = image.resize((image.width * scale, image.height * scale), Image.Resampling.BICUBIC)
     canvas = ImageDraw.Draw(picture)
     line = max(2, round(max(picture.size) / 250))
@@ -143,14 +143,14 @@ def draw_persons(image: Image.Image, answer: Mapping[str, Any], threshold: float
     return picture
 
 
-def enlargement(image: Image.Image) -> int:
+def choose_enlargement(image: Image.Image) -> int:
     """How many times a small image is enlarged to draw on it."""
     return max(1, round(_LEAST_SIDE / max(image.size)))
 
 
 def draw_boxes(image: Image.Image, boxes: Sequence[Sequence[float]], corner: Sequence[float] | None) -> Image.Image:
     """The image, enlarged, with boxes (x, y, width, height) in its own pixels, and a cross at a corner of a new one."""
-    scale = enlargement(image)
+    scale = choose_enlargement(image)
     picture = image.resize((image.width * scale, image.height * scale), Image.Resampling.BICUBIC)
     canvas = ImageDraw.Draw(picture)
     line = max(2, round(max(picture.size) / 250))

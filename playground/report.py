@@ -26,7 +26,7 @@ def show(answer: Mapping[str, Any]) -> str:
     return "".join(filter(None, parts)) or _plain(answer)
 
 
-def spent(answer: Mapping[str, Any], seconds: float) -> str:
+def show_cost(answer: Mapping[str, Any], seconds: float) -> str:
     """Rows and milliseconds of an answer. seconds: until it was there, the way included."""
     stages = answer.get("timing", {}).get("seconds", {}) if isinstance(answer.get("timing"), Mapping) else {}
     detail = ", ".join(f"{escape(stage)} {1000 * value:.0f}" for stage, value in stages.items())
@@ -236,8 +236,8 @@ def _answers(answer: Mapping[str, Any]) -> str:
             bar(str(entry["label"]), float(entry["probability"]), best=place == 0)
             for place, entry in enumerate(part["scores"])
         )
-        known = " — of none of the classes" if part.get("known") is False else ""
-        blocks.append(f"<h4>Image {number}{known}</h4><div class='ds-bars'>{bars}</div>")
+        in_no_class = " — of none of the classes" if part.get("known") is False else ""
+        blocks.append(f"<h4>Image {number}{in_no_class}</h4><div class='ds-bars'>{bars}</div>")
     return "".join(blocks)
 
 

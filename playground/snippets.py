@@ -55,13 +55,13 @@ def python(
     """The same call by the Python client. arguments: by name, as Python values."""
     key = f', api_key=os.environ["{KEY_VARIABLE}"]' if keyed else ""
     heads = ["import os", ""] if keyed else []
-    given = [
+    passed = [
         *(literal(value) for value in positional),
         *(f"{name}={literal(value)}" for name, value in arguments.items()),
     ]
-    call = f"client.{method}({', '.join(given)})"
+    call = f"client.{method}({', '.join(passed)})"
     if len(call) > 90:
-        call = f"client.{method}(\n    " + ",\n    ".join(given) + ",\n)"
+        call = f"client.{method}(\n    " + ",\n    ".join(passed) + ",\n)"
     lines = [*heads, "from diffsight_client import Client", "", f'client = Client("{url}"{key})']
     if streams:
         return "\n".join([*lines, f"for result in {call}:", "    print(result)"])

@@ -70,7 +70,7 @@ def decoder_losses(
         chosen = [
             sources[which].images for which in draw.numpy.choice(len(sources), size=batch, p=shares / shares.sum())
         ]
-        shown = [images.augmented(int(draw.numpy.integers(len(images))), draw.numpy) for images in chosen]
+        shown = [images.augment(int(draw.numpy.integers(len(images))), draw.numpy) for images in chosen]
         mirrored = [image[:, ::-1] if draw.numpy.random() < 0.5 else image for image in shown]
         pixels = pixel_values(mirrored)
         latents = patch_latents(components, pixels)

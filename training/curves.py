@@ -27,7 +27,7 @@ class LossLog:
         self._waiting.append({"step": step, **terms})
         self._recent = [*self._recent[-199:], terms["loss"]]
 
-    def recent(self) -> float:
+    def mean_recent(self) -> float:
         """Mean loss of the last 200 steps."""
         return float(np.mean(self._recent)) if self._recent else float("nan")
 

@@ -126,11 +126,11 @@ class Supervision(nn.Module):
         features = torch.cat([seen[:rows].float() for seen in self._seen], dim=1)
         self._seen.clear()
         semantic, depth, heatmaps = self.classify(features).split([len(SEMANTIC_NAMES), 1, len(KEYPOINTS)], dim=1)
-        known = labels.depth > 0
+        has_depth = labels.depth > 0
         world = (labels.semantic != NO_LABEL).any(dim=(1, 2)).float() * weights
         most = world.sum().clamp(min=1e-6)
         entropy = functional.cross_entropy(semantic, labels.semantic.long(), ignore_index=NO_LABEL, reduction="none")
-        off = (depth[:, 0] - labels.depth.clamp(min=1e-3).log()).abs() * known
+        off = (depth[:, 0] - labels.depth.clamp(min=1e-3).log()).abs() * has_depth
         points = functional.binary_cross_entropy_with_logits(heatmaps, labels.heatmaps.float() / 255, reduction="none")
         return {
             "semantic": (entropy.mean(dim=(1, 2)) * world).sum() / most,

@@ -39,7 +39,7 @@ from heads.vpd.segmentation import enlarge_class_logits
 from heads.vpd.segmentation_network import SegmentationNetwork
 from training import checkpoints
 from training.datasets.dense_folder import DenseFolder, Sample
-from training.dense_baselines import baseline_figures, fit_baselines, save_baselines
+from training.dense_baselines import fit_baselines, save_baselines, score_baselines
 from training.evaluate_dense import world_figures
 
 TEMPLATE = "a photo of a {}"
@@ -102,7 +102,7 @@ def fit_dense(
     """
     setup = prepare(backbone, task, DenseFolder(source, task, most=most), recipe)
     out.mkdir(parents=True, exist_ok=True)
-    features = list(cached_features(setup, out / "cache" / task))
+    features = list(cache_features(setup, out / "cache" / task))
     truths = [truth_at(setup, sample) for sample in tqdm(setup.folder.samples, desc="truth", leave=False)]
     first = max(1, math.floor(len(features) * (1 - recipe.held_out)))
     if first == len(features):
@@ -112,7 +112,7 @@ def fit_dense(
     history = train(setup, network, features, truths, first, max_metres, out)
     figures = evaluate(setup, network, features[first:], truths[first:], max_metres)
     baselines = fit_baselines(task, images_of(setup, 0, first), truths[:first], len(setup.classes) * setup.maps)
-    guessed = baseline_figures(
+    guessed = score_baselines(
         task, baselines, list(images_of(setup, first)), [truth.numpy() for truth in truths[first:]]
     )
     fitted = FittedAs(
@@ -163,7 +163,7 @@ def end_state(engine: DirectEngine, name: str) -> Tensor:
     return states[min(len(engine.tokenize([text])[0]), len(states)) - 1]
 
 
-def cached_features(setup: Setup, folder: Path) -> Iterator[list[Tensor]]:
+def cache_features(setup: Setup, folder: Path) -> Iterator[list[Tensor]]:
     """Four maps (C, h, w) float16 of each example, computed once: files of `_CHUNK` examples, written and renamed."""
     samples = setup.folder.samples
     header = {
@@ -186,7 +186,9 @@ def cached_features(setup: Setup, folder: Path) -> Iterator[list[Tensor]]:
         if not file.is_file():
             chunk = samples[start : start + _CHUNK]
             maps = features_of(setup, engine, chunk)
-            tensors = {f"{place}.{level}": one for place, found in enumerate(maps) for level, one in enumerate(found)}
+            tensors = {
+                f"{place}.{level}": tensor for place, levels in enumerate(maps) for level, tensor in enumerate(levels)
+            }
             write_tensors(tensors, file)
         stored = load_file(file)
         for place in range(len(stored) // 4):
@@ -204,10 +206,10 @@ def features_of(setup: Setup, engine: DirectEngine, samples: Sequence[Sample]) -
         contexts = [context[:tokens] for context in complete(engine.embed(read))]
     capture = setup.taps.capture(maps=setup.maps)
     rows = [make_row(latent, context, capture, "") for latent, context in zip(latents, contexts, strict=True)]
-    found = complete(engine.unet(rows))
+    outputs = complete(engine.unet(rows))
     return [
         [level.half().cpu().contiguous() for level in pyramid(captures, setup.taps, maps=setup.maps)]
-        for captures in found
+        for captures in outputs
     ]
 
 

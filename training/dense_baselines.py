@@ -36,23 +36,23 @@ def fit_baselines(
         return {"mean": (mean >= least).to(torch.uint8)}
     linear = linear_fit((pixel_inputs(image) for image in images), truths, classes)
     if task == "depth":
-        known = torch.stack([(truth > 0).float() for truth in truths]).sum(dim=0)
-        mean = torch.stack(list(truths)).sum(dim=0) / known.clamp_min(1)
-        return {"mean": torch.where(known > 0, mean, mean[known > 0].mean()), "linear": linear}
+        counts = torch.stack([(truth > 0).float() for truth in truths]).sum(dim=0)
+        mean = torch.stack(list(truths)).sum(dim=0) / counts.clamp_min(1)
+        return {"mean": torch.where(counts > 0, mean, mean[counts > 0].mean()), "linear": linear}
     votes = torch.zeros(*truths[0].shape, classes)
-    for one in truths:
-        votes += functional.one_hot(one.long().clamp_max(classes), classes + 1)[..., :classes]
+    for truth in truths:
+        votes += functional.one_hot(truth.long().clamp_max(classes), classes + 1)[..., :classes]
     return {"mean": votes.argmax(dim=-1).to(torch.uint8), "linear": linear}
 
 
-def baseline_figures(
+def score_baselines(
     task: Task,
     baselines: Baselines,
     images: Sequence[NDArray[np.uint8]],
     truths: Sequence[NDArray[np.generic]],
 ) -> dict[str, float]:
     """The main figures of the guesses, as `NAME_baseline_FIGURE`. images: (H, W, 3) uint8 RGB, truths: (H, W) each."""
-    found: dict[str, float] = {}
+    named_figures: dict[str, float] = {}
     for name in baselines:
         guesses = [_guess(task, baselines, name, image) for image in images]
         pairs = [(guess, torch.from_numpy(np.array(truth))) for guess, truth in zip(guesses, truths, strict=True)]
@@ -61,15 +61,15 @@ def baseline_figures(
             figures = mean_figures([depth_figures(prediction, truth, truth > 0) for prediction, truth in pairs])
         elif task == "segmentation":
             counts = IoUCounts.zeros(baselines["linear"].shape[1])
-            for one, truth in pairs:
-                counts.add(one.numpy(), truth.numpy())
+            for prediction, truth in pairs:
+                counts.add(prediction.numpy(), truth.numpy())
             figures = counts.figures()
         else:
             masks = [(prediction == 1, truth == 1) for prediction, truth in pairs]
             figures = referring_figures([(int((a & b).sum()), int((a | b).sum())) for a, b in masks])
         kept = {"depth": ("abs_rel", "rmse", "d1"), "segmentation": ("miou",), "referring": ("oiou", "miou")}[task]
-        found |= {f"{name}_baseline_{figure}": figures[figure] for figure in kept}
-    return found
+        named_figures |= {f"{name}_baseline_{figure}": figures[figure] for figure in kept}
+    return named_figures
 
 
 def _guess(task: Task, baselines: Baselines, name: str, image: NDArray[np.uint8]) -> Tensor:

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from training.autoencoder import mean_latents, peak_signal_to_noise, rebuilt_images
 from training.datasets.captioned import Image
-from training.datasets.digits import CLASS_PROMPTS, Digits, held_out_digits
+from training.datasets.digits import CLASS_PROMPTS, Digits, load_held_out_digits
 from training.datasets.world import WorldImages
 from training.export import NetworkParts, folder_bytes
-from training.samples import sampled_images, save_grid
+from training.samples import sample_images, save_grid
 from training.world import vocabulary
 from training.world.vocabulary import QUESTION, QUESTION_TEMPLATE
 from training.zero_shot import accuracy, evenly_spaced_timesteps, label_errors
@@ -39,10 +39,10 @@ class HeldOut:
     digits: Digits
 
 
-def held_out() -> HeldOut:
+def load_held_out() -> HeldOut:
     """The 200 scenes and 360 digits of the package."""
     folder = Path(vocabulary.__file__).parent / "held_out" / "scenes"
-    return HeldOut(WorldImages(folder, name="held-out"), held_out_digits())
+    return HeldOut(WorldImages(folder, name="held-out"), load_held_out_digits())
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,16 +119,16 @@ def zero_shot(
     timestep_counts: Sequence[int],
 ) -> tuple[ZeroShot, ...]:
     """Accuracy of Diffusion Classifier with `prompts`, one a label, for each number of evenly spaced timesteps."""
-    latents = _scaled_latents(parts, images)
+    latents = _encode_images(parts, images)
     with torch.no_grad():
         contexts = parts.denoiser.contexts(parts.tokenizer, prompts)
-    found = []
+    results = []
     for count in sorted(timestep_counts):
         began = monotonic()
         errors = label_errors(parts.denoiser.unet, parts.scheduler, latents, contexts, evenly_spaced_timesteps(count))
         cost = 1000.0 * (monotonic() - began) / len(images)
-        found.append(ZeroShot(count, count * len(prompts), accuracy(errors, labels), len(images), cost))
-    return tuple(found)
+        results.append(ZeroShot(count, count * len(prompts), accuracy(errors, labels), len(images), cost))
+    return tuple(results)
 
 
 def relation_verdicts(parts: NetworkParts, scenes: WorldImages, timesteps: int = 10) -> list[bool]:
@@ -150,7 +150,7 @@ def relation_verdicts(parts: NetworkParts, scenes: WorldImages, timesteps: int =
         false = true.replace("left", "?").replace("right", "left").replace("?", "right")
         with torch.no_grad():
             contexts = parts.denoiser.contexts(parts.tokenizer, [true, false])
-        latents = _scaled_latents(parts, [scenes.image(index)])
+        latents = _encode_images(parts, [scenes.image(index)])
         steps = evenly_spaced_timesteps(timesteps)
         errors = label_errors(parts.denoiser.unet, parts.scheduler, latents, contexts, steps)
         verdicts.append(bool(errors.mean(axis=2).argmin(axis=1)[0] == 0))
@@ -163,7 +163,7 @@ def draw_pictures(parts: NetworkParts, data: HeldOut, folder: Path) -> None:
     with torch.no_grad():
         contexts = parts.denoiser.contexts(parts.tokenizer, prompts)
         empty = parts.denoiser.contexts(parts.tokenizer, [""])
-    drawn = sampled_images(
+    drawn = sample_images(
         parts.autoencoder, parts.denoiser, parts.scheduler, contexts, empty, guidance=GUIDANCE, steps=50, seed=0
     )
     save_grid(drawn, len(QUESTION), folder / "samples.png")
@@ -179,12 +179,12 @@ def _noise_error(parts: NetworkParts, scenes: WorldImages) -> float:
     for index in range(len(scenes)):
         with torch.no_grad():
             context = parts.denoiser.contexts(parts.tokenizer, [scenes.captions(index)[0]])
-        latents = _scaled_latents(parts, [scenes.image(index)])
+        latents = _encode_images(parts, [scenes.image(index)])
         steps = evenly_spaced_timesteps(10)
         errors.append(label_errors(parts.denoiser.unet, parts.scheduler, latents, context, steps).mean())
     return float(np.mean(errors))
 
 
-def _scaled_latents(parts: NetworkParts, images: Sequence[Image]) -> Tensor:
+def _encode_images(parts: NetworkParts, images: Sequence[Image]) -> Tensor:
     parted = [mean_latents(parts.autoencoder, images[at : at + 20]) for at in range(0, len(images), 20)]
     return torch.cat(parted) * float(parts.autoencoder.config.scaling_factor)

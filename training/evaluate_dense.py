@@ -21,7 +21,7 @@ from heads.vpd.segmentation import Protocol as SegmentationProtocol
 from heads.vpd.segmentation import predict_segmentation
 from training.datasets.dense_folder import DenseFolder
 from training.datasets.public_dense import NYU_SIZE, Truth
-from training.dense_baselines import Baselines, baseline_figures
+from training.dense_baselines import Baselines, score_baselines
 
 
 def evaluate_depth(
@@ -31,14 +31,14 @@ def evaluate_depth(
 
     Networks with scene classes get the scene class of the data set, as in the published protocol.
     """
-    found = []
+    figures = []
     for sample in tqdm(samples, desc="depth"):
         scene = sample.scene if sample.scene in head.scenes else None
-        got = complete(predict_depth(engine, sample.image, head, scene=scene, protocol=protocol))
+        depth = complete(predict_depth(engine, sample.image, head, scene=scene, protocol=protocol))
         truth = torch.from_numpy(sample.truth)
         crop = eigen and tuple(truth.shape) == NYU_SIZE
-        found.append(depth_figures(torch.from_numpy(got.metres), truth, valid_depth(truth, eigen=crop, high=10.0)))
-    return mean_figures(found)
+        figures.append(depth_figures(torch.from_numpy(depth.metres), truth, valid_depth(truth, eigen=crop, high=10.0)))
+    return mean_figures(figures)
 
 
 def evaluate_segmentation(
@@ -82,7 +82,7 @@ def world_figures(engine: Engine, head: Head, folder: DenseFolder, baselines: Ba
     else:
         figures = evaluate_referring(engine, head, samples)
     images, truths = [sample.image for sample in samples], [sample.truth for sample in samples]
-    return {**figures, **baseline_figures(folder.task, baselines, images, truths)}
+    return {**figures, **score_baselines(folder.task, baselines, images, truths)}
 
 
 def world_samples(folder: DenseFolder) -> Iterator[Truth]:

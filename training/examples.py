@@ -46,14 +46,14 @@ class TrainingExamples:
     labels: Labels
 
 
-def encoded_examples(components: Components, source: CaptionSource, path: Path, *, seed: int) -> TrainingExamples:
+def encode_examples(components: Components, source: CaptionSource, path: Path, *, seed: int) -> TrainingExamples:
     """The examples of a data set, latents read from `path` if it is there, else computed and kept there."""
     images, views = source.images, source.views
     if not path.exists():
         latents = []
         for index in tqdm(range(len(images)), desc=f"latents of {images.name}", mininterval=5.0):
             generator = draw_for(seed, images.name, index).numpy
-            shown = [images.image(index), *(images.augmented(index, generator) for _ in range(views - 1))]
+            shown = [images.image(index), *(images.augment(index, generator) for _ in range(views - 1))]
             latents.append(patch_latents(components, pixel_values(shown)))
         with replacing(path) as file:
             torch.save(torch.cat(latents), file)

@@ -97,7 +97,7 @@ def fit(
         average.update(step)
         log.add(step, {name: float(term.detach()) for name, term in terms.items()})
         if (step + 1) % save_every == 0 or step + 1 == end:
-            bar.set_postfix(loss=f"{log.recent():.4f}")
+            bar.set_postfix(loss=f"{log.mean_recent():.4f}")
             log.flush()
             spent = seconds + time.monotonic() - began
             save_checkpoint(

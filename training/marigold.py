@@ -81,11 +81,11 @@ def paint_depth(metres: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArr
 
     The 2nd and 98th percentile of a picture become -1 and 1. Source: Marigold (arXiv:2312.02145), section 3.2.
     """
-    known = metres > 0
-    low, high = np.percentile(metres[known], (_LOW, _HIGH)) if known.any() else (0.0, 1.0)
+    valid = metres > 0
+    low, high = np.percentile(metres[valid], (_LOW, _HIGH)) if valid.any() else (0.0, 1.0)
     scaled = np.clip((metres - low) / max(high - low, 1e-6), 0, 1) * 2 - 1
-    painted = np.where(known, scaled, 1).astype(np.float32)
-    return np.repeat(painted[..., None], 3, axis=2), known
+    painted = np.where(valid, scaled, 1).astype(np.float32)
+    return np.repeat(painted[..., None], 3, axis=2), valid
 
 
 def fresh_pair_variant(model: StableDiffusion) -> Variant:
@@ -126,7 +126,7 @@ def one_step_loss(variant: Variant, pairs: Sequence[LatentPair], context: Tensor
     ]
     outputs = [capture.output for capture in forward_rows(variant.unet, rows, variant.input_convolutions)]
     predicted = -torch.stack([output for output in outputs if output is not None])
-    weights = torch.stack([known for _, _, known in pairs])[:, None].to(predicted.dtype)
+    weights = torch.stack([valid for _, _, valid in pairs])[:, None].to(predicted.dtype)
     errors = functional.mse_loss(predicted, torch.stack([truth for _, truth, _ in pairs]), reduction="none")
     return (errors * weights).sum() / (weights.sum() * predicted.shape[1]).clamp(min=1)
 
@@ -242,13 +242,13 @@ def _latents(
 
     @lru_cache(maxsize=16384)
     def of(place: int, mirrored: int) -> LatentPair:
-        image, painted, known = read(folder.samples[place])
+        image, painted, valid = read(folder.samples[place])
         if mirrored:
-            image, painted, known = image[:, ::-1], painted[:, ::-1], known[:, ::-1]
+            image, painted, valid = image[:, ::-1], painted[:, ::-1], valid[:, ::-1]
             if prediction == "normals":
                 painted = painted * np.array([-1, 1, 1], np.float32)
         pixels, size = fit_image(np.ascontiguousarray(image), resolution, described.downscale)
-        maps = torch.from_numpy(np.concatenate([painted, known[..., None]], axis=2).transpose(2, 0, 1).copy()).float()
+        maps = torch.from_numpy(np.concatenate([painted, valid[..., None]], axis=2).transpose(2, 0, 1).copy()).float()
         maps = functional.interpolate(maps[None], size, mode="nearest-exact")
         padding = (0, pixels.shape[2] - size[1], 0, pixels.shape[1] - size[0])
         truth = functional.pad(maps[:, :3], padding, mode="replicate")[0]

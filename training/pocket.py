@@ -25,11 +25,11 @@ from training.autoencoder import build_autoencoder, decoder_losses
 from training.card import model_card
 from training.curves import draw_losses
 from training.datasets.captioned import CaptionSource
-from training.datasets.digits import training_digits
+from training.datasets.digits import load_training_digits
 from training.datasets.world import WorldImages
 from training.denoiser import Learner, build_denoiser, build_scheduler, denoiser_losses
-from training.evaluate import draw_pictures, evaluate, held_out
-from training.examples import TrainingExamples, encoded_examples, scaling_factor
+from training.evaluate import draw_pictures, evaluate, load_held_out
+from training.examples import TrainingExamples, encode_examples, scaling_factor
 from training.export import NetworkParts, read_folder, write_folder
 from training.loop import TrainedStage, fit, load_average
 from training.principal import Components, load_components, principal_components, save_components
@@ -114,7 +114,7 @@ def train(
         )
 
 
-def trained_parts(
+def train_parts(
     sources: Sequence[CaptionSource], recipe: Recipe, run: Path
 ) -> tuple[NetworkParts, dict[str, TrainedStage]]:
     """The averaged weights of both stages as they stand in `run`, also while training goes on, and what they cost.
@@ -153,7 +153,7 @@ def export_command(
     folder: Folder = Path("backbones/pocket"),
 ) -> None:
     """Writes the averaged weights of a run, finished or not, as a diffusers folder in float16."""
-    parts, fitted = trained_parts(_sources(world), Recipe(), run)
+    parts, fitted = train_parts(_sources(world), Recipe(), run)
     write_folder(parts, run / "tokenizer", folder)
     exported = {name: asdict(stage) for name, stage in fitted.items()}
     write_json(run / "exported.json", exported)
@@ -171,7 +171,7 @@ def evaluate_command(
 ) -> None:
     """Measures an exported folder on held-out scenes and digits, draws pictures, and writes the folder's README.md."""
     torch.set_num_threads(threads)
-    parts, data = read_folder(folder), held_out()
+    parts, data = read_folder(folder), load_held_out()
     draw_pictures(parts, data, pictures)
     draw_losses({"VAE": run / "autoencoder.csv", "text encoder and U-Net": run / "denoiser.csv"}, pictures / "loss.png")
     measured = evaluate(parts, folder, data, timesteps or [10])
@@ -188,7 +188,7 @@ def _sources(world: Path) -> list[CaptionSource]:
         raise typer.BadParameter(f"{world} holds no world: python -m training.world {world} --scenes 14000 --seed 1")
     return [
         CaptionSource(WorldImages(world), share=0.85, views=1),
-        CaptionSource(training_digits(), share=0.15, views=16),
+        CaptionSource(load_training_digits(), share=0.15, views=16),
     ]
 
 
@@ -239,7 +239,7 @@ def _examples(
     components: Components, sources: Sequence[CaptionSource], recipe: Recipe, run: Path
 ) -> list[TrainingExamples]:
     return [
-        encoded_examples(components, source, run / f"latents-{source.images.name}.pt", seed=recipe.seed)
+        encode_examples(components, source, run / f"latents-{source.images.name}.pt", seed=recipe.seed)
         for source in sources
     ]
 

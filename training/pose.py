@@ -79,7 +79,7 @@ def fit_pose(
     Raises InvalidInput for features that the backbone does not have, and parts that name no parameter.
     """
     backbone = engine.backbone
-    model = untrained(engine, data, recipe)
+    model = initialise_pose(engine, data, recipe)
     generator = np.random.default_rng(recipe.seed)
     head = model.head.float().train().requires_grad_(True)
     learning = [{"params": list(head.parameters()), "lr": recipe.learning_rate}]
@@ -132,7 +132,7 @@ def _learning_rate_share(step: int, steps: int) -> float:
     return min((step + 1) / rising, 0.5 * (1 + math.cos(math.pi * step / steps)))
 
 
-def untrained(engine: DirectEngine, data: PoseData, recipe: PoseRecipe) -> PoseModel:
+def initialise_pose(engine: DirectEngine, data: PoseData, recipe: PoseRecipe) -> PoseModel:
     """The network as the recipe describes it, its head as training begins."""
     backbone = engine.backbone
     size = recipe.size or default_size(backbone)

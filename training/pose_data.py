@@ -125,12 +125,12 @@ def skeleton_of(category: Mapping[str, Any], annotations: list[Mapping[str, Any]
         return COCO_WHOLEBODY_133
     if names == COCO_17.names:
         return COCO_17
-    known = dict(zip(COCO_WHOLEBODY_133.names, COCO_WHOLEBODY_133.sigmas, strict=True))
+    sigmas = dict(zip(COCO_WHOLEBODY_133.names, COCO_WHOLEBODY_133.sigmas, strict=True))
     return Skeleton(
         names=names,
         links=tuple((int(a) - 1, int(b) - 1) for a, b in category.get("skeleton") or ()),
         flip_indices=mirrored_indices(names),
-        sigmas=tuple(known.get(name, _OTHER_SIGMA) for name in names),
+        sigmas=tuple(sigmas.get(name, _OTHER_SIGMA) for name in names),
     )
 
 

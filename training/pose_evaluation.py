@@ -36,20 +36,20 @@ def predict_persons(
 ) -> list[Prediction]:
     """What the network says of each person, in their order. on_image: called after each image."""
     predictions = []
-    for image_id, group in groupby(persons, key=lambda one: one.image_id):
+    for image_id, group in groupby(persons, key=lambda person: person.image_id):
         of_image = list(group)
         xyxy = np.stack([person.xyxy for person in of_image])
         boxes = np.concatenate([xyxy[:, :2], xyxy[:, 2:] - xyxy[:, :2]], axis=1).astype(np.float64)
         good = np.array([not box_problem(box) for box in boxes], dtype=bool)
         kept = [person for person, ok in zip(of_image, good.tolist(), strict=True) if ok]
-        found = complete(
+        keypoints = complete(
             estimate_poses(engine, model, data.image(image_id), boxes[good], crop=crop, flip_test=flip_test)
         )
         _, padded = crops.centers_and_scales(xyxy[good])
         areas = crops.fixed_scales(padded, model.size).astype(np.float64).prod(axis=1)
         predictions += [
             Prediction(person.id, image_id, points, scores, person.score, float(area))
-            for person, points, scores, area in zip(kept, found.points, found.scores, areas, strict=True)
+            for person, points, scores, area in zip(kept, keypoints.points, keypoints.scores, areas, strict=True)
         ]
         on_image()
     return predictions
@@ -65,7 +65,9 @@ def detect_persons(engine: DirectEngine, find: Find, data: PoseData, threshold: 
     return persons
 
 
-def evaluated(data: PoseData, predictions: Sequence[Prediction], image_ids: Sequence[int] | None = None) -> Figures:
+def evaluate_predictions(
+    data: PoseData, predictions: Sequence[Prediction], image_ids: Sequence[int] | None = None
+) -> Figures:
     """COCO's ten figures, for 133 points those of every part, over all images or those named; and the result rows."""
     sigmas = data.skeleton.sigma_array()
     rows = result_rows(predictions, sigmas) if predictions else []
@@ -91,7 +93,7 @@ def _for_coco(annotation: Mapping[str, Any]) -> dict[str, Any]:
     return {**defaults, **annotation, "category_id": PERSON}
 
 
-def share_found(data: PoseData, points: Mapping[int, NDArray[np.float64]], threshold: float = 0.1) -> dict[str, float]:
+def measure_pck(data: PoseData, points: Mapping[int, NDArray[np.float64]], threshold: float = 0.1) -> dict[str, float]:
     """PCK: the share of labelled points that lie within `threshold` of the box's longer side, by name and in "all".
 
     points: annotation id -> (K, 2) image pixels.
@@ -116,10 +118,10 @@ def point_errors(
     predictions: Sequence[Prediction], reference: Sequence[Prediction], threshold: float = 0.3
 ) -> dict[str, float]:
     """How far points moved against a reference, in image pixels, over its points that score above `threshold`."""
-    known = {(prediction.image_id, prediction.id): prediction for prediction in reference}
+    references = {(prediction.image_id, prediction.id): prediction for prediction in reference}
     moved = [
-        np.linalg.norm(prediction.points - known[prediction.image_id, prediction.id].points, axis=1)[
-            known[prediction.image_id, prediction.id].scores > threshold
+        np.linalg.norm(prediction.points - references[prediction.image_id, prediction.id].points, axis=1)[
+            references[prediction.image_id, prediction.id].scores > threshold
         ]
         for prediction in predictions
     ]

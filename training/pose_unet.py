@@ -66,8 +66,8 @@ class TunedUNet:
         count = len(pixels)
 
         def rows(label: int, capture: Capture) -> list[UNetRow]:
-            given = self._model.timestep, self._context, capture, label
-            return [UNetRow(latent, *given) for latent in latents[:count]]
+            shared = self._model.timestep, self._context, capture, label
+            return [UNetRow(latent, *shared) for latent in latents[:count]]
 
         unet_rows = rows(0, Capture(features=self._model.features)) + rows(1, Capture(output=True))
         captures = forward_rows(self._unet, unet_rows, {})

@@ -172,9 +172,9 @@ def _set(
     """All weights zero but these: (output, input, row, column), or (output, input) at the kernel's middle."""
     convolution.weight.zero_()
     middle = convolution.kernel_size[0] // 2
-    for (output, given, *at), weight in weights.items():
+    for (output, source, *at), weight in weights.items():
         row, column = at or (middle, middle)
-        convolution.weight[output, given, row, column] = weight
+        convolution.weight[output, source, row, column] = weight
     assert convolution.bias is not None
     convolution.bias.copy_(torch.zeros_like(convolution.bias) if bias is None else torch.from_numpy(bias))
 

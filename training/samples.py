@@ -16,7 +16,7 @@ from training.stock import AutoencoderKL, DDIMScheduler
 
 
 @torch.no_grad()
-def sampled_images(
+def sample_images(
     autoencoder: AutoencoderKL,
     denoiser: Denoiser,
     scheduler: DDIMScheduler,

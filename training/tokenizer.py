@@ -23,7 +23,7 @@ def train_merges(texts: Iterable[str], most: int = 1024) -> list[tuple[str, str]
     that sorts first, so the same texts always give the same merges.
     Source: Sennrich et al., Neural Machine Translation of Rare Words with Subword Units (arXiv:1508.07909).
     """
-    words = _counted_words(texts)
+    words = _count_words(texts)
     merges: list[tuple[str, str]] = []
     while len(merges) < most:
         pairs: Counter[tuple[str, str]] = Counter()
@@ -77,7 +77,7 @@ def _vocabulary(merges: list[tuple[str, str]]) -> dict[str, int]:
     return {token: number for number, token in enumerate(dict.fromkeys(tokens))}
 
 
-def _counted_words(texts: Iterable[str]) -> Counter[tuple[str, ...]]:
+def _count_words(texts: Iterable[str]) -> Counter[tuple[str, ...]]:
     """Words as CLIP's tokenizer splits them, as tuples of byte letters, the last one marked as the end of the word."""
     splitter = CLIPTokenizer(vocab=_vocabulary([]), merges=[]).backend_tokenizer
     words: Counter[tuple[str, ...]] = Counter()

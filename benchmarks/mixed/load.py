@@ -162,10 +162,10 @@ async def run_load(options: argparse.Namespace) -> dict[str, Any]:
     )  # fmt: skip
     stopped.set()
     _, late = await asyncio.wait(clients, timeout=options.patience)
-    for one in clients:
-        if one.done() and one.exception() is not None:
-            errors.append(repr(one.exception()))
-        one.cancel()
+    for client in clients:
+        if client.done() and client.exception() is not None:
+            errors.append(repr(client.exception()))
+        client.cancel()
     return {
         **summarise(records, first, last),
         "server_processor_share": used / (last - first),

@@ -70,7 +70,7 @@ class Greedy:
                 else:
                     queue = self._queues[task]
                     batch = [queue.popleft() for _ in range(min(IMAGES, len(queue)))]
-                    steps = self._work.run_in_steps(task, [one.prepared for one in batch])
+                    steps = self._work.run_in_steps(task, [entry.prepared for entry in batch])
             results: list[Any] | Exception | None
             try:
                 results = next(steps)
@@ -85,13 +85,13 @@ class Greedy:
 
 
 def _settle(batch: list[Waiting], results: list[Any] | Exception) -> None:
-    for place, one in enumerate(batch):
-        if one.future.done():
+    for place, entry in enumerate(batch):
+        if entry.future.done():
             continue
         if isinstance(results, Exception):
-            one.future.set_exception(results)
+            entry.future.set_exception(results)
         else:
-            one.future.set_result(results[place])
+            entry.future.set_result(results[place])
 
 
 def build_app(design: str, threads: int) -> FastAPI:

@@ -117,9 +117,9 @@ class Work:
 
     def run(self, task: str, batch: Sequence[Prepared]) -> list[Any]:
         """Typed results of a batch, in order."""
-        found = list(self.run_in_steps(task, batch))[-1]
-        assert found is not None
-        return found
+        results = list(self.run_in_steps(task, batch))[-1]
+        assert results is not None
+        return results
 
     def run_in_steps(self, task: str, batch: Sequence[Prepared]) -> Iterator[list[Any] | None]:
         """None after each U-Net batch of zero-shot rows, and at last the results of the whole batch."""
@@ -148,49 +148,53 @@ class Work:
     @torch.inference_mode()
     def _depth(self, batch: Sequence[Prepared]) -> list[DepthMap]:
         head = self.depth_head
-        pixels = torch.stack([one.pixels for one in batch])
+        pixels = torch.stack([prepared.pixels for prepared in batch])
         latents = self.encode(list(pad_to_multiple(pixels, head.taps.stride)))
-        found = _capture(self.model.variants[head.variant].unet, latents, TIMESTEP, self.scene, head.taps.features)
+        maps = _capture(self.model.variants[head.variant].unet, latents, TIMESTEP, self.scene, head.taps.features)
         size = (pixels.shape[-2], pixels.shape[-1])
-        metres = head.network([found[name].float() for name in head.taps.features], size, head.max_metres)
+        metres = head.network([maps[name].float() for name in head.taps.features], size, head.max_metres)
         return [
-            DepthMap(resize_maps(own[None], one.size)[0].numpy(), head.max_metres, self.scene_name, False)
-            for one, own in zip(batch, metres, strict=True)
+            DepthMap(resize_maps(own[None], prepared.size)[0].numpy(), head.max_metres, self.scene_name, False)
+            for prepared, own in zip(batch, metres, strict=True)
         ]
 
     @torch.inference_mode()
     def _pose(self, batch: Sequence[Prepared]) -> list[Keypoints]:
         model = self.pose_head.model
-        latents = self.encode([one.pixels for one in batch]) * model.latent_scale
+        latents = self.encode([prepared.pixels for prepared in batch]) * model.latent_scale
         unet = self.model.variants[model.variant].unet
-        found = _capture(unet, latents, model.timestep, self.start_and_end, model.features)
-        rows = [Captures(features={name: maps[place] for name, maps in found.items()}) for place in range(len(batch))]
+        feature_maps = _capture(unet, latents, model.timestep, self.start_and_end, model.features)
+        rows = [
+            Captures(features={name: maps[place] for name, maps in feature_maps.items()}) for place in range(len(batch))
+        ]
         points, scores = codec.decode(heatmaps(model, rows), model.size)
         return [
             Keypoints(
-                crops.to_image(own, one.more[1], model.size)[None], score[None], one.more[0], np.ones(1),
+                crops.to_image(own, prepared.more[1], model.size)[None], score[None], prepared.more[0], np.ones(1),
                 "whole_image", model.skeleton.names, model.skeleton.links,
             )
-            for one, own, score in zip(batch, points, scores, strict=True)
+            for prepared, own, score in zip(batch, points, scores, strict=True)
         ]  # fmt: skip
 
     @torch.inference_mode()
     def _features(self, batch: Sequence[Prepared]) -> list[Embeddings]:
-        latents = self.encode([one.pixels for one in batch]) * self.description.scaling_factor
-        noised = self._add_noise(latents, torch.stack([one.more for one in batch]), torch.tensor(FEATURE_TIMESTEP))
-        found = _capture(self.model.variants[""].unet, noised, FEATURE_TIMESTEP, self.empty, self.blocks)
-        vectors = torch.cat([pool(found[name], 1) for name in self.blocks], dim=1).numpy()
+        latents = self.encode([prepared.pixels for prepared in batch]) * self.description.scaling_factor
+        noised = self._add_noise(
+            latents, torch.stack([prepared.more for prepared in batch]), torch.tensor(FEATURE_TIMESTEP)
+        )
+        maps = _capture(self.model.variants[""].unet, noised, FEATURE_TIMESTEP, self.empty, self.blocks)
+        vectors = torch.cat([pool(maps[name], 1) for name in self.blocks], dim=1).numpy()
         return [Embeddings(own[None], tuple(self.blocks), (FEATURE_TIMESTEP,), 1) for own in vectors]
 
     @torch.inference_mode()
     def _zero_shot(self, batch: Sequence[Prepared]) -> Iterator[list[Any] | None]:
-        latents = self.encode([one.pixels for one in batch]) * self.description.scaling_factor
+        latents = self.encode([prepared.pixels for prepared in batch]) * self.description.scaling_factor
         labels = range(len(self.contexts))
         plan = [
             (index, label, unit, timestep)
-            for index, one in enumerate(batch)
+            for index, prepared in enumerate(batch)
             for label in labels
-            for unit, timestep in enumerate(one.more[1])
+            for unit, timestep in enumerate(prepared.more[1])
         ]
         errors: list[Tensor] = []
         for at in range(0, len(plan), ROWS):
@@ -204,13 +208,13 @@ class Work:
                 predicted = noise_from_velocity(predicted, noised, self.alphas, timesteps)
             errors.append(noise_error(predicted, noise))
             yield None
-        found, scale = torch.cat(errors), Scale(latents[0].numel(), 1.0, False)
+        remaining, scale = torch.cat(errors), Scale(latents[0].numel(), 1.0, False)
         results = []
-        for one in batch:
-            count = len(labels) * len(one.more[1])
-            matrix, found = found[:count].view(len(labels), -1), found[count:]
+        for prepared in batch:
+            count = len(labels) * len(prepared.more[1])
+            matrix, remaining = remaining[:count].view(len(labels), -1), remaining[count:]
             means = matrix.mean(dim=1)
-            last = Round(tuple(labels), tuple(one.more[1]), matrix, means, (int(means.argmin()),))
+            last = Round(tuple(labels), tuple(prepared.more[1]), matrix, means, (int(means.argmin()),))
             results.append(scheduled_posterior([last], self.hypotheses, LABELS, scale))
         yield results
 
@@ -232,11 +236,11 @@ def _capture(
     unet: nn.Module, latents: Tensor, timestep: int, context: Tensor, names: Sequence[str]
 ) -> dict[str, Tensor]:
     """Feature maps (B, C, h, w) by module name, of a pass that ends after the last of them. context: (T, D)."""
-    found: dict[str, Tensor] = {}
+    maps: dict[str, Tensor] = {}
 
     def keep(name: str, output: Any) -> None:
-        found[name] = output[0] if isinstance(output, tuple) else getattr(output, "sample", output)
-        if len(found) == len(names):
+        maps[name] = output[0] if isinstance(output, tuple) else getattr(output, "sample", output)
+        if len(maps) == len(names):
             raise _Captured
 
     handles = [
@@ -250,4 +254,4 @@ def _capture(
     finally:
         for handle in handles:
             handle.remove()
-    return found
+    return maps

@@ -95,8 +95,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m clients.check", description=__doc__)
     parser.add_argument("generators", nargs="*", choices=[[], *PYTHON, *NODE], help="which; all where none is named")
     parser.add_argument("--work", type=Path, default=ROOT / "out" / "clients-check", help="where clients are generated")
-    given = parser.parse_args()
-    chosen, work = given.generators or [*PYTHON, *NODE], given.work.resolve()
+    arguments = parser.parse_args()
+    chosen, work = arguments.generators or [*PYTHON, *NODE], arguments.work.resolve()
     work.mkdir(parents=True, exist_ok=True)
     commands = prepare_python(work) if set(chosen) & set(PYTHON) else work
     for generator in (name for name in PYTHON if name in chosen):

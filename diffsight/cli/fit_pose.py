@@ -18,7 +18,7 @@ from heads.sdpose.estimation import PoseModel
 from service.settings.loader import Settings
 from training.pose import PoseRecipe, default_size, fit_pose, mean_pose, mean_pose_points
 from training.pose_data import PoseData, read_pose_data
-from training.pose_evaluation import evaluated, predict_persons, share_found
+from training.pose_evaluation import evaluate_predictions, measure_pck, predict_persons
 
 Annotations = Annotated[Path, typer.Argument(help="COCO keypoint file.", metavar="ANNOTATIONS", show_default=False)]
 ImagesFolder = Annotated[
@@ -149,12 +149,12 @@ def fit_and_save(
 def _measure(engine: DirectEngine, model: PoseModel, data: PoseData, measured: PoseData) -> dict[str, float]:
     """PCK and AP on the held-out persons, beside the mean pose of the training data."""
     predictions = predict_persons(engine, model, measured, measured.persons)
-    figures, _ = evaluated(measured, predictions)
+    figures, _ = evaluate_predictions(measured, predictions)
     baseline = mean_pose_points(mean_pose(data), measured.persons)
     named = {person.id: points for person, points in zip(measured.persons, baseline, strict=True)}
     return {
-        "pck_0_1": share_found(measured, {prediction.id: prediction.points for prediction in predictions})["all"],
-        "mean_pose_pck_0_1": share_found(measured, named)["all"],
+        "pck_0_1": measure_pck(measured, {prediction.id: prediction.points for prediction in predictions})["all"],
+        "mean_pose_pck_0_1": measure_pck(measured, named)["all"],
         "ap": next(reversed(figures.values()))["AP"],
         "persons": float(len(measured.persons)),
     }

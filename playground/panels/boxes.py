@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
-from playground.drawing import draw_boxes, enlargement, read_image
+from playground.drawing import choose_enlargement, draw_boxes, read_image
 
 Corner = tuple[float, float]
 
@@ -26,7 +26,7 @@ def box_drawer(image: Any, boxes: Any, name: str) -> None:
     quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
     def pick(event: gr.SelectData, path: str, text: str, first: Corner | None) -> tuple[str, Corner | None, Any]:
-        scale = enlargement(read_image(Path(path).read_bytes()))
+        scale = choose_enlargement(read_image(Path(path).read_bytes()))
         place = (event.index[0] / scale, event.index[1] / scale)
         text, first = add_corner(text, first, place)
         return text, first, picture_with(path, text, first)

@@ -82,7 +82,7 @@ def _fit(
     except (ClientError, OSError) as error:
         return results.updates(Shown(html=report.show_problem(error), curl=curl, python=python))
     answer = reply.json()
-    html = show_classifier(answer) + report.spent(answer, reply.seconds)
+    html = show_classifier(answer) + report.show_cost(answer, reply.seconds)
     return results.updates(Shown(html, None, report.as_json(answer), curl, python))
 
 

@@ -54,7 +54,7 @@ def image_input(page: Page, name: str) -> InputControls:
         elem_classes="ds-image",
     )
     gr.Examples(samples(), inputs=[image], label="Samples", examples_per_page=10, elem_id=f"{name}-samples")
-    return InputControls([image], lambda values: _one_image(values[0]), image)
+    return InputControls([image], lambda values: _choose_image(values[0]), image)
 
 
 def images_input(page: Page, name: str) -> InputControls:
@@ -104,7 +104,7 @@ INPUTS: dict[str, Callable[[Page, str], InputControls]] = {
 """Controls of each kind of input that this page knows."""
 
 
-def _one_image(path: str | None) -> Chosen:
+def _choose_image(path: str | None) -> Chosen:
     if not path:
         raise NothingChosen("Choose an image first: drop a file, or take a sample.")
     return Chosen([("image", Path(path))], [("image", Path(path).name)], Path(path))
@@ -117,7 +117,7 @@ def _several_images(paths: Sequence[str] | None) -> Chosen:
 
 
 def _with_supports(values: Sequence[Any]) -> Chosen:
-    query, examples = _one_image(values[0]), values[1] or []
+    query, examples = _choose_image(values[0]), values[1] or []
     images, names = list(query.images), list(query.names)
     for field, side in zip(SUPPORTS, ("image", "mask"), strict=True):
         images += [(field, _bytes_of(example, side)) for example in examples]

@@ -112,13 +112,13 @@ def answers(page: Page, request: PanelRequest, key: str, address: str) -> Iterat
                 for result in server.stream(request.route, request.options, request.chosen.images):
                     yield replace(
                         shown,
-                        html=report.show(result) + report.spent(result, time.perf_counter() - started),
+                        html=report.show(result) + report.show_cost(result, time.perf_counter() - started),
                         json=report.as_json(result),
                     )
                 return
             reply = server.post(request.route, request.options, request.chosen.images)
             result = reply.json()
-            html = report.show(result) + report.spent(result, reply.seconds)
+            html = report.show(result) + report.show_cost(result, reply.seconds)
             yield replace(shown, html=html, picture=picture_of(server, request, result), json=report.as_json(result))
     except (ClientError, OSError) as error:
         yield replace(shown, html=report.show_problem(error))
@@ -154,8 +154,8 @@ def same_request(request: PanelRequest, address: str, *, keyed: bool) -> tuple[s
         if field != "image":
             more.setdefault(field, []).append(name)
     # A task that the client has no method for is called by its name.
-    known = hasattr(Client, form.method)
-    method, begin = (form.method, []) if known else ("run", [form.name])
+    has_method = hasattr(Client, form.method)
+    method, begin = (form.method, []) if has_method else ("run", [form.name])
     python = snippets.python(
         address,
         f"{method}_stream" if form.streams else method,

@@ -32,7 +32,7 @@ class CaptionedImages(Protocol):
         """The image as it is, (H, W, 3) uint8 RGB."""
         ...
 
-    def augmented(self, index: int, generator: np.random.Generator) -> Image:
+    def augment(self, index: int, generator: np.random.Generator) -> Image:
         """A variation that the same captions still fit, (H, W, 3) uint8 RGB; the generator decides which."""
         ...
 

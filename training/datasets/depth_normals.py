@@ -32,24 +32,24 @@ def normals_of_depth(
     columns = (np.arange(width) + 0.5 - width / 2) / focal
     rows = (np.arange(height) + 0.5 - height / 2)[:, None] / focal
     points = np.stack([columns * depth, -rows * depth, -depth], axis=2)
-    known = depth > 0
-    across, known_across = _steps(points, depth, known, axis=1)
-    down, known_down = _steps(points, depth, known, axis=0)
+    valid = depth > 0
+    across, known_across = _steps(points, depth, valid, axis=1)
+    down, known_down = _steps(points, depth, valid, axis=0)
     vectors = np.cross(down, across)
     vectors *= np.where((vectors * points).sum(axis=2, keepdims=True) > 0, -1.0, 1.0)
     lengths = np.linalg.norm(vectors, axis=2)
-    found = known & known_across & known_down & (lengths > 0)
-    vectors = np.where(found[..., None], vectors / np.where(found, lengths, 1)[..., None], (0.0, 0.0, 1.0))
-    return vectors.astype(np.float32), found
+    has_normal = valid & known_across & known_down & (lengths > 0)
+    vectors = np.where(has_normal[..., None], vectors / np.where(has_normal, lengths, 1)[..., None], (0.0, 0.0, 1.0))
+    return vectors.astype(np.float32), has_normal
 
 
 def _steps(
-    points: NDArray[np.float64], depth: NDArray[np.float64], known: NDArray[np.bool_], axis: int
+    points: NDArray[np.float64], depth: NDArray[np.float64], valid: NDArray[np.bool_], axis: int
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """The step of each point (H, W, 3) to its neighbour along an axis, and if there is one, (H, W)."""
     gaps = np.diff(depth, axis=axis)
     ends = np.minimum(np.delete(depth, -1, axis), np.delete(depth, 0, axis))
-    able = np.delete(known, -1, axis) & np.delete(known, 0, axis) & (np.abs(gaps) <= _EDGE * ends)
+    able = np.delete(valid, -1, axis) & np.delete(valid, 0, axis) & (np.abs(gaps) <= _EDGE * ends)
     steps = np.diff(points, axis=axis)
     forward, backward = ((0, 1), (1, 0))
 

@@ -57,7 +57,7 @@ class Digits:
         rows, columns = _sampling_grid(self._size, np.eye(2), np.zeros(2), np.zeros((2, 4, 4)))
         return _draw(self._ink[index], rows, columns, weight=0.0, ink=_INK, paper=_PAPER)
 
-    def augmented(self, index: int, generator: np.random.Generator) -> Image:
+    def augment(self, index: int, generator: np.random.Generator) -> Image:
         """The digit turned, scaled, slanted, shifted and bent a little, with other ink, (S, S, 3) uint8 RGB.
 
         One in four is light ink on dark paper.
@@ -89,12 +89,12 @@ class Digits:
         )
 
 
-def training_digits(image_size: int = IMAGE_SIZE) -> Digits:
+def load_training_digits(image_size: int = IMAGE_SIZE) -> Digits:
     """The 1,437 digits that training may see, drawn at `image_size` pixels a side."""
     return _part("digits", _split()[0], image_size)
 
 
-def held_out_digits(image_size: int = IMAGE_SIZE) -> Digits:
+def load_held_out_digits(image_size: int = IMAGE_SIZE) -> Digits:
     """The 360 digits that no part of training ever sees, 35 to 37 of each, drawn at `image_size` pixels a side."""
     return _part("digits-held-out", _split()[1], image_size)
 

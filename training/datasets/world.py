@@ -42,7 +42,7 @@ class WorldImages:
         """The rendered image, (S, S, 3) uint8 RGB."""
         return np.ascontiguousarray(self._read("images", index, cv2.IMREAD_COLOR)[..., ::-1])
 
-    def augmented(self, index: int, generator: np.random.Generator) -> Image:
+    def augment(self, index: int, generator: np.random.Generator) -> Image:
         """The image itself: sentences about left, right, size and colour would not fit a changed one."""
         return self.image(index)
 
@@ -65,9 +65,11 @@ class WorldImages:
 
     def questions(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Indices of the scenes with exactly one thing, of a kind that QUESTION names, and which one: (N,) each."""
-        found = [(index, self.kinds(index)) for index in range(len(self))]
+        kinds_by_scene = [(index, self.kinds(index)) for index in range(len(self))]
         questions = [
-            (index, QUESTION.index(kinds[0])) for index, kinds in found if len(kinds) == 1 and kinds[0] in QUESTION
+            (index, QUESTION.index(kinds[0]))
+            for index, kinds in kinds_by_scene
+            if len(kinds) == 1 and kinds[0] in QUESTION
         ]
         indices, labels = np.array(questions, dtype=np.int64).reshape(-1, 2).T
         return indices, labels

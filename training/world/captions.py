@@ -41,33 +41,33 @@ def captions(things: Sequence[Seen], floor: str) -> list[str]:
         return [f"an empty room with a {floor} floor"]
     said = [_list_nouns([thing.coloured for thing in things])]
     if len(things) == 1:
-        (one,) = things
-        said += [_a(one.kind), f"a photo of {_a(one.kind)}", _a(one.described)]
-        said += [f"{_a(one.kind)} on a {floor} floor", f"{_a(one.coloured)} on a {floor} floor"]
+        (thing,) = things
+        said += [_a(thing.kind), f"a photo of {_a(thing.kind)}", _a(thing.described)]
+        said += [f"{_a(thing.kind)} on a {floor} floor", f"{_a(thing.coloured)} on a {floor} floor"]
         return said
     said.append(_list_nouns([thing.kind for thing in things]))
-    for one, other in permutations(things, 2):
-        for words in _relations(one, other):
-            said += [f"{_a(one.coloured)} {words} {_a(other.coloured)}", f"{_a(one.kind)} {words} {_a(other.kind)}"]
+    for thing, other in permutations(things, 2):
+        for words in _relations(thing, other):
+            said += [f"{_a(thing.coloured)} {words} {_a(other.coloured)}", f"{_a(thing.kind)} {words} {_a(other.kind)}"]
     return said
 
 
-def _relations(one: Seen, other: Seen) -> list[str]:
+def _relations(thing: Seen, other: Seen) -> list[str]:
     words = []
-    if other.u - one.u > 0.2:
+    if other.u - thing.u > 0.2:
         words.append("left of")
-    if one.u - other.u > 0.2:
+    if thing.u - other.u > 0.2:
         words.append("right of")
-    if other.distance - one.distance > 1 / 3:
+    if other.distance - thing.distance > 1 / 3:
         words.append("in front of")
-    if one.distance - other.distance > 1 / 3:
+    if thing.distance - other.distance > 1 / 3:
         words.append("behind")
     return words
 
 
 def referring_expressions(things: Sequence[Seen]) -> list[list[str]]:
     """For each thing, the expressions that fit it and no other thing of the scene."""
-    found = []
+    expressions = []
     for thing in things:
         others = [other for other in things if other is not thing]
         said = []
@@ -75,24 +75,24 @@ def referring_expressions(things: Sequence[Seen]) -> list[list[str]]:
             said.append(f"the {thing.kind}")
         if all(other.coloured != thing.coloured for other in others):
             said.append(f"the {thing.coloured}")
-        said += _by_place(thing, others)
-        found.append(said)
-    return found
+        said += _describe_place(thing, others)
+        expressions.append(said)
+    return expressions
 
 
-def _by_place(one: Seen, others: Sequence[Seen]) -> list[str]:
+def _describe_place(thing: Seen, others: Sequence[Seen]) -> list[str]:
     """Expressions by where the thing is, among its like and beside others whose own kind is alone of its sort."""
     said = []
-    alike = [other for other in others if other.kind == one.kind]
-    for among, noun in ((alike, one.kind), (others, "thing")):
-        if among and all(other.u - one.u > 0.2 for other in among):
+    alike = [other for other in others if other.kind == thing.kind]
+    for among, noun in ((alike, thing.kind), (others, "thing")):
+        if among and all(other.u - thing.u > 0.2 for other in among):
             said.append(f"the {noun} on the left")
-        if among and all(one.u - other.u > 0.2 for other in among):
+        if among and all(thing.u - other.u > 0.2 for other in among):
             said.append(f"the {noun} on the right")
     if not alike:
         for other in others:
             if sum(third.kind == other.kind for third in others) == 1:
-                said += [f"the {one.kind} {words} the {other.kind}" for words in _relations(one, other)]
+                said += [f"the {thing.kind} {words} the {other.kind}" for words in _relations(thing, other)]
     return said
 
 

@@ -199,18 +199,18 @@ class _Stage:
 
     def _keypoints(self, placed: Placed, lens: _Lens, size: int) -> list[Keypoint]:
         scale = self.shard.things[placed.slot].scale
-        found = []
+        keypoints = []
         for name in mannequin.KEYPOINTS:
             limb, at, covers = mannequin.PLACES[name]
             body = self.data.body(f"{placed.slot}.{limb}")
             place = body.xpos + body.xmat.reshape(3, 3) @ (scale * np.array(at))
             (u, v), distance = (part[0] for part in lens.project(place[None]))
             if distance <= 0 or not (0 <= u < size and 0 <= v < size):
-                found.append(Keypoint(0.0, 0.0, 0))
+                keypoints.append(Keypoint(0.0, 0.0, 0))
                 continue
             allowed = {f"{placed.slot}.{cover}" if cover != "pelvis" else str(placed.slot) for cover in covers}
-            found.append(Keypoint(float(u), float(v), 2 if self._sees(lens.position, place, allowed, scale) else 1))
-        return found
+            keypoints.append(Keypoint(float(u), float(v), 2 if self._sees(lens.position, place, allowed, scale) else 1))
+        return keypoints
 
     def _sees(self, eye: NDArray[np.float64], place: NDArray[np.float64], allowed: set[str], scale: float) -> bool:
         """Whether the first thing on the way to the place is a body that may cover it, or lies behind it."""

@@ -138,7 +138,7 @@ def _annotation(seen: Seen, mask: NDArray[np.bool_], keypoints: Sequence[Keypoin
     from pycocotools import mask as coco_mask
 
     rle = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
-    found: dict[str, Any] = {
+    annotation: dict[str, Any] = {
         "category_id": semantic_id(seen.kind),
         "bbox": [float(value) for value in coco_mask.toBbox(rle)],
         "area": int(mask.sum()),
@@ -150,9 +150,9 @@ def _annotation(seen: Seen, mask: NDArray[np.bool_], keypoints: Sequence[Keypoin
     }
     if keypoints is not None:
         flat = [[round(keypoint.u, 2), round(keypoint.v, 2), keypoint.visibility] for keypoint in keypoints]
-        found["keypoints"] = [number for triple in flat for number in triple]
-        found["num_keypoints"] = sum(keypoint.visibility > 0 for keypoint in keypoints)
-    return found
+        annotation["keypoints"] = [number for triple in flat for number in triple]
+        annotation["num_keypoints"] = sum(keypoint.visibility > 0 for keypoint in keypoints)
+    return annotation
 
 
 def _documents(scenes: Sequence[dict[str, Any]], world: World) -> dict[str, dict[str, Any]]:

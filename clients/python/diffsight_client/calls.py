@@ -60,16 +60,16 @@ def request_parts(call: Call[Any]) -> dict[str, Any]:
     Raises BadInput for images that are none, and OSError for files that cannot be read.
     """
     parts: dict[str, Any] = {"method": call.method, "url": call.path, "headers": {"Accept": call.accept}}
-    if query := _present(call.query):
+    if query := _drop_missing(call.query):
         parts["params"] = {name: form_text(value) for name, value in query.items()}
     if call.body is not None:
         return parts | {"content": call.body, "headers": parts["headers"] | {"Content-Type": BYTES}}
     if call.files:
-        texts = [(name, (None, form_text(value))) for name, value in _present(call.options).items()]
+        texts = [(name, (None, form_text(value))) for name, value in _drop_missing(call.options).items()]
         return parts | {"files": [*texts, *(("file", file) for file in call.files)]}
     if call.method not in ("POST", "PATCH") or not (call.options or call.images):
         return parts
-    options, images = _present(call.options), _present(call.images)
+    options, images = _drop_missing(call.options), _drop_missing(call.images)
     uploads = {name: uploads_of(value) for name, value in images.items()}
     if _goes_as_json(options, uploads):
         several = {name: name != "image" or not is_one(value) for name, value in images.items()}
@@ -77,22 +77,24 @@ def request_parts(call: Call[Any]) -> dict[str, Any]:
         content = to_json(options | inline, fallback=_plain)
         return parts | {"content": content, "headers": parts["headers"] | {"Content-Type": JSON}}
     texts = [(name, (None, form_text(value))) for name, value in options.items()]
-    files = [(name, (one.name, one.data)) for name, some in uploads.items() for one in some]
+    files = [(name, (upload.name, upload.data)) for name, field_uploads in uploads.items() for upload in field_uploads]
     return parts | {"files": [*texts, *files]}
 
 
-def _present(values: Mapping[str, Any]) -> dict[str, Any]:
+def _drop_missing(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
 def _goes_as_json(options: Mapping[str, Any], uploads: Mapping[str, list[Upload]]) -> bool:
     """Without files, with addresses to fetch, and with a text in braces, which a form would take for an object."""
     braces = any(isinstance(value, str) and value.strip()[:1] in ("{", "[") for value in options.values())
-    return not uploads or braces or any(one.address for some in uploads.values() for one in some)
+    return (
+        not uploads or braces or any(upload.address for field_uploads in uploads.values() for upload in field_uploads)
+    )
 
 
 def _inline(uploads: list[Upload]) -> list[str]:
-    return [one.address or base64.b64encode(one.data).decode() for one in uploads]
+    return [upload.address or base64.b64encode(upload.data).decode() for upload in uploads]
 
 
 def form_text(value: Any) -> str:

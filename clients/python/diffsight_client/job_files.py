@@ -72,11 +72,11 @@ def written_file(path: Path) -> Iterator[BinaryIO]:
         unfinished.unlink(missing_ok=True)
 
 
-def _open(one: Image, number: int, stack: ExitStack) -> tuple[str, BinaryIO]:
+def _open(image: Image, number: int, stack: ExitStack) -> tuple[str, BinaryIO]:
     """The name and the file of one image; those without a name are called by their number."""
-    if isinstance(one, str | os.PathLike):
-        return Path(one).name, stack.enter_context(Path(one).open("rb"))
-    upload = upload_of(one)
+    if isinstance(image, str | os.PathLike):
+        return Path(image).name, stack.enter_context(Path(image).open("rb"))
+    upload = upload_of(image)
     name = upload.name.replace("image", f"image-{number}") if Path(upload.name).stem == "image" else upload.name
     return name, io.BytesIO(upload.data)
 
@@ -84,7 +84,7 @@ def _open(one: Image, number: int, stack: ExitStack) -> tuple[str, BinaryIO]:
 @contextmanager
 def _packed(folder: Path) -> Iterator[BinaryIO]:
     """A zip, in a temporary file, of the files below a folder; hidden ones are left out."""
-    paths = sorted(path for path in folder.rglob("*") if path.is_file() and not _hidden(path.relative_to(folder)))
+    paths = sorted(path for path in folder.rglob("*") if path.is_file() and not _is_hidden(path.relative_to(folder)))
     if not paths:
         raise BadInput(f"{folder} holds no files")
     with tempfile.TemporaryFile() as file:
@@ -95,5 +95,5 @@ def _packed(folder: Path) -> Iterator[BinaryIO]:
         yield file
 
 
-def _hidden(path: Path) -> bool:
+def _is_hidden(path: Path) -> bool:
     return any(part.startswith(".") for part in path.parts)

@@ -31,8 +31,8 @@ class Persons:
             if person.keypoints:
                 points[index, :, :2] = person.keypoints
                 points[index, :, 2] = person.keypoint_scores
-        found: NDArray[np.float32] = points
-        return found
+        filled: NDArray[np.float32] = points
+        return filled
 
     def to_supervision(self) -> Any:
         """The persons that were looked at, as `supervision.KeyPoints`.

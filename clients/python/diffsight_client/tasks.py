@@ -37,8 +37,8 @@ def task_call(
     """
     task = next((task for task in served.tasks if task.task == name), None)
     if task is None:
-        known = ", ".join(task.task for task in served.tasks)
-        raise BadInput(f"this server has no task {name!r}; it has {known}")
+        names = ", ".join(task.task for task in served.tasks)
+        raise BadInput(f"this server has no task {name!r}; it has {names}")
     route, fields, files = task.route, dict(options), {"images" if task.inputs == "images" else "image": images}
     for option in list(fields):
         if f"{{{option}}}" in route:
