@@ -1,4 +1,4 @@
-"""What a dense head has to beat: guesses from a training set's mean, or from a pixel's colour and place."""
+"""Baselines for dense heads: guesses from the mean of a training set, or from a pixel's colour and position."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ from heads.vpd.heads import Task
 from heads.vpd.metrics import IoUCounts, depth_figures, mean_figures, referring_figures
 
 Baselines = Mapping[str, Tensor]
-"""By name. mean: (H, W), metres, commonest class, or 1 where objects are most often. linear: (8, max(1, classes))."""
+"""Baselines by name. mean: (H, W), metres, commonest class, or 1 where objects are most often. linear: (8, max(1,
+classes)).
+"""
 
 _MASKED_SHARE = 0.1
 
@@ -25,10 +27,10 @@ _MASKED_SHARE = 0.1
 def fit_baselines(
     task: Task, images: Iterator[NDArray[np.uint8]], truths: Sequence[Tensor], classes: int = 0
 ) -> Baselines:
-    """Both guesses from training examples; expressions have the mean alone, as a linear model would read no text.
+    """Both baselines from training examples; expressions have only the mean, because a linear model reads no text.
 
     images: (H, W, 3) uint8 RGB, as large as the truths; not read for referring. truths: (H, W) each, metres with 0
-    where unknown, classes, or 0 and 1. classes: how many, for segmentation.
+    where unknown, classes, or 0 and 1. classes: their number, for segmentation.
     """
     if task == "referring":
         mean = torch.stack([truth.float() for truth in truths]).mean(dim=0)
@@ -51,7 +53,7 @@ def score_baselines(
     images: Sequence[NDArray[np.uint8]],
     truths: Sequence[NDArray[np.generic]],
 ) -> dict[str, float]:
-    """The main figures of the guesses, as `NAME_baseline_FIGURE`. images: (H, W, 3) uint8 RGB, truths: (H, W) each."""
+    """The main figures of the baselines, as `NAME_baseline_FIGURE`. images: (H, W, 3) uint8 RGB, truths: (H, W) each."""
     named_figures: dict[str, float] = {}
     for name in baselines:
         guesses = [_guess(task, baselines, name, image) for image in images]
@@ -110,5 +112,5 @@ def save_baselines(file: Path, baselines: Baselines) -> None:
 
 
 def load_baselines(file: Path) -> Baselines:
-    """What `save_baselines` wrote. Raises FileNotFoundError if there is none."""
+    """The baselines that `save_baselines` wrote. Raises FileNotFoundError if there are none."""
     return load_file(file)

@@ -1,4 +1,4 @@
-"""What an exported pocket can do, measured on scenes and digits that its training never saw."""
+"""The quality of an exported `pocket`, measured on held-out scenes and digits."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from training.world.vocabulary import QUESTION, QUESTION_TEMPLATE
 from training.zero_shot import accuracy, evenly_spaced_timesteps, label_errors
 
 DIGITS = 120
-"""How many of the held-out digits a card's figures come from: the first ones, a hundred rows each."""
+"""Number of held-out digits for a card's figures: the first ones, a hundred rows each."""
 
 GUIDANCE = 2.0
-"""Of the samples that are drawn."""
+"""Classifier-free guidance of the drawn samples."""
 
 QUESTION_PROMPTS = tuple(QUESTION_TEMPLATE.format(kind) for kind in QUESTION)
 
 
 @dataclass(frozen=True, slots=True)
 class HeldOut:
-    """The held-out data: scenes with kinds of things that training saw, and digits."""
+    """The held-out data: scenes with kinds of things that are in the training data, and digits."""
 
     scenes: WorldImages
     digits: Digits
@@ -47,7 +47,7 @@ def load_held_out() -> HeldOut:
 
 @dataclass(frozen=True, slots=True)
 class ZeroShot:
-    """Zero-shot accuracy at one number of timesteps, and what it cost."""
+    """Zero-shot accuracy at one number of timesteps, and its cost."""
 
     timesteps: int
     rows_per_image: int
@@ -82,7 +82,7 @@ class Evaluation:
 
 
 def evaluate(parts: NetworkParts, folder: Path, data: HeldOut, timestep_counts: Sequence[int]) -> Evaluation:
-    """Measures the parts that were read from `folder` on all that was held out."""
+    """Measures the parts that were read from `folder` on all held-out data."""
     scenes = [data.scenes.image(index) for index in range(len(data.scenes))]
     digits = [data.digits.image(index) for index in range(DIGITS)]
     chosen, kinds = data.scenes.questions()
@@ -106,7 +106,7 @@ def evaluate(parts: NetworkParts, folder: Path, data: HeldOut, timestep_counts: 
 
 
 def reconstruction_psnr(parts: NetworkParts, images: Sequence[Image]) -> float:
-    """dB of the images after the way through the latents, from the mean squared error over all of them."""
+    """dB of the reconstructed images, from the mean squared error over all of them."""
     rebuilt = [rebuilt_images(parts.autoencoder, images[at : at + 20]) for at in range(0, len(images), 20)]
     return peak_signal_to_noise(np.stack(images), np.concatenate(rebuilt))
 
@@ -118,7 +118,7 @@ def zero_shot(
     prompts: Sequence[str],
     timestep_counts: Sequence[int],
 ) -> tuple[ZeroShot, ...]:
-    """Accuracy of Diffusion Classifier with `prompts`, one a label, for each number of evenly spaced timesteps."""
+    """Accuracy of Diffusion Classifier with one of `prompts` for each label, by the number of evenly spaced timesteps."""
     latents = _encode_images(parts, images)
     with torch.no_grad():
         contexts = parts.denoiser.contexts(parts.tokenizer, prompts)

@@ -27,7 +27,7 @@ from training.dense_baselines import Baselines, score_baselines
 def evaluate_depth(
     engine: Engine, head: DepthHead, samples: Iterable[Truth], *, protocol: DepthProtocol = "fast", eigen: bool = True
 ) -> dict[str, float]:
-    """Means over images of their own figures. eigen: count the Eigen crop alone, of 480 x 640 pictures.
+    """Means of the figures of single images. eigen: count only the Eigen crop, of 480 x 640 pictures.
 
     Networks with scene classes get the scene class of the data set, as in the published protocol.
     """
@@ -54,9 +54,9 @@ def evaluate_segmentation(
 
 
 def evaluate_referring(engine: Engine, head: ReferringHead, samples: Iterable[Truth]) -> dict[str, float]:
-    """oIoU, mean IoU and precisions. Masks are compared at the square that a published network sees, else as they are.
+    """oIoU, mean IoU and precisions. Masks are compared in the square of a published network, else at their own size.
 
-    Truth is resized to the square with nearest; pixels count where the truth is exactly 1.
+    The truth is resized to the square with nearest-neighbour interpolation; pixels count where the truth is exactly 1.
     Source: `refer/test.py` of wl-zhao/VPD.
     """
     pairs = []
@@ -73,7 +73,7 @@ def evaluate_referring(engine: Engine, head: ReferringHead, samples: Iterable[Tr
 
 
 def world_figures(engine: Engine, head: Head, folder: DenseFolder, baselines: Baselines) -> dict[str, float]:
-    """A head's figures over a folder in the layout of the rendered world, and those of the guesses it has to beat."""
+    """A head's figures over a folder in the layout of the rendered world, and those of the baselines."""
     samples = list(world_samples(folder))
     if isinstance(head, DepthHead):
         figures = evaluate_depth(engine, head, samples, eigen=False)

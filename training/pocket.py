@@ -55,10 +55,11 @@ Threads = Annotated[
 def train(
     sources: Sequence[CaptionSource], recipe: Recipe, run: Path, *, stop_after: int | None = None, save_every: int = 100
 ) -> None:
-    """Trains every part on `sources`, from what `run` already holds; the same images and recipe give the same weights.
+    """Trains every part on `sources` and continues from the files in `run`; the same images and recipe give the same
+    weights.
 
-    stop_after: stop the stage at hand at this step, as a kill would; for tests.
-    Raises ValueError when `run` was begun with another recipe.
+    stop_after: stop the current stage at this step, as a kill would; for tests.
+    Raises ValueError if `run` was begun with another recipe.
     """
     run.mkdir(parents=True, exist_ok=True)
     sentences = (
@@ -96,7 +97,7 @@ def train(
         **_choose(recipe, "early", "late", "late_from", "empty_prompts", "contradiction_weight", "supervision", "half"),
     )
     shaping = ("tokens", "text_width", "text_layers", "unet_widths", "empty_prompts", "late_from")
-    # The plain products: on processors the backward pass of the fused attention is several times slower.
+    # Plain products: on CPUs, the backward pass of the fused attention is several times slower.
     with sdpa_kernel(SDPBackend.MATH):
         fit(
             "denoiser",
@@ -117,9 +118,9 @@ def train(
 def train_parts(
     sources: Sequence[CaptionSource], recipe: Recipe, run: Path
 ) -> tuple[NetworkParts, dict[str, TrainedStage]]:
-    """The averaged weights of both stages as they stand in `run`, also while training goes on, and what they cost.
+    """The averaged weights of both stages in `run`, also while training continues, and their cost.
 
-    Raises FileNotFoundError when a stage has not begun.
+    Raises FileNotFoundError if a stage has not begun.
     """
     components = load_components(run / "components.safetensors")
     autoencoder, learner = _fresh_autoencoder(recipe, components), _fresh_learner(recipe, run)
@@ -141,7 +142,7 @@ def train_command(
     seed: Annotated[int, typer.Option(min=0)] = Recipe().seed,
     threads: Threads = 1,
 ) -> None:
-    """Learns all parts on a rendered world and the training digits. Stopped at any time, it goes on where it was."""
+    """Trains all parts on a rendered world and the training digits. A stopped run continues."""
     torch.set_num_threads(threads)
     train(_sources(world), _recipe(autoencoder_steps, denoiser_steps, seed), run)
 
@@ -183,7 +184,7 @@ def evaluate_command(
 
 
 def _sources(world: Path) -> list[CaptionSource]:
-    """What pocket learns from: scenes as they are, digits in sixteen variations each."""
+    """The training data of `pocket`: unchanged scenes, and sixteen variations of each digit."""
     if not (world / "instances.json").exists():
         raise typer.BadParameter(f"{world} holds no world: python -m training.world {world} --scenes 14000 --seed 1")
     return [
@@ -202,7 +203,7 @@ def _recipe(autoencoder_steps: int, denoiser_steps: int, seed: int) -> Recipe:
 
 
 def _components(sources: Sequence[CaptionSource], recipe: Recipe, run: Path) -> Components:
-    """Read from the run if they are there, else computed from images evenly spread over each data set."""
+    """Components of the run if they exist, else computed from images evenly spread over each data set."""
     path = run / "components.safetensors"
     if not path.exists():
         chosen = (
@@ -217,7 +218,7 @@ def _components(sources: Sequence[CaptionSource], recipe: Recipe, run: Path) -> 
 def _fresh_autoencoder(recipe: Recipe, components: Components) -> AutoencoderKL:
     torch.manual_seed(recipe.seed)
     autoencoder = build_autoencoder(recipe.autoencoder_widths, recipe.image_size, components)
-    # Channels last: a tenth to a quarter faster on the processors this was trained on.
+    # Channels last: a tenth to a quarter faster on the CPUs of this training.
     return autoencoder.to(memory_format=torch.channels_last)
 
 

@@ -1,4 +1,4 @@
-"""How good a pose network is on a local data set in COCO's keypoint layout: COCO AP, and the share of points found."""
+"""The accuracy of a pose network on a local data set in COCO's keypoint layout: COCO AP and PCK."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from heads.sdpose.persons import PERSON, Person
 from training.pose_data import PoseData
 
 Find = Callable[[Engine, NDArray[np.uint8], float], Coroutine[Any, Any, Boxes]]
-"""An engine, an image (H, W, 3) uint8 RGB and a threshold -> the boxes of at least that score."""
+"""From an engine, an image (H, W, 3) uint8 RGB and a threshold to the boxes with at least that score."""
 
 Figures = tuple[dict[str, dict[str, float]], list[dict[str, Any]]]
 
@@ -34,7 +34,7 @@ def predict_persons(
     flip_test: bool = False,
     on_image: Callable[[], None] = lambda: None,
 ) -> list[Prediction]:
-    """What the network says of each person, in their order. on_image: called after each image."""
+    """The network's prediction for each person, in their order. on_image: called after each image."""
     predictions = []
     for image_id, group in groupby(persons, key=lambda person: person.image_id):
         of_image = list(group)
@@ -68,7 +68,7 @@ def detect_persons(engine: DirectEngine, find: Find, data: PoseData, threshold: 
 def evaluate_predictions(
     data: PoseData, predictions: Sequence[Prediction], image_ids: Sequence[int] | None = None
 ) -> Figures:
-    """COCO's ten figures, for 133 points those of every part, over all images or those named; and the result rows."""
+    """COCO's ten figures, for 133 points those of every part, over all images or `image_ids`; and the result rows."""
     sigmas = data.skeleton.sigma_array()
     rows = result_rows(predictions, sigmas) if predictions else []
     truth = {
@@ -86,7 +86,7 @@ def evaluate_predictions(
 
 
 def _for_coco(annotation: Mapping[str, Any]) -> dict[str, Any]:
-    """An annotation with what COCO's evaluation needs, where a data set left it out; its category is COCO's."""
+    """An annotation with the fields that COCO's evaluation needs and a data set may lack; its category is COCO's."""
     width, height = annotation["bbox"][2:]
     labelled = sum(value > 0 for value in annotation.get("keypoints", [])[2::3])
     defaults = {"area": float(width * height), "iscrowd": 0, "num_keypoints": labelled}
@@ -117,7 +117,9 @@ def measure_pck(data: PoseData, points: Mapping[int, NDArray[np.float64]], thres
 def point_errors(
     predictions: Sequence[Prediction], reference: Sequence[Prediction], threshold: float = 0.3
 ) -> dict[str, float]:
-    """How far points moved against a reference, in image pixels, over its points that score above `threshold`."""
+    """The distances between points and those of a reference, in image pixels, for points that score above `threshold`
+    in it.
+    """
     references = {(prediction.image_id, prediction.id): prediction for prediction in reference}
     moved = [
         np.linalg.norm(prediction.points - references[prediction.image_id, prediction.id].points, axis=1)[

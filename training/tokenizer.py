@@ -1,4 +1,4 @@
-"""The pocket's own byte-pair tokenizer, in the file layout of CLIP's."""
+"""The byte-pair tokenizer of `pocket`, in the file layout of CLIP's."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ _WORD_END = "</w>"
 def train_merges(texts: Iterable[str], most: int = 1024) -> list[tuple[str, str]]:
     """The byte-pair merges of the most frequent neighbours in `texts`, most frequent first.
 
-    Stops after `most` merges, or when every word that occurs twice or more has become one token. Ties go to the pair
-    that sorts first, so the same texts always give the same merges.
+    Stops after `most` merges, or if every word that occurs at least twice is one token. Of equally frequent pairs, the
+    pair that sorts first is merged, so the same texts always give the same merges.
+
     Source: Sennrich et al., Neural Machine Translation of Rare Words with Subword Units (arXiv:1508.07909).
     """
     words = _count_words(texts)
@@ -46,7 +47,7 @@ def train_merges(texts: Iterable[str], most: int = 1024) -> list[tuple[str, str]
 def write_tokenizer(folder: Path, merges: list[tuple[str, str]], tokens: int) -> None:
     """Writes vocab.json, merges.txt, tokenizer_config.json and special_tokens_map.json.
 
-    tokens: `model_max_length`, what a padded prompt is long.
+    tokens: `model_max_length`, the length of a padded prompt.
     """
     folder.mkdir(parents=True, exist_ok=True)
     special = {"bos_token": START, "eos_token": END, "pad_token": END, "unk_token": END}

@@ -1,4 +1,4 @@
-"""NYUv2, ADE20K and RefCOCO in their official layouts, read without running anything that is in them."""
+"""NYUv2, ADE20K and RefCOCO in their official layouts. Reading them never runs code from their files."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def refcoco_samples(folder: Path, images: Path, *, split_by: str = "unc", split:
 
 
 class _PlainUnpickler(pickle.Unpickler):
-    """Builds lists, dictionaries, texts and numbers, and refuses everything that has a name."""
+    """Builds only lists, dictionaries, texts and numbers, and refuses every other object."""
 
     def find_class(self, module: str, name: str) -> NoReturn:
         raise pickle.UnpicklingError(f"it wants {module}.{name}")

@@ -20,7 +20,7 @@ from training.world.writer import World, write_world
 
 
 class Kinds(StrEnum):
-    """Which things may stand in the scenes."""
+    """The kinds of things in the scenes."""
 
     training = "training"
     held_out = "held-out"

@@ -1,4 +1,4 @@
-"""What can truly be said of a scene, and expressions that name exactly one of its things."""
+"""True sentences about a scene, and expressions that fit exactly one of its things."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from itertools import permutations
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A thing as it shows in the picture. u: its middle, as a share of the width. distance: metres from the camera."""
+    """A thing as it appears in the picture. u: its middle, as a share of the width. distance: metres from the camera."""
 
     kind: str
     colour: str
@@ -25,7 +25,7 @@ class Seen:
 
     @property
     def described(self) -> str:
-        """The noun with all that is known of it."""
+        """The noun with all known attributes."""
         if self.kind == "person":
             return f"{self.size} person in {self.colour}"
         return f"{self.size} {self.material} {self.colour} {self.kind}"
@@ -34,8 +34,8 @@ class Seen:
 def captions(things: Sequence[Seen], floor: str) -> list[str]:
     """True sentences about the scene, at least one; the first names all things in view.
 
-    "left of" and "right of" are said of two things when a fifth of the picture's width lies between their middles,
-    "in front of" and "behind" when a third of a metre does.
+    Two things are "left of" and "right of" each other if their middles are a fifth of the picture's width apart, and
+    "in front of" and "behind" if their distances differ by a third of a metre.
     """
     if not things:
         return [f"an empty room with a {floor} floor"]
@@ -81,7 +81,7 @@ def referring_expressions(things: Sequence[Seen]) -> list[list[str]]:
 
 
 def _describe_place(thing: Seen, others: Sequence[Seen]) -> list[str]:
-    """Expressions by where the thing is, among its like and beside others whose own kind is alone of its sort."""
+    """Expressions by position: among things of the same kind, and relative to things whose kind occurs once."""
     said = []
     alike = [other for other in others if other.kind == thing.kind]
     for among, noun in ((alike, thing.kind), (others, "thing")):

@@ -1,4 +1,4 @@
-"""A jointed mannequin: its MuJoCo bodies, poses to put it in, and where its 17 COCO keypoints are."""
+"""A jointed mannequin: its MuJoCo bodies, its poses, and the positions of its 17 COCO keypoints."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ HEIGHT = 1.72
 
 @dataclass(frozen=True, slots=True)
 class Geom:
-    """kind: a MuJoCo primitive. size, at: metres in the body's frame. paint: which material the geom wears."""
+    """kind: a MuJoCo primitive. size, at: metres in the body's frame. paint: the material of the geom."""
 
     kind: str
     size: tuple[float, ...]
@@ -112,7 +112,7 @@ _HEAD_POINTS = {
     "right_ear": (-0.128, 0.0, 0.115),
 }
 
-# Keypoint -> (body in whose frame it lies, place there, bodies that may cover it without hiding it).
+# Keypoint -> (the body whose frame it is in, its position there, bodies that may cover it without hiding it).
 PLACES: dict[str, tuple[str, tuple[float, float, float], tuple[str, ...]]] = {
     **{name: ("head", at, ("head",)) for name, at in _HEAD_POINTS.items()},
     **{
@@ -220,7 +220,7 @@ _POSES: tuple[Callable[[np.random.Generator], Pose], ...] = (
 
 
 def draw_pose(draw: np.random.Generator) -> Pose:
-    """Angles by body for one of the pose families, mirrored half of the time, every joint shaken a little."""
+    """Angles by body for one of the pose families, mirrored in half of the cases, with a little noise on every joint."""
     pose = _POSES[int(draw.integers(len(_POSES)))](draw)
     if draw.random() < 0.5:
         pose = {_other_side(name): (x, -y, -z) for name, (x, y, z) in pose.items()}

@@ -31,7 +31,7 @@ from training.world.scene import SCENES_PER_SHARD, Scene, Shard, draw_shard
 from training.world.vocabulary import BACKGROUND, CLASSES, FLOOR, SEMANTIC_NAMES, TRAINING_CLASSES, semantic_id
 
 SMALLEST_AREA = 40
-"""Pixels of a thing that must show, or neither captions nor annotations mention it."""
+"""Minimum number of visible pixels of a thing that captions and annotations mention."""
 
 DEPTH_UNIT = 0.001
 """Metres of one step of a depth PNG."""
@@ -41,7 +41,7 @@ PARTS = ("images", "depth", "semantic", "shards")
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """Which world: everything that decides what is drawn. size: pixels of a side. kinds: what may stand in it."""
+    """A world: all parameters that determine the pictures. size: pixels of a side. kinds: the kinds of things in it."""
 
     seed: int
     scenes: int
@@ -50,9 +50,9 @@ class World:
 
 
 def write_world(world: World, folder: Path, processes: int = 1) -> None:
-    """Renders what is missing of `world` in `folder`, then writes its JSON files.
+    """Renders the missing scenes of `world` in `folder`, then writes its JSON files.
 
-    Raises ValueError when the folder holds another world.
+    Raises ValueError if the folder holds another world.
     """
     for part in PARTS:
         (folder / part).mkdir(parents=True, exist_ok=True)
@@ -98,12 +98,12 @@ def _render_shard(work: tuple[World, Path, int]) -> None:
     described = []
     for place, (scene, rendering) in enumerate(zip(shard.scenes, _renderer.render(shard), strict=True)):
         described.append(_describe(index * SCENES_PER_SHARD + place, shard, scene, rendering, folder))
-    # Last, and renamed: a shard whose file is there is whole.
+    # Written last, and renamed: a shard whose file exists is complete.
     _write_json(_shard_file(folder, index), described)
 
 
 def _describe(number: int, shard: Shard, scene: Scene, rendering: Rendering, folder: Path) -> dict[str, Any]:
-    """Writes the scene's pictures and returns its share of the JSON files."""
+    """Writes the scene's pictures and returns its part of the JSON files."""
     size = len(rendering.image)
     semantic = np.where(rendering.floor, FLOOR, BACKGROUND).astype(np.uint8)
     shown: list[tuple[Seen, dict[str, Any]]] = []
