@@ -379,7 +379,7 @@ def draw_curves(file: Path, history: Sequence[Mapping[str, float]]) -> None:
 
 
 def card(setup: Setup, fitted: FittedAs, figures: Mapping[str, float], first: int, where: str) -> str:
-    """The model card, Markdown. figures: of the head and of its baselines. where: the data that they were measured on."""
+    """The model card, Markdown. figures: of the head and of its baselines. where: the data of the measurement."""
     return "\n".join(
         [
             f"# A {fitted.task} head on {fitted.backbone}",

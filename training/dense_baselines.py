@@ -53,7 +53,7 @@ def score_baselines(
     images: Sequence[NDArray[np.uint8]],
     truths: Sequence[NDArray[np.generic]],
 ) -> dict[str, float]:
-    """The main figures of the baselines, as `NAME_baseline_FIGURE`. images: (H, W, 3) uint8 RGB, truths: (H, W) each."""
+    """Main figures of the baselines, as `NAME_baseline_FIGURE`. images: (H, W, 3) uint8 RGB, truths: (H, W) each."""
     named_figures: dict[str, float] = {}
     for name in baselines:
         guesses = [_guess(task, baselines, name, image) for image in images]

@@ -118,7 +118,7 @@ def zero_shot(
     prompts: Sequence[str],
     timestep_counts: Sequence[int],
 ) -> tuple[ZeroShot, ...]:
-    """Accuracy of Diffusion Classifier with one of `prompts` for each label, by the number of evenly spaced timesteps."""
+    """Accuracy of Diffusion Classifier with a prompt for each label, at each number of evenly spaced timesteps."""
     latents = _encode_images(parts, images)
     with torch.no_grad():
         contexts = parts.denoiser.contexts(parts.tokenizer, prompts)

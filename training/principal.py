@@ -241,7 +241,7 @@ def _only(convolution: nn.Conv2d, output: int, weights: dict[int, float], bias: 
 
 
 def patch_latents(components: Components, images: Tensor) -> Tensor:
-    """The encoder's mean, computed by one convolution. images: (B, 3, H, W), -1..1. Returns (B, C, H/8, W/8) float32."""
+    """The encoder's mean, by one convolution. images: (B, 3, H, W), -1..1. Returns (B, C, H/8, W/8) float32."""
     weights = torch.from_numpy(components.weights).float()
     offset = -(weights * torch.from_numpy(components.mean).float()).sum(dim=(1, 2, 3))
     return nn.functional.conv2d(images, weights, offset, stride=PATCH)

@@ -64,7 +64,7 @@ class WorldImages:
         return [self._kinds[int(str(annotation["category_id"]))] for annotation in self.annotations[index]]
 
     def questions(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Indices of the scenes with exactly one thing, of a kind in QUESTION, and the index of that kind: (N,) each."""
+        """Indices of the scenes with exactly one thing, of a kind in QUESTION, and that kind's index: (N,) each."""
         kinds_by_scene = [(index, self.kinds(index)) for index in range(len(self))]
         questions = [
             (index, QUESTION.index(kinds[0]))

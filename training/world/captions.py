@@ -9,7 +9,7 @@ from itertools import permutations
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A thing as it appears in the picture. u: its middle, as a share of the width. distance: metres from the camera."""
+    """A thing in the picture. u: its middle, as a share of the width. distance: metres to the camera."""
 
     kind: str
     colour: str

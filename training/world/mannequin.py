@@ -220,7 +220,7 @@ _POSES: tuple[Callable[[np.random.Generator], Pose], ...] = (
 
 
 def draw_pose(draw: np.random.Generator) -> Pose:
-    """Angles by body for one of the pose families, mirrored in half of the cases, with a little noise on every joint."""
+    """Angles by body for one of the pose families, mirrored in half of the cases, with noise on every joint."""
     pose = _POSES[int(draw.integers(len(_POSES)))](draw)
     if draw.random() < 0.5:
         pose = {_other_side(name): (x, -y, -z) for name, (x, y, z) in pose.items()}

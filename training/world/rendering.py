@@ -51,7 +51,7 @@ class Rendering:
 
 
 class Renderer:
-    """Draws shards, one after another, at one image size. Holds one OpenGL context; use one renderer for each process."""
+    """Draws shards, one after another, at one image size. Holds one OpenGL context; use one renderer a process."""
 
     def __init__(self, image_size: int) -> None:
         self._size = image_size
