@@ -169,15 +169,10 @@ def denoiser_losses(
     """A function that draws one step's rows and returns their loss, the sum of three terms.
 
     1. The squared error of the velocity; things have three times the weight of background. Timesteps are stratified:
-    one from each of `batch` equal parts of the schedule. A share `empty_prompts` of the sentences is replaced by "".
-
-    2. `contradiction_weight` times a contrastive term: for a share of the rows, the same noised latents under a false
-    sentence. The false sentence's error must exceed the true one's by a twentieth; otherwise the network has not read
-    the sentence. The gradient goes through both errors: if only the false one had a gradient, a network that reads
-    nothing would raise both.
-
+       one from each of `batch` equal parts of the schedule. A share `empty_prompts` of the sentences is replaced by "".
+    2. `contradiction_weight` times: a share of the rows again, under a false sentence. Its error must exceed the true
+       one's by a twentieth. Both errors get the gradient: else a network that reads nothing would raise both.
     3. `supervision` times the errors of labels predicted from the features.
-
     Source: DDPM (arXiv:2006.11239), algorithm 1; classifier-free guidance (arXiv:2207.12598), algorithm 1.
     """
     steps = int(scheduler.config.num_train_timesteps)

@@ -309,7 +309,7 @@ def train(
                 continue  # batch norm needs two
             batch = [feature.float().to(device) for feature in stacked(features[i] for i in chosen)]
             truth = torch.stack([truths[i] for i in chosen]).to(device)
-            if start // recipe.batch % 2 and setup.task != "referring":  # its sentences can mention left and right
+            if start // recipe.batch % 2 and setup.task != "referring":  # left and right may be said there
                 batch, truth = [feature.flip(-1) for feature in batch], truth.flip(-1)
             with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
                 loss = loss_of(setup, network, batch, truth, max_metres)

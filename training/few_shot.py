@@ -110,9 +110,9 @@ def fine_tune(
 ) -> Variant:
     """A few-shot variant fine-tuned on episodes of `pairs`; VAE and text encoder stay unchanged.
 
-    AdamW with a rate that falls to zero; the gradient norm is clipped at 1. Latents are the posterior's means, and the
-    context is that of inference, so that training sees the same input as serving; the original samples and pads. tell:
-    called with the step and its loss.
+    AdamW, its rate falling to nothing, gradient norm clipped at 1. Latents are the posterior's means and the context is
+    that of inference, where the original samples and pads: training then sees what serving does.
+    tell: called with the step and its loss.
     Source: `train_tools/train_icl_multitask_nocrop_nearest_nshot_v3.py`.
     """
     variant = fresh_variant(model)

@@ -142,8 +142,8 @@ def fine_tune(
 ) -> Variant:
     """A variant that predicts depth or normals, fitted to pictures with depth and to their mirror images.
 
-    VAE and text encoder stay unchanged. AdamW with a rate that falls to zero; the gradient norm is clipped at 1. tell:
-    called with the step and its loss.
+    VAE and text encoder stay as they are. AdamW, its rate falling to nothing, gradient norm clipped at 1.
+    tell: called with the step and its loss.
     """
     variant = fresh_pair_variant(model)
     unet: Any = variant.unet

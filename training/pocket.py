@@ -55,8 +55,7 @@ Threads = Annotated[
 def train(
     sources: Sequence[CaptionSource], recipe: Recipe, run: Path, *, stop_after: int | None = None, save_every: int = 100
 ) -> None:
-    """Trains every part on `sources` and continues from the files in `run`; the same images and recipe give the same
-    weights.
+    """Trains every part on `sources`, from the files in `run`; the same images and recipe give the same weights.
 
     stop_after: stop the current stage at this step, as a kill would; for tests.
     Raises ValueError if `run` was begun with another recipe.

@@ -63,7 +63,7 @@ def job_panel(page: Page, tab: Any) -> None:
                 info="Options of the task, as its own panel names them. What is left out gets its default.",
             )  # fmt: skip
             start = gr.Button("Begin the job", variant="primary", elem_id="job-run")
-            earlier = gr.Dropdown(
+            known = gr.Dropdown(
                 choices=[], label="Or a job that was begun before", interactive=True, elem_id="job-known"
             )
             watch = gr.Button("Watch it", elem_id="job-watch")
@@ -89,13 +89,13 @@ def job_panel(page: Page, tab: Any) -> None:
 
     for button, handler, inputs in (
         (start, begin, [page.key, files, task, parameters]),
-        (watch, watch_known, [page.key, earlier]),
+        (watch, watch_known, [page.key, known]),
     ):
         button.click(
             handler, inputs, shown.outputs, api_visibility="private", concurrency_limit=None, show_progress="hidden"
         )
-    for event in (tab.select, earlier.focus):
-        event(refresh, page.key, earlier, api_visibility="private", show_progress="hidden")
+    for event in (tab.select, known.focus):
+        event(refresh, page.key, known, api_visibility="private", show_progress="hidden")
     fetch.click(
         lambda key, job, form: fetch_results(page, key, job, form),
         [page.key, shown.id, form],
