@@ -1,4 +1,4 @@
-"""The command and the Python that send what a panel sends."""
+"""The `curl` command and the Python for a panel's request."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 Fields = Sequence[tuple[str, str]]
-"""Texts of a form, in their order; a list is a name that comes several times."""
+"""Texts of a form, in their order; a list is a name that occurs several times."""
 
 KEY_VARIABLE = "DIFFSIGHT_KEY"
 
@@ -22,9 +22,10 @@ def curl(
     streams: bool = False,
     output: str = "",
 ) -> str:
-    """The `curl` command. files: the part and the name of each file. keyed: whether the server wants a key.
+    """The `curl` command.
 
-    streams: whether the answer is read as it comes. output: a file to write, for answers that are no text.
+    files: the part and the name of each file. keyed: whether the server needs a key. streams: whether the answer is
+    read as a stream. output: a file to write, for answers that are not text.
     """
     parts = ["curl -s" + ("N" if streams else "")]
     if keyed:
@@ -80,5 +81,5 @@ def literal(value: Any) -> str:
 
 
 def text(value: Any) -> str:
-    """A value as a form's field has it."""
+    """A value as the text of a form's field."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

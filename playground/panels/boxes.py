@@ -1,4 +1,4 @@
-"""Boxes drawn on an image by two clicks each, as the lines of a text that can be typed as well."""
+"""Boxes that are drawn on an image by two clicks each, or typed as lines of a text."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Corner = tuple[float, float]
 
 
 def box_drawer(image: Any, boxes: Any, name: str) -> None:
-    """Build a picture to click corners in. image: the control of the image. boxes: the text that gets the boxes."""
+    """Build a picture on which corners are clicked. image: the control of the image. boxes: the text for the boxes."""
     with gr.Accordion("Draw boxes", open=False, elem_id=f"{name}-draw"):
         gr.Markdown("Click two opposite corners of each box. Without boxes the server looks for persons itself.")
         canvas = gr.Image(
@@ -47,7 +47,7 @@ def add_corner(text: str, first: Corner | None, place: Corner) -> tuple[str, Cor
 
 
 def read_boxes(text: str) -> list[list[float]]:
-    """The boxes of a text, one a line; lines that are none are left out."""
+    """The boxes of a text, one on each line; lines that are not boxes are left out."""
     boxes = []
     for line in text.splitlines():
         try:
@@ -60,7 +60,7 @@ def read_boxes(text: str) -> list[list[float]]:
 
 
 def picture_with(path: str | None, text: str, corner: Sequence[float] | None) -> Image.Image | None:
-    """The image with the boxes of a text; None without an image that can be read."""
+    """The image with the boxes of a text; None if there is no readable image."""
     if not path:
         return None
     try:

@@ -1,4 +1,4 @@
-"""The images of a request as controls, by kind of input: what is chosen, and what is sent of it."""
+"""The images of a request as controls, by kind of input: the chosen images, and how they are sent."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ PICTURES = ["image", ".zip"]
 
 
 class NothingChosen(Exception):
-    """What is missing before a request can be sent."""
+    """An image that is missing before a request can be sent."""
 
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """The images of a request. image: path of the one that the answer is drawn over, if there is one.
+    """The images of a request. image: path of the image under the drawn answer, if there is one.
 
-    names: field and file name of each, for commands to show.
+    names: field and file name of each, for the shown commands.
     """
 
     images: Images
@@ -88,7 +88,7 @@ def images_input(page: Page, name: str) -> InputControls:
 
 
 def supports_input(page: Page, name: str) -> InputControls:
-    """One image, and examples of what to look for in it, painted here."""
+    """One image, and example images of what to find in it, with masks painted here."""
     query = image_input(page, name)
     with gr.Accordion("Examples of what to look for", open=True):
         examples = support_painter(page, name)
@@ -101,7 +101,7 @@ INPUTS: dict[str, Callable[[Page, str], InputControls]] = {
     "images": images_input,
     "image_supports": supports_input,
 }
-"""Controls of each kind of input that this page knows."""
+"""Controls of each kind of input that the page supports."""
 
 
 def _choose_image(path: str | None) -> Chosen:
