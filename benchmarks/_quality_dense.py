@@ -1,4 +1,4 @@
-"""Depth, segmentation and referring on held-out scenes, beside guesses from the training mean and from pixels."""
+"""Depth, segmentation and referring on held-out scenes, beside baselines from the training mean and from pixels."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ MAIN = {"depth": "abs_rel", "segmentation": "miou", "referring": "oiou"}
 
 
 def measure_dense(task: Task, data: Path) -> dict[str, float]:
-    """Figures of the head that the settings name, over a world in `data`, each as TASK_FIGURE.
+    """Figures of the settings' head over a world in `data`, each as TASK_FIGURE.
 
-    Raises ModelNotFound where no head is shipped for the backbone and none is named.
+    Raises ModelNotFound if no head is shipped for the backbone and the settings name none.
     """
     from training.datasets.dense_folder import DenseFolder
     from training.dense_baselines import load_baselines

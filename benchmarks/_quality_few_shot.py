@@ -1,4 +1,4 @@
-"""Few-shot segmentation of kinds that no training saw, beside two guesses that need no training either."""
+"""Few-shot segmentation of kinds in no training data, compared with two baselines without training."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ HELD_OUT = Path(__file__).parents[1] / "training" / "world" / "held_out" / "few_
 EPISODES = 200
 SHOTS = (1, 5)
 FEATURE, TIMESTEP = "up_blocks.2", 50
-"""Where the nearest-neighbour guess looks: the last level but one, hardly noised."""
+"""The features of the nearest-neighbour baseline: the last level but one, at low noise."""
 
 Guess = Callable[[Labelled, Sequence[Labelled]], NDArray[np.bool_]]
 """A mask of the query (H, W) from the query and its supports."""
 
 
 def measure_few_shot(data: Path = HELD_OUT) -> dict[str, float]:
-    """mIoU, 0 to 1, over the held-out kinds for 1 and 5 shots: `few_shot_miou_1`, and those of both guesses.
+    """mIoU, 0 to 1, over the held-out kinds for 1 and 5 shots: `few_shot_miou_1`, and those of both baselines.
 
-    data: a world of kinds that the weights were not trained on.
-    Raises ModelNotFound where there are no few-shot weights for the backbone.
+    data: a world of kinds that are not in the training data.
+    Raises ModelNotFound if there are no few-shot weights for the backbone.
     """
     settings = load_settings()
     model = open_model(settings)
@@ -75,8 +75,8 @@ def measure_few_shot(data: Path = HELD_OUT) -> dict[str, float]:
 
 
 def world_reader(data: Path) -> tuple[Callable[[str, int], Labelled], dict[int, list[str]]]:
-    """What reads an image and where a kind is on it, and the images of each kind that is on two at least."""
-    with redirect_stdout(StringIO()):  # it tells its own progress there
+    """A function that reads an image and the mask of a kind, and the images of each kind that is on at least two."""
+    with redirect_stdout(StringIO()):  # pycocotools prints its progress
         coco = COCO(str(data / "instances.json"))
     files = {entry["file_name"]: entry["id"] for entry in coco.dataset["images"]}
 
@@ -96,7 +96,7 @@ def world_reader(data: Path) -> tuple[Callable[[str, int], Labelled], dict[int, 
 def score_guess(
     episodes: Sequence[Episode], read: Callable[[str, int], Labelled], guess: Guess, class_ids: Sequence[int]
 ) -> float:
-    """mIoU of a guess, 0 to 1."""
+    """mIoU of a baseline, 0 to 1."""
     counted = []
     for episode in episodes:
         query = read(episode.query, episode.class_id)
@@ -106,13 +106,15 @@ def score_guess(
 
 
 def paste_mask(query: Labelled, supports: Sequence[Labelled]) -> NDArray[np.bool_]:
-    """The object is where most supports have it; one support's own mask."""
+    """Guess the mask that at least half of the supports have; with one support, its own mask."""
     mean: NDArray[np.float64] = np.mean([mask == 1 for _, mask in supports], axis=0)
     return mean >= 0.5
 
 
 def nearest_neighbours(engine: DirectEngine, size: int) -> Guess:
-    """Each place of the query takes the label of the support place whose frozen features are most alike, by cosine."""
+    """Each position of the query gets the label of the support position with the most similar frozen features, by
+    cosine.
+    """
 
     def features(image: NDArray[np.uint8]) -> torch.Tensor:
         (latents,) = complete(engine.encode([pixel_values(image, size)]))

@@ -1,4 +1,4 @@
-"""Keypoints of the shipped pose head on the rendered world's held-out scenes, beside the mean pose of its training."""
+"""Keypoints of the shipped pose head on the rendered world's held-out scenes, beside the training's mean pose."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from training.pose_evaluation import evaluate_predictions, measure_pck, predict_
 
 
 def measure_pose(folder: Path) -> dict[str, float]:
-    """Figures of annotated boxes: `pose_pck_0_1`, `pose_ap`, and the mean pose's.
+    """Figures with annotated boxes: `pose_pck_0_1`, `pose_ap`, and those of the mean pose.
 
     folder: a rendered world.
 
-    Raises ModelNotFound where no head is shipped for the embedded backbone.
+    Raises ModelNotFound if no head is shipped for the embedded backbone.
     """
     backbone = open_backbone("pocket")
     if not is_fitted_for(SHIPPED, backbone):

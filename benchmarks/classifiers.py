@@ -1,7 +1,7 @@
-"""Classifiers fitted over REST to few digits, against logistic regression on the raw pixels of the same images.
+"""Classifiers fitted over REST to few digits, compared with logistic regression on the raw pixels of the same images.
 
-Both are fitted by the same code, with the same folds and choice of strength; both answer the same held-out digits,
-which neither the backbone nor the classifiers ever saw. Draws differ in the images fitted on.
+Both are fitted by the same code, with the same folds and choice of strength. Both classify the same held-out digits,
+which are in no training data of the backbone or the classifiers. The draws differ in the images of the fit.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ AT_ONCE = 60
 
 
 def png(image: NDArray[np.uint8]) -> bytes:
-    """A picture file of an image, (H, W, 3) uint8."""
+    """A PNG file of an image, (H, W, 3) uint8."""
     file = io.BytesIO()
     Image.fromarray(image).save(file, "PNG")
     return file.getvalue()
 
 
 def pack_digits(digits: Digits, chosen: NDArray[np.int64]) -> bytes:
-    """The chosen digits, (N,) int64 indices, in one folder a class."""
+    """A zip of the chosen digits, (N,) int64 indices, with one folder for each class."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
         for index in chosen.tolist():
@@ -47,7 +47,7 @@ def pack_digits(digits: Digits, chosen: NDArray[np.int64]) -> bytes:
 
 
 def over_rest(client: httpx2.Client, archive: bytes, options: dict[str, Any], files: list[bytes]) -> list[str]:
-    """The label of each file by a classifier that is fitted to the archive, asked, and deleted again."""
+    """The label of each file, by a classifier that is fitted to the archive, used, and deleted."""
     fitted = client.post("/v1/classifiers", files={"image": archive}, data=options)
     fitted.raise_for_status()
     route = f"/v1/classify/{fitted.json()['id']}"

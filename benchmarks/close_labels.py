@@ -1,9 +1,10 @@
-"""What close labels cost a race, and a picture of one.
+"""What close labels cost a race, and a picture of a race.
 
-One image's errors under all labels on all units are computed; every race is run on them. Then the best label and its
-closest rival race alone, their mean difference shrunk step by step to nothing while its spread stays: rows that 95 %
-certainty takes at each, and with an `indifference` of a quarter of the difference as it was. 200 orders each.
---picture draws the posterior over the rows spent, and the rows over the difference.
+The errors of one image under all labels on all units are computed, and every race runs on them. Then only the best
+label and its closest rival race. Their mean difference is shrunk step by step to zero, while its spread stays. The
+benchmark counts the rows at 95 % confidence for each difference, also with an `indifference` of a quarter of the
+original difference, in 200 orders each. --picture draws the posterior over the computed rows, and the rows over the
+difference.
 """
 
 from __future__ import annotations
@@ -37,13 +38,13 @@ class Cost:
 
 
 def bring_closer(errors: NDArray[np.float32], factor: float) -> NDArray[np.float32]:
-    """(2, units), the first label the better one by `factor` times the mean difference that it was better by."""
+    """(2, units), where the first label is better by `factor` times its original mean difference."""
     mean = float((errors[1].astype(np.float64) - errors[0]).mean())
     return np.stack([errors[0], errors[1] - np.float32((1 - factor) * mean)])
 
 
 def costs(errors: NDArray[np.float32], layout: Layout, orders: int) -> list[Cost]:
-    """What two labels cost at each shrunken difference. errors: (2, units) float32, the better label first."""
+    """The cost of two labels at each shrunken difference. errors: (2, units) float32, the better label first."""
     mean = float((errors[1].astype(np.float64) - errors[0]).mean())
     measured = []
     for factor in SHRUNK:
@@ -63,9 +64,9 @@ def costs(errors: NDArray[np.float32], layout: Layout, orders: int) -> list[Cost
 
 
 def trace_posterior(race: Race, elements: int, temperature: float) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Rows spent after each visited block, (N,), and the posterior then, (N, labels) float64.
+    """Rows computed after each visited block, (N,), and the posterior then, (N, labels) float64.
 
-    A label that was dropped keeps the paired gap that it had.
+    A dropped label keeps its last paired gap.
     """
     elimination = race.elimination
     means = elimination.block_means[:, : elimination.visited]
@@ -79,7 +80,7 @@ def trace_posterior(race: Race, elements: int, temperature: float) -> tuple[NDAr
 def draw(
     file: Path, race: Race, labels: list[str], elements: int, temperature: float, measured: list[Cost], most: int
 ) -> None:
-    """The posterior over rows on the left, what two labels cost on the right."""
+    """Draw the posterior over rows on the left, and the cost of two labels on the right."""
     import matplotlib as mpl
 
     mpl.use("agg")

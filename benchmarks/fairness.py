@@ -1,10 +1,10 @@
-"""How long a request of one row waits beside a request of a thousand, in one run on one backbone:
+"""How long a request of one row waits beside a request of a thousand rows, in one run on one backbone:
 
 - alone: the device is idle;
-- engine: the thousand rows are under way, the engine gives every request its turn;
+- engine: the thousand rows are in the queue, and the engine gives every request its turn;
 - first come, first served: the same rows through one queue in order of arrival, as batching servers do.
 
-Told in batches: the wait over that of the lone request, divided by the time of one full batch.
+The figure is in batches: the wait minus that of the request alone, divided by the time of one full batch.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ async def time_row(engine: DeviceWorker, row: UNetRow) -> float:
 
 
 async def beside_a_large_request(engine: DeviceWorker, rows: list[UNetRow]) -> tuple[float, float]:
-    """Seconds that one row takes once a large request is under way, and that the large one takes."""
+    """Seconds of a request of one row while a large request runs, and seconds of the large request."""
 
     async def large() -> float:
         started = time.perf_counter()
@@ -69,7 +69,7 @@ def main() -> int:
 
     lone, batch = statistics.median(alone), statistics.median(batch_seconds)
     shared, whole = (statistics.median(seconds) for seconds in zip(*pairs, strict=True))
-    # In one queue the row would come after all of the large request's, less the batch that runs already.
+    # In one queue the row comes after all rows of the large request, except those of the running batch.
     queued = whole + lone
     waits = {"alone": lone, f"engine, beside {LARGE} rows": shared, f"first come, first served, behind {LARGE}": queued}
     print_table(

@@ -1,10 +1,10 @@
-"""What a job does an image, against the same model asked for one image at a time.
+"""The speed of a job, compared with the same model on one image at a time.
 
-There are two loops: the plain one takes a person after the other, as the published demo of SDPose does; the other one
-has the persons of an image share a batch, which is the most that one image allows.
-All ways end with every person's keypoints in every image, in a file that survives the process: the job through its
-store, a loop as a JSON line an image. The images are held in files, several persons each, their boxes given.
-The ways take turns over the same images, every round with weights warm and nothing computed before.
+There are two loops. The plain loop takes one person after the other, as the published demo of SDPose does. In the other
+loop, the persons of an image share a batch, which is the maximum within one image. All methods write every person's
+keypoints in every image to a file that survives the process: the job uses its store, a loop writes a JSON line for each
+image. The images are files with several persons each and known boxes. The methods take turns on the same images; in
+every round, weights are warm and nothing is cached.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from training.pose_data import PoseData
 
 
 def write_data_set(folder: Path, images: int, persons: int, side: int, seed: int) -> Path:
-    """Pictures of noise, which no cache has seen, and the COCO file of their boxes."""
+    """Write pictures of noise, which are in no cache, and the COCO file of their boxes."""
     drawn = np.random.default_rng(seed)
     folder.mkdir()
     document: dict[str, list[Any]] = {"images": [], "annotations": []}
@@ -64,7 +64,9 @@ def write_data_set(folder: Path, images: int, persons: int, side: int, seed: int
 
 
 def loop(state: AppState, file: Path, out: Path, settings: Settings, at_once: int) -> float:
-    """Seconds of one image at a time through the same model, so many of its persons at once; a JSON line an image."""
+    """Seconds of a loop over single images with the same model, with `at_once` persons in a batch; writes a JSON line
+    an image.
+    """
     loaded = state.models.opened(POSE)
     engine, network = DirectEngine(loaded.model), loaded.head.model
     document = json.loads(file.read_text())
@@ -91,13 +93,13 @@ def loop(state: AppState, file: Path, out: Path, settings: Settings, at_once: in
 
 
 def create_network(backbone: Backbone) -> PoseModel:
-    """A pose network as training begins, for a backbone without one: a pass costs the same."""
+    """An untrained pose network for a backbone without one: a pass costs the same."""
     nothing = PoseData({}, Path(), COCO_17, (), {})
     return replace(initialise_pose(DirectEngine(backbone), nothing, PoseRecipe()), revision="untrained")
 
 
 def open_or_create(backbone: Backbone, weights: Any = None, **options: Any) -> pose.PoseHead:
-    """The pose head, with a fresh network where there are no weights."""
+    """The pose head, with an untrained network if there are no weights."""
     try:
         return pose.open_pose_head(backbone, weights, **options)
     except ModelNotFound:
@@ -123,7 +125,7 @@ async def as_job(state: AppState, store: JobStore, file: Path, settings: Setting
 
 
 def check(job: Job) -> None:
-    """Raises RuntimeError where a job did not do all its images."""
+    """Raises RuntimeError if a job did not process all its images."""
     if (job.status, job.failed, job.reused) != ("done", 0, 0):
         raise RuntimeError(f"the job is {job.status} with {job.failed} failed, {job.reused} reused: {job.error}")
 
@@ -131,7 +133,7 @@ def check(job: Job) -> None:
 async def measure(
     settings: Settings, folder: Path, *, images: int, persons: int, side: int, rounds: int
 ) -> dict[str, list[float]]:
-    """Seconds of each way, round by round."""
+    """Seconds of each method, round by round."""
     state = open_state(settings, (*(task for task in TASKS if task.name != POSE.name), POSE))
     await state.models.start()
     try:
@@ -143,7 +145,7 @@ async def measure(
             few = images if number else min(images, 8)  # the first round warms up
             file = write_data_set(folder / f"round{number}", few, persons, side, number)
             out = folder / f"{number}.jsonl"
-            # On a thread of their own: their engine is synchronous, and the runner's loop is this one.
+            # On another thread: their engine is synchronous, and this is the loop of the runner.
             now = {
                 "plain": await asyncio.to_thread(loop, state, file, out, settings, 1),
                 "batched": await asyncio.to_thread(loop, state, file, out, settings, persons),

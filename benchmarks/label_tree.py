@@ -1,7 +1,8 @@
 """What a tree of labels saves: U-Net rows of one race among all leaves, and of a race at every fork on the way down.
 
-The tree: --tree FILE, or 6 x 6 x 6 made-up labels ("ball", "red ball", "red ball on grass"). The images: files, or the
-digit of the README. The race among all leaves may take --most-rows; where that ends it, its rows are a lower bound.
+The tree is --tree FILE, or 6 x 6 x 6 generated labels ("ball", "red ball", "red ball on grass"). The images are files,
+or the digit of the README. The race among all leaves may take --most-rows; if it ends there, its rows are a lower
+bound.
 """
 
 from __future__ import annotations

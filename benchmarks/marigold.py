@@ -1,9 +1,10 @@
-"""What an ensemble of Marigold's predictions costs by rows, beside the pipeline of diffusers called image after image.
+"""The cost of an ensemble of Marigold's predictions as rows, compared with the pipeline of diffusers for each image.
 
-Networks of `pocket`'s size with random weights, the same on both sides, on images of 128 x 128. Through the batching
-engine the images are requests that arrive together. The pipeline runs as by default, a member at a time, and with
-all members of an image in one batch; figures are over the better one. Depth is aligned before it is combined, on each
-side by its own default; normals are not, so that their figure is of the networks alone. All ways take turns.
+The networks have `pocket`'s size and the same random weights on both sides; images are 128 x 128. In the batching
+engine, the images are requests that arrive together. The pipeline runs with its default, a member at a time, and with
+all members of an image in one batch; the figures compare with the faster one. Depth is aligned before it is combined,
+on each side by its own default. Normals are not aligned, so their figure compares only the networks. All methods take
+turns.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ def build_pipeline(backbone: StableDiffusion, prediction: str) -> Any:
 
 
 def run_pipeline(pipeline: Any, batch_size: int) -> Way:
-    """The pipeline, an image at a time."""
+    """A method: the pipeline, one image at a time."""
     from PIL import Image as Pillow
 
     def run(images: list[Image]) -> None:
@@ -80,7 +81,7 @@ def run_pipeline(pipeline: Any, batch_size: int) -> Way:
 
 
 def run_rows(worker: DeviceWorker, task: Any, model: Any) -> Way:
-    """The task through the engine, all images together."""
+    """A method: the task in the engine, all images together."""
     options = task.complete(task.options(ensemble_size=MEMBERS), model, None, None)
 
     async def ask(image: Image) -> None:
@@ -95,7 +96,7 @@ def run_rows(worker: DeviceWorker, task: Any, model: Any) -> Way:
 
 
 def measure(ways: dict[str, Way], rounds: int, images: int, side: int) -> dict[str, list[float]]:
-    """Images a second of each way in each round; the first round warms up and is left out."""
+    """Images a second of each method in each round; the first round warms up and does not count."""
     random = np.random.default_rng(0)
     rates: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(rounds + 1):
@@ -109,7 +110,7 @@ def measure(ways: dict[str, Way], rounds: int, images: int, side: int) -> dict[s
 
 
 def ways_of(prediction: str, backbone: StableDiffusion, worker: DeviceWorker, folder: Path) -> dict[str, Way]:
-    """Each way to come by predictions of the same weights."""
+    """All methods to compute predictions with the same weights."""
     from heads.marigold import depth, normals
 
     task: Any = depth.TASK if prediction == "depth" else normals.TASK

@@ -1,17 +1,17 @@
-"""Four tasks at once over HTTP, from 32 clients that ask again as soon as they are answered, against simple servers.
+"""Four tasks at once over HTTP, from 32 clients that send the next request after each answer, against simple servers.
 
 The load is 40 % depth, 25 % pose, 25 % features and 10 % zero-shot of 20 rows; every picture is new. The servers have
-the same weights and take turns under the same load, every round in the other order:
+the same weights and take turns under the same load, in every round in the opposite order:
 
 - ours: `diffsight serve`;
-- greedy: FastAPI, a thread for the device, a queue for each task, batches of what waits;
+- greedy: FastAPI, a thread for the device, a queue for each task, batches of all waiting requests;
 - turns: the same, but a zero-shot batch lets others go after every 32 rows;
 - lock: FastAPI, one request at a time;
 - litserve, ray: with `--peers litserve,ray`, in environments that this command makes;
-- ideal: no server, batches of 16 that lie ready.
+- ideal: no server, prepared batches of 16.
 
-Then 31 clients without zero-shot, alone and beside a request of 1,000 rows. Every answer of ours is first compared with
-the simple server's. Ratios are of the same round, the median of all rounds.
+Then 31 clients send requests without zero-shot, alone and beside a request of 1,000 rows. First, every answer of ours
+is compared with the simple server's. Ratios are within a round; the figure is the median of all rounds.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ CHECKED_PICTURES = 10_000_000
 
 @dataclass(slots=True)
 class Running:
-    """A server that runs. next_picture: the first number that it has not seen."""
+    """A running server. next_picture: the first number that it has not seen."""
 
     name: str
     url: str
@@ -56,11 +56,11 @@ class Running:
 
     @property
     def takes_json(self) -> bool:
-        """Whether it gets the image in base64."""
+        """Whether it takes the image in base64."""
         return self.name == "litserve"
 
     def load(self, *options: str, seconds: float, warm: float) -> dict[str, Any]:
-        """What the clients saw."""
+        """The clients' results."""
         command = [sys.executable, "-m", "benchmarks.mixed.load", self.url, *options]
         command += ["--seconds", str(seconds), "--warm", str(warm), "--pictures", str(int(200 * (seconds + warm)))]
         command += ["--first", str(self.next_picture), "--pid", str(self.process.pid)]
@@ -76,7 +76,7 @@ class Running:
 
 @contextmanager
 def running(name: str, python: Path, threads: int, *, all_cores: bool, log: Path) -> Iterator[Running]:
-    """A server of that name, ready, each of its torch operations on so many threads."""
+    """A ready server of this name; each of its torch operations uses `threads` threads."""
     port = free_port()
     commands = {
         "ours": ["-m", "diffsight", "serve", "--backbone", "pocket", "--device", "cpu", "--port", str(port)],
@@ -103,14 +103,14 @@ def running(name: str, python: Path, threads: int, *, all_cores: bool, log: Path
             process.terminate()
             with suppress(subprocess.TimeoutExpired):
                 process.wait(10)
-            # Also the workers of a server that ended without them.
+            # Also end the workers that a server has left.
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
 
 def free_port() -> int:
-    """A port of this machine that nobody listens on now."""
+    """A free port of this machine."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         return int(listening.getsockname()[1])
@@ -127,21 +127,21 @@ def _wait_until_ready(url: str, process: subprocess.Popen[str], log: Path, secon
 
 
 def prepare_environment(peer: str, folder: Path) -> Path:
-    """The Python of an environment with that peer, and with everything that this one has. Made once."""
+    """The Python of an environment with this peer and all packages of the current one. The environment is made once."""
     home = folder / peer
     python = home / "bin/python"
     if not python.exists():
         subprocess.run([sys.executable, "-m", "venv", str(home)], check=True)
         subprocess.run([str(python), "-m", "pip", "-qq", "install", *PACKAGES[peer]], check=True)
         (site,) = home.glob("lib/python3*/site-packages")
-        # Behind the peer's own packages, so that each has the versions that it wants.
+        # After the peer's own packages, so that each package gets the versions that it needs.
         (site / "product.pth").write_text(f"{sysconfig.get_paths()['purelib']}\n")
     return python
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How long and how often. folder: of environments and logs. peers: beside the simple servers."""
+    """Duration and number of the rounds. folder: of environments and logs. peers: beside the simple servers."""
 
     rounds: int
     seconds: float
@@ -152,7 +152,7 @@ class Plan:
 
 
 def measure(plan: Plan, *, all_cores: bool) -> list[dict[str, Any]]:
-    """Rounds of all servers: for each its load, and for some also those beside a large request."""
+    """Rounds of all servers: the report of each, and for some also reports beside a large request."""
     threads = os.cpu_count() or 1 if all_cores else 1
     rounds: list[dict[str, Any]] = []
     with ExitStack() as stack:
@@ -166,7 +166,7 @@ def measure(plan: Plan, *, all_cores: bool) -> list[dict[str, Any]]:
             except (AssertionError, TimeoutError) as error:
                 if name not in PACKAGES:
                     raise
-                # Their start has limits of its own, which a busy machine passes; the others are compared all the same.
+                # Their start has its own time limit, which a busy machine can exceed; the others are still compared.
                 print(f"{name} IS LEFT OUT, for it did not start: {error}", file=sys.stderr, flush=True)
         ideal = stack.enter_context(_ideal(threads))
         for place, other in enumerate(servers[1:]):
@@ -236,7 +236,7 @@ def ratios(rounds: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
     def large(reports: Mapping[str, Any], name: str) -> float:
         tasks = reports[name]["beside_large"]["tasks"]
-        # One that never ended took longer than all of the window.
+        # A request without an answer took longer than the whole window.
         seconds = reports[name]["beside_large"]["seconds"]
         return float(tasks["large"]["p50"]) / 1000 if "large" in tasks else float(seconds)
 

@@ -1,7 +1,7 @@
-"""What half precision costs each task, by its own metric: `python -m benchmarks.number_types --scenes 40`.
+"""The accuracy that half precision costs each task, by its own metric: `python -m benchmarks.number_types --scenes 40`.
 
-The heads of `pocket` on scenes that no training saw, in float32 and in the other number types, on the device of the
-settings. `service/models/number_types.py` decides by such figures what `dtype=auto` may take.
+The heads of `pocket` run on scenes in no training data, in float32 and in the other number types, on the device of the
+settings. `service/models/number_types.py` uses such figures to decide which number type `dtype=auto` takes.
 """
 
 from __future__ import annotations
@@ -82,14 +82,14 @@ class Measurement:
         return {"few-shot, mIoU": complete(run())}
 
     def pose(self, first: Measurement) -> Measured:
-        """Pixels that points move against float32, on persons about thirty pixels tall."""
+        """Mean distance in pixels between points and those of float32, on persons about thirty pixels tall."""
         data = read_pose_data(HELD_OUT / "instances.json", HELD_OUT / "images")
         model = self.head("pose").model  # type: ignore[attr-defined]
         self.points = predict_persons(self.engine, model, data, data.persons[: self.scenes])
         return {"pose, pixels moved": point_errors(self.points, first.points)["mean"]}
 
     def zero_shot(self, first: Measurement) -> Measured:
-        """Points that the posterior of a label moves at most against float32, as a mean over images."""
+        """Largest change of a label's posterior against float32, in points, as a mean over images."""
         images = [
             sample.image for sample in world_samples(DenseFolder(HELD_OUT, "depth", most=max(1, self.scenes // 8)))
         ]

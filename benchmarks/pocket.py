@@ -1,7 +1,7 @@
-"""What the embedded backbone can do, on the scenes and digits held out from its training, beside chance.
+"""The accuracy of the embedded backbone on scenes and digits that are held out from its training, compared with chance.
 
-The figures of its model card, measured anew: ten-way zero-shot accuracy on scenes with one thing ("a photo of a ..."),
-digits, left against right, and how well the VAE gives images back.
+It measures the figures of the model card again: ten-way zero-shot accuracy on scenes with one thing ("a photo of a
+..."), digits, left against right, and how well the VAE reconstructs images.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What the shipped heads get right on held-out scenes, beside guesses: `python -m benchmarks.quality --task depth`.
+"""The accuracy of the shipped heads on held-out scenes, beside baselines: `python -m benchmarks.quality --task depth`.
 
-Heads and backbone are those of the settings; the scenes are the package's own unless --data names another world, as
-`python -m training.world` renders it, of which no scene was seen in fitting. Each head's card has these figures.
+Heads and backbone are those of the settings. The scenes are the package's own; --data names another world, rendered by
+`python -m training.world`, none of whose scenes were used in training. Each head's card has these figures.
 """
 
 from __future__ import annotations

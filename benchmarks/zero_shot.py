@@ -1,13 +1,13 @@
-"""Zero-shot classification four ways on one labelled set, in one run:
+"""Zero-shot classification with four methods on one labelled set, in one run:
 
-- full grid: every label on every unit (timestep, noise), which the others try to find for less;
+- full grid: every label on every unit (timestep, noise); the others look for its answer with fewer rows;
 - published schedule: the rounds of the paper's command for this number of labels;
 - race at 0.95: paired tests on blocks in random order;
 - race on a tenth: the same with a tenth of the published rows as its budget.
 
-The grid's errors are computed once and kept (--cache), one file an image; the others replay on them, so that the races
-can be run in 200 orders each. Labelled sets: handwritten digits that `pocket` never saw, or --folder FOLDER with one
-folder of images a label.
+The grid's errors are computed once and stored (--cache), one file for each image. The other methods replay on them, so
+that each race can run in 200 orders. Labelled sets: handwritten digits that are not in `pocket`'s training data, or
+--folder FOLDER with one folder of images for each label.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class LabelledSet:
 
 
 def digits(count: int) -> LabelledSet:
-    """Handwritten digits that no training of `pocket` saw, in a fixed random order."""
+    """Handwritten digits that are not in `pocket`'s training data, in a fixed random order."""
     from training.datasets.digits import CLASS_PROMPTS, load_held_out_digits
 
     held_out = load_held_out_digits()
@@ -60,7 +60,7 @@ def digits(count: int) -> LabelledSet:
 
 
 def from_folder(folder: Path, template: str, count: int) -> LabelledSet:
-    """Images of one folder a label, an even share of each, in a fixed random order."""
+    """Images of one folder for each label, an even share of each, in a fixed random order."""
     names = sorted(place.name for place in folder.iterdir() if place.is_dir())
     files = [(file, label) for label, name in enumerate(names) for file in sorted((folder / name).iterdir())]
     chosen = [files[index] for index in np.random.default_rng(0).permutation(len(files))[:count]]
@@ -71,7 +71,7 @@ def from_folder(folder: Path, template: str, count: int) -> LabelledSet:
 
 @functools.cache
 def engine_of(backbone: str, device: str) -> DirectEngine:
-    """The backbone, opened once a process."""
+    """The backbone, opened once in each process."""
     return DirectEngine(open_model(load_settings(backbone=backbone, device=device, engine={"torch_threads": 1})))
 
 
@@ -91,7 +91,7 @@ def grid(backbone: str, device: str, image: NDArray[np.uint8], prompts: Sequence
 
 
 def grids(chosen: LabelledSet, backbone: str, device: str, units: int, cache: Path) -> NDArray[np.float32]:
-    """The grids of all images, (images, prompts, units) float32, from the cache where they are there already."""
+    """The grids of all images, (images, prompts, units) float32, from the cache if it has them."""
     from rich.progress import Progress
 
     described = engine_of(backbone, device).backbone
@@ -118,7 +118,7 @@ def grids(chosen: LabelledSet, backbone: str, device: str, units: int, cache: Pa
 def follow_schedule(errors: NDArray[np.float32], schedule: Schedule) -> tuple[int, int]:
     """The published algorithm on one image's grid: its answer and its rows. errors: (labels, units) float32.
 
-    A timestep's noise is here the grid's own, where the original numbers noises in the order of visiting.
+    Here the noise of a timestep is the grid's; the original numbers noises in the order of visiting.
     """
     place = {timestep_of(unit, errors.shape[1]): unit for unit in range(errors.shape[1])}
     candidates, visited, rows = list(range(len(errors))), [], 0
@@ -138,7 +138,7 @@ def run_races(
     indifference: float = 0.0,
     confidence: float = CONFIDENCE,
 ) -> list[Race]:
-    """A race on one image's grid in each of so many random orders. errors: (labels, units) float32."""
+    """A race on one image's grid in each of `orders` random orders. errors: (labels, units) float32."""
     import torch
 
     table = torch.from_numpy(errors)
@@ -163,9 +163,10 @@ def run_races(
 
 
 def facts(races: list[list[Race]], best: NDArray[np.int64]) -> tuple[NDArray[np.int64], float, float, float]:
-    """Of the races of each image: answers (images, orders), mean rows, and of those that claim 0.95 two shares.
+    """Answers of the races of each image (images, orders), mean rows, and two shares for a claimed confidence of 0.95.
 
-    The first is of claims that differ from the full grid's answer, best (images,); the second of answers that claim.
+    The first is the share of claims that differ from the full grid's answer, best (images,); the second the share of
+    answers that claim 0.95.
     """
     answers = np.array([[race.elimination.leader for race in of_image] for of_image in races])
     rows = float(np.mean([race.rows for of_image in races for race in of_image]))
@@ -175,7 +176,7 @@ def facts(races: list[list[Race]], best: NDArray[np.int64]) -> tuple[NDArray[np.
 
 
 def compare_layouts(errors: NDArray[np.float32], best: NDArray[np.int64], orders: int) -> dict[str, float]:
-    """Rows of races by other blocks and first looks; prints them.
+    """Print and return the rows of races with other sizes of blocks and first looks.
 
     errors: (images, labels, units) float32. best: (images,), the full grid's answers.
     """

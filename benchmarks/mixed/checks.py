@@ -21,9 +21,9 @@ TOLERANCES = {"depth": 0.005, "pose": 0.1, "features": 0.002, "zero_shot": 0.001
 
 
 async def compare(ours: str, other: str, *, other_takes_json: bool, first: int) -> dict[str, float]:
-    """The largest difference of each task's answers, asked all at once so that both servers batch.
+    """The largest difference of each task's answers. All requests are sent at once, so that both servers batch.
 
-    Raises AssertionError for a difference over its tolerance, or another label.
+    Raises AssertionError for a difference above its tolerance, or another label.
     """
     pictures = [picture(first + place) for place in range(IMAGES)]
     answers: list[list[Any]] = []

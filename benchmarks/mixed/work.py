@@ -1,6 +1,6 @@
-"""Four tasks as batch functions on plain diffusers parts: what the simple servers of `benchmarks.mixed_load` call.
+"""Four tasks as batch functions on plain diffusers parts, for the simple servers of `benchmarks.mixed_load`.
 
-Networks, preparation and answers are the product's own, so that servers differ in how they serve alone. `prepare` and
+Networks, preparation and answers are the product's own, so that servers differ only in how they serve. `prepare` and
 `answer` take one image and run on host threads; `run` takes a batch: one encode, one U-Net pass, one head.
 """
 
@@ -51,7 +51,7 @@ ROWS = 32
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prepared:
-    """An image as a task's network sees it: pixels (3, H, W), its height and width, and what else the task needs."""
+    """A prepared image: pixels (3, H, W), its height and width, and further inputs of the task."""
 
     pixels: Tensor
     size: tuple[int, int]
@@ -59,11 +59,11 @@ class Prepared:
 
 
 class _Captured(Exception):
-    """Ends a pass after the last feature map that is wanted."""
+    """Ends a pass after the last feature map that is needed."""
 
 
 class Work:
-    """The backbone, its heads, and what never changes between requests."""
+    """The backbone, its heads, and constants of all requests."""
 
     def __init__(self, threads: int) -> None:
         settings = load_settings(backbone="pocket", device="cpu", engine={"torch_threads": threads})
@@ -95,7 +95,7 @@ class Work:
         return latents
 
     def prepare(self, task: str, data: bytes, samples: int = 4) -> Prepared:
-        """The image file as the task's network sees it. samples: timesteps of each label, for zero-shot."""
+        """The prepared image of a file. samples: timesteps of each label, for zero-shot."""
         array = decode_image(data, self.limits).array
         size = (array.shape[0], array.shape[1])
         if task == "depth":
@@ -122,7 +122,7 @@ class Work:
         return results
 
     def run_in_steps(self, task: str, batch: Sequence[Prepared]) -> Iterator[list[Any] | None]:
-        """None after each U-Net batch of zero-shot rows, and at last the results of the whole batch."""
+        """None after each U-Net batch of zero-shot rows, and at the end the results of the whole batch."""
         if task == "zero_shot":
             yield from self._zero_shot(batch)
             return
