@@ -82,17 +82,17 @@ def requests(side: int) -> dict[str, tuple[str, dict[str, Any]]]:
 def run_step(what: str, command: list[str], seconds: float, **environment: str) -> tuple[float, int]:
     """Run a command to its end. Returns its seconds and its maximum memory in bytes. Raises Failed."""
     started = time.perf_counter()
-    with tempfile.TemporaryFile() as said:
-        running = subprocess.Popen(command, stdout=said, stderr=subprocess.STDOUT, env={**os.environ, **environment})
+    with tempfile.TemporaryFile() as output:
+        running = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env={**os.environ, **environment})
         try:
             peak = _wait(running, started + seconds)
         except TimeoutError:
             running.kill()
             running.wait()
             raise Failed(f"{what} took more than {seconds:.0f} seconds") from None
-        said.seek(0)
+        output.seek(0)
         if running.returncode:
-            raise Failed(f"{what} failed:\n{said.read().decode(errors='replace')[-2000:]}")
+            raise Failed(f"{what} failed:\n{output.read().decode(errors='replace')[-2000:]}")
     return time.perf_counter() - started, peak
 
 

@@ -184,10 +184,10 @@ def _posterior(answer: Mapping[str, Any]) -> str:
 def bar(label: str, share: float, *, faded: bool = False, best: bool = False, about: str = "") -> str:
     """One bar of a posterior: label, bar, probability. about: further text."""
     classes = f"ds-bar{' ds-dropped' if faded else ''}{' ds-best' if best else ''}"
-    said = f"<small>{escape(about)}</small>" if about else ""
+    about_text = f"<small>{escape(about)}</small>" if about else ""
     width = 100 * min(max(share, 0), 1)
     return (
-        f'<div class="{classes}"><span class="ds-label">{escape(label)}{said}</span>'
+        f'<div class="{classes}"><span class="ds-label">{escape(label)}{about_text}</span>'
         f'<span class="ds-track"><span style="width:{width:.1f}%"></span></span>'
         f'<span class="ds-value">{share:.3f}</span></div>'
     )

@@ -29,9 +29,9 @@ def contradiction(
         (words, (other,)) for words, other in _OPPOSITES.items() if words in sentence for _ in range(relation_weight)
     ]
     words = sentence.split()
-    said = set(" ".join(true).replace(",", "").split())
+    true_words = set(" ".join(true).replace(",", "").split())
     for family in _FAMILIES:
-        others = tuple(word for word in family if word not in said)
+        others = tuple(word for word in family if word not in true_words)
         for word in (word.strip(",") for word in words):
             if word in family and others:
                 choices += [(word, others)] * (_NOUN_WEIGHT if family is TRAINING_CLASSES else 1)

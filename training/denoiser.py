@@ -232,7 +232,7 @@ def _draw_sentences(
     """A true sentence for each row, of which a share is replaced by "", and false sentences by the row that they
     contradict.
     """
-    true = [said[int(draw.numpy.integers(len(said)))] for said in rows.captions]
+    true = [captions[int(draw.numpy.integers(len(captions)))] for captions in rows.captions]
     most = round(len(true) * emphasis.contradicted)
     false = _false_sentences(true, rows, draw, most, emphasis.relation_weight)
     shown = [
@@ -254,7 +254,7 @@ def _false_sentences(true: Sequence[str], rows: Batch, draw: Draw, most: int, re
     for place in draw.numpy.permutation(len(true)).tolist():
         if len(false) == most:
             break
-        said = contradiction(true[place], rows.captions[place], draw.numpy, relation_weight)
-        if said is not None:
-            false[place] = said
+        false_sentence = contradiction(true[place], rows.captions[place], draw.numpy, relation_weight)
+        if false_sentence is not None:
+            false[place] = false_sentence
     return false

@@ -139,14 +139,14 @@ def relation_verdicts(parts: NetworkParts, scenes: WorldImages, timesteps: int =
     verdicts = []
     for index in range(len(scenes)):
         kinds = set(scenes.kinds(index))
-        said = [
+        sentences = [
             sentence
             for sentence in scenes.captions(index)
             if " of " in sentence and len(kinds) > 1 and set(sentence.split()) <= kinds | {"a", "left", "right", "of"}
         ]
-        if not said:
+        if not sentences:
             continue
-        true = said[0]
+        true = sentences[0]
         false = true.replace("left", "?").replace("right", "left").replace("?", "right")
         with torch.no_grad():
             contexts = parts.denoiser.contexts(parts.tokenizer, [true, false])

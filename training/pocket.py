@@ -62,7 +62,7 @@ def train(
     """
     run.mkdir(parents=True, exist_ok=True)
     sentences = (
-        said for source in sources for index in range(len(source.images)) for said in source.images.captions(index)
+        text for source in sources for index in range(len(source.images)) for text in source.images.captions(index)
     )
     write_tokenizer(run / "tokenizer", train_merges(sentences), recipe.tokens)
     components = _components(sources, recipe, run)

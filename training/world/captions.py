@@ -39,17 +39,20 @@ def captions(things: Sequence[Seen], floor: str) -> list[str]:
     """
     if not things:
         return [f"an empty room with a {floor} floor"]
-    said = [_list_nouns([thing.coloured for thing in things])]
+    sentences = [_list_nouns([thing.coloured for thing in things])]
     if len(things) == 1:
         (thing,) = things
-        said += [_a(thing.kind), f"a photo of {_a(thing.kind)}", _a(thing.described)]
-        said += [f"{_a(thing.kind)} on a {floor} floor", f"{_a(thing.coloured)} on a {floor} floor"]
-        return said
-    said.append(_list_nouns([thing.kind for thing in things]))
+        sentences += [_a(thing.kind), f"a photo of {_a(thing.kind)}", _a(thing.described)]
+        sentences += [f"{_a(thing.kind)} on a {floor} floor", f"{_a(thing.coloured)} on a {floor} floor"]
+        return sentences
+    sentences.append(_list_nouns([thing.kind for thing in things]))
     for thing, other in permutations(things, 2):
         for words in _relations(thing, other):
-            said += [f"{_a(thing.coloured)} {words} {_a(other.coloured)}", f"{_a(thing.kind)} {words} {_a(other.kind)}"]
-    return said
+            sentences += [
+                f"{_a(thing.coloured)} {words} {_a(other.coloured)}",
+                f"{_a(thing.kind)} {words} {_a(other.kind)}",
+            ]
+    return sentences
 
 
 def _relations(thing: Seen, other: Seen) -> list[str]:
@@ -70,30 +73,30 @@ def referring_expressions(things: Sequence[Seen]) -> list[list[str]]:
     expressions = []
     for thing in things:
         others = [other for other in things if other is not thing]
-        said = []
+        own = []
         if all(other.kind != thing.kind for other in others):
-            said.append(f"the {thing.kind}")
+            own.append(f"the {thing.kind}")
         if all(other.coloured != thing.coloured for other in others):
-            said.append(f"the {thing.coloured}")
-        said += _describe_place(thing, others)
-        expressions.append(said)
+            own.append(f"the {thing.coloured}")
+        own += _describe_place(thing, others)
+        expressions.append(own)
     return expressions
 
 
 def _describe_place(thing: Seen, others: Sequence[Seen]) -> list[str]:
     """Expressions by position: among things of the same kind, and relative to things whose kind occurs once."""
-    said = []
+    expressions = []
     alike = [other for other in others if other.kind == thing.kind]
     for among, noun in ((alike, thing.kind), (others, "thing")):
         if among and all(other.u - thing.u > 0.2 for other in among):
-            said.append(f"the {noun} on the left")
+            expressions.append(f"the {noun} on the left")
         if among and all(thing.u - other.u > 0.2 for other in among):
-            said.append(f"the {noun} on the right")
+            expressions.append(f"the {noun} on the right")
     if not alike:
         for other in others:
             if sum(third.kind == other.kind for third in others) == 1:
-                said += [f"the {thing.kind} {words} the {other.kind}" for words in _relations(thing, other)]
-    return said
+                expressions += [f"the {thing.kind} {words} the {other.kind}" for words in _relations(thing, other)]
+    return expressions
 
 
 def _list_nouns(nouns: Sequence[str]) -> str:

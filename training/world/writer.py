@@ -118,8 +118,8 @@ def _describe(number: int, shard: Shard, scene: Scene, rendering: Rendering, fol
         shown.append((seen, _annotation(seen, mask, rendering.keypoints.get(place))))
     things = [seen for seen, _ in shown]
     expressions = referring_expressions(things)
-    for (_, annotation), said in zip(shown, expressions, strict=True):
-        annotation["expressions"] = said
+    for (_, annotation), sentences in zip(shown, expressions, strict=True):
+        annotation["expressions"] = sentences
     name = f"{number:06d}.png"
     millimetres = np.where(np.isfinite(rendering.depth), np.rint(rendering.depth / DEPTH_UNIT), 0)
     _write_picture(folder / "images" / name, rendering.image[..., ::-1])
@@ -167,11 +167,13 @@ def _documents(scenes: Sequence[dict[str, Any]], world: World) -> dict[str, dict
         sentences += [{"image_id": number, "caption": caption} for caption in scene["captions"]]
         for annotation in scene["annotations"]:
             identity = len(annotations) + 1
-            said = annotation["expressions"]
+            expressions = annotation["expressions"]
             annotations.append(
                 {"id": identity, "image_id": number, **{k: v for k, v in annotation.items() if k != "expressions"}}
             )
-            referring += [{"image_id": number, "annotation_id": identity, "sentence": sentence} for sentence in said]
+            referring += [
+                {"image_id": number, "annotation_id": identity, "sentence": sentence} for sentence in expressions
+            ]
     about = {"description": "diffsight's rendered world", "seed": world.seed, "depth_unit_metres": DEPTH_UNIT}
     return {
         "instances.json": {
