@@ -12,19 +12,19 @@ from clients.schema_types import docstring, name_of, option_type, references, ty
 
 JSON, FORM, EVENTS = "application/json", "multipart/form-data", "text/event-stream"
 
-# Written by hand, with files that are too large for memory; and what is no business of callers.
+# Written by hand, because their files are too large for memory; and routes that are not for clients.
 _BY_HAND = {"begin_job", "job_results", "job_events"}
-# Operations of their own for each kind of body, of which a method uses one.
+# Separate operations for each kind of body; a method uses one of them.
 _BODIES = {"upload", "image", "zip"}
 _OTHER_TAGS = {"Label Studio", "Hugging Face", "Open Inference Protocol", "Roboflow"}
-# Parameters that stand first in each method's documentation and signature, before the options.
+# Parameters that come first in each method's documentation and signature, before the options.
 _MANY = "images"
 _OF_PYTHON = {"Any", "Image", "Iterable", "Literal", "Mapping", "None", "Sequence"}
 
 
 @dataclass(frozen=True, slots=True)
 class Argument:
-    """One argument of a method. name: as the server calls it. binary: whether it is an image, or images if `many`."""
+    """One argument of a method. name: the server's name. binary: whether it is an image, or images if `many`."""
 
     name: str
     annotation: str
@@ -62,8 +62,8 @@ class Operation:
 def operations_of(document: Mapping[str, Any]) -> list[Operation]:
     """The operations that get a method, by name.
 
-    Of an operation and those below it for one kind of body or answer each, the first gets one for JSON, one for its
-    files and one for its events; the other bodies are the client's own business.
+    An operation can have others below it, for one kind of body or answer each. It gets one method for JSON, one for its
+    files and one for its events; the client handles the other bodies itself.
     """
     operations: list[Operation] = []
     bases = {(path, method) for path, methods in document["paths"].items() for method in methods}
@@ -125,7 +125,7 @@ def first_paragraph(entry: Mapping[str, Any]) -> str:
 
 
 def _form_about(entry: Mapping[str, Any]) -> str:
-    """What a form is, from the description of its operation."""
+    """A description of a form, from the description of its operation."""
     about: str = entry["description"].partition(": ")[2]
     return about
 
@@ -157,7 +157,7 @@ def _answer(entry: Mapping[str, Any]) -> str:
 
 
 def _arguments(entry: Mapping[str, Any], document: Mapping[str, Any]) -> Iterator[Argument]:
-    """What the path, the body and, without a body, the query take: what must be given first."""
+    """The arguments of the path, the body and, without a body, the query; required ones come first."""
     body = entry.get("requestBody", {}).get("content", {})
     arguments = [
         _argument(
@@ -201,7 +201,7 @@ def _argument(name: str, schema: Mapping[str, Any], *, required: bool, place: st
 
 
 def _either(part: str) -> str:
-    """An object may be given as its model or as a dictionary."""
+    """Allow an object as its model or as a dictionary."""
     return f"{part} | Mapping[str, Any]" if part.endswith("Request") else part
 
 
@@ -255,7 +255,7 @@ def _document(operation: Operation) -> str:
 def _call(operation: Operation, *, waits: bool) -> str:
     path = operation.path
     for argument in operation.arguments:
-        # One of a few words needs no quoting.
+        # A value of a fixed list needs no quoting.
         if argument.place == "path" and not argument.annotation.startswith("Literal"):
             path = path.replace(f"{{{argument.name}}}", f"{{quote({argument.identifier}, safe='')}}")
     read = {"None": "nothing", "str": "text_of", "bytes": "bytes"}.get(

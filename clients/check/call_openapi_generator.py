@@ -1,4 +1,4 @@
-"""Run in the environment of the generator: calls a server by the Python client that openapi-generator made."""
+"""Runs in the environment of the generator: calls a server with the Python client of openapi-generator."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def call(client: Any, made: Made, picture: bytes) -> str:
 
 
 def main(url: str, picture: bytes) -> None:
-    """Make all calls, and print how each went."""
+    """Make all calls, and print the result of each."""
     package = import_module(PACKAGE)
     client = package.ApiClient(package.Configuration(host=url))
     for made in CALLS:

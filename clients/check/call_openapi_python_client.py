@@ -1,4 +1,4 @@
-"""Run in the environment of the generator: calls a server by the client that openapi-python-client made."""
+"""Runs in the environment of the generator: calls a server with the client of openapi-python-client."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def call(client: Any, made: Made, picture: bytes) -> str:
 
 
 def main(url: str, picture: bytes) -> None:
-    """Make all calls, and print how each went."""
+    """Make all calls, and print the result of each."""
     client = import_module(PACKAGE).Client(base_url=url, timeout=120)
     for made in CALLS:
         try:
