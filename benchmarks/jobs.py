@@ -169,7 +169,9 @@ def main() -> int:
     parser.add_argument("--images", type=int, default=200)
     parser.add_argument("--persons", type=int, default=4, help="in each image")
     parser.add_argument("--side", type=int, default=256, help="pixels of an image")
-    parser.add_argument("--crop", type=int, nargs=2, metavar=("WIDTH", "HEIGHT"), help="of a person, where it is free")
+    parser.add_argument(
+        "--crop", type=int, nargs=2, metavar=("WIDTH", "HEIGHT"), help="of a person, if the network allows a choice"
+    )
     parser.add_argument("--rounds", type=int, default=3)
     chosen = parser.parse_args()
 

@@ -123,7 +123,7 @@ def _wait_until_ready(url: str, process: subprocess.Popen[str], log: Path, secon
         with suppress(OSError), urllib.request.urlopen(url, timeout=5):
             return
         time.sleep(0.3)
-    raise TimeoutError(f"{url} did not get ready:\n{log.read_text()[-3000:]}")
+    raise TimeoutError(f"{url} did not become ready:\n{log.read_text()[-3000:]}")
 
 
 def prepare_environment(peer: str, folder: Path) -> Path:
@@ -167,7 +167,7 @@ def measure(plan: Plan, *, all_cores: bool) -> list[dict[str, Any]]:
                 if name not in PACKAGES:
                     raise
                 # Their start has its own time limit, which a busy machine can exceed; the others are still compared.
-                print(f"{name} IS LEFT OUT, for it did not start: {error}", file=sys.stderr, flush=True)
+                print(f"{name} IS LEFT OUT, because it did not start: {error}", file=sys.stderr, flush=True)
         ideal = stack.enter_context(_ideal(threads))
         for place, other in enumerate(servers[1:]):
             first = CHECKED_PICTURES * (1 + place)
@@ -295,7 +295,7 @@ def main() -> int:
     parser.add_argument("--warm", type=float, default=4, help="seconds before those that count")
     parser.add_argument("--clients", type=int, default=32)
     parser.add_argument("--threads", choices=["one", "all", "both"], default="both", help="of torch, in each server")
-    parser.add_argument("--peers", default="", help="litserve,ray: also these, installed from PyPI when first wanted")
+    parser.add_argument("--peers", default="", help="litserve,ray: also these, installed from PyPI at their first use")
     parser.add_argument("--folder", type=Path, default=Path("out/bench/mixed_load"), help="of the peers' environments")
     chosen = parser.parse_args()
     peers = tuple(name for name in chosen.peers.split(",") if name)

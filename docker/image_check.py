@@ -127,7 +127,7 @@ def cpu_torch(compose: str) -> str:
     """The build argument TORCH of compose.cpu.yaml, so that both build the same image."""
     match = re.search(r'^\s*TORCH:\s*"([^"]+)"\s*$', compose, re.MULTILINE)
     if match is None:
-        raise Failed("docker/compose.cpu.yaml gives no build argument TORCH")
+        raise Failed("docker/compose.cpu.yaml has no build argument TORCH")
     return match[1]
 
 
@@ -196,7 +196,7 @@ def bring_tools() -> None:
     install = f"apt-get install --no-install-recommends -y {' '.join(missing)}"
     if os.geteuid() != 0:
         first = f"sudo {install} && " if missing else ""
-        raise Failed(f"a chroot takes root. Run:\n    {first}sudo make image-check")
+        raise Failed(f"a chroot needs root. Run:\n    {first}sudo make image-check")
     if not missing:
         return
     if shutil.which("apt-get") is None:
@@ -240,7 +240,7 @@ def bring_base(name: str, log: IO[str]) -> str:
             return name
         except Failed:
             say(f"{name} could not be pulled (see {log.name})")
-    say(f"no way to {name}: making a stand-in of Debian's own packages")
+    say(f"{name} cannot be reached: making a replacement from Debian's packages")
     tree = WORK / "stand-in"
     shutil.rmtree(tree, ignore_errors=True)
     packages = "python3,python3-venv,ca-certificates"
@@ -502,7 +502,7 @@ def check_traces(tree: Path, since: float) -> None:
             if status.st_uid == UID or (status.st_mtime > since and name.endswith(".pyc")):
                 traces.append(os.path.join(inner, name))
     if traces:
-        raise Failed(f"a read-only root would have refused what was written: {' '.join(traces[:10])}")
+        raise Failed(f"the server wrote to places that a read-only root would protect: {' '.join(traces[:10])}")
 
 
 def last_line(size: int, answer: Answer) -> str:
@@ -560,8 +560,10 @@ def check_image(keep: bool) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Build the CPU image without a container engine and try it.")
-    parser.add_argument("--rebuild", action="store_true", help="forget base image, layers and tools of earlier runs")
-    parser.add_argument("--keep", action="store_true", help="leave the container, to look into it")
+    parser.add_argument(
+        "--rebuild", action="store_true", help="delete the base image, layers and tools of earlier runs"
+    )
+    parser.add_argument("--keep", action="store_true", help="keep the container for inspection")
     options = parser.parse_args()
     try:
         say(check(options.rebuild, options.keep))

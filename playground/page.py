@@ -51,7 +51,7 @@ def build_page(description: ServerDescription, url: str, *, public: bool) -> gr.
             key = gr.Textbox(
                 label="API key",
                 type="password",
-                info="For servers that have keys. It stays in this page, goes with each request, and is kept nowhere.",
+                info="For servers with keys. It stays in this page, is sent with each request, and is stored nowhere.",
                 elem_id="api-key",
             )
         page = Page(url, public, description, key)

@@ -108,7 +108,7 @@ def fit_dense(
     truths = [truth_at(setup, sample) for sample in tqdm(setup.folder.samples, desc="truth", leave=False)]
     first = max(1, math.floor(len(features) * (1 - recipe.held_out)))
     if first == len(features):
-        raise InvalidInput("folder", "too few examples to hold some out", hint="give at least two")
+        raise InvalidInput("folder", "there are too few examples to hold some out", hint="give at least two")
     max_metres = float(math.ceil(max(float(truth.max()) for truth in truths))) if task == "depth" else 10.0
     network = build_network(setup)
     history = train(setup, network, features, truths, first, max_metres, out)

@@ -46,7 +46,7 @@ Threads = Annotated[
     int,
     typer.Option(
         min=1,
-        help="Processor threads. Beside other work one is faster than many: they wait for each other. "
+        help="CPU threads. On a busy machine one thread is faster than many, which wait for each other. "
         "Another number may change the last digits.",
     ),
 ]
@@ -163,7 +163,7 @@ def export_command(
 def evaluate_command(
     run: Run = Path("runs/pocket"),
     folder: Folder = Path("backbones/pocket"),
-    pictures: Annotated[Path, typer.Option(help="Where loss curve, samples and reconstructions go.")] = Path(
+    pictures: Annotated[Path, typer.Option(help="Folder for loss curves, samples and reconstructions.")] = Path(
         "docs/pocket"
     ),
     timesteps: Annotated[list[int] | None, typer.Option(help="For zero-shot; may be given several times.")] = None,

@@ -93,7 +93,7 @@ def count(printed: str, generator: str) -> tuple[int, int]:
 def main() -> None:
     """Check the named generators, or all."""
     parser = argparse.ArgumentParser(prog="python -m clients.check", description=__doc__)
-    parser.add_argument("generators", nargs="*", choices=[[], *PYTHON, *NODE], help="which; all where none is named")
+    parser.add_argument("generators", nargs="*", choices=[[], *PYTHON, *NODE], help="generators to check; default: all")
     parser.add_argument("--work", type=Path, default=ROOT / "out" / "clients-check", help="where clients are generated")
     arguments = parser.parse_args()
     chosen, work = arguments.generators or [*PYTHON, *NODE], arguments.work.resolve()

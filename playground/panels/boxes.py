@@ -17,7 +17,7 @@ Corner = tuple[float, float]
 def box_drawer(image: Any, boxes: Any, name: str) -> None:
     """Build a picture on which corners are clicked. image: the control of the image. boxes: the text for the boxes."""
     with gr.Accordion("Draw boxes", open=False, elem_id=f"{name}-draw"):
-        gr.Markdown("Click two opposite corners of each box. Without boxes the server looks for persons itself.")
+        gr.Markdown("Click two opposite corners of each box. Without boxes, the server finds the persons itself.")
         canvas = gr.Image(
             type="filepath", interactive=False, label="Corners", height=380, buttons=[], elem_id=f"{name}-canvas"
         )

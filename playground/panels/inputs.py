@@ -90,7 +90,7 @@ def images_input(page: Page, name: str) -> InputControls:
 def supports_input(page: Page, name: str) -> InputControls:
     """One image, and example images of what to find in it, with masks painted here."""
     query = image_input(page, name)
-    with gr.Accordion("Examples of what to look for", open=True):
+    with gr.Accordion("Examples of the thing to find", open=True):
         examples = support_painter(page, name)
     return InputControls([*query.controls, examples], _with_supports, query.image)
 

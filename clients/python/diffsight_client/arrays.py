@@ -51,7 +51,7 @@ def array_of_npy(data: bytes) -> NDArray[Any]:
     try:
         array: NDArray[Any] = numpy.load(io.BytesIO(data), allow_pickle=False)
     except ValueError as error:
-        raise BadInput(f"this is no .npy file: {error}") from error
+        raise BadInput(f"this is not a .npy file: {error}") from error
     return array
 
 
@@ -102,7 +102,7 @@ class DepthArray:
         """Metres, (H, W) float32, in millimetre steps. Raises BadInput if the answer was requested without maps."""
         numpy = import_needed("numpy")
         if self.png16 is None:
-            raise BadInput("the answer has no depth map; ask with maps=True")
+            raise BadInput("the answer has no depth map; request it with maps=True")
         units = array_of_png(base64.b64decode(self.png16))
         metres: NDArray[np.float32] = (units * numpy.float64(self.metres_per_unit)).astype(numpy.float32)
         return metres
@@ -117,7 +117,7 @@ class MaskArray:
     def to_numpy(self) -> NDArray[np.bool_]:
         """The mask, (H, W) bool, in the image's pixels. Raises BadInput for an answer that has outlines instead."""
         if self.rle is None:
-            raise BadInput("the answer has outlines and no masks; ask without format='polygons'")
+            raise BadInput("the answer has outlines and no masks; request it without format='polygons'")
         return mask_of_rle(self.rle)
 
 

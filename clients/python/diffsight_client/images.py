@@ -76,7 +76,7 @@ def upload_of(image: Image) -> Upload:
         return Upload("image.png", png_of_array(image))
     if isinstance(image, Readable):
         return Upload(Path(str(getattr(image, "name", "image"))).name, image.read())
-    raise BadInput(f"{type(image).__name__!r} is no image; {_ACCEPTED}")
+    raise BadInput(f"{type(image).__name__!r} is not an image; {_ACCEPTED}")
 
 
 def uploads_of(images: Image | Iterable[Image]) -> list[Upload]:
@@ -89,7 +89,7 @@ def image_list(images: Image | Iterable[Image]) -> list[Image]:
     if is_one(images):
         return [cast(Image, images)]
     if not isinstance(images, Iterable):
-        raise BadInput(f"{type(images).__name__!r} is no image; {_ACCEPTED}")
+        raise BadInput(f"{type(images).__name__!r} is not an image; {_ACCEPTED}")
     return list(cast(Iterable[Image], images))
 
 
