@@ -42,7 +42,7 @@ class Watched:
 
 def job_panel(page: Page, tab: Any) -> None:
     """Build the panel of jobs."""
-    gr.Markdown("**One task on many images** · `POST /v1/jobs` · a job continues if this page is closed.")
+    gr.Markdown("**Many images through one task** · `POST /v1/jobs` · a job goes on if this page is closed.")
     tasks = [form.name for form in page.description.tasks]
     with gr.Row():
         with gr.Column(min_width=300):
@@ -60,7 +60,7 @@ def job_panel(page: Page, tab: Any) -> None:
             task = gr.Dropdown(tasks, value=tasks[0] if tasks else None, label="Task", elem_id="job-task")
             parameters = gr.Textbox(
                 label="Parameters", lines=2, placeholder="{ } as JSON", elem_id="job-parameters",
-                info="Options of the task, with the names of its panel. Options that are left out get their defaults.",
+                info="Options of the task, as its own panel names them. What is left out gets its default.",
             )  # fmt: skip
             start = gr.Button("Begin the job", variant="primary", elem_id="job-run")
             known = gr.Dropdown(
