@@ -1,4 +1,4 @@
-"""Networks in the published sizes with random weights, or small ones of the same build, on any device."""
+"""Networks of the published sizes with random weights, or small networks of the same structure, on any device."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def build_encoder(dtype: torch.dtype, device: str, sizes: Sizes = FULL) -> Any:
 
 
 def build_head(task: Literal["depth", "segmentation", "referring"], device: str) -> Any:
-    """The published network of a VPD task, float32 as always."""
+    """The published network of a VPD task, always float32."""
     shapes = {key: torch.empty(shape, device="meta") for key, shape in head_keys(task).items()}
     network: Any = NETWORKS[task](shapes, task)
     return (network if device == "meta" else network.to_empty(device=device)).eval().requires_grad_(False)
 
 
 def build_backbone(kind: Kind, dtype: torch.dtype, device: str, sizes: Sizes = FULL) -> StableDiffusion:
-    """A whole backbone with random weights. The tokenizer is a small one, whose ids every text encoder here knows."""
+    """A whole backbone with random weights. The tokenizer is a small one; every text encoder here has its ids."""
     config, seed = sizes.backbones[kind]
     described = text_config(config, sizes.text[kind] if sizes.whole else None)
     torch.manual_seed(seed)

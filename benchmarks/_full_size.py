@@ -1,13 +1,13 @@
-"""Every task once at full size, as a user would: make checkpoints, add them, serve them, ask.
+"""Every task once at full size, as a user would run it: make checkpoints, add them, serve them, send requests.
 
     make full-size                                   40 GB of disk, 24 GB of memory, about an hour on two cores
     python -m benchmarks._full_size --small          the same steps with small networks, in minutes
 
-Random weights in the published layouts stand for the published ones: sizes, shapes and formats are theirs, answers mean
-nothing. Each checkpoint is made in a process of its own, added by `diffsight models add`, and deleted. Then one
-`diffsight serve` with no setting but its folders loads them, and each task is asked twice: the first request pays for
-a load where the model did not fit beside the others. Memory is that of the server's process; of a step it is the most
-that Linux saw since the step began.
+Random weights in the published layouts replace the published ones: sizes, shapes and formats are the same, but the
+answers mean nothing. Each checkpoint is made in a process of its own, added with `diffsight models add`, and deleted.
+Then one `diffsight serve` with no setting except its folders loads them, and each task is called twice: the first
+request includes a load if the model did not fit beside the others. Memory is that of the server's process; for a step
+it is the maximum that Linux recorded since the step began.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _SMALL_SETTINGS = {
 
 
 class Failed(Exception):
-    """A step that did not end well: what it was, and what it said."""
+    """A step that failed: its name and its output."""
 
 
 def encode_image(height: int, width: int, channels: int) -> str:
@@ -80,24 +80,24 @@ def requests(side: int) -> dict[str, tuple[str, dict[str, Any]]]:
 
 
 def run_step(what: str, command: list[str], seconds: float, **environment: str) -> tuple[float, int]:
-    """Run a command to its end. Returns its seconds and the most memory it had, in bytes. Raises Failed."""
+    """Run a command to its end. Returns its seconds and its maximum memory in bytes. Raises Failed."""
     started = time.perf_counter()
-    with tempfile.TemporaryFile() as said:
-        running = subprocess.Popen(command, stdout=said, stderr=subprocess.STDOUT, env={**os.environ, **environment})
+    with tempfile.TemporaryFile() as output:
+        running = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env={**os.environ, **environment})
         try:
             peak = _wait(running, started + seconds)
         except TimeoutError:
             running.kill()
             running.wait()
             raise Failed(f"{what} took more than {seconds:.0f} seconds") from None
-        said.seek(0)
+        output.seek(0)
         if running.returncode:
-            raise Failed(f"{what} failed:\n{said.read().decode(errors='replace')[-2000:]}")
+            raise Failed(f"{what} failed:\n{output.read().decode(errors='replace')[-2000:]}")
     return time.perf_counter() - started, peak
 
 
 def _wait(running: subprocess.Popen[bytes], deadline: float) -> int:
-    """The process' peak, as its own count says while it runs. Raises TimeoutError."""
+    """The process's own maximum of memory, read while it runs. Raises TimeoutError."""
     peak = 0
     while running.poll() is None:
         peak = max(peak, memory_of(running.pid)[0])
@@ -108,7 +108,7 @@ def _wait(running: subprocess.Popen[bytes], deadline: float) -> int:
 
 
 def memory_of(process: int) -> tuple[int, int]:
-    """Bytes of a process: the most since the last `forget_peak`, and now; zeros where it has ended."""
+    """Bytes of a process: the maximum since the last `forget_peak`, and now; zeros if it has ended."""
     try:
         text = Path(f"/proc/{process}/status").read_text()
     except OSError:
@@ -118,7 +118,7 @@ def memory_of(process: int) -> tuple[int, int]:
 
 
 def forget_peak(process: int) -> None:
-    """Let the peak of a process begin anew from what it has now, where the system allows it."""
+    """Reset the maximum of a process's memory to its current memory, if the system allows this."""
     with suppress(OSError):
         Path(f"/proc/{process}/clear_refs").write_text("5")
 
@@ -140,7 +140,7 @@ def add_models(folder: Path, *, small: bool, seconds: float) -> list[dict[str, A
 
 
 def write_one(kind: str, folder: Path, *, small: bool) -> None:
-    """The checkpoint of one kind, and where it is."""
+    """Write the checkpoint of one kind, and its path."""
     (folder / "places").mkdir(parents=True, exist_ok=True)
     (folder / "originals").mkdir(exist_ok=True)
     place = write_original(kind, folder / "originals", SMALL if small else FULL)
@@ -149,7 +149,7 @@ def write_one(kind: str, folder: Path, *, small: bool) -> None:
 
 @contextmanager
 def serving(folder: Path, *, small: bool, seconds: float) -> Iterator[tuple[httpx2.Client, int, float]]:
-    """A server that is ready: a client, its process, and the seconds of its start. Raises Failed."""
+    """A ready server: a client, its process, and the seconds of its start. Raises Failed."""
     environment = os.environ | {
         "DIFFSIGHT_MODELS_FOLDER": str(folder / "models"),
         "DIFFSIGHT_DATA_FOLDER": str(folder / "data"),
@@ -167,8 +167,8 @@ def serving(folder: Path, *, small: bool, seconds: float) -> Iterator[tuple[http
             if server.poll() is not None or time.perf_counter() - started > seconds:
                 raise Failed(f"the server was not ready:\n{log.read_text(errors='replace')[-2000:]}")
             time.sleep(0.2)
-            found = re.search(r"diffsight: (http://\S+)", log.read_text(errors="replace"))
-            address = found and found[1]
+            address_line = re.search(r"diffsight: (http://\S+)", log.read_text(errors="replace"))
+            address = address_line and address_line[1]
         with httpx2.Client(base_url=address, timeout=seconds) as client:
             yield client, server.pid, time.perf_counter() - started
     finally:
@@ -188,7 +188,7 @@ def _is_ready(address: str) -> bool:
 
 
 def ask_all(client: httpx2.Client, process: int, side: int) -> list[dict[str, Any]]:
-    """Ask every task twice. Returns a row for each request. Raises Failed for another status than 200."""
+    """Call every task twice. Returns a row for each request. Raises Failed for a status other than 200."""
     rows = []
     for task, (route, body) in requests(side).items():
         for turn in ("first", "second"):
@@ -208,7 +208,7 @@ def ask_all(client: httpx2.Client, process: int, side: int) -> list[dict[str, An
 
 
 def check_machine(folder: Path) -> None:
-    """Raises Failed where the disk or the memory that is free is too little for full size."""
+    """Raises Failed if there is not enough free disk or memory for full size."""
     free = shutil.disk_usage(folder).free
     if free < DISK_BYTES:
         raise Failed(f"{folder} has {free / 1e9:.0f} GB free, full size takes {DISK_BYTES / 1e9:.0f}: give --folder")
@@ -216,8 +216,8 @@ def check_machine(folder: Path) -> None:
         raise Failed(f"{memory / 1e9:.0f} GB of memory are free, full size takes {MEMORY_BYTES / 1e9:.0f}")
 
 
-def tables(added: list[dict[str, Any]], loaded: list[dict[str, Any]], asked: list[dict[str, Any]]) -> list[str]:
-    """The two tables in Markdown. loaded: models as GET /v1/models lists them at the end."""
+def tables(added: list[dict[str, Any]], loaded: list[dict[str, Any]], requested: list[dict[str, Any]]) -> list[str]:
+    """The two tables in Markdown. loaded: the models of GET /v1/models at the end."""
     by_id = {model["id"]: model for model in loaded}
     lines = ["| model | files | `models add` | its peak | load | loads |", "|---|---|---|---|---|---|"]
     for row in added:
@@ -227,7 +227,7 @@ def tables(added: list[dict[str, Any]], loaded: list[dict[str, Any]], asked: lis
             f"| {model['load_seconds']:.1f} s | {model['loads']} |"
         )
     lines += ["", "| task | request | seconds | by stage | peak | resting |", "|---|---|---|---|---|---|"]
-    for row in asked:
+    for row in requested:
         stages = ", ".join(f"{name} {value:.2f}" for name, value in row["stages"].items() if value >= 0.005)
         lines.append(
             f"| {row['task']} | {row['turn']} | {row['seconds']:.2f} | {stages} | {row['peak'] / 1e9:.2f} GB "
@@ -237,17 +237,17 @@ def tables(added: list[dict[str, Any]], loaded: list[dict[str, Any]], asked: lis
 
 
 def measure(folder: Path, *, small: bool, seconds: float) -> dict[str, Any]:
-    """All steps, in a folder that is there. Raises Failed."""
+    """Run all steps in an existing folder. Raises Failed."""
     if not small:
         check_machine(folder)
     added = add_models(folder, small=small, seconds=seconds)
     with serving(folder, small=small, seconds=seconds) as (client, process, start):
         peak, resting = memory_of(process)
         print(f"ready after {start:.0f} s, {resting / 1e9:.2f} GB, {peak / 1e9:.2f} GB at most", flush=True)
-        asked = ask_all(client, process, 64 if small else 480)
+        requested = ask_all(client, process, 64 if small else 480)
         loaded = client.get("/v1/models").json()["models"]
     figures = {"start_seconds": start, "start_peak_bytes": peak, "start_resting_bytes": resting}
-    return {"added": added, "asked": asked, "loaded": loaded, "figures": figures}
+    return {"added": added, "asked": requested, "loaded": loaded, "figures": figures}
 
 
 def main() -> int:

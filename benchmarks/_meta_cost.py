@@ -1,6 +1,6 @@
-"""Counts what a pass would cost on a GPU, on torch's `meta` device: operations, bytes that they move, memory they hold.
+"""Counts the cost of a pass on a GPU, on torch's `meta` device: operations, the bytes that they move, their memory.
 
-How fast a card does an operation is assumed. The count itself is of the operations that PyTorch starts.
+The speed of a card for each operation is assumed. The counted operations are those that PyTorch starts.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from torch.utils.flop_counter import flop_registry
 
 Unit = Literal["convolution", "product", "attention"]
 
-# Kernels of one operation: a convolution changes layout before and after, a group norm reads twice.
+# Kernels of one operation: a convolution changes the layout before and after, a group norm reads twice.
 _KERNELS = {"convolution": 3, "native_group_norm": 3}
 _FREE = ("detach", "alias", "lift_fresh", "empty", "empty_like", "_unsafe_view", "empty_strided", "new_empty")
 
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """FLOPs a second of each kind of operation in one number type, as a batch of several rows reaches them.
+    """FLOPs a second of each kind of operation in one number type, for a batch of several rows.
 
-    small: what is left of them where a batch is a single row.
+    small: factor for a batch of a single row.
     """
 
     convolution: float
@@ -43,8 +43,8 @@ class Rates:
 class Card:
     """Assumed speed of a GPU.
 
-    half, full: of bfloat16 and float16, and of float32 without TF32. memory: bytes a second. kernel: least seconds of
-    one kernel. launch: seconds of the host for each, of eager PyTorch.
+    half, full: of bfloat16 and float16, and of float32 without TF32. memory: bytes a second. kernel: minimum seconds of
+    one kernel. launch: seconds of the host for each kernel, in eager PyTorch.
     """
 
     name: str
@@ -57,7 +57,7 @@ class Card:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One operation. unit: which rate it runs at. moved: bytes that it reads and writes. half: of a type of 2 bytes."""
+    """One operation. unit: the kind of its rate. moved: bytes that it reads and writes. half: of a type of 2 bytes."""
 
     unit: Unit
     flops: float
@@ -68,30 +68,34 @@ class Operation:
 
 @dataclass(slots=True)
 class Cost:
-    """What was counted. peak_bytes: the most that tensors made meanwhile held at the same time."""
+    """The counted operations. peak_bytes: the maximum memory of tensors that were made meanwhile."""
 
     operations: list[Operation] = field(default_factory=list)
     peak_bytes: int = 0
 
     @property
     def flops(self) -> float:
-        return sum(one.flops for one in self.operations)
+        return sum(operation.flops for operation in self.operations)
 
     @property
     def kernels(self) -> int:
-        return sum(one.kernels for one in self.operations)
+        return sum(operation.kernels for operation in self.operations)
 
     def device_seconds(self, card: Card, *, batch: int) -> float:
-        """Seconds of the device, each operation bound by arithmetic, by memory or by the start of its kernels."""
+        """Seconds of the device; each operation is bound by arithmetic, by memory or by the start of its kernels."""
         total = 0.0
-        for one in self.operations:
-            rates = card.half if one.half else card.full
-            rate = getattr(rates, one.unit) * (rates.small if batch == 1 else 1.0)
-            total += max(one.flops / rate, one.moved * one.kernels / card.memory, card.kernel * one.kernels)
+        for operation in self.operations:
+            rates = card.half if operation.half else card.full
+            rate = getattr(rates, operation.unit) * (rates.small if batch == 1 else 1.0)
+            total += max(
+                operation.flops / rate,
+                operation.moved * operation.kernels / card.memory,
+                card.kernel * operation.kernels,
+            )
         return total
 
     def seconds(self, card: Card, *, batch: int) -> float:
-        """Seconds of a batch: of the device, or of the host that starts its kernels, whichever takes longer."""
+        """Seconds of a batch: of the device, or of the host that starts its kernels, whichever is longer."""
         return max(self.device_seconds(card, batch=batch), self.kernels * card.launch)
 
 
@@ -112,7 +116,9 @@ class _Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]
         made = [leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor)]
         for tensor in made:
             self._hold(tensor)
-        view = any(one.alias_info is not None and not one.alias_info.is_write for one in func._schema.returns)
+        view = any(
+            returned.alias_info is not None and not returned.alias_info.is_write for returned in func._schema.returns
+        )
         if view or name in _FREE or not made:
             return out
         read = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
@@ -120,7 +126,7 @@ class _Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if func._overloadpacket in flop_registry:
             flops = flop_registry[func._overloadpacket](*args, **(kwargs or {}), out_val=out)
         unit: Unit = "convolution" if name == "convolution" else "product"
-        self.add(unit, flops, sum(one.nbytes for one in (*read, *made)), _KERNELS.get(name, 1), made[0])
+        self.add(unit, flops, sum(tensor.nbytes for tensor in (*read, *made)), _KERNELS.get(name, 1), made[0])
         return out
 
     def _hold(self, tensor: Tensor) -> None:
@@ -144,7 +150,7 @@ class _Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 @contextmanager
 def counting() -> Iterator[Cost]:
-    """A context whose operations are counted; attention counts as the one kernel that it is on a card."""
+    """A context in which operations are counted; attention counts as one kernel, as on a card."""
     mode, attention = _Counting(), functional.scaled_dot_product_attention
 
     def attend(query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, **_: Any) -> Tensor:

@@ -1,4 +1,4 @@
-"""Depth, segmentation and referring on held-out scenes, beside guesses from the training mean and from pixels."""
+"""Depth, segmentation and referring on held-out scenes, beside baselines from the training mean and from pixels."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ MAIN = {"depth": "abs_rel", "segmentation": "miou", "referring": "oiou"}
 
 
 def measure_dense(task: DenseTask, data: Path) -> dict[str, float]:
-    """Figures of the head that the settings name, over a world in `data`, each as TASK_FIGURE.
+    """Figures of the settings' head over a world in `data`, each as TASK_FIGURE.
 
-    Raises ModelNotFound where no head is shipped for the backbone and none is named.
+    Raises ModelNotFound if no head is shipped for the backbone and the settings name none.
     """
     from training.datasets.dense_folder import DenseFolder
     from training.dense_baselines import load_baselines
@@ -37,14 +37,14 @@ def measure_dense(task: DenseTask, data: Path) -> dict[str, float]:
     guesses = file.with_name(f"{task}-baselines.safetensors")
     if not guesses.is_file():
         raise ModelNotFound(f"{guesses} is missing", hint=f"`diffsight fit {task}` writes it beside its head")
-    found = world_figures(DirectEngine(model), head, DenseFolder(data, task), load_baselines(guesses))
-    told = {f"{task}_{name}": value for name, value in found.items()}
+    measured = world_figures(DirectEngine(model), head, DenseFolder(data, task), load_baselines(guesses))
+    figures = {f"{task}_{name}": value for name, value in measured.items()}
     if task == "depth":
-        told["depth_absrel_over_mean_baseline"] = found["abs_rel"] / found["mean_baseline_abs_rel"]
-    rows = [["the head", f"{found[MAIN[task]]:.4f}"]]
+        figures["depth_absrel_over_mean_baseline"] = measured["abs_rel"] / measured["mean_baseline_abs_rel"]
+    rows = [["the head", f"{measured[MAIN[task]]:.4f}"]]
     for name in ("mean", "linear"):
-        if f"{name}_baseline_{MAIN[task]}" in found:
-            rows.append([f"guessed from the {name} of training", f"{found[f'{name}_baseline_{MAIN[task]}']:.4f}"])
+        if f"{name}_baseline_{MAIN[task]}" in measured:
+            rows.append([f"guessed from the {name} of training", f"{measured[f'{name}_baseline_{MAIN[task]}']:.4f}"])
     rows[-1][0] = rows[-1][0].replace("the linear of training", "colour and place, linearly")
     print_table(f"{task} on {data}", ["what answers", MAIN[task]], rows)
-    return told
+    return figures

@@ -1,4 +1,4 @@
-"""Few-shot segmentation of kinds that no training saw, beside two guesses that need no training either."""
+"""Few-shot segmentation of kinds in no training data, compared with two baselines without training."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ HELD_OUT = Path(__file__).parents[1] / "training" / "world" / "held_out" / "few_
 EPISODES = 200
 SHOTS = (1, 5)
 FEATURE, TIMESTEP = "up_blocks.2", 50
-"""Where the nearest-neighbour guess looks: the last level but one, hardly noised."""
+"""The features of the nearest-neighbour baseline: the last level but one, at low noise."""
 
 Guess = Callable[[Labelled, Sequence[Labelled]], NDArray[np.bool_]]
 """A mask of the query (H, W) from the query and its supports."""
 
 
 def measure_few_shot(data: Path = HELD_OUT) -> dict[str, float]:
-    """mIoU, 0 to 1, over the held-out kinds for 1 and 5 shots: `few_shot_miou_1`, and those of both guesses.
+    """mIoU, 0 to 1, over the held-out kinds for 1 and 5 shots: `few_shot_miou_1`, and those of both baselines.
 
-    data: a world of kinds that the weights were not trained on.
-    Raises ModelNotFound where there are no few-shot weights for the backbone.
+    data: a world of kinds that are not in the training data.
+    Raises ModelNotFound if there are no few-shot weights for the backbone.
     """
     settings = load_settings()
     model = open_model(settings)
@@ -53,84 +53,87 @@ def measure_few_shot(data: Path = HELD_OUT) -> dict[str, float]:
     size = settings.few_shot.image_size or input_size(model.description)
     read, names = world_reader(data)
     class_ids = sorted(names)
-    found: dict[str, float] = {}
+    figures: dict[str, float] = {}
     for shots in SHOTS:
         episodes = draw_episodes(names, class_ids, shots, EPISODES, np.random.RandomState(0), in_turn=True)
 
-        async def answered(episodes: Sequence[Episode] = episodes) -> float:
-            results = [one async for one in run_episodes(engine, episodes, read, size=size)]
+        async def score_head(episodes: Sequence[Episode] = episodes) -> float:
+            results = [result async for result in run_episodes(engine, episodes, read, size=size)]
             return scores_of(results, class_ids).mean_iou / 100
 
-        found[f"few_shot_miou_{shots}"] = complete(answered())
-        guesses: dict[str, Guess] = {"pasted": pasted, "neighbours": nearest_neighbours(engine, size)}
+        figures[f"few_shot_miou_{shots}"] = complete(score_head())
+        guesses: dict[str, Guess] = {"pasted": paste_mask, "neighbours": nearest_neighbours(engine, size)}
         for name, guess in guesses.items():
-            found[f"few_shot_{name}_miou_{shots}"] = guessed(episodes, read, guess, class_ids)
+            figures[f"few_shot_{name}_miou_{shots}"] = score_guess(episodes, read, guess, class_ids)
     rows = [
-        [title, *(f"{found[f'few_shot_{name}miou_{shots}']:.3f}" for shots in SHOTS)]
+        [title, *(f"{figures[f'few_shot_{name}miou_{shots}']:.3f}" for shots in SHOTS)]
         for title, name in (("the head", ""), ("support mask in place", "pasted_"), ("features", "neighbours_"))
     ]
     columns = ["what answers", *(f"{shots} shots" for shots in SHOTS)]
     print_table(f"mIoU on {len(class_ids)} held-out kinds, {EPISODES} episodes", columns, rows)
-    return found
+    return figures
 
 
 def world_reader(data: Path) -> tuple[Callable[[str, int], Labelled], dict[int, list[str]]]:
-    """What reads an image and where a kind is on it, and the images of each kind that is on two at least."""
-    with redirect_stdout(StringIO()):  # it tells its own progress there
+    """A function that reads an image and the mask of a kind, and the images of each kind that is on at least two."""
+    with redirect_stdout(StringIO()):  # pycocotools prints its progress
         coco = COCO(str(data / "instances.json"))
-    files = {one["file_name"]: one["id"] for one in coco.dataset["images"]}
+    files = {entry["file_name"]: entry["id"] for entry in coco.dataset["images"]}
 
     def read(name: str, class_id: int) -> Labelled:
         ids = coco.getAnnIds(imgIds=files[name], catIds=class_id)
-        masks = [coco.annToMask(one) for one in coco.loadAnns(ids)]
+        masks = [coco.annToMask(annotation) for annotation in coco.loadAnns(ids)]
         picture = np.asarray(Image.open(data / "images" / name).convert("RGB"))
         return picture, np.max(masks, axis=0).astype(np.uint8)
 
     names = {
-        kind: sorted({coco.imgs[one]["file_name"] for one in coco.getImgIds(catIds=kind)}) for kind in coco.getCatIds()
+        kind: sorted({coco.imgs[image_id]["file_name"] for image_id in coco.getImgIds(catIds=kind)})
+        for kind in coco.getCatIds()
     }
-    return read, {kind: found for kind, found in names.items() if len(found) > 1}
+    return read, {kind: files for kind, files in names.items() if len(files) > 1}
 
 
-def guessed(
+def score_guess(
     episodes: Sequence[Episode], read: Callable[[str, int], Labelled], guess: Guess, class_ids: Sequence[int]
 ) -> float:
-    """mIoU of a guess, 0 to 1."""
+    """mIoU of a baseline, 0 to 1."""
     counted = []
-    for one in episodes:
-        query = read(one.query, one.class_id)
-        counted.append(areas(guess(query, [read(name, one.class_id) for name in one.supports]), query[1] == 1))
-    classes = [one.class_id for one in episodes]
+    for episode in episodes:
+        query = read(episode.query, episode.class_id)
+        counted.append(areas(guess(query, [read(name, episode.class_id) for name in episode.supports]), query[1] == 1))
+    classes = [episode.class_id for episode in episodes]
     return scores(class_ids, classes, [one for one, _ in counted], [one for _, one in counted]).mean_iou / 100
 
 
-def pasted(query: Labelled, supports: Sequence[Labelled]) -> NDArray[np.bool_]:
-    """The object is where most supports have it; one support's own mask."""
+def paste_mask(query: Labelled, supports: Sequence[Labelled]) -> NDArray[np.bool_]:
+    """Guess the mask that at least half of the supports have; with one support, its own mask."""
     mean: NDArray[np.float64] = np.mean([mask == 1 for _, mask in supports], axis=0)
     return mean >= 0.5
 
 
 def nearest_neighbours(engine: DirectEngine, size: int) -> Guess:
-    """Each place of the query takes the label of the support place whose frozen features are most alike, by cosine."""
+    """Each position of the query gets the label of the support position with the most similar frozen features, by
+    cosine.
+    """
 
     def features(image: NDArray[np.uint8]) -> torch.Tensor:
         (latents,) = complete(engine.encode([pixel_values(image, size)]))
         context = complete(engine.embed([""]))[0]
         row = UNetRow(latents, TIMESTEP, context, Capture(features=(FEATURE,)))
-        (got,) = complete(engine.unet([row]))
-        return functional.normalize(got.features[FEATURE].float(), dim=0)
+        (captures,) = complete(engine.unet([row]))
+        return functional.normalize(captures.features[FEATURE].float(), dim=0)
 
     def guess(query: Labelled, supports: Sequence[Labelled]) -> NDArray[np.bool_]:
-        sought = features(query[0])
-        known, labels = [], []
+        query_features = features(query[0])
+        support_features, labels = [], []
         for image, mask in supports:
-            found = features(image)
+            feature_map = features(image)
             object_ = torch.from_numpy((mask == 1).astype(np.float32))[None]
-            share = functional.adaptive_avg_pool2d(object_, (found.shape[-2], found.shape[-1]))
-            known.append(found.flatten(1))
+            share = functional.adaptive_avg_pool2d(object_, (feature_map.shape[-2], feature_map.shape[-1]))
+            support_features.append(feature_map.flatten(1))
             labels.append(share.flatten() > 0.5)
-        alike = sought.flatten(1).T @ torch.cat(known, dim=1)
-        answer = torch.cat(labels)[alike.argmax(dim=1)].reshape(sought.shape[-2:])
+        alike = query_features.flatten(1).T @ torch.cat(support_features, dim=1)
+        answer = torch.cat(labels)[alike.argmax(dim=1)].reshape(query_features.shape[-2:])
         shape = query[1].shape
         resized = functional.interpolate(answer[None, None].float(), shape, mode="nearest")[0, 0] > 0.5
         return resized.numpy()

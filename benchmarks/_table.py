@@ -1,4 +1,4 @@
-"""What every benchmark prints and writes: one table, and figures as JSON."""
+"""The output of every benchmark: one table, and figures as JSON."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def arguments(description: str) -> argparse.ArgumentParser:
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], notes: Sequence[str] = ()) -> None:
-    """Print one table, first column left, the others right, and its notes below."""
+    """Print one table, with the first column left and the others right, and its notes below."""
     table = Table(title=title, title_justify="left")
     for place, column in enumerate(columns):
         table.add_column(column, justify="right" if place else "left")
@@ -37,7 +37,7 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
 
 
 def write_figures(file: Path | None, figures: Mapping[str, float], **more: object) -> None:
-    """Write figures whole as JSON; nothing without a file."""
+    """Write figures as JSON; without a file, write nothing."""
     if file is None:
         return
     file.parent.mkdir(parents=True, exist_ok=True)

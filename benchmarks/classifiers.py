@@ -1,7 +1,7 @@
-"""Classifiers fitted over REST to few digits, against logistic regression on the raw pixels of the same images.
+"""Classifiers fitted over REST to few digits, compared with logistic regression on the raw pixels of the same images.
 
-Both are fitted by the same code, with the same folds and choice of strength; both answer the same held-out digits,
-which neither the backbone nor the classifiers ever saw. Draws differ in the images fitted on.
+Both are fitted by the same code, with the same folds and choice of strength. Both classify the same held-out digits,
+which are in no training data of the backbone or the classifiers. The draws differ in the images of the fit.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from rich.console import Console
 from benchmarks._table import arguments, print_table, write_figures
 from diffsight.demo import FEATURES, server
 from heads.feature_pooling.logistic import fit_logistic
-from training.datasets.digits import DIGIT_NAMES, Digits, held_out_digits, training_digits
+from training.datasets.digits import DIGIT_NAMES, Digits, load_held_out_digits, load_training_digits
 
 IMAGES_A_CLASS = 20
 AT_ONCE = 60
 
 
 def png(image: NDArray[np.uint8]) -> bytes:
-    """A picture file of an image, (H, W, 3) uint8."""
+    """A PNG file of an image, (H, W, 3) uint8."""
     file = io.BytesIO()
     Image.fromarray(image).save(file, "PNG")
     return file.getvalue()
 
 
-def zipped(digits: Digits, chosen: NDArray[np.int64]) -> bytes:
-    """The chosen digits, (N,) int64 indices, in one folder a class."""
+def pack_digits(digits: Digits, chosen: NDArray[np.int64]) -> bytes:
+    """A zip of the chosen digits, (N,) int64 indices, with one folder for each class."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
         for index in chosen.tolist():
@@ -47,7 +47,7 @@ def zipped(digits: Digits, chosen: NDArray[np.int64]) -> bytes:
 
 
 def over_rest(client: httpx2.Client, archive: bytes, options: dict[str, Any], files: list[bytes]) -> list[str]:
-    """The label of each file by a classifier that is fitted to the archive, asked, and deleted again."""
+    """The label of each file, by a classifier that is fitted to the archive, used, and deleted."""
     fitted = client.post("/v1/classifiers", files={"image": archive}, data=options)
     fitted.raise_for_status()
     route = f"/v1/classify/{fitted.json()['id']}"
@@ -55,7 +55,7 @@ def over_rest(client: httpx2.Client, archive: bytes, options: dict[str, Any], fi
     for at in range(0, len(files), AT_ONCE):
         answer = client.post(route, files=[("image", file) for file in files[at : at + AT_ONCE]])
         answer.raise_for_status()
-        labels += [one["label"] for one in answer.json()["answers"]]
+        labels += [entry["label"] for entry in answer.json()["answers"]]
     client.delete(f"/v1/classifiers/{fitted.json()['id']}").raise_for_status()
     return labels
 
@@ -76,7 +76,7 @@ def main() -> int:
     parser.add_argument("--draws", type=int, default=3)
     chosen = parser.parse_args()
 
-    training, unseen = training_digits(), held_out_digits()
+    training, unseen = load_training_digits(), load_held_out_digits()
     files = [png(unseen.image(index)) for index in range(len(unseen))]
     truth = [DIGIT_NAMES[label] for label in unseen.labels]
     ways: dict[str, list[float]] = {"rest": [], "rest_defaults": [], "pixels": []}
@@ -91,12 +91,12 @@ def main() -> int:
                 generator.permutation(np.flatnonzero(training.labels == digit))[:IMAGES_A_CLASS] for digit in range(10)
             ]
             images = np.concatenate(each)
-            archive = zipped(training, images)
+            archive = pack_digits(training, images)
             for way, options in (("rest", FEATURES), ("rest_defaults", {})):
                 labels = over_rest(client, archive, options, files)
-                ways[way].append(statistics.fmean(one == other for one, other in zip(labels, truth, strict=True)))
+                ways[way].append(statistics.fmean(label == true for label, true in zip(labels, truth, strict=True)))
             ways["pixels"].append(on_pixels(training, images, unseen))
-    told = {
+    names = {
         "rest": "POST /v1/classifiers, blocks and timestep that suit pocket",
         "rest_defaults": "POST /v1/classifiers, defaults",
         "pixels": "logistic regression on raw pixels",
@@ -105,11 +105,14 @@ def main() -> int:
         f"{len(unseen)} held-out digits, {IMAGES_A_CLASS} images a class, {chosen.draws} draws",
         ["way", "accuracy, mean", "lowest", "highest"],
         [
-            [told[way], *(f"{one:.3f}" for one in (statistics.fmean(got), min(got), max(got)))]
-            for way, got in ways.items()
+            [
+                names[way],
+                *(f"{value:.3f}" for value in (statistics.fmean(accuracies), min(accuracies), max(accuracies))),
+            ]
+            for way, accuracies in ways.items()
         ],
     )
-    means = {way: statistics.fmean(got) for way, got in ways.items()}
+    means = {way: statistics.fmean(accuracies) for way, accuracies in ways.items()}
     figures = {
         "rest_accuracy": means["rest"],
         "rest_defaults_accuracy": means["rest_defaults"],

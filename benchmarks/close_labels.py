@@ -1,9 +1,10 @@
-"""What close labels cost a race, and a picture of one.
+"""What close labels cost a race, and a picture of a race.
 
-One image's errors under all labels on all units are computed; every race is run on them. Then the best label and its
-closest rival race alone, their mean difference shrunk step by step to nothing while its spread stays: rows that 95 %
-certainty takes at each, and with an `indifference` of a quarter of the difference as it was. 200 orders each.
---picture draws the posterior over the rows spent, and the rows over the difference.
+The errors of one image under all labels on all units are computed, and every race runs on them. Then only the best
+label and its closest rival race. Their mean difference is shrunk step by step to zero, while its spread stays. The
+benchmark counts the rows at 95 % confidence for each difference, also with an `indifference` of a quarter of the
+original difference, in 200 orders each. --picture draws the posterior over the computed rows, and the rows over the
+difference.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from PIL import Image
 from scipy.special import softmax
 
 from benchmarks._table import arguments, print_table, write_figures
-from benchmarks.zero_shot import CONFIDENCE, engine_of, grid, raced
+from benchmarks.zero_shot import CONFIDENCE, engine_of, grid, run_races
 from heads.diffusion_classifier.anytime import Race
 from heads.diffusion_classifier.units import Layout, default_layout
 
@@ -36,21 +37,21 @@ class Cost:
     rows_indifferent: float
 
 
-def shrunk(errors: NDArray[np.float32], factor: float) -> NDArray[np.float32]:
-    """(2, units), the first label the better one by `factor` times the mean difference that it was better by."""
+def bring_closer(errors: NDArray[np.float32], factor: float) -> NDArray[np.float32]:
+    """(2, units), where the first label is better by `factor` times its original mean difference."""
     mean = float((errors[1].astype(np.float64) - errors[0]).mean())
     return np.stack([errors[0], errors[1] - np.float32((1 - factor) * mean)])
 
 
 def costs(errors: NDArray[np.float32], layout: Layout, orders: int) -> list[Cost]:
-    """What two labels cost at each shrunken difference. errors: (2, units) float32, the better label first."""
+    """The cost of two labels at each shrunken difference. errors: (2, units) float32, the better label first."""
     mean = float((errors[1].astype(np.float64) - errors[0]).mean())
-    found = []
+    measured = []
     for factor in SHRUNK:
-        table = shrunk(errors, factor)
-        races = raced(table, layout, orders)
-        indifferent = raced(table, layout, orders, indifference=mean / 4)
-        found.append(
+        table = bring_closer(errors, factor)
+        races = run_races(table, layout, orders)
+        indifferent = run_races(table, layout, orders, indifference=mean / 4)
+        measured.append(
             Cost(
                 factor * mean,
                 float(np.mean([race.rows for race in races])),
@@ -59,13 +60,13 @@ def costs(errors: NDArray[np.float32], layout: Layout, orders: int) -> list[Cost
                 float(np.mean([race.rows for race in indifferent])),
             )
         )
-    return found
+    return measured
 
 
-def sharpening(race: Race, elements: int, temperature: float) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Rows spent after each visited block, (N,), and the posterior then, (N, labels) float64.
+def trace_posterior(race: Race, elements: int, temperature: float) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Rows computed after each visited block, (N,), and the posterior then, (N, labels) float64.
 
-    A label that was dropped keeps the paired gap that it had.
+    A dropped label keeps its last paired gap.
     """
     elimination = race.elimination
     means = elimination.block_means[:, : elimination.visited]
@@ -77,16 +78,16 @@ def sharpening(race: Race, elements: int, temperature: float) -> tuple[NDArray[n
 
 
 def draw(
-    file: Path, race: Race, labels: list[str], elements: int, temperature: float, found: list[Cost], most: int
+    file: Path, race: Race, labels: list[str], elements: int, temperature: float, measured: list[Cost], most: int
 ) -> None:
-    """The posterior over rows on the left, what two labels cost on the right."""
+    """Draw the posterior over rows on the left, and the cost of two labels on the right."""
     import matplotlib as mpl
 
     mpl.use("agg")
     from matplotlib import pyplot
 
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
-    rows, posterior = sharpening(race, elements, temperature)
+    rows, posterior = trace_posterior(race, elements, temperature)
     for label in posterior.max(axis=0).argsort()[::-1]:
         left.plot(rows, posterior[:, label], label=labels[label], drawstyle="steps-post")
     for blocks in sorted({drop.blocks for drop in race.elimination.drops}):
@@ -95,9 +96,9 @@ def draw(
         left.annotate(f"{gone} dropped", (race.rows_at[blocks], 0.5), rotation=90, fontsize=7, ha="right")
     left.set(xlabel="U-Net rows spent", ylabel="posterior", title="One race of all labels", ylim=(-0.02, 1.02))
     left.legend(fontsize=7, ncols=2)
-    differences = [1000 * one.difference for one in found]
-    right.plot(differences, [one.rows for one in found], "o-", label=f"confidence {CONFIDENCE:g}")
-    right.plot(differences, [one.rows_indifferent for one in found], "s--", label="with indifference")
+    differences = [1000 * cost.difference for cost in measured]
+    right.plot(differences, [cost.rows for cost in measured], "o-", label=f"confidence {CONFIDENCE:g}")
+    right.plot(differences, [cost.rows_indifferent for cost in measured], "s--", label="with indifference")
     right.axhline(most, color="grey", linewidth=0.8, label="every row")
     right.set(
         xlabel="difference of mean errors (thousandths)",
@@ -122,47 +123,47 @@ def main() -> int:
     parser.add_argument("--drawn-confidence", type=float, default=1 - 1e-6, help="of the drawn race, so that it lasts")
     parser.add_argument("--backbone", default="pocket")
     parser.add_argument("--device", default="auto")
-    asked = parser.parse_args()
+    chosen = parser.parse_args()
 
-    labels = [label.strip() for label in asked.labels.split(",")]
-    image = np.asarray(Image.open(asked.image).convert("RGB"))
+    labels = [label.strip() for label in chosen.labels.split(",")]
+    image = np.asarray(Image.open(chosen.image).convert("RGB"))
     layout, pair_layout = default_layout(len(labels)), default_layout(2)
-    prompts = [asked.template.replace("{}", label) for label in labels]
-    errors = grid(asked.backbone, asked.device, image, prompts, layout.units)
-    backbone = engine_of(asked.backbone, asked.device).backbone
+    prompts = [chosen.template.replace("{}", label) for label in labels]
+    errors = grid(chosen.backbone, chosen.device, image, prompts, layout.units)
+    backbone = engine_of(chosen.backbone, chosen.device).backbone
     elements = backbone.latent_channels * (backbone.image_size // backbone.downscale) ** 2
     best, rival = errors.mean(axis=1, dtype=np.float64).argsort()[:2]
-    found = costs(errors[[best, rival]], pair_layout, asked.orders)
+    measured = costs(errors[[best, rival]], pair_layout, chosen.orders)
     most = 2 * pair_layout.units
     print_table(
-        f"Close labels: {asked.backbone}, {labels[best]!r} and {labels[rival]!r}, confidence {CONFIDENCE:g}, "
-        f"{asked.orders} orders",
+        f"Close labels: {chosen.backbone}, {labels[best]!r} and {labels[rival]!r}, confidence {CONFIDENCE:g}, "
+        f"{chosen.orders} orders",
         ["difference of means", "rows", "of every row", "visited all", "wrong", "rows, indifferent"],
         [
             [
-                f"{one.difference:.5f}",
-                f"{one.rows:,.0f}",
-                f"{one.rows / most:.2f}",
-                f"{one.undecided:.2f}",
-                "-" if np.isnan(one.wrong) else f"{one.wrong:.3f}",
-                f"{one.rows_indifferent:,.0f}",
+                f"{cost.difference:.5f}",
+                f"{cost.rows:,.0f}",
+                f"{cost.rows / most:.2f}",
+                f"{cost.undecided:.2f}",
+                "-" if np.isnan(cost.wrong) else f"{cost.wrong:.3f}",
+                f"{cost.rows_indifferent:,.0f}",
             ]
-            for one in found
+            for cost in measured
         ],
-        [f"indifference: {found[0].difference / 4:.5f}, a quarter of the difference as it is; every row: {most:,}"],
+        [f"indifference: {measured[0].difference / 4:.5f}, a quarter of the difference as it is; every row: {most:,}"],
     )
-    if asked.picture is not None:
-        (race,) = raced(errors, layout, 1, confidence=asked.drawn_confidence)
-        draw(asked.picture, race, labels, elements, asked.temperature, found, most)
-        print(f"wrote {asked.picture}")
+    if chosen.picture is not None:
+        (race,) = run_races(errors, layout, 1, confidence=chosen.drawn_confidence)
+        draw(chosen.picture, race, labels, elements, chosen.temperature, measured, most)
+        print(f"wrote {chosen.picture}")
     figures = {
-        "rows_as_it_is": found[0].rows,
-        "rows_at_a_quarter": found[2].rows,
-        "rows_tied": found[-1].rows,
-        "rows_tied_indifferent": found[-1].rows_indifferent,
-        "wrong_share_worst": float(np.nanmax([one.wrong for one in found])),
+        "rows_as_it_is": measured[0].rows,
+        "rows_at_a_quarter": measured[2].rows,
+        "rows_tied": measured[-1].rows,
+        "rows_tied_indifferent": measured[-1].rows_indifferent,
+        "wrong_share_worst": float(np.nanmax([cost.wrong for cost in measured])),
     }
-    write_figures(asked.json, figures, backbone=asked.backbone, orders=asked.orders)
+    write_figures(chosen.json, figures, backbone=chosen.backbone, orders=chosen.orders)
     return 0
 
 

@@ -1,10 +1,10 @@
-"""How long a request of one row waits beside a request of a thousand, in one run on one backbone:
+"""How long a request of one row waits beside a request of a thousand rows, in one run on one backbone:
 
 - alone: the device is idle;
-- engine: the thousand rows are under way, the engine gives every request its turn;
+- engine: the thousand rows are in the queue, and the engine gives every request its turn;
 - first come, first served: the same rows through one queue in order of arrival, as batching servers do.
 
-Told in batches: the wait over that of the lone request, divided by the time of one full batch.
+The figure is in batches: the wait minus that of the request alone, divided by the time of one full batch.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from service.settings.loader import load_settings
 LARGE = 1000
 
 
-async def one_row(engine: DeviceWorker, row: UNetRow) -> float:
+async def time_row(engine: DeviceWorker, row: UNetRow) -> float:
     """Seconds that a request of one row takes."""
     started = time.perf_counter()
     with engine.session("small") as request:
@@ -33,7 +33,7 @@ async def one_row(engine: DeviceWorker, row: UNetRow) -> float:
 
 
 async def beside_a_large_request(engine: DeviceWorker, rows: list[UNetRow]) -> tuple[float, float]:
-    """Seconds that one row takes once a large request is under way, and that the large one takes."""
+    """Seconds of a request of one row while a large request runs, and seconds of the large request."""
 
     async def large() -> float:
         started = time.perf_counter()
@@ -44,7 +44,7 @@ async def beside_a_large_request(engine: DeviceWorker, rows: list[UNetRow]) -> t
     task = asyncio.create_task(large())
     while engine.figures().running_rows == 0:
         await asyncio.sleep(0)
-    small = await one_row(engine, rows[0])
+    small = await time_row(engine, rows[0])
     return small, await task
 
 
@@ -62,14 +62,14 @@ def main() -> int:
     batch_seconds: list[float] = []
     engine.on_batch = lambda ran: batch_seconds.append(ran.seconds) if ran.size == chosen.batch else None
     engine.start()
-    asyncio.run(one_row(engine, rows[0]))
-    alone = [asyncio.run(one_row(engine, rows[0])) for _ in range(chosen.rounds)]
+    asyncio.run(time_row(engine, rows[0]))
+    alone = [asyncio.run(time_row(engine, rows[0])) for _ in range(chosen.rounds)]
     pairs = [asyncio.run(beside_a_large_request(engine, rows)) for _ in range(chosen.rounds)]
     engine.stop()
 
     lone, batch = statistics.median(alone), statistics.median(batch_seconds)
     shared, whole = (statistics.median(seconds) for seconds in zip(*pairs, strict=True))
-    # In one queue the row would come after all of the large request's, less the batch that runs already.
+    # In one queue the row comes after all rows of the large request, except those of the running batch.
     queued = whole + lone
     waits = {"alone": lone, f"engine, beside {LARGE} rows": shared, f"first come, first served, behind {LARGE}": queued}
     print_table(

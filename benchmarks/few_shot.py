@@ -1,9 +1,9 @@
-"""What keeping the supports' banks saves: a few-shot request with its bank cached against one that computes it anew.
+"""What cached banks of supports save: a few-shot request with a cached bank, compared with one that computes its bank.
 
-Both ways answer the same whole request (encode, U-Net, decode, mask) on the batching engine, in turn, each time with a
-picture that was not seen before: a request alone, and eight at a time, whose rows share batches. Beside the measured
-speed-up stands that which the counted operations of the same two requests on the same network predict. No trained
-weights are needed: what a pass costs does not depend on them.
+Both answer the same whole request (encode, U-Net, decode, mask) on the batching engine, in turns, each time with a new
+picture: one request alone, and eight at a time, whose rows share batches. The table has the measured speed-up, and the
+speed-up that the counted operations of the same two requests on the same network predict. No trained weights are
+needed: the cost of a pass does not depend on them.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from service.settings.loader import load_settings
 Picture = NDArray[np.uint8]
 
 BUSY = 8
-"""Requests at a time of a server that is in use: a full batch of encodes and decodes."""
+"""Concurrent requests of a busy server: a full batch of encodes and decodes."""
 
 
 def picture(seed: int, side: int) -> Picture:
@@ -55,13 +55,13 @@ def object_of(side: int) -> Picture:
     return mask
 
 
-async def recomputed(engine: Engine, query: Picture, supports: list[Picture]) -> None:
-    """A request that brings its supports along."""
-    await segment(engine, query, supports, [object_of(len(one)) for one in supports])
+async def segment_anew(engine: Engine, query: Picture, supports: list[Picture]) -> None:
+    """A request with its own supports."""
+    await segment(engine, query, supports, [object_of(len(support)) for support in supports])
 
 
-async def cached(engine: Engine, query: Picture, shots: list[Shot], banks: BankCache) -> None:
-    """A request for a concept whose banks lie ready."""
+async def segment_with_banks(engine: Engine, query: Picture, shots: list[Shot], banks: BankCache) -> None:
+    """A request for a concept with cached banks."""
     members = await banks.banks(engine, shots, size=input_size(engine.backbone))
     bank = await engine.run(concatenate_banks, members)
     await segment_concepts(engine, query, [bank], thresholds=[PUBLISHED])
@@ -73,7 +73,7 @@ def operations(work: Callable[[], Awaitable[object]]) -> int:
     def cpu_attention(query: torch.Size, key: torch.Size, value: torch.Size, *_: object, **__: object) -> int:
         return int(sdpa_flop_count(query, key, value))  # type: ignore[no-untyped-call]
 
-    # torch counts the attention kernels of GPUs, and leaves out the CPU's.
+    # torch counts the attention kernels of GPUs, but not those of the CPU.
     more = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: cpu_attention}
     with FlopCounterMode(display=False, custom_mapping=more) as counter:
 
@@ -84,24 +84,24 @@ def operations(work: Callable[[], Awaitable[object]]) -> int:
     return int(counter.get_total_flops())
 
 
-def predicted(model: StableDiffusion, shots: int, side: int) -> tuple[int, int]:
-    """Operations of a request that computes its bank, and of one that has it."""
+def count_operations(model: StableDiffusion, shots: int, side: int) -> tuple[int, int]:
+    """Operations of a request that computes its bank, and of one whose bank is cached."""
     engine = DirectEngine(model)
     query, supports = picture(0, side), [picture(1 + index, side) for index in range(shots)]
     masks = [object_of(side)] * shots
     bank = concatenate_banks(complete(support_banks(engine, supports, masks, size=input_size(engine.backbone))))
-    whole = operations(lambda: recomputed(engine, query, supports))
+    whole = operations(lambda: segment_anew(engine, query, supports))
     ready = operations(lambda: segment_concepts(engine, query, [bank], thresholds=[PUBLISHED]))
     return whole, ready
 
 
-def measured(
+def measure(
     engine: DeviceWorker, shots: int, side: int, *, at_once: int, rounds: int
 ) -> tuple[list[float], list[float]]:
-    """Seconds a query of each way, round by round; they take turns. at_once: requests under way at a time."""
+    """Seconds of a query with each method, round by round; the methods take turns. at_once: concurrent requests."""
     supports = [picture(1 + index, side) for index in range(shots)]
     mask = object_of(side)
-    ids = [Shot(shot_id(one, mask), lambda one=one: (one, mask)) for one in supports]  # type: ignore[misc]
+    ids = [Shot(shot_id(support, mask), lambda support=support: (support, mask)) for support in supports]  # type: ignore[misc]
     slow, fast = [], []
     with tempfile.TemporaryDirectory() as folder:
         banks = BankCache(Path(folder), device_bytes=16 << 30, host_bytes=0, disk_bytes=0)
@@ -118,8 +118,10 @@ def measured(
         async def all_rounds() -> None:
             for number in range(rounds + 1):
                 queries = [picture(1000 + number * at_once + index, side) for index in range(at_once)]
-                first = await seconds([partial(recomputed, query=query, supports=supports) for query in queries])
-                second = await seconds([partial(cached, query=query, shots=ids, banks=banks) for query in queries])
+                first = await seconds([partial(segment_anew, query=query, supports=supports) for query in queries])
+                second = await seconds(
+                    [partial(segment_with_banks, query=query, shots=ids, banks=banks) for query in queries]
+                )
                 if number:  # the first round warms up, and fills the cache
                     slow.append(first)
                     fast.append(second)
@@ -140,18 +142,18 @@ def main() -> int:
     if VARIANT not in model.variants:
         model.add_variant(VARIANT, fresh_variant(model))
     side = input_size(model.description)
-    # Without a cache of latents: every query is new, and a request that recomputes encodes its supports again.
+    # Without a cache of latents: every query is new, and a request that computes its bank encodes its supports again.
     engine = DeviceWorker(model, latent_cache_bytes=0)
     engine.start()
     figures: dict[str, float] = {}
     rows, notes = [], []
     for shots in (1, 5):
-        whole, ready = predicted(model, shots, side)
+        whole, ready = count_operations(model, shots, side)
         notes.append(f"{shots} shots: {whole / 1e9:.2f} GFLOP recomputed, {ready / 1e9:.2f} with the bank cached")
         figures[f"predicted_speedup_{shots}shot"] = whole / ready
         for at_once, name in ((1, f"{shots}shot"), (BUSY, f"{shots}shot_busy")):
-            slow, fast = measured(engine, shots, side, at_once=at_once, rounds=chosen.rounds)
-            speedup = statistics.median(one / other for one, other in zip(slow, fast, strict=True))
+            slow, fast = measure(engine, shots, side, at_once=at_once, rounds=chosen.rounds)
+            speedup = statistics.median(recomputing / cached for recomputing, cached in zip(slow, fast, strict=True))
             figures[f"cached_speedup_{name}"] = speedup
             figures[f"cached_{name}_over_predicted"] = speedup / (whole / ready)
             figures[f"cached_seconds_{name}"] = cached_seconds = statistics.median(fast)

@@ -1,9 +1,9 @@
-"""What full-size tasks would take on a GPU, by a model and not by a card: `python -m benchmarks.gpu_cost --json FILE`.
+"""The predicted time of full-size tasks on a GPU, by a model: `python -m benchmarks.gpu_cost --json FILE`.
 
-Networks of the published sizes run on torch's `meta` device through the product's own code. Operations, their FLOPs,
-the bytes that they move and the memory that they hold are counted; how fast a card does them is assumed (CARDS).
-Nothing here was measured on a GPU. `docs/gpu.md` shows the table of `benchmarks/gpu_cost.json`, which
-`python -m benchmarks.gpu_cost --json benchmarks/gpu_cost.json` writes anew.
+Networks of the published sizes run on torch's `meta` device with the product's own code. The benchmark counts
+operations, their FLOPs, the bytes that they move and their memory. The speed of a card is assumed (CARDS). Nothing here
+was measured on a GPU. `docs/gpu.md` shows the table of `benchmarks/gpu_cost.json`, which `python -m benchmarks.gpu_cost
+--json benchmarks/gpu_cost.json` writes again.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ CARDS = (
     Card("H100", Rates(350e12, 450e12, 300e12), Rates(45e12, 45e12, 25e12), 2.5e12),
     Card("RTX 4090", Rates(100e12, 130e12, 90e12), Rates(45e12, 50e12, 30e12), 0.85e12),
 )
-"""About half of what the makers' data sheets promise without sparsity; float32 is without TF32."""
+"""About half of the rates in the makers' data sheets without sparsity; float32 is without TF32."""
 BATCHES = (1, 8, 32)
 TYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
-# Vectors and tokens that a row attends to: a prompt, the classes of ADE20K, an expression, an empty prompt.
+# Vectors and tokens to which a row attends: a prompt, the classes of ADE20K, an expression, an empty prompt.
 _PROMPT, _CLASSES, _EXPRESSION, _EMPTY = 77, 150, 40, 2
 
 Pass = Callable[[int, torch.dtype], Cost]
@@ -46,7 +46,7 @@ Pass = Callable[[int, torch.dtype], Cost]
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What one answer takes. parts: passes, each with as many items as the batch has answers. unit: of the answer."""
+    """The work of one answer. parts: passes, each with as many items as the batch has answers. unit: of the answer."""
 
     task: str
     parts: Sequence[Pass]
@@ -54,7 +54,7 @@ class Work:
 
 
 class _Described:
-    """As much of a backbone's description as VPD reads to find its layers."""
+    """The part of a backbone's description from which VPD finds its feature layers."""
 
     name, downscale = "sd15", 8
 
@@ -110,7 +110,7 @@ def decode(height: int, width: int) -> Pass:
 
 
 def features_row(batch: int, dtype: torch.dtype) -> Cost:
-    """A row of pooled features, which stops at the last block that is read."""
+    """A row of pooled features, which stops at the last block that they read."""
     unet = _unet("sd15", dtype)
     capture = Capture(features=default_blocks(sub_block_names(unet)))
     rows = _rows(unet, batch, capture, (64, 64), _PROMPT)
@@ -134,7 +134,7 @@ def depth(batch: int, dtype: torch.dtype) -> Cost:
     layers, head = _find_layers(unet), build_head("depth", "meta")
     rows = _rows(unet, batch, layers.capture(maps=False), (64, 80), 1)
     with counting() as cost:
-        head(_stacked(forward_rows(unet, rows, {}), layers, maps=False), (480, 640), 10.0)
+        head(_stack_pyramids(forward_rows(unet, rows, {}), layers, maps=False), (480, 640), 10.0)
     return cost
 
 
@@ -146,7 +146,7 @@ def segmentation(task: Literal["segmentation", "referring"], tokens: int) -> Pas
         layers, head = _find_layers(unet), build_head(task, "meta")
         rows = _rows(unet, batch, layers.capture(maps=True), (64, 64), tokens)
         with counting() as cost:
-            head(_stacked(forward_rows(unet, rows, {}), layers, maps=True))
+            head(_stack_pyramids(forward_rows(unet, rows, {}), layers, maps=True))
         return cost
 
     return run
@@ -164,7 +164,7 @@ def pose(batch: int, dtype: torch.dtype) -> Cost:
 
 
 def few_shot(batch: int, dtype: torch.dtype) -> Cost:
-    """A query's pass of DiffewS over 512 x 512 pixels, beside the kept bank of one support."""
+    """A query's pass of DiffewS over 512 x 512 pixels, with the cached bank of one support."""
     unet = _unet("sd21", dtype)
     rows = _rows(unet, batch, Capture(output=True), (64, 64), _EMPTY, _bank(unet))
     with counting() as cost:
@@ -184,7 +184,7 @@ def _bank(unet: Any) -> Bank:
     return bank
 
 
-def _stacked(captures: Sequence[Captures], layers: FeatureLayers, *, maps: bool) -> list[Tensor]:
+def _stack_pyramids(captures: Sequence[Captures], layers: FeatureLayers, *, maps: bool) -> list[Tensor]:
     return stack_pyramids([pyramid(row, layers, maps=maps) for row in captures])
 
 
@@ -197,7 +197,7 @@ WORK = (
     Work("pose", (encode(1024, 768), pose), "persons"),
     Work("few-shot", (encode(512, 512), few_shot, decode(512, 512))),
 )
-"""Images are of the size that the networks take; the bank of few-shot is kept, and texts are embedded already."""
+"""Images have the size of the networks' input; the bank of few-shot is cached, and texts are embedded before."""
 
 
 def measure(
@@ -205,17 +205,17 @@ def measure(
 ) -> dict[str, float]:
     """Figures by `task, number type, batch: name`: TFLOP, kernels and peak GB of a batch, and answers a second."""
     figures: dict[str, float] = {}
-    for one in work:
+    for item in work:
         for kind in types:
             for batch in batches:
-                costs = [part(batch, TYPES[kind]) for part in one.parts]
-                key = f"{one.task}, {kind}, {batch}"
+                costs = [part(batch, TYPES[kind]) for part in item.parts]
+                key = f"{item.task}, {kind}, {batch}"
                 figures[f"{key}: TFLOP"] = sum(cost.flops for cost in costs) / 1e12
                 figures[f"{key}: kernels"] = sum(cost.kernels for cost in costs)
                 figures[f"{key}: GB"] = max(cost.peak_bytes for cost in costs) / 1e9
                 for card in CARDS:
                     seconds = sum(cost.seconds(card, batch=batch) for cost in costs)
-                    figures[f"{key}: {one.unit} a second, {card.name}"] = batch / seconds
+                    figures[f"{key}: {item.unit} a second, {card.name}"] = batch / seconds
     return figures
 
 
@@ -225,18 +225,18 @@ def table(figures: Mapping[str, float]) -> tuple[list[str], list[list[str]]]:
     columns += [f"{card.name}: {batch}" for card in CARDS for batch in BATCHES]
     columns += [f"GB at {batch}" for batch in BATCHES]
     rows = []
-    for one in WORK:
+    for item in WORK:
         for kind in TYPES:
-            keys = [f"{one.task}, {kind}, {batch}" for batch in BATCHES]
+            keys = [f"{item.task}, {kind}, {batch}" for batch in BATCHES]
             cells = [f"{figures[f'{keys[0]}: TFLOP']:.2f}"]
-            cells += [f"{figures[f'{key}: {one.unit} a second, {card.name}']:.0f}" for card in CARDS for key in keys]
+            cells += [f"{figures[f'{key}: {item.unit} a second, {card.name}']:.0f}" for card in CARDS for key in keys]
             cells += [f"{figures[f'{key}: GB']:.1f}" for key in keys]
-            rows.append([f"{one.task}, {one.unit}", kind, *cells])
+            rows.append([f"{item.task}, {item.unit}", kind, *cells])
     return columns, rows
 
 
 def markdown(figures: Mapping[str, float] | None = None) -> str:
-    """The table in Markdown, of recorded figures unless there are others."""
+    """The table in Markdown, from the recorded figures unless `figures` are passed."""
     columns, rows = table(json.loads(RECORD.read_text())["figures"] if figures is None else figures)
     lines = [columns, ["---"] * len(columns), *rows]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)

@@ -1,10 +1,10 @@
-"""What a job does an image, against the same model asked for one image at a time.
+"""The speed of a job, compared with the same model on one image at a time.
 
-There are two loops: the plain one takes a person after the other, as the published demo of SDPose does; the other one
-has the persons of an image share a batch, which is the most that one image allows.
-All ways end with every person's keypoints in every image, in a file that survives the process: the job through its
-store, a loop as a JSON line an image. The images are held in files, several persons each, their boxes given.
-The ways take turns over the same images, every round with weights warm and nothing computed before.
+There are two loops. The plain loop takes one person after the other, as the published demo of SDPose does. In the other
+loop, the persons of an image share a batch, which is the maximum within one image. All methods write every person's
+keypoints in every image to a file that survives the process: the job uses its store, a loop writes a JSON line for each
+image. The images are files with several persons each and known boxes. The methods take turns on the same images; in
+every round, weights are warm and nothing is cached.
 """
 
 from __future__ import annotations
@@ -40,71 +40,73 @@ from service.settings.loader import Settings, load_settings
 from service.state import AppState, open_state
 from service.tasks import TASKS, AnyTask
 from service.telemetry.logging import configure_logging
-from training.pose import PoseRecipe, untrained
+from training.pose import PoseRecipe, initialise_pose
 from training.pose_data import PoseData
 
 
 def write_data_set(folder: Path, images: int, persons: int, side: int, seed: int) -> Path:
-    """Pictures of noise, which no cache has seen, and the COCO file of their boxes."""
+    """Write pictures of noise, which are in no cache, and the COCO file of their boxes."""
     drawn = np.random.default_rng(seed)
     folder.mkdir()
-    told: dict[str, list[Any]] = {"images": [], "annotations": []}
+    document: dict[str, list[Any]] = {"images": [], "annotations": []}
     for index in range(images):
         pixels: NDArray[np.uint8] = drawn.integers(0, 255, (side, side, 3), dtype=np.uint8)
         name = f"{index:05d}.png"
         Image.fromarray(pixels).save(folder / name, compress_level=1)
-        told["images"].append({"id": index, "file_name": name})
+        document["images"].append({"id": index, "file_name": name})
         for _ in range(persons):
             corner = drawn.uniform(0, side / 2, 2)
             box = [*corner.tolist(), *drawn.uniform(side / 4, side / 2, 2).tolist()]
-            told["annotations"].append({"image_id": index, "category_id": 1, "bbox": box})
+            document["annotations"].append({"image_id": index, "category_id": 1, "bbox": box})
     file = folder / "boxes.json"
-    file.write_text(json.dumps(told))
+    file.write_text(json.dumps(document))
     return file
 
 
 def loop(state: AppState, file: Path, out: Path, settings: Settings, at_once: int) -> float:
-    """Seconds of one image at a time through the same model, so many of its persons at once; a JSON line an image."""
+    """Seconds of a loop over single images with the same model, with `at_once` persons in a batch; writes a JSON line
+    an image.
+    """
     loaded = state.models.get_open(POSE)
     engine, network = DirectEngine(loaded.model), loaded.head.model
-    told = json.loads(file.read_text())
+    document = json.loads(file.read_text())
     boxes: dict[int, list[list[float]]] = {}
-    for one in told["annotations"]:
-        boxes.setdefault(one["image_id"], []).append(one["bbox"])
+    for annotation in document["annotations"]:
+        boxes.setdefault(annotation["image_id"], []).append(annotation["bbox"])
 
     async def run() -> float:
         started = time.perf_counter()
         with out.open("w") as lines:
-            for image in told["images"]:
+            for image in document["images"]:
                 read = decode_image((file.parent / image["file_name"]).read_bytes(), settings.limits, field="image")
                 of_image = np.array(boxes[image["id"]])
                 points: list[Any] = []
                 scores: list[Any] = []
                 for first in range(0, len(of_image), at_once):
-                    found = await estimate_poses(engine, network, read.array, of_image[first : first + at_once])
-                    points += found.points.tolist()
-                    scores += found.scores.tolist()
+                    keypoints = await estimate_poses(engine, network, read.array, of_image[first : first + at_once])
+                    points += keypoints.points.tolist()
+                    scores += keypoints.scores.tolist()
                 lines.write(json.dumps({"image": image["file_name"], "points": points, "scores": scores}) + "\n")
         return time.perf_counter() - started
 
     return asyncio.run(run())
 
 
-def fresh_network(backbone: Backbone) -> PoseModel:
-    """A pose network as training begins, for a backbone without one: a pass costs the same."""
+def create_network(backbone: Backbone) -> PoseModel:
+    """An untrained pose network for a backbone without one: a pass costs the same."""
     nothing = PoseData({}, Path(), COCO_17, (), {})
-    return replace(untrained(DirectEngine(backbone), nothing, PoseRecipe()), revision="untrained")
+    return replace(initialise_pose(DirectEngine(backbone), nothing, PoseRecipe()), revision="untrained")
 
 
-def open_or_fresh(backbone: Backbone, weights: Any = None, **options: Any) -> pose.PoseHead:
-    """The pose head, with a fresh network where there are no weights."""
+def open_or_create(backbone: Backbone, weights: Any = None, **options: Any) -> pose.PoseHead:
+    """The pose head, with an untrained network if there are no weights."""
     try:
         return pose.open_pose_head(backbone, weights, **options)
     except ModelNotFound:
-        return pose.PoseHead(fresh_network(backbone))
+        return pose.PoseHead(create_network(backbone))
 
 
-POSE: AnyTask = replace(pose.TASK, open=open_or_fresh)
+POSE: AnyTask = replace(pose.TASK, open=open_or_create)
 
 
 async def as_job(state: AppState, store: JobStore, file: Path, settings: Settings) -> float:
@@ -123,15 +125,15 @@ async def as_job(state: AppState, store: JobStore, file: Path, settings: Setting
 
 
 def check(job: Job) -> None:
-    """Raises RuntimeError where a job did not do all its images."""
+    """Raises RuntimeError if a job did not process all its images."""
     if (job.status, job.failed, job.reused) != ("done", 0, 0):
         raise RuntimeError(f"the job is {job.status} with {job.failed} failed, {job.reused} reused: {job.error}")
 
 
-async def measured(
+async def measure(
     settings: Settings, folder: Path, *, images: int, persons: int, side: int, rounds: int
 ) -> dict[str, list[float]]:
-    """Seconds of each way, round by round."""
+    """Seconds of each method, round by round."""
     state = open_state(settings, (*(task for task in TASKS if task.name != POSE.name), POSE))
     await state.models.start()
     try:
@@ -143,7 +145,7 @@ async def measured(
             few = images if number else min(images, 8)  # the first round warms up
             file = write_data_set(folder / f"round{number}", few, persons, side, number)
             out = folder / f"{number}.jsonl"
-            # On a thread of their own: their engine is synchronous, and the runner's loop is this one.
+            # On another thread: their engine is synchronous, and this is the loop of the runner.
             now = {
                 "plain": await asyncio.to_thread(loop, state, file, out, settings, 1),
                 "batched": await asyncio.to_thread(loop, state, file, out, settings, persons),
@@ -167,7 +169,9 @@ def main() -> int:
     parser.add_argument("--images", type=int, default=200)
     parser.add_argument("--persons", type=int, default=4, help="in each image")
     parser.add_argument("--side", type=int, default=256, help="pixels of an image")
-    parser.add_argument("--crop", type=int, nargs=2, metavar=("WIDTH", "HEIGHT"), help="of a person, where it is free")
+    parser.add_argument(
+        "--crop", type=int, nargs=2, metavar=("WIDTH", "HEIGHT"), help="of a person, if the network allows a choice"
+    )
     parser.add_argument("--rounds", type=int, default=3)
     chosen = parser.parse_args()
 
@@ -175,12 +179,12 @@ def main() -> int:
     of_pose: dict[str, Any] = {"checkpoint": chosen.checkpoint}
     if chosen.crop:
         of_pose |= {"crop_width": chosen.crop[0], "crop_height": chosen.crop[1]}
-    given = {name: getattr(chosen, name) for name in ("backbone", "device", "dtype")}
-    settings = load_settings(None, **given, pose=of_pose)
+    common = {name: getattr(chosen, name) for name in ("backbone", "device", "dtype")}
+    settings = load_settings(None, **common, pose=of_pose)
     try:
         with tempfile.TemporaryDirectory(prefix="diffsight-bench-") as folder:
             took = asyncio.run(
-                measured(
+                measure(
                     settings,
                     Path(folder),
                     images=chosen.images,
@@ -193,7 +197,9 @@ def main() -> int:
         print(f"benchmarks.jobs: {error}", file=sys.stderr)
         return 2
     ratios = {
-        way: statistics.median(one / other for one, other in zip(took[way], took["job"], strict=True))
+        way: statistics.median(
+            seconds / job_seconds for seconds, job_seconds in zip(took[way], took["job"], strict=True)
+        )
         for way in ("plain", "batched")
     }
     rates = {way: chosen.images / statistics.median(seconds) for way, seconds in took.items()}

@@ -1,7 +1,8 @@
 """What a tree of labels saves: U-Net rows of one race among all leaves, and of a race at every fork on the way down.
 
-The tree: --tree FILE, or 6 x 6 x 6 made-up labels ("ball", "red ball", "red ball on grass"). The images: files, or the
-digit of the README. The race among all leaves may take --most-rows; where that ends it, its rows are a lower bound.
+The tree is --tree FILE, or 6 x 6 x 6 generated labels ("ball", "red ball", "red ball on grass"). The images are files,
+or the digit of the README. The race among all leaves may take --most-rows; if it ends there, its rows are a lower
+bound.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ COLOURS = ("red", "green", "blue", "yellow", "white", "black")
 PLACES = ("on grass", "on sand", "on wood", "in snow", "in water", "in a room")
 
 
-def made_up() -> dict[str, dict[str, list[str]]]:
+def make_tree() -> dict[str, dict[str, list[str]]]:
     """Three levels of six labels each."""
     return {
         thing: {f"{colour} {thing}": [f"{colour} {thing} {place}" for place in PLACES] for colour in COLOURS}
@@ -52,21 +53,21 @@ def main() -> int:
     parser.add_argument("--most-rows", type=int, default=20_000, help="of the race among all leaves")
     parser.add_argument("--backbone", default="pocket")
     parser.add_argument("--device", default="auto")
-    asked = parser.parse_args()
+    chosen = parser.parse_args()
 
-    root = parse_tree(json.loads(asked.tree.read_text()) if asked.tree else made_up())
+    root = parse_tree(json.loads(chosen.tree.read_text()) if chosen.tree else make_tree())
     paths = {path[-1]: path for path in leaves(root)}
     engine = DirectEngine(
-        open_model(load_settings(backbone=asked.backbone, device=asked.device, engine={"torch_threads": 1}))
+        open_model(load_settings(backbone=chosen.backbone, device=chosen.device, engine={"torch_threads": 1}))
     )
-    templates, budget = (asked.template,), Budget(rows=asked.most_rows)
+    templates, budget = (chosen.template,), Budget(rows=chosen.most_rows)
     rows, cut, same, prefix = [], 0, 0, 0
-    for file in asked.images:
+    for file in chosen.images:
         image = np.asarray(Image.open(file).convert("RGB"))
-        tree = complete(classify_tree(engine, image, root, templates=templates, confidence=asked.confidence))
+        tree = complete(classify_tree(engine, image, root, templates=templates, confidence=chosen.confidence))
         flat = complete(
             classify_anytime(
-                engine, image, list(paths), templates=templates, confidence=asked.confidence, budget=budget
+                engine, image, list(paths), templates=templates, confidence=chosen.confidence, budget=budget
             )
         )
         rows.append((tree.rows, flat.rows))
@@ -74,16 +75,16 @@ def main() -> int:
         same += paths[flat.label] == tree.path
         prefix += paths[flat.label][0] == tree.path[0]
     tree_rows, flat_rows = np.mean(rows, axis=0)
-    count = len(asked.images)
+    count = len(chosen.images)
     print_table(
-        f"A tree of {len(paths)} leaves, {root.races} races deep: {asked.backbone}, {count} images, "
-        f"confidence {asked.confidence:g}",
+        f"A tree of {len(paths)} leaves, {root.races} races deep: {chosen.backbone}, {count} images, "
+        f"confidence {chosen.confidence:g}",
         ["way", "rows an image", "same leaf", "same first label"],
         [
             ["race among all leaves", f"{flat_rows:,.0f}", "-", "-"],
             ["race at every fork", f"{tree_rows:,.0f}", f"{same / count:.2f}", f"{prefix / count:.2f}"],
         ],
-        [f"the race among all leaves was ended by its {asked.most_rows:,} rows in {cut} of {count} images"],
+        [f"the race among all leaves was ended by its {chosen.most_rows:,} rows in {cut} of {count} images"],
     )
     figures = {
         "tree_rows": float(tree_rows),
@@ -92,7 +93,7 @@ def main() -> int:
         "flat_cut_share": cut / count,
         "same_leaf_share": same / count,
     }
-    write_figures(asked.json, figures, leaves=len(paths), backbone=asked.backbone)
+    write_figures(chosen.json, figures, leaves=len(paths), backbone=chosen.backbone)
     return 0
 
 

@@ -1,9 +1,10 @@
-"""What an ensemble of Marigold's predictions costs by rows, beside the pipeline of diffusers called image after image.
+"""The cost of an ensemble of Marigold's predictions as rows, compared with the pipeline of diffusers for each image.
 
-Networks of `pocket`'s size with random weights, the same on both sides, on images of 128 x 128. Through the batching
-engine the images are requests that arrive together. The pipeline runs as by default, a member at a time, and with
-all members of an image in one batch; figures are over the better one. Depth is aligned before it is combined, on each
-side by its own default; normals are not, so that their figure is of the networks alone. All ways take turns.
+The networks have `pocket`'s size and the same random weights on both sides; images are 128 x 128. In the batching
+engine, the images are requests that arrive together. The pipeline runs with its default, a member at a time, and with
+all members of an image in one batch; the figures compare with the faster one. Depth is aligned before it is combined,
+on each side by its own default. Normals are not aligned, so their figure compares only the networks. All methods take
+turns.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ def build_pipeline(backbone: StableDiffusion, prediction: str) -> Any:
 
 
 def run_pipeline(pipeline: Any, batch_size: int) -> Way:
-    """The pipeline, an image at a time."""
+    """A method: the pipeline, one image at a time."""
     from PIL import Image as Pillow
 
     def run(images: list[Image]) -> None:
@@ -80,7 +81,7 @@ def run_pipeline(pipeline: Any, batch_size: int) -> Way:
 
 
 def run_rows(worker: DeviceWorker, task: Any, model: Any) -> Way:
-    """The task through the engine, all images together."""
+    """A method: the task in the engine, all images together."""
     options = task.complete(task.options(ensemble_size=MEMBERS), model, None, None)
 
     async def ask(image: Image) -> None:
@@ -88,28 +89,28 @@ def run_rows(worker: DeviceWorker, task: Any, model: Any) -> Way:
             await task.run(session, model, Inputs([DecodedImage(image)]), options, None)
 
     async def ask_all(images: list[Image]) -> None:
-        asked: list[Awaitable[None]] = [ask(image) for image in images]
-        await asyncio.gather(*asked)
+        requests: list[Awaitable[None]] = [ask(image) for image in images]
+        await asyncio.gather(*requests)
 
     return lambda images: asyncio.run(ask_all(images))
 
 
 def measure(ways: dict[str, Way], rounds: int, images: int, side: int) -> dict[str, list[float]]:
-    """Images a second of each way in each round; the first round warms up and is left out."""
+    """Images a second of each method in each round; the first round warms up and does not count."""
     random = np.random.default_rng(0)
-    found: dict[str, list[float]] = {name: [] for name in ways}
+    rates: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(rounds + 1):
         pictures = [random.integers(0, 256, (side, side, 3), dtype=np.uint8) for _ in range(images if turn else 1)]
         for name, run in ways.items():
             started = time.perf_counter()
             run(pictures)
             if turn:
-                found[name].append(images / (time.perf_counter() - started))
-    return found
+                rates[name].append(images / (time.perf_counter() - started))
+    return rates
 
 
 def ways_of(prediction: str, backbone: StableDiffusion, worker: DeviceWorker, folder: Path) -> dict[str, Way]:
-    """Each way to come by predictions of the same weights."""
+    """All methods to compute predictions with the same weights."""
     from heads.marigold import depth, normals
 
     task: Any = depth.TASK if prediction == "depth" else normals.TASK
@@ -138,11 +139,11 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             for prediction, figure in (("depth", "ensemble_over_pipeline"), ("normals", "normals_over_pipeline")):
                 ways = ways_of(prediction, backbone, worker, Path(folder))
-                found = measure(ways, chosen.rounds, chosen.images, backbone.description.image_size)
-                single, batched, ours = found.values()
-                rows += [[name, f"{statistics.median(speeds):.3f}"] for name, speeds in found.items()]
+                rates = measure(ways, chosen.rounds, chosen.images, backbone.description.image_size)
+                single, batched, ours = rates.values()
+                rows += [[name, f"{statistics.median(speeds):.3f}"] for name, speeds in rates.items()]
                 better = [max(pair) for pair in zip(single, batched, strict=True)]
-                ratios = [one / other for one, other in zip(ours, better, strict=True)]
+                ratios = [rate / other for rate, other in zip(ours, better, strict=True)]
                 figures[figure] = statistics.median(ratios)
                 rows.append([f"{prediction}: rows over the better pipeline", f"{figures[figure]:.2f}"])
     finally:

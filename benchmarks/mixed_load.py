@@ -1,17 +1,17 @@
-"""Four tasks at once over HTTP, from 32 clients that ask again as soon as they are answered, against simple servers.
+"""Four tasks at once over HTTP, from 32 clients that send the next request after each answer, against simple servers.
 
 The load is 40 % depth, 25 % pose, 25 % features and 10 % zero-shot of 20 rows; every picture is new. The servers have
-the same weights and take turns under the same load, every round in the other order:
+the same weights and take turns under the same load, in every round in the opposite order:
 
 - ours: `diffsight serve`;
-- greedy: FastAPI, a thread for the device, a queue for each task, batches of what waits;
+- greedy: FastAPI, a thread for the device, a queue for each task, batches of all waiting requests;
 - turns: the same, but a zero-shot batch lets others go after every 32 rows;
 - lock: FastAPI, one request at a time;
 - litserve, ray: with `--peers litserve,ray`, in environments that this command makes;
-- ideal: no server, batches of 16 that lie ready.
+- ideal: no server, prepared batches of 16.
 
-Then 31 clients without zero-shot, alone and beside a request of 1,000 rows. Every answer of ours is first compared with
-the simple server's. Ratios are of the same round, the median of all rounds.
+Then 31 clients send requests without zero-shot, alone and beside a request of 1,000 rows. First, every answer of ours
+is compared with the simple server's. Ratios are within a round; the figure is the median of all rounds.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ CHECKED_PICTURES = 10_000_000
 
 @dataclass(slots=True)
 class Running:
-    """A server that runs. next_picture: the first number that it has not seen."""
+    """A running server. next_picture: the first number that it has not seen."""
 
     name: str
     url: str
@@ -57,25 +57,27 @@ class Running:
 
     @property
     def takes_json(self) -> bool:
-        """Whether it gets the image in base64."""
+        """Whether it takes the image in base64."""
         return self.name == "litserve"
 
     def load(self, *options: str, seconds: float, warm: float) -> dict[str, Any]:
-        """What the clients saw."""
+        """The clients' results."""
         command = [sys.executable, "-m", "benchmarks.mixed.load", self.url, *options]
         command += ["--seconds", str(seconds), "--warm", str(warm), "--pictures", str(int(200 * (seconds + warm)))]
         command += ["--first", str(self.next_picture), "--pid", str(self.process.pid)]
         command += ["--json"] if self.takes_json else []
-        found: dict[str, Any] = json.loads(subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout)
-        if found["errors"]:
-            print(f"{self.name}: {found['errors']}", file=sys.stderr)
-        self.next_picture = found["next"]
-        return found
+        report: dict[str, Any] = json.loads(
+            subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout
+        )
+        if report["errors"]:
+            print(f"{self.name}: {report['errors']}", file=sys.stderr)
+        self.next_picture = report["next"]
+        return report
 
 
 @contextmanager
 def running(name: str, python: Path, *, threads: int, all_cores: bool, log: Path) -> Iterator[Running]:
-    """A server of that name, ready, each of its torch operations on so many threads."""
+    """A ready server of this name; each of its torch operations uses `threads` threads."""
     port = free_port()
     commands = {
         "ours": ["-m", "diffsight", "serve", "--backbone", "pocket", "--device", "cpu", "--port", str(port)],
@@ -102,14 +104,14 @@ def running(name: str, python: Path, *, threads: int, all_cores: bool, log: Path
             process.terminate()
             with suppress(subprocess.TimeoutExpired):
                 process.wait(10)
-            # Also the workers of a server that ended without them.
+            # Also end the workers that a server has left.
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
 
 def free_port() -> int:
-    """A port of this machine that nobody listens on now."""
+    """A free port of this machine."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         return int(listening.getsockname()[1])
@@ -122,25 +124,25 @@ def _wait_until_ready(url: str, process: subprocess.Popen[str], log: Path, secon
         with suppress(OSError), urllib.request.urlopen(url, timeout=5):
             return
         time.sleep(0.3)
-    raise TimeoutError(f"{url} did not get ready:\n{log.read_text()[-3000:]}")
+    raise TimeoutError(f"{url} did not become ready:\n{log.read_text()[-3000:]}")
 
 
-def environment_of(peer: str, folder: Path) -> Path:
-    """The Python of an environment with that peer, and with everything that this one has. Made once."""
+def prepare_environment(peer: str, folder: Path) -> Path:
+    """The Python of an environment with this peer and all packages of the current one. The environment is made once."""
     home = folder / peer
     python = home / "bin/python"
     if not python.exists():
         subprocess.run([sys.executable, "-m", "venv", str(home)], check=True)
         subprocess.run([str(python), "-m", "pip", "-qq", "install", *PACKAGES[peer]], check=True)
         (site,) = home.glob("lib/python3*/site-packages")
-        # Behind the peer's own packages, so that each has the versions that it wants.
+        # After the peer's own packages, so that each package gets the versions that it needs.
         (site / "product.pth").write_text(f"{sysconfig.get_paths()['purelib']}\n")
     return python
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How long and how often. folder: of environments and logs. peers: beside the simple servers."""
+    """Duration and number of the rounds. folder: of environments and logs. peers: beside the simple servers."""
 
     rounds: int
     seconds: float
@@ -151,7 +153,7 @@ class Plan:
 
 
 def measure(plan: Plan, *, all_cores: bool) -> list[dict[str, Any]]:
-    """Rounds of all servers: for each its load, and for some also those beside a large request."""
+    """Rounds of all servers: the report of each, and for some also reports beside a large request."""
     threads = os.cpu_count() or 1 if all_cores else 1
     rounds: list[dict[str, Any]] = []
     with ExitStack() as stack:
@@ -165,25 +167,25 @@ def measure(plan: Plan, *, all_cores: bool) -> list[dict[str, Any]]:
         for place, other in enumerate(servers[1:]):
             _compare(servers[0], other, place)
         for number in range(plan.rounds):
-            figures: dict[str, Any] = {}
+            reports: dict[str, Any] = {}
             for server in servers if number % 2 == 0 else servers[::-1]:
-                figures[server.name] = _measure_server(server, plan)
+                reports[server.name] = _measure_server(server, plan)
             for place, name in enumerate(plan.peers, start=len(SIMPLE)):
-                # Each only for its turn: LitServe's processes poll, and take a core from whoever runs beside them.
+                # A peer runs only in its turn: LitServe's processes poll, and would take a core from the others.
                 with ExitStack() as turn:
                     log = logs / f"{name}.log"
                     try:
-                        peer = turn.enter_context(start(name, environment_of(name, plan.folder), log=log))
+                        peer = turn.enter_context(start(name, prepare_environment(name, plan.folder), log=log))
                     except (AssertionError, TimeoutError) as error:
-                        # Its start has limits of its own, which a busy machine passes.
-                        print(f"{name} IS LEFT OUT, for it did not start: {error}", file=sys.stderr, flush=True)
+                        # Its start has its own time limit, which a busy machine can exceed.
+                        print(f"{name} IS LEFT OUT, because it did not start: {error}", file=sys.stderr, flush=True)
                         continue
                     if number == 0:
                         _compare(servers[0], peer, place)
-                    figures[name] = _measure_server(peer, plan)
-            figures["ideal"] = _ask_ideal(ideal)
-            rounds.append(figures)
-            _tell(number, figures)
+                    reports[name] = _measure_server(peer, plan)
+            reports["ideal"] = _ask_ideal(ideal)
+            rounds.append(reports)
+            _tell(number, reports)
     return rounds
 
 
@@ -196,12 +198,12 @@ def _compare(ours: Running, other: Running, place: int) -> None:
 
 def _measure_server(server: Running, plan: Plan) -> dict[str, Any]:
     times = {"seconds": plan.seconds, "warm": plan.warm}
-    found = server.load("--clients", str(plan.clients), **times)
+    report = server.load("--clients", str(plan.clients), **times)
     if server.name in ("ours", "greedy", "turns"):
         fewer = ("--clients", str(plan.clients - 1), "--without-zero-shot")
-        found["alone"] = server.load(*fewer, **times)
-        found["beside_large"] = server.load(*fewer, "--large", **times)
-    return found
+        report["alone"] = server.load(*fewer, **times)
+        report["beside_large"] = server.load(*fewer, "--large", **times)
+    return report
 
 
 @contextmanager
@@ -222,12 +224,12 @@ def _ask_ideal(process: subprocess.Popen[str]) -> dict[str, Any]:
     assert process.stdout is not None
     process.stdin.write("go\n")
     process.stdin.flush()
-    found: dict[str, Any] = json.loads(process.stdout.readline())
-    return found
+    report: dict[str, Any] = json.loads(process.stdout.readline())
+    return report
 
 
-def _tell(number: int, found: Mapping[str, Any]) -> None:
-    rates = ", ".join(f"{name} {one['images_per_second']:.1f}" for name, one in found.items())
+def _tell(number: int, reports: Mapping[str, Any]) -> None:
+    rates = ", ".join(f"{name} {report['images_per_second']:.1f}" for name, report in reports.items())
     load = os.getloadavg()[0]
     print(f"{time.strftime('%X')} round {number}, load {load:.1f}: images/s {rates}", file=sys.stderr, flush=True)
 
@@ -235,46 +237,46 @@ def _tell(number: int, found: Mapping[str, Any]) -> None:
 def ratios(rounds: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """Medians over the rounds of ours against the others."""
 
-    def rate(found: Mapping[str, Any], name: str) -> float:
-        return float(found[name]["images_per_second"])
+    def rate(reports: Mapping[str, Any], name: str) -> float:
+        return float(reports[name]["images_per_second"])
 
-    def percentile(found: Mapping[str, Any], *path: str) -> float:
+    def percentile(report: Mapping[str, Any], *path: str) -> float:
         for key in path:
-            found = found[key]
-        return float(found)  # type: ignore[arg-type]
+            report = report[key]
+        return float(report)  # type: ignore[arg-type]
 
-    def large(found: Mapping[str, Any], name: str) -> float:
-        tasks = found[name]["beside_large"]["tasks"]
-        # One that never ended took longer than all of the window.
-        seconds = found[name]["beside_large"]["seconds"]
+    def large(reports: Mapping[str, Any], name: str) -> float:
+        tasks = reports[name]["beside_large"]["tasks"]
+        # A request without an answer took longer than the whole window.
+        seconds = reports[name]["beside_large"]["seconds"]
         return float(tasks["large"]["p50"]) / 1000 if "large" in tasks else float(seconds)
 
-    def under_large(found: Mapping[str, Any], name: str) -> float:
-        own = found[name]
+    def under_large(reports: Mapping[str, Any], name: str) -> float:
+        own = reports[name]
         return percentile(own, "beside_large", "tasks", "depth", "p99") / percentile(
             own, "alone", "tasks", "depth", "p99"
         )
 
     each: dict[str, list[float]] = {}
-    for found in rounds:
-        peers = [name for name in found if name not in ("ours", "ideal")]
-        depth = {name: percentile(found, name, "tasks", "depth", "p99") for name in ("ours", *peers)}
+    for reports in rounds:
+        peers = [name for name in reports if name not in ("ours", "ideal")]
+        depth = {name: percentile(reports, name, "tasks", "depth", "p99") for name in ("ours", *peers)}
         share = {
-            name: rate(found, name) / max(0.01, found[name]["server_processor_share"]) for name in ("ours", *peers)
+            name: rate(reports, name) / max(0.01, reports[name]["server_processor_share"]) for name in ("ours", *peers)
         }
         figures = {
-            "throughput_over_best_peer": rate(found, "ours") / max(rate(found, name) for name in peers),
-            **{f"throughput_over_{name}": rate(found, "ours") / rate(found, name) for name in peers},
+            "throughput_over_best_peer": rate(reports, "ours") / max(rate(reports, name) for name in peers),
+            **{f"throughput_over_{name}": rate(reports, "ours") / rate(reports, name) for name in peers},
             "throughput_by_processor_second_over_greedy": share["ours"] / share["greedy"],
-            "over_ideal": rate(found, "ours") / rate(found, "ideal"),
-            "greedy_over_ideal": rate(found, "greedy") / rate(found, "ideal"),
-            "zero_shot_p50_over_greedy": percentile(found, "ours", "tasks", "zero_shot", "p50")
-            / percentile(found, "greedy", "tasks", "zero_shot", "p50"),
+            "over_ideal": rate(reports, "ours") / rate(reports, "ideal"),
+            "greedy_over_ideal": rate(reports, "greedy") / rate(reports, "ideal"),
+            "zero_shot_p50_over_greedy": percentile(reports, "ours", "tasks", "zero_shot", "p50")
+            / percentile(reports, "greedy", "tasks", "zero_shot", "p50"),
             "depth_p99_over_best_peer": depth["ours"] / min(depth[name] for name in peers),
-            "depth_p99_under_race_over_unloaded": under_large(found, "ours"),
-            "depth_p99_under_race_over_unloaded_turns": under_large(found, "turns"),
-            "race_seconds": large(found, "ours"),
-            "race_seconds_over_turns": large(found, "ours") / large(found, "turns"),
+            "depth_p99_under_race_over_unloaded": under_large(reports, "ours"),
+            "depth_p99_under_race_over_unloaded_turns": under_large(reports, "turns"),
+            "race_seconds": large(reports, "ours"),
+            "race_seconds_over_turns": large(reports, "ours") / large(reports, "turns"),
         }
         for name, value in figures.items():
             each.setdefault(name, []).append(value)
@@ -285,13 +287,13 @@ def table_rows(rounds: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     """Medians of each server: images a second, processor share, and milliseconds of each task, p50 and p99."""
     rows = []
     for name in rounds[0]:
-        mine = [found[name] for found in rounds if name in found]
-        row = [name, f"{statistics.median(one['images_per_second'] for one in mine):.1f}"]
+        mine = [reports[name] for reports in rounds if name in reports]
+        row = [name, f"{statistics.median(report['images_per_second'] for report in mine):.1f}"]
         if "tasks" in mine[0]:
-            row.append(f"{statistics.median(one['server_processor_share'] for one in mine):.2f}")
+            row.append(f"{statistics.median(report['server_processor_share'] for report in mine):.2f}")
             for task in ("depth", "pose", "features", "zero_shot"):
-                have = [one["tasks"][task] for one in mine if task in one["tasks"]]
-                middle, last = (statistics.median(one[p] for one in have) if have else 0.0 for p in ("p50", "p99"))
+                have = [report["tasks"][task] for report in mine if task in report["tasks"]]
+                middle, last = (statistics.median(entry[p] for entry in have) if have else 0.0 for p in ("p50", "p99"))
                 row.append(f"{middle:.0f} / {last:.0f}")
         rows.append(row + [""] * (7 - len(row)))
     return rows
@@ -304,7 +306,7 @@ def main() -> int:
     parser.add_argument("--warm", type=float, default=4, help="seconds before those that count")
     parser.add_argument("--clients", type=int, default=32)
     parser.add_argument("--threads", choices=["one", "all", "both"], default="both", help="of torch, in each server")
-    parser.add_argument("--peers", default="", help="litserve,ray: also these, installed from PyPI when first wanted")
+    parser.add_argument("--peers", default="", help="litserve,ray: also these, installed from PyPI at their first use")
     parser.add_argument("--folder", type=Path, default=Path("out/bench/mixed_load"), help="of the peers' environments")
     chosen = parser.parse_args()
     peers = tuple(name for name in chosen.peers.split(",") if name)

@@ -1,15 +1,15 @@
-"""What loading a model costs: the memory that it takes on the way, and what requests for another model feel of it.
+"""What loading a model costs: its memory during the load, and its effect on requests for another model.
 
 A random Stable Diffusion of a few hundred MB is made, added as `diffsight models add` does, and loaded beside `pocket`:
 
-- load_peak_over_weights: the most memory that this process took while it loaded, over the bytes that it keeps;
-- reload_from_host_over_from_disk: seconds until a model that left is back from host memory, over those of reading it
-  (from the page cache, as it was just written), and host_peak_over_weights: what memory grows by when it leaves and
-  comes back (on a CPU the weights stay where they are);
-- requests_during_load_over_without: /v1/features requests a second on `pocket` while the other one loads again and
+- load_peak_over_weights: the maximum memory of this process during the load, over the bytes after it;
+- reload_from_host_over_from_disk: seconds of a reload from host memory, over those of reading files (from the page
+  cache, because they were just written), and host_peak_over_weights: the growth of memory during a move to host memory
+  and back, over the weights (on a CPU the weights stay where they are);
+- requests_during_load_over_without: /v1/features requests a second on `pocket` while the other model loads again and
   again, over those while nothing loads, in turns of one run.
 
-The first load of a process is not counted: it reads the libraries too.
+The first load of a process does not count, because it also reads the libraries.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ _LOOK_SECONDS = 0.002
 
 
 def resident_bytes() -> int:
-    """What this process has in memory now."""
+    """The memory of this process now."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE
 
 
 @contextmanager
 def peak_of() -> Iterator[list[int]]:
-    """Looks at this process's memory every two milliseconds; the list gets the most that was seen."""
+    """Reads this process's memory every two milliseconds; the list gets the maximum."""
     peak, ended = [resident_bytes()], threading.Event()
 
     def look() -> None:
@@ -67,12 +67,12 @@ def peak_of() -> Iterator[list[int]]:
 
 
 def give_back_freed_memory() -> None:
-    """What was freed goes back to the system, so that the next peak is seen."""
+    """Gives freed memory back to the system, so that the next maximum is visible."""
     ctypes.CDLL(None).malloc_trim(0)
 
 
 async def load_peak(store: ModelStore, name: str) -> float:
-    """The most that loading takes over what it keeps."""
+    """The maximum of memory while a model loads, over its bytes."""
     store.unload(name)
     give_back_freed_memory()
     before = resident_bytes()
@@ -82,7 +82,9 @@ async def load_peak(store: ModelStore, name: str) -> float:
 
 
 async def reload_from_host(store: ModelStore, name: str) -> tuple[float, float]:
-    """Seconds to come back from host memory over seconds to read, and what memory grows by meanwhile over the bytes."""
+    """Seconds of a reload from host memory over seconds of reading files, and the growth of memory meanwhile over the
+    bytes.
+    """
     store.unload(name)
     started = time.perf_counter()
     await store.load(name)
@@ -118,14 +120,14 @@ async def requests_a_second(store: ModelStore, seconds: float, random: np.random
 
 
 async def keep_loading(store: ModelStore, name: str) -> None:
-    """Load and let go until cancelled."""
+    """Load and unload until cancelled."""
     while True:
         await store.load(name)
         store.unload(name)
 
 
 async def measure(models_folder: Path, rounds: int, seconds: float) -> dict[str, list[float]]:
-    """Each figure's values, one a round."""
+    """Each figure's values, one for each round."""
     engine = {"host_memory_bytes": 4 << 30}
     settings = load_settings(models_folder=models_folder, models="pocket,sd15", device="cpu", engine=engine)
     store = ModelStore(settings, TASKS, Metrics())

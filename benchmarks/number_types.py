@@ -1,7 +1,7 @@
-"""What half precision costs each task, by its own metric: `python -m benchmarks.number_types --scenes 40`.
+"""The accuracy that half precision costs each task, by its own metric: `python -m benchmarks.number_types --scenes 40`.
 
-The heads of `pocket` on scenes that no training saw, in float32 and in the other number types, on the device of the
-settings. `service/models/number_types.py` decides by such figures what `dtype=auto` may take.
+The heads of `pocket` run on scenes in no training data, in float32 and in the other number types, on the device of the
+settings. `service/models/number_types.py` uses such figures to decide which number type `dtype=auto` takes.
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ class Measurement:
 
     def head(self, task: str) -> object:
         """The shipped head of a task."""
-        found = find_task(TASKS, task)
-        assert found is not None
-        return self.heads.require(found)
+        opened = find_task(TASKS, task)
+        assert opened is not None
+        return self.heads.require(opened)
 
     def dense(self, task: DenseTask, first: Measurement) -> Measured:
         """Depth in percent of the truth, IoUs in points."""
@@ -73,27 +73,29 @@ class Measurement:
         episodes = draw_episodes(names, kinds, 1, self.scenes, np.random.RandomState(0), in_turn=True)
         size = input_size(self.engine.backbone)
 
-        async def answered() -> float:
+        async def run() -> float:
             return scores_of(
-                [one async for one in run_episodes(self.engine, episodes, read, size=size)], kinds
+                [result async for result in run_episodes(self.engine, episodes, read, size=size)], kinds
             ).mean_iou
 
         self.head("few-shot")
-        return {"few-shot, mIoU": complete(answered())}
+        return {"few-shot, mIoU": complete(run())}
 
     def pose(self, first: Measurement) -> Measured:
-        """Pixels that points move against float32, on persons about thirty pixels tall."""
+        """Mean distance in pixels between points and those of float32, on persons about thirty pixels tall."""
         data = read_pose_data(HELD_OUT / "instances.json", HELD_OUT / "images")
         model = self.head("pose").model  # type: ignore[attr-defined]
         self.points = predict_persons(self.engine, model, data, data.persons[: self.scenes])
         return {"pose, pixels moved": point_errors(self.points, first.points)["mean"]}
 
     def zero_shot(self, first: Measurement) -> Measured:
-        """Points that the posterior of a label moves at most against float32, as a mean over images."""
-        images = [one.image for one in world_samples(DenseFolder(HELD_OUT, "depth", most=max(1, self.scenes // 8)))]
+        """Largest change of a label's posterior against float32, in points, as a mean over images."""
+        images = [
+            sample.image for sample in world_samples(DenseFolder(HELD_OUT, "depth", most=max(1, self.scenes // 8)))
+        ]
         for image in images:
-            found = complete(classify(self.engine, image, LABELS))
-            self.posteriors.append(np.array(found.probabilities))
+            posterior = complete(classify(self.engine, image, LABELS))
+            self.posteriors.append(np.array(posterior.probabilities))
         moved = [abs(a - b).max() for a, b in zip(self.posteriors, first.posteriors, strict=True)]
         return {"zero-shot, points of the posterior moved": 100 * float(np.mean(moved))}
 
@@ -102,15 +104,15 @@ def measure(names: Sequence[str], scenes: int) -> dict[str, dict[str, float]]:
     """Each task's figure by number type: {figure: {type: value}}."""
     each = [Measurement(name, scenes) for name in names]
     parts: list[Callable[[Measurement], Measured]] = [
-        *(lambda one, task=task: one.dense(task, each[0]) for task in ("depth", "segmentation", "referring")),
-        lambda one: one.few_shot(each[0]),
-        lambda one: one.pose(each[0]),
-        lambda one: one.zero_shot(each[0]),
+        *(lambda own, task=task: own.dense(task, each[0]) for task in ("depth", "segmentation", "referring")),
+        lambda own: own.few_shot(each[0]),
+        lambda own: own.pose(each[0]),
+        lambda own: own.zero_shot(each[0]),
     ]
     figures: dict[str, dict[str, float]] = {}
     for part in parts:
-        for name, one in zip(names, each, strict=True):
-            for figure, value in part(one).items():
+        for name, measurement in zip(names, each, strict=True):
+            for figure, value in part(measurement).items():
                 figures.setdefault(figure, {})[name] = value
                 print(name, figure, value, flush=True)
     return figures

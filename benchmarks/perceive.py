@@ -1,8 +1,7 @@
-"""What four tasks on one image cost together, as `/v1/perceive` asks them, beside the same four asked one by one.
+"""The cost of four tasks on one image together, as in `/v1/perceive`, compared with the same four one by one.
 
-Depth, segmentation, referring and features, by the batching engine, on images that it has not seen; both ways take
-turns. Where no heads are shipped for the backbone, heads of the same size with untrained weights stand in: they
-compute the same. HTTP is not in it.
+Depth, segmentation, referring and features run in the batching engine, on new images; both methods take turns. If no
+heads are shipped for the backbone, untrained heads of the same size are used: they cost the same. HTTP is not included.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from service.tasks import TASKS
 CLASSES, WIDTH, EXPRESSION = 18, 64, "a two"
 
 
-def untrained_heads(model: StableDiffusion) -> dict[str, Any]:
+def build_untrained_heads(model: StableDiffusion) -> dict[str, Any]:
     """Heads of the size that `diffsight fit` makes, over the backbone's own U-Net, with fresh weights."""
     import torch
 
@@ -111,7 +110,7 @@ async def measure(engine: DeviceWorker, heads: Mapping[str, Any], rounds: int) -
             await perceive(request, procedures(heads, images[0]))
         fused = time.perf_counter() - started
         started = time.perf_counter()
-        # Each on an image of its own: a cached latent would make the calls look cheaper than they are to strangers.
+        # Each on its own image: a cached latent would make the calls cheaper than they are for a new image.
         for image, name in zip(images[1:], procedures(heads, images[1]), strict=True):
             with engine.session(name) as request:
                 await procedures(heads, image)[name](request)
@@ -133,14 +132,14 @@ def main() -> None:
     dense = [task for task in TASKS if task.name in ("depth", "segmentation", "referring")]
     shipped = {task.name: head for task in dense if (head := opened.find(task)) is not None}
     whole = len(shipped) == len(dense)
-    heads = shipped if whole else untrained_heads(model)
+    heads = shipped if whole else build_untrained_heads(model)
     engine = build_worker(settings, model)
     engine.start()
     try:
         together, apart = asyncio.run(measure(engine, heads, chosen.rounds))
     finally:
         engine.stop()
-    ratio = statistics.median(one / other for one, other in zip(together, apart, strict=True))
+    ratio = statistics.median(fused / separate for fused, separate in zip(together, apart, strict=True))
     rows = [
         ["together", f"{1000 * statistics.median(together):.1f}"],
         ["one by one", f"{1000 * statistics.median(apart):.1f}"],

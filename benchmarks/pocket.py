@@ -1,7 +1,7 @@
-"""What the embedded backbone can do, on the scenes and digits held out from its training, beside chance.
+"""The accuracy of the embedded backbone on scenes and digits that are held out from its training, compared with chance.
 
-The figures of its model card, measured anew: ten-way zero-shot accuracy on scenes with one thing ("a photo of a ..."),
-digits, left against right, and how well the VAE gives images back.
+It measures the figures of the model card again: ten-way zero-shot accuracy on scenes with one thing ("a photo of a
+..."), digits, left against right, and how well the VAE reconstructs images.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 
 import backbones.errors
 from training.datasets.digits import CLASS_PROMPTS
-from training.evaluate import DIGITS, QUESTION_PROMPTS, held_out, reconstruction_psnr, relation_verdicts, zero_shot
+from training.evaluate import DIGITS, QUESTION_PROMPTS, load_held_out, reconstruction_psnr, relation_verdicts, zero_shot
 from training.export import read_folder
 
 POCKET = Path(backbones.errors.__file__).parent / "pocket"
@@ -28,13 +28,13 @@ def main() -> None:
     parser.add_argument("--digits", type=int, default=DIGITS, help="how many of the 360 held-out digits")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
-    parts, asked = read_folder(chosen.folder), held_out()
-    scenes = [asked.scenes.image(index) for index in range(len(asked.scenes))]
-    single, kinds = asked.scenes.questions()
+    parts, data = read_folder(chosen.folder), load_held_out()
+    scenes = [data.scenes.image(index) for index in range(len(data.scenes))]
+    single, kinds = data.scenes.questions()
     (question,) = zero_shot(parts, [scenes[i] for i in single], kinds, QUESTION_PROMPTS, [chosen.timesteps])
-    digits = [asked.digits.image(index) for index in range(min(chosen.digits, len(asked.digits)))]
-    (digit,) = zero_shot(parts, digits, asked.digits.labels[: len(digits)], CLASS_PROMPTS, [chosen.timesteps])
-    relations = relation_verdicts(parts, asked.scenes, chosen.timesteps)
+    digits = [data.digits.image(index) for index in range(min(chosen.digits, len(data.digits)))]
+    (digit,) = zero_shot(parts, digits, data.digits.labels[: len(digits)], CLASS_PROMPTS, [chosen.timesteps])
+    relations = relation_verdicts(parts, data.scenes, chosen.timesteps)
     figures = {
         "zero_shot_10way_accuracy": question.accuracy,
         "digits_accuracy": digit.accuracy,

@@ -1,7 +1,7 @@
-"""What the shipped heads get right on held-out scenes, beside guesses: `python -m benchmarks.quality --task depth`.
+"""The accuracy of the shipped heads on held-out scenes, beside baselines: `python -m benchmarks.quality --task depth`.
 
-Heads and backbone are those of the settings; the scenes are the package's own unless --data names another world, as
-`python -m training.world` renders it, of which no scene was seen in fitting. Each head's card has these figures.
+Heads and backbone are those of the settings. The scenes are the package's own; --data names another world, rendered by
+`python -m training.world`, none of whose scenes were used in training. Each head's card has these figures.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ def main() -> int:
     parser.add_argument("--task", choices=TASKS, action="append", help="may be repeated; default: all")
     parser.add_argument("--data", type=Path, metavar="FOLDER", help="another world")
     chosen = parser.parse_args()
-    found: dict[str, float] = {}
+    figures: dict[str, float] = {}
     try:
         for task in chosen.task or TASKS:
-            found |= figures_of(task, chosen.data)
+            figures |= figures_of(task, chosen.data)
     except (DiffsightError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    write_figures(chosen.json, found)
+    write_figures(chosen.json, figures)
     return 0
 
 

@@ -1,8 +1,9 @@
-"""The service and a job on Ray against the same without it: one server, 1 and 2 replicas; one job, 1 and 2 actors.
+"""The service and a job on Ray, compared with the same without Ray: one server, 1 and 2 replicas; one job, 1 and 2
+actors.
 
-Requests: 16 clients that ask again as soon as they are answered, for features of small pictures, each new to every
-cache. Images: keypoints of rendered scenes, by `diffsight annotate` with and without `--ray`. Each way starts fresh and
-is warm when its time begins; the time of a job is that of its images, from the first result to the last.
+16 clients send requests for features of small pictures, which are new to every cache, and send the next after each
+answer. A job computes keypoints of rendered scenes, by `diffsight annotate` with and without `--ray`. Each method
+starts again and is warm when its time begins; the time of a job is the time from its first result to its last.
 Everything runs on this machine: clients, proxies, replicas and Ray's own processes share its cores.
 """
 
@@ -38,17 +39,17 @@ _SECONDS = 600.0
 
 
 def environment(data: Path) -> dict[str, str]:
-    """One torch thread in each process, so that two processes have a core each."""
-    given = {name: value for name, value in os.environ.items() if not name.startswith("DIFFSIGHT_")}
+    """The environment of a process with one torch thread, so that two processes have a core each."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("DIFFSIGHT_")}
     own = {"DATA_FOLDER": str(data), "DEVICE": "cpu", "LOG_LEVEL": "error", "OFFLINE": "true"}
     own |= {"ENGINE__TORCH_THREADS": "1", "ENGINE__LANES": "1"}
     settings = {f"DIFFSIGHT_{name}": value for name, value in own.items()}
-    return {**given, **settings, **NODE_ENVIRONMENT, "PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0"}
+    return {**inherited, **settings, **NODE_ENVIRONMENT, "PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0"}
 
 
 @contextmanager
 def served(folder: Path, options: Sequence[str]) -> Iterator[str]:
-    """The address of `diffsight serve` with these options, ready."""
+    """The address of a ready `diffsight serve` with these options."""
     url = f"http://127.0.0.1:{free_port()}"
     command = [sys.executable, "-m", "diffsight", "serve", "--port", url.rpartition(":")[2], *options]
     with (folder / "log").open("a") as log:
@@ -77,7 +78,7 @@ def _wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> 
 
 
 async def ask(url: str, seconds: float, seed: int) -> float:
-    """Requests a second that all clients together get answered."""
+    """Requests a second that are answered to all clients together."""
     drawn = np.random.default_rng(seed)
     ends, answered = time.perf_counter() + seconds, 0
 
@@ -98,14 +99,14 @@ async def ask(url: str, seconds: float, seed: int) -> float:
 
 
 def requests_per_second(folder: Path, options: Sequence[str], seconds: float, seed: int) -> float:
-    """Of the service with these options, once it is warm."""
+    """Requests a second of the service with these options, when it is warm."""
     with served(folder, options) as url:
         asyncio.run(ask(url, min(seconds, 5.0), seed))
         return asyncio.run(ask(url, seconds, seed + 1))
 
 
 def images_per_second(folder: Path, file: Path, images: int, actors: int) -> float:
-    """Of a job over the images: by one process without Ray for 0 actors, else by so many on Ray."""
+    """Images a second of a job: with one process without Ray for 0 actors, else with so many actors on Ray."""
     out = folder / f"out{actors}"
     data = folder / f"data{actors}"
     command = [sys.executable, "-m", "diffsight", "annotate", str(file), "--task", "pose", "--out"]
@@ -122,13 +123,13 @@ def images_per_second(folder: Path, file: Path, images: int, actors: int) -> flo
         time.sleep(0.05)
     if process.returncode:
         raise RuntimeError(f"the job failed: {' '.join(command)}")
-    # The start, and the first and last images, when not everybody works, are left out.
+    # The start is left out, and the first and last images, when not all actors work.
     (first, before), (last, after) = _middle(times, images)
     return (after - before) / (last - first)
 
 
 def _middle(times: Sequence[tuple[float, int]], images: int) -> tuple[tuple[float, int], tuple[float, int]]:
-    """The first moment with a tenth, and the last with nine tenths, of all images done."""
+    """The first time at which a tenth of all images are done, and the last before nine tenths are exceeded."""
     begun = next(moment for moment in times if moment[1] >= images / 10)
     ended = next((moment for moment in reversed(times) if moment[1] <= images * 9 / 10), times[-1])
     return begun, ended if ended[0] > begun[0] else times[-1]

@@ -1,10 +1,10 @@
-"""U-Net rows a second, three ways, in one run on one backbone:
+"""U-Net rows a second with three methods, in one run on one backbone:
 
-- one at a time: the bare diffusers U-Net, a row a call, as a service without batching would;
-- ideal: the bare U-Net on fixed full batches that lie ready, which no server can beat;
-- engine: 32 concurrent clients of the batching engine, every row with a timestep and a prompt of its own.
+- one at a time: the bare diffusers U-Net with one row in each call, as a service without batching would do;
+- ideal: the bare U-Net on prepared full batches, which no server can exceed;
+- engine: 32 concurrent clients of the batching engine, where every row has its own timestep and prompt.
 
-The three take turns, several rounds of each, so that a noisy machine disturbs them alike; ratios are of medians.
+The three take turns for several rounds, so that noise affects them equally; ratios are of medians.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ PROMPTS = [f"a handwritten {word}" for word in ("zero", "one", "two", "three", "
 
 
 def make_rows(model: StableDiffusion, count: int) -> list[UNetRow]:
-    """Rows whose timesteps and prompts all differ, latents standard normal."""
+    """Rows with different timesteps and prompts; latents are standard normal."""
     described = model.description
     size = described.image_size // described.downscale
     generator = torch.Generator().manual_seed(0)
@@ -46,8 +46,8 @@ def make_rows(model: StableDiffusion, count: int) -> list[UNetRow]:
     ]
 
 
-def stacked(rows: list[UNetRow], size: int) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """Batches as the bare U-Net takes them: latents (B, C, h, w), timesteps (B,), contexts (B, T, D)."""
+def stack_batches(rows: list[UNetRow], size: int) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """Batches for the bare U-Net: latents (B, C, h, w), timesteps (B,), contexts (B, T, D)."""
     groups = [rows[at : at + size] for at in range(0, len(rows), size)]
     return [
         (
@@ -60,7 +60,7 @@ def stacked(rows: list[UNetRow], size: int) -> list[tuple[Tensor, Tensor, Tensor
 
 
 def bare(model: StableDiffusion, batches: list[tuple[Tensor, Tensor, Tensor]]) -> float:
-    """Rows a second of plain diffusers calls on batches that lie ready."""
+    """Rows a second of plain diffusers calls on prepared batches."""
     unet: Any = model.variants[""].unet
     started = time.perf_counter()
     with torch.no_grad():
@@ -71,7 +71,7 @@ def bare(model: StableDiffusion, batches: list[tuple[Tensor, Tensor, Tensor]]) -
 
 
 def under_clients(engine: DeviceWorker, rows: list[UNetRow], sizes: Callable[[], int]) -> float:
-    """Rows a second that 32 clients get together, each asking again as soon as it is answered."""
+    """Rows a second of 32 clients together; each sends the next request after each answer."""
     left = iter(rows)
 
     async def client() -> None:
@@ -104,7 +104,7 @@ def main() -> int:
 
     model = open_model(load_settings(backbone=chosen.backbone, device=chosen.device, dtype=chosen.dtype))
     rows = make_rows(model, chosen.rows)
-    single, full = stacked(rows[: chosen.rows // 8], 1), stacked(rows, chosen.batch)
+    single, full = stack_batches(rows[: chosen.rows // 8], 1), stack_batches(rows, chosen.batch)
     engine = DeviceWorker(model, max_batch_rows=chosen.batch)
     engine.start()
     dice = random.Random(0)
@@ -124,15 +124,15 @@ def main() -> int:
     after = engine.figures()
     engine.stop()
 
-    medians = {way: statistics.median(found) for way, found in rates.items()}
+    medians = {way: statistics.median(speeds) for way, speeds in rates.items()}
     ratios = {way: statistics.median(a / b for a, b in zip(rates[way], rates["ideal"], strict=True)) for way in ways}
     mean_batch = (after.rows_total - before.rows_total) / (after.batches_total - before.batches_total)
     print_table(
         f"U-Net rows a second: {chosen.backbone}, {model.description.device}, {chosen.dtype}",
         ["way", "rows/s, median", "worst", "best", "of ideal"],
         [
-            [way, f"{medians[way]:.0f}", f"{min(found):.0f}", f"{max(found):.0f}", f"{ratios[way]:.2f}"]
-            for way, found in rates.items()
+            [way, f"{medians[way]:.0f}", f"{min(speeds):.0f}", f"{max(speeds):.0f}", f"{ratios[way]:.2f}"]
+            for way, speeds in rates.items()
         ],
         [
             f"batches of {chosen.batch}, {CLIENTS} clients, torch threads: {torch.get_num_threads()}",

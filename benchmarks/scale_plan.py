@@ -1,9 +1,9 @@
-"""What a job of many images takes on many GPUs: `python -m benchmarks.scale_plan --images 1e8 --gpus 64`.
+"""The time and the data of a job of many images on many GPUs: `python -m benchmarks.scale_plan --images 1e8 --gpus 64`.
 
-Time on GPUs is a product of images and milliseconds. The milliseconds that stand here are not measured: they come from
-counted operations of networks of the published sizes and an assumed speed of an H100 in bfloat16, in full batches. Give
-your own: `--ms pose=31`. What surrounds the GPUs is measured in this run, on this machine, by the product's own code:
-how fast a folder is listed and what the list weighs, what an item costs the database, what it costs as Parquet.
+Time on GPUs is images times milliseconds. The milliseconds in this file are not measured: they follow from counted
+operations of networks of the published sizes and an assumed speed of an H100 in bfloat16, in full batches. Pass your
+own: `--ms pose=31`. The rest is measured in this run, on this machine, with the product's own code: the time to list a
+folder and the memory of the list, and the cost of an item in the database and as Parquet.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from service.jobs.sources import Source, list_items
 from service.jobs.store import JobStore
 
 MS_AN_IMAGE: Mapping[str, float] = {
-    "features": 7.0,  # an encode at 512 x 512 and one row that stops half way
+    "features": 7.0,  # an encode at 512 x 512 and one row that stops halfway
     "depth": 10.0,
     "segmentation": 10.0,
     "referring": 10.0,
@@ -46,15 +46,15 @@ RESULT_NUMBERS: Mapping[str, int] = {
     "pose": 2 * 17 * 3,
     "zero-shot": 60,
 }
-"""Numbers in one image's result, as jobs keep it: maps leave as run lengths and figures."""
+"""Numbers in one image's result, as jobs store it: maps are stored as run lengths and figures."""
 DRIVER_BYTES = 16e9
-"""Memory that the process of the command may take for a list."""
+"""Maximum memory of the command's process for a list."""
 _FILES, _ITEMS, _PART = 4000, 2048, 256
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What this machine takes for one image, outside the device. Seconds and bytes."""
+    """The cost of one image on this machine, without the device. Seconds and bytes."""
 
     listing_seconds: float
     listing_bytes: float
@@ -65,7 +65,7 @@ class Measured:
 
 
 def measure(folder: Path, numbers: int) -> Measured:
-    """Measure each on a few thousand images, whose results have so many numbers."""
+    """Measure each cost on a few thousand images, with `numbers` numbers in each result."""
     from service.cluster.parts import PartFolder
 
     pictures = folder / "pictures"
@@ -95,7 +95,7 @@ def measure(folder: Path, numbers: int) -> Measured:
 
 
 def outcome_of(item: Item, numbers: int) -> Outcome:
-    """A result of so many numbers, each another."""
+    """A result of `numbers` random numbers."""
     drawn = np.random.default_rng(item.position)
     result = {"image": {"width": 640, "height": 480}, "values": drawn.normal(size=numbers).round(6).tolist()}
     return Outcome(item.position, drawn.bytes(32).hex(), json.dumps(result))
@@ -116,15 +116,17 @@ def _measure_sql(file: Path, items: list[Item], outcomes: list[Outcome]) -> tupl
     return seconds, sum(path.stat().st_size for path in file.parent.glob("jobs.db*")) / len(items)
 
 
-def describe(found: Measured, images: float, hours: float, gpus: int, rate: float, image_bytes: float) -> Sequence[str]:
-    """The columns of a task behind its milliseconds. hours: of GPUs. rate: images a second of all of them."""
+def describe(
+    measured: Measured, images: float, hours: float, gpus: int, rate: float, image_bytes: float
+) -> Sequence[str]:
+    """The columns of a task after its milliseconds. hours: of GPUs. rate: images a second of all of them."""
     return [
         f"{hours:,.0f}",
         f"{hours / gpus / 24:,.1f}",
         f"{rate:,.0f}",
-        f"{images * found.parquet_bytes / 1e9:,.0f}",
-        f"{images * found.sql_bytes / 1e9:,.0f}",
-        f"{rate * found.sql_seconds:.2f}",
+        f"{images * measured.parquet_bytes / 1e9:,.0f}",
+        f"{images * measured.sql_bytes / 1e9:,.0f}",
+        f"{rate * measured.sql_seconds:.2f}",
         f"{rate * image_bytes * 8 / 1e9:.1f}",
     ]
 
@@ -140,7 +142,7 @@ def main() -> int:
     costs = dict(MS_AN_IMAGE)
     try:
         require_ray("benchmarks.scale_plan")
-        costs |= {name: float(value) for name, value in (one.split("=", 1) for one in chosen.ms)}
+        costs |= {name: float(value) for name, value in (option.split("=", 1) for option in chosen.ms)}
     except (DiffsightError, ValueError) as error:
         print(f"benchmarks.scale_plan: {error}", file=sys.stderr)
         return 2
@@ -151,19 +153,19 @@ def main() -> int:
     for task, milliseconds in costs.items():
         folder = Path(tempfile.mkdtemp(prefix="diffsight-bench-"))
         try:
-            found = measured[task] = measure(folder, RESULT_NUMBERS.get(task, 100))
+            own = measured[task] = measure(folder, RESULT_NUMBERS.get(task, 100))
         finally:
             shutil.rmtree(folder)
         hours = images * milliseconds / 3.6e6
         rate = gpus * 1000 / milliseconds
-        rows.append([task, f"{milliseconds:g}", *describe(found, images, hours, gpus, rate, chosen.image_bytes)])
-        figures |= {f"{task}_gpu_hours": hours, f"{task}_parquet_gb": images * found.parquet_bytes / 1e9}
-        figures |= {f"{task}_sql_busy": rate * found.sql_seconds}
-    one = measured["features"]
+        rows.append([task, f"{milliseconds:g}", *describe(own, images, hours, gpus, rate, chosen.image_bytes)])
+        figures |= {f"{task}_gpu_hours": hours, f"{task}_parquet_gb": images * own.parquet_bytes / 1e9}
+        figures |= {f"{task}_sql_busy": rate * own.sql_seconds}
+    features = measured["features"]
     figures |= {
-        "listing_hours": images * one.listing_seconds / 3600,
-        "listing_gb": images * one.listing_bytes / 1e9,
-        "most_images_of_a_command": DRIVER_BYTES / one.listing_bytes,
+        "listing_hours": images * features.listing_seconds / 3600,
+        "listing_gb": images * features.listing_bytes / 1e9,
+        "most_images_of_a_command": DRIVER_BYTES / features.listing_bytes,
         "parts": images / chosen.part,
     }
     pieces = figures["most_images_of_a_command"] / 1e6
@@ -173,7 +175,7 @@ def main() -> int:
         f"give a command at most {pieces:,.0f} million images.",
         f"{figures['parts']:,.0f} files of results, of {chosen.part} images each.",
         "SQL busy: a row an image in one SQLite on this disk; from 1 on it, and not the GPUs, sets the pace: from "
-        f"{1 / one.sql_seconds:,.0f} images/s of features, {1 / measured['pose'].sql_seconds:,.0f} of keypoints.",
+        f"{1 / features.sql_seconds:,.0f} images/s of features, {1 / measured['pose'].sql_seconds:,.0f} of keypoints.",
     ]
     columns = ["task", "GPU ms", "GPU hours", "days", "images/s", "Parquet GB", "SQL GB", "SQL busy", "Gbit/s in"]
     print_table("A job of many images", columns, rows, notes)

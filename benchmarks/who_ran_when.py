@@ -1,8 +1,8 @@
-"""A minute of the engine under load: which requests each batch served, in numbers and as a figure.
+"""A minute of the engine under load: the requests in each batch, as numbers and as a figure.
 
-Clients of four tasks ask again as soon as they are answered, as in `benchmarks.mixed_load` but without HTTP, and bulk
-requests wait behind them. After ten seconds comes a request of 1,000 rows. Every batch is recorded as the worker
-reports it. `--figure FILE` draws the recording; matplotlib comes with the extra `training`.
+Clients of four tasks send the next request after each answer, as in `benchmarks.mixed_load` but without HTTP, and bulk
+requests wait behind them. After ten seconds comes a request of 1,000 rows. The worker reports every batch, and the
+benchmark records it. `--figure FILE` draws the recording; matplotlib comes with the extra `training`.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ ZOOM_SECONDS = 4.0
 
 @dataclass(slots=True)
 class Recording:
-    """What ran and who waited, from `started` to `ended` by `time.perf_counter`.
+    """The batches and the waits of requests from `started` to `ended`, by `time.perf_counter`.
 
-    batches: in the order of their ends. waits: when each request came and was answered, by the line that it belongs to.
-    large_came: when the request of 1,000 rows did.
+    batches: in the order of their ends. waits: arrival and answer of each request, by its line of the figure.
+    large_came: arrival of the request of 1,000 rows.
     """
 
     batches: list[RanBatch] = field(default_factory=list)
@@ -60,7 +60,7 @@ class Recording:
 
 
 class Clients:
-    """What asks the worker."""
+    """The clients of the worker."""
 
     def __init__(self, settings: Settings, worker: DeviceWorker, heads: OpenHeads) -> None:
         self.worker = worker
@@ -78,9 +78,9 @@ class Clients:
         self._heads = {name: heads.require(task) for name, (task, _) in self._asks.items()}
 
     async def run(self, clients: int, seconds: float) -> None:
-        """Load for so long; what is not answered then is left."""
+        """Send requests for `seconds`; requests without an answer are then cancelled."""
         for name in MIXTURE:
-            await self.ask(name)  # what only happens once is not recorded
+            await self.ask(name)  # the first request of each task is not recorded
         self.recording = Recording(started=time.perf_counter())
         self.worker.on_batch = self.recording.batches.append
         order, ends = tasks_in_order(MIXTURE, seed=0), self.recording.started + seconds
@@ -117,8 +117,8 @@ def _zero_shot(samples: int) -> zero_shot.ZeroShotOptions:
 
 
 def record(clients: int, seconds: float) -> Recording:
-    """The recording of a worker with its heads on the embedded backbone."""
-    # On a machine that does other things too, batches take long and are as large as on one that does not.
+    """Record a worker with its heads on the embedded backbone."""
+    # With this limit, batches on a busy machine take longer, but are as large as on an idle one.
     settings = load_settings(backbone="pocket", device="cpu", engine={"max_batch_seconds": 60})
     backbone = open_model(settings)
     heads, worker = OpenHeads(settings, backbone, TASKS), build_worker(settings, backbone)
@@ -133,8 +133,8 @@ def record(clients: int, seconds: float) -> Recording:
 
 
 def draw(recording: Recording, file: Path) -> None:
-    """The figure: above the whole time by line, below a few seconds by lane."""
-    from matplotlib import pyplot  # only who draws needs it
+    """Draw the figure: above the whole time by line, below a few seconds by lane."""
+    from matplotlib import pyplot  # only drawing needs it
     from matplotlib.patches import Patch
 
     figure, (whole, near) = pyplot.subplots(2, 1, figsize=(11, 6), height_ratios=(3, 2), layout="constrained")
@@ -162,7 +162,7 @@ def draw(recording: Recording, file: Path) -> None:
 
 
 def _draw_lanes(recording: Recording, near: Any) -> None:
-    """A few seconds after the request of 1,000 rows came: each batch with its items by line."""
+    """Draw a few seconds after the request of 1,000 rows arrived: each batch with its items by line."""
     begins = recording.large_came - recording.started + 1
     lanes = sorted({batch.lane for batch in recording.batches})
     for batch in recording.batches:

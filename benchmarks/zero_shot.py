@@ -1,13 +1,13 @@
-"""Zero-shot classification four ways on one labelled set, in one run:
+"""Zero-shot classification with four methods on one labelled set, in one run:
 
-- full grid: every label on every unit (timestep, noise), which the others try to find for less;
+- full grid: every label on every unit (timestep, noise); the others look for its answer with fewer rows;
 - published schedule: the rounds of the paper's command for this number of labels;
 - race at 0.95: paired tests on blocks in random order;
 - race on a tenth: the same with a tenth of the published rows as its budget.
 
-The grid's errors are computed once and kept (--cache), one file an image; the others replay on them, so that the races
-can be run in 200 orders each. Labelled sets: handwritten digits that `pocket` never saw, or --folder FOLDER with one
-folder of images a label.
+The grid's errors are computed once and stored (--cache), one file for each image. The other methods replay on them, so
+that each race can run in 200 orders. Labelled sets: handwritten digits that are not in `pocket`'s training data, or
+--folder FOLDER with one folder of images for each label.
 """
 
 from __future__ import annotations
@@ -50,18 +50,18 @@ class LabelledSet:
 
 
 def digits(count: int) -> LabelledSet:
-    """Handwritten digits that no training of `pocket` saw, in a fixed random order."""
-    from training.datasets.digits import CLASS_PROMPTS, held_out_digits
+    """Handwritten digits that are not in `pocket`'s training data, in a fixed random order."""
+    from training.datasets.digits import CLASS_PROMPTS, load_held_out_digits
 
-    held_out = held_out_digits()
+    held_out = load_held_out_digits()
     chosen = np.random.default_rng(0).permutation(len(held_out))[:count]
     images = [held_out.image(int(index)) for index in chosen]
     return LabelledSet("digits", images, held_out.labels[chosen], CLASS_PROMPTS)
 
 
 def from_folder(folder: Path, template: str, count: int) -> LabelledSet:
-    """Images of one folder a label, an even share of each, in a fixed random order."""
-    names = sorted(one.name for one in folder.iterdir() if one.is_dir())
+    """Images of one folder for each label, an even share of each, in a fixed random order."""
+    names = sorted(place.name for place in folder.iterdir() if place.is_dir())
     files = [(file, label) for label, name in enumerate(names) for file in sorted((folder / name).iterdir())]
     chosen = [files[index] for index in np.random.default_rng(0).permutation(len(files))[:count]]
     images = [np.asarray(Image.open(file).convert("RGB")) for file, _ in chosen]
@@ -71,7 +71,7 @@ def from_folder(folder: Path, template: str, count: int) -> LabelledSet:
 
 @functools.cache
 def engine_of(backbone: str, device: str) -> DirectEngine:
-    """The backbone, opened once a process."""
+    """The backbone, opened once in each process."""
     return DirectEngine(open_model(load_settings(backbone=backbone, device=device, engine={"torch_threads": 1})))
 
 
@@ -81,17 +81,17 @@ def grid(backbone: str, device: str, image: NDArray[np.uint8], prompts: Sequence
     image: (H, W, 3) uint8 RGB.
     """
 
-    async def measured() -> Any:
+    async def run() -> Any:
         engine = engine_of(backbone, device)
         latents, key = await clean_latents(engine, image, "bicubic")
         errors_of = evidence(engine, latents, await engine.embed(prompts), key, units)
         return (await errors_of(range(len(prompts)), range(units))).numpy()
 
-    return complete(measured())
+    return complete(run())
 
 
 def grids(chosen: LabelledSet, backbone: str, device: str, units: int, cache: Path) -> NDArray[np.float32]:
-    """The grids of all images, (images, prompts, units) float32, from the cache where they are there already."""
+    """The grids of all images, (images, prompts, units) float32, from the cache if it has them."""
     from rich.progress import Progress
 
     described = engine_of(backbone, device).backbone
@@ -115,10 +115,10 @@ def grids(chosen: LabelledSet, backbone: str, device: str, units: int, cache: Pa
     return np.stack([np.load(file) for file in files])
 
 
-def scheduled(errors: NDArray[np.float32], schedule: Schedule) -> tuple[int, int]:
+def follow_schedule(errors: NDArray[np.float32], schedule: Schedule) -> tuple[int, int]:
     """The published algorithm on one image's grid: its answer and its rows. errors: (labels, units) float32.
 
-    A timestep's noise is here the grid's own, where the original numbers noises in the order of visiting.
+    Here the noise of a timestep is the grid's; the original numbers noises in the order of visiting.
     """
     place = {timestep_of(unit, errors.shape[1]): unit for unit in range(errors.shape[1])}
     candidates, visited, rows = list(range(len(errors))), [], 0
@@ -130,7 +130,7 @@ def scheduled(errors: NDArray[np.float32], schedule: Schedule) -> tuple[int, int
     return candidates[0], rows
 
 
-def raced(
+def run_races(
     errors: NDArray[np.float32],
     layout: Layout,
     orders: int,
@@ -138,44 +138,45 @@ def raced(
     indifference: float = 0.0,
     confidence: float = CONFIDENCE,
 ) -> list[Race]:
-    """A race on one image's grid in each of so many random orders. errors: (labels, units) float32."""
+    """A race on one image's grid in each of `orders` random orders. errors: (labels, units) float32."""
     import torch
 
     table = torch.from_numpy(errors)
 
-    async def errors_of(asked: Sequence[int], units: Sequence[int]) -> Any:
-        return table[list(asked)][:, list(units)]
+    async def errors_of(labels: Sequence[int], units: Sequence[int]) -> Any:
+        return table[list(labels)][:, list(units)]
 
     async def run() -> list[Race]:
         members = [(label,) for label in range(len(errors))]
-        found = []
+        races = []
         for seed in range(orders):
             order = np.random.default_rng(seed).permutation(layout.blocks).tolist()
             rate = 1 - confidence
-            found.append(
+            races.append(
                 await anytime_race(
                     errors_of, members, layout, order, error_rate=rate, budget=budget, indifference=indifference
                 )
             )
-        return found
+        return races
 
     return complete(run())
 
 
-def facts(found: list[list[Race]], best: NDArray[np.int64]) -> tuple[NDArray[np.int64], float, float, float]:
-    """Of the races of each image: answers (images, orders), mean rows, and of those that claim 0.95 two shares.
+def facts(races: list[list[Race]], best: NDArray[np.int64]) -> tuple[NDArray[np.int64], float, float, float]:
+    """Answers of the races of each image (images, orders), mean rows, and two shares for a claimed confidence of 0.95.
 
-    The first is of claims that differ from the full grid's answer, best (images,); the second of answers that claim.
+    The first is the share of claims that differ from the full grid's answer, best (images,); the second the share of
+    answers that claim 0.95.
     """
-    answers = np.array([[race.elimination.leader for race in of_image] for of_image in found])
-    rows = float(np.mean([race.rows for of_image in found for race in of_image]))
-    sure = np.array([[race.elimination.confidence() >= CONFIDENCE for race in of_image] for of_image in found])
+    answers = np.array([[race.elimination.leader for race in of_image] for of_image in races])
+    rows = float(np.mean([race.rows for of_image in races for race in of_image]))
+    sure = np.array([[race.elimination.confidence() >= CONFIDENCE for race in of_image] for of_image in races])
     wrong = (answers != best[:, None]) & sure
     return answers, rows, float(wrong.sum() / max(1, sure.sum())), float(sure.mean())
 
 
 def compare_layouts(errors: NDArray[np.float32], best: NDArray[np.int64], orders: int) -> dict[str, float]:
-    """Rows of races by other blocks and first looks; prints them.
+    """Print and return the rows of races with other sizes of blocks and first looks.
 
     errors: (images, labels, units) float32. best: (images,), the full grid's answers.
     """
@@ -183,7 +184,7 @@ def compare_layouts(errors: NDArray[np.float32], best: NDArray[np.int64], orders
     figures, lines = {}, []
     for size, first in ((10, 5), (5, 5), (5, 8), (2, 5), (2, 8), (2, 16), (1, 8), (1, 16), (1, 32)):
         layout = Layout(units, units // size, doubling_looks(first, units // size))
-        _, rows, wrong, _ = facts([raced(one, layout, orders) for one in errors], best)
+        _, rows, wrong, _ = facts([run_races(image_errors, layout, orders) for image_errors in errors], best)
         figures[f"layout_{size}_units_first_{first}_rows"] = rows
         lines.append([f"{size}", f"{first}", f"{rows:,.0f}", f"{wrong:.4f}"])
     note = f"{len(errors)} images, {orders} orders; looks double from the first one to three fifths of the blocks"
@@ -203,18 +204,18 @@ def main() -> int:
         "--cache", type=Path, default=Path("out/bench/zero_shot"), help="where grids of errors are kept"
     )
     parser.add_argument("--layouts", action="store_true", help="also race by other blocks and looks")
-    asked = parser.parse_args()
+    options = parser.parse_args()
 
-    chosen = from_folder(asked.folder, asked.template, asked.images) if asked.folder else digits(asked.images)
+    chosen = from_folder(options.folder, options.template, options.images) if options.folder else digits(options.images)
     count = len(chosen.prompts)
     # The last round of the published schedules for up to 200 labels has the timesteps of this grid.
     layout, schedule = default_layout(count), published_schedule(count)
-    errors = grids(chosen, asked.backbone, asked.device, layout.units, asked.cache)
+    errors = grids(chosen, options.backbone, options.device, layout.units, options.cache)
     best = errors.mean(axis=2, dtype=np.float64).argmin(axis=1)
-    published = np.array([scheduled(one, schedule) for one in errors])
+    published = np.array([follow_schedule(image_errors, schedule) for image_errors in errors])
     tenth = Budget(rows=int(published[0, 1]) // 10)
-    races = [raced(one, layout, asked.orders) for one in errors]
-    capped = [raced(one, layout, asked.orders, tenth) for one in errors]
+    races = [run_races(image_errors, layout, options.orders) for image_errors in errors]
+    capped = [run_races(image_errors, layout, options.orders, tenth) for image_errors in errors]
 
     raced_answers, raced_rows, wrong_sure, raced_sure = facts(races, best)
     tenth_answers, tenth_rows, tenth_wrong_sure, tenth_sure = facts(capped, best)
@@ -226,7 +227,7 @@ def main() -> int:
     }
     accuracy = {way: float((answers == chosen.labels[:, None]).mean()) for way, (answers, _, _) in ways.items()}
     print_table(
-        f"Zero-shot: {asked.backbone}, {chosen.name}, {len(errors)} images, {count} labels",
+        f"Zero-shot: {options.backbone}, {chosen.name}, {len(errors)} images, {count} labels",
         ["way", "accuracy", "as the full grid", "rows an image", "claims 0.95"],
         [
             [
@@ -239,7 +240,7 @@ def main() -> int:
             for way, (answers, rows, sure) in ways.items()
         ],
         [
-            f"races: {asked.orders} orders an image; of the answers that claim {CONFIDENCE}, {wrong_sure:.4f} differ "
+            f"races: {options.orders} orders an image; of the answers that claim {CONFIDENCE}, {wrong_sure:.4f} differ "
             f"from the full grid's (on a tenth: {tenth_wrong_sure:.4f})"
         ],
     )
@@ -257,9 +258,9 @@ def main() -> int:
         "racing_rows": raced_rows,
         "tenth_budget_rows": tenth_rows,
     }
-    if asked.layouts:
-        figures |= compare_layouts(errors, best, asked.orders)
-    write_figures(asked.json, figures, images=len(errors), orders=asked.orders, backbone=asked.backbone)
+    if options.layouts:
+        figures |= compare_layouts(errors, best, options.orders)
+    write_figures(options.json, figures, images=len(errors), orders=options.orders, backbone=options.backbone)
     return 0
 
 

@@ -1,7 +1,7 @@
-"""`python -m clients.generate` writes what of the Python client follows from openapi/openapi.json.
+"""`python -m clients.generate` writes the generated part of the Python client from openapi/openapi.json.
 
-That is `models.py`, the answers as pydantic models, and `operations.py` and `async_operations.py`, a method an
-operation. What they call is written by hand.
+That is `models.py`, the answers as pydantic models, and `operations.py` and `async_operations.py`, with a method for
+each operation. The code that they call is written by hand.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ DOCUMENT = ROOT / "openapi" / "openapi.json"
 PACKAGE = ROOT / "clients" / "python" / "diffsight_client"
 
 _NOTE = "Written by `make openapi` from the OpenAPI document: change that, not this."
-# What answers can do beside being read.
+# Base classes of answers with methods.
 _ABILITIES = {
     "DepthAnswer": "DepthArray",
     "DepthResult": "DepthArray",
@@ -40,8 +40,8 @@ _ABILITIES = {
 }
 
 
-def written_files(document: Mapping[str, Any]) -> dict[str, str]:
-    """The generated modules by their names, formatted as the repository's code is."""
+def generate_files(document: Mapping[str, Any]) -> dict[str, str]:
+    """The generated modules by name, formatted as the repository's code."""
     operations = operations_of(document)
     return {
         "models.py": _format(_models(document, operations)),
@@ -125,7 +125,7 @@ def _operations(operations: list[Operation], *, waits: bool) -> list[str]:
 
 
 def _format(lines: list[str]) -> str:
-    """The code as `ruff` formats it, its imports sorted, without those that are not used."""
+    """The code formatted by `ruff`, with sorted imports and without unused ones."""
     code = "\n".join(lines) + "\n"
     for command in (["check", "--select", "I,F401", "--fix", "--exit-zero"], ["format"]):
         ruff = [sys.executable, "-m", "ruff", *command, "--quiet", "--config", str(ROOT / "pyproject.toml")]
@@ -136,7 +136,7 @@ def _format(lines: list[str]) -> str:
 
 def main() -> None:
     """Write the modules."""
-    for name, code in written_files(json.loads(DOCUMENT.read_text(encoding="utf-8"))).items():
+    for name, code in generate_files(json.loads(DOCUMENT.read_text(encoding="utf-8"))).items():
         (PACKAGE / name).write_text(code, encoding="utf-8")
         print(f"wrote {PACKAGE / name}")
 

@@ -12,19 +12,19 @@ from clients.schema_types import docstring, name_of, option_type, references, ty
 
 JSON, FORM, EVENTS = "application/json", "multipart/form-data", "text/event-stream"
 
-# Written by hand, with files that are too large for memory; and what is no business of callers.
+# Written by hand, because their files are too large for memory; and routes that are not for clients.
 _BY_HAND = {"begin_job", "job_results", "job_events"}
-# Operations of their own for each kind of body, of which a method uses one.
+# Separate operations for each kind of body; a method uses one of them.
 _BODIES = {"upload", "image", "zip"}
 _OTHER_TAGS = {"Label Studio", "Hugging Face", "Open Inference Protocol", "Roboflow"}
-# Parameters that stand first in each method's documentation and signature, before the options.
+# Parameters that come first in each method's documentation and signature, before the options.
 _MANY = "images"
 _OF_PYTHON = {"Any", "Image", "Iterable", "Literal", "Mapping", "None", "Sequence"}
 
 
 @dataclass(frozen=True, slots=True)
 class Argument:
-    """One argument of a method. name: as the server calls it. binary: whether it is an image, or images if `many`."""
+    """One argument of a method. name: the server's name. binary: whether it is an image, or images if `many`."""
 
     name: str
     annotation: str
@@ -62,10 +62,10 @@ class Operation:
 def operations_of(document: Mapping[str, Any]) -> list[Operation]:
     """The operations that get a method, by name.
 
-    Of an operation and those below it for one kind of body or answer each, the first gets one for JSON, one for its
-    files and one for its events; the other bodies are the client's own business.
+    An operation can have others below it, for one kind of body or answer each. It gets one method for JSON, one for its
+    files and one for its events; the client handles the other bodies itself.
     """
-    found: list[Operation] = []
+    operations: list[Operation] = []
     bases = {(path, method) for path, methods in document["paths"].items() for method in methods}
     for path, methods in document["paths"].items():
         for method, entry in methods.items():
@@ -75,14 +75,14 @@ def operations_of(document: Mapping[str, Any]) -> list[Operation]:
             if part or name in _BY_HAND or _OTHER_TAGS & set(entry.get("tags", ())):
                 continue
             parts = {
-                one["operationId"].removeprefix(f"{name}_"): one
+                operation["operationId"].removeprefix(f"{name}_"): operation
                 for below, inner in document["paths"].items()
                 if below.rpartition("/")[0] == path
-                and (one := inner.get(method)) is not None
-                and one["operationId"].startswith(f"{name}_")
+                and (operation := inner.get(method)) is not None
+                and operation["operationId"].startswith(f"{name}_")
             }
-            found += _variants(path, method, entry, parts, document)
-    return sorted(found, key=lambda one: one.name)
+            operations += _variants(path, method, entry, parts, document)
+    return sorted(operations, key=lambda operation: operation.name)
 
 
 def _variants(
@@ -110,12 +110,12 @@ def _variants(
             arguments=(*arguments, choice),
             answer="bytes",
         )
-    for part, one in parts.items():
+    for part, part_entry in parts.items():
         if part == "events":
-            yield _stream(whole, one)
+            yield _stream(whole, part_entry)
         elif part not in files:
-            about = f"{one['description']}"
-            yield replace(whole, name=f"{name}_{part}", path=f"{path}/{part}", about=about, answer=_answer(one))
+            about = f"{part_entry['description']}"
+            yield replace(whole, name=f"{name}_{part}", path=f"{path}/{part}", about=about, answer=_answer(part_entry))
 
 
 def first_paragraph(entry: Mapping[str, Any]) -> str:
@@ -125,7 +125,7 @@ def first_paragraph(entry: Mapping[str, Any]) -> str:
 
 
 def _form_about(entry: Mapping[str, Any]) -> str:
-    """What a form is, from the description of its operation."""
+    """A description of a form, from the description of its operation."""
     about: str = entry["description"].partition(": ")[2]
     return about
 
@@ -157,7 +157,7 @@ def _answer(entry: Mapping[str, Any]) -> str:
 
 
 def _arguments(entry: Mapping[str, Any], document: Mapping[str, Any]) -> Iterator[Argument]:
-    """What the path, the body and, without a body, the query take: what must be given first."""
+    """The arguments of the path, the body and, without a body, the query; required ones come first."""
     body = entry.get("requestBody", {}).get("content", {})
     arguments = [
         _argument(
@@ -171,12 +171,14 @@ def _arguments(entry: Mapping[str, Any], document: Mapping[str, Any]) -> Iterato
     if FORM in body:
         schema = document["components"]["schemas"][body[FORM]["schema"]["$ref"].rpartition("/")[2]]
         required = set(schema.get("required", ()))
-        for name, one in schema["properties"].items():
-            arguments.append(_argument(name, one, required=name in required, place="options"))
+        for name, property_schema in schema["properties"].items():
+            arguments.append(_argument(name, property_schema, required=name in required, place="options"))
     elif body:
         arguments.append(Argument("data", "bytes", "The file as it was exported.", True, "body"))
     order = {"path": 0, "body": 1}
-    yield from sorted(arguments, key=lambda one: (not one.required, order.get(one.place, 2), not one.binary))
+    yield from sorted(
+        arguments, key=lambda argument: (not argument.required, order.get(argument.place, 2), not argument.binary)
+    )
 
 
 def _argument(name: str, schema: Mapping[str, Any], *, required: bool, place: str) -> Argument:
@@ -199,7 +201,7 @@ def _argument(name: str, schema: Mapping[str, Any], *, required: bool, place: st
 
 
 def _either(part: str) -> str:
-    """An object may be given as its model or as a dictionary."""
+    """Allow an object as its model or as a dictionary."""
     return f"{part} | Mapping[str, Any]" if part.endswith("Request") else part
 
 
@@ -252,10 +254,10 @@ def _document(operation: Operation) -> str:
 
 def _call(operation: Operation, *, waits: bool) -> str:
     path = operation.path
-    for one in operation.arguments:
-        # One of a few words needs no quoting.
-        if one.place == "path" and not one.annotation.startswith("Literal"):
-            path = path.replace(f"{{{one.name}}}", f"{{quote({one.identifier}, safe='')}}")
+    for argument in operation.arguments:
+        # A value of a fixed list needs no quoting.
+        if argument.place == "path" and not argument.annotation.startswith("Literal"):
+            path = path.replace(f"{{{argument.name}}}", f"{{quote({argument.identifier}, safe='')}}")
     read = {"None": "nothing", "str": "text_of", "bytes": "bytes"}.get(
         operation.answer, f"{operation.answer}.model_validate_json"
     )

@@ -13,7 +13,7 @@ _WIDTH = 120
 
 
 def type_of(schema: Mapping[str, Any]) -> str:
-    """The annotation of a value that a schema allows."""
+    """The annotation of a value of a schema."""
     if "$ref" in schema:
         return str(schema["$ref"]).rpartition("/")[2]
     if "const" in schema:
@@ -32,7 +32,7 @@ def type_of(schema: Mapping[str, Any]) -> str:
 
 
 def option_type(schema: Mapping[str, Any]) -> str:
-    """The annotation of an option that a caller gives: any sequence does for a list, any mapping for an object."""
+    """The annotation of an option: any sequence is allowed for a list, any mapping for an object."""
     if "anyOf" in schema:
         return " | ".join(dict.fromkeys(map(option_type, schema["anyOf"])))
     if schema.get("type") == "array":
@@ -61,7 +61,7 @@ def references(schema: Any) -> Iterator[str]:
 
 
 def reachable(names: set[str], schemas: Mapping[str, Any]) -> list[str]:
-    """These schemas and all that they refer to, those that others need first."""
+    """These schemas and all schemas that they refer to, in the order of their dependencies."""
     ordered: list[str] = []
 
     def visit(name: str) -> None:
@@ -76,7 +76,7 @@ def reachable(names: set[str], schemas: Mapping[str, Any]) -> list[str]:
 
 
 def docstring(text: str, indent: str) -> list[str]:
-    """A text as the lines of a docstring, each of its lines wrapped."""
+    """A text as the lines of a docstring, each line wrapped."""
     width = _WIDTH - len(indent) - 6
     wrapped = (textwrap.wrap(part, width, break_long_words=False) for part in text.strip().split("\n"))
     lines = [line for part in wrapped for line in part or [""]]

@@ -30,7 +30,7 @@ from sklearn.preprocessing import StandardScaler
 from backbones.errors import DiffsightError
 from diffsight import pictures
 from diffsight.demo_scenes import TimedClient, find_by_example, look_at_scenes, png, which_thing
-from training.datasets.digits import DIGIT_NAMES, Digits, held_out_digits, training_digits
+from training.datasets.digits import DIGIT_NAMES, Digits, load_held_out_digits, load_training_digits
 
 TEMPLATE = "a handwritten {}"
 # Blocks, timestep and pooling that suit `pocket`: cross-validated on training digits alone.
@@ -74,7 +74,7 @@ def demonstrate(out: Path, images: int, fitted_on: int, scenes: int) -> DemoFigu
     Raises DiffsightError if the server does not start or answers with an error.
     """
     console = Console()
-    digits = held_out_digits()
+    digits = load_held_out_digits()
     chosen = np.random.default_rng(0).permutation(len(digits))[:images]
     files = write_files(digits, chosen, out / "images")
     console.print(f"{len(files)} handwritten digits that training never saw lie in [bold]{out / 'images'}[/]")
@@ -213,7 +213,7 @@ async def _features(
     progress: Progress,
 ) -> None:
     """Vectors of training and held-out digits over HTTP; a linear classifier on them, and one on raw pixels."""
-    training = training_digits()
+    training = load_training_digits()
     seen = np.random.default_rng(1).permutation(len(training))[:fitted_on]
     encoded = [png(training.image(int(index))) for index in seen] + [file.read_bytes() for file in files]
     task = progress.add_task("features", total=len(encoded))

@@ -1,10 +1,10 @@
-"""Build the CPU image without a container engine, start it, ask it something, and say what answered.
+"""Build the CPU image without a container engine, start it, send it a request, and print the answer.
 
-    make image-check                      # or: sudo make image-check
-    make image-check ARGS=--rebuild       # forget everything kept from earlier runs first
+    make image-check                     # or: sudo make image-check
+    make image-check ARGS=--rebuild      # deletes everything that earlier runs kept first
 
-It needs Debian, root and nothing else: buildah builds and runs the image in a chroot. Work files are in
-build/image-check, where layers, the base image and the lint tools are kept for the next run.
+It needs only Debian and root: buildah builds and runs the image in a chroot. Work files are in build/image-check. The
+layers, the base image and the lint tools stay there for the next run.
 """
 
 from __future__ import annotations
@@ -53,29 +53,31 @@ EXPECTED = "seven"
 READY_SECONDS = 300.0
 STOP_SECONDS = 40.0
 COMPILERS = ("gcc", "g++", "cc", "c++", "clang", "clang++", "tcc", "ld", "as", "rustc", "nvcc")
-# Where the server may write, and what else any Debian leaves open to everybody: a read-only root closes the latter.
+# Where the server may write, and which other places Debian leaves open to all users: a read-only root closes those.
 WRITABLE = ("/tmp", "/models")
 OPEN = (*WRITABLE, "/var/tmp", "/run/lock")
 
-# What pip has to be told inside as it was outside; everything else of its configuration is a matter of taste.
+# The options that pip needs in the build, as outside; it works without the rest of its configuration.
 PIP_OPTIONS = ("index-url", "extra-index-url", "find-links", "no-index", "trusted-host", "proxy", "timeout", "retries")
 CA_INSIDE = "/run/ca.pem"
 
 
 class Failed(Exception):
-    """The check ends here; the message says why and what to do."""
+    """The check ends here; the message says why, and what to do."""
 
 
 @dataclass
 class PipConfig:
-    """How pip reaches its packages on this machine: the options to hand on, the CA file, the folders they name."""
+    """How pip gets its packages on this machine: the options for the build, the CA file, and the folders that they
+    name.
+    """
 
     options: dict[str, str] = field(default_factory=dict)
     certificates: Path | None = None
     folders: list[Path] = field(default_factory=list)
 
     def as_file(self) -> str:
-        """A pip.conf for the inside of the build."""
+        """A pip.conf for the build."""
         lines = ["[global]", *(f"{name} = {value}" for name, value in self.options.items())]
         if self.certificates is not None:
             lines.append(f"cert = {CA_INSIDE}")
@@ -83,19 +85,19 @@ class PipConfig:
 
 
 def read_pip_config(listed: str, environment: Mapping[str, str]) -> PipConfig:
-    """What `pip config list` printed, as far as a build needs it; only files and folders that exist are kept."""
-    found: dict[str, str] = {}
+    """The part of the output of `pip config list` that a build needs, with only files and folders that exist."""
+    settings: dict[str, str] = {}
     for line in listed.splitlines():
         match = re.fullmatch(r"(?:global|user|site|install|wheel|:env:)\.([a-z-]+)=(['\"].*['\"])", line.strip())
         if match:
             # The environment overrides the files, as it does in pip.
             value = str(ast.literal_eval(match[2]))
-            if match[1] not in found or line.startswith(":env:"):
-                found[match[1]] = value
-    if "default-timeout" in found:
-        found.setdefault("timeout", found["default-timeout"])
-    config = PipConfig(options={name: " ".join(found[name].split()) for name in PIP_OPTIONS if found.get(name)})
-    named = found.get("cert") or environment.get("REQUESTS_CA_BUNDLE") or environment.get("SSL_CERT_FILE")
+            if match[1] not in settings or line.startswith(":env:"):
+                settings[match[1]] = value
+    if "default-timeout" in settings:
+        settings.setdefault("timeout", settings["default-timeout"])
+    config = PipConfig(options={name: " ".join(settings[name].split()) for name in PIP_OPTIONS if settings.get(name)})
+    named = settings.get("cert") or environment.get("REQUESTS_CA_BUNDLE") or environment.get("SSL_CERT_FILE")
     if named and Path(named).is_file():
         config.certificates = Path(named)
     for name in ("find-links", "index-url", "extra-index-url"):
@@ -107,7 +109,9 @@ def read_pip_config(listed: str, environment: Mapping[str, str]) -> PipConfig:
 
 
 def local_folder(place: str) -> Path | None:
-    """The folder behind a path or file:// address; of an index the one above it, because its pages link beside it."""
+    """The folder of a path or file:// address; for an index its parent folder, because the pages link to files beside
+    it.
+    """
     if place.startswith("file://"):
         folder = Path(unquote(urlsplit(place).path))
     elif "://" in place:
@@ -120,15 +124,15 @@ def local_folder(place: str) -> Path | None:
 
 
 def cpu_torch(compose: str) -> str:
-    """What compose.cpu.yaml gives as the build argument TORCH, so that both build the same image."""
+    """The build argument TORCH of compose.cpu.yaml, so that both build the same image."""
     match = re.search(r'^\s*TORCH:\s*"([^"]+)"\s*$', compose, re.MULTILINE)
     if match is None:
-        raise Failed("docker/compose.cpu.yaml gives no build argument TORCH")
+        raise Failed("docker/compose.cpu.yaml has no build argument TORCH")
     return match[1]
 
 
 def base_image(dockerfile: str) -> str:
-    """The full name of the base image that the Dockerfile takes where nobody says otherwise."""
+    """The full name of the Dockerfile's default base image."""
     match = re.search(r"^ARG BASE=(\S+)$", dockerfile, re.MULTILINE)
     if match is None:
         raise Failed("docker/Dockerfile has no `ARG BASE=`")
@@ -140,15 +144,15 @@ def say(text: str) -> None:
 
 
 def run(*command: str | Path, log: IO[str] | None = None, **more: Any) -> str:
-    """Run a command and return what it printed; with `log` that goes to the file. Raises Failed with its last lines."""
+    """Run a command and return its output, which goes to the file with `log`. Raises Failed with its last lines."""
     out = log if log is not None else subprocess.PIPE
     if log is not None:
         print(f"\n$ {shlex.join(map(str, command))}", file=log, flush=True)
     done = subprocess.run([str(word) for word in command], text=True, stdout=out, stderr=subprocess.STDOUT, **more)
     if done.returncode:
-        told = Path(log.name).read_text(errors="replace") if log is not None else done.stdout
+        output = Path(log.name).read_text(errors="replace") if log is not None else done.stdout
         raise Failed(
-            "\n".join([*told.splitlines()[-40:], f"failed ({done.returncode}): {shlex.join(map(str, command))}"])
+            "\n".join([*output.splitlines()[-40:], f"failed ({done.returncode}): {shlex.join(map(str, command))}"])
         )
     return done.stdout or ""
 
@@ -161,7 +165,7 @@ def buildah_command(*words: str | Path) -> list[str | Path]:
 
 @functools.cache
 def storage_driver() -> str:
-    """`overlay` where the kernel lets us mount one, else `vfs`, which copies every layer but works everywhere."""
+    """`overlay` if the kernel allows an overlay mount, else `vfs`, which copies every layer but always works."""
     if named := os.environ.get("STORAGE_DRIVER"):
         return named
     lower, upper, work, merged = (WORK / "probe" / name for name in ("lower", "upper", "work", "merged"))
@@ -174,7 +178,7 @@ def storage_driver() -> str:
 
 
 def buildah(*words: str | Path, log: IO[str] | None = None, **more: Any) -> str:
-    """buildah with a storage of our own, so that nothing else of this machine is touched."""
+    """Run buildah with a separate storage, so that it does not change other images of this machine."""
     return run(*buildah_command(*words), log=log, **more)
 
 
@@ -183,14 +187,16 @@ def has_image(name: str) -> bool:
 
 
 def bring_tools() -> None:
-    """buildah, debootstrap and venv, from Debian's packages. Raises Failed with the line to run where we may not."""
+    """Install buildah, debootstrap and venv from Debian's packages. Raises Failed with the command to run if this is
+    not allowed.
+    """
     missing = [package for command, package in TOOLS.items() if shutil.which(command) is None]
     probe = subprocess.run([sys.executable, "-c", "import ensurepip, venv"], capture_output=True)
     missing += ["python3-venv"] if probe.returncode else []
     install = f"apt-get install --no-install-recommends -y {' '.join(missing)}"
     if os.geteuid() != 0:
         first = f"sudo {install} && " if missing else ""
-        raise Failed(f"a chroot takes root. Run:\n    {first}sudo make image-check")
+        raise Failed(f"a chroot needs root. Run:\n    {first}sudo make image-check")
     if not missing:
         return
     if shutil.which("apt-get") is None:
@@ -205,11 +211,11 @@ def lint() -> Path:
     """Check the Dockerfile, the shell scripts and the compose files; returns the Python of the tools' environment."""
     tools = WORK / "lint"
     python = tools / "bin" / "python"
-    told = tools / "installed.txt"
-    if not told.is_file() or told.read_text().split() != list(LINT_TOOLS):
+    installed = tools / "installed.txt"
+    if not installed.is_file() or installed.read_text().split() != list(LINT_TOOLS):
         run(sys.executable, "-m", "venv", "--clear", tools)
         run(python, "-m", "pip", "install", "--disable-pip-version-check", "-q", *LINT_TOOLS)
-        told.write_text("\n".join(LINT_TOOLS))
+        installed.write_text("\n".join(LINT_TOOLS))
     folder = DOCKERFILE.parent
     scripts = sorted(folder.rglob("*.sh"))
     composes = sorted(folder.glob("compose*.yaml"))
@@ -222,7 +228,7 @@ def lint() -> Path:
 
 
 def bring_base(name: str, log: IO[str]) -> str:
-    """The base image: the one kept from an earlier run, the hub's own, or a stand-in that debootstrap makes."""
+    """The base image: from an earlier run, from Docker Hub, or a replacement that debootstrap makes."""
     for kept in (name, STAND_IN):
         if has_image(kept):
             say(f"base image {kept}, kept from an earlier run")
@@ -234,7 +240,7 @@ def bring_base(name: str, log: IO[str]) -> str:
             return name
         except Failed:
             say(f"{name} could not be pulled (see {log.name})")
-    say(f"no way to {name}: making a stand-in of Debian's own packages")
+    say(f"{name} cannot be reached: making a replacement from Debian's packages")
     tree = WORK / "stand-in"
     shutil.rmtree(tree, ignore_errors=True)
     packages = "python3,python3-venv,ca-certificates"
@@ -256,7 +262,7 @@ def bring_base(name: str, log: IO[str]) -> str:
 
 
 def hub_answers() -> bool:
-    """Whether Docker Hub's registry can be reached; it answers 401 to a stranger."""
+    """Whether Docker Hub's registry can be reached; it answers 401 without a login."""
     try:
         with urllib.request.urlopen(HUB, timeout=10) as answer:
             return "Docker-Distribution-Api-Version" in answer.headers
@@ -267,7 +273,7 @@ def hub_answers() -> bool:
 
 
 def build(base: str, torch: str, pip: PipConfig, log: IO[str]) -> float:
-    """Build the image; returns the seconds it took. What an earlier run built is replaced."""
+    """Build the image in place of an earlier one; returns the seconds that it took."""
     earlier = image_id() if has_image(IMAGE) else ""
     lent: list[str | Path] = []
     if pip.options or pip.certificates:
@@ -285,7 +291,7 @@ def build(base: str, torch: str, pip: PipConfig, log: IO[str]) -> float:
         "--build-arg", f"BASE={base}", "--build-arg", f"TORCH={torch}", *lent, ROOT, log=log,
     )  # fmt: skip
     if earlier and earlier != image_id():
-        subprocess.run(buildah_command("rmi", earlier), capture_output=True)  # kept where its layers are in use
+        subprocess.run(buildah_command("rmi", earlier), capture_output=True)  # stays if another image uses its layers
     return time.monotonic() - started
 
 
@@ -303,7 +309,7 @@ def image_bytes() -> int:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What the image says about how it wants to be run."""
+    """The image's own settings: user, command, health check and stop signal."""
 
     user: str
     command: list[str]
@@ -324,12 +330,12 @@ class Manifest:
 
 def inside(*command: str, environment: Mapping[str, str] | None = None) -> list[str | Path]:
     """The words that run a command in the container as the image's own user."""
-    given = [word for name, value in (environment or {}).items() for word in ("--env", f"{name}={value}")]
-    return buildah_command("run", "--isolation", "chroot", *given, CONTAINER, "--", *command)
+    variables = [word for name, value in (environment or {}).items() for word in ("--env", f"{name}={value}")]
+    return buildah_command("run", "--isolation", "chroot", *variables, CONTAINER, "--", *command)
 
 
 def check_contents(manifest: Manifest) -> None:
-    """Who runs, what they can write, and that nothing in there compiles. Raises Failed."""
+    """Check the user, the places where it can write, and that there is no compiler. Raises Failed."""
     if manifest.user != f"{UID}:{UID}":
         raise Failed(f"the image runs as {manifest.user or 'root'}, not as {UID}:{UID}")
     user = run(*inside("sh", "-c", "echo $(id -u):$(id -g):$(id -G)")).strip()
@@ -362,7 +368,7 @@ def container(keep: bool) -> Iterator[Path]:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the server in the image said, and how it started and stopped."""
+    """The answer of the server in the image, and how it started and stopped."""
 
     label: str
     probability: float
@@ -372,7 +378,9 @@ class Answer:
 
 
 def try_server(manifest: Manifest) -> Answer:
-    """Start the image's own command, wait for its health check, ask it from outside, and stop it by its signal."""
+    """Start the image's own command, wait for its health check, send it a request from outside, and stop it by its
+    signal.
+    """
     port = free_port()
     # A chroot shares this machine's network, so the server listens on loopback only, at a port that is free.
     settings = {"DIFFSIGHT_HOST": "127.0.0.1", "DIFFSIGHT_PORT": str(port)}
@@ -398,7 +406,7 @@ def try_server(manifest: Manifest) -> Answer:
                 code = process.wait(STOP_SECONDS)
             except subprocess.TimeoutExpired as error:
                 raise Failed(f"the server still runs {STOP_SECONDS:.0f} s after {manifest.stop_signal}") from error
-            # uvicorn shuts down in order and then raises the signal again; buildah tells of it and ends with 1.
+            # uvicorn shuts down in order and then raises the signal again; buildah reports this and exits with 1.
             if code and "exited on terminated" not in log_path.read_text():
                 raise Failed(f"the server ended with {code} after {manifest.stop_signal}; its log is {log_path}")
             stopped = time.monotonic() - stopping
@@ -430,7 +438,7 @@ def wait_until_ready(port: int, process: subprocess.Popen[str], log: Path) -> No
 
 
 def ask(port: int) -> dict[str, Any]:
-    """The answer to one zero-shot question about the picture of a seven."""
+    """The answer to a zero-shot request with the picture of a seven."""
     question = {
         "image": base64.b64encode(PICTURE.read_bytes()).decode(),
         "labels": LABELS,
@@ -443,22 +451,22 @@ def ask(port: int) -> dict[str, Any]:
     )
     try:
         with urllib.request.urlopen(request, timeout=120) as answer:
-            told: dict[str, Any] = json.load(answer)
-            return told
+            document: dict[str, Any] = json.load(answer)
+            return document
     except urllib.error.HTTPError as error:
         raise Failed(f"the server answered {error.code}: {error.read().decode(errors='replace')[:2000]}") from error
 
 
 def descendants(pid: int) -> list[int]:
     """All processes below one, nearest first."""
-    found = [pid]
-    for parent in found:
+    processes = [pid]
+    for parent in processes:
         for task in Path(f"/proc/{parent}/task").glob("*/children"):
             try:
-                found += [int(child) for child in task.read_text().split()]
+                processes += [int(child) for child in task.read_text().split()]
             except OSError:
                 continue
-    return found[1:]
+    return processes[1:]
 
 
 def owner_of(pid: int) -> int:
@@ -466,7 +474,7 @@ def owner_of(pid: int) -> int:
 
 
 def server_process(pid: int) -> int:
-    """The process that serves: the first below buildah's own, which stand between us and it."""
+    """The server's process: the first one below buildah's own processes."""
     for child in descendants(pid):
         if not Path(f"/proc/{child}/cmdline").read_text().startswith("buildah"):
             return child
@@ -474,7 +482,7 @@ def server_process(pid: int) -> int:
 
 
 def end(process: subprocess.Popen[str]) -> None:
-    """Kills the process and all below it, the process first, so that it cannot react to the end of a child."""
+    """Kills the process and all its descendants, the process first, so that it cannot react to the end of a child."""
     for pid in [process.pid, *descendants(process.pid)]:
         try:
             os.kill(pid, signal.SIGKILL)
@@ -484,7 +492,7 @@ def end(process: subprocess.Popen[str]) -> None:
 
 
 def check_traces(tree: Path, since: float) -> None:
-    """Raises Failed where the server wrote to its root file system, which a read-only one would have refused."""
+    """Raises Failed if the server wrote to its root file system, which would fail if it were read-only."""
     traces = []
     for folder, folders, files in os.walk(tree):
         inner = "/" + str(Path(folder).relative_to(tree)).removeprefix(".")
@@ -494,7 +502,7 @@ def check_traces(tree: Path, since: float) -> None:
             if status.st_uid == UID or (status.st_mtime > since and name.endswith(".pyc")):
                 traces.append(os.path.join(inner, name))
     if traces:
-        raise Failed(f"a read-only root would have refused what was written: {' '.join(traces[:10])}")
+        raise Failed(f"the server wrote to places that a read-only root would protect: {' '.join(traces[:10])}")
 
 
 def last_line(size: int, answer: Answer) -> str:
@@ -506,7 +514,7 @@ def last_line(size: int, answer: Answer) -> str:
 
 
 def check(rebuild: bool, keep: bool) -> str:
-    """All of it, once at a time; returns the last line. Raises Failed."""
+    """Run the whole check, once at a time; returns the last line. Raises Failed."""
     bring_tools()
     WORK.mkdir(parents=True, exist_ok=True)
     with (WORK / "lock").open("w") as lock:
@@ -517,14 +525,14 @@ def check(rebuild: bool, keep: bool) -> str:
         os.environ["BUILDAH_ISOLATION"] = "chroot"
         os.environ["TMPDIR"] = str(WORK / "tmp")
         (WORK / "tmp").mkdir(exist_ok=True)
-        buildah("rm", "--all")  # a run that was killed leaves its containers
+        buildah("rm", "--all")  # a killed run leaves its containers
         if rebuild:
             forget()
         return check_image(keep)
 
 
 def forget() -> None:
-    """Remove what earlier runs kept: base image, layers, tools."""
+    """Remove the files of earlier runs: base image, layers, tools."""
     buildah("rmi", "--all", "--force")
     for path in WORK.iterdir():
         if path.is_dir():
@@ -533,7 +541,7 @@ def forget() -> None:
 
 
 def check_image(keep: bool) -> str:
-    """Lint, build, look inside, start, ask, stop; returns the last line. Raises Failed."""
+    """Lint, build, check the contents, start, send a request, stop; returns the last line. Raises Failed."""
     (WORK / "policy.json").write_text('{"default": [{"type": "insecureAcceptAnything"}]}\n')
     with (WORK / "build.log").open("w") as log:
         python = lint()
@@ -552,8 +560,10 @@ def check_image(keep: bool) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Build the CPU image without a container engine and try it.")
-    parser.add_argument("--rebuild", action="store_true", help="forget base image, layers and tools of earlier runs")
-    parser.add_argument("--keep", action="store_true", help="leave the container, to look into it")
+    parser.add_argument(
+        "--rebuild", action="store_true", help="delete the base image, layers and tools of earlier runs"
+    )
+    parser.add_argument("--keep", action="store_true", help="keep the container for inspection")
     options = parser.parse_args()
     try:
         say(check(options.rebuild, options.keep))

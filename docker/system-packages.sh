@@ -1,6 +1,6 @@
 #!/bin/sh
-# Bring the system libraries that the Python packages link to. On Debian as root it installs what is missing;
-# anywhere else it stops with the one line to run. Safe to run again: with everything there it does nothing.
+# Install the system libraries that the Python packages need. As root on Debian it installs the missing ones;
+# elsewhere it stops and prints the command to run. You can run it again: if nothing is missing, it does nothing.
 #   sh docker/system-packages.sh [PYTHON]
 set -eu
 python=${1:-python3}
@@ -12,9 +12,9 @@ has_library 'libgthread-2\.0\.so\.0' || needs="$needs libglib2.0-0"
 has_library 'libEGL\.so\.1' || needs="$needs libegl1" # the rendered world, drawn without a screen
 command -v openssl >/dev/null 2>&1 || needs="$needs openssl" # certificates of the tests' own servers
 command -v curl >/dev/null 2>&1 || needs="$needs curl" # the README's commands, which run as tests
-# Jobs are tested on it; the image, which has no tests, does not get it.
+# Tests of jobs use it; the image has no tests, and does not get it.
 [ "${2:-}" != tests ] || [ -n "$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null)" ] || needs="$needs postgresql"
-# The playground is tested in it, without a screen.
+# Tests of the playground use it, without a screen.
 [ "${2:-}" != tests ] || command -v chromium >/dev/null 2>&1 || command -v google-chrome >/dev/null 2>&1 ||
     needs="$needs chromium"
 "$python" -c 'import ensurepip, venv' 2>/dev/null || needs="$needs python3 python3-venv"

@@ -1,1 +1,1 @@
-"""The web page: a client of /v1 like any other, built from what a server says about itself."""
+"""The web page: a client of /v1 like any other, built from the server's own description."""

@@ -1,4 +1,4 @@
-"""Options as controls of the page, with their bounds and their help."""
+"""Controls for the options of a task, with their bounds and their help."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _FEW = 4
 
 
 def make_control(option: Option, name: str) -> Any:
-    """The control of an option, which starts at its default. name: its id on the page."""
+    """The control of an option, with the option's default. name: its id on the page."""
     shown: dict[str, Any] = {"label": option.label, "info": option.help or None, "elem_id": name}
     match option.kind:
         case "flag":
@@ -34,12 +34,12 @@ def make_control(option: Option, name: str) -> Any:
 
 
 def make_list_choice(option: Option, name: str) -> Any:
-    """The control of an option whose values are ids of things that callers keep on the server."""
+    """The control of an option whose values are ids of objects that clients store on the server."""
     return gr.Dropdown(
         choices=[],
         value=None,
         multiselect=option.kind == "lines",
-        # An id that was made after the list was read can be typed.
+        # An id that is newer than the list can be typed.
         allow_custom_value=True,
         label=option.label,
         info=option.help or None,
@@ -62,7 +62,7 @@ def _make_number(option: Option, shown: dict[str, Any]) -> Any:
     if option.default is not None and low is not None and high is not None and high - low <= _LONGEST_SLIDER:
         step = 1 if whole else (high - low) / 100
         return gr.Slider(minimum=low, maximum=high, value=option.default, step=step, buttons=[], **shown)
-    # A field for numbers shows 0 if it has no value, and refuses what is out of bounds without the server's words.
+    # A number field shows 0 if it has no value, and rejects values out of bounds without the server's message.
     return gr.Textbox(
         value="" if option.default is None else f"{option.default}", placeholder=_bounds(low, high), **shown
     )
@@ -77,9 +77,9 @@ def _bounds(low: float | None, high: float | None) -> str:
 
 
 def split_prominent(form: TaskForm, description: ServerDescription) -> tuple[list[Option], list[Option]]:
-    """Options that a request is about, which stand beside the image, and those that only tune it.
+    """Splits the options into those that stand beside the image and those that only tune the request.
 
-    The former are those that must be sent, boxes, what was kept on the server, and of tasks on texts the texts.
+    The former are the required options, boxes, ids of stored objects and, for tasks with texts, the texts.
     """
     options = form.options
     first = [option for option in options if option.required or option.width == 4 or description.list_of(option)]

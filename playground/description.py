@@ -1,4 +1,4 @@
-"""What a server offers, as forms to fill in: read from its /v1/models and its OpenAPI document, no task known."""
+"""The forms of a server, read from its /v1/models and its OpenAPI document. No task is known in advance."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _LAST = ("model", "priority", "deadline_seconds")
 class TaskForm:
     """One task as a form.
 
-    route: with `{name}` where the path has a parameter, all of which are options too. inputs: `image`, `images`,
-    `image_supports` or `image_texts`. formats: forms of the answer. streams: whether it tells how it goes.
-    draws: whether the server can answer with a picture.
+    route: with `{name}` for parameters in the path, which are options too. inputs: `image`, `images`, `image_supports`
+    or `image_texts`. formats: forms of the answer. streams: whether it streams results. draws: whether the server can
+    answer with a picture.
     """
 
     name: str
@@ -39,16 +39,16 @@ class TaskForm:
 
     @property
     def in_path(self) -> tuple[str, ...]:
-        """Options that stand in the path."""
+        """Options in the path."""
         return tuple(re.findall(r"\{(\w+)\}", self.route))
 
 
 @dataclass(frozen=True, slots=True)
 class ServerDescription:
-    """What a server offers.
+    """The description of a server.
 
-    version: of its software. tasks: in the server's order. lists: names of what callers keep there, such as
-    `concepts`, whose ids GET /v1/NAME lists. fit: the form that fits a classifier, if the server has one.
+    version: of its software. tasks: in the server's order. lists: names of stored objects, such as `concepts`, whose
+    ids GET /v1/NAME lists. fit: the form that fits a classifier, if the server has one.
     """
 
     version: str
@@ -57,14 +57,14 @@ class ServerDescription:
     fit: tuple[Option, ...]
 
     def list_of(self, option: Option) -> str | None:
-        """The list that an option's values are chosen from: `concepts` has one, and `classifier` as well."""
+        """The list of an option's possible values: `concepts` has one, and `classifier` as well."""
         return next((name for name in (option.name, f"{option.name}s") if name in self.lists), None)
 
 
 def describe(server: Server) -> ServerDescription:
-    """What the server offers now. Raises ClientError, also while it is not ready.
+    """The server's current description. Raises ClientError, also while the server is not ready.
 
-    A server with keys tells strangers its document alone: then every task that it may serve has a form.
+    Without a key, a server with keys returns only its document: then every task of the document has a form.
     """
     document = server.get_json("/openapi.json")
     try:
@@ -77,7 +77,7 @@ def describe(server: Server) -> ServerDescription:
 def read_description(
     document: Mapping[str, Any], served: Sequence[Mapping[str, Any]] | None = None
 ) -> ServerDescription:
-    """What a server offers. document: of OpenAPI. served: the tasks of /v1/models, None if they are not known."""
+    """The description of a server. document: OpenAPI. served: the tasks of /v1/models, None if they are not known."""
     paths = document["paths"]
     posts = {path: route["post"] for path, route in paths.items() if "post" in route}
     tasks = [post["x-task"] for post in posts.values() if "x-task" in post] if served is None else served
@@ -117,7 +117,7 @@ def _task_form(task: Mapping[str, Any], posts: Mapping[str, Any], document: Mapp
 def _form_options(
     operation: Mapping[str, Any], document: Mapping[str, Any], models: Sequence[str]
 ) -> tuple[Option, ...]:
-    """The options of a route's form: what must be sent first, and what every request may say last."""
+    """The options of a route's form: first the required ones, last the ones that every request may have."""
     schema = operation["requestBody"]["content"]["multipart/form-data"]["schema"]
     if "$ref" in schema:
         schema = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
@@ -133,7 +133,7 @@ def _form_options(
 
 
 def _with_server_values(options: Sequence[Option], defaults: Mapping[str, Any]) -> tuple[Option, ...]:
-    """The options with what this very server takes for those that its document leaves open added to their help."""
+    """The options, with this server's defaults added to the help of those that the document leaves open."""
     return tuple(
         replace(option, help=f"{option.help} Here: `{defaults[option.name]}`.".lstrip())
         if option.default is None and option.name in defaults

@@ -1,4 +1,4 @@
-"""Answers as pictures over the image that they are about, from the JSON answer alone."""
+"""Draws answers over their images, from only the JSON answer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageOps
 from diffsight_client.arrays import mask_of_rle
 from diffsight_client.models import Rle
 
-# Perceptually even from near (bright) to far (dark): red, green and blue at equal steps.
+# From near (bright) to far (dark) in perceptually equal steps: red, green and blue.
 _RAMP = np.array(
     [
         (0, 0, 4),
@@ -30,7 +30,7 @@ _RAMP = np.array(
 # Distinct in hue and in lightness, for colour-blind readers too (Okabe and Ito's set without black).
 PALETTE = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167))
 _LEAST_SIDE = 512
-"""Small images are enlarged to this for lines and points to be thin on them."""
+"""Small images are enlarged to this size, so that lines and points look thin."""
 
 
 def read_image(content: bytes) -> Image.Image:
@@ -44,7 +44,9 @@ def read_image(content: bytes) -> Image.Image:
 
 
 def draw(image: Image.Image, answer: Mapping[str, Any]) -> Image.Image | None:
-    """The answer over its image, of the image's size or a multiple; None for one that has no place in the image."""
+    """The answer over its image, of the image's size or a multiple; None for an answer that cannot be drawn on the
+    image.
+    """
     if isinstance(answer.get("png16"), str):
         return depth_picture(read_depth(answer))
     if "persons" in answer:
@@ -60,7 +62,7 @@ def read_depth(answer: Mapping[str, Any]) -> NDArray[np.float64]:
 
 
 def depth_picture(metres: NDArray[np.float64]) -> Image.Image:
-    """Metres (H, W) as colours: near is bright, far is dark, over the picture's own range."""
+    """Metres (H, W) as colours: near is bright, far is dark, scaled to the picture's own range."""
     low, high = np.percentile(metres, (1, 99)).tolist()
     near = 1 - np.clip((metres - low) / max(high - low, 1e-6), 0, 1)
     steps = np.linspace(0, 1, len(_RAMP))
@@ -69,7 +71,7 @@ def depth_picture(metres: NDArray[np.float64]) -> Image.Image:
 
 
 def find_masks(value: Any) -> Iterator[Mapping[str, Any]]:
-    """The masks anywhere in an answer, in its order: objects with a name and an RLE."""
+    """All masks in an answer, in its order: objects with a name and an RLE."""
     if isinstance(value, Mapping):
         if isinstance(value.get("rle"), Mapping) and "name" in value:
             yield value
@@ -120,7 +122,7 @@ def decode_rle(rle: Mapping[str, Any]) -> NDArray[np.bool_]:
 
 def draw_persons(image: Image.Image, answer: Mapping[str, Any], threshold: float = 0.2) -> Image.Image:
     """The image with each person's box, and the points and links whose scores reach the threshold."""
-    scale = enlargement(image)
+    scale = choose_enlargement(image)
     picture = image.resize((image.width * scale, image.height * scale), Image.Resampling.BICUBIC)
     canvas = ImageDraw.Draw(picture)
     line = max(2, round(max(picture.size) / 250))
@@ -143,14 +145,14 @@ def draw_persons(image: Image.Image, answer: Mapping[str, Any], threshold: float
     return picture
 
 
-def enlargement(image: Image.Image) -> int:
-    """How many times a small image is enlarged to draw on it."""
+def choose_enlargement(image: Image.Image) -> int:
+    """The factor by which a small image is enlarged."""
     return max(1, round(_LEAST_SIDE / max(image.size)))
 
 
 def draw_boxes(image: Image.Image, boxes: Sequence[Sequence[float]], corner: Sequence[float] | None) -> Image.Image:
     """The image, enlarged, with boxes (x, y, width, height) in its own pixels, and a cross at a corner of a new one."""
-    scale = enlargement(image)
+    scale = choose_enlargement(image)
     picture = image.resize((image.width * scale, image.height * scale), Image.Resampling.BICUBIC)
     canvas = ImageDraw.Draw(picture)
     line = max(2, round(max(picture.size) / 250))

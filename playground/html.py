@@ -1,4 +1,4 @@
-"""The first document of the page without what names other hosts or files that are not there."""
+"""Removes from the page's first document the elements that name other hosts or missing files."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-# The manifest of an installable app is looked for at the root, where the API is; the rest describes Gradio to
-# search engines and names pictures on other hosts.
+# Browsers request the manifest of an installable app at the root, where the API is. The other elements describe Gradio
+# to search engines and name pictures on other hosts.
 _FOREIGN = re.compile(rb'\s*<(?:link\s+rel="manifest"|meta\s+(?:property="og:|name="twitter:))[^>]*>')
 
 WAITING = b"""<!doctype html><html lang="en"><head><meta charset="utf-8"><meta http-equiv="refresh" content="3">
@@ -23,7 +23,7 @@ WAITING = b"""<!doctype html><html lang="en"><head><meta charset="utf-8"><meta h
 <p>This page looks again every three seconds.</p></body></html>"""
 
 
-# A browser asks for /favicon.ico at the root where a page names no icon.
+# A browser requests /favicon.ico at the root if a page names no icon.
 _ICON = (
     b"<link rel=\"icon\" href=\"data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'>"
     b"<circle cx='8' cy='8' r='7' fill='%2323568b'/><circle cx='8' cy='8' r='3' fill='white'/></svg>\" />"
@@ -36,7 +36,7 @@ def clean(document: bytes) -> bytes:
 
 
 class CleanDocuments:
-    """ASGI middleware: HTML answers go out cleaned, all else as it is."""
+    """ASGI middleware that cleans HTML answers and leaves all others unchanged."""
 
     def __init__(self, app: App) -> None:
         self.app = app

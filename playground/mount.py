@@ -1,4 +1,4 @@
-"""The page as an ASGI app: built when it is first opened, and run beside the event loop that it is mounted in."""
+"""The page as an ASGI app. It is built when it is first opened, and runs beside the server's event loop."""
 
 from __future__ import annotations
 
@@ -19,16 +19,15 @@ PATH = "/playground"
 
 
 def is_installed() -> bool:
-    """Whether the packages of the extra `playground` are there. It imports none of them."""
+    """Whether the packages of the extra `playground` are installed. It imports none of them."""
     return importlib.util.find_spec("gradio") is not None
 
 
 class PlaygroundApp:
     """The page for the server at `url`, below PATH.
 
-    Gradio reads uploads and writes pictures in its event loop. It gets a loop and a thread of its own, so that the
-    loop of the server that it is mounted in goes on answering meanwhile.
-    public: whether readers reach the server at `url` too, or where they get the page from.
+    Gradio reads uploads and writes pictures in its event loop. It gets its own loop and thread, so that the server's
+    loop continues to answer. public: whether readers use the same `url`, or the address of the page.
     """
 
     def __init__(self, url: str, *, public: bool) -> None:
@@ -38,7 +37,9 @@ class PlaygroundApp:
         self._opened: _Opened | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request in the page's own loop; while the server says nothing of itself, with a page that waits."""
+        """Answer a request in the page's own loop, or with a page that waits if the server does not describe itself
+        yet.
+        """
         if scope["type"] != "http":
             raise RuntimeError(f"the page does not take {scope['type']!r}")
         try:
@@ -57,24 +58,24 @@ class PlaygroundApp:
         async def send_there(message: Message) -> None:
             await _in_loop(send(message), loop)
 
-        # The whole path again: inside, the page is mounted below the same one.
+        # The whole path, because the page is mounted below the same path inside.
         inner = {**scope, "root_path": scope.get("app_root_path", "")}
         await _in_loop(opened.app(inner, receive_there, send_there), opened.loop)
 
     def hang_up(self) -> None:
-        """End the streams that each open page holds, which a server that stops would wait for. From any thread."""
+        """End the streams of all open pages, for which a stopping server would wait. Any thread may call it."""
         if self._opened is not None:
             self._opened.loop.call_soon_threadsafe(self._opened.stop_event.set)
 
     def close(self) -> None:
-        """End the page's thread, if it was opened. Nothing must be under way."""
+        """End the page's thread, if it was started. No request may be open."""
         with self._lock:
             if self._opened is not None:
                 self._opened.close()
                 self._opened = None
 
     def _open(self) -> _Opened:
-        """The page, built now if it is not there. Raises ClientError if the server does not describe itself."""
+        """The page; builds it if it does not exist. Raises ClientError if the server does not describe itself."""
         with self._lock:
             if self._opened is None:
                 self._opened = _Opened(self.url, public=self.public)
@@ -82,7 +83,7 @@ class PlaygroundApp:
 
 
 class _Opened:
-    """A page that was built, with its loop in its own thread."""
+    """A built page, with its loop in its own thread."""
 
     def __init__(self, url: str, *, public: bool) -> None:
         with Server(url) as server:
@@ -92,7 +93,7 @@ class _Opened:
         self._thread.start()
 
         async def start() -> Any:
-            # Here, because Gradio makes a loop of its own, and leaves it open, where none runs.
+            # Here, because Gradio would create a loop of its own, and leave it open, if none runs.
             app = build_app(description, url, public=public)
             self._lifespan = app.router.lifespan_context(app)
             await self._lifespan.__aenter__()
@@ -103,7 +104,7 @@ class _Opened:
         self.stop_event: asyncio.Event = app.routes[-1].app.stop_event
 
     def close(self) -> None:
-        """End what runs, and the loop."""
+        """Cancel the tasks of the loop, and end it."""
         self._finish(self._end())
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join()
@@ -123,7 +124,7 @@ class _Opened:
 
 
 async def _in_loop(awaitable: Awaitable[Any], loop: asyncio.AbstractEventLoop) -> Any:
-    """The result of something that runs in another loop, and is cancelled there with this."""
+    """The result of a coroutine in another loop; if this call is cancelled, the coroutine is cancelled too."""
 
     async def run() -> Any:
         return await awaitable
@@ -139,8 +140,8 @@ async def _wait_page(problem: ClientError, send: Send) -> None:
 
 
 def build_app(description: ServerDescription, url: str, *, public: bool) -> Any:
-    """The page as an app of FastAPI, mounted below PATH."""
-    # Read by Gradio when it is imported, which takes seconds and is left to the first who opens the page.
+    """The page as a FastAPI app, mounted below PATH."""
+    # Gradio reads them at its import, which takes seconds, so it happens when the page is first opened.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     import gradio as gr
     from fastapi import FastAPI

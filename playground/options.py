@@ -1,4 +1,4 @@
-"""The options of a route, out of the OpenAPI document: which kinds there are, and how typed values are sent."""
+"""The options of a route from the OpenAPI document: their kinds, and how typed values are sent."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 OptionKind = Literal["flag", "choice", "whole", "number", "text", "lines", "rows", "json"]
-"""A switch; one of some values; a whole number; a number; a text; texts, one a line; lists of numbers, one a line;
-what else JSON can say."""
+"""A switch; one of several values; a whole number; a number; a text; texts, one a line; lists of numbers, one a line;
+other JSON.
+"""
 
 _NUMBERS: dict[str, OptionKind] = {"integer": "whole", "number": "number"}
 
@@ -18,8 +19,8 @@ _NUMBERS: dict[str, OptionKind] = {"integer": "whole", "number": "number"}
 class Option:
     """One option of a route.
 
-    default: what the server takes if it is not sent, None if that is not a value. width: numbers in a row, for
-    "rows" of one length. numeric: whether "lines" may be numbers. required: whether a request without it is refused.
+    default: the server's value if it is not sent, None if that is not a value. width: numbers in a row, for "rows" of
+    one length. numeric: whether "lines" may be numbers. required: whether a request without it is refused.
     """
 
     name: str
@@ -35,11 +36,11 @@ class Option:
 
     @property
     def label(self) -> str:
-        """The name for people."""
+        """The name to show."""
         return self.name.replace("_", " ").capitalize()
 
     def to_python(self, texts: Sequence[str]) -> Any:
-        """The texts that a form has for this option as a Python value."""
+        """A form's texts for this option as a Python value."""
         if self.kind == "lines":
             return [_number(text) if self.numeric else text for text in texts]
         if self.kind in ("flag", "whole", "number", "rows", "json"):
@@ -51,7 +52,7 @@ class Option:
 
 
 def read_options(schema: Mapping[str, Any], leave_out: Sequence[str] = ()) -> tuple[Option, ...]:
-    """The options among the properties of a form's schema, in its order. leave_out: properties that are none."""
+    """The options among the properties of a form's schema, in its order. leave_out: properties that are not options."""
     required = schema.get("required", ())
     return tuple(
         _read_option(name, entry, name in required)
@@ -88,7 +89,7 @@ def _kind_of(schema: Mapping[str, Any]) -> OptionKind:
             return "text"
         case "array":
             return _kind_of_list(schema.get("items", {}))
-    # Texts and numbers as they are typed; a form's field that holds an object is read as JSON.
+    # Texts and numbers are sent as typed; a form's field that holds an object is read as JSON.
     kinds = {kind.get("type") for kind in schema.get("anyOf", ())}
     return "text" if kinds and kinds <= {"string", "integer", "number"} else "json"
 
@@ -101,7 +102,7 @@ def _kind_of_list(items: Mapping[str, Any]) -> OptionKind:
 
 
 def to_fields(options: Sequence[Option], values: Sequence[Any]) -> list[tuple[str, str]]:
-    """The form fields that say what differs from the defaults. values: of the controls, in the options' order."""
+    """The form fields with values that differ from the defaults. values: of the controls, in the options' order."""
     fields: list[tuple[str, str]] = []
     for option, value in zip(options, values, strict=True):
         sent = _to_texts(option, value)
@@ -120,7 +121,7 @@ def to_arguments(options: Sequence[Option], fields: Sequence[tuple[str, str]]) -
 
 
 def _to_texts(option: Option, value: Any) -> list[str]:
-    """What a form says for a value: one text, several for a list, none for nothing."""
+    """The form's texts for a value: one text, several for a list, none for an empty value."""
     if value is None or (isinstance(value, str) and not value.strip()):
         return []
     if isinstance(value, bool):
@@ -137,7 +138,7 @@ def _to_texts(option: Option, value: Any) -> list[str]:
 
 
 def _number(text: str) -> int | float | str:
-    """A text as the number that it is, if it is one."""
+    """A text as a number, if it is one."""
     for kind in (int, float):
         try:
             return kind(text)
@@ -147,7 +148,9 @@ def _number(text: str) -> int | float | str:
 
 
 def _rows(value: Any) -> list[str]:
-    """Rows of numbers as one JSON text. What holds other words goes as it was typed: the server says what is wrong."""
+    """Rows of numbers as one JSON text. Rows with other words are sent as typed: the server's answer says what is
+    wrong.
+    """
     if not isinstance(value, str):
         return [json.dumps(value)]
     try:

@@ -1,4 +1,4 @@
-"""The page: built from what a server says it can do."""
+"""The page, built from the server's description."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from playground.state import Page
 
 CSS = Path(__file__).with_name("page.css")
 
-# Fonts of the reader's own system: a theme's default is fetched from another host.
+# Fonts of the reader's own system, because a theme's default font is downloaded from another host.
 THEME = gr.themes.Default(
     primary_hue=gr.themes.colors.blue,
     font=["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"],
     font_mono=["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"],
 ).set(
-    # Grey enough to stand back, and dark enough to be read (4.5 to 1).
+    # Grey enough to be unobtrusive, and dark enough to be read (4.5 to 1).
     block_info_text_color="*neutral_600",
     block_info_text_color_dark="*neutral_300",
     block_label_text_color="*neutral_600",
@@ -30,13 +30,13 @@ THEME = gr.themes.Default(
     body_text_color_subdued="*neutral_600",
     body_text_color_subdued_dark="*neutral_300",
 )
-# Uploads and drawn pictures lie in a folder of temporary files, for an hour and up to two.
+# Uploads and drawn pictures are kept in a folder of temporary files for one to two hours.
 _KEPT_SECONDS = 3600
 _SWITCH = "() => { document.body.classList.toggle('dark') }"
 
 
 def build_page(description: ServerDescription, url: str, *, public: bool) -> gr.Blocks:
-    """The page for a server. url: where the page reaches it. public: whether readers reach it there too."""
+    """The page for a server. url: where the page itself reaches it. public: whether readers reach it there too."""
     with gr.Blocks(
         title="diffsight playground",
         analytics_enabled=False,
@@ -51,7 +51,7 @@ def build_page(description: ServerDescription, url: str, *, public: bool) -> gr.
             key = gr.Textbox(
                 label="API key",
                 type="password",
-                info="For servers that have keys. It stays in this page, goes with each request, and is kept nowhere.",
+                info="For servers with keys. It stays in this page, is sent with each request, and is stored nowhere.",
                 elem_id="api-key",
             )
         page = Page(url, public, description, key)
@@ -71,7 +71,7 @@ def build_page(description: ServerDescription, url: str, *, public: bool) -> gr.
 
 
 def tab_name(task: str) -> str:
-    """A task's name for people."""
+    """A task's name to show."""
     return task.replace("-", " ").capitalize()
 
 

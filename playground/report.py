@@ -1,4 +1,4 @@
-"""Answers as HTML: legends, tables, bars, problems. Every text of a server or a caller is escaped."""
+"""Answers as HTML: legends, tables, bars, problems. All texts of servers and clients are escaped."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from diffsight_client import ClientError, ServerProblem
 from playground.drawing import colours_of, find_masks
 
 _LONGEST = 160
-"""Characters of a text in the JSON that is shown; pictures in base64 have millions."""
+"""Maximum characters of a text in the shown JSON; pictures in base64 have millions."""
 _MOST_NUMBERS = 16
 
 
 def show(answer: Mapping[str, Any]) -> str:
-    """What an answer says, for people: by the fields that it has."""
+    """An answer as HTML, by the fields that it has."""
     parts = [part(answer) for field, part in _PARTS.items() if field in answer]
     masks = list(find_masks(answer))
     if masks:
@@ -26,8 +26,8 @@ def show(answer: Mapping[str, Any]) -> str:
     return "".join(filter(None, parts)) or _plain(answer)
 
 
-def spent(answer: Mapping[str, Any], seconds: float) -> str:
-    """Rows and milliseconds of an answer. seconds: until it was there, the way included."""
+def show_cost(answer: Mapping[str, Any], seconds: float) -> str:
+    """Rows and milliseconds of an answer. seconds: from the request to the answer, including the network."""
     stages = answer.get("timing", {}).get("seconds", {}) if isinstance(answer.get("timing"), Mapping) else {}
     detail = ", ".join(f"{escape(stage)} {1000 * value:.0f}" for stage, value in stages.items())
     rows = answer.get("rows")
@@ -39,7 +39,7 @@ def spent(answer: Mapping[str, Any], seconds: float) -> str:
 
 
 def show_problem(error: ClientError | OSError) -> str:
-    """What went wrong, in the server's own words with its hint if it was the server that said so."""
+    """The error as HTML, with the server's message and hint if it is a problem of the server."""
     if not isinstance(error, ServerProblem):
         return advise(str(error))
     field = f" · <code>{escape(error.field)}</code>" if error.field else ""
@@ -51,22 +51,22 @@ def show_problem(error: ClientError | OSError) -> str:
 
 
 def to_markup(text: str) -> Markup:
-    """A text of the server, whose names stand between backticks, as HTML."""
+    """A text of the server as HTML; names in backticks become code."""
     return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", escape(text)))
 
 
 def note(text: str) -> str:
-    """Something to know."""
+    """A note as HTML."""
     return f'<p class="ds-note" role="status">{to_markup(text)}</p>'
 
 
 def advise(text: str) -> str:
-    """What is missing before anything can be sent, or what is on the way to the server."""
+    """A message about what is missing before a request can be sent, or about a failed connection."""
     return f'<div class="ds-problem" role="alert"><p>{escape(text)}</p></div>'
 
 
 def as_json(answer: Any) -> str:
-    """The answer as JSON to read: long texts cut, and lists of numbers on one line."""
+    """The answer as readable JSON: long texts are cut, and lists of numbers are on one line."""
     return json.dumps(_shorten(answer), indent=2, ensure_ascii=False)
 
 
@@ -93,7 +93,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[Any]], caption: str = "")
 
 
 def confusion(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
-    """A table of truth (rows) against answer (columns), darker for more."""
+    """A table of true classes (rows) and answers (columns); larger counts are darker."""
     rows = []
     for label, row in zip(labels, counts, strict=False):
         cells = [Markup(f"<b>{escape(label)}</b>")]
@@ -166,7 +166,7 @@ def _persons(answer: Mapping[str, Any]) -> str:
 
 
 def _posterior(answer: Mapping[str, Any]) -> str:
-    """Bars, best first; labels that were dropped are grey, with who led and how many rows that took."""
+    """Bars, best first; dropped labels are grey, with the leader of that moment and the rows until then."""
     dropped = {part["label"]: part for part in answer.get("dropped", ())}
     bars = []
     for part in answer["posterior"]:
@@ -176,18 +176,18 @@ def _posterior(answer: Mapping[str, Any]) -> str:
         bars.append(bar(str(part["label"]), float(part["probability"]), faded=left is not None, best=best, about=end))
     confidence = answer.get("confidence")
     sure = "" if confidence is None else f" Confidence {confidence:.3f}."
-    # A result so far has no timing yet, and has not stopped.
+    # An intermediate result has no timing, and has not stopped.
     stopped = f" Stopped: {answer['stopped']}." if answer.get("stopped") and "timing" in answer else ""
     return f'<div class="ds-bars" aria-live="polite">{"".join(bars)}</div><p>{escape((sure + stopped).strip())}</p>'
 
 
 def bar(label: str, share: float, *, faded: bool = False, best: bool = False, about: str = "") -> str:
-    """One bar of a posterior: label, bar, probability. about: what else to say of it."""
+    """One bar of a posterior: label, bar, probability. about: further text."""
     classes = f"ds-bar{' ds-dropped' if faded else ''}{' ds-best' if best else ''}"
-    said = f"<small>{escape(about)}</small>" if about else ""
+    about_text = f"<small>{escape(about)}</small>" if about else ""
     width = 100 * min(max(share, 0), 1)
     return (
-        f'<div class="{classes}"><span class="ds-label">{escape(label)}{said}</span>'
+        f'<div class="{classes}"><span class="ds-label">{escape(label)}{about_text}</span>'
         f'<span class="ds-track"><span style="width:{width:.1f}%"></span></span>'
         f'<span class="ds-value">{share:.3f}</span></div>'
     )
@@ -236,13 +236,13 @@ def _answers(answer: Mapping[str, Any]) -> str:
             bar(str(entry["label"]), float(entry["probability"]), best=place == 0)
             for place, entry in enumerate(part["scores"])
         )
-        known = " — of none of the classes" if part.get("known") is False else ""
-        blocks.append(f"<h4>Image {number}{known}</h4><div class='ds-bars'>{bars}</div>")
+        in_no_class = " — of none of the classes" if part.get("known") is False else ""
+        blocks.append(f"<h4>Image {number}{in_no_class}</h4><div class='ds-bars'>{bars}</div>")
     return "".join(blocks)
 
 
 def _plain(answer: Mapping[str, Any]) -> str:
-    """Fields that are one value each, for tasks whose answers nothing here knows."""
+    """Fields with a single value, for tasks that this module does not know."""
     rows = [(name, value) for name, value in answer.items() if isinstance(value, str | int | float) and name != "rows"]
     return table(("Field", "Value"), rows) if rows else ""
 

@@ -1,4 +1,4 @@
-"""One diffsight server as the page calls it: the Python client, by routes and forms that only its documents name."""
+"""The page's connection to a diffsight server: the Python client, with routes and forms from the server's documents."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from diffsight_client.images import Image
 from diffsight_client.retries import Retries
 from diffsight_client.tasks import AnyAnswer
 
-# Longer than the longest deadline that a server allows: it is the server that ends a request.
+# Longer than the longest deadline of a server, so that the server ends a request.
 _SECONDS = 3700.0
 
 Images = Sequence[tuple[str, Image]]
-"""Images of a request: the field that each goes into, and the image."""
+"""Images of a request: the field of each, and the image."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer: its bytes, media type, the file name that it suggests, and the seconds until it was there."""
+    """An answer: its bytes, media type, suggested file name, and the seconds until it arrived."""
 
     content: bytes
     media_type: str
@@ -40,13 +40,13 @@ class Reply:
 
 
 class Server(Client):
-    """The server at `url`, called with an API key if there is one. A busy server's refusal is shown, not waited out."""
+    """The server at `url`, called with an API key if there is one. A busy server's refusal is shown without a retry."""
 
     def __init__(self, url: str, key: str = "") -> None:
         self.url = url.rstrip("/")
         # The machine's proxies are for other hosts.
         http = httpx2.Client(base_url=self.url, timeout=httpx2.Timeout(_SECONDS, connect=10), trust_env=False)
-        # A header holds no other letters; the server then says that the key is none of its own.
+        # A header cannot hold other letters; the server then answers that the key is not valid.
         key = key.strip().encode("ascii", "replace").decode()
         super().__init__(api_key=key or None, retries=Retries(times=0), http=http)
 
@@ -71,12 +71,12 @@ class Server(Client):
         return Reply(response.content, kind, name, time.perf_counter() - started)
 
     def stream(self, route: str, options: Mapping[str, Any], images: Images) -> Iterator[dict[str, Any]]:
-        """The results so far, then the answer. Closing it ends the request. Raises ClientError."""
+        """Yields the intermediate results, then the answer. Closing it ends the request. Raises ClientError."""
         for result in self._events(_post(route, options, images, EVENTS, AnyAnswer.model_validate_json), AnyAnswer):
             yield result.model_dump()
 
     def export(self, job: str, form: str, *, failed: bool = False) -> Reply:
-        """The results of a job in one of its forms, or what failed in it. Raises ClientError."""
+        """The results of a job in one of its formats, or its failures. Raises ClientError."""
         query = {"status": "failed"} if failed else {"format": form, "partial": "true"}
         return self.fetch(Call("GET", f"/v1/jobs/{job}/results", bytes, query=query, accept=ANY))
 
@@ -90,7 +90,7 @@ def _post(route: str, options: Mapping[str, Any], images: Images, accept: str, r
 
 
 def _file_name(disposition: str) -> str:
-    """The last part of the name that a header suggests: it is written into a folder of ours."""
+    """The last part of the name in a header, because the file is written into a folder of the page."""
     header = Message()
     header["Content-Disposition"] = disposition
     return Path(header.get_filename() or "").name

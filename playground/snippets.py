@@ -1,4 +1,4 @@
-"""The command and the Python that send what a panel sends."""
+"""The `curl` command and the Python for a panel's request."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 Fields = Sequence[tuple[str, str]]
-"""Texts of a form, in their order; a list is a name that comes several times."""
+"""Texts of a form, in their order; a list is a name that occurs several times."""
 
 KEY_VARIABLE = "DIFFSIGHT_KEY"
 
@@ -22,9 +22,10 @@ def curl(
     streams: bool = False,
     output: str = "",
 ) -> str:
-    """The `curl` command. files: the part and the name of each file. keyed: whether the server wants a key.
+    """The `curl` command.
 
-    streams: whether the answer is read as it comes. output: a file to write, for answers that are no text.
+    files: the part and the name of each file. keyed: whether the server needs a key. streams: whether the answer is
+    read as a stream. output: a file to write, for answers that are not text.
     """
     parts = ["curl -s" + ("N" if streams else "")]
     if keyed:
@@ -55,13 +56,13 @@ def python(
     """The same call by the Python client. arguments: by name, as Python values."""
     key = f', api_key=os.environ["{KEY_VARIABLE}"]' if keyed else ""
     heads = ["import os", ""] if keyed else []
-    given = [
+    passed = [
         *(literal(value) for value in positional),
         *(f"{name}={literal(value)}" for name, value in arguments.items()),
     ]
-    call = f"client.{method}({', '.join(given)})"
+    call = f"client.{method}({', '.join(passed)})"
     if len(call) > 90:
-        call = f"client.{method}(\n    " + ",\n    ".join(given) + ",\n)"
+        call = f"client.{method}(\n    " + ",\n    ".join(passed) + ",\n)"
     lines = [*heads, "from diffsight_client import Client", "", f'client = Client("{url}"{key})']
     if streams:
         return "\n".join([*lines, f"for result in {call}:", "    print(result)"])
@@ -80,5 +81,5 @@ def literal(value: Any) -> str:
 
 
 def text(value: Any) -> str:
-    """A value as a form's field has it."""
+    """A value as the text of a form's field."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""What every panel needs of the page: the server's address and description, and the controls that all share."""
+"""The state that all panels share: the server's address and description, and common controls."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ SAMPLES = Path(__file__).parent / "samples"
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """The page that is being built.
+    """The page during its construction.
 
-    url: where the page itself reaches the server. public: whether readers reach it there too; if not, the server is
-    where they got the page from. key: the control with the API key.
+    url: where the page itself reaches the server. public: whether readers reach it there too; if not, the server has
+    the address of the page. key: the control with the API key.
     """
 
     url: str
@@ -33,7 +33,7 @@ class Page:
         return Server(self.url, key or "")
 
     def address(self, request: gr.Request | None) -> str:
-        """Where readers reach the server, for the commands that they are shown."""
+        """The address of the server for readers, for the commands that they see."""
         host = None if self.public or request is None else request.headers.get("host")
         if not host or request is None:
             return self.url
@@ -41,11 +41,11 @@ class Page:
         return f"{scheme.partition(',')[0]}://{host}"
 
     def choices(self, key: str | None, kept: str) -> Any:
-        """An update of a list to choose from with what callers keep on the server under /v1/`kept`, newest first."""
+        """An update of a list with the objects under /v1/`kept` on the server, newest first."""
         try:
             with self.server(key) as server:
                 things = server.get_json(f"/v1/{kept}")[kept]
-        except (ClientError, KeyError):  # the request that follows says why
+        except (ClientError, KeyError):  # the next request shows why
             things = []
         named = [(f"{thing.get('name') or 'without a name'} ({thing['id'][:8]})", thing["id"]) for thing in things]
         return gr.update(choices=named[::-1])

@@ -1,4 +1,4 @@
-"""The pocket's VAE: its encoder computed, its decoder trained, and how well it gives images back."""
+"""The VAE of `pocket`: a computed encoder, a trained decoder, and the quality of reconstructed images."""
 
 from __future__ import annotations
 
@@ -58,11 +58,11 @@ def decoder_losses(
     batch: int,
     noise: float,
 ) -> Callable[[Draw], dict[str, Tensor]]:
-    """A function that draws a batch of images and gives the decoder's loss on it.
+    """A function that draws a batch of images and returns the decoder's loss on it.
 
-    noise: standard deviation of what is added to the latents, so that the decoder forgives what a U-Net does not hit
-    exactly. Half of the images are mirrored: a decoder reads no sentences. The loss is mean absolute error plus mean
-    squared error, in -1..1 units.
+    noise: standard deviation of the noise that is added to the latents, so that the decoder tolerates errors of a
+    U-Net. Half of the images are mirrored, because a decoder reads no sentences. The loss is mean absolute error plus
+    mean squared error, in -1..1 units.
     """
     shares = np.array([source.share for source in sources])
 
@@ -70,7 +70,7 @@ def decoder_losses(
         chosen = [
             sources[which].images for which in draw.numpy.choice(len(sources), size=batch, p=shares / shares.sum())
         ]
-        shown = [images.augmented(int(draw.numpy.integers(len(images))), draw.numpy) for images in chosen]
+        shown = [images.augment(int(draw.numpy.integers(len(images))), draw.numpy) for images in chosen]
         mirrored = [image[:, ::-1] if draw.numpy.random() < 0.5 else image for image in shown]
         pixels = pixel_values(mirrored)
         latents = patch_latents(components, pixels)
@@ -91,7 +91,7 @@ def mean_latents(autoencoder: AutoencoderKL, images: Sequence[Image]) -> Tensor:
 
 @torch.no_grad()
 def rebuilt_images(autoencoder: AutoencoderKL, images: Sequence[Image]) -> NDArray[np.uint8]:
-    """The images after the way through the latents (their mean, not a sample): (B, H, W, 3) uint8 RGB."""
+    """The images after encoding (the mean of the latents, not a sample) and decoding: (B, H, W, 3) uint8 RGB."""
     return images_of(autoencoder.decode(mean_latents(autoencoder, images)).sample)
 
 

@@ -1,4 +1,4 @@
-"""Exponential moving averages of weights: what is evaluated and exported is the average, not the last step."""
+"""Exponential moving averages of weights. The average is evaluated and exported, not the last step."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from torch import Tensor, nn
 class MovingAverage:
     """The running average of a module's parameters.
 
-    decay: how much of the old average a step keeps. Early on less is kept, (1 + step) / (10 + step), so that the first
-    random weights are forgotten.
+    decay: share of the old average that a step keeps. Early steps keep less, (1 + step) / (10 + step), so that the
+    first random weights are forgotten.
     """
 
     def __init__(self, module: nn.Module, decay: float) -> None:
@@ -23,13 +23,13 @@ class MovingAverage:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Takes in the module's present weights. step: 0-based count of updates so far."""
+        """Adds the module's current weights to the average. step: 0-based count of updates so far."""
         decay = min(self._decay, (1 + step) / (10 + step))
         torch._foreach_lerp_(self._averages, [parameter.detach() for parameter in self._parameters()], 1.0 - decay)
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Inside, the module has the averaged weights; outside, its own again."""
+        """In this context the module has the averaged weights; afterwards it has its own again."""
         own = [parameter.detach().clone() for parameter in self._parameters()]
         self._write(self._averages)
         try:
@@ -38,7 +38,7 @@ class MovingAverage:
             self._write(own)
 
     def copy_to_module(self) -> None:
-        """Makes the averages the module's weights, for good."""
+        """Replaces the module's weights by the averages, permanently."""
         self._write(self._averages)
 
     def state(self) -> list[Tensor]:
@@ -46,7 +46,7 @@ class MovingAverage:
         return self._averages
 
     def load(self, averages: list[Tensor]) -> None:
-        """Takes up averages that `state` gave."""
+        """Restores averages that `state` returned."""
         for average, saved in zip(self._averages, averages, strict=True):
             average.copy_(saved)
 

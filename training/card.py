@@ -1,4 +1,4 @@
-"""The pocket's model card, written from measured figures."""
+"""The model card of `pocket`, written from measured figures."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ _TEMPLATE = Path(__file__).with_name("pocket_card.md")
 
 
 def model_card(measured: Evaluation, fitted: Mapping[str, TrainedStage], recipe: Recipe) -> str:
-    """The card as Markdown. Every figure comes from the arguments; `fitted` tells of "autoencoder" and "denoiser"."""
+    """The card as Markdown. Every figure comes from the arguments; `fitted` has the stages "autoencoder" and
+    "denoiser".
+    """
     vae, denoiser = fitted["autoencoder"], fitted["denoiser"]
     runs = [("which of ten things", run) for run in measured.question]
     runs += [("which digit", run) for run in measured.digit_question]

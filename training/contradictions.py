@@ -1,4 +1,4 @@
-"""Sentences that are false of an image but nearly true: one word of a true one is exchanged."""
+"""Sentences that are false for an image but nearly true: one word of a true sentence is exchanged."""
 
 from __future__ import annotations
 
@@ -19,18 +19,19 @@ _NOUN_WEIGHT = 2
 def contradiction(
     sentence: str, true: Sequence[str], draw: np.random.Generator, relation_weight: int = 3
 ) -> str | None:
-    """`sentence` with a noun, colour, digit or relation exchanged so that it is false, or None if nothing can be.
+    """`sentence` with a noun, colour, digit or relation exchanged so that it is false, or None if none can be
+    exchanged.
 
-    true: all that is known to be true of the image; what it mentions is not put in another's place.
-    relation_weight: how much likelier than a colour a relation is exchanged; a noun is twice as likely.
+    true: all true sentences of the image; a word that they mention is not used as the replacement. relation_weight: how
+    much more often a relation is exchanged than a colour; a noun is exchanged twice as often as a colour.
     """
     choices: list[tuple[str, tuple[str, ...]]] = [
         (words, (other,)) for words, other in _OPPOSITES.items() if words in sentence for _ in range(relation_weight)
     ]
     words = sentence.split()
-    said = set(" ".join(true).replace(",", "").split())
+    true_words = set(" ".join(true).replace(",", "").split())
     for family in _FAMILIES:
-        others = tuple(word for word in family if word not in said)
+        others = tuple(word for word in family if word not in true_words)
         for word in (word.strip(",") for word in words):
             if word in family and others:
                 choices += [(word, others)] * (_NOUN_WEIGHT if family is TRAINING_CLASSES else 1)

@@ -1,4 +1,4 @@
-"""Loss logs as CSV, and the picture drawn from them."""
+"""Loss logs as CSV, and a picture of them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 
 class LossLog:
-    """A CSV file with one line a step. Lines from `start` on, which a killed run may have left, are dropped."""
+    """A CSV file with one line for each step. Lines from `start` on, which a killed run may have left, are dropped."""
 
     def __init__(self, path: Path, start: int) -> None:
         self._path = path
@@ -23,16 +23,16 @@ class LossLog:
             self._write(kept)
 
     def add(self, step: int, terms: Mapping[str, float]) -> None:
-        """Notes the loss terms of a step; they reach the file with `flush`."""
+        """Adds the loss terms of a step; `flush` writes them to the file."""
         self._waiting.append({"step": step, **terms})
         self._recent = [*self._recent[-199:], terms["loss"]]
 
-    def recent(self) -> float:
+    def mean_recent(self) -> float:
         """Mean loss of the last 200 steps."""
         return float(np.mean(self._recent)) if self._recent else float("nan")
 
     def flush(self) -> None:
-        """Appends what was noted since the last time."""
+        """Writes the terms that were added since the last call."""
         self._write([{name: f"{value:.6g}" for name, value in line.items()} for line in self._waiting])
         self._waiting = []
 
@@ -54,7 +54,7 @@ def read_losses(path: Path) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
 
 
 def draw_losses(logs: Mapping[str, Path], picture: Path) -> None:
-    """A PNG with one panel a log: the loss of each step, faint, and its running mean."""
+    """A PNG with one panel for each log: the loss of each step, faint, and its running mean."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5.0 * len(logs), 3.2), layout="constrained")

@@ -1,4 +1,4 @@
-"""The pocket's text encoder and U-Net, learned together as one conditional denoiser."""
+"""The text encoder and the U-Net of `pocket`, trained together as one conditional denoiser."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from training.world.vocabulary import SEMANTIC_NAMES
 
 
 class Denoiser(nn.Module):
-    """A text encoder and the U-Net that reads it: what is optimised and averaged as one."""
+    """A text encoder and the U-Net that reads it; both are optimised and averaged together."""
 
     def __init__(self, text_encoder: CLIPTextModel, unet: UNet2DConditionModel) -> None:
         super().__init__()
@@ -86,8 +86,9 @@ def build_denoiser(
 def build_scheduler() -> DDIMScheduler:
     """Stable Diffusion's noise schedule, 1000 steps with betas evenly spaced in their roots, and SD 2's v-prediction.
 
-    A small network learns images far sooner by their velocity: where nearly all is noise, a noise prediction that is
-    off by a hundredth says nothing of the image.
+    A small network learns images much sooner from their velocity: at high noise, an error of a hundredth in the noise
+    prediction hides the whole image.
+
     Source: Progressive Distillation (arXiv:2202.00512), section 4 and appendix D.
     """
     return DDIMScheduler(
@@ -103,9 +104,9 @@ def build_scheduler() -> DDIMScheduler:
 
 
 class Supervision(nn.Module):
-    """Maps from the U-Net's last two levels to exact labels. It shapes the features in training and is then dropped.
+    """Predicts exact labels from the U-Net's last two levels. It shapes the features in training and is then dropped.
 
-    Source of the idea that a denoiser learns faster when its features are held to something: REPA (arXiv:2410.06940).
+    Source of the idea that a denoiser learns faster if its features are supervised: REPA (arXiv:2410.06940).
     """
 
     def __init__(self, unet: UNet2DConditionModel) -> None:
@@ -118,7 +119,8 @@ class Supervision(nn.Module):
             level.register_forward_hook(lambda module, inputs, output: self._seen.append(output))
 
     def losses(self, labels: Labels, weights: Tensor) -> dict[str, Tensor]:
-        """Errors of what the last pass's first rows show of their labels: cross-entropy, log depth, heatmaps.
+        """Errors of the labels that are predicted from the first rows of the last pass: cross-entropy, log depth,
+        heatmaps.
 
         weights: (B,), weight of each row: labels cannot be read from rows with much noise.
         """
@@ -126,11 +128,11 @@ class Supervision(nn.Module):
         features = torch.cat([seen[:rows].float() for seen in self._seen], dim=1)
         self._seen.clear()
         semantic, depth, heatmaps = self.classify(features).split([len(SEMANTIC_NAMES), 1, len(KEYPOINTS)], dim=1)
-        known = labels.depth > 0
+        has_depth = labels.depth > 0
         world = (labels.semantic != NO_LABEL).any(dim=(1, 2)).float() * weights
         most = world.sum().clamp(min=1e-6)
         entropy = functional.cross_entropy(semantic, labels.semantic.long(), ignore_index=NO_LABEL, reduction="none")
-        off = (depth[:, 0] - labels.depth.clamp(min=1e-3).log()).abs() * known
+        off = (depth[:, 0] - labels.depth.clamp(min=1e-3).log()).abs() * has_depth
         points = functional.binary_cross_entropy_with_logits(heatmaps, labels.heatmaps.float() / 255, reduction="none")
         return {
             "semantic": (entropy.mean(dim=(1, 2)) * world).sum() / most,
@@ -140,7 +142,7 @@ class Supervision(nn.Module):
 
 
 class Learner(nn.Module):
-    """What is optimised: the denoiser and the supervision that is dropped afterwards."""
+    """The optimised modules: the denoiser, and the supervision that is dropped afterwards."""
 
     def __init__(self, denoiser: Denoiser) -> None:
         super().__init__()
@@ -164,13 +166,12 @@ def denoiser_losses(
     supervision: float,
     half: bool,
 ) -> Callable[[Draw], dict[str, Tensor]]:
-    """A function that draws one step's rows and gives its loss, the sum of three terms.
+    """A function that draws one step's rows and returns their loss, the sum of three terms.
 
-    1. The squared error of the velocity, things weighing three times what background does. Timesteps are stratified:
+    1. The squared error of the velocity; things have three times the weight of background. Timesteps are stratified:
        one from each of `batch` equal parts of the schedule. A share `empty_prompts` of the sentences is replaced by "".
-    2. `contradiction_weight` times: for a share of the rows, the same noised latents under a false
-       sentence. Its error must come out larger than the true one's by a twentieth, or the sentence was not read. Both
-       errors are moved: if only the false one were, a network that reads nothing would raise both.
+    2. `contradiction_weight` times: a share of the rows again, under a false sentence. Its error must exceed the true
+       one's by a twentieth. Both errors get the gradient: else a network that reads nothing would raise both.
     3. `supervision` times the errors of labels predicted from the features.
     Source: DDPM (arXiv:2006.11239), algorithm 1; classifier-free guidance (arXiv:2207.12598), algorithm 1.
     """
@@ -228,8 +229,10 @@ def _contexts_of(denoiser: Denoiser, tokenizer: CLIPTokenizer, texts: Sequence[s
 def _draw_sentences(
     rows: Batch, draw: Draw, emphasis: Emphasis, empty_prompts: float
 ) -> tuple[list[str], dict[int, str]]:
-    """A true sentence for each row, some of them replaced by "", and false ones by the row that they contradict."""
-    true = [said[int(draw.numpy.integers(len(said)))] for said in rows.captions]
+    """A true sentence for each row, of which a share is replaced by "", and false sentences by the row that they
+    contradict.
+    """
+    true = [captions[int(draw.numpy.integers(len(captions)))] for captions in rows.captions]
     most = round(len(true) * emphasis.contradicted)
     false = _false_sentences(true, rows, draw, most, emphasis.relation_weight)
     shown = [
@@ -246,12 +249,12 @@ def _thing_weights(labels: Labels) -> Tensor:
 
 
 def _false_sentences(true: Sequence[str], rows: Batch, draw: Draw, most: int, relation_weight: int) -> dict[int, str]:
-    """False sentences by the row whose true one they contradict, `most` at most."""
+    """At most `most` false sentences, by the row whose true sentence they contradict."""
     false: dict[int, str] = {}
     for place in draw.numpy.permutation(len(true)).tolist():
         if len(false) == most:
             break
-        said = contradiction(true[place], rows.captions[place], draw.numpy, relation_weight)
-        if said is not None:
-            false[place] = said
+        false_sentence = contradiction(true[place], rows.captions[place], draw.numpy, relation_weight)
+        if false_sentence is not None:
+            false[place] = false_sentence
     return false

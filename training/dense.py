@@ -1,7 +1,7 @@
 """Fits a depth, segmentation or referring head to cached features of the frozen backbone.
 
-The U-Net and the text encoder stay as they are, and so does the text (the adapter's gain is 0): each example is one
-pass, computed once and kept on disk. Source of losses and of the networks: VPD (arXiv:2303.02153).
+The U-Net and the text encoder stay unchanged, and so does the text (the adapter's gain is 0). So each example needs one
+pass, which is computed once and stored on disk. Source of losses and networks: VPD (arXiv:2303.02153).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from heads.vpd.segmentation_network import SegmentationNetwork
 from training import checkpoints
 from training.curves import draw_curves
 from training.datasets.dense_folder import DenseFolder, Sample
-from training.dense_baselines import baseline_figures, fit_baselines, save_baselines
+from training.dense_baselines import fit_baselines, save_baselines, score_baselines
 from training.evaluate_dense import world_figures
 
 TEMPLATE = "a photo of a {}"
@@ -50,9 +50,10 @@ _CHUNK = 32
 
 @dataclass(frozen=True, slots=True)
 class DenseRecipe:
-    """How a head is fitted. width: channels inside it. size: shorter side of images; 0 is the backbone's own.
+    """How a head is fitted.
 
-    held_out: share of the examples that the figures of every epoch are measured on; the last ones in the folder.
+    width: channels inside it. size: shorter side of images; 0 is the backbone's own. held_out: share of the examples
+    that the figures of every epoch are measured on; they are the last examples in the folder.
     """
 
     epochs: int = 12
@@ -67,7 +68,7 @@ class DenseRecipe:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Setup:
-    """What all of a fit needs to know."""
+    """The inputs that all steps of a fit share."""
 
     folder: DenseFolder
     task: DenseTask
@@ -93,27 +94,28 @@ def fit_dense(
     most: int = 0,
     measured: Path | None = None,
 ) -> dict[str, float]:
-    """Fit a head on the examples in `source` and write it into `out`; a run that was stopped goes on where it was.
+    """Fit a head on the examples in `source` and write it into `out`; a run that was stopped continues.
 
-    most: examples that are used at most, 0 for all. measured: another folder that the card's figures come from, through
-    the head as it will be served; without one they come from the examples held out of `source`. Returns the figures.
-    Writes TASK.safetensors, TASK-baselines.safetensors, TASK.md (the card), curves-TASK.png and cache/, which may be
-    deleted.
-    Raises InvalidInput if the folder does not hold what the task needs.
+    most: maximum number of examples, 0 for all. measured: another folder for the figures of the card, which are
+    measured on the head as it will be served; without it they come from the held-out examples of `source`.
+
+    Returns the figures. Writes TASK.safetensors, TASK-baselines.safetensors, TASK.md (the card), curves-TASK.png and
+    cache/, which may be deleted.
+    Raises InvalidInput if the folder does not hold the files that the task needs.
     """
     setup = prepare(backbone, task, DenseFolder(source, task, most=most), recipe)
     out.mkdir(parents=True, exist_ok=True)
-    features = list(cached_features(setup, out / "cache" / task))
+    features = list(cache_features(setup, out / "cache" / task))
     truths = [truth_at(setup, sample) for sample in tqdm(setup.folder.samples, desc="truth", leave=False)]
     first = max(1, math.floor(len(features) * (1 - recipe.held_out)))
     if first == len(features):
-        raise InvalidInput("folder", "too few examples to hold some out", hint="give at least two")
+        raise InvalidInput("folder", "there are too few examples to hold some out", hint="give at least two")
     max_metres = float(math.ceil(max(float(truth.max()) for truth in truths))) if task == "depth" else 10.0
     network = build_network(setup)
     history = train(setup, network, features, truths, first, max_metres, out)
     figures = evaluate(setup, network, features[first:], truths[first:], max_metres)
     baselines = fit_baselines(task, images_of(setup, 0, first), truths[:first], len(setup.classes) * setup.maps)
-    guessed = baseline_figures(
+    guessed = score_baselines(
         task, baselines, list(images_of(setup, first)), [truth.numpy() for truth in truths[first:]]
     )
     fitted = FittedAs(
@@ -151,21 +153,21 @@ def prepare(backbone: StableDiffusion, task: DenseTask, folder: DenseFolder, rec
         except InvalidInput:
             if task == "segmentation":
                 raise
-    # As depth reads the same text as segmentation, one pass serves both.
+    # Depth reads the same text as segmentation, so one pass serves both.
     states = [end_state(engine, name) for name in classes]
     context = torch.stack(states) if states else complete(engine.embed([""]))[0]
     return Setup(folder, task, backbone, find_feature_layers(described), (side, side), recipe, context.float(), classes)
 
 
 def end_state(engine: DirectEngine, name: str) -> Tensor:
-    """(D,) state at the end of a class's prompt: what CLIP pools."""
+    """(D,) state at the end of a class's prompt, which CLIP pools."""
     text = TEMPLATE.format(name.replace("_", " "))
     (states,) = complete(engine.embed([text]))
     return states[min(len(engine.tokenize([text])[0]), len(states)) - 1]
 
 
-def cached_features(setup: Setup, folder: Path) -> Iterator[list[Tensor]]:
-    """Four maps (C, h, w) float16 of each example, computed once: files of `_CHUNK` examples, written and renamed."""
+def cache_features(setup: Setup, folder: Path) -> Iterator[list[Tensor]]:
+    """Four maps (C, h, w) float16 of each example, computed once and stored in files of `_CHUNK` examples."""
     samples = setup.folder.samples
     header = {
         "revision": setup.backbone.description.revision,
@@ -187,7 +189,9 @@ def cached_features(setup: Setup, folder: Path) -> Iterator[list[Tensor]]:
         if not file.is_file():
             chunk = samples[start : start + _CHUNK]
             maps = features_of(setup, engine, chunk)
-            tensors = {f"{place}.{level}": one for place, found in enumerate(maps) for level, one in enumerate(found)}
+            tensors = {
+                f"{place}.{level}": tensor for place, levels in enumerate(maps) for level, tensor in enumerate(levels)
+            }
             write_tensors(tensors, file)
         stored = load_file(file)
         for place in range(len(stored) // 4):
@@ -205,10 +209,10 @@ def features_of(setup: Setup, engine: DirectEngine, samples: Sequence[Sample]) -
         contexts = [context[:tokens] for context in complete(engine.embed(read))]
     capture = setup.layers.capture(maps=setup.maps)
     rows = [make_row(latent, context, capture, "") for latent, context in zip(latents, contexts, strict=True)]
-    found = complete(engine.unet(rows))
+    outputs = complete(engine.unet(rows))
     return [
         [level.half().cpu().contiguous() for level in pyramid(captures, setup.layers, maps=setup.maps)]
-        for captures in found
+        for captures in outputs
     ]
 
 
@@ -225,7 +229,7 @@ def truth_at(setup: Setup, sample: Sample) -> Tensor:
 
 
 def build_network(setup: Setup) -> Any:
-    """The task's network for this backbone's channels, seeded, its adapter's gain 0."""
+    """The task's network for this backbone's channels, with seeded weights; its adapter's gain is 0."""
     torch.manual_seed(setup.recipe.seed)
     width, text_width = setup.recipe.width, setup.context.shape[1]
     channels = list_feature_channels(setup.backbone)
@@ -276,7 +280,9 @@ def train(
     max_metres: float,
     out: Path,
 ) -> list[dict[str, float]]:
-    """Train on the examples before `first`; returns one line an epoch. Goes on from out/TASK.checkpoint if there."""
+    """Train on the examples before `first`; returns one line for each epoch. Continues from out/TASK.checkpoint if it
+    exists.
+    """
     recipe, device = setup.recipe, setup.backbone.description.device
     trained = [
         parameter
@@ -309,7 +315,7 @@ def train(
         history.append({"epoch": epoch + 1, "loss": float(np.mean(losses or [0.0]))})
         history[-1] |= evaluate(setup, network, features[first:], truths[first:], max_metres)
         line = ", ".join(f"{key} {value:.4g}" for key, value in history[-1].items())
-        tqdm.write(f"epoch {epoch + 1}: {line}", file=sys.stderr)  # standard output may be read as JSON
+        tqdm.write(f"epoch {epoch + 1}: {line}", file=sys.stderr)  # a program may read standard output as JSON
         checkpoints.save_checkpoint(
             file,
             {
@@ -348,7 +354,7 @@ def epoch_batches(
 def evaluate(
     setup: Setup, network: Any, features: Sequence[list[Tensor]], truths: Sequence[Tensor], max_metres: float
 ) -> dict[str, float]:
-    """The published figures over some examples, at the size that the network sees."""
+    """The published figures over these examples, at the size that the network sees."""
     device = setup.backbone.description.device
     network.eval()
     depths, counts, pairs = [], IoUCounts.zeros(max(1, len(setup.classes))), []
@@ -369,7 +375,7 @@ def evaluate(
 
 
 def card(setup: Setup, fitted: FittedAs, figures: Mapping[str, float], first: int, where: str) -> str:
-    """The model card, Markdown. figures: of the head and of its baselines. where: what they were measured on."""
+    """The model card, Markdown. figures: of the head and of its baselines. where: the data of the measurement."""
     return "\n".join(
         [
             f"# A {fitted.task} head on {fitted.backbone}",

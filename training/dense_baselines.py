@@ -1,4 +1,4 @@
-"""What a dense head has to beat: guesses from a training set's mean, or from a pixel's colour and place."""
+"""Baselines for dense heads: guesses from the mean of a training set, or from a pixel's colour and position."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ from heads.vpd.heads import DenseTask
 from heads.vpd.metrics import IoUCounts, depth_figures, mean_figures, referring_figures
 
 Baselines = Mapping[str, Tensor]
-"""By name. mean: (H, W), metres, commonest class, or 1 where objects are most often. linear: (8, max(1, classes))."""
+"""Baselines by name. mean: (H, W), metres, commonest class, or 1 where objects are most often. linear: (8, max(1,
+classes)).
+"""
 
 _MASKED_SHARE = 0.1
 
@@ -25,10 +27,10 @@ _MASKED_SHARE = 0.1
 def fit_baselines(
     task: DenseTask, images: Iterator[NDArray[np.uint8]], truths: Sequence[Tensor], classes: int = 0
 ) -> Baselines:
-    """Both guesses from training examples; expressions have the mean alone, as a linear model would read no text.
+    """Both baselines from training examples; expressions have only the mean, because a linear model reads no text.
 
     images: (H, W, 3) uint8 RGB, as large as the truths; not read for referring. truths: (H, W) each, metres with 0
-    where unknown, classes, or 0 and 1. classes: how many, for segmentation.
+    where unknown, classes, or 0 and 1. classes: their number, for segmentation.
     """
     if task == "referring":
         mean = torch.stack([truth.float() for truth in truths]).mean(dim=0)
@@ -36,23 +38,23 @@ def fit_baselines(
         return {"mean": (mean >= least).to(torch.uint8)}
     linear = linear_fit((pixel_inputs(image) for image in images), truths, classes)
     if task == "depth":
-        known = torch.stack([(truth > 0).float() for truth in truths]).sum(dim=0)
-        mean = torch.stack(list(truths)).sum(dim=0) / known.clamp_min(1)
-        return {"mean": torch.where(known > 0, mean, mean[known > 0].mean()), "linear": linear}
+        counts = torch.stack([(truth > 0).float() for truth in truths]).sum(dim=0)
+        mean = torch.stack(list(truths)).sum(dim=0) / counts.clamp_min(1)
+        return {"mean": torch.where(counts > 0, mean, mean[counts > 0].mean()), "linear": linear}
     votes = torch.zeros(*truths[0].shape, classes)
-    for one in truths:
-        votes += functional.one_hot(one.long().clamp_max(classes), classes + 1)[..., :classes]
+    for truth in truths:
+        votes += functional.one_hot(truth.long().clamp_max(classes), classes + 1)[..., :classes]
     return {"mean": votes.argmax(dim=-1).to(torch.uint8), "linear": linear}
 
 
-def baseline_figures(
+def score_baselines(
     task: DenseTask,
     baselines: Baselines,
     images: Sequence[NDArray[np.uint8]],
     truths: Sequence[NDArray[np.generic]],
 ) -> dict[str, float]:
-    """The main figures of the guesses, as `NAME_baseline_FIGURE`. images: (H, W, 3) uint8 RGB, truths: (H, W) each."""
-    found: dict[str, float] = {}
+    """Main figures of the baselines, as `NAME_baseline_FIGURE`. images: (H, W, 3) uint8 RGB, truths: (H, W) each."""
+    named_figures: dict[str, float] = {}
     for name in baselines:
         guesses = [_guess(task, baselines, name, image) for image in images]
         pairs = [(guess, torch.from_numpy(np.array(truth))) for guess, truth in zip(guesses, truths, strict=True)]
@@ -61,15 +63,15 @@ def baseline_figures(
             figures = mean_figures([depth_figures(prediction, truth, truth > 0) for prediction, truth in pairs])
         elif task == "segmentation":
             counts = IoUCounts.zeros(baselines["linear"].shape[1])
-            for one, truth in pairs:
-                counts.add(one.numpy(), truth.numpy())
+            for prediction, truth in pairs:
+                counts.add(prediction.numpy(), truth.numpy())
             figures = counts.figures()
         else:
             masks = [(prediction == 1, truth == 1) for prediction, truth in pairs]
             figures = referring_figures([(int((a & b).sum()), int((a | b).sum())) for a, b in masks])
         kept = {"depth": ("abs_rel", "rmse", "d1"), "segmentation": ("miou",), "referring": ("oiou", "miou")}[task]
-        found |= {f"{name}_baseline_{figure}": figures[figure] for figure in kept}
-    return found
+        named_figures |= {f"{name}_baseline_{figure}": figures[figure] for figure in kept}
+    return named_figures
 
 
 def _guess(task: DenseTask, baselines: Baselines, name: str, image: NDArray[np.uint8]) -> Tensor:
@@ -110,5 +112,5 @@ def save_baselines(file: Path, baselines: Baselines) -> None:
 
 
 def load_baselines(file: Path) -> Baselines:
-    """What `save_baselines` wrote. Raises FileNotFoundError if there is none."""
+    """The baselines that `save_baselines` wrote. Raises FileNotFoundError if there are none."""
     return load_file(file)

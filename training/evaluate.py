@@ -1,4 +1,4 @@
-"""What an exported pocket can do, measured on scenes and digits that its training never saw."""
+"""The quality of an exported `pocket`, measured on held-out scenes and digits."""
 
 from __future__ import annotations
 
@@ -14,40 +14,40 @@ from torch import Tensor
 
 from training.autoencoder import mean_latents, peak_signal_to_noise, rebuilt_images
 from training.datasets.captioned import Image
-from training.datasets.digits import CLASS_PROMPTS, Digits, held_out_digits
+from training.datasets.digits import CLASS_PROMPTS, Digits, load_held_out_digits
 from training.datasets.world import WorldImages
 from training.export import NetworkParts, folder_bytes
-from training.samples import sampled_images, save_grid
+from training.samples import sample_images, save_grid
 from training.world import vocabulary
 from training.world.vocabulary import QUESTION, QUESTION_TEMPLATE
 from training.zero_shot import accuracy, evenly_spaced_timesteps, label_errors
 
 DIGITS = 120
-"""How many of the held-out digits a card's figures come from: the first ones, a hundred rows each."""
+"""Number of held-out digits for a card's figures: the first ones, a hundred rows each."""
 
 GUIDANCE = 2.0
-"""Of the samples that are drawn."""
+"""Classifier-free guidance of the drawn samples."""
 
 QUESTION_PROMPTS = tuple(QUESTION_TEMPLATE.format(kind) for kind in QUESTION)
 
 
 @dataclass(frozen=True, slots=True)
 class HeldOut:
-    """The held-out data: scenes with kinds of things that training saw, and digits."""
+    """The held-out data: scenes with kinds of things that are in the training data, and digits."""
 
     scenes: WorldImages
     digits: Digits
 
 
-def held_out() -> HeldOut:
+def load_held_out() -> HeldOut:
     """The 200 scenes and 360 digits of the package."""
     folder = Path(vocabulary.__file__).parent / "held_out" / "scenes"
-    return HeldOut(WorldImages(folder, name="held-out"), held_out_digits())
+    return HeldOut(WorldImages(folder, name="held-out"), load_held_out_digits())
 
 
 @dataclass(frozen=True, slots=True)
 class ZeroShot:
-    """Zero-shot accuracy at one number of timesteps, and what it cost."""
+    """Zero-shot accuracy at one number of timesteps, and its cost."""
 
     timesteps: int
     rows_per_image: int
@@ -82,7 +82,7 @@ class Evaluation:
 
 
 def evaluate(parts: NetworkParts, folder: Path, data: HeldOut, timestep_counts: Sequence[int]) -> Evaluation:
-    """Measures the parts that were read from `folder` on all that was held out."""
+    """Measures the parts that were read from `folder` on all held-out data."""
     scenes = [data.scenes.image(index) for index in range(len(data.scenes))]
     digits = [data.digits.image(index) for index in range(DIGITS)]
     chosen, kinds = data.scenes.questions()
@@ -106,7 +106,7 @@ def evaluate(parts: NetworkParts, folder: Path, data: HeldOut, timestep_counts: 
 
 
 def reconstruction_psnr(parts: NetworkParts, images: Sequence[Image]) -> float:
-    """dB of the images after the way through the latents, from the mean squared error over all of them."""
+    """dB of the reconstructed images, from the mean squared error over all of them."""
     rebuilt = [rebuilt_images(parts.autoencoder, images[at : at + 20]) for at in range(0, len(images), 20)]
     return peak_signal_to_noise(np.stack(images), np.concatenate(rebuilt))
 
@@ -118,17 +118,17 @@ def zero_shot(
     prompts: Sequence[str],
     timestep_counts: Sequence[int],
 ) -> tuple[ZeroShot, ...]:
-    """Accuracy of Diffusion Classifier with `prompts`, one a label, for each number of evenly spaced timesteps."""
-    latents = _scaled_latents(parts, images)
+    """Accuracy of Diffusion Classifier with a prompt for each label, at each number of evenly spaced timesteps."""
+    latents = _encode_images(parts, images)
     with torch.no_grad():
         contexts = parts.denoiser.contexts(parts.tokenizer, prompts)
-    found = []
+    results = []
     for count in sorted(timestep_counts):
         began = monotonic()
         errors = label_errors(parts.denoiser.unet, parts.scheduler, latents, contexts, evenly_spaced_timesteps(count))
         cost = 1000.0 * (monotonic() - began) / len(images)
-        found.append(ZeroShot(count, count * len(prompts), accuracy(errors, labels), len(images), cost))
-    return tuple(found)
+        results.append(ZeroShot(count, count * len(prompts), accuracy(errors, labels), len(images), cost))
+    return tuple(results)
 
 
 def relation_verdicts(parts: NetworkParts, scenes: WorldImages, timesteps: int = 10) -> list[bool]:
@@ -139,18 +139,18 @@ def relation_verdicts(parts: NetworkParts, scenes: WorldImages, timesteps: int =
     verdicts = []
     for index in range(len(scenes)):
         kinds = set(scenes.kinds(index))
-        said = [
+        sentences = [
             sentence
             for sentence in scenes.captions(index)
             if " of " in sentence and len(kinds) > 1 and set(sentence.split()) <= kinds | {"a", "left", "right", "of"}
         ]
-        if not said:
+        if not sentences:
             continue
-        true = said[0]
+        true = sentences[0]
         false = true.replace("left", "?").replace("right", "left").replace("?", "right")
         with torch.no_grad():
             contexts = parts.denoiser.contexts(parts.tokenizer, [true, false])
-        latents = _scaled_latents(parts, [scenes.image(index)])
+        latents = _encode_images(parts, [scenes.image(index)])
         steps = evenly_spaced_timesteps(timesteps)
         errors = label_errors(parts.denoiser.unet, parts.scheduler, latents, contexts, steps)
         verdicts.append(bool(errors.mean(axis=2).argmin(axis=1)[0] == 0))
@@ -163,7 +163,7 @@ def draw_pictures(parts: NetworkParts, data: HeldOut, folder: Path) -> None:
     with torch.no_grad():
         contexts = parts.denoiser.contexts(parts.tokenizer, prompts)
         empty = parts.denoiser.contexts(parts.tokenizer, [""])
-    drawn = sampled_images(
+    drawn = sample_images(
         parts.autoencoder, parts.denoiser, parts.scheduler, contexts, empty, guidance=GUIDANCE, steps=50, seed=0
     )
     save_grid(drawn, len(QUESTION), folder / "samples.png")
@@ -179,12 +179,12 @@ def _noise_error(parts: NetworkParts, scenes: WorldImages) -> float:
     for index in range(len(scenes)):
         with torch.no_grad():
             context = parts.denoiser.contexts(parts.tokenizer, [scenes.captions(index)[0]])
-        latents = _scaled_latents(parts, [scenes.image(index)])
+        latents = _encode_images(parts, [scenes.image(index)])
         steps = evenly_spaced_timesteps(10)
         errors.append(label_errors(parts.denoiser.unet, parts.scheduler, latents, context, steps).mean())
     return float(np.mean(errors))
 
 
-def _scaled_latents(parts: NetworkParts, images: Sequence[Image]) -> Tensor:
+def _encode_images(parts: NetworkParts, images: Sequence[Image]) -> Tensor:
     parted = [mean_latents(parts.autoencoder, images[at : at + 20]) for at in range(0, len(images), 20)]
     return torch.cat(parted) * float(parts.autoencoder.config.scaling_factor)

@@ -19,24 +19,24 @@ from heads.vpd.referring import predict_referring
 from heads.vpd.segmentation import SegmentationProtocol, predict_segmentation
 from training.datasets.dense_folder import DenseFolder
 from training.datasets.public_dense import NYU_SIZE, Truth
-from training.dense_baselines import Baselines, baseline_figures
+from training.dense_baselines import Baselines, score_baselines
 
 
 def evaluate_depth(
     engine: Engine, head: DepthHead, samples: Iterable[Truth], *, protocol: DepthProtocol = "fast", eigen: bool = True
 ) -> dict[str, float]:
-    """Means over images of their own figures. eigen: count the Eigen crop alone, of 480 x 640 pictures.
+    """Means of the figures of single images. eigen: count only the Eigen crop, of 480 x 640 pictures.
 
     Networks with scene classes get the scene class of the data set, as in the published protocol.
     """
-    found = []
+    figures = []
     for sample in tqdm(samples, desc="depth"):
         scene = sample.scene if sample.scene in head.scenes else None
-        got = complete(predict_depth(engine, sample.image, head, scene=scene, protocol=protocol))
+        depth = complete(predict_depth(engine, sample.image, head, scene=scene, protocol=protocol))
         truth = torch.from_numpy(sample.truth)
         crop = eigen and tuple(truth.shape) == NYU_SIZE
-        found.append(depth_figures(torch.from_numpy(got.metres), truth, valid_depth(truth, eigen=crop, high=10.0)))
-    return mean_figures(found)
+        figures.append(depth_figures(torch.from_numpy(depth.metres), truth, valid_depth(truth, eigen=crop, high=10.0)))
+    return mean_figures(figures)
 
 
 def evaluate_segmentation(
@@ -52,9 +52,9 @@ def evaluate_segmentation(
 
 
 def evaluate_referring(engine: Engine, head: ReferringHead, samples: Iterable[Truth]) -> dict[str, float]:
-    """oIoU, mean IoU and precisions. Masks are compared at the square that a published network sees, else as they are.
+    """oIoU, mean IoU and precisions. Masks are compared in the square of a published network, else at their own size.
 
-    Truth is resized to the square with nearest; pixels count where the truth is exactly 1.
+    The truth is resized to the square with nearest-neighbour interpolation; pixels count where the truth is exactly 1.
     Source: `refer/test.py` of wl-zhao/VPD.
     """
     pairs = []
@@ -71,7 +71,7 @@ def evaluate_referring(engine: Engine, head: ReferringHead, samples: Iterable[Tr
 
 
 def world_figures(engine: Engine, head: Head, folder: DenseFolder, baselines: Baselines) -> dict[str, float]:
-    """A head's figures over a folder in the layout of the rendered world, and those of the guesses it has to beat."""
+    """A head's figures over a folder in the layout of the rendered world, and those of the baselines."""
     samples = list(world_samples(folder))
     if isinstance(head, DepthHead):
         figures = evaluate_depth(engine, head, samples, eigen=False)
@@ -80,7 +80,7 @@ def world_figures(engine: Engine, head: Head, folder: DenseFolder, baselines: Ba
     else:
         figures = evaluate_referring(engine, head, samples)
     images, truths = [sample.image for sample in samples], [sample.truth for sample in samples]
-    return {**figures, **baseline_figures(folder.task, baselines, images, truths)}
+    return {**figures, **score_baselines(folder.task, baselines, images, truths)}
 
 
 def world_samples(folder: DenseFolder) -> Iterator[Truth]:

@@ -1,7 +1,7 @@
-"""Depth up to scale and shift against metres, by the affine-invariant protocol, and normals by their angles.
+"""Depth up to scale and shift compared with metres, by the affine-invariant protocol, and normals by their angles.
 
-Source of the protocol: Ranftl et al. (arXiv:1907.01341), section 6; as Marigold (arXiv:2312.02145), section 4.1,
-applies it to depth.
+Source of the protocol: Ranftl et al. (arXiv:1907.01341), section 6, as applied to depth in Marigold (arXiv:2312.02145),
+section 4.1.
 """
 
 from __future__ import annotations
@@ -34,19 +34,21 @@ def evaluate_relative_depth(
     *,
     eigen: bool = True,
 ) -> dict[str, float]:
-    """Means over images of their own figures. eigen: count the Eigen crop alone, of 480 x 640 pictures."""
+    """Means of the figures of single images. eigen: count only the Eigen crop, of 480 x 640 pictures."""
     figures = []
     for sample in tqdm(samples, desc="depth-relative"):
         inputs = Inputs([DecodedImage(sample.image)])
         depth = complete(run_relative_depth(engine, model, inputs, options)).depth
-        figures.append(aligned_figures(depth, sample.truth, eigen=eigen))
+        figures.append(score_aligned_depth(depth, sample.truth, eigen=eigen))
     return mean_figures(figures)
 
 
-def aligned_figures(depth: NDArray[np.float32], truth: NDArray[np.float32], *, eigen: bool = False) -> dict[str, float]:
-    """The figures of one image once scale and shift fit its truth best: AbsRel is `abs_rel`, delta 1 is `d1`.
+def score_aligned_depth(
+    depth: NDArray[np.float32], truth: NDArray[np.float32], *, eigen: bool = False
+) -> dict[str, float]:
+    """The figures of one image after scale and shift are fitted to its truth: AbsRel is `abs_rel`, delta 1 is `d1`.
 
-    depth: (H, W) float32, any unit. truth: (H, W) float32 metres, 0 if there is none. Aligned depth is cut to the
+    depth: (H, W) float32, any unit. truth: (H, W) float32 metres, 0 if there is none. Aligned depth is clipped to the
     range of distances that count, 1 mm to 10 m.
     """
     metres = torch.from_numpy(truth)
@@ -62,27 +64,27 @@ def aligned_figures(depth: NDArray[np.float32], truth: NDArray[np.float32], *, e
 def evaluate_normals(
     engine: Engine, model: MarigoldModel, samples: Iterable[Truth], options: NormalsOptions, field_of_view: float
 ) -> dict[str, float]:
-    """`angle_figures` over all pixels whose normal is known, and beside them those of the mean of all true normals.
+    """`score_angles` over all pixels with a known normal, and the same for the mean of all true normals.
 
-    samples: their truth is depth in metres, of which normals are computed. field_of_view: as `normals_of_depth` has it.
-    Without any such pixel there are no figures.
+    samples: their truth is depth in metres, from which normals are computed. field_of_view: see `normals_of_depth`.
+    Without such pixels there are no figures.
     """
     figures, truths = [], []
     for sample in tqdm(samples, desc="normals"):
-        truth, known = normals_of_depth(sample.truth, field_of_view)
+        truth, valid = normals_of_depth(sample.truth, field_of_view)
         vectors = complete(run_normals(engine, model, Inputs([DecodedImage(sample.image)]), options)).vectors
-        figures.append(vectors[known])
-        truths.append(truth[known])
+        figures.append(vectors[valid])
+        truths.append(truth[valid])
     if not sum(map(len, truths)):
         return {}
     predicted, true = np.concatenate(figures), np.concatenate(truths)
     mean = true.mean(axis=0, dtype=np.float64)
     constant = np.broadcast_to((mean / np.linalg.norm(mean)).astype(np.float32), true.shape)
-    guess = {f"constant_{name}": value for name, value in angle_figures(constant, true).items()}
-    return {**angle_figures(predicted, true), **guess, "n_valid": len(true)}
+    guess = {f"constant_{name}": value for name, value in score_angles(constant, true).items()}
+    return {**score_angles(predicted, true), **guess, "n_valid": len(true)}
 
 
-def angle_figures(vectors: NDArray[np.float32], truth: NDArray[np.float32]) -> dict[str, float]:
+def score_angles(vectors: NDArray[np.float32], truth: NDArray[np.float32]) -> dict[str, float]:
     """Mean and median angle in degrees between unit vectors (N, 3) and true ones, and shares below three bounds.
 
     Source of the measures: Fouhey et al., "Data-Driven 3D Primitives for Single Image Understanding" (ICCV 2013).

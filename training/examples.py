@@ -1,4 +1,4 @@
-"""What the denoiser learns from, ready in memory: latents of every view, true sentences, exact labels on their grid."""
+"""The training data of the denoiser in memory: latents of every view, true sentences, exact labels on their grid."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ NO_LABEL = 255
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Labels:
-    """Exact labels on the latents' grid, of a world's scenes; a data set without such labels has NO_LABEL and 0.
+    """Exact labels of a world's scenes on the latents' grid; a data set without such labels has NO_LABEL and 0.
 
-    semantic: (M, h, w) uint8, the value that most pixels of a patch have. depth: (M, h, w) float32, metres, mean of the
-    patch, 0 where unknown. heatmaps: (M, 17, h, w) uint8, 255 where a person's keypoint shows, falling off around it.
+    semantic: (M, h, w) uint8, the commonest value of a patch. depth: (M, h, w) float32, metres, mean of the patch, 0
+    where unknown. heatmaps: (M, 17, h, w) uint8, 255 at a visible keypoint of a person, falling off around it.
     """
 
     semantic: Tensor
@@ -46,14 +46,14 @@ class TrainingExamples:
     labels: Labels
 
 
-def encoded_examples(components: Components, source: CaptionSource, path: Path, *, seed: int) -> TrainingExamples:
-    """The examples of a data set, latents read from `path` if it is there, else computed and kept there."""
+def encode_examples(components: Components, source: CaptionSource, path: Path, *, seed: int) -> TrainingExamples:
+    """The examples of a data set. Latents are read from `path`, or computed and stored there."""
     images, views = source.images, source.views
     if not path.exists():
         latents = []
         for index in tqdm(range(len(images)), desc=f"latents of {images.name}", mininterval=5.0):
             generator = draw_for(seed, images.name, index).numpy
-            shown = [images.image(index), *(images.augmented(index, generator) for _ in range(views - 1))]
+            shown = [images.image(index), *(images.augment(index, generator) for _ in range(views - 1))]
             latents.append(patch_latents(components, pixel_values(shown)))
         with replacing(path) as file:
             torch.save(torch.cat(latents), file)
@@ -91,7 +91,9 @@ def _majority(semantic: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _heatmaps(points: NDArray[np.float64], size: int) -> NDArray[np.uint8]:
-    """points: (17, 3) u, v, visibility in pixels. Returns (17, size, size), a bell of one patch's width at each."""
+    """points: (17, 3) u, v, visibility in pixels. Returns (17, size, size), with a Gaussian of one patch's width at
+    each point.
+    """
     centres = (np.arange(size) + 0.5) * PATCH
     across = np.exp(-0.5 * ((centres[None] - points[:, :1]) / PATCH) ** 2)
     down = np.exp(-0.5 * ((centres[None] - points[:, 1:2]) / PATCH) ** 2)
@@ -102,7 +104,7 @@ def _heatmaps(points: NDArray[np.float64], size: int) -> NDArray[np.uint8]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
-    """Examples of one step, of all data sets: what Labels and Examples hold, B of each."""
+    """The examples of one step, from all data sets: the fields of Labels and Examples, B of each."""
 
     latents: Tensor
     captions: list[Sequence[str]]
@@ -110,7 +112,7 @@ class Batch:
 
 
 def draw_batch(sets: Sequence[TrainingExamples], shares: Sequence[float], draw: Draw, size: int) -> Batch:
-    """`size` examples, each from a data set drawn by its share."""
+    """`size` examples; the share of each data set is its probability."""
     counts = draw.numpy.multinomial(size, np.array(shares) / np.sum(shares))
     picked = [
         (examples, draw.numpy.integers(len(examples.latents), size=count))
@@ -128,7 +130,7 @@ def draw_batch(sets: Sequence[TrainingExamples], shares: Sequence[float], draw: 
 
 
 def scaling_factor(sets: Sequence[TrainingExamples], chosen: Sequence[float]) -> float:
-    """One over the standard deviation of all latents, data sets weighed by their shares."""
+    """One over the standard deviation of all latents; data sets are weighted by their shares."""
     shares = np.array(chosen)
     squares = np.array([float(examples.latents.square().mean()) for examples in sets])
     means = np.array([float(examples.latents.mean()) for examples in sets])

@@ -1,4 +1,4 @@
-"""The trained parts as an ordinary diffusers folder, in float16, and that folder read back."""
+"""Writes the trained parts as an ordinary diffusers folder in float16, and reads such a folder."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def write_folder(parts: NetworkParts, tokenizer_folder: Path, folder: Path) -> N
     for name, network in networks.items():
         half = deepcopy(network).to(memory_format=torch.contiguous_format).half()
         half.save_pretrained(folder / name, safe_serialization=True)
-    # transformers loads in the number type that the config names, diffusers in float32: here both agree.
+    # transformers loads in the number type that the config names, diffusers in float32: here both are float32.
     text_config = folder / "text_encoder" / "config.json"
     write_json(text_config, {**json.loads(text_config.read_text(encoding="utf-8")), "dtype": "float32"})
     parts.scheduler.save_pretrained(folder / "scheduler")
@@ -62,7 +62,7 @@ def write_folder(parts: NetworkParts, tokenizer_folder: Path, folder: Path) -> N
     }
     write_json(folder / "model_index.json", index)
     for path in folder.rglob("*.safetensors"):
-        path.chmod(0o644)  # safetensors writes for the owner alone; an installed package is read by others
+        path.chmod(0o644)  # safetensors gives only the owner access; other users read an installed package
 
 
 def read_folder(folder: Path) -> NetworkParts:

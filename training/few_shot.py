@@ -28,7 +28,7 @@ from heads.pixels import read_class_map, read_picture
 from training.parts import learns
 
 _SUPPORT_CHANNELS = "in_channels_ref"
-"""Key of DiffewS's configurations, which no other U-Net has."""
+"""A key of DiffewS's configurations that no other U-Net has."""
 
 LatentPair = tuple[Tensor, Tensor]
 """Scaled latents of a picture and of its mask, (C, h, w) each."""
@@ -39,10 +39,11 @@ def episode_loss(
 ) -> tuple[Tensor, Tensor]:
     """Mean squared error between the U-Net's output and minus the latent of the query's mask.
 
-    supports: those of each query, one at least, of any numbers. queries: one an episode. context: (T, D).
-    Returns the loss, a scalar, and the outputs (B, C, h, w). Nothing is detached: the second input convolution and the
-    support pass learn through the keys and values that the queries read.
-    Source: `train_tools/train_icl_multitask_nocrop_nearest_nshot_v3.py`.
+    supports: those of each query, at least one; their number may differ. queries: one for each episode. context: (T,
+    D). Returns the loss, a scalar, and the outputs (B, C, h, w).
+
+    Nothing is detached: the second input convolution and the support pass learn through the keys and values that the
+    queries read. Source: `train_tools/train_icl_multitask_nocrop_nearest_nshot_v3.py`.
     """
     layers = self_attentions(variant)
     capture = bank_capture(layers)
@@ -57,16 +58,17 @@ def episode_loss(
 
 
 def self_attentions(variant: Variant) -> list[str]:
-    """Names of the layers whose keys and values queries read."""
+    """Names of the layers whose keys and values are read by queries."""
     modules = variant.unet.named_modules()
     return [name for name, module in modules if getattr(module, "is_cross_attention", None) is False]
 
 
 @dataclass(frozen=True, slots=True)
 class FewShotRecipe:
-    """Numbers of a fine-tuning. parts: beginnings or parts of parameter names that learn; empty for all, as published.
+    """The hyperparameters of a fine-tuning.
 
-    batch: episodes a step. shots: supports an episode, of which each step keeps a random number.
+    parts: beginnings or parts of the names of parameters that learn; empty for all, as published. batch: episodes of a
+    step. shots: supports of an episode, of which each step uses a random number.
     """
 
     steps: int = 10_000
@@ -81,8 +83,8 @@ class FewShotRecipe:
 def read_labelled_folder(images: Path, masks: Path, most: int = 0) -> dict[int, list[tuple[Path, Path]]]:
     """Pairs of files by class: images/NAME.jpg or .png with masks/NAME.png of class indices, 0 background, 255 ignored.
 
-    most: images that are used at most, 0 for all.
-    Raises ModelNotFound for an image without a mask, InvalidInput where no class has two images.
+    most: maximum number of images, 0 for all.
+    Raises ModelNotFound for an image without a mask, InvalidInput if no class has two images.
     """
     by_class: dict[int, list[tuple[Path, Path]]] = {}
     for file in check_stems(images_in(images))[: most or None]:
@@ -106,7 +108,7 @@ def fine_tune(
     size: int,
     on_step: Callable[[int, float], None] = lambda step, loss: None,
 ) -> Variant:
-    """A few-shot variant fine-tuned on episodes of `pairs`; VAE and text encoder stay as they are.
+    """A few-shot variant fine-tuned on episodes of `pairs`; VAE and text encoder stay unchanged.
 
     AdamW, its rate falling to nothing, gradient norm clipped at 1. Latents are the posterior's means and the context is
     that of inference, where the original samples and pads: training then sees what serving does.
@@ -161,10 +163,10 @@ def check_folder_for_few_shot(folder: Path) -> None:
 def save_few_shot(
     variant: Variant, model: StableDiffusion, folder: Path, parts: Sequence[str] = (), *, half: bool = False
 ) -> None:
-    """Write the variant in DiffewS's layout: all of it, or with `parts` those that learned, for this backbone alone.
+    """Write the variant in DiffewS's layout: all of it, or with `parts` only the trained ones, for this backbone only.
 
-    half: as float16. `folder/unet` is whole or not there; other files in `folder` stay.
-    Raises what `check_folder_for_few_shot` raises.
+    half: as float16. `folder/unet` is complete or does not exist; other files in `folder` stay. Raises what
+    `check_folder_for_few_shot` raises.
     """
     check_folder_for_few_shot(folder)
     unet: Any = variant.unet
@@ -180,7 +182,7 @@ def save_few_shot(
 
 
 def _latents(engine: DirectEngine, size: int) -> Callable[[tuple[Path, Path], int], LatentPair]:
-    """Scaled latents of a picture and of its class's mask, (C, h, w) each; those of pictures are kept."""
+    """Scaled latents of a picture and of its class's mask, (C, h, w) each; those of pictures are cached."""
 
     def encode(pixels: Tensor) -> Tensor:
         return complete(engine.encode([pixels]))[0].clone() * engine.backbone.scaling_factor

@@ -31,7 +31,9 @@ FOLDS = {"pascal": 4, "coco": 4, "lvis": 10}
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fold:
-    """One fold. class_ids: of the scores. episodes: the protocol's. read: a name's image, and where a class is."""
+    """One fold. class_ids: of the scores. episodes: of the protocol. read: returns a name's image and the mask of a
+    class.
+    """
 
     class_ids: tuple[int, ...]
     episodes: list[Episode]
@@ -41,7 +43,7 @@ class Fold:
 def open_fold(benchmark: str, root: Path, fold: int, shots: int, *, episodes: int | None = None) -> Fold:
     """A fold of "pascal", "coco" or "lvis" with its episodes, drawn from seed 0 as published.
 
-    Raises InvalidInput for what is no such benchmark or fold, ModelNotFound where files are missing.
+    Raises InvalidInput for an unknown benchmark or fold, ModelNotFound if files are missing.
     """
     if benchmark not in FOLDS:
         raise InvalidInput("benchmark", f"{benchmark!r}", hint=f"one of {', '.join(FOLDS)}")
@@ -74,7 +76,7 @@ def _coco(root: Path, fold: int, shots: int, count: int, random: np.random.Rando
     def read(name: str, class_id: int) -> Labelled:
         annotation = base / "annotations" / Path(name).with_suffix(".png")
         labels = _labels(annotation, class_id)
-        return _picture(base / name), (labels == 1).astype(np.uint8)  # COCO has no pixels to ignore
+        return _picture(base / name), (labels == 1).astype(np.uint8)  # COCO has no ignored pixels
 
     return Fold(class_ids, draw_episodes(names, class_ids, shots, count, random), read)
 
@@ -99,7 +101,7 @@ def _lvis(root: Path, fold: int, shots: int, count: int, random: np.random.Rando
 
 
 def read_plain_pickle(file: Path) -> Any:
-    """Dictionaries, lists, texts and numbers out of a pickle. Raises CheckpointError for one that holds more."""
+    """Dictionaries, lists, texts and numbers of a pickle. Raises CheckpointError if it holds other objects."""
     try:
         with file.open("rb") as opened:
             return _PlainUnpickler(opened).load()
@@ -130,7 +132,7 @@ def _draw(segmentation: Any, height: int, width: int) -> NDArray[np.uint8]:
     elif isinstance(segmentation["counts"], list):
         segmentation = coco_mask.frPyObjects(segmentation, height, width)
     with warnings.catch_warnings():
-        # pycocotools 2.0.11 converts its arrays in a way that numpy 2 warns of.
+        # numpy 2 warns of the way in which pycocotools 2.0.11 converts its arrays.
         warnings.simplefilter("ignore", DeprecationWarning)
         mask: NDArray[np.uint8] = coco_mask.decode(segmentation)
     return mask

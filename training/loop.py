@@ -1,4 +1,6 @@
-"""The training loop: a step depends on its number alone, so a run may stop anywhere and go on as if it had not."""
+"""The training loop. A step depends only on its number, so a run may stop at any time and continue with the same
+result.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,7 @@ from training.curves import LossLog
 class StageSettings:
     """How a network is optimised: AdamW, linear warm-up, then a constant rate, so that a run can be lengthened.
 
-    A falling rate would need the end to be known; the moving average of the weights does its work instead.
+    A falling rate would need a known end; the moving average of the weights has the same effect.
     """
 
     steps: int
@@ -36,7 +38,7 @@ class StageSettings:
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """The randomness of one step: decided by the seed, the stage's name and the step's number, by nothing else."""
+    """The random generators of one step; only the seed, the stage's name and the step's number determine them."""
 
     step: int
     numpy: np.random.Generator
@@ -52,7 +54,7 @@ def draw_for(seed: int, stage: str, step: int) -> Draw:
 
 @dataclass(frozen=True, slots=True)
 class TrainedStage:
-    """What a stage came to: steps done and the seconds they took, all sittings together, without what was redone."""
+    """Steps of a stage that are done, and the seconds they took in all runs, without steps that were repeated."""
 
     steps: int
     seconds: float
@@ -70,12 +72,14 @@ def fit(
     save_every: int = 200,
     stop_after: int | None = None,
 ) -> TrainedStage:
-    """Trains `module` up to `pace.steps`, from the checkpoint in `folder` if there is one, and leaves the average in.
+    """Trains `module` up to `pace.steps`, from the checkpoint in `folder` if there is one, and loads the average into
+    it.
 
-    losses: gives the terms of one step's loss by name; "loss" is the one that is minimised.
-    recipe: every number that shapes the result. A checkpoint of another recipe is refused, more steps are welcome.
-    stop_after: stop at this step as a kill would right after a checkpoint, the average not applied; for tests.
-    Raises ValueError when the checkpoint belongs to another recipe.
+    losses: returns the terms of one step's loss by name; "loss" is minimised. recipe: every number that shapes the
+    result. A checkpoint of another recipe is refused; more steps are allowed. stop_after: stop at this step, as a kill
+    right after a checkpoint would, without loading the average; for tests.
+
+    Raises ValueError if the checkpoint belongs to another recipe.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{stage}.pt"
@@ -97,7 +101,7 @@ def fit(
         average.update(step)
         log.add(step, {name: float(term.detach()) for name, term in terms.items()})
         if (step + 1) % save_every == 0 or step + 1 == end:
-            bar.set_postfix(loss=f"{log.recent():.4f}")
+            bar.set_postfix(loss=f"{log.mean_recent():.4f}")
             log.flush()
             spent = seconds + time.monotonic() - began
             save_checkpoint(
@@ -124,7 +128,7 @@ def _resume(
     optimizer: torch.optim.Optimizer,
     average: MovingAverage,
 ) -> tuple[int, float]:
-    """Load a checkpoint into all three: the steps done and the seconds they took."""
+    """Load a checkpoint into all three. Returns the steps done and the seconds they took."""
     state = load_checkpoint(path)
     _check_recipe(path, state["recipe"], described)
     module.load_state_dict(state["module"])
@@ -136,7 +140,7 @@ def _resume(
 def _optimise(
     module: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor, pace: StageSettings, step: int
 ) -> None:
-    """One step down the gradient of a loss, a scalar."""
+    """One optimiser step on a loss, a scalar."""
     for group in optimizer.param_groups:
         group["lr"] = pace.learning_rate * min(1.0, (step + 1) / pace.warm_up)
     optimizer.zero_grad(set_to_none=True)
@@ -146,9 +150,9 @@ def _optimise(
 
 
 def load_average(path: Path, module: nn.Module) -> TrainedStage:
-    """Puts a checkpoint's averaged weights into `module`, in eval mode; also while the run that writes it goes on.
+    """Loads a checkpoint's averaged weights into `module`, in eval mode; the run that writes it may continue meanwhile.
 
-    Raises FileNotFoundError when the stage has not been trained.
+    Raises FileNotFoundError if the stage has no checkpoint.
     """
     state = load_checkpoint(path)
     module.load_state_dict(state["module"])

@@ -1,7 +1,7 @@
-"""Fine-tuning a U-Net to predict depth or normals beside the latents of an image, in one step and from no noise.
+"""Fine-tunes a U-Net to predict depth or normals from the latents of an image, in one step and without noise.
 
-The one step is that of the networks fine-tuned end to end (Garcia et al., arXiv:2409.11355), here with the squared
-error of the latents instead of one of the decoded prediction: no step decodes.
+The single step is that of networks fine-tuned end to end (Garcia et al., arXiv:2409.11355). The loss here is the
+squared error of the latents instead of the decoded prediction, so no step decodes.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from training.datasets.depth_normals import FIELD_OF_VIEW, normals_of_depth
 from training.parts import learns
 
 TIMESTEP = 999
-"""The only step of a schedule that begins at its end."""
+"""The only timestep of a schedule that begins at its end."""
 START_TIMESTEP = 50
-"""The one whose features a fresh network sees: the backbone knows pictures best where they are hardly noised."""
+"""The timestep that a new network's time embedding imitates: the backbone knows pictures best at low noise."""
 _EMBEDDING_BIAS = "time_embedding.linear_2.bias"
 SCHEDULE: dict[str, Any] = {
     "_class_name": "DDIMScheduler",
@@ -50,20 +50,21 @@ SCHEDULE: dict[str, Any] = {
     "rescale_betas_zero_snr": True,
     "timestep_spacing": "trailing",
 }
-"""No signal is left at the last timestep, as in the published networks."""
+"""The last timestep has no signal, as in the published networks."""
 _PIPELINES: dict[Modality, str] = {"depth": "MarigoldDepthPipeline", "normals": "MarigoldNormalsPipeline"}
 _LOW, _HIGH = 2, 98
 
 LatentPair = tuple[Tensor, Tensor, Tensor]
-"""Scaled latents of a picture and of its truth, (C, h, w) each, and which of them are known, (h, w) bool."""
+"""Scaled latents of a picture and of its truth, (C, h, w) each, and where the truth is known, (h, w) bool."""
 
 
 @dataclass(frozen=True, slots=True)
 class MarigoldRecipe:
-    """Numbers of a fine-tuning. parts: beginnings or parts of parameter names that learn beside the input convolution
-    and the bias of the time embedding; empty for all. resolution: longer side in pixels that is trained at.
+    """The hyperparameters of a fine-tuning.
 
-    field_of_view: of the pictures, in degrees from the lower to the upper edge; normals are computed from depth by it.
+    parts: beginnings or parts of the names of parameters that learn, beside the input convolution and the bias of the
+    time embedding; empty for all. resolution: longer side in pixels of training images. field_of_view: of the pictures,
+    in degrees from the lower to the upper edge; normals are computed from depth with it.
     """
 
     steps: int = 4_000
@@ -77,22 +78,22 @@ class MarigoldRecipe:
 
 
 def paint_depth(metres: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """What a network is to paint for depth (H, W), 0 if there is none: (H, W, 3) in [-1, 1], and where it is known.
+    """The target image of a network for depth (H, W), 0 if there is none: (H, W, 3) in [-1, 1], and where it is known.
 
     The 2nd and 98th percentile of a picture become -1 and 1. Source: Marigold (arXiv:2312.02145), section 3.2.
     """
-    known = metres > 0
-    low, high = np.percentile(metres[known], (_LOW, _HIGH)) if known.any() else (0.0, 1.0)
+    valid = metres > 0
+    low, high = np.percentile(metres[valid], (_LOW, _HIGH)) if valid.any() else (0.0, 1.0)
     scaled = np.clip((metres - low) / max(high - low, 1e-6), 0, 1) * 2 - 1
-    painted = np.where(known, scaled, 1).astype(np.float32)
-    return np.repeat(painted[..., None], 3, axis=2), known
+    painted = np.where(valid, scaled, 1).astype(np.float32)
+    return np.repeat(painted[..., None], 3, axis=2), valid
 
 
 def fresh_pair_variant(model: StableDiffusion) -> Variant:
-    """A start for training: the backbone's own U-Net that sees the image, as at a timestep where it is hardly noised.
+    """The initial network of training: the backbone's own U-Net, which sees the image as at a timestep of low noise.
 
-    The input convolution takes the image by the backbone's weights, and the prediction by none; the bias of the time
-    embedding makes the one timestep of the schedule look like `START_TIMESTEP`.
+    The input convolution has the backbone's weights for the image, and zeros for the prediction; the bias of the time
+    embedding makes the only timestep of the schedule look like `START_TIMESTEP`.
     """
     own = model.variants[""]
     unet: Any = deepcopy(own.unet)
@@ -110,9 +111,9 @@ def fresh_pair_variant(model: StableDiffusion) -> Variant:
 
 
 def one_step_loss(variant: Variant, pairs: Sequence[LatentPair], context: Tensor) -> Tensor:
-    """Mean squared error over known latents between what one step from zeros gives and the truth, a scalar.
+    """Mean squared error over known latents between the truth and the result of one step from zeros, a scalar.
 
-    The network predicts velocity, which without any signal is minus the truth.
+    The network predicts the velocity, which without any signal is minus the truth.
     """
     rows = [
         UNetRow(
@@ -126,7 +127,7 @@ def one_step_loss(variant: Variant, pairs: Sequence[LatentPair], context: Tensor
     ]
     outputs = [capture.output for capture in forward_rows(variant.unet, rows, variant.input_convolutions)]
     predicted = -torch.stack([output for output in outputs if output is not None])
-    weights = torch.stack([known for _, _, known in pairs])[:, None].to(predicted.dtype)
+    weights = torch.stack([valid for _, _, valid in pairs])[:, None].to(predicted.dtype)
     errors = functional.mse_loss(predicted, torch.stack([truth for _, truth, _ in pairs]), reduction="none")
     return (errors * weights).sum() / (weights.sum() * predicted.shape[1]).clamp(min=1)
 
@@ -190,9 +191,9 @@ def save_marigold(
     *,
     half: bool = False,
 ) -> None:
-    """Write the network in Marigold's layout: all of it, or with parts what differs from this backbone, for it alone.
+    """Write the network in Marigold's layout: all of it, or with parts only its differences from this backbone.
 
-    half: as float16. `folder/unet` is whole or not there; other files in `folder` stay.
+    half: as float16. `folder/unet` is complete or does not exist; other files in `folder` stay.
     Raises what `check_folder_for_marigold` raises.
     """
     check_folder_for_marigold(folder)
@@ -224,7 +225,7 @@ def save_marigold(
 def _latents(
     engine: DirectEngine, prediction: Modality, folder: DenseFolder, recipe: MarigoldRecipe
 ) -> Callable[[int, int], LatentPair]:
-    """Latents of a sample, by its place, or of its mirror image; they are kept."""
+    """Returns the latents of a sample, by its index, or of its mirror image; they are cached."""
     described = engine.backbone
     resolution = recipe.resolution or described.image_size
 
@@ -242,13 +243,13 @@ def _latents(
 
     @lru_cache(maxsize=16384)
     def of(place: int, mirrored: int) -> LatentPair:
-        image, painted, known = read(folder.samples[place])
+        image, painted, valid = read(folder.samples[place])
         if mirrored:
-            image, painted, known = image[:, ::-1], painted[:, ::-1], known[:, ::-1]
+            image, painted, valid = image[:, ::-1], painted[:, ::-1], valid[:, ::-1]
             if prediction == "normals":
                 painted = painted * np.array([-1, 1, 1], np.float32)
         pixels, size = fit_image(np.ascontiguousarray(image), resolution, described.downscale)
-        maps = torch.from_numpy(np.concatenate([painted, known[..., None]], axis=2).transpose(2, 0, 1).copy()).float()
+        maps = torch.from_numpy(np.concatenate([painted, valid[..., None]], axis=2).transpose(2, 0, 1).copy()).float()
         maps = functional.interpolate(maps[None], size, mode="nearest-exact")
         padding = (0, pixels.shape[2] - size[1], 0, pixels.shape[1] - size[0])
         truth = functional.pad(maps[:, :3], padding, mode="replicate")[0]

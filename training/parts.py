@@ -6,5 +6,5 @@ from collections.abc import Sequence
 
 
 def learns(name: str, parts: Sequence[str]) -> bool:
-    """Whether a parameter's name holds one of `parts`; without any all do."""
+    """Whether a parameter's name contains one of `parts`; without parts, every parameter learns."""
     return not parts or any(part in name for part in parts)

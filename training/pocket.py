@@ -25,11 +25,11 @@ from training.autoencoder import build_autoencoder, decoder_losses
 from training.card import model_card
 from training.curves import draw_losses
 from training.datasets.captioned import CaptionSource
-from training.datasets.digits import training_digits
+from training.datasets.digits import load_training_digits
 from training.datasets.world import WorldImages
 from training.denoiser import Learner, build_denoiser, build_scheduler, denoiser_losses
-from training.evaluate import draw_pictures, evaluate, held_out
-from training.examples import TrainingExamples, encoded_examples, scaling_factor
+from training.evaluate import draw_pictures, evaluate, load_held_out
+from training.examples import TrainingExamples, encode_examples, scaling_factor
 from training.export import NetworkParts, read_folder, write_folder
 from training.loop import TrainedStage, fit, load_average
 from training.principal import Components, load_components, principal_components, save_components
@@ -46,7 +46,7 @@ Threads = Annotated[
     int,
     typer.Option(
         min=1,
-        help="Processor threads. Beside other work one is faster than many: they wait for each other. "
+        help="CPU threads. On a busy machine one thread is faster than many, which wait for each other. "
         "Another number may change the last digits.",
     ),
 ]
@@ -55,14 +55,14 @@ Threads = Annotated[
 def train(
     sources: Sequence[CaptionSource], recipe: Recipe, run: Path, *, stop_after: int | None = None, save_every: int = 100
 ) -> None:
-    """Trains every part on `sources`, from what `run` already holds; the same images and recipe give the same weights.
+    """Trains every part on `sources`, from the files in `run`; the same images and recipe give the same weights.
 
-    stop_after: stop the stage at hand at this step, as a kill would; for tests.
-    Raises ValueError when `run` was begun with another recipe.
+    stop_after: stop the current stage at this step, as a kill would; for tests.
+    Raises ValueError if `run` was begun with another recipe.
     """
     run.mkdir(parents=True, exist_ok=True)
     sentences = (
-        said for source in sources for index in range(len(source.images)) for said in source.images.captions(index)
+        text for source in sources for index in range(len(source.images)) for text in source.images.captions(index)
     )
     write_tokenizer(run / "tokenizer", train_merges(sentences), recipe.tokens)
     components = _components(sources, recipe, run)
@@ -96,7 +96,7 @@ def train(
         **_choose(recipe, "early", "late", "late_from", "empty_prompts", "contradiction_weight", "supervision", "half"),
     )
     shaping = ("tokens", "text_width", "text_layers", "unet_widths", "empty_prompts", "late_from")
-    # The plain products: on processors the backward pass of the fused attention is several times slower.
+    # Plain products: on CPUs, the backward pass of the fused attention is several times slower.
     with sdpa_kernel(SDPBackend.MATH):
         fit(
             "denoiser",
@@ -114,12 +114,12 @@ def train(
         )
 
 
-def trained_parts(
+def train_parts(
     sources: Sequence[CaptionSource], recipe: Recipe, run: Path
 ) -> tuple[NetworkParts, dict[str, TrainedStage]]:
-    """The averaged weights of both stages as they stand in `run`, also while training goes on, and what they cost.
+    """The averaged weights of both stages in `run`, also while training continues, and their cost.
 
-    Raises FileNotFoundError when a stage has not begun.
+    Raises FileNotFoundError if a stage has not begun.
     """
     components = load_components(run / "components.safetensors")
     autoencoder, learner = _fresh_autoencoder(recipe, components), _fresh_learner(recipe, run)
@@ -141,7 +141,7 @@ def train_command(
     seed: Annotated[int, typer.Option(min=0)] = Recipe().seed,
     threads: Threads = 1,
 ) -> None:
-    """Learns all parts on a rendered world and the training digits. Stopped at any time, it goes on where it was."""
+    """Trains all parts on a rendered world and the training digits. A stopped run continues."""
     torch.set_num_threads(threads)
     train(_sources(world), _recipe(autoencoder_steps, denoiser_steps, seed), run)
 
@@ -153,7 +153,7 @@ def export_command(
     folder: Folder = Path("backbones/pocket"),
 ) -> None:
     """Writes the averaged weights of a run, finished or not, as a diffusers folder in float16."""
-    parts, fitted = trained_parts(_sources(world), Recipe(), run)
+    parts, fitted = train_parts(_sources(world), Recipe(), run)
     write_folder(parts, run / "tokenizer", folder)
     exported = {name: asdict(stage) for name, stage in fitted.items()}
     write_json(run / "exported.json", exported)
@@ -163,7 +163,7 @@ def export_command(
 def evaluate_command(
     run: Run = Path("runs/pocket"),
     folder: Folder = Path("backbones/pocket"),
-    pictures: Annotated[Path, typer.Option(help="Where loss curve, samples and reconstructions go.")] = Path(
+    pictures: Annotated[Path, typer.Option(help="Folder for loss curves, samples and reconstructions.")] = Path(
         "docs/pocket"
     ),
     timesteps: Annotated[list[int] | None, typer.Option(help="For zero-shot; may be given several times.")] = None,
@@ -171,7 +171,7 @@ def evaluate_command(
 ) -> None:
     """Measures an exported folder on held-out scenes and digits, draws pictures, and writes the folder's README.md."""
     torch.set_num_threads(threads)
-    parts, data = read_folder(folder), held_out()
+    parts, data = read_folder(folder), load_held_out()
     draw_pictures(parts, data, pictures)
     draw_losses({"VAE": run / "autoencoder.csv", "text encoder and U-Net": run / "denoiser.csv"}, pictures / "loss.png")
     measured = evaluate(parts, folder, data, timesteps or [10])
@@ -183,12 +183,12 @@ def evaluate_command(
 
 
 def _sources(world: Path) -> list[CaptionSource]:
-    """What pocket learns from: scenes as they are, digits in sixteen variations each."""
+    """The training data of `pocket`: unchanged scenes, and sixteen variations of each digit."""
     if not (world / "instances.json").exists():
         raise typer.BadParameter(f"{world} holds no world: python -m training.world {world} --scenes 14000 --seed 1")
     return [
         CaptionSource(WorldImages(world), share=0.85, views=1),
-        CaptionSource(training_digits(), share=0.15, views=16),
+        CaptionSource(load_training_digits(), share=0.15, views=16),
     ]
 
 
@@ -202,7 +202,7 @@ def _recipe(autoencoder_steps: int, denoiser_steps: int, seed: int) -> Recipe:
 
 
 def _components(sources: Sequence[CaptionSource], recipe: Recipe, run: Path) -> Components:
-    """Read from the run if they are there, else computed from images evenly spread over each data set."""
+    """Components of the run if they exist, else computed from images evenly spread over each data set."""
     path = run / "components.safetensors"
     if not path.exists():
         chosen = (
@@ -217,7 +217,7 @@ def _components(sources: Sequence[CaptionSource], recipe: Recipe, run: Path) -> 
 def _fresh_autoencoder(recipe: Recipe, components: Components) -> AutoencoderKL:
     torch.manual_seed(recipe.seed)
     autoencoder = build_autoencoder(recipe.autoencoder_widths, recipe.image_size, components)
-    # Channels last: a tenth to a quarter faster on the processors this was trained on.
+    # Channels last: a tenth to a quarter faster on the CPUs of this training.
     return autoencoder.to(memory_format=torch.channels_last)
 
 
@@ -239,7 +239,7 @@ def _examples(
     components: Components, sources: Sequence[CaptionSource], recipe: Recipe, run: Path
 ) -> list[TrainingExamples]:
     return [
-        encoded_examples(components, source, run / f"latents-{source.images.name}.pt", seed=recipe.seed)
+        encode_examples(components, source, run / f"latents-{source.images.name}.pt", seed=recipe.seed)
         for source in sources
     ]
 

@@ -35,10 +35,10 @@ class PoseRecipe:
 
     features: modules to read; empty for the decoder's last two blocks. timestep: of the clean latents. size: (width,
     height) of crops in pixels; None for the backbone's height and three quarters of it. sigma: of the targets, as a
-    share of the map's width; SDPose has 6 of 192. shift, scale, degrees: the most that a box is moved, as a share of
-    its sides, resized and turned; each drawn from a normal with half of that as its deviation.
-    unet_learning_rate: 0 leaves the U-Net as it is; SDPose has 3e-5. parts: beginnings or parts of the names of its
-    parameters that learn; empty for all, as published.
+    share of the map's width; SDPose has 6 of 192. shift, scale, degrees: the maximum by which a box is moved, as a
+    share of its sides, resized and rotated; each is drawn from a normal distribution with half of that as its
+    deviation. unet_learning_rate: 0 leaves the U-Net unchanged; SDPose has 3e-5. parts: beginnings or parts of the
+    names of its parameters that learn; empty for all, as published.
     """
 
     steps: int = 2000
@@ -59,7 +59,9 @@ class PoseRecipe:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class View:
-    """One look at a person. pixels: (3, H, W) float32. points: (K, 2) float32, pixels of the crop. visible: (K,)."""
+    """One augmented crop of a person. pixels: (3, H, W) float32. points: (K, 2) float32, pixels of the crop. visible:
+    (K,).
+    """
 
     pixels: Tensor
     points: Tensor
@@ -72,14 +74,14 @@ def fit_pose(
     recipe: PoseRecipe,
     on_step: Callable[[int, float], None] = lambda step, loss: None,
 ) -> PoseModel:
-    """The fitted network over the engine's backbone. on_step: called with each step and its loss, over the targets'
-    own.
+    """The fitted network over the engine's backbone. on_step: called with each step and its loss, relative to the
+    targets.
 
     With `unet_learning_rate` the fine-tuned U-Net becomes the backbone's variant "pose".
-    Raises InvalidInput for features that the backbone does not have, and parts that name no parameter.
+    Raises InvalidInput for features that the backbone does not have, and for parts that match no parameter.
     """
     backbone = engine.backbone
-    model = untrained(engine, data, recipe)
+    model = initialise_pose(engine, data, recipe)
     generator = np.random.default_rng(recipe.seed)
     head = model.head.float().train().requires_grad_(True)
     learning = [{"params": list(head.parameters()), "lr": recipe.learning_rate}]
@@ -112,7 +114,7 @@ def fit_pose(
             max(recipe.sigma * maps[0], 1.0),
         )
         target, weights = target.to(predicted), weights.to(predicted)
-        # Over the targets' own mean square, so that learning rates suit maps of any size.
+        # Divided by the targets' own mean square, so that learning rates suit maps of any size.
         loss = heatmap_loss(predicted, target, weights) / target.square().mean().clamp_min(1e-6)
         optimiser.zero_grad(set_to_none=True)
         (loss + restored.to(loss.device)).backward()  # type: ignore[no-untyped-call]
@@ -127,13 +129,13 @@ def fit_pose(
 
 
 def _learning_rate_share(step: int, steps: int) -> float:
-    """Up for a tenth of the steps, then down to zero along a cosine."""
+    """Rises for a tenth of the steps, then falls to zero along a cosine."""
     rising = max(1, steps // 10)
     return min((step + 1) / rising, 0.5 * (1 + math.cos(math.pi * step / steps)))
 
 
-def untrained(engine: DirectEngine, data: PoseData, recipe: PoseRecipe) -> PoseModel:
-    """The network as the recipe describes it, its head as training begins."""
+def initialise_pose(engine: DirectEngine, data: PoseData, recipe: PoseRecipe) -> PoseModel:
+    """The network of the recipe with an initial head."""
     backbone = engine.backbone
     size = recipe.size or default_size(backbone)
     features = recipe.features or default_features(backbone)
@@ -166,7 +168,7 @@ def default_features(backbone: Description) -> tuple[str, ...]:
 def random_view(
     data: PoseData, person: Person, size: tuple[int, int], recipe: PoseRecipe, generator: np.random.Generator
 ) -> View:
-    """A crop of a person whose box was shifted, scaled and turned, mirrored in half of the cases."""
+    """A crop of a person with a shifted, scaled and rotated box, mirrored in half of the cases."""
     image = data.image(person.image_id)
     points = data.points[person.id]
     center, padded = crops.centers_and_scales(person.xyxy[None])
@@ -189,7 +191,7 @@ def random_view(
 
 
 def mean_pose(data: PoseData) -> NDArray[np.float64]:
-    """Where each point lies in a box on average, (K, 2), shares of the box's width and height: the baseline."""
+    """The mean position of each point in a box, (K, 2), as shares of the box's width and height: the baseline."""
     total, count = np.zeros((len(data.skeleton), 2)), np.zeros((len(data.skeleton), 1))
     for person in data.persons:
         points = data.points[person.id]
@@ -201,7 +203,7 @@ def mean_pose(data: PoseData) -> NDArray[np.float64]:
 
 
 def mean_pose_points(mean: NDArray[np.float64], persons: Sequence[Person]) -> list[NDArray[np.float64]]:
-    """The mean pose, (K, 2), set into each person's box: (K, 2) in image pixels each."""
+    """The mean pose, (K, 2), placed into each person's box: (K, 2) in image pixels each."""
     return [
         person.xyxy[:2].astype(np.float64) + mean * (person.xyxy[2:] - person.xyxy[:2]).astype(np.float64)
         for person in persons

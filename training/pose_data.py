@@ -18,7 +18,7 @@ from heads.sdpose.skeletons import COCO_17, COCO_WHOLEBODY_133, Skeleton, mirror
 
 _WHOLE_LISTS = ("keypoints", "foot_kpts", "face_kpts", "lefthand_kpts", "righthand_kpts")
 _OTHER_SIGMA = 0.079
-"""Of points that COCO does not know: what it has for shoulders."""
+"""Sigma of points that COCO does not have: its sigma of shoulders."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,11 +36,12 @@ class PoseData:
     points: Mapping[int, NDArray[np.float64]]
 
     def file_of(self, image_id: int) -> Path:
-        """Where an image lies."""
+        """The path of an image."""
         return self.images / self._names()[image_id]
 
     def image(self, image_id: int) -> NDArray[np.uint8]:
-        """An image, (H, W, 3) uint8 RGB: upright, or as it is stored where the file's width and height are of that.
+        """An image, (H, W, 3) uint8 RGB: upright, or as stored if the file's width and height are those of the stored
+        image.
 
         Raises InvalidInput if it cannot be read.
         """
@@ -48,14 +49,14 @@ class PoseData:
         read = cv2.imread(str(file), cv2.IMREAD_COLOR)
         size = self._sizes()[image_id]
         if read is not None and size != read.shape[:2] and size == read.shape[1::-1]:
-            # Annotated by a tool that ignores EXIF.
+            # The annotation tool ignored EXIF.
             read = cv2.imread(str(file), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
         if read is None:
             raise InvalidInput("--images", f"{file} can not be read", hint="give the folder of the annotated images")
         return np.ascontiguousarray(read[..., ::-1], dtype=np.uint8)
 
     def _sizes(self) -> dict[int, tuple[int | None, int | None]]:
-        """(height, width) of each image as its annotations have it."""
+        """(height, width) of each image as in its annotations."""
         return {int(image["id"]): (image.get("height"), image.get("width")) for image in self.content["images"]}
 
     def _names(self) -> dict[int, str]:
@@ -66,7 +67,7 @@ def read_pose_data(annotations: Path, images: Path) -> PoseData:
     """The persons of a COCO keypoint file, as in the published evaluation: without crowds and without persons that have
     no points.
 
-    Raises InvalidInput if the file is none, or the first image is not there.
+    Raises InvalidInput if it is not such a file, or if the first image does not exist.
     """
     try:
         content = json.loads(annotations.read_text(encoding="utf-8"))
@@ -97,7 +98,7 @@ def read_pose_data(annotations: Path, images: Path) -> PoseData:
 
 
 def read_detections(file: Path) -> tuple[Person, ...]:
-    """The persons of a COCO detection result file. Raises InvalidInput if it is none."""
+    """The persons of a COCO detection result file. Raises InvalidInput if it is not such a file."""
     try:
         return tuple(read_detected_persons(json.loads(file.read_text(encoding="utf-8"))))
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -109,28 +110,28 @@ def read_detections(file: Path) -> tuple[Person, ...]:
 
 
 def points_of(annotation: Mapping[str, Any], count: int) -> NDArray[np.float64]:
-    """The (K, 3) points of an annotation, of one list or of COCO-WholeBody's five."""
+    """The (K, 3) points of an annotation, from one list or from COCO-WholeBody's five."""
     lists = _WHOLE_LISTS if count == len(COCO_WHOLEBODY_133) and "foot_kpts" in annotation else _WHOLE_LISTS[:1]
     flat = [value for name in lists for value in annotation[name]]
     return np.array(flat, dtype=np.float64).reshape(count, 3)
 
 
 def skeleton_of(category: Mapping[str, Any], annotations: list[Mapping[str, Any]]) -> Skeleton:
-    """The skeleton that a category describes: COCO's own for its 17 names or the 133, else one of these names.
+    """The skeleton of a category: COCO's own for its 17 names or the 133, else one with the category's names.
 
-    Sides are mirrored by their names (left_hand, right_hand); OKS sigmas of unknown points are those of shoulders.
+    Sides are mirrored by their names (left_hand, right_hand); unknown points have the OKS sigma of shoulders.
     """
     names = tuple(str(name) for name in category["keypoints"])
     if annotations and "foot_kpts" in annotations[0]:
         return COCO_WHOLEBODY_133
     if names == COCO_17.names:
         return COCO_17
-    known = dict(zip(COCO_WHOLEBODY_133.names, COCO_WHOLEBODY_133.sigmas, strict=True))
+    sigmas = dict(zip(COCO_WHOLEBODY_133.names, COCO_WHOLEBODY_133.sigmas, strict=True))
     return Skeleton(
         names=names,
         links=tuple((int(a) - 1, int(b) - 1) for a, b in category.get("skeleton") or ()),
         flip_indices=mirror_indices(names),
-        sigmas=tuple(known.get(name, _OTHER_SIGMA) for name in names),
+        sigmas=tuple(sigmas.get(name, _OTHER_SIGMA) for name in names),
     )
 
 

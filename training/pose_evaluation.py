@@ -1,4 +1,4 @@
-"""How good a pose network is on a local data set in COCO's keypoint layout: COCO AP, and the share of points found."""
+"""The accuracy of a pose network on a local data set in COCO's keypoint layout: COCO AP and PCK."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from heads.sdpose.persons import PERSON, Person
 from training.pose_data import PoseData
 
 Find = Callable[[Engine, NDArray[np.uint8], float], Coroutine[Any, Any, Boxes]]
-"""An engine, an image (H, W, 3) uint8 RGB and a threshold -> the boxes of at least that score."""
+"""From an engine, an image (H, W, 3) uint8 RGB and a threshold to the boxes with at least that score."""
 
 Figures = tuple[dict[str, dict[str, float]], list[dict[str, Any]]]
 
@@ -34,22 +34,22 @@ def predict_persons(
     flip_test: bool = False,
     on_image: Callable[[], None] = lambda: None,
 ) -> list[Prediction]:
-    """What the network says of each person, in their order. on_image: called after each image."""
+    """The network's prediction for each person, in their order. on_image: called after each image."""
     predictions = []
-    for image_id, group in groupby(persons, key=lambda one: one.image_id):
+    for image_id, group in groupby(persons, key=lambda person: person.image_id):
         of_image = list(group)
         xyxy = np.stack([person.xyxy for person in of_image])
         boxes = np.concatenate([xyxy[:, :2], xyxy[:, 2:] - xyxy[:, :2]], axis=1).astype(np.float64)
         good = np.array([not box_problem(box) for box in boxes], dtype=bool)
         kept = [person for person, ok in zip(of_image, good.tolist(), strict=True) if ok]
-        found = complete(
+        keypoints = complete(
             estimate_poses(engine, model, data.image(image_id), boxes[good], crop=crop, flip_test=flip_test)
         )
         _, padded = crops.centers_and_scales(xyxy[good])
         areas = crops.fixed_scales(padded, model.size).astype(np.float64).prod(axis=1)
         predictions += [
             Prediction(person.id, image_id, points, scores, person.score, float(area))
-            for person, points, scores, area in zip(kept, found.points, found.scores, areas, strict=True)
+            for person, points, scores, area in zip(kept, keypoints.points, keypoints.scores, areas, strict=True)
         ]
         on_image()
     return predictions
@@ -65,8 +65,10 @@ def detect_persons(engine: DirectEngine, find: Find, data: PoseData, threshold: 
     return persons
 
 
-def evaluated(data: PoseData, predictions: Sequence[Prediction], image_ids: Sequence[int] | None = None) -> Figures:
-    """COCO's ten figures, for 133 points those of every part, over all images or those named; and the result rows."""
+def evaluate_predictions(
+    data: PoseData, predictions: Sequence[Prediction], image_ids: Sequence[int] | None = None
+) -> Figures:
+    """COCO's ten figures, for 133 points those of every part, over all images or `image_ids`; and the result rows."""
     sigmas = data.skeleton.sigma_array()
     rows = result_rows(predictions, sigmas) if predictions else []
     truth = {
@@ -84,14 +86,14 @@ def evaluated(data: PoseData, predictions: Sequence[Prediction], image_ids: Sequ
 
 
 def _for_coco(annotation: Mapping[str, Any]) -> dict[str, Any]:
-    """An annotation with what COCO's evaluation needs, where a data set left it out; its category is COCO's."""
+    """An annotation with the fields that COCO's evaluation needs and a data set may lack; its category is COCO's."""
     width, height = annotation["bbox"][2:]
     labelled = sum(value > 0 for value in annotation.get("keypoints", [])[2::3])
     defaults = {"area": float(width * height), "iscrowd": 0, "num_keypoints": labelled}
     return {**defaults, **annotation, "category_id": PERSON}
 
 
-def share_found(data: PoseData, points: Mapping[int, NDArray[np.float64]], threshold: float = 0.1) -> dict[str, float]:
+def measure_pck(data: PoseData, points: Mapping[int, NDArray[np.float64]], threshold: float = 0.1) -> dict[str, float]:
     """PCK: the share of labelled points that lie within `threshold` of the box's longer side, by name and in "all".
 
     points: annotation id -> (K, 2) image pixels.
@@ -115,11 +117,13 @@ def share_found(data: PoseData, points: Mapping[int, NDArray[np.float64]], thres
 def point_errors(
     predictions: Sequence[Prediction], reference: Sequence[Prediction], threshold: float = 0.3
 ) -> dict[str, float]:
-    """How far points moved against a reference, in image pixels, over its points that score above `threshold`."""
-    known = {(prediction.image_id, prediction.id): prediction for prediction in reference}
+    """The distances between points and those of a reference, in image pixels, for points that score above `threshold`
+    in it.
+    """
+    references = {(prediction.image_id, prediction.id): prediction for prediction in reference}
     moved = [
-        np.linalg.norm(prediction.points - known[prediction.image_id, prediction.id].points, axis=1)[
-            known[prediction.image_id, prediction.id].scores > threshold
+        np.linalg.norm(prediction.points - references[prediction.image_id, prediction.id].points, axis=1)[
+            references[prediction.image_id, prediction.id].scores > threshold
         ]
         for prediction in predictions
     ]

@@ -1,7 +1,7 @@
-"""The U-Net fine-tuned for keypoints as SDPose does it: one pass for the pose, one that restores the picture.
+"""Fine-tunes the U-Net for keypoints as SDPose does: one pass for the pose, and one that restores the picture.
 
-Both passes see the same latent, of a crop with a black rectangle in it, and a class code that says which of the two
-they are. The second holds the features to what the network knew. Source: arXiv:2509.24980, section 3.3 and supplement.
+Both passes see the same latent, of a crop with a black rectangle, and a class code that distinguishes them. The second
+pass keeps the features near the pretrained ones. Source: arXiv:2509.24980, section 3.3 and supplement.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ VARIANT = "pose"
 RESTORING_CLASS = (math.sin(0), math.sin(1), math.cos(0), math.cos(1))
 """SDPose's task vector [0, 1]."""
 _HOLE = (0.2, 0.4)
-"""Least and most of a side that the rectangle covers."""
+"""Minimum and maximum share of a side that the rectangle covers."""
 
 
 class TunedUNet:
-    """A U-Net that learns, float32, from the backbone's own, with a class embedding that adds nothing at first.
+    """A trainable U-Net in float32, from the backbone's own, with a class embedding that is zero at first.
 
-    context: (T, D), what its cross-attention reads. parts: see `PoseRecipe`. learning: its parameters that learn.
-    Raises InvalidInput if `parts` name no parameter.
+    context: (T, D), the input of its cross-attention. parts: see `PoseRecipe`. learning: the parameters that learn.
+    Raises InvalidInput if `parts` match no parameter.
     """
 
     def __init__(self, engine: DirectEngine, model: PoseModel, context: Tensor, parts: Sequence[str]) -> None:
@@ -60,14 +60,16 @@ class TunedUNet:
         self.learning = [parameter.requires_grad_(True) for parameter in (*named, *self._embedding.parameters())]
 
     def look(self, pixels: Sequence[Tensor], generator: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """What the head reads of crops (3, H, W), (B, C, h, w), and the mean squared error of the restored latents."""
+        """The head's input features (B, C, h, w) of crops (3, H, W), and the mean squared error of the restored
+        latents.
+        """
         holed = [with_hole(image_pixels, generator) for image_pixels in pixels]
         latents = [latent * self._model.latent_scale for latent in complete(self._engine.encode([*holed, *pixels]))]
         count = len(pixels)
 
         def rows(label: int, capture: Capture) -> list[UNetRow]:
-            given = self._model.timestep, self._context, capture, label
-            return [UNetRow(latent, *given) for latent in latents[:count]]
+            shared = self._model.timestep, self._context, capture, label
+            return [UNetRow(latent, *shared) for latent in latents[:count]]
 
         unet_rows = rows(0, Capture(features=self._model.features)) + rows(1, Capture(output=True))
         captures = forward_rows(self._unet, unet_rows, {})
@@ -76,7 +78,7 @@ class TunedUNet:
         return stack_features(self._model, captures[:count]), restored
 
     def register(self) -> None:
-        """Make the network the variant "pose" of the backbone, the pose's class code folded into it."""
+        """Register the network as the variant "pose" of the backbone, with the pose's class code folded into it."""
         self._unet.requires_grad_(False)
         self._unet.class_embedding = None
         state = {**self._unet.state_dict(), **self._embedding.state_dict(prefix="class_embedding.")}
@@ -91,7 +93,7 @@ class TunedUNet:
 
 
 def with_hole(pixels: Tensor, generator: np.random.Generator) -> Tensor:
-    """A crop (3, H, W) in [-1, 1] with one black rectangle of 20 to 40 % of each side somewhere in it."""
+    """A crop (3, H, W) in [-1, 1] with one black rectangle of 20 to 40 % of each side at a random place."""
     height, width = pixels.shape[-2:]
     rows, columns = (round(side * generator.uniform(*_HOLE)) for side in (height, width))
     top, left = generator.integers(0, height - rows + 1), generator.integers(0, width - columns + 1)

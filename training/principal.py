@@ -1,8 +1,8 @@
-"""The pocket's encoder: principal components of image patches, written into the layers of a stock VAE encoder.
+"""The encoder of `pocket`: principal components of image patches, written into the layers of a stock VAE encoder.
 
-On few cores a VAE's encoder is the slowest part to train. The best linear one is known in closed form, and a stock
-encoder can compute it exactly: so nothing of it is trained, latents exist before any training, and the decoder and the
-U-Net learn side by side.
+On few cores a VAE's encoder is the slowest part to train. The best linear encoder has a closed form, and a stock
+encoder can compute it exactly. So the encoder is not trained, latents exist before any training, and the decoder and
+the U-Net can be trained at the same time.
 """
 
 from __future__ import annotations
@@ -41,10 +41,12 @@ class Components:
 
 
 def principal_components(images: Iterable[Image], count: int) -> Components:
-    """The `count` directions in which 8 x 8 patches of `images` vary most, scaled so that their spreads are the square
-    roots of what they would be: full whitening would make the rare fine detail as loud as the light and the colours.
+    """The `count` directions in which 8 x 8 patches of `images` vary most, scaled to the square roots of their spreads.
+
+    Full whitening would give rare fine detail the same weight as light and colours.
 
     images: (H, W, 3) uint8 RGB, sides multiples of 8.
+
     Source: Pearson, On Lines and Planes of Closest Fit to Systems of Points in Space (1901).
     """
     total, sums, products = 0, np.zeros(3 * PATCH**2), np.zeros((3 * PATCH**2, 3 * PATCH**2))
@@ -56,10 +58,11 @@ def principal_components(images: Iterable[Image], count: int) -> Components:
     mean = sums / total
     variances, directions = np.linalg.eigh(products / total - np.outer(mean, mean))
     best = np.argsort(variances)[::-1][:count]
-    # Of a direction and its opposite take the one with the larger positive part: the sign is then no accident.
+    # Of a direction and its opposite, the one with the larger positive part is used, so that the sign is determined.
     chosen = directions[:, best].T
     chosen *= np.sign(chosen.sum(axis=1, keepdims=True) + 1e-12)
-    # Directions in which nearly nothing varies are left quiet, not blown up to where half precision rounds.
+    # Directions with nearly no variation keep a small scale; amplified, they would be rounding errors in half
+    # precision.
     spread = np.maximum(variances[best], 1e-4) ** 0.25
     shape = (count, 3, PATCH, PATCH)
     return Components(mean.reshape(shape[1:]), (chosen / spread[:, None]).reshape(shape), spread)
@@ -72,10 +75,7 @@ def save_components(components: Components, path: Path) -> None:
 
 
 def load_components(path: Path) -> Components:
-    """What `save_components` wrote.
-
-    Raises FileNotFoundError when there is none.
-    """
+    """The components that `save_components` wrote. Raises FileNotFoundError if there are none."""
     tensors = load_file(path)
     return Components(tensors["mean"].numpy(), tensors["weights"].numpy(), tensors["spread"].numpy())
 
@@ -91,11 +91,11 @@ def _patches(image: Image) -> NDArray[np.float64]:
 def set_encoder(autoencoder: AutoencoderKL, components: Components) -> None:
     """Makes the encoder of a four-level stock VAE compute `components` exactly, up to float rounding, and freezes it.
 
-    Three strided convolutions sum the patch's 2 x 2 parts level by level, residual branches add nothing, and the last
-    group norm, which would take each image's own brightness away, sees signals in pairs of opposite sign among large
-    constants: it scales by a constant, and silu(x) - silu(-x) = x undoes the activation.
+    Three strided convolutions sum the patch's 2 x 2 parts level by level, and residual branches add nothing. The last
+    group norm would remove each image's own brightness. So it gets signals in pairs of opposite sign among large
+    constants: then it scales by a constant, and silu(x) - silu(-x) = x undoes the activation.
 
-    Raises ValueError when the widths are too small: 12, 4 C, and 2 C plus as many constants are needed.
+    Raises ValueError if the widths are too small: 12, 4 C, and 2 C plus as many constants are needed.
     """
     encoder = autoencoder.encoder
     count = len(components.weights)
@@ -118,7 +118,8 @@ def set_encoder(autoencoder: AutoencoderKL, components: Components) -> None:
     # Pixels of a 2 x 2 patch side by side: channel = part * 3 + colour.
     _set(downs[0], {(part * 3 + c, c, *at): 1.0 for part, at in enumerate(parts) for c in range(3)})
     _set(downs[1], _quarter_shares(components, parts))
-    # The four shares are summed, each from its own place; every signal with its opposite, groups filled with constants.
+    # The four shares are summed, each from its own position; each signal has its opposite, and constants fill the
+    # groups.
     sums: dict[tuple[int, ...], float] = {}
     offsets = -(components.weights * components.mean).sum(axis=(1, 2, 3))
     constants = np.zeros(last)
@@ -132,7 +133,7 @@ def set_encoder(autoencoder: AutoencoderKL, components: Components) -> None:
         filled = np.arange(group * a_group + signals, (group + 1) * a_group)
         constants[filled] = _LEVEL * (1.0 - 2.0 * (np.arange(len(filled)) % 2))
     _set(downs[2], sums, constants)
-    # With an even number of constants their mean is 0, and this is the deviation that the norm divides by.
+    # With an even number of constants their mean is 0, and the norm divides by this deviation.
     deviation = _LEVEL * np.sqrt((a_group - signals) / a_group)
     encoder.conv_norm_out.weight.fill_(float(deviation))
     encoder.conv_norm_out.bias.zero_()
@@ -145,7 +146,7 @@ def set_encoder(autoencoder: AutoencoderKL, components: Components) -> None:
 
 
 def _quarter_shares(components: Components, parts: list[tuple[int, int]]) -> dict[tuple[int, ...], float]:
-    """Each component's share in a 4 x 4 patch, once for each place that patch may have in the 8 x 8 one.
+    """Each component's share in a 4 x 4 patch, for each position of that patch in the 8 x 8 one.
 
     parts: (row, column) of the pixels of a 2 x 2 patch.
     """
@@ -162,7 +163,7 @@ def _quarter_shares(components: Components, parts: list[tuple[int, int]]) -> dic
 
 
 def _signal_channel(signal: int, signals: int, a_group: int) -> int:
-    """Where a signal stands when each group holds `signals` of them first."""
+    """The channel of a signal if each group has `signals` of them first."""
     return signal // signals * a_group + signal % signals
 
 
@@ -172,19 +173,21 @@ def _set(
     """All weights zero but these: (output, input, row, column), or (output, input) at the kernel's middle."""
     convolution.weight.zero_()
     middle = convolution.kernel_size[0] // 2
-    for (output, given, *at), weight in weights.items():
+    for (output, source, *at), weight in weights.items():
         row, column = at or (middle, middle)
-        convolution.weight[output, given, row, column] = weight
+        convolution.weight[output, source, row, column] = weight
     assert convolution.bias is not None
     convolution.bias.copy_(torch.zeros_like(convolution.bias) if bias is None else torch.from_numpy(bias))
 
 
 @torch.no_grad()
 def set_decoder_start(autoencoder: AutoencoderKL, components: Components) -> None:
-    """Lets a fresh stock decoder begin with the colour of each patch, and residual branches that hardly add to it.
+    """Initialises a stock decoder with the colour of each patch, and with residual branches that hardly change it.
 
-    From there it learns detail; from chance it first spends thousands of steps on finding brightness through norms.
-    Raises ValueError when the first widths are too small or equal.
+    From there it learns detail. From random weights, it first spends thousands of steps on learning brightness through
+    norms.
+
+    Raises ValueError if the first widths are too small or equal.
     """
     decoder = autoencoder.decoder
     widths = [int(width) for width in reversed(autoencoder.config.block_out_channels)]
@@ -197,7 +200,7 @@ def set_decoder_start(autoencoder: AutoencoderKL, components: Components) -> Non
         if name.endswith(("conv2", "to_out.0")):
             module.weight.mul_(0.01)
             nn.init.zeros_(module.bias)
-    # Channels 0 to 2 carry red, green and blue through; each other channel starts as torch made it.
+    # Channels 0 to 2 carry red, green and blue through; each other channel keeps torch's initial weights.
     colours = components.mean.mean(axis=(1, 2))
     rebuilt = components.weights.mean(axis=(2, 3)) * components.spread[:, None] ** 2
     for c in range(3):
@@ -210,7 +213,7 @@ def set_decoder_start(autoencoder: AutoencoderKL, components: Components) -> Non
             shortcut = decoder.up_blocks[level].resnets[0].conv_shortcut
             if shortcut is not None:
                 _only(shortcut, c, {c: 1.0})
-    # In each group of the last norm half of the channels are large constants: what it divides by hardly changes.
+    # In each group of the last norm, half of the channels are large constants, so its divisor hardly changes.
     signals = [channel for channel in range(groups * pinned) if channel % pinned < pinned // 2]
     final = decoder.up_blocks[3].resnets[0].conv_shortcut
     constant = 8.0
@@ -228,7 +231,7 @@ def set_decoder_start(autoencoder: AutoencoderKL, components: Components) -> Non
 
 
 def _only(convolution: nn.Conv2d, output: int, weights: dict[int, float], bias: float = 0.0) -> None:
-    """One output channel reads these inputs at the kernel's middle and nothing else."""
+    """One output channel reads only these inputs, at the kernel's middle."""
     middle = convolution.kernel_size[0] // 2
     convolution.weight[output] = 0.0
     for input_channel, weight in weights.items():
@@ -238,7 +241,7 @@ def _only(convolution: nn.Conv2d, output: int, weights: dict[int, float], bias: 
 
 
 def patch_latents(components: Components, images: Tensor) -> Tensor:
-    """What the encoder's mean is, by one convolution. images: (B, 3, H, W), -1..1. Returns (B, C, H/8, W/8) float32."""
+    """The encoder's mean, by one convolution. images: (B, 3, H, W), -1..1. Returns (B, C, H/8, W/8) float32."""
     weights = torch.from_numpy(components.weights).float()
     offset = -(weights * torch.from_numpy(components.mean).float()).sum(dim=(1, 2, 3))
     return nn.functional.conv2d(images, weights, offset, stride=PATCH)

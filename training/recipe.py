@@ -1,4 +1,4 @@
-"""Every number that shapes the pocket."""
+"""All hyperparameters of `pocket`."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _DENOISER_PACE = StageSettings(steps=5000, batch=32, learning_rate=6e-4, warm_up
 
 @dataclass(frozen=True, slots=True)
 class Emphasis:
-    """What the U-Net is shown in a step.
+    """The rows that the U-Net sees in a step.
 
-    shares: of the rows from each data set, in order. contradicted: share of the rows that are shown again under a false
-    sentence. relation_weight: how much likelier than a colour a relation is exchanged for its opposite.
+    shares: of the rows from each data set, in order. contradicted: share of the rows that are repeated under a false
+    sentence. relation_weight: how much more often a relation is exchanged than a colour.
     """
 
     shares: tuple[float, ...]
@@ -25,17 +25,16 @@ class Emphasis:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Sizes of the networks and how they are trained. The defaults are those of the pocket in the package.
+    """Sizes of the networks and the parameters of their training. The defaults are those of the `pocket` in the
+    package.
 
-    component_images: how many images of each data set, in order, the encoder's principal components are computed from,
-    at most. Digits are few of them: they need less detail than scenes do.
-    latent_noise: standard deviation of what is added to latents when the decoder learns.
-    empty_prompts: share of captions replaced by "".
-    early, late: before and from the step `late_from` on. Digits and relations are learnt last, and by being
-    contradicted: once nouns are read, most of it goes to them.
-    contradiction_weight: of the loss's term about false sentences; supervision: of those that read exact labels from
-    features.
-    half: whether the U-Net trains in bfloat16 arithmetic, weights and losses in float32.
+    component_images: maximum number of images of each data set, in order, for the encoder's principal components. Few
+    of them are digits, which need less detail than scenes. latent_noise: standard deviation of the noise on latents
+    when the decoder learns. empty_prompts: share of captions replaced by "". early, late: before and from the step
+    `late_from` on. Digits and relations are learnt last, with contradictions: once the network reads nouns, they get
+    most of the weight. contradiction_weight: of the loss's term about false sentences; supervision: of the terms that
+    read exact labels from features. half: whether the U-Net trains in bfloat16 arithmetic; weights and losses are
+    float32.
     """
 
     seed: int = 0

@@ -1,4 +1,4 @@
-"""Images that the pocket draws from text, and grids of them to look at."""
+"""Images that `pocket` draws from text, and grids of them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from training.stock import AutoencoderKL, DDIMScheduler
 
 
 @torch.no_grad()
-def sampled_images(
+def sample_images(
     autoencoder: AutoencoderKL,
     denoiser: Denoiser,
     scheduler: DDIMScheduler,
@@ -27,10 +27,9 @@ def sampled_images(
     steps: int,
     seed: int,
 ) -> NDArray[np.uint8]:
-    """One image a context, by DDIM with classifier-free guidance.
+    """One image for each context, by DDIM with classifier-free guidance.
 
-    contexts: (B, T, D) float32. empty_context: (1, T, D), that of the empty prompt.
-    Returns (B, H, W, 3) uint8 RGB.
+    contexts: (B, T, D) float32. empty_context: (1, T, D), that of the empty prompt. Returns (B, H, W, 3) uint8 RGB.
     Source: DDIM (arXiv:2010.02502), equation 12; classifier-free guidance (arXiv:2207.12598), equation 6.
     """
     size = int(denoiser.unet.config.sample_size)

@@ -1,7 +1,8 @@
-"""The stock classes that pocket is made of, under types that a checker can follow.
+"""The stock classes of `pocket`, with types that a checker can follow.
 
-diffusers and transformers mark themselves as typed, but a checker does not see what their mixins bring (`config`,
-`from_pretrained`, even `encode`). Here it sees parts with any attribute; at run time these are the stock classes.
+diffusers and transformers are marked as typed, but a checker does not see the attributes of their mixins (`config`,
+`from_pretrained`, even `encode`). Here the checker sees parts with any attribute; at run time these are the stock
+classes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The pocket's own byte-pair tokenizer, in the file layout of CLIP's."""
+"""The byte-pair tokenizer of `pocket`, in the file layout of CLIP's."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ _WORD_END = "</w>"
 def train_merges(texts: Iterable[str], most: int = 1024) -> list[tuple[str, str]]:
     """The byte-pair merges of the most frequent neighbours in `texts`, most frequent first.
 
-    Stops after `most` merges, or when every word that occurs twice or more has become one token. Ties go to the pair
-    that sorts first, so the same texts always give the same merges.
+    Stops after `most` merges, or if every word that occurs at least twice is one token. Of equally frequent pairs, the
+    pair that sorts first is merged, so the same texts always give the same merges.
+
     Source: Sennrich et al., Neural Machine Translation of Rare Words with Subword Units (arXiv:1508.07909).
     """
-    words = _counted_words(texts)
+    words = _count_words(texts)
     merges: list[tuple[str, str]] = []
     while len(merges) < most:
         pairs: Counter[tuple[str, str]] = Counter()
@@ -46,7 +47,7 @@ def train_merges(texts: Iterable[str], most: int = 1024) -> list[tuple[str, str]
 def write_tokenizer(folder: Path, merges: list[tuple[str, str]], tokens: int) -> None:
     """Writes vocab.json, merges.txt, tokenizer_config.json and special_tokens_map.json.
 
-    tokens: `model_max_length`, what a padded prompt is long.
+    tokens: `model_max_length`, the length of a padded prompt.
     """
     folder.mkdir(parents=True, exist_ok=True)
     special = {"bos_token": START, "eos_token": END, "pad_token": END, "unk_token": END}
@@ -77,7 +78,7 @@ def _vocabulary(merges: list[tuple[str, str]]) -> dict[str, int]:
     return {token: number for number, token in enumerate(dict.fromkeys(tokens))}
 
 
-def _counted_words(texts: Iterable[str]) -> Counter[tuple[str, ...]]:
+def _count_words(texts: Iterable[str]) -> Counter[tuple[str, ...]]:
     """Words as CLIP's tokenizer splits them, as tuples of byte letters, the last one marked as the end of the word."""
     splitter = CLIPTokenizer(vocab=_vocabulary([]), merges=[]).backend_tokenizer
     words: Counter[tuple[str, ...]] = Counter()

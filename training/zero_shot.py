@@ -1,4 +1,4 @@
-"""Zero-shot accuracy of a backbone by Diffusion Classifier: the one figure that tells whether its U-Net reads text."""
+"""Zero-shot accuracy of a backbone by Diffusion Classifier: the figure that shows whether its U-Net reads text."""
 
 from __future__ import annotations
 
@@ -27,10 +27,8 @@ def label_errors(
 ) -> NDArray[np.float32]:
     """Mean squared noise error of every image under every label at every timestep, with the same noise for all labels.
 
-    unet: one that predicts velocity. latents: (N, C, h, w) float32, scaled. contexts: (L, T, D) float32, one a label.
-    timesteps: (M,) int64.
-    Returns (N, L, M) float32.
-    Source: Diffusion Classifier (arXiv:2303.16203), algorithm 1.
+    unet: predicts the velocity. latents: (N, C, h, w) float32, scaled. contexts: (L, T, D) float32, one for each label.
+    timesteps: (M,) int64. Returns (N, L, M) float32. Source: Diffusion Classifier (arXiv:2303.16203), algorithm 1.
     """
     labels, count = len(contexts), len(timesteps)
     errors = np.empty((len(latents), labels, count), dtype=np.float32)

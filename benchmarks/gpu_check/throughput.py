@@ -15,7 +15,7 @@ from benchmarks._full_networks import Kind, build_backbone, build_unet
 from benchmarks._meta_cost import counting
 from benchmarks.gpu_check.machine import product_teraflops
 from benchmarks.gpu_check.setup import Setup
-from benchmarks.rows import make_rows, stacked, under_clients
+from benchmarks.rows import make_rows, stack_batches, under_clients
 from service.engine.worker import DeviceWorker
 
 KINDS: tuple[Kind, ...] = ("sd15", "sd21")
@@ -54,7 +54,7 @@ def row_teraflops(kind: Kind, setup: Setup) -> float:
 def measure_batch(setup: Setup, backbone: StableDiffusion, batch: int) -> dict[str, float]:
     """Rows a second of ours and of plain diffusers at one size, and the memory of ours."""
     rows = make_rows(backbone, batch)
-    ((latents, timesteps, contexts),) = stacked(rows, batch)
+    ((latents, timesteps, contexts),) = stack_batches(rows, batch)
     unet: Any = backbone.variants[""].unet
 
     def plain() -> None:
@@ -84,7 +84,7 @@ def _compiled(setup: Setup, backbone: StableDiffusion) -> list[tuple[str, float 
     if not setup.on_cuda:
         return [("compiled", "not tried: this is no GPU")]
     batch = setup.batches[1]
-    ((latents, timesteps, contexts),) = stacked(make_rows(backbone, batch), batch)
+    ((latents, timesteps, contexts),) = stack_batches(make_rows(backbone, batch), batch)
     unet: Any = torch.compile(backbone.variants[""].unet)
 
     def call() -> None:

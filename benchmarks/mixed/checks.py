@@ -21,9 +21,9 @@ TOLERANCES = {"depth": 0.005, "pose": 0.1, "features": 0.002, "zero_shot": 0.001
 
 
 async def compare(ours: str, other: str, *, other_takes_json: bool, first: int) -> dict[str, float]:
-    """The largest difference of each task's answers, asked all at once so that both servers batch.
+    """The largest difference of each task's answers. All requests are sent at once, so that both servers batch.
 
-    Raises AssertionError for a difference over its tolerance, or another label.
+    Raises AssertionError for a difference above its tolerance, or another label.
     """
     pictures = [picture(first + place) for place in range(IMAGES)]
     answers: list[list[Any]] = []
@@ -33,10 +33,10 @@ async def compare(ours: str, other: str, *, other_takes_json: bool, first: int) 
     differences: dict[str, float] = {}
     for place, (own, theirs) in enumerate(zip(*answers, strict=True)):
         task = list(PATHS)[place // IMAGES]
-        found, known = (_VALUES[task](answer) for answer in (own, theirs))
+        values, other_values = (_VALUES[task](answer) for answer in (own, theirs))
         if task == "zero_shot":
             assert own["label"] == theirs["label"], f"{task}: {own['label']} and {theirs['label']}"
-        differences[task] = max(differences.get(task, 0.0), float(np.abs(found - known).max()))
+        differences[task] = max(differences.get(task, 0.0), float(np.abs(values - other_values).max()))
     for task, difference in differences.items():
         assert difference <= TOLERANCES[task], f"{task} of {ours} and {other} differ by {difference:g}"
     return differences
@@ -63,6 +63,6 @@ _VALUES: Mapping[str, Callable[[Any], NDArray[np.float64]]] = {
     "pose": lambda answer: np.array(answer["persons"][0]["keypoints"]),
     "features": lambda answer: np.array(answer["vectors"][0]),
     "zero_shot": lambda answer: np.array(
-        [one["mean_error"] for one in sorted(answer["posterior"], key=lambda one: one["label"])]
+        [entry["mean_error"] for entry in sorted(answer["posterior"], key=lambda entry: entry["label"])]
     ),
 }

@@ -1,4 +1,4 @@
-"""No server: the mixture of `benchmarks.mixed_load` in full batches that lie ready, on one thread.
+"""No server: the mixture of `benchmarks.mixed_load` in prepared full batches, on one thread.
 
 Answers every line that it reads with one JSON line, so that it can take turns with the servers. usage: THREADS SECONDS
 """

@@ -1,6 +1,6 @@
-"""The tasks under LitServe: an API and a worker process each, batches of up to 16, no waiting. usage: PORT THREADS
+"""The tasks under LitServe: an API and a worker process for each, batches of up to 16, no waiting. usage: PORT THREADS
 
-Every process has the model once more, and computes beside the others.
+Every process has its own copy of the model, and computes at the same time as the others.
 """
 
 # LitServe reads annotations as they are, and takes one that is a text for a parameter of the query: no
@@ -32,12 +32,12 @@ class TaskAPI(litserve.LitAPI):  # type: ignore[misc]
         self.work = Work(self._threads)
 
     def decode_request(self, request: dict[str, Any]) -> Any:
-        """The image as the network sees it."""
+        """The prepared image."""
         samples = request["schedule"]["n_samples"][0] if "schedule" in request else SAMPLES
         return self.work.prepare(self._task, base64.b64decode(request["image"]), samples)
 
     def batch(self, inputs: Sequence[Any]) -> list[Any]:
-        """As they are: images of one batch may differ in more than their pixels."""
+        """The inputs unchanged: images of one batch may differ in more than their pixels."""
         return list(inputs)
 
     def predict(self, batch: Sequence[Any]) -> list[Any]:
@@ -45,7 +45,7 @@ class TaskAPI(litserve.LitAPI):  # type: ignore[misc]
         return list(zip(batch, self.work.run(self._task, batch), strict=True))
 
     def unbatch(self, output: Any) -> Any:
-        """As it is."""
+        """The output unchanged."""
         return output
 
     def encode_response(self, output: tuple[Any, Any]) -> Response:

@@ -1,6 +1,6 @@
-"""The load of `benchmarks.mixed_load`, in a process of its own: clients that ask again as soon as they are answered.
+"""The load of `benchmarks.mixed_load`, in a process of its own: clients that send the next request after each answer.
 
-Prints one JSON object. Speaks HTTP by itself: the client must not take the processor from the server that it measures.
+Prints one JSON object. Implements HTTP itself, so that the client takes little CPU time from the measured server.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def picture(number: int) -> bytes:
 
 
 def samples_of(query: Any) -> int:
-    """Timesteps of each label that a request's query names."""
+    """Timesteps of each label in a request's query."""
     return int(json.loads(query["schedule"])["n_samples"][0]) if "schedule" in query else SAMPLES
 
 
@@ -66,7 +66,7 @@ def request_of(host: str, task: str, data: bytes, *, as_json: bool, samples: int
 
 
 class Connection:
-    """One connection that is kept."""
+    """A persistent connection."""
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
@@ -88,14 +88,14 @@ class Connection:
         return int(status.split(" ")[1]), body
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         if self._streams is not None:
             self._streams[1].close()
             self._streams = None
 
 
 def tasks_in_order(mixture: Mapping[str, int], seed: int) -> Iterator[str]:
-    """Tasks without end, in every block of their sum each as often as the mixture says."""
+    """An endless sequence of tasks; in each block, every task occurs as often as in the mixture."""
     drawn = random.Random(seed)
     block = [task for task, count in mixture.items() for _ in range(count)]
     while True:
@@ -104,7 +104,7 @@ def tasks_in_order(mixture: Mapping[str, int], seed: int) -> Iterator[str]:
 
 
 def processor_seconds(processes: Sequence[int]) -> float:
-    """Seconds of processor that processes have used, their children included."""
+    """CPU seconds of a process and its children."""
     ticks, waiting, seen = 0, list(processes), set[int]()
     while waiting:
         process = waiting.pop()
@@ -125,7 +125,7 @@ def processor_seconds(processes: Sequence[int]) -> float:
 
 
 async def run_load(options: argparse.Namespace) -> dict[str, Any]:
-    """What the clients saw after the warm-up: for so many seconds, or with a large request until that is answered."""
+    """The clients' results after the warm-up, for `seconds`, or until a large request has its answer."""
     mixture = {task: count for task, count in MIXTURE.items() if task != "zero_shot" or not options.without_zero_shot}
     tasks, numbers = tasks_in_order(mixture, options.seed), iter(range(options.first, sys.maxsize))
     pictures = {number: picture(number) for number in range(options.first, options.first + options.pictures)}
@@ -162,10 +162,10 @@ async def run_load(options: argparse.Namespace) -> dict[str, Any]:
     )  # fmt: skip
     stopped.set()
     _, late = await asyncio.wait(clients, timeout=options.patience)
-    for one in clients:
-        if one.done() and one.exception() is not None:
-            errors.append(repr(one.exception()))
-        one.cancel()
+    for client in clients:
+        if client.done() and client.exception() is not None:
+            errors.append(repr(client.exception()))
+        client.cancel()
     return {
         **summarise(records, first, last),
         "server_processor_share": used / (last - first),
@@ -177,7 +177,7 @@ async def run_load(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def summarise(records: Sequence[tuple[str, float, float]], first: float, last: float) -> dict[str, Any]:
-    """Images a second without the large request, and milliseconds by task, of what ended between two times."""
+    """Images a second without the large request, and milliseconds by task, of requests that ended between two times."""
     milliseconds: dict[str, list[float]] = {}
     images = 0
     for task, started, ended in records:

@@ -18,7 +18,7 @@ IMAGES, WAIT_SECONDS = 16, 0.0
 
 @serve.deployment(max_ongoing_requests=128, ray_actor_options={"num_cpus": 0})
 class Perception:
-    """All four tasks: a queue each, one batch at a time."""
+    """All four tasks: a queue for each, one batch at a time."""
 
     def __init__(self, threads: int) -> None:
         self.work = Work(threads)

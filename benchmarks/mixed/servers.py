@@ -1,8 +1,9 @@
-"""The simple servers of `benchmarks.mixed_load`: FastAPI around plain diffusers parts, by two usual designs.
+"""The simple servers of `benchmarks.mixed_load`: FastAPI around plain diffusers parts, in three usual designs.
 
-greedy: a pool of threads for images, one thread for the device, one queue a task. The task whose oldest request waits
-longest goes next, with up to 16 of its images. turns: the same, but a zero-shot batch lets others go between its U-Net
-batches. lock: one request at a time.
+greedy: a pool of threads for images, one thread for the device, a queue for each task. The task with the longest
+waiting request goes next, with up to 16 of its images.
+turns: the same, but a zero-shot batch lets others go between its U-Net batches.
+lock: one request at a time.
 """
 
 from __future__ import annotations
@@ -37,14 +38,14 @@ class Waiting:
 
 
 class Greedy:
-    """One thread that owns the device, and a queue for each task. turns: whether a zero-shot batch gives way."""
+    """One thread that owns the device, and a queue for each task. turns: whether a zero-shot batch lets others go."""
 
     def __init__(self, work: Work, *, turns: bool) -> None:
         self._work = work
         self._turns = turns
         self._queues: dict[str, deque[Waiting]] = {task: deque() for task in PATHS}
         self._arrived = threading.Condition()
-        # A zero-shot batch that gave way, and since when.
+        # A zero-shot batch that let others go, and the time since then.
         self._paused: tuple[list[Waiting], Iterator[list[Any] | None], float] | None = None
         threading.Thread(target=self._repeat, name="device", daemon=True).start()
 
@@ -70,7 +71,7 @@ class Greedy:
                 else:
                     queue = self._queues[task]
                     batch = [queue.popleft() for _ in range(min(IMAGES, len(queue)))]
-                    steps = self._work.run_in_steps(task, [one.prepared for one in batch])
+                    steps = self._work.run_in_steps(task, [entry.prepared for entry in batch])
             results: list[Any] | Exception | None
             try:
                 results = next(steps)
@@ -85,17 +86,17 @@ class Greedy:
 
 
 def _settle(batch: list[Waiting], results: list[Any] | Exception) -> None:
-    for place, one in enumerate(batch):
-        if one.future.done():
+    for place, entry in enumerate(batch):
+        if entry.future.done():
             continue
         if isinstance(results, Exception):
-            one.future.set_exception(results)
+            entry.future.set_exception(results)
         else:
-            one.future.set_result(results[place])
+            entry.future.set_result(results[place])
 
 
 def build_app(design: str, threads: int) -> FastAPI:
-    """The server of a design, each torch operation on so many threads."""
+    """The server of a design; each torch operation uses `threads` threads."""
     work = Work(threads)
     greedy = Greedy(work, turns=design == "turns") if design != "lock" else None
     pool = ThreadPoolExecutor(4)

@@ -1,6 +1,6 @@
-"""Four tasks as batch functions on plain diffusers parts: what the simple servers of `benchmarks.mixed_load` call.
+"""Four tasks as batch functions on plain diffusers parts, for the simple servers of `benchmarks.mixed_load`.
 
-Networks, preparation and answers are the product's own, so that servers differ in how they serve alone. `prepare` and
+Networks, preparation and answers are the product's own, so that servers differ only in how they serve. `prepare` and
 `answer` take one image and run on host threads; `run` takes a batch: one encode, one U-Net pass, one head.
 """
 
@@ -51,7 +51,7 @@ ROWS = 32
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prepared:
-    """An image as a task's network sees it: pixels (3, H, W), its height and width, and what else the task needs."""
+    """A prepared image: pixels (3, H, W), its height and width, and further inputs of the task."""
 
     pixels: Tensor
     size: tuple[int, int]
@@ -59,11 +59,11 @@ class Prepared:
 
 
 class _Captured(Exception):
-    """Ends a pass after the last feature map that is wanted."""
+    """Ends a pass after the last feature map that is needed."""
 
 
 class Work:
-    """The backbone, its heads, and what never changes between requests."""
+    """The backbone, its heads, and constants of all requests."""
 
     def __init__(self, threads: int) -> None:
         settings = load_settings(backbone="pocket", device="cpu", engine={"torch_threads": threads})
@@ -95,7 +95,7 @@ class Work:
         return latents
 
     def prepare(self, task: str, data: bytes, samples: int = 4) -> Prepared:
-        """The image file as the task's network sees it. samples: timesteps of each label, for zero-shot."""
+        """The prepared image of a file. samples: timesteps of each label, for zero-shot."""
         array = decode_image(data, self.limits).array
         size = (array.shape[0], array.shape[1])
         if task == "depth":
@@ -117,12 +117,12 @@ class Work:
 
     def run(self, task: str, batch: Sequence[Prepared]) -> list[Any]:
         """Typed results of a batch, in order."""
-        found = list(self.run_in_steps(task, batch))[-1]
-        assert found is not None
-        return found
+        results = list(self.run_in_steps(task, batch))[-1]
+        assert results is not None
+        return results
 
     def run_in_steps(self, task: str, batch: Sequence[Prepared]) -> Iterator[list[Any] | None]:
-        """None after each U-Net batch of zero-shot rows, and at last the results of the whole batch."""
+        """None after each U-Net batch of zero-shot rows, and at the end the results of the whole batch."""
         if task == "zero_shot":
             yield from self._zero_shot(batch)
             return
@@ -148,49 +148,53 @@ class Work:
     @torch.inference_mode()
     def _depth(self, batch: Sequence[Prepared]) -> list[DepthMap]:
         head = self.depth_head
-        pixels = torch.stack([one.pixels for one in batch])
+        pixels = torch.stack([prepared.pixels for prepared in batch])
         latents = self.encode(list(pad_to_multiple(pixels, head.layers.stride)))
-        found = _capture(self.model.variants[head.variant].unet, latents, TIMESTEP, self.scene, head.layers.features)
+        maps = _capture(self.model.variants[head.variant].unet, latents, TIMESTEP, self.scene, head.layers.features)
         size = (pixels.shape[-2], pixels.shape[-1])
-        metres = head.network([found[name].float() for name in head.layers.features], size, head.max_metres)
+        metres = head.network([maps[name].float() for name in head.layers.features], size, head.max_metres)
         return [
-            DepthMap(resize_maps(own[None], one.size)[0].numpy(), head.max_metres, self.scene_name, False)
-            for one, own in zip(batch, metres, strict=True)
+            DepthMap(resize_maps(own[None], prepared.size)[0].numpy(), head.max_metres, self.scene_name, False)
+            for prepared, own in zip(batch, metres, strict=True)
         ]
 
     @torch.inference_mode()
     def _pose(self, batch: Sequence[Prepared]) -> list[Keypoints]:
         model = self.pose_head.model
-        latents = self.encode([one.pixels for one in batch]) * model.latent_scale
+        latents = self.encode([prepared.pixels for prepared in batch]) * model.latent_scale
         unet = self.model.variants[model.variant].unet
-        found = _capture(unet, latents, model.timestep, self.start_and_end, model.features)
-        rows = [Captures(features={name: maps[place] for name, maps in found.items()}) for place in range(len(batch))]
+        feature_maps = _capture(unet, latents, model.timestep, self.start_and_end, model.features)
+        rows = [
+            Captures(features={name: maps[place] for name, maps in feature_maps.items()}) for place in range(len(batch))
+        ]
         points, scores = codec.decode(heatmaps(model, rows), model.size)
         return [
             Keypoints(
-                crops.to_image(own, one.more[1], model.size)[None], score[None], one.more[0], np.ones(1),
+                crops.to_image(own, prepared.more[1], model.size)[None], score[None], prepared.more[0], np.ones(1),
                 "whole_image", model.skeleton.names, model.skeleton.links,
             )
-            for one, own, score in zip(batch, points, scores, strict=True)
+            for prepared, own, score in zip(batch, points, scores, strict=True)
         ]  # fmt: skip
 
     @torch.inference_mode()
     def _features(self, batch: Sequence[Prepared]) -> list[Embeddings]:
-        latents = self.encode([one.pixels for one in batch]) * self.description.scaling_factor
-        noised = self._add_noise(latents, torch.stack([one.more for one in batch]), torch.tensor(FEATURE_TIMESTEP))
-        found = _capture(self.model.variants[""].unet, noised, FEATURE_TIMESTEP, self.empty, self.blocks)
-        vectors = torch.cat([pool(found[name], 1) for name in self.blocks], dim=1).numpy()
+        latents = self.encode([prepared.pixels for prepared in batch]) * self.description.scaling_factor
+        noised = self._add_noise(
+            latents, torch.stack([prepared.more for prepared in batch]), torch.tensor(FEATURE_TIMESTEP)
+        )
+        maps = _capture(self.model.variants[""].unet, noised, FEATURE_TIMESTEP, self.empty, self.blocks)
+        vectors = torch.cat([pool(maps[name], 1) for name in self.blocks], dim=1).numpy()
         return [Embeddings(own[None], tuple(self.blocks), (FEATURE_TIMESTEP,), 1) for own in vectors]
 
     @torch.inference_mode()
     def _zero_shot(self, batch: Sequence[Prepared]) -> Iterator[list[Any] | None]:
-        latents = self.encode([one.pixels for one in batch]) * self.description.scaling_factor
+        latents = self.encode([prepared.pixels for prepared in batch]) * self.description.scaling_factor
         labels = range(len(self.contexts))
         plan = [
             (index, label, unit, timestep)
-            for index, one in enumerate(batch)
+            for index, prepared in enumerate(batch)
             for label in labels
-            for unit, timestep in enumerate(one.more[1])
+            for unit, timestep in enumerate(prepared.more[1])
         ]
         errors: list[Tensor] = []
         for at in range(0, len(plan), ROWS):
@@ -204,13 +208,13 @@ class Work:
                 predicted = noise_from_velocity(predicted, noised, self.alphas, timesteps)
             errors.append(noise_error(predicted, noise))
             yield None
-        found, scale = torch.cat(errors), Scale(latents[0].numel(), 1.0, False)
+        remaining, scale = torch.cat(errors), Scale(latents[0].numel(), 1.0, False)
         results = []
-        for one in batch:
-            count = len(labels) * len(one.more[1])
-            matrix, found = found[:count].view(len(labels), -1), found[count:]
+        for prepared in batch:
+            count = len(labels) * len(prepared.more[1])
+            matrix, remaining = remaining[:count].view(len(labels), -1), remaining[count:]
             means = matrix.mean(dim=1)
-            last = Round(tuple(labels), tuple(one.more[1]), matrix, means, (int(means.argmin()),))
+            last = Round(tuple(labels), tuple(prepared.more[1]), matrix, means, (int(means.argmin()),))
             results.append(compute_schedule_posterior([last], self.hypotheses, LABELS, scale))
         yield results
 
@@ -232,11 +236,11 @@ def _capture(
     unet: nn.Module, latents: Tensor, timestep: int, context: Tensor, names: Sequence[str]
 ) -> dict[str, Tensor]:
     """Feature maps (B, C, h, w) by module name, of a pass that ends after the last of them. context: (T, D)."""
-    found: dict[str, Tensor] = {}
+    maps: dict[str, Tensor] = {}
 
     def keep(name: str, output: Any) -> None:
-        found[name] = output[0] if isinstance(output, tuple) else getattr(output, "sample", output)
-        if len(found) == len(names):
+        maps[name] = output[0] if isinstance(output, tuple) else getattr(output, "sample", output)
+        if len(maps) == len(names):
             raise _Captured
 
     handles = [
@@ -250,4 +254,4 @@ def _capture(
     finally:
         for handle in handles:
             handle.remove()
-    return found
+    return maps

@@ -1,7 +1,7 @@
 """`python -m clients.check` generates clients by four generators, compiles them, and calls a real server with each.
 
-The generators live in a folder of their own, an environment of Python and one of Node; nothing of them is installed
-beside diffsight. The last line counts generators and calls.
+The generators are in a folder of their own, with a Python and a Node environment; they are not installed beside
+diffsight. The last line counts generators and calls.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ NODE = ("hey-api", "openapi-fetch")
 
 
 class CheckFailed(Exception):
-    """A step that ended badly."""
+    """A failed step."""
 
 
 def run(command: Sequence[str | Path], folder: Path, *, path: Path | None = None) -> str:
-    """What a command prints. path: a folder to find Python packages and commands in. Raises CheckFailed."""
+    """The output of a command. path: a folder to find Python packages and commands in. Raises CheckFailed."""
     environment = dict(os.environ)
     if path is not None:
         environment |= {"PYTHONPATH": str(folder), "PATH": f"{path}{os.pathsep}{os.environ['PATH']}"}
@@ -75,13 +75,13 @@ def generate_node(work: Path) -> None:
         shutil.copy(HERE / name, work / name)
     run(["npm", "install", "--no-audit", "--no-fund", "--silent"], work)
     run(["npx", "openapi-ts", "-i", DOCUMENT, "-o", "hey", "-c", "@hey-api/client-fetch"], work)
-    # An option with a default may be left out of a request.
+    # A request may leave out an option with a default.
     run(["npx", "openapi-typescript", DOCUMENT, "--default-non-nullable", "false", "-o", "schema/schema.ts"], work)
     run(["npx", "tsc", "-p", "."], work)
 
 
 def count(printed: str, generator: str) -> tuple[int, int]:
-    """Calls and failures of what a calling program printed, which is printed again. Raises CheckFailed for none."""
+    """Calls and failures in the output of a program, which is printed again. Raises CheckFailed for no calls."""
     lines = [line for line in printed.splitlines() if line.startswith(("ok ", "FAILED "))]
     for line in lines:
         print(f"{generator}: {line}")
@@ -91,12 +91,12 @@ def count(printed: str, generator: str) -> tuple[int, int]:
 
 
 def main() -> None:
-    """Check the generators that are named, or all."""
+    """Check the named generators, or all."""
     parser = argparse.ArgumentParser(prog="python -m clients.check", description=__doc__)
-    parser.add_argument("generators", nargs="*", choices=[[], *PYTHON, *NODE], help="which; all where none is named")
+    parser.add_argument("generators", nargs="*", choices=[[], *PYTHON, *NODE], help="generators to check; default: all")
     parser.add_argument("--work", type=Path, default=ROOT / "out" / "clients-check", help="where clients are generated")
-    given = parser.parse_args()
-    chosen, work = given.generators or [*PYTHON, *NODE], given.work.resolve()
+    arguments = parser.parse_args()
+    chosen, work = arguments.generators or [*PYTHON, *NODE], arguments.work.resolve()
     work.mkdir(parents=True, exist_ok=True)
     commands = prepare_python(work) if set(chosen) & set(PYTHON) else work
     for generator in (name for name in PYTHON if name in chosen):

@@ -1,4 +1,4 @@
-"""The calls that generated Python clients make: every task with a file, answered in JSON and as a picture."""
+"""The calls of generated Python clients: every task with a file, answered in JSON and as a picture."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """One call. tag, operation: as the document says. form: its schema. key: of the answer that must be there.
+    """One call. tag, operation: as in the document. form: its schema. key: a required key of the answer.
 
-    many: the image goes as a list. supports: an image and its mask go too. picture: the answer is a PNG.
+    many: the image is sent as a list. supports: an image and its mask are also sent. picture: the answer is a PNG.
     """
 
     tag: str
@@ -49,4 +49,4 @@ CALLS = (
     ),
     Made("jobs", "begin_job_upload", "JobForm", "id", {"task": "features"}, many=True),
 )
-"""`label-tree` and `perceive` take objects in their forms, which the clients' own programs send."""
+"""`label-tree` and `perceive` take objects in their forms; the programs for each client send them."""

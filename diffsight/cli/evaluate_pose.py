@@ -19,7 +19,7 @@ from heads.sdpose.persons import Person
 from heads.sdpose.pose import TASK, PoseHead
 from service.settings.loader import load_settings
 from training.pose_data import PoseData, read_detections, read_pose_data
-from training.pose_evaluation import detect_persons, evaluated, point_errors, predict_persons, share_found
+from training.pose_evaluation import detect_persons, evaluate_predictions, measure_pck, point_errors, predict_persons
 
 Checkpoint = Annotated[
     str | None,
@@ -140,12 +140,12 @@ def _measure(
     data: PoseData, predictions: list[Prediction], image_ids: list[int], *, annotated: bool
 ) -> tuple[dict[str, float], list[dict[str, Any]]]:
     """The figures by name, and the rows of COCO's result file. annotated: whether the boxes are the data set's own."""
-    figures, rows = evaluated(data, predictions, image_ids)
+    figures, rows = evaluate_predictions(data, predictions, image_ids)
     column = {
         key if part == "keypoints" else f"{part} {key}": value
         for part, ten in figures.items()
         for key, value in ten.items()
     }
     if annotated:
-        column["PCK 0.1"] = share_found(data, {person.id: person.points for person in predictions})["all"]
+        column["PCK 0.1"] = measure_pck(data, {person.id: person.points for person in predictions})["all"]
     return column, rows

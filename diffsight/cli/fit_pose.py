@@ -19,7 +19,7 @@ from heads.sdpose.estimation import PoseModel
 from service.settings.loader import Settings
 from training.pose import PoseRecipe, default_size, fit_pose, mean_pose, mean_pose_points
 from training.pose_data import PoseData, read_pose_data
-from training.pose_evaluation import evaluated, predict_persons, share_found
+from training.pose_evaluation import evaluate_predictions, measure_pck, predict_persons
 
 Annotations = Annotated[Path, typer.Argument(help="COCO keypoint file.", metavar="ANNOTATIONS", show_default=False)]
 ImagesFolder = Annotated[
@@ -162,12 +162,12 @@ def fit_and_save(
 def _measure(engine: DirectEngine, model: PoseModel, data: PoseData, held_out: PoseData) -> dict[str, float]:
     """PCK and AP on the held-out persons, and the PCK of the training data's mean pose."""
     predictions = predict_persons(engine, model, held_out, held_out.persons)
-    figures, _ = evaluated(held_out, predictions)
+    figures, _ = evaluate_predictions(held_out, predictions)
     baseline = mean_pose_points(mean_pose(data), held_out.persons)
     baseline_points = {person.id: points for person, points in zip(held_out.persons, baseline, strict=True)}
     return {
-        "pck_0_1": share_found(held_out, {prediction.id: prediction.points for prediction in predictions})["all"],
-        "mean_pose_pck_0_1": share_found(held_out, baseline_points)["all"],
+        "pck_0_1": measure_pck(held_out, {prediction.id: prediction.points for prediction in predictions})["all"],
+        "mean_pose_pck_0_1": measure_pck(held_out, baseline_points)["all"],
         "ap": next(reversed(figures.values()))["AP"],
         "persons": float(len(held_out.persons)),
     }

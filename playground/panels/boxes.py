@@ -1,4 +1,4 @@
-"""Boxes drawn on an image by two clicks each, as the lines of a text that can be typed as well."""
+"""Boxes that are drawn on an image by two clicks each, or typed as lines of a text."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
-from playground.drawing import draw_boxes, enlargement, read_image
+from playground.drawing import choose_enlargement, draw_boxes, read_image
 
 Corner = tuple[float, float]
 
 
 def box_drawer(image: Any, boxes: Any, name: str) -> None:
-    """Build a picture to click corners in. image: the control of the image. boxes: the text that gets the boxes."""
+    """Build a picture on which corners are clicked. image: the control of the image. boxes: the text for the boxes."""
     with gr.Accordion("Draw boxes", open=False, elem_id=f"{name}-draw"):
-        gr.Markdown("Click two opposite corners of each box. Without boxes the server looks for persons itself.")
+        gr.Markdown("Click two opposite corners of each box. Without boxes, the server finds the persons itself.")
         canvas = gr.Image(
             type="filepath", interactive=False, label="Corners", height=380, buttons=[], elem_id=f"{name}-canvas"
         )
@@ -26,7 +26,7 @@ def box_drawer(image: Any, boxes: Any, name: str) -> None:
     quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
     def pick(event: gr.SelectData, path: str, text: str, first: Corner | None) -> tuple[str, Corner | None, Any]:
-        scale = enlargement(read_image(Path(path).read_bytes()))
+        scale = choose_enlargement(read_image(Path(path).read_bytes()))
         place = (event.index[0] / scale, event.index[1] / scale)
         text, first = add_corner(text, first, place)
         return text, first, picture_with(path, text, first)
@@ -47,7 +47,7 @@ def add_corner(text: str, first: Corner | None, place: Corner) -> tuple[str, Cor
 
 
 def read_boxes(text: str) -> list[list[float]]:
-    """The boxes of a text, one a line; lines that are none are left out."""
+    """The boxes of a text, one on each line; lines that are not boxes are left out."""
     boxes = []
     for line in text.splitlines():
         try:
@@ -60,7 +60,7 @@ def read_boxes(text: str) -> list[list[float]]:
 
 
 def picture_with(path: str | None, text: str, corner: Sequence[float] | None) -> Image.Image | None:
-    """The image with the boxes of a text; None without an image that can be read."""
+    """The image with the boxes of a text; None if there is no readable image."""
     if not path:
         return None
     try:

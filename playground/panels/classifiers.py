@@ -1,4 +1,6 @@
-"""A classifier of the reader's own: folders of images, one a class, fitted on the server, with its confusion matrix."""
+"""The panel for a reader's own classifier: a folder of images for each class, the fit on the server, the confusion
+matrix.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +21,9 @@ from playground.state import Page
 ROUTE = "/v1/classifiers"
 FOLDERS = 2
 _MOST_SHOWN = 12
-"""Images of a fit that its commands name."""
+"""Number of images that the shown commands of a fit name."""
 _FILLED = ("name", "labels", "job", "model", "head_options")
-"""Options that are no controls of their own here."""
+"""Options without a control in this panel."""
 
 
 def classifier_panel(page: Page) -> None:
@@ -82,12 +84,12 @@ def _fit(
     except (ClientError, OSError) as error:
         return results.updates(Shown(html=report.show_problem(error), curl=curl, python=python))
     answer = reply.json()
-    html = show_classifier(answer) + report.spent(answer, reply.seconds)
+    html = show_classifier(answer) + report.show_cost(answer, reply.seconds)
     return results.updates(Shown(html, None, report.as_json(answer), curl, python))
 
 
 def read_folders(folders: Sequence[Sequence[str] | None], names: Sequence[str]) -> tuple[list[str], list[str]]:
-    """All files of the folders, and a label for each: the name of its class. Browsers do not send a folder's own."""
+    """All files of the folders, and the class name of each as its label. Browsers do not send the names of folders."""
     files: list[str] = []
     labels: list[str] = []
     for number, (paths, name) in enumerate(zip(folders, names, strict=True), 1):
@@ -98,7 +100,7 @@ def read_folders(folders: Sequence[Sequence[str] | None], names: Sequence[str]) 
 
 
 def same_fit(address: str, images: Sequence[str], sent: Mapping[str, Any], *, keyed: bool) -> tuple[str, str]:
-    """The command and the Python that send the same; of many images some of all classes are shown."""
+    """The `curl` command and the Python for the same request; of many images they show a few of each class."""
     step = max(1, math.ceil(len(images) / _MOST_SHOWN))
     few = [Path(path).name for path in images[::step]]
     labels = list(sent.get("labels", ()))[::step]
@@ -114,7 +116,7 @@ def same_fit(address: str, images: Sequence[str], sent: Mapping[str, Any], *, ke
 
 
 def show_classifier(answer: Mapping[str, Any]) -> str:
-    """What a fit gave: accuracy, recall of each class, and which classes are taken for which."""
+    """The result of a fit: accuracy, recall of each class, and which classes are confused."""
     labels = [part["label"] for part in answer["classes"]]
     figures = [
         (name, f"{answer[field]:.1%}")

@@ -1,4 +1,4 @@
-"""The images of a request as controls, by kind of input: what is chosen, and what is sent of it."""
+"""The images of a request as controls, by kind of input: the chosen images, and how they are sent."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ PICTURES = ["image", ".zip"]
 
 
 class NothingChosen(Exception):
-    """What is missing before a request can be sent."""
+    """An image that is missing before a request can be sent."""
 
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """The images of a request. image: path of the one that the answer is drawn over, if there is one.
+    """The images of a request. image: path of the image under the drawn answer, if there is one.
 
-    names: field and file name of each, for commands to show.
+    names: field and file name of each, for the shown commands.
     """
 
     images: Images
@@ -54,7 +54,7 @@ def image_input(page: Page, name: str) -> InputControls:
         elem_classes="ds-image",
     )
     gr.Examples(samples(), inputs=[image], label="Samples", examples_per_page=10, elem_id=f"{name}-samples")
-    return InputControls([image], lambda values: _one_image(values[0]), image)
+    return InputControls([image], lambda values: _choose_image(values[0]), image)
 
 
 def images_input(page: Page, name: str) -> InputControls:
@@ -88,9 +88,9 @@ def images_input(page: Page, name: str) -> InputControls:
 
 
 def supports_input(page: Page, name: str) -> InputControls:
-    """One image, and examples of what to look for in it, painted here."""
+    """One image, and example images of what to find in it, with masks painted here."""
     query = image_input(page, name)
-    with gr.Accordion("Examples of what to look for", open=True):
+    with gr.Accordion("Examples of the thing to find", open=True):
         examples = support_painter(page, name)
     return InputControls([*query.controls, examples], _with_supports, query.image)
 
@@ -101,10 +101,10 @@ INPUTS: dict[str, Callable[[Page, str], InputControls]] = {
     "images": images_input,
     "image_supports": supports_input,
 }
-"""Controls of each kind of input that this page knows."""
+"""Controls of each kind of input that the page supports."""
 
 
-def _one_image(path: str | None) -> Chosen:
+def _choose_image(path: str | None) -> Chosen:
     if not path:
         raise NothingChosen("Choose an image first: drop a file, or take a sample.")
     return Chosen([("image", Path(path))], [("image", Path(path).name)], Path(path))
@@ -117,7 +117,7 @@ def _several_images(paths: Sequence[str] | None) -> Chosen:
 
 
 def _with_supports(values: Sequence[Any]) -> Chosen:
-    query, examples = _one_image(values[0]), values[1] or []
+    query, examples = _choose_image(values[0]), values[1] or []
     images, names = list(query.images), list(query.names)
     for field, side in zip(SUPPORTS, ("image", "mask"), strict=True):
         images += [(field, _bytes_of(example, side)) for example in examples]

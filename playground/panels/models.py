@@ -1,4 +1,4 @@
-"""What the server serves, and how busy it is."""
+"""The models and tasks of the server, and how busy it is."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from playground.state import Page
 
 
 def server_panel(page: Page, tab: Any) -> None:
-    """Build the panel of the server itself, which is read anew whenever its tab is opened."""
+    """Build the panel of the server, which is read again each time its tab is opened."""
     refresh = gr.Button("Look again", size="sm", elem_id="server-refresh")
     shown = gr.HTML(elem_id="server-state")
 

@@ -1,4 +1,4 @@
-"""What every panel shows of an answer: pictures, figures, JSON, and the commands that send the same."""
+"""The parts of an answer that every panel shows: pictures, figures, JSON, and the commands for the same request."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PIL import Image
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What is shown of an answer. picture: the image and the answer over it. html: figures, or what is wrong."""
+    """The shown parts of an answer. picture: the image and the answer over it. html: figures, or the problem."""
 
     html: str = ""
     picture: tuple[Image.Image, Image.Image] | None = None
@@ -36,18 +36,18 @@ class Results:
         return [self.picture, self.html, self.json, self.curl, self.python]
 
     def updates(self, shown: Shown) -> list[Any]:
-        """What a handler returns to show an answer."""
+        """The return value of a handler that shows an answer."""
         picture = gr.update(value=shown.picture, visible=shown.picture is not None)
         return [picture, shown.html, shown.json, shown.curl, shown.python]
 
 
 def make_results(name: str) -> Results:
-    """The controls that show a panel's answers. name: of the panel, for ids that are unique on the page."""
+    """The controls that show a panel's answers. name: of the panel, to make ids unique on the page."""
     picture = gr.ImageSlider(
         label="The image, and the answer over it",
         type="pil",
         format="png",
-        # Most of the answer is seen at once.
+        # Shows most of the answer without scrolling.
         slider_position=10,
         visible=False,
         interactive=False,
@@ -63,7 +63,7 @@ def make_results(name: str) -> Results:
 
 
 def make_code(label: str, language: Literal["shell", "python", "json"], name: str) -> Any:
-    """A text to read and copy. Numbers of lines would be laid out wrongly while it is folded away."""
+    """A text to read and copy. Line numbers would have a wrong layout while the text is folded."""
     return gr.Code(
         label=label,
         language=language,

@@ -1,4 +1,6 @@
-"""The panel of a task: its images, its options, a button, and the answer. It knows kinds of input, and no task."""
+"""The panel of a task: its images, its options, a button, and the answer. It depends on the kind of input, not on the
+task.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,7 @@ _SUFFIXES = {"image/png": ".png", "application/x-npy": ".npy", "application/json
 
 @dataclass(frozen=True, slots=True)
 class PanelRequest:
-    """What a panel sends. arguments: the options as Python values, those in the path too."""
+    """The request of a panel. arguments: the options as Python values, including those in the path."""
 
     form: TaskForm
     chosen: Chosen
@@ -40,18 +42,18 @@ class PanelRequest:
 
     @property
     def route(self) -> str:
-        """The route with its parameters filled in. Without a value the server says that nothing has this id."""
+        """The route with its parameters filled in. Without a value, the server answers that nothing has this id."""
         values = dict(self.fields)
         return self.form.route.format_map({name: quote(values.get(name, "-"), safe="") for name in self.form.in_path})
 
     @property
     def options(self) -> dict[str, Any]:
-        """The arguments that go in the body."""
+        """The arguments for the body."""
         return {name: value for name, value in self.arguments.items() if name not in self.form.in_path}
 
 
 def task_panel(page: Page, form: TaskForm, tab: Any) -> None:
-    """Build the panel of a task whose kind of input is known. tab: its tab."""
+    """Build the panel of a task with a supported kind of input. tab: its tab."""
     first, more = split_prominent(form, page.description)
     gr.Markdown(f"**{form.summary}** · `POST {form.route}` · {form.source}")
     with gr.Row():
@@ -95,14 +97,14 @@ def task_panel(page: Page, form: TaskForm, tab: Any) -> None:
 def read_request(
     form: TaskForm, inputs: InputControls, options: Sequence[Option], files: Sequence[Any], values: Sequence[Any]
 ) -> PanelRequest:
-    """What the controls say. Raises NothingChosen."""
+    """The values of the controls as a request. Raises NothingChosen."""
     chosen = inputs.read(files)
     fields = to_fields(options, values)
     return PanelRequest(form, chosen, fields, to_arguments(options, fields))
 
 
 def answers(page: Page, request: PanelRequest, key: str, address: str) -> Iterator[Shown]:
-    """What is shown of a request: its answer, or what is wrong; of one that streams, each result so far before."""
+    """The updates that show a request: its answer or problem; if it streams, first each result."""
     curl, python = same_request(request, address, keyed=bool(key))
     shown = Shown(curl=curl, python=python)
     started = time.perf_counter()
@@ -112,20 +114,20 @@ def answers(page: Page, request: PanelRequest, key: str, address: str) -> Iterat
                 for result in server.stream(request.route, request.options, request.chosen.images):
                     yield replace(
                         shown,
-                        html=report.show(result) + report.spent(result, time.perf_counter() - started),
+                        html=report.show(result) + report.show_cost(result, time.perf_counter() - started),
                         json=report.as_json(result),
                     )
                 return
             reply = server.post(request.route, request.options, request.chosen.images)
             result = reply.json()
-            html = report.show(result) + report.spent(result, reply.seconds)
+            html = report.show(result) + report.show_cost(result, reply.seconds)
             yield replace(shown, html=html, picture=picture_of(server, request, result), json=report.as_json(result))
     except (ClientError, OSError) as error:
         yield replace(shown, html=report.show_problem(error))
 
 
 def picture_of(server: Server, request: PanelRequest, result: dict[str, Any]) -> tuple[Image.Image, Image.Image] | None:
-    """The image and the answer over it, of one size; the server's own picture for answers that the page cannot draw.
+    """The image and the answer over it, of one size; the server's own picture if the page cannot draw the answer.
 
     Raises ClientError.
     """
@@ -133,7 +135,7 @@ def picture_of(server: Server, request: PanelRequest, result: dict[str, Any]) ->
         return None
     try:
         image = drawing.read_image(request.chosen.image.read_bytes())
-    except OSError:  # the server reads more forms of images than the page does
+    except OSError:  # the server reads more image formats than the page
         return None
     drawn = drawing.draw(image, result)
     if drawn is None and request.form.draws:
@@ -143,7 +145,7 @@ def picture_of(server: Server, request: PanelRequest, result: dict[str, Any]) ->
 
 
 def same_request(request: PanelRequest, address: str, *, keyed: bool) -> tuple[str, str]:
-    """The command and the Python that send the same."""
+    """The `curl` command and the Python for the same request."""
     form, names = request.form, request.chosen.names
     body = [(name, value) for name, value in request.fields if name not in form.in_path]
     curl = snippets.curl(address + request.route, body, names, keyed=keyed, streams=form.streams)
@@ -153,9 +155,9 @@ def same_request(request: PanelRequest, address: str, *, keyed: bool) -> tuple[s
     for field, name in names:
         if field != "image":
             more.setdefault(field, []).append(name)
-    # A task that the client has no method for is called by its name.
-    known = hasattr(Client, form.method)
-    method, begin = (form.method, []) if known else ("run", [form.name])
+    # If the client has no method for the task, it is called by its name.
+    has_method = hasattr(Client, form.method)
+    method, begin = (form.method, []) if has_method else ("run", [form.name])
     python = snippets.python(
         address,
         f"{method}_stream" if form.streams else method,
@@ -184,7 +186,7 @@ def _control(page: Page, option: Option, tab: Any, name: str) -> Any:
 def _make_download(
     page: Page, form: TaskForm, inputs: InputControls, options: Sequence[Option], controls: list[Any]
 ) -> None:
-    """Build what fetches the answer as a file, for tasks that have forms beside JSON."""
+    """Build the controls that download the answer as a file, for tasks with formats beside JSON."""
     forms = [name for name in form.formats if name != "json"]
     if not forms:
         return
@@ -218,7 +220,7 @@ def _make_download(
 
 
 def save(reply: Reply, name: str) -> str:
-    """The path of a file with an answer's content, in a folder of its own, from which Gradio copies it."""
+    """The path of a file with an answer's content, in a folder of its own; Gradio copies it from there."""
     folder = Path(tempfile.mkdtemp(prefix="diffsight-playground-"))
     path = folder / (reply.file_name or f"{name}{_SUFFIXES.get(reply.media_type, '')}")
     path.write_bytes(reply.content)

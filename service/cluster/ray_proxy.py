@@ -4,7 +4,6 @@
 nothing, and uvicorn answers a bare 500. The request can be sent again, so it is answered 503 with the seconds to wait.
 `NoteModel` notes on each request which model it needs, so that `model_router` can choose a replica that holds it.
 """
-"""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def test_names_between_backticks_are_code() -> None:
 
 
 def test_rows_and_milliseconds_are_counted() -> None:
-    shown = report.spent({"rows": 1, "timing": {"seconds": {"unet": 0.25}}, "backbone": {"name": "pocket"}}, 0.5)
+    shown = report.show_cost({"rows": 1, "timing": {"seconds": {"unet": 0.25}}, "backbone": {"name": "pocket"}}, 0.5)
     assert "<b>1</b> U-Net row ·" in shown
     assert "<b>500</b> ms (unet 250) · pocket" in shown
 

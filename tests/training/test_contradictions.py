@@ -7,12 +7,12 @@ import pytest
 
 from training.contradictions import contradiction
 from training.datasets.world import WorldImages
-from training.evaluate import held_out
+from training.evaluate import load_held_out
 
 
 @pytest.fixture(scope="module")
 def scenes() -> WorldImages:
-    return held_out().scenes
+    return load_held_out().scenes
 
 
 def test_a_contradiction_is_never_a_true_sentence(scenes: WorldImages) -> None:

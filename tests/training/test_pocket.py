@@ -14,13 +14,13 @@ from torch import nn
 from training.autoencoder import mean_latents
 from training.curves import draw_losses, read_losses
 from training.datasets.captioned import CaptionSource, Image
-from training.datasets.digits import CLASS_PROMPTS, held_out_digits
-from training.evaluate import QUESTION_PROMPTS, held_out, reconstruction_psnr, zero_shot
+from training.datasets.digits import CLASS_PROMPTS, load_held_out_digits
+from training.evaluate import QUESTION_PROMPTS, load_held_out, reconstruction_psnr, zero_shot
 from training.export import NetworkParts, folder_bytes, read_folder, write_folder
 from training.loop import StageSettings
-from training.pocket import train, trained_parts
+from training.pocket import train, train_parts
 from training.recipe import Emphasis, Recipe
-from training.samples import sampled_images
+from training.samples import sample_images
 from training.stock import AutoencoderKL, CLIPTextModel, CLIPTokenizer, DDIMScheduler, UNet2DConditionModel
 
 POCKET = Path(__file__).parents[2] / "backbones" / "pocket"
@@ -56,7 +56,7 @@ class Squares:
         canvas[8:24, 8:24] = self.colours[index]
         return canvas
 
-    def augmented(self, index: int, generator: np.random.Generator) -> Image:
+    def augment(self, index: int, generator: np.random.Generator) -> Image:
         return np.roll(self.image(index), int(generator.integers(-4, 5)), axis=1)
 
     def captions(self, index: int) -> tuple[str, ...]:
@@ -79,7 +79,7 @@ def test_an_interrupted_training_ends_with_the_very_same_weights(tiny_run: Path,
     train(SOURCES, TINY, tmp_path, stop_after=stop)  # cut short in the VAE
     train(SOURCES, replace(TINY, denoiser_pace=replace(TINY.denoiser_pace, steps=stop)), tmp_path)  # in the U-Net
     train(SOURCES, TINY, tmp_path)
-    whole, resumed = (trained_parts(SOURCES, TINY, run)[0] for run in (tiny_run, tmp_path))
+    whole, resumed = (train_parts(SOURCES, TINY, run)[0] for run in (tiny_run, tmp_path))
     assert _same_weights(whole.autoencoder, resumed.autoencoder)
     assert _same_weights(whole.denoiser, resumed.denoiser)
     assert _same_losses(tiny_run, tmp_path)
@@ -92,11 +92,11 @@ def test_a_kill_between_checkpoints_costs_only_the_steps_since_the_last(tiny_run
     class KilledAtStepThree(Squares):
         draws = 0
 
-        def augmented(self, index: int, generator: np.random.Generator) -> Image:
+        def augment(self, index: int, generator: np.random.Generator) -> Image:
             self.draws += 1
             if self.draws > 3 * TINY.autoencoder_pace.batch:
                 raise Killed
-            return super().augmented(index, generator)
+            return super().augment(index, generator)
 
     with pytest.raises(Killed):
         train([CaptionSource(KilledAtStepThree(), share=1.0, views=2)], TINY, tmp_path, save_every=2)
@@ -125,7 +125,7 @@ def test_loss_logs_and_curves_are_written(tiny_run: Path, tmp_path: Path) -> Non
 
 
 def test_an_exported_folder_loads_by_the_stock_classes_and_computes_the_same(tiny_run: Path, tmp_path: Path) -> None:
-    parts, _ = trained_parts(SOURCES, TINY, tiny_run)
+    parts, _ = train_parts(SOURCES, TINY, tiny_run)
     write_folder(parts, tiny_run / "tokenizer", tmp_path)
     loaded = read_folder(tmp_path)
     assert {weight.dtype for weight in loaded.denoiser.parameters()} == {torch.float32}
@@ -137,7 +137,7 @@ def test_an_exported_folder_loads_by_the_stock_classes_and_computes_the_same(tin
     with torch.no_grad():
         contexts = loaded.denoiser.contexts(loaded.tokenizer, texts)
         torch.testing.assert_close(contexts, parts.denoiser.contexts(parts.tokenizer, texts), atol=1e-2, rtol=1e-2)
-    drawn = sampled_images(
+    drawn = sample_images(
         loaded.autoencoder, loaded.denoiser, loaded.scheduler, contexts, contexts[1:], guidance=2.0, steps=3, seed=0
     )
     assert drawn.shape == (2, 32, 32, 3)
@@ -175,13 +175,13 @@ def committed() -> NetworkParts:
 
 
 def test_the_committed_pocket_rebuilds_held_out_scenes(committed: NetworkParts) -> None:
-    scenes = held_out().scenes
+    scenes = load_held_out().scenes
     assert reconstruction_psnr(committed, [scenes.image(index) for index in range(20)]) > 26
 
 
 def test_the_committed_pocket_recognises_held_out_digits(committed: NetworkParts) -> None:
     """A small check that the weights in the package are the trained ones; the card has the full measurement."""
-    digits = held_out_digits()
+    digits = load_held_out_digits()
     images = [digits.image(index) for index in range(20)]
     (run,) = zero_shot(committed, images, digits.labels[:20], CLASS_PROMPTS, [10])
     assert run.accuracy >= 0.8
@@ -189,7 +189,7 @@ def test_the_committed_pocket_recognises_held_out_digits(committed: NetworkParts
 
 @pytest.mark.slow
 def test_the_committed_pocket_recognises_things_in_held_out_scenes(committed: NetworkParts) -> None:
-    scenes = held_out().scenes
+    scenes = load_held_out().scenes
     indices, kinds = (array[:20] for array in scenes.questions())
     (run,) = zero_shot(committed, [scenes.image(index) for index in indices], kinds, QUESTION_PROMPTS, [10])
     assert run.accuracy >= 0.7

@@ -17,9 +17,9 @@ from backbones.loading.source import open_backbone
 from backbones.loading.weight_files import read_tensors
 from heads.sdpose.estimation import empty_context
 from tests.diffsight.command import assert_one_line_error, diffsight
-from training.pose import PoseRecipe, fit_pose, mean_pose, mean_pose_points, random_view, untrained
+from training.pose import PoseRecipe, fit_pose, initialise_pose, mean_pose, mean_pose_points, random_view
 from training.pose_data import read_pose_data
-from training.pose_evaluation import share_found
+from training.pose_evaluation import measure_pck
 from training.pose_unet import TunedUNet
 
 NAMES = ("head", "left_hand", "right_hand")
@@ -108,8 +108,8 @@ def test_the_mean_pose_is_measured_in_boxes(figures: tuple[Path, Path]) -> None:
     assert mean == pytest.approx(np.array([[25, 8], [42, 30], [8, 30]]) / [50, 45], abs=0.08)
     points = dict(zip((person.id for person in data.persons), mean_pose_points(mean, data.persons), strict=True))
     exact = {person.id: data.points[person.id][:, :2] for person in data.persons}
-    assert share_found(data, exact) == {"all": 1.0, **dict.fromkeys(NAMES, 1.0)}
-    assert 0.3 < share_found(data, points)["all"] < 1.0
+    assert measure_pck(data, exact) == {"all": 1.0, **dict.fromkeys(NAMES, 1.0)}
+    assert 0.3 < measure_pck(data, points)["all"] < 1.0
 
 
 @pytest.mark.slow
@@ -182,7 +182,7 @@ def test_the_picture_is_restored_beside(figures: tuple[Path, Path]) -> None:
     engine = DirectEngine(open_backbone("pocket"))
     data = read_pose_data(figures[0], figures[0].parent / "images")
     recipe = PoseRecipe(size=(48, 64))
-    model = untrained(engine, data, recipe)
+    model = initialise_pose(engine, data, recipe)
     context = complete(empty_context(engine))
     with pytest.raises(InvalidInput, match="no parameter is named by nothing"):
         TunedUNet(engine, model, context, ("nothing",))

@@ -15,7 +15,7 @@ from backbones.engine import DirectEngine, complete
 from backbones.loading.source import open_backbone
 from backbones.stable_diffusion import StableDiffusion
 from benchmarks._quality_few_shot import HELD_OUT as FEW_SHOT_SCENES
-from benchmarks._quality_few_shot import guessed, pasted, world_reader
+from benchmarks._quality_few_shot import paste_mask, score_guess, world_reader
 from benchmarks.quality import HELD_OUT
 from heads.diffews.checkpoint import POCKET as FEW_SHOT
 from heads.diffews.checkpoint import load_few_shot
@@ -30,7 +30,7 @@ from training.datasets.dense_folder import DenseFolder
 from training.dense_baselines import load_baselines
 from training.evaluate_dense import world_figures
 from training.pose_data import read_pose_data
-from training.pose_evaluation import predict_persons, share_found
+from training.pose_evaluation import measure_pck, predict_persons
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 ROOT = Path(__file__).parents[2]
@@ -68,7 +68,7 @@ def test_the_shipped_pose_network_beats_the_mean_pose(backbone: StableDiffusion)
     data = read_pose_data(HELD_OUT / "instances.json", HELD_OUT / "images")
     persons = data.persons[:20]
     predictions = predict_persons(DirectEngine(backbone), open_pose(backbone, POSE), data, persons)
-    found = share_found(data, {prediction.id: prediction.points for prediction in predictions})["all"]
+    found = measure_pck(data, {prediction.id: prediction.points for prediction in predictions})["all"]
     figures = json.loads((POSE / "pose.json").read_text(encoding="utf-8"))["told"]["held_out"]
     assert found > figures["mean_pose_pck_0_1"] + 0.1
     assert found == pytest.approx(figures["pck_0_1"], abs=0.2)
@@ -80,13 +80,13 @@ def test_the_shipped_few_shot_network_beats_a_mask_in_place(backbone: StableDiff
     read, names = world_reader(FEW_SHOT_SCENES)
     episodes = draw_episodes(names, sorted(names), 1, 12, np.random.RandomState(1), in_turn=True)
 
-    async def answered() -> float:
+    async def score_head() -> float:
         results = [
             result async for result in run_episodes(engine, episodes, read, size=backbone.description.image_size)
         ]
         return scores_of(results, sorted(names)).mean_iou / 100
 
-    assert complete(answered()) > guessed(episodes, read, pasted, sorted(names))
+    assert complete(score_head()) > score_guess(episodes, read, paste_mask, sorted(names))
 
 
 @pytest.mark.slow

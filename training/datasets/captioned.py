@@ -1,4 +1,4 @@
-"""What training needs of a data set: images with words to them."""
+"""The interface of a data set for training: images with captions."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ Image = NDArray[np.uint8]
 
 
 class CaptionedImages(Protocol):
-    """A finite set of images of one size, each with one or more true captions.
-
-    Training asks for nothing else, so a folder of photographs or a rendered world fits as well as the digits do.
+    """A finite set of images of one size, each with one or more true captions. Training needs nothing else, so a folder
+    of photographs or a rendered world can be used as well as the digits.
     """
 
     @property
@@ -25,19 +24,19 @@ class CaptionedImages(Protocol):
         ...
 
     def __len__(self) -> int:
-        """How many images there are."""
+        """The number of images."""
         ...
 
     def image(self, index: int) -> Image:
-        """The image as it is, (H, W, 3) uint8 RGB."""
+        """The unchanged image, (H, W, 3) uint8 RGB."""
         ...
 
-    def augmented(self, index: int, generator: np.random.Generator) -> Image:
-        """A variation that the same captions still fit, (H, W, 3) uint8 RGB; the generator decides which."""
+    def augment(self, index: int, generator: np.random.Generator) -> Image:
+        """A random variation that the same captions still describe, (H, W, 3) uint8 RGB."""
         ...
 
     def captions(self, index: int) -> Sequence[str]:
-        """Every sentence that training may show with the image; at least one."""
+        """All sentences that training may use with the image; at least one."""
         ...
 
 
@@ -45,8 +44,8 @@ class CaptionedImages(Protocol):
 class CaptionSource:
     """A data set and its part in training.
 
-    share: of the images of a step in which the decoder learns. views: variations of each image, the first of which is
-    the image as it is.
+    share: of the images of a step in which the decoder learns. views: variations of each image; the first is the
+    unchanged image.
     """
 
     images: CaptionedImages

@@ -39,10 +39,7 @@ class Sample:
 
 
 class DenseFolder:
-    """The examples of one task in a folder.
-
-    Raises InvalidInput if a part of the layout is missing or says nothing.
-    """
+    """The examples of one task in a folder. Raises InvalidInput if a part of the layout is missing or empty."""
 
     def __init__(self, folder: Path, task: DenseTask, *, most: int = 0) -> None:
         self.folder = folder
@@ -64,7 +61,7 @@ class DenseFolder:
         self.samples = samples[:most] if most else samples
 
     def class_names(self) -> tuple[str, ...]:
-        """Names of the classes, by index. Raises InvalidInput if nothing names them."""
+        """Names of the classes, by index. Raises InvalidInput if the folder has no names."""
         content = self._json("instances.json")
         names = (content.get("info") or {}).get("semantic_names")
         if names:

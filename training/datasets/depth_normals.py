@@ -1,4 +1,4 @@
-"""Surface normals of a depth map, for data that has depth and none of them."""
+"""Surface normals of a depth map, for data that has depth but no normals."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _FLAT = 0.002
 def normals_of_depth(
     metres: NDArray[np.float32], field_of_view: float = FIELD_OF_VIEW
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Unit normals (H, W, 3) float32, x right, y up, z to the viewer, and which of them are known, (H, W).
+    """Unit normals (H, W, 3) float32, x right, y up, z to the viewer, and where they are known, (H, W).
 
-    metres: (H, W) float32, along the viewing axis, 0 if there is none; three rows and columns at least.
-    field_of_view: degrees from the lower to the upper edge; the camera looks at the middle of the picture.
+    metres: (H, W) float32, along the viewing axis, 0 if there is none; at least three rows and columns. field_of_view:
+    degrees from the lower to the upper edge; the camera looks at the middle of the picture.
 
-    A normal is the cross product of a pixel's steps to its neighbours. Along each axis that is the mean of both steps
-    on a flat surface and else the one whose depth changes less, so that edges of things bend no normal. Where depth
-    jumps by more than a tenth on both sides, or has a gap, the normal is not known and points to the viewer.
+    A normal is the cross product of a pixel's steps to its neighbours. Along each axis the step is the mean of both
+    steps on a flat surface, and else the step whose depth changes less, so that edges of things do not change normals.
+    If depth jumps by more than a tenth on both sides, or is missing, the normal is unknown and points to the viewer.
     """
     height, width = metres.shape
     depth = metres.astype(np.float64)
@@ -32,24 +32,24 @@ def normals_of_depth(
     columns = (np.arange(width) + 0.5 - width / 2) / focal
     rows = (np.arange(height) + 0.5 - height / 2)[:, None] / focal
     points = np.stack([columns * depth, -rows * depth, -depth], axis=2)
-    known = depth > 0
-    across, known_across = _steps(points, depth, known, axis=1)
-    down, known_down = _steps(points, depth, known, axis=0)
+    valid = depth > 0
+    across, known_across = _steps(points, depth, valid, axis=1)
+    down, known_down = _steps(points, depth, valid, axis=0)
     vectors = np.cross(down, across)
     vectors *= np.where((vectors * points).sum(axis=2, keepdims=True) > 0, -1.0, 1.0)
     lengths = np.linalg.norm(vectors, axis=2)
-    found = known & known_across & known_down & (lengths > 0)
-    vectors = np.where(found[..., None], vectors / np.where(found, lengths, 1)[..., None], (0.0, 0.0, 1.0))
-    return vectors.astype(np.float32), found
+    has_normal = valid & known_across & known_down & (lengths > 0)
+    vectors = np.where(has_normal[..., None], vectors / np.where(has_normal, lengths, 1)[..., None], (0.0, 0.0, 1.0))
+    return vectors.astype(np.float32), has_normal
 
 
 def _steps(
-    points: NDArray[np.float64], depth: NDArray[np.float64], known: NDArray[np.bool_], axis: int
+    points: NDArray[np.float64], depth: NDArray[np.float64], valid: NDArray[np.bool_], axis: int
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """The step of each point (H, W, 3) to its neighbour along an axis, and if there is one, (H, W)."""
+    """The step of each point (H, W, 3) to its neighbour along an axis, and where there is one, (H, W)."""
     gaps = np.diff(depth, axis=axis)
     ends = np.minimum(np.delete(depth, -1, axis), np.delete(depth, 0, axis))
-    able = np.delete(known, -1, axis) & np.delete(known, 0, axis) & (np.abs(gaps) <= _EDGE * ends)
+    able = np.delete(valid, -1, axis) & np.delete(valid, 0, axis) & (np.abs(gaps) <= _EDGE * ends)
     steps = np.diff(points, axis=axis)
     forward, backward = ((0, 1), (1, 0))
 

@@ -23,7 +23,7 @@ CLASS_PROMPTS = tuple(f"a handwritten {name}" for name in DIGIT_NAMES)
 HELD_OUT = 360
 
 _SPLIT_SEED = 20260
-_MARGIN = 1  # source pixels of empty paper around the 8 x 8 digit, so that a shifted one is not cut off
+_MARGIN = 1  # source pixels of empty paper around the 8 x 8 digit, so that a shifted digit is not cut off
 _INK, _PAPER = 32.0, 240.0  # grey levels, 0..255
 
 
@@ -57,8 +57,8 @@ class Digits:
         rows, columns = _sampling_grid(self._size, np.eye(2), np.zeros(2), np.zeros((2, 4, 4)))
         return _draw(self._ink[index], rows, columns, weight=0.0, ink=_INK, paper=_PAPER)
 
-    def augmented(self, index: int, generator: np.random.Generator) -> Image:
-        """The digit turned, scaled, slanted, shifted and bent a little, with other ink, (S, S, 3) uint8 RGB.
+    def augment(self, index: int, generator: np.random.Generator) -> Image:
+        """The digit rotated, scaled, slanted, shifted and bent a little, with other ink, (S, S, 3) uint8 RGB.
 
         One in four is light ink on dark paper.
         """
@@ -77,7 +77,7 @@ class Digits:
         return _draw(self._ink[index], rows, columns, weight=weight, ink=ink, paper=paper)
 
     def captions(self, index: int) -> Sequence[str]:
-        """The sentences that fit the digit; the first is the one that zero-shot classification asks with."""
+        """The sentences that describe the digit; zero-shot classification uses the first."""
         digit = int(self.labels[index])
         name = DIGIT_NAMES[digit]
         return (
@@ -89,13 +89,15 @@ class Digits:
         )
 
 
-def training_digits(image_size: int = IMAGE_SIZE) -> Digits:
-    """The 1,437 digits that training may see, drawn at `image_size` pixels a side."""
+def load_training_digits(image_size: int = IMAGE_SIZE) -> Digits:
+    """The 1,437 digits of the training data, drawn at `image_size` pixels a side."""
     return _part("digits", _split()[0], image_size)
 
 
-def held_out_digits(image_size: int = IMAGE_SIZE) -> Digits:
-    """The 360 digits that no part of training ever sees, 35 to 37 of each, drawn at `image_size` pixels a side."""
+def load_held_out_digits(image_size: int = IMAGE_SIZE) -> Digits:
+    """The 360 held-out digits, which no part of the training uses, 35 to 37 of each, drawn at `image_size` pixels a
+    side.
+    """
     return _part("digits-held-out", _split()[1], image_size)
 
 
@@ -117,10 +119,11 @@ def _part(name: str, indices: NDArray[np.int64], image_size: int) -> Digits:
 def _sampling_grid(
     size: int, matrix: NDArray[np.float64], shift: NDArray[np.float64], bend: NDArray[np.float64]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Where in the source each output pixel looks.
+    """The source position of each output pixel.
 
-    matrix: (2, 2), acts on (column, row) offsets from the centre. shift: (2,), share of the side.
-    bend: (2, 4, 4), displacements at a coarse grid, share of the side, interpolated smoothly.
+    matrix: (2, 2), acts on (column, row) offsets from the centre. shift: (2,), share of the side. bend: (2, 4, 4),
+    displacements at a coarse grid, share of the side, interpolated smoothly.
+
     Returns rows and columns, (size, size) float32 each, in source pixels.
     """
     centred = (np.arange(size) + 0.5) / size - 0.5
@@ -141,9 +144,10 @@ def _draw(
     ink: float,
     paper: float,
 ) -> Image:
-    """The ink mask looked up at the grid, with strokes sharpened, painted in two grey levels.
+    """The ink mask sampled at the grid, with sharpened strokes, painted in two grey levels.
 
-    ink_share: (10, 10) float32, 0..1. rows, columns: (S, S) float32. weight: more than 0 is a broader pen.
+    ink_share: (10, 10) float32, 0..1. rows, columns: (S, S) float32. weight: a value above 0 makes the pen broader.
+
     Returns (S, S, 3) uint8.
     """
     smooth = cv2.remap(

@@ -1,4 +1,4 @@
-"""NYUv2, ADE20K and RefCOCO in their official layouts, read without running anything that is in them."""
+"""NYUv2, ADE20K and RefCOCO in their official layouts. Reading them never runs code from their files."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def nyu_samples(folder: Path) -> Iterator[Truth]:
     The scene class is the first class name in `SCENE_rgb_NAME.jpg`, as in the original.
     Source: `depth/dataset/nyudepthv2.py` of wl-zhao/VPD.
     """
-    images = sorted(_existing(folder).glob("**/rgb_*.jpg")) + sorted(folder.glob("**/rgb_*.png"))
-    _some(images, folder, "SCENE/rgb_*.jpg beside SCENE/sync_depth_*.png")
+    images = sorted(_require_path(folder).glob("**/rgb_*.jpg")) + sorted(folder.glob("**/rgb_*.png"))
+    _require_content(images, folder, "SCENE/rgb_*.jpg beside SCENE/sync_depth_*.png")
     for path in images:
         depth = path.with_name(path.name.replace("rgb_", "sync_depth_", 1)).with_suffix(".png")
         name = f"{path.parent.name}_{path.name}"
@@ -54,8 +54,8 @@ def ade_samples(folder: Path) -> Iterator[Truth]:
 
     Source: `ADE20KDataset` of mmsegmentation (`reduce_zero_label`).
     """
-    images = sorted(_existing(folder / "images" / "validation").iterdir())
-    _some(images, folder, "images/validation/*.jpg and annotations/validation/*.png")
+    images = sorted(_require_path(folder / "images" / "validation").iterdir())
+    _require_content(images, folder, "images/validation/*.jpg and annotations/validation/*.png")
     for path in images:
         labels = _open(folder / "annotations" / "validation" / f"{path.stem}.png").astype(np.int64)
         yield Truth(_rgb(path), np.where(labels == 0, 255, labels - 1).astype(np.uint8))
@@ -68,11 +68,11 @@ def refcoco_samples(folder: Path, images: Path, *, split_by: str = "unc", split:
     drop. The pickle is read with lists, dictionaries, texts and numbers only.
     """
     refs = read_refs(folder / f"refs({split_by}).p")
-    instances = json.loads(_existing(folder / "instances.json").read_text(encoding="utf-8"))
+    instances = json.loads(_require_path(folder / "instances.json").read_text(encoding="utf-8"))
     annotations = {annotation["id"]: annotation for annotation in instances["annotations"]}
     files = {image["id"]: image["file_name"] for image in instances["images"]}
     chosen = [ref for ref in refs if ref["split"] == split]
-    _some(chosen, folder, f"references of the split {split!r}")
+    _require_content(chosen, folder, f"references of the split {split!r}")
     for ref in chosen:
         image = _rgb(images / files[ref["image_id"]])
         segmentation = annotations[ref["ann_id"]]["segmentation"]
@@ -83,7 +83,7 @@ def refcoco_samples(folder: Path, images: Path, *, split_by: str = "unc", split:
 
 
 class _PlainUnpickler(pickle.Unpickler):
-    """Builds lists, dictionaries, texts and numbers, and refuses everything that has a name."""
+    """Builds only lists, dictionaries, texts and numbers, and refuses every other object."""
 
     def find_class(self, module: str, name: str) -> NoReturn:
         raise pickle.UnpicklingError(f"it wants {module}.{name}")
@@ -92,7 +92,7 @@ class _PlainUnpickler(pickle.Unpickler):
 def read_refs(file: Path) -> list[dict[str, Any]]:
     """The references of a RefCOCO pickle. Raises InvalidInput if it holds anything but plain values."""
     try:
-        with _existing(file).open("rb") as opened:
+        with _require_path(file).open("rb") as opened:
             content = _PlainUnpickler(opened).load()
     except Exception as error:
         if isinstance(error, InvalidInput):
@@ -103,22 +103,22 @@ def read_refs(file: Path) -> list[dict[str, Any]]:
     return content
 
 
-def _existing(path: Path) -> Path:
+def _require_path(path: Path) -> Path:
     if not path.exists():
         raise InvalidInput("folder", f"{path} is not there", hint="docs/heads.md shows the official layouts")
     return path
 
 
-def _some(found: Any, folder: Path, what: str) -> None:
-    if not found:
+def _require_content(content: Any, folder: Path, what: str) -> None:
+    if not content:
         raise InvalidInput("folder", f"{folder} holds no {what}", hint="docs/heads.md shows the official layouts")
 
 
 def _open(path: Path) -> NDArray[Any]:
-    with Image.open(_existing(path)) as opened:
+    with Image.open(_require_path(path)) as opened:
         return np.array(opened)
 
 
 def _rgb(path: Path) -> NDArray[np.uint8]:
-    with Image.open(_existing(path)) as opened:
+    with Image.open(_require_path(path)) as opened:
         return np.array(opened.convert("RGB"), dtype=np.uint8)

@@ -1,4 +1,4 @@
-"""A rendered world as training sees it: images, true sentences, and the labels that its renderer knows exactly."""
+"""A rendered world as training data: images, true sentences, and exact labels from the renderer."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ class WorldImages:
         """The rendered image, (S, S, 3) uint8 RGB."""
         return np.ascontiguousarray(self._read("images", index, cv2.IMREAD_COLOR)[..., ::-1])
 
-    def augmented(self, index: int, generator: np.random.Generator) -> Image:
-        """The image itself: sentences about left, right, size and colour would not fit a changed one."""
+    def augment(self, index: int, generator: np.random.Generator) -> Image:
+        """The unchanged image: sentences about left, right, size and colour would not fit a changed image."""
         return self.image(index)
 
     def captions(self, index: int) -> Sequence[str]:
@@ -56,18 +56,20 @@ class WorldImages:
         return millimetres.astype(np.float32) / 1000.0
 
     def semantic(self, index: int) -> NDArray[np.uint8]:
-        """(S, S) uint8, places in training.world.vocabulary.SEMANTIC_NAMES."""
+        """(S, S) uint8, indices into training.world.vocabulary.SEMANTIC_NAMES."""
         return self._read("semantic", index, cv2.IMREAD_UNCHANGED).astype(np.uint8)
 
     def kinds(self, index: int) -> list[str]:
-        """The kinds of the visible things of a scene, an entry for each."""
+        """The kinds of the visible things of a scene, one entry for each thing."""
         return [self._kinds[int(str(annotation["category_id"]))] for annotation in self.annotations[index]]
 
     def questions(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Indices of the scenes with exactly one thing, of a kind that QUESTION names, and which one: (N,) each."""
-        found = [(index, self.kinds(index)) for index in range(len(self))]
+        """Indices of the scenes with exactly one thing, of a kind in QUESTION, and that kind's index: (N,) each."""
+        kinds_by_scene = [(index, self.kinds(index)) for index in range(len(self))]
         questions = [
-            (index, QUESTION.index(kinds[0])) for index, kinds in found if len(kinds) == 1 and kinds[0] in QUESTION
+            (index, QUESTION.index(kinds[0]))
+            for index, kinds in kinds_by_scene
+            if len(kinds) == 1 and kinds[0] in QUESTION
         ]
         indices, labels = np.array(questions, dtype=np.int64).reshape(-1, 2).T
         return indices, labels

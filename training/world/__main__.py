@@ -20,7 +20,7 @@ from training.world.writer import World, write_world
 
 
 class Kinds(StrEnum):
-    """Which things may stand in the scenes."""
+    """The kinds of things in the scenes."""
 
     training = "training"
     held_out = "held-out"
@@ -31,14 +31,14 @@ _KINDS = {Kinds.training: TRAINING_CLASSES, Kinds.held_out: HELD_OUT_CLASSES, Ki
 
 
 def render(
-    folder: Annotated[Path, typer.Argument(help="Where the world goes; see training/world/writer.py for its layout.")],
-    scenes: Annotated[int, typer.Option(min=1, help="How many pictures.")] = 200,
-    seed: Annotated[int, typer.Option(min=0, help="Which world.")] = 0,
+    folder: Annotated[Path, typer.Argument(help="Folder of the world; training/world/writer.py describes its layout.")],
+    scenes: Annotated[int, typer.Option(min=1, help="Number of pictures.")] = 200,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the world.")] = 0,
     size: Annotated[int, typer.Option(min=32, max=1024, help="Pixels of a side.")] = 128,
-    kinds: Annotated[Kinds, typer.Option(help="Things that training sees, things held out from it, or both.")] = (
+    kinds: Annotated[Kinds, typer.Option(help="Things of the training data, held-out things, or both.")] = (
         Kinds.training
     ),
-    processes: Annotated[int, typer.Option(min=1, help="One a core.")] = os.cpu_count() or 1,
+    processes: Annotated[int, typer.Option(min=1, help="Number of processes.")] = os.cpu_count() or 1,
 ) -> None:
     """Render a world of scenes with exact depth, masks, keypoints, captions and referring expressions."""
     write_world(World(seed, scenes, size, _KINDS[kinds]), folder, processes)

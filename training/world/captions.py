@@ -1,4 +1,4 @@
-"""What can truly be said of a scene, and expressions that name exactly one of its things."""
+"""True sentences about a scene, and expressions that fit exactly one of its things."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from itertools import permutations
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A thing as it shows in the picture. u: its middle, as a share of the width. distance: metres from the camera."""
+    """A thing in the picture. u: its middle, as a share of the width. distance: metres to the camera."""
 
     kind: str
     colour: str
@@ -25,7 +25,7 @@ class Seen:
 
     @property
     def described(self) -> str:
-        """The noun with all that is known of it."""
+        """The noun with all known attributes."""
         if self.kind == "person":
             return f"{self.size} person in {self.colour}"
         return f"{self.size} {self.material} {self.colour} {self.kind}"
@@ -34,66 +34,69 @@ class Seen:
 def captions(things: Sequence[Seen], floor: str) -> list[str]:
     """True sentences about the scene, at least one; the first names all things in view.
 
-    "left of" and "right of" are said of two things when a fifth of the picture's width lies between their middles,
-    "in front of" and "behind" when a third of a metre does.
+    Two things are "left of" and "right of" each other if their middles are a fifth of the picture's width apart, and
+    "in front of" and "behind" if their distances differ by a third of a metre.
     """
     if not things:
         return [f"an empty room with a {floor} floor"]
-    said = [_list_nouns([thing.coloured for thing in things])]
+    sentences = [_list_nouns([thing.coloured for thing in things])]
     if len(things) == 1:
-        (one,) = things
-        said += [_a(one.kind), f"a photo of {_a(one.kind)}", _a(one.described)]
-        said += [f"{_a(one.kind)} on a {floor} floor", f"{_a(one.coloured)} on a {floor} floor"]
-        return said
-    said.append(_list_nouns([thing.kind for thing in things]))
-    for one, other in permutations(things, 2):
-        for words in _relations(one, other):
-            said += [f"{_a(one.coloured)} {words} {_a(other.coloured)}", f"{_a(one.kind)} {words} {_a(other.kind)}"]
-    return said
+        (thing,) = things
+        sentences += [_a(thing.kind), f"a photo of {_a(thing.kind)}", _a(thing.described)]
+        sentences += [f"{_a(thing.kind)} on a {floor} floor", f"{_a(thing.coloured)} on a {floor} floor"]
+        return sentences
+    sentences.append(_list_nouns([thing.kind for thing in things]))
+    for thing, other in permutations(things, 2):
+        for words in _relations(thing, other):
+            sentences += [
+                f"{_a(thing.coloured)} {words} {_a(other.coloured)}",
+                f"{_a(thing.kind)} {words} {_a(other.kind)}",
+            ]
+    return sentences
 
 
-def _relations(one: Seen, other: Seen) -> list[str]:
+def _relations(thing: Seen, other: Seen) -> list[str]:
     words = []
-    if other.u - one.u > 0.2:
+    if other.u - thing.u > 0.2:
         words.append("left of")
-    if one.u - other.u > 0.2:
+    if thing.u - other.u > 0.2:
         words.append("right of")
-    if other.distance - one.distance > 1 / 3:
+    if other.distance - thing.distance > 1 / 3:
         words.append("in front of")
-    if one.distance - other.distance > 1 / 3:
+    if thing.distance - other.distance > 1 / 3:
         words.append("behind")
     return words
 
 
 def referring_expressions(things: Sequence[Seen]) -> list[list[str]]:
     """For each thing, the expressions that fit it and no other thing of the scene."""
-    found = []
+    expressions = []
     for thing in things:
         others = [other for other in things if other is not thing]
-        said = []
+        own = []
         if all(other.kind != thing.kind for other in others):
-            said.append(f"the {thing.kind}")
+            own.append(f"the {thing.kind}")
         if all(other.coloured != thing.coloured for other in others):
-            said.append(f"the {thing.coloured}")
-        said += _by_place(thing, others)
-        found.append(said)
-    return found
+            own.append(f"the {thing.coloured}")
+        own += _describe_place(thing, others)
+        expressions.append(own)
+    return expressions
 
 
-def _by_place(one: Seen, others: Sequence[Seen]) -> list[str]:
-    """Expressions by where the thing is, among its like and beside others whose own kind is alone of its sort."""
-    said = []
-    alike = [other for other in others if other.kind == one.kind]
-    for among, noun in ((alike, one.kind), (others, "thing")):
-        if among and all(other.u - one.u > 0.2 for other in among):
-            said.append(f"the {noun} on the left")
-        if among and all(one.u - other.u > 0.2 for other in among):
-            said.append(f"the {noun} on the right")
+def _describe_place(thing: Seen, others: Sequence[Seen]) -> list[str]:
+    """Expressions by position: among things of the same kind, and relative to things whose kind occurs once."""
+    expressions = []
+    alike = [other for other in others if other.kind == thing.kind]
+    for among, noun in ((alike, thing.kind), (others, "thing")):
+        if among and all(other.u - thing.u > 0.2 for other in among):
+            expressions.append(f"the {noun} on the left")
+        if among and all(thing.u - other.u > 0.2 for other in among):
+            expressions.append(f"the {noun} on the right")
     if not alike:
         for other in others:
             if sum(third.kind == other.kind for third in others) == 1:
-                said += [f"the {one.kind} {words} the {other.kind}" for words in _relations(one, other)]
-    return said
+                expressions += [f"the {thing.kind} {words} the {other.kind}" for words in _relations(thing, other)]
+    return expressions
 
 
 def _list_nouns(nouns: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""A jointed mannequin: its MuJoCo bodies, poses to put it in, and where its 17 COCO keypoints are."""
+"""A jointed mannequin: its MuJoCo bodies, its poses, and the positions of its 17 COCO keypoints."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ HEIGHT = 1.72
 
 @dataclass(frozen=True, slots=True)
 class Geom:
-    """kind: a MuJoCo primitive. size, at: metres in the body's frame. paint: which material the geom wears."""
+    """kind: a MuJoCo primitive. size, at: metres in the body's frame. paint: the material of the geom."""
 
     kind: str
     size: tuple[float, ...]
@@ -112,7 +112,7 @@ _HEAD_POINTS = {
     "right_ear": (-0.128, 0.0, 0.115),
 }
 
-# Keypoint -> (body in whose frame it lies, place there, bodies that may cover it without hiding it).
+# Keypoint -> (the body whose frame it is in, its position there, bodies that may cover it without hiding it).
 PLACES: dict[str, tuple[str, tuple[float, float, float], tuple[str, ...]]] = {
     **{name: ("head", at, ("head",)) for name, at in _HEAD_POINTS.items()},
     **{
@@ -132,12 +132,12 @@ PLACES: dict[str, tuple[str, tuple[float, float, float], tuple[str, ...]]] = {
 Pose = dict[str, Angles]
 
 
-def _standing(draw: np.random.Generator) -> Pose:
+def _stand(draw: np.random.Generator) -> Pose:
     spread = draw.uniform(8, 25, size=2)
     return {"left_upper_arm": (0, -spread[0], 0), "right_upper_arm": (0, spread[1], 0)}
 
 
-def _walking(draw: np.random.Generator) -> Pose:
+def _walk(draw: np.random.Generator) -> Pose:
     stride, swing = draw.uniform(20, 45), draw.uniform(15, 45)
     return {
         "left_thigh": (-stride, 0, 0),
@@ -151,14 +151,14 @@ def _walking(draw: np.random.Generator) -> Pose:
     }
 
 
-def _waving(draw: np.random.Generator) -> Pose:
-    pose = _standing(draw)
+def _wave(draw: np.random.Generator) -> Pose:
+    pose = _stand(draw)
     pose["left_upper_arm"] = (0, -draw.uniform(80, 130), 0)
     pose["left_forearm"] = (0, -draw.uniform(10, 80), 0)
     return pose
 
 
-def _cheering(draw: np.random.Generator) -> Pose:
+def _cheer(draw: np.random.Generator) -> Pose:
     return {
         "left_upper_arm": (0, -draw.uniform(110, 165), 0),
         "right_upper_arm": (0, draw.uniform(110, 165), 0),
@@ -179,7 +179,7 @@ def _star(draw: np.random.Generator) -> Pose:
     }
 
 
-def _squatting(draw: np.random.Generator) -> Pose:
+def _squat(draw: np.random.Generator) -> Pose:
     bend = draw.uniform(50, 100)
     return {
         "chest": (draw.uniform(10, 35), 0, 0),
@@ -192,14 +192,14 @@ def _squatting(draw: np.random.Generator) -> Pose:
     }
 
 
-def _pointing(draw: np.random.Generator) -> Pose:
-    pose = _standing(draw)
+def _point(draw: np.random.Generator) -> Pose:
+    pose = _stand(draw)
     pose["right_upper_arm"] = (-draw.uniform(60, 100), draw.uniform(-10, 60), 0)
     pose["left_forearm"] = (-draw.uniform(60, 110), 0, 0)
     return pose
 
 
-def _kicking(draw: np.random.Generator) -> Pose:
+def _kick(draw: np.random.Generator) -> Pose:
     pose = _star(draw)
     pose["left_thigh"] = (-draw.uniform(40, 85), 0, 0)
     pose["left_shin"] = (draw.uniform(0, 40), 0, 0)
@@ -208,19 +208,19 @@ def _kicking(draw: np.random.Generator) -> Pose:
 
 
 _POSES: tuple[Callable[[np.random.Generator], Pose], ...] = (
-    _standing,
-    _walking,
-    _waving,
-    _cheering,
+    _stand,
+    _walk,
+    _wave,
+    _cheer,
     _star,
-    _squatting,
-    _pointing,
-    _kicking,
+    _squat,
+    _point,
+    _kick,
 )
 
 
 def draw_pose(draw: np.random.Generator) -> Pose:
-    """Angles by body for one of the pose families, mirrored half of the time, every joint shaken a little."""
+    """Angles by body for one of the pose families, mirrored in half of the cases, with noise on every joint."""
     pose = _POSES[int(draw.integers(len(_POSES)))](draw)
     if draw.random() < 0.5:
         pose = {_other_side(name): (x, -y, -z) for name, (x, y, z) in pose.items()}

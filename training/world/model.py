@@ -1,4 +1,4 @@
-"""The MuJoCo model of a shard: a room with textured floor and walls, and the shard's things, out of sight at first."""
+"""The MuJoCo model of a shard: a room with textured floor and walls, and the shard's things, hidden at first."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from training.world.vocabulary import FLOORS
 
 WALLS = 3
 AWAY = -60.0
-"""Height in metres at which hidden things are: beyond what the camera can see."""
+"""Height in metres of hidden things: beyond the camera's view."""
 
 
 def describe(shard: Shard, image_size: int) -> tuple[str, dict[str, bytes]]:
-    """The model as MJCF, and the texture files that it names."""
+    """The model as MJCF, and its texture files."""
     draw = np.random.default_rng(shard.looks)
     files = {f"{kind}.png": floor_texture(kind, draw) for kind in FLOORS}
     files |= {f"wall{number}.png": wall_texture(draw) for number in range(WALLS)}

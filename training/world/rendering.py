@@ -1,4 +1,4 @@
-"""Pictures of scenes with exact depth and ids, by MuJoCo on the processor (EGL over Mesa), no screen needed."""
+"""Renders scenes with exact depth and ids, by MuJoCo on the CPU (EGL over Mesa), without a screen."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-# Both are read when MuJoCo and Mesa load: no display, and one rasteriser thread for each of our processes.
+# MuJoCo and Mesa read both at import: no display, and one rasteriser thread for each of our processes.
 os.environ.setdefault("MUJOCO_GL", "egl")
 os.environ.setdefault("LP_NUM_THREADS", "1")
 
@@ -51,7 +51,7 @@ class Rendering:
 
 
 class Renderer:
-    """Draws shards, one after another, at one image size. Holds one OpenGL context: one a process is enough."""
+    """Draws shards, one after another, at one image size. Holds one OpenGL context; use one renderer a process."""
 
     def __init__(self, image_size: int) -> None:
         self._size = image_size
@@ -59,7 +59,7 @@ class Renderer:
         self._gl.make_current()
 
     def close(self) -> None:
-        """Gives the OpenGL context back."""
+        """Frees the OpenGL context."""
         self._gl.free()
 
     def render(self, shard: Shard) -> Iterator[Rendering]:
@@ -76,7 +76,7 @@ class Renderer:
 
 
 class _Stage:
-    """A model whose things, camera and light stand as one scene wants them."""
+    """A model with the things, the camera and the light of one scene."""
 
     def __init__(self, model: mujoco.MjModel, shard: Shard, scene: Scene) -> None:
         self.model, self.shard, self.scene = model, shard, scene
@@ -111,7 +111,7 @@ class _Stage:
             self.model.material(f"{placed.slot}.{paint}").rgba[:3] = colour
         for limb, angles in placed.pose.items():
             self.model.body(f"{placed.slot}.{limb}").quat[:] = mannequin.quaternion(angles)
-        # Stand it on its lowest point, whatever the pose makes that.
+        # Put its lowest point on the floor, in any pose.
         mujoco.mj_kinematics(self.model, self.data)
         lowest = min(self._bottom(placed.slot, limb.name, number) for limb, number in _all_geoms())
         self.model.body(str(placed.slot)).pos[2] -= lowest
@@ -147,7 +147,8 @@ class _Stage:
         view.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = 1
         image, _ = self._read(view, context, size)
         view.flags[mujoco.mjtRndFlag.mjRND_SEGMENT] = view.flags[mujoco.mjtRndFlag.mjRND_IDCOLOR] = 1
-        # Depth from this pass too: in the other one a pixel's depth is that of one of its samples, not of its centre.
+        # Depth also comes from this pass: in the other pass a pixel's depth is that of one of its samples, not of its
+        # centre.
         colours, depth = self._read(view, context, size)
         owners, floor, sky = self._owners(view, colours)
         depth[sky] = np.inf
@@ -174,7 +175,7 @@ class _Stage:
     def _owners(
         self, view: mujoco.MjvScene, colours: NDArray[np.uint8]
     ) -> tuple[NDArray[np.int16], NDArray[np.bool_], NDArray[np.bool_]]:
-        """Whose each pixel is, where the floor is, and where the sky is."""
+        """The thing that each pixel belongs to, the floor, and the sky."""
         ids = colours.astype(np.int64) @ np.array([1, 256, 65536])
         slots = {placed.slot: number for number, placed in enumerate(self.scene.things)}
         # The first entry stands for the sky; the others follow the scene's geoms.
@@ -199,21 +200,21 @@ class _Stage:
 
     def _keypoints(self, placed: Placed, lens: _Lens, size: int) -> list[Keypoint]:
         scale = self.shard.things[placed.slot].scale
-        found = []
+        keypoints = []
         for name in mannequin.KEYPOINTS:
             limb, at, covers = mannequin.PLACES[name]
             body = self.data.body(f"{placed.slot}.{limb}")
             place = body.xpos + body.xmat.reshape(3, 3) @ (scale * np.array(at))
             (u, v), distance = (part[0] for part in lens.project(place[None]))
             if distance <= 0 or not (0 <= u < size and 0 <= v < size):
-                found.append(Keypoint(0.0, 0.0, 0))
+                keypoints.append(Keypoint(0.0, 0.0, 0))
                 continue
             allowed = {f"{placed.slot}.{cover}" if cover != "pelvis" else str(placed.slot) for cover in covers}
-            found.append(Keypoint(float(u), float(v), 2 if self._sees(lens.position, place, allowed, scale) else 1))
-        return found
+            keypoints.append(Keypoint(float(u), float(v), 2 if self._sees(lens.position, place, allowed, scale) else 1))
+        return keypoints
 
     def _sees(self, eye: NDArray[np.float64], place: NDArray[np.float64], allowed: set[str], scale: float) -> bool:
-        """Whether the first thing on the way to the place is a body that may cover it, or lies behind it."""
+        """Whether the first body on the way to the place may cover it, or is behind it."""
         way = place - eye
         length = float(np.linalg.norm(way))
         hit = np.full(1, -1, dtype=np.int32)
@@ -221,12 +222,12 @@ class _Stage:
         if hit[0] < 0 or distance > length + 0.02:
             return True
         body = self.model.body(self.model.geom_bodyid[hit[0]]).name
-        # A joint lies inside its limbs, at most this deep; a feature of the face on the far side lies deeper.
+        # A joint is inside its limbs, at most this deep; a feature on the far side of the face is deeper.
         return body in allowed and length - distance < 0.17 * scale
 
 
 class _Lens:
-    """Projection by the camera that a MuJoCo scene was drawn with."""
+    """Projection by the camera of a drawn MuJoCo scene."""
 
     def __init__(self, view: mujoco.MjvScene, size: int) -> None:
         left, right = view.camera[0], view.camera[1]
@@ -234,7 +235,7 @@ class _Lens:
         self._forward = np.array(left.forward, dtype=np.float64)
         self._up = np.array(left.up, dtype=np.float64)
         self._right = np.cross(self._forward, self._up)
-        # The frustum's top and near plane give the focal length, whatever the field of view is.
+        # The frustum's top and near plane give the focal length, for any field of view.
         self._focal = size / 2 * left.frustum_near / left.frustum_top
         self._middle = size / 2
 

@@ -1,4 +1,4 @@
-"""Things, light and camera of a scene: drawn from a seed, before rendering."""
+"""Things, light and camera of a scene, drawn from a seed before rendering."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PERSON_SCALES = {"small": (0.46, 0.56), "large": (0.62, 0.76)}
 
 @dataclass(frozen=True, slots=True)
 class Thing:
-    """One of the things that the scenes of a shard share. size: a word of SIZES. scale: of the unit shape."""
+    """A thing that the scenes of a shard share. size: a word of SIZES. scale: of the unit shape."""
 
     kind: str
     size: str
@@ -31,12 +31,12 @@ class Thing:
 
     @property
     def footprint(self) -> float:
-        """Radius in metres of a circle on the floor that the thing keeps to."""
+        """Radius in metres of the circle on the floor that contains the thing."""
         return self.scale * (0.62 if self.kind == "person" else FOOTPRINT)
 
     @property
     def height(self) -> float:
-        """Metres, about."""
+        """Approximate height in metres."""
         return self.scale * (mannequin.HEIGHT if self.kind == "person" else 1.0)
 
 
@@ -61,7 +61,7 @@ class Placed:
 
 @dataclass(frozen=True, slots=True)
 class Camera:
-    """Where the scene is seen from: MuJoCo's free camera. Angles in degrees, lengths in metres."""
+    """The viewpoint: MuJoCo's free camera. Angles in degrees, lengths in metres."""
 
     look_at: tuple[float, float, float]
     distance: float
@@ -71,7 +71,7 @@ class Camera:
 
 @dataclass(frozen=True, slots=True)
 class Light:
-    """direction: (3,), in which the light travels. strength: of its diffuse part, ambient: of the light all around."""
+    """direction: (3,), in which the light travels. strength: of its diffuse part. ambient: of the ambient light."""
 
     direction: tuple[float, float, float]
     strength: float
@@ -80,7 +80,7 @@ class Light:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """Everything a rendering depends on beside its shard."""
+    """All parameters of a rendering beside its shard."""
 
     things: tuple[Placed, ...]
     camera: Camera
@@ -91,9 +91,9 @@ class Scene:
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """Scenes that share a set of things, so that one MuJoCo model and one context serve them all.
+    """Scenes that share a set of things, so that they use one MuJoCo model and one context.
 
-    looks: seed of the floors' and walls' textures.
+    looks: seed of the textures of floors and walls.
     """
 
     things: tuple[Thing, ...]
@@ -102,10 +102,10 @@ class Shard:
 
 
 def draw_shard(seed: int, index: int, kinds: Sequence[str] = TRAINING_CLASSES) -> Shard:
-    """Shard number `index` of the world that `seed` decides, of things of these `kinds`; the same for the same call."""
+    """Shard number `index` of the world of `seed`, with things of these `kinds`; the same for the same call."""
     draw = np.random.default_rng([seed, index])
     order = [kinds[i] for i in draw.permutation(len(kinds))]
-    # Persons move most, so half of the shards have one for sure, some two or three.
+    # Persons have the most poses, so half of the shards have at least one, and a few have two or three.
     if "person" in kinds and draw.random() < 0.5:
         order = ["person"] * int(draw.choice([1, 1, 2, 3])) + [kind for kind in order if kind != "person"]
     chosen = (order * THINGS_PER_SHARD)[:THINGS_PER_SHARD]
@@ -139,7 +139,7 @@ def _draw_scene(draw: np.random.Generator, things: Sequence[Thing]) -> Scene:
 def _free_spot(
     draw: np.random.Generator, things: Sequence[Thing], placed: Sequence[Placed], slot: int
 ) -> tuple[float, float] | None:
-    """A place on the floor where the thing overlaps no other, or None after a hundred failed attempts."""
+    """A place on the floor where the thing overlaps no other, or None after a hundred attempts."""
     if not placed:
         return float(draw.uniform(-0.4, 0.4)), float(draw.uniform(-0.4, 0.4))
     for _ in range(100):
@@ -148,7 +148,7 @@ def _free_spot(
             np.hypot(x - other.x, y - other.y) - things[slot].footprint - things[other.slot].footprint
             for other in placed
         ]
-        if 0.02 < min(gaps) < 0.4:  # near enough to share a picture, too far to touch
+        if 0.02 < min(gaps) < 0.4:  # near enough to be in one picture, too far to touch
             return x, y
     return None
 
@@ -188,7 +188,7 @@ def _draw_paints(draw: np.random.Generator, shirt: str) -> dict[str, tuple[float
 
 
 def _draw_camera(draw: np.random.Generator, things: Sequence[Thing], placed: Sequence[Placed]) -> Camera:
-    """A camera that has all things in view, mostly near, a little off the middle."""
+    """A camera that sees all things, mostly near, a little off the middle."""
     places = np.array([[thing.x, thing.y] for thing in placed])
     heights = np.array([things[thing.slot].height for thing in placed])
     centre = places.mean(axis=0)

@@ -1,10 +1,10 @@
-"""What each kind of thing is made of: MuJoCo geoms at unit height, standing on z = 0 around the vertical axis."""
+"""The parts of each kind of thing: MuJoCo geoms at unit height, standing on z = 0 around the vertical axis."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-# Meshes that MuJoCo builds by itself: name -> (builtin, parameters). They fill a cube of side 2 around the origin.
+# Meshes that MuJoCo builds itself: name -> (builtin, parameters). They fill a cube of side 2 around the origin.
 MESHES = {
     "cone": ("cone", "28 0"),
     "ring": ("supertorus", "24 0.32 1 1"),
@@ -17,7 +17,7 @@ MESHES = {
 class ShapePart:
     """One geom. kind: a MuJoCo primitive or a name of MESHES. size, at: metres at unit scale. euler: degrees.
 
-    shade: what the thing's colour is multiplied by on this part, so that a lamp's pole differs from its shade.
+    shade: factor of the thing's colour on this part, so that a lamp's pole differs from its shade.
     """
 
     kind: str
@@ -84,4 +84,4 @@ PARTS: dict[str, tuple[ShapePart, ...]] = {
 }
 
 FOOTPRINT = 0.55
-"""Radius in metres, at unit scale, of a circle that holds any of these things seen from above."""
+"""Radius in metres, at unit scale, of a circle that contains any of these things, seen from above."""

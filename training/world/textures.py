@@ -1,4 +1,4 @@
-"""Textures of floors and walls, drawn with numpy: soft enough for 128 pixels, never twice the same."""
+"""Textures of floors and walls, drawn with numpy: soft enough for 128 pixels, and different each time."""
 
 from __future__ import annotations
 

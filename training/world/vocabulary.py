@@ -21,10 +21,10 @@ TRAINING_CLASSES = (
     "snowman",
     "bottle",
 )
-"""Kinds of things that training sees. The first ten are the labels of the ten-way question."""
+"""Kinds of things in the training data. The first ten are the labels of the ten-way question."""
 
 HELD_OUT_CLASSES = ("arch", "dumbbell", "cross", "stool")
-"""Kinds of things that no training scene holds: for few-shot tests."""
+"""Kinds of things in no training scene: for few-shot tests."""
 
 CLASSES = TRAINING_CLASSES + HELD_OUT_CLASSES
 QUESTION = TRAINING_CLASSES[:10]
@@ -67,5 +67,5 @@ SEMANTIC_NAMES = ("background", "floor", *CLASSES)
 
 
 def semantic_id(name: str) -> int:
-    """Value of a class in semantic maps and category id in COCO files: its place in SEMANTIC_NAMES."""
+    """Value of a class in semantic maps and category id in COCO files: its index in SEMANTIC_NAMES."""
     return SEMANTIC_NAMES.index(name)

@@ -31,7 +31,7 @@ from training.world.scene import SCENES_PER_SHARD, Scene, Shard, draw_shard
 from training.world.vocabulary import BACKGROUND, CLASSES, FLOOR, SEMANTIC_NAMES, TRAINING_CLASSES, semantic_id
 
 SMALLEST_AREA = 40
-"""Pixels of a thing that must show, or neither captions nor annotations mention it."""
+"""Minimum number of visible pixels of a thing that captions and annotations mention."""
 
 DEPTH_UNIT = 0.001
 """Metres of one step of a depth PNG."""
@@ -41,7 +41,7 @@ PARTS = ("images", "depth", "semantic", "shards")
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """Which world: everything that decides what is drawn. size: pixels of a side. kinds: what may stand in it."""
+    """A world: all parameters that determine the pictures. size: pixels of a side. kinds: the kinds of things in it."""
 
     seed: int
     scenes: int
@@ -50,9 +50,9 @@ class World:
 
 
 def write_world(world: World, folder: Path, processes: int = 1) -> None:
-    """Renders what is missing of `world` in `folder`, then writes its JSON files.
+    """Renders the missing scenes of `world` in `folder`, then writes its JSON files.
 
-    Raises ValueError when the folder holds another world.
+    Raises ValueError if the folder holds another world.
     """
     for part in PARTS:
         (folder / part).mkdir(parents=True, exist_ok=True)
@@ -98,12 +98,12 @@ def _render_shard(work: tuple[World, Path, int]) -> None:
     described = []
     for place, (scene, rendering) in enumerate(zip(shard.scenes, _renderer.render(shard), strict=True)):
         described.append(_describe(index * SCENES_PER_SHARD + place, shard, scene, rendering, folder))
-    # Last, and renamed: a shard whose file is there is whole.
+    # Written last, and renamed: a shard whose file exists is complete.
     _write_json(_shard_file(folder, index), described)
 
 
 def _describe(number: int, shard: Shard, scene: Scene, rendering: Rendering, folder: Path) -> dict[str, Any]:
-    """Writes the scene's pictures and returns its share of the JSON files."""
+    """Writes the scene's pictures and returns its part of the JSON files."""
     size = len(rendering.image)
     semantic = np.where(rendering.floor, FLOOR, BACKGROUND).astype(np.uint8)
     shown: list[tuple[Seen, dict[str, Any]]] = []
@@ -118,8 +118,8 @@ def _describe(number: int, shard: Shard, scene: Scene, rendering: Rendering, fol
         shown.append((seen, _annotation(seen, mask, rendering.keypoints.get(place))))
     things = [seen for seen, _ in shown]
     expressions = referring_expressions(things)
-    for (_, annotation), said in zip(shown, expressions, strict=True):
-        annotation["expressions"] = said
+    for (_, annotation), sentences in zip(shown, expressions, strict=True):
+        annotation["expressions"] = sentences
     name = f"{number:06d}.png"
     millimetres = np.where(np.isfinite(rendering.depth), np.rint(rendering.depth / DEPTH_UNIT), 0)
     _write_picture(folder / "images" / name, rendering.image[..., ::-1])
@@ -138,7 +138,7 @@ def _annotation(seen: Seen, mask: NDArray[np.bool_], keypoints: Sequence[Keypoin
     from pycocotools import mask as coco_mask
 
     rle = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
-    found: dict[str, Any] = {
+    annotation: dict[str, Any] = {
         "category_id": semantic_id(seen.kind),
         "bbox": [float(value) for value in coco_mask.toBbox(rle)],
         "area": int(mask.sum()),
@@ -150,9 +150,9 @@ def _annotation(seen: Seen, mask: NDArray[np.bool_], keypoints: Sequence[Keypoin
     }
     if keypoints is not None:
         flat = [[round(keypoint.u, 2), round(keypoint.v, 2), keypoint.visibility] for keypoint in keypoints]
-        found["keypoints"] = [number for triple in flat for number in triple]
-        found["num_keypoints"] = sum(keypoint.visibility > 0 for keypoint in keypoints)
-    return found
+        annotation["keypoints"] = [number for triple in flat for number in triple]
+        annotation["num_keypoints"] = sum(keypoint.visibility > 0 for keypoint in keypoints)
+    return annotation
 
 
 def _documents(scenes: Sequence[dict[str, Any]], world: World) -> dict[str, dict[str, Any]]:
@@ -167,11 +167,13 @@ def _documents(scenes: Sequence[dict[str, Any]], world: World) -> dict[str, dict
         sentences += [{"image_id": number, "caption": caption} for caption in scene["captions"]]
         for annotation in scene["annotations"]:
             identity = len(annotations) + 1
-            said = annotation["expressions"]
+            expressions = annotation["expressions"]
             annotations.append(
                 {"id": identity, "image_id": number, **{k: v for k, v in annotation.items() if k != "expressions"}}
             )
-            referring += [{"image_id": number, "annotation_id": identity, "sentence": sentence} for sentence in said]
+            referring += [
+                {"image_id": number, "annotation_id": identity, "sentence": sentence} for sentence in expressions
+            ]
     about = {"description": "diffsight's rendered world", "seed": world.seed, "depth_unit_metres": DEPTH_UNIT}
     return {
         "instances.json": {

@@ -1,4 +1,4 @@
-"""A client of diffsight, the perception service: a method a task, typed answers, and their arrays."""
+"""A client of diffsight, the perception service: a method for each task, typed answers, and their arrays."""
 
 from diffsight_client.async_client import AsyncClient
 from diffsight_client.async_jobs import AsyncJob

@@ -38,7 +38,7 @@ _WHEN_MISSING = {
 
 
 def import_needed(package: str) -> Any:
-    """The module of a package that only some answers need. Raises MissingPackage with how to install it."""
+    """The module of a package that only some answers need. Raises MissingPackage with the command that installs it."""
     try:
         return importlib.import_module(package)
     except ImportError as error:
@@ -51,7 +51,7 @@ def array_of_npy(data: bytes) -> NDArray[Any]:
     try:
         array: NDArray[Any] = numpy.load(io.BytesIO(data), allow_pickle=False)
     except ValueError as error:
-        raise BadInput(f"this is no .npy file: {error}") from error
+        raise BadInput(f"this is not a .npy file: {error}") from error
     return array
 
 
@@ -61,7 +61,7 @@ def array_of_png(data: bytes) -> NDArray[Any]:
     importlib.import_module("PIL.Image")
     with pillow.Image.open(io.BytesIO(data)) as image:
         array: NDArray[Any] = numpy.asarray(image)
-    # Before version 11.3 pillow opened 16 bits as 32.
+    # Before version 11.3, pillow opened 16-bit images as 32-bit.
     return array.astype(numpy.uint16) if array.dtype == numpy.int32 else array
 
 
@@ -99,10 +99,10 @@ class DepthArray:
         metres_per_unit: float
 
     def to_numpy(self) -> NDArray[np.float32]:
-        """Metres, (H, W) float32, to the millimetre. Raises BadInput if the answer was requested without maps."""
+        """Metres, (H, W) float32, in millimetre steps. Raises BadInput if the answer was requested without maps."""
         numpy = import_needed("numpy")
         if self.png16 is None:
-            raise BadInput("the answer has no depth map; ask with maps=True")
+            raise BadInput("the answer has no depth map; request it with maps=True")
         units = array_of_png(base64.b64decode(self.png16))
         metres: NDArray[np.float32] = (units * numpy.float64(self.metres_per_unit)).astype(numpy.float32)
         return metres
@@ -117,7 +117,7 @@ class MaskArray:
     def to_numpy(self) -> NDArray[np.bool_]:
         """The mask, (H, W) bool, in the image's pixels. Raises BadInput for an answer that has outlines instead."""
         if self.rle is None:
-            raise BadInput("the answer has outlines and no masks; ask without format='polygons'")
+            raise BadInput("the answer has outlines and no masks; request it without format='polygons'")
         return mask_of_rle(self.rle)
 
 
@@ -135,7 +135,7 @@ class Masks:
         return stacked
 
     def to_supervision(self) -> Any:
-        """The masks that are not empty as `supervision.Detections`, their names under `class_name`."""
+        """The non-empty masks as `supervision.Detections`, their names under `class_name`."""
         numpy, supervision = import_needed("numpy"), import_needed("supervision")
         masks = [mask for mask in self._masks() if mask.bbox[2] and mask.bbox[3]]
         if not masks:
@@ -185,7 +185,7 @@ class SegmentMasks(Masks):
 
 
 class ExpressionMasks(Masks):
-    """The answer of `referring`: one mask an expression."""
+    """The answer of `referring`: one mask for each expression."""
 
     if TYPE_CHECKING:
         masks: Any
@@ -196,7 +196,7 @@ class ExpressionMasks(Masks):
 
 
 class ConceptMasks(Masks):
-    """The answer of `few-shot`: one mask a concept."""
+    """The answer of `few-shot`: one mask for each concept."""
 
     if TYPE_CHECKING:
         concepts: Any
@@ -212,7 +212,7 @@ class FeatureVectors:
         vectors: list[list[float]]
 
     def to_numpy(self) -> NDArray[np.float32]:
-        """One vector an image, (N, D) float32."""
+        """One vector for each image, (N, D) float32."""
         numpy = import_needed("numpy")
         vectors: NDArray[np.float32] = numpy.array(self.vectors, dtype=numpy.float32)
         return vectors

@@ -1,4 +1,4 @@
-"""The client whose methods are awaited."""
+"""The asynchronous client."""
 
 from __future__ import annotations
 
@@ -25,10 +25,9 @@ from diffsight_client.tasks import AnyAnswer, task_call
 
 
 class AsyncClient(AsyncOperations):
-    """`Client` for asyncio: the same methods, awaited; streams are asynchronous iterators.
+    """`Client` for asyncio: the same methods as coroutines; streams are asynchronous iterators.
 
-    Files are read, and images packed, in the event loop's own thread: an upload of gigabytes belongs into a process
-    of its own.
+    Files are read, and images packed, in the event loop's own thread: upload gigabytes in a process of its own.
     """
 
     def __init__(
@@ -62,21 +61,21 @@ class AsyncClient(AsyncOperations):
             await self._http.aclose()
 
     async def run(self, task: str, images: Image | Iterable[Image] | None = None, **options: Any) -> AnyAnswer:
-        """Any task of the server, by the name that `models()` lists; its options by their names."""
+        """Run any task of the server, by its name in `models()`, with its options by name."""
         answer: AnyAnswer = await self._call(task_call(await self._get_models(), task, images, options))
         return answer
 
     async def run_file(
         self, task: str, images: Image | Iterable[Image] | None = None, *, format: str, **options: Any
     ) -> bytes:
-        """Any task, its answer as a file in one of the task's `formats`."""
+        """Run any task and return its answer as a file in one of the task's `formats`."""
         content: bytes = await self._call(task_call(await self._get_models(), task, images, options, format=format))
         return content
 
     async def run_stream(
         self, task: str, images: Image | Iterable[Image] | None = None, **options: Any
     ) -> AsyncIterator[AnyAnswer]:
-        """Any task whose answer improves with time: the result each time it does, then the answer."""
+        """Run any task that streams: yields each improved result, then the answer."""
         call = task_call(await self._get_models(), task, images, options, stream=True)
         async for event in self._events(call, AnyAnswer):
             yield event
@@ -101,7 +100,7 @@ class AsyncClient(AsyncOperations):
             return AsyncJob(self, await self._call(begin(files=opened)))
 
     async def job(self, job: str) -> AsyncJob:
-        """A job by its id, such as one that another process began."""
+        """A job by its id, for example one that another process created."""
         return AsyncJob(self, await self.get_job(job))
 
     async def _get_models(self) -> ModelsAnswer:
@@ -113,7 +112,7 @@ class AsyncClient(AsyncOperations):
         return read_answer(call, (await self._send(call)).content)
 
     async def _send(self, call: Call[Any], *, stream: bool = False) -> httpx2.Response:
-        """The response of a success. Raises ServerProblem, Unreachable."""
+        """The response, if it is a success. Raises ServerProblem, Unreachable."""
         parts, waits = request_parts(call), Waits(self._retries)
         parts["headers"] |= self._headers
         while True:
@@ -128,7 +127,7 @@ class AsyncClient(AsyncOperations):
             await self._sleep(waits.after(problem_of(response)))
 
     async def _events(self, call: Call[Final], progress: type[Progress]) -> AsyncIterator[Progress | Final]:
-        """The results so far as they come, then the answer."""
+        """The intermediate results as they arrive, then the answer."""
         response, reader = await self._send(call, stream=True), EventReader()
         try:
             async for line in response.aiter_lines():

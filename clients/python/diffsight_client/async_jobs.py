@@ -1,4 +1,4 @@
-"""A job as an object whose methods are awaited."""
+"""A job as an object with asynchronous methods."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class AsyncJob(JobState):
-    """A job on the server, as `Job` is. details: as it was last seen."""
+    """A job on the server, like `Job`. details: its last known state."""
 
     def __init__(self, client: AsyncClient, details: JobDetails) -> None:
         self._client = client
@@ -34,7 +34,7 @@ class AsyncJob(JobState):
         return self.details
 
     async def watch(self) -> AsyncIterator[JobAnswer | JobDetails]:
-        """The job with each change until it is done or failed, its details last. Broken connections are made again."""
+        """The job's details at each change until it is done or failed. Broken connections are opened again."""
         broken = Reconnections()
         while True:
             try:
@@ -48,19 +48,21 @@ class AsyncJob(JobState):
                 await self._client._sleep(broken.after(error))
 
     async def wait(self, *, progress: bool | OnProgress = False) -> JobDetails:
-        """The job at its end, as `Job.wait` gives it. Raises JobFailed for a job that is wrong as a whole."""
+        """The job's final details, as in `Job.wait`. Raises JobFailed for a job that fails as a whole."""
         report = reporter(progress)
         async for state in self.watch():
             report(step_of(state))
         return self._check_end()
 
     async def results(self, *, partial: bool = False) -> AsyncIterator[dict[str, Any]]:
-        """One result an image, in the source's order, as they arrive. Raises Conflict for a job that has not ended."""
+        """One result for each image, in the source's order, as they arrive. Raises Conflict for a job that has not
+        ended.
+        """
         async for line in self._lines(results_call(self.id, partial=partial)):
             yield line
 
     async def failures(self, *, partial: bool = False) -> AsyncIterator[dict[str, Any]]:
-        """The names and reasons of the images that failed."""
+        """The names of the failed images, with the reasons."""
         async for line in self._lines(results_call(self.id, failed=True, partial=partial)):
             yield line
 
@@ -89,22 +91,22 @@ class AsyncJob(JobState):
         return target
 
     async def pause(self) -> JobDetails:
-        """Let it rest. Raises Conflict for one that has ended."""
+        """Pause the job. Raises Conflict if it has ended."""
         self.details = await self._client.pause_job(self.id)
         return self.details
 
     async def resume(self) -> JobDetails:
-        """Let it go on. Raises Conflict for one that has ended."""
+        """Continue the job. Raises Conflict if it has ended."""
         self.details = await self._client.resume_job(self.id)
         return self.details
 
     async def retry(self) -> JobDetails:
-        """Try its failed images again. Raises Conflict for one that has not ended."""
+        """Process its failed images again. Raises Conflict if it has not ended."""
         self.details = await self._client.retry_job(self.id)
         return self.details
 
     async def delete(self) -> None:
-        """Stop it, and forget it with its upload and its results."""
+        """Stop and delete the job, with its upload and its results."""
         await self._client.delete_job(self.id)
 
     async def _lines(self, call: Call[bytes]) -> AsyncIterator[dict[str, Any]]:

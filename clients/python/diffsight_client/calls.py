@@ -1,4 +1,4 @@
-"""One request as data, and how it becomes what `httpx2` sends: what the sync and the async client share."""
+"""One request as data, and its form for `httpx2`. The synchronous and the asynchronous client share this module."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ JSON, BYTES, ANY, EVENTS = "application/json", "application/octet-stream", "*/*"
 class Call(Generic[Answer]):
     """One request.
 
-    read: (bytes of the answer) to the answer. options: fields of the body; those that are None are left out.
-    images: by the field they go into. files: open files by their names, which are read as they are sent.
-    query: parameters. body: bytes to send as they are.
+    read: from the bytes to the answer. options: fields of the body; fields that are None are left out. images: by the
+    field that they go into. files: open files by name, which are read while they are sent. query: parameters. body:
+    bytes that are sent unchanged.
     """
 
     method: str
@@ -63,22 +63,22 @@ def model_headers(model: object) -> dict[str, str]:
 
 
 def request_parts(call: Call[Any]) -> dict[str, Any]:
-    """What `httpx2.Client.build_request` takes: a form where files go, else JSON.
+    """The arguments of `httpx2.Client.build_request`: a form if there are files, else JSON.
 
-    Raises BadInput for images that are none, and OSError for files that cannot be read.
+    Raises BadInput for values that are not images, and OSError for files that cannot be read.
     """
     headers = {"Accept": call.accept} | model_headers(call.options.get("model"))
     parts: dict[str, Any] = {"method": call.method, "url": call.path, "headers": headers}
-    if query := _present(call.query):
+    if query := _drop_missing(call.query):
         parts["params"] = {name: form_text(value) for name, value in query.items()}
     if call.body is not None:
         return parts | {"content": call.body, "headers": parts["headers"] | {"Content-Type": BYTES}}
     if call.files:
-        texts = [(name, (None, form_text(value))) for name, value in _present(call.options).items()]
+        texts = [(name, (None, form_text(value))) for name, value in _drop_missing(call.options).items()]
         return parts | {"files": [*texts, *(("file", file) for file in call.files)]}
     if call.method not in ("POST", "PATCH") or not (call.options or call.images):
         return parts
-    options, images = _present(call.options), _present(call.images)
+    options, images = _drop_missing(call.options), _drop_missing(call.images)
     uploads = {name: uploads_of(value) for name, value in images.items()}
     if _goes_as_json(options, uploads):
         several = {name: name != "image" or not is_one(value) for name, value in images.items()}
@@ -86,22 +86,24 @@ def request_parts(call: Call[Any]) -> dict[str, Any]:
         content = to_json(options | inline, fallback=_plain)
         return parts | {"content": content, "headers": parts["headers"] | {"Content-Type": JSON}}
     texts = [(name, (None, form_text(value))) for name, value in options.items()]
-    files = [(name, (one.name, one.data)) for name, some in uploads.items() for one in some]
+    files = [(name, (upload.name, upload.data)) for name, field_uploads in uploads.items() for upload in field_uploads]
     return parts | {"files": [*texts, *files]}
 
 
-def _present(values: Mapping[str, Any]) -> dict[str, Any]:
+def _drop_missing(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
 def _goes_as_json(options: Mapping[str, Any], uploads: Mapping[str, list[Upload]]) -> bool:
-    """Without files, with addresses to fetch, and with a text in braces, which a form would take for an object."""
+    """Without files, with URLs, and with a text in braces, which a form would read as an object."""
     braces = any(isinstance(value, str) and value.strip()[:1] in ("{", "[") for value in options.values())
-    return not uploads or braces or any(one.address for some in uploads.values() for one in some)
+    return (
+        not uploads or braces or any(upload.address for field_uploads in uploads.values() for upload in field_uploads)
+    )
 
 
 def _inline(uploads: list[Upload]) -> list[str]:
-    return [one.address or base64.b64encode(one.data).decode() for one in uploads]
+    return [upload.address or base64.b64encode(upload.data).decode() for upload in uploads]
 
 
 def form_text(value: Any) -> str:
@@ -110,14 +112,14 @@ def form_text(value: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Arrays and their numbers, which JSON does not know, as lists and numbers."""
+    """Converts arrays and their numbers, which JSON does not support, to lists and numbers."""
     if hasattr(value, "tolist"):
         return value.tolist()
     raise TypeError(f"{type(value).__name__!r} cannot be sent")
 
 
 def read_answer(call: Call[Answer], content: bytes) -> Answer:
-    """The answer in the bytes of a response. Raises ClientError if they are not what the call expects."""
+    """The answer in the bytes of a response. Raises ClientError if the call expects something else."""
     try:
         return call.read(content)
     except (ValidationError, UnicodeDecodeError) as error:
@@ -126,7 +128,7 @@ def read_answer(call: Call[Answer], content: bytes) -> Answer:
 
 
 def problem_of(response: httpx2.Response) -> ServerProblem:
-    """The exception for a response that is no success and whose content was read."""
+    """The exception for an error response whose content was read."""
     try:
         problem = json.loads(response.content)
     except ValueError:
@@ -144,6 +146,6 @@ def _seconds(retry_after: str | None) -> float | None:
 
 
 def unreachable(error: httpx2.TransportError, path: str) -> Unreachable:
-    """What a failure of the connection means for a call to a path."""
+    """The exception for a failed connection in a call to a path."""
     reason = "no answer in time" if isinstance(error, httpx2.TimeoutException) else str(error) or type(error).__name__
     return Unreachable(f"{path}: {reason}")

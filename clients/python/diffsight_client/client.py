@@ -1,4 +1,4 @@
-"""The client that waits for each answer."""
+"""The synchronous client."""
 
 from __future__ import annotations
 
@@ -26,14 +26,15 @@ LOCAL = "http://127.0.0.1:8000"
 
 
 class Client(Operations):
-    """A diffsight server, a method a task: `Client("http://127.0.0.1:8000").depth("room.jpg").to_numpy()`.
+    """A diffsight server, with a method for each task: `Client("http://127.0.0.1:8000").depth("room.jpg").to_numpy()`.
 
-    url: of the server. api_key: where it wants one. timeout: seconds without a byte after which Unreachable is raised.
-    retries: when a busy server is tried again. http: a client of httpx2 to use instead, for proxies or certificates of
-    your own; `url` and `timeout` are its own then, and it stays open. sleep: (seconds), what waiting is done by.
+    url: of the server. api_key: if the server needs one. timeout: seconds without a byte after which Unreachable is
+    raised. retries: when the client repeats a request to a busy server. http: a client of httpx2 to use instead, for
+    your own proxies or certificates; its own URL and timeout apply, and it stays open. sleep: (seconds), the function
+    that waits.
 
-    Every method raises ServerProblem, with the server's own words and its hint, Unreachable, and BadInput for a value
-    that cannot be sent. Usable from several threads.
+    Every method raises ServerProblem, with the server's message and hint, Unreachable, and BadInput for a value that
+    cannot be sent. Several threads may use one client.
     """
 
     def __init__(
@@ -67,21 +68,21 @@ class Client(Operations):
             self._http.close()
 
     def run(self, task: str, images: Image | Iterable[Image] | None = None, **options: Any) -> AnyAnswer:
-        """Any task of the server, by the name that `models()` lists; its options by their names."""
+        """Run any task of the server, by its name in `models()`, with its options by name."""
         answer: AnyAnswer = self._call(task_call(self._get_models(), task, images, options))
         return answer
 
     def run_file(
         self, task: str, images: Image | Iterable[Image] | None = None, *, format: str, **options: Any
     ) -> bytes:
-        """Any task, its answer as a file in one of the task's `formats`."""
+        """Run any task and return its answer as a file in one of the task's `formats`."""
         content: bytes = self._call(task_call(self._get_models(), task, images, options, format=format))
         return content
 
     def run_stream(
         self, task: str, images: Image | Iterable[Image] | None = None, **options: Any
     ) -> Iterator[AnyAnswer]:
-        """Any task whose answer improves with time: the result each time it does, then the answer."""
+        """Run any task that streams: yields each improved result, then the answer."""
         return self._events(task_call(self._get_models(), task, images, options, stream=True), AnyAnswer)
 
     def begin_job(
@@ -96,13 +97,12 @@ class Client(Operations):
         parameters: Mapping[str, Any] | None = None,
         progress: bool | OnProgress = False,
     ) -> Job:
-        """Begin a job: many images through one task.
+        """Begin a job: one task on many images.
 
-        files: a folder, a zip, a video, or images; or instead
-        urls: https:// addresses, where the server fetches such; or
-        source: a place on the server's side, and `images`, the folder of a COCO file's images.
-        stride: of a video, every so many frames. parameters: options of the task.
-        progress: of the upload: True for a bar on standard error, or a function that gets each Step.
+        files: a folder, a zip, a video, or images. Instead of files, urls: https:// URLs, if the server downloads
+        images; or source: a path on the server, and `images`, the folder of a COCO file's images. stride: use every so
+        many frames of a video. parameters: options of the task. progress: of the upload: True for a bar on standard
+        error, or a function that gets each Step.
         """
         begin = partial(begin_call, task, source=source, images=images, stride=stride, parameters=parameters)
         if files is None:
@@ -111,7 +111,7 @@ class Client(Operations):
             return Job(self, self._call(begin(files=opened)))
 
     def job(self, job: str) -> Job:
-        """A job by its id, such as one that another process began."""
+        """A job by its id, for example one that another process created."""
         return Job(self, self.get_job(job))
 
     def _get_models(self) -> ModelsAnswer:
@@ -123,7 +123,7 @@ class Client(Operations):
         return read_answer(call, self._send(call).content)
 
     def _send(self, call: Call[Any], *, stream: bool = False) -> httpx2.Response:
-        """The response of a success. Raises ServerProblem, Unreachable."""
+        """The response, if it is a success. Raises ServerProblem, Unreachable."""
         parts, waits = request_parts(call), Waits(self._retries)
         parts["headers"] |= self._headers
         while True:
@@ -138,7 +138,7 @@ class Client(Operations):
             self._sleep(waits.after(problem_of(response)))
 
     def _events(self, call: Call[Final], progress: type[Progress]) -> Iterator[Progress | Final]:
-        """The results so far as they come, then the answer."""
+        """The intermediate results as they arrive, then the answer."""
         response, reader = self._send(call, stream=True), EventReader()
         try:
             for line in self._lines(response, call.path):

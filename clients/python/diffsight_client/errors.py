@@ -1,11 +1,11 @@
-"""What the client raises: the server's problems by kind, and what goes wrong on the way to it.
+"""The exceptions of the client: the server's problems by kind, and errors before an answer.
 
 ClientError
-    Unreachable             no answer: refused, cut, or not in time
-    MissingPackage          an array or a picture was wanted, and numpy, pillow or supervision is not installed
+    Unreachable             no answer: refused, broken, or not in time
+    MissingPackage          an array or a picture needs numpy, pillow or supervision, which is not installed
     BadInput                the client cannot send, or read, a value
     ServerProblem           the server answered with a problem
-        RequestRefused      400, 405, 413, 415, 422, 431: the request is wrong as it stands
+        RequestRefused      400, 405, 413, 415, 422, 431: the request must be changed
         AccessDenied        401, 403
         NotFound            404
         Conflict            409
@@ -20,15 +20,15 @@ from typing import Any
 
 
 class ClientError(Exception):
-    """The base of all that this package raises."""
+    """The base class of all exceptions of this package."""
 
 
 class Unreachable(ClientError):
-    """No answer came: the connection was refused or cut, or the time was up."""
+    """No answer: the connection was refused or broken, or the time was up."""
 
 
 class MissingPackage(ClientError, ImportError):
-    """A package that is not installed is needed for this answer."""
+    """This answer needs a package that is not installed."""
 
 
 class BadInput(ClientError, ValueError):
@@ -38,10 +38,10 @@ class BadInput(ClientError, ValueError):
 class ServerProblem(ClientError):
     """The server's problem (RFC 9457).
 
-    status: of HTTP. kind: its type's last part, such as `invalid-input`, which never changes for one kind of problem.
-    detail: what happened. hint: what to send instead, or what to do. field: the first value at fault, empty for none.
-    errors: all of them, each with `loc`, `msg` and `type`. request_id: as in the server's log.
-    retry_after: seconds to wait as the server said, None if it said nothing.
+    status: of HTTP. kind: the last part of its type, such as `invalid-input`, which is stable. detail: what happened.
+    hint: what to send instead, or what to do. field: the first wrong value, empty for none. errors: all wrong values,
+    each with `loc`, `msg` and `type`. request_id: as in the server's log. retry_after: the server's number of seconds
+    to wait, or None.
     """
 
     def __init__(self, status: int, problem: Mapping[str, Any], retry_after: float | None = None) -> None:
@@ -69,15 +69,15 @@ class RequestRefused(ServerProblem):
 
 
 class AccessDenied(ServerProblem):
-    """The API key is missing, unknown, or may not do this."""
+    """The API key is missing, unknown, or has no permission for this."""
 
 
 class NotFound(ServerProblem):
-    """Nothing is there: a route, a model, or something with this id."""
+    """The route, model or object does not exist."""
 
 
 class Conflict(ServerProblem):
-    """It is in use, or was changed meanwhile."""
+    """The object is in use, or another request changed it."""
 
 
 class Busy(ServerProblem):

@@ -25,13 +25,13 @@ class Event:
 
 @dataclass(slots=True)
 class EventReader:
-    """Puts lines together to events."""
+    """Joins lines to events."""
 
     _name: str = ""
     _data: list[str] = field(default_factory=list)
 
     def feed(self, line: str) -> Event | None:
-        """The event that this line ends, None while one is incomplete."""
+        """The event that this line completes, or None."""
         if not line:
             event = Event(self._name or "message", "\n".join(self._data)) if self._data else None
             self._name, self._data = "", []
@@ -46,7 +46,7 @@ class EventReader:
 
 
 def read_event(event: Event, call: Call[Final], progress: type[Progress]) -> Progress | Final | None:
-    """The result so far, or the answer, of an event; None for one that is neither. Raises ClientError for a problem."""
+    """The intermediate result, or the answer, of an event; None for other events. Raises ClientError for a problem."""
     if event.name == "problem":
         raise _problem_of(event)
     if event.name == "answer":
@@ -63,5 +63,5 @@ def _problem_of(event: Event) -> ClientError:
 
 
 def cut_stream(path: str) -> Unreachable:
-    """For a stream that ends before its answer."""
+    """The exception for a stream that ends before its answer."""
     return Unreachable(f"{path}: the connection ended before the answer came")

@@ -1,4 +1,4 @@
-"""Images from what a caller has: a path, an address, bytes, an open file, a numpy array or a PIL image."""
+"""Files of images from paths, URLs, bytes, open files, numpy arrays and PIL images."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _COLOUR_TYPES = {1: 0, 3: 2, 4: 6}
 
 @runtime_checkable
 class ArrayLike(Protocol):
-    """A numpy array, or what presents itself as one."""
+    """A numpy array, or an object with its array interface."""
 
     @property
     def __array_interface__(self) -> dict[str, Any]: ...
@@ -51,7 +51,7 @@ array, or a PIL image. Paths of zips go where several images go."""
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A file to send. name: as the server may see it. address: set instead of data where the server is to fetch it."""
+    """A file to send. name: as the server sees it. address: a URL instead of data, which the server downloads."""
 
     name: str
     data: bytes = b""
@@ -59,7 +59,7 @@ class Upload:
 
 
 def upload_of(image: Image) -> Upload:
-    """The file of one image. Raises BadInput for what is none, and OSError for a file that cannot be read."""
+    """The file of one image. Raises BadInput for other values, and OSError for files that cannot be read."""
     if isinstance(image, str) and image.lower().startswith(_ADDRESSES):
         return Upload("image", address=image)
     if isinstance(image, str | os.PathLike):
@@ -67,7 +67,7 @@ def upload_of(image: Image) -> Upload:
         return Upload(path.name, path.read_bytes())
     if isinstance(image, bytes | bytearray | memoryview):
         return Upload("image", bytes(image))
-    # A PIL image presents itself as an array too, without its palette and its transparency.
+    # A PIL image also has the array interface, but without its palette and transparency.
     if isinstance(image, PictureLike):
         file = io.BytesIO()
         image.save(file, format="PNG")
@@ -76,7 +76,7 @@ def upload_of(image: Image) -> Upload:
         return Upload("image.png", png_of_array(image))
     if isinstance(image, Readable):
         return Upload(Path(str(getattr(image, "name", "image"))).name, image.read())
-    raise BadInput(f"{type(image).__name__!r} is no image; {_ACCEPTED}")
+    raise BadInput(f"{type(image).__name__!r} is not an image; {_ACCEPTED}")
 
 
 def uploads_of(images: Image | Iterable[Image]) -> list[Upload]:
@@ -85,16 +85,16 @@ def uploads_of(images: Image | Iterable[Image]) -> list[Upload]:
 
 
 def image_list(images: Image | Iterable[Image]) -> list[Image]:
-    """One image, or several, as a list. Raises BadInput for what is neither."""
+    """One image, or several, as a list. Raises BadInput for other values."""
     if is_one(images):
         return [cast(Image, images)]
     if not isinstance(images, Iterable):
-        raise BadInput(f"{type(images).__name__!r} is no image; {_ACCEPTED}")
+        raise BadInput(f"{type(images).__name__!r} is not an image; {_ACCEPTED}")
     return list(cast(Iterable[Image], images))
 
 
 def is_one(images: Image | Iterable[Image]) -> bool:
-    """Whether these are one image and not several."""
+    """Whether this is one image and not several."""
     single = (str, os.PathLike, bytes, bytearray, memoryview, PictureLike, Readable)
     if isinstance(images, single):
         return True

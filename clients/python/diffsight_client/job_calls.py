@@ -1,4 +1,4 @@
-"""What a job is to both clients: its calls, how far it is, and how long a broken connection is tried again."""
+"""The parts of a job that both clients share: its calls, its progress, and the retries of broken connections."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from diffsight_client.models import JobAnswer, JobDetails
 from diffsight_client.progress import Step
 
 RECONNECTIONS = 8
-"""How often in a row a job's events are requested again if none arrives."""
+"""How many times in a row a job's events are requested again if none arrives."""
 
 
 class JobFailed(ClientError):
-    """A job ended as a whole. details: its final state."""
+    """A job failed as a whole. details: its final state."""
 
     def __init__(self, details: JobDetails) -> None:
         self.details = details
@@ -25,7 +25,7 @@ class JobFailed(ClientError):
 
 
 class JobState:
-    """A job on the server. details: as it was last seen."""
+    """A job on the server. details: its last known state."""
 
     details: JobDetails
 
@@ -34,11 +34,11 @@ class JobState:
 
     @property
     def id(self) -> str:
-        """Its id, with which a client's `job` finds it again, in another process too."""
+        """Its id; `job` of a client opens the job by it, also in another process."""
         return self.details.id
 
     def _check_end(self) -> JobDetails:
-        """The details of a job that has ended. Raises JobFailed for one that is wrong as a whole."""
+        """The details of a job that has ended. Raises JobFailed for a job that failed as a whole."""
         if self.details.status == "failed":
             raise JobFailed(self.details)
         return self.details
@@ -46,7 +46,7 @@ class JobState:
 
 @dataclass(slots=True)
 class Reconnections:
-    """The broken connections in a row of one watch; an event that arrives sets `count` back to 0."""
+    """The successive broken connections of one watch; an event that arrives resets `count` to 0."""
 
     count: int = 0
 
@@ -86,7 +86,7 @@ def results_call(job_id: str, *, format: str = "jsonl", failed: bool = False, pa
 
 
 def step_of(job: JobAnswer | JobDetails) -> Step:
-    """How far a job is."""
+    """The progress of a job."""
     rate = f"{job.images_per_second:.1f} a second" if job.images_per_second else ""
     left = f"{job.seconds_left:.0f} s left" if job.seconds_left is not None else ""
     failed = f"{job.failed:,} failed" if job.failed else ""

@@ -1,4 +1,4 @@
-"""The files that a job begins with: opened, counted as they are sent, a folder packed on the way."""
+"""The uploaded files of a job: they are opened and counted while they are sent, and a folder is packed into a zip."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from diffsight_client.progress import OnProgress, Step
 
 
 class CountedFile:
-    """A file that reports how much of all files was read from it."""
+    """A file that reports how much of all files has been read."""
 
     def __init__(self, file: BinaryIO, before: int, total: int, report: OnProgress) -> None:
         self._file, self._before, self._total, self._report = file, before, total, report
@@ -30,20 +30,20 @@ class CountedFile:
         return data
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        """Go to a place in it: a request that is sent again is read again."""
+        """Set the position; a request that is sent again reads the file again."""
         return self._file.seek(offset, whence)
 
     def tell(self) -> int:
-        """The place in it."""
+        """The position."""
         return self._file.tell()
 
 
 @contextmanager
 def open_files(files: Image | Iterable[Image], report: OnProgress) -> Iterator[list[tuple[str, CountedFile]]]:
-    """The files by their names, open for the time of the upload.
+    """The files by name, open during the upload.
 
-    files: a folder, which is sent as a zip; a zip, a video, or images.
-    Raises BadInput for an empty folder and for what is no image, and OSError for files that cannot be read.
+    files: a folder, which is sent as a zip; a zip, a video, or images. Raises BadInput for an empty folder and for
+    values that are not images, and OSError for files that cannot be read.
     """
     with ExitStack() as stack:
         if isinstance(files, str | os.PathLike) and Path(files).is_dir():
@@ -62,7 +62,7 @@ def open_files(files: Image | Iterable[Image], report: OnProgress) -> Iterator[l
 
 @contextmanager
 def written_file(path: Path) -> Iterator[BinaryIO]:
-    """A file to write beside `path`, which takes its place at the end, and is removed where that is not reached."""
+    """A file beside `path`, which is renamed to `path` at the end, and removed if an error occurs."""
     unfinished = path.with_name(f"{path.name}.part")
     try:
         with unfinished.open("wb") as file:
@@ -72,11 +72,11 @@ def written_file(path: Path) -> Iterator[BinaryIO]:
         unfinished.unlink(missing_ok=True)
 
 
-def _open(one: Image, number: int, stack: ExitStack) -> tuple[str, BinaryIO]:
-    """The name and the file of one image; those without a name are called by their number."""
-    if isinstance(one, str | os.PathLike):
-        return Path(one).name, stack.enter_context(Path(one).open("rb"))
-    upload = upload_of(one)
+def _open(image: Image, number: int, stack: ExitStack) -> tuple[str, BinaryIO]:
+    """The name and the file of one image; an image without a name is named by its number."""
+    if isinstance(image, str | os.PathLike):
+        return Path(image).name, stack.enter_context(Path(image).open("rb"))
+    upload = upload_of(image)
     name = upload.name.replace("image", f"image-{number}") if Path(upload.name).stem == "image" else upload.name
     return name, io.BytesIO(upload.data)
 
@@ -84,16 +84,16 @@ def _open(one: Image, number: int, stack: ExitStack) -> tuple[str, BinaryIO]:
 @contextmanager
 def _packed(folder: Path) -> Iterator[BinaryIO]:
     """A zip, in a temporary file, of the files below a folder; hidden ones are left out."""
-    paths = sorted(path for path in folder.rglob("*") if path.is_file() and not _hidden(path.relative_to(folder)))
+    paths = sorted(path for path in folder.rglob("*") if path.is_file() and not _is_hidden(path.relative_to(folder)))
     if not paths:
         raise BadInput(f"{folder} holds no files")
     with tempfile.TemporaryFile() as file:
-        # Pictures are compressed already.
+        # Pictures are already compressed.
         with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
             for path in paths:
                 archive.write(path, path.relative_to(folder).as_posix())
         yield file
 
 
-def _hidden(path: Path) -> bool:
+def _is_hidden(path: Path) -> bool:
     return any(part.startswith(".") for part in path.parts)

@@ -1,4 +1,4 @@
-"""A job as an object: watch it, wait for it, fetch what came of it."""
+"""A job as an object: watch it, wait for it, download its results."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Job(JobState):
-    """A job on the server. details: as it was last seen."""
+    """A job on the server. details: its last known state."""
 
     def __init__(self, client: Client, details: JobDetails) -> None:
         self._client = client
@@ -32,7 +32,7 @@ class Job(JobState):
         return self.details
 
     def watch(self) -> Iterator[JobAnswer | JobDetails]:
-        """The job with each change until it is done or failed, its details last. Broken connections are made again."""
+        """The job's details at each change until it is done or failed. Broken connections are opened again."""
         broken = Reconnections()
         while True:
             try:
@@ -46,10 +46,10 @@ class Job(JobState):
                 self._client._sleep(broken.after(error))
 
     def wait(self, *, progress: bool | OnProgress = False) -> JobDetails:
-        """The job at its end. Images that failed are in its `failures` and do not raise.
+        """The job's final details. Failed images are in its `failures` and do not raise.
 
-        progress: True for a bar on standard error, or a function that gets each Step.
-        Raises JobFailed for a job that is wrong as a whole.
+        progress: True for a bar on standard error, or a function that gets each Step. Raises JobFailed for a job that
+        fails as a whole.
         """
         report = reporter(progress)
         for state in self.watch():
@@ -57,14 +57,15 @@ class Job(JobState):
         return self._check_end()
 
     def results(self, *, partial: bool = False) -> Iterator[dict[str, Any]]:
-        """One result an image, in the source's order, as they arrive. Raises Conflict for a job that has not ended.
+        """One result for each image, in the source's order, as they arrive. Raises Conflict for a job that has not
+        ended.
 
-        partial: of a job under way, the results before its first unfinished image.
+        partial: of a running job, the results before its first unfinished image.
         """
         yield from self._lines(results_call(self.id, partial=partial))
 
     def failures(self, *, partial: bool = False) -> Iterator[dict[str, Any]]:
-        """The names and reasons of the images that failed."""
+        """The names of the failed images, with the reasons."""
         yield from self._lines(results_call(self.id, failed=True, partial=partial))
 
     def download(
@@ -90,22 +91,22 @@ class Job(JobState):
         return target
 
     def pause(self) -> JobDetails:
-        """Let it rest. Raises Conflict for one that has ended."""
+        """Pause the job. Raises Conflict if it has ended."""
         self.details = self._client.pause_job(self.id)
         return self.details
 
     def resume(self) -> JobDetails:
-        """Let it go on. Raises Conflict for one that has ended."""
+        """Continue the job. Raises Conflict if it has ended."""
         self.details = self._client.resume_job(self.id)
         return self.details
 
     def retry(self) -> JobDetails:
-        """Try its failed images again. Raises Conflict for one that has not ended."""
+        """Process its failed images again. Raises Conflict if it has not ended."""
         self.details = self._client.retry_job(self.id)
         return self.details
 
     def delete(self) -> None:
-        """Stop it, and forget it with its upload and its results."""
+        """Stop and delete the job, with its upload and its results."""
         self._client.delete_job(self.id)
 
     def _lines(self, call: Call[bytes]) -> Iterator[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""The answer of `pose` as arrays, as key points of `supervision`, and as annotations of COCO."""
+"""The answer of `pose` as arrays, as `supervision` key points, and as COCO annotations."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _WHOLE_BODY["righthand_kpts"] = RIGHT_HAND
 
 
 class Persons:
-    """The persons of an answer, their points in `coordinates`, pixels unless the request said otherwise."""
+    """The persons of an answer. Their points are in `coordinates`: pixels unless the request sets another unit."""
 
     if TYPE_CHECKING:
         persons: Any
@@ -24,18 +24,18 @@ class Persons:
         links: list[list[int]]
 
     def to_numpy(self) -> NDArray[np.float32]:
-        """x, y and score of each point, (N, K, 3) float32; NaN for a person whose box could not be looked at."""
+        """x, y and score of each point, (N, K, 3) float32; NaN for a person whose box could not be used."""
         numpy = import_needed("numpy")
         points = numpy.full((len(self.persons), len(self.names), 3), numpy.nan, dtype=numpy.float32)
         for index, person in enumerate(self.persons):
             if person.keypoints:
                 points[index, :, :2] = person.keypoints
                 points[index, :, 2] = person.keypoint_scores
-        found: NDArray[np.float32] = points
-        return found
+        filled: NDArray[np.float32] = points
+        return filled
 
     def to_supervision(self) -> Any:
-        """The persons that were looked at, as `supervision.KeyPoints`.
+        """The persons with keypoints as `supervision.KeyPoints`.
 
         Its `EdgeAnnotator` draws them with `edges=answer.supervision_edges()`.
         """
@@ -51,16 +51,16 @@ class Persons:
         )
 
     def supervision_edges(self) -> list[tuple[int, int]]:
-        """`links` as `supervision` counts them, from 1."""
+        """`links` as `supervision` numbers them, from 1."""
         return [(first + 1, second + 1) for first, second in self.links]
 
     def to_coco(
         self, *, image_id: int = 1, category_id: int = 1, threshold: float = 0.3, first_id: int = 1
     ) -> list[dict[str, Any]]:
-        """The persons that were looked at as annotations of COCO; 133 points in the five lists of COCO-WholeBody.
+        """The persons with keypoints as COCO annotations; 133 points in the five lists of COCO-WholeBody.
 
-        threshold: the score from which on a point counts as visible (2); a point below it is 0, 0, 0.
-        first_id: of the annotations, which are numbered from it.
+        threshold: minimum score of a visible point (2); a point below it is 0, 0, 0. first_id: id of the first
+        annotation; the others follow it.
         """
         annotations: list[dict[str, Any]] = []
         for person in self.persons:
@@ -87,7 +87,7 @@ class Persons:
         return annotations
 
     def coco_category(self, *, category_id: int = 1) -> dict[str, Any]:
-        """The category `person` of those annotations, with the names and links of all points."""
+        """The category `person` of these annotations, with the names and links of all points."""
         links = [[first + 1, second + 1] for first, second in self.links]
         return {
             "id": category_id,

@@ -1,4 +1,4 @@
-"""How far an upload, a job or a download is: a bar for people, or whatever a caller makes of it."""
+"""The progress of an upload, a job or a download: a bar, or a function of the caller."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ _WIDTH = 24
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """How far it is. done, total: bytes, of `wait` images; total is None while it is not known. text: more, briefly."""
+    """A step of progress.
+
+    done, total: bytes, of `wait` images; total is None while it is unknown. text: short further text.
+    """
 
     stage: Literal["upload", "wait", "download"]
     done: int
@@ -24,7 +27,7 @@ OnProgress = Callable[[Step], None]
 
 
 def reporter(progress: bool | OnProgress) -> OnProgress:
-    """What steps are reported to: a bar for True, nothing for False, else the function itself."""
+    """The function that gets the steps: a bar for True, none for False, else the caller's function."""
     if callable(progress):
         return progress
     return ProgressBar() if progress else _ignore
@@ -36,7 +39,7 @@ def _ignore(step: Step) -> None:
 
 @dataclass(slots=True)
 class ProgressBar:
-    """Writes one line, again and again, on a terminal; elsewhere a line for each tenth part."""
+    """On a terminal, writes one line again and again; elsewhere, a line for each tenth part."""
 
     stream: TextIO = field(default_factory=lambda: sys.stderr)
     _last: tuple[str, int] = ("", -1)

@@ -1,4 +1,4 @@
-"""How often, and how long, a busy server is tried again."""
+"""How often and how long the client repeats a request to a busy server."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from diffsight_client.errors import ServerProblem
 
 REPEATED = frozenset({429, 503})
-"""Statuses after which the same request is sent again: the server took nothing of it."""
+"""Statuses after which the same request is sent again: the server did no work for it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Retries:
-    """What is tried again: requests that were answered 429 or 503, after the seconds of `Retry-After`.
+    """Limits of repeated requests: after 429 or 503, a request is sent again after the seconds of `Retry-After`.
 
-    times: of one request, beyond the first. seconds: of waiting, all of one request's together; a wait that would
-    pass it is not begun, and the problem is raised at once. first_wait: seconds where the server names none, doubled
-    with each further one.
+    times: repetitions of one request. seconds: total waiting time for one request; if a wait would exceed it, the
+    problem is raised immediately. first_wait: seconds to wait if the server names none; each further wait is twice as
+    long.
     """
 
     times: int = 5
@@ -33,7 +33,7 @@ class Waits:
     waited: float = 0.0
 
     def after(self, problem: ServerProblem) -> float:
-        """Seconds to wait before the request is sent again. Raises the problem where it is not sent again."""
+        """Seconds to wait before the request is sent again. Raises the problem if it is not sent again."""
         wait = problem.retry_after
         if wait is None:
             wait = self.retries.first_wait * 2**self.count

@@ -1,4 +1,4 @@
-"""Calls of tasks by their name, for those that a server has and this client does not know yet."""
+"""Calls of tasks by name, for tasks of a server that this client does not know."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ from diffsight_client.models import Model, ModelsAnswer
 
 
 class AnyAnswer(Model):
-    """The answer, or the result so far, of any task: its fields are attributes, `model_dump()` gives them all."""
+    """The answer, or an intermediate result, of any task: its fields are attributes, `model_dump()` returns all of
+    them.
+    """
 
     rows: int = Field(default=0)
-    """U-Net rows spent."""
+    """Number of U-Net rows computed."""
 
 
 def task_call(
@@ -30,15 +32,15 @@ def task_call(
     format: str | None = None,
     stream: bool = False,
 ) -> Call[Any]:
-    """The call of a task that the server serves. Raises BadInput for one that it does not.
+    """The call of a task of the server. Raises BadInput for a task that it does not have.
 
-    options: those of the task's route; values of `support_images` and `support_masks` are images.
-    format: of the answer, one of the task's `formats` that is a file; None for the answer itself.
+    options: those of the task's route; values of `support_images` and `support_masks` are images. format: one of the
+    task's `formats`, for an answer as a file; None for the JSON answer.
     """
     task = next((task for task in served.tasks if task.task == name), None)
     if task is None:
-        known = ", ".join(task.task for task in served.tasks)
-        raise BadInput(f"this server has no task {name!r}; it has {known}")
+        names = ", ".join(task.task for task in served.tasks)
+        raise BadInput(f"this server has no task {name!r}; it has {names}")
     route, fields, files = task.route, dict(options), {"images" if task.inputs == "images" else "image": images}
     for option in list(fields):
         if f"{{{option}}}" in route:

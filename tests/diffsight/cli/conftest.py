@@ -14,14 +14,14 @@ from heads.vpd.checkpoint import FittedAs, save_fitted
 from tests.diffsight.command import invoke
 from tests.heads.vpd.conftest import random_network
 from tests.training.few_shot_layouts import draw_classes
-from training.datasets.digits import DIGIT_NAMES, training_digits
+from training.datasets.digits import DIGIT_NAMES, load_training_digits
 
 
 @pytest.fixture(scope="module")
 def digits_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four images of each of three digits, one folder a class."""
     root = tmp_path_factory.mktemp("digits")
-    digits = training_digits()
+    digits = load_training_digits()
     for digit in range(3):
         (root / DIGIT_NAMES[digit]).mkdir()
         for index in np.flatnonzero(digits.labels == digit)[:4].tolist():

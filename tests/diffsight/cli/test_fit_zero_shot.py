@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from tests.diffsight.command import ENVIRONMENT, diffsight
-from training.datasets.digits import DIGIT_NAMES, training_digits
+from training.datasets.digits import DIGIT_NAMES, load_training_digits
 
 TEMPLATE = ("--template", "a handwritten {}")
 
@@ -19,7 +19,7 @@ TEMPLATE = ("--template", "a handwritten {}")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two images of each of two digits, one folder a label."""
     root = tmp_path_factory.mktemp("labelled")
-    digits = training_digits()
+    digits = load_training_digits()
     for digit in range(2):
         (root / DIGIT_NAMES[digit]).mkdir()
         for index in np.flatnonzero(digits.labels == digit)[:2].tolist():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.service.conftest import encoded
-from training.datasets.digits import held_out_digits
+from training.datasets.digits import load_held_out_digits
 
 if TYPE_CHECKING:
     from tests.conftest import Server
@@ -21,7 +21,7 @@ def digits() -> list[bytes]:
     """A zero and a one that training never saw."""
     from PIL import Image
 
-    held_out = held_out_digits()
+    held_out = load_held_out_digits()
     chosen = [int(np.flatnonzero(held_out.labels == digit)[0]) for digit in (0, 1)]
     return [encoded(Image.fromarray(held_out.image(index)), "PNG") for index in chosen]
 

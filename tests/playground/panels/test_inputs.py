@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from playground.panels.inputs import NothingChosen, _one_image, _several_images, _with_supports
+from playground.panels.inputs import NothingChosen, _choose_image, _several_images, _with_supports
 from playground.panels.supports import Example
 
 
 def test_one_image_several_and_examples() -> None:
-    assert _one_image("/tmp/a.png").images == [("image", Path("/tmp/a.png"))]
+    assert _choose_image("/tmp/a.png").images == [("image", Path("/tmp/a.png"))]
     assert [field for field, _ in _several_images(["/tmp/a.png", "/tmp/b.zip"]).images] == ["images", "images"]
     chosen = _with_supports(["/tmp/a.png", [Example(b"i", b"m"), Example(b"j", b"n")]])
     assert chosen.images[1:] == [
@@ -23,7 +23,7 @@ def test_one_image_several_and_examples() -> None:
 
 def test_nothing_chosen_says_what_to_do() -> None:
     with pytest.raises(NothingChosen, match="first"):
-        _one_image(None)
+        _choose_image(None)
     with pytest.raises(NothingChosen, match="first"):
         _several_images([])
     with pytest.raises(NothingChosen, match="first"):

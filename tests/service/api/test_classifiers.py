@@ -15,7 +15,7 @@ from PIL import Image
 
 from service.library.classifiers import as_tensors, from_file
 from service.library.store import Store, pack, unpack
-from training.datasets.digits import DIGIT_NAMES, held_out_digits, training_digits
+from training.datasets.digits import DIGIT_NAMES, load_held_out_digits, load_training_digits
 
 if TYPE_CHECKING:
     from tests.conftest import Server, StartServer
@@ -32,7 +32,7 @@ def png(array: Any) -> bytes:
 
 def digits(per_class: int, classes: int = 10, *, held_out: bool = False) -> list[tuple[str, bytes]]:
     """(name, PNG) of so many digits of each class."""
-    source = held_out_digits() if held_out else training_digits()
+    source = load_held_out_digits() if held_out else load_training_digits()
     chosen = [np.flatnonzero(source.labels == digit)[:per_class] for digit in range(classes)]
     return [(DIGIT_NAMES[source.labels[index]], png(source.image(int(index)))) for part in chosen for index in part]
 
@@ -436,10 +436,10 @@ def test_a_file_of_another_backbone_is_listed_and_not_used(
 
 @pytest.mark.slow
 def test_five_thousand_images(server: Server) -> None:
-    source = training_digits()
+    source = load_training_digits()
     generator = np.random.default_rng(0)
     examples = [
-        (DIGIT_NAMES[source.labels[index % len(source)]], png(source.augmented(index % len(source), generator)))
+        (DIGIT_NAMES[source.labels[index % len(source)]], png(source.augment(index % len(source), generator)))
         for index in range(5000)
     ]
     response = server.client.post(ROUTE, files={"image": zipped(examples)}, timeout=600)

@@ -13,14 +13,14 @@ from PIL import Image
 from backbones.errors import InvalidInput
 from service.library.duplicates import duplicate_groups, read_vectors
 from tests.diffsight.command import diffsight
-from training.datasets.digits import training_digits
+from training.datasets.digits import load_training_digits
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Six pictures, of three a copy that was saved smaller or as JPEG, and a file that is none."""
     root = tmp_path_factory.mktemp("pictures")
-    digits = training_digits()
+    digits = load_training_digits()
     for number in range(6):
         Image.fromarray(digits.image(number)).save(root / f"{number}.png")
     (root / "copies").mkdir()
