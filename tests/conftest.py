@@ -50,9 +50,9 @@ StartServer = Callable[..., Server]
 
 @contextmanager
 def running_server(
-    *, fetcher: UrlFetcher | None = None, tasks: tuple[AnyTask, ...] | None = None, **given: Any
+    *, fetcher: UrlFetcher | None = None, tasks: tuple[AnyTask, ...] | None = None, **changes: Any
 ) -> Iterator[Server]:
-    """A server with `given` settings, warm, stopped at the end. fetcher, tasks: as for `create_app`."""
+    """A warm server with these changes of the settings, stopped at the end. fetcher, tasks: as for `create_app`."""
     import uvicorn
 
     from service.app import create_app
@@ -61,8 +61,8 @@ def running_server(
 
     ready = threading.Event()
     # One thread: where cores are shared, torch's threads wait for each other longer than they compute.
-    engine = {"torch_threads": 1, **given.pop("engine", {})}
-    settings = load_settings(**{"device": "cpu", "engine": engine, **given})
+    engine = {"torch_threads": 1, **changes.pop("engine", {})}
+    settings = load_settings(**{"device": "cpu", "engine": engine, **changes})
     served = TASKS if tasks is None else tasks
     app = create_app(settings, tasks=served, on_started=lambda _: ready.set(), fetcher=fetcher)
     config = uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, timeout_graceful_shutdown=5)
@@ -100,7 +100,7 @@ def server() -> Iterator[Server]:
 def start_server() -> Iterator[StartServer]:
     """Starts servers with settings of their own: `start_server(engine={"max_waiting_rows": 10})`."""
     with ExitStack() as stack:
-        yield lambda **given: stack.enter_context(running_server(**given))
+        yield lambda **changes: stack.enter_context(running_server(**changes))
 
 
 @pytest.fixture(scope="session")

@@ -75,9 +75,9 @@ def two_nodes(folder: Path, settings: Mapping[str, Any], *, cores: int = 1) -> I
 
     folder: what callers make lies below it.
     """
-    given = environment(folder, settings)
-    before = {name: os.environ.get(name) for name in given}
-    os.environ.update(given)
+    variables = environment(folder, settings)
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
     cluster = None
     try:
         cluster = LocalCluster(cores)
@@ -94,8 +94,8 @@ def two_nodes(folder: Path, settings: Mapping[str, Any], *, cores: int = 1) -> I
 
 def environment(folder: Path, settings: Mapping[str, Any]) -> dict[str, str]:
     """What nodes and commands have in their environment."""
-    given = {f"DIFFSIGHT_{name}": str(value) for name, value in settings.items()}
+    variables = {f"DIFFSIGHT_{name}": str(value) for name, value in settings.items()}
     own = {"DIFFSIGHT_DATA_FOLDER": str(folder / "data"), "DIFFSIGHT_DEVICE": "cpu", "DIFFSIGHT_LOG_LEVEL": "error"}
     quiet = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS": "0"}
     root = str(Path(__file__).parents[2])
-    return {**own, "DIFFSIGHT_ENGINE__TORCH_THREADS": "1", **given, **NODE_ENVIRONMENT, **quiet, "PYTHONPATH": root}
+    return {**own, "DIFFSIGHT_ENGINE__TORCH_THREADS": "1", **variables, **NODE_ENVIRONMENT, **quiet, "PYTHONPATH": root}

@@ -44,7 +44,7 @@ def check_serve(folder: Path, requests: int, clients: int) -> str:
         httpx2.Client(base_url=url, timeout=300) as client,
     ):
         usual = [*usual_requests(0)[:8], concept_request(make_concept(client))]
-        references = [ask(client, one).json() for one in usual]
+        references = [ask(client, request).json() for request in usual]
         behind = [pid for pid in cluster.workers() if os.getpriority(os.PRIO_PROCESS, pid) > 0]
         assert not behind, f"{len(behind)} workers give way to every other program"
         both = replicas_of(client)
@@ -88,20 +88,20 @@ def served(cluster: LocalCluster) -> Iterator[str]:
             process.stdout.close()
 
 
-def ask(client: httpx2.Client, one: Usual) -> httpx2.Response:
+def ask(client: httpx2.Client, request: Usual) -> httpx2.Response:
     """The answer, which must be there."""
-    answer = client.post(one.path, content=one.body, headers={"Content-Type": one.content_type})
-    assert answer.status_code == 200, f"{one.path}: {answer.status_code} {answer.text[:500]}"
+    answer = client.post(request.path, content=request.body, headers={"Content-Type": request.content_type})
+    assert answer.status_code == 200, f"{request.path}: {answer.status_code} {answer.text[:500]}"
     return answer
 
 
 def replicas_of(client: httpx2.Client) -> set[str]:
     """When the replicas that answer `/metrics` began to count: one line of it each."""
-    found = set[str]()
+    replicas = set[str]()
     for _ in range(_LOOKS):
         text = client.get("/metrics").text
-        found |= {line for line in text.splitlines() if line.startswith("diffsight_batch_rows_created")}
-    return found
+        replicas |= {line for line in text.splitlines() if line.startswith("diffsight_batch_rows_created")}
+    return replicas
 
 
 def wait_for_metrics(cluster: LocalCluster) -> None:
@@ -136,9 +136,9 @@ def concept_request(concept: str) -> Usual:
 
 def check_stream(client: httpx2.Client) -> int:
     """How many events a streaming answer has; they come one after the other."""
-    one = usual_requests(0)[1]
-    headers = {"Content-Type": one.content_type, "Accept": "text/event-stream"}
-    with client.stream("POST", one.path, content=one.body, headers=headers) as answer:
+    request = usual_requests(0)[1]
+    headers = {"Content-Type": request.content_type, "Accept": "text/event-stream"}
+    with client.stream("POST", request.path, content=request.body, headers=headers) as answer:
         assert answer.status_code == 200
         events = [line for line in answer.iter_lines() if line.startswith("event:")]
     assert events[-1].endswith("answer"), events
@@ -210,16 +210,18 @@ async def storm(
         nonlocal killed_after
         for _ in waiting:
             place = chance.randrange(len(usual))
-            one = usual[place]
-            answer = await client.post(one.path, content=one.body, headers={"Content-Type": one.content_type})
+            request = usual[place]
+            answer = await client.post(
+                request.path, content=request.body, headers={"Content-Type": request.content_type}
+            )
             statuses[answer.status_code] += 1
             if answer.status_code == 503:
                 assert answer.headers.get("retry-after"), answer.text
                 assert answer.json()["type"].startswith("/problems/"), answer.text
                 await asyncio.sleep(0.2)
             else:
-                assert answer.status_code == 200, f"{one.path}: {answer.status_code} {answer.text[:500]}"
-                assert is_equal(answer.json(), references[place]), f"{one.path} gives something else"
+                assert answer.status_code == 200, f"{request.path}: {answer.status_code} {answer.text[:500]}"
+                assert is_equal(answer.json(), references[place]), f"{request.path} gives something else"
             if not killed_after and statuses.total() >= requests // 3:
                 killed_after = statuses.total()
                 os.kill(cluster.workers("ServeReplica")[0], signal.SIGKILL)

@@ -42,14 +42,14 @@ Add = Callable[..., Entry]
 
 @pytest.fixture
 def add(hub: FileHub, tmp_path: Path) -> Add:
-    def added(kind: str = "sdpose-body", **options: object) -> Entry:
+    def add_from_hub(kind: str = "sdpose-body", **options: object) -> Entry:
         options = {"folder": tmp_path / "models", "source": REPO, "any_size": True, **options}
         return add_model(PUBLISHED[kind], endpoint=hub.url, **options)  # type: ignore[arg-type]
 
-    return added
+    return add_from_hub
 
 
-def left(tmp_path: Path) -> set[str]:
+def list_models(tmp_path: Path) -> set[str]:
     """What lies in the models' folder, but for downloads under way."""
     return {file.name for file in (tmp_path / "models").glob("*") if file.name != ".incoming"}
 
@@ -96,7 +96,7 @@ def test_a_wrong_checksum_is_refused_and_thrown_away(
     hub.spoiled = name
     with pytest.raises(CheckpointError, match=f"the checksum is wrong: its {digest} is"):
         add()
-    assert left(tmp_path) == set()
+    assert list_models(tmp_path) == set()
     assert not list((tmp_path / "models").rglob(f"{Path(name).name}*"))
     hub.spoiled = ""
     assert problems(add(), PUBLISHED) == []
@@ -107,14 +107,14 @@ def test_a_file_that_the_repository_lacks_is_named(add: Add, hub: FileHub, tmp_p
     with pytest.raises(ModelNotFound, match=r"not a complete sdpose-body: missing decoder/decoder\.safetensors"):
         add()
     assert hub.fetched == []
-    assert left(tmp_path) == set()
+    assert list_models(tmp_path) == set()
 
 
 def test_a_file_that_the_hub_lists_and_does_not_have(add: Add, hub: FileHub, tmp_path: Path) -> None:
     hub.unpublished = "decoder/decoder.safetensors"
     with pytest.raises(ModelNotFound, match=r"decoder\.safetensors"):
         add()
-    assert left(tmp_path) == set()
+    assert list_models(tmp_path) == set()
 
 
 def test_too_little_space_is_reported_before_anything_is_fetched(add: Add, hub: FileHub, tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_too_little_space_is_reported_before_anything_is_fetched(add: Add, hub: 
         add(free=lambda folder: 1000)
     assert "--models-folder" in error.value.hint
     assert hub.fetched == []
-    assert left(tmp_path) == set()
+    assert list_models(tmp_path) == set()
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
@@ -132,7 +132,7 @@ def test_a_disk_that_fills_up_on_the_way_leaves_no_model(add: Add, hub: FileHub,
     partial.symlink_to("/dev/full")
     with pytest.raises(InvalidInput, match=f"no space left.*filled up at {UNET}"):
         add()
-    assert left(tmp_path) == set()
+    assert list_models(tmp_path) == set()
     partial.unlink()
     assert problems(add(), PUBLISHED) == []
 
@@ -153,7 +153,7 @@ def test_too_little_space_for_a_copy_is_reported_before_it_begins(tmp_path: Path
 def test_a_model_of_another_size_is_not_entered(add: Add, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="--any-size"):
         add(any_size=False)
-    assert left(tmp_path) == set()
+    assert list_models(tmp_path) == set()
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_what_cannot_be_had_is_reported_with_the_next_step(
     with pytest.raises(DiffsightError, match=message) as error:
         add(**options)
     assert error.value.hint
-    assert left(tmp_path) == set()
+    assert list_models(tmp_path) == set()
 
 
 def test_a_hub_that_is_away_is_reported(nowhere: str, tmp_path: Path) -> None:

@@ -127,7 +127,7 @@ def more_tensors(folder: Path) -> None:
     save_file(load_file(folder / UNET) | {"surprise": torch.zeros(1)}, folder / UNET, {"format": "pt"})
 
 
-def inpainting(folder: Path) -> None:
+def make_inpainting(folder: Path) -> None:
     tensors = load_file(folder / UNET)
     tensors["conv_in.weight"] = torch.zeros(16, 9, 3, 3)
     save_file(tensors, folder / UNET, {"format": "pt"})
@@ -151,7 +151,7 @@ def change(file: Path, **entries: object) -> None:
         (other_channels, "conv_out.bias"),
         (fewer_tensors, "1 missing .conv_out.bias"),
         (more_tensors, "1 unexpected .surprise"),
-        (inpainting, "takes 9 channels"),
+        (make_inpainting, "takes 9 channels"),
         (other_objective, "'sample' is neither"),
     ],
 )

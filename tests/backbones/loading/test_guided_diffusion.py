@@ -54,9 +54,9 @@ def test_both_kinds_of_file_give_the_same_network(tmp_path: Path, original: dict
     backbone = load_guided_diffusion(file, FLAGS)
     assert backbone.name == "network"
     assert backbone.description.dtype == torch.float32
-    found = backbone.unet.state_dict()
+    state = backbone.unet.state_dict()
     for key, tensor in stock_state(original, FLAGS).items():
-        assert torch.equal(found[key], tensor.float())
+        assert torch.equal(state[key], tensor.float())
 
 
 def test_the_revision_changes_with_weights_and_flags(tmp_path: Path, original: dict[str, Tensor]) -> None:

@@ -289,15 +289,15 @@ def test_what_was_fetched_once_serves_offline_and_while_the_hub_is_away(hub: Hub
     assert hub.fetched == fetched
 
 
-def gated(hub: Hub) -> None:
+def require_token(hub: Hub) -> None:
     hub.gated = True
 
 
-def nothing(hub: Hub) -> None:
+def change_nothing(hub: Hub) -> None:
     pass
 
 
-def single_file_only(hub: Hub) -> None:
+def leave_single_file(hub: Hub) -> None:
     for part in ("unet", "vae", "text_encoder"):
         shutil.rmtree(hub.folder / part)
 
@@ -305,11 +305,11 @@ def single_file_only(hub: Hub) -> None:
 @pytest.mark.parametrize(
     ("prepare", "repo_id", "revision", "message"),
     [
-        (nothing, "owner/other", "main", "is not on the hub, or is private"),
-        (nothing, REPO, "v9", "no revision 'v9'"),
-        (gated, REPO, "main", "HF_TOKEN"),
-        (nothing, "owner/--bad--", "main", "no hub id"),
-        (single_file_only, REPO, "main", "no weights in the diffusers layout for unet, vae, text_encoder"),
+        (change_nothing, "owner/other", "main", "is not on the hub, or is private"),
+        (change_nothing, REPO, "v9", "no revision 'v9'"),
+        (require_token, REPO, "main", "HF_TOKEN"),
+        (change_nothing, "owner/--bad--", "main", "no hub id"),
+        (leave_single_file, REPO, "main", "no weights in the diffusers layout for unet, vae, text_encoder"),
     ],
 )
 def test_what_the_hub_refuses_is_reported_with_the_next_step(

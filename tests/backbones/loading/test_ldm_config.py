@@ -12,7 +12,7 @@ from backbones.errors import CheckpointError
 from backbones.loading import ldm, ldm_config
 from backbones.loading.published_keys import sd1_unet_keys, vae_encoder_keys
 from backbones.loading.weight_files import fill
-from tests.backbones.original_layout import renamed, unet_modules, vae_tensors
+from tests.backbones.original_layout import rename_modules, unet_modules, vae_tensors
 
 PUBLISHED_UNET: dict[str, dict[str, Any]] = {
     "sd1": {"cross_attention_dim": 768, "attention_head_dim": 8, "sample_size": 64},
@@ -27,7 +27,7 @@ PUBLISHED_UNET: dict[str, dict[str, Any]] = {
 
 def original_unet(generation: str) -> dict[str, Tensor]:
     stock = ldm.build_unet({"block_out_channels": (320, 640, 1280, 1280), **PUBLISHED_UNET[generation]})
-    return renamed(stock.state_dict(), unet_modules(2, (True, True, True, False)), "")
+    return rename_modules(stock.state_dict(), unet_modules(2, (True, True, True, False)), "")
 
 
 def original_vae() -> dict[str, Tensor]:

@@ -10,13 +10,13 @@ import torch
 from backbones.loading.weight_files import read_tensors, write_tensors
 from diffsight.doctor import originals
 from diffsight.doctor.originals import FOLDER, HEADS, ORIGINALS, check_originals, relative_error
-from tests.conformance.shorten import shortened
+from tests.conformance.shorten import shorten_tensors
 
 CPU = torch.device("cpu")
 
 
 def test_what_ships_is_part_of_the_fixtures_and_takes_no_more_than_two_megabytes() -> None:
-    shipped, whole = read_tensors(HEADS), shortened()
+    shipped, whole = read_tensors(HEADS), shorten_tensors()
     assert shipped.keys() == whole.keys()
     assert all(torch.equal(shipped[name], one) for name, one in whole.items())
     assert sum(file.stat().st_size for file in FOLDER.iterdir()) < 2_000_000

@@ -19,7 +19,7 @@ from heads.vpd.depth_network import DepthNetwork
 from heads.vpd.heads import Head, Task
 from heads.vpd.referring_network import ReferringNetwork
 from heads.vpd.segmentation_network import SegmentationNetwork
-from tests.backbones.original_layout import renamed, unet_modules, vae_tensors
+from tests.backbones.original_layout import rename_modules, unet_modules, vae_tensors
 
 CLASSES, TOKENS = 5, 9
 
@@ -82,7 +82,7 @@ def original_tensors(backbone: StableDiffusion, task: Task) -> dict[str, Tensor]
     prefix = "encoder." if task == "depth" else ""
     state = {key: tensor * 1.3 if tensor.is_floating_point() else tensor for key, tensor in unet.state_dict().items()}
     attends = tuple("CrossAttn" in kind for kind in unet.config.down_block_types)
-    converted = renamed(state, unet_modules(unet.config.layers_per_block, attends), "")
+    converted = rename_modules(state, unet_modules(unet.config.layers_per_block, attends), "")
     if task == "depth":
         converted = {key: tensor for key, tensor in converted.items() if not key.startswith("out.")}
     tensors = {f"{prefix}unet.unet.diffusion_model.{key}": tensor for key, tensor in converted.items()}

@@ -24,7 +24,7 @@ from backbones.loading.published_keys import Shapes
 from heads.sdpose.published_keys import head_keys as pose_keys
 from heads.vpd.published_keys import head_keys as dense_keys
 from service.models.known import PUBLISHED
-from tests.backbones.original_layout import renamed, unet_modules, vae_tensors
+from tests.backbones.original_layout import rename_modules, unet_modules, vae_tensors
 from tests.backbones.small_models import WEIGHTS
 from tests.backbones.small_networks import SD1, SD2, stock_unet
 
@@ -168,7 +168,7 @@ def _write_dense(task: str, file: Path, sizes: Sizes) -> Path:
     config, seed = sizes.backbones["sd15"]
     vae = build_vae(seed, sizes).state_dict()
     unet = _tuned(stock_unet(config, seed).state_dict(), len(task))
-    tensors = renamed(unet, unet_modules(2, ATTENDS), f"{prefix}unet.unet.diffusion_model.")
+    tensors = rename_modules(unet, unet_modules(2, ATTENDS), f"{prefix}unet.unet.diffusion_model.")
     if task == "depth":
         tensors = {key: value for key, value in tensors.items() if ".diffusion_model.out." not in key}
     encoder = vae_tensors({key: value for key, value in vae.items() if not key.startswith("decoder.")}, depth=2)
