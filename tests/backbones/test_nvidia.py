@@ -38,7 +38,7 @@ def test_a_driver_that_is_too_old_is_named_and_the_cpu_is_not_taken_in_silence()
 
 
 @pytest.mark.parametrize(
-    ("found", "words"),
+    ("nvidia", "words"),
     [
         (Nvidia(0, "", "", 0), "install a CUDA build of torch"),
         (Nvidia(1, "580.65", "", 0), "install a CUDA build of torch"),

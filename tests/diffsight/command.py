@@ -39,7 +39,7 @@ def diffsight(*arguments: str | Path, **environment: str) -> subprocess.Complete
             main()
         except SystemExit as stop:
             status = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
-    return subprocess.CompletedProcess(command, status, out.getvalue(), without_progress(err.getvalue()))
+    return subprocess.CompletedProcess(command, status, out.getvalue(), drop_progress(err.getvalue()))
 
 
 def script(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -50,11 +50,11 @@ def script(*arguments: str | Path, **environment: str) -> subprocess.CompletedPr
 def run(command: list[str], environment: dict[str, str], seconds: float) -> subprocess.CompletedProcess[str]:
     """A command's status and output, without its lines of progress: how many there are depends on the machine."""
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=seconds)
-    done.stderr = without_progress(done.stderr)
+    done.stderr = drop_progress(done.stderr)
     return done
 
 
-def without_progress(text: str) -> str:
+def drop_progress(text: str) -> str:
     return "".join(line for line in text.splitlines(keepends=True) if not line.startswith(PREFIX))
 
 
@@ -70,4 +70,4 @@ def assert_one_line_error(done: subprocess.CompletedProcess[str], *words: str) -
     assert done.stdout == ""
     (line,) = done.stderr.splitlines()
     assert line.startswith("diffsight: ")
-    assert all(one in line for one in words), line
+    assert all(word in line for word in words), line

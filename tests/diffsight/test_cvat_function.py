@@ -1,4 +1,4 @@
-"""The function file for CVAT, against real servers, its results judged by CVAT's own SDK."""
+"""The function file for CVAT, against real servers, its results checked by CVAT's own SDK."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ class Context(cvataa.DetectionFunctionContext):  # type: ignore[misc]
         return self._conv_mask_to_poly
 
 
-def judged(function: Any, annotations: list[Any], *, polygons: bool = False) -> list[Any]:
+def convert_annotations(function: Any, annotations: list[Any], *, polygons: bool = False) -> list[Any]:
     """The shapes as the SDK would send them to a CVAT task with the function's own labels. Raises BadFunctionError."""
     labels = []
     for label in function.spec.labels:
         sublabels = [
-            models.Sublabel(id=100 + one.id, name=one.name, type="points", attributes=[])
-            for one in getattr(label, "sublabels", [])
+            models.Sublabel(id=100 + sublabel.id, name=sublabel.name, type="points", attributes=[])
+            for sublabel in getattr(label, "sublabels", [])
         ]
         kind = "skeleton" if sublabels else "any"
         labels.append(models.Label(id=10 + label.id, name=label.name, type=kind, sublabels=sublabels, attributes=[]))
@@ -82,7 +82,7 @@ def test_persons_are_skeletons(poses: Server, picture: Image.Image, png: bytes) 
     (label,) = function.spec.labels
     alone = poses.client.post("/v1/pose", files={"image": png}).json()
     assert [sublabel.name for sublabel in label.sublabels] == alone["names"]
-    (shape,) = judged(function, function.detect(Context(), picture))
+    (shape,) = convert_annotations(function, function.detect(Context(), picture))
     assert shape.type.value == "skeleton"
     scores = alone["persons"][0]["keypoint_scores"]
     assert [element.outside for element in shape.elements] == [score < 0.3 for score in scores]
@@ -130,13 +130,15 @@ def test_masks_of_every_task(masks: Server) -> None:
     for task, masks_of_task in expected.items():
         function = create(masks.url, task=task, labels="a two, a three", concepts=made["id"])
         names = {10 + label.id: label.name for label in function.spec.labels}
-        by_name = {one["name"]: decode_rle(Rle(**one["rle"])) for one in masks_of_task if one["area"]}
-        shapes = judged(function, function.detect(Context(), opened))
+        by_name = {part["name"]: decode_rle(Rle(**part["rle"])) for part in masks_of_task if part["area"]}
+        shapes = convert_annotations(function, function.detect(Context(), opened))
         assert {names[shape.label_id] for shape in shapes} == by_name.keys()
         for shape in shapes:
             mask = decode_mask(shape.points, image_width=opened.width, image_height=opened.height)
             assert (mask != by_name[names[shape.label_id]]).mean() < 0.005
-        outlines = judged(function, function.detect(Context(conv_mask_to_poly=True), opened), polygons=True)
+        outlines = convert_annotations(
+            function, function.detect(Context(conv_mask_to_poly=True), opened), polygons=True
+        )
         assert {shape.type.value for shape in outlines} <= {"polygon"}
         assert {names[shape.label_id] for shape in outlines} == by_name.keys()
 

@@ -9,10 +9,10 @@ import pytest
 
 from service.settings.groups import JobSettings, LimitSettings
 from service.settings.loader import Settings, variables
-from tests.docker.stack import DOCKER, STACKS, example_variables, interpolated, read, stack, with_defaults
+from tests.docker.stack import DOCKER, STACKS, example_variables, find_variables, read, stack, with_defaults
 
 TEXTS = {path.name: path.read_text() for path in sorted(DOCKER.glob("compose*.yaml"))}
-TAKEN = {name: default for text in TEXTS.values() for name, default in interpolated(text).items()}
+TAKEN = {name: default for text in TEXTS.values() for name, default in find_variables(text).items()}
 SETTINGS = {name: field for name, field in variables()}
 EXTRAS = ("postgres", "prometheus", "grafana", "caddy")
 
@@ -115,8 +115,8 @@ def test_every_variable_that_a_file_takes_is_in_the_example() -> None:
 
 
 def test_every_variable_of_the_example_is_taken_or_is_a_setting_or_the_hubs() -> None:
-    known = set(TAKEN) | set(SETTINGS) | {"HF_TOKEN"}
-    assert set(example_variables()) <= known
+    allowed = set(TAKEN) | set(SETTINGS) | {"HF_TOKEN"}
+    assert set(example_variables()) <= allowed
 
 
 def test_the_example_shows_the_defaults() -> None:
@@ -141,8 +141,8 @@ def test_every_variable_of_the_example_is_explained() -> None:
 
 
 def test_settings_of_the_containers_exist(services: dict[str, Any]) -> None:
-    given = {name for name in services["diffsight"]["environment"] if name.startswith("DIFFSIGHT_")}
-    assert given <= set(SETTINGS)
+    names = {name for name in services["diffsight"]["environment"] if name.startswith("DIFFSIGHT_")}
+    assert names <= set(SETTINGS)
 
 
 def test_no_secret_has_a_default() -> None:

@@ -17,7 +17,7 @@ from schemathesis.engine import events, from_schema
 
 from service.http.problems import FOREIGN_MEDIA_TYPE, MEDIA_TYPE, foreign_member
 from tests.conftest import Server, running_server
-from tests.fuzz.images import damaged_images, kind, seed_images
+from tests.fuzz.images import damage_images, kind, seed_images
 
 # So little that a request which can be answered is answered in a fraction of a second.
 LIMITS = {
@@ -100,7 +100,7 @@ def fuzz_api(server: Server, *, cases: int, seed: int, systematic: bool, on_case
 def fuzz_uploads(server: Server, *, count: int, seed: int, on_case: Callable[[], object]) -> dict[str, str]:
     """What is wrong with the answers to damaged images sent as bodies: name -> text."""
     wrong: dict[str, str] = {}
-    for name, data in damaged_images(count, seed):
+    for name, data in damage_images(count, seed):
         response = server.client.post(
             "/v1/features", params={"timesteps": 10}, content=data, headers={"Content-Type": kind(name.split()[1])}
         )
@@ -213,9 +213,11 @@ def _with_pictures(body: dict[str, Any], whole: list[bytes], chance: int, *, as_
     return changed
 
 
-def _within_bounds(given: dict[str, Any]) -> dict[str, Any]:
+def _within_bounds(parameters: dict[str, Any]) -> dict[str, Any]:
     """The options with those changed that only a server's limits forbid, so that the device gets something to do."""
-    changed = {name: value for name, value in given.items() if name not in ("deadline_seconds", "templates", "trials")}
+    changed = {
+        name: value for name, value in parameters.items() if name not in ("deadline_seconds", "templates", "trials")
+    }
     if isinstance(labels := changed.get("labels"), list):
         changed["labels"] = list({repr(label): label for label in labels[:2]}.values())
         changed["schedule"] = "default"

@@ -46,7 +46,7 @@ def on_device(
     backbone = backbone or open_backbone("pocket", dtype=dtype)
     with pretended(monkeypatch):
         variants = backbone.variants.values()
-        networks = [network for one in variants for network in (one.unet, *one.input_convolutions.values())]
+        networks = [network for variant in variants for network in (variant.unet, *variant.input_convolutions.values())]
         for network in (backbone.vae, backbone.text_encoder, *networks):
             torch.nn.Module.to(network, DEVICE)
         backbone.__dict__.pop("description", None)
@@ -141,7 +141,9 @@ def test_a_mistake_that_cuda_refuses_is_noticed(monkeypatch: pytest.MonkeyPatch,
             monkeypatch.setattr(captures, "_length_mask", lambda lengths, _: masks(lengths, torch.device("cpu")))
         else:
             like = torch.empty(0).to(DEVICE)
-            monkeypatch.setattr(captures, "_stack_padded", lambda one, _, at_least=0: stack(one, like, at_least))
+            monkeypatch.setattr(
+                captures, "_stack_padded", lambda tensors, _, at_least=0: stack(tensors, like, at_least)
+            )
         with pytest.raises(Mismatch):
             forward_two_lengths(backbone)
 

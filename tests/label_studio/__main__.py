@@ -168,7 +168,7 @@ def _predict_choices(studio: Studio, backend: str, out: Path, task: str) -> list
         files[-1].write_bytes(_plain(name, 9))
     tasks = studio.upload(project, files)
     studio.retrieve(project)
-    kept = sorted(studio.predictions(project), key=lambda one: int(one["task"]))
+    kept = sorted(studio.predictions(project), key=lambda prediction: int(prediction["task"]))
     assert len(kept) == 2, kept
     assert all(item["model_version"].split()[2] == task for item in kept), kept
     open_task(studio.page, studio.url, project, tasks[0])

@@ -23,8 +23,8 @@ def open_task(page: Page, url: str, project: int, task: int) -> None:
 
 def regions(page: Page) -> dict[str, dict[str, Any]]:
     """The regions of the annotation on the page, as they would be submitted, by their ids."""
-    found = page.evaluate("() => Htx.annotationStore.selected.serializeAnnotation()")
-    return {region["id"]: region for region in found}
+    serialized = page.evaluate("() => Htx.annotationStore.selected.serializeAnnotation()")
+    return {region["id"]: region for region in serialized}
 
 
 def draw_person(page: Page, upper_left: Point, lower_right: Point) -> dict[str, dict[str, Any]]:

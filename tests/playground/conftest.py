@@ -96,7 +96,7 @@ def browser(runner: asyncio.Runner) -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Address of `diffsight serve` with its page, in a process of its own, as everybody starts it."""
     folder = tmp_path_factory.mktemp("served")
     environment = {**ENVIRONMENT, "DIFFSIGHT_DATA_FOLDER": str(folder / "data")}
@@ -117,11 +117,11 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def watched(runner: asyncio.Runner, browser: Browser, served: str) -> Iterator[Watched]:
+def watched_page(runner: asyncio.Runner, browser: Browser, server_url: str) -> Iterator[Watched]:
     """The page of the server at desktop width, open."""
     page = runner.run(browser.new_page(viewport=DESKTOP))
-    watched = Watched(page, served)
-    watched.watch()
-    runner.run(watched.open())
-    yield watched
+    page_watch = Watched(page, server_url)
+    page_watch.watch()
+    runner.run(page_watch.open())
+    yield page_watch
     runner.run(page.close())

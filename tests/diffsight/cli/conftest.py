@@ -47,7 +47,7 @@ def keys_file(tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def fitted_few_shot(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def few_shot_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with `images`, `masks` and `out`, the network that was fitted to them."""
     folder = tmp_path_factory.mktemp("fit")
     for number in range(4):

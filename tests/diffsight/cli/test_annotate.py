@@ -74,8 +74,8 @@ def test_killed_hard_it_goes_on_and_nothing_is_done_twice(database: str, store: 
     alone = Command(f"sqlite:///{tmp_path / 'alone.db'}", source, tmp_path / "alone.jsonl")
     assert alone.run().returncode == 0
     undisturbed = [json.loads(line) for line in (tmp_path / "alone.jsonl").read_text().splitlines()]
-    for one, other in zip(lines, undisturbed, strict=True):
-        assert one["vector"] == pytest.approx(other["vector"], rel=1e-3, abs=1e-4)
+    for line, expected in zip(lines, undisturbed, strict=True):
+        assert line["vector"] == pytest.approx(expected["vector"], rel=1e-3, abs=1e-4)
 
 
 def test_a_broken_image_fails_alone_and_equal_ones_are_done_once(tmp_path: Path) -> None:

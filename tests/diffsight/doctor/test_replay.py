@@ -34,29 +34,29 @@ def test_heads_agree_with_the_record_and_one_that_does_not_is_a_problem(
     write_tensors(recorded, tmp_path / "answers.safetensors")
     monkeypatch.setattr(replay, "RECORD", tmp_path / "answers.safetensors")
     monkeypatch.setattr(replay, "CASES", QUICK)
-    found = {answer.check: answer for answer in check_answers(load_settings(device="cpu"), CPU, torch.float32)}
-    assert {check: one.level for check, one in found.items()} == {
+    findings = {answer.check: answer for answer in check_answers(load_settings(device="cpu"), CPU, torch.float32)}
+    assert {check: finding.level for check, finding in findings.items()} == {
         "answer of depth": "ok",
         "answer of pose": "problem",
         "answer of features": "ok",
     }
-    assert "0.5 pixels, tolerance 0.01" in found["answer of pose"].message
+    assert "0.5 pixels, tolerance 0.01" in findings["answer of pose"].message
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
 def test_all_heads_agree_with_the_record(kind: torch.dtype) -> None:
-    found = list(check_answers(load_settings(device="cpu"), CPU, kind))
-    assert [one.message for one in found if one.level != "ok"] == []
-    assert len(found) == len(CASES)
+    findings = list(check_answers(load_settings(device="cpu"), CPU, kind))
+    assert [finding.message for finding in findings if finding.level != "ok"] == []
+    assert len(findings) == len(CASES)
 
 
 def test_a_damaged_record_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(replay, "RECORD", tmp_path / "none.safetensors")
-    (found,) = check_answers(load_settings(device="cpu"), CPU, torch.float32)
-    assert found.level == "problem"
-    assert "install the package again" in found.hint
+    (finding,) = check_answers(load_settings(device="cpu"), CPU, torch.float32)
+    assert finding.level == "problem"
+    assert "install the package again" in finding.hint
 
 
 def test_errors_are_by_each_measure() -> None:

@@ -22,9 +22,9 @@ def at_most(count: int, of: int, share: float) -> bool:
 
 @pytest.mark.parametrize("error_rate", [0.2, 0.05, 0.01])
 def test_the_answer_is_that_of_the_whole_grid_and_costs_a_part_of_it(error_rate: float) -> None:
-    found = races(MATRIX, range(500), error_rate=error_rate)
-    assert at_most(sum(1 for _ in wrong(found, BEST)), len(found), error_rate)
-    assert np.mean([race.rows for race in found]) < MATRIX.size / 5
+    finished = races(MATRIX, range(500), error_rate=error_rate)
+    assert at_most(sum(1 for _ in wrong(finished, BEST)), len(finished), error_rate)
+    assert np.mean([race.rows for race in finished]) < MATRIX.size / 5
 
 
 def test_being_surer_costs_more_rows() -> None:
@@ -40,9 +40,9 @@ def test_one_of_two_equal_labels_is_lost_no_more_often_than_requested(tails: str
     # The designated winner is better by next to nothing: the hardest null there is.
     two[0] += two[1].mean() - two[0].mean() - 1e-12
     layout = Layout(1000, 500, (16, 32, 64, 128, 256))
-    found = races(two, range(1500), layout, error_rate=0.05)
-    lost = sum(any(drop.hypothesis == 0 for drop in race.elimination.drops) for race in found)
-    assert at_most(lost, len(found), 0.05)
+    finished = races(two, range(1500), layout, error_rate=0.05)
+    lost = sum(any(drop.hypothesis == 0 for drop in race.elimination.drops) for race in finished)
+    assert at_most(lost, len(finished), 0.05)
     # A test that never rejects would pass too, and never save a row.
     assert lost > 0
 
@@ -51,9 +51,9 @@ def test_many_equal_labels_with_heavy_tails() -> None:
     table = np.random.default_rng(6).standard_t(3, size=(30, 1000))
     table -= table.mean(axis=1, keepdims=True)
     table[0] -= 1e-12
-    found = races(table, range(150), error_rate=0.05)
-    lost = sum(any(drop.hypothesis == 0 for drop in race.elimination.drops) for race in found)
-    assert at_most(lost, len(found), 0.05)
+    finished = races(table, range(150), error_rate=0.05)
+    lost = sum(any(drop.hypothesis == 0 for drop in race.elimination.drops) for race in finished)
+    assert at_most(lost, len(finished), 0.05)
 
 
 @pytest.fixture(scope="module")
@@ -66,14 +66,14 @@ def close() -> NDArray[np.float64]:
 
 @pytest.mark.parametrize("rows", [None, 3000])
 def test_few_wrong_answers_claim_to_be_sure(close: NDArray[np.float64], rows: int | None) -> None:
-    found = races(close, range(400), error_rate=0.05, budget=Budget(rows=rows))
-    confidences = [race.elimination.confidence() for race in wrong(found, BEST)]
+    finished = races(close, range(400), error_rate=0.05, budget=Budget(rows=rows))
+    confidences = [race.elimination.confidence() for race in wrong(finished, BEST)]
     for level in (0.5, 0.8, 0.95, 0.99):
-        assert at_most(sum(confidence >= level for confidence in confidences), len(found), 1 - level)
+        assert at_most(sum(confidence >= level for confidence in confidences), len(finished), 1 - level)
     if rows is not None:
         # Here most leaders are wrong, and know that they are not sure.
-        assert len(confidences) > len(found) / 4
-        assert max(race.rows for race in found) <= rows
+        assert len(confidences) > len(finished) / 4
+        assert max(race.rows for race in finished) <= rows
 
 
 def test_all_blocks_give_the_smallest_mean_exactly(close: NDArray[np.float64]) -> None:

@@ -14,16 +14,16 @@ from heads.diffusion_classifier.hypotheses import class_number, make_hypotheses
 
 
 def test_prompts_with_equal_tokens_are_one_hypothesis(engine: DirectEngine) -> None:
-    found = make_hypotheses(engine, ["cat", "dog", "CAT"], ["a {}", "the {}"])
-    assert found.prompts == ("a cat", "the cat", "a dog", "the dog")
-    assert found.of_label == ((0, 1), (2, 3), (0, 1))
-    assert found.answers == [0, 0, 1, 1]
+    hypotheses = make_hypotheses(engine, ["cat", "dog", "CAT"], ["a {}", "the {}"])
+    assert hypotheses.prompts == ("a cat", "the cat", "a dog", "the dog")
+    assert hypotheses.of_label == ((0, 1), (2, 3), (0, 1))
+    assert hypotheses.answers == [0, 0, 1, 1]
 
 
 def test_the_mean_makes_one_hypothesis_of_a_labels_prompts(engine: DirectEngine) -> None:
-    found = make_hypotheses(engine, ["cat", "dog", "CAT"], ["a {}", "the {}"], "mean")
-    assert found.members == ((0, 1), (2, 3))
-    assert found.of_label == ((0,), (1,), (0,))
+    hypotheses = make_hypotheses(engine, ["cat", "dog", "CAT"], ["a {}", "the {}"], "mean")
+    assert hypotheses.members == ((0, 1), (2, 3))
+    assert hypotheses.of_label == ((0,), (1,), (0,))
 
 
 @pytest.mark.parametrize(

@@ -44,8 +44,8 @@ def test_forms_and_streams_tell_the_same(server: Server, png: bytes) -> None:
     parts = [part.split("\n") for part in stream.text.strip().split("\n\n")]
     events = [(name.removeprefix("event: "), json.loads(data.removeprefix("data: "))) for name, data in parts]
     assert [name for name, _ in events] == ["progress"] * (len(events) - 1) + ["answer"]
-    for one in (same, events[-1][1]):
-        assert {**one, "timing": None} == {**answer, "timing": None}
+    for other_answer in (same, events[-1][1]):
+        assert {**other_answer, "timing": None} == {**answer, "timing": None}
     assert [data["rows"] for _, data in events] == sorted(data["rows"] for _, data in events)
 
 

@@ -21,8 +21,8 @@ VECTORS[100] = VECTORS[99]
 @pytest.mark.parametrize("index", ["auto", "exact", "hnsw"])
 def test_copies_are_found_and_nothing_else(index: Any) -> None:
     pairs = near_duplicates(VECTORS, 0.99, index=index)
-    found = set(zip(pairs.first.tolist(), pairs.second.tolist(), strict=True))
-    assert found == {(3, 7), (3, 250), (7, 250), (99, 100)}
+    places = set(zip(pairs.first.tolist(), pairs.second.tolist(), strict=True))
+    assert places == {(3, 7), (3, 250), (7, 250), (99, 100)}
     assert pairs.similarity[0] == pytest.approx(1.0, abs=1e-5)
     assert (np.diff(pairs.similarity) <= 0).all()
     assert groups(pairs, len(VECTORS)) == [[3, 7, 250], [99, 100]]

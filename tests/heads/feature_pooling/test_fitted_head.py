@@ -118,9 +118,9 @@ def test_a_training_that_diverges_is_reported() -> None:
     ],
 )
 def test_a_head_that_cannot_be_is_refused(changes: dict[str, Any], field: str) -> None:
-    given: dict[str, Any] = {"kind": "linear", "channels": (6,), "pool_size": 2, "timesteps": 1, **SMALL, **changes}
+    fields: dict[str, Any] = {"kind": "linear", "channels": (6,), "pool_size": 2, "timesteps": 1, **SMALL, **changes}
     with pytest.raises(InvalidInput) as refused:
-        check_plan(HeadPlan(**given), [8] * len(given["channels"]))
+        check_plan(HeadPlan(**fields), [8] * len(fields["channels"]))
     assert refused.value.field == field
 
 

@@ -46,12 +46,12 @@ def test_an_attention_head_learns_from_several_maps(separable: tuple[Tensor, Ten
 
 
 def test_the_same_seed_gives_the_same_head(separable: tuple[Tensor, Tensor]) -> None:
-    def fitted(seed: int) -> list[float]:
+    def fit(seed: int) -> list[float]:
         torch.manual_seed(0)
         return fit_head(PooledHead(6, 1, 3), [separable[0]], separable[1], HeadRecipe(0.01, 16, epochs=2), seed=seed)
 
-    assert fitted(1) == fitted(1)
-    assert fitted(1) != fitted(2)
+    assert fit(1) == fit(1)
+    assert fit(1) != fit(2)
 
 
 def test_the_rate_falls_to_a_tenth(separable: tuple[Tensor, Tensor]) -> None:

@@ -147,8 +147,8 @@ def test_an_export_of_detrs_kind_needs_its_configs(rt_detr: Path, tmp_path: Path
         open_detector(str(file))
     for name in ("config.json", "preprocessor_config.json"):
         (tmp_path / name).write_bytes((rt_detr / name).read_bytes())
-    found, scores = open_detector(str(file)).find(IMAGE, 0.5)
-    np.testing.assert_allclose(found, [[22.5, 15, 45, 30]], atol=1e-4)
+    person_boxes, scores = open_detector(str(file)).find(IMAGE, 0.5)
+    np.testing.assert_allclose(person_boxes, [[22.5, 15, 45, 30]], atol=1e-4)
     assert scores == pytest.approx([1 / (1 + np.exp(-3.0))], abs=1e-6)
 
 

@@ -47,7 +47,7 @@ def test_boxes_come_back_in_their_order_with_their_points(poses: Server, png: by
     for person in answer["persons"]:
         assert len(person["keypoints"]) == len(person["keypoint_scores"]) == 133
     turned = ask(poses, png, boxes=BOXES[::-1]).json()
-    scores, others = ([person["keypoint_scores"] for person in got["persons"]] for got in (answer, turned))
+    scores, others = ([person["keypoint_scores"] for person in response["persons"]] for response in (answer, turned))
     np.testing.assert_allclose(scores, others[::-1], atol=1e-4)
 
 
@@ -81,7 +81,7 @@ def test_a_box_without_size_fails_alone(poses: Server, png: bytes) -> None:
     assert bad["keypoints"] == []
     expected = ask(poses, png, boxes=BOXES).json()["persons"]
     np.testing.assert_allclose([good["keypoint_scores"], other["keypoint_scores"]],
-                               [one["keypoint_scores"] for one in expected], atol=1e-4)  # fmt: skip
+                               [person["keypoint_scores"] for person in expected], atol=1e-4)  # fmt: skip
     assert len(ask(poses, png, boxes=[BOXES[0], [5, 5, 0, 3]], format="coco").json()["annotations"]) == 1
     assert len(ask(poses, png, boxes=[BOXES[0], [5, 5, 0, 3]], format="openpose_json").json()["people"]) == 1
     assert ask(poses, png, boxes=[[5, 5, 0, 3]], format="overlay").status_code == 200

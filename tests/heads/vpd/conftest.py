@@ -64,7 +64,7 @@ def random_network(backbone: StableDiffusion, task: Task) -> nn.Module:
     return network.eval()
 
 
-def head_on(backbone: StableDiffusion, task: Task) -> Head:
+def build_head(backbone: StableDiffusion, task: Task) -> Head:
     """A random head that reads the backbone's own U-Net."""
     state = random_network(backbone, task).state_dict()
     return published_head(backbone, task, state, "random", variant="", size=backbone.description.image_size)
@@ -73,7 +73,7 @@ def head_on(backbone: StableDiffusion, task: Task) -> Head:
 @pytest.fixture(scope="session")
 def heads(backbone: StableDiffusion) -> dict[str, Head]:
     tasks: tuple[Task, ...] = ("depth", "segmentation", "referring")
-    return {task: head_on(backbone, task) for task in tasks}
+    return {task: build_head(backbone, task) for task in tasks}
 
 
 def original_tensors(backbone: StableDiffusion, task: Task) -> dict[str, Tensor]:

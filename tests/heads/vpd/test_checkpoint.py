@@ -98,7 +98,7 @@ def test_another_vae_is_refused(own_backbone: StableDiffusion, original_file: An
         open_head(own_backbone, "segmentation", tmp_path / "other.safetensors")
 
 
-def fitted_as(backbone: StableDiffusion, **other: Any) -> FittedAs:
+def make_fitted_as(backbone: StableDiffusion, **other: Any) -> FittedAs:
     fields = {"task": "segmentation", "backbone": "pocket", "revision": backbone.description.revision, "size": 64}
     palette = tuple((index, index, index) for index in range(CLASSES))
     names = tuple(f"thing {index}" for index in range(CLASSES))
@@ -108,8 +108,8 @@ def fitted_as(backbone: StableDiffusion, **other: Any) -> FittedAs:
 def test_a_fitted_head_reads_back(backbone: StableDiffusion, tmp_path: Path) -> None:
     file = tmp_path / "segmentation.safetensors"
     network = random_network(backbone, "segmentation")
-    save_fitted(file, network, fitted_as(backbone), half=False)
-    assert read_fitted(file) == fitted_as(backbone)
+    save_fitted(file, network, make_fitted_as(backbone), half=False)
+    assert read_fitted(file) == make_fitted_as(backbone)
     head = open_head(backbone, "segmentation", tmp_path)
     assert isinstance(head, SegmentationHead)
     assert head.classes[2] == "thing 2"
@@ -120,7 +120,7 @@ def test_a_fitted_head_reads_back(backbone: StableDiffusion, tmp_path: Path) -> 
 
 def test_a_fitted_head_of_other_weights_or_another_task_is_refused(backbone: StableDiffusion, tmp_path: Path) -> None:
     file = tmp_path / "head.safetensors"
-    save_fitted(file, random_network(backbone, "segmentation"), fitted_as(backbone, revision="another"))
+    save_fitted(file, random_network(backbone, "segmentation"), make_fitted_as(backbone, revision="another"))
     with pytest.raises(CheckpointError, match="another"):
         open_head(backbone, "segmentation", file)
     with pytest.raises(CheckpointError, match="segmentation"):
