@@ -154,7 +154,7 @@ def _compute(name: str, func: Any, args: Any, kwargs: Any) -> Any:
 
 
 def _cast(values: Any, kind: torch.dtype, to: torch.dtype) -> Any:
-    return tree_map(lambda one: one.to(to) if isinstance(one, Tensor) and one.dtype == kind else one, values)
+    return tree_map(lambda value: value.to(to) if isinstance(value, Tensor) and value.dtype == kind else value, values)
 
 
 def _check(name: str, func: Any, tensors: Sequence[Tensor], kwargs: Mapping[str, Any]) -> None:

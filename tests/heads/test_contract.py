@@ -21,7 +21,7 @@ from heads.task import JSON, NPY, PNG
 from service.tasks import TASKS, AnyTask
 from tests.conftest import Server, running_server
 from tests.heads.marigold.original_files import write_original as write_marigold
-from tests.service.conftest import assert_problem, encoded
+from tests.service.conftest import assert_problem, encode_image
 from tests.service.models.small_catalogue import BACKBONES, add_all, write_backbone
 
 # Cheaper than the task's own example, or with what only a server makes.
@@ -63,17 +63,17 @@ def odd_pictures(picture: Image.Image) -> dict[str, bytes]:
     """Files of odd sizes and kinds: name -> bytes."""
     grey16 = Image.fromarray(np.linspace(0, 65535, 1200).astype(np.uint16).reshape(30, 40))
     files = {
-        "one pixel": encoded(Image.new("RGB", (1, 1), "red"), "PNG"),
-        "wide strip": encoded(picture.resize((40, 1)), "PNG"),
-        "tall strip": encoded(picture.resize((1, 40)), "PNG"),
-        "grey": encoded(picture.convert("L"), "PNG"),
-        "alpha": encoded(picture.convert("RGBA"), "PNG"),
-        "16 bit": encoded(grey16, "PNG"),
+        "one pixel": encode_image(Image.new("RGB", (1, 1), "red"), "PNG"),
+        "wide strip": encode_image(picture.resize((40, 1)), "PNG"),
+        "tall strip": encode_image(picture.resize((1, 40)), "PNG"),
+        "grey": encode_image(picture.convert("L"), "PNG"),
+        "alpha": encode_image(picture.convert("RGBA"), "PNG"),
+        "16 bit": encode_image(grey16, "PNG"),
     }
     for orientation in (3, 6):
         exif = Image.Exif()
         exif[0x0112] = orientation
-        files[f"turned by {orientation}"] = encoded(picture, "JPEG", exif=exif)
+        files[f"turned by {orientation}"] = encode_image(picture, "JPEG", exif=exif)
     return files
 
 
@@ -101,7 +101,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def stored_options(server: Server) -> Iterator[dict[str, dict[str, Any]]]:
     """Options that name what was made over REST before: of a classifier and of a concept."""
     pictures = [draw_bar(seed, upright=seed % 2 == 0) for seed in range(6)]
-    files = [("image", encoded(picture, "PNG")) for picture in pictures]
+    files = [("image", encode_image(picture, "PNG")) for picture in pictures]
     labels = ["upright" if seed % 2 == 0 else "lying" for seed in range(6)]
     classifier = _read_id(server.client.post("/v1/classifiers", files=files, data={"labels": labels}))
     concept = _read_id(server.client.post("/v1/concepts", json={"name": "bar", **supports("images", "masks")}))
@@ -119,7 +119,7 @@ def supports(images: str, masks: str) -> dict[str, list[str]]:
     """A support and its mask under such names."""
     shown = draw_bar(0)
     mask = shown.convert("L").point(lambda value: 255 if value > 128 else 0)
-    return {images: [text(encoded(shown, "PNG"))], masks: [text(encoded(mask, "PNG"))]}
+    return {images: [text(encode_image(shown, "PNG"))], masks: [text(encode_image(mask, "PNG"))]}
 
 
 @pytest.fixture(scope="module", params=TASKS, ids=lambda task: task.name)

@@ -72,8 +72,8 @@ def test_labels_of_one_class_tie(by_class: Server, png: bytes) -> None:
 def test_a_name_comes_before_a_number(by_class: Server, png: bytes) -> None:
     def error(label: str) -> float:
         body = request_body(png, labels=[label], schedule={"n_samples": [4], "to_keep": [1]})
-        found: float = by_class.client.post(ROUTE, json=body).json()["posterior"][0]["mean_error"]
-        return found
+        mean_error: float = by_class.client.post(ROUTE, json=body).json()["posterior"][0]["mean_error"]
+        return mean_error
 
     # Class 4 is called 7.
     assert error("7") == error("4") != error("6")

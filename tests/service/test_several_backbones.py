@@ -17,7 +17,7 @@ from heads.feature_pooling import features
 from heads.vpd import depth
 from service.models.catalogue import ModelSpec
 from tests.conftest import Server, StartServer
-from tests.service.conftest import encoded
+from tests.service.conftest import encode_image
 from tests.service.models.small_catalogue import add_all, write_originals
 
 TASKS = ("depth", "segmentation", "referring", "pose", "few-shot", "zero-shot", "features")
@@ -57,7 +57,7 @@ def bodies(png: bytes) -> dict[str, dict[str, Any]]:
 
 
 def route(server: Server, task: str) -> str:
-    return next(one.route for one in server.state.tasks if one.name == task)
+    return next(entry.route for entry in server.state.tasks if entry.name == task)
 
 
 def ask(server: Server, task: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -67,21 +67,21 @@ def ask(server: Server, task: str, body: dict[str, Any]) -> dict[str, Any]:
     return content
 
 
-def assert_alike(one: Any, other: Any) -> None:
+def assert_alike(actual: Any, expected: Any) -> None:
     """Equal but for the last digits of numbers, how long it took, and rows that a cached bank saves."""
-    if isinstance(one, dict):
-        assert one.keys() == other.keys()
-        for key in one:
+    if isinstance(actual, dict):
+        assert actual.keys() == expected.keys()
+        for key in actual:
             if key not in ("timing", "rows"):
-                assert_alike(one[key], other[key])
-    elif isinstance(one, list):
-        assert len(one) == len(other)
-        for left, right in zip(one, other, strict=True):
+                assert_alike(actual[key], expected[key])
+    elif isinstance(actual, list):
+        assert len(actual) == len(expected)
+        for left, right in zip(actual, expected, strict=True):
             assert_alike(left, right)
-    elif isinstance(one, float):
-        assert one == pytest.approx(other, rel=1e-3, abs=1e-4)
+    elif isinstance(actual, float):
+        assert actual == pytest.approx(expected, rel=1e-3, abs=1e-4)
     else:
-        assert one == other
+        assert actual == expected
 
 
 def test_every_task_is_answered_by_the_backbone_of_its_weights(whole: Server, bodies: dict[str, Any]) -> None:
@@ -230,12 +230,12 @@ def test_requests_go_on_while_another_backbone_is_read(
     store = server.state.models
     reading, may_end, opened = threading.Event(), threading.Event(), store._open_backbone
 
-    def held_back(spec: ModelSpec) -> Any:
+    def hold_back(spec: ModelSpec) -> Any:
         reading.set()
         assert may_end.wait(60)
         return opened(spec)
 
-    monkeypatch.setattr(store, "_open_backbone", held_back)
+    monkeypatch.setattr(store, "_open_backbone", hold_back)
     with ThreadPoolExecutor(3) as clients:
         cold = [clients.submit(ask, server, "features", {**bodies["features"], "model": "sd21"}) for _ in range(2)]
         assert reading.wait(60)
@@ -252,7 +252,7 @@ def test_requests_go_on_while_another_backbone_is_read(
 
 def test_a_classifier_is_used_on_the_backbone_that_it_was_fitted_on(whole: Server, png: bytes) -> None:
     other = np.zeros((20, 20, 3), np.uint8)
-    files = [("image", png), ("image", encoded(Image.fromarray(other), "PNG")), ("image", png)]
+    files = [("image", png), ("image", encode_image(Image.fromarray(other), "PNG")), ("image", png)]
     form = {"labels": ["stroke", "dark", "stroke"], "name": "on sd21", "model": "sd21"}
     made = whole.client.post("/v1/classifiers", files=files, data=form)
     assert made.status_code in (200, 201), made.text

@@ -159,10 +159,10 @@ class Soak:
 
     def _compare(self, task: str, place: int, result: Any) -> None:
         self.counts.answers[task] += 1
-        found, known = numbers_of(task, result), self.references[task, place]
-        if found.shape != known.shape or np.abs(found - known).max() > TOLERANCES[task]:
+        numbers, expected = numbers_of(task, result), self.references[task, place]
+        if numbers.shape != expected.shape or np.abs(numbers - expected).max() > TOLERANCES[task]:
             self.counts.unequal += 1
-            self.counts.wrong[f"{task} differs by {np.abs(found - known).max():g}"] += 1
+            self.counts.wrong[f"{task} differs by {np.abs(numbers - expected).max():g}"] += 1
 
     async def _change_models(self) -> None:
         """Open another model, ask it, and drop it."""
@@ -187,12 +187,12 @@ def soak(seconds: float, clients: int, seed: int) -> tuple[str, list[str]]:
     networks = [backbone.variants[""].unet]
     lanes = count_lanes(count_threads(networks, settings), settings, "cpu")
     worker.prepare_lanes(lanes, lambda: prepare_host(networks, settings))
-    one = Soak(worker, heads, random.Random(seed))
+    load = Soak(worker, heads, random.Random(seed))
     # What a process keeps once it was busy, such as threads and freed memory, is part of what it is at rest.
-    asyncio.run(one.run(min(20.0, seconds), clients))
+    asyncio.run(load.run(min(20.0, seconds), clients))
     gc.collect()
-    before, counts = use_of(os.getpid()), one.counts
-    asyncio.run(one.run(seconds, clients))
+    before, counts = use_of(os.getpid()), load.counts
+    asyncio.run(load.run(seconds, clients))
     gc.collect()
     after, figures = use_of(os.getpid()), worker.figures()
     worker.stop()

@@ -57,7 +57,7 @@ class Usual:
 
 
 @dataclass
-class Found:
+class Findings:
     """What the clients saw. wrong: texts by kind of fault, each once."""
 
     statuses: Counter[int] = field(default_factory=Counter)
@@ -127,9 +127,9 @@ def numbers_of(value: Any) -> Iterator[float]:
         yield float(value)
 
 
-def is_equal(one: Any, other: Any) -> bool:
+def is_equal(actual: Any, expected: Any) -> bool:
     """Whether two answers have the same numbers within what batching changes."""
-    first, second = list(numbers_of(one)), list(numbers_of(other))
+    first, second = list(numbers_of(actual)), list(numbers_of(expected))
     return len(first) == len(second) and bool(np.allclose(first, second, rtol=TOLERANCE, atol=TOLERANCE))
 
 
@@ -138,7 +138,7 @@ class Storm:
 
     def __init__(self, url: str, requests: list[Usual], references: list[Any], chance: random.Random) -> None:
         self.url, self.requests, self.references, self.chance = url, requests, references, chance
-        self.found = Found()
+        self.findings = Findings()
         self.ends = 0.0
         self.numbers = 0
 
@@ -158,58 +158,58 @@ class Storm:
     async def _ask(self, client: httpx2.AsyncClient) -> None:
         while time.monotonic() < self.ends:
             place = self.chance.randrange(len(self.requests))
-            one = self.requests[place]
+            request = self.requests[place]
             self.numbers += 1
             name = f"storm-{self.numbers}"
-            headers = {"Content-Type": one.content_type, "X-Request-ID": name}
+            headers = {"Content-Type": request.content_type, "X-Request-ID": name}
             try:
-                answer = await client.post(one.path, content=one.body, headers=headers)
+                answer = await client.post(request.path, content=request.body, headers=headers)
             except httpx2.HTTPError as error:
-                self.found.lost += 1
-                self.found.wrong.setdefault(f"lost: {type(error).__name__}", f"{one.path}: {error}")
+                self.findings.lost += 1
+                self.findings.wrong.setdefault(f"lost: {type(error).__name__}", f"{request.path}: {error}")
                 continue
-            self.found.statuses[answer.status_code] += 1
-            self.found.answered += 1
+            self.findings.statuses[answer.status_code] += 1
+            self.findings.answered += 1
             if answer.headers.get("x-request-id") != name:
-                self.found.doubled += 1
+                self.findings.doubled += 1
             if answer.status_code in _REFUSED:
                 await asyncio.sleep(self.chance.uniform(0.1, 1.0))
             elif answer.status_code != 200:
-                self.found.wrong.setdefault(f"{one.path}: {answer.status_code}", answer.text[:500])
+                self.findings.wrong.setdefault(f"{request.path}: {answer.status_code}", answer.text[:500])
             elif not is_equal(answer.json(), self.references[place]):
-                self.found.unequal += 1
+                self.findings.unequal += 1
 
     async def _vanish(self) -> None:
         """Send a request, whole or in part, and hang up before its answer."""
         host, _, port = self.url.removeprefix("http://").partition(":")
         while time.monotonic() < self.ends:
-            one = self.chance.choice(self.requests)
-            head = f"POST {one.path} HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Type: {one.content_type}\r\n"
-            sent = head.encode() + f"Content-Length: {len(one.body)}\r\n\r\n".encode() + one.body
+            request = self.chance.choice(self.requests)
+            head = f"POST {request.path} HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Type: {request.content_type}\r\n"
+            sent = head.encode() + f"Content-Length: {len(request.body)}\r\n\r\n".encode() + request.body
             with suppress(OSError):
                 _, writer = await asyncio.open_connection(host, int(port))
                 writer.write(sent[: self.chance.randint(len(head), len(sent))])
                 await asyncio.sleep(self.chance.uniform(0, 0.5))
                 writer.close()
-            self.found.vanished += 1
+            self.findings.vanished += 1
             await asyncio.sleep(self.chance.uniform(0, 0.5))
 
     async def _attack(self, client: httpx2.AsyncClient, hostile: list[Attack]) -> None:
         while time.monotonic() < self.ends:
-            for one in hostile:
+            for attack in hostile:
                 if time.monotonic() > self.ends:
                     break
-                headers = {"Content-Type": one.content_type, **one.headers}
+                headers = {"Content-Type": attack.content_type, **attack.headers}
                 try:
-                    answer = await client.post(one.path, content=one.body, headers=headers)
+                    answer = await client.post(attack.path, content=attack.body, headers=headers)
                 except httpx2.HTTPError as error:
                     # A connection that is closed while a header is still being sent may take the answer along.
-                    if 431 not in one.allowed:
-                        self.found.wrong.setdefault(f"{one.name}: {type(error).__name__}", str(error))
+                    if 431 not in attack.allowed:
+                        self.findings.wrong.setdefault(f"{attack.name}: {type(error).__name__}", str(error))
                 else:
-                    if answer.status_code not in (*one.allowed, *_REFUSED):
-                        self.found.wrong.setdefault(f"{one.name}: {answer.status_code}", answer.text[:500])
-                self.found.attacks[one.name] += 1
+                    if answer.status_code not in (*attack.allowed, *_REFUSED):
+                        self.findings.wrong.setdefault(f"{attack.name}: {answer.status_code}", answer.text[:500])
+                self.findings.attacks[attack.name] += 1
 
 
 @contextmanager
@@ -272,16 +272,17 @@ def storm(folder: Path, *, seconds: float, clients: int, seed: int) -> tuple[str
         time.sleep(_SETTLE_SECONDS)
         before = use_of(pid)
         _tell("the storm")
-        one = Storm(url, requests, references, chance)
+        load = Storm(url, requests, references, chance)
         with start_pinger(url, seconds) as pinger:
-            asyncio.run(one.run(seconds, clients, hostile))
+            asyncio.run(load.run(seconds, clients, hostile))
             times = read_times(pinger)
         time.sleep(_SETTLE_SECONDS)
         after = use_of(pid)
         unequal_after = sum(
-            not is_equal(got, known) for got, known in zip(ask_alone(url, requests), references, strict=True)
+            not is_equal(actual, expected)
+            for actual, expected in zip(ask_alone(url, requests), references, strict=True)
         )
-    return judge(one.found, idle, times, before, after, unequal_after, clients, seconds)
+    return judge(load.findings, idle, times, before, after, unequal_after, clients, seconds)
 
 
 def _tell(stage: str) -> None:
@@ -290,7 +291,7 @@ def _tell(stage: str) -> None:
 
 
 def judge(
-    found: Found,
+    findings: Findings,
     idle: list[float],
     times: list[float],
     before: Use,
@@ -309,13 +310,14 @@ def judge(
         f"storm: {clients} clients, {seconds:.0f} s: /health/live p99 {p99:.0f} ms, worst {worst:.0f} ms "
         f"(before it {np.percentile(idle, 99):.0f} and {max(idle):.0f}, median {np.median(idle):.1f}); "
         f"memory {before.memory >> 20} to {after.memory >> 20} MiB, descriptors {before.descriptors} to "
-        f"{after.descriptors}, threads {before.threads} to {after.threads}; {found.answered} answers "
-        f"{dict(sorted(found.statuses.items()))}, {found.lost} lost, {found.doubled} doubled, {found.unequal} unequal; "
-        f"{found.vanished} vanished; {sum(found.attacks.values())} hostile"
+        f"{after.descriptors}, threads {before.threads} to {after.threads}; {findings.answered} answers "
+        f"{dict(sorted(findings.statuses.items()))}, {findings.lost} lost, "
+        f"{findings.doubled} doubled, {findings.unequal} unequal; "
+        f"{findings.vanished} vanished; {sum(findings.attacks.values())} hostile"
     )
-    wrong = [f"{name}: {text}" for name, text in found.wrong.items()]
+    wrong = [f"{name}: {text}" for name, text in findings.wrong.items()]
     checks = {
-        "answers were lost, doubled or unequal": found.lost or found.doubled or found.unequal or unequal_after,
+        "answers were lost, doubled or unequal": findings.lost or findings.doubled or findings.unequal or unequal_after,
         "/health/live was late": p99 >= LIVE_P99_MS or worst >= LIVE_WORST_MS,
         "memory did not come back": growth > 0.1,
         "descriptors did not come back": after.descriptors > before.descriptors + 8,
@@ -330,9 +332,9 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=300, help="how long")
     parser.add_argument("--clients", type=int, default=200, help="how many at once, a third of whom vanish")
     parser.add_argument("--seed", type=int, default=0, help="other pictures, another order")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="diffsight-storm-") as folder:
-        line, wrong = storm(Path(folder), seconds=given.seconds, clients=given.clients, seed=given.seed)
+        line, wrong = storm(Path(folder), seconds=arguments.seconds, clients=arguments.clients, seed=arguments.seed)
     print(json.dumps(wrong, indent=1) if wrong else "nothing wrong")
     print(line)
     return 1 if wrong else 0

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from tests.service.conftest import encoded
+from tests.service.conftest import encode_image
 from training.datasets.digits import held_out_digits
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def digits() -> list[bytes]:
 
     held_out = held_out_digits()
     chosen = [int(np.flatnonzero(held_out.labels == digit)[0]) for digit in (0, 1)]
-    return [encoded(Image.fromarray(held_out.image(index)), "PNG") for index in chosen]
+    return [encode_image(Image.fromarray(held_out.image(index)), "PNG") for index in chosen]
 
 
 def test_captions_find_their_images(server: Server, digits: list[bytes]) -> None:

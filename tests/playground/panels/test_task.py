@@ -83,7 +83,11 @@ def test_the_commands_that_are_shown_run(
 ) -> None:
     monkeypatch.chdir(SAMPLES)
     form = form_of(description, task)
-    fields = [(name, text) for name, some in texts.items() for text in ([some] if isinstance(some, str) else some)]
+    fields = [
+        (name, text)
+        for name, text_or_texts in texts.items()
+        for text in ([text_or_texts] if isinstance(text_or_texts, str) else text_or_texts)
+    ]
     request = PanelRequest(form, chosen, fields, to_arguments(form.options, fields))
     curl, python = same_request(request, trial.url, keyed=False)
     run_shown(python)

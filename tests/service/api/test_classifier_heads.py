@@ -12,7 +12,7 @@ import pytest
 from service.library.classifiers import as_tensors, from_file
 from service.library.store import pack, unpack
 from tests.diffsight.command import diffsight
-from tests.service.api.test_classifiers import PARTS, ROUTE, digits, fitted, form
+from tests.service.api.test_classifiers import PARTS, ROUTE, digits, fit_classifier, form
 
 if TYPE_CHECKING:
     from tests.conftest import Server
@@ -28,14 +28,14 @@ ATTENTION = {
 
 @pytest.fixture(scope="module")
 def attention(server: Server) -> dict[str, Any]:
-    return fitted(server, digits(4, 2), **ATTENTION)
+    return fit_classifier(server, digits(4, 2), **ATTENTION)
 
 
 def answers(server: Server, classifier: str) -> list[tuple[str, float]]:
     files = [("image", data) for _, data in digits(2, 2, held_out=True)]
     answers = server.client.post(f"/v1/classify/{classifier}", files=files).json()["answers"]
-    assert all(one["known"] is None for one in answers)
-    return [(one["label"], one["probability"]) for one in answers]
+    assert all(answer["known"] is None for answer in answers)
+    return [(answer["label"], answer["probability"]) for answer in answers]
 
 
 def test_a_released_head_is_fitted_described_and_used(server: Server, attention: dict[str, Any]) -> None:

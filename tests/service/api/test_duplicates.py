@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from PIL import Image
 
-from tests.service.conftest import encoded
+from tests.service.conftest import encode_image
 
 if TYPE_CHECKING:
     from tests.conftest import Server
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="module")
 def jobs(server: Server, picture: Image.Image) -> dict[str, str]:
     """A finished job of vectors, of three images of which two are one picture, and one of something else."""
-    other = encoded(picture.rotate(180), "PNG")
-    files = [("a.png", encoded(picture, "PNG")), ("b.bmp", encoded(picture, "BMP")), ("c.png", other)]
+    other = encode_image(picture.rotate(180), "PNG")
+    files = [("a.png", encode_image(picture, "PNG")), ("b.bmp", encode_image(picture, "BMP")), ("c.png", other)]
     addresses = {}
     for task, parameters in (("features", {"noise_samples": 0}), ("depth", {"maps": False})):
         data = {"task": task, "parameters": json.dumps(parameters)}

@@ -36,13 +36,13 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def jobs(data: Path, pictures: Path) -> Iterator[Server]:
-    given = {**QUICK, "sources": (str(pictures), "memory://shared/pictures")}
-    with running_server(data_folder=data, jobs=given, data_bytes=200_000) as running:
+    settings = {**QUICK, "sources": (str(pictures), "memory://shared/pictures")}
+    with running_server(data_folder=data, jobs=settings, data_bytes=200_000) as running:
         assert running.state.models.failure is None
         yield running
 
 
-def zipped(files: dict[str, bytes]) -> bytes:
+def make_zip(files: dict[str, bytes]) -> bytes:
     file = BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
         for name, data in files.items():
@@ -52,7 +52,7 @@ def zipped(files: dict[str, bytes]) -> bytes:
 
 @pytest.fixture(scope="module")
 def archive(pictures: Path) -> bytes:
-    return zipped({str(path.relative_to(pictures)): path.read_bytes() for path in sorted(pictures.rglob("*.png"))})
+    return make_zip({str(path.relative_to(pictures)): path.read_bytes() for path in sorted(pictures.rglob("*.png"))})
 
 
 def begin(server: Server, **request: Any) -> dict[str, Any]:
@@ -63,7 +63,7 @@ def begin(server: Server, **request: Any) -> dict[str, Any]:
     return answer
 
 
-def ended(server: Server, job: str) -> dict[str, Any]:
+def wait_for_end(server: Server, job: str) -> dict[str, Any]:
     """The job at its end, which is that of its events."""
     with server.client.stream("GET", f"{ROUTE}/{job}/events") as response:
         *_, (name, answer) = events_of(response)
@@ -86,7 +86,7 @@ def test_a_zip_gives_what_the_route_gives(jobs: Server, archive: bytes, pictures
     job = begin(jobs, data=FEATURES, files={"file": ("photos.zip", archive)})
     assert job["source"] == {"kind": "zip", "uploaded": True, "address": "", "images": "", "stride": 1}
     assert job["parameters"]["pool_size"] == 1
-    end = ended(jobs, job["id"])
+    end = wait_for_end(jobs, job["id"])
     assert (end["status"], end["total"], end["done"], end["failed"]) == ("done", IMAGES, IMAGES, 0)
     lines = results(jobs, job["id"])
     names = [str(path.relative_to(pictures)) for path in sorted(pictures.rglob("*.png"))]
@@ -95,11 +95,11 @@ def test_a_zip_gives_what_the_route_gives(jobs: Server, archive: bytes, pictures
     assert lines[1]["vector"] == pytest.approx(alone["vectors"][0], rel=1e-3, abs=1e-4)
     # The same images again, as the body itself: every result is there already.
     sent = {"content": archive, "headers": {"Content-Type": "application/zip"}, "params": FEATURES}
-    again = ended(jobs, begin(jobs, **sent)["id"])
+    again = wait_for_end(jobs, begin(jobs, **sent)["id"])
     assert (again["done"], again["reused"]) == (IMAGES, IMAGES)
     assert len(uploads_in(data)) == 2
-    for one in (job, again):
-        assert jobs.client.delete(f"{ROUTE}/{one['id']}").status_code == 204
+    for finished in (job, again):
+        assert jobs.client.delete(f"{ROUTE}/{finished['id']}").status_code == 204
     assert uploads_in(data) == []
 
 
@@ -107,7 +107,7 @@ def test_files_of_a_form_are_a_job_and_a_broken_one_fails_alone(jobs: Server, pi
     good = (pictures / "even" / "00000.png").read_bytes()
     files = [("file", ("a.png", good)), ("file", ("a.png", b"no image")), ("file", ("b.PNG", good + b"\0"))]
     job = begin(jobs, data=FEATURES, files=files)
-    end = ended(jobs, job["id"])
+    end = wait_for_end(jobs, job["id"])
     assert (end["status"], end["done"], end["failed"]) == ("done", 2, 1)
     assert [failure["image_name"] for failure in end["failures"]] == ["1-a.png"]
     assert [line["image_name"] for line in results(jobs, job["id"])] == ["a.png", "b.PNG"]
@@ -116,7 +116,7 @@ def test_files_of_a_form_are_a_job_and_a_broken_one_fails_alone(jobs: Server, pi
     assert failed["error"]
     again = jobs.client.post(f"{ROUTE}/{job['id']}/retry").json()
     assert (again["status"], again["done"], again["failed"]) in (("queued", 2, 0), ("running", 2, 0), ("done", 2, 1))
-    assert ended(jobs, job["id"])["failed"] == 1
+    assert wait_for_end(jobs, job["id"])["failed"] == 1
 
 
 def test_a_data_set_in_a_zip_brings_its_order_and_ids(jobs: Server, pictures: Path) -> None:
@@ -126,9 +126,9 @@ def test_a_data_set_in_a_zip_brings_its_order_and_ids(jobs: Server, pictures: Pa
         "annotations": [{"id": 1, "image_id": 71, "bbox": [1, 2, 3, 4], "category_id": 1}],
     }
     files = {f"images/{name.rpartition('/')[2]}": (pictures / name).read_bytes() for name in names}
-    whole = zipped({**files, "annotations/instances.json": json.dumps(document).encode()})
+    whole = make_zip({**files, "annotations/instances.json": json.dumps(document).encode()})
     job = begin(jobs, data=FEATURES, files={"file": ("coco.zip", whole)})
-    assert ended(jobs, job["id"])["status"] == "done"
+    assert wait_for_end(jobs, job["id"])["status"] == "done"
     lines = results(jobs, job["id"])
     assert [(line["image_name"], line["image_id"]) for line in lines] == [("00001.png", 70), ("00000.png", 71)]
     assert "boxes" not in lines[0]
@@ -148,11 +148,11 @@ def test_frames_of_a_video_are_images(jobs: Server, tmp_path: Path) -> None:
     clip = (tmp_path / "clip.mp4").read_bytes()
     job = begin(jobs, data={**FEATURES, "stride": "2"}, files={"file": ("Clip.MP4", clip)})
     assert (job["source"]["kind"], job["source"]["stride"]) == ("video", 2)
-    assert ended(jobs, job["id"])["status"] == "done"
+    assert wait_for_end(jobs, job["id"])["status"] == "done"
     lines = results(jobs, job["id"])
     assert [(line["frame"], line["image"]) for line in lines] == [(n, {"width": 64, "height": 48}) for n in (0, 2, 4)]
     wrong = begin(jobs, data=FEATURES, files={"file": ("clip.mp4", b"no video")})
-    assert "can not be read as video" in ended(jobs, wrong["id"])["error"]
+    assert "can not be read as video" in wait_for_end(jobs, wrong["id"])["error"]
 
 
 @pytest.mark.parametrize("tail", ["", "/*/*.png", "/even/00000.png"])
@@ -160,7 +160,7 @@ def test_a_folder_that_the_settings_allow_is_read(jobs: Server, pictures: Path, 
     body = {"task": "features", "parameters": {"timesteps": [100]}, "source": f"{pictures}{tail}"}
     job = begin(jobs, json=body)
     assert job["source"]["address"] == body["source"]
-    end = ended(jobs, job["id"])
+    end = wait_for_end(jobs, job["id"])
     assert (end["status"], end["done"]) == ("done", 1 if tail.endswith("00000.png") else IMAGES)
 
 
@@ -171,7 +171,7 @@ def test_an_address_that_fsspec_opens_is_read_where_the_settings_allow_it(jobs: 
     memory.pipe("/shared/pictures/one.png", png)
     memory.pipe("/shared/other/one.png", png)
     job = begin(jobs, json={"task": "features", "source": "memory://shared/pictures"})
-    assert ended(jobs, job["id"])["done"] == 1
+    assert wait_for_end(jobs, job["id"])["done"] == 1
     refused = jobs.client.post(ROUTE, json={"task": "features", "source": "memory://shared/other"})
     assert refused.status_code == 422
 
@@ -183,7 +183,7 @@ def test_a_link_out_of_an_allowed_folder_is_not_followed(jobs: Server, pictures:
     outside.write_bytes((pictures / "even" / "00000.png").read_bytes())
     (folder / "link.png").symlink_to(outside)
     try:
-        end = ended(jobs, begin(jobs, json={"task": "features", "source": str(folder)})["id"])
+        end = wait_for_end(jobs, begin(jobs, json={"task": "features", "source": str(folder)})["id"])
         assert (end["done"], end["failed"]) == (0, 1)
         assert "may not read" in end["failures"][0]["error"]
         assert jobs.client.post(ROUTE, json={"task": "features", "source": f"{folder}/link.png"}).status_code == 422
@@ -218,13 +218,17 @@ def test_other_places_are_refused_without_a_look(
         ({"data": {"task": "features", "parameters": "{1}"}, "files": {"file": ("a.png", b"x")}}, "parameters"),
         ({"data": FEATURES, "files": {"file": ("a.zip", b"")}}, "archive"),
         ({"data": FEATURES, "files": {"file": ("a.zip", b"PK\5\6" + bytes(18))}}, "archive"),
-        ({"data": FEATURES, "files": {"file": ("a.zip", zipped({"a.txt": b"x"}))}}, "archive"),
+        ({"data": FEATURES, "files": {"file": ("a.zip", make_zip({"a.txt": b"x"}))}}, "archive"),
         ({"data": FEATURES, "files": {"file": ("a.txt", b"hello")}}, "file"),
         ({"data": FEATURES, "files": [("file", ("a.png", b"x"))] * 65}, "file"),
         ({"data": FEATURES, "files": {"other": ("a.png", b"x")}}, "other"),
         ({"data": FEATURES, "files": {"file": ("big.png", bytes(250_000))}}, "archive"),
         (
-            {"content": zipped({"a.png": b"x"}), "headers": {"Content-Type": "application/zip"}, "params": {"x": "1"}},
+            {
+                "content": make_zip({"a.png": b"x"}),
+                "headers": {"Content-Type": "application/zip"},
+                "params": {"x": "1"},
+            },
             "task",
         ),
     ],
@@ -266,7 +270,7 @@ def test_a_job_that_is_not_there_is_404_everywhere(jobs: Server, job: str) -> No
 
 def test_a_form_that_does_not_fit_is_refused(jobs: Server, archive: bytes, check_problem: Any) -> None:
     job = begin(jobs, data=FEATURES, files={"file": ("photos.zip", archive)})
-    ended(jobs, job["id"])
+    wait_for_end(jobs, job["id"])
     assert job["formats"] == ["jsonl"]
     for form in ("coco", "nothing"):
         refused = jobs.client.get(f"{ROUTE}/{job['id']}/results", params={"format": form})
@@ -275,7 +279,7 @@ def test_a_form_that_does_not_fit_is_refused(jobs: Server, archive: bytes, check
 
 def test_an_ended_job_is_neither_paused_nor_resumed(jobs: Server, archive: bytes, check_problem: Any) -> None:
     job = begin(jobs, data=FEATURES, files={"file": ("photos.zip", archive)})["id"]
-    ended(jobs, job)
+    wait_for_end(jobs, job)
     for change in ("pause", "resume"):
         check_problem(jobs.client.post(f"{ROUTE}/{job}/{change}"), 409, "changed-meanwhile")
 
@@ -290,7 +294,7 @@ def test_pages_of_jobs_follow_each_other(jobs: Server, archive: bytes) -> None:
 def test_parameters_that_no_image_can_have_fail_the_job(jobs: Server, archive: bytes) -> None:
     form = {"task": "features", "parameters": '{"blocks": ["no_such_block"]}'}
     job = begin(jobs, data=form, files={"file": ("photos.zip", archive)})["id"]
-    end = ended(jobs, job)
+    end = wait_for_end(jobs, job)
     assert end["status"] == "failed"
     assert "no_such_block" in end["error"]
 
@@ -302,10 +306,10 @@ SLOW = {"task": "features", "parameters": json.dumps({"timesteps": list(range(0,
 
 
 @pytest.fixture
-def many(tmp_path: Path) -> bytes:
+def many_images(tmp_path: Path) -> bytes:
     write_pictures(tmp_path / "many", MANY, seed=9)
-    found = sorted((tmp_path / "many").rglob("*.png"))
-    return zipped({str(path.relative_to(tmp_path / "many")): path.read_bytes() for path in found})
+    paths = sorted((tmp_path / "many").rglob("*.png"))
+    return make_zip({str(path.relative_to(tmp_path / "many")): path.read_bytes() for path in paths})
 
 
 def wait_for(server: Server, job: str, done: int) -> None:
@@ -323,8 +327,8 @@ def events_of(response: httpx2.Response) -> Iterator[tuple[str, dict[str, Any]]]
             yield name, json.loads(line.removeprefix("data: "))
 
 
-def test_progress_is_streamed_through_a_pause_to_the_end(jobs: Server, many: bytes, check_problem: Any) -> None:
-    job = begin(jobs, data=SLOW, files={"file": ("many.zip", many)})["id"]
+def test_progress_is_streamed_through_a_pause_to_the_end(jobs: Server, many_images: bytes, check_problem: Any) -> None:
+    job = begin(jobs, data=SLOW, files={"file": ("many.zip", many_images)})["id"]
     wait_for(jobs, job, 1)
     assert jobs.client.post(f"{ROUTE}/{job}/pause").json()["status"] == "paused"
     check_problem(jobs.client.get(f"{ROUTE}/{job}/results"), 409, "changed-meanwhile")
@@ -344,10 +348,10 @@ def test_progress_is_streamed_through_a_pause_to_the_end(jobs: Server, many: byt
     assert results(jobs, job)[: len(part)] == part
 
 
-def test_a_job_is_deleted_while_it_runs(jobs: Server, many: bytes, data: Path) -> None:
+def test_a_job_is_deleted_while_it_runs(jobs: Server, many_images: bytes, data: Path) -> None:
     # Of other timesteps than its neighbours' jobs have: it must not find their results and be done at once.
     slow = {"task": "features", "parameters": json.dumps({"timesteps": list(range(1, 240, 8))})}
-    job = begin(jobs, data=slow, files={"file": ("many.zip", many)})["id"]
+    job = begin(jobs, data=slow, files={"file": ("many.zip", many_images)})["id"]
     wait_for(jobs, job, 1)
     with jobs.client.stream("GET", f"{ROUTE}/{job}/events") as response:
         events = events_of(response)
@@ -358,17 +362,17 @@ def test_a_job_is_deleted_while_it_runs(jobs: Server, many: bytes, data: Path) -
     assert jobs.client.get(f"{ROUTE}/{job}").status_code == 404
     assert not [path for path in (data / "jobs").iterdir() if job in path.name]
     # The runner has let go of it, and takes the next one.
-    again = begin(jobs, data=FEATURES, files={"file": ("many.zip", many)})
-    assert ended(jobs, again["id"])["status"] == "done"
+    again = begin(jobs, data=FEATURES, files={"file": ("many.zip", many_images)})
+    assert wait_for_end(jobs, again["id"])["status"] == "done"
 
 
-def test_a_restart_goes_on_where_the_server_stopped(tmp_path: Path, many: bytes) -> None:
-    given: dict[str, Any] = {"data_folder": tmp_path / "data", "jobs": QUICK}
-    with running_server(**given) as first:
-        job = begin(first, data=SLOW, files={"file": ("many.zip", many)})["id"]
+def test_a_restart_goes_on_where_the_server_stopped(tmp_path: Path, many_images: bytes) -> None:
+    settings: dict[str, Any] = {"data_folder": tmp_path / "data", "jobs": QUICK}
+    with running_server(**settings) as first:
+        job = begin(first, data=SLOW, files={"file": ("many.zip", many_images)})["id"]
         wait_for(first, job, 2)
-    with running_server(**given) as second:
-        end = ended(second, job)
+    with running_server(**settings) as second:
+        end = wait_for_end(second, job)
         assert (end["status"], end["total"], end["done"], end["failed"]) == ("done", MANY, MANY, 0)
         assert len(results(second, job)) == MANY
         assert (end["model"], end["reused"], end["model_replaced"]) == ("pocket", 0, False)
@@ -388,8 +392,8 @@ def test_copies_among_a_job_s_images_are_reported(jobs: Server, pictures: Path, 
     files = [path.read_bytes() for path in sorted(pictures.rglob("*.png"))[:3]]
     named = {"a.png": files[0], "b.png": files[1], "copy of a.png": files[0]}
     form = {"task": "features", "parameters": '{"noise_samples": 0}'}
-    job = begin(jobs, files={"archive": zipped(named)}, data=form)["id"]
-    assert ended(jobs, job)["done"] == 3
+    job = begin(jobs, files={"archive": make_zip(named)}, data=form)["id"]
+    assert wait_for_end(jobs, job)["done"] == 3
     answer = jobs.client.get(f"{ROUTE}/{job}/duplicates", params={"similarity": 0.999999}).json()
     assert answer["images"] == 3
     assert ["a.png", "copy of a.png"] in [[member["image"] for member in group] for group in answer["groups"]]
@@ -402,8 +406,8 @@ def test_a_classifier_is_fitted_to_a_job_s_vectors(jobs: Server, pictures: Path,
     files = [path.read_bytes() for path in sorted(pictures.rglob("*.png"))[:4]]
     named = dict(zip(("in/a/1.png", "in/a/2.png", "in/b/3.png", "in/b/4.png"), files, strict=True))
     form = {"task": "features", "parameters": '{"timesteps": [20], "blocks": ["mid_block"]}'}
-    job = begin(jobs, files={"archive": zipped(named)}, data=form)["id"]
-    assert ended(jobs, job)["done"] == 4
+    job = begin(jobs, files={"archive": make_zip(named)}, data=form)["id"]
+    assert wait_for_end(jobs, job)["done"] == 4
     fitted = jobs.client.post("/v1/classifiers", json={"job": job, "name": "of a job"})
     assert fitted.status_code == 201, fitted.text
     answer = fitted.json()
@@ -412,16 +416,16 @@ def test_a_classifier_is_fitted_to_a_job_s_vectors(jobs: Server, pictures: Path,
     result = jobs.client.post(f"/v1/classify/{answer['id']}", files={"image": files[0]}).json()
     assert result["answers"][0]["label"] in ("a", "b")
 
-    def refused(result: str, **body: Any) -> None:
+    def check_refusal(result: str, **body: Any) -> None:
         problem = check_problem(jobs.client.post("/v1/classifiers", json={"job": job, **body}), 422, "invalid-input")
         assert result in problem["detail"]
 
-    refused("images are read with the job's options", pool_size=2)
+    check_refusal("images are read with the job's options", pool_size=2)
     assert jobs.client.post("/v1/classifiers", json={"job": "none"}).status_code == 404
     flat = {"task": "features", "parameters": '{"normalise": true}'}
-    scaled = begin(jobs, files={"archive": zipped(named)}, data=flat)["id"]
-    ended(jobs, scaled)
-    refused("scaled to length 1", job=scaled)
-    loose = begin(jobs, files={"archive": zipped({"1.png": files[0]})}, data=form)["id"]
-    ended(jobs, loose)
-    refused("the file is in no folder", job=loose)
+    scaled = begin(jobs, files={"archive": make_zip(named)}, data=flat)["id"]
+    wait_for_end(jobs, scaled)
+    check_refusal("scaled to length 1", job=scaled)
+    loose = begin(jobs, files={"archive": make_zip({"1.png": files[0]})}, data=form)["id"]
+    wait_for_end(jobs, loose)
+    check_refusal("the file is in no folder", job=loose)

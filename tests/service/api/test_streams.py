@@ -21,7 +21,7 @@ def request(accept: str = "text/event-stream") -> Request:
     return Request({"type": "http", "method": "POST", "path": "/v1", "headers": [(b"accept", accept.encode())]})
 
 
-async def streamed(work: object) -> str:
+async def stream(work: object) -> str:
     response = await event_stream(request(), work)  # type: ignore[arg-type]
     assert isinstance(response, StreamingResponse)
     assert response.headers["content-type"].startswith("text/event-stream")
@@ -35,7 +35,7 @@ def test_progress_comes_before_the_answer() -> None:
         report(Told(number=2))
         return Told(number=3)
 
-    assert asyncio.run(streamed(work)) == (
+    assert asyncio.run(stream(work)) == (
         'event: progress\ndata: {"number":1}\n\n'
         'event: progress\ndata: {"number":2}\n\n'
         'event: answer\ndata: {"number":3}\n\n'
@@ -47,7 +47,7 @@ def test_an_error_after_the_first_event_is_the_last_event() -> None:
         report(Told(number=1))
         raise DeadlinePassed("too late", hint="be quick")
 
-    first, last = asyncio.run(streamed(work)).strip().split("\n\n")
+    first, last = asyncio.run(stream(work)).strip().split("\n\n")
     assert first.startswith("event: progress")
     assert last.startswith("event: problem\ndata: {")
     assert "/problems/deadline-passed" in last
@@ -58,7 +58,7 @@ def test_an_error_before_the_first_event_keeps_its_own_status() -> None:
         raise InvalidInput("labels", "none")
 
     with pytest.raises(InvalidInput):
-        asyncio.run(streamed(work))
+        asyncio.run(stream(work))
 
 
 def test_a_reader_that_leaves_ends_the_work() -> None:

@@ -195,13 +195,13 @@ def test_nobody_waits_longer_than_those_ahead_take_however_many_come_after(
         queue.submit(request, make_call(kind, items), items_per_second=1.0)  # type: ignore[arg-type]
         return request
 
-    for one in ahead:
-        join(*one)
+    for entry in ahead:
+        join(*entry)
     call = join(*late).calls[0]
     turns = 0
     while not call.taken:
-        for one in arrivals[turns % len(arrivals)]:
-            join(*one)
+        for entry in arrivals[turns % len(arrivals)]:
+            join(*entry)
         queue.take(choose_batch(queue.find_waiting(), limit_of))
         turns += 1
         assert turns <= len(ahead) * (KEPT_BATCHES + 1) + 1
@@ -232,4 +232,4 @@ def test_contexts_of_different_lengths_do_not_share_a_batch() -> None:
 def test_what_an_equal_share_ends_goes_before_what_it_does_not() -> None:
     queue, (long, middle, short) = build_queue(*[(False, [rows(count)]) for count in (9, 3, 2)])
     batch = choose_batch(queue.find_waiting(), limit_of)
-    assert [sum(entry.request is one for entry in batch) for one in (long, middle, short)] == [6, 0, 2]
+    assert [sum(entry.request is request for entry in batch) for request in (long, middle, short)] == [6, 0, 2]

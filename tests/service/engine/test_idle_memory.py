@@ -42,7 +42,7 @@ class Ended(Exception):
     """The readings are used up."""
 
 
-def given_back_at(readings: list[float]) -> list[int]:
+def count_until_returned(readings: list[float]) -> list[int]:
     """After which of these readings of the work done memory was given back, counted from 0."""
     left: Iterator[float] = iter(readings)
     read, calls = [0], []
@@ -60,8 +60,8 @@ def given_back_at(readings: list[float]) -> list[int]:
 
 
 def test_memory_is_given_back_once_after_each_load_and_never_within_one() -> None:
-    assert given_back_at([0.0, 0.0, 0.0, 1.5, 2.5, 2.5, 2.5, 2.5, 3.0, 4.0, 4.0, 4.0]) == [5, 10]
+    assert count_until_returned([0.0, 0.0, 0.0, 1.5, 2.5, 2.5, 2.5, 2.5, 3.0, 4.0, 4.0, 4.0]) == [5, 10]
 
 
 def test_a_server_that_never_worked_gives_nothing_back() -> None:
-    assert given_back_at([0.0, 0.0, 0.0]) == []
+    assert count_until_returned([0.0, 0.0, 0.0]) == []

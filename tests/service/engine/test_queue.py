@@ -60,28 +60,28 @@ def test_a_request_that_is_alone_may_pass_the_bound() -> None:
 
 def test_a_later_call_is_refused_like_a_first_one_but_never_a_function() -> None:
     queue = RequestQueue(15)
-    one, other = submit_texts(queue), queue.open(BACKBONE, "b", bulk=False, deadline=None)
-    take(queue, {one: 9})
+    first, second = submit_texts(queue), queue.open(BACKBONE, "b", bulk=False, deadline=None)
+    take(queue, {first: 9})
     for _ in range(14):
-        queue.submit(other, make_text(), items_per_second=1.0)
+        queue.submit(second, make_text(), items_per_second=1.0)
     with pytest.raises(Overloaded, match="15 rows wait"):
-        queue.submit(other, make_text(), items_per_second=1.0)
-    queue.submit(other, make_function(), items_per_second=1.0)
+        queue.submit(second, make_text(), items_per_second=1.0)
+    queue.submit(second, make_function(), items_per_second=1.0)
     assert queue.waiting == 16
 
 
 def test_bytes_are_bounded_as_rows_are() -> None:
     queue = RequestQueue(100, max_bytes=50)
-    one, other = (queue.open(BACKBONE, name, bulk=False, deadline=None) for name in "ab")
-    queue.submit(one, Call("embed", ["text"] * 4, lambda answer: None, item_bytes=10), items_per_second=1.0)
+    first, second = (queue.open(BACKBONE, name, bulk=False, deadline=None) for name in "ab")
+    queue.submit(first, Call("embed", ["text"] * 4, lambda answer: None, item_bytes=10), items_per_second=1.0)
     more = Call("embed", ["text"] * 2, lambda answer: None, item_bytes=10)
     with pytest.raises(Overloaded, match="40 bytes wait"):
-        queue.submit(other, more, items_per_second=1.0)
-    take(queue, {one: 1})
-    queue.submit(other, more, items_per_second=1.0)
+        queue.submit(second, more, items_per_second=1.0)
+    take(queue, {first: 1})
+    queue.submit(second, more, items_per_second=1.0)
     assert queue.waiting_bytes == 50
-    queue.close(one)
-    queue.close(other)
+    queue.close(first)
+    queue.close(second)
     assert (queue.waiting, queue.waiting_bytes) == (0, 0)
 
 

@@ -364,11 +364,11 @@ def test_every_request_ends_and_no_item_is_lost_or_doubled(requests: list[tuple[
                     rows = make_instant_rows(count)
                     latents.extend(row.latents for row in rows)
                     captures = await session.unet(rows)
-                    assert all(one.output is row.latents for one, row in zip(captures, rows, strict=True))
+                    assert all(answer.output is row.latents for answer, row in zip(captures, rows, strict=True))
                 elif kind == "decode":
                     tensors = [torch.zeros(1, 1, 1) for _ in range(count)]
                     decoded = await session.decode(tensors)
-                    assert all(one is tensor for one, tensor in zip(decoded, tensors, strict=True))
+                    assert all(answer is tensor for answer, tensor in zip(decoded, tensors, strict=True))
                 else:
                     keys = [(number, place, function) for function in range(count)]
                     await asyncio.gather(*[session.run(calls.update, [key]) for key in keys])
@@ -486,10 +486,10 @@ def test_inputs_of_several_requests_share_one_batch_of_their_network() -> None:
     worker.on_batch = lambda ran: sizes.append((ran.kind, ran.size))
 
     def double(inputs: Sequence[int]) -> list[int]:
-        return [2 * one for one in inputs]
+        return [2 * value for value in inputs]
 
     def negate(inputs: Sequence[int]) -> list[int]:
-        return [-one for one in inputs]
+        return [-value for value in inputs]
 
     async def apply(network: Any, inputs: list[int]) -> list[int]:
         with worker.session("task") as session:
@@ -497,7 +497,7 @@ def test_inputs_of_several_requests_share_one_batch_of_their_network() -> None:
 
     work = [apply(double, [1, 2]), apply(negate, [3]), apply(double, list(range(APPLIED)))]
     results = asyncio.run(step_until_done(worker, *work))
-    assert results == [[2, 4], [-3], [2 * one for one in range(APPLIED)]]
+    assert results == [[2, 4], [-3], [2 * value for value in range(APPLIED)]]
     assert sizes == [("apply", APPLIED), ("apply", 1), ("apply", 2)]
 
 

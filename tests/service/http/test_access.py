@@ -51,8 +51,8 @@ def ask(
     return asyncio.run(answers())
 
 
-def status(access: dict[str, Any], headers: dict[str, str], where: str = ROUTE, **given: str) -> int:
-    (answer,) = ask(access, ("GET", where, headers), **given)
+def status(access: dict[str, Any], headers: dict[str, str], where: str = ROUTE, **options: str) -> int:
+    (answer,) = ask(access, ("GET", where, headers), **options)
     return answer.status_code
 
 
@@ -154,7 +154,7 @@ def test_a_keys_own_rate_goes_before_the_servers(path: Path, check_problem: Any)
 
 def test_addresses_without_a_key_are_limited_by_setting_only(path: Path) -> None:
     request: tuple[str, str, dict[str, str]] = ("GET", ROUTE, {})
-    assert [one.status_code for one in ask({"keys_file": path}, *[request] * 50)] == [503] * 50
+    assert [response.status_code for response in ask({"keys_file": path}, *[request] * 50)] == [503] * 50
     answers = ask({"keys_file": path, "client_rate_per_minute": 2}, *[request] * 3, ("GET", "/health/live", {}))
     assert [answer.status_code for answer in answers] == [503, 503, 429, 200]
 

@@ -37,7 +37,7 @@ def test_the_file_holds_no_secret_and_only_its_owner_reads_it(path: Path) -> Non
 def test_nothing_is_left_beside_the_file_but_its_lock(path: Path) -> None:
     create_key(path, "alice", now=NOW)
     revoke_key(path, "alice", now=NOW)
-    assert {one.name for one in path.parent.iterdir()} == {"keys.json", "keys.json.lock"}
+    assert {file.name for file in path.parent.iterdir()} == {"keys.json", "keys.json.lock"}
 
 
 def test_a_store_finds_a_key_by_its_whole_text_only(path: Path) -> None:

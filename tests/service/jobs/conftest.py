@@ -23,12 +23,12 @@ _FORGET = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
     """A PostgreSQL server of its own, with fsync as it comes: kill tests use it."""
-    found = sorted(glob.glob("/usr/lib/postgresql/*/bin"))
+    folders = sorted(glob.glob("/usr/lib/postgresql/*/bin"))
     on_path = shutil.which("initdb")
-    if not found and on_path is None:
+    if not folders and on_path is None:
         assert "CI" not in os.environ, "CI must have PostgreSQL: apt-get install postgresql"
         pytest.skip("no PostgreSQL here: apt-get install postgresql")
-    binaries = Path(found[-1]) if found else Path(str(on_path)).parent
+    binaries = Path(folders[-1]) if folders else Path(str(on_path)).parent
     with tempfile.TemporaryDirectory(prefix="diffsight-pg-") as folder:
         as_postgres = _FORGET if os.geteuid() == 0 else []  # PostgreSQL refuses to run as root
         if as_postgres:

@@ -26,8 +26,8 @@ def folder(tmp_path: Path) -> Path:
 )
 def test_files_are_found_as_fsspec_finds_them(folder: Path, pattern: str) -> None:
     file_system = LocalFileSystem()
-    known = {path for path in file_system.glob(f"{folder}/{pattern}") if file_system.isfile(path)}
-    assert set(find_matching(file_system, f"{folder}/{pattern}")) == known
+    expected = {path for path in file_system.glob(f"{folder}/{pattern}") if file_system.isfile(path)}
+    assert set(find_matching(file_system, f"{folder}/{pattern}")) == expected
 
 
 def test_stars_by_the_dozen_take_no_time() -> None:
@@ -38,7 +38,7 @@ def test_stars_by_the_dozen_take_no_time() -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "pattern", "found"),
+    ("path", "pattern", "matched"),
     [
         ("a/b", "**/b", True),
         ("b", "**/b", True),
@@ -48,5 +48,5 @@ def test_stars_by_the_dozen_take_no_time() -> None:
         ("a/.b", "a/*", True),
     ],
 )
-def test_two_stars_stand_for_folders(path: str, pattern: str, found: bool) -> None:
-    assert matches(path.split("/"), pattern.split("/")) is found
+def test_two_stars_stand_for_folders(path: str, pattern: str, matched: bool) -> None:
+    assert matches(path.split("/"), pattern.split("/")) is matched

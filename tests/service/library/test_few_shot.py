@@ -58,7 +58,7 @@ def few_shot(start_server: StartServer, weights: Path, data_folder: Path) -> Ser
     return start_server(few_shot={"weights": str(weights)}, data_folder=data_folder, limits={"max_shots": 20})
 
 
-def made(server: Server, *seeds: int, name: str = "square") -> dict[str, Any]:
+def add_concept(server: Server, *seeds: int, name: str = "square") -> dict[str, Any]:
     response = server.client.post("/v1/concepts", json={"name": name, **supports(*seeds)})
     assert response.status_code == 201, response.text
     concept: dict[str, Any] = response.json()
@@ -69,20 +69,20 @@ def segment(server: Server, **options: Any) -> httpx2.Response:
     return server.client.post(ROUTE, json={"image": text(picture(9, 50, 70))[0], **options})
 
 
-def decoded(answer: dict[str, Any], place: int = 0) -> NDArray[np.bool_]:
+def decode_mask(answer: dict[str, Any], place: int = 0) -> NDArray[np.bool_]:
     rle = answer["concepts"][place]["mask"]["rle"]
     return decode_rle(Rle(**rle))
 
 
 def test_a_concept_answers_as_its_pictures_do(few_shot: Server) -> None:
-    concept = made(few_shot, 1, 2)
+    concept = add_concept(few_shot, 1, 2)
     assert [shot["width"] for shot in concept["shots"]] == [80, 80]
     assert concept["shots"][0]["share"] == pytest.approx(900 / 4800, abs=1e-4)
     by_id = segment(few_shot, concepts=[concept["id"]]).json()
     pairs = supports(1, 2)
     inline = segment(few_shot, support_images=pairs["images"], support_masks=pairs["masks"]).json()
-    assert decoded(by_id).shape == (50, 70)
-    assert (decoded(by_id) == decoded(inline)).mean() > 0.99
+    assert decode_mask(by_id).shape == (50, 70)
+    assert (decode_mask(by_id) == decode_mask(inline)).mean() > 0.99
     assert by_id["concepts"][0]["mask"]["name"] == "square"
     assert by_id["concepts"][0]["shots"] == 2
     assert 0 < by_id["concepts"][0]["presence"] <= 1
@@ -91,7 +91,7 @@ def test_a_concept_answers_as_its_pictures_do(few_shot: Server) -> None:
 
 
 def test_only_new_shots_are_encoded(few_shot: Server) -> None:
-    concept = made(few_shot, 3, 4)
+    concept = add_concept(few_shot, 3, 4)
     computed = few_shot.state.library.banks.figures.computed
     changed = few_shot.client.patch(f"/v1/concepts/{concept['id']}", json={**supports(4, 5), "name": "box"}).json()
     assert few_shot.state.library.banks.figures.computed == computed + 1
@@ -108,12 +108,12 @@ def test_only_new_shots_are_encoded(few_shot: Server) -> None:
 def test_concepts_and_their_banks_survive_a_restart(
     few_shot: Server, start_server: StartServer, weights: Path, data_folder: Path
 ) -> None:
-    concept = made(few_shot, 6)
+    concept = add_concept(few_shot, 6)
     before = segment(few_shot, concepts=[concept["id"]]).json()
     again = start_server(few_shot={"weights": str(weights)}, data_folder=data_folder)
     assert concept["id"] in [concept["id"] for concept in again.client.get("/v1/concepts").json()["concepts"]]
     after = segment(again, concepts=[concept["id"]]).json()
-    assert (decoded(after) == decoded(before)).all()
+    assert (decode_mask(after) == decode_mask(before)).all()
     assert again.state.library.banks.figures.disk == 1
     assert again.state.library.banks.figures.computed == 0
 
@@ -121,7 +121,7 @@ def test_concepts_and_their_banks_survive_a_restart(
 def test_banks_without_room_are_computed_again(
     few_shot: Server, start_server: StartServer, weights: Path, data_folder: Path
 ) -> None:
-    concept = made(few_shot, 1, 7)
+    concept = add_concept(few_shot, 1, 7)
     none = {"device_cache_bytes": 0, "host_cache_bytes": 0, "disk_cache_bytes": 0, "bank_form": "hidden_states"}
     poor = start_server(few_shot={"weights": str(weights), **none}, data_folder=data_folder)
     for _ in range(2):
@@ -129,13 +129,13 @@ def test_banks_without_room_are_computed_again(
         assert answer["rows"] == 3
     assert poor.state.library.banks.figures.computed == 4
     # The hidden states give what keys and values give.
-    assert (decoded(answer) == decoded(segment(few_shot, concepts=[concept["id"]]).json())).mean() > 0.99
+    assert (decode_mask(answer) == decode_mask(segment(few_shot, concepts=[concept["id"]]).json())).mean() > 0.99
 
 
 def test_a_full_device_hands_banks_down_to_the_host(
     few_shot: Server, start_server: StartServer, weights: Path, data_folder: Path
 ) -> None:
-    concept = made(few_shot, 1, 2, 7)
+    concept = add_concept(few_shot, 1, 2, 7)
     sizes = [file.stat().st_size for file in (data_folder / "bank").glob("*.safetensors")]
     small = {"device_cache_bytes": int(1.5 * max(sizes)), "disk_cache_bytes": 0}
     server = start_server(few_shot={"weights": str(weights), **small}, data_folder=data_folder)
@@ -147,15 +147,15 @@ def test_a_full_device_hands_banks_down_to_the_host(
 
 
 def test_several_concepts_share_out_the_pixels(few_shot: Server) -> None:
-    concepts = [made(few_shot, 1)["id"], made(few_shot, 2, 3, name="other")["id"]]
+    concepts = [add_concept(few_shot, 1)["id"], add_concept(few_shot, 2, 3, name="other")["id"]]
     answer = segment(few_shot, concepts=concepts, threshold_value=0.05).json()
     assert [concept["label"] for concept in answer["concepts"]] == [1, 2]
     assert [concept["mask"]["name"] for concept in answer["concepts"]] == ["square", "other"]
-    assert not (decoded(answer, 0) & decoded(answer, 1)).any()
+    assert not (decode_mask(answer, 0) & decode_mask(answer, 1)).any()
     body = {"concepts": concepts, "threshold_value": 0.05}
     numbers = np.load(BytesIO(segment(few_shot, **body, format="npy").content))
     assert numbers.shape == (50, 70)
-    assert ((numbers == 1) == decoded(answer, 0)).all()
+    assert ((numbers == 1) == decode_mask(answer, 0)).all()
     shown = Image.open(BytesIO(segment(few_shot, **body, format="png").content))
     assert (np.asarray(shown) == numbers).all()
 
@@ -199,7 +199,7 @@ def test_the_absolute_threshold_may_find_nothing(few_shot: Server) -> None:
 
 
 def test_sampling_changes_no_concept_of_one_shot_in_kind(few_shot: Server) -> None:
-    concept = made(few_shot, 1, 2, 3)
+    concept = add_concept(few_shot, 1, 2, 3)
     answers = [segment(few_shot, concepts=[concept["id"]], support_sampling=True).json() for _ in range(2)]
     assert answers[0]["concepts"] == answers[1]["concepts"]
 
@@ -265,7 +265,7 @@ def test_what_cannot_be_meant_is_refused(few_shot: Server, options: dict[str, An
 
 
 def test_a_concept_that_is_not_there_is_404_everywhere(few_shot: Server, check_problem: Any) -> None:
-    concept = made(few_shot, 1)["id"]
+    concept = add_concept(few_shot, 1)["id"]
     assert few_shot.client.delete(f"/v1/concepts/{concept}").status_code == 204
     for name in (concept, "../../etc/passwd", "x"):
         check_problem(segment(few_shot, concepts=[name]), 404, "nothing-stored")
@@ -275,7 +275,7 @@ def test_a_concept_that_is_not_there_is_404_everywhere(few_shot: Server, check_p
 
 
 def test_the_last_shot_and_unknown_shots_stay(few_shot: Server, check_problem: Any) -> None:
-    concept = made(few_shot, 1)
+    concept = add_concept(few_shot, 1)
     route = f"/v1/concepts/{concept['id']}"
     last = {"remove_shots": [concept["shots"][0]["id"]]}
     assert "no supports" in check_problem(few_shot.client.patch(route, json=last), 422, "invalid-input")["detail"]
@@ -284,11 +284,11 @@ def test_the_last_shot_and_unknown_shots_stay(few_shot: Server, check_problem: A
 
 
 def test_a_concept_deleted_while_in_use_answers_or_is_gone(few_shot: Server) -> None:
-    concept = made(few_shot, 1, 2)["id"]
+    concept = add_concept(few_shot, 1, 2)["id"]
     with ThreadPoolExecutor(6) as pool:
         asking = [pool.submit(segment, few_shot, concepts=[concept]) for _ in range(5)]
         gone = pool.submit(few_shot.client.delete, f"/v1/concepts/{concept}")
-        statuses = {one.result().status_code for one in asking}
+        statuses = {future.result().status_code for future in asking}
     assert gone.result().status_code == 204
     assert statuses <= {200, 404}
 

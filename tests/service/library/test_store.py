@@ -30,11 +30,11 @@ def store(tmp_path: Path) -> Store:
 
 def test_what_was_added_is_read_by_another_store_on_the_same_folder(store: Store, tmp_path: Path) -> None:
     added = store.add({"name": "Straße", "numbers": [1, 2]}, TENSORS)
-    found, tensors = Store(tmp_path / "data", "thing", most_bytes=0).read(added.id)
-    assert (found.id, found.about, found.stamp) == (added.id, added.about, added.stamp)
+    entry_again, tensors = Store(tmp_path / "data", "thing", most_bytes=0).read(added.id)
+    assert (entry_again.id, entry_again.about, entry_again.stamp) == (added.id, added.about, added.stamp)
     for name, tensor in TENSORS.items():
         np.testing.assert_array_equal(tensors[name], tensor)
-    assert [(one.id, one.about) for one in store.list()] == [(added.id, added.about)]
+    assert [(entry.id, entry.about) for entry in store.list()] == [(added.id, added.about)]
 
 
 def test_the_exported_file_is_what_unpacked_reads(store: Store) -> None:
@@ -117,7 +117,7 @@ def test_foreign_files_in_the_folder_are_passed_over(store: Store) -> None:
     for foreign in "edc":
         with pytest.raises(NothingStored):
             store.read(foreign * 16)
-    assert [one.id for one in store.list()] == [added.id]
+    assert [entry.id for entry in store.list()] == [added.id]
 
 
 GOOD = pack({"name": "a"}, TENSORS)
@@ -153,4 +153,4 @@ def test_what_a_killed_writer_left_is_deleted(tmp_path: Path) -> None:
     left = store.folder / ".0123456789abcdef.safetensors.0123456789ab.part"
     left.write_bytes(b"half")
     assert store.remove_leftovers() == [left.name]
-    assert [one.id for one in store.list()] == [kept.id]
+    assert [entry.id for entry in store.list()] == [kept.id]

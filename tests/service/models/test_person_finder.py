@@ -19,11 +19,11 @@ def test_each_connected_part_of_the_class_is_a_box_and_the_surest_is_first() -> 
     classes[10:30, 40:52] = 1
     classes[30:34, 20:24] = 2  # of another class
     classes[0, 59] = 1  # a speck
-    found = ClassMap(classes, ("floor", "person", "cube"), np.zeros((3, 3), np.uint8), probabilities)
-    boxes, scores = boxes_of_parts(found, "person", 0.3)
+    class_map = ClassMap(classes, ("floor", "person", "cube"), np.zeros((3, 3), np.uint8), probabilities)
+    boxes, scores = boxes_of_parts(class_map, "person", 0.3)
     assert boxes.tolist() == [[40, 10, 12, 20], [4, 5, 10, 20]]
     np.testing.assert_allclose(scores, [0.9, 0.6], atol=1e-6)
-    assert len(boxes_of_parts(found, "person", 0.7)[0]) == 1
+    assert len(boxes_of_parts(class_map, "person", 0.7)[0]) == 1
 
 
 def test_the_network_of_a_detector_leaves_and_counts_with_its_pose_head() -> None:

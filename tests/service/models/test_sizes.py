@@ -46,9 +46,9 @@ def test_a_backbone_is_expected_by_its_folder_and_nothing_of_what_is_not_here() 
 
 
 def test_memory_that_several_share_counts_for_the_first() -> None:
-    one, other = nn.Linear(4, 4), nn.Linear(4, 4)
-    other.weight.data = one.weight.data
-    assert bytes_by_owner([("a", one), ("b", other)]) == {"a": 80, "b": 16}
+    first, second = nn.Linear(4, 4), nn.Linear(4, 4)
+    second.weight.data = first.weight.data
+    assert bytes_by_owner([("a", first), ("b", second)]) == {"a": 80, "b": 16}
 
 
 def test_the_budget_leaves_room_for_batches() -> None:

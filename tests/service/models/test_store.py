@@ -28,7 +28,7 @@ def test_a_store_is_ready_from_its_start_to_its_end() -> None:
     assert reported == [None]
     loaded = store.opened(depth.TASK)
     assert loaded.backbone.name == store.backbone.name
-    assert [one.task.name for one in store.loaded()] == ["depth"]
+    assert [model.task.name for model in store.loaded()] == ["depth"]
     store.stop()
     for call in (store.check_live, store.loaded):
         with pytest.raises(NotReady, match="stopping"):

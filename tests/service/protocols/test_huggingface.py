@@ -30,9 +30,9 @@ def test_an_image_by_itself_is_read_whatever_it_is_called(server: Server, png: b
 
 def test_a_threshold_leaves_segments_out(server: Server, text: str) -> None:
     everything = server.client.post(SEGMENTATION, json={"inputs": text}).json()
-    least = sorted(one["score"] for one in everything)[-1]
+    least = sorted(segment["score"] for segment in everything)[-1]
     kept = server.client.post(SEGMENTATION, json={"inputs": text, "parameters": {"threshold": least}}).json()
-    assert [item["score"] for item in kept] == [one["score"] for one in everything if one["score"] >= least]
+    assert [item["score"] for item in kept] == [segment["score"] for segment in everything if segment["score"] >= least]
 
 
 def test_labels_may_come_in_one_text_and_with_a_template() -> None:

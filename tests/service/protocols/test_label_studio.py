@@ -26,7 +26,7 @@ from service.protocols.label_studio_project import prepare_controls, read_contro
 from service.settings.loader import load_settings
 from tests.conftest import WITHOUT_HEADS, Server, StartServer, running_server
 from tests.heads.sdpose.test_pose import BOXES, POSE, PUBLISHED
-from tests.service.jobs.formats.finished_jobs import unpacked_brush
+from tests.service.jobs.formats.finished_jobs import unpack_brush
 from tests.service.library.test_few_shot import picture, supports
 
 TOKEN = "legacy-token"
@@ -84,8 +84,8 @@ def studio(png: bytes) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def poses(studio: str) -> Iterator[Server]:
-    given: dict[str, Any] = {"label_studio": {"url": studio, "api_key": TOKEN}}
-    with running_server(backbone=str(PUBLISHED), pose=POSE, **given) as running:
+    settings: dict[str, Any] = {"label_studio": {"url": studio, "api_key": TOKEN}}
+    with running_server(backbone=str(PUBLISHED), pose=POSE, **settings) as running:
         assert running.state.models.failure is None
         yield running
 
@@ -139,7 +139,7 @@ def test_points_come_under_the_projects_names(poses: Server, png: bytes) -> None
 def test_labels_choose_points_by_name_or_by_index(poses: Server, png: bytes) -> None:
     for config, labels in ((NAMED, {"nose", "left_wrist"}), (INDEXED, {"Nase", "Hand"})):
         (answer,) = predict(poses, config, uri(png)).json()["results"]
-        points = [one for one in answer["result"] if one["type"] == "keypointlabels"]
+        points = [region for region in answer["result"] if region["type"] == "keypointlabels"]
         assert {point["value"]["keypointlabels"][0] for point in points} <= labels
 
 
@@ -191,11 +191,11 @@ def test_a_second_person_leaves_the_first_as_it_was_corrected(poses: Server, png
         draw(poses, png, first, second, drafts=[{"id": 1, "result": [first, *corrected]}], predictions=[3]),
         draw(poses, png, first, second, annotations=[{"result": corrected}, {"result": None}]),
     ):
-        assert [one["id"] for one in sent if one["type"] == "rectanglelabels"] == ["first", "second"]
-        others = [one for one in sent if one["type"] == "keypointlabels"]
+        assert [region["id"] for region in sent if region["type"] == "rectanglelabels"] == ["first", "second"]
+        others = [region for region in sent if region["type"] == "keypointlabels"]
         assert others
-        assert {one["parentID"] for one in others} == {"second"}
-        assert not {one["id"] for one in others} & {one["id"] for one in points}
+        assert {region["parentID"] for region in others} == {"second"}
+        assert not {region["id"] for region in others} & {region["id"] for region in points}
 
 
 def test_predicted_rectangles_keep_the_points_that_they_have(poses: Server, png: bytes) -> None:
@@ -220,7 +220,7 @@ def test_images_lie_in_label_studio(poses: Server, studio: str, png: bytes, chec
     (sent,) = predict(poses, NAMED, uri(png)).json()["results"]
     for address in ("/data/upload/1/a.png", f"{studio}/data/upload/1/a.png"):
         (answer,) = predict(poses, NAMED, address).json()["results"]
-        assert [one["id"] for one in answer["result"]] == [one["id"] for one in sent["result"]]
+        assert [region["id"] for region in answer["result"]] == [region["id"] for region in sent["result"]]
     wrong: tuple[Any, ...] = (
         "/nothing",
         "//nothing",
@@ -268,16 +268,18 @@ def test_what_is_not_done_in_time_is_left_for_the_next_call() -> None:
         await asyncio.Event().wait()
         return 0
 
-    async def broken() -> int:
+    async def fail() -> int:
         raise ValueError("out of order")
 
     async def finish(*work: Coroutine[Any, Any, int]) -> list[int | None]:
-        return await finish_until([asyncio.create_task(one) for one in work], asyncio.get_running_loop().time())
+        return await finish_until(
+            [asyncio.create_task(coroutine) for coroutine in work], asyncio.get_running_loop().time()
+        )
 
     assert asyncio.run(finish()) == []
     assert asyncio.run(finish(ready(1), never(), ready(3))) == [1, None, 3]
     with pytest.raises(ValueError, match="out of order"):
-        asyncio.run(finish(never(), broken()))
+        asyncio.run(finish(never(), fail()))
 
 
 def test_the_version_changes_with_parameters_and_labels(poses: Server) -> None:
@@ -379,19 +381,19 @@ def test_brushes_are_concepts_classes_and_expressions(
     made = server.client.post("/v1/concepts", json={"name": "square", **supports(7)}).json()
     image = picture(3)
     classes = server.client.post("/v1/segmentation", files={"image": image}).json()
-    present = max(classes["segments"], key=lambda one: one["area"])
+    present = max(classes["segments"], key=lambda item: item["area"])
     labels = ["square", present["name"], "a two"]
     inside = "".join(f'<Label value="{label}"/>' for label in labels)
     config = f'<View><Image name="i" value="$image"/><BrushLabels name="b" toName="i">{inside}</BrushLabels></View>'
     setup = server.client.post("/label-studio/setup", json={"schema": config}).json()
     assert setup["model_version"].split()[2] == "few-shot+segmentation+referring"
     (answer,) = predict(server, config, uri(image)).json()["results"]
-    found = {one["value"]["brushlabels"][0]: one for one in answer["result"]}
-    assert {"square", present["name"]} <= found.keys() <= set(labels)
+    regions = {item["value"]["brushlabels"][0]: item for item in answer["result"]}
+    assert {"square", present["name"]} <= regions.keys() <= set(labels)
     route = "/v1/segmentation/few-shot"
     alone = server.client.post(route, files={"image": image}, data={"concepts": made["id"]}).json()
     for name, concept in (("square", alone["concepts"][0]["mask"]), (present["name"], present)):
         expected = decode_rle(Rle(**concept["rle"]))
-        pixels = unpacked_brush(found[name]["value"]["rle"]).reshape(*expected.shape, 4)[..., 3] > 0
+        pixels = unpack_brush(regions[name]["value"]["rle"]).reshape(*expected.shape, 4)[..., 3] > 0
         assert (pixels != expected).mean() < 0.005
-        assert np.array_equal(pixels.shape, (found[name]["original_height"], found[name]["original_width"]))
+        assert np.array_equal(pixels.shape, (regions[name]["original_height"], regions[name]["original_width"]))

@@ -29,8 +29,8 @@ LIMITS = LimitSettings()
 
 def read(binary: bytes = b"", **fields: Any) -> Any:
     tensor = InputTensor.model_validate({"name": "x", "shape": [2], "datatype": "FP32", **fields})
-    (found,) = read_tensors([tensor], binary, LIMITS)
-    return found.values
+    (array,) = read_tensors([tensor], binary, LIMITS)
+    return array.values
 
 
 def behind(size: int) -> dict[str, Any]:
