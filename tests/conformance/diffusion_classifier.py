@@ -44,7 +44,7 @@ def _adaptive(folder: Path, case: str, info: Any, tensors: TrackedTensors) -> It
     """One image, round by round; `full_matrix` and the half-precision and v-prediction cases are the same race."""
     engine = _engine(folder / info["model"], info["settings"]["dtype"])
     yield from _text(case, engine, info, tensors)
-    noise = tensors["noise"] if "noise" in tensors else _seeded_noise(info, tensors["latent"].shape)
+    noise = tensors["noise"] if "noise" in tensors else _draw_noise(info, tensors["latent"].shape)
     yield from _one_image(case, "", engine, info, info, tensors, noise)
     if "alphas_cumprod_half" in tensors:
         half = engine.backbone.alphas_cumprod.half()
@@ -354,7 +354,7 @@ _KINDS: Mapping[str, Callable[..., Iterator[Check]]] = {
 }
 
 
-def _seeded_noise(info: Any, latent_shape: Sequence[int]) -> Tensor:
+def _draw_noise(info: Any, latent_shape: Sequence[int]) -> Tensor:
     seed = info["noise_seed"]["seed"] if isinstance(info["noise_seed"], dict) else info["noise_seed"]
     count = max(info["settings"]["n_samples"]) * info["settings"]["n_trials"]
     return torch.randn((count, *latent_shape[1:]), generator=torch.Generator().manual_seed(seed))

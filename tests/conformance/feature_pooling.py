@@ -143,7 +143,7 @@ def _replay_unet_features(case: _Case) -> Iterator[Check]:
                 timesteps=[timestep],
                 pool_size=pool_size,
                 class_labels=io["y"].tolist() if "y" in io else None,
-                noise=_stored_noise(pixels, io[f"noise.t{timestep}"]),
+                noise=_read_noise(pixels, io[f"noise.t{timestep}"]),
             )
         )
         names = [f"pooled.t{timestep}.b{block}.p{pool_size}" for block in sorted(info["blocks"])]
@@ -194,7 +194,7 @@ def _replay_stable_diffusion(case: _Case) -> Iterator[Check]:
         # The whole procedure at once, with the defaults that a caller gets.
         options: dict[str, Any] = {"noise_samples": 0}
         if run["noise"]:
-            options = {"noise": _stored_noise(pixels, io[f"noise.{tag}"])}
+            options = {"noise": _read_noise(pixels, io[f"noise.{tag}"])}
         embeddings = complete(pooled_features(engine, images, timesteps=[timestep], **options))
         expected = torch.cat([io[f"pooled.{tag}.{name}.p1"] for name in default_blocks(backbone.sub_blocks)], dim=1)
         yield case.compare_with(f"pooled_features.{tag}", torch.from_numpy(embeddings.vectors), expected, "pooled")
@@ -449,7 +449,7 @@ def _outputs(captures: Sequence[Captures]) -> Tensor:
     return torch.stack([capture.output for capture in captures if capture.output is not None])
 
 
-def _stored_noise(pixels: Sequence[Tensor], noise: Tensor) -> Callable[[bytes, int, Sequence[int]], Tensor]:
+def _read_noise(pixels: Sequence[Tensor], noise: Tensor) -> Callable[[bytes, int, Sequence[int]], Tensor]:
     """A source of noise that gives each image the case's own draw."""
     by_image = {content_key(image_pixels): drawn for image_pixels, drawn in zip(pixels, noise, strict=True)}
     return lambda content, index, shape: by_image[content]

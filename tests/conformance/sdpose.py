@@ -406,7 +406,7 @@ def _openpose(case: _Case) -> Iterator[Check]:
         expected = stored["node_body" if name == "body" else "node_wholebody_from_134"]
         if name == "wholebody":
             # Both nodes exchange the hands: ours are the person's own.
-            expected = {**expected, "people": [_hands_exchanged(person) for person in expected["people"]]}
+            expected = {**expected, "people": [_exchange_hands(person) for person in expected["people"]]}
         yield from _same_json(case, f"{name}.json", written, expected)
         editor = openpose.editor_json(keypoints, height, width, threshold)
         yield from _same_json(case, f"{name}.editor", editor, stored[f"node_editor_{name}"])
@@ -419,7 +419,7 @@ def _one_person(points: NDArray[np.float64], scores: NDArray[np.float32]) -> Key
     return Keypoints(points[None], scores[None], box, box_scores, "caller", skeleton.names, skeleton.links)
 
 
-def _hands_exchanged(person: Mapping[str, Any]) -> dict[str, Any]:
+def _exchange_hands(person: Mapping[str, Any]) -> dict[str, Any]:
     left, right = "hand_left_keypoints_2d", "hand_right_keypoints_2d"
     return {**person, left: person[right], right: person[left]}
 

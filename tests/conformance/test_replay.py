@@ -99,5 +99,5 @@ def test_the_command_exits_with_1_for_what_was_not_checked(tmp_path: Path) -> No
         (exact("c", "q", [1], [1, 2]), False),
     ],
 )
-def test_a_check_holds_what_it_was_given_to_its_bound(check: Check, ok: bool) -> None:
+def test_a_check_compares_its_values_within_the_bound(check: Check, ok: bool) -> None:
     assert check.ok is ok

@@ -151,7 +151,7 @@ def test_masks_of_every_task(masks: Server) -> None:
         ({"task": "few-shot"}, "concepts=str"),
     ],
 )
-def test_what_cannot_be_is_reported(masks: Server, options: dict[str, str], message: str) -> None:
+def test_wrong_options_are_reported(masks: Server, options: dict[str, str], message: str) -> None:
     with pytest.raises(cvataa.BadFunctionError, match=message):
         create(masks.url, **options)
 

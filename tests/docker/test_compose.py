@@ -55,7 +55,7 @@ def test_the_service_runs_as_its_own_user_and_writes_to_its_volume_and_tmp_only(
     assert "cap_add" not in service
 
 
-def test_the_service_and_the_database_tell_their_health(services: dict[str, Any]) -> None:
+def test_the_service_and_the_database_have_health_checks(services: dict[str, Any]) -> None:
     assert "/health/ready" in services["diffsight"]["healthcheck"]["test"][-1]
     assert "pg_isready" in services["postgres"]["healthcheck"]["test"]
 
@@ -153,7 +153,7 @@ def test_no_secret_has_a_default() -> None:
     assert {"POSTGRES_PASSWORD", "GRAFANA_PASSWORD"} <= set(stack("compose.yaml")["diffsight"]["environment"])
 
 
-def test_a_profile_that_nobody_asked_for_needs_no_variable() -> None:
+def test_a_profile_that_is_off_needs_no_variable() -> None:
     # Compose interpolates all services, also those whose profile is off: `${NAME:?}` would stop everybody.
     assert not [name for name, text in TEXTS.items() if re.search(r"\$\{\w+:?\?", text)]
 

@@ -28,7 +28,7 @@ from docker.image_check import (
 )
 
 
-def test_pip_is_told_inside_what_it_was_told_outside(tmp_path: Path) -> None:
+def test_pip_has_the_same_configuration_inside_the_image_as_outside(tmp_path: Path) -> None:
     wheels, index, certificates = tmp_path / "wheels", tmp_path / "index" / "simple", tmp_path / "ca.pem"
     wheels.mkdir()
     index.mkdir(parents=True)
@@ -113,7 +113,7 @@ def test_traces_of_the_server_are_found_outside_the_places_for_it(tmp_path: Path
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_whatever_was_started_is_ended() -> None:
+def test_every_started_process_is_ended() -> None:
     process = subprocess.Popen(["sh", "-c", "sleep 600 & echo started; wait"], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     with process.stdout:
@@ -126,7 +126,7 @@ def test_whatever_was_started_is_ended() -> None:
         assert process.stdout.read() == ""
 
 
-def test_the_last_line_says_what_answered() -> None:
+def test_the_last_line_describes_the_image_and_its_answer() -> None:
     line = last_line(2_400_000_000, Answer("seven", 0.987, 120, 9.5, 0.4))
     assert line == (
         "the CPU image (2.40 GB) answered as uid 10001: 'seven', probability 0.987, 120 rows; "

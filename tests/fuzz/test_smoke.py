@@ -125,7 +125,7 @@ def test_more_files_than_a_form_takes_are_refused_as_too_many(fuzz_target: Serve
     assert "one request takes 4" in response.json()["detail"]
 
 
-def test_the_longest_lists_of_one_route_fit_into_a_form_whatever_another_routes_limits(
+def test_the_longest_lists_of_a_route_fit_into_a_form_under_any_limits_of_another_route(
     fuzz_target: Server, png: bytes
 ) -> None:
     lists = {"timesteps": ["10"] * 64, "blocks": ["5"] * 64}

@@ -60,7 +60,7 @@ def test_what_systems_leave_is_litter(path: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["a.png", "x/a.b.png", "./a.png", "x/../a.png", "MACOSX/a.png"])
-def test_other_paths_are_none(path: str) -> None:
+def test_other_paths_are_no_litter(path: str) -> None:
     assert not is_litter(path)
 
 

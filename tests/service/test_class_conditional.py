@@ -145,7 +145,7 @@ def test_heads_of_a_u_net_do_not_go_with_it(start_server: StartServer, folder: P
     assert failed.field == "heads.depth"
 
 
-def test_the_command_line_asks_it(folder: Path, png: bytes, tmp_path: Path) -> None:
+def test_the_command_line_uses_it(folder: Path, png: bytes, tmp_path: Path) -> None:
     image = tmp_path / "one.png"
     image.write_bytes(png)
     backbone = ("--backbone", folder)

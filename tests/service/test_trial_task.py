@@ -116,7 +116,7 @@ def test_a_command_runs_it_without_a_server(
     assert "Steps that each channel is rounded to." in shown
 
 
-def test_the_server_tells_that_it_serves_it(trial: Server) -> None:
+def test_the_server_lists_that_it_serves_it(trial: Server) -> None:
     (described,) = [task for task in trial.client.get("/v1/models").json()["tasks"] if task["task"] == NAME]
     assert described["route"] == f"/v1/{NAME}"
     assert described["formats"] == ["json", "png"]

@@ -59,7 +59,7 @@ def figures(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return write_data(folder / "train", 24, 1), write_data(folder / "held_out", 8, 2)
 
 
-def test_a_data_set_tells_its_own_skeleton(figures: tuple[Path, Path]) -> None:
+def test_a_data_set_brings_its_own_skeleton(figures: tuple[Path, Path]) -> None:
     data = read_pose_data(figures[0], figures[0].parent / "images")
     assert data.skeleton.names == NAMES
     assert data.skeleton.flip_indices == (0, 2, 1)

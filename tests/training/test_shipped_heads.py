@@ -90,7 +90,7 @@ def test_the_shipped_few_shot_network_beats_a_mask_in_place(backbone: StableDiff
 
 
 @pytest.mark.slow
-def test_the_cards_tell_what_the_benchmark_measures(tmp_path: Path) -> None:
+def test_the_cards_have_the_figures_of_the_benchmark(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks.quality", "--json", str(tmp_path / "quality.json")]
     subprocess.run(command, check=True, cwd=ROOT)
     measured = json.loads((tmp_path / "quality.json").read_text(encoding="utf-8"))["figures"]

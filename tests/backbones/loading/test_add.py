@@ -171,7 +171,7 @@ def test_a_model_of_another_size_is_not_entered(add: Add, tmp_path: Path) -> Non
         ({"name": "pocket"}, "embedded backbone"),
     ],
 )
-def test_what_cannot_be_had_is_reported_with_the_next_step(
+def test_a_model_that_cannot_be_added_is_reported_with_the_next_step(
     options: dict[str, Any], message: str, add: Add, tmp_path: Path
 ) -> None:
     with pytest.raises(DiffsightError, match=message) as error:

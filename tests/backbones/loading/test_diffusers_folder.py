@@ -98,7 +98,7 @@ def test_a_part_without_plain_files_is_read_from_its_variant(folder: Path) -> No
     torch.testing.assert_close(answer(folder), expected, rtol=0, atol=0)
 
 
-def cut_short(folder: Path) -> None:
+def truncate_unet(folder: Path) -> None:
     content = (folder / UNET).read_bytes()
     (folder / UNET).write_bytes(content[: len(content) // 2])
 
@@ -145,7 +145,7 @@ def change(file: Path, **entries: object) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (cut_short, "unet"),
+        (truncate_unet, "unet"),
         (text_instead, "unet"),
         (no_weights, "unet"),
         (other_channels, "conv_out.bias"),

@@ -115,7 +115,7 @@ def test_half_precision_loads_and_runs(dtype: torch.dtype, tmp_path: Path) -> No
     assert single.decode([single.encode([torch.zeros(3, 64, 64)])[0]])[0].isfinite().all()
 
 
-def test_the_revision_tells_files_and_parameters_apart(tmp_path: Path) -> None:
+def test_the_revision_depends_on_files_and_parameters(tmp_path: Path) -> None:
     tensors = single_file_tensors(WEIGHTS / "sd2")
     file = write(tensors, tmp_path / "model.safetensors")
     tensors["model.diffusion_model.out.2.bias"] = tensors["model.diffusion_model.out.2.bias"] + 1
@@ -135,7 +135,9 @@ def test_the_revision_tells_files_and_parameters_apart(tmp_path: Path) -> None:
         ("512-base-ema", ("epsilon", 512)),
     ],
 )
-def test_published_names_tell_what_sd_2_predicts(stem: str, expected: tuple[str, int], tmp_path: Path) -> None:
+def test_the_published_file_names_decide_what_sd_2_predicts(
+    stem: str, expected: tuple[str, int], tmp_path: Path
+) -> None:
     file = write(single_file_tensors(WEIGHTS / "sd2"), tmp_path / f"{stem}.safetensors")
     unrecorded = Unrecorded(attention_heads=(2, 4, 4, 4), norm_groups=4, text_heads=4, text_layers=2)
     description = load_single_file(file, unrecorded, tokenizer=WEIGHTS / "sd2/tokenizer").description

@@ -86,7 +86,7 @@ def test_only_tensors_in_files_are_moved(tmp_path: Path) -> None:
     assert network.bias.data_ptr() == own
 
 
-def test_a_system_that_does_not_tell_gets_copies(tmp_path: Path) -> None:
+def test_tensors_are_copied_if_the_system_does_not_list_its_mapped_files(tmp_path: Path) -> None:
     files = MappedFiles(tmp_path / "nowhere")
     tensor = torch.arange(6.0).view(2, 3).T
     assert files.hold(tensor)

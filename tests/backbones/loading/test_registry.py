@@ -99,7 +99,7 @@ def test_models_are_kept_in_the_users_folder_for_data(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("name", ["pocket", "", ".hidden", "a/b", "..", "a b", "x" * 101])
-def test_some_names_cannot_be_given(name: str) -> None:
+def test_invalid_names_are_refused(name: str) -> None:
     with pytest.raises(InvalidInput):
         check_name(name)
 

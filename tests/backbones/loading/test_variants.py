@@ -73,7 +73,7 @@ def answer(backbone: StableDiffusion, unet_row: UNetRow) -> Tensor:
     return output
 
 
-def expected(tensors: dict[str, Tensor], unet_row: UNetRow) -> Tensor:
+def compute_expected(tensors: dict[str, Tensor], unet_row: UNetRow) -> Tensor:
     """The stock class on these weights, without any of our code."""
     config = UNet2DConditionModel.load_config(WEIGHTS / "sd2/unet")
     unet: Any = UNet2DConditionModel.from_config(config)  # type: ignore[no-untyped-call]
@@ -110,7 +110,9 @@ def test_every_layout_answers_as_the_stock_class(
             source = save({"state_dict": whole}, tmp_path / "a.ckpt")  # type: ignore[dict-item]
     load_variant(backbone, "tuned", source)
     assert backbone.description.variants == ("tuned",)
-    torch.testing.assert_close(answer(backbone, row("tuned")), expected(tuned_tensors, row("")), rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        answer(backbone, row("tuned")), compute_expected(tuned_tensors, row("")), rtol=0, atol=1e-5
+    )
     assert not torch.allclose(answer(backbone, row("")), answer(backbone, row("tuned")), atol=1e-3)
 
 
@@ -145,7 +147,9 @@ def test_a_second_input_convolution_is_found(
     entered = backbone.forward([replace(support, capture=Capture(features=("conv_in",)))])[0]
     stock = torch.nn.functional.conv2d(support.latents[None], weight, bias, padding=1)[0]
     torch.testing.assert_close(entered.features["conv_in"], stock, rtol=0, atol=1e-5)
-    torch.testing.assert_close(answer(backbone, row("shots")), expected(tuned_tensors, row("")), rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        answer(backbone, row("shots")), compute_expected(tuned_tensors, row("")), rtol=0, atol=1e-5
+    )
 
 
 def test_a_folder_as_diffews_writes_it_loads(
@@ -178,14 +182,18 @@ def test_what_the_file_lacks_may_come_from_the_backbone(
         load_variant(backbone, "depth", source)
     assert error.value.missing == ("conv_norm_out.bias", "conv_norm_out.weight", "conv_out.bias", "conv_out.weight")
     load_variant(backbone, "depth", source, from_backbone=("conv_norm_out.", "conv_out."))
-    torch.testing.assert_close(answer(backbone, row("depth")), expected(tuned_tensors, row("")), rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        answer(backbone, row("depth")), compute_expected(tuned_tensors, row("")), rtol=0, atol=1e-5
+    )
 
 
 def test_tensors_in_memory_under_a_foreign_prefix(backbone: StableDiffusion, tuned_tensors: dict[str, Tensor]) -> None:
     prefix = "encoder.unet.unet.diffusion_model."
     tensors = in_original_layout(tuned_tensors, prefix) | {"decoder.weight": torch.zeros(1)}
     backbone.add_variant("depth", build_variant(backbone, tensors, source="memory", revision="1", prefix=prefix))
-    torch.testing.assert_close(answer(backbone, row("depth")), expected(tuned_tensors, row("")), rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        answer(backbone, row("depth")), compute_expected(tuned_tensors, row("")), rtol=0, atol=1e-5
+    )
 
 
 def test_a_constant_class_label_becomes_part_of_the_time_embedding(backbone: StableDiffusion, tmp_path: Path) -> None:

@@ -133,11 +133,11 @@ def test_the_digest_follows_files_and_texts(tmp_path: Path) -> None:
     assert first != digest_of(file, "x")
 
 
-def test_what_is_written_may_be_read_by_all_who_may_read_a_new_file(tmp_path: Path) -> None:
+def test_a_written_file_has_the_permissions_of_a_new_file(tmp_path: Path) -> None:
     plain = tmp_path / "plain"
     plain.touch()
     tensors = {"a": torch.arange(6.0).reshape(2, 3).T}
-    write_tensors(tensors, tmp_path / "weights.safetensors", {"told": "so"})
+    write_tensors(tensors, tmp_path / "weights.safetensors", {"note": "small"})
     assert (tmp_path / "weights.safetensors").stat().st_mode == plain.stat().st_mode
     assert torch.equal(read_tensors(tmp_path / "weights.safetensors")["a"], tensors["a"])
     assert sorted(file.name for file in tmp_path.iterdir()) == ["plain", "weights.safetensors"]

@@ -113,7 +113,7 @@ def test_parameters_that_no_image_can_have_fail_the_job_at_once(tmp_path: Path) 
         ([".", "--task", "features", "--format", "coco"], "cannot be exported as coco"),
     ],
 )
-def test_what_cannot_be_is_reported_in_one_line(arguments: list[str], message: str, tmp_path: Path) -> None:
+def test_wrong_arguments_are_reported_in_one_line(arguments: list[str], message: str, tmp_path: Path) -> None:
     done = diffsight("annotate", *arguments, "--out", tmp_path / "out")
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()

@@ -94,7 +94,7 @@ def test_an_answer_is_calibrated_where_it_was_found_as_the_fit_was(
     assert answer["calibrated"] is holds
 
 
-def test_a_temperature_of_one_s_own_comes_first(calibrated_server: Server, png: bytes) -> None:
+def test_the_requests_own_temperature_comes_first(calibrated_server: Server, png: bytes) -> None:
     answer = calibrated_server.client.post(ROUTE, json=request_body(png, temperature=3.5)).json()
     assert (answer["temperature"], answer["calibrated"]) == (3.5, False)
 

@@ -104,7 +104,7 @@ def test_the_race_in_full_is_the_schedule_of_one_round(engine: DirectEngine) -> 
     np.testing.assert_allclose(raced.probabilities, scheduled.probabilities, atol=1e-4)
 
 
-def test_the_race_tells_who_was_dropped_when(engine: DirectEngine) -> None:
+def test_the_race_reports_when_each_label_was_dropped(engine: DirectEngine) -> None:
     labels = ["cat", "dog", "horse", "tree"]
     posterior = complete(classify_anytime(engine, IMAGE, labels, confidence=0.6))
     again = complete(classify_anytime(engine, IMAGE, labels, confidence=0.6))
@@ -117,7 +117,7 @@ def test_the_race_tells_who_was_dropped_when(engine: DirectEngine) -> None:
     assert posterior.probabilities[labels.index(posterior.label)] == max(posterior.probabilities)
 
 
-def test_a_budget_ends_the_race_with_what_it_knows(engine: DirectEngine) -> None:
+def test_a_race_that_its_budget_ends_answers_with_its_evidence(engine: DirectEngine) -> None:
     labels = ["cat", "dog", "horse"]
     capped = complete(classify_anytime(engine, IMAGE, labels, confidence=1, budget=Budget(rows=50)))
     assert (capped.stopped, capped.rows) == ("budget", 48)

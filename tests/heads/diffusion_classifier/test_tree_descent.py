@@ -42,7 +42,7 @@ def test_a_tree_is_read_however_it_is_written() -> None:
     assert parse_tree([{"animal": None}, "plant"]) == parse_tree({"animal": {}, "plant": []})
 
 
-def test_the_shares_of_the_error_add_up_on_every_way() -> None:
+def test_the_shares_of_the_error_add_up_on_every_path() -> None:
     root = parse_tree({"a": {"b": {"c": ["d", "e"], "f": {}}, "g": {"only": ["h", "i", {"j": ["k", "l"]}]}}, "m": {}})
     for way in ways(root):
         left, spent = 1.0, 0.0
@@ -95,7 +95,7 @@ def test_a_tree_of_one_level_is_the_race(engine: DirectEngine) -> None:
     assert seen[-1].path == tree.path
 
 
-def test_the_whole_way_is_as_sure_as_requested(engine: DirectEngine) -> None:
+def test_the_whole_path_has_the_requested_confidence(engine: DirectEngine) -> None:
     result = complete(classify_tree(engine, IMAGE, parse_tree(TREE), confidence=0.6))
     assert result.complete
     assert 0.6 <= result.confidence <= 1
@@ -114,7 +114,7 @@ def test_a_label_without_siblings_costs_nothing(engine: DirectEngine) -> None:
     )
 
 
-def test_a_budget_ends_the_way(engine: DirectEngine) -> None:
+def test_a_budget_ends_the_descent(engine: DirectEngine) -> None:
     root = parse_tree({"animal": {"cat": {"lion": [], "tiger": []}, "dog": []}, "plant": {"tree": [], "rose": []}})
     first = complete(classify_tree(engine, IMAGE, root, confidence=1, budget=Budget(rows=50)))
     assert (first.complete, first.stopped, first.rows, len(first.path)) == (False, "budget", 48, 1)

@@ -95,7 +95,7 @@ def test_templates_loss_and_trials_are_used(server: Server, png: bytes) -> None:
 
 
 @pytest.mark.slow
-def test_a_race_tells_how_sure_it_is(server: Server, png: bytes) -> None:
+def test_a_race_reports_its_confidence(server: Server, png: bytes) -> None:
     labels = ["zero", "one", "Zero"]
     body = request_body(png, labels=labels, templates=["a handwritten {}"], schedule=None, confidence=0.9)
     answer = server.client.post(ROUTE, json=body).json()

@@ -45,7 +45,7 @@ def test_equal_vectors_are_alike_at_one() -> None:
     assert pairs.similarity.max() <= 1
 
 
-def test_one_vector_and_none_alike_give_no_group() -> None:
+def test_one_vector_or_vectors_that_differ_give_no_group() -> None:
     assert groups(near_duplicates(VECTORS[:1]), 1) == []
     assert groups(near_duplicates(np.eye(4, dtype=np.float32)), 4) == []
 

@@ -144,7 +144,7 @@ def test_pixel_networks_give_vectors_too(pixel_backbone: PixelDiffusion, images:
         ("class_labels", {"class_labels": [1]}),
     ],
 )
-def test_what_cannot_be_is_refused(engine: DirectEngine, images: Images, field: str, options: dict[str, Any]) -> None:
+def test_wrong_options_are_refused(engine: DirectEngine, images: Images, field: str, options: dict[str, Any]) -> None:
     with pytest.raises(InvalidInput) as caught:
         vectors(engine, images, **options)
     assert caught.value.field == field
@@ -161,7 +161,7 @@ def test_what_cannot_be_is_refused(engine: DirectEngine, images: Images, field: 
         [np.zeros((0, 8, 3), np.uint8)],
     ],
 )
-def test_images_that_are_none_are_refused(engine: DirectEngine, bad: Images) -> None:
+def test_arrays_that_are_no_images_are_refused(engine: DirectEngine, bad: Images) -> None:
     with pytest.raises(InvalidInput) as caught:
         vectors(engine, bad)
     assert caught.value.field == "images"

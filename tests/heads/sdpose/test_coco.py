@@ -34,7 +34,7 @@ def test_the_whole_body_goes_into_five_lists() -> None:
     assert [len(row[name]) // 3 for name in lists] == [17, 6, 68, 21, 21]
 
 
-def test_a_person_that_was_not_looked_at_is_left_out() -> None:
+def test_a_person_without_keypoints_is_left_out() -> None:
     keypoints = two_persons(COCO_17)
     keypoints.points[0] = np.nan
     assert [row["id"] for row in coco_annotations(keypoints)] == [2]

@@ -53,7 +53,7 @@ def test_maps_are_decoded_alone() -> None:
         assert (its_scores == scores[index]).all()
 
 
-def test_nobody_has_no_points() -> None:
+def test_without_persons_there_are_no_points() -> None:
     points, scores = codec.decode(torch.zeros(0, 17, MAP[1], MAP[0]), SIZE)
     assert points.shape == (0, 17, 2)
     assert scores.shape == (0, 17)

@@ -46,7 +46,7 @@ def test_without_boxes_the_whole_image_is_one(published_model: Published, image:
     assert poses.names == model.skeleton.names
 
 
-def test_nobody_is_an_empty_answer(published_model: Published, image: Image) -> None:
+def test_without_persons_the_answer_is_empty(published_model: Published, image: Image) -> None:
     engine, model = published_model
     poses = complete(estimate_poses(engine, model, image, np.zeros((0, 4)), boxes_from="detector"))
     assert poses.points.shape == (0, 133, 2)
@@ -76,7 +76,7 @@ def test_the_flip_test_and_the_other_crop_change_the_answer(published_model: Pub
     "boxes",
     [[[0, 0, 0, 10]], [[0, 0, 10, -1]], [[0, float("nan"), 10, 10]], [[0, 0, float("inf"), 10]], [[0, 0, 10]], [0, 1]],
 )
-def test_boxes_that_are_none_are_refused(published_model: Published, image: Image, boxes: list[Any]) -> None:
+def test_invalid_boxes_are_refused(published_model: Published, image: Image, boxes: list[Any]) -> None:
     with pytest.raises(InvalidInput, match=r"box|array"):
         complete(estimate_poses(*published_model, image, np.array(boxes, dtype=np.float64)))
 

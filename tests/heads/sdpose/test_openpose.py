@@ -74,7 +74,7 @@ def test_points_far_outside_draw_nothing_and_break_nothing(far: float) -> None:
     assert not openpose.skeleton_picture(keypoints, 60, 80).any()
 
 
-def test_nobody_is_a_black_picture_and_no_people() -> None:
+def test_without_persons_the_picture_is_black_and_the_list_is_empty() -> None:
     nobody = Keypoints(
         np.zeros((0, 17, 2)), np.zeros((0, 17), np.float32), np.zeros((0, 4)), np.zeros(0), "detector",
         COCO_17.names, COCO_17.links,

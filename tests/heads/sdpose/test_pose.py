@@ -65,7 +65,7 @@ def test_without_boxes_and_detector_the_image_is_one_person(poses: Server, png: 
     assert [person["bbox"] for person in answer["persons"]] == [[0, 0, 40, 30]]
 
 
-def test_nobody_is_an_empty_list(poses: Server, png: bytes) -> None:
+def test_without_persons_the_answer_is_an_empty_list(poses: Server, png: bytes) -> None:
     response = ask(poses, png, boxes=[])
     assert response.status_code == 200
     assert response.json()["persons"] == []

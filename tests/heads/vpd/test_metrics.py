@@ -47,7 +47,7 @@ def test_iou_is_that_of_a_naive_count() -> None:
     for predicted, truth in pairs:
         truth[0] = 255
         counts.add(predicted, truth)
-    predicted, truth = np.stack([one for one, _ in pairs]), np.stack([one for _, one in pairs])
+    predicted, truth = np.stack([prediction for prediction, _ in pairs]), np.stack([label for _, label in pairs])
     kept = truth != 255
     ious = [
         ((predicted == k) & (truth == k))[kept].sum() / ((predicted == k) | (truth == k))[kept].sum() for k in range(3)

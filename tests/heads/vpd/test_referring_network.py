@@ -36,7 +36,7 @@ def test_logits_are_those_of_rest_and_object(features: list[torch.Tensor], netwo
     assert logits.shape == (1, 2, 8, 8)
 
 
-def test_the_input_tells_how_many_tokens_there_were(backbone: StableDiffusion, network: ReferringNetwork) -> None:
+def test_the_number_of_tokens_is_read_from_the_input(backbone: StableDiffusion, network: ReferringNetwork) -> None:
     assert token_length(network, tapped_channels(backbone)) == TOKENS
 
 

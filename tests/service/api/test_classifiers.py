@@ -68,7 +68,7 @@ def ten_digits(server: Server) -> dict[str, Any]:
     return answer
 
 
-def test_a_fit_tells_how_good_it_is(ten_digits: dict[str, Any]) -> None:
+def test_a_fit_reports_its_accuracy(ten_digits: dict[str, Any]) -> None:
     assert ten_digits["name"] == "digits"
     assert [class_["label"] for class_ in ten_digits["classes"]] == sorted(DIGIT_NAMES)
     assert {class_["images"] for class_ in ten_digits["classes"]} == {12}
@@ -164,7 +164,7 @@ def test_images_and_classes_are_added_without_starting_over(server: Server) -> N
     assert server.client.get(route).json()["classes"] == less["classes"]
 
 
-def test_two_clients_that_add_at_once_both_get_their_images_in(server: Server) -> None:
+def test_two_clients_can_add_images_at_once(server: Server) -> None:
     examples = digits(8, 2)
     route = f"{ROUTE}/{fit_classifier(server, [*examples[:4], *examples[8:12]])['id']}"
     statuses = []

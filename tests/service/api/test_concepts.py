@@ -42,7 +42,7 @@ def test_a_concept_is_listed_and_found_by_its_id(server: Server, concept: dict[s
     assert concept["id"] in [concept["id"] for concept in server.client.get(ROUTE).json()["concepts"]]
 
 
-def test_shots_come_and_go(server: Server, concept: dict[str, Any], picture: Image.Image) -> None:
+def test_shots_are_added_and_removed(server: Server, concept: dict[str, Any], picture: Image.Image) -> None:
     address = f"{ROUTE}/{concept['id']}"
     larger = server.client.patch(address, json=make_support(picture, 180)).json()
     assert [shot["id"] for shot in larger["shots"]][:1] == [concept["shots"][0]["id"]]
@@ -92,7 +92,7 @@ def small_mask() -> Any:
     return np.frombuffer(encode_image(Image.new("L", (3, 3), 255), "PNG"), np.uint8)
 
 
-def test_damaged_files_are_problems_of_those_who_name_them_alone(
+def test_a_damaged_file_is_a_problem_only_for_requests_that_name_it(
     server: Server, concept: dict[str, Any], spoiled_concepts: dict[str, str], check_problem: Any, png: bytes
 ) -> None:
     listed = server.client.get(ROUTE)

@@ -84,6 +84,6 @@ def test_a_reader_that_leaves_ends_the_work() -> None:
     assert ended == [True]
 
 
-def test_only_who_asks_for_events_gets_them() -> None:
+def test_only_a_client_that_accepts_events_gets_them() -> None:
     assert wants_events(request("text/event-stream, */*"))
     assert not wants_events(request("application/json"))

@@ -60,7 +60,7 @@ def test_the_same_command_takes_the_list_up_again_and_another_one_is_refused(tmp
         folder.begin(order_for(tmp_path / "pictures", task="pose"))
 
 
-def test_what_failed_is_told_from_what_is_missing_and_is_done_again(tmp_path: Path) -> None:
+def test_failed_parts_are_distinguished_from_missing_ones_and_are_done_again(tmp_path: Path) -> None:
     folder = PartFolder(tmp_path / "out")
     order = folder.begin(order_for(tmp_path / "pictures"))
     for part in (0, 1):

@@ -63,7 +63,7 @@ def test_an_answer_passes_as_it_is() -> None:
     assert headers_of(answers_of(make_app(200))[0]) == {}
 
 
-def test_a_503_of_ray_itself_says_when_to_ask_again() -> None:
+def test_a_503_of_ray_itself_says_when_to_retry() -> None:
     assert headers_of(answers_of(make_app(503))[0])["retry-after"] == "2"
     assert headers_of(answers_of(make_app(503, (b"retry-after", b"9")))[0])["retry-after"] == "9"
 

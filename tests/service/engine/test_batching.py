@@ -184,7 +184,7 @@ kinds = st.tuples(st.sampled_from(["unet", "encode"]), st.sampled_from([8, 16]),
 
 @settings(deadline=None, derandomize=True, max_examples=50)
 @given(st.lists(kinds, max_size=6), st.lists(st.lists(kinds, max_size=3), min_size=1, max_size=12), kinds)
-def test_nobody_waits_longer_than_those_ahead_take_however_many_come_after(
+def test_no_request_waits_longer_than_those_ahead_take_however_many_come_after(
     ahead: list[tuple[str, int, int]], arrivals: list[list[tuple[str, int, int]]], late: tuple[str, int, int]
 ) -> None:
     queue = RequestQueue(10**6)

@@ -112,14 +112,14 @@ def submit_call(queue: RequestQueue, call: Call) -> Request:
     return request
 
 
-def test_a_request_joins_at_the_end_of_the_line() -> None:
+def test_a_request_joins_at_the_end_of_the_queue() -> None:
     queue = RequestQueue(100)
     first, second = submit_call(queue, make_texts(9)), submit_call(queue, make_texts(9))
     take(queue, {first: 2})
     assert submit_call(queue, make_texts(1)).place > first.place > second.place
 
 
-def test_a_request_that_had_a_batch_of_its_own_goes_to_the_end_of_the_line() -> None:
+def test_a_request_that_had_a_batch_of_its_own_goes_to_the_end_of_the_queue() -> None:
     queue = RequestQueue(100)
     large, small = submit_call(queue, make_texts(50)), submit_call(queue, make_texts(1))
     for _ in range(3):
@@ -176,7 +176,7 @@ def test_functions_are_taken_in_order_of_arrival_within_their_class() -> None:
     assert queue.waiting == 0
 
 
-def test_a_function_moves_nobody() -> None:
+def test_a_function_does_not_move_its_request_in_the_queue() -> None:
     queue = RequestQueue(100)
     request = submit_call(queue, make_text())
     before = request.place

@@ -207,7 +207,7 @@ def test_what_a_worker_held_when_it_failed_is_answered_and_the_queue_is_kept(
         assert not worker.restarting
 
 
-def test_a_worker_that_fails_again_and_again_answers_everybody_and_ends(
+def test_a_worker_that_fails_again_and_again_answers_every_request_and_ends(
     small_backbone: StableDiffusion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(worker_module, "RESTART_SECONDS", 0.0)

@@ -232,7 +232,7 @@ def test_a_preflight_of_a_listed_origin_passes_without_a_key(path: Path) -> None
     assert "access-control-allow-origin" not in other.headers
 
 
-def test_without_origins_no_page_may_ask(path: Path) -> None:
+def test_without_origins_no_page_is_allowed(path: Path) -> None:
     preflight, plain = ask(
         {"keys_file": path}, ("OPTIONS", "/v1/features", PREFLIGHT), ("GET", "/health/live", {"Origin": "https://a.b"})
     )
@@ -367,7 +367,7 @@ def test_without_a_key_every_route_refuses_pages_of_other_sites(path: Path, chec
         check_problem(answer, 403, "foreign-caller")
 
 
-def test_with_a_key_or_for_everybody_any_host_name_and_page_is_answered(path: Path) -> None:
+def test_with_a_key_or_anonymous_access_any_host_name_and_page_is_answered(path: Path) -> None:
     assert status({"keys_file": path, "allow_anonymous": True}, FOREIGN) == 503
     _, text = create_key(path, "alice", now=NOW)
     answers = ask({"keys_file": path}, ("GET", ROUTE, {**FOREIGN, "X-API-Key": text}), ("GET", ROUTE, FOREIGN))

@@ -60,7 +60,7 @@ def test_a_store_finds_a_key_by_its_whole_text_only(path: Path) -> None:
     assert [line for line in wrong if store.find(line, NOW) is not None] == []
 
 
-def test_a_store_follows_its_file_from_the_first_key_to_the_last_ones_end(path: Path) -> None:
+def test_a_store_follows_its_file_from_the_first_key_to_the_end_of_the_last(path: Path) -> None:
     store = KeyStore(path)
     assert not store.in_use
     _, first = create_key(path, "alice", now=NOW)

@@ -78,7 +78,7 @@ def test_form_and_query_take_the_options_of_the_json_body(route: str) -> None:
     assert upload["requestBody"]["content"] == {"multipart/form-data": content["multipart/form-data"]}
 
 
-def test_the_document_tells_how_keys_are_sent_and_where_none_is_needed() -> None:
+def test_the_document_says_how_keys_are_sent_and_where_no_key_is_needed() -> None:
     schemes = DOCUMENT["components"]["securitySchemes"]
     assert {(scheme["type"], scheme.get("name", scheme.get("scheme"))) for scheme in schemes.values()} == {
         ("http", "bearer"),

@@ -178,7 +178,7 @@ def test_a_zip64_without_its_record_is_refused() -> None:
         "cafe\u0301.png",
     ],
 )
-def test_a_name_of_any_letters_is_read(name: str) -> None:
+def test_a_name_in_any_script_is_read(name: str) -> None:
     assert [file.name for file in read_archive(make_zip((name, b"x")), LIMITS)] == [name]
 
 
@@ -199,7 +199,7 @@ NAMELESS = make_zip(("a", b"")).replace(b"a", b"\0")
 
 
 @pytest.mark.parametrize("data", [b"", b"PK\x03\x04", b"PK\x05\x06", b"PK\x03\x04" + b"\0" * 100, NAMELESS])
-def test_a_stump_is_refused(data: bytes) -> None:
+def test_the_beginning_of_a_file_is_refused(data: bytes) -> None:
     with pytest.raises(InvalidInput, match=r"damaged or cut short|holds no file"):
         read_archive(data, LIMITS)
 

@@ -25,7 +25,7 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-def test_what_does_not_fit_waits_in_the_order_of_asking() -> None:
+def test_what_does_not_fit_waits_in_the_order_of_arrival() -> None:
     async def run() -> None:
         budget, order = PixelBudget(10), list[str]()
         leave = {name: asyncio.Event() for name in "abcd"}
@@ -53,7 +53,7 @@ def test_what_does_not_fit_waits_in_the_order_of_asking() -> None:
     asyncio.run(run())
 
 
-def test_who_gives_up_at_the_moment_of_its_turn_gives_the_place_back() -> None:
+def test_a_waiter_that_is_cancelled_at_its_turn_gives_its_place_back() -> None:
     async def run() -> None:
         budget = PixelBudget(10)
 

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.field
         ("file", "form-data; filename*=UTF-8''caf%E9.png", "file"),
     ],
 )
-def test_a_sent_name_is_what_the_sender_meant(filename: str, disposition: str, meant: str) -> None:
+def test_a_sent_name_is_read_in_any_encoding(filename: str, disposition: str, meant: str) -> None:
     assert sent_name(filename, disposition) == meant
 
 
@@ -42,5 +42,5 @@ def test_a_name_is_changed_only_where_no_text_holds_it(path: str, text: str) -> 
     readable_name(path).encode()
 
 
-def test_a_terminal_gets_no_control_letters() -> None:
+def test_a_terminal_gets_no_control_characters() -> None:
     assert terminal_text("a\x1b[2J\u202eb.png") == "a\\x1b[2J\\u202eb.png"

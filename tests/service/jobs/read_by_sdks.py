@@ -116,5 +116,5 @@ if __name__ == "__main__":
     if (where / "predicted.json").exists():
         (where / "read_back.json").write_text(json.dumps(check_predictions(where)))
         sys.exit()
-    found = {"label_studio": label_studio(where), "datumaro": datumaro(where)}
-    (where / "read_back.json").write_text(json.dumps(found))
+    results = {"label_studio": label_studio(where), "datumaro": datumaro(where)}
+    (where / "read_back.json").write_text(json.dumps(results))

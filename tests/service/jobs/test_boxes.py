@@ -52,7 +52,7 @@ def test_a_box_of_the_upright_image_stays() -> None:
 
 
 @pytest.mark.parametrize(("orientation", "more"), [(3, {"source_size": [20, 12]}), (6, {})])
-def test_where_nothing_tells_a_note_says_how_it_was_taken(orientation: int, more: dict[str, Any]) -> None:
+def test_a_box_of_unknown_orientation_is_noted(orientation: int, more: dict[str, Any]) -> None:
     boxes, note = place_boxes(make_fields(**more), make_turned_image(orientation))
     assert boxes == [BOX]
     assert "taken as of the upright image" in note

@@ -76,7 +76,7 @@ def test_ids_are_compared_as_what_they_mean(id: Any, image_id: Any) -> None:
 @pytest.mark.parametrize(
     "bbox", [None, [], [1, 2], [1, 2, 3, float("nan")], [1, 2, 3, "4"], [1, 2, 3, 10**400], "1234"]
 )
-def test_a_box_that_is_none_is_left_out_with_a_note(bbox: Any) -> None:
+def test_an_invalid_box_is_left_out_with_a_note(bbox: Any) -> None:
     annotations = [{**person(1), "id": 7, "bbox": bbox}, person(1)]
     item = describe({"images": images("a", "b"), "annotations": annotations})[0]
     assert [box["bbox"] for box in item.given["boxes"]] == [[1, 2, 3, 4]]
@@ -97,7 +97,7 @@ def test_indistinguishable_images_fail_alone() -> None:
     assert "2 images of the id 2" in items[1].given["problem"]
 
 
-def test_half_letters_become_readable() -> None:
+def test_half_surrogate_pairs_become_readable() -> None:
     item = describe({"images": [{"id": "\ud800", "file_name": "a\ud800.png"}]})[0]
     assert (item.name, item.given["image_id"]) == ("a\\ud800.png", "\\ud800")
 
@@ -137,7 +137,7 @@ def test_an_image_is_taken_from_where_the_file_says_or_not_at_all(
         assert (path, problem) == (address, "")
 
 
-def test_a_missing_image_does_not_take_another_ones_place() -> None:
+def test_a_missing_image_does_not_take_the_place_of_another() -> None:
     places = place("ann.json", ["a/1.png", "b/2.png", "a/3.png"], "a/1.png", "a/2.png", "a/3.png")
     assert [bool(problem) for _, problem in places] == [False, True, False]
 
@@ -145,7 +145,7 @@ def test_a_missing_image_does_not_take_another_ones_place() -> None:
 @pytest.mark.parametrize(
     "odd", [float("nan"), float("inf"), -float("inf"), "\ud800", ["\ud800", float("nan")], {"a": 1e999}]
 )
-def test_numbers_and_letters_that_no_database_holds_lose_neither_image_nor_box(odd: Any) -> None:
+def test_numbers_and_characters_that_no_database_holds_lose_neither_image_nor_box(odd: Any) -> None:
     annotations = [person(1, score=odd, id=odd), person(2)]
     document = {"images": [*images("a", "b"), {"id": odd, "file_name": "c"}], "annotations": annotations}
     items = describe(document)
@@ -160,7 +160,7 @@ def test_categories_are_compared_as_ids_are(category: Any) -> None:
 
 
 @pytest.mark.parametrize("category", [[1], {"id": 1}, None, "2"])
-def test_a_category_that_is_none_is_no_person(category: Any) -> None:
+def test_an_invalid_category_is_no_person(category: Any) -> None:
     assert boxes_of({"images": images("a"), "annotations": [person(1, category_id=category)]}) == [[]]
 
 

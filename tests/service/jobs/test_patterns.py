@@ -30,7 +30,7 @@ def test_files_are_found_as_fsspec_finds_them(folder: Path, pattern: str) -> Non
     assert set(find_matching(file_system, f"{folder}/{pattern}")) == expected
 
 
-def test_stars_by_the_dozen_take_no_time() -> None:
+def test_a_pattern_of_many_stars_is_matched_fast() -> None:
     name = "IMG_20261128_103512_burst_cover_edited_final_version.png"
     assert not matches([name], ["*?" * 200 + "*.nope"])
     assert matches([name], ["*?" * 20 + "*.png"])

@@ -212,7 +212,7 @@ def test_any_text_may_be_requested(store: JobStore, job: str) -> None:
         store.get(job)
 
 
-def test_a_clock_that_jumps_takes_no_job_from_who_runs_it(store: JobStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_clock_that_jumps_takes_no_job_from_its_owner(store: JobStore, monkeypatch: pytest.MonkeyPatch) -> None:
     job = add_listed_job(store)
     store.claim("one", 10.0)
     wall = time.time()

@@ -260,7 +260,7 @@ def test_supports_that_show_nothing_are_refused(
         {**{"support_" + key: value for key, value in supports(1).items()}, "threshold": "some"},
     ],
 )
-def test_what_cannot_be_meant_is_refused(few_shot: Server, options: dict[str, Any], check_problem: Any) -> None:
+def test_contradictory_options_are_refused(few_shot: Server, options: dict[str, Any], check_problem: Any) -> None:
     check_problem(segment(few_shot, **options), 422, "invalid-input")
 
 

@@ -19,7 +19,7 @@ def make_held_model(size: int, opened: Any = None, revision: str = "one") -> Hel
     return HeldModel(opened, {}, revision, size, HOST)
 
 
-def test_the_one_that_left_first_goes_first_and_what_is_too_large_is_not_kept() -> None:
+def test_the_oldest_copy_is_evicted_first_and_too_large_a_copy_is_not_kept() -> None:
     memory = HostMemory(100)
     for name, size in (("a", 40), ("b", 50), ("too large", 101), ("c", 30)):
         memory.keep(name, make_held_model(size))

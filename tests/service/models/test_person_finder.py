@@ -34,7 +34,7 @@ def test_the_network_of_a_detector_leaves_and_counts_with_its_pose_head() -> Non
     assert list(networks_in(finder)) == [network]
 
 
-def test_nobody_is_an_empty_list() -> None:
+def test_without_persons_the_boxes_are_an_empty_list() -> None:
     nothing = ClassMap(
         np.zeros((8, 8), np.uint16), ("floor", "person"), np.zeros((2, 3), np.uint8), np.ones((8, 8), np.float32)
     )

@@ -33,7 +33,7 @@ def test_idle_models_leave_least_recently_used_first() -> None:
     assert choose_room(slots, slots["new"], 35, now=100.0) == Room(("b",))
 
 
-def test_busy_ones_take_no_new_users_once_they_were_there_for_as_long_as_their_load_took() -> None:
+def test_a_busy_model_takes_no_new_users_after_the_time_that_its_load_took() -> None:
     slots = slots_of(a=10, b=10)
     new = add_incoming(slots, 10)
     for name in ("a", "b"):

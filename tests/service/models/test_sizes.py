@@ -14,7 +14,7 @@ from service.settings.loader import load_settings
 from tests.conftest import WITHOUT_HEADS
 
 
-def test_headers_tell_the_size_in_the_number_type_that_is_served(tmp_path: Path) -> None:
+def test_headers_give_the_size_in_the_number_type_that_is_served(tmp_path: Path) -> None:
     save_file({"a": torch.zeros(3, 5), "b": torch.zeros(2, dtype=torch.float16)}, tmp_path / "one.safetensors")
     assert bytes_of_file(tmp_path / "one.safetensors", torch.float32) == 4 * 17
     assert bytes_of_file(tmp_path / "one.safetensors", torch.float16) == 2 * 17

@@ -38,7 +38,7 @@ def test_a_model_of_a_task_serves_that_task_alone() -> None:
     assert (slot.may_serve(depth.TASK), slot.may_serve(features.TASK)) == (True, False)
 
 
-def test_who_may_leave_depends_on_who_uses_it() -> None:
+def test_a_model_may_leave_if_no_request_uses_it() -> None:
     slot = slot_of("pocket")
     slot.state = "READY"
     assert slot.may_leave()

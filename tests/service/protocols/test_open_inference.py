@@ -33,7 +33,7 @@ def tensor(name: str, values: Any, datatype: str = "BYTES", *, binary: bool = Tr
     return made
 
 
-def test_the_server_and_its_models_tell_what_they_are(client: Any) -> None:
+def test_the_server_and_its_models_describe_themselves(client: Any) -> None:
     assert client.is_server_live()
     assert client.is_server_ready()
     assert client.is_model_ready("depth")

@@ -41,5 +41,5 @@ def test_an_expression_fits_its_thing_alone() -> None:
     assert not set(first) & set(second) | set(first) & set(third)
 
 
-def test_two_that_nothing_tells_apart_get_no_expression() -> None:
+def test_two_indistinguishable_things_get_no_expression() -> None:
     assert referring_expressions([thing("ball", "red", 0.5), thing("ball", "red", 0.55)]) == [[], []]

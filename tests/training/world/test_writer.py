@@ -133,6 +133,6 @@ def test_the_committed_held_out_scenes_are_whole_and_hold_the_right_kinds() -> N
             assert world.depth(index).shape == (128, 128)
 
 
-def test_the_held_out_seed_is_none_that_training_uses() -> None:
+def test_training_does_not_use_the_held_out_seeds() -> None:
     seeds = {name: json.loads((HELD_OUT / name / "world.json").read_text())["seed"] for name in ("scenes", "few_shot")}
     assert seeds == {"scenes": 2, "few_shot": 3}

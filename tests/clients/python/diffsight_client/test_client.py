@@ -93,7 +93,7 @@ def test_a_stream_that_ends_early_or_badly_raises(script: Script, png: bytes) ->
         list(client.zero_shot_stream(png, labels=["a", "b"]))
 
 
-def test_a_client_of_ones_own_stays_open(script: Script) -> None:
+def test_an_http_client_that_the_caller_made_stays_open(script: Script) -> None:
     script.answer(LIVE)
     with httpx2.Client(base_url=script.url) as http:
         with Client(http=http) as client:

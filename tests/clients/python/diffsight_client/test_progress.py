@@ -36,7 +36,7 @@ def test_elsewhere_there_is_a_line_for_each_tenth() -> None:
     assert lines[-1] == "download 0.5 MB"
 
 
-def test_what_reports() -> None:
+def test_a_reporter_is_a_function_a_bar_or_nothing() -> None:
     steps: list[Step] = []
     assert reporter(steps.append) == steps.append
     assert isinstance(reporter(True), ProgressBar)
